@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from bench.telling import arguments, command_line, deliver
+from bench.cli import arguments, command_line, deliver
 
 COMMANDS = {
     "Which backend?": {

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
-from bench.disk.writing import ResultWriteError
+from bench.cli import arguments, command_line, deliver
+from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.machine.writing import ResultWriteError
 from bench.reporting import terminal_brief
 from bench.reporting.decisions import answer
-from bench.running import asking
-from bench.running.asking import Question
-from bench.telling import arguments, command_line, deliver
+from bench.session import asking
+from bench.session.asking import Question
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.suites.cases import Case
+from bench.case.cases import Case
 
 
 @pytest.mark.lstm_cases("streaming")

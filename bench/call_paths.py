@@ -12,16 +12,16 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from bench.judging.ranking import build
-from bench.judging.rows import NothingToReportError
+from bench.cli import arguments, command_line, deliver, filters
+from bench.cli.progress import asked_for
+from bench.render.headings import heading, name
+from bench.render.inert import prose
+from bench.render.quantities import shape_words
+from bench.render.sheet import records
 from bench.reporting import call_cost
 from bench.reporting.call_cost import Calls
-from bench.telling import arguments, command_line, deliver, filters
-from bench.telling.headings import heading, name
-from bench.telling.inert import prose
-from bench.telling.progress import asked_for
-from bench.telling.quantities import shape_words
-from bench.telling.sheet import records
+from bench.stats.ranking import build
+from bench.stats.rows import NothingToReportError
 
 FORMATS = ("terminal", "markdown", "csv")
 MEASURE = "python -m bench.run call-paths --processes 6"

@@ -11,10 +11,10 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.cli import arguments, command_line, filters, unmeasured
 from bench.comparing import asked, two_environments
-from bench.judging.latency import PARTS
-from bench.judging.rows import USUAL_BASELINES
-from bench.telling import arguments, command_line, filters, unmeasured
+from bench.stats.latency import PARTS
+from bench.stats.rows import USUAL_BASELINES
 
 FORMATS = ("terminal", "markdown", "csv", "json")
 PICTURES = ("svg", "png")  # of the maps of two devices
@@ -65,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _measured(options: argparse.Namespace) -> Path:
-    from bench.running import in_turn  # what measures is not loaded to compare
+    from bench.session import in_turn  # what measures is not loaded to compare
 
     return in_turn.measured(options)
 

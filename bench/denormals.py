@@ -10,8 +10,8 @@ import argparse
 import functools
 from collections.abc import Sequence
 
-from bench.measuring.denormals import Question, answer, asked, told
-from bench.telling import arguments, command_line, studies
+from bench.cli import arguments, command_line, studies
+from bench.worker.denormals import Question, answer, asked, told
 from lstm_impl.workload import SEQUENCE_MODES
 
 BACKENDS = ("keras", "while_loop+hoisted", "while_loop+xla", "torch", "jax_scan", "onnxruntime")

@@ -11,9 +11,9 @@ import json
 import sys
 from collections.abc import Sequence
 
+from bench.cli import arguments, command_line, deliver
 from bench.machine import devices
-from bench.running.diagnosis import diagnose, exit_code, show
-from bench.telling import arguments, command_line, deliver
+from bench.session.diagnosis import diagnose, exit_code, show
 from lstm_impl import UnsupportedError
 
 FORMATS = ("terminal", "json")

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import suites
+from bench import case as suites
+from bench.case.loading import Choice
+from bench.cli import arguments, command_line
+from bench.cli.command_line import UsageError
 from bench.machine import devices
 from bench.machine.lock import HeldError, MachineLock
-from bench.running.proof import RESERVE, prove
-from bench.running.proven import NO_DEVICE, Budget, Proof
-from bench.suites.loading import Choice
-from bench.telling import arguments, command_line
-from bench.telling.command_line import UsageError
+from bench.session.proof import RESERVE, prove
+from bench.session.proven import NO_DEVICE, Budget, Proof
 from lstm_impl import UnsupportedError, get_backend
 
 SECONDS = 480.0

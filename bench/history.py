@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from bench.cli import arguments, command_line, deliver, filters
+from bench.cli.progress import Progress, asked_for
 from bench.comparing import history_moves, history_words
 from bench.comparing.comparison import parse_rule
 from bench.comparing.history import build, since
-from bench.disk.folder import default_folder
-from bench.telling import arguments, command_line, deliver, filters
-from bench.telling.progress import Progress, asked_for
+from bench.machine.folder import default_folder
 
 TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")

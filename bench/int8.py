@@ -9,14 +9,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
-from bench.judging.beside import Beside
-from bench.measuring.int8 import RUNTIMES, SHAPES, Question, answer, losses, rows
-from bench.suites.cases import Shape
-from bench.telling import arguments, command_line, quantities, studies
-from bench.telling.inert import LONGEST_NAME
-from bench.telling.marks import RATIO_INTERVAL
-from bench.telling.sheet import Column, Sheet, numbers
-from bench.telling.told import Told
+from bench.case.cases import Shape
+from bench.cli import arguments, command_line, studies
+from bench.cli.told import Told
+from bench.render import quantities
+from bench.render.inert import LONGEST_NAME
+from bench.render.marks import RATIO_INTERVAL
+from bench.render.sheet import Column, Sheet, numbers
+from bench.stats.beside import Beside
+from bench.worker.int8 import RUNTIMES, SHAPES, Question, answer, losses, rows
 
 EPILOG = """\
 A shape is spelled b<batch>-t<timesteps>-i<input features>-h<hidden units>. int8 is not the same

@@ -15,14 +15,15 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.measuring.layer import MODES, SHAPES, Question, answer, picked, rows
-from bench.suites.cases import Shape
-from bench.telling import arguments, command_line, quantities, studies
-from bench.telling.command_line import UsageError
-from bench.telling.inert import LONGEST_NAME
-from bench.telling.marks import RATIO_INTERVAL
-from bench.telling.sheet import Column, Sheet, numbers
-from bench.telling.told import Told
+from bench.case.cases import Shape
+from bench.cli import arguments, command_line, studies
+from bench.cli.command_line import UsageError
+from bench.cli.told import Told
+from bench.render import quantities
+from bench.render.inert import LONGEST_NAME
+from bench.render.marks import RATIO_INTERVAL
+from bench.render.sheet import Column, Sheet, numbers
+from bench.worker.layer import MODES, SHAPES, Question, answer, picked, rows
 from lstm_impl.backends.keras_environment import DEFAULT, keras_backend
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lstm_impl
+from bench.cli import arguments, command_line
+from bench.echo import asked, words
+from bench.echo.plan import BATCH, HIDDEN, LEARNING_RATE, Plan
+from bench.echo.settings import STRIDE
 from bench.machine.crew import CrewError
-from bench.telling import arguments, command_line
-from bench.windows.learning import asked, words
-from bench.windows.learning.plan import BATCH, HIDDEN, LEARNING_RATE, Plan
-from bench.windows.learning.settings import STRIDE
 
 FORMATS = ("terminal", "markdown", "csv", "json", *asked.PICTURES)
 
@@ -133,7 +133,7 @@ def _learning(options: argparse.Namespace) -> int:
     if "show" in options:
         return asked.show_newest(options)
     if "agree" in options:
-        from bench.windows.learning import rounding
+        from bench.echo import rounding
 
         return rounding.command(getattr(options, "backends", None))
     return asked.train(options)

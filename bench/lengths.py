@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from bench.batching.lengths import SPELLING
 from bench.batching.measured import asked, told
-from bench.measuring.lengths import Question, answer
-from bench.telling import arguments, command_line, studies
+from bench.cli import arguments, command_line, studies
+from bench.worker.lengths import Question, answer
 from lstm_impl.workload import SEQUENCE_MODES
 
 POLICIES = ("longest", "batch", "buckets:4")

@@ -13,15 +13,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.disk.fields import printable
-from bench.disk.writing import ResultWriteError, write_bytes
-from bench.judging.ranking import build
-from bench.judging.rows import KINDS
+from bench.cli import arguments, command_line, deliver, filters
+from bench.cli.command_line import UsageError
+from bench.cli.progress import asked_for
+from bench.machine.fields import printable
+from bench.machine.writing import ResultWriteError, write_bytes
+from bench.render import drawing
+from bench.render.quantities import count
 from bench.reporting.plot import KIND_OF, NARROWEST, WIDEST, Plot, choose
-from bench.telling import arguments, command_line, deliver, drawing, filters
-from bench.telling.command_line import UsageError
-from bench.telling.progress import asked_for
-from bench.telling.quantities import count
+from bench.stats.ranking import build
+from bench.stats.rows import KINDS
 
 EPILOG = """\
 exit codes:

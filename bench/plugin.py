@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.disk.fields import printable
-from bench.disk.folder import RESULTS_VARIABLE
-from bench.measuring import MARKER
-from bench.telling import arguments
+from bench.cli import arguments
+from bench.machine.fields import printable
+from bench.machine.folder import RESULTS_VARIABLE
+from bench.worker import MARKER
 
 if TYPE_CHECKING:
-    from bench.measuring.under_pytest import Measuring
-    from bench.suites.cases import Case
+    from bench.case.cases import Case
+    from bench.worker.under_pytest import Measuring
 
 BENCH = Path(__file__).resolve().parent
 TESTS = BENCH.parent / "tests"
@@ -41,7 +41,7 @@ minimum would name other winners than the medians that the report goes by."""
 OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     (
         *("suite", "NAME|FILE", str),
-        "What to measure: a suite of the package (bench/suites/*.toml) or the path of a TOML file "
+        "What to measure: a suite of the package (bench/case/*.toml) or the path of a TOML file "
         "of your own. Default: quick.",
     ),
     (
@@ -188,7 +188,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "--benchmark-sort" not in given:
         config.option.benchmark_sort = SORT
     # Imported now, when threads are set: what it brings reads them once.
-    from bench.measuring.under_pytest import Measuring
+    from bench.worker.under_pytest import Measuring
 
     config.pluginmanager.register(Measuring(config), "lstm-measuring")
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bench.judging.ranking import build
+from bench.case.cases import Shape
+from bench.cli import arguments, command_line, deliver, filters
+from bench.cli.progress import asked_for
 from bench.reporting.predicted import Predicted, Question, answers
-from bench.suites.cases import Shape
-from bench.telling import arguments, command_line, deliver, filters
-from bench.telling.progress import asked_for
+from bench.stats.ranking import build
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import GRADIENTS, MODES
 

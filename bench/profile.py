@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.measuring.outcomes import Unmeasured
-from bench.measuring.profiling import OPEN_WITH, profiled, write
-from bench.suites.cases import ID_SPELLING, Case
-from bench.telling import arguments, command_line
-from bench.telling.inert import clean
+from bench.case.cases import ID_SPELLING, Case
+from bench.cli import arguments, command_line
+from bench.render.inert import clean
+from bench.worker.outcomes import Unmeasured
+from bench.worker.profiling import OPEN_WITH, profiled, write
 
 PROFILED, NOT_PROFILED = range(2)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from bench.batching import asked as batching
 from bench.batching.lengths import SPELLING
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
-from bench.disk.writing import ResultWriteError
+from bench.cli import arguments, command_line, filters
 from bench.machine import devices
-from bench.telling import arguments, command_line, filters
+from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.machine.writing import ResultWriteError
 from bench.windows import asked as windows
 from bench.windows.answer import NEAR
 from lstm_impl.spec import PRECISIONS

@@ -11,11 +11,12 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from bench.measuring.regret import Regret, measured
-from bench.telling import arguments, command_line, quantities
-from bench.telling.inert import LONGEST_NAME
-from bench.telling.sheet import Column, Sheet
-from bench.telling.told import Told
+from bench.cli import arguments, command_line
+from bench.cli.told import Told
+from bench.render import quantities
+from bench.render.inert import LONGEST_NAME
+from bench.render.sheet import Column, Sheet
+from bench.worker.regret import Regret, measured
 
 WITHIN = 0.03
 """The loss that the summary counts."""

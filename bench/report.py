@@ -11,10 +11,10 @@ import argparse
 import gc
 from collections.abc import Sequence
 
-from bench.judging.rows import KINDS
-from bench.judging.table import load_frame
+from bench.cli import arguments, command_line, filters, unmeasured
 from bench.reporting.asked import FORMATS, report
-from bench.telling import arguments, command_line, filters, unmeasured
+from bench.stats.rows import KINDS
+from bench.stats.table import load_frame
 
 __all__ = ["load_frame", "main"]
 

@@ -12,19 +12,19 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from bench import suites
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
-from bench.fleet import measured as fleet
-from bench.judging.process_means import ENOUGH_PROCESSES
-from bench.running import measured, scaling
-from bench.running.opening import BUDGET, CASE_LIMIT, SUITE
-from bench.running.summary import MEASURED, code_of
-from bench.running.work import PRECISION
-from bench.suites import loading
-from bench.telling import arguments, command_line
-from bench.telling.command_line import UsageError
-from bench.telling.quantities import count
-from bench.telling.terminal import text_console
+from bench import case as suites
+from bench.case import loading
+from bench.cli import arguments, command_line
+from bench.cli.command_line import UsageError
+from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.render.quantities import count
+from bench.render.terminal import text_console
+from bench.session import measured, scaling
+from bench.session import measured as fleet
+from bench.session.opening import BUDGET, CASE_LIMIT, SUITE
+from bench.session.summary import MEASURED, code_of
+from bench.session.work import PRECISION
+from bench.stats.process_means import ENOUGH_PROCESSES
 
 EPILOG = f"""\
 It ends when the interval of every case is narrow enough (judged at {ENOUGH_PROCESSES} processes

@@ -5,8 +5,8 @@ What it does is ``running.scaling``'s.
 
 from __future__ import annotations
 
-from bench.running.scaling import main
-from bench.telling import command_line
+from bench.cli import command_line
+from bench.session.scaling import main
 
 __all__ = ["main"]
 

@@ -6,15 +6,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.disk.copying import named
-from bench.disk.fields import ResultError, printable
-from bench.disk.writing import ResultWriteError
-from bench.results.elsewhere import brought
-from bench.results.files import result_names
+from bench.cli import arguments, command_line
+from bench.cli.progress import Progress
+from bench.machine.copying import named
+from bench.machine.fields import ResultError, printable
+from bench.machine.writing import ResultWriteError
+from bench.records.elsewhere import brought
+from bench.records.files import result_names
+from bench.render.quantities import count
 from bench.sharing import site
-from bench.telling import arguments, command_line
-from bench.telling.progress import Progress
-from bench.telling.quantities import count
 
 EPILOG = """\
 The site is a folder of files: any web server shows it, and so does a browser that opens index.html.

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.disk.fields import ResultError, printable
-from bench.disk.writing import ResultWriteError
-from bench.results.files import files_of
+from bench.cli import arguments, command_line
+from bench.machine.fields import ResultError, printable
+from bench.machine.writing import ResultWriteError
+from bench.records.files import files_of
+from bench.render.quantities import count
 from bench.sharing.submission import FOLDER, submit
-from bench.telling import arguments, command_line
-from bench.telling.quantities import count
 
 REFUSED = 1
 

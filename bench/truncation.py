@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
-from bench.telling import arguments, command_line, filters
+from bench.cli import arguments, command_line, filters
+from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.windows.cost_asked import FORMATS, MEASURE, show
 
 EPILOG = f"""\

@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bench.disk.copying import upload
-from bench.disk.fields import printable
-from bench.disk.folder import is_url
-from bench.disk.remote import PlaceError
-from bench.results.files import files_of, read
-from bench.telling import arguments, command_line
+from bench.cli import arguments, command_line
+from bench.machine.copying import upload
+from bench.machine.fields import printable
+from bench.machine.folder import is_url
+from bench.machine.remote import PlaceError
+from bench.records.files import files_of, read
 
 UNWRITABLE = 3
 """The exit code of ``bench.run`` for the same."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.suites.cases import Case
+from bench.case.cases import Case
 from tests.bench import made_texts
 
 MARK = "pwned"

@@ -24,7 +24,7 @@ FORKED = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "", "PYTEST_PLUGINS": "tests.quick_p
 
 def pytest_collection() -> None:
     """Not before: the threads of what is imported here are set when pytest is configured."""
-    from bench.measuring import roof_work, roofs
+    from bench.worker import roof_work, roofs
 
     sys.modules["cpuinfo"] = SimpleNamespace(get_cpu_info=dict)  # type: ignore[assignment]
     roofs.SECONDS = dict.fromkeys(roofs.SECONDS, 1e-3)

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import compare, plugin, results, suites
+from bench import case as suites
+from bench import compare, plugin, records
 from bench.__main__ import COMMANDS as ANSWERS
 from bench.comparing import comparison, two_environments
-from bench.measuring.equivalence import gate
+from bench.worker.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend, list_backends
 from tests import quick_pytest
 from tests.loaded import FRAMEWORKS
@@ -397,7 +398,7 @@ def test_the_example_is_measured_as_the_guide_says(example: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    found = results.collect([example / "results"])
+    found = records.collect([example / "results"])
     measured = {(each.case.backend, each.case.workload.mode) for each in found.measurements}
     assert measured == {
         *(("numpy", "inference"), ("numpy", "training"), ("numpy_single", "inference"))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from bench.batching import plans
 from bench.batching.lengths import Lengths
 from bench.batching.plans import Line, Plan
-from bench.judging.rows import Row, Section
+from bench.stats.rows import Row, Section
 from bench.windows import answer
 from bench.windows.answer import NEAR, Difference
 from bench.windows.cost import by_backend, line, questions

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from bench.batching import advice
 from bench.batching.advice import SIMPLER, Advice, Advised, NoAdvice, Question, differences
 from bench.batching.lengths import source
-from bench.telling.command_line import UsageError
-from bench.telling.headings import heading, name
-from bench.telling.quantities import count, listed, seconds
-from bench.telling.sheet import Column, Sheet, json_text, numbers
-from bench.telling.told import Told
+from bench.cli.command_line import UsageError
+from bench.cli.told import Told
+from bench.render.headings import heading, name
+from bench.render.quantities import count, listed, seconds
+from bench.render.sheet import Column, Sheet, json_text, numbers
 from bench.windows.asked import AtHand, at_hand, sections
 from bench.windows.words import with_range
 

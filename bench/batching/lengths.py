@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench.disk.fields import InputError, ResultError, printable
-from bench.disk.reading import regular_bytes
+from bench.machine.fields import InputError, ResultError, printable
+from bench.machine.reading import regular_bytes
 
 Lengths = npt.NDArray[np.int64]
 

@@ -11,17 +11,18 @@ import numpy as np
 from bench.batching import plans
 from bench.batching.lengths import Lengths, source
 from bench.batching.plans import Plan
-from bench.disk.fields import Field
-from bench.judging.beside import Beside, rows, runs
-from bench.judging.intervals import CaseInterval, case_interval
-from bench.measuring.lengths import Question, Way
-from bench.results.study import Study
-from bench.telling import quantities, studies
-from bench.telling.command_line import UsageError
-from bench.telling.headings import name
-from bench.telling.marks import TIME_INTERVAL
-from bench.telling.sheet import Cell, Column, Sheet, numbers
-from bench.telling.told import Told
+from bench.cli import studies
+from bench.cli.command_line import UsageError
+from bench.cli.told import Told
+from bench.machine.fields import Field
+from bench.records.study import Study
+from bench.render import quantities
+from bench.render.headings import name
+from bench.render.marks import TIME_INTERVAL
+from bench.render.sheet import Cell, Column, Sheet, numbers
+from bench.stats.beside import Beside, rows, runs
+from bench.stats.intervals import CaseInterval, case_interval
+from bench.worker.lengths import Question, Way
 
 
 def asked(options: argparse.Namespace) -> studies.Asked | None:

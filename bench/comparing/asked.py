@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.case import published
+from bench.cli import command_line, deliver, filters
+from bench.cli.command_line import UsageError
+from bench.cli.progress import Progress, asked_for
 from bench.comparing import beside_published, output, published_words, two_environments
 from bench.comparing.backends import compare_backends
 from bench.comparing.comparison import Report, judge, parse_rule
@@ -15,13 +19,9 @@ from bench.comparing.devices import compare_devices
 from bench.comparing.percentiles import at_percentile
 from bench.comparing.runs import compare_runs
 from bench.comparing.sides import path_words
-from bench.disk.fields import ResultError
-from bench.results.only import FILTERS
-from bench.results.schema import Results
-from bench.suites import published
-from bench.telling import command_line, deliver, filters
-from bench.telling.command_line import UsageError
-from bench.telling.progress import Progress, asked_for
+from bench.machine.fields import ResultError
+from bench.records.only import FILTERS
+from bench.records.schema import Results
 
 Measure = Callable[[argparse.Namespace], Path]
 """Measures two environments as the options ask; the folder with their results."""

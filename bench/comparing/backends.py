@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from bench.cli.command_line import UsageError
 from bench.comparing.comparison import OneSided, Report, Row
 from bench.comparing.sides import (
     Pair,
@@ -17,18 +18,17 @@ from bench.comparing.sides import (
     samples_of,
     why_missing,
 )
-from bench.disk.fields import printable
-from bench.judging.apart import allowing
-from bench.judging.basis import Pairing
-from bench.judging.comparison import Comparison
-from bench.judging.evenness import Case, Evenness
-from bench.judging.nodes import in_one_kind, machine_names, machines
-from bench.judging.rows import usual_baseline
-from bench.judging.trust import each_together
-from bench.results.grouping import grouped
-from bench.results.schema import Measurement, Outcome, Results
-from bench.telling.command_line import UsageError
-from bench.telling.quantities import listed
+from bench.machine.fields import printable
+from bench.records.grouping import grouped
+from bench.records.schema import Measurement, Outcome, Results
+from bench.render.quantities import listed
+from bench.stats.apart import allowing
+from bench.stats.basis import Pairing
+from bench.stats.comparison import Comparison
+from bench.stats.evenness import Case, Evenness
+from bench.stats.nodes import in_one_kind, machine_names, machines
+from bench.stats.rows import usual_baseline
+from bench.stats.trust import each_together
 
 Key = tuple[str, str]
 """Of a group: the place where it was measured, and its id, which ends with the device."""

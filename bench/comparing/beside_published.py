@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.case import published
+from bench.case.cases import Case
+from bench.case.published import PublishedShape, PublishedStep, Source
+from bench.cli.unmeasured import Unmeasured, gathered
 from bench.comparing.environments import hardware
-from bench.judging.intervals import CaseInterval, case_interval
-from bench.judging.nodes import machine_names
-from bench.judging.trust import together
-from bench.results.grouping import grouped
-from bench.results.schema import Measurement, Outcome, Results
-from bench.suites import published
-from bench.suites.cases import Case
-from bench.suites.published import PublishedShape, PublishedStep, Source
-from bench.telling.unmeasured import Unmeasured, gathered
+from bench.records.grouping import grouped
+from bench.records.schema import Measurement, Outcome, Results
+from bench.stats.intervals import CaseInterval, case_interval
+from bench.stats.nodes import machine_names
+from bench.stats.trust import together
 
 TITLE = "Our times beside published ones"
 CAUTION = (

@@ -9,13 +9,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.case.cases import Case
+from bench.cli.command_line import UsageError
+from bench.cli.unmeasured import Unmeasured
 from bench.comparing import crossover
-from bench.disk.fields import printable
-from bench.judging.comparison import Comparison
-from bench.judging.verdict import Verdict, holm
-from bench.suites.cases import Case
-from bench.telling.command_line import UsageError
-from bench.telling.unmeasured import Unmeasured
+from bench.machine.fields import printable
+from bench.stats.comparison import Comparison
+from bench.stats.verdict import Verdict, holm
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.judging.comparison import Comparison
-from bench.judging.ratios import compare
-from bench.judging.verdict import Verdict
-from bench.judging.within import RunSamples
-from bench.suites.cases import Case
-from bench.telling.quantities import shape_words
+from bench.case.cases import Case
+from bench.render.quantities import shape_words
+from bench.stats.comparison import Comparison
+from bench.stats.ratios import compare
+from bench.stats.verdict import Verdict
+from bench.stats.within import RunSamples
 
 INVALID = "INVALID"
 

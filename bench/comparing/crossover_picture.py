@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from bench.comparing.crossover import Cell, Map
 from bench.comparing.maps_words import cell_text, map_legend, map_title
-from bench.telling import drawing
-from bench.telling.drawing import Axes, Figure
-from bench.telling.quantities import count
+from bench.render import drawing
+from bench.render.drawing import Axes, Figure
+from bench.render.quantities import count
 
 MOST_MAPS = 6
 """So many are drawn on one page, the best of each device first."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from bench.comparing.comparison import Report
 from bench.comparing.words import case_fields
-from bench.judging.columns import OF_BRIDGE
-from bench.judging.comparison import Comparison
-from bench.judging.intervals import speed
-from bench.telling import sheet
+from bench.render import sheet
+from bench.stats.columns import OF_BRIDGE
+from bench.stats.comparison import Comparison
+from bench.stats.intervals import speed
 
 _BRIDGE = {name.removeprefix("ratio_"): get for name, get in OF_BRIDGE.items()}
 """The report's columns on bridges; here every row is of a ratio."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from bench.cli.command_line import UsageError
 from bench.comparing import crossover
 from bench.comparing.comparison import OneSided, Report, Row
 from bench.comparing.environments import hardware
 from bench.comparing.sides import Side, entries, join_sides, one_of, report_of, samples_of
-from bench.disk.fields import printable
-from bench.judging.nodes import machine_names
-from bench.judging.trust import each_together
-from bench.results.schema import Results
-from bench.telling.command_line import UsageError
+from bench.machine.fields import printable
+from bench.records.schema import Results
+from bench.stats.nodes import machine_names
+from bench.stats.trust import each_together
 
 NO_MAP = (
     "No map of batch × hidden size: no two shapes that both devices measured differ in these "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.disk.fields import mapping
-from bench.results.schema import Run
+from bench.machine.fields import mapping
+from bench.records.schema import Run
 
 # Words in the names of an environment's values that change from minute to minute and explain no
 # lasting difference; a measurement that they spoilt is marked INVALID instead. The reasons why a

@@ -12,20 +12,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
+from bench.case.cases import Case
+from bench.cli.command_line import UsageError
 from bench.comparing.environments import environment_differences
-from bench.disk.fields import printable
-from bench.judging.comparison import Comparison
-from bench.judging.intervals import CaseInterval, case_interval
-from bench.judging.movements import Movement
-from bench.judging.nodes import machine_names
-from bench.judging.ratios import compare
-from bench.judging.trust import Doubt, Validity, together
-from bench.judging.within import RunSamples
-from bench.results.grouping import grouped
-from bench.results.schema import Measurement, Outcome, Results, Run
-from bench.suites.cases import Case
-from bench.telling.command_line import UsageError
-from bench.telling.inert import clean
+from bench.machine.fields import printable
+from bench.records.grouping import grouped
+from bench.records.schema import Measurement, Outcome, Results, Run
+from bench.render.inert import clean
+from bench.stats.comparison import Comparison
+from bench.stats.intervals import CaseInterval, case_interval
+from bench.stats.movements import Movement
+from bench.stats.nodes import machine_names
+from bench.stats.ratios import compare
+from bench.stats.trust import Doubt, Validity, together
+from bench.stats.within import RunSamples
 
 
 @dataclass(frozen=True)

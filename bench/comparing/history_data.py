@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.comparing.history import History, Line, Machine, Moved, Point
-from bench.judging.intervals import speed
-from bench.judging.trust import Doubt
-from bench.telling import sheet
+from bench.render import sheet
+from bench.stats.intervals import speed
+from bench.stats.trust import Doubt
 
 CSV_COLUMNS = (
     *("host", "machine_id", "case_id", "session", "number", "started", "suite", "outcome"),

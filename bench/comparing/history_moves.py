@@ -24,14 +24,14 @@ from bench.comparing.history import (
     versions_of,
 )
 from bench.comparing.words import annotation
-from bench.judging.changes import LEAST, LEVEL, FloatArray
-from bench.judging.movements import Movement, Scope, enough, movements
-from bench.judging.verdict import Verdict
-from bench.telling.inert import LONGEST_NAME, clean
-from bench.telling.marks import RATIO_INTERVAL
-from bench.telling.quantities import count, listed, percent, times_as_fast, times_bounds
-from bench.telling.sheet import Cell, Column, Sheet
-from bench.telling.verdict_words import STYLES
+from bench.render.inert import LONGEST_NAME, clean
+from bench.render.marks import RATIO_INTERVAL
+from bench.render.quantities import count, listed, percent, times_as_fast, times_bounds
+from bench.render.sheet import Cell, Column, Sheet
+from bench.render.verdict_words import STYLES
+from bench.stats.changes import LEAST, LEVEL, FloatArray
+from bench.stats.movements import Movement, Scope, enough, movements
+from bench.stats.verdict import Verdict
 
 LONGEST = 100
 """Sessions that are looked at, the last: what is asked grows with their square, and who has not

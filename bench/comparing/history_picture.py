@@ -12,10 +12,10 @@ import math
 
 from bench.comparing import history_moves
 from bench.comparing.history import Change, History, Line, Machine
-from bench.judging.verdict import Verdict
-from bench.telling import drawing
-from bench.telling.drawing import Axes, Figure
-from bench.telling.quantities import count, times_as, times_as_fast
+from bench.render import drawing
+from bench.render.drawing import Axes, Figure
+from bench.render.quantities import count, times_as, times_as_fast
+from bench.stats.verdict import Verdict
 
 # So many panels can still be read on a page; of more, --case chooses.
 MOST_CASES = 12

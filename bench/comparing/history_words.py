@@ -15,21 +15,21 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from bench.cli.deliver import ASCII, Target, deliver
 from bench.comparing import history_moves as moves
 from bench.comparing.history import Change, History, Line, Machine, Point, versions_of
 from bench.comparing.history_data import comma_separated
 from bench.comparing.history_moves import Guard
-from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
-from bench.judging.trust import Doubt
-from bench.judging.verdict import Verdict
-from bench.telling import drawing, marks
-from bench.telling.deliver import ASCII, Target, deliver
-from bench.telling.inert import clean, code
-from bench.telling.inert import markdown as escaped
-from bench.telling.quantities import count, listed, seconds, times_as_fast, times_bounds
-from bench.telling.sheet import Cell, Column, Sheet
-from bench.telling.terminal import print_below
-from bench.telling.verdict_words import STYLES, compact_verdict
+from bench.render import drawing, marks
+from bench.render.inert import clean, code
+from bench.render.inert import markdown as escaped
+from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
+from bench.render.sheet import Cell, Column, Sheet
+from bench.render.terminal import print_below
+from bench.render.verdict_words import STYLES, compact_verdict
+from bench.stats.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
+from bench.stats.trust import Doubt
+from bench.stats.verdict import Verdict
 
 MARK = "▲"
 """Before versions that changed."""

@@ -10,12 +10,12 @@ from rich.text import Text
 from bench.comparing.comparison import Report
 from bench.comparing.crossover import INVALID, Cell, Map
 from bench.comparing.words import clean_name, speed_words
-from bench.judging.verdict import Verdict
-from bench.telling.inert import markdown as escaped
-from bench.telling.quantities import count
-from bench.telling.sheet import Cell as Place
-from bench.telling.sheet import Column, Sheet
-from bench.telling.verdict_words import STYLES
+from bench.render.inert import markdown as escaped
+from bench.render.quantities import count
+from bench.render.sheet import Cell as Place
+from bench.render.sheet import Column, Sheet
+from bench.render.verdict_words import STYLES
+from bench.stats.verdict import Verdict
 
 # Of a map's cells, beside their ratios.
 MARKS = {

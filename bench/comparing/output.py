@@ -13,21 +13,21 @@ from dataclasses import replace
 from rich.console import Console
 from rich.text import Text
 
+from bench.cli.command_line import UsageError
+from bench.cli.deliver import Target, deliver
 from bench.comparing import words
 from bench.comparing.comparison import Report, Row
 from bench.comparing.data import as_json, comma_separated
 from bench.comparing.maps_words import markdown_maps, terminal_maps
-from bench.judging.verdict import Verdict
-from bench.telling import drawing
-from bench.telling.command_line import UsageError
-from bench.telling.deliver import Target, deliver
-from bench.telling.inert import code
-from bench.telling.inert import markdown as escaped
-from bench.telling.marks import RATIO_INTERVAL
-from bench.telling.quantities import seconds
-from bench.telling.sheet import Cell, Column, Sheet
-from bench.telling.terminal import print_below
-from bench.telling.verdict_words import STYLES
+from bench.render import drawing
+from bench.render.inert import code
+from bench.render.inert import markdown as escaped
+from bench.render.marks import RATIO_INTERVAL
+from bench.render.quantities import seconds
+from bench.render.sheet import Cell, Column, Sheet
+from bench.render.terminal import print_below
+from bench.render.verdict_words import STYLES
+from bench.stats.verdict import Verdict
 
 _COLUMNS = (
     Column("case", names=True, most=160 + len("...")),

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.judging.process_means import ENOUGH_PROCESSES
-from bench.results.schema import Measurement, Results
+from bench.records.schema import Measurement, Results
+from bench.stats.process_means import ENOUGH_PROCESSES
 
 
 def at_percentile(results: Results, part: float) -> Results:

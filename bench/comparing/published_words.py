@@ -8,16 +8,17 @@ from dataclasses import asdict, replace
 from rich.console import Console
 from rich.text import Text
 
+from bench.case.published import PublishedShape, PublishedStep, Source
+from bench.cli import deliver
 from bench.comparing.beside_published import CAUTION, TITLE, Ours, Report, Shared
 from bench.comparing.words import unmeasured_details
-from bench.suites.published import PublishedShape, PublishedStep, Source
-from bench.telling import deliver, sheet
-from bench.telling.inert import clean
-from bench.telling.inert import markdown as escaped
-from bench.telling.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
-from bench.telling.quantities import count, seconds
-from bench.telling.sheet import Cell, Column, Sheet
-from bench.telling.terminal import print_below
+from bench.render import sheet
+from bench.render.inert import clean
+from bench.render.inert import markdown as escaped
+from bench.render.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
+from bench.render.quantities import count, seconds
+from bench.render.sheet import Cell, Column, Sheet
+from bench.render.terminal import print_below
 
 CSV_COLUMNS = (
     *("kind", "source", "where", "file", "implementation", "device", "hardware", "dtype", "mode"),

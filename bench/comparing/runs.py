@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.cli.command_line import UsageError
 from bench.comparing.comparison import Report
 from bench.comparing.sides import Side, entries, join_sides, path_words, report_of
-from bench.results.schema import Results
-from bench.telling.command_line import UsageError
+from bench.records.schema import Results
 
 
 def compare_runs(

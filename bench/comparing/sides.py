@@ -6,21 +6,21 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bench.cli.unmeasured import gathered
 from bench.comparing.comparison import Difference, Mean, OneSided, Report, Row
 from bench.comparing.environments import environment_differences
-from bench.disk.copying import named
-from bench.disk.fields import printable
-from bench.disk.folder import is_url
-from bench.disk.remote import shown
-from bench.judging.between import intervals
-from bench.judging.nodes import by_machine, machines
-from bench.judging.over_processes import Sides
-from bench.judging.ratios import compare_all, geometric_mean
-from bench.judging.trust import each_together, of_ratio
-from bench.judging.within import RunSamples
-from bench.results.grouping import grouped
-from bench.results.schema import Measurement, Outcome, Results, Run
-from bench.telling.unmeasured import gathered
+from bench.machine.copying import named
+from bench.machine.fields import printable
+from bench.machine.folder import is_url
+from bench.machine.remote import shown
+from bench.records.grouping import grouped
+from bench.records.schema import Measurement, Outcome, Results, Run
+from bench.stats.between import intervals
+from bench.stats.nodes import by_machine, machines
+from bench.stats.over_processes import Sides
+from bench.stats.ratios import compare_all, geometric_mean
+from bench.stats.trust import each_together, of_ratio
+from bench.stats.within import RunSamples
 
 
 @dataclass

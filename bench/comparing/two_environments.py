@@ -12,13 +12,13 @@ from pathlib import Path
 
 from bench.comparing.comparison import Report
 from bench.comparing.runs import compare_runs
-from bench.disk.fields import Field
-from bench.disk.reading import parse_json, regular_bytes
-from bench.disk.writing import write
 from bench.machine.environment import LIBRARIES
+from bench.machine.fields import Field
 from bench.machine.packages import Python
-from bench.results.schema import Results
-from bench.telling.inert import clean
+from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.writing import write
+from bench.records.schema import Results
+from bench.render.inert import clean
 
 SCHEMA = 1
 FILE = "environments.json"

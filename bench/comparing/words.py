@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from bench.case.cases import Case
+from bench.cli.unmeasured import Unmeasured, headline, one_line
 from bench.comparing.comparison import Gate, Mean, Report, Row
-from bench.judging.intervals import Interval
-from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
-from bench.judging.verdict import SAME_WITHIN, Verdict
-from bench.suites.cases import Case
-from bench.telling import quantities
-from bench.telling.inert import clean
-from bench.telling.quantities import count
-from bench.telling.unmeasured import Unmeasured, headline, one_line
-from bench.telling.verdict_words import compact_verdict, unclear, uneven
+from bench.render import quantities
+from bench.render.inert import clean
+from bench.render.quantities import count
+from bench.render.verdict_words import compact_verdict, unclear, uneven
+from bench.stats.intervals import Interval
+from bench.stats.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
+from bench.stats.verdict import SAME_WITHIN, Verdict
 
 # A list of names longer than this says how many more there are; CSV and JSON have them all.
 LONGEST_LIST = 20

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.disk.fields import Field, ResultError, error_at
-from bench.disk.reading import parse_json
+from bench.machine.fields import Field, ResultError, error_at
+from bench.machine.reading import parse_json
 
 VARIABLE = "TF_CONFIG"
 

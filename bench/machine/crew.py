@@ -24,8 +24,8 @@ from typing import IO, Any, TypeAlias
 
 import psutil
 
-from bench.disk.closing import Closing
-from bench.disk.fields import printable
+from bench.machine.closing import Closing
+from bench.machine.fields import printable
 from bench.machine.fresh import ending
 from bench.machine.processes import kill_group
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench.disk.fields import InputError
+from bench.machine.fields import InputError
 
 Nvml: TypeAlias = Any
 """The module ``pynvml`` (of the package nvidia-ml-py, which has no types), initialised."""

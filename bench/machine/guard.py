@@ -24,7 +24,7 @@ from typing import Any, Self, TextIO
 
 import numpy as np
 
-from bench.disk.fields import printable
+from bench.machine.fields import printable
 from bench.machine.raised import one_line
 
 MOST_REMARKS = 8

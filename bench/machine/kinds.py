@@ -14,7 +14,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, fields
 
-from bench.disk.fields import mapping
+from bench.machine.fields import mapping
 
 _MOST = 200
 """GPUs and libraries of a file beyond these are left out: no machine has as many."""

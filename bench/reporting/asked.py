@@ -7,16 +7,16 @@ import functools
 import sys
 from collections.abc import Callable, Mapping
 
-from bench.disk.fields import printable
-from bench.judging.ranking import build
-from bench.judging.rows import NothingToReportError, Report
-from bench.judging.samples import SAMPLE_COLUMNS, sample_rows
+from bench.cli import command_line, deliver, filters
+from bench.cli.progress import Progress, asked_for
+from bench.machine.fields import printable
+from bench.records.schema import Results
+from bench.render.sheet import comma_separated
 from bench.reporting import data, markdown, teaching, terminal, terminal_brief, whys
 from bench.reporting.page import explorer
-from bench.results.schema import Results
-from bench.telling import command_line, deliver, filters
-from bench.telling.progress import Progress, asked_for
-from bench.telling.sheet import comma_separated
+from bench.stats.ranking import build
+from bench.stats.rows import NothingToReportError, Report
+from bench.stats.samples import SAMPLE_COLUMNS, sample_rows
 
 SAMPLES = ("samples.csv", "samples.parquet")
 FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES)

@@ -11,14 +11,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.judging.rows import Row, ranked_backends
-from bench.judging.verdict import Verdict
+from bench.render import drawing
+from bench.render.drawing import Axes, Figure
+from bench.render.headings import heading, machine
+from bench.render.marks import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL
+from bench.render.quantities import percent, rate, ratio, seconds, shape_words
 from bench.reporting.plot import SETUP, Plot, setup_parts
-from bench.telling import drawing
-from bench.telling.drawing import Axes, Figure
-from bench.telling.headings import heading, machine
-from bench.telling.marks import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL
-from bench.telling.quantities import percent, rate, ratio, seconds, shape_words
+from bench.stats.rows import Row, ranked_backends
+from bench.stats.verdict import Verdict
 
 MOST_PANELS = 24
 """More are no picture of a page; --case, --mode and --device choose."""

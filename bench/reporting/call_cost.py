@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.judging.comparison import Comparison
-from bench.judging.intervals import CaseInterval
-from bench.judging.ratios import compare
-from bench.judging.rows import Row, Section
-from bench.telling import quantities
-from bench.telling.headings import name
-from bench.telling.marks import RATIO_INTERVAL, TIME_INTERVAL
-from bench.telling.quantities import listed
-from bench.telling.sheet import Cell, Column, Sheet
+from bench.render import quantities
+from bench.render.headings import name
+from bench.render.marks import RATIO_INTERVAL, TIME_INTERVAL
+from bench.render.quantities import listed
+from bench.render.sheet import Cell, Column, Sheet
+from bench.stats.comparison import Comparison
+from bench.stats.intervals import CaseInterval
+from bench.stats.ratios import compare
+from bench.stats.rows import Row, Section
 from bench.windows.cost import by_backend, line, questions
 from bench.windows.fit import FEWEST_WINDOWS, Fit
 from bench.windows.words import LARGE_MISFIT, signed, signed_range

@@ -11,14 +11,14 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 
-from bench.judging.columns import COLUMNS, Column, Value
-from bench.judging.payback import pairs
-from bench.judging.rows import NothingToReportError, Report, Section
-from bench.judging.table import cells, records
+from bench.records.grouping import grouped
+from bench.render import sheet
+from bench.render.headings import machine, method
 from bench.reporting.sentences import findings
-from bench.results.grouping import grouped
-from bench.telling import sheet
-from bench.telling.headings import machine, method
+from bench.stats.columns import COLUMNS, Column, Value
+from bench.stats.payback import pairs
+from bench.stats.rows import NothingToReportError, Report, Section
+from bench.stats.table import cells, records
 
 EXTRA = "lstm-benchmark-suite[parquet]"
 """What brings pyarrow."""

@@ -11,16 +11,16 @@ import functools
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.judging.comparison import Comparison
-from bench.judging.ratios import together
-from bench.judging.rows import Row, Section, Table
-from bench.judging.verdict import Verdict
+from bench.render.headings import name, title, uneven_bridges, where
+from bench.render.inert import clean
+from bench.render.marks import bounds_of_time
+from bench.render.quantities import count, listed, seconds
+from bench.render.verdict_words import versus
 from bench.reporting.sentences import Finding, findings
-from bench.telling.headings import name, title, uneven_bridges, where
-from bench.telling.inert import clean
-from bench.telling.marks import bounds_of_time
-from bench.telling.quantities import count, listed, seconds
-from bench.telling.verdict_words import versus
+from bench.stats.comparison import Comparison
+from bench.stats.ratios import together
+from bench.stats.rows import Row, Section, Table
+from bench.stats.verdict import Verdict
 from lstm_impl import UnsupportedError, get_backend
 from lstm_impl.registry import strategies
 

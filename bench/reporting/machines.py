@@ -11,15 +11,15 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.judging.outlying import Outlier, outliers
-from bench.judging.ratios import compare_all, together
-from bench.judging.rows import Row, Section
-from bench.judging.trust import MINORITY
-from bench.judging.verdict import Verdict
+from bench.render.headings import name
+from bench.render.quantities import count, first_few, listed, of_them, percent
+from bench.render.verdict_words import versus
 from bench.reporting.streams import unpaired
-from bench.telling.headings import name
-from bench.telling.quantities import count, first_few, listed, of_them, percent
-from bench.telling.verdict_words import versus
+from bench.stats.outlying import Outlier, outliers
+from bench.stats.ratios import compare_all, together
+from bench.stats.rows import Row, Section
+from bench.stats.trust import MINORITY
+from bench.stats.verdict import Verdict
 
 _MOST = 6
 """More sentences than this are a wall."""

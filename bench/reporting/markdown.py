@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.judging.rows import KINDS, Report, Row, Section, Table
-from bench.reporting.decisions import decisions
-from bench.reporting.sentences import Finding, findings
-from bench.reporting.sentences import unmeasured as without_time
-from bench.reporting.tables import parts, work_words
-from bench.telling.headings import (
+from bench.cli.unmeasured import headline
+from bench.render.headings import (
     caption,
     few,
     heading,
@@ -23,12 +19,16 @@ from bench.telling.headings import (
     title,
     uneven_bridges,
 )
-from bench.telling.inert import code, prose
-from bench.telling.marks import RATIO_INTERVAL, TIME_INTERVAL, mark, notes
-from bench.telling.quantities import shape_words, times_as, times_bounds
-from bench.telling.sheet import markdown_table
-from bench.telling.unmeasured import headline
-from bench.telling.verdict_words import verdict_words
+from bench.render.inert import code, prose
+from bench.render.marks import RATIO_INTERVAL, TIME_INTERVAL, mark, notes
+from bench.render.quantities import shape_words, times_as, times_bounds
+from bench.render.sheet import markdown_table
+from bench.render.verdict_words import verdict_words
+from bench.reporting.decisions import decisions
+from bench.reporting.sentences import Finding, findings
+from bench.reporting.sentences import unmeasured as without_time
+from bench.reporting.tables import parts, work_words
+from bench.stats.rows import KINDS, Report, Row, Section, Table
 
 
 def markdown(report: Report, unmeasured: bool = False) -> str:

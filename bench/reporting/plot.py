@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from bench.disk.fields import printable
-from bench.judging.rows import Row, Section
-from bench.telling.command_line import UsageError
+from bench.cli.command_line import UsageError
+from bench.machine.fields import printable
+from bench.stats.rows import Row, Section
 
 # A picture that is wider than this is no picture of a page, and one narrower has no room for bars.
 NARROWEST, WIDEST = 3.0, 30.0

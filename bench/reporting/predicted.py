@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from bench.judging.predicting import NoPredictionError, Point, Prediction, predict, rest_of_timestep
-from bench.judging.rows import NothingToReportError, Report, Row
-from bench.suites.cases import SIZES, Shape
-from bench.telling.headings import name
-from bench.telling.inert import clean, code
-from bench.telling.inert import markdown as escaped
-from bench.telling.quantities import count, seconds
-from bench.telling.sheet import Column, Sheet, json_text, numbers, records
+from bench.case.cases import SIZES, Shape
+from bench.render.headings import name
+from bench.render.inert import clean, code
+from bench.render.inert import markdown as escaped
+from bench.render.quantities import count, seconds
+from bench.render.sheet import Column, Sheet, json_text, numbers, records
+from bench.stats.predicting import NoPredictionError, Point, Prediction, predict, rest_of_timestep
+from bench.stats.rows import NothingToReportError, Report, Row
 from lstm_impl.workload import GRADIENTS, MODES
 
 COLUMNS = (

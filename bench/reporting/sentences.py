@@ -12,20 +12,20 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.judging.bridges import all_doubts, compare_rows
-from bench.judging.comparison import Comparison
-from bench.judging.payback import BreakEven, break_even
-from bench.judging.ratios import all_slower, compare, together
-from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
-from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
-from bench.judging.verdict import Verdict
+from bench.cli.unmeasured import LOUD, Unmeasured, gathered, one_line
+from bench.records.grouping import grouped
+from bench.render.headings import name, speed_moved, title, uneven_bridges
+from bench.render.inert import clean
+from bench.render.quantities import bounds, count, first_few, listed, of_them, seconds
+from bench.render.verdict_words import versus
 from bench.reporting import machines, streams, whys
-from bench.results.grouping import grouped
-from bench.telling.headings import name, speed_moved, title, uneven_bridges
-from bench.telling.inert import clean
-from bench.telling.quantities import bounds, count, first_few, listed, of_them, seconds
-from bench.telling.unmeasured import LOUD, Unmeasured, gathered, one_line
-from bench.telling.verdict_words import versus
+from bench.stats.bridges import all_doubts, compare_rows
+from bench.stats.comparison import Comparison
+from bench.stats.payback import BreakEven, break_even
+from bench.stats.ratios import all_slower, compare, together
+from bench.stats.rows import KINDS, MEASURED, Row, Section, Table
+from bench.stats.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
+from bench.stats.verdict import Verdict
 from bench.windows.cost import cost
 from bench.windows.cost import streams as cut_streams
 from bench.windows.words import sentence

@@ -7,14 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.judging.intervals import CaseInterval
-from bench.judging.latency import PARTS
-from bench.judging.ratios import compare_all
-from bench.judging.rows import KINDS, Row, Table
-from bench.judging.verdict import Verdict
-from bench.judging.within import RunSamples
-from bench.telling.headings import name, title
-from bench.telling.quantities import (
+from bench.render.headings import name, title
+from bench.render.quantities import (
     bounds,
     first_few,
     listed,
@@ -27,6 +21,12 @@ from bench.telling.quantities import (
     times_as_fast,
     times_bounds,
 )
+from bench.stats.intervals import CaseInterval
+from bench.stats.latency import PARTS
+from bench.stats.ratios import compare_all
+from bench.stats.rows import KINDS, Row, Table
+from bench.stats.verdict import Verdict
+from bench.stats.within import RunSamples
 
 TAIL = 99.0
 """The percentile of which an interval and a ratio stand in the tables: the last that a run of some

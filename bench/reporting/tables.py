@@ -10,12 +10,12 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.judging.rows import KINDS, Row, Table
+from bench.render.headings import name
+from bench.render.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
+from bench.render.quantities import rate, seconds, shape_words, size, times_as_fast
+from bench.render.verdict_words import spread_words
 from bench.reporting import streams
-from bench.telling.headings import name
-from bench.telling.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
-from bench.telling.quantities import rate, seconds, shape_words, size, times_as_fast
-from bench.telling.verdict_words import spread_words
+from bench.stats.rows import KINDS, Row, Table
 
 
 @dataclass(frozen=True)

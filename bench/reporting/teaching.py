@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.disk.fields import mapping, printable
-from bench.judging.rows import NothingToReportError, Report, Row, Section
-from bench.results.schema import Run
+from bench.machine.fields import mapping, printable
+from bench.records.schema import Run
+from bench.stats.rows import NothingToReportError, Report, Row, Section
 from lstm_impl.tuning import Decision, Machine, Question, Raced, folder, save
 from lstm_impl.tuning.machine import DISTRIBUTIONS, cpu_words
 

@@ -21,17 +21,17 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.judging.rows import Report, Row, Section, Table
+from bench.cli.unmeasured import headline
+from bench.render.headings import heading, machine, method, name, title
+from bench.render.inert import clean
+from bench.render.marks import BARS, FASTEST, mark, notes
+from bench.render.quantities import count
+from bench.render.terminal import hanging, text_console
 from bench.reporting.decisions import decisions
 from bench.reporting.sentences import Finding, findings
 from bench.reporting.sentences import unmeasured as without_time
 from bench.reporting.tables import Part, parts, work_words
-from bench.telling.headings import heading, machine, method, name, title
-from bench.telling.inert import clean
-from bench.telling.marks import BARS, FASTEST, mark, notes
-from bench.telling.quantities import count
-from bench.telling.terminal import hanging, text_console
-from bench.telling.unmeasured import headline
+from bench.stats.rows import Report, Row, Section, Table
 
 _NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
 # Nobody reads more rows than these, and to lay them out takes longer than to judge them.

@@ -15,17 +15,17 @@ from rich.console import Console, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.judging.intervals import CASE_CONFIDENCE
-from bench.judging.process_means import VERDICT_CONFIDENCE
-from bench.judging.rows import KINDS, Row, Section, Table
-from bench.judging.verdict import SAME_WITHIN
+from bench.render.headings import few, heading, machine, name, title
+from bench.render.marks import BARS, FASTEST, mark, notes
+from bench.render.quantities import count, times_as, times_bounds
+from bench.render.verdict_words import spread_words, unclear
 from bench.reporting.sentences import findings
 from bench.reporting.tables import parts, work_words
 from bench.reporting.terminal import STYLES, WINNER, bar, compared, finding_line
-from bench.telling.headings import few, heading, machine, name, title
-from bench.telling.marks import BARS, FASTEST, mark, notes
-from bench.telling.quantities import count, times_as, times_bounds
-from bench.telling.verdict_words import spread_words, unclear
+from bench.stats.intervals import CASE_CONFIDENCE
+from bench.stats.process_means import VERDICT_CONFIDENCE
+from bench.stats.rows import KINDS, Row, Section, Table
+from bench.stats.verdict import SAME_WITHIN
 
 _GAP = 2
 _SHORTEST_BAR, _LONGEST_BAR = 6, 16

@@ -15,16 +15,16 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from bench.judging.bound import NOT_KNOWN
-from bench.judging.bridges import compare_rows
-from bench.judging.ratios import together
-from bench.judging.rows import Report, Row, Section, Table
-from bench.judging.why import sentence
-from bench.telling.headings import heading, name, title, uneven_bridges
-from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean, prose
-from bench.telling.quantities import count, listed, seconds
-from bench.telling.sheet import Column, Sheet
-from bench.telling.verdict_words import versus
+from bench.render.headings import heading, name, title, uneven_bridges
+from bench.render.inert import LONGEST_NAME, LONGEST_SENTENCE, clean, prose
+from bench.render.quantities import count, listed, seconds
+from bench.render.sheet import Column, Sheet
+from bench.render.verdict_words import versus
+from bench.stats.bound import NOT_KNOWN
+from bench.stats.bridges import compare_rows
+from bench.stats.ratios import together
+from bench.stats.rows import Report, Row, Section, Table
+from bench.stats.why import sentence
 
 ROOFS = {
     "of_matmul": "the matrix-product rate",

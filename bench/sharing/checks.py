@@ -16,18 +16,18 @@ from itertools import pairwise
 
 import numpy as np
 
-from bench.disk.fields import Field, is_number, printable
-from bench.judging.intervals import (
+from bench.machine.fields import Field, is_number, printable
+from bench.records import digest, hdr
+from bench.records.schema import Measurement, ResultFile
+from bench.stats.intervals import (
     FEWEST_SAMPLES,
     halves_agree,
     median_interval,
     relative_half_width,
 )
-from bench.judging.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
-from bench.measuring import estimate
-from bench.measuring.roof import WELL_ABOVE
-from bench.results import digest, hdr
-from bench.results.schema import Measurement, ResultFile
+from bench.stats.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
+from bench.worker import estimate
+from bench.worker.roof import WELL_ABOVE
 from lstm_impl.proof.comparison import CEILING
 
 CLOSE = 1e-9

@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.disk.fields import ResultError, error_at, printable
-from bench.disk.writing import ResultWriteError, unfinished_name
-from bench.judging.rows import Report
+from bench.machine.fields import ResultError, error_at, printable
+from bench.machine.writing import ResultWriteError, unfinished_name
+from bench.records.grouping import grouped
+from bench.render.inert import markup
+from bench.render.quantities import count, seconds
 from bench.reporting.data import check_parquet
 from bench.reporting.page import explorer
 from bench.reporting.page.static import document
-from bench.results.grouping import grouped
 from bench.sharing.store import MACHINES, Store
 from bench.sharing.tables import Machine, Tables
-from bench.telling.inert import markup
-from bench.telling.quantities import count, seconds
+from bench.stats.rows import Report
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.disk.fields import ResultError
-from bench.disk.folder import holds_no_cases
-from bench.disk.writing import write, write_bytes
-from bench.judging.columns import COLUMNS
-from bench.judging.ranking import build
-from bench.judging.rows import NothingToReportError
+from bench.machine.fields import ResultError
+from bench.machine.folder import holds_no_cases
+from bench.machine.writing import write, write_bytes
+from bench.records.files import collect, read, result_names
 from bench.reporting.data import parquet
 from bench.reporting.page import data, explorer
-from bench.results.files import collect, read, result_names
+from bench.stats.columns import COLUMNS
+from bench.stats.ranking import build
+from bench.stats.rows import NothingToReportError
 
 DATA, MACHINES = "data", "machines"
 """Folders of the site: the tables, and a page for each."""

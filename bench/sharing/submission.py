@@ -22,13 +22,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.disk.fields import Field, error_at, mapping, printable
-from bench.disk.reading import parse_json, regular_bytes
-from bench.disk.writing import write
-from bench.results import digest
-from bench.results.cache import users_secret
-from bench.results.files import collect, read
-from bench.results.schema import ResultFile
+from bench.machine.fields import Field, error_at, mapping, printable
+from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.writing import write
+from bench.records import digest
+from bench.records.cache import users_secret
+from bench.records.files import collect, read
+from bench.records.schema import ResultFile
 from bench.sharing.checks import copies, problems
 
 FOLDER = "results/community"

@@ -13,15 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.judging.rows import MEASURED
+from bench.case.cases import Case
+from bench.records.grouping import grouped
+from bench.render.headings import name
+from bench.render.inert import LONGEST_SENTENCE, clean
+from bench.render.quantities import count, seconds
 from bench.reporting.page import data
 from bench.reporting.page.data import BINS_PER_DECADE, MOST_CASES, Item
-from bench.results.grouping import grouped
 from bench.sharing.store import CASES
-from bench.suites.cases import Case
-from bench.telling.headings import name
-from bench.telling.inert import LONGEST_SENTENCE, clean
-from bench.telling.quantities import count, seconds
+from bench.stats.rows import MEASURED
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from bench.judging.comparison import Comparison
-from bench.judging.intervals import Interval
-from bench.judging.ratios import compare
-from bench.judging.rows import KINDS, Row, Section
-from bench.judging.verdict import Verdict
-from bench.results.maps import LearningMap
-from bench.suites.cases import Case
-from bench.telling.quantities import count, listed
+from bench.case.cases import Case
+from bench.records.maps import LearningMap
+from bench.render.quantities import count, listed
+from bench.stats.comparison import Comparison
+from bench.stats.intervals import Interval
+from bench.stats.ratios import compare
+from bench.stats.rows import KINDS, Row, Section
+from bench.stats.verdict import Verdict
 from bench.windows.cost import step_interval, timestep_interval, window
 from bench.windows.learned import Need, need
 from lstm_impl.workload import GRADIENTS

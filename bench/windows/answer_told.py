@@ -9,14 +9,12 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.text import Text
 
-from bench.judging.intervals import Interval
-from bench.judging.process_means import ENOUGH_PROCESSES
-from bench.judging.verdict import Verdict
-from bench.results.maps import TASKS, LearningMap
-from bench.telling import command_line, headings
-from bench.telling.headings import heading, machine
-from bench.telling.inert import clean, prose
-from bench.telling.quantities import (
+from bench.cli import command_line
+from bench.records.maps import TASKS, LearningMap
+from bench.render import headings
+from bench.render.headings import heading, machine
+from bench.render.inert import clean, prose
+from bench.render.quantities import (
     GRADIENT_WORDS,
     bounds,
     count,
@@ -26,7 +24,10 @@ from bench.telling.quantities import (
     seconds_range,
     size,
 )
-from bench.telling.sheet import json_text
+from bench.render.sheet import json_text
+from bench.stats.intervals import Interval
+from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.verdict import Verdict
 from bench.windows.answer import Answer, Longer, NoAnswer, Question, Rival
 from bench.windows.cost import window
 from bench.windows.learned import words

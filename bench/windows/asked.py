@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.disk.fields import ResultError, printable
-from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, default_folder, holds_no_cases, is_url
-from bench.judging.ranking import build
-from bench.judging.rows import NothingToReportError, Section
-from bench.results.maps import TASKS, LearningMap
-from bench.results.schema import Results
-from bench.telling import deliver, filters
-from bench.telling.command_line import UsageError, tell_errors
-from bench.telling.progress import read_results
+from bench.cli import deliver, filters
+from bench.cli.command_line import UsageError, tell_errors
+from bench.cli.progress import read_results
+from bench.machine.fields import ResultError, printable
+from bench.machine.folder import DEFAULT_FOLDER, REFERENCE, default_folder, holds_no_cases, is_url
+from bench.records.maps import TASKS, LearningMap
+from bench.records.schema import Results
+from bench.stats.ranking import build
+from bench.stats.rows import NothingToReportError, Section
 from bench.windows import suite_text
 from bench.windows.answer import NoAnswer, Question, answer, places
 from bench.windows.answer_told import as_json, told

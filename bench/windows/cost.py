@@ -17,16 +17,16 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.judging.intervals import (
+from bench.records.grouping import grouped
+from bench.records.maps import LearningMap
+from bench.stats.intervals import (
     CASE_CONFIDENCE,
     UNPAIRED_ALLOWANCE,
     CaseInterval,
     Interval,
 )
-from bench.judging.ratios import SEQUENTIAL_ALLOWANCE
-from bench.judging.rows import KINDS, Row, Section, Table
-from bench.results.grouping import grouped
-from bench.results.maps import LearningMap
+from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
+from bench.stats.rows import KINDS, Row, Section, Table
 from bench.windows.fit import Fit, fit, over_processes
 
 NEAR_CHEAPEST = 0.05

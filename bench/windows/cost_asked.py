@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.disk.fields import printable
-from bench.disk.folder import REFERENCE, default_folder, is_url
-from bench.judging.ranking import build
-from bench.judging.rows import KINDS, NothingToReportError
-from bench.results.maps import LearningMap
-from bench.results.naming import run_of
-from bench.results.schema import Measurement, Outcome, Results
-from bench.telling import command_line, deliver, filters
-from bench.telling.progress import read_results
+from bench.cli import command_line, deliver, filters
+from bench.cli.progress import read_results
+from bench.machine.fields import printable
+from bench.machine.folder import REFERENCE, default_folder, is_url
+from bench.records.maps import LearningMap
+from bench.records.naming import run_of
+from bench.records.schema import Measurement, Outcome, Results
+from bench.stats.ranking import build
+from bench.stats.rows import KINDS, NothingToReportError
 from bench.windows import sheets
 from bench.windows.cost import Stream, streams
 from bench.windows.learned import newest, parted, untold, words

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.judging.intervals import CASE_CONFIDENCE, UNPAIRED_ALLOWANCE, CaseInterval
-from bench.judging.process_means import ENOUGH_PROCESSES, Estimates, FloatArray
-from bench.judging.ratios import SEQUENTIAL_ALLOWANCE
+from bench.stats.intervals import CASE_CONFIDENCE, UNPAIRED_ALLOWANCE, CaseInterval
+from bench.stats.process_means import ENOUGH_PROCESSES, Estimates, FloatArray
+from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
 
 NO_LINE = 0.5
 """A line that misses a window by more than half of what it says is none: its two numbers would be

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from bench.disk.fields import ResultError
-from bench.disk.folder import meant_for_learning
-from bench.results.elsewhere import brought
-from bench.results.files import result_names
-from bench.results.maps import LEARNED, TASKS_IN_WORDS, LearningMap, collect
-from bench.telling import headings
-from bench.telling.command_line import UsageError
-from bench.telling.quantities import count, listed, rate
+from bench.cli.command_line import UsageError
+from bench.machine.fields import ResultError
+from bench.machine.folder import meant_for_learning
+from bench.records.elsewhere import brought
+from bench.records.files import result_names
+from bench.records.maps import LEARNED, TASKS_IN_WORDS, LearningMap, collect
+from bench.render import headings
+from bench.render.quantities import count, listed, rate
 
 ECHO = ("echo",)
 """The task whose distances are shown beside what windows cost: its windows differ the most."""

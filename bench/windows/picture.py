@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from textwrap import fill, wrap
 
-from bench.judging.intervals import CASE_CONFIDENCE
-from bench.telling import drawing
-from bench.telling.drawing import FAINT, INK, SUBTLE, Axes
-from bench.telling.headings import heading, title
-from bench.telling.quantities import count, listed
+from bench.render import drawing
+from bench.render.drawing import FAINT, INK, SUBTLE, Axes
+from bench.render.headings import heading, title
+from bench.render.quantities import count, listed
+from bench.stats.intervals import CASE_CONFIDENCE
 from bench.windows.cost import BackendCost, Stream, peak_bytes, timestep_interval, window
 
 _SIZE = (7.6, 5.6)  # inches: a page's width

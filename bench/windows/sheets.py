@@ -13,13 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from bench.judging.intervals import Interval
-from bench.judging.rows import Row
-from bench.telling import headings
-from bench.telling.headings import caption, heading, machine, title
-from bench.telling.inert import code, prose
-from bench.telling.quantities import rate, seconds, seconds_range, size, size_range
-from bench.telling.sheet import (
+from bench.render import headings
+from bench.render.headings import caption, heading, machine, title
+from bench.render.inert import code, prose
+from bench.render.quantities import rate, seconds, seconds_range, size, size_range
+from bench.render.sheet import (
     Cell,
     Column,
     Sheet,
@@ -28,7 +26,9 @@ from bench.telling.sheet import (
     json_text,
     numbers,
 )
-from bench.telling.terminal import hanging
+from bench.render.terminal import hanging
+from bench.stats.intervals import Interval
+from bench.stats.rows import Row
 from bench.windows.cost import (
     BackendCost,
     Stream,

@@ -11,12 +11,12 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.disk.fields import printable
-from bench.disk.writing import write_bytes
-from bench.judging.process_means import ENOUGH_PROCESSES
+from bench.case import loading
+from bench.case.values import SuiteError
 from bench.machine import devices
-from bench.suites import loading
-from bench.suites.values import SuiteError
+from bench.machine.fields import printable
+from bench.machine.writing import write_bytes
+from bench.stats.process_means import ENOUGH_PROCESSES
 from bench.windows.answer import Answer, NoAnswer, Question
 from bench.windows.learned import Need
 

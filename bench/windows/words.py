@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.judging.intervals import CASE_CONFIDENCE, Interval
-from bench.judging.process_means import ENOUGH_PROCESSES
-from bench.judging.rows import Row
-from bench.judging.trust import FEW_PROCESSES, WIDE_INTERVAL, Doubt
-from bench.telling import headings
-from bench.telling.inert import clean
-from bench.telling.quantities import count, listed, seconds, seconds_range
+from bench.render import headings
+from bench.render.inert import clean
+from bench.render.quantities import count, listed, seconds, seconds_range
+from bench.stats.intervals import CASE_CONFIDENCE, Interval
+from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.rows import Row
+from bench.stats.trust import FEW_PROCESSES, WIDE_INTERVAL, Doubt
 from bench.windows.cost import NEAR_CHEAPEST, BackendCost, Cheapest, Stream, window
 from bench.windows.fit import FEWEST_WINDOWS, Fit
 

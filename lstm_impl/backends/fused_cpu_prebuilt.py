@@ -1,6 +1,6 @@
 """Libraries of ``fused_cpu`` that were compiled elsewhere, for machines without a compiler.
 
-``python -m bench.native`` makes them, one for each kind of CPU. A library's name says all that it
+``python -m tools.native`` makes them, one for each kind of CPU. A library's name says all that it
 is for: the TensorFlow that it was compiled against, the CPU, and the sources, which the ops'
 callers have to fit. So what does not fit this machine is known without loading it, which would end
 the process where it was compiled for a newer CPU. TensorFlow is not imported here.
@@ -120,7 +120,7 @@ def cpu_of(path: Path) -> str:
 def _misfit(name: str, version: str, sources: str) -> str:
     found = _NAME.fullmatch(name)
     if found is None or found[2] not in KINDS:
-        return "its name is not one that bench.native gives"
+        return "its name is not one that tools.native gives"
     if found[1] != version:
         return f"it is for TensorFlow {found[1]}, and this is {version or 'none'}"
     if found[3] != sources:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import results
+from bench import records
 from tests.attack import attack_kills, made_results
 from tests.attack.commands import COMMANDS, Command, Ended, start, wrong_end
 from tests.attack.trials import PATIENCE, Attack
@@ -327,7 +327,7 @@ def measure(folder: Path, wrong: Folder, attack: Attack) -> Iterator[str]:
                 watch.join()
         attack.count(MEASURING, f"ended with {ended.code}")
         yield from wrong_end("bench.run", ended)
-        found = results.collect(attack_kills.results_in(place) if place.is_dir() else [])
+        found = records.collect(attack_kills.results_in(place) if place.is_dir() else [])
         for error in found.errors:
             yield f"half written: {error}"
         if ended.code == 0 and len(found.measurements) != attack_kills.CASES:

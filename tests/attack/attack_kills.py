@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import results
+from bench import records
 from bench.machine.lock import HeldError, MachineLock
 from tests.attack.trials import PATIENCE, Attack
 from tests.bench.made_suites import small_suite
@@ -139,7 +139,7 @@ def results_in(folder: Path) -> list[Path]:
 
 def lost(promised: Counter[str], folder: Path) -> Iterator[str]:
     """Which finished cases the readers do not find in a results folder."""
-    found = results.collect(results_in(folder))
+    found = records.collect(results_in(folder))
     for error in found.errors:
         yield f"unreadable: {error}"
     there = Counter(each.case.id for each in found.measurements)
@@ -149,7 +149,7 @@ def lost(promised: Counter[str], folder: Path) -> Iterator[str]:
 
 def unfinished(folder: Path) -> Iterator[str]:
     """What of the suite has not been measured as often as was asked for."""
-    there = Counter(each.case.id for each in results.collect([folder]).measurements)
+    there = Counter(each.case.id for each in records.collect([folder]).measurements)
     if len(there) != CASES or min(there.values()) < PROCESSES:
         yield f"measured in the end: {sorted(there.values())}; wanted: {[PROCESSES] * CASES}"
 

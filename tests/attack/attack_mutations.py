@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import results, suites
-from bench.disk.fields import ResultError
-from bench.judging.ranking import build
-from bench.judging.rows import NothingToReportError
+from bench import case as suites
+from bench import records
+from bench.machine.fields import ResultError
+from bench.records import maps
+from bench.records.journal import Journal
 from bench.reporting.data import as_json
-from bench.results import maps
-from bench.results.journal import Journal
-from bench.running import session
-from bench.running.work import Goal
+from bench.session import session
+from bench.session.work import Goal
+from bench.stats.ranking import build
+from bench.stats.rows import NothingToReportError
 from tests.attack.trials import Attack, Hang, limited
 from tests.bench.made_results import as_text
 from tests.bench.mutations import BYTES, changed_bytes, changed_json
@@ -53,10 +54,10 @@ def _refused(read: Callable[[], object], *errors: type[Exception]) -> list[str]:
 
 def read_results(folder: Path, path: Path) -> list[str]:
     with contextlib.suppress(ResultError):
-        results.read(path)
-    found = results.collect([path])
-    results.latest(folder)
-    results.unfinished(folder)
+        records.read(path)
+    found = records.collect([path])
+    records.latest(folder)
+    records.unfinished(folder)
     if found.files:
         with contextlib.suppress(NothingToReportError):
             report = build(found)
@@ -102,7 +103,7 @@ def sources(folder: Path) -> list[Source]:
     of_session.save(folder)
     written = (folder / session.FOLDER / "s-1.session.json").read_bytes()
     with Journal(folder / "j.journal.jsonl") as journal:
-        journal.start(results.read(GOLDEN / "replicate-1.json").run)
+        journal.start(records.read(GOLDEN / "replicate-1.json").run)
     lines = (GOLDEN / "cut.journal.jsonl").read_bytes()
     made = [Source("sessions", f"{session.FOLDER}/s-1.session.json", written, read_session)]
     for path in sorted(GOLDEN.iterdir()):

@@ -21,9 +21,9 @@ from unittest import mock
 import pytest
 from playwright.sync_api import Browser
 
-from bench.judging.ranking import build
+from bench.records.files import collect
 from bench.reporting.page.explorer import page as explorable
-from bench.results.files import collect
+from bench.stats.ranking import build
 from tests.attack import made_results
 from tests.attack.commands import COMMANDS, Command, Ended, wrong_end
 from tests.attack.outputs import JUDGES, wrong_text

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench import results
-from bench.disk.fields import ResultError
-from bench.results import maps
+from bench import records
+from bench.machine.fields import ResultError
+from bench.records import maps
 from tests.attack.commands import OLDER
 from tests.bench.made_windows import Cost, write_learning, write_windows
 from tests.payloads import Documents, Texts, replaced
@@ -83,7 +83,7 @@ def accepts(folder: Path, name: str, document: Any) -> bool:
         if "learning" in document:
             maps.read(path)
         else:
-            results.read(path)
+            records.read(path)
     except ResultError:
         return False
     finally:

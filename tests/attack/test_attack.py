@@ -18,7 +18,7 @@ from unittest import mock
 
 import pytest
 
-from bench import results
+from bench import records
 from tests import payloads
 from tests.attack import attack_disks, attack_hostile, attack_kills, attack_mutations, commands
 from tests.attack.attack_mutations import Source, wrong_with
@@ -71,7 +71,7 @@ def test_only_its_own_environment_of_tox_finds_the_attack() -> None:
 
 def test_a_finished_case_that_no_reader_finds_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes((GOLDEN / "replicate-1.json").read_bytes())
-    (case, *_) = (each.case.id for each in results.collect([tmp_path]).measurements)
+    (case, *_) = (each.case.id for each in records.collect([tmp_path]).measurements)
     assert list(attack_kills.lost(Counter({case: 1}), tmp_path)) == []
     assert list(attack_kills.lost(Counter({case: 2}), tmp_path)) == [f"lost 1 of 2 times {case}"]
     (tmp_path / "b.json").write_text("{")
@@ -90,7 +90,7 @@ def test_what_is_missing_or_left_over_in_the_end_is_reported(tmp_path: Path) -> 
 
 WRITING = """
 import sys
-from bench.disk.writing import LineFile
+from bench.machine.writing import LineFile
 with LineFile(sys.argv[2]) as file:
     file.append({"schema": 1})
     for case in "ab":

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from bench.judging.comparison import Apart, Comparison
-from bench.judging.ranking import build
-from bench.judging.rows import Row
-from bench.results.schema import Measurement, Reason, Results, Run
-from bench.suites.cases import Case
+from bench.case.cases import Case
+from bench.records.schema import Measurement, Reason, Results, Run
+from bench.stats.comparison import Apart, Comparison
+from bench.stats.ranking import build
+from bench.stats.rows import Row
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
 

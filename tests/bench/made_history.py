@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from bench.case.cases import Case
+from bench.cli.deliver import plain_text
 from bench.comparing import history_words
 from bench.comparing.history import History, build
 from bench.comparing.history_moves import with_moves
-from bench.results.schema import Measurement, Outcome, Results, Run
-from bench.suites.cases import Case
-from bench.telling.deliver import plain_text
+from bench.records.schema import Measurement, Outcome, Results, Run
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import a_run, gather, measured
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from bench.batching.advice import Advice, Question, advise
-from bench.judging.intervals import case_interval
-from bench.judging.rows import MEASURED, Row, Section
-from bench.judging.within import RunSamples
-from bench.suites.cases import Case
+from bench.case.cases import Case
+from bench.stats.intervals import case_interval
+from bench.stats.rows import MEASURED, Row, Section
+from bench.stats.within import RunSamples
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import a_run
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.judging.predicting import rest_of_timestep
-from bench.results.schema import Measurement, Results, Run
-from bench.suites.cases import Case, Shape
+from bench.case.cases import Case, Shape
+from bench.records.schema import Measurement, Results, Run
+from bench.stats.predicting import rest_of_timestep
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from bench.results.schema import Measurement, Reason, Results, Run
-from bench.suites.cases import Case
+from bench.case.cases import Case
+from bench.records.schema import Measurement, Reason, Results, Run
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import a_run, gather, measured

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from bench.judging.ranking import build
-from bench.judging.rows import Report, Row
-from bench.judging.trust import Doubt
+from bench.case.cases import Case
+from bench.records.files import collect
+from bench.records.schema import Figures, Measurement, Outcome, Reason, Results, Run
 from bench.reporting.sentences import findings
-from bench.results.files import collect
-from bench.results.schema import Figures, Measurement, Outcome, Reason, Results, Run
-from bench.suites.cases import Case
+from bench.stats.ranking import build
+from bench.stats.rows import Report, Row
+from bench.stats.trust import Doubt
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results

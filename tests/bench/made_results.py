@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.disk.writing import write
-from bench.judging.rows import Report
+from bench.case.cases import Case
+from bench.cli.deliver import WIDTH, plain_text
+from bench.machine.writing import write
+from bench.records.schema import Measurement, Outcome, Reason, ResultFile, Results, Run
 from bench.reporting import terminal
-from bench.results.schema import Measurement, Outcome, Reason, ResultFile, Results, Run
-from bench.suites.cases import Case
-from bench.telling.deliver import WIDTH, plain_text
+from bench.stats.rows import Report
 
 ENVIRONMENT: dict[str, object] = {
     "cpu": {"name": "Test CPU", "cores": 2, "clock_hz": 2.1e9, "clock_max_hz": 3e9},

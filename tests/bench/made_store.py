@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.suites.cases import Case
+from bench.case.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.mutations import saved

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from bench.measuring.outcomes import kept
-from bench.measuring.series import Beside, Streamed
-from bench.results.schema import Measurement, Results, Run
-from bench.suites.cases import Case
+from bench.case.cases import Case
+from bench.records.schema import Measurement, Results, Run
+from bench.worker.outcomes import kept
+from bench.worker.series import Beside, Streamed
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
 

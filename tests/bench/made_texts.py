@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.suites.cases import Case
+from bench.case.cases import Case
 from tests.bench import made_windows
 from tests.places import GOLDEN
 
@@ -185,7 +185,7 @@ def _times(document: dict[str, Any]) -> dict[str, Any]:
         for each in entries
         if each["extra_info"]["lstm"]["case"]["workload"]["mode"] == "training"
     )
-    # As stefbraun/rnn_benchmarks has it (bench/suites/published.csv).
+    # As stefbraun/rnn_benchmarks has it (bench/case/published.csv).
     shape = {"input_size": 123, "hidden_size": 320}
     entries.append(_entry(training, "cpu", shape, {"batch": 64, "timesteps": 100}))
     for number, entry in enumerate(entries):

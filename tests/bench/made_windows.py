@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.disk.writing import write
-from bench.judging.ranking import build
-from bench.judging.rows import KINDS
-from bench.results.files import collect
-from bench.results.maps import Cell, LearningMap, file_data, read
-from bench.suites.cases import Case
+from bench.case.cases import Case
+from bench.machine.writing import write
+from bench.records.files import collect
+from bench.records.maps import Cell, LearningMap, file_data, read
+from bench.stats.ranking import build
+from bench.stats.rows import KINDS
 from bench.windows.answer import Place, places
 from bench.windows.cost import Stream, streams
 from lstm_impl.spec import LSTMSpec

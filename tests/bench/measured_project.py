@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench import results
-from bench.results.schema import ResultFile
+from bench import records
+from bench.records.schema import ResultFile
 from tests.bench import other_package
 from tests.bench.warm_pytest import WarmPytest
 from tests.outside import outside
@@ -109,7 +109,7 @@ class Done:
     @property
     def file(self) -> ResultFile:
         (path,) = self.files
-        return results.read(path)
+        return records.read(path)
 
     @property
     def data(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.disk.fields import ResultError
+from bench.machine.fields import ResultError
 
 _FIXED: list[Any] = [
     *(None, True, False, -1, 0, 1, 2**31, 2**63, 2**64, 10**18, 10**400),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench.disk.remote import ASKING
+from bench.machine.remote import ASKING
 
 DENIED = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>no</Message></Error>'
 MISSING = b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code><Message>no</Message></Error>'

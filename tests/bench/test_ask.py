@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from bench import ask
-from bench.running import asking
-from bench.suites.cases import Case
+from bench.case.cases import Case
+from bench.session import asking
 from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.made_results import replicates, save
-from tests.bench.running.test_model_files import lstm
-from tests.bench.running.test_model_files import save as save_model
+from tests.bench.session.test_model_files import lstm
+from tests.bench.session.test_model_files import save as save_model
 from tests.outside import outside
 
 SHAPE = ["--batch", "4", "--steps", "20", "--hidden", "16", "--input", "8"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.call_paths import main
-from bench.suites.cases import Case
-from bench.telling import filters
+from bench.case.cases import Case
+from bench.cli import filters
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
 from tests.bench.made_results import a_run, gather, measured, save

@@ -9,7 +9,7 @@ import pytest
 
 from bench.denormals import main
 from bench.machine import fresh
-from bench.measuring.denormals import DENORMAL, ORDINARY
+from bench.worker.denormals import DENORMAL, ORDINARY
 from tests.bench.made_besides import record
 
 

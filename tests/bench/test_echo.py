@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import echo
-from bench.telling import drawing
-from bench.windows.learning import echo_run
-from bench.windows.learning.task import Window
-from bench.windows.learning.training import Checkpoint, Training
+from bench.echo import __main__ as echo
+from bench.echo import echo_run
+from bench.echo.task import Window
+from bench.echo.training import Checkpoint, Training
+from bench.render import drawing
 from tests.places import ROOT
 
 SMALL = ["--backend", "numpy", "--bits", "1500"]  # 20 windows an epoch

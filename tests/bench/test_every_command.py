@@ -18,15 +18,14 @@ from typing import Any
 import pytest
 
 from bench import compare, history, learning, plot, recommend, report, truncation
-from bench.disk import fields
-from bench.machine import environment
+from bench.machine import environment, fields
 from bench.machine.survey import Entry, Survey
+from bench.records import schema
+from bench.records.schema import Reason
+from bench.render.terminal import text_console
 from bench.reporting.plot import KIND_OF
-from bench.results import schema
-from bench.results.schema import Reason
-from bench.running import diagnosis
-from bench.running.diagnosis import Diagnosis
-from bench.telling.terminal import text_console
+from bench.session import diagnosis
+from bench.session.diagnosis import Diagnosis
 from lstm_impl import Availability
 from tests.bench.harmless import (
     assert_markdown,

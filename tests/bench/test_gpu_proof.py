@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import gpu_proof, results
+from bench import gpu_proof, records
 from bench.machine import devices
 from bench.machine.lock import MachineLock
-from bench.running import proof as proof_module
+from bench.session import proof as proof_module
 from tests import quick_pytest
-from tests.bench.running.made_proofs import members
+from tests.bench.session.made_proofs import members
 from tests.outside import outside
 
 
@@ -37,7 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
     output = tmp_path_factory.mktemp("proof")
     code = (
         "import sys; from pathlib import Path; from bench import gpu_proof\n"
-        "from bench.running import proof\n"
+        "from bench.session import proof\n"
         "assert proof.TESTS.is_dir()\n"
         "proof.TESTS = Path('no-such-folder')\n"
         "sys.exit(gpu_proof.main(sys.argv[1:]))"
@@ -94,7 +94,7 @@ def test_the_result_file_is_in_the_archive_and_where_the_report_looks(
     whole: tuple[int, str, Path],
 ) -> None:
     (result,) = whole[2].glob("smoke-*.json")
-    assert len(results.read(result).measurements) == 4
+    assert len(records.read(result).measurements) == 4
     (archive,) = whole[2].glob("gpu-proof-*.tar.gz")
     assert members(archive)[f"measured/{result.name}"] == result.read_text()
 

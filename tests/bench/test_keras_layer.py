@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.keras_layer import _show, main
-from bench.measuring.layer import BASELINE
+from bench.worker.layer import BASELINE
 from tests.bench.made_besides import of_layers
 
 

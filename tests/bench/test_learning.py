@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.results import maps
-from bench.telling import drawing
+from bench.records import maps
+from bench.render import drawing
 from tests.bench.trained_maps import CELLS, SMALL, interrupted, run, the_map
 from tests.places import ROOT
 

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from bench.results import maps
-from bench.results.maps import LearningMap
-from bench.telling import drawing
-from bench.windows.learning import map_picture, words
-from bench.windows.learning.plan import Plan, missing
+from bench.echo import map_picture, words
+from bench.echo.plan import Plan, missing
+from bench.records import maps
+from bench.records.maps import LearningMap
+from bench.render import drawing
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs/learning.md").read_text(encoding="utf-8")

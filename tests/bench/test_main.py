@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.__main__ import COMMANDS, main
-from bench.rooms import BENCH, modules, room
-from bench.rooms import COMMANDS as BESIDE
+from tools.packages import BENCH, modules, room
+from tools.packages import COMMANDS as BESIDE
 
 NO_COMMANDS = {
     *("__init__", "__main__", "plugin"),

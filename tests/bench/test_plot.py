@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench import plot
-from bench.suites.cases import Case
-from bench.telling import drawing
+from bench.case.cases import Case
+from bench.render import drawing
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import a_run, gather, measured, save
 from tests.places import ROOT

@@ -222,7 +222,7 @@ def test_the_plugin_imports_no_numpy_where_there_is_nothing_to_measure(project: 
     other.mkdir()
     (other / "test_own.py").write_text(
         "import sys\n\ndef test_own():\n    assert 'bench.plugin' in sys.modules\n"
-        "    assert not {'numpy', 'bench.suites.cases', 'lstm_impl'} & set(sys.modules)\n"
+        "    assert not {'numpy', 'bench.case.cases', 'lstm_impl'} & set(sys.modules)\n"
     )
     done = project.start("-p", "bench.plugin", where=other)
     assert done.code == 0, done.out

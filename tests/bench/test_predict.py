@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from bench import predict
-from bench.disk.fields import ResultError
-from bench.results.schema import Results
-from bench.telling import filters
-from bench.telling.command_line import BAD_INPUT
+from bench.cli import filters
+from bench.cli.command_line import BAD_INPUT
+from bench.machine.fields import ResultError
+from bench.records.schema import Results
 from tests.bench.made_modelled import grid, results
 
 ASKED = ["--batch", "8", "--steps", "50", "--hidden", "128"]

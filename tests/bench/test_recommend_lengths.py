@@ -10,9 +10,9 @@ import pytest
 
 from bench import recommend
 from bench.batching import asked
-from bench.results.schema import Results
-from bench.suites.cases import Case
-from bench.telling.command_line import BAD_INPUT
+from bench.case.cases import Case
+from bench.cli.command_line import BAD_INPUT
+from bench.records.schema import Results
 from bench.windows.asked import AtHand
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.harmless import assert_markdown, assert_plain

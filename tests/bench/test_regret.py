@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench import regret
-from bench.measuring.regret import RandomCase, Regret
+from bench.worker.regret import RandomCase, Regret
 from lstm_impl.tuning.decision import Raced
 
 SHAPE = RandomCase(2, 3, 4, 5, "training")

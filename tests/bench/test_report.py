@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from bench import report
-from bench.judging.ranking import build
-from bench.judging.rows import Report
+from bench.case.cases import Case
+from bench.records.journal import Journal
+from bench.records.schema import Measurement, Outcome
 from bench.reporting.data import as_json, comma_separated
 from bench.reporting.markdown import markdown
 from bench.reporting.page.static import page
 from bench.reporting.terminal import as_picture, draw_whole
-from bench.results.journal import Journal
-from bench.results.schema import Measurement, Outcome
-from bench.suites.cases import Case
+from bench.stats.ranking import build
+from bench.stats.rows import Report
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
     INFERENCE,

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import report, results, run
+from bench import records, report, run
+from bench.cli.command_line import INTERRUPTED
 from bench.machine.lock import HeldError, MachineLock
-from bench.results.schema import Measurement, Outcome
-from bench.running.summary import (
+from bench.records.schema import Measurement, Outcome
+from bench.session.summary import (
     BAD_INPUT,
     FAILED,
     HELD,
@@ -25,7 +26,6 @@ from bench.running.summary import (
     MEASURED,
     UNWRITABLE,
 )
-from bench.telling.command_line import INTERRUPTED
 from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.made_suites import small_suite
@@ -147,11 +147,11 @@ class Place:
 
     @property
     def measurements(self) -> list[Measurement]:
-        return results.collect([self.results]).measurements
+        return records.collect([self.results]).measurements
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
-        return {each.case.backend: each for each in results.collect([self.results]).outcomes}
+        return {each.case.backend: each for each in records.collect([self.results]).outcomes}
 
     def wait_for_journal(self, text: str) -> None:
         end = time.monotonic() + 300
@@ -570,7 +570,7 @@ def test_bad_input_is_one_line(
 def test_the_suites_are_listed_with_a_line_each(
     capsys: pytest.CaptureFixture[str], signals: None
 ) -> None:
-    from bench import suites
+    from bench import case as suites
 
     assert run.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import run, scaling
-from tests.bench.running.made_scaling import records, written
+from tests.bench.session.made_scaling import records, written
 
 
 def test_it_is_another_name_of_run_scaling(

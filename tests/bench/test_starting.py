@@ -21,7 +21,7 @@ from tests.places import ROOT
 
 NAMES = ["bench", *(f"bench.{name}" for answers in COMMANDS.values() for name in answers)]
 PARTS = [f"bench.compare {part}" for part in ("runs", "devices", "backends", "published")]
-NO_VERDICT = ("bench", "bench.rooms", "bench.verdict_study", "bench.verdict_pairs")
+NO_VERDICT = ("bench", "tools.packages", "research.verdict_study", "research.verdict_pairs")
 """What they print is no answer: their codes say only whether it was printed."""
 
 _HELP = """\
@@ -67,7 +67,7 @@ def test_every_command_explains_itself_and_its_exit_codes(
 def test_no_command_loads_a_framework_or_what_is_slow_to_explain_itself(
     help_and_loaded: tuple[dict[str, tuple[int, str, str]], set[str]],
 ) -> None:
-    assert {"bench.windows.learning.map_picture", "numpy"} <= help_and_loaded[1]
+    assert {"bench.echo.map_picture", "numpy"} <= help_and_loaded[1]
     assert sorted(help_and_loaded[1] & {*FRAMEWORKS, *SLOW, "pytest"}) == []
 
 
@@ -94,7 +94,7 @@ def test_importing_no_module_loads_a_framework_or_what_is_slow() -> None:
 @pytest.mark.parametrize(
     ("program", "more"),
     [
-        ("import bench.results", ["scipy", "pytest", "rich"]),
+        ("import bench.records", ["scipy", "pytest", "rich"]),
         ("from bench.machine import devices; devices.available()", ["numpy"]),
         ("from bench.machine import environment; environment.read()", ["pytest", "rich"]),
     ],

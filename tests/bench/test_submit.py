@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import submit
-from bench.results import cache
+from bench.records import cache
 from tests.places import REFERENCE
 
 SESSION = sorted(REFERENCE.glob("fused-*.json"))[:2]

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from bench import learning
-from bench.results import maps
-from bench.results.maps import LearningMap
+from bench.records import maps
+from bench.records.maps import LearningMap
 
 SMALL = (
     *("--tasks", "echo", "--distances", "1", "--windows", "3,6", "--seeds", "2"),

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import results
-from bench.results.schema import Results
+from bench import records
+from bench.records.schema import Results
 from tests import hostile, quick_pytest
 from tests.bench.warm_pytest import WarmPytest
 from tests.outside import outside
@@ -73,7 +73,7 @@ class Place:
     def run_that_waits(self, seconds: float) -> subprocess.CompletedProcess[str]:
         """``run``, which gives no worker longer than this to end when it has finished."""
         program = (
-            "import sys; from bench.running import manager; "
+            "import sys; from bench.session import manager; "
             f"manager.END_LIMIT = {seconds!r}; from bench import run; sys.exit(run.main())"
         )
         given = (str(self.suite), "--results", str(self.results), "--processes", "1")
@@ -97,7 +97,7 @@ class Place:
     @property
     def found(self) -> Results:
         """What was left in the results folder."""
-        return results.collect([self.results])
+        return records.collect([self.results])
 
     @property
     def remarks(self) -> dict[str, tuple[str, ...]]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bench import report
-from bench.running import session
-from bench.running.session import SessionError
+from bench.session import session
+from bench.session.session import SessionError
 from tests.bench.warm_pytest import WarmPytest
 from tests.hostile.deeds import DEEDS, PLACES
 from tests.hostile.place import PYTEST, SUITE, Place

@@ -16,19 +16,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bench.judging.bound import NOT_KNOWN
-from bench.judging.columns import Value
-from bench.judging.rows import Report, Row, Section
-from bench.judging.table import records
-from bench.judging.why import sentence
+from bench.case.cases import Case
+from bench.records.hdr import decode
+from bench.render import drawing
+from bench.render.headings import heading, name
+from bench.render.inert import LONGEST_SENTENCE, clean
+from bench.render.marks import MARKS
+from bench.render.quantities import GRADIENT_WORDS, pace_words, shape_words, unusual
 from bench.reporting.decisions import answer
-from bench.results.hdr import decode
-from bench.suites.cases import Case
-from bench.telling import drawing
-from bench.telling.headings import heading, name
-from bench.telling.inert import LONGEST_SENTENCE, clean
-from bench.telling.marks import MARKS
-from bench.telling.quantities import GRADIENT_WORDS, pace_words, shape_words, unusual
+from bench.stats.bound import NOT_KNOWN
+from bench.stats.columns import Value
+from bench.stats.rows import Report, Row, Section
+from bench.stats.table import records
+from bench.stats.why import sentence
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from html import escape
 from importlib.util import find_spec
 
-from bench.judging.rows import Report
 from bench.reporting.page import data, static
 from bench.reporting.page.static import part
+from bench.stats.rows import Report
 
 SCRIPT = (
     *("words", "cases", "tables", "question", "filters", "plots", "where", "closer", "latency"),

@@ -16,17 +16,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.judging.rows import KINDS, Report, Row, Section, Table
-from bench.judging.trust import Doubt
+from bench.render.headings import heading, machine, method, name, title
+from bench.render.inert import LONGEST_SENTENCE
+from bench.render.inert import markup as inert
+from bench.render.machines import details
+from bench.render.marks import BARS, FASTEST, mark, notes
+from bench.render.quantities import count
 from bench.reporting.decisions import decisions
 from bench.reporting.sentences import Finding, findings
 from bench.reporting.tables import parts, work_words
-from bench.telling.headings import heading, machine, method, name, title
-from bench.telling.inert import LONGEST_SENTENCE
-from bench.telling.inert import markup as inert
-from bench.telling.machines import details
-from bench.telling.marks import BARS, FASTEST, mark, notes
-from bench.telling.quantities import count
+from bench.stats.rows import KINDS, Report, Row, Section, Table
+from bench.stats.trust import Doubt
 
 # A page of more rows than these is slow on a phone; CSV has every case.
 _MOST_SKIPPED = 1000

@@ -14,7 +14,7 @@ from bench.batching import advice, plans
 from bench.batching.advice import NoAdvice, Question, advise, regret
 from bench.batching.lengths import Lengths
 from bench.batching.plans import Line
-from bench.judging.rows import Section
+from bench.stats.rows import Section
 from tests.bench.batching.test_plans import every
 from tests.bench.made_lines import a_question, found, line, row, section
 from tests.bench.made_results import a_run

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench.batching.advice import NoAdvice, Question
 from bench.batching.asked import MOST_SHOWN, as_data, told
-from bench.judging.rows import Section
+from bench.stats.rows import Section
 from tests.bench.made_lines import a_question, found, line, section
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from bench.batching.measured import _policy, _question, lines, planned, sheet, told
-from bench.disk.fields import ResultError
+from bench.cli.command_line import UsageError
 from bench.lengths import _parser
-from bench.results import study
-from bench.telling.command_line import UsageError
+from bench.machine.fields import ResultError
+from bench.records import study
 from tests.bench.made_lengths import QUESTION
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bench import compare
+from bench.cli import filters
+from bench.cli.command_line import UsageError
 from bench.comparing import asked, two_environments
 from bench.comparing.two_environments import SIDES
-from bench.telling import filters
-from bench.telling.command_line import UsageError
 from tests.bench.made_environments import NEW, OLD, side
 from tests.bench.made_grids import STEPS, grid
 from tests.bench.made_nodes import a_case

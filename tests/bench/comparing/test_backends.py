@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from bench.cli.command_line import UsageError
 from bench.comparing.backends import compare_backends
 from bench.comparing.comparison import Row
-from bench.judging.basis import Pairing
-from bench.judging.ranking import build
-from bench.judging.verdict import Verdict
-from bench.results.schema import Measurement, Outcome, Results
-from bench.telling.command_line import UsageError
+from bench.records.schema import Measurement, Outcome, Results
+from bench.stats.basis import Pairing
+from bench.stats.ranking import build
+from bench.stats.verdict import Verdict
 from tests.bench import made_bridges
 from tests.bench.made_bridges import FAR, two_environments
 from tests.bench.made_nodes import WILD, a_case, fleet, on, results

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.case import published
+from bench.case.cases import Case
 from bench.comparing.beside_published import Report, beside_published
-from bench.judging.trust import NOT_STEADY
-from bench.results.schema import Measurement, Outcome, Reason
-from bench.suites import published
-from bench.suites.cases import Case
+from bench.records.schema import Measurement, Outcome, Reason
+from bench.stats.trust import NOT_STEADY
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import BUSY, gather, measured, run, unmeasured
 

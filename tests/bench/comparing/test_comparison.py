@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from bench.case.cases import Case
+from bench.cli.command_line import UsageError
 from bench.comparing.comparison import Gate, judge, parse_rule
 from bench.comparing.runs import compare_runs
-from bench.suites.cases import Case
-from bench.telling.command_line import UsageError
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import replicates
 

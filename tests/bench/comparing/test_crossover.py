@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from bench import suites
+from bench import case as suites
+from bench.case.cases import Case
 from bench.comparing import output
 from bench.comparing.devices import compare_devices
-from bench.judging.basis import Pairing
-from bench.results.schema import Measurement
-from bench.suites.cases import Case
+from bench.records.schema import Measurement
+from bench.stats.basis import Pairing
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_grids import STEPS, Times, a_case, grid, maps

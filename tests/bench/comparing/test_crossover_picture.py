@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bench.comparing import crossover_picture
 from bench.comparing.crossover import Map
-from bench.telling import drawing
+from bench.render import drawing
 from tests.bench.made_grids import STEPS, a_case, grid, maps
 from tests.bench.made_results import BUSY, measured, run
 

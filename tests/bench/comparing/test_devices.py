@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from bench.cli.command_line import UsageError
 from bench.comparing.devices import NO_MAP, compare_devices
-from bench.judging.basis import Pairing
-from bench.judging.trust import NOT_STEADY
-from bench.judging.verdict import Verdict
-from bench.results.schema import Reason
-from bench.telling.command_line import UsageError
+from bench.records.schema import Reason
+from bench.stats.basis import Pairing
+from bench.stats.trust import NOT_STEADY
+from bench.stats.verdict import Verdict
 from lstm_impl.workload import Workload
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run, unmeasured

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench.comparing.environments import environment_differences, hardware
-from bench.results.schema import Run
+from bench.records.schema import Run
 from tests.bench.made_results import run
 
 

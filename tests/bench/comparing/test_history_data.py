@@ -9,8 +9,8 @@ import pytest
 
 from bench.comparing.history import History, build
 from bench.comparing.history_data import CSV_COLUMNS, comma_separated
-from bench.judging.trust import NOT_STEADY
-from bench.results.schema import Reason
+from bench.records.schema import Reason
+from bench.stats.trust import NOT_STEADY
 from tests.bench.made_history import run, slow_scan, upgrade
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import BUSY, gather, measured, unmeasured

@@ -21,7 +21,7 @@ from bench.comparing.history_moves import (
     what,
 )
 from bench.comparing.history_words import markdown
-from bench.judging.movements import Scope
+from bench.stats.movements import Scope
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
 from tests.bench.made_history import SLOW_SCAN, nights, run, shown, slow_scan, watched
 from tests.bench.made_nodes import a_case

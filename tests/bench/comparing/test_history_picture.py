@@ -7,12 +7,12 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from bench.case.cases import Case
 from bench.comparing import history_picture
 from bench.comparing.history import History, build
-from bench.suites.cases import Case
-from bench.telling import drawing
-from bench.telling.drawing import Axes
-from bench.telling.quantities import times_as_fast
+from bench.render import drawing
+from bench.render.drawing import Axes
+from bench.render.quantities import times_as_fast
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_history import SLOW_SCAN, nights, run, session, slow_scan, upgrade, watched

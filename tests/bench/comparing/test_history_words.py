@@ -10,11 +10,11 @@ from pathlib import Path
 from rich.cells import cell_len
 from rich.console import Console
 
+from bench.case.cases import Case
 from bench.comparing import history_words
 from bench.comparing.history import build
-from bench.judging.trust import NOT_STEADY
-from bench.results.schema import Outcome, Reason
-from bench.suites.cases import Case
+from bench.records.schema import Outcome, Reason
+from bench.stats.trust import NOT_STEADY
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_history import run, session, shown, slow_scan, upgrade

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bench.cli.deliver import plain_text
 from bench.comparing.comparison import Report
 from bench.comparing.devices import compare_devices
 from bench.comparing.maps_words import map_legend, markdown_maps, terminal_maps
-from bench.telling.deliver import plain_text
 from tests.bench.made_grids import STEPS, a_case, grid, maps
 from tests.bench.made_results import BUSY, gather, measured, run
 

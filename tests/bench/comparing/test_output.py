@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.command_line import UsageError
+from bench.cli.deliver import WIDTH, Target, plain_text
 from bench.comparing import output
 from bench.comparing.backends import compare_backends
 from bench.comparing.comparison import Report
 from bench.comparing.devices import compare_devices
 from bench.comparing.runs import compare_runs
-from bench.results.schema import Measurement, Outcome
-from bench.telling.command_line import UsageError
-from bench.telling.deliver import WIDTH, Target, plain_text
+from bench.records.schema import Measurement, Outcome
 from tests.bench.made_grids import grid
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import BUSY, gather, measured, replicates, run, unmeasured

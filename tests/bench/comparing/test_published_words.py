@@ -13,14 +13,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from bench.case import published
+from bench.case.cases import Case
+from bench.case.published import PublishedShape
+from bench.cli.deliver import Target
 from bench.comparing import published_words
 from bench.comparing.beside_published import Report, beside_published
-from bench.judging.trust import NOT_STEADY
-from bench.results.schema import Measurement, Reason
-from bench.suites import published
-from bench.suites.cases import Case
-from bench.suites.published import PublishedShape
-from bench.telling.deliver import Target
+from bench.records.schema import Measurement, Reason
+from bench.stats.trust import NOT_STEADY
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import BUSY, gather, measured, run
 

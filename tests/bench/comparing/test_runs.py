@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from bench.cli.command_line import UsageError
 from bench.comparing.runs import compare_runs
-from bench.judging.basis import Pairing
-from bench.judging.verdict import Verdict
-from bench.telling.command_line import UsageError
+from bench.stats.basis import Pairing
+from bench.stats.verdict import Verdict
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, replicates, run
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.deliver import plain_text
 from bench.comparing import output
 from bench.comparing.data import comma_separated
 from bench.comparing.two_environments import (
@@ -19,10 +20,9 @@ from bench.comparing.two_environments import (
     load,
     save,
 )
-from bench.disk.fields import ResultError
-from bench.judging.basis import Pairing
-from bench.judging.verdict import Verdict
-from bench.telling.deliver import plain_text
+from bench.machine.fields import ResultError
+from bench.stats.basis import Pairing
+from bench.stats.verdict import Verdict
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
 from tests.bench.made_environments import NEW, OLD, environment, side
 from tests.bench.made_texts import CLOSING, LINK, PAYLOADS

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from bench.disk.fields import ResultError
 from bench.machine import cluster
 from bench.machine.cluster import VARIABLE, Cluster
+from bench.machine.fields import ResultError
 
 WORKERS = ["10.0.0.1:2222", "10.0.0.2:2222"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.judging.ranking import build
-from bench.judging.rows import Report
-from bench.results.files import collect
+from bench.records.files import collect
+from bench.stats.ranking import build
+from bench.stats.rows import Report
 from tests.bench.made_reports import REPLICATES
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from bench import report
-from bench.judging.ranking import build
-from bench.judging.rows import NothingToReportError, Report
+from bench.records.files import collect
 from bench.reporting import asked
 from bench.reporting.data import as_json, comma_separated
 from bench.reporting.markdown import brief, markdown
 from bench.reporting.page import explorer
 from bench.reporting.terminal import as_picture
-from bench.results.files import collect
+from bench.stats.ranking import build
+from bench.stats.rows import NothingToReportError, Report
 from tests.bench.made_reports import REPLICATES
 from tests.bench.made_results import as_text
 

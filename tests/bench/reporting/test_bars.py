@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bench.judging.ranking import build
-from bench.judging.rows import Section
+from bench.case.cases import Case
+from bench.records.files import collect
+from bench.records.schema import Measurement, Results, Run
+from bench.render import drawing
 from bench.reporting import bars
 from bench.reporting.plot import Plot, choose
-from bench.results.files import collect
-from bench.results.schema import Measurement, Results, Run
-from bench.suites.cases import Case
-from bench.telling import drawing
+from bench.stats.ranking import build
+from bench.stats.rows import Section
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import BUSY, a_run, gather, measured

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.judging.ranking import build
-from bench.judging.verdict import Verdict
+from bench.case.cases import Case
 from bench.reporting import call_cost
 from bench.reporting.call_cost import Calls, calls, words
-from bench.suites.cases import Case
+from bench.stats.ranking import build
+from bench.stats.verdict import Verdict
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import a_run, gather, measured
 

@@ -17,13 +17,13 @@ from hypothesis import example, given, settings
 from pyarrow import parquet
 
 from bench import report
-from bench.judging.columns import COLUMNS
-from bench.judging.ranking import build
-from bench.judging.rows import Report
-from bench.judging.table import records
+from bench.records import cache
+from bench.records.files import collect
 from bench.reporting import data
-from bench.results import cache
-from bench.results.files import collect
+from bench.stats.columns import COLUMNS
+from bench.stats.ranking import build
+from bench.stats.rows import Report
+from bench.stats.table import records
 from tests.bench.made_reports import HOSTILE, endless, hostile_report, sentences
 from tests.bench.made_store import make_store
 from tests.places import GOLDEN, ROOT

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bench.judging.ranking import build
-from bench.judging.rows import Section
+from bench.case.cases import Case
+from bench.records.schema import Reason
 from bench.reporting.decisions import MOST, answer, decision, decisions
-from bench.results.schema import Reason
-from bench.suites.cases import Case
+from bench.stats.ranking import build
+from bench.stats.rows import Section
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured, replicates, run, unmeasured
 

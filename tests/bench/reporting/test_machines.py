@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from bench.judging.ranking import build
-from bench.judging.rows import Report, Section
+from bench.records.schema import Reason
+from bench.render.headings import heading, machine, method
 from bench.reporting import machines
 from bench.reporting.data import as_json, comma_separated
 from bench.reporting.decisions import answer
@@ -19,8 +19,8 @@ from bench.reporting.markdown import brief, markdown
 from bench.reporting.page.static import page
 from bench.reporting.sentences import findings
 from bench.reporting.terminal_brief import draw
-from bench.results.schema import Reason
-from bench.telling.headings import heading, machine, method
+from bench.stats.ranking import build
+from bench.stats.rows import Report, Section
 from lstm_impl.workload import Workload
 from tests.bench import made_reports
 from tests.bench.made_nodes import a_case, fleet, on, results

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import example, given, settings
 
-from bench.judging.ranking import build
-from bench.judging.rows import Report
 from bench.reporting.markdown import brief, markdown
+from bench.stats.ranking import build
+from bench.stats.rows import Report
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import HOSTILE, SPEC, TRAINING, hostile_report, measured, results_of
 

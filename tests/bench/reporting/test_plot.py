@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from bench.judging.ranking import build
-from bench.judging.rows import Section
+from bench.cli.command_line import UsageError
+from bench.records.files import collect
 from bench.reporting.plot import choose
-from bench.results.files import collect
-from bench.telling.command_line import UsageError
+from bench.stats.ranking import build
+from bench.stats.rows import Section
 from tests.places import ROOT
 
 

@@ -11,12 +11,12 @@ from datetime import timedelta
 
 import pytest
 
-from bench.judging.ranking import build
-from bench.judging.rows import NothingToReportError
+from bench.case.cases import Shape
+from bench.cli.deliver import plain_text
+from bench.records.schema import Measurement
 from bench.reporting.predicted import Predicted, Question, answers, uses
-from bench.results.schema import Measurement
-from bench.suites.cases import Shape
-from bench.telling.deliver import plain_text
+from bench.stats.ranking import build
+from bench.stats.rows import NothingToReportError
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
 from tests.bench.made_modelled import DAY, RUN, found, grid, results
 from tests.bench.made_reports import BUSY

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from bench.judging.ranking import build
+from bench.records.schema import Measurement, Outcome, Reason
 from bench.reporting.sentences import findings
-from bench.results.schema import Measurement, Outcome, Reason
+from bench.stats.ranking import build
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
     BUSY,

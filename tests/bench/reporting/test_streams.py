@@ -8,14 +8,14 @@ import re
 
 import pytest
 
-from bench.judging.ranking import build
-from bench.judging.rows import Report
-from bench.judging.table import records
-from bench.measuring.series import Beside
 from bench.reporting import streams as told_of_streams
 from bench.reporting.data import comma_separated
 from bench.reporting.markdown import markdown
 from bench.reporting.page import data
+from bench.stats.ranking import build
+from bench.stats.rows import Report
+from bench.stats.table import records
+from bench.worker.series import Beside
 from tests.bench.made_results import as_text, gather
 from tests.bench.made_streams import a_run, a_stream, streamed, streams
 
@@ -58,7 +58,7 @@ def test_csv_and_markdown_have_them(report: Report) -> None:
 
 
 def test_what_is_no_stream_has_nothing_in_these_columns() -> None:
-    from bench.suites.cases import Case
+    from bench.case.cases import Case
     from lstm_impl import LSTMSpec, Workload
     from tests.bench.made_results import measured
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.judging.ranking import build
-from bench.judging.rows import Report, Row, Table
+from bench.records.schema import Measurement
 from bench.reporting.tables import parts, work_words
-from bench.results.schema import Measurement
+from bench.stats.ranking import build
+from bench.stats.rows import Report, Row, Table
 from tests.bench.made_reports import (
     BUSY,
     DOUBT,

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from bench import report
-from bench.judging.ranking import build
-from bench.judging.rows import Report, Section
+from bench.records.files import collect
+from bench.records.schema import Run
 from bench.reporting import teaching
-from bench.results.files import collect
-from bench.results.schema import Run
+from bench.stats.ranking import build
+from bench.stats.rows import Report, Section
 from lstm_impl.tuning import load
 from tests.places import ROOT
 

@@ -9,13 +9,13 @@ from hypothesis import example, given, settings
 from rich.cells import cell_len
 from rich.console import Console
 
-from bench.judging.ranking import build
-from bench.judging.rows import Report
+from bench.cli.deliver import draw_on, plain_text
+from bench.records.schema import Measurement, Outcome
+from bench.render.headings import method
 from bench.reporting.markdown import markdown
 from bench.reporting.terminal import as_picture, draw_whole, show
-from bench.results.schema import Measurement, Outcome
-from bench.telling.deliver import draw_on, plain_text
-from bench.telling.headings import method
+from bench.stats.ranking import build
+from bench.stats.rows import Report
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
     HOSTILE,

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from bench import report
-from bench.judging.ranking import build
-from bench.judging.rows import Report
 from bench.reporting.terminal import as_picture
 from bench.reporting.terminal_brief import draw
+from bench.stats.ranking import build
+from bench.stats.rows import Report
 from tests.bench.made_reports import (
     REPLICATES,
     hostile_report,

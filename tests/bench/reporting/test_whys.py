@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from bench.judging.ranking import build
-from bench.judging.rows import Report, Table
+from bench.case.cases import Case
+from bench.cli.deliver import plain_text
+from bench.records.schema import Measurement, Reason, Run
 from bench.reporting import whys
 from bench.reporting.decisions import MOST, decisions
 from bench.reporting.sentences import findings
 from bench.reporting.whys import of_roofs
-from bench.results.schema import Measurement, Reason, Run
-from bench.suites.cases import Case
-from bench.telling.deliver import plain_text
+from bench.stats.ranking import build
+from bench.stats.rows import Report, Table
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.disk.fields import Field
-from bench.results.digest import with_digest
-from bench.results.files import read
-from bench.results.hdr import encode
+from bench.machine.fields import Field
+from bench.records.digest import with_digest
+from bench.records.files import read
+from bench.records.hdr import encode
 from bench.sharing.checks import copies, problems
 from tests import quick_pytest
 from tests.bench.mutations import saved

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from bench.disk.fields import ResultError
-from bench.judging.ranking import build
+from bench.machine.fields import ResultError
+from bench.records import collect
 from bench.reporting.data import parquet
-from bench.results import collect
 from bench.sharing import site
 from bench.sharing.site import file_of, is_of_shape
 from bench.sharing.store import CASES
 from bench.sharing.tables import Machine, Tables
+from bench.stats.ranking import build
 from tests.bench.made_store import make_store, three_machines
 from tests.bench.mutations import saved
 from tests.bench.sharing.conftest import Standing

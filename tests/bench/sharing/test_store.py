@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.judging.columns import COLUMNS
-from bench.results.files import read
-from bench.results.schema import ResultFile
+from bench.records.files import read
+from bench.records.schema import ResultFile
 from bench.sharing import store
 from bench.sharing.store import CASES, DATA, INDEX, MACHINES, Store, identity, identity_of
+from bench.stats.columns import COLUMNS
 from tests.bench.mutations import saved
 from tests.bench.sharing.conftest import Standing
 from tests.places import REFERENCE

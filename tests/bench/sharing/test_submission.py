@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from bench.disk.fields import ResultError
-from bench.judging.ranking import build
-from bench.results import cache
-from bench.results.digest import CHANGED, digest
-from bench.results.files import collect, read
+from bench.machine.fields import ResultError
+from bench.records import cache
+from bench.records.digest import CHANGED, digest
+from bench.records.files import collect, read
 from bench.sharing import submission
 from bench.sharing.submission import FOLDER, PLACE, SOMEBODY, Submission, anonymous, kind, submit
+from bench.stats.ranking import build
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run
 from tests.bench.mutations import mutate, saved

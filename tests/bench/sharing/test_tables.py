@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from bench.judging.ranking import build
-from bench.judging.table import records
+from bench.case.cases import Case
+from bench.records import collect
 from bench.reporting.page import data
-from bench.results import collect
 from bench.sharing.store import DATA, Store
 from bench.sharing.tables import Tables, _said, case_of
-from bench.suites.cases import Case
+from bench.stats.ranking import build
+from bench.stats.table import records
 from tests.bench.made_nodes import a_case, on
 from tests.bench.made_results import BUSY, gather, measured, save
 from tests.bench.made_store import three_machines

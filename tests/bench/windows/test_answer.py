@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.results.maps import LearningMap
+from bench.records.maps import LearningMap
 from bench.windows.answer import (
     NEAR,
     Answer,

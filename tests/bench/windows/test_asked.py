@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import recommend, suites
-from bench.results.only import NothingThereError
-from bench.telling.command_line import UsageError
+from bench import case as suites
+from bench import recommend
+from bench.cli.command_line import UsageError
+from bench.records.only import NothingThereError
 from bench.windows import asked
 from bench.windows.answer import Question
 from tests.bench import made_windows as made

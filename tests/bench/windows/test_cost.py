@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.judging.ranking import build
-from bench.judging.ratios import SEQUENTIAL_ALLOWANCE
-from bench.results.files import collect
+from bench.records.files import collect
+from bench.stats.ranking import build
+from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
 from bench.windows.cost import (
     Cheapest,
     Stream,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench import truncation
-from bench.judging.rows import NothingToReportError
-from bench.telling.command_line import BAD_INPUT, ToldError
+from bench.cli.command_line import BAD_INPUT, ToldError
+from bench.stats.rows import NothingToReportError
 from bench.windows.cost_asked import show
 from tests.bench import made_windows as made
 

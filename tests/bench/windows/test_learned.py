@@ -7,12 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.disk.fields import ResultError
-from bench.results import maps
-from bench.results.maps import TASKS, LearningMap
+from bench.machine.fields import ResultError
+from bench.records import maps
+from bench.records.maps import TASKS, LearningMap
 from bench.windows.learned import Need, need, newest, parted, untold, words
 from tests.bench import made_windows as made
-from tests.bench.results.test_maps import a_map, cell
+from tests.bench.records.test_maps import a_map, cell
 from tests.places import REFERENCE
 
 Cells = Mapping[tuple[str, int, int], bool]

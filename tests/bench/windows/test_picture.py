@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.telling import drawing
+from bench.render import drawing
 from bench.windows.cost import Stream
 from bench.windows.picture import draw, picture
 from tests.bench import made_windows as made

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.telling.deliver import WIDTH, plain_text
-from bench.telling.sheet import Sheet
+from bench.cli.deliver import WIDTH, plain_text
+from bench.render.sheet import Sheet
 from bench.windows.cost import Stream
 from bench.windows.sheets import (
     as_brief,

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import recommend, suites
-from bench.suites import loading
-from bench.suites.loading import Suite
-from bench.suites.values import SuiteError
+from bench import case as suites
+from bench import recommend
+from bench.case import loading
+from bench.case.loading import Suite
+from bench.case.values import SuiteError
 from bench.windows import asked, suite_text
 from bench.windows.answer import Answer, NoAnswer, Question, answer, needed
 from lstm_impl.spec import LSTMSpec

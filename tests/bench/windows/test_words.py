@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.judging.intervals import Interval
+from bench.stats.intervals import Interval
 from bench.windows.cost import Stream
 from bench.windows.words import (
     method,

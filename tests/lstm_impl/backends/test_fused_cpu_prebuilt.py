@@ -75,7 +75,7 @@ def test_on_another_machine_its_own_is_taken(folder: Path, monkeypatch: pytest.M
         ({"sources": "0" * 16}, "it was made from other sources than these"),
         ({"cpu": "x86-64-v4"}, "this CPU has no avx512f"),
         ({"cpu": "aarch64"}, "this CPU is of another kind (x86_64)"),
-        ({"cpu": "x86-64-v5"}, "its name is not one that bench.native gives"),
+        ({"cpu": "x86-64-v5"}, "its name is not one that tools.native gives"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.judging.ranking import build
-from bench.judging.rows import Report
-from bench.judging.table import records
+from bench.case.cases import Case
+from bench.records.schema import Outcome, Reason
+from bench.render import drawing
+from bench.render.inert import clean
 from bench.reporting.page import data
-from bench.results.schema import Outcome, Reason
-from bench.suites.cases import Case
-from bench.telling import drawing
-from bench.telling.inert import clean
+from bench.stats.ranking import build
+from bench.stats.rows import Report
+from bench.stats.table import records
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import INFERENCE, SPEC, a_run, measured, report_of
 from tests.bench.made_streams import streams

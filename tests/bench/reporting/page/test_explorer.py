@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.judging.rows import Report
 from bench.reporting.page import data, explorer
+from bench.stats.rows import Report
 from tests.bench.made_reports import measured, report_of
 
 

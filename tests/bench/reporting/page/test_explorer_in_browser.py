@@ -31,15 +31,15 @@ from playwright.sync_api import (
 )
 
 import bench.ask
-from bench.judging.ranking import build
-from bench.judging.rows import Report, Row, Section
+from bench.case.cases import Case
+from bench.records.files import collect
+from bench.records.schema import Measurement, Outcome, Reason, Run
+from bench.render import drawing, quantities
 from bench.reporting.decisions import answer
 from bench.reporting.page import explorer, static
 from bench.reporting.page.explorer import page as explorable
-from bench.results.files import collect
-from bench.results.schema import Measurement, Outcome, Reason, Run
-from bench.suites.cases import Case
-from bench.telling import drawing, quantities
+from bench.stats.ranking import build
+from bench.stats.rows import Report, Row, Section
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results

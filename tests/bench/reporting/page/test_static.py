@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 
-from bench.judging.rows import Report
+from bench.case.cases import Case
+from bench.records.schema import Outcome, Reason
+from bench.render import drawing
 from bench.reporting.page import explorer, static
 from bench.reporting.page.static import page
-from bench.results.schema import Outcome, Reason
-from bench.suites.cases import Case
-from bench.telling import drawing
+from bench.stats.rows import Report
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
     BUSY,

@@ -1,0 +1,201 @@
+"""What is measured: a case is a backend, a spec, a workload and a device, named by one stable id.
+
+The id is the key by which results are joined across runs, devices and machines, so its spelling is
+part of the format: change it and old results no longer match.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+from bench.machine.fields import InputError
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import OPTIMIZERS, Workload
+
+ID_SPELLING = "backend/b32-t100-i128-h256/float32/inference/cpu"
+
+SIZES = ("batch", "timesteps", "inputs", "hidden")
+"""Of a ``Shape``."""
+
+SPELLING = "b64-t25-i512-h512"
+"""One, as a user writes it and as the id of a case has it first."""
+
+_T = TypeVar("_T", LSTMSpec, Workload)
+
+_GRADIENTS = {"weights": "dw", "weights+input": "dwx"}
+"""What a training step differentiates, short, in an id: the weights W, and the input x."""
+
+_SIZES = re.compile("-".join(f"{letter}([1-9][0-9]{{0,9}})" for letter in "btih"))
+"""Of digits no more than the largest size has."""
+
+_SHAPE = re.compile(
+    r"b(?P<batch>\d+)-t(?P<timesteps>\d+)-i(?P<input_size>\d+)-h(?P<hidden_size>\d+)"
+    r"(-l(?P<num_layers>\d+))?(-(?P<bidirectional>bi))?(-w(?P<window>\d+))?"
+    r"(-len(?P<min_length>\d+))?(-drop(?P<dropout>[0-9.e+-]+?))?(-(?P<batch_major>bm))?"
+    rf"(-(?P<optimizer>{'|'.join(OPTIMIZERS)}))?(-(?P<gradients>dwx?))?"
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a layer and its batch: input ``[batch, timesteps, inputs]``, ``hidden`` units."""
+
+    batch: int
+    timesteps: int
+    inputs: int
+    hidden: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shape:
+        """The shape spelled ``b64-t25-i512-h512``. Raises InputError for anything else."""
+        match = _SIZES.fullmatch(text)
+        if match is None:
+            raise InputError(f"{text[:60]!r} is no shape; expected one such as {SPELLING}")
+        return cls(*map(int, match.groups()))
+
+    def __str__(self) -> str:
+        return f"b{self.batch}-t{self.timesteps}-i{self.inputs}-h{self.hidden}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure: backend id × spec × workload × device (``cpu``, ``gpu:0``, ...)."""
+
+    backend: str
+    spec: LSTMSpec
+    workload: Workload
+    device: str = "cpu"
+
+    @property
+    def sizes(self) -> Shape:
+        """The sizes of its layers and its batch."""
+        spec, work = self.spec, self.workload
+        return Shape(work.batch, work.timesteps, spec.input_size, spec.hidden_size)
+
+    @property
+    def shape(self) -> str:
+        """Spec and workload in short: ``b32-t100-i128-h256``, then what is not the default."""
+        spec, work = self.spec, self.workload
+        parts = [str(self.sizes)]
+        if spec.num_layers > 1:
+            parts.append(f"l{spec.num_layers}")
+        if spec.bidirectional:
+            parts.append("bi")
+        if work.window is not None:
+            parts.append(f"w{work.window}")
+        if work.min_length is not None:
+            parts.append(f"len{work.min_length}")
+        if work.dropout:
+            parts.append(f"drop{work.dropout:g}")
+        if work.batch_major:
+            parts.append("bm")
+        if work.optimizer is not None:
+            parts.append(work.optimizer)
+        if work.period is not None:
+            parts.append(f"p{1000 * work.period:g}ms")
+        if work.gradients != "all":  # as ids were spelled when there was nothing else
+            parts.append(_GRADIENTS[work.gradients])
+        return "-".join(parts)
+
+    @cached_property
+    def group(self) -> str:
+        """Everything but the backend: cases of one group do the same work on the same device."""
+        return f"{self.shape}/{self.spec.dtype}/{self.workload.mode}/{self.device}"
+
+    @property
+    def id(self) -> str:
+        """``backend/shape/dtype/mode/device``."""
+        return f"{self.backend}/{self.group}"
+
+    @property
+    def kind(self) -> str:
+        """``streaming``, ``truncation`` if a stream is cut into windows, else ``throughput``."""
+        if self.workload.streaming:
+            return "streaming"
+        return "throughput" if self.workload.window is None else "truncation"
+
+    def on(self, device: str) -> Case:
+        """The same case on another device."""
+        return replace(self, device=device)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as it stands in a result file."""
+        workload = asdict(self.workload)
+        if self.workload.period is None:
+            # What was measured without a period reads as it always did.
+            del workload["period"]
+        return {
+            "backend": self.backend,
+            "device": self.device,
+            "spec": asdict(self.spec),
+            "workload": workload,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Case:
+        """The case that ``to_dict`` wrote.
+
+        Raises ValueError naming the field that is missing, unknown or of the wrong kind.
+        """
+        for name in ("backend", "device"):
+            if not isinstance(data.get(name), str) or not data[name]:
+                raise ValueError(f"case.{name} is {data.get(name)!r}; expected a name")
+        return cls(
+            data["backend"],
+            _from_mapping(LSTMSpec, "case.spec", data.get("spec")),
+            _from_mapping(Workload, "case.workload", data.get("workload")),
+            data["device"],
+        )
+
+    @classmethod
+    def from_id(cls, text: str) -> Case:
+        """The case whose id this is.
+
+        Raises ValueError, in words, for what is none.
+        """
+        parts = text.split("/")
+        match = _SHAPE.fullmatch(parts[1]) if len(parts) == 5 else None
+        if match is None:
+            raise ValueError(f"{text[:200]!r} is no case's id; one is spelled {ID_SPELLING}")
+        backend, _, dtype, mode, device = parts
+        sizes: dict[str, Any] = {
+            key: int(value)
+            for key, value in match.groupdict().items()
+            if value is not None and value.isdecimal() and key != "dropout"
+        }
+        spec = {key: sizes.pop(key) for key in ("input_size", "hidden_size")}
+        spec["num_layers"] = sizes.pop("num_layers", 1)
+        long = {short: gradients for gradients, short in _GRADIENTS.items()}
+        work = Workload(
+            **sizes,
+            mode=mode,
+            dropout=float(match["dropout"] or 0.0),
+            batch_major=match["batch_major"] is not None,
+            optimizer=match["optimizer"],
+            gradients=long.get(match["gradients"], "all"),
+        )
+        bidirectional = match["bidirectional"] is not None
+        case = cls(
+            backend, LSTMSpec(**spec, bidirectional=bidirectional, dtype=dtype), work, device
+        )
+        if case.id != text:
+            raise ValueError(
+                f"{text[:200]!r} is no case's id; the same sizes are spelled {case.id}"
+            )
+        return case
+
+
+def _from_mapping(cls: type[_T], where: str, data: object) -> _T:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where} is {data!r}; expected an object")
+    known = {field.name for field in fields(cls)}
+    if unknown := sorted(set(data) - known, key=str):
+        raise ValueError(f"{where} has an unknown field {unknown[0]!r}")
+    try:
+        return cls(**data)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -1,0 +1,368 @@
+"""Suites: from a TOML file to the list of cases that it names.
+
+A suite is data: the ones that come with the package are files in ``suites/``, and a person's own is
+a file anywhere, checked in the same way, so that every mistake in it is told with its file and key.
+This room knows cases, devices and the names of backends; it measures nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.case import periods
+from bench.case.cases import Case
+from bench.case.shapes import grid, shape_of
+from bench.case.values import SuiteError, Value, did_you_mean, shown
+from bench.machine import devices
+from bench.machine.fields import ResultError, printable
+from bench.machine.folder import FolderError, expanded
+from bench.machine.reading import parse_json, regular_bytes
+from lstm_impl.availability import UnavailableError
+from lstm_impl.registry import get_backend, list_backends
+from lstm_impl.spec import PRECISIONS, UnsupportedError
+from lstm_impl.workload import GRADIENTS, MODES, SEQUENCE_MODES
+
+_T = TypeVar("_T")
+
+SCHEMA = 1
+FOLDER = Path(__file__).parent
+ALL = "all"
+
+DEFAULT_SECONDS = 3.0
+"""Of measuring for each case of a suite that names no time: some 20 blocks of a step that takes
+100 ms, enough for an interval of the median of a few per cent."""
+
+LARGEST_SUITE = 2**24
+"""Bytes. Parsing TOML takes a second for each million."""
+
+MOST_CASES = 1_000_000
+"""At a second each, a process of them takes twelve days."""
+
+UNTIMED = {
+    "learning": "what a truncation window learns; it times nothing: python -m bench.learning",
+    "scaling": "training on several devices at once, beside one: python -m bench.run scaling",
+}
+"""What is asked for like a suite and has no cases to time: what it is, and its command."""
+
+_SHARED_KEYS = ("backends", "devices", "modes", "gradients", "dtypes", "periods", "seconds")
+_SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
+_GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a suite is wanted; None leaves it to the suite.
+
+    backends, devices: replace the suite's (``all`` among them means every one). modes: keep these.
+    periods: of streams, seconds or None for back to back; replace the suite's.
+    """
+
+    backends: Sequence[str] | None = None
+    devices: Sequence[str] | None = None
+    modes: Sequence[str] | None = None
+    periods: Sequence[float | None] | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named list of cases.
+
+    cases: each once, those of one group together. seconds: of measuring for each case, by
+    ``Case.group``. source: where its shapes come from, if they are somebody else's. memory: whether
+    the memory of cases on the CPU is measured too, which takes some seconds for each.
+    """
+
+    name: str
+    summary: str
+    path: Path
+    cases: tuple[Case, ...]
+    seconds: Mapping[str, float]
+    source: str = ""
+    memory: bool = False
+
+    def only(self, wanted: Sequence[Case]) -> Suite:
+        """The same suite with these cases, which need not be its own."""
+        groups: dict[str, list[Case]] = {}
+        for case in dict.fromkeys(wanted):
+            groups.setdefault(case.group, []).append(case)
+        return replace(
+            self,
+            cases=tuple(itertools.chain.from_iterable(groups.values())),
+            seconds={group: self.seconds.get(group, DEFAULT_SECONDS) for group in groups},
+        )
+
+
+def available() -> dict[str, Path]:
+    """The suites that come with the package."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+
+
+def load(name: str, choice: Choice | None = None, folder: Path | None = None) -> Suite:
+    """The suite with this name, or in the file with this path (it ends in ``.toml``).
+
+    folder: what a relative path is relative to, by default the current directory.
+
+    Raises SuiteError, in one line, for whatever is wrong with it or with what is chosen.
+    """
+    path = _find(name, folder or Path())
+    try:
+        return parsed(path, regular_bytes(path, LARGEST_SUITE), choice)
+    except ResultError as error:
+        raise SuiteError(str(error)) from error
+
+
+def parsed(path: Path, text: bytes, choice: Choice | None = None) -> Suite:
+    """As ``load``, of what the file with this path holds, or is to hold."""
+    try:
+        data = tomllib.loads(text.decode())
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{path}: is no UTF-8 text (byte {error.start})") from error
+    except ValueError as error:  # TOMLDecodeError is one, a number of 5,000 digits another
+        raise SuiteError(f"{path}: is no TOML: {error}") from error
+    except RecursionError as error:
+        raise SuiteError(f"{path}: is nested too deeply to be read") from error
+    return _suite(Value(path, "", data), choice or Choice())
+
+
+def load_cases(path: Path, suite: Suite) -> Suite:
+    """The suite with only the cases that a JSON file lists: ids of its cases, or whole cases.
+
+    Raises SuiteError, in one line, for whatever is wrong with the file.
+    """
+    try:
+        data = parse_json(path, regular_bytes(path))
+    except ResultError as error:
+        raise SuiteError(str(error)) from error
+    except RecursionError as error:
+        raise SuiteError(f"{path}: is nested too deeply to be read") from error
+    by_id = {case.id: case for case in suite.cases}
+    found = []
+    for item in Value(path, "", data).items("a list of case ids or cases"):
+        if isinstance(item.value, str):
+            if item.value not in by_id:
+                raise item.error(
+                    f"the id of a case of {suite.name}{did_you_mean(item.value, by_id)}"
+                )
+            found.append(by_id[item.value])
+        else:
+            try:
+                found.append(Case.from_dict(item.mapping()))
+            except ValueError as error:
+                raise SuiteError(f"{path}: {item.where}: {error}") from error
+    return suite.only(found)
+
+
+def _find(name: str, folder: Path) -> Path:
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        try:
+            path = folder / expanded(name)
+            found = path.is_file()
+        except (FolderError, OSError) as error:  # a name of thousands of letters
+            told = error.strerror if isinstance(error, OSError) else str(error)
+            raise SuiteError(f"{printable(name, 60)} cannot be looked for: {told}") from None
+        if not found:
+            raise SuiteError(
+                f"{printable(name, 60)}: there is no such file; expected the path of a suite"
+            )
+        return path
+    known = available()
+    if name in UNTIMED:
+        raise SuiteError(f"{name} is no suite of cases but {UNTIMED[name]}")
+    if name not in known:
+        raise SuiteError(
+            f"there is no suite {shown(name)}{did_you_mean(name, known)}; there are "
+            f"{', '.join(known)}, and a suite of your own is named by its path, as in ./my.toml"
+        )
+    return known[name]
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """What a suite says for all of its groups, and a group for itself."""
+
+    backends: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    modes: tuple[str, ...] = SEQUENCE_MODES
+    gradients: tuple[str, ...] = ("weights",)
+    dtypes: tuple[str, ...] = ("float32",)
+    periods: tuple[float | None, ...] = (None,)
+    seconds: float = DEFAULT_SECONDS
+
+    def changed(self, table: Mapping[str, Value], chosen: Collection[str]) -> _Axes:
+        """With what ``table`` says, save of what the user chose."""
+        # Read even where the choice replaces it: a mistake in a file should not hide.
+        said = {key: read(table[key]) for key, read in _READ.items() if key in table}
+        return replace(self, **{key: each for key, each in said.items() if key not in chosen})
+
+
+def _suite(root: Value, choice: Choice) -> Suite:
+    table = root.table(_SUITE_KEYS, ("schema", "name", "groups"))
+    if table["schema"].value != SCHEMA:
+        raise table["schema"].error(f"{SCHEMA}, which this version of the suite knows")
+    name = table["name"].text()
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise table["name"].error("letters, digits, - and _ (result files are named after it)")
+    chosen: dict[str, Any] = {}
+    if choice.backends is not None:
+        chosen["backends"] = _resolved((("", name) for name in choice.backends), _backends)
+    if choice.devices is not None:
+        chosen["devices"] = _resolved((("", name) for name in choice.devices), _devices)
+    if choice.periods is not None:
+        chosen["periods"] = _once(choice.periods)
+    for mode in choice.modes or ():
+        if mode not in MODES:
+            hint, known = did_you_mean(mode, MODES), ", ".join(MODES)
+            raise SuiteError(f"there is no mode {shown(mode)}{hint}; expected one of {known}")
+    axes = _Axes(**chosen).changed(table, chosen)
+    seconds: dict[str, float] = {}
+    cases: dict[str, dict[Case, None]] = {}
+    count = 0
+    for group in table["groups"].items("a list of groups ([[groups]])"):
+        entries = group.table(_GROUP_KEYS, ("shapes",))
+        own = axes.changed(entries, chosen)
+        for key in ("backends", "devices"):
+            if not getattr(own, key):
+                raise SuiteError(f"{root.path}: {key} is missing, and {group.where} names none")
+        for case in _cases(entries, own, choice):
+            cases.setdefault(case.group, {})[case] = None
+            if (count := count + 1) > MOST_CASES:
+                raise SuiteError(
+                    f"{root.path}: {group.where} brings the suite to over {MOST_CASES:,} cases; "
+                    "expected fewer: split it"
+                )
+            seconds[case.group] = max(own.seconds, seconds.get(case.group, 0.0))
+    if not cases:
+        raise SuiteError(f"{root.path}: no case is left of suite {name}{_chosen_words(choice)}")
+    return Suite(
+        name=name,
+        summary=table["summary"].text() if "summary" in table else "",
+        path=root.path,
+        cases=tuple(case for group in cases.values() for case in group),
+        seconds=seconds,
+        source=table["source"].text() if "source" in table else "",
+        memory="memory" in table and table["memory"].boolean(),
+    )
+
+
+def _cases(entries: Mapping[str, Value], axes: _Axes, choice: Choice) -> Iterator[Case]:
+    windows = (
+        entries["windows"].items("a list of window lengths") if "windows" in entries else [None]
+    )
+    places = {name: _places(name, axes.devices) for name in axes.backends}
+    shapes = entries["shapes"].items("a list of shapes, each with its batch, timesteps, ...")
+    for shape in itertools.chain.from_iterable(map(grid, shapes)):
+        for window, dtype, how in itertools.product(windows, axes.dtypes, _modes(axes)):
+            mode, gradients, period = how
+            # Made before any is left out: a mistake in a file should not hide.
+            spec, workload = shape_of(shape, window, dtype, mode, gradients, period)
+            if choice.modes is not None and mode not in choice.modes:
+                continue
+            for device, backend in itertools.product(axes.devices, axes.backends):
+                if device in places[backend]:
+                    yield Case(backend, spec, workload, device)
+
+
+def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
+    """Each mode, what it differentiates, and its period: once for each that is asked for."""
+    for mode in axes.modes:
+        for gradients in axes.gradients if mode == "training" else ("all",):
+            for period in axes.periods if mode == "streaming" else (None,):
+                yield mode, gradients, period
+
+
+def _places(backend: str, wanted: Sequence[str]) -> Sequence[str]:
+    """The devices that a backend has cases on.
+
+    One that exists for no such device anywhere (cuDNN on a CPU) has none there, unless it would
+    then have none at all: what was asked for is recorded as not measured, it does not vanish.
+    """
+    try:
+        kinds = get_backend(backend).devices
+    except UnavailableError:
+        return wanted  # another package's, and broken: each of its cases says so
+    return [device for device in wanted if devices.kind(device) in kinds] or wanted
+
+
+def _once(items: Iterable[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(items))
+
+
+def _words(value: Value, known: Sequence[str]) -> tuple[str, ...]:
+    return _once(item.one_of(known) for item in value.items("a list with at least one name"))
+
+
+def _period(value: Value) -> float | None:
+    try:
+        return periods.parse(value.text(periods.EXPECTED))
+    except ValueError:
+        raise value.error(periods.EXPECTED) from None
+
+
+def _names(value: Value, resolve: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
+    """The names that a file lists, or all of them."""
+    if value.value == ALL:
+        return tuple(resolve(ALL))
+    items = value.items('a list with at least one name, or "all"')
+    return _resolved(
+        ((f"{item.path}: {item.where}: ", item.text("a name")) for item in items), resolve
+    )
+
+
+def _resolved(
+    names: Iterable[tuple[str, str]], resolve: Callable[[str], Sequence[str]]
+) -> tuple[str, ...]:
+    """What names stand for, each once. names: where each is written, for an error, and itself."""
+    found: dict[str, None] = {}
+    for where, name in names:
+        try:
+            found |= dict.fromkeys(resolve(name))
+        except (UnsupportedError, devices.DeviceError) as error:
+            raise SuiteError(f"{where}{error}") from error
+    return tuple(found)
+
+
+def _backends(name: str) -> Sequence[str]:
+    return list_backends() if name == ALL else (get_backend(name).name,)
+
+
+def _devices(name: str) -> Sequence[str]:
+    if name != ALL:
+        return (devices.parse(name),)
+    here = devices.available()
+    # Where there is no GPU its cases stay in the list, to be recorded as not measured.
+    return here if len(here) > 1 else [*here, "gpu:0"]
+
+
+_READ: Mapping[str, Callable[[Value], Any]] = {
+    "modes": lambda value: _words(value, MODES),
+    "gradients": lambda value: (
+        _words(value, GRADIENTS) if isinstance(value.value, list) else (value.one_of(GRADIENTS),)
+    ),
+    "dtypes": lambda value: _words(value, tuple(PRECISIONS)),
+    "periods": lambda value: _once(map(_period, value.items("a list of periods"))),
+    "seconds": lambda value: value.number(
+        "a number of seconds above 0", lambda seconds: 0 < seconds < math.inf
+    ),
+    "backends": lambda value: _names(value, _backends),
+    "devices": lambda value: _names(value, _devices),
+}
+"""How what stands for each of the ``_Axes`` is read; the first mistake in this order is told."""
+
+
+def _chosen_words(choice: Choice) -> str:
+    parts = [
+        f"{kind} {', '.join(names)}"
+        for kind, names in (
+            ("backends", choice.backends),
+            ("devices", choice.devices),
+            ("modes", choice.modes),
+        )
+        if names is not None
+    ]
+    return f" with {' and '.join(parts)}" if parts else ""

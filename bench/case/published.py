@@ -1,0 +1,222 @@
+"""Other projects' published figures, read from ``published.csv``, each with where it stands.
+
+They are other people's numbers on other machines, from their own files: shown as published, never
+mixed with what is measured here. This room knows the table and what each source says it measured
+(``published_sources.csv``); nothing of results, statistics or formatting.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.case.cases import Case
+from bench.machine.fields import Field, ResultError
+
+FILE = Path(__file__).with_name("published.csv")
+
+_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+_EPOCH_SEQUENCES = 500  # of RETURNN's benchmark: an epoch of its training data
+
+# What makes a whole step of each mode, in the words of the table, and how it is told. Of a step
+# that stands there in parts only all of them together are one.
+_WHOLE: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "inference": (("inference:forward",),),
+    "training": (
+        ("train:batch",),
+        ("train:forward+backward",),
+        ("train:forward", "train:backward"),
+        ("train:forward", "train:backward_data", "train:backward_weights"),
+        ("train:epoch of 500 sequences",),
+    ),
+}
+_MODES = {
+    measured: mode for mode, wholes in _WHOLE.items() for parts in wholes for measured in parts
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who published figures: where they stand, what to know of them, suites with their shapes."""
+
+    name: str
+    where: str
+    note: str
+    suites: tuple[str, ...]
+
+
+def _sources() -> dict[str, Source]:
+    path = FILE.with_name("published_sources.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            row["name"]: Source(
+                row["name"], row["where"], row["note"], tuple(row["suites"].split())
+            )
+            for row in csv.DictReader(file, strict=True)
+        }
+
+
+SOURCES: Mapping[str, Source] = _sources()
+
+
+@dataclass(frozen=True, order=True)
+class PublishedShape:
+    """What two times must share to stand side by side."""
+
+    batch: int
+    timesteps: int
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    mode: str
+
+    @classmethod
+    def of(cls, case: Case) -> PublishedShape | None:
+        """That of a case, or None if nobody published anything like it.
+
+        Nobody did for windows, padding or dropout, nor with the time of an optimizer in it.
+        """
+        spec, work = case.spec, case.workload
+        if work.window is not None or work.min_length is not None or work.dropout:
+            return None
+        if work.optimizer is not None:
+            return None
+        return cls(
+            work.batch,
+            work.timesteps,
+            spec.input_size,
+            spec.hidden_size,
+            spec.num_layers,
+            spec.bidirectional,
+            work.mode,
+        )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published time as it stands in the table. file: in the source's repository."""
+
+    source: Source
+    file: str
+    device: str
+    implementation: str
+    dtype: str
+    shape: PublishedShape
+    measured: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PublishedStep:
+    """Seconds of one whole step, and the figures that they are made of.
+
+    how: what was done with the figures, empty if one of them is the step.
+    """
+
+    figures: tuple[Figure, ...]
+    seconds: float
+    how: str
+
+    @property
+    def first(self) -> Figure:
+        """A figure that says all but the time."""
+        return self.figures[0]
+
+    @property
+    def measured(self) -> str:
+        """What was measured, in the table's words."""
+        return " + ".join(figure.measured for figure in self.figures)
+
+
+def read(path: Path = FILE) -> tuple[Figure, ...]:
+    """The figures of the table.
+
+    Raises ResultError, naming the file and the line, for whatever is wrong with it.
+    """
+    found = []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            for row in reader:
+                there = {key: text for key, text in row.items() if text is not None}
+                found.append(_figure(Field(path, f"line {reader.line_num}:", there)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ResultError(f"{path}: cannot be read: {error}") from error
+    return tuple(found)
+
+
+def steps(figures: Iterable[Figure]) -> tuple[PublishedStep, ...]:
+    """Times of whole steps, which alone are of the same work as ours.
+
+    What was published in parts is added up, and an epoch divided into its batches; a forward pass
+    of training whose backward pass was not published is no step and left out.
+    """
+    groups: dict[tuple[object, ...], dict[str, Figure]] = {}
+    for each in figures:
+        key = (
+            *(each.source.name, each.file, each.device, each.implementation, each.dtype),
+            each.shape,
+        )
+        groups.setdefault(key, {})[each.measured] = each
+    found = []
+    for group in groups.values():
+        mode = next(iter(group.values())).shape.mode
+        for whole in _WHOLE[mode]:
+            if set(whole) <= set(group):
+                found.append(_step([group[part] for part in whole]))
+    return tuple(found)
+
+
+def _step(parts: Sequence[Figure]) -> PublishedStep:
+    seconds, how = sum(part.seconds for part in parts), ""
+    if len(parts) > 1:
+        words = [part.measured.partition(":")[2] for part in parts]
+        how = f"{', '.join(words[:-1])} and {words[-1]} added up"
+    elif "epoch" in parts[0].measured:
+        batch = parts[0].shape.batch
+        seconds *= batch / _EPOCH_SEQUENCES
+        how = f"an epoch of {_EPOCH_SEQUENCES} sequences, times {batch}/{_EPOCH_SEQUENCES}"
+    return PublishedStep(tuple(parts), seconds, how)
+
+
+def _figure(row: Field) -> Figure:
+    measured = row["measured"].one_of(_MODES)
+    return Figure(
+        source=SOURCES[row["source"].one_of(SOURCES)],
+        file=row["file"].label(),
+        device=row["device"].label(),
+        implementation=row["implementation"].label(),
+        dtype=row["dtype"].label(),
+        shape=PublishedShape(
+            _size(row["batch"]),
+            _size(row["timesteps"]),
+            _size(row["input_size"]),
+            _size(row["hidden_size"]),
+            _size(row["layers"]),
+            row["bidirectional"].one_of(("True", "False")) == "True",
+            _MODES[measured],
+        ),
+        measured=measured,
+        seconds=_time(row["value"]) * _UNITS[row["unit"].one_of(_UNITS)],
+    )
+
+
+def _size(field: Field) -> int:
+    text = field.label()
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        raise field.error("a positive integer")
+    return int(text)
+
+
+def _time(field: Field) -> float:
+    try:
+        value = float(field.label())
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise field.error("a time above 0")
+    return value

@@ -1,0 +1,1 @@
+"""What all commands share: their parser, filters, output and progress."""

@@ -1,0 +1,195 @@
+"""What the commands have in common: how they meet a terminal, a pipe and their arguments.
+
+No results, no framework.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from bench.machine import greeting
+from bench.machine.fields import InputError, printable
+from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+
+BAD_INPUT = 2
+"""The exit code of every command for what cannot be read or written."""
+
+INTERRUPTED = 130
+"""That of a command that Ctrl-C, or who asked it to end, has stopped."""
+
+READER_LEFT = 128 + 13
+"""What a shell says of a tool that SIGPIPE ended: whoever read the output has seen enough."""
+
+_LONGEST_LINE = 10_000
+"""Letters. A path has 4,096 at most, and few commands name many."""
+
+NARROWEST = 20
+"""Columns. A terminal that claims fewer, as COLUMNS=0 does, does not know its width."""
+
+
+def end(main: Callable[[], int]) -> NoReturn:
+    """Run a command to its end, and this process to its own, with the command's exit code.
+
+    What happens to the output is the same for all of them, and told in a line: its reader left (a
+    pager, ``head``), its disk is full, or it was closed before anything was begun.
+    """
+    # Before any framework is imported, here or in a process of ours: TensorFlow's lines about its
+    # own doings are for whoever asks for them. A user's own choice stands.
+    os.environ.setdefault(greeting.LEVEL, "2")
+    greeting.hold_back()
+    if sys.stdout is None:
+        _exit("error: standard output is closed; send it to /dev/null if it is not wanted")
+    if not (width := os.environ.get("COLUMNS", "80")).isdecimal() or int(width[:9]) < NARROWEST:
+        del os.environ["COLUMNS"]
+    code: int | str | None
+    try:
+        try:
+            code = main()
+        except SystemExit as stopped:
+            # argparse ends so, after --help and for what it cannot read; and Rich, with a code of
+            # its own, where it met a broken pipe.
+            code = READER_LEFT if isinstance(stopped.__context__, BrokenPipeError) else stopped.code
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _write_nowhere()
+        code = READER_LEFT
+    except OSError as error:
+        _write_nowhere()
+        what = "standard output" if error.filename is None else str(error.filename)
+        _exit(f"error: {what}: {error.strerror or error}")
+    sys.exit(code)
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    work: Callable[[argparse.Namespace], int],
+    words: Sequence[str] | None,
+    *more: type[Exception],
+    interrupted: str | None = None,
+) -> int:
+    """What a command does with its words, and its exit code.
+
+    work: is given the options. An ``InputError`` of its, or one of ``more``, is told in a line and
+    makes ``BAD_INPUT`` of the code; a ``ToldError`` makes it so and was told. interrupted: what is
+    told of an interruption, which then makes ``INTERRUPTED`` of it.
+    """
+    options = parser.parse_args(words)
+    write_any_letter()
+    mended: tuple[type[Exception], ...] = (InputError, *more)
+    try:
+        return work(options)
+    except ToldError:
+        return BAD_INPUT
+    except mended as error:
+        if isinstance(error, BrokenPipeError):
+            raise  # whoever read the output has seen enough
+        return failed(error)
+    except KeyboardInterrupt:
+        if interrupted is None:
+            raise
+        if interrupted:
+            print(interrupted, file=sys.stderr)
+        return INTERRUPTED
+
+
+def failed(error: object, code: int = BAD_INPUT) -> int:
+    """Tell it and return the exit code for it."""
+    tell_errors([error])
+    return code
+
+
+def tell_errors(errors: Iterable[object]) -> None:
+    """A line each, on standard error."""
+    for error in errors:
+        line = " ".join(each.strip() for each in str(error).splitlines())
+        print(f"error: {printable(line, _LONGEST_LINE)}", file=sys.stderr)
+
+
+def _exit(line: str) -> NoReturn:
+    with contextlib.suppress(OSError, AttributeError):  # standard error may be closed, too
+        print(printable(line, 1000), file=sys.stderr, flush=True)
+    sys.exit(BAD_INPUT)
+
+
+def _write_nowhere() -> None:
+    """Python's own flush at exit must not complain of the output again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_any_letter() -> None:
+    """Let the output take letters that this terminal has not.
+
+    Names in result files may hold any: better a "?" in their place than nothing at all.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def width_is_known() -> bool:
+    """Whether the output has a width: a terminal's own, or one that the user has set.
+
+    In a pipe or a file it is not guessed from elsewhere.
+    """
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
+
+
+def python() -> str:
+    """How a user calls this Python from here: ``python``, or its path where that is another.
+
+    tox calls commands with a PATH that its user has not.
+    """
+    here = Path(sys.executable)
+    if shutil.which("python") == str(here) and "TOX_ENV_DIR" not in os.environ:
+        return "python"
+    near = here.is_relative_to(Path.cwd())
+    return shlex.quote(str(here.relative_to(Path.cwd()) if near else here))
+
+
+def typed(command: str, *words: str) -> str:
+    """A command of this suite with its words, as a person is told to type it here."""
+    return told(" ".join([python(), "-m", f"bench.{command}", *map(shlex.quote, words)]))
+
+
+def told(command: str) -> str:
+    """A command that a person is told to type: a folder's name in it may hold anything."""
+    return printable(command, _LONGEST_LINE)
+
+
+def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest results") -> None:
+    """The argument ``paths``: result files or folders; ``default`` says what is read without."""
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help=f"result files or folders (default: {default} in ${RESULTS_VARIABLE} "
+        f"or {DEFAULT_FOLDER}/)",
+    )
+
+
+def add_result_files(parser: argparse.ArgumentParser) -> None:
+    """The argument ``paths`` of what is done with files, not with what stands in them."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        type=Path,
+        help="result files; of a folder those of its newest run",
+    )
+
+
+class UsageError(InputError):
+    """What was asked cannot be done; one line that says why and what to do."""
+
+
+class ToldError(InputError):
+    """There is nothing to go on with, and why was told."""

@@ -1,0 +1,120 @@
+"""One line on standard error for what takes long, gone when it is done.
+
+It is drawn only where somebody looks: on a terminal, and from a second on, so that what is quick
+does not flicker; nothing of it reaches a pipe or a file. A thread draws it, since reading and
+judging results gives no other chance; so it is nothing for where times are measured
+(``running.live`` is).
+This room knows how to read results, and no format of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from bench.cli.command_line import UsageError, tell_errors
+from bench.machine.closing import Closing
+from bench.machine.fields import printable
+from bench.machine.folder import default_folder
+from bench.records.digest import CHANGED
+from bench.records.files import by_default, collect
+from bench.records.schema import Results
+from bench.render.inert import clean
+
+AFTER = 1.0
+"""Seconds from which on there is something to tell."""
+
+EVERY = 0.2
+"""Seconds from one look to the next."""
+
+_CLEAR = "\r\x1b[2K"
+
+
+class Progress(Closing):
+    """Shows what is done while its block goes on, and leaves nothing behind.
+
+    what: ``reading results``. after, every: seconds.
+    """
+
+    def __init__(
+        self, what: str, stream: TextIO | None = None, after: float = AFTER, every: float = EVERY
+    ) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._what, self._part = what, ""
+        self._after, self._every = after, every
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        # A terminal that cannot go back to the start of a line would keep every picture of it.
+        if self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb":
+            self._thread = threading.Thread(target=self._draw, daemon=True)
+            self._thread.start()
+
+    def over(self, items: Sequence[Path]) -> Iterator[Path]:
+        """The files, each told by its number when it is begun."""
+        for number, item in enumerate(items, start=1):
+            self._part = f"{number:,} of {len(items):,}"
+            yield item
+
+    def close(self) -> None:
+        """Take the line away."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _draw(self) -> None:
+        if self._ended.wait(self._after):
+            return
+        shown = ""
+        while True:
+            told = clean(f"{self._what}: {self._part}" if self._part else f"{self._what} ...")
+            told = told[: max(1, shutil.get_terminal_size().columns - 1)]
+            if told != shown:
+                self._write(f"{_CLEAR}{told}")
+                shown = told
+            if self._ended.wait(self._every):
+                self._write(_CLEAR)
+                return
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # the terminal is gone: so is whoever looked
+            self._ended.set()
+
+
+def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool = True) -> Results:
+    """``results.files.collect``, with the number of the file that is being read.
+
+    A file that was changed after it was written is told on standard error, whatever the command
+    makes of it, and unless it asks not to ``tell``, each that cannot be read.
+    """
+    with Progress("reading results") as progress:
+        results = collect(paths, progress.over)
+    for note in results.notes:
+        if note.endswith(CHANGED):
+            print(f"warning: {note}", file=sys.stderr)
+    if tell:
+        tell_errors(results.errors)
+    return results
+
+
+def asked_for(paths: Sequence[Any], made_by: str = "pytest --benchmark-only") -> Sequence[Any]:
+    """The files and folders that a command names, or else what ``by_default`` takes.
+
+    made_by: the command that makes some. Raises UsageError where there are none.
+    """
+    folder = default_folder()
+    found = paths or by_default(folder)
+    if not found:
+        raise UsageError(
+            f"there are no results in {printable(folder)}/; make some with `{made_by}`, or name "
+            "result files or folders"
+        )
+    return found

@@ -1,0 +1,97 @@
+"""The journal of a run: a line a finished case, on the disk before the next case starts.
+
+What would not be read back is refused before it is written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.machine.fields import Field, printable
+from bench.machine.writing import JOURNAL_SUFFIX, LineFile, plain
+from bench.records.schema import (
+    SCHEMA,
+    Run,
+    parse_benchmark,
+    parse_finish,
+    parse_outcome,
+    parse_run,
+)
+
+
+class Journal(LineFile):
+    """Writes one run's journal; each line is on the disk before the call returns.
+
+    Used as a context manager, or closed by ``close``. The file must not exist yet.
+
+    Raises ResultWriteError, naming the path, where the file cannot be made or a line not written;
+    the lines before it stay whole. Raises ResultError for an entry that ``read`` would refuse,
+    before anything of it is written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        path = Path(path)
+        if not path.name.endswith(JOURNAL_SUFFIX):
+            raise ValueError(
+                f"the journal is to be named {printable(str(path))}; "
+                f"expected a name ending in {JOURNAL_SUFFIX}"
+            )
+        self._run: Run | None = None
+        self._measured: set[str] = set()
+        super().__init__(path)
+
+    def start(self, run: Run | Mapping[str, object]) -> None:
+        """The first line: what run this is. It has not ended, whatever its fields say."""
+        data = run.to_dict() if isinstance(run, Run) else run
+        begun = {**data, "finished": None, "complete": False}
+        line = plain({"schema": SCHEMA, "run": begun}, "")
+        parsed = parse_run(Field(self.path, "run", line["run"]))
+        self._append(line)
+        self._run = parsed
+
+    def begin(self, case_ids: Sequence[str]) -> None:
+        """The cases that the process is busy with from now on; readers of results pass over it."""
+        self._started()
+        self._append({"begun": list(case_ids)})
+
+    def benchmark(self, entry: Mapping[str, object]) -> None:
+        """A measured case: its entry as pytest-benchmark makes it, ours in ``extra_info``."""
+        line = plain({"benchmark": entry}, "")
+        field = Field(self.path, "benchmark", line["benchmark"])
+        case_id = parse_benchmark(field, self._started()).case.id
+        if case_id in self._measured:
+            raise field["extra_info"]["lstm"]["case_id"].error("each case once in a run")
+        self._append(line)
+        self._measured.add(case_id)
+
+    def outcome(self, entry: Mapping[str, object]) -> None:
+        """A case that has no time."""
+        line = plain({"outcome": entry}, "")
+        parse_outcome(Field(self.path, "outcome", line["outcome"]), self._started())
+        self._append(line)
+
+    def finish(
+        self,
+        finished: datetime | str | None = None,
+        environment_after: Mapping[str, object] | None = None,
+        *,
+        complete: bool = True,
+    ) -> None:
+        """The last line: when it ended (by default now), the machine then, whether all was done."""
+        run = self._started()
+        if finished is None:
+            finished = datetime.now(UTC)
+        time = finished if isinstance(finished, str) else finished.isoformat()
+        line = plain(
+            {"finished": time, "environment_after": environment_after, "complete": complete}, ""
+        )
+        parse_finish(run, Field(self.path, "", line))
+        self._append(line)
+
+    def _started(self) -> Run:
+        if self._run is None:
+            raise RuntimeError("Journal.start was not called: a journal begins with its run")
+        return self._run

@@ -1,0 +1,359 @@
+"""What truncation windows learned: the files that ``bench.learning`` writes, checked and typed.
+
+A file is one map: for each task, distance and window, with the state carried and with it reset, the
+loss that each seed's training came to, beside the best possible and that of one without memory. It
+is made from a journal, one line a finished cell; both are read here, and whatever their bytes are,
+they are read or refused in one line. This room knows no framework and trains nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from bench.machine.fields import Field, ResultError, error_at, printable
+from bench.machine.folder import meant_for_learning
+from bench.machine.reading import journal_lines, parse_json, regular_bytes
+from bench.records.digest import CHANGED, changed
+from bench.records.files import in_folder, is_there
+from bench.records.grouping import grouped
+
+SCHEMA = 1
+
+TASKS = ("echo", "copy")
+TASKS_IN_WORDS = {"echo": "the echo", "copy": "copy memory"}
+
+LEARNED = 0.9
+"""Share of the way from the memoryless loss to the best possible one that counts as learned."""
+
+_LARGEST_LOSS = 1e9  # nats; a softmax in double precision cannot come to a billion
+_MOST_CELLS = 100_000
+
+
+def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
+    """Whether no training can learn it: the state is reset and no input is in its window.
+
+    Such places of a map are known without a training, and need no cell.
+    """
+    return not carried and window <= distance
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a task at a distance, through a window, from one seed.
+
+    task: "echo" or "copy". distance: timesteps from an input to the target that needs it.
+    window, stride: timesteps that a training step goes back through, and from one to the next.
+    carried: whether a window starts in the state where the one before ended, or from zero.
+    timesteps: seen of each series; updates: training steps that they were.
+    loss: mean over the final part of the training, nats a timestep, each taken before the weights
+    had seen that window. accuracy: share of the guesses asked for that were right there,
+    None where none was.
+    best, memoryless: the expected losses there of one who uses all that can be known, and of one
+    who remembers nothing.
+    curve: mean losses of equal parts of the training, in their order.
+    problem: why there is no loss (the training diverged), else empty; loss and accuracy are then
+    None.
+    """
+
+    task: str
+    distance: int
+    window: int
+    stride: int
+    carried: bool
+    seed: int
+    timesteps: int
+    updates: int
+    loss: float | None
+    accuracy: float | None
+    best: float
+    memoryless: float
+    curve: tuple[float, ...] = ()
+    problem: str = ""
+
+    @property
+    def key(self) -> tuple[str, int, int, bool, int]:
+        """What tells it from the other cells of its map."""
+        return self.task, self.distance, self.window, self.carried, self.seed
+
+    @property
+    def learnable(self) -> bool:
+        """Whether memory could gain anything here: not with a reset state and k <= d."""
+        return self.memoryless - self.best > 1e-9
+
+    @property
+    def closed(self) -> float | None:
+        """Share of the way from the memoryless loss to the best possible one that was gone.
+
+        1 is all that can be learned, 0 is nothing; below 0 is worse than knowing nothing. None
+        where there is nothing to learn or the training diverged.
+        """
+        if self.loss is None or not self.learnable:
+            return None
+        return (self.memoryless - self.loss) / (self.memoryless - self.best)
+
+    @property
+    def learned(self) -> bool:
+        """Whether at least ``LEARNED`` of the way was gone."""
+        return self.closed is not None and self.closed >= LEARNED
+
+    def to_dict(self) -> dict[str, object]:
+        """As it stands in a file."""
+        return {**asdict(self), "curve": list(self.curve)}
+
+
+@dataclass(frozen=True)
+class LearningRun:
+    """What the cells of a map have in common.
+
+    started, finished: UTC; finished is None if it did not come to its end. complete: all that was
+    asked for is there. backend, device: what computed the LSTMs. settings: the plan that decides
+    the result (``windows.learning.plan.Plan``). libraries: their versions.
+    """
+
+    id: str
+    started: datetime
+    finished: datetime | None
+    complete: bool
+    backend: str
+    device: str
+    settings: Mapping[str, object]
+    libraries: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class LearningMap:
+    """A map d x k of what was learned; ``cells`` each once.
+
+    notes: what a reader should know of the file.
+    """
+
+    path: Path
+    run: LearningRun
+    cells: tuple[Cell, ...]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, int, int, bool], tuple[Cell, ...]]:
+        found = grouped(
+            sorted(self.cells, key=lambda cell: cell.seed),
+            lambda cell: (cell.task, cell.distance, cell.window, cell.carried),
+        )
+        return {place: tuple(cells) for place, cells in found.items()}
+
+    def seeds(self, task: str, distance: int, window: int, carried: bool) -> tuple[Cell, ...]:
+        """The cells of one place of the map, by seed; empty where nothing was measured."""
+        return self._places.get((task, distance, window, carried), ())
+
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that were measured."""
+        there = {cell.task for cell in self.cells}
+        return tuple(task for task in TASKS if task in there)
+
+    def distances(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
+        """The measured distances of a task, in their order."""
+        return tuple(sorted({cell.distance for cell in self._cells(task, carried)}))
+
+    def windows(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
+        """The measured windows of a task, in their order."""
+        return tuple(sorted({cell.window for cell in self._cells(task, carried)}))
+
+    def learned(
+        self, distance: int, window: int, carried: bool = True, task: str = "echo"
+    ) -> bool | None:
+        """Whether every seed learned it; None where that is not known."""
+        if nothing_to_learn(distance, window, carried):
+            return False
+        cells = self.seeds(task, distance, window, carried)
+        return all(cell.learned for cell in cells) if cells else None
+
+    def smallest_window(
+        self, distance: int, carried: bool = True, task: str = "echo"
+    ) -> int | None:
+        """The smallest measured window at which every seed learned the task at this distance.
+
+        Where the distance was not measured, that of the next larger one that was. None if there is
+        none, or if no measured window was enough in the timesteps that the map was given.
+        """
+        further = [each for each in self.distances(task, carried) if each >= distance]
+        if not further:
+            return None
+        windows = self.windows(task, carried)
+        good = [k for k in windows if self.learned(further[0], k, carried, task)]
+        return min(good, default=None)
+
+    def learnable_distance(
+        self, window: int, carried: bool = True, task: str = "echo"
+    ) -> int | None:
+        """The largest measured distance that every seed learned through this window.
+
+        Where the window was not measured, through the next smaller one that was. None if there is
+        none, or if no measured distance was learned.
+        """
+        shorter = [each for each in self.windows(task, carried) if each <= window]
+        if not shorter:
+            return None
+        distances = self.distances(task, carried)
+        good = [d for d in distances if self.learned(d, shorter[-1], carried, task)]
+        return max(good, default=None)
+
+    def _cells(self, task: str, carried: bool | None) -> list[Cell]:
+        return [
+            cell for cell in self.cells if cell.task == task and carried in (None, cell.carried)
+        ]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What ``collect`` found: maps, the newest first, and what could not be read."""
+
+    maps: tuple[LearningMap, ...]
+    errors: tuple[ResultError, ...]
+
+
+def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
+    """The maps in these files and folders, the newest first, and what cannot be read.
+
+    A folder stands for the ``learning-*.json`` files directly in it, or in its ``reference`` folder
+    if there are none, and for journals whose file is not there; it may hold none. A map is never
+    mixed with another: each has its own settings.
+    """
+    maps: dict[str, LearningMap] = {}
+    errors: list[ResultError] = []
+    for path in dict.fromkeys(each for given in paths for each in _expand(Path(given))):
+        try:
+            found = read(path)
+        except ResultError as error:
+            errors.append(error)
+            continue
+        known = maps.get(found.run.id)
+        if known is None or len(known.cells) < len(found.cells):
+            maps[found.run.id] = found
+    newest = sorted(maps.values(), key=lambda each: each.run.started, reverse=True)
+    return Loaded(tuple(newest), tuple(errors))
+
+
+def read(path: str | os.PathLike[str]) -> LearningMap:
+    """The map in a file or, if the name ends in ``.jsonl``, in a journal.
+
+    Raises ResultError, whatever the bytes are.
+    """
+    path = Path(path)
+    try:
+        return _read_journal(path) if path.name.endswith(".jsonl") else _read_json(path)
+    except RecursionError:
+        raise error_at(path, "is nested too deeply to be a map of what was learned") from None
+
+
+def file_data(run: Mapping[str, object], cells: Sequence[Cell]) -> dict[str, object]:
+    """The whole of a file, to be written by ``disk.writing.write``."""
+    return {
+        "learning": {
+            "schema": SCHEMA,
+            "run": dict(run),
+            "cells": [cell.to_dict() for cell in cells],
+        }
+    }
+
+
+def _expand(path: Path) -> list[Path]:
+    # A name too long, or with a NUL in it, is no folder: reading it says so.
+    return in_folder(path, meant_for_learning) if is_there(path, Path.is_dir) else [path]
+
+
+def _read_json(path: Path) -> LearningMap:
+    document = Field(path, "", parse_json(path, regular_bytes(path)))
+    if not isinstance(document.value, dict) or "learning" not in document.value:
+        raise error_at(path, "holds no map of what was learned (python -m bench.learning makes it)")
+    ours = document["learning"]
+    _check_schema(ours["schema"])
+    run = _parse_run(ours["run"])
+    notes = [f"{printable(str(path))} {CHANGED}"] if changed(document.mapping()) else []
+    return _map(path, run, ours["cells"].items(), notes)
+
+
+def _read_journal(path: Path) -> LearningMap:
+    lines, notes = journal_lines(path, regular_bytes(path), "learning", "bench.learning")
+    head = lines[0]["learning"]
+    _check_schema(head["schema"])
+    run = _parse_run(head["run"])
+    cells = []
+    for line in lines[1:]:
+        if line.only_of("cell", "finished") == "cell":
+            cells.append(line["cell"])
+        else:
+            run = replace(
+                run, finished=line["finished"].time(), complete=line["complete"].boolean()
+            )
+    if run.finished is None:
+        notes.append(f"{printable(str(path))} did not come to its end; its finished cells are read")
+    return _map(path, run, cells, notes)
+
+
+def _map(path: Path, run: LearningRun, items: list[Field], notes: list[str]) -> LearningMap:
+    if len(items) > _MOST_CELLS:
+        raise error_at(path, f"holds {len(items)} cells; expected at most {_MOST_CELLS}")
+    cells: dict[tuple[str, int, int, bool, int], Cell] = {}
+    for item in items:
+        cell = _parse_cell(item)
+        if cell.key in cells:
+            raise error_at(path, "is a cell that the file holds already", item.name)
+        cells[cell.key] = cell
+    return LearningMap(path, run, tuple(cells.values()), tuple(notes))
+
+
+def _check_schema(field: Field) -> None:
+    if type(field.value) is not int or field.value != SCHEMA:
+        raise field.error(f"{SCHEMA}, the schema that this version reads")
+
+
+def _parse_run(field: Field) -> LearningRun:
+    finished = field["finished"]
+    return LearningRun(
+        id=field["id"].label(),
+        started=field["started"].time(),
+        finished=finished.time() if finished.given else None,
+        complete=field["complete"].boolean(),
+        backend=field["backend"].label(),
+        device=field["device"].label(),
+        settings=field["settings"].free(),
+        libraries=field["libraries"].free(),
+    )
+
+
+_CELL_FIELDS = tuple(field.name for field in fields(Cell))
+
+
+def _parse_cell(field: Field) -> Cell:
+    unknown = set(field.mapping()) - set(_CELL_FIELDS)
+    if unknown:
+        name = printable(min(unknown), 60)
+        raise error_at(field.path, f"holds the unknown field {name}", field.name)
+    problem = field["problem"].text()
+    window = field["window"].integer(1)
+    loss, accuracy = field["loss"], field["accuracy"]
+    if problem:
+        for each in (loss, accuracy):
+            if each.given:
+                raise each.error("null where the training has a problem")
+    memoryless = field["memoryless"].number(0.0, _LARGEST_LOSS)
+    return Cell(
+        task=field["task"].one_of(TASKS),
+        distance=field["distance"].integer(0),
+        window=window,
+        stride=field["stride"].integer(1, window),
+        carried=field["carried"].boolean(),
+        seed=field["seed"].integer(0),
+        timesteps=field["timesteps"].integer(1),
+        updates=field["updates"].integer(0),
+        loss=None if problem else loss.number(0.0, _LARGEST_LOSS),
+        accuracy=accuracy.number(0.0, 1.0) if accuracy.given else None,
+        best=field["best"].number(0.0, memoryless),
+        memoryless=memoryless,
+        curve=tuple(item.number(0.0, _LARGEST_LOSS) for item in field["curve"].items()),
+        problem=problem,
+    )

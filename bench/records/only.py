@@ -1,0 +1,97 @@
+"""Some of the results: of the devices, backends, shapes, modes and types that were asked for.
+
+And some cells of a map of what was learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from bench.case.cases import Case
+from bench.machine.fields import InputError, printable
+from bench.records.maps import LearningMap
+from bench.records.schema import Measurement, Outcome, ResultFile, Results
+
+FILTERS: Mapping[str, Callable[[Case], str]] = {
+    "device": lambda case: case.device,
+    "backend": lambda case: case.backend,
+    "shape": lambda case: case.shape,
+    "mode": lambda case: case.workload.mode,
+    "dtype": lambda case: case.spec.dtype,
+}
+"""The options of every command that reads results, and what of a case each is about."""
+
+_MOST_KNOWN = 12  # names in an error
+
+
+class NothingThereError(InputError):
+    """No case is as it was asked for; one line that says what there is."""
+
+
+def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Results:
+    """The results whose cases fit every filter, in all files, also those that have none of them.
+
+    wanted: by name of ``FILTERS`` the names that are asked for, any of which will do; a name may be
+    a pattern (``b32-*``). None, or none of them, asks for all.
+
+    Raises NothingThereError for a name that no case has, and if nothing is left.
+    """
+    asked = {name: names for name, names in wanted.items() if names}
+    if not asked:
+        return results
+    items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
+    for name, names in asked.items():
+        known = dict.fromkeys(FILTERS[name](item.case) for item in items)
+        for each in names:
+            if not any(fnmatchcase(there, each) for there in known):
+                told = [printable(there, 60) for there in known][:_MOST_KNOWN]
+                more = "" if len(known) <= _MOST_KNOWN else f" and {len(known) - _MOST_KNOWN} more"
+                raise NothingThereError(
+                    f"--{name} {printable(each, 60)}: there are no results of it; there are of: "
+                    f"{', '.join(told) or 'none'}{more}"
+                )
+
+    files = tuple(of_cases(file, lambda case: fits(case, asked)) for file in results.files)
+    if not any(file.measurements or file.outcomes for file in files):
+        all_of_it = " ".join(f"--{name} {','.join(names)}" for name, names in asked.items())
+        raise NothingThereError(f"{printable(all_of_it, 300)}: no case is all of that")
+    return replace(results, files=files)
+
+
+def of_cases(file: ResultFile, wanted: Callable[[Case], bool]) -> ResultFile:
+    """A file with those of its cases alone that are wanted."""
+    return replace(
+        file,
+        measurements=tuple(each for each in file.measurements if wanted(each.case)),
+        outcomes=tuple(each for each in file.outcomes if wanted(each.case)),
+    )
+
+
+def fits(case: Case, wanted: Mapping[str, Sequence[str] | None]) -> bool:
+    """Whether a case is as every filter asks for; None, or no name, asks for all."""
+    return all(
+        any(fnmatchcase(FILTERS[name](case), each) for each in names)
+        for name, names in wanted.items()
+        if names
+    )
+
+
+def only_cells(found: LearningMap, wanted: Mapping[str, Sequence[object] | None]) -> LearningMap:
+    """The map with those of its cells alone that are as wanted.
+
+    wanted: by the name of a cell's field the values that are asked for; None asks for all.
+
+    Raises NothingThereError if nothing is left.
+    """
+    asked = {name: values for name, values in wanted.items() if values is not None}
+    cells = tuple(
+        cell
+        for cell in found.cells
+        if all(getattr(cell, name) in values for name, values in asked.items())
+    )
+    if found.cells and not cells:
+        told = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in asked.items())
+        raise NothingThereError(f"the map has no cell of {printable(told, 300)}")
+    return replace(found, cells=cells)

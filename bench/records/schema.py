@@ -1,0 +1,389 @@
+"""What a result file holds, schema 1: its types, and how each is made from checked fields.
+
+A later schema is refused here with a word about
+upgrading; an older one, once there is one, will be turned into this one here. This room knows cases
+and plain data: no files are opened, no statistics are made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.case.cases import Case
+from bench.machine.fields import LONGEST, Field, Missing, ResultError, error_at, printable
+from bench.records import streaming
+from bench.records.advice import worded
+from bench.records.streaming import StreamCalls
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+
+SCHEMA = 1
+Figures: TypeAlias = Mapping[str, float | str | None]
+OUTCOMES = ("not_measured", "refused", "failed", "crashed", "timed_out", "interrupted")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a measurement is not to be trusted, and what to do about it."""
+
+    code: str
+    text: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process that measured.
+
+    session: runs with the same one are replicates. started, finished: UTC; finished is None if the
+    run never came to its end, and then complete is False. environment: the machine's state
+    ``before`` and ``after``, free-form plain data.
+    """
+
+    id: str
+    session: str
+    suite: str
+    seed: int
+    started: datetime
+    finished: datetime | None
+    complete: bool
+    host: str
+    machine_id: str
+    options: Mapping[str, object]
+    environment: Mapping[str, object]
+
+    @property
+    def managed(self) -> bool:
+        """Whether ``bench.run`` started it: it gives all its processes the name of a session."""
+        return "session" in self.options
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, as it stands in a result file."""
+        return {
+            "id": self.id,
+            "session": self.session,
+            "suite": self.suite,
+            "seed": self.seed,
+            "started": self.started.isoformat(),
+            "finished": None if self.finished is None else self.finished.isoformat(),
+            "complete": self.complete,
+            "options": dict(self.options),
+            "host": self.host,
+            "machine_id": self.machine_id,
+            "environment": dict(self.environment),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What one run measured of one case, its gate passed.
+
+    samples: seconds per step, one a block of ``calls`` steps. rounds: for each sample the
+    alternating round in which it was taken; samples of two cases of one group with the same round
+    in the same run are a pair. warmup: seconds per step before them. setup: seconds under
+    ``build_s``, ``trace_s``, ``first_call_s``, ``compile_s``, ``gate_s`` (of the gate),
+    ``evidence_s`` (to ask what runs), ``timing_s`` (its part of its group's warm-up and blocks),
+    ``start_s`` (to start its framework) and ``roofs_s``, each possibly None or missing. memory,
+    roofs, energy: figures by name (numbers, or words about them), None where none were taken.
+    steady: whether the samples showed no trend, None if it could not be told. valid, reasons:
+    whether the numbers are to be trusted, and if not why.
+    remarks: what the backend's code warned of, and what it changed of its process. streaming: of a
+    stream, what is kept of its calls, whose medians, a block each, the samples are.
+    """
+
+    case: Case
+    run: Run
+    samples: npt.NDArray[np.float64]
+    rounds: npt.NDArray[np.int64]
+    warmup: tuple[float, ...]
+    calls: int
+    setup: Mapping[str, float | None]
+    gate: Mapping[str, object]
+    evidence: Mapping[str, object]
+    memory: Figures | None
+    roofs: Figures | None
+    energy: Figures | None
+    steady: bool | None
+    valid: bool
+    reasons: tuple[Reason, ...]
+    path: Path
+    stopped: str = ""
+    remarks: tuple[str, ...] = ()
+    streaming: StreamCalls | None = None
+
+    @property
+    def timed_s(self) -> float:
+        """Seconds of its blocks; where calls are due at a time, until the last of them is.
+
+        Latencies of calls that fall behind overlap, and add up to more than went by.
+        """
+        period = self.case.workload.period
+        if period is not None:
+            return period * self.samples.size * self.calls
+        return float(self.samples.sum()) * self.calls
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A case that has no time: one of ``OUTCOMES``, and why, in words a user can act on."""
+
+    case: Case
+    run: Run
+    outcome: str
+    reason: str
+    advice: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """One run, read. notes: what a reader should know of how it was read.
+
+    commit: of the project that the run was started in, empty if that was none or is not recorded.
+    """
+
+    path: Path
+    run: Run
+    measurements: tuple[Measurement, ...]
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...]
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Several files: those that could be read, one error for each that could not, and notes."""
+
+    files: tuple[ResultFile, ...]
+    errors: tuple[ResultError, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """Those of all files."""
+        return [each for file in self.files for each in file.measurements]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Those of all files."""
+        return [each for file in self.files for each in file.outcomes]
+
+
+def check_schema(schema: Field) -> None:
+    """Raise ResultError if the file is of a schema that this version does not know."""
+    if schema.integer(1) > SCHEMA:
+        known = f"this version knows schema {SCHEMA}"
+        raise schema.error(f"at most {SCHEMA}: {known}, upgrade the suite to read the file")
+
+
+def parse_run(field: Field) -> Run:
+    """The run that ``Run.to_dict`` wrote."""
+    return Run(
+        id=field["id"].label(),
+        session=field["session"].label(),
+        suite=field["suite"].text(),
+        seed=field["seed"].integer(0, 2**64 - 1),
+        started=field["started"].time(),
+        finished=field["finished"].time() if field["finished"].given else None,
+        complete=field["complete"].boolean(),
+        host=field["host"].text(),
+        machine_id=field["machine_id"].text(),
+        options=field["options"].free(),
+        environment=field["environment"].free(),
+    )
+
+
+def parse_finish(run: Run, line: Field) -> Run:
+    """The run as a journal's last line leaves it."""
+    environment = dict(run.environment)
+    if line["environment_after"].given:
+        environment["after"] = line["environment_after"].free()
+    return replace(
+        run,
+        finished=line["finished"].time(),
+        complete=line["complete"].boolean() if line["complete"].given else True,
+        environment=environment,
+    )
+
+
+def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
+    """A benchmark entry; a failed Outcome if its gate did not pass, whatever time stands there."""
+    ours = field["extra_info"]["lstm"]
+    check_schema(ours["schema"])
+    case = _case(ours)
+    gate = ours["gate"]
+    if gate["errors"].given:
+        gate["errors"].numbers_or_nulls()
+    if not gate["passed"].boolean():
+        told = "it did not compute what the reference computes, so its time is not shown"
+        return Outcome(case, run, "failed", told, "", field.path)
+    data = field["stats"]["data"]
+    samples = data.times()
+    if not samples:
+        raise data.error("at least one sample", "is empty")
+    blocks = ours["blocks"]
+    rounds = blocks["round"].integers(0)
+    if len(rounds) != len(samples):
+        raise blocks["round"].error(f"a round for each of the {len(samples)} samples in stats.data")
+    valid, reasons = _validity(ours["validity"], run)
+    remarks = ours["remarks"]
+    return Measurement(
+        case=case,
+        run=run,
+        samples=np.array(samples, dtype=np.float64),
+        rounds=np.array(rounds, dtype=np.int64),
+        warmup=tuple(map(float, blocks["warmup"].times())),
+        calls=blocks["calls"].integer(1),
+        setup=_setup(ours["setup"]),
+        gate=gate.free(),
+        evidence=ours["evidence"].free(),
+        memory=_memory(ours["memory"]),
+        roofs=_figures(ours["roofs"]),
+        energy=_figures(ours["energy"]),
+        steady=ours["steady"].boolean() if ours["steady"].given else None,
+        valid=valid,
+        reasons=reasons,
+        path=field.path,
+        stopped=blocks["stopped"].text() if blocks["stopped"].given else "",
+        remarks=tuple(each.text() for each in remarks.items()) if remarks.given else (),
+        streaming=streaming.parse(ours["streaming"]),
+    )
+
+
+def parse_outcome(field: Field, run: Run) -> Outcome:
+    """An entry of a case that has no time."""
+    outcome = field["outcome"]
+    if outcome.value not in OUTCOMES:
+        raise outcome.error("one of " + ", ".join(OUTCOMES))
+    return Outcome(
+        case=_case(field),
+        run=run,
+        outcome=outcome.text(),
+        reason=field["reason"].text(),
+        advice=worded(field["advice"].text(), run.managed) if field["advice"].given else "",
+        path=field.path,
+    )
+
+
+def _validity(field: Field, run: Run) -> tuple[bool, tuple[Reason, ...]]:
+    valid = field["valid"].boolean()
+    reasons = tuple(
+        Reason(
+            each["code"].label(), each["text"].text(), worded(each["advice"].text(), run.managed)
+        )
+        for each in field["reasons"].items()
+    )
+    if not valid and not reasons:
+        raise field["reasons"].error("at least one reason, since valid is false", "is empty")
+    return valid, reasons
+
+
+def _setup(field: Field) -> dict[str, float | None]:
+    seconds = field.numbers_or_nulls(maximum=LONGEST)
+    for key, value in seconds.items():
+        # compile_s is a difference of two measured times, and noise can turn it under zero.
+        if value is not None and value < 0 and key != "compile_s":
+            raise field[key].error("a number of at least 0")
+        if value is not None and 0 < abs(value) < SMALLEST_FIGURE:
+            raise field[key].error(f"0 or a time of at least {SMALLEST_FIGURE:g}")
+    return seconds
+
+
+LARGEST_FIGURE = 1e30
+"""Of bytes, operations, joules: beyond what there is, and so far from the largest number that sums
+and squares of it, and the axes of a picture, are still finite."""
+
+SMALLEST_FIGURE = 1e-30
+"""But for 0: so that one over it is finite, too."""
+
+_MEMORY_NUMBERS = ("peak_bytes", "steady_bytes", "seconds")
+
+
+def _memory(field: Field) -> Figures | None:
+    """Figures whose sizes, and the seconds it took to find them, are no words."""
+    found = _figures(field)
+    for key in _MEMORY_NUMBERS:
+        if found is not None and isinstance(found.get(key), str):
+            raise field[key].error("a number of at least 0")
+    return found
+
+
+def _figures(field: Field) -> Figures | None:
+    """Numbers of at least 0, words or nulls by name; None where the field is null or missing."""
+    if not field.given:
+        return None
+    figures: dict[str, float | str | None] = {}
+    for key, value in field.mapping().items():
+        if (
+            value is None
+            or isinstance(value, str)
+            or (type(value) is float and SMALLEST_FIGURE <= value <= LARGEST_FIGURE)
+        ):
+            figures[key] = value
+            continue
+        figures[key] = number = field[key].number(0.0, LARGEST_FIGURE)
+        if 0 < number < SMALLEST_FIGURE:
+            raise field[key].error(f"0 or a number from {SMALLEST_FIGURE:g} to {LARGEST_FIGURE:g}")
+    return figures
+
+
+_PARTS = tuple(
+    (key, tuple((each.name, str(each.type), each.default is MISSING) for each in fields(kind)))
+    for key, kind in (("spec", LSTMSpec), ("workload", Workload))
+)
+"""The fields of a case's parts: their names, their types, and whether they must be there."""
+
+
+MOST_CASES_KEPT = 20_000
+
+_read: dict[tuple[str, object], Case] = {}
+"""Cases that were read and checked, by their text: replicates have the same ones again and again,
+and checking one takes a third of the time of an entry. Text, since 1, 1.0 and true are equal."""
+
+
+def _case(parent: Field) -> Case:
+    """The case of an entry, one object for all entries that say the same."""
+    try:
+        key = repr(parent["case"].value), parent["case_id"].value
+        found = _read.get(key)
+    except (RecursionError, TypeError, ValueError):
+        return _checked_case(parent)  # which names what is wrong
+    if found is None:
+        found = _checked_case(parent)
+        if len(_read) >= MOST_CASES_KEPT:
+            _read.clear()
+        _read[key] = found
+    return found
+
+
+def _checked_case(parent: Field) -> Case:
+    """The case of an entry, each field of the spec and the workload checked under its own name."""
+    field = parent["case"]
+    field["backend"].label()
+    field["device"].label()
+    for key, known in _PARTS:
+        part = field[key]
+        for name, annotation, required in known:
+            value = part[name]
+            if value.value is not Missing or required:
+                value.annotated(annotation)
+    try:
+        case = Case.from_dict(field.mapping())
+    except ValueError as error:
+        # The types' own rules say "case.spec: LSTMSpec.dtype is": name it as it stands in the file.
+        told = re.sub(r"^case\.(spec|workload): (LSTMSpec|Workload)\.", r"case.\1.", str(error))
+        where, _, what = told.partition(" ")
+        parents = field.name.removesuffix("case")
+        raise error_at(field.path, printable(what), parents + printable(where)) from None
+    stored = parent["case_id"]
+    if stored.text() != case.id:
+        raise stored.error(f'"{printable(case.id)}", the id of its case')
+    return case

@@ -1,0 +1,129 @@
+"""A study: what several fresh processes answered to one question, kept in one file.
+
+For what is no case of a suite: a stream of batches, a pair of inputs. The file lies in the folder
+of results and holds no times of cases, so readers of these pass it over (``disk.folder``). What is
+in an answer is the study's own to check; this room knows the file around it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.case.cases import SIZES, Shape
+from bench.machine import environment
+from bench.machine.fields import Field, ResultError, error_at
+from bench.machine.folder import REFERENCE, default_folder, holds_study
+from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.writing import write
+from bench.records.digest import CHANGED, changed, with_digest
+from bench.records.schema import Run, parse_run
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Study:
+    """kind: the command's name. question: what was asked, free-form. answers: the records of each
+    process, unchecked."""
+
+    kind: str
+    run: Run
+    question: Field
+    answers: tuple[tuple[Field, ...], ...]
+
+
+def document(
+    kind: str,
+    started: datetime,
+    question: Mapping[str, object],
+    answers: Sequence[Sequence[Mapping[str, object]]],
+) -> dict[str, object]:
+    """What stands in the file. The machine is looked at now; started: when the first one began."""
+    machine = environment.read()
+    run = Run(
+        id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        session="",
+        suite=kind,
+        seed=0,
+        started=started,
+        finished=datetime.now(UTC),
+        complete=True,
+        host=machine.host,
+        machine_id=machine.machine_id,
+        options={},
+        environment={"before": machine.to_dict(), "after": {}},
+    )
+    named = {**run.to_dict(), "session": run.id}
+    # The first key says what the file is.
+    return with_digest(
+        {
+            "study": kind,
+            "schema": SCHEMA,
+            "run": named,
+            "question": dict(question),
+            "answers": [list(each) for each in answers],
+        }
+    )
+
+
+def save(found: Mapping[str, object], folder: Path) -> Path:
+    """Write a document under a name of its own. Raises ResultWriteError."""
+    run = found["run"]
+    assert isinstance(run, Mapping), "made by document"
+    path = folder / f"{found['study']}-{run['id']}.json"
+    write(path, found)
+    return path
+
+
+def parsed(path: Path, found: object, kind: str) -> Study:
+    """The study in a document; path: where it stands, for errors. Raises ResultError."""
+    root = Field(path, "", found)
+    if root["study"].label() != kind:
+        raise root["study"].error(f"{kind!r}, the study of this command")
+    if root["schema"].integer(1) != SCHEMA:
+        raise root["schema"].error(f"{SCHEMA}, which this version knows")
+    answers = tuple(tuple(each.items()) for each in root["answers"].items())
+    if not answers or not all(answers):
+        raise root["answers"].error("an answer with records from each process")
+    run = parse_run(root["run"])
+    if changed(root.mapping()):
+        # One table is made of it: there is none beside which it could be told.
+        raise error_at(path, CHANGED)
+    return Study(kind, run, root["question"], answers)
+
+
+def read(path: Path, kind: str) -> Study:
+    """The study in a file. Raises ResultError, whatever the bytes are."""
+    try:
+        return parsed(path, parse_json(path, regular_bytes(path)), kind)
+    except RecursionError:
+        raise error_at(path, "is nested too deeply to be a study") from None
+
+
+def shape_of(question: Field) -> Shape:
+    """The sizes that were asked about. Raises ResultError."""
+    return Shape(*(question[size].integer(1) for size in SIZES))
+
+
+def newest(paths: Sequence[str | os.PathLike[str]], kind: str) -> Study:
+    """The newest study of a kind in these files and folders, or where results are by default.
+
+    Raises ResultError for a named file that is none, or where there is none.
+    """
+    own = Path(default_folder())
+    places = [Path(each) for each in paths]
+    places = places or [each for each in (own, own / REFERENCE) if each.is_dir()]
+    found: list[Study] = []
+    for place in places:
+        files = [place] if not place.is_dir() else sorted(place.glob(f"{kind}-*.json"))
+        found += [read(each, kind) for each in files if not place.is_dir() or holds_study(each)]
+        if found and not paths:
+            break  # one's own come before the reference's
+    if found:
+        return max(found, key=lambda study: study.run.started)
+    raise ResultError(f"there is no study of {kind} in {', '.join(map(str, places)) or own}")

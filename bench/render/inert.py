@@ -1,0 +1,66 @@
+"""Text from result files made harmless: for a terminal, Markdown, a spreadsheet."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+from bench.machine.fields import printable
+
+LONGEST_NAME = 60
+LONGEST_REASON = 300
+LONGEST_SENTENCE = 3000  # of names and reasons that are not longer than the above
+
+
+def clean(text: str, limit: int = LONGEST_REASON) -> str:
+    """Text on one line, not longer than ``limit`` by much, with nothing a terminal acts on."""
+    # A run of blanks in a hostile name must not push what follows off the screen. Splitting before
+    # the cut would read a megabyte; after it, what is cut is at most blanks.
+    return " ".join(printable(text[: 4 * limit], 4 * limit).split())[:limit] + (
+        "..." if len(text) > limit else ""
+    )
+
+
+# What Markdown acts on anywhere: escapes, code, emphasis, links, HTML, tables, strikes, formulas,
+# entities, references to issues. An underscore inside a word is none of it.
+_MARKDOWN = re.compile(r"[\\`*{}\[\]<>|~$&#]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def markdown(text: str, limit: int = LONGEST_REASON) -> str:
+    """Text with nothing left in it that Markdown, or HTML inside it, acts on."""
+    escaped = _MARKDOWN.sub(r"\\\g<0>", clean(text, limit))
+    # At a line's beginning these would make a list or a heading of it.
+    escaped = re.sub(r"^[-+=]", r"\\\g<0>", escaped)
+    escaped = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", escaped)
+    # A name must not become a link or an emoji, nor notify a person who happens to bear it.
+    escaped = re.sub(r":(?=//|[\w+-]+:)", r"\:", escaped)
+    escaped = re.sub(r"(?<!\w)@|@(?=[\w-]+\.)", "@\u200b", escaped)
+    return re.sub(r"(?i)\bwww\.", "www\u200b.", escaped)
+
+
+def prose(text: str) -> str:
+    """``markdown`` of whole sentences, which hold names and reasons that are cut already."""
+    return markdown(text, LONGEST_SENTENCE)
+
+
+def code(text: str, limit: int = LONGEST_NAME) -> str:
+    """A name as a code span, also in a table's cell; what would end either is escaped instead."""
+    inside = clean(text, limit)
+    return f"`{inside}`" if inside and not re.search(r"[\\`|]", inside) else markdown(text, limit)
+
+
+def markup(text: str, limit: int = LONGEST_REASON) -> str:
+    """Text for HTML, in an element or in a quoted attribute."""
+    return html.escape(clean(text, limit))
+
+
+def spreadsheet(text: str, limit: int = 2000) -> str:
+    """Text for a CSV file that a spreadsheet may open: on one line, and never a formula.
+
+    What begins one is taken as such after blanks too, and some read the full-width signs of a
+    Chinese or Japanese keyboard as the plain ones: before all of them stands an apostrophe.
+    """
+    found = printable(text, limit)
+    first = unicodedata.normalize("NFKC", found.lstrip()[:1])
+    return f"'{found}" if first in ("=", "+", "-", "@") else found

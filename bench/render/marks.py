@@ -1,0 +1,55 @@
+"""The marks beside a time, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.render.quantities import percent, seconds_range
+from bench.stats.intervals import CASE_CONFIDENCE, Interval
+from bench.stats.process_means import VERDICT_CONFIDENCE
+from bench.stats.rows import Row
+
+FASTEST, SHORTEST = "★", "☆"
+
+MARKS = (
+    f"{FASTEST} FASTER than each of the others, judged together; "
+    f"{SHORTEST} just the shortest median, no more"
+)
+"""What the marks mean, with any number of processes: FASTER is a verdict, and ``method`` says what
+stands behind it."""
+
+BARS = "Bars show speed: the longer the faster"
+"""In every table and picture that has them, whatever number stands beside them."""
+
+DOUBTFUL = "~"
+DOUBTFUL_TIME = f"{DOUBTFUL} a time that is doubtful; ratios are judged apart"
+TIME_INTERVAL = f"{100 * CASE_CONFIDENCE:g}% interval"
+
+RATIO_INTERVAL = f"{100 * VERDICT_CONFIDENCE:g}% interval"
+"""Headings: two intervals that stand beside one another are not of one level."""
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What the marks in the tables of these rows mean, as far as there are any."""
+    found = [MARKS] if any(mark(row) for row in rows) else []
+    return found + [DOUBTFUL_TIME] * any(row.validity.of_time for row in rows)
+
+
+def mark(row: Row) -> str:
+    """Whether this row, the first of its group, is FASTER than the others; empty if not first."""
+    if row.rank != 1 or row.ahead is None:
+        return ""
+    return FASTEST if row.fastest else SHORTEST
+
+
+def bounds_of_time(interval: Interval, time: float, steps: int = 1) -> str:
+    """The bounds of a time, with their level where it is not that of the heading.
+
+    So few samples were taken that they cannot give it; a single one has no interval at all. steps:
+    that ``time`` is a part of.
+    """
+    if interval.confidence <= 0:
+        return ""
+    told = seconds_range(interval.low / steps, interval.high / steps, time)
+    short = interval.confidence < CASE_CONFIDENCE - 1e-9
+    return f"{told} ({percent(interval.confidence)})" if short else told

@@ -1,0 +1,189 @@
+"""How quantities are written for people: times, rates, ratios, sizes, shapes. No results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bench.case.cases import Case
+from bench.stats.intervals import Interval, speed
+
+
+def seconds(value: float) -> str:
+    """A time with three digits and its unit."""
+    size, unit = _scale(value)
+    return f"{_digits(value / size)} {unit}"
+
+
+def seconds_range(low: float, high: float, like: float) -> str:
+    """Two times in the unit in which ``seconds`` shows ``like``, which stands beside them."""
+    size, _ = _scale(like)
+    return f"{_digits(low / size)}–{_digits(high / size)}"
+
+
+def rate(value: float) -> str:
+    """A number per second with three digits: 2,690 or 269k or 1.2M."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= 0.9995 * size:
+            return f"{_digits(value / (1e3 if unit == 'k' else size))}{unit}"
+    return f"{float(_digits(value)):,g}" if value >= 999.5 else _digits(value)
+
+
+def ratio(value: float, places: int = 2) -> str:
+    """A ratio, precise enough to tell 2% from nothing, and with 3 places from 2.5%.
+
+    A bound beyond a million says only that nobody knows it, and so does its reciprocal.
+    """
+    if not 1e-6 < value < 1e6:
+        return "∞" if value > 1 else "0"
+    if value >= 999.5:
+        return _digits(value)  # in plain digits, as a time is told: 1220, not 1.22e+03
+    return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.{places}f}"
+
+
+def bounds(low: float, high: float, places: int = 2) -> str:
+    """The interval of a ratio."""
+    return f"{ratio(low, places)}–{ratio(high, places)}"
+
+
+def times_as_fast(time_ratio: float, places: int = 2) -> str:
+    """The number alone, for a table: 2.40, 0.77. Told the same way everywhere."""
+    return ratio(speed(time_ratio), places)
+
+
+def times_as(time_ratio: float, places: int = 2) -> str:
+    """A ratio of times in words: 2.40 times as fast, 0.77 times as fast."""
+    return f"{times_as_fast(time_ratio, places)} times as fast"
+
+
+def times_bounds(low: float, high: float, places: int = 2) -> str:
+    """The bounds of a ratio of times as those of ``times_as_fast``."""
+    return bounds(speed(high), speed(low), places)
+
+
+def percent(part: float) -> str:
+    """6%; what is under 1% with one digit."""
+    return f"{100 * part:.0f}%" if part >= 0.0095 else f"{100 * part:.1g}%"
+
+
+def count(number: int, noun: str) -> str:
+    """1 case, 2 cases; 1 process, 2 processes."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def of_them(part: int, whole: int, noun: str) -> str:
+    """2 of its 4 ratios are, its only ratio is, all its 2 ratios are."""
+    if whole == 1:
+        return f"its only {noun} is"
+    those = f"its {count(whole, noun)}"
+    return (
+        f"all {those} are" if part == whole else f"{part} of {those} {'is' if part == 1 else 'are'}"
+    )
+
+
+def listed(names: list[str], most: int = 6) -> str:
+    """a, b and c; of a long list the first few and how many more there are."""
+    if len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def first_few(sentences: Sequence[str], most: int, noun: str, rest: str) -> list[str]:
+    """The first of these, and how many more there are: ``And 3 more shapes`` and ``rest``."""
+    more = len(sentences) - most
+    return [*sentences[:most], *([f"And {count(more, f'more {noun}')}{rest}"] if more > 0 else [])]
+
+
+GRADIENT_WORDS = {
+    "weights": "gradients of weights",
+    "weights+input": "gradients of weights, input",
+    "all": "gradients of weights, input, state",
+}
+
+
+def shape_words(case: Case) -> list[str]:
+    """The shape of a case in words, without its window and dtype: a short line each.
+
+    ``batch 32 × 100 steps``, ``128 in, 256 hidden``, then what is not the default.
+    """
+    spec, work = case.spec, case.workload
+    steps = "step" if work.timesteps == 1 else "steps"
+    lines = [
+        f"batch {work.batch} × {work.timesteps} {steps}",
+        f"{spec.input_size} in, {spec.hidden_size} hidden",
+    ]
+    extra = [f"{spec.num_layers} layers"] if spec.num_layers > 1 else []
+    extra += unusual(case)
+    if work.optimizer is not None:
+        extra.append(f"{work.optimizer} updates")
+    if work.training:
+        extra.append(GRADIENT_WORDS[work.gradients])
+    if work.streaming:
+        extra.append(pace_words(work.period))
+    return [*lines, *extra]
+
+
+def unusual(case: Case) -> list[str]:
+    """What is not usual of a case beside its sizes, its optimizer and what is differentiated."""
+    work = case.workload
+    told = {
+        "bidirectional": case.spec.bidirectional,
+        f"lengths from {work.min_length}": work.min_length is not None,
+        f"dropout {work.dropout:g}": work.dropout,
+        "batch-major": work.batch_major,
+    }
+    return [words for words, is_so in told.items() if is_so]
+
+
+def pace_words(period: float | None) -> str:
+    """How a stream is called: ``a call every 10 ms``, or ``calls back to back``."""
+    return "calls back to back" if period is None else f"a call {period_words(period)}"
+
+
+def period_words(period: float | None) -> str:
+    """When calls of a stream come: ``every 10 ms``, or ``back to back``."""
+    if period is None:
+        return "back to back"
+    scale, unit = _scale(period)
+    return f"every {period / scale:g} {unit}"
+
+
+def _scale(value: float) -> tuple[float, str]:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        # What rounds up to 1.00 of the larger unit is shown in it.
+        if value >= 0.9995 * size:
+            return size, unit
+    return 1e-9, "ns"
+
+
+def _digits(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
+    if abs(value) >= 999.5:
+        return f"{value:.0f}" if abs(value) < 1e7 else f"{value:.3g}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def size(value: float) -> str:
+    """Bytes with three digits: 12.3 KiB, −1.20 MiB."""
+    scale, unit = _size(value)
+    return f"{_three(value / scale)} {unit}"
+
+
+def size_range(interval: Interval) -> str:
+    """The bounds of bytes, in the unit in which their middle is shown."""
+    scale, _ = _size(interval.mid)
+    return f"{_three(interval.low / scale)}–{_three(interval.high / scale)}"
+
+
+def _size(value: float) -> tuple[float, str]:
+    for unit, scale in (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)):
+        if abs(value) >= 0.9995 * scale:
+            return scale, unit
+    return 1.0, "B"
+
+
+def _three(value: float) -> str:
+    text = f"{value:.0f}" if abs(value) >= 999.5 or value == 0 else f"{value:#.3g}".rstrip(".")
+    return text.replace("-", "−")

@@ -1,0 +1,230 @@
+"""One shape, one answer: what is fastest for it here, from results at hand or measured now.
+
+A question is one amount of work on one device. Results that have it answer it at once; else a suite
+of this one shape is written beside the results and measured, so that the next to ask is answered
+from it. This module knows the options, results, suites and the command that measures; not how an
+answer is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.case.cases import Case
+from bench.cli.command_line import INTERRUPTED, UsageError
+from bench.cli.progress import read_results
+from bench.machine import devices, environment
+from bench.machine.folder import default_folder, expanded
+from bench.machine.writing import write_bytes
+from bench.records.only import of_cases
+from bench.records.schema import Results
+from bench.render.quantities import shape_words
+from bench.session.model_files import Layer, lstm_layers
+from bench.stats.ranking import build
+from bench.stats.rows import Section
+from bench.windows.suite_text import BACKENDS, PEERS
+from lstm_impl.spec import PRECISIONS, LSTMSpec
+from lstm_impl.workload import Workload
+
+FOLDER = "asked"
+"""Beside the results: the suites of what was asked."""
+
+SECONDS = 1.5
+"""Of measuring for each backend in a process: with what starting, tracing and checking takes, three
+or four processes fit into two minutes on two cores."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One amount of work on one device.
+
+    Whether the step's gradients are the weights' alone is not asked: whoever trains on data needs
+    no others.
+    """
+
+    spec: LSTMSpec
+    workload: Workload
+    device: str = "cpu"
+
+    @property
+    def group(self) -> str:
+        """The group of the cases that do this work (``Case.group``)."""
+        return Case("", self.spec, self.workload, self.device).group
+
+    @property
+    def name(self) -> str:
+        """In short, for a file: its shape, mode and device."""
+        case = Case("", self.spec, self.workload, self.device)
+        dtype = "" if self.spec.dtype == "float32" else f"-{self.spec.dtype}"
+        return f"{case.shape}{dtype}-{self.workload.mode}-{self.device.replace(':', '')}"
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        parts = shape_words(Case("", self.spec, self.workload, self.device))
+        if self.spec.dtype != "float32":
+            parts.append(self.spec.dtype)
+        if (window := self.workload.window) is not None:
+            parts.append(f"windows of {window}")
+        return f"{', '.join(parts)}, {self.workload.mode} on {self.device}"
+
+
+def questions(options: argparse.Namespace) -> list[tuple[Question, str]]:
+    """What the options of ``bench.ask`` ask, each with a heading where there are several.
+
+    Raises UsageError, ModelError, DeviceError, and ValueError for what no LSTM can be.
+    """
+    if (options.model is None) == (options.hidden is None):
+        raise UsageError("name the layer's units (--hidden N) or a model (--model PATH)")
+    if options.model is None:
+        layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
+    else:
+        layers = lstm_layers(options.model)
+    asked: dict[Question, list[str]] = {}
+    for layer in layers:
+        asked.setdefault(_question(layer, options), []).append(layer.name)
+    return [(question, ", ".join(names)) for question, names in asked.items()]
+
+
+def _question(layer: Layer, options: argparse.Namespace) -> Question:
+    training = options.mode == "training"
+    if options.optimizer is not None and not training:
+        raise UsageError("--optimizer goes with --mode training: inference updates nothing")
+    if options.window is not None and options.steps % options.window:
+        raise UsageError(
+            f"--window {options.window}: expected a divisor of the {options.steps} steps, so that "
+            "all windows are alike"
+        )
+    precision = layer.dtype if layer.dtype in PRECISIONS else options.dtype
+    return Question(
+        LSTMSpec(
+            layer.input_size,
+            layer.units,
+            num_layers=options.layers,
+            bidirectional=layer.bidirectional or options.bidirectional,
+            dtype=precision,
+        ),
+        Workload(
+            options.batch,
+            options.steps,
+            options.mode,
+            window=options.window,
+            optimizer=options.optimizer,
+            gradients="weights" if training else "all",
+        ),
+        devices.parse(options.device),
+    )
+
+
+def look(question: Question, options: argparse.Namespace) -> Section | None:
+    """What results say: those named, or those of this machine in the results folder."""
+    if options.paths:
+        return found(question, read_results(options.paths), None, options.baseline)
+    folder = expanded(default_folder())
+    files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
+    results = read_results(files, tell=False) if files else Results((), ())
+    return found(question, results, environment.read().machine_id, options.baseline)
+
+
+def measure(question: Question, options: argparse.Namespace, console: Console) -> None:
+    """Measure it in the results folder; that command itself tells what could not be measured.
+
+    Raises UsageError, ResultWriteError, and KeyboardInterrupt if it was stopped so.
+    """
+    if missing := devices.explain_missing(question.device):
+        raise UsageError(f"no {question.device}: {missing}")
+    suite = write_suite(question, expanded(default_folder()), options.backends or ())
+    console.print(
+        f"measuring {question.words} for up to {options.budget:.0f} s, in fresh processes"
+    )
+    command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{options.budget:.0f}s"]
+    if options.processes is not None:
+        command += ["--processes", str(options.processes)]
+    done = subprocess.run(command, check=False)
+    if done.returncode in (INTERRUPTED, -2):
+        raise KeyboardInterrupt
+    console.print()
+
+
+def found(
+    question: Question, results: Results, machine: str | None, baseline: str | None = None
+) -> Section | None:
+    """The newest session that measured two backends or more at this work, and nothing else of it.
+
+    machine: the machine's id, None for any. baseline: what ratios refer to, if it was measured.
+    """
+    files = [
+        of_cases(file, lambda case: case.group == question.group)
+        for file in results.files
+        if machine in (None, file.run.machine_id)
+    ]
+    measured = {each.case.backend for file in files for each in file.measurements}
+    if len(measured) < 2:
+        return None
+    report = build(Results(tuple(files), ()), baseline=baseline if baseline in measured else None)
+    for section in report.sections:  # the newest first
+        if sum(row.measured for row in section.rows) > 1:
+            return section
+    return None
+
+
+def suite_text(question: Question, backends: Sequence[str] = (), seconds: float = SECONDS) -> str:
+    """A suite of this one shape as TOML. backends: by default the usual ones of the device."""
+    spec, work = question.spec, question.workload
+    chosen = list(backends)
+    if not chosen:
+        on_gpu = devices.kind(question.device) == "gpu"
+        fused = "cudnn" if on_gpu else "fused_cpu"
+        served = () if work.training or on_gpu else ("onnxruntime",)
+        chosen = [*BACKENDS, fused, *PEERS, *served]
+    shape: dict[str, object] = {
+        "batch": work.batch,
+        "timesteps": work.timesteps,
+        "input_size": spec.input_size,
+        "hidden_size": spec.hidden_size,
+    }
+    if spec.num_layers > 1:
+        shape["num_layers"] = spec.num_layers
+    if spec.bidirectional:
+        shape["bidirectional"] = True
+    if work.optimizer is not None:
+        shape["optimizer"] = work.optimizer
+    inside = ", ".join(f"{key} = {json.dumps(value)}" for key, value in shape.items())
+    lines = [
+        "# Written by python -m bench.ask.",
+        "schema = 1",
+        'name = "asked"',
+        f"summary = {json.dumps(question.name)}",
+        f"backends = {json.dumps(chosen)}",
+        f"devices = {json.dumps([question.device])}",
+        f"modes = {json.dumps([work.mode])}",
+        f"dtypes = {json.dumps([spec.dtype])}",
+        f"seconds = {seconds}",
+        "",
+        "[[groups]]",
+    ]
+    if work.training:
+        lines.append(f"gradients = {json.dumps(work.gradients)}")
+    if work.window is not None:
+        lines.append(f"windows = [{work.window}]")
+    lines.append(f"shapes = [{{ {inside} }}]")
+    return "\n".join(lines) + "\n"
+
+
+def write_suite(question: Question, folder: Path, backends: Sequence[str] = ()) -> Path:
+    """The suite's file beside the results; one that is there is written anew.
+
+    Raises ResultWriteError.
+    """
+    path = folder / FOLDER / f"{question.name}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, suite_text(question, backends).encode())
+    return path

@@ -1,0 +1,204 @@
+"""Which backends run on which devices here, and whether this is a good moment to measure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+
+from rich.console import Console
+from rich.text import Text
+
+from bench.machine import devices, disturbance, environment
+from bench.machine.disturbance import activity
+from bench.machine.facts import Environment
+from bench.machine.survey import Ask, Survey, survey
+from bench.records.schema import Reason
+from bench.render.inert import clean
+from bench.render.sheet import Cell, Column, Sheet
+from bench.render.terminal import hanging
+from bench.worker.disturbances import findings
+from lstm_impl import Availability
+
+SCHEMA = 1
+
+INSTALL_RAY = "pip install 'lstm-benchmark-suite[ray]' to measure on many machines"
+
+LISTEN = 1.0
+"""Seconds for which the machine is watched while this process sleeps: enough for counters that
+tick every hundredth of a second."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that was found. ray: its version, with which many machines measure; None without it."""
+
+    survey: Survey
+    environment: Environment
+    findings: tuple[Reason, ...]
+    ray: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, as ``--format json`` shows it."""
+        return {
+            "schema": SCHEMA,
+            "devices": {name: devices.explain_missing(name) for name in self.survey.devices},
+            "frameworks": dict(self.survey.frameworks),
+            "backends": [
+                {
+                    "name": entry.name,
+                    "framework": entry.framework,
+                    "summary": entry.summary,
+                    "devices": {
+                        device: {
+                            "available": each.ok,
+                            "reason": each.reason,
+                            "install": each.install,
+                        }
+                        for device, each in entry.on.items()
+                    },
+                }
+                for entry in self.survey.entries
+            ],
+            "problems": list(self.survey.problems),
+            "ray": self.ray,
+            "findings": [asdict(finding) for finding in self.findings],
+            "environment": self.environment.to_dict(),
+        }
+
+
+def diagnose(
+    names: Sequence[str], backends: Sequence[str] | None = None, ask: Ask | None = None
+) -> Diagnosis:
+    """Look at this machine; ``names`` are devices.
+
+    Raises UnsupportedError for a backend that does not exist.
+    """
+    facts = devices.gpu_facts()
+    # Before the frameworks start: they are no disturbance.
+    before = activity()
+    time.sleep(LISTEN)
+    meanwhile = disturbance.between(before, activity())
+    here = environment.read()
+    return Diagnosis(
+        survey(tuple(dict.fromkeys(names)), backends, ask),
+        here,
+        tuple(findings(here, meanwhile, facts)),
+        _ray(),
+    )
+
+
+def _ray() -> str | None:
+    try:
+        return metadata.version("ray")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def exit_code(found: Survey, *, every_device: bool) -> int:
+    """0 if there is something to choose on every device, or on one of them; else 1."""
+    choices = [bool(found.choices(device)) for device in found.devices]
+    return 0 if (all(choices) if every_device else any(choices)) else 1
+
+
+# -- for people
+
+
+def show(found: Diagnosis, console: Console) -> None:
+    """Print the diagnosis."""
+    notes = _Notes()
+    console.print(_sheet(found.survey, notes).grid())
+    for number, (text, install) in enumerate(notes.texts, start=1):
+        console.print(hanging(f"[{number}]", Text(clean(text))))
+        if install:
+            console.print(Text(f"    {clean(install)}", style="bold"))
+    for problem in found.survey.problems:
+        console.print(hanging("!", Text(clean(problem), style="red"), "red"))
+    console.print()
+    console.print(Text("The machine", style="bold"))
+    for label, text in machine_lines(found):
+        console.print(hanging(f"  {label}:", Text(clean(text, 600))))
+    console.print()
+    console.print(Text("Before you measure", style="bold"))
+    if not found.findings:
+        console.print(Text("  nothing to change was found"))
+    for finding in found.findings:
+        console.print(hanging("  -", Text(clean(finding.text, 600))))
+        console.print(hanging("    do:", Text(clean(finding.advice))), style="dim")
+
+
+class _Notes:
+    """Why something is not available, or what is to be known of what is: each once, with a number
+    that cells refer to."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[str, str]] = []
+
+    def cell(self, found: Availability) -> Cell:
+        number, note = "", (found.reason, found.install)
+        if found.reason:
+            if note not in self.texts:
+                self.texts.append(note)
+            number = f" [{self.texts.index(note) + 1}]"
+        return Cell(f"✓{number}", style="green") if found else Cell(f"no{number}", style="yellow")
+
+
+def _sheet(found: Survey, notes: _Notes) -> Sheet:
+    lines = []
+    for framework in dict.fromkeys(entry.framework for entry in found.entries):
+        version = found.frameworks.get(framework)
+        title = clean(f"{framework} {version}" if version else framework)
+        lines.append([Cell(title, style="bold"), *(Cell() for _ in found.devices), Cell()])
+        said = ""
+        for entry in (each for each in found.entries if each.framework == framework):
+            cells = [notes.cell(entry.on[device]) for device in found.devices]
+            # The options of one strategy share its summary: told once, they read as one.
+            summary = "" if entry.summary == said else clean(entry.summary)
+            said = entry.summary
+            lines.append([Cell(f"  {clean(entry.name)}"), *cells, Cell(summary, style="dim")])
+    names = ("backend", *map(clean, found.devices))
+    columns = [*(Column(each, whole=True) for each in names), Column("what it is")]
+    return Sheet.of(columns, lines)
+
+
+def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
+    """The machine in words: what is looked at first when a time surprises."""
+    here, cpu = found.environment, found.environment.cpu
+    lines = [("system", _joined(here.system, here.container and f"in {here.container}"))]
+    count = f"{cpu.usable} of {cpu.logical} processors usable" if cpu.usable else None
+    clock = f"{cpu.clock_hz / 1e9:.2f} GHz now" if cpu.clock_hz else None
+    governor = cpu.governor and f"governor {cpu.governor}"
+    lines.append(("CPU", _joined(cpu.name, count, clock, governor)))
+    if here.load is not None:
+        lines.append(("load", f"{here.load[0]:.2f} processes wanted to run in the last minute"))
+    if here.memory.total_bytes and here.memory.available_bytes is not None:
+        free, total = here.memory.available_bytes / 2**30, here.memory.total_bytes / 2**30
+        lines.append(("memory", f"{free:.1f} of {total:.1f} GiB free"))
+    for index, gpu in enumerate(here.gpus):
+        told = _joined(
+            gpu.name or "unknown",
+            gpu.driver and f"driver {gpu.driver}",
+            gpu.cuda_version and f"CUDA up to {gpu.cuda_version}",
+            None if gpu.temperature_c is None else f"{gpu.temperature_c:.0f} °C",
+            gpu.memory_used_bytes is not None
+            and gpu.memory_total_bytes
+            and f"{gpu.memory_used_bytes / 2**30:.1f} of "
+            f"{gpu.memory_total_bytes / 2**30:.1f} GiB used",
+        )
+        lines.append((f"gpu:{index}", told))
+    lines.append(("Python", here.python))
+    lines.append(("fleets", f"Ray {found.ray}" if found.ray else f"no Ray: {INSTALL_RAY}"))
+    if here.libraries:
+        lines.append(("libraries", _pairs(here.libraries, " ")))
+    if here.variables:
+        lines.append(("variables", _pairs(here.variables, "=")))
+    return lines
+
+
+def _pairs(values: Mapping[str, str], between: str) -> str:
+    return ", ".join(f"{name}{between}{value}" for name, value in values.items())
+
+
+def _joined(*parts: str | bool | int | None) -> str:
+    return ", ".join(str(part) for part in parts if part)

@@ -1,0 +1,256 @@
+"""Two environments measured in turn: a process of one, a process of the other, and again.
+
+Each side is a session of its own with a manager of its own; here they take turns, the first of a
+turn being the last of the next, so that a machine that becomes slower slows both alike. This room
+knows which room does what. Its options are those of ``bench.compare environments``, by their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.case.loading import Suite
+from bench.cli import command_line
+from bench.cli.command_line import UsageError
+from bench.comparing.two_environments import (
+    PROCESSES,
+    SIDES,
+    Environment,
+    differences,
+    differences_line,
+    labels,
+    load,
+    save,
+)
+from bench.machine import packages
+from bench.machine.fields import ResultError
+from bench.machine.folder import default_folder, expanded
+from bench.machine.lock import HeldError, LockError, MachineLock
+from bench.machine.packages import NoPythonError, Python
+from bench.machine.writing import ResultWriteError
+from bench.records import naming
+from bench.records.only import fits
+from bench.render.inert import clean
+from bench.render.quantities import listed
+from bench.render.terminal import text_console
+from bench.session import live
+from bench.session.manager import Manager, Progress, View, WorkerError, cases_words
+from bench.session.measured import hold, manager_here, shared_folder
+from bench.session.opening import check_limit, gone_on_with, open_session, suite_of
+from bench.session.session import Session, newest
+from bench.session.workers import LocalExecutor
+
+FOLDER = "environments"
+"""In the results folder: beside a person's other results, which they must not be taken for."""
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """What is to be measured in turn: two environments, a session each, their suite, a folder.
+
+    resumed: whether the folder holds a part of it already.
+    """
+
+    sides: Sequence[Environment]
+    sessions: Sequence[Session]
+    suite: Suite
+    folder: Path
+    resumed: bool = False
+
+
+def measure(
+    options: argparse.Namespace, only: Mapping[str, Sequence[str] | None], console: Console
+) -> Path:
+    """Measure the two environments of ``options.paths``; the folder with their results.
+
+    only: by name of a filter the names that are asked for. With ``options.resume`` the one path is
+    such a folder, and what is missing there is measured.
+
+    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError,
+    ResultWriteError, and KeyboardInterrupt when interrupted.
+    """
+    turns = _gone_on_with(options, only) if options.resume else _new(options, only)
+    console.print(clean(differences_line(turns.sides[0], turns.sides[1]), 2000), markup=False)
+    suite, folder = turns.suite, turns.folder
+    with MachineLock() as lock, contextlib.ExitStack() as stack, _interruptible():
+        hold(lock, suite.name, options, console)
+        save(folder, turns.sides)
+        view = live.view(console)
+        stack.enter_context(view)
+        view.tell(
+            f"suite {suite.name}: {cases_words(turns.sessions[0].cases)} in each; results: {folder}"
+        )
+        try:
+            in_turn(_managers(turns, lock, view, stack))
+        except KeyboardInterrupt:
+            again = command_line.typed("compare", "environments", str(folder), "--resume")
+            view.tell(f"go on: {again}")
+            raise
+    return folder
+
+
+def measured(options: argparse.Namespace) -> Path:
+    """``measure``, and say on standard error how to see it again.
+
+    Raises InputError, and KeyboardInterrupt when interrupted.
+    """
+    only = {name: getattr(options, name) for name in ("shape", "dtype")}
+    try:
+        # What is told on the way must not stand in data on standard output.
+        folder = measure(options, only, text_console(file=sys.stderr, soft_wrap=True))
+    except (WorkerError, LockError, ResultWriteError) as error:
+        raise UsageError(clean(str(error), 1000)) from None
+    except HeldError as error:
+        raise UsageError(f"{error}; --wait waits for it, --force goes on all the same") from None
+    again = command_line.typed("compare", "environments", str(folder))
+    print(f"to see this again: {clean(again)}", file=sys.stderr)
+    return folder
+
+
+def in_turn(managers: Sequence[Manager]) -> None:
+    """A process of each, in this order and then the other, until none has anything left to do."""
+    for manager in managers:
+        manager.begin()
+    waiting = list(managers)
+    while waiting:
+        waiting = [manager for manager in waiting if manager.step()][::-1]
+    for manager in managers:
+        manager.end()
+
+
+class _Named:
+    """A view that says of which environment it is told."""
+
+    def __init__(self, view: View, label: str) -> None:
+        self._view, self._label = view, label
+
+    def update(self, progress: Progress) -> None:
+        self._view.update(progress)
+
+    def tell(self, text: str) -> None:
+        self._view.tell(f"{self._label}: {text}")
+
+
+def _managers(
+    turns: _Turns, lock: MachineLock, view: View, stack: contextlib.ExitStack
+) -> Sequence[Manager]:
+    """One of each side, who is next the first; stack: what ends with them."""
+    found = []
+    for name, side, session in zip(SIDES, turns.sides, turns.sessions, strict=True):
+        here, python = turns.folder / name, side.python
+        judged = stack.enter_context(shared_folder())
+        executor = LocalExecutor(
+            session, here, lock.fd, judged, python.executable, Path(python.bench)
+        )
+        manager = manager_here(session, turns.suite, executor, _Named(view, side.label), here)
+        if turns.resumed:
+            manager.take_in(here, alone=lock.fd is not None)
+        found.append(manager)
+    base, new = (len(manager.schedule.runs) for manager in found)
+    # In a turn that was cut off the one that is behind; else who was the second of the last.
+    behind = new < base or (new == base and base % 2 == 1)
+    return found[::-1] if behind else found
+
+
+def _new(options: argparse.Namespace, only: Mapping[str, Sequence[str] | None]) -> _Turns:
+    """Two environments in a new folder: a session a side, of the same cases in the same order."""
+    paths = [expanded(path) for path in options.paths]
+    sides = [
+        Environment(label, _asked(path)) for label, path in zip(labels(paths), paths, strict=True)
+    ]
+    asked = argparse.Namespace(
+        **vars(options)
+        | dict.fromkeys(("resume", "budget", "precision", "period", "deadline", "load"))
+        | {"backends": options.backend, "processes": options.processes or PROCESSES}
+        | {"memory": "off"}  # it is the times that are compared
+    )
+    first, suite = open_session(asked, Path())
+    cases = tuple(case for case in first.cases if fits(case, only))
+    if not cases:
+        raise UsageError(f"the suite {suite.name} has no case of what is asked for")
+    first = replace(first, cases=cases)
+    sessions = [first, replace(first, id=naming.new())]
+    return _Turns(sides, sessions, suite.only(cases), _folder(options))
+
+
+def _gone_on_with(options: argparse.Namespace, only: Mapping[str, object]) -> _Turns:
+    """What a folder of this command has, and what is still to be measured of it."""
+    given = {
+        name: getattr(options, name) for name in ("suite", "device", "backend", "mode", "seed")
+    }
+    given |= {name: getattr(options, name) for name in ("seconds", "threads", "results")} | {**only}
+    if fixed := [f"--{name}" for name, value in given.items() if value is not None]:
+        raise UsageError(
+            f"{listed(fixed)} cannot be given with --resume: the folder says what is measured"
+        )
+    if len(options.paths) != 1:
+        raise UsageError("--resume takes the one folder that such a comparison has left")
+    folder = expanded(options.paths[0])
+    try:
+        sides = load(folder)
+    except ResultError as wrong:
+        raise UsageError(str(wrong)) from None
+    for side in sides:
+        _unchanged(side)
+    asked = argparse.Namespace(
+        processes=options.processes, case_limit=options.case_limit, budget=None, precision=None
+    )
+    sessions = [gone_on_with(asked, newest(folder / name)) for name in SIDES]
+    suite = suite_of(sessions[0]).only(sessions[0].cases)
+    check_limit(sessions[0], suite)
+    return _Turns(sides, sessions, suite, folder, resumed=True)
+
+
+def _unchanged(side: Environment) -> None:
+    """Raise UsageError where an environment is not what it was when its results began."""
+    now = _asked(Path(side.python.executable))
+    if found := differences(side.python, now):
+        told = listed([f"{name} {was} → {now}" for name, was, now in found], 3)
+        raise UsageError(
+            clean(
+                f"{side.label} is not the environment that it was: {told}; measure the two anew, "
+                "without --resume",
+                1000,
+            )
+        )
+
+
+def _asked(path: Path) -> Python:
+    try:
+        return packages.ask(path)
+    except NoPythonError as error:
+        raise UsageError(str(error)) from None
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    if options.results is not None:
+        folder = expanded(options.results)
+        if any(folder.glob("*/*.json")):
+            raise UsageError(f"{folder} holds results already; name another folder")
+        return folder
+    return expanded(default_folder()) / FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """What asks a process to end is an interruption, as Ctrl-C is, so that workers end with it."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    asked = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in asked}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

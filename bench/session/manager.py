@@ -1,0 +1,382 @@
+"""The manager: fresh worker processes until a session is done, one after the other or side by side.
+
+Each worker is a ``pytest --benchmark-only`` of its own, so that there is one way of measuring. The
+manager reads its journal while it works, ends it from outside when a case takes too long (no signal
+is seen inside a compiler), notes what it died of, and goes on with the rest in another. What to
+measure next is decided in ``schedule``; what a worker is, is hidden behind ``Executor``: a process
+here today, and in the tests one that does as it is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import time
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from bench.case.cases import Case
+from bench.machine.fresh import ending as ended
+from bench.machine.writing import ResultWriteError
+from bench.render.inert import clean
+from bench.render.quantities import listed
+from bench.session.schedule import Leader, Schedule
+from bench.session.session import Session
+from bench.session.watch import Watch
+from bench.session.work import Needs, Work, needs_of
+from bench.session.workers import Executor, LostError, Worker, settle_all
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks at a worker: seldom enough to cost it nothing (a look is the size of a
+file), often enough for a limit of seconds."""
+
+END_LIMIT = 15.0
+"""Seconds that a worker may take to end after it has said that it has finished: it makes its file,
+of megabytes, prints a table, and frameworks tidy up. Past this, as a rule, Python waits for a
+thread that a backend has left."""
+
+CANNOT_WRITE = re.compile(
+    r"^(?:ERROR: |!+ .*?Exit: )(.*? cannot be written: [^;!\n]*)", re.MULTILINE
+)
+"""How pytest ends when the plugin cannot write."""
+
+
+class WorkerError(RuntimeError):
+    """Workers do not measure what they are asked to; one line that says what the last one said."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a session is, to be shown.
+
+    number: of the process; busy: ids of its cases in work; place: the machine that it runs on,
+    where there are several. done, of: cases of this process; settled, cases: of the session. Times
+    in seconds.
+    """
+
+    number: int
+    busy: tuple[str, ...]
+    timing: bool
+    done: int
+    of: int
+    settled: int
+    cases: int
+    spent: float
+    budget: float | None
+    processes: int | None
+    leaders: tuple[Leader, ...]
+    place: str = ""
+
+
+class View(Protocol):
+    """Who shows it."""
+
+    def update(self, progress: Progress) -> None:
+        """The present state; called every few tenths of a second."""
+
+    def tell(self, text: str) -> None:
+        """Something that happened, in one line."""
+
+
+class Manager:
+    """Runs one session to its end, its budget's, or the keyboard's."""
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Executor | None,
+        view: View,
+        save: Callable[[Session], None],
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        seconds: Mapping[str, float] | None = None,
+        absent: Collection[str] = (),
+        needs: Needs = needs_of,
+    ) -> None:
+        """executor: where ``step`` and ``run`` start workers, None where only ``process`` is used.
+
+        seconds: of measuring that the suite gives each case of a group, by ``Case.group``. Without
+        them, or where the user chose the time, every process measures for the whole. absent:
+        devices that are not here. needs: what each backend needs of its process.
+        """
+        self.session = session
+        chosen = session.seconds is not None
+        self.schedule = Schedule(
+            session.cases,
+            session.goal,
+            session.seed,
+            None if chosen else seconds,
+            session.memory,
+            absent,
+            needs,
+        )
+        self._executor = executor
+        self._view = view
+        self._save = save
+        self._now = now
+        self._sleep = sleep
+        self._begun = now()
+        self._before = session.spent
+        self._leaders: tuple[Leader, ...] = ()
+        self._settled = 0
+        self._put_off: set[str] = set()
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the session has taken."""
+        return self._before + self._now() - self._begun
+
+    @property
+    def left(self) -> float:
+        """Seconds of its budget."""
+        budget = self.session.budget
+        return float("inf") if budget is None else budget - self.spent
+
+    def run(self) -> bool:
+        """Measure until there is nothing left to do, or no time to do it in: then False.
+
+        Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written,
+        WorkerError where workers come to nothing; what was finished is kept in each case.
+        """
+        self.begin()
+        while self.step():
+            pass
+        return self.end()
+
+    def take_in(self, folder: Path, *, alone: bool) -> None:
+        """Count what earlier processes of the session have left in a folder.
+
+        alone: as ``settle_all`` has it. Raises ResultWriteError.
+        """
+        settle_all(self.session, folder, alone=alone)
+        for file in self.session.files(folder):
+            self.schedule.add(file)
+
+    def begin(self) -> None:
+        """Write the session down before its first process."""
+        self._save(self.session)
+        self._take_stock()
+
+    def step(self) -> bool:
+        """Measure in one process; False where nothing is left to do or no time to do it in.
+
+        Raises as ``run`` does.
+        """
+        assert self._executor is not None
+        process = self.process(self._executor)
+        if process is None:
+            return False
+        with contextlib.closing(process):
+            for _ in process:
+                self._sleep(LOOK_EVERY)
+        return True
+
+    def process(
+        self, executor: Executor, hands: int = 1, place: str = ""
+    ) -> Generator[None, None, None] | None:
+        """One process of the session, to be followed; None where none can be begun now.
+
+        It begins with the generator's first turn, and each turn is one look at it: between two, the
+        processes of other machines have theirs. Closed early, it keeps what was finished.
+
+        executor: where the worker runs; hands, place: see ``Schedule.next``. The generator raises
+        as ``run`` does, and LostError when the worker's machine is gone; what was in flight there
+        is then open again.
+        """
+        work = self.schedule.next(self.left, hands, place)
+        if work is None:
+            return None
+        if late := [group for group in self.schedule.put_off if group not in self._put_off]:
+            self._put_off.update(late)
+            self._view.tell(
+                f"put off, since the budget holds too few processes of all: {listed(late, 3)}"
+            )
+        return self._process(executor, work, place)
+
+    def end(self) -> bool:
+        """Write down that the session has come to its end; whether nothing is left to do."""
+        self.session = self.session.ended(self.spent)
+        self._save(self.session)
+        return self.schedule.finished
+
+    def _take_stock(self) -> None:
+        # Once a process, not once a look: it would take processor time from what is measured.
+        if not self.session.fleet:  # of which there is no picture, and there may be very many
+            self._leaders = tuple(self.schedule.leaders())
+        self._settled = sum(map(self.schedule.done, self.schedule.cases))
+
+    def _process(self, executor: Executor, work: Work, place: str) -> Generator[None, None, None]:
+        started = self._now()
+        self.schedule.flights.begin(work, place)
+        timed = {case.id: work.share * self.schedule.costs.measuring([case]) for case in work.cases}
+        watch = Watch(work.cases, self.session.case_limit, started, timed)
+        try:
+            worker = executor.start(work)
+            try:
+                ending = yield from self._follow(worker, watch, work)
+            except LostError as error:
+                self._lose(worker, watch, work, error)
+                raise
+            except BaseException as error:
+                with contextlib.suppress(LostError):
+                    worker.kill()
+                if isinstance(error, KeyboardInterrupt | GeneratorExit):
+                    # What it was busy with gets no outcome: --resume measures what is missing.
+                    worker.settle(())
+                raise
+            self._conclude(worker, watch, ending, work)
+        finally:
+            self.schedule.flights.end(work)
+        outside = max(0.0, self._now() - started - watch.timed - watch.once)
+        if watch.startup is not None:
+            self.schedule.costs.learn(work, watch.startup, watch.costs, outside)
+        self._take_stock()
+        self.session = replace(self.session, spent=self.spent)
+        self._save(self.session)
+
+    def _follow(self, worker: Worker, watch: Watch, work: Work) -> Generator[None, None, _Ending]:
+        """Look at a worker until it has ended, or end it."""
+        finished: float | None = None
+        while True:
+            code = worker.poll()  # before its lines are read, so that none is missed
+            self._see(worker, watch)
+            if code is not None:
+                return _Ending(code)
+            if watch.ended:
+                finished = self._now() if finished is None else finished
+                if self._now() - finished > END_LIMIT:
+                    worker.kill()
+                    self._view.tell(
+                        f"process {work.number} had finished and did not end: it was ended (as a "
+                        "rule a backend has left a thread that goes on)"
+                    )
+                    return _Ending()
+            overdue = watch.overdue(self._now())
+            if overdue or self.left <= 0:
+                worker.kill()
+                self._see(worker, watch)
+                return _Ending(in_time=not overdue, in_budget=overdue)
+            self._view.update(self._progress(watch, work))
+            yield
+
+    def _see(self, worker: Worker, watch: Watch) -> None:
+        for line in worker.lines():
+            watch.see(line, self._now())
+
+    def _conclude(self, worker: Worker, watch: Watch, ending: _Ending, work: Work) -> None:
+        """Write down what became of a worker, and tell what it did not."""
+        if found := CANNOT_WRITE.search(worker.last_words()):
+            raise ResultWriteError(clean(found[1]))
+        how = self._how(ending)
+        # Of several that were timed in turn none can be blamed, and of a budget's end none.
+        lost = watch.busy if ending.in_budget and not watch.ended else ()
+        outcomes = [self._blame(lost[0], watch, ending, how)] if len(lost) == 1 else []
+        file = worker.settle(outcomes)
+        settled = 0 if file is None else self.schedule.add(file)
+        if len(lost) > 1:
+            self.schedule.faults.suspect(lost)
+            self._view.tell(
+                f"process {work.number} {how} while {listed(list(lost), 3)} were timed in "
+                "turn; each is measured alone now"
+            )
+        elif settled == 0 and ending.in_budget:
+            said = clean(_error_line(worker.last_words()))
+            raise WorkerError(f"process {work.number} {how} and measured nothing: {said}")
+        for each in outcomes:
+            self._view.tell(f"{each['case_id']} {each['outcome']}: {each['reason']}")
+        for outcome in () if file is None else file.outcomes:
+            if outcome.outcome == "failed":
+                self._view.tell(f"{outcome.case.id} failed: {outcome.reason}")
+
+    def _lose(self, worker: Worker, watch: Watch, work: Work, error: LostError) -> None:
+        """Keep what came of a worker whose machine is gone; what was in flight is open again."""
+        busy = () if watch.ended else watch.busy
+        guilty = self.schedule.faults.lose(busy) if error.blame else []
+        outcomes = [self._blame_loss(case, error) for case in guilty]
+        file = worker.settle(outcomes)
+        if file is not None:
+            self.schedule.add(file)
+        told = f"process {work.number} was lost: {error}"
+        if again := [case for case in busy if case not in guilty]:
+            told += f"; tried again elsewhere: {listed(again, 3)}"
+        self._view.tell(told)
+        for each in outcomes:
+            self._view.tell(f"{each['case_id']} {each['outcome']}: {each['reason']}")
+
+    def _how(self, ending: _Ending) -> str:
+        if not ending.in_time:
+            return "was ended at its time limit"
+        if not ending.in_budget:
+            return "was ended when the budget was spent"
+        return ended(ending.code)
+
+    def _blame(self, case: str, watch: Watch, ending: _Ending, how: str) -> dict[str, object]:
+        """What is written down of the case that a worker was busy with at its end."""
+        if not ending.in_time:
+            outcome = "timed_out"
+            reason = (
+                f"it took longer than its limit of {self.session.case_limit:g} s, with tracing and "
+                f"compiling, and was ended while it was {'timed' if watch.timing else 'prepared'}"
+            )
+            advice = "allow it more: --case-limit TIME"
+        else:
+            outcome, reason = "crashed", f"its process {how}"
+            advice = "its backend or framework is at fault; run it alone to see all that it prints"
+            if ending.code == -signal.SIGKILL:
+                advice = "free some memory, or choose a smaller case"
+        return self._outcome(case, outcome, reason, advice)
+
+    def _blame_loss(self, case: str, error: LostError) -> dict[str, object]:
+        reason = f"machines were lost while it was measured, the last of them so: {error}"
+        advice = "its backend or framework is at fault, or it needs more memory than there is"
+        return self._outcome(case, "crashed", reason, advice)
+
+    def _outcome(self, case: str, outcome: str, reason: str, advice: str) -> dict[str, object]:
+        return {
+            "case": self.schedule.cases[case].to_dict(),
+            "case_id": case,
+            "outcome": outcome,
+            "reason": reason,
+            "advice": advice,
+        }
+
+    def _progress(self, watch: Watch, work: Work) -> Progress:
+        return Progress(
+            number=work.number,
+            busy=watch.busy,
+            timing=watch.timing,
+            done=len(watch.done),
+            of=len(work.cases),
+            settled=self._settled,
+            cases=len(self.schedule.cases),
+            spent=self.spent,
+            budget=self.session.budget,
+            processes=self.session.goal.processes,
+            leaders=self._leaders,
+            place=self.schedule.flights.place(work),
+        )
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a worker ended: by itself with a code, over its limit, or over the budget."""
+
+    code: int = 0
+    in_time: bool = True
+    in_budget: bool = True
+
+
+def _error_line(output: str) -> str:
+    """The line that says most: pytest's errors begin with ERROR, or else the last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["it said nothing"])[-1]
+
+
+def cases_words(cases: Sequence[Case]) -> str:
+    """So many cases on so many devices."""
+    devices = list(dict.fromkeys(case.device for case in cases))
+    return f"{len(cases)} cases on {listed(devices)}"

@@ -1,0 +1,252 @@
+"""A run from its options to its summary: the lock, the session, the manager, the last words.
+
+Results that are to lie elsewhere are measured into a folder here, and copied there at the end: not
+before the last process has ended, since a copy on its way takes processor time from what is
+measured. What was measured is never lost to a bad connection: the files here stay, and the command
+that copies them later is told. This room knows which room does what. Its options are those of
+``bench.run``, by their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.case.loading import Suite
+from bench.cli import command_line
+from bench.cli.command_line import INTERRUPTED, UsageError
+from bench.machine import devices
+from bench.machine.copying import check, upload
+from bench.machine.fields import ResultError
+from bench.machine.folder import DEFAULT_FOLDER, default_folder, expanded, is_url
+from bench.machine.lock import LOOK_EVERY, HeldError, MachineLock
+from bench.machine.remote import PlaceError, shown
+from bench.machine.writers import Writer, token_lives
+from bench.machine.writing import clear_left_over
+from bench.render.inert import clean
+from bench.render.quantities import count
+from bench.session import live
+from bench.session.manager import Manager, View, cases_words
+from bench.session.opening import BUDGET, open_session
+from bench.session.session import Session
+from bench.session.summary import UNWRITABLE, summarize
+from bench.session.workers import Executor, LocalExecutor, being_written
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Measure what the options ask for, and return the exit code.
+
+    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError, and
+    ResultWriteError.
+    """
+    folder, place = folder_and_place(options.results)
+    session, suite = open_session(options, folder)
+    with MachineLock() as lock:
+        hold(lock, suite.name, options, console)
+        if options.resume is not None:
+            _leave_to_its_writer(session, folder, options, console)
+            if options.wait:  # the one waited for may have measured it
+                session, suite = open_session(options, folder)
+        resumed = options.resume is not None
+        code = _measure(session, suite, folder, place, lock, console, resumed=resumed)
+    if place is not None:
+        files = [file.path for file in session.files(folder) if file.path.suffix == ".json"]
+        if not copy(files, place, console):
+            return UNWRITABLE
+    return code
+
+
+def hold(lock: MachineLock, name: str, options: argparse.Namespace, console: Console) -> None:
+    """Take the machine's lock, as the options have it. Raises HeldError, LockError."""
+    try:
+        if options.wait:
+            lock.wait(name, lambda text: console.print(clean(text), markup=False))
+        else:
+            lock.acquire(name)
+    except HeldError as error:
+        if not options.force:
+            raise
+        console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
+
+
+def manager_here(
+    session: Session, suite: Suite, executor: Executor, view: View, folder: Path
+) -> Manager:
+    """The manager of a session on this machine, which writes it down in a folder."""
+    return Manager(
+        session,
+        executor,
+        view,
+        lambda changed: changed.save(folder),
+        seconds=suite.seconds,
+        absent=devices.missing(case.device for case in session.cases),
+    )
+
+
+def _leave_to_its_writer(
+    session: Session, folder: Path, options: argparse.Namespace, console: Console
+) -> None:
+    """Wait for a process that measures this session already, or go on beside it if forced to.
+
+    Such a process is on another machine or in another container, whose lock is another, or has been
+    forced too. Raises HeldError.
+    """
+    told = False
+    while found := being_written(session, folder):
+        path, who = next(iter(found.items()))
+        where = clean(str(path))
+        if options.force:
+            console.print(
+                f"{who} still measures session {session.id}: {where} is left alone, and what it "
+                "has not finished by now is measured again",
+                markup=False,
+            )
+            return
+        message = f"{who} still measures session {session.id} ({where})"
+        if not options.wait:
+            raise HeldError(message)
+        if not told:
+            console.print(f"{message}; waiting for it")
+            told = True
+        time.sleep(LOOK_EVERY)
+
+
+def _measure(
+    session: Session,
+    suite: Suite,
+    folder: Path,
+    place: str | None,
+    lock: MachineLock,
+    console: Console,
+    *,
+    resumed: bool,
+) -> int:
+    session.save(folder)
+    clear_left_over(folder)
+    with shared_folder() as judged, live.view(console) as view:
+        executor = LocalExecutor(session, folder, lock.fd, judged)
+        manager = manager_here(session, suite, executor, view, folder)
+        if resumed:
+            manager.take_in(folder, alone=lock.fd is not None)
+        there = count(len(manager.schedule.runs), "process")
+        found = f"; {there} of it are there" if resumed else ""
+        view.tell(
+            f"suite {session.suite_name}: {cases_words(session.cases)}, session {session.id}{found}"
+        )
+        interrupted = False
+        try:
+            manager.run()
+        except KeyboardInterrupt:
+            interrupted = True
+            replace(manager.session, spent=manager.spent).save(folder)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # what is left takes a moment, and is the answer
+    summary = summarize(manager, list(session.files(folder)))
+    command = again(folder, place)
+    if interrupted:
+        kept = count(summary.measured, "case")
+        console.print(f"stopped: {kept} measured and kept; go on: {command} --resume")
+        return INTERRUPTED
+    for line in summary.lines(manager):
+        console.print(line)
+    console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")
+    if not manager.schedule.finished:
+        told = f"go on: {command} --resume {session.id} --budget {short(session.budget)}"
+        console.print(told)
+    console.print(f"read them: {reader(folder)}", style="bold")
+    return summary.code
+
+
+_SHARED = "lstm-judged-"
+
+
+@contextlib.contextmanager
+def shared_folder() -> Iterator[Path | None]:
+    """Where workers share what the gate's reference computed, or None where there is no such place.
+
+    It is of use to no other session, and may be large: it goes with this one, or if that was killed
+    with the next.
+    """
+    try:
+        for left in Path(tempfile.gettempdir()).glob(f"{_SHARED}*"):
+            if token_lives(left.name) is False:
+                shutil.rmtree(left, ignore_errors=True)
+        prefix = f"{_SHARED}{Writer.this_process().token}-"
+        shared = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    except OSError:
+        yield None
+        return
+    with shared as name:
+        yield Path(name)
+
+
+def again(folder: Path, place: str | None) -> str:
+    """The command that measures into the same place, without its other options."""
+    results = shown(place) if place else "" if folder == usual_folder() else str(folder)
+    return command_line.typed("run", *(("--results", results) if results else ()))
+
+
+def reader(folder: Path) -> str:
+    """The command that reads what was measured."""
+    return command_line.typed("report", *(() if folder == usual_folder() else (str(folder),)))
+
+
+def short(seconds: float | None) -> str:
+    """A budget as it is typed."""
+    return f"{math.ceil((seconds or BUDGET) / 60)}m"
+
+
+# Where results go
+
+
+def folder_and_place(results: str | None) -> tuple[Path, str | None]:
+    """The folder here, and the URL of the place elsewhere if results are to go to one.
+
+    results: what was asked for, a folder or a URL. Raises FolderError; UsageError for a place that
+    cannot be written to, as far as that can be told before anything is measured.
+    """
+    asked = results or default_folder()
+    if not is_url(asked):
+        return expanded(asked), None
+    try:
+        check(asked)
+    except PlaceError as error:
+        raise UsageError(str(error)) from None
+    return usual_folder(), asked
+
+
+def usual_folder() -> Path:
+    """The folder here if nobody names one, also where ``$LSTM_RESULTS`` is a URL."""
+    here = default_folder()
+    return expanded(DEFAULT_FOLDER if is_url(here) else here)
+
+
+def copy(paths: Sequence[Path], place: str, console: Console) -> bool:
+    """Copy a session's files to their place, and say what became of them; whether all are there."""
+    if not paths:
+        return True
+    there: list[str] = []
+    errors: list[ResultError] = []
+    try:
+        there, errors = upload(paths, place)
+    except PlaceError as error:
+        errors = [error]
+    if there:
+        console.print(f"copied: {count(len(there), 'file')} to {clean(shown(place))}", markup=False)
+    if not errors:
+        return True
+    for each in errors:
+        console.print(f"error: {clean(str(each), 1000)}", markup=False)
+    again = command_line.typed("upload", *map(str, paths), "--to", shown(place))
+    console.print(f"the files are here, whole; copy them later: {again}")
+    return False

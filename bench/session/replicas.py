@@ -1,0 +1,282 @@
+"""One set of fresh processes for data-parallel training: started, proven, timed, ended.
+
+A set is one replica alone, the team of several, and where they are of this machine one process with
+all of the team's processors. They live at the same time and work in turn: while one has the floor
+the others wait for an order, or for the team's first step, and take no processor. So the sides'
+blocks alternate, as in all timing here, though they are of different processes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench.machine import cluster
+from bench.machine.cluster import Cluster
+from bench.machine.crew import Crew, CrewError, FailedError, Launch
+from bench.worker.scaling import CORES, MIRRORED, ONE, TEAM, Question, Side, sides
+
+ROUNDS = 15
+"""Blocks of each side in a set: a median whose interval holds with 96% between the 4th and the 12th
+of them. The same number on all machines, whatever their clocks say."""
+
+MOST_CALLS = 10_000
+
+TRIES = 3
+"""Sets of ports, if others were quicker to take them."""
+
+_TAKEN = ("Could not start gRPC server", "Address already in use")
+"""What TensorFlow says where it cannot listen."""
+
+WORKER = ("-m", "bench.worker.scaling_worker")
+
+NAMES = {ONE: "one replica alone", CORES: "one replica on all processors"}
+
+
+class MismatchError(CrewError):
+    """The workers of several machines do not do the same."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where a set runs.
+
+    cluster: that of ``TF_CONFIG``, in which this machine has one worker; None for a team of this
+    machine. processors: of this machine that the replicas share out; empty leaves them where they
+    are. limit: seconds for each order.
+    """
+
+    question: Question
+    limit: float
+    cluster: Cluster | None = None
+    processors: tuple[int, ...] = ()
+
+    def share(self, first: int, count: int) -> list[int]:
+        """The processors of so many replicas, from the first on."""
+        each = self.question.threads
+        return list(self.processors[first * each : (first + count) * each])
+
+
+@dataclass
+class Found:
+    """What a set found: a record for each backend and side."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, backend: str, plan: Plan, side: Side, **more: Any) -> None:
+        """A record; what it does not have is empty."""
+        empty = {"failed": "", "samples": [], "rounds": [], "calls": 0, "shares": []}
+        self.records.append(
+            {
+                "backend": backend,
+                "replicas": plan.question.replicas,
+                "side": side.name,
+                "batch": side.batch,
+                **empty,
+                "errors": {},
+                "bounds": {},
+                **more,
+            }
+        )
+
+
+def measured(plan: Plan, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The records of one set. tell: says what it does.
+
+    A backend that one of the processes cannot compute has its reason in its records, and the others
+    go on in a new set. Raises CrewError where a process died or hung: that is nobody's result.
+    """
+    found, waiting = Found(), list(plan.question.backends)
+    own = sides(plan.question, cores=bool(plan.processors))
+    while waiting:
+        with _started(plan) as crew:
+            while waiting:
+                backend = waiting.pop(0)
+                tell(backend)
+                try:
+                    _backend(_Floor(crew, plan), backend, own, found)
+                except FailedError as error:
+                    for side in own:
+                        found.add(backend, plan, side, failed=error.said)
+                    break  # what it left behind is nothing for the next
+    return found.records
+
+
+def _backend(floor: _Floor, backend: str, own: Sequence[Side], found: Found) -> None:
+    """Build, prove, time and trace one backend on all sides."""
+    plan = floor.plan
+    answers = floor.all({"do": "build", "backend": backend}, f"while it built {backend}")
+    for answer in answers.values():
+        if answer["refused"]:
+            for side in own:
+                found.add(backend, plan, side, failed=answer["refused"])
+            return
+    proofs: dict[str, dict[str, Any]] = {}
+    for answer in answers.values():
+        for name, proof in answer["proofs"].items():
+            if name not in proofs or proof["failure"]:
+                proofs[name] = proof
+    if failures := [proof["failure"] for proof in proofs.values() if proof["failure"]]:
+        # Not one number beside a sum that is wrong.
+        for side in own:
+            failed = proofs[side.name]["failure"] or f"not timed, since: {failures[0]}"
+            found.add(backend, plan, side, failed=failed)
+        return
+    times = timed(floor.block, own, plan.question.seconds, plan.question.seed)
+    for side in own:
+        calls, samples = times[side.name]
+        shares: list[float] = []
+        if side.world == TEAM and side.reduced:
+            shares = floor.trace(side)
+        proof = proofs[side.name]
+        found.add(
+            backend,
+            plan,
+            side,
+            samples=samples,
+            rounds=list(range(len(samples))),
+            calls=calls,
+            shares=shares,
+            errors=proof["errors"],
+            bounds=proof["bounds"],
+        )
+
+
+def timed(
+    block: Callable[[Side, int], float], own: Sequence[Side], seconds: float, seed: int
+) -> dict[str, tuple[int, list[float]]]:
+    """The calls of a block and the seconds of a step in each, of every side by name.
+
+    block: the seconds of so many steps. In each round every side has a block, in an order of its
+    own; what is decided here depends on nothing but a team's own times and ``seed``, so that
+    several machines decide alike.
+    """
+    calls: dict[str, int] = {}
+    for side in own:
+        block(side, 1)  # traced, and run once for the proof; now its memory is there, too
+        step = min(block(side, 1) for _ in range(3))
+        calls[side.name] = max(1, min(MOST_CALLS, round(seconds / ROUNDS / max(step, 1e-9))))
+        block(side, calls[side.name])
+    order = random.Random(seed)
+    samples: dict[str, list[float]] = {side.name: [] for side in own}
+    for _ in range(ROUNDS):
+        turn = list(own)
+        order.shuffle(turn)
+        for side in turn:
+            count = calls[side.name]
+            samples[side.name].append(block(side, count) / count)
+    return {name: (calls[name], found) for name, found in samples.items()}
+
+
+@dataclass(frozen=True)
+class _Floor:
+    """Who of a set is told to work: one side at a time."""
+
+    crew: Crew
+    plan: Plan
+
+    def all(self, order: Mapping[str, object], what: str) -> dict[str, Any]:
+        """Everybody's answers to the same order."""
+        return self.crew.ask(dict.fromkeys(self.crew.pids, order), self.plan.limit, what)
+
+    def _of(self, side: Side, order: Mapping[str, object], what: str) -> list[Any]:
+        told = {name: order for name in self.crew.pids if _world(name) == side.world}
+        limit = self.plan.limit + self.plan.question.seconds
+        return list(self.crew.ask(told, limit, what).values())
+
+    def block(self, side: Side, calls: int) -> float:
+        """Seconds of so many steps of a side."""
+        order = {"do": "block", "side": side.name, "calls": calls}
+        answers = self._of(side, order, f"while it was timed ({side.name})")
+        return float(answers[0]["seconds"])
+
+    def trace(self, side: Side) -> list[float]:
+        """The collectives' share of a side's step, by worker."""
+        order = {"do": "trace", "side": side.name}
+        answers = self._of(side, order, f"under the profiler ({side.name})")
+        return [float(each) for each in answers[0]["shares"]]
+
+
+def _world(name: str) -> str:
+    return next((world for world, known in NAMES.items() if known == name), TEAM)
+
+
+# -- starting
+
+
+def _started(plan: Plan) -> Crew:
+    """A crew that has started: TensorFlow imported, the team joined, all asked the same."""
+    for _ in range(TRIES - 1 if plan.cluster is None else 0):
+        try:
+            return _start(plan)
+        except FailedError as error:
+            if not any(words in error.said for words in _TAKEN):
+                raise
+    return _start(plan)
+
+
+def _start(plan: Plan) -> Crew:
+    question = plan.question
+    launches, orders = {}, {}
+    for name, world, index, workers, processors, environment in _members(plan):
+        launches[name] = Launch(WORKER, environment)
+        orders[name] = {
+            "do": "start",
+            "question": asdict(question),
+            "world": world,
+            "index": index,
+            "workers": workers,
+            "processors": processors,
+            "threads": len(processors),
+        }
+    crew = Crew(launches)
+    try:
+        answers = crew.ask(orders, plan.limit, "while its workers came together")
+        for name, answer in answers.items():
+            if _world(name) != TEAM:
+                continue
+            if not answer["alike"]:
+                raise MismatchError(
+                    "the workers were asked for different things: start the command on every "
+                    "machine with the same options"
+                )
+            if answer["replicas"] != question.replicas:
+                raise MismatchError(
+                    f"{name} finds {answer['replicas']} replicas, expected {question.replicas}: "
+                    "every machine must have the same number of devices"
+                )
+    except BaseException:
+        crew.close()
+        raise
+    return crew
+
+
+def _members(plan: Plan) -> Iterator[tuple[str, str, int, int, list[int], dict[str, str]]]:
+    """Of each process: its name, world, place, how many there are, processors and environment."""
+    question = plan.question
+    usual = {key: each for key, each in os.environ.items() if key != cluster.VARIABLE}
+    if question.device == "cpu":
+        # TensorFlow would take a GPU for each replica where there are any.
+        usual["CUDA_VISIBLE_DEVICES"] = "-1"
+    yield NAMES[ONE], ONE, 0, 1, plan.share(0, 1), usual
+    if plan.processors:  # then one process has all of the team's
+        yield NAMES[CORES], CORES, 0, 1, plan.share(0, question.replicas), usual
+    if question.strategy == MIRRORED:
+        yield "the replicas", TEAM, 0, 1, plan.share(0, question.replicas), usual
+        return
+    team = [plan.cluster] if plan.cluster is not None else cluster.here(question.replicas)
+    for each in team:
+        variables = {**usual, cluster.VARIABLE: each.variable}
+        mine = plan.share(0 if plan.cluster is not None else each.index, 1)
+        if question.device == "gpu" and plan.cluster is None:
+            variables["CUDA_VISIBLE_DEVICES"] = _gpu(each.index)
+        yield f"worker {each.index}", TEAM, each.index, len(each.workers), mine, variables
+
+
+def _gpu(index: int) -> str:
+    """What one process of several may see of this machine's GPUs."""
+    visible = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+    return visible[index] if index < len(visible) else str(index)

@@ -1,0 +1,347 @@
+"""What is measured next, and when it is enough: the manager's decisions, as pure functions of time.
+
+``Schedule`` knows what has been found of each case and hands out work, to one process or to many
+side by side. It knows cases, results and numbers; it starts no process, opens no file, and is told
+what time it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from bench.case.cases import Case
+from bench.records.grouping import grouped
+from bench.records.schema import Outcome, ResultFile
+from bench.session.known import FINAL, MEMORY_CASE, Costs, Faults, Flights
+from bench.session.planning import LEAST_SHARE, Coming, Needed, plan
+from bench.session.work import Environment, Goal, Lot, Needs, Work, lots, needs_of
+from bench.stats.intervals import case_interval, median_interval
+from bench.stats.process_means import ENOUGH_PROCESSES
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The fastest backend of a group so far. time: seconds; precise: whether its interval is."""
+
+    group: str
+    backend: str
+    time: float
+    processes: int
+    precise: bool
+
+
+class Schedule:
+    """What has been found of each case of a session, and what is still to be done.
+
+    seconds: of measuring that each case of a group gets in a process, by ``Case.group``. memory:
+    whether that of each case is measured, by the first process that reaches it. absent: devices
+    that are not here, whose cases take no time. needs: what each backend needs of its process.
+    put_off: groups that there is no time for, as of the last look at what is next; promised: lots
+    that there is time for.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        goal: Goal,
+        seed: int,
+        seconds: Mapping[str, float] | None = None,
+        memory: bool = False,
+        absent: Collection[str] = (),
+        needs: Needs = needs_of,
+    ) -> None:
+        self.cases = {case.id: case for case in cases}
+        self.goal = goal
+        self.medians: dict[str, list[float]] = {case: [] for case in self.cases}
+        self.outcomes: dict[str, Outcome] = {}
+        self.runs: set[str] = set()
+        self.flights = Flights()
+        self.faults = Faults()
+        self.put_off: tuple[str, ...] = ()
+        self.costs = Costs(seconds or {})
+        self.promised: set[tuple[str, Environment]] = set()
+        self._seed = seed
+        # Asked once of each: for a name that is not ours all installed packages are looked through.
+        needs = functools.cache(needs)
+        self._memory = memory
+        self._absent = frozenset(absent)
+        self._weighed: set[str] = set()
+        self._groups = grouped(self.cases.values(), lambda case: case.group)
+        self._lots = lots(self.cases.values(), needs)
+        self._homes = {case.id: lot.environment for lot in self._lots for case in lot.cases}
+        bound = {case.backend: bool(needs(case.backend).environment) for case in cases}
+        self._bound = {name for name, case in self.cases.items() if bound[case.backend]}
+        self._processes: Counter[Environment] = Counter()
+        self._widths: dict[str, tuple[int, float]] = {}
+        self._unfit: set[tuple[Environment, str]] = set()
+        self._seen: Counter[tuple[Environment, str]] = Counter()
+
+    # -- what is learned
+
+    def add(self, file: ResultFile) -> int:
+        """Take in what one run found; returns how many of the session's cases it settled."""
+        self.runs.add(file.run.id)
+        environment = self._environment(file)
+        self._processes[environment] += 1
+        settled = 0
+        for measurement in file.measurements:
+            if measurement.case.id in self.cases:
+                median = median_interval(measurement.samples).mid
+                self.medians[measurement.case.id].append(median)
+                self._seen[environment, measurement.case.id] += 1
+                self.faults.measured(measurement.case.id)
+                if measurement.memory is not None:
+                    self._weighed.add(measurement.case.id)
+                settled += 1
+        for outcome in file.outcomes:
+            if outcome.case.id not in self.cases:
+                continue
+            if self._homes[outcome.case.id] != environment:
+                # As a bridge it is no use there; at home it may be fine.
+                self._unfit.add((environment, outcome.case.id))
+                continue
+            if outcome.outcome == "crashed":
+                self.faults.crashed(outcome.case.id)
+            if outcome.outcome in (*FINAL, "crashed"):
+                self.outcomes[outcome.case.id] = outcome
+                settled += 1
+        return settled
+
+    def _environment(self, file: ResultFile) -> Environment:
+        """In which one a run's cases were measured: a bridge alone would be at home."""
+        ids = [each.case.id for each in file.measurements]
+        ids += [each.case.id for each in file.outcomes]
+        known = [name for name in ids if name in self.cases]
+        bound = [name for name in known if name in self._bound]
+        return next((self._homes[name] for name in (*bound, *known)), ())
+
+    # -- what follows
+
+    def given_up(self, case: str) -> bool:
+        """Whether another process could find nothing new about a case."""
+        outcome = self.outcomes.get(case)
+        return outcome is not None and self.faults.given_up(case, outcome)
+
+    def precise(self, case: str) -> bool:
+        """Whether a case's interval over its processes is narrow enough."""
+        return self.half_width(case) <= self.goal.precision
+
+    def half_width(self, case: str) -> float:
+        """How far it reaches, relative to its middle; infinite under ``ENOUGH_PROCESSES``."""
+        medians = self.medians[case]
+        if len(medians) < ENOUGH_PROCESSES:
+            return math.inf
+        if self._widths.get(case, (0, 0.0))[0] != len(medians):
+            width = case_interval([[median] for median in medians]).half_width
+            self._widths[case] = len(medians), width
+        return self._widths[case][1]
+
+    def done(self, case: str) -> bool:
+        """Whether a case needs no more processes for its own sake."""
+        if self.given_up(case):
+            return True
+        if self.goal.processes is not None:
+            return len(self.medians[case]) >= self.goal.processes
+        return self.precise(case)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self._open()
+
+    def next(self, seconds: float = math.inf, hands: int = 1, place: str = "") -> Work | None:
+        """Work for one more process that ends within ``seconds``, or None if there is none now.
+
+        hands: how many processes run side by side, this one among them: each then takes its part of
+        the groups. place: the name of the machine that asks; of groups that are equally far it gets
+        those that it has had least, so that replicates come from many machines.
+
+        The groups with the fewest processes come first, so that no group gets a second process
+        before each had its first. A group is left out as a whole, and only when all of its cases
+        are precise: its backends are compared within a process. Groups that would not come to
+        enough processes in the time that is left are put off (see ``planning.plan``): they get what
+        the others leave over, which is not to be done again (``--resume``).
+        """
+        number = max(len(self.runs), self.flights.number) + 1
+        order = Random(f"{self._seed}/{number}")
+        found = plan([*map(self._coming, self._open())], hands * seconds, self.costs.process)
+        self.promised = {each.lot.key for each, wanted in found.first if wanted == each.left}
+        told = found.first or any(map(self._has_enough, self._lots))
+        self.put_off = tuple(dict.fromkeys(each.lot.group for each, _ in found.late if told))
+        for waiting in (found.first, found.late):
+            most = self._part(waiting, hands)
+            lots = [each for each, _ in waiting]
+            order.shuffle(lots)
+            lots.sort(key=lambda each: self.flights.given(place, each.lot.key))
+            if chosen := self._chosen(lots, seconds, most):
+                share = min(self._share(waiting, hands * seconds), self._share(chosen, seconds))
+                cases = tuple(case for each, _ in chosen for case in self._behind(each.lot))
+                seed = order.getrandbits(32)
+                memory = bool(self._unweighed(cases))
+                environment = chosen[0][0].lot.environment
+                return Work(number, cases, seed, share, memory, environment)
+        return None
+
+    def _coming(self, lot: Lot) -> Coming:
+        environment, present = lot.environment, self._present(lot)
+        begun = self._count(lot)
+        seen = min((self._seen[environment, case.id] for case in present), default=begun)
+        return Coming(
+            lot,
+            begun=begun,
+            missing=max(0, self._enough - begun),
+            left=max(1, self._enough - seen),
+            promised=lot.key in self.promised,
+            outside=self.costs.outside(present, environment),
+            measuring=self.costs.measuring(present),
+            once=self._once(present),
+            looks=self.costs.looks(present, environment),
+        )
+
+    def _share(self, parts: Iterable[tuple[Coming, int]], seconds: float) -> float:
+        """What part of its measuring time each case gets where so much is to come."""
+        needed = Needed(self.costs.process)
+        for each, number in parts:
+            needed.add(each, number)
+        return needed.share(seconds)
+
+    def _chosen(
+        self, waiting: Sequence[Coming], seconds: float, most: int
+    ) -> list[tuple[Coming, int]]:
+        """One process each of those that one process measures in that time, the furthest behind."""
+        for level in sorted({each.begun for each in waiting}):
+            there = [each for each in waiting if each.begun == level]
+            for environment in self._in_turn(each.lot for each in there):
+                here = [each for each in there if each.lot.environment == environment]
+                if chosen := self._that_fit(here, seconds, most):
+                    return [(each, 1) for each in chosen]
+        return []
+
+    def _in_turn(self, waiting: Iterable[Lot]) -> list[Environment]:
+        """The environments, that with the fewest processes first: so they alternate in time."""
+        found = dict.fromkeys(lot.environment for lot in waiting)
+        return sorted(found, key=lambda each: self._processes[each] + self.flights.processes(each))
+
+    def _part(self, waiting: Sequence[tuple[Coming, int]], hands: int) -> int:
+        """How many groups one of so many hands takes: its part of all that is still to come.
+
+        Large parts first, since each process starts a framework; small ones at the end, so that all
+        hands end at about the same time. One hand takes all.
+        """
+        left = sum(max(1, each.missing) for each, _ in waiting)
+        return max(1, math.ceil(left / hands))
+
+    def _that_fit(self, waiting: Sequence[Coming], seconds: float, most: int) -> list[Coming]:
+        """Of lots of one environment, those that one process measures in that time."""
+        chosen: list[Coming] = []
+        environment = waiting[0].lot.environment
+        left = seconds - self.costs.process(environment, self.costs.startup)
+        for each in waiting:
+            cases = self._behind(each.lot)
+            # What no process has had yet is tried: how long it takes is not known.
+            cost = 0.0
+            if self.costs.looks(cases, environment):
+                cost = self.costs.outside(cases, environment) + self._once(cases)
+                cost += LEAST_SHARE * self.costs.measuring(cases)
+            if cost <= left and left > 0 and len(chosen) < most:
+                left -= cost
+                chosen.append(each)
+        return chosen
+
+    @property
+    def _enough(self) -> int:
+        """Processes that a case is to have at the least."""
+        return self.goal.processes or ENOUGH_PROCESSES
+
+    def _unweighed(self, cases: Iterable[Case]) -> list[Case]:
+        """Those whose memory is still to be measured: unlike the time, once is enough."""
+        if not self._memory:
+            return []
+        weighed = self._weighed | self.flights.weighed()
+        return [case for case in cases if case.id not in weighed]
+
+    def _once(self, cases: Iterable[Case]) -> float:
+        """Seconds that it will take, by a guess. On a GPU it comes with the first call."""
+        return MEMORY_CASE * sum(case.device == "cpu" for case in self._unweighed(cases))
+
+    def _has_enough(self, lot: Lot) -> bool:
+        living = [case for case in lot.cases if not self.given_up(case.id)]
+        return bool(living) and self._count(replace(lot, cases=tuple(living))) >= self._enough
+
+    def _present(self, lot: Lot) -> list[Case]:
+        """What a process measures of a lot, without devices that are not here."""
+        return [case for case in self._with_bridge(lot) if case.device not in self._absent]
+
+    def _open(self) -> list[Lot]:
+        """What is not done of each lot, without the cases that are given up."""
+        found = []
+        for lot in self._lots:
+            living = [case for case in lot.cases if not self.given_up(case.id)]
+            if (wanted := self.goal.processes) is not None:
+                # What a killed process took with it is all that is made up for.
+                seen = {case.id: self._begun(lot.environment, case) for case in living}
+                living = [case for case in living if seen[case.id] < wanted]
+                if living:
+                    found.append(replace(lot, cases=tuple(living)))
+            elif not all(self.done(case.id) for case in living):
+                lot = replace(lot, cases=tuple(living))
+                if self._may_go_on(lot):
+                    found.append(lot)
+        return found
+
+    def _may_go_on(self, lot: Lot) -> bool:
+        """Whether a group whose intervals are wide yet gets one process more beside those in work.
+
+        Up to the number that an interval takes, yes; then so many at once that what turns out to be
+        too much is half of what was needed at most.
+        """
+        begun = self._count(lot)
+        seen = min(self._seen[lot.environment, case.id] for case in lot.cases)
+        return begun < ENOUGH_PROCESSES or begun - seen < max(1, seen // 2)
+
+    def _begun(self, environment: Environment, case: Case) -> int:
+        """How many processes have measured a case, or measure it now."""
+        return self._seen[environment, case.id] + self.flights.of(environment, case.id)
+
+    def _count(self, lot: Lot) -> int:
+        return min(self._begun(lot.environment, case) for case in lot.cases)
+
+    def _with_bridge(self, lot: Lot) -> list[Case]:
+        """Its cases, and the first that can be measured along with them of those it is given."""
+        fit = (
+            case
+            for case in lot.bridges
+            if not self.given_up(case.id) and (lot.environment, case.id) not in self._unfit
+        )
+        return [*lot.cases, *itertools.islice(fit, 1)]
+
+    def _behind(self, lot: Lot) -> list[Case]:
+        """Of one lot, what one process measures."""
+        fewest = self._count(lot)
+        behind = [case for case in lot.cases if self._begun(lot.environment, case) == fewest]
+        suspects = [case for case in behind if self.faults.suspected(case.id)]
+        return suspects[:1] or self._with_bridge(replace(lot, cases=tuple(behind)))
+
+    # -- what is told
+
+    def leaders(self) -> list[Leader]:
+        """The fastest backend of each group that has a time, in the suite's order."""
+        found = []
+        for group, cases in self._groups.items():
+            times = {
+                case: median_interval(self.medians[case.id]).mid
+                for case in cases
+                if self.medians[case.id]
+            }
+            if times:
+                first = min(times, key=times.__getitem__)
+                count = len(self.medians[first.id])
+                precise = self.precise(first.id)
+                found.append(Leader(group, first.backend, times[first], count, precise))
+        return found

@@ -1,0 +1,242 @@
+"""A session on disk: what is to be measured, so that it can go on after whatever ended it.
+
+One small file in a hidden folder beside the results, which are themselves: what was found is read
+from the runs' own files and never written twice. This room knows files; it starts no process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import records
+from bench.case.cases import Case
+from bench.machine.fields import Field, InputError, ResultError, error_at, printable
+from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.writing import JOURNAL_SUFFIX, write
+from bench.records.schema import ResultFile
+from bench.session.work import Goal
+
+SCHEMA = 1
+FOLDER = ".sessions"
+"""In the results folder. Readers of results pass over names that begin with a dot."""
+
+_SUFFIX = ".session.json"
+_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+
+class SessionError(InputError):
+    """A session cannot be gone on with; one line that says which and why."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one ``bench.run`` measures.
+
+    suite: a name, or the path of a file. devices, backends, modes: chosen, or None. seconds: of
+    measuring for each case in one process, None for the suite's own. periods, deadline, load: of
+    streams, the periods None for the suite's own and one of them None for back to back. memory:
+    whether that of cases on the CPU is measured, too. budget: seconds for all, None without a
+    limit. spent: seconds that the session has taken, until a process last ended. finished: when it
+    came to its end (UTC, ISO 8601), or None. fleet, kind: where the machines of a cluster measure
+    it, what its sessions have in common, one for each kind of machine, and of which kind those of
+    this one are; both empty on one machine.
+    """
+
+    id: str
+    suite: str
+    suite_name: str
+    cases: tuple[Case, ...]
+    goal: Goal
+    budget: float | None
+    case_limit: float
+    started: str
+    seed: int = 0
+    devices: tuple[str, ...] | None = None
+    backends: tuple[str, ...] | None = None
+    modes: tuple[str, ...] | None = None
+    periods: tuple[float | None, ...] | None = None
+    deadline: float | None = None
+    load: int = 0
+    threads: int | None = None
+    seconds: float | None = None
+    memory: bool = False
+    spent: float = 0.0
+    finished: str | None = None
+    fleet: str = ""
+    kind: str = ""
+
+    def save(self, folder: Path) -> None:
+        """Write it into a results folder. Raises ResultWriteError, naming the path."""
+        data = asdict(replace(self, cases=()))
+        data |= {"schema": SCHEMA, "cases": [case.to_dict() for case in self.cases]}
+        write(_path(folder, self.id), data)
+
+    def ended(self, spent: float) -> Session:
+        """The same, at its end."""
+        return replace(self, spent=spent, finished=datetime.now(UTC).isoformat())
+
+    def files(self, folder: Path) -> Iterator[ResultFile]:
+        """What its runs have left in a results folder. Files of other sessions are passed over."""
+        with contextlib.suppress(OSError):
+            # The others need not be read: a file is named after its suite.
+            found = [*folder.glob(f"{self.suite_name}-*.json"), *journals(folder, self.suite_name)]
+            for file in records.collect(sorted(found)).files:
+                if file.run.session == self.id:
+                    yield file
+
+
+def journals(folder: Path, suite: str) -> list[Path]:
+    """The journals in a results folder that are named after a suite."""
+    return sorted(folder.glob(f"{suite}-*{JOURNAL_SUFFIX}"))
+
+
+def cases_path(folder: Path, session: str) -> Path:
+    """Where a session lists the cases for its next worker."""
+    return folder / FOLDER / f"{session}.cases.json"
+
+
+def load(folder: Path, session: str = "") -> Session:
+    """The session with this id, or the newest that has not come to its end.
+
+    Raises SessionError.
+    """
+    where = printable(str(folder))
+    if session:
+        path = _path(folder, session) if _ID.fullmatch(session) else None
+        if path is None or not path.is_file():
+            known = [each.id for each in _read_all(folder)[0]]
+            told = f"; there are {', '.join(known[-3:])}" if known else ""
+            name = printable(session)
+            raise SessionError(f"there is no session {name} in {where}{told}")
+        return _read(path)
+    found, unread = _read_all(folder)
+    open_ = [each for each in found if each.finished is None]
+    if not open_:
+        # One that cannot be read may be the one that is meant: better its reason than "none".
+        told = f"; {unread[-1]}" if unread else "; name one: --resume SESSION"
+        raise SessionError(f"there is no unfinished session in {where}{told}")
+    return max(open_, key=lambda each: each.started)
+
+
+def newest(folder: Path) -> Session:
+    """The session that began last, whether or not it has come to its end. Raises SessionError."""
+    found, unread = _read_all(folder)
+    if not found:
+        told = unread[-1] if unread else f"there is no session in {printable(str(folder))}"
+        raise SessionError(told)
+    return max(found, key=lambda each: each.started)
+
+
+def of_fleet(folder: Path, name: str = "") -> list[Session]:
+    """The sessions of one fleet: of that with this name, that of a session with this name, or of
+    the newest that is not finished.
+
+    Raises SessionError.
+    """
+    known, _ = _read_all(folder)
+    if not name or name not in {each.fleet for each in known}:
+        session = load(folder, name)
+        if not session.fleet:
+            raise SessionError(
+                f"session {session.id} was begun on one machine: go on with it without --ray"
+            )
+        name = session.fleet
+    return [each for each in known if each.fleet == name]
+
+
+def _read_all(folder: Path) -> tuple[list[Session], list[str]]:
+    """The sessions of a results folder by their start, and why others cannot be read."""
+    found: list[Session] = []
+    unread: list[str] = []
+    for path in sorted((folder / FOLDER).glob(f"*{_SUFFIX}")):
+        try:
+            found.append(_read(path))
+        except SessionError as error:
+            unread.append(str(error))
+    return sorted(found, key=lambda each: each.started), unread
+
+
+def _path(folder: Path, session: str) -> Path:
+    return folder / FOLDER / f"{session}{_SUFFIX}"
+
+
+def _read(path: Path) -> Session:
+    try:
+        data = Field(path, "", parse_json(path, regular_bytes(path)))
+        if data["schema"].integer(1) > SCHEMA:
+            told = f"this version knows session schema {SCHEMA}"
+            raise data["schema"].error(f"at most {SCHEMA}: {told}")
+        goal = data["goal"]
+        if data["id"].value != path.name.removesuffix(_SUFFIX):
+            # Files are named after it: another would be written elsewhere.
+            raise data["id"].error("what the file is named after")
+        processes, budget = _integer(goal["processes"], 1), _number(data["budget"])
+        precision = goal["precision"].number(0.0)
+        if precision == 0.0 and processes is None and budget is None:
+            raise goal["precision"].error("more than 0 where no budget ends the session")
+        return Session(
+            id=data["id"].label(),
+            suite=data["suite"].text(),
+            suite_name=_file_name(data["suite_name"]),
+            cases=tuple(_cases(data["cases"].items())),
+            goal=Goal(precision, processes),
+            budget=budget,
+            case_limit=data["case_limit"].number(0.0),
+            started=data["started"].time().isoformat(),
+            seed=data["seed"].integer(0, 2**64 - 1),
+            devices=_names(data["devices"]),
+            backends=_names(data["backends"]),
+            modes=_names(data["modes"]),
+            periods=_periods(data["periods"]),
+            deadline=_number(data["deadline"]),
+            load=_integer(data["load"], 0) or 0,
+            threads=_integer(data["threads"], 1),
+            seconds=_number(data["seconds"]),
+            memory=data["memory"].given and data["memory"].boolean(),
+            spent=data["spent"].number(0.0),
+            finished=data["finished"].time().isoformat() if data["finished"].given else None,
+            fleet=data["fleet"].text() if data["fleet"].given else "",
+            kind=data["kind"].text() if data["kind"].given else "",
+        )
+    except ResultError as error:
+        raise SessionError(str(error)) from None
+    except RecursionError:
+        raise SessionError(str(error_at(path, "is nested too deeply to be read"))) from None
+
+
+def _cases(items: Sequence[Field]) -> Iterator[Case]:
+    for item in items:
+        try:
+            yield Case.from_dict(item.mapping())
+        except ResultError:
+            raise
+        except ValueError as error:
+            raise error_at(item.path, str(error), item.name) from None
+
+
+def _file_name(field: Field) -> str:
+    """What files are named after, and looked for by: no folder, no pattern."""
+    if not _ID.fullmatch(name := field.label()):
+        raise field.error("letters, digits, - and _")
+    return name
+
+
+def _number(field: Field) -> float | None:
+    return field.number(0.0) if field.given else None
+
+
+def _integer(field: Field, minimum: int) -> int | None:
+    return field.integer(minimum) if field.given else None
+
+
+def _periods(field: Field) -> tuple[float | None, ...] | None:
+    return tuple(map(_number, field.items())) if field.given else None
+
+
+def _names(field: Field) -> tuple[str, ...] | None:
+    return tuple(item.text() for item in field.items()) if field.given else None

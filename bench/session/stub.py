@@ -1,0 +1,61 @@
+"""What is sent to a node before it is known whether the suite is there: it finds that out.
+
+Its code travels to the node with the request, so that a node without the suite, or with another
+version of it, can say so. It imports the standard library alone until the two copies are known to
+be the same; from then on it hands calls on to ``hand``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import pickle
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("bench", "lstm_impl")
+CODE = (".py", ".toml", ".cc", ".h")
+"""Endings of the files that make a copy of the suite what it is."""
+
+
+def fingerprint() -> dict[str, str]:
+    """Twelve hexadecimal digits of each package's files, empty for one that is not installed."""
+    found = {}
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        places = list(spec.submodule_search_locations or ()) if spec else []
+        digest = hashlib.sha256()
+        for root in map(Path, places[:1]):
+            files = (path for path in root.rglob("*") if path.suffix in CODE and path.is_file())
+            for path in sorted(files):
+                digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+        found[name] = digest.hexdigest()[:12] if places else ""
+    return found
+
+
+class Stub:
+    """A node, as far as its copy of the suite is the manager's."""
+
+    def __init__(self) -> None:
+        self._hand: Any = None
+
+    def ready(self, code: dict[str, str], asked: bytes) -> tuple[str, Any]:
+        """Why the node cannot measure, else empty, and what ``Hand.ready`` said.
+
+        code: the manager's ``fingerprint``. asked: pickled, as it is of a type of the suite's own.
+        """
+        here = fingerprint()
+        if missing := [name for name, digest in here.items() if not digest]:
+            return f"the suite is not installed there: no package {missing[0]}", None
+        if here != code:
+            told = ", ".join(f"{name} {here[name]}, not {code[name]}" for name in PACKAGES)
+            return f"another version of the suite is installed there ({told})", None
+        from bench.session.hand import Hand
+
+        self._hand = Hand()
+        return self._hand.ready(pickle.loads(asked))  # type: ignore[no-any-return]
+
+    def call(self, method: str, *words: Any) -> Any:
+        """A method of the ``Hand``."""
+        return getattr(self._hand, method)(*words)

@@ -1,0 +1,272 @@
+"""What came of a session: where its time went, its cases counted, its doubts; and exit codes.
+
+Every case's record has the seconds of what was done for it; what is left of the session's time is
+the processes' own: starting and ending Python, reading the machine's state, writing files, cases
+that ended without a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.cli.command_line import INTERRUPTED, failed
+from bench.machine.crew import CrewError
+from bench.machine.fields import InputError
+from bench.machine.lock import HeldError, LockError
+from bench.machine.writing import ResultWriteError
+from bench.records.schema import Measurement, ResultFile, Results
+from bench.render.inert import clean
+from bench.render.quantities import count
+from bench.session import live
+from bench.session.manager import Manager, WorkerError
+from bench.session.work import Goal
+from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.ranking import build
+from bench.stats.rows import NothingToReportError, Row
+from bench.stats.trust import FEW_PROCESSES, Doubt
+from bench.worker.memory import unweighed
+from lstm_impl import UnsupportedError
+
+MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
+
+_UNTRIED = ("not_measured", "refused")
+_MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
+
+WARM_UP, FIRST_USE, MEMORY = "warming up", "building, tracing and compiling", "memory"
+"""Warming up: finding how many calls make a block, and the call before each block, too."""
+
+_OF_SETUP = {
+    **dict.fromkeys(("build_s", "trace_s", "first_call_s"), FIRST_USE),
+    "gate_s": "the gate",
+    "evidence_s": "evidence",
+    "start_s": "starting frameworks",
+    "roofs_s": "roofs",
+}
+"""What the seconds of a case's record went into."""
+
+REST = "processes' start and end, cases without a time"
+"""What no case's record tells."""
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Seconds of a session.
+
+    measured: inside blocks that count. told: outside these, by what they went into, as far as the
+    cases' records tell it.
+    """
+
+    spent: float
+    measured: float
+    told: Mapping[str, float]
+
+    @property
+    def outside(self) -> float:
+        """All but the blocks that count."""
+        return max(0.0, self.spent - self.measured)
+
+    def parts(self) -> list[tuple[str, float]]:
+        """What was outside measured blocks, in words, the longest first."""
+        rest = max(0.0, self.outside - sum(self.told.values()))
+        return sorted([*self.told.items(), (REST, rest)], key=lambda part: -part[1])
+
+
+def overhead(measurements: Iterable[Measurement], spent: float) -> Overhead:
+    """Where ``spent`` seconds went, of which these measurements came."""
+    told = dict.fromkeys((WARM_UP, *_OF_SETUP.values(), MEMORY), 0.0)
+    measured = 0.0
+    for each in measurements:
+        inside = each.timed_s
+        measured += inside
+        # Each has an even part of its group's time: what one had less of, another had more. Files
+        # of before it was recorded have no ``timing_s``.
+        told[WARM_UP] += (each.setup.get("timing_s", inside) or 0.0) - inside
+        for key, part in _OF_SETUP.items():
+            told[part] += each.setup.get(key) or 0.0
+        took = (each.memory or {}).get("seconds")
+        told[MEMORY] += took if isinstance(took, int | float) else 0.0
+    told[WARM_UP] = max(0.0, told[WARM_UP])
+    return Overhead(spent, measured, told)
+
+
+def code_of(work: Callable[[], int], *, held: str, stopped: str) -> int:
+    """The exit code of a command that measures; what keeps it from its end is told in a line.
+
+    held: what to do about another run that measures here. stopped: what is told of an interruption.
+    """
+    try:
+        return work()
+    except (InputError, UnsupportedError) as error:
+        return failed(error, BAD_INPUT)
+    except HeldError as error:
+        return failed(f"{error}; {held}", HELD)
+    except (ResultWriteError, LockError) as error:
+        return failed(error, UNWRITABLE)
+    except (WorkerError, CrewError) as error:
+        return failed(error, FAILED)
+    except KeyboardInterrupt:
+        return failed(stopped, INTERRUPTED)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a session has found.
+
+    invalid: why measurements or their ratios are not to be trusted, and how many; doubtful: why
+    times alone are not. skipped: why cases were not even tried, and how many. unweighed: why the
+    memory of cases is not known, though it was asked for. overhead: where the time went.
+    """
+
+    cases: int
+    valid: int
+    invalid: Counter[str]
+    outcomes: Counter[str]
+    unreached: int
+    processes: int
+    precise: int
+    few: int
+    overhead: Overhead
+    doubtful: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    unweighed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def measured(self) -> int:
+        """Cases that have a time."""
+        return self.valid + self.outcomes["INVALID"]
+
+    @property
+    def code(self) -> int:
+        """The command's exit code."""
+        if any(self.outcomes[kind] for kind in ("failed", "crashed", "timed_out")):
+            return FAILED
+        return INCOMPLETE if self.unreached else MEASURED
+
+    def lines(self, manager: Manager) -> list[str]:
+        """In words."""
+        goal = manager.session.goal
+        return [*self._of_cases(), *self._of_goal(goal), *self._of_time(manager)]
+
+    def _of_cases(self) -> list[str]:
+        """What came of them, and what is to be said against it."""
+        words = {
+            "not_measured": "not measured (not possible here)",
+            "refused": "refused by their backend",
+            "timed_out": "over their time limit",
+            "INVALID": "INVALID",
+        }
+        parts = [f"{self.valid} VALID"]
+        parts += [f"{number} {words.get(kind, kind)}" for kind, number in self.outcomes.items()]
+        if self.unreached:
+            parts.append(f"{self.unreached} not reached")
+        lines = [f"{count(self.cases, 'case')}: {', '.join(parts)}"]
+
+        def add(found: Iterable[tuple[str, int]], start: str = "") -> None:
+            lines.extend(f"  {start}{why} ({count(n, 'case')})" for why, n in found)
+
+        add(self.invalid.items())
+        add(self.doubtful.items(), "doubtful as a time, ratios are judged apart: ")
+        add(self.skipped.most_common(_MOST_REASONS))
+        if (more := len(self.skipped) - _MOST_REASONS) > 0:
+            lines.append(f"  {count(more, 'other reason')}: the report has them")
+        add(self.unweighed.most_common(_MOST_REASONS), "memory ")
+        return lines
+
+    def _of_goal(self, goal: Goal) -> list[str]:
+        """How far it was reached."""
+        if goal.processes is None:
+            told = f"{self.precise} of {self.measured} measured within ±{100 * goal.precision:g}%"
+            if self.few:
+                told += f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
+            return [told]
+        fewer = f"{count(self.few, 'case')} in fewer than the {goal.processes} processes that were "
+        return [f"{fewer}asked for: the budget held no more"] if self.few else []
+
+    def _of_time(self, manager: Manager) -> list[str]:
+        """Why it ended, and where the time went."""
+        spent, outside = self.overhead.spent, self.overhead.outside
+        share = outside / spent if spent else 0.0
+        finished = manager.schedule.finished
+        why = "done" if finished else "the budget is spent"
+        told = f"{count(self.processes, 'process')}, {live.duration(spent)}"
+        if manager.session.fleet:
+            # Machines side by side: what they measured is more than went by, and says nothing.
+            if not finished:
+                why = "the budget is spent, or no machine is left"
+            return [f"{why}: {told}"]
+        told += f", of which {live.duration(outside)} ({share:.0%}) outside measured blocks"
+        largest = [(name, seconds) for name, seconds in self.overhead.parts() if seconds >= 0.5]
+        parts = ", ".join(f"{name} {live.duration(seconds)}" for name, seconds in largest)
+        return [f"{why}: {told}", *([f"  of these: {parts}"] if parts else [])]
+
+
+def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
+    """What a session's files hold; VALID and INVALID as the report has them."""
+    schedule, rows = manager.schedule, _rows(files)
+    wanted = [row for row in rows if row.case.id in schedule.cases]
+    measured = [row for row in wanted if row.measured]
+    doubts = [list(_spoilt(row)) for row in measured]
+    if schedule.goal.processes is None:
+        # Processes are what this command is there for: too few of them is no good end here.
+        for row, found in zip(measured, doubts, strict=True):
+            found += [doubt for doubt in row.validity.noted if doubt.code == FEW_PROCESSES]
+    spoilt = sum(map(bool, doubts))
+    wanted_processes = schedule.goal.processes or ENOUGH_PROCESSES
+    kinds: Counter[str] = Counter()
+    kinds["INVALID"] = spoilt
+    kinds.update(row.outcome for row in wanted if not row.measured and row.outcome != "interrupted")
+    known = sum(kinds.values()) + len(measured) - spoilt
+    times = {row.case.id: row for row in measured}
+    for case, outcome in schedule.outcomes.items():
+        # Measured by some processes, and then it ended one: the report has its time.
+        if case in times and outcome.outcome in ("failed", "crashed", "timed_out"):
+            kinds[outcome.outcome] += 0 if not schedule.given_up(case) else 1
+    measurements = [each for file in files for each in file.measurements]
+    memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
+    return Summary(
+        cases=len(schedule.cases),
+        valid=len(measured) - spoilt,
+        invalid=_counted_doubts(doubts),
+        doubtful=_counted_doubts(row.validity.of_time for row in measured),
+        outcomes=+kinds,
+        unreached=len(schedule.cases) - known,
+        processes=len(files),
+        precise=sum(schedule.precise(case) for case in times),
+        few=sum(len(row.runs) < wanted_processes for row in measured),
+        overhead=overhead(measurements, manager.spent),
+        skipped=Counter(
+            clean("; ".join(text for text in (row.reason, row.advice) if text))
+            for row in wanted
+            if row.outcome in _UNTRIED
+        ),
+        unweighed=Counter(map(clean, unweighed(memories.values()).elements())),
+    )
+
+
+def _spoilt(row: Row) -> tuple[Doubt, ...]:
+    """Why a row is INVALID, or the ratio that the report has of it; a time alone is told apart."""
+    own = {doubt.code for doubt in row.invalid}
+    return (*row.invalid, *(doubt for doubt in row.ratio_doubts if doubt.code not in own))
+
+
+def _counted_doubts(cases: Iterable[Sequence[Doubt]]) -> Counter[str]:
+    """How many cases each kind of reason spoils, in the words of the first."""
+    words: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for doubts in cases:
+        for doubt in doubts:
+            advice = f"; {doubt.advice}" if doubt.advice else ""
+            counts[words.setdefault(doubt.code, clean(f"{doubt.text}{advice}"))] += 1
+    return counts
+
+
+def _rows(files: Sequence[ResultFile]) -> list[Row]:
+    if not files:
+        return []
+    try:
+        report = build(Results(tuple(files), ()))
+    except NothingToReportError:
+        return []
+    return [row for section in report.sections for row in section.rows]

@@ -1,0 +1,377 @@
+"""Worker processes on this machine: started, listened to, ended with all that they started."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import psutil
+
+from bench import records
+from bench.case.periods import words
+from bench.machine.fields import ResultError
+from bench.machine.writers import Writer, living, writer_of
+from bench.machine.writing import write, write_bytes
+from bench.records.digest import with_digest
+from bench.records.schema import ResultFile
+from bench.session.session import Session, cases_path, journals
+from bench.session.work import Environment, Work
+
+LAST_WORDS = 4000
+"""Bytes of a worker's output that are looked through for its last words."""
+
+BENCH = Path(__file__).resolve().parents[1]
+
+_IN_FRONT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9)
+    if os.getppid() != int(sys.argv[1]): sys.exit("the manager is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Started in front of a worker. On Linux the kernel then kills it if the manager is killed
+(PR_SET_PDEATHSIG is 1, SIGKILL 9), which cannot see to it itself. And no SIGINT is for a worker,
+which the manager ends: one comes from a backend, and would look like a Ctrl-C."""
+
+_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER: what loses its parent below this process becomes its child."""
+
+
+class LostError(RuntimeError):
+    """The machine that a worker ran on is gone, or cannot be asked; one line that says why.
+
+    blame: whether what it measured may be at fault, and not the machine's owner or its disk.
+    """
+
+    def __init__(self, why: str, *, blame: bool = True) -> None:
+        super().__init__(why)
+        self.blame = blame
+
+
+class Worker(Protocol):
+    """A process that measures one ``Work``.
+
+    One that runs on another machine raises LostError from ``poll``, ``lines`` and ``kill`` when
+    that is gone; ``settle`` then makes a file of the lines that came.
+    """
+
+    def poll(self) -> int | None:
+        """Its exit code (negative: a signal), or None while it runs."""
+
+    def lines(self) -> Sequence[Mapping[str, object]]:
+        """What has come to its journal since the last call."""
+
+    def kill(self) -> None:
+        """End it and its children at once, and wait until it has ended."""
+
+    def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
+        """What it has found, in its final file; None if it never began.
+
+        outcomes: what it could not write down itself. Raises ResultWriteError.
+        """
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+
+
+class Executor(Protocol):
+    """Where workers run."""
+
+    def start(self, work: Work) -> Worker:
+        """A worker for ``work``. Raises ResultWriteError if it cannot be told what to do."""
+
+
+# -- workers on this machine
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """Worker processes on this machine, one at a time.
+
+    folder: where results go. inherit: a file that each worker keeps open (the machine's lock).
+    judged: a folder in which workers share what the gate's reference computed. python: in which
+    they run, this one or that of another environment with a copy of this suite; bench: its folder.
+    """
+
+    session: Session
+    folder: Path
+    inherit: int | None = None
+    judged: Path | None = None
+    python: str = sys.executable
+    bench: Path = BENCH
+
+    def __post_init__(self) -> None:
+        if sys.platform == "linux":
+            # A daemon that a backend starts leaves its process group: it is found among our own
+            # children in the end.
+            ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+    def start(self, work: Work) -> LocalWorker:
+        """A pytest of its own, in a process group of its own."""
+        listing = cases_path(self.folder, self.session.id)
+        cases = [case.to_dict() for case in work.cases]
+        write_bytes(listing, json.dumps(cases).encode())
+        command = self._command(work, listing)
+        return LocalWorker(command, self.session, self.folder, self.inherit, work.environment)
+
+    def _command(self, work: Work, listing: Path) -> list[str]:
+        session = self.session
+        files = sorted(str(path) for path in self.bench.glob("bench_*.py"))
+        command = [self.python, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only"]
+        options = {
+            "suite": session.suite,
+            "session": session.id,
+            "busy": "force",  # the manager holds the lock, or was told to go on without it
+            "seed": session.seed,
+            "order-seed": work.order_seed,
+            "cases": listing.absolute(),
+            "results": self.folder.absolute(),
+            "device": session.devices and ",".join(session.devices),
+            "backends": session.backends and ",".join(session.backends),
+            "mode": session.modes and ",".join(session.modes),
+            "period": session.periods and ",".join(map(words, session.periods)),
+            "deadline": session.deadline and words(session.deadline),
+            "load": session.load or None,
+            "threads": session.threads,
+            "budget": session.seconds,
+            "share": None if work.share == 1.0 else f"{work.share:.4f}",
+            "memory": "on" if work.memory else "off",
+            "case-limit": session.case_limit,
+            "judged": self.judged and self.judged.absolute(),
+        }
+        given = [f"--lstm-{name}={value}" for name, value in options.items() if value is not None]
+        return [*command, *files, *given]
+
+
+_GENERATIONS = 100
+"""Times that children are looked for. Each time all are killed; who makes more as fast goes on."""
+
+_REAPED_WITHIN = 1.0
+"""Seconds in which a killed process is gone; one that waits for a disk takes longer: it is left."""
+
+
+class LocalWorker:
+    """One of them."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        session: Session,
+        folder: Path,
+        inherit: int | None,
+        environment: Environment = (),
+    ) -> None:
+        self._session = session
+        self._folder = folder
+        self._known = set(_files(folder, session.suite_name))
+        self._journal: Path | None = None
+        self._lines: BinaryIO | None = None
+        self._others = {child.pid for child in psutil.Process().children()}
+        # A file without a name: it is gone with the process, and takes no room among the results.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        weakref.finalize(self, self._output.close)  # its last words may be asked for at any time
+        command = [sys.executable, "-I", "-S", "-c", _IN_FRONT, str(os.getpid()), *command]
+        # What a person sets for their own tests must not change what is measured.
+        environ = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
+        environ |= environment
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env=environ,
+            start_new_session=True,  # Ctrl-C reaches the manager alone, which ends the group
+            pass_fds=() if inherit is None else (inherit,),
+        )
+
+    @property
+    def journal(self) -> str:
+        """The name of its journal; empty until there is one."""
+        return self._journal.name if self._journal else ""
+
+    def poll(self) -> int | None:
+        """Its exit code, or None."""
+        return self._process.poll()
+
+    def lines(self) -> Sequence[Mapping[str, object]]:
+        """The whole lines that are new in its journal."""
+        try:
+            if self._lines is None:
+                path = self._find_journal()
+                if path is None:
+                    return self._from_result()
+                # Kept open: the last line is read also when the journal has become a file.
+                self._lines = path.open("rb")
+            before = self._lines.tell()
+            data = self._lines.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            self._lines.seek(before + len(whole))
+        except OSError:
+            return self._from_result()
+        return [line for line in map(_parsed, whole.splitlines()) if line is not None]
+
+    def kill(self) -> None:
+        """SIGKILL to it and to all that it has started, daemons among them."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        # Whose parent is killed becomes ours: there may be new ones, but not for ever.
+        for _ in range(_GENERATIONS):
+            left = [each for each in psutil.Process().children() if each.pid not in self._others]
+            if not left:
+                return
+            for each in left:
+                with contextlib.suppress(psutil.Error):
+                    each.kill()
+            psutil.wait_procs(left, timeout=_REAPED_WITHIN)
+
+    def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
+        """Make the result file that it could not make itself, and read it."""
+        self.kill()  # what outlives it
+        if self._lines is not None:
+            self._lines.close()
+        path = self._find_journal() or self._find_result()
+        return None if path is None else settle(path, outcomes)
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        size = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(0, size - LAST_WORDS))
+        return self._output.read().decode("utf-8", "replace")
+
+    def _from_result(self) -> Sequence[Mapping[str, object]]:
+        """The lines of a journal that has become the result file before all of it was read."""
+        path = records.json_path(self._journal) if self._journal else self._find_result()
+        if path is None or not _readable(path):
+            return []
+        data = json.loads(path.read_bytes())
+        return [
+            *({"benchmark": entry} for entry in data["benchmarks"]),
+            *({"outcome": entry} for entry in data["lstm"]["outcomes"]),
+            {"finished": data["lstm"]["run"]["finished"]},
+        ]
+
+    def _find_journal(self) -> Path | None:
+        if self._journal is None:
+            for path in journals(self._folder, self._session.suite_name):
+                if (
+                    path not in self._known
+                    and _session_of(path) == self._session.id
+                    and self._may_be_ours(writer_of(path))
+                ):
+                    self._journal = path
+        return self._journal
+
+    def _find_result(self) -> Path | None:
+        """The file of a worker that was done before its journal was looked for."""
+        for path in _files(self._folder, self._session.suite_name):
+            if path not in self._known and path.suffix == ".json":
+                with contextlib.suppress(ResultError):
+                    session = records.read(path).run.session
+                    writer = json.loads(path.read_bytes())["lstm"].get("writer")
+                    if session == self._session.id and self._may_be_ours(Writer.from_data(writer)):
+                        return path
+        return None
+
+    def _may_be_ours(self, writer: Writer | None) -> bool:
+        """Another manager may work on the same session, if it was forced to."""
+        here = Writer.this_process()
+        if writer is None or (writer.boot, writer.namespace) != (here.boot, here.namespace):
+            return True
+        return writer.pid == self._process.pid
+
+
+def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultFile | None:
+    """The result file of a run that has ended, made from its journal if it has left one.
+
+    outcomes: to be added. None if it holds not even which run it was, and then the journal is gone.
+
+    Raises ResultWriteError if the file cannot be written; the journal then stays.
+    """
+    journal = records.journal_path(path) if path.suffix == ".json" else path
+    made = records.json_path(journal)
+    try:
+        if not _readable(made):
+            made = records.journal_to_json(journal)
+        if outcomes:
+            data = json.loads(made.read_bytes())
+            data["lstm"]["outcomes"] += list(outcomes)
+            write(made, with_digest(data))
+        file = records.read(made)
+    except ResultError:
+        if _session_of(journal) is None:
+            with contextlib.suppress(OSError):
+                journal.unlink()
+        return None
+    with contextlib.suppress(OSError):
+        journal.unlink(missing_ok=True)
+    return file
+
+
+def settle_all(session: Session, folder: Path, *, alone: bool) -> None:
+    """``settle`` for every journal that killed workers of a session have left.
+
+    Those whose writer lives are left alone (``being_written``). alone: whether no other run goes
+    on, so that a journal without a whole line is nobody's.
+    """
+    for path in journals(folder, session.suite_name):
+        found = _session_of(path)
+        mine = found == session.id or (found is None and alone)
+        if mine and not living(path):
+            settle(path)
+
+
+def being_written(session: Session, folder: Path) -> dict[Path, str]:
+    """The journals of a session that are not to be touched, and in words who writes each."""
+    found = {}
+    for path in journals(folder, session.suite_name):
+        if _session_of(path) == session.id and (who := living(path)):
+            found[path] = who
+    return found
+
+
+def _files(folder: Path, suite: str) -> list[Path]:
+    return [*folder.glob(f"{suite}-*.json"), *journals(folder, suite)]
+
+
+def _readable(path: Path) -> bool:
+    try:
+        records.read(path)
+    except ResultError:
+        return False
+    return True
+
+
+def _session_of(journal: Path) -> str | None:
+    """The session that its first line names, perhaps empty; None if that line is not whole."""
+    try:
+        with journal.open("rb") as file:
+            first = file.readline()
+    except OSError:
+        return ""
+    if not first.endswith(b"\n"):
+        return None
+    run = (_parsed(first) or {}).get("run")
+    session = run.get("session") if isinstance(run, Mapping) else None
+    return session if isinstance(session, str) else ""
+
+
+def _parsed(line: bytes) -> dict[str, object] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,247 @@
+"""Nodes, machines of one kind: what their means say together, and how far they differ.
+
+The model: log(time) = case + node + process, each node and each process with an effect of its own.
+A node's processes share its luck, so they say less than as many processes on as many machines, and
+the unit is the node. Each node is one number, the mean over its processes; the nodes count alike,
+however many processes each has, and the interval is a t-interval over them. Where nodes are not
+known equally well, that covers at least as often as it claims (Ibragimov and Müller, *t-Statistic
+Based Correlation and Heterogeneity Robust Inference*, 2010); no node is left out of it. Two to five
+nodes hardly show how far they spread, so that is drawn towards an allowance, as it is for processes
+(``process_means``). A plan says whether more nodes or more processes on each would find a
+difference. Pure functions over arrays; ``over_nodes`` has ratios.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.stats.basis import Pairing
+from bench.stats.intervals import (
+    CAP_CONFIDENCE,
+    CASE_CONFIDENCE,
+    LEAST_SPREAD,
+    MOST_SPREAD,
+    CaseInterval,
+    case_intervals,
+    count_nodes,
+    count_words,
+    median_intervals,
+)
+from bench.stats.process_means import (
+    ALONE,
+    DEGREES,
+    ENOUGH_PROCESSES,
+    VERDICT_CONFIDENCE,
+    Estimates,
+    FloatArray,
+    Means,
+    means_of_all,
+)
+
+ENOUGH_NODES = ENOUGH_PROCESSES
+"""From here on nodes speak for themselves, as processes do."""
+
+RATIO_ALLOWANCE = 0.03
+"""The spread between nodes of a *ratio* of two backends that stands in for what fewer than 6 nodes
+cannot show. What makes a node slow slows both; how far their ratio moves has not been measured on
+many machines, so that is a choice: the simulated rates of ``docs/verdicts.md`` hold up to a spread
+of 10%."""
+
+TIME_ALLOWANCE = 0.10
+"""The same of *times*, where two backends share no node. GPUs of one model in one data centre were
+seen to differ by 8% on average (Sinha et al., *Not All GPUs Are Created Equal*, SC '22)."""
+
+
+def means_over_nodes(each: Estimates, allowance: float) -> Means:
+    """The mean over the nodes of each case, from what each node says, ``[cases, nodes]``.
+
+    ``spreads`` of what comes back is the standard deviation of the nodes' means, not a number for
+    one node.
+    """
+    cases, count = each.middles.shape
+    if count > 1:
+        own = np.sqrt(np.mean(np.sort(each.errors, axis=1) ** 2, axis=1))
+        return means_of_all(each.middles, np.hypot(allowance, own))
+    # What one node says of others: no more than one process does.
+    nothing = np.zeros(cases)
+    others = Estimates(nothing, np.full(cases, ALONE * allowance), np.full(cases, DEGREES))
+    alone = Estimates(each.middles[:, 0], each.errors[:, 0], each.degrees[:, 0]).minus(others)
+    return Means(alone.middles, alone.errors, alone.degrees, np.full(cases, np.nan), nothing)
+
+
+def spread_between(means: FloatArray, own: float | None) -> float | None:
+    """How far nodes spread beyond what their processes explain; None where it cannot be told.
+
+    means ``[nodes]`` of logs. own: the mean variance of these that comes from the processes. The
+    unweighted sum of squares of unbalanced groups (Thomas and Hultquist 1978); not below 0.
+    """
+    if own is None or means.size < 2:
+        return None
+    return math.sqrt(max(0.0, float(np.var(np.sort(means), ddof=1)) - own))
+
+
+def pooled_spread(spreads: Sequence[float | None], counts: Sequence[int]) -> float | None:
+    """Of one node, from the spreads and numbers of the processes of each; None if none has two."""
+    known = [(n - 1, s) for s, n in zip(spreads, counts, strict=True) if s is not None and n > 1]
+    free = sum(degrees for degrees, _ in known)
+    return math.sqrt(sum(degrees * s**2 for degrees, s in known) / free) if free else None
+
+
+Runs = Sequence[tuple[str, npt.ArrayLike]]
+"""A case's processes: of each its node, empty where nodes are not told apart, and its samples."""
+
+
+def intervals(cases: Sequence[Runs], confidence: float = CASE_CONFIDENCE) -> list[CaseInterval]:
+    """``case_intervals`` of many cases, over nodes where these are told apart.
+
+    The middle then is the median of the nodes' medians, each of its processes' medians. With 6
+    nodes or more the bounds are order statistics of these, which cover whatever their distribution
+    is and however many processes each has. With 2 to 5 they are a t-interval on their logs, taken
+    to spread by ``LEAST_SPREAD`` at least. One node says nothing of others.
+
+    Raises ValueError as ``case_intervals`` does.
+    """
+    found = case_intervals([[samples for _, samples in runs] for runs in cases], confidence)
+    for index, runs in enumerate(cases):
+        nodes: dict[str, list[float]] = {}
+        for node, samples in runs:
+            if node:
+                nodes.setdefault(node, []).append(float(np.median(np.asarray(samples))))
+        if nodes:
+            found[index] = _over_nodes(found[index], nodes, confidence)
+    return found
+
+
+def _over_nodes(
+    alone: CaseInterval, nodes: Mapping[str, Sequence[float]], confidence: float
+) -> CaseInterval:
+    """The interval of a case from the medians of each node's processes.
+
+    alone: of all of its processes as if they were of one node.
+    """
+    count = len(nodes)
+    logs = [np.log(each) for each in nodes.values()]
+    sizes = [each.size for each in logs]
+    within = pooled_spread(
+        [float(np.std(each, ddof=1)) if each.size > 1 else None for each in logs], sizes
+    )
+    if count == 1:
+        how = f"{alone.how}; nothing of other nodes"
+        return replace(alone, how=how, nodes=1, within=within)
+    medians = np.array([np.median(each) for each in nodes.values()])
+    share = float(np.mean([1 / size for size in sizes]))
+    own = None if within is None else within**2 * share
+    # Where no node has two processes, none shows how far they spread: as far as any did.
+    known = MOST_SPREAD**2 * share if own is None else own
+    low, high, covered = time_bounds(np.log(medians)[None], np.array([known]), confidence)
+    middle = float(median_intervals(medians, np.array([0, count]))[1][0])
+    start = f"{count_nodes(count)}, {count_words(alone.processes)}"
+    if count >= ENOUGH_NODES:
+        how = f"{start}: order statistics of the nodes' medians"
+    else:
+        how = (
+            f"{start}: t-interval on the nodes' log medians, which are taken to spread by "
+            f"{100 * LEAST_SPREAD:g}% at least"
+        )
+    return CaseInterval(
+        float(low[0]),
+        middle,
+        float(high[0]),
+        float(covered[0]),
+        alone.processes,
+        None if count >= ENOUGH_NODES else LEAST_SPREAD,
+        how,
+        nodes=count,
+        between=spread_between(np.log(medians), own),
+        within=within,
+    )
+
+
+def time_bounds(
+    logs: FloatArray, own: FloatArray, confidence: float = CASE_CONFIDENCE
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The bounds of a time and the confidence that they have, ``[cases]`` each.
+
+    logs ``[cases, nodes]``: of two or more nodes' medians. own ``[cases]``: the mean variance of
+    these that comes from the processes.
+    """
+    from scipy import special
+
+    cases, count = logs.shape
+    if count >= ENOUGH_NODES:
+        offsets = count * np.arange(cases + 1)
+        low, _, high, covered = median_intervals(logs.ravel(), offsets, confidence)
+    else:
+        ordered = np.sort(logs, axis=1)
+        spread, centre = np.std(ordered, axis=1, ddof=1), np.mean(ordered, axis=1)
+        quantile = special.stdtrit(count - 1, (1 + confidence) / 2)
+        # No wider than the largest spread that is allowed for asks for: of nodes, and of processes.
+        most = special.ndtri((1 + max(confidence, CAP_CONFIDENCE)) / 2)
+        half = np.minimum(
+            quantile * np.maximum(spread, LEAST_SPREAD),
+            most * np.maximum(spread, np.sqrt(TIME_ALLOWANCE**2 + own)),
+        ) / math.sqrt(count)
+        low, high, covered = centre - half, centre + half, np.full(cases, confidence)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.exp(low), np.exp(high), covered
+
+
+# Plans
+
+
+MOST_NODES, MOST_PROCESSES = 50, 100
+"""What somebody may be told to find: more is no plan."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What finds an effect: so many processes on each of the nodes there are, or so many nodes.
+
+    Each None where not even the most of them would.
+    """
+
+    processes: int | None
+    nodes: int | None
+
+
+def plan(effect: float, nodes: int, processes: int, between: float, within: float) -> Plan:
+    """What finds a true ``effect`` (0.05 is 5%) in about nine of ten cases.
+
+    nodes, processes: how many there are, the latter on each node. between, within: how far the
+    ratios of nodes spread, and those of one node's processes (standard deviations of logs). Each
+    number asked for is the smallest, with the other left as it is, and no smaller than it is now.
+    """
+    wanted = math.log1p(effect)
+
+    def finds(on: int, of_each: int) -> bool:
+        return findable(on, of_each, between, within) <= wanted
+
+    more = (n for n in range(processes, MOST_PROCESSES + 1) if finds(nodes, n))
+    further = (n for n in range(nodes, MOST_NODES + 1) if finds(n, processes))
+    return Plan(next(more, None), next(further, None))
+
+
+def findable(
+    nodes: int, processes: int, between: float, within: float, power: float = 0.9
+) -> float:
+    """The log of the least effect that nodes which spread just like that find so often.
+
+    By the rule itself (``between.means_over_nodes``), with the spread taken as known: no plan for a
+    single verdict, but it says what helps.
+    """
+    from scipy import special
+
+    known = within if processes >= ENOUGH_PROCESSES else max(within, Pairing.ALTERNATING.allowance)
+    shape = np.linspace(-1.0, 1.0, nodes)
+    spread = math.hypot(between, within / math.sqrt(processes))
+    values = spread * shape / np.std(shape, ddof=1) if nodes > 1 else np.zeros(1)
+    errors = np.full((1, nodes), known / math.sqrt(processes))
+    degrees = np.full((1, nodes), max(processes - 1.0, 1.0))
+    means = means_over_nodes(Estimates(values[None], errors, degrees), RATIO_ALLOWANCE)
+    quantile = special.stdtrit(means.degrees[0], (1 + VERDICT_CONFIDENCE) / 2)
+    return float((quantile + special.ndtri(power)) * means.errors[0])

@@ -1,0 +1,375 @@
+"""What moved when times changed: the machine, a backend, or a case; as pure functions of a table.
+
+Log times of cases (rows) over sessions (columns), some missing. Each case's own level and what all
+cases of a session share are taken out of it (median polish: Tukey 1977), so that there are a series
+of the machine, one of each backend beside the others and one of each case beside its like; where
+these change, ``changes`` finds. Of what is found the surest is one event, and who moved in it is
+read from the plain times: a backend whose times stayed where they were is a sign that the machine
+did not change, however many others moved. What moved is then taken out of the table, and the rest
+is asked again, until nothing is found. This room knows arrays and names.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.records.grouping import grouped
+from bench.stats.changes import LEAST, LEVEL, FloatArray, changes
+from bench.stats.intervals import Interval
+from bench.stats.process_means import VERDICT_CONFIDENCE, Estimates
+from bench.stats.verdict import SAME_WITHIN, Verdict
+
+NEAR = 2
+"""Sessions between two changes that are taken for one: a place is found no more exactly."""
+
+STAYED = 1 / 4
+"""A backend that moved by no more than this part of what the others did has stayed."""
+
+TOGETHER = 3 / 4
+"""Of the cases so many must have gone along, by half as much at the least, if all are to have."""
+
+MOST = 20
+"""Events that are looked for: who has more has no history but a mess."""
+
+_POLISHING = 20  # sweeps; most tables are settled after three
+
+
+class Scope(enum.StrEnum):
+    """Of what there is one change."""
+
+    ALL = "all"  # every backend: the machine, or what they share
+    BACKENDS = "backends"
+    CASES = "cases"
+
+
+@dataclass(frozen=True)
+class Movement:
+    """One change.
+
+    before, at: columns, the last before it and the first after it. rows: the cases that moved.
+    ratio: time after it over time before it, with its interval; beside the cases that stayed, if
+    there are any. p: of the surest series it was found in. taken_back: the column from which on
+    most of it was gone again, None if it lasts.
+    """
+
+    scope: Scope
+    before: int
+    at: int
+    backends: tuple[str, ...]
+    rows: tuple[int, ...]
+    ratio: Interval
+    p: float
+    taken_back: int | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """FASTER or SLOWER, as found; SAME where it is within 2% for certain."""
+        edge = 1 + SAME_WITHIN
+        if 1 / edge <= self.ratio.low and self.ratio.high <= edge:
+            return Verdict.SAME
+        return Verdict.SLOWER if self.ratio.mid > 1 else Verdict.FASTER
+
+
+def enough(logs: FloatArray) -> bool:
+    """Whether any case ``[cases, sessions]`` has been measured often enough to be asked."""
+    return logs.size > 0 and int(np.isfinite(logs).sum(axis=1).max()) >= LEAST
+
+
+def movements(logs: FloatArray, backends: Sequence[str], level: float = LEVEL) -> list[Movement]:
+    """What changed in ``logs [cases, sessions]``, in the order of time.
+
+    logs: of the time of each case in each session, not a number where it was not measured.
+    backends: of each case.
+    """
+    rest = np.array(logs, dtype=np.float64)
+    found: list[_Part] = []
+    for _ in range(MOST) if enough(rest) else ():
+        part = _surest(rest, backends, found, level)
+        if part is None:
+            break
+        found.append(part)
+        rest[list(part.rows), part.at :] -= np.array(part.shifts)[:, None]
+    found = _joined(found)
+    found.sort(key=lambda part: (part.at, list(Scope).index(part.scope)))
+    moved = [_movement(part, found, rest, backends) for part in found]
+    ended = [
+        replace(each, taken_back=_taken_back(each, moved[number + 1 :]))
+        for number, each in enumerate(moved)
+    ]
+    return [each for each in ended if each.verdict is not Verdict.SAME]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Cases that moved together. at: from which column on; shifts: by how much each."""
+
+    scope: Scope
+    at: int
+    rows: tuple[int, ...]
+    shifts: tuple[float, ...]
+    p: float
+
+
+def _joined(parts: Iterable[_Part]) -> list[_Part]:
+    """Each event once, also where it was found in several goes, a part of it at a time."""
+    found: list[_Part] = []
+    for part in parts:
+        for number, known in enumerate(found):
+            if known.rows == part.rows and abs(known.at - part.at) <= NEAR:
+                shifts = tuple(a + b for a, b in zip(known.shifts, part.shifts, strict=True))
+                found[number] = replace(known, shifts=shifts)
+                break
+        else:
+            found.append(part)
+    return found
+
+
+# What is asked
+
+
+def _surest(
+    logs: FloatArray, backends: Sequence[str], known: Sequence[_Part], level: float
+) -> _Part | None:
+    """Who moved in the surest event that a table holds; None if it holds none.
+
+    known: what was found before and is taken out.
+    """
+    asked = _series(logs, backends)
+    # What the machine does from night to night is its own; beside it, all are much alike.
+    families = [int(scope is not Scope.ALL) for scope, _, _ in asked]
+    found = changes(np.array([values for _, _, values in asked]), families, level)
+    if not found:
+        return None
+    near = [each for each in found if abs(each.at - found[0].at) <= NEAR]
+    # Of places that as many name, the surest, which comes first.
+    ((at, _),) = Counter(each.at for each in near).most_common(1)
+    until = next(each.until for each in near if each.at == at)
+    evidence = [asked[each.series][:2] for each in near]
+    apart = np.array([_apart(values, row, at, until, known) for row, values in enumerate(logs)])
+    scope, shifts = _who_moved(apart, backends, evidence)
+    # Of a change of two kinds at one place, the second is found when the first is taken out.
+    return _Part(scope, at, tuple(shifts), tuple(shifts.values()), near[0].p) if shifts else None
+
+
+def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int, FloatArray]]:
+    """What is asked for changes, and of which backend, by its first case, or case it is."""
+    levels, shared = _polished(logs)
+    found: list[tuple[Scope, int, FloatArray]] = [(Scope.ALL, 0, shared)]
+    rest = logs - levels[:, None] - shared
+    alone: set[int] = set()
+    by_backend = _rows_by(backends)
+    if len(by_backend) > 1:
+        for rows in by_backend.values():
+            found.append((Scope.BACKENDS, rows[0], _medians(rest[rows], axis=0)))
+            alone.update(rows if len(rows) == 1 else ())  # it is its backend's own series
+    if len(logs) > 1:
+        found += [(Scope.CASES, row, values) for row, values in enumerate(rest) if row not in alone]
+    return found
+
+
+def _rows_by(backends: Sequence[str]) -> dict[str, list[int]]:
+    return grouped(range(len(backends)), lambda row: backends[row])
+
+
+def _apart(
+    values: FloatArray, row: int, at: int, until: int | None, known: Sequence[_Part]
+) -> float:
+    """The log time of a case after a place over that before it; not a number if one is missing.
+
+    Between the places where the case itself has moved: what was taken out of it there may have been
+    too much or too little. Of others it is from all there is, since a level that was taken from few
+    sessions and given to many would be a change.
+    """
+    own = [part.at for part in known if row in part.rows]
+    start = max((place for place in own if place < at - NEAR), default=0)
+    ends = [place for place in own if place > at + NEAR]
+    end = min(ends if until is None else [*ends, until], default=None)
+    sides = values[start:at], values[at:end]
+    before, after = (side[np.isfinite(side)] for side in sides)
+    return float(np.median(after) - np.median(before)) if before.size and after.size else math.nan
+
+
+# Who moved
+
+
+def _who_moved(
+    apart: FloatArray, backends: Sequence[str], evidence: Sequence[tuple[Scope, int]]
+) -> tuple[Scope, dict[int, float]]:
+    """The cases that moved for one reason, and by how much each.
+
+    apart ``[cases]``: log time after the place over that before, not a number where one is missing.
+    evidence: which series changed there.
+    """
+    by_backend = {
+        name: there
+        for name, rows in _rows_by(backends).items()
+        if (there := [row for row in rows if math.isfinite(apart[row])])
+    }
+    shifts = {name: _least_median(apart[rows]) for name, rows in by_backend.items()}
+    scopes = {scope for scope, _ in evidence}
+    if not scopes & {Scope.ALL, Scope.BACKENDS}:
+        single = [row for _, row in evidence if math.isfinite(apart[row])]
+        return _farthest(
+            Scope.CASES, {row: float(apart[row]) - shifts[backends[row]] for row in single}
+        )
+    near = STAYED * max(map(abs, shifts.values()), default=0.0)
+    shared = _shared_shift(list(shifts.values()), near)
+    if shared and Scope.ALL in scopes:
+        return _all(apart, by_backend, shared, near)
+    stayed = [each for each in shifts.values() if abs(each - shared) <= near]
+    base = _least_median(np.array(stayed)) if stayed else 0.0
+    scope, moved = _farthest(
+        Scope.BACKENDS,
+        {rows[0]: shifts[name] - base for name, rows in by_backend.items()},
+    )
+    every = [row for rows in by_backend.values() if rows[0] in moved for row in rows]
+    return scope, {row: float(apart[row]) - base for row in every}
+
+
+def _all(
+    apart: FloatArray, by_backend: Mapping[str, Sequence[int]], shared: float, near: float
+) -> tuple[Scope, dict[int, float]]:
+    """All cases, each by its own shift, but those of a backend that moved otherwise by the others'.
+
+    Of an only backend, of which most cases stayed, those that did not.
+    """
+    found = {
+        row: float(apart[row]) if abs(_least_median(apart[rows]) - shared) <= near else shared
+        for rows in by_backend.values()
+        for row in rows
+    }
+    along = [row for row in found if apart[row] * math.copysign(1, shared) >= abs(shared) / 2]
+    if len(by_backend) > 1 or len(along) >= TOGETHER * len(found):
+        return Scope.ALL, found
+    stayed = _least_median(apart[[row for row in found if row not in along]])
+    return Scope.CASES, {row: float(apart[row]) - stayed for row in along}
+
+
+def _farthest(scope: Scope, shifts: Mapping[int, float]) -> tuple[Scope, dict[int, float]]:
+    """Those that went farthest, and those that went the same way, if not nearly as far."""
+    most = max(shifts.values(), key=abs, default=0.0)
+    far = {
+        row: each
+        for row, each in shifts.items()
+        if each * most > 0 and abs(each) > STAYED * abs(most)
+    }
+    return scope, far
+
+
+def _shared_shift(shifts: Sequence[float], near: float) -> float:
+    """By how much all moved: not at all where any stayed, else where most of them are."""
+    if any(abs(shift) <= near for shift in shifts):
+        return 0.0
+    company = [sum(abs(other - shift) <= near for other in shifts) for shift in shifts]
+    return min(
+        (shift for shift, beside in zip(shifts, company, strict=True) if beside == max(company)),
+        key=abs,
+    )
+
+
+# How far
+
+
+def _movement(
+    part: _Part, every: Sequence[_Part], rest: FloatArray, backends: Sequence[str]
+) -> Movement:
+    """A part, and how far it went: in what is left of the times, with its shift put back."""
+    rows, at = list(part.rows), part.at
+    level = rest - _medians(rest, axis=1)[:, None]
+    path = level[rows]
+    path[:, at:] += np.array(part.shifts)[:, None]
+    path = _means(path)[None, :]
+    moved = {row for each in every if each.scope is not Scope.ALL for row in each.rows}
+    others = [row for row in range(len(rest)) if row not in moved]
+    if part.scope is not Scope.ALL and others:
+        beside = _medians(level[others], axis=0)
+        path = np.where(np.isfinite(beside), path - beside, path)
+    seen = np.flatnonzero(np.isfinite(path[0]))
+    return Movement(
+        part.scope,
+        int(max((each for each in seen if each < at), default=at)),
+        int(min((each for each in seen if each >= at), default=at)),
+        tuple(dict.fromkeys(backends[row] for row in rows)),
+        tuple(sorted(rows)),
+        _size(path[0, :at], path[0, at:]),
+        part.p,
+    )
+
+
+def _size(before: FloatArray, after: FloatArray) -> Interval:
+    """The ratio of two stretches of logs with a t-interval over sessions, of one spread in both.
+
+    Of sessions on either side of a place that was chosen since they differ there, it is a little
+    narrow.
+    """
+    sides = [values[np.isfinite(values)] for values in (before, after)]
+    counts = [values.size for values in sides]
+    if min(counts) == 0:
+        return Interval(0.0, 1.0, math.inf, VERDICT_CONFIDENCE)
+    middle = float(np.mean(sides[1]) - np.mean(sides[0]))
+    free = max(sum(counts) - 2, 1)
+    squares = sum(float(np.sum((values - values.mean()) ** 2)) for values in sides)
+    error = math.sqrt(squares / free * sum(1 / count for count in counts))
+    low, high = Estimates.of(middle, error, float(free)).bounds()
+    with np.errstate(over="ignore", under="ignore"):
+        bounds = [float(np.exp(each)) for each in (low[0], middle, high[0])]
+    return Interval(bounds[0], bounds[1], bounds[2], VERDICT_CONFIDENCE)
+
+
+def _taken_back(each: Movement, later: Iterable[Movement]) -> int | None:
+    """The place from which on later ones had taken more than half of it back."""
+    size = math.log(each.ratio.mid)
+    left = size
+    for other in later:
+        shared = len(set(other.rows) & set(each.rows))
+        if other.at > each.at and 2 * shared >= len(each.rows):
+            left += math.log(other.ratio.mid)
+        if abs(left) < abs(size) / 2 or left * size < 0:
+            return other.at
+    return None
+
+
+# Medians and means of what is there
+
+
+def _polished(logs: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The level of each case and what the cases of each session share, in the median."""
+    levels, shared = _medians(logs, axis=1), np.zeros(logs.shape[1])
+    for _ in range(_POLISHING):
+        before = shared
+        shared = _medians(logs - levels[:, None], axis=0)
+        levels = _medians(logs - shared, axis=1)
+        if np.allclose(before, shared, atol=1e-12, equal_nan=True):
+            break
+    return levels, shared
+
+
+def _medians(values: FloatArray, axis: int) -> FloatArray:
+    """Of numbers; not a number where there is none."""
+    some = np.isfinite(values).any(axis=axis)
+    found = np.full(some.shape, np.nan)
+    taken = values[:, some] if axis == 0 else values[some]
+    if taken.size:
+        found[some] = np.nanmedian(taken, axis=axis)
+    return found
+
+
+def _means(values: FloatArray) -> FloatArray:
+    """Over the cases, of numbers."""
+    there = np.isfinite(values)
+    counts = there.sum(axis=0)
+    sums = np.where(there, values, 0.0).sum(axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _least_median(values: FloatArray) -> float:
+    """A median; of an even number, what lies nearest to 0 between the middle two."""
+    ordered = np.sort(values)
+    low, high = float(ordered[(ordered.size - 1) // 2]), float(ordered[ordered.size // 2])
+    return 0.0 if low < 0 < high else min(low, high, key=abs)

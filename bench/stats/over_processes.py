@@ -1,0 +1,245 @@
+"""From the samples of processes to comparisons of cases, of one machine: ``ratios``'s workings.
+
+What is paired with what, what each process says, and the t distribution of all of them together.
+``over_nodes`` does this for each node, and puts the nodes together.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.stats.basis import Basis, Pairing, basis_of
+from bench.stats.comparison import Comparison
+from bench.stats.intervals import IntArray, Interval, boundaries
+from bench.stats.process_means import (
+    ENOUGH_PROCESSES,
+    VERDICT_CONFIDENCE,
+    Estimates,
+    FloatArray,
+    Means,
+    process_means,
+)
+from bench.stats.verdict import Verdict, verdicts
+from bench.stats.within import RunSamples, medians_and_errors, paired_logs
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+Sides: TypeAlias = (
+    tuple[Sequence[RunSamples], Sequence[RunSamples]]
+    | tuple[Sequence[RunSamples], Sequence[RunSamples], Sequence[RunSamples]]
+)
+"""The runs of a new case, of a base and, perhaps, of a bridge."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """The log medians of the processes of many comparisons or sides, one after the other.
+
+    runs: the processes' ids; logs ``[units]``; errors ``[units]``: each one's own standard error;
+    offsets ``[comparisons + 1]``.
+    """
+
+    runs: list[str]
+    logs: FloatArray
+    errors: FloatArray
+    offsets: IntArray
+
+    def means(self, allowance: float | FloatArray) -> Means:
+        """Over the processes of each comparison or side; with their own doubt, if few."""
+        counts = np.diff(self.offsets)
+        allowances = np.broadcast_to(np.asarray(allowance, dtype=np.float64), counts.shape)
+        found = np.empty((5, counts.size))
+        for count in np.unique(counts):
+            here = np.flatnonzero(counts == count)
+            logs = self.logs[self.offsets[here][:, None] + np.arange(count)]
+            of = process_means(logs, allowances[here])
+            found[:, here] = (of.middles, of.errors, of.degrees, of.spreads, of.aside)
+        few = counts < ENOUGH_PROCESSES
+        # The standard error of the mean of the processes of each, from their own.
+        mean = np.sqrt(np.add.reduceat(self.errors**2, self.offsets[:-1])) / counts
+        own = np.where(few, mean, 0.0)
+        return Means(found[0], np.hypot(found[1], own), found[2], found[3], found[4])
+
+
+def compare_each(pairs: Sequence[Sides]) -> list[Comparison]:
+    """``ratios.compare_all`` of pairs of cases of one machine.
+
+    Raises ValueError as it does.
+    """
+    kinds: dict[Callable[..., list[Comparison]], dict[int, tuple[list[RunSamples], ...]]] = {}
+    for index, (new, base, *bridge) in enumerate(pairs):
+        sides = by_run("new", new), by_run("base", base)
+        if both := shared(*sides):
+            kinds.setdefault(_compare_paired, {})[index] = both
+            continue
+        over = [shared(side, {run.run: run for run in third}) for third in bridge for side in sides]
+        if over and all(over):
+            kinds.setdefault(_compare_bridged, {})[index] = (*over[0], *over[1])
+        else:
+            kinds.setdefault(_compare_unpaired, {})[index] = (list(new), list(base))
+    found: dict[int, Comparison] = {}
+    for compared, cases in kinds.items():
+        found.update(zip(cases, compared(list(cases.values())), strict=True))
+    return [found[index] for index in range(len(pairs))]
+
+
+def shared(
+    one: Mapping[str, RunSamples], other: Mapping[str, RunSamples]
+) -> tuple[list[RunSamples], list[RunSamples]] | tuple[()]:
+    """The runs that two cases share, of each; nothing if there are none."""
+    runs = [run for run in one if run in other]
+    return ([one[run] for run in runs], [other[run] for run in runs]) if runs else ()
+
+
+def _ratios(
+    new: Sequence[Sequence[RunSamples]], base: Sequence[Sequence[RunSamples]]
+) -> tuple[Units, tuple[Units, Units], BoolArray]:
+    """The processes' log ratios, the log medians they are made of, and which took turns.
+
+    Of sides that are of the same runs, in the same order, ``[comparisons][processes]``. A
+    comparison is of alternating blocks if all of its processes measured in turn.
+    """
+    counts = np.array([len(each) for each in new])
+    news, bases = ([run for each in side for run in each] for side in (new, base))
+    offsets = boundaries(counts)
+    log_new, log_base, errors = paired_logs(news, bases)
+    # One process without a shared round, and the comparison is not of alternating blocks.
+    alternating = np.logical_and.reduceat(np.isfinite(log_new), offsets[:-1])
+    rest = np.flatnonzero(np.repeat(~alternating, counts))
+    if rest.size:
+        mids_new, errors_new = medians_and_errors([news[index].samples for index in rest])
+        mids_base, errors_base = medians_and_errors([bases[index].samples for index in rest])
+        log_new[rest], log_base[rest] = np.log(mids_new), np.log(mids_base)
+        errors[rest] = np.hypot(errors_new, errors_base)
+    runs = [run.run for run in news]
+    ratios, *sides = (
+        Units(runs, logs, errors, offsets) for logs in (log_new - log_base, log_new, log_base)
+    )
+    return ratios, (sides[0], sides[1]), alternating
+
+
+def _compare_paired(
+    pairs: Sequence[tuple[Sequence[RunSamples], Sequence[RunSamples]]],
+) -> list[Comparison]:
+    """The two sides of each pair are of the same runs, in the same order."""
+    ratios, logs, alternating = _ratios([new for new, _ in pairs], [base for _, base in pairs])
+    pairings = [
+        Pairing.ADJACENT
+        if any(run.adjacent for run in new)
+        else Pairing.ALTERNATING
+        if in_turn
+        else Pairing.SEQUENTIAL
+        for (new, _), in_turn in zip(pairs, alternating.tolist(), strict=True)
+    ]
+    means = ratios.means(np.array([pairing.allowance for pairing in pairings]))
+    bases = [basis_of(pairing, len(new)) for (new, _), pairing in zip(pairs, pairings, strict=True)]
+    return judged(means, bases, logs, [means])
+
+
+def _compare_bridged(quadruples: Sequence[Sequence[Sequence[RunSamples]]]) -> list[Comparison]:
+    """Each is the new side, the bridge in its runs, the base side, and the bridge in its runs."""
+    new, over_new, base, over_base = zip(*quadruples, strict=True)
+    units = [_ratios(new, over_new)[0], _ratios(base, over_base)[0]]
+    parts = [side.means(Pairing.BRIDGED.allowance).over_bridge() for side in units]
+    bases = [basis_of(Pairing.BRIDGED, *map(len, sides)) for sides in zip(new, base, strict=True)]
+    return judged(difference(*parts), bases, (units[0], units[1]), parts)
+
+
+def _compare_unpaired(
+    pairs: Sequence[tuple[Sequence[RunSamples], Sequence[RunSamples]]],
+) -> list[Comparison]:
+    sides = [medians_of([pair[side] for pair in pairs]) for side in (0, 1)]
+    parts = [side.means(Pairing.UNPAIRED.allowance) for side in sides]
+    bases = [basis_of(Pairing.UNPAIRED, len(new), len(base)) for new, base in pairs]
+    return judged(difference(*parts), bases, (sides[0], sides[1]), parts)
+
+
+def medians_of(sides: Sequence[Sequence[RunSamples]]) -> Units:
+    """The log medians of the processes of each side."""
+    runs = [run for side in sides for run in side]
+    mids, errors = medians_and_errors([run.samples for run in runs])
+    offsets = boundaries(np.array([len(side) for side in sides]))
+    return Units([run.run for run in runs], np.log(mids), errors, offsets)
+
+
+def difference(new: Means, base: Means | None = None) -> Estimates:
+    """Of ratios: paired means as they are, or the difference of two sides."""
+    return new if base is None else new.minus(base)
+
+
+def judged(
+    found: Estimates,
+    bases: Sequence[Basis],
+    logs: tuple[Units, Units] | None = None,
+    parts: Sequence[Means] = (),
+) -> list[Comparison]:
+    """Of each log ratio the interval and the verdict, on its basis.
+
+    logs: of the processes of both sides. parts: what the sides' means stand on, if it is to be
+    told: how far the good processes spread, and how many were left out.
+    """
+    lows, highs = found.bounds()
+    with np.errstate(over="ignore", under="ignore"):
+        bounds = [np.exp(each).tolist() for each in (lows, found.middles, highs)]
+    names = verdicts(lows, highs).tolist()
+    each_log: list[list[dict[str, float]]] = [[], []]
+    for units, each_side in zip(logs or (), each_log, strict=False):
+        values, ends = units.logs.tolist(), units.offsets.tolist()
+        each_side.extend(
+            dict(zip(units.runs[start:end], values[start:end], strict=True))
+            for start, end in itertools.pairwise(ends)
+        )
+    if parts:
+        # A side of one process has no spread (not a number), and then neither has the comparison.
+        widest = functools.reduce(np.maximum, [part.spreads for part in parts])
+        spreads = [None if math.isnan(each) else each for each in widest.tolist()]
+        aside = functools.reduce(np.add, [part.aside for part in parts]).tolist()
+    else:
+        spreads, aside = [None] * len(names), [0.0] * len(names)
+    return [
+        Comparison(
+            Interval(low, mid, high, VERDICT_CONFIDENCE),
+            _VERDICTS[name],
+            *basis,
+            *numbers,
+            *each,
+            *shown,
+        )
+        for low, mid, high, name, basis, *numbers, each, shown in zip(
+            *bounds,
+            names,
+            bases,
+            found.middles.tolist(),
+            found.errors.tolist(),
+            found.degrees.tolist(),
+            zip(*each_log, strict=True) if logs else [({}, {})] * len(names),
+            zip(spreads, aside, strict=True),
+            strict=True,
+        )
+    ]
+
+
+_VERDICTS = {verdict.value: verdict for verdict in Verdict}
+
+
+def by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
+    """The runs of a side by their ids; raises ValueError for none, and for one that is twice."""
+    if len(runs) == 0:
+        raise ValueError(f"the {name} side of the comparison has no run")
+    found: dict[str, RunSamples] = {}
+    for run in runs:
+        if run.run in found:
+            raise ValueError(
+                f"run {run.run!r} stands twice on the {name} side; "
+                "one process is one replicate, however often it is given"
+            )
+        found[run.run] = run
+    return found

@@ -1,0 +1,347 @@
+"""From result files to a report's rows: pooled over replicates, ranked, and judged."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.machine.fields import printable
+from bench.records.grouping import grouped
+from bench.records.schema import Figures, Measurement, Outcome, Results, Run
+from bench.stats import between, bridges, latency
+from bench.stats.bound import NOT_KNOWN, Bound, bound
+from bench.stats.comparison import Comparison
+from bench.stats.intervals import CaseInterval
+from bench.stats.nodes import Place, places
+from bench.stats.ratios import all_slower
+from bench.stats.rows import (
+    KINDS,
+    MEASURED,
+    NothingToReportError,
+    Report,
+    Row,
+    Section,
+    stream,
+    usual_baseline,
+)
+from bench.stats.trust import OF_TIME, pooled
+from bench.stats.why import helper, untried
+from bench.stats.within import RunSamples
+
+
+def build(
+    results: Results,
+    *,
+    baseline: str | None = None,
+    device: str | None = None,
+    kind: str = "all",
+) -> Report:
+    """The report on these results.
+
+    baseline: the backend that ratios refer to; by default, in each section, the first of the
+    usual ones that was measured, or else the one that was measured most. device, kind: only these
+    cases.
+
+    Raises NothingToReportError for a baseline or device that no case has, or if nothing is left.
+    """
+    items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
+    if not items:
+        raise NothingToReportError("the files hold no case: nothing was measured or left out")
+    _check_known("--device", device, (item.case.device for item in items))
+    items = [
+        item
+        for item in items
+        if device in (None, item.case.device) and kind in ("all", item.case.kind)
+    ]
+    if not items:
+        raise NothingToReportError(f"no case is of the kind {kind}; there are others: --kind all")
+    measured = [item.case.backend for item in items if isinstance(item, Measurement)]
+    _check_known("--baseline", baseline, measured)
+    sections = _sections(places(items), baseline)
+    sections.sort(key=lambda section: section.started, reverse=True)
+    return Report(tuple(sections), results.notes)
+
+
+# Pooling and judging
+
+
+def _check_known(option: str, name: str | None, names: Iterable[str]) -> None:
+    known = dict.fromkeys(names)
+    if name is not None and name not in known:
+        there = ", ".join(printable(each, 60) for each in sorted(known)) or "none"
+        raise NothingToReportError(
+            f"{option} {printable(name, 60)}: there are no results of it; there are of: {there}"
+        )
+
+
+@dataclass
+class _Draft:
+    """A section in the making: its runs, and its rows by the work that they do."""
+
+    place: Place
+    runs: tuple[Run, ...]
+    groups: list[list[Row]]
+    baseline: str
+
+
+def _sections(places: Sequence[Place], baseline: str | None) -> list[Section]:
+    """A section for each place; the intervals and ratios of all of them are made in one go."""
+    cases = [grouped(place.items, lambda item: item.case.id).values() for place in places]
+    measured = [
+        [
+            (place.node_of.get(item.run.id, ""), item.samples)
+            for item in case
+            if isinstance(item, Measurement)
+        ]
+        for place, here in zip(places, cases, strict=True)
+        for case in here
+    ]
+    each = iter(between.intervals([samples for samples in measured if samples]))
+    drafts: list[_Draft] = []
+    for place, here in zip(places, cases, strict=True):
+        runs = {item.run.id: item.run for item in place.items}
+        rows = [_row(case, len(runs), each, place.node_of) for case in here]
+        counts: Counter[str] = Counter()
+        for row in rows:
+            counts[row.case.backend] += row.measured
+        counts = +counts
+        groups = grouped(rows, lambda row: row.case.group)
+        if (chosen := baseline) is None or chosen not in counts:
+            chosen = usual_baseline(counts)
+        ordered = tuple(sorted(runs.values(), key=lambda run: (run.started, run.id)))
+        drafts.append(_Draft(place, ordered, list(groups.values()), chosen))
+    _judge(drafts)
+    return [
+        Section(
+            draft.runs,
+            tuple(sorted((row for group in draft.groups for row in group), key=_order)),
+            draft.baseline,
+            draft.place.nodes,
+            draft.place.node_of,
+        )
+        for draft in drafts
+    ]
+
+
+def _row(
+    items: Sequence[Measurement | Outcome],
+    runs: int,
+    intervals: Iterator[CaseInterval],
+    nodes: Mapping[str, str],
+) -> Row:
+    """The row of one case, its place among others still to be found.
+
+    intervals: the next one is this case's, if it was measured. nodes: of each run its node,
+    where these are told apart.
+    """
+    measured = [item for item in items if isinstance(item, Measurement)]
+    outcomes = [item for item in items if isinstance(item, Outcome)]
+    if not measured:
+        # What went wrong most gravely is what is told: a failed gate before a missing device.
+        worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
+        return Row(worst.case, worst.outcome, worst.reason, worst.advice)
+    samples = tuple(
+        RunSamples(item.run.id, item.samples, item.rounds, node=nodes.get(item.run.id, ""))
+        for item in measured
+    )
+    interval = next(intervals)
+    validity = pooled(
+        measured,
+        outcomes,
+        interval,
+        runs,
+        replicated=any(item.run.session != item.run.id for item in measured),
+    )
+    steady = {item.steady for item in measured}
+    case, work = measured[0].case, measured[0].case.workload
+    valid = work.valid_timesteps() / (work.batch * work.timesteps)  # those that are no padding
+    roofs = _figures([item.roofs for item in measured])
+    owners = _roofs_by([item.roofs for item in measured])
+    return Row(
+        case=case,
+        outcome=MEASURED,
+        runs=samples,
+        interval=interval,
+        samples=sum(item.samples.size for item in measured),
+        disturbed=frozenset(
+            item.run.id
+            for item in measured
+            if any(reason.code not in OF_TIME for reason in item.reasons)
+        ),
+        setup=_setup(measured),
+        memory=_figures([item.memory for item in measured]),
+        roofs=roofs,
+        roofs_by=owners,
+        energy=_figures([item.energy for item in measured]),
+        steady=False if False in steady else True if steady == {True} else None,
+        validity=validity,
+        stream=latency.stream_of(measured, nodes),
+        fallback=_fallback(measured),
+        bound=Bound(NOT_KNOWN) if validity.invalid else bound(roofs, owners, valid),
+        remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
+    )
+
+
+def _fallback(items: Sequence[Measurement]) -> str:
+    told = [item.evidence.get("fallback") for item in items]
+    (most, _), *_ = Counter(text if isinstance(text, str) else "" for text in told).most_common(1)
+    return most
+
+
+_GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_measured")
+
+
+def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for key in ("build_s", "trace_s", "compile_s", "first_call_s"):
+        values = [value for item in items if (value := item.setup.get(key)) is not None]
+        middle = _median(values) if values else None
+        # Compiling is a difference of two times, which noise can turn under zero: then it is not
+        # known. Each process counts all the same, or the middle of those above would be too high.
+        found[key] = None if middle is None or middle < 0 else middle
+    return found
+
+
+def _figures(items: Sequence[Figures | None]) -> dict[str, float]:
+    if not any(items):
+        return {}
+    found: dict[str, list[float]] = {}
+    for item in items:
+        for key, value in (item or {}).items():
+            if isinstance(value, int | float):
+                found.setdefault(key, []).append(value)
+    return {key: _median(values) for key, values in found.items()}
+
+
+def _roofs_by(items: Sequence[Figures | None]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for item in items:
+        for key, value in (item or {}).items():
+            if key.endswith("_by") and isinstance(value, str):
+                found.setdefault(f"of_{key.removesuffix('_by')}", []).append(value)
+    return {key: Counter(values).most_common(1)[0][0] for key, values in found.items()}
+
+
+def _median(values: list[float]) -> float:
+    """Of a handful of numbers, for which an array would cost more than the sorting."""
+    if len(values) == 1:
+        return float(values[0])
+    ordered = sorted(values)
+    below, above = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return float(below + (above - below) / 2)
+
+
+def _judge(drafts: Sequence[_Draft]) -> None:
+    """Give the rows of each group their ranks and ratios, all in one go; those with time first."""
+    pairs: list[tuple[Row, Row]] = []
+    for draft in drafts:
+        for number, group in enumerate(draft.groups):
+            ranked = sorted(
+                (row for row in group if row.measured), key=lambda row: (row.time, row.case.backend)
+            )
+            bridges.set_bridges(ranked)
+            base = _base(ranked, draft.baseline)
+            pairs.extend((row, base) for row in ranked if base is not None and row is not base)
+            # Of the baseline they are there already; what is first over it is turned around.
+            if ranked and ranked[0] is not base:
+                pairs.extend((row, ranked[0]) for row in ranked[1:] if row is not base)
+            for row in ranked:
+                if (row_helper := helper(row, ranked)) is not None:
+                    row.helper = row_helper
+                    pairs.append((row, row_helper))
+                row.untried = untried(row, group)
+            draft.groups[number] = [*ranked, *(row for row in group if not row.measured)]
+        bridges.set_evenness(row for group in draft.groups for row in group if row.measured)
+    distinct = {(id(new), id(base)): (new, base) for new, base in pairs}
+    ratios = dict(zip(distinct, bridges.compare_rows(list(distinct.values())), strict=True))
+    firsts: list[Row] = []
+    others: list[list[Comparison]] = []
+    for draft in drafts:
+        for group in draft.groups:
+            base = _base(group, draft.baseline)
+            ranked = [row for row in group if row.measured]
+            for index, row in enumerate(ranked):
+                second = ranked[1] if index == 0 < len(ranked) - 1 else None
+                _settle(row, index + 1, base, ratios, second)
+            if ranked:
+                firsts.append(ranked[0])
+                others.append(_behind(ranked, ratios))
+    for row, fastest in zip(firsts, all_slower(others), strict=True):
+        if fastest:
+            row.fastest = True
+    _judge_streams([row for draft in drafts for group in draft.groups for row in group])
+
+
+def _judge_streams(rows: Sequence[Row]) -> None:
+    """Give each stream the ratios of its percentiles to the baseline's, all in one go."""
+    found = [
+        (row, row.stream, row.base.stream)
+        for row in rows
+        if row.stream is not None and row.base is not None and row.base.stream is not None
+    ]
+    ratios = latency.compared([(own, base) for _, own, base in found])
+    for (row, own, _), each in zip(found, ratios, strict=True):
+        row.stream = replace(own, to_baseline=each)
+
+
+def _base(group: Sequence[Row], baseline: str) -> Row | None:
+    return next((row for row in group if row.measured and row.case.backend == baseline), None)
+
+
+def _behind(
+    ranked: Sequence[Row], ratios: Mapping[tuple[int, int], Comparison]
+) -> list[Comparison]:
+    """What each other that is not INVALID takes over the first; none if a ratio is doubtful."""
+    first, *others = ranked
+    found = {row.case.backend: _ratio(row, first, ratios) for row in others}
+    first.behind = found
+    valid = [row for row in others if not row.invalid]
+    if first.invalid or any(bridges.doubts(row, first) for row in valid):
+        return []
+    return [found[row.case.backend] for row in valid]
+
+
+def _ratio(new: Row, base: Row, ratios: Mapping[tuple[int, int], Comparison]) -> Comparison:
+    """Of two rows that were compared, whichever was held against the other."""
+    found = ratios.get((id(new), id(base)))
+    return ratios[(id(base), id(new))].inverse if found is None else found
+
+
+def _settle(
+    row: Row,
+    rank: int,
+    base: Row | None,
+    ratios: Mapping[tuple[int, int], Comparison],
+    second: Row | None,
+) -> None:
+    """Give a row what only its group could tell."""
+    row.rank = rank
+    row.base = None if base is row else base
+    row.to_baseline = ratios.get((id(row), id(base)))
+    if row.base is not None:
+        row.ratio_doubts = bridges.all_doubts(row, row.base)
+    row.ahead = None if second is None else _ratio(row, second, ratios)
+    if row.helper is not None:
+        row.helper_ratio = _ratio(row.helper, row, ratios)
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    """CPU before GPUs, kinds in their order, inference before training, small first."""
+    case, spec, work = row.case, row.case.spec, row.case.workload
+    hidden, features = spec.hidden_size, spec.input_size
+    size = work.batch * work.timesteps * hidden * (features + hidden) * spec.num_layers
+    kind, _, number = case.device.partition(":")
+    return (
+        kind,
+        int(number) if number.isdecimal() and len(number) < 9 else 0,
+        case.device,
+        KINDS.index(case.kind),
+        work.mode,
+        size * (1 + spec.bidirectional),
+        stream(case) or case.group,
+        work.window or 0,
+        row.rank or math.inf,
+        case.backend,
+    )

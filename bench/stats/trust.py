@@ -1,0 +1,285 @@
+"""Whether a case's numbers are to be trusted, over all the processes that measured it.
+
+Each process says for itself whether its measurement is valid. This room pools what they say, and
+judges times and ratios apart: a machine whose speed moves makes a time doubtful, and leaves the
+ratio of two backends that took turns in the same processes as good as it was. With one process,
+what it says is all there is; with enough of them, their medians show by themselves how far they
+agree, and what disturbed a few of them is noted and spoils nothing. It knows results and plain
+numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.records.advice import MORE_TIME, worded
+from bench.records.grouping import grouped
+from bench.records.schema import Measurement, Outcome, Reason
+from bench.stats.between import intervals
+from bench.stats.intervals import FEWEST_SAMPLES, CaseInterval, count_nodes, halves_agree
+from bench.stats.nodes import by_machine
+from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.within import RunSamples
+
+WIDE = 0.05
+"""A median whose 95% interval reaches further than this from it says too little: the backends of a
+shape often differ by less."""
+
+WIDE_OVER_PROCESSES = 0.25
+"""The same of a median over processes. A machine's own speed moves from process to process, on
+shared ones by a tenth and more, and every backend of a shape with it: what they are to each other
+is known far better, and has its own interval. Past a quarter not even a time's first digit is
+known, and the time is doubtful."""
+
+MINORITY = 0.25
+"""Part of the processes that may have been disturbed. The median over them does not follow so few,
+and its interval shows what they do: with six, it reaches from the smallest to the largest."""
+
+FEW_PROCESSES = "few_processes"
+"""The code of a note that a session ended before a case had the processes for an interval of its
+own. ``bench.run`` counts such cases as INVALID: processes are what it is there for."""
+
+WIDE_INTERVAL = "wide_interval"
+"""The code of a median that is known too little, of one process or over several."""
+
+FEW_SAMPLES, NOT_STEADY = "few_samples", "not_steady"
+"""Codes of what a process says of its own samples (``measuring.group``): there are few, or their
+earlier and later half differ."""
+
+UNSTEADY_RATIO = "unsteady_ratio"
+"""The code of a ratio that was not the same in the earlier and in the later rounds of a process."""
+
+FEW_ROUNDS = "few_rounds"
+"""The code of a ratio of so few rounds that their median has no interval."""
+
+OF_RATIO = (UNSTEADY_RATIO, FEW_ROUNDS)
+"""Codes of what is doubtful in a ratio of two sides of which neither is INVALID."""
+
+_OF_ONE_PROCESS = (FEW_SAMPLES, WIDE_INTERVAL)
+"""Reasons that say how little one process's own median is known. Over enough processes that shows
+in how their medians differ."""
+
+OF_TIME = (*_OF_ONE_PROCESS, NOT_STEADY)
+"""Reasons that are about a time alone. A ratio has an interval of its own, which is wide where one
+of its times is, and is looked at by itself where one did not reach a steady state."""
+
+_GRAVE = ("failed", "timed_out")
+"""Outcomes of a process that are about the case itself, however many others have a time."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a row's numbers are not to be trusted: in how many runs, of how many in the session.
+
+    code: what kind of reason; text, advice: of the first run that gave it.
+    """
+
+    code: str
+    text: str
+    advice: str
+    runs: int
+    of: int
+
+    def __str__(self) -> str:
+        told = f"{self.text} ({self.advice})" if self.advice else self.text
+        return told if self.runs == self.of else f"{told} [in {self.runs} of {self.of} runs]"
+
+
+@dataclass(frozen=True)
+class Validity:
+    """Why the numbers of a case are not to be trusted.
+
+    invalid: neither its time nor its ratios are. of_time: its time is not, which says nothing of
+    its ratios. noted: what happened and spoils nothing. unsteady, few_samples: the ids of the
+    processes in which it reached no steady state, or had few samples, which a ratio may stand on.
+    managed: whether ``bench.run`` measured it, whose options advice then names.
+    """
+
+    invalid: tuple[Doubt, ...] = ()
+    of_time: tuple[Doubt, ...] = ()
+    noted: tuple[Doubt, ...] = ()
+    unsteady: frozenset[str] = frozenset()
+    few_samples: frozenset[str] = frozenset()
+    managed: bool = False
+
+    @property
+    def time(self) -> tuple[Doubt, ...]:
+        """Why its time is not to be trusted."""
+        return self.invalid + self.of_time
+
+    @property
+    def unpaired(self) -> tuple[Doubt, ...]:
+        """Why a ratio to a case of other processes is not to be trusted, as far as it is at fault.
+
+        Nothing cancels there, so that a time without a steady state makes a ratio without one; how
+        far the time is known stands in the ratio's own interval.
+        """
+        return self.invalid + tuple(each for each in self.of_time if each.code != WIDE_INTERVAL)
+
+
+def pooled(
+    measured: Sequence[Measurement],
+    outcomes: Sequence[Outcome],
+    interval: CaseInterval,
+    runs: int,
+    *,
+    replicated: bool,
+) -> Validity:
+    """What the processes of one case say together.
+
+    measured: at least one. outcomes: of processes in which the same case got no time. interval: of
+    the case's median over the processes. runs: processes of the session. replicated: whether it was
+    to have several.
+    """
+    reasons: list[Reason] = []
+    of_samples: dict[str, list[str]] = {NOT_STEADY: [], FEW_SAMPLES: []}
+    for item in measured:
+        for reason in () if item.valid else item.reasons:
+            reasons.append(reason)
+            if reason.code in of_samples:
+                of_samples[reason.code].append(item.run.id)
+    for outcome in outcomes:
+        if outcome.outcome != "interrupted":  # from the keyboard: nobody's fault
+            words = outcome.outcome.replace("_", " ")
+            reasons.append(Reason(outcome.outcome, f"{words}: {outcome.reason}", outcome.advice))
+    processes = len(measured)
+    enough = processes >= ENOUGH_PROCESSES
+    if enough:
+        reasons = [reason for reason in reasons if reason.code not in _OF_ONE_PROCESS]
+    invalid: list[Doubt] = []
+    of_time: list[Doubt] = []
+    noted: list[Doubt] = []
+    for doubt in _counted(reasons, runs):
+        if enough and doubt.code not in _GRAVE and not _many(doubt.runs, processes + len(outcomes)):
+            noted.append(doubt)
+        else:
+            (of_time if doubt.code in OF_TIME else invalid).append(doubt)
+    if replicated and not enough:
+        noted.append(_few(processes, runs))
+    if enough and interval.half_width > WIDE:
+        (of_time if interval.half_width > WIDE_OVER_PROCESSES else noted).append(
+            _wide(interval, runs)
+        )
+    return Validity(
+        tuple(invalid),
+        tuple(of_time),
+        tuple(noted),
+        frozenset(of_samples[NOT_STEADY]),
+        frozenset(of_samples[FEW_SAMPLES]),
+        measured[0].run.managed,
+    )
+
+
+def _wide(interval: CaseInterval, runs: int) -> Doubt:
+    width = interval.half_width
+    over = count_nodes(interval.nodes) if interval.nodes else f"{interval.processes} processes"
+    told = f"the interval of the median over {over} is ±{width:.1%}"
+    if width > WIDE_OVER_PROCESSES:
+        told += f", over ±{WIDE_OVER_PROCESSES:.0%}"
+        more = "on more nodes" if interval.nodes else "in more processes"
+        advice = f"measure {more}, or on a machine of its own"
+    elif interval.nodes:
+        told += ": nodes differ, or are few"
+        advice = "ratios to other backends come from inside each node, and differ less"
+    else:
+        told += ": the machine's speed changed between them"
+        advice = "ratios to other backends come from inside each process, and do not move with it"
+    return Doubt(WIDE_INTERVAL, told, advice, runs, runs)
+
+
+def _many(disturbed: int, processes: int) -> bool:
+    """Whether so many processes were disturbed that what they say together is not to be trusted."""
+    return disturbed > MINORITY * processes if processes >= ENOUGH_PROCESSES else disturbed > 0
+
+
+UNDOUBTED = Validity()
+"""Of what nothing was said against."""
+
+Side = tuple[Validity, Sequence[RunSamples]]
+"""One side of a ratio: what its processes say together, and their samples."""
+
+
+def of_ratio(new: Side, base: Side) -> tuple[Doubt, ...]:
+    """Why the ratio of two cases is not to be trusted, beyond what makes both sides INVALID.
+
+    Where both were measured in the same processes: too many of these in which their ratio was not
+    the same in the earlier and the later rounds (``halves_agree`` on the rounds' ratios; a drift
+    that both followed is none), and with fewer than 6 processes one of few rounds. Where they were
+    not, what is doubtful in the time of a side.
+    """
+    (judged, runs), (judged_base, base_runs) = new, base
+    unsteady = judged.unsteady | judged_base.unsteady
+    few = judged.few_samples | judged_base.few_samples
+    if not unsteady and not few:
+        return ()
+    bases = {run.run: run for run in base_runs}
+    shared = [(run, bases[run.run]) for run in runs if run.run in bases]
+    if not shared:
+        sides = (side.unpaired[len(side.invalid) :] for side in (judged, judged_base))
+        return tuple({doubt.code: doubt for side in sides for doubt in side}.values())
+    found: list[Doubt] = []
+    more_time = worded(MORE_TIME, judged.managed)
+    drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
+    if _many(drifted, len(shared)):
+        told = "the earlier and the later half of the rounds have different ratios"
+        found.append(Doubt(UNSTEADY_RATIO, told, more_time, drifted, len(shared)))
+    short = sum(pair[0].run in few for pair in shared)
+    if short and len(shared) < ENOUGH_PROCESSES:
+        told = f"fewer than {FEWEST_SAMPLES} rounds: a median of so few has no 95% interval"
+        found.append(Doubt(FEW_ROUNDS, told, more_time, short, len(shared)))
+    return tuple(found)
+
+
+def _drifted(new: RunSamples, base: RunSamples) -> bool:
+    """Whether the two sides' ratio was another in a process's later rounds than in its earlier."""
+    if new.rounds is None or base.rounds is None:
+        return True  # not in turn: the drift of one is a drift of the ratio
+    _, here, there = np.intersect1d(new.rounds, base.rounds, return_indices=True)
+    # Too few rounds to tell is told as that.
+    return halves_agree((new.samples[here] / base.samples[there]).tolist()) is False
+
+
+def together(measured: Sequence[Measurement], outcomes: Sequence[Outcome] = ()) -> Validity:
+    """``pooled`` where the processes that have this case are all that is to be counted.
+
+    measured: at least one. A comparison has no session to count by: what stands on one of its sides
+    may come from several.
+    """
+    return each_together([(measured, outcomes)])[0]
+
+
+def each_together(
+    cases: Sequence[tuple[Sequence[Measurement], Sequence[Outcome]]],
+) -> list[Validity]:
+    """``together`` of many cases at once, which takes a fraction of the time."""
+    found = intervals([by_machine(measured) for measured, _ in cases])
+    return [
+        pooled(
+            measured,
+            outcomes,
+            interval,
+            len({item.run.id for item in measured} | {item.run.id for item in outcomes}),
+            replicated=any(item.run.session != item.run.id for item in measured),
+        )
+        for (measured, outcomes), interval in zip(cases, found, strict=True)
+    ]
+
+
+def _few(processes: int, runs: int) -> Doubt:
+    noun = "process" if processes == 1 else "processes"
+    return Doubt(
+        FEW_PROCESSES,
+        f"{processes} {noun}: a median over processes has no 95% interval of its own under "
+        f"{ENOUGH_PROCESSES}",
+        "go on with python -m bench.run --resume",
+        runs,
+        runs,
+    )
+
+
+def _counted(reasons: Iterable[Reason], runs: int) -> Iterable[Doubt]:
+    for code, found in grouped(reasons, lambda reason: reason.code).items():
+        yield Doubt(code, found[0].text, found[0].advice, min(len(found), runs), runs)

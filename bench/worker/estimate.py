@@ -1,0 +1,216 @@
+"""What a case needs, told from its sizes alone: operations, bytes and time, before it is built.
+
+So that a case too large for the machine is skipped with a reason, where it would otherwise swap,
+be killed or never end. Bytes are lower bounds of what any backend holds, so that nothing is skipped
+that would fit. This room knows arithmetic; ``free`` alone asks the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.case.cases import Case
+from bench.machine import devices
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.tuning.machine import usable
+from lstm_impl.workload import Workload, differentiated
+
+_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+_DOUBLE = 8  # bytes of a number of the judge, which computes in float64
+
+LONGEST_STEP = 120.0
+"""Seconds that one step may take, as estimated. A case is a dozen steps at the very least (the
+first call, the gate, which is in float64 and so half as fast, and six samples): half an hour."""
+
+CPU_RATE, GPU_RATE = 2e10, 1e12
+"""Operations a second of one processor, and of a GPU. A core does some 1e11 in a large float32
+matrix product and a GPU 1e13 and more; a recurrence of small products reaches a fifth to a tenth
+of that."""
+
+ADVICE = "choose fewer sequences, timesteps or units, or a larger machine"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one step of a case needs.
+
+    operations: multiplications and additions of the matrix products. weights, activations: bytes of
+    what the device holds at once; in training the weights' gradients are in the former and what
+    the backward pass needs of every step in the latter. judge: bytes that the gate needs in the
+    host's memory beside them, whichever device is measured.
+    """
+
+    operations: float
+    weights: int
+    activations: int
+    judge: int
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes on the device."""
+        return self.weights + self.activations
+
+
+@dataclass(frozen=True)
+class Free:
+    """What the machine has to spare: bytes of the host, and of the GPU, None if not known.
+
+    gpu_bytes: all that the GPU has, in use or not, since frameworks take its memory whole when they
+    start: what is in use may be this process's own. processors: that may be used.
+    """
+
+    host_bytes: int | None
+    gpu_bytes: int | None
+    processors: int
+
+
+def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
+    """What one step of this network on this workload needs.
+
+    Of a stream cut into windows only one window is in memory beside the stream's own input and
+    output.
+    """
+    training = workload.training
+    steps = workload.batch * workload.timesteps
+    at_once = workload.batch * (workload.window or workload.timesteps)
+    kept, computed = _BYTES[spec.precision.variable], _BYTES[spec.precision.compute]
+    outside = _outside(spec, workload)
+    between = spec.output_size * (spec.num_layers - 1)
+    if training:  # four gates and the cell of each layer, and the outputs between layers
+        inside = 5 * spec.output_size * spec.num_layers + between
+    else:  # no more than the output that the layer above reads
+        inside = min(between, spec.output_size)
+    return Estimate(
+        operations=operations(spec, workload),
+        weights=kept * spec.parameter_count * (2 if training else 1),
+        activations=computed * (outside * steps + inside * at_once),
+        judge=_DOUBLE * at_once * (outside + inside),
+    )
+
+
+def _outside(spec: LSTMSpec, workload: Workload) -> int:
+    """Numbers of a timestep that are given or come out: x and y; in training dy, and maybe dx."""
+    features = spec.input_size * (2 if "x" in _differentiated(workload) else 1)
+    return features + spec.output_size * (2 if workload.training else 1)
+
+
+def _differentiated(workload: Workload) -> tuple[str, ...]:
+    """Those of the input x and the initial state h, c that a step computes gradients of."""
+    return differentiated(workload.gradients, "x", "h", "c") if workload.training else ()
+
+
+def operations(spec: LSTMSpec, workload: Workload) -> float:
+    """Multiplications and additions of the matrix products of one step: no backend can do fewer.
+
+    Forward, a weight is used in one of each for each sequence and valid timestep; training does so
+    twice more, for the gradients of the input or state and of the weight. What is not asked for is
+    not counted: for the input's gradient the first layer's kernels, for the initial state's each
+    layer's recurrent kernel at a window's first timestep. Biases, gates and the update of the
+    weights are not products and are not counted.
+    """
+    biases = 4 * spec.output_size * spec.num_layers
+    weights = spec.parameter_count - biases
+    uses = weights * (3 if workload.training else 1) * workload.valid_timesteps()
+    if workload.training and "x" not in _differentiated(workload):
+        uses -= 4 * spec.output_size * spec.input_size * workload.valid_timesteps()
+    if workload.training and "h" not in _differentiated(workload):
+        recurrent = 4 * spec.hidden_size**2 * spec.state_layers
+        windows = -(-workload.timesteps // (workload.window or workload.timesteps))
+        uses -= recurrent * workload.batch * windows
+    return 2.0 * uses
+
+
+def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
+    """Bytes that one step must move between memory and the processor, whatever its caches hold.
+
+    Each once: the weights, the valid part of the input, the output and the masks, and the state
+    before and after; in training also the gradients of the output (read), of the weights, and of
+    the input and the initial state where they are asked for (and of the final state, read then).
+    An update takes the place of the weights' gradients, which need then not be written; Adam's
+    reads and writes two more arrays as large as the weights. What a step keeps for itself, and what
+    it reads a second time, may stay in a cache.
+    """
+    training = workload.training
+    kept, computed = _BYTES[spec.precision.variable], _BYTES[spec.precision.compute]
+    passes = (2 if training else 1) + (4 if workload.optimizer == "adam" else 0)
+    outside = _outside(spec, workload)
+    if workload.dropout and training:
+        outside += (spec.num_layers - 1) * spec.output_size
+    # h and c, before and after; and of either the gradients, where they are asked for.
+    arrays = 4 * (2 if "h" in _differentiated(workload) else 1)
+    states = arrays * spec.state_layers * spec.hidden_size
+    return kept * passes * spec.parameter_count + computed * (
+        outside * workload.valid_timesteps() + states * workload.batch
+    )
+
+
+def free(device: str) -> Free:
+    """What this machine has to spare now for a case on a device."""
+    import psutil
+
+    host = int(psutil.virtual_memory().available)
+    limit = cgroup_bytes()
+    return Free(
+        host_bytes=host if limit is None else min(host, limit),
+        gpu_bytes=None if device == "cpu" else _gpu_bytes(device),
+        processors=usable(),
+    )
+
+
+def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that a container's limit leaves, or None without one: the machine's own are more.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html
+    """
+    try:
+        limit = int((folder / "memory.max").read_text())  # "max" where there is none
+        used = int((folder / "memory.current").read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        # Files that were read and may be dropped count as used.
+        return max(0, limit - used + int(stat["inactive_file"]))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _gpu_bytes(device: str, environ: Mapping[str, str] = os.environ) -> int | None:
+    # Whatever the driver cannot say, the estimate does without.
+    with contextlib.suppress(Exception), devices.opened_nvml() as nvml:
+        handle = devices.gpu_handle(nvml, environ, device)
+        if handle is not None:  # else a part of a GPU, whose size is not the GPU's
+            return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    return None
+
+
+def too_large(case: Case, machine: Free) -> str:
+    """Why a case cannot be measured on this machine, in words; empty if it can."""
+    found = estimate(case.spec, case.workload)
+    on_cpu = case.device == "cpu"
+    if not on_cpu and machine.gpu_bytes is not None and found.device_bytes > machine.gpu_bytes:
+        return (
+            f"needs about {_gib(found.device_bytes)} on the GPU; "
+            f"{case.device} has {_gib(machine.gpu_bytes)}"
+        )
+    # A CPU holds what is judged and what the judge computes, one after the other.
+    here = max(found.device_bytes, found.judge) if on_cpu else found.judge
+    if machine.host_bytes is not None and here > machine.host_bytes:
+        purpose = (
+            "" if found.device_bytes == here and on_cpu else " to check its results in float64"
+        )
+        return f"needs about {_gib(here)}{purpose}; {_gib(machine.host_bytes)} are free"
+    seconds = found.operations / (CPU_RATE * machine.processors if on_cpu else GPU_RATE)
+    if seconds > LONGEST_STEP:
+        return (
+            f"needs about {found.operations:.1e} operations a step, some {seconds / 60:.0f} "
+            f"minutes here; a step of more than {LONGEST_STEP / 60:.0f} is not begun"
+        )
+    return ""
+
+
+def _gib(size: int) -> str:
+    """With a tenth where it is small: 0.4 GiB, 31 GiB."""
+    value = size / 2**30
+    return f"{value:.1f} GiB" if value < 9.95 else f"{value:.0f} GiB"

@@ -1,0 +1,373 @@
+"""Peak memory of a case: how it is measured on a GPU and on a CPU, and what is said if it is not.
+
+On a GPU the framework's own allocator knows, in the process that times. On a CPU there is no such
+allocator, and a process that has computed other things before keeps their pages; so each case is
+built and run once more in a fresh process (``memory_server``), while nothing is timed. Whatever
+goes wrong here costs the figure and never the case. ``docs/memory.md`` says what the figures mean.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.case.cases import Case
+from bench.machine import devices
+from bench.machine.closing import Closing
+from bench.machine.raised import one_line
+from bench.records.schema import Figures
+from bench.worker import estimate
+from bench.worker.memory_server import MODULES
+from lstm_impl import Backend, Step, get_backend
+
+RESIDENT = "growth of the resident memory of a process of its own, program code not counted"
+ALLOCATOR = "of {}'s allocator on the GPU, beyond what other cases held"
+
+START_LIMIT = 60.0
+"""Seconds for a framework's import: 10 times what TensorFlow takes on two slow cores."""
+
+LONGEST = 300.0
+"""Seconds for one case, whatever it took before: nobody waits an hour for this figure."""
+
+SLACK = 10.0
+"""Seconds that any case gets: a fork, the first step of one unit, and a busy machine."""
+
+SHORTEST = 1.0
+"""Seconds under which it is not begun: Python alone takes half of it to start."""
+
+GRACE = 5.0
+"""Seconds for an answer to arrive after its limit: to kill a child that holds some GB takes one."""
+
+_T = TypeVar("_T")
+
+
+class UncountedError(RuntimeError):
+    """A framework does not say what it holds on a GPU; the message says so."""
+
+
+def unknown(reason: str) -> Figures:
+    """The figures of a case whose memory is not known."""
+    return {"peak_bytes": None, "steady_bytes": None, "how": f"not known: {reason}"}
+
+
+def unweighed(figures: Iterable[Figures | None]) -> Counter[str]:
+    """Why the memory of cases is not known, though it was asked for, and of how many."""
+    return Counter(
+        str(each.get("how", "not known"))
+        for each in figures
+        if each is not None and each.get("peak_bytes") is None
+    )
+
+
+class ServerError(RuntimeError):
+    """A memory server cannot be started or does not answer; one line that says why."""
+
+
+# -- on a CPU, in a process of its own
+
+
+class Server:
+    """A process that has imported one framework and measures one case after the other.
+
+    Raises ServerError if it cannot be started within ``limit`` seconds.
+    """
+
+    def __init__(self, framework: str, limit: float = START_LIMIT) -> None:
+        self._text = b""
+        root = str(Path(__file__).resolve().parents[2])
+        path = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environ = os.environ | {
+            "PYTHONPATH": os.pathsep.join(path),
+            # A framework that sees a GPU takes its memory even for a case on the CPU.
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "JAX_PLATFORMS": "cpu",
+        }
+        command = [sys.executable, "-P", "-W", "ignore", "-m", "bench.worker.memory_server"]
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(os.getpid()), framework],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environ,
+            )
+        except OSError as error:  # no room for another process, a limit on their number
+            told = f"the process for memory cannot be started: {error.strerror}"
+            raise ServerError(told) from error
+        try:
+            started = self._receive(limit, "was not ready")
+            if "error" in started:
+                raise ServerError(str(started["error"]))
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, request: Mapping[str, object], limit: float) -> dict[str, object]:
+        """Its answer. Raises ServerError if there is none; it is then ended, and of no more use."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({**request, "limit": limit}).encode() + b"\n")
+            self._process.stdin.flush()
+            return self._receive(limit + GRACE, "did not answer")
+        except OSError as error:
+            self.close()
+            raise ServerError(f"the process for memory has gone: {error.strerror}") from error
+        except BaseException:  # Ctrl-C among them: nothing may go on computing behind our back
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End it and its child, at once."""
+        with contextlib.suppress(OSError):
+            self._process.kill()  # the kernel then ends its child
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        self._process.wait()
+
+    @property
+    def process(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    def _receive(self, limit: float, failing: str) -> dict[str, object]:
+        """The next line that it writes."""
+        assert self._process.stdout is not None
+        output, end = self._process.stdout.fileno(), time.monotonic() + limit
+        while b"\n" not in self._text:
+            left = max(0.0, end - time.monotonic())
+            if not select.select([output], [], [], left)[0]:
+                raise ServerError(f"the process for memory {failing} in {limit:.0f} s")
+            more = os.read(output, 65536)
+            if not more:
+                raise ServerError("the process for memory has ended")
+            self._text += more
+        line, self._text = self._text.split(b"\n", 1)
+        found = json.loads(line)
+        assert isinstance(found, dict)
+        return found
+
+
+class ProcessMemory(Closing):
+    """Measures cases on the CPU, with a server for each framework.
+
+    threads: how many each backend may use, None for its own choice. Close it, or use it as a
+    context; what is left open is closed when Python ends.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads
+        self._servers: dict[str, Server] = {}
+        self._broken: dict[str, str] = {}
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """End its servers; a case that comes later starts new ones."""
+        for server in self._servers.values():
+            server.close()
+        self._servers = {}
+
+    def measure(self, case: Case, seed: int, limit: float) -> Figures:
+        """What a case needs, found within ``limit`` seconds, and how long that took.
+
+        Never raises for what goes wrong: the figures then say what.
+        """
+        begun = time.monotonic()
+        return {**self._measure(case, seed, limit), "seconds": time.monotonic() - begun}
+
+    def _measure(self, case: Case, seed: int, limit: float) -> Figures:
+        if sys.platform != "linux":
+            return unknown("on a CPU it is read from Linux's /proc")
+        if limit < SHORTEST:
+            return unknown("no time was left for it of what the case may take")
+        if reason := estimate.too_large(case, estimate.free(case.device)):
+            return unknown(f"beside the process that times, {reason}")
+        backend = get_backend(case.backend)
+        framework = backend.strategy if backend.strategy in MODULES else backend.framework
+        if framework in self._broken:
+            return unknown(self._broken[framework])
+        end = time.monotonic() + limit
+        try:
+            server = self._server(framework, min(START_LIMIT, limit))
+            request = {"case": case.to_dict(), "seed": seed, "threads": self._threads}
+            found = server.ask(request, max(SHORTEST, end - time.monotonic()))
+        except ServerError as error:
+            self._servers.pop(framework, None)
+            return unknown(str(error))
+        if "error" in found:
+            return unknown(str(found["error"]))
+        peak, steady = found["peak_bytes"], found["steady_bytes"]
+        assert isinstance(peak, int)
+        assert isinstance(steady, int)
+        return {"peak_bytes": peak, "steady_bytes": steady, "how": RESIDENT}
+
+    def _server(self, framework: str, limit: float) -> Server:
+        if framework not in self._servers:
+            try:
+                self._servers[framework] = Server(framework, limit)
+            except ServerError as error:
+                self._broken[framework] = str(error)  # it would be no better the next time
+                raise
+        return self._servers[framework]
+
+
+def time_limit(first_use: float, left: float | None) -> float:
+    """Seconds that the memory of a case may take.
+
+    first_use: what building, tracing and calling it for the first time took; here they come again,
+    and two more calls, beside whatever else the machine does. left: what ``bench.run`` still allows
+    the case before it ends the whole process, None without such a limit.
+    """
+    wanted = min(LONGEST, START_LIMIT + SLACK + 3 * first_use)
+    # The answer must come before the process is ended from outside, whose cases would be lost.
+    return wanted if left is None else min(wanted, 0.8 * left - GRACE)
+
+
+# -- on a GPU, in the process that times
+
+
+@dataclass(frozen=True)
+class Allocator:
+    """What a framework's allocator says about one GPU, in bytes.
+
+    in_use: held now by what is alive. peak: the most since the last reset, or since the process
+    began. reset: begin a new peak from what is in use; None if it cannot.
+    """
+
+    name: str
+    in_use: Callable[[], int]
+    peak: Callable[[], int]
+    reset: Callable[[], object] | None
+
+
+def _of_tensorflow(tensorflow: Any, index: int) -> Allocator:
+    """``tf.config.experimental``, which knows GPUs only."""
+    config, device = tensorflow.config.experimental, f"GPU:{index}"
+
+    def told(name: str) -> Callable[[], int]:
+        return lambda: int(config.get_memory_info(device)[name])
+
+    return Allocator(
+        "TensorFlow", told("current"), told("peak"), lambda: config.reset_memory_stats(device)
+    )
+
+
+def _of_torch(torch: Any, index: int) -> Allocator:
+    """``torch.cuda``'s caching allocator: what tensors hold, not what it keeps for later."""
+    of = torch.cuda
+    return Allocator(
+        "PyTorch",
+        lambda: int(of.memory_allocated(index)),
+        lambda: int(of.max_memory_allocated(index)),
+        lambda: of.reset_peak_memory_stats(index),
+    )
+
+
+def _of_jax(jax: Any, index: int) -> Allocator:
+    """``Device.memory_stats``, whose peak is that of the whole process and cannot be reset."""
+    device = jax.devices("gpu")[index]
+
+    def told(name: str) -> int:
+        stats: Mapping[str, int] | None = device.memory_stats()
+        if stats is None:  # with XLA_PYTHON_CLIENT_ALLOCATOR=platform nobody counts
+            raise UncountedError("the allocator that JAX was told to use does not count")
+        return int(stats[name])
+
+    return Allocator("JAX", lambda: told("bytes_in_use"), lambda: told("peak_bytes_in_use"), None)
+
+
+_ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
+    # framework: the module that is asked
+    "tensorflow": ("tensorflow", _of_tensorflow),
+    "torch": ("torch", _of_torch),
+    "flashrnn": ("torch", _of_torch),
+    "jax": ("jax", _of_jax),
+    "flax": ("jax", _of_jax),
+}
+
+
+class Gauge:
+    """Follows the allocator of one GPU while a case is built and called for the first time.
+
+    find: the allocator. Nothing is raised, for whatever it and the allocator may raise.
+    """
+
+    def __init__(self, find: Callable[[], Allocator]) -> None:
+        self._problem = ""
+        self._begun = self._ask(lambda: self._begin(find()))
+
+    def figures(self, step: Step) -> Figures:
+        """After the first call: the peak since the beginning, and that of one more step."""
+        begun = self._begun
+        found = None if begun is None else self._ask(lambda: self._figures(*begun, step))
+        return unknown(self._problem) if found is None else found
+
+    def _begin(self, allocator: Allocator) -> tuple[Allocator, int, int]:
+        """The allocator, and what is in use and was the peak when the case began."""
+        gc.collect()  # what an earlier case has left would otherwise go meanwhile
+        if allocator.reset is not None:
+            allocator.reset()
+        return allocator, allocator.in_use(), allocator.peak()
+
+    def _figures(self, allocator: Allocator, in_use: int, before: int, step: Step) -> Figures:
+        peak, name = allocator.peak(), allocator.name
+        how = ALLOCATOR.format(name)
+        if allocator.reset is None:
+            if peak <= before:
+                return unknown(
+                    f"something before it in the process needed more, and {name} cannot reset its "
+                    "peak"
+                )
+            how += f"; {name} cannot reset its peak, so that there is none of a later step"
+            return {"peak_bytes": peak - in_use, "steady_bytes": None, "how": how}
+        allocator.reset()
+        step.run()
+        step.synchronize()
+        steady = allocator.peak()
+        return {
+            # A later step is as much a part of the case as the first.
+            "peak_bytes": max(0, max(peak, steady) - in_use),
+            "steady_bytes": max(0, steady - in_use),
+            "how": how,
+        }
+
+    def _ask(self, question: Callable[[], _T]) -> _T | None:
+        try:
+            return question()
+        except Exception as error:
+            # A framework that does not answer costs the figure; the case goes on.
+            words = one_line(error)
+            known = isinstance(error, UncountedError)
+            self._problem = words if known else f"{type(error).__name__}: {words}"
+            return None
+
+
+def gauge(backend: Backend, device: str, modules: Mapping[str, Any] | None = None) -> Gauge | None:
+    """A gauge that begins now, or None on a CPU. The backend has been started on the device.
+
+    modules: those that are imported, by name.
+    """
+    if devices.kind(device) == "cpu":
+        return None
+    loaded = sys.modules if modules is None else modules
+
+    def find() -> Allocator:
+        module, kind = _ALLOCATORS.get(backend.framework, ("", None))
+        if kind is None or module not in loaded:
+            raise UncountedError(f"{backend.framework} does not say what it holds on a GPU")
+        return kind(loaded[module], devices.gpu_index(device))
+
+    return Gauge(find)

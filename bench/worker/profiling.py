@@ -1,0 +1,147 @@
+"""One case under its framework's profiler, apart from all timing: where its step's time goes.
+
+The case is prepared and judged as for a measurement, called without the profiler to know what a
+step takes, held against the roofs, and then called once more with it. What was seen is told: what
+the case is bound by, its operators by time, and a timeline.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.case.cases import Case
+from bench.cli import deliver
+from bench.cli.told import Told
+from bench.machine.raised import one_line
+from bench.render.inert import LONGEST_NAME
+from bench.render.quantities import seconds
+from bench.render.sheet import Column, Sheet, comma_separated, numbers
+from bench.render.timeline import trace
+from bench.stats.bound import Bound, bound
+from bench.stats.operators import kind, shares
+from bench.stats.why import explained
+from bench.worker.group import of_step
+from bench.worker.outcomes import NOT_MEASURED, REFUSED, Unmeasured, failed
+from bench.worker.preparing import Bench, Prepared, ignored_deprecations, prepare
+from lstm_impl import Profile, UnavailableError, UnsupportedError
+from lstm_impl.profile import by_name
+
+FEWEST_CALLS, SECONDS = 5, 0.5
+"""Calls without the profiler: so many, and more while this has not passed."""
+
+MOST = 20
+"""Operators in a table; csv has all."""
+
+OPEN_WITH = "https://ui.perfetto.dev"
+
+COLUMNS = ("operator", "kind", "count", "seconds", "share")
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """What was seen of a case. seconds: of a step that nobody watched, the median of some calls.
+    figures: of its roofs, as far as they are numbers."""
+
+    case: Case
+    profile: Profile
+    seconds: float
+    bound: Bound
+    figures: Mapping[str, float]
+
+
+def profiled(case: Case, seed: int = 0, bench: Bench | None = None) -> Profiled | Unmeasured:
+    """Where the time of one step of a case goes, or why that cannot be told."""
+    bench = bench or Bench()
+    with bench.interrupts, ignored_deprecations():
+        prepared = prepare(case, seed, bench)
+        if not isinstance(prepared, Prepared):
+            return prepared
+        try:
+            with prepared.guard:
+                return _profiled(case, prepared, bench)
+        except UnavailableError as error:
+            return Unmeasured(NOT_MEASURED, one_line(error))
+        except UnsupportedError as error:
+            return Unmeasured(REFUSED, one_line(error))
+        except Exception as error:
+            return failed(error, "while it was profiled")
+
+
+def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
+    assert prepared.model is not None
+    profile = prepared.model.profile(case.workload)
+    if not profile.events:
+        raise UnsupportedError(f"{profile.source} saw no operator of {case.backend}")
+    taken = _seconds(prepared, bench)
+    figures: dict[str, float | str | None] = {}
+    if bench.roofs is not None:
+        figures |= bench.roofs.figures(case, taken, bench.threads, bench.frameworks(case.device))
+    figures |= of_step(case, prepared, taken, bench)
+    numbers = {key: each for key, each in figures.items() if isinstance(each, int | float)}
+    owners = {
+        f"of_{key.removesuffix('_by')}": str(each)
+        for key, each in figures.items()
+        if key.endswith("_by")
+    }
+    work = case.workload
+    valid = work.valid_timesteps() / (work.batch * work.timesteps)
+    found = bound(numbers, owners, valid, shares(profile, taken))
+    return Profiled(case, profile, taken, found, numbers)
+
+
+def _seconds(prepared: Prepared, bench: Bench) -> float:
+    step, now = prepared.step, bench.clock.now
+    taken: list[float] = []
+    step.synchronize()
+    end = now() + SECONDS
+    while len(taken) < FEWEST_CALLS or now() < end:
+        start = now()
+        step.run()
+        step.synchronize()
+        taken.append(now() - start)
+    return statistics.median(taken)
+
+
+# -- what was seen, told
+
+
+def write(found: Profiled, timeline: Path, form: str) -> None:
+    """Write the timeline's file, and tell the rest in this form. Raises UsageError."""
+    said = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
+    deliver.write_file(timeline, trace(found.profile, said, kind))
+    # By operator, the most time first: of one step under the profiler, own time alone.
+    spent = by_name(found.profile.events)
+    whole = sum(each.seconds for each in spent.values()) or 1.0
+    every = [
+        (name, kind(name), each.count, each.seconds, each.seconds / whole)
+        for name, each in spent.items()
+    ]
+    sheet = Sheet.of(
+        [
+            Column("operator", names=True),
+            Column("kind"),
+            *numbers("times", "own time", "of all operators"),
+        ],
+        [
+            [name, of, f"{count:,}", seconds(own), f"{share:.1%}"]
+            for name, of, count, own, share in every[:MOST]
+        ],
+    )
+    title = f"{found.case.id}: {seconds(found.seconds)} a step without {found.profile.source}"
+    left = len(every) - MOST
+    told = Told(
+        (title, explained(found.bound, found.figures)),
+        (("", sheet),),
+        (f"and {left} more; --format csv has all",) if left > 0 else (),
+        LONGEST_NAME,
+    )
+    here = replace(told, last=(*told.last, f"Timeline: open {timeline} in {OPEN_WITH}"))
+    deliver.deliver(
+        form,
+        deliver.Target(None),
+        here.terminal,
+        {"markdown": told.markdown, "csv": lambda: comma_separated(COLUMNS, every)},
+    )

@@ -1,0 +1,249 @@
+"""One run: measures a suite's groups as their turns come and puts every finished case on disk.
+
+Between the orchestration of a group and whoever asks for cases one by one (pytest): it knows which
+cases are wanted, which are done, and the journal. It knows nothing of pytest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import TypeAlias
+
+from bench import records
+from bench.case.cases import Case
+from bench.case.loading import Suite
+from bench.machine import environment, facts
+from bench.machine.writing import ResultWriteError, clear_left_over
+from bench.records.grouping import grouped
+from bench.records.journal import Journal
+from bench.records.schema import Run
+from bench.worker import outcomes
+from bench.worker.group import measure_group
+from bench.worker.memory import ProcessMemory
+from bench.worker.outcomes import Measured, Result, Unmeasured
+from bench.worker.output import Output
+from bench.worker.preparing import Bench
+from bench.worker.series import Beside, Plan
+
+INTERRUPTED = Unmeasured(
+    "interrupted",
+    "stopped from the keyboard while its group was measured",
+    "run it again; what was measured before is kept",
+)
+
+Information: TypeAlias = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run measures.
+
+    seconds: of measuring for each case, in place of the suite's. share: the part of that time that
+    is measured. session: what runs that are replicates of one another share; by default a run is
+    alone. memory: whether that of cases on the CPU is measured too, None for what the suite says.
+    case_limit: seconds after which whoever watches from outside ends a case, if anybody does.
+    load, deadline: beside the calls of streams (``series.Beside``).
+    output: whether what backends print is kept out of the way. options: what the user asked for,
+    for the record.
+    """
+
+    folder: Path
+    seed: int = 0
+    seconds: float | None = None
+    share: float = 1.0
+    precision: float = Plan.precision
+    threads: int | None = None
+    session: str | None = None
+    memory: bool | None = None
+    case_limit: float | None = None
+    load: int = 0
+    deadline: float | None = None
+    output: bool = False
+    options: Information = field(default_factory=dict)
+
+
+class Recorder:
+    """Measures the wanted cases of a suite, and keeps what was found."""
+
+    def __init__(
+        self,
+        suite: Suite,
+        settings: Settings,
+        bench: Bench | None = None,
+        read_environment: Callable[[], facts.Environment] | None = None,
+    ) -> None:
+        self.suite = suite
+        self.settings = settings
+        self.done: dict[str, Result] = {}
+        self.path: Path | None = None
+        self._memory = ProcessMemory(settings.threads)
+        self._bench = bench or self._own_bench()
+        self._read = read_environment or (lambda: environment.read(threads=settings.threads))
+        self._wanted: dict[str, list[Case]] = {}
+        self._ready: dict[str, Result] = {}
+        self._journal: Journal | None = None
+
+    def _own_bench(self) -> Bench:
+        settings = self.settings
+        wanted = self.suite.memory if settings.memory is None else settings.memory
+        return Bench(
+            threads=settings.threads,
+            resident=self._memory.measure if wanted else None,
+            case_limit=settings.case_limit,
+            output=Output() if settings.output else None,
+            stream=Beside(settings.load, settings.deadline),
+        )
+
+    def want(self, cases: Sequence[Case]) -> None:
+        """Say which cases will be asked for: those of one group are measured together."""
+        self._wanted = grouped(dict.fromkeys(cases), lambda case: case.group)
+
+    @property
+    def wanted(self) -> list[Case]:
+        """All cases that will be asked for."""
+        return [case for group in self._wanted.values() for case in group]
+
+    def start(self) -> None:
+        """Begin the journal.
+
+        Raises ResultWriteError if it cannot be written.
+        """
+        settings = self.settings
+        clear_left_over(settings.folder)
+        before = self._read()
+        started = datetime.now(UTC)
+        identity = uuid.uuid4().hex
+        stamp = started.strftime("%Y%m%dT%H%M%SZ")
+        path = settings.folder / f"{self.suite.name}-{stamp}-{identity[:8]}.json"
+        self._journal = Journal(records.journal_path(path))
+        self.path = path
+        self._journal.start(
+            Run(
+                id=identity,
+                session=settings.session or identity,
+                suite=self.suite.name,
+                seed=settings.seed,
+                started=started,
+                finished=None,
+                complete=False,
+                host=before.host,
+                machine_id=before.machine_id,
+                options=settings.options,
+                environment={"before": before.to_dict()},
+            )
+        )
+
+    def result(self, case: Case) -> Result:
+        """What was found of a case; the first of a group that is asked for measures them all.
+
+        Raises ResultWriteError if the journal cannot be written.
+        """
+        if case.id not in self._ready:
+            group = [each for each in self._wanted[case.group] if each.id not in self.done]
+            # What is ready and not yet on disk would not outlive a crash, so that no more than one
+            # group is ever ready.
+            self._ready = dict.fromkeys((each.id for each in group), INTERRUPTED)
+            self._ready = self._measure(group)
+        return self._ready[case.id]
+
+    def _measure(self, group: Sequence[Case]) -> dict[str, Result]:
+        plan = self.plan(group[0].group)
+        try:
+            return measure_group(group, plan, self.settings.seed, self._announcing())
+        except ResultWriteError:
+            raise
+        except Exception as error:
+            # No backend's doing, since those are caught: the suite's own. It is filed all the same,
+            # or every process to come would try it again.
+            return dict.fromkeys(
+                (each.id for each in group), outcomes.failed(error, "in the suite itself")
+            )
+
+    def keep_time(self, case: Case, measured: Measured, entry: Information) -> None:
+        """Put a measured case on disk. ``entry``: as pytest-benchmark makes it, ours within.
+
+        Raises ResultWriteError if it cannot be written.
+        """
+        self._open_journal().benchmark(entry)
+        self._finished(case, measured)
+
+    def keep_outcome(self, case: Case, unmeasured: Unmeasured) -> None:
+        """Put on disk why a case has no time.
+
+        Raises ResultWriteError if it cannot be written.
+        """
+        self._open_journal().outcome(
+            {
+                "case": case.to_dict(),
+                "case_id": case.id,
+                "outcome": unmeasured.outcome,
+                "reason": unmeasured.reason,
+                "advice": unmeasured.advice,
+            }
+        )
+        self._finished(case, unmeasured)
+
+    def finish(
+        self,
+        machine_info: Information | None = None,
+        commit_info: Information | None = None,
+        *,
+        interrupted: bool = False,
+    ) -> Path | None:
+        """End the run and make its result file; None if it was never started.
+
+        Raises ResultWriteError if it cannot be written; the journal then stays, and is read as
+        well as the file would be.
+        """
+        self._memory.close()
+        if self._bench.output is not None:
+            self._bench.output.close()
+        if self._journal is None:
+            return None
+        with self._journal as journal:
+            if interrupted:
+                # The group in flight has no times that can be trusted.
+                for case in [case for case in self.wanted if case.id in self._ready]:
+                    self.keep_outcome(case, INTERRUPTED)
+            complete = not interrupted and all(case.id in self.done for case in self.wanted)
+            journal.finish(environment_after=self._read().to_dict(), complete=complete)
+        self._journal = None
+        self.path = records.journal_to_json(journal.path, machine_info, commit_info)
+        with contextlib.suppress(OSError):  # a journal beside its file does no harm
+            journal.path.unlink()
+        return self.path
+
+    def plan(self, group: str) -> Plan:
+        """How a group is measured."""
+        settings = self.settings
+        seconds = settings.seconds or self.suite.seconds[group]
+        # A seed of its own for each group: were it the same, the backends would take turns in the
+        # same order in all of them.
+        seed = Random(f"{settings.seed}/{group}").getrandbits(32)
+        return Plan(seconds * settings.share, settings.precision, seed)
+
+    def _announcing(self) -> Bench:
+        """The bench, which says in the journal what it is busy with.
+
+        Whoever watches this process from outside then knows which case it hangs in or died of.
+        """
+
+        def announce(cases: Sequence[Case]) -> None:
+            self._open_journal().begin([case.id for case in cases])
+
+        return replace(self._bench, announce=announce)
+
+    def _open_journal(self) -> Journal:
+        if self._journal is None:
+            raise RuntimeError("Recorder.start was not called")
+        return self._journal
+
+    def _finished(self, case: Case, result: Result) -> None:
+        self.done[case.id] = result
+        self._ready.pop(case.id, None)

@@ -1,0 +1,194 @@
+"""The calls of a stream, each timed by itself: back to back, or when it is due.
+
+A paced call is due at ``begin + i * period``, whatever became of those before it, and its latency
+counts from then: a call that has to wait because the one before it was late is late itself, as it
+is for whoever waits for its output. Timing each call from when it could be made would leave that
+out ("coordinated omission": Tene, "How NOT to Measure Latency"). Between calls this process sleeps,
+as one that waits for a sound card or a sensor does, and comes back as late as the system wakes it.
+This room knows steps and a clock, and is tested with a clock of the test's own.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from bench.worker import timing
+from bench.worker.clock import Clock, NotWaitedForError, TimingError
+from bench.worker.series import Broken, Last, Plan, Series, Stopped, Streamed
+from bench.worker.timing import BLOCKS, Guard, Member
+from lstm_impl.proof.streamed import continued, going_on
+from lstm_impl.step import INPUTS, Step
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When the calls of a stream come.
+
+    period: seconds between two, None for back to back. sleep: lets that many seconds pass, or
+    somewhat less.
+    """
+
+    period: float | None = None
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass
+class Calls:
+    """What calls took, in seconds: from when each was due, and from when it began."""
+
+    latency: list[float] = field(default_factory=list)
+    service: list[float] = field(default_factory=list)
+
+
+def back_to_back(step: Step, count: int, clock: Clock) -> Calls:
+    """Calls, each waited for and begun when the one before is done."""
+    calls = Calls()
+    run, wait, now, took = step.run, step.synchronize, clock.now, calls.service.append
+    for _ in range(count):
+        began = now()
+        run()
+        wait()
+        took(now() - began)
+    calls.latency = calls.service
+    return calls
+
+
+def paced(
+    step: Step, count: int, period: float, clock: Clock, sleep: Callable[[float], None]
+) -> Calls:
+    """Calls of which one is due every ``period``, the first of them after one.
+
+    What is due while another is at work begins as soon as that is done; nothing is left out.
+    """
+    calls = Calls()
+    run, wait, now = step.run, step.synchronize, clock.now
+    begin = now()
+    for number in range(1, count + 1):
+        due = begin + number * period
+        while (early := due - now()) > 0:
+            sleep(early)
+        began = now()
+        run()
+        wait()
+        done = now()
+        calls.latency.append(done - due)
+        calls.service.append(done - began)
+    return calls
+
+
+@dataclass
+class StreamMember(Member):
+    """A stream, while it is measured: its samples are the medians of its blocks' latencies."""
+
+    pace: Pace = Pace()
+    taken: list[Calls] = field(default_factory=list)
+    _latest: Calls = field(default_factory=Calls)
+
+    def calibrate(self, clock: Clock, seconds: float) -> None:
+        """As of any step; paced, as many calls as leave time for ``BLOCKS`` blocks."""
+        if self.pace.period is None:
+            super().calibrate(clock, seconds)
+            return
+        self.step.synchronize()
+        self.calls = max(1, int(seconds / self.pace.period / BLOCKS))
+        self.warm_up(clock)
+
+    def lengthen(self) -> None:
+        """Paced, a block is as long as its calls are due, however quick they are."""
+        if self.pace.period is None:
+            super().lengthen()
+
+    def timed(self, clock: Clock) -> tuple[float, object]:
+        """One block, as long as if each of its calls had taken the median; and nothing kept.
+
+        A call outside the clock comes first: another stream ran last, and the caches are its own.
+        """
+        self.step.run()
+        self.step.synchronize()
+        period = self.pace.period
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            start = clock.now()
+            if period is None:
+                found = back_to_back(self.step, self.calls, clock)
+            else:
+                found = paced(self.step, self.calls, period, clock, self.pace.sleep)
+            self.latest = clock.now() - start
+        finally:
+            if collecting:
+                gc.enable()
+        self._latest = found
+        return statistics.median(found.latency) * self.calls, None
+
+    def sample(self, clock: Clock, number: int) -> None:
+        """One block that counts, with each of its calls."""
+        super().sample(clock, number)
+        if min(self._latest.service) <= 0:
+            raise TimingError(f"a call took {min(self._latest.service):g} s by the clock")
+        self.taken.append(self._latest)
+
+    def look_at_last(self, clock: Clock) -> None:
+        """The stream goes on from the state that the timed calls left (``going_on``): what it
+        computes is kept for the judge.
+        """
+        step = self.step
+        if step.results is None or step.use is None:
+            return
+        results, took, late = [], [], []
+        calls = going_on(step)
+        while True:
+            start = clock.now()
+            returned = next(calls, None)
+            if returned is None:
+                break
+            step.synchronize()
+            took.append(clock.now() - start)
+            # A result that is there is copied as fast the first time as the second.
+            copies = []
+            for _ in range(2):
+                start = clock.now()
+                results.append(step.results(returned))
+                copies.append(clock.now() - start)
+            results.pop()
+            late.append(copies[0] - copies[1])
+        if statistics.median(late) > statistics.median(took):
+            raise NotWaitedForError(
+                f"after a call of {statistics.median(took):.3g} s and the wait that should end it, "
+                f"its result was not there for another {statistics.median(late):.3g} s: it is not "
+                "waited for"
+            )
+        self.last = Last(INPUTS, continued(results[0], results[1:]))
+
+    def result(self, plan: Plan, reason: Stopped) -> Series | Broken:
+        """With every call that was timed."""
+        found = super().result(plan, reason)
+        if isinstance(found, Broken):
+            return found
+        latency, service = (
+            np.array([each for calls in self.taken for each in getattr(calls, name)])
+            for name in ("latency", "service")
+        )
+        return replace(found, streamed=Streamed(latency, service))
+
+
+def measure(
+    steps: Mapping[str, Step],
+    plan: Plan,
+    clock: Clock,
+    guards: Mapping[str, Guard] | None = None,
+    pace: Pace | None = None,
+) -> dict[str, Series | Broken]:
+    """``timing.measure`` of streams: blocks in turn, and every call by itself.
+
+    All of the time is taken: what is rare is not known sooner for the median being known.
+    """
+    member = partial(StreamMember, pace=pace or Pace())
+    return timing.measure(steps, replace(plan, whole=True), clock, guards, member)

@@ -1,0 +1,392 @@
+"""Clocks, blocks, warm-up and stopping: from steps that are ready to run to samples of their time.
+
+The steps of one group are timed in rounds, one block of calls each, in an order drawn anew for each
+round: the speed of a machine drifts by more than the differences that matter, and what is timed in
+the same round has seen the same machine. This room knows steps and a clock, which is handed in, so
+that all of it is tested with a clock of the test's own. It knows no case, no file and no framework.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+from bench.stats.intervals import (
+    FEWEST_SAMPLES,
+    WARMUP_BLOCKS,
+    halves_agree,
+    median_interval,
+    relative_half_width,
+)
+from bench.worker.clock import Clock, NotWaitedForError, TimingError
+from bench.worker.series import Broken, Last, Plan, Series, Stopped
+from lstm_impl.at_rest import LONG_CALL
+from lstm_impl.step import INPUTS, Step
+
+Guard: TypeAlias = contextlib.AbstractContextManager[object]
+
+SYNCHRONIZE_SHARE = 0.01
+"""A block is so long that the wait at its end costs at most this part of it: a hundredth is under
+what any comparison here can tell apart."""
+
+RESOLUTIONS_PER_BLOCK = 1000
+"""A block is at least this many ticks of the clock, so that reading it is wrong by 0.1% at most."""
+
+SHORTEST_BLOCK = 0.01
+"""Seconds. A block evicts what the one before it left in the caches and thread pools; in 10 ms the
+refilling is lost among the calls, and the operating system's interruptions (of 0.1 ms and less)
+cannot make a sample."""
+
+MOST_CALLS = 100_000
+"""In one block. It fills ``SHORTEST_BLOCK`` with steps of 100 ns; nothing faster is an LSTM, so a
+step that asks for more does not work, or the clock does not."""
+
+CALLS_FOR_ONE = 20
+"""Where a block is of several calls, one that is not timed comes before it (``Member.block``). Of
+2 calls it would be half as much again, of these a twentieth; while the time holds ``BLOCKS``."""
+
+BLOCKS = 40
+"""Past so many samples the interval of a median is not what makes a process's figure unsure."""
+
+GROWTH = 10
+"""A block grows by this factor at most from one trial to the next: the first calls are the slowest,
+and what they say about the number of calls is not to be trusted far."""
+
+WARMUP_SHARE = 0.1
+"""Part of the time that warm-up may take; a step that has not settled by then is measured as it is
+and marked by ``Series.steady``. It was called several times before, by first use and the gate: over
+600 series of the reference results the first block took 1.5 to 4% longer than the samples' median,
+and from the second on blocks were within 1.5% of it; those with fewer than six blocks of warm-up
+were no less often steady."""
+
+MOST_ROUNDS = 2000
+"""Past this the interval of a median narrows by less than 2% for each hundred rounds more, and the
+result file is all samples."""
+
+_UNGUESSED = random.SystemRandom()
+
+LATE_TRIES = 3
+"""Blocks whose work seems to go on after the wait before a step counts as one that is not waited
+for: a machine that stands still just then may make one of them seem so."""
+
+
+def recorded(
+    steps: Mapping[str, Step], seconds: float, seed: int, clock: Clock | None = None
+) -> dict[str, dict[str, Any]]:
+    """``measure``, with a plain record of each for a fresh process to answer: its ``samples`` and
+    their ``rounds``, or how it ``failed``."""
+    plan = Plan(seconds=seconds, precision=0.005, seed=seed)
+    found = measure(steps, plan, clock or Clock.system()) if steps else {}
+    return {
+        name: {"failed": f"{type(each.error).__name__} {each.during}: {each.error}"}
+        if isinstance(each, Broken)
+        else {"samples": list(each.samples), "rounds": list(each.rounds)}
+        for name, each in found.items()
+    }
+
+
+def measure(
+    steps: Mapping[str, Step],
+    plan: Plan,
+    clock: Clock,
+    guards: Mapping[str, Guard] | None = None,
+    member: Callable[[Step, Guard], Member] | None = None,
+) -> dict[str, Series | Broken]:
+    """Time the members of one group in alternating blocks.
+
+    Each step has been called before (``first_use``). A step that raises becomes ``Broken`` and the
+    others go on; an interruption (Ctrl-C) is let through. Rounds are made until every member's
+    interval is as narrow as ``plan.precision`` or the next one would end after the time is up.
+    guards: entered around each use of a step, outside the clock. member: what times each of them,
+    by default in blocks with one wait at the end.
+
+    Which of a step's inputs a block works on is drawn anew for each, outside the clock. After the
+    samples comes one block more, which is like them but for what its last call computed: that is
+    kept for the judge (``Series.last``). A step that is still at work when it has been waited for
+    is ``Broken``.
+    """
+    # Its first call imports what it needs, a third of a second that is not to be the group's.
+    median_interval([1.0] * FEWEST_SAMPLES)
+    group = _Group(steps, plan, clock, guards or {}, member or Member)
+    group.calibrate()
+    group.warm_up()
+    reason = group.take_samples()
+    group.look_at_last()
+    return {name: member.result(plan, reason) for name, member in group.members.items()}
+
+
+@dataclass
+class Member:
+    """One step, while it is measured."""
+
+    step: Step
+    guard: Guard = field(default_factory=contextlib.nullcontext)
+    calls: int = 1
+    synchronize: float = 0.0
+    shortest: float = 0.0
+    latest: float = 0.0  # seconds of the last block
+    spent: float = 0.0  # seconds of blocks that were warmed up with or count
+    warmup: list[float] = field(default_factory=list)
+    warmed_from: int = 0  # where in ``warmup`` the blocks of this many calls begin
+    blocks: list[float] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
+    broken: Broken | None = None
+    inputs: int = 0
+    last: Last | None = None
+
+    def choose(self, inputs: int) -> None:
+        """The set of inputs that the next block works on."""
+        if self.step.use is not None:
+            self.inputs = inputs
+            self.step.use(inputs)
+
+    def block(self, clock: Clock) -> float:
+        """Seconds of one block: its calls and one wait at the end."""
+        # From a source that no seed tells a backend.
+        self.choose(_UNGUESSED.randrange(INPUTS))
+        return self.timed(clock)[0]
+
+    def timed(self, clock: Clock) -> tuple[float, object]:
+        """The same, and what the last call returned; what the others did is let go at once, as it
+        would be without a judge."""
+        if self.calls > 1 or (clock.rest is not None and self.latest < LONG_CALL):
+            # Another member ran last and the caches are its own; after a rest all threads sleep.
+            # One call outside the clock brings ours back.
+            self.step.run()
+            self.step.synchronize()
+        run, before_last = self.step.run, range(self.calls - 1)
+        collecting = gc.isenabled()
+        gc.disable()  # a collection inside a block would time the garbage of the whole process
+        try:
+            start = clock.now()
+            for _ in before_last:
+                run()
+            returned = run()
+            self.step.synchronize()
+            self.latest = clock.now() - start
+        finally:
+            if collecting:
+                gc.enable()
+        return self.latest, returned
+
+    def look_at_last(self, clock: Clock) -> None:
+        """One more block, and what its last call computed.
+
+        A step that changes its own weights computes something else in each call; for the judge it
+        begins anew after the block, and the same function is called once. The inputs are not those
+        of the first call, which a step may remember.
+        """
+        step = self.step
+        if step.results is None:
+            return
+        self.choose(INPUTS - 1)
+        for _ in range(LATE_TRIES):
+            elapsed, returned = self.timed(clock)
+            start = clock.now()
+            results = step.results(returned)
+            first = clock.now() - start
+            # A result that is there is copied as fast as that of a call by itself; for one that is
+            # not, the copy waits for a whole block.
+            returned = step.run()
+            step.synchronize()
+            start = clock.now()
+            step.results(returned)
+            late = first - (clock.now() - start)
+            if late <= elapsed:
+                break
+        else:
+            raise NotWaitedForError(
+                f"after a block of {elapsed:.3g} s and the wait that should end it, its last "
+                f"result was not there for another {late:.3g} s: it is not waited for"
+            )
+        if step.restart is not None:
+            step.restart()
+            returned = step.run()
+            step.synchronize()
+            results = step.results(returned)
+        self.last = Last(self.inputs, results)
+
+    def calibrate(self, clock: Clock, seconds: float) -> None:
+        """Find the number of calls that makes a block long enough; ``seconds`` are for all."""
+        self.step.synchronize()
+        waits = []
+        for _ in range(9):
+            start = clock.now()
+            self.step.synchronize()
+            waits.append(clock.now() - start)
+        self.synchronize = sorted(waits)[4]
+        self.shortest = max(
+            SHORTEST_BLOCK,
+            RESOLUTIONS_PER_BLOCK * clock.resolution,
+            self.synchronize / SYNCHRONIZE_SHARE,
+        )
+        while True:
+            self.warmed_from = len(self.warmup)
+            elapsed = self.block(clock)
+            if elapsed > 0:
+                self.warmup.append(elapsed / self.calls)
+            if elapsed >= self.shortest:
+                if self.calls > 1:
+                    room = int(seconds / BLOCKS * self.calls / elapsed)
+                    calls = max(self.calls, min(CALLS_FOR_ONE, room))
+                    if calls != self.calls:
+                        self.calls, self.warmed_from = calls, len(self.warmup)
+                return
+            if self.calls >= MOST_CALLS:
+                raise TimingError(
+                    f"{self.calls} calls took {elapsed:g} s together, too short to be timed: "
+                    "the step does no work, or the clock is too coarse"
+                )
+            wanted = GROWTH * self.calls
+            if elapsed > 0:
+                wanted = min(wanted, math.ceil(1.1 * self.calls * self.shortest / elapsed))
+            self.calls = min(MOST_CALLS, max(wanted, self.calls + 1))
+
+    def warm_up(self, clock: Clock) -> None:
+        """One block that is kept as warm-up."""
+        self.warmup.append(self._whole_block(clock) / self.calls)
+
+    def settled(self) -> bool:
+        """Whether the latest blocks are of one speed."""
+        latest = self.warmup[self.warmed_from :][-WARMUP_BLOCKS:]
+        return halves_agree(latest) is True
+
+    def lengthen(self) -> None:
+        """More calls to a block, if warming up has made the step quicker than it seemed."""
+        quickest = min(self.warmup)
+        if quickest * self.calls < self.shortest:
+            self.calls = min(MOST_CALLS, math.ceil(self.shortest / quickest))
+
+    def sample(self, clock: Clock, number: int) -> None:
+        """One block that counts, in round ``number``."""
+        self.blocks.append(self._whole_block(clock))
+        self.rounds.append(number)
+
+    def _whole_block(self, clock: Clock) -> float:
+        elapsed = self.block(clock)
+        self.spent += self.latest
+        if elapsed <= 0:
+            raise TimingError(f"a block of {self.calls} calls took {elapsed:g} s by the clock")
+        return elapsed
+
+    @property
+    def samples(self) -> list[float]:
+        """Seconds per step, one for each block that counts."""
+        return [block / self.calls for block in self.blocks]
+
+    def result(self, plan: Plan, reason: Stopped) -> Series | Broken:
+        """What is handed out."""
+        if self.broken is not None:
+            return self.broken
+        samples = self.samples
+        precise = not plan.whole and relative_half_width(samples) <= plan.precision
+        return Series(
+            calls=self.calls,
+            blocks=tuple(self.blocks),
+            rounds=tuple(self.rounds),
+            warmup=tuple(self.warmup),
+            stopped=Stopped.PRECISE if precise else reason,
+            steady=halves_agree(samples),
+            synchronize=self.synchronize,
+            last=self.last,
+        )
+
+
+class _Group:
+    """The members of one group and the time that is left to them."""
+
+    def __init__(
+        self,
+        steps: Mapping[str, Step],
+        plan: Plan,
+        clock: Clock,
+        guards: Mapping[str, Guard],
+        member: Callable[[Step, Guard], Member],
+    ) -> None:
+        self.members = {
+            name: member(step, guards.get(name, contextlib.nullcontext()))
+            for name, step in steps.items()
+        }
+        self._plan = plan
+        self._clock = clock
+        self._order = random.Random(plan.seed)
+        self._seconds = plan.seconds * len(steps)
+        self._start = clock.now()
+
+    @property
+    def _living(self) -> list[Member]:
+        return [member for member in self.members.values() if member.broken is None]
+
+    def _try(self, member: Member, during: str, work: Callable[[], None]) -> None:
+        if self._clock.rest is not None:
+            # Threads of who was timed before may still be waiting for work in a loop.
+            self._clock.rest()
+        try:
+            with member.guard:
+                work()
+        except Exception as error:
+            # Whatever a backend raises is its own result: the others are still to be measured.
+            member.broken = Broken(error, during)
+
+    def _round_fits(self, share: float) -> bool:
+        """Whether one more round would end within ``share`` of the time."""
+        next_round = sum(member.latest for member in self._living if self._takes_part(member))
+        return self._clock.now() - self._start + next_round <= share * self._seconds
+
+    def _takes_part(self, member: Member) -> bool:
+        """Whether a member is in the next round: where all of the time is taken, each has its own.
+
+        One that turns slow would else leave the others few blocks of the time of all.
+        """
+        if not self._plan.whole or not member.rounds:
+            return True
+        return member.spent + member.latest <= self._plan.seconds
+
+    def _shuffled(self) -> list[Member]:
+        members = self._living
+        self._order.shuffle(members)
+        return members
+
+    def calibrate(self) -> None:
+        for member in self._shuffled():
+            self._try(
+                member,
+                "while the number of calls in a block was chosen",
+                partial(member.calibrate, self._clock, self._plan.seconds),
+            )
+
+    def warm_up(self) -> None:
+        """Rounds until the latest blocks of every member are of one speed, or time presses."""
+        while not all(member.settled() for member in self._living):
+            if not self._round_fits(WARMUP_SHARE):
+                break
+            for member in self._shuffled():
+                self._try(member, "while it was warmed up", partial(member.warm_up, self._clock))
+        for member in self._living:
+            member.lengthen()
+
+    def take_samples(self) -> Stopped:
+        """Rounds whose blocks are the samples; says why they ended."""
+        for number in range(MOST_ROUNDS):
+            for member in filter(self._takes_part, self._shuffled()):
+                work = partial(member.sample, self._clock, number)
+                self._try(member, f"in round {number}", work)
+            if not self._plan.whole and all(
+                relative_half_width(member.samples) <= self._plan.precision
+                for member in self._living
+            ):
+                return Stopped.PRECISE
+            if not (any(map(self._takes_part, self._living)) and self._round_fits(1.0)):
+                return Stopped.TIME
+        return Stopped.ROUNDS
+
+    def look_at_last(self) -> None:
+        for member in self._shuffled():
+            during = "when its last result was looked at"
+            self._try(member, during, partial(member.look_at_last, self._clock))

@@ -1,0 +1,362 @@
+"""A pytest that measures: one item for each case of a suite, and pytest-benchmark's table of them.
+
+The first item of a group has the recorder measure the group in alternating blocks; each item then
+publishes its own samples by replaying them to pytest-benchmark, whose table, files and comparisons
+work on them as on any other. This module knows items, reports and words on the terminal.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import thread as pools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import case as suites
+from bench import records
+from bench.case.cases import Case
+from bench.case.loading import Suite
+from bench.case.periods import words
+from bench.case.values import SuiteError
+from bench.machine.fields import ResultError
+from bench.machine.folder import FolderError, default_folder, expanded
+from bench.machine.lock import HeldError, LockError, MachineLock
+from bench.machine.writing import ResultWriteError
+from bench.worker import MARKER, session_words
+from bench.worker.equivalence import share_answers
+from bench.worker.outcomes import FAILED, Measured, Unmeasured
+from bench.worker.preparing import Bench, prepare
+from bench.worker.recorder import Recorder, Settings
+
+FIXTURE = "lstm_case"
+"""The fixture that an item's case comes by."""
+
+_MOST_LEFT = 3
+
+_WITHOUT_EFFECT = (
+    *("--benchmark-min-time", "--benchmark-max-time", "--benchmark-min-rounds"),
+    *("--benchmark-timer", "--benchmark-calibration-precision", "--benchmark-warmup"),
+    *("--benchmark-warmup-iterations", "--benchmark-disable-gc"),
+)
+"""Of pytest-benchmark's options those that say how it takes time, which this suite does itself."""
+
+
+class Measuring:
+    """What pytest calls while a suite is measured."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        try:
+            suite = _suite(config)
+        except SuiteError as error:
+            raise pytest.UsageError(str(error)) from None
+        self.config = config
+        self.recorder: Recorder = Recorder(suite, _settings(config))
+        if judged := config.getoption("lstm_judged"):
+            share_answers(config.invocation_params.dir / judged)
+        self.cases: dict[str, Case] = {case.id: case for case in suite.cases}
+        self._replays: dict[str, _Replay] = {case: _Replay() for case in self.cases}
+        self._interrupted = False
+        self._problem = ""
+        self._lock: MachineLock | None = None
+
+    # -- collecting
+
+    @pytest.hookimpl
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """One item for each case of the function's kind."""
+        marker = metafunc.definition.get_closest_marker(MARKER)
+        if marker is None or FIXTURE not in metafunc.fixturenames:
+            return
+        parameters = [
+            # The parameter is the id, which is plain: a Case would be stored as UNSERIALIZABLE.
+            pytest.param(
+                case.id,
+                id=case.id,
+                marks=pytest.mark.benchmark(group=case.group, timer=self._replays[case.id].read),
+            )
+            for case in self.cases.values()
+            if case.kind == marker.args[0]
+        ]
+        metafunc.parametrize(FIXTURE, parameters, indirect=True)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Bring the items into the order that was asked for.
+
+        A kind that the suite has no case of has an item without one: it would be told as skipped.
+        """
+        items[:] = [
+            item for item in items if self._case(item) or not item.get_closest_marker(MARKER)
+        ]
+        seed = self.config.getoption("lstm_order_seed")
+        if seed is None:
+            return
+        ours: dict[str, list[pytest.Item]] = {}
+        for item in items:
+            if case := self._case(item):
+                ours.setdefault(case.group, []).append(item)
+        order = random.Random(seed)
+        groups = list(ours.values())
+        order.shuffle(groups)
+        for group in groups:
+            order.shuffle(group)
+        others = [item for item in items if self._case(item) is None]
+        items[:] = [*others, *(item for group in groups for item in group)]
+
+    @pytest.hookimpl
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Tell the recorder what is left after -k and --deselect: only that is measured."""
+        found = [case for item in session.items if (case := self._case(item))]
+        self.recorder.want(found)
+
+    def _case(self, item: pytest.Item) -> Case | None:
+        if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+            return None
+        return self.cases.get(str(item.callspec.params.get(FIXTURE)))
+
+    # -- measuring
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Begin the journal, before the first case and only if there is one."""
+        if session.config.option.collectonly or not self.recorder.wanted:
+            return
+        if session.config._benchmarksession.disabled:  # type: ignore[attr-defined]
+            return  # --benchmark-disable: everything runs once and nothing is kept
+
+        self._take_the_machine()
+        try:
+            self.recorder.start()
+        except ResultWriteError as error:
+            raise pytest.UsageError(f"{error}; choose another folder: --lstm-results DIR") from None
+
+    def _take_the_machine(self) -> None:
+        """Hold the lock of the machine until this process ends (a worker's manager holds it)."""
+        busy, self._lock = self.config.getoption("lstm_busy"), MachineLock()
+        try:
+            if busy == "wait":
+                self._lock.wait(self.recorder.suite.name, lambda text: print(text, flush=True))
+            else:
+                self._lock.acquire(self.recorder.suite.name)
+        except (HeldError, LockError) as error:
+            if busy != "force":
+                raise pytest.UsageError(
+                    f"{error}; --lstm-busy=wait waits for it, --lstm-busy=force goes on all the "
+                    "same"
+                ) from None
+
+    def publish(self, case: Case, benchmark: Any) -> None:
+        """Measure a case, or say why not, and keep what was found."""
+        if benchmark.disabled:
+            _try_once(case, self.recorder.settings.seed)
+            return
+        try:
+            result = self.recorder.result(case)
+            if isinstance(result, Measured):
+                try:
+                    self._replay(case, result, benchmark)
+                    entry = benchmark.stats.as_dict(include_data=True)
+                    self.recorder.keep_time(case, result, entry)
+                    return
+                except ResultError as error:
+                    # What its own reader would refuse is no result, in nobody's file.
+                    benchmark.has_error = True
+                    result = Unmeasured(FAILED, f"it cannot be recorded: {error}")
+            self.recorder.keep_outcome(case, result)
+        except ResultWriteError as error:
+            benchmark.has_error = True
+            self._problem = str(error)
+            pytest.exit(
+                f"{session_words.plain(str(error))}; what was measured before is kept", returncode=1
+            )
+        _report(result)
+
+    def _replay(self, case: Case, measured: Measured, benchmark: Any) -> None:
+        """Hand the samples to pytest-benchmark as if they were taken now."""
+        series = measured.series
+        self._replays[case.id].load(series.blocks)
+        seed = self.recorder.plan(case.group).seed
+        benchmark.extra_info["lstm"] = measured.to_extra(case, seed)
+        try:
+            benchmark.pedantic(
+                lambda: None, rounds=len(series.blocks), iterations=series.calls, warmup_rounds=0
+            )
+        except BaseException:
+            # Ctrl-C just here would otherwise leave half of the samples as a good case.
+            benchmark.has_error = True
+            raise
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_benchmark_group_stats(
+        self, benchmarks: list[dict[str, Any]], group_by: str
+    ) -> Iterator[None]:
+        """Name rows of the table by their backend: the rest of a case is the table's heading."""
+        groups = yield
+        if group_by == "group":
+            for entry in benchmarks:
+                if ours := entry["extra_info"].get("lstm"):
+                    entry["name"] = ours["case"]["backend"]
+        return groups
+
+    # -- ending
+
+    @pytest.hookimpl
+    def pytest_keyboard_interrupt(self) -> None:
+        """Remember that not everything was measured."""
+        self._interrupted = True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Make the result file from the journal."""
+        if self._lock is not None:
+            self._lock.close()
+        if self.recorder.path is None:
+            return
+        hook = self.config.hook
+        try:
+            self.recorder.finish(
+                hook.pytest_benchmark_generate_machine_info(config=self.config),
+                hook.pytest_benchmark_generate_commit_info(config=self.config),
+                interrupted=self._interrupted,
+            )
+        except (ResultWriteError, ResultError) as error:
+            self._problem = self._problem or str(error)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        invalid = session_words.untrusted(self.recorder)
+        if invalid and self.config.getoption("lstm_fail_on_invalid"):
+            self._problem = self._problem or f"INVALID: {', '.join(invalid)}"
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    # -- telling
+
+    @pytest.hookimpl
+    def pytest_report_header(self) -> list[str]:
+        """What is going to be measured, and what an earlier run has left unfinished."""
+        header = session_words.header(self.recorder.suite, self.recorder.settings)
+        given = [str(each).partition("=")[0] for each in self.config.invocation_params.args]
+        if idle := [each for each in dict.fromkeys(given) if each in _WITHOUT_EFFECT]:
+            header.append(
+                f"lstm: {', '.join(idle)} without effect: the suite takes its own blocks, in turn "
+                "among backends; --lstm-budget and --lstm-precision say when they are enough"
+            )
+        left = records.unfinished(self.recorder.settings.folder)
+        header += [f"lstm: {note}" for note in left[:_MOST_LEFT]]
+        if (more := len(left) - _MOST_LEFT) > 0:
+            header.append(f"lstm: and {more} more such journals")
+        return [session_words.plain(line) for line in header]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """What was found, where it is, and what to do next."""
+        if not self.recorder.done and not self._problem and not self._interrupted:
+            return
+
+        def write(line: str, **markup: bool) -> None:
+            terminalreporter.write_line(session_words.plain(line), **markup)
+
+        terminalreporter.section(f"LSTM suite {session_words.plain(self.recorder.suite.name)}")
+        for line in session_words.summary(self.recorder):
+            write(line)
+        if self._interrupted:
+            write("stopped early: the file holds what was finished and says that it is not all")
+        if self._problem:
+            write(self._problem, red=True)
+        if threads := _threads_left():
+            write(f"still running: {', '.join(threads)}: Python waits for it; Ctrl-C ends it")
+        if self.recorder.path is not None:
+            write(f"results: {session_words.from_here(self.recorder.path)}")
+            write(
+                f"read them: python -m bench.report{session_words.report_argument(self.recorder)}",
+                bold=True,
+            )
+
+
+@dataclass
+class _Replay:
+    """A timer for pytest-benchmark that tells blocks measured before: it starts each at zero."""
+
+    readings: Iterator[float] = field(default_factory=lambda: iter(()))
+
+    def load(self, blocks: Sequence[float]) -> None:
+        self.readings = (reading for block in blocks for reading in (0.0, block))
+
+    def read(self) -> float:
+        return next(self.readings)
+
+
+# -- options
+
+_PASSED_ON = ("seed", "share", "precision", "load", "deadline", "threads", "session", "case_limit")
+
+
+def _suite(config: pytest.Config) -> Suite:
+    get, folder = config.getoption, config.invocation_params.dir
+    choice = suites.Choice(
+        get("lstm_backends"), get("lstm_device"), get("lstm_mode"), get("lstm_period")
+    )
+    suite = suites.load(get("lstm_suite") or "quick", choice, folder)
+    if listed := get("lstm_cases"):
+        suite = suites.load_cases(folder / listed, suite)
+    return suite
+
+
+def _settings(config: pytest.Config) -> Settings:
+    get = config.getoption
+    names = (
+        *("suite", "device", "backends", "mode", "seed", "budget", "share", "precision", "threads"),
+        *("cases", "session", "order_seed", "memory", "case_limit", "period", "load", "deadline"),
+    )
+    given = {name: get(f"lstm_{name}") for name in names}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if "period" in chosen:
+        chosen["period"] = [words(each) for each in chosen["period"]]
+    # Results are shown around: a file's folder is nobody's business, and no difference of two runs.
+    chosen |= {name: Path(chosen[name]).name for name in ("suite", "cases") if name in chosen}
+    try:
+        folder = expanded(get("lstm_results") or default_folder())
+    except FolderError as error:
+        raise pytest.UsageError(f"--lstm-results: {error}") from None
+    return Settings(
+        folder=config.invocation_params.dir / folder,
+        seconds=given["budget"],
+        memory={"on": True, "off": False}.get(given["memory"]),
+        # With -s, its user wants to see it.
+        output=config.getoption("capture") != "no",
+        options=chosen,
+        **{name: chosen[name] for name in _PASSED_ON if name in chosen},
+    )
+
+
+# -- single cases
+
+
+def _report(result: Unmeasured) -> None:
+    """Tell pytest about a case that has no time."""
+    advice = f"; {result.advice}" if result.advice else ""
+    if result.outcome == FAILED:
+        details = f"\n\n{result.details}" if result.details else ""
+        pytest.fail(session_words.plain(f"{result.reason}{advice}{details}"), pytrace=False)
+    pytest.skip(session_words.plain(f"{result.reason}{advice}"))
+
+
+def _try_once(case: Case, seed: int) -> None:
+    """Under --benchmark-disable: the case is built, called and judged, and nothing is timed."""
+    result = prepare(case, seed, Bench())
+    if isinstance(result, Unmeasured):
+        _report(result)
+
+
+def _threads_left() -> list[str]:
+    """Names of threads that a backend has left and that Python will wait for at its end."""
+    return [
+        each.name
+        for each in threading.enumerate()
+        # A pool's are told to end when Python does.
+        if each is not threading.main_thread() and not each.daemon
+        if each not in pools._threads_queues
+    ]

@@ -1,0 +1,184 @@
+"""How often a bridge is called uneven, and what verdicts over it are worth, by simulation.
+
+A bridge's own times have the luck of their processes, of which the ratios over it are free, so that
+it is known less well than they are, however many of its cases are taken together. This room knows
+the statistics and NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.render.sheet import Sheet
+from bench.stats.apart import with_difference
+from bench.stats.basis import Pairing
+from bench.stats.over_processes import difference
+from bench.stats.process_means import BRIDGE_APART, Estimates, Means, process_means
+from bench.stats.verdict import Verdict, verdicts
+from research.noises import (
+    PAIRED_SPREADS,
+    SEED,
+    UNPAIRED_SPREADS,
+    Noise,
+    as_measured,
+    bad_processes,
+    drawn,
+)
+from research.rates import beside, percent, table
+from research.rules import DIFFERENT, Flags, Verdicts, rate
+
+CASES = 10
+"""Of a bridge, as the suite ``keras-backends`` has them."""
+
+OWN = PAIRED_SPREADS[1] / math.sqrt(2)
+"""The spread of one case's time beside its process's luck: half of a ratio's variance."""
+
+COUNTS = (1, 2, 3, 5, 6, 10, 20, 50)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Of simulated bridges and ratios over them, ``[trials]`` each.
+
+    uneven: whether the bridge is called so. checked, unchecked: the verdicts with what that says,
+    and as they would be without.
+    """
+
+    uneven: Flags
+    checked: Verdicts
+    unchecked: Verdicts
+
+
+def bridge_means(
+    luck: float | Noise, processes: int, cases: int, trials: int
+) -> tuple[Means, Means]:
+    """What is found of the times of one and the same bridge in two environments.
+
+    luck: by which the times of a process, all of them, spread. processes: of each environment.
+    """
+    rng = np.random.default_rng(SEED)
+    own = OWN / math.sqrt(cases)
+    one, other = (
+        process_means(
+            drawn(luck, rng, (trials, processes)) + own * rng.standard_normal((trials, processes)),
+            Pairing.UNPAIRED.allowance,
+        )
+        for _ in range(2)
+    )
+    return one, other
+
+
+def uneven(found: Estimates) -> Flags:
+    """Whether the interval of each bridge's log ratio to itself is beyond the allowance."""
+    low, high = found.bounds()
+    edge = math.log1p(BRIDGE_APART)
+    return np.asarray((low > edge) | (high < -edge))
+
+
+def accused(
+    apart: float, luck: float | Noise, processes: int, cases: int = CASES, trials: int = 1000
+) -> float:
+    """How often a bridge that takes so much more in one environment is called uneven."""
+    found = difference(*bridge_means(luck, processes, cases, trials))
+    return float(np.mean(uneven(replace(found, middles=found.middles + math.log1p(apart)))))
+
+
+def judge(
+    effects: Iterable[float], apart: float, luck: float, processes: int, trials: int = 1000
+) -> list[Judged]:
+    """Of each true effect what is said over a bridge that is so far apart.
+
+    A ratio over it is the true one times ``1 + apart``, and the bridge's to itself is the inverse.
+    """
+    bridge = difference(*bridge_means(luck, processes, CASES, trials))
+    bridge = replace(bridge, middles=bridge.middles - math.log1p(apart))
+    called = uneven(bridge)
+    rng = np.random.default_rng(SEED + 1)
+    logs = (as_measured(rng, (trials, processes)) for _ in range(2))
+    sides = [process_means(each, Pairing.BRIDGED.allowance).over_bridge() for each in logs]
+    found = difference(*sides)
+    found = replace(found, middles=found.middles + math.log1p(apart))
+    wide = with_difference(found, replace(bridge, middles=np.abs(bridge.middles)))
+    allowed = Estimates(
+        found.middles,
+        np.where(called, wide.errors, found.errors),
+        np.where(called, wide.degrees, found.degrees),
+    )
+    judged = []
+    for effect in effects:
+        moved = found.middles + math.log1p(effect)
+        with_it, without = (
+            verdicts(*replace(each, middles=moved).bounds()) for each in (allowed, found)
+        )
+        judged.append(Judged(called, with_it, without))
+    return judged
+
+
+# Tables
+
+
+def accused_rates(trials: int) -> Sheet:
+    """How often a bridge is called uneven: the same in both, within the allowance, and beyond."""
+    lucks: dict[str, float | Noise] = {
+        **{f"times {each:.0%}": each for each in UNPAIRED_SPREADS},
+        "a bad process in ten": bad_processes,
+    }
+
+    def row(name: str, apart: float, luck: float | Noise, cases: int = CASES) -> list[str]:
+        return [name, *(percent(accused(apart, luck, n, cases, trials)) for n in COUNTS)]
+
+    rows = [row(f"the same, {name}", 0.0, luck) for name, luck in lucks.items()]
+    rows.append(row("the same in its only case, times 3%", 0.0, UNPAIRED_SPREADS[0], 1))
+    rows += [
+        row(f"{apart:.0%} apart, times {luck:.0%}", apart, luck)
+        for apart in (0.01, 0.05, 0.10, 0.20)
+        for luck in UNPAIRED_SPREADS[:2]
+    ]
+    return table(["bridges called uneven, a side:", *map(str, COUNTS)], rows)
+
+
+def false_rates(trials: int) -> Sheet:
+    """Equals called different over a bridge that is apart, and in brackets without the check."""
+    rows = []
+    for luck in UNPAIRED_SPREADS[:2]:
+        for apart in (0.0, 0.01, 0.02, 0.05, 0.10, 0.20):
+            found = [judge([0.0], apart, luck, n, trials=trials)[0] for n in COUNTS[2:]]
+            name = f"bridge {apart:.0%} apart, times {luck:.0%}"
+            rows.append([name, *(_both(each, DIFFERENT) for each in found)])
+    headings = map(str, COUNTS[2:])
+    return table(["equals called different over it (unchecked), a side:", *headings], rows)
+
+
+def powers(trials: int) -> Sheet:
+    """How often a true effect is found over a bridge that hides some of it, and without the check.
+
+    The bridge is slower beside the new side, too, which therefore looks faster than it is.
+    """
+    rows = []
+    for luck in UNPAIRED_SPREADS[:2]:
+        for apart in (0.0, 0.10):
+            effects = (0.10, 0.20, 0.50)
+            hidden = 1 / (1 + apart) - 1
+            found = [judge(effects, hidden, luck, n, trials=trials) for n in COUNTS[4:7]]
+            for index, effect in enumerate(effects):
+                name = f"{effect:.0%} slower, bridge {apart:.0%} apart, times {luck:.0%}"
+                rows.append([name, *(_both(each[index], (Verdict.SLOWER,)) for each in found)])
+    headings = [f"{count} a side" for count in COUNTS[4:7]]
+    return table(["SLOWER said over it (unchecked):", *headings], rows)
+
+
+def _both(found: Judged, wanted: Sequence[Verdict]) -> str:
+    return beside(rate(found.checked, *wanted), rate(found.unchecked, *wanted))
+
+
+def tables(trials: int) -> dict[str, Sheet]:
+    """Those of ``docs/verdicts.md`` on uneven bridges, by what they show."""
+    return {
+        "Uneven bridges, called so": accused_rates(trials),
+        "Uneven bridges, false verdicts": false_rates(trials),
+        "Uneven bridges, found effects": powers(trials),
+    }

@@ -1,0 +1,217 @@
+"""How often the change points of a history are right, as tables: rates over simulated histories.
+
+A history is three backends with four cases each on one machine. What each session measured of a
+case is its level, what the machine's luck was in that session, which is common to all cases, and
+noise of its own as ``noises`` draws it. Beside these noises stand worlds that no rule was made for:
+a machine that wanders from day to day, one that was exchanged, sessions at unequal times, cases
+that are missing, slow drift. Every draw is seeded. This room knows the statistics and NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.render.sheet import Sheet
+from bench.stats.changes import LEAST, FloatArray
+from bench.stats.movements import NEAR, Movement, Scope, movements
+from bench.stats.verdict import Verdict
+from research.noises import BEYOND, NOISES, QUIET, RESTLESS, SEED, Noise, as_measured
+from research.rates import percent, table
+
+BACKENDS, CASES = ("a", "b", "c"), 4
+NAMES = [name for name in BACKENDS for _ in range(CASES)]
+LENGTHS = (15, 30, 60)
+NIGHTS = (15, 22, 30)
+BEFORE = 30
+"""Sessions before a change whose delay is measured: a month of nights."""
+AFTER = (2, 3, 4, 5, 7, 10, 15)
+
+TRIALS = 200
+"""Histories for each number, by which a rate of 1% is known to 0.7%; a quarter as many where each
+takes longer."""
+
+Luck = Callable[[np.random.Generator, int], FloatArray]
+"""Draws the machine's log luck ``[sessions]``."""
+
+
+@dataclass(frozen=True)
+class World:
+    """noise: of each case. luck: of the machine. change: made to the finished table, in place."""
+
+    noise: Noise = as_measured
+    luck: Luck = lambda rng, sessions: QUIET * rng.standard_normal(sessions)
+    change: Callable[[np.random.Generator, FloatArray], None] = lambda rng, logs: None
+
+    def draw(self, rng: np.random.Generator, sessions: int) -> FloatArray:
+        """Log times ``[cases, sessions]`` in which no backend and no case changes."""
+        logs = self.noise(rng, (len(NAMES), sessions)) + self.luck(rng, sessions)
+        logs += rng.normal(-4, 2, (len(NAMES), 1))
+        self.change(rng, logs)
+        return logs
+
+
+# The worlds
+
+
+def restless(rng: np.random.Generator, sessions: int) -> FloatArray:
+    """A shared machine, whose hours differ by 10%."""
+    return np.asarray(RESTLESS * rng.standard_normal(sessions))
+
+
+def wandering(correlation: float, unequal: bool = False) -> Luck:
+    """A machine whose state lasts for days. unequal: some nights are left out, so it goes further.
+
+    correlation: from one night to the next.
+    """
+
+    def draw(rng: np.random.Generator, sessions: int) -> FloatArray:
+        nights = rng.geometric(0.4, sessions) if unequal else np.ones(sessions)
+        luck = rng.standard_normal(sessions)
+        for at in range(1, sessions):
+            kept = correlation ** nights[at]
+            luck[at] = kept * luck[at - 1] + math.sqrt(1 - kept**2) * luck[at]
+        return np.asarray(0.05 * luck)
+
+    return draw
+
+
+def exchanged(rng: np.random.Generator, logs: FloatArray) -> None:
+    """From the middle on another machine of the same name: faster by 10 to 30%, case by case."""
+    logs[:, logs.shape[1] // 2 :] -= rng.uniform(0.1, 0.3, (len(logs), 1))
+
+
+def missing(rng: np.random.Generator, logs: FloatArray) -> None:
+    """A third of what was to be measured is not there, and the first case came later."""
+    logs[rng.random(logs.shape) < 1 / 3] = np.nan
+    logs[0, : logs.shape[1] // 3] = np.nan
+
+
+def one_noisy_case(rng: np.random.Generator, logs: FloatArray) -> None:
+    """One case has ten times the noise of the others."""
+    logs[5] += 0.4 * rng.standard_normal(logs.shape[1])
+
+
+def creeping(rng: np.random.Generator, logs: FloatArray) -> None:
+    """One backend becomes slower by 10%, a little every night."""
+    logs[:CASES] += np.linspace(0, math.log(1.1), logs.shape[1])
+
+
+WORLDS: dict[str, World] = {
+    **{name: World(noise) for name, noise in NOISES.items() if name != "drift"},
+    "restless machine, 10%": World(luck=restless),
+    "machine that wanders, 0.4": World(luck=wandering(0.4)),
+    "one case ten times as noisy": World(change=one_noisy_case),
+    "a third is missing": World(change=missing),
+    "another machine from the middle on": World(change=exchanged),
+}
+"""In each of these no backend and no case changed; in the last the machine did."""
+
+OUTSIDE: dict[str, World] = {
+    **{name: World(noise) for name, noise in BEYOND.items()},
+    "machine that wanders, 0.8": World(luck=wandering(0.8)),
+    "the same at unequal times": World(luck=wandering(0.8, unequal=True)),
+    "each case drifts": World(NOISES["drift"]),
+    "a backend creeps by 10%": World(change=creeping),
+}
+"""What no promise is made for: shown, so that the limit is known."""
+
+
+# Tables
+
+
+def false_changes(trials: int) -> Sheet:
+    """Histories without a change in which one is found, by their length."""
+    rows = []
+    for prefix, worlds in (("", WORLDS), ("*beyond:* ", OUTSIDE)):
+        for name, world in worlds.items():
+            rates = []
+            for sessions in LENGTHS:
+                rng = np.random.default_rng(SEED)
+                found = [movements(world.draw(rng, sessions), NAMES) for _ in range(trials)]
+                if world.change is exchanged:
+                    found = [[each for each in one if each.scope is not Scope.ALL] for one in found]
+                rates.append(percent(float(np.mean([bool(each) for each in found]))))
+            rows.append([f"{prefix}{name}", *rates])
+    headings = [f"{sessions} sessions" for sessions in LENGTHS]
+    return table(["histories with a false change:", *headings], rows)
+
+
+def nightly_alarms(trials: int) -> Sheet:
+    """Guards that ever said SLOWER in so many nights in which nothing changed."""
+    rows = []
+    for name in ("as measured", "as in the reference", "restless machine, 10%"):
+        first = []
+        for trial in range(trials):
+            logs = WORLDS[name].draw(np.random.default_rng([SEED, trial]), max(NIGHTS))
+            first.append(_first_alarm(logs))
+        rates = [percent(float(np.mean([night <= n for night in first]))) for n in NIGHTS]
+        rows.append([name, *rates])
+    headings = [f"by night {n}" for n in NIGHTS]
+    return table(["guards with a false alarm:", *headings], rows)
+
+
+def _first_alarm(logs: FloatArray) -> float:
+    for night in range(LEAST, logs.shape[1] + 1):
+        found = movements(logs[:, :night], NAMES)
+        if any(each.verdict is Verdict.SLOWER and each.taken_back is None for each in found):
+            return night
+    return math.inf
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A true change: of which rows, and what it should be called."""
+
+    rows: Sequence[int]
+    scope: Scope
+
+
+EFFECTS = {
+    "all cases": Effect(range(len(NAMES)), Scope.ALL),
+    "one backend": Effect(range(CASES), Scope.BACKENDS),
+    "two backends of three": Effect(range(2 * CASES), Scope.BACKENDS),
+    "one case": Effect([CASES], Scope.CASES),
+}
+
+
+def found_changes(trials: int) -> Sheet:
+    """How often a true change is found so many sessions after it, and called what it is."""
+    rows = []
+    for name, effect in EFFECTS.items():
+        for size in (0.05, 0.10, 0.20):
+            rates = [_found(effect, size, after, trials) for after in AFTER]
+            rows.append([f"{name}, {size:.0%} slower", *map(percent, rates)])
+    headings = [f"{after}" for after in AFTER]
+    return table(["found and named, sessions after it:", *headings], rows)
+
+
+def _found(effect: Effect, size: float, after: int, trials: int) -> float:
+    rng = np.random.default_rng(SEED)
+    right = 0
+    for _ in range(trials):
+        logs = World().draw(rng, BEFORE + max(AFTER))[:, : BEFORE + after]
+        logs[list(effect.rows), BEFORE:] += math.log1p(size)
+        right += any(_is(each, effect) for each in movements(logs, NAMES))
+    return right / trials
+
+
+def _is(found: Movement, effect: Effect) -> bool:
+    return (
+        found.scope is effect.scope
+        and found.verdict is Verdict.SLOWER
+        and found.rows == tuple(effect.rows)
+        and abs(found.at - BEFORE) <= NEAR
+    )
+
+
+def tables(trials: int) -> dict[str, Sheet]:
+    """Every table of change points of ``docs/verdicts.md``, by what it shows."""
+    return {
+        "False changes": false_changes(trials),
+        "False alarms of a guard": nightly_alarms(max(1, trials // 4)),
+        "Found changes": found_changes(max(1, trials // 4)),
+    }

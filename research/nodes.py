@@ -1,0 +1,244 @@
+"""How often intervals and verdicts over nodes are right, and nodes are named, by simulation.
+
+Machines of one kind, each with luck of its own, and on each some processes with theirs, as nobody
+told the rule: from none to a tenth between nodes, with tails, a bad node in ten, few processes here
+and many there. This room knows the statistics and NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.render.sheet import Sheet
+from bench.stats.basis import Pairing
+from bench.stats.between import RATIO_ALLOWANCE, means_over_nodes, time_bounds
+from bench.stats.outlying import Table, apart
+from bench.stats.process_means import Estimates, FloatArray, Means, process_means
+from bench.stats.verdict import Verdict
+from research.noises import SEED
+from research.rates import beside, percent, table
+from research.rules import DIFFERENT, rate, verdicts
+
+NODES = (2, 3, 5, 10)
+PROCESSES = 6
+UNBALANCED = (1, 2, 10, 6, 3)
+"""Processes of one node after the other, again and again."""
+
+TRIALS = 3_000
+"""Of each number: a rate of 1% is known to ±0.4%. They are fewer than of one machine, since all
+nodes of each are drawn."""
+
+REPORTS = 2_000
+"""Of whole reports, in each of which every node is held against the others."""
+
+BACKENDS, SHAPES = 3, 4
+
+
+@dataclass(frozen=True)
+class World:
+    """How far nodes and processes spread (sd of logs).
+
+    tails: whether both are Student's t with 3 degrees. bad: part of the nodes that are off by
+    another 25% (standard deviation). sizes: processes of each node, in turn; all the same if it is
+    one.
+    """
+
+    nodes: float
+    processes: float = 0.05
+    tails: bool = False
+    bad: float = 0.0
+    sizes: Sequence[int] = (PROCESSES,)
+
+    def size(self, node: int) -> int:
+        """How many processes a node has."""
+        return self.sizes[node % len(self.sizes)]
+
+
+WORLDS = {
+    "nodes 0%, processes 5%": World(0.0),
+    "nodes 2%, processes 5%": World(0.02),
+    "nodes 5%, processes 5%": World(0.05),
+    "nodes 10%, processes 5%": World(0.10),
+    "nodes 0%, processes 15%": World(0.0, 0.15),
+    "nodes 5%, processes 15%": World(0.05, 0.15),
+    "nodes 5%, heavy tails": World(0.05, tails=True),
+    "nodes 2%, one in ten bad": World(0.02, bad=0.1),
+    "nodes 2%, unbalanced": World(0.02, sizes=UNBALANCED),
+    "nodes 5%, unbalanced": World(0.05, sizes=UNBALANCED),
+    "nodes 0%, one process each": World(0.0, sizes=(1,)),
+    "nodes 5%, one process each": World(0.05, sizes=(1,)),
+    "nodes 5%, two processes each": World(0.05, sizes=(2,)),
+}
+"""Each is symmetric, so that what an interval is to cover is 0."""
+
+
+def draw(world: World, nodes: int, trials: int, seed: int = SEED) -> list[FloatArray]:
+    """The logs of each node's processes, ``[trials, processes]`` each, around 0."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for node in range(nodes):
+        luck = world.nodes * _noise(world, rng, (trials, 1))
+        luck = luck + 0.25 * (rng.random((trials, 1)) < world.bad) * rng.standard_normal(
+            (trials, 1)
+        )
+        found.append(luck + world.processes * _noise(world, rng, (trials, world.size(node))))
+    return found
+
+
+def _noise(world: World, rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    if world.tails:
+        return np.asarray(rng.standard_t(3, shape) / math.sqrt(3))
+    return rng.standard_normal(shape)
+
+
+def means(logs: Sequence[FloatArray]) -> Means:
+    """What the rule makes of paired log ratios by node, ``[trials]``."""
+    each = [process_means(node, Pairing.ALTERNATING.allowance) for node in logs]
+    numbers = (
+        np.stack([getattr(of, name) for of in each], axis=1)
+        for name in ("middles", "errors", "degrees")
+    )
+    return means_over_nodes(Estimates(*numbers), RATIO_ALLOWANCE)
+
+
+def pooled(logs: Sequence[FloatArray]) -> Means:
+    """The same as if all processes were of one machine."""
+    return process_means(np.concatenate(logs, axis=1), Pairing.ALTERNATING.allowance)
+
+
+def covered(logs: Sequence[FloatArray]) -> float:
+    """How often the 95% interval of a time holds 0."""
+    medians = np.stack([np.median(node, axis=1) for node in logs], axis=1)
+    free = sum(node.shape[1] - 1 for node in logs)
+    share = float(np.mean([1 / node.shape[1] for node in logs]))
+    if free:
+        squares = [np.sum((node - node.mean(axis=1, keepdims=True)) ** 2, axis=1) for node in logs]
+        own = np.sum(squares, axis=0) / free * share
+    else:
+        own = np.full(len(medians), 0.29**2 * share)
+    low, high, _ = time_bounds(medians, own)
+    return float(np.mean((low <= 1) & (high >= 1)))
+
+
+# Tables
+
+
+def coverages(trials: int) -> Sheet:
+    """How often the 95% interval of a time covers what the nodes have in common."""
+    rows = [
+        [name, *(percent(covered(draw(world, nodes, trials))) for nodes in NODES)]
+        for name, world in WORLDS.items()
+    ]
+    return table(["the time's 95% interval covers, nodes:", *map(str, NODES)], rows)
+
+
+def false_rates(trials: int) -> Sheet:
+    """Equals that are called FASTER or SLOWER; in brackets if nodes were not told apart."""
+    rows = []
+    for name, world in WORLDS.items():
+        cells = []
+        for nodes in NODES:
+            logs = draw(world, nodes, trials)
+            both = (means(logs), pooled(logs))
+            cells.append(beside(*(rate(verdicts(of), *DIFFERENT) for of in both)))
+        rows.append([name, *cells])
+    return table(["equals called different over nodes (processes pooled):", *map(str, NODES)], rows)
+
+
+def powers(trials: int) -> Sheet:
+    """How often a true effect is found."""
+    rows = []
+    for name, world in WORLDS.items():
+        found = [means(draw(world, nodes, trials)) for nodes in NODES]
+        for effect in (0.05, 0.10, 0.20):
+            rates = [rate(verdicts(of, effect=effect), Verdict.SLOWER) for of in found]
+            rows.append([f"{effect:.0%} slower, {name}", *map(percent, rates)])
+    return table(["SLOWER said over nodes:", *map(str, NODES)], rows)
+
+
+# Nodes that are apart
+
+
+def report(
+    world: World, nodes: int, rng: np.random.Generator, moved: float = 0.0, backend: bool = False
+) -> Table:
+    """The times of a report's cases on nodes; moved: by how much the first node's are longer.
+
+    backend: whether only those of one backend are. All cases of a node share its luck, and those
+    of a process its own; beside that each backend has a part of both by itself.
+    """
+    owners = np.arange(BACKENDS * SHAPES) % BACKENDS
+    logs = np.empty((owners.size, nodes))
+    squares = np.zeros(2)
+    for node in range(nodes):
+        size = world.size(node)
+        luck = world.nodes * (_noise(world, rng, (1, 1)) + 0.1 * _noise(world, rng, (BACKENDS, 1)))
+        luck = luck + 0.25 * (rng.random() < world.bad) * rng.standard_normal()
+        own = _noise(world, rng, (1, size)) + 0.3 * _noise(world, rng, (BACKENDS, size))
+        times = (luck + world.processes * own)[owners]
+        times = times + 0.02 * rng.standard_normal(times.shape)
+        if node == 0:
+            times[(owners == 0) | (not backend)] += math.log1p(moved)
+        logs[:, node] = np.median(times, axis=1)
+        off = times - logs[:, node, None]
+        whole = off.mean(axis=0)
+        beside = [off[owners == owner].mean(axis=0) - whole for owner in range(BACKENDS)]
+        squares += float(np.sum(whole**2)), float(np.sum(np.mean(np.square(beside), axis=0)))
+    counts = np.array([world.size(node) for node in range(nodes)], dtype=np.float64)
+    return Table.of(logs, [*map(str, owners)], (float(squares[0]), float(squares[1])), counts)
+
+
+EQUAL = {name: replace(WORLDS[name], bad=0.0) for name in WORLDS if "one in ten bad" not in name}
+
+
+def named(trials: int) -> Sheet:
+    """In how many reports of equal nodes one is named."""
+    counts = (3, 5, 10)
+    rows = []
+    for name, world in EQUAL.items():
+        cells = []
+        for nodes in counts:
+            rng = np.random.default_rng(SEED)
+            told = sum(bool(apart(report(world, nodes, rng))) for _ in range(trials))
+            cells.append(percent(told / trials))
+        rows.append([name, *cells])
+    return table(["reports of equal nodes that name one, nodes:", *map(str, counts)], rows)
+
+
+def found(trials: int) -> Sheet:
+    """How often a node that is slower is named, as what it is; and in brackets any other."""
+    counts = (3, 5, 10)
+    rows = []
+    for name in ("nodes 0%, processes 5%", "nodes 2%, processes 5%", "nodes 5%, processes 5%"):
+        for backend in (False, True):
+            for moved in (0.15, 0.31, 0.60):
+                cells = []
+                for nodes in counts:
+                    rng = np.random.default_rng(SEED)
+                    right = wrong = 0
+                    for _ in range(trials):
+                        times = report(WORLDS[name], nodes, rng, moved, backend)
+                        told = {each[:2] for each in apart(times)}
+                        wanted = (0, "0" if backend else "")
+                        right += wanted in told
+                        wrong += bool(told - {wanted})
+                    cells.append(beside(right / trials, wrong / trials))
+                what = "one backend" if backend else "all"
+                rows.append([f"{moved:.0%} slower in {what}, {name}", *cells])
+    return table(["slow node named (another), nodes:", *map(str, counts)], rows)
+
+
+def tables(trials: int) -> dict[str, Sheet]:
+    """The tables of ``docs/verdicts.md`` on nodes, by what they show."""
+    reports = min(REPORTS, trials)
+    return {
+        "Coverage over nodes": coverages(trials),
+        "False verdicts over nodes": false_rates(trials),
+        "Found effects over nodes": powers(trials),
+        "Nodes named though equal": named(reports),
+        "Nodes found": found(max(1, reports // 4)),
+    }

@@ -1,0 +1,223 @@
+"""How processes may differ: the noises that the verdicts are tried on, and simulated stores.
+
+A noise draws the log ratios of paired processes of two equal sides: most as the pairs of the
+reference results spread (``python -m research.verdict_pairs`` shows how those do), the others as no
+rule assumes: heavy tails, drift, processes that resemble the one before, two states, bad processes
+and bad cases. This room knows NumPy only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Noise = Callable[[np.random.Generator, tuple[int, int]], FloatArray]
+"""Draws log ratios ``[trials, processes]`` of equals from a generator and this shape."""
+
+SEED = 20250131
+
+# The spread of the pairs that were at hand when the rule was made: half had less than this, and the
+# logarithms of their spreads had this standard deviation once that of the estimate is taken off
+# (which with 10 processes is 0.24, with 6 it is 0.35).
+TYPICAL_SPREAD = 0.042
+LOG_SPREAD = 0.49
+# The same of the reference results' pairs now, whose machine is shared with others.
+REFERENCE_SPREAD = 0.063
+REFERENCE_LOG_SPREAD = 0.36
+
+# Of the processes' ratios from alternating blocks, the quarter, the half and three quarters of the
+# reference's pairs; of the medians of separate processes, what was seen.
+PAIRED_SPREADS = (0.025, 0.042, 0.06)
+UNPAIRED_SPREADS = (0.03, 0.10, 0.29)
+
+# One process: so many rounds, each sample with so much noise of its own around the process's time.
+ROUNDS = 30
+SAMPLE_NOISE = 0.03
+# Processes differ by more than their ratios do: this much is common to both sides of a process.
+# The smallest spread of processes' medians that was seen, and a middling one.
+QUIET, RESTLESS = 0.03, 0.10
+
+
+def normal(spread: float) -> Noise:
+    """Normal, with the same spread in every comparison."""
+    return lambda rng, shape: spread * rng.standard_normal(shape)
+
+
+def drawn(noise: float | Noise, rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Log ratios of a noise; a number is the spread of a normal one."""
+    return (noise if callable(noise) else normal(noise))(rng, shape)
+
+
+def as_measured(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Normal, with a spread for each comparison, drawn as pairs of a quiet machine had them."""
+    return _spreads(rng, shape) * rng.standard_normal(shape)
+
+
+def as_in_reference(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """The same, drawn as the reference results' pairs have them."""
+    logs = REFERENCE_LOG_SPREAD * rng.standard_normal((shape[0], 1))
+    return np.asarray(REFERENCE_SPREAD * np.exp(logs) * rng.standard_normal(shape))
+
+
+def heavy_tails(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Student's t with 3 degrees: now and then a process far off."""
+    return _spreads(rng, shape) * rng.standard_t(3, shape) / math.sqrt(3)
+
+
+def drift(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """From the first process to the last the ratio moves by three times its spread, up or down.
+
+    Around equality: what the ratio is "at the time" has no other answer.
+    """
+    trials, processes = shape
+    # A single process is somewhere on the way.
+    way = np.linspace(-1, 1, processes) if processes > 1 else rng.uniform(-1, 1, (trials, 1))
+    slope = 1.5 * rng.choice([-1.0, 1.0], (trials, 1))
+    return _spreads(rng, shape) * (rng.standard_normal(shape) + slope * way)
+
+
+def autoregressive(correlation: float) -> Noise:
+    """Each process resembles the one before (AR(1))."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+        values = wander(rng, shape, 1.0, correlation)
+        return _spreads(rng, shape) * values
+
+    return draw
+
+
+def wander(
+    rng: np.random.Generator, shape: tuple[int, int], spread: float, correlation: float
+) -> FloatArray:
+    """First-order autoregressions ``[trials, processes]`` with this spread."""
+    values = rng.standard_normal(shape)
+    for process in range(1, shape[1]):
+        fresh = math.sqrt(1 - correlation**2) * values[:, process]
+        values[:, process] = correlation * values[:, process - 1] + fresh
+    return spread * values
+
+
+def two_states(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """A process runs in one of two states (a clock frequency), whose ratios differ by 8%."""
+    states = 0.04 * rng.choice([-1.0, 1.0], shape)
+    return states + 0.5 * as_measured(rng, shape)
+
+
+def bad_processes(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """One process in ten is disturbed, and its ratio off by another 25% (standard deviation)."""
+    bad = rng.random(shape) < 0.1
+    return as_measured(rng, shape) + 0.25 * bad * rng.standard_normal(shape)
+
+
+def bad_cases(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """In one process of ten a case alone is slowed, by 35% in the mean: each side has its own."""
+
+    def slowed() -> FloatArray:
+        return (rng.random(shape) < 0.1) * rng.exponential(0.3, shape)
+
+    return as_measured(rng, shape) + slowed() - slowed()
+
+
+def unequal_sides(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """One side spreads as measured, the other three times as much."""
+    return as_measured(rng, shape) + 3 * as_measured(rng, shape)
+
+
+def skewed_sides(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Both sides have a fastest time and a long tail (exponential); their ratio is symmetric."""
+    both = rng.exponential(1.0, shape) - rng.exponential(1.0, shape)
+    return _spreads(rng, shape) * both / math.sqrt(2)
+
+
+def one_side_skewed(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Only one side has a long tail; the *medians* of the sides are equal, their means are not."""
+    return _spreads(rng, shape) * (rng.exponential(1.0, shape) - math.log(2))
+
+
+NOISES: dict[str, Noise] = {
+    "as measured": as_measured,
+    "as in the reference": as_in_reference,
+    "heavy tails": heavy_tails,
+    "drift": drift,
+    "AR(1), 0.1": autoregressive(0.1),
+    "two states, 8% apart": two_states,
+    "a bad process in ten": bad_processes,
+    "a bad case in ten": bad_cases,
+    "one side three times as noisy": unequal_sides,
+    "both sides skewed": skewed_sides,
+    "spread 1.3%": normal(0.013),
+    "spread 3.5%": normal(0.035),
+    "spread 5%": normal(0.05),
+    "spread 10%": normal(0.10),
+    "spread 15%": normal(0.15),
+    "spread 29%": normal(0.29),
+}
+"""By name; each with equal sides, so that FASTER and SLOWER are false."""
+
+BEYOND: dict[str, Noise] = {
+    "AR(1), 0.4": autoregressive(0.4),
+    "one side skewed": one_side_skewed,
+}
+"""What no promise is made for: shown, so that the limit is known."""
+
+
+def _spreads(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    return np.asarray(TYPICAL_SPREAD * np.exp(LOG_SPREAD * rng.standard_normal((shape[0], 1))))
+
+
+# Every sample of simulated comparisons
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Comparisons with all their samples, in seconds: base and new ``[trials, processes, rounds]``.
+
+    paired: process by process and round by round both sides were measured together.
+    """
+
+    base: FloatArray
+    new: FloatArray
+    paired: bool
+
+    @property
+    def logs(self) -> tuple[FloatArray, FloatArray]:
+        """The processes' log medians, ``[trials, processes]``: of the new side and the base."""
+        return np.log(np.median(self.new, axis=2)), np.log(np.median(self.base, axis=2))
+
+    def slowed(self, effect: float) -> Samples:
+        """The same with the new side slower by ``effect``."""
+        return Samples(self.base, self.new * (1 + effect), self.paired)
+
+
+def paired_samples(
+    spread: float, processes: int, trials: int, common_spread: float = QUIET
+) -> Samples:
+    """Equal sides whose processes' log ratios of medians spread by ``spread``."""
+    rng = np.random.default_rng(SEED)
+    common = common_spread * rng.standard_normal((trials, processes, 1))
+    # The median of the rounds brings part of the spread; the processes bring the rest.
+    of_medians = math.sqrt(math.pi / 2 / ROUNDS) * SAMPLE_NOISE
+    own = math.sqrt(spread**2 / 2 - of_medians**2)
+    sides = [_side(rng, common, own, (trials, processes)) for _ in range(2)]
+    return Samples(sides[0], sides[1], paired=True)
+
+
+def unpaired_samples(spread: float, processes: int, trials: int) -> Samples:
+    """Equal sides whose separate processes' log medians spread by ``spread``."""
+    rng = np.random.default_rng(SEED)
+    of_medians = math.sqrt(math.pi / 2 / ROUNDS) * SAMPLE_NOISE
+    own = math.sqrt(spread**2 - of_medians**2)
+    sides = [_side(rng, np.zeros(1), own, (trials, processes)) for _ in range(2)]
+    return Samples(sides[0], sides[1], paired=False)
+
+
+def _side(
+    rng: np.random.Generator, common: FloatArray, own: float, shape: tuple[int, int]
+) -> FloatArray:
+    process = common + own * rng.standard_normal((*shape, 1))
+    return np.asarray(np.exp(process + SAMPLE_NOISE * rng.standard_normal((*shape, ROUNDS))))

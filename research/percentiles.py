@@ -1,0 +1,158 @@
+"""How often verdicts on percentiles are right, by simulating every call of two streams.
+
+Calls are slow now and then, some of them very, and a slow one seldom comes alone: a machine that
+does something else does it for a while. Two streams take turns in blocks on that machine, in each
+process anew, and are judged as measured ones are. This room knows the statistics and NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.render.sheet import Sheet
+from bench.stats.basis import Pairing
+from bench.stats.process_means import FloatArray, process_means
+from bench.stats.verdict import Verdict
+from research.noises import SEED
+from research.rates import table
+from research.rules import DIFFERENT, rate, verdicts
+
+BLOCK = 20
+"""Calls of one stream before it is the other's turn."""
+
+CALL_SHARE = 20
+"""Of so many comparisons one is simulated: every call of both sides is drawn."""
+
+MANY = 10
+"""Times that there are as many calls where the 99.9th percentile is looked at."""
+
+CALLS = 700
+"""Of each stream in each process: what the 99th percentile takes."""
+
+PROCESSES = (6, 10, 20)
+_AT_ONCE = 500  # processes whose calls are in memory: 2 x 7,000 of each are 56 MB
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How calls come.
+
+    slow: the part of them that is slow. run: how many slow ones come in a row, on average. far: how
+    far slow ones reach, as the exponent of a Pareto distribution: of 1.5 and less the variance is
+    infinite, of 1 and less the mean. common, own: by how much the part that is slow differs from
+    process to process, for both streams alike and for each by itself (sd of logs). restless: the
+    part of the processes in which ten times as many calls are slow.
+    """
+
+    slow: float
+    run: float = 1.0
+    far: float = 3.0
+    common: float = 0.0
+    own: float = 0.0
+    restless: float = 0.0
+
+
+STREAMS = {
+    "hardly any call is slow": Stream(0.001),
+    "2% slow, each by itself": Stream(0.02),
+    "2% slow, without a variance": Stream(0.02, far=1.2),
+    "2% slow, 10 in a row": Stream(0.02, run=10),
+    "2% slow, 50 in a row": Stream(0.02, run=50),
+    "2% slow, 10 in a row, processes differ": Stream(0.02, run=10, common=0.7),
+    "... and streams by themselves": Stream(0.02, run=10, common=0.7, own=0.3),
+    "one process in ten restless": Stream(0.02, run=10, restless=0.1),
+    "one in ten, without a variance": Stream(0.02, run=10, far=1.2, restless=0.1),
+}
+
+
+def logs(stream: Stream, parts: Sequence[float], calls: int, processes: int) -> FloatArray:
+    """Of each percentile the log ratios of two equal streams, ``[parts, processes]``.
+
+    calls: of each stream in each process.
+    """
+    rng = np.random.default_rng(SEED)
+    ranks = [math.ceil(round(part / 100 * calls, 6)) - 1 for part in parts]
+    found = np.empty((len(parts), processes))
+    for start in range(0, processes, _AT_ONCE):
+        count = min(_AT_ONCE, processes - start)
+        both = np.partition(_latencies(rng, stream, count, calls), ranks, axis=2)
+        for index, rank in enumerate(ranks):
+            found[index, start : start + count] = np.log(both[:, 0, rank] / both[:, 1, rank])
+    return found
+
+
+def _latencies(
+    rng: np.random.Generator, stream: Stream, processes: int, calls: int
+) -> npt.NDArray[np.float32]:
+    """Every call of both streams in each process, ``[processes, 2, calls]``."""
+    own = stream.own * rng.standard_normal((processes, 2))
+    shares = stream.slow * np.exp(stream.common * rng.standard_normal((processes, 1)) + own)
+    shares = np.where(rng.random((processes, 1)) < stream.restless, MANY * shares, shares)
+    shares = np.minimum(shares, 0.5)
+    # In turn, block by block, as the machine goes through time; the last blocks are cut short.
+    turn = np.arange(2 * calls + 2 * BLOCK) // BLOCK % 2
+    chance = rng.random((turn.size, processes), dtype=np.float32)
+    slow = chance < shares.T[turn]
+    if stream.run > 1:
+        # They end after so many on average, and begin as often as makes the part of the calls.
+        begin = (shares / (1 - shares) / stream.run).T
+        for call in range(1, turn.size):
+            goes_on = chance[call] >= 1 / stream.run
+            slow[call] = np.where(slow[call - 1], goes_on, chance[call] < begin[turn[call]])
+    sides = [slow[turn == side][:calls].T for side in (0, 1)]
+    times = np.exp(0.1 * rng.standard_normal((processes, 2, calls), dtype=np.float32))
+    late = np.stack(sides, axis=1)
+    times[late] *= 2 * (1 + rng.pareto(stream.far, int(late.sum())))
+    return np.asarray(times)
+
+
+def _cells(found: FloatArray, count: int, effect: float, *wanted: Verdict) -> float:
+    """How often it is said of so many processes, each taken once."""
+    trials = found.size // count
+    logs_of = found[: trials * count].reshape(trials, count)
+    means = process_means(logs_of, Pairing.ALTERNATING.allowance)
+    return rate(verdicts(means, effect=effect), *wanted)
+
+
+_LOOKED_AT = ((90.0, 1), (99.0, 1), (99.0, MANY), (99.9, MANY))
+"""Percentiles, and of how many times ``CALLS``."""
+
+
+def _draw(stream: Stream, trials: int) -> list[FloatArray]:
+    """The log ratios of each of ``_LOOKED_AT``."""
+    few = logs(stream, [90.0, 99.0], CALLS, trials * max(PROCESSES))
+    # Ten times as many calls, so fewer processes.
+    many = logs(stream, [99.0, 99.9], MANY * CALLS, max(1, trials // 2) * max(PROCESSES))
+    return [*few, *many]
+
+
+def tables(trials: int) -> dict[str, Sheet]:
+    """The tables of ``docs/verdicts.md`` on percentiles, by what they show."""
+    count = max(1, trials // CALL_SHARE)
+    drawn = {name: _draw(stream, count) for name, stream in STREAMS.items()}
+
+    def line(name: str, found: list[FloatArray], effect: float, *wanted: Verdict) -> list[str]:
+        rates = ([_cells(each, n, effect, *wanted) for n in PROCESSES] for each in found)
+        return [name, *(" / ".join(f"{100 * rate:.1f}" for rate in each) for each in rates)]
+
+    counts = " / ".join(map(str, PROCESSES))
+    headings = [f"p{part:g} of {CALLS * times:,}" for part, times in _LOOKED_AT]
+    false = [line(name, found, 0.0, *DIFFERENT) for name, found in drawn.items()]
+    powers = [
+        line(f"{name}, {effect:.0%} slower", found, effect, Verdict.SLOWER)
+        for name, found in drawn.items()
+        for effect in (0.2, 1.0)
+    ]
+    return {
+        "False verdicts on percentiles": table(
+            [f"equals called different, %, of {counts} processes:", *headings], false
+        ),
+        "Found effects on percentiles": table(
+            [f"SLOWER said, %, of {counts} processes:", *headings], powers
+        ),
+    }

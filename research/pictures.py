@@ -1,0 +1,197 @@
+"""How often the verdicts are right, as pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bench.render.drawing import Axes, Figure, figure
+from bench.stats.intervals import count_words
+from bench.stats.verdict import SAME_WITHIN, Verdict
+from research.noises import (
+    PAIRED_SPREADS,
+    UNPAIRED_SPREADS,
+    as_measured,
+    bad_processes,
+    paired_samples,
+    unpaired_samples,
+)
+from research.rules import (
+    RIVAL_TRIALS,
+    RULES,
+    paired_verdicts,
+    processes_needed,
+    rate,
+    unpaired_verdicts,
+    verdict_rule,
+)
+
+# What the method promises: with so many processes an effect is found at least so often where the
+# noise is as measured, and where a process in ten is bad too.
+PROMISES = {6: (0.10, 0.70, 0.55), 20: (0.05, 0.85, 0.75)}
+
+# Pictures
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart, from light to dark enough.
+COLOURS = ("#777777", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#0072b2", "#a0407c")
+COUNTS = (1, 3, 6, 10, 20, 50)
+
+
+def draw_power(trials: int) -> Figure:
+    """How often an effect is found, against its size, a line a number of processes."""
+    drawn, axes = _figure(2, "How surely an effect is found: paired processes")
+    effects = np.linspace(0, 0.15, 61)
+    worlds = (("noise as measured", as_measured), ("a bad process in ten", bad_processes))
+    for panel, (axis, (name, noise)) in enumerate(zip(axes, worlds, strict=True)):
+        for count, colour in zip(COUNTS, COLOURS, strict=False):
+            found = paired_verdicts(effects, noise, count, trials)
+            rates = [100 * rate(each, Verdict.SLOWER) for each in found]
+            axis.plot(100 * effects, rates, color=colour, lw=2, label=count_words(count))
+        for count, (effect, *promised) in PROMISES.items():
+            axis.plot(
+                100 * effect,
+                100 * promised[panel],
+                marker="D",
+                markersize=8,
+                markerfacecolor="white",
+                markeredgecolor=COLOURS[COUNTS.index(count)],
+                markeredgewidth=2,
+                linestyle="none",
+                label=f"promised for {count}",
+            )
+        axis.set(title=name, xlabel="true slowdown, %")
+    axes[0].set_ylabel("comparisons that say SLOWER, %")
+    _legend_below(drawn, axes[0], 4)
+    return drawn
+
+
+def draw_unpaired_power(trials: int) -> Figure:
+    """The same for processes that are not paired."""
+    drawn, axes = _figure(3, "How surely an effect is found: other runs, other machines (unpaired)")
+    factors = np.geomspace(1, 5, 81)
+    for axis, spread in zip(axes, UNPAIRED_SPREADS, strict=True):
+        for count, colour in zip(COUNTS, COLOURS, strict=False):
+            found = unpaired_verdicts(factors - 1, (spread, spread), (count, count), trials)
+            rates = [100 * rate(each, Verdict.SLOWER) for each in found]
+            axis.plot(factors, rates, color=colour, lw=2, label=f"{count_words(count)} a side")
+        axis.set(title=f"processes spread by {spread:.0%}", xlabel="true time, times as long")
+        axis.set_xscale("log")
+        _plain_ticks(axis.xaxis, [1, 1.5, 2, 3, 4, 5])
+    axes[0].set_ylabel("comparisons that say SLOWER, %")
+    _legend_below(drawn, axes[0], 3)
+    return drawn
+
+
+def draw_needed() -> Figure:
+    """The processes that an effect needs, against its size."""
+    drawn, axes = _figure(1, "Processes needed to find an effect in 90% of comparisons")
+    axis = axes[0]
+    effects = np.geomspace(0.02, 1.0, 100)
+    lines = (
+        *((True, spread) for spread in (0.013, *PAIRED_SPREADS)),
+        *((False, spread) for spread in UNPAIRED_SPREADS),
+    )
+    for (paired, spread), colour in zip(lines, COLOURS, strict=True):
+        counts = [processes_needed(e, spread, paired) for e in effects.tolist()]
+        axis.step(
+            100 * effects,
+            [math.nan if count is None else count for count in counts],
+            where="post",
+            color=colour,
+            lw=2,
+            ls="-" if paired else "--",
+            label=f"paired, spread {spread:.1%}" if paired else f"unpaired, spread {spread:.0%}",
+        )
+    axis.axhspan(0.8, 5.5, color="#000000", alpha=0.06, lw=0)
+    axis.text(
+        2.1, 3.4, "fewer than 6: an allowance stands\nfor what they cannot show", va="top", size=9
+    )
+    axis.set(xscale="log", yscale="log", xlim=(2, 100), ylim=(0.8, 2000))
+    _plain_ticks(axis.xaxis, [2, 3, 5, 10, 20, 50, 100])
+    _plain_ticks(axis.yaxis, [1, 2, 3, 6, 10, 20, 50, 100, 200, 500, 1000])
+    axis.set(xlabel="true slowdown, %", ylabel="processes (unpaired: on each side)")
+    axis.legend(frameon=False, fontsize=9, loc="upper right")
+    return drawn
+
+
+def draw_verdicts(trials: int) -> Figure:
+    """How often each verdict is said, against the true effect."""
+    drawn, axes = _figure(3, "Which verdict is said: paired processes, spread 2.5%")
+    effects = np.linspace(-0.08, 0.08, 97)
+    styles = {
+        Verdict.FASTER: ("#009e73", "-"),
+        Verdict.SAME: ("#0072b2", "--"),
+        Verdict.UNCLEAR: ("#777777", ":"),
+        Verdict.SLOWER: ("#d55e00", "-."),
+    }
+    edge = 100 * SAME_WITHIN
+    for axis, count in zip(axes, (6, 20, 50), strict=True):
+        found = paired_verdicts(effects, 0.025, count, trials)
+        axis.axvspan(-edge, edge, color="#0072b2", alpha=0.08, lw=0)
+        for verdict, (colour, style) in styles.items():
+            rates = [100 * rate(each, verdict) for each in found]
+            axis.plot(100 * effects, rates, color=colour, ls=style, lw=2, label=str(verdict))
+        axis.set(title=count_words(count), xlabel="true change of time, %", xlim=(-8, 8))
+        axis.set_xticks([-8, -4, -2, 0, 2, 4, 8])
+    axes[0].set_ylabel("comparisons, %")
+    _legend_below(drawn, axes[0], 4)
+    return drawn
+
+
+def draw_rivals(trials: int) -> Figure:
+    """What each rule says of the same data, against the true effect."""
+    drawn, axes = _figure(2, "What other rules say of the same data")
+    effects = np.linspace(0, 0.12, 25)
+    worlds = (
+        ("20 paired processes, ratios spread by 3.5%", paired_samples(0.035, 20, trials)),
+        ("20 processes a side, unpaired, spread 10%", unpaired_samples(0.10, 20, trials)),
+    )
+    styles = ("-", (0, (5, 1)), "--", "-.", ":", (0, (1, 1)))
+    colours = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#a0407c", "#000000")
+    for axis, (title, samples) in zip(axes, worlds, strict=True):
+        for (name, rule), style, colour in zip(RULES.items(), styles, colours, strict=True):
+            rates = [100 * float(np.mean(rule(samples.slowed(effect)))) for effect in effects]
+            width = 3.5 if rule is verdict_rule else 2
+            axis.plot(100 * effects, rates, ls=style, color=colour, lw=width, label=name)
+        axis.set(title=title, xlabel="true slowdown, %  (what is said at 0 is false)")
+    axes[0].set_ylabel("comparisons called different, %")
+    _legend_below(drawn, axes[0], 2)
+    return drawn
+
+
+def _plain_ticks(axis: Axes, values: Sequence[float]) -> None:
+    axis.set_ticks(values, [f"{value:g}" for value in values])
+    axis.set_ticks([], minor=True)
+
+
+def _legend_below(drawn: Figure, axis: Axes, columns: int) -> None:
+    drawn.legend(
+        *axis.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=10,
+    )
+
+
+def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
+    made = figure({1: 7.5, 2: 10.0, 3: 11.0}[panels], 4.6, dpi=120)
+    axes = list(made.subplots(1, panels, sharey=True, squeeze=False)[0])
+    made.suptitle(title, fontsize=13)
+    for axis in axes:
+        axis.grid(color="#000000", alpha=0.12, lw=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+    return made, axes
+
+
+def pictures(trials: int) -> dict[str, Callable[[], Figure]]:
+    """The pictures of ``docs/verdicts.md``, by file name."""
+    return {
+        "verdicts-power.png": lambda: draw_power(trials),
+        "verdicts-power-unpaired.png": lambda: draw_unpaired_power(trials),
+        "verdicts-needed.png": draw_needed,
+        "verdicts-shares.png": lambda: draw_verdicts(trials),
+        "verdicts-other-rules.png": lambda: draw_rivals(min(RIVAL_TRIALS, trials)),
+    }

@@ -1,0 +1,337 @@
+"""What each rule says of simulated comparisons: this suite's, and those of other tools.
+
+Draws processes whose noise is known and asks the rule that ``ratios.compare`` applies what it sees,
+and the rules of other tools what they see in the same data. Every draw is seeded. This room knows
+the statistics and NumPy.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.stats import ratios, verdict
+from bench.stats.basis import Pairing
+from bench.stats.comparison import Comparison
+from bench.stats.over_processes import difference
+from bench.stats.process_means import (
+    ENOUGH_PROCESSES,
+    TOO_WIDE,
+    TOO_WIDE_UNTIL,
+    VERDICT_CONFIDENCE,
+    Estimates,
+    FloatArray,
+    Means,
+    process_means,
+)
+from bench.stats.verdict import Verdict
+from bench.stats.within import RunSamples
+from research.noises import SEED, Noise, Samples, drawn
+
+Verdicts = npt.NDArray[np.str_]
+Flags = npt.NDArray[np.bool_]
+
+DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
+"""What is false where two sides are equal."""
+
+# The standard error of a rate of 0.5% over so many trials is 0.05%, of one of 50% it is 0.4%.
+TRIALS = 20_000
+# The rules of other tools sort and resample every sample, so they get fewer.
+RIVAL_TRIALS = 4_000
+
+# Up to so many processes an effect is sought by simulation; beyond, the interval is so nearly that
+# of a normal distribution that a formula gives the same.
+_MOST_SIMULATED = 40
+_MOST_NEEDED = 2000
+
+POWER = 0.9
+"""In how many comparisons an effect is found by as many processes as it is said to need."""
+
+
+# What the rule of ``ratios.compare`` says
+
+
+def verdicts(means: Means, base: Means | None = None, effect: float = 0.0) -> Verdicts:
+    """The verdicts ``[trials]`` of paired processes, or with base of a new and a base side.
+
+    effect is added to the middle, so that one draw serves for many effects.
+    """
+    low, high = difference(means, base).bounds()
+    return verdict.verdicts(low + math.log1p(effect), high + math.log1p(effect))
+
+
+def paired_verdicts(
+    effects: Iterable[float],
+    noise: float | Noise,
+    processes: int,
+    trials: int = TRIALS,
+    seed: int = SEED,
+) -> list[Verdicts]:
+    """Verdicts ``[trials]`` for each true effect (0.05: new is 5% slower).
+
+    noise: of the processes' log ratios around the effect; a number is the spread of a normal one.
+    """
+    means = paired_means(noise, processes, trials, seed)
+    return [verdicts(means, effect=effect) for effect in effects]
+
+
+def paired_means(
+    noise: float | Noise, processes: int, trials: int = TRIALS, seed: int = SEED
+) -> Means:
+    """What is found of equal sides, ``[trials]``."""
+    logs = drawn(noise, np.random.default_rng(seed), (trials, processes))
+    return process_means(logs, Pairing.ALTERNATING.allowance)
+
+
+def _sides(
+    noises: Iterable[float | Noise],
+    processes: Iterable[int],
+    pairing: Pairing,
+    trials: int,
+    seed: int = SEED,
+) -> list[Means]:
+    """What is found of the sides of comparisons that share no process."""
+    rng = np.random.default_rng(seed)
+    return [
+        process_means(drawn(noise, rng, (trials, count)), pairing.allowance)
+        for noise, count in zip(noises, processes, strict=True)
+    ]
+
+
+def unpaired_verdicts(
+    effects: Iterable[float],
+    noises: tuple[float | Noise, float | Noise],
+    processes: tuple[int, int],
+    trials: int = TRIALS,
+    seed: int = SEED,
+) -> list[Verdicts]:
+    """Verdicts ``[trials]`` for each true effect; noises and processes are (new, base)."""
+    new, base = _sides(noises, processes, Pairing.UNPAIRED, trials, seed)
+    return [verdicts(new, base, effect) for effect in effects]
+
+
+def bridged_verdicts(
+    effects: Iterable[float],
+    noises: tuple[float | Noise, float | Noise],
+    processes: int,
+    trials: int = TRIALS,
+) -> list[Verdicts]:
+    """The same where each side is a ratio to a third case: noises are of these ratios.
+
+    processes: of each side. What a process's luck does to both of its cases is no part of them.
+    """
+    sides = _sides(noises, (processes, processes), Pairing.BRIDGED, trials)
+    new, base = (side.over_bridge() for side in sides)
+    return [verdicts(new, base, effect) for effect in effects]
+
+
+def in_turn_verdicts(
+    effects: Iterable[float],
+    noise: float | Noise,
+    machine: Noise,
+    processes: int,
+    trials: int = TRIALS,
+) -> tuple[list[Verdicts], list[Verdicts]]:
+    """Verdicts ``[trials]`` of two environments whose processes take turns: paired, and unpaired.
+
+    noise: of each process's own log median. machine: what its state adds to the processes one after
+    the other, ``[trials, 2 × processes]``.
+    """
+    rng = np.random.default_rng(SEED)
+    new, base = (drawn(noise, rng, (trials, processes)) for _ in range(2))
+    state = machine(rng, (trials, 2 * processes)).reshape(trials, processes, 2)
+    odd = np.arange(processes) % 2  # base comes first in every other turn
+    base, new = (
+        side + np.take_along_axis(state, place[None, :, None], axis=2)[..., 0]
+        for side, place in ((base, odd), (new, 1 - odd))
+    )
+    pairs = process_means(new - base, Pairing.ADJACENT.allowance)
+    sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in (new, base)]
+    effects = list(effects)
+    return (
+        [verdicts(pairs, effect=effect) for effect in effects],
+        [verdicts(sides[0], sides[1], effect) for effect in effects],
+    )
+
+
+def rate(found: Verdicts, *wanted: Verdict) -> float:
+    """The share of the trials with one of these verdicts."""
+    return float(np.mean(np.isin(found, [verdict.value for verdict in wanted])))
+
+
+def processes_needed(effect: float, spread: float, paired: bool) -> int | None:
+    """The fewest processes (a side) that find a true effect with ``POWER``; None: over 2,000."""
+    sought = math.log1p(effect)
+    for count in range(1, _MOST_SIMULATED + 1):
+        if _findable(spread, paired, count) <= sought:
+            return count
+    counts, least = _findable_beyond(spread, paired)
+    enough = least <= sought
+    return int(counts[np.argmax(enough)]) if np.any(enough) else None
+
+
+@functools.cache
+def _findable(spread: float, paired: bool, count: int) -> float:
+    """The log of the least effect that so many processes find with ``POWER``."""
+    if paired:
+        low, _ = paired_means(spread, count, RIVAL_TRIALS).bounds()
+    else:
+        pairing = Pairing.UNPAIRED
+        new, base = _sides((spread, spread), (count, count), pairing, RIVAL_TRIALS)
+        low, _ = new.minus(base).bounds()
+    # SLOWER is said where the effect lifts the lower bound above 0.
+    return float(np.quantile(-low, POWER))
+
+
+def _findable_beyond(spread: float, paired: bool) -> tuple[FloatArray, FloatArray]:
+    """Numbers of processes past those that are simulated, and the same of each."""
+    from scipy import special
+
+    sides = 1 if paired else 2
+    counts = np.arange(_MOST_SIMULATED + 1, _MOST_NEEDED + 1, dtype=np.float64)
+    quantile = special.stdtrit(sides * (counts - 1), (1 + VERDICT_CONFIDENCE) / 2)
+    quantile *= 1 - TOO_WIDE * np.minimum(1, TOO_WIDE_UNTIL / counts)
+    return counts, (quantile + special.ndtri(POWER)) * spread * np.sqrt(sides / counts)
+
+
+# What each rule says of every sample
+
+
+def verdict_rule(samples: Samples) -> Flags:
+    """Where ``ratios.compare`` says FASTER or SLOWER, ``[trials]``."""
+    trials, processes, _ = samples.base.shape
+    if processes < ENOUGH_PROCESSES:
+        found = [_compared(samples, trial).verdict.value for trial in range(trials)]
+        return different(np.array(found))
+    new, base = samples.logs
+    if samples.paired:
+        return different(verdicts(process_means(new - base, Pairing.ALTERNATING.allowance)))
+    sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in (new, base)]
+    return different(verdicts(sides[0], sides[1]))
+
+
+def different(found: Verdicts) -> Flags:
+    """Where FASTER or SLOWER is said."""
+    return np.isin(found, DIFFERENT)
+
+
+def _compared(samples: Samples, trial: int) -> Comparison:
+    rounds = np.arange(samples.base.shape[2])
+    sides = []
+    for side, name in ((samples.new, "new"), (samples.base, "base")):
+        prefix = "" if samples.paired else name
+        sides.append(
+            [
+                RunSamples(f"{prefix}{process}", values, rounds)
+                for process, values in enumerate(side[trial])
+            ]
+        )
+    return ratios.compare(*sides)
+
+
+def _plain(logs: FloatArray) -> Estimates:
+    """What the suite's rule was made from: of these logs every process counts alike."""
+    count = logs.shape[1]
+    error = logs.std(axis=1, ddof=1) / math.sqrt(count)
+    return Estimates(logs.mean(axis=1), error, np.full(len(logs), count - 1.0))
+
+
+def t_flags(logs: FloatArray, effect: float = 0.0) -> Flags:
+    """Where a plain t-interval of these log ratios, of the same confidence, excludes equality."""
+    plain = _plain(logs)
+    return _beyond(replace(plain, middles=plain.middles + math.log1p(effect)))
+
+
+def _beyond(found: Estimates) -> Flags:
+    low, high = found.bounds()
+    return np.asarray((low > 0) | (high < 0))
+
+
+def t_rule(samples: Samples) -> Flags:
+    """Where a plain t-interval (Welch's, if unpaired) at 99.5% excludes equality, ``[trials]``."""
+    new, base = samples.logs
+    return t_flags(new - base) if samples.paired else _beyond(_plain(new).minus(_plain(base)))
+
+
+def bootstrap_rule(samples: Samples, confidence: float = 0.99, resamples: int = 2000) -> Flags:
+    """Where a percentile bootstrap over the processes excludes equality, ``[trials]``.
+
+    The mean of the processes' log ratios (paired), or the difference of the sides' mean log
+    medians, over processes drawn with replacement; the same draws serve all trials.
+    """
+    rng = np.random.default_rng(SEED + 1)
+    new, base = samples.logs
+    processes = new.shape[1]
+    weights = [
+        rng.multinomial(processes, np.full(processes, 1 / processes), resamples).T / processes
+        for _ in range(2)
+    ]
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found = []
+    for start in range(0, len(new), 250):  # 250 × 2,000 means at a time: 4 MB
+        part = slice(start, start + 250)
+        if samples.paired:
+            means = (new[part] - base[part]) @ weights[0]
+        else:
+            means = new[part] @ weights[0] - base[part] @ weights[1]
+        low, high = np.quantile(means, tails, axis=1)
+        found.append((low > 0) | (high < 0))
+    return np.concatenate(found)
+
+
+def mann_whitney_rule(samples: Samples, level: float = 0.01) -> Flags:
+    """Where a Mann-Whitney test of all samples pooled has p below ``level``, ``[trials]``.
+
+    The normal approximation; the samples are continuous, so there are no ties.
+    """
+    from scipy import special
+
+    base, new = (side.reshape(len(side), -1) for side in (samples.base, samples.new))
+    count = base.shape[1]
+    order = np.argsort(np.concatenate([base, new], axis=1), axis=1)
+    # The sum of the ranks of the new side: where in the order its samples stand.
+    ranks = np.sum((order >= count) * np.arange(1, 2 * count + 1), axis=1)
+    statistic = ranks - count * (count + 1) / 2
+    sd = math.sqrt(count * count * (2 * count + 1) / 12)
+    z = (statistic - count * count / 2) / sd
+    return np.asarray(np.abs(z) > special.ndtri(1 - level / 2))
+
+
+def pyperf_rule(samples: Samples) -> Flags:
+    """Where pyperf's test calls two benchmarks significantly different, ``[trials]``.
+
+    As psf/pyperf defines it (``pyperf/_utils.py``, ``is_significant``): Student's two-sample
+    two-tailed t-test at 95% with a pooled variance, on all values of all runs.
+    """
+    from scipy import special
+
+    base, new = (side.reshape(len(side), -1) for side in (samples.base, samples.new))
+    count = base.shape[1]
+    pooled = (base.var(axis=1, ddof=1) + new.var(axis=1, ddof=1)) / 2
+    t = (new.mean(axis=1) - base.mean(axis=1)) / np.sqrt(2 * pooled / count)
+    return np.asarray(np.abs(t) >= special.stdtrit(2.0 * count - 2, 0.975))
+
+
+def pytest_benchmark_rule(samples: Samples, percent: float = 5.0) -> Flags:
+    """Where ``--benchmark-compare-fail=mean:5%`` fails, ``[trials]``.
+
+    As pytest-benchmark defines it: the new mean is more than 5% above the stored one. It compares
+    one file with one file, so of several processes only the first of each side counts.
+    """
+    new, base = samples.new[:, 0].mean(axis=1), samples.base[:, 0].mean(axis=1)
+    return np.asarray(new / base * 100 - 100 > percent)
+
+
+RULES: dict[str, Callable[[Samples], Flags]] = {
+    "this suite's verdict": verdict_rule,
+    "plain t-interval, 99.5%": t_rule,
+    "percentile bootstrap of processes, 99%": bootstrap_rule,
+    "pyperf's t-test, all values": pyperf_rule,
+    "Mann–Whitney, all samples, p < 0.01": mann_whitney_rule,
+    "pytest-benchmark, mean:5%": pytest_benchmark_rule,
+}

@@ -1,0 +1,80 @@
+"""``python -m research.verdict_study``: how often the verdicts are right, by simulation.
+
+The command; ``studying`` has the tables of ``docs/verdicts.md`` and draws its pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cli import arguments, command_line, deliver
+from bench.cli.command_line import UsageError
+from bench.cli.progress import Progress
+from bench.render.sheet import Sheet
+from research import bridges, changes, nodes, percentiles, verdicts
+from research.pictures import pictures
+from research.rules import TRIALS
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 2 if the pictures cannot be drawn or written."""
+    return command_line.run(_parser(), _study, words)
+
+
+def _study(options: argparse.Namespace) -> int:
+    """Print the tables and, if there is a folder for them, draw the pictures."""
+    if options.changes and options.nodes:
+        raise UsageError("--changes and --nodes are two studies: give one")
+    folder: Path | None = options.output
+    if folder is not None:
+        if options.changes or options.nodes:
+            other = "--changes" if options.changes else "--nodes"
+            raise UsageError(f"{other} has no pictures, so --output does not go with it")
+        deliver.check("png", deliver.Target(folder))
+    with Progress("simulating, for some minutes"):
+        made = _tables(options)
+    for title, sheet in made.items():
+        print(f"{title}\n\n{sheet.markdown(aligned=True)}\n")
+    if folder is not None:
+        for name, draw in pictures(options.trials or TRIALS).items():
+            drawn = io.BytesIO()
+            draw().savefig(drawn, format="png")
+            deliver.write_file(folder / name, drawn.getvalue())
+    return 0
+
+
+def _tables(options: argparse.Namespace) -> dict[str, Sheet]:
+    if options.changes:
+        return changes.tables(options.trials or changes.TRIALS)
+    if options.nodes:
+        return nodes.tables(options.trials or nodes.TRIALS)
+    trials = options.trials or TRIALS
+    return verdicts.tables(trials) | bridges.tables(trials) | percentiles.tables(trials)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.parser(
+        "verdict_study", "Simulate how often the verdicts are right, and what other rules say."
+    )
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=Path, help="draw the pictures too, as PNG files there"
+    )
+    arguments.add_flags(
+        parser,
+        changes="of the changes that bench.history finds, in place of verdicts",
+        nodes="of several machines of one kind, in place of one",
+    )
+    parser.add_argument(
+        "--trials",
+        type=arguments.whole(1),
+        help=f"simulated comparisons for each number (default: {TRIALS}), or with --changes "
+        f"histories ({changes.TRIALS}), with --nodes {nodes.TRIALS}",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)

@@ -1,0 +1,342 @@
+"""How often the verdicts are right, as tables: rates over simulated comparisons."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.render.sheet import Sheet
+from bench.stats import verdict
+from bench.stats.basis import Pairing
+from bench.stats.process_means import ENOUGH_PROCESSES, process_means
+from bench.stats.verdict import Verdict
+from research.noises import (
+    BEYOND,
+    NOISES,
+    PAIRED_SPREADS,
+    RESTLESS,
+    SEED,
+    UNPAIRED_SPREADS,
+    Noise,
+    bad_processes,
+    normal,
+    paired_samples,
+    unpaired_samples,
+    wander,
+)
+from research.rates import beside, percent, table
+from research.rules import (
+    DIFFERENT,
+    RIVAL_TRIALS,
+    RULES,
+    Flags,
+    bridged_verdicts,
+    different,
+    in_turn_verdicts,
+    paired_means,
+    paired_verdicts,
+    processes_needed,
+    rate,
+    t_flags,
+    unpaired_verdicts,
+    verdicts,
+)
+
+
+def false_rates(trials: int) -> Sheet:
+    """Paired equals that are called FASTER or SLOWER, by noise and number of processes."""
+    counts = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50)
+
+    def row(name: str, noise: Noise) -> tuple[str, list[float]]:
+        found = [paired_verdicts([0.0], noise, count, trials)[0] for count in counts]
+        return name, [rate(each, *DIFFERENT) for each in found]
+
+    rows = [row(name, noise) for name, noise in NOISES.items()]
+    mean = np.mean([rates for _, rates in rows], axis=0).tolist()
+    rows.append(("**mean of these**", mean))
+    rows += [row(f"*beyond:* {name}", noise) for name, noise in BEYOND.items()]
+    cells = [[name, *map(percent, rates)] for name, rates in rows]
+    return table(["equals called different, processes:", *map(str, counts)], cells)
+
+
+def unpaired_false_rates(trials: int) -> Sheet:
+    """The same for separate processes; the last two with a noisy and a quiet side."""
+    counts = (1, 2, 3, 5, 6, 10, 20, 50)
+    worlds: dict[str, tuple[float | Noise, float | Noise]] = {
+        **{f"spread {each:.0%}": (each, each) for each in UNPAIRED_SPREADS},
+        "a bad process in ten": (bad_processes, bad_processes),
+        "one side 3%, the other 29%": (0.03, 0.29),
+    }
+    rows = []
+    for name, noises in worlds.items():
+        found = [unpaired_verdicts([0.0], noises, (n, n), trials)[0] for n in counts]
+        rates = [rate(each, *DIFFERENT) for each in found]
+        rows.append([name, *map(percent, rates)])
+    return table(["unpaired equals called different, a side:", *map(str, counts)], rows)
+
+
+def bridged_false_rates(trials: int) -> Sheet:
+    """Equals in processes of two environments, compared over a case that is measured in both.
+
+    That case is the same in both; where it is not, ``bridges`` has the rates.
+    """
+    counts = (1, 2, 3, 5, 6, 10, 20, 50)
+
+    def row(name: str, noises: tuple[Noise, Noise]) -> list[str]:
+        found = [bridged_verdicts([0.0], noises, count, trials)[0] for count in counts]
+        return [name, *(percent(rate(each, *DIFFERENT)) for each in found)]
+
+    rows = [row(name, (noise, noise)) for name, noise in NOISES.items()]
+    quiet, loud = normal(PAIRED_SPREADS[0]), NOISES["spread 29%"]
+    rows.append(row("one side 2.5%, the other 29%", (quiet, loud)))
+    return table(["bridged equals called different, a side:", *map(str, counts)], rows)
+
+
+def bridged_powers(trials: int) -> Sheet:
+    """How often a true effect is found over a bridge, and from the same processes without it.
+
+    A process's luck, by which its medians spread, is common to its cases; their ratio spreads less.
+    """
+    counts = (3, 6, 10, 20)
+    effects = (0.05, 0.10, 0.20)
+    rows = []
+    for luck in UNPAIRED_SPREADS[:2]:
+        for spread in PAIRED_SPREADS:
+            over = [bridged_verdicts(effects, (spread, spread), n, trials) for n in counts]
+            # A median has its process's luck, and its own part of the ratio's noise.
+            apart = math.hypot(luck, spread / math.sqrt(2))
+            without = [unpaired_verdicts(effects, (apart, apart), (n, n), trials) for n in counts]
+            for index in (1, 2) if luck > UNPAIRED_SPREADS[0] else (0, 1):
+                cells = [
+                    beside(rate(one[index], Verdict.SLOWER), rate(other[index], Verdict.SLOWER))
+                    for one, other in zip(over, without, strict=True)
+                ]
+                name = f"{effects[index]:.0%} slower, ratios {spread:.1%}, medians {luck:.0%}"
+                rows.append([name, *cells])
+    headings = [f"{count} a side" for count in counts]
+    return table(["SLOWER said over a bridge (without):", *headings], rows)
+
+
+STATES: dict[str, Noise] = {
+    "steady": lambda rng, shape: np.zeros(shape),
+    "wandering by 10%": lambda rng, shape: wander(rng, shape, 0.10, 0.95),
+    "slower by 20% from first to last": lambda rng, shape: np.broadcast_to(
+        np.linspace(0, math.log(1.2), shape[1]), shape
+    ),
+}
+"""What the machine does while processes of two environments take turns."""
+
+
+def in_turn_false_rates(trials: int) -> Sheet:
+    """Equal environments that are called different: by pairs in turn, and by the same unpaired."""
+    counts = (2, 3, 5, 6, 10, 20)
+    rows = []
+    noises: dict[str, float | Noise] = {
+        **{f"medians {each:.0%}": each for each in UNPAIRED_SPREADS},
+        "a bad process in ten": bad_processes,
+    }
+    for told, noise in noises.items():
+        for state, machine in STATES.items():
+            cells = []
+            for count in counts:
+                found = in_turn_verdicts([0.0], noise, machine, count, trials)
+                cells.append(beside(*(rate(each[0], *DIFFERENT) for each in found)))
+            rows.append([f"{told}, machine {state}", *cells])
+    headings = [f"{count} turns" for count in counts]
+    return table(["equals called different, in turn (unpaired):", *headings], rows)
+
+
+def in_turn_powers(trials: int) -> Sheet:
+    """How often a true effect between two environments is found, and without the turns."""
+    counts = (6, 10, 20)
+    effects = (0.05, 0.10, 0.20)
+    rows = []
+    for spread in UNPAIRED_SPREADS[:2]:
+        for state, machine in STATES.items():
+            found = [in_turn_verdicts(effects, spread, machine, n, trials) for n in counts]
+            for index, effect in enumerate(effects):
+                cells = [
+                    beside(rate(paired[index], Verdict.SLOWER), rate(apart[index], Verdict.SLOWER))
+                    for paired, apart in found
+                ]
+                rows.append([f"{effect:.0%} slower, medians {spread:.0%}, machine {state}", *cells])
+    headings = [f"{count} turns" for count in counts]
+    return table(["SLOWER said in turn (unpaired):", *headings], rows)
+
+
+def powers_by_noise(trials: int) -> Sheet:
+    """How often a true effect is found in each noise, and how often by a plain t-interval."""
+    cells = ((1, 0.50), (3, 0.20), (6, 0.10), (20, 0.05), (50, 0.03))
+    both = (6, 20)
+    rows = []
+    for name, noise in {**NOISES, **BEYOND}.items():
+        rates = []
+        for count, effect in cells:
+            (found,) = paired_verdicts([effect], noise, count, trials)
+            rates.append(percent(rate(found, Verdict.SLOWER)))
+            if count in both:
+                logs = noise(np.random.default_rng(SEED), (trials, count))
+                rates[-1] += f" ({percent(float(np.mean(t_flags(logs, effect))))})"
+        rows.append([name, *rates])
+    headings = [f"{effect:.0%} with {count}" for count, effect in cells]
+    return table(["SLOWER said of a true:", *headings], rows)
+
+
+def powers(trials: int) -> Sheet:
+    """How often a true effect gets the right verdict where spreads are normal and all alike."""
+    counts = (1, 3, 6, 10, 20, 50)
+    # One draw serves all effects.
+    effects = (0.03, 0.05, 0.10, 0.20, 0.50)
+    paired = {
+        spread: [paired_verdicts(effects, spread, count, trials) for count in counts]
+        for spread in PAIRED_SPREADS
+    }
+    apart = {
+        spread: [
+            unpaired_verdicts(effects, (spread, spread), (count, count), trials) for count in counts
+        ]
+        for spread in UNPAIRED_SPREADS
+    }
+    rows = []
+    for kind, found, shown in (("paired", paired, (0, 1, 2, 3)), ("unpaired", apart, (2, 4))):
+        for index in shown:
+            for spread, by_count in found.items():
+                rates = [percent(rate(each[index], Verdict.SLOWER)) for each in by_count]
+                rows.append([f"{effects[index]:.0%} slower, {kind}, spread {spread:.1%}", *rates])
+    return table(["SLOWER said, processes:", *map(str, counts)], rows)
+
+
+def gate_rates(trials: int) -> Sheet:
+    """Runs of twenty equal cases, each with noise of its own, that ``--fail-on slower`` fails."""
+    counts = (1, 2, 3, 5, 6, 10, 20)
+    cases = 20
+    runs = max(1, trials // cases)
+    rows = []
+    for name, noise in NOISES.items():
+        rates = []
+        for count in counts:
+            found = paired_means(noise, count, runs * cases)
+            p_values = found.p_slower()
+            # Holm rejects something where the smallest passes the strictest level.
+            least = p_values.reshape(runs, cases).min(axis=1)
+            rates.append(percent(float(np.mean(least <= verdict.GATE_LEVEL / cases))))
+        rows.append([name, *rates])
+    return table(["runs of 20 equals that fail, processes:", *map(str, counts)], rows)
+
+
+def same_rates(trials: int) -> Sheet:
+    """How often SAME is said, of equals and of what is not the same."""
+    counts = (6, 10, 20, 30, 50, 100)
+    effects = (0.0, 0.01, 0.02, 0.03)
+    found = [paired_verdicts(effects, 0.025, count, trials) for count in counts]
+    rows = [
+        [
+            f"{effect:.0%} slower, spread 2.5%",
+            *(percent(rate(each[index], Verdict.SAME)) for each in found),
+        ]
+        for index, effect in enumerate(effects)
+    ]
+    return table(["SAME said, processes:", *map(str, counts)], rows)
+
+
+def needed() -> Sheet:
+    """The processes that an effect needs to be found in 90% of comparisons."""
+    effects = (0.03, 0.05, 0.10, 0.20, 0.50, 1.0)
+    rows = []
+    for paired, spreads in ((True, (0.013, *PAIRED_SPREADS)), (False, UNPAIRED_SPREADS)):
+        for spread in spreads:
+            counts = [processes_needed(e, spread, paired) for e in effects]
+            name = "paired" if paired else "unpaired, a side"
+            # A star where the number rests on the allowance and not on what the processes show.
+            cells = [
+                "over 2000" if count is None else f"{count}{'*' * (count < ENOUGH_PROCESSES)}"
+                for count in counts
+            ]
+            rows.append([f"{name}, spread {spread:.1%}", *cells])
+    return table(["processes for 90%, slower by:", *(f"{e:.0%}" for e in effects)], rows)
+
+
+def stopping(trials: int) -> Sheet:
+    """The false rate by when one stops adding processes, from 6 to 50 of them."""
+    most = 50
+    counts = np.arange(ENOUGH_PROCESSES, most + 1)
+    rows: dict[str, list[str]] = {
+        "at 20 processes": [],
+        "when the half width is 3% or less": [],
+        "when the half width is 2% or less": [],
+        "at the first FASTER or SLOWER": [],
+    }
+    for spread in PAIRED_SPREADS:
+        logs = normal(spread)(np.random.default_rng(SEED), (trials, most))
+        said = np.empty((trials, counts.size), dtype=np.bool_)
+        widths = np.empty((trials, counts.size))
+        for column, count in enumerate(counts):
+            means = process_means(logs[:, :count], Pairing.ALTERNATING.allowance)
+            low, high = means.bounds()
+            said[:, column] = different(verdicts(means))
+            widths[:, column] = (high - low) / 2
+        stops = [
+            np.full(trials, 20 - ENOUGH_PROCESSES),
+            _first(widths <= 0.03),
+            _first(widths <= 0.02),
+            _first(said),
+        ]
+        for cells, stop in zip(rows.values(), stops, strict=True):
+            cells.append(percent(float(np.mean(said[np.arange(trials), stop]))))
+    headings = [f"spread {spread:.1%}" for spread in PAIRED_SPREADS]
+    return table(
+        ["equals called different, stopping:", *headings], [[k, *v] for k, v in rows.items()]
+    )
+
+
+def _first(flags: Flags) -> npt.NDArray[np.int64]:
+    """The first column that is true, or else the last column, ``[trials]``."""
+    last = flags.shape[1] - 1
+    first = np.where(flags.any(axis=1), flags.argmax(axis=1), last)
+    return np.asarray(first, dtype=np.int64)
+
+
+def rivals(trials: int) -> Sheet:
+    """What each rule says of the same data: of equals, and of a true 5% and 10%."""
+    effects = (0.0, 0.05, 0.10)
+    blocks: list[list[list[float]]] = []
+    headings = []
+    worlds = [
+        ("paired, 6", paired_samples(0.035, 6, trials)),
+        ("paired, 20", paired_samples(0.035, 20, trials)),
+        ("restless, 6", paired_samples(0.035, 6, trials, RESTLESS)),
+        ("unpaired, 6", unpaired_samples(0.10, 6, trials)),
+        ("unpaired, 20", unpaired_samples(0.10, 20, trials)),
+    ]
+    for name, samples in worlds:
+        slowed = [samples.slowed(effect) for effect in effects]
+        blocks.append([[float(np.mean(rule(each))) for each in slowed] for rule in RULES.values()])
+        headings.append(name)
+    rows = [
+        [name, *(" / ".join(f"{100 * value:.1f}" for value in block[index]) for block in blocks)]
+        for index, name in enumerate(RULES)
+    ]
+    return table(["says different, % at 0 / 5 / 10%", *headings], rows)
+
+
+def tables(trials: int) -> dict[str, Sheet]:
+    """Every table of ``docs/verdicts.md`` on one machine's medians, by what it shows."""
+    return {
+        "False verdicts": false_rates(trials),
+        "False verdicts, unpaired": unpaired_false_rates(trials),
+        "False verdicts, bridged": bridged_false_rates(trials),
+        "Found effects, by noise": powers_by_noise(trials),
+        "Found effects, by spread": powers(trials),
+        "Found effects, bridged": bridged_powers(trials),
+        "False verdicts, in turn": in_turn_false_rates(trials),
+        "Found effects, in turn": in_turn_powers(trials),
+        # A family of cases is one trial, so there are more comparisons.
+        "The gate": gate_rates(2 * trials),
+        "SAME": same_rates(trials),
+        "Processes needed": needed(),
+        # Every number of processes from 6 to 50 in each trial, so there are fewer trials.
+        "When to stop": stopping(max(1, trials // 4)),
+        "Other rules": rivals(min(RIVAL_TRIALS, trials)),
+    }

@@ -1,0 +1,359 @@
+"""Suites from files: which cases they name, and how a mistake in one is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import case as suites
+from bench.case import loading
+from bench.case.cases import Case
+from bench.case.loading import Choice, Suite
+from bench.case.values import SuiteError
+from bench.machine import devices
+from lstm_impl import LSTMSpec, Workload, list_backends
+
+GOOD = """\
+schema = 1
+name = "mine"
+backends = ["numpy"]
+devices = ["cpu"]
+
+[[groups]]
+shapes = [{ batch = 2, timesteps = 6, input_size = 1, hidden_size = 4 }]
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "my.toml"
+    path.write_text(text)
+    return path
+
+
+def load(folder: Path, text: str, choice: Choice | None = None) -> Suite:
+    return suites.load(str(write(folder, text)), choice)
+
+
+def ids(suite: Suite) -> list[str]:
+    return [case.id for case in suite.cases]
+
+
+def test_every_gpu_that_is_here_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "available", lambda: ["cpu", "gpu:0", "gpu:1"])
+    assert {case.device for case in suites.load("quick").cases} == {"cpu", "gpu:0", "gpu:1"}
+
+
+def test_cases_come_in_a_stable_order_group_by_group(tmp_path: Path) -> None:
+    text = GOOD.replace('["numpy"]', '["while_loop", "static_unroll"]').replace(
+        "[[groups]]", '[[groups]]\ndtypes = ["float64", "float32"]\nwindows = [3, 2]'
+    )
+    expected = [
+        f"{backend}/b2-t6-i1-h4-w{window}{gradients}/{dtype}/{mode}/cpu"
+        for window in (3, 2)
+        for dtype in ("float64", "float32")
+        for mode, gradients in (("inference", ""), ("training", "-dw"))
+        for backend in ("while_loop", "static_unroll")
+    ]
+    assert ids(load(tmp_path, text)) == expected
+
+
+def test_groups_that_share_a_shape_are_measured_together(tmp_path: Path) -> None:
+    text = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["training"]\nseconds = 9')
+    text += GOOD.partition("[[groups]]")[2].replace("timesteps = 6", "timesteps = 7")
+    text = text.replace(
+        "shapes = [{ batch = 2, timesteps = 7", "[[groups]]\nshapes = [{ batch = 2, timesteps = 7"
+    )
+    text += (
+        '[[groups]]\nbackends = ["while_loop", "numpy"]\nmodes = ["training"]\nseconds = 2\n'
+        "shapes = [{ batch = 2, timesteps = 6, input_size = 1, hidden_size = 4 }]\n"
+    )
+    suite = load(tmp_path, text)
+    assert ids(suite)[:2] == [
+        "numpy/b2-t6-i1-h4-dw/float32/training/cpu",
+        "while_loop/b2-t6-i1-h4-dw/float32/training/cpu",
+    ]
+    assert suite.seconds["b2-t6-i1-h4-dw/float32/training/cpu"] == 9.0
+    assert suite.seconds["b2-t7-i1-h4-dw/float32/training/cpu"] == loading.DEFAULT_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("of_suite", "of_group", "wanted"),
+    [
+        ("", "", ["", "-dw"]),
+        ('gradients = "all"', "", ["", ""]),
+        ('gradients = "all"', 'gradients = "weights+input"', ["", "-dwx"]),
+        ("", 'gradients = ["weights", "all", "weights"]', ["", "-dw", ""]),
+    ],
+)
+def test_a_suite_or_a_group_says_what_training_differentiates(
+    tmp_path: Path, of_suite: str, of_group: str, wanted: list[str]
+) -> None:
+    text = f"{of_suite}\n" + GOOD.replace("[[groups]]", f"[[groups]]\n{of_group}")
+    shapes = [case.shape for case in load(tmp_path, text).cases]
+    assert shapes == [f"b2-t6-i1-h4{suffix}" for suffix in wanted]
+
+
+def test_gradients_that_are_not_known_are_told_with_their_place(tmp_path: Path) -> None:
+    for wrong, told in (
+        ('"weight"', r'gradients is "weight"; expected one of weights, weights\+input, all'),
+        ('["all", 3]', r"gradients\[1\] is 3; expected one of weights"),
+        ("[]", r"gradients is \[\]; expected a list with at least one name"),
+    ):
+        with pytest.raises(SuiteError, match=told):
+            load(tmp_path, f"gradients = {wrong}\n{GOOD}")
+
+
+def test_backends_are_spelled_in_their_one_way(tmp_path: Path) -> None:
+    text = GOOD.replace('"numpy"', '"while_loop+xla+hoisted"')
+    assert load(tmp_path, text).cases[0].backend == "while_loop+hoisted+xla"
+
+
+def test_the_user_may_choose_backends_devices_and_modes(tmp_path: Path) -> None:
+    choice = Choice(backends=["while_loop", "numpy"], devices=["gpu", "cpu"], modes=["training"])
+    assert ids(load(tmp_path, GOOD, choice)) == [
+        "while_loop/b2-t6-i1-h4-dw/float32/training/gpu:0",
+        "while_loop/b2-t6-i1-h4-dw/float32/training/cpu",
+        "numpy/b2-t6-i1-h4-dw/float32/training/cpu",
+    ]
+
+
+def test_all_backends_are_all_that_are_known(tmp_path: Path) -> None:
+    for text, choice in (
+        (GOOD, Choice(backends=["all"])),
+        (GOOD.replace('["numpy"]', '"all"'), Choice()),
+    ):
+        found = {case.backend for case in load(tmp_path, text, choice).cases}
+        assert found == set(list_backends())
+
+
+def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) -> None:
+    choice = Choice(backends=["cudnn", "numpy"], devices=["cpu"], modes=["training"])
+    assert [case.backend for case in load(tmp_path, GOOD, choice).cases] == ["cudnn", "numpy"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("batch = 2", 'batch = "x"'), 'groups[0].shapes[0].batch is "x"; expected a positive int'),
+        (("batch = 2", f"batch = 1{'0' * 5000}"), "is no TOML: "),
+        (
+            ("[[groups]]", "[[groups]]\nwindows = [7]"),
+            "groups[0].windows[0] is 7; expected at most",
+        ),
+        (("[[groups]]", "[[groups]]\nwindows = []"), "groups[0].windows is []; expected a list of"),
+        (
+            ("[[groups]]", "[[groups]]\nwindow = [3]"),
+            "groups[0].window is not known (did you mean w",
+        ),
+        (
+            ("[[groups]]", '[[groups]]\nmodes = ["train"]'),
+            'groups[0].modes[0] is "train"; expected',
+        ),
+        (
+            ("[[groups]]", '[[groups]]\ndtypes = ["f32"]'),
+            'groups[0].dtypes[0] is "f32"; expected o',
+        ),
+        (("[[groups]]", "[[groups]]\nseconds = 0"), "groups[0].seconds is 0; expected a number of"),
+        (("[[groups]]", "[[groups]]\nseconds = inf"), "groups[0].seconds is Infinity; expected"),
+        (
+            ("[[groups]]", '[[groups]]\nperiods = ["1ms", "10"]'),
+            'groups[0].periods[1] is "10"; expected "back-to-back" or a time',
+        ),
+        (("[[groups]]", "[[groups]]\nperiods = [10]"), "groups[0].periods[0] is 10; expected"),
+        (
+            ('["numpy"]', '["nunpy"]'),
+            "backends[0]: there is no backend 'nunpy'; did you mean numpy",
+        ),
+        (('["numpy"]', "[3]"), "backends[0] is 3; expected a name"),
+        (('backends = ["numpy"]', ""), "backends is missing, and groups[0] names none"),
+        (('["cpu"]', '"everywhere"'), 'devices is "everywhere"; expected a list with at least one'),
+        (('["cpu"]', '["cuda:0"]'), "devices[0]: 'cuda:0' is no device; expected cpu or gpu:N"),
+        (("schema = 1", "schema = 2"), "schema is 2; expected 1"),
+        (("schema = 1", ""), "schema is missing"),
+        (("schema = 1", "schema = 1\nsource = 3"), "source is 3; expected a text"),
+        (('"mine"', '"../mine"'), 'name is "../mine"; expected letters, digits'),
+        (("name =", "naem ="), "naem is not known (did you mean name?)"),
+        (("[[groups]]", "[groups]"), "groups is {"),
+        (("schema = 1", "schema = "), "is no TOML: Invalid value (at line 1"),
+    ],
+)
+def test_a_mistake_is_told_with_its_file_and_key(
+    tmp_path: Path, change: tuple[str, str], told: str
+) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(SuiteError) as raised:
+        load(tmp_path, GOOD.replace(*change))
+    assert str(raised.value).startswith(f"{tmp_path / 'my.toml'}: ")
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_list_of_cases_of_a_hundred_thousand_is_put_in_order_in_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Comparing each case with each other takes a minute for 10,000 and two hours for 100,000."""
+    grid = f"batch = {list(range(1, 21))}, timesteps = {list(range(1, 26))}"
+    suite = load(tmp_path, GOOD.replace("batch = 2, timesteps = 6", grid))
+    compared = 0
+    equal = Case.__eq__
+
+    def counted(self: Case, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return equal(self, other)
+
+    monkeypatch.setattr(Case, "__eq__", counted)
+    assert suite.only(suite.cases[::-1]).cases[0] == suite.cases[-1]
+    assert compared < 2 * len(suite.cases)
+    assert len(suite.cases) == 2 * 20 * 25
+
+
+def test_a_suite_that_is_nested_too_deeply_is_told(tmp_path: Path) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)  # some frameworks raise it for the whole process
+    try:
+        with pytest.raises(SuiteError, match=r"my\.toml: is nested too deeply to be read"):
+            load(tmp_path, GOOD.replace("batch = 2", f"batch = {'[' * 900}2{']' * 900}"))
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_more_cases_than_anybody_could_measure_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "MOST_CASES", 20)
+    grid = GOOD.replace("batch = 2", "batch = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]")
+    assert len(load(tmp_path, grid).cases) == 20
+    with pytest.raises(SuiteError, match=r"groups\[0\] brings the suite to over 20 cases"):
+        load(tmp_path, grid.replace("timesteps = 6", "timesteps = [6, 7]"))
+
+
+STREAM = GOOD.replace(
+    "[[groups]]", '[[groups]]\nmodes = ["streaming"]\nperiods = ["back-to-back", "10ms"]'
+)
+
+
+def test_a_stream_has_a_case_for_each_of_its_periods_or_of_those_that_were_chosen(
+    tmp_path: Path,
+) -> None:
+    assert ids(load(tmp_path, STREAM)) == [
+        "numpy/b2-t6-i1-h4/float32/streaming/cpu",
+        "numpy/b2-t6-i1-h4-p10ms/float32/streaming/cpu",
+    ]
+    chosen = ids(load(tmp_path, STREAM, Choice(periods=[0.002, 0.002])))
+    assert chosen == ["numpy/b2-t6-i1-h4-p2ms/float32/streaming/cpu"]
+
+
+def test_a_suite_that_names_no_mode_measures_whole_sequences(tmp_path: Path) -> None:
+    found = load(tmp_path, GOOD, Choice(periods=[0.01])).cases
+    assert [case.workload.mode for case in found] == ["inference", "training"]
+
+
+def test_a_mistake_is_told_even_where_a_choice_replaces_it(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="nunpy"):
+        load(tmp_path, GOOD.replace('"numpy"', '"nunpy"'), Choice(backends=["numpy"]))
+    inference = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["inference"]')
+    with pytest.raises(SuiteError, match="batch is 0"):
+        load(tmp_path, inference.replace("batch = 2", "batch = 0"), Choice(modes=["training"]))
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        (
+            Choice(backends=["while_lop"]),
+            "there is no backend 'while_lop'; did you mean while_loop",
+        ),
+        (Choice(devices=["tpu"]), "'tpu' is no device; expected cpu or gpu:N"),
+        (Choice(modes=["train"]), 'there is no mode "train" (did you mean training or streaming?)'),
+    ],
+)
+def test_an_unknown_choice_is_told_with_what_is_close(choice: Choice, told: str) -> None:
+    with pytest.raises(SuiteError) as raised:
+        suites.load("quick", choice)
+    assert str(raised.value).startswith(told)
+
+
+def test_a_choice_that_leaves_nothing_is_told(tmp_path: Path) -> None:
+    text = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["training"]')
+    with pytest.raises(SuiteError, match="no case is left of suite mine with modes inference"):
+        load(tmp_path, text, Choice(modes=["inference"]))
+
+
+def test_an_unknown_suite_is_told_with_the_known_ones() -> None:
+    with pytest.raises(SuiteError) as raised:
+        suites.load("quik")
+    names = ", ".join(suites.available())
+    assert f'no suite "quik" (did you mean quick?); there are {names}, and' in str(raised.value)
+
+
+def test_a_path_is_relative_to_the_folder_that_was_named(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    assert suites.load("my.toml", folder=tmp_path).name == "mine"
+    with pytest.raises(SuiteError, match=r"other\.toml: there is no such file"):
+        suites.load("other.toml", folder=tmp_path)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SuiteError, match="is no UTF-8 text"):
+        suites.load(str(tmp_path / "my.toml"))
+
+
+def test_a_list_of_cases_picks_from_a_suite_and_may_add(tmp_path: Path) -> None:
+    suite = load(tmp_path, GOOD.replace("[[groups]]", "[[groups]]\nseconds = 3"))
+    other = Case("while_loop", LSTMSpec(1, 8), Workload(1, 2))
+    path = tmp_path / "cases.json"
+    path.write_text(json.dumps([suite.cases[1].id, other.to_dict(), suite.cases[1].id]))
+    picked = suites.load_cases(path, suite)
+    assert picked.cases == (suite.cases[1], other)
+    assert picked.seconds == {suite.cases[1].group: 3.0, other.group: loading.DEFAULT_SECONDS}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[", "is cut off or not JSON"),
+        ("{}", "it is {}; expected a list of case ids or cases"),
+        ('["numpy/x"]', '[0] is "numpy/x"; expected the id of a case of mine'),
+        ("[3]", "[0] is 3; expected a table"),
+        ('[{"backend": "numpy"}]', "[0]: case.device is None; expected a name"),
+    ],
+)
+def test_a_bad_list_of_cases_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "cases.json"
+    path.write_text(text)
+    with pytest.raises(SuiteError) as raised:
+        suites.load_cases(path, load(tmp_path, GOOD))
+    assert str(raised.value).startswith(str(path))
+    assert told in str(raised.value)
+
+
+# The peers' suites: the shapes as their authors' files and papers give them, written here by hand.
+
+
+def test_a_suite_says_whether_memory_is_measured(tmp_path: Path) -> None:
+    for line, wanted in (("", False), ("memory = true", True), ("memory = false", False)):
+        suite = load(tmp_path, f"{line}\n{GOOD}")
+        assert suite.memory is wanted
+        assert suite.only(suite.cases[:1]).memory is wanted
+    with pytest.raises(SuiteError, match=r"my\.toml: memory is 1; expected true or false"):
+        load(tmp_path, f"memory = 1\n{GOOD}")
+
+
+def test_a_suite_that_tells_no_source_has_none(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD).source == ""
+    named = GOOD.replace("schema = 1", 'schema = 1\nsource = "a/b, c.py"')
+    assert load(tmp_path, named).source == "a/b, c.py"
+
+
+def test_no_text_of_a_file_reaches_a_terminal_by_a_refusal(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('["\\u009b31m\\ud800 \\u202e"]', encoding="utf-8")
+    with pytest.raises(SuiteError) as told:
+        suites.load_cases(path, load(tmp_path, GOOD))
+    assert str(told.value).isprintable()
+    assert "[0] is " in str(told.value)

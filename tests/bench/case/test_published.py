@@ -1,0 +1,141 @@
+"""The published figures: that the table says what its sources say, and what becomes of parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bench import case as suites
+from bench.case import published
+from bench.case.cases import Case
+from bench.case.loading import Choice
+from bench.case.published import PublishedShape
+from bench.machine.fields import ResultError
+from lstm_impl import LSTMSpec, Workload
+
+HEADER = (
+    "source,file,device,implementation,dtype,layers,bidirectional,batch,timesteps,input_size,"
+    "hidden_size,measured,value,unit\n"
+)
+BRAUN = "braun,a.png,GTX,TF,float32,4,True,32,1000,123,320,train:batch,528,ms\n"
+DEEP = "deepbench,a.xlsx,V100,vendor,float32,1,False,16,25,512,512,train:{},{},ms\n"
+
+
+def table(folder: Path, text: str) -> Path:
+    path = folder / "published.csv"
+    path.write_text(text)
+    return path
+
+
+def test_the_package_brings_all_775_figures() -> None:
+    figures = published.read()
+    assert len(figures) == 775
+    counts = Counter(figure.source.name for figure in figures)
+    assert counts == {"deepbench": 705, "braun": 22, "returnn": 38, "flashrnn": 10}
+    (one,) = [
+        figure
+        for figure in figures
+        if figure.implementation == "TensorFlow cuDNNLSTM" and figure.shape.bidirectional
+    ]
+    assert one.shape == PublishedShape(32, 1000, 123, 320, 4, True, "training")
+    assert one.seconds == pytest.approx(0.528)
+    assert one.device == "NVIDIA GTX 1080"
+
+
+def test_every_published_shape_is_in_a_suite_that_its_source_names() -> None:
+    for source in published.SOURCES.values():
+        shapes = {
+            PublishedShape.of(case)
+            for name in source.suites
+            for case in suites.load(name, Choice(["while_loop"], ["cpu"])).cases
+        }
+        figures = [each for each in published.read() if each.source == source]
+        assert figures
+        assert {each.shape for each in figures} <= shapes
+
+
+def test_a_whole_step_stands_as_it_was_published(tmp_path: Path) -> None:
+    (step,) = published.steps(published.read(table(tmp_path, HEADER + BRAUN)))
+    assert step.seconds == pytest.approx(0.528)
+    assert (step.how, step.measured) == ("", "train:batch")
+
+
+def test_what_was_published_in_parts_is_added_up(tmp_path: Path) -> None:
+    text = HEADER + DEEP.format("forward", 1) + DEEP.format("backward_data", 2)
+    assert published.steps(published.read(table(tmp_path, text))) == ()  # no whole step
+    text += DEEP.format("backward_weights", 4)
+    (step,) = published.steps(published.read(table(tmp_path, text)))
+    assert step.seconds == pytest.approx(0.007)
+    assert step.how == "forward, backward_data and backward_weights added up"
+    assert [each.seconds for each in step.figures] == pytest.approx([0.001, 0.002, 0.004])
+
+
+def test_parts_of_different_devices_are_not_added_up(tmp_path: Path) -> None:
+    text = HEADER + DEEP.format("forward", 1)
+    text += DEEP.format("backward", 2).replace("V100", "P100")
+    assert published.steps(published.read(table(tmp_path, text))) == ()
+
+
+def test_an_epoch_is_divided_into_its_batches() -> None:
+    steps = published.steps(published.read())
+    (cpu,) = [
+        step
+        for step in steps
+        if step.first.device == "CPU, 1 thread" and step.first.implementation == "NativeLSTM"
+    ]
+    assert cpu.first.seconds == 955.7625
+    assert cpu.seconds == pytest.approx(955.7625 * 40 / 500)
+    assert cpu.how == "an epoch of 500 sequences, times 40/500"
+
+
+def test_every_figure_is_part_of_one_step() -> None:
+    figures = published.read()
+    parts = Counter(figure for step in published.steps(figures) for figure in step.figures)
+    assert set(parts) == set(figures)
+    assert set(parts.values()) == {1}
+
+
+def test_windows_padding_dropout_and_optimizers_were_published_by_nobody() -> None:
+    spec = LSTMSpec(123, 320, num_layers=4, bidirectional=True)
+    whole = PublishedShape.of(Case("keras", spec, Workload(32, 1000, "training")))
+    assert whole == PublishedShape(32, 1000, 123, 320, 4, True, "training")
+    for other in (
+        Workload(32, 1000, "training", min_length=500),
+        Workload(32, 1000, "training", window=10),
+        Workload(32, 1000, "training", dropout=0.5),
+        Workload(32, 1000, "training", optimizer="sgd"),
+    ):
+        assert PublishedShape.of(Case("keras", spec, other)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("528,ms", "x,ms"), 'line 2: value is "x"; expected a time above 0'),
+        (("528,ms", "inf,ms"), 'line 2: value is "inf"; expected a time above 0'),
+        (("528,ms", "-1,ms"), 'line 2: value is "-1"; expected a time above 0'),
+        (("528,ms", "528,h"), 'line 2: unit is "h"; expected one of s, ms, us'),
+        (("528,ms", "528"), "line 2: unit is missing; expected one of s, ms, us"),
+        (("braun", "nobody"), 'line 2: source is "nobody"; expected one of braun, deepbench'),
+        (("train:batch", "train:all"), 'line 2: measured is "train:all"; expected one of'),
+        (("True,32", "yes,32"), 'line 2: bidirectional is "yes"; expected one of True, False'),
+        (("True,32", "True,0"), 'line 2: batch is "0"; expected a positive integer'),
+        (("True,32", "True,3.5"), 'line 2: batch is "3.5"; expected a positive integer'),
+        (("GTX", ""), 'line 2: device is ""; expected a name'),
+    ],
+)
+def test_a_mistake_in_the_table_is_told_with_its_line(
+    tmp_path: Path, change: tuple[str, str], told: str
+) -> None:
+    assert change[0] in BRAUN
+    path = table(tmp_path, HEADER + BRAUN.replace(*change))
+    with pytest.raises(ResultError) as raised:
+        published.read(path)
+    assert str(raised.value).startswith(f"{path}: {told}")
+
+
+def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match=r"published\.csv: cannot be read: "):
+        published.read(tmp_path / "published.csv")

@@ -1,0 +1,139 @@
+"""The shapes of a group: an entry as a grid of sizes, and each of them as a spec and a workload."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.case.shapes import grid, shape_of
+from bench.case.values import SuiteError, Value
+from lstm_impl import LSTMSpec, Workload
+
+SIZES = {"batch": 2, "timesteps": 6, "input_size": 1, "hidden_size": 4}
+WIDTHS = {"batch": 1, "input_size": 3, "hidden_size": 4}
+FEW = st.lists(st.integers(1, 9), min_size=1, max_size=3)
+
+
+def shapes(
+    table: object,
+    window: object = None,
+    mode: str = "inference",
+    gradients: str = "all",
+    period: float | None = None,
+) -> list[tuple[LSTMSpec, Workload]]:
+    """What one entry of ``shapes`` stands for, at one of the group's windows if it has any."""
+    entry = Value(Path("my.toml"), "groups[0].shapes[0]", table)
+    cut = None if window is None else Value(Path("my.toml"), "groups[0].windows[0]", window)
+    return [shape_of(each, cut, "float32", mode, gradients, period=period) for each in grid(entry)]
+
+
+@given(st.tuples(FEW, FEW, FEW, FEW))
+def test_lists_of_sizes_stand_for_every_combination_once(lists: tuple[list[int], ...]) -> None:
+    found = shapes(dict(zip(SIZES, lists, strict=True)))
+    sizes = [
+        (work.batch, work.timesteps, spec.input_size, spec.hidden_size) for spec, work in found
+    ]
+    assert sizes == list(itertools.product(*map(dict.fromkeys, lists)))
+
+
+def test_an_input_may_be_as_wide_as_each_layer() -> None:
+    found = shapes({**SIZES, "input_size": "hidden_size", "hidden_size": [4, 6]})
+    assert [spec for spec, _ in found] == [LSTMSpec(4, 4), LSTMSpec(6, 6)]
+
+
+def test_a_shape_may_say_everything_that_a_workload_can() -> None:
+    more = {"num_layers": 2, "bidirectional": True, "min_length": 3, "dropout": 0.5}
+    ((spec, work),) = shapes({**SIZES, **more, "batch_major": True})
+    assert spec == LSTMSpec(1, 4, num_layers=2, bidirectional=True)
+    assert work == Workload(2, 6, min_length=3, dropout=0.5, batch_major=True)
+
+
+def test_the_group_says_how_a_shape_is_computed_and_its_window() -> None:
+    ((spec, work),) = shapes({**SIZES, "optimizer": "adam"}, 3, "training", "weights")
+    assert spec == LSTMSpec(1, 4)
+    expected = Workload(2, 6, "training", window=3, optimizer="adam", gradients="weights")
+    assert work == expected
+
+
+def test_a_stream_s_chunk_is_one_timestep_unless_the_shape_says_more() -> None:
+    ((_, work),) = shapes(WIDTHS, mode="streaming", period=0.01)
+    assert work == Workload(1, 1, "streaming", period=0.01)
+    ((_, work),) = shapes({**WIDTHS, "timesteps": 5}, mode="streaming")
+    assert work == Workload(1, 5, "streaming")
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ([], " is []; expected a table"),
+        ({**SIZES, "bacth": 1}, ".bacth is not known (did you mean batch?); expected one of"),
+        (WIDTHS, ".timesteps is missing"),
+        ({"timesteps": 6, **WIDTHS, "batch": 0}, ".batch is 0; expected a positive integer or a"),
+        ({key: 1 for key in SIZES if key != "batch"}, ".batch is missing"),
+        ({**SIZES, "batch": [2, 0]}, ".batch[1] is 0; expected a positive integer"),
+        ({**SIZES, "batch": []}, ".batch is []; expected a positive integer or a list of them"),
+        (
+            {**SIZES, "input_size": "hidden"},
+            '.input_size is "hidden"; expected a positive integer, a list of them, or "hidden_s',
+        ),
+        (
+            {**SIZES, "hidden_size": "hidden_size"},
+            '.hidden_size is "hidden_size"; expected a positive integer or a list of them',
+        ),
+        ({**SIZES, "num_layers": 10**9}, ".num_layers is 1000000000; expected at most 1000"),
+        ({**SIZES, "dropout": 1.0}, ".dropout is 1.0; expected a number from 0 to below 1"),
+        ({**SIZES, "dropout": float("nan")}, ".dropout is NaN; expected a number from 0 to"),
+        ({**SIZES, "bidirectional": 1}, ".bidirectional is 1; expected true or false"),
+        (
+            {**SIZES, "optimizer": "adma"},
+            '.optimizer is "adma"; expected one of sgd, adam (did you mean adam?)',
+        ),
+        (
+            {**SIZES, "optimizer": "adam"},
+            '.optimizer is "adam"; expected modes = ["training"] beside it: inference updates no',
+        ),
+        ({**SIZES, "min_length": 7}, ".min_length is 7; expected at most the 6 timesteps"),
+        (
+            {**SIZES, "timesteps": [9, 6], "min_length": 7},
+            ".min_length is 7; expected at most the 6 timesteps",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(table: object, told: str) -> None:
+    with pytest.raises(SuiteError) as raised:
+        shapes(table)
+    assert str(raised.value).startswith(f"my.toml: groups[0].shapes[0]{told}")
+
+
+def test_a_window_is_no_longer_than_its_stream_which_has_no_padding() -> None:
+    assert shapes(SIZES, 6)[0][1].window == shapes({**SIZES, "min_length": 6})[0][1].min_length == 6
+    with pytest.raises(SuiteError, match=r"windows\[0\] is 7; expected at most the 6 timesteps of"):
+        shapes(SIZES, 7)
+    with pytest.raises(SuiteError, match="min_length is 2; expected none here"):
+        shapes({**SIZES, "min_length": 2}, 3)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"dropout": 0.1}, "dropout is 0.1; expected none here"),
+        ({"min_length": 1}, "min_length is 1; expected none here"),
+        ({"optimizer": "sgd"}, 'optimizer is "sgd"; expected none here'),
+        ({"bidirectional": True}, "bidirectional is true; expected false"),
+    ],
+)
+def test_what_no_stream_has_is_told_with_its_place(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(SuiteError) as raised:
+        shapes({**WIDTHS, **more}, mode="streaming")
+    assert f"shapes[0].{told}" in str(raised.value)
+
+
+def test_a_stream_has_no_windows_and_may_say_that_it_has_one_direction() -> None:
+    assert shapes({**WIDTHS, "bidirectional": False}, mode="streaming")
+    with pytest.raises(SuiteError, match=r"windows\[0\] is 1; expected no windows here"):
+        shapes(WIDTHS, 1, "streaming")

@@ -1,0 +1,168 @@
+"""What stands on a command line: one way to write names, numbers, times and shares."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.cli import arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h30m", 5400), ("45", 45), ("0.5m", 30), ("1h1m1s", 3661)],
+)
+def test_times_are_read_as_they_are_written(text: str, seconds: float) -> None:
+    assert arguments.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["a,b", "a b", " a, b ", "a,,b", "a\tb,"])
+def test_names_are_separated_by_commas_or_blanks(text: str) -> None:
+    assert arguments.names(text) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "told"),
+    [
+        (arguments.names, " , ", "expected at least one name"),
+        (arguments.seconds, "soon", "is no time; write 90s, 10m or 1h30m"),
+        (arguments.seconds, "0", "is no time"),
+        (arguments.seconds, "-5s", "is no time"),
+        (arguments.seconds, "9" * 400, "is no time"),
+        (arguments.percentage, "0", "is no percentage from 0 to 100"),
+        (arguments.percentage, "100.1%", "is no percentage"),
+        (arguments.percentage, "-1", "is no percentage"),
+        (arguments.percentage, "nan", "is no percentage"),
+        (arguments.share, "1.1", "is no number from 0 to 1"),
+        (arguments.share, "0", "is no number from 0 to 1"),
+        (arguments.share, "half", "is no number from 0 to 1"),
+        (arguments.short_time, "back-to-back", "is no time; write 500us, 10ms or 1.5s"),
+        (arguments.short_time, "soon", "soon"),
+        (arguments.seconds, "100000000", "is no time"),  # of more than three years
+        (arguments.whole(1), "0", "is no whole number of at least 1"),
+        (arguments.whole(1, 9), "10", "is no whole number from 1 to 9"),
+        (arguments.whole(0), "-1", "is no whole number"),
+        (arguments.whole(0), "\u0663", "is no whole number"),  # a digit, but no ASCII one
+        (arguments.wholes, "1,x", "expected integers, as in 3,5,10"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_line(
+    kind: Callable[[str], object], text: str, told: str
+) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=told):
+        kind(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (arguments.seconds, "99999999", 99_999_999),
+        (arguments.percentage, "2%", 0.02),
+        (arguments.percentage, " 100 ", 1.0),
+        (arguments.share, "1", 1.0),
+        (arguments.share, "0.25", 0.25),
+        (arguments.short_time, "500us", 5e-4),
+        (arguments.short_time, "1.5s", 1.5),
+        (arguments.periods, "10ms, back-to-back,10ms", (0.01, None)),
+        (arguments.whole(0), "0", 0),
+        (arguments.whole(1, 9), "9", 9),
+        (arguments.SIZE, "999999999", 999_999_999),
+        (arguments.wholes, "3, 5", (3, 5)),
+    ],
+)
+def test_what_is_at_the_bounds_is_read(
+    kind: Callable[[str], object], text: str, value: object
+) -> None:
+    assert kind(text) == pytest.approx(value) if isinstance(value, float) else kind(text) == value
+
+
+@pytest.mark.parametrize(
+    ("by_name", "usual", "told"),
+    [
+        (False, "terminal", "what is written (default: terminal; csv has every case)"),
+        (True, None, "what is written (default: what FILE's name says, or else terminal; csv has"),
+    ],
+)
+def test_a_form_is_the_first_where_none_is_named_or_what_a_file_s_name_says(
+    by_name: bool, usual: str | None, told: str
+) -> None:
+    made = arguments.parser("x", "y")
+    arguments.add_output(made, ("terminal", "csv"), "csv has every case", by_name)
+    assert vars(made.parse_args([])) == {"format": usual, "output": None}
+    assert told in " ".join(made.format_help().split())
+    plain = arguments.parser("x", "y")
+    arguments.add_output(plain, ("terminal", "csv"))
+    assert "(default: terminal)" in " ".join(plain.format_help().split())
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for kind in (
+        arguments.names,
+        arguments.seconds,
+        arguments.percentage,
+        arguments.share,
+        arguments.whole(0),
+        arguments.wholes,
+    ):
+        with contextlib.suppress(argparse.ArgumentTypeError):
+            kind(text)
+
+
+def test_a_parser_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = arguments.Parser(prog="python -m bench.x")
+    parser.add_argument("--n", type=arguments.whole(1))
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--n", "\x1b[31m0"])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: argument --n: ")
+    assert told.endswith("; see --help\n")
+    assert told.count("\n") == 1
+    assert "\x1b" not in told
+
+
+def test_a_command_s_parser_has_its_name_and_leaves_the_exit_codes_as_they_are() -> None:
+    made = arguments.parser("report", "What it does.", "exit codes:\n  0  done\n  1  not")
+    told = made.format_help()
+    assert told.startswith("usage: python -m bench.report ")
+    assert "exit codes:\n  0  done\n  1  not\n" in told
+
+
+def test_options_are_rows_of_a_table() -> None:
+    made = arguments.parser("x", "y")
+    arguments.add_values(made, ("batch", "N", arguments.SIZE, "so many"), required=True)
+    arguments.add_values(made, ("write-to", "FILE", str, "there"))
+    arguments.add_flags(made, dry_run="do nothing")
+    options = made.parse_args(["--batch", "3", "--dry-run"])
+    assert vars(options) == {"batch": 3, "write_to": None, "dry_run": True}
+    with pytest.raises(SystemExit):
+        made.parse_args([])
+    with pytest.raises(SystemExit):
+        made.parse_args(["--batch", "0"])
+
+
+def test_an_option_that_has_a_usual_value_says_it() -> None:
+    made = arguments.parser("x", "y")
+    arguments.add_usual(
+        made, ("batch", "N", arguments.SIZE, 16, "so many"), ("seed", "N", int, 0, "")
+    )
+    arguments.add_choice(made, "mode", ("training", "inference"), "of a step", "training")
+    arguments.add_choice(made, "dtype", {"float32": 1, "float64": 2})
+    assert vars(made.parse_args([])) == {
+        "batch": 16,
+        "seed": 0,
+        "mode": "training",
+        "dtype": None,
+    }
+    told = " ".join(made.format_help().split())
+    assert "--batch N so many (default: 16) --seed N (default: 0)" in told
+    assert "of a step (default: training)" in told
+    for words in (["--mode", "both"], ["--dtype", "int8"], ["--batch", "none"]):
+        with pytest.raises(SystemExit):
+            made.parse_args(words)

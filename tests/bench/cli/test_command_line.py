@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.case import SuiteError
+from bench.cli import arguments, command_line
+from bench.cli.command_line import UsageError
+from bench.machine import greeting
+from bench.machine.fields import ResultError
+from bench.machine.folder import FolderError
+
+
+def test_a_letter_that_the_terminal_has_not_becomes_a_question_mark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding="ascii"))
+    command_line.write_any_letter()
+    print("Zürich ★", flush=True)
+    assert kept.getvalue() == b"Z?rich ?\n"
+
+
+LINES = (
+    "from bench.cli.command_line import end\n"
+    "end(lambda: [print('a line') for _ in range(100_000)] and 1)"
+)
+RICH = (
+    "from bench.cli.command_line import end\nfrom rich.console import Console\n"
+    "console = Console()\n"
+    "end(lambda: [console.print('a line') for _ in range(20_000)] and 1)"
+)
+
+
+@pytest.mark.parametrize("program", [LINES, RICH])
+def test_a_reader_that_has_left_ends_a_command_as_it_ends_other_tools(program: str) -> None:
+    """In silence, with the shell's code for SIGPIPE, and never with a code that is an answer."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def ended(program: str, redirection: str, **environ: str) -> tuple[int, str, str]:
+    """Code, output and errors of a command whose output a shell redirects."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, program],
+        capture_output=True,
+        text=True,
+        env=os.environ | environ,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("program", [LINES, RICH, LINES.replace("100_000", "1")])
+def test_a_full_disk_is_one_line_and_no_answer(program: str) -> None:
+    code, _, errors = ended(program, "> /dev/full")
+    assert (code, errors) == (2, "error: standard output: No space left on device\n")
+
+
+def test_a_closed_output_is_told_before_anything_is_done() -> None:
+    program = "from bench.cli.command_line import end\nend(lambda: 1 / 0)"
+    code, _, errors = ended(program, ">&-")
+    assert code == 2
+    assert errors.startswith("error: standard output is closed; ")
+    assert ended(program, ">&- 2>&-")[0] == 2
+
+
+@pytest.mark.parametrize("width", ["0", "-3", "", "wide", "5"])
+def test_a_terminal_without_a_width_is_one_of_the_usual_width(width: str) -> None:
+    program = (
+        "from bench.cli.command_line import end\nfrom rich.console import Console\n"
+        "end(lambda: Console().print('some words') or 7)"
+    )
+    assert ended(program, "", COLUMNS=width) == (7, "some words\n", "")
+
+
+def test_the_commands_own_code_is_the_process_s() -> None:
+    program = "from bench.cli.command_line import end\nend(lambda: 3)"
+    assert ended(program, "") == (3, "", "")
+
+
+@pytest.mark.parametrize(("asked", "told"), [(None, "2"), ("0", "0")])
+def test_tensorflow_tells_of_itself_only_on_request(asked: str | None, told: str) -> None:
+    """Its log lines, by the one variable that it reads when it is imported."""
+    program = (
+        "import os\nfrom bench.cli import command_line\n"
+        f"command_line.end(lambda: print(os.environ.get({greeting.LEVEL!r})))"
+    )
+    environ = {key: value for key, value in os.environ.items() if key != greeting.LEVEL}
+    environ |= {} if asked is None else {greeting.LEVEL: asked}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == told
+
+
+def test_a_width_is_known_where_the_user_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert not command_line.width_is_known()
+    monkeypatch.setenv("COLUMNS", "60")
+    assert command_line.width_is_known()
+
+
+def test_the_argument_for_results_says_what_is_read_without_one() -> None:
+    parser = argparse.ArgumentParser()
+    command_line.add_result_paths(parser, "all")
+    assert parser.parse_args([]).paths == []
+    assert parser.parse_args(["a.json", "b"]).paths == ["a.json", "b"]
+    told = " ".join(parser.format_help().split())
+    assert "result files or folders (default: all in $LSTM_RESULTS or results/)" in told
+
+
+def test_python_is_called_as_the_user_can_call_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    binary = tmp_path / "an env" / "bin"
+    binary.mkdir(parents=True)
+    (binary / "python").touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(binary / "python"))
+    monkeypatch.delenv("TOX_ENV_DIR", raising=False)
+    monkeypatch.setenv("PATH", str(binary))
+    assert command_line.python() == "python"
+    monkeypatch.setenv("TOX_ENV_DIR", "x")  # tox set that PATH, and the user has it not
+    assert command_line.python() == f"'{binary}/python'"
+    monkeypatch.chdir(tmp_path)
+    assert command_line.python() == "'an env/bin/python'"
+    monkeypatch.delenv("TOX_ENV_DIR")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert command_line.python() == "'an env/bin/python'"
+
+
+# What a command does with its words
+
+
+def parser() -> arguments.Parser:
+    made = arguments.parser("nothing", "Nothing at all.", "exit codes:\n  0  always")
+    arguments.add_values(made, ("many", "N", int, "so many"))
+    return made
+
+
+def raising(error: BaseException) -> Callable[[argparse.Namespace], int]:
+    def work(options: argparse.Namespace) -> int:
+        raise error
+
+    return work
+
+
+def test_a_command_gets_its_options_and_its_code_is_what_it_returns() -> None:
+    assert command_line.run(parser(), lambda options: int(options.many), ["--many", "7"]) == 7
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UsageError("no"), FolderError("no"), ResultError("no"), SuiteError("no"), OSError("no")],
+)
+def test_what_a_user_can_mend_is_one_line_and_the_code_of_bad_input(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.run(parser(), raising(error), [], OSError) == command_line.BAD_INPUT
+    assert capsys.readouterr() == ("", "error: no\n")
+
+
+def test_what_was_told_already_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.run(parser(), raising(command_line.ToldError()), []) == 2
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("told", "line"), [("stopped", "stopped\n"), ("", "")])
+def test_an_interruption_has_a_code_and_a_line_where_a_command_says_so(
+    told: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = raising(KeyboardInterrupt())
+    assert command_line.run(parser(), work, [], interrupted=told) == command_line.INTERRUPTED
+    assert capsys.readouterr() == ("", line)
+
+
+def test_any_other_error_is_no_answer() -> None:
+    for error in (OSError("disk"), ZeroDivisionError(), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            command_line.run(parser(), raising(error), [])
+    # Who read the output has seen enough: that is no bad input of anybody's.
+    with pytest.raises(BrokenPipeError):
+        command_line.run(parser(), raising(BrokenPipeError()), [], OSError)
+
+
+@given(st.text(max_size=300))
+def test_an_error_is_one_plain_line_whatever_it_says(text: str) -> None:
+    written = io.StringIO()
+    with contextlib.redirect_stderr(written):
+        command_line.tell_errors([UsageError(text)])
+    assert written.getvalue().startswith("error: ")
+    assert written.getvalue().count("\n") == 1
+    assert written.getvalue()[:-1].isprintable()

@@ -1,0 +1,175 @@
+"""The echo picture: what it shows, and that nothing overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.echo.echo_picture import (
+    SUFFIXES,
+    Scene,
+    draw,
+    lowest_of,
+    running_median,
+    save,
+)
+from bench.echo.settings import EchoSettings
+from tests.bench.echo.made_scenes import scene
+
+pytest.importorskip("matplotlib", reason="pictures need matplotlib (the extra named plots)")
+
+
+def drawn(what: Scene) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 7.2))
+    FigureCanvasAgg(figure)
+    draw(figure, what)
+    figure.canvas.draw()
+    return figure
+
+
+MANY = EchoSettings(
+    bits=5000, batch=20, window=100, stride=20, layers=3, dropout=0.5, units=128, reset_state=True
+)
+
+
+@cache
+def usual() -> tuple[Scene, Any]:
+    """A scene and its figure, which nobody changes."""
+    what = scene()
+    return what, drawn(what)
+
+
+@cache
+def crowded() -> Any:
+    return drawn(scene(MANY, backend="while_loop+hoisted+xla"))
+
+
+def test_each_series_shows_inputs_targets_and_predictions_as_bars() -> None:
+    what, figure = usual()
+    curve, *panels = figure.axes
+    assert len(panels) == 5
+    for row, axes in enumerate(panels):
+        assert [label.get_text() for label in axes.get_yticklabels()] == [
+            "prediction",
+            "target",
+            "input",
+        ]
+        inputs, targets, predictions = (
+            [bar.get_height() for bar in axes.containers[number]] for number in range(3)
+        )
+        np.testing.assert_array_equal(inputs, what.last.inputs[:, row])
+        np.testing.assert_array_equal(targets, what.last.targets[:, row])
+        np.testing.assert_array_equal(predictions, what.last.ones[:, row])
+    assert curve.get_yscale() == "log"
+
+
+def test_wrong_predictions_have_a_colour_and_a_cross_and_are_counted() -> None:
+    what, figure = usual()
+    axes = figure.axes[1]
+    right = (what.last.ones[:, 0] > 0.5) == (what.last.targets[:, 0] == 1)
+    assert 0 < right.sum() < 15
+    colours = [bar.get_facecolor() for bar in axes.containers[2]]
+    assert len({colour for colour, ok in zip(colours, right, strict=True) if ok}) == 1
+    assert len(set(colours)) == 2
+    crosses = next(line for line in axes.lines if line.get_marker() == "x")
+    np.testing.assert_array_equal(crosses.get_xdata(), np.flatnonzero(~right) + 1)
+    assert axes.get_title(loc="right") == f"series 1: {right.sum()} of 15 right"
+
+
+def test_the_curve_shows_the_losses_and_the_best_possible_ones() -> None:
+    what, figure = usual()
+    curve = figure.axes[0]
+    lines = {line.get_label(): line for line in curve.lines}
+    np.testing.assert_array_equal(lines["each window"].get_ydata(), what.losses)
+    shown = lines["best possible, where it is not 0"]
+    np.testing.assert_array_equal(shown.get_xdata(), [1, 21, 41, 61])  # epochs of 20 windows
+    assert curve.get_ylim()[0] <= what.losses.min()
+
+
+def test_large_batches_and_long_windows_show_a_part_and_say_so() -> None:
+    figure = crowded()
+    assert len(figure.axes) == 1 + 6
+    assert any("6 of 20 series, its last 60 steps" in text.get_text() for text in figure.texts)
+    assert len(figure.axes[1].containers[0]) == 60
+
+
+@pytest.mark.parametrize(
+    "draws",
+    [
+        lambda: usual()[1],
+        crowded,
+        lambda: drawn(scene(EchoSettings(bits=1500, reset_state=True), windows=300)),
+        lambda: drawn(scene(EchoSettings(bits=8, batch=1, window=1, echo=1, units=1), windows=1)),
+        lambda: drawn(scene(EchoSettings(bits=400, window=3), windows=20)),
+    ],
+    ids=["usual", "crowded", "costly", "tiny", "short"],
+)
+def test_no_text_overlaps_another_or_leaves_the_picture(draws: Callable[[], Any]) -> None:
+    figure = draws()
+    renderer = figure.canvas.get_renderer()
+    texts = [*figure.texts]
+    for axes in figure.axes:
+        texts += [*axes.texts, axes.xaxis.label, axes.yaxis.label]
+        texts += [axes.title, axes._left_title, axes._right_title]
+        texts += [
+            label
+            for label in axes.get_yticklabels()
+            if axes.get_ylim()[0] <= label.get_position()[1] <= axes.get_ylim()[1]
+        ]
+    boxes = [
+        (text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text()
+    ]
+    boxes += [("legend", legend.get_window_extent(renderer)) for legend in figure.legends]
+    assert len(boxes) > 8
+    for number, (name, box) in enumerate(boxes):
+        assert box.x0 >= 0, name
+        assert box.x1 <= figure.bbox.x1, name
+        for other, second in boxes[number + 1 :]:
+            assert not box.overlaps(second), (name, other)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_picture_is_written_in_each_format(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / f"echo{suffix}"
+    save(scene(), path)
+    start = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix]
+    assert path.read_bytes().startswith(start)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "echo.png"
+    path.write_bytes(b"old")
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        save(scene(), path)
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_running_median_is_of_the_latest_values() -> None:
+    values = np.array([5.0, 1.0, 3.0, 100.0, 2.0])
+    np.testing.assert_array_equal(running_median(values, 3), [5.0, 3.0, 3.0, 3.0, 3.0])
+    np.testing.assert_array_equal(running_median(values[:1], 50), [5.0])
+    np.testing.assert_array_equal(running_median(values[:2], 50), [5.0, 3.0])
+
+
+def test_a_loss_of_zero_has_no_place_on_the_axis_and_breaks_nothing() -> None:
+    what = replace(scene(), losses=np.zeros(80), best=np.zeros(80))
+    assert lowest_of(what) == 1.0
+    drawn(what)

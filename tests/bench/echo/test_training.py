@@ -1,0 +1,334 @@
+"""A training of the echo task: its steps, the state it carries, and its checkpoints."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bench.echo.parameters import INITIAL_ACCUMULATOR, Parameters, adagrad, softmax_loss
+from bench.echo.settings import EchoSettings
+from bench.echo.task import Float64, best_possible_loss
+from bench.echo.training import (
+    Checkpoint,
+    CheckpointError,
+    DivergedError,
+    Training,
+    model_of,
+)
+from tests.bench.echo.made_models import Spy
+
+slow = pytest.mark.slow
+SMALL = EchoSettings(bits=1500, window=15)  # 20 windows an epoch
+
+
+def train(settings: EchoSettings, windows: int) -> Training:
+    training = Training(settings, model_of(settings))
+    training.until(windows)
+    return training
+
+
+# -- training
+
+
+def test_a_step_is_adagrad_on_the_gradient_of_the_windows_loss() -> None:
+    """The whole chain, input to moved weight, by finite differences of the loss."""
+    settings = EchoSettings(bits=60, batch=2, window=4, units=2, layers=2, dtype="float64")
+    training = train(settings, 2)
+    before, state = training.parameters, training.state
+    window = training.step()
+
+    model = model_of(settings)
+
+    def loss(parameters: Parameters) -> float:
+        model.set_weights(parameters.lstm)
+        y, _ = model.forward(window.inputs[..., None].astype(float), state)
+        return softmax_loss(
+            np.asarray(y, np.float64), window.targets, parameters.kernel, parameters.bias
+        ).loss
+
+    assert loss(before) == pytest.approx(window.loss, rel=1e-12)
+    flat = [array.copy() for array in before.arrays()]
+    gradients: list[Float64] = []
+    for array in flat:
+        gradient = np.empty_like(array)
+        for place in np.ndindex(array.shape):
+            keep, sides = array[place], []
+            for step in (1e-5, -1e-5):
+                array[place] = keep + step
+                sides.append(loss(Parameters.from_arrays(settings.spec, flat)))
+            array[place] = keep
+            gradient[place] = (sides[0] - sides[1]) / 2e-5
+        gradients.append(gradient)
+    earlier = train(settings, 2)
+    expected, _ = adagrad(earlier.parameters.arrays(), accumulators(earlier), gradients, 0.3)
+    for name, new, want in zip(
+        [*before.lstm.names(), "kernel", "bias"],
+        training.parameters.arrays(),
+        expected,
+        strict=True,
+    ):
+        np.testing.assert_allclose(new, want, atol=1e-8, err_msg=name)
+
+
+def accumulators(training: Training) -> list[Float64]:
+    return training._accumulators
+
+
+def test_accumulators_start_at_tensorflows_value() -> None:
+    assert INITIAL_ACCUMULATOR == 0.1
+    assert all(np.all(array == 0.1) for array in accumulators(train(SMALL, 0)))
+
+
+def spied(settings: EchoSettings, windows: int) -> tuple[Spy, Training]:
+    spy = Spy(model_of(settings))
+    training = Training(settings, spy)
+    training.until(windows)
+    return spy, training
+
+
+def test_state_is_carried_over_windows_and_zero_at_each_epoch() -> None:
+    spy, _ = spied(SMALL, 22)
+    for number in range(22):
+        if number % 20 == 0:
+            assert not spy.given[number].h.any()
+            assert not spy.given[number].c.any()
+        else:
+            assert spy.given[number] is spy.returned[number - 1]
+        assert spy.asked[number][1] is spy.given[number]  # the gradient starts where y did
+
+
+def test_reset_state_starts_every_window_from_zero() -> None:
+    spy, _ = spied(replace(SMALL, reset_state=True), 5)
+    assert not any(state.h.any() or state.c.any() for state in spy.given)
+
+
+def test_overlapping_windows_carry_the_state_on_the_way_and_count_new_steps_only() -> None:
+    settings = EchoSettings(bits=500, window=6, stride=2, dtype="float64")
+    assert settings.windows_per_epoch == (100 - 6) // 2 + 1
+    spy, _ = spied(settings, 3)
+    # Two forward passes a window: to the next window's start, and on to the end.
+    assert spy.given[2] is spy.returned[0]
+    assert spy.given[4] is spy.returned[2]
+    assert spy.asked[1][1] is spy.given[2]
+    assert np.all(np.any(spy.asked[0][0] != 0, axis=-1))
+    assert not spy.asked[1][0][:4].any()
+    assert np.all(np.any(spy.asked[1][0][4:] != 0, axis=-1))
+
+
+def test_overlapping_windows_predict_the_whole_window() -> None:
+    window = train(EchoSettings(bits=500, window=6, stride=2), 2).step()
+    assert window.ones.shape == window.inputs.shape == (6, 5)
+    assert np.all((window.ones > 0) & (window.ones < 1))
+
+
+def test_dropout_masks_come_from_the_seed_and_leave_the_bits_alone() -> None:
+    wet = replace(SMALL, layers=2)
+    dry = replace(wet, dropout=0.5)
+    spy, dropped = spied(dry, 4)
+    again, _ = spied(dry, 4)
+    assert all(mask is not None for mask in spy.masks)
+    for one, other in zip(spy.masks, again.masks, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    assert not np.array_equal(np.asarray(spy.masks[0]), np.asarray(spy.masks[1]))
+    plain = train(wet, 4)
+    assert dropped.last is not None
+    assert plain.last is not None
+    np.testing.assert_array_equal(dropped.last.inputs, plain.last.inputs)
+    assert dropped.losses != plain.losses
+
+
+def test_the_seed_decides_the_curve() -> None:
+    assert train(SMALL, 5).losses == train(SMALL, 5).losses
+    assert train(SMALL, 5).losses != train(replace(SMALL, seed=1), 5).losses
+
+
+def test_a_training_that_diverges_says_so() -> None:
+    settings = replace(SMALL, dtype="float64", learning_rate=1e308)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(DivergedError, match=r"window [1-5]: .*lower the learning rate"),
+    ):
+        train(settings, 5)
+
+
+def test_a_model_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"hidden_size=4.*hidden_size=8"):
+        Training(replace(SMALL, units=8), model_of(SMALL))
+
+
+def test_the_echo_is_learned_with_the_default_settings() -> None:
+    settings = EchoSettings()
+    training = train(settings, 2 * settings.windows_per_epoch)
+    assert np.mean(training.losses[-50:]) < 0.01
+    assert np.mean(training.accuracies[-50:]) == 1.0
+
+
+def test_a_window_no_longer_than_the_echo_learns_next_to_nothing() -> None:
+    settings = EchoSettings(bits=21_000, window=3)
+    # More updates than those that have learned it with the default window.
+    assert settings.windows_per_epoch > 2 * EchoSettings().windows_per_epoch
+    training = train(settings, settings.windows_per_epoch)
+    assert np.mean(training.losses[-50:]) > 0.6
+
+
+# -- the best possible loss
+
+
+def test_no_training_beats_the_best_possible_loss_for_long() -> None:
+    settings = EchoSettings(bits=5_000, reset_state=True, window=6)
+    windows = settings.windows_per_epoch
+    losses = train(settings, 6 * windows).losses[-2 * windows :]
+    assert np.mean(losses) > np.mean(best_possible_loss(settings))
+
+
+# -- checkpoints
+
+
+@cache
+def undisturbed(settings: EchoSettings) -> Training:
+    return train(settings, 45)
+
+
+RESUMED = {
+    "plain": SMALL,
+    "dropout": replace(SMALL, layers=2, dropout=0.5),
+    "overlapping": replace(SMALL, stride=4),
+    "reset": replace(SMALL, reset_state=True, dtype="float64"),
+}
+# Before the first window, in an epoch, at the end of one, and in the second.
+PLACES = (0, 7, 20, 33)
+USUAL = {*itertools.product(["plain"], PLACES), ("dropout", 33), ("overlapping", 7), ("reset", 20)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "at"),
+    [
+        pytest.param(
+            RESUMED[name], at, id=f"{name} at {at}", marks=() if (name, at) in USUAL else slow
+        )
+        for name, at in itertools.product(RESUMED, PLACES)
+    ],
+)
+def test_a_resumed_training_goes_on_bit_for_bit(
+    settings: EchoSettings, at: int, tmp_path: Path
+) -> None:
+    whole = undisturbed(settings)
+    first = train(settings, at)
+    first.save(tmp_path / "deep" / "echo.npz", {"epochs": 3})
+    checkpoint = Checkpoint.read(tmp_path / "deep" / "echo.npz")
+    assert checkpoint.extra == {"epochs": 3}
+    second = Training.load(checkpoint, model_of(settings))
+    assert second.windows_done == at
+    assert (second.last is None) == (at == 0)
+    second.until(45)
+    assert second.losses == whole.losses
+    assert second.accuracies == whole.accuracies
+    for one, other in zip(
+        [*second.parameters.arrays(), *accumulators(second), second.state.h, second.state.c],
+        [*whole.parameters.arrays(), *accumulators(whole), whole.state.h, whole.state.c],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_last_window_is_kept_in_a_checkpoint(tmp_path: Path) -> None:
+    training = train(SMALL, 3)
+    training.save(tmp_path / "echo.npz")
+    last = Training.load(Checkpoint.read(tmp_path / "echo.npz"), model_of(SMALL)).last
+    assert last is not None
+    assert training.last is not None
+    assert (last.loss, last.accuracy) == (training.last.loss, training.last.accuracy)
+    assert last.counted == training.last.counted
+    np.testing.assert_array_equal(last.ones, training.last.ones)
+
+
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "echo.npz"
+    training = train(SMALL, 2)
+    training.save(path)
+    before = path.read_bytes()
+    training.step()
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        training.save(path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["echo.npz"]
+
+
+def test_a_file_that_is_no_checkpoint_gives_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "echo.npz"
+    train(SMALL, 2).save(path)
+    whole = path.read_bytes()
+    contents: Sequence[bytes] = [b"", b"no zip", whole[: len(whole) // 2], whole[:100], whole[:-30]]
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError) as caught:
+            Checkpoint.read(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        Checkpoint.read(tmp_path / "none.npz")
+    np.save(tmp_path / "bare.npy", np.zeros(3))
+    with pytest.raises(CheckpointError, match="one bare array"):
+        Checkpoint.read(tmp_path / "bare.npy")
+
+
+def test_damage_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "echo.npz"
+    train(SMALL, 2).save(path)
+    whole = bytearray(path.read_bytes())
+    rng = np.random.default_rng(0)
+    read = 0
+    for place in rng.integers(0, len(whole), 150):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            Checkpoint.read(path)
+            read += 1  # a byte that nobody reads, such as a file's time stamp
+        except CheckpointError:
+            pass
+    assert read < 40
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("about", np.asarray('{"schema": 99}'), "schema is 99"),
+        ("about", np.asarray("{"), "no whole checkpoint"),
+        ("losses", np.zeros((2, 2)), "losses have shape"),
+        ("state.h", np.zeros((1, 5, 3)), "state's shape"),
+        ("state.c", np.full((1, 5, 4), np.nan), "state.c holds NaN"),
+        ("parameter.0", np.zeros((2, 16)), "kernel has shape"),
+        ("accumulator.3", np.zeros((4, 3)), "the head has shapes"),
+        ("last.ones", np.zeros((15, 4)), "last window"),
+        ("parameter.1", None, "no 'parameter.1'"),
+    ],
+)
+def test_a_checkpoint_with_a_wrong_part_names_it(
+    name: str, value: npt.NDArray[Any] | None, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "echo.npz"
+    train(SMALL, 2).save(path)
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files}
+    del arrays[name]
+    if value is not None:
+        arrays[name] = value
+    np.savez(path, allow_pickle=False, **arrays)
+    with pytest.raises(CheckpointError, match=says):
+        Checkpoint.read(path)

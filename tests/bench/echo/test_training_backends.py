@@ -1,0 +1,103 @@
+"""Trainings of the echo task on every backend that is here: one curve, to the stated bound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _pytest.mark import ParameterSet
+
+import lstm_impl
+from bench.echo.rounding import curve_bound, reference_curve
+from bench.echo.settings import EchoSettings
+from bench.echo.task import Float64
+from bench.echo.training import Checkpoint, Training, model_of
+
+# A whole training in little time: the plateau, the fall, where a curve is most sensitive, what is
+# learned, and an epoch's end, where the state is reset.
+WINDOWS = 150
+SETTINGS = EchoSettings(bits=3_000, echo=1, window=6, units=6)
+LAYERED = EchoSettings(bits=1_500, layers=2, dropout=0.5)
+
+# An unrolled graph under XLA compiles for minutes where it is large, and this is about the curve:
+# the gate has every backend's step already.
+BACKENDS = [name for name in lstm_impl.list_backends() if not name.startswith("static_unroll+")]
+STRATEGIES = list(
+    {name.partition("+")[0].partition("@")[0]: name for name in BACKENDS[::-1]}.values()
+)
+# Of TensorFlow's loops one stands for all, and of Keras's layers one.
+QUICK = [
+    name
+    for name in STRATEGIES
+    if not name.startswith(("partial_unroll", "scan", "tf_keras", "dynamic_rnn", "static_rnn"))
+]
+
+
+def but_for_these_slow(quick: list[str]) -> list[ParameterSet]:
+    """Every backend as a parameter; those that are not ``quick`` run with the slow tests."""
+    return [
+        pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in BACKENDS
+    ]
+
+
+def model(name: str, settings: EchoSettings) -> lstm_impl.Model:
+    """The model, or a skip with the reason where the backend cannot be used for this."""
+    backend = lstm_impl.get_backend(name)
+    available = backend.availability("cpu")
+    if not available:
+        pytest.skip(f"{name}: {available}")
+    if reason := backend.refusal(settings.spec, settings.workload):
+        pytest.skip(f"{name}: {reason}")
+    return model_of(settings, name)
+
+
+def train(name: str, settings: EchoSettings, windows: int) -> Training:
+    training = Training(settings, model(name, settings))
+    training.until(windows)
+    return training
+
+
+@cache
+def judged(settings: EchoSettings, windows: int) -> tuple[Float64, Float64]:
+    reference = reference_curve(settings, windows)
+    return reference, curve_bound(settings, windows, reference=reference)
+
+
+@pytest.mark.parametrize("name", but_for_these_slow(QUICK))
+def test_every_backend_has_the_same_loss_curve(name: str) -> None:
+    reference, bound = judged(SETTINGS, WINDOWS)
+    assert np.all(np.isfinite(bound))
+    deviation = np.abs(np.array(train(name, SETTINGS, WINDOWS).losses) - reference)
+    assert np.all(deviation <= bound), (
+        f"worst at window {np.argmax(deviation / bound) + 1}: "
+        f"{np.max(deviation / bound):.2f} of the bound"
+    )
+    assert reference[-1] < 0.1  # it was learned: the bound was put to the test
+
+
+@pytest.mark.parametrize("name", but_for_these_slow(["numpy", "while_loop"]))
+def test_every_backend_has_the_same_curve_with_layers_and_dropout(name: str) -> None:
+    reference, bound = judged(LAYERED, 40)
+    deviation = np.abs(np.array(train(name, LAYERED, 40).losses) - reference)
+    assert np.all(deviation <= bound)
+
+
+def test_in_double_precision_the_curves_agree_to_a_billionth_of_that() -> None:
+    settings = replace(SETTINGS, dtype="float64")
+    reference, bound = judged(settings, 50)
+    assert bound[-1] < 1e-13
+    deviation = np.abs(np.array(train("while_loop", settings, 50).losses) - reference)
+    assert np.all(deviation <= bound)
+
+
+def test_a_tensorflow_training_resumes_bit_for_bit(tmp_path: Path) -> None:
+    whole = train("while_loop", LAYERED, 13)
+    whole.save(tmp_path / "echo.npz")
+    whole.until(30)
+    checkpoint = Checkpoint.read(tmp_path / "echo.npz")
+    second = Training.load(checkpoint, model("while_loop", LAYERED))
+    second.until(30)
+    assert second.losses == whole.losses

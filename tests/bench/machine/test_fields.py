@@ -1,0 +1,235 @@
+"""A value is what it is asked for, or one line names the file, the field and what was expected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.machine.fields import (
+    DEEPEST,
+    LARGEST_INTEGER,
+    LONGEST,
+    SHORTEST,
+    Field,
+    ResultError,
+    error_at,
+    is_number,
+    mapping,
+    printable,
+    shown,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+def field(value: object, name: str = "a") -> Field:
+    return Field(Path("f.json"), name, value)
+
+
+ASKED: dict[str, tuple[Callable[[Field], object], list[object], list[object]]] = {
+    # What is asked for; what is it, at the bounds; what is not.
+    "an object": (Field.mapping, [{}, {"a": None}], [[], None, "x"]),
+    "a list": (Field.items, [[]], [{}, "ab", None]),
+    "text": (Field.text, ["", " ", "é"], [1, None, ["a"]]),
+    "a name": (Field.label, ["a", " a"], ["", " \t\n", 1, None]),
+    "true or false": (Field.boolean, [True, False], [0, 1, None, "true"]),
+    "one of x, y": (lambda it: it.one_of(("x", "y")), ["x", "y"], ["", "xy", ["x"], None]),
+    "a positive integer": (
+        lambda it: it.integer(1),
+        [1, LARGEST_INTEGER],
+        [0, -1, 1.0, True, "1", None, math.nan],
+    ),
+    "an integer of at least 0": (lambda it: it.integer(0), [0], [-1, False]),
+    "a positive integer and at most 8": (lambda it: it.integer(1, 8), [1, 8], [9, 10**400]),
+    "a finite number": (
+        Field.number,
+        [0, -1.5, LARGEST_INTEGER, -LARGEST_INTEGER, 1.7e308],
+        [math.nan, math.inf, -math.inf, LARGEST_INTEGER + 1, 10**400, True, "1", None],
+    ),
+    "a number of at least 0": (lambda it: it.number(0.0), [0, 1e9], [-1e-300, -1]),
+    "a number from 0 to 1": (lambda it: it.number(0.0, 1.0), [0, 1, 0.5], [1.1, -0.1, 2]),
+    'a time with its zone, like "2025-01-31T12:00:00+00:00"': (
+        Field.time,
+        ["2025-01-31T12:00:00Z", "2025-01-31T12:00:00+01:00"],
+        ["2025-01-31T12:00:00", "yesterday", "0001-01-01T00:00:00+01:00"],
+    ),
+}
+
+
+@pytest.mark.parametrize("expected", ASKED)
+def test_a_value_is_what_was_asked_for_or_the_error_says_what_it_is_and_should_be(
+    expected: str,
+) -> None:
+    ask, right, wrong = ASKED[expected]
+    for value in right:
+        answer = ask(field(value))
+        assert answer == value or isinstance(answer, datetime)
+    for value in wrong:
+        with pytest.raises(ResultError) as told:
+            ask(field(value))
+        assert str(told.value) == f"f.json: a is {shown(value)}; expected {expected}"
+
+
+@pytest.mark.parametrize(
+    "expected", [each for each in ASKED if each[:6] not in ("a list", "a time")]
+)
+@given(value=JSON)
+def test_any_value_is_answered_as_it_is_or_refused_in_one_line(
+    expected: str, value: object
+) -> None:
+    told = ""
+    try:
+        assert ASKED[expected][0](field(value)) == value
+    except ResultError as error:
+        told = str(error)
+    assert told.isprintable()
+    assert len(told) < 400
+
+
+def test_a_moment_is_told_in_utc() -> None:
+    moment = field("2025-01-31T12:00:00+01:00").time()
+    assert moment == datetime(2025, 1, 31, 11, tzinfo=UTC)
+    assert moment.tzinfo is UTC
+
+
+def test_an_error_names_the_way_to_the_field_from_the_file() -> None:
+    whole = field({"runs": [{"host": 3}]}, "")
+    host = whole["runs"].items()[0]["host"]
+    assert host.name == "runs[0].host"
+    assert field({"a": {"b": 1}}, "line 3:")["a"]["b"].name == "line 3: a.b"
+    with pytest.raises(ResultError, match=r"^f\.json: runs\[0\]\.host is 3; expected text$"):
+        host.text()
+
+
+def test_a_key_that_is_not_there_is_missing_and_not_null() -> None:
+    whole = field({"a": None, "b": 0}, "")
+    assert [whole[key].given for key in ("a", "b", "c")] == [False, True, False]
+    with pytest.raises(ResultError, match=r"f\.json: c is missing; expected text"):
+        whole["c"].text()
+    with pytest.raises(ResultError, match="a is null; expected text"):
+        whole["a"].text()
+    with pytest.raises(ResultError, match="c is missing; expected an object"):
+        whole["c"]["d"]
+
+
+def test_an_object_has_exactly_one_of_some_keys() -> None:
+    assert field({"cell": 1, "other": 2}).only_of("cell", "finished") == "cell"
+    for odd in ({}, {"cell": 1, "finished": 1}):
+        with pytest.raises(ResultError, match="expected one of"):
+            field(odd).only_of("cell", "finished")
+
+
+@pytest.mark.parametrize(
+    ("ask", "right", "wrong", "told"),
+    [
+        (lambda it: it.integers(1), [1, 2], 0, "a[1] is 0; expected a positive integer"),
+        (Field.times, [SHORTEST, 1, LONGEST], 0.9 * SHORTEST, "a time in seconds between"),
+        (Field.times, [1.0], 1.1 * LONGEST, "a time in seconds between 1e-12 and 1e+09"),
+    ],
+)
+def test_of_a_list_the_item_that_is_not_right_is_named(
+    ask: Callable[[Field], list[float]], right: list[float], wrong: float, told: str
+) -> None:
+    assert ask(field(right)) == right
+    assert ask(field([])) == []
+    with pytest.raises(ResultError) as error:
+        ask(field([1, wrong]))
+    assert "a[1] is" in str(error.value)
+    assert told in str(error.value)
+    with pytest.raises(ResultError, match="a is an object; expected a list"):
+        ask(field({}))
+
+
+def test_an_object_of_numbers_may_hold_nulls_and_whole_numbers() -> None:
+    values = {"a": 1.5, "b": None, "c": 2}
+    assert field(values).numbers_or_nulls() == values
+    assert all(type(each) is not int for each in field(values).numbers_or_nulls().values())
+    with pytest.raises(ResultError, match=r"a\.c is 2; expected a number from 0 to 1"):
+        field({"a": 1.0, "c": 2}).numbers_or_nulls(0.0, 1.0)
+    with pytest.raises(ResultError, match=r"a\.b is NaN; expected a finite number"):
+        field({"b": math.nan}).numbers_or_nulls()
+
+
+def nested(levels: int, of_lists: bool) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value] if of_lists else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("of_lists", [False, True])
+def test_what_is_free_has_an_end(of_lists: bool) -> None:
+    deep = {"a": nested(DEEPEST - 2, of_lists)}  # the number in it is the last level
+    assert field(deep).free() is deep
+    with pytest.raises(ResultError, match=f"a is nested too deeply; expected at most {DEEPEST}"):
+        field({"a": nested(DEEPEST - 1, of_lists)}).free()
+    with pytest.raises(ResultError, match="a is nested too deeply"):
+        field({"a": nested(100_000, of_lists)}).free()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "right", "wrong"),
+    [
+        ("int", 1, 0),
+        ("float", 0.0, -1.0),
+        ("bool", False, 0),
+        ("str", "a", " "),
+        ("str | None", None, ""),
+        ("float", 1, None),
+    ],
+)
+def test_a_value_is_checked_against_the_type_of_a_field(
+    annotation: str, right: object, wrong: object
+) -> None:
+    field(right).annotated(annotation)
+    with pytest.raises(ResultError, match=r"f\.json: a is "):
+        field(wrong).annotated(annotation)
+    with pytest.raises(TypeError, match="no check is known for the type list"):
+        field(right if right is not None else 1).annotated("list")
+
+
+@given(
+    value=st.integers(-(2**54), 2**54) | st.floats(),
+    low=st.floats(-1e6, 1e6),
+    high=st.floats(-1e6, 1e6),
+)
+def test_a_number_is_one_within_its_bounds(value: float, low: float, high: float) -> None:
+    assert is_number(value, low, high) == (low <= value <= high)
+    whole = isinstance(value, int)
+    assert is_number(value) == (abs(value) <= 2**53 if whole else math.isfinite(value))
+
+
+@given(text=st.text(), limit=st.integers(1, 20))
+def test_what_is_printed_is_one_harmless_line_of_the_same_letters(text: str, limit: int) -> None:
+    told = printable(text, limit)
+    assert told.isprintable()
+    assert len(told) <= limit + 3
+    assert told.removesuffix("..." if len(text) > limit else "") == "".join(
+        letter if letter.isprintable() else "?" for letter in text[:limit]
+    )
+
+
+@given(value=JSON)
+def test_a_value_is_shown_on_one_short_line(value: object) -> None:
+    assert shown(value).isprintable()
+    assert len(shown(value)) <= 200
+
+
+def test_an_error_is_of_the_file_or_of_a_field_in_it() -> None:
+    assert str(error_at(Path("a\n.json"), "is empty")) == "a?.json is empty"
+    assert str(error_at(Path("a.json"), "is 3", "b.c")) == "a.json: b.c is 3"
+
+
+def test_what_is_no_object_holds_nothing() -> None:
+    assert mapping({"a": 1}) == {"a": 1}
+    assert mapping([1]) == mapping(None) == {}

@@ -1,0 +1,329 @@
+"""Where a file may be written, and what becomes of what stood there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import compare, plot, records, report, truncation
+from bench.machine import writing
+from bench.machine.fields import ResultError
+from bench.machine.writers import Writer
+from bench.machine.writing import (
+    LineFile,
+    ResultWriteError,
+    clear_left_over,
+    unfinished_name,
+    write,
+    write_bytes,
+)
+from bench.records.journal import Journal
+from tests.bench.full_disk import full_disk
+from tests.places import GOLDEN, ROOT
+
+
+def test_a_device_is_written_to_and_stays_one() -> None:
+    before = Path("/dev/null").stat()
+    write_bytes("/dev/null", b"gone")
+    after = Path("/dev/null").stat()
+    assert stat.S_ISCHR(after.st_mode)
+    assert (after.st_ino, after.st_rdev) == (before.st_ino, before.st_rdev)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_device_that_is_full_says_so_and_stays_one() -> None:
+    with pytest.raises(ResultWriteError, match="/dev/full cannot be written: No space left"):
+        write_bytes("/dev/full", b"gone")
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+def test_a_fifo_gives_the_data_to_its_reader_and_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
+    reader.start()
+    write_bytes(path, b"x" * 100_000)
+    reader.join(300)
+    assert found == [b"x" * 100_000]
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "a.json", tmp_path / "b.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_bytes(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    target.unlink()
+    write_bytes(link, b"anew")  # it led to nothing
+    assert link.is_symlink()
+    assert target.read_bytes() == b"anew"
+    assert [each.name for each in (tmp_path / "far").iterdir()] == ["a.json"]
+
+
+def test_a_link_that_leads_to_itself_is_refused_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    with pytest.raises(ResultWriteError, match="cannot be written"):
+        write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").is_symlink()
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_link_to_a_device_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("/dev/null")
+    write_bytes(tmp_path / "a", b"gone")
+    assert (tmp_path / "a").readlink() == Path("/dev/null")
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_a_stream_that_leads_to_a_file_keeps_what_others_write(tmp_path: Path, name: str) -> None:
+    if not Path(name).exists():
+        pytest.skip(f"no {name} here")
+    code = (
+        "import sys; from bench.machine.writing import write_bytes\n"
+        f"print('before', flush=True); write_bytes({name!r}, b'written\\n')"
+    )
+    with (tmp_path / "a.txt").open("a") as file:
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=file, check=True)
+    assert (tmp_path / "a.txt").read_text() == "before\nwritten\n"
+
+
+def test_a_file_keeps_its_rights(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_bytes(path, b"old")
+    path.chmod(0o640)
+    write_bytes(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ResultWriteError, match="Is a directory"):
+        write_bytes(tmp_path, b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("letter", ["n", "é", "漢", "\U0001f600"])
+def test_a_name_as_long_as_the_system_has_is_written(tmp_path: Path, letter: str) -> None:
+    name = letter * (255 // len(letter.encode()))
+    write_bytes(tmp_path / name, b"new")
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+def test_a_line_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    with LineFile(tmp_path / "a.jsonl") as file:
+        file.append({"a": 1})
+
+        def part(to: int, data: bytes) -> int:
+            if data[-1:] != b"\n" or len(data) < 5:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(to, data[:4])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(writing.os, "write", part)  # type: ignore[attr-defined]
+            with pytest.raises(ResultWriteError, match=r"a\.jsonl cannot be written: No"):
+                file.append({"b": 2})
+        file.append({"c": float("nan"), "d": np.float32(1.5), "e": [Path("x")]})
+    lines = [json.loads(line) for line in file.path.read_text().splitlines()]
+    assert lines[0]["a"] == 1
+    assert lines[1:] == [{"c": None, "d": 1.5, "e": ["x"]}]
+
+
+def test_a_file_of_lines_is_new_or_gone_on_with_after_its_last_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.jsonl"
+    with pytest.raises(ResultWriteError, match="No such file"):
+        LineFile(path, again=True)
+    with LineFile(path) as file:
+        file.append({"a": 1})
+    with pytest.raises(ResultWriteError, match="File exists"):
+        LineFile(path)
+    with path.open("a") as cut:
+        cut.write('{"b')
+    with LineFile(path, again=True) as file:
+        file.append({"c": 3})
+    file.close()
+    assert [sorted(json.loads(line)) for line in path.read_text().splitlines()] == [
+        ["a", "writer"],
+        ["c"],
+    ]
+
+
+def test_closing_gives_the_file_back(tmp_path: Path) -> None:
+    file = LineFile(tmp_path / "a.jsonl")
+    number = file._file
+    file.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
+def test_what_json_cannot_hold_is_refused_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match=r"^a\.b\[1\] is a set; expected plain data$"):
+        writing.write(tmp_path / "a.json", {"a": {"b": [1, {2}]}})
+    assert list(tmp_path.iterdir()) == []
+
+
+COMMANDS: dict[str, Callable[[Path], int]] = {
+    "report": lambda path: report.main([str(GOLDEN), "--format", "csv", "--output", str(path)]),
+    "compare": lambda path: compare.main(
+        [
+            *("runs", str(GOLDEN / "replicate-1.json"), str(GOLDEN / "replicate-2.json")),
+            *("--format", "markdown", "--output", str(path)),
+        ]
+    ),
+    "truncation": lambda path: truncation.main(
+        [str(GOLDEN), "--format", "csv", "--output", str(path)]
+    ),
+    "plot": lambda path: plot.main([str(GOLDEN), "--output", str(path)]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_full_disk_keeps_the_old_file_of_every_command(
+    tmp_path: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / ("a.svg" if command == "plot" else "a.txt")
+    path.write_text("old")
+    tried: list[int] = []
+
+    def full(file: int, data: object) -> int:
+        tried.append(file)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing.os, "write", full)  # type: ignore[attr-defined]
+        code = COMMANDS[command](path)
+    assert tried
+    assert code not in (0, 1)
+    assert "cannot be written: No space left on device" in capsys.readouterr().err
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_writes_through_what_is_no_file(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / ("a.svg" if command == "plot" else "a.txt")
+    os.mkfifo(pipe)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    code = COMMANDS[command](pipe)
+    reader.join(300)
+    assert code in (0, 1, 2), capsys.readouterr().err
+    assert found
+    assert found[0]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_only_what_is_surely_left_over_is_cleared(tmp_path: Path) -> None:
+    me = Writer.this_process()
+    _, started, boot, space = me.token.split("-")
+    dead = f"{me.pid}-{int(started) + 1}-{boot}-{space}"
+    away = f"{me.pid}-{started}-{'0' * 8}-{space}"
+    gone = [f".a.json.{dead}.0123abcd.tmp", f".results.{dead}.0123abcd.part"]
+    gone += [f".results.{dead}.0123abcd.sum", ".a.json.0123456789ab.tmp", f".a.{away}.89abcdef.tmp"]
+    stays = [unfinished_name("a.json"), f".b.{away}.89abcdef.tmp", ".c.json.0123456789ab.tmp"]
+    stays += ["a.json", "a.tmp", ".gitignore", f"a.json.{dead}.0123abcd.tmp", ".mine.tmp"]
+    old = time.time() - 100_000
+    for place in (tmp_path, tmp_path / ".sessions", tmp_path / ".cache"):
+        place.mkdir(exist_ok=True)
+        for name in (*gone, *stays):
+            (place / name).touch()
+        for name in (".a.json.0123456789ab.tmp", f".a.{away}.89abcdef.tmp", "a.tmp", ".mine.tmp"):
+            os.utime(place / name, (old, old))
+    clear_left_over(tmp_path)
+    for place in (tmp_path, tmp_path / ".sessions", tmp_path / ".cache"):
+        assert {each.name for each in place.iterdir() if each.is_file()} == set(stays)
+    clear_left_over(tmp_path / "nowhere")
+
+
+KILLED = """
+import os, signal
+from bench.machine import writing
+from bench.machine.fields import ResultError
+real = writing._write_all
+def half(file, data):
+    real(file, data[:10])
+    os.kill(os.getpid(), signal.SIGKILL)
+writing._write_all = half
+writing.write_bytes("a.json", b"x" * 1000)
+"""
+
+
+def test_what_a_killed_writer_leaves_is_hidden_and_cleared_by_the_next(tmp_path: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, env=environ)
+    assert done.returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".a.json.")
+    assert records.collect([GOLDEN / "replicate-1.json", tmp_path]).errors  # it holds no results
+    clear_left_over(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_json_of_a_journal_names_the_process_that_wrote_it(tmp_path: Path) -> None:
+    run = json.loads((GOLDEN / "replicate-1.json").read_text())["lstm"]["run"]
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
+        journal.start(run)
+        journal.finish()
+    made = records.journal_to_json(journal.path)
+    assert (
+        json.loads(made.read_text())["lstm"]["writer"] == Writer.this_process(locks=True).to_dict()
+    )
+
+
+@pytest.mark.parametrize("space", [0, 10])
+def test_a_full_disk_leaves_the_file_that_was_there_and_none_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: int
+) -> None:
+    path = tmp_path / "a.json"
+    write(path, {"old": True})
+    monkeypatch.setattr(os, "write", full_disk(space))
+    with pytest.raises(ResultWriteError, match=r"a\.json cannot be written: No space left"):
+        write(path, {"new": list(range(100))})
+    assert json.loads(path.read_text()) == {"old": True}
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    # A file where a folder should be stops every user, root too.
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "a.json", tmp_path / "file" / "a.journal.jsonl"):
+        with pytest.raises(ResultWriteError) as caught:
+            Journal(path) if path.name.endswith("l") else write(path, {})
+        assert str(caught.value).startswith(f"{path} cannot be written: ")
+    with pytest.raises(ResultWriteError, match="cannot be written"):
+        write(tmp_path / "a\0b.json", {})
+    with pytest.raises(ResultWriteError, match="cannot be written"):
+        write(tmp_path / "a\nb" / ("n" * 500), {})
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a\nb", "file"]
+
+
+def test_a_file_is_readable_for_whom_the_user_allows(tmp_path: Path) -> None:
+    mask = os.umask(0o022)
+    try:
+        write(tmp_path / "a.json", {})
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o644

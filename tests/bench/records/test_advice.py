@@ -1,0 +1,50 @@
+"""Advice names the options of the command that somebody ran."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import records
+from bench.records.advice import MORE_TIME, worded
+from tests.places import GOLDEN
+
+
+@pytest.mark.parametrize(
+    ("advice", "for_run"),
+    [
+        (MORE_TIME, "give it more time: --seconds TIME"),
+        (f"{MORE_TIME}; if it stays, wait", "give it more time: --seconds TIME; if it stays, wait"),
+        ("measure with --lstm-threads 2", "measure with --threads 2"),
+        ("close what else runs", "close what else runs"),
+        ("", ""),
+    ],
+)
+def test_options_are_those_of_the_command(advice: str, for_run: str) -> None:
+    assert worded(advice, managed=True) == for_run
+    assert worded(for_run, managed=True) == for_run
+    assert worded(advice, managed=False) == advice
+
+
+@pytest.mark.parametrize("managed", [False, True])
+def test_a_file_is_read_in_the_words_of_whoever_made_it(tmp_path: Path, managed: bool) -> None:
+    document = json.loads((GOLDEN / "replicate-1.json").read_text())
+    options = document["lstm"]["run"]["options"]
+    if managed:
+        options["session"] = "20250131T120000Z-abcdef"
+    ours = document["benchmarks"][0]["extra_info"]["lstm"]
+    reason = {"code": "not_steady", "text": "it drifts", "advice": MORE_TIME}
+    ours["validity"] = {"valid": False, "reasons": [reason]}
+    document["lstm"]["outcomes"][0]["advice"] = "measure with --lstm-threads 2"
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document))
+    file = records.read(path)
+    assert file.run.managed == managed
+    told = [file.measurements[0].reasons[0].advice, file.outcomes[0].advice]
+    assert told == (
+        ["give it more time: --seconds TIME", "measure with --threads 2"]
+        if managed
+        else [MORE_TIME, "measure with --lstm-threads 2"]
+    )

@@ -1,0 +1,198 @@
+"""A result file that was changed after it was written is noticed, whatever it looks like."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import compare, history, plot, records, report
+from bench.records import cache, maps
+from bench.records.digest import CHANGED, changed, digest, with_digest
+from bench.records.files import journal_to_json
+from bench.session import workers
+from tests.bench.mutations import saved
+from tests.places import GOLDEN
+
+Json = dict[str, Any]
+
+GOLDEN_DIGEST = "sha256:742b2ea60a4d0b9884fd6ed7ddf756ff65a88c56974be1314bd02c47675c1135"
+"""As it was written into the golden file: another way to make it would call old files changed."""
+WITH_DIGEST = GOLDEN / "digest-1.json"
+
+
+@pytest.fixture
+def document() -> Json:
+    found: Json = json.loads(WITH_DIGEST.read_text())
+    return found
+
+
+def notes(path: Path) -> list[str]:
+    return [note for note in records.read(path).notes if note.endswith(CHANGED)]
+
+
+def test_the_golden_file_has_the_digest_that_it_was_written_with(document: Json) -> None:
+    assert digest(document) == document["digest"] == GOLDEN_DIGEST
+    assert notes(WITH_DIGEST) == []
+
+
+def test_a_file_without_a_digest_is_read_as_before(tmp_path: Path, document: Json) -> None:
+    del document["digest"]
+    assert notes(saved(tmp_path / "a.json", document)) == []
+    assert notes(GOLDEN / "replicate-1.json") == []
+
+
+def turned(value: Any) -> Any:
+    """The same with every object's fields in another order."""
+    if isinstance(value, dict):
+        return {key: turned(value[key]) for key in reversed(value)}
+    return [turned(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda document: json.dumps(document, indent=2),
+        lambda document: json.dumps(turned(document)),
+        lambda document: json.dumps(document, indent="\t", ensure_ascii=False) + "\r\n",
+    ],
+)
+def test_order_blanks_and_spelling_do_not_matter(
+    tmp_path: Path, document: Json, form: Callable[[Json], str]
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(form(document).encode())
+    assert notes(path) == []
+
+
+def faster(document: Json) -> None:
+    document["benchmarks"][0]["stats"]["data"][0] *= 1 - 1e-15
+
+
+def moved(document: Json) -> None:
+    document["lstm"]["run"]["host"] = "another"
+
+
+def shortened(document: Json) -> None:
+    document["benchmarks"].pop()
+
+
+def lengthened(document: Json) -> None:
+    document["note"] = "mine"
+
+
+def exchanged(document: Json) -> None:
+    document["benchmarks"].reverse()
+
+
+def forged(document: Json) -> None:
+    document["digest"] = "sha256:" + 64 * "0"
+
+
+def spoiled(document: Json) -> None:
+    document["digest"] = 5
+
+
+CHANGES = (faster, moved, shortened, lengthened, exchanged, forged, spoiled)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_any_change_of_a_value_is_noticed_by_the_files_name(
+    tmp_path: Path, document: Json, change: Callable[[Json], None]
+) -> None:
+    change(document)
+    path = saved(tmp_path / "a.json", document)
+    assert notes(path) == [f"{path} {CHANGED}"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5), st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_what_was_written_is_unchanged_when_it_is_read_in_any_order(
+    contents: Json, draw: random.Random
+) -> None:
+    written = with_digest(contents)
+    keys = list(written)
+    draw.shuffle(keys)
+    read = json.loads(json.dumps({key: turned(written[key]) for key in keys}, indent=1))
+    assert not changed(read)
+    read["one more"] = 1
+    assert changed(read) or contents.get("one more") == 1
+
+
+def test_a_file_made_of_a_journal_has_its_digest(tmp_path: Path) -> None:
+    journal = tmp_path / "cut.journal.jsonl"
+    journal.write_bytes((GOLDEN / "cut.journal.jsonl").read_bytes())
+    made = journal_to_json(journal)
+    document = json.loads(made.read_text())
+    assert digest(document) == document["digest"]
+    outcome = copy.deepcopy(document["lstm"]["outcomes"][0])
+    outcome["case"]["spec"]["hidden_size"] += 1
+    file = workers.settle(made, [{**outcome, "case_id": _id(outcome)}])
+    assert file is not None
+    assert len(file.outcomes) == len(document["lstm"]["outcomes"]) + 1
+    assert notes(made) == []
+
+
+def _id(outcome: Json) -> str:
+    from bench.case.cases import Case
+
+    return Case.from_dict(outcome["case"]).id
+
+
+def test_a_map_of_what_was_learned_that_was_changed_is_noticed(tmp_path: Path) -> None:
+    document = with_digest(json.loads((GOLDEN / "learning-1.json").read_text()))
+    path = saved(tmp_path / "learning-1.json", document)
+    assert maps.read(path).notes == ()
+    document["learning"]["cells"][0]["seed"] += 1000  # type: ignore[index]
+    assert maps.read(saved(path, document)).notes == (f"{path} {CHANGED}",)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda path: report.main([path]),
+        lambda path: report.main([path, "--format", "csv"]),
+        lambda path: compare.main(["backends", path]),
+        lambda path: compare.main(["runs", path, str(WITH_DIGEST)]),
+        lambda path: history.main([path]),
+        lambda path: plot.main([path, "--output", f"{path}.svg"]),
+    ],
+)
+def test_every_command_that_reads_it_warns_by_its_name(
+    tmp_path: Path,
+    document: Json,
+    capsys: pytest.CaptureFixture[str],
+    command: Callable[[str], int],
+) -> None:
+    moved(document)
+    path = saved(tmp_path / "a.json", document)
+    command(str(path))
+    assert f"warning: {path} {CHANGED}\n" in capsys.readouterr().err
+
+
+def test_a_cache_goes_on_saying_it(
+    tmp_path: Path, document: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(cache, "user_cache_path", lambda name: tmp_path / "home" / name)
+    moved(document)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    path = saved(folder / "a.json", document)
+    first = records.collect([folder])
+    assert (folder / cache.FOLDER / cache.NAME).exists()
+    assert records.collect([folder]).notes == first.notes == (f"{path} {CHANGED}",)

@@ -1,0 +1,343 @@
+"""Results elsewhere are read as those here are, and whatever the place does, no half of one is."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import compare, history, plot, records, report, site, truncation, upload
+from bench.machine import copying
+from bench.machine.remote import LIMIT_VARIABLE
+from bench.records.schema import Results
+from tests.bench.object_store import Faults, object_store
+from tests.places import GOLDEN, REFERENCE
+
+# aiobotocore and moto are loud; what this project does is not what they warn of.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+NAMES = ("replicate-1.json", "replicate-2.json")
+TEAM = "s3://team/lstm"
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[tuple[Faults, Any]]:
+    with object_store("team") as found:
+        yield found
+
+
+@pytest.fixture
+def faults(store: tuple[Faults, Any]) -> Iterator[Faults]:
+    """Of a store that holds the golden results and nothing else."""
+    found, files = store
+    if files.exists("team/lstm"):
+        files.rm("team/lstm", recursive=True)
+    for name in NAMES:
+        files.pipe_file(f"team/lstm/{name}", (GOLDEN / name).read_bytes())
+    found.asked.clear()
+    yield found
+    found.none()
+
+
+@pytest.fixture
+def files(store: tuple[Faults, Any]) -> Any:
+    return store[1]
+
+
+@pytest.fixture(autouse=True)
+def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+
+
+def runs(found: Results) -> list[str]:
+    return sorted(file.run.id for file in found.files)
+
+
+def here(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir(exist_ok=True)
+    for name in NAMES:
+        (folder / name).write_bytes((GOLDEN / name).read_bytes())
+    return folder
+
+
+# -- reading
+
+
+@pytest.mark.parametrize("kind", ["terminal", "csv"])
+def test_a_report_of_results_elsewhere_is_that_of_the_same_results_here(
+    faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    assert report.main([str(here(tmp_path)), "--format", kind]) == 0
+    wanted = capsys.readouterr().out
+    assert report.main([TEAM, "--format", kind]) == 0
+    assert capsys.readouterr().out == wanted
+
+
+def test_every_command_takes_a_url(faults: Faults, tmp_path: Path) -> None:
+    mine = str(here(tmp_path) / "replicate-2.json")
+    assert compare.main(["runs", f"{TEAM}/replicate-1.json", mine]) == 0
+    assert compare.main(["runs", TEAM, mine]) == 2  # one run is on both sides
+    assert compare.main(["backends", f"{TEAM}/replicate-1.json"]) == 0
+    assert history.main([TEAM]) == 0
+    assert plot.main([TEAM, "--output", str(tmp_path / "a.svg")]) == 0
+
+
+def test_a_site_is_made_of_results_elsewhere(
+    faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    place = tmp_path / "site"
+    assert site.main([TEAM, "--output", str(place)]) == 0
+    assert "golden-host" in (place / "index.html").read_text()
+    faults.denied.add(NAMES[0])
+    shutil.rmtree(tmp_path / "cache")
+    assert site.main([TEAM, "--output", str(place)]) == 2
+    assert f"error: {TEAM}/{NAMES[0]} cannot be read: access" in capsys.readouterr().err
+    assert site.main(["s3://team/nowhere", "--output", str(place)]) == 2
+
+
+def test_windows_are_read_from_elsewhere(files: Any, faults: Faults) -> None:
+    some = sorted(REFERENCE.glob("truncation-*.json"))[:1]
+    for path in [*some, *REFERENCE.glob("learning-*.json")]:
+        files.pipe_file(f"team/lstm/{path.name}", path.read_bytes())
+    assert truncation.main([TEAM, "--format", "csv"]) == 0
+    assert truncation.main(["s3://team/nowhere"]) == 2
+
+
+def test_the_variable_may_be_a_url(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LSTM_RESULTS", TEAM)
+    assert report.main([]) == 0
+    faults.denied.add("replicate-1.json")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path.cwd() / "another"))
+    capsys.readouterr()
+    assert report.main([]) == 2
+    assert f"error: {TEAM}/replicate-1.json cannot be read: access is" in capsys.readouterr().err
+
+
+def test_only_what_changed_is_copied_again(files: Any, faults: Faults) -> None:
+    first = records.collect([TEAM])
+    assert sorted(faults.fetched()) == sorted(NAMES)
+    assert runs(records.collect([TEAM])) == runs(first)
+    assert faults.fetched() == []
+    document = json.loads((GOLDEN / NAMES[0]).read_text())
+    document["lstm"]["run"]["host"] = "moved"
+    files.pipe_file(f"team/lstm/{NAMES[0]}", json.dumps(document).encode())
+    faults.asked.clear()
+    again = records.collect([TEAM])
+    assert faults.fetched() == [NAMES[0]]
+    assert {file.run.host for file in again.files} == {"moved", first.files[0].run.host}
+
+
+def test_a_file_that_was_deleted_is_not_read_from_its_copy(files: Any, faults: Faults) -> None:
+    records.collect([TEAM])
+    files.rm_file(f"team/lstm/{NAMES[0]}")
+    found = records.collect([TEAM])
+    assert len(found.files) == 1
+    assert found.errors == ()
+
+
+def test_a_folder_without_results_stands_for_its_reference_folder(
+    files: Any, faults: Faults
+) -> None:
+    for name in NAMES:
+        files.mv(f"team/lstm/{name}", f"team/lstm/reference/{name}")
+    assert len(records.collect([TEAM]).files) == 2
+
+
+def test_a_journal_is_read_only_where_its_file_is_not(files: Any, faults: Faults) -> None:
+    files.pipe_file("team/lstm/replicate-1.journal.jsonl", b"not read")
+    files.pipe_file("team/lstm/cut.journal.jsonl", (GOLDEN / "cut.journal.jsonl").read_bytes())
+    found = records.collect([TEAM])
+    assert len(found.files) == 3
+    assert any(note.startswith(f"{TEAM}/cut.journal.jsonl") for note in found.notes)
+
+
+def test_what_is_wrong_in_a_file_is_told_with_its_url(files: Any, faults: Faults) -> None:
+    files.pipe_file("team/lstm/bad.json", b'{"lstm": 1')
+    (error,) = records.collect([TEAM]).errors
+    assert str(error).startswith(f"{TEAM}/bad.json is cut off or not JSON")
+    (error,) = records.collect([f"{TEAM}/bad.json"]).errors
+    assert str(error).startswith(f"{TEAM}/bad.json is cut off or not JSON")
+
+
+# -- faults
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("slow", f"cannot be read: no answer within 1 s ({LIMIT_VARIABLE}=SECONDS allows more)"),
+        ("cut", ""),
+        ("denied", "cannot be read: access is denied"),
+        ("gone", "was listed and is not there"),
+    ],
+)
+def test_a_file_that_cannot_be_had_is_told_by_name_and_the_others_are_read(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
+) -> None:
+    monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
+    getattr(faults, fault).add(NAMES[0])
+    found = records.collect([TEAM])
+    assert len(found.files) == 1
+    (error,) = found.errors
+    assert str(error).startswith(f"{TEAM}/{NAMES[0]} {told}")
+    assert str(error).isprintable()
+    if fault != "slow":  # which would only be waited for once more
+        assert report.main([TEAM]) == 2
+    faults.none()
+    assert len(records.collect([TEAM]).files) == 2
+
+
+@pytest.mark.parametrize(("fault", "told"), [("denied", "access is denied"), ("slow", "no answer")])
+def test_a_list_that_cannot_be_had_is_told_and_no_copy_taken_for_it(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
+) -> None:
+    records.collect([TEAM])
+    monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
+    getattr(faults, fault).add("team")
+    found = records.collect([TEAM])
+    assert found.files == ()
+    (error,) = found.errors
+    assert str(error).startswith(f"{TEAM} cannot be read: {told}")
+
+
+@pytest.mark.parametrize("fault", ["cut", "denied", "gone"])
+def test_a_copy_from_before_is_not_taken_for_a_file_that_cannot_be_had_now(
+    files: Any, faults: Faults, fault: str
+) -> None:
+    records.collect([TEAM])
+    document = json.loads((GOLDEN / NAMES[0]).read_text())
+    files.pipe_file(f"team/lstm/{NAMES[0]}", json.dumps(document, indent=3).encode())
+    getattr(faults, fault).add(NAMES[0])
+    found = records.collect([TEAM])
+    assert len(found.files) == len(found.errors) == 1
+
+
+def test_a_list_that_is_late_hides_nothing_that_this_machine_has_written(
+    faults: Faults, tmp_path: Path
+) -> None:
+    mine = here(tmp_path) / "cut.json"
+    document = json.loads((GOLDEN / NAMES[0]).read_text())
+    document["lstm"]["run"]["id"] = "just-written"
+    mine.write_text(json.dumps(document))
+    faults.unlisted.add("cut.json")
+    there, errors = copying.upload([mine], TEAM)
+    assert (there, errors) == ([f"{TEAM}/cut.json"], [])
+    found = records.collect([TEAM])
+    assert len(found.files) == 3
+    assert any(note.startswith(f"{TEAM}/cut.json is there, and its place") for note in found.notes)
+
+
+@pytest.mark.parametrize("url", ["s3://team/nowhere", "s3://nobody/lstm", f"{TEAM}/no.json"])
+def test_what_is_not_there_is_told_by_its_url(faults: Faults, url: str) -> None:
+    found = records.collect([url, str(GOLDEN / NAMES[0])])
+    (error,) = found.errors
+    assert str(error) == f"{url} cannot be read: it is not there"
+    assert len(found.files) == 1
+
+
+# -- writing
+
+
+def test_files_are_copied_whole_and_once(
+    files: Any, faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = here(tmp_path)
+    assert upload.main([str(folder), "--to", "s3://team/lstm/mine/"]) == 0
+    assert capsys.readouterr().out.split() == [f"{TEAM}/mine/{name}" for name in NAMES]
+    for name in NAMES:
+        assert files.cat_file(f"team/lstm/mine/{name}") == (GOLDEN / name).read_bytes()
+    faults.asked.clear()
+    assert upload.main([str(folder), "--to", "s3://team/lstm/mine"]) == 0
+    assert not [name for method, name in faults.asked if method == "PUT"]
+
+
+def test_another_file_of_its_name_is_not_replaced(
+    files: Any, faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.pipe_file(f"team/lstm/{NAMES[0]}", b"somebody else's")
+    assert upload.main([str(here(tmp_path)), "--to", TEAM]) == 3
+    err = capsys.readouterr().err
+    assert err == f"error: {TEAM}/{NAMES[0]} is there with other contents; it is left as it is\n"
+    assert files.cat_file(f"team/lstm/{NAMES[0]}") == b"somebody else's"
+
+
+@pytest.mark.parametrize(("fault", "told"), [("denied", "access is"), ("slow", "no answer")])
+def test_a_copy_that_fails_is_told_by_name(
+    faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
+) -> None:
+    # It is asked several times before it is given up.
+    monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
+    getattr(faults, fault).add(NAMES[0])
+    there, errors = copying.upload([here(tmp_path) / name for name in NAMES], f"{TEAM}/new")
+    assert there == [f"{TEAM}/new/{NAMES[1]}"]
+    (error,) = errors
+    assert str(error).startswith(f"{TEAM}/new/{NAMES[0]} cannot be written: {told}")
+
+
+def test_a_bucket_that_is_not_there_is_not_made(files: Any, faults: Faults, tmp_path: Path) -> None:
+    _, errors = copying.upload([here(tmp_path) / NAMES[0]], "s3://taem/lstm")
+    told = "cannot be written: there is no such folder or bucket"
+    assert str(errors[0]) == f"s3://taem/lstm/{NAMES[0]} {told}"
+    assert not files.exists("taem")
+
+
+# -- the web
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if "denied" in self.path:
+            self.send_error(403)
+        else:
+            super().do_GET()
+
+    def do_HEAD(self) -> None:
+        if "denied" in self.path:
+            self.send_error(403)
+        else:
+            super().do_HEAD()
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    folder = here(tmp_path)
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder.parent))
+    )
+    # It looks fifty times a second whether it is to end.
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/here"
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+
+
+def test_the_web_is_read_and_not_written_to(web: str, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    assert len(records.collect([f"{web}/"]).files) == 2
+    assert len(records.collect([f"{web}/{NAMES[0]}"]).files) == 1
+    (tmp_path / "here" / "denied.json").write_text("{}")
+    found = records.collect([f"{web}/"])
+    assert len(found.files) == 2
+    assert [str(error).split(": ")[0] for error in found.errors] == [
+        f"{web}/denied.json cannot be read"
+    ]
+    assert "denied: are the credentials" in str(found.errors[0])
+    assert upload.main([str(GOLDEN / NAMES[0]), "--to", web]) == 2

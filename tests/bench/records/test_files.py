@@ -1,0 +1,453 @@
+"""What result files may contain, and what is left of them when something goes wrong."""
+
+import copy
+import errno
+import json
+import os
+import random
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench import records
+from bench.machine import writing
+from bench.machine.fields import ResultError
+from bench.machine.writing import write
+from bench.records import files
+from bench.records.journal import Journal
+from tests.bench.mutations import DELETE, mutate, patched, put, refusal_of, saved
+from tests.places import GOLDEN
+
+REPLICATE = GOLDEN / "replicate-1.json"
+CUT = GOLDEN / "cut.journal.jsonl"
+
+Json = dict[str, Any]
+
+
+def refusal(path: Path) -> str:
+    return refusal_of(records.read, path)
+
+
+# What is read
+
+
+def test_a_golden_file_gives_the_values_that_stand_in_it() -> None:
+    file = records.read(REPLICATE)
+    assert file.path == REPLICATE
+    assert file.notes == ()
+    run = file.run
+    assert (run.id, run.session, run.suite, run.seed) == ("run-1", "session-golden", "golden", 1)
+    assert run.started == datetime(2025, 1, 31, 12, 1, tzinfo=UTC)
+    assert run.finished == datetime(2025, 1, 31, 12, 1, 30, tzinfo=UTC)
+    assert run.complete
+    assert (run.host, run.machine_id) == ("golden-host", "cafe01")
+    assert run.environment["after"] == {"load": 0.5}
+    first = file.measurements[0]
+    assert first.case.id == "keras/b2-t10-i3-h4/float32/inference/cpu"
+    assert first.run is run
+    assert first.samples.dtype == np.float64
+    assert first.samples.tolist() == [0.010, 0.011, 0.012, 0.010, 0.011]
+    assert first.rounds.tolist() == [0, 1, 2, 3, 4]
+    assert first.warmup == (0.02,)
+    assert first.calls == 4
+    assert first.setup == {"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": None}
+    assert first.gate["judge"] == "numpy float64 reference"
+    assert first.evidence == {"ops": ["MatMul"]}
+    assert (first.memory, first.roofs, first.energy) == (None, None, None)
+    assert first.steady is True
+    assert (first.valid, first.reasons, first.stopped) == (True, (), "precise")
+    last = file.measurements[-1]
+    assert not last.valid
+    assert [reason.code for reason in last.reasons] == ["busy"]
+    assert last.reasons[0].advice == "close other programs and measure again"
+    outcome = file.outcomes[0]
+    assert (outcome.outcome, outcome.case.device) == ("not_measured", "gpu:0")
+    assert outcome.reason == "no GPU is seen by TensorFlow"
+    assert outcome.advice == "pip install 'tensorflow[and-cuda]'"
+
+
+def test_a_journal_without_its_end_gives_the_finished_cases_and_says_so() -> None:
+    file = records.read(CUT)
+    assert [each.case.backend for each in file.measurements] == ["keras"]
+    assert [each.case.backend for each in file.outcomes] == ["cudnn"]
+    assert not file.run.complete
+    assert file.run.finished is None
+    assert "the last line is cut off and was dropped" in file.notes[0]
+    assert "did not come to its end" in file.notes[1]
+
+
+def test_a_time_whose_gate_did_not_pass_is_not_shown(tmp_path: Path, golden: Json) -> None:
+    put(golden, "benchmarks[0].extra_info.lstm.gate", {"passed": False, "errors": {"y": None}})
+    file = records.read(saved(tmp_path / "a.json", golden))
+    backends = [(each.case.backend, each.case.workload.mode) for each in file.measurements]
+    assert ("keras", "inference") not in backends
+    assert [each.outcome for each in file.outcomes if each.case.backend == "keras"] == ["failed"]
+    assert "benchmarks[0] did not pass its gate" in file.notes[0]
+
+
+def test_a_case_that_was_measured_and_has_an_outcome_too_keeps_its_measurement(
+    tmp_path: Path, golden: Json
+) -> None:
+    ours = golden["benchmarks"][0]["extra_info"]["lstm"]
+    both = {"case": ours["case"], "case_id": ours["case_id"], "outcome": "crashed", "reason": "?"}
+    golden["lstm"]["outcomes"].append(both)
+    file = records.read(saved(tmp_path / "a.json", golden))
+    assert len(file.measurements) == 6
+    assert len(file.outcomes) == 3
+    assert "outcomes[3] (crashed) is left out; its case stands at benchmarks[0]" in file.notes[0]
+
+
+def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf" + REPLICATE.read_bytes())
+    assert len(records.read(path).measurements) == 6
+
+
+# What is refused, and in which words
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("benchmarks", {}, "benchmarks is an object; expected a list"),
+        ("benchmarks[3].stats.data[1]", 0, "benchmarks[3].stats.data[1] is 0; expected a time in"),
+        ("lstm.outcomes[0].reason", 5, "lstm.outcomes[0].reason is 5; expected text"),
+        ("lstm.schema", 2, "lstm.schema is 2; expected at most 1: this version knows schema 1, up"),
+        ("lstm.schema", "1", 'lstm.schema is "1"; expected a positive integer'),
+        ("lstm.run", DELETE, "lstm.run is missing; expected an object"),
+        ("lstm", "x", 'lstm is "x"; expected an object'),
+    ],
+)
+def test_a_malformed_field_is_named_by_its_place_in_the_file(
+    tmp_path: Path, golden: Json, field: str, value: object, told: str
+) -> None:
+    put(golden, field, value)
+    assert told in refusal(saved(tmp_path / "a.json", golden))
+
+
+def test_two_measurements_of_one_case_in_one_run_are_refused(tmp_path: Path, golden: Json) -> None:
+    golden["benchmarks"].append(copy.deepcopy(golden["benchmarks"][1]))
+    told = refusal(saved(tmp_path / "a.json", golden))
+    assert "benchmarks[6].extra_info.lstm.case_id" in told
+    assert "it stands at benchmarks[1] too" in told
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty"),
+        (b" \n\t", "is empty"),
+        (b"\xff\xfe{}", "is not UTF-8 text (byte 0)"),
+        (b"\x00" * 50, "is cut off or not JSON"),
+        (b"hello", "is cut off or not JSON (Expecting value at line 1, column 1)"),
+        (b"[1, 2]", "holds no results of this suite"),
+        (b"5", "holds no results of this suite"),
+        (b"9" * 5000, "holds a number of too many digits"),
+        (b"[" * 200_000, "is nested too deeply to be a result file"),
+        (b'{"lstm":' * 200_000, "is nested too deeply to be a result file"),
+        (b'{"lstm": {"schema": 1}}', "lstm.run is missing"),
+    ],
+)
+def test_bytes_that_are_no_result_file_are_refused(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    assert told in refusal(path)
+
+
+def test_a_plain_pytest_benchmark_file_is_told_from_ours() -> None:
+    told = refusal(GOLDEN / "foreign-pytest-benchmark.json")
+    assert told == ("holds no results of this suite (they are made by pytest --benchmark-only)")
+
+
+def test_a_file_cut_off_anywhere_is_refused_or_whole(tmp_path: Path) -> None:
+    whole = REPLICATE.read_bytes()
+    path = tmp_path / "a.json"
+    for end in random.Random(5).sample(range(1, len(whole) - 2), 60):
+        path.write_bytes(whole[:end])
+        assert "is cut off or not JSON" in refusal(path)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == "is a folder; expected a file"
+    assert refusal(tmp_path / "none.json") == "does not exist"
+    os.mkfifo(tmp_path / "pipe.json")
+    assert refusal(tmp_path / "pipe.json") == "is not a regular file"
+    with pytest.raises(ResultError, match="cannot be read: File name too long"):
+        records.read("n" * 5000 + ".json")
+    with pytest.raises(ResultError, match=r"a\?b\.json cannot be read: embedded null"):
+        records.read("a\0b.json")
+
+
+def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Permissions do not stop root, as whom tests in containers run.
+    def denied(path: Path, flags: int) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("bench.machine.reading.os.open", denied)
+    assert refusal(REPLICATE) == "cannot be read: Permission denied"
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), count=st.integers(1, 4))
+def test_a_golden_file_mutated_gives_a_result_or_a_clear_error(
+    tmp_path: Path, data: st.DataObject, count: int
+) -> None:
+    document = json.loads(REPLICATE.read_text())
+    mutate(document, data.draw(st.randoms(use_true_random=False)), count)
+    check_survives(saved(tmp_path / "a.json", document))
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    source=st.sampled_from([REPLICATE, CUT]),
+    where=st.floats(0, 1),
+    length=st.integers(0, 30),
+    patch=st.binary(max_size=30),
+)
+def test_a_golden_file_with_other_bytes_gives_a_result_or_a_clear_error(
+    tmp_path: Path, source: Path, where: float, length: int, patch: bytes
+) -> None:
+    check_survives(patched(source, tmp_path, where, length, patch))
+
+
+def check_survives(path: Path) -> None:
+    found = records.collect([path])
+    for error in found.errors:
+        assert str(error).startswith(str(path))
+        assert str(error).isprintable()
+    assert len(found.files) + len(found.errors) == 1
+    for each in found.measurements:
+        assert np.all(np.isfinite(each.samples))
+        assert np.all(each.samples > 0)
+        assert each.samples.shape == each.rounds.shape
+
+
+# Many files
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two replicates of one session, and the JSON of the first has its journal beside it."""
+    (tmp_path / "reference").mkdir()
+    for number in (1, 2):
+        name = f"replicate-{number}.json"
+        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
+    first = json.loads(REPLICATE.read_text())
+    with Journal(tmp_path / "replicate-1.journal.jsonl") as journal:
+        journal.start(first["lstm"]["run"])
+        journal.benchmark(first["benchmarks"][0])
+    return tmp_path
+
+
+def test_a_folder_stands_for_its_files_and_a_journal_beside_its_json_is_not_read_twice(
+    folder: Path,
+) -> None:
+    found = records.collect([folder])
+    assert [file.path.name for file in found.files] == ["replicate-1.json", "replicate-2.json"]
+    assert found.errors == ()
+    assert found.notes == ()
+    assert len(found.measurements) == 12
+    assert len(found.outcomes) == 6
+
+
+def test_a_run_named_in_several_ways_is_counted_once(folder: Path) -> None:
+    journal = folder / "replicate-1.journal.jsonl"
+    named: list[Path | str] = [
+        journal,
+        folder / "replicate-1.json",
+        folder,
+        str(folder / "replicate-1.json"),
+    ]
+    found = records.collect(named)
+    assert [file.path.name for file in found.files] == ["replicate-1.json", "replicate-2.json"]
+    assert (found.errors, found.notes) == ((), ())
+
+
+def test_a_copy_of_a_run_is_no_replicate(folder: Path) -> None:
+    (folder / "copy.json").write_bytes(REPLICATE.read_bytes())
+    found = records.collect([folder])
+    assert [file.run.id for file in found.files] == ["run-1", "run-2"]
+    assert "holds the same run as" in found.notes[0]
+    assert "counted once" in found.notes[0]
+
+
+def test_the_journal_is_read_where_its_json_cannot_be(folder: Path) -> None:
+    path = folder / "replicate-1.json"
+    path.write_bytes(path.read_bytes()[:500])
+    found = records.collect([folder])
+    assert {file.path.name for file in found.files} == {
+        "replicate-1.journal.jsonl",
+        "replicate-2.json",
+    }
+    assert [str(error).split(": ")[0].split(" is ")[0] for error in found.errors] == [str(path)]
+
+
+def test_bad_files_do_not_hide_the_good_ones(folder: Path) -> None:
+    (folder / "empty.json").touch()
+    found = records.collect([folder, folder / "missing.json", folder / "reference"])
+    assert len(found.files) == 2
+    assert [str(error).removeprefix(str(folder)) for error in found.errors] == [
+        "/reference holds no result files",
+        "/empty.json is empty",
+        "/missing.json does not exist",
+    ]
+
+
+def test_the_latest_results_are_the_session_that_began_last(folder: Path, golden: Json) -> None:
+    run = golden["lstm"]["run"]
+    run.update(id="old", session="old", started="2024-01-01T00:00:00+00:00", finished=None)
+    saved(folder / "zz-old.json", golden)
+    names = [path.name for path in records.latest(folder)]
+    assert names == ["replicate-1.json", "replicate-2.json"]
+    run.update(id="new", session="new", started="2026-01-01T00:00:00+09:00")
+    saved(folder / "aa-new.json", golden)
+    assert [path.name for path in records.latest(folder)] == ["aa-new.json"]
+
+
+def test_a_session_that_crashed_is_the_latest_too(folder: Path) -> None:
+    (folder / "cut.journal.jsonl").write_bytes(CUT.read_bytes())
+    assert [path.name for path in records.latest(folder)] == ["cut.journal.jsonl"]
+
+
+def test_a_broken_file_comes_with_the_latest_so_that_it_is_seen(folder: Path) -> None:
+    (folder / "broken.json").write_text("{")
+    found = records.collect(records.latest(folder))
+    assert len(found.files) == 2
+    assert len(found.errors) == 1
+
+
+def test_reference_results_are_the_latest_only_where_nothing_else_is(folder: Path) -> None:
+    reference = folder / "reference" / "ours.json"
+    reference.write_bytes(REPLICATE.read_bytes())
+    assert reference not in records.latest(folder)
+    for path in folder.glob("*.json*"):
+        path.unlink()
+    assert records.latest(folder) == [reference]
+    assert records.latest(folder / "nowhere") == []
+
+
+# What is written
+
+
+@pytest.mark.parametrize(
+    ("info", "wanted"),
+    [
+        ({"id": "abc", "dirty": False}, "abc"),
+        ({"id": "abc", "dirty": True}, "abc with changes"),
+        ({"id": 3}, ""),
+        ([], ""),
+        (None, ""),
+        (DELETE, ""),
+    ],
+)
+def test_the_commit_is_read_whatever_stands_there(
+    tmp_path: Path, golden: Json, info: object, wanted: str
+) -> None:
+    put(golden, "commit_info", info)
+    assert records.read(saved(tmp_path / "a.json", golden)).commit == wanted
+
+
+def test_pytest_benchmark_itself_reads_the_file(tmp_path: Path, golden: Json) -> None:
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
+        journal.start(golden["lstm"]["run"])
+        for entry in golden["benchmarks"]:
+            journal.benchmark(entry)
+        for outcome in golden["lstm"]["outcomes"]:
+            journal.outcome(outcome)
+        journal.finish()
+    path = records.journal_to_json(tmp_path / "a.journal.jsonl")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_benchmark", "compare", str(path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert "Failed to load" not in done.stdout + done.stderr
+    for entry in golden["benchmarks"]:
+        assert entry["name"] in done.stdout
+
+
+def test_temporary_names_are_not_taken_for_results(
+    tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[Path]] = []
+    real = writing._write_all
+
+    def look(file: int, data: bytes) -> None:
+        real(file, data)
+        seen.append(records.latest(tmp_path))
+
+    monkeypatch.setattr(writing, "_write_all", look)
+    write(tmp_path / "a.json", golden)
+    assert seen == [[]]
+    assert records.latest(tmp_path) == [tmp_path / "a.json"]
+
+
+# What a run that did not end was busy with
+
+
+def begun(folder: Path, golden: Json, *cases: list[str], done: int = 1, name: str = "a") -> Path:
+    """A journal of a run that begins these cases, one list after the other, and finishes some."""
+    path = folder / f"{name}.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start({**golden["lstm"]["run"], "id": name})
+        for each in cases:
+            journal.begin(each)
+        for entry in golden["benchmarks"][:done]:
+            journal.benchmark(entry)
+    return path
+
+
+def test_a_run_without_an_end_is_told_with_what_it_was_busy_with(
+    tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "living", lambda path: "")
+    first = golden["benchmarks"][0]["extra_info"]["lstm"]["case_id"]
+    path = begun(tmp_path, golden, ["x"], [first, "y", "z"])
+    (note,) = records.read(path).notes
+    assert note.endswith("(its process ended while it was busy with y and 1 more)")
+    path.unlink()
+    (note,) = records.read(begun(tmp_path, golden, ["x"], [first, "y"])).notes
+    assert note.endswith("busy with y)")
+    path.unlink()
+    (note,) = records.read(begun(tmp_path, golden, [first])).notes
+    assert note.endswith("its finished cases are read")
+    # Whoever reads several files reads their notes too.
+    assert records.collect([path]).notes == (note,)
+
+
+def test_unfinished_runs_are_told_the_newest_first_and_none_that_goes_on(
+    tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = begun(tmp_path, golden, ["x"], name="alive")
+    old, new = (begun(tmp_path, golden, [name], name=name) for name in ("old", "new"))
+    os.utime(old, (1, 1))
+    done = begun(tmp_path, golden, name="done")
+    with done.open("a") as file:
+        file.write(json.dumps({"finished": "2025-01-31T12:05:00+00:00"}) + "\n")
+    (tmp_path / "broken.journal.jsonl").write_text("{")
+    monkeypatch.setattr(files, "living", lambda path: "pid 1" if path == alive else "")
+    told = records.unfinished(tmp_path)
+    assert [note.split()[0] for note in told] == [str(new), str(old)]
+    (note,) = records.read(alive).notes
+    assert "is still being written by pid 1" in note
+
+
+def test_a_journal_of_a_later_schema_is_refused(tmp_path: Path, golden: Json) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    path.write_text(json.dumps({"schema": 2, "run": golden["lstm"]["run"]}) + "\n")
+    assert "schema is 2; expected at most 1" in refusal(path)

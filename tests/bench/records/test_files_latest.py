@@ -1,0 +1,154 @@
+"""What is shown where nothing is named: the newest run, of a fleet with all kinds of machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench import compare, report, truncation
+from bench.records import latest, naming
+from bench.records.schema import Measurement
+from tests.bench.made_nodes import a_case, on
+from tests.bench.made_results import gather, measured, save
+from tests.bench.made_windows import Cost, write_windows
+
+RUN = "20260102T030405Z-0a1b2c"
+BEFORE = "20260101T030405Z-3d4e5f"
+
+# Of each kind of machine its processor, and seconds of keras and of while_loop there.
+KINDS = {"east": ("East CPU", 1e-3, 2e-3), "west": ("West CPU", 3e-3, 1e-3)}
+
+
+def of_a_kind(kind: str, run: str = RUN, hours: float = 0.0) -> list[Measurement]:
+    """What two machines of a kind measured in a fleet's run; the kinds began an hour apart."""
+    cpu, *seconds = KINDS[kind]
+    hours += list(KINDS).index(kind)
+    session = naming.of_kind(run, kind)
+    return [
+        measured(a_case(backend), each * (1 + 0.004 * number), during)
+        for host in (f"{kind}-1", f"{kind}-2")
+        for number in range(6)
+        for during in [on(host, number, session=session, cpu=cpu, hours=hours)]
+        for backend, each in zip(("keras", "while_loop"), seconds, strict=True)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where results are by default: a fleet's run, and an older one that has one of its kinds."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LSTM_RESULTS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "160")
+    there = tmp_path / "results"
+    save(there, gather(*of_a_kind("east"), *of_a_kind("west"), *of_a_kind("east", BEFORE, -24)))
+    return there
+
+
+Main = Callable[[list[str]], int]
+
+
+def said(main: Main, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    return out
+
+
+def test_all_kinds_of_machines_of_a_fleet_are_the_newest_results(folder: Path) -> None:
+    found = latest(folder)
+    assert len(found) == 24
+    assert all(path.name.startswith(RUN) for path in found)
+
+
+def test_a_kind_that_was_gone_on_with_brings_the_others_of_its_run(folder: Path) -> None:
+    """By when its last process began a run is the newest, not by when it began."""
+    later = [*of_a_kind("west", BEFORE, 48)]
+    save(folder, gather(*later))
+    found = [path.name for path in latest(folder)]
+    assert {name[: len(BEFORE)] for name in found} == {BEFORE}
+    assert len(found) == 24  # with those of the other kind, which are older than all
+
+
+def test_sessions_of_single_machines_are_runs_of_their_own(folder: Path) -> None:
+    """Two commands on two machines, whose files came into one folder, were never one run."""
+    for number, (kind, name) in enumerate((("east", "a"), ("west", "b"))):
+        cpu = KINDS[kind][0]
+        during = on(kind, 0, session=f"2026010{3 + number}T000000Z-00000{name}", cpu=cpu, hours=99)
+        save(folder, gather(measured(a_case("keras"), 1e-3, during)))
+    assert len(latest(folder)) == 1
+
+
+def test_a_report_of_nothing_named_has_every_kind_and_keeps_them_apart(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = said(report.main, ["--format", "markdown"], capsys)
+    named = said(report.main, [*map(str, latest(folder)), "--format", "markdown"], capsys)
+    assert out == named
+    both = out.split("\n## ")
+    assert len(both) == 2
+    for section, host, winner, times in (
+        (both[0], "west-1", "while\\_loop", "3.00 times as fast as keras"),
+        (both[1], "east-1", "keras", ""),
+    ):
+        assert host in section
+        decision = next(line for line in section.splitlines() if line.startswith("- **cpu"))
+        assert f"use {winner.replace(chr(92), '')}" in decision.replace("\\", "")
+        assert times in decision
+    # The two machines of a kind are nodes of its table.
+    assert "2 nodes (east-1 and east-2)" in both[1]
+    assert "24 processes" not in out
+
+
+@pytest.mark.parametrize("form", ["terminal", "csv", "json", "html"])
+def test_every_form_of_the_report_has_every_kind(
+    form: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = said(report.main, ["--format", form], capsys)
+    assert "east-1" in out
+    assert "west-1" in out
+    assert BEFORE not in out
+
+
+@pytest.mark.parametrize("what", ["devices", "backends"])
+def test_a_comparison_of_nothing_named_is_that_of_the_run_s_files(
+    what: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = said(compare.main, [what, "--format", "csv"], capsys)
+    named = said(compare.main, [what, *map(str, latest(folder)), "--format", "csv"], capsys)
+    assert out == named
+    assert "east-1" in out
+    assert "west-1" in out
+    if what == "backends":  # of each kind a row: no mean over both
+        assert out.count("\r\ncase,") == 2
+        assert "geometric mean" not in out
+
+
+def test_windows_of_nothing_named_are_of_every_kind_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+    for number, kind in enumerate(KINDS):
+        write_windows(
+            tmp_path,
+            {"while_loop": Cost(2e-3, 4e-4)},
+            (3, 10, 30),
+            processes=1,
+            timesteps=60,
+            session=naming.of_kind(RUN, kind),
+            host=kind,
+            day=2 + number,
+        )
+    write_windows(
+        *(tmp_path, {"while_loop": Cost(2e-3, 4e-4)}, (3, 10, 30)),
+        processes=1,
+        timesteps=60,
+        session="older",
+        host="older",
+        day=1,
+    )
+    out = said(truncation.main, ["--format", "csv"], capsys)
+    assert {"east", "west"} <= set(out.replace("\r\n", ",").split(","))
+    assert "older" not in out

@@ -1,0 +1,302 @@
+"""A run's journal: each line is on the disk before the call returns, and is read back."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import records
+from bench.machine.fields import ResultError
+from bench.machine.writing import ResultWriteError
+from bench.records.journal import Journal
+from bench.records.schema import Measurement
+from tests.bench.full_disk import full_disk
+from tests.places import GOLDEN, ROOT
+
+REPLICATE = GOLDEN / "replicate-1.json"
+
+Json = dict[str, Any]
+
+
+def test_what_a_journal_is_given_is_read_back_from_it_and_from_its_json(
+    tmp_path: Path, golden: Json
+) -> None:
+    path = tmp_path / "new" / "a.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start(records.read(REPLICATE).run)
+        for entry in golden["benchmarks"]:
+            journal.benchmark(entry)
+        for outcome in golden["lstm"]["outcomes"]:
+            journal.outcome(outcome)
+        unfinished = records.read(path)
+        journal.finish("2025-01-31T12:05:00+00:00", {"load": 2.5})
+    from_journal = records.read(path)
+    made = records.journal_to_json(path, {"node": "x"}, {"id": "y"})
+    assert made == tmp_path / "new" / "a.json"
+    from_json = records.read(made)
+    expected = records.read(REPLICATE)
+    for file in (unfinished, from_journal, from_json):
+        assert list(map(comparable, file.measurements)) == list(
+            map(comparable, expected.measurements)
+        )
+        assert [(o.case, o.outcome, o.reason, o.advice) for o in file.outcomes] == [
+            (o.case, o.outcome, o.reason, o.advice) for o in expected.outcomes
+        ]
+    assert from_json.run == from_journal.run
+    assert from_json.run.finished == datetime(2025, 1, 31, 12, 5, tzinfo=UTC)
+    assert from_json.run.environment["after"] == {"load": 2.5}
+    document = json.loads(made.read_text())
+    assert document["machine_info"] == {"node": "x"}
+    assert document["commit_info"] == {"id": "y"}
+    assert document["version"]
+    assert path.exists()
+
+
+def comparable(each: Measurement) -> tuple[object, ...]:
+    return (
+        each.case,
+        each.samples.tolist(),
+        each.rounds.tolist(),
+        each.warmup,
+        each.calls,
+        each.setup,
+        each.gate,
+        each.evidence,
+        each.reasons,
+    )
+
+
+def test_an_interrupted_run_says_that_it_is_not_complete(tmp_path: Path, run: Json) -> None:
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
+        journal.start(run)
+        journal.finish(complete=False)
+    read = records.read(records.journal_to_json(tmp_path / "a.journal.jsonl")).run
+    assert not read.complete
+    assert read.finished is not None
+
+
+def test_numpy_values_and_numbers_that_json_lacks_are_written_as_plain_data(
+    tmp_path: Path, run: Json, entry: Json
+) -> None:
+    ours = entry["extra_info"]["lstm"]
+    entry["stats"]["data"] = np.array(entry["stats"]["data"])
+    ours["evidence"] = {"nan": math.nan, "inf": -math.inf, "path": Path("a"), "n": np.int32(3)}
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
+        journal.start(run)
+        journal.benchmark(entry)
+    for line in (tmp_path / "a.journal.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    read = records.read(tmp_path / "a.journal.jsonl").measurements[0]
+    assert read.samples.tolist() == [0.010, 0.011, 0.012, 0.010, 0.011]
+    assert read.evidence == {"nan": None, "inf": None, "path": "a", "n": 3}
+
+
+def test_an_entry_that_could_not_be_read_back_is_refused_before_it_is_written(
+    tmp_path: Path, run: Json, entry: Json
+) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start(run)
+        journal.benchmark(entry)
+        before = path.read_bytes()
+        with pytest.raises(ResultError, match="each case once in a run"):
+            journal.benchmark(entry)
+        entry["extra_info"]["lstm"]["evidence"] = {"op": object()}
+        with pytest.raises(ResultError, match=r"evidence.op is a object; expected plain data"):
+            journal.benchmark(entry)
+        entry["stats"]["data"] = [-1.0]
+        entry["extra_info"]["lstm"]["evidence"] = {}
+        with pytest.raises(ResultError, match=r"benchmark.stats.data\[0\] is -1.0"):
+            journal.benchmark(entry)
+        with pytest.raises(ResultError, match=r"outcome.outcome is missing"):
+            journal.outcome({"case": 1})
+    assert path.read_bytes() == before
+
+
+def test_a_journal_begins_with_its_run_and_has_its_own_name(
+    tmp_path: Path, run: Json, entry: Json
+) -> None:
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
+        with pytest.raises(RuntimeError):
+            journal.benchmark(entry)
+        # Without a run it is no journal: nobody finds one.
+        (error,) = records.collect([tmp_path]).errors
+        assert str(error) == f"{tmp_path} holds no result files"
+        with pytest.raises(ResultError):
+            journal.start({**run, "suite": 1})
+        with pytest.raises(RuntimeError):
+            journal.benchmark(entry)
+    assert list(tmp_path.iterdir()) == []
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
+        journal.start(run)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.journal.jsonl"]
+    with pytest.raises(ResultWriteError, match=r"a\.journal\.jsonl cannot be written: File exists"):
+        Journal(tmp_path / "a.journal.jsonl")
+    with pytest.raises(ValueError, match=r"expected a name ending in \.journal\.jsonl"):
+        Journal(tmp_path / "a.json")
+
+
+def test_each_line_is_synced_before_the_call_returns(
+    tmp_path: Path, run: Json, entry: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    path = tmp_path / "a.journal.jsonl"
+    real = os.fsync
+
+    def sync(file: int) -> None:
+        real(file)
+        synced.append(os.fstat(file).st_size)
+
+    with Journal(path) as journal:
+        monkeypatch.setattr(os, "fsync", sync)
+        journal.start(run)
+        assert synced[0] == path.stat().st_size > 0
+        assert len(synced) == 2  # the folder too, which then has its name
+        journal.benchmark(entry)
+        assert len(synced) == 3
+        assert synced[-1] == path.stat().st_size
+
+
+@pytest.mark.parametrize("space", [0, 1, 700])
+def test_a_full_disk_keeps_the_lines_before_and_nothing_of_the_one_that_failed(
+    tmp_path: Path, run: Json, golden: Json, monkeypatch: pytest.MonkeyPatch, space: int
+) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start(run)
+        journal.benchmark(golden["benchmarks"][0])
+        before = path.read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full_disk(space))
+            with pytest.raises(ResultWriteError) as caught:
+                journal.benchmark(golden["benchmarks"][1])
+        assert str(caught.value) == f"{path} cannot be written: No space left on device"
+        assert path.read_bytes() == before
+        journal.benchmark(golden["benchmarks"][1])  # there is room again
+    assert len(records.read(path).measurements) == 2
+
+
+def test_a_full_disk_leaves_no_journal_without_a_run(
+    tmp_path: Path, run: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full_disk(100))
+            with pytest.raises(ResultWriteError, match="No space left on device"):
+                journal.start(run)
+        with pytest.raises(RuntimeError):
+            journal.begin(["a case"])
+        assert not path.exists()
+        journal.start(run)  # there is room again
+    assert records.read(path).run.id == run["id"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_who_want_one_name_the_second_is_refused(
+    tmp_path: Path, run: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    for links in (True, False):
+        with Journal(path) as first, Journal(path) as second:
+            if not links:
+                monkeypatch.setattr(os, "link", no_links)
+            first.start(run)
+            before = path.read_bytes()
+            with pytest.raises(ResultWriteError, match="cannot be written: File exists"):
+                second.start(run)
+            assert path.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [path]
+        path.unlink()
+
+
+def test_a_hidden_name_that_cannot_be_taken_away_takes_no_line_back(
+    tmp_path: Path, run: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", no_links)
+            journal.start(run)
+        assert records.read(path).run.id == run["id"]
+
+
+def no_links(*paths: Path) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+KILLED = """
+import json, sys
+from bench.records.journal import Journal
+golden = json.load(open(sys.argv[2]))
+with Journal(sys.argv[1]) as journal:
+    journal.start(golden["lstm"]["run"])
+    entry = golden["benchmarks"][0]
+    ours = entry["extra_info"]["lstm"]
+    for number in range(1, 100_000):
+        ours["case"]["backend"] = f"backend-{number}"
+        ours["case_id"] = f"backend-{number}/" + ours["case_id"].partition("/")[2]
+        journal.benchmark(entry)
+        print(ours["case_id"], flush=True)
+"""
+
+
+def test_what_was_acknowledged_before_a_sigkill_is_readable_after_it(tmp_path: Path) -> None:
+    source = random.Random(11)
+    for attempt in range(3):
+        path = tmp_path / f"{attempt}.journal.jsonl"
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(path), str(REPLICATE)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        ) as process:
+            assert process.stdout is not None
+            # It runs on while it is read, so that the kill meets it anywhere.
+            read = source.randrange(1, 200)
+            acknowledged = [process.stdout.readline().strip() for _ in range(read)]
+            process.kill()
+            acknowledged += [line.strip() for line in process.stdout if line.endswith("\n")]
+        file = records.read(path)
+        found = [each.case.id for each in file.measurements]
+        assert found[: len(acknowledged)] == acknowledged
+        assert len(found) <= len(acknowledged) + 1
+        assert not file.run.complete
+        # The JSON can be made from what is left, and holds the same.
+        made = records.read(records.journal_to_json(path))
+        assert [each.case.id for each in made.measurements] == found
+
+
+def test_what_a_process_is_busy_with_stands_there_and_is_no_result(
+    tmp_path: Path, run: Json, entry: Json
+) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start(run)
+        journal.begin(["a", "b"])
+        assert json.loads(path.read_text().splitlines()[-1]) == {"begun": ["a", "b"]}
+        journal.benchmark(entry)
+    assert len(records.read(path).measurements) == 1
+
+
+def test_an_end_that_could_not_be_read_back_is_not_written(tmp_path: Path, run: Json) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start(run)
+        before = path.read_bytes()
+        with pytest.raises(ResultError, match='finished is "soon"; expected a time'):
+            journal.finish("soon")
+        with pytest.raises(ResultError, match="environment_after"):
+            journal.finish(environment_after=["load"])  # type: ignore[arg-type]
+        assert path.read_bytes() == before

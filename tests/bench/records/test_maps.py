@@ -1,0 +1,334 @@
+"""Maps of what was learned: what a file may contain, and what a map answers."""
+
+import json
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.machine.writing import write
+from bench.records import maps
+from bench.records.maps import Cell, LearningMap, LearningRun, file_data, nothing_to_learn
+from tests.bench import made_windows as made
+from tests.bench.mutations import mutate, patched, refusal_of, saved
+from tests.places import GOLDEN
+
+WHOLE = GOLDEN / "learning-1.json"
+CUT = GOLDEN / "learning-cut.journal.jsonl"
+
+RUN: dict[str, object] = {
+    "id": "made",
+    "started": "2025-01-01T12:00:00+00:00",
+    "finished": "2025-01-01T13:00:00+00:00",
+    "complete": True,
+    "backend": "numpy",
+    "device": "cpu",
+    "settings": {},
+    "libraries": {},
+}
+
+
+def cell(**changes: Any) -> Cell:
+    usual = Cell(
+        task="echo",
+        distance=3,
+        window=5,
+        stride=5,
+        carried=True,
+        seed=0,
+        timesteps=100,
+        updates=20,
+        loss=0.1,
+        accuracy=0.9,
+        best=0.0,
+        memoryless=0.6931,
+        curve=(0.7, 0.1),
+    )
+    return replace(usual, **changes)
+
+
+def a_map(*cells: Cell) -> LearningMap:
+    moment = datetime(2025, 1, 1, tzinfo=UTC)
+    run = LearningRun("made", moment, moment, True, "numpy", "cpu", {}, {})
+    return LearningMap(Path("made.json"), run, cells)
+
+
+def refusal(path: Path) -> str:
+    return refusal_of(maps.read, path)
+
+
+# -- what a file says
+
+
+def test_the_golden_file_is_read_as_it_was_written() -> None:
+    found = maps.read(WHOLE)
+    assert (found.run.backend, found.run.complete) == ("numpy", True)
+    assert found.run.started == datetime(2026, 11, 25, 9, 10, 38, tzinfo=UTC)
+    assert len(found.cells) == 14
+    assert found.notes == ()
+    assert found.tasks() == ("echo", "copy")
+    assert found.distances("echo", carried=False) == (1, 3)
+    assert found.windows("copy") == (3, 6)
+    (there,) = found.seeds("echo", 1, 3, True)
+    assert there.loss == pytest.approx(0.1915, abs=5e-5)
+    assert (there.best, there.updates, there.timesteps) == (0.0, 40, 120)
+    # The first timestep of each window of three cannot be known.
+    (there,) = found.seeds("echo", 1, 3, False)
+    assert there.best == pytest.approx(math.log(2) / 3, rel=1e-5)
+
+
+def test_a_journal_that_was_cut_off_gives_its_whole_cells() -> None:
+    found = maps.read(CUT)
+    assert not found.run.complete
+    assert found.run.finished is None
+    assert found.cells == maps.read(WHOLE).cells[:3]
+    assert any("the last line is cut off" in note for note in found.notes)
+    assert any("did not come to its end" in note for note in found.notes)
+
+
+CELLS = st.builds(
+    cell,
+    task=st.sampled_from(["echo", "copy"]),
+    distance=st.integers(0, 2**53),
+    window=st.integers(10, 2**53),
+    stride=st.integers(1, 10),
+    carried=st.booleans(),
+    seed=st.integers(0, 2**32),
+    timesteps=st.integers(1, 2**53),
+    updates=st.integers(0, 2**53),
+    loss=st.floats(0, 1e9),
+    accuracy=st.none() | st.floats(0, 1),
+    memoryless=st.floats(0.7, 10),
+    best=st.floats(0, 0.7),
+    curve=st.lists(st.floats(0, 1e9), max_size=4).map(tuple),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=st.lists(CELLS, max_size=5, unique_by=lambda each: each.key))
+def test_what_is_written_is_read_again(tmp_path: Path, cells: list[Cell]) -> None:
+    write(tmp_path / "learning-a.json", file_data(RUN, cells))
+    found = maps.read(tmp_path / "learning-a.json")
+    assert list(found.cells) == cells
+    assert found.run.started == datetime(2025, 1, 1, 12, tzinfo=UTC)
+
+
+def test_a_training_that_diverged_has_a_reason_and_no_loss(tmp_path: Path) -> None:
+    bad = cell(loss=None, accuracy=None, problem="the training diverged at window 3")
+    write(tmp_path / "learning-a.json", file_data(RUN, [bad]))
+    (found,) = maps.read(tmp_path / "learning-a.json").cells
+    assert found == bad
+    assert (found.closed, found.learned) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("task", "adding", 'task is "adding"; expected one of echo, copy'),
+        ("distance", -1, "distance is -1; expected an integer of at least 0"),
+        ("window", 0, "window is 0; expected a positive integer"),
+        ("stride", 6, "stride is 6; expected a positive integer and at most 5"),
+        ("carried", 1, "carried is 1; expected true or false"),
+        ("loss", None, "loss is null"),
+        ("loss", "low", 'loss is "low"'),
+        ("accuracy", 1.5, "accuracy is 1.5"),
+        ("best", 0.8, "best is 0.8"),
+        ("curve", [0.1, -0.1], "curve[1] is -0.1"),
+        ("problem", "diverged", "loss is 0.1; expected null where the training has a problem"),
+        ("weights", [], "holds the unknown field weights"),
+    ],
+)
+def test_a_cell_that_is_wrong_is_refused_by_its_place(
+    field: str, value: object, told: str, tmp_path: Path
+) -> None:
+    document = json.loads(json.dumps(file_data(RUN, [cell(seed=1), cell()])))
+    document["learning"]["cells"][1][field] = value
+    error = refusal(saved(tmp_path / "learning-a.json", document))
+    assert error.startswith("learning.cells[1]")
+    assert told in error
+
+
+def test_a_cell_twice_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "learning-a.json", file_data(RUN, [cell(), cell(loss=0.2)]))
+    assert refusal(path) == "learning.cells[1] is a cell that the file holds already"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is cut off or not JSON"),
+        ("[]", "holds no map of what was learned"),
+        ('{"benchmarks": []}', "holds no map of what was learned"),
+        ('{"learning": {"schema": 2}}', "learning.schema is 2; expected 1"),
+        ('{"learning": {"schema": 1}}', "learning.run is missing"),
+        ("[" * 100_000, "is nested too deeply"),
+    ],
+)
+def test_what_is_no_map_is_refused(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "learning-a.json").write_text(text)
+    assert told in refusal(tmp_path / "learning-a.json")
+
+
+def test_what_is_no_text_or_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "learning-a.json").write_bytes(b"\xff\xfe")
+    assert refusal(tmp_path / "learning-a.json") == "is not UTF-8 text (byte 0)"
+    assert refusal(tmp_path / "none.json") == "does not exist"
+
+
+def test_a_journal_without_its_first_line_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "learning-a.journal.jsonl"
+    path.write_text(json.dumps({"cell": cell().to_dict()}) + "\n")
+    assert "its first line holds no run" in refusal(path)
+    path.write_text("half a line")
+    assert refusal(path) == "holds no whole line"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), count=st.integers(1, 3))
+def test_a_golden_file_mutated_gives_a_map_or_a_clear_error(
+    tmp_path: Path, data: st.DataObject, count: int
+) -> None:
+    document = json.loads(WHOLE.read_text())
+    document["learning"]["cells"] = document["learning"]["cells"][:3]
+    mutate(document, data.draw(st.randoms(use_true_random=False)), count)
+    check_survives(saved(tmp_path / "learning-a.json", document))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    source=st.sampled_from([WHOLE, CUT]),
+    where=st.floats(0, 1),
+    length=st.integers(0, 30),
+    patch=st.binary(max_size=30),
+)
+def test_a_golden_file_with_other_bytes_gives_a_map_or_a_clear_error(
+    tmp_path: Path, source: Path, where: float, length: int, patch: bytes
+) -> None:
+    check_survives(patched(source, tmp_path, where, length, patch))
+
+
+def check_survives(path: Path) -> None:
+    found = maps.collect([path])
+    assert len(found.maps) + len(found.errors) == 1
+    for error in found.errors:
+        assert str(error).startswith(str(path))
+        assert str(error).isprintable()
+    for each in found.maps:
+        for one in each.cells:
+            assert one.loss is None or math.isfinite(one.loss)
+            assert one.closed is None or math.isfinite(one.closed)
+
+
+# -- which files
+
+
+def test_the_newest_comes_first_and_bad_files_are_told_beside_it(tmp_path: Path) -> None:
+    for day in (1, 3, 2):
+        run = {**RUN, "id": f"day-{day}", "started": f"2025-01-0{day}T12:00:00+00:00"}
+        write(tmp_path / f"learning-{day}.json", file_data(run, [cell()]))
+    (tmp_path / "learning-bad.json").write_text("{")
+    (tmp_path / "smoke-1.json").write_text("{")  # another command's: not looked at
+    found = maps.collect([tmp_path])
+    assert [each.run.id for each in found.maps] == ["day-3", "day-2", "day-1"]
+    (error,) = found.errors
+    assert "learning-bad.json" in str(error)
+
+
+def test_reference_maps_are_read_where_a_folder_has_none_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "reference").mkdir()
+    write(tmp_path / "reference/learning-a.json", file_data(RUN, [cell()]))
+    assert [each.run.id for each in maps.collect([tmp_path]).maps] == ["made"]
+    write(tmp_path / "learning-b.json", file_data({**RUN, "id": "own"}, [cell()]))
+    assert [each.run.id for each in maps.collect([tmp_path]).maps] == ["own"]
+    assert maps.collect([]) == maps.Loaded((), ())
+
+
+def test_a_journal_counts_where_its_file_is_not_there(tmp_path: Path) -> None:
+    journal = tmp_path / "learning-a.journal.jsonl"
+    journal.write_bytes(CUT.read_bytes())
+    (found,) = maps.collect([tmp_path]).maps
+    assert len(found.cells) == 3
+    (tmp_path / "learning-a.json").write_bytes(WHOLE.read_bytes())
+    (found,) = maps.collect([tmp_path]).maps
+    assert (found.path.name, len(found.cells)) == ("learning-a.json", 14)
+    # Named one by one they are the same run: the fuller of the two is taken.
+    (found,) = maps.collect([journal, tmp_path / "learning-a.json"]).maps
+    assert len(found.cells) == 14
+
+
+# -- what a map answers
+
+
+def test_closed_is_the_share_of_the_way_to_the_best_possible_loss() -> None:
+    assert cell(memoryless=0.7, best=0.2, loss=0.2).closed == pytest.approx(1.0)
+    assert cell(memoryless=0.7, best=0.2, loss=0.7).closed == pytest.approx(0.0)
+    assert cell(memoryless=0.7, best=0.2, loss=0.45).closed == pytest.approx(0.5)
+    assert cell(memoryless=0.7, best=0.2, loss=1.2).closed == pytest.approx(-1.0)
+    assert cell(memoryless=0.7, best=0.7, loss=0.7).closed is None
+    assert cell(memoryless=1.0, best=0.0, loss=0.1).learned
+    assert not cell(memoryless=1.0, best=0.0, loss=0.1001).learned
+
+
+def test_a_place_is_learned_if_every_seed_learned_it() -> None:
+    good, bad = cell(loss=0.0), cell(loss=0.6, seed=1)
+    assert a_map(good).learned(3, 5) is True
+    assert a_map(good, bad).learned(3, 5) is False
+    assert a_map(good).learned(3, 6) is None
+    assert a_map(good).learned(3, 5, carried=False) is None
+    # Known without a training: no input that is needed lies in the window.
+    assert a_map(good).learned(5, 5, carried=False) is False
+    assert a_map(good, bad).seeds("echo", 3, 5, True) == (good, bad)
+
+
+OUTCOMES = st.dictionaries(
+    st.tuples(st.sampled_from([1, 3, 8]), st.sampled_from([2, 4, 9, 16]), st.booleans()),
+    st.lists(st.booleans(), min_size=1, max_size=2),
+    max_size=24,
+)
+
+
+@given(outcomes=OUTCOMES, distance=st.integers(0, 10), window=st.integers(1, 20))
+def test_the_smallest_window_and_the_longest_distance_are_those_of_the_definition(
+    outcomes: dict[tuple[int, int, bool], list[bool]], distance: int, window: int
+) -> None:
+    cells = [
+        cell(distance=d, window=k, stride=k, carried=c, seed=seed, loss=0.0 if learned else 0.6931)
+        for (d, k, c), seeds in outcomes.items()
+        if not nothing_to_learn(d, k, c)
+        for seed, learned in enumerate(seeds)
+    ]
+    found = a_map(*cells)
+    for carried in (True, False):
+        here = [each for each in cells if each.carried == carried]
+        tried = {(each.distance, each.window) for each in here}
+        failed = {(each.distance, each.window) for each in here if not each.learned}
+        good = tried - failed
+        further = sorted({each.distance for each in here if each.distance >= distance})
+        expected = min((k for d, k in good if further and d == further[0]), default=None)
+        assert found.smallest_window(distance, carried) == expected
+        shorter = sorted({each.window for each in here if each.window <= window})
+        expected = max((d for d, k in good if shorter and k == shorter[-1]), default=None)
+        assert found.learnable_distance(window, carried) == expected
+        assert found.smallest_window(distance, carried, "copy") is None
+
+
+def test_a_made_up_map_answers_as_it_was_made(tmp_path: Path) -> None:
+    made.write_learning(tmp_path, {3: 1, 10: 8, 30: 20})
+    (found,) = maps.collect([tmp_path]).maps
+    assert [found.smallest_window(d) for d in (1, 2, 8, 9, 20, 50, 51)] == [
+        *(3, 10, 10, 30, 30, None, None)
+    ]
+    assert [found.learnable_distance(k) for k in (2, 3, 9, 10, 29, 1000)] == [
+        *(None, 1, 1, 8, 8, 20)
+    ]
+
+
+def test_places_with_nothing_to_learn_are_those_of_a_reset_state_and_a_short_window() -> None:
+    assert nothing_to_learn(3, 3, carried=False)
+    assert not nothing_to_learn(3, 4, carried=False)
+    assert not nothing_to_learn(3, 3, carried=True)

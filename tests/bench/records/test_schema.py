@@ -1,0 +1,297 @@
+"""What a result file holds: each field is checked, and what is wrong is named with its place."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.case.cases import Case
+from bench.machine.fields import Field, ResultError
+from bench.records import schema
+from bench.records.schema import (
+    Measurement,
+    Outcome,
+    parse_benchmark,
+    parse_finish,
+    parse_outcome,
+    parse_run,
+)
+from tests.bench.mutations import DELETE, put
+
+Json = dict[str, Any]
+
+PATH = Path("a.json")
+
+
+def parsed(document: Json) -> list[Measurement | Outcome]:
+    """The entries of a document of results, each checked in its place."""
+    root = Field(PATH, "", document)
+    run = parse_run(root["lstm"]["run"])
+    return [
+        *(parse_benchmark(each, run) for each in root["benchmarks"].items()),
+        *(parse_outcome(each, run) for each in root["lstm"]["outcomes"].items()),
+    ]
+
+
+def measured(document: Json) -> list[Measurement]:
+    return [each for each in parsed(document) if isinstance(each, Measurement)]
+
+
+def refused(document: Json) -> str:
+    """Why the document is refused: in one line, with the file's name and the place in it."""
+    with pytest.raises(ResultError, match=r"^a\.json: ") as caught:
+        parsed(document)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+OURS = "benchmarks[3].extra_info.lstm"
+
+WORK = f"{OURS}.case.workload"
+
+SPEC = f"{OURS}.case.spec"
+
+TIME = "expected a time in seconds between 1e-12 and 1e+09"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        (f"{WORK}.batch", "many", f'{WORK}.batch is "many"; expected a positive integer'),
+        (f"{WORK}.batch", 0, f"{WORK}.batch is 0; expected a positive integer"),
+        (f"{WORK}.batch", True, f"{WORK}.batch is true; expected a positive integer"),
+        (f"{WORK}.batch", 2.0, f"{WORK}.batch is 2.0; expected a positive integer"),
+        (f"{WORK}.batch", DELETE, f"{WORK}.batch is missing; expected a positive integer"),
+        (f"{WORK}.batch", None, f"{WORK}.batch is null; expected a positive integer"),
+        (f"{WORK}.batch", 10**400, "positive integer and at most 9007199254740992"),
+        (f"{WORK}.mode", "dreaming", f"{WORK}.mode is 'dreaming'; expected one of inference,"),
+        (f"{WORK}.mode", ["a"], f"{WORK}.mode is a list; expected a name"),
+        (f"{WORK}.window", 11, f"{WORK}.window is 11; expected at most the 10 timesteps"),
+        (f"{WORK}.optimizer", "lion", f"{WORK}.optimizer is 'lion'; expected one of sgd, adam"),
+        (f"{WORK}.optimizer", 3, f"{WORK}.optimizer is 3; expected a name"),
+        (f"{WORK}.dropout", math.nan, f"{WORK}.dropout is NaN; expected a number of at least 0"),
+        (f"{WORK}.depth", 2, f"{WORK} has an unknown field 'depth'"),
+        (f"{WORK}", 5, f"{WORK} is 5; expected an object"),
+        (f"{SPEC}.dtype", "int3", f"{SPEC}.dtype is 'int3'; expected one of float64,"),
+        (f"{SPEC}.bidirectional", 1, f"{SPEC}.bidirectional is 1; expected true or false"),
+        (f"{OURS}.case.backend", " ", f'{OURS}.case.backend is " "; expected a name'),
+        (f"{OURS}.case_id", "x", f'{OURS}.case_id is "x"; expected "while_loop+xla/b2-t10-i3-h4/'),
+        (f"{OURS}.case", DELETE, f"{OURS}.case is missing; expected an object"),
+        (f"{OURS}.schema", 2, f"{OURS}.schema is 2; expected at most 1: this version knows"),
+        (f"{OURS}.gate.passed", "yes", f'{OURS}.gate.passed is "yes"; expected true or false'),
+        (f"{OURS}.gate.errors.y", "1", f'{OURS}.gate.errors.y is "1"; expected a finite number'),
+        (f"{OURS}.setup.trace_s", -1, f"{OURS}.setup.trace_s is -1; expected a number of at"),
+        (f"{OURS}.setup.trace_s", math.inf, f"{OURS}.setup.trace_s is Infinity; expected a finite"),
+        (f"{OURS}.blocks.round", [0, 1], f"{OURS}.blocks.round is a list; expected a round for"),
+        (f"{OURS}.blocks.round[2]", -1, f"{OURS}.blocks.round[2] is -1; expected an integer of"),
+        (f"{OURS}.blocks.calls", 0, f"{OURS}.blocks.calls is 0; expected a positive integer"),
+        (f"{OURS}.blocks.warmup[0]", None, f"{OURS}.blocks.warmup[0] is null; {TIME}"),
+        (f"{OURS}.memory", [], f"{OURS}.memory is a list; expected an object"),
+        (f"{OURS}.memory", {"seconds": "soon"}, f'{OURS}.memory.seconds is "soon"; expected a num'),
+        (f"{OURS}.memory", {"seconds": -1.0}, f"{OURS}.memory.seconds is -1.0; expected a number"),
+        (f"{OURS}.memory", {"seconds": math.inf}, f"{OURS}.memory.seconds is Infinity; expected"),
+        (f"{OURS}.memory", {"peak_bytes": "2 MB"}, f'{OURS}.memory.peak_bytes is "2 MB"; expected'),
+        (f"{OURS}.memory", {"steady_bytes": True}, f"{OURS}.memory.steady_bytes is true; expected"),
+        (
+            f"{OURS}.memory",
+            {"peak_bytes": 1.7e308},
+            "peak_bytes is 1.7e+308; expected a number from",
+        ),
+        (f"{OURS}.roofs", {"operations": 1e31}, f"{OURS}.roofs.operations is 1e+31; expected a nu"),
+        (
+            f"{OURS}.case.workload.min_length",
+            2**31,
+            f"{OURS}.case.workload.min_length is 2147483648; expected at most",
+        ),
+        (f"{OURS}.steady", "no", f'{OURS}.steady is "no"; expected true or false'),
+        (f"{OURS}.validity.valid", False, f"{OURS}.validity.reasons is empty; expected at least"),
+        (f"{OURS}.validity.reasons", [{}], f"{OURS}.validity.reasons[0].code is missing;"),
+        ("benchmarks[3].stats.data[1]", -0.01, f"benchmarks[3].stats.data[1] is -0.01; {TIME}"),
+        ("benchmarks[3].stats.data[1]", 0, f"benchmarks[3].stats.data[1] is 0; {TIME}"),
+        ("benchmarks[3].stats.data[1]", math.nan, f"benchmarks[3].stats.data[1] is NaN; {TIME}"),
+        ("benchmarks[3].stats.data[1]", math.inf, f"stats.data[1] is Infinity; {TIME}"),
+        ("benchmarks[3].stats.data[1]", 10**400, f"{'0' * 20}...; {TIME}"),
+        ("benchmarks[3].stats.data[1]", "1", f'benchmarks[3].stats.data[1] is "1"; {TIME}'),
+        ("benchmarks[3].stats.data[1]", True, f"benchmarks[3].stats.data[1] is true; {TIME}"),
+        ("benchmarks[3].stats.data", [], "benchmarks[3].stats.data is empty; expected at least"),
+        ("benchmarks[3].stats.data", DELETE, "benchmarks[3].stats.data is missing; expected a"),
+        ("benchmarks[3].extra_info", {}, f"{OURS} is missing; expected an object"),
+        ("benchmarks[3]", None, "benchmarks[3] is null; expected an object"),
+        ("lstm.outcomes[0].outcome", "meh", 'lstm.outcomes[0].outcome is "meh"; expected one of'),
+        ("lstm.outcomes[0].outcome", [], "lstm.outcomes[0].outcome is a list; expected one of"),
+        ("lstm.outcomes[0].reason", 5, "lstm.outcomes[0].reason is 5; expected text"),
+        ("lstm.run.id", "", 'lstm.run.id is ""; expected a name'),
+        ("lstm.run.started", "today", 'lstm.run.started is "today"; expected a time with its zone'),
+        ("lstm.run.started", "2025-01-31T12:00", "expected a time with its zone, like"),
+        ("lstm.run.started", "0001-01-01T00:00:00+23:59", "expected a time with its zone, like"),
+        ("lstm.run.complete", 1, "lstm.run.complete is 1; expected true or false"),
+        ("lstm.run.seed", -1, "lstm.run.seed is -1; expected an integer of at least 0"),
+        ("lstm.run.seed", 2**64, "lstm.run.seed is 18446744073709551616; expected an integer"),
+        ("lstm.run.environment", [], "lstm.run.environment is a list; expected an object"),
+    ],
+)
+def test_a_malformed_field_is_named_with_what_was_expected(
+    golden: Json, field: str, value: object, told: str
+) -> None:
+    put(golden, field, value)
+    assert told in refused(golden)
+
+
+def test_a_case_that_was_read_before_lends_its_place_to_no_other(golden: Json) -> None:
+    first, again = measured(golden), measured(golden)
+    assert again[0].case is first[0].case
+    batch = first[-1].case.workload.batch
+    for equal in (float(batch), True):  # each the same number to Python, and no integer
+        put(golden, f"{WORK}.batch", equal)
+        assert f"{WORK}.batch is" in refused(golden)
+
+
+def test_cases_that_were_read_are_kept_up_to_a_limit(
+    golden: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "MOST_CASES_KEPT", 2)
+    kept: dict[object, Case] = {}
+    monkeypatch.setattr(schema, "_read", kept)
+    assert len({item.case.id for item in measured(golden)}) > 2
+    assert 0 < len(kept) <= 2
+
+
+def test_what_a_hostile_value_says_is_shown_short_and_without_control_characters(
+    golden: Json,
+) -> None:
+    put(golden, "lstm.run.started", "\x1b[31m\n\u202e\ud800" + "x" * 1_000_000)
+    assert len(refused(golden)) < 300
+    put(golden, "lstm.run.started", "2025-01-31T12:00:00+00:00")
+    put(golden, f"{WORK}.mode", "\x1b[31m\n" + "y" * 1_000_000)
+    assert len(refused(golden)) < 500
+
+
+def test_a_free_form_field_nested_without_end_is_refused(golden: Json) -> None:
+    nested: object = 1
+    for _ in range(200):
+        nested = [nested]
+    put(golden, f"{OURS}.evidence", {"deep": nested})
+    assert f"{OURS}.evidence is nested too deeply" in refused(golden)
+
+
+def test_a_case_with_an_optimizer_is_read_as_it_was_written(golden: Json) -> None:
+    found = next(
+        entry["extra_info"]["lstm"]
+        for entry in golden["benchmarks"]
+        if entry["extra_info"]["lstm"]["case"]["workload"]["mode"] == "training"
+    )
+    case = Case.from_dict(found["case"])
+    case = replace(case, workload=replace(case.workload, optimizer="adam"))
+    found["case"], found["case_id"] = case.to_dict(), case.id
+    assert case in [each.case for each in measured(golden)]
+
+
+@pytest.mark.parametrize("errors", [{"y": None}, {}, DELETE])
+def test_what_did_not_pass_its_gate_has_no_time_whatever_else_stands_there(
+    golden: Json, errors: object
+) -> None:
+    entry = golden["benchmarks"][3]
+    ours = entry["extra_info"]["lstm"]
+    ours["gate"] = {"passed": False} | ({} if errors is DELETE else {"errors": errors})
+    entry["stats"]["data"] = "none"
+    ours["blocks"] = None
+    (failed,) = [each for each in parsed(golden) if isinstance(each, Outcome)][:1]
+    assert (failed.case.backend, failed.outcome) == ("while_loop+xla", "failed")
+    assert "did not compute what the reference computes" in failed.reason
+
+
+def test_files_of_before_do_not_say_why_blocks_ended(golden: Json) -> None:
+    for nothing in (None, DELETE):
+        put(golden, f"{OURS}.blocks.stopped", nothing)
+        assert measured(golden)[3].stopped == ""
+
+
+# Figures and times
+
+
+@pytest.mark.parametrize("kind", ["memory", "roofs", "energy"])
+@pytest.mark.parametrize("value", [0, 0.0, 5, 1e-30, 1e30, 1.5, None, "not known"])
+def test_a_figure_is_a_number_a_word_about_it_or_nothing(
+    golden: Json, kind: str, value: object
+) -> None:
+    put(golden, f"{OURS}.{kind}", {"of_matmul": value})
+    found = getattr(measured(golden)[3], kind)
+    assert found == {"of_matmul": value}
+    put(golden, f"{OURS}.{kind}", None)
+    assert getattr(measured(golden)[3], kind) is None
+
+
+@pytest.mark.parametrize("value", [-1, -1e-300, 1e-31, 1.1e30, math.nan, math.inf, True, []])
+def test_a_figure_of_which_sums_and_inverses_are_no_numbers_is_refused(
+    golden: Json, value: object
+) -> None:
+    put(golden, f"{OURS}.roofs", {"of_matmul": value})
+    assert f"{OURS}.roofs.of_matmul is" in refused(golden)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "good"),
+    [
+        ("build_s", 0, True),
+        ("build_s", 1e-30, True),
+        ("build_s", 1e-31, False),
+        ("build_s", -1e-3, False),
+        ("compile_s", -1e-3, True),  # a difference of two times
+        ("compile_s", -1e-31, False),
+        ("build_s", 1e9, True),
+        ("build_s", 1.1e9, False),
+    ],
+)
+def test_a_time_of_preparing_is_a_time_and_a_difference_of_two_may_be_below_zero(
+    golden: Json, key: str, value: float, good: bool
+) -> None:
+    put(golden, f"{OURS}.setup.{key}", value)
+    if good:
+        assert measured(golden)[3].setup[key] == value
+    else:
+        assert f"{OURS}.setup.{key} is" in refused(golden)
+
+
+def test_what_was_timed_is_all_calls_of_its_blocks_or_until_the_last_was_due(golden: Json) -> None:
+    first = measured(golden)[0]
+    assert first.calls == 4
+    assert first.timed_s == pytest.approx(4 * 0.054)
+    paced = replace(first.case.workload, mode="streaming", timesteps=1, period=0.5)
+    assert replace(first, case=replace(first.case, workload=paced)).timed_s == 0.5 * 5 * 4
+
+
+# Runs
+
+
+def test_a_run_comes_back_as_it_went(golden: Json) -> None:
+    run = parse_run(Field(PATH, "run", golden["lstm"]["run"]))
+    for each in (run, replace(run, finished=None, complete=False, options={"session": "s"})):
+        assert parse_run(Field(PATH, "run", json.loads(json.dumps(each.to_dict())))) == each
+        assert each.managed is ("session" in each.options)
+
+
+@pytest.mark.parametrize(
+    ("line", "complete", "after"),
+    [
+        ({}, True, {"load": 0.5}),
+        ({"complete": False}, False, {"load": 0.5}),
+        ({"complete": True, "environment_after": {"load": 9}}, True, {"load": 9}),
+    ],
+)
+def test_a_journal_s_last_line_says_when_and_how_the_run_ended(
+    golden: Json, line: Json, complete: bool, after: Json
+) -> None:
+    run = parse_run(Field(PATH, "run", golden["lstm"]["run"]))
+    begun = replace(run, finished=None, complete=False)
+    ended = parse_finish(begun, Field(PATH, "", {"finished": "2026-01-01T00:00:00Z", **line}))
+    assert ended.finished == datetime(2026, 1, 1, tzinfo=UTC)
+    assert ended.complete is complete
+    assert ended.environment["after"] == after
+    assert ended.environment["before"] == run.environment["before"]
+    assert (begun.complete, begun.finished) == (False, None)

@@ -1,0 +1,104 @@
+"""Text that anybody may have written is text: in a terminal, Markdown, HTML, a spreadsheet."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from bench.render.inert import LONGEST_REASON, clean, code, markdown, markup, prose, spreadsheet
+from tests.bench.harmless import assert_plain
+from tests.bench.made_texts import PAYLOADS
+
+TEXT = st.one_of(
+    st.text(max_size=40),
+    st.text("ab 1.)-+=#>|*_~`$&;:@<[](){}!\\/\n", max_size=20),
+    st.builds("".join, st.lists(st.sampled_from((*PAYLOADS, "a", " ")), max_size=3)),
+)
+
+
+def shown(source: str) -> str:
+    """What a reader of Markdown sees of a document; anything but one plain paragraph is wrong."""
+    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    tokens = parser.parse(source)
+    assert [each.type for each in tokens] in ([], ["paragraph_open", "inline", "paragraph_close"])
+    letters = [each for token in tokens for each in token.children or ()]
+    assert {each.type for each in letters} <= {"text", "text_special", "code_inline"}, letters
+    return "".join(each.content for each in letters)
+
+
+@given(TEXT, st.integers(1, 100))
+def test_a_line_is_short_and_nothing_in_it_is_acted_upon(text: str, limit: int) -> None:
+    found = clean(text, limit)
+    assert_plain(found)
+    assert "\n" not in found
+    assert len(found) <= limit + len("...")
+    assert found.endswith("...") or len(text) <= limit
+    assert clean(found, limit + 3) == found
+
+
+def test_blanks_do_not_push_what_follows_off_the_screen() -> None:
+    assert clean("a" + " " * 100 + "b") == "a b"
+    assert clean(" " * 1_000_000 + "b") == "..."
+    assert clean("x" * 1_000_000, 5) == "xxxxx..."
+
+
+@given(TEXT)
+@example("1. a")
+@example("12) a")
+@example("_a_ and a_b")
+@example("a\\")
+@example("&lt;b>")
+@example("http://evil.example")
+def test_markdown_shows_the_very_letters(text: str) -> None:
+    for escape in (markdown, prose):
+        assert shown(escape(text)).replace("\u200b", "") == clean(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("@someone", "@\u200bsomeone"),
+        ("a@b.com", "a@\u200bb.com"),
+        ("www.evil.example", "www\u200b.evil.example"),
+        ("https://evil.example", r"https\://evil.example"),
+        (":smile:", r"\:smile:"),
+        ("GH #12", r"GH \#12"),
+        ("a_b", "a_b"),
+        ("_a", r"\_a"),
+        ("-1", r"\-1"),
+        ("a -1", "a -1"),
+    ],
+)
+def test_what_github_acts_on_beyond_markdown_is_broken_up(text: str, escaped: str) -> None:
+    assert markdown(text) == escaped
+
+
+@given(TEXT)
+def test_a_name_is_code_where_it_can_be_and_never_ends_a_cell(text: str) -> None:
+    found = code(text)
+    assert shown(found).replace("\u200b", "") == clean(text, 60)
+    assert "|" not in found.replace(r"\|", "")
+    assert not found.startswith("`") or found == f"`{clean(text, 60)}`"
+
+
+@given(TEXT)
+def test_markup_shows_the_very_letters(text: str) -> None:
+    found = markup(text)
+    assert not set(found) & set("<>\"'")
+    assert html.unescape(found) == clean(text, LONGEST_REASON)
+
+
+@given(st.one_of(TEXT, st.builds("{}{}{}".format, st.text(" \t\u3000", max_size=2), TEXT, TEXT)))
+@example("＝1+1")
+@example("  -1")
+def test_no_cell_is_a_formula(text: str) -> None:
+    found = spreadsheet(text)
+    assert_plain(found)
+    begin = unicodedata.normalize("NFKC", found).lstrip()[:1]
+    assert begin not in ("=", "+", "-", "@") or not begin
+    assert found in (spreadsheet("a" + text)[1:], f"'{spreadsheet('a' + text)[1:]}")

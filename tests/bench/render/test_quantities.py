@@ -1,0 +1,179 @@
+"""How quantities are written: what is read back is the number, and the words fit it."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from bench.case.cases import Case
+from bench.render.quantities import (
+    bounds,
+    count,
+    first_few,
+    listed,
+    of_them,
+    percent,
+    period_words,
+    rate,
+    ratio,
+    seconds,
+    seconds_range,
+    shape_words,
+    size,
+    size_range,
+    times_as,
+    times_bounds,
+)
+from bench.stats.intervals import Interval
+from lstm_impl import LSTMSpec, Workload
+
+UNITS = {
+    "s": 1.0,
+    "ms": 1e-3,
+    "µs": 1e-6,
+    "ns": 1e-9,
+    "": 1.0,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "B": 1.0,
+    "KiB": 2.0**10,
+    "MiB": 2.0**20,
+    "GiB": 2.0**30,
+}
+THREE_DIGITS = 0.00501
+"""How far a number of three digits is from the one it stands for, at most."""
+
+
+def read(text: str) -> float:
+    """What a reader takes it for."""
+    number, unit = re.fullmatch(r"([−\d.,e+]+) ?(\D*)", text).groups()  # type: ignore[union-attr]
+    return float(number.replace(",", "").replace("−", "-")) * UNITS[unit]
+
+
+def positive(least: float, most: float) -> st.SearchStrategy[float]:
+    return st.floats(math.log(least), math.log(most)).map(math.exp)
+
+
+@given(positive(1e-9, 1e9))
+@example(0.9995)
+@example(0.99949)
+@example(999.5)
+def test_a_time_is_read_back_in_a_unit_that_leaves_it_short(value: float) -> None:
+    told = seconds(value)
+    assert read(told) == pytest.approx(value, rel=THREE_DIGITS)
+    assert len(told) <= len("49.8 ms") or value >= 999.5
+
+
+@given(positive(1e-2, 1e15))
+@example(9994.9)
+@example(9995.0)
+def test_a_rate_is_read_back_and_no_longer_than_six_letters(value: float) -> None:
+    told = rate(value)
+    assert read(told) == pytest.approx(value, rel=THREE_DIGITS)
+    assert len(told) <= 6
+
+
+@given(positive(1, 2.0**45), st.sampled_from((1, -1)))
+@example(1023.6, 1)
+def test_a_size_is_read_back_whichever_its_sign(value: float, sign: int) -> None:
+    assert read(size(sign * value)) == pytest.approx(sign * value, rel=THREE_DIGITS)
+
+
+@given(positive(0.1, 1e6))
+def test_a_ratio_is_told_to_two_places_or_three_digits(value: float) -> None:
+    assert float(ratio(value)) == pytest.approx(value, rel=THREE_DIGITS, abs=0.00501)
+    assert ratio(1 / value) != "0" or value > 1e5
+
+
+@pytest.mark.parametrize(
+    ("value", "places", "told"),
+    [
+        (1.024, 2, "1.02"),
+        (1.0249, 3, "1.025"),
+        (0.0349, 2, "0.0349"),
+        (12.34, 2, "12.3"),
+        (1219.6, 2, "1220"),
+        (2e6, 2, "∞"),
+        (math.inf, 2, "∞"),
+        (1e-7, 2, "0"),
+    ],
+)
+def test_a_ratio_that_nobody_knows_is_endless_or_nothing(
+    value: float, places: int, told: str
+) -> None:
+    assert ratio(value, places) == told
+
+
+def test_a_ratio_of_times_is_told_as_the_speed_its_bounds_exchanged() -> None:
+    assert times_as(1 / 2.4) == "2.40 times as fast"
+    assert times_bounds(0.5, 2.0) == bounds(0.5, 2.0) == "0.50–2.00"
+    assert times_bounds(0.25, 0.5) == "2.00–4.00"
+
+
+def test_bounds_are_told_in_the_unit_of_what_stands_beside_them() -> None:
+    assert seconds_range(0.0008, 0.0012, 0.001) == "0.800–1.20"
+    assert seconds_range(0.9, math.inf, 0.9995) == "0.900–∞"
+    assert size_range(Interval(2**19, 2**20, 2**21, 0.95)) == "0.500–2.00"
+
+
+def test_sizes_and_parts_are_readable() -> None:
+    assert size(12.5 * 1024) == "12.5 KiB"
+    assert size(-1.5 * 2**20) == "−1.50 MiB"
+    assert size(0) == "0 B"
+    assert percent(0.004) == "0.4%"
+    assert percent(0.0095) == "1%"
+    assert percent(0.12) == "12%"
+
+
+def test_numbers_agree_with_their_nouns() -> None:
+    assert [count(n, "case") for n in (0, 1, 2_000)] == ["0 cases", "1 case", "2,000 cases"]
+    assert count(2, "process") == "2 processes"
+    assert of_them(1, 1, "ratio") == "its only ratio is"
+    assert of_them(2, 2, "ratio") == "all its 2 ratios are"
+    assert of_them(1, 4, "ratio") == "1 of its 4 ratios is"
+    assert of_them(2, 4, "ratio") == "2 of its 4 ratios are"
+
+
+def test_long_lists_are_cut_and_what_is_left_out_counted() -> None:
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert first_few(["a", "b"], 2, "shape", ".") == ["a", "b"]
+    assert first_few(["a", "b", "c"], 2, "shape", ": there.") == [
+        "a",
+        "b",
+        "And 1 more shape: there.",
+    ]
+    assert first_few(["a", "b", "c"], 1, "shape", ".") == ["a", "And 2 more shapes."]
+
+
+def test_of_a_shape_is_told_what_is_not_usual() -> None:
+    plain = Case("keras", LSTMSpec(3, 4), Workload(2, 1))
+    assert shape_words(plain) == ["batch 2 × 1 step", "3 in, 4 hidden"]
+    spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
+    work = Workload(
+        *(2, 10, "training"),
+        min_length=5,
+        dropout=0.25,
+        batch_major=True,
+        optimizer="adam",
+        gradients="weights",
+    )
+    assert shape_words(Case("keras", spec, work)) == [
+        *("batch 2 × 10 steps", "3 in, 4 hidden", "2 layers", "bidirectional", "lengths from 5"),
+        *("dropout 0.25", "batch-major", "adam updates", "gradients of weights"),
+    ]
+    stream = Case("keras", LSTMSpec(3, 4), Workload(1, 1, "streaming", period=0.0125))
+    assert shape_words(stream)[-1] == "a call every 12.5 ms"
+    assert period_words(None) == "back to back"
+
+
+def test_bounds_of_either_sign_have_the_same_digits() -> None:
+    assert seconds_range(-1.16e-3, 1.418e-3, 9.67e-4) == "-1160–1418"
+    assert seconds_range(1e-3, 2e-3, 1e-3) == "1.00–2.00"

@@ -1,0 +1,110 @@
+"""A table laid out once: what a terminal, Markdown and CSV make of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from rich.cells import cell_len
+
+from bench.cli.deliver import plain_text
+from bench.render.sheet import Cell, Column, Sheet, comma_separated, records
+from tests.bench.harmless import assert_sheet
+from tests.bench.made_texts import PAYLOADS
+
+SHEET = Sheet.of(
+    [
+        Column("backend", names=True, most=20),
+        Column("never said"),
+        Column("a long heading of it", right=True, whole=True),
+    ],
+    [
+        ["keras", "", Cell("1.0 s", "0.9–1.1", strong=True)],
+        ["a|b`c", "", Cell("2.0 s")],
+    ],
+)
+
+
+def shown(sheet: Sheet, width: int = 80, heading: int = 60) -> list[str]:
+    text = plain_text(lambda console: console.print(sheet.grid(heading)), width)
+    return text.splitlines()
+
+
+def test_a_terminal_has_bounds_below_and_numbers_to_the_right() -> None:
+    assert shown(SHEET.without_empty()) == [
+        "backend  a long heading of it",
+        "─" * 29,
+        "keras                   1.0 s",
+        "                      0.9–1.1",
+        "a|b`c                   2.0 s",
+    ]
+
+
+def test_a_long_heading_is_broken_where_a_line_of_it_is_full() -> None:
+    lines = shown(SHEET.without_empty(), heading=12)
+    assert " ".join(" ".join(lines[:3]).split()).replace(" backend", "") == "a long heading of it"
+
+
+def test_markdown_has_names_as_code_bounds_in_brackets_and_strong_cells() -> None:
+    assert SHEET.without_empty().markdown().splitlines() == [
+        "| backend | a long heading of it |",
+        "| --- | ---: |",
+        "| `keras` | **1.0 s (0.9–1.1)** |",
+        r"| a\|b\`c | 2.0 s |",
+    ]
+
+
+def test_aligned_markdown_has_its_columns_below_one_another_and_our_own_cells_as_they_are() -> None:
+    columns = [Column("of all", ours=True), Column("%", right=True, ours=True), Column("a name")]
+    sheet = Sheet.of(columns, [["**mean**", "5*", "a*b"], ["*one*", "100*", "c"]])
+    assert sheet.markdown(aligned=True).splitlines() == [
+        "| of all   |    % | a name |",
+        "| -------- | ---: | ------ |",
+        "| **mean** |   5* | a\\*b   |",
+        "| *one*    | 100* | c      |",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    long = Sheet.of(
+        [Column("case", names=True, most=160, greedy=True), Column("k", whole=True)],
+        [["x" * 100, "y" * 8]],
+    )
+    lines = shown(long, width)
+    assert max(map(cell_len, lines)) <= width
+    # A name is broken, and nothing of it lost; what is whole is in one line.
+    assert sum(line.count("x") for line in lines) == 100
+    assert sum("y" * 8 in line for line in lines) == 1
+
+
+def test_csv_is_made_line_by_line_and_holds_no_formula() -> None:
+    taken: list[int] = []
+
+    def rows() -> list[list[object]]:
+        return [[1, None, True], ["=1+1", "a\nb", 0.1]]
+
+    def counted() -> object:
+        for row in rows():
+            taken.append(1)
+            yield row
+
+    lines = comma_separated(["a", "b", "c"], counted())  # type: ignore[arg-type]
+    assert next(lines) == "a,b,c\r\n"
+    assert len(taken) <= 1
+    read = list(csv.reader(io.StringIO("".join(lines), newline="")))
+    assert read == [["1", "", "true"], ["'=1+1", "a?b", "0.1"]]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
+def test_any_text_is_one_cell(payload: str) -> None:
+    text = "".join(comma_separated(("words",), [[payload]]))
+    assert_sheet(text)
+    assert len(list(csv.reader(io.StringIO(text, newline="")))) == 2
+
+
+def test_records_stand_under_their_names_and_an_unknown_name_is_an_error() -> None:
+    assert "".join(records(["a", "b"], [{"b": 2}, {"a": 1}])) == "a,b\r\n,2\r\n1,\r\n"
+    with pytest.raises(AssertionError, match="no such columns"):
+        list(records(["a"], [{"c": 1}]))

@@ -1,0 +1,159 @@
+"""Verdicts in words: what is behind an UNCLEAR one, and what would decide it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from bench.render.verdict_words import (
+    compact_verdict,
+    spread_words,
+    unclear,
+    uneven,
+    verdict_words,
+    versus,
+)
+from bench.stats.basis import Pairing
+from bench.stats.between import MOST_NODES, plan
+from bench.stats.comparison import Apart, Comparison
+from bench.stats.intervals import Interval
+from bench.stats.verdict import MOST_NEEDED, Verdict, processes_needed
+
+
+def ratio(
+    verdict: Verdict = Verdict.UNCLEAR,
+    spread: float | None = None,
+    *,
+    mid: float = 1.0,
+    by: float = 1.1,
+    nodes: int = 0,
+    processes: int = 6,
+    between: float | None = None,
+    apart: Apart | None = None,
+) -> Comparison:
+    return Comparison(
+        Interval(mid / by, mid, mid * by, 0.995),
+        *(verdict, processes, Pairing.ALTERNATING, None, "", math.log(mid), 0.01, 5.0),
+        spread=spread,
+        nodes=nodes,
+        between=between,
+        apart=apart,
+    )
+
+
+def bridge(mid: float = 0.88, new: str = "a", base: str = "b", by: float = 1.01) -> Apart:
+    return Apart("third", new, base, 10, ratio(mid=mid, by=by))
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "compact"),
+    [
+        (ratio(Verdict.FASTER, 0.06), "FASTER", "FASTER"),
+        (ratio(), "UNCLEAR", "UNCLEAR"),
+        (ratio(spread=0.06), "UNCLEAR, processes spread by 6%", "UNCLEAR, spread 6%"),
+        (
+            ratio(spread=0.06, between=0.03),
+            "UNCLEAR, processes spread by 6%, nodes by 3%",
+            "UNCLEAR, spread 6%, nodes 3%",
+        ),
+        # More processes do not make a bridge even, so that their spread is not why.
+        (ratio(spread=0.06, apart=bridge()), "UNCLEAR", "UNCLEAR"),
+        (
+            ratio(spread=0.06, apart=bridge(1.0)),
+            "UNCLEAR, processes spread by 6%",
+            "UNCLEAR, spread 6%",
+        ),
+    ],
+)
+def test_an_unclear_verdict_has_the_spread_that_is_why(
+    found: Comparison, words: str, compact: str
+) -> None:
+    assert verdict_words(found) == words
+    assert compact_verdict(found) == compact
+    assert spread_words(found) == compact.partition("spread ")[2]
+
+
+def test_a_ratio_of_times_is_told_as_a_speed_against_whose_time_it_is() -> None:
+    found = ratio(Verdict.FASTER, mid=1 / 1.6)
+    assert versus(found, "keras", ", the next") == (
+        "1.60 times as fast as keras, the next (1.45–1.76, FASTER)"
+    )
+    assert versus(found, "ke\x1bras").startswith("1.60 times as fast as ke?ras (")
+
+
+def test_what_is_clear_needs_no_word() -> None:
+    assert unclear([None, ratio(Verdict.SAME, 0.06), ratio(Verdict.SLOWER)]) == []
+    assert unclear([ratio(spread=0.06, apart=bridge())]) == []
+
+
+def test_one_process_does_not_say_how_many_would_decide() -> None:
+    (told,) = unclear([ratio(), ratio(Verdict.SAME), None])
+    assert told.startswith("1 of 2 ratios is UNCLEAR; one process does not show how many would")
+    assert "python -m bench.run --processes 6" in told
+
+
+@pytest.mark.parametrize(
+    ("spreads", "reach", "middle"),
+    [([0.06], "6%", 0.06), ([0.09, 0.03, 0.05], "3% to 9% (median 5%)", 0.05), ([0.5], "50%", 0.5)],
+)
+def test_how_many_processes_would_see_a_difference_is_told_of_the_middle_spread(
+    spreads: Sequence[float], reach: str, middle: float
+) -> None:
+    small, large = (processes_needed(middle, effect) for effect in (0.05, 0.1))
+    words = [f"about {each}" if each else f"over {MOST_NEEDED}" for each in (small, large)]
+    (told,) = unclear([ratio(spread=each) for each in spreads])
+    verb = "ratio is" if len(spreads) == 1 else "ratios are"
+    assert told == (
+        f"{len(spreads)} of {len(spreads)} {verb} UNCLEAR: their processes spread by {reach}, so "
+        f"that a difference of 5% takes {words[0]} processes to be seen, and one of 10% {words[1]}"
+    )
+
+
+def on_nodes(between: float | None, within: float | None, nodes: int = 3) -> str:
+    """What is said of one ratio that is UNCLEAR on so many nodes of six processes each."""
+    made = ratio(spread=within, nodes=nodes, processes=6 * nodes, between=between)
+    (told,) = unclear([made, ratio(spread=0.5), ratio(Verdict.SAME)])
+    assert told.startswith("1 of 3 ratios is UNCLEAR")
+    return told
+
+
+def test_on_nodes_it_is_said_whether_more_of_these_would_decide_or_more_processes() -> None:
+    told = on_nodes(between=0.001, within=0.001, nodes=6)
+    assert "within a node their processes spread by 0.1%, nodes beyond that by 0.1%" in told
+    assert "on 6 nodes of 6 processes each a difference of 5% takes no more than that" in told
+    found = plan(0.05, 3, 6, 0.03, 0.01)
+    assert found.processes is None
+    assert found.nodes
+    assert found.nodes > 3
+    assert (
+        f"a difference of 5% takes about {found.nodes} nodes, and more processes on these would "
+        "not show it"
+    ) in on_nodes(between=0.03, within=0.01)
+    found = plan(0.05, 12, 6, 0.001, 0.1)
+    assert found.processes
+    assert found.processes > 6
+    assert (
+        f"5% takes about {found.nodes} nodes, or on these about {found.processes} processes each"
+    ) in on_nodes(between=0.001, within=0.1, nodes=12)
+    assert f"5% takes over {MOST_NODES} nodes" in on_nodes(between=2.0, within=0.1)
+
+
+@pytest.mark.parametrize(("between", "within"), [(None, None), (0.1, None), (None, 0.1)])
+def test_nodes_of_one_process_say_nothing_of_what_would_decide(
+    between: float | None, within: float | None
+) -> None:
+    assert "measure 6 on each" in on_nodes(between, within)
+
+
+def test_an_uneven_bridge_is_told_once_whichever_way_it_is_crossed() -> None:
+    there = bridge()
+    even, other = bridge(1.0), bridge(0.7)
+    ratios = [ratio(apart=each) for each in (there, there, there.inverse, even, other)]
+    found = uneven([None, ratio(), *ratios])
+    assert len(found) == 2
+    assert found[0].startswith("Uneven bridge: third, over which a and b are compared, took itself")
+    assert "0.70 times as long" in found[1]
+    (told,) = uneven([ratio(apart=bridge(new="\x1b[31m"))])
+    assert told.isprintable()

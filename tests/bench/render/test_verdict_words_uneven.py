@@ -1,0 +1,187 @@
+"""A bridge that is not the same in two environments is told wherever ratios over it are shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from bench import ask, compare, load_frame, plot, report
+from bench.records.schema import Results
+from tests.bench.harmless import (
+    assert_markdown,
+    assert_page,
+    assert_plain,
+    assert_sheet,
+    assert_svg,
+)
+from tests.bench.made_bridges import HOMES, a_case, results
+from tests.bench.made_results import save
+
+FAR = math.log(1.3)
+NOTE = "over which a and b are compared, took itself 1."
+
+SHOWN: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
+    "report": (report, ()),
+    "report as Markdown": (report, ("--format", "markdown")),
+    "report as a page": (report, ("--format", "html")),
+    "report as CSV": (report, ("--format", "csv")),
+    "report as JSON": (report, ("--format", "json")),
+    "report as a picture": (report, ("--format", "svg")),
+    "brief report": (report, ("--brief",)),
+    "brief report as Markdown": (report, ("--brief", "--format", "markdown")),
+    "comparison": (compare, ("backends",)),
+    "comparison as Markdown": (compare, ("backends", "--format", "markdown")),
+    "comparison as CSV": (compare, ("backends", "--format", "csv")),
+    "comparison as JSON": (compare, ("backends", "--format", "json")),
+}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("LSTM_RESULTS", "GITHUB_STEP_SUMMARY", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with an uneven bridge, written once; nobody changes anything there."""
+    return save(tmp_path_factory.mktemp("uneven"), results(FAR, 0.97))
+
+
+@pytest.fixture(scope="module")
+def even(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an even one."""
+    return save(tmp_path_factory.mktemp("even"), results(0.0, 1 / 1.5, cases=3))
+
+
+def shown(
+    how: str, found: Results, folder: Path, capsys: pytest.CaptureFixture[str], baseline: str = "b"
+) -> str:
+    """All that a command says of results."""
+    return said(how, save(folder, found), capsys, baseline)
+
+
+def said(how: str, folder: Path, capsys: pytest.CaptureFixture[str], baseline: str = "b") -> str:
+    """All that a command says of a folder of results."""
+    module, words = SHOWN[how]
+    assert module.main([*words, str(folder), "--baseline", baseline]) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    return out
+
+
+def in_words(text: str) -> str:
+    """Without what breaks lines, or escapes letters."""
+    return " ".join(text.replace("\\", "").replace("&nbsp;", " ").replace("\xa0", " ").split())
+
+
+@pytest.mark.parametrize("how", [each for each in SHOWN if "picture" not in each])
+def test_the_note_stands_in_every_output_with_such_a_ratio(
+    how: str, uneven: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = in_words(said(how, uneven, capsys))
+    assert NOTE in text
+    assert "each way" in text
+    assert "--processes" in text
+    assert "UNCLEAR" in text
+
+
+@pytest.mark.parametrize("how", SHOWN)
+def test_no_note_stands_where_the_bridge_is_even(
+    how: str, even: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = in_words(said(how, even, capsys))
+    assert NOTE not in text
+    assert "Uneven" not in text
+    assert "FASTER" in text or "picture" in how
+
+
+def test_the_decision_says_that_there_is_something_to_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown("report as Markdown", results(FAR, 1.1), tmp_path / "results", capsys)
+    assert "- **1 warning below, under Findings**" in text
+    assert "- **Uneven bridge**: bridge, over which" in text
+
+
+def test_the_columns_have_the_bridge_its_ratio_and_the_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown("report as CSV", results(FAR, 1.1), tmp_path / "results", capsys)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    for row in rows:
+        if row["backend"] == "a":
+            assert row["ratio_bridge"] == "bridge"
+            assert float(row["bridge_ratio_low"]) > 1.01
+            assert float(row["bridge_ratio"]) == pytest.approx(1.3, rel=0.05)
+            assert float(row["bridge_ratio_high"]) > float(row["bridge_ratio"])
+            assert NOTE in row["ratio_note"]
+        else:
+            names = ("ratio_bridge", "bridge_ratio", "bridge_ratio_low", "ratio_note")
+            assert not any(row[name] for name in names)
+    frame = load_frame([tmp_path / "results"], baseline="b")
+    assert frame["ratio_note"].notna().sum() == 10
+
+
+def test_the_answer_for_one_shape_has_the_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = a_case("a").workload
+    sizes = ["--batch", str(work.batch), "--steps", str(work.timesteps), "--input", "1"]
+    asked = [*sizes, "--hidden", "4", "--mode", work.mode, "--baseline", "b"]
+    for apart in (FAR, 0.0):
+        folder = save(tmp_path / f"{apart}", results(apart, 1 / 1.1))
+        assert ask.main([*asked, str(folder)]) == 0
+        assert (NOTE in in_words(capsys.readouterr().out)) == (apart == FAR)
+
+
+def test_a_picture_of_speed_ups_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    for name, apart in (("uneven", FAR), ("even", 0.0)):
+        save(tmp_path / name, results(apart, 1.1, cases=3))
+        out = tmp_path / f"{name}.svg"
+        options = ["--what", "speedup", "--baseline", "b", "--output", str(out)]
+        assert plot.main([str(tmp_path / name), *options]) == 0
+        assert ("uneven bridge" in out.read_text(encoding="utf-8")) == (name == "uneven")
+    capsys.readouterr()
+
+
+HOSTILE = "\x1b]0;title\x07[red]|<script>alert(1)</script>\x9b31m\nbridge"
+
+
+NAMES = {place: f"{HOSTILE}{name}" for place, name in HOMES.items()}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with an uneven bridge of hostile names."""
+    found = results(FAR, 1.1, names=NAMES, bridge=f"={HOSTILE}", cases=3)
+    return save(tmp_path_factory.mktemp("hostile"), found)
+
+
+@pytest.mark.parametrize("how", SHOWN)
+def test_names_in_the_note_are_text(
+    how: str, hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(how, hostile, capsys, NAMES["west"])
+    if "page" in how:
+        plain = shown(how, results(FAR, 1.1, cases=3), tmp_path / "plain", capsys)
+        assert_page(text, plain)
+    elif "JSON" in how:
+        assert_plain(text)
+        json.loads(text)
+    elif "picture" in how:
+        assert_svg(text)
+    elif "CSV" in how:
+        assert_sheet(text)
+    else:
+        (assert_markdown if "Markdown" in how else assert_plain)(text)
+    assert "took itself 1." in in_words(text) or "picture" in how

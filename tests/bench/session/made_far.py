@@ -1,0 +1,31 @@
+"""A node that is asked, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.session.session import Session
+from bench.session.work import Goal
+from bench.session.workers import LostError
+from tests.bench.session.made_sessions import A5
+
+
+class Given:
+    """An answer that is there, is still to come (None), or is an error."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def ready(self) -> bool:
+        return self.value is not None
+
+    def get(self, seconds: float) -> Any:
+        if self.value is None:
+            raise LostError("it did not answer", blame=False)
+        if isinstance(self.value, LostError):
+            raise self.value
+        return self.value
+
+
+def found_session() -> Session:
+    return Session("s", "mine", "mine", (A5,), Goal(), None, 60.0, "2026-01-01T00:00:00+00:00")

@@ -1,0 +1,276 @@
+"""Cases, what runs found of them, sessions, and workers that do as they are told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.case.cases import Case
+from bench.records.journal import Journal
+from bench.records.schema import Figures, Outcome, ResultFile, Run
+from bench.session.manager import Manager, Progress
+from bench.session.session import Session
+from bench.session.work import Environment, Goal, Need, Work
+from bench.session.workers import Worker
+from lstm_impl import LSTMSpec, Workload
+from tests.bench import made_results
+
+
+def case(backend: str, steps: int = 5) -> Case:
+    return Case(backend, LSTMSpec(1, 4), Workload(2, steps, "training"))
+
+
+A5, B5, A6, B6 = CASES = (case("a"), case("b"), case("a", 6), case("b", 6))
+
+
+def run_of(number: int, session: str = "s") -> Run:
+    now = datetime.now(UTC)
+    return Run(f"run{number}", session, "mine", 0, now, now, True, "host", "m", {}, {})
+
+
+def file_of(
+    number: int,
+    measured: Mapping[Case, float],
+    outcomes: Mapping[Case, str] | None = None,
+    memory: Figures | None = None,
+) -> ResultFile:
+    run, path = run_of(number), Path("x.json")
+    return ResultFile(
+        path,
+        run,
+        tuple(
+            replace(made_results.measured(case, seconds, run), memory=memory)
+            for case, seconds in measured.items()
+        ),
+        tuple(Outcome(case, run, what, "why", "", path) for case, what in (outcomes or {}).items()),
+        (),
+    )
+
+
+def even(costs: Mapping[str, float]) -> dict[str, float]:
+    """Of each case, where a group's two take these seconds."""
+    return {case.id: costs[case.group] / 2 for case in CASES}
+
+
+def ids(work: Work | None) -> set[str]:
+    return set() if work is None else {case.id for case in work.cases}
+
+
+WEIGHED: Figures = {"peak_bytes": 10, "steady_bytes": 5, "how": "told", "seconds": 7.0}
+
+
+EAST: Environment = (("SIDE", "east"),)
+
+
+WEST: Environment = (("SIDE", "west"),)
+
+
+NEEDS = {
+    "east": Need("sun", EAST),
+    "west": Need("moon", WEST),
+    "moonlight": Need("moon"),
+    "plain": Need("stone"),
+    "eclipse": Need("moon", (("SIDE", "dark"),), apart=True),
+}
+
+
+def needs(backend: str) -> Need:
+    return NEEDS[backend]
+
+
+HANG, DIE, SEGFAULT = "hang", "die", "segfault"
+
+
+@dataclass
+class World:
+    """behaviour: of a case, what happens while it is prepared, or timed ("timed die").
+
+    seconds: of measuring for each case, by its group. weighing: seconds for a case's memory. step:
+    seconds from one line of a journal to the next.
+    """
+
+    time: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    weighing: float = 7.0
+    step: float = 1.0
+    behaviour: dict[str, str] = field(default_factory=dict)
+    started: list[Work] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    saved: list[Session] = field(default_factory=list)
+    shown: list[Progress] = field(default_factory=list)
+    files: list[ResultFile] = field(default_factory=list)
+    interrupt_at: float = math.inf
+    words: str = ""
+    mute: bool = False
+    lingers: bool = False
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        if self.time >= self.interrupt_at:
+            self.interrupt_at = math.inf
+            raise KeyboardInterrupt
+
+    def start(self, work: Work) -> Worker:
+        self.started.append(work)
+        return Told(self, work)
+
+    def update(self, progress: Progress) -> None:
+        self.shown.append(progress)
+
+    def tell(self, text: str) -> None:
+        self.told.append(text)
+
+    def manager(self, session: Session) -> Manager:
+        return Manager(
+            session,
+            self,
+            self,
+            self.saved.append,
+            lambda: self.time,
+            self.sleep,
+            seconds=self.seconds,
+        )
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        found = [each for file in self.files for each in file.outcomes]
+        return {each.case.id: each.outcome for each in found}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        found = [each.case.id for file in self.files for each in file.measurements]
+        return {case.id: found.count(case.id) for case in CASES}
+
+
+class Told:
+    """Prepares a case in a step, and times a group in one or for as long as it is told to."""
+
+    def __init__(self, world: World, work: Work) -> None:
+        self.world, self.work = world, work
+        self.code: int | None = None
+        self.measured: list[Case] = []
+        self.events = iter(self.script())
+        self.due = world.time + world.step
+        self.killed = False
+
+    def script(self) -> Iterator[dict[str, object] | int]:
+        if self.world.mute:
+            yield 4
+        groups: dict[str, list[Case]] = {}
+        for each in self.work.cases:
+            groups.setdefault(each.group, []).append(each)
+        for cases in groups.values():
+            for each in cases:
+                yield {"begun": [each.id]}
+                yield from self.happen(self.world.behaviour.get(each.id, ""))
+            yield {"begun": [each.id for each in cases]}
+            measuring = self.world.seconds.get(cases[0].group, 0.0) * len(cases)
+            self.due += self.work.share * measuring
+            for each in cases:
+                behaviour = self.world.behaviour.get(each.id, "")
+                yield from self.happen(behaviour.removeprefix("timed "), "timed" in behaviour)
+            for each in cases if self.work.memory else ():
+                yield {"begun": [each.id]}
+                self.due += self.world.weighing - self.world.step  # the next line comes after that
+            for each in cases:
+                self.measured.append(each)
+                ours = {"case_id": each.id, "memory": self.figures()}
+                yield {"benchmark": {"extra_info": {"lstm": ours}}}
+        yield {"finished": "now"}
+        while self.world.lingers:
+            yield {}
+        yield 0
+
+    def figures(self) -> Figures | None:
+        return {**WEIGHED, "seconds": self.world.weighing} if self.work.memory else None
+
+    def happen(self, what: str, now: bool = True) -> Iterator[dict[str, object] | int]:
+        while now and what == HANG:
+            yield {}
+        if now and what == DIE:
+            yield -9
+        if now and what == SEGFAULT:
+            yield -11
+
+    def poll(self) -> int | None:
+        return self.code
+
+    def lines(self) -> Sequence[Mapping[str, object]]:
+        found: list[Mapping[str, object]] = []
+        while self.code is None and not self.killed and self.world.time >= self.due:
+            self.due += self.world.step
+            event = next(self.events)
+            if isinstance(event, int):
+                self.code = event
+            else:
+                found.append(event)
+        return found
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
+        if self.world.mute:
+            return None
+        number = len(self.world.files) + 1
+        named = {Case.from_dict(each["case"]): each for each in outcomes}  # type: ignore[arg-type]
+        file = file_of(number, dict.fromkeys(self.measured, 1.0), memory=self.figures())
+        more = tuple(
+            Outcome(each, file.run, str(said["outcome"]), str(said["reason"]), "", Path("x.json"))
+            for each, said in named.items()
+        )
+        self.world.files.append(replace(file, outcomes=more))
+        return self.world.files[-1]
+
+    def last_words(self) -> str:
+        return self.world.words
+
+
+def session(**changes: object) -> Session:
+    found = Session(
+        id="s",
+        suite="mine",
+        suite_name="mine",
+        cases=CASES,
+        goal=Goal(processes=2),
+        budget=None,
+        case_limit=10.0,
+        started=datetime.now(UTC).isoformat(),
+    )
+    return replace(found, **changes)  # type: ignore[arg-type]
+
+
+HOURS = dict.fromkeys((case.group for case in CASES), 100.0)
+
+
+def journal_of(folder: Path, measured: Sequence[Case], name: str = "1") -> Path:
+    path = folder / f"mine-{name}.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start(replace(run_of(1), id=name, finished=None, complete=False))
+        for each in measured:
+            journal.begin([each.id])
+            journal.benchmark(entry_of(each))
+    return path
+
+
+def entry_of(case: Case) -> dict[str, object]:
+    return {
+        "name": case.id,
+        "stats": {"data": [0.1] * 6},
+        "extra_info": {
+            "lstm": {
+                "schema": 1,
+                "case": case.to_dict(),
+                "case_id": case.id,
+                "gate": {"passed": True},
+                "evidence": {},
+                "setup": {},
+                "blocks": {"calls": 1, "round": list(range(6)), "warmup": []},
+                "steady": True,
+                "validity": {"valid": True, "reasons": []},
+            }
+        },
+    }

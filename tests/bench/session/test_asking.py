@@ -1,0 +1,115 @@
+"""What a question finds in results, and the suite that measures it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import case as suites
+from bench.case.cases import Case
+from bench.session.asking import Question, found, suite_text, write_suite
+from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_results import gather, measured, run
+
+SPEC, WORK = LSTMSpec(8, 16), Workload(4, 20, "training", optimizer="adam", gradients="weights")
+QUESTION = Question(SPEC, WORK)
+
+
+def case(backend: str, batch: int = 4) -> Case:
+    return Case(backend, SPEC, replace(WORK, batch=batch))
+
+
+def test_the_session_that_has_the_shape_answers_with_nothing_else_of_it() -> None:
+    during = run("a")
+    results = gather(
+        measured(case("keras"), 2.0, during),
+        measured(case("while_loop"), 1.0, during),
+        measured(case("keras", batch=5), 2.0, during),
+    )
+    section = found(QUESTION, results, during.machine_id)
+    assert section is not None
+    assert [row.case.backend for row in section.rows] == ["while_loop", "keras"]
+    assert section.baseline == "keras"
+
+
+def test_another_machine_another_shape_and_a_lone_backend_answer_nothing() -> None:
+    during = run("a")
+    both = gather(measured(case("keras"), 2.0, during), measured(case("scan"), 1.0, during))
+    assert found(QUESTION, both, "another") is None
+    assert found(QUESTION, both, None) is not None
+    assert found(Question(SPEC, replace(WORK, optimizer=None)), both, None) is None
+    assert found(QUESTION, gather(measured(case("keras"), 2.0, during)), None) is None
+
+
+def test_a_baseline_that_was_not_measured_is_no_reason_to_say_nothing() -> None:
+    during = run("a")
+    both = gather(measured(case("keras"), 2.0, during), measured(case("scan"), 1.0, during))
+    section = found(QUESTION, both, None, "scan")
+    assert section is not None
+    assert section.baseline == "scan"
+    section = found(QUESTION, both, None, "torch")
+    assert section is not None
+    assert section.baseline == "keras"
+
+
+@given(
+    batch=st.integers(1, 9),
+    steps=st.sampled_from([6, 12]),
+    window=st.sampled_from([None, 3]),
+    layers=st.integers(1, 2),
+    both=st.booleans(),
+    mode=st.sampled_from(["training", "inference"]),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_the_suite_measures_precisely_what_was_asked(
+    tmp_path_factory: pytest.TempPathFactory,
+    batch: int,
+    steps: int,
+    window: int | None,
+    layers: int,
+    both: bool,
+    mode: str,
+    dtype: str,
+) -> None:
+    training = mode == "training"
+    question = Question(
+        LSTMSpec(3, 5, num_layers=layers, bidirectional=both and window is None, dtype=dtype),
+        Workload(
+            batch,
+            steps,
+            mode,
+            window=window,
+            optimizer="adam" if training else None,
+            gradients="weights" if training else "all",
+        ),
+    )
+    path = tmp_path_factory.mktemp("s") / "asked.toml"
+    path.write_text(suite_text(question, ["numpy"]))
+    (only,) = suites.load(str(path)).cases
+    assert only.group == question.group
+
+
+def test_the_suite_lies_beside_the_results_under_a_name_that_says_what_it_is(
+    tmp_path: Path,
+) -> None:
+    path = write_suite(QUESTION, tmp_path)
+    assert path == tmp_path / "asked" / "b4-t20-i8-h16-adam-dw-training-cpu.toml"
+    backends = {each.backend for each in suites.load(str(path)).cases}
+    assert {"keras", "while_loop+hoisted", "fused_cpu", "torch"} <= backends
+    served = Question(SPEC, Workload(1, 20))
+    assert '"onnxruntime"' in suite_text(served)
+    on_gpu = suite_text(replace(served, device="gpu:0"))
+    assert '"cudnn"' in on_gpu
+    assert "fused_cpu" not in on_gpu
+
+
+def test_a_question_is_told_in_words_and_named_in_short() -> None:
+    assert QUESTION.words == (
+        "batch 4 × 20 steps, 8 in, 16 hidden, adam updates, gradients of weights, training on cpu"
+    )
+    cut = Question(LSTMSpec(8, 16, dtype="float64"), Workload(1, 20, "training", window=5), "gpu:0")
+    assert cut.words.endswith(", state, float64, windows of 5, training on gpu:0")

@@ -1,0 +1,289 @@
+"""A real Ray cluster of several nodes on this machine, with accelerators that are made up.
+
+All of it listens on 127.0.0.1 and ends with the tests. The nodes share this machine's processors,
+so that no time measured here means anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import records
+from bench.cli.command_line import INTERRUPTED
+from bench.session.session import of_fleet
+from bench.session.summary import MEASURED
+from tests.bench.made_suites import small_suite
+from tests.places import ROOT
+
+# Ray itself takes seconds to import, and not every process that collects these tests runs them.
+pytestmark = pytest.mark.skipif(
+    find_spec("ray") is None, reason="the extra `ray` is not installed (it is in `test`)"
+)
+
+SUITE = small_suite()
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A death is noticed at once, and not after a quarter of a minute. How long a node may take to
+    # answer stays as it is: a busy machine is no death.
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "300",
+    "RAY_health_check_failure_threshold": "2",
+    # Nobody looks at what Ray measures of itself, and no task is waiting for a process.
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
+
+PATIENCE = 120.0
+"""Seconds after which a command that does not end is ended; it takes some twenty."""
+
+
+class Nodes:
+    """A cluster, and what is started against it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.suite = folder / "mine.toml"
+        self.suite.write_text(SUITE)
+        self.by_id: dict[str, Any] = {}
+        from ray.cluster_utils import Cluster
+
+        self.cluster = Cluster()
+        # A head lends no processors, as on most clusters.
+        self._add(num_cpus=0, include_dashboard=False)
+
+    def _add(self, **arguments: Any) -> Any:
+        return self.cluster.add_node(
+            node_ip_address="127.0.0.1", object_store_memory=80 * 2**20, **arguments
+        )
+
+    def lend(self, label: str = "", path: Path | None = None) -> str:
+        """A node of one processor, with a machine's lock of its own; its number."""
+        number = len(self.by_id)
+        variables = {"LSTM_LOCK": str(self.folder / f"lock{number}"), "LSTM_ROOFS": "off"}
+        if path is not None:
+            variables["PYTHONPATH"] = str(path)
+        labels = {"ray.io/accelerator-type": label} if label else {}
+        node = self._add(num_cpus=1, env_vars=variables, labels=labels)
+        self.by_id[node.node_id[:6]] = node
+        return str(node.node_id[:6])
+
+    def kill(self, number: str) -> None:
+        """As when its power goes."""
+        self.cluster.remove_node(self.by_id[number], allow_graceful=False)
+
+    def start(self, *words: str, results: Path, suite: bool = True) -> subprocess.Popen[str]:
+        given = [str(self.suite)] if suite else []
+        where = ["--ray", self.cluster.address, "--results", str(results)]
+        return subprocess.Popen(
+            [sys.executable, "-m", "bench.run", *given, *words, *where],
+            # Ray hands the folder on to the nodes, as a place to import from.
+            cwd=self.folder,
+            env=plain_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def plain_environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if "PYTEST" not in key}
+
+
+@contextlib.contextmanager
+def told(process: subprocess.Popen[str]) -> Iterator[Iterator[str]]:
+    """The lines of a command as they come; it is ended if it takes too long."""
+    timer = threading.Timer(PATIENCE, process.kill)
+    timer.start()
+    assert process.stdout is not None
+    try:
+        with process.stdout as lines:
+            yield iter(lines)
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SETTINGS.items():
+            patch.setenv(name, value)
+        made = Nodes(tmp_path_factory.mktemp("cluster"))
+        yield made
+        made.cluster.shutdown()
+
+
+def counts(folder: Path) -> dict[str, Counter[str]]:
+    """How often each case was measured, by the kind of machine."""
+    fleet = next(iter((folder / ".sessions").glob("*.session.json"))).name.split(".")[0]
+    kinds = {each.id: each.kind for each in of_fleet(folder, fleet)}
+    found: dict[str, Counter[str]] = {}
+    for file in records.collect([folder]).files:
+        ids = [each.case.id for each in file.measurements]
+        found.setdefault(kinds[file.run.session], Counter()).update(ids)
+    return found
+
+
+def beside_a_death(nodes: Nodes, mortal: list[str], folder: Path) -> str:
+    """Measure in two processes each; the first of these nodes that begins one is killed in it."""
+    dead, lines = "", []
+    process = nodes.start("--processes", "2", results=folder)
+    with told(process) as said:
+        for line in said:
+            lines.append(line)
+            begun = re.search(r"process \d+ on \S*#(\w{6})", line)
+            if begun and not dead and begun[1] in mortal:
+                dead = begun[1]
+                nodes.kill(dead)
+        assert process.wait() == MEASURED, "".join(lines)
+    text = "".join(lines)
+    assert re.search(rf"#{dead} is lost: ", text), text
+    assert "raylet" not in text
+    assert {path.suffix for path in folder.glob("mine-*")} == {".json"}
+    return dead
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_costs_what_it_had_in_work(nodes: Nodes, tmp_path: Path) -> None:
+    both = [nodes.lend(), nodes.lend()]
+    dead = beside_a_death(nodes, both, tmp_path / "results")
+    (measured,) = counts(tmp_path / "results").values()
+    assert len(measured) == 2
+    assert set(measured.values()) == {2}
+    for each in both:
+        if each != dead:
+            nodes.kill(each)  # it would be one more kind to the others
+
+
+LISTENING = """
+import json, time
+import psutil
+from bench.session.cluster import HERE, Cluster
+from bench.session.hand import Asked
+from bench.case.loading import Choice
+
+with Cluster(HERE, Asked("smoke", None, Choice()), print) as cluster:
+    while not cluster.arrived():
+        time.sleep(0.1)
+    own = psutil.Process()
+    started = own.children(recursive=True)
+    found = [
+        (each.name(), *at.laddr)
+        for each in (own, *started)
+        for at in each.net_connections("inet")
+        if at.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
+    ]
+left = psutil.wait_procs(started, 60)[1]
+print(json.dumps([found, len(started), [each.name() for each in left]]))
+"""
+"""Ray is started, its one node made ready, and ended. Who hears on which addresses; who is left."""
+
+
+def is_of_this_machine(text: str) -> bool:
+    """Whether only this machine reaches an address, also as IPv6 spells IPv4's."""
+    address = ipaddress.ip_address(text)
+    return bool((getattr(address, "ipv4_mapped", None) or address).is_loopback)
+
+
+def test_only_an_address_of_this_machine_is_one() -> None:
+    assert all(map(is_of_this_machine, ("127.0.0.1", "::1", "::ffff:127.0.0.1")))
+    assert not any(map(is_of_this_machine, ("0.0.0.0", "::", "::ffff:0.0.0.0", "10.0.0.1")))
+
+
+def test_ray_that_is_started_here_hears_this_machine_alone_and_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING],
+        cwd=ROOT,
+        env=plain_environment() | SETTINGS,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    found, started, left = json.loads(done.stdout.splitlines()[-1])
+    assert started
+    assert found
+    assert [each for each in found if not is_of_this_machine(each[1])] == []
+    assert left == []
+
+
+@pytest.mark.slow
+def test_kinds_are_measured_apart_and_a_node_that_dies_costs_one_of_them_its_work(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    first = [nodes.lend("A100"), nodes.lend("A100")]
+    nodes.lend("H100")
+    beside_a_death(nodes, first, tmp_path / "results")
+    found = counts(tmp_path / "results")
+    assert {kind.rpartition("-")[2] for kind in found} == {"a100", "h100"}
+    for measured in found.values():
+        assert len(measured) == 2
+        assert set(measured.values()) == {2}
+
+
+@pytest.mark.slow
+def test_a_fleet_that_was_stopped_goes_on_and_a_node_with_another_suite_is_told(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    other = tmp_path / "other" / "bench"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("another = True\n")
+    stranger = nodes.lend("L4", other.parent)
+    nodes.lend("L4")
+    folder = tmp_path / "results"
+    process = nodes.start("--processes", "3", results=folder)
+    with told(process) as said:
+        lines = []
+        for line in said:
+            lines.append(line)
+            if re.search(r"process 2 on ", line):
+                process.send_signal(signal.SIGINT)
+        assert process.wait() == INTERRUPTED, "".join(lines)
+    again = re.search(r"go on: .* --ray (\S+) --resume (\S+)", lines[-1])
+    assert again is not None, lines
+    assert again[1] == nodes.cluster.address
+    process = nodes.start("--resume", again[2], results=folder, suite=False)
+    with told(process) as said:
+        text = "".join(said)
+        assert process.wait() == MEASURED, text
+    assert re.search(rf"#{stranger} is left out: another version of the suite", text), text
+    assert all(set(measured.values()) == {3} for measured in counts(folder).values())
+
+
+@pytest.mark.slow
+def test_without_an_address_ray_is_started_here_and_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    suite = tmp_path / "mine.toml"
+    suite.write_text(SUITE)
+    words = [str(suite), "--ray", "--processes", "1", "--results", str(folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.run", *words],
+        cwd=ROOT,
+        env=plain_environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == MEASURED, done.stdout + done.stderr
+    assert done.stderr == ""
+    (measured,) = counts(folder).values()
+    assert set(measured.values()) == {1}

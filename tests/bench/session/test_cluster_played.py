@@ -1,0 +1,326 @@
+"""What is made of the nodes of a cluster, by a Ray that is played: none is started."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.case.loading import Choice, Suite
+from bench.session import cluster, stub
+from bench.session.cluster import FIRST, LIVES, LOOK_EVERY, PATIENCE, Cluster
+from bench.session.hand import Asked, Facts
+from bench.session.loop import Member
+from bench.session.workers import LostError
+
+SUITE = Suite("mine", "", Path("mine.toml"), (), {})
+ASKED = Asked("mine", None, Choice())
+
+
+class RayError(Exception):
+    """The errors of Ray, as far as they are told apart."""
+
+
+class GetTimeoutError(RayError):
+    pass
+
+
+class RayActorError(RayError):
+    preempted = False
+
+
+class ActorUnavailableError(RayActorError):
+    pass
+
+
+class RayTaskError(RayError):
+    cause: Exception | None = None
+
+
+def facts(**cpu: object) -> tuple[str, Facts]:
+    """What a node answers that can measure."""
+    return "", Facts("host", {"cpu": cpu or {"name": "EPYC", "usable": 8}}, SUITE, ("gpu:0",))
+
+
+class Actor:
+    """On a node: what it was asked, and what it answers: an error is raised, None waited for."""
+
+    def __init__(self, ray: Ray, options: Mapping[str, Any]) -> None:
+        self.options = options
+        self.asked: list[tuple[Any, ...]] = []
+        self.answers: dict[str, Any] = {"ready": ray.answer}
+        self.ready = SimpleNamespace(remote=lambda *words: self._ask("ready", *words))
+        self.call = SimpleNamespace(remote=self._ask)
+
+    def _ask(self, method: str, *words: Any) -> Callable[[], Any]:
+        if isinstance(self.answers.get("call"), RayError):
+            raise self.answers["call"]
+        self.asked.append((method, *words))
+        return lambda: self.answers.get(method)
+
+
+class Ray:
+    """A module ``ray`` whose nodes are what it is told."""
+
+    exceptions = SimpleNamespace(
+        RayError=RayError,
+        GetTimeoutError=GetTimeoutError,
+        ActorUnavailableError=ActorUnavailableError,
+        RayActorError=RayActorError,
+        RayTaskError=RayTaskError,
+    )
+    util = SimpleNamespace(
+        scheduling_strategies=SimpleNamespace(
+            NodeAffinitySchedulingStrategy=lambda node, soft: (node, soft)
+        )
+    )
+
+    def __init__(self) -> None:
+        self.there: list[dict[str, Any]] = []
+        self.looks = 0
+        self.actors: list[Actor] = []
+        self.killed: list[Actor] = []
+        self.answer: Any = facts()
+        self.ended = False
+
+    def lend(self, number: int, alive: bool = True, **more: Any) -> None:
+        node = {"NodeManagerHostname": "node", "NodeID": f"{number:06}abc", "Alive": alive}
+        self.there.append({**node, "Resources": {"CPU": 4.0}, **more})
+
+    def nodes(self) -> list[dict[str, Any]]:
+        self.looks += 1
+        return self.there
+
+    def remote(self, kind: type) -> Any:
+        assert kind is stub.Stub
+
+        def options(**options: Any) -> Any:
+            def made() -> Actor:
+                self.actors.append(Actor(self, options))
+                return self.actors[-1]
+
+            return SimpleNamespace(remote=made)
+
+        return SimpleNamespace(options=options)
+
+    def wait(self, references: list[Callable[[], Any]], timeout: float) -> tuple[list[Any], None]:
+        return [each for each in references if each() is not None], None
+
+    def get(self, reference: Callable[[], Any], timeout: float) -> Any:
+        found = reference()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def kill(self, actor: Actor) -> None:
+        self.killed.append(actor)
+        raise RayError("it is gone already")
+
+    def shutdown(self) -> None:
+        self.ended = True
+
+
+class Clock:
+    time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
+    made = Ray()
+    monkeypatch.setattr(cluster, "_ray", lambda: made)
+    monkeypatch.setattr(cluster, "_connect", lambda ray, address: None)
+    return made
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def nodes(ray: Ray, clock: Clock, told: list[str]) -> Cluster:
+    return Cluster("auto", ASKED, told.append, clock)
+
+
+def names(found: list[Member]) -> list[str]:
+    return [each.name for each in found]
+
+
+def looked(nodes: Cluster, clock: Clock) -> list[Member]:
+    clock.time += LOOK_EVERY
+    return list(nodes.arrived())
+
+
+def test_a_node_is_reserved_as_a_whole_and_asked_for_what_is_to_be_measured(
+    nodes: Cluster, ray: Ray, clock: Clock
+) -> None:
+    ray.lend(1, Resources={"CPU": 4.0, "GPU": 2.0}, Labels={"ray.io/accelerator-type": "H100"})
+    ray.lend(2, Resources={"CPU": 2.0, "accelerator_type:A100": 1.0, "memory": 5.0})
+    ray.lend(3, alive=False)
+    ray.lend(4, Resources={"memory": 5.0})
+    ray.lend(5, Resources=None)
+    first, second = looked(nodes, clock)
+    assert names([first, second]) == ["node#000001", "node#000002"]
+    assert (first.label, second.label) == ("H100", "A100")
+    assert (first.suite, first.absent, str(first.kind)) == (SUITE, ("gpu:0",), "EPYC, 8 processors")
+    options = [actor.options for actor in ray.actors]
+    assert [each["num_cpus"] for each in options] == [4.0, 2.0]
+    assert [each["num_gpus"] for each in options] == [2.0, 0]
+    assert [each["scheduling_strategy"] for each in options] == [
+        ("000001abc", False),
+        ("000002abc", False),
+    ]
+    ((method, code, asked),) = ray.actors[0].asked
+    assert (method, code) == ("ready", stub.fingerprint())
+    assert pickle.loads(asked) == ASKED
+    nodes.far(second).ask("look", 3)
+    assert ray.actors[1].asked[1:] == [("look", 3)]
+    assert looked(nodes, clock) == []  # who is here does not come again
+
+
+def test_nodes_are_looked_for_every_few_seconds(nodes: Cluster, ray: Ray, clock: Clock) -> None:
+    looked(nodes, clock)
+    clock.time += LOOK_EVERY / 2
+    nodes.arrived()
+    assert ray.looks == 1
+    clock.time += LOOK_EVERY / 2
+    nodes.arrived()
+    assert ray.looks == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (("another version of the suite", None), "another version of the suite"),
+        (facts(usable=3), "it does not say what processor it has"),
+        (("", "nonsense"), "it does not say what processor it has"),
+    ],
+)
+def test_a_node_that_cannot_measure_is_left_out_for_good(
+    nodes: Cluster, ray: Ray, clock: Clock, told: list[str], answer: Any, why: str
+) -> None:
+    ray.answer = answer
+    ray.lend(1)
+    for _ in range(3):
+        assert looked(nodes, clock) == []
+    assert told == [f"node#000001 is left out: {why}"]
+    assert ray.killed == ray.actors
+    assert len(ray.actors) == 1
+
+
+def test_a_node_that_dies_is_tried_again_and_no_more_often_than_that(
+    nodes: Cluster, ray: Ray, clock: Clock, told: list[str]
+) -> None:
+    ray.answer = RayActorError("a\nThe actor died.")
+    ray.lend(1)
+    for _ in range(LIVES + 2):
+        assert looked(nodes, clock) == []
+    assert told == ["node#000001 is left out: The actor died."] * LIVES
+    assert len(ray.actors) == LIVES
+
+
+@pytest.mark.parametrize(("for_good", "again"), [(True, []), (False, ["node#000001"])])
+def test_a_member_that_is_given_up_may_come_once_more(
+    nodes: Cluster, ray: Ray, clock: Clock, for_good: bool, again: list[str]
+) -> None:
+    ray.lend(1)
+    (member,) = looked(nodes, clock)
+    nodes.retire(member, for_good=for_good)
+    assert ray.killed == ray.actors
+    assert names(looked(nodes, clock)) == again
+    nodes.retire(member, for_good=False)
+    assert looked(nodes, clock) == []
+
+
+def test_the_first_node_is_waited_for_a_while_and_each_that_was_asked_longer(
+    nodes: Cluster, ray: Ray, clock: Clock, told: list[str]
+) -> None:
+    assert nodes.waiting
+    clock.time = FIRST
+    assert not nodes.waiting
+    ray.answer = None
+    ray.lend(1)
+    assert looked(nodes, clock) == []
+    clock.time += PATIENCE - 1.0
+    assert nodes.waiting
+    clock.time += 1.0
+    assert not nodes.waiting
+    assert told == []
+    for _ in range(2):
+        looked(nodes, clock)
+    assert told == ["node#000001 is not free yet: other work of the cluster or another run has it"]
+    ray.actors[0].answers["ready"] = facts()
+    assert names(looked(nodes, clock)) == ["node#000001"]
+
+
+def test_a_run_that_waits_waits_for_whoever_was_asked(ray: Ray, clock: Clock) -> None:
+    nodes = Cluster("auto", Asked("mine", None, Choice(), wait=True), lambda text: None, clock)
+    ray.answer = None
+    ray.lend(1)
+    nodes.arrived()
+    clock.time += 100 * PATIENCE
+    assert nodes.waiting
+
+
+def test_in_the_end_all_nodes_are_given_back(nodes: Cluster, ray: Ray, clock: Clock) -> None:
+    for number in (1, 2):
+        ray.lend(number)
+    assert len(looked(nodes, clock)) == 2
+    ray.answer = None
+    ray.lend(3)
+    looked(nodes, clock)
+    first, gone, unready = ray.actors
+    gone.answers["call"] = RayActorError("it died")
+    with nodes:
+        pass
+    assert first.asked[1:] == [("close",)]
+    assert unready.asked[1:] == []
+    assert ray.killed == ray.actors
+    assert ray.ended
+
+
+PREEMPTED = RayActorError("gone")
+PREEMPTED.preempted = True
+THERE = RayTaskError("a\nlong\ntrace")
+THERE.cause = ValueError("no such method\nat all")
+
+
+@pytest.mark.parametrize(
+    ("error", "why", "blame"),
+    [
+        (GetTimeoutError("?"), "it did not answer within 5 s", False),
+        (ActorUnavailableError("?"), "it cannot be reached any more", True),
+        (RayActorError("names\n\n the node died \n"), "the node died", True),
+        (RayActorError(""), "RayActorError", True),
+        (PREEMPTED, "it was pre-empted", False),
+        (THERE, "there no such method", False),
+        (RayError("first\nsecond"), "first", False),
+    ],
+)
+def test_whatever_ray_raises_the_machine_is_lost_and_who_is_to_blame_is_told(
+    nodes: Cluster, ray: Ray, clock: Clock, error: Exception, why: str, blame: bool
+) -> None:
+    ray.lend(1)
+    (member,) = looked(nodes, clock)
+    node = nodes.far(member)
+    ray.actors[0].answers["look"] = error
+    answer = node.ask("look")
+    assert answer.ready()
+    with pytest.raises(LostError) as lost:
+        answer.get(5.0)
+    assert (str(lost.value), lost.value.blame) == (why, blame)
+    ray.actors[0].answers["call"] = RayError("it is gone")
+    with pytest.raises(LostError, match="it is gone"):
+        node.ask("look")

@@ -1,0 +1,105 @@
+"""A hand, with workers of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import records
+from bench.case.loading import Choice
+from bench.session.hand import Asked, Facts, Hand
+from bench.session.manager import Manager
+from bench.session.remote import RemoteExecutor
+from bench.session.work import Goal
+from tests import quick_pytest
+from tests.bench.made_suites import small_suite
+from tests.bench.session.made_far import Given, found_session
+from tests.bench.session.made_sessions import World
+
+SUITE = small_suite().encode()
+
+
+class Here:
+    """A ``Far`` whose hand is in this process."""
+
+    def __init__(self, hand: Hand) -> None:
+        self.hand = hand
+
+    def ask(self, method: str, *words: Any) -> Given:
+        made: Callable[..., Any] = getattr(self.hand, method)
+        return Given(made(*words))
+
+
+@pytest.fixture
+def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
+    for name, value in quick_pytest.USED.items():
+        monkeypatch.setenv(name, value)
+    with Hand() as made:
+        yield made
+
+
+def ready(hand: Hand, text: bytes = SUITE, **changes: Any) -> tuple[str, Facts | None]:
+    return hand.ready(replace(Asked("mine.toml", text, Choice()), **changes))
+
+
+def test_a_session_is_measured_through_a_hand_and_its_files_are_here(
+    tmp_path: Path, hand: Hand
+) -> None:
+    problem, facts = ready(hand)
+    assert (problem, facts is None) == ("", False)
+    assert facts is not None
+    session = replace(
+        found_session(),
+        suite="elsewhere/mine.toml",
+        cases=facts.suite.cases,
+        goal=Goal(processes=2),
+        fleet="f",
+        kind="k",
+    )
+    folder, world = tmp_path / "results", World()
+    executor = RemoteExecutor(Here(hand), session, folder)
+    manager = Manager(session, executor, world, lambda changed: None)
+    assert manager.run()
+    files = records.collect([folder]).files
+    assert len(files) == 2
+    assert {len(each.measurements) for each in files} == {len(facts.suite.cases)}
+    assert all(path.suffix == ".json" for path in folder.iterdir())
+    scratch = hand._folder
+    assert not list(scratch.glob("s/mine-*"))  # the node keeps none
+    hand.close()
+    assert not scratch.exists()
+
+
+def test_a_hand_says_that_another_run_measures_there(tmp_path: Path, hand: Hand) -> None:
+    assert ready(hand)[0] == ""
+    with Hand() as second:
+        problem, facts = ready(second)
+        assert "another run measures on this machine" in problem
+        assert facts is None
+        assert ready(second, force=True)[0] == ""
+
+
+def test_a_hand_says_what_is_wrong_with_a_suite(hand: Hand) -> None:
+    problem, _ = ready(hand, b"nonsense")
+    assert "is no TOML" in problem
+
+
+def test_what_ray_sets_for_a_process_is_not_what_measures_under(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.session import hand as module
+
+    start = tmp_path / "environ"
+    start.write_bytes(b"A=1\0OMP_NUM_THREADS=3\0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    module._forget_what_ray_set(start)
+    assert os.environ["OMP_NUM_THREADS"] == "8"  # the node's own
+    start.write_bytes(b"A=1\0")
+    module._forget_what_ray_set(start)
+    assert "OMP_NUM_THREADS" not in os.environ

@@ -1,0 +1,163 @@
+"""The loop: machines that come to nothing, that come back, and what the fleet says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.case.loading import Suite
+from bench.machine.kinds import Kind
+from bench.records.schema import ResultFile
+from bench.session.loop import GRACE, Fleet, Member
+from bench.session.manager import Manager
+from bench.session.played import World
+from bench.session.simulated import Game, _Post, _Worker
+from bench.session.work import Work
+from bench.session.workers import LostError
+
+
+class Mute(_Worker):
+    """A worker that ends at once, with an error and nothing else."""
+
+    def poll(self) -> int | None:
+        return 4
+
+    def lines(self) -> Sequence[Mapping[str, object]]:
+        return []
+
+    def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
+        self._leave()
+        return None
+
+    def last_words(self) -> str:
+        return "ERROR: no such option\n"
+
+
+class Partly(Game):
+    """A world in which some machines cannot measure."""
+
+    def __init__(self, world: World, broken: int) -> None:
+        super().__init__(world)
+        self.mute = {f"node{number}" for number in range(broken)}
+
+    def post(self, member: Member, manager: Manager) -> _Post:
+        game, machine = self, self._here[member.name]
+
+        class Post(_Post):
+            def start(self, work: Work) -> _Worker:
+                if member.name not in game.mute:
+                    return super().start(work)
+                return Mute(game, machine, manager.session, work)
+
+        return Post(self, machine, manager.session)
+
+
+def played(game: Game) -> Fleet:
+    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
+    fleet.run()
+    return fleet
+
+
+def test_a_machine_whose_processes_come_to_nothing_is_left_out_and_the_others_go_on() -> None:
+    game = Partly(World(machines=4, replaced=False), broken=2)
+    fleet = played(game)
+    (manager,) = fleet.managers.values()
+    assert manager.schedule.finished
+    told = [text for text in game.told if "is left out" in text]
+    assert len(told) == 2
+    assert all("measured nothing: ERROR: no such option" in text for text in told)
+    assert set(game.counts.values()) == {6}
+
+
+def test_where_all_come_to_nothing_the_fleet_ends_and_has_the_error() -> None:
+    game = Partly(World(machines=3, replaced=False), broken=3)
+    fleet = played(game)
+    assert game.time <= GRACE + 1.0
+    assert [str(error) for error in fleet.errors.values()]
+    assert not game.counts
+
+
+def test_a_kind_that_lost_its_last_machine_is_waited_for_and_no_longer_than_a_minute() -> None:
+    game = Game(World(machines=1, preemptions=1000.0, replaced=False))
+    fleet = played(game)
+    (manager,) = fleet.managers.values()
+    assert not manager.schedule.finished
+    assert not game._here
+    assert game.played.lost == 1
+    assert game.time < 300.0 + GRACE
+
+
+def test_machines_are_told_when_they_come_and_when_they_go() -> None:
+    game = Game(World(machines=1, preemptions=60.0, seed=3))
+    played(game)
+    came = [text for text in game.told if " measures: CPU 0, 8 processors" in text]
+    gone = [text for text in game.told if " is lost: it is gone" in text]
+    assert gone
+    assert len(came) == len(gone) + 1  # the last is there at the end
+
+
+def test_an_error_in_one_process_ends_the_others_and_keeps_what_they_have() -> None:
+    game = Game(World(machines=4))
+    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
+    settled = game.settled
+    files: list[object] = []
+
+    def full(worker: _Worker, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
+        files.append(worker)
+        if len(files) == 1:
+            raise OSError("the disk is full")
+        return settled(worker, outcomes)
+
+    game.settled = full  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="the disk is full"):
+        fleet.run()
+    assert len(files) == 4
+
+
+def test_a_hurry_that_fails_does_not_keep_the_others_from_ending() -> None:
+    game = Game(World(machines=3))
+
+    class Post(_Post):
+        def hurry(self) -> None:
+            if self._machine.member.name == "node1":
+                self._machine.gone = game.time
+
+    def sleep(seconds: float) -> None:
+        game.sleep(seconds)
+        if game.time > 20.0:
+            raise KeyboardInterrupt
+
+    def post(member: Member, manager: Manager) -> Post:
+        return Post(game, game._here[member.name], manager.session)
+
+    class Gone(_Worker):
+        def kill(self) -> None:
+            super().kill()
+            raise LostError("it cannot be reached")
+
+    def start(self: _Post, work: Work) -> _Worker:
+        self._machine.worker = Gone(game, self._machine, self._session, work)
+        return self._machine.worker
+
+    Post.start = start  # type: ignore[method-assign]
+    fleet = Fleet(game, game.manager, post, game.tell, lambda: game.time, sleep)
+    with pytest.raises(KeyboardInterrupt):
+        fleet.run()
+    kept = sum(len(file.measurements) for files in game.files.values() for file in files)
+    assert kept == sum(game.counts.values())
+
+
+def test_labels_make_kinds_and_harmless_names() -> None:
+    kind = Kind("EPYC", 8, 0.0, (), "3.11", ())
+    suite = Suite("s", "", Path("s.toml"), (), {})
+    assert Member("a", kind, "", suite).key == kind.id
+    hostile = Member("a", kind, "../A 100\n" * 9, suite)
+    assert set(hostile.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert len(f"20260101T000000Z-abcdef-{hostile.key}") <= 80
+    assert str(Member("a", kind, "A100", suite)) == "EPYC, 8 processors (A100)"
+    known = replace(kind, gpus=(("NVIDIA H100", "550"),))
+    assert str(Member("a", known, "H100", suite)) == "EPYC, 8 processors, NVIDIA H100"
+    assert Member("a", known, "H100", suite).key == f"{known.id}-h100"

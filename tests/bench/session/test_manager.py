@@ -1,0 +1,354 @@
+"""The manager, with workers that do as they are told on a clock of the test's own."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import records
+from bench.machine.writing import ResultWriteError
+from bench.session import manager
+from bench.session.manager import WorkerError
+from bench.session.session import load
+from bench.session.work import Goal
+from tests.bench.session.made_sessions import (
+    A5,
+    A6,
+    B5,
+    B6,
+    CASES,
+    DIE,
+    HANG,
+    HOURS,
+    SEGFAULT,
+    World,
+    case,
+    entry_of,
+    session,
+)
+from tests.places import ROOT
+
+
+def test_a_session_is_measured_and_ends() -> None:
+    world = World()
+    assert world.manager(session()).run()
+    assert world.counts == {case.id: 2 for case in CASES}
+    assert len(world.started) == 2
+    assert world.saved[0].finished is None
+    assert world.saved[-1].finished is not None
+    assert world.saved[-1].spent == pytest.approx(world.time)
+
+
+def test_a_process_that_does_not_end_after_its_work_is_ended_and_nothing_is_blamed() -> None:
+    world = World(lingers=True)
+    assert world.manager(session()).run()
+    assert world.counts == {case.id: 2 for case in CASES}
+    assert world.outcomes == {}
+    ended = [told for told in world.told if "had finished and did not end" in told]
+    assert len(ended) == len(world.started) == 2
+    assert world.time < 2 * (manager.END_LIMIT + 60)
+
+
+def test_a_case_over_its_limit_is_recorded_and_the_others_go_on() -> None:
+    world = World(behaviour={B5.id: HANG})
+    assert world.manager(session()).run()
+    assert world.outcomes == {B5.id: "timed_out"}
+    assert world.counts == {A5.id: 2, B5.id: 0, A6.id: 2, B6.id: 2}
+    (reason,) = {each.reason for file in world.files for each in file.outcomes}
+    assert "limit of 10 s" in reason
+    assert "prepared" in reason
+    assert any(B5.id in line for line in world.told)
+
+
+def test_a_process_that_dies_names_its_signal_and_the_others_go_on() -> None:
+    world = World(behaviour={B5.id: SEGFAULT})
+    assert world.manager(session()).run()
+    assert world.outcomes == {B5.id: "crashed"}
+    assert world.counts == {A5.id: 2, B5.id: 0, A6.id: 2, B6.id: 2}
+    assert "SIGSEGV" in next(each.reason for file in world.files for each in file.outcomes)
+
+
+@pytest.mark.parametrize(("how", "outcome"), [(DIE, "crashed"), (HANG, "timed_out")])
+def test_of_cases_timed_in_turn_the_guilty_one_is_found_alone(how: str, outcome: str) -> None:
+    world = World(behaviour={B5.id: f"timed {how}"})
+    assert world.manager(session()).run()
+    assert world.outcomes == {B5.id: outcome}  # A5, timed beside it, has nothing held against it
+    assert world.counts == {A5.id: 2, B5.id: 0, A6.id: 2, B6.id: 2}
+
+
+def test_when_the_budget_is_spent_the_worker_is_ended() -> None:
+    world = World(behaviour={B6.id: HANG})
+    found = world.manager(session(goal=Goal(), budget=8.0, case_limit=100.0))
+    assert not found.run()
+    assert world.time < 9.0
+    assert world.outcomes == {}
+    assert world.saved[-1].finished is not None
+
+
+def test_no_process_is_begun_that_would_not_end_within_the_budget() -> None:
+    world = World()
+    world.manager(session(goal=Goal(), budget=18.0)).run()
+    assert len(world.started) == 1
+    assert world.outcomes == {}
+
+
+@pytest.mark.parametrize("budget", [600.0, 900.0, 1200.0])
+def test_a_budget_holds_the_six_processes_that_an_interval_takes(budget: float) -> None:
+    world = World(seconds=HOURS)
+    world.manager(session(goal=Goal(), budget=budget, case_limit=1000.0)).run()
+    assert min(world.counts.values()) >= 6
+    assert world.outcomes == {}
+    assert 0.85 * budget < world.time < budget
+
+
+def test_with_time_enough_each_process_measures_for_as_long_as_the_suite_says() -> None:
+    world = World(seconds=HOURS)
+    world.manager(session(goal=Goal(), budget=1e5, case_limit=1000.0)).run()
+    assert {work.share for work in world.started} == {1.0}
+
+
+@pytest.mark.parametrize("weighing", [1.0, 20.0])
+def test_a_budget_holds_six_processes_and_the_memory_that_the_first_measures(
+    weighing: float,
+) -> None:
+    world = World(seconds=HOURS, weighing=weighing)
+    world.manager(session(goal=Goal(), budget=800.0, case_limit=1000.0, memory=True)).run()
+    assert min(world.counts.values()) >= 6
+    assert world.outcomes == {}
+    assert [work.memory for work in world.started] == [True, *[False] * (len(world.started) - 1)]
+    assert 0.85 * 800.0 < world.time < 800.0
+
+
+@pytest.mark.parametrize("slow", [1.0, 2.0, 4.0, 5.0])
+@pytest.mark.parametrize("goal", [Goal(), Goal(processes=6)])
+def test_on_a_slow_machine_a_budget_is_spent_on_fewer_cases_with_six_processes(
+    slow: float, goal: Goal
+) -> None:
+    world = World(seconds=dict.fromkeys(HOURS, 20.0), step=slow)
+    found = world.manager(session(goal=goal, budget=400.0, case_limit=1000.0))
+    finished = found.run()
+    first, second = {world.counts[A5.id], world.counts[B5.id]}, {world.counts[A6.id]}
+    assert min(first) >= 6
+    assert min(second) >= 6 if slow <= 2.0 else max(second) <= 3
+    assert finished is (slow <= 2.0)
+    assert world.time <= 401.0
+    told = [line for line in world.told if line.startswith("put off")]
+    assert [A6.group in line for line in told] == ([] if slow <= 2.0 else [True])  # told once
+
+
+def test_what_was_put_off_is_measured_when_there_is_more_time() -> None:
+    world = World(seconds=dict.fromkeys(HOURS, 20.0), step=5.0)
+    found = world.manager(session(goal=Goal(processes=6), budget=400.0, case_limit=1000.0))
+    assert not found.run()
+    found.session = replace(found.session, budget=2000.0)
+    assert found.run()
+    assert set(world.counts.values()) == {6}
+
+
+def test_a_time_that_was_chosen_for_each_case_is_not_shortened() -> None:
+    world = World(seconds=HOURS)
+    world.manager(session(goal=Goal(), budget=300.0, seconds=100.0)).run()
+    assert {work.share for work in world.started} == {1.0}
+
+
+def test_what_a_session_spent_before_counts() -> None:
+    world = World()
+    found = world.manager(session(budget=100.0, spent=99.0))
+    assert found.left == pytest.approx(1.0)
+
+
+def test_an_interruption_keeps_what_was_finished() -> None:
+    world = World(interrupt_at=6.5)
+    with pytest.raises(KeyboardInterrupt):
+        world.manager(session()).run()
+    assert sum(world.counts.values()) >= 1
+    assert world.outcomes == {}
+    assert world.saved[-1].finished is None
+
+
+def test_a_worker_that_measures_nothing_is_an_error_with_its_last_words() -> None:
+    world = World(mute=True, words="hello\nERROR: no such option: --nonsense\nmore\n")
+    with pytest.raises(WorkerError, match=r"exit code 4 .*no such option: --nonsense"):
+        world.manager(session()).run()
+
+
+def test_a_worker_that_cannot_write_says_where() -> None:
+    words = "!!! _pytest.outcomes.Exit: /a b/c cannot be written: No space; what was before !!!\n"
+    world = World(mute=True, words=words)
+    with pytest.raises(ResultWriteError, match=r"^/a b/c cannot be written: No space$"):
+        world.manager(session()).run()
+
+
+DRIVER = """\
+import sys
+from pathlib import Path
+from bench.session.workers import LocalExecutor, settle_all
+from bench.session.manager import Manager
+from bench.session.session import load
+
+class Executor(LocalExecutor):
+    def _command(self, work, listing):
+        said = (str(listing), str(self.folder), self.session.id, str(work.number))
+        return [sys.executable, sys.argv[2], *said]
+
+class Silent:
+    def update(self, progress): pass
+    def tell(self, text): print(text)
+
+folder = Path(sys.argv[1])
+session = load(folder)
+manager = Manager(session, Executor(session, folder), Silent(), lambda s: s.save(folder))
+settle_all(session, folder, alone=True)
+for file in session.files(folder):
+    manager.schedule.add(file)
+manager.run()
+"""
+
+
+WORKER = """\
+import json, sys, uuid
+from pathlib import Path
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+from bench import records
+from bench.case.cases import Case
+from bench.records.journal import Journal
+from entries import entry_of, run_of
+
+def step():
+    # One more thing done: what is killed is killed between any two, or within one.
+    with open(Path(sys.argv[0]).with_name("steps"), "a") as file:
+        file.write(".")
+
+listing, folder, session, number = sys.argv[1:]
+identity = uuid.uuid4().hex
+journal = Journal(Path(folder) / f"mine-{identity}.journal.jsonl")
+journal.start(run_of(identity, session))
+groups = {}
+for data in json.loads(Path(listing).read_text()):
+    case = Case.from_dict(data)
+    groups.setdefault(case.group, []).append(case)
+for cases in groups.values():
+    for case in cases:
+        journal.begin([case.id])
+        step()
+    journal.begin([case.id for case in cases])
+    step()
+    for case in cases:
+        journal.benchmark(entry_of(case))
+        step()
+journal.finish()
+step()
+records.journal_to_json(journal.path)
+step()
+journal.path.unlink()
+"""
+
+
+def journals_and_files(folder: Path) -> set[tuple[str, str]]:
+    found = records.collect([folder])
+    return {(each.run.id, each.case.id) for each in found.measurements}
+
+
+def test_killing_manager_or_worker_at_any_moment_loses_no_finished_case(tmp_path: Path) -> None:
+    import inspect
+
+    folder = tmp_path / "results"
+    cases = tuple(case(name, steps) for steps in range(2, 6) for name in ("a", "b"))
+    session(cases=cases, goal=Goal(processes=2)).save(folder)
+    (tmp_path / "driver.py").write_text(DRIVER)
+    (tmp_path / "worker.py").write_text(WORKER)
+    (tmp_path / "entries.py").write_text(
+        "from datetime import UTC, datetime\nfrom bench.case.cases import Case\n"
+        "from bench.records.schema import Run\n"
+        + inspect.getsource(entry_of)
+        + textwrap.dedent("""
+            def run_of(identity, session):
+                now = datetime.now(UTC)
+                return Run(identity, session, "mine", 0, now, None, False, "h", "m", {}, {})
+            """)
+    )
+    chance = random.Random(1)
+    kept: set[tuple[str, str]] = set()
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [
+        sys.executable,
+        str(tmp_path / "driver.py"),
+        str(folder),
+        str(tmp_path / "worker.py"),
+    ]
+    steps = tmp_path / "steps"
+    steps.touch()
+    kills = 0
+
+    def comes_to(more: int) -> bool:
+        """Whether it does so many steps more before its end; however long that takes it here."""
+        wanted = steps.stat().st_size + more
+        while steps.stat().st_size < wanted:
+            if driver.poll() is not None:
+                return False
+            time.sleep(0.001)
+        return True
+
+    while True:
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as driver:
+            if not comes_to(chance.randrange(1, 14)):
+                break
+            kills += 1
+            if chance.random() < 0.5 and (worker := child_of(driver.pid)) is not None:
+                os.kill(worker, signal.SIGKILL)
+                comes_to(chance.randrange(0, 4))
+            driver.kill()
+        wait_for_no(str(tmp_path / "worker.py"))
+        now = journals_and_files(folder) if any(folder.glob("mine-*")) else set()
+        assert kept <= now
+        kept = now
+        if load(folder, "s").finished is not None:
+            break  # killed between its end and its exit: nothing is left to go on with
+    assert driver.returncode in (0, -signal.SIGKILL)
+    assert kills >= 3, "what was to be killed did not come so far"
+    counts = {each.id: 0 for each in cases}
+    crashed = set()
+    found = records.collect([folder])
+    assert not found.errors
+    for each in found.measurements:
+        counts[each.case.id] += 1
+    crashed = {each.case.id for each in found.outcomes if each.outcome == "crashed"}
+    assert kept <= {(each.run.id, each.case.id) for each in found.measurements}
+    # A case whose process was killed twice is given up; nothing else is missing or too much.
+    assert len(crashed) < len(cases)
+    assert all(counts[each.id] == 2 for each in cases if each.id not in crashed)
+    assert all(counts[each.id] <= 2 for each in cases)
+    assert not list(folder.glob("*.jsonl"))
+    assert load(folder, "s").finished is not None
+
+
+def child_of(pid: int) -> int | None:
+    import psutil
+
+    try:
+        children = psutil.Process(pid).children()
+    except psutil.NoSuchProcess:
+        return None
+    return children[0].pid if children else None
+
+
+def wait_for_no(script: str) -> None:
+    """Until no worker is left: the kernel kills it when its manager is killed."""
+    import psutil
+
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+        if not any(script in line[1:2] for line in lines):
+            return
+        time.sleep(0.05)
+    pytest.fail("a worker outlives its manager")

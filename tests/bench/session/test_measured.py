@@ -1,0 +1,111 @@
+"""Results that go elsewhere: measured here first, copied at the end, never lost to a connection."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench import run, upload
+from bench.cli.command_line import UsageError
+from bench.machine.writers import Writer
+from bench.render.terminal import text_console
+from bench.session import measured
+from bench.session.session import Session
+from bench.session.summary import MEASURED, UNWRITABLE
+from tests.places import GOLDEN
+
+pytest.importorskip("fsspec")
+
+
+@pytest.fixture(autouse=True)
+def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+
+
+def console() -> Console:
+    return text_console(file=io.StringIO(), soft_wrap=True)
+
+
+def told(shown: Console) -> str:
+    assert isinstance(shown.file, io.StringIO)
+    return shown.file.getvalue()
+
+
+def test_a_folder_stays_a_folder_and_a_url_is_measured_into_the_usual_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert measured.folder_and_place("mine") == (Path("mine"), None)
+    assert measured.folder_and_place(None) == (Path("results"), None)
+    assert measured.folder_and_place("memory://team") == (Path("results"), "memory://team")
+    monkeypatch.setenv("LSTM_RESULTS", "kept")
+    assert measured.folder_and_place("memory://team") == (Path("kept"), "memory://team")
+    monkeypatch.setenv("LSTM_RESULTS", "memory://team")
+    assert measured.folder_and_place(None) == (Path("results"), "memory://team")
+
+
+@pytest.mark.parametrize("url", ["https://a.b/c", "nothing://there"])
+def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_measured(url: str) -> None:
+    with pytest.raises(UsageError, match=url):
+        measured.folder_and_place(url)
+    assert run.main(["smoke", "--results", url]) == 2
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_a_run_copies_its_files_at_its_end_or_says_where_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, well: bool
+) -> None:
+    """With what measures replaced by what it leaves: files of its session, and of another."""
+    monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
+    text = (GOLDEN / "replicate-1.json").read_text()
+    place = f"file://{tmp_path}/team" if well else "s4://team"
+    shown = console()
+
+    def measure(session: Session, suite: object, folder: Path, *more: object, **_: object) -> int:
+        folder.mkdir(exist_ok=True)
+        mine = text.replace('"session-golden"', f'"{session.id}"')
+        (folder / "smoke-1.json").write_text(mine)
+        (folder / "smoke-2.json").write_text(text.replace('"run-1"', '"run-2"'))
+        return MEASURED
+
+    monkeypatch.setattr(measured, "_measure", measure)
+    monkeypatch.setattr(measured, "check", lambda url: None)
+    options = run._parser().parse_args(["smoke", "--results", place, "--force"])
+    code = measured.run(options, shown)
+    there = [path.name for path in (tmp_path / "team").glob("*")]
+    if well:
+        assert (code, there) == (MEASURED, ["smoke-1.json"])
+        assert f"copied: 1 file to {place}" in told(shown)
+        return
+    assert (code, there) == (UNWRITABLE, [])
+    assert "error: s4://team cannot be reached" in told(shown)
+    (again,) = re.findall(r"copy them later: (.*)", told(shown))
+    words = shlex.split(again)
+    assert words[1:3] == ["-m", "bench.upload"]
+    words[-1] = f"file://{tmp_path}/team"
+    assert upload.main(words[3:]) == 0
+    assert (tmp_path / "team" / "smoke-1.json").read_text() == (
+        tmp_path / "results" / "smoke-1.json"
+    ).read_text()
+
+
+def test_what_killed_managers_shared_with_their_workers_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pid, started, boot, space = Writer.this_process().token.split("-")
+    dead = tmp_path / f"lstm-judged-{pid}-{int(started) + 1}-{boot}-{space}-abc"
+    living = tmp_path / f"lstm-judged-{pid}-{started}-{boot}-{space}-abc"
+    elsewhere = tmp_path / f"lstm-judged-{pid}-{started}-00000000-{space}-abc"
+    for each in (dead, living, elsewhere):
+        (each / "a").mkdir(parents=True)
+    with measured.shared_folder() as shared:
+        assert shared is not None
+        assert set(tmp_path.iterdir()) == {shared, living, elsewhere}
+    assert set(tmp_path.iterdir()) == {living, elsewhere}

@@ -1,0 +1,303 @@
+"""A run on a cluster: what it refuses, what it asks nodes for, what it says in the end."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from rich.console import Console
+
+from bench import case as suites
+from bench import run
+from bench.case.loading import Suite
+from bench.cli.command_line import INTERRUPTED, UsageError, typed
+from bench.machine.kinds import Kind
+from bench.session import measured
+from bench.session.hand import Asked, Seen
+from bench.session.loop import Fleet, Member
+from bench.session.manager import Manager, WorkerError
+from bench.session.measured_nodes import Plan
+from bench.session.session import Session, SessionError, load, of_fleet
+from bench.session.summary import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
+from bench.session.work import Work
+from tests.bench.session.made_far import Given
+from tests.bench.session.made_sessions import entry_of, run_of
+
+KIND = Kind("EPYC", 8, 0.0, (), "3.11", ())
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert run.main(list(words)) == BAD_INPUT
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_without_ray_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    err = told(capsys, "smoke", "--ray", "--results", str(tmp_path))
+    assert "pip install 'lstm-benchmark-suite[ray]'" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_of_suites_is_measured_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--ray measures, and --list does not" in told(capsys, "--list", "--ray")
+
+
+def options(*words: str) -> argparse.Namespace:
+    found = run._parser().parse_args(list(words))
+    found.suite = found.suite or found.named
+    return found
+
+
+def member(name: str, kind: Kind, suite: Suite, label: str = "") -> Member:
+    return Member(name, kind, label, suite)
+
+
+def test_each_kind_of_machine_has_a_session_of_the_fleet_with_its_own_cases(tmp_path: Path) -> None:
+    plan = Plan(options("smoke", "--ray", "--processes", "3"), tmp_path)
+    fewer = plan.suite.only(plan.suite.cases[:2])
+    there, _ = plan.session(member("a", KIND, fewer))
+    other, _ = plan.session(member("b", KIND, plan.suite, "H100"))
+    assert (there.fleet, other.fleet) == (plan.fleet, plan.fleet)
+    assert (there.kind, other.kind) == (KIND.id, f"{KIND.id}-h100")
+    assert there.id != other.id
+    assert (len(there.cases), len(other.cases)) == (2, len(plan.suite.cases))
+    for session in (there, other):
+        session.save(tmp_path)
+    again = Plan(options("--ray", "--resume", "--processes", "5"), tmp_path)
+    assert again.fleet == plan.fleet
+    resumed, suite = again.session(member("c", KIND, plan.suite))
+    assert (resumed.id, resumed.goal.processes) == (there.id, 5)
+    assert len(suite.cases) == 2
+    new, _ = again.session(member("d", KIND, plan.suite, "A100"))
+    assert new.id == f"{plan.fleet}-{KIND.id}-a100"
+
+
+def test_a_suite_of_one_s_own_travels_with_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'schema = 1\nname = "mine"\nbackends = ["numpy"]\ndevices = ["cpu"]\n[[groups]]\n'
+        "shapes = [{ batch = 1, timesteps = 2, input_size = 1, hidden_size = 2 }]\n"
+    )
+    asked = Plan(options(str(path), "--ray", "--wait"), tmp_path).asked
+    assert (asked.suite, asked.text, asked.wait) == ("mine.toml", path.read_bytes(), True)
+    named = Plan(options("smoke", "--ray"), tmp_path).asked
+    assert (named.suite, named.text) == ("smoke", None)
+
+
+def test_only_a_fleet_is_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match="no unfinished session"):
+        Plan(options("--ray", "--resume"), tmp_path)
+    with pytest.raises(UsageError, match="SUITE does not go with --resume"):
+        Plan(options("smoke", "--ray", "--resume"), tmp_path)
+
+
+def test_a_limit_that_no_case_could_be_measured_in_is_refused(tmp_path: Path) -> None:
+    words = ("smoke", "--ray", "--seconds", "5s", "--case-limit", "5s")
+    with pytest.raises(UsageError, match="--case-limit 5s is not more than"):
+        Plan(options(*words), tmp_path)
+
+
+# -- the whole of it, on a cluster that is played
+
+
+class Node:
+    """A ``Far`` whose workers have measured all when they are first looked at."""
+
+    def __init__(self, played: Played) -> None:
+        self._played = played
+        self._seen = Seen()
+
+    def ask(self, method: str, *words: Any) -> Given:
+        if method == "start":
+            session, work = words
+            self._played.works.append(work)
+            self._seen = self._played.seen(session, work)
+            return Given(Seen())
+        if method == "look" and self._played.interrupted_at == len(self._played.works):
+            raise KeyboardInterrupt
+        return Given(self._seen)
+
+
+class Played:
+    """In the place of ``Cluster``: members that are there at once, and measure at once.
+
+    mute: whether their workers come to nothing. interrupted_at: while which process Ctrl-C comes.
+    """
+
+    def __init__(self, labels: Sequence[str] = ("",)) -> None:
+        self.labels = labels
+        self.works: list[Work] = []
+        self.mute = False
+        self.interrupted_at = -1
+        self.waiting = False
+        self.time = 0.0
+        self._coming: list[Member] = []
+
+    def __call__(self, address: str, asked: Asked, tell: Callable[[str], None]) -> Played:
+        suite = suites.load(asked.suite, asked.choice)
+        self._coming = [
+            Member(f"node{number}", KIND, label, suite) for number, label in enumerate(self.labels)
+        ]
+        return self
+
+    def sleep(self, seconds: float) -> None:
+        self.time += 100.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._coming = []
+
+    def arrived(self) -> Sequence[Member]:
+        if self.interrupted_at == 0:
+            raise KeyboardInterrupt
+        found, self._coming = self._coming, []
+        return found
+
+    def far(self, member: Member) -> Node:
+        return Node(self)
+
+    def retire(self, member: Member, *, for_good: bool) -> None:
+        assert for_good
+
+    def seen(self, session: Session, work: Work) -> Seen:
+        if self.mute:
+            return Seen((), "", 4, "ERROR: no such option")
+        number = len(self.works)
+        ran = replace(run_of(number, session.id), suite=session.suite_name).to_dict()
+        lines: list[Mapping[str, object]] = [
+            {"schema": 1, "run": {**ran, "finished": None, "complete": False}},
+            *({"benchmark": entry_of(case)} for case in work.cases),
+            {"finished": ran["finished"]},
+        ]
+        return Seen(tuple(lines), f"{session.suite_name}-{number}.journal.jsonl", 0)
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> Played:
+    """From now on a fleet is measured on this cluster, and minutes pass between two looks."""
+    made = Played()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+    monkeypatch.setattr(measured, "Cluster", made)
+    fleet = partial(Fleet, now=lambda: made.time, sleep=made.sleep)
+    monkeypatch.setattr(measured, "Fleet", fleet)
+    monkeypatch.setattr("bench.session.remote.ASK_EVERY", 0.0)
+    return made
+
+
+def ran(*words: str) -> tuple[int, str]:
+    """The exit code of a run, and what it said."""
+    shown = io.StringIO()
+    code = measured.run(options(*words), Console(file=shown, width=1000))
+    return code, shown.getvalue()
+
+
+def kept(folder: str = "results") -> dict[str, Session]:
+    """The sessions in a folder, by kind."""
+    return {each.kind: each for each in of_fleet(Path(folder))} if Path(folder).is_dir() else {}
+
+
+def test_a_fleet_measures_every_kind_and_says_what_came_of_each(played: Played) -> None:
+    played.labels = ("", "H100", "H100")
+    code, said = ran("smoke", "--ray", "a:1", "--processes", "2")
+    assert code == MEASURED
+    lines = said.splitlines()
+    fleet = re.fullmatch(r"suite smoke on the machines of a cluster, fleet (\S+)", lines[0])
+    assert fleet is not None
+    assert "EPYC, 8 processors (H100), 2 machines:" in lines
+    assert lines.count("4 cases: 4 VALID") == 2
+    assert "go on: " not in said
+    assert lines[-2:] == ["results: results/smoke-*.json", f"read them: {typed('report')}"]
+    sessions = [load(Path("results"), f"{fleet[1]}-{KIND.id}{more}") for more in ("", "-h100")]
+    assert all(session.finished is not None for session in sessions)
+    for session in sessions:
+        found = [m.case.id for f in session.files(Path("results")) for m in f.measurements]
+        assert Counter(found) == dict.fromkeys((case.id for case in session.cases), 2)
+
+
+def test_a_fleet_that_is_stopped_keeps_what_it_has_and_says_how_to_go_on(played: Played) -> None:
+    played.interrupted_at = 2
+    code, said = ran("smoke", "--ray", "a:1", "--processes", "3", "--results", "here")
+    assert code == INTERRUPTED
+    stopped = re.search(
+        r"^stopped: 4 cases measured and kept; go on: (.*) --ray a:1 --resume (\S+)$", said, re.M
+    )
+    assert stopped is not None
+    assert stopped[1] == typed("run", "--results", "here")
+    assert "read them" not in said
+    (before,) = kept("here").values()
+    assert before.finished is None
+    assert before.spent > 0
+    played.interrupted_at = -1
+    code, said = ran("--ray", "a:1", "--resume", stopped[2], "--results", "here")
+    assert code == MEASURED
+    assert "; 2 processes of it are there" in said  # what the second had finished is kept
+    assert len(played.works) == 3
+
+
+def test_a_kind_of_which_no_machine_comes_again_is_told(played: Played) -> None:
+    played.labels, played.interrupted_at = ("", "H100"), 2
+    ran("smoke", "--ray", "--processes", "2")
+    played.labels, played.interrupted_at = ("",), -1
+    code, said = ran("--ray", "--resume")
+    assert code == INCOMPLETE
+    told = f"no machine of the kind {KIND.id}-h100 came: its session is not gone on with"
+    assert told in said.splitlines()
+
+
+def test_a_budget_that_was_spent_says_how_to_go_on(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Manager, "left", property(lambda manager: 1.0 - len(played.works)))
+    code, said = ran("smoke", "--ray", "a:1", "--budget", "3m")
+    assert code == MEASURED  # each case was measured once
+    assert re.search(r"^go on: \S+ -m bench\.run --ray a:1 --resume \S+ --budget 3m$", said, re.M)
+    assert "the budget is spent, or no machine is left: 1 process" in said
+
+
+def test_machines_that_come_to_nothing_are_told(played: Played) -> None:
+    played.mute = True
+    code, said = ran("smoke", "--ray", "--processes", "1")
+    assert code == FAILED
+    assert re.search(r"^error: process 1 .* measured nothing: ERROR: no such option$", said, re.M)
+
+
+def test_without_any_machine_there_is_an_error_and_ctrl_c_is_one(played: Played) -> None:
+    played.labels = ()
+    with pytest.raises(WorkerError, match="no machine of the cluster could measure"):
+        ran("smoke", "--ray")
+    played.interrupted_at = 0
+    with pytest.raises(KeyboardInterrupt):
+        ran("smoke", "--ray")
+
+
+def test_a_fleet_s_files_are_copied_to_their_place_unless_it_is_stopped(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = f"file://{tmp_path}/team"
+    words = ("smoke", "--ray", "--processes", "2", "--results", place)
+    played.interrupted_at = 2
+    assert ran(*words)[0] == INTERRUPTED
+    assert not (tmp_path / "team").exists()
+    played.interrupted_at = -1
+    code, said = ran("--ray", "--resume", "--results", place)
+    assert (code, f"copied: 2 files to {place}" in said) == (MEASURED, True)
+    assert len(list((tmp_path / "team").glob("smoke-*.json"))) == 2

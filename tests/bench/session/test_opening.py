@@ -1,0 +1,158 @@
+"""A session as the options of a command have it, new or gone on with."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import case as suites
+from bench import run
+from bench.cli.command_line import UsageError
+from bench.session import opening
+from bench.session.opening import BUDGET, CASE_LIMIT, SUITE, open_session
+from bench.session.session import Session, SessionError
+from bench.session.work import PRECISION, Goal
+from tests.bench.made_suites import small_suite
+from tests.bench.session.made_sessions import session
+
+
+def options(*words: str) -> argparse.Namespace:
+    return run._parser().parse_args([*words])
+
+
+def opened(folder: Path, *words: str) -> Session:
+    return open_session(options(*words), folder)[0]
+
+
+def written(folder: Path, text: str = small_suite(), name: str = "mine") -> Path:
+    path = folder / "mine.toml"
+    path.write_text(text.replace('name = "mine"', f'name = "{name}"'))
+    return path
+
+
+def test_a_new_session_has_a_budget_unless_it_is_told_how_many_processes(tmp_path: Path) -> None:
+    plain = opened(tmp_path)
+    assert (plain.suite, plain.budget, plain.case_limit) == (SUITE, BUDGET, CASE_LIMIT)
+    assert (plain.goal, plain.spent, plain.finished) == (Goal(PRECISION), 0.0, None)
+    assert (plain.seed, plain.load, plain.periods, plain.deadline) == (0, 0, None, None)
+    streams = opened(tmp_path, "--load", "2", "--period", "10ms", "--deadline", "1ms")
+    assert (streams.load, streams.periods, streams.deadline) == (2, (0.01,), 0.001)
+    counted = opened(tmp_path, "--processes", "3")
+    assert (counted.goal, counted.budget) == (Goal(PRECISION, 3), None)
+    both = opened(tmp_path, "--processes", "3", "--budget", "5m", "--precision", "1%")
+    assert (both.goal, both.budget) == (Goal(0.01, 3), 300.0)
+
+
+def test_a_suite_of_a_file_is_found_again_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found = opened(tmp_path, "mine.toml", "--backends", "numpy", "--seed", "4")
+    assert (found.suite, found.suite_name, found.seed) == (str(path), "mine", 4)
+    assert opened(tmp_path, "smoke").suite == "smoke"
+    monkeypatch.chdir("/")
+    assert opening.suite_of(found).cases == found.cases
+
+
+@pytest.mark.parametrize(("option", "wanted"), [((), True), (("--memory", "off"), False)])
+def test_a_suite_that_wants_memory_has_it_unless_it_is_switched_off(
+    tmp_path: Path, option: tuple[str, ...], wanted: bool
+) -> None:
+    path = written(tmp_path, f"memory = true\n{small_suite()}")
+    assert opened(tmp_path, str(path), *option).memory is wanted
+    assert opened(tmp_path, str(written(tmp_path)), "--memory", "on").memory
+
+
+def kept(folder: Path, **changes: object) -> Session:
+    """A session of the whole of a suite, which has come to its end, on the disk."""
+    suite = suites.load(str(written(folder)))
+    found = session(
+        **{
+            "suite": str(suite.path),
+            "cases": suite.cases,
+            "goal": Goal(0.05, 2),
+            "budget": 100.0,
+            "spent": 60.0,
+            "finished": "2026-01-01T00:00:00+00:00",
+            **changes,
+        }
+    )
+    found.save(folder)
+    return found
+
+
+def test_what_is_gone_on_with_keeps_what_it_had(tmp_path: Path) -> None:
+    before = kept(tmp_path, case_limit=50.0, seed=7)
+    assert opened(tmp_path, "--resume", "s") == replace(before, finished=None)
+
+
+def test_a_budget_is_added_to_what_was_spent_and_processes_end_a_precision(
+    tmp_path: Path,
+) -> None:
+    kept(tmp_path)
+    found = opened(tmp_path, "--resume", "s", "--budget", "30s", "--case-limit", "20s")
+    assert (found.budget, found.case_limit, found.goal) == (90.0, 20.0, Goal(0.05, 2))
+    assert opened(tmp_path, "--resume", "s", "--processes", "6").goal == Goal(0.05, 6)
+    assert opened(tmp_path, "--resume", "s", "--precision", "1%").goal == Goal(0.01, None)
+
+
+def test_only_the_cases_of_the_session_are_gone_on_with(tmp_path: Path) -> None:
+    whole = suites.load(str(written(tmp_path))).cases
+    assert len(whole) > 1
+    kept(tmp_path, cases=whole[:1])
+    found, suite = open_session(options("--resume", "s"), tmp_path)
+    assert found.cases == suite.cases == whole[:1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["smoke"], "SUITE"),
+        (["--device", "cpu"], "--device"),
+        (["--backends", "numpy"], "--backends"),
+        (["--mode", "inference"], "--mode"),
+        (["--seed", "0"], "--seed"),
+        (["--threads", "1"], "--threads"),
+        (["--seconds", "1s"], "--seconds"),
+        (["--memory", "on"], "--memory"),
+        (["--period", "10ms"], "--period"),
+        (["--deadline", "1ms"], "--deadline"),
+        (["--load", "1"], "--load"),
+    ],
+)
+def test_what_only_a_new_session_can_have_is_refused(
+    tmp_path: Path, words: list[str], told: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{told} does not go with --resume"):
+        opened(tmp_path, *words, "--resume", "s")
+
+
+def test_a_suite_that_was_renamed_is_not_gone_on_with(tmp_path: Path) -> None:
+    kept(tmp_path)
+    written(tmp_path, name="thine")
+    with pytest.raises(
+        UsageError,
+        match=r"the suite in .*mine\.toml is named thine now; it was mine when session s began, "
+        r".* or start anew without --resume$",
+    ):
+        opened(tmp_path, "--resume", "s")
+
+
+def test_a_limit_that_no_case_could_be_measured_in_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path, "--seconds", "5s", "--case-limit", "5.1s")
+    with pytest.raises(UsageError, match="--case-limit 5s is not more than the 5 s of measuring"):
+        opened(tmp_path, "--seconds", "5s", "--case-limit", "5s")
+    kept(tmp_path)
+    longest = max(suites.load(str(written(tmp_path))).seconds.values())
+    with pytest.raises(UsageError, match=f"is not more than the {longest:g} s"):
+        opened(tmp_path, "--resume", "s", "--case-limit", f"{longest}s")
+
+
+def test_a_fleet_s_session_does_not_go_on_on_one_machine(tmp_path: Path) -> None:
+    session(id="f-x", fleet="f", kind="x").save(tmp_path)
+    with pytest.raises(SessionError, match="--ray ADDRESS --resume f, or name another"):
+        opened(tmp_path, "--resume", "f-x")

@@ -1,0 +1,198 @@
+"""A node as the manager sees it: what came of its workers is written down here, line by line."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import records
+from bench.machine.writers import living
+from bench.session.hand import Seen
+from bench.session.remote import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker
+from bench.session.session import Session
+from bench.session.work import Goal, Work
+from bench.session.workers import LostError, settle_all
+from tests.bench.made_texts import PAYLOADS
+from tests.bench.session.made_far import Given, found_session
+from tests.bench.session.made_sessions import A5, B5, run_of
+
+
+class Node:
+    """A ``Far`` that gives the answers it is told to."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    def ask(self, method: str, *words: Any) -> Given:
+        self.asked.append(method)
+        return Given(self.answers.pop(0) if self.answers else None)
+
+
+class Clock:
+    time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+HEADER = {"schema": 1, "run": run_of(1).to_dict() | {"finished": None, "complete": False}}
+NAME = "mine-20260101T000000Z-12345678"
+JOURNAL = f"{NAME}.journal.jsonl"
+
+
+def refused(case: Any) -> dict[str, object]:
+    told = {"outcome": "refused", "reason": "why", "advice": ""}
+    return {"outcome": {"case": case.to_dict(), "case_id": case.id, **told}}
+
+
+def worker(folder: Path, node: Node, clock: Clock) -> RemoteWorker:
+    session = Session(
+        "s", "mine", "mine", (A5, B5), Goal(processes=1), None, 60.0, datetime.now(UTC).isoformat()
+    )
+    return RemoteExecutor(node, session, folder, clock).start(Work(1, (A5, B5), 0))
+
+
+def looked(found: RemoteWorker, clock: Clock, times: int) -> list[Any]:
+    lines: list[Any] = []
+    for _ in range(times):
+        clock.time += ASK_EVERY
+        assert found.poll() is None
+        lines += found.lines()
+    return lines
+
+
+def test_lines_are_on_the_disk_here_as_they_come(tmp_path: Path) -> None:
+    clock = Clock()
+    node = Node(Seen(), Seen(), Seen((HEADER, {"begun": [A5.id]}), JOURNAL), Seen((refused(A5),)))
+    found = worker(tmp_path, node, clock)
+    lines = looked(found, clock, 8)
+    assert lines == [HEADER, {"begun": [A5.id]}, refused(A5)]
+    (journal,) = tmp_path.iterdir()
+    assert journal.name == JOURNAL
+    written = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert written[1:] == lines[1:]
+    assert "process" in living(journal)  # this one, so that nobody takes it for left over
+
+
+def test_when_the_node_dies_what_came_is_kept(tmp_path: Path) -> None:
+    clock = Clock()
+    died = LostError("its node died")
+    node = Node(Seen((HEADER,), JOURNAL), Seen((refused(A5), {"begun": [B5.id]})), died)
+    found = worker(tmp_path, node, clock)
+    looked(found, clock, 4)
+    with pytest.raises(LostError, match="its node died"):
+        looked(found, clock, 4)
+    found.kill()  # nobody is asked any more
+    assert node.asked == ["start", "look", "look"]
+    file = found.settle([])
+    assert file is not None
+    assert [each.case.id for each in file.outcomes] == [A5.id]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}.json"]
+
+
+def test_a_node_that_dies_before_it_says_anything_leaves_nothing(tmp_path: Path) -> None:
+    found = worker(tmp_path, Node(LostError("gone")), Clock())
+    with pytest.raises(LostError, match="gone"):
+        found.poll()
+    assert found.settle([]) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_that_is_silent_is_given_up_and_no_case_is_blamed(tmp_path: Path) -> None:
+    clock = Clock()
+    found = worker(tmp_path, Node(Seen()), clock)
+    looked(found, clock, 2)
+    clock.time += SILENCE - 1.0
+    assert found.poll() is None
+    clock.time += 2.0
+    with pytest.raises(LostError, match="has not answered for 120 s") as caught:
+        found.poll()
+    assert not caught.value.blame
+
+
+def test_a_manager_that_is_killed_leaves_a_journal_that_resume_takes_in(tmp_path: Path) -> None:
+    clock = Clock()
+    found = worker(tmp_path, Node(Seen((HEADER, refused(A5)), JOURNAL)), clock)
+    looked(found, clock, 2)
+    assert found._journal is not None
+    found._journal.close()  # as the system does for a process that is killed
+    journal = tmp_path / JOURNAL
+    head, rest = journal.read_text().split("\n", 1)
+    dead = json.loads(head)
+    dead["writer"] |= {"started": 1}
+    journal.write_text(f"{json.dumps(dead)}\n{rest}")
+    settle_all(found_session(), tmp_path, alone=False)
+    (file,) = records.collect([tmp_path]).files
+    assert [each.case.id for each in file.outcomes] == [A5.id]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *PAYLOADS,
+        "/etc/passwd",
+        f"../{JOURNAL}",
+        f"other-{JOURNAL}",
+        f"mine-/../../{JOURNAL}",
+        "mine-\0.journal.jsonl",
+        f"mine-{'x' * 300}.journal.jsonl",
+    ],
+)
+def test_a_node_cannot_name_a_file_elsewhere(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    found = worker(folder, Node(Seen((HEADER,), name)), Clock())
+    with pytest.raises(LostError, match="it names a result file"):
+        found.poll()
+    ended = Seen((), "", 0, "", f"{name}.json", b"{}")
+    found = worker(folder, Node(ended), Clock())
+    with pytest.raises(LostError, match="it names a result file"):
+        found.poll()
+    assert found.settle([]) is None
+    assert [path.name for path in tmp_path.rglob("*")] == ["results"]
+
+
+def test_a_worker_that_is_hurried_brings_what_it_had_when_it_is_ended(tmp_path: Path) -> None:
+    clock = Clock()
+    head = json.dumps(HEADER).encode()
+    ended = Seen((refused(A5),), JOURNAL, -9, "", f"{NAME}.json", head)
+    node = Node(Seen((HEADER,), JOURNAL), ended)
+    executor = RemoteExecutor(node, found_session(), tmp_path, clock)
+    executor.hurry()
+    found = executor.start(Work(1, (A5,), 0))
+    looked(found, clock, 1)
+    executor.hurry()
+    executor.hurry()
+    found.kill()
+    assert node.asked == ["start", "kill"]
+    file = found.settle([])
+    assert file is not None
+    assert [each.case.id for each in file.outcomes] == [A5.id]
+
+
+def test_a_result_file_that_came_broken_is_made_of_the_lines(tmp_path: Path) -> None:
+    clock = Clock()
+    ended = Seen((refused(A5),), JOURNAL, 0, "", f"{NAME}.json", b"{ half of it")
+    found = worker(tmp_path, Node(Seen((HEADER,), JOURNAL), ended), clock)
+    looked(found, clock, 2)
+    clock.time += ASK_EVERY
+    assert found.poll() == 0
+    file = found.settle([])
+    assert file is not None
+    assert [each.case.id for each in file.outcomes] == [A5.id]
+
+
+def test_a_full_disk_there_is_the_node_s_fault(tmp_path: Path) -> None:
+    words = "!!! _pytest.outcomes.Exit: /tmp/x cannot be written: No space; and so on !!!\n"
+    found = worker(tmp_path, Node(Seen((), "", 3, words)), Clock())
+    with pytest.raises(LostError, match="on that machine /tmp/x cannot be written: No space") as e:
+        found.poll()
+    assert not e.value.blame
+
+
+# -- a hand, with workers of this machine

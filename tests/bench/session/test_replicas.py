@@ -1,0 +1,307 @@
+"""One set of processes: what is decided in it, and what a wrong or a dead one comes to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bench.machine.cluster import Cluster
+from bench.machine.crew import CrewError
+from bench.session import replicas
+from bench.session.replicas import ROUNDS, Plan, measured, timed
+from bench.worker.scaling import SCALINGS, TEAM, WEAK, Question, Side, sides
+
+BACKEND = "while_loop+hoisted"
+QUESTION = Question(
+    *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", SCALINGS, threads=1, seconds=0.01, seed=0
+)
+LIMIT = 300.0
+"""Seconds that no machine needs for an order here."""
+
+
+def clock(
+    seconds: Mapping[str, float], told: list[tuple[str, int]]
+) -> Callable[[Side, int], float]:
+    def block(side: Side, calls: int) -> float:
+        if side.world == TEAM:
+            told.append((side.name, calls))
+        return seconds.get(side.world, 1e-3) * calls
+
+    return block
+
+
+def test_each_side_has_a_block_in_every_round_that_fills_its_time() -> None:
+    told: list[tuple[str, int]] = []
+    own = sides(QUESTION, cores=True)
+    found = timed(clock({}, told), own, seconds=ROUNDS * 0.02, seed=0)
+    for side in own:
+        calls, samples = found[side.name]
+        assert calls == 20
+        assert samples == [pytest.approx(1e-3)] * ROUNDS
+    first = [name for name, _ in told][-2 * 4 :]
+    assert len(set(first)) == 4, "in an order of its own each round"
+
+
+def test_machines_with_clocks_of_their_own_tell_their_team_the_same() -> None:
+    """What one replica alone takes differs from machine to machine; a team's times do not."""
+    here: list[tuple[str, int]] = []
+    there: list[tuple[str, int]] = []
+    own = sides(QUESTION, cores=False)
+    timed(clock({"one": 1e-4, TEAM: 3e-3}, here), own, 0.3, seed=5)
+    timed(clock({"one": 9e-1, TEAM: 3e-3}, there), own, 0.3, seed=5)
+    assert here == there
+
+
+def test_a_step_that_is_longer_than_its_time_is_measured_all_the_same() -> None:
+    found = timed(clock({"one": 9.0}, []), sides(QUESTION, cores=False), 0.1, seed=0)
+    assert found["one"] == (1, [9.0] * ROUNDS)
+
+
+def test_each_replica_of_this_machine_has_processors_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", "whatever")
+    question = Question(
+        *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", SCALINGS, threads=2, seconds=1.0, seed=0
+    )
+    plan = Plan(question, LIMIT, processors=(3, 4, 5, 6))
+    members = {each[0]: each for each in replicas._members(plan)}
+    assert {name: each[4] for name, each in members.items()} == {
+        "one replica alone": [3, 4],
+        "one replica on all processors": [3, 4, 5, 6],
+        "worker 0": [3, 4],
+        "worker 1": [5, 6],
+    }
+    for name, (*_, environment) in members.items():
+        # Whoever is alone must not wait for a team, and no process may take a GPU.
+        assert ("TF_CONFIG" in environment) == name.startswith("worker")
+        assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+def test_of_a_cluster_this_machine_starts_its_own_worker_alone() -> None:
+    plan = Plan(QUESTION, LIMIT, Cluster(("a:1", "b:2"), 1))
+    names = [each[0] for each in replicas._members(plan)]
+    assert names == ["one replica alone", "worker 1"]
+
+
+def test_gpus_are_dealt_out_from_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert [replicas._gpu(index) for index in range(2)] == ["4", "7"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert [replicas._gpu(index) for index in range(2)] == ["0", "1"]
+
+
+# -- with TensorFlow
+
+
+def processors(count: int) -> tuple[int, ...]:
+    here = sorted(os.sched_getaffinity(0))
+    if len(here) < count:
+        pytest.skip(f"two replicas need two processors; this process may use {len(here)}")
+    return tuple(here[:count])
+
+
+def by_side(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {each["side"]: each for each in records}
+
+
+def assert_proven_and_timed(
+    found: dict[str, dict[str, Any]], question: Question, *, cores: bool
+) -> None:
+    assert set(found) == {side.name for side in sides(question, cores=cores)}
+    for record in found.values():
+        assert record["failed"] == ""
+        assert len(record["samples"]) == ROUNDS
+        assert min(record["samples"]) > 0
+        assert record["errors"].keys() == record["bounds"].keys()
+        assert all(record["errors"][key] <= record["bounds"][key] for key in record["errors"])
+        assert "dlayer0.forward.kernel" in record["errors"]
+
+
+@pytest.mark.slow
+def test_two_processes_are_proven_and_timed_beside_one() -> None:
+    pytest.importorskip("tensorflow")
+    found = by_side(measured(Plan(QUESTION, LIMIT, processors=processors(2)), lambda _: None))
+    assert_proven_and_timed(found, QUESTION, cores=True)
+    for name, record in found.items():
+        shared = name in SCALINGS
+        assert len(record["shares"]) == (2 if shared else 0)
+        assert not shared or any(share > 0 for share in record["shares"]), "no collective was seen"
+
+
+WRONG = """
+from bench.machine import crew
+from bench.worker import scaling_worker
+
+class Context:
+    def __init__(self, tf, real, mean):
+        self._tf, self._real, self._mean = tf, real, mean
+
+    def all_reduce(self, how, value):
+        if not isinstance(value, list):
+            return self._real.all_reduce(how, value)
+        if self._mean:
+            return self._real.all_reduce(self._tf.distribute.ReduceOp.MEAN, value)
+        return value
+
+class Worker(scaling_worker.Worker):
+    def _build(self, order):
+        tf = self._tf
+        real = tf.distribute.get_replica_context
+        if order["backend"] != "static_unroll":
+            mean = order["backend"] == "block_lstm"
+            tf.distribute.get_replica_context = lambda: Context(tf, real(), mean)
+        try:
+            return super()._build(order)
+        finally:
+            tf.distribute.get_replica_context = real
+
+crew.serve(Worker())
+"""
+"""One alone adds up as it should: of another gradients are a mean, of a third each its own."""
+
+
+# Those of which a step is soonest traced: what is wrong here is done to the sum of any of them.
+MIRRORED = Question(
+    *(4, 3, 2, 4),
+    ("block_lstm", "static_unroll", "numpy", "static_unroll+hoisted"),
+    2,
+    "mirrored",
+    "cpu",
+    (WEAK,),
+    threads=1,
+    seconds=0.01,
+    seed=0,
+)
+
+
+@pytest.fixture(scope="module")
+def mirrored() -> list[dict[str, Any]]:
+    """The records of four backends on logical devices, of which two are wrong and one has no op.
+
+    Without a process that has all processors: each takes as long as importing TensorFlow.
+    """
+    pytest.importorskip("tensorflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replicas, "WORKER", ("-c", WRONG))
+        return measured(Plan(MIRRORED, LIMIT), lambda _: None)
+
+
+def of_backend(records: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [each for each in records if each["backend"] == name]
+
+
+@pytest.mark.parametrize(
+    "backend", ["block_lstm", "static_unroll+hoisted"], ids=["a mean", "each its own"]
+)
+def test_a_wrong_reduction_gets_no_time(backend: str, mirrored: list[dict[str, Any]]) -> None:
+    found = by_side(of_backend(mirrored, backend))
+    assert "differs from the reference's on the whole batch" in found["weak"]["failed"]
+    for name in ("one", "weak-apart"):
+        assert found[name]["failed"].startswith("not timed, since: ")
+    assert not any(record["samples"] for record in found.values())
+
+
+def test_mirrored_replicas_are_those_of_logical_devices(mirrored: list[dict[str, Any]]) -> None:
+    found = by_side(of_backend(mirrored, "static_unroll"))
+    assert_proven_and_timed(found, MIRRORED, cores=False)
+    refused = of_backend(mirrored, "numpy")
+    assert refused
+    assert all("tf.distribute" in each["failed"] for each in refused)
+
+
+# -- workers that are played
+
+WRONG_ON_ALL = """
+from bench.machine import crew
+
+class Worker:
+    def __call__(self, order):
+        if order["do"] == "start":
+            self.world = order["world"]
+            return {"replicas": 2, "alike": True}
+        assert order["do"] == "build", "it is timed all the same"
+        found = {"errors": {}, "bounds": {}}
+        names = {"one": ["one"], "team": ["weak", "weak-apart"], "cores": ["weak-cores"]}
+        return {"refused": "", "proofs": {
+            name: {**found, "failure": f"{name} is wrong" if self.world == "cores" else ""}
+            for name in names[self.world]
+        }}
+
+crew.serve(Worker())
+"""
+"""They compute nothing; the one that has all processors says of itself that it is wrong."""
+
+
+def test_no_side_is_timed_beside_one_that_is_wrong_on_all_processors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replicas, "WORKER", ("-c", WRONG_ON_ALL))
+    plan = Plan(replace(MIRRORED, backends=(BACKEND,)), LIMIT, processors=(0, 1))
+    found = by_side(measured(plan, lambda _: None))
+    assert {name: each["failed"] for name, each in found.items()} == {
+        **dict.fromkeys(["one", "weak", "weak-apart"], "not timed, since: weak-cores is wrong"),
+        "weak-cores": "weak-cores is wrong",
+    }
+    assert not any(each["samples"] for each in found.values())
+
+
+PLAYED = """
+import os
+from bench.machine import crew
+
+RIGHT = {"failure": "", "errors": {}, "bounds": {}}
+
+class Worker:
+    def __call__(self, order):
+        if order["do"] == "start":
+            self.second = (order["world"], order["index"]) == ("team", 1)
+            return {"replicas": 2, "alike": True}
+        if order["do"] == "build":
+            return {"refused": "", "proofs": dict.fromkeys(["one", "weak", "weak-apart"], RIGHT)}
+        if self.second and order["calls"] > 1:
+            os.kill(os.getpid(), 9)
+        return {"seconds": 1e-3 * order["calls"]}
+
+crew.serve(Worker())
+"""
+"""A worker that computes nothing, and is killed in the end."""
+
+KILLED = """
+import os
+from bench.machine import crew
+from bench.worker import scaling_worker
+
+class Worker(scaling_worker.Worker):
+    def _block(self, order):
+        if self._world == "team" and self._index == 1 and order["calls"] > 1:
+            os.kill(os.getpid(), 9)
+        return super()._block(order)
+
+crew.serve(Worker())
+"""
+"""One of TensorFlow's, for which the other waits in a collective."""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(PLAYED, id="played"),
+        pytest.param(KILLED, id="TensorFlow", marks=pytest.mark.slow),
+    ],
+)
+def test_a_worker_that_is_killed_ends_the_set_with_its_name(
+    code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if code is KILLED:
+        pytest.importorskip("tensorflow")
+    monkeypatch.setattr(replicas, "WORKER", ("-c", code))
+    question = Question(
+        *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", (WEAK,), threads=1, seconds=3.0, seed=0
+    )
+    with pytest.raises(CrewError, match=r"worker 1 was ended by SIGKILL .* while it was timed"):
+        measured(Plan(question, LIMIT), lambda _: None)

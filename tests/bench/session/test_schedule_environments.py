@@ -1,0 +1,105 @@
+"""Processes of different environments: in which order, and what bridges them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from bench.records.schema import ResultFile
+from bench.session.schedule import Schedule
+from bench.session.work import Environment, Goal, Work
+from tests.bench.session.made_sessions import EAST, WEST, case, file_of, needs
+
+
+def schedule(*backends: str, processes: int | None = 2) -> Schedule:
+    goal = Goal(0.02) if processes is None else Goal(processes=processes)
+    return Schedule([case(name) for name in backends], goal, 0, needs=needs)
+
+
+def measured(work: Work) -> ResultFile:
+    return file_of(work.number, dict.fromkeys(work.cases, 1.0))
+
+
+def test_each_environment_has_its_processes_and_they_alternate() -> None:
+    plan = schedule("moonlight", "east", "west")
+    found = []
+    while work := plan.next():
+        found.append(work)
+        plan.add(measured(work))
+    assert len(found) == 4
+    for pair in (found[:2], found[2:]):  # each round has one of each
+        assert {work.environment for work in pair} == {EAST, WEST}
+    for work in found:
+        backends = {case.backend for case in work.cases}
+        assert backends == {"moonlight", "east" if work.environment == EAST else "west"}
+    counts = Counter(case.backend for work in found for case in work.cases)
+    assert counts == {"moonlight": 4, "east": 2, "west": 2}
+    assert plan.finished
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_environment_with_the_fewest_processes_is_next(seed: int) -> None:
+    cases = [case(name, steps) for steps in (5, 6) for name in ("east", "west")]
+    plan = Schedule(cases, Goal(processes=2), seed, needs=needs)
+    # A process that was killed after the first of its groups: what it left may wait for its turn.
+    plan.add(file_of(1, {case("west", 5): 1.0}))
+    work = plan.next()
+    assert work is not None
+    assert work.environment == EAST
+
+
+def test_a_bridge_is_no_reason_to_go_on_nor_to_stop() -> None:
+    plan = schedule("moonlight", "east", "west", processes=None)
+    numbers = Counter[Environment]()
+    while work := plan.next():
+        numbers[work.environment] += 1
+        # Of the bridge no two medians agree; at home it asks for more, and elsewhere it does not.
+        slow = 1.0 + 0.5 * (work.number % 3)
+        times = {each: slow if each.backend == "moonlight" else 1.0 for each in work.cases}
+        plan.add(file_of(work.number, times))
+        if numbers[WEST] == 9:
+            break
+    assert numbers == {WEST: 9, EAST: 6}
+
+
+@pytest.mark.parametrize("outcome", ["failed", "not_measured", "crashed"])
+def test_a_bridge_that_fails_elsewhere_is_not_given_up_at_home(outcome: str) -> None:
+    plan = schedule("moonlight", "plain", "east", "west")
+    found = []
+    while work := plan.next():
+        found.append(work)
+        bad = {
+            each: outcome
+            for each in work.cases
+            if each.backend == "moonlight" and work.environment == EAST
+        }
+        good = [each for each in work.cases if each not in bad]
+        plan.add(file_of(work.number, dict.fromkeys(good, 1.0), bad))
+    east = [{each.backend for each in work.cases} for work in found if work.environment == EAST]
+    west = [{each.backend for each in work.cases} for work in found if work.environment == WEST]
+    assert east == [{"moonlight", "plain", "east"}, {"plain", "east"}]
+    assert west == [{"moonlight", "west"}] * 2
+    assert not plan.outcomes
+
+
+def test_what_is_left_of_one_environment_is_made_up_for_there() -> None:
+    plan = schedule("moonlight", "east", "west")
+    plan.add(file_of(1, {case("west"): 1.0, case("moonlight"): 1.0}))
+    plan.add(file_of(2, {case("moonlight"): 1.0, case("west"): 1.0}))
+    work = plan.next()
+    assert work is not None
+    assert work.environment == EAST
+    assert {each.backend for each in work.cases} == {"moonlight", "east"}
+
+
+def test_a_budget_is_shared_by_the_environments() -> None:
+    cases = [case(name) for name in ("moonlight", "east", "west")]
+    seconds = {cases[0].group: 2.0}
+    one = Schedule(cases[:1], Goal(), 0, seconds, needs=needs).next(200.0)
+    both = Schedule(cases, Goal(), 0, seconds, needs=needs).next(200.0)
+    assert one is not None
+    assert both is not None
+    assert one.share == 1.0
+    # Six rounds of two processes with two cases each, of which each process's start is a part.
+    assert 0.2 < both.share < 0.5

@@ -1,0 +1,156 @@
+"""What is begun by several machines side by side."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.session.schedule import Schedule
+from bench.session.work import Goal, Work
+from bench.stats.process_means import ENOUGH_PROCESSES
+from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, case, file_of, ids
+
+
+def begun(schedule: Schedule, hands: int, place: str = "") -> Work:
+    work = schedule.next(math.inf, hands, place)
+    assert work is not None
+    schedule.flights.begin(work, place)
+    return work
+
+
+def ended(schedule: Schedule, work: Work, number: int) -> None:
+    schedule.add(file_of(number, dict.fromkeys(work.cases, 1.0)))
+    schedule.flights.end(work)
+
+
+def test_what_is_in_work_is_not_begun_again() -> None:
+    schedule = Schedule(CASES, Goal(processes=1), 0)
+    first, second = begun(schedule, 2), begun(schedule, 2)
+    assert ids(first) | ids(second) == {case.id for case in CASES}
+    assert not ids(first) & ids(second)
+    assert schedule.next(math.inf, 2) is None
+
+
+def test_one_hand_takes_all_and_many_take_a_part_each() -> None:
+    many = [case(backend, steps) for steps in range(5, 17) for backend in ("a", "b")]
+    alone = Schedule(many, Goal(processes=2), 0)
+    assert len(ids(alone.next(math.inf, 1))) == len(many)
+    shared = Schedule(many, Goal(processes=2), 0)
+    groups = [len({each.group for each in begun(shared, 8).cases}) for _ in range(8)]
+    assert groups[0] == 3  # 12 groups in 2 processes, by 8 machines
+    assert groups[0] == max(groups)
+    assert groups[-1] == min(groups)
+    assert sum(groups) >= 12
+
+
+def test_cases_of_one_group_stay_together_however_many_hands_there_are() -> None:
+    schedule = Schedule(CASES, Goal(processes=3), 0)
+    while work := schedule.next(math.inf, 1000):
+        schedule.flights.begin(work)
+        assert ids(work) in ({A5.id, B5.id}, {A6.id, B6.id})
+
+
+def test_numbers_of_processes_in_work_differ() -> None:
+    schedule = Schedule(CASES, Goal(processes=4), 0)
+    works = [begun(schedule, 8) for _ in range(8)]
+    schedule.flights.end(works[7])  # lost, without a file
+    works.append(begun(schedule, 8))
+    assert len({work.number for work in works}) == len(works)
+    assert len({work.order_seed for work in works}) == len(works)
+
+
+def test_a_lost_process_leaves_its_cases_open() -> None:
+    schedule = Schedule([A5], Goal(processes=1), 0)
+    work = begun(schedule, 2)
+    assert schedule.next(math.inf, 2) is None
+    schedule.flights.end(work)
+    assert ids(schedule.next(math.inf, 2)) == {A5.id}
+
+
+def test_replicates_of_a_group_come_from_different_places() -> None:
+    schedule, places = Schedule(CASES, Goal(processes=4), 0), "wxyz"
+    had: dict[str, set[str]] = {}
+    number = 0
+    while True:
+        works = []
+        for place in places:
+            if work := schedule.next(math.inf, len(places), place):
+                schedule.flights.begin(work, place)
+                works.append(work)
+                for each in {each.group for each in work.cases}:
+                    had.setdefault(each, set()).add(place)
+        if not works:
+            break
+        for work in works:
+            number += 1
+            ended(schedule, work, number)
+    # Who is behind comes first, so that a place may get a group again before each had its turn.
+    assert set(had) == {A5.group, A6.group}
+    assert min(map(len, had.values())) >= 3
+
+
+def test_memory_that_is_being_measured_is_not_measured_beside() -> None:
+    schedule = Schedule([A5], Goal(processes=3), 0, memory=True)
+    first, second = begun(schedule, 3), begun(schedule, 3)
+    assert (first.memory, second.memory) == (True, False)
+    schedule.flights.end(first)  # lost: it is still to be measured
+    assert begun(schedule, 3).memory
+
+
+@pytest.mark.parametrize("seen", range(12))
+def test_until_precise_no_more_than_half_is_begun_beyond_what_is_there(seen: int) -> None:
+    schedule = Schedule([A5], Goal(1e-9), 0)
+    for number in range(1, seen + 1):
+        schedule.add(file_of(number, {A5: 1.0 + number / 10}))
+    works = 0
+    while work := schedule.next(math.inf, 50):
+        schedule.flights.begin(work)
+        works += 1
+    assert works == max(ENOUGH_PROCESSES - seen, max(1, seen // 2) if seen >= 5 else 0)
+
+
+def test_what_is_in_work_does_not_make_a_session_finished() -> None:
+    schedule = Schedule([A5], Goal(processes=1), 0)
+    work = begun(schedule, 1)
+    assert not schedule.done(A5.id)
+    ended(schedule, work, 1)
+    assert schedule.finished
+
+
+@given(
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.integers(0, 2**32),
+)
+def test_every_case_gets_its_processes_whatever_order_they_end_in(
+    groups: int, backends: int, hands: int, processes: int, seed: int
+) -> None:
+    random = Random(seed)
+    cases = [case(f"b{n}", 5 + group) for group in range(groups) for n in range(backends)]
+    schedule = Schedule(cases, Goal(processes=processes), seed)
+    flights: list[Work] = []
+    found: Counter[str] = Counter()
+    for number in range(1, 10_000):
+        while len(flights) < hands and (work := schedule.next(math.inf, hands)):
+            schedule.flights.begin(work)
+            flights.append(work)
+        if not flights:
+            break
+        work = flights.pop(random.randrange(len(flights)))
+        if random.random() < 0.2:  # lost, after some of its cases
+            reached = work.cases[: random.randrange(len(work.cases) + 1)]
+            work_done = Work(work.number, reached, 0)
+        else:
+            work_done = work
+        schedule.add(file_of(number, dict.fromkeys(work_done.cases, 1.0)))
+        schedule.flights.end(work)
+        found.update(each.id for each in work_done.cases)
+    assert schedule.finished
+    assert set(found.values()) == {processes}

@@ -1,0 +1,159 @@
+"""Sessions on disk: read as they were written, or told why not."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bench.session.session import Session, SessionError, load, newest, of_fleet
+from tests.bench.session.made_sessions import session
+
+
+def test_a_session_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = session(
+        backends=("a", "b"), budget=3.5, threads=2, seconds=1.5, seed=2**53, memory=True
+    )
+    written.save(tmp_path)
+    assert load(tmp_path) == written
+    assert load(tmp_path, "s") == written
+
+
+def test_a_session_of_streams_goes_on_as_it_was(tmp_path: Path) -> None:
+    written = session(periods=(None, 0.01), deadline=0.0005, load=2)
+    written.save(tmp_path)
+    assert load(tmp_path) == written
+    (path,) = (tmp_path / ".sessions").iterdir()
+    data = json.loads(path.read_text())
+    for key in ("periods", "deadline", "load"):
+        del data[key]
+    path.write_text(json.dumps(data))
+    # As it was written before there were any.
+    assert load(tmp_path) == session(started=written.started)
+
+
+def test_a_session_of_before_memory_goes_on_without_it(tmp_path: Path) -> None:
+    written = session(memory=True)
+    written.save(tmp_path)
+    (path,) = (tmp_path / ".sessions").iterdir()
+    data = json.loads(path.read_text())
+    del data["memory"]
+    path.write_text(json.dumps(data))
+    assert load(tmp_path, "s") == replace(written, memory=False)
+
+
+def test_the_newest_unfinished_session_is_gone_on_with(tmp_path: Path) -> None:
+    for name, day in (("a", 1), ("b", 3), ("c", 2)):
+        session(id=name, started=datetime(2025, 1, day, tzinfo=UTC).isoformat()).save(tmp_path)
+    session(id="d", started=datetime(2025, 1, 4, tzinfo=UTC).isoformat()).ended(1.0).save(tmp_path)
+    assert load(tmp_path).id == "b"
+    assert load(tmp_path, "d").finished is not None
+
+
+@pytest.mark.parametrize("name", ["nonsense", "../s", "a/b", "\x1b[2J"])
+def test_an_unknown_session_is_told_with_the_known_ones(tmp_path: Path, name: str) -> None:
+    session().save(tmp_path)
+    with pytest.raises(SessionError, match=r"no session .*there are s$"):
+        load(tmp_path, name)
+
+
+def test_no_file_outside_the_sessions_is_taken_for_one(tmp_path: Path) -> None:
+    session().save(tmp_path)
+    (tmp_path / ".sessions" / "s.session.json").rename(tmp_path / "s.session.json")
+    with pytest.raises(SessionError, match="there is no session"):
+        load(tmp_path, "../s")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"goal": 3},
+        {"cases": [{"backend": 4}]},
+        {"cases": [3]},
+        {"seed": -1},
+        {"schema": 9},
+        {"budget": "x"},
+        {"memory": 1},
+        {"id": "../../elsewhere"},
+        {"id": "another"},
+        {"suite_name": "../*"},
+        {"precision": 0.0},
+    ],
+)
+def test_a_damaged_session_is_told_with_its_field(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    session().save(tmp_path)
+    (path,) = (tmp_path / ".sessions").iterdir()
+    data = json.loads(path.read_text())
+    if "precision" in change:  # which no measurement ever reaches, and no budget ends
+        change = {"goal": change | {"processes": None}, "budget": None}
+    path.write_text(json.dumps(data | change))
+    with pytest.raises(SessionError, match=next(iter(change)).removesuffix("s")):
+        load(tmp_path, "s")
+    # Where no session is named, the one that may be meant is told, not that there is none.
+    with pytest.raises(SessionError, match=rf"no unfinished session in .*; .*{path.name}"):
+        load(tmp_path)
+    path.write_text("{")
+    with pytest.raises(SessionError, match="is cut off or not JSON"):
+        load(tmp_path, "s")
+
+
+def made(folder: Path, **changes: object) -> Session:
+    found = session(**changes)
+    found.save(folder)
+    return found
+
+
+def test_the_sessions_of_a_fleet_are_found_by_its_name_by_one_of_theirs_and_as_the_newest(
+    tmp_path: Path,
+) -> None:
+    made(tmp_path, id="alone", started="2026-01-01T00:00:00+00:00")
+    made(tmp_path, id="old-x", fleet="old", kind="x", started="2026-01-02T00:00:00+00:00")
+    x = made(tmp_path, id="new-x", fleet="new", kind="x", started="2026-01-03T00:00:00+00:00")
+    y = made(tmp_path, id="new-y", fleet="new", kind="y", started="2026-01-03T00:00:00+00:00")
+    assert load(tmp_path, "new-x") == x
+    for name in ("new", "new-x", "new-y", ""):
+        assert {each.id for each in of_fleet(tmp_path, name)} == {x.id, y.id}
+    assert [each.id for each in of_fleet(tmp_path, "old")] == ["old-x"]
+
+
+def test_a_session_of_one_machine_is_no_fleet_s(tmp_path: Path) -> None:
+    made(tmp_path, id="alone")
+    with pytest.raises(SessionError, match="without --ray"):
+        of_fleet(tmp_path, "alone")
+    with pytest.raises(SessionError, match="no session nobody"):
+        of_fleet(tmp_path, "nobody")
+
+
+def test_a_session_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".sessions").mkdir()
+    os.mkfifo(tmp_path / ".sessions" / "s.session.json")
+    with pytest.raises(SessionError, match=r"s\.session\.json is not a regular file"):
+        load(tmp_path)
+
+
+def test_the_newest_is_the_last_that_began_finished_or_not(tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match="there is no session in "):
+        newest(tmp_path)
+    made(tmp_path, id="b", started="2026-01-02T00:00:00+00:00")
+    made(
+        tmp_path, id="a", started="2026-01-03T00:00:00+00:00", finished="2026-01-03T01:00:00+00:00"
+    )
+    made(tmp_path, id="c", started="2026-01-01T00:00:00+00:00")
+    assert newest(tmp_path).id == "a"
+    for path in (tmp_path / ".sessions").iterdir():
+        path.write_text("{")
+    with pytest.raises(SessionError, match=r"c\.session\.json is cut off or not JSON"):
+        newest(tmp_path)
+
+
+def test_the_largest_seed_is_read_and_one_more_is_not(tmp_path: Path) -> None:
+    assert load(tmp_path, made(tmp_path, id="a", seed=2**64 - 1).id).seed == 2**64 - 1
+    made(tmp_path, id="b", seed=2**64)
+    with pytest.raises(SessionError, match="seed is 18446744073709551616; expected"):
+        load(tmp_path, "b")

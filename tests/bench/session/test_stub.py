@@ -1,0 +1,61 @@
+"""Whether a node has this copy of the suite, told by code that needs none."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.case.loading import Choice
+from bench.session import stub
+from bench.session.hand import Asked
+from bench.session.stub import Stub, fingerprint
+
+ASKED = pickle.dumps(Asked("smoke", None, Choice()))
+
+
+def test_a_fingerprint_is_of_what_the_files_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stub, "PACKAGES", ("made_up_package",))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert fingerprint() == {"made_up_package": ""}
+    folder = tmp_path / "made_up_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("x = 1\n")
+    (folder / "suite.toml").write_text("a")
+    first = fingerprint()
+    assert len(first["made_up_package"]) == 12
+    (folder / "notes.txt").write_text("of no account")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "x.pyc").write_bytes(b"1")
+    assert fingerprint() == first
+    (folder / "suite.toml").write_text("b")
+    second = fingerprint()
+    assert second != first
+    (folder / "suite.toml").rename(folder / "other.toml")
+    assert fingerprint() not in (first, second)
+
+
+def test_a_node_with_another_copy_says_so_before_anything_of_the_suite_is_imported() -> None:
+    problem, facts = Stub().ready({"bench": "x", "lstm_impl": "y"}, b"no pickle of any kind")
+    assert problem.startswith("another version of the suite is installed there (bench ")
+    assert facts is None
+
+
+def test_a_node_without_the_suite_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stub, "PACKAGES", ("no_such_package_anywhere",))
+    problem, _ = Stub().ready({"no_such_package_anywhere": "x"}, ASKED)
+    assert problem == "the suite is not installed there: no package no_such_package_anywhere"
+
+
+def test_it_runs_where_there_is_nothing_but_python() -> None:
+    source = Path(stub.__file__).read_text()
+    code = f"exec({source!r})\nprint(Stub().ready({{'bench': 'x', 'lstm_impl': 'y'}}, b'')[0])"
+    told = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "the suite is not installed there: no package bench\n"

@@ -1,0 +1,268 @@
+"""Workers on this machine: what they are told, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench import records
+from bench.case.cases import Case
+from bench.records.digest import with_digest
+from bench.records.journal import Journal
+from bench.session import workers
+from bench.session.work import Work
+from bench.session.workers import LocalExecutor, LocalWorker
+from tests.bench.session.made_sessions import (
+    A5,
+    A6,
+    B5,
+    CASES,
+    EAST,
+    case,
+    entry_of,
+    journal_of,
+    run_of,
+    session,
+)
+
+
+def test_a_worker_is_told_all_that_its_session_is(tmp_path: Path) -> None:
+    whole = session(
+        suite="/a/mine.toml",
+        seed=7,
+        devices=("cpu", "gpu:0"),
+        modes=("training",),
+        backends=("a", "b"),
+        threads=2,
+        seconds=1.5,
+        case_limit=45.0,
+    )
+    executor = LocalExecutor(whole, tmp_path, python="/b/python", bench=tmp_path)
+    for name in ("bench_y.py", "bench_x.py", "run.py"):
+        (tmp_path / name).touch()
+    work = Work(1, CASES, 9, share=0.25, memory=True)
+    command = executor._command(work, tmp_path / "cases.json")
+    assert command[:3] == ["/b/python", "-m", "pytest"]
+    assert "--benchmark-only" in command
+    assert [part for part in command if part.endswith(".py")] == [
+        str(tmp_path / "bench_x.py"),
+        str(tmp_path / "bench_y.py"),
+    ]
+    assert {part for part in command if part.startswith("--lstm")} == {
+        *("--lstm-suite=/a/mine.toml", "--lstm-session=s", "--lstm-busy=force", "--lstm-seed=7"),
+        *("--lstm-order-seed=9", f"--lstm-cases={tmp_path}/cases.json", "--lstm-share=0.2500"),
+        *(f"--lstm-results={tmp_path}", "--lstm-device=cpu,gpu:0", "--lstm-backends=a,b"),
+        *("--lstm-mode=training", "--lstm-threads=2", "--lstm-budget=1.5", "--lstm-memory=on"),
+        "--lstm-case-limit=45.0",
+    }
+    plain = LocalExecutor(session(), tmp_path)._command(Work(1, CASES, 9), tmp_path / "c")
+    absent = ("device", "backends", "mode", "threads", "budget", "share", "judged")
+    assert not [part for part in plain if part.startswith(tuple(f"--lstm-{n}=" for n in absent))]
+
+
+def test_a_worker_is_told_whether_to_measure_memory_and_the_limit_it_has_for_it(
+    tmp_path: Path,
+) -> None:
+    executor = workers.LocalExecutor(session(case_limit=45.0), tmp_path)
+    for memory, said in ((True, "on"), (False, "off")):
+        command = executor._command(Work(1, CASES, 0, memory=memory), tmp_path / "cases.json")
+        assert f"--lstm-memory={said}" in command
+        assert "--lstm-case-limit=45.0" in command
+
+
+def test_a_worker_is_told_when_calls_are_due_and_what_runs_beside_them(tmp_path: Path) -> None:
+    streams = session(periods=(None, 0.01), deadline=0.0005, load=2)
+    work, listing = Work(1, CASES, 0), tmp_path / "cases.json"
+    command = workers.LocalExecutor(streams, tmp_path)._command(work, listing)
+    told = {"--lstm-period=back-to-back,10ms", "--lstm-deadline=0.5ms", "--lstm-load=2"}
+    assert told <= set(command)
+    plain = workers.LocalExecutor(session(), tmp_path)._command(work, listing)
+    assert not [each for each in plain if each.startswith(("--lstm-period", "--lstm-deadline"))]
+
+
+def test_workers_are_told_where_they_share_what_the_reference_computed(tmp_path: Path) -> None:
+    work = Work(1, CASES, 0)
+    alone = workers.LocalExecutor(session(), tmp_path)._command(work, tmp_path / "cases.json")
+    assert not [part for part in alone if part.startswith("--lstm-judged")]
+    sharing = workers.LocalExecutor(session(), tmp_path, judged=tmp_path / "j")
+    assert f"--lstm-judged={tmp_path / 'j'}" in sharing._command(work, tmp_path / "cases.json")
+
+
+def test_a_worker_has_the_environment_of_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIDE", "north")
+    told = [sys.executable, "-c", "import os; print('on the', os.environ['SIDE'])"]
+    monkeypatch.setattr(LocalExecutor, "_command", lambda self, work, listing: told)
+    (tmp_path / ".sessions").mkdir()
+    for environment, side in ((EAST, "east"), ((), "north")):
+        work = Work(1, (case("east"),), 0, environment=environment)
+        worker = LocalExecutor(session(), tmp_path).start(work)
+        assert isinstance(worker, LocalWorker)
+        worker._process.wait()
+        with worker._output:
+            assert worker.last_words() == f"on the {side}\n"
+
+
+def crash(case: Case) -> dict[str, object]:
+    return {
+        "case": case.to_dict(),
+        "case_id": case.id,
+        "outcome": "crashed",
+        "reason": "it was so",
+        "advice": "",
+    }
+
+
+def test_a_journal_becomes_the_result_file_with_what_it_died_of(tmp_path: Path) -> None:
+    path = journal_of(tmp_path, [A5, A6])
+    with path.open("a") as file:
+        file.write('{"begun": ["cut off')
+    file_ = workers.settle(path, [crash(B5)])
+    assert file_ is not None
+    assert [each.case for each in file_.measurements] == [A5, A6]
+    assert [(each.case, each.outcome) for each in file_.outcomes] == [(B5, "crashed")]
+    assert not file_.run.complete
+    assert [each.name for each in tmp_path.iterdir()] == ["mine-1.json"]
+
+
+@pytest.mark.parametrize("content", ["", '{"run": {"id": '])
+def test_a_journal_without_a_whole_line_is_nothing(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine-1.journal.jsonl"
+    path.write_text(content)
+    assert workers.settle(path) is None
+    assert not path.exists()
+
+
+def test_a_journal_that_cannot_be_read_otherwise_stays(tmp_path: Path) -> None:
+    path = journal_of(tmp_path, [A5])
+    path.write_text(path.read_text().replace("benchmark", "nonsense"))
+    assert workers.settle(path) is None
+    assert path.exists()
+
+
+def test_only_the_journals_of_the_session_are_settled(tmp_path: Path) -> None:
+    journal_of(tmp_path, [A5], "1")
+    (tmp_path / "mine-2.journal.jsonl").write_text("")
+    other = journal_of(tmp_path, [A5], "3")
+    other.write_text(other.read_text().replace('"session":"s"', '"session":"t"'))
+    workers.settle_all(session(), tmp_path, alone=False)
+    names = ["mine-1.json", "mine-2.journal.jsonl", "mine-3.journal.jsonl"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == names
+    workers.settle_all(session(), tmp_path, alone=True)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [names[0], names[2]]
+
+
+def test_a_journal_whose_writer_lives_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine-1.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start(replace(run_of(1), id="1", finished=None, complete=False))
+        journal.benchmark(entry_of(A5))
+        found = workers.being_written(session(), tmp_path)
+        assert list(found) == [path]
+        assert f"process {os.getpid()}" in found[path]
+        workers.settle_all(session(), tmp_path, alone=True)
+        assert [each.name for each in tmp_path.iterdir()] == [path.name]
+        journal.benchmark(entry_of(A6))  # it goes on, and nothing of it is lost
+    assert workers.being_written(session(), tmp_path) == {}
+    workers.settle_all(session(), tmp_path, alone=True)
+    (made,) = tmp_path.iterdir()
+    assert [each.case for each in records.read(made).measurements] == [A5, A6]
+
+
+def test_a_worker_does_not_take_the_journal_of_another_process_for_its_own(tmp_path: Path) -> None:
+    worker = workers.LocalWorker([sys.executable, "-c", ""], session(), tmp_path, None)
+    journal_of(tmp_path, [A5])  # of the same session, by this process
+    try:
+        assert worker._find_journal() is None
+        assert worker.lines() == []
+    finally:
+        worker.kill()
+    assert worker.settle([crash(B5)]) is None
+    worker._output.close()
+    assert [each.name for each in tmp_path.iterdir()] == ["mine-1.journal.jsonl"]
+
+
+WAITING = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[LocalWorker]:
+    """A worker that writes nothing itself."""
+    worker = LocalWorker(WAITING, session(), tmp_path, None)
+    try:
+        yield worker
+    finally:
+        worker.settle([])
+        worker._output.close()
+
+
+def test_the_whole_lines_that_are_new_in_its_journal_are_read(
+    tmp_path: Path, waiting: LocalWorker
+) -> None:
+    assert (waiting.journal, waiting.lines()) == ("", [])
+    (tmp_path / "mine-0.journal.jsonl").write_text('{"run": {"session": "another"}}\n{"a": 0}\n')
+    path = tmp_path / "mine-1.journal.jsonl"
+    path.write_text('{"run": {"sess')  # which run it is, is not known yet
+    assert (waiting.journal, waiting.lines()) == ("", [])
+    path.write_text('{"run": {"session": "s"}}\n{"a": 1}\nno JSON\n[2]\n{"a": ')
+    assert waiting.lines() == [{"run": {"session": "s"}}, {"a": 1}]
+    assert waiting.journal == path.name
+    assert waiting.lines() == []
+    with path.open("a") as file:
+        file.write("3}\n")
+    assert waiting.lines() == [{"a": 3}]
+    with path.open("a") as file:
+        file.write('{"a": 4}\n')
+    path.unlink()  # it has become a file: its last line is read all the same
+    assert waiting.lines() == [{"a": 4}]
+
+
+def test_a_journal_that_became_a_file_unseen_is_read_from_that(
+    tmp_path: Path, waiting: LocalWorker
+) -> None:
+    journal = journal_of(tmp_path, [A5])
+    file = workers.settle(journal, [crash(B5)])
+    assert file is not None
+    assert waiting.lines() == []  # by its writer it is another process's
+    data = json.loads(file.path.read_text())
+    data["lstm"]["writer"]["pid"] = waiting._process.pid
+    file.path.write_text(json.dumps(with_digest(data)))
+    measured, crashed, finished = waiting.lines()
+    assert measured["benchmark"] == entry_of(A5)
+    assert crashed["outcome"] == crash(B5)
+    assert "finished" in finished
+    made = waiting.settle([])
+    assert made is not None
+    assert made.path == file.path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives lost children to a parent")
+def test_a_daemon_that_a_worker_leaves_is_ended_with_it(tmp_path: Path) -> None:
+    leaving = (
+        "import subprocess, sys, time\n"
+        f"one = subprocess.Popen({WAITING!r}, start_new_session=True)\n"
+        "print(one.pid, flush=True); time.sleep(600)"
+    )
+    LocalExecutor(session(), tmp_path)  # from now on such children are ours
+    worker = LocalWorker([sys.executable, "-I", "-S", "-c", leaving], session(), tmp_path, None)
+    try:
+        while "\n" not in worker.last_words():
+            assert worker.poll() is None
+            time.sleep(0.01)
+        pid = int(worker.last_words())
+        assert psutil.pid_exists(pid)
+    finally:
+        worker.kill()
+    assert worker.poll() == -signal.SIGKILL
+    assert not psutil.pid_exists(pid)
+    worker._output.close()

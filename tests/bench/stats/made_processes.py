@@ -1,0 +1,65 @@
+"""Processes with samples that were never measured: comparisons are made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pytest
+from _pytest.mark import ParameterSet
+from hypothesis import strategies as st
+
+from bench.stats import ratios
+from bench.stats.comparison import Comparison
+from bench.stats.within import RunSamples
+
+times = st.floats(min_value=1e-9, max_value=1e6)
+samples = st.lists(times, min_size=1, max_size=40)
+scales = st.floats(min_value=1e-6, max_value=1e6)
+
+
+def slowly(*values: object) -> ParameterSet:
+    """A parameter whose neighbours on both sides are tried: it runs with the slow tests."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def runs_of(
+    logs: Iterable[float], *, name: str = "run", rounds: bool = True, spread: float = 0.01
+) -> list[RunSamples]:
+    """A run for each log time, with 11 samples whose log median is exactly that."""
+    wiggle = spread * np.linspace(-1, 1, 11)
+    return [
+        RunSamples(f"{name}-{index}", np.exp(log + wiggle), np.arange(11) if rounds else None)
+        for index, log in enumerate(logs)
+    ]
+
+
+def paired(log_ratios: Sequence[float], *, rounds: bool = True) -> Comparison:
+    base = runs_of([0.1 * index for index in range(len(log_ratios))], rounds=rounds)
+    logs = [0.1 * index + value for index, value in enumerate(log_ratios)]
+    return ratios.compare(runs_of(logs, rounds=rounds), base)
+
+
+def unpaired(new: Sequence[float], base: Sequence[float]) -> Comparison:
+    return ratios.compare(runs_of(new, name="new"), runs_of(base, name="base"))
+
+
+# Processes of environments, and a bridge that is in those of both
+
+LUCK = (0.0, 0.3, -0.2, 0.5, 0.1, -0.4)
+OTHER_LUCK = (0.2, -0.3, 0.4, 0.0, -0.1, 0.3)
+
+
+def runs(name: str, logs: Sequence[float], *, rounds: bool = True) -> list[RunSamples]:
+    """One process for each log median, all of its samples alike, named after its environment."""
+    return runs_of(logs, name=name, rounds=rounds, spread=0.0)
+
+
+def shifted(logs: Sequence[float], by: float) -> list[float]:
+    return [log + by for log in logs]
+
+
+NEW = runs("east", shifted(LUCK, math.log(1.5)))
+BASE = runs("west", OTHER_LUCK)
+BRIDGE = runs("east", shifted(LUCK, 1.0)) + runs("west", shifted(OTHER_LUCK, 1.0))

@@ -1,0 +1,127 @@
+"""The rule of what binds a case, on figures whose answer is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.stats.bound import (
+    CHAIN,
+    COPIES,
+    GATES,
+    HOST,
+    LAUNCHES,
+    MEMORY,
+    NOT_KNOWN,
+    PADDING,
+    PRODUCTS,
+    WAITING,
+    Bound,
+    Shares,
+    bound,
+)
+
+TENSORFLOW = {"of_launch": "a loop of TensorFlow's"}
+PYTHON = {"of_launch": "operators of PyTorch called from Python"}
+LOW = {"of_matmul": 0.1, "of_chain": 0.2, "of_bandwidth": 0.01, "of_launch": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("name", "owners", "kind"),
+    [
+        ("of_launch", TENSORFLOW, LAUNCHES),
+        ("of_launch", PYTHON, HOST),
+        ("of_launch", {}, LAUNCHES),
+        ("of_chain", TENSORFLOW, CHAIN),
+        ("of_matmul", TENSORFLOW, PRODUCTS),
+        ("of_bandwidth", TENSORFLOW, MEMORY),
+    ],
+)
+def test_a_case_is_bound_by_what_takes_more_than_half(
+    name: str, owners: dict[str, str], kind: str
+) -> None:
+    found = bound({**LOW, name: 0.7}, owners)
+    assert (found.kind, found.share) == (kind, 0.7)
+    assert bound({**LOW, name: 0.5}, owners).kind == NOT_KNOWN
+    assert bound({**LOW, name: 0.5}, owners).of == kind
+
+
+def test_what_takes_less_than_half_is_told_and_decides_nothing() -> None:
+    found = bound(LOW, TENSORFLOW)
+    assert (found.kind, found.of, found.share) == (NOT_KNOWN, CHAIN, 0.2)
+    assert bound({}, {}) == Bound(NOT_KNOWN)
+
+
+def test_of_two_that_are_above_half_the_larger_binds() -> None:
+    assert bound({**LOW, "of_chain": 0.6, "of_launch": 0.8}, TENSORFLOW).kind == LAUNCHES
+    assert bound({**LOW, "of_chain": 0.8, "of_launch": 0.6}, TENSORFLOW).kind == CHAIN
+
+
+def test_a_case_that_is_above_a_roof_is_bound_by_it() -> None:
+    assert bound({**LOW, "of_chain": 1.4}, {}).share == 1.4
+
+
+def test_processors_that_stand_still_are_waited_for() -> None:
+    found = bound({**LOW, "processors_busy": 0.2}, TENSORFLOW)
+    assert found.kind == WAITING
+    assert found.share == pytest.approx(0.8)
+    assert bound({**LOW, "processors_busy": 0.9}, TENSORFLOW).kind == NOT_KNOWN
+    # Two that are busy are not a step that waits for less than nothing.
+    assert WAITING not in bound({**LOW, "processors_busy": 1.9}, TENSORFLOW).parts
+
+
+def test_what_is_multiplied_too_often_counts_as_often() -> None:
+    figures = {**LOW, "of_matmul": 0.3, "operations": 1e6}
+    found = bound({**figures, "operations_ran": 2e6}, TENSORFLOW)
+    assert (found.kind, found.share, found.times) == (PRODUCTS, 0.6, 2.0)
+    # Some more than needed are those of padding, or of a gradient that nobody asked for.
+    some = {**figures, "of_matmul": 0.4, "operations_ran": 1.4e6}
+    assert bound(some, TENSORFLOW).kind == NOT_KNOWN
+    # A profiler that does not tell all of them says nothing of too many.
+    assert bound({**figures, "operations_ran": 10.0}, TENSORFLOW).times == 1.0
+
+
+def test_padding_binds_where_only_with_it_a_roof_takes_most() -> None:
+    figures = {**LOW, "of_chain": 0.4}
+    found = bound(figures, {}, valid=0.6)
+    assert (found.kind, found.of) == (PADDING, CHAIN)
+    assert found.share == pytest.approx(0.4)
+    assert bound({**LOW, "of_chain": 0.48}, {}, valid=0.9).kind == NOT_KNOWN
+    # Most of it without the padding is no padding's fault.
+    assert bound({**LOW, "of_chain": 0.6}, {}, valid=0.5).kind == CHAIN
+    # Nor is what takes little with it.
+    assert bound({**LOW, "of_chain": 0.1, "of_matmul": 0.1}, {}, valid=0.5).kind == NOT_KNOWN
+
+
+@pytest.mark.parametrize(
+    ("shares", "kind"),
+    [
+        (Shares(0.1, 0.7, 0.1, 0.1), COPIES),
+        (Shares(0.1, 0.1, 0.7, 0.1), GATES),
+        (Shares(0.1, 0.1, 0.1, 0.7), LAUNCHES),
+        (Shares(0.7, 0.1, 0.1, 0.1), PRODUCTS),
+    ],
+)
+def test_a_profile_shows_what_has_no_roof(shares: Shares, kind: str) -> None:
+    found = bound(LOW, TENSORFLOW, shares=shares)
+    assert (found.kind, found.profiled) == (kind, True)
+    assert found.share == pytest.approx(0.7)
+
+
+def test_a_profile_without_a_large_part_leaves_it_to_the_roofs() -> None:
+    even = Shares(0.25, 0.25, 0.25, 0.25)
+    assert bound(LOW, TENSORFLOW, shares=even).kind == NOT_KNOWN
+    found = bound({**LOW, "of_launch": 0.6}, TENSORFLOW, shares=even)
+    assert (found.kind, found.profiled) == (LAUNCHES, False)
+
+
+def test_products_in_a_profile_are_the_chain_where_that_explains_them() -> None:
+    products = Shares(0.9, 0.0, 0.05, 0.05)
+    assert bound({**LOW, "of_chain": 0.7}, {}, shares=products).kind == CHAIN
+    assert bound({**LOW, "of_chain": 0.6, "of_matmul": 0.8}, {}, shares=products).kind == PRODUCTS
+
+
+def test_a_profile_in_which_nothing_ran_is_waiting_if_no_processor_worked() -> None:
+    nothing = Shares(0.05, 0.0, 0.0, 0.95)
+    figures = {**LOW, "processors_busy": 0.1}
+    assert bound(figures, TENSORFLOW, shares=nothing).kind == WAITING
+    assert bound({**LOW, "processors_busy": 1.0}, PYTHON, shares=nothing).kind == HOST

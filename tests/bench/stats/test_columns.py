@@ -1,0 +1,159 @@
+"""The columns of the tidy table: how each is got of a row."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.records.schema import Figures, Run
+from bench.stats.columns import COLUMNS, Value
+from bench.stats.ranking import build
+from bench.stats.table import records
+from lstm_impl import Workload
+from tests.bench.made_nodes import WILD, a_case, fleet
+from tests.bench.made_reports import (
+    BUSY,
+    TRAINING,
+    a_run,
+    measured,
+    replicated,
+    report_of,
+    without_time,
+)
+from tests.bench.made_streams import streams
+from tests.places import ROOT
+
+
+def test_the_columns_are_documented_with_unit_and_meaning() -> None:
+    documented = re.findall(
+        r"^\| `(\w+)` \| (.*) \| (.+) \|$", (ROOT / "docs" / "columns.md").read_text(), re.M
+    )
+    assert documented == [(name, each.unit, each.meaning) for name, each in COLUMNS.items()]
+
+
+FLEET = fleet(WILD, {a_case(): 1.0, a_case("torch"): 2.0}, processes=2)
+
+
+def of(backend: str, rows: list[dict[str, Value]]) -> dict[str, Value]:
+    (found,) = [row for row in rows if row["backend"] == backend]
+    return found
+
+
+def test_every_value_is_of_its_column_s_kind() -> None:
+    tables = [
+        report_of(
+            *replicated(6, ("keras", 1.0), ("torch", 2.0)),
+            without_time("cudnn", advice="look"),
+            measured("keras", 1.0, work=replace(TRAINING, window=5), reasons=[BUSY]),
+        ),
+        build(streams({"keras": 4.0, "torch": 8.0}, calls=1000)),
+        report_of(*FLEET),
+    ]
+    seen = set()
+    for table in tables:
+        for row in records(table):
+            for name, value in row.items():
+                if value is not None:
+                    assert type(value) is COLUMNS[name].kind, name
+                    seen.add(name)
+    # Left are the figures of roofs, memory and energy, and of bridges.
+    assert len(seen) >= 90
+
+
+def test_how_many_times_as_fast_is_the_ratio_upside_down() -> None:
+    row = of("torch", records(report_of(*replicated(6, ("keras", 1.0), ("torch", 2.0)))))
+    low, mid, high = (row[name] for name in ("ratio_low", "ratio", "ratio_high"))
+    assert isinstance(low, float)
+    assert isinstance(mid, float)
+    assert isinstance(high, float)
+    assert low < 2 < high
+    assert mid == pytest.approx(2)
+    assert (row["speedup_low"], row["speedup"], row["speedup_high"]) == (
+        1 / high,
+        1 / mid,
+        1 / low,
+    )
+    assert row["verdict"] == "SLOWER"
+    assert row["ratio_valid"] is True
+
+
+def test_the_baseline_has_no_ratio_and_what_has_no_time_no_word_of_trust() -> None:
+    rows = records(report_of(*replicated(6, ("keras", 1.0)), without_time("cudnn", device="cpu")))
+    base, none = of("keras", rows), of("cudnn", rows)
+    for name in ("ratio", "speedup", "verdict", "ratio_valid", "ratio_reasons"):
+        assert base[name] is none[name] is None
+    assert (base["valid"], none["valid"], none["time_valid"]) == (True, None, None)
+    assert (base["rank"], base["fastest"], none["rank"]) == (1, False, None)
+    assert none["reason"] == "no GPU is here"
+
+
+@pytest.mark.parametrize(("mode", "gradients"), [("inference", None), ("training", "all")])
+def test_only_training_has_gradients(mode: str, gradients: str | None) -> None:
+    (row,) = records(report_of(measured("keras", 1.0, work=Workload(2, 10, mode))))
+    assert row["gradients"] == gradients
+
+
+FIGURES: Figures = {"peak_bytes": 1e6, "of_matmul": 0.5, "of_bandwidth": 0.25, "operations": 9.0}
+
+
+def test_figures_stand_in_the_columns_of_their_names() -> None:
+    (row,) = records(report_of(measured("keras", 1.0, memory=FIGURES, roofs=FIGURES)))
+    assert row["peak_memory_bytes"] == 1e6
+    assert (row["of_matmul_roof"], row["of_bandwidth_roof"]) == (0.5, 0.25)
+    assert (row["operations"], row["of_chain_roof"]) == (9.0, None)
+    assert (row["build_s"], row["trace_s"], row["first_call_s"]) == (0.5, 0.25, 1.0)
+    assert row["first_result_s"] == 1.75
+
+
+def machines(*runs: Run) -> set[Value]:
+    items = [measured(name, 1.0, run) for run in runs for name in ("keras", "torch")]
+    return {row["machine_id"] for row in records(report_of(*items))}
+
+
+def test_one_machine_has_its_own_id_and_nodes_one_together_in_any_order() -> None:
+    one, other = a_run(1, "session", "a"), a_run(2, "session", "b")
+    third = a_run(3, "session", "c")
+    assert machines(one) == {"id of a"}
+    (both,) = machines(one, other)
+    assert isinstance(both, str)
+    assert re.fullmatch(r"nodes-[0-9a-f]{12}", both)
+    assert machines(replace(other, started=one.started), one) == {both}
+    assert machines(one, third) != {both}
+
+
+def test_nodes_are_told_with_how_far_they_spread() -> None:
+    rows = records(report_of(*FLEET))
+    keras, torch = of("keras", rows), of("torch", rows)
+    assert (keras["nodes"], keras["ratio_nodes"]) == (6, None)
+    assert (torch["nodes"], torch["ratio_nodes"]) == (6, 6)
+    assert keras["host"] == "a, b, c, d, e, f"
+    assert keras["spread_between_nodes"] == pytest.approx(np.std([*WILD.values()], ddof=1), rel=0.1)
+    assert torch["ratio_spread_between_nodes"] == pytest.approx(0, abs=0.01)
+    alone = of("keras", records(report_of(*replicated(6, ("keras", 1.0)))))
+    assert alone["nodes"] is alone["spread_between_nodes"] is None
+
+
+def test_a_stream_s_percentiles_have_their_bounds_and_ratios() -> None:
+    rows = records(build(streams({"keras": 4.0, "torch": 8.0})))
+    keras, torch = of("keras", rows), of("torch", rows)
+    for part in ("p50", "p90", "p99"):
+        low, mid, high = (torch[f"latency_{part}{end}_s"] for end in ("_low", "", "_high"))
+        assert isinstance(mid, float)
+        assert low < mid < high  # type: ignore[operator]
+        if part == "p50":  # whose ratio is that of the times
+            continue
+        ratio = torch[f"latency_{part}_ratio"]
+        assert ratio == pytest.approx(mid / keras[f"latency_{part}_s"], rel=0.05)  # type: ignore[operator]
+        assert keras[f"latency_{part}_ratio"] is None
+    assert torch["latency_p99_verdict"] == "SLOWER"
+    assert torch["latency_p99_ratio"] == pytest.approx(2, rel=0.1)
+    assert torch["calls"] == 6 * 7000
+    assert torch["service_p50_s"] == pytest.approx(1e-4, rel=0.05)
+    assert (torch["deadline_s"], torch["missed"], torch["load"]) == (None, None, 0)
+    assert math.isfinite(float(torch["latency_most_s"] or math.nan))
+    few = of("keras", records(build(streams({"keras": 4.0}, calls=5))))
+    assert few["service_p50_s"] is few["latency_p50_s"] is few["latency_p50_low_s"] is None

@@ -1,0 +1,298 @@
+"""How sure a time is, within one process and over several, and what else its samples say."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.stats import intervals
+from bench.stats.intervals import PERCENTILES, percentiles
+from bench.stats.within import RunSamples
+from tests.bench.stats.made_processes import (
+    samples,
+    scales,
+    slowly,
+)
+
+
+@given(samples)
+def test_median_interval_holds_the_median_and_its_bounds_are_samples(values: list[float]) -> None:
+    found = intervals.median_interval(values)
+    assert found.low <= found.mid <= found.high
+    assert found.mid == pytest.approx(float(np.median(values)), rel=1e-12)
+    assert {found.low, found.high} <= set(values)
+
+
+@given(samples, st.randoms(use_true_random=False))
+def test_median_interval_does_not_depend_on_the_order_of_samples(
+    values: list[float], random: object
+) -> None:
+    shuffled = list(values)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert intervals.median_interval(shuffled) == intervals.median_interval(values)
+
+
+@given(samples, scales)
+def test_median_interval_scales_with_its_samples(values: list[float], scale: float) -> None:
+    plain = intervals.median_interval(values)
+    scaled = intervals.median_interval([scale * value for value in values])
+    assert scaled.low == pytest.approx(scale * plain.low, rel=1e-12)
+    assert scaled.mid == pytest.approx(scale * plain.mid, rel=1e-12)
+    assert scaled.high == pytest.approx(scale * plain.high, rel=1e-12)
+    assert scaled.confidence == plain.confidence
+
+
+@pytest.mark.parametrize(
+    ("count", "rank"),
+    # The ranks of the 95% interval of the median in printed tables of order statistics.
+    [(6, 1), (8, 1), (9, 2), (11, 2), (12, 3), (15, 4), (17, 5), (20, 6), (25, 8), (50, 18)],
+)
+def test_median_interval_takes_the_tabulated_order_statistics(count: int, rank: int) -> None:
+    found = intervals.median_interval(np.arange(1, count + 1))
+    assert (found.low, found.high) == (rank, count + 1 - rank)
+
+
+@pytest.mark.parametrize("count", range(1, 31))
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.995])
+def test_confidence_is_the_exact_binomial_sum_and_the_narrowest_that_suffices(
+    count: int, confidence: float
+) -> None:
+    def covered(rank: int) -> float:
+        inside = sum(math.comb(count, k) for k in range(rank, count - rank + 1))
+        return inside / float(2**count)
+
+    found = intervals.median_interval(np.arange(1, count + 1), confidence)
+    rank = int(found.low)
+    assert found.confidence == pytest.approx(covered(rank), abs=1e-12)
+    if covered(1) >= confidence:
+        assert found.confidence >= confidence
+        assert rank == count // 2 or covered(rank + 1) < confidence
+    else:
+        assert rank == 1
+
+
+def test_five_samples_say_that_they_give_less_than_was_asked() -> None:
+    assert intervals.median_interval([1, 2, 3, 4, 5]).confidence == pytest.approx(0.9375)
+    assert intervals.median_interval([1.0]).confidence == 0
+    assert intervals.median_interval([1, 2, 3, 4, 5, 6]).confidence == pytest.approx(0.96875)
+
+
+def test_median_interval_covers_a_skewed_median_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    draws = rng.lognormal(0.0, 1.0, (4000, 20))
+    offsets = np.arange(4001) * 20
+    low, _, high, confidence = intervals.median_intervals(draws.ravel(), offsets)
+    covered = np.mean((low <= 1) & (high >= 1))
+    assert covered == pytest.approx(confidence[0], abs=0.012)
+    assert confidence[0] >= 0.95
+
+
+@given(st.lists(samples, min_size=1, max_size=8))
+def test_many_cases_at_once_equal_each_case_alone(cases: list[list[float]]) -> None:
+    values = np.array(list(itertools.chain.from_iterable(cases)))
+    offsets = np.cumsum([0, *map(len, cases)])
+    columns = intervals.median_intervals(values, offsets)
+    for index, case in enumerate(cases):
+        alone = intervals.median_interval(case)
+        row = tuple(float(column[index]) for column in columns)
+        assert row == (alone.low, alone.mid, alone.high, alone.confidence)
+
+
+def test_medians_of_huge_and_tiny_times_neither_overflow_nor_vanish() -> None:
+    assert intervals.median_interval([1.7e308, 1.7e308]).mid == 1.7e308
+    assert intervals.median_interval([5e-324, 5e-324]).mid == 5e-324
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([], "samples are empty"),
+        ([1.0, 0.0], r"samples\[1\] is 0.0"),
+        ([-1.0], r"samples\[0\] is -1.0"),
+        ([1.0, 2.0, math.nan], r"samples\[2\] is nan"),
+        ([math.inf], r"samples\[0\] is inf"),
+        ([[1.0]], r"shape \(1, 1\)"),
+        (["fast"], "samples are no numbers"),
+    ],
+)
+def test_samples_that_are_no_times_are_refused_by_name(values: list[object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        intervals.median_interval(values)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=words):
+        RunSamples("a", values)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=words.replace("samples", "samples of run 1", 1)):
+        intervals.case_interval([[1.0], values])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, -1.0, 95.0, math.nan])
+def test_a_confidence_that_is_no_probability_is_refused(confidence: float) -> None:
+    with pytest.raises(ValueError, match="confidence"):
+        intervals.median_interval([1.0, 2.0], confidence)
+
+
+def test_segments_that_do_not_fit_their_values_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one sample"):
+        intervals.median_intervals(np.array([1.0]), np.array([0, 1, 1]))
+    with pytest.raises(ValueError, match="expected 2"):
+        intervals.median_intervals(np.array([1.0, 2.0]), np.array([0, 1]))
+    with pytest.raises(ValueError, match="not finite"):
+        intervals.median_intervals(np.array([1.0, math.nan]), np.array([0, 2]))
+
+
+@given(st.lists(samples, min_size=1, max_size=9))
+def test_case_interval_holds_the_median_of_the_processes_medians(runs: list[list[float]]) -> None:
+    found = intervals.case_interval(runs)
+    assert found.low <= found.mid <= found.high
+    assert found.mid == pytest.approx(float(np.median([np.median(run) for run in runs])), rel=1e-9)
+    assert found.processes == len(runs)
+
+
+@given(st.lists(samples, min_size=1, max_size=9), scales)
+def test_case_interval_scales_with_its_samples(runs: list[list[float]], scale: float) -> None:
+    plain = intervals.case_interval(runs)
+    scaled = intervals.case_interval([[scale * value for value in run] for run in runs])
+    assert scaled.low == pytest.approx(scale * plain.low, rel=1e-9)
+    assert scaled.high == pytest.approx(scale * plain.high, rel=1e-9)
+
+
+def test_six_processes_speak_for_themselves() -> None:
+    found = intervals.case_interval([[float(value)] * 9 for value in (5, 1, 4, 2, 6, 3)])
+    assert (found.low, found.mid, found.high) == (1, 3.5, 6)
+    assert found.allowance is None
+    assert "6 processes" in found.how
+
+
+def test_one_process_tells_its_own_interval_and_that_it_is_that() -> None:
+    samples = [float(value) for value in range(1, 12)]
+    found = intervals.case_interval([samples])
+    own = intervals.median_interval(samples)
+    assert (found.low, found.mid, found.high) == (own.low, own.mid, own.high)
+    assert found.confidence == own.confidence
+    assert found.allowance is None
+    assert found.how == "1 process: order statistics of its own samples, nothing of others"
+
+
+def test_one_sample_is_no_interval_and_says_so() -> None:
+    found = intervals.case_interval([[2.0]])
+    assert (found.low, found.high, found.confidence) == (2, 2, 0)
+
+
+def test_few_processes_get_a_t_interval_on_their_log_medians() -> None:
+    medians = (1.0, 1.1, 1.25)
+    found = intervals.case_interval([[median] * 9 for median in medians])
+    logs = np.log(medians)
+    half = 4.302653 * logs.std(ddof=1) / math.sqrt(3)
+    assert math.log(found.low) == pytest.approx(logs.mean() - half)
+    assert math.log(found.high) == pytest.approx(logs.mean() + half)
+    assert found.mid == pytest.approx(1.1)
+    assert found.how.startswith("3 processes: t-interval on their log medians")
+
+
+def test_few_processes_that_agree_by_chance_are_taken_to_spread_a_little() -> None:
+    found = intervals.case_interval([[1.0] * 9] * 3)
+    assert math.log(found.high) == pytest.approx(4.302653 * intervals.LEAST_SPREAD / math.sqrt(3))
+    assert found.allowance == intervals.LEAST_SPREAD
+
+
+def test_two_processes_reach_no_further_than_the_largest_spread_that_was_seen() -> None:
+    found = intervals.case_interval([[1.0] * 9, [1.25] * 9])
+    half = 2.575829 * intervals.MOST_SPREAD / math.sqrt(2)
+    assert math.log(found.high / found.low) == pytest.approx(2 * half)
+    apart = intervals.case_interval([[1.0] * 9, [4.0] * 9])
+    assert apart.high / apart.mid > found.high / found.mid
+
+
+@pytest.mark.parametrize("spread", [0.03, slowly(0.08), slowly(0.15), 0.29])
+@pytest.mark.parametrize("count", [2, 3, slowly(4), 5, 6, 9])
+def test_case_interval_covers_the_truth_at_the_spreads_that_were_seen(
+    spread: float, count: int
+) -> None:
+    rng = np.random.default_rng(count)
+    draws = np.exp(rng.normal(0, spread, (4000, count)))
+    found = intervals.case_intervals([[[value] for value in row] for row in draws])
+    covered = np.mean([each.low <= 1 <= each.high for each in found])
+    assert covered >= 0.937  # 94.5%, less two standard errors of 4000 trials
+
+
+def test_few_processes_cover_the_truth_where_one_in_ten_is_bad() -> None:
+    rng = np.random.default_rng(1)
+    logs = rng.normal(0, 0.05, (4000, 4)) + 0.3 * (rng.random((4000, 4)) < 0.1)
+    found = intervals.case_intervals([[[value] for value in row] for row in np.exp(logs)])
+    assert np.mean([each.low <= 1 <= each.high for each in found]) >= 0.95
+
+
+def test_the_interval_of_one_process_covers_its_own_median_and_no_more() -> None:
+    rng = np.random.default_rng(2)
+    inside = np.exp(rng.normal(0, 0.05, (1000, 15)))
+    found = intervals.case_intervals([[row] for row in inside])
+    assert np.mean([each.low <= 1 <= each.high for each in found]) >= 0.94
+    between = np.exp(rng.normal(0, 0.15, (1000, 1)))
+    found = intervals.case_intervals([[row] for row in inside * between])
+    assert np.mean([each.low <= 1 <= each.high for each in found]) < 0.5
+
+
+def test_a_case_without_runs_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one run"):
+        intervals.case_interval([])
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "nodes"), [(1, "1 process", "1 node"), (2, "2 processes", "2 nodes")]
+)
+def test_one_is_told_as_one(count: int, words: str, nodes: str) -> None:
+    assert (intervals.count_words(count), intervals.count_nodes(count)) == (words, nodes)
+
+
+def test_a_ratio_upside_down_is_a_speed_and_of_no_time_it_is_infinite() -> None:
+    assert (intervals.speed(0.5), intervals.speed(0.0)) == (2.0, math.inf)
+
+
+# Whether samples have come to rest
+
+
+@pytest.mark.parametrize(
+    ("samples", "agree"),
+    [
+        ([1.0] * 5, None),
+        ([1.0] * 6, True),
+        ([1.0] * 10 + [1.04] * 10, True),  # a difference, too small to matter
+        ([1.0] * 10 + [1.2] * 10, False),
+        ([1.2] * 10 + [1.0] * 10, False),
+        ([3.0, 2.0, 1.9, 1.0, 1.0, 1.0], False),
+        ([1.0, 1.5, 2.0, 1.1, 1.6, 1.7, 2.2, 1.2, 1.4, 2.1, 1.3, 1.6], True),  # noise
+    ],
+)
+def test_halves_agree_unless_they_differ_by_more_than_noise(
+    samples: list[float], agree: bool | None
+) -> None:
+    assert intervals.halves_agree(samples) is agree
+
+
+def test_the_relative_half_width_is_of_the_further_bound_and_infinite_of_too_few() -> None:
+    assert intervals.relative_half_width([1.0] * 5) == math.inf
+    assert intervals.relative_half_width([8.0, 9.0, 10.0, 10.0, 11.0, 15.0]) == pytest.approx(0.5)
+    assert intervals.relative_half_width([5.0, 9.0, 10.0, 10.0, 11.0, 12.0]) == pytest.approx(0.5)
+
+
+# Percentiles
+
+
+@given(st.lists(st.floats(1e-6, 1e3), min_size=100, max_size=300), st.integers(1, 99))
+def test_they_are_those_of_all_samples_together(samples: list[float], cut: int) -> None:
+    found = percentiles([np.array(samples[:cut]), np.array(samples[cut:])])
+    expected = np.percentile(samples, PERCENTILES)
+    assert list(found) == list(PERCENTILES)
+    assert list(found.values()) == pytest.approx(list(expected))
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, []), (19, []), (20, [25, 75]), (99, [25, 75]), (100, [5, 25, 75, 95])]
+)
+def test_what_fewer_than_five_samples_lie_beyond_is_not_told(count: int, told: list[int]) -> None:
+    samples = [np.linspace(1.0, 2.0, count)] if count else []
+    assert list(percentiles(samples)) == told

@@ -1,0 +1,183 @@
+"""Percentiles of calls: when they are told, what their intervals cover, how they are compared."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.stats.intervals import Interval
+from bench.stats.latency import (
+    PARTS,
+    compare_percentiles,
+    fewest_calls,
+    over_processes,
+    percentile,
+    stream_of,
+)
+from bench.stats.verdict import Verdict
+from bench.worker.series import Beside
+from tests.bench.made_results import measured
+from tests.bench.made_streams import a_run, a_stream, streamed
+
+
+@pytest.mark.parametrize(("part", "calls"), [(50.0, 11), (90.0, 64), (99.0, 662), (99.9, 6636)])
+def test_a_percentile_takes_so_many_calls_that_two_lie_beyond_it_in_99_of_100(
+    part: float, calls: int
+) -> None:
+    assert fewest_calls(part) == calls
+    beyond = 1 - part / 100
+    assert stats.binom.cdf(1, calls, beyond) <= 0.01 < stats.binom.cdf(1, calls - 1, beyond)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_fewer_calls_tell_no_percentile(part: float) -> None:
+    few = fewest_calls(part)
+    assert percentile(np.arange(1.0, few), part) is None
+    assert percentile(np.arange(1.0, few + 1), part) is not None
+
+
+@pytest.mark.parametrize("count", [64, 100, 997, 6636, 20000])
+@pytest.mark.parametrize("part", PARTS)
+def test_the_bounds_are_the_nearest_ranks_that_cover_as_surely_as_asked(
+    part: float, count: int
+) -> None:
+    found = percentile(np.arange(1.0, count + 1), part)
+    if count < fewest_calls(part):
+        assert found is None
+        return
+    assert found is not None
+    below = partial(stats.binom.cdf, n=count, p=part / 100)
+    low, high = int(found.low), int(found.high)
+    assert found.confidence == pytest.approx(below(high - 1) - below(low - 1), abs=1e-9)
+    assert found.confidence >= 0.95 - 1e-9
+    # Neither bound can be drawn in by a rank.
+    assert below(low - 1) <= 0.025 < below(low)
+    assert below(high - 1) >= 0.975 > below(high - 2)
+    assert found.mid == int(np.ceil(round(part / 100 * count, 6)))
+
+
+def test_the_interval_covers_the_true_percentile_whatever_the_distribution() -> None:
+    rng = np.random.default_rng(3)
+    # Of Pareto, P(X > x) = (1 + x)**-a; of the exponential, exp(-x).
+    for sizes, true in (
+        (rng.pareto(1.1, (1000, 700)), 0.01 ** (-1 / 1.1) - 1),
+        (rng.exponential(1.0, (1000, 700)), -np.log(0.01)),
+    ):
+        inside = 0
+        for calls in sizes:
+            found = percentile(np.sort(calls), 99.0)
+            assert found is not None
+            inside += found.low <= true <= found.high
+        # 1,000 of at least 95%: four standard errors are 2.8%.
+        assert inside >= 922
+
+
+def told(*mids: float) -> list[dict[float, Interval]]:
+    return [{99.0: Interval(0.9 * mid, mid, 1.2 * mid, 0.96)} for mid in mids]
+
+
+def test_over_processes_it_is_the_median_of_their_own_percentiles() -> None:
+    found = over_processes(told(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 90.0))
+    assert list(found) == [99.0]
+    assert (found[99.0].low, found[99.0].mid, found[99.0].high) == (1.0, 4.0, 90.0)
+    assert found[99.0].processes == 7
+
+
+def test_one_process_has_its_own_interval_and_says_so() -> None:
+    (found,) = over_processes(told(2.0)).values()
+    assert (found.low, found.mid, found.high, found.confidence) == (1.8, 2.0, 2.4, 0.96)
+    assert "of its own calls" in found.how
+
+
+def test_a_process_that_could_not_tell_does_not_count_if_the_others_are_enough() -> None:
+    found = over_processes([*told(1.0, 2.0, 3.0), {}])
+    assert (found[99.0].mid, found[99.0].processes) == (2.0, 3)
+    # Those with the most calls are the quickest: of them alone nothing is told.
+    assert over_processes([*told(1.0, 3.0), {}]) == {}
+
+
+def sides(new: list[float], base: list[float]) -> tuple[dict[str, float], dict[str, float]]:
+    return (
+        {f"run{n}": value for n, value in enumerate(new)},
+        {f"run{n}": value for n, value in enumerate(base)},
+    )
+
+
+def test_a_percentile_is_judged_process_by_process() -> None:
+    """The processes differ by far more than the sides do, and both sides alike."""
+    base = [1.0, 2.0, 0.5, 4.0, 1.5, 3.0]
+    new = [1.2 * each * (1 + 0.004 * n) for n, each in enumerate(base)]
+    (found,) = compare_percentiles([sides(new, base)])
+    assert found is not None
+    assert found.verdict is Verdict.SLOWER
+    assert found.ratio.mid == pytest.approx(1.2, rel=0.02)
+    (turned,) = compare_percentiles([sides(base, new)])
+    assert turned is not None
+    assert turned.verdict is Verdict.FASTER
+
+
+def test_of_fewer_than_six_processes_no_verdict_is_made() -> None:
+    new, base = sides([2.0] * 5, [1.0] * 5)
+    assert compare_percentiles([(new, base)]) == [None]
+    # Nor of six on each side of which five are shared: it is the shared ones that are judged.
+    assert compare_percentiles([(new | {"x": 2.0}, base | {"y": 1.0})]) == [None]
+    assert compare_percentiles([({}, base)]) == [None]
+
+
+def test_other_pairs_are_judged_beside_one_that_cannot_be() -> None:
+    good = sides([2.0] * 6, [1.0] * 6)
+    found = compare_percentiles([({}, {}), good, sides([1.0], [1.0])])
+    assert [each is None for each in found] == [True, False, True]
+
+
+def test_separate_processes_are_compared_as_such() -> None:
+    new = {f"new{n}": 2.0 + 0.01 * n for n in range(6)}
+    base = {f"base{n}": 1.0 + 0.01 * n for n in range(6)}
+    (found,) = compare_percentiles([(new, base)])
+    assert found is not None
+    assert not found.paired
+    assert found.verdict is Verdict.SLOWER
+
+
+# A stream in its processes
+
+
+def test_what_is_no_stream_has_no_calls() -> None:
+    assert stream_of([measured(a_stream("keras"), 1e-4, a_run(0))], {}) is None
+
+
+def test_the_calls_of_all_processes_are_told_together() -> None:
+    case = a_stream("keras", period=1e-3)
+    beside = [Beside(load=load, deadline=1.2e-4) for load in (0, 2)]
+    items = [
+        streamed(case, a_run(number), 1e-4, 4.0, 100 * (number + 1), each)
+        for number, each in enumerate(beside)
+    ]
+    found = stream_of(items, {})
+    assert found is not None
+    each = [item.streaming for item in items]
+    assert (found.calls, found.load, found.deadline) == (300, 2, 1.2e-4)
+    assert found.missed == sum(calls.missed for calls in each if calls) > 0
+    assert found.most == max(calls.latency.most for calls in each if calls)
+    assert len(found.histograms) == 2
+    # 100 calls tell no 99th percentile, and one of two processes is too few.
+    assert list(found.latency) == list(found.service) == [50.0, 90.0]
+    assert {part: set(runs) for part, runs in found.told.items()} == {
+        50.0: {"session-0", "session-1"},
+        90.0: {"session-0", "session-1"},
+        99.0: set(),
+        99.9: set(),
+    }
+
+
+def test_of_different_deadlines_none_is_missed() -> None:
+    items = [
+        streamed(a_stream("keras", 1e-3), a_run(number), 1e-4, 4.0, 100, Beside(deadline=deadline))
+        for number, deadline in enumerate((1e-4, 2e-4))
+    ]
+    found = stream_of(items, {})
+    assert found is not None
+    assert found.deadline is found.missed is None

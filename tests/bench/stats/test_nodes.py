@@ -1,0 +1,203 @@
+"""Which machines' results stand in one table: those of one kind that measured one suite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.records.files import collect
+from bench.records.schema import Measurement
+from bench.stats import nodes
+from bench.stats.nodes import Place, places
+from bench.stats.ranking import build
+from tests.bench.made_nodes import a_case, fleet, on, results
+from tests.bench.made_results import measured
+from tests.places import REFERENCE
+
+KERAS = a_case("keras")
+
+
+def one(host: str, number: int = 0, **facts: object) -> Measurement:
+    return measured(KERAS, 1.0, on(host, number, **facts))  # type: ignore[arg-type]
+
+
+def told(found: list[Place]) -> list[tuple[list[str], list[str]]]:
+    """Of each place its runs, and its nodes' names."""
+    return [([i.run.id for i in place.items], [*place.nodes.values()]) for place in found]
+
+
+def test_machines_of_one_kind_in_one_session_are_one_place() -> None:
+    found = places([one("a"), one("b"), one("a", 1)])
+    assert told(found) == [(["s-a-0", "s-a-1", "s-b-0"], ["a", "b"])]
+
+
+def test_two_kinds_in_a_folder_are_two_places_and_machines_alone_are_no_nodes() -> None:
+    found = places([one("a"), one("b", cpu="Another CPU")])
+    assert told(found) == [(["s-a-0"], []), (["s-b-0"], [])]
+
+
+def test_two_kinds_of_two_machines_each_are_two_tables() -> None:
+    hosts = {"a": "X", "b": "Y", "c": "X", "d": "Y"}
+    found = places([one(host, cpu=cpu) for host, cpu in hosts.items()])
+    assert [each[1] for each in told(found)] == [["a", "c"], ["b", "d"]]
+
+
+def test_a_machine_that_does_not_say_what_it_is_stands_alone() -> None:
+    assert [each[1] for each in told(places([one("a", cpu=""), one("b", cpu="")]))] == [[], []]
+
+
+def test_sessions_of_machines_of_one_kind_that_were_brought_together_are_one_place() -> None:
+    found = places([one("a", session="s1"), one("b", session="s2", hours=5)])
+    assert told(found) == [(["s1-a-0", "s2-b-0"], ["a", "b"])]
+
+
+def test_sessions_of_one_machine_stay_apart() -> None:
+    found = places([one("a", session="s1"), one("a", session="s2", hours=5)])
+    assert told(found) == [(["s1-a-0"], []), (["s2-a-0"], [])]
+
+
+@pytest.mark.parametrize("skew", [0.0, 1000.0, -1000.0])
+def test_of_each_machine_the_newest_stand_together_whatever_its_clock_shows(skew: float) -> None:
+    found = places(
+        [
+            one("a", session="a1", hours=1),
+            one("a", session="a2", hours=2),
+            one("b", session="b1", hours=1 + skew),
+            one("b", session="b2", hours=2 + skew),
+        ]
+    )
+    assert sorted(each[0] for each in told(found)) == [["a1-a-0", "b1-b-0"], ["a2-a-0", "b2-b-0"]]
+
+
+@pytest.mark.parametrize("late", [0.0, 0.5])
+def test_a_session_s_nodes_stay_together_whichever_began_last(late: float) -> None:
+    older = [one(host, session="s1", hours=late * (host == "c")) for host in ("a", "b", "c")]
+    newer = [one(host, session="s2", hours=1) for host in ("a", "b")]
+    assert [each[1] for each in told(places([*older, *newer]))] == [["a", "b", "c"], ["a", "b"]]
+
+
+def test_other_suites_are_other_tables() -> None:
+    found = places([one("a", session="s1"), one("b", session="s2", suite="other")])
+    assert [each[1] for each in told(found)] == [[], []]
+
+
+def test_machines_with_one_host_name_are_told_apart() -> None:
+    other = one("a", 1)
+    other = replace(other, run=replace(other.run, machine_id="another"))
+    (found,) = places([one("a"), other])
+    assert [*found.nodes.values()] == ["a#id of a", "a#another"]
+
+
+def test_a_machine_whose_backends_need_other_libraries_is_one_node() -> None:
+    """Its processes are of two kinds; who shows one of these is of both."""
+    item = one("a", 1)
+    before = {"cpu": {"name": "Test CPU", "usable": 2}, "libraries": {"keras": "3"}}
+    other = replace(item, run=replace(item.run, environment={"before": before}))
+    assert [each[1] for each in told(places([one("a"), other, one("b")]))] == [["a", "b"]]
+    assert [each[1] for each in told(places([one("a"), other]))] == [[]]
+
+
+def booted(item: Measurement, boot: str) -> Measurement:
+    before = item.run.environment["before"]
+    assert isinstance(before, dict)
+    return replace(item, run=replace(item.run, environment={"before": {**before, "boot": boot}}))
+
+
+def test_two_host_names_on_one_kernel_are_one_node() -> None:
+    """Containers of one machine have names of their own."""
+    pods = [booted(one("pod-1"), "x"), booted(one("pod-2", 1), "x")]
+    assert told(places(pods)) == [(["s-pod-1-0", "s-pod-2-1"], [])]
+    other = booted(one("b"), "y")
+    assert [each[1] for each in told(places([*pods, other]))] == [["pod-1", "b"]]
+
+
+def test_a_machine_that_was_started_again_is_one_node() -> None:
+    items = [
+        booted(one("a", 0), "x"),
+        booted(one("a", 1), "y"),
+        booted(one("pod", 2), "y"),
+        booted(one("b", 3), "z"),
+        one("c", 4),
+    ]
+    assert [each[1] for each in told(places(items))] == [["a", "b", "c"]]
+    found = nodes.machines(item.run for item in items)
+    assert found["id of pod"] == found["id of a"] == "id of a"
+
+
+def test_names_that_turn_out_to_be_one_machine_late_are_one() -> None:
+    runs = [
+        booted(one(host, n), boot).run
+        for n, (host, boot) in enumerate(
+            [("a", "x"), ("b", "y"), ("c", "z"), ("c", "y"), ("b", "x")]
+        )
+    ]
+    assert set(nodes.machines(runs).values()) == {"id of a"}
+
+
+@pytest.mark.parametrize("boot", [None, "", 3, ["x"], {}])
+def test_what_is_no_boot_makes_no_machines_one(boot: object) -> None:
+    items = [booted(one("a"), boot), booted(one("b"), boot)]  # type: ignore[arg-type]
+    assert [each[1] for each in told(places(items))] == [["a", "b"]]
+
+
+def test_kinds_of_machines_have_the_name_of_their_first() -> None:
+    runs = [on("a", 0), on("b", 0, cpu="X"), on("c", 0), on("d", 0, cpu="")]
+    assert nodes.in_one_kind(runs) == {
+        "id of a": "id of a",
+        "id of b": "id of b",
+        "id of c": "id of a",
+        "id of d": "id of d",
+    }
+
+
+def test_results_of_one_machine_are_what_they_were_before_there_were_nodes() -> None:
+    report = build(collect(sorted(REFERENCE.glob("quick-*.json"))))
+    assert report.sections
+    for section in report.sections:
+        assert not section.nodes
+        for row in section.rows:
+            assert not any(run.node for run in row.runs)
+            assert row.interval is None or row.interval.nodes == 0
+            assert row.to_baseline is None or (row.to_baseline.nodes, row.to_baseline.by_node) == (
+                0,
+                {},
+            )
+
+
+def test_a_report_has_one_table_of_all_nodes_and_its_times_are_of_all() -> None:
+    times = {KERAS: 1.0, a_case("while_loop"): 2.0}
+    items = fleet({"a": 0.0, "b": 0.1, "c": -0.1}, times, spread=0.0, own=0.0)
+    (section,) = build(results(*items)).sections
+    assert list(section.nodes.values()) == ["a", "b", "c"]
+    keras, loop = section.rows
+    assert keras.interval is not None
+    assert keras.interval.nodes == 3
+    assert keras.interval.processes == 18
+    assert keras.time == pytest.approx(1.0, rel=1e-3)
+    assert loop.to_baseline is not None
+    assert loop.to_baseline.nodes == 3
+    assert loop.to_baseline.ratio.mid == pytest.approx(2.0, rel=1e-3)
+
+
+def test_the_order_of_files_changes_no_number() -> None:
+    items = fleet({"a": 0.0, "b": 0.1, "c": -0.1}, {KERAS: 1.0, a_case("while_loop"): 2.0})
+    there, back = (build(results(*each)).sections[0].rows for each in (items, items[::-1]))
+    for one_way, other in zip(there, back, strict=True):
+        assert one_way.interval is not None
+        assert other.interval is not None
+        assert one_way.interval.low == pytest.approx(other.interval.low, rel=1e-12)
+        if one_way.to_baseline is not None and other.to_baseline is not None:
+            assert one_way.to_baseline.log_ratio == pytest.approx(
+                other.to_baseline.log_ratio, rel=1e-12
+            )
+
+
+def test_machines_that_do_not_say_what_they_are_are_of_no_kind_and_none_is_another() -> None:
+    strange = [replace(on(host, 0), environment={"before": ["no object"]}) for host in ("a", "b")]
+    assert nodes.machines(strange) == {"id of a": "id of a", "id of b": "id of b"}
+    assert nodes.in_one_kind(strange) == {"id of a": "id of a", "id of b": "id of b"}
+    assert nodes.in_one_kind([on("a", 0), on("b", 0)]) == {
+        "id of a": "id of a",
+        "id of b": "id of a",
+    }

@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bench.case.cases import Case
+from bench.records.schema import Measurement, Outcome, Reason, Run
+from bench.reporting.sentences import findings
+from bench.stats.intervals import case_interval, halves_agree, relative_half_width
+from bench.stats.ranking import build
+from bench.stats.rows import Report
+from bench.stats.trust import (
+    FEW_PROCESSES,
+    Doubt,
+    Side,
+    Validity,
+    each_together,
+    of_ratio,
+    pooled,
+    together,
+)
+from bench.stats.trust import WIDE as WIDE_FROM
+from bench.stats.within import RunSamples
+from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_results import as_text, gather, measured
+
+CASE = Case("keras", LSTMSpec(3, 4), Workload(2, 10, "training"))
+STARTED = datetime(2025, 1, 31, tzinfo=UTC)
+BUSY = Reason("busy", "others kept 1.2 of 2 processors busy", "close what else runs")
+WIDE = Reason("wide_interval", "the median's interval is ±8.0%, over ±5%", "give it more time")
+
+
+def a_run(number: int) -> Run:
+    return Run(f"r{number}", "s", "x", 0, STARTED, STARTED, True, "host", "m", {}, {})
+
+
+def all_doubts(new: Side, base: Side) -> Sequence[Doubt]:
+    """Those of a ratio, and of either side."""
+    return (*new[0].invalid, *base[0].invalid, *of_ratio(new, base))
+
+
+def processes(
+    count: int, reason: Reason = BUSY, disturbed: int = 0, spread: float = 0.0
+) -> list[Measurement]:
+    """So many, the first of them disturbed; their medians reach from 1 - spread to 1 + spread."""
+    return [
+        measured(
+            CASE,
+            1.0 + spread * (2 * k / max(1, count - 1) - 1),
+            a_run(k),
+            (reason,) if k < disturbed else (),
+        )
+        for k in range(count)
+    ]
+
+
+def outcome(kind: str, number: int = 99) -> Outcome:
+    return Outcome(CASE, a_run(number), kind, "it ended", "", Path("x.json"))
+
+
+def judged(
+    items: Sequence[Measurement], outcomes: Sequence[Outcome] = (), *, replicated: bool = True
+) -> Validity:
+    runs = len({item.run.id for item in items} | {item.run.id for item in outcomes})
+    interval = case_interval([item.samples for item in items])
+    return pooled(items, outcomes, interval, runs, replicated=replicated)
+
+
+def codes(found: Validity) -> tuple[list[str], list[str]]:
+    return [each.code for each in found.invalid], [each.code for each in found.noted]
+
+
+def test_one_process_alone_is_as_valid_as_it_says() -> None:
+    assert codes(judged(processes(1), replicated=False)) == ([], [])
+    assert codes(judged(processes(1, disturbed=1), replicated=False)) == (["busy"], [])
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_session_with_too_few_processes_is_noted(count: int) -> None:
+    found = judged(processes(count))
+    assert codes(found) == ([], [FEW_PROCESSES])
+    assert f"{count} process" in found.noted[0].text
+    assert "--resume" in found.noted[0].advice
+
+
+def test_six_processes_that_agree_are_valid() -> None:
+    assert codes(judged(processes(6))) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("count", "disturbed", "valid"), [(6, 1, True), (6, 2, False), (8, 2, True), (8, 3, False)]
+)
+def test_what_disturbed_a_few_of_many_processes_is_noted_and_spoils_nothing(
+    count: int, disturbed: int, valid: bool
+) -> None:
+    found = judged(processes(count, disturbed=disturbed))
+    assert codes(found) == (([], ["busy"]) if valid else (["busy"], []))
+    (doubt,) = (*found.invalid, *found.noted)
+    assert str(doubt).endswith(f"[in {disturbed} of {count} runs]")
+
+
+def test_how_little_one_process_knows_does_not_matter_where_their_medians_agree() -> None:
+    assert codes(judged(processes(6, WIDE, disturbed=6))) == ([], [])
+    few = judged(processes(5, WIDE, disturbed=5))
+    assert [doubt.code for doubt in few.of_time] == ["wide_interval"]
+    assert not few.invalid
+
+
+def test_medians_that_differ_are_noted_and_by_too_much_doubtful_as_times() -> None:
+    assert codes(judged(processes(6, spread=0.04))) == ([], [])
+    found = judged(processes(6, spread=0.2))
+    assert codes(found) == ([], ["wide_interval"])
+    assert "over 6 processes is ±20.0%: the machine's speed changed" in found.noted[0].text
+    assert "inside each process" in found.noted[0].advice
+    found = judged(processes(6, spread=0.3))
+    assert codes(found) == ([], [])
+    (doubt,) = found.of_time
+    assert doubt.code == "wide_interval"
+    assert "over 6 processes is ±30.0%, over ±25%" in doubt.text
+    assert found.time == (doubt,)
+    assert found.unpaired == ()  # how far it is known stands in the ratio's own interval
+
+
+def test_a_process_that_was_killed_once_is_noted_if_the_others_measured_the_case() -> None:
+    assert codes(judged(processes(6), [outcome("crashed")])) == ([], ["crashed"])
+    often = [outcome("crashed", number) for number in (97, 98, 99)]
+    assert codes(judged(processes(6), often)) == (["crashed"], [])
+
+
+@pytest.mark.parametrize("kind", ["failed", "timed_out"])
+def test_a_case_that_failed_once_is_never_valid(kind: str) -> None:
+    assert codes(judged(processes(20), [outcome(kind)])) == ([kind], [])
+
+
+def test_a_process_that_was_stopped_from_the_keyboard_is_nobodys_fault() -> None:
+    assert codes(judged(processes(6), [outcome("interrupted")])) == ([], [])
+
+
+def test_the_report_tells_what_was_noted_and_calls_the_case_valid() -> None:
+    report: Report = build(gather(*processes(6, disturbed=1)))
+    (row,) = report.sections[0].rows
+    assert not row.invalid
+    told = [each.text for each in findings(report.sections[0])]
+    assert any(text.startswith("Noted") and BUSY.text in text for text in told)
+    assert not any(text.startswith("INVALID") for text in told)
+
+
+def test_a_report_without_anything_noted_does_not_say_so() -> None:
+    quiet = build(gather(*[replace(item, valid=True) for item in processes(6)]))
+    assert not any(each.text.startswith("Noted") for each in findings(quiet.sections[0]))
+
+
+def test_times_that_moved_are_told_apart_from_what_disturbed_a_few() -> None:
+    report = build(gather(*processes(6, spread=0.2)))
+    (row,) = report.sections[0].rows
+    assert not row.invalid
+    told = [each.text for each in findings(report.sections[0])]
+    (moved,) = [text for text in told if text.startswith("The machine's speed changed")]
+    assert "the intervals of 1 time reach ±20%" in moved
+    assert not any(text.startswith("Noted") for text in told)
+
+
+# Times and ratios apart
+
+UNSTEADY = Reason("not_steady", "the earlier and the later half of the samples differ", "wait")
+SHORT = Reason("few_samples", "3 samples: a median has no 95% interval under 6", "give it more")
+SWAP = Reason("swap", "the machine swapped 12.0 MB meanwhile", "free some memory")
+HOT = Reason("throttled", "the CPU slowed itself down 3 times because of heat", "cool it")
+
+
+def timed(
+    backend: str, values: npt.ArrayLike, number: int, reasons: Sequence[Reason] = ()
+) -> Measurement:
+    """One process's samples, one a round, with what the process says of them by itself."""
+    samples = np.asarray(values, dtype=np.float64)
+    own = list(reasons)
+    if halves_agree(samples.tolist()) is False:
+        own.append(UNSTEADY)
+    if relative_half_width(samples.tolist()) > WIDE_FROM and len(samples) >= 6:
+        own.append(WIDE)
+    case = replace(CASE, backend=backend)
+    found = measured(case, 1.0, a_run(number), own)
+    return replace(found, samples=samples, rounds=np.arange(len(samples)))
+
+
+def side(items: Sequence[Measurement]) -> Side:
+    (judged,) = each_together([(items, ())])
+    return judged, [RunSamples(item.run.id, item.samples, item.rounds) for item in items]
+
+
+def test_a_drift_that_both_sides_follow_is_none_of_the_ratio() -> None:
+    slower = np.repeat([1.0, 1.2], 10)
+    one, two = (side([timed(n, k * slower, 0)]) for n, k in (("keras", 1.0), ("scan", 2.0)))
+    assert "not_steady" in [doubt.code for doubt in one[0].of_time]
+    assert of_ratio(one, two) == ()
+    assert [doubt.code for doubt in one[0].unpaired] == ["not_steady"]
+
+
+def test_a_drift_of_one_side_spoils_the_ratio() -> None:
+    one, two = side([timed("keras", np.repeat([1.0, 1.2], 10), 0)]), side([timed("a", [1] * 20, 0)])
+    (doubt,) = of_ratio(one, two)
+    assert doubt.code == "unsteady_ratio"
+    assert of_ratio(two, one) == (doubt,)
+    assert one[0].invalid == ()
+
+
+@pytest.mark.parametrize(("drifting", "valid"), [(1, True), (2, False)])
+def test_of_six_processes_one_that_drifted_spoils_no_ratio_and_two_do(
+    drifting: int, valid: bool
+) -> None:
+    drift = np.repeat([1.0, 1.2], 10)
+    one = side([timed("keras", drift if n < drifting else [1.0] * 20, n) for n in range(6)])
+    two = side([timed("scan", [1.0] * 20, n) for n in range(6)])
+    assert (of_ratio(one, two) == ()) == valid
+
+
+def test_advice_on_a_ratio_names_the_option_of_the_command_that_measured_it() -> None:
+    drift = timed("keras", np.repeat([1.0, 1.2], 10), 0)
+    steady = timed("scan", [1.0] * 20, 0)
+    managed = replace(a_run(0), options={"session": "s"})
+    for runs, option in ((a_run(0), "--lstm-budget SECONDS"), (managed, "--seconds TIME")):
+        one, two = (side([replace(each, run=runs)]) for each in (drift, steady))
+        (doubt,) = of_ratio(one, two)
+        assert doubt.advice == f"give it more time: {option}"
+
+
+def test_a_ratio_of_few_rounds_is_doubtful_where_processes_are_few() -> None:
+    for count, codes_of in ((1, ["few_rounds"]), (6, [])):
+        one, two = (
+            side([timed(name, [1.0, 1.01, 1.02], n, [SHORT]) for n in range(count)])
+            for name in ("keras", "scan")
+        )
+        assert [doubt.code for doubt in of_ratio(one, two)] == codes_of
+        assert [doubt.code for doubt in one[0].of_time] == (["few_samples"] if count == 1 else [])
+
+
+def test_a_ratio_of_separate_processes_takes_the_drift_of_either() -> None:
+    one = side([timed("keras", np.repeat([1.0, 1.2], 10), 0)])
+    two = side([timed("keras", [1.0] * 20, 1)])
+    assert [doubt.code for doubt in of_ratio(one, two)] == ["not_steady"]
+
+
+@pytest.mark.parametrize("reason", [BUSY, SWAP, HOT])
+@pytest.mark.parametrize(("of", "disturbed"), [(1, 1), (3, 1), (6, 2), (9, 3)])
+def test_what_disturbed_a_third_of_the_processes_is_told_of_times_and_ratios(
+    reason: Reason, of: int, disturbed: int
+) -> None:
+    spoilt = [timed("keras", [1.0] * 20, n, [reason] * (n < disturbed)) for n in range(of)]
+    good = [timed("scan", [1.0] * 20, n) for n in range(of)]
+    one, two = side(spoilt), side(good)
+    assert [doubt.code for doubt in one[0].invalid] == [reason.code]
+    assert [doubt.code for doubt in one[0].time] == [reason.code]
+    for pair in ((one, two), (two, one)):
+        assert {doubt.code for doubt in all_doubts(*pair)} == {reason.code}
+
+
+@pytest.mark.parametrize("reason", [BUSY, SWAP, HOT])
+def test_what_disturbed_one_of_six_is_noted(reason: Reason) -> None:
+    one = side([timed("keras", [1.0] * 20, n, [reason] * (n == 0)) for n in range(6)])
+    assert [doubt.code for doubt in one[0].noted] == [reason.code]
+    assert not one[0].time
+
+
+@pytest.mark.parametrize("spread", [0.03, 0.08, 0.15, 0.29])
+def test_of_undisturbed_processes_hardly_any_ratio_is_called_invalid(spread: float) -> None:
+    """Six processes of two backends: machines move between them, drift in them, and wander."""
+    rng = np.random.default_rng(round(100 * spread))
+    trials, rounds = 150, 24
+    invalid = doubtful = 0
+    for _ in range(trials):
+        items: dict[str, list[Measurement]] = {"keras": [], "scan": []}
+        for number in range(6):
+            level = rng.normal(0, spread)
+            # What both go through in turn: a machine that slows down in one process of four, and
+            # noise that remembers what it was.
+            shared = np.linspace(0, rng.choice([0, 0, 0, 0.25]), rounds)
+            wander = np.zeros(rounds)
+            for index in range(1, rounds):
+                wander[index] = 0.8 * wander[index - 1] + rng.normal(0, 0.01)
+            for name, found in items.items():
+                own = rng.normal(0, 0.02) + rng.normal(0, 0.02, rounds)
+                logs = level + shared + wander + own
+                found.append(timed(name, np.exp(logs), number))
+        one, two = (side(found) for found in items.values())
+        invalid += bool(all_doubts(one, two))
+        doubtful += bool(one[0].time)
+    assert invalid <= 0.02 * trials
+    if spread >= 0.29:
+        assert doubtful > 0.5 * trials  # of the time it is said, and rightly
+
+
+def test_the_report_tells_a_doubtful_time_apart_from_an_invalid_ratio() -> None:
+    drift = np.repeat([1.0, 1.2], 10)
+    together = [timed("keras", drift, 0), timed("scan", 3 * drift, 0)]
+    (section,) = build(gather(*together)).sections
+    assert all(row.trusted for row in section.rows)
+    assert section.rows[0].fastest
+    told = [each.text for each in findings(section)]
+    assert not any(text.startswith("INVALID") for text in told)
+    assert any(text.startswith("Doubtful: all 2 times") for text in told)
+    text = as_text(build(gather(*together)))
+    assert "★ ~1.1" in text
+    assert "~ a time that is doubtful" in text
+    assert "INVALID" not in text
+
+    apart = [timed("keras", drift, 0), timed("scan", [3.0] * 20, 0)]
+    (section,) = build(gather(*apart)).sections
+    ratio = next(row for row in section.rows if row.to_baseline is not None)
+    assert not ratio.trusted
+    assert not ratio.invalid
+    assert not any(row.fastest for row in section.rows)
+    (loud,) = [each for each in findings(section) if each.loud]
+    assert loud.text.startswith("INVALID: the only ratio: the earlier and the later half of the")
+
+
+def test_advice_stands_in_brackets_where_there_is_any() -> None:
+    assert str(Doubt("a", "it broke", "mend it", 1, 1)) == "it broke (mend it)"
+    assert str(Doubt("a", "it broke", "", 1, 1)) == "it broke"
+    assert str(Doubt("a", "it broke", "", 1, 2)) == "it broke [in 1 of 2 runs]"
+
+
+def test_cases_by_themselves_are_judged_as_all_together() -> None:
+    cases = [(processes(6, disturbed=2), ()), (processes(5), (outcome("failed"),))]
+    assert each_together(cases) == [together(*case) for case in cases]
+    assert [codes(each)[0] for each in each_together(cases)] == [["busy"], ["failed"]]

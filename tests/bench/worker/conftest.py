@@ -1,0 +1,51 @@
+"""What several files of this room's tests look at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.worker import preparing
+from bench.worker.memory import ProcessMemory
+from bench.worker.roof_work import LIMITING
+from tests.bench.worker import forked_backends, modelled_backends
+from tests.bench.worker.told_backends import World
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """Backends that do as they are told, found by their names."""
+    world = World()
+    monkeypatch.setattr(preparing, "get_backend", world.backends.__getitem__)
+    return world
+
+
+@pytest.fixture
+def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No library is told to leave instructions unused, whatever this machine's user has set."""
+    for name in LIMITING:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def modelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The modelled backends are found by their names."""
+    modelled_backends.register(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def backends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Backends of another package, found by entry points as any."""
+    folder = tmp_path_factory.mktemp("told")
+    forked_backends.install(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def process_memory() -> Iterator[ProcessMemory]:
+    """One without a server yet, which has none left when the test is over."""
+    with ProcessMemory() as found:
+        yield found

@@ -1,0 +1,129 @@
+"""Backends of another package whose processes grow, die and hang as they are called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.case.cases import Case
+from bench.records.schema import Figures
+from lstm_impl import LSTMSpec, Workload
+
+MIB = 2**20
+
+
+ENOUGH = 120.0  # seconds for what takes one: the machine may be busy with something else
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
+
+
+BACKENDS = '''
+import mmap, os, signal, time
+import numpy as np
+from lstm_impl import Step
+from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+
+KEPT = []
+
+class Told(NumPyLoop):
+    def _build(self, spec, weights, device, batch_major):
+        return ToldModel(self, spec, "cpu", False, weights)
+
+class ToldModel(NumPyModel):
+    """Its steps do as the strategy is called; those of one unit, with which it starts, nothing."""
+
+    def prepare(self, workload, seed=0):
+        if self.spec.hidden_size == 1:
+            return Step(lambda: None, lambda: None, lambda: None)
+        calls = []
+
+        def run():
+            calls.append(1)
+            getattr(self, self.backend.strategy)(len(calls))
+
+        return Step(run, lambda: None, lambda: None)
+
+    def grows(self, call):
+        KEPT.append(np.ones(8 << 20, np.uint8))          # 8 MiB more each time, kept
+        np.ones((64 if call == 1 else 16) << 20, np.uint8)  # and freed
+
+    def swells(self, call):
+        if call == 3:
+            KEPT.append(np.ones(32 << 20, np.uint8))
+
+    def reads(self, call):
+        with open(__file__ + ".large", "rb") as file:    # the pages of a file, as of a library
+            KEPT.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        sum(KEPT[-1][::4096])
+
+    def dies(self, call):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def leaves(self, call):
+        os._exit(3)
+
+    def raises(self, call):
+        raise ValueError("not today\\nnor tomorrow")
+
+    def hangs(self, call):
+        time.sleep(1000)
+
+    def talks(self, call):
+        print("loud", flush=True)
+        os.write(1, b"loud")
+        os.write(2, b"loud")
+
+for name in ("grows", "swells", "reads", "dies", "leaves", "raises", "hangs", "talks"):
+    globals()[name] = type(name, (Told,), {"strategy": name, "framework": "told"})
+for name in ("broken", "crashing"):
+    globals()[name] = type(name, (Told,), {"strategy": name, "framework": name})
+'''
+
+
+NAMES = (
+    *("grows", "swells", "reads", "dies", "leaves", "raises", "hangs", "talks"),
+    *("broken", "crashing"),
+)
+
+
+def install(folder: Path) -> None:
+    """Their package, with a framework that is there, one that is broken and one that crashes."""
+    (folder / "forked.py").write_text(BACKENDS)
+    (folder / "told.py").write_text("")
+    (folder / "broken.py").write_text("raise RuntimeError('its library is not there')")
+    (folder / "crashing.py").write_text("import os; os.abort()")
+    facts = folder / "told-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: told\nVersion: 1.0\n")
+    points = "\n".join(f"{name} = forked:{name}" for name in NAMES)
+    (facts / "entry_points.txt").write_text(f"[lstm_impl.backends]\n{points}\n")
+
+
+def case(name: str, **changes: Any) -> Case:
+    return Case(name, LSTMSpec(1, 4), Workload(2, 6, "training", **changes))
+
+
+def known(figures: Figures) -> tuple[float, float]:
+    peak, steady = figures["peak_bytes"], figures["steady_bytes"]
+    assert isinstance(peak, int), figures["how"]
+    assert isinstance(steady, int), figures["how"]
+    return peak, steady
+
+
+def reason(figures: Figures) -> str:
+    assert figures["peak_bytes"] is None
+    assert figures["steady_bytes"] is None
+    return str(figures["how"])
+
+
+def gone(process: int) -> bool:
+    """Whether a process has ended (what nobody has waited for yet counts as ended)."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"

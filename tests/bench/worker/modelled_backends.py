@@ -1,0 +1,225 @@
+"""Backends whose step takes what it is told to, on a clock of the test's own.
+
+Each computes what the reference computes, so that the gate passes it, and then lets the time pass
+that its products, its other operators, its copies and its pauses take on a machine of so much
+speed. What binds each is therefore known. They are found by the registry like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+
+from bench.case.cases import Case
+from bench.worker.clock import Clock, Processors
+from bench.worker.preparing import Bench
+from bench.worker.roof_launches import Launcher, Launches
+from bench.worker.roof_work import Sizes, Work
+from bench.worker.roofs import Roofs
+from lstm_impl import (
+    Call,
+    Event,
+    Evidence,
+    LSTMSpec,
+    LSTMWeights,
+    Model,
+    Outputs,
+    Profile,
+    Workload,
+    registry,
+)
+from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from tests.bench.worker.told_backends import QUIET
+
+RATE, BANDWIDTH, LAUNCH = 1e9, 1e10, 1e-5
+"""Operations and bytes a second, and seconds to start an operator from Python."""
+
+PEAK = 4 * RATE
+"""Of products that wait for none: a step's own, one after the other, are slower everywhere."""
+
+OPERATORS = 16
+"""Beside the products, in a timestep."""
+
+
+@dataclass
+class Machine:
+    """The clock, that of the processor, and what ran since somebody began to watch."""
+
+    time: float = 0.0
+    worked: float = 0.0
+    events: list[Event] = field(default_factory=list)
+
+    def run(self, name: str, seconds: float) -> None:
+        """An operator that is started, and then takes its time."""
+        self.time += LAUNCH
+        self.events.append(Event(name, self.time, seconds, "main"))
+        self.time += seconds
+        self.worked += LAUNCH + seconds
+
+    def pause(self, seconds: float) -> None:
+        """No processor works."""
+        self.time += seconds
+
+    def now(self) -> float:
+        return self.time
+
+    def used(self) -> float:
+        return self.worked
+
+    def idle(self) -> float:
+        return 2 * self.time - self.worked  # of two processors
+
+
+MACHINE = Machine()
+"""The one of all models: each test puts it back to its beginning."""
+
+
+class Plain(NumPyLoop):
+    """One product of the input, one of the state and some small operators a timestep."""
+
+    strategy = "modelled"
+    products: ClassVar[int] = 1
+    copied: ClassVar[int] = 0
+    paused: ClassVar[float] = 0.0
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return ModelledModel(self, spec, device, batch_major, weights)
+
+
+class Sleeps(Plain):
+    """A backend that sleeps between timesteps, ten times as long as it computes."""
+
+    strategy = "sleeps"
+    paused = 0.1
+
+
+class Twice(Plain):
+    """One that makes each product twice."""
+
+    strategy = "twice"
+    products = 2
+
+
+class Copies(Plain):
+    """One that copies a hundred megabytes at each timestep."""
+
+    strategy = "copies"
+    copied = 10**8
+
+
+class ModelledModel(NumPyModel):
+    """The model of each."""
+
+    backend: Plain
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._known: dict[tuple[int, ...], tuple[Call, Outputs]] = {}
+
+    def _infer(self, call: Call) -> Outputs:
+        # Once for the same arrays: what it takes is told, and not how long this computer works.
+        same = tuple(map(id, call))
+        if same not in self._known:
+            self._known[same] = call, super()._infer(call)
+        outputs = self._known[same][1]
+        timesteps, batch, _ = call.x.shape
+        spec = self.spec
+        columns = 4 * spec.hidden_size
+        for _ in range(timesteps):
+            for _ in range(self.backend.products):
+                for rows, rate in ((spec.input_size, PEAK), (spec.hidden_size, RATE)):
+                    MACHINE.run("matmul", 2.0 * batch * rows * columns / rate)
+            for _ in range(OPERATORS):
+                MACHINE.run("tanh", 0.0)
+            if self.backend.copied:
+                MACHINE.run("copy", 2 * self.backend.copied / BANDWIDTH)
+            MACHINE.pause(self.backend.paused)
+        return outputs
+
+    def evidence(self, workload: Workload) -> Evidence:
+        spec, each = self.spec, self.backend.products
+        multiplied = 8.0 * spec.hidden_size * (spec.input_size + spec.hidden_size)
+        started = OPERATORS + 2 * each + bool(self.backend.copied)
+        return Evidence(
+            "the test",
+            launches=workload.timesteps * started,
+            launched_by="python",
+            operations=each * workload.batch * workload.timesteps * multiplied,
+        )
+
+    def _profiled(self, workload: Workload) -> Profile:
+        step = self.prepare(workload)
+        MACHINE.events.clear()
+        step.run()
+        return Profile("the test's profiler", tuple(MACHINE.events))
+
+
+@dataclass
+class Speeds:
+    """A library that computes as fast as the machine."""
+
+    name: str = "a library"
+    version: str = "1"
+    frameworks: tuple[str, ...] = ("numpy",)
+
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+        rate = PEAK if len(set(sizes)) == 1 else RATE
+        return (self._work(2.0 * sizes[0] * sizes[1] * sizes[2] / rate, 1),)
+
+    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+        return (self._work(2 * size / BANDWIDTH, 2 * size),)
+
+    def _work(self, seconds: float, amount: float) -> Work:
+        def run(count: int) -> None:
+            MACHINE.time += count * seconds
+
+        return Work(run, amount, self.name)
+
+
+def launcher(case: Case, launches: Launches) -> Launcher:
+    """An empty loop on that machine."""
+
+    def run(count: int) -> None:
+        MACHINE.time += count * LAUNCH
+
+    return Launcher("a library 1", Work(run, 1, f"operators of {launches.by} called from Python"))
+
+
+BACKENDS: dict[str, Any] = {each.strategy: each for each in (Plain, Sleeps, Twice, Copies)}
+
+SMALL = LSTMSpec(4, 4), Workload(2, 6)
+"""Products of a quarter of a microsecond, where starting one takes ten."""
+
+LARGE = LSTMSpec(4, 64), Workload(32, 6)
+"""Products of a millisecond, hardly any of them of the input: the state's wait for one another."""
+
+WIDE = LSTMSpec(1024, 64), Workload(32, 6)
+"""The input's products take four times as long as the state's."""
+
+
+def register(patch: pytest.MonkeyPatch) -> None:
+    """Have the registry find them, on a machine at its beginning."""
+    MACHINE.time = MACHINE.worked = 0.0
+    MACHINE.events.clear()
+    for name, kind in BACKENDS.items():
+        patch.setitem(registry._BUILT_IN, name, f"{kind.__module__}:{kind.__name__}")
+
+
+def bench() -> Bench:
+    """What measures them on that machine."""
+    roofs = Roofs(
+        lambda device, frameworks, threads: [Speeds()],
+        MACHINE.now,
+        lambda device: 2**20,
+        launcher=launcher,
+    )
+    return Bench(
+        Clock(MACHINE.now, 1e-9),
+        activity=lambda: QUIET,
+        too_many_threads=tuple,
+        roofs=roofs,
+        processors=Processors(MACHINE.used, MACHINE.idle),
+    )

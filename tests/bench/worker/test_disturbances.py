@@ -1,0 +1,272 @@
+"""What about a machine makes times doubtful: before they are taken, and when they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.machine.devices import GpuFacts
+from bench.machine.disturbance import Disturbance
+from bench.machine.facts import Cpu, Environment, Gpu, GpuProcess, Memory
+from bench.worker import disturbances
+from bench.worker.disturbances import findings
+from bench.worker.series import Series, Stopped, Streamed
+
+CALM = Disturbance(10.0, 4, 0.1, (), 0, 0, {}, 1.0)
+
+CPU = Cpu(
+    name="Imaginary CPU",
+    architecture="x86_64",
+    cores=2,
+    logical=4,
+    usable=4,
+    quota=None,
+    virtual=False,
+    governor="performance",
+    turbo=False,
+    clock_hz=3e9,
+    clock_max_hz=3e9,
+    temperature_c=40.0,
+)
+
+GPU = Gpu(
+    name="Imaginary GPU",
+    driver="999.1",
+    cuda_version="12.4",
+    compute_capability="9.0",
+    clock_sm_hz=1e9,
+    clock_sm_max_hz=2e9,
+    clock_memory_hz=1e9,
+    temperature_c=40.0,
+    throttle_reasons=("gpu_idle",),
+    power_w=70.0,
+    power_limit_w=700.0,
+    memory_total_bytes=80 * 2**30,
+    memory_used_bytes=2**29,
+    utilization_percent=0.0,
+    persistence=True,
+    mig=False,
+    processes=(),
+)
+
+HERE = Environment(
+    time="2026-01-01T00:00:00+00:00",
+    host="imaginary",
+    system="Debian",
+    kernel="6",
+    container=None,
+    python="CPython 3.11",
+    cpu=CPU,
+    load=(0.1, 0.1, 0.1),
+    memory=Memory(16 * 2**30, 8 * 2**30, 0, 0),
+    gpus=(),
+    libraries={"tensorflow": "2.21.0"},
+    tensorflow=None,
+    threads={},
+    variables={},
+    unread={},
+)
+
+
+def codes(
+    here: Environment = HERE, disturbance: Disturbance = CALM, facts: GpuFacts | None = None
+) -> list[str]:
+    facts = facts or GpuFacts(installed=len(here.gpus), visible=len(here.gpus))
+    return [each.code for each in findings(here, disturbance, facts)]
+
+
+def with_cpu(**changes: Any) -> Environment:
+    return replace(HERE, cpu=replace(CPU, **changes))
+
+
+def with_gpu(**changes: Any) -> Environment:
+    return replace(HERE, gpus=(replace(GPU, **changes),))
+
+
+def test_a_machine_at_rest_has_nothing_to_change() -> None:
+    assert codes() == []
+    assert codes(with_gpu()) == []
+
+
+def test_busy_processors_are_told_of_with_who_keeps_them_busy() -> None:
+    busy = replace(CALM, others=1.5, culprits=("chrome (pid 7) 150%",))
+    found = findings(HERE, busy, GpuFacts())
+    assert [each.code for each in found] == ["busy"]
+    assert "1.5 of 4 processors busy (chrome (pid 7) 150%)" in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("here", "code"),
+    [
+        (with_cpu(governor="powersave"), "governor"),
+        (with_cpu(turbo=True), "turbo"),
+        (with_cpu(virtual=True), "virtual"),
+        (with_cpu(quota=1.5), "quota"),
+        (replace(HERE, variables={"OMP_NUM_THREADS": "8"}), "threads"),
+        (replace(HERE, variables={"OPENBLAS_CORETYPE": "Haswell"}), "instructions"),
+        (replace(HERE, variables={"ATEN_CPU_CAPABILITY": "avx2"}), "instructions"),
+        (replace(HERE, variables={"CUDA_LAUNCH_BLOCKING": "1"}), "launch_blocking"),
+        (replace(HERE, memory=Memory(2**34, 2**30, 0, 0)), "memory"),
+        (replace(HERE, libraries={"tensorflow": "2", "tensorflow-cpu": "2"}), "tensorflows"),
+        (with_gpu(processes=(GpuProcess(7, "trainer", 2**30),)), "gpu_shared"),
+        (with_gpu(utilization_percent=40.0), "gpu_busy"),
+        (with_gpu(throttle_reasons=("gpu_idle", "hw_thermal_slowdown")), "gpu_slowed"),
+        (with_gpu(mig=True), "mig"),
+        (with_gpu(persistence=False), "persistence"),
+    ],
+)
+def test_each_thing_that_spoils_times_is_found_alone(here: Environment, code: str) -> None:
+    assert codes(here) == [code]
+
+
+@pytest.mark.parametrize(
+    "here",
+    [
+        with_cpu(governor=None, turbo=None, virtual=None, usable=None, quota=None),
+        with_cpu(quota=4.0),
+        replace(HERE, variables={"OMP_NUM_THREADS": "4", "CUDA_LAUNCH_BLOCKING": "0"}),
+        replace(HERE, memory=Memory(None, None, None, None)),
+        with_gpu(processes=None, utilization_percent=None, throttle_reasons=None, persistence=None),
+    ],
+)
+def test_what_is_not_known_or_in_order_is_no_finding(here: Environment) -> None:
+    assert codes(here) == []
+
+
+def test_a_quota_below_one_processor_still_asks_for_a_thread() -> None:
+    (found,) = findings(with_cpu(quota=0.5), CALM, GpuFacts())
+    assert "--lstm-threads 1," in found.advice
+
+
+def test_processes_on_a_gpu_are_named_with_what_they_hold() -> None:
+    here = with_gpu(processes=(GpuProcess(7, "trainer", 2**30), GpuProcess(8, None, None)))
+    (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1))
+    assert "gpu:0: other processes use it" in found.text
+    assert "trainer (pid 7, 1.0 GiB), a process (pid 8)" in found.text
+
+
+def test_a_gpu_without_a_driver_is_found_with_what_to_install() -> None:
+    (found,) = findings(HERE, CALM, GpuFacts(hardware=True))
+    assert found.code == "gpu"
+    assert "install NVIDIA's driver" in found.advice
+
+
+def test_a_gpu_whose_state_cannot_be_read_says_what_to_install() -> None:
+    here = replace(HERE, unread={"gpus": "nvidia-ml-py is not installed: pip install nvidia-ml-py"})
+    (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1, driver=True))
+    assert found.code == "nvml"
+    assert found.advice == "nvidia-ml-py is not installed: pip install nvidia-ml-py"
+
+
+def test_every_finding_says_what_to_do() -> None:
+    here = replace(
+        with_gpu(persistence=False, mig=True, utilization_percent=50.0),
+        cpu=replace(CPU, governor="powersave", turbo=True, virtual=True, quota=1.0),
+    )
+    found = findings(here, replace(CALM, others=3.0, swapped=5), GpuFacts(1, 1))
+    assert len(found) == 9
+    assert all(each.text and each.advice and "\n" not in each.text for each in found)
+
+
+# -- when they were taken
+
+GOOD = Series(1, (0.1,) * 20, tuple(range(20)), (), Stopped.TIME, True, 1e-5)
+
+
+def spoiling(
+    series: Series = GOOD,
+    disturbance: Disturbance = CALM,
+    threads: tuple[str, ...] = (),
+    device: str = "cpu",
+) -> list[str]:
+    return [each.code for each in disturbances.validity(series, disturbance, threads, device)]
+
+
+def test_a_good_measurement_on_a_calm_machine_is_valid() -> None:
+    assert spoiling() == []
+    unknown = Disturbance(10.0, 4, None, (), None, None, {}, None)
+    assert spoiling(replace(GOOD, steady=None), unknown) == []
+
+
+WIDE = (0.08, 0.1, 0.12) * 2
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (lambda: spoiling(replace(GOOD, blocks=(0.1,) * 5)), "few_samples"),
+        (lambda: spoiling(replace(GOOD, blocks=WIDE)), "wide_interval"),
+        (lambda: spoiling(replace(GOOD, steady=False)), "not_steady"),
+        (lambda: spoiling(disturbance=replace(CALM, others=0.5)), "busy"),
+        (lambda: spoiling(disturbance=replace(CALM, swapped=4096)), "swap"),
+        (lambda: spoiling(disturbance=replace(CALM, cpu_throttled=1)), "throttled"),
+        (lambda: spoiling(disturbance=replace(CALM, clock_change=0.7)), "clock"),
+        (lambda: spoiling(disturbance=replace(CALM, clock_change=1.3)), "clock"),
+        (lambda: spoiling(threads=("OMP_NUM_THREADS=64",)), "threads"),
+        (
+            lambda: spoiling(disturbance=replace(CALM, gpu_throttled={1: 0.2}), device="gpu:1"),
+            "throttled",
+        ),
+    ],
+)
+def test_each_disturbance_makes_a_measurement_invalid(
+    found: Callable[[], list[str]], code: str
+) -> None:
+    assert found() == [code]
+
+
+@pytest.mark.parametrize(
+    "disturbance",
+    [
+        replace(CALM, others=0.3),
+        replace(CALM, clock_change=0.9),
+        replace(CALM, gpu_throttled={0: 9.0}),
+    ],
+)
+def test_what_does_not_matter_to_a_cpu_does_not_spoil_it(disturbance: Disturbance) -> None:
+    assert spoiling(disturbance=disturbance) == []
+
+
+def test_what_slows_the_cpu_down_does_not_spoil_a_gpu() -> None:
+    hot = replace(CALM, cpu_throttled=5, clock_change=0.5, gpu_throttled={0: 0.05, 1: 9.0})
+    assert spoiling(disturbance=hot, threads=("x=9",), device="gpu:0") == []
+
+
+def test_every_reason_says_what_to_do() -> None:
+    bad = Disturbance(10.0, 4, 3.0, ("mail (pid 3) 90%",), 1, 1, {}, 2.0)
+    series = replace(GOOD, blocks=WIDE, steady=False)
+    reasons = list(disturbances.validity(series, bad, ("x=9",), "cpu"))
+    assert len(reasons) == 7
+    assert all(each.text and each.advice for each in reasons)
+    assert "mail (pid 3) 90%" in " ".join(each.text for each in reasons)
+
+
+def test_what_more_time_would_not_narrow_wants_a_quiet_machine() -> None:
+    told = {}
+    for stopped in (Stopped.TIME, Stopped.ROUNDS):
+        series = replace(GOOD, blocks=WIDE, stopped=stopped)
+        (reason,) = disturbances.validity(series, CALM, (), "cpu")
+        told[stopped] = reason.advice
+    assert "--lstm-budget" in told[Stopped.TIME]
+    assert "close what else runs" in told[Stopped.ROUNDS]
+
+
+@pytest.mark.parametrize(
+    ("service", "period", "code"),
+    [(0.012, 0.01, ["behind"]), (0.01, 0.01, []), (0.012, None, []), (None, 0.01, [])],
+)
+def test_a_stream_whose_calls_take_longer_than_their_period_falls_behind_for_ever(
+    service: float | None, period: float | None, code: list[str]
+) -> None:
+    """One that is slow now and then does not: the median call counts."""
+    streamed = None
+    if service is not None:
+        calls = np.array([service] * 11 + [1.0] * 10)
+        streamed = Streamed(calls, calls)
+    found = list(disturbances.validity(replace(GOOD, streamed=streamed), CALM, (), "cpu", period))
+    assert [each.code for each in found] == code
+    assert all("a call takes 12 ms and one is due every 10 ms" in each.text for each in found)

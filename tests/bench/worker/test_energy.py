@@ -1,0 +1,199 @@
+"""Energy: from tick to tick of a counter that a GPU of the test's own moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from bench.machine.devices import NvmlError
+from bench.records.schema import Figures
+from bench.worker import energy
+from bench.worker.energy import EnergyMeter
+from lstm_impl import Step
+
+
+class FakeError(Exception):
+    """What NVML raises."""
+
+
+@dataclass
+class Gpu:
+    """A GPU whose counter moves in ticks; the clock is moved by steps and by sleeping."""
+
+    watts: float = 250.0
+    idle: float = 40.0
+    tick: float = 0.1
+    time: float = 100.0
+    used: float = 7e6  # millijoules
+    steps: int = 0
+    slept: float = 0.0
+    shown: list[str] = field(default_factory=list)
+    opened: int = 0
+    NVMLError = FakeError
+
+    def step(self, seconds: float) -> Step:
+        def run() -> None:
+            self.steps += 1
+            self.time += seconds
+            self.used += self.watts * seconds * 1e3
+
+        return Step(run, lambda: None, lambda: None)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+        self.time += seconds
+        self.used += self.idle * seconds * 1e3
+
+    def meter(self, **changes: Any) -> EnergyMeter:
+        standing: dict[str, Any] = {
+            "now": lambda: self.time,
+            "sleep": self.sleep,
+            "load": lambda: self,
+            "environ": {},
+        }
+        return EnergyMeter(**(standing | changes))
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        self.opened += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.opened -= 1
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+        self.shown.append(f"handle {index}")
+        return index
+
+    def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
+        return f"GPU-{handle}"
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:  # noqa: N802
+        return int(1e3 * self.idle)
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:  # noqa: N802
+        """Where the counter stood at the last tick."""
+        since = self.time % self.tick
+        return int(self.used - self.watts * since * 1e3)
+
+
+def known(figures: Figures | None) -> Figures:
+    assert figures is not None
+    assert figures["joules"] is not None, figures["how"]
+    return figures
+
+
+def reason(figures: Figures | None) -> str:
+    assert figures is not None
+    assert figures["joules"] is None
+    assert figures["idle_watts"] is None
+    how = figures["how"]
+    assert isinstance(how, str)
+    return how
+
+
+@pytest.mark.parametrize("seconds", [1e-4, 3e-3, 0.02, 0.07, 0.35])
+@pytest.mark.parametrize("tick", [0.02, 0.1])
+def test_the_energy_of_a_step_is_its_power_times_its_time(seconds: float, tick: float) -> None:
+    gpu = Gpu(tick=tick)
+    figures = known(gpu.meter().measure(gpu.step(seconds), "gpu:0", seconds))
+    # One of the chunks at either end: see CHUNKS.
+    assert figures["joules"] == pytest.approx(250.0 * seconds, rel=2 / energy.CHUNKS)
+    assert figures["how"] == "NVML total energy counter"
+    assert gpu.opened == 0
+
+
+def test_what_others_have_used_before_is_not_counted() -> None:
+    gpu = Gpu()
+    meter = gpu.meter()
+    first = known(meter.measure(gpu.step(0.003), "gpu:0", 0.003))
+    gpu.used += 5e6
+    second = known(meter.measure(gpu.step(0.003), "gpu:0", 0.003))
+    assert second["joules"] == pytest.approx(first["joules"], rel=0.1)
+
+
+def test_power_at_rest_is_read_once_for_each_gpu_after_a_pause() -> None:
+    gpu = Gpu()
+    meter = gpu.meter()
+    for _ in range(2):
+        assert known(meter.measure(gpu.step(0.01), "gpu:0", 0.01))["idle_watts"] == 40.0
+    assert gpu.slept == energy.IDLE
+    known(meter.measure(gpu.step(0.01), "gpu:1", 0.01))
+    assert gpu.slept == 2 * energy.IDLE
+
+
+def test_the_counter_of_the_gpu_that_cuda_shows_is_read() -> None:
+    gpu = Gpu()
+    gpu.meter(environ={"CUDA_VISIBLE_DEVICES": "1"}).measure(gpu.step(0.01), "gpu:0", 0.01)
+    assert gpu.shown[-1] == "handle 1"
+
+
+def test_a_cpu_has_no_energy_and_nothing_is_asked() -> None:
+    def load() -> Any:
+        raise AssertionError
+
+    assert EnergyMeter(load=load).measure(Gpu().step(0.1), "cpu", 0.1) is None
+
+
+def test_without_the_driver_the_reason_is_kept() -> None:
+    def load() -> Any:
+        raise NvmlError("nvidia-ml-py is not installed")
+
+    gpu = Gpu()
+    found = gpu.meter(load=load).measure(gpu.step(0.1), "gpu:0", 0.1)
+    assert reason(found) == "not known: nvidia-ml-py is not installed"
+
+
+def test_a_gpu_without_a_counter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu()
+
+    def refuse(handle: int) -> int:
+        raise FakeError("Not Supported")
+
+    monkeypatch.setattr(gpu, "nvmlDeviceGetTotalEnergyConsumption", refuse)
+    found = gpu.meter().measure(gpu.step(0.1), "gpu:0", 0.1)
+    assert reason(found) == "not known: the GPU has no energy counter: Not Supported"
+    assert gpu.opened == 0
+
+
+def test_a_gpu_without_a_power_sensor_has_its_energy_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = Gpu()
+
+    def refuse(handle: int) -> int:
+        raise FakeError("Not Supported")
+
+    monkeypatch.setattr(gpu, "nvmlDeviceGetPowerUsage", refuse)
+    assert known(gpu.meter().measure(gpu.step(0.1), "gpu:0", 0.1))["idle_watts"] is None
+
+
+def _still(used: float) -> Callable[[int], int]:
+    return lambda handle: int(used)
+
+
+def test_a_counter_that_stands_still_ends_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu()
+    monkeypatch.setattr(gpu, "nvmlDeviceGetTotalEnergyConsumption", _still(5.0))
+    begun = gpu.time
+    found = gpu.meter().measure(gpu.step(0.01), "gpu:0", 0.01)
+    assert "did not move in 5 s" in reason(found)
+    assert gpu.time - begun < energy.IDLE + energy.LONGEST + 1
+
+
+def test_a_step_that_fails_costs_the_figure_only() -> None:
+    def run() -> None:
+        raise RuntimeError("out of memory\nand a page more")
+
+    found = Gpu().meter().measure(Step(run, lambda: None, lambda: None), "gpu:0", 0.1)
+    assert reason(found) == "not known: out of memory"
+
+
+def test_a_part_of_a_gpu_has_no_counter_of_its_own() -> None:
+    gpu = Gpu()
+    meter = gpu.meter(environ={"CUDA_VISIBLE_DEVICES": "MIG-1234"})
+    assert "part of a GPU" in reason(meter.measure(gpu.step(0.1), "gpu:0", 0.1))

@@ -1,0 +1,153 @@
+"""Who judges a case that is too large for the reference, and on which inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.worker import equivalence
+from bench.worker.equivalence import Judged, gate, gate_last
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from lstm_impl.backends.numpy_loop import NumPyLoop
+from lstm_impl.proof import Judge, numpy_judge
+from tests.bench.worker.told_backends import TIMED
+
+
+def test_a_large_case_is_judged_by_a_proven_float64_backend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(equivalence, "REFERENCE_OPERATIONS", 1.0)
+    monkeypatch.setattr(equivalence, "JUDGES", ("numpy",))
+    equivalence.prove.cache_clear()
+    model = get_backend("numpy").build(LSTMSpec(3, 4), LSTMWeights.random(LSTMSpec(3, 4)))
+    result = equivalence.gate(model, Workload(2, 3, "training"))
+    assert result.passed
+    assert result.judge == "float64 numpy (itself equal to the NumPy reference)"
+
+
+def test_a_judge_that_is_wrong_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    equivalence.prove.cache_clear()
+
+    def other(spec: LSTMSpec) -> Judge:
+        def run(*args: Any) -> Any:
+            found = numpy_judge(spec).run(*args)
+            return found | {"y": 2 * found["y"]}
+
+        return Judge("reference of another network", run)
+
+    monkeypatch.setattr(equivalence, "numpy_judge", other)
+    with pytest.raises(RuntimeError, match="numpy cannot judge in float64: y differs"):
+        equivalence.prove("numpy", LSTMSpec(3, 4, dtype="float64"))
+    equivalence.prove.cache_clear()
+
+
+ANSWER = {"y": np.arange(6.0).reshape(1, 2, 3), "dlayer0.forward.bias": np.ones(4)}
+SPEC = LSTMSpec(3, 4)
+WORK = Workload(2, 5, "training")
+
+
+def test_an_answer_comes_back_as_it_was_kept(tmp_path: Path) -> None:
+    Judged(tmp_path).keep("a", ANSWER)
+    found = Judged(tmp_path).find("a")
+    assert found is not None
+    assert found.keys() == ANSWER.keys()
+    for name, array in ANSWER.items():
+        np.testing.assert_array_equal(found[name], array)
+    assert Judged(tmp_path).find("b") is None
+
+
+@pytest.mark.parametrize("where", [0, 31, 200, -1])
+def test_an_answer_that_was_changed_is_none(tmp_path: Path, where: int) -> None:
+    Judged(tmp_path).keep("a", ANSWER)
+    data = bytearray((tmp_path / "a").read_bytes())
+    data[where] ^= 1
+    (tmp_path / "a").write_bytes(data)
+    assert Judged(tmp_path).find("a") is None
+
+
+@pytest.mark.parametrize("size", [0, 10, 500])
+def test_half_an_answer_is_none(tmp_path: Path, size: int) -> None:
+    Judged(tmp_path).keep("a", ANSWER)
+    data = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(data[:size])
+    assert Judged(tmp_path).find("a") is None
+
+
+def test_what_has_no_room_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(equivalence, "LARGEST_FOLDER", 600)
+    for name in "ab":
+        Judged(tmp_path).keep(name, ANSWER)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_that_is_gone_costs_nothing_but_the_answer(tmp_path: Path) -> None:
+    gone = Judged(tmp_path / "gone")
+    gone.keep("a", ANSWER)
+    assert gone.find("a") is None
+
+
+@pytest.fixture
+def another_process(tmp_path: Path) -> Iterator[None]:
+    """A gate that shares answers, and remembers none of its own."""
+    equivalence.share_answers(tmp_path)
+    equivalence._remembered.clear()
+    yield
+    equivalence.share_answers(None)
+    equivalence._remembered.clear()
+
+
+def judge_that_counts(spec: LSTMSpec, calls: list[int]) -> Judge:
+    reference = numpy_judge(spec)
+
+    def run(*arguments: object) -> object:
+        calls.append(1)
+        return reference.run(*arguments)  # type: ignore[arg-type]
+
+    return Judge(reference.name, run)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("another_process")
+def test_a_second_process_reads_what_the_first_computed_and_judges_alike() -> None:
+    calls: list[int] = []
+    found = []
+    for seed in (0, 0, 1):
+        model = get_backend("numpy").build(SPEC, LSTMWeights.random(SPEC, seed), "cpu")
+        found.append(gate(model, WORK, seed, judge_that_counts(SPEC, calls)))
+        equivalence._remembered.clear()
+    assert found[0] == found[1]
+    first, others = len(calls) // 2, len(calls)
+    assert others == 2 * first > 0  # seed 1 is another question
+
+
+@pytest.mark.usefixtures("another_process")
+def test_a_wrong_model_is_stopped_by_an_answer_that_was_kept() -> None:
+    right = LSTMWeights.random(SPEC)
+    assert gate(get_backend("numpy").build(SPEC, right, "cpu"), WORK).passed
+    equivalence._remembered.clear()
+    wrong = get_backend("numpy").build(SPEC, right, "cpu")
+    wrong._weights = LSTMWeights.random(SPEC, 5)  # type: ignore[attr-defined]
+    assert not gate(wrong, WORK).passed
+
+
+@pytest.mark.parametrize("workload", TIMED, ids=str)
+def test_a_step_works_on_the_inputs_that_were_chosen(workload: Workload) -> None:
+    model = NumPyLoop().build(
+        SPEC, LSTMWeights.random(SPEC, seed=2), batch_major=workload.batch_major
+    )
+    step = model.prepare(workload, seed=5)
+    assert step.use is not None
+    assert step.results is not None
+    for number in (1, 0, 1):
+        step.use(number)
+        if step.restart is not None:
+            step.run()  # moves the weights, and turns the sign of what flows back
+            step.restart()
+        results = step.results(step.run())
+        assert gate_last(model, workload, 5, number, results).passed
+        other = 1 - number
+        if step.restart is None:
+            assert not gate_last(model, workload, 5, other, results).passed

@@ -1,0 +1,196 @@
+"""What a case needs: figures worked out by hand, and the words of what is too large."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import case as suites
+from bench.case.cases import Case
+from bench.case.loading import Choice
+from bench.worker import estimate, preparing
+from bench.worker.estimate import Free
+from bench.worker.outcomes import Unmeasured
+from bench.worker.preparing import Bench
+from lstm_impl import LSTMSpec, Workload
+
+GIB = 2**30
+ROOMY = Free(2**50, 2**50, 2)
+
+
+def case(device: str = "cpu", mode: str = "training", dtype: str = "float32") -> Case:
+    # 512 x 1000 x 512: 2^9 * 1000 steps, 4 * 512 * (512 + 512 + 1) parameters
+    return Case("numpy", LSTMSpec(512, 512, dtype=dtype), Workload(512, 1000, mode), device)
+
+
+def test_a_training_step_counts_each_weight_six_times_a_timestep() -> None:
+    found = estimate.estimate(LSTMSpec(3, 4), Workload(2, 5, "training"))
+    parameters = 4 * 4 * (3 + 4 + 1)
+    # of the kernels: a bias is in no product
+    assert found.operations == 6 * (parameters - 4 * 4) * 10
+    assert found.weights == 4 * 2 * parameters
+    # x, y, dx and dy; four gates and the cell
+    assert found.activations == 4 * 10 * (2 * (3 + 4) + 5 * 4)
+    assert found.judge == 2 * found.activations
+    assert found.device_bytes == found.weights + found.activations
+
+
+def test_inference_keeps_what_goes_in_and_comes_out() -> None:
+    found = estimate.estimate(LSTMSpec(3, 4), Workload(2, 5))
+    assert found.operations == 2 * 4 * 4 * 7 * 10
+    assert found.weights == 4 * 4 * 4 * 8
+    assert found.activations == 4 * 10 * (3 + 4)
+
+
+def test_layers_and_directions_multiply_what_is_kept() -> None:
+    spec = LSTMSpec(3, 4, num_layers=3, bidirectional=True)
+    training = estimate.estimate(spec, Workload(2, 5, "training"))
+    assert training.activations == 4 * 10 * (2 * (3 + 8) + 3 * 5 * 8 + 2 * 8)
+    assert estimate.estimate(spec, Workload(2, 5)).activations == 4 * 10 * (3 + 8 + 8)
+
+
+def test_half_precision_halves_what_is_kept_and_not_the_judge() -> None:
+    work = Workload(2, 5, "training")
+    single, half, mixed = (
+        estimate.estimate(LSTMSpec(3, 4, dtype=dtype), work)
+        for dtype in ("float32", "bfloat16", "mixed_bfloat16")
+    )
+    assert (half.weights, half.activations) == (single.weights // 2, single.activations // 2)
+    assert (mixed.weights, mixed.activations) == (single.weights, single.activations // 2)
+    assert half.judge == single.judge
+
+
+def test_of_a_stream_one_window_is_kept_at_a_time() -> None:
+    whole = estimate.estimate(LSTMSpec(3, 4), Workload(2, 50, "training"))
+    cut = estimate.estimate(LSTMSpec(3, 4), Workload(2, 50, "training", window=5))
+    assert cut.operations == whole.operations
+    assert cut.activations == 4 * (100 * 2 * 7 + 10 * 5 * 4)
+    assert cut.judge == whole.judge // 10
+
+
+def test_what_is_not_differentiated_is_not_counted() -> None:
+    spec = LSTMSpec(5, 4, num_layers=2)
+    everything, no_state, no_input = (
+        Workload(3, 8, "training", window=3, gradients=gradients)
+        for gradients in ("all", "weights+input", "weights")
+    )
+    works = (everything, no_state, no_input)
+    counted = [estimate.operations(spec, work) for work in works]
+    recurrent = 3 * 3 * 2 * (4 * 4 * 4)  # in the first step of 3 windows of 3 sequences, 2 layers
+    assert counted[0] - counted[1] == 2 * recurrent
+    assert counted[1] - counted[2] == 2 * 3 * 8 * (4 * 4 * 5)
+    moved = [estimate.least_bytes(spec, work) for work in works]
+    assert moved[0] - moved[1] == 4 * 3 * 2 * 4 * 4  # h and c, read and written, of 2 layers
+    assert moved[1] - moved[2] == 4 * 3 * 8 * 5
+    kept = [estimate.estimate(spec, work).activations for work in works]
+    assert kept[0] - kept[2] == 4 * 3 * 8 * 5
+
+
+def test_padding_is_no_work() -> None:
+    spec = LSTMSpec(3, 4)
+    padded = estimate.estimate(spec, Workload(2, 10, min_length=2))
+    assert padded.operations == estimate.estimate(spec, Workload(1, 12)).operations
+
+
+def test_operations_are_those_of_the_products_of_all_layers_and_directions() -> None:
+    spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
+    forward = 2 * 4 * 4 * (2 * (3 + 4) + 2 * (8 + 4)) * 10
+    assert estimate.operations(spec, Workload(2, 5)) == forward
+    assert estimate.operations(spec, Workload(2, 5, "training", window=2)) == 3 * forward
+
+
+def test_the_least_to_move_is_everything_given_and_everything_asked_for_once() -> None:
+    spec = LSTMSpec(3, 4)
+    weights, x, y, states = 4 * 4 * 8, 3 * 10, 4 * 10, 2 * 2 * 4
+    forward = weights + x + y + 2 * states
+    assert estimate.least_bytes(spec, Workload(2, 5)) == 4 * forward
+    # and as much again for the gradients
+    assert estimate.least_bytes(spec, Workload(2, 5, "training")) == 8 * forward
+    half = LSTMSpec(3, 4, dtype="mixed_bfloat16")
+    assert estimate.least_bytes(half, Workload(2, 5)) == 4 * weights + 2 * (forward - weights)
+
+
+def test_an_update_moves_what_the_optimizer_keeps() -> None:
+    spec = LSTMSpec(3, 4)
+    plain, sgd, adam = (
+        estimate.least_bytes(spec, Workload(2, 5, "training", optimizer=optimizer))
+        for optimizer in (None, "sgd", "adam")
+    )
+    assert sgd == plain
+    assert adam == plain + 4 * 4 * spec.parameter_count
+
+
+def test_masks_are_moved_and_padding_is_not() -> None:
+    spec = LSTMSpec(3, 4, num_layers=3)
+    plain, dropped = (
+        estimate.least_bytes(spec, Workload(2, 5, "training", dropout=rate)) for rate in (0.0, 0.5)
+    )
+    assert dropped == plain + 4 * 2 * 4 * 10
+    padded = estimate.least_bytes(spec, Workload(2, 10, min_length=2))
+    whole = estimate.least_bytes(spec, Workload(2, 10))
+    assert whole - padded == 4 * (3 + 4) * (20 - 12)
+
+
+def test_what_fits_is_measured() -> None:
+    assert estimate.too_large(Case("numpy", LSTMSpec(1, 4), Workload(2, 6)), ROOMY) == ""
+    # Nothing is known of the machine's memory.
+    assert estimate.too_large(case("gpu:0"), Free(None, None, 1)) == ""
+
+
+def test_what_the_judge_cannot_hold_is_told_in_gib() -> None:
+    # 512,000 steps of (4 + 5) * 512 numbers of 8 bytes
+    told = "needs about 18 GiB to check its results in float64; 17 GiB are free"
+    assert estimate.too_large(case(), Free(17 * GIB, None, 64)) == told
+    assert estimate.too_large(case("gpu:0"), Free(17 * GIB, 80 * GIB, 64)) == told
+    assert estimate.too_large(case(), Free(18 * GIB, None, 64)) == ""
+
+
+def test_what_a_gpu_cannot_hold_is_told_with_what_it_has() -> None:
+    told = estimate.too_large(case("gpu:1"), Free(64 * GIB, 8 * GIB, 2))
+    assert told == "needs about 8.8 GiB on the GPU; gpu:1 has 8.0 GiB"
+
+
+def test_a_step_of_many_minutes_is_not_begun() -> None:
+    told = estimate.too_large(case(), ROOMY)
+    assert told == (
+        "needs about 6.4e+12 operations a step, some 3 minutes here; "
+        "a step of more than 2 is not begun"
+    )
+    assert estimate.too_large(case(), Free(2**50, None, 4)) == ""
+    assert estimate.too_large(case("gpu:0"), ROOMY) == ""
+
+
+def test_what_is_asked_of_a_newcomer_is_never_too_large() -> None:
+    small = Free(2 * GIB, 4 * GIB, 2)
+    cases = suites.load("quick", Choice(devices=["cpu", "gpu:0"])).cases
+    assert [case.id for case in cases if estimate.too_large(case, small)] == []
+
+
+def test_a_containers_limit_is_known(tmp_path: Path) -> None:
+    assert estimate.cgroup_bytes(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 200\n")
+    assert estimate.cgroup_bytes(tmp_path) == 500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert estimate.cgroup_bytes(tmp_path) is None
+
+
+def test_this_machine_has_something_to_spare() -> None:
+    here = estimate.free("cpu")
+    assert here.host_bytes is not None
+    assert here.host_bytes > 0
+    assert here.processors >= 1
+    assert here.gpu_bytes is None
+
+
+@pytest.mark.parametrize(("host", "outcome"), [(1000, True), (10**9, False)])
+def test_a_case_that_is_too_large_is_recorded_as_not_measured(host: int, outcome: bool) -> None:
+    small = Case("numpy", LSTMSpec(3, 4), Workload(2, 5, "training"))
+    result = preparing.prepare(small, 0, Bench(free=lambda device: Free(host, None, 2)))
+    assert isinstance(result, Unmeasured) == outcome
+    if isinstance(result, Unmeasured):
+        assert result.outcome == "not_measured"
+        assert "0.0 GiB are free" in result.reason
+        assert result.advice == estimate.ADVICE

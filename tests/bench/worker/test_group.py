@@ -1,0 +1,306 @@
+"""Cases of a group: judged before any is timed, and what becomes of each, whatever one does."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import statistics
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.case.cases import Case
+from bench.records.schema import Figures
+from bench.worker import group, outcomes, preparing
+from bench.worker.clock import Processors
+from bench.worker.preparing import Bench
+from bench.worker.roof import AccountingError
+from bench.worker.roofs import Roofs
+from bench.worker.series import Plan
+from lstm_impl import (
+    LSTMSpec,
+    LSTMWeights,
+    Model,
+    Workload,
+)
+from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.proof import GateResult
+from tests.bench.worker.told_backends import SPEC, WORK, World, measured, unmeasured
+
+
+def only(world: World, case: Case) -> outcomes.Result:
+    return group.measure_group([case], Plan(5.0), bench=world.bench())[case.id]
+
+
+def test_a_backend_is_judged_before_it_is_timed(world: World) -> None:
+    case = world.add("a")
+    measured(only(world, case))
+    log = [what for what in world.log if what != "a availability"]
+    before, after = log[: log.index("a gate")], log[log.index("a gate") :]
+    # One call before, the first, whose tracing and compiling could not be timed later.
+    assert before == ["a start", "a build", "a trace", "a run"]
+    assert after[1] == "a evidence"
+    assert len(after) > 6
+    assert set(after[2:]) == {"a run"}
+
+
+def test_all_of_a_group_are_judged_before_any_is_timed(world: World) -> None:
+    cases = [world.add(name) for name in "ab"]
+    group.measure_group(cases, Plan(5.0), bench=world.bench())
+    first = world.log.index("b evidence")
+    assert {"a run", "b run"} == set(world.log[first + 1 :])
+
+
+def test_a_backend_that_fails_the_gate_gets_no_time_and_the_others_do(world: World) -> None:
+    wrong, right = world.add("wrong"), world.add("right")
+    world.verdicts["wrong"] = False
+    results = group.measure_group([right, wrong], Plan(5.0), bench=world.bench())
+    failed = unmeasured(results[wrong.id])
+    assert failed.outcome == "failed"
+    assert "y differs from the judge by 5.00e-01" in failed.reason
+    assert "1.00e-06 allowed" in failed.reason
+    assert world.log.count("wrong run") == 1
+    assert measured(results[right.id]).gate.passed
+    assert list(results) == [right.id, wrong.id]
+
+
+def test_the_real_gate_tells_a_wrong_backend_from_a_right_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Wrong(NumPyLoop):
+        def _build(self, spec: LSTMSpec, weights: LSTMWeights, *rest: Any) -> Model:
+            return super()._build(spec, weights.map(lambda array: array * 1.001), *rest)
+
+    monkeypatch.setattr(preparing, "get_backend", {"numpy": NumPyLoop(), "wrong": Wrong()}.get)
+    cases = [Case("numpy", SPEC, WORK), Case("wrong", SPEC, WORK)]
+    # What NumPyModel.get_weights says is what the judge is given: only this one lies about it.
+    truth = LSTMWeights.random(SPEC, 3)
+    monkeypatch.setattr(NumPyModel, "get_weights", lambda self: truth)
+    results = group.measure_group(cases, Plan(0.1), seed=3, bench=Bench(roofs=None))
+    assert measured(results[cases[0].id]).gate.judge == "float64 NumPy reference"
+    assert "does not compute what the reference" in unmeasured(results[cases[1].id]).reason
+
+
+def test_an_error_while_timing_fails_its_case_alone(world: World) -> None:
+    bad, good = world.add("a"), world.add("b")
+    calls = 0
+    happen = world.happen
+
+    def fail_late(what: str) -> None:
+        nonlocal calls
+        happen(what)
+        calls += what == "a run"
+        if what == "a run" and calls == 12:
+            raise OSError("the device is gone")
+
+    world.happen = fail_late  # type: ignore[method-assign]
+    results = group.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    assert "OSError in round" in unmeasured(results[bad.id]).reason
+    assert measured(results[good.id])
+
+
+EVERYWHERE = ("availability", "start", "build", "trace", "run", "gate", "evidence")
+
+
+@pytest.mark.parametrize("what", EVERYWHERE)
+def test_a_real_interruption_is_let_through(world: World, what: str) -> None:
+    case = world.add("a")
+    world.deeds[f"a {what}"] = lambda: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        only(world, case)
+
+
+def test_a_real_interruption_that_a_backend_keeps_to_itself_ends_the_run(world: World) -> None:
+    def keep() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    case = world.add("a")
+    world.deeds["a run"] = keep
+    with pytest.raises(KeyboardInterrupt):
+        only(world, case)
+
+
+class Panic(BaseException):
+    """What a Rust extension raises when it panics."""
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("not even that")
+
+
+@pytest.mark.parametrize("what", EVERYWHERE)
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), Panic("poisoned"), MuteError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_backend_raises_anywhere_is_its_own(
+    world: World, what: str, error: BaseException
+) -> None:
+    bad, good = world.add("bad"), world.add("good")
+    world.errors[f"bad {what}"] = error
+    results = group.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    failed = unmeasured(results[bad.id])
+    assert failed.outcome == "failed"
+    assert failed.reason.startswith(f"{type(error).__name__} ")
+    assert ("no Ctrl-C came" in failed.reason) == isinstance(error, KeyboardInterrupt)
+    measured(results[good.id])
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), Panic("poisoned")])
+def test_whatever_a_backend_raises_while_it_is_timed_is_its_own(
+    world: World, error: BaseException
+) -> None:
+    bad, good = world.add("bad"), world.add("good")
+
+    def late() -> None:
+        if world.log.count("bad run") > 5:
+            raise error
+
+    world.deeds["bad run"] = late
+    results = group.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    assert type(error).__name__ in unmeasured(results[bad.id]).reason
+    measured(results[good.id])
+
+
+def test_a_warning_is_recorded_with_its_case_and_fails_none(world: World) -> None:
+    loud, quiet = world.add("loud"), world.add("quiet")
+    world.deeds["loud run"] = lambda: warnings.warn("overflow", RuntimeWarning, stacklevel=1)
+    world.deeds["quiet run"] = lambda: warnings.warn("later", DeprecationWarning, stacklevel=1)
+    results = group.measure_group([loud, quiet], Plan(5.0), bench=world.bench())
+    assert measured(results[loud.id]).remarks == ("RuntimeWarning: overflow",)
+    assert measured(results[quiet.id]).remarks == ()
+
+
+def test_what_one_backend_changes_does_not_reach_the_next(world: World) -> None:
+    bad, good = world.add("bad"), world.add("good")
+    world.deeds["bad build"] = lambda: np.seterr(all="raise")
+    seen: list[str] = []
+    world.deeds["good run"] = lambda: seen.append(np.geterr()["over"])
+    results = group.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    assert set(seen) == {np.geterr()["over"]} == {"warn"}
+    told = "it changed NumPy's error state, which was put back"
+    assert measured(results[bad.id]).remarks == (told,)
+    assert measured(results[good.id]).remarks == ()
+
+
+def test_every_case_gets_the_same_weights_and_inputs(world: World) -> None:
+    seeds = []
+
+    def gate(model: Model, workload: Workload, seed: int) -> GateResult:
+        seeds.append((seed, model.get_weights().layers[0][0].kernel.sum()))
+        return GateResult(True, "judge", {}, {})
+
+    cases = [world.add("a"), world.add("b")]
+    bench = replace(world.bench(), gate=gate)
+    group.measure_group(cases, Plan(1.0, seed=5), seed=9, bench=bench)
+    expected = LSTMWeights.random(SPEC, 9).layers[0][0].kernel.sum()
+    assert seeds == [(9, expected), (9, expected)]
+
+
+class Ceilings(Roofs):
+    """Roofs that answer, and remember what they were asked."""
+
+    def __init__(self, above: Sequence[str] = (), part: float = 0.25) -> None:
+        super().__init__()
+        self.above = above
+        self.part = part
+        self.take: Callable[[], None] = lambda: None
+        self.asked: list[tuple[str, float, int | None, Collection[str]]] = []
+
+    def figures(
+        self,
+        case: Case,
+        seconds: float,
+        threads: int | None = None,
+        frameworks: Collection[str] = (),
+    ) -> Figures:
+        self.asked.append((case.backend, seconds, threads, frameworks))
+        self.take()
+        if case.backend in self.above:
+            raise AccountingError("accounting error: it is 400% of it")
+        return {"of_matmul": self.part, "matmul_by": "an abacus", "chain_s": None}
+
+
+def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
+    case, roofs = world.add("a"), Ceilings()
+    world.costs["roofs"] = 1.5
+    roofs.take = lambda: world.happen("roofs")
+    half = Processors(lambda: 0.5 * world.time, lambda: 1.5 * world.time)
+    bench = replace(world.bench(), roofs=roofs, threads=3, processors=half)
+    result = measured(group.measure_group([case], Plan(5.0), bench=bench)[case.id])
+    seconds = statistics.median(result.series.samples)
+    assert roofs.asked == [("a", seconds, 3, {"numpy"})]
+    assert bench.frameworks("gpu:0") == set()
+    assert result.roofs == {
+        "of_matmul": 0.25,
+        "matmul_by": "an abacus",
+        "chain_s": None,
+        "processors_busy": pytest.approx(0.5),
+    }
+    assert result.roofing == pytest.approx(1.5 + 0.2)  # two calls say how busy it is
+
+
+def test_a_case_well_above_a_roof_is_invalid_and_has_its_time(world: World) -> None:
+    case = world.add("a")
+    bench = replace(world.bench(), roofs=Ceilings(part=2.0))
+    result = measured(group.measure_group([case], Plan(5.0), bench=bench)[case.id])
+    (reason,) = result.reasons
+    assert reason.code == "above_roof"
+    assert "200% of the matrix-product rate" in reason.text
+    assert "an abacus" in reason.text
+    assert result.roofs is not None
+    assert result.roofs["of_matmul"] == 2.0
+
+
+def test_a_case_past_all_that_is_possible_is_a_failure_and_the_others_stay(world: World) -> None:
+    cases = [world.add("a"), world.add("b")]
+    bench = replace(world.bench(), roofs=Ceilings(above=["a"]))
+    results = group.measure_group(cases, Plan(5.0), bench=bench)
+    failed = unmeasured(results[cases[0].id])
+    assert (failed.outcome, failed.reason) == ("failed", "accounting error: it is 400% of it")
+    assert "the roof is too low" in failed.advice
+    assert measured(results[cases[1].id])
+
+
+def test_roofs_may_be_left_out(world: World) -> None:
+    result = measured(only(world, world.add("a")))
+    assert (result.roofs, result.roofing) == (None, None)
+
+
+def test_it_is_announced_what_is_prepared_and_then_what_is_timed(world: World) -> None:
+    cases = [world.add("a"), world.add("b", refusal="too much"), world.add("c")]
+    told: list[list[str]] = []
+    bench = replace(
+        world.bench(), announce=lambda busy: told.append([case.backend for case in busy])
+    )
+    group.measure_group(cases, Plan(1.0), bench=bench)
+    assert told == [["a"], ["b"], ["c"], ["a", "c"]]
+
+
+def test_deprecations_inside_a_framework_do_not_fail_its_case(world: World) -> None:
+    case = world.add("a")
+    happen = world.happen
+
+    def warn(what: str) -> None:
+        warnings.warn("use the other one", DeprecationWarning, stacklevel=1)
+        happen(what)
+
+    world.happen = warn  # type: ignore[method-assign]
+    measured(only(world, case))
+
+
+def test_a_case_is_told_its_part_of_the_time_that_its_group_was_timed(world: World) -> None:
+    world.costs |= {"a build": 0.5, "b build": 0.25, "a gate": 2.0}
+    cases = [world.add("a"), world.add("b")]
+    results = group.measure_group(cases, Plan(5.0), bench=world.bench())
+    both = [measured(results[case.id]) for case in cases]
+    prepared = 0.5 + 0.25 + 2.0 + 2 * 0.1
+    assert [each.timing for each in both] == pytest.approx([(world.time - prepared) / 2] * 2)
+    assert [each.judging for each in both] == pytest.approx([2.0, 0.0])

@@ -1,0 +1,266 @@
+"""Memory: allocators that say what a test tells them, and real processes that grow, die, hang."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.records.schema import Figures
+from bench.worker import estimate, memory
+from bench.worker.memory import ProcessMemory, Server, ServerError, gauge, time_limit
+from lstm_impl import Step
+from tests.bench.worker.forked_backends import ENOUGH, case, gone, known, linux, reason
+
+# -- on a GPU
+
+
+@dataclass
+class Pool:
+    """A GPU's memory as an allocator counts it."""
+
+    in_use: int = 0
+    peak: int = 0
+    calls: list[str] = field(default_factory=list)
+
+    def hold(self, size: int) -> None:
+        self.in_use += size
+        self.peak = max(self.peak, self.in_use)
+
+    def use(self, size: int) -> None:
+        self.hold(size)
+        self.in_use -= size
+
+    def reset(self) -> None:
+        self.peak = self.in_use
+
+    def tensorflow(self) -> Any:
+        def info(device: str) -> dict[str, int]:
+            self.calls.append(device)
+            return {"current": self.in_use, "peak": self.peak}
+
+        def reset(device: str) -> None:
+            self.reset()
+
+        experimental = SimpleNamespace(get_memory_info=info, reset_memory_stats=reset)
+        return SimpleNamespace(config=SimpleNamespace(experimental=experimental))
+
+    def torch(self) -> Any:
+        def allocated(device: int) -> int:
+            self.calls.append(str(device))
+            return self.in_use
+
+        def most(device: int) -> int:
+            return self.peak
+
+        def reset(device: int) -> None:
+            self.reset()
+
+        cuda = SimpleNamespace(
+            memory_allocated=allocated, max_memory_allocated=most, reset_peak_memory_stats=reset
+        )
+        return SimpleNamespace(cuda=cuda)
+
+    def jax(self) -> Any:
+        def stats() -> dict[str, int]:
+            return {"bytes_in_use": self.in_use, "peak_bytes_in_use": self.peak}
+
+        def devices(kind: str) -> list[Any]:
+            self.calls.append(kind)
+            return [SimpleNamespace(memory_stats=stats), SimpleNamespace(memory_stats=stats)]
+
+        return SimpleNamespace(devices=devices)
+
+
+def told(framework: str) -> Any:
+    return SimpleNamespace(framework=framework)
+
+
+def one_case(framework: str, modules: dict[str, Any], pool: Pool, *, first: int) -> Figures:
+    """A case that holds 100 bytes, and needs so many more in its first call, 50 in a later one."""
+    found = gauge(told(framework), "gpu:1", modules)
+    assert found is not None
+    pool.hold(100)
+    pool.use(first)
+    return found.figures(Step(lambda: pool.use(50), lambda: None, lambda: None))
+
+
+@pytest.mark.parametrize("framework", ["tensorflow", "torch", "flashrnn"])
+def test_a_gpus_peak_is_that_of_the_case_and_of_no_earlier_one(framework: str) -> None:
+    pool = Pool(in_use=1000, peak=9000)
+    module = "torch" if framework == "flashrnn" else framework
+    found = one_case(framework, {module: getattr(pool, module)()}, pool, first=400)
+    assert found["peak_bytes"] == 500
+    assert found["steady_bytes"] == 150
+    assert pool.calls[0] == ("GPU:1" if module == "tensorflow" else "1")
+
+
+def test_a_later_step_that_needs_more_than_the_first_is_the_peak() -> None:
+    pool = Pool()
+    found = one_case("torch", {"torch": pool.torch()}, pool, first=10)
+    assert (found["peak_bytes"], found["steady_bytes"]) == (150, 150)
+
+
+@pytest.mark.parametrize("framework", ["jax", "flax"])
+def test_jaxs_peak_counts_where_the_case_has_raised_it(framework: str) -> None:
+    pool = Pool(in_use=1000, peak=1200)
+    found = one_case(framework, {"jax": pool.jax()}, pool, first=400)
+    assert (found["peak_bytes"], found["steady_bytes"]) == (500, None)
+    assert "JAX cannot reset its peak" in str(found["how"])
+    assert pool.calls == ["gpu"]
+
+
+def test_jaxs_peak_is_not_known_where_an_earlier_case_needed_more() -> None:
+    pool = Pool(in_use=1000, peak=9000)
+    found = one_case("jax", {"jax": pool.jax()}, pool, first=400)
+    assert found["peak_bytes"] is None
+    assert "something before it in the process needed more" in str(found["how"])
+
+
+def test_a_jax_allocator_that_does_not_count_says_so() -> None:
+    silent = SimpleNamespace(devices=lambda kind: 2 * [SimpleNamespace(memory_stats=lambda: None)])
+    found = one_case("jax", {"jax": silent}, Pool(), first=1)
+    assert found["how"] == "not known: the allocator that JAX was told to use does not count"
+
+
+def test_a_framework_that_nobody_can_ask_says_so() -> None:
+    found = one_case("onnxruntime", {"onnxruntime": object()}, Pool(), first=1)
+    assert found["peak_bytes"] is None
+    assert found["how"] == "not known: onnxruntime does not say what it holds on a GPU"
+
+
+def test_an_allocator_that_fails_costs_the_figure_only() -> None:
+    def fail(*arguments: object) -> int:
+        raise RuntimeError("no such device\nand a page more")
+
+    cuda = SimpleNamespace(
+        memory_allocated=fail, max_memory_allocated=fail, reset_peak_memory_stats=fail
+    )
+    found = one_case("torch", {"torch": SimpleNamespace(cuda=cuda)}, Pool(), first=1)
+    assert found["how"] == "not known: RuntimeError: no such device"
+
+
+def test_a_step_that_fails_costs_the_figure_only() -> None:
+    def fail() -> None:
+        raise MemoryError("full")
+
+    found = gauge(told("torch"), "gpu:0", {"torch": Pool().torch()})
+    assert found is not None
+    figures = found.figures(Step(fail, lambda: None, lambda: None))
+    assert figures["how"] == "not known: MemoryError: full"
+
+
+def test_what_is_not_known_is_counted_by_its_reason_and_what_was_not_asked_for_is_not() -> None:
+    known: Figures = {"peak_bytes": 1.0, "steady_bytes": None, "how": "told"}
+    died = memory.unknown("it died")
+    assert memory.unweighed([None, known, died, died, {"peak_bytes": None}]) == {
+        "not known: it died": 2,
+        "not known": 1,
+    }
+
+
+def test_a_cpu_has_no_gauge() -> None:
+    assert gauge(told("tensorflow"), "cpu", {}) is None
+
+
+def test_the_time_limit_leaves_what_bench_run_needs_to_see_the_answer() -> None:
+    assert time_limit(10.0, None) == memory.START_LIMIT + memory.SLACK + 30.0
+    assert time_limit(1e4, None) == memory.LONGEST
+    for left in (10.0, 60.0, 120.0):
+        assert time_limit(100.0, left) + memory.GRACE <= 0.9 * left
+
+
+# -- on a CPU
+
+
+@linux
+def test_a_framework_that_does_not_start_is_not_started_again(
+    backends: Path, process_memory: ProcessMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "not known: broken cannot be imported: its library is not there"
+    assert reason(process_memory.measure(case("broken"), 0, ENOUGH)) == told
+
+    def start(*arguments: object) -> None:
+        raise AssertionError("it was started again")
+
+    monkeypatch.setattr(memory, "Server", start)
+    assert reason(process_memory.measure(case("broken"), 0, ENOUGH)) == told
+
+
+@linux
+def test_a_framework_that_takes_its_process_down_costs_the_figure_only(
+    backends: Path, process_memory: ProcessMemory
+) -> None:
+    found = process_memory.measure(case("crashing"), 0, ENOUGH)
+    assert reason(found) == "not known: the process for memory has ended"
+
+
+@linux
+def test_a_server_that_was_killed_is_started_anew(
+    backends: Path, process_memory: ProcessMemory
+) -> None:
+    known(process_memory.measure(case("grows"), 0, ENOUGH))
+    (server,) = process_memory._servers.values()
+    os.kill(server.process, signal.SIGKILL)
+    assert "the process for memory has" in reason(process_memory.measure(case("grows"), 0, ENOUGH))
+    known(process_memory.measure(case("grows"), 0, ENOUGH))
+
+
+@linux
+def test_a_machine_without_room_for_another_process_costs_the_figure_only(
+    process_memory: ProcessMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **more: object) -> None:
+        raise OSError(errno.EAGAIN, "too many processes")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    found = process_memory.measure(case("numpy"), 0, ENOUGH)
+    told = "not known: the process for memory cannot be started: too many processes"
+    assert reason(found) == told
+
+
+@linux
+def test_closing_ends_the_server_and_a_later_case_starts_another(
+    backends: Path, process_memory: ProcessMemory
+) -> None:
+    known(process_memory.measure(case("grows"), 0, ENOUGH))
+    (server,) = process_memory._servers.values()
+    process_memory.close()
+    assert gone(server.process)
+    known(process_memory.measure(case("grows"), 0, ENOUGH))
+
+
+@linux
+def test_a_server_that_is_not_ready_in_time_is_an_error(backends: Path) -> None:
+    with pytest.raises(ServerError, match="was not ready in 0 s"):
+        Server("told", limit=0.0)
+
+
+def test_without_time_it_is_not_begun(process_memory: ProcessMemory) -> None:
+    found = process_memory.measure(case("numpy"), 0, 0.5)
+    assert "no time was left" in reason(found)
+    assert process_memory._servers == {}
+
+
+def test_a_case_that_would_not_fit_a_second_time_is_not_begun(
+    process_memory: ProcessMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(estimate, "free", lambda device: estimate.Free(10, None, 2))
+    found = process_memory.measure(case("numpy"), 0, ENOUGH)
+    assert "beside the process that times, needs about" in reason(found)
+
+
+def test_elsewhere_than_on_linux_the_reason_is_kept(
+    process_memory: ProcessMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert reason(process_memory.measure(case("numpy"), 0, ENOUGH)).endswith("from Linux's /proc")

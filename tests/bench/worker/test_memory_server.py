@@ -1,0 +1,190 @@
+"""The process that measures memory: forks that grow, die and hang, each a case of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from bench.case.cases import Case
+from bench.windows.cost import bytes_per_timestep
+from bench.worker import memory, memory_server
+from bench.worker.memory import ProcessMemory
+from lstm_impl import LSTMSpec, Workload
+from tests.bench.worker.forked_backends import ENOUGH, MIB, case, gone, known, linux, reason
+
+
+@pytest.fixture(scope="module")
+def lasting(backends: Path) -> Iterator[ProcessMemory]:
+    """One whose server outlives what its children do, each in a fork of its own."""
+    with ProcessMemory() as found:
+        yield found
+
+
+@linux
+def test_the_peak_is_that_of_the_first_calls_and_steady_that_of_a_later_one(
+    lasting: ProcessMemory,
+) -> None:
+    peak, steady = known(lasting.measure(case("grows"), 0, ENOUGH))
+    assert peak == pytest.approx((8 + 64) * MIB, abs=2 * MIB)
+    assert steady == pytest.approx((3 * 8 + 16) * MIB, abs=2 * MIB)
+
+
+@linux
+def test_the_peak_is_never_less_than_what_a_later_step_holds(lasting: ProcessMemory) -> None:
+    peak, steady = known(lasting.measure(case("swells"), 0, ENOUGH))
+    assert peak == steady == pytest.approx(32 * MIB, abs=2 * MIB)
+
+
+@linux
+def test_what_one_case_leaves_is_not_the_next_ones(lasting: ProcessMemory) -> None:
+    found = [known(lasting.measure(case("grows"), 0, ENOUGH)) for _ in range(2)]
+    assert found[0][0] == pytest.approx(found[1][0], abs=2 * MIB)
+
+
+@linux
+def test_pages_of_files_are_not_counted(backends: Path, lasting: ProcessMemory) -> None:
+    (backends / "forked.py.large").write_bytes(bytes(64 * MIB))
+    peak, steady = known(lasting.measure(case("reads"), 0, ENOUGH))
+    assert max(peak, steady) < 4 * MIB
+
+
+@linux
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("dies", "its process was ended by SIGKILL (as a rule: no memory was left)"),
+        ("leaves", "its process ended with exit code 3"),
+        ("raises", "ValueError: not today"),
+    ],
+)
+def test_a_child_that_comes_to_nothing_leaves_the_reason_and_the_next_case_its_turn(
+    lasting: ProcessMemory, name: str, why: str
+) -> None:
+    assert reason(lasting.measure(case(name), 0, ENOUGH)) == f"not known: {why}"
+    known(lasting.measure(case("grows"), 0, ENOUGH))
+
+
+@linux
+def test_a_child_that_hangs_is_ended_at_its_limit_and_its_server_goes_on(
+    lasting: ProcessMemory,
+) -> None:
+    """And how long it took is told of what was found and of what was not."""
+    known(lasting.measure(case("grows"), 0, ENOUGH))
+    begun = time.monotonic()
+    hung = lasting.measure(case("hangs"), 0, 2.0)
+    assert "it took longer than 2 s" in reason(hung)
+    known(found := lasting.measure(case("grows"), 0, ENOUGH))
+    took = time.monotonic() - begun
+    assert took < ENOUGH
+    assert isinstance(slow := hung["seconds"], float)
+    assert isinstance(quick := found["seconds"], float)
+    assert slow >= 1.0
+    assert 0 < slow + quick <= took
+
+
+@linux
+def test_what_a_framework_prints_is_no_answer(lasting: ProcessMemory) -> None:
+    known(lasting.measure(case("talks"), 0, ENOUGH))
+
+
+def soon(happens: Callable[[], bool]) -> bool:
+    end = time.monotonic() + ENOUGH
+    while not happens():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def children(process: int) -> list[int]:
+    text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(each) for each in text.split()]
+
+
+@linux
+def test_the_server_and_its_child_end_with_whoever_started_them(backends: Path) -> None:
+    code = (
+        "import sys\n"
+        "from bench.worker.memory import Server\n"
+        "from bench.case.cases import Case\n"
+        "from lstm_impl import LSTMSpec, Workload\n"
+        "server = Server('told')\n"
+        "print(server.process, flush=True)\n"
+        "case = Case('hangs', LSTMSpec(1, 4), Workload(2, 6))\n"
+        "server.ask({'case': case.to_dict(), 'seed': 0, 'threads': None}, 1000.0)\n"
+    )
+    root = Path(memory.__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        server = int(starter.stdout.readline())
+        assert soon(lambda: bool(children(server)))
+        (child,) = children(server)
+        starter.kill()
+    assert soon(lambda: gone(server) and gone(child))
+
+
+def peaks_of(
+    backend: str, batch: int, windows: Sequence[int], process_memory: ProcessMemory
+) -> list[float]:
+    """The peak at each window of a stream as long as the longest, 16 features and 64 units."""
+    stream, spec = max(windows), LSTMSpec(16, 64)
+    cases = [Case(backend, spec, Workload(batch, stream, "training", window=k)) for k in windows]
+    return [known(process_memory.measure(each, 0, ENOUGH))[0] for each in cases]
+
+
+@linux
+def test_a_real_backends_memory_grows_with_its_window(process_memory: ProcessMemory) -> None:
+    windows = (25, 100, 200)
+    peaks = peaks_of("numpy", 16, windows, process_memory)
+    slope = bytes_per_timestep(windows, peaks)
+    assert slope is not None
+    # It keeps gates, cells and outputs in float64: six arrays of [batch, hidden] at least.
+    kept = 8 * 6 * 16 * 64
+    assert kept < slope.mid < 8 * kept
+
+
+@linux
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+def test_tensorflows_memory_is_measured_in_a_fork_of_its_server(
+    process_memory: ProcessMemory,
+) -> None:
+    windows = (30, 240)
+    peaks = peaks_of("while_loop", 32, windows, process_memory)
+    assert list(process_memory._servers) == ["tensorflow"]
+    slope = bytes_per_timestep(windows, peaks)
+    assert slope is not None
+    # It keeps gates, cells and outputs in float32 for the backward pass, and makes gradients.
+    kept = 4 * 6 * 32 * 64
+    assert kept < slope.mid < 12 * kept
+
+
+def test_every_framework_of_ours_is_imported_before_the_fork() -> None:
+    from lstm_impl import get_backend
+    from lstm_impl.registry import _BUILT_IN
+
+    numbers = {"partial_unroll": "partial_unroll@10"}
+    backends = [get_backend(numbers.get(name, name)) for name in _BUILT_IN]
+    # Keras's other backends need Keras besides, and TensorFlow's must not be there with them.
+    usual = {"KERAS_BACKEND": "tensorflow"}
+    keras = {each.strategy for each in backends if {**usual, **each.environment} != usual}
+    frameworks = {each.framework for each in backends if each.strategy not in keras}
+    assert (frameworks - {"numpy"}) | keras == set(memory_server.MODULES)
+
+
+def test_what_is_not_installed_is_passed_over_and_what_lacks_something_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lacking.py").write_text("import no_such_dependency")
+    for name in ("no_such_framework", "no_such_framework.part"):
+        memory_server._import(name)
+    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+        memory_server._import("lacking")

@@ -1,0 +1,218 @@
+"""What came of a case: how it is recorded and read back, and what an error becomes."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.case.cases import Case
+from bench.machine.fields import Field
+from bench.machine.guard import EscapedError
+from bench.records.hdr import decode
+from bench.records.schema import Figures, Measurement, Reason, parse_benchmark, parse_run
+from bench.worker.clock import FirstUse
+from bench.worker.outcomes import FAILED, Measured, counted_reasons, failed, kept
+from bench.worker.series import Beside, Series, Stopped, Streamed
+from lstm_impl import LSTMSpec, Workload
+from lstm_impl.proof import GateResult
+
+CASE = Case("a", LSTMSpec(1, 4), Workload(2, 6, "training"))
+SERIES = Series(2, (0.4, 0.2, 0.6), (0, 1, 3), (0.5, 0.25), Stopped.PRECISE, True, 1e-5)
+GATE = GateResult(True, "judge", {"y": 1e-7}, {"y": 1e-6})
+HELD: Figures = {"peak_bytes": 300, "steady_bytes": 200, "how": "told"}
+USED: Figures = {"joules": 0.5, "idle_watts": 40.0, "how": "told"}
+ROOFS: Figures = {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
+WHOLE = Measured(
+    SERIES,
+    build=0.5,
+    first_use=FirstUse(0.25, 3.1),
+    gate=GATE,
+    evidence={"kernels": ["a"]},
+    reasons=(),
+    roofs=ROOFS,
+    memory=HELD,
+    energy=USED,
+    judging=2.0,
+    looking=0.125,
+    timing=9.0,
+    starting=7.0,
+    roofing=1.5,
+    remarks=("RuntimeWarning: overflow",),
+)
+LEAST = Measured(SERIES, 0.0, FirstUse(0.0, 0.1), GATE, {}, ())
+
+RUN: dict[str, object] = {
+    "id": "1",
+    "session": "1",
+    "suite": "mine",
+    "seed": 0,
+    "started": "2026-01-01T00:00:00+00:00",
+    "finished": None,
+    "complete": False,
+    "host": "here",
+    "machine_id": "abc",
+    "options": {},
+    "environment": {},
+}
+
+
+def read_back(result: Measured, case: Case = CASE) -> Measurement:
+    entry = {
+        "stats": {"data": list(result.series.samples)},
+        "extra_info": {"lstm": result.to_extra(case, seed=77)},
+    }
+    run = parse_run(Field(Path("x"), "run", RUN))
+    read = parse_benchmark(Field(Path("x"), "benchmark", json.loads(json.dumps(entry))), run)
+    assert isinstance(read, Measurement)
+    return read
+
+
+def test_what_is_recorded_is_what_the_reader_reads() -> None:
+    read = read_back(WHOLE)
+    assert read.case == CASE
+    assert read.samples == pytest.approx([0.2, 0.1, 0.3])
+    assert tuple(read.rounds) == SERIES.rounds
+    assert (read.calls, read.warmup) == (2, (0.5, 0.25))
+    assert (read.stopped, read.steady, read.valid) == ("precise", True, True)
+    assert read.evidence == {"kernels": ["a"]}
+    assert read.gate["errors"] == {"y": 1e-7}
+    assert (read.roofs, read.memory, read.energy) == (ROOFS, HELD, USED)
+    assert read.remarks == ("RuntimeWarning: overflow",)
+    assert read.streaming is None
+    blocks = WHOLE.to_extra(CASE, 77)["blocks"]
+    assert isinstance(blocks, dict)
+    assert (blocks["seed"], blocks["synchronize_s"]) == (77, 1e-5)
+
+
+def test_setup_is_told_in_seconds_and_compiling_apart() -> None:
+    assert read_back(WHOLE).setup == pytest.approx(
+        {
+            "build_s": 0.5,
+            "trace_s": 0.25,
+            "first_call_s": 3.1,
+            "compile_s": 3.1 - 0.2,  # without an ordinary call
+            "gate_s": 2.0,
+            "evidence_s": 0.125,
+            "timing_s": 9.0,
+            "start_s": 7.0,
+            "roofs_s": 1.5,
+        }
+    )
+
+
+def test_a_first_call_as_quick_as_any_compiled_nothing_that_can_be_told() -> None:
+    assert read_back(LEAST).setup["compile_s"] is None
+    assert read_back(replace(LEAST, first_use=FirstUse(0.0, 0.2))).setup["compile_s"] == 0.0
+
+
+def test_what_was_not_taken_is_not_known() -> None:
+    read = read_back(LEAST)
+    assert (read.roofs, read.memory, read.energy) == (None, None, None)
+    assert {read.setup[name] for name in ("gate_s", "timing_s", "start_s", "roofs_s")} == {None}
+    assert read_back(replace(LEAST, series=replace(SERIES, steady=None))).steady is None
+
+
+def test_why_a_time_is_not_to_be_trusted_is_recorded() -> None:
+    read = read_back(replace(WHOLE, reasons=(Reason("busy", "it was", "wait"),)))
+    assert not read.valid
+    assert read.reasons == (Reason("busy", "it was", "wait"),)
+
+
+def test_reasons_are_counted_by_what_they_are_in_their_first_wording() -> None:
+    few = [Reason("few_samples", f"{count} samples", "more") for count in (4, 5, 3)]
+    busy = Reason("busy", "it was", "wait")
+    results = [replace(LEAST, reasons=each) for each in ((few[0], busy), (few[1],), (), (few[2],))]
+    assert counted_reasons(results) == {few[0]: 3, busy: 1}
+
+
+# -- errors
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as found:
+        return found
+
+
+def test_an_error_is_told_in_a_line_with_when_it_came_and_its_traceback() -> None:
+    found = failed(raised(ValueError("it is broken\nand more")), "while it was built")
+    assert found.outcome == FAILED
+    assert found.reason == "ValueError while it was built: it is broken"
+    assert "Traceback" in found.details
+    assert found.details.endswith("ValueError: it is broken\nand more\n")
+
+
+def test_what_escaped_is_told_as_itself_and_a_keyboard_interrupt_as_nobody_s() -> None:
+    found = failed(EscapedError(SystemExit(3)), "in its first call")
+    assert found.reason == "SystemExit in its first call: 3"
+    assert "EscapedError" not in found.details
+    found = failed(EscapedError(KeyboardInterrupt()), "in round 3")
+    assert found.reason.endswith("; its own code raised it: no Ctrl-C came")
+
+
+# -- the calls of a stream
+
+CALLS = st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=300)
+
+
+def test_a_stream_is_recorded_with_what_stood_beside_it() -> None:
+    streamed = Streamed(np.array([0.003, 0.012, 0.002]), np.array([0.001, 0.009, 0.002]))
+    case = replace(CASE, workload=Workload(1, 1, "streaming", period=0.01))
+    told = replace(WHOLE, series=replace(SERIES, streamed=streamed), stream=Beside(2, 0.005))
+    read = read_back(told, case).streaming
+    assert read is not None
+    assert (read.calls, read.load, read.deadline, read.missed) == (3, 2, 0.005, 1)
+    assert (read.latency.most, read.service.most) == (0.012, 0.009)
+    alone = read_back(replace(told, stream=None), case).streaming
+    assert alone is not None
+    assert (alone.load, alone.deadline, alone.missed) == (0, 0.01, 1)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "period", "told", "missed"),
+    [
+        (None, None, None, 0),
+        (None, 0.01, 0.01, 1),
+        (0.002, 0.01, 0.002, 2),
+        (0.004, None, 0.004, 1),
+    ],
+)
+def test_missed_deadlines_are_counted_exactly(
+    deadline: float | None, period: float | None, told: float | None, missed: int
+) -> None:
+    latency = np.array([0.002, 0.002, np.nextafter(0.002, 1), 0.0105])
+    found = kept(Streamed(latency, latency), Beside(3, deadline), period)
+    assert (found.deadline, found.missed, found.load) == (told, missed, 3)
+
+
+@given(CALLS)
+def test_every_call_is_in_the_histogram_and_the_longest_as_it_was(calls: list[float]) -> None:
+    latency = np.array(calls)
+    found = kept(Streamed(latency, latency), Beside(), None)
+    assert found.calls == sum(each.number for each in decode(found.latency.histogram)) == len(calls)
+    assert found.latency.most == max(calls)
+
+
+@given(CALLS)
+def test_percentiles_rise_and_lie_between_the_calls(calls: list[float]) -> None:
+    latency = np.array(calls)
+    told = kept(Streamed(latency, latency), Beside(), None).latency.percentiles
+    middles = [each.mid for _, each in sorted(told.items())]
+    assert middles == sorted(middles)
+    for each in told.values():
+        assert min(calls) <= each.low <= each.mid <= each.high <= max(calls) < math.inf
+
+
+def test_percentiles_are_kept_where_there_are_calls_enough() -> None:
+    for count, parts in ((10, []), (64, [50.0, 90.0]), (662, [50.0, 90.0, 99.0])):
+        latency = np.linspace(0.001, 0.002, count)
+        found = kept(Streamed(latency, latency), Beside(), None)
+        assert list(found.latency.percentiles) == parts

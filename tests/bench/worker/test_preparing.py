@@ -1,0 +1,257 @@
+"""A case made ready: what must be there, in which order, and how all that goes wrong is told."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import pytest
+
+from bench import case as suites
+from bench.case.cases import Case
+from bench.machine import devices
+from bench.worker import estimate, preparing
+from bench.worker.outcomes import Unmeasured
+from bench.worker.output import Printed
+from bench.worker.preparing import Bench, Prepared, prepare
+from lstm_impl import (
+    Availability,
+    LSTMSpec,
+    Package,
+    UnavailableError,
+    UnsupportedError,
+    registry,
+)
+from lstm_impl.backends.numpy_loop import NumPyLoop
+from tests.bench.worker.told_backends import SPEC, WORK, World
+
+
+def prepared(world: World, case: Case, **changes: Any) -> Prepared:
+    found = prepare(case, 0, replace(world.bench(), **changes))
+    assert isinstance(found, Prepared), found
+    return found
+
+
+def refused(world: World, case: Case, **changes: Any) -> Unmeasured:
+    found = prepare(case, 0, replace(world.bench(), **changes))
+    assert isinstance(found, Unmeasured), found
+    return found
+
+
+def test_the_seconds_of_each_part_are_told_apart(world: World) -> None:
+    world.costs |= {"a start": 7.0, "a build": 0.5, "a trace": 0.25, "a run": 3.0}
+    world.costs |= {"a gate": 2.0, "a evidence": 0.125}
+    found = prepared(world, world.add("a"))
+    assert found.starting == pytest.approx(7.0)
+    assert found.build == pytest.approx(0.5)
+    assert found.first_use.trace == pytest.approx(0.25)
+    assert found.first_use.first_call == pytest.approx(3.1)
+    assert found.judging == pytest.approx(2.0)
+    assert found.looking == pytest.approx(0.125)
+    assert found.took == pytest.approx(7.0 + 0.5 + 0.25 + 3.1 + 2.0 + 0.125)
+
+
+def test_a_framework_is_started_once_for_each_device_mode_and_optimizer(world: World) -> None:
+    world.costs["a start"] = 7.0
+    case, bench = world.add("a"), world.bench()
+    wider = replace(case, spec=LSTMSpec(2, 4))
+    other = replace(case, workload=replace(WORK, optimizer="sgd"))
+    found = [prepare(each, 0, bench) for each in (case, wider, other)]
+    started = [each.starting for each in found if isinstance(each, Prepared)]
+    assert started == pytest.approx([7.0, 0.0, 7.0])
+    assert world.log.count("a start") == 2
+    assert bench.started == {("a", "cpu", "training", ""), ("a", "cpu", "training", "sgd")}
+
+
+@pytest.mark.parametrize("threads", [None, 1])
+def test_a_backend_is_told_the_number_of_threads_before_it_is_built(
+    threads: int | None, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = world.add("a")
+    monkeypatch.setattr(
+        type(world.backends["a"]), "use_threads", lambda _, count: world.happen(f"{count} threads")
+    )
+    prepared(world, case, threads=threads)
+    log = [what for what in world.log if what != "a availability"]
+    assert log[: log.index("a build")] == [*["1 threads"] * bool(threads), "a start"]
+
+
+# -- what cannot be measured here
+
+
+def test_a_device_that_is_not_here_is_told_without_asking_a_framework(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "explain_missing", lambda device: "it was sold")
+    found = refused(world, world.add("a").on("gpu:0"))
+    assert found == Unmeasured("not_measured", "no gpu:0: it was sold")
+    assert world.log == []
+
+
+def test_a_backend_that_is_not_available_is_told_with_what_to_install(world: World) -> None:
+    missing = Availability(False, "it is not installed", "pip install it")
+    found = refused(world, world.add("a", availability=missing))
+    assert found == Unmeasured("not_measured", "it is not installed", "pip install it")
+
+
+def test_what_a_backend_cannot_compute_is_refused(world: World) -> None:
+    found = refused(world, world.add("a", refusal="no windows"))
+    assert found == Unmeasured("refused", "no windows")
+    assert "a build" not in world.log
+
+
+def test_what_does_not_fit_is_told_before_anything_is_built(world: World) -> None:
+    found = refused(world, world.add("a"), free=lambda device: estimate.Free(1, None, 2))
+    assert found.outcome == "not_measured"
+    assert found.reason.startswith("needs about ")
+    assert found.advice == estimate.ADVICE
+    assert "a start" not in world.log
+
+
+def test_a_backend_without_the_kernel_it_must_run_is_a_failure(world: World) -> None:
+    found = refused(world, world.add("a", kernel="cudnn"))
+    assert (found.outcome, found.reason) == ("failed", "no cudnn ran on cpu")
+    assert world.log[-1] == "a evidence"
+
+
+def test_a_broken_package_with_a_backend_is_one_case_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {"numpy": registry._BUILT_IN["numpy"], "broken": "there_is_no_such_module:Broken"}
+    monkeypatch.setattr(registry, "strategies", lambda: known)
+    suite = suites.load("smoke", suites.Choice(backends=("all",), modes=("inference",)))
+    assert {case.backend for case in suite.cases} == {"numpy", "broken"}
+    broken = next(case for case in suite.cases if case.backend == "broken")
+    found = prepare(broken, 0, Bench(roofs=None))
+    assert isinstance(found, Unmeasured)
+    assert found.outcome == "not_measured"
+    assert "there_is_no_such_module:Broken, which cannot be imported" in found.reason
+
+
+class Particular(NumPyLoop):
+    """One that needs a variable from the start of the process."""
+
+    strategy = "particular"
+    environment: ClassVar[Mapping[str, str]] = {"LSTM_TEST_SIDE": "east"}
+
+
+@pytest.fixture
+def particular(world: World, monkeypatch: pytest.MonkeyPatch) -> Case:
+    monkeypatch.delenv("LSTM_TEST_SIDE", raising=False)
+    world.backends["particular"] = Particular()
+    return Case("particular", SPEC, WORK)
+
+
+def test_one_that_needs_another_process_is_told_with_both_ways_to_measure_it(
+    world: World, particular: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refused(world, particular) == Unmeasured(
+        "not_measured",
+        "particular needs a process of its own, with LSTM_TEST_SIDE=east",
+        "python -m bench.run measures it in a process of its own; "
+        "pytest does with LSTM_TEST_SIDE=east before it",
+    )
+    monkeypatch.setenv("LSTM_TEST_SIDE", "east")
+    monkeypatch.setattr(preparing, "get_backend", lambda name: Particular())
+    assert isinstance(prepare(particular, 0, Bench(roofs=None)), Prepared)
+
+
+def test_in_the_right_process_what_is_not_installed_is_told_with_how_to_install_it(
+    world: World, particular: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Package("no_such_module", "The sun", "pip install sun")
+    monkeypatch.setattr(Particular, "packages", (package,))
+    monkeypatch.setenv("LSTM_TEST_SIDE", "east")
+    found = refused(world, particular)
+    assert (found.reason, found.advice) == ("The sun is not installed", "pip install sun")
+
+
+# -- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (UnavailableError("no such device"), "not_measured"),
+        (UnsupportedError("not with lengths"), "refused"),
+        (RuntimeError("no such device"), "failed"),
+        (MemoryError(), "failed"),
+    ],
+)
+def test_an_error_while_building_is_sorted_by_its_kind(
+    world: World, error: Exception, outcome: str
+) -> None:
+    world.errors["a build"] = error
+    assert refused(world, world.add("a")).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("what", "during"),
+    [
+        ("a availability", "while it was looked up"),
+        ("a start", "while its framework was started"),
+        ("a build", "while it was built"),
+        ("a run", "in its first call"),
+        ("a trace", "in its first call"),
+        ("a gate", "while the gate compared it with the reference"),
+        ("a evidence", "while it was asked what it runs"),
+    ],
+)
+def test_an_error_is_told_with_when_it_came(world: World, what: str, during: str) -> None:
+    world.errors[what] = ValueError("Graph execution error:\n\n  it is broken\nand more")
+    found = refused(world, world.add("a"))
+    assert found.reason == f"ValueError {during}: Graph execution error: it is broken"
+    assert "Traceback" in found.details
+    assert "and more" in found.details
+
+
+def test_a_real_interruption_is_let_through(world: World) -> None:
+    world.deeds["a build"] = lambda: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(world.add("a"), 0, world.bench())
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ({"refusal": ["no"]}, "its refusal is a list; expected text"),
+        ({"refusal": 3.5}, "its refusal is a float; expected text"),
+        ({"availability": Availability(False, 3)}, "is a int; expected text"),  # type: ignore[arg-type]
+        ({"evidence": ["a"]}, "its evidence is a list; expected a dictionary"),
+        ({"evidence": {"kernels": ["a"] * 400_000}}, "its evidence is"),
+        ({"evidence": {"kernels": {1, 2}}}, "TypeError while it was asked what it runs"),
+    ],
+)
+def test_an_answer_of_the_wrong_kind_is_a_failure_in_words(
+    world: World, answers: dict[str, Any], told: str
+) -> None:
+    found = refused(world, world.add("a", **answers))
+    assert found.outcome == "failed"
+    assert told in found.reason
+
+
+@dataclass
+class Kept:
+    """What was printed, a part each time that it is taken."""
+
+    parts: list[Printed] = field(default_factory=list)
+
+    def take(self) -> Printed:
+        return self.parts.pop(0)
+
+
+def test_what_a_case_that_failed_printed_is_told_and_what_came_before_is_not(world: World) -> None:
+    kept = Kept([Printed(9, "of another"), Printed(8, "it burns")])
+    world.errors["a build"] = ValueError("broken")
+    found = refused(world, world.add("a"), output=kept)
+    assert found.details.endswith("\nIt printed:\nit burns")
+    assert "of another" not in found.details
+
+
+def test_only_much_that_was_printed_is_worth_a_remark(world: World) -> None:
+    case = world.add("a")
+    for size, remarks in ((10**6, []), (3 * 10**6, ["it printed 3 MB before it was timed"])):
+        found = prepared(world, case, output=Kept([Printed(), Printed(size, "x")]))
+        assert list(found.guard.remarks) == remarks

@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import records
+from bench.case.cases import Case
+from bench.case.loading import Suite
+from bench.machine.writers import Writer
+from bench.machine.writing import ResultWriteError, unfinished_name
+from bench.worker import recorder
+from bench.worker.clock import FirstUse
+from bench.worker.outcomes import Measured, Result, Unmeasured
+from bench.worker.preparing import Bench
+from bench.worker.recorder import Recorder, Settings
+from bench.worker.series import Plan, Series, Stopped
+from lstm_impl import LSTMSpec, Workload
+from lstm_impl.proof import GateResult
+
+CASES = [
+    Case(backend, LSTMSpec(1, 4), Workload(2, steps, "training"))
+    for steps in (6, 7)
+    for backend in ("a", "b")
+]
+SUITE = Suite("mine", "", Path("mine.toml"), tuple(CASES), {case.group: 3.0 for case in CASES})
+SERIES = Series(2, (0.2, 0.4), (0, 1), (0.3,), Stopped.TIME, None, 1e-5)
+TIME = Measured(SERIES, 0.0, FirstUse(0.0, 0.1), GateResult(True, "judge", {}, {}), {}, ())
+MISSING = Unmeasured("not_measured", "it is not here", "buy one")
+
+
+class Measurer:
+    """Stands where groups are measured: answers, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[str], Plan, int]] = []
+        self.answers: dict[str, Result | BaseException] = {}
+        self.benches: list[Bench] = []
+        self.busy = False
+
+    def __call__(
+        self, cases: Sequence[Case], plan: Plan, seed: int, bench: Bench
+    ) -> dict[str, Result]:
+        self.asked.append(([case.id for case in cases], plan, seed))
+        self.benches.append(bench)
+        found: dict[str, Result] = {}
+        if self.busy:
+            bench.announce(cases[:1])
+            bench.announce(cases)
+        for case in cases:
+            answer = self.answers.get(case.backend, TIME)
+            if isinstance(answer, BaseException):
+                raise answer
+            found[case.id] = answer
+        return found
+
+
+@pytest.fixture
+def measurer(monkeypatch: pytest.MonkeyPatch) -> Measurer:
+    stand_in = Measurer()
+    monkeypatch.setattr(recorder, "measure_group", stand_in)
+    return stand_in
+
+
+def started(folder: Path, cases: Sequence[Case] = CASES, **settings: Any) -> Recorder:
+    found = Recorder(SUITE, Settings(folder / "results", **settings))
+    found.want(cases)
+    found.start()
+    return found
+
+
+def keep(found: Recorder, case: Case) -> None:
+    result = found.result(case)
+    if isinstance(result, Unmeasured):
+        found.keep_outcome(case, result)
+        return
+    entry = {
+        "name": case.id,
+        "stats": {"data": list(result.series.samples)},
+        "extra_info": {"lstm": result.to_extra(case, 0)},
+    }
+    found.keep_time(case, result, entry)
+
+
+def journal(folder: Path) -> list[dict[str, Any]]:
+    (path,) = (folder / "results").glob("*.journal.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_first_of_a_group_has_all_of_it_measured_together(
+    tmp_path: Path, measurer: Measurer
+) -> None:
+    found = started(tmp_path)
+    for case in CASES:
+        keep(found, case)
+    assert [ids for ids, _, _ in measurer.asked] == [
+        [case.id for case in CASES[:2]],
+        [case.id for case in CASES[2:]],
+    ]
+
+
+def test_only_what_is_wanted_is_measured(tmp_path: Path, measurer: Measurer) -> None:
+    found = started(tmp_path, [CASES[1], CASES[2], CASES[1]])
+    keep(found, CASES[1])
+    assert measurer.asked[0][0] == [CASES[1].id]
+    assert found.wanted == [CASES[1], CASES[2]]
+
+
+def test_the_settings_reach_the_clock(tmp_path: Path, measurer: Measurer) -> None:
+    found = started(tmp_path, seconds=9.0, precision=0.02, seed=4)
+    keep(found, CASES[0])
+    keep(found, CASES[2])
+    plans = [plan for _, plan, _ in measurer.asked]
+    assert {(plan.seconds, plan.precision) for plan in plans} == {(9.0, 0.02)}
+    assert [seed for _, _, seed in measurer.asked] == [4, 4]
+    assert plans[0].seed != plans[1].seed
+    assert found.plan(CASES[0].group) == plans[0]
+    assert Recorder(SUITE, Settings(tmp_path, seed=5)).plan(CASES[0].group).seed != plans[0].seed
+
+
+@pytest.mark.parametrize("of_suite", [True, False])
+@pytest.mark.parametrize("chosen", [None, True, False])
+def test_memory_is_measured_where_the_suite_says_so_unless_chosen_otherwise(
+    tmp_path: Path, measurer: Measurer, of_suite: bool, chosen: bool | None
+) -> None:
+    suite = replace(SUITE, memory=of_suite)
+    found = Recorder(suite, Settings(tmp_path, memory=chosen, case_limit=33.0))
+    found.want(CASES)
+    found.start()
+    keep(found, CASES[0])
+    (bench,) = measurer.benches
+    assert (bench.resident is not None) == (of_suite if chosen is None else chosen)
+    assert bench.case_limit == 33.0
+
+
+def test_without_settings_the_suite_says_how_long(tmp_path: Path) -> None:
+    assert Recorder(SUITE, Settings(tmp_path)).plan(CASES[0].group).seconds == 3.0
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_at_the_start(
+    tmp_path: Path, measurer: Measurer
+) -> None:
+    pid, started_at, *rest = Writer.this_process().token.split("-")
+    ended = "-".join([pid, str(int(started_at) + 1), *rest])
+    folder = tmp_path / "results"
+    for place in (folder, folder / ".sessions", folder / ".cache"):
+        place.mkdir(exist_ok=True)
+        (place / f".a.json.{ended}.0123abcd.tmp").touch()
+    (folder / unfinished_name("b.json")).touch()
+    started(tmp_path)
+    left = [each.name for each in folder.rglob("*.tmp")]
+    assert len(left) == 1
+    assert left[0].startswith(".b.json.")
+
+
+def test_an_error_of_the_suite_itself_is_filed_and_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("in the suite")
+
+    monkeypatch.setattr(recorder, "measure_group", fail)
+    found = started(tmp_path)
+    for case in CASES[:2]:
+        result = found.result(case)
+        assert isinstance(result, Unmeasured)
+        assert result.outcome == "failed"
+        assert result.reason == "ZeroDivisionError in the suite itself: in the suite"
+
+
+def test_every_finished_case_is_on_disk_before_the_next(tmp_path: Path, measurer: Measurer) -> None:
+    measurer.answers["b"] = MISSING
+    found = started(tmp_path)
+    assert [list(line) for line in journal(tmp_path)] == [["schema", "run", "writer"]]
+    keep(found, CASES[0])
+    assert journal(tmp_path)[1]["benchmark"]["name"] == CASES[0].id
+    keep(found, CASES[1])
+    outcome = journal(tmp_path)[2]["outcome"]
+    assert outcome.pop("case") == CASES[1].to_dict()
+    assert outcome == {
+        "case_id": CASES[1].id,
+        "outcome": "not_measured",
+        "reason": "it is not here",
+        "advice": "buy one",
+    }
+
+
+def test_what_the_process_is_busy_with_is_in_the_journal_and_no_result(
+    tmp_path: Path, measurer: Measurer
+) -> None:
+    found = started(tmp_path)
+    measurer.busy = True
+    keep(found, CASES[0])
+    lines = journal(tmp_path)
+    assert [line["begun"] for line in lines if "begun" in line] == [
+        [CASES[0].id],
+        [CASES[0].id, CASES[1].id],
+    ]
+    assert "benchmark" in lines[-1]
+    path = found.finish()
+    assert path is not None
+    assert [each.case for each in records.read(path).measurements] == [CASES[0]]
+
+
+def test_the_file_holds_the_whole_run(tmp_path: Path, measurer: Measurer) -> None:
+    measurer.answers["b"] = MISSING
+    found = started(tmp_path, seed=3, session="s", options={"suite": "mine"})
+    for case in CASES:
+        keep(found, case)
+    path = found.finish({"node": "here"}, {"id": "abc"})
+    assert path is not None
+    file = records.read(path)
+    assert file.run.complete
+    assert (file.run.suite, file.run.seed, file.run.session) == ("mine", 3, "s")
+    assert file.run.options == {"suite": "mine"}
+    assert file.run.finished is not None
+    assert {"before", "after"} <= set(file.run.environment)
+    assert [each.case for each in file.measurements] == [CASES[0], CASES[2]]
+    assert list(file.measurements[0].samples) == [0.1, 0.2]
+    assert [each.case for each in file.outcomes] == [CASES[1], CASES[3]]
+    data = json.loads(path.read_text())
+    assert (data["machine_info"], data["commit_info"]) == ({"node": "here"}, {"id": "abc"})
+
+
+def test_the_name_of_a_file_tells_suite_time_and_run(tmp_path: Path, measurer: Measurer) -> None:
+    found = started(tmp_path)
+    path = found.finish()
+    assert path is not None
+    run = records.read(path).run
+    assert path.name == f"mine-{run.started:%Y%m%dT%H%M%SZ}-{run.id[:8]}.json"
+    assert run.session == run.id
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_run_in_which_nothing_could_be_measured_has_a_file(
+    tmp_path: Path, measurer: Measurer
+) -> None:
+    measurer.answers |= {"a": MISSING, "b": MISSING}
+    found = started(tmp_path)
+    for case in CASES:
+        keep(found, case)
+    path = found.finish()
+    assert path is not None
+    assert len(records.read(path).outcomes) == 4
+    assert records.read(path).run.complete
+
+
+def test_a_run_that_did_not_come_to_all_of_its_cases_is_not_complete(
+    tmp_path: Path, measurer: Measurer
+) -> None:
+    found = started(tmp_path)
+    keep(found, CASES[0])
+    path = found.finish()
+    assert path is not None
+    file = records.read(path)
+    assert not file.run.complete
+    assert file.outcomes == ()
+
+
+def test_an_interruption_keeps_what_is_finished_and_names_the_group_in_flight(
+    tmp_path: Path, measurer: Measurer
+) -> None:
+    found = started(tmp_path)
+    keep(found, CASES[0])
+    keep(found, CASES[1])
+    measurer.answers["b"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        found.result(CASES[2])
+    path = found.finish(interrupted=True)
+    assert path is not None
+    file = records.read(path)
+    assert not file.run.complete
+    assert [each.case for each in file.measurements] == CASES[:2]
+    assert [(each.case, each.outcome) for each in file.outcomes] == [
+        (CASES[2], "interrupted"),
+        (CASES[3], "interrupted"),
+    ]
+
+
+def test_a_case_that_was_kept_is_not_called_interrupted(tmp_path: Path, measurer: Measurer) -> None:
+    found = started(tmp_path)
+    keep(found, CASES[0])
+    path = found.finish(interrupted=True)
+    assert path is not None
+    assert [each.case for each in records.read(path).outcomes] == [CASES[1]]
+
+
+def test_a_run_that_was_not_started_has_no_file(tmp_path: Path) -> None:
+    found = Recorder(SUITE, Settings(tmp_path))
+    assert found.finish() is None
+    with pytest.raises(RuntimeError, match="start was not called"):
+        found.keep_outcome(CASES[0], MISSING)
+
+
+def test_a_folder_that_cannot_be_made_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(ResultWriteError, match="results"):
+        started(tmp_path)
+
+
+def test_where_the_file_cannot_be_made_the_journal_stays(
+    tmp_path: Path, measurer: Measurer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> Path:
+        raise ResultWriteError("the disk is full")
+
+    found = started(tmp_path)
+    keep(found, CASES[0])
+    monkeypatch.setattr(records, "journal_to_json", full)
+    with pytest.raises(ResultWriteError, match="the disk is full"):
+        found.finish()
+    (path,) = (tmp_path / "results").iterdir()
+    assert len(records.read(path).measurements) == 1
+
+
+def test_the_machine_is_read_with_the_threads_that_were_asked_for(
+    tmp_path: Path, measurer: Measurer
+) -> None:
+    found = started(tmp_path, threads=1)
+    before = journal(tmp_path)[0]["run"]["environment"]["before"]
+    assert before["threads"]["requested"] == 1
+    found.finish()

@@ -1,0 +1,505 @@
+"""Roofs: what is measured and how near a case comes to it, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from bench.case.cases import Case
+from bench.worker import estimate
+from bench.worker.roof import AccountingError, doubts
+from bench.worker.roof_work import Library, Sizes, Work
+from bench.worker.roofs import Roofs, fastest
+from bench.worker.roofs_seen import RoofsSeen
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
+from lstm_impl.tuning.machine import usable
+
+pytestmark = pytest.mark.usefixtures("unlimited")
+
+SPEC, WORK = LSTMSpec(8, 16), Workload(2, 10)
+FORWARD, BACKWARD = (2, 16, 64), (2, 64, 16)
+RATE, BANDWIDTH, PRODUCT = 1e9, 1e8, 1e-5
+
+
+@dataclass
+class World:
+    """A machine of so much speed, and its clock. log: what it was asked to do."""
+
+    time: float = 0.0
+    log: list[tuple[object, ...]] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.time
+
+    def works(self, seconds: float, amount: float, by: str) -> Sequence[Work]:
+        def run(count: int) -> None:
+            self.time += count * seconds
+
+        return (Work(run, amount, by),)
+
+
+@dataclass
+class Machine:
+    """A library whose products and copies take as long as it is told.
+
+    refuses: a precision that it raises for.
+    """
+
+    world: World
+    name: str = "a library"
+    rate: float = RATE
+    bandwidth: float = BANDWIDTH
+    cached: float = BANDWIDTH
+    product: float = PRODUCT
+    loop: float = PRODUCT
+    half: float = 1.0
+    refuses: str = ""
+    version: str = "1"
+    frameworks: tuple[str, ...] = ()
+
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+        self.world.log.append((self.name, "products", sizes, precision, compiled))
+        if precision == self.refuses:
+            raise TypeError(f"no {precision}")
+        faster = self.half if precision == "float16" else 1.0
+        if sizes in (FORWARD, BACKWARD):
+            seconds = (self.loop if compiled else self.product) / faster
+            return self.world.works(4 * seconds, 4, self.name)
+        return self.world.works(2 * sizes[0] ** 3 / self.rate / faster, 1, self.name)
+
+    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+        self.world.log.append((self.name, "traffic", size, threads))
+        rate = self.bandwidth if size == 2**20 else self.cached
+        return self.world.works(2 * size / rate, 2 * size, self.name)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def roofs(world: World, *machines: Library, seen: RoofsSeen | None = None) -> Roofs:
+    return Roofs(
+        lambda device, frameworks, threads: machines, world.now, lambda device: 2**20, seen
+    )
+
+
+def case(mode: str = "inference", dtype: str = "float32", device: str = "cpu") -> Case:
+    return Case("a", LSTMSpec(8, 16, dtype=dtype), Workload(2, 10, mode), device)
+
+
+# -- the clock
+
+
+def test_the_fastest_block_counts_and_the_first_call_does_not(world: World) -> None:
+    seconds = iter([9.0, 0.3, 0.1, 0.4])
+
+    def run(count: int) -> None:
+        world.time += next(seconds)
+
+    assert fastest(Work(run, 4, "it"), 0.7, world.now) == pytest.approx(0.1 / 4)
+
+
+def test_a_block_is_long_enough_for_the_clock(world: World) -> None:
+    counts = []
+
+    def run(count: int) -> None:
+        counts.append(count)
+        # A clock that ticks so coarsely shows nothing of a short block.
+        world.time += 0.001 if count >= 100 else 0.0
+
+    assert fastest(Work(run, 1, "it"), 0.002, world.now) == pytest.approx(0.001 / 128)
+    assert counts == [1, 1, 2, 4, 8, 16, 32, 64, 128, 128, 128]
+
+
+def test_one_block_of_a_busy_machine_is_not_the_roof(world: World) -> None:
+    seconds = iter([0.06, 0.06, 0.0003, 0.0004])
+
+    def run(count: int) -> None:
+        world.time += next(seconds)
+
+    assert fastest(Work(run, 1, "it"), 0.02, world.now) == pytest.approx(0.0003)
+
+
+def test_threads_are_timed_in_blocks_that_hide_their_start(world: World) -> None:
+    def run(count: int) -> None:
+        world.time += 50e-6 + count * 1e-6
+
+    alone = fastest(Work(run, 1, "it"), 0.02, world.now)
+    assert fastest(Work(run, 1, "it", 2e-3), 0.02, world.now) == pytest.approx(1e-6, rel=0.05)
+    assert alone > 1.15e-6
+
+
+# -- figures
+
+
+def test_figures_say_how_near_a_case_comes_to_each_roof(world: World) -> None:
+    training = case("training")
+    found = roofs(world, Machine(world)).figures(training, 0.01)
+    operations = estimate.operations(training.spec, training.workload)
+    size = estimate.least_bytes(training.spec, training.workload)
+    assert found["operations"] == operations
+    assert found["bytes"] == size
+    assert found["matmul_per_s"] == pytest.approx(RATE)
+    assert found["bandwidth_per_s"] == pytest.approx(BANDWIDTH)
+    assert found["chain_s"] == pytest.approx(20 * PRODUCT)
+    assert found["of_matmul"] == pytest.approx(operations / RATE / 0.01)
+    assert found["of_bandwidth"] == pytest.approx(size / BANDWIDTH / 0.01)
+    assert found["of_chain"] == pytest.approx(20 * PRODUCT / 0.01)
+    assert found["chain_by"] == "a library, float32"
+
+
+def test_the_fastest_library_makes_the_roof(world: World) -> None:
+    slow = Machine(world, "slow", RATE / 2, BANDWIDTH * 2, product=PRODUCT * 2)
+    fast = Machine(world, "fast")
+    for order in ((slow, fast), (fast, slow)):
+        found = roofs(world, *order).figures(case(), 1.0)
+        assert str(found["matmul_by"]).startswith("fast, float32")
+        assert found["matmul_per_s"] == pytest.approx(RATE)
+        assert (found["bandwidth_by"], found["chain_by"]) == ("slow", "fast, float32")
+
+
+def test_a_roof_is_measured_once_and_that_of_each_precision_apart(world: World) -> None:
+    found = roofs(world, Machine(world, half=3.0))
+    first = found.figures(case(), 1.0)
+    asked = len(world.log)
+    assert found.figures(case(), 2.0)["of_chain"] == pytest.approx(10 * PRODUCT / 2)
+    assert len(world.log) == asked
+    half = found.figures(case(dtype="float16"), 1.0)
+    assert half["matmul_per_s"] == pytest.approx(3 * RATE)
+    assert half["chain_s"] == pytest.approx(10 * PRODUCT / 3)
+    assert first["matmul_per_s"] == pytest.approx(RATE)
+
+
+def test_where_halves_are_slow_a_cpu_computes_them_in_float32(world: World) -> None:
+    found = roofs(world, Machine(world, half=0.1)).figures(case(dtype="float16"), 1.0)
+    assert found["matmul_per_s"] == pytest.approx(RATE)
+    assert found["chain_by"] == "a library, float32"
+
+
+def test_what_a_library_cannot_do_is_left_to_the_others(world: World) -> None:
+    unable = Machine(world, "unable", 10 * RATE, refuses="float32", product=0.1 * PRODUCT)
+    found = roofs(world, unable, Machine(world, "able")).figures(case(), 1.0)
+    assert found["chain_by"] == "able, float32"
+    nobody = roofs(world, unable).figures(case(), 1.0)
+    assert "of_matmul" not in nobody
+    assert "of_chain" not in nobody
+    assert nobody["of_bandwidth"]
+
+
+def test_larger_products_are_tried_while_they_are_short(world: World) -> None:
+    # 256: 3.4 ms, 512: 27 ms, 1024: 0.2 s
+    roofs(world, Machine(world, rate=1e10)).figures(case(), 1.0)
+    squares = [each[2] for each in world.log if each[1] == "products" and each[2] != FORWARD]
+    assert squares == [(64,) * 3, (256,) * 3, (512,) * 3, (1024,) * 3]
+    world.log.clear()
+    roofs(world, Machine(world, rate=1e9)).figures(case(), 1.0)
+    squares = [each[2] for each in world.log if each[1] == "products" and each[2] != FORWARD]
+    assert squares == [(64,) * 3, (256,) * 3]
+
+
+def test_copies_use_the_threads_that_were_asked_for(world: World) -> None:
+    roofs(world, Machine(world)).figures(case(), 1.0, threads=3)
+    assert ("a library", "traffic", 2**20, 3) in world.log
+
+
+# -- above a roof
+
+
+SLOW = {
+    "matmul": {"rate": 1e6},
+    "bandwidth": {"bandwidth": 1e6, "cached": 1e6},
+    "chain": {"product": PRODUCT, "loop": PRODUCT},
+}
+
+
+def below(world: World, name: str, **kinds: str) -> tuple[Machine, float]:
+    """A machine whose one roof is low, and the least time of ``case()`` under that."""
+    machine = Machine(world, rate=1e13, bandwidth=1e13, cached=1e13, product=1e-9, loop=1e-9)
+    for attribute, value in SLOW[name].items():
+        setattr(machine, attribute, value)
+    least = {
+        "matmul": estimate.operations(SPEC, WORK) / 1e6,
+        "bandwidth": estimate.least_bytes(SPEC, WORK) / 1e6,
+        "chain": 10 * PRODUCT,
+    }[name]
+    return machine, least
+
+
+@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("times", [1.06, 1.4, 2.4])
+def test_a_case_above_a_roof_has_its_time_and_its_part(
+    world: World, name: str, times: float
+) -> None:
+    machine, least = below(world, name)
+    figures = roofs(world, machine).figures(case(), least / times)
+    assert figures[f"of_{name}"] == pytest.approx(times)
+    doubted = [each.code for each in doubts(figures)]
+    assert doubted == (["above_roof"] if name == "matmul" and times == 2.4 else [])
+
+
+@pytest.mark.parametrize("name", ["bandwidth", "chain"])
+def test_no_excess_over_the_chain_or_over_what_caches_may_move_is_doubted(
+    world: World, name: str
+) -> None:
+    machine, least = below(world, name)
+    figures = roofs(world, machine).figures(case(), least / 50)
+    assert figures[f"of_{name}"] == pytest.approx(50)
+    assert doubts(figures) == []
+
+
+def test_three_times_what_every_library_does_best_is_impossible(world: World) -> None:
+    machine, least = below(world, "matmul")
+    with pytest.raises(AccountingError) as error:
+        roofs(world, machine).figures(case(), least / 3.2)
+    told = str(error.value)
+    assert told.startswith("accounting error: ")
+    assert "320% of the matrix-product rate" in told
+    assert f"{least / 3.2:.3g} s" in told
+    assert "a library" in told
+
+
+@pytest.mark.parametrize("times", [2.0, 3.2, 100.0])
+def test_without_a_framework_s_own_products_nothing_is_doubted(world: World, times: float) -> None:
+    machine, least = below(world, "matmul")
+    machine.frameworks = ("a",)
+    found = roofs(world, machine)
+    figures = found.figures(case(), least / times, None, {"a", "b"})
+    assert figures["matmul_without"] == "b"
+    assert figures["of_matmul"] == pytest.approx(times)
+    assert doubts(figures) == []
+    if times < 3:
+        assert doubts(found.figures(case(), least / times, None, {"a"}))
+
+
+def test_a_library_that_cannot_compute_here_has_not_contributed(world: World) -> None:
+    machine, least = below(world, "matmul")
+    unable = Machine(world, "unable", refuses="float32", frameworks=("b",))
+    figures = roofs(world, machine, unable).figures(case(), least / 5, None, {"b"})
+    assert figures["matmul_without"] == "b"
+
+
+def test_a_busy_moment_of_each_measurement_but_the_last_is_no_doubt(world: World) -> None:
+    """The rate is a hundredth while others compute, which they do for a while."""
+    seconds = below(world, "matmul")[1] / 2
+
+    class Busy(Machine):
+        def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+            quiet = len([each for each in world.log if each[1] == "products"]) >= 3
+            self.rate = 1e9 if quiet else 1e6
+            return super().products(sizes, precision, compiled=compiled)
+
+    busy = Busy(world, bandwidth=1e13, cached=1e13, product=1e-9, loop=1e-9)
+    figures = roofs(world, busy).figures(case(), seconds)
+    assert doubts(figures) == []
+    part = figures["of_matmul"]
+    assert isinstance(part, float)
+    assert part < 1
+
+
+def test_a_roof_that_cases_are_above_is_measured_again_so_often_and_no_more(world: World) -> None:
+    for name in SLOW:
+        machine, least = below(world, name)
+        found = roofs(world, machine)
+        for _ in range(6):
+            found.figures(case(), least / 2)
+        asked = len(world.log)
+        for _ in range(6):
+            found.figures(case(), least / 2)
+        assert len(world.log) == asked
+        world.log.clear()
+
+
+def test_what_limits_the_instructions_is_recorded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "limits" not in roofs(world, Machine(world)).figures(case(), 1.0)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    figures = roofs(world, Machine(world)).figures(case(), 1.0)
+    assert figures["limits"] == "OPENBLAS_CORETYPE=Haswell"
+
+
+def test_a_roof_that_was_taken_at_a_bad_moment_is_taken_again(world: World) -> None:
+    machine = Machine(world, rate=RATE / 10, bandwidth=1e13, product=1e-9)
+    found = roofs(world, machine)
+    found.figures(case(), 1.0)
+    machine.rate = RATE
+    seconds = 2 * estimate.operations(SPEC, WORK) / RATE
+    figures = found.figures(case(), seconds)
+    assert figures["of_matmul"] == pytest.approx(0.5)
+    # Best of both: a bad moment later takes nothing away.
+    machine.rate = RATE / 10
+    assert found.figures(case(), seconds)["of_matmul"] == pytest.approx(0.5)
+
+
+def test_what_fits_into_caches_may_be_moved_as_fast_as_they_move_it(world: World) -> None:
+    machine = Machine(world, rate=1e13, bandwidth=1e6, cached=1e9, product=1e-9)
+    found = roofs(world, machine)
+    size = estimate.least_bytes(SPEC, WORK)
+    assert found.figures(case(), size / 1e8)["of_bandwidth"] == pytest.approx(0.1)
+    # and raises the roof of no other case
+    longer = Case("a", SPEC, Workload(2, 11))
+    size = estimate.least_bytes(SPEC, longer.workload)
+    assert found.figures(longer, 2 * size / 1e6)["of_bandwidth"] == pytest.approx(0.5)
+
+
+def test_compiled_loops_are_tried_on_a_cpu_only_when_the_roof_is_in_doubt(world: World) -> None:
+    machine = Machine(world, rate=1e13, bandwidth=1e13, loop=PRODUCT / 4)
+    found = roofs(world, machine)
+    found.figures(case(), 1.0)
+    assert not any(each[-1] is True for each in world.log)
+    assert found.figures(case(), 5 * PRODUCT)["of_chain"] == pytest.approx(0.5)
+
+
+def test_a_kernel_that_stays_on_a_gpu_may_be_faster_than_a_chain_of_products(world: World) -> None:
+    machine = Machine(world, rate=1e13, bandwidth=1e13)
+    figures = roofs(world, machine).figures(case(device="gpu:0"), 5 * PRODUCT)
+    assert figures["of_chain"] == pytest.approx(2.0)
+    assert doubts(figures) == []
+    machine = Machine(world, rate=1.0, bandwidth=1e13)
+    with pytest.raises(AccountingError, match="the matrix-product rate"):
+        roofs(world, machine).figures(case(device="gpu:0"), 1.0)
+
+
+def test_an_interruption_is_let_through(world: World) -> None:
+    class Interrupted(Machine):
+        def traffic(self, size: int, threads: int) -> Sequence[Work]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        roofs(world, Interrupted(world)).figures(case(), 1.0)
+
+
+def test_a_library_that_comes_later_may_raise_a_roof(world: World) -> None:
+    slow, fast = Machine(world, "slow", product=2 * PRODUCT), Machine(world, "fast")
+    found = Roofs(
+        lambda device, frameworks, threads: [slow, fast] if "fast" in frameworks else [slow],
+        world.now,
+        lambda device: 2**20,
+    )
+    assert found.figures(case(), 1.0)["of_chain"] == pytest.approx(20 * PRODUCT)
+    world.log.clear()
+    assert found.figures(case(), 1.0, None, {"fast"})["of_chain"] == pytest.approx(10 * PRODUCT)
+    assert {each[0] for each in world.log} == {"fast"}
+
+
+# -- with what other processes saw
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "roofs.json"
+
+
+def test_the_part_is_that_of_the_best_that_any_process_saw(world: World, file: Path) -> None:
+    fast, slow = Machine(world, "fast"), Machine(world, "slow", RATE / 2, product=2 * PRODUCT)
+    first = roofs(world, fast, slow, seen=RoofsSeen(file, lambda: 0.0)).figures(case(), 1.0)
+    assert first["matmul_from"] == "this process"
+    assert first["matmul_here"] == pytest.approx(RATE)
+    later = roofs(world, slow, seen=RoofsSeen(file, lambda: 86400.0)).figures(case(), 1.0)
+    assert later["of_matmul"] == first["of_matmul"]
+    assert later["matmul_per_s"] == pytest.approx(RATE)
+    assert later["matmul_here"] == pytest.approx(RATE / 2)
+    assert str(later["matmul_by"]).startswith("fast")
+    assert later["matmul_from"] == "this machine, 1970-01-01"
+    assert later["of_chain"] == first["of_chain"]
+    assert later["chain_here"] == pytest.approx(2 * (first["chain_s"] or 0))
+    assert later["chain_from"] == "this machine, 1970-01-01"
+
+
+def test_a_case_is_not_doubted_under_a_roof_that_another_process_saw(
+    world: World, file: Path
+) -> None:
+    machine, least = below(world, "matmul")
+    better = Machine(world, "better", rate=4e6, bandwidth=1e13, cached=1e13)
+    roofs(world, better, seen=RoofsSeen(file)).figures(case(), 1.0)
+    figures = roofs(world, machine, seen=RoofsSeen(file)).figures(case(), least / 3.2)
+    assert figures["of_matmul"] == pytest.approx(0.8)
+
+
+def test_what_three_processes_have_measured_a_fourth_does_not(world: World, file: Path) -> None:
+    machine = Machine(world, frameworks=("a",))
+    for _ in range(3):
+        world.log.clear()
+        roofs(world, machine, seen=RoofsSeen(file)).figures(case(), 1.0)
+        assert world.log
+    world.log.clear()
+    fourth = roofs(world, machine, seen=RoofsSeen(file)).figures(case(), 1.0, None, {"a"})
+    assert not world.log
+    assert "matmul_here" not in fourth
+    assert "matmul_without" not in fourth  # its products are in the roof
+    assert fourth["of_matmul"]
+    # Another version of the library is another library.
+    roofs(world, replace(machine, version="2"), seen=RoofsSeen(file)).figures(case(), 1.0)
+    assert world.log
+
+
+def test_a_case_above_what_is_known_has_it_measured_again(world: World, file: Path) -> None:
+    machine, least = below(world, "matmul")
+    for _ in range(3):
+        roofs(world, machine, seen=RoofsSeen(file)).figures(case(), 10 * least)
+    machine.rate = 1e7
+    figures = roofs(world, machine, seen=RoofsSeen(file)).figures(case(), least / 2)
+    assert figures["of_matmul"] == pytest.approx(0.2)
+
+
+# -- with the libraries that are installed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("threads", [1, None])
+@pytest.mark.parametrize(
+    ("sizes", "work"),
+    [
+        ((256, 256), Workload(1, 150)),
+        ((256, 256), Workload(1, 150, "training")),
+        ((256, 256), Workload(128, 20)),
+        ((256, 256), Workload(128, 20, "training")),
+        ((512, 512), Workload(64, 25)),
+        ((512, 512), Workload(64, 25, "training")),
+        ((64, 64), Workload(1, 1)),
+        ((512, 512), Workload(1, 1)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_the_fastest_correct_backends_keep_their_times(
+    backend: str,
+    threads: int | None,
+    sizes: tuple[int, int],
+    work: Workload,
+    dtype: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    """With their library alone in the process, as far as roofs can tell."""
+    pytest.importorskip(backend)
+    made = get_backend(backend)
+    spec = LSTMSpec(*sizes, dtype=dtype)
+    if made.refusal(spec, work):
+        pytest.skip(made.refusal(spec, work))
+    used = threads or usable()
+    made.use_threads(used)
+    if backend == "torch":  # it takes the number from the environment when it is imported
+        torch = pytest.importorskip("torch")
+        before = torch.get_num_threads()
+        request.addfinalizer(lambda: torch.set_num_threads(before))
+        torch.set_num_threads(used)
+    try:
+        model = made.build(spec, LSTMWeights.random(spec, 0), "cpu")
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    step = model.prepare(work, 0)
+    taken: list[float] = []
+    end = time.perf_counter() + 0.5
+    while len(taken) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        step.run()
+        step.synchronize()
+        taken.append(time.perf_counter() - start)
+    figures = Roofs().figures(Case(backend, spec, work), min(taken), used, {made.framework})
+    assert doubts(figures) == []
+    assert "matmul_without" not in figures

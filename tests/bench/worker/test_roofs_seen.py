@@ -1,0 +1,224 @@
+"""The file of the best roofs: what is kept and for how long, and that nothing in it can do harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.worker import roofs_seen
+from bench.worker.roofs_seen import RoofsSeen, default_path
+
+ROOF = ("matmul", "cpu", "float32", 2)
+DAY = 86400.0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "roofs.json"
+
+
+def saw(file: Path, seconds: float, library: str = "a 1", when: float = 0.0) -> None:
+    seen = RoofsSeen(file, lambda: when)
+    seen.add("here", ROOF, library, seconds, library)
+    seen.save()
+
+
+def best(file: Path, when: float = 0.0, machine: str = "here") -> float | None:
+    found = RoofsSeen(file, lambda: when).best(machine, ROOF)
+    return None if found is None else found.seconds
+
+
+def test_the_best_of_all_libraries_and_processes_counts(file: Path) -> None:
+    for seconds, library in ((3.0, "a 1"), (2.0, "a 1"), (4.0, "a 1"), (2.5, "b 1")):
+        saw(file, seconds, library)
+    assert best(file) == 2.0
+    assert best(file, machine="elsewhere") is None
+    assert RoofsSeen(file, lambda: 0.0).best("here", ("chain",)) is None
+
+
+def test_a_month_later_it_no_longer_counts_and_does_not_hide_what_is_new(file: Path) -> None:
+    saw(file, 1.0)
+    assert best(file, 29 * DAY) == 1.0
+    assert best(file, 31 * DAY) is None
+    saw(file, 2.0, when=31 * DAY)
+    assert best(file, 31 * DAY) == 2.0
+    # nor what a clock that went wrong says is to come
+    assert best(file, 30 * DAY) is None
+
+
+def test_a_roof_is_settled_once_three_processes_have_measured_it(file: Path) -> None:
+    for number in range(3):
+        assert not RoofsSeen(file, lambda: 0.0).settled("here", ROOF, "a 1")
+        seen = RoofsSeen(file, lambda: 0.0)
+        for _ in range(5):  # however often in one process
+            seen.add("here", ROOF, "a 1", 2.0 + number, "a")
+            seen.save()
+    seen = RoofsSeen(file, lambda: 0.0)
+    assert seen.settled("here", ROOF, "a 1")
+    assert not seen.settled("here", ROOF, "a 2")
+    assert not RoofsSeen(file, lambda: 31 * DAY).settled("here", ROOF, "a 1")
+
+
+def test_a_roof_of_a_busy_machine_is_not_settled_by_the_first_quiet_process(file: Path) -> None:
+    for seconds in (3.0, 2.5, 1.0, 1.2):
+        saw(file, seconds)
+        assert not RoofsSeen(file, lambda: 0.0).settled("here", ROOF, "a 1")
+    saw(file, 0.95)
+    assert RoofsSeen(file, lambda: 0.0).settled("here", ROOF, "a 1")
+    assert best(file) == 0.95
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
+def test_what_is_no_time_is_not_kept(file: Path, seconds: float) -> None:
+    saw(file, seconds)
+    assert best(file) is None
+    assert not file.exists()
+
+
+WHOLE = {
+    "machine": "here",
+    "roof": roofs_seen.name_of(ROOF),
+    "library": "a 1",
+    "seconds": 1.0,
+    "by": "a",
+    "processes": 1,
+    "when": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "[" * 100_000,
+        '{"schema": 2, "seen": []}',
+        '{"schema": 1}',
+        '{"schema": 1, "seen": 3}',
+        '{"schema": 1, "seen": [3, null, {}, {"machine": "here"}]}',
+        *(
+            json.dumps({"schema": 1, "seen": [{**WHOLE, key: value}]})
+            for key, value in (
+                ("seconds", 0),
+                ("seconds", -1.0),
+                ("seconds", float("nan")),
+                ("seconds", float("inf")),
+                ("seconds", "fast"),
+                ("seconds", None),
+                ("processes", 0),
+                ("processes", 1.5),
+                ("when", "today"),
+                ("when", float("nan")),
+                ("machine", 3),
+                ("by", None),
+                ("more", 1),
+            )
+        ),
+    ],
+)
+def test_a_damaged_file_is_as_good_as_none_and_is_replaced(file: Path, content: str) -> None:
+    file.parent.mkdir()
+    file.write_text(content)
+    assert best(file) is None
+    saw(file, 2.0)
+    assert best(file) == 2.0
+
+
+def test_one_damaged_entry_takes_no_other_with_it(file: Path) -> None:
+    file.parent.mkdir()
+    entries = [{**WHOLE, "seconds": -1.0, "library": "b 1"}, WHOLE]
+    file.write_text(json.dumps({"schema": 1, "seen": entries}))
+    assert best(file) == 1.0
+
+
+def test_bytes_that_are_no_text_and_files_that_are_too_large_are_passed_over(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"\xff\xfe\x00{")
+    assert best(file) is None
+    saw(file, 2.0)
+    monkeypatch.setattr(roofs_seen, "LARGEST", 10)
+    assert best(file) is None
+
+
+def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("no folder")
+    saw(in_the_way / "roofs.json", 1.0)
+    assert best(in_the_way / "roofs.json") is None
+    folder = tmp_path / "roofs.json"
+    folder.mkdir()
+    saw(folder, 1.0)
+    assert best(folder) is None
+    assert not list(folder.iterdir())
+    # and nothing half-written is left behind
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "roofs.json"]
+
+
+def test_where_it_is_written_is_the_user_s_choice(tmp_path: Path) -> None:
+    named = tmp_path / "mine.json"
+    assert default_path({"LSTM_ROOFS": str(named)}) == named
+    assert default_path({"LSTM_ROOFS": "off"}) is None
+    assert default_path({"LSTM_CACHE": "off"}) is None
+    assert default_path({"LSTM_CACHE": "off", "LSTM_ROOFS": str(named)}) is None
+
+
+def test_it_is_in_the_user_s_cache_folder_or_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def somewhere(name: str) -> Path:
+        return tmp_path / name
+
+    monkeypatch.setattr(roofs_seen, "user_cache_path", somewhere)
+    assert default_path({}) == tmp_path / "lstm-benchmark-suite" / "roofs.json"
+    # What platformdirs says where there is no home.
+    monkeypatch.setattr(roofs_seen, "user_cache_path", lambda name: Path("~/.cache") / name)
+    assert default_path({}) is None
+
+    def nowhere(name: str) -> Path:
+        raise RuntimeError("could not determine home directory")
+
+    monkeypatch.setattr(roofs_seen, "user_cache_path", nowhere)
+    assert default_path({}) is None
+
+
+def test_tests_leave_the_user_s_own_file_alone() -> None:
+    assert default_path() is None
+
+
+SAVES = """
+import sys
+from pathlib import Path
+from bench.worker.roofs_seen import RoofsSeen
+for number in range(40):
+    seen = RoofsSeen(Path(sys.argv[1]), lambda: 0.0)
+    seen.add("here", ("matmul", number), f"{sys.argv[2]} 1", 1.0, "it")
+    seen.save()
+    best = RoofsSeen(Path(sys.argv[1]), lambda: 0.0).best
+    assert number == 0 or any(best("here", ("matmul", each)) for each in range(number + 1))
+"""
+
+
+def test_two_processes_at_once_never_leave_half_a_file(file: Path) -> None:
+    working = [
+        subprocess.Popen([sys.executable, "-c", SAVES, str(file), name]) for name in ("a", "b")
+    ]
+    assert [each.wait(300) for each in working] == [0, 0]
+    data = json.loads(file.read_text())
+    # What one wrote in the same instant as the other may be lost; the rest is there.
+    assert len(data["seen"]) >= 40
+    assert [each.name for each in file.parent.iterdir()] == ["roofs.json"]
+
+
+def test_a_pipe_under_its_name_is_no_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "roofs.json"
+    os.mkfifo(path)
+    assert RoofsSeen(path).best("machine", ("matmul",)) is None

@@ -1,0 +1,156 @@
+"""What pytest says of a session that measures: its first lines, and its last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.case.cases import Case
+from bench.case.loading import Suite
+from bench.machine import devices
+from bench.records.schema import Reason
+from bench.stats.trust import OF_TIME
+from bench.worker import session_words
+from bench.worker.clock import FirstUse
+from bench.worker.outcomes import Measured, Result, Unmeasured
+from bench.worker.recorder import Recorder, Settings
+from bench.worker.series import Series, Stopped
+from bench.worker.session_words import from_here, header, plain, report_argument, summary
+from lstm_impl import LSTMSpec, Workload
+from lstm_impl.proof import GateResult
+
+CASES = [
+    Case(backend, LSTMSpec(1, 4), Workload(2, 6), device)
+    for device in ("cpu", "gpu:7")
+    for backend in ("numpy", "keras")
+]
+SUITE = Suite("mine", "", Path("mine.toml"), tuple(CASES), {case.group: 20.5 for case in CASES})
+SERIES = Series(1, (0.1,), (0,), (), Stopped.TIME, None, 0.0)
+GOOD = Measured(SERIES, 0.0, FirstUse(0.0, 0.1), GateResult(True, "judge", {}, {}), {}, ())
+BUSY = Reason("busy", "others took a core", "close them")
+WIDE = Reason(OF_TIME[0], "few samples", "more time")
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = {"gpu:7": "it was sold"}
+    monkeypatch.setattr(devices, "explain_missing", lambda name: missing.get(name, ""))
+
+
+def came_of(folder: Path, *results: Result) -> Recorder:
+    """A recorder that is done with a case of each of these results."""
+    found = Recorder(SUITE, Settings(folder))
+    found.done = {f"case {number}": result for number, result in enumerate(results)}
+    return found
+
+
+def told(folder: Path, *results: Result) -> list[str]:
+    return list(summary(came_of(folder, *results)))
+
+
+# -- before
+
+
+def test_the_header_says_what_is_measured_where_and_how_long_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert header(SUITE, Settings(tmp_path / "results")) == [
+        "lstm: suite mine: 2 cases on cpu and 2 cases on gpu:7 (numpy, keras)",
+        "lstm: no gpu:7: it was sold",
+        # Two cases of 20.5 s: those of a device that is missing take no time.
+        "lstm: at most 41 s of measuring, and what building and checking takes; "
+        "results go to results",
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(44.2, "89 s"), (45.0, "1.5 minutes")])
+def test_a_budget_takes_the_place_of_the_suite_s_seconds(
+    seconds: float, words: str, tmp_path: Path
+) -> None:
+    *_, last = header(SUITE, Settings(tmp_path, seconds=seconds))
+    assert f"at most {words} of measuring" in last
+    assert last.endswith(f"results go to {tmp_path}")
+
+
+# -- when it is done
+
+
+def test_what_was_measured_is_counted_with_what_is_not_to_be_trusted(tmp_path: Path) -> None:
+    assert told(tmp_path) == ["0 cases measured"]
+    assert told(tmp_path, GOOD) == ["1 case measured"]
+    spoilt, doubtful = replace(GOOD, reasons=(WIDE, BUSY)), replace(GOOD, reasons=(WIDE,))
+    assert told(tmp_path, GOOD, spoilt, doubtful) == [
+        "3 cases measured, 1 of them INVALID and 1 with a doubtful time:",
+        "  few samples (and 1 more like it); more time",
+        "  others took a core; close them",
+    ]
+    assert told(tmp_path, spoilt)[0] == "1 case measured, 1 of them INVALID:"
+    assert told(tmp_path, doubtful)[0] == "1 case measured, 1 with a doubtful time:"
+    found = came_of(tmp_path, GOOD, spoilt, doubtful)
+    assert session_words.untrusted(found) == ["case 1"]
+
+
+def test_what_backends_warned_of_is_told_the_most_frequent_first_and_no_page_of_it(
+    tmp_path: Path,
+) -> None:
+    def remarks(*texts: str) -> Measured:
+        return replace(GOOD, remarks=texts)
+
+    many = remarks(*(f"warning {number}" for number in range(20)))
+    lines = told(tmp_path, many, remarks("overflow"), remarks("overflow"))
+    assert lines[1] == "said by the code of 2 cases: overflow"
+    assert lines[2] == "said by the code of 1 case: warning 0"
+    assert len(lines) == 1 + 8
+
+
+def test_memory_that_is_not_known_is_told_with_why(tmp_path: Path) -> None:
+    dead = replace(GOOD, memory={"peak_bytes": None, "how": "not known: it died"})
+    assert told(tmp_path, dead, dead, GOOD)[1] == "memory of 2 cases not known: it died"
+
+
+def test_cases_without_a_time_are_counted_by_why(tmp_path: Path) -> None:
+    missing = Unmeasured("not_measured", "it is not installed", "pip install it")
+    choosy = Unmeasured("refused", "no windows")
+    assert told(tmp_path, missing, choosy, missing, Unmeasured("failed", "broken")) == [
+        "0 cases measured",
+        "2 cases not measured: it is not installed; pip install it",
+        "1 case refused by their backend: no windows",
+        "1 case failed: broken",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb", "a\nb"),
+        ("\x1b]52;c;cm0gLXJmIH4=\x07", "?]52;c;cm0gLXJmIH4=?"),
+        ("\u202etxt", "?txt"),
+    ],
+)
+def test_a_terminal_is_given_nothing_that_it_would_act_on(text: str, shown: str) -> None:
+    assert plain(text) == shown
+
+
+def test_a_line_is_no_gigabyte() -> None:
+    assert len(plain("x" * 10**6)) < 10_010
+
+
+def test_a_path_is_told_as_one_would_type_it_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert from_here(tmp_path / "results" / "a.json") == "results/a.json"
+    assert from_here(Path("/elsewhere")) == "/elsewhere"
+
+
+@pytest.mark.parametrize(("folder", "argument"), [("results", ""), ("other", " other/a.json")])
+def test_the_report_is_told_where_only_if_it_would_not_look_there(
+    folder: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = came_of(tmp_path / folder)
+    found.path = tmp_path / folder / "a.json"
+    assert report_argument(found) == argument

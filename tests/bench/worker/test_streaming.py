@@ -1,0 +1,197 @@
+"""Calls of a stream on a clock that passes only when something works, waits or sleeps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from bench import case as suites
+from bench.case import Choice
+from bench.stats.latency import fewest_calls
+from bench.worker import streaming
+from bench.worker.clock import Clock
+from bench.worker.outcomes import kept
+from bench.worker.series import Beside, Broken, Plan, Series, Stopped, Streamed
+from bench.worker.streaming import Pace, back_to_back, paced
+from lstm_impl.step import Step
+
+
+@dataclass
+class Machine:
+    """A computer whose steps take the next of their costs, and whose sleep ends as late as told."""
+
+    time: float = 100.0
+    late: float = 0.0
+    naps: list[float] = field(default_factory=list)
+    early: float = 0.0
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(lambda: self.time, 1e-9)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.naps.append(seconds)
+        # A sleep may also be cut short; the rest is then slept.
+        self.time += max(1e-6, seconds - self.early if len(self.naps) % 2 else seconds) + self.late
+
+    def step(self, costs: Iterator[float] | float, wait: float = 0.0) -> Step:
+        each = itertools.repeat(costs) if isinstance(costs, float) else costs
+
+        def run() -> None:
+            self.time += next(each)
+
+        def synchronize() -> None:
+            self.time += wait
+
+        return Step(run, synchronize, lambda: None)
+
+
+def test_back_to_back_each_call_is_timed_with_its_wait() -> None:
+    machine = Machine()
+    calls = back_to_back(machine.step(iter([1.0, 2.0, 3.0]), wait=0.5), 3, machine.clock)
+    assert calls.service == pytest.approx([1.5, 2.5, 3.5])
+    assert calls.latency == calls.service
+
+
+def test_a_paced_call_is_due_at_its_time_and_comes_after_idling() -> None:
+    machine = Machine()
+    calls = paced(machine.step(0.002), 4, 0.01, machine.clock, machine.sleep)
+    assert calls.latency == pytest.approx([0.002] * 4)
+    assert calls.service == pytest.approx([0.002] * 4)
+    assert machine.naps == pytest.approx([0.01, 0.008, 0.008, 0.008])
+    assert machine.time == pytest.approx(100.0 + 4 * 0.01 + 0.002)
+
+
+def test_latency_counts_from_when_a_call_was_due_and_service_from_when_it_began() -> None:
+    machine = Machine(late=0.0005)
+    calls = paced(machine.step(0.002), 4, 0.01, machine.clock, machine.sleep)
+    assert calls.latency == pytest.approx([0.0025] * 4)
+    assert calls.service == pytest.approx([0.002] * 4)
+
+
+def test_a_sleep_that_ends_early_is_gone_on_with() -> None:
+    machine = Machine(early=0.004)
+    calls = paced(machine.step(0.002), 6, 0.01, machine.clock, machine.sleep)
+    assert calls.latency == pytest.approx([0.002] * 6)
+
+
+def test_a_stall_makes_every_call_late_that_had_to_wait_for_it() -> None:
+    """No coordinated omission: one stall of 45 ms is felt by the four calls that fell due."""
+    machine = Machine()
+    calls = paced(
+        machine.step(iter([0.001, 0.045, *[0.001] * 6])), 8, 0.01, machine.clock, machine.sleep
+    )
+    assert calls.service == pytest.approx([0.001, 0.045, *[0.001] * 6])
+    expected = [0.001, 0.045, 0.036, 0.027, 0.018, 0.009, 0.001, 0.001]
+    assert calls.latency == pytest.approx(expected)
+    found = kept(Streamed(np.array(calls.latency), np.array(calls.service)), Beside(), 0.01)
+    assert (found.deadline, found.missed, found.calls) == (0.01, 4, 8)
+
+
+def test_a_stream_that_cannot_keep_up_falls_behind_for_ever() -> None:
+    machine = Machine()
+    calls = paced(machine.step(0.015), 5, 0.01, machine.clock, machine.sleep)
+    assert calls.latency == pytest.approx([0.015, 0.02, 0.025, 0.03, 0.035])
+    assert len(machine.naps) == 1
+
+
+def series(found: Series | Broken) -> Series:
+    assert isinstance(found, Series), found
+    return found
+
+
+def test_all_of_the_time_is_taken_and_every_call_kept() -> None:
+    machine = Machine()
+    steps = {"a": machine.step(0.0002), "b": machine.step(0.0004)}
+    found = streaming.measure(steps, Plan(2.0, precision=0.5), machine.clock)
+    for name, cost in (("a", 0.0002), ("b", 0.0004)):
+        result = series(found[name])
+        assert result.stopped is Stopped.TIME
+        assert result.streamed is not None
+        assert result.streamed.latency.size == result.calls * len(result.blocks)
+        assert result.samples == pytest.approx([cost] * len(result.blocks))
+        np.testing.assert_allclose(result.streamed.service, cost)
+    assert machine.time - 100.0 == pytest.approx(4.0, rel=0.05)
+
+
+def test_streams_take_turns_in_rounds_they_share() -> None:
+    machine = Machine()
+    pace = Pace(0.01, machine.sleep)
+    steps = {"a": machine.step(0.001), "b": machine.step(0.002)}
+    found = streaming.measure(steps, Plan(4.0, seed=3), machine.clock, pace=pace)
+    one, other = series(found["a"]), series(found["b"])
+    assert one.rounds == other.rounds
+    assert one.calls == other.calls
+
+
+def test_the_suite_s_seconds_hold_the_calls_of_a_99th_percentile_and_some_more() -> None:
+    suite = suites.load("streaming", Choice(devices=["cpu"]))
+    (paced,) = {case.group for case in suite.cases if case.workload.period is not None}
+    backends = [case.backend for case in suite.cases if case.group == paced]
+    machine = Machine(late=0.0001)
+    steps = {name: machine.step(0.0003) for name in backends}
+    plan, pace = Plan(suite.seconds[paced]), Pace(0.01, machine.sleep)
+    for result in streaming.measure(steps, plan, machine.clock, pace=pace).values():
+        streamed = series(result).streamed
+        assert streamed is not None
+        # A stall of half a second in which none is timed leaves enough.
+        assert streamed.latency.size >= fewest_calls(99.0) + 50
+
+
+def test_a_sample_is_the_median_of_its_block_whatever_its_slowest_call_took() -> None:
+    machine = Machine()
+    costs = itertools.cycle([0.001] * 9 + [0.1])
+    result = series(streaming.measure({"a": machine.step(costs)}, Plan(20.0), machine.clock)["a"])
+    assert result.samples == pytest.approx([0.001] * len(result.samples))
+    assert result.streamed is not None
+    assert result.streamed.latency.max() == pytest.approx(0.1)
+
+
+def test_a_step_that_raises_leaves_the_others() -> None:
+    machine = Machine()
+    steps = {"a": machine.step(iter([0.001] * 50)), "b": machine.step(0.001)}
+    found = streaming.measure(steps, Plan(1.0), machine.clock)
+    assert isinstance(found["a"], Broken)
+    assert series(found["b"]).streamed is not None
+
+
+def test_what_is_not_waited_for_is_found() -> None:
+    """Calls that return at once, and whose results are there only when somebody asks for them."""
+    machine = Machine()
+    due = 0.0
+
+    def run() -> str:
+        nonlocal due
+        machine.time += 1e-5
+        due = machine.time + 0.003
+        return "raw"
+
+    def results(raw: object) -> dict[str, np.ndarray]:
+        machine.time = max(machine.time, due) + 1e-6
+        return {name: np.zeros((1, 1, 1)) for name in ("y", "h", "c")}
+
+    step = Step(run, lambda: None, lambda: None, use=lambda number: None, results=results)
+    found = streaming.measure({"a": step}, Plan(0.5), machine.clock)["a"]
+    assert isinstance(found, Broken)
+    assert "not waited for" in str(found.error)
+
+
+@pytest.mark.parametrize("period", [None, 0.01])
+def test_one_that_turns_slow_takes_no_calls_from_the_others(period: float | None) -> None:
+    """As threads that wait for one another do once something else runs: each has its own time."""
+    machine = Machine()
+    turning = itertools.chain([0.0002] * 300, itertools.repeat(0.05))
+    steps = {"a": machine.step(0.0002), "slow": machine.step(turning), "b": machine.step(0.0002)}
+    found = streaming.measure(steps, Plan(8.0), machine.clock, pace=Pace(period, machine.sleep))
+    for name in ("a", "b"):
+        streamed = series(found[name]).streamed
+        assert streamed is not None
+        assert streamed.latency.size * (period or 0.0002) >= 0.7 * 8.0
+    slow = series(found["slow"])
+    assert slow.rounds == series(found["a"]).rounds[: len(slow.rounds)]
+    assert machine.time - 100.0 <= 1.05 * 3 * 8.0

@@ -1,0 +1,422 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.stats import intervals
+from bench.worker import clock as clock_module
+from bench.worker import timing
+from bench.worker.clock import Clock, FirstUse, TimingError, first_use
+from bench.worker.series import Broken, Plan, Series, Stopped
+from lstm_impl.step import INPUTS, Step
+
+
+@dataclass
+class Machine:
+    """A computer whose time passes only when one of its steps works or waits."""
+
+    time: float = 0.0
+    log: list[str] = field(default_factory=list)
+
+    def clock(self, resolution: float = 1e-9) -> Clock:
+        return Clock(lambda: self.time, resolution)
+
+    def step(
+        self, name: str, cost: float | Iterator[float], wait: float = 0.0, trace: float = 0.0
+    ) -> Step:
+        """A step that takes ``cost`` seconds (or the next of them), and its wait."""
+        costs = itertools.repeat(cost) if isinstance(cost, int | float) else cost
+
+        def run() -> None:
+            self.log.append(name)
+            self.time += next(costs)
+
+        def pass_time(seconds: float) -> Callable[[], None]:
+            def work() -> None:
+                self.time += seconds
+
+            return work
+
+        return Step(run, pass_time(wait), pass_time(trace))
+
+
+def series(result: Series | Broken) -> Series:
+    assert isinstance(result, Series), result
+    return result
+
+
+def noisy(center: float, spread: float) -> Iterator[float]:
+    """Costs around ``center`` that no number of samples makes precise: a slow and a fast state."""
+    return itertools.cycle([center * (1 - spread), center * (1 + spread)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_member_leaves_at_work_is_not_the_next_ones(seed: int) -> None:
+    """One whose threads loop for 0.2 s after each block, beside one that needs all processors."""
+    machine = Machine()
+    until = 0.0
+
+    def spin(cost: float) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal until
+            machine.time += cost
+            until = machine.time + 0.2
+
+        return run
+
+    def plain() -> None:
+        # Half the machine is taken for as long as the other spins.
+        shared = max(0.0, until - machine.time)
+        machine.time += 0.02 if shared == 0 else min(0.04, 0.02 + shared / 2)
+
+    def rest() -> None:
+        machine.time = max(machine.time, until)
+
+    steps = {"spins": Step(spin(0.02), lambda: None, lambda: None)}
+    steps["plain"] = Step(plain, lambda: None, lambda: None)
+    plan = Plan(20.0, -1.0, seed)
+    disturbed = series(timing.measure(steps, plan, machine.clock())["plain"])
+    assert max(disturbed.samples) > 1.5 * 0.02
+    clock = Clock(lambda: machine.time, 1e-9, rest)
+    rested = series(timing.measure(steps, plan, clock)["plain"])
+    assert rested.samples == pytest.approx([0.02] * len(rested.samples))
+
+
+def test_a_call_by_itself_has_one_before_it_that_wakes_its_threads() -> None:
+    machine = Machine()
+    # Every first call after another member's takes longer.
+    costs = {"a": itertools.cycle([0.03, 0.02]), "b": itertools.cycle([0.05, 0.04])}
+    steps = {name: machine.step(name, cost) for name, cost in costs.items()}
+    clock = Clock(lambda: machine.time, 1e-9, lambda: None)
+    found = timing.measure(steps, Plan(5.0, -1.0), clock)
+    assert series(found["a"]).samples[5:] == pytest.approx(
+        [0.02] * len(series(found["a"]).samples[5:])
+    )
+    assert series(found["b"]).samples[5:] == pytest.approx(
+        [0.04] * len(series(found["b"]).samples[5:])
+    )
+
+
+def test_trace_and_first_call_are_timed_apart() -> None:
+    machine = Machine()
+    step = machine.step("a", iter([0.5, 0.001]), wait=0.25, trace=2.0)
+    assert first_use(step, machine.clock()) == FirstUse(2.0, 0.75)
+
+
+def test_a_sample_is_the_time_of_one_step() -> None:
+    machine = Machine()
+    result = series(
+        timing.measure({"a": machine.step("a", 0.002)}, Plan(1.0), machine.clock())["a"]
+    )
+    assert result.samples == pytest.approx([0.002] * len(result.samples))
+    assert result.blocks == pytest.approx([0.002 * result.calls] * len(result.blocks))
+
+
+def test_the_device_has_finished_before_the_clock_is_read() -> None:
+    machine = Machine()
+    queued = 0.0
+
+    def launch() -> None:
+        nonlocal queued
+        machine.time += 1e-5
+        queued += 0.003
+
+    def finish() -> None:
+        nonlocal queued
+        machine.time, queued = machine.time + queued, 0.0
+
+    step = Step(launch, finish, lambda: None)
+    assert first_use(step, machine.clock()).first_call == pytest.approx(0.00301)
+    result = series(timing.measure({"a": step}, Plan(1.0), machine.clock())["a"])
+    assert result.samples == pytest.approx([0.00301] * len(result.samples))
+
+
+@pytest.mark.parametrize("cost", [1e-6, 3e-5, 0.002, 0.009, 0.05, 2.0])
+def test_the_wait_costs_at_most_a_hundredth_of_a_block(cost: float) -> None:
+    machine = Machine()
+    wait = 0.001
+    step = machine.step("a", cost, wait=wait)
+    result = series(timing.measure({"a": step}, Plan(10.0), machine.clock())["a"])
+    assert result.synchronize == pytest.approx(wait)
+    assert min(result.blocks) >= 100 * wait * 0.999
+
+
+def test_blocks_are_long_against_the_clocks_resolution() -> None:
+    machine = Machine()
+    clock = machine.clock(resolution=1e-3)
+    result = series(timing.measure({"a": machine.step("a", 0.01)}, Plan(60.0), clock)["a"])
+    assert min(result.blocks) >= 1.0
+
+
+def test_a_long_step_is_a_block_by_itself_and_a_short_one_is_repeated() -> None:
+    machine = Machine()
+    steps = {"long": machine.step("long", 0.2), "short": machine.step("short", 1e-4)}
+    results = timing.measure(steps, Plan(10.0), machine.clock())
+    assert series(results["long"]).calls == 1
+    assert 100 <= series(results["short"]).calls <= 120
+
+
+@pytest.mark.parametrize("cost", [0.0021, 0.004, 0.009])
+def test_the_call_that_is_not_timed_is_a_twentieth_of_a_block_while_time_holds_samples(
+    cost: float,
+) -> None:
+    def calls(seconds: float) -> int:
+        machine = Machine()
+        steps = {"a": machine.step("a", noisy(cost, 0.1))}
+        return series(timing.measure(steps, Plan(seconds), machine.clock())["a"]).calls
+
+    assert calls(20.0) == timing.CALLS_FOR_ONE
+    assert (calls(0.1) - 1) * cost * 0.9 <= 1.2 * timing.SHORTEST_BLOCK  # as a block needs
+    assert calls(20.0) >= calls(2.0) >= calls(0.1)
+
+
+def test_a_step_that_is_a_block_by_itself_is_not_repeated_for_it() -> None:
+    machine = Machine()
+    steps = {"a": machine.step("a", noisy(0.02, 0.1))}
+    assert series(timing.measure(steps, Plan(100.0), machine.clock())["a"]).calls == 1
+
+
+def test_warming_up_a_step_that_does_not_settle_takes_its_share_and_no_more() -> None:
+    machine = Machine()
+    slower = iter([0.01 * 1.2**n for n in range(60)])
+    result = series(
+        timing.measure({"a": machine.step("a", slower)}, Plan(10.0), machine.clock())["a"]
+    )
+    assert sum(result.warmup) <= timing.WARMUP_SHARE * 10.0
+    assert result.steady is False
+
+
+def test_a_block_that_warming_up_made_too_short_gets_more_calls() -> None:
+    machine = Machine()
+    costs = itertools.chain([0.02] * 4, itertools.repeat(0.001))
+    result = series(
+        timing.measure({"a": machine.step("a", costs)}, Plan(5.0), machine.clock())["a"]
+    )
+    assert result.calls >= 10
+    assert result.samples == pytest.approx([0.001] * len(result.samples))
+
+
+def test_every_round_measures_each_member_once_in_a_seeded_random_order() -> None:
+    def order(seed: int) -> list[str]:
+        machine = Machine()
+        steps = {name: machine.step(name, noisy(0.1, 0.2)) for name in "abc"}
+        results = timing.measure(steps, Plan(30.0, seed=seed), machine.clock())
+        rounds = {name: series(result).rounds for name, result in results.items()}
+        assert rounds["a"] == rounds["b"] == rounds["c"] == tuple(range(len(rounds["a"])))
+        return machine.log[-3 * len(rounds["a"]) :]
+
+    seen = order(seed=1)
+    triples = ["".join(seen[k : k + 3]) for k in range(0, len(seen), 3)]
+    assert all(sorted(triple) == ["a", "b", "c"] for triple in triples)
+    assert len(set(triples)) > 3
+    assert order(seed=1) == seen
+    assert order(seed=2) != seen
+
+
+def test_it_stops_when_every_member_is_precise() -> None:
+    machine = Machine()
+    steps = {"a": machine.step("a", 0.1), "b": machine.step("b", 0.2)}
+    results = timing.measure(steps, Plan(1000.0), machine.clock())
+    assert {series(result).stopped for result in results.values()} == {Stopped.PRECISE}
+    assert len(series(results["a"]).blocks) == intervals.FEWEST_SAMPLES
+    assert machine.time < 10
+
+
+def test_a_precise_member_goes_on_as_long_as_another_is_not() -> None:
+    machine = Machine()
+    steps = {"quiet": machine.step("quiet", 0.1), "noisy": machine.step("noisy", noisy(0.1, 0.3))}
+    results = timing.measure(steps, Plan(20.0), machine.clock())
+    quiet, loud = series(results["quiet"]), series(results["noisy"])
+    assert quiet.stopped is Stopped.PRECISE
+    assert loud.stopped is Stopped.TIME
+    assert quiet.rounds == loud.rounds
+    assert len(quiet.rounds) > 50
+
+
+def test_it_ends_within_the_time_of_all_members_together() -> None:
+    machine = Machine()
+    steps = {name: machine.step(name, noisy(0.3, 0.3)) for name in "ab"}
+    results = timing.measure(steps, Plan(6.025), machine.clock())
+    assert 11 < machine.time <= 12.05
+    assert series(results["a"]).stopped is Stopped.TIME
+
+
+def test_one_round_is_made_however_short_the_time() -> None:
+    machine = Machine()
+    results = timing.measure({"a": machine.step("a", 40.0)}, Plan(1.0), machine.clock())
+    result = series(results["a"])
+    assert result.samples == (40.0,)
+    assert result.stopped is Stopped.TIME
+    assert result.steady is None
+
+
+def test_it_stops_at_the_largest_number_of_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "MOST_ROUNDS", 20)
+    machine = Machine()
+    results = timing.measure({"a": machine.step("a", noisy(0.1, 0.3))}, Plan(1e6), machine.clock())
+    assert series(results["a"]).stopped is Stopped.ROUNDS
+    assert len(series(results["a"]).blocks) == 20
+
+
+def test_a_slow_start_is_kept_as_warm_up_and_not_among_the_samples() -> None:
+    machine = Machine()
+    slow = [0.3 * 0.7**k + 0.1 for k in range(30)]
+    step = machine.step("a", itertools.chain(slow, itertools.repeat(0.1)))
+    result = series(timing.measure({"a": step}, Plan(30.0), machine.clock())["a"])
+    assert result.warmup[:3] == pytest.approx(slow[:3])
+    assert max(result.samples) < 0.11
+    assert result.steady is True
+
+
+def test_a_step_that_never_settles_is_measured_and_marked_unsteady() -> None:
+    machine = Machine()
+    step = machine.step("a", (0.1 * 1.05**k for k in itertools.count()))
+    result = series(timing.measure({"a": step}, Plan(20.0), machine.clock())["a"])
+    assert result.steady is False
+    warmup = sum(result.warmup)
+    assert warmup <= timing.WARMUP_SHARE * 20.0
+
+
+def raising(after: int, error: BaseException) -> Iterator[float]:
+    yield from [0.1] * after
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("after", "during"), [(0, "number of calls"), (3, "warmed up"), (14, "in round")]
+)
+def test_a_step_that_raises_is_broken_and_the_others_go_on(after: int, during: str) -> None:
+    machine = Machine()
+    error = RuntimeError("out of memory")
+    steps = {
+        "good": machine.step("good", noisy(0.1, 0.3)),
+        "bad": machine.step("bad", raising(after, error)),
+        "other": machine.step("other", noisy(0.2, 0.3)),
+    }
+    results = timing.measure(steps, Plan(20.0), machine.clock())
+    broken = results["bad"]
+    assert isinstance(broken, Broken)
+    assert broken.error is error
+    assert during in broken.during
+    assert len(series(results["good"]).blocks) > 10
+    assert series(results["good"]).rounds == series(results["other"]).rounds
+
+
+def test_a_group_of_only_broken_steps_ends() -> None:
+    machine = Machine()
+    step = machine.step("a", raising(4, ValueError("no")))
+    assert isinstance(timing.measure({"a": step}, Plan(9.0), machine.clock())["a"], Broken)
+
+
+def test_an_interruption_is_let_through() -> None:
+    machine = Machine()
+    step = machine.step("a", raising(4, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        timing.measure({"a": step}, Plan(9.0), machine.clock())
+
+
+def test_a_step_that_takes_no_time_is_broken_not_infinitely_fast() -> None:
+    machine = Machine()
+    steps = {"nothing": machine.step("nothing", 0.0), "good": machine.step("good", 0.1)}
+    results = timing.measure(steps, Plan(9.0), machine.clock())
+    broken = results["nothing"]
+    assert isinstance(broken, Broken)
+    assert isinstance(broken.error, TimingError)
+    assert "too short to be timed" in str(broken.error)
+    assert series(results["good"]).samples == pytest.approx([0.1] * 6)
+
+
+def test_a_block_for_which_the_clock_stood_still_is_no_sample() -> None:
+    machine = Machine()
+    costs = itertools.chain([0.1] * 7, itertools.repeat(0.0))
+    broken = timing.measure({"a": machine.step("a", costs)}, Plan(9.0), machine.clock())["a"]
+    assert isinstance(broken, Broken)
+    assert "took 0 s by the clock" in str(broken.error)
+
+
+def test_the_system_clock_shows_its_resolution() -> None:
+    clock = Clock.system()
+    assert 0 < clock.resolution < 1e-3
+
+
+def test_a_clocks_resolution_is_its_smallest_step() -> None:
+    ticks = itertools.count()
+    assert Clock.of(lambda: (next(ticks) // 50) * 0.5).resolution == 0.5
+
+
+def test_a_clock_that_stands_still_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock_module, "MOST_CLOCK_READS", 5000)
+    with pytest.raises(TimingError, match="stands still"):
+        Clock.of(lambda: 1.0)
+
+
+# -- the last call
+
+
+class Device:
+    """A clock that steps move, and a device that goes on when nobody waits for it."""
+
+    def __init__(self, waits: bool) -> None:
+        self.time, self.queued, self.waits = 0.0, 0.0, waits
+        self.used: list[int] = []
+        self.runs = 0
+
+    def finish(self) -> None:
+        self.time, self.queued = self.time + self.queued, 0.0
+
+    def step(self) -> Step:
+        def run() -> int:
+            self.time += 1e-4
+            self.queued += 0.003
+            self.runs += 1
+            return self.runs
+
+        def results(returned: int) -> dict[str, Any]:
+            self.finish()
+            self.time += 0.02  # a copy that takes longer than a block
+            return {"y": np.array([returned])}
+
+        wait = self.finish if self.waits else lambda: None
+        return Step(run, wait, lambda: None, self.used.append, results)
+
+
+def test_a_step_that_is_at_work_after_the_wait_has_no_time() -> None:
+    for waits in (True, False):
+        machine = Device(waits)
+        clock = Clock(lambda machine=machine: machine.time, 1e-9)  # type: ignore[misc]
+        result = timing.measure({"a": machine.step()}, Plan(1.0), clock)["a"]
+        if waits:
+            assert not isinstance(result, Broken)
+        else:
+            assert isinstance(result, Broken)
+            assert "it is not waited for" in str(result.error)
+
+
+def test_inputs_are_chosen_anew_for_each_block_and_not_in_turn() -> None:
+    machine = Device(waits=True)
+    result = timing.measure(
+        {"a": machine.step()}, Plan(3.0, -1.0), Clock(lambda: machine.time, 1e-9)
+    )["a"]
+    assert not isinstance(result, Broken)
+    assert len(machine.used) >= 30
+    assert set(machine.used) == set(range(INPUTS))
+    in_turn = [before != after for before, after in itertools.pairwise(machine.used)]
+    assert not all(in_turn)
+    assert any(in_turn)
+    assert result.last is not None
+    assert result.last.inputs == machine.used[-1]
+
+
+def test_a_step_that_changes_its_weights_begins_anew_for_the_judge() -> None:
+    machine, restarted = Device(waits=True), []
+    step = replace(machine.step(), restart=lambda: restarted.append(machine.runs))
+    result = timing.measure({"a": step}, Plan(0.5), Clock(lambda: machine.time, 1e-9))["a"]
+    assert not isinstance(result, Broken)
+    assert result.last is not None
+    assert restarted == [machine.runs - 1]
+    assert result.last.results["y"] == machine.runs

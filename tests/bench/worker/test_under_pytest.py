@@ -1,0 +1,492 @@
+"""A pytest that measures: its items, what it keeps on disk, how it ends and what it tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from bench import records
+from bench.machine.lock import MachineLock
+from bench.records.schema import Outcome
+from tests import quick_pytest
+from tests.bench import other_package
+from tests.bench.measured_project import IDS, SUITE, Done, Project, Usual
+from tests.bench.warm_pytest import WarmPytest
+from tests.places import ROOT
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Usual:
+    project = Project(tmp_path_factory.mktemp("usual"))
+    theirs = project.folder / "theirs.json"
+    return Usual(project, project.start(*project.suited, f"--benchmark-json={theirs}"), theirs)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory, warm: WarmPytest) -> Done:
+    """Five backends, each measured where it is right and can be; else it has a reason."""
+    project = Project(tmp_path_factory.mktemp("mixed"), warm)
+    project.with_backends("numpy", "choosy", "wrong", "raising", "absent")
+    chosen = ("--lstm-seed=7", "--lstm-session=abc", "--lstm-precision=5%")
+    return project.measure("--lstm-budget=0.2", *chosen)
+
+
+THREADED = """
+import pytest, threading
+told = threading.Event()
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish():
+    threading.Thread(target=told.wait, args=(300,), name="left by a backend").start()
+def pytest_unconfigure():
+    told.set()
+"""
+
+
+def test_a_thread_that_python_will_wait_for_is_named(project: Project, usual: Usual) -> None:
+    (project.packages / "threaded.py").write_text(THREADED)
+    done = project.measure("-p", "threaded", "-k", "w2 and inference")
+    assert "still running: left by a backend: Python waits for it; Ctrl-C ends it" in done.out
+    assert "still running" not in usual.done.out
+
+
+def test_a_suite_is_measured_and_leaves_one_file_that_reads_back(usual: Usual) -> None:
+    done = usual.done
+    assert done.code == 0, done.out
+    file = done.file
+    assert [each.case.id for each in file.measurements] == list(IDS)
+    assert file.run.complete
+    assert file.run.suite == "mine"
+    assert "numpy" in file.run.environment["before"]["libraries"]  # type: ignore[index]
+    for each in file.measurements:
+        assert len(each.samples) == len(each.rounds) >= 1
+        assert each.gate["passed"] is True
+        assert each.evidence["kernels"] == ["numpy.matmul"]
+    assert [path.name for path in done.folder.iterdir()] == [done.files[0].name]
+
+
+def test_pytest_benchmark_reads_the_file_and_agrees_on_the_samples(usual: Usual) -> None:
+    ours, theirs = usual.done.data, json.loads(usual.theirs.read_text())
+    for mine, other in zip(ours["benchmarks"], theirs["benchmarks"], strict=True):
+        assert mine["stats"]["data"] == other["stats"]["data"]
+        assert mine["fullname"] == other["fullname"]
+        blocks = mine["extra_info"]["lstm"]["blocks"]
+        assert mine["stats"]["iterations"] == blocks["calls"]
+        assert mine["stats"]["rounds"] == len(blocks["round"])
+        assert mine["params"] == {"lstm_case": mine["extra_info"]["lstm"]["case_id"]}
+    assert set(ours) - set(theirs) == {"lstm", "digest"}
+    shown = subprocess.run(
+        [sys.executable, "-m", "pytest_benchmark", "compare", str(usual.done.files[0])],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=usual.project.folder,
+    )
+    assert shown.stdout.count("test_truncation[numpy") == 2
+
+
+def test_the_name_of_a_benchmark_holds_its_whole_case(usual: Usual) -> None:
+    for entry in usual.done.data["benchmarks"]:
+        case_id = entry["extra_info"]["lstm"]["case_id"]
+        assert case_id.endswith("/cpu")
+        assert f"[{case_id}]" in entry["name"]
+        assert case_id.endswith(entry["group"])
+
+
+def test_backends_of_a_group_are_paired_by_round(mixed: Done) -> None:
+    measured = mixed.file.measurements
+    first, second = (each for each in measured if each.case.kind == "throughput")
+    assert (first.case.backend, second.case.backend) == ("numpy", "choosy")
+    assert list(first.rounds) == list(second.rounds)
+
+
+def test_only_what_is_selected_is_measured(project: Project) -> None:
+    project.with_backends("numpy", "killed")
+    done = project.measure("-k", "numpy and w2 and training")
+    assert done.code == 0, done.out
+    assert [each.case.id for each in done.file.measurements] == [IDS[2]]
+    assert done.file.run.complete
+
+
+def outcomes(done: Done, backend: str) -> list[Outcome]:
+    return [each for each in done.file.outcomes if each.case.backend == backend]
+
+
+def test_a_backend_that_fails_the_gate_fails_loudly_and_has_no_time(mixed: Done) -> None:
+    assert mixed.code == 1
+    assert "error" not in mixed.out.splitlines()[-1]
+    assert "dx differs from the float64 NumPy reference by 1.00e-02" in mixed.out
+    assert re.search(r"^\d cases? failed: .*dx differs .*allowed", mixed.out, re.MULTILINE)
+    found = outcomes(mixed, "wrong")
+    assert {each.case.workload.mode for each in found} == {"training"}
+    assert all(each.outcome == "failed" and "allowed" in each.reason for each in found)
+    assert [each.case.id for each in mixed.file.measurements if each.case.backend == "wrong"] == [
+        IDS[1].replace("numpy", "wrong")  # whose step computes no gradients
+    ]
+
+
+def test_an_error_shows_its_traceback_and_the_rest_goes_on(mixed: Done) -> None:
+    assert "a million bytes too few" in mixed.out
+    assert "mischief.py" in mixed.out
+    assert [each.outcome for each in outcomes(mixed, "raising")] == ["failed"] * 3
+    measured = [each.case.id for each in mixed.file.measurements if each.case.backend == "numpy"]
+    assert measured == list(IDS)
+
+
+def test_what_cannot_run_is_skipped_with_its_reason_and_recorded(mixed: Done) -> None:
+    assert "3 cases not measured: it is not installed; pip install it" in mixed.out
+    assert "2 cases refused by their backend: windows are beneath it" in mixed.out
+    assert [each.outcome for each in outcomes(mixed, "absent")] == ["not_measured"] * 3
+    assert [each.outcome for each in outcomes(mixed, "choosy")] == ["refused"] * 2
+
+
+def test_a_file_is_left_when_every_case_was_skipped(project: Project) -> None:
+    done = project.measure("--lstm-backends=absent,choosy", "-k", "w2")
+    assert done.code == 0
+    assert done.data["benchmarks"] == []
+    found = [(each.case.backend, each.outcome) for each in done.file.outcomes]
+    assert sorted(found) == [("absent", "not_measured")] * 2 + [("choosy", "refused")] * 2
+    assert done.file.run.complete
+
+
+def test_a_gpu_that_is_not_here_is_recorded_and_not_left_out(project: Project) -> None:
+    done = project.measure("--lstm-device=cpu,gpu:77", "--lstm-backends=while_loop", "-k", "gpu")
+    assert done.code == 0
+    assert {each.case.device for each in done.file.outcomes} == {"gpu:77"}
+    assert all(each.reason.startswith("no gpu:77: ") for each in done.file.outcomes)
+    assert re.search(r"^lstm: no gpu:77: ", done.out, re.MULTILINE)
+
+
+def test_ctrl_c_keeps_the_finished_and_not_the_interrupted(project: Project) -> None:
+    project.with_backends("numpy", "interrupted")
+    text = project.suite.read_text().replace('["numpy", "interrupted"]', '["numpy"]')
+    head, last, tail = text.rpartition("[[groups]]")
+    project.suite.write_text(f'{head}{last}\nbackends = ["numpy", "interrupted"]{tail}')
+    done = project.measure("--lstm-budget=0.5")
+    assert done.code == 2
+    file = done.file
+    assert not file.run.complete
+    assert [each.case.id for each in file.measurements] == [IDS[0]]
+    assert {each.outcome for each in file.outcomes} == {"interrupted"}
+    assert {each.case.backend for each in file.outcomes} == {"numpy", "interrupted"}
+    assert "stopped early" in done.out
+    assert "read them: python -m bench.report" in done.out
+
+
+def test_a_kill_leaves_the_finished_cases_in_the_journal(project: Project) -> None:
+    project.with_backends("killed")
+    text = project.suite.read_text().replace('["killed"]', '["numpy"]')
+    head, last, tail = text.rpartition("[[groups]]")
+    project.suite.write_text(f'{head}{last}\nbackends = ["killed"]{tail}')
+    done = project.measure("--lstm-budget=0.5")
+    assert done.code == -9
+    (journal,) = done.folder.iterdir()
+    file = records.read(journal)
+    assert [each.case.id for each in file.measurements] == [IDS[0]]
+    assert not file.run.complete
+    # The next run and the report say so, and what it died of.
+    died = r"its finished cases are read \(its process ended while it was busy with killed/b2-t4"
+    assert re.search(rf"{re.escape(journal.name)} holds a run .* {died}", str(file.notes))
+    again = project.measure("--collect-only").out.replace("\n", " ")
+    assert re.search(rf"lstm: .*{re.escape(journal.name)} holds a run .* {died}", again)
+
+
+def test_stopping_at_the_first_failure_leaves_an_incomplete_file(project: Project) -> None:
+    project.with_backends("raising", "numpy")
+    done = project.measure("-x")
+    assert done.code == 1
+    assert not done.file.run.complete
+    assert len(done.file.outcomes) == 1
+
+
+def test_a_mistake_in_a_suite_is_told_with_file_and_key(project: Project) -> None:
+    project.suite.write_text(SUITE.replace("batch = 2", 'batch = "x"', 1))
+    done = project.measure()
+    assert done.code == 4
+    assert 'mine.toml: groups[0].shapes[0].batch is "x"; expected a positive' in done.out
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    project: Project,
+) -> None:
+    (project.folder / "results").write_text("a file, no folder")
+    done = project.measure()
+    assert done.code == 4
+    assert "cannot be written" in done.out
+    assert "choose another folder: --lstm-results DIR" in done.out
+    assert "passed" not in done.out
+
+
+def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_what_was_finished(
+    project: Project,
+) -> None:
+    (project.packages / "full.py").write_text(
+        textwrap.dedent(
+            """
+            from bench.machine.writing import ResultWriteError
+            from bench.records.journal import Journal
+            append = Journal._append
+            def full(self, line):
+                if line.get("benchmark", {}).get("name", "").startswith("test_truncation"):
+                    raise ResultWriteError("the disk is full")
+                append(self, line)
+            Journal._append = full
+            """
+        )
+    )
+    done = project.measure("-p", "full")
+    assert done.code == 1
+    assert "the disk is full; what was measured before is kept" in done.out
+    assert "Traceback" not in done.out
+    assert [each.case.id for each in done.file.measurements] == [IDS[0]]
+    assert not done.file.run.complete
+
+
+def test_what_the_reader_would_refuse_is_a_failure_and_in_no_file(project: Project) -> None:
+    (project.packages / "odd.py").write_text(
+        textwrap.dedent(
+            """
+            from bench.worker.outcomes import Measured
+            whole = Measured.to_extra
+            Measured.to_extra = lambda *all: whole(*all) | {"steady": "perhaps"}
+            """
+        )
+    )
+    theirs = project.folder / "theirs.json"
+    done = project.measure("-p", "odd", "-kthroughput", f"--benchmark-json={theirs}")
+    assert done.code == 1
+    assert 'steady is "perhaps"; expected true or false' in " ".join(done.out.split())
+    assert done.data["benchmarks"] == []
+    assert [each.outcome for each in done.file.outcomes] == ["failed"]
+    assert json.loads(theirs.read_text())["benchmarks"] == []
+
+
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+def test_a_backend_of_tensorflow_s_is_measured_and_cudnn_says_why_it_is_not(
+    project: Project,
+) -> None:
+    options = ("--lstm-backends=block_lstm,cudnn", "--lstm-device=cpu", "-kthroughput")
+    done = project.start(*project.suited, *options, environ=quick_pytest.USED)
+    assert done.code == 0, done.out
+    assert [each.case.backend for each in done.file.measurements] == ["block_lstm"]
+    assert {(each.case.backend, each.outcome) for each in done.file.outcomes} == {
+        ("cudnn", "not_measured")
+    }
+    assert "gpu" in done.file.outcomes[0].reason.lower()
+    after = done.data["lstm"]["run"]["environment"]["after"]
+    installed = after["libraries"]
+    assert after["tensorflow"]["version"] == installed.get(
+        "tensorflow", installed.get("tensorflow-cpu")
+    )
+
+
+def test_the_header_and_the_end_tell_what_a_person_needs(usual: Usual) -> None:
+    done = usual.done
+    assert "lstm: suite mine: 3 cases on cpu (numpy)" in done.out
+    (path,) = done.files
+    assert f"results: {path}" in done.out
+    assert f"read them: python -m bench.report {path}" in done.out
+    # So few samples leave a time doubtful; a busy machine may make it INVALID besides.
+    told = r"3 cases measured, .*(doubtful time|INVALID).*:\n(  .+\n)*  .+; .+--lstm-budget"
+    assert re.search(told, done.out)
+
+
+def test_in_the_usual_folder_the_next_command_needs_no_argument(project: Project) -> None:
+    done = project.run(
+        "--benchmark-only",
+        f"--lstm-suite={project.suite}",
+        f"--rootdir={ROOT}",
+        f"-c{ROOT / 'pyproject.toml'}",
+        str(ROOT / "bench" / "bench_throughput.py"),
+        where=project.folder,
+    )
+    assert done.code == 0, done.out
+    (path,) = done.files
+    assert f"results: results/{path.name}\n" in done.out
+    assert "read them: python -m bench.report\n" in done.out
+
+
+def test_the_results_folder_may_come_from_the_environment(project: Project) -> None:
+    done = project.run(
+        "--benchmark-only",
+        "--lstm-suite=smoke",
+        "-kw2",
+        environ={"LSTM_RESULTS": str(project.folder / "results")},
+    )
+    assert done.code == 0
+    assert len(done.file.measurements) == 1
+
+
+def test_options_are_recorded(mixed: Done, project: Project) -> None:
+    run = mixed.file.run
+    assert (run.seed, run.session) == (7, "abc")
+    assert run.options["precision"] == 0.05
+    assert run.options["suite"] == project.suite.name
+    assert {each.stopped for each in mixed.file.measurements} <= {"precise", "time"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
+def test_memory_is_measured_where_the_suite_or_the_option_says_so(
+    project: Project, usual: Usual
+) -> None:
+    alone = f"--lstm-cases={project.folder / 'cases.json'}"
+    (project.folder / "cases.json").write_text(json.dumps(IDS[:1]))
+
+    told: dict[str, str] = {}
+
+    def figures(name: str, *arguments: str) -> Any:
+        folder = project.folder / name
+        done = project.measure(alone, f"--lstm-results={folder}", *arguments)
+        assert done.code == 0, done.out
+        told[name] = done.out
+        (measurement,) = records.collect([folder]).measurements
+        return measurement.memory
+
+    assert [each.memory for each in usual.done.file.measurements] == [None] * 3
+    found = figures("on", "--lstm-memory=on", "--lstm-case-limit=100")
+    assert found["how"].startswith("growth of the resident memory")
+    assert 0 <= found["steady_bytes"] <= found["peak_bytes"] < 2**30
+    assert found["seconds"] > 0
+    assert "not known" not in told["on"]
+    project.suite.write_text(f"memory = true\n{SUITE}")
+    # What one limit leaves is too short for it, which costs the figure and not the time.
+    assert "no time was left" in figures("suite", "--lstm-case-limit=6")["how"]
+    assert "memory of 1 case not known: no time was left" in told["suite"]
+    assert figures("off", "--lstm-memory=off") is None
+
+
+def test_more_threads_than_processors_make_it_invalid_and_a_run_fails_for_that_if_asked(
+    project: Project,
+) -> None:
+    wanted = (f"--lstm-threads={1 + (os.cpu_count() or 1)}", "-kthroughput")
+    done = project.measure(*wanted)
+    assert done.code == 0
+    (each,) = done.file.measurements
+    assert "threads" in [reason.code for reason in each.reasons]
+    folder = project.folder / "strict"
+    done = project.measure(*wanted, "--lstm-fail-on-invalid", f"--lstm-results={folder}")
+    assert done.code == 1
+    assert re.search(r"^INVALID: numpy/\S+$", done.out, re.M)
+    assert len(list(folder.glob("*.json"))) == 1  # kept all the same
+
+
+def test_options_of_pytest_benchmark_that_do_nothing_here_say_so(project: Project) -> None:
+    done = project.measure("--collect-only", "--benchmark-min-rounds=9", "--benchmark-max-time=1")
+    told = "lstm: --benchmark-min-rounds, --benchmark-max-time without effect"
+    assert told in done.out
+    assert "without effect" not in project.measure("--collect-only").out
+
+
+def test_an_order_seed_shuffles_groups_and_keeps_each_together(project: Project) -> None:
+    project.with_backends("numpy", "choosy")
+
+    def order(seed: int) -> list[str]:
+        done = project.measure("--collect-only", "-q", f"--lstm-order-seed={seed}")
+        return re.findall(r"\[(.+)\]", done.out)
+
+    orders = [order(seed) for seed in (0, 4, 0)]
+    groups = [[case.partition("/")[2] for case in found] for found in orders]
+    assert all(found[0::2] == found[1::2] for found in groups)
+    assert len({tuple(found) for found in groups}) > 1
+    assert len({case.partition("/")[0] for found in orders for case in found[0::2]}) == 2
+    assert orders[0] == orders[2]
+
+
+def test_a_list_of_cases_is_what_is_measured(project: Project) -> None:
+    listed = project.folder / "cases.json"
+    listed.write_text(json.dumps([IDS[2]]))
+    done = project.measure(f"--lstm-cases={listed}")
+    assert [each.case.id for each in done.file.measurements] == [IDS[2]]
+    assert done.file.run.options["cases"] == listed.name
+    assert str(project.folder) not in done.files[0].read_text()
+
+
+def test_what_the_reference_computed_is_shared_in_the_folder_that_is_named(
+    project: Project,
+) -> None:
+    shared = project.folder / "shared"
+    shared.mkdir()
+    first = project.measure(f"--lstm-judged={shared}", "-k", "training")
+    assert first.code == 0
+    answers = {path.name: path.stat().st_mtime_ns for path in shared.iterdir()}
+    assert answers
+    second = project.measure(f"--lstm-judged={shared}", "-k", "training")
+    assert second.code == 0
+    assert {path.name: path.stat().st_mtime_ns for path in shared.iterdir()} == answers
+
+
+OSC_52 = "\x1b]52;c;cm0gLXJmIH4=\x07"
+"""It would put a command into the clipboard of whoever looks at it."""
+
+
+def test_nothing_in_an_option_or_a_reason_reaches_the_terminal_as_an_escape_code(
+    project: Project,
+) -> None:
+    done = project.run("--benchmark-only", f"--lstm-suite={OSC_52}\u202e", where=ROOT)
+    assert done.code == 4
+    assert "there is no suite" in done.out
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.out)
+    backends = f"""\
+from lstm_impl import Availability
+from lstm_impl.backends.numpy_loop import NumPyLoop
+
+class Rude(NumPyLoop):
+    strategy = "rude"
+    def refusal(self, spec, workload=None):
+        if workload and workload.window:
+            raise ValueError({OSC_52!r})
+        return {"no: " + OSC_52!r}
+"""
+    other_package.install(project.packages, "rudeness", backends, {"rude": "Rude"})
+    project.with_backends("rude")
+    done = project.measure("--lstm-budget=0.05", "-ra", "-v")
+    assert "no: ?]52" in done.out
+    assert not {"\x1b", "\x07"} & set(done.out)
+
+
+def test_comparing_with_an_earlier_run_works(project: Project) -> None:
+    storage = f"--benchmark-storage={project.folder / 'storage'}"
+    given = (storage, "--lstm-mode=training")
+    assert project.measure("--benchmark-save=one", *given).code == 0
+    done = project.measure("--benchmark-compare", *given)
+    assert done.code == 0, done.out
+    assert len(re.findall(r"^numpy \(NOW\)", done.out, re.MULTILINE)) == 2
+
+
+def test_a_run_beside_another_on_the_machine_is_refused_unless_forced(project: Project) -> None:
+    with MachineLock(project.temporary / f"lstm-bench-{os.getuid()}.lock") as lock:
+        lock.acquire("another")
+        done = project.measure("-k", "w2 and inference")
+        assert done.code == 4
+        assert re.search(
+            r"^ERROR: another run measures on this machine: process \d+, since .*, another; "
+            r"--lstm-busy=wait waits for it, --lstm-busy=force goes on all the same$",
+            done.out,
+            re.MULTILINE,
+        )
+        assert not done.files
+        forced = project.measure("-k", "w2 and inference", "--lstm-busy=force")
+        assert forced.code == 0, forced.out
+        assert len(forced.file.measurements) == 1
+
+
+def test_a_run_holds_the_machine_while_it_measures_and_lets_it_go(usual: Usual) -> None:
+    path = usual.project.temporary / f"lstm-bench-{os.getuid()}.lock"
+    assert '"what": "mine"' in path.read_text()
+    with MachineLock(path) as lock:
+        lock.acquire("the next")
+
+
+def test_with_benchmarks_disabled_each_case_is_judged_and_nothing_is_kept(project: Project) -> None:
+    project.with_backends("numpy", "wrong", "absent")
+    done = project.run("bench/bench_throughput.py", "--benchmark-disable", *project.into)
+    assert done.code == 1
+    assert "1 failed, 1 passed, 1 skipped" in done.out
+    assert not done.folder.exists()

@@ -1,0 +1,78 @@
+"""The study of nodes: its worlds are what they say, and what is promised holds in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bench.render.sheet import Sheet
+from bench.stats.verdict import Verdict
+from research import nodes as study
+from research.nodes import NODES, WORLDS, covered, draw, means, pooled
+from research.rules import rate, verdicts
+from tests.research.documented import assert_near, assert_same
+
+TRIALS = 2_000
+DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_world_spreads_as_it_says(name: str) -> None:
+    world = WORLDS[name]
+    logs = draw(world, 5, 4000)
+    assert [node.shape for node in logs] == [(4000, world.size(each)) for each in range(5)]
+    if world.bad or world.tails:
+        return
+    within = [np.std(node, axis=1, ddof=1) for node in logs if node.shape[1] > 2]
+    for each in within:
+        assert np.sqrt(np.mean(each**2)) == pytest.approx(world.processes, rel=0.1)
+    whole = np.std(logs[0][:, 0])
+    assert whole == pytest.approx(np.hypot(world.nodes, world.processes), rel=0.1)
+
+
+@pytest.mark.parametrize("nodes", NODES)
+@pytest.mark.parametrize("name", WORLDS)
+def test_an_interval_of_a_time_covers_as_often_as_it_claims(name: str, nodes: int) -> None:
+    """95% are asked for, with a standard error of 0.5% over so many trials."""
+    assert covered(draw(WORLDS[name], nodes, TRIALS)) >= 0.925
+
+
+@pytest.mark.parametrize("nodes", NODES)
+@pytest.mark.parametrize("name", WORLDS)
+def test_equals_are_hardly_called_different_on_any_number_of_nodes(name: str, nodes: int) -> None:
+    found = means(draw(WORLDS[name], nodes, TRIALS))
+    # 1% is promised; 2.5% of 2,000 is seven standard errors above that.
+    assert rate(verdicts(found), *DIFFERENT) <= 0.025
+
+
+def test_processes_taken_as_if_of_one_machine_would_call_equals_different() -> None:
+    logs = draw(WORLDS["nodes 5%, processes 5%"], 5, TRIALS)
+    assert rate(verdicts(pooled(logs)), *DIFFERENT) > 0.1
+    assert rate(verdicts(means(logs)), *DIFFERENT) < 0.02
+
+
+def test_true_effects_are_found() -> None:
+    found = means(draw(WORLDS["nodes 2%, processes 5%"], 10, TRIALS))
+    assert rate(verdicts(found, effect=0.10), Verdict.SLOWER) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("make", "trials"),
+    [
+        (study.coverages, 100),
+        (study.false_rates, 100),
+        (study.powers, 100),
+        (study.named, 10),
+        (study.found, 5),
+    ],
+)
+def test_a_table_is_nearly_the_documentation_s(make: Callable[[int], Sheet], trials: int) -> None:
+    assert_near(make(trials), trials)
+
+
+@pytest.mark.slow
+def test_the_tables_are_those_of_the_documentation() -> None:
+    for sheet in study.tables(study.TRIALS).values():
+        assert_same(sheet)

@@ -1,0 +1,255 @@
+"""What each rule says of the same data: each rival is what it is, and errs as is documented."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bench.stats.ratios import compare
+from bench.stats.verdict import Verdict
+from research import rules
+from research.noises import (
+    Samples,
+    paired_samples,
+    unpaired_samples,
+)
+from research.rules import rate
+from research.verdicts import STATES
+from tests.bench.stats.made_processes import runs
+
+
+def few(trials: int = 40) -> list[Samples]:
+    """Small worlds, some with an effect, in which a rule sometimes fires and sometimes not."""
+    worlds = [paired_samples(0.035, 3, trials), unpaired_samples(0.05, 3, trials)]
+    return [world.slowed(effect) for world in worlds for effect in (0.0, 0.03)]
+
+
+def test_the_plain_t_rule_is_student_s_test_of_log_ratios_and_welch_s_of_log_medians() -> None:
+    from scipy.stats import ttest_1samp, ttest_ind
+
+    paired = paired_samples(0.035, 6, 60).slowed(0.05)
+    apart = unpaired_samples(0.05, 6, 60).slowed(0.1)
+    logs = [
+        [np.log(np.median(side, axis=2)) for side in (of.new, of.base)] for of in (paired, apart)
+    ]
+    found = (
+        (paired, ttest_1samp(logs[0][0] - logs[0][1], 0, axis=1)),
+        (apart, ttest_ind(*logs[1], axis=1, equal_var=False)),
+    )
+    for world, test in found:
+        expected = (np.asarray(test.pvalue) < 0.005).tolist()
+        assert rules.t_rule(world).tolist() == expected
+        assert 0 < sum(expected) < len(expected)
+
+
+def test_the_mann_whitney_rule_is_scipy_s_test() -> None:
+    from scipy.stats import mannwhitneyu
+
+    for world in few():
+        expected = [
+            mannwhitneyu(
+                new.ravel(), base.ravel(), method="asymptotic", use_continuity=False
+            ).pvalue
+            < 0.01
+            for new, base in zip(world.new, world.base, strict=True)
+        ]
+        assert rules.mann_whitney_rule(world).tolist() == expected
+        assert 0 < sum(expected) < len(expected)
+
+
+def test_the_pyperf_rule_is_student_s_test_at_95_percent() -> None:
+    from scipy.stats import ttest_ind
+
+    for world in few():
+        expected = [
+            ttest_ind(new.ravel(), base.ravel(), equal_var=True).pvalue <= 0.05
+            for new, base in zip(world.new, world.base, strict=True)
+        ]
+        assert rules.pyperf_rule(world).tolist() == expected
+        assert 0 < sum(expected) < len(expected)
+
+
+def test_the_pytest_benchmark_rule_is_its_own_regression_check() -> None:
+    from pytest_benchmark.utils import PercentageRegressionCheck
+
+    check = PercentageRegressionCheck("mean", 5)
+    said: list[bool] = []
+    for world in few():
+        expected = [
+            bool(check.fails({"mean": new[0].mean()}, {"mean": base[0].mean()}))
+            for new, base in zip(world.new, world.base, strict=True)
+        ]
+        assert rules.pytest_benchmark_rule(world).tolist() == expected
+        said += expected
+    assert 0 < sum(said) < len(said)
+
+
+def test_the_bootstrap_rule_agrees_with_scipy_s_percentile_bootstrap() -> None:
+    from scipy.stats import bootstrap
+
+    world = paired_samples(0.035, 6, 60).slowed(0.03)
+    logs = np.log(np.median(world.new, axis=2) / np.median(world.base, axis=2))
+    expected = []
+    for row in logs:
+        found = bootstrap(
+            (row,), np.mean, confidence_level=0.99, method="percentile", rng=1, n_resamples=4000
+        ).confidence_interval
+        expected.append(found.low > 0 or found.high < 0)
+    agree = rules.bootstrap_rule(world) == np.array(expected)
+    assert (
+        np.mean(agree) >= 0.95
+    )  # the resamples are random: a case at the edge may fall either way
+    assert 0 < sum(expected) < len(expected)
+
+
+@pytest.mark.parametrize("processes", [2, 6])
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_verdict_rule_says_what_compare_says(processes: int, paired: bool) -> None:
+    world = (
+        paired_samples(0.035, processes, 40) if paired else unpaired_samples(0.03, processes, 40)
+    )
+    # About where half of them are found.
+    effects = {(2, True): 0.24, (6, True): 0.09, (2, False): 0.70, (6, False): 0.07}
+    world = world.slowed(effects[processes, paired])
+    expected = [
+        rules._compared(world, trial).verdict in (Verdict.FASTER, Verdict.SLOWER)
+        for trial in range(40)
+    ]
+    assert rules.verdict_rule(world).tolist() == expected
+    assert 0 < sum(expected) < len(expected)
+
+
+TRIALS = 2000
+
+
+@pytest.fixture(scope="module")
+def worlds() -> SimpleNamespace:
+    return SimpleNamespace(
+        paired=paired_samples(0.035, 6, TRIALS),
+        unpaired=unpaired_samples(0.10, 6, TRIALS),
+    )
+
+
+def test_the_verdict_is_false_in_at_most_one_percent_of_raw_comparisons(
+    worlds: SimpleNamespace,
+) -> None:
+    assert np.mean(rules.verdict_rule(worlds.paired)) <= 0.01
+    assert np.mean(rules.verdict_rule(worlds.unpaired)) <= 0.01
+
+
+def test_a_percentile_bootstrap_over_six_processes_is_false_several_times_as_often(
+    worlds: SimpleNamespace,
+) -> None:
+    assert np.mean(rules.bootstrap_rule(worlds.paired)) >= 0.03
+    assert np.mean(rules.bootstrap_rule(worlds.unpaired)) >= 0.03
+
+
+def test_a_pooled_mann_whitney_test_is_false_in_a_quarter_of_comparisons_and_more(
+    worlds: SimpleNamespace,
+) -> None:
+    assert np.mean(rules.mann_whitney_rule(worlds.paired)) >= 0.25
+    assert np.mean(rules.mann_whitney_rule(worlds.unpaired)) >= 0.5
+
+
+def test_pyperf_s_test_on_pooled_values_is_false_in_a_third_of_comparisons_and_more(
+    worlds: SimpleNamespace,
+) -> None:
+    assert np.mean(rules.pyperf_rule(worlds.paired)) >= 0.33
+    assert np.mean(rules.pyperf_rule(worlds.unpaired)) >= 0.5
+
+
+def test_a_limit_on_the_mean_fails_equals_of_separate_processes_in_a_quarter_and_more(
+    worlds: SimpleNamespace,
+) -> None:
+    assert np.mean(rules.pytest_benchmark_rule(worlds.unpaired)) >= 0.25
+    # And it misses half of what is exactly at its limit, whatever the processes.
+    missed = 1 - np.mean(rules.pytest_benchmark_rule(worlds.unpaired.slowed(0.05)))
+    assert 0.4 <= missed <= 0.6
+
+
+@pytest.mark.parametrize(
+    ("effect", "spread", "paired"),
+    [
+        (0.05, 0.025, True),
+        (0.20, 0.10, False),
+        pytest.param(0.10, 0.10, False, marks=pytest.mark.slow),
+        pytest.param(0.03, 0.042, True, marks=pytest.mark.slow),
+        pytest.param(0.03, 0.06, True, marks=pytest.mark.slow),
+    ],
+)
+def test_the_processes_needed_are_enough_in_simulation_and_one_fewer_is_not(
+    effect: float, spread: float, paired: bool
+) -> None:
+    count = rules.processes_needed(effect, spread, paired)
+    assert count is not None
+
+    def found(processes: int) -> float:
+        if paired:
+            (said,) = rules.paired_verdicts([effect], spread, processes, seed=3)
+        else:
+            (said,) = rules.unpaired_verdicts(
+                [effect], (spread, spread), (processes, processes), seed=3
+            )
+        return rate(said, Verdict.SLOWER)
+
+    # 4,000 comparisons or a formula told, and 20,000 are asked: both err by up to 1%.
+    assert found(count) >= 0.88
+    assert found(count - 1) < 0.915
+
+
+@pytest.mark.parametrize(
+    ("effect", "spread", "paired", "count"),
+    # As in the documentation's table, of which these are by a formula.
+    [(0.03, 0.06, True, 70), (0.03, 0.10, False, 382), (0.05, 0.29, False, 1181)],
+)
+def test_many_processes_are_told_by_a_formula(
+    effect: float, spread: float, paired: bool, count: int, soon: None
+) -> None:
+    assert rules.processes_needed(effect, spread, paired) == count
+
+
+def test_an_effect_that_no_reasonable_number_finds_has_no_number(soon: None) -> None:
+    assert rules.processes_needed(0.001, 0.29, paired=False) is None
+
+
+def test_the_study_says_what_the_comparison_says() -> None:
+    rng = np.random.default_rng(7)
+    said = []
+    for _ in range(20):
+        new, base = (rng.normal(0, 0.05, 6) for _ in range(2))
+        bridged = runs("east", [0.0] * 6) + runs("west", [0.0] * 6)
+        shift = [*(new + 0.15)]
+        said.append(compare(runs("east", shift), runs("west", [*base]), bridged).verdict)
+    (rate,) = rules.bridged_verdicts([math.expm1(0.15)], (0.05, 0.05), 6, trials=4000)
+    expected = rules.rate(rate, Verdict.SLOWER)
+    assert abs(np.mean([each is Verdict.SLOWER for each in said]) - expected) < 0.35
+
+
+# Two environments in turn
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("spread", [0.03, 0.10])
+def test_equal_environments_are_called_different_in_about_one_percent(
+    state: str, spread: float
+) -> None:
+    machine = STATES[state]
+    (paired,), _ = rules.in_turn_verdicts([0.0], spread, machine, 10, trials=4000)
+    assert rate(paired, Verdict.FASTER, Verdict.SLOWER) <= 0.015
+
+
+def test_turns_find_what_the_machine_s_wandering_hides_from_separate_processes() -> None:
+    machine = STATES["wandering by 10%"]
+    (paired,), (apart,) = rules.in_turn_verdicts([0.05], 0.02, machine, 20, trials=1000)
+    told = [rate(each, Verdict.SLOWER) for each in (paired, apart)]
+    assert told[0] > told[1] + 0.2
+
+
+def test_a_machine_that_slows_down_steadily_slows_neither_side_more() -> None:
+    """The second of a turn is the first of the next: what is left is of two processes in twenty."""
+    machine = STATES["slower by 20% from first to last"]
+    (paired,), _ = rules.in_turn_verdicts([0.0], 0.0001, machine, 10, trials=10)
+    assert rate(paired, Verdict.FASTER, Verdict.SLOWER) == 0

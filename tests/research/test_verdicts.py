@@ -1,0 +1,63 @@
+"""The study of the verdicts: its tables are those of the documentation, with few trials nearly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bench.render.sheet import Sheet
+from bench.stats.process_means import ENOUGH_PROCESSES
+from research import rules, verdicts
+from research.rules import TRIALS
+from tests.research.documented import assert_near, assert_same, beside, numbers
+
+MADE: dict[Callable[[int], Sheet], int] = {
+    verdicts.false_rates: 100,
+    verdicts.unpaired_false_rates: 100,
+    verdicts.bridged_false_rates: 100,
+    verdicts.powers_by_noise: 100,
+    verdicts.powers: 100,
+    verdicts.bridged_powers: 100,
+    verdicts.in_turn_false_rates: 100,
+    verdicts.in_turn_powers: 100,
+    verdicts.same_rates: 100,
+    verdicts.stopping: 50,
+    verdicts.rivals: 25,
+}
+"""Each table with as many trials as take a moment."""
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_a_table_is_nearly_the_documentation_s(make: Callable[[int], Sheet]) -> None:
+    assert_near(make(MADE[make]), MADE[make])
+
+
+def test_a_trial_of_the_gate_is_a_run_of_twenty_cases() -> None:
+    assert_near(verdicts.gate_rates(20 * 25), 25)
+
+
+def test_the_table_of_processes_needed_is_nearly_the_documentation_s(
+    soon: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "RIVAL_TRIALS", 200)
+    for ours, theirs in beside(verdicts.needed()):
+        (count,), (wanted,) = numbers(ours), numbers(theirs)
+        assert ours.endswith("*") == (count < ENOUGH_PROCESSES)
+        if wanted > 40:  # of a formula, as is that there is none
+            assert ours == theirs
+        else:
+            assert abs(count - wanted) <= 1 + 0.25 * wanted, (ours, theirs)
+
+
+@pytest.mark.slow
+def test_the_tables_are_those_of_the_documentation() -> None:
+    for sheet in verdicts.tables(TRIALS).values():
+        # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
+        assert_same(sheet, within=0.15)
+
+
+def test_one_stops_at_the_first_that_is_true_or_else_at_the_last() -> None:
+    flags = np.array([[False, True, True], [True, False, False], [False, False, False]])
+    assert verdicts._first(flags).tolist() == [1, 0, 2]

@@ -1,0 +1,98 @@
+"""The structure of the code: imports point one way, packages stay small, nothing is circular."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+
+import pytest
+
+from tools.packages import BENCH, COMMANDS, FLOORS, LIBRARY, arrows, imported, main, modules, room
+
+LAYER = {name: number for number, names in enumerate(FLOORS) for name in names}
+MODULES = modules()
+
+MOST_MODULES = 15
+"""Of a package; 20 beside the packages of ``bench``, where each command has a file."""
+
+STILL_TOO_MANY = {
+    "bench": 29,
+    "bench.comparing": 22,
+    "bench.echo": 16,
+    "bench.machine": 24,
+    "bench.records": 16,
+    "bench.reporting": 16,
+    "bench.session": 31,
+    "bench.stats": 31,
+    "bench.worker": 32,
+}
+"""Packages over the limit today: a number may fall, and the entry goes when the package fits."""
+
+
+def layer(name: str) -> int:
+    return {LIBRARY: -1, COMMANDS: len(FLOORS)}.get(name, LAYER.get(name, -1))
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    """What each module imports, inside functions too."""
+    return {module: set(imported(path, MODULES)) for module, path in MODULES.items()}
+
+
+def test_packages_of_bench_are_those_with_a_layer() -> None:
+    assert {path.parent.name for path in BENCH.glob("*/__init__.py")} == set(LAYER)
+
+
+def test_module_imports_only_its_own_package_and_lower_layers(
+    imports: dict[str, set[str]],
+) -> None:
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in imports.items()
+        for other in sorted(others)
+        if room(other) != room(module) and layer(room(other)) >= layer(room(module))
+    ]
+    assert wrong == []
+
+
+def test_imports_have_no_cycle(imports: dict[str, set[str]]) -> None:
+    graph = {module: (others & set(MODULES)) - {module} for module, others in imports.items()}
+    TopologicalSorter(graph).prepare()
+
+
+def test_commands_are_imported_by_no_module(imports: dict[str, set[str]]) -> None:
+    commands = {module for module in MODULES if room(module) == COMMANDS} - {"bench"}
+    wrong = {module: sorted(others & commands) for module, others in imports.items()}
+    assert {module: others for module, others in wrong.items() if others} == {}
+
+
+def test_package_has_at_most_fifteen_modules() -> None:
+    counts = Counter(
+        ".".join(path.relative_to(BENCH.parent).parent.parts)
+        for path in BENCH.rglob("*.py")
+        if path.name != "__init__.py"
+    )
+    limits = {"bench": 20, **STILL_TOO_MANY}
+    over = {name: n for name, n in counts.items() if n > limits.get(name, MOST_MODULES)}
+    assert over == {}
+
+
+def undocumented() -> Iterator[str]:
+    for name, path in MODULES.items():
+        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))):
+            yield name
+
+
+def test_module_has_a_docstring() -> None:
+    assert list(undocumented()) == []
+
+
+def test_diagram_has_an_arrow_for_each_dependency_and_a_row_for_each_package(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("```mermaid\nflowchart TD\n    ")
+    assert out.count(" --> ") == len(arrows())

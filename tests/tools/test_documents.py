@@ -1,0 +1,103 @@
+"""The command that makes again what commands made in the documents."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.cli.command_line import BAD_INPUT
+from tools import documents
+from tools.remaking import DocumentError
+
+CHANGED = "README.md: not as `python -m bench.report` makes it\n-old\n+new"
+
+
+@pytest.fixture
+def remade(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, bool], list[str]]:
+    """What making a document again, or looking whether it would change, finds; else nothing."""
+    found: dict[tuple[str, bool], list[str]] = {}
+
+    def remake(document: str, write: bool) -> list[str]:
+        return found.get((document, write), [])
+
+    monkeypatch.setattr(documents, "documents", lambda: ["README.md", "docs/a.md"])
+    monkeypatch.setattr(documents, "remake", remake)
+    return found
+
+
+def test_an_unknown_document_is_named_with_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert documents.main(["docs/none.md"]) == BAD_INPUT
+    wrong = capsys.readouterr().err
+    assert wrong.startswith("error: docs/none.md is not a document of the project")
+    assert "README.md" in wrong
+
+
+def test_what_does_not_match_is_shown_and_what_to_do(
+    remade: dict[tuple[str, bool], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    remade["README.md", False] = [CHANGED]
+    assert documents.main(["--check"]) == documents.DIFFERENT
+    assert capsys.readouterr().out == f"{CHANGED}\nto make it again: python -m tools.documents\n"
+    # Of another document nothing is asked.
+    assert documents.main(["--check", "docs/a.md"]) == documents.SAME
+    assert capsys.readouterr().out == "all is as its commands make it\n"
+
+
+def test_what_is_made_again_is_named_and_is_then_the_same(
+    remade: dict[tuple[str, bool], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    remade["README.md", True] = [CHANGED]
+    assert documents.main([]) == documents.SAME
+    assert capsys.readouterr().out == f"made again: {CHANGED.splitlines()[0]}\n"
+
+
+def test_a_comment_that_cannot_be_followed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(document: str, write: bool) -> list[str]:
+        raise DocumentError(f"{document}: `rm x` is no command")
+
+    monkeypatch.setattr(documents, "remake", broken)
+    assert documents.main(["README.md"]) == BAD_INPUT
+    assert capsys.readouterr().err == "error: README.md: `rm x` is no command\n"
+
+
+def test_the_projects_own_documents_are_as_their_commands_make_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert documents.main(["--check"]) == documents.SAME, capsys.readouterr().out
+
+
+@pytest.fixture
+def stale(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """Of two documents one is not as its commands make it; which were asked for, and to write."""
+    asked: list[tuple[str, bool]] = []
+
+    def remake(document: str, write: bool) -> list[str]:
+        asked.append((document, write))
+        return ["docs/b.md: python -m bench.x\n-old\n+new"] if document == "docs/b.md" else []
+
+    monkeypatch.setattr(documents, "documents", lambda: ["README.md", "docs/b.md"])
+    monkeypatch.setattr(documents, "remake", remake)
+    return asked
+
+
+def test_what_is_stale_is_written_and_named(
+    stale: list[tuple[str, bool]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert documents.main([]) == documents.SAME
+    assert capsys.readouterr().out == "made again: docs/b.md: python -m bench.x\n"
+    assert stale == [("README.md", True), ("docs/b.md", True)]
+
+
+def test_a_check_writes_nothing_shows_what_differs_and_fails(
+    stale: list[tuple[str, bool]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert documents.main(["--check", "docs/b.md"]) == documents.DIFFERENT
+    out = capsys.readouterr().out
+    assert "-old\n+new\n" in out
+    assert out.endswith("to make it again: python -m tools.documents\n")
+    assert stale == [("docs/b.md", False)]
+    assert documents.main(["--check", "README.md"]) == documents.SAME
+    assert capsys.readouterr().out == "all is as its commands make it\n"

@@ -1,0 +1,145 @@
+"""What commands made in the documents is what they make, and a difference is told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.bench import made_windows
+from tests.places import ROOT
+from tools.remaking import Block, DocumentError, blocks, remake, same_file
+
+REPORT = "python -m bench.report a.json --format markdown --brief"
+PLOT = "python -m bench.plot a.json --output pictures/a.svg"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with results and a document of them, its parts not made yet."""
+    shutil.copy(ROOT / "docs/examples/quick.json", tmp_path / "a.json")
+    (tmp_path / "a.md").write_text(
+        f"# Ours\n\n<!-- made by: {REPORT} -->\nold\n<!-- end -->\n\nbetween\n\n"
+        f"<!-- made by: {PLOT} -->\n![times](pictures/a.svg)\n<!-- end -->\nthe end\n"
+    )
+    return tmp_path
+
+
+def test_what_is_printed_and_what_is_drawn_is_made_once_and_is_then_the_same(
+    project: Path,
+) -> None:
+    assert len(remake("a.md", project, write=True)) == 2
+    text = (project / "a.md").read_text()
+    assert "| `static_unroll` ☆ |" in text
+    assert "old" not in text
+    assert text.startswith("# Ours\n\n<!-- made by: ")
+    assert "\n\n<!-- end -->\n\nbetween\n\n<!-- made by:" in text
+    assert text.endswith("![times](pictures/a.svg)\n<!-- end -->\nthe end\n")
+    assert b"<svg" in (project / "pictures/a.svg").read_bytes()
+    assert remake("a.md", project, write=False) == []
+
+
+def test_a_number_that_somebody_changed_is_found_and_nothing_is_written(project: Path) -> None:
+    remake("a.md", project, write=True)
+    path, picture = project / "a.md", project / "pictures/a.svg"
+    path.write_text(path.read_text().replace("437 µs", "337 µs"))
+    picture.write_bytes(picture.read_bytes().replace(b"11.4k", b"21.4k"))
+    before = path.read_bytes(), picture.read_bytes()
+    number, drawn = remake("a.md", project, write=False)
+    assert "-| cpu, inference |" in number
+    assert "337 µs" in number
+    assert "437 µs" in number
+    assert drawn == f"pictures/a.svg, in a.md: not as `{PLOT}` makes it"
+    assert (path.read_bytes(), picture.read_bytes()) == before
+
+
+def test_what_is_no_markdown_is_set_as_it_is_and_the_same_on_every_desk(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "b.md").write_text(
+        "<!-- made by: python -m bench.report a.json --kind throughput -->\n<!-- end -->\n"
+    )
+    remake("b.md", project, write=True)
+    lines = (project / "b.md").read_text().splitlines()
+    assert lines[2] == "```text"
+    assert lines[-3] == "```"
+    assert any(line.startswith("CPU: ") for line in lines)
+    assert not any(line != line.rstrip() for line in lines)
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("LSTM_RESULTS", "/elsewhere")
+    assert remake("b.md", project, write=False) == []
+    assert os.environ["COLUMNS"] == "50"
+
+
+def test_a_star_stands_for_the_files_of_that_name(project: Path) -> None:
+    text = (project / "a.md").read_text()
+    (project / "b.md").write_text(text.replace("bench.report a.json", "bench.report a*.json"))
+    remake("a.md", project, write=True)
+    remake("b.md", project, write=True)
+    one, other = (project / "a.md").read_text(), (project / "b.md").read_text()
+    assert other == one.replace("bench.report a.json", "bench.report a*.json")
+
+
+def test_a_command_may_write_several_files(project: Path) -> None:
+    # Two streams make a picture each, with the stream's shape in its name.
+    made_windows.write_windows(project / "windows", session="a", processes=1)
+    made_windows.write_windows(project / "windows", session="b", processes=1, batch=32)
+    (project / "b.md").write_text(
+        "<!-- made by: python -m bench.truncation windows --output p/w.svg -->\n<!-- end -->\n"
+    )
+    told = remake("b.md", project, write=True)
+    pictures = sorted(path.name for path in (project / "p").iterdir())
+    assert len(told) == len(pictures) == 2
+    (project / "p" / pictures[1]).write_bytes(b"other")
+    (again,) = remake("b.md", project, write=False)
+    assert again.startswith(f"p/{pictures[1]}, in b.md")
+
+
+def test_another_drawing_program_may_move_lines_but_no_letters() -> None:
+    old = b"<svg>Matplotlib v3.9.0, <path d='1'/><text x='1'>5 ms</text></svg>"
+    assert same_file(old, old.replace(b"3.9.0", b"3.10.8").replace(b"d='1'", b"d='2'"), ".svg")
+    assert not same_file(old, old.replace(b"d='1'", b"d='2'"), ".svg")
+    assert not same_file(old, old.replace(b"3.9.0", b"3.10.8").replace(b"5 ms", b"6 ms"), ".svg")
+    assert not same_file(old, old.replace(b"3.9.0", b"3.10.8"), ".png")
+    # Rich does not say which version drew it.
+    terminal = old.replace(b"Matplotlib v3.9.0", b"Rich")
+    assert same_file(terminal, terminal.replace(b"d='1'", b"d='2'"), ".svg")
+    assert not same_file(terminal, terminal.replace(b"5 ms", b"6 ms"), ".svg")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("<!-- made by: python -m bench.report -->\n", "without its `<!-- end -->`"),
+        (
+            "<!-- made by: python -m bench.report -->\n<!-- made by: x -->\n<!-- end -->\n",
+            "without its `<!-- end -->`",
+        ),
+        ("<!-- made by: rm -r / -->\n<!-- end -->\n", "no `python -m bench.NAME ...`"),
+        ("<!-- made by: python -m os -->\n<!-- end -->\n", "no `python -m bench.NAME ...`"),
+        ("<!-- made by: python -m -->\n<!-- end -->\n", "no `python -m bench.NAME ...`"),
+        ("<!-- made by: python -m bench.report 'a -->\n<!-- end -->\n", "No closing quotation"),
+        (f"<!-- made by: {PLOT.rpartition(' ')[0]} -->\n<!-- end -->\n", "--output names no file"),
+        ("<!-- made by: python -m bench.report no.json -->\n<!-- end -->\n", "no.json"),
+        (
+            "<!-- made by: python -m bench.report --format x -->\n<!-- end -->\n",
+            "invalid choice",
+        ),
+    ],
+)
+def test_a_comment_that_cannot_be_followed_is_named(text: str, told: str, project: Path) -> None:
+    (project / "b.md").write_text(text)
+    with pytest.raises(DocumentError, match=r"^b\.md: ") as error:
+        remake("b.md", project, write=True)
+    assert told in str(error.value)
+    assert (project / "b.md").read_text() == text
+
+
+def test_a_document_without_such_parts_has_nothing_to_make(project: Path) -> None:
+    assert blocks("b.md", "made by: hand <!-- end -->") == []
+    assert blocks("a.md", (project / "a.md").read_text())[1] == Block(
+        "a.md", PLOT, "![times](pictures/a.svg)\n"
+    )

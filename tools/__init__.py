@@ -1,0 +1,1 @@
+"""Commands for maintainers: documents, native builds and the package diagram. Not in the wheel."""

@@ -1,0 +1,113 @@
+"""``python -m tools.packages``: the rooms of the suite, drawn from the imports of its modules.
+
+Prints a diagram that GitHub draws (Mermaid) and a table of the rooms, for
+``docs/architecture.md``. An arrow says that a room imports another; one that follows from others
+is left out. Reads the source and imports nothing of it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench.cli import arguments, command_line
+from bench.render.sheet import markdown_table
+
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("machine",),
+    ("case",),
+    ("records",),
+    ("stats",),
+    ("render",),
+    ("cli",),
+    ("worker", "windows", "comparing"),
+    ("reporting", "batching"),
+    ("echo",),
+    ("session", "sharing"),
+)
+"""From the ground up. A module imports from its own room and from the floors below."""
+
+COMMANDS, LIBRARY = "commands", "lstm_impl"
+BENCH = Path(__file__).resolve().parent.parent / "bench"
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its name, packages among them."""
+    found = {}
+    for path in sorted(BENCH.rglob("*.py")):
+        parts = path.relative_to(BENCH.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """The modules that a file imports, of this package or the library's, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            whole = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = [f"{node.module}.{each.name}" for each in node.names]
+            whole = [each if each in known else node.module for each in whole]
+        else:
+            continue
+        yield from (each for each in whole if each in known or each.split(".")[0] == LIBRARY)
+
+
+def room(module: str) -> str:
+    """The room that a module is in; ``commands`` for what stands beside the rooms."""
+    first, _, rest = module.partition(".")
+    if first == LIBRARY:
+        return LIBRARY
+    name = rest.partition(".")[0]
+    return name if (BENCH / name).is_dir() and name else COMMANDS
+
+
+def arrows() -> set[tuple[str, str]]:
+    """Which room imports which, without those that others imply."""
+    known = modules()
+    direct: dict[str, set[str]] = {}
+    for module, path in known.items():
+        for other in imported(path, known):
+            if room(other) not in (room(module), COMMANDS):
+                direct.setdefault(room(module), set()).add(room(other))
+
+    def reached(start: str) -> set[str]:
+        below = direct.get(start, set())
+        return below.union(*(reached(each) for each in below))
+
+    return {
+        (upper, lower)
+        for upper, below in direct.items()
+        for lower in below
+        if not any(lower in reached(other) for other in below - {lower})
+    }
+
+
+def as_markdown() -> str:
+    """The diagram, then a line a room with its subject."""
+    known = modules()
+    lines = ["```mermaid", "flowchart TD"]
+    lines += [f"    {upper} --> {lower}" for upper, lower in sorted(arrows())]
+    rows = []
+    for name in (each for floor in reversed(FLOORS) for each in floor):
+        told = ast.get_docstring(ast.parse(known[f"bench.{name}"].read_text(encoding="utf-8")))
+        rows.append((f"`{name}`", (told or "").partition("\n")[0]))
+    table = markdown_table(("room", "what it is about"), (False, False), rows)
+    return "\n".join([*lines, "```", "", table])
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = arguments.parser(
+        "rooms", "The rooms of the suite: a diagram and a table, in Markdown."
+    )
+    arguments.add_choice(parser, "format", ("markdown",), usual="markdown")
+    parser.parse_args(words)
+    command_line.write_any_letter()
+    print(as_markdown())
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.end(main)

@@ -1,0 +1,233 @@
+"""Documents with parts that commands made: what those are, and made again.
+
+Numbers and pictures of the README and of docs/ come from the reference results by commands, and
+each stands beside its command, in a comment that no reader sees::
+
+    <!-- made by: python -m bench.report results/reference --format markdown --brief -->
+    ... what the command printed ...
+    <!-- end -->
+
+    <!-- made by: python -m bench.plot results/reference --output docs/pictures/quick.svg -->
+    ![what a reader sees](docs/pictures/quick.svg)
+    <!-- end -->
+
+What is printed and is no Markdown (no ``--format markdown``) is set as it is, in a fence. Only
+commands of this package are run, and in this process. Commands name files as seen from the
+project's folder, and are run there; a ``*`` in a name stands for what a shell would put there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import io
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cli.progress import Progress
+from bench.machine.fields import InputError
+from bench.machine.writing import write_bytes
+
+ROOT = Path(__file__).resolve().parents[1]
+_MOST_LINES = 20  # of a difference: it is to show where, and a run of the command shows all
+
+_BLOCK = re.compile(
+    r"^<!-- made by: (?P<command>[^\n]*?) -->\n(?P<body>.*?)^<!-- end -->$",
+    re.MULTILINE | re.DOTALL,
+)
+_OPENING = re.compile(r"^<!-- made by:", re.MULTILINE)
+
+
+class DocumentError(InputError):
+    """A document whose comments cannot be followed: one line with its name, and what to do."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a document that a command made.
+
+    document: the file, seen from the project's folder. body: what stands between the comments.
+    """
+
+    document: str
+    command: str
+    body: str
+
+    @property
+    def arguments(self) -> tuple[str, list[str]]:
+        """The module of this package, and its arguments. Raises DocumentError for another."""
+        try:
+            words = shlex.split(self.command)
+        except ValueError as error:
+            raise DocumentError(f"{self.document}: `{self.command}`: {error}") from error
+        if not re.match(r"python -m (bench|research|tools)(\.[a-z_]+)?( |$)", " ".join(words)):
+            raise DocumentError(
+                f"{self.document}: `{self.command}` is no `python -m bench.NAME ...`, nor one of "
+                "research or tools"
+            )
+        return ("bench.__main__" if words[2] == "bench" else words[2]), words[3:]
+
+    @property
+    def output(self) -> str | None:
+        """The file that the command writes, None if it prints."""
+        _, words = self.arguments
+        if "--output" not in words:
+            return None
+        at = words.index("--output") + 1
+        if at == len(words):
+            raise DocumentError(f"{self.document}: `{self.command}`: --output names no file")
+        return words[at]
+
+
+def documents(root: Path = ROOT) -> list[str]:
+    """The project's own documents, seen from its folder."""
+    found = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("results/*.md")]
+    return sorted(str(path.relative_to(root)) for path in found)
+
+
+def blocks(document: str, text: str) -> list[Block]:
+    """The parts of a document that commands made. Raises DocumentError if one has no end."""
+    found = [Block(document, match["command"], match["body"]) for match in _BLOCK.finditer(text)]
+    if len(found) != len(_OPENING.findall(text)) or any(
+        _OPENING.search(block.body) for block in found
+    ):
+        raise DocumentError(
+            f"{document}: a comment `<!-- made by: ... -->` without its `<!-- end -->`, each on a "
+            "line of its own"
+        )
+    return found
+
+
+# What would make a command's output another on another desk.
+_PERSONAL = ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "LSTM_RESULTS")
+
+
+@contextlib.contextmanager
+def _at(folder: Path) -> Iterator[None]:
+    """In this folder, and with no wishes of the user's."""
+    before = Path.cwd()
+    wishes = {name: os.environ.pop(name) for name in _PERSONAL if name in os.environ}
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        os.environ.update(wishes)
+
+
+def _expanded(word: str, root: Path) -> list[str]:
+    """A word of a command line as a shell hands it on."""
+    if "*" not in word or word.startswith("/"):
+        return [word]
+    return sorted(str(path.relative_to(root)) for path in root.glob(word)) or [word]
+
+
+def run(block: Block, root: Path, instead: Path | None = None) -> str:
+    """What a block's command prints; what it writes goes to ``instead``.
+
+    Raises DocumentError if the command fails.
+    """
+    module, words = block.arguments
+    words = [each for word in words for each in _expanded(word, root)]
+    if instead is not None:
+        words[words.index("--output") + 1] = str(instead)
+    out, wrong = io.StringIO(), io.StringIO()
+    progress = Progress(f"making {block.document} anew")
+    with progress, _at(root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(wrong):
+        try:
+            code = importlib.import_module(module).main(words)
+        except SystemExit as error:  # argparse's answer to a wrong option
+            code = error.code
+    if code:
+        said = wrong.getvalue().strip().splitlines() or ["it said nothing"]
+        raise DocumentError(f"{block.document}: `{block.command}` fails: {said[-1]}")
+    return out.getvalue()
+
+
+def remake(document: str, root: Path = ROOT, *, write: bool) -> list[str]:
+    """What of a document is not as its commands make it, in words; empty if all is.
+
+    write: put it right, too. Raises DocumentError.
+    """
+    path = root / document
+    text = path.read_text(encoding="utf-8")
+    changed: list[str] = []
+    found = iter(blocks(document, text))
+
+    def remade(match: re.Match[str]) -> str:
+        block = next(found)
+        if block.output is not None:
+            changed.extend(_remake_files(block, block.output, root, write=write))
+            return match[0]
+        made = f"\n{_as_markdown(block, run(block, root))}\n\n"
+        if made != block.body:
+            changed.append(f"{document}: `{block.command}`\n{_difference(block.body, made)}")
+        return f"<!-- made by: {block.command} -->\n{made}<!-- end -->"
+
+    new = _BLOCK.sub(remade, text)
+    if write and new != text:
+        write_bytes(path, new.encode())
+    return changed
+
+
+def _as_markdown(block: Block, printed: str) -> str:
+    text = "\n".join(line.rstrip() for line in printed.strip("\n").splitlines())
+    if "markdown" in block.arguments[1]:
+        return text.strip()
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _remake_files(block: Block, output: str, root: Path, *, write: bool) -> list[str]:
+    """The same of the file that a command writes, or the files: some pictures are several."""
+    told = []
+    place = (root / output).parent
+    with tempfile.TemporaryDirectory() as folder:
+        run(block, root, Path(folder) / Path(output).name)
+        for new in sorted(Path(folder).iterdir()):
+            old, made = place / new.name, new.read_bytes()
+            if old.exists() and same_file(old.read_bytes(), made, old.suffix):
+                continue
+            name = old.relative_to(root)
+            told.append(f"{name}, in {block.document}: not as `{block.command}` makes it")
+            if write:
+                place.mkdir(parents=True, exist_ok=True)
+                write_bytes(old, made)
+    return told
+
+
+_PROGRAM = re.compile(rb"Matplotlib v\d+\.\d+[^<\s,]*")
+_WORDS = re.compile(rb"<text[^>]*>(.*?)</text>", re.DOTALL)
+
+
+def same_file(old: bytes, new: bytes, suffix: str) -> bool:
+    """Whether two files say the same.
+
+    An SVG that another version of matplotlib drew may place its lines a little otherwise, but its
+    letters and numbers, which are text, must be the same. One that does not say which version of a
+    program drew it, as Rich's does not, may be of another.
+    """
+    if old == new:
+        return True
+    programs = _PROGRAM.findall(old), _PROGRAM.findall(new)
+    if suffix != ".svg" or programs[0] == programs[1] != []:
+        return False
+    return _WORDS.findall(old) == _WORDS.findall(new) != []
+
+
+def _difference(old: str, new: str) -> str:
+    lines = list(
+        difflib.unified_diff(
+            old.splitlines(), new.splitlines(), "the document", "the command", lineterm="", n=0
+        )
+    )
+    more = [f"... {len(lines) - _MOST_LINES} lines more"] if len(lines) > _MOST_LINES else []
+    return "\n".join(f"    {line}" for line in (*lines[:_MOST_LINES], *more))
