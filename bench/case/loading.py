@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from bench.case import periods
 from bench.case.cases import Case
-from bench.case.shapes import grid, shape_of
+from bench.case.shapes import Grid, shape_of
 from bench.case.values import SuiteError, Value, did_you_mean, shown
 from bench.machine import devices
 from bench.machine.fields import ResultError, printable
@@ -50,6 +50,7 @@ UNTIMED = {
 }
 """What is asked for like a suite and has no cases to time: what it is, and its command."""
 
+_SHAPES = "a list of shapes, each with its batch, timesteps, ..."
 _SHARED_KEYS = ("backends", "devices", "modes", "gradients", "dtypes", "periods", "seconds")
 _SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
@@ -229,13 +230,25 @@ def _suite(root: Value, choice: Choice) -> Suite:
         for key in ("backends", "devices"):
             if not getattr(own, key):
                 raise SuiteError(f"{root.path}: {key} is missing, and {group.where} names none")
-        for case in _cases(entries, own, choice):
+        grids = [Grid.of(shape) for shape in entries["shapes"].items(_SHAPES)]
+        windows = (
+            entries["windows"].items("a list of window lengths") if "windows" in entries else [None]
+        )
+        places = {name: _places(name, own.devices) for name in own.backends}
+        count += (
+            sum(map(len, grids))
+            * len(windows)
+            * len(own.dtypes)
+            * len(list(_modes(own)))
+            * sum(map(len, places.values()))
+        )
+        if count > MOST_CASES:
+            raise SuiteError(
+                f"{root.path}: {group.where} brings the suite to {count:,} cases, of all modes; "
+                f"expected at most {MOST_CASES:,}: split it"
+            )
+        for case in _cases(grids, windows, places, own, choice):
             cases.setdefault(case.group, {})[case] = None
-            if (count := count + 1) > MOST_CASES:
-                raise SuiteError(
-                    f"{root.path}: {group.where} brings the suite to over {MOST_CASES:,} cases; "
-                    "expected fewer: split it"
-                )
             seconds[case.group] = max(own.seconds, seconds.get(case.group, 0.0))
     if not cases:
         raise SuiteError(f"{root.path}: no case is left of suite {name}{_chosen_words(choice)}")
@@ -250,13 +263,14 @@ def _suite(root: Value, choice: Choice) -> Suite:
     )
 
 
-def _cases(entries: Mapping[str, Value], axes: _Axes, choice: Choice) -> Iterator[Case]:
-    windows = (
-        entries["windows"].items("a list of window lengths") if "windows" in entries else [None]
-    )
-    places = {name: _places(name, axes.devices) for name in axes.backends}
-    shapes = entries["shapes"].items("a list of shapes, each with its batch, timesteps, ...")
-    for shape in itertools.chain.from_iterable(map(grid, shapes)):
+def _cases(
+    grids: Iterable[Grid],
+    windows: Sequence[Value | None],
+    places: Mapping[str, Sequence[str]],
+    axes: _Axes,
+    choice: Choice,
+) -> Iterator[Case]:
+    for shape in itertools.chain.from_iterable(grids):
         for window, dtype, how in itertools.product(windows, axes.dtypes, _modes(axes)):
             mode, gradients, period = how
             # Made before any is left out: a mistake in a file should not hide.

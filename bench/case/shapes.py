@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bench.case.values import SuiteError, Value
@@ -40,19 +41,35 @@ class _Entry:
     hidden_size: int
 
 
-def grid(shape: Value) -> Iterator[_Entry]:
-    """The shapes that one entry stands for: each combination of the sizes that it lists.
+@dataclass(frozen=True)
+class Grid:
+    """The shapes that one entry of ``shapes`` stands for: each combination of the sizes it lists.
 
+    Its length is a product of the lists' lengths, known before any shape is made.
     ``input_size = "hidden_size"`` makes the input as wide as the layer, whichever of a grid it is.
     """
-    table = shape.table(_SHAPE_KEYS, [each for each in _SHAPE_SIZES if each != "timesteps"])
-    batches, widths = (table[key].sizes() for key in ("batch", "hidden_size"))
-    times = table["timesteps"].sizes() if "timesteps" in table else (ONE_STEP,)
-    inputs: Sequence[int | None] = [None]
-    if table["input_size"].value != SQUARE:
-        inputs = table["input_size"].sizes(f'a positive integer, a list of them, or "{SQUARE}"')
-    for batch, timesteps, size, hidden in itertools.product(batches, times, inputs, widths):
-        yield _Entry(shape.where, table, batch, timesteps, size or hidden, hidden)
+
+    where: str
+    table: Mapping[str, Value]
+    sizes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, shape: Value) -> Grid:
+        """The grid of an entry. Raises SuiteError for keys and sizes that no entry can have."""
+        table = shape.table(_SHAPE_KEYS, [each for each in _SHAPE_SIZES if each != "timesteps"])
+        batches, widths = (table[key].sizes() for key in ("batch", "hidden_size"))
+        times = table["timesteps"].sizes() if "timesteps" in table else (ONE_STEP,)
+        inputs: tuple[int, ...] = (0,)  # as wide as the layer
+        if table["input_size"].value != SQUARE:
+            inputs = table["input_size"].sizes(f'a positive integer, a list of them, or "{SQUARE}"')
+        return cls(shape.where, table, (batches, times, inputs, widths))
+
+    def __len__(self) -> int:
+        return math.prod(map(len, self.sizes))
+
+    def __iter__(self) -> Iterator[_Entry]:
+        for batch, timesteps, size, hidden in itertools.product(*self.sizes):
+            yield _Entry(self.where, self.table, batch, timesteps, size or hidden, hidden)
 
 
 def shape_of(

@@ -221,14 +221,29 @@ def test_a_suite_that_is_nested_too_deeply_is_told(tmp_path: Path) -> None:
         sys.setrecursionlimit(limit)
 
 
-def test_more_cases_than_anybody_could_measure_are_refused(
+def test_suite_of_more_cases_than_the_limit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "MOST_CASES", 20)
     grid = GOOD.replace("batch = 2", "batch = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]")
     assert len(load(tmp_path, grid).cases) == 20
-    with pytest.raises(SuiteError, match=r"groups\[0\] brings the suite to over 20 cases"):
+    with pytest.raises(SuiteError, match=r"groups\[0\] brings the suite to 40 cases"):
         load(tmp_path, grid.replace("timesteps = 6", "timesteps = [6, 7]"))
+
+
+@pytest.mark.parametrize("choice", [None, Choice(modes=("streaming",))])
+def test_suite_of_a_billion_cases_is_refused_before_any_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: Choice | None
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(loading, "shape_of", lambda *words: made.append(words))
+    sizes = str(list(range(1, 1001)))
+    text = GOOD.replace("batch = 2", f"batch = {sizes}").replace(
+        "timesteps = 6", f"timesteps = {sizes}"
+    )
+    with pytest.raises(SuiteError, match=r"groups\[0\] brings the suite to 2,000,000,000 cases"):
+        load(tmp_path, text.replace("hidden_size = 4", f"hidden_size = {sizes}"), choice)
+    assert made == []
 
 
 STREAM = GOOD.replace(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.case.shapes import grid, shape_of
+from bench.case.shapes import Grid, shape_of
 from bench.case.values import SuiteError, Value
 from lstm_impl import LSTMSpec, Workload
 
@@ -29,7 +29,9 @@ def shapes(
     """What one entry of ``shapes`` stands for, at one of the group's windows if it has any."""
     entry = Value(Path("my.toml"), "groups[0].shapes[0]", table)
     cut = None if window is None else Value(Path("my.toml"), "groups[0].windows[0]", window)
-    return [shape_of(each, cut, "float32", mode, gradients, period=period) for each in grid(entry)]
+    return [
+        shape_of(each, cut, "float32", mode, gradients, period=period) for each in Grid.of(entry)
+    ]
 
 
 @given(st.tuples(FEW, FEW, FEW, FEW))
