@@ -27,7 +27,6 @@ COMMANDS = {
     },
     "What does this library's Keras layer gain?": {
         "keras_layer": "its times against Keras's, in alternating blocks",
-        "regret": "how much does backend='auto' lose against the best backend?",
     },
     "Is it faster than before, or than there?": {
         "compare": "devices, runs, backends, Python environments; --fail-on slower for CI",
