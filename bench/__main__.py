@@ -23,7 +23,6 @@ COMMANDS = {
         "int8": "what does int8 gain in inference, and lose in accuracy?",
         "scaling": "what do several GPUs, processes or machines gain in training, and what not?",
         "profile": "where does a case's time go? By operator, and as a timeline",
-        "predict": "what would a shape take that was not measured? With the error of it",
     },
     "What does this library's Keras layer gain?": {
         "keras_layer": "its times against Keras's, in alternating blocks",

@@ -2,6 +2,5 @@
 
 Others take ``asked`` (a report as ``bench.report`` is asked for it) or one module a format:
 ``terminal``, ``markdown``, ``data``, ``page`` and ``plot``; ``sentences``
-are what they all say in words, and ``tables`` what stands in their cells. ``predicted`` tells of a
-shape that was not measured.
+are what they all say in words, and ``tables`` what stands in their cells.
 """
