@@ -30,7 +30,7 @@ from bench.stats.process_means import ENOUGH_PROCESSES
 from bench.stats.verdict import Verdict
 from bench.windows.answer import Answer, Longer, NoAnswer, Question, Rival
 from bench.windows.cost import window
-from bench.windows.learned import words
+from bench.windows.learned import Need, words
 
 _NARROWEST = 50
 """Letters in a line: of fewer the labels would leave no room for the texts."""
@@ -38,18 +38,21 @@ _NARROWEST = 50
 
 def in_one_line(question: Question, found: Answer | NoAnswer) -> str:
     """This window, this backend, and what they cost; or what is not known."""
+    known = "" if found.need.learned else _known_first(question, found.need)
     if isinstance(found, NoAnswer):
         if question.training:
             start = f"Take windows of {found.need.window}"
-            start += "" if found.need.learned else " (assumed)"
-            return f"{start}; with which backend was not measured for this: {_in_short(found)}."
+            if known:
+                start = f"{known}Windows of at least {found.need.window} are assumed"
+            return f"{start}; which backend is fastest was not measured: {_in_short(found)}."
         return f"Which backend is the fastest here was not measured: {_in_short(found)}."
     name = headings.name(found.best.case.backend)
     if question.training:
         # What was measured may be longer than the sequences are: then it is only what they cost.
         length = min(found.window, question.steps or found.window)
         start = f"Take windows of {length} and {name}"
-        start += "" if found.need.learned else " (the window is assumed)"
+        if known:
+            start = f"{known}Assuming at least {found.need.window}, take {length} and {name}"
     else:
         start = f"Take {name}"
     peak = found.best.memory.get("peak_bytes")
@@ -63,6 +66,13 @@ def in_one_line(question: Question, found: Answer | NoAnswer) -> str:
         near = ", ".join(f"{name} {got} for {asked}" for name, got, asked in found.differences)
         told += f"; measured at a near shape ({near})"
     return f"{told}."
+
+
+def _known_first(question: Question, found: Need) -> str:
+    """What is known of a window that no map gives, before what is assumed."""
+    if not found.known:
+        return f"No map says which window learns a dependency of {question.dependency}. "
+    return f"{found.known[0].upper()}{found.known[1:]}. "
 
 
 def _in_short(found: NoAnswer) -> str:
@@ -146,7 +156,9 @@ def no_answer(question: Question, found: NoAnswer) -> list[tuple[str, str]]:
         *(("", clean(each)) for each in rest),
     ]
     if question.training:
-        lines.insert(0, ("window", f"at least {found.need.window}: {found.need.why}"))
+        least = f"at least {found.need.window}"
+        why = found.need.why
+        lines.insert(0, ("window", f"{least}: {why}" if found.need.learned else f"{why}: {least}"))
     if (near := found.nearest) is not None:
         case = near.best.case
         what = f"windows of {near.window}" if question.training else f"{near.window} timesteps"
@@ -204,6 +216,11 @@ def full_answer(question: Question, found: Answer) -> list[tuple[str, str]]:
 
 def _window_words(found: Answer) -> str:
     told = f"{count(found.window, 'timestep')}"
+    if not found.need.learned:
+        return (
+            f"{found.need.why}: at least {found.need.window}, and the shortest measured window of "
+            f"these has {told}"
+        )
     if found.window != found.need.window:
         told += f", the shortest measured one of at least {found.need.window}"
     return f"{told}: {found.need.why}"

@@ -94,11 +94,13 @@ class Need:
     """The window that a dependency needs at least, and why, in words.
 
     learned: whether a map says so, or nothing is cut; else it is a rule, which is an assumption.
+    known: of an assumption, what the map does say, empty without a map.
     """
 
     window: int
     learned: bool
     why: str
+    known: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def need(dependency: int, learned: LearningMap | None, steps: int | None = None)
         True,
         f"the whole sequence, with nothing cut: a longer one would need {found.window} "
         f"({found.why})",
+        found.known,
     )
 
 
@@ -160,16 +163,14 @@ def _need(dependency: int, learned: LearningMap | None) -> Need:
     ratio = max((_ratio(steps) for steps in tasks.values() if steps), default=Fraction(0))
     factor = max(LEAST_RATIO, ratio)
     window = max(least, math.ceil(factor * dependency) + 1)
-    if learned is None:
-        why = "no map of what windows learn is at hand"
-    else:
-        why = _past_the_map(dependency, learned, tasks)
+    known = "" if learned is None else _past_the_map(dependency, learned, tasks)
+    why = known or "there is no map of what windows learn"
     times = f"{float(factor):.3g} times the dependency and one timestep"
     if ratio > LEAST_RATIO:
         reason = "as many times as the learned distances took"
     else:
         reason = "with which more than half of a window's positions reach back to their input"
-    return Need(window, False, f"{why}; assumed is {times}, {reason}")
+    return Need(window, False, f"{why}; assumed is {times}, {reason}", known)
 
 
 def _past_the_map(
@@ -198,7 +199,9 @@ def _past_the_map(
             told.append(f"{name} was learned at no distance")
     if not told:
         return "the map holds nothing with the state carried"
-    return f"the map has no window for {dependency}: {listed(told)}"
+    reached = max((step.distance for steps in tasks.values() for step in steps), default=0)
+    furthest = f"distances up to {reached} were learned; " if reached else ""
+    return f"no window is known to learn a dependency of {dependency}: {furthest}{listed(told)}"
 
 
 def _steps(learned: LearningMap, task: str) -> tuple[_Step, ...]:

@@ -18,7 +18,7 @@ def run(*arguments: object) -> int:
 def test_the_answer_is_printed_in_the_form_that_is_asked_for_or_that_a_file_is_named_for(
     usual_windows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    starts = {"terminal": "Take windows of 30", "markdown": "**Take windows of 30", "json": "{"}
+    starts = {"terminal": "No map says", "markdown": "**No map says", "json": "{"}
     for name, form in (("a.md", "markdown"), ("a.json", "json"), ("a.txt", "terminal")):
         assert run(*ASKED, usual_windows, "--output", tmp_path / name) == 0
         assert capsys.readouterr().out == ""
@@ -55,7 +55,7 @@ def test_an_answer_beside_a_file_that_cannot_be_read_is_exit_code_2(
     assert run(*ASKED, tmp_path) == 2
     out = capsys.readouterr()
     assert "bad.json" in out.err
-    assert out.out.startswith("Take windows of 30")
+    assert out.out.startswith("No map says which window learns a dependency of 14. Assuming at")
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_answer(
     assert [line.partition(" is cut off")[0] for line in out.err.splitlines()] == [
         f"error: {tmp_path}/{name}" for name in ("bad.json", "learning-bad.json")
     ]
-    assert out.out.startswith("Take windows of 30")
+    assert out.out.startswith("No map says which window learns a dependency of 14. Assuming at")
 
 
 def test_the_suite_that_measures_it_is_written_and_told(

@@ -146,7 +146,7 @@ def test_the_shortest_window_that_was_tried_says_nothing_of_what_it_takes() -> N
 def test_without_a_map_twice_the_dependency_and_one_timestep_are_assumed() -> None:
     found = need(20, None)
     assert (found.window, found.learned) == (41, False)
-    assert found.why.startswith("no map of what windows learn is at hand; assumed is 2 times")
+    assert found.why.startswith("there is no map of what windows learn; assumed is 2 times")
     windows = windows_of(None)
     assert windows == sorted(windows)
 
@@ -189,8 +189,8 @@ def test_a_whole_sequence_is_not_an_assumption() -> None:
     assert need(30, None, 50) == Need(
         50,
         True,
-        "the whole sequence, with nothing cut: a longer one would need 61 (no map of what windows "
-        "learn is at hand; assumed is 2 times the dependency and one timestep, with which more "
+        "the whole sequence, with nothing cut: a longer one would need 61 (there is no map of what "
+        "windows learn; assumed is 2 times the dependency and one timestep, with which more "
         "than half of a window's positions reach back to their input)",
     )
 
