@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from bench.cli import arguments, command_line, deliver
+from bench.cli import arguments, command_line, output
 
 COMMANDS = {
     "Which backend?": {
@@ -65,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.parse_args(words)
     command_line.write_any_letter()
-    console = deliver.console()
+    console = output.console()
     wide = max(len(name) for answers in COMMANDS.values() for name in answers)
     for question, answers in COMMANDS.items():
         console.print(Text(question, style="bold"))

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.cli import arguments, command_line, deliver
+from bench.cli import arguments, command_line, output
 from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.writing import ResultWriteError
-from bench.reporting import terminal_brief
-from bench.reporting.decisions import answer
+from bench.render import terminal
+from bench.render.messages import answer
 from bench.session import asking
 from bench.session.asking import Question
 from lstm_impl.spec import PRECISIONS
@@ -55,7 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _answered(options: argparse.Namespace) -> int:
-    console = deliver.console()
+    console = output.console()
     return max(_ask(each, options, console, told) for each, told in asking.questions(options))
 
 
@@ -75,7 +75,7 @@ def _ask(question: Question, options: argparse.Namespace, console: Console, told
         console.print(f"No answer for {question.words}: {why}.")
         return NOT_ANSWERED
     if not options.brief:
-        terminal_brief.draw(section, console, rows=len(section.rows))
+        terminal.draw_brief(section, console, rows=len(section.rows))
         console.print()
     for line in answer(section):
         console.print(textwrap.fill(line, console.width), style="bold", soft_wrap=True)

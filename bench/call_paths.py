@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from bench.cli import arguments, command_line, deliver, filters
+from bench.cli import arguments, command_line, filters, output
 from bench.cli.progress import asked_for
-from bench.render.headings import heading, name
-from bench.render.inert import prose
+from bench.render import along
+from bench.render.along import Calls
+from bench.render.escape import prose
+from bench.render.labels import heading, name
 from bench.render.quantities import shape_words
-from bench.render.sheet import records
-from bench.reporting import call_cost
-from bench.reporting.call_cost import Calls
+from bench.render.table import records
 from bench.stats.ranking import build
 from bench.stats.rows import NothingToReportError
 
@@ -46,17 +46,17 @@ def main(words: Sequence[str] | None = None) -> int:
 def _call_paths(options: argparse.Namespace) -> int:
     (results,) = filters.read(options, asked_for(options.paths, MEASURE))
     sections = build(results).sections
-    found = call_cost.calls(sections, options.baseline)
+    found = along.calls(sections, options.baseline)
     if not found:
         raise NothingToReportError(
             f"no case was measured at three lengths or more; measure some with `{MEASURE}`"
         )
-    deliver.as_asked(
+    output.as_asked(
         options,
         lambda console: _terminal(found, console),
         {
             "markdown": lambda: _markdown(found),
-            "csv": lambda: records(call_cost.RECORD, call_cost.records(found)),
+            "csv": lambda: records(along.RECORD, along.call_records(found)),
         },
     )
     return command_line.BAD_INPUT if results.errors else 0
@@ -78,18 +78,18 @@ def _title(found: Calls) -> str:
 def _terminal(found: Sequence[Calls], console: Console) -> None:
     for each in found:
         console.print(f"{heading(each.section)}\n{_title(each)}", markup=False, highlight=False)
-        console.print(call_cost.sheet(each).grid(heading=16))
+        console.print(along.call_table(each).grid(heading=16))
         console.print()
-    for line in call_cost.notes(found):
+    for line in along.call_notes(found):
         console.print(line, markup=False, highlight=False)
 
 
 def _markdown(found: Sequence[Calls]) -> str:
     parts = []
     for each in found:
-        parts += [f"{prose(_title(each))}:", call_cost.sheet(each).markdown()]
+        parts += [f"{prose(_title(each))}:", along.call_table(each).markdown()]
     # What is alike below all tables, once.
-    told = (heading(found[0].section), *call_cost.notes(found))
+    told = (heading(found[0].section), *along.call_notes(found))
     parts += [f"{prose(line)}." for line in told]
     return "\n\n".join(parts) + "\n"
 

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cli import arguments, command_line, filters, unmeasured
+from bench.cli import arguments, command_line, filters
 from bench.comparing import asked, two_environments
 from bench.stats.latency import PARTS
 from bench.stats.rows import USUAL_BASELINES
@@ -74,7 +74,7 @@ def _add_shown(parser: argparse.ArgumentParser, pictures: Sequence[str]) -> None
     """What is shown, and of which results."""
     note = "svg and png draw the maps, with matplotlib" if pictures else ""
     arguments.add_output(parser, (*FORMATS, *pictures), note)
-    unmeasured.add_option(parser)
+    arguments.add_unmeasured(parser)
     filters.add(parser)
 
 

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from bench.cli import arguments, command_line, deliver
+from bench.cli import arguments, command_line, output
 from bench.machine import devices
 from bench.session.diagnosis import diagnose, exit_code, show
 from lstm_impl import UnsupportedError
@@ -39,7 +39,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if sys.stderr.isatty():
         print("starting every framework that is installed ...", file=sys.stderr)
     found = diagnose(asked or _usual_devices(), options.backends)
-    deliver.as_asked(
+    output.as_asked(
         options,
         lambda console: show(found, console),
         {"json": lambda: json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n"},

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bench.cli import arguments, command_line, deliver, filters
+from bench.cli import arguments, command_line, filters, output
 from bench.cli.progress import Progress, asked_for
 from bench.comparing import history_moves, history_words
 from bench.comparing.comparison import parse_rule
@@ -43,8 +43,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    target = deliver.Target(options.output)
-    deliver.check(options.format, target)
+    target = output.Target(options.output)
+    output.check(options.format, target)
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
     asked_for(options.paths)  # some are there
     (results,) = filters.read(options, options.paths or [default_folder()])

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from bench.case.cases import Shape
 from bench.cli import arguments, command_line, studies
-from bench.cli.told import Told
+from bench.cli.output import Told
 from bench.render import quantities
-from bench.render.inert import LONGEST_NAME
+from bench.render.escape import LONGEST_NAME
 from bench.render.marks import RATIO_INTERVAL
-from bench.render.sheet import Column, Sheet, numbers
+from bench.render.table import Column, Sheet, numbers
 from bench.stats.beside import Beside
 from bench.worker.int8 import RUNTIMES, SHAPES, Question, answer, losses, rows
 

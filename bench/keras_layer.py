@@ -18,11 +18,11 @@ from typing import Any
 from bench.case.cases import Shape
 from bench.cli import arguments, command_line, studies
 from bench.cli.command_line import UsageError
-from bench.cli.told import Told
+from bench.cli.output import Told
 from bench.render import quantities
-from bench.render.inert import LONGEST_NAME
+from bench.render.escape import LONGEST_NAME
 from bench.render.marks import RATIO_INTERVAL
-from bench.render.sheet import Column, Sheet, numbers
+from bench.render.table import Column, Sheet, numbers
 from bench.worker.layer import MODES, SHAPES, Question, answer, picked, rows
 from lstm_impl.backends.keras_environment import DEFAULT, keras_backend
 from lstm_impl.registry import get_backend

@@ -13,14 +13,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cli import arguments, command_line, deliver, filters
+from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
 from bench.cli.progress import asked_for
 from bench.machine.fields import printable
 from bench.machine.writing import ResultWriteError, write_bytes
-from bench.render import drawing
+from bench.render import drawing, plot
+from bench.render.plot import KIND_OF, NARROWEST, WIDEST, Plot, choose
 from bench.render.quantities import count
-from bench.reporting.plot import KIND_OF, NARROWEST, WIDEST, Plot, choose
 from bench.stats.ranking import build
 from bench.stats.rows import KINDS
 
@@ -49,15 +49,14 @@ def _plot(options: argparse.Namespace) -> int:
         raise UsageError(
             f"--width {options.width:g}: expected inches from {NARROWEST:g} to {WIDEST:g}"
         )
-    deliver.check(kind, deliver.Target(options.output))
+    output.check(kind, output.Target(options.output))
     (results,) = filters.read(options, asked_for(options.paths))
     report = build(results, baseline=options.baseline, kind=options.kind)
     section = report.sections[0]
     rows = choose(section, options.what, pattern=options.case)
     skipped = len(report.sections) - 1
-    from bench.reporting import bars
 
-    data = bars.picture(Plot(options.what, section, rows, options.width, skipped), kind)
+    data = plot.picture(Plot(options.what, section, rows, options.width, skipped), kind)
     write_bytes(options.output, data)
     more = f" (of the newest session; not of {count(skipped, 'other')})" if skipped else ""
     print(f"written: {printable(str(options.output))}{more}", file=sys.stderr)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.case.cases import ID_SPELLING, Case
 from bench.cli import arguments, command_line
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.worker.outcomes import Unmeasured
 from bench.worker.profiling import OPEN_WITH, profiled, write
 

@@ -17,8 +17,8 @@ from bench.case import loading
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.render.console import text_console
 from bench.render.quantities import count
-from bench.render.terminal import text_console
 from bench.session import measured, scaling
 from bench.session import measured as fleet
 from bench.session.opening import BUDGET, CASE_LIMIT, SUITE

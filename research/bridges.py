@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from bench.stats.apart import with_difference
 from bench.stats.basis import Pairing
 from bench.stats.over_processes import difference

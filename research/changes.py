@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from bench.stats.changes import LEAST, FloatArray
 from bench.stats.movements import NEAR, Movement, Scope, movements
 from bench.stats.verdict import Verdict

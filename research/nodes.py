@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from bench.stats.basis import Pairing
 from bench.stats.between import RATIO_ALLOWANCE, means_over_nodes, time_bounds
 from bench.stats.outlying import Table, apart

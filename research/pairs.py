@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Results
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from bench.stats.basis import Pairing
 from bench.stats.process_means import ENOUGH_PROCESSES, FloatArray, process_means
 from bench.stats.ratios import compare_all

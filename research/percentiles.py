@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from bench.stats.basis import Pairing
 from bench.stats.process_means import FloatArray, process_means
 from bench.stats.verdict import Verdict

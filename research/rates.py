@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.render.sheet import Cell, Column, Sheet
+from bench.render.table import Cell, Column, Sheet
 
 
 def table(headings: Sequence[str], rows: Iterable[Iterable[Cell | str]]) -> Sheet:

@@ -10,10 +10,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cli import arguments, command_line, deliver
+from bench.cli import arguments, command_line, output
 from bench.cli.command_line import UsageError
 from bench.cli.progress import Progress
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from research import bridges, changes, nodes, percentiles, verdicts
 from research.pictures import pictures
 from research.rules import TRIALS
@@ -33,7 +33,7 @@ def _study(options: argparse.Namespace) -> int:
         if options.changes or options.nodes:
             other = "--changes" if options.changes else "--nodes"
             raise UsageError(f"{other} has no pictures, so --output does not go with it")
-        deliver.check("png", deliver.Target(folder))
+        output.check("png", output.Target(folder))
     with Progress("simulating, for some minutes"):
         made = _tables(options)
     for title, sheet in made.items():
@@ -42,7 +42,7 @@ def _study(options: argparse.Namespace) -> int:
         for name, draw in pictures(options.trials or TRIALS).items():
             drawn = io.BytesIO()
             draw().savefig(drawn, format="png")
-            deliver.write_file(folder / name, drawn.getvalue())
+            output.write_file(folder / name, drawn.getvalue())
     return 0
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from bench.stats import verdict
 from bench.stats.basis import Pairing
 from bench.stats.process_means import ENOUGH_PROCESSES, process_means

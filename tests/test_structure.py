@@ -23,7 +23,6 @@ STILL_TOO_MANY = {
     "bench.echo": 16,
     "bench.machine": 24,
     "bench.records": 16,
-    "bench.reporting": 16,
     "bench.session": 31,
     "bench.stats": 31,
     "bench.worker": 32,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.cli import arguments, command_line
-from bench.render.sheet import markdown_table
+from bench.render.table import markdown_table
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("machine",),
@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("render",),
     ("cli",),
     ("worker", "windows", "comparing"),
-    ("reporting", "batching"),
+    ("batching",),
     ("echo",),
     ("session", "sharing"),
 )

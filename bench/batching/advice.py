@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from bench.batching import plans
 from bench.batching.lengths import Lengths
 from bench.batching.plans import Line, Plan
+from bench.stats.along import Fit, by_backend, line, questions
 from bench.stats.rows import Row, Section
 from bench.windows import answer
 from bench.windows.answer import NEAR, Difference
-from bench.windows.cost import by_backend, line, questions
-from bench.windows.fit import Fit
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import UnsupportedError
 

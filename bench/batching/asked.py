@@ -10,12 +10,12 @@ from bench.batching import advice
 from bench.batching.advice import SIMPLER, Advice, Advised, NoAdvice, Question, differences
 from bench.batching.lengths import source
 from bench.cli.command_line import UsageError
-from bench.cli.told import Told
-from bench.render.headings import heading, name
+from bench.cli.output import Told
+from bench.render.labels import heading, name
+from bench.render.messages import with_range
 from bench.render.quantities import count, listed, seconds
-from bench.render.sheet import Column, Sheet, json_text, numbers
+from bench.render.table import Column, Sheet, json_text, numbers
 from bench.windows.asked import AtHand, at_hand, sections
-from bench.windows.words import with_range
 
 DRAWN = 10_000
 """Sequences that are drawn where a distribution is named: shares of them are known to a percent."""

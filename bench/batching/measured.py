@@ -13,13 +13,13 @@ from bench.batching.lengths import Lengths, source
 from bench.batching.plans import Plan
 from bench.cli import studies
 from bench.cli.command_line import UsageError
-from bench.cli.told import Told
+from bench.cli.output import Told
 from bench.machine.fields import Field
 from bench.records.study import Study
 from bench.render import quantities
-from bench.render.headings import name
+from bench.render.labels import name
 from bench.render.marks import TIME_INTERVAL
-from bench.render.sheet import Cell, Column, Sheet, numbers
+from bench.render.table import Cell, Column, Sheet, numbers
 from bench.stats.beside import Beside, rows, runs
 from bench.stats.intervals import CaseInterval, case_interval
 from bench.worker.lengths import Question, Way

@@ -190,3 +190,9 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def add_unmeasured(parser: argparse.ArgumentParser) -> None:
+    """``--unmeasured``, for a terminal and Markdown."""
+    told = "list what has no time and why, not only how much of it there is"
+    add_flags(parser, unmeasured=told)

@@ -59,6 +59,8 @@ def end(main: Callable[[], int]) -> NoReturn:
             # its own, where it met a broken pipe.
             code = READER_LEFT if isinstance(stopped.__context__, BrokenPipeError) else stopped.code
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except BrokenPipeError:
         _write_nowhere()
         code = READER_LEFT

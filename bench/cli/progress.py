@@ -24,7 +24,7 @@ from bench.machine.folder import default_folder
 from bench.records.digest import CHANGED
 from bench.records.files import by_default, collect
 from bench.records.schema import Results
-from bench.render.inert import clean
+from bench.render.escape import clean
 
 AFTER = 1.0
 """Seconds from which on there is something to tell."""

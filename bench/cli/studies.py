@@ -16,14 +16,14 @@ from typing import Any, TypeAlias, TypeVar
 
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
-from bench.cli.told import Told
+from bench.cli.output import Told
 from bench.machine import fresh
 from bench.machine.fields import printable
 from bench.machine.folder import default_folder
 from bench.machine.writing import ResultWriteError
 from bench.records import study
 from bench.records.study import Study
-from bench.render.inert import clean
+from bench.render.escape import clean
 from lstm_impl.spec import UnsupportedError
 
 _T = TypeVar("_T")

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.case import published
-from bench.cli import command_line, deliver, filters
+from bench.cli import command_line, filters
 from bench.cli.command_line import UsageError
+from bench.cli.output import Target, check
 from bench.cli.progress import Progress, asked_for
 from bench.comparing import beside_published, output, published_words, two_environments
 from bench.comparing.backends import compare_backends
@@ -29,8 +30,8 @@ Measure = Callable[[argparse.Namespace], Path]
 
 def compare(options: argparse.Namespace, measure: Measure) -> int:
     """Show what is asked for; the exit code. Raises UsageError and what ``filters.read`` raises."""
-    target = deliver.Target(options.output, os.environ)
-    deliver.check(options.format, target)
+    target = Target(options.output, os.environ)
+    check(options.format, target)
     if options.what == "published":
         return _published(options, target)
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
@@ -49,7 +50,7 @@ def compare(options: argparse.Namespace, measure: Measure) -> int:
     return 1 if report.gate is not None and report.gate.failed else 0
 
 
-def _published(options: argparse.Namespace, target: deliver.Target) -> int:
+def _published(options: argparse.Namespace, target: Target) -> int:
     made_by = "pytest --benchmark-only --lstm-suite braun"
     (results,) = filters.read(options, asked_for(options.paths, made_by))
     theirs = published.steps(published.read())

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from bench.case import published
 from bench.case.cases import Case
 from bench.case.published import PublishedShape, PublishedStep, Source
-from bench.cli.unmeasured import Unmeasured, gathered
 from bench.comparing.environments import hardware
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results
+from bench.render.messages import Unmeasured, gathered
 from bench.stats.intervals import CaseInterval, case_interval
 from bench.stats.nodes import machine_names
 from bench.stats.trust import together

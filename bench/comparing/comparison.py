@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from bench.case.cases import Case
 from bench.cli.command_line import UsageError
-from bench.cli.unmeasured import Unmeasured
 from bench.comparing import crossover
 from bench.machine.fields import printable
+from bench.render.messages import Unmeasured
 from bench.stats.comparison import Comparison
 from bench.stats.verdict import Verdict, holm
 

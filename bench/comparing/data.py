@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bench.comparing.comparison import Report
 from bench.comparing.words import case_fields
-from bench.render import sheet
+from bench.render import table
 from bench.stats.columns import OF_BRIDGE
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import speed
@@ -25,7 +25,7 @@ CSV_COLUMNS = (
 
 def comma_separated(report: Report) -> Iterator[str]:
     """One row a case, seconds and plain ratios; what has no time stands there with its reason."""
-    return sheet.records(CSV_COLUMNS, [*_records(report), *_map_records(report)])
+    return table.records(CSV_COLUMNS, [*_records(report), *_map_records(report)])
 
 
 def as_json(report: Report) -> str:
@@ -75,7 +75,7 @@ def as_json(report: Report) -> str:
             "failed": [row.case.id for row in gate.failed],
         },
     }
-    return sheet.json_text(document)
+    return table.json_text(document)
 
 
 def _records(report: Report) -> list[dict[str, object]]:
@@ -138,12 +138,12 @@ def _map_records(report: Report) -> list[dict[str, object]]:
 def _numbers(found: Comparison) -> dict[str, object]:
     ratio = found.ratio
     return {
-        "ratio": sheet.finite(ratio.mid),
-        "ratio_low": sheet.finite(ratio.low),
-        "ratio_high": sheet.finite(ratio.high),
-        "speedup": sheet.finite(speed(ratio.mid)),
-        "speedup_low": sheet.finite(speed(ratio.high)),
-        "speedup_high": sheet.finite(speed(ratio.low)),
+        "ratio": table.finite(ratio.mid),
+        "ratio_low": table.finite(ratio.low),
+        "ratio_high": table.finite(ratio.high),
+        "speedup": table.finite(speed(ratio.mid)),
+        "speedup_low": table.finite(speed(ratio.high)),
+        "speedup_high": table.finite(speed(ratio.low)),
         "confidence": ratio.confidence,
         "verdict": found.verdict.value,
         "spread": found.spread,
@@ -153,5 +153,5 @@ def _numbers(found: Comparison) -> dict[str, object]:
         "pairing": found.pairing.value,
         "allowance": found.allowance,
         "how": found.how,
-        **{name: sheet.finite(get(found.apart)) for name, get in _BRIDGE.items() if found.apart},
+        **{name: table.finite(get(found.apart)) for name, get in _BRIDGE.items() if found.apart},
     }

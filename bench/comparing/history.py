@@ -18,7 +18,7 @@ from bench.comparing.environments import environment_differences
 from bench.machine.fields import printable
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import CaseInterval, case_interval
 from bench.stats.movements import Movement

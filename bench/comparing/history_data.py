@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.comparing.history import History, Line, Machine, Moved, Point
-from bench.render import sheet
+from bench.render import table
 from bench.stats.intervals import speed
 from bench.stats.trust import Doubt
 
@@ -22,7 +22,7 @@ CSV_COLUMNS = (
 
 def comma_separated(history: History) -> Iterator[str]:
     """One row a case and session, in seconds and plain ratios."""
-    return sheet.records(
+    return table.records(
         CSV_COLUMNS,
         (
             _record(machine, line, point) | _moved(moves.get(point.session.number))
@@ -64,10 +64,10 @@ def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
         record |= {
             "ratio": found.ratio.mid,
             "ratio_low": found.ratio.low,
-            "ratio_high": sheet.finite(found.ratio.high),
+            "ratio_high": table.finite(found.ratio.high),
             "speedup": speed(found.ratio.mid),
             "speedup_low": speed(found.ratio.high),
-            "speedup_high": sheet.finite(speed(found.ratio.low)),
+            "speedup_high": table.finite(speed(found.ratio.low)),
             "ratio_confidence": found.ratio.confidence,
             "verdict": found.verdict.value,
             "ratio_valid": not point.of_ratio,
@@ -99,7 +99,7 @@ def _moved(moved: Moved | None) -> dict[str, object]:
         "moved_verdict": moved.movement.verdict.value,
         "moved_ratio": ratio.mid,
         "moved_ratio_low": ratio.low,
-        "moved_ratio_high": sheet.finite(ratio.high),
+        "moved_ratio_high": table.finite(ratio.high),
     }
 
 

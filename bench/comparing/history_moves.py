@@ -24,11 +24,10 @@ from bench.comparing.history import (
     versions_of,
 )
 from bench.comparing.words import annotation
-from bench.render.inert import LONGEST_NAME, clean
-from bench.render.marks import RATIO_INTERVAL
+from bench.render.escape import LONGEST_NAME, clean
+from bench.render.marks import RATIO_INTERVAL, STYLES
 from bench.render.quantities import count, listed, percent, times_as_fast, times_bounds
-from bench.render.sheet import Cell, Column, Sheet
-from bench.render.verdict_words import STYLES
+from bench.render.table import Cell, Column, Sheet
 from bench.stats.changes import LEAST, LEVEL, FloatArray
 from bench.stats.movements import Movement, Scope, enough, movements
 from bench.stats.verdict import Verdict

@@ -15,18 +15,18 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from bench.cli.deliver import ASCII, Target, deliver
+from bench.cli.output import ASCII, Target, deliver
 from bench.comparing import history_moves as moves
 from bench.comparing.history import Change, History, Line, Machine, Point, versions_of
 from bench.comparing.history_data import comma_separated
 from bench.comparing.history_moves import Guard
 from bench.render import drawing, marks
-from bench.render.inert import clean, code
-from bench.render.inert import markdown as escaped
+from bench.render.console import print_below
+from bench.render.escape import clean, code
+from bench.render.escape import markdown as escaped
+from bench.render.marks import STYLES, compact_verdict
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
-from bench.render.sheet import Cell, Column, Sheet
-from bench.render.terminal import print_below
-from bench.render.verdict_words import STYLES, compact_verdict
+from bench.render.table import Cell, Column, Sheet
 from bench.stats.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
 from bench.stats.trust import Doubt
 from bench.stats.verdict import Verdict

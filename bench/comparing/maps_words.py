@@ -10,11 +10,11 @@ from rich.text import Text
 from bench.comparing.comparison import Report
 from bench.comparing.crossover import INVALID, Cell, Map
 from bench.comparing.words import clean_name, speed_words
-from bench.render.inert import markdown as escaped
+from bench.render.escape import markdown as escaped
+from bench.render.marks import STYLES
 from bench.render.quantities import count
-from bench.render.sheet import Cell as Place
-from bench.render.sheet import Column, Sheet
-from bench.render.verdict_words import STYLES
+from bench.render.table import Cell as Place
+from bench.render.table import Column, Sheet
 from bench.stats.verdict import Verdict
 
 # Of a map's cells, beside their ratios.

@@ -14,19 +14,18 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.cli.command_line import UsageError
-from bench.cli.deliver import Target, deliver
+from bench.cli.output import Target, deliver
 from bench.comparing import words
 from bench.comparing.comparison import Report, Row
 from bench.comparing.data import as_json, comma_separated
 from bench.comparing.maps_words import markdown_maps, terminal_maps
 from bench.render import drawing
-from bench.render.inert import code
-from bench.render.inert import markdown as escaped
-from bench.render.marks import RATIO_INTERVAL
+from bench.render.console import print_below
+from bench.render.escape import code
+from bench.render.escape import markdown as escaped
+from bench.render.marks import RATIO_INTERVAL, STYLES
 from bench.render.quantities import seconds
-from bench.render.sheet import Cell, Column, Sheet
-from bench.render.terminal import print_below
-from bench.render.verdict_words import STYLES
+from bench.render.table import Cell, Column, Sheet
 from bench.stats.verdict import Verdict
 
 _COLUMNS = (

@@ -9,16 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.case.published import PublishedShape, PublishedStep, Source
-from bench.cli import deliver
+from bench.cli import output
 from bench.comparing.beside_published import CAUTION, TITLE, Ours, Report, Shared
 from bench.comparing.words import unmeasured_details
-from bench.render import sheet
-from bench.render.inert import clean
-from bench.render.inert import markdown as escaped
+from bench.render import table
+from bench.render.console import print_below
+from bench.render.escape import clean
+from bench.render.escape import markdown as escaped
 from bench.render.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
 from bench.render.quantities import count, seconds
-from bench.render.sheet import Cell, Column, Sheet
-from bench.render.terminal import print_below
+from bench.render.table import Cell, Column, Sheet
 
 CSV_COLUMNS = (
     *("kind", "source", "where", "file", "implementation", "device", "hardware", "dtype", "mode"),
@@ -30,7 +30,7 @@ CSV_COLUMNS = (
 
 def comma_separated(report: Report) -> Iterator[str]:
     """One row a time, in seconds; ``kind`` says whose."""
-    return sheet.records(
+    return table.records(
         CSV_COLUMNS,
         (
             {**row, **_sizes(each.shape)}
@@ -74,7 +74,7 @@ def as_json(report: Report) -> str:
         ],
         "notes": list(report.notes),
     }
-    return sheet.json_text(document)
+    return table.json_text(document)
 
 
 def _sizes(shape: PublishedShape) -> dict[str, object]:
@@ -128,14 +128,14 @@ _NARROW = 80
 _BELOW = {"dtype": "device", TIME_INTERVAL: "step"}
 
 
-def show(report: Report, kind: str, output: deliver.Target) -> None:
+def show(report: Report, kind: str, target: output.Target) -> None:
     """Write the report as terminal text, Markdown, CSV or JSON.
 
     Raises UsageError if a file cannot be written.
     """
-    deliver.deliver(
+    output.deliver(
         kind,
-        output,
+        target,
         terminal=lambda console: _terminal(report, console),
         texts={
             "markdown": lambda: markdown(report),
@@ -238,8 +238,8 @@ def _terminal(report: Report, console: Console) -> None:
     for each in report.shared:
         console.print()
         console.print(Text(shape_line(each.shape), style="bold"))
-        sheet = _sheet(each, report.sources)
-        console.print((_narrow(sheet) if console.width < _NARROW else sheet).grid())
+        table = _sheet(each, report.sources)
+        console.print((_narrow(table) if console.width < _NARROW else table).grid())
     console.print()
     for line in _summary(report):
         console.print(Text(line))

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.cli.unmeasured import gathered
 from bench.comparing.comparison import Difference, Mean, OneSided, Report, Row
 from bench.comparing.environments import environment_differences
 from bench.machine.copying import named
@@ -15,6 +14,7 @@ from bench.machine.folder import is_url
 from bench.machine.remote import shown
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
+from bench.render.messages import gathered
 from bench.stats.between import intervals
 from bench.stats.nodes import by_machine, machines
 from bench.stats.over_processes import Sides

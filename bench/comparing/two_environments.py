@@ -18,7 +18,7 @@ from bench.machine.packages import Python
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import write
 from bench.records.schema import Results
-from bench.render.inert import clean
+from bench.render.escape import clean
 
 SCHEMA = 1
 FILE = "environments.json"

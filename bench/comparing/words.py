@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bench.case.cases import Case
-from bench.cli.unmeasured import Unmeasured, headline, one_line
 from bench.comparing.comparison import Gate, Mean, Report, Row
 from bench.render import quantities
-from bench.render.inert import clean
+from bench.render.escape import clean
+from bench.render.marks import compact_verdict
+from bench.render.messages import Unmeasured, headline, one_line, unclear, uneven
 from bench.render.quantities import count
-from bench.render.verdict_words import compact_verdict, unclear, uneven
 from bench.stats.intervals import Interval
 from bench.stats.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
 from bench.stats.verdict import SAME_WITHIN, Verdict

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import lstm_impl
-from bench.cli import command_line, deliver
+from bench.cli import command_line, output
 from bench.cli.command_line import UsageError
 from bench.echo import map_picture, mapped, words
 from bench.echo.plan import Plan
@@ -83,10 +83,10 @@ def _show(found: LearningMap, options: argparse.Namespace) -> None:
     if not found.cells:
         print("no cell is trained yet: there is nothing to show")
         return
-    values, output = given.get("values", "closed"), given.get("output")
-    deliver.deliver(
-        given.get("format") or deliver.kind_of(output),
-        deliver.Target(output),
+    values, path = given.get("values", "closed"), given.get("output")
+    output.deliver(
+        given.get("format") or output.kind_of(path),
+        output.Target(path),
         lambda console: words.terminal(found, values, console),
         {
             "markdown": lambda: words.markdown(found, values),
@@ -123,15 +123,15 @@ def show_newest(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> None:
     """Whether the options go together. Raises UsageError."""
     given = vars(options)
-    output = given.get("output")
-    deliver.check(given.get("format") or deliver.kind_of(output), deliver.Target(output))
+    path = given.get("output")
+    output.check(given.get("format") or output.kind_of(path), output.Target(path))
     picture = given.get("picture")
     if picture is not None:
         if drawing.kind_of(picture) is None:
             raise UsageError(
                 f"--picture {picture}: expected a name that ends in .{', .'.join(drawing.FORMATS)}"
             )
-        deliver.check(picture.suffix[1:].lower(), deliver.Target(picture))
+        output.check(picture.suffix[1:].lower(), output.Target(picture))
     if "backends" in given and not given.get("agree"):
         raise UsageError("--backends goes with --agree; --backend is for the map")
     kinds = [f"--{name}" for name in ("show", "agree", "resume") if name in given]

@@ -24,7 +24,7 @@ from bench.echo.task import Float64, best_possible_loss
 from bench.echo.training import Checkpoint, DivergedError, Training, model_of
 from bench.machine import devices
 from bench.render import drawing
-from bench.render.terminal import text_console
+from bench.render.console import text_console
 
 USUAL_BACKEND = "while_loop"  # what the tutorial's dynamic_rnn did
 FALLBACK_BACKEND = "numpy"  # what needs no framework

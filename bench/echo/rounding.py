@@ -20,14 +20,14 @@ from rich.console import Console
 from rich.text import Text
 
 import lstm_impl
-from bench.cli import deliver
+from bench.cli import output
 from bench.cli.progress import Progress
 from bench.echo.parameters import Parameters
 from bench.echo.settings import EchoSettings
 from bench.echo.task import Float64
 from bench.echo.training import DivergedError, Training, model_of
-from bench.render.inert import clean
-from bench.render.sheet import Column, Sheet, numbers
+from bench.render.escape import clean
+from bench.render.table import Column, Sheet, numbers
 from lstm_impl import LSTMGradients, LSTMState, LSTMWeights, Model, get_backend, list_backends
 from lstm_impl.spec import FloatArray
 
@@ -285,7 +285,7 @@ def command(
         for line in explanation(settings, reference, bound, growth(settings, windows, reference)):
             console.print(Text(line))
 
-    deliver.show(terminal)
+    output.show(terminal)
     sys.stdout.flush()
     bad = (Agreement.DIFFERENT, Agreement.DIVERGED)
     return 1 if any(curve.agreement in bad for curve in curves) else 0

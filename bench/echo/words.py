@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.records.maps import LEARNED, Cell, LearningMap, nothing_to_learn
-from bench.render import inert
-from bench.render.sheet import Cell as Place
-from bench.render.sheet import Sheet, comma_separated, json_text, numbers
+from bench.render import escape
+from bench.render.table import Cell as Place
+from bench.render.table import Sheet, comma_separated, json_text, numbers
 
 VALUES = ("closed", "loss", "accuracy")
 
@@ -124,7 +124,7 @@ def about(found: LearningMap) -> str:
             parts.append(f"{task}: {words}".replace("_", " "))
     if not found.run.complete:
         parts.append("not complete")
-    return inert.clean("; ".join([f"backend {found.run.backend} on {found.run.device}", *parts]))
+    return escape.clean("; ".join([f"backend {found.run.backend} on {found.run.device}", *parts]))
 
 
 def summary(found: LearningMap) -> list[str]:
@@ -157,7 +157,7 @@ def terminal(found: LearningMap, values: str, console: Console) -> None:
 
 def markdown(found: LearningMap, values: str = "closed") -> str:
     """The same tables in Markdown."""
-    blocks = [inert.markdown(about(found))]
+    blocks = [escape.markdown(about(found))]
     for title, sheet in sheets(found, values):
         blocks += [f"**{title}**", sheet.markdown()]
     blocks.append(legend(values))
@@ -170,7 +170,7 @@ def progress(cell: Cell, done: int, total: int) -> str:
     state = "carried" if cell.carried else "reset"
     place = f"{cell.task} d={cell.distance} k={cell.window} {state} seed {cell.seed}"
     if cell.problem:
-        reached = inert.clean(cell.problem)
+        reached = escape.clean(cell.problem)
     else:
         closed = cell.closed
         reached = f"loss {cell.loss:.4g} (best {_number(cell.best)})"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.render.inert import clean
+from bench.render.escape import clean
 
 FORMATS = ("png", "svg", "pdf")
 INSTALL = "pip install 'lstm-benchmark-suite[plots]'"

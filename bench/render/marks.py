@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.render.quantities import percent, seconds_range
+from bench.render.escape import LONGEST_NAME, clean
+from bench.render.quantities import percent, seconds_range, times_as, times_bounds
+from bench.stats.comparison import Comparison
 from bench.stats.intervals import CASE_CONFIDENCE, Interval
 from bench.stats.process_means import VERDICT_CONFIDENCE
 from bench.stats.rows import Row
+from bench.stats.verdict import Verdict
 
 FASTEST, SHORTEST = "★", "☆"
 
@@ -53,3 +56,49 @@ def bounds_of_time(interval: Interval, time: float, steps: int = 1) -> str:
     told = seconds_range(interval.low / steps, interval.high / steps, time)
     short = interval.confidence < CASE_CONFIDENCE - 1e-9
     return f"{told} ({percent(interval.confidence)})" if short else told
+
+
+STYLES = {
+    Verdict.FASTER: "bold green",
+    Verdict.SLOWER: "bold red",
+    Verdict.SAME: "cyan",
+    Verdict.UNCLEAR: "yellow",
+}
+"""Rich's, for a verdict in a comparison."""
+
+
+def verdict_words(found: Comparison) -> str:
+    """A verdict, and where it is UNCLEAR how far the processes spread, which is why.
+
+    ``UNCLEAR, processes spread by 6%``; on several nodes ``..., nodes by 3%``.
+    """
+    spread = spread_words(found, " by")
+    return f"{found.verdict.value}, processes spread by {spread}" if spread else found.verdict.value
+
+
+def spread_words(found: Comparison, by: str = "") -> str:
+    """Where a verdict is UNCLEAR how far processes spread, and nodes: ``6%``, ``6%, nodes 3%``.
+
+    Empty of another verdict, where neither is known, and over an uneven bridge, which is why then.
+    by: stands before the nodes' number.
+    """
+    if found.verdict is not Verdict.UNCLEAR or found.spread is None or found.uneven:
+        return ""
+    nodes = "" if found.between is None else f", nodes{by} {percent(found.between)}"
+    return f"{percent(found.spread)}{nodes}"
+
+
+def versus(found: Comparison, other: str, apposition: str = "") -> str:
+    """``1.6 times as fast as keras, the next (1.4–1.8, FASTER)``.
+
+    other: whose time it is held against. apposition: what is said of that one.
+    """
+    ratio = found.ratio
+    told = f"{times_as(ratio.mid)} as {clean(other, LONGEST_NAME)}{apposition}"
+    return f"{told} ({times_bounds(ratio.low, ratio.high)}, {verdict_words(found)})"
+
+
+def compact_verdict(found: Comparison) -> str:
+    """The same for a table's cell: ``UNCLEAR, spread 6%``."""
+    spread = spread_words(found)
+    return f"{found.verdict.value}, spread {spread}" if spread else found.verdict.value

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 from bench.cli.command_line import UsageError
 from bench.machine.closing import Closing
 from bench.machine.kinds import kind_of
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.session import stub
 from bench.session.hand import Asked, Facts
 from bench.session.loop import Member

@@ -15,9 +15,9 @@ from bench.machine.disturbance import activity
 from bench.machine.facts import Environment
 from bench.machine.survey import Ask, Survey, survey
 from bench.records.schema import Reason
-from bench.render.inert import clean
-from bench.render.sheet import Cell, Column, Sheet
-from bench.render.terminal import hanging
+from bench.render.console import hanging
+from bench.render.escape import clean
+from bench.render.table import Cell, Column, Sheet
 from bench.worker.disturbances import findings
 from lstm_impl import Availability
 

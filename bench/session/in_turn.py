@@ -39,9 +39,9 @@ from bench.machine.packages import NoPythonError, Python
 from bench.machine.writing import ResultWriteError
 from bench.records import naming
 from bench.records.only import fits
-from bench.render.inert import clean
+from bench.render.console import text_console
+from bench.render.escape import clean
 from bench.render.quantities import listed
-from bench.render.terminal import text_console
 from bench.session import live
 from bench.session.manager import Manager, Progress, View, WorkerError, cases_words
 from bench.session.measured import hold, manager_here, shared_folder

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from bench.machine.closing import Closing
 from bench.render import quantities
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.render.quantities import count, listed
 from bench.session.manager import Progress
 from bench.session.schedule import Leader

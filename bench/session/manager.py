@@ -21,7 +21,7 @@ from typing import Protocol
 from bench.case.cases import Case
 from bench.machine.fresh import ending as ended
 from bench.machine.writing import ResultWriteError
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.render.quantities import listed
 from bench.session.schedule import Leader, Schedule
 from bench.session.session import Session

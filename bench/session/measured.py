@@ -33,7 +33,7 @@ from bench.machine.lock import LOOK_EVERY, HeldError, MachineLock
 from bench.machine.remote import PlaceError, shown
 from bench.machine.writers import Writer, token_lives
 from bench.machine.writing import clear_left_over
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.render.quantities import count
 from bench.session import live
 from bench.session.manager import Manager, View, cases_words

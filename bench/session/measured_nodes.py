@@ -17,7 +17,7 @@ from bench.case.loading import Suite
 from bench.cli.command_line import INTERRUPTED
 from bench.machine.writing import clear_left_over
 from bench.records.naming import of_kind
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.render.quantities import count
 from bench.session.cluster import HERE, Cluster
 from bench.session.hand import Asked

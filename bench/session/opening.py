@@ -15,7 +15,7 @@ from bench.case import loading
 from bench.case.loading import Choice, Suite
 from bench.cli.command_line import UsageError
 from bench.records import naming
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.session.session import Session, SessionError, load
 from bench.session.work import PRECISION, Goal
 

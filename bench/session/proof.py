@@ -18,11 +18,11 @@ from pathlib import Path
 from bench import case as suites
 from bench import records
 from bench.case.loading import Choice
-from bench.cli import deliver
+from bench.cli import output
 from bench.machine import processes, survey
 from bench.machine.fields import ResultError
 from bench.machine.processes import Ended
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.render.quantities import count, listed
 from bench.session import diagnosis, matrix
 from bench.session.proven import (
@@ -124,7 +124,7 @@ def _survey(proof: Proof, names: Sequence[str] | None, seconds: float, place: Wo
     )
     proof.diagnosis = found
     place.write("doctor.json", json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
-    shown = deliver.plain_text(lambda console: diagnosis.show(found, console))
+    shown = output.plain_text(lambda console: diagnosis.show(found, console))
     place.write("doctor.txt", shown)
     place.write("nvidia-smi.txt", _output_of("nvidia-smi", "-q"))
     pip = _output_of(sys.executable, "-m", "pip", "list", "--format=freeze")

@@ -15,7 +15,7 @@ from bench.machine import survey
 from bench.machine.survey import Survey
 from bench.machine.writing import unfinished_name
 from bench.records.schema import Measurement, Outcome
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.render.quantities import listed
 from bench.session import matrix
 from bench.session.diagnosis import Diagnosis

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from bench.machine.writing import JOURNAL_SUFFIX, LineFile, write_bytes
 from bench.records.schema import ResultFile
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.session.hand import Seen
 from bench.session.manager import CANNOT_WRITE
 from bench.session.session import Session

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.cli import studies
-from bench.cli.told import Told
+from bench.cli.output import Told
 from bench.machine.fields import Field
 from bench.records.study import Study, shape_of
-from bench.render.headings import name
-from bench.render.inert import LONGEST_NAME, LONGEST_SENTENCE, clean
-from bench.render.marks import RATIO_INTERVAL, TIME_INTERVAL
+from bench.render.escape import LONGEST_NAME, LONGEST_SENTENCE, clean
+from bench.render.labels import name
+from bench.render.marks import RATIO_INTERVAL, TIME_INTERVAL, compact_verdict
 from bench.render.quantities import (
     count,
     percent,
@@ -26,8 +26,7 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.sheet import Cell, Column, Sheet
-from bench.render.verdict_words import compact_verdict
+from bench.render.table import Cell, Column, Sheet
 from bench.stats import beside
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import Interval

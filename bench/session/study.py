@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.render.quantities import count
-from bench.render.sheet import Column, Sheet, numbers
+from bench.render.table import Column, Sheet, numbers
 from bench.session.played import World
 from bench.session.simulated import Played, play
 

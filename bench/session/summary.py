@@ -17,7 +17,7 @@ from bench.machine.fields import InputError
 from bench.machine.lock import HeldError, LockError
 from bench.machine.writing import ResultWriteError
 from bench.records.schema import Measurement, ResultFile, Results
-from bench.render.inert import clean
+from bench.render.escape import clean
 from bench.render.quantities import count
 from bench.session import live
 from bench.session.manager import Manager, WorkerError

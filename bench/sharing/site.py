@@ -18,11 +18,11 @@ from typing import Any
 from bench.machine.fields import ResultError, error_at, printable
 from bench.machine.writing import ResultWriteError, unfinished_name
 from bench.records.grouping import grouped
-from bench.render.inert import markup
+from bench.render.data import check_parquet
+from bench.render.escape import markup
+from bench.render.page import explorer
+from bench.render.page.static import document
 from bench.render.quantities import count, seconds
-from bench.reporting.data import check_parquet
-from bench.reporting.page import explorer
-from bench.reporting.page.static import document
 from bench.sharing.store import MACHINES, Store
 from bench.sharing.tables import Machine, Tables
 from bench.stats.rows import Report

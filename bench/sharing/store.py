@@ -20,8 +20,8 @@ from bench.machine.fields import ResultError
 from bench.machine.folder import holds_no_cases
 from bench.machine.writing import write, write_bytes
 from bench.records.files import collect, read, result_names
-from bench.reporting.data import parquet
-from bench.reporting.page import data, explorer
+from bench.render.data import parquet
+from bench.render.page import data, explorer
 from bench.stats.columns import COLUMNS
 from bench.stats.ranking import build
 from bench.stats.rows import NothingToReportError

@@ -15,11 +15,11 @@ from typing import Any
 
 from bench.case.cases import Case
 from bench.records.grouping import grouped
-from bench.render.headings import name
-from bench.render.inert import LONGEST_SENTENCE, clean
+from bench.render.escape import LONGEST_SENTENCE, clean
+from bench.render.labels import name
+from bench.render.page import data
+from bench.render.page.data import BINS_PER_DECADE, MOST_CASES, Item
 from bench.render.quantities import count, seconds
-from bench.reporting.page import data
-from bench.reporting.page.data import BINS_PER_DECADE, MOST_CASES, Item
 from bench.sharing.store import CASES
 from bench.stats.rows import MEASURED
 from lstm_impl.spec import LSTMSpec

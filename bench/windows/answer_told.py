@@ -11,9 +11,9 @@ from rich.text import Text
 
 from bench.cli import command_line
 from bench.records.maps import TASKS, LearningMap
-from bench.render import headings
-from bench.render.headings import heading, machine
-from bench.render.inert import clean, prose
+from bench.render import labels
+from bench.render.escape import clean, prose
+from bench.render.labels import heading, machine
 from bench.render.quantities import (
     GRADIENT_WORDS,
     bounds,
@@ -24,12 +24,12 @@ from bench.render.quantities import (
     seconds_range,
     size,
 )
-from bench.render.sheet import json_text
+from bench.render.table import json_text
+from bench.stats.along import window
 from bench.stats.intervals import Interval
 from bench.stats.process_means import ENOUGH_PROCESSES
 from bench.stats.verdict import Verdict
 from bench.windows.answer import Answer, Longer, NoAnswer, Question, Rival
-from bench.windows.cost import window
 from bench.windows.learned import Need, words
 
 _NARROWEST = 50
@@ -46,7 +46,7 @@ def in_one_line(question: Question, found: Answer | NoAnswer) -> str:
                 start = f"{known}Windows of at least {found.need.window} are assumed"
             return f"{start}; which backend is fastest was not measured: {_in_short(found)}."
         return f"Which backend is the fastest here was not measured: {_in_short(found)}."
-    name = headings.name(found.best.case.backend)
+    name = labels.name(found.best.case.backend)
     if question.training:
         # What was measured may be longer than the sequences are: then it is only what they cost.
         length = min(found.window, question.steps or found.window)
@@ -199,7 +199,7 @@ def full_answer(question: Question, found: Answer) -> list[tuple[str, str]]:
         row = found.longer.row
         told = (
             f"windows of {window(row)} take {percent(found.longer.saves)} less time per timestep "
-            f"({seconds(found.longer.timestep.mid)}, {headings.name(row.case.backend)})"
+            f"({seconds(found.longer.timestep.mid)}, {labels.name(row.case.backend)})"
         )
         more = row.memory.get("peak_bytes")
         if more is not None and peak is not None and more > peak:
@@ -227,12 +227,12 @@ def _window_words(found: Answer) -> str:
 
 
 def _backend_words(found: Answer) -> str:
-    name = headings.name(found.best.case.backend)
+    name = labels.name(found.best.case.backend)
     if found.ahead is None:
         return f"{name}, the only one measured"
     if not found.rivals:
         ratio = found.ahead.ratio.ratio
-        next_one = headings.name(found.ahead.row.case.backend)
+        next_one = labels.name(found.ahead.row.case.backend)
         how = "FASTER than each of the others" if found.sure else "the shortest time"
         return (
             f"{name}, {how}: {ratio.mid:.2f} times as fast as {next_one}, the next "
@@ -241,11 +241,11 @@ def _backend_words(found: Answer) -> str:
     same = [each for each in found.rivals if each.ratio.verdict is Verdict.SAME]
     told = []
     if same:
-        names = listed([headings.name(each.row.case.backend) for each in same])
+        names = listed([labels.name(each.row.case.backend) for each in same])
         told.append(f"the same within 2%: {names} (take the one of less memory or compiling)")
     unclear = [each for each in found.rivals if each not in same]
     if unclear:
-        names = listed([headings.name(each.row.case.backend) for each in unclear])
+        names = listed([labels.name(each.row.case.backend) for each in unclear])
         told.append(f"not known to be slower: {names} (more processes may decide; see below)")
     return f"{name} has the shortest time; {'; '.join(told)}"
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli import deliver, filters
+from bench.cli import filters, output
 from bench.cli.command_line import UsageError, tell_errors
 from bench.cli.progress import read_results
 from bench.machine.fields import ResultError, printable
@@ -47,7 +47,7 @@ def recommend(options: argparse.Namespace) -> tuple[AtHand, bool]:
     said = question, found, there.learned, suite_text.commands(question, options.paths, suite)
     answered = told(*said)
     texts = {"markdown": answered.markdown, "json": lambda: as_json(*said)}
-    deliver.as_asked(options, answered.terminal, texts)
+    output.as_asked(options, answered.terminal, texts)
     return there, not isinstance(found, NoAnswer)
 
 

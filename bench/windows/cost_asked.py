@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.cli import command_line, deliver, filters
+from bench.cli import command_line, filters, output
 from bench.cli.progress import read_results
 from bench.machine.fields import printable
 from bench.machine.folder import REFERENCE, default_folder, is_url
 from bench.records.maps import LearningMap
 from bench.records.naming import run_of
 from bench.records.schema import Measurement, Outcome, Results
+from bench.render import along
+from bench.render.messages import without_time
+from bench.stats.along import Stream, streams
 from bench.stats.ranking import build
 from bench.stats.rows import KINDS, NothingToReportError
-from bench.windows import sheets
-from bench.windows.cost import Stream, streams
 from bench.windows.learned import newest, parted, untold, words
 from bench.windows.picture import picture
-from bench.windows.words import without_time
 
 FORMATS = ("terminal", "markdown", "csv", "json", "svg", "png")
 PICTURES = FORMATS[-2:]
@@ -34,13 +34,13 @@ def show(options: argparse.Namespace) -> int:
 
     Raises NothingToReportError, UsageError, ToldError.
     """
-    kind = options.format or deliver.kind_of(options.output)
+    kind = options.format or output.kind_of(options.output)
     if options.brief:
         if kind != "markdown":
             raise NothingToReportError("--brief is a table for Markdown: add --format markdown")
         kind = BRIEF
-    target = deliver.Target(options.output)
-    deliver.check(kind, target)
+    target = output.Target(options.output)
+    output.check(kind, target)
     times, maps = parted(options.paths or [default_folder()])
     named = options.paths or is_url(default_folder())
     results = _windows_of(times if named else [])
@@ -52,17 +52,17 @@ def show(options: argparse.Namespace) -> int:
     if kind in PICTURES:
         drawn = [stream for stream in found if stream.windows]
         for path, stream in _named(options.output, drawn):
-            deliver.write_file(path, picture(stream, kind))
+            output.write_file(path, picture(stream, kind))
     else:
         texts = {
-            "markdown": lambda: sheets.as_markdown(found),
-            BRIEF: lambda: sheets.as_brief(found),
-            "csv": lambda: sheets.as_csv(found),
-            "json": lambda: sheets.as_json(found),
+            "markdown": lambda: along.as_markdown(found),
+            BRIEF: lambda: along.as_brief(found),
+            "csv": lambda: along.as_csv(found),
+            "json": lambda: along.as_json(found),
         }
-        letters = {**deliver.ASCII, "·": "*"}  # a product
-        deliver.deliver(
-            kind, target, lambda console: sheets.as_terminal(found, console), texts, letters=letters
+        letters = {**output.ASCII, "·": "*"}  # a product
+        output.deliver(
+            kind, target, lambda console: along.as_terminal(found, console), texts, letters=letters
         )
     return command_line.BAD_INPUT if results.errors or bad else 0
 

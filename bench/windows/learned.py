@@ -21,7 +21,7 @@ from bench.machine.folder import meant_for_learning
 from bench.records.elsewhere import brought
 from bench.records.files import result_names
 from bench.records.maps import LEARNED, TASKS_IN_WORDS, LearningMap, collect
-from bench.render import headings
+from bench.render import labels
 from bench.render.quantities import count, listed, rate
 
 ECHO = ("echo",)
@@ -72,8 +72,8 @@ def words(learned: LearningMap, tasks: Sequence[str] = ECHO) -> str:
     longest = max(cell.timesteps for cell in cells)
     seeds = count(len({cell.seed for cell in cells}), "seed")
     return (
-        f"{headings.name(learned.path.name)}: {listed(there)} with "
-        f"{headings.name(learned.run.backend)}, {seeds}, {rate(float(longest))} timesteps "
+        f"{labels.name(learned.path.name)}: {listed(there)} with "
+        f"{labels.name(learned.run.backend)}, {seeds}, {rate(float(longest))} timesteps "
         f"seen; learned is {100 * LEARNED:g}% of the way to the best possible loss, by every seed"
         + ("; copy memory asks for blanks" if learned.run.settings.get("blanks") is True else "")
         + ("" if learned.run.complete else "; not all of it was measured")

@@ -13,10 +13,10 @@ from textwrap import fill, wrap
 
 from bench.render import drawing
 from bench.render.drawing import FAINT, INK, SUBTLE, Axes
-from bench.render.headings import heading, title
+from bench.render.labels import heading, title
 from bench.render.quantities import count, listed
+from bench.stats.along import BackendCost, Stream, peak_bytes, timestep_interval, window
 from bench.stats.intervals import CASE_CONFIDENCE
-from bench.windows.cost import BackendCost, Stream, peak_bytes, timestep_interval, window
 
 _SIZE = (7.6, 5.6)  # inches: a page's width
 _HEIGHT_WITHOUT_MEMORY = 3.9

@@ -20,12 +20,12 @@ import numpy.typing as npt
 
 from bench.case.cases import Shape
 from bench.cli import studies
-from bench.cli.told import Told
+from bench.cli.output import Told
 from bench.records.study import Study, shape_of
 from bench.render import quantities
-from bench.render.headings import name as told_name
+from bench.render.labels import name as told_name
 from bench.render.marks import RATIO_INTERVAL
-from bench.render.sheet import Column, Sheet, numbers
+from bench.render.table import Column, Sheet, numbers
 from bench.stats.beside import Beside, rows
 from bench.worker.clock import Clock, first_use
 from bench.worker.timing import recorded

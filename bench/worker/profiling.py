@@ -7,19 +7,19 @@ the case is bound by, its operators by time, and a timeline.
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.case.cases import Case
-from bench.cli import deliver
-from bench.cli.told import Told
+from bench.cli import output
+from bench.cli.output import Told
 from bench.machine.raised import one_line
-from bench.render.inert import LONGEST_NAME
+from bench.render.escape import LONGEST_NAME
 from bench.render.quantities import seconds
-from bench.render.sheet import Column, Sheet, comma_separated, numbers
-from bench.render.timeline import trace
+from bench.render.table import Column, Sheet, comma_separated, numbers
 from bench.stats.bound import Bound, bound
 from bench.stats.operators import kind, shares
 from bench.stats.why import explained
@@ -111,7 +111,7 @@ def _seconds(prepared: Prepared, bench: Bench) -> float:
 def write(found: Profiled, timeline: Path, form: str) -> None:
     """Write the timeline's file, and tell the rest in this form. Raises UsageError."""
     said = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
-    deliver.write_file(timeline, trace(found.profile, said, kind))
+    output.write_file(timeline, trace(found.profile, said, kind))
     # By operator, the most time first: of one step under the profiler, own time alone.
     spent = by_name(found.profile.events)
     whole = sum(each.seconds for each in spent.values()) or 1.0
@@ -139,9 +139,36 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
         LONGEST_NAME,
     )
     here = replace(told, last=(*told.last, f"Timeline: open {timeline} in {OPEN_WITH}"))
-    deliver.deliver(
+    output.deliver(
         form,
-        deliver.Target(None),
+        output.Target(None),
         here.terminal,
         {"markdown": told.markdown, "csv": lambda: comma_separated(COLUMNS, every)},
     )
+
+
+def trace(profile: Profile, said: Mapping[str, object], kind: Callable[[str], str]) -> str:
+    """The file. said: what it is a profile of, plain data. kind: of an operator, by its name."""
+    tracks = {track: n for n, track in enumerate(dict.fromkeys(e.track for e in profile.events))}
+    begin = min((event.start for event in profile.events), default=0.0)
+    events: list[dict[str, object]] = [
+        {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": profile.source}}
+    ]
+    events += [
+        {"ph": "M", "name": "thread_name", "pid": 0, "tid": number, "args": {"name": track}}
+        for track, number in tracks.items()
+    ]
+    events += [
+        {
+            "ph": "X",
+            "name": event.name,
+            "cat": kind(event.name),
+            "pid": 0,
+            "tid": tracks[event.track],
+            "ts": round(1e6 * (event.start - begin), 3),
+            "dur": round(1e6 * event.seconds, 3),
+            **({"args": {"detail": event.detail}} if event.detail else {}),
+        }
+        for event in sorted(profile.events, key=lambda each: (each.start, -each.seconds))
+    ]
+    return json.dumps({"traceEvents": events, "displayTimeUnit": "ms", "otherData": dict(said)})

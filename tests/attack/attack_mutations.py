@@ -19,7 +19,7 @@ from bench import records
 from bench.machine.fields import ResultError
 from bench.records import maps
 from bench.records.journal import Journal
-from bench.reporting.data import as_json
+from bench.render.data import as_json
 from bench.session import session
 from bench.session.work import Goal
 from bench.stats.ranking import build

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from bench.case.cases import Case
-from bench.cli.deliver import plain_text
+from bench.cli.output import plain_text
 from bench.comparing import history_words
 from bench.comparing.history import History, build
 from bench.comparing.history_moves import with_moves

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bench.case.cases import Case
 from bench.records.files import collect
 from bench.records.schema import Figures, Measurement, Outcome, Reason, Results, Run
-from bench.reporting.sentences import findings
+from bench.render.messages import findings
 from bench.stats.ranking import build
 from bench.stats.rows import Report, Row
 from bench.stats.trust import Doubt

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.case.cases import Case
-from bench.cli.deliver import WIDTH, plain_text
+from bench.cli.output import WIDTH, plain_text
 from bench.machine.writing import write
 from bench.records.schema import Measurement, Outcome, Reason, ResultFile, Results, Run
-from bench.reporting import terminal
+from bench.render import terminal
 from bench.stats.rows import Report
 
 ENVIRONMENT: dict[str, object] = {

@@ -19,10 +19,10 @@ from bench.case.cases import Case
 from bench.machine.writing import write
 from bench.records.files import collect
 from bench.records.maps import Cell, LearningMap, file_data, read
+from bench.stats.along import Stream, streams
 from bench.stats.ranking import build
 from bench.stats.rows import KINDS
 from bench.windows.answer import Place, places
-from bench.windows.cost import Stream, streams
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 

@@ -22,8 +22,8 @@ from bench.machine import environment, fields
 from bench.machine.survey import Entry, Survey
 from bench.records import schema
 from bench.records.schema import Reason
-from bench.render.terminal import text_console
-from bench.reporting.plot import KIND_OF
+from bench.render.console import text_console
+from bench.render.plot import KIND_OF
 from bench.session import diagnosis
 from bench.session.diagnosis import Diagnosis
 from lstm_impl import Availability

@@ -15,10 +15,10 @@ from bench import report
 from bench.case.cases import Case
 from bench.records.journal import Journal
 from bench.records.schema import Measurement, Outcome
-from bench.reporting.data import as_json, comma_separated
-from bench.reporting.markdown import markdown
-from bench.reporting.page.static import page
-from bench.reporting.terminal import as_picture, draw_whole
+from bench.render.data import as_json, comma_separated
+from bench.render.markdown import markdown
+from bench.render.page.static import page
+from bench.render.terminal import as_picture, draw_whole
 from bench.stats.ranking import build
 from bench.stats.rows import Report
 from lstm_impl.workload import Workload

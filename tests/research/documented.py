@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from tests.places import ROOT
 
 DOCUMENT = ROOT / "docs" / "verdicts.md"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from bench.stats.basis import Pairing
 from bench.stats.evenness import Evenness
 from bench.stats.over_processes import difference

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from bench.stats.verdict import Verdict
 from research import nodes as study
 from research.nodes import NODES, WORLDS, covered, draw, means, pooled

@@ -10,7 +10,7 @@ import pytest
 
 from bench.render import drawing
 from bench.render.drawing import Figure, figure
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from research import bridges, changes, nodes, percentiles, rules, verdict_study, verdicts
 from research.rates import table
 

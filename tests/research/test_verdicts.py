@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bench.render.sheet import Sheet
+from bench.render.table import Sheet
 from bench.stats.process_means import ENOUGH_PROCESSES
 from research import rules, verdicts
 from research.rules import TRIALS

@@ -73,6 +73,14 @@ def test_a_full_disk_is_one_line_and_no_answer(program: str) -> None:
     assert (code, errors) == (2, "error: standard output: No space left on device\n")
 
 
+def test_end_interrupted_by_ctrl_c_exits_with_130_and_no_traceback() -> None:
+    program = (
+        "import os, signal\nfrom bench.cli.command_line import end\n"
+        "end(lambda: print('a line') or os.kill(os.getpid(), signal.SIGINT))"
+    )
+    assert ended(program, "") == (130, "a line\n", "")
+
+
 def test_a_closed_output_is_told_before_anything_is_done() -> None:
     program = "from bench.cli.command_line import end\nend(lambda: 1 / 0)"
     code, _, errors = ended(program, ">&-")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.cli import deliver
+from bench.cli import output
 from bench.cli.command_line import UsageError
-from bench.cli.deliver import ASCII, Target
+from bench.cli.output import ASCII, Target
 from bench.render import drawing
-from bench.render.terminal import text_console
+from bench.render.console import text_console
 
 
 def terminal(console: Console) -> None:
@@ -26,7 +26,7 @@ def lines() -> Iterator[str]:
     yield "b\ud800\n"
 
 
-TEXTS: Mapping[str, Callable[[], deliver.Text]] = {
+TEXTS: Mapping[str, Callable[[], output.Answer]] = {
     "markdown": lambda: "**x**\n",
     "csv": lines,
     "png": lambda: b"\x89PNG",
@@ -43,32 +43,32 @@ def test_a_file_has_what_a_pipe_gets_and_its_name_is_told(
         ("png", b"\x89PNG"),
     ):
         path = tmp_path / kind
-        deliver.deliver(kind, Target(path), terminal, TEXTS)
+        output.deliver(kind, Target(path), terminal, TEXTS)
         assert path.read_bytes() == expected
         assert capsys.readouterr() == ("", f"written: {path}\n")
-    deliver.deliver("markdown", Target(None), terminal, TEXTS)
+    output.deliver("markdown", Target(None), terminal, TEXTS)
     assert capsys.readouterr() == ("**x**\n", "")
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be written|Not a directory|No such"):
-        deliver.deliver("csv", Target(tmp_path / "no" / "where" / "\0"), terminal, TEXTS)
+        output.deliver("csv", Target(tmp_path / "no" / "where" / "\0"), terminal, TEXTS)
 
 
 def test_what_is_no_text_needs_a_file_and_what_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"--format png needs --output FILE\.png"):
-        deliver.check("png", Target(None))
-    deliver.check("markdown", Target(None))
+        output.check("png", Target(None))
+    output.check("markdown", Target(None))
     monkeypatch.setattr(drawing, "available", lambda: False)
     with pytest.raises(UsageError, match="a picture needs matplotlib"):
-        deliver.check("svg", Target(Path("x.svg")))
+        output.check("svg", Target(Path("x.svg")))
 
 
 def test_letters_that_a_terminal_has_not_are_others_and_the_layout_stays() -> None:
     for encoding, expected in (("utf-8", "★ 1–2 µs  \n"), ("ascii", "* 1-2 us  \n")):
         raw = io.BytesIO()
         file = io.TextIOWrapper(raw, encoding=encoding, errors="strict", newline="")
-        deliver.draw_on(text_console(file=file, width=80), terminal)
+        output.draw_on(text_console(file=file, width=80), terminal)
         file.flush()
         assert raw.getvalue().decode(encoding) == expected
 
@@ -77,7 +77,7 @@ def test_what_stands_for_a_letter_is_ascii_and_what_has_none_a_question_mark() -
     assert all(plain.isascii() and plain for plain in ASCII.values())
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding="ascii", errors="strict", newline="")
-    deliver.draw_on(text_console(file=file, width=80), lambda console: console.print("日"))
+    output.draw_on(text_console(file=file, width=80), lambda console: console.print("日"))
     file.flush()
     assert raw.getvalue() == b"?\n"
 
@@ -88,18 +88,18 @@ def test_github_gets_the_markdown_behind_what_is_there(
     summary = tmp_path / "summary.md"
     summary.write_text("before\n")
     target = Target(None, {"GITHUB_STEP_SUMMARY": str(summary)})
-    deliver.deliver("csv", target, terminal, {"markdown": TEXTS["markdown"], "csv": lambda: "a\n"})
+    output.deliver("csv", target, terminal, {"markdown": TEXTS["markdown"], "csv": lambda: "a\n"})
     assert summary.read_text() == "before\n**x**\n\n"
-    deliver.deliver("markdown", target, terminal, TEXTS, annotations=lambda: ["::warning::w"])
+    output.deliver("markdown", target, terminal, TEXTS, annotations=lambda: ["::warning::w"])
     assert capsys.readouterr().err == "::warning::w\n"
 
 
 def test_an_answer_goes_where_the_options_say_and_in_the_form_that_a_name_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for form, output in ((None, tmp_path / "a.csv"), ("csv", tmp_path / "a.md")):
-        deliver.as_asked(argparse.Namespace(format=form, output=output), terminal, TEXTS)
-        assert output.read_bytes() == b"a\nb?\n"
+    for form, path in ((None, tmp_path / "a.csv"), ("csv", tmp_path / "a.md")):
+        output.as_asked(argparse.Namespace(format=form, output=path), terminal, TEXTS)
+        assert path.read_bytes() == b"a\nb?\n"
     capsys.readouterr()
-    deliver.as_asked(argparse.Namespace(format="markdown", output=None), terminal, TEXTS)
+    output.as_asked(argparse.Namespace(format="markdown", output=None), terminal, TEXTS)
     assert capsys.readouterr().out == "**x**\n"

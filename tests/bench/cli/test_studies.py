@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from bench.cli.output import Told
 from bench.cli.studies import asked_anew, asked_in_turn, shown
-from bench.cli.told import Told
 from bench.machine import fresh
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.case.cases import Case
-from bench.cli.unmeasured import gathered, headline, one_line
+from bench.render.messages import gathered, headline, one_line
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import SPEC
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cli.deliver import plain_text
+from bench.cli.output import plain_text
 from bench.comparing.comparison import Report
 from bench.comparing.devices import compare_devices
 from bench.comparing.maps_words import map_legend, markdown_maps, terminal_maps

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.command_line import UsageError
-from bench.cli.deliver import WIDTH, Target, plain_text
+from bench.cli.output import WIDTH, Target, plain_text
 from bench.comparing import output
 from bench.comparing.backends import compare_backends
 from bench.comparing.comparison import Report

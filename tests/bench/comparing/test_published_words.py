@@ -16,7 +16,7 @@ from rich.console import Console
 from bench.case import published
 from bench.case.cases import Case
 from bench.case.published import PublishedShape
-from bench.cli.deliver import Target
+from bench.cli.output import Target
 from bench.comparing import published_words
 from bench.comparing.beside_published import Report, beside_published
 from bench.records.schema import Measurement, Reason

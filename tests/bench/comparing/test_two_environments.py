@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.deliver import plain_text
+from bench.cli.output import plain_text
 from bench.comparing import output
 from bench.comparing.data import comma_separated
 from bench.comparing.two_environments import (

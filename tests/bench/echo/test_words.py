@@ -5,7 +5,7 @@ import re
 
 from rich.console import Console
 
-from bench.cli.deliver import draw_on
+from bench.cli.output import draw_on
 from bench.echo import words
 from bench.records.maps import LearningMap
 from tests.bench.echo.made_maps import made

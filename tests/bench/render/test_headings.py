@@ -5,19 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bench.records.schema import Measurement
-from bench.render.headings import (
-    caption,
-    few,
-    heading,
-    machine,
-    method,
-    nodes,
-    over_bridges,
-    speed_moved,
-    title,
-    uneven_bridges,
-    where,
-)
+from bench.render.labels import caption, heading, machine, nodes, title, where
+from bench.render.messages import few, method, over_bridges, speed_moved, uneven_bridges
 from bench.stats.ranking import build
 from tests.bench import made_nodes
 from tests.bench.made_bridges import FAR, apart_of, results

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bench.render.inert import LONGEST_REASON, clean, code, markdown, markup, prose, spreadsheet
+from bench.render.escape import LONGEST_REASON, clean, code, markdown, markup, prose, spreadsheet
 from tests.bench.harmless import assert_plain
 from tests.bench.made_texts import PAYLOADS
 

@@ -8,8 +8,8 @@ import io
 import pytest
 from rich.cells import cell_len
 
-from bench.cli.deliver import plain_text
-from bench.render.sheet import Cell, Column, Sheet, comma_separated, records
+from bench.cli.output import plain_text
+from bench.render.table import Cell, Column, Sheet, comma_separated, records
 from tests.bench.harmless import assert_sheet
 from tests.bench.made_texts import PAYLOADS
 

@@ -7,14 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.render.verdict_words import (
-    compact_verdict,
-    spread_words,
-    unclear,
-    uneven,
-    verdict_words,
-    versus,
-)
+from bench.render.marks import compact_verdict, spread_words, verdict_words, versus
+from bench.render.messages import unclear, uneven
 from bench.stats.basis import Pairing
 from bench.stats.between import MOST_NODES, plan
 from bench.stats.comparison import Apart, Comparison

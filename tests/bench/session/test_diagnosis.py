@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bench.cli.deliver import draw_on
+from bench.cli.output import draw_on
 from bench.machine import environment
 from bench.machine.survey import Entry, Survey
 from bench.records.schema import Reason

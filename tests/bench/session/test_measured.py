@@ -13,7 +13,7 @@ from rich.console import Console
 from bench import run, upload
 from bench.cli.command_line import UsageError
 from bench.machine.writers import Writer
-from bench.render.terminal import text_console
+from bench.render.console import text_console
 from bench.session import measured
 from bench.session.session import Session
 from bench.session.summary import MEASURED, UNWRITABLE

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.cli.told import Told
+from bench.cli.output import Told
 from bench.machine.fields import ResultError
 from bench.records import study
 from bench.session import scaling_table

@@ -16,7 +16,7 @@ import pytest
 
 from bench.machine.fields import ResultError
 from bench.records import collect
-from bench.reporting.data import parquet
+from bench.render.data import parquet
 from bench.sharing import site
 from bench.sharing.site import file_of, is_of_shape
 from bench.sharing.store import CASES

@@ -13,7 +13,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records import collect
-from bench.reporting.page import data
+from bench.render.page import data
 from bench.sharing.store import DATA, Store
 from bench.sharing.tables import Tables, _said, case_of
 from bench.stats.ranking import build

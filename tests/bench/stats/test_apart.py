@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from bench.render.verdict_words import spread_words, unclear
+from bench.render.marks import spread_words
+from bench.render.messages import unclear
 from bench.stats.apart import allowing, most_apart
 from bench.stats.basis import Pairing
 from bench.stats.comparison import Apart, Comparison

@@ -12,7 +12,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Reason, Results, Run
-from bench.render.headings import over_bridges, uneven_bridges
+from bench.render.messages import over_bridges, uneven_bridges
 from bench.stats.basis import Pairing
 from bench.stats.bridges import all_doubts, compare_rows, doubts, set_bridges, set_evenness
 from bench.stats.ranking import build

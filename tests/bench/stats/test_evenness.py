@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bench.records.files import collect
-from bench.render.headings import uneven_bridges
+from bench.render.messages import uneven_bridges
 from bench.stats.basis import Pairing
 from bench.stats.evenness import Evenness
 from bench.stats.ranking import build

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.records.schema import Run
-from bench.reporting.data import as_json
-from bench.reporting.sentences import findings
+from bench.render.data import as_json
+from bench.render.messages import findings
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import Interval
 from bench.stats.payback import break_even, pairs

@@ -11,7 +11,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, Reason, Run
-from bench.reporting.sentences import findings
+from bench.render.messages import findings
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.ranking import build
 from bench.stats.rows import Report

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.stats.along import Stream
 from bench.windows.answer import Place
-from bench.windows.cost import Stream
 from tests.bench import made_windows as made
 
 

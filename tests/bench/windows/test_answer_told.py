@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.deliver import plain_text
+from bench.cli.output import plain_text
 from bench.records.maps import LearningMap
 from bench.windows.answer import NoAnswer, Place, Question, answer
 from bench.windows.answer_told import Told, as_json, in_one_line, told

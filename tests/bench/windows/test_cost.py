@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.records.files import collect
-from bench.stats.ranking import build
-from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
-from bench.windows.cost import (
+from bench.stats.along import (
     Cheapest,
     Stream,
     by_backend,
@@ -24,6 +22,8 @@ from bench.windows.cost import (
     timestep_interval,
     window,
 )
+from bench.stats.ranking import build
+from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
 from tests.bench import made_windows as made
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480)

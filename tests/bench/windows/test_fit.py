@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.stats.along import Fit, fit, fit_line
 from bench.stats.intervals import UNPAIRED_ALLOWANCE
 from bench.stats.process_means import FloatArray
-from bench.windows.fit import Fit, fit, fit_line
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480, 960)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.render import drawing
-from bench.windows.cost import Stream
+from bench.stats.along import Stream
 from bench.windows.picture import draw, picture
 from tests.bench import made_windows as made
 

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.deliver import WIDTH, plain_text
-from bench.render.sheet import Sheet
-from bench.windows.cost import Stream
-from bench.windows.sheets import (
+from bench.cli.output import WIDTH, plain_text
+from bench.render.along import (
     as_brief,
     as_csv,
     as_json,
@@ -22,6 +20,8 @@ from bench.windows.sheets import (
     records,
     summary_sheet,
 )
+from bench.render.table import Sheet
+from bench.stats.along import Stream
 from tests.bench import made_windows as made
 
 COST = made.Cost(1e-3, 1e-4)

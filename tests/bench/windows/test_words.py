@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from bench.stats.intervals import Interval
-from bench.windows.cost import Stream
-from bench.windows.words import (
-    method,
+from bench.render.messages import (
     near_from,
-    notes,
-    sentence,
     signed,
     signed_range,
+    window_method,
+    window_notes,
+    window_sentence,
     with_range,
     without_time,
 )
+from bench.stats.along import Stream
+from bench.stats.intervals import Interval
 from tests.bench import made_windows as made
 
 COST = made.Cost(1e-3, 1e-4)
@@ -34,7 +34,7 @@ def alone(folder: Path, cost: made.Cost = COST, **how: Any) -> Stream:
 
 def test_the_sentence_names_the_window_that_is_enough_and_both_costs(tmp_path: Path) -> None:
     found = alone(tmp_path, made.Cost(2.1e-4, 1.1e-4), processes=6)
-    assert sentence(found.backends[0]) == (
+    assert window_sentence(found.backends[0]) == (
         "while_loop: a timestep is within 5% of its least in windows of 60 and more; "
         "the line is 210 µs (210–210) a step + 110 µs (110–110) a timestep"
     )
@@ -45,7 +45,7 @@ def test_bounds_of_the_window_that_is_enough_stand_in_brackets(tmp_path: Path) -
     assert cost.cheapest is not None
     # Of what is longer than the longest nothing is known.
     assert near_from(cost.cheapest) == ("240", "30–≥ 960")
-    assert "in windows of 240 and more (30 to 960);" in sentence(cost)
+    assert "in windows of 240 and more (30 to 960);" in window_sentence(cost)
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,19 @@ def test_nothing_is_said_of_windows_that_were_not_measured(
 ) -> None:
     (cost,) = alone(tmp_path, made.Cost(fixed, 1e-4), processes=6).backends
     assert cost.cheapest is not None
-    assert told in sentence(cost)
+    assert told in window_sentence(cost)
     assert near_from(cost.cheapest) == (cell, "")
 
 
 def test_long_windows_that_cost_more_again_are_told(tmp_path: Path) -> None:
     slower = made.Cost(1e-3, 1e-4, slower={480: 1.1, 960: 1.2})
     found = alone(tmp_path, slower, processes=6)
-    told = sentence(found.backends[0])
+    told = window_sentence(found.backends[0])
     assert "in windows of 120 and more, and costs 16% (16–16) more in windows of 960;" in told
     assert "windows of 960 cost" in told.rpartition(";")[2]
-    (bent,) = [note for note in notes(found, found.backends[0]) if note.startswith("The times")]
+    (bent,) = [
+        note for note in window_notes(found, found.backends[0]) if note.startswith("The times")
+    ]
     assert bent.startswith("The times bend away from one line: k = 3 to 30 alone have 1.00 ms a")
     assert " a step + 100 µs" in bent
     assert ", k = 60 to 960 alone have 42.7 µs a step + 112 µs a timestep." in bent
@@ -84,20 +86,22 @@ def test_where_the_line_misses_most_is_told_with_its_side(
     slower: float, told: str, tmp_path: Path
 ) -> None:
     found = alone(tmp_path, made.Cost(1e-3, 1e-4, slower={30: slower}), processes=6)
-    assert told in sentence(found.backends[0]).rpartition(";")[2]
-    assert notes(found, found.backends[0])[0].startswith(f"Where the line misses most: {told}")
+    assert told in window_sentence(found.backends[0]).rpartition(";")[2]
+    assert window_notes(found, found.backends[0])[0].startswith(
+        f"Where the line misses most: {told}"
+    )
 
 
 def test_two_windows_are_told_to_be_too_few(tmp_path: Path) -> None:
     (cost,) = alone(tmp_path, windows=(30, 60)).backends
-    assert sentence(cost).endswith("measured at 2 windows; 3 make a line")
+    assert window_sentence(cost).endswith("measured at 2 windows; 3 make a line")
     (cost,) = alone(tmp_path / "one", windows=(30,)).backends
-    assert sentence(cost).endswith("measured at 1 window; 2 can be compared")
+    assert window_sentence(cost).endswith("measured at 1 window; 2 can be compared")
 
 
 def test_where_there_is_no_line_none_is_told(tmp_path: Path) -> None:
     (cost,) = alone(tmp_path, made.Cost(1e-3, 1e-4, slower={30: 10})).backends
-    told = sentence(cost)
+    told = window_sentence(cost)
     assert "; no line fits its windows: windows of 30 cost " in told
     assert "the line is" not in told
 
@@ -107,7 +111,7 @@ def test_where_there_is_no_line_none_is_told(tmp_path: Path) -> None:
 
 def test_a_line_that_fits_has_one_note(tmp_path: Path) -> None:
     found = alone(tmp_path, processes=6)
-    assert notes(found, found.backends[0]) == [
+    assert window_notes(found, found.backends[0]) == [
         "Where the line misses most: windows of 3 cost 0% less than the line."
     ]
 
@@ -119,7 +123,7 @@ def test_windows_without_a_time_are_told_with_the_reason_and_what_changes_it(
     assert (
         "k = 120, 240, 480 and 960 timed out: its time limit of 120 s was passed "
         "(to change that: give it longer with --case-limit)"
-    ) in notes(stream, unrolled)
+    ) in window_notes(stream, unrolled)
 
 
 def test_backends_without_any_time_stand_together_where_the_reason_is_the_same(
@@ -149,14 +153,14 @@ def test_a_window_that_was_not_asked_of_a_backend_is_told_of_it(tmp_path: Path) 
         path.write_text(json.dumps(document))
     (found,) = made.read_streams(paths)
     unrolled = next(cost for cost in found.backends if cost.unreached)
-    told = notes(found, unrolled)
+    told = window_notes(found, unrolled)
     assert told[0].startswith("k = 120, 240 and 480 timed out: its time limit of 120 s was passed")
     assert told[1] == "k = 960 not measured: not in the suite, or the run ended first"
 
 
 def test_windows_that_cannot_be_trusted_are_named(tmp_path: Path) -> None:
     (found,) = made.read_streams([made.write_first_two_invalid(tmp_path, {"while_loop": COST})])
-    told = notes(found, found.backends[0])
+    told = window_notes(found, found.backends[0])
     assert "k = 3 and 5 INVALID: the machine was busy (close other programs)" in told
 
 
@@ -167,7 +171,7 @@ def test_doubts_of_several_texts_are_told_in_the_words_of_the_first(tmp_path: Pa
         entry["extra_info"]["lstm"]["validity"]["reasons"][0]["text"] = "it was busier"
     path.write_text(json.dumps(document))
     (found,) = made.read_streams([path])
-    (told,) = [note for note in notes(found, found.backends[0]) if "INVALID" in note]
+    (told,) = [note for note in window_notes(found, found.backends[0]) if "INVALID" in note]
     assert told.endswith(" and 960 INVALID: at k = 3 the machine was busy (close other programs)")
 
 
@@ -179,7 +183,7 @@ def test_what_happened_in_a_few_processes_is_noted(tmp_path: Path) -> None:
     entry["validity"] = {"valid": False, "reasons": [busy]}
     paths[0].write_text(json.dumps(document))
     (found,) = made.read_streams(paths)
-    told = notes(found, found.backends[0])
+    told = window_notes(found, found.backends[0])
     assert "k = 30 noted: the machine was busy (close other programs) [in 1 of 8 runs]" in told
     assert "INVALID" not in " ".join(told)
 
@@ -190,14 +194,14 @@ def test_processes_without_every_window_are_told_of_the_line(tmp_path: Path) -> 
     del document["benchmarks"][4]
     paths[0].write_text(json.dumps(document))
     (found,) = made.read_streams(paths)
-    told = notes(found, found.backends[0])
+    told = window_notes(found, found.backends[0])
     assert "The line leaves out 1 process that did not measure every window." in told
     assert not any(note.startswith("No process measured") for note in told)
     document = json.loads(paths[1].read_text())
     del document["benchmarks"][3]
     paths[1].write_text(json.dumps(document))
     (found,) = made.read_streams(paths)
-    told = notes(found, found.backends[0])
+    told = window_notes(found, found.backends[0])
     assert any(note.startswith("No process measured every window: the line") for note in told)
 
 
@@ -205,32 +209,32 @@ def test_processes_without_every_window_are_told_of_the_line(tmp_path: Path) -> 
 
 
 def test_one_process_has_an_allowance_and_that_is_said(tmp_path: Path, stream: Stream) -> None:
-    told = " ".join(method([alone(tmp_path, processes=1)]))
+    told = " ".join(window_method([alone(tmp_path, processes=1)]))
     assert "1 process: allowance of 29% for the spread between processes added (15% in" in told
-    assert "allowance" not in " ".join(method([stream]))
+    assert "allowance" not in " ".join(window_method([stream]))
 
 
 def test_that_the_machines_speed_moved_is_told_once_of_all_windows(
     tmp_path: Path, stream: Stream
 ) -> None:
     paths = made.write_windows(tmp_path, {"while_loop": COST}, (30, 60, 120), noise=0.3)
-    told = [line for line in method(made.read_streams(paths)) if "speed changed" in line]
+    told = [line for line in window_method(made.read_streams(paths)) if "speed changed" in line]
     assert len(told) == 1
     assert "the intervals of 1 time reach" in told[0]
-    assert "speed changed" not in " ".join(method([stream]))
+    assert "speed changed" not in " ".join(window_method([stream]))
 
 
 def test_what_learning_means_is_told_where_it_is_shown(
     stream: Stream, learning: Callable[..., Stream]
 ) -> None:
     star = "* A shorter window learned a longer distance"
-    assert "learns:" not in " ".join(method([stream]))
-    rising = " ".join(method([learning((30, 20), (60, 20))]))
+    assert "learns:" not in " ".join(window_method([stream]))
+    rising = " ".join(window_method([learning((30, 20), (60, 20))]))
     assert "learned at that window by every seed, the state carried" in rising
     assert star not in rising
-    assert star in " ".join(method([learning((30, 20), (60, 8))]))
+    assert star in " ".join(window_method([learning((30, 20), (60, 8))]))
     named = replace(learning((30, 20)), learned_from="a.json: the echo")
-    assert "from window to window (a.json: the echo)." in " ".join(method([named]))
+    assert "from window to window (a.json: the echo)." in " ".join(window_method([named]))
 
 
 def test_quantities_of_either_sign_are_readable() -> None:

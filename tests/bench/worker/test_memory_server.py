@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.case.cases import Case
-from bench.windows.cost import bytes_per_timestep
+from bench.stats.along import bytes_per_timestep
 from bench.worker import memory, memory_server
 from bench.worker.memory import ProcessMemory
 from lstm_impl import LSTMSpec, Workload

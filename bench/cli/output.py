@@ -1,0 +1,228 @@
+"""Write a command's answer to a terminal, a pipe or a file, in the form asked for."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from rich.console import Console
+from rich.text import Text
+
+from bench.cli import command_line
+from bench.cli.command_line import UsageError
+from bench.machine.fields import printable
+from bench.machine.writing import ResultWriteError, write_bytes
+from bench.render import drawing
+from bench.render.console import text_console
+from bench.render.escape import LONGEST_SENTENCE, clean, prose
+from bench.render.table import Sheet
+
+# Wide enough for a whole row, narrow enough for a terminal beside an editor.
+WIDTH = 100
+
+Draw: TypeAlias = Callable[[Console], None]
+"""Prints an answer as a terminal shows it."""
+
+Answer: TypeAlias = str | bytes | Iterable[str]
+"""An answer in another form, at once or line by line."""
+
+ASCII: Mapping[str, str] = {
+    **dict(zip("★☆▲✓–−—×·µ≤─━│┃█▉▊▋▌▍▎▏", "*+*+---x-u<--||#####---", strict=True)),
+    **dict(zip("▁▂▃▄▅▆▇", "1234567", strict=True)),
+    "°": " ",
+    "±": "+-",
+    "∞": "inf",
+}
+"""For terminals that have no such letters."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an answer goes: a file or standard output; environment: that of GitHub Actions."""
+
+    output: Path | None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def kind_of(output: Path | None) -> str:
+    """What a file's name asks for where no form is named: what a terminal shows by default."""
+    suffix = "" if output is None else output.suffix.lower().removeprefix(".")
+    kinds = {"md": "markdown", **{each: each for each in ("csv", "json", *drawing.FORMATS)}}
+    return kinds.get(suffix, "terminal")
+
+
+def check(kind: str, target: Target) -> None:
+    """Before anything is read: whether a form that is no text has a file, and can be drawn.
+
+    Raises UsageError.
+    """
+    if kind not in drawing.FORMATS:
+        return
+    if target.output is None:
+        raise UsageError(f"--format {kind} needs --output FILE.{kind}")
+    if not drawing.available():
+        raise UsageError(f"a picture needs matplotlib: {drawing.INSTALL}")
+
+
+def as_asked(
+    options: argparse.Namespace, terminal: Draw, texts: Mapping[str, Callable[[], Answer]]
+) -> None:
+    """``deliver`` in the form and to the place that the options of ``add_output`` name."""
+    output = options.output
+    deliver(options.format or kind_of(output), Target(output), terminal, texts)
+
+
+def deliver(
+    kind: str,
+    target: Target,
+    terminal: Draw,
+    texts: Mapping[str, Callable[[], Answer]],
+    annotations: Callable[[], Sequence[str]] = tuple,
+    letters: Mapping[str, str] = ASCII,
+) -> None:
+    """Write one of an answer's forms where it is wanted, and its Markdown for GitHub Actions.
+
+    letters: what a terminal shows that has none but ASCII's.
+
+    Raises UsageError if a file cannot be written.
+    """
+    output = target.output
+    if output is not None:
+        write_file(output, texts[kind]() if kind in texts else plain_text(terminal))
+    elif kind in texts:
+        text = texts[kind]()
+        assert not isinstance(text, bytes), "checked before"
+        sys.stdout.writelines([text] if isinstance(text, str) else text)
+    else:
+        show(terminal, letters)
+    if summary := target.environment.get("GITHUB_STEP_SUMMARY"):
+        _append(Path(summary), _encoded(texts["markdown"]()) + b"\n")
+        # Beside output that another program reads, annotations would be in the way on stdout;
+        # the runner reads them from stderr as well.
+        stream = sys.stdout if output is not None or kind == "terminal" else sys.stderr
+        for line in annotations():
+            print(line, file=stream)
+    sys.stdout.flush()
+
+
+def console() -> Console:
+    """Standard output: as wide as it is, or where that is not known as ``WIDTH``."""
+    return text_console(width=None if command_line.width_is_known() else WIDTH)
+
+
+def show(draw: Draw, letters: Mapping[str, str] = ASCII) -> None:
+    """Print to standard output, in letters that it has."""
+    draw_on(console(), draw, letters)
+
+
+def draw_on(console: Console, draw: Draw, letters: Mapping[str, str] = ASCII) -> None:
+    """Print to a console; one that has not all letters gets others in their place."""
+    if console.encoding.lower().startswith("utf"):
+        draw(console)
+        return
+    file = io.StringIO()
+    draw(
+        text_console(
+            file=file,
+            width=console.width,
+            force_terminal=console.is_terminal,
+            no_color=console.no_color,
+        )
+    )
+    text = file.getvalue().translate({ord(each): plain for each, plain in letters.items()})
+    text = text.encode(console.encoding, "replace").decode(console.encoding)
+    console.out(text, end="", highlight=False)
+
+
+def plain_text(draw: Draw, width: int = WIDTH) -> str:
+    """What a terminal shows as it stands in a file: without colour."""
+    file = io.StringIO()
+    draw(text_console(file=file, width=width, no_color=True))
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+
+
+def write_file(path: Path, text: Answer) -> None:
+    """Write a file, whole or not at all, and say so. Raises UsageError if it cannot be written."""
+    try:
+        write_bytes(path, _encoded(text))
+    except ResultWriteError as error:
+        raise UsageError(str(error)) from None
+    print(f"written: {printable(str(path))}", file=sys.stderr)
+
+
+def _encoded(text: Answer) -> bytes:
+    if isinstance(text, bytes):
+        return text
+    if isinstance(text, str):
+        return text.encode("utf-8", "replace")
+    # Line by line: as one text, a large table would be in memory several times.
+    return b"".join(line.encode("utf-8", "replace") for line in text)
+
+
+def _append(path: Path, data: bytes) -> None:
+    """To GitHub's summary, which other steps of the job have written to."""
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+    except OSError as error:
+        raise UsageError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class Told:
+    """Lines before the tables, the tables with what stands above them, and lines after.
+
+    Any of it may hold text of a file: each form makes it harmless. heading: letters in a line of a
+    column's heading, in a terminal.
+    """
+
+    first: tuple[str, ...]
+    tables: tuple[tuple[str, Sheet], ...]
+    last: tuple[str, ...]
+    heading: int = 10
+
+    def terminal(self, console: Console) -> None:
+        """As a terminal shows it."""
+        for line in self.first:
+            console.print(_inert(line))
+        for above, sheet in self.tables:
+            if above:
+                console.print()
+                console.print(_inert(above))
+            console.print(_fitting(sheet, console.width).grid(self.heading))
+        console.print()
+        for line in self.last:
+            console.print(_inert(line))
+
+    def markdown(self) -> str:
+        """In GitHub's dialect."""
+        parts = [prose(line) for line in self.first]
+        for above, sheet in self.tables:
+            parts += [*([f"{prose(above)}:"] if above else []), sheet.markdown()]
+        parts += [prose(line) for line in self.last]
+        return "\n\n".join(parts) + "\n"
+
+    def deliver(self, options: argparse.Namespace, **texts: Callable[[], Answer]) -> None:
+        """Write it as the options of ``arguments.add_output`` ask; texts: its other forms."""
+        as_asked(options, self.terminal, {"markdown": self.markdown, **texts})
+
+
+def _inert(line: str) -> Text:
+    return Text(clean(line, LONGEST_SENTENCE))
+
+
+def _fitting(sheet: Sheet, width: int) -> Sheet:
+    """A table whose columns have what they ask for where a terminal is wide enough; where it is
+    not, the last of them would stand beyond its edge."""
+    words = (max(map(len, column.heading.split())) for column in sheet.columns)
+    asked = sum(
+        max(column.least or 0, word) + 3 for column, word in zip(sheet.columns, words, strict=True)
+    )
+    if asked <= width:
+        return sheet
+    return replace(sheet, columns=tuple(replace(column, least=None) for column in sheet.columns))

@@ -1,0 +1,1466 @@
+"""Compose every sentence of a report: verdicts, warnings, reasons and what to do about them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.case.cases import Case
+from bench.records.grouping import grouped
+from bench.render import labels
+from bench.render.escape import LONGEST_NAME, LONGEST_SENTENCE, clean
+from bench.render.labels import name, title, where
+from bench.render.marks import bounds_of_time, versus
+from bench.render.quantities import (
+    bounds,
+    count,
+    first_few,
+    listed,
+    of_them,
+    percent,
+    period_words,
+    seconds,
+    seconds_range,
+    shape_words,
+    times_as,
+    times_bounds,
+)
+from bench.render.table import (
+    TAIL,
+    interval_text,
+    missed_text,
+    part_words,
+    percentile,
+    percentile_text,
+)
+from bench.stats.along import (
+    FEWEST_WINDOWS,
+    NEAR_CHEAPEST,
+    BackendCost,
+    Cheapest,
+    Fit,
+    Stream,
+    cost,
+    window,
+)
+from bench.stats.along import streams as cut_streams
+from bench.stats.basis import Pairing
+from bench.stats.between import MOST_NODES, Plan, plan
+from bench.stats.bound import NOT_KNOWN
+from bench.stats.bridges import all_doubts, compare_rows
+from bench.stats.comparison import Apart, Comparison
+from bench.stats.intervals import CASE_CONFIDENCE, LEAST_SPREAD, MOST_SPREAD, Interval
+from bench.stats.outlying import Outlier, outliers
+from bench.stats.payback import BreakEven, break_even
+from bench.stats.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
+from bench.stats.ratios import all_slower, compare, compare_all, together
+from bench.stats.rows import KINDS, MEASURED, Row, Section, Table
+from bench.stats.trust import FEW_PROCESSES, MINORITY, OF_RATIO, WIDE_INTERVAL, Doubt
+from bench.stats.verdict import MOST_NEEDED, SAME_WITHIN, Verdict, processes_needed
+from bench.stats.why import sentence
+from bench.stats.within import RunSamples
+from lstm_impl import UnsupportedError, get_backend
+from lstm_impl.registry import strategies
+
+MOST = 3
+"""Lines. A decision that takes more is a table."""
+
+_MOST_DOUBTS = 2  # in an answer; the report has all
+
+FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "flax": "Flax"}
+"""As they write themselves."""
+
+
+def decisions(section: Section) -> list[Finding]:
+    """At most ``MOST`` lines: a decision for each of the first tables, and what went wrong."""
+    tables = section.timed_tables
+    if not tables:
+        return [Finding("Nothing was measured: the findings say why.", loud=True)]
+    wrong = sum(found.loud for found in findings(section))
+    room = MOST - bool(wrong)
+    decided = [Finding(decision(table), answer=True) for table in tables[:room]]
+    if wrong:
+        told = count(wrong, "warning")
+        decided.append(
+            Finding(f"{told} below, under Findings: read before you rely on it.", loud=True)
+        )
+    return decided
+
+
+def decision(table: Table) -> str:
+    """Whom to use for the work of one table, and for which part of it somebody else."""
+    start = f"{title(table)}: "
+    places, told = len(table.groups), count(len(table.groups), table.noun)
+    counts = Counter(group[0].case.backend for group in table.groups)
+    if len(table.backends) == 1:
+        return f"{start}only {name(table.backends[0])} was measured ({told})."
+    best, led = counts.most_common(1)[0]
+    groups = [group for group in table.groups if group[0].case.backend == best]
+    parts = [f"use {name(best)}"]
+    if (over := _over_baseline([group[0] for group in groups])) is not None:
+        parts.append(f", {versus(over, table.baseline)}")
+    if places > 1:
+        parts.append(
+            f"; it has the shortest times at {f'{led} of' if led < places else 'all'} {told}"
+        )
+    sure = sum(group[0].fastest for group in groups)
+    if sure < led and places > 1:
+        parts.append(f" and is FASTER than each of the others at {sure} of them")
+    elif sure < led:
+        parts.append(f"; not told apart from {name(groups[0][1].case.backend)}, the next")
+    others = [f"{name(each)} at {number}" for each, number in counts.most_common()[1:]]
+    if others:
+        parts.append(f"; {listed(others, 3)}")
+    return f"{start}{''.join(parts)}."
+
+
+def _over_baseline(rows: Sequence[Row]) -> Comparison | None:
+    """Over all these rows that were held against the baseline; None if none was."""
+    found = [row.to_baseline for row in rows if row.to_baseline is not None]
+    return together(found) if found else None
+
+
+# The answer for one shape
+
+
+def answer(section: Section) -> list[str]:
+    """What to use, how much faster it is and how sure that is; then where it was measured.
+
+    Where another framework's is the fastest, the best of the baseline's own stands beside it.
+
+    section: of one amount of work, the fastest first, with a row or more that has a time.
+    """
+    ranked = [row for row in section.rows if row.measured]
+    first = ranked[0]
+    if len(ranked) == 1:
+        lines = [f"Only {name(first.case.backend)} was measured: {_cost(first)}."]
+    else:
+        lines = [_use(first, ranked[1], section.baseline)]
+        inside = _inside(ranked, section.baseline)
+        if inside is not None:
+            lines.append(inside)
+    doubts = dict.fromkeys(map(str, (*first.validity.invalid, *first.ratio_doubts)))
+    if doubts:
+        told = "; ".join(clean(each) for each in list(doubts)[:_MOST_DOUBTS])
+        lines.append(f"Do not rely on it yet: {told}.")
+    lines += [f"{told}." for told in uneven_bridges(ranked)]
+    lines.append(
+        f"From {count(len(section.runs), 'process')} on {where(section)}, "
+        f"{section.started:%Y-%m-%d %H:%M} UTC."
+    )
+    return lines
+
+
+def _use(first: Row, second: Row, baseline: str) -> str:
+    cost = _cost(first)
+    who = name(first.case.backend)
+    parts = []
+    if first.to_baseline is not None:
+        parts.append(versus(first.to_baseline, baseline))
+    if second.case.backend != baseline and (ahead := first.behind.get(second.case.backend)):
+        parts.append(versus(ahead.inverse, second.case.backend, ", the next"))
+    told = f": {'; '.join(parts)}" if parts else ""
+    if first.fastest:
+        return f"Use {who}, {cost}{told}."
+    alike = [
+        name(other)
+        for other, found in first.behind.items()
+        if found.verdict in (Verdict.SAME, Verdict.UNCLEAR)
+    ]
+    beside = f", not told apart from {listed(alike)}" if alike else ""
+    return f"{who} has the shortest times, {cost}{beside}{told}."
+
+
+def _inside(ranked: Sequence[Row], baseline: str) -> str | None:
+    """The best of the baseline's framework, if another framework's is the fastest."""
+    home = _framework(baseline)
+    if not home or _framework(ranked[0].case.backend) == home:
+        return None
+    best = next((row for row in ranked if _framework(row.case.backend) == home), None)
+    if best is None:
+        return None
+    itself = " itself" if best.case.backend == baseline else ""
+    told = f"{name(best.case.backend)}{itself}, {seconds(best.time)}"
+    if best.to_baseline is not None:
+        told += f", {versus(best.to_baseline, baseline)}"
+    return f"Inside {FRAMEWORKS.get(home, home)}: {told}."
+
+
+@functools.cache  # a page asks for thousands of rows
+def _framework(backend: str) -> str:
+    """Whose a backend is; empty for one of a package that is not here."""
+    if backend.partition("+")[0].partition("@")[0] not in strategies():
+        return ""
+    try:
+        return get_backend(backend).framework
+    except UnsupportedError:
+        return ""
+
+
+def _cost(row: Row) -> str:
+    assert row.interval is not None
+    around = bounds_of_time(row.interval, row.time)
+    return f"{seconds(row.time)} a step{around and f' ({around})'}"
+
+
+# More lines than this are a wall; CSV and JSON have every case.
+_MOST_LINES = 12
+_MOST_STREAMS = 4
+_MOST_REMARKS = 4
+_MOST_PAYBACKS = 3
+
+_LATER = 0.1
+"""Seconds by which a first result must come later for it to be worth a sentence."""
+
+_OUTCOME_WORDS = {"failed": "FAILED", "crashed": "CRASHED", "timed_out": "TIMED OUT"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, and whether it is an answer, or a warning that must not be overlooked."""
+
+    text: str
+    answer: bool = False
+    loud: bool = False
+
+
+def findings(section: Section) -> list[Finding]:
+    """What was found, what went wrong, and what has no time and why: in this order."""
+    found = [Finding(_answer(table), answer=True) for table in section.timed_tables]
+    if not found:
+        found.append(Finding("Nothing was measured.", loud=True))
+    found.extend(Finding(told, answer=True) for told in of_devices(section))
+    reached = ((table, of_roofs(table)) for table in section.tables)
+    found.extend(Finding(f"{title(table)}: {told}.") for table, told in reached if told)
+    bound = (of_winner(table) for table in section.tables)
+    found.extend(Finding(f"{told}.") for told in bound if told)
+    found.extend(Finding(told) for table in section.tables for told in fallbacks(table))
+    found.extend(Finding(told) for table in section.tables for told in stream_sentences(table))
+    found.extend(_costs(section))
+    found.extend(_paybacks(section))
+    found.extend(Finding(told, loud=loud) for told, loud in of_nodes(section))
+    if not section.complete:
+        told = "A run did not come to its end: cases may be missing."
+        found.append(Finding(told, loud=True))
+    found.extend(Finding(f"{told}.", loud=True) for told in uneven_bridges(section.rows))
+    found.extend(_doubtful(section.rows))
+    found.extend(_noted(section.rows))
+    found.extend(_remarks(section.rows))
+    found.extend(_without_time(section.rows))
+    if told := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
+        found.append(Finding(f"{told}."))
+    return found
+
+
+def unmeasured(section: Section) -> tuple[Unmeasured, ...]:
+    """What has no time, by reason."""
+    return gathered(
+        (row.case, row.outcome, row.reason, row.advice)
+        for row in section.rows
+        if row.outcome != MEASURED
+    )
+
+
+# Who wins
+
+
+def _answer(table: Table) -> str:
+    start = f"{title(table)}: "
+    places = count(len(table.groups), table.noun)
+    if len(table.backends) == 1:
+        return f"{start}only {name(table.backends[0])} was measured ({places}).{_windows(table)}"
+    # Only who was measured on all the work can lead over all of it.
+    rows = {backend: _rows(table, backend) for backend in table.backends}
+    whole = [backend for backend in rows if len(rows[backend]) == len(table.groups)]
+    if not whole:
+        return f"{start}no backend was measured on all {places}. {_leaders(table)}"
+    whole.sort(key=lambda backend: sum(math.log(row.time) for row in rows[backend]))
+    first = whole[0]
+    if len(whole) == 1:
+        told = f"only {name(first)} was measured on all {places}. {_leaders(table)}"
+        return start + told + _windows(table)
+    second = whole[1]
+    among = f"of those measured on all {places}, " if len(whole) < len(rows) else ""
+    ahead = _over_all(rows[first], rows[second])
+    pairs = list(zip(rows[first], rows[second], strict=True))
+    doubtful = sum(bool(all_doubts(*pair)) for pair in pairs)
+    # Who is not even ahead of the next is not held against the others, which takes its time.
+    judged = {second: ahead}
+    if ahead.verdict is Verdict.FASTER:
+        judged |= {other: _over_all(rows[first], rows[other]) for other in whole[2:]}
+    (fastest,) = all_slower([[found.inverse for found in judged.values()]])
+    if ahead.verdict is Verdict.SAME:
+        lead = f"{name(first)} and {name(second)} have the shortest times, alike within 2%"
+    elif fastest and not doubtful:
+        lead = f"{name(first)} is the fastest"
+    else:
+        lead = f"{name(first)} has the shortest times"
+    parts = [f"{among}{lead}: "]
+    base = rows.get(table.baseline, [])
+    if table.baseline not in (first, second) and len(base) == len(table.groups):
+        parts.append(f"{versus(_over_all(rows[first], base), table.baseline)}, and ")
+    over = "" if len(table.groups) == 1 or among else f" over {places}"
+    parts.append(f"{versus(ahead, second, ', the next')}{over}.")
+    behind = [name(other) for other, found in judged.items() if found.verdict is not Verdict.FASTER]
+    if ahead.verdict is Verdict.FASTER and not fastest:
+        parts.append(
+            f" It is not surely faster than {listed(behind) if behind else 'all others at once'}."
+        )
+    if doubtful:
+        parts.append(f" Do not rely on it: {of_them(doubtful, len(pairs), 'ratio')} INVALID.")
+    if {group[0].case.backend for group in table.groups} != {first}:
+        parts.append(f" {_leaders(table)}")
+    return start + "".join(parts) + _windows(table)
+
+
+def _rows(table: Table, backend: str) -> list[Row]:
+    return [
+        row
+        for group in table.groups
+        for row in group
+        if row.measured and row.case.backend == backend
+    ]
+
+
+def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
+    """The ratio over all groups, in which both sides stand in the same order."""
+    found = [one.behind.get(other.case.backend) for one, other in zip(new, base, strict=True)]
+    known = [each for each in found if each is not None]
+    if len(known) == len(found):  # what leads everywhere was held against all others already
+        return together(known).inverse
+    return together(compare_rows(list(zip(new, base, strict=True))))
+
+
+def _leaders(table: Table) -> str:
+    counts = Counter(group[0].case.backend for group in table.groups)
+    of = len(table.groups)
+    told = [f"{name(backend)} in {number} of {of}" for backend, number in counts.most_common()]
+    return f"By {table.noun}, the shortest times: {listed(told)}."
+
+
+def _windows(table: Table) -> str:
+    """What short windows cost, with the backend that leads at the longest."""
+    if table.kind != KINDS[1] or len(table.groups) < 2:
+        return ""
+    backend = table.groups[-1][0].case.backend
+    rows = _rows(table, backend)
+    small, large = rows[0], rows[-1]
+    if small is large:
+        return ""
+    # Rounds of different groups are numbered alike but were not taken in turn.
+    found = compare(unpaired(small), unpaired(large))
+    times = [seconds(row.time_per_timestep or 0.0) for row in (small, large)]
+    ratio = found.ratio
+    if found.verdict is Verdict.UNCLEAR:
+        return (
+            f" With {name(backend)} a timestep takes {times[0]} in windows of "
+            f"{small.case.workload.window} and {times[1]} in windows of "
+            f"{large.case.workload.window}, which is not enough to tell them apart."
+        )
+    return (
+        f" With {name(backend)} a timestep in windows of {small.case.workload.window} costs "
+        f"{ratio.mid:.2f} times one in windows of {large.case.workload.window} "
+        f"({times[0]} against {times[1]}; {bounds(ratio.low, ratio.high)})."
+    )
+
+
+def _costs(section: Section) -> list[Finding]:
+    """From which window on the leader of each stream is cheap, and what a step costs it."""
+    found = []
+    cut = [stream for stream in cut_streams([section]) if stream.windows]
+    for stream in cut:
+        leader = cost(stream.ranked[0], stream.table.rows)
+        if leader.cheapest is not None:
+            start = f"{title(stream.table)}: " if len(cut) > 1 else ""
+            found.append(f"{start}{window_sentence(leader)}.")
+    rest = "; python -m bench.truncation has them all."
+    return [Finding(told) for told in first_few(found, _MOST_STREAMS, "stream", rest)]
+
+
+def _paybacks(section: Section) -> list[Finding]:
+    """Of each table's fastest backends: when a slower start than the baseline's has paid back."""
+    found = []
+    for table in section.tables:
+        if table.kind != KINDS[0]:
+            continue
+        after: dict[str, list[BreakEven]] = {}
+        for row in (row for group in table.groups for row in group):
+            ratio = row.to_baseline
+            if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
+                continue
+            paid = break_even(row, row.base, ratio)
+            if paid is not None and paid.later >= _LATER:
+                after.setdefault(row.case.backend, []).append(paid)
+        for backend in [each for each in table.backends if each in after][:_MOST_PAYBACKS]:
+            steps = sorted(each.steps for each in after[backend])
+            least, most = (f"{round(each):,}" for each in (steps[0], steps[-1]))
+            told = least if least == most else f"{least} to {most}"
+            later = seconds(max(each.later for each in after[backend]))
+            alone = len(steps) == 1
+            where = f" at the {count(len(steps), 'shape')} where it is FASTER"
+            where *= len(table.groups) > 1
+            found.append(
+                Finding(
+                    f"{title(table)}: {name(backend)} starts {'' if alone else 'up to '}{later} "
+                    f"later than {name(section.baseline)}{where}, and has "
+                    f"made up for it after {told} steps."
+                )
+            )
+    return _not_too_many(found)
+
+
+# What is doubtful, and what has no time
+
+
+def _doubtful(rows: Sequence[Row]) -> list[Finding]:
+    """What is not to be trusted: of measurements, then of ratios alone, then of times alone."""
+    measured = [row for row in rows if row.measured]
+    compared = [row for row in measured if row.to_baseline is not None]
+    found = _by_reason(
+        [(row, doubt) for row in measured for doubt in row.invalid],
+        "INVALID: {}",
+        "measurement",
+        len(measured),
+    )
+    found += _by_reason(
+        [(row, doubt) for row in compared for doubt in row.ratio_doubts if doubt.code in OF_RATIO],
+        "INVALID: {}",
+        "ratio",
+        len(compared),
+    )
+    found += _by_reason(
+        [(row, doubt) for row in measured for doubt in row.validity.of_time],
+        "Doubtful: {} (ratios are judged apart)",
+        "time",
+        len(measured),
+        loud=False,
+    )
+    return _not_too_many(found)
+
+
+def _by_reason(
+    doubted: Sequence[tuple[Row, Doubt]], start: str, noun: str, among: int, loud: bool = True
+) -> list[Finding]:
+    """One line a kind of reason, in the words of its first case.
+
+    start: with a place for how many there are, of how many of what.
+    """
+    found = []
+    for doubts in grouped(doubted, lambda each: each[1].code).values():
+        row, first = doubts[0]
+        of = f"{among:,} {noun}s"
+        which = f"all {of}" if len(doubts) == among else f"{len(doubts)} of {of}"
+        which = f"the only {noun}" if among == 1 else which
+        differ = any(doubt.text != first.text for _, doubt in doubts)
+        told = f"{start.format(which)}: {'for one, ' * differ}{clean(first.text)}"
+        if differ:
+            told += f" ({name(row.case.id)})"
+        elif len(doubts) < among:
+            told += f" ({listed([name(row.case.id) for row, _ in doubts], 2)})"
+        most = max(doubt.runs for _, doubt in doubts)
+        if most < first.of:
+            told += f", in {'up to ' if len(doubts) > 1 else ''}{most} of {first.of} processes"
+        told = _ended(told)
+        if first.advice:
+            told += f" To change that: {_ended(clean(first.advice))}"
+        found.append(Finding(told, loud=loud))
+    return found
+
+
+def _noted(rows: Iterable[Row]) -> list[Finding]:
+    """One line for what happened in a few processes and spoils nothing."""
+    by_code: dict[str, list[Doubt]] = {}
+    moved: list[float] = []
+    for row in rows:
+        for doubt in row.validity.noted:
+            if doubt.code == WIDE_INTERVAL and row.interval is not None:
+                if not row.interval.nodes:  # of nodes their own sentence says it
+                    moved.append(row.interval.half_width)
+            elif doubt.code != FEW_PROCESSES:  # ``method`` says what stands in for them
+                by_code.setdefault(doubt.code, []).append(doubt)
+    found = []
+    if moved:
+        found.append(Finding(speed_moved(moved)))
+    if by_code:
+        told = [
+            f"{clean(doubts[0].text)} ({count(len(doubts), 'case')})" for doubts in by_code.values()
+        ]
+        found.append(
+            Finding(
+                "Noted, in a quarter of a case's processes at most, which is too few to move its "
+                f"time: {_ended('; '.join(told))}"
+            )
+        )
+    return found
+
+
+def _without_time(rows: Iterable[Row]) -> list[Finding]:
+    """What went wrong: one line a backend, so that no backend hides."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row.outcome in LOUD:
+            key = (row.outcome, row.case.backend, row.case.device)
+            groups.setdefault(key, []).append(row)
+    order = list(_OUTCOME_WORDS)
+    found = []
+    for (outcome, *_), cases in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
+        reasons = dict.fromkeys(row.reason for row in cases)
+        advice = next((row.advice for row in cases if row.advice), "")
+        told = (
+            f"{_OUTCOME_WORDS[outcome]}: {count(len(cases), 'case')} ({_which(cases)}): "
+            f"{_ended(clean(next(iter(reasons))) or 'no reason was recorded')}"
+        )
+        if len(reasons) > 1:
+            told += f" And {count(len(reasons) - 1, 'other reason')}."
+        if advice:
+            told += f" To change that: {_ended(clean(advice))}"
+        found.append(Finding(told, loud=True))
+    return _not_too_many(found)
+
+
+def _which(rows: Sequence[Row]) -> str:
+    backends = sorted({name(row.case.backend) for row in rows})
+    devices = sorted({name(row.case.device) for row in rows})
+    return f"{listed(backends)} on {listed(devices)}"
+
+
+def _remarks(rows: Iterable[Row]) -> list[Finding]:
+    """One line for what backends' code warned of, and for what it changed of its process."""
+    by_text: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row.remarks:
+            by_text.setdefault(text, []).append(row.case.backend)
+    told = [
+        f"{clean(text)} ({listed(list(map(name, dict.fromkeys(found))), 3)}, "
+        f"{count(len(found), 'case')})"
+        for text, found in itertools.islice(by_text.items(), _MOST_REMARKS)
+    ]
+    if (more := len(by_text) - _MOST_REMARKS) > 0:
+        told.append(f"and {more} more, which the files have")
+    return [Finding(f"Said by the backends' code: {_ended('; '.join(told))}")] if told else []
+
+
+def _not_too_many(found: list[Finding]) -> list[Finding]:
+    more = len(found) - _MOST_LINES
+    if more > 0:
+        told = f"And {count(more, 'more reason')}; --format csv has every case."
+        found = [*found[:_MOST_LINES], Finding(told, loud=any(f.loud for f in found))]
+    return found
+
+
+def _ended(text: str) -> str:
+    """With a full stop, unless a command or another mark stands at its end."""
+    return text if text.endswith((".", "!", "?", "'", '"', "`")) else f"{text}."
+
+
+def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
+    """How far the processes of UNCLEAR ratios spread, and whether more of them would decide.
+
+    Without those over an uneven bridge (``uneven``), which more processes do not make even.
+    """
+    judged = [ratio for ratio in ratios if ratio is not None and not ratio.uneven]
+    open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
+    if not open_ones:
+        return []
+    if on_nodes := [ratio for ratio in open_ones if ratio.nodes]:
+        return _unclear_on_nodes(on_nodes, len(judged))
+    verb = "is" if len(open_ones) == 1 else "are"
+    start = f"{len(open_ones)} of {count(len(judged), 'ratio')} {verb} UNCLEAR"
+    spreads = sorted(ratio.spread for ratio in open_ones if ratio.spread is not None)
+    if not spreads:
+        return [
+            f"{start}; one process does not show how many would decide: measure in "
+            f"{ENOUGH_PROCESSES} (python -m bench.run --processes {ENOUGH_PROCESSES})"
+        ]
+    middle = statistics.median(spreads)
+    reach = percent(middle)
+    if len(spreads) > 1:
+        reach = f"{percent(spreads[0])} to {percent(spreads[-1])} (median {reach})"
+    for_small, for_large = (
+        f"{'over' if number is None else 'about'} {number or MOST_NEEDED}"
+        for effect in (0.05, 0.1)
+        for number in [processes_needed(middle, effect)]
+    )
+    return [
+        f"{start}: their processes spread by {reach}, so that a difference of 5% takes {for_small} "
+        f"processes to be seen, and one of 10% {for_large}"
+    ]
+
+
+def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
+    """Each bridge of these ratios that is not the same on both sides, in a line without its stop.
+
+    ``Uneven bridge: torch, over which keras_jax and keras are compared, took itself 0.88 times as
+    long in the processes of keras_jax as in those of keras (0.80–0.97, over 10 cases), and ...``
+    """
+    found: dict[tuple[str, frozenset[str], float], Apart] = {}
+    for ratio in ratios:
+        apart = None if ratio is None else ratio.apart
+        if apart is not None and apart.uneven:
+            # The same backends on another device are another difference.
+            sides = frozenset((apart.new, apart.base))
+            found.setdefault((apart.bridge, sides, round(abs(apart.found.log_ratio), 9)), apart)
+    return [f"Uneven bridge: {clean(each.note, LONGEST_SENTENCE)}" for each in found.values()]
+
+
+def _unclear_on_nodes(ratios: Sequence[Comparison], judged: int) -> list[str]:
+    """The same on several nodes: whether more of these would decide, or more processes on each."""
+    verb = "is" if len(ratios) == 1 else "are"
+    start = f"{len(ratios)} of {count(judged, 'ratio')} {verb} UNCLEAR"
+    known = [
+        (ratio, ratio.spread, ratio.between)
+        for ratio in ratios
+        if ratio.spread is not None and ratio.between is not None
+    ]
+    if not known:
+        return [
+            f"{start}; nodes of one process each do not show how far processes spread, so that "
+            f"nobody can say what would decide: measure {ENOUGH_PROCESSES} on each"
+        ]
+    nodes = round(statistics.median(ratio.nodes for ratio, *_ in known))
+    processes = max(1, round(statistics.median(r.processes / r.nodes for r, *_ in known)))
+    within = statistics.median(spread for _, spread, _ in known)
+    between = statistics.median(spread for *_, spread in known)
+    told = [
+        f"a difference of {percent(effect)} takes {_takes(plan_, nodes)}"
+        for effect in (0.05, 0.1)
+        for plan_ in [plan(effect, nodes, processes, between, within)]
+    ]
+    return [
+        f"{start}: within a node their processes spread by {percent(within)}, nodes beyond that by "
+        f"{percent(between)} (medians), so that on {count(nodes, 'node')} of "
+        f"{count(processes, 'process')} each {', and '.join(told)}"
+    ]
+
+
+def _takes(found: Plan, nodes: int) -> str:
+    if found.nodes == nodes:
+        return "no more than that"
+    more = f"over {MOST_NODES} nodes" if found.nodes is None else f"about {found.nodes} nodes"
+    if found.processes is None:
+        return f"{more}, and more processes on these would not show it"
+    return f"{more}, or on these about {found.processes} processes each"
+
+
+def method(section: Section) -> list[str]:
+    """How to read the numbers, and what stands behind their intervals."""
+    rows = [row for row in section.rows if row.measured]
+    if not rows:
+        return []
+    on = [
+        "Nodes are machines of one kind. Each counts alike in every interval, by the mean over its "
+        "processes, however many these are: an interval says what such a machine does."
+    ]
+    kinds = {row.case.kind for row in rows}
+    lines = [
+        f"Times are of one step: medians, with their {100 * CASE_CONFIDENCE:g}% intervals. "
+        "Inference is the forward pass; training is that and all gradients. The first result comes "
+        "after building, tracing, compiling and one step."
+    ]
+    if any(row.to_baseline for row in rows):
+        base = name(section.baseline)
+        lines.append(
+            f"vs {base}: how many times as fast for the same work, so above 1 is faster. FASTER "
+            f"and SLOWER: the ratio's whole {100 * VERDICT_CONFIDENCE:g}% interval is on that side "
+            f"of 1, SAME: within ±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else. Over several "
+            "shapes the ratio is the geometric mean."
+        )
+        lines += [f"{told}." for told in unclear([row.to_baseline for row in rows])]
+    if KINDS[1] in kinds:
+        lines.append(
+            "A time per timestep is the step's time over its timesteps: of the whole batch at once."
+        )
+    if KINDS[2] in kinds:
+        lines.append(
+            "A stream: each call takes a chunk and is timed by itself, from when it was due, or "
+            "back to back from when it began, until its output is there. Its median is that of the "
+            "blocks' medians; a percentile is the median over the processes of each one's own, "
+            "told where each has calls enough. late: calls that missed their deadline."
+        )
+    loads = sorted({row.stream.load for row in rows if row.stream is not None and row.stream.load})
+    if loads:
+        told = count(loads[-1], "processor")
+        lines.append(f"The suite kept {told} busy while streams were timed (--load).")
+    if any("peak_bytes" in row.memory for row in rows):
+        lines.append(
+            "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "
+            "of its own, on a GPU what the framework's allocator held."
+        )
+    lines += on if section.nodes else []
+    lines += [f"{told}." for told in over_bridges(rows)]
+    return lines + [f"{told}." for told in few(rows)]
+
+
+def over_bridges(rows: Sequence[Row]) -> list[str]:
+    """Whose ratios stand on a third backend, that was measured in the processes of both sides.
+
+    And how far that one differs between these.
+    """
+    found: dict[str, dict[str, dict[str, Apart]]] = {}
+    for row in rows:
+        ratio = row.to_baseline
+        if row.bridge and ratio and ratio.pairing is Pairing.BRIDGED:
+            backends = found.setdefault(name(row.bridge.case.backend), {})
+            known = backends.setdefault(name(row.case.backend), {})
+            if ratio.apart is not None:
+                known[name(row.case.device)] = ratio.apart
+    return [
+        f"Over {bridge}, which is in the processes of both sides: the ratios of "
+        f"{listed(list(backends))}, measured in processes of another environment than the baseline"
+        + _itself(bridge, backends)
+        for bridge, backends in found.items()
+    ]
+
+
+def _itself(bridge: str, backends: Mapping[str, Mapping[str, Apart]]) -> str:
+    """How long a bridge took in the processes of these backends; by device, if there are several.
+
+    ``; torch itself took 1.01 times as long in those of keras_jax (0.94–1.08, over 10 cases) ...``
+    """
+    devices = {device for each in backends.values() for device in each}
+    told = [
+        f"{apart.found.ratio.mid:.2f} times as long in those of {backend}"
+        f"{f' on {device}' if len(devices) > 1 else ''} ({apart.bounds})"
+        for backend, each in backends.items()
+        for device, apart in each.items()
+    ]
+    return f"; {bridge} itself took {listed(told)} as in the baseline's" if told else ""
+
+
+def uneven_bridges(rows: Sequence[Row]) -> list[str]:
+    """Each bridge that is not the same in the processes of both sides of a ratio of these rows."""
+    return uneven(
+        [
+            *(row.to_baseline for row in rows),
+            *(ratio for row in rows for ratio in row.behind.values()),
+            *(row.helper_ratio for row in rows),
+        ]
+    )
+
+
+def few(rows: Sequence[Row]) -> list[str]:
+    """What the intervals of fewer processes than six stand on, without a full stop; once a page."""
+    counts = {
+        row.interval.processes
+        for row in rows
+        if row.interval is not None and row.interval.nodes < 2
+    }
+    found = []
+    if 1 in counts:
+        found.append(
+            "1 process: the interval of a time is of its own samples and says how well they fix "
+            "this process's median, nothing of other processes, whose medians were seen to spread "
+            f"by {percent(LEAST_SPREAD)} to {percent(MOST_SPREAD)} on one machine"
+        )
+    on = {row.interval.nodes for row in rows if row.interval is not None}
+    for noun, plural, numbers in (("process", "processes", counts), ("node", "nodes", on)):
+        if some := [each for each in numbers if 1 < each < ENOUGH_PROCESSES]:
+            found.append(
+                f"{count(max(some), noun)}: the interval of a time is a t-interval over the "
+                f"{plural}' medians, which are taken to spread by {percent(LEAST_SPREAD)} at least"
+            )
+    for noun in ("process", "node"):
+        of_ratios = {
+            row.to_baseline.allowance
+            for row in rows
+            if row.to_baseline and bool(row.to_baseline.nodes) == (noun == "node")
+        }
+        if any(of_ratios):
+            allowed = " and ".join(f"{100 * each:g}%" for each in sorted(filter(None, of_ratios)))
+            found.append(
+                f"Fewer than {count(ENOUGH_PROCESSES, noun)} cannot show how far they differ: the "
+                f"intervals of ratios allow for {allowed}, and verdicts are as good "
+                f"as that is; from {ENOUGH_PROCESSES} on they stand on what was measured"
+            )
+    return found
+
+
+def speed_moved(widths: Sequence[float]) -> str:
+    """That the machine's speed moved; widths: of the times' intervals that show it, one or more."""
+    reach = f"±{min(widths):.0%} to ±{max(widths):.0%}" if len(widths) > 1 else f"±{widths[0]:.0%}"
+    return (
+        "The machine's speed changed from process to process: the intervals of "
+        f"{count(len(widths), 'time')} reach {reach}. Ratios to other backends are taken inside "
+        "each process, and do not move with it."
+    )
+
+
+_MOST_OF_A_KIND = 4
+"""Sentences of a kind: more are a wall, and the table has them all."""
+
+
+# Sentences
+
+
+def stream_sentences(table: Table) -> list[str]:
+    """Who has the shortest tail, what missed its deadline, and what idling costs; of streams."""
+    if table.kind != KINDS[2]:
+        return []
+    return [*_tails(table), *_missed(table), *_idling(table)]
+
+
+def _tails(table: Table) -> Iterable[str]:
+    found = []
+    for group in table.groups:
+        timed = [row for row in group if percentile(row, TAIL) is not None]
+        if len(timed) < 2:
+            continue
+        best = min(timed, key=lambda row: row.stream.latency[TAIL].mid)  # type: ignore[union-attr]
+        parts = [
+            f"{title(table)}, {', '.join(shape_words(best.case))}: {name(best.case.backend)} has "
+            f"the shortest {part_words(TAIL)}, {percentile_text(best, TAIL)} "
+            f"({interval_text(best, TAIL)})"
+        ]
+        ratio = best.stream.to_baseline.get(TAIL) if best.stream else None
+        if ratio is not None:
+            bounded = times_bounds(ratio.ratio.low, ratio.ratio.high)
+            parts.append(f": {times_as(ratio.ratio.mid)} as {name(table.baseline)}'s ")
+            parts.append(f"({bounded}, {ratio.verdict.value})")
+        found.append(f"{''.join(parts)}.")
+    return first_few(found, _MOST_OF_A_KIND, "shape", ": the table has them all.")
+
+
+def _missed(table: Table) -> Iterable[str]:
+    late = [
+        f"{name(row.case.backend)} {missed_text(row)} ({percent(stream.missed / stream.calls)})"
+        for group in table.groups
+        for row in group
+        if (stream := row.stream) is not None and stream.missed
+    ]
+    if late:
+        yield (
+            f"{title(table)}: calls that missed their deadline, counted from when they were due: "
+            f"{listed(late, 2 * _MOST_OF_A_KIND)}."
+        )
+
+
+def _idling(table: Table) -> Iterable[str]:
+    """What a call takes that comes after idling, against calls back to back."""
+    at: dict[tuple[str, str], dict[float | None, Row]] = {}
+    for group in table.groups:
+        for row in group:
+            if row.measured:
+                work = ", ".join(shape_words(row.case)[:2])
+                at.setdefault((work, row.case.backend), {})[row.case.workload.period] = row
+    pairs = [
+        (row, rows[None])
+        for rows in at.values()
+        if None in rows
+        for period, row in rows.items()
+        if period is not None
+    ]
+    # Of different groups: measured in the same processes, but not in turn.
+    ratios = compare_all([(unpaired(paced), unpaired(base)) for paced, base in pairs])
+    found = []
+    for (paced, base), ratio in zip(pairs, ratios, strict=True):
+        times = (
+            f"{seconds(paced.time)} {period_words(paced.case.workload.period)} against "
+            f"{seconds(base.time)} back to back"
+        )
+        work = ", ".join(shape_words(paced.case)[:2])
+        start = f"{title(table)}, {work}: a call of {name(paced.case.backend)} takes {times}"
+        if ratio.verdict in (Verdict.FASTER, Verdict.SLOWER):
+            low, high = ratio.ratio.low, ratio.ratio.high
+            start += f", {ratio.ratio.mid:.2f} times as long ({bounds(low, high)})"
+        found.append(f"{start}.")
+    return first_few(found, _MOST_OF_A_KIND, "pair", ": the table has them all.")
+
+
+def unpaired(row: Row) -> list[RunSamples]:
+    """Its samples without their rounds: those of different groups were not taken in turn."""
+    return [run.out_of_turn for run in row.runs]
+
+
+ROOFS = {
+    "of_matmul": "the matrix-product rate",
+    "of_bandwidth": "the memory bandwidth",
+    "of_chain": "the serial chain of products",
+}
+"""What the figures are called in a row, and in words."""
+
+ABOVE = 1.05
+"""A part from which on it is said what more than all means: a processor's clock changes by as much
+from one second to the next."""
+
+_LEAST = 0.01
+"""A roof of which nobody reaches this part does not limit anybody, and nothing is said of it."""
+
+
+def of_winner(table: Table) -> str:
+    """What binds the backend that leads a table most; empty where that is not known of it.
+
+    ``cpu, training: fused_cpu is bound by the chain of products at 3 of 5 shapes``
+    """
+    if not table.groups:
+        return ""
+    counts = Counter(group[0].case.backend for group in table.groups)
+    best = counts.most_common(1)[0][0]
+    rows = [group[0] for group in table.groups if group[0].case.backend == best]
+    kinds = Counter(row.bound.kind for row in rows if row.bound is not None)
+    known = [(kind, number) for kind, number in kinds.most_common() if kind != NOT_KNOWN]
+    if not known:
+        return ""
+    start = f"{title(table)}: {name(best)} is "
+    if len(rows) == 1:
+        return f"{start}{clean(sentence(rows[0]), LONGEST_SENTENCE)}"
+    places = count(len(rows), table.noun)
+    parts = [f"by {kind} at {number if number < len(rows) else 'all'}" for kind, number in known]
+    return f"{start}bound {listed(parts)} of {places} (--why has each)"
+
+
+def of_roofs(table: Table) -> str:
+    """What parts of its roofs the fastest of each group reaches; empty if none are known.
+
+    ``the fastest at each shape reaches 5 to 61% of the matrix-product rate (ONNX Runtime's), up to
+    2% of the memory bandwidth (NumPy's) and 8 to 23% of the serial chain of products (NumPy's or
+    PyTorch's)``
+    """
+    first = [group[0] for group in table.groups]
+    told = []
+    above = False
+    for key, words in ROOFS.items():
+        having = [row for row in first if key in row.roofs]
+        if not having:
+            continue
+        parts = [row.roofs[key] for row in having]
+        if max(parts) < _LEAST:
+            continue
+        above |= max(parts) > ABOVE
+        owners = dict.fromkeys(_owner(row.roofs_by[key]) for row in having if key in row.roofs_by)
+        whose = " or ".join(f"{owner}'s" for owner in owners)
+        told.append(f"{_span(parts)} of {words}{f' ({whose})' if whose else ''}")
+    if not told:
+        return ""
+    who = "the fastest" if len(first) == 1 else f"the fastest at each {table.noun}"
+    more = "; more than 100% is better than what the roof was measured with" if above else ""
+    return f"{who} reaches {listed(told)}{more}"
+
+
+def _owner(by: str) -> str:
+    """The library alone: ``NumPy`` of ``copy of 32 MiB by NumPy on 2 threads``."""
+    return clean(re.split(r",| on | with ", by.rpartition(" by ")[2])[0], LONGEST_NAME)
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = (f"{100 * value:.0f}" for value in (min(values), max(values)))
+    if min(values) < _LEAST:
+        return f"up to {high}%"
+    return f"{high}%" if low == high else f"{low} to {high}%"
+
+
+def fallbacks(table: Table) -> list[str]:
+    """A sentence for each backend that fell back to one thing: frameworks do so without a word.
+
+    ``cpu, training: keras_torch ran a Python loop over time (5 shapes): 0.02 times as fast as
+    torch (0.018–0.022, SLOWER).``
+    """
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in table.rows:
+        if row.measured and row.fallback:
+            found.setdefault((row.case.backend, row.fallback), []).append(row)
+    return [
+        f"{title(table)}: {name(backend)} ran {clean(ran)} ({count(len(rows), table.noun)})"
+        f"{_beside(rows, table.baseline)}."
+        for (backend, ran), rows in found.items()
+    ]
+
+
+def _beside(rows: Sequence[Row], baseline: str) -> str:
+    """How that compares to the baseline; nothing where a ratio is not to be trusted."""
+    pairs = [(row, row.base) for row in rows if row.base is not None]
+    if len(pairs) < len(rows) or any(row.ratio_doubts for row in rows):
+        return ""
+    return f": {versus(together(compare_rows(pairs)), baseline)}"
+
+
+_MOST_DEVICES = 6
+"""More sentences than this are a wall."""
+
+
+def of_devices(section: Section) -> list[str]:
+    """A sentence for each device but the first, in each mode, over the work both measured.
+
+    ``gpu:0 or cpu, inference: gpu:0 is 5.20 times as fast as cpu (4.91–5.47, FASTER) over 6 shapes,
+    each with its fastest backend there (cudnn, keras)``
+    """
+    kinds: dict[tuple[str, str, str], dict[str, dict[str, Row]]] = {}
+    for table in section.tables:
+        key = table.kind, table.noun, table.mode
+        fastest = kinds.setdefault(key, {}).setdefault(table.device, {})
+        for group in table.groups:
+            timed = [row for row in group if row.measured]
+            best = min(timed, key=lambda row: (bool(row.validity.unpaired), row.time))
+            fastest[best.case.on("any").group] = best
+    found = [
+        _sentence(f"{name(new)} or {name(base)}, {_what(noun, mode)}", base, new, noun, pairs)
+        for (_, noun, mode), devices in kinds.items()
+        for base, new, pairs in _pairs(devices)
+    ]
+    return first_few(found, _MOST_DEVICES, "pair", " of devices: python -m bench.compare devices.")
+
+
+_Pairs = Sequence[tuple[Row, Row]]  # the new device's fastest and the base's, of the same work
+
+
+def _pairs(devices: Mapping[str, Mapping[str, Row]]) -> list[tuple[str, str, _Pairs]]:
+    """Each device against the first, if they share work; (base, new, pairs)."""
+    found: list[tuple[str, str, _Pairs]] = []
+    base, *others = devices
+    for new in others:
+        shared = [
+            (devices[new][work], row) for work, row in devices[base].items() if work in devices[new]
+        ]
+        if shared:
+            found.append((base, new, shared))
+    return found
+
+
+def _sentence(start: str, base: str, new: str, noun: str, pairs: _Pairs) -> str:
+    # Devices are never measured in turn: rounds of theirs are no pairs.
+    ratios = compare_all([(unpaired(one), unpaired(other)) for one, other in pairs])
+    over = f" over {count(len(pairs), noun)}" if len(pairs) > 1 else ""
+    who = " and ".join(_backends([pair[side] for pair in pairs]) for side in (0, 1))
+    lead = f"{name(new)} is {versus(together(ratios), base)}"
+    told = f"{start}: {lead}{over}, each with its fastest backend ({who})."
+    doubtful = sum(bool(row.validity.unpaired) for pair in pairs for row in pair)
+    if doubtful:
+        told += f" Do not rely on it: {of_them(doubtful, 2 * len(pairs), 'measurement')} INVALID."
+    verdicts = Counter(ratio.verdict for ratio in ratios)
+    if len(verdicts) > 1:
+        parts = [f"{verdicts[each]} {each}" for each in Verdict if verdicts[each]]
+        told += (
+            f" By {noun}, {name(new)} is: {listed(parts)}; python -m bench.compare devices says "
+            "where."
+        )
+    return told
+
+
+def _backends(rows: Sequence[Row]) -> str:
+    names = Counter(row.case.backend for row in rows)
+    told = [name(backend) for backend, _ in names.most_common()]
+    more = " or others" if len(told) > 3 else ""
+    return f"{' or '.join(told[:3])}{more} on {name(rows[0].case.device)}"
+
+
+def _what(noun: str, mode: str) -> str:
+    return f"{mode} in windows" if noun == "window" else mode
+
+
+# Several machines of one kind
+
+
+LOOK = (
+    "Its numbers count in every interval. Look at its clock, temperature and neighbours "
+    "(python -m bench.doctor there); to report without it, name the other nodes' files"
+)
+"""What is to be done about a node that is apart."""
+
+
+def of_nodes(section: Section) -> Iterable[tuple[str, bool]]:
+    """Sentences, and of each whether it must not be overlooked; none of a single machine."""
+    if not section.nodes:
+        return
+    rows = [row for row in section.rows if row.measured]
+    yield from ((told, False) for told in _spreads(section, rows))
+    yield from ((_apart(section, found), True) for found in outliers(rows))
+    yield from ((told, True) for told in _disturbed(section, rows))
+    yield from ((told, False) for told in _missing(section, rows))
+
+
+def _spreads(section: Section, rows: Sequence[Row]) -> Iterable[str]:
+    """How far times and ratios spread within a node and between nodes: medians over the cases."""
+    times = [row.interval for row in rows if row.interval is not None and row.interval.nodes > 1]
+    ratios = [row.to_baseline for row in rows if row.to_baseline and row.to_baseline.nodes > 1]
+    found = [
+        (
+            f"the times of {count(len(times), 'case')}",
+            [(each.within, each.between) for each in times],
+        ),
+        (
+            f"their ratios to {name(section.baseline)}",
+            [(each.spread, each.between) for each in ratios],
+        ),
+    ]
+    told = []
+    for what, spreads in found:
+        known = [(w, b) for w, b in spreads if w is not None and b is not None]
+        if known:
+            within, between = (statistics.median(side) for side in zip(*known, strict=True))
+            told.append(f"{what} by {percent(within)} and {percent(between)}")
+    if told:
+        yield (
+            f"Nodes: the processes of one spread, and the {len(section.nodes)} beyond that: "
+            f"{', '.join(told)} (medians; intervals are made from both)."
+        )
+    elif times:
+        yield (
+            f"Nodes: with one process on each of {len(section.nodes)}, what differs between nodes "
+            "cannot be told from what differs between processes; intervals hold both."
+        )
+
+
+def _apart(section: Section, found: Outlier) -> str:
+    where = name(section.nodes.get(found.node, found.node))
+    slower = found.factor > 1
+    factor = found.factor if slower else 1 / found.factor
+    others = f"the other {found.others}"
+    told = f"{factor:.2f} times as {'slow' if slower else 'fast'}"
+    side = "slower" if slower else "faster"
+    cases = f"{side} than each of them in {found.beyond} of {count(found.cases, 'case')}"
+    if found.backend:
+        start = f"Node {where} differs in one backend: {name(found.backend)} is {told} there as on"
+    else:
+        start = f"Node {where} is apart: it is {told} as"
+    return f"{start} {others} ({name(found.device)}; {cases}). {LOOK}."
+
+
+def _disturbed(section: Section, rows: Sequence[Row]) -> Iterable[str]:
+    """Nodes that what is INVALID comes from, where others have none of it."""
+    node_of = section.node_of
+    processes: Counter[str] = Counter()
+    disturbed: Counter[str] = Counter()
+    for row in rows:
+        if row.invalid:
+            processes.update(node_of[run.run] for run in row.runs)
+            disturbed.update(node_of[run] for run in row.disturbed if run in node_of)
+    bad = [node for node, number in disturbed.items() if number > MINORITY * processes[node]]
+    if bad and len(bad) < len(section.nodes):
+        names = [name(section.nodes[node]) for node in bad]
+        yield (
+            f"INVALID because of {listed(names)}: on the other nodes no more than a quarter of the "
+            "processes were disturbed. Measure there again when it is quiet, or name the other "
+            "nodes' files."
+        )
+
+
+def _missing(section: Section, rows: Sequence[Row]) -> Iterable[str]:
+    """That some cases were measured on some of the nodes only."""
+    part = [
+        row for row in rows if row.interval is not None and row.interval.nodes < len(section.nodes)
+    ]
+    if part:
+        alone = sum(row.interval is not None and row.interval.nodes == 1 for row in part)
+        told = f", {alone} of them on one, which says nothing of others" if alone else ""
+        yield f"Nodes: {count(len(part), 'case')} of {len(rows)} are not of all nodes{told}."
+
+
+LARGE_MISFIT = 0.1
+"""From here on a line that misses a window is told beside its numbers."""
+
+_OF_ALL = (FEW_PROCESSES, WIDE_INTERVAL)
+
+WITHIN = f"{100 * NEAR_CHEAPEST:g}%"
+
+
+def window_sentence(cost: BackendCost) -> str:
+    """From which window on a timestep of a backend costs hardly more than the least, and the line.
+
+    ``while_loop: a timestep is within 5% of its least in windows of 60 and more (30 to 120); the
+    line is 0.21 ms (0.20–0.22) a step + 0.11 ms (0.10–0.12) a timestep``, and where it misses a
+    window by much, which and by how much.
+    """
+    name = labels.name(cost.backend)
+    fit, near = cost.fit, cost.cheapest
+    if near is None:
+        return f"{name}: measured at {count(len(cost.measured), 'window')}; 2 can be compared"
+    told = [f"{name}: {_where_near(near)}"]
+    if fit is None:
+        number = count(len(cost.measured), "window")
+        told.append(f"measured at {number}; {FEWEST_WINDOWS} make a line")
+    elif not fit.is_line:
+        told.append(f"no line fits its windows: {misfit(fit)}")
+    else:
+        fixed, timestep = (
+            with_range(value, interval)
+            for value, interval in (
+                (fit.line.fixed, fit.fixed),
+                (fit.line.per_timestep, fit.per_timestep),
+            )
+        )
+        told.append(f"the line is {fixed} a step + {timestep} a timestep")
+        if abs(fit.misfit.residual) >= LARGE_MISFIT:
+            told.append(misfit(fit))
+    return "; ".join(told)
+
+
+def _where_near(near: Cheapest) -> str:
+    """Where a timestep is about as cheap as anywhere, in words."""
+    windows = near.windows
+    within = f"a timestep is within {WITHIN} of its least"
+    if near.first == windows[-1]:
+        told = f"{within} in the longest windows alone, of {windows[-1]}"
+    elif near.first == windows[0]:
+        told = f"{within} in windows of every length, of {windows[0]} and more"
+    else:
+        told = f"{within} in windows of {near.first} and more"
+    if near.first_low != near.first_high:
+        told += f" ({near.first_low} to {near.first_high})"
+    if later := near.dearer_later:
+        worst = max(later, key=lambda k: near.over[k].mid)
+        told += f", and costs {percent_more(near.over[worst])} more in windows of {worst}"
+    return told
+
+
+def percent_more(over: Interval) -> str:
+    """How much more than the least, with its bounds: ``12% (8–16)``."""
+    low, mid, high = (100 * (each - 1) for each in (over.low, over.mid, over.high))
+    return f"{mid:.0f}% ({low:.0f}–{high:.0f})".replace("-", "−")
+
+
+def without_time(costs: Iterable[BackendCost]) -> list[str]:
+    """The backends that have no time at any window: who, why, and what changes that.
+
+    Those of the same reason stand together: ``keras and torch reach no window: not measured: ...``.
+    """
+    found: dict[tuple[str, ...], list[str]] = {}
+    for one in costs:
+        if not one.measured:
+            reasons = tuple(dict.fromkeys(_reason(row) for row in one.rows))
+            found.setdefault(reasons, []).append(labels.name(one.backend))
+    return [
+        f"{listed(names)} {'reaches' if len(names) == 1 else 'reach'} no window: "
+        f"{'; '.join(reasons)}"
+        for reasons, names in found.items()
+    ]
+
+
+def _reason(row: Row) -> str:
+    """Why a window has no time, and what changes that."""
+    told = f"{row.outcome.replace('_', ' ')}: {clean(row.reason)}"
+    return f"{told} (to change that: {clean(row.advice)})" if row.advice else told
+
+
+def window_notes(stream: Stream, cost: BackendCost) -> list[str]:
+    """What has to be known of a backend's table: what is missing in it and why, and what is odd."""
+    found = []
+    reasons: dict[str, list[int]] = {}
+    for row in cost.unreached:
+        reasons.setdefault(_reason(row), []).append(window(row))
+    found += [f"{_at(windows)} {told}" for told, windows in reasons.items()]
+    asked = {window(row) for row in cost.rows}
+    if left := [k for k in stream.windows if k not in asked]:
+        found.append(f"{_at(left)} not measured: not in the suite, or the run ended first")
+    found += _window_doubts("INVALID", [(window(row), row.invalid) for row in cost.measured])
+    found += _window_doubts(
+        "doubtful", [(window(row), row.validity.of_time) for row in cost.measured]
+    )
+    # What is of the machine, or that processes are few, is told once for all of them (``method``).
+    noted = [
+        (window(row), [each for each in row.validity.noted if each.code not in _OF_ALL])
+        for row in cost.measured
+    ]
+    found += _window_doubts("noted", noted)
+    fit = cost.fit
+    if fit is not None:
+        found.append(f"Where the line misses most: {misfit(fit)}.")
+        if fit.parts:
+            found.append(_bent(fit))
+        if fit.left_out:
+            told = count(fit.left_out, "process")
+            found.append(f"The line leaves out {told} that did not measure every window.")
+        if fit.fixed is None:
+            found.append(
+                "No process measured every window: the line goes through the medians of all "
+                "processes and has no interval."
+            )
+    return found
+
+
+def _at(windows: Sequence[int]) -> str:
+    return f"k = {listed([str(each) for each in windows], most=12)}"
+
+
+def _window_doubts(word: str, rows: Iterable[tuple[int, Sequence[Doubt]]]) -> list[str]:
+    """A line for each kind of doubt: the windows it is about, and the words of the first."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for k, doubts in rows:
+        for doubt in doubts:
+            found.setdefault(doubt.code, []).append((k, clean(str(doubt))))
+    lines = []
+    for told in found.values():
+        first = told[0][1]
+        alike = all(text == first for _, text in told)
+        which = "" if alike else f"at k = {told[0][0]} "
+        lines.append(f"{_at([k for k, _ in told])} {word}: {which}{first}")
+    return lines
+
+
+def _bent(fit: Fit) -> str:
+    """The lines of the fewest short windows and of the fewest long ones that have another."""
+    first, last = fit.windows[0], fit.windows[-1]
+    short = [part for part in fit.parts if part.first == first]
+    long = [part for part in fit.parts if part.last == last]
+    told = [
+        f"k = {part.first} to {part.last} alone have {signed(part.fixed)} a step + "
+        f"{signed(part.per_timestep)} a timestep"
+        for part in (*short[:1], *long[:1])
+    ]
+    return (
+        f"The times bend away from one line: {', '.join(told)}. The bounds of its two numbers are "
+        "wide enough to hold that."
+    )
+
+
+def window_method(streams: Sequence[Stream]) -> list[str]:
+    """How the tables are to be read."""
+    lines = [
+        "A step is one training step on one window of k timesteps, a timestep is one of the whole "
+        f"batch. Medians with their {100 * CASE_CONFIDENCE:g}% intervals; samples are sequences × "
+        "timesteps.",
+        "over least: a timestep's time over that at the window where it is least, by ratios inside "
+        f"each process; within {WITHIN} from k: the first window from which on it is at most that "
+        "much over, and in brackets the first that may be and the first that surely is.",
+        "fixed per step and a timestep describe the times by a line, a + b·k, of least squares of "
+        "the relative errors, a line for each process. Their bounds hold what differs between "
+        "processes and, where the short or the long windows alone make another line, that line.",
+    ]
+    fits = [cost.fit for stream in streams for cost in stream.backends if cost.fit]
+    few = sorted({fit.fixed.how for fit in fits if fit.fixed and fit.fixed.allowance})
+    if few:
+        lines.append(
+            f"Intervals of the lines: {few[-1]} (15% in ratios to the least); from "
+            f"{ENOUGH_PROCESSES} processes on they are what was measured."
+        )
+    moved = [
+        row.interval.half_width
+        for stream in streams
+        for row in stream.table.rows
+        if row.interval and any(each.code == WIDE_INTERVAL for each in row.validity.noted)
+    ]
+    if moved:
+        lines.append(speed_moved(moved))
+    if any(stream.learned for stream in streams):
+        told = "learns: the largest measured distance that was learned at that window by every seed"
+        source = next((stream.learned_from for stream in streams if stream.learned_from), "")
+        lines.append(
+            f"{told}, the state carried from window to window"
+            + (f" ({source})." if source else ".")
+        )
+        if any(stream.short_of_updates(k) for stream in streams for k in stream.windows):
+            lines.append(
+                "* A shorter window learned a longer distance: of as many timesteps this one makes "
+                "fewer updates, and these ran out. It is no limit of the window."
+            )
+    return lines
+
+
+def misfit(fit: Fit) -> str:
+    """Where the line misses most: ``windows of 960 cost 12% more than the line``."""
+    worst = fit.misfit
+    side = "more" if worst.residual > 0 else "less"
+    return f"windows of {worst.window} cost {abs(100 * worst.residual):.0f}% {side} than the line"
+
+
+def near_from(near: Cheapest) -> tuple[str, str]:
+    """The first window near the least, and its bounds: ``60`` and ``30–120``.
+
+    At the ends nothing is said of windows that were not measured: ``≤ 3`` or ``≥ 960``.
+    """
+    low, high = near.first_low, near.first_high
+    interval = f"{_at_the_ends(near, low)}–{_at_the_ends(near, high)}" if low != high else ""
+    return _at_the_ends(near, near.first), interval
+
+
+def _at_the_ends(near: Cheapest, k: int) -> str:
+    if k == near.windows[0]:
+        return f"≤ {k}"
+    return f"≥ {k}" if k == near.windows[-1] else str(k)
+
+
+def signed(value: float) -> str:
+    """Seconds of either sign: a fit may say less than nothing."""
+    return f"−{seconds(-value)}" if value < 0 else seconds(value)
+
+
+def with_range(value: float, interval: Interval | None) -> str:
+    """Such a value with its bounds in brackets, where it has some."""
+    return signed(value) + (f" ({signed_range(interval)})" if interval else "")
+
+
+def signed_range(interval: Interval) -> str:
+    """The bounds of such a value, in the unit of its middle if they are near it."""
+    largest = max(abs(interval.low), abs(interval.high))
+    if largest > 100 * abs(interval.mid):
+        return f"{signed(interval.low)} to {signed(interval.high)}"
+    told = seconds_range(interval.low, interval.high, abs(interval.mid))
+    return told.replace("–", " to ").replace("-", "−") if interval.low < 0 else told
+
+
+LOUD = ("failed", "crashed", "timed_out")
+"""Outcomes that are told apart, each with its reason: something went wrong."""
+
+_WORDS = {
+    "refused": "refused by the backend",
+    "not_measured": "not measured",
+    "timed_out": "over their time limit",
+}
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """Cases without a time that share a reason. outcome: one of ``results.OUTCOMES``."""
+
+    outcome: str
+    reason: str
+    advice: str
+    cases: tuple[Case, ...]
+
+    @property
+    def loud(self) -> bool:
+        """Whether something went wrong."""
+        return self.outcome in LOUD
+
+
+def gathered(items: Iterable[tuple[Case, str, str, str]]) -> tuple[Unmeasured, ...]:
+    """Cases with outcome, reason and advice: those with the same ones together, each case once."""
+    found: dict[tuple[str, str, str], dict[str, Case]] = {}
+    for case, *why in items:
+        outcome, reason, advice = why
+        found.setdefault((outcome, reason, advice), {})[case.id] = case
+    return tuple(Unmeasured(*key, tuple(cases.values())) for key, cases in found.items())
+
+
+def one_line(groups: Sequence[Unmeasured], option: str = "--unmeasured") -> str:
+    """How many cases have no time, and why if that is one reason; empty if there are none.
+
+    ``108 cases have no time: 98 not measured, 10 refused by the backend (--unmeasured lists
+    them)``. option: what lists them here.
+    """
+    quiet = [group for group in groups if not group.loud]
+    counts: Counter[str] = Counter()
+    for group in quiet:
+        counts[group.outcome] += len(group.cases)
+    if not quiet:
+        return ""
+    total = count(counts.total(), "case")
+    verb = "has" if counts.total() == 1 else "have"
+    if len(quiet) == 1:
+        return f"{total} {verb} no time, {_told(quiet[0])} ({_who(quiet[0])})"
+    told = [f"{number:,} {_words(outcome)}" for outcome, number in counts.most_common()]
+    return f"{total} {verb} no time: {', '.join(told)} ({option} lists them)"
+
+
+def headline(group: Unmeasured) -> str:
+    """``98 cases not measured: no gpu:0: this machine has no GPU``, over a list of them."""
+    return f"{count(len(group.cases), 'case')} {_told(group)}"
+
+
+def _told(group: Unmeasured) -> str:
+    parts = [clean(text, 300).rstrip(".") for text in (group.reason, group.advice) if text]
+    return f"{_words(group.outcome)}: {'. '.join(parts) or 'no reason was recorded'}"
+
+
+def _words(outcome: str) -> str:
+    return _WORDS.get(outcome, clean(outcome.replace("_", " "), LONGEST_NAME))
+
+
+def _who(group: Unmeasured) -> str:
+    backends = sorted({clean(case.backend, LONGEST_NAME) for case in group.cases})
+    devices = sorted({clean(case.device, LONGEST_NAME) for case in group.cases})
+    return f"{listed(backends)} on {listed(devices)}"

@@ -1,0 +1,638 @@
+"""Fit fixed cost and slope of a step along windows or timesteps, and find the cheapest windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from bench.records.grouping import grouped
+from bench.records.maps import LearningMap
+from bench.stats.intervals import (
+    CASE_CONFIDENCE,
+    UNPAIRED_ALLOWANCE,
+    CaseInterval,
+    Interval,
+)
+from bench.stats.process_means import ENOUGH_PROCESSES, Estimates, FloatArray
+from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
+from bench.stats.rows import KINDS, Row, Section, Table
+
+NO_LINE = 0.5
+"""A line that misses a window by more than half of what it says is none: its two numbers would be
+those of the noise, or of something else than a fixed cost and one of each timestep."""
+
+FEWEST_WINDOWS = 3
+"""Two windows make a line whatever they cost; the third can contradict it."""
+
+OTHER_LINE = 0.99
+"""How sure it has to be, over the processes, that some windows alone have another line. It is asked
+of up to half as many parts as there are windows, at either end: at 95% a true line would be called
+bent in one case of six."""
+
+OTHER_TIME = 0.01
+"""And the other line has to say another time somewhere, by more than this: what is sure but
+smaller changes no answer."""
+
+_MOST_ITERATIONS = 50
+
+
+@dataclass(frozen=True)
+class Line:
+    """``fixed + per_timestep * length``, in seconds: the line through one process's times.
+
+    covariance ``[2, 2]``: of the two for a relative error of 1 in each time. scatter: the standard
+    deviation of the relative residuals.
+    """
+
+    fixed: float
+    per_timestep: float
+    covariance: FloatArray
+    scatter: float
+
+    def at(self, length: float) -> float:
+        """Seconds for a window of so many timesteps."""
+        return self.fixed + self.per_timestep * length
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Where the line misses most: the measured time over the line's, less 1, at a window."""
+
+    residual: float
+    window: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The line through the windows from ``first`` to ``last`` alone, where it is another one."""
+
+    first: int
+    last: int
+    fixed: float
+    per_timestep: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The cost of a step over the processes.
+
+    fixed: seconds of each step; per_timestep: seconds of each timestep of a window (of the whole
+    batch at once). Each with bounds that hold its interval over the processes and the intervals of
+    every other line that some of the windows have alone (``parts``); or without bounds (None) where
+    no process measured every window and the line goes through the medians of all.
+    parts: those other lines, of the shortest windows and of the longest, the fewest windows first;
+    empty where a line is all that can be seen.
+    windows: the lengths that it stands on, rising. left_out: processes that had not all of them.
+    """
+
+    line: Line
+    fixed: CaseInterval | None
+    per_timestep: CaseInterval | None
+    parts: tuple[Part, ...]
+    misfit: Misfit
+    windows: tuple[int, ...]
+    processes: int
+    left_out: int
+
+    @property
+    def is_line(self) -> bool:
+        """Whether the times are near enough to a line for its numbers to mean something."""
+        return abs(self.misfit.residual) <= NO_LINE
+
+
+def fit_line(lengths: Sequence[float] | FloatArray, times: Sequence[float] | FloatArray) -> Line:
+    """The line that is nearest to ``times [n]`` (seconds) over ``lengths [n]`` (timesteps).
+
+    Nearest in relative errors, since times span decades and their errors are alike in per cent:
+    the squares of (time - line) / line are weighed, with the line of the iteration before in the
+    denominator (iteratively reweighted least squares, Carroll & Ruppert 1988, chapter 2), since
+    dividing by the measured time would favour those that are too short by chance.
+
+    Raises ValueError for fewer than three different lengths, or what is no time or no length.
+    """
+    x = np.asarray(lengths, dtype=np.float64)
+    t = np.asarray(times, dtype=np.float64)
+    _check(x, t)
+    if np.unique(x).size < FEWEST_WINDOWS:
+        raise ValueError(
+            f"a line needs {FEWEST_WINDOWS} different windows; there are {np.unique(x).size}"
+        )
+    return _Lines.through(x, t[None, :]).mean
+
+
+def _check(x: FloatArray, t: FloatArray) -> None:
+    if x.shape != t.shape or x.ndim != 1:
+        raise ValueError(f"{x.shape} lengths and {t.shape} times; expected one time for each")
+    for name, values in (("lengths", x), ("times", t)):
+        if not np.all(np.isfinite(values) & (values > 0)):
+            raise ValueError(f"{name} are not all finite and above 0")
+
+
+def _lines(x: FloatArray, table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """As ``fit_line`` of each row of ``table [processes, n]``, of two windows, too.
+
+    Returns what a ``Line`` has: its two numbers ``[processes, 2]``, their covariances
+    ``[processes, 2, 2]`` and the scatters ``[processes]``.
+    """
+    # In units of their own size, so that the columns are alike and nothing is lost or overflows.
+    x_unit, t_unit = float(np.max(x)), np.max(table, axis=1, keepdims=True)
+    x, t = x / x_unit, table / t_unit
+    base = t
+    fixed = slope = np.zeros((len(t), 1))
+    for _ in range(_MOST_ITERATIONS):
+        weight = base**-2.0
+        total = weight.sum(axis=1, keepdims=True)
+        x_mid = (weight * x).sum(axis=1, keepdims=True) / total
+        t_mid = (weight * t).sum(axis=1, keepdims=True) / total
+        spread = (weight * (x - x_mid) ** 2).sum(axis=1, keepdims=True)
+        before = fixed, slope
+        slope = (weight * (x - x_mid) * (t - t_mid)).sum(axis=1, keepdims=True) / spread
+        fixed = t_mid - slope * x_mid
+        if np.allclose((fixed, slope), before, rtol=1e-12, atol=1e-15):
+            break
+        # A line that misses a time by a factor must not give it a weight without bounds.
+        base = np.clip(fixed + slope * x, t / 2, t * 2)
+    residuals = (t - fixed - slope * x) / base
+    degrees = x.size - 2
+    scatters = np.sqrt((residuals**2).sum(axis=1) / degrees) if degrees else np.zeros(len(t))
+    covariances = np.empty((len(t), 2, 2))
+    covariances[:, 0, 0] = (1 / total + x_mid**2 / spread)[:, 0]
+    covariances[:, 0, 1] = covariances[:, 1, 0] = (-x_mid / spread)[:, 0]
+    covariances[:, 1, 1] = (1 / spread)[:, 0]
+    units = np.concatenate([t_unit, t_unit / x_unit], axis=1)
+    values = np.concatenate([fixed, slope], axis=1) * units
+    return values, covariances * units[:, :, None] * units[:, None, :], scatters
+
+
+def _other_lines(
+    all_of_them: _Lines,
+    own: Sequence[CaseInterval],
+    x: FloatArray,
+    table: FloatArray,
+    windows: Sequence[int],
+) -> tuple[list[Part], list[list[tuple[float, float]]]]:
+    """Where short or long windows alone make another line; and for both numbers of the line its
+    own bounds with those that it is to hold, too."""
+    parts = []
+    bounds = [[(each.low, each.high)] for each in own]
+    for some in _ends(len(windows)):
+        if np.unique(x[some]).size < 2:
+            continue
+        lines = _Lines.through(x[some], table[:, some])
+        mean = lines.mean
+        if lines.differ_from(all_of_them, x):
+            of_them = windows[some]
+            parts.append(Part(of_them[0], of_them[-1], mean.fixed, mean.per_timestep))
+            for held, other in zip(bounds, lines.intervals(), strict=True):
+                held.append((other.low, other.high))
+        elif len(table) < ENOUGH_PROCESSES:
+            for held, value in zip(bounds, (mean.fixed, mean.per_timestep), strict=True):
+                held.append((value, value))
+    return parts, bounds
+
+
+def fit(
+    times: Mapping[int, Mapping[str, float]], lengths: Mapping[int, float] | None = None
+) -> Fit | None:
+    """The cost of a step from every process's time at every window, or None if there are too few.
+
+    times: seconds of a step on one window, by the window's length and by process; lengths: the
+    mean length of the windows that a stream is really cut into, where the last is shorter.
+
+    A line for each process that measured every window; from 6 of them on the intervals are
+    t-intervals over the processes. With fewer the spread is the larger of what they show and an
+    allowance, taken as known: 29% in each time where it is a time, 15% where it is a ratio of times
+    of one process (see ``judging.ratios``), carried through to the line.
+
+    Then the same for the shortest windows alone and for the longest, from half of them on. Where
+    such a line is surely another one (``OTHER_LINE``, ``OTHER_TIME``), the bounds hold its interval
+    as well: an interval over processes holds what differs between processes, and that the times are
+    no line is the same in all of them. With fewer than 6 processes nothing tells noise from a bend,
+    and the bounds hold each such line itself.
+
+    Raises ValueError for what is no time.
+    """
+    windows = sorted(times)
+    if len(windows) < FEWEST_WINDOWS:
+        return None
+    x = np.array([lengths[each] if lengths else each for each in windows], dtype=np.float64)
+    if np.unique(x).size < FEWEST_WINDOWS:
+        return None
+    every = sorted({process for found in times.values() for process in found})
+    whole = [process for process in every if all(process in times[each] for each in windows)]
+    medians = np.array([float(np.median(list(times[each].values()))) for each in windows])
+    for process in whole:
+        _check(x, np.array([times[each][process] for each in windows]))
+    if not whole:
+        line = fit_line(x, medians)
+        misfit = _misfit(line, x, medians, windows)
+        return Fit(line, None, None, (), misfit, tuple(windows), 0, len(every))
+    table = np.array([[times[each][process] for each in windows] for process in whole])
+    all_of_them = _Lines.through(x, table)
+    own = all_of_them.intervals()
+    parts, bounds = _other_lines(all_of_them, own, x, table, windows)
+    fixed, per_timestep = (
+        _holding(*each, bent=bool(parts)) for each in zip(own, bounds, strict=True)
+    )
+    return Fit(
+        all_of_them.mean,
+        fixed,
+        per_timestep,
+        tuple(parts),
+        _misfit(all_of_them.mean, x, np.median(table, axis=0), windows),
+        tuple(windows),
+        len(whole),
+        len(every) - len(whole),
+    )
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A line a process. values ``[processes, 2]``: fixed and per_timestep; mean: of all."""
+
+    values: FloatArray
+    mean: Line
+
+    @classmethod
+    def through(cls, x: FloatArray, table: FloatArray) -> _Lines:
+        """Of lengths ``x [n]`` and times ``[processes, n]``."""
+        values, covariances, scatters = _lines(x, table)
+        fixed, slope = (float(each) for each in values.mean(axis=0))
+        return cls(values, Line(fixed, slope, covariances.mean(axis=0), float(scatters.mean())))
+
+    def intervals(self) -> list[CaseInterval]:
+        """Of both over the processes."""
+        own = max(UNPAIRED_ALLOWANCE, self.mean.scatter)
+        sizes = np.maximum(np.abs(self.values.mean(axis=0)), self._errors)
+        return [
+            over_processes(self.values[:, each], own * float(sizes[each]), UNPAIRED_ALLOWANCE)
+            for each in (0, 1)
+        ]
+
+    def differ_from(self, others: _Lines, x: FloatArray) -> bool:
+        """Whether these lines are surely not the others, at lengths ``x`` that count."""
+        theirs = np.array([others.mean.at(each) for each in x])
+        mine = np.array([self.mean.at(each) for each in x])
+        if np.all(np.abs(mine - theirs) <= OTHER_TIME * np.abs(theirs)):
+            return False
+        # What makes a whole process slow is in both of its lines.
+        differences = self.values - others.values
+        allowances = max(SEQUENTIAL_ALLOWANCE, others.mean.scatter) * self._errors
+        for each in (0, 1):
+            found = over_processes(
+                differences[:, each], float(allowances[each]), SEQUENTIAL_ALLOWANCE, OTHER_LINE
+            )
+            if found.low > 0 or found.high < 0:
+                return True
+        return False
+
+    @property
+    def _errors(self) -> FloatArray:
+        """Of both, for a relative error of 1 in each time."""
+        return np.sqrt(np.diag(self.mean.covariance))
+
+
+def _ends(count: int) -> Iterator[slice]:
+    """The shortest windows and the longest, from half of them to all but one."""
+    for size in range(max(2, -(-count // 2)), count):
+        yield slice(0, size)
+        yield slice(count - size, count)
+
+
+def _holding(own: CaseInterval, found: Sequence[tuple[float, float]], bent: bool) -> CaseInterval:
+    """An interval over processes, with bounds that hold all that was found."""
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    how = own.how + (", and of those through fewer windows" if bent else "")
+    return replace(own, low=low, high=high, how=how)
+
+
+def over_processes(
+    values: FloatArray,
+    allowance: float,
+    named: float,
+    confidence: float = CASE_CONFIDENCE,
+) -> CaseInterval:
+    """The mean of the processes' values, with its interval.
+
+    allowance: the spread that is assumed where there are too few processes to show it, in the
+    values' own unit; named: as a part of a time, as it is told.
+    """
+    count = values.size
+    few = count < ENOUGH_PROCESSES
+    spread = float(np.std(values, ddof=1)) if count > 1 else 0.0
+    # Of few the larger of spread and allowance is taken as known, so that the interval is normal.
+    assumed = max(spread, allowance if few else 0.0)
+    error = math.sqrt(assumed * assumed / count)
+    degrees = math.inf if few else count - 1.0
+    mid = float(np.mean(values))
+    low, high = Estimates.of(mid, error, degrees).bounds(confidence)
+    number = "1 process" if count == 1 else f"{count} processes"
+    how = f"{number}: t-interval over their lines"
+    if few:
+        how = f"{number}: allowance of {100 * named:g}% for the spread between processes added"
+    return CaseInterval(
+        float(low[0]), mid, float(high[0]), confidence, count, named if few else None, how
+    )
+
+
+def _misfit(line: Line, x: FloatArray, times: FloatArray, windows: Sequence[int]) -> Misfit:
+    told = np.array([line.at(float(each)) for each in x])
+    # Where a bad line passes below 0 the miss has no measure; the time itself stands in.
+    residuals = (times - told) / np.where(told > 0, told, times)
+    worst = int(np.argmax(np.abs(residuals)))
+    return Misfit(float(residuals[worst]), windows[worst])
+
+
+NEAR_CHEAPEST = 0.05
+"""A window whose timesteps cost at most this more than the cheapest one's is as good as that: it is
+what differs between two machines that are called alike."""
+
+
+@dataclass(frozen=True)
+class Cheapest:
+    """Where the cheapest windows lie.
+
+    best: the window with the cheapest timestep. over: of each window, rising, the time of a
+    timestep over the cheapest one's, with its interval over the processes.
+    first, last: all windows from the one to the other are within ``NEAR_CHEAPEST`` of the best.
+    first_low, first_high: the same as ``first``, if each ratio is what its interval allows at the
+    least, and at the most. last_high: the last that may be within.
+    """
+
+    best: int
+    over: Mapping[int, CaseInterval]
+    first: int
+    first_low: int
+    first_high: int
+    last: int
+    last_high: int
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """All that were measured, rising."""
+        return tuple(self.over)
+
+    @property
+    def dearer_later(self) -> tuple[int, ...]:
+        """The long windows that surely cost more again."""
+        return tuple(k for k in self.over if k > self.last_high)
+
+
+def cheapest(times: Mapping[int, Mapping[str, float]]) -> Cheapest | None:
+    """From the seconds of a timestep, by window and by process; None with fewer than two windows.
+
+    Ratios are those inside a process, whose own speed cancels; from 6 processes on with t-intervals
+    of their logarithms, with fewer by an allowance of 15% (``judging.ratios``).
+    """
+    windows = sorted(k for k, found in times.items() if found)
+    if len(windows) < 2:
+        return None
+    medians = {k: float(np.median(list(times[k].values()))) for k in windows}
+    best = min(windows, key=lambda k: medians[k])
+    over = {k: _over(times[k], times[best], k == best) for k in windows}
+    at = windows.index(best)
+
+    def reach(steps: Sequence[int], bound: Callable[[CaseInterval], float]) -> int:
+        """The furthest of these windows, from the best one on, that are all near it."""
+        found = best
+        for k in steps:
+            if bound(over[k]) > 1 + NEAR_CHEAPEST:
+                break
+            found = k
+        return found
+
+    down, up = windows[:at][::-1], windows[at + 1 :]
+    return Cheapest(
+        best,
+        over,
+        reach(down, lambda each: each.mid),
+        reach(down, lambda each: each.low),
+        reach(down, lambda each: each.high),
+        reach(up, lambda each: each.mid),
+        reach(up, lambda each: each.low),
+    )
+
+
+def _over(mine: Mapping[str, float], best: Mapping[str, float], same: bool) -> CaseInterval:
+    both = sorted(mine.keys() & best.keys())
+    if both:
+        logs = np.array([math.log(mine[each] / best[each]) for each in both])
+        found = over_processes(logs, 0.0 if same else SEQUENTIAL_ALLOWANCE, SEQUENTIAL_ALLOWANCE)
+    else:
+        # No process has both: two processes differ as two times do.
+        logs = np.array([math.log(np.median(list(mine.values())) / np.median(list(best.values())))])
+        found = over_processes(logs, math.sqrt(2) * UNPAIRED_ALLOWANCE, UNPAIRED_ALLOWANCE)
+    return replace(
+        found,
+        low=math.exp(found.low),
+        mid=math.exp(found.mid),
+        high=math.exp(found.high),
+        processes=len(both),
+        how=found.how.replace("over their lines", "of their ratios"),
+    )
+
+
+@dataclass(frozen=True)
+class BackendCost:
+    """What windows cost a backend. rows: of the stream, by window, those without a time too.
+
+    cheapest: None with fewer than two windows; fit: with fewer than three. memory_slope: bytes that
+    each timestep of a window adds to the peak, None with fewer than two windows whose memory was
+    measured.
+    """
+
+    backend: str
+    rows: tuple[Row, ...]
+    cheapest: Cheapest | None
+    fit: Fit | None
+    memory_slope: Interval | None
+
+    @property
+    def measured(self) -> tuple[Row, ...]:
+        """Those that have a time."""
+        return tuple(row for row in self.rows if row.measured)
+
+    @property
+    def unreached(self) -> tuple[Row, ...]:
+        """The windows that have no time, with outcome and reason."""
+        return tuple(row for row in self.rows if not row.measured)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream on one machine: what its windows cost each backend.
+
+    learned: what was learned at these windows, where that was measured; learned_from: in words.
+    """
+
+    section: Section
+    table: Table
+    learned: LearningMap | None = field(default=None, compare=False)
+    learned_from: str = ""
+
+    @cached_property
+    def backends(self) -> tuple[BackendCost, ...]:
+        """Those measured here by their ranks, then those that were not measured at all."""
+        names = dict.fromkeys((*self.ranked, *(row.case.backend for row in self.table.rows)))
+        return tuple(cost(name, self.table.rows) for name in names)
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The measured backends, by how well they rank over the windows."""
+        ranks: dict[str, list[int]] = {}
+        for row in self.table.rows:
+            if row.rank is not None:
+                ranks.setdefault(row.case.backend, []).append(row.rank)
+        return tuple(sorted(ranks, key=lambda name: (sum(ranks[name]) / len(ranks[name]), name)))
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The windows that any backend was measured at, rising."""
+        return tuple(sorted({window(row) for row in self.table.rows if row.measured}))
+
+    def learnable(self, length: int) -> int | None:
+        """The distance that was learned at a window; None if none or if it was not measured."""
+        return None if self.learned is None else self.learned.learnable_distance(length)
+
+    def short_of_updates(self, length: int) -> bool:
+        """Whether a shorter window learned a longer distance.
+
+        No window forbids what a shorter one allows: of the same timesteps it makes fewer updates,
+        and these ran out.
+        """
+        own = self.learnable(length)
+        shorter = (self.learnable(k) or 0 for k in self.windows if k < length)
+        return own is not None and max(shorter, default=0) > own
+
+
+def streams(
+    sections: Iterable[Section], learned: LearningMap | None = None, learned_from: str = ""
+) -> tuple[Stream, ...]:
+    """Every stream in these sections, those that have no time at any window too."""
+    return tuple(
+        Stream(section, table, learned, learned_from)
+        for section in sections
+        for table in section.tables
+        if table.kind == KINDS[1]
+    )
+
+
+def cost(backend: str, rows: Iterable[Row]) -> BackendCost:
+    """What windows cost one backend, from rows of one stream."""
+    own = sorted((row for row in rows if row.case.backend == backend), key=window)
+    measured = [row for row in own if row.measured]
+    sized = [row for row in measured if "peak_bytes" in row.memory]
+    return BackendCost(
+        backend,
+        tuple(own),
+        cheapest({window(row): _medians(row, row.case.workload.timesteps) for row in measured}),
+        _fit(measured),
+        bytes_per_timestep([window(row) for row in sized], [peak_bytes(row) for row in sized]),
+    )
+
+
+def window(row: Row) -> int:
+    """Timesteps of its windows: of what is not cut, all of them."""
+    return row.case.workload.window or row.case.workload.timesteps
+
+
+def steps(row: Row) -> int:
+    """Training steps in a stream: its windows."""
+    return -(-row.case.workload.timesteps // window(row))
+
+
+def step_interval(row: Row) -> Interval | None:
+    """Seconds of one training step: of a stream over its windows."""
+    return _divided(row, steps(row))
+
+
+def timestep_interval(row: Row) -> Interval | None:
+    """Seconds of one timestep of the whole batch."""
+    return _divided(row, row.case.workload.timesteps)
+
+
+def peak_bytes(row: Row) -> float:
+    """The peak of memory. Raises KeyError where none was measured."""
+    return row.memory["peak_bytes"]
+
+
+def _divided(row: Row, by: int) -> Interval | None:
+    found = row.interval
+    if found is None:
+        return None
+    return Interval(found.low / by, found.mid / by, found.high / by, found.confidence)
+
+
+def _fit(rows: Sequence[Row]) -> Fit | None:
+    times = {window(row): _medians(row, steps(row)) for row in rows}
+    # The last window may be shorter: what a step does on average is a line in the mean length.
+    lengths = {window(row): row.case.workload.timesteps / steps(row) for row in rows}
+    return fit(times, lengths)
+
+
+def _medians(row: Row, by: int) -> dict[str, float]:
+    """Seconds of each process, over so many parts of a stream."""
+    return {run.run: float(np.median(run.samples)) / by for run in row.runs}
+
+
+def bytes_per_timestep(windows: Sequence[int], peaks: Sequence[float]) -> Interval | None:
+    """The slope of ``peaks`` (bytes) over ``windows`` (timesteps), by least squares.
+
+    The error of a peak is that of a process (its pages, its allocator's arenas), the same at every
+    window, so that least squares is the right estimate, and the long windows, which tell most of
+    the slope, weigh most. The bounds are the t-interval of the slope with n - 2 degrees of freedom,
+    for three windows or more; two fix a line but not how sure it is, so that its bounds are the
+    slope itself and its confidence is 0. Several peaks of one window count as so many points.
+
+    None with fewer than two different windows. A slope may be negative or 0 where the memory of
+    building and compiling hides that of the window.
+    """
+    if len(set(windows)) < 2:
+        return None
+    x = np.asarray(windows, dtype=np.float64)
+    y = np.asarray(peaks, dtype=np.float64)
+    # Around their means, so that large numbers do not cancel.
+    x, y = x - np.mean(x), y - np.mean(y)
+    square = float(np.sum(x * x))
+    slope = float(np.sum(x * y)) / square
+    degrees = len(x) - 2
+    if degrees == 0:
+        return Interval(slope, slope, slope, 0.0)
+    from scipy import special  # 0.3 s, which whoever reads no memory need not spend
+
+    error = math.sqrt(float(np.sum((y - slope * x) ** 2)) / degrees / square)
+    reach = float(special.stdtrit(float(degrees), (1 + CASE_CONFIDENCE) / 2)) * error
+    return Interval(slope - reach, slope, slope + reach, CASE_CONFIDENCE)
+
+
+# -- whole sequences
+
+
+def questions(rows: Iterable[Row]) -> list[list[Row]]:
+    """The measured rows of whole, unpadded sequences: apart where more differs than backend and
+    timesteps; each by timesteps, rising."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        work = row.case.workload
+        if row.measured and row.case.kind == KINDS[0] and work.min_length is None:
+            any_length = replace(row.case, workload=replace(work, timesteps=1))
+            found.setdefault(any_length.group, []).append(row)
+    return [sorted(each, key=lambda row: row.case.workload.timesteps) for each in found.values()]
+
+
+def by_backend(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of one question, by backend."""
+    return grouped(rows, lambda row: row.case.backend)
+
+
+def line(rows: Sequence[Row]) -> Fit | None:
+    """The line through one backend's rows of a question; None with fewer than three lengths."""
+    times: dict[int, Mapping[str, float]] = {
+        row.case.workload.timesteps: {run.run: float(np.median(run.samples)) for run in row.runs}
+        for row in rows
+    }
+    return fit(times)

@@ -1,0 +1,222 @@
+"""The report as Parquet holds what the other formats hold; the SQL in the docs works on it."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import example, given, settings
+from pyarrow import parquet
+
+from bench import report
+from bench.records import cache
+from bench.records.files import collect
+from bench.render import data
+from bench.stats.columns import COLUMNS
+from bench.stats.ranking import build
+from bench.stats.rows import Report
+from bench.stats.table import records
+from tests.bench.made_reports import HOSTILE, endless, hostile_report, sentences
+from tests.bench.made_store import make_store
+from tests.places import GOLDEN, ROOT
+
+
+def test_csv_has_a_line_a_case_in_seconds(few: Report) -> None:
+    rows = list(csv.DictReader(io.StringIO("".join(data.comma_separated(few)))))
+    assert list(rows[0]) == list(COLUMNS)
+    assert len(rows) == 9
+    keras = rows[0]
+    assert keras["case_id"] == "keras/b2-t10-i3-h4/float32/inference/cpu"
+    assert float(keras["time_s"]) == pytest.approx(0.01111)
+    assert (keras["valid"], keras["rank"], keras["ahead"]) == ("true", "1", "FASTER")
+    assert (keras["ratio"], keras["verdict"], keras["window"]) == ("", "", "")
+    failed = next(row for row in rows if row["outcome"] == "failed")
+    assert failed["reason"] == "y differs from the reference by 0.3; the bound is 1e-05"
+    assert failed["time_s"] == failed["valid"] == ""
+
+
+def test_json_has_the_same_rows_with_their_units(few: Report) -> None:
+    document = json.loads(
+        data.as_json(few), parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
+    )
+    assert document["cases"] == records(few)
+    assert document["columns"]["time_s"]["unit"] == "s"
+    assert document["sections"][0]["findings"] == sentences(few)
+
+
+def test_a_bound_beyond_every_number_is_null() -> None:
+    found = endless()
+    assert json.loads(data.as_json(found))["cases"][0]["time_high_s"] is None
+    assert "inf" not in "".join(data.comma_separated(found)).replace("inference", "")
+
+
+@settings(max_examples=15, deadline=None)
+@given(HOSTILE)
+@example("=HYPERLINK(1)")
+@example("＝1+1")
+@example("  ＋1")
+@example("\u3000＠SUM(1)")
+@example("\t=1")
+def test_hostile_text_is_harmless_in_csv_and_whole_in_json(text: str) -> None:
+    found = hostile_report(text)
+    rows = list(csv.reader(io.StringIO("".join(data.comma_separated(found)), newline="")))
+    assert {len(row) for row in rows} == {len(COLUMNS)}
+    for row in rows[1:]:
+        assert not any(re.match(r"\s*[-=+@＝＋－＠]", cell) for cell in row)
+    document = json.loads(data.as_json(found))
+    assert text in {each["backend"] for each in document["cases"]}
+    assert data.as_json(found).isascii()
+
+
+DOCS = (ROOT / "docs/sql.md").read_text()
+SQL = re.findall(r"^```sql\n(.*?)^```", DOCS, re.M | re.S)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with results and cases.parquet in it, as the docs make them."""
+    make_store(tmp_path / "results", files=7, cases=20, samples=4)
+    shutil.copy(GOLDEN / "replicate-1.json", tmp_path / "results")
+    monkeypatch.setattr(cache, "WORTH_KEEPING", 1)
+    monkeypatch.chdir(tmp_path)
+    command = re.findall(r"^python -m bench\.report (.*)$", DOCS, re.M)
+    assert report.main(command[0].split()) == 0
+    return tmp_path
+
+
+def test_the_rows_are_those_of_the_other_formats(place: Path) -> None:
+    assert parquet.read_table("cases.parquet").to_pylist() == records(build(collect(["results"])))
+
+
+def test_each_column_has_its_type_its_unit_and_its_meaning(place: Path) -> None:
+    schema = parquet.read_schema("cases.parquet")
+    assert schema.names == list(COLUMNS)
+    for field, (name, column) in zip(schema, COLUMNS.items(), strict=True):
+        told = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        assert told["unit"] == column.unit, name
+        assert told["meaning"] == column.meaning, name
+        if column.unit in ("s", "1/s", "B", "J"):
+            assert str(field.type) == "double", name
+    kinds = [str(schema.field(name).type) for name in ("backend", "batch", "valid", "ratio")]
+    assert kinds == ["string", "int64", "bool", "double"]
+
+
+def test_csv_is_written_to_a_file_as_it_is_printed(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert report.main(["results", "--format", "csv"]) == 0
+    printed = capsys.readouterr().out
+    assert report.main(["results", "--format", "csv", "--output", "cases.csv"]) == 0
+    assert Path("cases.csv").read_bytes().decode() == printed
+    assert len(printed.splitlines()) == 1 + parquet.read_metadata("cases.parquet").num_rows
+
+
+def test_text_that_is_no_utf_8_and_no_row_at_all_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads((GOLDEN / "replicate-1.json").read_text())
+    document["lstm"]["run"]["host"] = "half \ud800"
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document))
+    out = tmp_path / "out" / "x.parquet"
+    assert report.main([str(path), "--format", "parquet", "--output", str(out)]) == 0
+    assert set(parquet.read_table(out)["host"].to_pylist()) == {"half ?"}
+    monkeypatch.setattr(data, "_BATCH", 1)
+    whole = build(collect([path]))
+    assert parquet.read_table(out).num_rows == len(records(whole)) > 1
+    out.write_bytes(data.parquet(whole))
+    assert parquet.read_table(out).num_rows == len(records(whole))
+
+
+def test_without_pyarrow_the_error_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data, "find_spec", lambda name: None)
+    # It is said before anything is read.
+    arguments = ["not-there.json", "--format", "parquet", "--output", "x.parquet"]
+    assert report.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert "pip install 'lstm-benchmark-suite[parquet]'" in told
+    assert len(told.splitlines()) == 1
+    assert not Path("x.parquet").exists()
+
+
+def test_parquet_is_not_written_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(GOLDEN / "replicate-1.json"), "--format", "parquet"]) == 2
+    assert "--output" in capsys.readouterr().err
+
+
+# -- SQL
+
+
+def test_the_docs_ask_some_questions() -> None:
+    assert len(SQL) >= 5
+    assert importlib.util.find_spec("duckdb") is not None
+
+
+@pytest.mark.parametrize("query", SQL, ids=range(len(SQL)))
+def test_every_query_in_the_docs_has_an_answer(query: str, place: Path) -> None:
+    assert duckdb.sql(query).fetchall()
+
+
+def test_backends_are_compared_over_the_shapes_that_they_share(place: Path) -> None:
+    (query,) = [query for query in SQL if "times_as_fast" in query]
+    found = duckdb.sql(query).fetchall()
+    pairs = {row[:5]: row[5:] for row in found}
+    assert len(pairs) == len(found)
+    for (device, mode, dtype, one, other), (shapes, speed) in pairs.items():
+        # Turned around it is the same comparison.
+        assert pairs[device, mode, dtype, other, one] == (shapes, pytest.approx(1 / speed))
+    rows = [row for row in records(build(collect(["results"]))) if row["valid"]]
+    (device, mode, dtype, one, other), (shapes, speed) = next(
+        item for item in pairs.items() if item[0][4] == rows[0]["baseline"]
+    )
+    logs = [
+        math.log(row["speedup"])
+        for row in rows
+        if (row["device"], row["mode"], row["dtype"], row["backend"]) == (device, mode, dtype, one)
+        and row["baseline"] == other
+        and isinstance(row["speedup"], float)
+    ]
+    assert len(logs) == shapes
+    assert speed == pytest.approx(math.exp(sum(logs) / len(logs)))
+
+
+def test_the_answers_are_those_of_the_report(place: Path) -> None:
+    rows = [row for row in records(build(collect(["results"]))) if row["valid"]]
+    first = duckdb.sql(SQL[0]).fetchall()
+    assert {row[3] for row in first} == {row["backend"] for row in rows if row["rank"] == 1}
+    assert len(first) == sum(row["rank"] == 1 for row in rows)
+    logs: dict[tuple[object, ...], list[float]] = {}
+    for row in rows:
+        if isinstance(row["ratio"], float):
+            key = (row["device"], row["mode"], row["backend"])
+            logs.setdefault(key, []).append(math.log(row["ratio"]))
+    found = {tuple(row[:3]): row[3] for row in duckdb.sql(SQL[1]).fetchall()}
+    assert found == {
+        key: pytest.approx(math.exp(sum(each) / len(each))) for key, each in logs.items()
+    }
+
+
+def test_the_samples_are_all_there(place: Path) -> None:
+    (query,) = [query for query in SQL if "list_median" in query]
+    found = duckdb.sql(query).fetchall()
+    assert len(found) == 20
+    assert {(row[1], row[2]) for row in found} == {(7, 28)}
+
+
+def test_the_columns_of_the_cache_that_the_docs_name_are_in_it(place: Path) -> None:
+    table = DOCS.partition("| column | meaning |")[2]
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", table, re.M))))
+    there = set(parquet.read_schema(place / "results/.cache/measurements.parquet").names)
+    assert told <= there
+    assert there - told <= set(COLUMNS)

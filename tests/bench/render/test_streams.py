@@ -1,0 +1,130 @@
+"""Streams in a report: the percentiles beside the medians, in every format, and in words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pytest
+
+from bench.render import messages
+from bench.render.data import comma_separated
+from bench.render.markdown import markdown
+from bench.render.page import data
+from bench.stats.ranking import build
+from bench.stats.rows import Report
+from bench.stats.table import records
+from bench.worker.series import Beside
+from tests.bench.made_results import as_text, gather
+from tests.bench.made_streams import a_run, a_stream, streamed, streams
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return build(streams({"keras": 5.0, "torch": 8.0, "numpy": 3.0}))
+
+
+def test_the_table_has_each_percentile_with_the_verdict_of_the_99th(report: Report) -> None:
+    (table,) = report.sections[0].tables
+    assert (table.kind, table.mode) == ("streaming", "streaming")
+    text = as_text(report, width=200)
+    for word in ("p90", "p99", "p99.9", "p99 vs keras"):
+        assert word in text
+    rows = {record["backend"]: record for record in records(report)}
+    assert rows["torch"]["verdict"] == "SAME"
+    assert rows["torch"]["latency_p99_verdict"] == "SLOWER"
+    assert rows["numpy"]["latency_p99_verdict"] == "FASTER"
+    assert rows["keras"]["latency_p99_verdict"] is None
+    assert rows["torch"]["latency_p99_s"] == pytest.approx(8e-4, rel=0.1)
+    assert rows["torch"]["calls"] == 6 * 7000
+
+
+def test_a_percentile_lies_within_its_bounds_and_above_the_one_before(report: Report) -> None:
+    for record in records(report):
+        keys = ("latency_p50", "latency_p90", "latency_p99", "latency_p999")
+        values = [record[f"{key}_s"] for key in keys]
+        assert values == sorted(values)  # type: ignore[type-var]
+        for key in keys:
+            low, mid, high = (record[f"{key}{side}_s"] for side in ("_low", "", "_high"))
+            assert low <= mid <= high  # type: ignore[operator]
+        assert record["latency_most_s"] >= values[-1]  # type: ignore[operator]
+
+
+def test_csv_and_markdown_have_them(report: Report) -> None:
+    rows = list(csv.DictReader(io.StringIO("".join(comma_separated(report)))))
+    assert all(float(row["latency_p99_s"]) > float(row["latency_p50_s"]) for row in rows)
+    assert "| p99 " in markdown(report)
+
+
+def test_what_is_no_stream_has_nothing_in_these_columns() -> None:
+    from bench.case.cases import Case
+    from lstm_impl import LSTMSpec, Workload
+    from tests.bench.made_results import measured
+
+    case = Case("keras", LSTMSpec(3, 4), Workload(1, 2))
+    (record,) = records(build(gather(measured(case, 0.001, a_run(0)))))
+    assert {record[key] for key in record if key.startswith("latency_") or key == "calls"} == {None}
+
+
+def test_the_shortest_tail_and_missed_deadlines_are_told_in_words() -> None:
+    beside = Beside(deadline=3e-4)
+    found = gather(
+        *(
+            streamed(a_stream(backend), a_run(number), 1e-4, tail, beside=beside)
+            for number in range(6)
+            for backend, tail in (("keras", 5.0), ("numpy", 2.0))
+        )
+    )
+    (table,) = build(found).sections[0].tables
+    tail, late = messages.stream_sentences(table)
+    assert "numpy has the shortest p99" in tail
+    assert re.search(r": 2\.\d+ times as fast as keras's \(2\.\d+–2\.\d+, FASTER\)\.$", tail), tail
+    assert "missed their deadline" in late
+    assert "keras" in late
+    assert "of 42,000" in late
+
+
+def test_what_idling_costs_is_told_where_both_were_measured() -> None:
+    found = gather(
+        *(
+            streamed(a_stream("keras", period), a_run(number), median, 2.0)
+            for number in range(6)
+            for period, median in ((None, 1e-4), (0.01, 3e-4))
+        )
+    )
+    (table,) = build(found).sections[0].tables
+    (said,) = [text for text in messages.stream_sentences(table) if "back to back" in text]
+    assert "a call of keras takes 300 µs every 10 ms against 100 µs back to back" in said
+    assert "3.00 times as long" in said
+
+
+def test_loaded_processors_are_told() -> None:
+    def said(load: int) -> bool:
+        found = streamed(a_stream("keras"), a_run(0), 1e-4, 5.0, beside=Beside(load=load))
+        return "The suite kept 2 processors busy" in as_text(build(gather(found)), width=200)
+
+    assert said(2)
+    assert not said(0)
+
+
+def test_processes_with_other_deadlines_have_none_in_common() -> None:
+    found = gather(
+        *(
+            streamed(a_stream("keras"), a_run(n), 1e-4, 5.0, beside=Beside(deadline=1e-3 * (1 + n)))
+            for n in range(2)
+        )
+    )
+    (record,) = records(build(found))
+    assert record["deadline_s"] is None
+    assert record["missed"] is None
+
+
+def test_the_page_carries_the_histogram_of_all_calls(report: Report) -> None:
+    carried = data.data(report)
+    latency = carried["latency"]
+    assert isinstance(latency, dict)
+    assert len(latency) == 3
+    for each in latency.values():
+        assert sum(each["counts"]) == each["calls"] == 42_000
+        assert [part for part, *_ in each["parts"]] == [50.0, 90.0, 99.0, 99.9]

@@ -1,0 +1,90 @@
+"""What a report teaches ``backend="auto"``, and what it must not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import report
+from bench.records.files import collect
+from bench.records.schema import Run
+from bench.render import teach
+from bench.stats.ranking import build
+from bench.stats.rows import Report, Section
+from lstm_impl.tuning import load
+from tests.places import ROOT
+
+FUSED = sorted((ROOT / "results" / "reference").glob("fused-*.json"))
+
+
+def taught(changed: Report | None = None) -> list[str]:
+    return [each.backend for each in teach.decisions(changed or build(collect(FUSED)))]
+
+
+def with_runs(found: Report, **changed: object) -> Report:
+    def run(each: Run) -> Run:
+        return replace(each, **changed)  # type: ignore[arg-type]
+
+    sections = [
+        Section(tuple(map(run, each.runs)), each.rows, each.baseline) for each in found.sections
+    ]
+    return Report(tuple(sections), found.notes)
+
+
+def test_each_shape_of_a_session_is_a_decision_for_its_machine() -> None:
+    found = list(teach.decisions(build(collect(FUSED))))
+    processor = json.loads(FUSED[0].read_text())["machine_info"]["cpu"]["brand_raw"]
+    assert len(found) == len({each.question.digest for each in found}) >= 8
+    for each in found:
+        assert each.question.machine.device == f"{processor}, 2 usable"
+        assert each.question.machine.versions["tensorflow-cpu"]
+        assert each.question.through == "model"
+        ratios = [raced.ratio for raced in each.raced]
+        assert 1.0 in ratios  # the others are held against the shortest median
+        assert ratios == sorted(ratios)
+        assert all(raced.low <= raced.ratio <= raced.high for raced in each.raced)
+    training = [each for each in found if each.question.workload.training]
+    assert {each.best(lambda name: name in ("keras", "fused_cpu")) for each in training} == {
+        "fused_cpu"
+    }
+
+
+def test_a_time_that_is_invalid_and_a_machine_that_is_not_described_teach_nothing() -> None:
+    found = build(collect(FUSED))
+    assert taught(found)
+    changes: list[dict[str, object]] = [
+        {"environment": {}},
+        {"environment": {"before": {"cpu": {"name": 3, "usable": 2}}}},
+        {"environment": {"before": []}},
+        {"options": {"threads": 1}},
+    ]
+    for changed in changes:
+        assert taught(with_runs(found, **changed)) == []
+
+
+def test_the_command_writes_them_where_auto_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "decisions"))
+    assert report.main(["--teach", *map(str, FUSED)]) == 0
+    said = capsys.readouterr().out
+    written = load()
+    assert f"{len(written)} decisions for backend='auto' written to" in said
+    assert report.main(["--teach", *map(str, FUSED)]) == 0
+    assert load() == written
+
+
+def test_nothing_to_teach_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "decisions"))
+    alone = [str(path) for path in FUSED[:1]]
+    assert report.main(["--teach", "--backend", "keras", *alone]) == 2
+    assert "nothing to teach" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "file" / "decisions"))
+    assert report.main(["--teach", *map(str, FUSED)]) == 2
+    assert "cannot be written" in capsys.readouterr().err
