@@ -40,19 +40,11 @@ COMMANDS = {
     "Is this number true?": {
         "doctor": "what can run here, why not the rest, what would spoil a measurement?",
         "gpu_proof": "on a GPU: are all backends right there, and how fast? One archive",
-        "verdict_study": "how often are the verdicts right? By simulation",
-        "verdict_pairs": "how far do the ratios of real pairs spread between processes?",
-        "fleet_study": "does a fleet measure all it should, whatever happens to it? By simulation",
     },
     "How do I share results?": {
         "upload": "copy result files to s3://, gs:// and the like; what reads takes such a URL",
         "submit": "check result files, make them anonymous, ready for a pull request",
         "site": "a static site of the results of many machines",
-    },
-    "To work on the suite": {
-        "documents": "what commands made in the documents, made again",
-        "native": "fused_cpu compiled ahead, for machines without a compiler",
-        "rooms": "the rooms of the source, drawn from its imports",
     },
 }
 """Question, command, what it answers; each is ``python -m bench.NAME``."""

@@ -22,8 +22,8 @@ def test_plain_pytest_collects_tests_and_no_benchmark(project: Project) -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     assert settings["testpaths"] == ["tests", "bench"]
     # Of all tests one folder: to collect the others a minute of imports.
-    done = project.run("--collect-only", "-q", "-o", "testpaths=tests/bench/telling bench")
-    assert "tests/bench/telling/test_terminal.py::" in done.out
+    done = project.run("--collect-only", "-q", "-o", "testpaths=tests/bench/cli bench")
+    assert "tests/bench/cli/test_command_line.py::" in done.out
     assert "bench_" not in done.out
 
 

@@ -21,7 +21,7 @@ from tests.places import ROOT
 
 NAMES = ["bench", *(f"bench.{name}" for answers in COMMANDS.values() for name in answers)]
 PARTS = [f"bench.compare {part}" for part in ("runs", "devices", "backends", "published")]
-NO_VERDICT = ("bench", "tools.packages", "research.verdict_study", "research.verdict_pairs")
+NO_VERDICT = ("bench",)
 """What they print is no answer: their codes say only whether it was printed."""
 
 _HELP = """\
