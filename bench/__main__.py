@@ -13,11 +13,10 @@ COMMANDS = {
     "Which backend?": {
         "ask": "which backend for my shape, on this machine? Two minutes, two lines",
         "run": "measure a suite in fresh processes until the intervals are narrow",
-        "report": "what a run found: who wins, by how much, and can that be trusted?",
+        "report": "what a run found: which is fastest, and can it be trusted? --along: fixed cost",
         "plot": "a picture of results for a slide or a paper",
     },
     "What else does a call cost, and why?": {
-        "call_paths": "what does a call cost: model(x), predict, fit, an export?",
         "lengths": "what do sequences of many lengths cost: padded, bucketed, packed?",
         "denormals": "what do numbers too small to be normal cost each backend?",
         "int8": "what does int8 gain in inference, and lose in accuracy?",
@@ -33,7 +32,6 @@ COMMANDS = {
     },
     "Which truncation window?": {
         "recommend": "which window and backend for my dependency, and at what cost?",
-        "truncation": "what does a window cost, in time, memory and compiling?",
         "learning": "what does a window learn, and do all backends learn the same?",
         "echo": "the 2016 tutorial's task, trained with any backend",
     },

@@ -21,6 +21,7 @@ from bench.machine.writing import ResultWriteError, write_bytes
 from bench.render import drawing, plot
 from bench.render.plot import KIND_OF, NARROWEST, WIDEST, Plot, choose
 from bench.render.quantities import count
+from bench.stats.along import AXES, series
 from bench.stats.ranking import build
 from bench.stats.rows import KINDS
 
@@ -51,8 +52,18 @@ def _plot(options: argparse.Namespace) -> int:
         )
     output.check(kind, output.Target(options.output))
     (results,) = filters.read(options, asked_for(options.paths))
-    report = build(results, baseline=options.baseline, kind=options.kind)
+    report = build(
+        results, baseline=options.baseline, kind="all" if options.along else options.kind
+    )
     section = report.sections[0]
+    if options.along is not None:
+        found = [each for each in series(report.sections, options.along) if each.values]
+        if not found:
+            raise UsageError(f"no case has a time along {options.along}")
+        found = [each for each in found if each.section is found[0].section]
+        write_bytes(options.output, plot.along(found, kind, options.width))
+        print(f"written: {printable(str(options.output))}", file=sys.stderr)
+        return command_line.BAD_INPUT if results.errors else 0
     rows = choose(section, options.what, pattern=options.case)
     skipped = len(report.sections) - 1
 
@@ -67,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser("plot", "A picture of results for a slide or a paper.", EPILOG)
     command_line.add_result_paths(parser)
     arguments.add_choice(parser, "what", KIND_OF, "of what the picture is", "throughput")
+    axis = "instead: time per timestep or sequence, and memory, against this"
+    arguments.add_choice(parser, "along", AXES, axis)
     add = functools.partial(arguments.add_values, parser)
     place = "where it goes; its name's end says how: .png, .svg or .pdf"
     add(("output", "FILE", Path, place), required=True)

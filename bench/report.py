@@ -1,4 +1,7 @@
-"""What ``bench.report`` is asked: options to a report in one of its formats."""
+"""``python -m bench.report``: which backend is fastest, by how much, and is that to be trusted?
+
+Good files are shown when others cannot be read; each bad one gives one line and exit code 2.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,39 @@ import functools
 import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from bench.cli import arguments, command_line, filters, output
-from bench.cli.progress import Progress, asked_for
+from bench.cli.progress import Progress, asked_for, read_results
 from bench.machine.fields import printable
-from bench.records.schema import Results
-from bench.render import data, markdown, teach, terminal
+from bench.machine.folder import REFERENCE, default_folder, is_url
+from bench.records.naming import run_of
+from bench.records.schema import ResultFile, Results
+from bench.render import along, data, markdown, teach, terminal
+from bench.render.messages import along_notes
 from bench.render.page import explorer
 from bench.render.table import comma_separated
+from bench.stats.along import AXES, series
 from bench.stats.ranking import build
 from bench.stats.rows import KINDS, NothingToReportError, Report
 from bench.stats.samples import SAMPLE_COLUMNS, sample_rows
 from bench.stats.table import load_frame
+from bench.windows.learned import newest, parted, untold, words
 
 SAMPLES = ("samples.csv", "samples.parquet")
 FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES)
 BRIEF = ("terminal", "markdown", "svg")
 LISTING = ("terminal", "markdown")
+
+ALONG = ("terminal", "markdown", "csv", "json")
+"""The formats of what goes along an axis."""
+
+MEASURE = {
+    "window": "python -m bench.run truncation",
+    "timesteps": "python -m bench.run call-paths --processes 6",
+    "batch": "python -m bench.run sizes",
+}
 
 Texts = Mapping[str, Callable[[], output.Answer]]
 
@@ -33,6 +52,8 @@ def report(options: argparse.Namespace) -> int:
 
     Raises NothingToReportError, UsageError and what ``filters.read`` raises.
     """
+    if options.along is not None:
+        return _along(options)
     if options.format.endswith("parquet"):
         # Before a large folder is read for nothing.
         data.check_parquet()
@@ -54,6 +75,80 @@ def report(options: argparse.Namespace) -> int:
             made = build(results, baseline=options.baseline, kind=options.kind)
         (_teach if options.teach else _show)(made, options)
     return command_line.BAD_INPUT if results.errors else 0
+
+
+def _along(options: argparse.Namespace) -> int:
+    """Write fixed cost and slope along an axis; the exit code of ``bench.report``."""
+    _check_along(options)
+    times, maps = parted(options.paths or [default_folder()])
+    named = options.paths or is_url(default_folder())
+    results = read_results(times) if named else _newest_along(options.along)
+    learned, bad = newest(maps) if options.along == "window" else (None, ())
+    command_line.tell_errors(untold(bad, results.errors))
+    if not results.files:
+        raise command_line.ToldError
+    with Progress("judging results"):
+        sections = build(filters.chosen(results, options), baseline=options.baseline).sections
+    source = "" if learned is None else words(learned)
+    found = series(sections, options.along, learned, source)
+    if not any(each.values for each in found):
+        why = "; ".join(dict.fromkeys(note for each in found for note in along_notes(each)))
+        raise NothingToReportError(
+            f"no case has a time along {options.along}{f': {why}' if why else ''}; "
+            f"measure some with `{MEASURE[options.along]}`"
+        )
+    markdown_of = along.brief if options.brief else along.markdown
+    texts: Texts = {
+        "markdown": lambda: markdown_of(found),
+        "csv": lambda: along.as_csv(found),
+        "json": lambda: along.as_json(found),
+    }
+    letters = {**output.ASCII, "·": "*"}  # a product
+    target = output.Target(options.output)
+    output.deliver(
+        options.format,
+        target,
+        lambda console: along.terminal(found, console),
+        texts,
+        letters=letters,
+    )
+    return command_line.BAD_INPUT if results.errors or bad else 0
+
+
+def _check_along(options: argparse.Namespace) -> None:
+    if options.format not in ALONG:
+        raise NothingToReportError(
+            f"--along goes with --format {', '.join(ALONG)}; a picture is made by "
+            f"python -m bench.plot --along {options.along}"
+        )
+    if options.brief and options.format != "markdown":
+        raise NothingToReportError("--along with --brief needs --format markdown")
+    for name in ("teach", "why", "unmeasured"):
+        if getattr(options, name):
+            raise NothingToReportError(f"--{name} does not go with --along")
+
+
+def _newest_along(axis: str) -> Results:
+    """The newest run in the results folder, or in the reference's, that has the axis."""
+    folder = Path(default_folder())
+    for place in (folder, folder / REFERENCE):
+        results = read_results([place], tell=False)
+        ours = [file for file in results.files if _has(file, axis)]
+        if ours:
+            command_line.tell_errors(results.errors)
+            newest_run = run_of(max(ours, key=lambda file: file.run.started).run.session)
+            wanted = [file for file in results.files if run_of(file.run.session) == newest_run]
+            return replace(results, files=tuple(wanted))
+    raise NothingToReportError(
+        f"{printable(str(folder))}/ has no results along {axis}; measure some with "
+        f"`{MEASURE[axis]}`, or name result files or folders"
+    )
+
+
+def _has(file: ResultFile, axis: str) -> bool:
+    if axis == "window":
+        return any(item.case.kind == KINDS[1] for item in file.measurements)
+    return len({getattr(item.case.workload, axis) for item in file.measurements}) > 1
 
 
 def _check_forms(options: argparse.Namespace) -> None:
@@ -161,6 +256,8 @@ def _parser() -> argparse.ArgumentParser:
         "lstm_impl.keras.LSTM(backend='auto') looks for it (the folder LSTM_DECISIONS)",
         why="of each case one sentence: what it is bound by, and what would help (docs/why.md)",
     )
+    axis = "instead of the report: what a step costs whatever its length, and each unit more"
+    arguments.add_choice(parser, "along", AXES, axis)
     arguments.add_unmeasured(parser)
     filters.add(parser)
     return parser

@@ -54,7 +54,7 @@ TEXTS = {
 
 COMMANDS = {
     "report": ("bench.report", RESULTS),
-    "truncation": ("bench.truncation", RESULTS),
+    "truncation": ("bench.report", RESULTS, "--along", "window"),
     "history": ("bench.history", RESULTS),
     "compare-devices": ("bench.compare", "devices", RESULTS),
     "compare-backends": ("bench.compare", "backends", RESULTS),

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from bench.case.cases import Case
 from bench.records.grouping import grouped
-from bench.render import labels
 from bench.render.escape import LONGEST_NAME, LONGEST_SENTENCE, clean
 from bench.render.labels import name, title, where
 from bench.render.marks import bounds_of_time, versus
@@ -26,8 +25,9 @@ from bench.render.quantities import (
     percent,
     period_words,
     seconds,
-    seconds_range,
     shape_words,
+    signed_seconds,
+    signed_seconds_range,
     times_as,
     times_bounds,
 )
@@ -39,17 +39,7 @@ from bench.render.table import (
     percentile,
     percentile_text,
 )
-from bench.stats.along import (
-    FEWEST_WINDOWS,
-    NEAR_CHEAPEST,
-    BackendCost,
-    Cheapest,
-    Fit,
-    Stream,
-    cost,
-    window,
-)
-from bench.stats.along import streams as cut_streams
+from bench.stats.along import NEAR_CHEAPEST, BackendCost, Fit, Series, cost, series, value
 from bench.stats.basis import Pairing
 from bench.stats.between import MOST_NODES, Plan, plan
 from bench.stats.bound import NOT_KNOWN
@@ -373,13 +363,14 @@ def _windows(table: Table) -> str:
 def _costs(section: Section) -> list[Finding]:
     """From which window on the leader of each stream is cheap, and what a step costs it."""
     found = []
-    cut = [stream for stream in cut_streams([section]) if stream.windows]
-    for stream in cut:
-        leader = cost(stream.ranked[0], stream.table.rows)
+    cut = [each for each in series([section]) if each.values]
+    for each in cut:
+        leader = cost(each.ranked[0], each.rows)
         if leader.cheapest is not None:
-            start = f"{title(stream.table)}: " if len(cut) > 1 else ""
-            found.append(f"{start}{window_sentence(leader)}.")
-    rest = "; python -m bench.truncation has them all."
+            case = each.rows[0].case
+            work = f"{name(case.device)}, {case.workload.mode}, {', '.join(shape_words(case))}: "
+            found.append(f"{work if len(cut) > 1 else ''}{cheap_from(leader)}.")
+    rest = "; python -m bench.report --along window has them all."
     return [Finding(told) for told in first_few(found, _MOST_STREAMS, "stream", rest)]
 
 
@@ -1151,60 +1142,99 @@ def _missing(section: Section, rows: Sequence[Row]) -> Iterable[str]:
 
 
 LARGE_MISFIT = 0.1
-"""From here on a line that misses a window is told beside its numbers."""
-
-_OF_ALL = (FEW_PROCESSES, WIDE_INTERVAL)
-
-WITHIN = f"{100 * NEAR_CHEAPEST:g}%"
+"""From this share on a line that misses a value is mentioned beside its numbers."""
 
 
-def window_sentence(cost: BackendCost) -> str:
-    """From which window on a timestep of a backend costs hardly more than the least, and the line.
+def cheap_from(of: BackendCost) -> str:
+    """Say from which window on a timestep of a backend is cheap, and its line.
 
-    ``while_loop: a timestep is within 5% of its least in windows of 60 and more (30 to 120); the
-    line is 0.21 ms (0.20–0.22) a step + 0.11 ms (0.10–0.12) a timestep``, and where it misses a
-    window by much, which and by how much.
+    ``while_loop: in windows of 60 and more (30 to 120) a timestep costs at most 5% more than the
+    least; the line is 0.21 ms (0.20–0.22) a step + 0.11 ms (0.10–0.12) a timestep``
     """
-    name = labels.name(cost.backend)
-    fit, near = cost.fit, cost.cheapest
+    fit, near = of.fit, of.cheapest
     if near is None:
-        return f"{name}: measured at {count(len(cost.measured), 'window')}; 2 can be compared"
-    told = [f"{name}: {_where_near(near)}"]
-    if fit is None:
-        number = count(len(cost.measured), "window")
-        told.append(f"measured at {number}; {FEWEST_WINDOWS} make a line")
-    elif not fit.is_line:
-        told.append(f"no line fits its windows: {misfit(fit)}")
+        return f"{name(of.backend)}: one window was measured, and two can be compared"
+    if near.first == near.values[-1]:
+        where = f"only in the longest windows, of {near.first}"
+    elif near.first == near.values[0]:
+        where = f"in windows of every measured length, from {near.first} on"
     else:
-        fixed, timestep = (
-            with_range(value, interval)
-            for value, interval in (
-                (fit.line.fixed, fit.fixed),
-                (fit.line.per_timestep, fit.per_timestep),
-            )
+        where = f"in windows of {near.first} and more"
+    if near.first_low != near.first_high:
+        where += f" ({near.first_low} to {near.first_high})"
+    told = [f"{name(of.backend)}: {where}, a timestep costs at most {_NEAR} more than the least"]
+    if fit is not None and fit.is_line:
+        fixed = with_range(fit.line.fixed, fit.fixed)
+        told.append(
+            f"the line is {fixed} a step + "
+            f"{with_range(fit.line.per_timestep, fit.per_timestep)} a timestep"
         )
-        told.append(f"the line is {fixed} a step + {timestep} a timestep")
-        if abs(fit.misfit.residual) >= LARGE_MISFIT:
-            told.append(misfit(fit))
+    if fit is not None and abs(fit.misfit.residual) >= LARGE_MISFIT:
+        told.append(_misfit(fit, of.axis))
     return "; ".join(told)
 
 
-def _where_near(near: Cheapest) -> str:
-    """Where a timestep is about as cheap as anywhere, in words."""
-    windows = near.windows
-    within = f"a timestep is within {WITHIN} of its least"
-    if near.first == windows[-1]:
-        told = f"{within} in the longest windows alone, of {windows[-1]}"
-    elif near.first == windows[0]:
-        told = f"{within} in windows of every length, of {windows[0]} and more"
-    else:
-        told = f"{within} in windows of {near.first} and more"
-    if near.first_low != near.first_high:
-        told += f" ({near.first_low} to {near.first_high})"
-    if later := near.dearer_later:
-        worst = max(later, key=lambda k: near.over[k].mid)
-        told += f", and costs {percent_more(near.over[worst])} more in windows of {worst}"
-    return told
+_NEAR = f"{NEAR_CHEAPEST:.0%}"
+
+
+def _misfit(fit: Fit, axis: str) -> str:
+    """``at window 960 the time is 12% above the line``."""
+    worst = fit.misfit
+    side = "above" if worst.residual > 0 else "below"
+    return f"at {axis} {worst.window} the time is {abs(worst.residual):.0%} {side} the line"
+
+
+def without_time(costs: Iterable[BackendCost]) -> list[str]:
+    """Say of the backends that have no time at any value why, those of one reason together."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for one in costs:
+        if not one.measured:
+            reasons = tuple(dict.fromkeys(_reason(row) for row in one.rows))
+            found.setdefault(reasons, []).append(name(one.backend))
+    return [
+        f"{listed(names)} {'has' if len(names) == 1 else 'have'} no time: {'; '.join(reasons)}"
+        for reasons, names in found.items()
+    ]
+
+
+def _reason(row: Row) -> str:
+    """Why a case has no time, and what changes that."""
+    told = f"{row.outcome.replace('_', ' ')}: {clean(row.reason)}"
+    return f"{told} (to change that: {clean(row.advice)})" if row.advice else told
+
+
+def along_notes(found: Series) -> list[str]:
+    """Say what is missing in a series and why, and where a line does not describe the times."""
+    lines = without_time(found.backends)
+    for of in (each for each in found.backends if each.measured):
+        reasons: dict[str, list[int]] = {}
+        for row in of.unreached:
+            reasons.setdefault(_reason(row), []).append(value(row, found.axis))
+        told = [f"{_at(found.axis, values)} {why}" for why, values in reasons.items()]
+        known = {value(row, found.axis) for row in of.rows}
+        if left := [each for each in found.values if each not in known]:
+            told.append(f"{_at(found.axis, left)} not in the suite, or the run ended before it")
+        if of.cheapest is not None and (later := of.cheapest.slower_later):
+            worst = max(later, key=lambda each: of.cheapest.over[each].mid)  # type: ignore[union-attr]
+            more = percent_more(of.cheapest.over[worst])
+            told.append(f"at {found.axis} {worst} it costs {more} more than the least again")
+        if (fit := of.fit) is not None:
+            if abs(fit.misfit.residual) >= LARGE_MISFIT:
+                told.append(_misfit(fit, found.axis))
+            if fit.parts:
+                told.append(_bent(fit, found.axis))
+            if fit.left_out:
+                left_out = count(fit.left_out, "process")
+                told.append(f"the line leaves out {left_out} without a time at every value")
+            if fit.fixed is None:
+                told.append("no process measured every value, so the line has no interval")
+        lines += [f"{name(of.backend)}: {each}" for each in told]
+    if learned := {k: each for k in found.values if (each := found.learnable(k)) is not None}:
+        pairs = [
+            f"{k}: {each}{'*' * found.short_of_updates(k)}" for k, each in sorted(learned.items())
+        ]
+        lines.append(f"longest distance learned, by window: {', '.join(pairs)}")
+    return lines
 
 
 def percent_more(over: Interval) -> str:
@@ -1213,183 +1243,69 @@ def percent_more(over: Interval) -> str:
     return f"{mid:.0f}% ({low:.0f}–{high:.0f})".replace("-", "−")
 
 
-def without_time(costs: Iterable[BackendCost]) -> list[str]:
-    """The backends that have no time at any window: who, why, and what changes that.
-
-    Those of the same reason stand together: ``keras and torch reach no window: not measured: ...``.
-    """
-    found: dict[tuple[str, ...], list[str]] = {}
-    for one in costs:
-        if not one.measured:
-            reasons = tuple(dict.fromkeys(_reason(row) for row in one.rows))
-            found.setdefault(reasons, []).append(labels.name(one.backend))
-    return [
-        f"{listed(names)} {'reaches' if len(names) == 1 else 'reach'} no window: "
-        f"{'; '.join(reasons)}"
-        for reasons, names in found.items()
-    ]
+def _at(axis: str, values: Sequence[int]) -> str:
+    return f"{axis} {listed([str(each) for each in values], most=12)}:"
 
 
-def _reason(row: Row) -> str:
-    """Why a window has no time, and what changes that."""
-    told = f"{row.outcome.replace('_', ' ')}: {clean(row.reason)}"
-    return f"{told} (to change that: {clean(row.advice)})" if row.advice else told
-
-
-def window_notes(stream: Stream, cost: BackendCost) -> list[str]:
-    """What has to be known of a backend's table: what is missing in it and why, and what is odd."""
-    found = []
-    reasons: dict[str, list[int]] = {}
-    for row in cost.unreached:
-        reasons.setdefault(_reason(row), []).append(window(row))
-    found += [f"{_at(windows)} {told}" for told, windows in reasons.items()]
-    asked = {window(row) for row in cost.rows}
-    if left := [k for k in stream.windows if k not in asked]:
-        found.append(f"{_at(left)} not measured: not in the suite, or the run ended first")
-    found += _window_doubts("INVALID", [(window(row), row.invalid) for row in cost.measured])
-    found += _window_doubts(
-        "doubtful", [(window(row), row.validity.of_time) for row in cost.measured]
-    )
-    # What is of the machine, or that processes are few, is told once for all of them (``method``).
-    noted = [
-        (window(row), [each for each in row.validity.noted if each.code not in _OF_ALL])
-        for row in cost.measured
-    ]
-    found += _window_doubts("noted", noted)
-    fit = cost.fit
-    if fit is not None:
-        found.append(f"Where the line misses most: {misfit(fit)}.")
-        if fit.parts:
-            found.append(_bent(fit))
-        if fit.left_out:
-            told = count(fit.left_out, "process")
-            found.append(f"The line leaves out {told} that did not measure every window.")
-        if fit.fixed is None:
-            found.append(
-                "No process measured every window: the line goes through the medians of all "
-                "processes and has no interval."
-            )
-    return found
-
-
-def _at(windows: Sequence[int]) -> str:
-    return f"k = {listed([str(each) for each in windows], most=12)}"
-
-
-def _window_doubts(word: str, rows: Iterable[tuple[int, Sequence[Doubt]]]) -> list[str]:
-    """A line for each kind of doubt: the windows it is about, and the words of the first."""
-    found: dict[str, list[tuple[int, str]]] = {}
-    for k, doubts in rows:
-        for doubt in doubts:
-            found.setdefault(doubt.code, []).append((k, clean(str(doubt))))
-    lines = []
-    for told in found.values():
-        first = told[0][1]
-        alike = all(text == first for _, text in told)
-        which = "" if alike else f"at k = {told[0][0]} "
-        lines.append(f"{_at([k for k, _ in told])} {word}: {which}{first}")
-    return lines
-
-
-def _bent(fit: Fit) -> str:
-    """The lines of the fewest short windows and of the fewest long ones that have another."""
+def _bent(fit: Fit, axis: str) -> str:
+    """The lines of the fewest small values and of the fewest large ones that have another."""
     first, last = fit.windows[0], fit.windows[-1]
-    short = [part for part in fit.parts if part.first == first]
-    long = [part for part in fit.parts if part.last == last]
-    told = [
-        f"k = {part.first} to {part.last} alone have {signed(part.fixed)} a step + "
-        f"{signed(part.per_timestep)} a timestep"
-        for part in (*short[:1], *long[:1])
-    ]
-    return (
-        f"The times bend away from one line: {', '.join(told)}. The bounds of its two numbers are "
-        "wide enough to hold that."
+    ends = (
+        *[part for part in fit.parts if part.first == first][:1],
+        *[part for part in fit.parts if part.last == last][:1],
     )
-
-
-def window_method(streams: Sequence[Stream]) -> list[str]:
-    """How the tables are to be read."""
-    lines = [
-        "A step is one training step on one window of k timesteps, a timestep is one of the whole "
-        f"batch. Medians with their {100 * CASE_CONFIDENCE:g}% intervals; samples are sequences × "
-        "timesteps.",
-        "over least: a timestep's time over that at the window where it is least, by ratios inside "
-        f"each process; within {WITHIN} from k: the first window from which on it is at most that "
-        "much over, and in brackets the first that may be and the first that surely is.",
-        "fixed per step and a timestep describe the times by a line, a + b·k, of least squares of "
-        "the relative errors, a line for each process. Their bounds hold what differs between "
-        "processes and, where the short or the long windows alone make another line, that line.",
+    told = [
+        f"from {part.first} to {part.last} it is {signed_seconds(part.fixed)} + "
+        f"{signed_seconds(part.per_timestep)} · {axis}"
+        for part in ends
     ]
-    fits = [cost.fit for stream in streams for cost in stream.backends if cost.fit]
+    return f"the times bend away from one line: {', '.join(told)}; the intervals include that"
+
+
+def along_method(found: Sequence[Series]) -> list[str]:
+    """Say how the tables along an axis are to be read."""
+    axis = found[0].axis
+    unit = "sequence" if axis == "batch" else "timestep"
+    of = "one window" if axis == "window" else "one call or training step"
+    lines = [
+        f"time = fixed + slope · {axis}: {of} costs the fixed part whatever its {axis}. "
+        "One line a process by least squares of relative errors, with "
+        f"{100 * CASE_CONFIDENCE:g}% intervals over the processes, which include other lines that "
+        "the smallest or the largest values have alone.",
+        f"within {_NEAR} from: the first value from which on a {unit} costs at most {_NEAR} more "
+        "than at the cheapest value, by ratios inside each process, with its interval.",
+    ]
+    fits = [of.fit for each in found for of in each.backends if of.fit]
     few = sorted({fit.fixed.how for fit in fits if fit.fixed and fit.fixed.allowance})
     if few:
         lines.append(
-            f"Intervals of the lines: {few[-1]} (15% in ratios to the least); from "
-            f"{ENOUGH_PROCESSES} processes on they are what was measured."
+            f"Intervals of the lines: {few[-1]}; from {ENOUGH_PROCESSES} processes on they are "
+            "what was measured."
         )
     moved = [
         row.interval.half_width
-        for stream in streams
-        for row in stream.table.rows
-        if row.interval and any(each.code == WIDE_INTERVAL for each in row.validity.noted)
+        for each in found
+        for row in each.rows
+        if row.interval and any(doubt.code == WIDE_INTERVAL for doubt in row.validity.noted)
     ]
     if moved:
         lines.append(speed_moved(moved))
-    if any(stream.learned for stream in streams):
-        told = "learns: the largest measured distance that was learned at that window by every seed"
-        source = next((stream.learned_from for stream in streams if stream.learned_from), "")
+    if source := next((each.learned_from for each in found if each.learned_from), ""):
         lines.append(
-            f"{told}, the state carried from window to window"
-            + (f" ({source})." if source else ".")
+            "Learned is a distance that every seed learned at that window, the state carried from "
+            f"window to window ({source})."
         )
-        if any(stream.short_of_updates(k) for stream in streams for k in stream.windows):
+        if any(each.short_of_updates(k) for each in found for k in each.values):
             lines.append(
-                "* A shorter window learned a longer distance: of as many timesteps this one makes "
-                "fewer updates, and these ran out. It is no limit of the window."
+                "* A shorter window learned a longer distance, because this one makes fewer "
+                "updates of as many timesteps: it is no limit of the window."
             )
     return lines
 
 
-def misfit(fit: Fit) -> str:
-    """Where the line misses most: ``windows of 960 cost 12% more than the line``."""
-    worst = fit.misfit
-    side = "more" if worst.residual > 0 else "less"
-    return f"windows of {worst.window} cost {abs(100 * worst.residual):.0f}% {side} than the line"
-
-
-def near_from(near: Cheapest) -> tuple[str, str]:
-    """The first window near the least, and its bounds: ``60`` and ``30–120``.
-
-    At the ends nothing is said of windows that were not measured: ``≤ 3`` or ``≥ 960``.
-    """
-    low, high = near.first_low, near.first_high
-    interval = f"{_at_the_ends(near, low)}–{_at_the_ends(near, high)}" if low != high else ""
-    return _at_the_ends(near, near.first), interval
-
-
-def _at_the_ends(near: Cheapest, k: int) -> str:
-    if k == near.windows[0]:
-        return f"≤ {k}"
-    return f"≥ {k}" if k == near.windows[-1] else str(k)
-
-
-def signed(value: float) -> str:
-    """Seconds of either sign: a fit may say less than nothing."""
-    return f"−{seconds(-value)}" if value < 0 else seconds(value)
-
-
-def with_range(value: float, interval: Interval | None) -> str:
-    """Such a value with its bounds in brackets, where it has some."""
-    return signed(value) + (f" ({signed_range(interval)})" if interval else "")
-
-
-def signed_range(interval: Interval) -> str:
-    """The bounds of such a value, in the unit of its middle if they are near it."""
-    largest = max(abs(interval.low), abs(interval.high))
-    if largest > 100 * abs(interval.mid):
-        return f"{signed(interval.low)} to {signed(interval.high)}"
-    told = seconds_range(interval.low, interval.high, abs(interval.mid))
-    return told.replace("–", " to ").replace("-", "−") if interval.low < 0 else told
+def with_range(number: float, interval: Interval | None) -> str:
+    """Seconds of either sign with bounds in brackets, where there are some."""
+    return signed_seconds(number) + (f" ({signed_seconds_range(interval)})" if interval else "")
 
 
 LOUD = ("failed", "crashed", "timed_out")

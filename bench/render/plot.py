@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from bench.machine.fields import printable
 from bench.render import drawing
+from bench.render.along import UNITS
+from bench.render.along import title as series_title
 from bench.render.drawing import Axes, Figure
 from bench.render.labels import heading, machine
 from bench.render.marks import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL
 from bench.render.quantities import percent, rate, ratio, seconds, shape_words
+from bench.stats.along import BackendCost, Series, peak_bytes, unit_interval, value
+from bench.stats.intervals import CASE_CONFIDENCE
 from bench.stats.rows import NothingToReportError, Row, Section, ranked_backends
 from bench.stats.verdict import Verdict
 
@@ -461,3 +466,151 @@ def _lines(
             axes.plot([low, until], [low * width, until * width], linestyle=(0, (5, 2)), **line)
             told = f"memory: {rate(width)}B/s"
             axes.annotate(told, (low, low * width), xytext=(6, 0), va="top", **words)
+
+
+# Along an axis
+
+_MOST_SERIES = 4
+_PANEL = (3.4, 2.3)  # inches
+
+
+def along(found: Sequence[Series], kind: str, width: float | None = None) -> bytes:
+    """Draw time per unit, and memory where it is known, against the values of an axis.
+
+    A column a series, a line a backend with the band of its intervals, both axes logarithmic.
+    Returns the bytes of a PNG, SVG or PDF file.
+    """
+    drawn = [each for each in found if each.values][:_MOST_SERIES]
+    with drawing.style():
+        return drawing.encoded(_along(drawn, len(found) - len(drawn), width), kind)
+
+
+def _along(found: Sequence[Series], left_out: int, width: float | None) -> Figure:
+    sized = any("peak_bytes" in row.memory for each in found for row in each.rows)
+    names = list(dict.fromkeys(of.backend for each in found for of in _costs(each)))
+    width = width or max(7.0, _PANEL[0] * len(found))
+    columns = max(1, int(width / (0.5 + 0.075 * max(map(len, names)))))
+    lines = math.ceil(len(names) / columns)
+    height = _PANEL[1] * (1 + sized) + 1.2 + 0.18 * lines
+    figure = drawing.figure(width, height)
+    grid = figure.subplots(1 + sized, len(found), squeeze=False, sharex="col")
+    for column, each in enumerate(found):
+        panel = grid[0][column]
+        told = textwrap.fill(
+            drawing.label(series_title(each).partition(";")[0], 160), int(16 * width / len(found))
+        )
+        panel.set_title(told, loc="left", fontsize=7)
+        _times(panel, each)
+        if sized:
+            _memory(grid[1][column], each)
+        _values(grid[-1][column], each)
+    unit = UNITS[found[0].axis]
+    told = f"What a {unit} costs along {found[0].axis}"
+    if left_out:
+        told += f" ({left_out} more not drawn)"
+    figure.suptitle(
+        f"{told}\n{drawing.label(heading(found[0].section), int(width * 16))}",
+        fontsize=8.5,
+        x=0.01,
+        ha="left",
+    )
+    handles: dict[str, object] = {}
+    for panel in grid[0]:
+        handles.update(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower left", ncols=columns, frameon=False
+    )
+    below = f"bands: {100 * CASE_CONFIDENCE:g}% intervals; hollow: INVALID or an unreliable time"
+    if any(of.unreached for each in found for of in _costs(each)):
+        below += "; ×: the last value that was reached"
+    grid[-1][0].text(
+        0, -0.32, below, fontsize=6.5, color=drawing.SUBTLE, transform=grid[-1][0].transAxes
+    )
+    return figure
+
+
+def _costs(found: Series) -> list[BackendCost]:
+    return [of for of in found.backends if of.measured]
+
+
+def _times(axes: Axes, found: Series) -> None:
+    intervals = {
+        of.backend: [
+            (value(row, found.axis), interval)
+            for row in of.measured
+            if (interval := unit_interval(row, found.axis)) is not None
+        ]
+        for of in _costs(found)
+    }
+    middle = sorted(interval.mid for points in intervals.values() for _, interval in points)
+    size, name = drawing.scale([middle[len(middle) // 2]])
+    for of in _costs(found):
+        points = intervals[of.backend]
+        xs = [x for x, _ in points]
+        low, high = ([getattr(i, end) / size for _, i in points] for end in ("low", "high"))
+        colour = drawing.look(of.backend).colour
+        axes.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
+        _line(axes, found, of, xs, [interval.mid / size for _, interval in points])
+    axes.set_ylabel(f"per {UNITS[found.axis]} ({name})", fontsize=7)
+    _plain(axes)
+
+
+def _memory(axes: Axes, found: Series) -> None:
+    for of in _costs(found):
+        sized = [row for row in of.measured if row.memory.get("peak_bytes")]
+        values = [value(row, found.axis) for row in sized]
+        _line(axes, found, of, values, [peak_bytes(row) / 2**20 for row in sized])
+    axes.set_ylabel("peak memory (MiB)", fontsize=7)
+    _plain(axes)
+
+
+def _line(
+    axes: Axes, found: Series, of: BackendCost, xs: Sequence[int], ys: Sequence[float]
+) -> None:
+    look = drawing.look(of.backend)
+    spoilt = {value(row, found.axis) for row in of.measured if row.invalid or row.validity.time}
+    axes.plot(
+        xs,
+        ys,
+        color=look.colour,
+        linestyle=look.dashes,
+        linewidth=1.3,
+        marker=look.marker,
+        markersize=3.2,
+        label=drawing.label(of.backend),
+    )
+    point = {"linestyle": "none", "markeredgecolor": look.colour, "zorder": 4}
+    hollow = [(x, y) for x, y in zip(xs, ys, strict=True) if x in spoilt]
+    for x, y in hollow:
+        axes.plot([x], [y], marker=look.marker, markersize=3.2, markerfacecolor="white", **point)
+    if xs and any(value(row, found.axis) > xs[-1] for row in of.unreached):
+        axes.plot(xs[-1:], ys[-1:], marker="x", markersize=7, markeredgewidth=1.6, **point)
+
+
+def _plain(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers, at 1, 2 and 5 of a decade or more densely."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    subs = (1.0, 2.0, 5.0) if high / low > 4 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+    axes.yaxis.set_major_locator(LogLocator(base=10.0, subs=subs, numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(labelsize=6.5)
+    axes.grid(visible=True, axis="y", color=drawing.FAINT, linewidth=0.5, alpha=0.6)
+
+
+def _values(axes: Axes, found: Series) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    values = found.values
+    axes.set_xscale("log")
+    shown = [values[-1]]
+    for each in reversed(values[:-1]):  # numbers that have room beside one another
+        if shown[-1] / each >= (values[-1] / values[0]) ** 0.07:
+            shown.append(each)
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel(found.axis, fontsize=7)

@@ -187,3 +187,17 @@ def _size(value: float) -> tuple[float, str]:
 def _three(value: float) -> str:
     text = f"{value:.0f}" if abs(value) >= 999.5 or value == 0 else f"{value:#.3g}".rstrip(".")
     return text.replace("-", "−")
+
+
+def signed_seconds(value: float) -> str:
+    """Seconds of either sign: a fit may say less than nothing."""
+    return f"−{seconds(-value)}" if value < 0 else seconds(value)
+
+
+def signed_seconds_range(interval: Interval) -> str:
+    """The bounds of such a value, in the unit of its middle if they are near it."""
+    largest = max(abs(interval.low), abs(interval.high))
+    if largest > 100 * abs(interval.mid):
+        return f"{signed_seconds(interval.low)} to {signed_seconds(interval.high)}"
+    told = seconds_range(interval.low, interval.high, abs(interval.mid))
+    return told.replace("–", " to ").replace("-", "−") if interval.low < 0 else told

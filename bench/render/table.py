@@ -49,7 +49,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """What is alike in the cells of a column; its heading is our own and stands as it is.
+    """What is alike in the cells of a column; its heading may name a backend.
 
     right: numbers, which stand to the right. names: of backends or cases, which are code in
     Markdown and there and in a terminal have at most ``most`` letters. ours: its cells are our own
@@ -139,7 +139,7 @@ class Sheet:
     def markdown(self, aligned: bool = False) -> str:
         """In GitHub's dialect. aligned: to be read as it stands, too."""
         return markdown_table(
-            [column.heading for column in self.columns],
+            [escape.prose(column.heading) for column in self.columns],
             [column.right for column in self.columns],
             (map(_in_markdown, self.columns, line) for line in self.lines),
             aligned,

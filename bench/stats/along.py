@@ -19,7 +19,8 @@ from bench.stats.intervals import (
 )
 from bench.stats.process_means import ENOUGH_PROCESSES, Estimates, FloatArray
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
-from bench.stats.rows import KINDS, Row, Section, Table
+from bench.stats.rows import KINDS, Row, Section
+from lstm_impl.workload import Workload
 
 NO_LINE = 0.5
 """A line that misses a window by more than half of what it says is none: its two numbers would be
@@ -206,7 +207,7 @@ def fit(
     A line for each process that measured every window; from 6 of them on the intervals are
     t-intervals over the processes. With fewer the spread is the larger of what they show and an
     allowance, taken as known: 29% in each time where it is a time, 15% where it is a ratio of times
-    of one process (see ``judging.ratios``), carried through to the line.
+    of one process (see ``stats.ratios``), carried through to the line.
 
     Then the same for the shortest windows alone and for the longest, from half of them on. Where
     such a line is surely another one (``OTHER_LINE``, ``OTHER_TIME``), the bounds hold its interval
@@ -348,19 +349,22 @@ def _misfit(line: Line, x: FloatArray, times: FloatArray, windows: Sequence[int]
 
 
 NEAR_CHEAPEST = 0.05
-"""A window whose timesteps cost at most this more than the cheapest one's is as good as that: it is
-what differs between two machines that are called alike."""
+"""A value of the axis whose unit costs at most this more than the cheapest is as good as that: so
+much differs between two machines of one name."""
+
+AXES = ("window", "timesteps", "batch")
+"""What a series can go along: the window that a sequence is cut into, its timesteps, its batch."""
 
 
 @dataclass(frozen=True)
 class Cheapest:
-    """Where the cheapest windows lie.
+    """Where a timestep (or along the batch a sequence) is cheapest.
 
-    best: the window with the cheapest timestep. over: of each window, rising, the time of a
-    timestep over the cheapest one's, with its interval over the processes.
-    first, last: all windows from the one to the other are within ``NEAR_CHEAPEST`` of the best.
-    first_low, first_high: the same as ``first``, if each ratio is what its interval allows at the
-    least, and at the most. last_high: the last that may be within.
+    best: the value of the axis with the cheapest unit. over: of each value, rising, the time of a
+    unit over the cheapest one's, with its interval over the processes.
+    first, last: all values from the one to the other are within ``NEAR_CHEAPEST`` of the best.
+    first_low, first_high: the same as ``first``, if each ratio is at the lower, and at the upper
+    end of its interval. last_high: the last that may be within.
     """
 
     best: int
@@ -372,32 +376,33 @@ class Cheapest:
     last_high: int
 
     @property
-    def windows(self) -> tuple[int, ...]:
+    def values(self) -> tuple[int, ...]:
         """All that were measured, rising."""
         return tuple(self.over)
 
     @property
-    def dearer_later(self) -> tuple[int, ...]:
-        """The long windows that surely cost more again."""
+    def slower_later(self) -> tuple[int, ...]:
+        """The large values that cost significantly more again."""
         return tuple(k for k in self.over if k > self.last_high)
 
 
 def cheapest(times: Mapping[int, Mapping[str, float]]) -> Cheapest | None:
-    """From the seconds of a timestep, by window and by process; None with fewer than two windows.
+    """Find the cheapest values from the seconds of a unit, by value and by process.
 
     Ratios are those inside a process, whose own speed cancels; from 6 processes on with t-intervals
-    of their logarithms, with fewer by an allowance of 15% (``judging.ratios``).
+    of their logarithms, with fewer by an allowance of 15% (``stats.ratios``). None with fewer than
+    two values.
     """
-    windows = sorted(k for k, found in times.items() if found)
-    if len(windows) < 2:
+    values = sorted(k for k, found in times.items() if found)
+    if len(values) < 2:
         return None
-    medians = {k: float(np.median(list(times[k].values()))) for k in windows}
-    best = min(windows, key=lambda k: medians[k])
-    over = {k: _over(times[k], times[best], k == best) for k in windows}
-    at = windows.index(best)
+    medians = {k: float(np.median(list(times[k].values()))) for k in values}
+    best = min(values, key=lambda k: medians[k])
+    over = {k: _over(times[k], times[best], k == best) for k in values}
+    at = values.index(best)
 
     def reach(steps: Sequence[int], bound: Callable[[CaseInterval], float]) -> int:
-        """The furthest of these windows, from the best one on, that are all near it."""
+        """The furthest of these values, from the best one on, that are all near it."""
         found = best
         for k in steps:
             if bound(over[k]) > 1 + NEAR_CHEAPEST:
@@ -405,7 +410,7 @@ def cheapest(times: Mapping[int, Mapping[str, float]]) -> Cheapest | None:
             found = k
         return found
 
-    down, up = windows[:at][::-1], windows[at + 1 :]
+    down, up = values[:at][::-1], values[at + 1 :]
     return Cheapest(
         best,
         over,
@@ -438,14 +443,15 @@ def _over(mine: Mapping[str, float], best: Mapping[str, float], same: bool) -> C
 
 @dataclass(frozen=True)
 class BackendCost:
-    """What windows cost a backend. rows: of the stream, by window, those without a time too.
+    """What one backend costs along an axis. rows: by value, those without a time too.
 
-    cheapest: None with fewer than two windows; fit: with fewer than three. memory_slope: bytes that
-    each timestep of a window adds to the peak, None with fewer than two windows whose memory was
+    cheapest: None with fewer than two values; fit: with fewer than three. memory_slope: bytes that
+    each unit of the axis adds to the peak, None with fewer than two values whose memory was
     measured.
     """
 
     backend: str
+    axis: str
     rows: tuple[Row, ...]
     cheapest: Cheapest | None
     fit: Fit | None
@@ -458,41 +464,42 @@ class BackendCost:
 
     @property
     def unreached(self) -> tuple[Row, ...]:
-        """The windows that have no time, with outcome and reason."""
+        """Those that have no time, with outcome and reason."""
         return tuple(row for row in self.rows if not row.measured)
 
 
 @dataclass(frozen=True)
-class Stream:
-    """One stream on one machine: what its windows cost each backend.
+class Series:
+    """One amount of work on one machine at several values of an axis, by every backend.
 
     learned: what was learned at these windows, where that was measured; learned_from: in words.
     """
 
     section: Section
-    table: Table
+    axis: str
+    rows: tuple[Row, ...]
     learned: LearningMap | None = field(default=None, compare=False)
     learned_from: str = ""
 
     @cached_property
     def backends(self) -> tuple[BackendCost, ...]:
         """Those measured here by their ranks, then those that were not measured at all."""
-        names = dict.fromkeys((*self.ranked, *(row.case.backend for row in self.table.rows)))
-        return tuple(cost(name, self.table.rows) for name in names)
+        names = dict.fromkeys((*self.ranked, *(row.case.backend for row in self.rows)))
+        return tuple(cost(name, self.rows, self.axis) for name in names)
 
     @property
     def ranked(self) -> tuple[str, ...]:
-        """The measured backends, by how well they rank over the windows."""
+        """The measured backends, by how well they rank over the values."""
         ranks: dict[str, list[int]] = {}
-        for row in self.table.rows:
+        for row in self.rows:
             if row.rank is not None:
                 ranks.setdefault(row.case.backend, []).append(row.rank)
         return tuple(sorted(ranks, key=lambda name: (sum(ranks[name]) / len(ranks[name]), name)))
 
     @property
-    def windows(self) -> tuple[int, ...]:
-        """The windows that any backend was measured at, rising."""
-        return tuple(sorted({window(row) for row in self.table.rows if row.measured}))
+    def values(self) -> tuple[int, ...]:
+        """The values that any backend was measured at, rising."""
+        return tuple(sorted({value(row, self.axis) for row in self.rows if row.measured}))
 
     def learnable(self, length: int) -> int | None:
         """The distance that was learned at a window; None if none or if it was not measured."""
@@ -505,34 +512,80 @@ class Stream:
         and these ran out.
         """
         own = self.learnable(length)
-        shorter = (self.learnable(k) or 0 for k in self.windows if k < length)
+        shorter = (self.learnable(k) or 0 for k in self.values if k < length)
         return own is not None and max(shorter, default=0) > own
 
 
-def streams(
-    sections: Iterable[Section], learned: LearningMap | None = None, learned_from: str = ""
-) -> tuple[Stream, ...]:
-    """Every stream in these sections, those that have no time at any window too."""
+def series(
+    sections: Iterable[Section],
+    axis: str = "window",
+    learned: LearningMap | None = None,
+    learned_from: str = "",
+) -> tuple[Series, ...]:
+    """Return every series in these sections, those that have no time at any value too.
+
+    Along timesteps and batch only whole, unpadded sequences, and of these only what has more than
+    one value.
+    """
     return tuple(
-        Stream(section, table, learned, learned_from)
+        Series(section, axis, tuple(rows), learned, learned_from)
         for section in sections
-        for table in section.tables
-        if table.kind == KINDS[1]
+        for rows in _groups(section.rows, axis)
     )
 
 
-def cost(backend: str, rows: Iterable[Row]) -> BackendCost:
-    """What windows cost one backend, from rows of one stream."""
-    own = sorted((row for row in rows if row.case.backend == backend), key=window)
+def _groups(rows: Iterable[Row], axis: str, least: int = 2) -> list[list[Row]]:
+    """Rows that differ in nothing but backend and the value of the axis, of which they have
+    ``least`` or more, if they are not windows."""
+    kind = KINDS[1] if axis == "window" else KINDS[0]
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        work = row.case.workload
+        if row.case.kind == kind and (axis == "window" or work.min_length is None):
+            any_value = replace(row.case, workload=_anywhere(work, axis))
+            found.setdefault(any_value.group, []).append(row)
+    return [
+        each
+        for each in found.values()
+        if axis == "window" or len({value(row, axis) for row in each}) >= least
+    ]
+
+
+def _anywhere(work: Workload, axis: str) -> Workload:
+    """The same work for every value of the axis."""
+    if axis == "window":
+        return replace(work, window=1)
+    return replace(work, timesteps=1) if axis == "timesteps" else replace(work, batch=1)
+
+
+def cost(backend: str, rows: Iterable[Row], axis: str = "window") -> BackendCost:
+    """Return what one backend costs along an axis, from rows of one series."""
+    own = sorted(
+        (row for row in rows if row.case.backend == backend), key=lambda row: value(row, axis)
+    )
     measured = [row for row in own if row.measured]
     sized = [row for row in measured if "peak_bytes" in row.memory]
     return BackendCost(
         backend,
+        axis,
         tuple(own),
-        cheapest({window(row): _medians(row, row.case.workload.timesteps) for row in measured}),
-        _fit(measured),
-        bytes_per_timestep([window(row) for row in sized], [peak_bytes(row) for row in sized]),
+        cheapest({value(row, axis): _medians(row, units(row, axis)) for row in measured}),
+        _fit(measured, axis),
+        bytes_per_unit([value(row, axis) for row in sized], [peak_bytes(row) for row in sized]),
     )
+
+
+def value(row: Row, axis: str) -> int:
+    """Return where a row stands on an axis."""
+    if axis == "window":
+        return window(row)
+    found: int = getattr(row.case.workload, axis)
+    return found
+
+
+def units(row: Row, axis: str) -> int:
+    """Return how many units a row's time is of: along the batch sequences, else timesteps."""
+    return row.case.workload.batch if axis == "batch" else row.case.workload.timesteps
 
 
 def window(row: Row) -> int:
@@ -541,18 +594,23 @@ def window(row: Row) -> int:
 
 
 def steps(row: Row) -> int:
-    """Training steps in a stream: its windows."""
+    """Training steps in a row's time: its windows."""
     return -(-row.case.workload.timesteps // window(row))
 
 
 def step_interval(row: Row) -> Interval | None:
-    """Seconds of one training step: of a stream over its windows."""
+    """Seconds of one step: of a sequence that is cut, over its windows."""
     return _divided(row, steps(row))
+
+
+def unit_interval(row: Row, axis: str) -> Interval | None:
+    """Seconds of one timestep of the whole batch, or along the batch of one sequence."""
+    return _divided(row, units(row, axis))
 
 
 def timestep_interval(row: Row) -> Interval | None:
     """Seconds of one timestep of the whole batch."""
-    return _divided(row, row.case.workload.timesteps)
+    return unit_interval(row, "window")
 
 
 def peak_bytes(row: Row) -> float:
@@ -567,33 +625,34 @@ def _divided(row: Row, by: int) -> Interval | None:
     return Interval(found.low / by, found.mid / by, found.high / by, found.confidence)
 
 
-def _fit(rows: Sequence[Row]) -> Fit | None:
-    times = {window(row): _medians(row, steps(row)) for row in rows}
+def _fit(rows: Sequence[Row], axis: str) -> Fit | None:
+    times = {value(row, axis): _medians(row, steps(row)) for row in rows}
+    if axis != "window":
+        return fit(times)
     # The last window may be shorter: what a step does on average is a line in the mean length.
-    lengths = {window(row): row.case.workload.timesteps / steps(row) for row in rows}
-    return fit(times, lengths)
+    return fit(times, {window(row): row.case.workload.timesteps / steps(row) for row in rows})
 
 
 def _medians(row: Row, by: int) -> dict[str, float]:
-    """Seconds of each process, over so many parts of a stream."""
+    """Seconds of each process, over so many parts."""
     return {run.run: float(np.median(run.samples)) / by for run in row.runs}
 
 
-def bytes_per_timestep(windows: Sequence[int], peaks: Sequence[float]) -> Interval | None:
-    """The slope of ``peaks`` (bytes) over ``windows`` (timesteps), by least squares.
+def bytes_per_unit(values: Sequence[int], peaks: Sequence[float]) -> Interval | None:
+    """Return the slope of ``peaks`` (bytes) over ``values`` of an axis, by least squares.
 
     The error of a peak is that of a process (its pages, its allocator's arenas), the same at every
-    window, so that least squares is the right estimate, and the long windows, which tell most of
+    value, so that least squares is the right estimate, and the large values, which tell most of
     the slope, weigh most. The bounds are the t-interval of the slope with n - 2 degrees of freedom,
-    for three windows or more; two fix a line but not how sure it is, so that its bounds are the
-    slope itself and its confidence is 0. Several peaks of one window count as so many points.
+    for three values or more; two fix a line but not how sure it is, so that its bounds are the
+    slope itself and its confidence is 0. Several peaks of one value count as so many points.
 
-    None with fewer than two different windows. A slope may be negative or 0 where the memory of
-    building and compiling hides that of the window.
+    None with fewer than two different values. A slope may be negative or 0 where the memory of
+    building and compiling hides that of the work.
     """
-    if len(set(windows)) < 2:
+    if len(set(values)) < 2:
         return None
-    x = np.asarray(windows, dtype=np.float64)
+    x = np.asarray(values, dtype=np.float64)
     y = np.asarray(peaks, dtype=np.float64)
     # Around their means, so that large numbers do not cancel.
     x, y = x - np.mean(x), y - np.mean(y)
@@ -602,37 +661,28 @@ def bytes_per_timestep(windows: Sequence[int], peaks: Sequence[float]) -> Interv
     degrees = len(x) - 2
     if degrees == 0:
         return Interval(slope, slope, slope, 0.0)
-    from scipy import special  # 0.3 s, which whoever reads no memory need not spend
+    from scipy import special  # 0.3 s to import, and only memory needs it
 
     error = math.sqrt(float(np.sum((y - slope * x) ** 2)) / degrees / square)
     reach = float(special.stdtrit(float(degrees), (1 + CASE_CONFIDENCE) / 2)) * error
     return Interval(slope - reach, slope, slope + reach, CASE_CONFIDENCE)
 
 
-# -- whole sequences
+# Whole sequences, for plans of batches with padding
 
 
 def questions(rows: Iterable[Row]) -> list[list[Row]]:
-    """The measured rows of whole, unpadded sequences: apart where more differs than backend and
-    timesteps; each by timesteps, rising."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        work = row.case.workload
-        if row.measured and row.case.kind == KINDS[0] and work.min_length is None:
-            any_length = replace(row.case, workload=replace(work, timesteps=1))
-            found.setdefault(any_length.group, []).append(row)
-    return [sorted(each, key=lambda row: row.case.workload.timesteps) for each in found.values()]
+    """Return the measured rows of whole, unpadded sequences that differ in nothing but backend and
+    timesteps; each group by timesteps, rising."""
+    found = _groups((row for row in rows if row.measured), "timesteps", least=1)
+    return [sorted(each, key=lambda row: row.case.workload.timesteps) for each in found]
 
 
 def by_backend(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows of one question, by backend."""
+    """Return the rows of one question, by backend."""
     return grouped(rows, lambda row: row.case.backend)
 
 
 def line(rows: Sequence[Row]) -> Fit | None:
-    """The line through one backend's rows of a question; None with fewer than three lengths."""
-    times: dict[int, Mapping[str, float]] = {
-        row.case.workload.timesteps: {run.run: float(np.median(run.samples)) for run in row.runs}
-        for row in rows
-    }
-    return fit(times)
+    """Return the line through one backend's rows; None with fewer than three lengths."""
+    return _fit(rows, "timesteps")

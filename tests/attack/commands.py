@@ -74,7 +74,9 @@ def _all() -> Iterator[Command]:
     yield from _formats("bench.compare backends FILES", texts)
     yield from _formats("bench.compare published FILES", texts)
     yield from _formats("bench.compare devices FILES", texts, ["svg", "png"])
-    yield from _formats("bench.truncation FILES", texts, ["svg", "png"])
+    yield from _formats("bench.report --along window FILES", texts)
+    for suffix in (".svg", ".png"):
+        yield Command(("bench.plot", "FILES", "--along", "window", "--output", "OUT"), suffix)
     question = "bench.recommend --batch 2 --hidden 4 --dependency 3 FILES"
     for kind in ("text", "json"):
         yield Command((*question.split(), "--format", kind))

@@ -1,13 +1,17 @@
 """What several files of tests need, most of it made once for all of them."""
 
+import functools
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.bench import made_windows, trained_maps
+from bench.stats.along import Series
+from tests.bench import made_windows as made
+from tests.bench import trained_maps
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import replicates, save
 from tests.bench.measured_project import SUITE, WITHOUT, Project
@@ -18,7 +22,7 @@ from tests.bench.warm_pytest import WarmPytest
 def usual_windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the usual windows."""
     path = tmp_path_factory.mktemp("windows")
-    made_windows.write_windows(path)
+    made.write_windows(path)
     return path
 
 
@@ -26,7 +30,7 @@ def usual_windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The usual windows of one process."""
     path = tmp_path_factory.mktemp("one")
-    made_windows.write_windows(path, processes=1)
+    made.write_windows(path, processes=1)
     return path
 
 
@@ -84,3 +88,22 @@ def slower(tmp_path: Path) -> list[str]:
     base = save(tmp_path / "old", replicates("b", dict.fromkeys(times, 1.0), jitter=0.005))
     new = save(tmp_path / "new", replicates("n", times, jitter=0.005))
     return ["runs", str(base), str(new)]
+
+
+@pytest.fixture(scope="session")
+def stream(usual_windows: Path) -> Series:
+    """The usual stream."""
+    (found,) = made.read_streams([usual_windows])
+    return found
+
+
+@pytest.fixture(scope="session")
+def learning(stream: Series) -> Callable[..., Series]:
+    """The usual stream with what was learned at some windows; at the others nothing was."""
+
+    @functools.cache
+    def learn(*distances: tuple[int, int]) -> Series:
+        furthest = {k: dict(distances).get(k, 0) for k in made.WINDOWS}
+        return replace(stream, learned=made.learned_through(furthest))
+
+    return learn

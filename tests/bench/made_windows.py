@@ -19,7 +19,7 @@ from bench.case.cases import Case
 from bench.machine.writing import write
 from bench.records.files import collect
 from bench.records.maps import Cell, LearningMap, file_data, read
-from bench.stats.along import Stream, streams
+from bench.stats.along import Series, series
 from bench.stats.ranking import build
 from bench.stats.rows import KINDS
 from bench.windows.answer import Place, places
@@ -228,9 +228,9 @@ def _entry(
     }
 
 
-def read_streams(paths: Sequence[Path], learned: LearningMap | None = None) -> tuple[Stream, ...]:
+def read_streams(paths: Sequence[Path], learned: LearningMap | None = None) -> tuple[Series, ...]:
     """The streams in these files."""
-    return streams(build(collect(paths), kind=KINDS[1]).sections, learned)
+    return series(build(collect(paths), kind=KINDS[1]).sections, "window", learned)
 
 
 def read_places(paths: Sequence[Path], reference: Sequence[Path] = ()) -> list[Place]:

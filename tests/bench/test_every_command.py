@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bench import compare, history, learning, plot, recommend, report, truncation
+from bench import compare, history, learning, plot, recommend, report
 from bench.machine import environment, fields
 from bench.machine.survey import Entry, Survey
 from bench.records import schema
@@ -84,11 +84,15 @@ def _commands() -> Iterator[tuple[str, Command]]:
     yield from named("compare runs", compare, texts, lambda s: ["runs", s.old, s.new])
     yield from named("compare published", compare, texts, lambda s: ["published", s.old])
     yield from named("history", history, (*texts, "svg"), lambda s: [s.old, s.new])
-    windows = (*texts, "svg")
-    yield from named("truncation", truncation, windows, lambda s: [s.windows, s.learning])
-    yield from named(
-        "truncation --brief", truncation, ["markdown"], lambda s: ["--brief", s.windows]
-    )
+
+    def along(store: Store) -> list[object]:
+        return [store.windows, store.learning, "--along", "window"]
+
+    def pictured(store: Store) -> list[object]:
+        return [store.windows, "--along", "window", "--output", OUT]
+
+    yield from named("report --along", report, texts, along)
+    yield "plot --along", Command(plot, "svg", pictured)
     yield from named("learning", learning, texts, lambda s: ["--show", s.learning])
     yield (
         "learning svg",
@@ -230,7 +234,7 @@ def test_what_a_backend_says_of_itself_is_text_in_the_doctors_answer(payload: st
             check(file.getvalue())
 
 
-@pytest.mark.parametrize("module", [report, compare, history, truncation, recommend, plot])
+@pytest.mark.parametrize("module", [report, compare, history, recommend, plot])
 def test_a_files_own_name_is_text_in_errors(
     module: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

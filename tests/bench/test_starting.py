@@ -115,7 +115,7 @@ def _answers(store: Store) -> Iterator[tuple[str, list[object]]]:
         yield "report", [store.old, store.windows, "--format", form]
     for form in ("terminal", "markdown", "csv", "json"):
         yield "compare", ["runs", store.old, store.new, "--format", form]
-        yield "truncation", [store.windows, store.learning, "--format", form]
+        yield "report", [store.windows, store.learning, "--along", "window", "--format", form]
     for form in ("terminal", "markdown", "csv"):
         yield "history", [store.old, store.new, "--format", form]
     for form in ("terminal", "markdown"):

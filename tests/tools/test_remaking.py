@@ -83,19 +83,16 @@ def test_a_star_stands_for_the_files_of_that_name(project: Path) -> None:
     assert other == one.replace("bench.report a.json", "bench.report a*.json")
 
 
-def test_a_command_may_write_several_files(project: Path) -> None:
-    # Two streams make a picture each, with the stream's shape in its name.
+def test_picture_that_a_command_writes_is_compared(project: Path) -> None:
     made_windows.write_windows(project / "windows", session="a", processes=1)
-    made_windows.write_windows(project / "windows", session="b", processes=1, batch=32)
     (project / "b.md").write_text(
-        "<!-- made by: python -m bench.truncation windows --output p/w.svg -->\n<!-- end -->\n"
+        "<!-- made by: python -m bench.plot windows --along window --output p/w.svg -->\n"
+        "<!-- end -->\n"
     )
-    told = remake("b.md", project, write=True)
-    pictures = sorted(path.name for path in (project / "p").iterdir())
-    assert len(told) == len(pictures) == 2
-    (project / "p" / pictures[1]).write_bytes(b"other")
+    assert len(remake("b.md", project, write=True)) == 1
+    (project / "p/w.svg").write_bytes(b"other")
     (again,) = remake("b.md", project, write=False)
-    assert again.startswith(f"p/{pictures[1]}, in b.md")
+    assert again.startswith("p/w.svg, in b.md")
 
 
 def test_another_drawing_program_may_move_lines_but_no_letters() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import compare, plot, records, report, truncation
+from bench import compare, plot, records, report
 from bench.machine import writing
 from bench.machine.fields import ResultError
 from bench.machine.writers import Writer
@@ -187,8 +187,8 @@ COMMANDS: dict[str, Callable[[Path], int]] = {
             *("--format", "markdown", "--output", str(path)),
         ]
     ),
-    "truncation": lambda path: truncation.main(
-        [str(GOLDEN), "--format", "csv", "--output", str(path)]
+    "along": lambda path: report.main(
+        [str(GOLDEN), "--along", "window", "--format", "csv", "--output", str(path)]
     ),
     "plot": lambda path: plot.main([str(GOLDEN), "--output", str(path)]),
 }

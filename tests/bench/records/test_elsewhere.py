@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import compare, history, plot, records, report, site, truncation, upload
+from bench import compare, history, plot, records, report, site, upload
 from bench.machine import copying
 from bench.machine.remote import LIMIT_VARIABLE
 from bench.records.schema import Results
@@ -110,8 +110,8 @@ def test_windows_are_read_from_elsewhere(files: Any, faults: Faults) -> None:
     some = sorted(REFERENCE.glob("truncation-*.json"))[:1]
     for path in [*some, *REFERENCE.glob("learning-*.json")]:
         files.pipe_file(f"team/lstm/{path.name}", path.read_bytes())
-    assert truncation.main([TEAM, "--format", "csv"]) == 0
-    assert truncation.main(["s3://team/nowhere"]) == 2
+    assert report.main([TEAM, "--along", "window", "--format", "csv"]) == 0
+    assert report.main(["s3://team/nowhere", "--along", "window"]) == 2
 
 
 def test_the_variable_may_be_a_url(

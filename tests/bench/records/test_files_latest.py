@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import compare, report, truncation
+from bench import compare, report
 from bench.records import latest, naming
 from bench.records.schema import Measurement
 from tests.bench.made_nodes import a_case, on
@@ -149,6 +149,6 @@ def test_windows_of_nothing_named_are_of_every_kind_too(
         host="older",
         day=1,
     )
-    out = said(truncation.main, ["--format", "csv"], capsys)
+    out = said(report.main, ["--along", "window", "--format", "csv"], capsys)
     assert {"east", "west"} <= set(out.replace("\r\n", ",").split(","))
     assert "older" not in out

@@ -134,7 +134,7 @@ def test_what_a_step_and_a_timestep_cost_is_told_of_the_leader() -> None:
     *_, told = sentences(build(results_of(*items)))
     # A step on a window: 1 ms and 1 ms a timestep, so that 5 of them cost 9% more than 10.
     assert told.startswith(
-        "torch: a timestep is within 5% of its least in the longest windows alone, of 10"
+        "torch: only in the longest windows, of 10 (2 to 10), a timestep costs at most 5% more"
     )
     assert "; the line is 1.00 ms (" in told
     assert " a step + 1.00 ms (" in told
@@ -230,10 +230,10 @@ def test_of_many_streams_the_first_are_told_and_the_others_counted() -> None:
         for window, seconds in ((1, 0.020), (2, 0.015), (5, 0.012), (10, 0.011))
     ]
     told = sentences(build(results_of(*items)))
-    costs = [each for each in told if "a timestep is within 5% of its least" in each]
+    costs = [each for each in told if "a timestep costs at most 5% more than the least" in each]
     assert len(costs) == 4
-    assert all(each.startswith("cpu, training in windows (batch ") for each in costs)
-    assert "And 2 more streams; python -m bench.truncation has them all." in told
+    assert all(each.startswith("cpu, training, batch ") for each in costs)
+    assert "And 2 more streams; python -m bench.report --along window has them all." in told
 
 
 def starting(items: list[Measurement], **first: float) -> list[str]:

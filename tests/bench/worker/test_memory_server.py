@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.case.cases import Case
-from bench.stats.along import bytes_per_timestep
+from bench.stats.along import bytes_per_unit
 from bench.worker import memory, memory_server
 from bench.worker.memory import ProcessMemory
 from lstm_impl import LSTMSpec, Workload
@@ -144,7 +144,7 @@ def peaks_of(
 def test_a_real_backends_memory_grows_with_its_window(process_memory: ProcessMemory) -> None:
     windows = (25, 100, 200)
     peaks = peaks_of("numpy", 16, windows, process_memory)
-    slope = bytes_per_timestep(windows, peaks)
+    slope = bytes_per_unit(windows, peaks)
     assert slope is not None
     # It keeps gates, cells and outputs in float64: six arrays of [batch, hidden] at least.
     kept = 8 * 6 * 16 * 64
@@ -159,7 +159,7 @@ def test_tensorflows_memory_is_measured_in_a_fork_of_its_server(
     windows = (30, 240)
     peaks = peaks_of("while_loop", 32, windows, process_memory)
     assert list(process_memory._servers) == ["tensorflow"]
-    slope = bytes_per_timestep(windows, peaks)
+    slope = bytes_per_unit(windows, peaks)
     assert slope is not None
     # It keeps gates, cells and outputs in float32 for the backward pass, and makes gradients.
     kept = 4 * 6 * 32 * 64

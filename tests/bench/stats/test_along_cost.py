@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from bench.records.files import collect
 from bench.stats.along import (
     Cheapest,
-    Stream,
+    Series,
     by_backend,
-    bytes_per_timestep,
+    bytes_per_unit,
     cheapest,
     line,
     questions,
@@ -65,7 +65,7 @@ def test_it_is_the_first_window_from_which_on_all_are_near_the_best() -> None:
     answer = found(of(np.array([9, 5, 3, 2, 1.2, 1.04, 1.02, 1.0, 1.03])))
     assert (answer.best, answer.first, answer.first_low, answer.first_high) == (240, 60, 60, 60)
     assert answer.last == 480
-    assert answer.dearer_later == ()
+    assert answer.slower_later == ()
     assert answer.over[30].mid == pytest.approx(1.2)
 
 
@@ -77,7 +77,7 @@ def test_a_window_that_is_near_by_luck_before_one_that_is_not_does_not_count() -
 def test_long_windows_that_cost_more_again_are_named() -> None:
     answer = found(of(np.array([9, 5, 3, 2, 1.2, 1.0, 1.02, 1.09, 1.12])))
     assert (answer.first, answer.last) == (60, 120)
-    assert answer.dearer_later == (240, 480)
+    assert answer.slower_later == (240, 480)
 
 
 @pytest.mark.parametrize("curve", CURVES)
@@ -109,7 +109,7 @@ def test_with_few_processes_hardly_any_window_is_surely_near() -> None:
     assert answer.over[30].allowance == SEQUENTIAL_ALLOWANCE
     assert (answer.first_low, answer.first, answer.first_high) == (30, 60, 240)
     late = found(of(np.array([9, 5, 3, 2, 1.2, 1.0, 1.02, 1.09, 1.12]), processes=1))
-    assert (late.last, late.last_high, late.dearer_later) == (120, 480, ())
+    assert (late.last, late.last_high, late.slower_later) == (120, 480, ())
     assert answer.over[240].half_width == 0  # of the best over itself
 
 
@@ -150,7 +150,7 @@ def test_one_window_is_nothing_to_compare() -> None:
 # -- streams
 
 
-def test_the_line_of_every_backend_is_that_of_its_costs(stream: Stream) -> None:
+def test_the_line_of_every_backend_is_that_of_its_costs(stream: Series) -> None:
     assert {cost.backend for cost in stream.backends} == set(made.COSTS)
     for cost in stream.backends:
         truth = made.COSTS[cost.backend]
@@ -162,7 +162,7 @@ def test_the_line_of_every_backend_is_that_of_its_costs(stream: Stream) -> None:
         assert cost.memory_slope.mid == pytest.approx(truth.bytes_per_timestep)
 
 
-def test_backends_stand_in_the_order_of_their_ranks(stream: Stream) -> None:
+def test_backends_stand_in_the_order_of_their_ranks(stream: Series) -> None:
     # Not by how many windows they have: an unrolled loop, first in short ones, has no long ones.
     order = ["while_loop+hoisted", "static_unroll+xla", "while_loop"]
     assert [cost.backend for cost in stream.backends] == order
@@ -199,15 +199,15 @@ def test_streams_that_differentiate_something_else_stand_apart(tmp_path: Path) -
     )
     made.join(each, other)
     found = made.read_streams(each)
-    of_each = [{row.case.workload.gradients for row in stream.table.rows} for stream in found]
+    of_each = [{row.case.workload.gradients for row in stream.rows} for stream in found]
     assert sorted(of_each, key=str) == [{"all"}, {"weights"}]
     for stream in found:
-        assert stream.windows == made.WINDOWS
+        assert stream.values == made.WINDOWS
         assert len(stream.backends) == len(made.COSTS)
 
 
 def test_windows_that_were_not_reached_have_no_time_and_the_others_still_a_line(
-    stream: Stream,
+    stream: Series,
 ) -> None:
     unrolled = next(cost for cost in stream.backends if cost.backend == "static_unroll+xla")
     assert [window(row) for row in unrolled.measured] == [3, 5, 10, 15, 30, 60]
@@ -218,11 +218,11 @@ def test_windows_that_were_not_reached_have_no_time_and_the_others_still_a_line(
 
 
 def test_a_window_that_learned_less_than_a_shorter_one_ran_out_of_updates(
-    learning: Callable[..., Stream], stream: Stream
+    learning: Callable[..., Series], stream: Series
 ) -> None:
     found = learning((15, 8), (30, 20), (60, 8), (120, 1))
     assert [found.learnable(k) for k in (10, 15, 30, 60)] == [None, 8, 20, 8]
-    assert [k for k in found.windows if found.short_of_updates(k)] == [60, 120]
+    assert [k for k in found.values if found.short_of_updates(k)] == [60, 120]
     assert not any(learning((30, 20), (60, 20)).short_of_updates(k) for k in made.WINDOWS)
     assert stream.learnable(30) is None
 
@@ -234,7 +234,7 @@ LONGER = (*WINDOWS, 960)
 
 
 def test_points_on_a_line_give_its_slope_exactly() -> None:
-    found = bytes_per_timestep(LONGER, [5e8 + 4096 * window for window in LONGER])
+    found = bytes_per_unit(LONGER, [5e8 + 4096 * window for window in LONGER])
     assert found is not None
     assert found.mid == pytest.approx(4096)
     assert found.low == pytest.approx(4096, rel=1e-6)
@@ -247,25 +247,25 @@ def test_the_interval_holds_the_true_slope_as_often_as_it_says() -> None:
     hits = 0
     for _ in range(1000):
         peaks = 1e7 + 5000.0 * np.array(LONGER) + generator.normal(0, 3e5, len(LONGER))
-        found = bytes_per_timestep(LONGER, peaks.tolist())
+        found = bytes_per_unit(LONGER, peaks.tolist())
         assert found is not None
         hits += found.low <= 5000 <= found.high
     assert 925 <= hits <= 975
 
 
 def test_two_windows_give_a_slope_of_no_confidence() -> None:
-    found = bytes_per_timestep([10, 20], [100.0, 400.0])
+    found = bytes_per_unit([10, 20], [100.0, 400.0])
     assert found is not None
     assert (found.low, found.mid, found.high, found.confidence) == (30.0, 30.0, 30.0, 0.0)
 
 
 @pytest.mark.parametrize("windows", [[], [10], [10, 10, 10]])
 def test_without_two_different_windows_there_is_no_slope(windows: list[int]) -> None:
-    assert bytes_per_timestep(windows, [1.0] * len(windows)) is None
+    assert bytes_per_unit(windows, [1.0] * len(windows)) is None
 
 
 def test_several_peaks_of_two_windows_have_an_interval() -> None:
-    found = bytes_per_timestep([10, 10, 20, 20], [90.0, 110.0, 390.0, 410.0])
+    found = bytes_per_unit([10, 10, 20, 20], [90.0, 110.0, 390.0, 410.0])
     assert found is not None
     assert found.mid == pytest.approx(30.0)
     assert found.low < 30 < found.high

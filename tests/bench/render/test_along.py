@@ -1,0 +1,239 @@
+"""``bench.report --along``: fixed cost and slope over windows, timesteps and batches."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import plot, report
+from bench.case.cases import Case
+from bench.cli.command_line import BAD_INPUT
+from bench.cli.output import plain_text
+from bench.render import along
+from bench.render.messages import along_method, along_notes, cheap_from
+from bench.stats.along import Series, series
+from bench.stats.ranking import build
+from tests.bench import made_windows as made
+from tests.bench.made_results import a_run, gather, measured
+
+COST = made.Cost(1e-3, 1e-4)
+COSTS = {"while_loop": COST}
+
+
+def replaced(case: Case, axis: str, length: int) -> Case:
+    work = case.workload
+    where = {"batch": work.batch, "timesteps": work.timesteps, axis: length}
+    return replace(case, workload=replace(work, **where))  # type: ignore[arg-type]
+
+
+def rows(capsys: pytest.CaptureFixture[str], *words: str | Path) -> list[dict[str, str]]:
+    """What the command writes as CSV."""
+    assert report.main(["--along", "window", *map(str, words), "--format", "csv"]) == 0
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+def cells(found: Series, backend: str) -> dict[str, tuple[str, str]]:
+    """A line of the table, by heading."""
+    sheet = along.table(found)
+    line = next(line for line in sheet.lines if line[0].text == backend)
+    return {
+        column.heading: (cell.text, cell.bounds)
+        for column, cell in zip(sheet.columns, line, strict=True)
+    }
+
+
+def test_table_has_fixed_cost_slope_and_memory_with_intervals(tmp_path: Path) -> None:
+    costs = {"while_loop": made.Cost(2.1e-4, 1.1e-4)}
+    (found,) = made.read_streams(made.write_windows(tmp_path, costs, noise=0.0, processes=1))
+    line = cells(found, "while_loop")
+    assert line["fixed per step"] == ("210 µs", "−60.4 to 480")
+    assert line["per timestep"] == ("110 µs", "47.5–173")
+    assert line["within 5% from"] == ("60", "5–≥ 960")
+    assert line["memory per timestep"] == ("195 KiB", "195–195")
+    assert line["line misses by"][1].startswith("at ")
+    (row, *_) = along.records([found])
+    assert (row["fit_processes"], row["fit_allowance"]) == (1, 0.29)
+    assert row["fit_fixed_s"] == pytest.approx(2.1e-4)
+    assert row["fit_per_timestep_s"] == pytest.approx(1.1e-4)
+
+
+@pytest.mark.parametrize(("axis", "unit"), [("timesteps", "timestep"), ("batch", "sequence")])
+def test_whole_sequences_have_a_line_along_timesteps_and_batch(axis: str, unit: str) -> None:
+    items = [
+        measured(
+            replaced(made.streamed(backend, None, mode="inference", optimizer=None), axis, length),
+            fixed + 1e-4 * length,
+            run,
+        )
+        for run in map(a_run, range(6))
+        for backend, fixed in (("keras", 3e-3), ("while_loop", 1e-3))
+        for length in (8, 32, 128)
+    ]
+    (found,) = series(build(gather(*items)).sections, axis)
+    assert found.values == (8, 32, 128)
+    line = cells(found, "while_loop")
+    assert line["fixed per step"][0] == "1.00 ms"
+    assert line[f"per {unit}"][0] == "100 µs"
+    assert line["vs keras at 8"][0] == "2.11×"
+    assert line["verdict"][0] == "FASTER"
+    data = along.records([found])
+    assert data[0][f"fit_per_{unit}_s"] == pytest.approx(1e-4)
+    assert {row["window"] for row in data} == {None}
+    assert along_method([found])[0].startswith(f"time = fixed + slope · {axis}: ")
+
+
+def test_one_length_is_no_series_along_timesteps() -> None:
+    found = build(gather(measured(made.streamed("keras", None), 1e-3, a_run(0))))
+    assert series(found.sections, "timesteps") == ()
+
+
+def test_value_without_a_time_is_named_with_its_reason(stream: Series) -> None:
+    told = " ".join(along_notes(stream))
+    assert "static_unroll+xla: window 120, 240, 480 and 960: timed out: its time limit" in told
+    assert "give it longer with --case-limit" in told
+    assert cells(stream, "static_unroll+xla")["backend"][1] == "up to 60"
+    last = [row for row in along.records([stream]) if row["outcome"] == "timed_out"]
+    assert {row["time_per_step_s"] for row in last} == {None}
+    assert last[0]["fit_fixed_s"] == pytest.approx(4e-4, rel=0.05)
+
+
+def test_backends_without_any_time_share_one_reason(tmp_path: Path) -> None:
+    costs = {**COSTS, **made.refused("cudnn", "torch")}
+    (found,) = made.read_streams(made.write_windows(tmp_path, costs))
+    told = "cudnn and torch have no time: refused: it runs on GPUs only"
+    for text in (
+        plain_text(lambda console: along.terminal([found], console)),
+        along.markdown([found]),
+        along.as_json([found]),
+    ):
+        assert told in " ".join(text.split())
+    assert len([row for row in along.records([found]) if row["backend"] == "cudnn"]) == 10
+
+
+def test_times_that_bend_away_from_the_line_are_noted(tmp_path: Path) -> None:
+    bent = {"while_loop": made.Cost(1e-3, 1e-4, slower={480: 1.3, 960: 1.3})}
+    (found,) = made.read_streams(made.write_windows(tmp_path, bent, noise=1e-3))
+    told = " ".join(along_notes(found))
+    assert "the times bend away from one line: from 3 to " in told
+    assert "window 480 it costs 27% (2" in told
+
+
+@pytest.mark.parametrize(
+    ("cost", "told"),
+    [
+        (made.Cost(1e-6, 1e-4), "in windows of every measured length, from 3 on"),
+        (made.Cost(1e-2, 1e-6), "only in the longest windows, of 960"),
+        (made.Cost(1e-3, 1e-4), "in windows of 240 and more"),
+    ],
+)
+def test_sentence_says_from_which_window_on_a_timestep_is_cheap(
+    tmp_path: Path, cost: made.Cost, told: str
+) -> None:
+    (found,) = made.read_streams(made.write_windows(tmp_path, {"while_loop": cost}))
+    assert cheap_from(found.backends[0]).startswith(f"while_loop: {told}")
+
+
+def test_invalid_windows_are_counted(tmp_path: Path) -> None:
+    path = made.write_first_two_invalid(tmp_path, COSTS)
+    (found,) = made.read_streams([path])
+    assert cells(found, "while_loop")["trust"][0] == "2 of 10 INVALID"
+
+
+def test_learned_distances_stand_beside_their_windows(learning: Callable[..., Series]) -> None:
+    found = replace(learning((15, 8), (30, 20), (60, 8)), learned_from="a-map.json")
+    told = "\n".join([*along_notes(found), *along_method([found])])
+    assert "longest distance learned, by window: " in told
+    assert "15: 8, 30: 20, 60: 8*" in told
+    assert "(a-map.json)" in told
+    assert "* A shorter window learned a longer distance" in told
+
+
+@pytest.mark.parametrize("kind", report.ALONG)
+def test_command_writes_each_format(
+    kind: str, one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "along"
+    words = [str(one_process), "--along", "window", "--format", kind, "--output", str(file)]
+    assert report.main(words) == 0
+    text = file.read_text(encoding="utf-8")
+    starts = ("truncation on", "## ", "session,", "{")
+    assert text.startswith(starts[report.ALONG.index(kind)])
+    if kind == "json":
+        assert json.loads(text)["rows"][0]["backend"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--format", "html"], "python -m bench.plot --along window"),
+        (["--brief"], "--along with --brief needs --format markdown"),
+        (["--why"], "--why does not go with --along"),
+        (["--backend", "nothing"], "--backend nothing: there are no results of it"),
+    ],
+)
+def test_what_does_not_go_with_along_is_one_line(
+    words: list[str], told: str, one_process: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main([str(one_process), "--along", "window", *words]) == BAD_INPUT
+    out = capsys.readouterr()
+    assert out.out == ""
+    assert told in out.err
+    assert len(out.err.splitlines()) == 1
+
+
+def test_results_without_a_series_say_how_to_measure_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, COSTS, (None,), processes=1)
+    assert report.main([str(tmp_path), "--along", "window"]) == BAD_INPUT
+    assert "measure some with `python -m bench.run truncation`" in capsys.readouterr().err
+    made.write_windows(tmp_path / "b", made.refused("keras"), processes=1)
+    assert report.main([str(tmp_path / "b"), "--along", "window"]) == BAD_INPUT
+    assert "keras has no time: refused: it runs on GPUs only" in capsys.readouterr().err
+
+
+def test_newest_run_with_windows_is_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, COSTS, (None,), session="plain", day=3, processes=1)
+    made.write_windows(tmp_path / "reference", COSTS, session="theirs", day=4, processes=1)
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+    assert {row["session"] for row in rows(capsys)} == {"theirs"}
+    made.write_windows(tmp_path, COSTS, session="old", day=1, processes=1)
+    made.write_windows(tmp_path, COSTS, session="new", day=2, processes=1)
+    assert {row["session"] for row in rows(capsys)} == {"new"}
+    (tmp_path / "bad.json").write_text("{")
+    assert report.main(["--along", "window"]) == BAD_INPUT
+    assert "bad.json" in capsys.readouterr().err
+
+
+def test_map_of_what_was_learned_is_read_beside_the_results(
+    one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made.write_learning(tmp_path / "maps", {10: 8, 30: 20})
+    assert {row["learnable_distance"] for row in rows(capsys, one_process)} == {""}
+    found = {row["window"]: row["learnable_distance"] for row in rows(capsys, one_process, path)}
+    assert (found["10"], found["30"]) == ("8", "20")
+    path.write_text("{")
+    assert report.main([str(one_process), str(path), "--along", "window"]) == BAD_INPUT
+    assert capsys.readouterr().err.count("learning-made-up.json") == 1
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_plot_draws_a_panel_for_time_and_one_for_memory(
+    usual_windows: Path, tmp_path: Path, suffix: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    file = tmp_path / f"a.{suffix}"
+    words = [str(usual_windows), "--along", "window", "--output", str(file)]
+    assert plot.main(words) == 0
+    assert file.stat().st_size > 10_000
+    if suffix == "svg":
+        text = file.read_text(encoding="utf-8")
+        for told in ("What a timestep costs along window", "per timestep", "peak memory (MiB)"):
+            assert told in text
+        assert all(name in text for name in made.COSTS)
