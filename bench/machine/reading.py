@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from bench.machine.fields import Field, ResultError, error_at, printable
+from bench.machine.fields import Field, ResultError, error_at, printable, shown
 
 LARGEST_FILE = 2**30
 """Bytes. A result file of 10,000 cases is a twentieth of it, and JSON takes ten times as much
@@ -51,12 +51,15 @@ def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
 
 
 def parse_json(path: Path, data: bytes, where: str = "") -> object:
-    """The value that ``data``, which stands at ``where`` in the file, spells.
+    """Return the JSON value of ``data``, which stands at ``where`` in the file.
 
-    Raises ResultError, naming the place; RecursionError for what is nested too deeply.
+    Raises ResultError, naming the place, also for an object that has a key twice: readers differ in
+    which of the two values they take. Raises RecursionError for what is nested too deeply.
     """
     try:
-        parsed: object = json.loads(data.decode("utf-8-sig"))
+        parsed: object = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
+    except _RepeatedKeyError as error:
+        raise error_at(path, f"has the key {error} twice in one object", where) from None
     except UnicodeDecodeError as error:
         raise error_at(path, f"is not UTF-8 text (byte {error.start})", where) from None
     except json.JSONDecodeError as error:
@@ -67,6 +70,18 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
     except MemoryError:
         raise error_at(path, "does not fit into memory", where) from None
     return parsed
+
+
+class _RepeatedKeyError(Exception):
+    """An object of JSON has a key twice; the message is the key."""
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RepeatedKeyError(shown(next(name for name in names if names.count(name) > 1)))
+    return found
 
 
 def journal_lines(path: Path, data: bytes, first: str, told: str) -> tuple[list[Field], list[str]]:

@@ -204,7 +204,7 @@ class Decision:
         Raises DecisionError, naming the field, if it is none.
         """
         try:
-            record = json.loads(text)
+            record = json.loads(text, object_pairs_hook=_without_repeats)
         except (ValueError, RecursionError) as error:
             raise DecisionError(f"it is not JSON: {error}") from error
         whole = _fields(record, cls, "the file")
@@ -263,6 +263,13 @@ def of_race(
     unable = {**problems} | {name: each.problem for name, each in ran.items() if each.problem}
     raced += [Raced(name, problem=problem) for name, problem in unable.items()]
     return Decision(question, tuple(raced), rule, made, by)
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
 
 
 def _fields(record: object, kind: type, where: str) -> dict[str, Any]:

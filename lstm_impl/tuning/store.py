@@ -45,7 +45,13 @@ def _read(paths: Iterable[Path]) -> Iterator[Decision]:
                 raise DecisionError(f"it is no file of at most {MOST_BYTES:,} bytes")
             yield Decision.from_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, DecisionError) as error:
-            logger.warning("%s is passed over: %s; delete it, or tune again", path, error)
+            name, reason = _printable(str(path)), _printable(str(error))
+            logger.warning("%s is passed over: %s; delete it, or tune again", name, reason)
+
+
+def _printable(text: str) -> str:
+    """Return the text without control characters, which a terminal would act on."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def find(question: Question, place: Path | None = None) -> Decision | None:

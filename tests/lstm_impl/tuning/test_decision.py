@@ -157,6 +157,12 @@ def test_what_is_nested_beyond_measure_is_no_decision() -> None:
         Decision.from_json("[" * 100_000)
 
 
+def test_from_json_with_a_repeated_key_raises() -> None:
+    text = decided(keras=1.0).to_json().replace('"rule": ', '"rule": "scan", "rule": ', 1)
+    with pytest.raises(DecisionError, match="an object has a key twice"):
+        Decision.from_json(text)
+
+
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=20))
 def test_any_json_is_a_decision_or_an_error_in_words(value: object) -> None:
     with pytest.raises(DecisionError):

@@ -108,3 +108,13 @@ def test_a_file_that_is_none_is_passed_over_with_its_name(
     assert len(load(tmp_path)) == 1
     assert len(caplog.records) == 4
     assert all(name in caplog.text for name in ("a.json", "b.json", "c.json", "d.json"))
+
+
+def test_load_of_a_file_with_escape_codes_in_its_name_logs_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a\x1b[2Jb\n.json").write_text("{")
+    assert load(tmp_path) == []
+    (record,) = caplog.records
+    assert record.getMessage().isprintable()
+    assert "a?[2Jb?.json is passed over" in record.getMessage()
