@@ -172,7 +172,7 @@ def clear_left_over(folder: str | os.PathLike[str]) -> None:
     Only what is surely nobody's: of a process of this machine that has ended, or a day old.
     """
     folder = Path(folder)
-    for place in (folder, folder / ".sessions", folder / ".cache"):
+    for place in (folder, folder / ".sessions"):
         with contextlib.suppress(OSError):
             for path in place.iterdir():
                 if _UNFINISHED.fullmatch(path.name) and _is_left_over(path):
@@ -186,7 +186,7 @@ def unfinished_name(name: str, suffix: str = ".tmp") -> str:
     return f".{name}.{Writer.this_process().token}.{uuid.uuid4().hex[:8]}{suffix}"
 
 
-_UNFINISHED = re.compile(r"\..*[0-9a-f]{8}\.(tmp|part|sum)", re.DOTALL)
+_UNFINISHED = re.compile(r"\..*[0-9a-f]{8}\.(tmp|part)", re.DOTALL)
 
 _LEFT_OVER = 86_400.0
 """Seconds after which an unfinished file is nobody's, wherever its writer was: it takes a moment to

@@ -1,8 +1,7 @@
 """Files of results: what one holds, how it is written, found and read.
 
-Others take the names below, or those of a module: ``schema`` has the types, ``cache`` makes large
-folders fast, ``columns`` turns measurements into a table and back, and ``maps`` are the files of
-what truncation windows learned.
+Others take the names below, or those of a module: ``schema`` has the types, and ``maps`` are the
+files of what truncation windows learned.
 """
 
 from bench.records.files import (

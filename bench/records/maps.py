@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.machine.fields import Field, ResultError, error_at, printable
 from bench.machine.folder import meant_for_learning
 from bench.machine.reading import journal_lines, parse_json, regular_bytes
-from bench.records.digest import CHANGED, changed
+from bench.records.digest import CHANGED, MARK, changed
 from bench.records.files import in_folder, is_there
 from bench.records.grouping import grouped
 
@@ -254,6 +254,7 @@ def file_data(run: Mapping[str, object], cells: Sequence[Cell]) -> dict[str, obj
     return {
         "learning": {
             "schema": SCHEMA,
+            MARK: True,
             "run": dict(run),
             "cells": [cell.to_dict() for cell in cells],
         }

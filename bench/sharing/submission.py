@@ -13,6 +13,7 @@ import getpass
 import hashlib
 import hmac
 import json
+import os
 import re
 import secrets
 import socket
@@ -22,11 +23,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.machine.fields import Field, error_at, mapping, printable
+from platformdirs import user_cache_path
+
+from bench.machine.fields import Field, ResultError, error_at, mapping, printable
 from bench.machine.reading import parse_json, regular_bytes
-from bench.machine.writing import write
+from bench.machine.writing import unfinished_name, write
 from bench.records import digest
-from bench.records.cache import users_secret
 from bench.records.files import collect, read
 from bench.records.schema import ResultFile
 from bench.sharing.checks import copies, problems
@@ -45,6 +47,37 @@ class Submission:
     problems: tuple[str, ...] = ()
     written: tuple[Path, ...] = ()
     there: tuple[Path, ...] = ()
+
+
+SECRET_NAME = "results-cache.secret"
+"""The file in the user's cache folder that holds the secret; its name is older than this module."""
+_SECRET_SIZE = 32
+
+
+def users_secret() -> bytes | None:
+    """Return the user's secret, made at its first use; None where there is no place to keep one."""
+    try:
+        path = user_cache_path("lstm-benchmark-suite") / SECRET_NAME
+        if not path.is_absolute():
+            return None  # without a home "~" stays as it is
+        if not path.exists():
+            _make_secret(path)
+        # Read again: if two processes make one at once, both go by the later one's.
+        found = regular_bytes(path, _SECRET_SIZE)
+    except (OSError, RuntimeError, ResultError):
+        return None
+    return found if len(found) == _SECRET_SIZE else None
+
+
+def _make_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(unfinished_name(SECRET_NAME))
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(_SECRET_SIZE))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:

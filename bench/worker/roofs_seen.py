@@ -24,10 +24,12 @@ from platformdirs import user_cache_path
 from bench.machine.fields import Field, ResultError
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import write
-from bench.records.cache import SWITCH
 
 VARIABLE = "LSTM_ROOFS"
 """The environment variable that names the file, or switches it off where it is ``off``."""
+
+SWITCH = "LSTM_CACHE"
+"""The environment variable that switches it off, too, where it is ``off``."""
 
 NAME = "roofs.json"
 

@@ -278,7 +278,6 @@ FOLDERS = (
     Folder("a link to nothing", lambda path: path.symlink_to("nowhere/x")),
     Folder("a pipe", os.mkfifo),
     Folder("its sessions are a file", within(Path.touch, ".sessions")),
-    Folder("its cache is a file", within(Path.touch, ".cache")),
     Folder("on a read-only file system", lambda path: path.symlink_to("/proc/nowhere")),
     Folder("files of no byte", most=0),
     Folder("files of 2 kB", most=2_000),

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from bench.machine.fields import ResultError
+from bench.records.digest import with_digest
 
 _FIXED: list[Any] = [
     *(None, True, False, -1, 0, 1, 2**31, 2**63, 2**64, 10**18, 10**400),
@@ -193,6 +194,11 @@ def refusal_of(read: Callable[[Path], object], path: Path) -> str:
     assert told.startswith(str(path))
     assert told.isprintable()
     return told.removeprefix(str(path)).removeprefix(": ").strip()
+
+
+def signed(path: Path, document: dict[str, Any]) -> Path:
+    """The path, under which the document now stands with a digest of its contents."""
+    return saved(path, with_digest(document))
 
 
 def saved(path: Path, document: object) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench import submit
-from bench.records import cache
+from bench.sharing import submission
+from tests.bench.mutations import signed
 from tests.places import REFERENCE
 
 SESSION = sorted(REFERENCE.glob("fused-*.json"))[:2]
@@ -16,7 +17,7 @@ SESSION = sorted(REFERENCE.glob("fused-*.json"))[:2]
 
 @pytest.fixture(autouse=True)
 def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "user_cache_path", lambda name: tmp_path / "home" / name)
+    monkeypatch.setattr(submission, "user_cache_path", lambda name: tmp_path / "home" / name)
     monkeypatch.chdir(tmp_path)
 
 
@@ -40,10 +41,8 @@ def test_a_file_that_cannot_be_is_refused_with_each_reason_and_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = json.loads(SESSION[0].read_text())
-    del document["digest"]
     document["benchmarks"][0]["stats"]["median"] *= 0.9
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps(document))
+    path = signed(tmp_path / "a.json", document)
     assert main(SESSION[1], path) == 1
     out, err = capsys.readouterr()
     assert out == ""

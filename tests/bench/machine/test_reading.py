@@ -70,7 +70,7 @@ def test_a_path_with_a_null_is_told() -> None:
         (b"\xff", "is not UTF-8 text (byte 0)"),
         (b"{", "is cut off or not JSON"),
         (b"1" * 5000, "holds a number of too many digits"),
-        (b'{"b": [{"a\\u001b": 1, "a\\u001b": 1}]}', 'has the key "a\\\\u001b" twice in one object'),
+        (b'{"b": [{"a\\u001b": 1, "a\\u001b": 1}]}', 'has the key "a\\u001b" twice in one object'),
     ],
 )
 def test_what_is_no_json_is_told_with_its_place(data: bytes, told: str) -> None:

@@ -242,18 +242,18 @@ def test_only_what_is_surely_left_over_is_cleared(tmp_path: Path) -> None:
     dead = f"{me.pid}-{int(started) + 1}-{boot}-{space}"
     away = f"{me.pid}-{started}-{'0' * 8}-{space}"
     gone = [f".a.json.{dead}.0123abcd.tmp", f".results.{dead}.0123abcd.part"]
-    gone += [f".results.{dead}.0123abcd.sum", ".a.json.0123456789ab.tmp", f".a.{away}.89abcdef.tmp"]
+    gone += [".a.json.0123456789ab.tmp", f".a.{away}.89abcdef.tmp"]
     stays = [unfinished_name("a.json"), f".b.{away}.89abcdef.tmp", ".c.json.0123456789ab.tmp"]
     stays += ["a.json", "a.tmp", ".gitignore", f"a.json.{dead}.0123abcd.tmp", ".mine.tmp"]
     old = time.time() - 100_000
-    for place in (tmp_path, tmp_path / ".sessions", tmp_path / ".cache"):
+    for place in (tmp_path, tmp_path / ".sessions"):
         place.mkdir(exist_ok=True)
         for name in (*gone, *stays):
             (place / name).touch()
         for name in (".a.json.0123456789ab.tmp", f".a.{away}.89abcdef.tmp", "a.tmp", ".mine.tmp"):
             os.utime(place / name, (old, old))
     clear_left_over(tmp_path)
-    for place in (tmp_path, tmp_path / ".sessions", tmp_path / ".cache"):
+    for place in (tmp_path, tmp_path / ".sessions"):
         assert {each.name for each in place.iterdir() if each.is_file()} == set(stays)
     clear_left_over(tmp_path / "nowhere")
 

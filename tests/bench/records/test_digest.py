@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import compare, history, plot, records, report
-from bench.records import cache, maps
-from bench.records.digest import CHANGED, changed, digest, with_digest
+from bench.records import maps
+from bench.records.digest import CHANGED, changed, digest, is_as_written, with_digest
 from bench.records.files import journal_to_json
 from bench.session import workers
 from tests.bench.mutations import saved
@@ -43,10 +43,41 @@ def test_the_golden_file_has_the_digest_that_it_was_written_with(document: Json)
     assert notes(WITH_DIGEST) == []
 
 
-def test_a_file_without_a_digest_is_read_as_before(tmp_path: Path, document: Json) -> None:
+def test_read_of_a_file_older_than_digests_says_nothing(tmp_path: Path, document: Json) -> None:
     del document["digest"]
     assert notes(saved(tmp_path / "a.json", document)) == []
     assert notes(GOLDEN / "replicate-1.json") == []
+
+
+def marked(document: Json) -> None:
+    document["lstm"]["digested"] = True
+
+
+def started_by_a_known_kernel(document: Json) -> None:
+    document["lstm"]["run"]["environment"]["before"]["boot"] = "0123456789ab"
+
+
+def with_busy_processors(document: Json) -> None:
+    document["benchmarks"][-1]["extra_info"]["lstm"]["roofs"] = {"processors_busy": 2.0}
+
+
+def handed_in(document: Json) -> None:
+    document["lstm"]["submitted"] = {"digest": None}
+
+
+@pytest.mark.parametrize(
+    "mark", [marked, started_by_a_known_kernel, with_busy_processors, handed_in]
+)
+@pytest.mark.parametrize("without", [lambda d: d.pop("digest"), lambda d: d.update(digest=None)])
+def test_read_of_a_file_whose_digest_was_removed_says_that_it_was_changed(
+    tmp_path: Path, document: Json, mark: Callable[[Json], None], without: Callable[[Json], None]
+) -> None:
+    mark(document)
+    document = with_digest(document)
+    path = saved(tmp_path / "a.json", document)
+    assert notes(path) == []
+    without(document)
+    assert notes(saved(path, document)) == [f"{path} {CHANGED}"]
 
 
 def turned(value: Any) -> Any:
@@ -129,6 +160,11 @@ def test_what_was_written_is_unchanged_when_it_is_read_in_any_order(
     draw.shuffle(keys)
     read = json.loads(json.dumps({key: turned(written[key]) for key in keys}, indent=1))
     assert not changed(read)
+    ordered = {key: written[key] for key in sorted(written) if key != "digest"}
+    data = json.dumps({**ordered, "digest": written["digest"]}, separators=(",", ":")).encode()
+    assert is_as_written(data) or not ordered
+    assert not is_as_written(data.replace(b"sha256:", b"sha256:0", 1))
+    assert not is_as_written(data.replace(b"{", b'{"":0,', 1))
     read["one more"] = 1
     assert changed(read) or contents.get("one more") == 1
 
@@ -139,12 +175,15 @@ def test_a_file_made_of_a_journal_has_its_digest(tmp_path: Path) -> None:
     made = journal_to_json(journal)
     document = json.loads(made.read_text())
     assert digest(document) == document["digest"]
+    assert document["lstm"]["digested"] is True
+    assert is_as_written(made.read_bytes())
     outcome = copy.deepcopy(document["lstm"]["outcomes"][0])
     outcome["case"]["spec"]["hidden_size"] += 1
     file = workers.settle(made, [{**outcome, "case_id": _id(outcome)}])
     assert file is not None
     assert len(file.outcomes) == len(document["lstm"]["outcomes"]) + 1
     assert notes(made) == []
+    assert is_as_written(made.read_bytes())
 
 
 def _id(outcome: Json) -> str:
@@ -154,10 +193,14 @@ def _id(outcome: Json) -> str:
 
 
 def test_a_map_of_what_was_learned_that_was_changed_is_noticed(tmp_path: Path) -> None:
-    document = with_digest(json.loads((GOLDEN / "learning-1.json").read_text()))
+    document = json.loads((GOLDEN / "learning-1.json").read_text())
+    document["learning"]["digested"] = True
+    document = with_digest(document)
     path = saved(tmp_path / "learning-1.json", document)
     assert maps.read(path).notes == ()
     document["learning"]["cells"][0]["seed"] += 1000  # type: ignore[index]
+    assert maps.read(saved(path, document)).notes == (f"{path} {CHANGED}",)
+    del document["digest"]
     assert maps.read(saved(path, document)).notes == (f"{path} {CHANGED}",)
 
 
@@ -182,17 +225,3 @@ def test_every_command_that_reads_it_warns_by_its_name(
     path = saved(tmp_path / "a.json", document)
     command(str(path))
     assert f"warning: {path} {CHANGED}\n" in capsys.readouterr().err
-
-
-def test_a_cache_goes_on_saying_it(
-    tmp_path: Path, document: Json, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache, "WORTH_KEEPING", 1)
-    monkeypatch.setattr(cache, "user_cache_path", lambda name: tmp_path / "home" / name)
-    moved(document)
-    folder = tmp_path / "results"
-    folder.mkdir()
-    path = saved(folder / "a.json", document)
-    first = records.collect([folder])
-    assert (folder / cache.FOLDER / cache.NAME).exists()
-    assert records.collect([folder]).notes == first.notes == (f"{path} {CHANGED}",)

@@ -2,11 +2,13 @@
 
 import copy
 import errno
+import gc
 import json
 import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,9 @@ from bench.machine.fields import ResultError
 from bench.machine.writing import write
 from bench.records import files
 from bench.records.journal import Journal
+from tests.bench.made_store import SHAPES, make_store
 from tests.bench.mutations import DELETE, mutate, patched, put, refusal_of, saved
-from tests.places import GOLDEN
+from tests.places import GOLDEN, ROOT
 
 REPLICATE = GOLDEN / "replicate-1.json"
 CUT = GOLDEN / "cut.journal.jsonl"
@@ -293,6 +296,50 @@ def test_the_journal_is_read_where_its_json_cannot_be(folder: Path) -> None:
         "replicate-2.json",
     }
     assert [str(error).split(": ")[0].split(" is ")[0] for error in found.errors] == [str(path)]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_collect_leaves_garbage_collection_as_it_was(folder: Path, enabled: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    seen: list[bool] = []
+
+    def watch(paths: Sequence[Path]) -> Iterator[Path]:
+        for path in paths:
+            seen.append(gc.isenabled())
+            yield path
+
+    try:
+        records.collect([folder], watch)
+        assert gc.isenabled() == enabled
+        with pytest.raises(ZeroDivisionError):
+            records.collect([folder], lambda paths: (p for p in paths if 1 // 0))
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert seen
+    assert not any(seen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_hundred_thousand_cases_in_a_thousand_files_are_reported_in_bounded_memory(
+    shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time is printed and not asserted: it is the machine's as much as ours."""
+    make_store(tmp_path / "store", shape)
+    for kind in ("csv", "terminal"):
+        command = [sys.executable, "-m", "bench.report", str(tmp_path / "store"), "--format", kind]
+        with (tmp_path / "out").open("wb") as out:
+            process = subprocess.Popen(command, stdout=out, cwd=ROOT)
+            _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        with capsys.disabled():
+            took, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10
+            print(f"\n{shape}, {kind}: {took:.1f} s of processor, {peak:.0f} MiB")
+        assert process.returncode == 0
+        # ru_maxrss is in KiB on Linux.
+        assert sys.platform != "linux" or used.ru_maxrss < 1.5 * 2**20
 
 
 def test_bad_files_do_not_hide_the_good_ones(folder: Path) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from bench.machine.fields import ResultError
-from bench.records import cache
 from bench.records.digest import CHANGED, digest
 from bench.records.files import collect, read
 from bench.sharing import submission
@@ -23,7 +22,7 @@ from bench.sharing.submission import FOLDER, PLACE, SOMEBODY, Submission, anonym
 from bench.stats.ranking import build
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run
-from tests.bench.mutations import mutate, saved
+from tests.bench.mutations import mutate, saved, signed
 from tests.places import REFERENCE
 
 Json = dict[str, Any]
@@ -34,7 +33,7 @@ MACHINE = re.sub("[^a-z0-9]+", "-", PROCESSOR.lower()).strip("-") + "-2-cores"
 
 @pytest.fixture(autouse=True)
 def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "user_cache_path", lambda name: tmp_path / "home" / name)
+    monkeypatch.setattr(submission, "user_cache_path", lambda name: tmp_path / "home" / name)
     monkeypatch.chdir(tmp_path)
 
 
@@ -93,7 +92,7 @@ def test_what_was_measured_is_the_same_and_the_original_is_named_by_its_digest(
     tmp_path: Path, document: Json
 ) -> None:
     document["digest"] = digest(document)
-    made = made_of(saved(tmp_path / "a.json", document))
+    made = made_of(signed(tmp_path / "a.json", document))
     found = json.loads(made.read_text())
     assert found["digest"] == digest(found) != document["digest"]
     assert found["lstm"]["submitted"] == {"digest": document["digest"]}
@@ -104,7 +103,7 @@ def test_what_was_measured_is_the_same_and_the_original_is_named_by_its_digest(
 
 
 def test_no_name_of_a_machine_a_person_or_a_folder_is_left(tmp_path: Path, document: Json) -> None:
-    made = made_of(saved(tmp_path / "a.json", document))
+    made = made_of(signed(tmp_path / "a.json", document))
     text = made.read_text().lower()
     writer = document["lstm"]["writer"]
     for name in (
@@ -129,7 +128,7 @@ def test_containers_of_one_machine_are_known_as_such_and_its_start_cannot_be_gue
     tmp_path: Path, document: Json
 ) -> None:
     document["lstm"]["run"]["environment"]["before"]["boot"] = "0123456789ab"
-    file = read(saved(tmp_path / "a.json", document))
+    file = read(signed(tmp_path / "a.json", document))
     made = [anonymous(copy.deepcopy(document), file, secret) for secret in (b"mine", b"mine", b"x")]
     mine, again, other = (each["lstm"]["run"]["environment"]["before"]["boot"] for each in made)  # type: ignore[index]
     assert mine == again != other
@@ -139,7 +138,7 @@ def test_containers_of_one_machine_are_known_as_such_and_its_start_cannot_be_gue
 def test_the_same_machine_is_known_again_and_cannot_be_guessed(
     tmp_path: Path, document: Json
 ) -> None:
-    file = read(saved(tmp_path / "a.json", document))
+    file = read(signed(tmp_path / "a.json", document))
     mine, again, other = (
         anonymous(copy.deepcopy(document), file, secret)["lstm"]["run"]["machine_id"]  # type: ignore[index]
         for secret in (b"mine", b"mine", b"another's")
@@ -152,7 +151,7 @@ def test_a_machine_with_the_name_of_what_every_file_has_can_hand_in(
     tmp_path: Path, document: Json, host: str
 ) -> None:
     text = json.dumps(document).replace("annas-desktop.example.org", host)
-    made = made_of(saved(tmp_path / "a.json", json.loads(text)))
+    made = made_of(signed(tmp_path / "a.json", json.loads(text)))
     assert read(made).run.host.startswith(f"{MACHINE}-")
 
 
@@ -163,7 +162,7 @@ def test_programs_that_kept_the_machine_busy_are_nobodys_business(
     validity = document["benchmarks"][0]["extra_info"]["lstm"]["validity"]
     validity["valid"] = False
     validity["reasons"].append({"code": "busy", "text": told, "advice": ""})
-    made = made_of(saved(tmp_path / "a.json", document))
+    made = made_of(signed(tmp_path / "a.json", document))
     assert "tax_software" not in made.read_text()
     assert "others kept 1.5 of 2 processors busy" in made.read_text()
 
@@ -175,7 +174,7 @@ def test_the_names_of_this_machine_and_its_user_are_taken_out_too(
     monkeypatch.setattr(getpass, "getuser", lambda: "bertha")
     remarks = ["bertha ran it on berthas-laptop"]
     document["benchmarks"][0]["extra_info"]["lstm"]["remarks"] = remarks
-    assert "bertha" not in made_of(saved(tmp_path / "a.json", document)).read_text()
+    assert "bertha" not in made_of(signed(tmp_path / "a.json", document)).read_text()
 
 
 def test_a_second_time_nothing_is_written() -> None:
@@ -187,7 +186,7 @@ def test_a_second_time_nothing_is_written() -> None:
 
 def test_one_bad_file_stops_all_of_them(tmp_path: Path, document: Json) -> None:
     document["benchmarks"][0]["stats"]["median"] *= 0.9
-    path = saved(tmp_path / "a.json", document)
+    path = signed(tmp_path / "a.json", document)
     found = submitted(SESSION[1], path)
     assert found.problems[0].startswith(f"{path}: benchmarks[0].stats.median is ")
     assert found.written == ()
@@ -202,7 +201,7 @@ def test_whatever_a_file_holds_it_is_written_or_refused_in_words(
     draw = random.Random(seed)
     mutate(document, draw, draw.choice([1, 2, 5]))
     try:
-        found = submitted(saved(tmp_path / "a.json", document))
+        found = submitted(signed(tmp_path / "a.json", document))
     except ResultError:
         assert handed_in() == []
     else:
@@ -212,7 +211,7 @@ def test_whatever_a_file_holds_it_is_written_or_refused_in_words(
 
 def test_a_number_beyond_all_numbers_is_none(tmp_path: Path, document: Json) -> None:
     document["benchmarks"][0]["stats"]["total"] = 10**400
-    assert submitted(saved(tmp_path / "a.json", document)).problems
+    assert submitted(signed(tmp_path / "a.json", document)).problems
 
 
 def test_a_file_that_was_changed_is_refused_by_name(tmp_path: Path, document: Json) -> None:
@@ -223,7 +222,7 @@ def test_a_file_that_was_changed_is_refused_by_name(tmp_path: Path, document: Js
 def test_samples_that_somebody_handed_in_before_are_refused(tmp_path: Path, document: Json) -> None:
     made = made_of(SESSION[0])
     document["lstm"]["run"]["id"] = "made-up"
-    found = submitted(saved(tmp_path / "mine.json", document))
+    found = submitted(signed(tmp_path / "mine.json", document))
     assert "has the samples of " in found.problems[0]
     assert handed_in() == [made]
 
@@ -245,7 +244,7 @@ def test_a_journal_is_no_result_file(tmp_path: Path) -> None:
 def remarked(document: Json, tmp_path: Path, text: str) -> str:
     """What a remark of somebody is in what is handed in."""
     document["benchmarks"][0]["extra_info"]["lstm"]["remarks"] = [text]
-    found = json.loads(made_of(saved(tmp_path / "a.json", document)).read_text())
+    found = json.loads(made_of(signed(tmp_path / "a.json", document)).read_text())
     (remark,) = found["benchmarks"][0]["extra_info"]["lstm"]["remarks"]
     assert isinstance(remark, str)
     return remark
@@ -273,7 +272,7 @@ def test_a_name_that_is_still_there_stops_the_file(
     tmp_path: Path, document: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submission, "_without", lambda text, names: text)
-    path = saved(tmp_path / "a.json", document)
+    path = signed(tmp_path / "a.json", document)
     with pytest.raises(ResultError, match="still holds the name"):
         submitted(path)
     assert handed_in() == []

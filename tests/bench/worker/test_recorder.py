@@ -147,7 +147,7 @@ def test_what_a_killed_run_left_half_written_is_cleared_at_the_start(
     pid, started_at, *rest = Writer.this_process().token.split("-")
     ended = "-".join([pid, str(int(started_at) + 1), *rest])
     folder = tmp_path / "results"
-    for place in (folder, folder / ".sessions", folder / ".cache"):
+    for place in (folder, folder / ".sessions"):
         place.mkdir(exist_ok=True)
         (place / f".a.json.{ended}.0123abcd.tmp").touch()
     (folder / unfinished_name("b.json")).touch()
