@@ -32,8 +32,7 @@ COMMANDS = {
     },
     "Which truncation window?": {
         "recommend": "which window and backend for my dependency, and at what cost?",
-        "learning": "what does a window learn, and do all backends learn the same?",
-        "echo": "the 2016 tutorial's task, trained with any backend",
+        "echo": "the 2016 tutorial's task with any backend, and what a window learns",
     },
     "Is this number true?": {
         "doctor": "what can run here, why not the rest, what would spoil a measurement?",

@@ -32,10 +32,10 @@ exit codes:
   2  bad input: an option, a file that cannot be read, a suite that cannot be written
 
 The first line says it: this window, this backend, at what cost. The window is the shortest measured
-one of at least what the dependency needs. That is what a map of what windows learn says (python -m
-bench.learning): the next distance that a task learned, from the dependency on, and of several tasks
-the one that needs the longest window. Beyond what any task learned it is a multiple of the
-dependency, twice at the least, which is named as an assumption. A longer dependency never gets a
+one of at least what the dependency needs. A map of what windows learn (python -m bench.echo
+windows) says what that is: the next distance that a task learned, from the dependency on, and of
+several tasks the one that needs the longest window. Beyond what any task learned, the answer says
+so first and assumes a multiple of the dependency, at least twice. A longer dependency never gets a
 shorter window. Longer windows that take less time per timestep are named. Sequences that end
 (--steps) are never cut into windows longer than they are, and inference has no window.
 
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "paths",
         nargs="*",
         metavar="PATH",
-        help="result files or folders, those of bench.learning too (default: every session in "
+        help="result files or folders, those of bench.echo windows too (default: every session in "
         f"${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/, and the reference results)",
     )
     size, add = arguments.SIZE, arguments.add_values

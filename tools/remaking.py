@@ -141,7 +141,10 @@ def run(block: Block, root: Path, instead: Path | None = None) -> str:
     progress = Progress(f"making {block.document} anew")
     with progress, _at(root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(wrong):
         try:
-            code = importlib.import_module(module).main(words)
+            command = importlib.import_module(module)
+            if hasattr(command, "__path__"):
+                command = importlib.import_module(f"{module}.__main__")
+            code = command.main(words)
         except SystemExit as error:  # argparse's answer to a wrong option
             code = error.code
     if code:

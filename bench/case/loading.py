@@ -45,7 +45,7 @@ MOST_CASES = 1_000_000
 """At a second each, a process of them takes twelve days."""
 
 UNTIMED = {
-    "learning": "what a truncation window learns; it times nothing: python -m bench.learning",
+    "learning": "what a truncation window learns; it times nothing: python -m bench.echo windows",
     "scaling": "training on several devices at once, beside one: python -m bench.run scaling",
 }
 """What is asked for like a suite and has no cases to time: what it is, and its command."""

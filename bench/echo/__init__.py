@@ -1,6 +1,4 @@
-"""The trainings behind the windows: the echo task, and maps of what windows of each length learn.
+"""The echo task of the 2016 tutorial, trained with any backend, and what a window learns.
 
-Others take: ``settings``, ``task`` and ``training`` (one training of the echo task, any backend),
-``echo_run`` (as a person runs it), ``plan`` and ``workers`` (many, side by side), ``words`` and
-``map_picture`` (the map that comes of them).
+Read ``task`` (the data), ``training`` (the loop) and ``network`` (loss and optimizers) first.
 """

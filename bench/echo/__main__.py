@@ -1,39 +1,52 @@
-"""``python -m bench.echo``: train an LSTM to repeat bits, with any backend, and draw how it went.
-
-The command; ``windows.learning.echo_run`` trains and shows how it went. No framework is imported
-unless the backend asked for, or --logdir, needs one.
-"""
+"""``python -m bench.echo``: the 2016 tutorial's task with any backend, and what a window learns."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import lstm_impl
 from bench.cli import arguments, command_line
-from bench.echo.echo_run import EPOCHS, FALLBACK_BACKEND, USUAL_BACKEND, train
-from bench.echo.settings import STRIDE, EchoSettings
+from bench.machine.crew import CrewError
+from lstm_impl.tuning.machine import usable
 
 DESCRIPTION = """\
-Train an LSTM to repeat each bit of a random stream some steps later, one window at a
+Train an LSTM to repeat each bit of a random stream some timesteps later, one window at a
 time: the echo task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)".
+python -m bench.echo windows trains a map of which distances each window learns.
 """
 
 EPILOG = """\
-Ctrl-C stops after the window at hand and saves a checkpoint and the picture; --resume
-goes on from there, with exactly the curve of a training that was never stopped.
+Ctrl-C stops after the current window, and the picture shows what was trained.
 
 exit codes:
   0    trained (with --check-curve: and the curve is within its bound)
   1    the training diverged, or --check-curve found the curve outside its bound
-  2    an option or a file that makes no sense; one line says which
+  2    an option makes no sense; one line says which
+  130  stopped by Ctrl-C
+"""
+
+MAP_DESCRIPTION = """\
+Train the echo of each distance through windows of each length, with the state carried from
+window to window and with it reset, and show which are learned. bench.recommend --dependency
+uses the newest map. Every cell sees the same timesteps; Ctrl-C keeps the finished cells.
+"""
+
+MAP_EPILOG = """\
+exit codes:
+  0    trained or shown
+  1    a training failed
+  2    an option or a file makes no sense; one line says which
   130  stopped by Ctrl-C
 """
 
 
-def _parser() -> arguments.Parser:
-    # An option that is not given is not there: with --resume the checkpoint decides it.
+def _echo_parser() -> arguments.Parser:
+    from bench.echo.run import EPOCHS, FALLBACK_BACKEND, USUAL_BACKEND
+    from bench.echo.task import EchoSettings
+
     parser = arguments.parser(
         "echo", DESCRIPTION, EPILOG, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
@@ -43,16 +56,12 @@ def _parser() -> arguments.Parser:
         task,
         ("epochs", "N", int, f"epochs in all ({EPOCHS})"),
         ("bits", "N", int, f"bits of an epoch ({usual.bits})"),
-        ("echo", "N", int, f"steps between a bit and its target ({usual.echo})"),
-        ("batch", "N", int, f"series side by side ({usual.batch})"),
-        (
-            *("window", "N", int),
-            f"timesteps that a training step back-propagates through ({usual.window})",
-        ),
-        ("stride", "N", int, STRIDE),
+        ("echo", "N", int, f"timesteps between a bit and its repetition ({usual.echo})"),
+        ("batch", "N", int, f"parallel series ({usual.batch})"),
+        ("window", "N", int, f"timesteps a step back-propagates through ({usual.window})"),
+        ("stride", "N", int, "timesteps between the starts of two windows (the window)"),
     )
-    arguments.add_flags(task, reset_state="start each window from the zero state (carried over)")
-    precisions = ", ".join(lstm_impl.PRECISIONS)
+    arguments.add_flags(task, reset_state="start each window from the zero state")
     add(
         parser.add_argument_group("the network"),
         ("units", "N", int, f"units of each layer ({usual.units})"),
@@ -60,51 +69,63 @@ def _parser() -> arguments.Parser:
         ("dropout", "RATE", float, "rate of dropout between layers (0)"),
         ("learning-rate", "RATE", float, f"of Adagrad ({usual.learning_rate})"),
         ("seed", "N", int, f"of weights, bits and dropout ({usual.seed})"),
-        ("dtype", "NAME", str, f"the LSTM's precision: {precisions} ({usual.dtype})"),
+        ("dtype", "NAME", str, f"the LSTM's precision: {', '.join(lstm_impl.PRECISIONS)}"),
     )
+    backend = f"what computes the LSTM ({USUAL_BACKEND}, or {FALLBACK_BACKEND} where it is missing)"
     add(
         parser.add_argument_group("the machine"),
-        (
-            *("backend", "ID", str),
-            f"how the LSTM is computed ({USUAL_BACKEND}, or {FALLBACK_BACKEND} where that is not "
-            "available)",
-        ),
+        ("backend", "ID", str, backend),
         ("device", "NAME", str, "cpu, gpu:0, ... (cpu)"),
     )
-    _add_shown(parser.add_argument_group("what is shown and kept"))
+    shown = parser.add_argument_group("what is shown")
+    add(shown, ("output", "FILE", Path, "the picture, .png, .svg or .pdf (results/echo.png)"))
+    arguments.add_flags(
+        shown,
+        check_curve="compare the curve with a float64 NumPy training's, within the bound of what "
+        "rounding may do (five more trainings in NumPy)",
+    )
     return parser
 
 
-def _add_shown(shown: argparse._ArgumentGroup) -> None:
-    add, flag = arguments.add_values, arguments.add_flags
-    add(shown, ("output", "FILE", Path, "the picture, a .png, .svg or .pdf (results/echo.png)"))
-    flag(
-        shown,
-        live="a moving picture while it trains; where there is no display, an animated GIF beside "
-        "the picture",
+def _map_parser() -> arguments.Parser:
+    from bench.echo.windows import MapPlan
+
+    parser = arguments.parser("echo windows", MAP_DESCRIPTION, MAP_EPILOG, allow_abbrev=False)
+    usual = MapPlan()
+    arguments.add_usual(
+        parser,
+        ("distances", "LIST", arguments.wholes, usual.distances, "timesteps of the echo"),
+        ("windows", "LIST", arguments.wholes, usual.windows, "timesteps of a window"),
+        ("seeds", "N", int, usual.seeds, "trainings of each cell"),
+        ("timesteps", "N", int, usual.timesteps, "of each series, none seen twice"),
+        ("backend", "ID", str, usual.backend, "what computes the LSTMs"),
+        ("device", "NAME", str, usual.device, "cpu, gpu:0, ..."),
+        ("jobs", "N", arguments.whole(1, 4096), usable(), "trainings at a time"),
     )
-    add(
-        shown,
-        ("logdir", "FOLDER", Path, "write TensorBoard logs there"),
-        (
-            *("checkpoint", "FILE", Path),
-            "keep a checkpoint here after each epoch and at the end (.npz beside the picture, on "
-            "Ctrl-C only)",
-        ),
+    arguments.add_values(parser, ("results", "DIR", Path, "folder of the map (results)"))
+    parser.add_argument(
+        "--show",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="show the newest map in these files and folders (results) and train nothing",
     )
-    flag(
-        shown,
-        resume="go on from the checkpoint",
-        check_curve="hold the curve against a float64 NumPy training and the bound on what "
-        "rounding may do to it (five more trainings in NumPy)",
-    )
+    return parser
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    told = "stopped at once; nothing more was saved"
-    unable = lstm_impl.UnsupportedError, OSError
-    return command_line.run(_parser(), train, words, *unable, interrupted=told)
+    words = sys.argv[1:] if words is None else words
+    failures = lstm_impl.UnsupportedError, CrewError, OSError
+    stopped = "stopped at once"
+    if words[:1] == ["windows"]:
+        from bench.echo import windows
+
+        work = windows.main
+        return command_line.run(_map_parser(), work, words[1:], *failures, interrupted=stopped)
+    from bench.echo.run import train
+
+    return command_line.run(_echo_parser(), train, words, *failures, interrupted=stopped)
 
 
 if __name__ == "__main__":

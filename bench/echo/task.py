@@ -1,29 +1,158 @@
-"""The echo task: what goes in, what should come out, and the best loss that anybody could reach."""
+"""The echo task: read a random stream of bits, and say each bit again some timesteps later.
+
+This is the task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)". The defaults of
+``EchoSettings`` are the tutorial's: repeat a bit after 3 timesteps, learn through windows of 15
+timesteps, and carry the state from each window to the next.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.echo.settings import ALPHABET, COPY_INPUTS, EchoSettings
-from lstm_impl.spec import FloatArray
+from bench.cli.command_line import UsageError
+from bench.machine.fields import InputError
+from lstm_impl import PRECISIONS, Backend, LSTMSpec, Workload
 
 Float64 = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.uint8]
-Whole = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 COIN_TOSS = float(np.log(2.0))
-"""Loss, in nats, of one who knows nothing of the bits: the natural logarithm of 2."""
+"""Loss in nats of a prediction that knows nothing about the bits."""
+
+
+class SettingsError(InputError):
+    """A setting has an impossible value; ``field`` names the setting."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class EchoSettings:
+    """Everything that decides a loss curve, except how the backend rounds.
+
+    Parameters
+    ----------
+    bits : random bits drawn in each epoch, cut into ``batch`` consecutive series.
+    echo : timesteps between a bit and its repetition.
+    window : timesteps that one training step back-propagates through.
+    stride : timesteps between the starts of two windows (default: ``window``). With a smaller
+        stride the windows overlap, and from the second on only the newest ``stride`` timesteps
+        count in the loss, so each bit counts once.
+    dropout : rate of inverted dropout between layers.
+    seed : of weights, bits and dropout masks.
+    dtype : precision of the LSTM; everything else is float64.
+    reset_state : start each window from the zero state rather than from the previous window's.
+    optimizer : ``adagrad`` as in the tutorial, or ``adam``.
+    memory : spread the units' time constants over up to so many timesteps through the initial
+        gate biases; 0 leaves the biases as ``LSTMWeights.random`` draws them.
+
+    Raises
+    ------
+    SettingsError
+    """
+
+    bits: int = 50_000
+    echo: int = 3
+    batch: int = 5
+    window: int = 15
+    stride: int | None = None
+    units: int = 4
+    layers: int = 1
+    dropout: float = 0.0
+    learning_rate: float = 0.3
+    seed: int = 0
+    dtype: str = "float32"
+    reset_state: bool = False
+    optimizer: str = "adagrad"
+    memory: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"echo": 0, "seed": 0, "memory": 0}
+        for field in ("bits", "batch", "window", "units", "layers", *least):
+            _require_integer(field, getattr(self, field), least.get(field, 1))
+        if self.stride is not None:
+            _require_integer("stride", self.stride, 1)
+        for field, valid, expected in self._rules():
+            if not valid:
+                raise SettingsError(field, f"is {getattr(self, field)!r}; expected {expected}")
+        if self.dropout and self.layers == 1:
+            raise SettingsError("dropout", "acts between layers; ask for at least 2 layers")
+
+    def _rules(self) -> Iterator[tuple[str, bool, str]]:
+        """Yield each field, whether its value is possible, and what is."""
+        yield "echo", self.echo < self.bits, f"less than the {self.bits} bits of an epoch"
+        yield "batch", self.batch <= self.bits, f"at most the {self.bits} bits of an epoch"
+        series = f"the timesteps of each series ({self.bits} bits in {self.batch} series)"
+        yield "window", self.window <= self.timesteps, f"at most {self.timesteps}, {series}"
+        covers = self.stride is None or self.stride <= self.window
+        yield "stride", covers, f"at most the window, {self.window}: a longer one would skip bits"
+        share = _is_number(self.dropout) and 0.0 <= self.dropout < 1.0
+        yield "dropout", share, "at least 0 and less than 1"
+        positive = _is_number(self.learning_rate) and 0.0 < self.learning_rate < np.inf
+        yield "learning_rate", positive, "a positive number"
+        yield "dtype", self.dtype in PRECISIONS, f"one of {', '.join(PRECISIONS)}"
+        yield "reset_state", isinstance(self.reset_state, bool), "True or False"
+        yield "optimizer", self.optimizer in ("adagrad", "adam"), "adagrad or adam"
+
+    @property
+    def spec(self) -> LSTMSpec:
+        """The network: one bit in, ``units`` out."""
+        return LSTMSpec(1, self.units, num_layers=self.layers, dtype=self.dtype)
+
+    @property
+    def workload(self) -> Workload:
+        """What a backend computes in a training step."""
+        return Workload(self.batch, self.window, "training", dropout=self.dropout)
+
+    @property
+    def timesteps(self) -> int:
+        """Timesteps of each series."""
+        return self.bits // self.batch
+
+    @property
+    def step(self) -> int:
+        """Timesteps between the starts of two windows."""
+        return self.window if self.stride is None else self.stride
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """Complete windows in an epoch; like the tutorial's, a training drops the rest."""
+        return (self.timesteps - self.window) // self.step + 1
+
+    def counted(self, window: int) -> slice:
+        """Return the timesteps of an epoch's window, counted from 0, that its loss averages."""
+        return slice(0 if window == 0 else self.window - self.step, self.window)
+
+
+def check_backend(backend: Backend, device: str, settings: EchoSettings) -> None:
+    """Raise UsageError with the reason if a backend cannot train this on the device."""
+    if not (available := backend.availability(device)):
+        raise UsageError(f"--backend {backend.name} on {device}: {available}")
+    if reason := backend.refusal(settings.spec, settings.workload):
+        raise UsageError(f"--backend {backend.name} cannot train this: {reason}")
+
+
+def _require_integer(field: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SettingsError(field, f"is {value!r}; expected an integer of at least {least}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def draw_series(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits, Bits]:
-    """One epoch's inputs and targets, each ``[timesteps, batch]`` of 0 and 1.
+    """Draw one epoch's inputs and targets, each ``[timesteps, batch]`` of 0 and 1.
 
-    As in the tutorial the echo is taken along the whole stream of bits before it is cut into
-    series: the first targets of a series are the last bits of the series before it, and those of
+    As in the tutorial, the targets are the whole stream shifted by ``echo`` before it is cut into
+    series: the first targets of a series are the last bits of the previous series, and those of
     the first series are 0.
     """
     stream = rng.integers(0, 2, settings.bits, dtype=np.uint8)
@@ -37,125 +166,37 @@ def draw_series(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits,
     return cut(stream), cut(echoed)
 
 
-def draw_copy_series(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits, Bits]:
-    """One epoch of copy memory's inputs and targets, each ``[timesteps, batch]`` of codes.
-
-    After Arjovsky, Shah & Bengio (2016), as an endless stream: an episode shows ``symbols`` random
-    symbols (1 to ``ALPHABET``), then blanks (0); ``echo`` steps after its start comes a mark
-    (``ALPHABET + 1``), and from that step on the symbols are wanted in their order. The next
-    episode follows at once. Each series begins at a random place within an episode, so that windows
-    do not keep step with the episodes. Elsewhere the target is 0: nothing is asked there, or with
-    ``settings.blanks`` a blank, as in the paper.
-    """
-    episodes = settings.timesteps // settings.period + 2
-    shown = rng.integers(1, ALPHABET + 1, (episodes, settings.batch, settings.symbols))
-    inputs = np.zeros((episodes, settings.batch, settings.period), np.uint8)
-    targets = np.zeros_like(inputs)
-    inputs[..., : settings.symbols] = shown
-    inputs[..., settings.echo] = ALPHABET + 1
-    targets[..., settings.echo :] = shown
-    begin = rng.integers(0, settings.period, settings.batch)
-    time = begin + np.arange(settings.timesteps)[:, None]
-    place = (time // settings.period, np.arange(settings.batch), time % settings.period)
-    return inputs[place], targets[place]
-
-
-def draw(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits, Bits]:
-    """Inputs and targets of the task that the settings name."""
-    return (draw_series if settings.task == "echo" else draw_copy_series)(settings, rng)
-
-
-def encode(settings: EchoSettings, inputs: Bits) -> FloatArray:
-    """What the network is given for ``inputs [T, B]``, ``[T, B, input_size]``."""
-    storage = settings.spec.precision.storage
-    if settings.task == "echo":
-        return inputs[..., None].astype(storage)
-    one_hot: FloatArray = (inputs[..., None] == np.arange(COPY_INPUTS)).astype(storage)
-    return one_hot
-
-
-def memoryless_loss(settings: EchoSettings) -> float:
-    """Nats a timestep of one who knows the episode's place but no symbol, or bit, of the past.
-
-    A coin toss for the echo; ``symbols * ln(ALPHABET) / period`` for copy memory, the baseline of
-    Arjovsky, Shah & Bengio (2016).
-    """
-    if settings.task == "echo":
-        return COIN_TOSS
-    return settings.symbols * float(np.log(ALPHABET)) / settings.period
-
-
 def best_possible_loss(settings: EchoSettings) -> Float64:
-    """The least expected loss of each window of an epoch, ``[windows_per_epoch]``, in nats.
+    """Return the least expected loss of each window of an epoch, ``[windows_per_epoch]``, in nats.
 
-    A target is known if the bit it repeats is among those that the network has seen since its
-    state was last zero; it then costs nothing. Else the best prediction is the frequency of zeros
-    among the targets that look alike to the network, and costs what that leaves open. The series
-    of a batch look alike. With a carried state the first ``echo`` timesteps of an epoch are
-    unknown. With a state reset at each window it is the first ``echo`` of every window, and the
-    windows look alike too.
-
-    In copy memory each place in an episode is equally likely at every step, and a step at which a
-    symbol is wanted that was not seen costs ``ln(ALPHABET)``: to whoever knows the place, which
-    the mark tells, no other step costs anything. (That is a bound which is reached where the place
-    can be told: from the mark if one symbol is wanted at a time, after the first episode else.)
-
-    A bound in expectation over the bits: chance can do better on a single window.
+    A target costs nothing if the network has seen its bit since its state was last zero. The first
+    ``echo`` timesteps after that are unknown: the best prediction is then the frequency of zeros
+    among the targets that the network cannot distinguish. It cannot tell the series of a batch
+    apart, nor, with ``reset_state``, one window from another.
     """
     windows, length = settings.windows_per_epoch, settings.window
     position = np.arange(length)
     time = np.arange(windows)[:, None] * settings.step + position  # within the epoch
     seen = np.broadcast_to(position, time.shape) if settings.reset_state else time
-    unknown = seen < settings.echo
     counted = np.ones(time.shape, bool)
     counted[1:, : length - settings.step] = False
-    if settings.task == "copy":
-        cost = unknown * memoryless_loss(settings)
-    else:
-        cost = _echo_cost(settings, time, unknown, counted)
-    return np.asarray((cost * counted).sum(axis=1) / counted.sum(axis=1), np.float64)
-
-
-def _echo_cost(settings: EchoSettings, time: Whole, unknown: Mask, counted: Mask) -> Float64:
-    """Nats that the best guess of each echo costs; all arrays are ``[window, position]``."""
-    # Where series b at this time has its echo from before the stream's first bit, its target is 0
-    # for certain; elsewhere a bit that was not seen is 0 half the time.
-    begun = np.ceil((settings.echo - time) / settings.timesteps).clip(0, settings.batch)
-    zeros = 0.5 + 0.5 * begun / settings.batch
+    # A series whose target comes from before the stream's first bit has a 0 there for certain;
+    # any other unseen bit is 0 half of the time.
+    certain = np.ceil((settings.echo - time) / settings.timesteps).clip(0, settings.batch)
+    zeros = 0.5 + 0.5 * certain / settings.batch
     guess = zeros
     if settings.reset_state:
         alike = (zeros * counted).sum(axis=0) / counted.sum(axis=0).clip(1)
         guess = np.broadcast_to(alike, zeros.shape)
     cost = np.zeros(time.shape)
-    # What does not count may be a thing that a guess which is sure where it counts has wrong.
-    paid = unknown & counted
+    paid = (seen < settings.echo) & counted
     cost[paid] = _cross_entropy(zeros[paid], guess[paid])
-    return cost
+    return np.asarray((cost * counted).sum(axis=1) / counted.sum(axis=1), np.float64)
 
 
 def _cross_entropy(truth: Float64, guess: Float64) -> Float64:
-    """Nats that predicting ``guess`` costs where the probability is ``truth``, both of a zero."""
+    """Return the nats that predicting ``guess`` costs where a zero has probability ``truth``."""
     result = np.zeros_like(truth)
     for p, q in ((truth, guess), (1.0 - truth, 1.0 - guess)):
         result[p > 0] -= p[p > 0] * np.log(q[p > 0])
     return result
-
-
-@dataclass(frozen=True)
-class Window:
-    """One training step, as it went: before the weights moved.
-
-    loss: mean cross-entropy over the counted timesteps, in nats.
-    accuracy: share of the counted timesteps where the likelier bit was right. In copy memory the
-        steps at which nothing is asked count as right.
-    inputs, targets: bits (or copy memory's codes) ``[window, batch]``.
-    ones: the predicted probability of a 1, ``[window, batch]``.
-    counted: the timesteps that ``loss`` and ``accuracy`` are about.
-    """
-
-    loss: float
-    accuracy: float
-    inputs: Bits
-    targets: Bits
-    ones: Float64
-    counted: slice

@@ -17,7 +17,7 @@ RESULTS_VARIABLE = "LSTM_RESULTS"
 """The environment variable that names another folder, or a URL."""
 
 LEARNING_PREFIX = "learning-"
-"""How the names of ``bench.learning``'s files begin. They lie in the same folder and hold no times;
+"""The prefix of files of ``bench.echo windows``. They lie in the same folder and hold no times;
 which they are stands in them (``meant_for_learning``): a suite may be called so, too."""
 
 _FIRST_KEY = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(\w+)"\s*:')

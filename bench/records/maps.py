@@ -1,4 +1,4 @@
-"""What truncation windows learned: the files that ``bench.learning`` writes, checked and typed.
+"""What truncation windows learned: the files that ``bench.echo windows`` writes, checked and typed.
 
 A file is one map: for each task, distance and window, with the state carried and with it reset, the
 loss that each seed's training came to, beside the best possible and that of one without memory. It
@@ -112,7 +112,7 @@ class LearningRun:
 
     started, finished: UTC; finished is None if it did not come to its end. complete: all that was
     asked for is there. backend, device: what computed the LSTMs. settings: the plan that decides
-    the result (``windows.learning.plan.Plan``). libraries: their versions.
+    the result (``bench.echo.windows.MapPlan``). libraries: their versions.
     """
 
     id: str
@@ -250,7 +250,7 @@ def read(path: str | os.PathLike[str]) -> LearningMap:
 
 
 def file_data(run: Mapping[str, object], cells: Sequence[Cell]) -> dict[str, object]:
-    """The whole of a file, to be written by ``disk.writing.write``."""
+    """The whole of a file, to be written by ``machine.writing.write``."""
     return {
         "learning": {
             "schema": SCHEMA,
@@ -269,7 +269,7 @@ def _expand(path: Path) -> list[Path]:
 def _read_json(path: Path) -> LearningMap:
     document = Field(path, "", parse_json(path, regular_bytes(path)))
     if not isinstance(document.value, dict) or "learning" not in document.value:
-        raise error_at(path, "holds no map of what was learned (python -m bench.learning makes it)")
+        raise error_at(path, "holds no map of what was learned (from python -m bench.echo windows)")
     ours = document["learning"]
     _check_schema(ours["schema"])
     run = _parse_run(ours["run"])
@@ -278,7 +278,7 @@ def _read_json(path: Path) -> LearningMap:
 
 
 def _read_journal(path: Path) -> LearningMap:
-    lines, notes = journal_lines(path, regular_bytes(path), "learning", "bench.learning")
+    lines, notes = journal_lines(path, regular_bytes(path), "learning", "bench.echo windows")
     head = lines[0]["learning"]
     _check_schema(head["schema"])
     run = _parse_run(head["run"])

@@ -178,7 +178,8 @@ def markdown_table(
     aligned: with blanks, so that its columns stand below one another.
     """
     right, rows = list(right), [list(headings), *map(list, lines)]
-    widths = [max(map(len, column)) if aligned else 0 for column in zip(*rows, strict=True)]
+    # At least 2: the line below the headings needs a dash and a colon.
+    widths = [max(2, *map(len, column)) if aligned else 0 for column in zip(*rows, strict=True)]
     under = zip(widths, right, strict=True)
     rows.insert(1, ["-" * (width - end if aligned else 3) + ":" * end for width, end in under])
     return "\n".join(f"| {' | '.join(map(_padded, row, widths, right))} |" for row in rows)

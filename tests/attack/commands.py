@@ -80,9 +80,7 @@ def _all() -> Iterator[Command]:
     question = "bench.recommend --batch 2 --hidden 4 --dependency 3 FILES"
     for kind in ("text", "json"):
         yield Command((*question.split(), "--format", kind))
-    for kind in ("terminal", "markdown"):
-        yield Command(("bench.learning", "--show", "FILES", "--format", kind))
-    yield Command(("bench.learning", "--show", "FILES", "--picture", "OUT"), ".svg")
+    yield Command(("bench.echo", "windows", "--show", "FILES"))
     for what in ("throughput", "speedup", "setup", "memory", "roofline"):
         for suffix in (".svg", ".png", ".pdf"):
             yield Command(("bench.plot", "FILES", "--what", what, "--output", "OUT"), suffix)

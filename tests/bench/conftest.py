@@ -1,7 +1,6 @@
 """What several files of tests need, most of it made once for all of them."""
 
 import functools
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +10,6 @@ import pytest
 
 from bench.stats.along import Series
 from tests.bench import made_windows as made
-from tests.bench import trained_maps
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import replicates, save
 from tests.bench.measured_project import SUITE, WITHOUT, Project
@@ -65,20 +63,6 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """Where no results are yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with the map of a whole run; nobody changes anything there."""
-    folder = tmp_path_factory.mktemp("trained") / "results"
-    assert trained_maps.run(*trained_maps.SMALL, "--results", str(folder)) == 0
-    return folder
-
-
-@pytest.fixture
-def here(trained: Path, in_a_folder_of_its_own: None) -> None:
-    """The same, in this folder."""
-    shutil.copytree(trained, "results")
 
 
 @pytest.fixture

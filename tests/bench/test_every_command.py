@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bench import compare, history, learning, plot, recommend, report
+from bench import compare, history, plot, recommend, report
 from bench.machine import environment, fields
 from bench.machine.survey import Entry, Survey
 from bench.records import schema
@@ -93,11 +93,6 @@ def _commands() -> Iterator[tuple[str, Command]]:
 
     yield from named("report --along", report, texts, along)
     yield "plot --along", Command(plot, "svg", pictured)
-    yield from named("learning", learning, texts, lambda s: ["--show", s.learning])
-    yield (
-        "learning svg",
-        Command(learning, "svg", lambda s: ["--show", s.learning, "--picture", OUT]),
-    )
     asked = ["--dependency", 3, "--batch", 64, "--hidden", 256]
     yield from named("recommend", recommend, texts[:2], lambda s: [*asked, s.windows, s.learning])
     for what in KIND_OF:

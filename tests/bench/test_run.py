@@ -527,7 +527,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_finished(
     ("arguments", "told"),
     [
         (["nosuch"], "there is no suite"),
-        (["learning"], "python -m bench.learning"),
+        (["learning"], "python -m bench.echo windows"),
         (["--budget", "soon"], "is no time; write 90s, 10m or 1h30m"),
         (["--precision", "0"], "is no percentage"),
         (["--processes", "0"], "is no whole number from 1"),
@@ -575,7 +575,7 @@ def test_the_suites_are_listed_with_a_line_each(
     assert run.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [*suites.available(), "learning", "scaling"]
-    assert lines[-2].endswith("python -m bench.learning")
+    assert lines[-2].endswith("python -m bench.echo windows")
     assert any("what a truncation window costs" in line for line in lines)
 
 

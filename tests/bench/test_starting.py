@@ -67,7 +67,7 @@ def test_every_command_explains_itself_and_its_exit_codes(
 def test_no_command_loads_a_framework_or_what_is_slow_to_explain_itself(
     help_and_loaded: tuple[dict[str, tuple[int, str, str]], set[str]],
 ) -> None:
-    assert {"bench.echo.map_picture", "numpy"} <= help_and_loaded[1]
+    assert {"bench.echo.task", "numpy"} <= help_and_loaded[1]
     assert sorted(help_and_loaded[1] & {*FRAMEWORKS, *SLOW, "pytest"}) == []
 
 
@@ -118,8 +118,7 @@ def _answers(store: Store) -> Iterator[tuple[str, list[object]]]:
         yield "report", [store.windows, store.learning, "--along", "window", "--format", form]
     for form in ("terminal", "markdown", "csv"):
         yield "history", [store.old, store.new, "--format", form]
-    for form in ("terminal", "markdown"):
-        yield "learning", ["--show", store.learning, "--format", form]
+    yield "echo.__main__", ["windows", "--show", store.learning]
     asked = ["--dependency", 3, "--batch", 64, "--hidden", 256]
     yield "recommend", [*asked, store.windows, store.learning]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.echo.echo_picture import Scene
-from bench.echo.settings import EchoSettings
-from bench.echo.task import Window, best_possible_loss
+from bench.echo.picture import Scene
+from bench.echo.task import EchoSettings, best_possible_loss
+from bench.echo.training import Window
 
 
 def scene(settings: EchoSettings | None = None, windows: int = 80, backend: str = "numpy") -> Scene:

@@ -1,8 +1,8 @@
-"""The echo and copy memory: what goes in, what should come out, and the best possible loss."""
+"""The echo task: its settings, what goes in, what comes out, and the best possible loss."""
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,19 +10,92 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.echo.settings import ALPHABET, COPY_INPUTS, EchoSettings
+import lstm_impl
+from bench.cli.command_line import UsageError
 from bench.echo.task import (
     COIN_TOSS,
+    EchoSettings,
     Float64,
+    SettingsError,
     best_possible_loss,
-    draw,
-    draw_copy_series,
+    check_backend,
     draw_series,
-    encode,
-    memoryless_loss,
 )
 
-# -- the echo
+# -- settings
+
+
+def test_the_defaults_are_the_tutorials() -> None:
+    settings = EchoSettings()
+    assert (settings.bits, settings.echo, settings.batch) == (50_000, 3, 5)
+    assert (settings.window, settings.units, settings.learning_rate) == (15, 4, 0.3)
+    assert settings.timesteps == 10_000
+    assert settings.windows_per_epoch == 666  # 50000 // 5 // 15
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "says"),
+    [
+        ({"bits": 0}, "bits", "integer of at least 1"),
+        ({"bits": 10.0}, "bits", "integer"),
+        ({"echo": -1}, "echo", "at least 0"),
+        ({"echo": 50_000}, "echo", "less than the 50000 bits"),
+        ({"batch": 60_000}, "batch", "at most the 50000 bits"),
+        ({"window": 10_001}, "window", "at most 10000, the timesteps of each series"),
+        ({"stride": 16}, "stride", "would skip bits"),
+        ({"stride": 0}, "stride", "at least 1"),
+        ({"units": True}, "units", "integer"),
+        ({"layers": 0}, "layers", "integer"),
+        ({"dropout": 1.0, "layers": 2}, "dropout", "less than 1"),
+        ({"dropout": 0.5}, "dropout", "at least 2 layers"),
+        ({"learning_rate": 0.0}, "learning_rate", "positive"),
+        ({"learning_rate": float("nan")}, "learning_rate", "positive"),
+        ({"learning_rate": "fast"}, "learning_rate", "positive"),
+        ({"seed": -1}, "seed", "at least 0"),
+        ({"dtype": "float8"}, "dtype", "float32"),
+        ({"reset_state": 1}, "reset_state", "True or False"),
+        ({"memory": -1}, "memory", "at least 0"),
+        ({"optimizer": "sgd"}, "optimizer", "adagrad or adam"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(
+    options: dict[str, Any], field: str, says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says) as caught:
+        EchoSettings(**options)
+    assert caught.value.field == field
+
+
+def test_windows_are_whole_and_begin_a_stride_apart() -> None:
+    # 20 timesteps: whole windows of 6 end at 18, and with a stride of 4 the last begins at 12.
+    assert EchoSettings(bits=103, batch=5, window=6).windows_per_epoch == 3
+    settings = EchoSettings(bits=103, batch=5, window=6, stride=4)
+    assert (settings.timesteps, settings.windows_per_epoch, settings.step) == (20, 4, 4)
+    # Each timestep counts once.
+    assert [settings.counted(number) for number in (0, 1)] == [slice(0, 6), slice(2, 6)]
+
+
+def test_the_network_and_the_work_are_those_of_the_settings() -> None:
+    settings = EchoSettings(batch=7, window=9, units=5, layers=3, dropout=0.25, dtype="float64")
+    assert settings.spec == lstm_impl.LSTMSpec(1, 5, num_layers=3, dtype="float64")
+    assert settings.workload == lstm_impl.Workload(7, 9, "training", dropout=0.25)
+
+
+def test_a_backend_that_cannot_train_it_is_refused_with_the_reason() -> None:
+    numpy = lstm_impl.get_backend("numpy")
+    check_backend(numpy, "cpu", EchoSettings())
+    with pytest.raises(UsageError, match=r"^--backend numpy on gpu:0: NumPy computes on the CPU"):
+        check_backend(numpy, "gpu:0", EchoSettings())
+
+    class Refusing(type(numpy)):  # type: ignore[misc]
+        def refusal(self, spec: lstm_impl.LSTMSpec, workload: Any = None) -> str:
+            return "it can only infer" if workload.training else ""
+
+    with pytest.raises(UsageError, match="cannot train this: it can only infer"):
+        check_backend(Refusing(), "cpu", EchoSettings())
+
+
+# -- the series
 
 
 def test_the_target_is_the_bit_of_echo_steps_earlier_along_the_whole_stream() -> None:
@@ -39,63 +112,6 @@ def test_bits_are_balanced_and_new_in_each_epoch() -> None:
     first, second = (draw_series(EchoSettings(), rng)[0] for _ in range(2))
     assert abs(first.mean() - 0.5) < 0.01  # 4.5 standard deviations of 50,000 tosses
     assert 0.45 < np.mean(first == second) < 0.55
-
-
-# -- copy memory
-
-
-@given(
-    st.integers(1, 9).flatmap(lambda d: st.tuples(st.just(d), st.integers(1, d))),
-    st.integers(1, 4),
-    st.integers(0, 2**32),
-)
-def test_a_symbol_is_wanted_so_many_steps_later_and_the_mark_says_when(
-    distance: tuple[int, int], batch: int, seed: int
-) -> None:
-    echo, symbols = distance
-    settings = EchoSettings(
-        task="copy", bits=60 * batch, echo=echo, symbols=symbols, batch=batch, window=10
-    )
-    x, y = draw_copy_series(settings, np.random.default_rng(seed))
-    assert x.shape == y.shape == (60, batch)
-    mark = ALPHABET + 1
-    wanted = y > 0
-    np.testing.assert_array_equal(y[echo:][wanted[echo:]], x[:-echo][wanted[echo:]])
-    assert y.max() <= ALPHABET
-    # The mark stands at the first of the symbols that are wanted one after another.
-    first = wanted & ~np.vstack([np.zeros((1, batch), bool), wanted[:-1]])
-    np.testing.assert_array_equal((x == mark)[1:], first[1:])
-    for series in range(batch):
-        asked = np.flatnonzero(x[:, series] == mark)
-        assert set(np.diff(asked)) <= {settings.period}
-    # In a period: so many symbols are shown and wanted, and one mark.
-    period = settings.period
-    assert (wanted[:period].sum(axis=0) == symbols).all()
-    assert ((x[:period] > 0).sum(axis=0) == symbols + 1).all()
-
-
-def test_series_of_copy_memory_begin_at_places_of_their_own() -> None:
-    settings = EchoSettings(task="copy", bits=6400, echo=9, batch=64, window=10)
-    x, _ = draw_copy_series(settings, np.random.default_rng(0))
-    assert len(set((x == ALPHABET + 1).argmax(axis=0))) == settings.period
-    # All symbols, about as often as one another.
-    counts = np.bincount(x.ravel(), minlength=COPY_INPUTS)[1:-1]
-    assert counts.min() > 0.7 * counts.max()
-
-
-def test_the_task_that_is_named_is_drawn_and_encoded_for_the_network() -> None:
-    echo = EchoSettings(bits=500, dtype="float64")
-    copy = EchoSettings(task="copy", bits=500)
-    for settings in (echo, copy):
-        inputs, _ = draw(settings, np.random.default_rng(3))
-        encoded = encode(settings, inputs)
-        assert encoded.shape == (100, 5, settings.spec.input_size)
-        assert encoded.dtype == settings.dtype
-        if settings.task == "echo":
-            np.testing.assert_array_equal(encoded[..., 0], inputs)
-        else:
-            np.testing.assert_array_equal(encoded.argmax(axis=-1), inputs)
-            np.testing.assert_array_equal(encoded.sum(axis=-1), 1)
 
 
 # -- the best possible loss
@@ -172,36 +188,17 @@ def test_best_possible_loss_with_a_reset_state_is_paid_in_every_window() -> None
     assert best_possible_loss(EchoSettings(echo=0, reset_state=True)).max() == 0.0
 
 
-def test_without_memory_copy_memory_costs_a_guess_at_each_symbol() -> None:
-    assert memoryless_loss(EchoSettings()) == COIN_TOSS == math.log(2)
-    copy = EchoSettings(task="copy", echo=6, symbols=2)
-    assert memoryless_loss(copy) == pytest.approx(2 * math.log(4) / 8)
-
-
-def test_the_best_loss_of_copy_memory_is_paid_where_the_symbol_was_not_seen() -> None:
-    carried = EchoSettings(task="copy", bits=150, echo=3, window=6)
-    guess = memoryless_loss(carried)
-    np.testing.assert_allclose(best_possible_loss(carried), [guess / 2, 0, 0, 0, 0])
-    reset = EchoSettings(task="copy", bits=150, echo=3, window=6, reset_state=True)
-    np.testing.assert_allclose(best_possible_loss(reset), [guess / 2] * 5)
-    long = EchoSettings(task="copy", bits=150, echo=8, window=6)
-    guess = memoryless_loss(long)
-    np.testing.assert_allclose(best_possible_loss(long), [guess, guess / 3, 0, 0, 0])
-
-
 @given(
-    st.sampled_from(["echo", "copy"]),
     st.integers(1, 20),
     st.integers(1, 9).flatmap(lambda k: st.tuples(st.just(k), st.integers(1, k))),
     st.integers(1, 5),
     st.booleans(),
 )
 def test_the_best_possible_is_never_worse_than_to_know_nothing(
-    task: str, echo: int, windows: tuple[int, int], batch: int, reset: bool
+    echo: int, windows: tuple[int, int], batch: int, reset: bool
 ) -> None:
     window, stride = windows
     settings = EchoSettings(
-        task=task,
         bits=30 * batch,
         echo=echo,
         window=window,
@@ -215,4 +212,4 @@ def test_the_best_possible_is_never_worse_than_to_know_nothing(
     # Over the epoch: where windows look alike, one may cost more and another less.
     counted = [settings.counted(number) for number in range(len(best))]
     mean = np.average(best, weights=[each.stop - each.start for each in counted])
-    assert mean <= memoryless_loss(settings) + 1e-12
+    assert mean <= COIN_TOSS + 1e-12

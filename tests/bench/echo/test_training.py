@@ -1,31 +1,17 @@
-"""A training of the echo task: its steps, the state it carries, and its checkpoints."""
+"""A training of the echo task: its steps, and the state that it carries."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from bench.echo.parameters import INITIAL_ACCUMULATOR, Parameters, adagrad, softmax_loss
-from bench.echo.settings import EchoSettings
-from bench.echo.task import Float64, best_possible_loss
-from bench.echo.training import (
-    Checkpoint,
-    CheckpointError,
-    DivergedError,
-    Training,
-    model_of,
-)
+from bench.echo.network import INITIAL_ACCUMULATOR, Parameters, adagrad, softmax_loss
+from bench.echo.task import EchoSettings, Float64, best_possible_loss
+from bench.echo.training import DivergedError, Training, model_of
 from tests.bench.echo.made_models import Spy
 
-slow = pytest.mark.slow
 SMALL = EchoSettings(bits=1500, window=15)  # 20 windows an epoch
 
 
@@ -79,7 +65,7 @@ def test_a_step_is_adagrad_on_the_gradient_of_the_windows_loss() -> None:
 
 
 def accumulators(training: Training) -> list[Float64]:
-    return training._accumulators
+    return training._optimizer_state
 
 
 def test_accumulators_start_at_tensorflows_value() -> None:
@@ -187,148 +173,3 @@ def test_no_training_beats_the_best_possible_loss_for_long() -> None:
     windows = settings.windows_per_epoch
     losses = train(settings, 6 * windows).losses[-2 * windows :]
     assert np.mean(losses) > np.mean(best_possible_loss(settings))
-
-
-# -- checkpoints
-
-
-@cache
-def undisturbed(settings: EchoSettings) -> Training:
-    return train(settings, 45)
-
-
-RESUMED = {
-    "plain": SMALL,
-    "dropout": replace(SMALL, layers=2, dropout=0.5),
-    "overlapping": replace(SMALL, stride=4),
-    "reset": replace(SMALL, reset_state=True, dtype="float64"),
-}
-# Before the first window, in an epoch, at the end of one, and in the second.
-PLACES = (0, 7, 20, 33)
-USUAL = {*itertools.product(["plain"], PLACES), ("dropout", 33), ("overlapping", 7), ("reset", 20)}
-
-
-@pytest.mark.parametrize(
-    ("settings", "at"),
-    [
-        pytest.param(
-            RESUMED[name], at, id=f"{name} at {at}", marks=() if (name, at) in USUAL else slow
-        )
-        for name, at in itertools.product(RESUMED, PLACES)
-    ],
-)
-def test_a_resumed_training_goes_on_bit_for_bit(
-    settings: EchoSettings, at: int, tmp_path: Path
-) -> None:
-    whole = undisturbed(settings)
-    first = train(settings, at)
-    first.save(tmp_path / "deep" / "echo.npz", {"epochs": 3})
-    checkpoint = Checkpoint.read(tmp_path / "deep" / "echo.npz")
-    assert checkpoint.extra == {"epochs": 3}
-    second = Training.load(checkpoint, model_of(settings))
-    assert second.windows_done == at
-    assert (second.last is None) == (at == 0)
-    second.until(45)
-    assert second.losses == whole.losses
-    assert second.accuracies == whole.accuracies
-    for one, other in zip(
-        [*second.parameters.arrays(), *accumulators(second), second.state.h, second.state.c],
-        [*whole.parameters.arrays(), *accumulators(whole), whole.state.h, whole.state.c],
-        strict=True,
-    ):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_the_last_window_is_kept_in_a_checkpoint(tmp_path: Path) -> None:
-    training = train(SMALL, 3)
-    training.save(tmp_path / "echo.npz")
-    last = Training.load(Checkpoint.read(tmp_path / "echo.npz"), model_of(SMALL)).last
-    assert last is not None
-    assert training.last is not None
-    assert (last.loss, last.accuracy) == (training.last.loss, training.last.accuracy)
-    assert last.counted == training.last.counted
-    np.testing.assert_array_equal(last.ones, training.last.ones)
-
-
-def test_a_checkpoint_is_replaced_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "echo.npz"
-    training = train(SMALL, 2)
-    training.save(path)
-    before = path.read_bytes()
-    training.step()
-
-    def full(self: Path, target: Path) -> Path:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="disk full"):
-        training.save(path)
-    assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.iterdir()] == ["echo.npz"]
-
-
-def test_a_file_that_is_no_checkpoint_gives_one_clear_line(tmp_path: Path) -> None:
-    path = tmp_path / "echo.npz"
-    train(SMALL, 2).save(path)
-    whole = path.read_bytes()
-    contents: Sequence[bytes] = [b"", b"no zip", whole[: len(whole) // 2], whole[:100], whole[:-30]]
-    for content in contents:
-        path.write_bytes(content)
-        with pytest.raises(CheckpointError) as caught:
-            Checkpoint.read(path)
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
-    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
-        Checkpoint.read(tmp_path / "none.npz")
-    np.save(tmp_path / "bare.npy", np.zeros(3))
-    with pytest.raises(CheckpointError, match="one bare array"):
-        Checkpoint.read(tmp_path / "bare.npy")
-
-
-def test_damage_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "echo.npz"
-    train(SMALL, 2).save(path)
-    whole = bytearray(path.read_bytes())
-    rng = np.random.default_rng(0)
-    read = 0
-    for place in rng.integers(0, len(whole), 150):
-        damaged = bytearray(whole)
-        damaged[place] ^= 0xFF
-        path.write_bytes(damaged)
-        try:
-            Checkpoint.read(path)
-            read += 1  # a byte that nobody reads, such as a file's time stamp
-        except CheckpointError:
-            pass
-    assert read < 40
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [
-        ("about", np.asarray('{"schema": 99}'), "schema is 99"),
-        ("about", np.asarray("{"), "no whole checkpoint"),
-        ("losses", np.zeros((2, 2)), "losses have shape"),
-        ("state.h", np.zeros((1, 5, 3)), "state's shape"),
-        ("state.c", np.full((1, 5, 4), np.nan), "state.c holds NaN"),
-        ("parameter.0", np.zeros((2, 16)), "kernel has shape"),
-        ("accumulator.3", np.zeros((4, 3)), "the head has shapes"),
-        ("last.ones", np.zeros((15, 4)), "last window"),
-        ("parameter.1", None, "no 'parameter.1'"),
-    ],
-)
-def test_a_checkpoint_with_a_wrong_part_names_it(
-    name: str, value: npt.NDArray[Any] | None, says: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "echo.npz"
-    train(SMALL, 2).save(path)
-    with np.load(path) as file:
-        arrays = {key: file[key] for key in file.files}
-    del arrays[name]
-    if value is not None:
-        arrays[name] = value
-    np.savez(path, allow_pickle=False, **arrays)
-    with pytest.raises(CheckpointError, match=says):
-        Checkpoint.read(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,8 @@ from _pytest.mark import ParameterSet
 
 import lstm_impl
 from bench.echo.rounding import curve_bound, reference_curve
-from bench.echo.settings import EchoSettings
-from bench.echo.task import Float64
-from bench.echo.training import Checkpoint, Training, model_of
+from bench.echo.task import EchoSettings, Float64
+from bench.echo.training import Training, model_of
 
 # A whole training in little time: the plateau, the fall, where a curve is most sensitive, what is
 # learned, and an epoch's end, where the state is reset.
@@ -91,13 +89,3 @@ def test_in_double_precision_the_curves_agree_to_a_billionth_of_that() -> None:
     assert bound[-1] < 1e-13
     deviation = np.abs(np.array(train("while_loop", settings, 50).losses) - reference)
     assert np.all(deviation <= bound)
-
-
-def test_a_tensorflow_training_resumes_bit_for_bit(tmp_path: Path) -> None:
-    whole = train("while_loop", LAYERED, 13)
-    whole.save(tmp_path / "echo.npz")
-    whole.until(30)
-    checkpoint = Checkpoint.read(tmp_path / "echo.npz")
-    second = Training.load(checkpoint, model("while_loop", LAYERED))
-    second.until(30)
-    assert second.losses == whole.losses

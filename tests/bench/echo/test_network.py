@@ -1,4 +1,4 @@
-"""What is learned, the softmax head with its loss, and the two optimizers."""
+"""The parameters, the softmax layer with its loss, and the two optimizers."""
 
 from __future__ import annotations
 
@@ -8,27 +8,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.echo.parameters import Parameters, adagrad, adam, softmax_loss
-from bench.echo.settings import EchoSettings
-from bench.echo.task import Bits
+from bench.echo.network import Parameters, adagrad, adam, softmax_loss
+from bench.echo.task import Bits, EchoSettings
 
 # -- the head
 
 
-@pytest.mark.parametrize(("classes", "first"), [(2, 0), (4, 1)])
-def test_the_heads_gradients_are_those_of_its_loss(classes: int, first: int) -> None:
+def test_the_heads_gradients_are_those_of_its_loss() -> None:
     rng = np.random.default_rng(0)
-    y, kernel = rng.normal(size=(3, 2, 4)), rng.normal(size=(4, classes))
-    bias = rng.normal(size=classes)
-    targets: Bits = rng.integers(0, classes + first, (3, 2), dtype=np.uint8)
-    found = softmax_loss(y, targets, kernel, bias, first)
+    y, kernel = rng.normal(size=(3, 2, 4)), rng.normal(size=(4, 2))
+    bias = rng.normal(size=2)
+    targets: Bits = rng.integers(0, 2, (3, 2), dtype=np.uint8)
+    found = softmax_loss(y, targets, kernel, bias)
     for array, gradient in ((y, found.dy), (kernel, found.dkernel), (bias, found.dbias)):
         numeric = np.empty_like(array)
         for place in np.ndindex(array.shape):
             keep, sides = array[place], []
             for step in (1e-6, -1e-6):
                 array[place] = keep + step
-                sides.append(softmax_loss(y, targets, kernel, bias, first).loss)
+                sides.append(softmax_loss(y, targets, kernel, bias).loss)
             array[place] = keep
             numeric[place] = (sides[0] - sides[1]) / 2e-6
         np.testing.assert_allclose(gradient, numeric, atol=1e-9)
@@ -43,17 +41,6 @@ def test_the_loss_is_the_cross_entropy_of_the_softmax_and_does_not_overflow() ->
     np.testing.assert_allclose(found.ones, one)
     huge = softmax_loss(y, targets, np.array([[0.0, 5000.0]]), np.zeros(2))
     assert huge.loss == pytest.approx(2500.0)
-
-
-def test_where_nothing_is_asked_nothing_is_lost_or_learned_and_nothing_is_wrong() -> None:
-    y = np.array([[[3.0]], [[-2.0]]])
-    targets: Bits = np.array([[0], [1]], np.uint8)  # nothing, then the first class
-    found = softmax_loss(y, targets, np.array([[0.0, 1.0]]), np.zeros(2), first=1)
-    assert found.loss == pytest.approx(np.log(1 + np.exp(-2.0)) / 2)
-    assert found.accuracy == 1.0
-    np.testing.assert_array_equal(found.dy[0], 0)
-    wrong = softmax_loss(-y, targets, np.array([[0.0, 1.0]]), np.zeros(2), first=1)
-    assert wrong.accuracy == 0.5
 
 
 # -- what is learned, at the start
@@ -94,7 +81,7 @@ def test_parameters_come_back_from_their_arrays_and_others_are_refused() -> None
         np.testing.assert_array_equal(one, other)
     *lstm, kernel, bias = found.arrays()
     for arrays in ([*lstm, kernel.T, bias], [*lstm, kernel, bias[:1]]):
-        with pytest.raises(ValueError, match=r"the head has shapes .*; expected \(4, 2\) and"):
+        with pytest.raises(ValueError, match=r"softmax layer has shapes .*; expected \(4, 2\)"):
             Parameters.from_arrays(settings.spec, arrays)
 
 

@@ -1,0 +1,194 @@
+"""Draw a training: the loss curve, and the inputs, targets and predictions of the last window.
+
+matplotlib is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.echo.task import COIN_TOSS, EchoSettings, Float64
+from bench.echo.training import Window
+from bench.machine.writing import write_bytes
+from bench.render import drawing
+from bench.render.drawing import INK, SUBTLE, Figure
+
+SUFFIXES = tuple(f".{kind}" for kind in drawing.FORMATS)
+# The colours of Okabe & Ito, which colour-blind readers can distinguish.
+INPUT, TARGET, PREDICTION, WRONG = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+FAINT = "#B8B8B8"
+_CROSS: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 5, "color": INK}
+_SIZE = (12.0, 7.2)  # inches
+_MOST_SERIES = 6  # panels that are readable at that height
+_MOST_STEPS = 60  # bars that are distinct at that width
+_SMOOTH = 50  # windows of the running median
+_LANE = 1.35  # height of a lane: a bar of 1 and a gap
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One moment of a training.
+
+    losses and best (the best possible loss) have an entry for each window so far; ``windows`` is
+    how many the whole training has.
+    """
+
+    settings: EchoSettings
+    backend: str
+    losses: Float64
+    best: Float64
+    windows: int
+    last: Window
+
+
+def save(scene: Scene, path: Path) -> None:
+    """Draw into a file whose suffix is one of ``SUFFIXES``, atomically. Raises OSError."""
+    figure = drawing.figure(*_SIZE, layout=None, dpi=150)
+    draw(figure, scene)
+    file = io.BytesIO()
+    figure.savefig(file, format=path.suffix[1:].lower())
+    write_bytes(path, file.getvalue())
+
+
+def draw(figure: Figure, scene: Scene) -> None:
+    """Draw a scene on a matplotlib figure, replacing what it shows."""
+    figure.clear()
+    settings = scene.settings
+    series = min(settings.batch, _MOST_SERIES)
+    grid = figure.add_gridspec(
+        *(series, 2),
+        width_ratios=(1.15, 1.0),
+        left=0.06,
+        right=0.985,
+        top=0.775,
+        bottom=0.085,
+        wspace=0.2,
+        hspace=0.42,
+    )
+    title = f"Repeat each bit {settings.echo} timesteps later, with windows of {settings.window}"
+    figure.text(0.06, 0.945, title, fontsize=16, fontweight="bold", color=INK)
+    subtitle = textwrap.fill(_subtitle(scene), 150)
+    figure.text(0.06, 0.925, subtitle, va="top", fontsize=9.5, linespacing=1.4, color=SUBTLE)
+    curve = figure.add_subplot(grid[:, 0])
+    _draw_losses(curve, scene)
+    panels = [figure.add_subplot(grid[row, 1]) for row in range(series)]
+    for row, axes in enumerate(panels):
+        _draw_series(axes, scene.last, row, settings)
+    panels[-1].tick_params(axis="x", labelbottom=True, length=3.5)
+    panels[-1].set_xlabel("timestep of the window", fontsize=10, color=INK)
+    _draw_legends(figure, curve, panels[0], settings)
+
+
+def _subtitle(scene: Scene) -> str:
+    settings = scene.settings
+    layers = f" in each of {settings.layers} layers" if settings.layers > 1 else ""
+    parts = [f"LSTM of {settings.units} units{layers}", f"batch {settings.batch}"]
+    parts.append(f"{settings.optimizer.capitalize()} {settings.learning_rate:g}")
+    if settings.dropout:
+        parts.append(f"dropout {settings.dropout:g}")
+    if settings.step < settings.window:
+        parts.append(f"a window every {settings.step} timesteps")
+    parts.append("state reset at each window" if settings.reset_state else "state carried over")
+    parts += [f"backend {scene.backend}", settings.dtype, f"seed {settings.seed}"]
+    return "  ·  ".join(parts)
+
+
+def _draw_losses(axes: Figure, scene: Scene) -> None:
+    losses, epoch = scene.losses, scene.settings.windows_per_epoch
+    x = np.arange(1, len(losses) + 1)
+    for start in range(epoch, scene.windows, epoch):
+        axes.axvline(start + 0.5, color="#E4E4E4", linewidth=1, zorder=0)
+    axes.axhline(COIN_TOSS, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.text(1.0, COIN_TOSS * 1.06, "a coin toss, ln 2", ha="right", fontsize=9, color=INK,
+              transform=axes.get_yaxis_transform())  # fmt: skip
+    axes.plot(x, losses, color=FAINT, linewidth=0.7, zorder=2, label="each window")
+    smooth = running_median(losses, _SMOOTH)
+    label = f"median of {_SMOOTH} windows"
+    axes.plot(x, smooth, color=INPUT, linewidth=2.2, zorder=4, label=label)
+    unknown = scene.best > 0
+    if unknown.any():
+        # A few windows are marked; many are a line.
+        line = np.count_nonzero(unknown) > 40
+        look = {"linestyle": "-" if line else "none", "marker": "" if line else "v"}
+        label = "best possible" if line else "best possible, where it is not 0"
+        axes.plot(x[unknown], scene.best[unknown], color=WRONG, zorder=5, label=label, **look)
+    axes.set_yscale("log")
+    shown = np.concatenate([losses, scene.best])
+    lowest = float(shown[shown > 0].min(initial=1.0))
+    axes.set_ylim(10.0 ** math.floor(math.log10(0.7 * lowest)), max(2.0, 1.3 * losses.max()))
+    axes.set_xlim(0, max(scene.windows, 2))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: "")
+    epochs = f"; vertical lines: epochs of {epoch}" if scene.windows > epoch else ""
+    axes.set_xlabel(f"window (training step){epochs}", fontsize=10, color=INK)
+    axes.tick_params(labelsize=9, colors=INK, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_series(axes: Figure, window: Window, row: int, settings: EchoSettings) -> None:
+    """Draw a series' inputs, targets and predictions; a prediction is as high as its P(1)."""
+    part = slice(max(0, settings.window - _MOST_STEPS), settings.window)
+    arrays = window.inputs, window.targets, window.ones
+    inputs, targets, ones = (array[part, row] for array in arrays)
+    x = np.arange(settings.window)[part] + 1
+    right = (ones > 0.5) == (targets == 1)
+    shades = np.where(right, PREDICTION, WRONG)
+    for lane, heights, colours in ((2, inputs, INPUT), (1, targets, TARGET), (0, ones, shades)):
+        axes.bar(x, heights, bottom=lane * _LANE, width=0.78, color=colours, linewidth=0)
+        axes.axhline(lane * _LANE, color=FAINT, linewidth=0.8, zorder=0)
+    # A wrong prediction of 0 has no visible bar, and colour alone is not enough.
+    axes.plot(x[~right], np.full(np.count_nonzero(~right), 0.5), **_CROSS)
+    axes.set_ylim(-0.08, 3 * _LANE)
+    axes.set_xlim(x[0] - 0.6, x[-1] + 0.6)
+    names = ("prediction", "target", "input")
+    axes.set_yticks([lane * _LANE + 0.5 for lane in range(3)], names, fontsize=8)
+    axes.tick_params(axis="y", length=0, colors=INK)
+    axes.tick_params(axis="x", labelsize=9, colors=INK, labelbottom=False, length=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    share = f"series {row + 1}: {int(right.sum())} of {len(x)} right"
+    axes.set_title(share, loc="right", fontsize=9, color=INK, pad=2)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_legends(figure: Figure, curve: Figure, top: Figure, settings: EchoSettings) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    which = "The last window"
+    if settings.batch > _MOST_SERIES:
+        which += f", {_MOST_SERIES} of {settings.batch} series"
+    if settings.window > _MOST_STEPS:
+        which += f", its last {_MOST_STEPS} timesteps"
+    wrong = (Patch(color=WRONG), Line2D([], [], **_CROSS))
+    bars = [Patch(color=colour) for colour in (INPUT, TARGET, PREDICTION)]
+    names = ["input", "target", "prediction, as high as P(1)", "wrong"]
+    for axes, heading, handles, labels in (
+        (curve, "Loss: cross-entropy in nats", *curve.get_legend_handles_labels()),
+        (top, which, [*bars, wrong], names),
+    ):
+        x = axes.get_position().x0
+        figure.text(x, 0.845, heading, fontsize=11.5, fontweight="bold", color=INK)
+        figure.legend(
+            *(handles, labels),
+            loc="upper left",
+            bbox_to_anchor=(x - 0.006, 0.838),
+            ncols=len(labels),
+            fontsize=9,
+            frameon=False,
+            handlelength=1.1,
+        )
+
+
+def running_median(values: Float64, length: int) -> Float64:
+    """Return the median of the latest ``length`` values at each place."""
+    start = min(length, len(values))
+    first = [np.median(values[: end + 1]) for end in range(start - 1)]
+    rest = np.median(np.lib.stride_tricks.sliding_window_view(values, start), axis=-1)
+    return np.concatenate([first, rest])

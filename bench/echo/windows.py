@@ -1,0 +1,283 @@
+"""Train a map of what windows learn: which echo distances through which truncation windows.
+
+``bench.recommend --dependency`` reads the map. Each cell is one ``Training`` of a distance, a
+window and a seed, with the state carried from window to window or reset at each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lstm_impl
+from bench.cli import command_line
+from bench.cli.command_line import UsageError
+from bench.echo.run import interruption
+from bench.echo.task import (
+    COIN_TOSS,
+    EchoSettings,
+    SettingsError,
+    best_possible_loss,
+    check_backend,
+)
+from bench.echo.training import DivergedError, Trainable, Training, model_of
+from bench.machine import crew
+from bench.machine.folder import LEARNING_PREFIX, default_folder, expanded
+from bench.machine.writing import write
+from bench.records import maps
+from bench.records.digest import with_digest
+from bench.records.maps import Cell, LearningMap, nothing_to_learn
+from bench.render import escape
+from bench.render.table import Sheet, numbers
+
+BATCH, HIDDEN, LEARNING_RATE = 16, 24, 0.02
+"""Of every cell; the rate of Adam was chosen at distance 8, from 0.01 to 0.06."""
+
+SPREAD = 2
+"""The units' time constants reach to twice the distance at the start: the network has its best
+chance, so what it does not learn is the window's doing."""
+
+FINAL = 0.1
+"""Part of a training, at its end, that its loss is the mean over."""
+
+THREADS = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+)
+"""Set to 1 in each worker unless the user has set them: the networks are too small for two."""
+
+Item = tuple[int, int, bool, int]
+"""Distance, window, whether the state is carried, seed."""
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """Everything that decides a map, apart from rounding. Raises SettingsError."""
+
+    distances: tuple[int, ...] = (1, 3, 8, 20, 50)
+    windows: tuple[int, ...] = (3, 5, 10, 15, 30, 60, 120)
+    seeds: int = 3
+    timesteps: int = 10_000
+    backend: str = "numpy"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, values in (("distances", self.distances), ("windows", self.windows)):
+            if not values or min(values) < 1 or len(set(values)) != len(values):
+                raise SettingsError(name, "must be different positive integers, at least one")
+        if self.seeds < 1:
+            raise SettingsError("seeds", f"is {self.seeds}; expected a positive integer")
+        # Two windows at least: the loss of the second shows the first update.
+        if self.timesteps < (least := 2 * max(self.windows)):
+            raise SettingsError("timesteps", f"is {self.timesteps}; expected at least {least}")
+
+    def items(self) -> list[Item]:
+        """Return the trainings, one seed's whole map before the next."""
+        axes = range(self.seeds), (True, False), self.distances, self.windows
+        return [
+            (distance, window, carried, seed)
+            for seed, carried, distance, window in itertools.product(*axes)
+            if not nothing_to_learn(distance, window, carried)
+        ]
+
+    def settings(self, item: Item) -> EchoSettings:
+        """Return the settings of one training."""
+        distance, window, carried, seed = item
+        return EchoSettings(
+            bits=self.timesteps * BATCH,
+            echo=distance,
+            batch=BATCH,
+            window=window,
+            units=HIDDEN,
+            learning_rate=LEARNING_RATE,
+            seed=seed,
+            reset_state=not carried,
+            optimizer="adam",
+            memory=SPREAD * distance,
+        )
+
+
+def train_cell(plan: MapPlan, item: Item, model: Trainable | None = None) -> Cell:
+    """Train one cell to its end. Raises UnsupportedError if the backend cannot do it."""
+    settings = plan.settings(item)
+    training = Training(settings, model or model_of(settings, plan.backend, plan.device))
+    windows = settings.windows_per_epoch
+    first = min(int((1.0 - FINAL) * windows), windows - 1)  # window of the final part
+    problem, loss, accuracy = "", None, None
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses = training.until(windows)
+        loss = float(losses[first:].mean())
+        accuracy = float(np.mean(training.accuracies[first:]))
+    except DivergedError as error:
+        problem = str(error)
+    parts = np.array_split(training.losses, min(20, len(training.losses) or 1))
+    distance, window, carried, seed = item
+    return Cell(
+        task="echo",
+        distance=distance,
+        window=window,
+        stride=settings.step,
+        carried=carried,
+        seed=seed,
+        timesteps=windows * settings.window,
+        updates=windows,
+        loss=loss,
+        accuracy=accuracy,
+        best=min(float(best_possible_loss(settings)[first:].mean()), COIN_TOSS),
+        memoryless=COIN_TOSS,
+        curve=tuple(float(part.mean()) for part in parts if len(part)),
+        problem=problem,
+    )
+
+
+def train_cells(
+    plan: MapPlan, jobs: int, done: Callable[[Cell], None], stopped: Callable[[], bool]
+) -> None:
+    """Train all cells, ``jobs`` at a time, until stopped. Raises CrewError if a worker fails."""
+    waiting = list(reversed(plan.items()))
+    launch = crew.Launch(("-m", __name__), {**dict.fromkeys(THREADS, "1"), **os.environ})
+
+    def order() -> dict[str, object] | None:
+        return {"plan": asdict(plan), "item": waiting.pop()} if waiting else None
+
+    with crew.Crew({f"trainer {number}": launch for number in range(1, jobs + 1)}) as workers:
+        try:
+            for answer in workers.share(order, lambda: not stopped(), "in a training"):
+                done(Cell(**{**answer, "curve": tuple(answer["curve"])}))
+        except crew.CrewError:
+            if not stopped():  # Ctrl-C ends the workers too
+                raise
+
+
+def _serve(order: dict[str, Any]) -> dict[str, object]:
+    plan = order["plan"]
+    axes = {name: tuple(plan[name]) for name in ("distances", "windows")}
+    return train_cell(MapPlan(**{**plan, **axes}), tuple(order["item"])).to_dict()
+
+
+def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:
+    """Train a map and return its file, which is written anew after each cell."""
+    started, run_id = datetime.now(UTC), uuid.uuid4().hex
+    libraries = {}
+    for name in dict.fromkeys(("numpy", lstm_impl.get_backend(plan.backend).framework)):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            libraries[name] = metadata.version(name)
+    run: dict[str, object] = {
+        "id": run_id,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": None,
+        "complete": False,
+        "backend": plan.backend,
+        "device": plan.device,
+        "settings": asdict(plan),
+        "libraries": libraries,
+    }
+    path = folder / f"{LEARNING_PREFIX}{started:%Y%m%dT%H%M%SZ}-{run_id[:8]}.json"
+    cells: list[Cell] = []
+    total = len(plan.items())
+
+    def save() -> None:
+        write(path, with_digest(maps.file_data(run, cells)))
+
+    def done(cell: Cell) -> None:
+        cells.append(cell)
+        save()
+        place = f"distance {cell.distance}, window {cell.window}, seed {cell.seed}"
+        reached = escape.clean(cell.problem) or f"loss {cell.loss:.4g} (best {cell.best:.3g})"
+        print(f"[{len(cells)}/{total}] {place}: {reached}", flush=True)
+
+    save()
+    with interruption() as interrupted:
+        train_cells(plan, min(jobs, total), done, interrupted)
+    run["complete"] = len(cells) == total
+    run["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    save()
+    return path
+
+
+def tables(found: LearningMap) -> list[tuple[str, Sheet]]:
+    """Return a titled table for each task and state of a map: distances by windows."""
+    result = []
+    for task, carried in itertools.product(found.tasks(), (True, False)):
+        if distances := found.distances(task, carried):
+            windows = found.windows(task)
+            lines = [
+                [str(d), *(_place(found, task, d, k, carried) for k in windows)] for d in distances
+            ]
+            state = "state carried" if carried else "state reset at each window"
+            title = f"{'Echo' if task == 'echo' else 'Copy memory'}, {state}"
+            result.append((title, Sheet.of(numbers("d \\ k", *map(str, windows)), lines)))
+    return result
+
+
+def _place(found: LearningMap, task: str, distance: int, window: int, carried: bool) -> str:
+    if nothing_to_learn(distance, window, carried):
+        return "–"
+    cells = found.seeds(task, distance, window, carried)
+    shares = [cell.closed for cell in cells if cell.closed is not None]
+    if not shares:
+        return "diverged" if cells else ""
+    learned = sum(cell.learned for cell in cells)
+    mark = " ✓" if learned == len(cells) else f" {learned}/{len(cells)}" if learned else ""
+    return f"{100 * sum(shares) / len(shares):.0f}{mark}".replace("-0", "0")
+
+
+def markdown(found: LearningMap) -> str:
+    """Return the tables of a map in Markdown, aligned to be read as they stand."""
+    blocks = [f"**{title}**\n\n{sheet.markdown(aligned=True)}" for title, sheet in tables(found)]
+    blocks.append(
+        "Rows: distance d. Columns: window k. Cells: per cent of the way from the memoryless loss "
+        "to the best possible one, mean over seeds.\n✓: every seed learned it "
+        f"({maps.LEARNED:.0%} of the way); 1/2: one of two did; –: nothing to learn (state reset "
+        "and k ≤ d)."
+    )
+    return "\n\n".join(blocks)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Train a map or show one, as the options ask; return the exit code."""
+    if options.show is not None:
+        return _show(options.show or [Path(expanded(default_folder()))])
+    try:
+        names = ("distances", "windows", "seeds", "timesteps", "backend", "device")
+        plan = MapPlan(**{name: getattr(options, name) for name in names})
+    except SettingsError as error:
+        raise UsageError(f"--{error.field} {error.problem}") from error
+    backend = lstm_impl.get_backend(plan.backend)
+    check_backend(backend, plan.device, plan.settings(plan.items()[0]))
+    path = train_map(plan, options.results or Path(expanded(default_folder())), options.jobs)
+    found = maps.read(path)
+    print(f"\n{markdown(found)}\n\nmap: {path}")
+    if not found.run.complete:
+        return command_line.INTERRUPTED
+    return 1 if any(cell.problem for cell in found.cells) else 0
+
+
+def _show(paths: list[Path]) -> int:
+    loaded = maps.collect(paths)
+    command_line.tell_errors(loaded.errors)
+    if loaded.maps:
+        for note in loaded.maps[0].notes:
+            print(f"note: {note}", file=sys.stderr)
+        print(markdown(loaded.maps[0]))
+    elif not loaded.errors:
+        where = ", ".join(map(str, paths))
+        raise UsageError(f"{where} holds no map; python -m bench.echo windows makes one")
+    return command_line.BAD_INPUT if loaded.errors else 0
+
+
+if __name__ == "__main__":
+    crew.serve(_serve)

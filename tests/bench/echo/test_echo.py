@@ -1,0 +1,225 @@
+"""``python -m bench.echo``: options, exit codes, what is printed and written, Ctrl-C."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lstm_impl
+from bench.cli.command_line import UsageError
+from bench.echo import __main__ as echo
+from bench.echo import run as echo_run
+from bench.echo.task import EchoSettings
+from bench.echo.training import Training, Window
+from bench.render import drawing
+
+SMALL = ["--backend", "numpy", "--bits", "1500"]  # 20 windows an epoch
+
+
+def run(*options: str) -> int:
+    return echo.main([*SMALL, *options])
+
+
+def parsed(*options: str) -> echo_run.RunOptions:
+    return echo_run.parse(echo._echo_parser().parse_args(options))
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of something else: drawing takes longer than training."""
+    monkeypatch.setattr(drawing, "available", lambda: False)
+
+
+# -- options
+
+
+def test_each_option_reaches_the_training() -> None:
+    options = [
+        "--bits", "3000", "--echo", "2", "--batch", "4", "--window", "10", "--stride", "5",
+        "--units", "3", "--layers", "2", "--dropout", "0.25", "--learning-rate", "0.2",
+        "--seed", "7", "--dtype", "float64", "--reset-state", "--epochs", "2",
+        "--backend", "numpy", "--device", "cpu:0", "--output", "a/b.svg",
+    ]  # fmt: skip
+    found = parsed(*options)
+    assert found.settings == EchoSettings(
+        bits=3000, echo=2, batch=4, window=10, stride=5, units=3, layers=2, dropout=0.25,
+        learning_rate=0.2, seed=7, dtype="float64", reset_state=True,
+    )  # fmt: skip
+    assert (found.epochs, found.backend, found.device) == (2, "numpy", "cpu")
+    assert found.picture == Path("a/b.svg")
+
+
+def test_without_options_it_is_the_tutorial() -> None:
+    found = parsed()
+    assert found.settings == EchoSettings()
+    assert (found.epochs, found.windows) == (4, 4 * 666)
+    assert found.picture == Path("results/echo.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--echo", "1500"], "--echo is 1500; expected less than the 1500 bits"),
+        (["--window", "301"], "--window is 301; expected at most 300"),
+        (["--bits", "many"], "--bits: invalid int value: 'many'"),
+        (["--dropout", "0.5"], "--dropout acts between layers"),
+        (["--learning-rate", "-1"], "--learning-rate is -1.0"),
+        (["--dtype", "float8"], "--dtype is 'float8'"),
+        (["--epochs", "0"], "--epochs is 0"),
+        (["--wind", "3"], "unrecognized arguments: --wind"),
+        (["--device", "tpu"], "--device 'tpu' is no device"),
+        (["--output", "echo.bmp"], "--output echo.bmp: expected a name that ends in .png"),
+        (["--output", "file/echo.png"], "--output file/echo.png: "),
+        (["--output", "folder.png"], "--output folder.png: is a folder"),
+        (["--backend", "while_lop"], "there is no backend 'while_lop'; did you mean while_loop"),
+        (["--device", "gpu:0"], "--backend numpy on gpu:0: NumPy computes on the CPU only"),
+    ],
+)
+def test_a_bad_option_gives_one_clear_line_and_code_2(
+    options: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("")
+    Path("folder.png").mkdir()
+    try:
+        code: Any = run(*options)
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert says in captured.err
+    assert captured.out == ""
+
+
+# -- the backend
+
+
+class Unavailable(lstm_impl.Backend):
+    strategy, framework, summary = "absent", "none", "for tests"
+
+    def availability(self, device: str = "cpu") -> lstm_impl.Availability:
+        return lstm_impl.Availability(False, "its framework is not installed", "pip install it")
+
+    def _build(self, *args: Any) -> Any:
+        raise AssertionError("built although not available")
+
+
+def test_without_the_usual_backend_numpy_trains_and_a_note_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = lstm_impl.get_backend
+    monkeypatch.setattr(
+        lstm_impl, "get_backend", lambda name: Unavailable() if name == "while_loop" else real(name)
+    )
+    assert echo_run.choose_backend(None, "cpu", EchoSettings()).name == "numpy"
+    out = capsys.readouterr().out
+    assert "its framework is not installed" in out
+    assert "training with numpy" in out
+    for name, device in (("while_loop", "cpu"), (None, "gpu:0")):
+        with pytest.raises(UsageError, match="its framework is not installed"):
+            echo_run.choose_backend(name, device, EchoSettings())
+
+
+# -- the training
+
+
+def test_it_trains_reports_the_loss_beside_the_best_possible_and_draws(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--epochs", "3") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"epoch 1/3  window 20/20  loss 0\.\d{4}  right +\d", out)
+    assert re.search(r"mean loss of the last 50 windows: 0\.\d{5}  \(best possible: 0\.0\d+\)", out)
+    # Three unknown timesteps of 15 in the first window of each epoch of 20.
+    entropy = -(0.6 * np.log(0.6) + 0.4 * np.log(0.4))
+    assert f"(best possible: {3 / 15 * entropy / 20:.5f})" in out
+    assert "60 windows in " in out
+    assert "picture: results/echo.png" in out
+    assert Path("results/echo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_layers_dropout_overlap_and_reset_work_together() -> None:
+    options = ["--layers", "3", "--dropout", "0.5", "--stride", "5", "--reset-state"]
+    assert run(*options, "--epochs", "1", "--output", "echo.pdf") == 0
+    assert Path("echo.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_without_matplotlib_it_trains_and_says_how_to_get_a_picture(
+    no_picture: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--epochs", "1") == 0
+    assert "no picture: it needs matplotlib" in capsys.readouterr().out
+    assert run("--output", "echo.png") == 2
+    assert "pip install 'lstm-benchmark-suite[plots]'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_a_training_that_diverges_ends_with_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with np.errstate(all="ignore"):
+        assert run("--learning-rate", "1e308", "--dtype", "float64") == 1
+    assert "lower the learning rate" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_check_curve_compares_with_float64_and_ends_with_code_1_outside_the_bound(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("--epochs", "1", "--check-curve") == 0
+    assert ": within the bound" in capsys.readouterr().out
+
+    class Off(Training):
+        def step(self) -> Window:
+            window = super().step()
+            self.losses[-1] += 1e-3
+            return window
+
+    monkeypatch.setattr(echo_run, "Training", Off)
+    assert run("--epochs", "1", "--check-curve") == 1
+    assert "OUTSIDE the bound" in capsys.readouterr().out
+
+
+# -- Ctrl-C
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, windows: int, times: int = 1) -> None:
+    """Send so many SIGINT after so many windows."""
+
+    def show(training: Training, epochs: int) -> None:
+        if training.windows_done == windows:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(echo_run, "show_progress", show)
+
+
+def test_ctrl_c_ends_after_the_window_and_draws_what_was_trained(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    interrupt(monkeypatch, 33)
+    assert run("--epochs", "3") == 130
+    out = capsys.readouterr().out
+    assert "33 windows in " in out
+    assert "stopped after window 33 of 60" in out
+    assert Path("results/echo.png").exists()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_stops_at_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(monkeypatch, 5, times=2)
+    assert run() == 130
+    assert capsys.readouterr().err == "stopped at once\n"
+    assert not Path("results").exists()
