@@ -19,7 +19,6 @@ COMMANDS = {
     "What else does a call cost, and why?": {
         "lengths": "what do sequences of many lengths cost: padded, bucketed, packed?",
         "denormals": "what do numbers too small to be normal cost each backend?",
-        "int8": "what does int8 gain in inference, and lose in accuracy?",
         "scaling": "what do several GPUs, processes or machines gain in training, and what not?",
         "profile": "where does a case's time go? By operator, and as a timeline",
     },

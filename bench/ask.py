@@ -116,6 +116,10 @@ def _parser() -> argparse.ArgumentParser:
     add(
         parser,
         ("backends", "NAMES", arguments.names, "which to measure (default: the usual ones)"),
+        (
+            *("variant", "NAMES", arguments.names),
+            "also these variants of the backends that have them, such as int8",
+        ),
         ("baseline", "NAME", str, "whom to compare with (default: keras)"),
     )
     budget = f"for measuring (default: {BUDGET:.0f}s)"

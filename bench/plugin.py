@@ -55,6 +55,11 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
         "Default: those that the suite names.",
     ),
     (
+        *("variant", "NAMES", arguments.names),
+        "Which variants of the backends, separated by commas, such as none,int8 (none: the backend "
+        "itself). Default: those that the suite names.",
+    ),
+    (
         *("mode", "MODES", arguments.names),
         "Only inference, training or streaming. Default: all of the suite.",
     ),

@@ -110,6 +110,10 @@ def _parser() -> arguments.Parser:
             *("backends", "NAMES", arguments.names),
             "which implementations, separated by commas, or all",
         ),
+        (
+            *("variant", "NAMES", arguments.names),
+            "which variants of them, such as none,int8 (none: the backend itself)",
+        ),
         ("mode", "MODES", arguments.names, "only inference, training or streaming"),
         ("threads", "N", arguments.whole(1, 4096), "threads for every framework"),
         *_STREAMING,

@@ -43,6 +43,8 @@ class Backend:
     threads: what ``use_threads`` was told, None before.
     apart: whether that environment changes how others of its framework compute, which then keep out
         of it.
+    approximate: whether it computes another function on purpose, near the reference (int8). Its
+        error is shown beside its time, and it is never ranked with exact backends.
     """
 
     strategy: ClassVar[str]
@@ -61,6 +63,7 @@ class Backend:
     each_length_anew: ClassVar[bool] = True
     threads: ClassVar[int | None] = None
     apart: ClassVar[bool] = False
+    approximate: ClassVar[bool] = False
 
     def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:
         unknown = [option for option in options if option not in self.flags]

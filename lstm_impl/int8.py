@@ -1,8 +1,9 @@
 """Dynamic quantisation to int8, as PyTorch and ONNX Runtime offer it for an LSTM's inference.
 
 Weights are rounded to eight bits when the model is made, inputs and states in every step. That is
-another function, so these are no backends of the registry, whose function is proven: they are held
-against the float64 reference and against float32 in the same runtime, by ``python -m bench.int8``.
+another function, so ``list_backends`` does not list them: ``get_backend("torch:int8")`` makes one,
+its outputs are compared with the float64 reference within wide bounds, and its times are never
+ranked with those of exact backends.
 
 No framework is imported before a model is built.
 """
@@ -11,14 +12,13 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lstm_impl.backend import Backend
 from lstm_impl.backends.onnxruntime_lstm import OnnxRuntime, OnnxRuntimeModel
 from lstm_impl.backends.torch_lstm import Torch, TorchLSTMModel
-from lstm_impl.spec import LSTMSpec
+from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -27,13 +27,18 @@ class _Int8(Backend):
     """What quantised backends have in common."""
 
     devices = ("cpu",)
+    approximate = True
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         """Why it cannot compute ``spec`` (on ``workload``), or an empty string."""
         if spec.dtype != "float32":
             return f"float32 weights are rounded to int8, not {spec.dtype}"
-        if workload is not None and (workload.training or workload.dropout):
+        if workload is None:
+            return ""
+        if workload.training or workload.dropout:
             return "a quantised LSTM only infers, without dropout"
+        if workload.window is not None or workload.streaming:
+            return "the error of a quantised LSTM is known for whole sequences only"
         return ""
 
 
@@ -67,7 +72,7 @@ class TorchInt8Model(TorchLSTMModel):
 class TorchInt8(_Int8, Torch):
     """``torch.nn.LSTM`` after ``torch.ao.quantization.quantize_dynamic``."""
 
-    strategy = "torch_int8"
+    strategy = "torch:int8"
     model = TorchInt8Model
     summary = "torch.nn.LSTM, dynamically quantised to int8"
 
@@ -95,11 +100,17 @@ class OnnxRuntimeInt8Model(OnnxRuntimeModel):
 class OnnxRuntimeInt8(_Int8, OnnxRuntime):
     """ONNX Runtime's ``DynamicQuantizeLSTM``, made by its own ``quantize_dynamic``."""
 
-    strategy = "onnxruntime_int8"
+    strategy = "onnxruntime:int8"
     model = OnnxRuntimeInt8Model
     summary = "ONNX's LSTM in ONNX Runtime, dynamically quantised to int8"
 
 
-def int8_backends() -> Mapping[str, Backend]:
-    """By the id of the float32 backend of the same runtime."""
-    return {"torch": TorchInt8(), "onnxruntime": OnnxRuntimeInt8()}
+def int8(backend: str) -> Backend:
+    """The quantised backend of the same runtime as the float32 backend with this id.
+
+    Raises UnsupportedError if that runtime has none.
+    """
+    for kind in (TorchInt8, OnnxRuntimeInt8):
+        if kind.strategy == f"{backend}:int8":
+            return kind()
+    raise UnsupportedError(f"{backend} has no variant int8; torch and onnxruntime have one")

@@ -46,6 +46,12 @@ _BUILT_IN: dict[str, str] = {
     "static_rnn": "lstm_impl.backends.legacy_rnn:StaticRNN",
 }
 
+VARIANTS: dict[str, str] = {
+    # variant: the function that makes a backend's variant from the backend's id.
+    "int8": "lstm_impl.int8:int8",
+}
+"""Ways to change a backend, written after a colon: ``torch:int8``."""
+
 ENTRY_POINT_GROUP = "lstm_impl.backends"
 
 _ID = re.compile(r"(?P<strategy>\w+)(@(?P<number>\d{1,9}))?(?P<flags>(\+\w+)*)", re.ASCII)
@@ -96,11 +102,14 @@ def variants(strategy: str) -> list[str]:
 
 
 def get_backend(name: str) -> Backend:
-    """The backend with this id, such as ``while_loop+xla`` or ``partial_unroll@10``.
+    """The backend with this id: ``while_loop+xla``, ``partial_unroll@10``, ``torch:int8``, ...
 
-    Raises UnsupportedError if there is none (the message lists close names) or if its options make
-    no sense together, UnavailableError if another package's is broken.
+    Raises UnsupportedError if there is none (the message lists close names), if its options make
+    no sense together or if it has no such variant, UnavailableError if another package's is broken.
     """
+    plain, colon, variant = name.rpartition(":")
+    if colon:
+        return _variant(get_backend(plain).name, variant)
     match = _ID.fullmatch(name)
     if match is None or _place(match["strategy"]) is None:
         close = difflib.get_close_matches(name, list_backends(), n=3, cutoff=0.4)
@@ -114,6 +123,16 @@ def get_backend(name: str) -> Backend:
         raise
     except BaseException as error:
         raise UnavailableError(f"backend {name!r} cannot be made: {_said(error)}") from error
+
+
+def _variant(backend: str, variant: str) -> Backend:
+    if variant not in VARIANTS:
+        raise UnsupportedError(
+            f"there is no variant {variant!r} of {backend}; the variants are {', '.join(VARIANTS)}"
+        )
+    module, _, function = VARIANTS[variant].partition(":")
+    made: Backend = getattr(importlib.import_module(module), function)(backend)
+    return made
 
 
 def _said(error: BaseException) -> str:

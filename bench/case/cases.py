@@ -1,5 +1,8 @@
 """What is measured: a case is a backend, a spec, a workload and a device, named by one stable id.
 
+A backend's variant (``torch:int8``) is part of its name, here, in ids and in tables; result files
+have it in a field of its own.
+
 The id is the key by which results are joined across runs, devices and machines, so its spelling is
 part of the format: change it and old results no longer match.
 """
@@ -17,6 +20,12 @@ from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import OPTIMIZERS, Workload
 
 ID_SPELLING = "backend/b32-t100-i128-h256/float32/inference/cpu"
+
+NO_VARIANT = "none"
+"""Where variants are named: the backend itself."""
+
+APPROXIMATE = ("int8",)
+"""Variants that compute another function than their backend: never ranked with exact ones."""
 
 SIZES = ("batch", "timesteps", "inputs", "hidden")
 """Of a ``Shape``."""
@@ -63,12 +72,31 @@ class Shape:
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to measure: backend id × spec × workload × device (``cpu``, ``gpu:0``, ...)."""
+    """One thing to measure: backend × spec × workload × device (``cpu``, ``gpu:0``, ...).
+
+    backend: its id, and after a colon the variant of it that is measured, if it is not the backend
+    itself: ``torch``, ``torch:int8``.
+    """
 
     backend: str
     spec: LSTMSpec
     workload: Workload
     device: str = "cpu"
+
+    @property
+    def plain_backend(self) -> str:
+        """The backend's id without its variant."""
+        return _split(self.backend)[0]
+
+    @property
+    def variant(self) -> str:
+        """The variant of the backend, empty if it is the backend itself."""
+        return _split(self.backend)[1]
+
+    @property
+    def approximate(self) -> bool:
+        """Whether its results are near those of the reference, on purpose, and not equal."""
+        return self.variant in APPROXIMATE
 
     @property
     def sizes(self) -> Shape:
@@ -108,7 +136,7 @@ class Case:
 
     @property
     def id(self) -> str:
-        """``backend/shape/dtype/mode/device``."""
+        """``backend/shape/dtype/mode/device``; of a variant ``backend:variant/...``."""
         return f"{self.backend}/{self.group}"
 
     @property
@@ -128,12 +156,11 @@ class Case:
         if self.workload.period is None:
             # What was measured without a period reads as it always did.
             del workload["period"]
-        return {
-            "backend": self.backend,
-            "device": self.device,
-            "spec": asdict(self.spec),
-            "workload": workload,
-        }
+        backend, variant = _split(self.backend)
+        data = {"backend": backend, "device": self.device}
+        if variant:  # what was measured without one reads as it always did
+            data["variant"] = variant
+        return data | {"spec": asdict(self.spec), "workload": workload}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Case:
@@ -144,8 +171,13 @@ class Case:
         for name in ("backend", "device"):
             if not isinstance(data.get(name), str) or not data[name]:
                 raise ValueError(f"case.{name} is {data.get(name)!r}; expected a name")
+        backend, variant = data["backend"], data.get("variant", "")
+        if variant:
+            if not isinstance(variant, str) or ":" in variant:
+                raise ValueError(f"case.variant is {variant!r}; expected a name without a colon")
+            backend = f"{backend}:{variant}"
         return cls(
-            data["backend"],
+            backend,
             _from_mapping(LSTMSpec, "case.spec", data.get("spec")),
             _from_mapping(Workload, "case.workload", data.get("workload")),
             data["device"],
@@ -187,6 +219,12 @@ class Case:
                 f"{text[:200]!r} is no case's id; the same sizes are spelled {case.id}"
             )
         return case
+
+
+def _split(backend: str) -> tuple[str, str]:
+    """A backend's id, and its variant or an empty string."""
+    plain, _, variant = backend.rpartition(":")
+    return (plain, variant) if plain and variant else (backend, "")
 
 
 def _from_mapping(cls: type[_T], where: str, data: object) -> _T:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.case import periods
-from bench.case.cases import Case
+from bench.case.cases import NO_VARIANT, Case
 from bench.case.shapes import Grid, shape_of
 from bench.case.values import SuiteError, Value, did_you_mean, shown
 from bench.machine import devices
@@ -24,7 +24,7 @@ from bench.machine.fields import ResultError, printable
 from bench.machine.folder import FolderError, expanded
 from bench.machine.reading import parse_json, regular_bytes
 from lstm_impl.availability import UnavailableError
-from lstm_impl.registry import get_backend, list_backends
+from lstm_impl.registry import VARIANTS, get_backend, list_backends
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 from lstm_impl.workload import GRADIENTS, MODES, SEQUENCE_MODES
 
@@ -51,7 +51,16 @@ UNTIMED = {
 """What is asked for like a suite and has no cases to time: what it is, and its command."""
 
 _SHAPES = "a list of shapes, each with its batch, timesteps, ..."
-_SHARED_KEYS = ("backends", "devices", "modes", "gradients", "dtypes", "periods", "seconds")
+_SHARED_KEYS = (
+    "backends",
+    "variants",
+    "devices",
+    "modes",
+    "gradients",
+    "dtypes",
+    "periods",
+    "seconds",
+)
 _SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 
@@ -60,7 +69,8 @@ _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 class Choice:
     """What of a suite is wanted; None leaves it to the suite.
 
-    backends, devices: replace the suite's (``all`` among them means every one). modes: keep these.
+    backends, variants, devices: replace the suite's (``all`` among backends and devices means every
+    one, ``none`` among variants the backend itself). modes: keep these.
     periods: of streams, seconds or None for back to back; replace the suite's.
     """
 
@@ -68,6 +78,7 @@ class Choice:
     devices: Sequence[str] | None = None
     modes: Sequence[str] | None = None
     periods: Sequence[float | None] | None = None
+    variants: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +199,7 @@ class _Axes:
     """What a suite says for all of its groups, and a group for itself."""
 
     backends: tuple[str, ...] = ()
+    variants: tuple[str, ...] = (NO_VARIANT,)
     devices: tuple[str, ...] = ()
     modes: tuple[str, ...] = SEQUENCE_MODES
     gradients: tuple[str, ...] = ("weights",)
@@ -212,6 +224,8 @@ def _suite(root: Value, choice: Choice) -> Suite:
     chosen: dict[str, Any] = {}
     if choice.backends is not None:
         chosen["backends"] = _resolved((("", name) for name in choice.backends), _backends)
+    if choice.variants is not None:
+        chosen["variants"] = _resolved((("", name) for name in choice.variants), _variants)
     if choice.devices is not None:
         chosen["devices"] = _resolved((("", name) for name in choice.devices), _devices)
     if choice.periods is not None:
@@ -230,6 +244,7 @@ def _suite(root: Value, choice: Choice) -> Suite:
         for key in ("backends", "devices"):
             if not getattr(own, key):
                 raise SuiteError(f"{root.path}: {key} is missing, and {group.where} names none")
+        own = replace(own, backends=_varied(group, own))
         grids = [Grid.of(shape) for shape in entries["shapes"].items(_SHAPES)]
         windows = (
             entries["windows"].items("a list of window lengths") if "windows" in entries else [None]
@@ -280,6 +295,18 @@ def _cases(
             for device, backend in itertools.product(axes.devices, axes.backends):
                 if device in places[backend]:
                     yield Case(backend, spec, workload, device)
+
+
+def _varied(group: Value, axes: _Axes) -> tuple[str, ...]:
+    """The variants that are asked for, of each backend."""
+    names = (
+        backend if variant == NO_VARIANT else f"{backend}:{variant}"
+        for backend in axes.backends
+        for variant in axes.variants
+    )
+    if axes.variants == (NO_VARIANT,):
+        return axes.backends
+    return _resolved(((f"{group.path}: {group.where}: ", name) for name in names), _backends)
 
 
 def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
@@ -345,6 +372,14 @@ def _backends(name: str) -> Sequence[str]:
     return list_backends() if name == ALL else (get_backend(name).name,)
 
 
+def _variants(name: str) -> Sequence[str]:
+    known = (NO_VARIANT, *VARIANTS)
+    if name not in known:
+        hint, there = did_you_mean(name, known), ", ".join(known)
+        raise UnsupportedError(f"there is no variant {shown(name)}{hint}; expected one of {there}")
+    return (name,)
+
+
 def _devices(name: str) -> Sequence[str]:
     if name != ALL:
         return (devices.parse(name),)
@@ -364,6 +399,7 @@ _READ: Mapping[str, Callable[[Value], Any]] = {
         "a number of seconds above 0", lambda seconds: 0 < seconds < math.inf
     ),
     "backends": lambda value: _names(value, _backends),
+    "variants": lambda value: _words(value, (NO_VARIANT, *VARIANTS)),
     "devices": lambda value: _names(value, _devices),
 }
 """How what stands for each of the ``_Axes`` is read; the first mistake in this order is told."""
@@ -374,6 +410,7 @@ def _chosen_words(choice: Choice) -> str:
         f"{kind} {', '.join(names)}"
         for kind, names in (
             ("backends", choice.backends),
+            ("variants", choice.variants),
             ("devices", choice.devices),
             ("modes", choice.modes),
         )

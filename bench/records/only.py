@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from bench.case.cases import Case
+from bench.case.cases import NO_VARIANT, Case
 from bench.machine.fields import InputError, printable
 from bench.records.maps import LearningMap
 from bench.records.schema import Measurement, Outcome, ResultFile, Results
@@ -18,6 +18,7 @@ FILTERS: Mapping[str, Callable[[Case], str]] = {
     "device": lambda case: case.device,
     "backend": lambda case: case.backend,
     "shape": lambda case: case.shape,
+    "variant": lambda case: case.variant or NO_VARIANT,
     "mode": lambda case: case.workload.mode,
     "dtype": lambda case: case.spec.dtype,
 }

@@ -1,8 +1,7 @@
-"""What a result file holds, schema 1: its types, and how each is made from checked fields.
+"""What a result file holds, schema 2: its types, and how each is made from checked fields.
 
-A later schema is refused here with a word about
-upgrading; an older one, once there is one, will be turned into this one here. This room knows cases
-and plain data: no files are opened, no statistics are made.
+Schema 2 added ``case.variant``; files of schema 1, which have none, are read for ever. A later
+schema is refused with a word about upgrading. No files are opened, no statistics are made.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from bench.records.streaming import StreamCalls
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
-SCHEMA = 1
+SCHEMA = 2
 Figures: TypeAlias = Mapping[str, float | str | None]
 OUTCOMES = ("not_measured", "refused", "failed", "crashed", "timed_out", "interrupted")
 
@@ -369,6 +368,8 @@ def _checked_case(parent: Field) -> Case:
     field = parent["case"]
     field["backend"].label()
     field["device"].label()
+    if field["variant"].given:
+        field["variant"].label()
     for key, known in _PARTS:
         part = field[key]
         for name, annotation, required in known:

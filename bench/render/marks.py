@@ -32,10 +32,17 @@ RATIO_INTERVAL = f"{100 * VERDICT_CONFIDENCE:g}% interval"
 """Headings: two intervals that stand beside one another are not of one level."""
 
 
+APPROXIMATE = (
+    "error: of a backend that approximates, the root mean square of its outputs' difference from "
+    "the float64 reference, relative to the outputs; it is not ranked"
+)
+
+
 def notes(rows: Sequence[Row]) -> list[str]:
     """What the marks in the tables of these rows mean, as far as there are any."""
     found = [MARKS] if any(mark(row) for row in rows) else []
-    return found + [DOUBTFUL_TIME] * any(row.validity.of_time for row in rows)
+    found += [DOUBTFUL_TIME] * any(row.validity.of_time for row in rows)
+    return found + [APPROXIMATE] * any(row.case.approximate for row in rows)
 
 
 def mark(row: Row) -> str:

@@ -88,6 +88,8 @@ def decision(table: Table) -> str:
     start = f"{title(table)}: "
     places, told = len(table.groups), count(len(table.groups), table.noun)
     counts = Counter(group[0].case.backend for group in table.groups)
+    if not table.backends:
+        return f"{start}only backends that approximate were measured."
     if len(table.backends) == 1:
         return f"{start}only {name(table.backends[0])} was measured ({told})."
     best, led = counts.most_common(1)[0]
@@ -126,7 +128,9 @@ def answer(section: Section) -> list[str]:
 
     section: of one amount of work, the fastest first, with a row or more that has a time.
     """
-    ranked = [row for row in section.rows if row.measured]
+    measured = [row for row in section.rows if row.measured]
+    approximate = [row for row in measured if row.case.approximate]
+    ranked = measured[: len(measured) - len(approximate)] or approximate
     first = ranked[0]
     if len(ranked) == 1:
         lines = [f"Only {name(first.case.backend)} was measured: {_cost(first)}."]
@@ -135,6 +139,8 @@ def answer(section: Section) -> list[str]:
         inside = _inside(ranked, section.baseline)
         if inside is not None:
             lines.append(inside)
+    if ranked is not approximate:
+        lines += [_approximation(row, section.baseline) for row in approximate]
     doubts = dict.fromkeys(map(str, (*first.validity.invalid, *first.ratio_doubts)))
     if doubts:
         told = "; ".join(clean(each) for each in list(doubts)[:_MOST_DOUBTS])
@@ -145,6 +151,12 @@ def answer(section: Section) -> list[str]:
         f"{section.started:%Y-%m-%d %H:%M} UTC."
     )
     return lines
+
+
+def _approximation(row: Row, baseline: str) -> str:
+    off = "" if row.error is None else f", with outputs {row.error:.2%} off the reference"
+    told = "" if row.to_baseline is None else f": {versus(row.to_baseline, baseline)}"
+    return f"{name(row.case.backend)} approximates, {_cost(row)}{off}{told}."
 
 
 def _use(first: Row, second: Row, baseline: str) -> str:
@@ -263,6 +275,8 @@ def unmeasured(section: Section) -> tuple[Unmeasured, ...]:
 def _answer(table: Table) -> str:
     start = f"{title(table)}: "
     places = count(len(table.groups), table.noun)
+    if not table.backends:
+        return f"{start}only backends that approximate were measured."
     if len(table.backends) == 1:
         return f"{start}only {name(table.backends[0])} was measured ({places}).{_windows(table)}"
     # Only who was measured on all the work can lead over all of it.

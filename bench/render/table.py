@@ -273,6 +273,8 @@ def parts(table: Table) -> list[Part]:
     if any(tail_versus(row) for row in table.rows):
         versus = f"{part_words(TAIL)} vs {name(table.baseline)}"
         found.append(Part(versus, tail_versus, right=False))
+    if any(row.error is not None for row in table.rows):
+        found.append(Part("error", error))
     if any(_spread(row) for row in table.rows):
         found.append(Part("processes spread", _spread, 3))
     if not all(row.trusted for row in table.rows):
@@ -333,6 +335,11 @@ def _per_timestep_interval(row: Row) -> str:
 def _spread(row: Row) -> str:
     """How far the processes' ratios spread, where they leave it UNCLEAR which side is faster."""
     return "" if row.to_baseline is None else spread_words(row.to_baseline)
+
+
+def error(row: Row) -> str:
+    """How far the outputs of a backend that approximates are from the reference."""
+    return "" if row.error is None else f"{row.error:.2%}"
 
 
 def _first_result(row: Row) -> str:

@@ -32,7 +32,7 @@ from bench.render.messages import (
 )
 from bench.render.messages import unmeasured as without_time
 from bench.render.quantities import count, seconds, times_as, times_bounds
-from bench.render.table import Part, measured_rows, parts, work_words
+from bench.render.table import Part, error, measured_rows, parts, work_words
 from bench.stats.intervals import CASE_CONFIDENCE
 from bench.stats.process_means import VERDICT_CONFIDENCE
 from bench.stats.rows import KINDS, Report, Row, Section, Table
@@ -136,7 +136,9 @@ def finding_line(finding: Finding) -> Padding:
 
 
 def _side_by_side(table: Table, width: int) -> Grid | None:
-    """A row a shape, a column a backend; None if the backends do not fit."""
+    """A row a shape, a column a backend; None if the backends do not fit, or some have no rank."""
+    if any(row.case.approximate for row in table.rows):
+        return None
     told = parts(table)
     grid = Grid(box=box.SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     work = [work_words(group[0], table) for group in table.groups]
@@ -420,6 +422,8 @@ def _versus(row: Row, table: Table) -> Text:
         told.append(f" ({around})", style="dim")
     elif row.measured and row.case.backend == table.baseline:
         told.append("baseline", style="dim")
+    if row.error is not None:
+        told.append(f" error {error(row)}")
     if not row.trusted:
         told.append(" INVALID", style=STYLES["INVALID"])
     return told

@@ -9,6 +9,7 @@ answer is told.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from bench.case.cases import Case
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.cli.progress import read_results
 from bench.machine import devices, environment
+from bench.machine.fields import printable
 from bench.machine.folder import default_folder, expanded
 from bench.machine.writing import write_bytes
 from bench.records.only import of_cases
@@ -31,7 +33,8 @@ from bench.session.model_files import Layer, lstm_layers
 from bench.stats.ranking import build
 from bench.stats.rows import Section
 from bench.windows.suite_text import BACKENDS, PEERS
-from lstm_impl.spec import PRECISIONS, LSTMSpec
+from lstm_impl.registry import VARIANTS, get_backend
+from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
 FOLDER = "asked"
@@ -127,11 +130,14 @@ def _question(layer: Layer, options: argparse.Namespace) -> Question:
 def look(question: Question, options: argparse.Namespace) -> Section | None:
     """What results say: those named, or those of this machine in the results folder."""
     if options.paths:
-        return found(question, read_results(options.paths), None, options.baseline)
+        return found(
+            question, read_results(options.paths), None, options.baseline, options.variant or ()
+        )
     folder = expanded(default_folder())
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
     results = read_results(files, tell=False) if files else Results((), ())
-    return found(question, results, environment.read().machine_id, options.baseline)
+    machine = environment.read().machine_id
+    return found(question, results, machine, options.baseline, options.variant or ())
 
 
 def measure(question: Question, options: argparse.Namespace, console: Console) -> None:
@@ -141,7 +147,9 @@ def measure(question: Question, options: argparse.Namespace, console: Console) -
     """
     if missing := devices.explain_missing(question.device):
         raise UsageError(f"no {question.device}: {missing}")
-    suite = write_suite(question, expanded(default_folder()), options.backends or ())
+    backends = (*(options.backends or usual_backends(question)),)
+    varied = with_variants(backends, options.variant or ())
+    suite = write_suite(question, expanded(default_folder()), varied)
     console.print(
         f"measuring {question.words} for up to {options.budget:.0f} s, in fresh processes"
     )
@@ -155,11 +163,16 @@ def measure(question: Question, options: argparse.Namespace, console: Console) -
 
 
 def found(
-    question: Question, results: Results, machine: str | None, baseline: str | None = None
+    question: Question,
+    results: Results,
+    machine: str | None,
+    baseline: str | None = None,
+    variants: Sequence[str] = (),
 ) -> Section | None:
     """The newest session that measured two backends or more at this work, and nothing else of it.
 
     machine: the machine's id, None for any. baseline: what ratios refer to, if it was measured.
+    variants: that some backend must have been measured in, each.
     """
     files = [
         of_cases(file, lambda case: case.group == question.group)
@@ -171,20 +184,44 @@ def found(
         return None
     report = build(Results(tuple(files), ()), baseline=baseline if baseline in measured else None)
     for section in report.sections:  # the newest first
-        if sum(row.measured for row in section.rows) > 1:
+        there = {row.case.variant for row in section.rows if row.measured}
+        if sum(row.measured for row in section.rows) > 1 and there.issuperset(variants):
             return section
     return None
+
+
+def usual_backends(question: Question) -> tuple[str, ...]:
+    """Return the backends that are measured where none is named."""
+    on_gpu = devices.kind(question.device) == "gpu"
+    fused = "cudnn" if on_gpu else "fused_cpu"
+    served = () if question.workload.training or on_gpu else ("onnxruntime",)
+    return (*BACKENDS, fused, *PEERS, *served)
+
+
+def with_variants(backends: Sequence[str], variants: Sequence[str]) -> list[str]:
+    """Return the backends and, after them, the variants of those that have them.
+
+    Raises UsageError for a variant that none of them has.
+    """
+    found = list(backends)
+    for variant in variants:
+        some = []
+        for backend in backends:
+            with contextlib.suppress(UnsupportedError):
+                some.append(get_backend(f"{backend}:{variant}").name)
+        if not some:
+            raise UsageError(
+                f"--variant {printable(variant, 60)}: none of {', '.join(backends)} has it; the "
+                f"variants are {', '.join(VARIANTS)}"
+            )
+        found += some
+    return found
 
 
 def suite_text(question: Question, backends: Sequence[str] = (), seconds: float = SECONDS) -> str:
     """A suite of this one shape as TOML. backends: by default the usual ones of the device."""
     spec, work = question.spec, question.workload
-    chosen = list(backends)
-    if not chosen:
-        on_gpu = devices.kind(question.device) == "gpu"
-        fused = "cudnn" if on_gpu else "fused_cpu"
-        served = () if work.training or on_gpu else ("onnxruntime",)
-        chosen = [*BACKENDS, fused, *PEERS, *served]
+    chosen = list(backends or usual_backends(question))
     shape: dict[str, object] = {
         "batch": work.batch,
         "timesteps": work.timesteps,

@@ -29,7 +29,7 @@ CASE_LIMIT = 120.0
 
 _FIXED = (
     *("suite", "device", "backends", "mode", "seed", "threads", "seconds", "memory"),
-    *("period", "deadline", "load"),
+    *("period", "deadline", "load", "variant"),
 )
 """What a session keeps when it is gone on with."""
 
@@ -105,12 +105,14 @@ def suite_of(session: Session) -> Suite:
 
 def choice_of(session: Session) -> Choice:
     """What of its suite a session measures."""
-    return Choice(session.backends, session.devices, session.modes, session.periods)
+    return Choice(
+        session.backends, session.devices, session.modes, session.periods, session.variants
+    )
 
 
 def chosen_suite(options: argparse.Namespace) -> Suite:
     """The suite that the options name. Raises SuiteError."""
-    choice = Choice(options.backends, options.device, options.mode, options.period)
+    choice = Choice(options.backends, options.device, options.mode, options.period, options.variant)
     return suites.load(options.suite or SUITE, choice)
 
 
@@ -138,6 +140,7 @@ def new_session(options: argparse.Namespace, suite: Suite) -> Session:
         load=options.load or 0,
         threads=options.threads,
         seconds=options.seconds,
+        variants=options.variant,
         memory=suite.memory if options.memory is None else options.memory == "on",
     )
 

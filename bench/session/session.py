@@ -69,6 +69,7 @@ class Session:
     finished: str | None = None
     fleet: str = ""
     kind: str = ""
+    variants: tuple[str, ...] | None = None
 
     def save(self, folder: Path) -> None:
         """Write it into a results folder. Raises ResultWriteError, naming the path."""
@@ -202,6 +203,7 @@ def _read(path: Path) -> Session:
             finished=data["finished"].time().isoformat() if data["finished"].given else None,
             fleet=data["fleet"].text() if data["fleet"].given else "",
             kind=data["kind"].text() if data["kind"].given else "",
+            variants=_names(data["variants"]),
         )
     except ResultError as error:
         raise SessionError(str(error)) from None

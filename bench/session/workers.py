@@ -141,6 +141,7 @@ class LocalExecutor:
             "results": self.folder.absolute(),
             "device": session.devices and ",".join(session.devices),
             "backends": session.backends and ",".join(session.backends),
+            "variant": session.variants and ",".join(session.variants),
             "mode": session.modes and ",".join(session.modes),
             "period": session.periods and ",".join(map(words, session.periods)),
             "deadline": session.deadline and words(session.deadline),

@@ -132,6 +132,8 @@ _OF_ROW: dict[str, Callable[[Row], Value]] = {
     "why": lambda row: sentence(row) or None,
     "energy_j": lambda row: row.energy.get("joules"),
     "steady": lambda row: row.steady,
+    "variant": lambda row: row.case.variant or None,
+    "error": lambda row: row.error,
 }
 
 _OF_SETUP: dict[str, Callable[[Mapping[str, float | None]], Value]] = {

@@ -76,6 +76,10 @@ def _check_known(option: str, name: str | None, names: Iterable[str]) -> None:
         )
 
 
+OUTPUT_ERROR = "rms y"
+"""By what name the gate has it (``lstm_impl.proof.approximate``)."""
+
+
 @dataclass
 class _Draft:
     """A section in the making: its runs, and its rows by the work that they do."""
@@ -107,9 +111,12 @@ def _sections(places: Sequence[Place], baseline: str | None) -> list[Section]:
         for row in rows:
             counts[row.case.backend] += row.measured
         counts = +counts
+        exact = Counter(
+            {row.case.backend: counts[row.case.backend] for row in rows if not row.case.approximate}
+        )
         groups = grouped(rows, lambda row: row.case.group)
         if (chosen := baseline) is None or chosen not in counts:
-            chosen = usual_baseline(counts)
+            chosen = usual_baseline(exact or counts)
         ordered = tuple(sorted(runs.values(), key=lambda run: (run.started, run.id)))
         drafts.append(_Draft(place, ordered, list(groups.values()), chosen))
     _judge(drafts)
@@ -179,9 +186,19 @@ def _row(
         validity=validity,
         stream=latency.stream_of(measured, nodes),
         fallback=_fallback(measured),
+        error=_error(measured),
         bound=Bound(NOT_KNOWN) if validity.invalid else bound(roofs, owners, valid),
         remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
     )
+
+
+def _error(items: Sequence[Measurement]) -> float | None:
+    """The largest error of an approximate backend's outputs, None of an exact one's."""
+    if not items[0].case.approximate:
+        return None
+    found = (item.gate.get("errors") for item in items)
+    values = [each.get(OUTPUT_ERROR) for each in found if isinstance(each, Mapping)]
+    return max((each for each in values if isinstance(each, int | float)), default=None)
 
 
 def _fallback(items: Sequence[Measurement]) -> str:
@@ -239,7 +256,8 @@ def _judge(drafts: Sequence[_Draft]) -> None:
     for draft in drafts:
         for number, group in enumerate(draft.groups):
             ranked = sorted(
-                (row for row in group if row.measured), key=lambda row: (row.time, row.case.backend)
+                (row for row in group if row.measured),
+                key=lambda row: (row.case.approximate, row.time, row.case.backend),
             )
             bridges.set_bridges(ranked)
             base = _base(ranked, draft.baseline)
@@ -248,6 +266,8 @@ def _judge(drafts: Sequence[_Draft]) -> None:
             if ranked and ranked[0] is not base:
                 pairs.extend((row, ranked[0]) for row in ranked[1:] if row is not base)
             for row in ranked:
+                if row.case.approximate:
+                    continue
                 if (row_helper := helper(row, ranked)) is not None:
                     row.helper = row_helper
                     pairs.append((row, row_helper))
@@ -262,12 +282,13 @@ def _judge(drafts: Sequence[_Draft]) -> None:
         for group in draft.groups:
             base = _base(group, draft.baseline)
             ranked = [row for row in group if row.measured]
+            exact = [row for row in ranked if not row.case.approximate]
             for index, row in enumerate(ranked):
-                second = ranked[1] if index == 0 < len(ranked) - 1 else None
-                _settle(row, index + 1, base, ratios, second)
-            if ranked:
-                firsts.append(ranked[0])
-                others.append(_behind(ranked, ratios))
+                second = exact[1] if index == 0 < len(exact) - 1 else None
+                _settle(row, index + 1 if index < len(exact) else None, base, ratios, second)
+            if exact:
+                firsts.append(exact[0])
+                others.append(_behind(exact, ratios))
     for row, fastest in zip(firsts, all_slower(others), strict=True):
         if fastest:
             row.fastest = True
@@ -311,7 +332,7 @@ def _ratio(new: Row, base: Row, ratios: Mapping[tuple[int, int], Comparison]) ->
 
 def _settle(
     row: Row,
-    rank: int,
+    rank: int | None,
     base: Row | None,
     ratios: Mapping[tuple[int, int], Comparison],
     second: Row | None,
@@ -343,5 +364,6 @@ def _order(row: Row) -> tuple[object, ...]:
         stream(case) or case.group,
         work.window or 0,
         row.rank or math.inf,
+        not row.measured,
         case.backend,
     )

@@ -52,7 +52,9 @@ class Row:
     fallback: what its evidence says that it ran in place of what its name suggests, in most of the
         runs; empty if it ran that.
     bound: what takes most of its step, as far as that is known.
-    rank: 1 for the smallest time among the backends of the group.
+    error: of an approximate backend, the largest relative error of its outputs (root mean squares)
+        over the runs; None of an exact one.
+    rank: 1 for the smallest time among the exact backends of the group; None of an approximate one.
     bridge: the row of its group over which it is compared with those of other processes; None if
         all are of the same, or it is this one. evenness: whether such rows are the same in all
         processes.
@@ -86,6 +88,7 @@ class Row:
     stream: Stream | None = None
     fallback: str = ""
     bound: Bound | None = None
+    error: float | None = None
     rank: int | None = None
     bridge: Row | None = field(default=None, repr=False)
     evenness: Evenness | None = field(default=None, repr=False, compare=False)

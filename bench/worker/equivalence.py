@@ -25,7 +25,7 @@ from lstm_impl import proof
 from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
-from lstm_impl.proof import GateResult, Judge, judged_parts, numpy_judge
+from lstm_impl.proof import GateResult, Judge, approximate, judged_parts, numpy_judge
 from lstm_impl.proof.comparison import asked_for, bounds, compare, named
 from lstm_impl.proof.streamed import RINGS, SEVERAL, gone_on
 from lstm_impl.proof.structure import gains
@@ -92,6 +92,9 @@ def gate_last(
     followed = LSTMWeights.from_arrays(spec, [theirs[f"left {name}"] for name in weights.names()])
     theirs = {name: array for name, array in theirs.items() if not name.startswith("left ")}
     theirs = asked_for(theirs, workload)
+    if model.backend.approximate:
+        found, allowed = approximate.errors(ours, theirs)
+        return GateResult(_within(found, allowed), judge.name, found, allowed)
     missing = [name for name in theirs if name not in ours]
     found = dict.fromkeys(missing, math.inf)
     theirs = {name: array for name, array in theirs.items() if name not in missing}

@@ -297,7 +297,11 @@ _PASSED_ON = ("seed", "share", "precision", "load", "deadline", "threads", "sess
 def _suite(config: pytest.Config) -> Suite:
     get, folder = config.getoption, config.invocation_params.dir
     choice = suites.Choice(
-        get("lstm_backends"), get("lstm_device"), get("lstm_mode"), get("lstm_period")
+        get("lstm_backends"),
+        get("lstm_device"),
+        get("lstm_mode"),
+        get("lstm_period"),
+        get("lstm_variant"),
     )
     suite = suites.load(get("lstm_suite") or "quick", choice, folder)
     if listed := get("lstm_cases"):
@@ -310,6 +314,7 @@ def _settings(config: pytest.Config) -> Settings:
     names = (
         *("suite", "device", "backends", "mode", "seed", "budget", "share", "precision", "threads"),
         *("cases", "session", "order_seed", "memory", "case_limit", "period", "load", "deadline"),
+        "variant",
     )
     given = {name: get(f"lstm_{name}") for name in names}
     chosen = {name: value for name, value in given.items() if value is not None}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from lstm_impl.model import Model
-from lstm_impl.proof import saturated, structure
+from lstm_impl.proof import approximate, saturated, structure
 from lstm_impl.proof.comparison import (
     CONSTANT,
     SMALLEST_SCALE,
@@ -71,6 +71,11 @@ def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
             f"with kernels and inputs 8 times as large {array} differs from the {judge}, relative "
             f"root mean square {numbers}"
         )
+    if kind == approximate.RMS:
+        return (
+            f"the root mean square of {array}'s difference from the {judge} is {found:.1%} of its "
+            f"own, {allowed:.0%} allowed"
+        )
     if kind == "streamed":
         return (
             f"fed chunk by chunk, {array} differs by {found:.2e} from that of the whole sequence "
@@ -111,12 +116,18 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
 
     A step that does not differentiate everything is compared in what it computes. That its backend
     could compute the rest is judged too, once for each spec, on a few timesteps of a few sequences.
+
+    Of an approximate backend the errors of the outputs and of the final state are found, as root
+    mean squares, and it passes unless they are those of another network.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     inputs = workload.inputs(spec, seed)
     if not workload.training:
         inputs = replace(inputs, masks=None)
     hearing = _Hearing(model, workload, judge or numpy_judge(spec))
+    if model.backend.approximate:
+        hearing.keep(*approximate.errors(*hearing.results(weights, inputs)))
+        return hearing.end()
     windows = [inputs.window(part) for part in judged_parts(workload)]
     state = inputs.state
     for window in windows:
@@ -135,8 +146,7 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
     hearing.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
     hearing.bounds["weights"] = CONSTANT * spec.precision.roundoff
-    passed = all(off <= hearing.bounds[name] for name, off in hearing.errors.items())
-    return GateResult(passed, hearing.judge.name, hearing.errors, hearing.bounds)
+    return hearing.end()
 
 
 @dataclass
@@ -157,6 +167,10 @@ class _Hearing:
             share = _order(off / allowed[name])
             if known is None or share > _order(known / self.bounds[name]):
                 self.errors[name], self.bounds[name] = off, allowed[name]
+
+    def end(self) -> GateResult:
+        passed = all(off <= self.bounds[name] for name, off in self.errors.items())
+        return GateResult(passed, self.judge.name, self.errors, self.bounds)
 
     def begin(self, weights: LSTMWeights) -> None:
         """With these weights, without what the steps before have added."""

@@ -23,12 +23,3 @@ def of_layers(seconds: float, theirs: str, **more: Any) -> list[dict[str, Any]]:
     """A process that timed Keras's layer, 2 s a step, and ours."""
     step = {"mode": "training", "picked": "scan"}
     return [record(2.0, layer=theirs, **step), record(seconds, layer="auto", **step, **more)]
-
-
-def of_precisions(number: int, **more: Any) -> list[dict[str, Any]]:
-    """A process that timed a runtime in float32 and in int8, which is twice as fast there."""
-    of = {"runtime": "torch"}
-    return [
-        record(2.0, **of, precision="float32", loss=1e-7),
-        record(1 + 1e-3 * number, **of, precision="int8", loss=0.01 + 1e-3 * number, **more),
-    ]

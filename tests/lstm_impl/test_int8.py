@@ -1,19 +1,19 @@
-"""Quantised LSTMs: near the reference and not it, which is why they are no backends."""
+"""Quantised LSTMs: near the reference and not it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, Workload, list_backends, reference
-from lstm_impl.int8 import int8_backends
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, list_backends, reference
+from lstm_impl.spec import UnsupportedError
 
 SPEC = LSTMSpec(6, 16, num_layers=2, bidirectional=True)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
 def test_it_is_the_same_network_but_for_its_rounding(runtime: str) -> None:
-    backend = int8_backends()[runtime]
+    backend = get_backend(f"{runtime}:int8")
     if not (available := backend.availability("cpu")):
         pytest.skip(f"{runtime}: {available}")
     weights = LSTMWeights.random(SPEC, seed=1)
@@ -36,13 +36,33 @@ def test_it_is_the_same_network_but_for_its_rounding(runtime: str) -> None:
 
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
 def test_what_it_cannot_do_is_refused(runtime: str) -> None:
-    backend = int8_backends()[runtime]
+    backend = get_backend(f"{runtime}:int8")
     assert "only infers" in backend.refusal(SPEC, Workload(2, 3, "training"))
     assert "float32 weights" in backend.refusal(LSTMSpec(2, 3, dtype="float64"))
+    for stream in (Workload(2, 4, window=2), Workload(2, 3, "streaming")):
+        assert "whole sequences only" in backend.refusal(SPEC, stream)
     assert "CPU" in str(backend.availability("gpu:0")) or not backend.availability("gpu:0")
 
 
-def test_it_is_in_no_list_of_backends_and_so_in_no_ranking() -> None:
-    names = {backend.name for backend in int8_backends().values()}
-    assert names == {"torch_int8", "onnxruntime_int8"}
-    assert not names & set(list_backends())
+def test_it_is_approximate_and_in_no_list_of_backends() -> None:
+    for name in ("torch:int8", "onnxruntime:int8"):
+        assert get_backend(name).name == name
+        assert get_backend(name).approximate
+        assert not get_backend(name.partition(":")[0]).approximate
+        assert name not in list_backends()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("keras:int8", "keras has no variant int8; torch and onnxruntime have one"),
+        ("torch:int4", "there is no variant 'int4' of torch; the variants are int8"),
+        ("torch:", "there is no variant ''"),
+        ("torch:int8:int8", "torch:int8 has no variant int8"),
+        ("torhc:int8", "did you mean torch"),
+        (":int8", "there is no backend ''"),
+    ],
+)
+def test_unknown_variant_or_backend_raises_with_the_known_ones(name: str, told: str) -> None:
+    with pytest.raises(UnsupportedError, match=told):
+        get_backend(name)

@@ -35,7 +35,12 @@ def cases(draw: st.DrawFn) -> Case:
         **({} if cut is None else {cut: draw(st.integers(1, 10))}),
     )
     spec = LSTMSpec(3, 4, num_layers=draw(st.integers(1, 3)), bidirectional=draw(st.booleans()))
-    return Case(draw(st.sampled_from(["numpy", "keras+xla"])), spec, workload, "gpu:0")
+    return Case(
+        draw(st.sampled_from(["numpy", "keras+xla", "keras+xla:int8", "torch:int8"])),
+        spec,
+        workload,
+        "gpu:0",
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,36 @@ def test_a_case_comes_back_from_plain_data(case: Case) -> None:
 @given(cases(), cases())
 def test_two_cases_have_two_ids(one: Case, other: Case) -> None:
     assert (one.id == other.id) == (one == other)
+
+
+@given(cases())
+def test_case_id_read_back_is_the_same_case(case: Case) -> None:
+    if case.workload.period is None:  # a stream's id is not read
+        assert Case.from_id(case.id) == case
+
+
+def test_variant_is_part_of_the_name_and_a_field_of_plain_data() -> None:
+    case = Case("torch:int8", SPEC, Workload(2, 10))
+    assert case.id == "torch:int8/b2-t10-i3-h4/float32/inference/cpu"
+    assert (case.plain_backend, case.variant, case.approximate) == ("torch", "int8", True)
+    data = case.to_dict()
+    assert (data["backend"], data["variant"]) == ("torch", "int8")
+    plain = Case("torch", SPEC, Workload(2, 10))
+    assert plain.group == case.group
+    assert not plain.approximate
+    assert "variant" not in plain.to_dict()
+    for wrong in (3, ["int8"], "a:b"):
+        with pytest.raises(
+            ValueError, match=r"case\.variant is .*; expected a name without a colon"
+        ):
+            Case.from_dict({**data, "variant": wrong})
+
+
+@given(st.text(":ab", min_size=1))
+def test_backend_with_any_colons_comes_back_from_plain_data(name: str) -> None:
+    case = Case(name, SPEC, FULL)
+    assert Case.from_dict(case.to_dict()) == case
+    assert name == (case.plain_backend + ":" + case.variant if case.variant else case.plain_backend)
 
 
 def test_a_case_written_before_there_were_optimizers_is_read_as_one_without() -> None:

@@ -120,6 +120,48 @@ def test_the_user_may_choose_backends_devices_and_modes(tmp_path: Path) -> None:
     ]
 
 
+VARIED = f'modes = ["inference"]\n{GOOD.replace("numpy", "torch")}'.replace(
+    '["torch"]', '["torch", "onnxruntime"]'
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "chosen", "backends"),
+    [
+        ("", None, ["torch", "onnxruntime"]),
+        ('["none", "int8"]', None, ["torch", "torch:int8", "onnxruntime", "onnxruntime:int8"]),
+        ('["int8"]', None, ["torch:int8", "onnxruntime:int8"]),
+        ('["int8"]', ["none"], ["torch", "onnxruntime"]),
+        ("", ["int8"], ["torch:int8", "onnxruntime:int8"]),
+    ],
+)
+def test_variants_of_a_suite_are_measured_beside_each_backend(
+    tmp_path: Path, key: str, chosen: list[str] | None, backends: list[str]
+) -> None:
+    text = f"variants = {key}\n{VARIED}" if key else VARIED
+    cases = load(tmp_path, text, Choice(variants=chosen)).cases
+    assert [case.backend for case in cases] == backends
+
+
+def test_variant_that_is_not_known_or_that_a_backend_lacks_is_an_error(tmp_path: Path) -> None:
+    for text, choice, told in (
+        (
+            f'variants = ["int9"]\n{GOOD}',
+            Choice(),
+            r'variants\[0\] is "int9"; expected one of none, i',
+        ),
+        (
+            f'variants = ["int8"]\n{GOOD}',
+            Choice(),
+            r"groups\[0\]: numpy has no variant int8; torch",
+        ),
+        (GOOD, Choice(variants=["int9"]), r'no variant "int9" \(did you mean int8\?\); expected'),
+        (GOOD, Choice(variants=["int8"]), "numpy has no variant int8"),
+    ):
+        with pytest.raises(SuiteError, match=told):
+            load(tmp_path, text, choice)
+
+
 def test_all_backends_are_all_that_are_known(tmp_path: Path) -> None:
     for text, choice in (
         (GOOD, Choice(backends=["all"])),

@@ -122,7 +122,7 @@ def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
         ("benchmarks", {}, "benchmarks is an object; expected a list"),
         ("benchmarks[3].stats.data[1]", 0, "benchmarks[3].stats.data[1] is 0; expected a time in"),
         ("lstm.outcomes[0].reason", 5, "lstm.outcomes[0].reason is 5; expected text"),
-        ("lstm.schema", 2, "lstm.schema is 2; expected at most 1: this version knows schema 1, up"),
+        ("lstm.schema", 3, "lstm.schema is 3; expected at most 2: this version knows schema 2, up"),
         ("lstm.schema", "1", 'lstm.schema is "1"; expected a positive integer'),
         ("lstm.run", DELETE, "lstm.run is missing; expected an object"),
         ("lstm", "x", 'lstm is "x"; expected an object'),
@@ -496,5 +496,5 @@ def test_unfinished_runs_are_told_the_newest_first_and_none_that_goes_on(
 
 def test_a_journal_of_a_later_schema_is_refused(tmp_path: Path, golden: Json) -> None:
     path = tmp_path / "a.journal.jsonl"
-    path.write_text(json.dumps({"schema": 2, "run": golden["lstm"]["run"]}) + "\n")
-    assert "schema is 2; expected at most 1" in refusal(path)
+    path.write_text(json.dumps({"schema": 3, "run": golden["lstm"]["run"]}) + "\n")
+    assert "schema is 3; expected at most 2" in refusal(path)

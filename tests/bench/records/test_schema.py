@@ -76,6 +76,8 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
         (f"{WORK}.optimizer", "lion", f"{WORK}.optimizer is 'lion'; expected one of sgd, adam"),
         (f"{WORK}.optimizer", 3, f"{WORK}.optimizer is 3; expected a name"),
         (f"{WORK}.dropout", math.nan, f"{WORK}.dropout is NaN; expected a number of at least 0"),
+        (f"{OURS}.case.variant", 3, f"{OURS}.case.variant is 3; expected a name"),
+        (f"{OURS}.case.variant", "a:b", f"{OURS}.case.variant is 'a:b'; expected a name without"),
         (f"{WORK}.depth", 2, f"{WORK} has an unknown field 'depth'"),
         (f"{WORK}", 5, f"{WORK} is 5; expected an object"),
         (f"{SPEC}.dtype", "int3", f"{SPEC}.dtype is 'int3'; expected one of float64,"),
@@ -83,7 +85,7 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
         (f"{OURS}.case.backend", " ", f'{OURS}.case.backend is " "; expected a name'),
         (f"{OURS}.case_id", "x", f'{OURS}.case_id is "x"; expected "while_loop+xla/b2-t10-i3-h4/'),
         (f"{OURS}.case", DELETE, f"{OURS}.case is missing; expected an object"),
-        (f"{OURS}.schema", 2, f"{OURS}.schema is 2; expected at most 1: this version knows"),
+        (f"{OURS}.schema", 3, f"{OURS}.schema is 3; expected at most 2: this version knows"),
         (f"{OURS}.gate.passed", "yes", f'{OURS}.gate.passed is "yes"; expected true or false'),
         (f"{OURS}.gate.errors.y", "1", f'{OURS}.gate.errors.y is "1"; expected a finite number'),
         (f"{OURS}.setup.trace_s", -1, f"{OURS}.setup.trace_s is -1; expected a number of at"),
@@ -295,3 +297,15 @@ def test_a_journal_s_last_line_says_when_and_how_the_run_ended(
     assert ended.environment["after"] == after
     assert ended.environment["before"] == run.environment["before"]
     assert (begun.complete, begun.finished) == (False, None)
+
+
+def test_file_of_schema_2_with_a_variant_is_read_like_one_of_schema_1(golden: Json) -> None:
+    old = measured(golden)
+    assert {each.case.variant for each in old} == {""}
+    put(golden, f"{OURS}.schema", 2)
+    put(golden, f"{OURS}.case.variant", "int8")
+    case = Case.from_dict(golden["benchmarks"][3]["extra_info"]["lstm"]["case"])
+    put(golden, f"{OURS}.case_id", case.id)
+    new = measured(golden)
+    assert [each.case.variant for each in new].count("int8") == 1
+    assert len(new) == len(old)

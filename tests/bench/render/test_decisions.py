@@ -54,6 +54,16 @@ def test_a_lead_that_is_no_verdict_is_said_to_be_none() -> None:
     assert "all 2 shapes and is FASTER than each of the others at 1 of them." in told(times)
 
 
+def test_approximation_is_never_what_to_use_and_has_a_line_with_its_error() -> None:
+    times = {case("torch"): 2.0, case("onnxruntime"): 3.0, case("torch:int8"): 1.0}
+    assert told(times).startswith("cpu, inference: use torch")
+    lines = answer(section(times))
+    assert lines[0].startswith("Use torch, 2.00 s")
+    (line,) = [line for line in lines if "torch:int8" in line]
+    assert line.startswith("torch:int8 approximates, 1.00 s")
+    assert told({case("torch:int8"): 1.0}).endswith("only backends that approximate were measured.")
+
+
 def test_a_lone_backend_is_no_decision() -> None:
     assert told({case("keras"): 2.0}) == "cpu, inference: only keras was measured (1 shape)."
 

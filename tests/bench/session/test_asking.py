@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bench import case as suites
 from bench.case.cases import Case
-from bench.session.asking import Question, found, suite_text, write_suite
+from bench.cli.command_line import UsageError
+from bench.session.asking import Question, found, suite_text, with_variants, write_suite
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured, run
 
@@ -43,6 +44,15 @@ def test_another_machine_another_shape_and_a_lone_backend_answer_nothing() -> No
     assert found(QUESTION, both, None) is not None
     assert found(Question(SPEC, replace(WORK, optimizer=None)), both, None) is None
     assert found(QUESTION, gather(measured(case("keras"), 2.0, during)), None) is None
+
+
+def test_variants_are_measured_for_the_backends_that_have_them() -> None:
+    assert with_variants(["keras", "torch", "onnxruntime"], ["int8"]) == [
+        *("keras", "torch", "onnxruntime", "torch:int8", "onnxruntime:int8")
+    ]
+    assert with_variants(["keras"], []) == ["keras"]
+    with pytest.raises(UsageError, match="--variant int8: none of keras has it; the variants are "):
+        with_variants(["keras"], ["int8"])
 
 
 def test_a_baseline_that_was_not_measured_is_no_reason_to_say_nothing() -> None:

@@ -55,6 +55,40 @@ def test_replicates_are_pooled_into_one_row_a_case() -> None:
     assert other.to_baseline.processes == 2
 
 
+def test_approximate_backend_is_compared_and_has_its_error_but_no_rank() -> None:
+    run = a_run(1)
+    exact = measured("torch", 0.02, run), measured("onnxruntime", 0.03, run)
+    errors = {"passed": True, "errors": {"rms y": 0.015, "rms h": 0.02}}
+    int8 = replace(measured("torch:int8", 0.01, run), gate=errors)
+    (section,) = report_of(*exact, int8).sections
+    rows = {row.case.backend: row for row in section.rows}
+    assert list(rows) == ["torch", "onnxruntime", "torch:int8"]
+    assert [row.rank for row in rows.values()] == [1, 2, None]
+    assert [row.error for row in rows.values()] == [None, None, 0.015]
+    assert set(rows["torch"].behind) == {"onnxruntime"}
+    assert section.baseline in ("torch", "onnxruntime")
+    ratio = rows["torch:int8"].to_baseline
+    assert ratio is not None
+    assert ratio.ratio.mid == pytest.approx(0.01 / rows[section.baseline].time, rel=0.01)
+
+
+def test_error_of_an_approximate_backend_is_the_largest_and_none_if_not_recorded() -> None:
+    gates: list[dict[str, object]] = [
+        {"errors": {"rms y": 0.01}},
+        {"errors": {"rms y": 0.03}},
+        {"errors": None},
+        {},
+    ]
+    items = [
+        replace(measured("torch:int8", 0.01, a_run(number)), gate=gate)
+        for number, gate in enumerate(gates)
+    ]
+    (row,) = report_of(*items).sections[0].rows
+    assert row.error == 0.03
+    (row,) = report_of(items[-1]).sections[0].rows
+    assert row.error is None
+
+
 def test_sessions_and_kinds_of_machines_stand_apart_the_newest_first() -> None:
     old = measured("keras", 0.01, a_run(1, "old"))
     new = measured("keras", 0.01, a_run(9, "new"))
