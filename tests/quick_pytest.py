@@ -24,9 +24,9 @@ FORKED = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "", "PYTEST_PLUGINS": "tests.quick_p
 
 def pytest_collection() -> None:
     """Not before: the threads of what is imported here are set when pytest is configured."""
-    from bench.worker import roof_work, roofs
+    from bench.worker import roof_libraries, roofs
 
     sys.modules["cpuinfo"] = SimpleNamespace(get_cpu_info=dict)  # type: ignore[assignment]
     roofs.SECONDS = dict.fromkeys(roofs.SECONDS, 1e-3)
     roofs.SQUARES = dict.fromkeys(roofs.SQUARES, (64,))
-    roof_work.SMALLEST_ARRAY = roof_work.LARGEST_ARRAY = 2**20
+    roof_libraries.SMALLEST_ARRAY = roof_libraries.LARGEST_ARRAY = 2**20

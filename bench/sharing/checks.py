@@ -27,7 +27,7 @@ from bench.stats.intervals import (
 )
 from bench.stats.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
 from bench.worker import estimate
-from bench.worker.roof import WELL_ABOVE
+from bench.worker.roofs import WELL_ABOVE
 from lstm_impl.proof.comparison import CEILING
 
 CLOSE = 1e-9

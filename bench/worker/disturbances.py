@@ -20,7 +20,7 @@ from bench.records.advice import MORE_TIME
 from bench.records.schema import Reason
 from bench.stats import intervals
 from bench.stats.trust import WIDE
-from bench.worker import roof_work
+from bench.worker import roof_libraries
 from bench.worker.series import Series, Stopped
 
 BUSY = 0.1
@@ -198,7 +198,7 @@ def _cpu(here: Environment) -> Iterator[Reason]:
             f"more threads than the {cpu.usable} usable processors: {', '.join(too_many)}",
             "unset these variables, or set them to the number of processors or fewer",
         )
-    names = [name for name in here.variables if name in roof_work.LIMITING]
+    names = [name for name in here.variables if name in roof_libraries.LIMITING]
     if limits := [f"{name}={here.variables[name]}" for name in names]:
         yield Reason(
             "instructions",

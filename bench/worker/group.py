@@ -16,7 +16,7 @@ from bench.machine.disturbance import between
 from bench.machine.guard import EscapedError
 from bench.machine.processes import busy
 from bench.records.schema import Figures
-from bench.worker import energy, memory, roof, roof_launches, streaming, timing
+from bench.worker import energy, memory, roof_libraries, roofs, streaming, timing
 from bench.worker.clock import processors_busy
 from bench.worker.disturbances import validity
 from bench.worker.outcomes import FAILED, Measured, Result, Unmeasured, failed
@@ -148,14 +148,14 @@ def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench
                 case, seconds, bench.threads, bench.frameworks(case.device)
             )
             figures = {**figures, **of_step(case, prepared, seconds, bench)}
-    except roof.AccountingError as error:
+    except roofs.AccountingError as error:
         return Unmeasured(
             FAILED,
             str(error),
             "it was not waited for, did less than it should, or used more threads than it was to; "
             "if none of these, the roof is too low: please report it",
         )
-    reasons = (*measured.reasons, *roof.doubts(figures))
+    reasons = (*measured.reasons, *roofs.doubts(figures))
     roofing = bench.clock.now() - start
     return replace(measured, roofs=figures, roofing=roofing, reasons=reasons)
 
@@ -164,7 +164,7 @@ def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Fig
     """What its step does: operators that it starts, multiplications, processors at work."""
     found: dict[str, float | str | None] = {}
     framework = "" if prepared.model is None else prepared.model.backend.framework
-    launches = roof_launches.counted(prepared.evidence, framework)
+    launches = roof_libraries.counted(prepared.evidence, framework)
     if launches is not None and bench.roofs is not None:
         found |= bench.roofs.of_launches(case, launches, seconds)
     operations = prepared.evidence.get("operations")

@@ -3,30 +3,306 @@
 Three ceilings, the best that was seen on this machine: the rate of matrix products, the bandwidth
 of memory, and the chain of products that wait for one another, timestep after timestep. Each is as
 good as the libraries that it was measured with, so that a case above it is no error by itself: far
-above the rate of products it is doubted, and only what is past any doubt fails. This room knows
-cases and a clock; what computes is handed in. ``docs/roofs.md`` tells it all to a user.
+above the rate of products it is doubted, and only what is past any doubt fails.
+
+What a process reaches depends on the libraries in it: NumPy's BLAS, PyTorch's and ONNX Runtime's
+products differ by a factor of two on one processor. So that the same time is the same part of a
+roof whatever else is installed, what each library reached is kept in a file in the user's cache
+folder, and the best of all counts. A file that is missing, damaged or cannot be written is as good
+as none. ``docs/roofs.md`` explains it to users.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from platformdirs import user_cache_path
 
 from bench.case.cases import Case
 from bench.machine import devices, environment
-from bench.records.schema import Figures
-from bench.worker import estimate, roof_launches, roof_libraries, roof_work
-from bench.worker.roof import WELL_ABOVE, Roof, chain, check_accounting, precisions
-from bench.worker.roof_launches import Launcher, Launches
-from bench.worker.roof_work import Library, Sizes, Work
-from bench.worker.roofs_seen import Key, RoofsSeen, default_path
+from bench.machine.fields import Field, ResultError
+from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.writing import write
+from bench.records.schema import Figures, Reason
+from bench.worker import estimate, roof_libraries
+from bench.worker.roof_libraries import Launcher, Launches, Library, Sizes, Work
+from lstm_impl.spec import LSTMSpec
 from lstm_impl.tuning.machine import usable
+from lstm_impl.workload import Workload
+
+WELL_ABOVE = 1.5
+"""Times a roof from which on a case is doubted. On one CPU the best products of two libraries
+differ by more, but here each library's own are in the roof; a clock changes by a tenth or two."""
+
+IMPOSSIBLE = 3.0
+"""Times the rate of products of every library at hand: no kernel is so much better than all that
+its own library, and the others, do best; half a step's work, or none, would be."""
+
+WORDS = {
+    "matmul": "the matrix-product rate",
+    "bandwidth": "the memory bandwidth",
+    "chain": "the serial chain of products",
+}
+
+THIS_PROCESS = "this process"
+"""Where a roof comes from that no other process on this machine has exceeded."""
+
+
+class AccountingError(RuntimeError):
+    """A case seems to be faster than its device can possibly be; the message says by how much."""
+
+
+@dataclass(frozen=True)
+class Roof:
+    """Seconds of one unit (an operation, a byte, a product) at the best, and who was that fast.
+
+    origin: ``THIS_PROCESS``, or when another one on this machine saw it. here: the best of this
+    process; infinite if it measured none.
+    """
+
+    seconds: float
+    by: str
+    origin: str = THIS_PROCESS
+    here: float = math.inf
+
+
+def doubts(figures: Figures) -> list[Reason]:
+    """Why a case is not to be trusted whose figures these are: it is well above a roof.
+
+    Never for the chain, which a kernel that holds the weights is rightly above; for the rate of
+    products only if those of every framework in the process are in it; and for the bandwidth only
+    if the case's data is larger than the arrays that it was measured with: what fits into caches
+    is moved by them.
+    """
+    judged = []
+    if not figures.get("matmul_without"):
+        judged.append("matmul")
+    size, whole = figures.get("bytes"), figures.get("array_bytes")
+    if isinstance(size, float) and isinstance(whole, float) and size > whole:
+        judged.append("bandwidth")
+    found = []
+    for name in judged:
+        part = figures.get(f"of_{name}")
+        if isinstance(part, float) and part > WELL_ABOVE:
+            found.append(
+                Reason(
+                    "above_roof",
+                    f"it would be at {part:.0%} of {WORDS[name]}, the best that was seen here "
+                    f"({figures[f'{name}_by']}), which was measured again",
+                    "measure it again on a quiet machine; if it stays, either the step does less "
+                    "than is counted, or the roof is too low: please report it",
+                )
+            )
+    return found
+
+
+def check_accounting(found: Figures, seconds: float) -> None:
+    """Raise AccountingError for a case that is past all that is possible."""
+    part = found.get("of_matmul")
+    if isinstance(part, float) and part > IMPOSSIBLE:
+        raise AccountingError(
+            f"accounting error: {seconds:.3g} s a step would be {part:.0%} of "
+            f"{WORDS['matmul']}, over {IMPOSSIBLE:.0%} of what every library here reaches "
+            f"at best ({found['matmul_by']})"
+        )
+
+
+def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
+    """How many products of each size must wait for one another in one step.
+
+    Forward each timestep takes ``[batch, hidden] x [hidden, 4 hidden]``, and in training one of
+    ``[batch, 4 hidden] x [4 hidden, hidden]`` backward. Directions can run side by side. So can
+    layers, each one timestep behind the one below (Appleyard, Kočiský and Blunsom 2016), unless
+    there are two directions: the next layer then waits for both ends. Windows follow one another.
+    Sequences that have ended take no part: a product counts for the part of its rows that is valid.
+    That for the initial state's gradient, a window's last, is counted whether it is asked for or
+    not: most backends compute it in their loop.
+    """
+    layers = spec.num_layers
+    steps = 0
+    for window in workload.windows():
+        length = window.stop - window.start
+        steps += length * layers if spec.bidirectional else length + layers - 1
+    counted = steps * workload.valid_timesteps() / (workload.batch * workload.timesteps)
+    forward = (workload.batch, spec.hidden_size, 4 * spec.hidden_size)
+    backward = (workload.batch, 4 * spec.hidden_size, spec.hidden_size)
+    return {forward: counted, backward: counted} if workload.training else {forward: counted}
+
+
+def precisions(spec: LSTMSpec, device: str) -> tuple[str, ...]:
+    """What a case's products may be computed in: the fastest makes its roof.
+
+    A CPU may compute halves in float32, and often has to; it knows no TF32.
+    """
+    compute = spec.precision.compute
+    if device == "cpu":
+        return (compute, "float32") if compute in ("float16", "bfloat16") else (compute,)
+    return ("tf32", "float32") if spec.dtype == "tf32" else (compute,)
+
+
+VARIABLE = "LSTM_ROOFS"
+"""The environment variable that names the file, or switches it off where it is ``off``."""
+
+SWITCH = "LSTM_CACHE"
+"""The environment variable that switches it off, too, where it is ``off``."""
+
+NAME = "roofs.json"
+
+SCHEMA = 1
+
+DAYS = 30
+"""After which what was seen no longer counts: a machine gets another firmware, or other clocks."""
+
+ENOUGH = 3
+"""Processes that have measured a roof with a library, none of them much better than the first: a
+further one takes what they found. One alone may have had a bad moment."""
+
+MUCH = 0.1
+"""Part by which a process is much better: a clock changes by less, a busy machine by more."""
+
+LARGEST = 4 * 2**20
+"""Bytes. Ten thousand roofs take two; what is larger is no file of ours."""
+
+Key: TypeAlias = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one library reached of one roof: seconds of a unit (an operation, a byte, a product).
+
+    machine, roof, library: whose it is. by: in words. processes: that have measured it since one
+    was last much better than those before. when: seconds since 1970, of the best of them.
+    """
+
+    machine: str
+    roof: str
+    library: str
+    seconds: float
+    by: str
+    processes: int
+    when: float
+
+
+class RoofsSeen:
+    """The file, and what this process adds to it.
+
+    path: None keeps nothing. today: seconds since 1970.
+    """
+
+    def __init__(self, path: Path | None, today: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._today = today
+        self._seen = self._read()
+        self._new: dict[tuple[str, str, str], Seen] = {}
+        self._told: set[tuple[str, str, str]] = set()
+
+    def best(self, machine: str, roof: Key) -> Seen | None:
+        """The fastest that any process saw with any library."""
+        words = name_of(roof)
+        found = [
+            each
+            for place, each in self._seen.items()
+            if place[:2] == (machine, words) and self._counts(each)
+        ]
+        return min(found, key=lambda each: each.seconds, default=None)
+
+    def settled(self, machine: str, roof: Key, library: str) -> bool:
+        """Whether so many processes have measured it with this library that no more need to."""
+        found = self._seen.get((machine, name_of(roof), library))
+        return found is not None and self._counts(found) and found.processes >= ENOUGH
+
+    def add(self, machine: str, roof: Key, library: str, seconds: float, by: str) -> None:
+        """What this process has just measured; ``save`` writes it."""
+        if not 0 < seconds < math.inf:
+            return
+        place = (machine, name_of(roof), library)
+        before = self._new.get(place)
+        if before is None or seconds < before.seconds:
+            self._new[place] = Seen(*place, seconds, by, 1, self._today())
+
+    def save(self) -> None:
+        """Write what is new, beside what other processes wrote meanwhile.
+
+        The file is replaced as a whole, so that a reader never sees half of one. Of two processes
+        that write in the same instant one's news may be lost: the next to measure brings them.
+        """
+        if not self._new or self._path is None:
+            self._new.clear()
+            return
+        self._seen = self._read()
+        for place, news in self._new.items():
+            old = self._seen.get(place)
+            if old is not None and self._counts(old):
+                best = min(old, news, key=lambda each: each.seconds)
+                # A process counts once, however often it measures.
+                processes = old.processes + (place not in self._told)
+                better = news.seconds < (1 - MUCH) * old.seconds
+                news = replace(best, processes=1 if better else processes)
+            self._seen[place] = news
+        self._told |= self._new.keys()
+        self._new.clear()
+        kept = [asdict(each) for each in self._seen.values() if self._counts(each)]
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write(self._path, {"schema": SCHEMA, "seen": kept})
+
+    def _counts(self, seen: Seen) -> bool:
+        return 0 <= self._today() - seen.when <= DAYS * 86400
+
+    def _read(self) -> dict[tuple[str, str, str], Seen]:
+        if self._path is None:
+            return {}
+        try:
+            data = Field(self._path, "", parse_json(self._path, regular_bytes(self._path, LARGEST)))
+            if data["schema"].integer(1) != SCHEMA:
+                return {}
+            found = [each for each in map(_whole, data["seen"].items()) if each is not None]
+        except (ResultError, RecursionError):
+            return {}
+        return {(each.machine, each.roof, each.library): each for each in found}
+
+
+def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The user's own, where the environment says or where the system keeps caches.
+
+    None where there is none: switched off, or no home.
+    """
+    named = environ.get(VARIABLE, "")
+    if "off" in (named, environ.get(SWITCH)):
+        return None
+    try:
+        path = Path(named) if named else user_cache_path("lstm-benchmark-suite") / NAME
+        # Without a home "~" stays as it is, and would become a folder of that name.
+        return path.absolute() if named or path.is_absolute() else None
+    except (OSError, RuntimeError):
+        return None
+
+
+def name_of(roof: Key) -> str:
+    """A roof's key as it stands in the file."""
+    return json.dumps(roof, default=str)
+
+
+def _whole(entry: Field) -> Seen | None:
+    """What an entry says; None for one that is not whole, which is passed over."""
+    with contextlib.suppress(ResultError, TypeError):  # TypeError: it has other keys, too
+        for name, kind in Seen.__annotations__.items():
+            entry[name].annotated(kind)
+        found = Seen(**cast("dict[str, Any]", entry.mapping()))
+        return found if found.seconds > 0 else None
+    return None
+
 
 SECONDS = {"matmul": 0.04, "bandwidth": 0.04, "chain": 0.01, "launch": 0.02}
 """Of measuring, for each library and size."""
@@ -95,11 +371,11 @@ class Roofs:
         now: Callable[[], float] = time.perf_counter,
         array_bytes: Callable[[str], int] | None = None,
         seen: RoofsSeen | None = None,
-        launcher: Callable[[Case, Launches], Launcher | None] = roof_launches.launcher,
+        launcher: Callable[[Case, Launches], Launcher | None] = roof_libraries.launcher,
     ) -> None:
         self._libraries = libraries
         self._now = now
-        self._array_bytes = array_bytes or roof_work.array_bytes
+        self._array_bytes = array_bytes or roof_libraries.array_bytes
         self._seen = seen or RoofsSeen(None)
         self._launcher = launcher
         self._machines: dict[str, str] = {}
@@ -154,7 +430,7 @@ class Roofs:
         }
         found: dict[str, float | str | None] = {"operations": operations, "bytes": float(size)}
         found["array_bytes"] = float(whole)
-        if limits := roof_work.limited():
+        if limits := roof_libraries.limited():
             found["limits"] = ", ".join(f"{name}={value}" for name, value in limits.items())
         for name, measure in measures.items():
             found |= self._of_roof(name, measure, seconds, products)

@@ -7,7 +7,7 @@ import pytest
 
 from bench.worker import preparing
 from bench.worker.memory import ProcessMemory
-from bench.worker.roof_work import LIMITING
+from bench.worker.roof_libraries import LIMITING
 from tests.bench.worker import forked_backends, modelled_backends
 from tests.bench.worker.told_backends import World
 

@@ -16,8 +16,7 @@ import pytest
 from bench.case.cases import Case
 from bench.worker.clock import Clock, Processors
 from bench.worker.preparing import Bench
-from bench.worker.roof_launches import Launcher, Launches
-from bench.worker.roof_work import Sizes, Work
+from bench.worker.roof_libraries import Launcher, Launches, Sizes, Work
 from bench.worker.roofs import Roofs
 from lstm_impl import (
     Call,

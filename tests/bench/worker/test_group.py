@@ -18,8 +18,7 @@ from bench.records.schema import Figures
 from bench.worker import group, outcomes, preparing
 from bench.worker.clock import Processors
 from bench.worker.preparing import Bench
-from bench.worker.roof import AccountingError
-from bench.worker.roofs import Roofs
+from bench.worker.roofs import AccountingError, Roofs
 from bench.worker.series import Plan
 from lstm_impl import (
     LSTMSpec,

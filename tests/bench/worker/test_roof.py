@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.records.schema import Figures
-from bench.worker.roof import (
+from bench.worker.roofs import (
     IMPOSSIBLE,
     WELL_ABOVE,
     AccountingError,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bench.worker import roof_frameworks, roof_libraries, roof_work
-from bench.worker.roof_work import Library
+from bench.worker import roof_libraries
+from bench.worker.roof_libraries import Library
 from bench.worker.roofs import fastest
 
 
@@ -45,8 +45,8 @@ def test_libraries_compute_in_the_precision_that_is_asked_for(
 def test_onnx_runtime_multiplies_what_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnx")
     ort = pytest.importorskip("onnxruntime")
-    library = roof_frameworks.OnnxRuntimeLibrary("cpu", 1)
-    left, right = roof_work.factors((3, 5, 7))
+    library = roof_libraries.OnnxRuntimeLibrary("cpu", 1)
+    left, right = roof_libraries.factors((3, 5, 7))
     for constant in (True, False):
         session = ort.InferenceSession(
             library._graph(left, right, 2, constant=constant), providers=["CPUExecutionProvider"]
@@ -60,8 +60,8 @@ def test_onnx_runtime_multiplies_what_it_is_asked_for(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("framework", "make", "loop"),
     [
-        ("jax", roof_frameworks.JaxLibrary, "loop"),
-        ("tensorflow", roof_frameworks.TensorFlowLibrary, "function"),
+        ("jax", roof_libraries.JaxLibrary, "loop"),
+        ("tensorflow", roof_libraries.TensorFlowLibrary, "function"),
     ],
 )
 def test_a_compiled_loop_makes_each_of_its_products(
@@ -77,10 +77,10 @@ def test_a_compiled_loop_makes_each_of_its_products(
     else:
         compiled = inside[loop].experimental_get_compiler_ir(module.constant(1), *given)
         text = compiled(stage="optimized_hlo")
-    assert text.count(" dot(") == work.amount == roof_work.UNROLLED
+    assert text.count(" dot(") == work.amount == roof_libraries.UNROLLED
 
 
-@pytest.mark.parametrize("make", [each for _, each in roof_frameworks.MAKERS])
+@pytest.mark.parametrize("make", [each for _, each in roof_libraries.MAKERS])
 def test_a_cpu_s_memory_is_as_fast_whoever_asks(make: Callable[[str, int], Library]) -> None:
     try:
         library = make("cpu", 1)

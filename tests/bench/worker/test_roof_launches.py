@@ -10,10 +10,8 @@ import pytest
 
 from bench.case.cases import Case
 from bench.stats.bound import FROM_PYTHON
-from bench.worker.roof_launches import Launcher, Launches, counted, launcher
-from bench.worker.roof_work import Work
-from bench.worker.roofs import Roofs, fastest
-from bench.worker.roofs_seen import RoofsSeen
+from bench.worker.roof_libraries import Launcher, Launches, Work, counted, launcher
+from bench.worker.roofs import Roofs, RoofsSeen, fastest
 from lstm_impl import LSTMSpec, Workload
 
 CASE = Case("a", LSTMSpec(8, 16), Workload(2, 10))

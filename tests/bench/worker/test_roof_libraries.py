@@ -13,8 +13,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from bench.worker import roof_libraries
-from bench.worker.roof_libraries import NumPyLibrary
-from bench.worker.roof_work import Library
+from bench.worker.roof_libraries import Library, NumPyLibrary
 from bench.worker.roofs import fastest
 
 pytestmark = pytest.mark.usefixtures("unlimited")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.worker import estimate, roof_work
-from bench.worker.roof_work import (
+from bench.worker import estimate, roof_libraries
+from bench.worker.roof_libraries import (
     LARGEST_ARRAY,
     SMALLEST_ARRAY,
     UNROLLED,
@@ -54,7 +54,7 @@ def test_the_last_caches_are_added_up_and_each_counted_once(tmp_path: Path) -> N
 def test_arrays_are_well_past_the_caches_as_far_as_there_is_memory_for_them(
     monkeypatch: pytest.MonkeyPatch, caches: int, free: int | None, size: int
 ) -> None:
-    monkeypatch.setattr(roof_work, "last_caches", lambda: caches)
+    monkeypatch.setattr(roof_libraries, "last_caches", lambda: caches)
     monkeypatch.setattr(estimate, "free", lambda device: estimate.Free(free, None, 2))
     assert array_bytes("cpu") == size
     assert array_bytes("gpu:0") == LARGEST_ARRAY

@@ -11,10 +11,8 @@ import pytest
 
 from bench.case.cases import Case
 from bench.worker import estimate
-from bench.worker.roof import AccountingError, doubts
-from bench.worker.roof_work import Library, Sizes, Work
-from bench.worker.roofs import Roofs, fastest
-from bench.worker.roofs_seen import RoofsSeen
+from bench.worker.roof_libraries import Library, Sizes, Work
+from bench.worker.roofs import AccountingError, Roofs, RoofsSeen, doubts, fastest
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
 from lstm_impl.tuning.machine import usable
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.worker import roofs_seen
-from bench.worker.roofs_seen import RoofsSeen, default_path
+from bench.worker import roofs
+from bench.worker.roofs import RoofsSeen, default_path
 
 ROOF = ("matmul", "cpu", "float32", 2)
 DAY = 86400.0
@@ -82,7 +82,7 @@ def test_what_is_no_time_is_not_kept(file: Path, seconds: float) -> None:
 
 WHOLE = {
     "machine": "here",
-    "roof": roofs_seen.name_of(ROOF),
+    "roof": roofs.name_of(ROOF),
     "library": "a 1",
     "seconds": 1.0,
     "by": "a",
@@ -145,7 +145,7 @@ def test_bytes_that_are_no_text_and_files_that_are_too_large_are_passed_over(
     file.write_bytes(b"\xff\xfe\x00{")
     assert best(file) is None
     saw(file, 2.0)
-    monkeypatch.setattr(roofs_seen, "LARGEST", 10)
+    monkeypatch.setattr(roofs, "LARGEST", 10)
     assert best(file) is None
 
 
@@ -177,16 +177,16 @@ def test_it_is_in_the_user_s_cache_folder_or_nowhere(
     def somewhere(name: str) -> Path:
         return tmp_path / name
 
-    monkeypatch.setattr(roofs_seen, "user_cache_path", somewhere)
+    monkeypatch.setattr(roofs, "user_cache_path", somewhere)
     assert default_path({}) == tmp_path / "lstm-benchmark-suite" / "roofs.json"
     # What platformdirs says where there is no home.
-    monkeypatch.setattr(roofs_seen, "user_cache_path", lambda name: Path("~/.cache") / name)
+    monkeypatch.setattr(roofs, "user_cache_path", lambda name: Path("~/.cache") / name)
     assert default_path({}) is None
 
     def nowhere(name: str) -> Path:
         raise RuntimeError("could not determine home directory")
 
-    monkeypatch.setattr(roofs_seen, "user_cache_path", nowhere)
+    monkeypatch.setattr(roofs, "user_cache_path", nowhere)
     assert default_path({}) is None
 
 
@@ -197,7 +197,7 @@ def test_tests_leave_the_user_s_own_file_alone() -> None:
 SAVES = """
 import sys
 from pathlib import Path
-from bench.worker.roofs_seen import RoofsSeen
+from bench.worker.roofs import RoofsSeen
 for number in range(40):
     seen = RoofsSeen(Path(sys.argv[1]), lambda: 0.0)
     seen.add("here", ("matmul", number), f"{sys.argv[2]} 1", 1.0, "it")
