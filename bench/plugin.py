@@ -1,7 +1,7 @@
 """The pytest side: ``pytest --benchmark-only`` measures a suite, plain ``pytest`` runs the tests.
 
 Its options, and whether it was asked to measure; what happens then is
-``measuring.under_pytest``'s. It is loaded wherever the package is installed, so until there is
+``worker.pytest_session``'s. It is loaded wherever the package is installed, so until there is
 something to measure it imports nothing that takes time.
 """
 
@@ -22,7 +22,7 @@ from bench.worker import MARKER
 
 if TYPE_CHECKING:
     from bench.case.cases import Case
-    from bench.worker.under_pytest import Measuring
+    from bench.worker.pytest_session import Measuring
 
 BENCH = Path(__file__).resolve().parent
 TESTS = BENCH.parent / "tests"
@@ -193,7 +193,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "--benchmark-sort" not in given:
         config.option.benchmark_sort = SORT
     # Imported now, when threads are set: what it brings reads them once.
-    from bench.worker.under_pytest import Measuring
+    from bench.worker.pytest_session import Measuring
 
     config.pluginmanager.register(Measuring(config), "lstm-measuring")
 

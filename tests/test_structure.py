@@ -24,7 +24,7 @@ STILL_TOO_MANY = {
     "bench.records": 16,
     "bench.session": 31,
     "bench.stats": 31,
-    "bench.worker": 32,
+    "bench.worker": 23,
 }
 """Packages over the limit today: a number may fall, and the entry goes when the package fits."""
 

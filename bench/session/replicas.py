@@ -31,7 +31,7 @@ TRIES = 3
 _TAKEN = ("Could not start gRPC server", "Address already in use")
 """What TensorFlow says where it cannot listen."""
 
-WORKER = ("-m", "bench.worker.scaling_worker")
+WORKER = ("-m", "bench.worker.scaling")
 
 NAMES = {ONE: "one replica alone", CORES: "one replica on all processors"}
 

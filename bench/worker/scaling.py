@@ -1,20 +1,41 @@
-"""Data-parallel training: what is measured of it, and the proof that it is the same training.
+"""Data-parallel training: what is measured, the proof that it is the same training, a process.
 
 One replica alone is held against several that share a batch. Every side of that is a step of SGD on
 the same network: what differs is how many sequences a replica has, whether the gradients are added
-up over the replicas, and how many processors it may use. This room knows the sides and their proof,
-and no framework; ``scaling_worker`` computes them.
+up over the replicas, and how many processors it may use.
+
+``python -m bench.worker.scaling`` builds, proves and times steps as it is told on its standard
+input (``machine.crew``). Workers of one team do the same orders at the same time: each step waits
+for all of them. Where several machines form a team, each has whoever tells its own worker what to
+do, and what they decide by must be the same everywhere; so times of a team are those of its slowest
+worker, exchanged by the same all-reduce as the gradients are.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from lstm_impl.proof import Judge, final_gradient
+from bench.machine import crew, fresh
+from bench.machine.raised import one_line
+from lstm_impl import UnavailableError, UnsupportedError, get_backend
+from lstm_impl.backends import tensorflow_evidence
+from lstm_impl.backends.data_parallel import DataParallel, share
+from lstm_impl.backends.hlo import Recorded
+from lstm_impl.backends.tensorflow_evidence import timeline
+from lstm_impl.profile import Event, covered
+from lstm_impl.proof import Judge, final_gradient, gate, numpy_judge
 from lstm_impl.proof.comparison import Errors, bounds, compare, update_error
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
@@ -179,3 +200,242 @@ def fingerprint(weights: LSTMWeights) -> float:
 def digest(told: bytes) -> float:
     """48 bits that stand for these bytes: a whole number, which a float64 holds exactly."""
     return float(int.from_bytes(hashlib.sha256(told).digest()[:6], "big"))
+
+
+TRACED = 5
+"""Steps under the profiler: enough that one which was late does not stand for all."""
+
+MARK = "lstm_shared_steps"
+"""The name under which the steps stand in the record; what is outside is no part of them."""
+
+COLLECTIVE = re.compile(r"Collective|nccl", re.IGNORECASE)
+"""Ops of TensorFlow's collectives, such as CollectiveReduceV2, and the kernels of NCCL."""
+
+
+class Worker:
+    """The process: what it was told to be, and the steps of the backend at hand."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, Callable[[], Any]] = {}
+
+    def __call__(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Do what is ordered, and return the answer."""
+        known: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "start": self._start,
+            "build": self._build,
+            "block": self._block,
+            "trace": self._trace,
+        }
+        return known[order["do"]](order)
+
+    # -- what it is
+
+    def _start(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Import TensorFlow, on these processors, and join the others."""
+        if order["processors"]:
+            # Before TensorFlow counts them, so that each replica has its own and no other's.
+            os.sched_setaffinity(0, order["processors"])
+        self._question = fresh.question(Question, order["question"])
+        self._world: str = order["world"]
+        self._index, self._workers = order["index"], order["workers"]
+        import tensorflow as tf
+
+        self._tf = tf
+        if order["threads"]:
+            tf.config.threading.set_intra_op_parallelism_threads(order["threads"])
+            tf.config.threading.set_inter_op_parallelism_threads(order["threads"])
+        for gpu in tf.config.list_physical_devices("GPU"):
+            # Several processes share a GPU: the team's first, and one replica alone.
+            tf.config.experimental.set_memory_growth(gpu, True)
+        self._strategy = self._made_strategy()
+        replicas = self._strategy.num_replicas_in_sync
+        self._sum = tf.function(self._summed, autograph=False)
+        asked = self._gathered([digest(json.dumps(order["question"], sort_keys=True).encode())])
+        return {"replicas": replicas, "alike": len(set(asked.ravel().tolist())) == 1}
+
+    def _made_strategy(self) -> Any:
+        tf, question = self._tf, self._question
+        if self._world != TEAM:
+            return tf.distribute.get_strategy()
+        if question.strategy == MIRRORED:
+            return tf.distribute.MirroredStrategy(self._local_devices())
+        return tf.distribute.MultiWorkerMirroredStrategy()
+
+    def _local_devices(self) -> list[str]:
+        """Of a mirrored strategy: GPUs, or as many logical processors."""
+        tf, count = self._tf, self._question.replicas
+        if self._question.device == "gpu":
+            return [f"/gpu:{number}" for number in range(count)]
+        (processor,) = tf.config.list_physical_devices("CPU")
+        one = tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(processor, [one] * count)
+        return [f"/cpu:{number}" for number in range(count)]
+
+    # -- what all of a team must know
+
+    def _gathered(self, values: Sequence[float]) -> npt.NDArray[np.float64]:
+        """What each worker says, ``[workers, values]``, the same everywhere; a barrier, too."""
+        table = np.zeros((self._workers, len(values)))
+        table[self._index] = values
+        if self._workers == 1:
+            return table
+        tf, local = self._tf, len(self._strategy.extended.worker_devices)
+
+        def own(context: Any) -> Any:
+            first = context.replica_id_in_sync_group % local == 0
+            return tf.constant(table if first else np.zeros_like(table))
+
+        placed = self._strategy.experimental_distribute_values_from_function(own)
+        found = self._strategy.experimental_local_results(self._sum(placed))[0]
+        return np.asarray(found.numpy())
+
+    def _summed(self, placed: Any) -> Any:
+        tf = self._tf
+
+        def replica(value: Any) -> Any:
+            context = tf.distribute.get_replica_context()
+            # identity: an argument has no device, by which the reduction is placed
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
+
+        return self._strategy.run(replica, args=(placed,))
+
+    # -- building and proving
+
+    def _build(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Steps of a backend, each proven; or why it has none here."""
+        self._steps.clear()
+        question = self._question
+        backend = get_backend(order["backend"])
+        device = "cpu" if question.device == "cpu" else "gpu:0"
+        spec = question.spec
+        refused = "" if (found := backend.availability(device)) else str(found)
+        refused = refused or backend.refusal(spec, question.workload(question.batch))
+        if (others := self._gathered([float(bool(refused))])[:, 0]).any():
+            # Before anything is built: whoever builds waits for the others.
+            first = int(np.flatnonzero(others)[0])
+            return {"refused": refused or f"worker {first} cannot compute it"}
+        weights = LSTMWeights.random(spec, question.seed)
+        try:
+            model = DataParallel(backend, spec, weights, device, self._strategy)
+        except (UnsupportedError, UnavailableError) as error:
+            return {"refused": one_line(error)}  # the same on all of them: it is about the name
+        weights = model.weights()[0]  # as the backend keeps them
+        cores = self._world == CORES
+        own = [side for side in sides(question, cores=cores) if side.world == self._world]
+        proofs = {side.name: self._proven(model, side, weights) for side in own}
+        if self._world == ONE:
+            found_alone = gate(model.model, question.workload(question.batch), question.seed)
+            if not found_alone.passed:
+                proofs["one"]["failure"] = found_alone.describe()
+        return {"refused": "", "proofs": proofs}
+
+    def _proven(self, model: DataParallel, side: Side, weights: LSTMWeights) -> dict[str, Any]:
+        """One step from these weights, held against the reference on the whole batch."""
+        question, spec = self._question, self._question.spec
+        workload = question.workload(side.batch)
+        inputs = workload.inputs(spec, question.seed)
+        step = model.step(reduced=side.reduced)
+        placed = model.place(inputs, final_gradient(inputs.state))
+        model.model.set_weights(weights)
+        returned = step(*placed)
+        gradients, after = model.gradients(returned), model.weights()
+        model.model.set_weights(weights)
+        self._steps[side.name] = partial(step, *placed)
+        judge = numpy_judge(spec)
+        if side.reduced:
+            theirs = expected(judge, weights, inputs, workload.timesteps)
+            found = prove(spec, workload, theirs, weights, list(zip(gradients, after, strict=True)))
+            errors, allowed = dict(found.errors), dict(found.bounds)
+            failure = found.failure
+        else:
+            # Each its own part, or it would be no measure of what a replica computes.
+            local = len(gradients)
+            failure, errors, allowed = "", {}, {}
+            for number, (gradient, moved) in enumerate(zip(gradients, after, strict=True)):
+                part = share(inputs, self._index * local + number, model.replicas)
+                own = question.workload(side.batch // model.replicas)
+                theirs = expected(judge, weights, part, own.timesteps)
+                found = prove(spec, own, theirs, weights, [(gradient, moved)])
+                failure = failure or found.failure
+                errors, allowed = dict(found.errors), dict(found.bounds)
+        told = self._gathered([float(bool(failure)), *map(fingerprint, after)])
+        if not failure and told[:, 0].any():
+            failure = f"worker {int(np.flatnonzero(told[:, 0])[0])} computes something else"
+        if not failure and side.reduced and len(set(told[:, 1:].ravel().tolist())) > 1:
+            failure = "after a step the replicas' weights are no longer the same"
+        return {"failure": failure, "errors": errors, "bounds": allowed}
+
+    # -- timing
+
+    def _block(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Seconds of so many steps and the wait for the last, of the slowest worker."""
+        step, calls = self._steps[order["side"]], range(order["calls"])
+        self._gathered([0.0])
+        gc.collect()
+        gc.disable()  # as in all timing here: a collection would be timed with the step
+        try:
+            start = time.perf_counter()
+            for _ in calls:
+                returned = step()
+            self._wait(returned)
+            seconds = time.perf_counter() - start
+        finally:
+            gc.enable()
+        return {"seconds": float(self._gathered([seconds]).max())}
+
+    def _wait(self, returned: Any) -> None:
+        """Until a step has ended on each device of this process.
+
+        By a number of its last gradient, behind which a GPU has nothing more of it in its queue:
+        ``sync_devices`` would ask other machines' devices, too, and cannot.
+        """
+        for part in self._strategy.experimental_local_results(returned[-1]):
+            self._tf.reshape(part, [-1])[:1].numpy()
+
+    def _trace(self, order: dict[str, Any]) -> dict[str, Any]:
+        """The share of a side's steps in which a collective was under way, by worker."""
+        tf, step = self._tf, self._steps[order["side"]]
+
+        def run() -> None:
+            self._gathered([0.0])
+            with tf.profiler.experimental.Trace(MARK):
+                for _ in range(TRACED):
+                    returned = step()
+                self._wait(returned)
+
+        # ``run`` has waited; what it waits by is not there for other machines' devices.
+        whole, within = collectives(tensorflow_evidence.record(run, lambda: None))
+        shares = self._gathered([within / whole if whole else 0.0])[:, 0]
+        return {"shares": [float(each) for each in shares]}
+
+
+# -- how much of a shared step its collectives take
+
+
+def collectives(recorded: Sequence[Recorded]) -> tuple[float, float]:
+    """Seconds of the marked steps, and those in which at least one collective was under way.
+
+    A collective waits for the slowest replica as well as for its data: both are in its time. A
+    profiler slows what it watches, so that only the share is of use. Both 0 where the record has no
+    mark.
+    """
+    marks = [each for each in recorded if each.name.partition("#")[0] == MARK]
+    if not marks:
+        return 0.0, 0.0
+    start = min(mark.start for mark in marks)
+    end = max(mark.start + mark.seconds for mark in marks)
+    found = [
+        clipped
+        for event in timeline(recorded)
+        if COLLECTIVE.search(event.name) and (clipped := _clipped(event, start, end)).seconds > 0
+    ]
+    return end - start, covered(found)
+
+
+def _clipped(event: Event, start: float, end: float) -> Event:
+    first, last = max(event.start, start), min(event.end, end)
+    return replace(event, start=first, seconds=max(0.0, last - first))
+
+
+if __name__ == "__main__":
+    crew.serve(Worker())

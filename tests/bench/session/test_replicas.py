@@ -135,7 +135,7 @@ def test_two_processes_are_proven_and_timed_beside_one() -> None:
 
 WRONG = """
 from bench.machine import crew
-from bench.worker import scaling_worker
+from bench.worker import scaling
 
 class Context:
     def __init__(self, tf, real, mean):
@@ -148,7 +148,7 @@ class Context:
             return self._real.all_reduce(self._tf.distribute.ReduceOp.MEAN, value)
         return value
 
-class Worker(scaling_worker.Worker):
+class Worker(scaling.Worker):
     def _build(self, order):
         tf = self._tf
         real = tf.distribute.get_replica_context
@@ -274,9 +274,9 @@ crew.serve(Worker())
 KILLED = """
 import os
 from bench.machine import crew
-from bench.worker import scaling_worker
+from bench.worker import scaling
 
-class Worker(scaling_worker.Worker):
+class Worker(scaling.Worker):
     def _block(self, order):
         if self._world == "team" and self._index == 1 and order["calls"] > 1:
             os.kill(os.getpid(), 9)

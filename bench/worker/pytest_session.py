@@ -1,14 +1,16 @@
-"""A pytest that measures: one item for each case of a suite, and pytest-benchmark's table of them.
+"""A pytest that measures: one item for each case of a suite, and what pytest says of the session.
 
 The first item of a group has the recorder measure the group in alternating blocks; each item then
 publishes its own samples by replaying them to pytest-benchmark, whose table, files and comparisons
-work on them as on any other. This module knows items, reports and words on the terminal.
+work on them as on any other.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import thread as pools
 from dataclasses import dataclass, field
@@ -23,15 +25,107 @@ from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.case.periods import words
 from bench.case.values import SuiteError
-from bench.machine.fields import ResultError
-from bench.machine.folder import FolderError, default_folder, expanded
+from bench.machine import devices
+from bench.machine.fields import ResultError, printable
+from bench.machine.folder import DEFAULT_FOLDER, FolderError, default_folder, expanded
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.writing import ResultWriteError
-from bench.worker import MARKER, session_words
+from bench.stats.trust import OF_TIME
+from bench.worker import MARKER
 from bench.worker.equivalence import share_answers
-from bench.worker.outcomes import FAILED, Measured, Unmeasured
+from bench.worker.memory import unweighed
+from bench.worker.outcomes import FAILED, Measured, Unmeasured, counted_reasons
 from bench.worker.preparing import Bench, prepare
 from bench.worker.recorder import Recorder, Settings
+
+_MOST_REMARKS = 8
+_LONGEST_LINE = 10_000  # letters: all of a long reason, and not a gigabyte
+
+
+def header(suite: Suite, settings: Settings) -> list[str]:
+    """What is to be measured, where, and for how long at most."""
+    missing = {
+        name: reason
+        for name in dict.fromkeys(case.device for case in suite.cases)
+        if (reason := devices.explain_missing(name))
+    }
+    counts = Counter(case.device for case in suite.cases)
+    where = " and ".join(f"{_cases(count)} on {name}" for name, count in counts.items())
+    backends = ", ".join(dict.fromkeys(case.backend for case in suite.cases))
+    lines = [f"lstm: suite {suite.name}: {where} ({backends})"]
+    lines += [f"lstm: no {name}: {reason}" for name, reason in missing.items()]
+    seconds = sum(
+        settings.seconds or suite.seconds[case.group]
+        for case in suite.cases
+        if case.device not in missing
+    )
+    most = f"{math.ceil(seconds)} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+    lines.append(
+        f"lstm: at most {most} of measuring, and what building and checking takes; "
+        f"results go to {from_here(settings.folder)}"
+    )
+    return lines
+
+
+def untrusted(recorder: Recorder) -> list[str]:
+    """The cases that were measured and are INVALID: not for a doubtful time alone."""
+    return [
+        case
+        for case, result in recorder.done.items()
+        if isinstance(result, Measured) and any(each.code not in OF_TIME for each in result.reasons)
+    ]
+
+
+def summary(recorder: Recorder) -> Iterator[str]:
+    """What came of the cases, and why it is not to be trusted."""
+    measured = [result for result in recorder.done.values() if isinstance(result, Measured)]
+    invalid = [result for result in measured if result.reasons]
+    spoilt = len(untrusted(recorder))
+    parts = [f"{spoilt} of them INVALID"] * bool(spoilt)
+    parts += [f"{len(invalid) - spoilt} with a doubtful time"] * (len(invalid) > spoilt)
+    tail = f", {' and '.join(parts)}:" if parts else ""
+    yield f"{_cases(len(measured))} measured{tail}"
+    for reason, count in counted_reasons(invalid).items():
+        more = f" (and {count - 1} more like it)" if count > 1 else ""
+        yield f"  {reason.text}{more}; {reason.advice}"
+    remarks = Counter(text for result in measured for text in result.remarks)
+    for text, count in remarks.most_common(_MOST_REMARKS):
+        yield f"said by the code of {_cases(count)}: {text}"
+    for why, count in unweighed(result.memory for result in measured).items():
+        yield f"memory of {_cases(count)} {why}"
+    others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
+    words = {"not_measured": "not measured", "refused": "refused by their backend"}
+    for (outcome, why, advice), count in Counter(
+        (each.outcome, each.reason, each.advice) for each in others
+    ).items():
+        told = f"{why}; {advice}" if advice else why
+        yield f"{_cases(count)} {words.get(outcome, outcome)}: {told}"
+
+
+def plain(text: str) -> str:
+    """Text for a terminal: a backend's reasons and a suite's names may hold what one acts on."""
+    return "\n".join(printable(line, _LONGEST_LINE) for line in text.split("\n"))
+
+
+def _cases(count: int) -> str:
+    return "1 case" if count == 1 else f"{count} cases"
+
+
+def from_here(path: Path) -> str:
+    """A path as one would type it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def report_argument(recorder: Recorder) -> str:
+    """What is to stand behind bench.report so that it reads these results."""
+    if recorder.settings.folder == Path.cwd() / DEFAULT_FOLDER:
+        return ""
+    assert recorder.path is not None
+    return f" {from_here(recorder.path)}"
+
 
 FIXTURE = "lstm_case"
 """The fixture that an item's case comes by."""
@@ -171,9 +265,7 @@ class Measuring:
         except ResultWriteError as error:
             benchmark.has_error = True
             self._problem = str(error)
-            pytest.exit(
-                f"{session_words.plain(str(error))}; what was measured before is kept", returncode=1
-            )
+            pytest.exit(f"{plain(str(error))}; what was measured before is kept", returncode=1)
         _report(result)
 
     def _replay(self, case: Case, measured: Measured, benchmark: Any) -> None:
@@ -227,7 +319,7 @@ class Measuring:
         except (ResultWriteError, ResultError) as error:
             self._problem = self._problem or str(error)
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        invalid = session_words.untrusted(self.recorder)
+        invalid = untrusted(self.recorder)
         if invalid and self.config.getoption("lstm_fail_on_invalid"):
             self._problem = self._problem or f"INVALID: {', '.join(invalid)}"
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -237,18 +329,18 @@ class Measuring:
     @pytest.hookimpl
     def pytest_report_header(self) -> list[str]:
         """What is going to be measured, and what an earlier run has left unfinished."""
-        header = session_words.header(self.recorder.suite, self.recorder.settings)
+        lines = header(self.recorder.suite, self.recorder.settings)
         given = [str(each).partition("=")[0] for each in self.config.invocation_params.args]
         if idle := [each for each in dict.fromkeys(given) if each in _WITHOUT_EFFECT]:
-            header.append(
+            lines.append(
                 f"lstm: {', '.join(idle)} without effect: the suite takes its own blocks, in turn "
                 "among backends; --lstm-budget and --lstm-precision say when they are enough"
             )
         left = records.unfinished(self.recorder.settings.folder)
-        header += [f"lstm: {note}" for note in left[:_MOST_LEFT]]
+        lines += [f"lstm: {note}" for note in left[:_MOST_LEFT]]
         if (more := len(left) - _MOST_LEFT) > 0:
-            header.append(f"lstm: and {more} more such journals")
-        return [session_words.plain(line) for line in header]
+            lines.append(f"lstm: and {more} more such journals")
+        return [plain(line) for line in lines]
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -257,10 +349,10 @@ class Measuring:
             return
 
         def write(line: str, **markup: bool) -> None:
-            terminalreporter.write_line(session_words.plain(line), **markup)
+            terminalreporter.write_line(plain(line), **markup)
 
-        terminalreporter.section(f"LSTM suite {session_words.plain(self.recorder.suite.name)}")
-        for line in session_words.summary(self.recorder):
+        terminalreporter.section(f"LSTM suite {plain(self.recorder.suite.name)}")
+        for line in summary(self.recorder):
             write(line)
         if self._interrupted:
             write("stopped early: the file holds what was finished and says that it is not all")
@@ -269,9 +361,9 @@ class Measuring:
         if threads := _threads_left():
             write(f"still running: {', '.join(threads)}: Python waits for it; Ctrl-C ends it")
         if self.recorder.path is not None:
-            write(f"results: {session_words.from_here(self.recorder.path)}")
+            write(f"results: {from_here(self.recorder.path)}")
             write(
-                f"read them: python -m bench.report{session_words.report_argument(self.recorder)}",
+                f"read them: python -m bench.report{report_argument(self.recorder)}",
                 bold=True,
             )
 
@@ -345,8 +437,8 @@ def _report(result: Unmeasured) -> None:
     advice = f"; {result.advice}" if result.advice else ""
     if result.outcome == FAILED:
         details = f"\n\n{result.details}" if result.details else ""
-        pytest.fail(session_words.plain(f"{result.reason}{advice}{details}"), pytrace=False)
-    pytest.skip(session_words.plain(f"{result.reason}{advice}"))
+        pytest.fail(plain(f"{result.reason}{advice}{details}"), pytrace=False)
+    pytest.skip(plain(f"{result.reason}{advice}"))
 
 
 def _try_once(case: Case, seed: int) -> None:
