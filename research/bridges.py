@@ -99,7 +99,9 @@ def judge(
     called = uneven(bridge)
     rng = np.random.default_rng(SEED + 1)
     logs = (as_measured(rng, (trials, processes)) for _ in range(2))
-    sides = [process_means(each, Pairing.BRIDGED.allowance).over_bridge() for each in logs]
+    sides = [
+        process_means(each, Pairing.BRIDGED.allowance, in_order=True).over_bridge() for each in logs
+    ]
     found = difference(*sides)
     found = replace(found, middles=found.middles + math.log1p(apart))
     wide = with_difference(found, replace(bridge, middles=np.abs(bridge.middles)))

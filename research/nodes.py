@@ -97,7 +97,7 @@ def _noise(world: World, rng: np.random.Generator, shape: tuple[int, int]) -> Fl
 
 def means(logs: Sequence[FloatArray]) -> Means:
     """What the rule makes of paired log ratios by node, ``[trials]``."""
-    each = [process_means(node, Pairing.ALTERNATING.allowance) for node in logs]
+    each = [process_means(node, Pairing.ALTERNATING.allowance, in_order=True) for node in logs]
     numbers = (
         np.stack([getattr(of, name) for of in each], axis=1)
         for name in ("middles", "errors", "degrees")

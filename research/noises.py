@@ -102,6 +102,16 @@ def wander(
     return spread * values
 
 
+def shift(size: float) -> Noise:
+    """Equal until the middle of the session, apart by ``size`` from then on."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+        later = np.arange(shape[1]) >= shape[1] / 2
+        return as_measured(rng, shape) + math.log1p(size) * later
+
+    return draw
+
+
 def two_states(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
     """A process runs in one of two states (a clock frequency), whose ratios differ by 8%."""
     states = 0.04 * rng.choice([-1.0, 1.0], shape)
@@ -160,6 +170,8 @@ NOISES: dict[str, Noise] = {
 """By name; each with equal sides, so that FASTER and SLOWER are false."""
 
 BEYOND: dict[str, Noise] = {
+    "sides 6% apart from half-way on": shift(0.06),
+    "AR(1), 0.3": autoregressive(0.3),
     "AR(1), 0.4": autoregressive(0.4),
     "one side skewed": one_side_skewed,
 }

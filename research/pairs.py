@@ -69,7 +69,10 @@ def pairs_of(results: Results) -> list[Pair]:
 
 
 def _runs(items: Iterable[Measurement]) -> list[RunSamples]:
-    return [RunSamples(item.run.id, item.samples, item.rounds) for item in items]
+    return [
+        RunSamples(item.run.id, item.samples, item.rounds, started=item.run.started.timestamp())
+        for item in items
+    ]
 
 
 KINDS: dict[str, Callable[[Pair], bool]] = {
@@ -114,7 +117,7 @@ def _falsely_alone(pairs: Sequence[Pair]) -> float:
     apart = np.concatenate(
         [each.logs - (each.logs.sum() - each.logs) / (each.logs.size - 1) for each in pairs]
     )
-    means = process_means(apart[:, None], Pairing.ALTERNATING.allowance)
+    means = process_means(apart[:, None], Pairing.ALTERNATING.allowance, in_order=True)
     said = verdicts(*means.bounds())
     return float(np.mean(np.isin(said, [Verdict.FASTER, Verdict.SLOWER])))
 

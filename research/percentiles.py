@@ -115,7 +115,7 @@ def _cells(found: FloatArray, count: int, effect: float, *wanted: Verdict) -> fl
     """How often it is said of so many processes, each taken once."""
     trials = found.size // count
     logs_of = found[: trials * count].reshape(trials, count)
-    means = process_means(logs_of, Pairing.ALTERNATING.allowance)
+    means = process_means(logs_of, Pairing.ALTERNATING.allowance, in_order=True)
     return rate(verdicts(means, effect=effect), *wanted)
 
 

@@ -61,8 +61,9 @@ def verdicts(means: Means, base: Means | None = None, effect: float = 0.0) -> Ve
 
     effect is added to the middle, so that one draw serves for many effects.
     """
-    low, high = difference(means, base).bounds()
-    return verdict.verdicts(low + math.log1p(effect), high + math.log1p(effect))
+    log = math.log1p(effect)
+    moved = replace(means, middles=means.middles + log, plain=means.plain + log)
+    return verdict.verdicts(*difference(moved, base).bounds())
 
 
 def paired_verdicts(
@@ -71,21 +72,27 @@ def paired_verdicts(
     processes: int,
     trials: int = TRIALS,
     seed: int = SEED,
+    in_order: bool = True,
 ) -> list[Verdicts]:
     """Verdicts ``[trials]`` for each true effect (0.05: new is 5% slower).
 
     noise: of the processes' log ratios around the effect; a number is the spread of a normal one.
+    in_order: whether the order of the processes is known to the rule.
     """
-    means = paired_means(noise, processes, trials, seed)
+    means = paired_means(noise, processes, trials, seed, in_order)
     return [verdicts(means, effect=effect) for effect in effects]
 
 
 def paired_means(
-    noise: float | Noise, processes: int, trials: int = TRIALS, seed: int = SEED
+    noise: float | Noise,
+    processes: int,
+    trials: int = TRIALS,
+    seed: int = SEED,
+    in_order: bool = True,
 ) -> Means:
     """What is found of equal sides, ``[trials]``."""
     logs = drawn(noise, np.random.default_rng(seed), (trials, processes))
-    return process_means(logs, Pairing.ALTERNATING.allowance)
+    return process_means(logs, Pairing.ALTERNATING.allowance, in_order)
 
 
 def _sides(
@@ -150,8 +157,8 @@ def in_turn_verdicts(
         side + np.take_along_axis(state, place[None, :, None], axis=2)[..., 0]
         for side, place in ((base, odd), (new, 1 - odd))
     )
-    pairs = process_means(new - base, Pairing.ADJACENT.allowance)
-    sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in (new, base)]
+    pairs = process_means(new - base, Pairing.ADJACENT.allowance, in_order=True)
+    sides = [process_means(side, Pairing.UNPAIRED.allowance, in_order=True) for side in (new, base)]
     effects = list(effects)
     return (
         [verdicts(pairs, effect=effect) for effect in effects],
@@ -210,8 +217,10 @@ def verdict_rule(samples: Samples) -> Flags:
         return different(np.array(found))
     new, base = samples.logs
     if samples.paired:
-        return different(verdicts(process_means(new - base, Pairing.ALTERNATING.allowance)))
-    sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in (new, base)]
+        return different(
+            verdicts(process_means(new - base, Pairing.ALTERNATING.allowance, in_order=True))
+        )
+    sides = [process_means(side, Pairing.UNPAIRED.allowance, in_order=True) for side in (new, base)]
     return different(verdicts(sides[0], sides[1]))
 
 
@@ -227,7 +236,7 @@ def _compared(samples: Samples, trial: int) -> Comparison:
         prefix = "" if samples.paired else name
         sides.append(
             [
-                RunSamples(f"{prefix}{process}", values, rounds)
+                RunSamples(f"{prefix}{process}", values, rounds, started=process)
                 for process, values in enumerate(side[trial])
             ]
         )

@@ -61,6 +61,30 @@ def false_rates(trials: int) -> Sheet:
     return table(["equals called different, processes:", *map(str, counts)], cells)
 
 
+def order_rates(trials: int) -> Sheet:
+    """What the order of the processes is worth: with it, and without it in brackets."""
+    counts = (6, 10, 20, 50)
+    rows = []
+    worlds: dict[str, tuple[Noise, float]] = {
+        **{f"equals, {name}": (noise, 0.0) for name, noise in BEYOND.items()},
+        "equals, as measured": (NOISES["as measured"], 0.0),
+        "5% slower, as measured": (NOISES["as measured"], 0.05),
+        "5% slower, as in the reference": (NOISES["as in the reference"], 0.05),
+        "10% slower, as in the reference": (NOISES["as in the reference"], 0.10),
+    }
+    for name, (noise, effect) in worlds.items():
+        cells = []
+        for count in counts:
+            found = [
+                paired_verdicts([effect], noise, count, trials, in_order=in_order)[0]
+                for in_order in (True, False)
+            ]
+            cells.append(beside(*(rate(each, *DIFFERENT) for each in found)))
+        rows.append([name, *cells])
+    headings = [f"{count} processes" for count in counts]
+    return table(["called different with the order (without):", *headings], rows)
+
+
 def unpaired_false_rates(trials: int) -> Sheet:
     """The same for separate processes; the last two with a noisy and a quiet side."""
     counts = (1, 2, 3, 5, 6, 10, 20, 50)
@@ -273,7 +297,7 @@ def stopping(trials: int) -> Sheet:
         said = np.empty((trials, counts.size), dtype=np.bool_)
         widths = np.empty((trials, counts.size))
         for column, count in enumerate(counts):
-            means = process_means(logs[:, :count], Pairing.ALTERNATING.allowance)
+            means = process_means(logs[:, :count], Pairing.ALTERNATING.allowance, in_order=True)
             low, high = means.bounds()
             said[:, column] = different(verdicts(means))
             widths[:, column] = (high - low) / 2
@@ -325,6 +349,7 @@ def tables(trials: int) -> dict[str, Sheet]:
     """Every table of ``docs/verdicts.md`` on one machine's medians, by what it shows."""
     return {
         "False verdicts": false_rates(trials),
+        "The order of processes": order_rates(trials),
         "False verdicts, unpaired": unpaired_false_rates(trials),
         "False verdicts, bridged": bridged_false_rates(trials),
         "Found effects, by noise": powers_by_noise(trials),

@@ -264,7 +264,10 @@ def _line(
 
 
 def _samples(items: Iterable[Measurement]) -> list[RunSamples]:
-    return [RunSamples(item.run.id, item.samples) for item in items]
+    return [
+        RunSamples(item.run.id, item.samples, started=item.run.started.timestamp())
+        for item in items
+    ]
 
 
 def _changes(

@@ -165,6 +165,7 @@ def samples_of(
             item.samples,
             item.rounds if in_turn else None,
             node=nodes.get(item.run.machine_id, item.run.machine_id) if nodes else "",
+            started=item.run.started.timestamp(),
         )
         for item in items
     ]
@@ -174,7 +175,8 @@ def _by_turn(items: Iterable[Measurement]) -> list[RunSamples]:
     """The first of each side are a pair, then the second."""
     ordered = sorted(items, key=lambda item: (item.run.started, item.run.id))
     return [
-        RunSamples(f"turn {turn}", item.samples, adjacent=True) for turn, item in enumerate(ordered)
+        RunSamples(f"turn {turn}", item.samples, adjacent=True, started=turn)
+        for turn, item in enumerate(ordered)
     ]
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from bench.render.escape import LONGEST_NAME, clean
 from bench.render.quantities import percent, seconds_range, times_as, times_bounds
-from bench.stats.comparison import Comparison
+from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Comparison
 from bench.stats.intervals import CASE_CONFIDENCE, Interval
 from bench.stats.process_means import VERDICT_CONFIDENCE
+from bench.stats.reasons import Reason
 from bench.stats.rows import Row
 from bench.stats.verdict import Verdict
 
@@ -74,11 +75,22 @@ STYLES = {
 """Rich's, for a verdict in a comparison."""
 
 
+_REASONS = {PROCESSES_SHIFTED: "shifted by {shift}", PLAIN_MEAN_OPPOSED: "outliers decide"}
+
+
+def reason_words(reason: Reason) -> str:
+    """Return in two or three words why a verdict is UNCLEAR though its processes agree."""
+    shift = reason.values.get("shift")
+    return _REASONS[reason.code].format(shift=percent(shift) if isinstance(shift, float) else "")
+
+
 def verdict_words(found: Comparison) -> str:
     """A verdict, and where it is UNCLEAR how far the processes spread, which is why.
 
     ``UNCLEAR, processes spread by 6%``; on several nodes ``..., nodes by 3%``.
     """
+    if found.reasons:
+        return f"{found.verdict.value}, {reason_words(found.reasons[0])}"
     spread = spread_words(found, " by")
     return f"{found.verdict.value}, processes spread by {spread}" if spread else found.verdict.value
 
@@ -90,6 +102,8 @@ def spread_words(found: Comparison, by: str = "") -> str:
     by: stands before the nodes' number.
     """
     if found.verdict is not Verdict.UNCLEAR or found.spread is None or found.uneven:
+        return ""
+    if found.reasons:
         return ""
     nodes = "" if found.between is None else f", nodes{by} {percent(found.between)}"
     return f"{percent(found.spread)}{nodes}"
@@ -107,5 +121,7 @@ def versus(found: Comparison, other: str, apposition: str = "") -> str:
 
 def compact_verdict(found: Comparison) -> str:
     """The same for a table's cell: ``UNCLEAR, spread 6%``."""
+    if found.reasons:
+        return f"{found.verdict.value}, {reason_words(found.reasons[0])}"
     spread = spread_words(found)
     return f"{found.verdict.value}, spread {spread}" if spread else found.verdict.value

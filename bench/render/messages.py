@@ -44,7 +44,7 @@ from bench.stats.basis import Pairing
 from bench.stats.between import MOST_NODES, Plan, plan
 from bench.stats.bound import NOT_KNOWN
 from bench.stats.bridges import all_doubts, compare_rows
-from bench.stats.comparison import Apart, Comparison
+from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Apart, Comparison
 from bench.stats.intervals import CASE_CONFIDENCE, LEAST_SPREAD, MOST_SPREAD, Interval
 from bench.stats.outlying import Outlier, outliers
 from bench.stats.payback import BreakEven, break_even
@@ -571,12 +571,30 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
     """
     judged = [ratio for ratio in ratios if ratio is not None and not ratio.uneven]
     open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
-    if not open_ones:
-        return []
+    counts = Counter(reason.code for ratio in open_ones for reason in ratio.reasons)
+    lines = [
+        UNCLEAR_REASONS[code].format(ratios=count(number, "ratio"), of=len(judged))
+        for code, number in counts.items()
+    ]
+    by_spread = [ratio for ratio in open_ones if not ratio.reasons]
+    return [*lines, *_unclear_by_spread(by_spread, len(judged))] if by_spread else lines
+
+
+UNCLEAR_REASONS = {
+    PROCESSES_SHIFTED: "{ratios} of {of} UNCLEAR: the two sides shifted apart during the session, "
+    "so that its earlier and later processes disagree; measure again, or in more processes",
+    PLAIN_MEAN_OPPOSED: "{ratios} of {of} UNCLEAR: a few outlying processes decide which side is "
+    "faster, and the mean of all processes says the opposite; measure in more processes",
+}
+"""Why a ratio is UNCLEAR though its processes agree, by the code of the reason."""
+
+
+def _unclear_by_spread(open_ones: Sequence[Comparison], judged: int) -> list[str]:
+    """Return how far the processes of UNCLEAR ratios spread, and how many would decide."""
     if on_nodes := [ratio for ratio in open_ones if ratio.nodes]:
-        return _unclear_on_nodes(on_nodes, len(judged))
+        return _unclear_on_nodes(on_nodes, judged)
     verb = "is" if len(open_ones) == 1 else "are"
-    start = f"{len(open_ones)} of {count(len(judged), 'ratio')} {verb} UNCLEAR"
+    start = f"{len(open_ones)} of {count(judged, 'ratio')} {verb} UNCLEAR"
     spreads = sorted(ratio.spread for ratio in open_ones if ratio.spread is not None)
     if not spreads:
         return [

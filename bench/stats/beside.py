@@ -95,7 +95,7 @@ def runs(records: Sequence[tuple[int, Field]]) -> list[RunSamples]:
     made = []
     for number, record in records:
         samples, rounds = timed(record)
-        made.append(RunSamples(str(number), np.array(samples), np.array(rounds)))
+        made.append(RunSamples(str(number), np.array(samples), np.array(rounds), started=number))
     return made
 
 

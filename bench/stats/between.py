@@ -71,7 +71,7 @@ def means_over_nodes(each: Estimates, allowance: float) -> Means:
     nothing = np.zeros(cases)
     others = Estimates(nothing, np.full(cases, ALONE * allowance), np.full(cases, DEGREES))
     alone = Estimates(each.middles[:, 0], each.errors[:, 0], each.degrees[:, 0]).minus(others)
-    return Means(alone.middles, alone.errors, alone.degrees, np.full(cases, np.nan), nothing)
+    return Means.where(alone, np.full(cases, np.nan), nothing)
 
 
 def spread_between(means: FloatArray, own: float | None) -> float | None:

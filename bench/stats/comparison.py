@@ -13,9 +13,13 @@ from bench.machine.fields import printable
 from bench.stats.basis import Pairing
 from bench.stats.intervals import Interval
 from bench.stats.process_means import BRIDGE_APART, Estimates
+from bench.stats.reasons import Reason
 from bench.stats.verdict import Verdict
 
 _LONGEST = 60  # letters of a name in a sentence
+
+PROCESSES_SHIFTED = "processes_shifted"
+PLAIN_MEAN_OPPOSED = "plain_mean_opposed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,10 @@ class Comparison:
     by_node: what each node that has both sides says by itself.
     apart: over a bridge, how far that is from itself between the two sides' processes, None where
         that is not known; interval and verdict allow for it where it is uneven.
+    in_order: whether the processes' logs stand in the order in which they started, so that a trend
+        or a step over them is part of the interval.
+    reasons: why it is UNCLEAR though its processes agree: they shifted, or the arithmetic mean of
+        all of them, outlying ones too, has the other sign.
     """
 
     ratio: Interval
@@ -59,6 +67,8 @@ class Comparison:
     between: float | None = None
     by_node: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
     apart: Apart | None = None
+    in_order: bool = False
+    reasons: tuple[Reason, ...] = ()
 
     @property
     def paired(self) -> bool:

@@ -125,14 +125,17 @@ Nodes = Mapping[str, str]
 
 
 def compare_percentiles(
-    pairs: Sequence[tuple[Told, Told]], nodes: Sequence[Nodes] = ()
+    pairs: Sequence[tuple[Told, Told]],
+    nodes: Sequence[Nodes] = (),
+    started: Sequence[Mapping[str, float]] = (),
 ) -> list[Comparison | None]:
     """The ratio of a percentile of two cases, each ``(new, base)``, judged as a ratio of medians.
 
     Where both sides took turns in the same processes the unit is a process's own ratio. None with
     fewer than six processes (on a side, if they share none): of a median an allowance can stand in
     for what so few do not show, of rare calls nobody knows one (``docs/verdicts.md``). Where nodes
-    are told apart, of each pair in ``nodes``, it takes six of them.
+    are told apart, of each pair in ``nodes``, it takes six of them. started: of each pair, when the
+    processes started, where that is known.
     """
     found: list[Comparison | None] = [None] * len(pairs)
     enough = {}
@@ -140,7 +143,8 @@ def compare_percentiles(
         on = nodes[number] if nodes else {}
         shared = new.keys() & base.keys()
         if min(_units(shared or new, on), _units(shared or base, on)) >= ENOUGH_PROCESSES:
-            enough[number] = _runs(new, on), _runs(base, on)
+            since = started[number] if started else {}
+            enough[number] = _runs(new, on, since), _runs(base, on, since)
     for number, comparison in zip(enough, compare_all(list(enough.values())), strict=True):
         found[number] = comparison
     return found
@@ -151,10 +155,16 @@ def _units(runs: Iterable[str], nodes: Nodes) -> int:
     return len({nodes.get(run) or f" {run}" for run in runs})
 
 
-def _runs(told: Told, nodes: Nodes) -> list[RunSamples]:
+def _runs(told: Told, nodes: Nodes, started: Mapping[str, float]) -> list[RunSamples]:
     """As samples of one round, which each process has."""
     return [
-        RunSamples(run, np.array([value]), np.array([0]), node=nodes.get(run, ""))
+        RunSamples(
+            run,
+            np.array([value]),
+            np.array([0]),
+            node=nodes.get(run, ""),
+            started=started.get(run),
+        )
         for run, value in told.items()
     ]
 
@@ -168,7 +178,8 @@ class Stream:
     meanwhile. deadline, missed: seconds, and how many calls took longer; both None where there was
     none, or not one for all. told: each process's own percentiles of latency. histograms: of
     latency, one a process, as ``results.hdr`` has them. nodes: of each process its node, empty
-    where nodes are not told apart. to_baseline: the ratio of each percentile of latency to the
+    where nodes are not told apart. started: of each process when it started, in seconds since 1970.
+    to_baseline: the ratio of each percentile of latency to the
     baseline's, where there are processes enough to judge it.
     """
 
@@ -182,6 +193,7 @@ class Stream:
     told: Mapping[float, Told] = field(repr=False)
     histograms: tuple[str, ...] = field(repr=False)
     nodes: Nodes = field(repr=False)
+    started: Mapping[str, float] = field(default_factory=dict, repr=False)
     to_baseline: Mapping[float, Comparison] = field(default_factory=dict)
 
 
@@ -204,6 +216,7 @@ def stream_of(measured: Sequence[Measurement], nodes: Nodes) -> Stream | None:
         told=told(measured),
         histograms=tuple(calls.latency.histogram for calls in each),
         nodes=nodes,
+        started={item.run.id: item.run.started.timestamp() for item in measured},
     )
 
 
@@ -226,7 +239,8 @@ def compared(pairs: Sequence[tuple[Stream, Stream]]) -> list[dict[float, Compari
         (new.told.get(part, {}), base.told.get(part, {})) for new, base in pairs for part in PARTS
     ]
     nodes = [{**new.nodes, **base.nodes} for new, base in pairs for _ in PARTS]
-    found = iter(compare_percentiles(asked, nodes))
+    started = [{**new.started, **base.started} for new, base in pairs for _ in PARTS]
+    found = iter(compare_percentiles(asked, nodes, started))
     return [{part: ratio for part in PARTS if (ratio := next(found)) is not None} for _ in pairs]
 
 

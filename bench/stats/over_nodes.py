@@ -143,7 +143,7 @@ def _over_bridge(over: Sequence[Mapping[str, Comparison]]) -> Comparison:
 
 def _means(found: Comparison) -> Means:
     spread = math.nan if found.spread is None else found.spread
-    return Means.of(found.log_ratio, found.standard_error, found.degrees, spread, found.aside)
+    return Means.where(found.estimate, np.array([spread]), np.array([found.aside]))
 
 
 def _times(side: Sequence[RunSamples]) -> tuple[Means, dict[str, float]]:

@@ -10,14 +10,18 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.stats.basis import Basis, Pairing, basis_of
-from bench.stats.comparison import Comparison
+from bench.stats.comparison import (
+    PLAIN_MEAN_OPPOSED,
+    PROCESSES_SHIFTED,
+    Comparison,
+)
 from bench.stats.intervals import IntArray, Interval, boundaries
 from bench.stats.process_means import (
     ENOUGH_PROCESSES,
@@ -27,6 +31,7 @@ from bench.stats.process_means import (
     Means,
     process_means,
 )
+from bench.stats.reasons import Reason
 from bench.stats.verdict import Verdict, verdicts
 from bench.stats.within import RunSamples, medians_and_errors, paired_logs
 
@@ -44,29 +49,30 @@ class Units:
     """The log medians of the processes of many comparisons or sides, one after the other.
 
     runs: the processes' ids; logs ``[units]``; errors ``[units]``: each one's own standard error;
-    offsets ``[comparisons + 1]``.
+    offsets ``[comparisons + 1]``; in_order ``[comparisons]``: whether the processes of each stand
+    in the order in which they started.
     """
 
     runs: list[str]
     logs: FloatArray
     errors: FloatArray
     offsets: IntArray
+    in_order: BoolArray
 
     def means(self, allowance: float | FloatArray) -> Means:
         """Over the processes of each comparison or side; with their own doubt, if few."""
         counts = np.diff(self.offsets)
         allowances = np.broadcast_to(np.asarray(allowance, dtype=np.float64), counts.shape)
-        found = np.empty((5, counts.size))
+        found = np.empty((8, counts.size))
         for count in np.unique(counts):
             here = np.flatnonzero(counts == count)
             logs = self.logs[self.offsets[here][:, None] + np.arange(count)]
-            of = process_means(logs, allowances[here])
-            found[:, here] = (of.middles, of.errors, of.degrees, of.spreads, of.aside)
+            of = process_means(logs, allowances[here], self.in_order[here])
+            found[:, here] = [getattr(of, each.name) for each in fields(Means)]
         few = counts < ENOUGH_PROCESSES
         # The standard error of the mean of the processes of each, from their own.
         mean = np.sqrt(np.add.reduceat(self.errors**2, self.offsets[:-1])) / counts
-        own = np.where(few, mean, 0.0)
-        return Means(found[0], np.hypot(found[1], own), found[2], found[3], found[4])
+        return Means(*found).with_own(np.where(few, mean, 0.0))
 
 
 def compare_each(pairs: Sequence[Sides]) -> list[Comparison]:
@@ -84,7 +90,9 @@ def compare_each(pairs: Sequence[Sides]) -> list[Comparison]:
         if over and all(over):
             kinds.setdefault(_compare_bridged, {})[index] = (*over[0], *over[1])
         else:
-            kinds.setdefault(_compare_unpaired, {})[index] = (list(new), list(base))
+            kinds.setdefault(_compare_unpaired, {})[index] = tuple(
+                list(side.values()) for side in sides
+            )
     found: dict[int, Comparison] = {}
     for compared, cases in kinds.items():
         found.update(zip(cases, compared(list(cases.values())), strict=True))
@@ -120,8 +128,10 @@ def _ratios(
         log_new[rest], log_base[rest] = np.log(mids_new), np.log(mids_base)
         errors[rest] = np.hypot(errors_new, errors_base)
     runs = [run.run for run in news]
+    in_order = np.array([_in_order(each) for each in new])
     ratios, *sides = (
-        Units(runs, logs, errors, offsets) for logs in (log_new - log_base, log_new, log_base)
+        Units(runs, logs, errors, offsets, in_order)
+        for logs in (log_new - log_base, log_new, log_base)
     )
     return ratios, (sides[0], sides[1]), alternating
 
@@ -141,7 +151,7 @@ def _compare_paired(
     ]
     means = ratios.means(np.array([pairing.allowance for pairing in pairings]))
     bases = [basis_of(pairing, len(new)) for (new, _), pairing in zip(pairs, pairings, strict=True)]
-    return judged(means, bases, logs, [means])
+    return judged(difference(means), bases, logs, [means])
 
 
 def _compare_bridged(quadruples: Sequence[Sequence[Sequence[RunSamples]]]) -> list[Comparison]:
@@ -167,12 +177,57 @@ def medians_of(sides: Sequence[Sequence[RunSamples]]) -> Units:
     runs = [run for side in sides for run in side]
     mids, errors = medians_and_errors([run.samples for run in runs])
     offsets = boundaries(np.array([len(side) for side in sides]))
-    return Units([run.run for run in runs], np.log(mids), errors, offsets)
+    in_order = np.array([_in_order(side) for side in sides])
+    return Units([run.run for run in runs], np.log(mids), errors, offsets, in_order)
 
 
-def difference(new: Means, base: Means | None = None) -> Estimates:
-    """Of ratios: paired means as they are, or the difference of two sides."""
-    return new if base is None else new.minus(base)
+def _in_order(runs: Sequence[RunSamples]) -> bool:
+    """Whether the runs are known to be in the order in which they started."""
+    return all(run.started is not None for run in runs)
+
+
+@dataclass(frozen=True)
+class LogRatios(Estimates):
+    """Log ratios, and why each is not firmer: the reason of a verdict that was taken back."""
+
+    reasons: Sequence[tuple[Reason, ...]]
+
+
+def difference(new: Means, base: Means | None = None) -> LogRatios:
+    """Return the log ratios of paired means, or of two sides, as wide as their processes ask for.
+
+    Where processes moved during the session, their means allow for it. Where outlying processes are
+    left out and the arithmetic mean of all has the other sign, the interval reaches as far beyond 0
+    as that mean, or as the middle on its own side, whichever is nearer: no verdict rests on what
+    was left out alone.
+    """
+    found: Estimates = new if base is None else new.minus(base)
+    steady = replace(new, errors=new.steady_errors)
+    before = steady if base is None else steady.minus(replace(base, errors=base.steady_errors))
+    plain = new.plain if base is None else new.plain - base.plain
+    middles = found.middles
+    opposed = middles * plain < 0
+    beyond = np.where(opposed, np.abs(middles) + np.minimum(np.abs(middles), np.abs(plain)), 0.0)
+    unit = found.bounds()[1] - middles
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = np.where(beyond > unit, found.errors * beyond / unit, found.errors)
+    wide = Estimates(middles, errors, found.degrees)
+    firm, steadily, finally_ = (
+        verdicts(*each.bounds()) != Verdict.UNCLEAR for each in (found, before, wide)
+    )
+    shifts = new.shifts if base is None else _larger(new.shifts, base.shifts)
+    reasons: list[tuple[Reason, ...]] = [()] * middles.size
+    for index in np.flatnonzero((firm | steadily) & ~finally_).tolist():
+        if firm[index]:
+            reasons[index] = (Reason(PLAIN_MEAN_OPPOSED, {"ratio": math.exp(plain[index])}),)
+        else:
+            shift = math.expm1(abs(float(shifts[index])))
+            reasons[index] = (Reason(PROCESSES_SHIFTED, {"shift": shift}),)
+    return LogRatios(middles, errors, found.degrees, reasons)
+
+
+def _larger(one: FloatArray, other: FloatArray) -> FloatArray:
+    return np.where(np.abs(one) >= np.abs(other), one, other)
 
 
 def judged(
@@ -204,6 +259,8 @@ def judged(
         aside = functools.reduce(np.add, [part.aside for part in parts]).tolist()
     else:
         spreads, aside = [None] * len(names), [0.0] * len(names)
+    reasons = found.reasons if isinstance(found, LogRatios) else [()] * len(names)
+    in_order = logs[0].in_order.tolist() if logs else [False] * len(names)
     return [
         Comparison(
             Interval(low, mid, high, VERDICT_CONFIDENCE),
@@ -212,8 +269,10 @@ def judged(
             *numbers,
             *each,
             *shown,
+            in_order=ordered,
+            reasons=why,
         )
-        for low, mid, high, name, basis, *numbers, each, shown in zip(
+        for low, mid, high, name, basis, *numbers, each, shown, ordered, why in zip(
             *bounds,
             names,
             bases,
@@ -222,6 +281,8 @@ def judged(
             found.degrees.tolist(),
             zip(*each_log, strict=True) if logs else [({}, {})] * len(names),
             zip(spreads, aside, strict=True),
+            in_order,
+            reasons,
             strict=True,
         )
     ]
@@ -231,9 +292,15 @@ _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 
 
 def by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
-    """The runs of a side by their ids; raises ValueError for none, and for one that is twice."""
+    """Return the runs of a side by their ids, in the order in which they started, if known.
+
+    Raises ValueError for none, and for one that is twice.
+    """
     if len(runs) == 0:
         raise ValueError(f"the {name} side of the comparison has no run")
+    started = [run.started for run in runs if run.started is not None]
+    if len(started) == len(runs) and any(a > b for a, b in itertools.pairwise(started)):
+        runs = sorted(runs, key=lambda run: run.started or 0.0)
     found: dict[str, RunSamples] = {}
     for run in runs:
         if run.run in found:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 # From 6 values on, minimum to maximum is a 95% interval of the median (1 - 2/2**6 = 0.969), and
 # the t-quantile (4.77) is small enough for the interval to be of use: from here on the processes
@@ -64,6 +65,15 @@ BRIDGE_APART = 0.01
 # its confidence by this share; it fades where processes are many.
 TOO_WIDE = 0.08
 TOO_WIDE_UNTIL = 20
+
+# Six processes or more that came one after the other may have moved during the session: the
+# interval is no narrower than half of what the later ones differ from the earlier ones by, times
+# this. Chosen by simulation: where two sides shift apart by 6% half-way through a session, it
+# leaves 3 to 5% false verdicts of 27 to 41%, and takes 7% of the power at most. A t distribution
+# of one degree of freedom, for the two halves, would ask for 127.
+SHIFT_REACH = 2.5
+# Values further from the middle than so many spreads count in that as if at this distance.
+SHIFT_CLIP = 3.0
 
 _STEPS = 12
 
@@ -133,15 +143,54 @@ class Means(Estimates):
     """Over the processes of each case, and what that stands on.
 
     spreads: the standard deviation between the good processes; not a number for one process.
-    aside: how many processes were left out as bad, in parts of processes.
+    aside: how many processes were left out as bad, in parts of processes. plain: the arithmetic
+    mean of all processes. steady_errors: the errors if the processes did not move during the
+    session, which ``errors`` allow for where the processes are in order. shifts: how far the later
+    processes are from the earlier ones, 0 where no order is known.
     """
 
     spreads: FloatArray
     aside: FloatArray
+    plain: FloatArray
+    steady_errors: FloatArray
+    shifts: FloatArray
+
+    @classmethod
+    def where(
+        cls,
+        found: Estimates,
+        spreads: FloatArray,
+        aside: FloatArray,
+        plain: FloatArray | None = None,
+    ) -> Means:
+        """Add to estimates what they stand on, with no order of processes."""
+        return cls(
+            found.middles,
+            found.errors,
+            found.degrees,
+            spreads,
+            aside,
+            found.middles if plain is None else plain,
+            found.errors,
+            np.zeros_like(found.middles),
+        )
 
     def over_bridge(self) -> Means:
         """The same as one side of a comparison over a bridge, which may itself differ."""
-        return replace(self, errors=np.hypot(self.errors, BRIDGE_APART / np.sqrt(2)))
+        allowed = BRIDGE_APART / np.sqrt(2)
+        return replace(
+            self,
+            errors=np.hypot(self.errors, allowed),
+            steady_errors=np.hypot(self.steady_errors, allowed),
+        )
+
+    def with_own(self, errors: FloatArray) -> Means:
+        """Add the standard error of the processes' own medians, in quadrature."""
+        return replace(
+            self,
+            errors=np.hypot(self.errors, errors),
+            steady_errors=np.hypot(self.steady_errors, errors),
+        )
 
 
 @dataclass(frozen=True)
@@ -165,18 +214,22 @@ class _Model:
         return share if self.few else share * fade
 
 
-def process_means(logs: FloatArray, allowance: float | FloatArray) -> Means:
-    """The mean of ``logs [cases, processes]``, with at least one process.
+def process_means(
+    logs: FloatArray, allowance: float | FloatArray, in_order: bool | BoolArray = False
+) -> Means:
+    """Return the mean of ``logs [cases, processes]``, with at least one process.
 
     allowance, a number or ``[cases]``: the spread between processes that stands in for what fewer
-    than 6 of them cannot show.
+    than 6 of them cannot show. in_order, one or ``[cases]``: whether the processes are in the order
+    in which they ran, so that a step or a trend over them widens the interval (``SHIFT_REACH``).
     """
     cases, count = logs.shape
     spread = np.broadcast_to(np.asarray(allowance, dtype=np.float64), (cases,))
     if count == 1:
         none = np.full(cases, np.nan)
         degrees = np.full(cases, DEGREES)
-        return Means(logs[:, 0].copy(), ALONE * spread, degrees, none, np.zeros(cases))
+        alone = Estimates(logs[:, 0].copy(), ALONE * spread, degrees)
+        return Means.where(alone, none, np.zeros(cases))
     few = count < ENOUGH_PROCESSES
     model = _Model(spread if few else np.full(cases, ENOUGH_SPREAD), few)
     apart, centre = _around_median(logs)
@@ -185,7 +238,33 @@ def process_means(logs: FloatArray, allowance: float | FloatArray) -> Means:
         means = _with_errors(apart, centre, found, model)
     if few:
         return means
-    return replace(means, errors=means.errors * (1 - TOO_WIDE * min(1.0, TOO_WIDE_UNTIL / count)))
+    errors = means.errors * (1 - TOO_WIDE * min(1.0, TOO_WIDE_UNTIL / count))
+    return _allow_for_shifts(replace(means, errors=errors, steady_errors=errors), logs, in_order)
+
+
+def _allow_for_shifts(means: Means, logs: FloatArray, in_order: bool | BoolArray) -> Means:
+    """Widen the intervals of processes whose later half differs from the earlier half.
+
+    Half of that difference has the mean's own standard error where nothing moved. A step in the
+    middle shows in it fully, a trend to nine tenths.
+    """
+    from scipy import special
+
+    count = logs.shape[1]
+    ordered = np.broadcast_to(np.asarray(in_order, dtype=np.bool_), means.middles.shape)
+    if not ordered.any():
+        return means
+    reach = SHIFT_CLIP * means.spreads[:, None]
+    values = np.clip(logs - means.middles[:, None], -reach, reach)
+    half = count // 2
+    shifts = values[:, -half:].mean(axis=1) - values[:, :half].mean(axis=1)
+    quantile = special.stdtrit(means.degrees, (1 + VERDICT_CONFIDENCE) / 2)
+    errors = np.maximum(means.errors, SHIFT_REACH * np.abs(shifts) / 2 / quantile)
+    return replace(
+        means,
+        errors=np.where(ordered, errors, means.errors),
+        shifts=np.where(ordered, shifts, 0.0),
+    )
 
 
 def means_of_all(values: FloatArray, spread: FloatArray) -> Means:
@@ -285,7 +364,8 @@ def _with_errors(apart: FloatArray, centre: FloatArray, found: _Fit, model: _Mod
         # It then is the plain t-interval, with its own tails, which stricter levels look into.
         floored = least > errors
         errors, degrees = np.where(floored, plain, errors), np.where(floored, free, degrees)
-    return Means(centre + found.middle, errors, degrees, own, count - kept)
+    middles = Estimates(centre + found.middle, errors, degrees)
+    return Means.where(middles, own, count - kept, centre + np.mean(apart, axis=1))
 
 
 def _goodness(squares: FloatArray, variance: FloatArray, wide: FloatArray) -> FloatArray:

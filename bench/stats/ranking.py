@@ -150,7 +150,13 @@ def _row(
         worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
         return Row(worst.case, worst.outcome, worst.reason, worst.advice)
     samples = tuple(
-        RunSamples(item.run.id, item.samples, item.rounds, node=nodes.get(item.run.id, ""))
+        RunSamples(
+            item.run.id,
+            item.samples,
+            item.rounds,
+            node=nodes.get(item.run.id, ""),
+            started=item.run.started.timestamp(),
+        )
         for item in measured
     )
     interval = next(intervals)

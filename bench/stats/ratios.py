@@ -106,16 +106,17 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     pairing, processes = first.pairing, min(item.processes for item in comparisons)
     new = {run: float(np.mean([c.new_logs[run] for c in comparisons])) for run in first.new_logs}
     base = {run: float(np.mean([c.base_logs[run] for c in comparisons])) for run in first.base_logs}
+    ordered = all(item.in_order for item in comparisons)
     if first.paired:
-        parts = [_mean_of([new[run] - base[run] for run in new], pairing)]
+        parts = [_mean_of([new[run] - base[run] for run in new], pairing, ordered)]
     else:
-        parts = [_mean_of(list(side.values()), pairing) for side in (new, base)]
+        parts = [_mean_of(list(side.values()), pairing, ordered) for side in (new, base)]
     if pairing is Pairing.BRIDGED:
         parts = [each.over_bridge() for each in parts]
     means = f"the geometric means of {count_words(processes)}{SET_ASIDE}"
     how = f"{cases}: {pairing_words(pairing)} {means}"
     (found,) = judged(difference(*parts), [(processes, pairing, None, how)], parts=parts)
-    return allowing(replace(found, new_logs=new, base_logs=base), aparts)
+    return allowing(replace(found, new_logs=new, base_logs=base, in_order=ordered), aparts)
 
 
 def together(comparisons: Sequence[Comparison]) -> Comparison:
@@ -185,5 +186,5 @@ def _compare_part(pairs: Sequence[Sides]) -> list[Comparison]:
     return [next(of_all if on else of_one) for on in apart]
 
 
-def _mean_of(values: Sequence[float], pairing: Pairing) -> Means:
-    return process_means(np.array([values]), pairing.allowance)
+def _mean_of(values: Sequence[float], pairing: Pairing, in_order: bool) -> Means:
+    return process_means(np.array([values]), pairing.allowance, in_order)

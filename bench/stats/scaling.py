@@ -128,7 +128,11 @@ def _runs(sides: Sequence[Timed]) -> list[RunSamples]:
     """By the time of a sequence. The sides are other processes than those they are held against."""
     return [
         RunSamples(
-            str(number), np.array(each.samples) / each.batch, np.array(each.rounds), adjacent=True
+            str(number),
+            np.array(each.samples) / each.batch,
+            np.array(each.rounds),
+            adjacent=True,
+            started=number,
         )
         for number, each in enumerate(sides)
     ]

@@ -29,6 +29,8 @@ class RunSamples:
     adjacent: whether ``run`` names two processes, one right after the other, each of which measured
         one side.
     node: the machine, where several of one kind measured and are to be told apart, else empty.
+    started: when the process started, in seconds since any moment; None if that is not known. The
+        order of processes is judged where it is known of all of them.
 
     Raises ValueError for samples that are not finite and positive, or rounds of another length.
     """
@@ -38,6 +40,7 @@ class RunSamples:
     rounds: IntArray | None = None
     adjacent: bool = False
     node: str = ""
+    started: float | None = None
 
     def __post_init__(self) -> None:
         checked_times("samples", self.samples)
@@ -47,7 +50,7 @@ class RunSamples:
     @property
     def out_of_turn(self) -> RunSamples:
         """The same beside a case that was not measured in turn with it: rounds mean nothing."""
-        return RunSamples(self.run, self.samples, node=self.node)
+        return RunSamples(self.run, self.samples, node=self.node, started=self.started)
 
 
 def paired_logs(
