@@ -95,11 +95,6 @@ def one_noisy_case(rng: np.random.Generator, logs: FloatArray) -> None:
     logs[5] += 0.4 * rng.standard_normal(logs.shape[1])
 
 
-def creeping(rng: np.random.Generator, logs: FloatArray) -> None:
-    """One backend becomes slower by 10%, a little every night."""
-    logs[:CASES] += np.linspace(0, math.log(1.1), logs.shape[1])
-
-
 WORLDS: dict[str, World] = {
     **{name: World(noise) for name, noise in NOISES.items() if name != "drift"},
     "restless machine, 10%": World(luck=restless),
@@ -115,7 +110,6 @@ OUTSIDE: dict[str, World] = {
     "machine that wanders, 0.8": World(luck=wandering(0.8)),
     "the same at unequal times": World(luck=wandering(0.8, unequal=True)),
     "each case drifts": World(NOISES["drift"]),
-    "a backend creeps by 10%": World(change=creeping),
 }
 """What no promise is made for: shown, so that the limit is known."""
 
@@ -199,6 +193,28 @@ def _found(effect: Effect, size: float, after: int, trials: int) -> float:
     return right / trials
 
 
+DRIFTS = (30, 60, 100, 200)
+
+
+def found_drifts(trials: int) -> Sheet:
+    """How often a backend that becomes slower a little every night is found as that alone."""
+    rows = []
+    for size in (0.05, 0.10, 0.20):
+        rates = []
+        for sessions in DRIFTS:
+            rng = np.random.default_rng(SEED)
+            right = 0
+            for _ in range(trials):
+                logs = World().draw(rng, sessions)
+                logs[:CASES] += np.linspace(0, math.log1p(size), sessions)
+                found = movements(logs, NAMES)
+                right += [each.rows for each in found if each.gradual] == [tuple(range(CASES))]
+            rates.append(percent(right / trials))
+        rows.append([f"one backend, {size:.0%} slower in the end", *rates])
+    headings = [f"{sessions} sessions" for sessions in DRIFTS]
+    return table(["drifts found and named:", *headings], rows)
+
+
 def _is(found: Movement, effect: Effect) -> bool:
     return (
         found.scope is effect.scope
@@ -214,4 +230,5 @@ def tables(trials: int) -> dict[str, Sheet]:
         "False changes": false_changes(trials),
         "False alarms of a guard": nightly_alarms(max(1, trials // 4)),
         "Found changes": found_changes(max(1, trials // 4)),
+        "Found drifts": found_drifts(max(1, trials // 4)),
     }

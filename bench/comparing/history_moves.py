@@ -29,12 +29,8 @@ from bench.render.marks import RATIO_INTERVAL, STYLES
 from bench.render.quantities import count, listed, percent, times_as_fast, times_bounds
 from bench.render.table import Cell, Column, Sheet
 from bench.stats.changes import LEAST, LEVEL, FloatArray
-from bench.stats.movements import Movement, Scope, enough, movements
+from bench.stats.movements import LONGEST, Movement, Scope, enough, movements
 from bench.stats.verdict import Verdict
-
-LONGEST = 100
-"""Sessions that are looked at, the last: what is asked grows with their square, and who has not
-acted on a change after a hundred nights will not."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def judge(rule: Rule, history: History) -> Guard:
 
 def _moved(machine: Machine) -> tuple[Moved, ...] | None:
     """What moved, device by device: a new driver of a GPU is nothing to the CPU."""
-    sessions = machine.sessions[-LONGEST:]
+    sessions = machine.sessions
     found: list[Moved] = []
     judged = False
     for device in dict.fromkeys(line.case.device for line in machine.lines):
@@ -107,7 +103,7 @@ def _told(found: Movement, lines: Sequence[Line], sessions: Sequence[Session]) -
         sessions[found.before],
         sessions[found.at],
         tuple(lines[row].case for row in found.rows),
-        _between(sessions[found.before + 1 : found.at + 1]),
+        () if found.gradual else _between(sessions[found.before + 1 : found.at + 1]),
         None if back is None else sessions[back],
     )
 
@@ -144,13 +140,22 @@ def _cells(machine: Machine, moved: Moved) -> list[Cell]:
     ratio, verdict = moved.movement.ratio, moved.movement.verdict
     until = "" if moved.back is None else f" until #{moved.back.number}"
     return [
-        Cell(f"#{moved.session.number} {moved.session.started:%Y-%m-%d}"),
+        Cell(_when(moved)),
         Cell(what(machine, moved)),
         Cell(times_as_fast(ratio.mid, 3)),
         Cell(times_bounds(ratio.low, ratio.high, 3)),
         Cell(f"{verdict}{until}", style=STYLES[verdict]),
-        Cell(there(moved.changes)),
+        Cell(GRADUALLY if moved.movement.gradual else there(moved.changes)),
     ]
+
+
+GRADUALLY = "a little in each session"
+
+
+def _when(moved: Moved) -> str:
+    if moved.movement.gradual:
+        return f"#{moved.before.number} to #{moved.session.number}, gradually"
+    return f"#{moved.session.number} {moved.session.started:%Y-%m-%d}"
 
 
 def what(machine: Machine, moved: Moved) -> str:
@@ -183,7 +188,7 @@ def method(machine: Machine) -> list[str]:
         ] * (len(machine.sessions) > 1)
     looked = "all sessions"
     if len(machine.sessions) > LONGEST:
-        looked = f"the last {LONGEST} sessions"
+        looked = f"the last {LONGEST} sessions, and trends in all of them"
     lines = [
         f"Changes for longer than a session are sought in {looked}, all cases judged together: "
         f"where nothing changed, one is found in about {percent(LEVEL)} of histories."
@@ -208,7 +213,13 @@ def gate_line(guard: Guard) -> str:
     if not guard.failed:
         return f"--fail-on {text}: passed, nothing has become SLOWER{beyond} and stayed so."
     told = [
-        f"{what(machine, moved)} since #{moved.session.number}" for machine, moved in guard.failed
+        f"{what(machine, moved)} "
+        + (
+            f"gradually from #{moved.before.number} to #{moved.session.number}"
+            if moved.movement.gradual
+            else f"since #{moved.session.number}"
+        )
+        for machine, moved in guard.failed
     ]
     return f"--fail-on {text}: FAILED, SLOWER{beyond}: {'; '.join(told)}."
 
@@ -218,10 +229,12 @@ def error_lines(guard: Guard) -> list[str]:
     found = []
     for machine, moved in guard.failed:
         ratio = moved.movement.ratio
+        gradual = moved.movement.gradual
         told = (
             f"{what(machine, moved)}: {times_as_fast(ratio.mid, 3)} times as fast as before "
-            f"({times_bounds(ratio.low, ratio.high, 3)}); changed there: {there(moved.changes)}"
+            f"({times_bounds(ratio.low, ratio.high, 3)}); "
+            + (GRADUALLY if gradual else f"changed there: {there(moved.changes)}")
         )
-        since = f"{moved.session.started:%Y-%m-%d}"
+        since = f"{(moved.before if gradual else moved.session).started:%Y-%m-%d}"
         found.append(annotation("error", f"SLOWER since {since}", told))
     return found

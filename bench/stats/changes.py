@@ -2,11 +2,12 @@
 
 A series is asked for one change of level, by the largest t statistic over the places where it may
 be, and for a change that was taken back, by the largest over the arcs between two places (circular
-binary segmentation: Olshen, Venkatraman, Lucito & Wigler 2004). How large these are where nothing
-changed, permutations of the very series say, so that no distribution is assumed. All series are
-judged together: the share of false ones among what is found is expected to be a hundredth at the
-most (Benjamini & Hochberg 1995), so that where none changed one is found in a hundredth. Pure
-functions over arrays; this room knows NumPy and SciPy.
+binary segmentation: Olshen, Venkatraman, Lucito & Wigler 2004). From ``LEAST_GRADUAL`` values on it
+is asked for a trend in their place where a line explains it better than steps do. How large these
+statistics are where nothing changed, permutations of the very series say, so that no distribution
+is assumed. All series are judged together: the share of false ones among what is found is expected
+to be a hundredth at the most (Benjamini & Hochberg 1995), so that where none changed one is found
+in a hundredth. Pure functions over arrays.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ LEAST = 11
 """Values that a series must have. Of eleven, six before and five after a change, there are 462
 orders, and the clearest change has p = 2 × 2/462 by chance (two ends, two questions); with ten it
 would be 2 × 2/252, more than ``LEVEL``."""
+
+LEAST_GRADUAL = 20
+"""Values that a series must have to be asked for a trend: in fewer it looks like a step."""
+
+MOST_STEPS = 4
+"""Steps that a line is held against, at most."""
 
 EDGE = 2
 """Values on either side of a change at the least: one alone is an outlier."""
@@ -59,7 +66,8 @@ class Found:
     """A change in a series.
 
     series: its row. at: the column of the first value after it; until: of the first after it was
-    taken back, None if it was not. p: by permutation. score: the statistic, a squared t.
+    taken back, None if it was not. p: by permutation. score: the statistic, a squared t. gradual:
+    whether it is a trend over the whole series; then ``at`` is its last column.
     """
 
     series: int
@@ -67,6 +75,7 @@ class Found:
     until: int | None
     p: float
     score: float
+    gradual: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,13 +88,17 @@ class _Series:
 
 
 def changes(
-    series: FloatArray, families: Sequence[int] | None = None, level: float = LEVEL
+    series: FloatArray,
+    families: Sequence[int] | None = None,
+    level: float = LEVEL,
+    arcs: bool = True,
 ) -> list[Found]:
     """A change of level of each of the series ``[series, times]`` that has one, the surest first.
 
     A value that is not a number is one that is missing: the others close up. Rows with fewer than
     ``LEAST`` values, or whose values are all alike, have none. families: of each series; those of
-    one resemble their neighbours alike. By default each is its own.
+    one resemble their neighbours alike. By default each is its own. arcs: whether changes that were
+    taken back are looked for too, which takes time with the square of their number.
     """
     asked = []
     kinds = range(len(series)) if families is None else families
@@ -96,14 +109,14 @@ def changes(
     if not asked:
         return []
     shares = _shares(asked, kinds)
-    answers = [_ask(each.values, shares[kinds[each.row]], _STAGES[1]) for each in asked]
+    answers = [_ask(each, shares[kinds[each.row]], _STAGES[1], arcs) for each in asked]
     sure = _discoveries(answers, level)
     # More permutations only where nothing is sure without them: they take ten times as long.
     for most in _STAGES[2:]:
         if any(sure) or not any(answer.open for answer in answers):
             break
         answers = [
-            _ask(each.values, shares[kinds[each.row]], most) if answer.open else answer
+            _ask(each, shares[kinds[each.row]], most, arcs) if answer.open else answer
             for each, answer in zip(asked, answers, strict=True)
         ]
         sure = _discoveries(answers, level)
@@ -112,8 +125,8 @@ def changes(
         if told:
             last = answer.end == each.values.size
             until = None if last else int(each.columns[answer.end])
-            at = int(each.columns[answer.start])
-            found.append(Found(each.row, at, until, answer.p, answer.score))
+            at = int(each.columns[-1 if answer.gradual else answer.start])
+            found.append(Found(each.row, at, until, answer.p, answer.score, answer.gradual))
     return sorted(found, key=lambda each: (each.p, -each.score))
 
 
@@ -139,20 +152,72 @@ class _Answer:
     start: int
     end: int
     open: bool = False
+    gradual: bool = False
 
 
-def _ask(values: FloatArray, share: float, most: int) -> _Answer:
+def _ask(series: _Series, share: float, most: int, arcs: bool) -> _Answer:
     """Whether and where a series has another level, by so many permutations at the most.
 
     share: what counts of its statistics, of which resemblance makes large ones (``_shares``).
     """
-    clipped = _clipped(values)
+    clipped = _clipped(series.values)
+    # Each p-value counts as often as there are questions (Bonferroni).
+    questions = 1 + arcs
+    if series.values.size >= LEAST_GRADUAL:
+        questions += 1
+        line = _line(series.columns)
+        if _is_line(clipped, line):
+            trend = _judged(clipped, "trend", share, most, line)
+            return replace(trend, p=min(1.0, questions * trend.p), gradual=True)
     answer = _judged(clipped, "steps", share, most)
-    if not answer.open:
+    if not answer.open and arcs:
         arc = _judged(clipped, "arcs", share, min(most, _MOST_FOR_ARCS))
         answer = arc if arc.p < answer.p else answer
-    # Two questions, so each p-value counts double (Bonferroni).
-    return replace(answer, p=min(1.0, 2 * answer.p))
+    return replace(answer, p=min(1.0, questions * answer.p))
+
+
+def _line(columns: IntArray) -> FloatArray:
+    """A line over these columns, around 0 and of length 1."""
+    centred = columns - columns.mean()
+    return np.asarray(centred / np.linalg.norm(centred))
+
+
+def _is_line(values: FloatArray, line: FloatArray) -> bool:
+    """Whether a line explains values better than steps do, by the Bayesian information criterion.
+
+    A line has one parameter more than a level alone, and each step two: its place and its size.
+    """
+    n = values.size
+    centred = values - values.mean()
+    left = float(np.sum((centred - line * (line @ centred)) ** 2))
+
+    def criterion(squares: float, parameters: int) -> float:
+        return n * math.log(max(squares, n * _EQUAL**2)) + parameters * math.log(n)
+
+    of_line = criterion(left, 1)
+    return all(
+        of_line < criterion(squares, 2 * steps) for steps, squares in enumerate(_by_steps(centred))
+    )
+
+
+def _by_steps(values: FloatArray) -> list[float]:
+    """The least sum of squares that is left by no step, by one, and so on: exact, by dynamic
+    programming over the places of the last step."""
+    n = values.size
+    sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (values, values**2))
+    starts, ends = np.arange(n + 1)[:, None], np.arange(n + 1)[None, :]
+    lengths = ends - starts
+    with np.errstate(divide="ignore", invalid="ignore"):
+        within = (
+            squares[None, :] - squares[:, None] - (sums[None, :] - sums[:, None]) ** 2 / lengths
+        )
+    within = np.where(lengths >= EDGE, within, math.inf)
+    least = within[0]
+    found = [float(least[n])]
+    for _ in range(MOST_STEPS):
+        least = np.min(least[:, None] + within, axis=0)
+        found.append(float(least[n]))
+    return found
 
 
 def _clipped(values: FloatArray) -> FloatArray:
@@ -163,19 +228,27 @@ def _clipped(values: FloatArray) -> FloatArray:
     return np.asarray(np.clip(values, middle - REACH * spread, middle + REACH * spread))
 
 
-def _judged(values: FloatArray, kind: str, share: float, most: int) -> _Answer:
+def _judged(
+    values: FloatArray, kind: str, share: float, most: int, line: FloatArray | None = None
+) -> _Answer:
     """The p-value of the largest statistic, and between which places it is.
 
     As many permutations as it takes (Besag & Clifford 1991): most series show with the first
-    hundred that there is nothing.
+    hundred that there is nothing. line: what is asked for in place of levels.
     """
     n = values.size
     starts, ends = _places(n, kind)
     if starts.size == 0:
         return _Answer(1.0, 0.0, EDGE, n)
+
+    def explained(columns: FloatArray) -> FloatArray:
+        if line is not None:
+            return np.asarray((line @ columns)[None, :] ** 2)
+        return _between(columns, starts, ends)
+
     centred = values - values.mean()
     squares = float(np.sum(centred**2))
-    between = _between(centred[:, None], starts, ends)[:, 0]
+    between = explained(centred[:, None])[:, 0]
     best = int(between.argmax())
     (own,) = _squared_t(between[[best]], squares, n).tolist()
     # What only rounding tells apart has been reached.
@@ -188,7 +261,7 @@ def _judged(values: FloatArray, kind: str, share: float, most: int) -> _Answer:
         orders = _orders(n, stage)
         for first in range(done, stage, most_at_once):
             permuted = centred[orders[:, first : min(stage, first + most_at_once)]]
-            largest = _between(permuted, starts, ends).max(axis=0)
+            largest = explained(permuted).max(axis=0)
             beyond += int(np.sum(_squared_t(largest, squares, n) >= reached))
         done = stage
         if beyond >= _ENOUGH:
@@ -200,6 +273,8 @@ def _judged(values: FloatArray, kind: str, share: float, most: int) -> _Answer:
 @functools.lru_cache(maxsize=64)
 def _places(n: int, kind: str) -> tuple[IntArray, IntArray]:
     """From where to where a level may be another: to the end, or over an arc within."""
+    if kind == "trend":
+        return np.array([0]), np.array([n])
     if kind == "steps":
         starts = np.arange(EDGE, n - EDGE + 1)
         return starts, np.full(starts.size, n)

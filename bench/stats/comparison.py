@@ -63,12 +63,12 @@ class Comparison:
     base_logs: Mapping[str, float] = field(default_factory=dict, repr=False)
     spread: float | None = None
     aside: float = 0.0
+    in_order: bool = False
+    reasons: tuple[Reason, ...] = ()
     nodes: int = 0
     between: float | None = None
     by_node: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
     apart: Apart | None = None
-    in_order: bool = False
-    reasons: tuple[Reason, ...] = ()
 
     @property
     def paired(self) -> bool:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.records.grouping import grouped
-from bench.stats.changes import LEAST, LEVEL, FloatArray, changes
+from bench.stats.changes import LEAST, LEVEL, FloatArray, IntArray, changes
 from bench.stats.intervals import Interval
 from bench.stats.process_means import VERDICT_CONFIDENCE, Estimates
 from bench.stats.verdict import SAME_WITHIN, Verdict
@@ -36,6 +36,10 @@ TOGETHER = 3 / 4
 
 MOST = 20
 """Events that are looked for: who has more has no history but a mess."""
+
+LONGEST = 100
+"""Sessions in which steps are looked for, the last: what is asked grows with their square, and who
+has not acted on a step after a hundred nights will not. Trends are looked for in all sessions."""
 
 _POLISHING = 20  # sweeps; most tables are settled after three
 
@@ -55,7 +59,9 @@ class Movement:
     before, at: columns, the last before it and the first after it. rows: the cases that moved.
     ratio: time after it over time before it, with its interval; beside the cases that stayed, if
     there are any. p: of the surest series it was found in. taken_back: the column from which on
-    most of it was gone again, None if it lasts.
+    most of it was gone again, None if it lasts. gradual: whether it is a trend, a little in each
+    session: then ``before`` and ``at`` are the first and the last column, and ratio is that of the
+    times at these.
     """
 
     scope: Scope
@@ -66,6 +72,12 @@ class Movement:
     ratio: Interval
     p: float
     taken_back: int | None = None
+    gradual: bool = False
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it is a trend that, seen over all that moved, may be none."""
+        return self.gradual and self.ratio.low <= 1 <= self.ratio.high
 
     @property
     def verdict(self) -> Verdict:
@@ -89,31 +101,71 @@ def movements(logs: FloatArray, backends: Sequence[str], level: float = LEVEL) -
     """
     rest = np.array(logs, dtype=np.float64)
     found: list[_Part] = []
-    for _ in range(MOST) if enough(rest) else ():
-        part = _surest(rest, backends, found, level)
-        if part is None:
-            break
-        found.append(part)
-        rest[list(part.rows), part.at :] -= np.array(part.shifts)[:, None]
+    start = max(0, rest.shape[1] - LONGEST) if rest.ndim == 2 else 0
+    if start and enough(rest):
+        # What moved in steps is found below, by its last sessions alone.
+        found = [part for part in _parts(rest, backends, level, arcs=False) if part.gradual]
+        for part in found:
+            part.take_out(rest)
+    recent = rest[:, start:]
+    steps = _parts(recent, backends, level) if enough(recent) else []
+    for part in steps:
+        part.take_out(recent)
+    found = [
+        *found,
+        *(replace(part, first=part.first + start, at=part.at + start) for part in steps),
+    ]
     found = _joined(found)
-    found.sort(key=lambda part: (part.at, list(Scope).index(part.scope)))
+    found.sort(key=lambda part: (part.first, part.at, list(Scope).index(part.scope)))
     moved = [_movement(part, found, rest, backends) for part in found]
     ended = [
         replace(each, taken_back=_taken_back(each, moved[number + 1 :]))
         for number, each in enumerate(moved)
     ]
-    return [each for each in ended if each.verdict is not Verdict.SAME]
+    return [each for each in ended if each.verdict is not Verdict.SAME and not each.doubtful]
+
+
+def _parts(
+    logs: FloatArray, backends: Sequence[str], level: float, arcs: bool = True
+) -> list[_Part]:
+    """What moved in a table, the surest first; each is taken out before the next is looked for."""
+    rest = np.array(logs)
+    found: list[_Part] = []
+    for _ in range(MOST):
+        part = _surest(rest, backends, found, level, arcs)
+        if part is None:
+            break
+        found.append(part)
+        part.take_out(rest)
+    return found
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Cases that moved together. at: from which column on; shifts: by how much each."""
+    """Cases that moved together. at: from which column on; shifts: by how much each.
+
+    gradual: whether from ``first`` to ``at`` a little in each column; else both are the same.
+    """
 
     scope: Scope
+    first: int
     at: int
     rows: tuple[int, ...]
     shifts: tuple[float, ...]
     p: float
+    gradual: bool = False
+
+    def path(self, columns: int) -> FloatArray:
+        """Return how far each of its rows has moved in each column, ``[rows, columns]``."""
+        if self.gradual:
+            way = np.clip((np.arange(columns) - self.first) / (self.at - self.first), 0.0, 1.0)
+        else:
+            way = (np.arange(columns) >= self.at).astype(np.float64)
+        return np.asarray(np.array(self.shifts)[:, None] * way)
+
+    def take_out(self, logs: FloatArray) -> None:
+        """Take it out of a table, in place."""
+        logs[list(self.rows)] -= self.path(logs.shape[1])
 
 
 def _joined(parts: Iterable[_Part]) -> list[_Part]:
@@ -121,7 +173,8 @@ def _joined(parts: Iterable[_Part]) -> list[_Part]:
     found: list[_Part] = []
     for part in parts:
         for number, known in enumerate(found):
-            if known.rows == part.rows and abs(known.at - part.at) <= NEAR:
+            near = abs(known.at - part.at) <= NEAR and abs(known.first - part.first) <= NEAR
+            if known.rows == part.rows and known.gradual == part.gradual and near:
                 shifts = tuple(a + b for a, b in zip(known.shifts, part.shifts, strict=True))
                 found[number] = replace(known, shifts=shifts)
                 break
@@ -134,7 +187,11 @@ def _joined(parts: Iterable[_Part]) -> list[_Part]:
 
 
 def _surest(
-    logs: FloatArray, backends: Sequence[str], known: Sequence[_Part], level: float
+    logs: FloatArray,
+    backends: Sequence[str],
+    known: Sequence[_Part],
+    level: float,
+    arcs: bool,
 ) -> _Part | None:
     """Who moved in the surest event that a table holds; None if it holds none.
 
@@ -143,9 +200,17 @@ def _surest(
     asked = _series(logs, backends)
     # What the machine does from night to night is its own; beside it, all are much alike.
     families = [int(scope is not Scope.ALL) for scope, _, _ in asked]
-    found = changes(np.array([values for _, _, values in asked]), families, level)
+    found = changes(np.array([values for _, _, values in asked]), families, level, arcs)
     if not found:
         return None
+    if found[0].gradual:
+        evidence = [asked[each.series][:2] for each in found if each.gradual]
+        lines = np.array([_rise(values) for values in logs])
+        scope, shifts = _who_moved(lines, backends, evidence)
+        last = logs.shape[1] - 1
+        moved = tuple(shifts), tuple(shifts.values())
+        return _Part(scope, 0, last, *moved, found[0].p, gradual=True) if shifts else None
+    found = [each for each in found if not each.gradual]
     near = [each for each in found if abs(each.at - found[0].at) <= NEAR]
     # Of places that as many name, the surest, which comes first.
     ((at, _),) = Counter(each.at for each in near).most_common(1)
@@ -154,7 +219,17 @@ def _surest(
     apart = np.array([_apart(values, row, at, until, known) for row, values in enumerate(logs)])
     scope, shifts = _who_moved(apart, backends, evidence)
     # Of a change of two kinds at one place, the second is found when the first is taken out.
-    return _Part(scope, at, tuple(shifts), tuple(shifts.values()), near[0].p) if shifts else None
+    moved = tuple(shifts), tuple(shifts.values())
+    return _Part(scope, at, at, *moved, near[0].p) if shifts else None
+
+
+def _rise(values: FloatArray) -> float:
+    """How far a line through the values rises from the first column to the last."""
+    columns = np.flatnonzero(np.isfinite(values))
+    if columns.size < LEAST:
+        return math.nan
+    slope = np.polynomial.polynomial.polyfit(columns, values[columns], 1)[1]
+    return float(slope * (values.size - 1))
 
 
 def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int, FloatArray]]:
@@ -186,7 +261,7 @@ def _apart(
     too much or too little. Of others it is from all there is, since a level that was taken from few
     sessions and given to many would be a change.
     """
-    own = [part.at for part in known if row in part.rows]
+    own = [part.at for part in known if row in part.rows and not part.gradual]
     start = max((place for place in own if place < at - NEAR), default=0)
     ends = [place for place in own if place > at + NEAR]
     end = min(ends if until is None else [*ends, until], default=None)
@@ -282,24 +357,44 @@ def _movement(
     """A part, and how far it went: in what is left of the times, with its shift put back."""
     rows, at = list(part.rows), part.at
     level = rest - _medians(rest, axis=1)[:, None]
-    path = level[rows]
-    path[:, at:] += np.array(part.shifts)[:, None]
-    path = _means(path)[None, :]
+    path = _means(level[rows] + part.path(rest.shape[1]))[None, :]
     moved = {row for each in every if each.scope is not Scope.ALL for row in each.rows}
     others = [row for row in range(len(rest)) if row not in moved]
     if part.scope is not Scope.ALL and others:
         beside = _medians(level[others], axis=0)
         path = np.where(np.isfinite(beside), path - beside, path)
     seen = np.flatnonzero(np.isfinite(path[0]))
+    if part.gradual:
+        seen = seen[(seen >= part.first) & (seen <= at)]
+        ends = int(seen[0]), int(seen[-1])
+        size = _size_of_trend(seen, path[0, seen])
+    else:
+        ends = (
+            int(max((each for each in seen if each < at), default=at)),
+            int(min((each for each in seen if each >= at), default=at)),
+        )
+        size = _size(path[0, :at], path[0, at:])
     return Movement(
         part.scope,
-        int(max((each for each in seen if each < at), default=at)),
-        int(min((each for each in seen if each >= at), default=at)),
+        *ends,
         tuple(dict.fromkeys(backends[row] for row in rows)),
         tuple(sorted(rows)),
-        _size(path[0, :at], path[0, at:]),
+        size,
         part.p,
+        gradual=part.gradual,
     )
+
+
+def _size_of_trend(columns: IntArray, values: FloatArray) -> Interval:
+    """The ratio of the last to the first on a line through logs, with its t-interval."""
+    centred = columns - columns.mean()
+    squares = float(np.sum(centred**2))
+    slope = float(centred @ values) / squares
+    left = values - values.mean() - slope * centred
+    free = max(values.size - 2, 1)
+    span = float(columns[-1] - columns[0])
+    error = span * math.sqrt(float(np.sum(left**2)) / free / squares)
+    return _as_ratio(Estimates.of(span * slope, error, float(free)))
 
 
 def _size(before: FloatArray, after: FloatArray) -> Interval:
@@ -316,9 +411,13 @@ def _size(before: FloatArray, after: FloatArray) -> Interval:
     free = max(sum(counts) - 2, 1)
     squares = sum(float(np.sum((values - values.mean()) ** 2)) for values in sides)
     error = math.sqrt(squares / free * sum(1 / count for count in counts))
-    low, high = Estimates.of(middle, error, float(free)).bounds()
+    return _as_ratio(Estimates.of(middle, error, float(free)))
+
+
+def _as_ratio(found: Estimates) -> Interval:
+    low, high = found.bounds()
     with np.errstate(over="ignore", under="ignore"):
-        bounds = [float(np.exp(each)) for each in (low[0], middle, high[0])]
+        bounds = [float(np.exp(each[0])) for each in (low, found.middles, high)]
     return Interval(bounds[0], bounds[1], bounds[2], VERDICT_CONFIDENCE)
 
 

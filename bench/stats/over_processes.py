@@ -259,8 +259,9 @@ def judged(
         aside = functools.reduce(np.add, [part.aside for part in parts]).tolist()
     else:
         spreads, aside = [None] * len(names), [0.0] * len(names)
-    reasons = found.reasons if isinstance(found, LogRatios) else [()] * len(names)
-    in_order = logs[0].in_order.tolist() if logs else [False] * len(names)
+    count = len(names)
+    in_order = logs[0].in_order.tolist() if logs else [False] * count
+    reasons = found.reasons if isinstance(found, LogRatios) else [()] * count
     return [
         Comparison(
             Interval(low, mid, high, VERDICT_CONFIDENCE),
@@ -269,20 +270,16 @@ def judged(
             *numbers,
             *each,
             *shown,
-            in_order=ordered,
-            reasons=why,
         )
-        for low, mid, high, name, basis, *numbers, each, shown, ordered, why in zip(
+        for low, mid, high, name, basis, *numbers, each, shown in zip(
             *bounds,
             names,
             bases,
             found.middles.tolist(),
             found.errors.tolist(),
             found.degrees.tolist(),
-            zip(*each_log, strict=True) if logs else [({}, {})] * len(names),
-            zip(spreads, aside, strict=True),
-            in_order,
-            reasons,
+            zip(*each_log, strict=True) if logs else [({}, {})] * count,
+            zip(spreads, aside, in_order, reasons, strict=True),
             strict=True,
         )
     ]

@@ -320,14 +320,13 @@ def _base(group: Sequence[Row], baseline: str) -> Row | None:
 def _behind(
     ranked: Sequence[Row], ratios: Mapping[tuple[int, int], Comparison]
 ) -> list[Comparison]:
-    """What each other that is not INVALID takes over the first; none if a ratio is doubtful."""
+    """Return what each other takes over the first, INVALID too; none if a ratio is doubtful."""
     first, *others = ranked
     found = {row.case.backend: _ratio(row, first, ratios) for row in others}
     first.behind = found
-    valid = [row for row in others if not row.invalid]
-    if first.invalid or any(bridges.doubts(row, first) for row in valid):
+    if first.invalid or any(bridges.doubts(row, first) for row in others):
         return []
-    return [found[row.case.backend] for row in valid]
+    return list(found.values())
 
 
 def _ratio(new: Row, base: Row, ratios: Mapping[tuple[int, int], Comparison]) -> Comparison:

@@ -63,8 +63,8 @@ class Row:
     ratio_doubts: why that ratio is not to be trusted, those of either side among them.
     ahead: only with rank 1 and if there is a next one: its time over the next one's. behind: only
         with rank 1: what each other takes over it, by backend.
-    fastest: whether it is FASTER than each other of the group, judged together; of the others those
-        that are INVALID do not count, and it is not if a ratio is doubtful.
+    fastest: whether it is FASTER than each other of the group, INVALID ones too, judged together;
+        it is not if it is INVALID itself or a ratio is doubtful.
     helper: of the group, the fastest of those that need less of what binds this one; helper_ratio:
         its time over this one's. untried: backends that are not in the group and need less of it.
     """

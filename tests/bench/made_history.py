@@ -66,8 +66,12 @@ def nights(
     since: int = 18,
     until: int = 10**6,
     cases: Sequence[Case] = (),
+    gradually: bool = False,
 ) -> Results:
-    """A session a night; from one on ``slower`` cases take so many times as long."""
+    """A session a night; from one on ``slower`` cases take so many times as long.
+
+    gradually: only in the last night; before, a little more in each.
+    """
     rng = np.random.default_rng(1)
     every = cases or [
         a_case(name, batch) for name in ("keras", "scan", "torch") for batch in (8, 16)
@@ -77,7 +81,11 @@ def nights(
         luck = rng.normal(0, 0.02)
         times = {
             of: math.exp(luck + rng.normal(0, 0.01))
-            * ((slower or {}).get(of, 1.0) if since <= night < until else 1.0)
+            * (
+                (slower or {}).get(of, 1.0) ** ((night - 1) / (count - 1) if gradually else 1.0)
+                if gradually or since <= night < until
+                else 1.0
+            )
             for of in every
         }
         version = "2.21.0" if night >= since else "2.20.0"

@@ -10,7 +10,6 @@ from bench.comparing.comparison import parse_rule
 from bench.comparing.history import History, Machine, Moved, build
 from bench.comparing.history_data import comma_separated
 from bench.comparing.history_moves import (
-    LONGEST,
     _between,
     error_lines,
     gate_line,
@@ -21,7 +20,7 @@ from bench.comparing.history_moves import (
     what,
 )
 from bench.comparing.history_words import markdown
-from bench.stats.movements import Scope
+from bench.stats.movements import LONGEST, Scope
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
 from tests.bench.made_history import SLOW_SCAN, nights, run, shown, slow_scan, watched
 from tests.bench.made_nodes import a_case
@@ -122,8 +121,24 @@ def test_only_the_last_sessions_are_searched() -> None:
     machine, moved = moved_on(found)
     assert moved == ()
     looked, none = method(machine)
-    assert f"in the last {LONGEST} sessions" in looked
+    assert f"in the last {LONGEST} sessions, and trends in all of them" in looked
     assert none == "None was found."
+
+
+def test_slow_drift_breaks_the_rule_and_is_one_gradual_change() -> None:
+    creeping = {a_case("scan"): 1.1, a_case("scan", 16): 1.1}
+    found = watched(nights(200, creeping, gradually=True))
+    machine, (moved,) = moved_on(found)
+    assert moved.movement.gradual
+    assert (moved.before.number, moved.session.number) == (1, 200)
+    assert moved.movement.ratio.mid == pytest.approx(1.1, rel=0.01)
+    guard = judge(parse_rule("slower:5%"), found)
+    assert guard.failed == ((machine, moved),)
+    assert "scan (2 cases) gradually from #1 to #200" in gate_line(guard)
+    assert "a little in each session" in error_lines(guard)[0]
+    assert not judge(parse_rule("slower:12%"), found).failed
+    ((when, *_, why),) = sheet(machine).lines
+    assert (when.text, why.text) == ("#1 to #200, gradually", "a little in each session")
 
 
 def test_what_changed_on_the_way_between_two_sessions_of_a_case_is_told_as_one() -> None:

@@ -159,3 +159,20 @@ def test_the_statistic_is_the_square_of_students_t() -> None:
     wanted = [ttest_ind(values[0, :at], values[0, at:]).statistic ** 2 for at in starts]
     assert found.score == pytest.approx(max(wanted))
     assert found.start == starts[int(np.argmax(wanted))]
+
+
+def test_trend_is_found_as_gradual_and_equals_have_none() -> None:
+    series = noise(40, 40, seed=8)
+    series[0] += np.linspace(0, 0.15, 40)
+    (found,) = changes(series)
+    assert (found.series, found.at, found.until, found.gradual) == (0, 39, None, True)
+    flat = noise(150, 30, seed=9)
+    assert sum(bool(changes(each[None, :])) for each in flat) <= 4
+
+
+def test_trend_over_sessions_that_are_missing_is_found() -> None:
+    series = noise(1, 60)
+    series[0] += np.linspace(0, 0.15, 60)
+    series[0, 10:30] = np.nan
+    (found,) = changes(series)
+    assert found.gradual

@@ -10,7 +10,7 @@ import pytest
 
 from bench.stats.changes import LEAST, FloatArray
 from bench.stats.intervals import Interval
-from bench.stats.movements import Movement, Scope, enough, movements
+from bench.stats.movements import LONGEST, Movement, Scope, enough, movements
 from bench.stats.verdict import Verdict
 
 BACKENDS = ("keras", "scan", "torch")
@@ -242,3 +242,35 @@ def test_what_is_within_two_percent_for_certain_is_the_same(
 ) -> None:
     found = Movement(Scope.ALL, 1, 2, ("keras",), (0,), Interval(low, mid, high, 0.995), 0.001)
     assert found.verdict is verdict
+
+
+@pytest.mark.parametrize("sessions", [40, 150])
+@pytest.mark.parametrize("moving", [("scan",), BACKENDS])
+def test_slow_drift_is_one_gradual_movement_and_no_step(
+    sessions: int, moving: Sequence[str]
+) -> None:
+    logs, names = history(sessions=sessions)
+    here = rows(names, *moving)
+    logs[here] += np.linspace(0, math.log(1.2), sessions)
+    found = only(movements(logs, names))
+    assert found.gradual
+    assert (found.before, found.at, found.rows) == (0, sessions - 1, tuple(here))
+    assert found.ratio.mid == pytest.approx(1.2, rel=0.06)
+    assert found.verdict is Verdict.SLOWER
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_staircase_is_no_drift(steps: int) -> None:
+    logs, names = history(sessions=60)
+    for step in range(1, steps + 1):
+        logs[rows(names, "scan"), 60 * step // (steps + 1) :] += math.log(1.15)
+    found = movements(logs, names)
+    assert not any(each.gradual for each in found)
+    assert len(found) == steps
+
+
+def test_steps_are_looked_for_in_the_last_sessions_alone() -> None:
+    logs, names = history(sessions=LONGEST + 30)
+    logs[rows(names, "scan"), 15:] += math.log(1.3)
+    logs[rows(names, "torch"), 90:] += math.log(1.3)
+    assert [(each.backends, each.at) for each in movements(logs, names)] == [(("torch",), 90)]

@@ -139,7 +139,7 @@ def test_reason_is_given_only_where_it_takes_a_firm_verdict_back() -> None:
 def test_messages_say_why_ratios_are_unclear_though_their_processes_agree() -> None:
     shifted = compare(*sides(STEP, range(12)))
     opposed = compare(*sides([0.05, 0.053, 0.048, 0.051, -0.15, -0.1]))
-    assert compact_verdict(shifted) == "UNCLEAR, shifted by 6.2%"
+    assert compact_verdict(shifted) == "UNCLEAR, shifted by 6%"
     assert compact_verdict(opposed) == "UNCLEAR, outliers decide"
     lines = unclear([shifted, opposed, compare(*sides(STEP))])
     assert [line.partition(";")[0] for line in lines] == [
