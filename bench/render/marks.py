@@ -9,9 +9,8 @@ from bench.render.quantities import percent, seconds_range, times_as, times_boun
 from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Comparison
 from bench.stats.intervals import CASE_CONFIDENCE, Interval
 from bench.stats.process_means import VERDICT_CONFIDENCE
-from bench.stats.reasons import Reason
 from bench.stats.rows import Row
-from bench.stats.verdict import Verdict
+from bench.stats.verdict import Reason, Verdict
 
 FASTEST, SHORTEST = "★", "☆"
 

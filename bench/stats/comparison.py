@@ -13,8 +13,7 @@ from bench.machine.fields import printable
 from bench.stats.basis import Pairing
 from bench.stats.intervals import Interval
 from bench.stats.process_means import BRIDGE_APART, Estimates
-from bench.stats.reasons import Reason
-from bench.stats.verdict import Verdict
+from bench.stats.verdict import Reason, Verdict
 
 _LONGEST = 60  # letters of a name in a sentence
 

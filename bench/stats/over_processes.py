@@ -31,8 +31,7 @@ from bench.stats.process_means import (
     Means,
     process_means,
 )
-from bench.stats.reasons import Reason
-from bench.stats.verdict import Verdict, verdicts
+from bench.stats.verdict import Reason, Verdict, verdicts
 from bench.stats.within import RunSamples, medians_and_errors, paired_logs
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,17 @@ SAME_WITHIN = 0.02
 
 # Processes that a person may be told to wait for: at a minute each, three hours.
 MOST_NEEDED = 200
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a number is not to be trusted, or a verdict not firmer, for ``render`` to say.
+
+    code: what kind of reason. values: the numbers and names that a sentence about it needs.
+    """
+
+    code: str
+    values: Mapping[str, object] = field(default_factory=dict)
 
 
 class Verdict(enum.StrEnum):

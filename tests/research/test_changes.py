@@ -9,13 +9,11 @@ from bench.stats.movements import Scope, movements
 from research import changes
 from research.changes import (
     BEFORE,
-    CASES,
     EFFECTS,
     NAMES,
     OUTSIDE,
     WORLDS,
     World,
-    creeping,
     exchanged,
     missing,
     wandering,
@@ -58,10 +56,6 @@ def test_changes_of_a_world_are_what_they_are_called() -> None:
     missing(rng(), logs)
     assert np.isnan(logs).mean() == pytest.approx(0.36, abs=0.08)
     assert np.isnan(logs[0, :10]).all()
-    logs = np.zeros((len(NAMES), 30))
-    creeping(rng(), logs)
-    assert np.exp(logs[:CASES, -1] - logs[:CASES, 0]) == pytest.approx(1.1)
-    assert np.all(logs[CASES:] == 0)
 
 
 @pytest.mark.parametrize("name", ["as measured", "a third is missing", "restless machine, 10%"])
@@ -90,9 +84,11 @@ def test_the_tables_have_a_row_for_every_world_and_effect(monkeypatch: pytest.Mo
     monkeypatch.setattr(changes, "LENGTHS", (12,))
     monkeypatch.setattr(changes, "NIGHTS", (12,))
     monkeypatch.setattr(changes, "AFTER", (3,))
+    monkeypatch.setattr(changes, "DRIFTS", (20,))
     made = changes.tables(1)
     assert len(made["False changes"].lines) == len(WORLDS) + len(OUTSIDE)
     assert len(made["Found changes"].lines) == 3 * len(EFFECTS)
+    assert len(made["Found drifts"].lines) == 3
 
 
 @pytest.mark.slow
