@@ -127,7 +127,12 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     (
         *("judged", "DIR", str),
         "Folder in which the processes of a session share what the reference computed for the "
-        "cases that they check (bench.run).",
+        "cases that they check, and what is looked up once (bench.run).",
+    ),
+    (
+        *("turn", "FD", arguments.whole(0)),
+        "Wait, once frameworks are started, for the lock on this open file: other processes of the "
+        "session start or measure until then (bench.run).",
     ),
     (
         *("session", "ID", str),

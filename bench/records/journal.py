@@ -21,6 +21,9 @@ from bench.records.schema import (
     parse_run,
 )
 
+STARTING, WAITING = "starting", "waiting"
+"""Phases of a process that shares its start with another one of its session."""
+
 
 class Journal(LineFile):
     """Writes one run's journal; each line is on the disk before the call returns.
@@ -52,10 +55,14 @@ class Journal(LineFile):
         self._append(line)
         self._run = parsed
 
-    def begin(self, case_ids: Sequence[str]) -> None:
-        """The cases that the process is busy with from now on; readers of results pass over it."""
+    def begin(self, case_ids: Sequence[str], phase: str = "") -> None:
+        """The cases that the process is busy with from now on; readers of results pass over it.
+
+        phase: ``STARTING`` while the framework of a case is started ahead of its turn, ``WAITING``
+        while the process waits for its turn to measure; else the cases are prepared or timed.
+        """
         self._started()
-        self._append({"begun": list(case_ids)})
+        self._append({"begun": list(case_ids)} | ({"phase": phase} if phase else {}))
 
     def benchmark(self, entry: Mapping[str, object]) -> None:
         """A measured case: its entry as pytest-benchmark makes it, ours in ``extra_info``."""

@@ -90,6 +90,7 @@ class Measurement:
     in the same run are a pair. warmup: seconds per step before them. setup: seconds under
     ``build_s``, ``trace_s``, ``first_call_s``, ``compile_s``, ``gate_s`` (of the gate),
     ``evidence_s`` (to ask what runs), ``timing_s`` (its part of its group's warm-up and blocks),
+    ``untimed_s`` (calls before blocks that are not timed),
     ``start_s`` (to start its framework) and ``roofs_s``, each possibly None or missing. memory,
     roofs, energy: figures by name (numbers, or words about them), None where none were taken.
     steady: whether the samples showed no trend, None if it could not be told. valid, reasons:

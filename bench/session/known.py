@@ -30,10 +30,12 @@ class Costs:
     Seconds. startup: from the last process's beginning to its first case.
 
     seconds: of measuring that the suite gives each case of a group, by ``Case.group``.
+    side_by_side: how many processes start at the same time and so share what starting takes.
     """
 
-    def __init__(self, seconds: Mapping[str, float]) -> None:
+    def __init__(self, seconds: Mapping[str, float], side_by_side: int = 1) -> None:
         self.startup = 0.0
+        self._process = OUTSIDE_PROCESS / side_by_side
         self._seconds = seconds
         self._cases: dict[tuple[str, Environment], float] = {}
         self._looks: Counter[tuple[str, Environment]] = Counter()
@@ -56,6 +58,12 @@ class Costs:
             known = sum(self._cases[case.id, environment] for case in work.cases)
             self._processes[environment] = max(startup, outside - known)
 
+    def expected(self, work: Work) -> float:
+        """Seconds that a process of this work will take of the session's time."""
+        environment = work.environment
+        own = self.process(environment)
+        return own + self.outside(work.cases, environment) + work.share * self.measuring(work.cases)
+
     def measuring(self, cases: Iterable[Case]) -> float:
         """That a process measures these for, each for its whole time."""
         return sum(self._seconds.get(case.group, 0.0) for case in cases)
@@ -68,9 +76,9 @@ class Costs:
         """How many processes have shown what each of these takes; 0 if it is not known of all."""
         return min((self._looks[case.id, environment] for case in cases), default=0)
 
-    def process(self, environment: Environment, guess: float = OUTSIDE_PROCESS) -> float:
+    def process(self, environment: Environment, guess: float | None = None) -> float:
         """That any process takes beside its cases."""
-        return self._processes.get(environment, guess)
+        return self._processes.get(environment, self._process if guess is None else guess)
 
 
 class Flights:

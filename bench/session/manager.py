@@ -44,6 +44,10 @@ CANNOT_WRITE = re.compile(
 """How pytest ends when the plugin cannot write."""
 
 
+_OVER = object()
+"""What ``next`` gives for a process that has come to its end."""
+
+
 class WorkerError(RuntimeError):
     """Workers do not measure what they are asked to; one line that says what the last one said."""
 
@@ -95,12 +99,14 @@ class Manager:
         seconds: Mapping[str, float] | None = None,
         absent: Collection[str] = (),
         needs: Needs = needs_of,
+        side_by_side: int = 1,
     ) -> None:
         """executor: where ``step`` and ``run`` start workers, None where only ``process`` is used.
 
         seconds: of measuring that the suite gives each case of a group, by ``Case.group``. Without
         them, or where the user chose the time, every process measures for the whole. absent:
         devices that are not here. needs: what each backend needs of its process.
+        side_by_side: how many processes ``run`` starts at the same time.
         """
         self.session = session
         chosen = session.seconds is not None
@@ -112,8 +118,10 @@ class Manager:
             session.memory,
             absent,
             needs,
+            side_by_side,
         )
         self._executor = executor
+        self._side_by_side = side_by_side
         self._view = view
         self._save = save
         self._now = now
@@ -142,9 +150,38 @@ class Manager:
         WorkerError where workers come to nothing; what was finished is kept in each case.
         """
         self.begin()
-        while self.step():
-            pass
-        return self.end()
+        assert self._executor is not None
+        with contextlib.ExitStack() as stack:
+            while True:
+                processes = self._started_together(self._executor)
+                if not processes:
+                    return self.end()
+                for process in processes:
+                    stack.callback(process.close)
+                while processes:
+                    processes = [each for each in processes if next(each, _OVER) is not _OVER]
+                    if processes:
+                        self._sleep(LOOK_EVERY)
+
+    def _started_together(self, executor: Executor) -> list[Generator[None, None, None]]:
+        """Processes that start at the same time, and then take turns in measuring.
+
+        Each is begun here. There is a second one only where the budget holds what both will take.
+        """
+        found: list[Generator[None, None, None]] = []
+        promised = 0.0
+        for _ in range(self._side_by_side):
+            work = self._next_work(1, "")
+            if work is None:
+                break
+            takes = self.schedule.costs.expected(work)
+            if found and promised + takes > self.left:
+                break
+            promised += takes
+            process = self._process(executor, work, "")
+            if next(process, _OVER) is not _OVER:
+                found.append(process)
+        return found
 
     def take_in(self, folder: Path, *, alone: bool) -> None:
         """Count what earlier processes of the session have left in a folder.
@@ -186,6 +223,10 @@ class Manager:
         as ``run`` does, and LostError when the worker's machine is gone; what was in flight there
         is then open again.
         """
+        work = self._next_work(hands, place)
+        return None if work is None else self._process(executor, work, place)
+
+    def _next_work(self, hands: int, place: str) -> Work | None:
         work = self.schedule.next(self.left, hands, place)
         if work is None:
             return None
@@ -194,7 +235,7 @@ class Manager:
             self._view.tell(
                 f"put off, since the budget holds too few processes of all: {listed(late, 3)}"
             )
-        return self._process(executor, work, place)
+        return work
 
     def end(self) -> bool:
         """Write down that the session has come to its end; whether nothing is left to do."""
@@ -230,9 +271,12 @@ class Manager:
             self._conclude(worker, watch, ending, work)
         finally:
             self.schedule.flights.end(work)
-        outside = max(0.0, self._now() - started - watch.timed - watch.once)
-        if watch.startup is not None:
-            self.schedule.costs.learn(work, watch.startup, watch.costs, outside)
+        outside = self._now() - started - watch.timed - watch.once - watch.waited
+        if (startup := watch.startup) is not None:
+            # Those that start at the same time take it once.
+            own = startup / self._side_by_side
+            outside = max(0.0, outside - startup + own)
+            self.schedule.costs.learn(work, own, watch.costs, outside)
         self._take_stock()
         self.session = replace(self.session, spent=self.spent)
         self._save(self.session)
@@ -259,7 +303,8 @@ class Manager:
                 worker.kill()
                 self._see(worker, watch)
                 return _Ending(in_time=not overdue, in_budget=overdue)
-            self._view.update(self._progress(watch, work))
+            if not watch.waiting:  # the one that measures is shown
+                self._view.update(self._progress(watch, work))
             yield
 
     def _see(self, worker: Worker, watch: Watch) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 import shutil
 import signal
 import tempfile
@@ -41,6 +42,7 @@ from bench.session.opening import BUDGET, open_session
 from bench.session.session import Session
 from bench.session.summary import UNWRITABLE, summarize
 from bench.session.workers import Executor, LocalExecutor, being_written
+from lstm_impl.tuning.machine import usable
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -80,7 +82,12 @@ def hold(lock: MachineLock, name: str, options: argparse.Namespace, console: Con
 
 
 def manager_here(
-    session: Session, suite: Suite, executor: Executor, view: View, folder: Path
+    session: Session,
+    suite: Suite,
+    executor: Executor,
+    view: View,
+    folder: Path,
+    together: int = 1,
 ) -> Manager:
     """The manager of a session on this machine, which writes it down in a folder."""
     return Manager(
@@ -90,7 +97,19 @@ def manager_here(
         lambda changed: changed.save(folder),
         seconds=suite.seconds,
         absent=devices.missing(case.device for case in session.cases),
+        side_by_side=together,
     )
+
+
+def side_by_side(session: Session) -> int:
+    """How many processes of a session start at the same time.
+
+    A framework's start keeps one processor busy. On a GPU it takes most of the GPU's memory, which
+    two cannot have at once; and some systems have no locks by which they take turns.
+    """
+    absent = devices.missing(case.device for case in session.cases)
+    on_gpu = any(case.device != "cpu" and case.device not in absent for case in session.cases)
+    return 1 if on_gpu or os.name != "posix" or usable() < 2 else 2
 
 
 def _leave_to_its_writer(
@@ -134,8 +153,9 @@ def _measure(
     session.save(folder)
     clear_left_over(folder)
     with shared_folder() as judged, live.view(console) as view:
-        executor = LocalExecutor(session, folder, lock.fd, judged)
-        manager = manager_here(session, suite, executor, view, folder)
+        together = side_by_side(session)
+        executor = LocalExecutor(session, folder, lock.fd, judged, side_by_side=together)
+        manager = manager_here(session, suite, executor, view, folder, together)
         if resumed:
             manager.take_in(folder, alone=lock.fd is not None)
         there = count(len(manager.schedule.runs), "process")

@@ -42,6 +42,7 @@ class Schedule:
     seconds: of measuring that each case of a group gets in a process, by ``Case.group``. memory:
     whether that of each case is measured, by the first process that reaches it. absent: devices
     that are not here, whose cases take no time. needs: what each backend needs of its process.
+    side_by_side: how many processes start at the same time.
     put_off: groups that there is no time for, as of the last look at what is next; promised: lots
     that there is time for.
     """
@@ -55,6 +56,7 @@ class Schedule:
         memory: bool = False,
         absent: Collection[str] = (),
         needs: Needs = needs_of,
+        side_by_side: int = 1,
     ) -> None:
         self.cases = {case.id: case for case in cases}
         self.goal = goal
@@ -64,7 +66,7 @@ class Schedule:
         self.flights = Flights()
         self.faults = Faults()
         self.put_off: tuple[str, ...] = ()
-        self.costs = Costs(seconds or {})
+        self.costs = Costs(seconds or {}, side_by_side)
         self.promised: set[tuple[str, Environment]] = set()
         self._seed = seed
         # Asked once of each: for a name that is not ours all installed packages are looked through.

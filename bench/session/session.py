@@ -96,9 +96,9 @@ def journals(folder: Path, suite: str) -> list[Path]:
     return sorted(folder.glob(f"{suite}-*{JOURNAL_SUFFIX}"))
 
 
-def cases_path(folder: Path, session: str) -> Path:
-    """Where a session lists the cases for its next worker."""
-    return folder / FOLDER / f"{session}.cases.json"
+def cases_path(folder: Path, session: str, number: int) -> Path:
+    """Where a session lists the cases for one of its workers."""
+    return folder / FOLDER / f"{session}.{number}.cases.json"
 
 
 def load(folder: Path, session: str = "") -> Session:

@@ -34,8 +34,9 @@ MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
 _UNTRIED = ("not_measured", "refused")
 _MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
 
-WARM_UP, FIRST_USE, MEMORY = "warming up", "building, tracing and compiling", "memory"
-"""Warming up: finding how many calls make a block, and the call before each block, too."""
+UNTIMED = "calls before blocks, not timed"
+WARM_UP = "warm-up and finding how many calls make a block"
+FIRST_USE, MEMORY = "building, tracing and compiling", "memory"
 
 _OF_SETUP = {
     **dict.fromkeys(("build_s", "trace_s", "first_call_s"), FIRST_USE),
@@ -75,14 +76,16 @@ class Overhead:
 
 def overhead(measurements: Iterable[Measurement], spent: float) -> Overhead:
     """Where ``spent`` seconds went, of which these measurements came."""
-    told = dict.fromkeys((WARM_UP, *_OF_SETUP.values(), MEMORY), 0.0)
+    told = dict.fromkeys((UNTIMED, WARM_UP, *_OF_SETUP.values(), MEMORY), 0.0)
     measured = 0.0
     for each in measurements:
         inside = each.timed_s
         measured += inside
         # Each has an even part of its group's time: what one had less of, another had more. Files
         # of before it was recorded have no ``timing_s``.
-        told[WARM_UP] += (each.setup.get("timing_s", inside) or 0.0) - inside
+        untimed = each.setup.get("untimed_s") or 0.0  # missing in older files
+        told[UNTIMED] += untimed
+        told[WARM_UP] += (each.setup.get("timing_s", inside) or 0.0) - inside - untimed
         for key, part in _OF_SETUP.items():
             told[part] += each.setup.get(key) or 0.0
         took = (each.memory or {}).get("seconds")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from bench.case.cases import Case
+from bench.records.journal import STARTING, WAITING
 
 IDLE_LIMIT = 120.0
 """Seconds that a worker may be busy with no case: it starts Python and pytest, reads the machine's
@@ -20,6 +21,7 @@ class Watch:
     started, by the clock that ``see`` and ``overdue`` are told. seconds: for which each case is to
     be timed, by its id.
 
+    startup: seconds until it could begin with its first case. waited: seconds for its turn.
     costs: of each case of the groups that are over, the seconds beside those and beside ``once``.
     """
 
@@ -35,6 +37,8 @@ class Watch:
         self.done: set[str] = set()
         self.ended = False
         self.startup: float | None = None
+        self.waiting = False
+        self.waited = 0.0
         self.costs: dict[str, float] = {}
         self._limit = limit
         self._groups = {case.id: case.group for case in cases}
@@ -59,8 +63,15 @@ class Watch:
 
     def see(self, line: Mapping[str, object], now: float) -> None:
         """Take in a line of the journal; what is not understood is passed over."""
-        begun = line.get("begun")
-        if isinstance(begun, list) and begun:
+        begun, phase = line.get("begun"), line.get("phase")
+        if phase == STARTING and isinstance(begun, list):
+            self.busy, self._since = tuple(map(str, begun)), now
+        elif phase == WAITING:
+            self.busy, self.waiting, self._since = (), True, now
+            self.startup = now - self._started
+        elif isinstance(begun, list) and begun:
+            if self.waiting:
+                self.waiting, self.waited = False, now - self._since
             self._begin(tuple(map(str, begun)), now)
         elif "finished" in line:
             self._enter_group(None, now)
@@ -69,9 +80,8 @@ class Watch:
             self.done.add(case)
             if "benchmark" in line:
                 self._take_times(case, line)
-            self.busy = tuple(each for each in self.busy if each != case)
-            if not self.busy:
-                self._since = now
+            # The group was timed together: the limit of those that are left begins again.
+            self.busy, self._since = tuple(each for each in self.busy if each != case), now
 
     def _take_times(self, case: str, line: Mapping[str, object]) -> None:
         planned = self._seconds.get(case, 0.0)
@@ -114,7 +124,10 @@ class Watch:
         self.costs.update(own)
 
     def overdue(self, now: float) -> bool:
-        """Whether what it is busy with takes longer than it may."""
+        """Whether what it is busy with takes longer than it may; waiting for its turn has no limit:
+        the process that it waits for has one."""
+        if self.waiting:
+            return False
         if not self.busy:
             return now - self._since > max(IDLE_LIMIT, self._limit)
         if not self.timing:

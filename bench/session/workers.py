@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -99,11 +99,12 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """Worker processes on this machine, one at a time.
+    """Worker processes on this machine, of which one measures at a time.
 
     folder: where results go. inherit: a file that each worker keeps open (the machine's lock).
     judged: a folder in which workers share what the gate's reference computed. python: in which
     they run, this one or that of another environment with a copy of this suite; bench: its folder.
+    side_by_side: how many start at the same time, to take turns in measuring. running: their ids.
     """
 
     session: Session
@@ -112,6 +113,8 @@ class LocalExecutor:
     judged: Path | None = None
     python: str = sys.executable
     bench: Path = BENCH
+    side_by_side: int = 1
+    running: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if sys.platform == "linux":
@@ -121,13 +124,38 @@ class LocalExecutor:
 
     def start(self, work: Work) -> LocalWorker:
         """A pytest of its own, in a process group of its own."""
-        listing = cases_path(self.folder, self.session.id)
+        listing = cases_path(self.folder, self.session.id, work.number)
         cases = [case.to_dict() for case in work.cases]
         write_bytes(listing, json.dumps(cases).encode())
-        command = self._command(work, listing)
-        return LocalWorker(command, self.session, self.folder, self.inherit, work.environment)
+        with self._turn() as turn:
+            command = self._command(work, listing, turn)
+            kept = [each for each in (self.inherit, turn) if each is not None]
+            worker = LocalWorker(command, self.session, self.folder, kept, work.environment)
+        worker.listing = listing
+        worker.siblings = self.running
+        self.running.add(worker.pid)
+        return worker
 
-    def _command(self, work: Work, listing: Path) -> list[str]:
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[int | None]:
+        """A descriptor by which a worker takes its turn, locked so that none measures until then.
+
+        The lock is the worker's once it has inherited the descriptor, and ends with it.
+        """
+        if self.judged is None or self.side_by_side == 1:
+            yield None
+            return
+        import fcntl
+
+        descriptor = os.open(self.judged / "turn", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _command(self, work: Work, listing: Path, turn: int | None = None) -> list[str]:
         session = self.session
         files = sorted(str(path) for path in self.bench.glob("bench_*.py"))
         command = [self.python, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only"]
@@ -152,6 +180,7 @@ class LocalExecutor:
             "memory": "on" if work.memory else "off",
             "case-limit": session.case_limit,
             "judged": self.judged and self.judged.absolute(),
+            "turn": turn,
         }
         given = [f"--lstm-{name}={value}" for name, value in options.items() if value is not None]
         return [*command, *files, *given]
@@ -172,9 +201,11 @@ class LocalWorker:
         command: Sequence[str],
         session: Session,
         folder: Path,
-        inherit: int | None,
+        inherit: Sequence[int] = (),
         environment: Environment = (),
     ) -> None:
+        self.listing: Path | None = None
+        self.siblings: set[int] = set()
         self._session = session
         self._folder = folder
         self._known = set(_files(folder, session.suite_name))
@@ -195,8 +226,13 @@ class LocalWorker:
             stderr=subprocess.STDOUT,
             env=environ,
             start_new_session=True,  # Ctrl-C reaches the manager alone, which ends the group
-            pass_fds=() if inherit is None else (inherit,),
+            pass_fds=inherit,
         )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     @property
     def journal(self) -> str:
@@ -229,9 +265,11 @@ class LocalWorker:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self.siblings.discard(self.pid)
         # Whose parent is killed becomes ours: there may be new ones, but not for ever.
         for _ in range(_GENERATIONS):
-            left = [each for each in psutil.Process().children() if each.pid not in self._others]
+            others = self._others | self.siblings
+            left = [each for each in psutil.Process().children() if each.pid not in others]
             if not left:
                 return
             for each in left:
@@ -244,6 +282,9 @@ class LocalWorker:
         self.kill()  # what outlives it
         if self._lines is not None:
             self._lines.close()
+        if self.listing is not None:
+            with contextlib.suppress(OSError):
+                self.listing.unlink(missing_ok=True)
         path = self._find_journal() or self._find_result()
         return None if path is None else settle(path, outcomes)
 

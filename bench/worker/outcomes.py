@@ -88,6 +88,7 @@ class Measured:
                 "gate_s": self.judging,
                 "evidence_s": self.looking,
                 "timing_s": self.timing,
+                "untimed_s": series.untimed,
                 "start_s": self.starting,
                 "roofs_s": self.roofing,
             },

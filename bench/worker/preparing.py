@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from bench.case.cases import Case
 from bench.machine import devices, disturbance, environment
+from bench.machine.fields import ResultError
 from bench.machine.guard import Guard, Interrupts
 from bench.machine.raised import one_line
+from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.writing import ResultWriteError, write
 from bench.records.schema import Figures
 from bench.worker import clock, energy, equivalence, estimate, memory
 from bench.worker.clock import Clock, FirstUse, Processors
@@ -33,6 +39,66 @@ MOST_EVIDENCE = 1_000_000
 
 MUCH_PRINTED = 1_000_000
 """Bytes that a case may print before that is worth a remark: a compiler's log is thousands."""
+
+
+FROM_ANOTHER = "from_another_process"
+"""Key of evidence that another process of the session has looked up."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The right to measure, which one process of a session has at a time, to its end.
+
+    descriptor: of a file on which the manager took a shared lock for this process before it
+    started, so that nobody measures while it starts. None needs no turn.
+    """
+
+    descriptor: int | None = None
+
+    def take(self) -> None:
+        """Wait until no other process of the session starts or measures."""
+        if self.descriptor is None:
+            return
+        import fcntl
+
+        os.set_inheritable(self.descriptor, False)  # what a backend starts must not keep it
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+
+
+@dataclass(frozen=True)
+class SharedEvidence:
+    """Evidence that is looked up once in a session for each case and environment of processes.
+
+    folder: where the processes of a session share it; None shares nothing. Processes that have the
+    same variables, packages and machine run the same kernels.
+    """
+
+    folder: Path | None = None
+
+    def find(self, case: Case) -> dict[str, object] | None:
+        """What another process has looked up for a case, and that it did; None if none has."""
+        if self.folder is None:
+            return None
+        path = self._path(case)
+        try:
+            found = parse_json(path, regular_bytes(path))
+        except ResultError:
+            return None
+        return {**found, FROM_ANOTHER: True} if isinstance(found, dict) else None
+
+    def keep(self, case: Case, evidence: Mapping[str, object]) -> None:
+        """Keep what was looked up for the other processes; where it cannot be, each looks."""
+        if self.folder is not None:
+            with contextlib.suppress(ResultWriteError):
+                write(self._path(case), dict(evidence))
+
+    def _path(self, case: Case) -> Path:
+        variables = {
+            name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
+        }
+        facts = json.dumps([case.id, sorted(variables.items())])
+        assert self.folder is not None
+        return self.folder / f"evidence-{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +129,10 @@ class Bench:
     """What measuring needs besides the cases; a test puts in its own.
 
     announce: told which cases the process is busy with from now on: one while it is prepared, all
-    of a group while they are timed in turn. threads: how many each backend may use, for those that
+    of a group while they are timed in turn. starting: told of a case whose framework is started
+    ahead. started: seconds that starting took and that no case has been given yet, by backend,
+    device, mode and optimizer. evidence: what the processes of a session look up once. threads: how
+    many each backend may use, for those that
     must be told in the process; None is their own choice. roofs: None takes none. gauge: of the
     memory on a GPU, for a backend and a device. resident: measures a case's memory on the CPU with
     a seed and within so many seconds; None measures none. energy: of a step on a device, which
@@ -79,9 +148,11 @@ class Bench:
     too_many_threads: Callable[[], Sequence[str]] = lambda: environment.too_many_threads(
         environment.read()
     )
-    started: set[tuple[str, ...]] = field(default_factory=set)
+    started: dict[tuple[str, ...], float] = field(default_factory=dict)
     free: Callable[[str], estimate.Free] = estimate.free
     announce: Callable[[Sequence[Case]], None] = lambda cases: None
+    starting: Callable[[Case], None] = lambda case: None
+    evidence: SharedEvidence = field(default_factory=SharedEvidence)
     threads: int | None = None
     roofs: Roofs | None = field(default_factory=Roofs.of_machine)
     gauge: Callable[[Backend, str], memory.Gauge | None] = memory.gauge
@@ -112,10 +183,11 @@ class Bench:
         otherwise count as the building and compiling of the first case.
         """
         work = case.workload
-        key = (backend.name, case.device, work.mode, work.optimizer or "")
+        key = _start_key(backend, case)
         if key in self.started:
             return
-        self.started.add(key)
+        self.started[key] = 0.0
+        begun = self.clock.now()
         if self.threads is not None:
             backend.use_threads(self.threads)
         smallest = LSTMSpec(1, 1, dtype=case.spec.dtype)
@@ -125,6 +197,32 @@ class Bench:
         )
         step.run()
         step.synchronize()
+        self.started[key] = self.clock.now() - begun
+
+
+def _start_key(backend: Backend, case: Case) -> tuple[str, ...]:
+    work = case.workload
+    return backend.name, case.device, work.mode, work.optimizer or ""
+
+
+def start_ahead(case: Case, bench: Bench) -> None:
+    """Start the framework of a case before the process has its turn to measure.
+
+    Whatever goes wrong is left to ``prepare``, which tries again and gives the reason.
+    """
+    key = None
+    try:
+        with Guard(), ignored_deprecations():
+            backend = get_backend(case.backend)
+            key = _start_key(backend, case)
+            if key in bench.started or devices.explain_missing(case.device):
+                return
+            if _cannot(backend, case, bench) is None:
+                bench.starting(case)
+                bench.start(backend, case)
+    except Exception:
+        if key is not None:
+            bench.started.pop(key, None)
 
 
 @contextlib.contextmanager
@@ -190,9 +288,9 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         if (why_not := _cannot(backend, case, bench)) is not None:
             return why_not
         during = "while its framework was started"
-        start = bench.clock.now()
+        key = _start_key(backend, case)
         bench.start(backend, case)
-        starting = bench.clock.now() - start
+        starting, bench.started[key] = bench.started[key], 0.0
         during = "while it was built"
         gauge = bench.gauge(backend, case.device)
         start = bench.clock.now()
@@ -219,9 +317,11 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
             )
         during = "while it was asked what it runs"
         start = bench.clock.now()
-        evidence = model.evidence(case.workload)
+        evidence = bench.evidence.find(case)
+        if evidence is None:
+            evidence = _checked(model.evidence(case.workload))
+            bench.evidence.keep(case, evidence)
         looking = bench.clock.now() - start
-        evidence = _checked(evidence)
         if missing := backend.missing_evidence(evidence, case.device):
             return Unmeasured(
                 FAILED,

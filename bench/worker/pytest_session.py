@@ -35,7 +35,7 @@ from bench.worker import MARKER
 from bench.worker.equivalence import share_answers
 from bench.worker.memory import unweighed
 from bench.worker.outcomes import FAILED, Measured, Unmeasured, counted_reasons
-from bench.worker.preparing import Bench, prepare
+from bench.worker.preparing import Bench, Turn, prepare
 from bench.worker.recorder import Recorder, Settings
 
 _MOST_REMARKS = 8
@@ -226,6 +226,7 @@ class Measuring:
         self._take_the_machine()
         try:
             self.recorder.start()
+            self.recorder.take_turn()
         except ResultWriteError as error:
             raise pytest.UsageError(f"{error}; choose another folder: --lstm-results DIR") from None
 
@@ -403,6 +404,7 @@ def _suite(config: pytest.Config) -> Suite:
 
 def _settings(config: pytest.Config) -> Settings:
     get = config.getoption
+    shared = get("lstm_judged")
     names = (
         *("suite", "device", "backends", "mode", "seed", "budget", "share", "precision", "threads"),
         *("cases", "session", "order_seed", "memory", "case_limit", "period", "load", "deadline"),
@@ -424,6 +426,8 @@ def _settings(config: pytest.Config) -> Settings:
         memory={"on": True, "off": False}.get(given["memory"]),
         # With -s, its user wants to see it.
         output=config.getoption("capture") != "no",
+        shared=shared and config.invocation_params.dir / shared,
+        turn=None if get("lstm_turn") is None else Turn(get("lstm_turn")),
         options=chosen,
         **{name: chosen[name] for name in _PASSED_ON if name in chosen},
     )

@@ -21,14 +21,15 @@ from bench.case.loading import Suite
 from bench.machine import environment, facts
 from bench.machine.writing import ResultWriteError, clear_left_over
 from bench.records.grouping import grouped
-from bench.records.journal import Journal
+from bench.records.journal import STARTING, WAITING, Journal
 from bench.records.schema import Run
 from bench.worker import outcomes
 from bench.worker.group import measure_group
 from bench.worker.memory import ProcessMemory
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.output import Output
-from bench.worker.preparing import Bench
+from bench.worker.preparing import Bench, SharedEvidence, Turn, start_ahead
+from bench.worker.roofs import Roofs
 from bench.worker.series import Beside, Plan
 
 INTERRUPTED = Unmeasured(
@@ -49,6 +50,7 @@ class Settings:
     alone. memory: whether that of cases on the CPU is measured too, None for what the suite says.
     case_limit: seconds after which whoever watches from outside ends a case, if anybody does.
     load, deadline: beside the calls of streams (``series.Beside``).
+    shared: a folder of the processes of the session. turn: to be taken before anything is built.
     output: whether what backends print is kept out of the way. options: what the user asked for,
     for the record.
     """
@@ -65,6 +67,8 @@ class Settings:
     load: int = 0
     deadline: float | None = None
     output: bool = False
+    shared: Path | None = None
+    turn: Turn | None = None
     options: Information = field(default_factory=dict)
 
 
@@ -93,6 +97,8 @@ class Recorder:
         settings = self.settings
         wanted = self.suite.memory if settings.memory is None else settings.memory
         return Bench(
+            evidence=SharedEvidence(settings.shared),
+            roofs=Roofs.of_machine(settings.session or "", settings.shared),
             threads=settings.threads,
             resident=self._memory.measure if wanted else None,
             case_limit=settings.case_limit,
@@ -138,6 +144,21 @@ class Recorder:
                 environment={"before": before.to_dict()},
             )
         )
+
+    def take_turn(self) -> None:
+        """Start the frameworks of all wanted cases, then wait for the turn to measure.
+
+        Raises ResultWriteError if the journal cannot be written.
+        """
+        if self.settings.turn is None:
+            return
+        bench = self._announcing()
+        for case in self.wanted:
+            start_ahead(case, bench)
+        self._open_journal().begin((), WAITING)
+        self.settings.turn.take()
+        if bench.roofs is not None:
+            bench.roofs.read_again()
 
     def result(self, case: Case) -> Result:
         """What was found of a case; the first of a group that is asked for measures them all.
@@ -237,7 +258,10 @@ class Recorder:
         def announce(cases: Sequence[Case]) -> None:
             self._open_journal().begin([case.id for case in cases])
 
-        return replace(self._bench, announce=announce)
+        def starting(case: Case) -> None:
+            self._open_journal().begin([case.id], STARTING)
+
+        return replace(self._bench, announce=announce, starting=starting)
 
     def _open_journal(self) -> Journal:
         if self._journal is None:

@@ -182,7 +182,8 @@ class Seen:
     """What one library reached of one roof: seconds of a unit (an operation, a byte, a product).
 
     machine, roof, library: whose it is. by: in words. processes: that have measured it since one
-    was last much better than those before. when: seconds since 1970, of the best of them.
+    was last much better than those before. when: seconds since 1970, of the best of them. session:
+    that measured it last.
     """
 
     machine: str
@@ -192,20 +193,28 @@ class Seen:
     by: str
     processes: int
     when: float
+    session: str = ""
 
 
 class RoofsSeen:
     """The file, and what this process adds to it.
 
-    path: None keeps nothing. today: seconds since 1970.
+    path: None keeps nothing. today: seconds since 1970. session: of this process.
     """
 
-    def __init__(self, path: Path | None, today: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, path: Path | None, today: Callable[[], float] = time.time, session: str = ""
+    ) -> None:
+        self._session = session
         self._path = path
         self._today = today
         self._seen = self._read()
         self._new: dict[tuple[str, str, str], Seen] = {}
         self._told: set[tuple[str, str, str]] = set()
+
+    def read_again(self) -> None:
+        """Take in what other processes have written since this one began."""
+        self._seen = self._read()
 
     def best(self, machine: str, roof: Key) -> Seen | None:
         """The fastest that any process saw with any library."""
@@ -218,9 +227,14 @@ class RoofsSeen:
         return min(found, key=lambda each: each.seconds, default=None)
 
     def settled(self, machine: str, roof: Key, library: str) -> bool:
-        """Whether so many processes have measured it with this library that no more need to."""
-        found = self._seen.get((machine, name_of(roof), library))
-        return found is not None and self._counts(found) and found.processes >= ENOUGH
+        """Whether so many processes have measured it with this library that no more need to, or
+        another one of this session has."""
+        place = (machine, name_of(roof), library)
+        found = self._seen.get(place)
+        if found is None or not self._counts(found):
+            return False
+        ours = bool(self._session) and found.session == self._session
+        return found.processes >= ENOUGH or (ours and place not in self._told)
 
     def add(self, machine: str, roof: Key, library: str, seconds: float, by: str) -> None:
         """What this process has just measured; ``save`` writes it."""
@@ -229,7 +243,7 @@ class RoofsSeen:
         place = (machine, name_of(roof), library)
         before = self._new.get(place)
         if before is None or seconds < before.seconds:
-            self._new[place] = Seen(*place, seconds, by, 1, self._today())
+            self._new[place] = Seen(*place, seconds, by, 1, self._today(), self._session)
 
     def save(self) -> None:
         """Write what is new, beside what other processes wrote meanwhile.
@@ -248,7 +262,7 @@ class RoofsSeen:
                 # A process counts once, however often it measures.
                 processes = old.processes + (place not in self._told)
                 better = news.seconds < (1 - MUCH) * old.seconds
-                news = replace(best, processes=1 if better else processes)
+                news = replace(best, processes=1 if better else processes, session=self._session)
             self._seen[place] = news
         self._told |= self._new.keys()
         self._new.clear()
@@ -298,7 +312,8 @@ def _whole(entry: Field) -> Seen | None:
     """What an entry says; None for one that is not whole, which is passed over."""
     with contextlib.suppress(ResultError, TypeError):  # TypeError: it has other keys, too
         for name, kind in Seen.__annotations__.items():
-            entry[name].annotated(kind)
+            if name != "session" or (entry[name].given and entry[name].value):
+                entry[name].annotated(kind)
         found = Seen(**cast("dict[str, Any]", entry.mapping()))
         return found if found.seconds > 0 else None
     return None
@@ -385,9 +400,18 @@ class Roofs:
         self._rounds: Counter[Key] = Counter()
 
     @classmethod
-    def of_machine(cls) -> Roofs:
-        """With what other processes of this user saw on this machine, for which they are kept."""
-        return cls(seen=RoofsSeen(default_path()))
+    def of_machine(cls, session: str = "", shared: Path | None = None) -> Roofs:
+        """With what other processes of this user saw on this machine, for which they are kept.
+
+        session: whose processes measure a roof once. shared: their folder, for what they saw where
+        nothing is kept for others.
+        """
+        path = default_path() or (None if shared is None else shared / NAME)
+        return cls(seen=RoofsSeen(path, session=session))
+
+    def read_again(self) -> None:
+        """Take in what other processes have seen since this one began."""
+        self._seen.read_again()
 
     def figures(
         self,

@@ -82,6 +82,7 @@ class Series:
     last: what the last call in a block computed, for who wants to judge it; None if the step cannot
         show it.
     streamed: of a stream, every call of the blocks by itself.
+    untimed: seconds of the calls before blocks that bring the step's data back into the caches.
     """
 
     calls: int
@@ -93,6 +94,7 @@ class Series:
     synchronize: float
     last: Last | None = None
     streamed: Streamed | None = None
+    untimed: float | None = None
 
     @property
     def samples(self) -> tuple[float, ...]:

@@ -131,6 +131,7 @@ class Member:
     synchronize: float = 0.0
     shortest: float = 0.0
     latest: float = 0.0  # seconds of the last block
+    untimed: float = 0.0  # seconds of calls before blocks, outside the clock
     spent: float = 0.0  # seconds of blocks that were warmed up with or count
     warmup: list[float] = field(default_factory=list)
     warmed_from: int = 0  # where in ``warmup`` the blocks of this many calls begin
@@ -158,8 +159,10 @@ class Member:
         if self.calls > 1 or (clock.rest is not None and self.latest < LONG_CALL):
             # Another member ran last and the caches are its own; after a rest all threads sleep.
             # One call outside the clock brings ours back.
+            start = clock.now()
             self.step.run()
             self.step.synchronize()
+            self.untimed += clock.now() - start
         run, before_last = self.step.run, range(self.calls - 1)
         collecting = gc.isenabled()
         gc.disable()  # a collection inside a block would time the garbage of the whole process
@@ -295,6 +298,7 @@ class Member:
             steady=halves_agree(samples),
             synchronize=self.synchronize,
             last=self.last,
+            untimed=self.untimed,
         )
 
 

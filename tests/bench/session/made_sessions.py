@@ -81,6 +81,9 @@ def needs(backend: str) -> Need:
     return NEEDS[backend]
 
 
+STARTING = 5
+"""Steps that a process takes to start, where several start at the same time."""
+
 HANG, DIE, SEGFAULT = "hang", "die", "segfault"
 
 
@@ -88,7 +91,9 @@ HANG, DIE, SEGFAULT = "hang", "die", "segfault"
 class World:
     """behaviour: of a case, what happens while it is prepared, or timed ("timed die").
 
-    seconds: of measuring for each case, by its group. weighing: seconds for a case's memory. step:
+    seconds: of measuring for each case, by its group. side_by_side: processes that start at the
+    same time; turn: the one that measures; measuring_at_start: the same as each process started.
+    weighing: seconds for a case's memory. step:
     seconds from one line of a journal to the next.
     """
 
@@ -105,6 +110,9 @@ class World:
     interrupt_at: float = math.inf
     words: str = ""
     mute: bool = False
+    side_by_side: int = 1
+    turn: Worker | None = None
+    measuring_at_start: list[Worker | None] = field(default_factory=list)
     lingers: bool = False
 
     def sleep(self, seconds: float) -> None:
@@ -115,6 +123,7 @@ class World:
 
     def start(self, work: Work) -> Worker:
         self.started.append(work)
+        self.measuring_at_start.append(self.turn)
         return Told(self, work)
 
     def update(self, progress: Progress) -> None:
@@ -132,6 +141,7 @@ class World:
             lambda: self.time,
             self.sleep,
             seconds=self.seconds,
+            side_by_side=self.side_by_side,
         )
 
     @property
@@ -159,6 +169,13 @@ class Told:
     def script(self) -> Iterator[dict[str, object] | int]:
         if self.world.mute:
             yield 4
+        if self.world.side_by_side > 1:
+            for _ in range(STARTING):
+                yield {}
+            yield {"begun": [], "phase": "waiting"}
+            while self.world.turn is not None:
+                yield {}
+            self.world.turn = self
         groups: dict[str, list[Case]] = {}
         for each in self.work.cases:
             groups.setdefault(each.group, []).append(each)
@@ -205,12 +222,18 @@ class Told:
             event = next(self.events)
             if isinstance(event, int):
                 self.code = event
+                self._end()
             else:
                 found.append(event)
         return found
 
     def kill(self) -> None:
         self.killed = True
+        self._end()
+
+    def _end(self) -> None:
+        if self.world.turn is self:
+            self.world.turn = None
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
         if self.world.mute:

@@ -20,6 +20,7 @@ from bench.session import manager
 from bench.session.manager import WorkerError
 from bench.session.session import load
 from bench.session.work import Goal
+from tests.bench.session import made_sessions
 from tests.bench.session.made_sessions import (
     A5,
     A6,
@@ -46,6 +47,41 @@ def test_a_session_is_measured_and_ends() -> None:
     assert world.saved[0].finished is None
     assert world.saved[-1].finished is not None
     assert world.saved[-1].spent == pytest.approx(world.time)
+
+
+def test_processes_that_start_together_measure_one_after_the_other() -> None:
+    apart, together = World(side_by_side=1), World(side_by_side=2)
+    assert apart.manager(session(goal=Goal(processes=5))).run()
+    assert together.manager(session(goal=Goal(processes=5))).run()
+    assert together.counts == {case.id: 5 for case in CASES}
+    assert [work.number for work in together.started] == [1, 2, 3, 4, 5]
+    assert together.measuring_at_start == [None] * 5  # none starts while another measures
+    # Three starts instead of five, as both last equally long.
+    starts = 5 * (made_sessions.STARTING + 1)
+    assert together.time < apart.time + starts - 2 * made_sessions.STARTING
+
+
+def test_waiting_for_the_turn_counts_neither_as_a_case_nor_as_its_cost() -> None:
+    world = World(side_by_side=2, seconds=dict.fromkeys((A5.group, A6.group), 29.0))
+    manager = world.manager(session(case_limit=60.0))
+    assert manager.run()
+    assert world.outcomes == {}
+    # One waits for four cases of 29 s, longer than it may be idle.
+    assert manager.schedule.costs.process(()) < made_sessions.STARTING + 5
+
+
+def test_second_process_is_not_started_where_the_budget_holds_one() -> None:
+    world = World(side_by_side=2, seconds=dict.fromkeys((A5.group, A6.group), 100.0))
+    world.manager(session(budget=100.0, case_limit=300.0)).run()
+    assert len(world.started) == 1
+    assert world.time <= 100.0
+
+
+def test_a_stop_ends_all_processes_that_run() -> None:
+    world = World(side_by_side=2, interrupt_at=9.0)
+    with pytest.raises(KeyboardInterrupt):
+        world.manager(session()).run()
+    assert len(world.started) == len(world.files) == 2  # each was settled
 
 
 def test_a_process_that_does_not_end_after_its_work_is_ended_and_nothing_is_blamed() -> None:
@@ -196,7 +232,7 @@ from bench.session.manager import Manager
 from bench.session.session import load
 
 class Executor(LocalExecutor):
-    def _command(self, work, listing):
+    def _command(self, work, listing, turn):
         said = (str(listing), str(self.folder), self.session.id, str(work.number))
         return [sys.executable, sys.argv[2], *said]
 

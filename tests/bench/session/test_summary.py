@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Run
-from bench.session.summary import FIRST_USE, MEMORY, REST, WARM_UP, Overhead, overhead, summarize
+from bench.session.summary import (
+    FIRST_USE,
+    MEMORY,
+    REST,
+    UNTIMED,
+    WARM_UP,
+    Overhead,
+    overhead,
+    summarize,
+)
 from bench.session.work import Goal
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -28,6 +37,7 @@ SETUP = {
     "gate_s": 8.0,
     "evidence_s": 16.0,
     "timing_s": 64.0,
+    "untimed_s": 32.0,
     "start_s": 128.0,
     "roofs_s": 256.0,
 }
@@ -51,7 +61,8 @@ def test_each_second_is_counted_once() -> None:
     found = overhead([one, one], 2000.0)
     assert found.measured == pytest.approx(2 * inside(one))
     assert found.told == {
-        WARM_UP: pytest.approx(128 - 2 * inside(one)),
+        UNTIMED: 64,
+        WARM_UP: pytest.approx(64 - 2 * inside(one)),
         FIRST_USE: 14,
         "the gate": 16,
         "evidence": 32,

@@ -102,7 +102,7 @@ def test_a_worker_has_the_environment_of_its_work(
 ) -> None:
     monkeypatch.setenv("SIDE", "north")
     told = [sys.executable, "-c", "import os; print('on the', os.environ['SIDE'])"]
-    monkeypatch.setattr(LocalExecutor, "_command", lambda self, work, listing: told)
+    monkeypatch.setattr(LocalExecutor, "_command", lambda self, *words: told)
     (tmp_path / ".sessions").mkdir()
     for environment, side in ((EAST, "east"), ((), "north")):
         work = Work(1, (case("east"),), 0, environment=environment)
@@ -180,7 +180,7 @@ def test_a_journal_whose_writer_lives_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_worker_does_not_take_the_journal_of_another_process_for_its_own(tmp_path: Path) -> None:
-    worker = workers.LocalWorker([sys.executable, "-c", ""], session(), tmp_path, None)
+    worker = workers.LocalWorker([sys.executable, "-c", ""], session(), tmp_path)
     journal_of(tmp_path, [A5])  # of the same session, by this process
     try:
         assert worker._find_journal() is None
@@ -198,7 +198,7 @@ WAITING = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
 @pytest.fixture
 def waiting(tmp_path: Path) -> Iterator[LocalWorker]:
     """A worker that writes nothing itself."""
-    worker = LocalWorker(WAITING, session(), tmp_path, None)
+    worker = LocalWorker(WAITING, session(), tmp_path)
     try:
         yield worker
     finally:
@@ -254,7 +254,7 @@ def test_a_daemon_that_a_worker_leaves_is_ended_with_it(tmp_path: Path) -> None:
         "print(one.pid, flush=True); time.sleep(600)"
     )
     LocalExecutor(session(), tmp_path)  # from now on such children are ours
-    worker = LocalWorker([sys.executable, "-I", "-S", "-c", leaving], session(), tmp_path, None)
+    worker = LocalWorker([sys.executable, "-I", "-S", "-c", leaving], session(), tmp_path)
     try:
         while "\n" not in worker.last_words():
             assert worker.poll() is None

@@ -24,7 +24,9 @@ from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 
 CASE = Case("a", LSTMSpec(1, 4), Workload(2, 6, "training"))
-SERIES = Series(2, (0.4, 0.2, 0.6), (0, 1, 3), (0.5, 0.25), Stopped.PRECISE, True, 1e-5)
+SERIES = Series(
+    2, (0.4, 0.2, 0.6), (0, 1, 3), (0.5, 0.25), Stopped.PRECISE, True, 1e-5, untimed=1.25
+)
 GATE = GateResult(True, "judge", {"y": 1e-7}, {"y": 1e-6})
 HELD: Figures = {"peak_bytes": 300, "steady_bytes": 200, "how": "told"}
 USED: Figures = {"joules": 0.5, "idle_watts": 40.0, "how": "told"}
@@ -101,6 +103,7 @@ def test_setup_is_told_in_seconds_and_compiling_apart() -> None:
             "gate_s": 2.0,
             "evidence_s": 0.125,
             "timing_s": 9.0,
+            "untimed_s": 1.25,
             "start_s": 7.0,
             "roofs_s": 1.5,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -15,7 +16,14 @@ from bench.machine import devices
 from bench.worker import estimate, preparing
 from bench.worker.outcomes import Unmeasured
 from bench.worker.output import Printed
-from bench.worker.preparing import Bench, Prepared, prepare
+from bench.worker.preparing import (
+    FROM_ANOTHER,
+    Bench,
+    Prepared,
+    SharedEvidence,
+    prepare,
+    start_ahead,
+)
 from lstm_impl import (
     Availability,
     LSTMSpec,
@@ -62,7 +70,43 @@ def test_a_framework_is_started_once_for_each_device_mode_and_optimizer(world: W
     started = [each.starting for each in found if isinstance(each, Prepared)]
     assert started == pytest.approx([7.0, 0.0, 7.0])
     assert world.log.count("a start") == 2
-    assert bench.started == {("a", "cpu", "training", ""), ("a", "cpu", "training", "sgd")}
+    assert list(bench.started) == [("a", "cpu", "training", ""), ("a", "cpu", "training", "sgd")]
+
+
+def test_framework_started_ahead_is_not_started_again_and_its_seconds_are_kept(
+    world: World,
+) -> None:
+    world.costs["a start"] = 7.0
+    case, bench = world.add("a"), world.bench()
+    told: list[Case] = []
+    bench = replace(bench, starting=told.append)
+    for _ in range(2):
+        start_ahead(case, bench)
+    found = prepare(case, 0, bench)
+    assert isinstance(found, Prepared)
+    assert found.starting == pytest.approx(7.0)
+    assert world.log.count("a start") == 1
+    assert told == [case]
+
+
+def test_framework_that_cannot_start_ahead_is_the_result_of_its_case(world: World) -> None:
+    case, bench = world.add("a"), world.bench()
+    world.errors["a start"] = SystemExit("no licence")
+    start_ahead(case, bench)
+    assert bench.started == {}
+    found = prepare(case, 0, bench)
+    assert isinstance(found, Unmeasured)
+    assert "while its framework was started" in found.reason
+
+
+def test_evidence_is_looked_up_by_one_process_of_a_session(world: World, tmp_path: Path) -> None:
+    world.costs["a evidence"] = 3.0
+    case = world.add("a")
+    first, second = (prepared(world, case, evidence=SharedEvidence(tmp_path)) for _ in range(2))
+    assert first.looking == pytest.approx(3.0)
+    assert second.looking == pytest.approx(0.0)
+    assert second.evidence == {**first.evidence, FROM_ANOTHER: True}
+    assert world.log.count("a evidence") == 1
 
 
 @pytest.mark.parametrize("threads", [None, 1])

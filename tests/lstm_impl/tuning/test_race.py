@@ -69,11 +69,11 @@ def test_after_a_rest_a_call_that_is_not_timed_wakes_threads() -> None:
 
     def duration() -> float:
         nonlocal asleep
-        took, asleep = (0.08 if asleep else 0.05), False
+        took, asleep = (0.048 if asleep else 0.03), False
         return took
 
-    ran = race({"a": world.step(duration), "b": world.always(0.06)}, 5.0, now=world.now, rest=rest)
-    assert set(np.round(ran["a"].blocks, 9)) == {0.05}
+    ran = race({"a": world.step(duration), "b": world.always(0.04)}, 5.0, now=world.now, rest=rest)
+    assert set(np.round(ran["a"].blocks, 9)) == {0.03}
     # One that takes long has none: it would take as long again.
     world = World()
     race({"a": world.always(1.0)}, 0.0, now=world.now, rest=lambda: None)
