@@ -40,7 +40,6 @@ COMMANDS = {
     "How do I share results?": {
         "upload": "copy result files to s3://, gs:// and the like; what reads takes such a URL",
         "submit": "check result files, make them anonymous, ready for a pull request",
-        "site": "a static site of the results of many machines",
     },
 }
 """Question, command, what it answers; each is ``python -m bench.NAME``."""

@@ -19,9 +19,8 @@ from bench.machine.fields import printable
 from bench.machine.folder import REFERENCE, default_folder, is_url
 from bench.records.naming import run_of
 from bench.records.schema import ResultFile, Results
-from bench.render import along, data, markdown, teach, terminal
+from bench.render import along, data, markdown, page, teach, terminal
 from bench.render.messages import along_notes
-from bench.render.page import explorer
 from bench.render.table import comma_separated
 from bench.stats.along import AXES, series
 from bench.stats.ranking import build
@@ -61,6 +60,8 @@ def report(options: argparse.Namespace) -> int:
             raise NothingToReportError(
                 f"--format {options.format} is no text; name a file for it: --output report.parquet"
             )
+    if options.format == "html":
+        page.check()
     (results,) = filters.read(options, asked_for(options.paths))
     if not results.measurements and not results.outcomes:
         for note in results.notes:  # why there is nothing, as far as that is known
@@ -193,7 +194,7 @@ def _show(report: Report, options: argparse.Namespace) -> None:
             draw = functools.partial(terminal.draw_whole, unmeasured=True)
     texts: Texts = {
         "markdown": lambda: text(report),
-        "html": lambda: explorer.page(report),
+        "html": lambda: page.page(report),
         "csv": lambda: data.comma_separated(report),
         "json": lambda: data.as_json(report),
         "parquet": lambda: data.parquet(report),

@@ -937,6 +937,12 @@ def of_winner(table: Table) -> str:
     return f"{start}bound {listed(parts)} of {places} (--why has each)"
 
 
+def binding(row: Row) -> str:
+    """Say what binds a case; empty where that is not known."""
+    known = row.bound is not None and row.bound.kind != NOT_KNOWN
+    return clean(sentence(row), LONGEST_SENTENCE) if known else ""
+
+
 def of_roofs(table: Table) -> str:
     """What parts of its roofs the fastest of each group reaches; empty if none are known.
 

@@ -1,5 +1,1 @@
-"""Results given to others: checked, made anonymous, and shown as a site of many machines.
-
-Others take ``submission.submit`` and ``site.make``; ``checks`` says what of a file cannot be as it
-stands there.
-"""
+"""Check result files, make them anonymous and send them to where others find them."""

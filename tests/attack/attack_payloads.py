@@ -22,13 +22,13 @@ import pytest
 from playwright.sync_api import Browser
 
 from bench.records.files import collect
-from bench.render.page.explorer import page as explorable
+from bench.render.page import page as explorable
 from bench.stats.ranking import build
 from tests.attack import made_results
 from tests.attack.commands import COMMANDS, Command, Ended, wrong_end
 from tests.attack.outputs import JUDGES, wrong_text
 from tests.attack.trials import Attack, Hang, limited
-from tests.bench.render.page.test_explorer_in_browser import PLOTS, Opened, browser
+from tests.bench.render.test_page_in_browser import PLOTS, Opened, browser
 from tests.payloads import MARK, PAYLOADS, Documents, Texts, free_texts, poisoned
 
 __all__ = ["browser"]  # pytest takes a fixture from where it stands

@@ -13,7 +13,6 @@ import numpy as np
 from bench.case.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
-from tests.bench.mutations import saved
 
 BACKENDS = ("keras", "while_loop", "while_loop+xla", "while_loop+hoisted+xla", "static_unroll")
 SHAPES = ("distinct", "replicates")
@@ -69,21 +68,6 @@ def make_store(
         path.write_text(json.dumps(document, indent=1), encoding="utf-8")
         paths.append(path)
     return paths
-
-
-def three_machines(folder: Path) -> Path:
-    """A folder for each of three machines with results of two processes, as they are handed in."""
-    for number, machine in enumerate(("one", "two", "three")):
-        for path in make_store(folder / machine, files=2, cases=15, samples=7, seed=number):
-            document = json.loads(path.read_text())
-            document["lstm"]["run"] |= {
-                "id": f"{machine}-{path.stem}",
-                "session": f"session-{machine}",
-                "machine_id": machine,
-                "host": f"amd-epyc-{machine}",
-            }
-            saved(path, document)
-    return folder
 
 
 _ENVIRONMENT = {

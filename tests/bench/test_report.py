@@ -17,7 +17,7 @@ from bench.records.journal import Journal
 from bench.records.schema import Measurement, Outcome
 from bench.render.data import as_json, comma_separated
 from bench.render.markdown import markdown
-from bench.render.page.static import page
+from bench.render.page import page
 from bench.render.terminal import as_picture, draw_whole
 from bench.stats.ranking import build
 from bench.stats.rows import Report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import compare, history, plot, records, report, site, upload
+from bench import compare, history, plot, records, report, upload
 from bench.machine import copying
 from bench.machine.remote import LIMIT_VARIABLE
 from bench.records.schema import Results
@@ -90,20 +89,6 @@ def test_every_command_takes_a_url(faults: Faults, tmp_path: Path) -> None:
     assert compare.main(["backends", f"{TEAM}/replicate-1.json"]) == 0
     assert history.main([TEAM]) == 0
     assert plot.main([TEAM, "--output", str(tmp_path / "a.svg")]) == 0
-
-
-def test_a_site_is_made_of_results_elsewhere(
-    faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("pyarrow")
-    place = tmp_path / "site"
-    assert site.main([TEAM, "--output", str(place)]) == 0
-    assert "golden-host" in (place / "index.html").read_text()
-    faults.denied.add(NAMES[0])
-    shutil.rmtree(tmp_path / "cache")
-    assert site.main([TEAM, "--output", str(place)]) == 2
-    assert f"error: {TEAM}/{NAMES[0]} cannot be read: access" in capsys.readouterr().err
-    assert site.main(["s3://team/nowhere", "--output", str(place)]) == 2
 
 
 def test_windows_are_read_from_elsewhere(files: Any, faults: Faults) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from bench import report
 from bench.records.files import collect
+from bench.render import page
 from bench.render.data import as_json, comma_separated
 from bench.render.markdown import brief, markdown
-from bench.render.page import explorer
 from bench.render.terminal import as_picture
 from bench.stats.ranking import build
 from bench.stats.rows import NothingToReportError, Report
@@ -23,7 +23,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
     "markdown": markdown,
     "csv": lambda report: "".join(comma_separated(report)),
     "json": as_json,
-    "html": explorer.page,
+    "html": page.page,
     "svg": as_picture,
 }
 

@@ -10,7 +10,7 @@ import pytest
 from bench.case.cases import Case
 from bench.records.schema import Run
 from bench.render.labels import details
-from bench.render.page.static import page
+from bench.render.page import page
 from bench.stats.ranking import build
 from bench.stats.rows import Report, Section
 from lstm_impl.spec import LSTMSpec

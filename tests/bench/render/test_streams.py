@@ -11,7 +11,7 @@ import pytest
 from bench.render import messages
 from bench.render.data import comma_separated
 from bench.render.markdown import markdown
-from bench.render.page import data
+from bench.render.page import Data
 from bench.stats.ranking import build
 from bench.stats.rows import Report
 from bench.stats.table import records
@@ -121,10 +121,10 @@ def test_processes_with_other_deadlines_have_none_in_common() -> None:
 
 
 def test_the_page_carries_the_histogram_of_all_calls(report: Report) -> None:
-    carried = data.data(report)
+    carried = Data(report).columns()
     latency = carried["latency"]
     assert isinstance(latency, dict)
     assert len(latency) == 3
     for each in latency.values():
-        assert sum(each["counts"]) == each["calls"] == 42_000
+        assert sum(calls for _, calls in each["bins"]) == each["calls"] == 42_000
         assert [part for part, *_ in each["parts"]] == [50.0, 90.0, 99.0, 99.9]

@@ -1,0 +1,466 @@
+"use strict";
+// Question, filters and plots over the data that bench/render/page.py puts into the page. Texts come
+// from anywhere: they enter the page as textContent alone, and Plotly's labels through plain().
+(() => {
+const data = JSON.parse(document.getElementById("results").textContent);
+const { cases, works, backends, sections, whys } = data;
+const $ = (id) => document.getElementById(id);
+const all = [...cases.work.keys()];
+const KEYS = [...data.sizes, ...data.choices];
+const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+const number = (value, digits = 3) => Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 12 });
+const state = { work: null, filters: {}, valid: false, backends: null, page: 0 };
+
+function el(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [key, value] of Object.entries(properties))
+    if (key in made && !key.startsWith("aria")) made[key] = value;
+    else made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+/** Text for Plotly's labels, which read a little HTML: nothing in it is markup or a formula. */
+function plain(text, most = 60) {
+  const letters = [...String(text).slice(0, 4 * most)].filter((c) => !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(c));
+  const kept = letters.length > most ? letters.slice(0, most - 1).join("") + "…" : letters.join("");
+  return kept.replace(/[&<>$%{}]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+}
+function table(caption, headings, rows, most = 200) {
+  const told = rows.length > most ? `${caption} (the first ${most} of ${rows.length.toLocaleString("en")})` : caption;
+  const cell = (text, place) => (place ? el("td", { className: { FASTER: "good", SLOWER: "bad", INVALID: "bad" }[text] ?? "" }, text) : el("th", { scope: "row" }, text));
+  return scrolling(caption, el("table", {}, el("caption", {}, told),
+    el("thead", {}, el("tr", {}, ...headings.map((text) => el("th", { scope: "col" }, text)))),
+    el("tbody", {}, ...rows.slice(0, most).map((row) => el("tr", {}, ...row.map(cell))))));
+}
+const scrolling = (label, inside) => el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": label }, inside);
+
+// ---- cases and works
+
+const measured = (i) => cases.time[i] !== null;
+const invalid = (i) => cases.trust[i] === 1;
+const TRUST = ["", "INVALID", "unreliable time", ""];
+const colour = (backend) => data.looks[backend][0];
+const name = (i) => backends[cases.backend[i]];
+const byWork = works.text.map(() => []);
+for (const i of all) byWork[cases.work[i]].push(i);
+const ranked = (work) => byWork[work].filter(measured).sort((a, b) => cases.time[a] - cases.time[b]);
+const questionOf = (work) => Object.fromEntries(KEYS.map((key) => [key, works[key][work]]));
+const keyOf = (question) => JSON.stringify(KEYS.map((key) => question[key]));
+/** The works that answer each question, the newest session's first. */
+const answers = new Map();
+for (const work of byWork.keys()) {
+  if (!byWork[work].some(measured)) continue;
+  const key = keyOf(questionOf(work));
+  if (!answers.has(key)) answers.set(key, []);
+  answers.get(key).push(work);
+}
+/** Those of a question, first the newest that compares two backends or more. */
+function answersTo(question) {
+  const found = answers.get(keyOf(question)) ?? [];
+  const compared = found.find((work) => ranked(work).length > 1);
+  return compared === undefined ? found : [compared, ...found.filter((work) => work !== compared)];
+}
+
+// ---- the question
+
+const NEAR = 1.5; // beyond this factor in any number one shape says nothing of another
+const optionText = (select) => select.options[select.selectedIndex].text;
+const chosenValue = (key, text) => (key === "variant" && text === "nothing" ? "" : text);
+/** What stands in the form; null where a number is missing or is none. */
+function typed() {
+  const found = {};
+  for (const key of data.sizes) {
+    const input = $(`want-${key}`);
+    const text = input.value.trim();
+    found[key] = text === "" ? null : Number(text);
+    if (text === "" && (key === "window" || key === "input_size") && !input.validity.badInput) continue;
+    if (!Number.isInteger(found[key]) || found[key] < 1) return null;
+  }
+  for (const key of data.choices) found[key] = chosenValue(key, optionText($(`want-${key}`)));
+  found.input_size ??= found.hidden_size;
+  return found;
+}
+function ask(question, work = null) {
+  const found = question ? answersTo(question) : [];
+  state.work = work ?? found[0] ?? null;
+  if (question) {
+    for (const key of data.sizes) $(`want-${key}`).value = question[key] ?? "";
+    // As many features as units is what an empty field means: then one number changes both.
+    if (question.input_size === question.hidden_size) $("want-input_size").value = "";
+    for (const key of data.choices)
+      for (const option of $(`want-${key}`).options) if (chosenValue(key, option.text) === String(question[key])) option.selected = true;
+  }
+  $("work").value = found.map(String).find((each) => [...$("work").options].some((option) => option.value === each)) ?? "";
+  $("answer-session").hidden = found.length < 2;
+  $("answer-of").replaceChildren(...[...found].sort((a, b) => a - b).map((each) => el("option", { value: each, selected: each === state.work }, sections[works.session[each]].title)));
+  $("answer").replaceChildren(...(state.work === null ? unknown(question) : known(state.work)));
+  showBackends();
+  redraw("samples", "latency");
+}
+function askAbout(work) {
+  ask(questionOf(work), work);
+  $("answer").focus({ preventScroll: true });
+  $("asking").scrollIntoView({ block: "start" });
+}
+function known(work) {
+  const [first, ...others] = works.answer[work];
+  const lines = [el("p", { className: "main" }, first), ...others.map((text) => el("p", {}, text))];
+  if (works.why[work]) lines.push(el("p", {}, `Why it takes that long: ${works.why[work]}.`));
+  return [...lines, el("p", {}, "Case: ", el("code", {}, works.group[work]))];
+}
+/** By which factor two questions differ in their numbers at most, and in all of them. */
+function factors(one, other) {
+  const found = data.sizes.map((key) => {
+    if (one[key] === other[key]) return 1;
+    if (one[key] === null || other[key] === null) return Infinity; // cut into windows or not
+    return Math.max(one[key] / other[key], other[key] / one[key]);
+  });
+  return [Math.max(...found), found.reduce((a, b) => a * b, 1)];
+}
+function unknown(question) {
+  if (!answers.size) return [el("p", { className: "main" }, "Nothing on this page has a time; why is below, in full.")];
+  if (!question) return [el("p", { className: "main" }, "Fill in whole numbers from 1 on. Input may be left out (as many as units), and window (none: the whole sequence at once).")];
+  const lines = [el("p", { className: "main" }, "Not measured in what this page holds.")];
+  const others = [...answers.values()].map(([work]) => ({ work, question: questionOf(work) }));
+  const near = others
+    .filter((each) => data.choices.every((key) => each.question[key] === question[key]) && factors(each.question, question)[0] <= NEAR)
+    .sort((a, b) => factors(a.question, question)[1] - factors(b.question, question)[1]);
+  if (near.length) lines.push(el("p", {}, `Near, and measured (each number within a factor of ${NEAR}):`), offers(near.slice(0, 3)));
+  else lines.push(el("p", {}, `Nothing near it was measured (each number within a factor of ${NEAR}).`));
+  const sizes = data.sizes.filter((key) => key !== "window");
+  const otherwise = others.filter((each) => !near.includes(each) && sizes.every((key) => each.question[key] === question[key]));
+  if (otherwise.length) lines.push(el("p", {}, "These very sizes were measured otherwise:"), offers(otherwise.slice(0, 12)));
+  const [words, why] = command(question);
+  lines.push(words ? el("p", {}, "To measure it in about two minutes: ", el("code", { className: "command" }, words)) : el("p", {}, why));
+  return lines;
+}
+const offers = (found) => el("ul", {}, ...found.map(({ work }) =>
+  el("li", {}, el("button", { type: "button", className: "link", onclick: () => askAbout(work) }, works.text[work]), ` ${works.answer[work][0]}`)));
+/** The command that measures a question, or why there is none. */
+function command(question) {
+  const { window: cut, timesteps, device, mode, variant } = question;
+  if (cut !== null && (cut > timesteps || timesteps % cut)) return ["", `A window has to divide the ${timesteps} steps, so that all windows are equal.`];
+  if (!/^(cpu|gpu:\d+)$/.test(device)) return ["", `No command measures on ${device}.`];
+  if (mode === "streaming") return ["", "Streams are measured by a suite: python -m bench.run streaming."];
+  if (variant && variant !== "bidirectional") return ["", `To measure it with ${variant} takes a suite file (bench.run --suite).`];
+  const given = [["batch", question.batch], ["steps", timesteps], ["hidden", question.hidden_size],
+    ["input", question.input_size === question.hidden_size ? null : question.input_size],
+    ["layers", question.num_layers > 1 ? question.num_layers : null], ["window", cut],
+    ["dtype", question.dtype === "float32" ? null : question.dtype], ["optimizer", question.optimizer === "none" ? null : question.optimizer],
+    ["device", device === "cpu" ? null : device], ["mode", mode]];
+  const words = given.filter(([, value]) => value !== null).map(([key, value]) => `--${key} ${value}`);
+  return [["python -m bench.ask", ...words, ...(variant ? ["--bidirectional"] : [])].join(" "), ""];
+}
+/** The backends of the question with bars of speed, fastest first, and those without a time. */
+function showBackends() {
+  if (state.work === null) return $("picture").replaceChildren();
+  const order = ranked(state.work);
+  const least = cases.time[order[0]];
+  const lines = order.map((i) => {
+    const [time, interval, speed, around, verdict, first, memory] = cases.texts[i];
+    const bar = el("span", { className: "bar", "aria-hidden": "true", style: `width:${(100 * least) / cases.time[i]}%;background:${colour(cases.backend[i])}` });
+    return [[cases.mark[i] ? `${cases.mark[i]} ` : "", name(i), bar], time, interval, speed && `${speed}×`, around, verdict, TRUST[cases.trust[i]], first, memory];
+  });
+  const headings = ["backend", "time of a step", "95% interval", "times as fast", "99.5% interval", "verdict", "trust", "first result", "memory"];
+  const shown = headings.map((_, place) => !place || lines.some((line) => line[place]));
+  const built = el("table", { className: "backends" }, el("caption", {}, "The backends, the fastest first"),
+    el("thead", {}, el("tr", {}, ...headings.filter((_, n) => shown[n]).map((text) => el("th", { scope: "col" }, text)))),
+    el("tbody", {}, ...lines.map((line) => el("tr", {}, ...line.map((text, n) => (n ? el("td", {}, text) : el("th", { scope: "row" }, ...text))).filter((_, n) => shown[n])))));
+  const without = byWork[state.work].filter((i) => !measured(i));
+  $("picture").replaceChildren(scrolling("The backends", built), ...(without.length ? [el("details", {}, el("summary", {}, `${without.length} without a time here, and why`),
+    el("ul", {}, ...without.map((i) => el("li", {}, `${name(i)}, ${cases.outcome[i]}: ${whys[cases.why[i]] || "no reason was recorded"}`))))] : []));
+}
+
+// ---- filters
+
+const FILTERS = Object.keys(works).filter((key) => $(`filter-${key}`));
+const filterValues = data.filters;
+/** Start with one device, mode and precision, those of the first case with a time. */
+function startFilters() {
+  const first = all.find(measured);
+  for (const key of FILTERS) {
+    const one = ["device", "mode", "dtype"].includes(key) && first !== undefined;
+    $(`filter-${key}`).value = one ? String(filterValues[key].indexOf(works[key][cases.work[first]])) : "";
+  }
+  $("valid-only").checked = false;
+  for (const box of $("backends").querySelectorAll("input")) box.checked = true;
+}
+function active() {
+  const found = FILTERS.filter((key) => $(`filter-${key}`).value !== "").map((key) => {
+    const select = $(`filter-${key}`);
+    const wanted = filterValues[key][Number(select.value)];
+    return [`${select.labels[0].textContent} "${optionText(select)}"`, (i) => works[key][cases.work[i]] === wanted];
+  });
+  const chosen = new Set([...$("backends").querySelectorAll("input:checked")].map((box) => Number(box.value)));
+  if (chosen.size < backends.length) found.push(["the choice of backends", (i) => chosen.has(cases.backend[i])]);
+  if ($("valid-only").checked) found.push(['"only measurements to be trusted"', (i) => !invalid(i)]);
+  return found;
+}
+function update() {
+  const filters = active();
+  state.chosen = all.filter((i) => filters.every(([, passes]) => passes(i)));
+  const timed = state.chosen.filter(measured);
+  let told = `Chosen: ${state.chosen.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} cases, ${timed.length.toLocaleString("en")} with a time, ${timed.filter(invalid).length} INVALID.`;
+  if (!state.chosen.length) {
+    const without = filters.map(([label], n) => [label, all.filter((i) => filters.every(([, passes], other) => other === n || passes(i))).length]).filter(([, left]) => left);
+    told += without.length ? without.map(([label, left]) => ` ${capital(label)} hides everything: without it ${left} cases.`).join("") : " Together the filters hide everything.";
+  }
+  if (data.left_out) told += ` ${data.left_out.toLocaleString("en")} more did not fit into the page: write it with --device or --kind.`;
+  $("shown").textContent = told;
+  state.page = 0;
+  showWhere(timed);
+  showCases();
+  redraw("explore");
+}
+
+// ---- which is fastest where: shapes by backends
+
+const MOST_SHAPES = 40;
+function showWhere(timed, most = MOST_SHAPES) {
+  const shapes = [...new Set(timed.map((i) => cases.work[i]))];
+  const gains = new Map();
+  for (const i of timed) gains.set(cases.backend[i], [...(gains.get(cases.backend[i]) ?? []), ...(cases.speed[i] ? [Math.log(cases.speed[i])] : [])]);
+  const mean = (logs) => (logs.length ? logs.reduce((a, b) => a + b, 0) / logs.length : -Infinity);
+  const order = [...gains.keys()].sort((a, b) => mean(gains.get(b)) - mean(gains.get(a)));
+  const kept = new Set(timed);
+  const lines = shapes.slice(0, most).map((work) => {
+    const here = new Map(byWork[work].filter((i) => kept.has(i)).map((i) => [cases.backend[i], i]));
+    return el("tr", {}, el("th", { scope: "row" }, el("button", { type: "button", className: "link", onclick: () => askAbout(work) }, capital(works.text[work]))),
+      ...order.map((backend) => heat(here.get(backend))));
+  });
+  const built = el("table", { className: "heat" }, el("caption", {}, "Times as fast as the baseline"),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "shape"), ...order.map((backend) => el("th", { scope: "col" }, backends[backend])))), el("tbody", {}, ...lines));
+  const left = shapes.length - most;
+  $("where").replaceChildren(...(shapes.length ? [scrolling("Times as fast, by shape and backend", built)] : [el("p", {}, "Nothing that is chosen has a time.")]),
+    ...(left > 0 ? [el("button", { type: "button", onclick: () => showWhere(timed, Infinity) }, `Show ${left.toLocaleString("en")} more shapes`)] : []));
+}
+function heat(i) {
+  if (i === undefined) return el("td", {}, "–");
+  const [time, , speed, around, verdict] = cases.texts[i];
+  if (invalid(i)) return el("td", { className: "bad", title: whys[cases.why[i]] }, "INVALID");
+  const cell = el("td", { title: [time, around, verdict].filter(Boolean).join("; ") }, `${speed || time} ${cases.mark[i]}`.trim());
+  if (["FASTER", "SLOWER"].includes(cases.verdict[i])) {
+    const strength = Math.min(1, Math.abs(Math.log(cases.speed[i])) / Math.log(4));
+    cell.style.background = `rgb(${cases.verdict[i] === "FASTER" ? "42 150 212" : "213 94 0"} / ${Math.round(12 + 38 * strength)}%)`;
+  }
+  return cell;
+}
+
+// ---- plots
+
+const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "triangle-left"];
+const DASHES = ["solid", "dash", "dot", "dashdot"];
+const look = (backend) => ({ color: colour(backend), symbol: SYMBOLS[data.looks[backend][1]], size: 8 });
+const of = (key) => (i) => works[key][cases.work[i]];
+const per = (key, amount) => (i) => (cases[key][i] ? amount(i) / cases[key][i] : null);
+/** Of each quantity its heading and, of a case, [value, low, high]. */
+const UP = {
+  "sequences per second": (i) => ["time", "high", "low"].map((key) => per(key, of("batch"))(i)),
+  "time of a step (s)": (i) => [cases.time[i], cases.low[i], cases.high[i]],
+  "time of a timestep (s)": (i) => ["time", "low", "high"].map((key) => cases[key][i] && cases[key][i] / of("timesteps")(i)),
+  "times as fast as the baseline": (i) => [cases.speed[i], cases.speed_low[i], cases.speed_high[i]],
+  "first result (s)": (i) => [cases.first[i]],
+  "build, trace and compile (s)": (i) => [cases.build[i] === null ? null : cases.build[i] + (cases.trace[i] ?? 0) + (cases.compile[i] ?? 0)],
+  "peak memory (bytes)": (i) => [cases.memory[i]],
+  "operations per second": (i) => [cases.operations[i] && cases.operations[i] / cases.time[i]],
+};
+const ACROSS = {
+  batch: of("batch"), "hidden size": of("hidden_size"), timesteps: of("timesteps"), window: of("window"),
+  "operations per byte": (i) => cases.operations[i] && cases.bytes[i] && cases.operations[i] / cases.bytes[i],
+};
+const AXIS = { batch: "batch", "hidden size": "hidden_size", timesteps: "timesteps", window: "window" };
+const MOST_MARKS = 1500; // more are neither quick nor a picture
+/** What a case shares with those that a line joins it to. */
+function lineKey(i, across) {
+  const work = cases.work[i];
+  const square = across === "hidden size" && works.input_size[work] === works.hidden_size[work];
+  return JSON.stringify([cases.backend[i], ...["session", "kind", ...KEYS].filter((key) => key !== AXIS[across]).map((key) => (square && key === "input_size" ? "=" : works[key][work]))]);
+}
+function explore() {
+  const [up, across] = [$("y-axis").value, $("x-axis").value];
+  const points = state.chosen.filter((i) => measured(i) && ACROSS[across](i) !== null && UP[up](i)[0]);
+  const shown = points.slice(0, MOST_MARKS);
+  if (!shown.length) return { says: "Nothing that is chosen has these figures." };
+  const lines = new Map();
+  const roofline = across === "operations per byte";
+  for (const i of shown) {
+    const key = roofline ? `${cases.backend[i]}` : lineKey(i, across);
+    if (!lines.has(key)) lines.set(key, []);
+    lines.get(key).push(i);
+  }
+  const named = new Set();
+  const modes = [...new Set(shown.map((i) => `${of("mode")(i)} on ${of("device")(i)}`))].sort();
+  const traces = [...lines.values()].map((found) => {
+    found.sort((a, b) => ACROSS[across](a) - ACROSS[across](b));
+    const backend = cases.backend[found[0]];
+    const values = found.map((i) => UP[up](i));
+    const first = !named.has(backend);
+    named.add(backend);
+    const bounded = values[0].length > 1;
+    return {
+      x: found.map(ACROSS[across]), y: values.map(([value]) => value), name: plain(backends[backend], 40), legendgroup: String(backend), showlegend: first,
+      mode: roofline ? "markers" : "lines+markers", line: { color: colour(backend), width: 1.5, dash: DASHES[modes.indexOf(`${of("mode")(found[0])} on ${of("device")(found[0])}`) % 4] },
+      marker: { ...look(backend), symbol: found.map((i) => look(backend).symbol + (invalid(i) ? "-open" : "")) },
+      hovertext: found.map((i) => [backends[backend], works.text[cases.work[i]], ...cases.texts[i].slice(0, 5), TRUST[cases.trust[i]]].filter(Boolean).map((text) => plain(text, 120)).join("<br>")), hoverinfo: "text",
+      ...(bounded ? { error_y: { array: values.map(([mid, , high]) => (high ?? mid) - mid), arrayminus: values.map(([mid, low]) => mid - (low ?? mid)), thickness: 1, width: 2 } } : {}),
+    };
+  });
+  if (roofline && up === "operations per second") {
+    const xs = shown.map(ACROSS[across]);
+    const ends = [Math.min(...xs) / 2, Math.max(...xs) * 2];
+    const peak = Math.max(...shown.map((i) => cases.peak[i] ?? 0));
+    const bandwidth = Math.max(...shown.map((i) => cases.bandwidth[i] ?? 0));
+    if (peak && bandwidth) traces.push({ x: [ends[0], peak / bandwidth, ends[1]].sort((a, b) => a - b), y: [ends[0], peak / bandwidth, ends[1]].sort((a, b) => a - b).map((x) => Math.min(peak, x * bandwidth)), name: "measured roofs", mode: "lines", line: { color: tone("dim"), dash: "dash" }, hoverinfo: "skip" });
+  }
+  const more = points.length - shown.length;
+  return {
+    says: `${capital(up)} against ${across}${bounds(up)}.${modes.length > 1 ? ` Lines: ${modes.map((mode, n) => `${mode} ${["solid", "dashed", "dotted", "dash-dotted"][n % 4]}`).join(", ")}.` : ""}${shown.some(invalid) ? " Hollow: INVALID." : ""}${more > 0 ? ` The first ${MOST_MARKS.toLocaleString("en")} of ${points.length.toLocaleString("en")} cases; filters choose.` : ""}`,
+    traces, layout: { xaxis: { type: "log", title: { text: across } }, yaxis: { type: "log", title: { text: up } } },
+    headings: ["backend", "shape", across, up, "trust"], rows: shown.map((i) => [name(i), works.text[cases.work[i]], number(ACROSS[across](i)), number(UP[up](i)[0]), TRUST[cases.trust[i]]]),
+  };
+}
+const bounds = (up) => (up.startsWith("times as fast") ? ", with 99.5% intervals" : /^(sequences|time of)/.test(up) ? ", with 95% intervals" : "");
+const median = (values) => { const sorted = [...values].sort((a, b) => a - b); const at = sorted.length / 2; return sorted.length % 2 ? sorted[Math.floor(at)] : (sorted[at - 1] + sorted[at]) / 2; };
+function processes() {
+  const order = state.work === null ? [] : ranked(state.work);
+  if (!order.length) return { says: "There is no shape above whose samples could be shown." };
+  return {
+    says: `Every sample of ${works.text[state.work]}: a box for each process${data.complete ? "" : ", of its order statistics"}.`,
+    traces: order.map((i) => ({
+      type: "box", name: plain(name(i), 30), marker: { color: colour(cases.backend[i]), size: 3 }, boxpoints: "all", jitter: 0.5, pointpos: 0, line: { width: 1 },
+      x: data.samples[i].flatMap((values, n) => values.map(() => n + 1)), y: data.samples[i].flat(), hoverinfo: "y",
+    })),
+    layout: { boxmode: "group", xaxis: { title: { text: "process" }, dtick: 1 }, yaxis: { type: "log", title: { text: "time of a step (s)" } } },
+    headings: ["backend", "processes", "samples", "median of the processes' medians (s)", "fastest process (s)", "slowest process (s)"],
+    rows: order.map((i) => {
+      const medians = data.samples[i].map(median);
+      return [name(i), String(medians.length), String(data.samples[i].flat().length), number(median(medians), 4), number(Math.min(...medians), 4), number(Math.max(...medians), 4)];
+    }),
+  };
+}
+function latency() {
+  const found = (state.work === null ? [] : ranked(state.work)).filter((i) => data.latency[i]);
+  $("latency").hidden = !found.length;
+  if (!found.length) return { says: "" };
+  const total = (i) => data.latency[i].bins.reduce((sum, [, calls]) => sum + calls, 0);
+  const marks = [...new Set(found.flatMap((i) => data.latency[i].parts.map(([part]) => part)))];
+  return {
+    says: "Share of the calls by their latency, from when they were due; marks are percentiles.",
+    traces: [
+      ...found.map((i) => ({ x: data.latency[i].bins.map(([at]) => at), y: data.latency[i].bins.map(([, calls]) => calls / total(i)), name: plain(name(i), 40), mode: "lines", line: { color: colour(cases.backend[i]), shape: "hvh" } })),
+      ...found.map((i) => ({ x: data.latency[i].parts.map(([, at]) => at), y: data.latency[i].parts.map(([part]) => Math.max(1e-6, 1 - part / 100)), text: data.latency[i].parts.map(([part]) => `p${part}`), mode: "markers+text", textposition: "top center", showlegend: false, marker: look(cases.backend[i]) })),
+    ],
+    layout: { xaxis: { type: "log", title: { text: "latency (s)" } }, yaxis: { type: "log", title: { text: "share of calls" } } },
+    headings: ["backend", "calls", ...marks.map((part) => `p${part}`), "late"],
+    rows: found.map((i) => [name(i), data.latency[i].calls.toLocaleString("en"), ...marks.map((part) => data.latency[i].parts.find(([each]) => each === part)?.[2] ?? ""), data.latency[i].missed === null ? "" : String(data.latency[i].missed)]),
+  };
+}
+const VIEWS = { explore, samples: processes, latency };
+const stale = new Set(Object.keys(VIEWS));
+const near = new Set();
+const tone = (key) => getComputedStyle(document.documentElement).getPropertyValue(`--${key}`).trim();
+/** Say these again now, and draw them now or when a reader comes near. */
+function redraw(...ids) {
+  for (const id of ids) {
+    stale.add(id);
+    $(id).setAttribute("aria-busy", "true");
+    const found = VIEWS[id]();
+    VIEWS[id].shown = found;
+    $(id).querySelector(".says").textContent = found.says;
+    $(id).querySelector(".plot").hidden = !found.traces || !$("plotly");
+    const folded = $(id).querySelector("details");
+    folded.hidden = !found.traces;
+    folded.lastElementChild.replaceChildren(...(folded.open && found.rows ? [behind(id)] : []));
+    if (near.has(id)) draw(id);
+  }
+}
+const behind = (id) => table(`In numbers: ${$(`x-${id}`).textContent}`, VIEWS[id].shown.headings, VIEWS[id].shown.rows);
+function draw(id, width) {
+  const { shown } = VIEWS[id];
+  const plot = $(id).querySelector(".plot");
+  if (!plot.hidden) {
+    if (!window.Plotly) {
+      // Text until a plot comes near, since it is large; the page's policy knows it by its hash.
+      document.body.append(el("script", { textContent: $("plotly").textContent }));
+      if (!window.Plotly) return;
+    }
+    const axis = { gridcolor: tone("grid"), linecolor: tone("edge"), zeroline: false, automargin: true, exponentformat: "SI" };
+    const own = shown.layout;
+    Plotly.react(plot, shown.traces, {
+      font: { family: "system-ui, sans-serif", size: 13, color: tone("text") }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 60, r: 16, t: 12, b: 48 }, height: 460, hovermode: "closest", dragmode: matchMedia("(pointer: fine)").matches ? "zoom" : false,
+      legend: { orientation: "h", y: -0.2 }, showlegend: true, hoverlabel: { align: "left", bgcolor: tone("back"), font: { color: tone("text") } },
+      ...own, xaxis: { ...axis, ...own.xaxis }, yaxis: { ...axis, ...own.yaxis }, ...(width ? { width, autosize: false } : { autosize: true }),
+    }, { displayModeBar: false, responsive: true });
+  }
+  stale.delete(id);
+  $(id).setAttribute("aria-busy", "false");
+}
+
+// ---- every case
+
+const PAGE = 50;
+const SORTS = {
+  report: (a, b) => cases.work[a] - cases.work[b] || (cases.time[a] ?? Infinity) - (cases.time[b] ?? Infinity),
+  time: (a, b) => (cases.time[a] ?? Infinity) - (cases.time[b] ?? Infinity),
+  speed: (a, b) => (cases.speed[b] ?? 0) - (cases.speed[a] ?? 0),
+};
+function showCases() {
+  if (!$("case-fold").open) return;
+  const keep = { all: () => true, measured, invalid, without: (i) => !measured(i) }[$("outcome").value];
+  const found = state.chosen.filter(keep).sort(SORTS[$("sort").value]);
+  const pages = Math.max(1, Math.ceil(found.length / PAGE));
+  state.page = Math.min(state.page, pages - 1);
+  const rows = found.slice(state.page * PAGE, (state.page + 1) * PAGE).map((i) => [name(i), works.text[cases.work[i]], ...cases.texts[i], TRUST[cases.trust[i]], whys[cases.why[i]]]);
+  $("cases").replaceChildren(table("Cases", ["backend", "work", "time", "95% interval", "times as fast", "99.5% interval", "verdict", "first result", "memory", "trust", "why"], rows));
+  $("page-of").textContent = `Page ${state.page + 1} of ${pages}`;
+  $("previous").disabled = !state.page;
+  $("next").disabled = state.page === pages - 1;
+}
+
+// ---- start
+
+function start() {
+  const first = [...answers.values()].map(([work]) => work).sort((a, b) => (ranked(b).length > 1) - (ranked(a).length > 1) || a - b)[0];
+  startFilters();
+  ask(first === undefined ? null : questionOf(first));
+  update();
+}
+$("asking").hidden = $("explorer").hidden = false;
+for (const [id, values] of [["y-axis", UP], ["x-axis", ACROSS]]) $(id).append(...Object.keys(values).map((key) => el("option", { value: key }, key)));
+for (const id of ["y-axis", "x-axis"]) $(id).addEventListener("change", () => redraw("explore"));
+for (const id of ["question", "filters"]) $(id).addEventListener("submit", (event) => event.preventDefault());
+$("question").addEventListener("change", (event) => {
+  if (event.target.id !== "work") ask(typed());
+  else if (event.target.value) askAbout(Number(event.target.value));
+});
+$("answer-of").addEventListener("change", () => {
+  ask(questionOf(state.work), Number($("answer-of").value));
+  $("answer-of").focus();
+});
+$("filters").addEventListener("change", update);
+for (const [id, on] of [["backends-all", true], ["backends-none", false]])
+  $(id).addEventListener("click", () => {
+    for (const box of $("backends").querySelectorAll("input")) box.checked = on;
+    update();
+  });
+$("reset").addEventListener("click", start);
+for (const id of ["outcome", "sort"]) $(id).addEventListener("change", () => { state.page = 0; showCases(); });
+for (const [id, by] of [["previous", -1], ["next", 1]]) $(id).addEventListener("click", () => { state.page += by; showCases(); });
+$("case-fold").addEventListener("toggle", showCases);
+for (const id of Object.keys(VIEWS)) $(id).querySelector("details").addEventListener("toggle", () => redraw(id));
+const watcher = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    near.add(target.id);
+    if (stale.has(target.id)) draw(target.id);
+  }
+}, { rootMargin: "300px" });
+const again = (width) => Object.keys(VIEWS).forEach((id) => near.has(id) && draw(id, width));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => again());
+addEventListener("beforeprint", () => again(680));
+addEventListener("afterprint", () => again());
+start();
+for (const id of Object.keys(VIEWS)) watcher.observe($(id));
+performance.mark("usable");
+})();

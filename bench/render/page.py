@@ -1,0 +1,522 @@
+"""Make the report one HTML page: its findings and tables, and a question and plots over its data.
+
+The page needs no network, and no script for what it says: ``page.html`` is a Jinja2 template, in
+which every text is escaped, and the page's own policy lets no script run but ``page.js`` and
+Plotly's, which is copied into the page from the installed package. Needs the extra ``html``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.case.cases import Case
+from bench.records.hdr import decode
+from bench.render import drawing
+from bench.render.escape import LONGEST_SENTENCE, clean
+from bench.render.labels import details, heading, machine, name, title
+from bench.render.marks import BARS, FASTEST, MARKS, bounds_of_time, compact_verdict, mark, notes
+from bench.render.messages import answer, binding, decisions, findings, method
+from bench.render.quantities import (
+    GRADIENT_WORDS,
+    count,
+    pace_words,
+    seconds,
+    shape_words,
+    size,
+    times_as_fast,
+    times_bounds,
+    unusual,
+)
+from bench.render.table import parts, work_words
+from bench.stats.rows import KINDS, NothingToReportError, Report, Row, Section, Table
+from lstm_impl.spec import PRECISIONS
+from lstm_impl.workload import MODES, OPTIMIZERS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+EXTRA = "pip install 'lstm-benchmark-suite[html]'"
+
+MOST_CASES = 100_000
+"""So many a browser opens in a second or two; beyond it --device and --kind choose."""
+
+_MOST_SAMPLES = 200_000  # about a megabyte; of more only order statistics are kept
+_MOST_SKIPPED = 1000  # a page of more rows is slow on a phone; CSV has every case
+_MOST_ROWS = 1500
+_FEWEST_ROWS = 20  # of each table, however many tables there are
+_MOST_OPEN = 4  # sessions that are not folded
+_MOST_LISTED = 1000  # shapes in the list under the question
+
+SIZES = {
+    "batch": "Batch",
+    "timesteps": "Steps",
+    "input_size": "Input",
+    "hidden_size": "Units",
+    "num_layers": "Layers",
+    "window": "Window",
+}
+"""What a question asks for in numbers, and how the page calls it."""
+
+CHOICES = {
+    "dtype": "Precision",
+    "optimizer": "Optimizer",
+    "device": "Device",
+    "mode": "Mode",
+    "variant": "Variant",
+}
+"""What it asks for in words."""
+
+FILTERS = {"session": "Session", **CHOICES, "kind": "Kind", **SIZES}
+"""What the cases below the question can be chosen by."""
+
+NO_OPTIMIZER = "none"
+
+
+class NoJinjaError(NothingToReportError):
+    """What makes the page is not installed."""
+
+
+def check() -> None:
+    """Raise NoJinjaError, saying what to install, if pages cannot be made here."""
+    if find_spec("jinja2") is None:
+        raise NoJinjaError(f"--format html needs jinja2, which is not installed: {EXTRA}")
+
+
+def page(report: Report) -> str:
+    """Return the whole page; where plotly is not installed it has no plots and says so.
+
+    Raises NoJinjaError where jinja2 is missing.
+    """
+    check()
+    script = _file("page.js")
+    plotly = _plotly()
+    hosts = dict.fromkeys(
+        host
+        for section in report.sections
+        for host in (section.nodes.values() or [section.run.host])
+    )
+    suites = dict.fromkeys(section.run.suite for section in report.sections)
+    tables = sum(len(section.tables) for section in report.sections)
+    data = Data(report)
+    scripts = [script, *([plotly] if plotly else [])]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            report=report,
+            about=f"{', '.join(map(name, suites))} on {', '.join(map(name, hosts))}",
+            hashes=_markup(" ".join(f"'sha256-{_digest(each)}'" for each in scripts)),
+            style=_markup(_file("page.css")),
+            script=_markup(script),
+            plotly=_markup(plotly),
+            install=EXTRA,
+            data=_markup(_block(data.columns())),
+            works=data.listed(),
+            options=data.options(),
+            choices=data.choices(),
+            backends=data.backends.shown,
+            sizes=SIZES,
+            marks=MARKS,
+            most_open=_MOST_OPEN,
+            most_rows=max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables)),
+            most_skipped=_MOST_SKIPPED,
+        )
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Whatever is written is made harmless first, but for what is HTML of our own.
+        finalize=lambda value: clean(value, LONGEST_SENTENCE) if type(value) is str else value,
+    )
+    made.globals |= {
+        "heading": heading,
+        "machine": machine,
+        "details": details,
+        "method": method,
+        "decisions": decisions,
+        "findings": findings,
+        "title": title,
+        "parts": parts,
+        "mark": mark,
+        "notes": lambda section: [*notes(section.rows), BARS],
+        "count": count,
+        "doubts": _doubts,
+        "groups": _groups,
+        "fastest": FASTEST,
+    }
+    made.filters["name"] = name
+    return made
+
+
+def _file(file: str) -> str:
+    return (Path(__file__).parent / file).read_text(encoding="utf-8")
+
+
+def _markup(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _plotly() -> str:
+    """The script of the installed plotly, empty if there is none."""
+    if find_spec("plotly") is None:
+        return ""
+    from plotly.offline import get_plotlyjs
+
+    found: str = get_plotlyjs()
+    return found
+
+
+def _block(found: Mapping[str, object]) -> str:
+    """JSON that may stand in an HTML element: no letter of it can end that."""
+    text = json.dumps(found, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+# The tables
+
+
+_CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "doubt", "INVALID": "bad"}
+
+
+def _groups(table: Table, most: int) -> tuple[list[dict[str, Any]], int]:
+    """The groups of a table with the cells of their rows, and how many groups are left out.
+
+    A group is shown complete or not at all: which is fastest is said among all of it.
+    """
+    found: list[dict[str, Any]] = []
+    columns, left = parts(table), most
+    for group in table.groups:
+        if found and len(group) > left:
+            break
+        left -= len(group)
+        least = min(row.time for row in group if row.measured)
+        rows = []
+        for row in group:
+            cells = []
+            for place, part in enumerate(columns):
+                text = part.text(row).strip()
+                kinds = ["right" if part.right else "words", "time" if place == 0 else ""]
+                kinds.append(_CLASSES.get(text.split()[-1], "") if text else "")
+                cells.append((text, " ".join(filter(None, kinds))))
+            width = f"{100 * least / row.time:.1f}" if row.measured else ""
+            rows.append({"row": row, "cells": cells, "width": width})
+        words = work_words(group[0], table)
+        code = [] if table.kind == KINDS[1] else [words.pop()]
+        found.append({"words": words, "code": code, "rows": rows})
+    return found, len(table.groups) - len(found)
+
+
+def _doubts(section: Section) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What is not to be trusted: a summary, and each case with its reasons."""
+    kinds = {
+        "{} INVALID, and why": [(row, row.invalid) for row in section.rows],
+        "{} with an INVALID ratio, and why": [
+            (row, () if row.invalid else row.ratio_doubts) for row in section.rows
+        ],
+        "{} with an unreliable time, and why": [
+            (row, row.validity.of_time) for row in section.rows
+        ],
+    }
+    return [
+        (
+            what.format(count(len(rows), "measurement")),
+            [(row.case.id, "; ".join(map(str, doubts))) for row, doubts in rows[:_MOST_SKIPPED]],
+        )
+        for what, doubted in kinds.items()
+        if (rows := [(row, doubts) for row, doubts in doubted if doubts])
+    ]
+
+
+# The data behind question and plots
+
+
+@dataclass
+class _Words:
+    """Texts by number: each once, cut short."""
+
+    limit: Callable[[str], str]
+    numbers: dict[str, int] = field(default_factory=dict)
+    shown: list[str] = field(default_factory=list)
+
+    def __getitem__(self, text: str) -> int:
+        if text not in self.numbers:
+            self.numbers[text] = len(self.shown)
+            self.shown.append(self.limit(text))
+        return self.numbers[text]
+
+
+class Data:
+    """What the page's script reads: columns of cases and of works, each text once.
+
+    A work is what is computed where, in one session; its cases differ in their backend alone.
+    """
+
+    def __init__(self, report: Report) -> None:
+        pairs = [(number, row) for number, each in enumerate(report.sections) for row in each.rows]
+        self._report = report
+        self._left_out = max(0, len(pairs) - MOST_CASES)
+        self._pairs = pairs[:MOST_CASES]
+        self.backends, self._whys = _Words(name), _Words(clean)
+        groups: dict[tuple[int, str], list[tuple[int, Row]]] = {}
+        for place, (section, row) in enumerate(self._pairs):
+            groups.setdefault((section, row.case.group), []).append((place, row))
+        self._works = groups
+        self._questions = [
+            {"session": section, **question(rows[0][1].case)}
+            for (section, _), rows in groups.items()
+        ]
+
+    def columns(self) -> dict[str, object]:
+        """Return everything as plain data."""
+        works = {place: number for number, of in enumerate(self._works.values()) for place, _ in of}
+        cases: dict[str, list[object]] = {}
+        for place, (section, row) in enumerate(self._pairs):
+            found = {"work": works[place], **self._case(self._report.sections[section], row)}
+            for key, value in found.items():
+                cases.setdefault(key, []).append(value)
+        samples, complete = self._samples()
+        return {
+            "sections": [
+                {"title": clean(heading(each)), "baseline": name(each.baseline)}
+                for each in self._report.sections
+            ],
+            "backends": self.backends.shown,
+            "looks": [
+                [look.colour, look.shape] for look in map(drawing.look, self.backends.numbers)
+            ],
+            "whys": self._whys.shown,
+            "cases": cases,
+            "works": self._work_columns(),
+            "samples": samples,
+            "complete": complete,
+            "latency": {
+                place: calls
+                for place, (_, row) in enumerate(self._pairs)
+                if (calls := _latency(row)) is not None
+            },
+            "left_out": self._left_out,
+            "filters": {key: self._values(key) for key in FILTERS},
+            "sizes": list(SIZES),
+            "choices": list(CHOICES),
+        }
+
+    def listed(self) -> list[tuple[int, str]]:
+        """Return the first works that have a time, each question once: number and words."""
+        found: dict[str, tuple[int, str]] = {}
+        for number, (asked, rows) in enumerate(
+            zip(self._questions, self._works.values(), strict=True)
+        ):
+            if any(row.measured for _, row in rows):
+                key = str([asked[each] for each in (*SIZES, *CHOICES)])
+                found.setdefault(key, (number, said(rows[0][1].case)))
+        return list(found.values())[:_MOST_LISTED]
+
+    def choices(self) -> dict[str, tuple[str, list[object]]]:
+        """Return label and choices of each select of the question, measured or not."""
+        usual: dict[str, list[object]] = {
+            "dtype": list(PRECISIONS),
+            "optimizer": [NO_OPTIMIZER, *OPTIMIZERS],
+            "device": ["cpu", "gpu:0"],
+            "mode": list(MODES),
+            "variant": [""],
+        }
+        return {
+            key: (label, list(dict.fromkeys([*usual[key], *self._values(key)])))
+            for key, label in CHOICES.items()
+        }
+
+    def options(self) -> dict[str, tuple[str, list[object]]]:
+        """Return label and values of each filter that has more than one."""
+        found = {key: (label, self._values(key)) for key, label in FILTERS.items()}
+        sessions: list[object] = [heading(each) for each in self._report.sections]
+        found["session"] = found["session"][0], sessions
+        return {key: each for key, each in found.items() if len(each[1]) > 1}
+
+    def _values(self, key: str) -> list[object]:
+        values = dict.fromkeys(each[key] for each in self._questions)
+        return sorted(values, key=lambda each: (isinstance(each, str), 0 if each is None else each))
+
+    def _case(self, section: Section, row: Row) -> dict[str, object]:
+        ratio, interval = row.to_baseline, row.interval
+        baseline = row.measured and row.case.backend == section.baseline
+        # A verdict of a ratio's, also where it is not to be trusted: ``trust`` says that.
+        speed = [1 / each for each in (ratio.ratio.mid, ratio.ratio.high)] if ratio else [None] * 2
+        high = 1 / ratio.ratio.low if ratio and ratio.ratio.low > 0 else None
+        trust = (
+            0 if not row.measured else 1 if not row.trusted else 2 if row.validity.of_time else 3
+        )
+        why = [str(each) for each in (*row.invalid, *row.ratio_doubts, *row.validity.of_time)]
+        why += [row.reason, row.advice]
+        setup = row.setup or {}
+        peak = row.memory.get("peak_bytes")
+        return {
+            "backend": self.backends[row.case.backend],
+            "time": _short(row.time if row.measured else None),
+            "low": _short(interval.low if interval else None),
+            "high": _short(interval.high if interval else None),
+            "speed": 1 if baseline else _short(speed[0]),
+            "speed_low": _short(speed[1]),
+            "speed_high": _short(high),
+            "verdict": "baseline" if baseline else ratio.verdict.value if ratio else "",
+            "mark": mark(row),
+            "trust": trust,
+            "outcome": row.outcome.replace("_", " "),
+            "why": self._whys["; ".join(dict.fromkeys(filter(None, why)))],
+            "timesteps_per_s": _short(row.timesteps_per_s),
+            "first": _short(row.first_result),
+            "build": _short(setup.get("build_s")),
+            "trace": _short(setup.get("trace_s")),
+            "compile": _short(setup.get("compile_s")),
+            "memory": _short(peak),
+            "operations": _short(row.roofs.get("operations")),
+            "bytes": _short(row.roofs.get("bytes")),
+            "peak": _short(row.roofs.get("matmul_per_s")),
+            "bandwidth": _short(row.roofs.get("bandwidth_per_s")),
+            # As every other format writes them.
+            "texts": [
+                seconds(row.time) if row.measured else row.outcome.replace("_", " "),
+                bounds_of_time(interval, row.time) if interval else "",
+                "1" if baseline else times_as_fast(ratio.ratio.mid) if ratio else "",
+                times_bounds(ratio.ratio.low, ratio.ratio.high) if ratio else "",
+                compact_verdict(ratio) if ratio else "baseline" if baseline else "",
+                seconds(row.first_result) if row.first_result is not None else "",
+                size(peak) if peak is not None else "",
+            ],
+        }
+
+    def _work_columns(self) -> dict[str, list[object]]:
+        found: dict[str, list[object]] = {key: [] for key in FILTERS}
+        found |= {key: [] for key in ("text", "group", "answer", "why")}
+        for asked, ((section, group), pairs) in zip(
+            self._questions, self._works.items(), strict=True
+        ):
+            rows = sorted((row for _, row in pairs), key=lambda row: row.rank or math.inf)
+            for key in FILTERS:
+                found[key].append(asked[key])
+            of = replace(self._report.sections[section], rows=tuple(rows))
+            found["text"].append(said(rows[0].case))
+            found["group"].append(clean(group, 150))
+            found["answer"].append(answer(of) if rows[0].measured else [])
+            found["why"].append(binding(rows[0]))
+        return found
+
+    def _samples(self) -> tuple[list[list[list[float]]], bool]:
+        """Each case's samples in seconds by process; of too many the order statistics."""
+        total = sum(row.samples for _, row in self._pairs)
+        share = max(1, _MOST_SAMPLES // max(1, len(self._pairs)))
+        found = []
+        for _, row in self._pairs:
+            most = max(2, share // max(1, len(row.runs)))
+            case = []
+            for run in row.runs if row.measured else ():
+                values = np.asarray(run.samples, dtype=np.float64)
+                if total > _MOST_SAMPLES and values.size > most:
+                    places = np.linspace(0, values.size - 1, most).round().astype(int)
+                    values = np.sort(values)[places]
+                case.append([float(f"{value:.5g}") for value in values])
+            found.append(case)
+        return found, total <= _MOST_SAMPLES
+
+
+def question(case: Case) -> dict[str, object]:
+    """Return the fields of the page's question that a case answers."""
+    spec, work = case.spec, case.workload
+    return {
+        **{key: getattr(work, key) for key in ("batch", "timesteps", "window")},
+        **{key: getattr(spec, key) for key in ("input_size", "hidden_size", "num_layers")},
+        "dtype": name(spec.dtype),
+        "optimizer": name(work.optimizer or NO_OPTIMIZER),
+        "device": name(case.device),
+        "mode": name(work.mode),
+        "variant": variant(case),
+        "kind": case.kind,
+    }
+
+
+def said(case: Case) -> str:
+    """Return a case's work in words: ``batch 32 × 100 steps, ...; training on cpu, float32``."""
+    window = case.workload.window
+    words = [*shape_words(case), *([] if window is None else [f"windows of {window}"])]
+    where = f"{name(case.workload.mode)} on {name(case.device)}, {name(case.spec.dtype)}"
+    return f"{', '.join(words)}; {where}"
+
+
+def variant(case: Case) -> str:
+    """Return what the question's other fields leave open; empty where it is the usual.
+
+    A training step is taken to have the gradients of the weights: that is what trains a layer.
+    """
+    work = case.workload
+    found = unusual(case)
+    if work.streaming:
+        found.append(pace_words(work.period))
+    if work.training and work.gradients != "weights":
+        found.append(GRADIENT_WORDS[work.gradients])
+    return ", ".join(found)
+
+
+def _short(value: object) -> float | int | None:
+    """Six digits are more than a plot shows; None of what no JSON has."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        return None
+    return float(f"{float(value):.6g}")
+
+
+BINS_PER_DECADE = 20
+"""Of the histogram of a stream's latencies: each bin is 12% wide."""
+
+
+def _latency(row: Row) -> dict[str, object] | None:
+    """Of a stream its percentiles, and how many calls took how long; None of another case.
+
+    parts: ``[percentile, seconds, its text]`` of each that can be told. bins: ``[seconds, calls]``.
+    """
+    stream = row.stream
+    if stream is None:
+        return None
+    counts: Counter[int] = Counter()
+    for text in stream.histograms:
+        try:
+            bins = decode(text)
+        except ValueError:
+            counts.clear()
+            break
+        for each in bins:
+            middle = max((each.low + each.high) / 2e-9, 1.0)
+            counts[math.floor(BINS_PER_DECADE * math.log10(middle))] += each.number
+    return {
+        "parts": [
+            [part, _short(each.mid), seconds(each.mid)] for part, each in stream.latency.items()
+        ],
+        "bins": [
+            [float(f"{1e-9 * 10 ** ((place + 0.5) / BINS_PER_DECADE):.4g}"), counts[place]]
+            for place in sorted(counts)
+        ],
+        "calls": stream.calls,
+        "missed": stream.missed,
+    }

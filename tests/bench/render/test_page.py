@@ -1,0 +1,122 @@
+"""The page as text: what is escaped, what may run, and what it says without its optional parts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from bench import report
+from bench.render import page as pages
+from bench.render.page import Data, page
+from bench.stats.rows import Report
+from tests.bench.made_reports import REPLICATES
+
+
+class Read(HTMLParser):
+    """The elements of a page, and whether each is closed."""
+
+    VOID = ("meta", "br", "input")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.seen.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+
+
+def test_page_is_well_formed_and_asks_for_nothing(few: Report) -> None:
+    text = page(few)
+    read = Read(text)
+    assert read.open == []
+    assert not {"img", "link", "iframe", "a", "object"} & set(read.seen)
+    assert "default-src 'none'" in text
+
+
+def test_policy_names_the_very_scripts_of_the_page(few: Report) -> None:
+    text = page(few)
+    allowed = set(re.findall(r"'sha256-([^']+)'", text.partition("<style>")[0]))
+    data, plotly, script = Read(text).scripts
+    assert allowed == {
+        base64.b64encode(hashlib.sha256(each.encode()).digest()).decode()
+        for each in (plotly, script)
+    }
+    assert json.loads(data)["backends"]
+
+
+def test_page_has_findings_tables_reasons_and_the_machine(few: Report) -> None:
+    text = page(few)
+    for told in ("Findings: ", "All numbers: ", "INVALID, and why", "without a time, and why"):
+        assert told in text
+    for told in ("How to read the numbers", "The machine", "golden-host"):
+        assert told in text
+
+
+def test_data_has_a_value_for_every_case(few: Report) -> None:
+    found = Data(few).columns()
+    number = sum(len(section.rows) for section in few.sections)
+    cases, works = found["cases"], found["works"]
+    assert isinstance(cases, dict)
+    assert isinstance(works, dict)
+    assert {len(column) for column in cases.values()} == {number}
+    assert len({len(column) for column in works.values()}) == 1
+    assert json.loads(json.dumps(found, allow_nan=False))
+
+
+def test_cases_beyond_what_a_page_holds_are_counted(
+    few: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "MOST_CASES", 3)
+    found = Data(few).columns()
+    assert found["left_out"] == sum(len(section.rows) for section in few.sections) - 3
+
+
+def test_large_tables_say_how_much_is_left_out(
+    few: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "_MOST_ROWS", 1)
+    monkeypatch.setattr(pages, "_FEWEST_ROWS", 1)
+    assert re.search(r"And \d+ more \w+; --format csv has all of them\.", page(few))
+
+
+def test_without_jinja_the_command_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = util.find_spec
+    monkeypatch.setattr(pages, "find_spec", lambda name: None if name == "jinja2" else found(name))
+    out = tmp_path / "a.html"
+    words = [*map(str, REPLICATES), "--format", "html", "--output", str(out)]
+    assert report.main(words) == 2
+    assert capsys.readouterr().err == (
+        "error: --format html needs jinja2, which is not installed: "
+        "pip install 'lstm-benchmark-suite[html]'\n"
+    )
+    assert not out.exists()
+
+
+def test_without_plotly_the_page_says_what_to_install(
+    few: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "_plotly", lambda: "")
+    text = page(few)
+    assert "since plotly was not installed where it was written" in text
+    assert len(Read(text).scripts) == 2

@@ -1,0 +1,771 @@
+"""The page in a real browser: what is shown, what filters change, and that no text acts on it.
+
+A Chromium or Chrome is looked for in $LSTM_BROWSER, on the PATH, and where Playwright keeps its
+own. Without one these tests are skipped with that reason, and fail in CI, where one must be.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
+
+import bench.ask
+from bench.case.cases import Case
+from bench.records.schema import Measurement, Outcome, Reason, Run
+from bench.render import drawing
+from bench.render import page as pages
+from bench.render.messages import answer
+from bench.render.page import page as explorable
+from bench.stats.ranking import build
+from bench.stats.rows import Report, Row, Section
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+from tests.bench import made_results
+from tests.bench.made_streams import streams
+
+BUSY = Reason("busy", "the machine was busy", "close other programs")
+
+PLOTS = ("explore", "samples")
+
+PATIENCE = 120_000
+"""Milliseconds: a busy machine is no failure."""
+expect.set_options(timeout=PATIENCE)
+
+
+def a_run(number: int = 1, host: str = "machine") -> Run:
+    at = datetime(2025, 1, 31, 12, tzinfo=UTC) + timedelta(minutes=number)
+    environment = {"before": {"cpu": {"name": f"CPU of {host}", "cores": 2}}}
+    return Run(
+        f"run-{number}", "s", "quick", 1, at, at, True, host, f"id of {host}", {}, environment
+    )
+
+
+def measured(case: Case, seconds: float, run: Run, reasons: tuple[Reason, ...] = ()) -> Measurement:
+    """With all the figures that a page can show."""
+    return replace(
+        made_results.measured(case, seconds, run, reasons),
+        setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1 + seconds, "compile_s": 1.0},
+        memory={"peak_bytes": 1e8 * seconds},
+        roofs={
+            "operations": 1e9,
+            "bytes": 1e7,
+            "matmul_per_s": 4e11,
+            "bandwidth_per_s": 4e9,
+            "of_matmul": 1 / 400 / seconds,
+            "of_bandwidth": 1 / 400 / seconds,
+            "of_chain": 0.001 / seconds,
+        },
+    )
+
+
+SPEEDS = {"keras": 2.0, "static_unroll": 1.0, "while_loop": 3.0}
+BATCHES, UNITS, MODES, WINDOWS = (8, 32, 128), (64, 256), ("inference", "training"), (5, 20)
+
+
+@functools.cache
+def store(
+    batches: tuple[int, ...] = BATCHES, sizes: tuple[int, ...] = UNITS, processes: int = 6
+) -> Report:
+    """Two devices, two modes, several shapes, windows, an invalid and a refused one.
+
+    A step takes a millisecond a sequence for the fastest; training takes twice as long.
+    """
+    items: list[Measurement | Outcome] = []
+    for number in range(1, 1 + processes):
+        run = a_run(number)
+        for backend, slower in SPEEDS.items():
+            for batch in batches:
+                for units in sizes:
+                    for mode in MODES:
+                        work = Workload(batch, 100, mode)
+                        seconds = 1e-3 * slower * batch * (1 + (mode == "training"))
+                        busy = (backend, batch) == ("while_loop", batches[-1])
+                        doubt = (BUSY,) if busy else ()
+                        case = Case(backend, LSTMSpec(units, units), work)
+                        items.append(measured(case, seconds * (1 + 1e-3 * number), run, doubt))
+                        if backend == "keras":
+                            items.append(measured(case.on("gpu:0"), seconds / 10, run))
+            for window in WINDOWS:
+                work = Workload(32, 480, "training", window=window)
+                case = Case(backend, LSTMSpec(64, 64), work)
+                items.append(measured(case, 0.1 * slower * (1 + 1 / window), run))
+        refused = Case("onnxruntime", LSTMSpec(64, 64), Workload(8, 100, "training"))
+        reason = "computes no gradients"
+        items.append(Outcome(refused, run, "refused", reason, "", Path("a.json")))
+    return build(made_results.gather(*items))
+
+
+# The browser
+
+
+def installed(playwright: Playwright) -> str | None:
+    """A Chromium or Chrome of this machine."""
+    named = os.environ.get("LSTM_BROWSER")
+    if named:
+        return named
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"):
+        if found := shutil.which(name):
+            return found
+    own = playwright.chromium.executable_path
+    return own if Path(own).exists() else None
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        path = installed(playwright)
+        if path is None:
+            told = (
+                "the page was NOT tested: no Chromium or Chrome is on the PATH; install one "
+                "(`playwright install chromium`, or Debian's package `chromium`) or name it in "
+                "$LSTM_BROWSER"
+            )
+            if os.environ.get("CI"):
+                pytest.fail(told)
+            pytest.skip(told)
+        # Containers and CI often run as root, where Chromium's own sandbox cannot start.
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        launched = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield launched
+        launched.close()
+
+
+class Opened:
+    """A page in the browser, and everything that went wrong on it."""
+
+    def __init__(self, context: BrowserContext, path: Path) -> None:
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self._wrong: list[str] = []
+        self.page.on("console", lambda message: self._wrong.append(message.text))
+        self.page.on("pageerror", lambda error: self._wrong.append(str(error)))
+        self.page.on("dialog", self._dialog)
+        self.page.on("request", self._asked)
+        self.page.goto(path.as_uri())
+
+    def _dialog(self, dialog: Any) -> None:
+        self._wrong.append(dialog.message)
+        dialog.dismiss()
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith("file:") or request.resource_type != "document":
+            self._wrong.append(f"asked for {request.url}")
+
+    @property
+    def wrong(self) -> list[str]:
+        """What went wrong so far: all that the page did before this is asked has been heard of."""
+        self.page.evaluate("0")
+        return self._wrong
+
+    def settle(self) -> None:
+        """Until every picture says what was last asked for: what stands below it moves no more.
+
+        The page says it in a timer of no delay, and timers of one delay come in their order.
+        """
+        self.page.evaluate("() => new Promise((done) => setTimeout(done, 0))")
+
+    def draw(self, *views: str) -> None:
+        """Scroll to these plots, as a reader does, until they are drawn."""
+        for view in views:
+            self.page.locator(f"#{view} :is(h2, h3)").scroll_into_view_if_needed()
+            self.page.locator(f"#{view}[aria-busy=false]").wait_for()
+
+    def look(self, width: int, scheme: Any = "light") -> None:
+        """On a screen of another width, in light or dark."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme=scheme)
+        # Asked in a frame, before which the page has heard of both.
+        self.page.wait_for_function(
+            """([width, scheme]) => innerWidth === width &&
+                 matchMedia(`(prefers-color-scheme: ${scheme})`).matches""",
+            arg=[width, scheme],
+        )
+        self.settle()
+
+    def narrower_than(self, width: int) -> None:
+        """Wait until nothing is wider: a plot follows its page a moment later."""
+        self.page.wait_for_function(
+            "width => document.documentElement.scrollWidth <= width", arg=width
+        )
+
+    def unfold(self, what: str, inside: str = "tbody tr") -> Locator:
+        """Open what is folded, and wait for what is made inside a moment after it is opened."""
+        self.settle()
+        folded = self.page.locator(what).first
+        folded.locator("> summary").click()
+        folded.locator(inside).first.wait_for()
+        return folded
+
+    def plot(self, view: str) -> list[dict[str, Any]]:
+        """What Plotly shows there: the traces."""
+        self.draw(view)
+        found: list[dict[str, Any]] = self.page.evaluate(
+            """view => document.querySelector(`#${view} .plot`).data.map((trace) => ({
+                 type: trace.type, name: trace.name, x: Array.from(trace.x ?? []),
+                 y: Array.from(trace.y ?? []), hover: [trace.hovertext ?? []].flat() }))""",
+            view,
+        )
+        return found
+
+    def says(self, view: str) -> str:
+        self.draw(view)
+        return str(self.page.locator(f"#{view} .says").inner_text())
+
+    @property
+    def shown(self) -> str:
+        return str(self.page.locator("#shown").inner_text())
+
+    @property
+    def answer(self) -> str:
+        """What is answered, a paragraph or a thing offered a line."""
+        parts = self.page.locator("#answer :is(p, li)").all_inner_texts()
+        return "\n".join(" ".join(each.split()) for each in parts)
+
+    def choose(self, label: str, option: str) -> None:
+        """Of a filter, or of another choice below the question."""
+        below = self.page.locator("#explorer")
+        below.get_by_label(label, exact=True).select_option(label=option)
+        self.settle()
+
+    def ask(self, **fields: str) -> str:
+        """Fill in the question's fields, by their labels, and return the answer."""
+        for label, text in fields.items():
+            control = self.page.locator("#question").get_by_label(label, exact=True)
+            if control.evaluate("one => one.tagName") == "SELECT":
+                control.select_option(label=text)
+            else:
+                control.fill(text)
+                control.press("Enter")
+        self.settle()
+        return self.answer
+
+    @property
+    def backends(self) -> list[list[str]]:
+        """The lines of the table under the answer."""
+        found: list[list[str]] = self.page.evaluate(
+            """() => [...document.querySelectorAll('#picture .backends tbody tr')].map(
+                 (row) => [...row.cells].map((cell) => cell.textContent))"""
+        )
+        return found
+
+    def table(self) -> list[list[str]]:
+        """The cells of the page of the table of every case, whether it is unfolded or not."""
+        found: list[list[str]] = self.page.evaluate(
+            """() => [...document.querySelectorAll('#cases tbody tr')].map(
+                 (row) => [...row.cells].map((cell) => cell.textContent))"""
+        )
+        return found
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(explorable(store()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def once(browser: Browser, written: Path) -> Iterator[Opened]:
+    context = browser.new_context(viewport={"width": 1200, "height": 800}, color_scheme="light")
+    yield Opened(context, written)
+    context.close()
+
+
+@pytest.fixture
+def opened(once: Opened) -> Iterator[Opened]:
+    """The store's page as it opens; nothing may go wrong on it."""
+    once.page.evaluate(
+        "() => document.querySelectorAll('details').forEach((one) => one.removeAttribute('open'))"
+    )
+    once.page.get_by_role("button", name="Start again").click()
+    once.settle()
+    yield once
+    assert once.wrong == []
+
+
+@pytest.fixture
+def new(browser: Browser) -> Iterator[Any]:
+    """Opens a page in a context of its own."""
+    contexts = []
+
+    def make(path: Path, **settings: Any) -> Opened:
+        contexts.append(browser.new_context(**settings))
+        return Opened(contexts[-1], path)
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+# What it shows
+
+
+def test_page_opens_with_nothing_wrong_and_draws_every_plot(opened: Opened) -> None:
+    for view in PLOTS:
+        assert opened.plot(view), view
+        assert opened.says(view), view
+    assert opened.page.evaluate("document.getAnimations().length") == 0
+    assert opened.page.locator("#latency").is_hidden()
+
+
+def test_answer_is_that_of_the_terminal_to_the_letter(opened: Opened) -> None:
+    (section,) = store().sections
+    for batch, device in ((8, "cpu"), (128, "cpu"), (32, "gpu:0")):
+        case = Case("", LSTMSpec(64, 64), Workload(batch, 100), device)
+        rows = tuple(row for row in section.rows if row.case.group == case.group)
+        told = opened.ask(
+            Batch=str(batch), Steps="100", Input="", Units="64", Mode="inference", Device=device
+        )
+        for line in answer(replace(section, rows=rows)):
+            assert line in told
+
+
+def test_backends_of_the_shape_are_ranked_with_the_report_s_numbers(opened: Opened) -> None:
+    opened.ask(Batch="32", Steps="100", Input="", Units="256", Mode="inference", Device="cpu")
+    lines = opened.backends
+    assert [line[0] for line in lines] == ["★ static_unroll", "keras", "while_loop"]
+    assert lines[0][1:6] == ["32.1 ms", "32.0–32.2", "2.00×", "2.00–2.00", "FASTER"]
+    assert lines[1][3:6] == ["1×", "", "baseline"]
+    widths = opened.page.locator("#picture .bar").evaluate_all(
+        "all => all.map((one) => parseFloat(one.style.width))"
+    )
+    assert widths == [100, pytest.approx(50, abs=1), pytest.approx(33, abs=1)]
+
+
+def test_shape_that_was_not_measured_names_near_ones_and_the_command(opened: Opened) -> None:
+    told = opened.ask(Batch="40", Steps="100", Input="", Units="300", Mode="inference")
+    assert "Not measured in what this page holds." in told
+    assert "Near, and measured (each number within a factor of 1.5):" in told
+    assert opened.backends == []
+    opened.page.locator("#answer button").first.click()
+    opened.settle()
+    assert "Use static_unroll" in opened.answer
+    told = opened.ask(Batch="3", Steps="50", Input="7", Units="11", Window="5", Mode="training")
+    assert "Nothing near it was measured" in told
+    command = told[told.index("python -m bench.ask") :].splitlines()[0].split()
+    options = bench.ask._parser().parse_args(command[3:])
+    assert (options.batch, options.steps, options.input, options.window) == (3, 50, 7, 5)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-4", "1.5"])
+def test_field_that_is_no_whole_number_is_not_asked(opened: Opened, text: str) -> None:
+    assert opened.ask(Batch=text).startswith("Fill in whole numbers from 1 on.")
+    assert opened.backends == []
+
+
+def test_measured_shape_can_be_chosen_from_the_list(opened: Opened) -> None:
+    label = "batch 8 × 100 steps, 64 in, 64 hidden; inference on gpu:0, float32"
+    opened.page.locator("#work").select_option(label=label)
+    opened.settle()
+    assert "Only keras was measured" in opened.answer
+    assert opened.page.locator("#want-device").evaluate("one => one.selectedOptions[0].text") == (
+        "gpu:0"
+    )
+
+
+def test_several_machines_and_sessions_are_on_one_page(new: Any, tmp_path: Path) -> None:
+    items = []
+    for number, host in ((1, "first"), (5000, "second")):
+        run = replace(a_run(number, host), session=host)
+        for backend, seconds in (("keras", 2e-3), ("scan", 1e-3 * number**0.1)):
+            case = Case(backend, LSTMSpec(4, 4), Workload(8, 10))
+            items.append(measured(case, seconds, run))
+    path = tmp_path / "two.html"
+    path.write_text(explorable(build(made_results.gather(*items))), encoding="utf-8")
+    found = new(path)
+    assert "on second" in found.answer
+    found.page.locator("#answer-of").select_option(index=1)
+    found.settle()
+    assert "on first" in found.answer
+    assert found.page.get_by_role("heading", name="quick on first").count() >= 1
+    found.choose("Session", found.page.locator("#answer-of option").nth(1).inner_text())
+    assert "Chosen: 2 of 4 cases" in found.shown
+    assert found.wrong == []
+
+
+def test_page_on_which_nothing_has_a_time_says_so(new: Any, tmp_path: Path) -> None:
+    refused = Case("cudnn", LSTMSpec(4, 4), Workload(8, 10))
+    path = tmp_path / "none.html"
+    outcome = Outcome(refused, a_run(), "refused", "needs a GPU", "", Path("a.json"))
+    path.write_text(explorable(build(made_results.gather(outcome))), encoding="utf-8")
+    found = new(path)
+    assert found.answer.startswith("Nothing on this page has a time")
+    assert "needs a GPU" in (found.page.locator("main").text_content() or "")
+    assert found.wrong == []
+
+
+def test_filters_change_what_is_shown(opened: Opened) -> None:
+    assert "Chosen: 18 of 55 cases, 18 with a time, 2 INVALID." in opened.shown
+    opened.choose("Mode", "all")
+    opened.choose("Batch", "8")
+    opened.unfold("#case-fold")
+    assert {line[1].split(" ×")[0] for line in opened.table()} == {"batch 8"}
+    opened.page.get_by_label("only measurements to be trusted").check()
+    opened.settle()
+    assert " 0 INVALID" in opened.shown
+    opened.unfold("#backend-field", "label")
+    opened.page.get_by_role("button", name="None").click()
+    opened.settle()
+    assert "The choice of backends hides everything: without it" in opened.shown
+
+
+def test_map_of_the_fastest_has_verdicts_in_colours(opened: Opened) -> None:
+    heads = opened.page.locator(".heat thead th").all_inner_texts()
+    assert heads == ["shape", "static_unroll", "keras", "while_loop"]
+    cells = opened.page.locator(".heat tbody tr").first.locator("td")
+    assert cells.all_inner_texts() == ["2.00 ★", "1", "0.67"]
+    assert "42, 150, 212" in str(cells.first.evaluate("one => one.style.background"))
+    invalid = opened.page.locator(".heat td.bad").first
+    assert invalid.inner_text() == "INVALID"
+    assert "busy" in str(invalid.get_attribute("title"))
+    opened.page.locator(".heat button", has_text="Batch 128").first.click()
+    opened.settle()
+    assert "b128" in opened.answer
+
+
+@pytest.mark.parametrize(
+    ("up", "across"),
+    [
+        ("time of a timestep (s)", "window"),
+        ("peak memory (bytes)", "timesteps"),
+        ("first result (s)", "hidden size"),
+        ("operations per second", "operations per byte"),
+    ],
+)
+def test_any_figure_goes_against_any_axis(opened: Opened, up: str, across: str) -> None:
+    opened.choose("Mode", "training")
+    opened.choose("Up", up)
+    opened.choose("Across", across)
+    traces = opened.plot("explore")
+    assert {"static_unroll", "keras", "while_loop"} <= {trace["name"] for trace in traces}
+    assert all(value > 0 for trace in traces for value in trace["y"])
+    rows = opened.unfold("#explore details").locator("tbody tr")
+    assert rows.count() == sum(len(trace["x"]) for trace in traces if trace["hover"])
+    assert opened.says("explore").startswith(up[0].upper() + up[1:])
+
+
+def test_every_sample_is_shown_by_process(opened: Opened) -> None:
+    boxes = opened.plot("samples")
+    assert [(box["type"], len(box["y"])) for box in boxes] == [("box", 66)] * 3
+    assert set(boxes[0]["x"]) == {1, 2, 3, 4, 5, 6}
+    line = opened.unfold("#samples details").locator("tbody tr").first
+    assert line.locator("td").all_inner_texts()[:2] == ["6", "66"]
+
+
+def test_backends_look_as_in_every_picture(opened: Opened) -> None:
+    colours = opened.page.locator("#picture .bar").evaluate_all(
+        "all => all.map((one) => one.style.background)"
+    )
+    number = int(drawing.look("static_unroll").colour[1:], 16)
+    assert colours[0] == f"rgb({number >> 16}, {number >> 8 & 255}, {number & 255})"
+
+
+def test_cases_without_a_time_have_their_reasons(opened: Opened) -> None:
+    opened.choose("Mode", "training")
+    opened.unfold("#case-fold")
+    opened.choose("Show", "without a time")
+    (line,) = opened.table()
+    assert line[0] == "onnxruntime"
+    assert line[-1] == "computes no gradients"
+
+
+def test_stream_s_latencies_are_drawn_with_their_percentiles(new: Any, tmp_path: Path) -> None:
+    path = tmp_path / "streaming.html"
+    path.write_text(explorable(build(streams({"keras": 5.0, "numpy": 3.0}))), encoding="utf-8")
+    opened = new(path, viewport={"width": 1200, "height": 900})
+    *lines, first, second = opened.plot("latency")
+    assert len(lines) == 2
+    for line in lines:
+        assert sum(line["y"]) == pytest.approx(1.0)
+    for marks in (first, second):
+        assert marks["x"] == sorted(marks["x"])
+        assert len(marks["x"]) == 4
+    cells = opened.unfold("#latency details").locator("tbody tr").first.locator("td")
+    assert cells.first.inner_text() == "42,000"
+    assert opened.wrong == []
+
+
+# With a keyboard, a screen reader, a phone, on paper, in the dark, without scripts
+
+
+def test_every_control_has_a_name_and_can_be_reached_with_a_keyboard(opened: Opened) -> None:
+    page = opened.page
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll('main :is(select, input, button)')].filter(
+             (one) => !(one.textContent.trim() && one.matches('button')) &&
+               ![...(one.labels ?? [])].some((label) => label.textContent.trim())).length"""
+    )
+    assert unnamed == 0
+    page.locator("#want-batch").focus()
+    seen = []
+    for _ in range(45):
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.value"))
+        if not seen[-1] and page.evaluate("document.activeElement === document.body"):
+            break
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        if len(seen) > 1:
+            assert outline == "solid", seen
+        page.keyboard.press("Tab")
+    for control in ("want-window", "want-mode", "work", "filter-mode", "valid-only", "reset"):
+        assert control in seen
+    page.locator("#want-batch").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("32")
+    page.keyboard.press("Tab")
+    assert "/b32-" in f"/{opened.answer.partition('Case: ')[2]}"
+    for region in ("#shown", "#answer"):
+        assert page.locator(region).get_attribute("aria-live") == "polite"
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3')].map((one) => Number(one.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with all that there is on the store's, and less of each: the checker looks at all."""
+    path = tmp_path_factory.mktemp("few") / "report.html"
+    path.write_text(explorable(store((8, 32), (64,), processes=2)), encoding="utf-8")
+    return path
+
+
+LOOKS = ((1200, "light"), (390, "dark"))
+"""Widths and colours. To run Plotly's script takes a second: a page has one after the other."""
+
+
+@pytest.mark.parametrize(
+    "looks", [LOOKS, pytest.param(((1200, "dark"), (390, "light")), marks=pytest.mark.slow)]
+)
+def test_an_accessibility_checker_finds_nothing_wrong(new: Any, few: Path, looks: Any) -> None:
+    """By axe's rules: names, roles, contrast, headings, tables; every plot drawn, all unfolded."""
+    # The checker is a script, which the page's own policy would not let run.
+    found = new(few, viewport={"width": 1200, "height": 900}, bypass_csp=True)
+    found.draw(*PLOTS)
+    folded = "details:not(#latency *)"
+    found.page.locator(folded).evaluate_all("all => all.forEach((one) => (one.open = true))")
+    # What is inside some of them is made a moment later.
+    expect(found.page.locator(f"{folded} > :last-child:is(summary, :empty)")).to_have_count(0)
+    for width, scheme in looks:
+        found.look(width, scheme)
+        found.draw(*PLOTS)
+        # As it opens; then with no answer but what else there is, which changes one section.
+        for batch, where in (("8", None), ("9", "#asking"), ("5000", "#asking")):
+            told = found.ask(Batch=batch)
+            assert ("Not measured" in told) == (batch != "8")
+            wrong = Axe().run(found.page, context=where).response["violations"]
+            assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) -> None:
+    found = new(written, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    found.draw(*PLOTS)
+    found.narrower_than(360)
+    # A finger that drags over a plot scrolls the page.
+    assert found.page.evaluate("document.querySelector('#explore .plot').layout.dragmode") is False
+    assert found.wrong == []
+
+
+def test_paper_has_answers_and_plots_in_the_colours_of_light(new: Any, written: Path) -> None:
+    found = new(written, color_scheme="dark")
+    found.draw(*PLOTS)
+    colour = "document.querySelector('#explore .plot').layout.font.color"
+    assert found.page.evaluate(colour) == "#ececec"
+    found.page.emulate_media(media="print")
+    found.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert found.page.evaluate(colour) == "#1b1b1b"
+    for hidden in ("#filters", "#cases", "#question"):
+        assert not found.page.locator(hidden).is_visible()
+    assert found.page.locator("#answer").is_visible()
+    assert found.page.locator("#picture .backends").is_visible()
+    assert found.page.pdf(format="A4").startswith(b"%PDF")
+    found.page.emulate_media(media="screen")
+    found.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert found.page.evaluate(colour) == "#ececec"
+    assert found.wrong == []
+
+
+def test_without_scripts_the_answers_and_the_tables_are_there(new: Any, written: Path) -> None:
+    found = new(written, java_script_enabled=False)
+    text = found.page.locator("main").inner_text()
+    assert "use static_unroll, 2.00 times as fast as keras (2.00–2.00, FASTER)" in text
+    for hidden in ("#asking", "#explorer"):
+        assert not found.page.locator(hidden).is_visible()
+    # Folded, and opened without a script.
+    for summary, words in (
+        ("Findings:", "static_unroll is the fastest: 2.00 times as fast as keras"),
+        ("All numbers:", "b32-t100-i64-h64"),
+        ("The machine", "CPU of machine"),
+    ):
+        inside = found.page.get_by_text(words).first
+        assert not inside.is_visible()
+        found.page.locator("summary", has_text=summary).first.click()
+        inside.wait_for()
+    assert found.page.get_by_role("table").first.is_visible()
+
+
+def test_on_paper_what_is_folded_stands_there_without_a_script(new: Any, written: Path) -> None:
+    found = new(written, java_script_enabled=False)
+    found.page.emulate_media(media="print")
+    found.page.get_by_text("static_unroll is the fastest").first.wait_for()
+    found.page.get_by_role("table").first.wait_for()
+
+
+def test_without_plotly_there_is_still_the_answer(
+    new: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "_plotly", lambda: "")
+    path = tmp_path / "plain.html"
+    path.write_text(explorable(store()), encoding="utf-8")
+    assert path.stat().st_size < 400_000
+    found = new(path)
+    assert found.answer.startswith("Use static_unroll")
+    assert "There are no plots on this page" in found.page.locator("main").inner_text()
+    assert found.page.locator(".heat td").first.is_visible()
+    found.draw("samples")
+    assert not found.page.locator("#samples .plot").is_visible()
+    assert found.unfold("#samples details").locator("tbody tr").count() == 3
+    assert found.wrong == []
+
+
+# Hostile text
+
+NASTY = [
+    "<script>window.hit=1</script>",
+    "</script><img src=x onerror=window.hit=1>",
+    "<b>bold</b><br><a href='javascript:window.hit=1'>a</a>",
+    "\"quotes\" & 'more' &lt;i&gt; \\",
+    "%{x} $y$ __proto__ {{z}}",
+    "\x1b[31m\u202e",
+    "w" * 1_000_000,
+]
+
+
+@pytest.fixture(scope="module")
+def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page on which every name, host, device and reason is hostile."""
+    host = NASTY[0] + NASTY[1]
+    run = replace(a_run(1, host), suite=host, session=host)
+    items: list[Measurement | Outcome] = []
+    for number, text in enumerate(NASTY):
+        doubt = (Reason(text, text, text),)
+        for work in (Workload(8, 10), Workload(8, 10, "training", window=5)):
+            case = Case(text, LSTMSpec(4, 4), work, NASTY[2])
+            items.append(measured(case, 0.01 * (1 + number), run, doubt if number else ()))
+        failed = Case(text + "2", LSTMSpec(4, 4), Workload(8, 10), NASTY[2])
+        items.append(Outcome(failed, run, "failed", text, text, Path("a.json")))
+    text = explorable(build(made_results.gather(*items)))
+    assert len(text) < 5_500_000
+    path = tmp_path_factory.mktemp("nasty") / "report.html"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_hostile_text_is_shown_as_text(new: Any, nasty: Path) -> None:
+    found = new(nasty, viewport={"width": 1200, "height": 800})
+    page = found.page
+    found.draw(*PLOTS)
+    inside = page.locator("main")
+    assert inside.locator("script, img, iframe, svg a, b").count() == 0
+    told = inside.inner_text()
+    for text in NASTY[:5]:
+        assert text[:60] in told
+    assert not re.search("[\x1b\u202e]", told)
+    # In the plots too: as it is written, not as markup, and not as Plotly's own signs.
+    legend = page.locator("#explore .legendtext")
+    for text in NASTY[:5]:
+        legend.filter(has_text=text[:39]).first.wait_for()
+    for width in (1200, 360):
+        found.look(width)
+        found.draw(*PLOTS)
+        found.narrower_than(width)
+    assert page.evaluate("window.hit") is None
+    assert found.wrong == []
+
+
+def test_the_policy_stops_a_script_that_slipped_through(opened: Opened) -> None:
+    opened.page.evaluate(
+        """() => { const made = document.createElement('script');
+             made.textContent = 'window.hit = 1'; document.body.append(made); }"""
+    )
+    assert opened.page.evaluate("window.hit") is None
+    (told,) = opened.wrong
+    assert "Content Security Policy" in told
+    opened.wrong.clear()
+
+
+# Size
+
+
+@pytest.mark.parametrize("shapes", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_thousands_of_cases_open_in_pages_and_the_answer_does_not_wait_for_plots(
+    new: Any, tmp_path: Path, shapes: int
+) -> None:
+    cases = 10 * shapes
+    path = tmp_path / "report.html"
+    path.write_text(explorable(large(shapes)), encoding="utf-8")
+    assert path.stat().st_size < 5_000_000 + 900 * cases
+    found = new(path, viewport={"width": 1200, "height": 800})
+    usable = found.page.evaluate("performance.getEntriesByName('usable')[0].startTime")
+    print(f"usable after {usable:.0f} ms")
+    assert "backend_0" in found.answer
+    assert len(found.backends) == 10
+    # Their script is not even read before a reader comes near to one of them.
+    assert found.page.evaluate("typeof window.Plotly") == "undefined"
+    assert f"of {cases:,} cases" in found.shown
+    found.unfold("#case-fold")
+    expect(found.page.locator("#page-of")).to_have_text(f"Page 1 of {cases // 50}")
+    first = found.table()
+    assert len(first) == 50
+    found.page.get_by_role("button", name="Next page").click()
+    expect(found.page.locator("#page-of")).to_have_text(f"Page 2 of {cases // 50}")
+    assert found.table() != first
+    found.draw("explore")
+    marks = sum(len(trace["x"]) for trace in found.plot("explore"))
+    assert 0 < marks <= 1500
+    assert found.wrong == []
+
+
+def large(count: int) -> Report:
+    """Ten backends on so many shapes: pooled once, then the same numbers under other shapes."""
+    shapes = [
+        (batch, steps, units)
+        for batch in range(1, 11)
+        for steps in range(10, 110, 10)
+        for units in range(32, 352, 32)
+    ][:count]
+    run = a_run()
+    items = [
+        measured(Case(f"backend_{n}", LSTMSpec(32, 32), Workload(1, 10)), 1e-3 * (1 + n), run)
+        for n in range(10)
+    ]
+    (section,) = build(made_results.gather(*items)).sections
+    rows: list[Row] = [
+        replace(
+            row,
+            case=replace(row.case, spec=LSTMSpec(units, units), workload=Workload(batch, steps)),
+        )
+        for batch, steps, units in shapes
+        for row in section.rows
+    ]
+    return Report((Section(section.runs, tuple(rows), section.baseline),))
