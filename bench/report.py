@@ -23,10 +23,9 @@ from bench.render import along, data, markdown, page, teach, terminal
 from bench.render.messages import along_notes
 from bench.render.table import comma_separated
 from bench.stats.along import AXES, series
+from bench.stats.frame import SAMPLE_COLUMNS, load_frame, sample_rows
 from bench.stats.ranking import build
 from bench.stats.rows import KINDS, NothingToReportError, Report
-from bench.stats.samples import SAMPLE_COLUMNS, sample_rows
-from bench.stats.table import load_frame
 from bench.windows.learned import newest, parted, untold, words
 
 SAMPLES = ("samples.csv", "samples.parquet")

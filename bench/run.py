@@ -24,7 +24,7 @@ from bench.session import measured as fleet
 from bench.session.opening import BUDGET, CASE_LIMIT, SUITE
 from bench.session.summary import MEASURED, code_of
 from bench.session.work import PRECISION
-from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.intervals import ENOUGH_PROCESSES
 
 EPILOG = f"""\
 It ends when the interval of every case is narrow enough (judged at {ENOUGH_PROCESSES} processes

@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.render.table import Sheet
-from bench.stats.apart import with_difference
-from bench.stats.basis import Pairing
-from bench.stats.over_processes import difference
-from bench.stats.process_means import BRIDGE_APART, Estimates, Means, process_means
-from bench.stats.verdict import Verdict, verdicts
+from bench.stats.comparison import Pairing, Verdict, verdicts
+from bench.stats.intervals import BRIDGE_APART, Estimates, Means, process_means
+from bench.stats.pooling import difference
+from bench.stats.ratios import with_difference
 from research.noises import (
     PAIRED_SPREADS,
     SEED,

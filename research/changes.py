@@ -16,9 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.render.table import Sheet
-from bench.stats.changes import LEAST, FloatArray
-from bench.stats.movements import NEAR, Movement, Scope, movements
-from bench.stats.verdict import Verdict
+from bench.stats.change_points import LEAST, NEAR, FloatArray, Movement, Scope, movements
+from bench.stats.comparison import Verdict
 from research.noises import BEYOND, NOISES, QUIET, RESTLESS, SEED, Noise, as_measured
 from research.rates import percent, table
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.render.table import Sheet
-from bench.stats.basis import Pairing
-from bench.stats.between import RATIO_ALLOWANCE, means_over_nodes, time_bounds
-from bench.stats.outlying import Table, apart
-from bench.stats.process_means import Estimates, FloatArray, Means, process_means
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Pairing, Verdict
+from bench.stats.intervals import Estimates, FloatArray, Means, process_means
+from bench.stats.outliers import Table, apart
+from bench.stats.random_effects import RATIO_ALLOWANCE, means_over_nodes, time_bounds
 from research.noises import SEED
 from research.rates import beside, percent, table
 from research.rules import DIFFERENT, rate, verdicts

@@ -19,11 +19,10 @@ import numpy as np
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Results
 from bench.render.table import Sheet
-from bench.stats.basis import Pairing
-from bench.stats.process_means import ENOUGH_PROCESSES, FloatArray, process_means
+from bench.stats.comparison import Pairing, Verdict, verdicts
+from bench.stats.intervals import ENOUGH_PROCESSES, FloatArray, process_means
+from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare_all
-from bench.stats.verdict import Verdict, verdicts
-from bench.stats.within import RunSamples
 from research.noises import normal
 from research.rates import percent, table
 from research.rules import RIVAL_TRIALS, paired_means

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.render.table import Sheet
-from bench.stats.basis import Pairing
-from bench.stats.process_means import FloatArray, process_means
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Pairing, Verdict
+from bench.stats.intervals import FloatArray, process_means
 from research.noises import SEED
 from research.rates import table
 from research.rules import DIFFERENT, rate, verdicts

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bench.render.drawing import Axes, Figure, figure
+from bench.stats.comparison import SAME_WITHIN, Verdict
 from bench.stats.intervals import count_words
-from bench.stats.verdict import SAME_WITHIN, Verdict
 from research.noises import (
     PAIRED_SPREADS,
     UNPAIRED_SPREADS,

@@ -15,11 +15,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from bench.stats import ratios, verdict
-from bench.stats.basis import Pairing
-from bench.stats.comparison import Comparison
-from bench.stats.over_processes import difference
-from bench.stats.process_means import (
+from bench.stats import comparison, ratios
+from bench.stats.comparison import Comparison, Pairing, Verdict
+from bench.stats.intervals import (
     ENOUGH_PROCESSES,
     TOO_WIDE,
     TOO_WIDE_UNTIL,
@@ -29,8 +27,7 @@ from bench.stats.process_means import (
     Means,
     process_means,
 )
-from bench.stats.verdict import Verdict
-from bench.stats.within import RunSamples
+from bench.stats.pooling import RunSamples, difference
 from research.noises import SEED, Noise, Samples, drawn
 
 Verdicts = npt.NDArray[np.str_]
@@ -63,7 +60,7 @@ def verdicts(means: Means, base: Means | None = None, effect: float = 0.0) -> Ve
     """
     log = math.log1p(effect)
     moved = replace(means, middles=means.middles + log, plain=means.plain + log)
-    return verdict.verdicts(*difference(moved, base).bounds())
+    return comparison.verdicts(*difference(moved, base).bounds())
 
 
 def paired_verdicts(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.cli import arguments, command_line
 from bench.cli.progress import Progress, read_results
-from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.intervals import ENOUGH_PROCESSES
 from research.pairs import coverage, pairs_of, shape, spreads
 
 

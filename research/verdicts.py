@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.render.table import Sheet
-from bench.stats import verdict
-from bench.stats.basis import Pairing
-from bench.stats.process_means import ENOUGH_PROCESSES, process_means
-from bench.stats.verdict import Verdict
+from bench.stats import comparison
+from bench.stats.comparison import Pairing, Verdict
+from bench.stats.intervals import ENOUGH_PROCESSES, process_means
 from research.noises import (
     BEYOND,
     NOISES,
@@ -245,7 +244,7 @@ def gate_rates(trials: int) -> Sheet:
             p_values = found.p_slower()
             # Holm rejects something where the smallest passes the strictest level.
             least = p_values.reshape(runs, cases).min(axis=1)
-            rates.append(percent(float(np.mean(least <= verdict.GATE_LEVEL / cases))))
+            rates.append(percent(float(np.mean(least <= comparison.GATE_LEVEL / cases))))
         rows.append([name, *rates])
     return table(["runs of 20 equals that fail, processes:", *map(str, counts)], rows)
 

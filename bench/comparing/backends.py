@@ -22,11 +22,9 @@ from bench.machine.fields import printable
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results
 from bench.render.quantities import listed
-from bench.stats.apart import allowing
-from bench.stats.basis import Pairing
-from bench.stats.comparison import Comparison
-from bench.stats.evenness import Case, Evenness
+from bench.stats.comparison import Comparison, Pairing
 from bench.stats.nodes import in_one_kind, machine_names, machines
+from bench.stats.ratios import Case, Evenness, allowing
 from bench.stats.rows import usual_baseline
 from bench.stats.trust import each_together
 

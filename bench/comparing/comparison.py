@@ -14,8 +14,7 @@ from bench.cli.command_line import UsageError
 from bench.comparing import crossover
 from bench.machine.fields import printable
 from bench.render.messages import Unmeasured
-from bench.stats.comparison import Comparison
-from bench.stats.verdict import Verdict, holm
+from bench.stats.comparison import Comparison, Verdict, holm
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.render.quantities import shape_words
-from bench.stats.comparison import Comparison
+from bench.stats.comparison import Comparison, Verdict
+from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare
-from bench.stats.verdict import Verdict
-from bench.stats.within import RunSamples
 
 INVALID = "INVALID"
 

@@ -19,13 +19,13 @@ from bench.machine.fields import printable
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.render.escape import clean
+from bench.stats.change_points import Movement
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import CaseInterval, case_interval
-from bench.stats.movements import Movement
 from bench.stats.nodes import machine_names
+from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare
 from bench.stats.trust import Doubt, Validity, together
-from bench.stats.within import RunSamples
 
 
 @dataclass(frozen=True)

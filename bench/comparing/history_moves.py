@@ -28,9 +28,17 @@ from bench.render.escape import LONGEST_NAME, clean
 from bench.render.marks import RATIO_INTERVAL, STYLES
 from bench.render.quantities import count, listed, percent, times_as_fast, times_bounds
 from bench.render.table import Cell, Column, Sheet
-from bench.stats.changes import LEAST, LEVEL, FloatArray
-from bench.stats.movements import LONGEST, Movement, Scope, enough, movements
-from bench.stats.verdict import Verdict
+from bench.stats.change_points import (
+    LEAST,
+    LEVEL,
+    LONGEST,
+    FloatArray,
+    Movement,
+    Scope,
+    enough,
+    movements,
+)
+from bench.stats.comparison import Verdict
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from bench.comparing.history import Change, History, Line, Machine
 from bench.render import drawing
 from bench.render.drawing import Axes, Figure
 from bench.render.quantities import count, times_as, times_as_fast
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Verdict
 
 # So many panels can still be read on a page; of more, --case chooses.
 MOST_CASES = 12

@@ -27,9 +27,9 @@ from bench.render.escape import markdown as escaped
 from bench.render.marks import STYLES, compact_verdict
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.render.table import Cell, Column, Sheet
-from bench.stats.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
+from bench.stats.comparison import Verdict
+from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
 from bench.stats.trust import Doubt
-from bench.stats.verdict import Verdict
 
 MARK = "▲"
 """Before versions that changed."""

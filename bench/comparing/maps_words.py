@@ -15,7 +15,7 @@ from bench.render.marks import STYLES
 from bench.render.quantities import count
 from bench.render.table import Cell as Place
 from bench.render.table import Column, Sheet
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Verdict
 
 # Of a map's cells, beside their ratios.
 MARKS = {

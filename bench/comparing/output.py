@@ -26,7 +26,7 @@ from bench.render.escape import markdown as escaped
 from bench.render.marks import RATIO_INTERVAL, STYLES
 from bench.render.quantities import seconds
 from bench.render.table import Cell, Column, Sheet
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Verdict
 
 _COLUMNS = (
     Column("case", names=True, most=160 + len("...")),

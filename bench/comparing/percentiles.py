@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from bench.records.schema import Measurement, Results
-from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.intervals import ENOUGH_PROCESSES
 
 
 def at_percentile(results: Results, part: float) -> Results:

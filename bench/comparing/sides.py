@@ -15,12 +15,11 @@ from bench.machine.remote import shown
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.render.messages import gathered
-from bench.stats.between import intervals
 from bench.stats.nodes import by_machine, machines
-from bench.stats.over_processes import Sides
+from bench.stats.pooling import RunSamples, Sides
+from bench.stats.random_effects import intervals
 from bench.stats.ratios import compare_all, geometric_mean
 from bench.stats.trust import each_together, of_ratio
-from bench.stats.within import RunSamples
 
 
 @dataclass

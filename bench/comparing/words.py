@@ -12,9 +12,8 @@ from bench.render.escape import clean
 from bench.render.marks import compact_verdict
 from bench.render.messages import Unmeasured, headline, one_line, unclear, uneven
 from bench.render.quantities import count
-from bench.stats.intervals import Interval
-from bench.stats.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
-from bench.stats.verdict import SAME_WITHIN, Verdict
+from bench.stats.comparison import SAME_WITHIN, Verdict
+from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Interval
 
 # A list of names longer than this says how many more there are; CSV and JSON have them all.
 LONGEST_LIST = 20

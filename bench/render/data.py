@@ -15,10 +15,9 @@ from bench.records.grouping import grouped
 from bench.render import table
 from bench.render.labels import machine
 from bench.render.messages import findings, method
-from bench.stats.columns import COLUMNS, Column, Value
-from bench.stats.payback import pairs
+from bench.stats.frame import COLUMNS, Column, Value, cells, records
+from bench.stats.ranking import pairs
 from bench.stats.rows import NothingToReportError, Report, Section
-from bench.stats.table import cells, records
 
 EXTRA = "lstm-benchmark-suite[parquet]"
 """What brings pyarrow."""

@@ -23,8 +23,8 @@ from bench.render.messages import (
 from bench.render.messages import unmeasured as without_time
 from bench.render.quantities import seconds, shape_words, times_as, times_bounds
 from bench.render.table import Column, Sheet, markdown_table, measured_rows, parts, work_words
+from bench.stats.ranking import sentence
 from bench.stats.rows import KINDS, Report, Row, Section, Table
-from bench.stats.why import sentence
 
 
 def markdown(report: Report, unmeasured: bool = False) -> str:

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 from bench.render.escape import LONGEST_NAME, clean
 from bench.render.quantities import percent, seconds_range, times_as, times_bounds
-from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Comparison
-from bench.stats.intervals import CASE_CONFIDENCE, Interval
-from bench.stats.process_means import VERDICT_CONFIDENCE
+from bench.stats.comparison import (
+    PLAIN_MEAN_OPPOSED,
+    PROCESSES_SHIFTED,
+    Comparison,
+    Reason,
+    Verdict,
+)
+from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE, Interval
 from bench.stats.rows import Row
-from bench.stats.verdict import Reason, Verdict
 
 FASTEST, SHORTEST = "★", "☆"
 

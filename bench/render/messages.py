@@ -40,21 +40,33 @@ from bench.render.table import (
     percentile_text,
 )
 from bench.stats.along import NEAR_CHEAPEST, BackendCost, Fit, Series, cost, series, value
-from bench.stats.basis import Pairing
-from bench.stats.between import MOST_NODES, Plan, plan
 from bench.stats.bound import NOT_KNOWN
-from bench.stats.bridges import all_doubts, compare_rows
-from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Apart, Comparison
-from bench.stats.intervals import CASE_CONFIDENCE, LEAST_SPREAD, MOST_SPREAD, Interval
-from bench.stats.outlying import Outlier, outliers
-from bench.stats.payback import BreakEven, break_even
-from bench.stats.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
+from bench.stats.comparison import (
+    MOST_NEEDED,
+    PLAIN_MEAN_OPPOSED,
+    PROCESSES_SHIFTED,
+    SAME_WITHIN,
+    Apart,
+    Comparison,
+    Pairing,
+    Verdict,
+    processes_needed,
+)
+from bench.stats.intervals import (
+    CASE_CONFIDENCE,
+    ENOUGH_PROCESSES,
+    LEAST_SPREAD,
+    MOST_SPREAD,
+    VERDICT_CONFIDENCE,
+    Interval,
+)
+from bench.stats.outliers import Outlier, outliers
+from bench.stats.pooling import RunSamples
+from bench.stats.random_effects import MOST_NODES, Plan, plan
+from bench.stats.ranking import BreakEven, all_doubts, break_even, compare_rows, sentence
 from bench.stats.ratios import all_slower, compare, compare_all, together
 from bench.stats.rows import KINDS, MEASURED, Row, Section, Table
 from bench.stats.trust import FEW_PROCESSES, MINORITY, OF_RATIO, WIDE_INTERVAL, Doubt
-from bench.stats.verdict import MOST_NEEDED, SAME_WITHIN, Verdict, processes_needed
-from bench.stats.why import sentence
-from bench.stats.within import RunSamples
 from lstm_impl import UnsupportedError, get_backend
 from lstm_impl.registry import strategies
 

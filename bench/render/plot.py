@@ -17,9 +17,9 @@ from bench.render.labels import heading, machine
 from bench.render.marks import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL
 from bench.render.quantities import percent, rate, ratio, seconds, shape_words
 from bench.stats.along import BackendCost, Series, peak_bytes, unit_interval, value
+from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE
 from bench.stats.rows import NothingToReportError, Row, Section, ranked_backends
-from bench.stats.verdict import Verdict
 
 # A picture that is wider than this is no picture of a page, and one narrower has no room for bars.
 NARROWEST, WIDEST = 3.0, 30.0

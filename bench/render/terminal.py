@@ -33,11 +33,10 @@ from bench.render.messages import (
 from bench.render.messages import unmeasured as without_time
 from bench.render.quantities import count, seconds, times_as, times_bounds
 from bench.render.table import Part, error, measured_rows, parts, work_words
-from bench.stats.intervals import CASE_CONFIDENCE
-from bench.stats.process_means import VERDICT_CONFIDENCE
+from bench.stats.comparison import SAME_WITHIN
+from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE
+from bench.stats.ranking import sentence
 from bench.stats.rows import KINDS, Report, Row, Section, Table
-from bench.stats.verdict import SAME_WITHIN
-from bench.stats.why import sentence
 
 _NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
 # Nobody reads more rows than these, and to lay them out takes longer than to judge them.

@@ -27,7 +27,7 @@ from bench.records import study
 from bench.session import scaling_table
 from bench.session.replicas import Plan, measured
 from bench.session.summary import MEASURED, code_of
-from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.worker.scaling import MIRRORED, SCALINGS, STRATEGIES, STRONG, WORKERS, Question
 from lstm_impl.backends import data_parallel
 from lstm_impl.registry import get_backend

@@ -21,8 +21,7 @@ from bench.records.schema import Outcome, ResultFile
 from bench.session.known import FINAL, MEMORY_CASE, Costs, Faults, Flights
 from bench.session.planning import LEAST_SHARE, Coming, Needed, plan
 from bench.session.work import Environment, Goal, Lot, Needs, Work, lots, needs_of
-from bench.stats.intervals import case_interval, median_interval
-from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.intervals import ENOUGH_PROCESSES, case_interval, median_interval
 
 
 @dataclass(frozen=True)

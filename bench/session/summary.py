@@ -22,7 +22,7 @@ from bench.render.quantities import count
 from bench.session import live
 from bench.session.manager import Manager, WorkerError
 from bench.session.work import Goal
-from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.ranking import build
 from bench.stats.rows import NothingToReportError, Row
 from bench.stats.trust import FEW_PROCESSES, Doubt

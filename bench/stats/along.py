@@ -13,11 +13,13 @@ from bench.records.grouping import grouped
 from bench.records.maps import LearningMap
 from bench.stats.intervals import (
     CASE_CONFIDENCE,
+    ENOUGH_PROCESSES,
     UNPAIRED_ALLOWANCE,
     CaseInterval,
+    Estimates,
+    FloatArray,
     Interval,
 )
-from bench.stats.process_means import ENOUGH_PROCESSES, Estimates, FloatArray
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
 from bench.stats.rows import KINDS, Row, Section
 from lstm_impl.workload import Workload

@@ -15,8 +15,8 @@ import numpy as np
 from bench.machine.fields import Field
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import CaseInterval, case_interval
+from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare
-from bench.stats.within import RunSamples
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,21 @@
-"""What holds a case back: the rule, from its roofs, its padding and, if there is one, its profile.
+"""What holds a case back: from its roofs, its padding and, if there is one, its profile.
 
 A case is bound by what takes more than half of its step. Without a profile that is known only of
 what has a roof: the least time that a part of the step can take. So the rule never says that a part
-is small, and says "not known" wherever no part that it knows of is large. Pure arithmetic; this
-room knows figures by name. ``docs/why.md`` argues the thresholds.
+is small, and says "not known" wherever no part that it knows of is large. ``docs/why.md`` argues
+the thresholds. Operators of a profile are told apart by their names, which frameworks choose:
+``_MklMatMul`` is TensorFlow's, ``aten::addmm`` PyTorch's, ``dot`` XLA's.
 """
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from lstm_impl import Profile
+from lstm_impl.profile import by_name, covered
 
 MOST_OF_IT = 0.5
 """Of a step: of two parts only one can take more than half. What takes less cannot, if it cost
@@ -139,3 +145,67 @@ def _of_profile(
     if largest == PRODUCTS and roofs.get(CHAIN, 0.0) > max(MOST_OF_IT, roofs.get(PRODUCTS, 0.0)):
         return Bound(CHAIN, roofs[CHAIN], CHAIN, parts, times, profiled=True)
     return Bound(largest, share, largest, parts, times, profiled=True)
+
+
+OVERHEAD = "overhead"
+"""What only calls others: its own time is that of starting them."""
+
+_KINDS = (
+    (
+        OVERHEAD,
+        re.compile(
+            r"^(while|call|conditional|tuple|get-tuple-element|partitionedcall"
+            r"|statefulpartitionedcall|(torch::)?autograd::.*|\w+Backward\d+|.*executor.*|thunk.*)$",
+            re.I,
+        ),
+    ),
+    (
+        PRODUCTS,
+        re.compile(
+            r"mat_?mul|gemm|gemv|\bdot|(?<![a-z])(add|b|badd)?b?mm(?![a-z])|linear|lstm|rnn|conv(?!ert)",
+            re.I,
+        ),
+    ),
+    (
+        COPIES,
+        re.compile(
+            r"transpos|cop(y|ies)|memcpy|memset|concat|(?<![a-z])cat(?![a-z])|split|slice|stack|pack"
+            r"|unbind|gather|scatter|(?<![a-z])pad(?![a-z])|revers|(?<![a-z])flip|tile|tensorlist"
+            r"|select|as_strided|view|reshape|expand|permute|narrow|clone|contiguous|broadcast(?!.*_)"
+            r"|(?<![a-z])t(?![a-z])|empty|zeros|fill|readvariable|identity|detach|resize",
+            re.I,
+        ),
+    ),
+)
+
+
+def kind(name: str) -> str:
+    """``products``, ``copies``, ``overhead``, or ``gates`` for all that is none of them."""
+    return next((found for found, pattern in _KINDS if pattern.search(name)), GATES)
+
+
+def shares(profile: Profile, seconds: float) -> Shares:
+    """Parts of a step that takes ``seconds`` when nobody watches it.
+
+    Operators that run side by side share the time that they cover. Where watching made them slower
+    than the whole step is, their time is taken for all of it.
+    """
+    spent: defaultdict[str, float] = defaultdict(float)
+    for name, each in by_name(profile.events).items():
+        spent[kind(name)] += each.seconds
+    spent.pop(OVERHEAD, None)
+    computed = sum(spent.values())
+    if computed <= 0.0:
+        return Shares(0.0, 0.0, 0.0, 1.0)
+    work = [each for each in profile.events if kind(each.name) != OVERHEAD]
+    # Own time alone: what covers the time of others, such as a loop, is in none of them.
+    busy = min(covered(work), computed) / profile.steps
+    whole = max(seconds, busy)
+    scale = busy / computed / whole
+    parts = {name: value * scale for name, value in spent.items()}
+    return Shares(
+        parts.get(PRODUCTS, 0.0),
+        parts.get(COPIES, 0.0),
+        parts.get(GATES, 0.0),
+        max(0.0, 1.0 - busy / whole),
+    )

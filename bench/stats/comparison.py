@@ -1,19 +1,234 @@
 """What may be said of a ratio of times: its interval, its verdict, and what stands behind them.
 
-Ratios are ``time_new / time_base``: below 1, the new side is faster. ``ratios`` makes them.
+Ratios are ``time_new / time_base``: below 1, the new side is faster. ``ratios`` makes them. Spreads
+are standard deviations of log times, which for small values are relative spreads (0.035 is 3.5%).
 """
 
 from __future__ import annotations
 
+import enum
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from bench.machine.fields import printable
-from bench.stats.basis import Pairing
-from bench.stats.intervals import Interval
-from bench.stats.process_means import BRIDGE_APART, Estimates
-from bench.stats.verdict import Reason, Verdict
+from bench.stats.intervals import (
+    ALONE,
+    BRIDGE_APART,
+    ENOUGH_PROCESSES,
+    VERDICT_CONFIDENCE,
+    Estimates,
+    FloatArray,
+    Interval,
+    count_nodes,
+    count_words,
+)
+
+# The one-sided level of the same interval: a gate over one case fails just when the case's
+# interval lies beyond the gate's threshold.
+GATE_LEVEL = (1 - VERDICT_CONFIDENCE) / 2
+
+# Two times count as the SAME where the whole interval of their ratio lies within this factor.
+SAME_WITHIN = 0.02
+
+# Processes that a person may be told to wait for: at a minute each, three hours.
+MOST_NEEDED = 200
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a number is not to be trusted, or a verdict not firmer, for ``render`` to say.
+
+    code: what kind of reason. values: the numbers and names that a sentence about it needs.
+    """
+
+    code: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+class Verdict(enum.StrEnum):
+    """What may be said of the new side. SAME comes before the others: detectable, but too small."""
+
+    FASTER = "FASTER"
+    SLOWER = "SLOWER"
+    SAME = "SAME"
+    UNCLEAR = "UNCLEAR"
+
+
+def processes_needed(spread: float, effect: float, power: float = 0.9) -> int | None:
+    """How many processes find a true ``effect`` (0.05 is 5%) with this probability.
+
+    spread: of the processes' ratios (sd of logs), as in ``Comparison.spread``. By the noncentral
+    t-distribution, for paired processes; ``ENOUGH_PROCESSES`` at least, None past
+    ``MOST_NEEDED``. It is no plan for single verdicts, whose spread is known by the few processes
+    there were, but says whether more of them can help at all.
+    """
+    from scipy import special
+
+    counts = np.arange(ENOUGH_PROCESSES, MOST_NEEDED + 1)
+    if spread <= 0:
+        return ENOUGH_PROCESSES
+    critical = special.stdtrit(counts - 1, (1 + VERDICT_CONFIDENCE) / 2)
+    found = special.nctdtr(counts - 1, math.log1p(effect) / spread * np.sqrt(counts), critical)
+    enough = np.flatnonzero(found <= 1 - power)
+    return int(counts[enough[0]]) if enough.size else None
+
+
+def verdicts(low: FloatArray, high: FloatArray) -> npt.NDArray[np.str_]:
+    """The verdict of each interval of *log* ratios, ``[cases]``.
+
+    SAME where it lies within ±2% (between 1/1.02 and 1.02, so that it does not matter which side
+    is called new), else FASTER below 0, SLOWER above 0, and UNCLEAR where it holds 0.
+    """
+    edge = math.log1p(SAME_WITHIN)
+    return np.select(
+        [(low >= -edge) & (high <= edge), high < 0, low > 0],
+        [Verdict.SAME.value, Verdict.FASTER.value, Verdict.SLOWER.value],
+        Verdict.UNCLEAR.value,
+    )
+
+
+def holm(p_values: npt.ArrayLike, level: float = GATE_LEVEL) -> npt.NDArray[np.bool_]:
+    """Which hypotheses ``[n]`` are rejected at a family-wise ``level`` (Holm 1979).
+
+    The chance that any true one is among them is at most ``level``, however they depend on one
+    another.
+
+    Raises ValueError for a p-value outside 0 to 1.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or not np.all((p >= 0) & (p <= 1)):
+        raise ValueError("p-values must be a list of numbers from 0 to 1")
+    order = np.argsort(p, kind="stable")
+    passed = p[order] <= level / np.arange(p.size, 0, -1)
+    rejected = np.zeros(p.size, dtype=np.bool_)
+    rejected[order] = np.logical_and.accumulate(passed)
+    return rejected
+
+
+class Pairing(enum.StrEnum):
+    """How the two sides of a comparison were measured, which decides how far noise cancels."""
+
+    ALTERNATING = "alternating"  # blocks in turn, in the same processes
+    SEQUENTIAL = "sequential"  # one after the other, in the same processes
+    ADJACENT = "adjacent"  # in different processes, one right after the other
+    BRIDGED = "bridged"  # in different processes, each in turn with the same third case
+    UNPAIRED = "unpaired"  # in different processes
+
+    @property
+    def allowance(self) -> float:
+        """The spread between processes (sd of logs) that is assumed beside what too few show.
+
+        The root mean square of the spreads of the reference results' pairs is 5.1%. Where the sides
+        were not measured in turn 4 to 15% were seen, where in separate processes 3 to 29%: the
+        geometric mean of the first, and more than that of the second, since there machines and
+        days may differ too. Each side of a bridge is a ratio from alternating blocks, and is given
+        more than one: the third case may differ between the two kinds of processes. Two processes
+        right after each other share the machine's hour and nothing of their own luck, which is in
+        their ratio twice: as much as is allowed for a side of separate ones. A single process is
+        given more (``process_means.ALONE``).
+        """
+        return {
+            Pairing.ALTERNATING: 0.05,
+            Pairing.SEQUENTIAL: 0.08,
+            Pairing.ADJACENT: 0.16,
+            Pairing.BRIDGED: 0.08,
+            Pairing.UNPAIRED: 0.16,
+        }[self]
+
+
+Basis = tuple[int, Pairing, float | None, str]
+"""What a comparison stands on: processes, pairing, allowance, and the same in words."""
+
+SET_ASIDE = ", bad processes left out"
+
+
+def pairing_words(pairing: Pairing) -> str:
+    """Which interval it is."""
+    apart = pairing in (Pairing.UNPAIRED, Pairing.BRIDGED)
+    return "Welch's interval on" if apart else "t-interval on"
+
+
+_HOW = {
+    Pairing.ALTERNATING: "alternating blocks",
+    Pairing.SEQUENTIAL: "one side after the other",
+    Pairing.ADJACENT: "each with one of the other side right before or after it",
+    Pairing.BRIDGED: "each beside the same third case",
+    Pairing.UNPAIRED: "unpaired",
+}
+
+
+_OF = {Pairing.UNPAIRED: "log medians", Pairing.BRIDGED: "log ratios to it"}
+"""Of what the interval is, where it is not of the processes' own log ratios."""
+
+
+def _interval(pairing: Pairing) -> str:
+    return f"{pairing_words(pairing)} their {_OF.get(pairing, 'log ratios')}"
+
+
+def loosest(pairings: Iterable[Pairing]) -> Pairing:
+    """The one by which the least noise cancels."""
+    return max(pairings, key=list(Pairing).index)
+
+
+@functools.cache
+def basis_of(pairing: Pairing, *counts: int) -> Basis:
+    """Of so many processes, or pairs of them; or of so many on either side, new and base."""
+    allowance, basis = _allowed(min(counts), pairing)
+    basis = basis or f"{_interval(pairing)}{SET_ASIDE}"
+    sides = " against ".join([*map(str, counts[:-1]), count_words(counts[-1])])
+    return min(counts), pairing, allowance, f"{sides}, {_HOW[pairing]}: {basis}"
+
+
+@functools.cache
+def nodes_basis(nodes: int, processes: int, pairing: Pairing, allowance: float) -> Basis:
+    """Of so many processes on nodes each of which measured both sides.
+
+    allowance: the spread between nodes that stands in for what too few of them cannot show.
+    """
+    start = f"{count_nodes(nodes)}, {count_words(processes)}, {_HOW[pairing]} in each node"
+    return processes, pairing, *_of_nodes(nodes, allowance, start, "t-interval on their log ratios")
+
+
+@functools.cache
+def nodes_apart_basis(
+    nodes: tuple[int, int], processes: int, pairing: Pairing, allowance: float
+) -> Basis:
+    """Of nodes none of which measured both: so many of either side, new and base."""
+    new, base = nodes
+    start = f"{new} against {count_nodes(base)}, none with both, {_HOW[pairing]}"
+    return processes, pairing, *_of_nodes(min(nodes), allowance, start, _interval(pairing))
+
+
+def _of_nodes(nodes: int, allowance: float, start: str, what: str) -> tuple[float | None, str]:
+    if nodes >= ENOUGH_PROCESSES:
+        return None, f"{start}: {what}{SET_ASIDE}"
+    return allowance, f"{start}: {what}, {allowance_words(allowance, nodes=True)}"
+
+
+def _allowed(count: int, pairing: Pairing) -> tuple[float | None, str]:
+    """The allowance for so few processes, and what it does; None and nothing where they suffice."""
+    if count >= ENOUGH_PROCESSES:
+        return None, ""
+    if count > 1:
+        return pairing.allowance, allowance_words(pairing.allowance)
+    alone = ALONE * pairing.allowance
+    return alone, f"allowance of {_percent(alone)} for what one process can be off by"
+
+
+def allowance_words(allowance: float, nodes: bool = False) -> str:
+    """What was added for the spread between processes, or between nodes."""
+    of = "nodes" if nodes else "processes"
+    return f"allowance of {_percent(allowance)} for the spread between {of} added"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}%"
+
 
 _LONGEST = 60  # letters of a name in a sentence
 

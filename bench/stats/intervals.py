@@ -1,6 +1,15 @@
-"""How sure a time is: the interval of a median, within one process and over several.
+"""Intervals of times and means: of a median, over processes, and where some of these are outlying.
 
-And what else the samples of a process say: whether they have come to rest, and their percentiles.
+All intervals are made over arrays, so that many cases cost little more than one; what is named in
+the singular is the face for one case of the same arithmetic.
+
+The mean over processes takes each process to be good, normal around the true log, or outlying,
+normal too but wider; expectation and maximisation (Dempster, Laird & Rubin 1977) finds how likely
+each is to be good, and a process counts by that. The spread of the good ones is drawn towards the
+spread that was seen in many sessions, by so many degrees of freedom as that is worth (Smyth 2004,
+"moderated t"), and the less the further it lies above it. The constants were chosen by simulation
+(``python -m research.verdict_study``), so that equals are called different in at most 1% whatever
+the noise.
 """
 
 from __future__ import annotations
@@ -8,12 +17,384 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.stats.process_means import ENOUGH_PROCESSES, FloatArray
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+# From 6 values on, minimum to maximum is a 95% interval of the median (1 - 2/2**6 = 0.969), and
+# the t-quantile (4.77) is small enough for the interval to be of use: from here on the processes
+# speak for themselves, with fewer an allowance speaks for them.
+ENOUGH_PROCESSES = 6
+
+# Two-sided, so that a false FASTER or SLOWER is expected in 0.5% of comparisons of equals: half of
+# the 1% that is promised, which leaves room for what real spreads do that normal ones do not.
+VERDICT_CONFIDENCE = 0.995
+
+# One process in a hundred is expected to be bad, though the noises that this must withstand have
+# one in ten: what expects more takes the ends of a wide but honest spread for bad ones.
+BAD_SHARE = 0.01
+# How far a bad process strays, in spreads of good ones (0.25 where those spread by 5%).
+BAD_REACH = 5.0
+
+# Beyond three times that any distance is likely alike: a process may also take ten times as long.
+FAR = 3.0
+
+# What the spread that was seen before is worth, in degrees of freedom: the squared spreads of the
+# reference results' pairs vary as if each were known to 3.
+DEGREES = 3.0
+# The spread between good processes that is drawn towards from 6 processes on (of log ratios or log
+# medians): half of the pairs of the reference results spread by less than 4.3%, their root mean
+# square is 5.1%.
+ENOUGH_SPREAD = 0.05
+# Six or more that agree three times as well as that are on a quieter machine, and are believed:
+# what was seen before fades, by the fourth power, so that a spread of 0.5% has its own interval.
+QUIETER = 3.0
+
+# A single process may be the bad one and nothing shows it: it is doubted by this much more.
+ALONE = 1.4
+
+# However plausible the spread seen before, the interval is no narrower than the t-interval of the
+# good processes at this confidence: for few of them a lower one, since one or two show nothing.
+FLOOR_CONFIDENCE = {2: 0.80, 3: 0.95, 4: 0.98, 5: 0.99}
+# A case that is measured in two kinds of processes, as a bridge between others, may be slower in
+# one kind whatever the luck, with other libraries loaded beside it. No number of processes shows
+# it: so much (standard deviation) is allowed for in every comparison over a bridge.
+BRIDGE_APART = 0.01
+# Counting by likelihood leaves a little of every process out, which makes the interval wider than
+# its confidence by this share; it fades where processes are many.
+TOO_WIDE = 0.08
+TOO_WIDE_UNTIL = 20
+
+# Six processes or more that came one after the other may have moved during the session: the
+# interval is no narrower than half of what the later ones differ from the earlier ones by, times
+# this. Chosen by simulation: where two sides shift apart by 6% half-way through a session, it
+# leaves 3 to 5% false verdicts of 27 to 41%, and takes 7% of the power at most. A t distribution
+# of one degree of freedom, for the two halves, would ask for 127.
+SHIFT_REACH = 2.5
+# Values further from the middle than so many spreads count in that as if at this distance.
+SHIFT_CLIP = 3.0
+
+_STEPS = 12
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What is known of true logs, ``[cases]``: t distributions.
+
+    errors: their scales. degrees: of freedom; infinite where they are normal.
+    """
+
+    middles: FloatArray
+    errors: FloatArray
+    degrees: FloatArray
+
+    @classmethod
+    def of(cls, *numbers: float) -> Self:
+        """What is known of one case."""
+        return cls(*(np.array([number]) for number in numbers))
+
+    def minus(self, base: Estimates) -> Estimates:
+        """Of the differences, by Welch with Satterthwaite's degrees of freedom.
+
+        A side with infinite degrees has a known variance and takes none of them.
+        """
+        own, others = self.errors**2, base.errors**2
+        variance = own + others
+        with np.errstate(divide="ignore", invalid="ignore"):
+            degrees = variance**2 / (own**2 / self.degrees + others**2 / base.degrees)
+        least = np.minimum(self.degrees, base.degrees)
+        degrees = np.where(variance == 0, least, degrees)
+        return Estimates(self.middles - base.middles, np.sqrt(variance), degrees)
+
+    def bounds(self, confidence: float = VERDICT_CONFIDENCE) -> tuple[FloatArray, FloatArray]:
+        """Of the interval of each."""
+        from scipy import special
+
+        p = (1 + confidence) / 2
+        finite = np.isfinite(self.degrees)
+        quantile = np.where(
+            finite, special.stdtrit(np.where(finite, self.degrees, 1.0), p), special.ndtri(p)
+        )
+        half = quantile * self.errors
+        return self.middles - half, self.middles + half
+
+    def p_slower(self, threshold: float = 0.0) -> FloatArray:
+        """One-sided p-values of "slower by at most ``threshold``" (0.05 is 5%), of log ratios.
+
+        Raises ValueError for a threshold of -1 or less.
+        """
+        from scipy import special
+
+        if not threshold > -1:
+            raise ValueError(
+                f"threshold is {threshold!r}; expected more than -1 (a time stays above 0)"
+            )
+        beyond = self.middles - math.log1p(threshold)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.where(beyond == 0, 0.0, beyond / self.errors)
+        finite = np.isfinite(self.degrees)
+        student = special.stdtr(np.where(finite, self.degrees, 1.0), -t)
+        return np.asarray(np.where(finite, student, special.ndtr(-t)), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Means(Estimates):
+    """Over the processes of each case, and what that stands on.
+
+    spreads: the standard deviation between the good processes; not a number for one process.
+    aside: how many processes were left out as bad, in parts of processes. plain: the arithmetic
+    mean of all processes. steady_errors: the errors if the processes did not move during the
+    session, which ``errors`` allow for where the processes are in order. shifts: how far the later
+    processes are from the earlier ones, 0 where no order is known.
+    """
+
+    spreads: FloatArray
+    aside: FloatArray
+    plain: FloatArray
+    steady_errors: FloatArray
+    shifts: FloatArray
+
+    @classmethod
+    def where(
+        cls,
+        found: Estimates,
+        spreads: FloatArray,
+        aside: FloatArray,
+        plain: FloatArray | None = None,
+    ) -> Means:
+        """Add to estimates what they stand on, with no order of processes."""
+        return cls(
+            found.middles,
+            found.errors,
+            found.degrees,
+            spreads,
+            aside,
+            found.middles if plain is None else plain,
+            found.errors,
+            np.zeros_like(found.middles),
+        )
+
+    def over_bridge(self) -> Means:
+        """The same as one side of a comparison over a bridge, which may itself differ."""
+        allowed = BRIDGE_APART / np.sqrt(2)
+        return replace(
+            self,
+            errors=np.hypot(self.errors, allowed),
+            steady_errors=np.hypot(self.steady_errors, allowed),
+        )
+
+    def with_own(self, errors: FloatArray) -> Means:
+        """Add the standard error of the processes' own medians, in quadrature."""
+        return replace(
+            self,
+            errors=np.hypot(self.errors, errors),
+            steady_errors=np.hypot(self.steady_errors, errors),
+        )
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The spread seen before; few: whether processes are too few to belie it."""
+
+    spread: FloatArray
+    few: bool
+
+    def wide(self, variance: FloatArray, squares: FloatArray) -> FloatArray:
+        """The variance of a bad process at each squared distance ``[cases, processes]``."""
+        usual = variance + (BAD_REACH * self.spread) ** 2
+        return np.maximum(usual[:, None], squares / FAR**2)
+
+    def share(self, variance: FloatArray) -> FloatArray:
+        """The degrees that it keeps beside this variance of the processes."""
+        ratio = variance / self.spread**2
+        share = DEGREES * np.minimum(1.0, 1 / ratio)
+        # Exact equals keep a trace of it, so that nothing is divided by 0.
+        fade = np.clip((QUIETER**2 * ratio) ** 2, 1e-12, 1.0)
+        return share if self.few else share * fade
+
+
+def process_means(
+    logs: FloatArray, allowance: float | FloatArray, in_order: bool | BoolArray = False
+) -> Means:
+    """Return the mean of ``logs [cases, processes]``, with at least one process.
+
+    allowance, a number or ``[cases]``: the spread between processes that stands in for what fewer
+    than 6 of them cannot show. in_order, one or ``[cases]``: whether the processes are in the order
+    in which they ran, so that a step or a trend over them widens the interval (``SHIFT_REACH``).
+    """
+    cases, count = logs.shape
+    spread = np.broadcast_to(np.asarray(allowance, dtype=np.float64), (cases,))
+    if count == 1:
+        none = np.full(cases, np.nan)
+        degrees = np.full(cases, DEGREES)
+        alone = Estimates(logs[:, 0].copy(), ALONE * spread, degrees)
+        return Means.where(alone, none, np.zeros(cases))
+    few = count < ENOUGH_PROCESSES
+    model = _Model(spread if few else np.full(cases, ENOUGH_SPREAD), few)
+    apart, centre = _around_median(logs)
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        found = _likelier(_some_bad(apart, model), _all_good(apart, model))
+        means = _with_errors(apart, centre, found, model)
+    if few:
+        return means
+    errors = means.errors * (1 - TOO_WIDE * min(1.0, TOO_WIDE_UNTIL / count))
+    return _allow_for_shifts(replace(means, errors=errors, steady_errors=errors), logs, in_order)
+
+
+def _allow_for_shifts(means: Means, logs: FloatArray, in_order: bool | BoolArray) -> Means:
+    """Widen the intervals of processes whose later half differs from the earlier half.
+
+    Half of that difference has the mean's own standard error where nothing moved. A step in the
+    middle shows in it fully, a trend to nine tenths.
+    """
+    from scipy import special
+
+    count = logs.shape[1]
+    ordered = np.broadcast_to(np.asarray(in_order, dtype=np.bool_), means.middles.shape)
+    if not ordered.any():
+        return means
+    reach = SHIFT_CLIP * means.spreads[:, None]
+    values = np.clip(logs - means.middles[:, None], -reach, reach)
+    half = count // 2
+    shifts = values[:, -half:].mean(axis=1) - values[:, :half].mean(axis=1)
+    quantile = special.stdtrit(means.degrees, (1 + VERDICT_CONFIDENCE) / 2)
+    errors = np.maximum(means.errors, SHIFT_REACH * np.abs(shifts) / 2 / quantile)
+    return replace(
+        means,
+        errors=np.where(ordered, errors, means.errors),
+        shifts=np.where(ordered, shifts, 0.0),
+    )
+
+
+def means_of_all(values: FloatArray, spread: FloatArray) -> Means:
+    """The same of two or more ``values [cases, values]`` none of which is taken for bad.
+
+    Each counts alike. spread ``[cases]``: what theirs is drawn towards, however many they are; from
+    6 on the interval is never narrower than the plain t-interval.
+    """
+    model = _Model(spread, values.shape[1] < ENOUGH_PROCESSES)
+    apart, centre = _around_median(values)
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        return _with_errors(apart, centre, _all_good(apart, model), model)
+
+
+def _around_median(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Each case's values less their median, and these medians.
+
+    In order, so that the order in which they came changes not even the last digit.
+    """
+    ordered = np.sort(values, axis=1)
+    centre = _median(ordered)
+    return ordered - centre[:, None], centre
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Each case's middle, the good processes' variance, how good each is, and how likely all is."""
+
+    middle: FloatArray
+    variance: FloatArray
+    good: FloatArray  # [cases, processes], from 0 to 1
+    likelihood: FloatArray
+
+
+def _some_bad(apart: FloatArray, model: _Model) -> _Fit:
+    """From the median and the inner half's spread, so that a few bad ones cannot lead astray."""
+    count = apart.shape[1]
+    middle = np.zeros(len(apart))
+    inner = 1.4826 * _median(np.sort(np.abs(apart), axis=1))  # the sd of a normal distribution
+    variance = (DEGREES * model.spread**2 + (count - 1) * inner**2) / (DEGREES + count - 1)
+    good = np.ones_like(apart)
+    for _ in range(_STEPS):
+        squares = (apart - middle[:, None]) ** 2
+        wide = model.wide(variance, squares)
+        good = _goodness(squares, variance, wide)
+        weights = good / variance[:, None] + (1 - good) / wide
+        middle = np.sum(weights * apart, axis=1) / np.sum(weights, axis=1)
+        squares = good * (apart - middle[:, None]) ** 2
+        variance = _drawn(np.sum(squares, axis=1), np.sum(good, axis=1), model)[0]
+    squares = (apart - middle[:, None]) ** 2
+    wide = model.wide(variance, squares)
+    near = (1 - BAD_SHARE) * np.exp(-squares / variance[:, None] / 2) / np.sqrt(variance)[:, None]
+    far = BAD_SHARE * np.exp(-squares / wide / 2) / np.sqrt(wide)
+    return _Fit(middle, variance, good, np.sum(np.log(near + far), axis=1))
+
+
+def _all_good(apart: FloatArray, model: _Model) -> _Fit:
+    count = apart.shape[1]
+    middle = np.mean(apart, axis=1)
+    squares = np.sum((apart - middle[:, None]) ** 2, axis=1)
+    variance = _drawn(squares, np.full(len(apart), float(count)), model)[0]
+    likelihood = -(count * np.log(variance) + squares / variance) / 2
+    return _Fit(middle, variance, np.ones_like(apart), likelihood)
+
+
+def _likelier(one: _Fit, other: _Fit) -> _Fit:
+    # Not a number where every process is beyond what even a bad one reaches: then none is bad.
+    first = one.likelihood >= other.likelihood
+    return _Fit(
+        np.where(first, one.middle, other.middle),
+        np.where(first, one.variance, other.variance),
+        np.where(first[:, None], one.good, other.good),
+        np.where(first, one.likelihood, other.likelihood),
+    )
+
+
+def _with_errors(apart: FloatArray, centre: FloatArray, found: _Fit, model: _Model) -> Means:
+    from scipy import special
+
+    count = apart.shape[1]
+    distances = (apart - found.middle[:, None]) ** 2
+    wide = model.wide(found.variance, distances)
+    weights = found.good / found.variance[:, None] + (1 - found.good) / wide
+    squares = np.sum(found.good * distances, axis=1)
+    kept = np.sum(found.good, axis=1)
+    free = np.maximum(kept - 1, 0.5)
+    own = np.sqrt(squares / free)
+    degrees = _drawn(squares, kept, model)[1]
+    errors = 1 / np.sqrt(np.sum(weights, axis=1))
+    plain = own / np.sqrt(kept)
+    floor = FLOOR_CONFIDENCE.get(count, VERDICT_CONFIDENCE)
+    asked = special.stdtrit(degrees, (1 + VERDICT_CONFIDENCE) / 2)
+    least = plain * special.stdtrit(free, (1 + floor) / 2) / asked
+    if count < ENOUGH_PROCESSES:
+        errors = np.maximum(errors, least)
+    else:
+        # It then is the plain t-interval, with its own tails, which stricter levels look into.
+        floored = least > errors
+        errors, degrees = np.where(floored, plain, errors), np.where(floored, free, degrees)
+    middles = Estimates(centre + found.middle, errors, degrees)
+    return Means.where(middles, own, count - kept, centre + np.mean(apart, axis=1))
+
+
+def _goodness(squares: FloatArray, variance: FloatArray, wide: FloatArray) -> FloatArray:
+    """How likely each process is to be good, from its squared distance to the middle."""
+    narrow = variance[:, None]
+    odds = BAD_SHARE / (1 - BAD_SHARE) * np.sqrt(narrow / wide)
+    return np.asarray(1 / (1 + odds * np.exp(squares * (1 / narrow - 1 / wide) / 2)))
+
+
+def _drawn(squares: FloatArray, kept: FloatArray, model: _Model) -> tuple[FloatArray, FloatArray]:
+    """The variance, drawn towards the model's, and its degrees of freedom.
+
+    squares: the sum of squares of the good processes; kept: how many they are.
+    """
+    free = np.maximum(kept - 1, 0.0)
+    share = np.where(free > 0.3, model.share(squares / np.maximum(free, 1e-9)), DEGREES)
+    degrees = share + free
+    return (share * model.spread**2 + squares) / degrees, degrees
+
+
+def _median(ordered: FloatArray) -> FloatArray:
+    count = ordered.shape[1]
+    below, above = ordered[:, (count - 1) // 2], ordered[:, count // 2]
+    return np.asarray(below + (above - below) / 2)
+
 
 IntArray = npt.NDArray[np.int64]
 CASE_CONFIDENCE = 0.95

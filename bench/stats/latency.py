@@ -18,13 +18,18 @@ import numpy as np
 
 from bench.records.schema import Measurement
 from bench.records.streaming import Taken
-from bench.stats.between import intervals
 from bench.stats.comparison import Comparison
-from bench.stats.intervals import CASE_CONFIDENCE, CaseInterval, Interval
-from bench.stats.process_means import ENOUGH_PROCESSES, FloatArray
+from bench.stats.intervals import (
+    CASE_CONFIDENCE,
+    ENOUGH_PROCESSES,
+    CaseInterval,
+    FloatArray,
+    Interval,
+)
+from bench.stats.pooling import RunSamples
+from bench.stats.random_effects import intervals
 from bench.stats.ratios import compare_all
 from bench.stats.trust import MINORITY
-from bench.stats.within import RunSamples
 
 PARTS = (50.0, 90.0, 99.0, 99.9)
 """Percentiles that are told, of what calls take."""

@@ -1,4 +1,4 @@
-"""From result files to a report's rows: pooled over replicates, ranked, and judged."""
+"""From result files to a report's rows: pooled over replicates, ranked, judged and explained."""
 
 from __future__ import annotations
 
@@ -10,12 +10,26 @@ from dataclasses import dataclass, replace
 from bench.machine.fields import printable
 from bench.records.grouping import grouped
 from bench.records.schema import Figures, Measurement, Outcome, Results, Run
-from bench.stats import between, bridges, latency
-from bench.stats.bound import NOT_KNOWN, Bound, bound
-from bench.stats.comparison import Comparison
+from bench.stats import latency, random_effects
+from bench.stats.bound import (
+    CHAIN,
+    COPIES,
+    GATES,
+    HOST,
+    LAUNCHES,
+    MEMORY,
+    NOT_KNOWN,
+    PADDING,
+    PRODUCTS,
+    WAITING,
+    Bound,
+    bound,
+)
+from bench.stats.comparison import Comparison, Pairing, Verdict
 from bench.stats.intervals import CaseInterval
 from bench.stats.nodes import Place, places
-from bench.stats.ratios import all_slower
+from bench.stats.pooling import RunSamples, Sides
+from bench.stats.ratios import Evenness, all_slower, allowing, compare_all
 from bench.stats.rows import (
     KINDS,
     MEASURED,
@@ -26,9 +40,222 @@ from bench.stats.rows import (
     stream,
     usual_baseline,
 )
-from bench.stats.trust import OF_TIME, pooled
-from bench.stats.why import helper, untried
-from bench.stats.within import RunSamples
+from bench.stats.trust import OF_TIME, Doubt, of_ratio, pooled
+
+
+def set_bridges(rows: Sequence[Row]) -> None:
+    """Give the measured rows of a group the one in most processes, if not all are in the same.
+
+    Of those in as many, the first that is not INVALID.
+    """
+    runs = [frozenset(run.run for run in row.runs) for row in rows]
+    if len(set(runs)) < 2:
+        return
+    best = max(rows, key=lambda row: (len(row.runs), not row.invalid))
+    for row in rows:
+        row.bridge = None if row is best else best
+
+
+def set_evenness(rows: Iterable[Row]) -> None:
+    """Give the measured rows of a section what says whether a bridge is the same in all processes.
+
+    Of each device by itself: what a library does to a step on processors says nothing of a GPU.
+    """
+    for found in grouped(rows, lambda row: row.case.device).values():
+        if any(row.bridge is not None for row in found):
+            evenness = Evenness((row.case.backend, row.runs, bool(row.invalid)) for row in found)
+            for row in found:
+                row.evenness = evenness
+
+
+def compare_rows(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
+    """The ratios of pairs of rows, new and base, each pair of one group; over bridges where needed.
+
+    One over a bridge that is not the same in the processes of both allows for that.
+    """
+    over = [_bridge(new, base) for new, base in pairs]
+    sides: list[Sides] = [
+        (new.runs, base.runs) if bridge is None else (new.runs, base.runs, bridge.runs)
+        for (new, base), bridge in zip(pairs, over, strict=True)
+    ]
+    found = compare_all(sides)
+    for index, ((new, base), bridge) in enumerate(zip(pairs, over, strict=True)):
+        if bridge is None or new.evenness is None:
+            continue
+        if found[index].pairing is Pairing.BRIDGED:
+            names = bridge.case.backend, new.case.backend, base.case.backend
+            found[index] = allowing(found[index], [new.evenness.apart(*names)])
+    return found
+
+
+def doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
+    """Why the ratio of two rows is not to be trusted, beyond what makes a side INVALID."""
+    both = (new.validity, new.runs), (base.validity, base.runs)
+    if (bridge := _bridge(new, base)) is None:
+        return of_ratio(*both)
+    third = bridge.validity, bridge.runs
+    found = (*bridge.invalid, *(doubt for side in both for doubt in of_ratio(side, third)))
+    return _once(found)
+
+
+def all_doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
+    """The same with those of either side."""
+    return _once((*new.invalid, *base.invalid, *doubts(new, base)))
+
+
+def _bridge(new: Row, base: Row) -> Row | None:
+    """Over which row two are compared: none, if they share processes or it does not reach both."""
+    bridge = new.bridge
+    if bridge is None or bridge is base:
+        return None
+    one, other, third = ({run.run for run in row.runs} for row in (new, base, bridge))
+    if not one.isdisjoint(other) or one.isdisjoint(third) or other.isdisjoint(third):
+        return None
+    return bridge
+
+
+def _once(found: Sequence[Doubt]) -> tuple[Doubt, ...]:
+    return tuple({doubt.code: doubt for doubt in found}.values())
+
+
+FEWER = 0.5
+"""Times the launches of a case: who starts no more than these goes another way through time."""
+
+UNTRIED: Mapping[tuple[str, str], tuple[str, ...]] = {
+    (LAUNCHES, "cpu"): ("partial_unroll@10", "fused_cpu"),
+    (LAUNCHES, "gpu"): ("partial_unroll@10", "cudnn"),
+    (HOST, "cpu"): ("torch", "fused_cpu"),
+    (HOST, "gpu"): ("torch", "cudnn"),
+    (CHAIN, "cpu"): ("fused_cpu",),
+    (CHAIN, "gpu"): ("cudnn",),
+}
+"""What is made to need less of what binds a case on a kind of device: worth a try where nobody that
+was measured helps."""
+
+PARTS = {
+    LAUNCHES: "starting its operators",
+    HOST: "calling its operators from Python",
+    CHAIN: "the chain of products",
+    PRODUCTS: "its products",
+    MEMORY: "moving its data",
+    WAITING: "waiting",
+}
+"""As they are called where none of them is most of a step."""
+
+
+def sentence(row: Row) -> str:
+    """``bound by launches: ...``, ``not known: ...``; empty for what was not measured."""
+    if row.bound is None:
+        return ""
+    if row.invalid:
+        return "not known: what was measured of it is INVALID"
+    told = explained(row.bound, row.roofs)
+    helps = helped(row)
+    return f"{told}; {helps}" if helps else told
+
+
+def explained(bound: Bound, figures: Mapping[str, float]) -> str:
+    """What binds a case, and how that is known. figures: of its roofs."""
+    if bound.kind == NOT_KNOWN and not bound.of:
+        return "not known: no roofs are recorded"
+    if bound.kind == NOT_KNOWN:
+        return (
+            f"not known: of what has a roof most goes to {PARTS[bound.of]}, at least "
+            f"{bound.share:.0%} of the step, and nothing is known to take more than half"
+        )
+    if bound.kind == PADDING:
+        computed = bound.parts[bound.of] / (1.0 - bound.share)
+        return (
+            f"bound by padding: {bound.share:.0%} of the timesteps are padding, and with them "
+            f"{PARTS[bound.of]} would take {computed:.0%} of the step"
+        )
+    words = _PROFILED if bound.profiled else _BY_ROOFS
+    told = words.get(bound.kind, _BY_ROOFS.get(bound.kind, ""))
+    if bound.kind == CHAIN and bound.share >= 1.0:
+        told = _ABOVE_CHAIN
+    elif bound.times > 1.0 and bound.kind in (CHAIN, PRODUCTS):
+        told = _TOO_MANY
+    launches = f"{figures.get('launches', 0.0):,.0f}"
+    return told.format(part=f"{bound.share:.0%}", times=f"{bound.times:.1f}", launches=launches)
+
+
+_BY_ROOFS = {
+    LAUNCHES: "bound by launches: starting as many operators ({launches}) that do nothing takes "
+    "{part} of the step",
+    HOST: "bound by the host: calling as many operators ({launches}) that do nothing from Python "
+    "takes {part} of the step",
+    CHAIN: "bound by the chain of products: those that wait for one another take {part} of the "
+    "step at the best that was seen here",
+    PRODUCTS: "bound by products: they take {part} of the step at the best rate that was seen here",
+    MEMORY: "bound by memory: moving its data once takes {part} of the step at the best bandwidth "
+    "that was seen here",
+    WAITING: "bound by waiting: for {part} of the step no processor computes",
+}
+_PROFILED = {
+    LAUNCHES: "bound by launches: for {part} of the step no operator was at work",
+    HOST: "bound by the host: for {part} of the step no operator was at work, which Python calls",
+    PRODUCTS: "bound by products: {part} of the step by its profile",
+    COPIES: "bound by copies: {part} of the step by its profile moves, transposes, cuts and joins",
+    GATES: "bound by gates: {part} of the step by its profile is computed number by number",
+}
+_ABOVE_CHAIN = (
+    "bound by the chain of products: it is as fast as those that wait for one another at the best "
+    "that was seen here ({part})"
+)
+_TOO_MANY = (
+    "bound by products: it makes {times} times the multiplications that the step needs, {part} of "
+    "the step at the best that was seen here"
+)
+
+
+# What would help
+
+
+def helper(row: Row, ranked: Sequence[Row]) -> Row | None:
+    """The fastest of those of a group that may help, if it takes less time than the row.
+
+    Against launches that is only who starts far fewer; against all else, whoever is faster.
+    ranked: by time.
+    """
+    bound = row.bound
+    if bound is None or bound.kind == NOT_KNOWN:
+        return None
+    for other in ranked:
+        if other is row:
+            return None
+        if bound.kind in (LAUNCHES, HOST) and not _starts_fewer(other, row):
+            continue
+        if not all_doubts(other, row):
+            return other
+    return None
+
+
+def _starts_fewer(other: Row, row: Row) -> bool:
+    one, many = other.roofs.get("launches"), row.roofs.get("launches")
+    return one is not None and many is not None and one <= FEWER * many
+
+
+def untried(row: Row, group: Sequence[Row]) -> tuple[str, ...]:
+    """Backends that are worth a try and not in the group, measured or not."""
+    if row.bound is None:
+        return ()
+    there = {other.case.backend for other in group}
+    kind = row.case.device.partition(":")[0]
+    return tuple(each for each in UNTRIED.get((row.bound.kind, kind), ()) if each not in there)
+
+
+def helped(row: Row) -> str:
+    """Who was faster on the same work; or else what is worth a try; or nothing."""
+    ratio = row.helper_ratio
+    if row.helper is not None and ratio is not None and ratio.verdict is Verdict.FASTER:
+        around = f"{ratio.ratio.low:.2f}–{ratio.ratio.high:.2f}"
+        return (
+            f"{row.helper.case.backend} takes {ratio.ratio.mid:.2f} of its time on the same work "
+            f"({around}, FASTER)"
+        )
+    if row.untried:
+        return f"not measured on this work, but worth a try: {' or '.join(row.untried)}"
+    return ""
 
 
 def build(
@@ -102,7 +329,7 @@ def _sections(places: Sequence[Place], baseline: str | None) -> list[Section]:
         for place, here in zip(places, cases, strict=True)
         for case in here
     ]
-    each = iter(between.intervals([samples for samples in measured if samples]))
+    each = iter(random_effects.intervals([samples for samples in measured if samples]))
     drafts: list[_Draft] = []
     for place, here in zip(places, cases, strict=True):
         runs = {item.run.id: item.run for item in place.items}
@@ -265,7 +492,7 @@ def _judge(drafts: Sequence[_Draft]) -> None:
                 (row for row in group if row.measured),
                 key=lambda row: (row.case.approximate, row.time, row.case.backend),
             )
-            bridges.set_bridges(ranked)
+            set_bridges(ranked)
             base = _base(ranked, draft.baseline)
             pairs.extend((row, base) for row in ranked if base is not None and row is not base)
             # Of the baseline they are there already; what is first over it is turned around.
@@ -279,9 +506,9 @@ def _judge(drafts: Sequence[_Draft]) -> None:
                     pairs.append((row, row_helper))
                 row.untried = untried(row, group)
             draft.groups[number] = [*ranked, *(row for row in group if not row.measured)]
-        bridges.set_evenness(row for group in draft.groups for row in group if row.measured)
+        set_evenness(row for group in draft.groups for row in group if row.measured)
     distinct = {(id(new), id(base)): (new, base) for new, base in pairs}
-    ratios = dict(zip(distinct, bridges.compare_rows(list(distinct.values())), strict=True))
+    ratios = dict(zip(distinct, compare_rows(list(distinct.values())), strict=True))
     firsts: list[Row] = []
     others: list[list[Comparison]] = []
     for draft in drafts:
@@ -324,7 +551,7 @@ def _behind(
     first, *others = ranked
     found = {row.case.backend: _ratio(row, first, ratios) for row in others}
     first.behind = found
-    if first.invalid or any(bridges.doubts(row, first) for row in others):
+    if first.invalid or any(doubts(row, first) for row in others):
         return []
     return list(found.values())
 
@@ -347,7 +574,7 @@ def _settle(
     row.base = None if base is row else base
     row.to_baseline = ratios.get((id(row), id(base)))
     if row.base is not None:
-        row.ratio_doubts = bridges.all_doubts(row, row.base)
+        row.ratio_doubts = all_doubts(row, row.base)
     row.ahead = None if second is None else _ratio(row, second, ratios)
     if row.helper is not None:
         row.helper_ratio = _ratio(row.helper, row, ratios)
@@ -372,3 +599,64 @@ def _order(row: Row) -> tuple[object, ...]:
         not row.measured,
         case.backend,
     )
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """After so many steps the whole time, from nothing on, is the same for both backends.
+
+    steps: 0 if the faster one does not even start later. low, high: for the ends of the ratio's
+    interval; high is infinite where the ratio may be 1. later: seconds by which the first result
+    comes later.
+    """
+
+    steps: float
+    low: float
+    high: float
+    later: float
+
+
+def break_even(row: Row, other: Row, ratio: Comparison) -> BreakEven | None:
+    """After how many steps ``row`` is ahead of ``other``; None if it never is, or is not known.
+
+    ratio: its time over the other's. The first results' times are medians without an interval of
+    their own: the steps' interval comes from the ratio alone.
+    """
+    first, others_first = row.first_result, other.first_result
+    if first is None or others_first is None or ratio.ratio.mid >= 1:
+        return None
+    later = first - others_first
+
+    def steps(value: float) -> float:
+        # The first step is part of the first result, and is over by then.
+        gain = other.time * (1 - value)
+        return max(0.0, later) / gain if gain > 0 else (0.0 if later <= 0 else math.inf)
+
+    return BreakEven(steps(ratio.ratio.mid), steps(ratio.ratio.low), steps(ratio.ratio.high), later)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A row that pays back against another of the same work."""
+
+    row: Row
+    other: Row
+    after: BreakEven
+
+
+def pairs(group: Sequence[Row]) -> list[Pair]:
+    """Of the rows of one group, each that is FASTER than another and starts later."""
+    rows = [row for row in group if row.measured and row.first_result is not None]
+    found = [
+        (row, other)
+        for row in rows
+        for other in rows
+        if row.time < other.time and (row.first_result or 0.0) > (other.first_result or 0.0)
+    ]
+    judged = compare_rows(found)
+    told = []
+    for (row, other), ratio in zip(found, judged, strict=True):
+        after = break_even(row, other, ratio)
+        if ratio.verdict is Verdict.FASTER and after is not None:
+            told.append(Pair(row, other, after))
+    return told

@@ -1,33 +1,82 @@
-"""How sure a ratio is: paired and unpaired, over processes, as pure functions of samples.
+"""Ratios of times with their verdicts, and how far a reference case is from itself.
 
-This room knows arrays of seconds and nothing else: no files, no cases, no framework. The unit of
-replication is the run (one process), because one process's median is not the truth: samples of
-one process agree with one another far better than the medians of fresh processes do, and a test
-that pools them finds differences that are not there (``docs/verdicts.md`` has the rates). All
-intervals are made over arrays, so that many cases cost little more than one; what is named in the
-singular is the face for one case of the same arithmetic. ``process_means`` knows bad processes.
-
-Ratios are ``time_new / time_base``: below 1, the new side is faster. Spreads are standard
-deviations of log times, which for small values are relative spreads (0.035 is 3.5%).
+A reference case is a third one in the processes of both sides of a comparison. It is taken to be as
+fast beside the one as beside the other, up to ``BRIDGE_APART``, and its own times over all of its
+cases can say that it is not. Then every ratio over it may be off by as much, to either side: the
+half width of its interval grows by that difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
 import numpy as np
 
-from bench.stats.apart import allowing, most_apart
-from bench.stats.basis import SET_ASIDE, Pairing, allowance_words, loosest, pairing_words
-from bench.stats.comparison import Comparison
-from bench.stats.intervals import count_words
-from bench.stats.over_nodes import combined, compare_on_nodes
-from bench.stats.over_processes import Sides, compare_each, difference, judged
-from bench.stats.process_means import Estimates, Means, process_means
-from bench.stats.verdict import GATE_LEVEL, Verdict
-from bench.stats.within import RunSamples
+from bench.stats.comparison import (
+    GATE_LEVEL,
+    SET_ASIDE,
+    Apart,
+    Comparison,
+    Pairing,
+    Verdict,
+    allowance_words,
+    loosest,
+    pairing_words,
+)
+from bench.stats.intervals import ENOUGH_PROCESSES, Estimates, Means, count_words, process_means
+from bench.stats.pooling import RunSamples, Sides, compare_each, difference, judged
+from bench.stats.random_effects import combined, compare_on_nodes
+
+
+def allowing(found: Comparison, aparts: Sequence[Apart | None]) -> Comparison:
+    """A comparison over bridges, with what is known of these and, where they are uneven, with that.
+
+    aparts: of each case that it is over. The cases are taken to be off together, by the mean of
+    their bridges' differences; one without a bridge, or whose bridge is even, by nothing.
+    """
+    told = most_apart(aparts)
+    uneven = [each.found for each in aparts if each is not None and each.uneven]
+    if told is None or not uneven:
+        return replace(found, apart=told)
+    difference = math.fsum(abs(each.log_ratio) for each in uneven) / len(aparts)
+    error = math.fsum(each.standard_error for each in uneven) / len(aparts)
+    bridges = Estimates.of(difference, error, min(each.degrees for each in uneven))
+    by = f"{100 * math.expm1(difference):.2g}%"
+    how = f"{found.how}; {by} more each way, by which the third case differs from itself"
+    basis = found.processes, found.pairing, found.allowance, how
+    (wide,) = judged(with_difference(found.estimate, bridges), [basis])
+    return replace(
+        found,
+        ratio=wide.ratio,
+        verdict=wide.verdict,
+        standard_error=wide.standard_error,
+        degrees=wide.degrees,
+        how=how,
+        apart=told,
+    )
+
+
+def most_apart(aparts: Sequence[Apart | None]) -> Apart | None:
+    """The one to be told of: an uneven one before others, and of these the furthest."""
+    known = [each for each in aparts if each is not None]
+    return max(known, key=lambda each: (each.uneven, abs(each.found.log_ratio)), default=None)
+
+
+def with_difference(found: Estimates, bridges: Estimates) -> Estimates:
+    """Log ratios over bridges that differ by so much (logs, not below 0), ``[cases]`` each.
+
+    The interval is as much wider as the difference, which is no matter of chance, and holds the
+    doubt of both, with the fewer degrees: by Welch's it could be narrower than before, where the
+    ratio is known to few. One t distribution is left, of which interval, verdict and p-value are.
+    """
+    free = np.minimum(found.degrees, bridges.degrees)
+    unit = Estimates(np.zeros_like(found.errors), np.ones_like(found.errors), free)
+    wider = bridges.middles / unit.bounds()[1]
+    return Estimates(found.middles, np.hypot(found.errors, bridges.errors) + wider, free)
+
 
 # The largest spreads between processes that were seen on two shared CPU cores: of the ratio of two
 # sides that were measured one after the other, and of the medians of a case. They stand in for the
@@ -188,3 +237,72 @@ def _compare_part(pairs: Sequence[Sides]) -> list[Comparison]:
 
 def _mean_of(values: Sequence[float], pairing: Pairing, in_order: bool) -> Means:
     return process_means(np.array([values]), pairing.allowance, in_order)
+
+
+Case = tuple[str, Sequence[RunSamples], bool]
+"""A backend's processes at one case, and whether it is INVALID."""
+
+
+class Evenness:
+    """How far a backend is from itself in the processes of two others, over all of its cases.
+
+    cases: of one place and device, all backends. Those that are INVALID say nothing of a bridge.
+    """
+
+    def __init__(self, cases: Iterable[Case]) -> None:
+        self._processes: dict[str, set[str]] = {}
+        self._cases: dict[str, list[Sequence[RunSamples]]] = {}
+        self._found: dict[tuple[str, str, str], Apart | None] = {}
+        for backend, runs, invalid in cases:
+            self._processes.setdefault(backend, set()).update(run.run for run in runs)
+            if not invalid:
+                self._cases.setdefault(backend, []).append(runs)
+
+    def apart(self, bridge: str, new: str, base: str) -> Apart | None:
+        """The bridge in the processes of new beside the bridge in those of base.
+
+        None where no case of it is in processes of both that are not the same.
+        """
+        key = bridge, new, base
+        if key not in self._found:
+            found = self._apart(bridge, new, base)
+            self._found[key], self._found[bridge, base, new] = found, found and found.inverse
+        return self._found[key]
+
+    def _apart(self, bridge: str, new: str, base: str) -> Apart | None:
+        there, here = self._processes.get(new, set()), self._processes.get(base, set())
+        cases = [
+            tuple([run for run in runs if run.run in side] for side in (there - here, here - there))
+            for runs in self._cases.get(bridge, ())
+        ]
+        sides = _in_the_same_processes([(one, other) for one, other in cases if one and other])
+        if not sides:
+            return None
+        found = geometric_mean(compare_all(sides))
+        return Apart(bridge, new, base, len(sides), found)
+
+
+_Side = list[RunSamples]
+
+
+def _in_the_same_processes(cases: Sequence[tuple[_Side, _Side]]) -> list[tuple[_Side, _Side]]:
+    """The cases that enough processes have on both sides, and of these the processes that have all.
+
+    A process's luck is common to its cases, so that only processes with the same cases can be held
+    against one another by their means. All as they are, where too few would be left.
+    """
+    many = [case for case in cases if min(map(len, case)) >= ENOUGH_PROCESSES]
+    if not many:
+        return list(cases)
+    common = [
+        set.intersection(*({run.run for run in case[side]} for case in many)) for side in (0, 1)
+    ]
+    if min(map(len, common)) < ENOUGH_PROCESSES:
+        return many
+    return [
+        (
+            [run for run in new if run.run in common[0]],
+            [run for run in base if run.run in common[1]],
+        )
+        for new, base in many
+    ]

@@ -20,11 +20,11 @@ from bench.records.grouping import grouped
 from bench.records.schema import Run
 from bench.stats.bound import Bound
 from bench.stats.comparison import Comparison
-from bench.stats.evenness import Evenness
 from bench.stats.intervals import CaseInterval, percentiles
 from bench.stats.latency import Stream
+from bench.stats.pooling import RunSamples
+from bench.stats.ratios import Evenness
 from bench.stats.trust import UNDOUBTED, Doubt, Validity
-from bench.stats.within import RunSamples
 
 MEASURED = "measured"
 KINDS = ("throughput", "truncation", "streaming")

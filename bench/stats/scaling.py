@@ -13,12 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.stats.basis import Pairing
-from bench.stats.comparison import Comparison
-from bench.stats.intervals import CASE_CONFIDENCE, CaseInterval, Interval, case_interval
-from bench.stats.process_means import process_means
+from bench.stats.comparison import Comparison, Pairing
+from bench.stats.intervals import (
+    CASE_CONFIDENCE,
+    CaseInterval,
+    Interval,
+    case_interval,
+    process_means,
+)
+from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare
-from bench.stats.within import RunSamples
 
 APART = 0.1
 """Of a step: by how much the profiler's share and the difference of times may be apart, beside the

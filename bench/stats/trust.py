@@ -18,11 +18,16 @@ import numpy as np
 from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Reason
-from bench.stats.between import intervals
-from bench.stats.intervals import FEWEST_SAMPLES, CaseInterval, count_nodes, halves_agree
+from bench.stats.intervals import (
+    ENOUGH_PROCESSES,
+    FEWEST_SAMPLES,
+    CaseInterval,
+    count_nodes,
+    halves_agree,
+)
 from bench.stats.nodes import by_machine
-from bench.stats.process_means import ENOUGH_PROCESSES
-from bench.stats.within import RunSamples
+from bench.stats.pooling import RunSamples
+from bench.stats.random_effects import intervals
 
 WIDE = 0.05
 """A median whose 95% interval reaches further than this from it says too little: the backends of a

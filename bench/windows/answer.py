@@ -17,11 +17,10 @@ from bench.case.cases import Case
 from bench.records.maps import LearningMap
 from bench.render.quantities import count, listed
 from bench.stats.along import step_interval, timestep_interval, window
-from bench.stats.comparison import Comparison
+from bench.stats.comparison import Comparison, Verdict
 from bench.stats.intervals import Interval
 from bench.stats.ratios import compare
 from bench.stats.rows import KINDS, Row, Section
-from bench.stats.verdict import Verdict
 from bench.windows.learned import Need, need
 from lstm_impl.workload import GRADIENTS
 

@@ -26,9 +26,8 @@ from bench.render.quantities import (
 )
 from bench.render.table import json_text
 from bench.stats.along import window
-from bench.stats.intervals import Interval
-from bench.stats.process_means import ENOUGH_PROCESSES
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Verdict
+from bench.stats.intervals import ENOUGH_PROCESSES, Interval
 from bench.windows.answer import Answer, Longer, NoAnswer, Question, Rival
 from bench.windows.learned import Need, words
 

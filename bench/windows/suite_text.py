@@ -16,7 +16,7 @@ from bench.case.values import SuiteError
 from bench.machine import devices
 from bench.machine.fields import printable
 from bench.machine.writing import write_bytes
-from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.windows.answer import Answer, NoAnswer, Question
 from bench.windows.learned import Need
 

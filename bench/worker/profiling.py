@@ -20,9 +20,8 @@ from bench.machine.raised import one_line
 from bench.render.escape import LONGEST_NAME
 from bench.render.quantities import seconds
 from bench.render.table import Column, Sheet, comma_separated, numbers
-from bench.stats.bound import Bound, bound
-from bench.stats.operators import kind, shares
-from bench.stats.why import explained
+from bench.stats.bound import Bound, bound, kind, shares
+from bench.stats.ranking import explained
 from bench.worker.group import of_step
 from bench.worker.outcomes import NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.worker.preparing import Bench, Prepared, ignored_deprecations, prepare

@@ -10,8 +10,8 @@ import numpy as np
 from bench.batching.advice import Advice, Question, advise
 from bench.case.cases import Case
 from bench.stats.intervals import case_interval
+from bench.stats.pooling import RunSamples
 from bench.stats.rows import MEASURED, Row, Section
-from bench.stats.within import RunSamples
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import a_run
 

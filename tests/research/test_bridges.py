@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from bench.render.table import Sheet
-from bench.stats.basis import Pairing
-from bench.stats.evenness import Evenness
-from bench.stats.over_processes import difference
-from bench.stats.process_means import process_means
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Pairing, Verdict
+from bench.stats.intervals import process_means
+from bench.stats.pooling import difference
+from bench.stats.ratios import Evenness
 from research import bridges, rules
 from research.bridges import accused, judge
 from research.noises import bad_processes

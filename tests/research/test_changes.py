@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.stats.movements import Scope, movements
+from bench.stats.change_points import Scope, movements
 from research import changes
 from research.changes import (
     BEFORE,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.render.table import Sheet
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Verdict
 from research import nodes as study
 from research.nodes import NODES, WORLDS, covered, draw, means, pooled
 from research.rules import rate, verdicts

@@ -12,7 +12,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Verdict
 from lstm_impl import LSTMSpec, Workload
 from research import pairs, rules
 from research.pairs import KINDS, Pair

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Verdict
 from research import percentiles
 from research.percentiles import BLOCK, Stream, logs
 from research.rules import TRIALS

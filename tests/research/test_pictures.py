@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from bench.render import drawing
+from bench.stats.comparison import Verdict
 from bench.stats.intervals import count_words
-from bench.stats.verdict import Verdict
 from research import pictures
 from research.pictures import COUNTS, PROMISES
 from research.rules import RULES

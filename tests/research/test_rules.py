@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from bench.stats.comparison import Verdict
 from bench.stats.ratios import compare
-from bench.stats.verdict import Verdict
 from research import rules
 from research.noises import (
     Samples,

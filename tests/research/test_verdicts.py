@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.render.table import Sheet
-from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.intervals import ENOUGH_PROCESSES
 from research import rules, verdicts
 from research.rules import TRIALS
 from tests.research.documented import assert_near, assert_same, beside, numbers

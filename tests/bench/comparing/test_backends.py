@@ -10,9 +10,8 @@ from bench.cli.command_line import UsageError
 from bench.comparing.backends import compare_backends
 from bench.comparing.comparison import Row
 from bench.records.schema import Measurement, Outcome, Results
-from bench.stats.basis import Pairing
+from bench.stats.comparison import Pairing, Verdict
 from bench.stats.ranking import build
-from bench.stats.verdict import Verdict
 from tests.bench import made_bridges
 from tests.bench.made_bridges import FAR, two_environments
 from tests.bench.made_nodes import WILD, a_case, fleet, on, results

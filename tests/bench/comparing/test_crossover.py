@@ -11,7 +11,7 @@ from bench.case.cases import Case
 from bench.comparing import output
 from bench.comparing.devices import compare_devices
 from bench.records.schema import Measurement
-from bench.stats.basis import Pairing
+from bench.stats.comparison import Pairing
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_grids import STEPS, Times, a_case, grid, maps

@@ -9,9 +9,8 @@ import pytest
 from bench.cli.command_line import UsageError
 from bench.comparing.devices import NO_MAP, compare_devices
 from bench.records.schema import Reason
-from bench.stats.basis import Pairing
+from bench.stats.comparison import Pairing, Verdict
 from bench.stats.trust import NOT_STEADY
-from bench.stats.verdict import Verdict
 from lstm_impl.workload import Workload
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run, unmeasured

@@ -11,8 +11,8 @@ import pytest
 from bench.cli.command_line import UsageError
 from bench.comparing.history import build, since
 from bench.records.schema import Outcome, Reason
+from bench.stats.comparison import Verdict
 from bench.stats.trust import NOT_STEADY
-from bench.stats.verdict import Verdict
 from tests.bench.made_history import run, session, upgrade
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import BUSY, gather, measured, unmeasured

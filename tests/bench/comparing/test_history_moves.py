@@ -20,7 +20,7 @@ from bench.comparing.history_moves import (
     what,
 )
 from bench.comparing.history_words import markdown
-from bench.stats.movements import LONGEST, Scope
+from bench.stats.change_points import LONGEST, Scope
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
 from tests.bench.made_history import SLOW_SCAN, nights, run, shown, slow_scan, watched
 from tests.bench.made_nodes import a_case

@@ -9,7 +9,7 @@ import pytest
 from bench.comparing.backends import compare_backends
 from bench.comparing.percentiles import at_percentile
 from bench.comparing.runs import compare_runs
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Verdict
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, unmeasured
 from tests.bench.made_streams import streams

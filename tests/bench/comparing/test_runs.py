@@ -8,8 +8,7 @@ import pytest
 
 from bench.cli.command_line import UsageError
 from bench.comparing.runs import compare_runs
-from bench.stats.basis import Pairing
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Pairing, Verdict
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, replicates, run
 

@@ -16,9 +16,8 @@ from bench.comparing.sides import Side, join_sides, path_words, report_of
 from bench.comparing.words import method_lines
 from bench.records.schema import Measurement, Outcome, Reason
 from bench.stats import ranking
-from bench.stats.basis import Pairing
+from bench.stats.comparison import Pairing, Verdict
 from bench.stats.trust import NOT_STEADY
-from bench.stats.verdict import Verdict
 from tests.bench.made_nodes import WILD, a_case, fleet, results
 from tests.bench.made_results import BUSY, disturbed, gather, measured, replicates, run, unmeasured
 

@@ -21,8 +21,7 @@ from bench.comparing.two_environments import (
     save,
 )
 from bench.machine.fields import ResultError
-from bench.stats.basis import Pairing
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Pairing, Verdict
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
 from tests.bench.made_environments import NEW, OLD, environment, side
 from tests.bench.made_texts import CLOSING, LINK, PAYLOADS

@@ -19,10 +19,9 @@ from pyarrow import parquet
 from bench import report
 from bench.records.files import collect
 from bench.render import data
-from bench.stats.columns import COLUMNS
+from bench.stats.frame import COLUMNS, records
 from bench.stats.ranking import build
 from bench.stats.rows import Report
-from bench.stats.table import records
 from tests.bench.made_reports import HOSTILE, endless, hostile_report, sentences
 from tests.bench.made_store import make_store
 from tests.places import GOLDEN, ROOT

@@ -12,9 +12,9 @@ from bench.render import messages
 from bench.render.data import comma_separated
 from bench.render.markdown import markdown
 from bench.render.page import Data
+from bench.stats.frame import records
 from bench.stats.ranking import build
 from bench.stats.rows import Report
-from bench.stats.table import records
 from bench.worker.series import Beside
 from tests.bench.made_results import as_text, gather
 from tests.bench.made_streams import a_run, a_stream, streamed, streams

@@ -9,11 +9,16 @@ import pytest
 
 from bench.render.marks import compact_verdict, spread_words, verdict_words, versus
 from bench.render.messages import unclear, uneven
-from bench.stats.basis import Pairing
-from bench.stats.between import MOST_NODES, plan
-from bench.stats.comparison import Apart, Comparison
+from bench.stats.comparison import (
+    MOST_NEEDED,
+    Apart,
+    Comparison,
+    Pairing,
+    Verdict,
+    processes_needed,
+)
 from bench.stats.intervals import Interval
-from bench.stats.verdict import MOST_NEEDED, Verdict, processes_needed
+from bench.stats.random_effects import MOST_NODES, plan
 
 
 def ratio(

@@ -26,7 +26,7 @@ from bench.session.in_turn import in_turn
 from bench.session.session import Session, load
 from bench.session.work import Goal, Work
 from bench.session.workers import Worker
-from bench.stats.basis import Pairing
+from bench.stats.comparison import Pairing
 from tests.bench.session.made_sessions import B5, CASES, SEGFAULT, World, session
 
 

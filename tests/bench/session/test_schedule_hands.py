@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.session.schedule import Schedule
 from bench.session.work import Goal, Work
-from bench.stats.process_means import ENOUGH_PROCESSES
+from bench.stats.intervals import ENOUGH_PROCESSES
 from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, case, file_of, ids
 
 

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.stats.along import Fit, fit, fit_line
-from bench.stats.intervals import UNPAIRED_ALLOWANCE
-from bench.stats.process_means import FloatArray
+from bench.stats.intervals import UNPAIRED_ALLOWANCE, FloatArray
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480, 960)
 

@@ -12,14 +12,11 @@ from scipy import special
 
 from bench.render.marks import spread_words
 from bench.render.messages import unclear
-from bench.stats.apart import allowing, most_apart
-from bench.stats.basis import Pairing
-from bench.stats.comparison import Apart, Comparison
-from bench.stats.over_processes import judged
-from bench.stats.process_means import BRIDGE_APART, Estimates
+from bench.stats.comparison import Apart, Comparison, Pairing, Verdict
+from bench.stats.intervals import BRIDGE_APART, Estimates
+from bench.stats.pooling import judged
 from bench.stats.ranking import build
-from bench.stats.ratios import geometric_mean
-from bench.stats.verdict import Verdict
+from bench.stats.ratios import allowing, geometric_mean, most_apart
 from tests.bench.made_bridges import FAR, ratios_of, results
 
 

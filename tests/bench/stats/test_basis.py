@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from bench.stats.basis import Pairing, basis_of, loosest, nodes_apart_basis, nodes_basis
-from bench.stats.process_means import ALONE, ENOUGH_PROCESSES
+from bench.stats.comparison import Pairing, basis_of, loosest, nodes_apart_basis, nodes_basis
+from bench.stats.intervals import ALONE, ENOUGH_PROCESSES
 
 
 @pytest.mark.parametrize("pairing", Pairing)

@@ -10,7 +10,7 @@ import pytest
 
 from bench.machine.fields import Field, ResultError
 from bench.stats.beside import fields, rows
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Verdict
 
 
 def record(side: str, seconds: float, **more: Any) -> dict[str, Any]:

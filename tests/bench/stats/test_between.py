@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from bench.stats import between
-from bench.stats.between import (
+from bench.stats import random_effects
+from bench.stats.intervals import ALONE, LEAST_SPREAD, MOST_SPREAD, Estimates, case_interval
+from bench.stats.random_effects import (
     MOST_NODES,
     RATIO_ALLOWANCE,
     TIME_ALLOWANCE,
@@ -22,8 +23,6 @@ from bench.stats.between import (
     pooled_spread,
     spread_between,
 )
-from bench.stats.intervals import LEAST_SPREAD, MOST_SPREAD, case_interval
-from bench.stats.process_means import ALONE, Estimates
 
 logs = st.floats(min_value=-3, max_value=3)
 
@@ -175,7 +174,7 @@ def test_bounds_that_no_number_holds_are_infinite_and_no_error() -> None:
     (found,) = intervals([[("a", [1e-300]), ("b", [1e300])]])
     assert found.low == 0.0
     assert math.isinf(found.high)
-    assert between.time_bounds(np.array([[0.0, 0.0]]), np.zeros(1))[0][0] < 1
+    assert random_effects.time_bounds(np.array([[0.0, 0.0]]), np.zeros(1))[0][0] < 1
 
 
 # Whether more nodes or more processes help: by the rule that judges them

@@ -13,13 +13,11 @@ import pytest
 from bench.case.cases import Case
 from bench.records.schema import Reason, Results, Run
 from bench.render.messages import over_bridges, uneven_bridges
-from bench.stats.basis import Pairing
-from bench.stats.bridges import all_doubts, compare_rows, doubts, set_bridges, set_evenness
-from bench.stats.ranking import build
+from bench.stats.comparison import Pairing, Verdict
+from bench.stats.ranking import all_doubts, build, compare_rows, doubts, set_bridges, set_evenness
 from bench.stats.ratios import compare
 from bench.stats.rows import Row
 from bench.stats.trust import UNSTEADY_RATIO, Doubt, Validity
-from bench.stats.verdict import Verdict
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_bridges import (
     FAR,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.stats import changes as room
-from bench.stats.changes import EDGE, LEAST, LEVEL, FloatArray, Found, changes
+from bench.stats import change_points as room
+from bench.stats.change_points import EDGE, LEAST, LEVEL, FloatArray, Found, changes
 
 
 def noise(count: int, sessions: int, seed: int = 1, spread: float = 0.02) -> FloatArray:

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from bench.records.schema import Figures, Run
-from bench.stats.columns import COLUMNS, Value
+from bench.stats.frame import COLUMNS, Value, records
 from bench.stats.ranking import build
-from bench.stats.table import records
 from lstm_impl import Workload
 from tests.bench.made_nodes import WILD, a_case, fleet
 from tests.bench.made_reports import (

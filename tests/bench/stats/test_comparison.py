@@ -11,12 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.stats import ratios
-from bench.stats.basis import Pairing, basis_of
-from bench.stats.comparison import Apart
-from bench.stats.intervals import Interval
-from bench.stats.over_processes import judged
-from bench.stats.process_means import Estimates
-from bench.stats.verdict import GATE_LEVEL, Verdict
+from bench.stats.comparison import GATE_LEVEL, Apart, Pairing, Verdict, basis_of
+from bench.stats.intervals import Estimates, Interval
+from bench.stats.pooling import judged
 from tests.bench.stats.made_processes import paired, runs_of
 
 

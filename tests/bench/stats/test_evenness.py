@@ -8,10 +8,9 @@ import pytest
 
 from bench.records.files import collect
 from bench.render.messages import uneven_bridges
-from bench.stats.basis import Pairing
-from bench.stats.evenness import Evenness
+from bench.stats.comparison import Pairing, Verdict
 from bench.stats.ranking import build
-from bench.stats.verdict import Verdict
+from bench.stats.ratios import Evenness
 from tests.bench.made_bridges import (
     FAR,
     a_case,

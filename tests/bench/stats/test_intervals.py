@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.stats import intervals
 from bench.stats.intervals import PERCENTILES, percentiles
-from bench.stats.within import RunSamples
+from bench.stats.pooling import RunSamples
 from tests.bench.stats.made_processes import (
     samples,
     scales,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.stats.comparison import Verdict
 from bench.stats.intervals import Interval
 from bench.stats.latency import (
     PARTS,
@@ -17,7 +18,6 @@ from bench.stats.latency import (
     percentile,
     stream_of,
 )
-from bench.stats.verdict import Verdict
 from bench.worker.series import Beside
 from tests.bench.made_results import measured
 from tests.bench.made_streams import a_run, a_stream, streamed

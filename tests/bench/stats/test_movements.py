@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bench.stats.changes import LEAST, FloatArray
+from bench.stats.change_points import LEAST, LONGEST, FloatArray, Movement, Scope, enough, movements
+from bench.stats.comparison import Verdict
 from bench.stats.intervals import Interval
-from bench.stats.movements import LONGEST, Movement, Scope, enough, movements
-from bench.stats.verdict import Verdict
 
 BACKENDS = ("keras", "scan", "torch")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.stats.bound import COPIES, GATES, PRODUCTS
-from bench.stats.operators import OVERHEAD, kind, shares
+from bench.stats.bound import COPIES, GATES, OVERHEAD, PRODUCTS, kind, shares
 from lstm_impl import Event, Profile
 
 NAMES = {

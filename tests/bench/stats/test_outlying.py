@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
-from bench.stats.outlying import FEWEST_NODES, LEVEL, apart, outliers, p_apart
+from bench.stats.outliers import FEWEST_NODES, LEVEL, apart, outliers, p_apart
 from bench.stats.ranking import build
 from bench.stats.rows import Row
 from research.nodes import WORLDS, World, report

@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stats.basis import Pairing
-from bench.stats.comparison import Comparison
+from bench.stats.comparison import Comparison, Pairing, Verdict
+from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare, compare_all, geometric_mean
-from bench.stats.verdict import Verdict
-from bench.stats.within import RunSamples
 
 logs = st.floats(min_value=-2, max_value=2)
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from bench.stats import ratios
-from bench.stats.basis import Pairing
-from bench.stats.process_means import ALONE, TOO_WIDE, process_means
-from bench.stats.verdict import Verdict
-from bench.stats.within import RunSamples
+from bench.stats.comparison import Pairing, Verdict
+from bench.stats.intervals import ALONE, TOO_WIDE, process_means
+from bench.stats.pooling import RunSamples
 from tests.bench.stats.made_processes import (
     paired,
     runs_of,

@@ -7,10 +7,9 @@ import math
 import pytest
 from scipy import special
 
-from bench.stats.basis import Pairing
-from bench.stats.process_means import BRIDGE_APART, VERDICT_CONFIDENCE
+from bench.stats.comparison import Pairing, Verdict
+from bench.stats.intervals import BRIDGE_APART, VERDICT_CONFIDENCE
 from bench.stats.ratios import compare
-from bench.stats.verdict import Verdict
 from tests.bench.stats.made_processes import BASE, BRIDGE, LUCK, NEW, OTHER_LUCK, runs, shifted
 
 

@@ -15,11 +15,10 @@ from bench.records.schema import Run
 from bench.render.data import as_json
 from bench.render.messages import findings
 from bench.stats.comparison import Comparison
+from bench.stats.frame import records
 from bench.stats.intervals import Interval
-from bench.stats.payback import break_even, pairs
-from bench.stats.ranking import build
+from bench.stats.ranking import break_even, build, pairs
 from bench.stats.rows import Report, Row
-from bench.stats.table import records
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
 

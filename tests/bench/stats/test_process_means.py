@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stats import process_means as module
-from bench.stats.process_means import (
+from bench.stats import intervals as module
+from bench.stats.intervals import (
     ALONE,
     DEGREES,
     ENOUGH_PROCESSES,

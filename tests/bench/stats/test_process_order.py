@@ -11,10 +11,9 @@ import pytest
 
 from bench.render.marks import compact_verdict
 from bench.render.messages import unclear
-from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED
+from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Verdict
+from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare, geometric_mean
-from bench.stats.verdict import Verdict
-from bench.stats.within import RunSamples
 from research.noises import BEYOND, Noise, as_measured, autoregressive, shift
 from research.rules import DIFFERENT, paired_verdicts, rate
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from bench.records.files import collect
 from bench.records.schema import Figures, Measurement, Outcome, Results
 from bench.stats.bound import NOT_KNOWN, PADDING
+from bench.stats.comparison import Verdict
 from bench.stats.ranking import build
 from bench.stats.rows import NothingToReportError
-from bench.stats.verdict import Verdict
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_reports import (
     BUSY,

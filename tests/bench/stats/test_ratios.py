@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.stats import ratios
-from bench.stats.basis import Pairing
-from bench.stats.comparison import Comparison
+from bench.stats.comparison import Comparison, Pairing, Verdict
+from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare, geometric_mean
-from bench.stats.verdict import Verdict
-from bench.stats.within import RunSamples
 from tests.bench.stats.made_processes import (
     BASE,
     BRIDGE,

@@ -7,9 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from bench.stats import ratios
-from bench.stats.comparison import Comparison
-from bench.stats.verdict import Verdict
-from bench.stats.within import RunSamples
+from bench.stats.comparison import Comparison, Verdict
+from bench.stats.pooling import RunSamples
 
 WIGGLE = 0.01 * np.array([-1.0, 0.6, 0.2, -0.4, 1.0, -0.4])
 

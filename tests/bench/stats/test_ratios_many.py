@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from scipy import special
 
 from bench.stats import intervals, ratios
-from bench.stats.basis import Pairing
-from bench.stats.comparison import Comparison
-from bench.stats.process_means import ENOUGH_PROCESSES, process_means
-from bench.stats.within import RunSamples
+from bench.stats.comparison import Comparison, Pairing
+from bench.stats.intervals import ENOUGH_PROCESSES, process_means
+from bench.stats.pooling import RunSamples
 
 unhurried = settings(deadline=None, max_examples=60)
 

@@ -9,11 +9,10 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Reason
-from bench.stats.columns import COLUMNS
+from bench.stats.frame import COLUMNS, records
 from bench.stats.intervals import FEWEST_BEYOND, PERCENTILES
 from bench.stats.ranking import build
 from bench.stats.rows import Row, Table, ranked_backends, stream, usual_baseline
-from bench.stats.table import records
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_reports import (
     BUSY,

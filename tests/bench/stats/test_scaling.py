@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from bench.stats.basis import Pairing
+from bench.stats.comparison import Pairing, Verdict
 from bench.stats.scaling import Scaled, Sides, Timed, scaled
-from bench.stats.verdict import Verdict
 
 NAMES = {"team": "weak", "apart": "weak-apart", "alone": "one", "one": "one", "cores": "cores"}
 BATCH = 8

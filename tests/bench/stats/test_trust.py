@@ -13,6 +13,7 @@ from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, Reason, Run
 from bench.render.messages import findings
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
+from bench.stats.pooling import RunSamples
 from bench.stats.ranking import build
 from bench.stats.rows import Report
 from bench.stats.trust import (
@@ -26,7 +27,6 @@ from bench.stats.trust import (
     together,
 )
 from bench.stats.trust import WIDE as WIDE_FROM
-from bench.stats.within import RunSamples
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import as_text, gather, measured
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stats import process_means, verdict
-from bench.stats.process_means import Estimates
-from bench.stats.verdict import GATE_LEVEL, SAME_WITHIN, Verdict, holm, verdicts
+from bench.stats import comparison, intervals
+from bench.stats.comparison import GATE_LEVEL, SAME_WITHIN, Verdict, holm, verdicts
+from bench.stats.intervals import Estimates
 
 
 @pytest.mark.parametrize(
@@ -76,5 +76,5 @@ def test_holm_refuses_what_is_no_p_value(p: list[float]) -> None:
 def test_how_many_processes_an_effect_needs(
     spread: float, effect: float, needed: int | None
 ) -> None:
-    assert verdict.processes_needed(spread, effect) == needed
-    assert verdict.processes_needed(0.0, effect) == process_means.ENOUGH_PROCESSES
+    assert comparison.processes_needed(spread, effect) == needed
+    assert comparison.processes_needed(0.0, effect) == intervals.ENOUGH_PROCESSES

@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.stats import ratios
-from bench.stats.basis import Pairing
-from bench.stats.process_means import (
+from bench.stats.comparison import GATE_LEVEL, Pairing, Verdict, holm
+from bench.stats.intervals import (
     Means,
     process_means,
 )
-from bench.stats.verdict import GATE_LEVEL, Verdict, holm
-from bench.stats.within import RunSamples
+from bench.stats.pooling import RunSamples
 from research import rules
 from research.noises import NOISES, Noise, as_measured, bad_processes
 from research.rules import Verdicts, rate

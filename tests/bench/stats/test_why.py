@@ -11,10 +11,9 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Reason, Run
-from bench.stats.ranking import build
+from bench.stats.frame import records
+from bench.stats.ranking import UNTRIED, build, sentence
 from bench.stats.rows import Row
-from bench.stats.table import records
-from bench.stats.why import UNTRIED, sentence
 from lstm_impl import LSTMSpec, Workload, list_backends
 from tests.bench.made_results import gather, measured
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bench.stats import ratios
-from bench.stats.basis import Pairing
-from bench.stats.process_means import ALONE
-from bench.stats.within import RunSamples, paired_logs
+from bench.stats.comparison import Pairing
+from bench.stats.intervals import ALONE
+from bench.stats.pooling import RunSamples, paired_logs
 
 
 def within_run(new: RunSamples, base: RunSamples) -> float:

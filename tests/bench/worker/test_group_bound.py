@@ -14,9 +14,8 @@ import pytest
 from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
-from bench.stats.ranking import build
+from bench.stats.ranking import build, sentence
 from bench.stats.rows import Row
-from bench.stats.why import sentence
 from bench.worker.outcomes import Measured
 from bench.worker.recorder import Recorder, Settings
 from lstm_impl import LSTMSpec, Workload

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.case.cases import Shape
-from bench.stats.verdict import Verdict
+from bench.stats.comparison import Verdict
 from bench.worker.layer import BASELINE, Called, Question, Traced, answer, picked, rows
 from tests.bench.made_besides import of_layers
 

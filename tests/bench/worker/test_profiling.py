@@ -12,7 +12,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.stats.bound import Bound
-from bench.stats.why import explained
+from bench.stats.ranking import explained
 from bench.worker.outcomes import Unmeasured
 from bench.worker.profiling import FEWEST_CALLS, MOST, SECONDS, Profiled, profiled, write
 from lstm_impl import Event, LSTMSpec, Profile, UnsupportedError, Workload

@@ -1,6 +1,8 @@
-"""The columns of the tidy table: how each is got of a row. ``columns.csv`` says what they mean.
+"""The report and its samples as tidy tables: CSV, JSON and the pandas frame are made from them.
 
-This room knows the report's rows. ``judging.table`` makes the table.
+``columns.csv`` and ``sample_columns.csv`` say what the columns mean; ``COLUMNS`` and
+``SAMPLE_COLUMNS`` are how each is got of a row. Times are in seconds, ratios time over time. pandas
+is imported only where a frame is asked for.
 """
 
 from __future__ import annotations
@@ -9,18 +11,20 @@ import csv
 import functools
 import hashlib
 import operator
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Generic, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeAlias, TypeVar
 
-from bench.stats.comparison import Apart, Comparison
+from bench.records.files import collect
+from bench.records.schema import Measurement, Results
+from bench.stats.comparison import Apart, Comparison, Verdict
 from bench.stats.intervals import PERCENTILES, CaseInterval, speed
 from bench.stats.latency import PARTS, Stream
-from bench.stats.payback import break_even
-from bench.stats.rows import Row, Section
-from bench.stats.verdict import Verdict
-from bench.stats.why import sentence
+from bench.stats.ranking import break_even, build, sentence
+from bench.stats.rows import Report, Row, Section
 
 _T = TypeVar("_T")
 _Of = ParamSpec("_Of")
@@ -247,3 +251,113 @@ COLUMNS: dict[str, Column[[Section, Row]]] = described(
     },
 )
 """The columns of the tidy table, in their order."""
+
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load_frame(
+    paths: Iterable[str | os.PathLike[str]], baseline: str | None = None
+) -> pd.DataFrame:
+    """The results in these files and folders as a tidy table: a row a case, ``COLUMNS`` as columns.
+
+    Replicates are pooled; what has no time is there with its outcome. Units and meanings of the
+    columns stand in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``, and in
+    ``docs/columns.md``. baseline: as in ``build``.
+
+    Raises ResultError for the first file that cannot be read, NothingToReportError where the files
+    hold no case.
+    """
+    results = collect(paths)
+    if results.errors:
+        raise results.errors[0]
+    return framed(COLUMNS, cells(build(results, baseline=baseline)))
+
+
+_DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
+"""Of pandas: each knows what is not there, so that ``frame[frame.valid]`` works."""
+
+
+def framed(columns: Mapping[str, Column[...]], rows: Iterable[list[Value]]) -> pd.DataFrame:
+    """Rows as a pandas frame with a nullable type for each column, its unit and meaning beside."""
+    import pandas as pd
+
+    values = list(rows)
+    frame = pd.DataFrame(
+        {
+            name: pd.Series([row[index] for row in values], dtype=_DTYPES[column.kind])
+            for index, (name, column) in enumerate(columns.items())
+        }
+    )
+    frame.attrs["units"] = {name: column.unit for name, column in columns.items()}
+    frame.attrs["meanings"] = {name: column.meaning for name, column in columns.items()}
+    return frame
+
+
+def records(report: Report) -> list[dict[str, Value]]:
+    """The report as flat rows, ``COLUMNS`` by name; what says nothing is None."""
+    return [dict(zip(COLUMNS, values, strict=True)) for values in cells(report)]
+
+
+def cells(report: Report) -> Iterator[list[Value]]:
+    """The same row by row, each in the order of ``COLUMNS``: a large report is not held twice."""
+    getters = [column.value for column in COLUMNS.values()]
+    for section in report.sections:
+        for row in section.rows:
+            values = [get(section, row) for get in getters]
+            yield [None if _is_none(value) else value for value in values]
+
+
+def _is_none(value: Value) -> bool:
+    """Whether it says nothing: a text without a letter, a number beyond all numbers."""
+    return value == "" or (type(value) is float and not isfinite(value))
+
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_VALUES: dict[str, Callable[[Measurement, int], Value]] = {
+    "session": lambda measured, _: measured.run.session,
+    "run": lambda measured, _: measured.run.id,
+    "started": lambda measured, _: measured.run.started.isoformat(),
+    "host": lambda measured, _: measured.run.host,
+    "machine_id": lambda measured, _: measured.run.machine_id,
+    "case_id": lambda measured, _: measured.case.id,
+    "backend": lambda measured, _: measured.case.backend,
+    "device": lambda measured, _: measured.case.device,
+    "mode": lambda measured, _: measured.case.workload.mode,
+    "shape": lambda measured, _: measured.case.shape,
+    "dtype": lambda measured, _: measured.case.spec.dtype,
+    "sample": lambda _, number: number,
+    "round": lambda measured, number: int(measured.rounds[number]),
+    "calls": lambda measured, _: measured.calls,
+    "time_s": lambda measured, number: float(measured.samples[number]),
+    "valid": lambda measured, _: measured.valid,
+}
+"""Of a measurement and a sample's number in it."""
+
+SAMPLE_COLUMNS = described("sample_columns.csv", _VALUES)
+"""The columns, in their order."""
+
+
+def sample_rows(results: Results) -> Iterator[list[Value]]:
+    """A row a sample, each in the order of ``SAMPLE_COLUMNS``, process by process."""
+    getters = [column.value for column in SAMPLE_COLUMNS.values()]
+    for measurement in results.measurements:
+        for number in range(measurement.samples.size):
+            yield [get(measurement, number) for get in getters]
+
+
+def load_samples(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+    """The samples in these files and folders as a tidy table.
+
+    Units and meanings stand in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``.
+
+    Raises ResultError for the first file that cannot be read.
+    """
+    results = collect(paths)
+    if results.errors:
+        raise results.errors[0]
+    return framed(SAMPLE_COLUMNS, sample_rows(results))

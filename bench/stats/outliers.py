@@ -4,8 +4,8 @@ Each node is held against the others, whose spread is drawn towards what nodes m
 externally studentized residual (Grubbs, *Sample Criteria for Testing Outlying Observations*, 1950),
 with a moderated variance (Smyth 2004) and at a level over the number of tests (Bonferroni), so that
 of a hundred reports of equal nodes hardly one names a node. The cases of a node share its luck, so
-they are one number and no independent tests. Two bad nodes among few hide one another: the rule is
-for one. What is named is told and stays in every interval. This room knows rows.
+they are one number and no independent tests. Two outlying nodes among few hide one another: the
+rule is for one. What is named stays in every interval.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.stats.between import RATIO_ALLOWANCE
-from bench.stats.process_means import DEGREES, FloatArray
+from bench.stats.intervals import DEGREES, FloatArray
+from bench.stats.random_effects import RATIO_ALLOWANCE
 from bench.stats.rows import Row
 
 FEWEST_NODES = 3
