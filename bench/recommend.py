@@ -1,23 +1,37 @@
-"""``python -m bench.recommend``: this window, this backend, for a dependency, from results.
-
-The command: ``windows.asked`` answers which window and backend to take, ``batching.asked`` how to
-batch sequences of one's own lengths. No framework, and nothing slow to import.
-"""
+"""``python -m bench.recommend``: which window and backend, or which batches, from results."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.batching import asked as batching
-from bench.batching.lengths import SPELLING
-from bench.cli import arguments, command_line, filters
+from bench.cli import arguments, command_line, filters, output, suite_text
+from bench.cli.command_line import UsageError, tell_errors
+from bench.cli.lengths import SPELLING, source
+from bench.cli.progress import read_results
 from bench.machine import devices
-from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.machine.fields import ResultError, printable
+from bench.machine.folder import (
+    DEFAULT_FOLDER,
+    REFERENCE,
+    RESULTS_VARIABLE,
+    default_folder,
+    holds_no_cases,
+    is_url,
+)
 from bench.machine.writing import ResultWriteError
-from bench.windows import asked as windows
-from bench.windows.answer import NEAR
+from bench.records.maps import TASKS, LearningMap, newest, parted, untold
+from bench.records.schema import Results
+from bench.render import recommend as shown
+from bench.render.table import json_text
+from bench.stats import batching, recommend
+from bench.stats.ranking import build
+from bench.stats.recommend import NEAR
+from bench.stats.rows import NothingToReportError, Section
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import SEQUENCE_MODES
 
@@ -57,14 +71,6 @@ anywhere in its intervals.
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     return command_line.run(_parser(), _recommend, words, ResultWriteError)
-
-
-def _recommend(options: argparse.Namespace) -> int:
-    recommend = windows.recommend if options.lengths is None else batching.recommend
-    there, answered = recommend(options)
-    if there.errors:
-        return command_line.BAD_INPUT
-    return ANSWERED if answered else NO_RESULTS
 
 
 def _device(text: str) -> str:
@@ -109,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         ("layers", "N", size, 1, "stacked"),
     )
     arguments.add_output(parser, FORMATS, by_name=True)
-    filters.add(parser, windows.FILTERS)
+    filters.add(parser, FILTERS)
     # The other question.
     add(
         parser,
@@ -129,6 +135,158 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     return parser
+
+
+DRAWN = 10_000
+"""Sequences that are drawn where a distribution is named: shares of them are known to a percent."""
+
+FILTERS = ("backend", "shape")
+"""Of the results; the other filters are the question itself."""
+
+CLONE = Path(__file__).resolve().parents[1]
+"""Where the reference results are, if this is a clone and not an installed copy."""
+
+
+def _recommend(options: argparse.Namespace) -> int:
+    there = available(options.paths)
+    if options.paths and there.errors and not there.results.files and there.learned is None:
+        return command_line.BAD_INPUT
+    answer = _window if options.lengths is None else _batching
+    answered = answer(options, there)
+    if there.errors:
+        return command_line.BAD_INPUT
+    return ANSWERED if answered else NO_RESULTS
+
+
+def _window(options: argparse.Namespace, there: Available) -> bool:
+    """Answer which window and backend to take; return whether there was an answer."""
+    question = _question(options)
+    found = recommend.answer(
+        question, recommend.places(sections(there, options), there.reference), there.learned
+    )
+    suite = options.write_suite
+    if suite is not None:
+        suite_text.write(suite, question, found, options.backends or ())
+        print(f"written: {printable(str(suite))}", file=sys.stderr)
+    commands = suite_text.commands(question, options.paths, suite)
+    said = question, found, there.learned, [command_line.told(each) for each in commands]
+    answered = shown.told(*said)
+    texts = {
+        "markdown": answered.markdown,
+        "json": lambda: shown.as_json(question, found, there.learned, commands),
+    }
+    output.as_asked(options, answered.terminal, texts)
+    return not isinstance(found, recommend.NoRecommendation)
+
+
+def _batching(options: argparse.Namespace, there: Available) -> bool:
+    """Answer how to batch sequences of one's own lengths; return whether there was an answer."""
+    given = source(options.lengths)
+    if options.dependency is not None or options.steps is not None or options.write_suite:
+        raise UsageError(
+            "--lengths is a question of its own: without --dependency, --steps, --write-suite"
+        )
+    question = batching.BatchingQuery(
+        given.draw(DRAWN, 0) if given.known is None else given.known,
+        options.batch,
+        options.hidden,
+        options.input,
+        options.device,
+        options.mode,
+        options.dtype,
+        options.layers,
+        options.passes,
+    )
+    found = batching.advise(question, sections(there, options))
+    size = question.input_size or question.hidden_size
+    measures = ["python", "-m", "bench.lengths", options.lengths, "--batch", str(question.batch)]
+    measures += ["--hidden", str(question.hidden_size), "--input", str(size)]
+    command = shlex.join([*measures, "--mode", question.mode])
+    told = output.Told(*shown.batching(question, found, command))
+    told.deliver(options, json=lambda: json_text(shown.batching_data(question, found, command)))
+    return not isinstance(found, batching.NoAdvice)
+
+
+def sections(there: Available, options: argparse.Namespace) -> Sequence[Section]:
+    """Those of what the options choose of the results at hand; none where there is nothing."""
+    try:
+        return build(filters.chosen(there.results, options, FILTERS)).sections
+    except NothingToReportError:
+        return ()
+
+
+def _question(options: argparse.Namespace) -> recommend.Query:
+    """What the options ask. Raises UsageError where they ask nothing."""
+    training, steps, dependency = options.mode == "training", options.steps, options.dependency
+    if training and dependency is None:
+        raise UsageError("--dependency N is missing: how many timesteps back what matters lies")
+    if not training and steps is None:
+        raise UsageError("--mode inference needs --steps N: how long the sequences are")
+    if training and steps is not None and dependency >= steps:
+        raise UsageError(
+            f"--dependency {dependency}: nothing lies so far back in sequences of {steps} "
+            f"timesteps; expected at most {steps - 1}"
+        )
+    return recommend.Query(
+        dependency=dependency or 0,
+        batch=options.batch,
+        hidden_size=options.hidden,
+        device=options.device,
+        input_size=options.input,
+        num_layers=options.layers,
+        dtype=options.dtype,
+        steps=steps,
+        mode=options.mode,
+    )
+
+
+@dataclass(frozen=True)
+class Available:
+    """reference: the ids of the reference's runs. learned: the newest map. errors: of files."""
+
+    results: Results
+    reference: Sequence[str]
+    learned: LearningMap | None
+    errors: Sequence[ResultError]
+
+
+def available(paths: Sequence[str]) -> Available:
+    """All results: of these files and folders, or of every session here and the reference.
+
+    What cannot be read is told on standard error, too.
+    """
+    paths = paths or ([default_folder()] if is_url(default_folder()) else [])
+    reference: list[str] = []
+    if paths:
+        times, maps = parted(paths)
+        results = read_results(times)
+        learned, bad = newest(maps, TASKS)
+    else:
+        own = Path(default_folder())
+        folders = list(dict.fromkeys((own, own / REFERENCE, CLONE / DEFAULT_FOLDER / REFERENCE)))
+        # A folder without files of its own stands for its reference folder, and one without any is
+        # an error of who named it: here nobody has.
+        results = read_results([each for each in folders if _holds_results(each)])
+        reference = [
+            file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE
+        ]
+        learned, bad = None, ()
+        for place in filter(Path.is_dir, folders):
+            learned, bad = newest([place], TASKS)
+            if learned is not None or bad:
+                break
+    also = untold(bad, results.errors)
+    tell_errors(also)
+    return Available(results, reference, learned, [*results.errors, *also])
+
+
+def _holds_results(folder: Path) -> bool:
+    return any(
+        each.name.endswith((".json", ".jsonl"))
+        and not each.name.startswith(".")
+        and not holds_no_cases(each)
+        for each in (folder.iterdir() if folder.is_dir() else ())
+    )
 
 
 if __name__ == "__main__":

@@ -17,16 +17,17 @@ from bench.cli import arguments, command_line, filters, output
 from bench.cli.progress import Progress, asked_for, read_results
 from bench.machine.fields import printable
 from bench.machine.folder import REFERENCE, default_folder, is_url
+from bench.records.maps import newest, parted, untold
 from bench.records.naming import run_of
 from bench.records.schema import ResultFile, Results
 from bench.render import along, data, markdown, page, teach, terminal
 from bench.render.messages import along_notes
+from bench.render.recommend import map_source
 from bench.render.table import comma_separated
 from bench.stats.along import AXES, series
 from bench.stats.frame import SAMPLE_COLUMNS, load_frame, sample_rows
 from bench.stats.ranking import build
 from bench.stats.rows import KINDS, NothingToReportError, Report
-from bench.windows.learned import newest, parted, untold, words
 
 SAMPLES = ("samples.csv", "samples.parquet")
 FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES)
@@ -89,7 +90,7 @@ def _along(options: argparse.Namespace) -> int:
         raise command_line.ToldError
     with Progress("judging results"):
         sections = build(filters.chosen(results, options), baseline=options.baseline).sections
-    source = "" if learned is None else words(learned)
+    source = "" if learned is None else map_source(learned)
     found = series(sections, options.along, learned, source)
     if not any(each.values for each in found):
         why = "; ".join(dict.fromkeys(note for each in found for note in along_notes(each)))

@@ -21,8 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("stats",),
     ("render",),
     ("cli",),
-    ("worker", "windows", "comparing"),
-    ("batching",),
+    ("worker", "comparing"),
     ("echo",),
     ("session", "sharing"),
 )

@@ -19,7 +19,8 @@ from bench.machine.fields import Field, ResultError, error_at, printable
 from bench.machine.folder import meant_for_learning
 from bench.machine.reading import journal_lines, parse_json, regular_bytes
 from bench.records.digest import CHANGED, MARK, changed
-from bench.records.files import in_folder, is_there
+from bench.records.elsewhere import brought
+from bench.records.files import in_folder, is_there, result_names
 from bench.records.grouping import grouped
 
 SCHEMA = 1
@@ -358,3 +359,40 @@ def _parse_cell(field: Field) -> Cell:
         curve=tuple(item.number(0.0, _LARGEST_LOSS) for item in field["curve"].items()),
         problem=problem,
     )
+
+
+def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
+    """Return where to look for times and where for maps: a folder may hold both.
+
+    Raises ResultError for a URL of which not all can be had.
+    """
+    errors: list[ResultError] = []
+    here, _ = brought(paths, result_names, errors)
+    if errors:
+        raise errors[0]
+    times, maps = [], []
+    for path in map(Path, here):
+        ours = meant_for_learning(path)
+        if not ours:
+            times.append(path)
+        if ours or path.is_dir():
+            maps.append(path)
+    return times, maps
+
+
+def newest(
+    places: Sequence[Path], tasks: Sequence[str] = ("echo",)
+) -> tuple[LearningMap | None, tuple[ResultError, ...]]:
+    """Return the newest map of any of the tasks, complete ones first, and what cannot be read."""
+    found = collect(places)
+    fitting = [
+        each for each in found.maps if any(each.windows(task, carried=True) for task in tasks)
+    ]
+    whole = [each for each in fitting if each.run.complete]
+    return next(iter(whole or fitting), None), found.errors
+
+
+def untold(bad: Iterable[ResultError], told: Iterable[ResultError]) -> list[ResultError]:
+    """Return the errors that the reader of times did not report."""
+    known = set(map(str, told))
+    return [each for each in bad if str(each) not in known]

@@ -22,6 +22,7 @@ from rich.console import Console
 from bench.case.cases import Case
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.cli.progress import read_results
+from bench.cli.suite_text import BACKENDS, PEERS
 from bench.machine import devices, environment
 from bench.machine.fields import printable
 from bench.machine.folder import default_folder, expanded
@@ -32,7 +33,6 @@ from bench.render.quantities import shape_words
 from bench.session.model_files import Layer, lstm_layers
 from bench.stats.ranking import build
 from bench.stats.rows import Section
-from bench.windows.suite_text import BACKENDS, PEERS
 from lstm_impl.registry import VARIANTS, get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload

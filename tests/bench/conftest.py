@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.stats.along import Series
+from bench.stats.recommend import Measured
 from tests.bench import made_windows as made
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import replicates, save
@@ -22,6 +23,12 @@ def usual_windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("windows")
     made.write_windows(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def usual(usual_windows: Path) -> list[Measured]:
+    """What the usual windows can answer."""
+    return made.read_places([usual_windows])
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.batching.advice import Advice, Question, advise
 from bench.case.cases import Case
+from bench.stats.batching import Advice, BatchingQuery, advise
 from bench.stats.intervals import case_interval
 from bench.stats.pooling import RunSamples
 from bench.stats.rows import MEASURED, Row, Section
@@ -51,11 +51,11 @@ def line(fixed: float, per_timestep: float) -> Callable[[int], float]:
     return lambda timesteps: fixed + per_timestep * timesteps
 
 
-def a_question(**more: Any) -> Question:
-    return Question(LENGTHS, 8, 64, **more)
+def a_question(**more: Any) -> BatchingQuery:
+    return BatchingQuery(LENGTHS, 8, 64, **more)
 
 
-def found(question: Question, *sections: Section) -> Advice:
+def found(question: BatchingQuery, *sections: Section) -> Advice:
     answer = advise(question, sections)
     assert isinstance(answer, Advice), answer
     return answer

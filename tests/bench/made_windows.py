@@ -21,8 +21,8 @@ from bench.records.files import collect
 from bench.records.maps import Cell, LearningMap, file_data, read
 from bench.stats.along import Series, series
 from bench.stats.ranking import build
+from bench.stats.recommend import Measured, places
 from bench.stats.rows import KINDS
-from bench.windows.answer import Place, places
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -233,7 +233,7 @@ def read_streams(paths: Sequence[Path], learned: LearningMap | None = None) -> t
     return series(build(collect(paths), kind=KINDS[1]).sections, "window", learned)
 
 
-def read_places(paths: Sequence[Path], reference: Sequence[Path] = ()) -> list[Place]:
+def read_places(paths: Sequence[Path], reference: Sequence[Path] = ()) -> list[Measured]:
     """Where something was measured in these files, and in those of the reference."""
     results = collect([*paths, *reference])
     foreign = [file.run.id for file in results.files if file.path in reference]

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench import recommend
-from bench.batching import asked
 from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
 from bench.records.schema import Results
-from bench.windows.asked import AtHand
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.harmless import assert_markdown, assert_plain
 from tests.bench.made_results import a_run, gather, measured
@@ -45,14 +43,16 @@ def lengths(tmp_path: Path) -> str:
     return str(path)
 
 
-def at_hand(monkeypatch: pytest.MonkeyPatch, found: Results) -> None:
-    monkeypatch.setattr(asked, "at_hand", lambda paths: AtHand(found, [], None, []))
+def available(monkeypatch: pytest.MonkeyPatch, found: Results) -> None:
+    monkeypatch.setattr(
+        recommend, "available", lambda paths: recommend.Available(found, [], None, [])
+    )
 
 
 def test_the_answer_names_backend_buckets_and_what_it_can_lose(
     lengths: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at_hand(monkeypatch, results())
+    available(monkeypatch, results())
     assert recommend.main(["--lengths", lengths, *ASKED, "--format", "markdown"]) == 0
     first, second, *_ = capsys.readouterr().out.split("\n\n")
     assert first.startswith("torch, ")
@@ -64,7 +64,7 @@ def test_the_answer_names_backend_buckets_and_what_it_can_lose(
 def test_the_answer_is_data_too_and_only_of_the_backends_that_are_named(
     lengths: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at_hand(monkeypatch, results())
+    available(monkeypatch, results())
     options = ["--lengths", lengths, *ASKED, "--backend", "while_loop", "--format", "json"]
     assert recommend.main(options) == 0
     found = json.loads(capsys.readouterr().out)
@@ -75,7 +75,7 @@ def test_the_answer_is_data_too_and_only_of_the_backends_that_are_named(
 def test_without_results_near_it_is_told_what_measures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at_hand(monkeypatch, results((10, 50)))
+    available(monkeypatch, results((10, 50)))
     assert recommend.main(["--lengths", "uniform:5-90", *ASKED]) == recommend.NO_RESULTS
     out = " ".join(capsys.readouterr().out.split())
     assert "three lengths or more" in out
@@ -105,7 +105,7 @@ def test_names_of_result_files_are_text_in_the_answer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours = "\x1b]0;title\x07[red]\x9b2J\nours"
-    at_hand(monkeypatch, results(names=(ours, f"{ours}2")))
+    available(monkeypatch, results(names=(ours, f"{ours}2")))
     for form in ("terminal", "markdown", "json"):
         words = ["--lengths", "uniform:5-90", *ASKED, "--format", form]
         assert recommend.main(words) == recommend.ANSWERED

@@ -10,22 +10,22 @@ from bench import recommend
 from bench.case import loading
 from bench.case.loading import Suite
 from bench.case.values import SuiteError
-from bench.windows import asked, suite_text
-from bench.windows.answer import Answer, NoAnswer, Question, answer, needed
+from bench.cli import suite_text
+from bench.stats.recommend import Missing, NoRecommendation, Query, Recommendation, answer, needed
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
 
-QUESTION = Question(14, 64, 256)
-INFERENCE = Question(0, 64, 256, steps=58, mode="inference")
+QUESTION = Query(14, 64, 256)
+INFERENCE = Query(0, 64, 256, steps=58, mode="inference")
 
 
-def suite_of(question: Question) -> Suite:
+def suite_of(question: Query) -> Suite:
     told = suite_text.text(question, needed(question, None))
     return loading.parsed(Path("my.toml"), told.encode())
 
 
 def test_the_suite_asks_precisely_the_question() -> None:
-    question = Question(14, 8, 32, "cpu", 16, 2, "float64")
+    question = Query(14, 8, 32, "cpu", 16, 2, "float64")
     suite = suite_of(question)
     assert (suite.name, suite.memory) == ("dependency-14", True)
     assert {case.workload.window for case in suite.cases} == {29, 58, 116}
@@ -38,7 +38,7 @@ def test_the_suite_asks_precisely_the_question() -> None:
 
 
 def test_the_suite_of_a_gpu_has_cudnn() -> None:
-    question = Question(14, 8, 32, "gpu:0")
+    question = Query(14, 8, 32, "gpu:0")
     suite = suite_of(question)
     assert "cudnn" in {case.backend for case in suite.cases}
 
@@ -54,12 +54,12 @@ def test_the_suite_of_inference_has_no_windows() -> None:
 
 
 def test_the_suite_of_sequences_that_end_has_no_longer_windows() -> None:
-    suite = suite_of(Question(14, 64, 256, steps=58))
+    suite = suite_of(Query(14, 64, 256, steps=58))
     assert {case.workload.window for case in suite.cases} == {29, 58}
 
 
 def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> None:
-    question = Question(7, 8, 32)
+    question = Query(7, 8, 32)
     suite = suite_of(question)
     work, spec = suite.cases[0].workload, suite.cases[0].spec
     paths = made.write_windows(
@@ -70,7 +70,7 @@ def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> Non
         timesteps=work.timesteps,
     )
     found = answer(question, made.read_places(paths))
-    assert isinstance(found, Answer)
+    assert isinstance(found, Recommendation)
     assert found.exact
     assert found.window == found.need.window
 
@@ -84,7 +84,7 @@ def test_a_backend_that_does_not_exist_is_refused_by_the_suites_own_check() -> N
 # -- the file
 
 
-NOTHING = NoAnswer(needed(QUESTION, None), ("nothing was measured",))
+NOTHING = NoRecommendation(needed(QUESTION, None), Missing("other_mode"))
 
 
 def test_the_file_holds_those_that_are_tied_or_those_that_are_named(tmp_path: Path) -> None:
@@ -128,13 +128,13 @@ def test_a_file_that_no_suite_could_be_read_from_is_not_written(
 
 @pytest.mark.parametrize(
     "question",
-    [QUESTION, INFERENCE, Question(14, 8, 32, "gpu:1", 16, 2, "float64", 100)],
+    [QUESTION, INFERENCE, Query(14, 8, 32, "gpu:1", 16, 2, "float64", 100)],
     ids=["usual", "inference", "all options"],
 )
-def test_the_command_that_is_told_asks_the_same_question(question: Question) -> None:
+def test_the_command_that_is_told_asks_the_same_question(question: Query) -> None:
     first, second = suite_text.commands(question, ["my results"], None)
     options = recommend._parser().parse_args(shlex.split(first)[3:])
-    assert asked._question(options) == question
+    assert recommend._question(options) == question
     assert options.paths == ["my results"]
     name = f"{suite_text.name(question)}.toml"
     assert options.write_suite == Path(name)

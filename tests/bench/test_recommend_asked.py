@@ -9,8 +9,7 @@ from bench import case as suites
 from bench import recommend
 from bench.cli.command_line import UsageError
 from bench.records.only import NothingThereError
-from bench.windows import asked
-from bench.windows.answer import Question
+from bench.stats.recommend import Query
 from tests.bench import made_windows as made
 
 ASKED = ("--batch", 64, "--hidden", 256)
@@ -20,12 +19,12 @@ COSTS = {"keras": made.Cost(1e-3, 1e-4)}
 
 @pytest.fixture(autouse=True)
 def _no_reference_of_this_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asked, "CLONE", tmp_path / "clone")
+    monkeypatch.setattr(recommend, "CLONE", tmp_path / "clone")
 
 
-def answered(*arguments: object) -> tuple[asked.AtHand, bool]:
+def answered(*arguments: object) -> int:
     words = [str(each) for each in (*ASKED, *arguments)]
-    return asked.recommend(recommend._parser().parse_args(words))
+    return recommend._recommend(recommend._parser().parse_args(words))
 
 
 def answer_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
@@ -42,8 +41,8 @@ def answer_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[st
 def test_each_option_is_part_of_the_question() -> None:
     more = ("--input", 100, "--layers", 2, "--dtype", "float64", "--device", "gpu", "--steps", 90)
     words = [str(each) for each in (*ASKED, *DEPENDENCY, *more)]
-    found = asked._question(recommend._parser().parse_args(words))
-    assert found == Question(14, 64, 256, "gpu:0", 100, 2, "float64", 90)
+    found = recommend._question(recommend._parser().parse_args(words))
+    assert found == Query(14, 64, 256, "gpu:0", 100, 2, "float64", 90)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +84,7 @@ def test_where_nothing_was_ever_measured_nothing_is_an_error(
 ) -> None:
     for folder in (tmp_path / "none", tmp_path):
         monkeypatch.setenv("LSTM_RESULTS", str(folder))
-        there, is_answered = answered(*DEPENDENCY)
-        assert (there.errors, is_answered) == ([], False)
+        assert answered(*DEPENDENCY) == recommend.NO_RESULTS
         out = capsys.readouterr()
         assert "there are no results of training" in out.out
         assert out.err == ""
@@ -133,13 +131,12 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.json").write_text("{")
-    there, is_answered = answered(*DEPENDENCY, tmp_path / "bad.json")
-    assert (len(there.errors), is_answered) == (1, False)
+    assert answered(*DEPENDENCY, tmp_path / "bad.json") == 2
     assert capsys.readouterr().out == ""
     made.write_windows(tmp_path, COSTS, processes=1)
     (tmp_path / "learning-bad.json").write_text("{")
-    there, is_answered = answered(*DEPENDENCY, tmp_path)
-    assert (len(there.errors), is_answered) == (2, True)
+    capsys.readouterr()
+    assert answered(*DEPENDENCY, tmp_path) == 2
     out = capsys.readouterr()
     # Each once, though the reader of times meets the file of a map that cannot be told to be one.
     assert [line.partition(" is cut off")[0] for line in out.err.splitlines()] == [

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from bench.records.maps import LearningMap
-from bench.windows.answer import (
+from bench.stats.recommend import (
     NEAR,
-    Answer,
-    NoAnswer,
-    Place,
-    Question,
+    Measured,
+    NoRecommendation,
+    Query,
+    Recommendation,
     answer,
     are_near,
     differences,
@@ -22,26 +22,26 @@ from bench.windows.answer import (
 )
 from tests.bench import made_windows as made
 
-QUESTION = Question(14, 64, 256)
+QUESTION = Query(14, 64, 256)
 KERAS = {"keras": made.Cost(1e-3, 2e-4)}
 
 
 def found_in(
-    found: Sequence[Place], question: Question = QUESTION, learned: LearningMap | None = None
-) -> Answer:
+    found: Sequence[Measured], question: Query = QUESTION, learned: LearningMap | None = None
+) -> Recommendation:
     answered = answer(question, found, learned)
-    assert isinstance(answered, Answer)
+    assert isinstance(answered, Recommendation)
     return answered
 
 
-def answered(paths: Sequence[Path], reference: Sequence[Path] = ()) -> Answer:
+def answered(paths: Sequence[Path], reference: Sequence[Path] = ()) -> Recommendation:
     return found_in(made.read_places(paths, reference))
 
 
 # -- which window
 
 
-def test_the_window_is_the_shortest_measured_one_that_reaches(usual: Sequence[Place]) -> None:
+def test_the_window_is_the_shortest_measured_one_that_reaches(usual: Sequence[Measured]) -> None:
     for learned, window in ((None, 30), (made.learned_through({10: 8, 15: 20}), 15)):
         assert found_in(usual, learned=learned).window == window
 
@@ -57,18 +57,17 @@ def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
     assert found.longer is None
 
 
-def test_a_window_beyond_all_that_were_measured_is_no_answer(usual: Sequence[Place]) -> None:
-    found = answer(Question(1000, 64, 256), usual)
-    assert isinstance(found, NoAnswer)
-    assert (
-        "longest window that was measured near this shape is 960; 2001 are needed" in found.why[0]
-    )
+def test_a_window_beyond_all_that_were_measured_is_no_answer(usual: Sequence[Measured]) -> None:
+    found = answer(Query(1000, 64, 256), usual)
+    assert isinstance(found, NoRecommendation)
+    assert (found.why.code, found.why.lengths[-1]) == ("windows_too_short", 960)
+    assert found.need.window == 2001
 
 
-def test_the_surely_fastest_is_named_with_what_it_costs(usual: Sequence[Place]) -> None:
+def test_the_surely_fastest_is_named_with_what_it_costs(usual: Sequence[Measured]) -> None:
     found = found_in(usual)
     assert found.best.case.backend == "while_loop+hoisted"
-    assert found.sure
+    assert found.fastest
     truth = made.COSTS["while_loop+hoisted"]
     assert found.step.mid == pytest.approx(truth.fixed + 30 * truth.per_timestep, rel=0.03)
     assert found.timestep.mid == pytest.approx(found.step.mid / 30)
@@ -82,7 +81,7 @@ def test_backends_that_are_not_surely_slower_are_tied(tmp_path: Path) -> None:
         "torch": made.Cost(1e-3, 9e-4),
     }
     found = answered(made.write_windows(tmp_path, costs, noise=0.05))
-    assert not found.sure
+    assert not found.fastest
     tied = {found.best.case.backend, *(each.row.case.backend for each in found.rivals)}
     assert tied == {"keras", "while_loop"}
 
@@ -90,7 +89,7 @@ def test_backends_that_are_not_surely_slower_are_tied(tmp_path: Path) -> None:
 def test_one_backend_alone_is_not_called_the_fastest(tmp_path: Path) -> None:
     found = answered(made.write_windows(tmp_path, {"keras": made.Cost(1e-3, 1e-4)}))
     assert found.ahead is None
-    assert not found.sure
+    assert not found.fastest
 
 
 def test_who_cannot_be_trusted_comes_after_who_can(tmp_path: Path) -> None:
@@ -100,7 +99,7 @@ def test_who_cannot_be_trusted_comes_after_who_can(tmp_path: Path) -> None:
     found = answered(paths)
     assert found.best.case.backend == "keras"
     assert [each.row.case.backend for each in found.rivals] == ["torch"]
-    assert not found.sure
+    assert not found.fastest
 
 
 # -- from which results
@@ -127,33 +126,33 @@ def test_a_near_shape_is_named_and_not_scaled(tmp_path: Path) -> None:
 def test_near_is_within_a_factor_and_not_beyond(batch: int, answers: bool, tmp_path: Path) -> None:
     assert NEAR == 1.5
     found = answer(QUESTION, made.read_places(made.write_windows(tmp_path, batch=batch)))
-    assert isinstance(found, Answer) is answers
-    if isinstance(found, NoAnswer):
-        assert "no shape within a factor of 1.5" in found.why[0]
-        assert f"batch {batch}, 256 hidden, 128 in, 1 layer, float32" in found.why
+    assert isinstance(found, Recommendation) is answers
+    if isinstance(found, NoRecommendation):
+        assert found.why.code == "other_shapes"
+        assert {case.workload.batch for case in found.why.cases} == {batch}
 
 
 @pytest.mark.parametrize(
     "question",
     [
-        Question(14, 64, 400),
-        Question(14, 64, 256, "gpu:0"),
-        Question(14, 64, 256, input_size=512),
-        Question(14, 64, 256, num_layers=2),
-        Question(14, 64, 256, dtype="float16"),
+        Query(14, 64, 400),
+        Query(14, 64, 256, "gpu:0"),
+        Query(14, 64, 256, input_size=512),
+        Query(14, 64, 256, num_layers=2),
+        Query(14, 64, 256, dtype="float16"),
     ],
 )
 def test_another_shape_device_or_precision_is_no_answer(
-    question: Question, usual: Sequence[Place]
+    question: Query, usual: Sequence[Measured]
 ) -> None:
-    assert isinstance(answer(question, usual), NoAnswer)
+    assert isinstance(answer(question, usual), NoRecommendation)
 
 
 def test_inference_does_not_answer_for_training(tmp_path: Path) -> None:
     paths = made.write_windows(tmp_path, mode="inference", optimizer=None)
     found = answer(QUESTION, made.read_places(paths))
-    assert isinstance(found, NoAnswer)
-    assert found.why == ("there are no results of training",)
+    assert isinstance(found, NoRecommendation)
+    assert found.why.code == "other_mode"
 
 
 def test_whole_sequences_stand_in_where_no_stream_was_cut(tmp_path: Path) -> None:
@@ -185,7 +184,7 @@ def test_padded_sequences_and_dropout_answer_nothing(work: dict[str, Any], tmp_p
     asked = replace(QUESTION, num_layers=layers)
     for name, how, answers in (("plain", plain, True), ("other", work, False)):
         paths = made.write_windows(tmp_path / name, KERAS, (None,), timesteps=30, **how)
-        assert isinstance(answer(asked, made.read_places(paths)), Answer) is answers
+        assert isinstance(answer(asked, made.read_places(paths)), Recommendation) is answers
 
 
 def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
@@ -206,7 +205,7 @@ def test_a_longer_dependency_never_gets_a_shorter_window_from_any_results(tmp_pa
     given = made.read_places(own, theirs)
     before = 0
     for dependency in range(1, 480):
-        found = found_in(given, Question(dependency, 64, 256), learned)
+        found = found_in(given, Query(dependency, 64, 256), learned)
         assert found.window >= max(before, found.need.window)
         before = found.window
 
@@ -249,39 +248,38 @@ def test_what_nothing_answers_is_told_by_what_there_is(tmp_path: Path) -> None:
     ]
     given = made.read_places(paths)
     found = answer(QUESTION, given)
-    assert isinstance(found, NoAnswer)
-    # The nearest first, and no more than five.
-    batches = [line.partition(",")[0] for line in found.why[1:-1]]
-    assert batches == [f"batch {batch}" for batch in (32, 24, 16, 8, 4)]
-    assert found.why[-1] == "and 2 more"
+    assert isinstance(found, NoRecommendation)
+    batches = dict.fromkeys(case.workload.batch for case in found.why.cases)
+    assert list(batches)[:5] == [32, 24, 16, 8, 4]  # the nearest first
+    assert len(batches) == 7
     assert found.nearest is not None
     assert found.nearest.differences == (("batch", 32, 64),)
-    elsewhere = answer(Question(14, 64, 256, "gpu:0"), given)
-    assert isinstance(elsewhere, NoAnswer)
-    assert elsewhere.why == ("nothing was measured on gpu:0; there are results on cpu",)
+    elsewhere = answer(Query(14, 64, 256, "gpu:0"), given)
+    assert isinstance(elsewhere, NoRecommendation)
+    assert (elsewhere.why.code, elsewhere.why.devices) == ("other_device", ("cpu",))
     assert elsewhere.nearest is None
 
 
 # -- sequences that end
 
 
-def test_sequences_that_end_are_never_cut_longer_than_they_are(usual: Sequence[Place]) -> None:
-    found = found_in(usual, Question(14, 64, 256, steps=100))
+def test_sequences_that_end_are_never_cut_longer_than_they_are(usual: Sequence[Measured]) -> None:
+    found = found_in(usual, Query(14, 64, 256, steps=100))
     assert (found.need.window, found.window) == (29, 30)
     assert found.longer is not None
     assert found.longer.row.case.workload.window == 60
-    short = answer(Question(14, 64, 256, steps=16), usual)
-    assert isinstance(short, NoAnswer)  # 30 is too far from 16 to stand for it
-    assert short.why[0].startswith("windows of about 16 were not measured near this shape")
-    found = found_in(usual, Question(14, 64, 256, steps=25))
-    assert found.need.learned
+    short = answer(Query(14, 64, 256, steps=16), usual)
+    assert isinstance(short, NoRecommendation)  # 30 is too far from 16 to stand for it
+    assert (short.why.code, short.need.window) == ("other_lengths", 16)
+    found = found_in(usual, Query(14, 64, 256, steps=25))
+    assert not found.need.assumed
     assert (found.window, found.differences) == (30, (("steps", 30, 25),))
 
 
 def test_the_whole_sequence_may_be_the_only_window_that_is_long_enough(tmp_path: Path) -> None:
     given = made.read_places(made.write_windows(tmp_path, KERAS, (3, 60), processes=1))
-    assert found_in(given, Question(14, 64, 256, steps=60)).window == 60
-    assert isinstance(answer(Question(14, 64, 256, steps=59), given), NoAnswer)
+    assert found_in(given, Query(14, 64, 256, steps=60)).window == 60
+    assert isinstance(answer(Query(14, 64, 256, steps=59), given), NoRecommendation)
 
 
 def test_inference_takes_sequences_of_about_so_many_steps(tmp_path: Path) -> None:
@@ -296,14 +294,14 @@ def test_inference_takes_sequences_of_about_so_many_steps(tmp_path: Path) -> Non
             optimizer=None,
         )
     given = made.read_places([tmp_path])
-    found = found_in(given, Question(0, 64, 256, steps=58, mode="inference"))
+    found = found_in(given, Query(0, 64, 256, steps=58, mode="inference"))
     assert (found.window, found.differences) == (60, (("steps", 60, 58),))
-    assert found.need.learned
+    assert not found.need.assumed
     assert found.longer is None
-    assert found_in(given, Question(0, 64, 256, steps=50, mode="inference")).exact
-    far = answer(Question(0, 64, 256, steps=500, mode="inference"), given)
-    assert isinstance(far, NoAnswer)
-    assert far.why[0].startswith("sequences of about 500 were not measured near this shape")
+    assert found_in(given, Query(0, 64, 256, steps=50, mode="inference")).exact
+    far = answer(Query(0, 64, 256, steps=500, mode="inference"), given)
+    assert isinstance(far, NoRecommendation)
+    assert (far.why.code, far.need.window) == ("other_lengths", 500)
 
 
 # -- how far a shape is from another

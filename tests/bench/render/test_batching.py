@@ -9,10 +9,22 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.batching.advice import NoAdvice, Question
-from bench.batching.asked import MOST_SHOWN, as_data, told
+from bench.cli.output import Told
+from bench.render import recommend as shown
+from bench.render.recommend import MOST_SHOWN
+from bench.stats.batching import Advice, BatchingQuery, NoAdvice
 from bench.stats.rows import Section
 from tests.bench.made_lines import a_question, found, line, section
+
+
+def told(answer: Advice | NoAdvice, command: str) -> Told:
+    question = answer.question if isinstance(answer, Advice) else a_question()
+    return Told(*shown.batching(question, answer, command))
+
+
+def as_data(answer: Advice | NoAdvice, command: str) -> Any:
+    question = answer.question if isinstance(answer, Advice) else a_question()
+    return shown.batching_data(question, answer, command)
 
 
 def test_the_answer_is_told_in_two_lines_with_what_it_stands_on() -> None:
@@ -31,9 +43,15 @@ def test_the_answer_is_told_in_two_lines_with_what_it_stands_on() -> None:
 
 
 def test_no_answer_is_told_with_the_command_that_measures() -> None:
-    lines = told(NoAdvice("why"), "python -m bench.lengths mine.txt")
-    assert lines.first == ("Nothing to go by: why.", "Measure it: python -m bench.lengths mine.txt")
-    assert as_data(NoAdvice("why"), "x")["answered"] is False
+    lines = told(NoAdvice(), "python -m bench.lengths mine.txt")
+    assert lines.first == (
+        "Nothing to go by: no shape within a factor of 1.5 was measured in training on cpu at "
+        "three lengths or more.",
+        "Measure it: python -m bench.lengths mine.txt",
+    )
+    assert as_data(NoAdvice(500), "x")["reason"].startswith(
+        "the longest of these sequences has 500"
+    )
 
 
 def test_data_are_in_seconds_and_say_that_they_are_modelled() -> None:
@@ -49,7 +67,7 @@ def test_data_are_in_seconds_and_say_that_they_are_modelled() -> None:
     )
 
 
-def grounds(question: Question, *sections: Section) -> str:
+def grounds(question: BatchingQuery, *sections: Section) -> str:
     return "\n".join(told(found(question, *sections), "measure").last)
 
 
@@ -59,7 +77,7 @@ def test_what_is_not_as_it_was_asked_for_is_told() -> None:
     exact = section({"torch": line(1e-3, 1e-3)})
     assert "A near shape" not in grounds(a_question(), exact)
     assert "beyond those that were measured" not in grounds(a_question(), exact)
-    longer = Question(np.array([5, 150]), 8, 64)
+    longer = BatchingQuery(np.array([5, 150]), 8, 64)
     assert "Lengths of up to 150 lie beyond those that were measured." in grounds(longer, exact)
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.batching.measured import _policy, _question, lines, planned, sheet, told
 from bench.cli.command_line import UsageError
-from bench.lengths import _parser
+from bench.lengths import _parser, _policy, _question, lines, planned, sheet, told
 from bench.machine.fields import ResultError
 from bench.records import study
 from tests.bench.made_lengths import QUESTION

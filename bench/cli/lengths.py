@@ -1,8 +1,4 @@
-"""The lengths of sequences: a file of them, or drawn from a named distribution.
-
-A file has one whole number a line, in the order in which the sequences come. This room knows
-nothing of batches.
-"""
+"""Parse ``--lengths``: a file with one whole number a line, or a named distribution."""
 
 from __future__ import annotations
 
@@ -13,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.machine.fields import InputError, ResultError, printable
 from bench.machine.reading import regular_bytes
-
-Lengths = npt.NDArray[np.int64]
+from bench.stats.batching import Lengths
 
 MOST_LENGTHS = 1_000_000
 """Weighing the policies of so many takes three seconds for each backend; a sample tells as much."""

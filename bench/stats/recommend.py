@@ -1,27 +1,25 @@
-"""Which window, which backend, at what cost: the answer to a person's question, from results.
+"""Choose a truncation window and a backend for a shape from measured results.
 
-Only what was measured is told: the same shape, or one that is near (each size within a factor of
-``NEAR``) and then named as such; nothing is scaled or extrapolated. This room knows the report's
-rows, what windows cost and what a dependency needs; nothing of how an answer is shown.
+Only what was measured answers: the same shape, or a near one (each size within a factor of
+``NEAR``), which is then named. Nothing is scaled or extrapolated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import TypeAlias
 
 from bench.case.cases import Case
 from bench.records.maps import LearningMap
-from bench.render.quantities import count, listed
 from bench.stats.along import step_interval, timestep_interval, window
 from bench.stats.comparison import Comparison, Verdict
 from bench.stats.intervals import Interval
 from bench.stats.ratios import compare
 from bench.stats.rows import KINDS, Row, Section
-from bench.windows.learned import Need, need
 from lstm_impl.workload import GRADIENTS
 
 NEAR = 1.5
@@ -60,7 +58,52 @@ def distance(found: Iterable[Difference]) -> float:
 
 
 @dataclass(frozen=True)
-class Question:
+class Tried:
+    """What a map says of a task at a dependency that it does not hold.
+
+    distance: the next one that was tried from the dependency on, None if all were shorter; furthest
+    is the last that was tried. windows: the shortest and the longest that were tried. some: whether
+    the distance was learned, though only through windows shorter than nearer distances took.
+    """
+
+    task: str
+    distance: int | None
+    furthest: int
+    windows: tuple[int, int]
+    some: bool
+    learned: bool
+
+
+@dataclass(frozen=True)
+class NeededWindow:
+    """The window that a dependency needs at least, and what that rests on.
+
+    reached: the tasks that learned the dependency, each with the distance and the window that did.
+    ended: tasks that learned shorter distances only, each with the furthest and its window;
+    never: tasks that learned none. Without ``reached`` the window is assumed: ``factor`` times the
+    dependency and one timestep; tried is then what the map says, None without a map, and furthest
+    the longest distance that was learned. cut: the window that a longer sequence would need, where
+    the whole sequence is shorter.
+    """
+
+    window: int
+    dependency: int
+    reached: dict[str, tuple[int, int]] = field(default_factory=dict)
+    ended: dict[str, tuple[int, int]] = field(default_factory=dict)
+    never: tuple[str, ...] = ()
+    factor: Fraction | None = None
+    tried: tuple[Tried, ...] | None = None
+    furthest: int = 0
+    cut: int | None = None
+
+    @property
+    def assumed(self) -> bool:
+        """Whether no map gives the window, and it is not that of the whole sequence."""
+        return self.factor is not None and self.cut is None
+
+
+@dataclass(frozen=True)
+class Query:
     """What a person wants to run. dependency: how far back in time what matters lies, timesteps.
 
     input_size: None if any that was measured will do. steps: timesteps of a whole sequence, None if
@@ -85,7 +128,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Place:
+class Measured:
     """One shape and mode in one session on one machine: its rows by window.
 
     own: not from the reference results. kind: ``truncation``, or ``throughput`` where whole
@@ -112,7 +155,7 @@ class Place:
                 found[window(measured[0])] = measured
         return dict(sorted(found.items()))
 
-    def differences(self, question: Question) -> list[Difference]:
+    def differences(self, question: Query) -> list[Difference]:
         """What of the shape is not what was asked for."""
         asked = question.batch, question.hidden_size, question.input_size
         return differences(self.case, *asked)
@@ -139,17 +182,17 @@ class Longer:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Recommendation:
     """What was found.
 
     best: the row with the shortest time at the window. ahead: the next one's time over its own,
-    None without a next one. rivals: those that are not SLOWER. sure: whether it is FASTER than
-    each of the others, judged together as in the report. longer: None where longer windows save
-    little. others: further places that could have answered.
+    None without a next one. rivals: those that are not SLOWER. fastest: whether it is FASTER
+    than each of the others, judged together as in the report. longer: None where longer
+    windows save little. others: further places that could have answered.
     """
 
-    need: Need
-    place: Place
+    need: NeededWindow
+    place: Measured
     window: int
     best: Row
     ahead: Rival | None
@@ -164,7 +207,7 @@ class Answer:
         return not self.differences
 
     @property
-    def sure(self) -> bool:
+    def fastest(self) -> bool:
         """Whether the backend is FASTER than each other that was measured (``Row.fastest``)."""
         return not self.rivals and self.best.fastest
 
@@ -180,26 +223,37 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class NoAnswer:
-    """Why there is none, in words, one a line.
+class Missing:
+    """Why nothing measured answers.
 
-    nearest: what the nearest shape would say, None where there is none.
+    code: ``windows_too_short``, ``other_lengths``, ``other_mode``, ``other_device`` or
+    ``other_shapes``. lengths: those that were measured near this shape; devices, cases: what was
+    measured instead.
     """
 
-    need: Need
-    why: tuple[str, ...]
-    nearest: Answer | None = None
+    code: str
+    lengths: tuple[int, ...] = ()
+    devices: tuple[str, ...] = ()
+    cases: tuple[Case, ...] = ()
 
 
-def needed(question: Question, learned: LearningMap | None) -> Need:
-    """The window that a question's dependency needs, or the steps of inference."""
+@dataclass(frozen=True)
+class NoRecommendation:
+    """That there is no answer, why, and what the nearest shape would say."""
+
+    need: NeededWindow
+    why: Missing
+    nearest: Recommendation | None = None
+
+
+def needed(question: Query, learned: LearningMap | None) -> NeededWindow:
+    """Return the window that a dependency needs, or the timesteps of inference."""
     if question.training:
         return need(question.dependency, learned, question.steps)
-    steps = question.steps or question.dependency
-    return Need(steps, True, "inference goes forward only and remembers whatever it was taught")
+    return NeededWindow(question.steps or question.dependency, question.dependency)
 
 
-def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[Place]:
+def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[Measured]:
     """Where anything was measured, whatever its shape. reference: ids of runs that are not own."""
     foreign = set(reference)
     found = []
@@ -216,13 +270,15 @@ def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[P
                 if table.kind == KINDS[0]:
                     work = replace(work, timesteps=1)
                 shapes.setdefault((case.spec, replace(work, window=None)), []).append(rows)
-            found += [Place(section, table.kind, own, tuple(groups)) for groups in shapes.values()]
+            found += [
+                Measured(section, table.kind, own, tuple(groups)) for groups in shapes.values()
+            ]
     return found
 
 
 def answer(
-    question: Question, found: Sequence[Place], learned: LearningMap | None = None
-) -> Answer | NoAnswer:
+    question: Query, found: Sequence[Measured], learned: LearningMap | None = None
+) -> Recommendation | NoRecommendation:
     """The answer from the best of these places, or why there is none.
 
     One's own results come before the reference's, then the exact shape before a near one, steps
@@ -235,7 +291,7 @@ def answer(
     reaching = [place for place in fitting if _lengths(question, asked, place)]
     if not reaching:
         why = _what_is_there(question, asked, found, fitting)
-        return NoAnswer(asked, tuple(why), _nearest(question, asked, alike))
+        return NoRecommendation(asked, why, _nearest(question, asked, alike))
     place = min(
         _newest_first(reaching),
         key=lambda place: (
@@ -249,11 +305,13 @@ def answer(
     return _answer_at(question, asked, place, len(reaching) - 1)
 
 
-def _answer_at(question: Question, asked: Need, place: Place, others: int) -> Answer:
+def _answer_at(
+    question: Query, asked: NeededWindow, place: Measured, others: int
+) -> Recommendation:
     length = _lengths(question, asked, place)[0]
     best, *rest = _ranked(place.by_window[length])
     against = [Rival(row, compare(row.runs, best.runs)) for row in rest]
-    return Answer(
+    return Recommendation(
         need=asked,
         place=place,
         window=length,
@@ -266,7 +324,7 @@ def _answer_at(question: Question, asked: Need, place: Place, others: int) -> An
     )
 
 
-def _differences(question: Question, asked: Need, place: Place) -> list[Difference]:
+def _differences(question: Query, asked: NeededWindow, place: Measured) -> list[Difference]:
     """What is not what was asked for, the length of the sequences included."""
     found = place.differences(question)
     length = _lengths(question, asked, place)[0]
@@ -276,7 +334,7 @@ def _differences(question: Question, asked: Need, place: Place) -> list[Differen
     return found
 
 
-def _lengths(question: Question, asked: Need, place: Place) -> list[int]:
+def _lengths(question: Query, asked: NeededWindow, place: Measured) -> list[int]:
     """The measured windows that answer, the one to take first."""
     if not question.training:
         near = [k for k in place.by_window if _factor(k, asked.window) <= NEAR]
@@ -285,7 +343,9 @@ def _lengths(question: Question, asked: Need, place: Place) -> list[int]:
     return [k for k in place.by_window if asked.window <= k <= most]
 
 
-def _nearest(question: Question, asked: Need, alike: Sequence[Place]) -> Answer | None:
+def _nearest(
+    question: Query, asked: NeededWindow, alike: Sequence[Measured]
+) -> Recommendation | None:
     """What the nearest shape says, which is no answer to the question."""
     some = [place for place in alike if _lengths(question, asked, place)]
     if not some:
@@ -301,7 +361,7 @@ def _nearest(question: Question, asked: Need, alike: Sequence[Place]) -> Answer 
     return _answer_at(question, asked, place, 0)
 
 
-def _newest_first(found: Iterable[Place]) -> list[Place]:
+def _newest_first(found: Iterable[Measured]) -> list[Measured]:
     return sorted(found, key=lambda place: place.section.started, reverse=True)
 
 
@@ -309,7 +369,7 @@ def _factor(one: float, other: float) -> float:
     return max(one, other) / min(one, other)
 
 
-def _alike(question: Question, place: Place) -> bool:
+def _alike(question: Query, place: Measured) -> bool:
     """Whether it does the same kind of work, at whatever size."""
     case = place.case
     return (
@@ -327,7 +387,7 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (bool(row.invalid), row.time, row.case.backend))
 
 
-def _longer(place: Place, length: int, best: Row, steps: int | None) -> Longer | None:
+def _longer(place: Measured, length: int, best: Row, steps: int | None) -> Longer | None:
     """The shortest longer window that is ``CLOSE`` to the cheapest per timestep."""
     found = [
         (_known(timestep_interval(first)), first)
@@ -348,50 +408,141 @@ def _longer(place: Place, length: int, best: Row, steps: int | None) -> Longer |
 
 
 def _what_is_there(
-    question: Question, asked: Need, found: Sequence[Place], fitting: Sequence[Place]
-) -> Iterable[str]:
-    """Why nothing answers, by what there is instead."""
+    question: Query,
+    asked: NeededWindow,
+    found: Sequence[Measured],
+    fitting: Sequence[Measured],
+) -> Missing:
     if fitting:
-        there = sorted({each for place in fitting for each in place.by_window})
-        if question.training and there[-1] < asked.window:
-            yield (
-                f"the longest window that was measured near this shape is {there[-1]}; "
-                f"{asked.window} are needed"
-            )
-        else:
-            what = "windows" if question.training else "sequences"
-            yield (
-                f"{what} of about {asked.window} were not measured near this shape; there are: "
-                f"{listed([str(each) for each in there], most=12)}"
-            )
-        return
+        there = tuple(sorted({each for place in fitting for each in place.by_window}))
+        short = question.training and there[-1] < asked.window
+        return Missing("windows_too_short" if short else "other_lengths", lengths=there)
     modes = [place for place in found if place.case.workload.mode == question.mode]
     here = [place for place in modes if place.case.device == question.device]
     if not modes:
-        yield f"there are no results of {question.mode}"
-        return
+        return Missing("other_mode")
     if not here:
-        there_on = ", ".join(sorted({place.case.device for place in modes}))
-        yield f"nothing was measured on {question.device}; there are results on {there_on}"
-        return
+        devices = tuple(sorted({place.case.device for place in modes}))
+        return Missing("other_device", devices=devices)
     here.sort(key=lambda place: distance(place.differences(question)))
-    shapes = dict.fromkeys(
-        f"batch {case.workload.batch}, {case.spec.hidden_size} hidden, {case.spec.input_size} in, "
-        f"{count(case.spec.num_layers, 'layer')}, {case.spec.dtype}"
-        for case in (place.case for place in here)
-    )
-    yield (
-        f"no shape within a factor of {NEAR:g} was measured in {question.mode} on "
-        f"{question.device}; there are:"
-    )
-    yield from list(shapes)[:_MOST_SHAPES]
-    if len(shapes) > _MOST_SHAPES:
-        yield f"and {len(shapes) - _MOST_SHAPES} more"
-
-
-_MOST_SHAPES = 5
+    return Missing("other_shapes", cases=tuple(place.case for place in here))
 
 
 def _known(interval: Interval | None) -> Interval:
     assert interval is not None, "of a row that was measured"
     return interval
+
+
+# -- the window that a dependency needs
+
+
+LEAST_RATIO = Fraction(2)
+"""Of window and dependency, where no map says that it takes more: with one timestep beside it more
+than half of a window's positions then reach back to their input. A window just past the dependency
+has hardly any that do, and learned nothing in the maps that were made."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A distance that a task learned: from which window on. shortest: that no shorter was tried."""
+
+    distance: int
+    window: int
+    shortest: bool
+
+
+def need(dependency: int, learned: LearningMap | None, steps: int | None = None) -> NeededWindow:
+    """The shortest window for a dependency of so many timesteps.
+
+    steps: of a whole sequence, which no window is longer than; None if it is not known.
+
+    Of each task in the map, with the state carried, the next distance from the dependency on is
+    taken that was learned; its window is the smallest that learned it and is no shorter than what
+    shorter distances took. The task that needs the longest window decides. What one task did not
+    learn through any window, which may be for want of updates or units, does not speak against
+    another that did. Past every learned distance it is ``LEAST_RATIO`` times the dependency and one
+    timestep, or as many times as the learned distances took, and no less than any of them.
+    """
+    found = _need(dependency, learned)
+    if steps is None or found.window <= steps:
+        return found
+    return replace(found, window=steps, cut=found.window)
+
+
+def _need(dependency: int, learned: LearningMap | None) -> NeededWindow:
+    tasks = {} if learned is None else {task: _steps(learned, task) for task in learned.tasks()}
+    last = {task: (steps[-1].distance, steps[-1].window) for task, steps in tasks.items() if steps}
+    reached = {}
+    for task, steps in tasks.items():
+        if steps and steps[-1].distance >= dependency:
+            step = next(step for step in steps if step.distance >= dependency)
+            reached[task] = step.distance, step.window
+    if reached:
+        ended = {task: each for task, each in last.items() if task not in reached}
+        window = max(window for _, window in (*reached.values(), *ended.values()))
+        never = tuple(task for task in tasks if task not in last)
+        return NeededWindow(window, dependency, reached, ended, never)
+    # What a task took for its furthest distance is the least for all beyond it.
+    least = max((window for _, window in last.values()), default=0)
+    ratio = max((_ratio(steps) for steps in tasks.values() if steps), default=Fraction(0))
+    factor = max(LEAST_RATIO, ratio)
+    return NeededWindow(
+        max(least, math.ceil(factor * dependency) + 1),
+        dependency,
+        factor=factor,
+        tried=None if learned is None else tuple(_tried(dependency, learned, tasks)),
+        furthest=max((distance for distance, _ in last.values()), default=0),
+    )
+
+
+def _tried(
+    dependency: int, learned: LearningMap, tasks: Mapping[str, tuple[_Step, ...]]
+) -> Iterator[Tried]:
+    for task, steps in tasks.items():
+        distances, windows = learned.distances(task, True), learned.windows(task, True)
+        if windows:
+            beyond = next((each for each in distances if each >= dependency), None)
+            some = beyond is not None and any(
+                learned.learned(beyond, each, True, task) for each in windows
+            )
+            span = windows[0], windows[-1]
+            yield Tried(task, beyond, distances[-1], span, some, bool(steps))
+
+
+def _steps(learned: LearningMap, task: str) -> tuple[_Step, ...]:
+    """What a task learned, both distance and window rising."""
+    windows = learned.windows(task, carried=True)
+    found: list[_Step] = []
+    for distance in learned.distances(task, carried=True):
+        least = found[-1].window if found else 0
+        window = _first_of_the_last(learned, task, distance, [k for k in windows if k >= least])
+        if window is not None:
+            tried = [k for k in windows if learned.learned(distance, k, True, task) is not None]
+            found.append(_Step(distance, window, window == min(tried)))
+    return tuple(found)
+
+
+def _first_of_the_last(
+    learned: LearningMap, task: str, distance: int, windows: Sequence[int]
+) -> int | None:
+    """The first of the longest windows that all learned it, up to the last that did.
+
+    Where a window failed between two that did not, the shorter of the two was luck, or close to an
+    edge. That windows past the last one failed, which make fewer updates of the same timesteps,
+    says nothing against it.
+    """
+    answer: int | None = None
+    for length in reversed(windows):
+        what = learned.learned(distance, length, True, task)
+        if what:
+            answer = length
+        elif what is False and answer is not None:
+            break
+    return answer
+
+
+def _ratio(steps: Sequence[_Step]) -> Fraction:
+    """Window over distance at the most, where that was more than the shortest window tried."""
+    known = [step for step in steps if not step.shortest] or list(steps)
+    ratios = [Fraction(step.window, step.distance) for step in known if step.distance]
+    return max(ratios, default=Fraction(0))

@@ -1,7 +1,4 @@
-"""The suite that measures precisely what a person asked: its text, and a file that loads.
-
-This room knows questions and suites.
-"""
+"""Write the suite that measures exactly what ``bench.recommend`` was asked."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from bench.case.values import SuiteError
 from bench.machine import devices
 from bench.machine.fields import printable
 from bench.machine.writing import write_bytes
+from bench.render.recommend import needed
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.windows.answer import Answer, NoAnswer, Question
-from bench.windows.learned import Need
+from bench.stats.recommend import NeededWindow, NoRecommendation, Query, Recommendation
 
 BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
 GPU_BACKENDS = ("cudnn",)
@@ -32,7 +29,7 @@ _MULTIPLES = (1, 2, 4)
 SECONDS = 3.0
 
 
-def text(question: Question, need: Need, backends: Sequence[str] = ()) -> str:
+def text(question: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
     """The suite as TOML. backends: by default the usual ones of the device."""
     chosen = list(backends)
     if not chosen:
@@ -47,7 +44,7 @@ def text(question: Question, need: Need, backends: Sequence[str] = ()) -> str:
         what = f"windows for a dependency of {question.dependency} timesteps"
         cost = (
             f"what a window for a dependency of {question.dependency} timesteps costs. The window "
-            f"needed is {need.window}: {need.why}."
+            f"needed is {need.window}: {needed(need)}."
         )
         cut = f'gradients = "weights"\nwindows = {json.dumps(windows)}\n'
         optimizer = ', optimizer = "adam"'
@@ -80,7 +77,7 @@ hidden_size = {question.hidden_size}{layers}{optimizer} }},
 """
 
 
-def name(question: Question) -> str:
+def name(question: Query) -> str:
     """Of the suite, which its file has, too."""
     if question.training:
         return f"dependency-{question.dependency}"
@@ -88,11 +85,11 @@ def name(question: Question) -> str:
 
 
 def write(
-    path: Path, question: Question, found: Answer | NoAnswer, backends: Sequence[str]
+    path: Path, question: Query, found: Recommendation | NoRecommendation, backends: Sequence[str]
 ) -> None:
     """The suite that decides what is open, in a new file. Raises SuiteError, ResultWriteError."""
     # Those that are tied are what is left to decide; else the suite asks the question anew.
-    if not backends and isinstance(found, Answer) and found.rivals:
+    if not backends and isinstance(found, Recommendation) and found.rivals:
         backends = [row.case.backend for row in (found.best, *(each.row for each in found.rivals))]
     if path.suffix != ".toml":
         raise SuiteError(f"--write-suite {printable(str(path))}: expected a name ending in .toml")
@@ -103,7 +100,7 @@ def write(
     write_bytes(path, told)
 
 
-def commands(question: Question, paths: Sequence[str], suite: Path | None) -> list[str]:
+def commands(question: Query, paths: Sequence[str], suite: Path | None) -> list[str]:
     """What to type to measure precisely what was asked; suite: the file, if it is written."""
     path = str(suite or f"{name(question)}.toml")
     found = []

@@ -9,17 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.batching import plans
-from bench.batching.lengths import Lengths
-from bench.batching.plans import Line, Plan, bucketed, equal_edges, longest, optimal_edges
+from bench.stats import batching as plans
+from bench.stats.batching import (
+    BatchCost,
+    BatchPlan,
+    Lengths,
+    bucketed,
+    equal_edges,
+    longest,
+    optimal_edges,
+)
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=24).map(lambda each: np.array(each))
 BATCHES = st.integers(1, 6)
 COSTS = st.floats(0, 10, allow_subnormal=False)
-LINES = st.builds(Line, COSTS, COSTS, COSTS)
+LINES = st.builds(BatchCost, COSTS, COSTS, COSTS)
 
 
-def brute(lengths: Lengths, batch: int, line: Line, most: int) -> float:
+def brute(lengths: Lengths, batch: int, line: BatchCost, most: int) -> float:
     """The least steady cost of any buckets, by trying all of them."""
     different = np.unique(lengths).tolist()
     inner, top = different[:-1], different[-1]
@@ -37,7 +44,7 @@ def brute(lengths: Lengths, batch: int, line: Line, most: int) -> float:
     st.integers(1, 4),
 )
 def test_optimal_edges_cost_what_trying_all_of_them_finds(
-    lengths: Lengths, batch: int, line: Line, most: int
+    lengths: Lengths, batch: int, line: BatchCost, most: int
 ) -> None:
     found = optimal_edges(lengths, batch, line, most)
     costs = [bucketed(lengths, batch, edges, "").steady(line) for edges in found.values()]
@@ -46,7 +53,7 @@ def test_optimal_edges_cost_what_trying_all_of_them_finds(
 
 @given(LENGTHS, BATCHES, LINES)
 def test_more_buckets_that_are_kept_cost_less_and_none_cost_more_than_equal_counts(
-    lengths: Lengths, batch: int, line: Line
+    lengths: Lengths, batch: int, line: BatchCost
 ) -> None:
     found = optimal_edges(lengths, batch, line, 5)
     costs = [bucketed(lengths, batch, edges, "").steady(line) for edges in found.values()]
@@ -56,13 +63,13 @@ def test_more_buckets_that_are_kept_cost_less_and_none_cost_more_than_equal_coun
         assert min(costs) <= equal + 1e-9
 
 
-def every(lengths: Lengths, batch: int, line: Line, most: int) -> list[Plan]:
+def every(lengths: Lengths, batch: int, line: BatchCost, most: int) -> list[BatchPlan]:
     return [*plans.fixed(lengths, batch, most), *plans.optimal(lengths, batch, line, most)]
 
 
 @given(LENGTHS, BATCHES, LINES)
 def test_no_policy_costs_less_than_no_padding_nor_more_than_all_of_it(
-    lengths: Lengths, batch: int, line: Line
+    lengths: Lengths, batch: int, line: BatchCost
 ) -> None:
     whole = longest(lengths, batch)
     # As if sequences could be cut and joined to full rows.
@@ -79,7 +86,7 @@ def test_no_policy_costs_less_than_no_padding_nor_more_than_all_of_it(
 
 @given(LENGTHS, BATCHES)
 def test_every_sequence_has_a_row_that_is_long_enough(lengths: Lengths, batch: int) -> None:
-    for plan in every(lengths, batch, Line(1, 1), 4):
+    for plan in every(lengths, batch, BatchCost(1, 1), 4):
         for least in np.unique(lengths):
             rows = batch * sum(n for steps, n in plan.batches.items() if steps >= least)
             assert rows >= np.sum(lengths >= least)
@@ -87,14 +94,14 @@ def test_every_sequence_has_a_row_that_is_long_enough(lengths: Lengths, batch: i
 
 def test_a_bucket_takes_the_sequences_up_to_its_edge() -> None:
     plan = bucketed(np.array([1, 5, 5, 6, 9]), 2, [5, 9], "by hand")
-    assert plan == Plan("2 buckets, by hand", {5: 2, 9: 1}, 2, 26, (5, 9))
+    assert plan == BatchPlan("by hand", {5: 2, 9: 1}, 2, 26, (5, 9))
     assert plan.computed == 2 * (2 * 5 + 9)
     assert plan.shapes == 2
 
 
 def test_an_edge_without_a_sequence_is_no_bucket_and_one_bucket_is_no_policy() -> None:
     assert bucketed(np.array([1, 9]), 2, [1, 5, 9], "").edges == (1, 9)
-    assert plans.optimal(np.array([5, 5, 5]), 2, Line(1, 1), 4) == []
+    assert plans.optimal(np.array([5, 5, 5]), 2, BatchCost(1, 1), 4) == []
 
 
 def test_as_the_sequences_come_each_batch_has_its_own_longest() -> None:
@@ -109,8 +116,8 @@ def test_equal_counts_are_equal_and_repeated_lengths_share_an_edge() -> None:
 
 def test_a_fixed_cost_makes_buckets_fewer_and_a_costly_timestep_makes_them_more() -> None:
     lengths = np.repeat([1, 10], [9, 9])  # two buckets make one batch more
-    fewer = optimal_edges(lengths, 8, Line(100, 0.001), 8)
-    more = optimal_edges(lengths, 8, Line(0, 1), 8)
+    fewer = optimal_edges(lengths, 8, BatchCost(100, 0.001), 8)
+    more = optimal_edges(lengths, 8, BatchCost(0, 1), 8)
     assert max(fewer) < max(more)
 
 
@@ -123,7 +130,7 @@ def test_edges_that_do_not_hold_all_are_refused(edges: list[int]) -> None:
 @pytest.mark.parametrize("line", [(-1, 0, 0), (0, float("nan"), 0), (0, 0, float("inf"))])
 def test_a_cost_that_is_none_is_refused(line: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="no finite number"):
-        Line(*line)
+        BatchCost(*line)
 
 
 @pytest.mark.parametrize(("lengths", "batch"), [([], 1), ([0], 1), ([1], 0)])
@@ -134,7 +141,7 @@ def test_what_is_no_lengths_or_no_batch_is_refused(lengths: list[int], batch: in
 
 def test_many_different_lengths_are_near_the_optimum_and_hold_all() -> None:
     lengths = np.random.default_rng(0).integers(1, 20_000, 30_000)
-    edges = optimal_edges(lengths, 32, Line(1e-3, 1e-5), 3)[3]
+    edges = optimal_edges(lengths, 32, BatchCost(1e-3, 1e-5), 3)[3]
     assert edges[-1] == lengths.max()
     # Uniform lengths: thirds of the range.
     assert np.allclose(edges[:2], (6_667, 13_333), rtol=0.02)
@@ -144,7 +151,7 @@ def test_many_different_lengths_are_near_the_optimum_and_hold_all() -> None:
 def test_the_batches_that_are_arranged_are_those_that_are_counted(
     lengths: Lengths, batch: int
 ) -> None:
-    for plan in every(lengths, batch, Line(1, 1), 4):
+    for plan in every(lengths, batch, BatchCost(1, 1), 4):
         found = plans.arranged(lengths, plan)
         counted: dict[int, int] = {}
         for each in found:

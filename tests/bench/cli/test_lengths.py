@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.batching import lengths
-from bench.batching.lengths import LengthsError, source
+from bench.cli import lengths
+from bench.cli.lengths import LengthsError, source
 
 
 def test_a_file_has_a_length_a_line_in_its_order(tmp_path: Path) -> None:

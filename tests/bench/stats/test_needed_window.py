@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from bench.machine.fields import ResultError
 from bench.records import maps
-from bench.records.maps import TASKS, LearningMap
-from bench.windows.learned import Need, need, newest, parted, untold, words
+from bench.records.maps import TASKS, LearningMap, newest, parted, untold
+from bench.render.recommend import map_source, needed
+from bench.stats.recommend import need
 from tests.bench import made_windows as made
 from tests.bench.records.test_maps import a_map, cell
 from tests.places import REFERENCE
@@ -74,13 +75,13 @@ def test_what_is_told_to_be_learned_was_and_what_is_assumed_is_more_than_just_pa
     learned = map_of(found)
     answer = need(dependency, learned)
     enough = {k for (_, d, k), good in found.items() if good and d >= dependency}
-    if answer.learned:
+    if not answer.assumed:
         assert enough
         assert answer.window >= min(enough)
         assert answer.window in {k for (_, _, k), good in found.items() if good}
     else:
         assert answer.window >= 2 * dependency + 1
-        assert "assumed is" in answer.why
+        assert "assumed is" in needed(answer)
 
 
 @settings(max_examples=60, deadline=None)
@@ -88,7 +89,7 @@ def test_what_is_told_to_be_learned_was_and_what_is_assumed_is_more_than_just_pa
 def test_no_window_is_longer_than_the_sequence(found: Cells, dependency: int, steps: int) -> None:
     free, cut = need(dependency, map_of(found)), need(dependency, map_of(found), steps)
     assert cut.window == min(free.window, steps)
-    assert ("the whole sequence" in cut.why) is (free.window > steps)
+    assert ("the whole sequence" in needed(cut)) is (free.window > steps)
 
 
 def test_the_reference_map_gives_no_window_just_past_the_dependency() -> None:
@@ -96,7 +97,7 @@ def test_the_reference_map_gives_no_window_just_past_the_dependency() -> None:
     windows = windows_of(found)
     assert windows == sorted(windows)
     assert [windows[d - 1] for d in (1, 3, 4, 8, 9, 20)] == [3, 5, 15, 15, 30, 30]
-    assert not need(21, found).learned
+    assert need(21, found).assumed
     for d, window in enumerate(windows, 1):
         assert window >= 1.5 * d
         # And no window of which the map says, in every task that was tried, that it is too short.
@@ -111,30 +112,30 @@ def test_the_reference_map_gives_no_window_just_past_the_dependency() -> None:
 def test_every_task_that_learned_it_is_named_and_the_one_that_takes_more_decides() -> None:
     copy = of_task("copy", {8: row({30, 60})})
     found = need(7, map_of({**ECHO, **copy}))
-    assert (found.window, found.learned) == (30, True)
-    assert "the echo of 8 was learned through 15" in found.why
-    assert "copy memory of 8 was learned through 30" in found.why
+    assert (found.window, found.assumed) == (30, False)
+    assert "the echo of 8 was learned through 15" in needed(found)
+    assert "copy memory of 8 was learned through 30" in needed(found)
 
 
 def test_a_task_that_ends_before_is_named_and_keeps_its_window_as_the_least() -> None:
     found = need(20, map_of({**ECHO, **COPY}))
-    assert (found.window, found.learned) == (30, True)
-    assert "copy memory of 20 was learned through 30" in found.why
-    assert "the echo only up to 8, through 15" in found.why
+    assert (found.window, found.assumed) == (30, False)
+    assert "copy memory of 20 was learned through 30" in needed(found)
+    assert "the echo only up to 8, through 15" in needed(found)
     wide = {**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})}
     assert need(20, map_of(wide)).window == 60
 
 
 def test_past_the_map_what_is_assumed_is_said_and_is_no_less_than_what_was_learned() -> None:
     found = need(21, map_of({**ECHO, **COPY}))
-    assert found.learned is False
+    assert found.assumed
     assert found.window == 43
-    assert "the echo was tried up to 20 only" in found.why
-    assert "copy memory of 50 was learned through no window (3 to 60)" in found.why
-    assert "assumed is 2 times the dependency and one timestep" in found.why
+    assert "the echo was tried up to 20 only" in needed(found)
+    assert "copy memory of 50 was learned through no window (3 to 60)" in needed(found)
+    assert "assumed is 2 times the dependency and one timestep" in needed(found)
     steep = need(10, map_of(of_task("echo", {3: row({15}), 4: row({15})})))
     assert steep.window == 51
-    assert "assumed is 5 times the dependency and one timestep, as many times as" in steep.why
+    assert "assumed is 5 times the dependency and one timestep, as many times as" in needed(steep)
 
 
 def test_the_shortest_window_that_was_tried_says_nothing_of_what_it_takes() -> None:
@@ -145,18 +146,18 @@ def test_the_shortest_window_that_was_tried_says_nothing_of_what_it_takes() -> N
 
 def test_without_a_map_twice_the_dependency_and_one_timestep_are_assumed() -> None:
     found = need(20, None)
-    assert (found.window, found.learned) == (41, False)
-    assert found.why.startswith("there is no map of what windows learn; assumed is 2 times")
+    assert (found.window, found.assumed) == (41, True)
+    assert needed(found).startswith("there is no map of what windows learn; assumed is 2 times")
     windows = windows_of(None)
     assert windows == sorted(windows)
 
 
 def test_a_map_in_which_nothing_was_learned_says_so() -> None:
     found = need(8, map_of(of_task("echo", {8: row(set()), 20: row(set())})))
-    assert (found.window, found.learned) == (17, False)
-    assert "the echo of 8 was learned through no window (3 to 60)" in found.why
+    assert (found.window, found.assumed) == (17, True)
+    assert "the echo of 8 was learned through no window (3 to 60)" in needed(found)
     found = need(30, map_of(of_task("echo", {8: row(set())})))
-    assert "the echo was learned at no distance" in found.why
+    assert "the echo was learned at no distance" in needed(found)
 
 
 def test_where_a_longer_window_failed_between_two_the_shorter_is_not_believed() -> None:
@@ -169,8 +170,8 @@ def test_a_distance_learned_through_windows_too_short_for_a_nearer_one_is_told()
     some = map_of(of_task("echo", {8: row({15}), 9: row({10})}))
     assert need(8, some).window == 15
     found = need(9, some)
-    assert (found.window, found.learned) == (19, False)
-    assert "learned through shorter windows alone than shorter distances took" in found.why
+    assert (found.window, found.assumed) == (19, True)
+    assert "learned through shorter windows alone than shorter distances took" in needed(found)
 
 
 def test_one_window_may_be_enough_for_several_distances() -> None:
@@ -181,17 +182,17 @@ def test_one_window_may_be_enough_for_several_distances() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_a_map_of_a_single_task_is_enough(task: str) -> None:
     found = need(8, map_of(of_task(task, {8: row({15})})))
-    assert (found.window, found.learned) == (15, True)
-    assert " and " not in found.why
+    assert (found.window, found.assumed) == (15, False)
+    assert " and " not in needed(found)
 
 
 def test_a_whole_sequence_is_not_an_assumption() -> None:
-    assert need(30, None, 50) == Need(
-        50,
-        True,
+    found = need(30, None, 50)
+    assert (found.window, found.assumed) == (50, False)
+    assert needed(found) == (
         "the whole sequence, with nothing cut: a longer one would need 61 (there is no map of what "
         "windows learn; assumed is 2 times the dependency and one timestep, with which more "
-        "than half of a window's positions reach back to their input)",
+        "than half of a window's positions reach back to their input)"
     )
 
 
@@ -236,10 +237,12 @@ def test_what_was_told_already_is_not_told_again() -> None:
 
 def test_a_map_is_told_with_its_tasks_and_how_it_was_learned(tmp_path: Path) -> None:
     whole = maps.read(made.write_learning(tmp_path, {30: 20}, seeds=1))
-    assert words(whole) == (
+    assert map_source(whole) == (
         "learning-made-up.json: the echo with while_loop, 1 seed, 20.0k timesteps seen; learned is "
         "90% of the way to the best possible loss, by every seed"
     )
     cut = maps.read(made.write_learning(tmp_path, {30: 20}, task="copy", complete=False))
-    assert words(cut, TASKS).startswith("learning-made-up.json: copy memory with while_loop, 2 ")
-    assert words(cut, TASKS).endswith("by every seed; not all of it was measured")
+    assert map_source(cut, TASKS).startswith(
+        "learning-made-up.json: copy memory with while_loop, 2 "
+    )
+    assert map_source(cut, TASKS).endswith("by every seed; not all of it was measured")

@@ -9,23 +9,23 @@ import pytest
 
 from bench.cli.output import plain_text
 from bench.records.maps import LearningMap
-from bench.windows.answer import NoAnswer, Place, Question, answer
-from bench.windows.answer_told import Told, as_json, in_one_line, told
+from bench.render.recommend import RecommendationText, as_json, in_one_line, told
+from bench.stats.recommend import Measured, NoRecommendation, Query, answer
 from tests.bench import made_windows as made
 
-QUESTION = Question(14, 64, 256)
-INFERENCE = Question(0, 64, 256, steps=58, mode="inference")
+QUESTION = Query(14, 64, 256)
+INFERENCE = Query(0, 64, 256, steps=58, mode="inference")
 COMMANDS = ("python -m bench.run ./dependency-14.toml --processes 6",)
 
 
 def said(
-    given: Sequence[Place], question: Question = QUESTION, learned: LearningMap | None = None
-) -> Told:
+    given: Sequence[Measured], question: Query = QUESTION, learned: LearningMap | None = None
+) -> RecommendationText:
     return told(question, answer(question, given, learned), learned, COMMANDS)
 
 
 def lines(
-    given: Sequence[Place], question: Question = QUESTION, learned: LearningMap | None = None
+    given: Sequence[Measured], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> dict[str, str]:
     """What is told under each heading."""
     found: dict[str, str] = {}
@@ -36,7 +36,7 @@ def lines(
 
 
 @pytest.fixture(scope="module")
-def exact(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Place]:
+def exact(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Measured]:
     """The usual windows, each sample what its cost says."""
     return made.read_places(made.write_windows(tmp_path_factory.mktemp("exact"), noise=0.0))
 
@@ -45,7 +45,7 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Place]:
 
 
 def test_the_first_line_is_this_window_this_backend_and_what_they_cost(
-    exact: Sequence[Place],
+    exact: Sequence[Measured],
 ) -> None:
     learned = made.learned_through({10: 8, 15: 20, 30: 50})
     first = "Take windows of 15 and while_loop+hoisted: 4.50 ms (4.50–4.50) a step, 49.4 MiB."
@@ -66,7 +66,7 @@ def test_the_first_line_says_what_is_assumed_near_or_untrusted(tmp_path: Path) -
 
 
 def test_what_was_asked_is_told_with_all_that_decides_it() -> None:
-    asked = Question(14, 8, 32, "gpu:0", 16, 2, "float64", 100)
+    asked = Query(14, 8, 32, "gpu:0", 16, 2, "float64", 100)
     assert said([], asked).about == (
         "For a dependency of 14 timesteps in sequences of 100 timesteps, batch 8, 16 in, 32 hidden,"
         " 2 layers, float64, training on gpu:0"
@@ -92,7 +92,7 @@ def test_others_that_may_be_as_fast_are_told_in_the_first_line_and_named_below(
 # -- what is below it
 
 
-def test_the_answer_has_intervals_memory_and_what_was_measured(exact: Sequence[Place]) -> None:
+def test_the_answer_has_intervals_memory_and_what_was_measured(exact: Sequence[Measured]) -> None:
     found = lines(exact)
     assert found["window"] == (
         "there is no map of what windows learn; assumed is 2 times the dependency and one "
@@ -118,7 +118,7 @@ def test_the_answer_has_intervals_memory_and_what_was_measured(exact: Sequence[P
     )
 
 
-def test_the_terminal_and_markdown_say_the_same(exact: Sequence[Place]) -> None:
+def test_the_terminal_and_markdown_say_the_same(exact: Sequence[Measured]) -> None:
     answered = said(exact)
     shown = plain_text(answered.terminal)
     assert " ".join(shown.split()).startswith(answered.first)
@@ -179,7 +179,7 @@ def test_whole_sequences_that_stand_in_are_told_as_such(tmp_path: Path) -> None:
     assert "whole sequences of that length, no state carried; " in measured
 
 
-def test_a_window_as_long_as_is_needed_is_told_alone(exact: Sequence[Place]) -> None:
+def test_a_window_as_long_as_is_needed_is_told_alone(exact: Sequence[Measured]) -> None:
     found = lines(exact, learned=made.learned_through({10: 8, 15: 20}))
     assert found["window"].startswith("15 timesteps: the echo of 20 was learned through 15")
 
@@ -190,7 +190,7 @@ def test_memory_that_a_longer_window_does_not_need_is_not_told(tmp_path: Path) -
     assert found["longer"] == "windows of 240 take 22% less time per timestep (104 µs, keras)"
 
 
-def test_the_map_that_was_asked_is_named(exact: Sequence[Place]) -> None:
+def test_the_map_that_was_asked_is_named(exact: Sequence[Measured]) -> None:
     learned = made.learned_through({10: 8, 15: 20, 30: 50})
     found = lines(exact, learned=learned)
     assert found["learned from"].startswith("learning-made-up.json: the echo with while_loop, 2")
@@ -200,8 +200,10 @@ def test_the_map_that_was_asked_is_named(exact: Sequence[Place]) -> None:
 # -- sequences that end
 
 
-def test_windows_of_sequences_that_end_are_no_longer_than_they_are(exact: Sequence[Place]) -> None:
-    question = Question(14, 64, 256, steps=25)
+def test_windows_of_sequences_that_end_are_no_longer_than_they_are(
+    exact: Sequence[Measured],
+) -> None:
+    question = Query(14, 64, 256, steps=25)
     answered = said(exact, question)
     assert answered.first.startswith("Take windows of 25 and")
     assert "(steps 30 for 25)" in answered.first
@@ -252,7 +254,7 @@ def test_what_was_not_measured_is_told_first_and_the_nearest_is_named_as_such(
 
 
 def test_a_dependency_that_no_window_learned_leads_with_what_the_map_knows(
-    exact: Sequence[Place],
+    exact: Sequence[Measured],
 ) -> None:
     """What was tried in vain comes first, and a window only as the assumption that it is."""
     learned = made.learned_through({10: 8, 30: 20})
@@ -294,4 +296,4 @@ def test_json_says_that_there_is_no_answer_and_what_the_nearest_is(tmp_path: Pat
     assert (found["nearest"]["processes"], found["nearest"]["allowance"]) == (1, None)
     nothing = json.loads(as_json(QUESTION, answer(QUESTION, []), None, COMMANDS))
     assert (nothing["nearest"], nothing["why"]) == (None, ["there are no results of training"])
-    assert isinstance(nearest, NoAnswer)
+    assert isinstance(nearest, NoRecommendation)
