@@ -48,7 +48,7 @@ TEXTS = {
         "also_changed",
         "versions_changed",
     ),
-    *("differences", "machine", "bridge", "pairing", "learnable_distance"),
+    *("differences", "machine", "bridge", "pairing", "learnable_distance", "measure"),
 }
 """Columns that hold prose or names of machines."""
 
