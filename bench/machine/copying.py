@@ -162,7 +162,7 @@ def _file(place: Place) -> Fetched:
         raise
     except Exception as error:
         copies.forget(name)
-        raise place.error(f"cannot be read: {reason(error)}") from None
+        raise place.error(f"cannot be read: {reason(error, place.url)}") from None
     copies.save()
     return Fetched(copies.folder / name)
 
@@ -185,7 +185,7 @@ def _folder(place: Place, wanted: Wanted) -> Fetched:
             return str(error)
         except Exception as error:
             if not is_gone(error):
-                return str(place.error(f"cannot be read: {reason(error)}", name))
+                return str(place.error(f"cannot be read: {reason(error, place.url)}", name))
             if name not in listed:
                 return ""
             told = "was listed and is not there: it was deleted meanwhile, or the list is late"
@@ -217,7 +217,7 @@ def _listed(place: Place, known: bool) -> dict[str, dict[str, Any]]:
     except Exception as error:
         if known and is_gone(error):
             return {}
-        raise place.error(f"cannot be read: {reason(error)}") from None
+        raise place.error(f"cannot be read: {reason(error, place.url)}") from None
     # What is asked of a single file must not be answered from this list.
     place.files.invalidate_cache()
     listed = {}
@@ -234,6 +234,10 @@ def _listed(place: Place, known: bool) -> dict[str, dict[str, Any]]:
 _WITH_FOLDERS = frozenset(("file", "local", "sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs"))
 """Places where a folder must be made before a file in it. In an object store nothing is made but
 objects: a bucket whose name was mistyped is an error and not a new bucket."""
+
+
+_EXCLUSIVE = frozenset(("file", "local", "sftp", "ssh"))
+"""Places whose files can be opened under the condition that they are new."""
 
 
 def check(url: str) -> None:
@@ -273,22 +277,49 @@ def _upload(path: Path, place: Place) -> Mapping[str, Any]:
     data = regular_bytes(path)
     target = place.inside(path.name)
     try:
-        old = _there(place, target)
-        if old is None:
+        found = _there(place, target)
+        if found is None:
             if place.protocols & _WITH_FOLDERS:
                 asked(place.files.makedirs, place.root, exist_ok=True)
-            asked(place.files.pipe_file, target, data)
+            _create(place, target, data)
+            # Of two who write one name at once only one is told that its file is there.
+            found = _there(place, target)
         # Of the file itself: the place's list may be late.
         info: Mapping[str, Any] = asked(place.files.info, target)
     except Exception as error:
-        told = "there is no such folder or bucket" if is_gone(error) else reason(error)
+        told = "there is no such folder or bucket" if is_gone(error) else reason(error, place.url)
         raise place.error(f"cannot be written: {told}", path.name) from None
-    if old is not None and old != data:
-        raise place.error("is there with other contents; it is left as it is", path.name)
-    if size_of(info) != len(data):
-        told = f"was not written whole: {size_of(info)} of {len(data):,} bytes are there"
+    if found is None or (found != data and data.startswith(found)):
+        told = f"was not written whole: {len(found or b''):,} of {len(data):,} bytes are there"
         raise place.error(told, path.name)
+    if found != data:
+        raise place.error("is there with other contents; it is left as it is", path.name)
     return info
+
+
+def _create(place: Place, target: str, data: bytes) -> None:
+    """Write a file that is not there, where the place can without replacing another's.
+
+    Whatever another has written meanwhile is compared by the caller.
+    """
+    try:
+        if place.protocols & _EXCLUSIVE:
+            asked(_write_exclusively, place, target, data)
+        else:
+            # S3 and Google's store are told to refuse it (`If-None-Match: *`).
+            asked(place.files.pipe_file, target, data, mode="create")
+    except Exception as error:
+        if isinstance(error, FileExistsError) or _there(place, target) is not None:
+            return
+        if isinstance(error, TypeError | NotImplementedError) or "NotImplemented" in str(error):
+            asked(place.files.pipe_file, target, data)  # a store without conditional writes
+            return
+        raise
+
+
+def _write_exclusively(place: Place, target: str, data: bytes) -> None:
+    with place.files.open(target, "xb") as file:
+        file.write(data)
 
 
 def _there(place: Place, target: str) -> bytes | None:

@@ -17,6 +17,7 @@ import psutil
 
 from bench.machine import devices
 from bench.machine.devices import Nvml
+from bench.machine.fields import without_secrets
 
 _VARIABLES = re.compile(
     r"(TF|TF2|XLA|JAX|TORCH|TORCHINDUCTOR|PYTORCH|ORT|OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL"
@@ -25,7 +26,9 @@ _VARIABLES = re.compile(
 )
 
 # Where files lie changes no time, and often holds a user's name; nor does how much is told.
-_PLACES = re.compile(r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS|NATIVE_CACHE|DECISIONS)|TF_CPP_MIN_LOG_LEVEL")
+_PLACES = re.compile(
+    r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS|NATIVE_CACHE|NATIVE_PREBUILT|DECISIONS|RESULTS)|TF_CPP_MIN_LOG_LEVEL"
+)
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
@@ -133,9 +136,9 @@ class Environment:
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables that can change a time; what may be a secret is not shown."""
+    """Return the environment variables that can change a time, without what may be a secret."""
     return {
-        name: "(hidden)" if _SECRET.search(name) else value
+        name: "(hidden)" if _SECRET.search(name) else without_secrets(value)
         for name, value in sorted(environ.items())
         if _VARIABLES.fullmatch(name) and not _PLACES.fullmatch(name)
     }

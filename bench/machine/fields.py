@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,8 +41,28 @@ def error_at(path: Path, told: str, where: str = "") -> ResultError:
     return ResultError(f"{subject}: {where} {told}" if where else f"{subject} {told}")
 
 
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:/{1,2})"
+    # A password may hold a slash, which no parser of URLs allows for.
+    r"(?:[^\s'\"<>@]*:[^\s'\"<>]*@|[^\s'\"<>/@]*@)?"
+    r"(?P<place>[^\s'\"<>?#]*)(?:[?#][^\s'\"<>]*)?"
+)
+
+
+def without_secrets(text: str) -> str:
+    """Return the text with the URLs in it cut down to scheme, host and path.
+
+    The user's name, the password, the query and the fragment go: any of them may be a credential.
+    Paths halve the slashes of a URL, which is known all the same.
+    """
+    if ":/" not in text:
+        return text
+    return _URL.sub(lambda url: url["scheme"] + url["place"], text)
+
+
 def printable(text: str, limit: int = 300) -> str:
-    """Text on one line, with nothing in it that a terminal would act on."""
+    """Return the text on one line, without what a terminal would act on, or credentials of URLs."""
+    text = without_secrets(text)
     text = text if len(text) <= limit else text[:limit] + "..."
     if text.isprintable():
         return text  # as nearly all is

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from bench.machine.fields import InputError
+from bench.machine.fields import InputError, printable
 
 DEFAULT_FOLDER = "results"
 
@@ -77,7 +77,7 @@ def expanded(text: str) -> Path:
     """
     if is_url(text):
         raise FolderError(
-            f"{text}: here a folder of this machine is needed; what reads results, and "
+            f"{printable(text)}: here a folder of this machine is needed; what reads results, and "
             "`python -m bench.run --results`, take a URL"
         )
     try:
@@ -85,5 +85,5 @@ def expanded(text: str) -> Path:
     except RuntimeError:
         home = text.partition("/")[0]
         raise FolderError(
-            f"{text}: it is not known where {home} is; write the path in full"
+            f"{printable(text)}: it is not known where {home} is; write the path in full"
         ) from None

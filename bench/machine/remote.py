@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote
 
 from bench.machine.fields import ResultError, printable
 
@@ -46,13 +46,17 @@ class PlaceError(ResultError):
 
 
 def shown(url: str) -> str:
-    """A URL as it may be told to anyone: without a password or what a signed link is signed by."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return printable(url.partition("?")[0])
-    place = parts.netloc.rpartition("@")[2]
-    return printable(urlunsplit((parts.scheme, place, parts.path, "", "")))
+    """Return a URL without a password or the signature of a link."""
+    return printable(url, max(300, len(url)))
+
+
+def _credentials(url: str) -> list[str]:
+    """Return what of a URL nobody else may see, in whole and in parts, the longest first."""
+    head, _, query = url.partition("://")[2].partition("?")
+    user = head.rpartition("@")[0]
+    found = {user, query, *re.split("[:/]", user), *(value for _, value in parse_qsl(query))}
+    found |= {unquote(each) for each in found}
+    return sorted((each for each in found if len(each) > 2), key=len, reverse=True)
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,10 @@ def opened(url: str) -> Place:
         # What another command of this process saw may be old.
         files.invalidate_cache()
     except ImportError as error:  # fsspec says what to install
-        raise PlaceError(f"{shown(url)} cannot be reached: {printable(str(error))}") from None
+        told = printable(_cleaned(str(error), url))
+        raise PlaceError(f"{shown(url)} cannot be reached: {told}") from None
     except Exception as error:
-        raise PlaceError(f"{shown(url)} cannot be reached: {reason(error)}") from None
+        raise PlaceError(f"{shown(url)} cannot be reached: {reason(error, url)}") from None
     return Place(url, files, str(root))
 
 
@@ -144,16 +149,25 @@ def each(work: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
         yield from pool.map(work, items)
 
 
-def reason(error: BaseException) -> str:
-    """Why a place did not do what it was asked for, in words, without what signs a link."""
+def reason(error: BaseException, url: str = "") -> str:
+    """Return why a place did not do what it was asked for, in words, without credentials.
+
+    url: of the place, whose credentials the words of other libraries may hold in any form.
+    """
     if _denied(error):
         return "access is denied: are the credentials those of somebody who may?"
     if isinstance(error, TimeoutError):
         return f"no answer within {limit():g} s ({LIMIT_VARIABLE}=SECONDS allows more)"
     if isinstance(error, FileNotFoundError):
         return "it is not there"
-    told = re.sub(r"\?[^\s'\"]*", "", str(error)) or "no reason was given"
+    told = _cleaned(re.sub(r"\?[^\s'\"]*", "", str(error)), url) or "no reason was given"
     return printable(f"{type(error).__name__}: {told}", 200)
+
+
+def _cleaned(text: str, url: str) -> str:
+    for each in _credentials(url):
+        text = text.replace(each, "(hidden)")
+    return text
 
 
 def is_gone(error: BaseException) -> bool:

@@ -17,7 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.case.cases import Case
-from bench.machine.fields import LONGEST, Field, Missing, ResultError, error_at, printable
+from bench.machine.fields import (
+    LONGEST,
+    Field,
+    Missing,
+    ResultError,
+    error_at,
+    mapping,
+    printable,
+    without_secrets,
+)
 from bench.records import streaming
 from bench.records.advice import worded
 from bench.records.streaming import StreamCalls
@@ -197,8 +206,22 @@ def parse_run(field: Field) -> Run:
         host=field["host"].text(),
         machine_id=field["machine_id"].text(),
         options=field["options"].free(),
-        environment=field["environment"].free(),
+        environment=_without_secrets(field["environment"].free()),
     )
+
+
+def _without_secrets(environment: Mapping[str, object]) -> dict[str, object]:
+    """Return a run's environment with the URLs of its variables cleaned; older files kept them."""
+    found = dict(environment)
+    for time, state in environment.items():
+        variables = mapping(mapping(state).get("variables"))
+        if any(isinstance(value, str) and ":/" in value for value in variables.values()):
+            cleaned = {
+                name: without_secrets(value) if isinstance(value, str) else value
+                for name, value in variables.items()
+            }
+            found[time] = {**mapping(state), "variables": cleaned}
+    return found
 
 
 def parse_finish(run: Run, line: Field) -> Run:
@@ -206,6 +229,7 @@ def parse_finish(run: Run, line: Field) -> Run:
     environment = dict(run.environment)
     if line["environment_after"].given:
         environment["after"] = line["environment_after"].free()
+        environment = _without_secrets(environment)
     return replace(
         run,
         finished=line["finished"].time(),

@@ -234,3 +234,40 @@ def test_the_web_is_not_written_to(place: Callable[[Files], str], tmp_path: Path
     with pytest.raises(PlaceError, match="can only be read"):
         copying.upload([tmp_path / "a.json"], place(files))
     assert files.contents == {}
+
+
+def test_upload_of_a_name_that_another_takes_meanwhile_is_refused_and_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two writers who both saw the name free, one is told that its file is not there."""
+    pytest.importorskip("fsspec")
+    there = tmp_path / "there"
+    there.mkdir()
+    (tmp_path / "a.json").write_bytes(b"mine")
+    real, looks = copying._there, []
+
+    def look(place: Place, target: str) -> bytes | None:
+        looks.append(target)
+        if len(looks) == 1:
+            (there / "a.json").write_bytes(b"another's")
+            return None
+        return real(place, target)
+
+    monkeypatch.setattr(copying, "_there", look)
+    done, (error,) = copying.upload([tmp_path / "a.json"], f"file://{there}")
+    assert done == []
+    assert "a.json is there with other contents" in str(error)
+    assert (there / "a.json").read_bytes() == b"another's"
+
+
+def test_upload_to_a_store_that_knows_no_condition_compares_what_it_holds_then(
+    place: Callable[[Files], str], tmp_path: Path
+) -> None:
+    class Overtaken(Written):
+        def pipe_file(self, path: str, data: bytes) -> None:
+            super().pipe_file(path, b"another's")
+
+    (tmp_path / "a.json").write_bytes(b"mine")
+    done, (error,) = copying.upload([tmp_path / "a.json"], place(Overtaken({})))
+    assert done == []
+    assert "a.json is there with other contents" in str(error)

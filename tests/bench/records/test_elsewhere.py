@@ -14,7 +14,7 @@ import pytest
 
 from bench import compare, history, plot, records, report, upload
 from bench.machine import copying
-from bench.machine.remote import LIMIT_VARIABLE
+from bench.machine.remote import LIMIT_VARIABLE, Place
 from bench.records.schema import Results
 from tests.bench.object_store import Faults, object_store
 from tests.places import GOLDEN, REFERENCE
@@ -257,6 +257,42 @@ def test_another_file_of_its_name_is_not_replaced(
     err = capsys.readouterr().err
     assert err == f"error: {TEAM}/{NAMES[0]} is there with other contents; it is left as it is\n"
     assert files.cat_file(f"team/lstm/{NAMES[0]}") == b"somebody else's"
+
+
+def test_of_two_writers_of_one_name_at_once_one_is_told_that_its_file_is_there(
+    files: Any, faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both look before either has written."""
+    real, looked = copying._there, threading.Barrier(2)
+    first = threading.local()
+
+    def look(place: Place, target: str) -> bytes | None:
+        found = real(place, target)
+        if not hasattr(first, "done"):
+            first.done = True
+            looked.wait(30)
+        return found
+
+    monkeypatch.setattr(copying, "_there", look)
+    ends: dict[str, list[str]] = {}
+
+    def write(name: str) -> None:
+        path = tmp_path / name / "a.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps(name))
+        there, errors = copying.upload([path], TEAM)
+        ends[name] = [*there, *map(str, errors)]
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winner = json.loads(files.cat_file("team/lstm/a.json"))
+    loser = ({"one", "two"} - {winner}).pop()
+    assert ends[winner] == [f"{TEAM}/a.json"]
+    told = f"{TEAM}/a.json is there with other contents; it is left as it is"
+    assert ends[loser] == [told]
 
 
 @pytest.mark.parametrize(("fault", "told"), [("denied", "access is"), ("slow", "no answer")])
