@@ -16,16 +16,21 @@ from rich.console import Console
 from bench.cli import arguments, command_line, output
 from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.writing import ResultWriteError
+from bench.records.advice import worded_for_ask
 from bench.render import terminal
 from bench.render.messages import answer
 from bench.session import asking
-from bench.session.asking import Question
+from bench.session.asking import Question, Surroundings
+from bench.stats.rows import Section
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
 
 ANSWERED, NOT_ANSWERED = 0, 1
-BUDGET = 100.0
-"""Seconds: an answer within two minutes, the report included."""
+BUDGET = 120.0
+"""Seconds of the whole command."""
+
+ANSWERING = 4.0
+"""Seconds of it that starting to measure and answering take."""
 
 EPILOG = f"""\
 exit codes:
@@ -34,8 +39,9 @@ exit codes:
   2    bad input
   130  stopped by Ctrl-C
 
-Results of this machine that have the shape answer at once, and it is said when they were made;
---again measures it anew. Else the usual backends are measured at it, in fresh processes and
+Results of this machine that have the shape answer at once, and it is said when they were made,
+unless they lack one of the backends or something in them is INVALID; --again measures it again.
+Else the usual backends are measured at it, in fresh processes and
 alternating blocks, as python -m bench.run does; what is measured lies in ${RESULTS_VARIABLE} or
 {DEFAULT_FOLDER}/, with the suite in its folder asked/, so that more processes can be added:
 python -m bench.run {DEFAULT_FOLDER}/asked/NAME.toml --processes 10.
@@ -55,17 +61,36 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _answered(options: argparse.Namespace) -> int:
-    console = output.console()
-    return max(_ask(each, options, console, told) for each, told in asking.questions(options))
+    console, here = output.console(), Surroundings()
+    end = here.now() + options.budget
+    questions = asking.questions(options)
+    at_hand = {
+        question: section
+        for question, _ in questions
+        if not options.again and (section := asking.look(question, options, sound=True))
+    }
+    open_ = 0 if options.paths else len(questions) - len(at_hand)
+    if open_:
+        asking.wait_until_quiet(asking.WAIT_SHARE * options.budget, console, here)
+    codes = []
+    for question, told in questions:
+        if told:
+            console.print(f"{told}: {question.words}", style="bold")
+        section = at_hand.get(question)
+        if section is None and not options.paths:
+            seconds = max(1.0, (end - here.now()) / open_ - ANSWERING)
+            asking.measure(question, options, console, seconds)
+            section = asking.look(question, options)
+            open_ -= 1
+        codes.append(_answer(question, section, options, console))
+        if question in at_hand and not options.paths:
+            console.print("These results were at hand; --again measures it again.")
+    return max(codes)
 
 
-def _ask(question: Question, options: argparse.Namespace, console: Console, told: str) -> int:
-    if told:
-        console.print(f"{told}: {question.words}", style="bold")
-    section = None if options.again else asking.look(question, options)
-    if section is None and not options.paths:
-        asking.measure(question, options, console)
-        section = asking.look(question, options)
+def _answer(
+    question: Question, section: Section | None, options: argparse.Namespace, console: Console
+) -> int:
     if section is None:
         why = (
             "these results hold no two backends of this work; without them it is measured here"
@@ -77,7 +102,7 @@ def _ask(question: Question, options: argparse.Namespace, console: Console, told
     if not options.brief:
         terminal.draw_brief(section, console, rows=len(section.rows))
         console.print()
-    for line in answer(section):
+    for line in answer(section, worded_for_ask):
         console.print(textwrap.fill(line, console.width), style="bold", soft_wrap=True)
     return ANSWERED
 
@@ -122,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
         ("baseline", "NAME", str, "whom to compare with (default: keras)"),
     )
-    budget = f"for measuring (default: {BUDGET:.0f}s)"
+    budget = f"for the whole command (default: {BUDGET:.0f}s)"
     add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
     add(parser, ("processes", "N", arguments.whole(1, 10_000), "so many, whatever the intervals"))
     arguments.add_flags(

@@ -157,6 +157,9 @@ def _add_ways(parser: arguments.Parser) -> None:
         "ray://HOST:PORT or auto), in one session for each kind of machine; without an address "
         "on this machine through Ray",
     )
+    parser.add_argument(
+        "--brief", action="store_true", help="at the end say only what could not be measured"
+    )
     busy = parser.add_mutually_exclusive_group()
     busy.add_argument("--wait", action="store_true", help="wait while another run measures here")
     busy.add_argument(

@@ -14,6 +14,17 @@ _OF_RUN = {"--lstm-budget SECONDS": "--seconds TIME", "--lstm-threads": "--threa
 """Options of the pytest plugin, and what ``bench.run`` calls them."""
 
 
+_OF_ASK = {"--seconds TIME": "--budget TIME --again", "--threads": "bench.run with --threads"}
+"""What ``bench.run`` calls its options, and what does the same in ``bench.ask``."""
+
+
+def worded_for_ask(advice: str) -> str:
+    """Return advice for ``bench.run`` in the options of ``bench.ask``."""
+    for theirs, ours in _OF_ASK.items():
+        advice = advice.replace(theirs, ours)
+    return advice
+
+
 def worded(advice: str, managed: bool) -> str:
     """The advice for who ran ``bench.run`` (managed) or pytest."""
     if managed and "--lstm-" in advice:

@@ -8,7 +8,7 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.case.cases import Case
@@ -133,12 +133,13 @@ def _over_baseline(rows: Sequence[Row]) -> Comparison | None:
 # The answer for one shape
 
 
-def answer(section: Section) -> list[str]:
+def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
     """What to use, how much faster it is and how sure that is; then where it was measured.
 
     Where another framework's is the fastest, the best of the baseline's own stands beside it.
 
-    section: of one amount of work, the fastest first, with a row or more that has a time.
+    section: of one amount of work, the fastest first, with a row or more that has a time. advice:
+    words advice for the command that was run.
     """
     measured = [row for row in section.rows if row.measured]
     approximate = [row for row in measured if row.case.approximate]
@@ -155,7 +156,7 @@ def answer(section: Section) -> list[str]:
         lines += [_approximation(row, section.baseline) for row in approximate]
     doubts = dict.fromkeys(map(str, (*first.validity.invalid, *first.ratio_doubts)))
     if doubts:
-        told = "; ".join(clean(each) for each in list(doubts)[:_MOST_DOUBTS])
+        told = "; ".join(clean(advice(each)) for each in list(doubts)[:_MOST_DOUBTS])
         lines.append(f"Do not rely on it yet: {told}.")
     lines += [f"{told}." for told in uneven_bridges(ranked)]
     lines.append(

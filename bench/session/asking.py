@@ -13,7 +13,8 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +25,18 @@ from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.cli.progress import read_results
 from bench.cli.suite_text import BACKENDS, PEERS
 from bench.machine import devices, environment
+from bench.machine.disturbance import Activity, activity, between
 from bench.machine.fields import printable
 from bench.machine.folder import default_folder, expanded
 from bench.machine.writing import write_bytes
 from bench.records.only import of_cases
 from bench.records.schema import Results
+from bench.render.escape import clean
 from bench.render.quantities import shape_words
 from bench.session.model_files import Layer, lstm_layers
 from bench.stats.ranking import build
 from bench.stats.rows import Section
+from bench.worker.disturbances import kept_busy
 from lstm_impl.registry import VARIANTS, get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
@@ -127,33 +131,94 @@ def _question(layer: Layer, options: argparse.Namespace) -> Question:
     )
 
 
-def look(question: Question, options: argparse.Namespace) -> Section | None:
-    """What results say: those named, or those of this machine in the results folder."""
+def look(question: Question, options: argparse.Namespace, *, sound: bool = False) -> Section | None:
+    """What results say: those named, or those of this machine in the results folder.
+
+    sound: only a session that tried all backends that are to be measured, and of which nothing is
+    INVALID.
+    """
     if options.paths:
         return found(
             question, read_results(options.paths), None, options.baseline, options.variant or ()
         )
+    wanted = [_known(name) for name in _backends(question, options)] if sound else None
     folder = expanded(default_folder())
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
     results = read_results(files, tell=False) if files else Results((), ())
     machine = environment.read().machine_id
-    return found(question, results, machine, options.baseline, options.variant or ())
+    variants = options.variant or ()
+    return found(question, results, machine, options.baseline, variants, wanted)
 
 
-def measure(question: Question, options: argparse.Namespace, console: Console) -> None:
+def _known(backend: str) -> str:
+    """Return a backend's name as cases have it; as it is if there is none of this name."""
+    try:
+        return get_backend(backend).name
+    except UnsupportedError:
+        return backend
+
+
+def _backends(question: Question, options: argparse.Namespace) -> tuple[str, ...]:
+    return (*(options.backends or usual_backends(question)),)
+
+
+LOOK = 2.0
+"""Seconds of one look at what else the machine does."""
+
+WAIT_SHARE = 0.25
+"""Part of the time that may be spent waiting until the machine is quiet."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What tells how busy the machine is, and the clock; a test puts in its own."""
+
+    activity: Callable[[], Activity] = activity
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> None:
+    """Say what else keeps the machine busy, and wait until nothing does, so many seconds at most.
+
+    It takes ``LOOK`` seconds where the machine is quiet.
+    """
+    begun, told = here.now(), False
+    while True:
+        before = here.activity()
+        here.sleep(LOOK)
+        busy = kept_busy(between(before, here.activity()))
+        waited = here.now() - begun
+        if not busy or waited + LOOK > seconds:
+            break
+        if not told:
+            console.print(
+                f"others keep {clean(busy)}; waiting up to {seconds:.0f} s for a quiet machine",
+                markup=False,
+            )
+            told = True
+    if busy:
+        console.print(f"measuring all the same: others keep {clean(busy)}", markup=False)
+
+
+def measure(
+    question: Question, options: argparse.Namespace, console: Console, seconds: float
+) -> None:
     """Measure it in the results folder; that command itself tells what could not be measured.
+
+    seconds: for all of it.
 
     Raises UsageError, ResultWriteError, and KeyboardInterrupt if it was stopped so.
     """
     if missing := devices.explain_missing(question.device):
         raise UsageError(f"no {question.device}: {missing}")
-    backends = (*(options.backends or usual_backends(question)),)
-    varied = with_variants(backends, options.variant or ())
+    varied = with_variants(_backends(question, options), options.variant or ())
     suite = write_suite(question, expanded(default_folder()), varied)
     console.print(
-        f"measuring {question.words} for up to {options.budget:.0f} s, in fresh processes"
+        f"measuring {question.words} for up to {seconds:.0f} s, in fresh processes", markup=False
     )
-    command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{options.budget:.0f}s"]
+    command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{seconds:.0f}s"]
+    command.append("--brief")  # its advice would name options that this command does not have
     if options.processes is not None:
         command += ["--processes", str(options.processes)]
     done = subprocess.run(command, check=False)
@@ -168,11 +233,13 @@ def found(
     machine: str | None,
     baseline: str | None = None,
     variants: Sequence[str] = (),
+    wanted: Sequence[str] | None = None,
 ) -> Section | None:
     """The newest session that measured two backends or more at this work, and nothing else of it.
 
     machine: the machine's id, None for any. baseline: what ratios refer to, if it was measured.
-    variants: that some backend must have been measured in, each.
+    variants: that some backend must have been measured in, each. wanted: backends that must have
+    been tried in that session; it must then hold no INVALID time or ratio.
     """
     files = [
         of_cases(file, lambda case: case.group == question.group)
@@ -185,7 +252,12 @@ def found(
     report = build(Results(tuple(files), ()), baseline=baseline if baseline in measured else None)
     for section in report.sections:  # the newest first
         there = {row.case.variant for row in section.rows if row.measured}
-        if sum(row.measured for row in section.rows) > 1 and there.issuperset(variants):
+        rows = [row for row in section.rows if row.measured]
+        if len(rows) < 2 or not there.issuperset(variants):
+            continue
+        tried = {row.case.backend for row in section.rows}
+        doubtful = any(row.invalid or row.ratio_doubts for row in rows)
+        if wanted is None or (tried.issuperset(wanted) and not doubtful):
             return section
     return None
 

@@ -60,7 +60,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
             if options.wait:  # the one waited for may have measured it
                 session, suite = open_session(options, folder)
         resumed = options.resume is not None
-        code = _measure(session, suite, folder, place, lock, console, resumed=resumed)
+        code = _measure(
+            session, suite, folder, place, lock, console, resumed=resumed, brief=options.brief
+        )
     if place is not None:
         files = [file.path for file in session.files(folder) if file.path.suffix == ".json"]
         if not copy(files, place, console):
@@ -149,6 +151,7 @@ def _measure(
     console: Console,
     *,
     resumed: bool,
+    brief: bool = False,
 ) -> int:
     session.save(folder)
     clear_left_over(folder)
@@ -177,6 +180,10 @@ def _measure(
         kept = count(summary.measured, "case")
         console.print(f"stopped: {kept} measured and kept; go on: {command} --resume")
         return INTERRUPTED
+    if brief:
+        for line in summary.without_time():
+            console.print(line)
+        return summary.code
     for line in summary.lines(manager):
         console.print(line)
     console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")

@@ -152,6 +152,16 @@ class Summary:
         goal = manager.session.goal
         return [*self._of_cases(), *self._of_goal(goal), *self._of_time(manager)]
 
+    def without_time(self) -> list[str]:
+        """What has no time, and why as far as it was not even tried."""
+        failed = {
+            kind: n for kind, n in self.outcomes.items() if kind not in ("INVALID", *_UNTRIED)
+        }
+        lines = [f"{count(n, 'case')} {kind.replace('_', ' ')}" for kind, n in failed.items()]
+        if self.unreached:
+            lines.append(f"{count(self.unreached, 'case')} not reached")
+        return lines + [f"{why} ({count(n, 'case')})" for why, n in self.skipped.items()]
+
     def _of_cases(self) -> list[str]:
         """What came of them, and what is to be said against it."""
         words = {

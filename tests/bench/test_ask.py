@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,16 +13,40 @@ import pytest
 
 from bench import ask
 from bench.case.cases import Case
+from bench.machine.disturbance import Activity
+from bench.records.advice import worded_for_ask
+from bench.records.schema import Results
 from bench.session import asking
 from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest
 from tests.bench import other_package
-from tests.bench.made_results import replicates, save
+from tests.bench.made_results import disturbed, replicates, save
 from tests.bench.session.test_model_files import lstm
 from tests.bench.session.test_model_files import save as save_model
 from tests.outside import outside
 
-SHAPE = ["--batch", "4", "--steps", "20", "--hidden", "16", "--input", "8"]
+BOTH = ["--backends", "keras,while_loop"]
+SHAPE = ["--batch", "4", "--steps", "20", "--hidden", "16", "--input", "8", *BOTH]
+
+
+@dataclass
+class Room:
+    """A machine of two processors, of which others keep some busy for so many seconds."""
+
+    others: float = 0.0
+    until: float = 0.0
+    time: float = 0.0
+    busy: float = 0.0
+
+    def activity(self) -> Activity:
+        return Activity(self.time, 2, self.busy, 0.0, {7: ("chromium", self.busy)}, 0, 0, {}, None)
+
+    def sleep(self, seconds: float) -> None:
+        self.busy += self.others * min(seconds, max(0.0, self.until - self.time))
+        self.time += seconds
+
+    def surroundings(self) -> asking.Surroundings:
+        return asking.Surroundings(self.activity, lambda: self.time, self.sleep)
 
 
 def case(backend: str) -> Case:
@@ -35,6 +60,13 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
 
 
+@pytest.fixture(autouse=True)
+def room(monkeypatch: pytest.MonkeyPatch) -> Room:
+    found = Room()
+    monkeypatch.setattr(ask, "Surroundings", found.surroundings)
+    return found
+
+
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine is the one that the made-up results are of."""
@@ -46,15 +78,16 @@ def times() -> Any:
     return replicates("r", {case("keras"): 2e-3, case("while_loop"): 1e-3})
 
 
-def test_results_at_hand_answer_at_once_in_two_last_lines(
+def test_results_at_hand_answer_at_once_and_name_the_option_that_measures_again(
     here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path / "results", times())
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: pytest.fail("it measures"))
     assert ask.main(SHAPE) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    assert lines[-2].startswith("Use while_loop, 1.00 ms a step")
-    assert lines[-1].startswith("From 6 processes on laptop")
+    assert lines[-3].startswith("Use while_loop, 1.00 ms a step")
+    assert lines[-2].startswith("From 6 processes on laptop")
+    assert lines[-1].endswith("--again measures it again.")
 
 
 def test_what_is_not_at_hand_is_measured_into_the_results_folder_and_then_answered(
@@ -72,13 +105,114 @@ def test_what_is_not_at_hand_is_measured_into_the_results_folder_and_then_answer
     (command,) = asked
     assert command[1:3] == ["-m", "bench.run"]
     assert Path(command[3]).read_text().count("hidden_size = 16") == 1
-    assert command[4:] == ["--budget", "60s"]
-    assert "Use while_loop" in capsys.readouterr().out
+    assert command[4:] == ["--budget", "54s", "--brief"]  # of all that the command takes
+    printed = capsys.readouterr().out
+    assert "Use while_loop" in printed
+    assert "at hand" not in printed
     # And what was measured answers the next who asks, but for who wants it anew.
     assert ask.main(SHAPE) == 0
     assert len(asked) == 1
     assert ask.main([*SHAPE, "--again"]) == 0
     assert len(asked) == 2
+
+
+@dataclass
+class Measuring:
+    """Stands for ``bench.run``: it takes its budget, and leaves what it is to find."""
+
+    folder: Path
+    room: Room
+    found: Results
+    commands: list[list[str]] = field(default_factory=list)
+
+    def __call__(self, command: list[str], **more: object) -> subprocess.CompletedProcess[str]:
+        self.commands.append(command)
+        self.room.time += self.budgets[-1]
+        save(self.folder, self.found)
+        return subprocess.CompletedProcess(command, 0)
+
+    @property
+    def budgets(self) -> list[float]:
+        return [float(each[each.index("--budget") + 1][:-1]) for each in self.commands]
+
+
+@pytest.fixture
+def measuring(here: None, tmp_path: Path, room: Room, monkeypatch: pytest.MonkeyPatch) -> Measuring:
+    found = Measuring(tmp_path / "results", room, times())
+    monkeypatch.setattr(subprocess, "run", found)
+    return found
+
+
+def test_results_that_lack_a_backend_are_measured_again(measuring: Measuring) -> None:
+    save(measuring.folder, times())
+    assert ask.main([*SHAPE[:-2]]) == 0  # the usual backends, more than the two
+    assert len(measuring.commands) == 1
+
+
+def test_results_that_are_invalid_are_measured_again(
+    measuring: Measuring, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy = disturbed(times(), 12)
+    save(measuring.folder, busy)
+    assert ask.main(SHAPE) == 0
+    assert len(measuring.commands) == 1
+    measuring.found = busy
+    assert ask.main([*SHAPE, "--again"]) == 0  # what was measured just now is the answer
+    assert "Do not rely on it yet" in capsys.readouterr().out
+
+
+def test_advice_in_an_answer_names_options_of_ask() -> None:
+    assert worded_for_ask("give it more time: --seconds TIME") == (
+        "give it more time: --budget TIME --again"
+    )
+
+
+def test_busy_machine_is_named_and_waited_for(
+    measuring: Measuring, room: Room, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room.others, room.until = 1.5, 7.0
+    assert ask.main([*SHAPE, "--budget", "100s"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "others keep 1.5 of 2 processors busy (chromium (pid 7) 150%); waiting up to 25 s" in out
+    assert "measuring all the same" not in out
+    # Ten seconds passed until a look saw nothing; the command's time is for all of it.
+    assert measuring.budgets == [100 - 10 - ask.ANSWERING]
+
+
+def test_machine_that_stays_busy_is_measured_after_a_quarter_of_the_time(
+    measuring: Measuring, room: Room, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room.others, room.until = 1.5, 1e9
+    assert ask.main([*SHAPE, "--budget", "100s"]) == 0
+    assert "measuring all the same: others keep 1.5 of 2" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert 100 - 25 - ask.ANSWERING <= measuring.budgets[0] < 100
+
+
+def test_layers_of_a_model_share_the_time_of_the_command(
+    measuring: Measuring, tmp_path: Path, room: Room
+) -> None:
+    shape = [None, 20, 8]
+    layers = [lstm(f"layer{units}", units, shape) for units in (16, 32, 64)]
+    save_model(tmp_path / "m.keras", *layers)
+    ask.main(
+        [
+            "--batch",
+            "4",
+            "--steps",
+            "20",
+            "--model",
+            "m.keras",
+            "--budget",
+            "102s",
+            "--again",
+            *BOTH,
+        ]
+    )
+    assert len(measuring.budgets) == 3
+    assert room.time <= 102
+    assert min(measuring.budgets) > 25
 
 
 def test_no_answer_is_an_exit_code_of_its_own(
@@ -106,7 +240,7 @@ def test_every_layer_of_a_model_is_asked_about_once(
     save(tmp_path / "results", times())
     shape = [None, 20, 8]
     save_model(tmp_path / "m.keras", lstm("first", 16, shape), lstm("second", 16, shape))
-    assert ask.main(["--batch", "4", "--steps", "20", "--model", "m.keras"]) == 0
+    assert ask.main(["--batch", "4", "--steps", "20", "--model", "m.keras", *BOTH]) == 0
     out = capsys.readouterr().out
     assert "first, second: batch 4 × 20 steps, 8 in, 16 hidden, gradients of weights" in out
     assert out.count("Use while_loop") == 1

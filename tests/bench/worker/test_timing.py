@@ -175,6 +175,20 @@ def test_the_call_that_is_not_timed_is_a_twentieth_of_a_block_while_time_holds_s
     assert calls(20.0) >= calls(2.0) >= calls(0.1)
 
 
+@pytest.mark.parametrize(("seconds", "untimed"), [(10.0, True), (0.5, False)])
+def test_short_of_time_a_call_of_thirty_milliseconds_has_none_before_it_that_is_not_timed(
+    seconds: float, untimed: bool
+) -> None:
+    machine = Machine()
+    clock = replace(machine.clock(), rest=lambda: None)
+    steps = {name: machine.step(name, noisy(0.03, 0.1)) for name in "ab"}
+    found = [series(each) for each in timing.measure(steps, Plan(seconds), clock).values()]
+    per_block = [each.untimed / (len(each.blocks) + len(each.warmup)) for each in found]  # type: ignore[operator]
+    # Those of calibration come before it is known how many rounds there is time for.
+    assert all((each > 0.02) is untimed for each in per_block)
+    assert untimed or all(len(each.blocks) >= 8 for each in found)
+
+
 def test_a_step_that_is_a_block_by_itself_is_not_repeated_for_it() -> None:
     machine = Machine()
     steps = {"a": machine.step("a", noisy(0.02, 0.1))}
