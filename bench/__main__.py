@@ -16,14 +16,8 @@ COMMANDS = {
         "report": "what a run found: which is fastest, and can it be trusted? --along: fixed cost",
         "plot": "a picture of results for a slide or a paper",
     },
-    "What else does a call cost, and why?": {
-        "lengths": "what do sequences of many lengths cost: padded, bucketed, packed?",
-        "denormals": "what do numbers too small to be normal cost each backend?",
-        "scaling": "what do several GPUs, processes or machines gain in training, and what not?",
+    "Where does the time go?": {
         "profile": "where does a case's time go? By operator, and as a timeline",
-    },
-    "What does this library's Keras layer gain?": {
-        "keras_layer": "its times against Keras's, in alternating blocks",
     },
     "Is it faster than before, or than there?": {
         "compare": "devices, runs, backends, Python environments; --fail-on slower for CI",

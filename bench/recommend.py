@@ -199,7 +199,15 @@ def _batching(options: argparse.Namespace, there: Available) -> bool:
     )
     found = batching.advise(question, sections(there, options))
     size = question.input_size or question.hidden_size
-    measures = ["python", "-m", "bench.lengths", options.lengths, "--batch", str(question.batch)]
+    measures = [
+        "python",
+        "-m",
+        "bench.run",
+        "lengths",
+        options.lengths,
+        "--batch",
+        str(question.batch),
+    ]
     measures += ["--hidden", str(question.hidden_size), "--input", str(size)]
     command = shlex.join([*measures, "--mode", question.mode])
     told = output.Told(*shown.batching(question, found, command))

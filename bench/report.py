@@ -13,15 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.cli import arguments, command_line, filters, output
+from bench.cli import arguments, command_line, filters, output, studies
 from bench.cli.progress import Progress, asked_for, read_results
 from bench.machine.fields import printable
-from bench.machine.folder import REFERENCE, default_folder, is_url
+from bench.machine.folder import REFERENCE, default_folder, holds_study, is_url
+from bench.records import study
 from bench.records.maps import newest, parted, untold
 from bench.records.naming import run_of
 from bench.records.schema import ResultFile, Results
+from bench.records.study import Study
 from bench.render import along, data, markdown, page, teach, terminal
 from bench.render.messages import along_notes
+from bench.render.quantities import listed
 from bench.render.recommend import map_source
 from bench.render.table import comma_separated
 from bench.stats.along import AXES, series
@@ -51,6 +54,8 @@ def report(options: argparse.Namespace) -> int:
 
     Raises NothingToReportError, UsageError and what ``filters.read`` raises.
     """
+    if options.paths and all(map(_is_study, options.paths)):
+        return _study(options)
     if options.along is not None:
         return _along(options)
     if options.format.endswith("parquet"):
@@ -76,6 +81,43 @@ def report(options: argparse.Namespace) -> int:
             made = build(results, baseline=options.baseline, kind=options.kind)
         (_teach if options.teach else _show)(made, options)
     return command_line.BAD_INPUT if results.errors else 0
+
+
+def _is_study(path: str) -> bool:
+    return not is_url(path) and Path(path).is_file() and holds_study(Path(path))
+
+
+def _study(options: argparse.Namespace) -> int:
+    """Show the newest of the named studies: what is measured by ``bench.run`` and is no suite."""
+    kinds = dict.fromkeys(study.kind_of(Path(path)) for path in options.paths)
+    told = {kind: _table_of(kind) for kind in kinds}
+    for kind, table in told.items():
+        if table is None or len(told) > 1:
+            raise NothingToReportError(
+                f"the files are of studies: {listed([printable(each, 60) for each in told])}; "
+                f"expected one of {', '.join(STUDIES)}"
+            )
+        if options.format not in LISTING:
+            raise NothingToReportError(
+                f"a study of {kind} is shown with --format {' or '.join(LISTING)}"
+            )
+        studies.shown(table(study.newest(options.paths, kind)), options)
+    return 0
+
+
+STUDIES = ("denormals", "lengths", "scaling")
+
+
+def _table_of(kind: str) -> Callable[[Study], tuple[output.Told, Sequence[str]]] | None:
+    if kind == "denormals":
+        from bench.worker.denormals import told
+    elif kind == "lengths":
+        from bench.worker.lengths import told
+    elif kind == "scaling":
+        from bench.session.scaling_table import told
+    else:
+        return None
+    return told
 
 
 def _along(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import argparse
 import functools
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench import case as suites
 from bench.case import loading
@@ -19,7 +19,7 @@ from bench.cli.command_line import UsageError
 from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.render.console import text_console
 from bench.render.quantities import count
-from bench.session import measured, scaling
+from bench.session import measured
 from bench.session import measured as fleet
 from bench.session.opening import BUDGET, CASE_LIMIT, SUITE
 from bench.session.summary import MEASURED, code_of
@@ -48,8 +48,8 @@ docs/running.md explains how it measures, docs/scale.md how on many machines.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == [scaling.KIND]:
-        return scaling.main(words[1:])  # it has no cases, and options of its own
+    if words and (study := _study(words[0])) is not None:
+        return study(words[1:])
     options = _parser().parse_args(words)
     options.suite = options.suite or options.named
     command_line.write_any_letter()
@@ -58,6 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         held="--wait waits for it, --force goes on all the same",
         stopped="stopped; nothing was being measured",
     )
+
+
+def _study(name: str) -> Callable[[Sequence[str]], int] | None:
+    """Return the command of what is no suite of cases and has options of its own."""
+    if name == "denormals":
+        from bench.worker.denormals import main as study
+    elif name == "keras-layer":
+        from bench.worker.keras_layer import main as study
+    elif name == "lengths":
+        from bench.worker.lengths import main as study
+    elif name == "scaling":
+        from bench.session.scaling import main as study
+    else:
+        return None
+    return study
 
 
 def _run(options: argparse.Namespace) -> int:

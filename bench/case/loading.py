@@ -45,7 +45,10 @@ MOST_CASES = 1_000_000
 """At a second each, a process of them takes twelve days."""
 
 UNTIMED = {
+    "denormals": "what denormal numbers cost each backend: python -m bench.run denormals",
+    "keras-layer": "this library's layer against Keras's: python -m bench.run keras-layer",
     "learning": "what a truncation window learns; it times nothing: python -m bench.echo windows",
+    "lengths": "batches of sequences whose lengths differ: python -m bench.run lengths",
     "scaling": "training on several devices at once, beside one: python -m bench.run scaling",
 }
 """What is asked for like a suite and has no cases to time: what it is, and its command."""

@@ -1,7 +1,7 @@
 """What the commands of studies have in common: fresh processes are asked, and what they said shown.
 
 A process that is asked is the same command with ``--answer``. Of some commands the answers become a
-file, which is then shown, and can be shown again.
+file, which is then shown, and which ``bench.report`` shows again.
 """
 
 from __future__ import annotations
@@ -50,11 +50,8 @@ def add_processes(
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
-    """The options ``--folder`` and ``--show``."""
+    """The option ``--folder``."""
     parser.add_argument("--folder", type=Path, help="where the file is written (default: results/)")
-    parser.add_argument(
-        "--show", nargs="*", metavar="PATH", help="measure nothing: show a file, or the newest"
-    )
 
 
 def run(
@@ -112,14 +109,11 @@ def ended(
     told: Callable[[Study], tuple[Told, Sequence[str]]],
     options: argparse.Namespace,
 ) -> int:
-    """Ask, write the answers and show them, or show what was written before; the exit code.
+    """Ask, write the answers and show them; the exit code.
 
     ask: gives None if a process died, which it has told. told: of a study what is shown, and what
     is not in it and why.
     """
-    if options.show is not None:
-        shown(told(study.newest(options.show, kind)), options)
-        return 0
     started = datetime.now(UTC)
     asked = ask(options)
     if asked is None:

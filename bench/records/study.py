@@ -105,6 +105,14 @@ def read(path: Path, kind: str) -> Study:
         raise error_at(path, "is nested too deeply to be a study") from None
 
 
+def kind_of(path: Path) -> str:
+    """Return the kind of the study in a file. Raises ResultError if it is none."""
+    try:
+        return Field(path, "", parse_json(path, regular_bytes(path)))["study"].label()
+    except RecursionError:
+        raise error_at(path, "is nested too deeply to be a study") from None
+
+
 def shape_of(question: Field) -> Shape:
     """The sizes that were asked about. Raises ResultError."""
     return Shape(*(question[size].integer(1) for size in SIZES))

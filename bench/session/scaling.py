@@ -51,7 +51,7 @@ docs/data_parallel.md explains the table.
 With TF_CONFIG set, this machine has the worker that it names: start the same command with the same
 options on every machine. Worker 0 writes the results.
 
-exit codes: 0 all was measured, or shown; 1 something was not measured, or a worker died or hung
+exit codes: 0 all was measured; 1 something was not measured, or a worker died or hung
 (told in a line); 2 bad input; 3 the results cannot be written; 4 another run measures on this
 machine (--force goes on); 130 stopped
 """
@@ -69,9 +69,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.show is not None:
-        studies.shown(scaling_table.told(study.newest(options.show, KIND)), options)
-        return MEASURED
     given = cluster.given(os.environ)
     plans = planned(options, given)
     folder = expanded(options.results or default_folder())
@@ -203,7 +200,7 @@ def _processors(
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
-        "scaling", "Train an LSTM on several devices at once, and say what that gains.", EPILOG
+        "run scaling", "Train an LSTM on several devices at once, and say what that gains.", EPILOG
     )
     cpu, gpu = (", ".join(BACKENDS[device]) for device in ("cpu", "gpu"))
     which = f"TensorFlow's, separated by commas (default: {cpu}; on GPUs {gpu})"
@@ -238,8 +235,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--results", metavar="DIR", help="where the file is written (results/)")
     arguments.add_flags(parser, force="measure beside another run all the same")
-    parser.add_argument(
-        "--show", nargs="*", metavar="PATH", help="measure nothing: show a file, or the newest"
-    )
     arguments.add_output(parser, ("terminal", "markdown"))
     return parser

@@ -1,16 +1,12 @@
-"""The same step on ordinary numbers and on denormal ones: asked, computed, and told as a table.
+"""``python -m bench.run denormals``: what numbers too small to be normal cost each backend.
 
-A state that decays, as that of any LSTM does whose input has gone silent, becomes denormal before
-it is zero: under 2**-126 in float32, where many processors compute a hundred times slower. The case
-here is made so that nothing else differs: silent input, forget gates open, and a state so small
-that the network is linear in it; once from 1e-3 on, once from 1e-39. Both take the same steps with
-the same weights. Half of the processes that ``bench.denormals`` asks leave the processor as it is,
-and half flush denormals to zero from their start.
+The same step is timed on ordinary numbers and on denormal ones, in alternating blocks.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.case.cases import Shape
-from bench.cli import studies
+from bench.cli import arguments, command_line, studies
 from bench.cli.output import Told
 from bench.records.study import Study, shape_of
 from bench.render import quantities
@@ -34,7 +30,7 @@ from lstm_impl.proof.comparison import error
 from lstm_impl.spec import FloatArray
 from lstm_impl.step import Step
 from lstm_impl.stream import given_step
-from lstm_impl.workload import Inputs
+from lstm_impl.workload import SEQUENCE_MODES, Inputs
 
 ORDINARY, DENORMAL = "ordinary", "denormal"
 SCALES: Mapping[str, float] = {ORDINARY: 1e-3, DENORMAL: 1e-39}
@@ -229,7 +225,7 @@ def asked(options: argparse.Namespace) -> studies.Asked | None:
         for seed in range(question.seed, question.seed + options.processes)
         for way in WAYS
     ]
-    answers = studies.asked_in_turn("bench.denormals", questions, quiet=True)
+    answers = studies.asked_in_turn("bench.worker.denormals", questions, quiet=True)
     if answers is None:
         return None
     ways = WAYS * options.processes
@@ -303,3 +299,38 @@ def _notes(found: Study) -> list[str]:
             "backend's are zero there, kept: they are the reference's."
         )
     return lines
+
+
+# -- the command
+
+BACKENDS = ("keras", "while_loop+hoisted", "while_loop+xla", "torch", "jax_scan", "onnxruntime")
+
+EPILOG = """\
+Ratios are denormal / ordinary of the same process: 1 is no cost. With 6 processes of a kind or more
+the interval comes from the processes themselves. Half of the processes flush denormals to zero: the
+thread that starts all others is told so before any framework is imported.
+
+exit codes: 0 all was measured; 1 something was not measured (told in a line); 2 bad input
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    work = functools.partial(studies.ended, "denormals", asked, told)
+    return studies.run(_parser(), Question, answer, work, words)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.parser(
+        "run denormals", "Time the same step on ordinary and on denormal numbers.", EPILOG
+    )
+    arguments.add_usual(parser, ("shape", "SHAPE", str, "b8-t100-i64-h64", "as case ids spell it"))
+    parser.add_argument("--backend", nargs="+", default=list(BACKENDS), help="%(default)s")
+    arguments.add_choice(parser, "mode", SEQUENCE_MODES, usual="inference")
+    studies.add_study(parser)
+    studies.add_processes(parser, 0.5, "timing a backend on either kind of numbers", "of each kind")
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)

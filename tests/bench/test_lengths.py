@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.lengths import main
+from bench import report
+from bench.worker.lengths import main
 
 
 @pytest.mark.parametrize(
@@ -36,5 +37,5 @@ def test_fresh_processes_are_asked_and_their_answers_kept_and_shown(
     assert "numpy/own" in out
     assert "process 1 of 1" in told
     (path,) = tmp_path.iterdir()
-    assert main(["--show", str(path)]) == 0
+    assert report.main([str(path)]) == 0
     assert capsys.readouterr().out == out

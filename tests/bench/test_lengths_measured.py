@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bench.cli.command_line import UsageError
-from bench.lengths import _parser, _policy, _question, lines, planned, sheet, told
 from bench.machine.fields import ResultError
 from bench.records import study
+from bench.worker.lengths import _parser, _policy, _question, lines, planned, sheet, told
 from tests.bench.made_lengths import QUESTION
 
 
@@ -44,7 +44,7 @@ def record(policy: str, first: float, later: float, **more: Any) -> dict[str, An
 
 def saved(folder: Path, **more: Any) -> Path:
     answers = [[record("longest", 3.0, 1.0), record("batch", 5.0, 0.5, **more)] for _ in range(6)]
-    asked = {**asdict(QUESTION), "source": "uniform:2-5"}
+    asked = {**asdict(QUESTION), "policies": ["longest", "batch"], "source": "uniform:2-5"}
     return study.save(
         study.document("lengths", datetime(2025, 1, 1, tzinfo=UTC), asked, answers), folder
     )

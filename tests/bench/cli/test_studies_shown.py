@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from bench import denormals, lengths, scaling
+from bench import report, run
+from bench.case import loading
 from bench.records import study
 from bench.worker.denormals import DENORMAL, ORDINARY
 from bench.worker.scaling import SCALINGS, Question, sides
@@ -105,17 +105,17 @@ def of_scaling(say: Say) -> tuple[dict[str, Any], list[Any]]:
     return {**asked, "device": say("cpu")}, [answer] * 2
 
 
-STUDIES: dict[str, tuple[ModuleType, Callable[[Say], tuple[dict[str, Any], list[Any]]]]] = {
-    "lengths": (lengths, of_lengths),
-    "denormals": (denormals, of_denormals),
-    "scaling": (scaling, of_scaling),
+STUDIES: dict[str, Callable[[Say], tuple[dict[str, Any], list[Any]]]] = {
+    "lengths": of_lengths,
+    "denormals": of_denormals,
+    "scaling": of_scaling,
 }
 
 
 def written(folder: Path, kind: str, say: Say) -> Path:
     """A file of this kind; ``say`` also names the machine that it was measured on."""
     when = datetime(2025, 1, 1, tzinfo=UTC)
-    document = study.document(kind, when, *STUDIES[kind][1](say))
+    document = study.document(kind, when, *STUDIES[kind](say))
     del document["digest"]  # as of a file that somebody wrote by hand
     run = document["run"]
     assert isinstance(run, dict)
@@ -128,7 +128,7 @@ def written(folder: Path, kind: str, say: Say) -> Path:
 def shown(
     kind: str, path: Path, capsys: pytest.CaptureFixture[str], *words: str
 ) -> tuple[int, str, str]:
-    code = STUDIES[kind][0].main(["--show", str(path), *words])
+    code = report.main([str(path), *words])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -141,7 +141,7 @@ def texts_of(kind: str) -> list[str]:
         found[text] = None
         return text
 
-    STUDIES[kind][1](say)
+    STUDIES[kind](say)
     return [*found, "host", "machine_id", "session", "suite"]
 
 
@@ -221,3 +221,33 @@ def test_a_policy_is_no_format(
     code, out, err = shown("lengths", path, capsys, "--format", "markdown")
     assert code == 0, err
     assert "<class" not in out.replace("\\", "")
+
+
+def test_studies_of_two_kinds_or_of_an_unknown_one_or_as_data_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lengths = written(tmp_path, "lengths", str)
+    denormals = written(tmp_path, "denormals", str)
+    assert report.main([str(lengths), str(denormals)]) == 2
+    assert "the files are of studies: lengths and denormals; expected one of" in (
+        capsys.readouterr().err
+    )
+    code, _, err = shown("lengths", lengths, capsys, "--format", "csv")
+    assert code == 2
+    assert "a study of lengths is shown with --format terminal or markdown" in err
+    denormals.write_text(denormals.read_text().replace('"denormals"', '"dreams"', 1))
+    assert report.main([str(denormals)]) == 2
+    assert "the files are of studies: dreams; expected one of denormals, " in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("name", ["denormals", "keras-layer", "lengths", "scaling"])
+def test_run_measures_what_is_no_suite_of_cases_by_its_own_options(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run.main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"python -m bench.run {name}" in capsys.readouterr().out
+    assert name in loading.UNTIMED

@@ -29,7 +29,7 @@ def as_data(answer: Advice | NoAdvice, command: str) -> Any:
 
 def test_the_answer_is_told_in_two_lines_with_what_it_stands_on() -> None:
     answer = found(a_question(), section({"while_loop": line(1e-3, 1e-3)}))
-    lines = told(answer, "python -m bench.lengths mine.txt")
+    lines = told(answer, "bench.run lengths mine.txt")
     assert lines.first[0].startswith("while_loop, ")
     assert "times as fast as padding all to the longest" in lines.first[0]
     assert "costs at most" in lines.first[1]
@@ -43,11 +43,11 @@ def test_the_answer_is_told_in_two_lines_with_what_it_stands_on() -> None:
 
 
 def test_no_answer_is_told_with_the_command_that_measures() -> None:
-    lines = told(NoAdvice(), "python -m bench.lengths mine.txt")
+    lines = told(NoAdvice(), "bench.run lengths mine.txt")
     assert lines.first == (
         "Nothing to go by: no shape within a factor of 1.5 was measured in training on cpu at "
         "three lengths or more.",
-        "Measure it: python -m bench.lengths mine.txt",
+        "Measure it: bench.run lengths mine.txt",
     )
     assert as_data(NoAdvice(500), "x")["reason"].startswith(
         "the longest of these sequences has 500"

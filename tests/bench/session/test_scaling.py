@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import run
+from bench import report, run
 from bench.session import replicas, scaling
 from tests.bench.session.made_scaling import records, written
 
@@ -24,7 +24,6 @@ from tests.bench.session.made_scaling import records, written
         (["--replicas", "9999"], "--replicas 9999: each needs a processor of its own"),
         (["--backends", "torch"], "torch is no layer of TensorFlow's ops"),
         (["--backends", "kers"], "there is no backend 'kers'; did you mean keras"),
-        (["--show", "/nowhere"], "/nowhere"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_a_process_starts(
@@ -112,12 +111,12 @@ def test_a_file_is_shown_and_one_that_holds_something_else_told_in_a_line(
 ) -> None:
     failed = records(9, backend="cudnn", failed="cuDNN runs on NVIDIA GPUs only", samples=[])
     path = written(tmp_path, [[*records(0), *failed]])
-    assert run.main(["scaling", "--show", str(path), "--format", "markdown"]) == 0
+    assert report.main([str(path), "--format", "markdown"]) == 0
     out = capsys.readouterr().out
     assert "| `keras` | 2 | weak | 16 | " in out
     assert "Not measured: cudnn, 2 replicas: cuDNN runs on NVIDIA GPUs only." in out
     path = written(tmp_path, [records(0, replicas=1)])
-    assert run.main(["scaling", "--show", str(path)]) == 2
+    assert report.main([str(path)]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "replicas is 1; expected" in err

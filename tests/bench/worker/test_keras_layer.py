@@ -7,7 +7,7 @@ import pytest
 
 from bench.case.cases import Shape
 from bench.stats.comparison import Verdict
-from bench.worker.layer import BASELINE, Called, Question, Traced, answer, picked, rows
+from bench.worker.keras_layer import BASELINE, Called, Question, Traced, answer, picked, rows
 from tests.bench.made_besides import of_layers
 
 
