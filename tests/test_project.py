@@ -97,7 +97,7 @@ def test_the_readme_measures_and_reports_in_one_line() -> None:
     assert f"{FRESH}.venv/bin/tox -q -e bench" in shell_lines(README)
     commands = tox()["testenv:bench"]["commands"].split("\n")
     assert [line for line in commands if line] == [
-        "python -m bench.run --suite first --processes 6 --budget 5m {posargs}",
+        "python -m bench.run --suite first --processes 6 --budget 2m {posargs}",
         "python -m bench.report --brief",
     ]
 
