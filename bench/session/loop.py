@@ -4,7 +4,7 @@ Each kind has a session and a manager of its own; each machine that is of the ki
 it, one process at a time, and is one seat here. Nothing waits: a turn looks once at every machine.
 A machine that is lost leaves its seat, and what it had in flight is open again; one that comes is
 given a seat at the next turn. Where they come from is hidden behind ``Machines``: a Ray cluster, or
-in tests and in ``simulated`` one that does as it is told.
+in tests machines that do as they are told.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""A fleet that is played: the real loop, managers and schedule, on machines and a clock of its own.
+"""A fleet on a clock of its own: the real loop, managers and schedule, and machines that are drawn.
 
-Machines fail, are pre-empted, come late, are slow, and some cases take their machine down with
-them, all drawn from a seed. Every rule that must hold is checked while it goes on and at its end
-(``Played.broken``): so that a thousand machines can be looked at that nobody has. No process is
-started, no file is written, and no time passes but that which planning takes.
+Machines fail, are pre-empted, come late and are slow, and some cases take their machine down, all
+from a seed. Every rule that must hold is checked (``Played.broken``).
 """
 
 from __future__ import annotations
@@ -17,18 +15,75 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.machine.kinds import Kind
 from bench.records.grouping import grouped
-from bench.records.schema import Outcome, ResultFile, Run
+from bench.records.schema import Measurement, Outcome, ResultFile, Run
 from bench.session.loop import Fleet, Member
 from bench.session.manager import Manager, Progress
-from bench.session.played import HOUR, World, exponential, measurement
 from bench.session.session import Session
 from bench.session.work import Goal, Need, Work
 from bench.session.workers import LostError
 from lstm_impl import LSTMSpec, Workload
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class World:
+    """What is played.
+
+    groups, backends: the suite is their product. processes: for each case, None for a precision.
+    failures, preemptions: of a machine, an hour. late: part of the machines that come in the first
+    ten minutes and not at once. slow: part that takes three times as long. culprits: cases that
+    take their machine down. replaced: whether a new machine comes for each that is gone.
+    """
+
+    machines: int = 10
+    kinds: int = 1
+    groups: int = 4
+    backends: int = 3
+    processes: int | None = 6
+    failures: float = 0.0
+    preemptions: float = 0.0
+    late: float = 0.0
+    slow: float = 0.0
+    culprits: int = 0
+    replaced: bool = True
+    budget: float | None = None
+    seed: int = 0
+
+
+def exponential(random: Random, rate: float) -> float:
+    """Seconds until what happens so many times an hour."""
+    return random.expovariate(rate / HOUR) if rate else math.inf
+
+
+def measurement(case: Case, run: Run, random: Random) -> Measurement:
+    """A valid one; its process is by a few per cent luckier or less so than others."""
+    level = random.lognormvariate(0.0, 0.02)
+    return Measurement(
+        case=case,
+        run=run,
+        samples=np.full(5, level),
+        rounds=np.arange(5),
+        warmup=(),
+        calls=1,
+        setup={},
+        gate={},
+        evidence={},
+        memory=None,
+        roofs=None,
+        energy=None,
+        steady=True,
+        valid=True,
+        reasons=(),
+        path=Path("played.json"),
+    )
+
 
 START, PREPARE, MEASURE, FINISH = 10.0, 1.0, 3.0, 1.0
 """Seconds that a process takes to start, to prepare a case, to measure one, and to end: about what
