@@ -7,7 +7,7 @@ arrays are in the backend's own layout.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -230,9 +230,9 @@ class Model(abc.ABC):
 
         With an optimizer, which is started anew here, each window also updates the weights of this
         model, as training does. From one call of the step to the next the sign of the gradient that
-        flows into the output alternates, and with it that of every gradient and update: what one
-        call adds to the weights the next takes off again, so that they stay near where they are
-        however long it is timed, and neither saturated gates nor denormal numbers come into it.
+        flows into the output alternates, and with it the direction of the updates: the weights stay
+        near where they are however long it is timed, and neither saturated gates nor denormal
+        numbers come into it.
 
         Streaming, one step takes the next chunk of as many timesteps as the workload has, and goes
         on from the state that the step before left.
@@ -272,6 +272,12 @@ class Model(abc.ABC):
                 found["dx"] = self._swapped(found["dx"])
             found |= self._host_weights(raw.weights).named("d")
         return found
+
+    def _place_results(self, results: Results) -> Callable[[], list[FloatArray]]:
+        """Place arrays like results on the device; what is returned copies them to the host."""
+        placed = [self._to_device(np.asarray(array)) for array in results.values()]
+        self.synchronize()
+        return lambda: [self._host_float(each) for each in placed]
 
     def _swapped(self, array: FloatArray) -> FloatArray:
         """``array [T, B, F]`` in the model's layout, or one in that layout time-major."""

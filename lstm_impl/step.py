@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,15 +12,6 @@ from lstm_impl.spec import FloatArray
 Results: TypeAlias = Mapping[str, FloatArray]
 """Host arrays by name, time-major: y, h, c and, of a training step, dx, dh, dc (where there are
 any) and dlayer0.forward.kernel and its like."""
-
-INPUTS = 2
-"""Sets of inputs that a step works on while it is timed: with two, what is remembered of one is
-wrong for the other; each more would hold its place on the device."""
-
-
-def input_seed(seed: int, number: int) -> int:
-    """The seed of the inputs of a step's set ``number``, from the seed of the first."""
-    return seed + 7919 * number  # a prime: neighbouring seeds share no set
 
 
 @dataclass(frozen=True)
@@ -32,11 +23,14 @@ class Step:
         takes the next chunk.
     synchronize: returns when all work handed to the device is done.
     trace: what can be done before the first call that is not compiling, such as tracing a graph.
-    use: choose the set of inputs that the next calls work on; all but the first are placed on the
-        device when they are first chosen. The seed of each is ``input_seed``'s.
+    use: place sets of inputs on the device, by their numbers in ``InputSets``: the next calls work
+        on one after the other, and then on the first again.
     results: what a call returned, on the host.
     restart: begin anew, with the weights that the model was given and a new optimizer, or with a
-        stream's first chunk and state; None where calls leave nothing behind.
+        stream's first state; None where calls leave nothing behind.
+    room: how many sets of inputs may be placed at once.
+    place_results: places such arrays on the device, waits for them, and returns what copies them to
+        the host: as ``results`` does with what a finished call has left.
 
     Without ``use`` or ``results`` what is timed is not judged.
     """
@@ -44,6 +38,8 @@ class Step:
     run: Callable[[], Tensor]
     synchronize: Callable[[], None]
     trace: Callable[[], None]
-    use: Callable[[int], None] | None = None
+    use: Callable[[Sequence[int]], None] | None = None
     results: Callable[[Tensor], Results] | None = None
     restart: Callable[[], None] | None = None
+    room: int = 1
+    place_results: Callable[[Results], Callable[[], object]] | None = None

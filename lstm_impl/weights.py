@@ -71,7 +71,8 @@ class LSTMWeights:
     def from_arrays(cls, spec: LSTMSpec, arrays: Sequence[npt.ArrayLike]) -> LSTMWeights:
         """Weights from the flat list that ``arrays()`` gives.
 
-        Raises ValueError if the number of arrays or a shape is wrong.
+        Raises ValueError if the number of arrays or a shape is wrong. NaN and infinity are kept:
+        gradients may hold them.
         """
         if len(arrays) != 3 * spec.state_layers:
             raise ValueError(
@@ -81,7 +82,7 @@ class LSTMWeights:
         flat = [np.asarray(array) for array in arrays]
         cells = [LayerWeights(*flat[k : k + 3]) for k in range(0, len(flat), 3)]
         weights = cls.from_cells(spec, cells)
-        weights.check(spec)
+        weights.check(spec, finite=False)
         return weights
 
     @classmethod
@@ -120,8 +121,11 @@ class LSTMWeights:
             )
         )
 
-    def check(self, spec: LSTMSpec) -> None:
-        """Raise ValueError, naming the array, if these weights do not fit ``spec``."""
+    def check(self, spec: LSTMSpec, *, finite: bool = True) -> None:
+        """Raise ValueError, naming the array, if these weights do not fit ``spec``.
+
+        finite: refuse NaN and infinity too.
+        """
         if len(self.layers) != spec.num_layers:
             raise ValueError(
                 f"weights have {len(self.layers)} layers; the spec has {spec.num_layers}"
@@ -139,7 +143,7 @@ class LSTMWeights:
                     where = f"weights.layers[{number}][{direction}].{name}"
                     if np.shape(array) != shape:
                         raise ValueError(f"{where} has shape {np.shape(array)}; expected {shape}")
-                    if not np.all(np.isfinite(array)):
+                    if finite and not np.all(np.isfinite(array)):
                         raise ValueError(f"{where} holds NaN or infinity")
 
 

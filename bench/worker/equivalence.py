@@ -15,23 +15,32 @@ import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from bench.worker.series import Last
 from lstm_impl import proof
 from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof import GateResult, Judge, approximate, judged_parts, numpy_judge
-from lstm_impl.proof.comparison import asked_for, bounds, compare, named
-from lstm_impl.proof.streamed import RINGS, SEVERAL, gone_on
+from lstm_impl.proof.comparison import (
+    CONSTANT,
+    SMALLEST_SCALE,
+    asked_for,
+    bounds,
+    compare,
+    keep,
+    named,
+)
+from lstm_impl.proof.streamed import SEVERAL, gone_on
 from lstm_impl.proof.structure import gains
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.step import input_seed
+from lstm_impl.stream import InputSets
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload
 
@@ -49,8 +58,8 @@ FOLLOWED = 20 * LEARNING_RATE
 moves a weight by the learning rate in the direction of its sign, which is rounding's."""
 
 MOVED = 0.25
-"""How far what a timed step has added to the weights may be from what the optimizer's formula adds,
-by its root mean square, for the same reason. An update that is not made is off by 1."""
+"""How far what timed steps have added to the weights may be from what the optimizer's formula adds,
+by its root mean square, if rounding explains it. An update that is not made is off by 1."""
 
 
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
@@ -64,49 +73,58 @@ def gate_last(
     model: Model,
     workload: Workload,
     seed: int,
-    number: int,
-    ours: Mapping[str, FloatArray],
+    last: Last,
     judge: Judge | None = None,
 ) -> GateResult:
     """Compare what a step computed when it was timed with the reference.
 
-    seed: of ``Model.prepare``. number: which set of inputs it worked on. ours: ``Step.results`` of
-    the call. It is compared with all that the step works through, window after window: the last
-    one's results, and the final state. Of a stream it is what it computed when it
+    seed: of ``Model.prepare``. It is compared with all that the step works through, window after
+    window: the last one's results, and the final state. Of a stream it is what it computed when it
     went on from the state that the timed calls left (``proof.streamed.gone_on``). With an optimizer
-    the call must have been the first after ``Step.restart``, and the model's weights be those that
-    it left; the reference makes the same updates by the formula.
+    the calls must have been the first after ``Step.restart``, and the model's weights be those that
+    they left; the reference makes the same updates by the formula.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
+    found: dict[str, float] = {}
+    allowed: dict[str, float] = {}
     if workload.streaming:
         judge = judge or choose_judge(spec, _judged_at_once(workload))
-        found, allowed = gone_on(judge, spec, weights, workload, seed, ours)
+        found, allowed = gone_on(judge, spec, weights, workload, seed, last.inputs, last.results)
         return GateResult(_within(found, allowed), judge.name, found, allowed)
     judge = judge or choose_judge(spec, workload)
-    digest = hashlib.sha256(f"{judge.name} {spec} {workload} {seed} {number}".encode())
+    digest = hashlib.sha256(f"{judge.name} {spec} {workload} {seed} {last.inputs}".encode())
     for array in weights.arrays():
         digest.update(np.ascontiguousarray(array).tobytes())
-    theirs = _recalled(
-        digest.hexdigest(), lambda: _worked_through(judge, spec, weights, workload, seed, number)
+    answer = _recalled(
+        digest.hexdigest(),
+        lambda: _worked_through(judge, spec, weights, workload, seed, last.inputs),
     )
-    followed = LSTMWeights.from_arrays(spec, [theirs[f"left {name}"] for name in weights.names()])
-    theirs = {name: array for name, array in theirs.items() if not name.startswith("left ")}
-    theirs = asked_for(theirs, workload)
-    if model.backend.approximate:
-        found, allowed = approximate.errors(ours, theirs)
-        return GateResult(_within(found, allowed), judge.name, found, allowed)
-    missing = [name for name in theirs if name not in ours]
-    found = dict.fromkeys(missing, math.inf)
-    theirs = {name: array for name, array in theirs.items() if name not in missing}
-    found |= compare(ours, theirs)
-    allowed = bounds(spec, workload.batch, workload.timesteps, list(found))
-    more, most = gains(spec, ours, theirs)
-    found, allowed = found | more, allowed | most
+    for number, ours in enumerate(last.results):
+        theirs = asked_for(_of_call(answer, number), workload)
+        if model.backend.approximate:
+            keep(found, allowed, *approximate.errors(ours, theirs))
+            continue
+        missing = [name for name in theirs if name not in ours]
+        theirs = {name: array for name, array in theirs.items() if name not in missing}
+        off = dict.fromkeys(missing, math.inf) | compare(ours, theirs)
+        most = bounds(spec, workload.batch, workload.timesteps, list(off))
+        if workload.optimizer is not None:
+            most = {name: bound + FOLLOWED for name, bound in most.items()}
+        for pair in ((off, most), gains(spec, ours, theirs)):
+            keep(found, allowed, *pair)
     if workload.optimizer is not None:
-        allowed = {name: bound + FOLLOWED for name, bound in allowed.items()}
-        found["update"] = _moved(weights, model.get_weights(), followed)
-        allowed["update"] = MOVED
+        left = _of_call(answer, len(last.results))
+        found["update"], allowed["update"] = _moved(spec, weights, model.get_weights(), left)
     return GateResult(_within(found, allowed), judge.name, found, allowed)
+
+
+def _of_call(answer: Mapping[str, FloatArray], number: int) -> dict[str, FloatArray]:
+    before = f"{number} "
+    return {
+        name.removeprefix(before): array
+        for name, array in answer.items()
+        if name.startswith(before)
+    }
 
 
 def _within(found: Mapping[str, float], allowed: Mapping[str, float]) -> bool:
@@ -115,42 +133,104 @@ def _within(found: Mapping[str, float], allowed: Mapping[str, float]) -> bool:
 
 def _judged_at_once(workload: Workload) -> Workload:
     """As much of a stream as is judged in one go."""
-    return replace(workload, timesteps=len(RINGS) * SEVERAL * workload.timesteps)
+    return replace(workload, timesteps=SEVERAL * workload.timesteps)
 
 
 def _worked_through(
-    judge: Judge, spec: LSTMSpec, weights: LSTMWeights, workload: Workload, seed: int, number: int
+    judge: Judge,
+    spec: LSTMSpec,
+    weights: LSTMWeights,
+    workload: Workload,
+    seed: int,
+    numbers: Sequence[int],
 ) -> dict[str, FloatArray]:
-    """What a step computes in the end, and the weights that it leaves, as ``left NAME``."""
-    inputs = workload.inputs(spec, input_seed(seed, number))
-    if not workload.training:
-        inputs = replace(inputs, masks=None)
+    """What calls in a row compute in the end, on these sets of inputs: named by call, as ``0 y``.
+
+    With an optimizer the weights that they leave and how far rounding may have moved them follow,
+    as ``3 kernel`` and ``3 unsure kernel`` of three calls and one kernel.
+    """
+    sets = InputSets(spec, workload, seed)
     optimizer = NumPyOptimizer(workload.optimizer) if workload.optimizer else None
-    parts, state, zero = workload.windows(), inputs.state, LSTMState.zeros(spec, workload.batch)
-    found: dict[str, FloatArray] = {}
-    for part in parts:
-        needed = workload.training and (optimizer is not None or part == parts[-1])
-        window = replace(inputs.window(part), state=state)
-        found = judge.run(weights, window, zero if needed else None)
-        state = LSTMState(found["h"], found["c"])
-        if optimizer is not None:
-            changes = optimizer.changes([found[f"d{name}"] for name in weights.names()])
+    parts, zero = workload.windows(), LSTMState.zeros(spec, workload.batch)
+    names = weights.names()
+    unsure = [np.zeros(array.shape) for array in weights.arrays()]
+    answer: dict[str, FloatArray] = {}
+    for call, number in enumerate(numbers):
+        inputs = sets(number)
+        if not workload.training:
+            inputs = replace(inputs, masks=None)
+        elif optimizer is not None and call % 2:
+            inputs = replace(inputs, dy=-inputs.dy)  # Model.prepare
+        state = inputs.state
+        found: dict[str, FloatArray] = {}
+        for part in parts:
+            needed = workload.training and (optimizer is not None or part == parts[-1])
+            window = replace(inputs.window(part), state=state)
+            found = judge.run(weights, window, zero if needed else None)
+            state = LSTMState(found["h"], found["c"])
+            if optimizer is None:
+                continue
+            gradients = [found[f"d{name}"] for name in names]
+            changes = optimizer.changes(gradients)
+            for square, gradient, off in zip(
+                unsure, gradients, _roundings(spec, workload, names), strict=True
+            ):
+                square += _unsure(optimizer.name, gradient, off) ** 2
             pairs = zip(weights.arrays(), changes, strict=True)
             weights = LSTMWeights.from_arrays(spec, [old + change for old, change in pairs])
-    return found | weights.named("left ")
+        answer |= {f"{call} {name}": array for name, array in found.items()}
+    if optimizer is not None:
+        answer |= weights.named(f"{len(numbers)} ")
+        answer |= {
+            f"{len(numbers)} unsure {name}": np.sqrt(square)
+            for name, square in zip(names, unsure, strict=True)
+        }
+    return answer
 
 
-def _moved(before: LSTMWeights, after: LSTMWeights, expected: LSTMWeights) -> float:
-    """How far the weights' way is from the one expected, relative to it: root mean squares."""
+def _roundings(spec: LSTMSpec, workload: Workload, names: Sequence[str]) -> list[float]:
+    """How far the gradients of weights may be off, relative to the largest of each array."""
+    gradients = [f"d{name}" for name in names]
+    steps = workload.windows()[0].stop
+    return [*bounds(spec, workload.batch, steps, gradients).values()]
 
-    def flat(weights: LSTMWeights) -> FloatArray:
-        return np.concatenate([np.ravel(each).astype(np.float64) for each in weights.arrays()])
 
-    way = flat(expected) - flat(before)
-    off = flat(after) - flat(expected)
-    if not np.all(np.isfinite(off)):
-        return math.inf
-    return float(np.sqrt(np.mean(off**2) / np.mean(way**2)))
+def _unsure(optimizer: str, gradient: FloatArray, off: float) -> FloatArray:
+    """How far an update may be off where the gradient is off by ``off`` of its largest value.
+
+    Adam's step is the learning rate in the gradient's direction, whatever its size, so that it may
+    be made the other way where the gradient is smaller than its error.
+    """
+    most = off * max(float(np.max(np.abs(gradient), initial=0.0)), SMALLEST_SCALE)
+    if optimizer == "sgd":
+        return np.full(gradient.shape, LEARNING_RATE * most)
+    size = np.maximum(np.abs(np.asarray(gradient, np.float64)), most)
+    return np.asarray(LEARNING_RATE * 2.0 * most / size)
+
+
+def _moved(
+    spec: LSTMSpec, before: LSTMWeights, after: LSTMWeights, left: Mapping[str, FloatArray]
+) -> tuple[float, float]:
+    """How far the weights' way is from the one expected, relative to it, and how far it may be:
+    root mean squares.
+
+    left: the weights expected, by name, and how far off rounding of gradients may have led each, as
+    ``unsure NAME``. The rounding of the weights comes to that, once for each digit that is lost.
+    """
+
+    def flat(arrays: Iterable[FloatArray]) -> FloatArray:
+        return np.concatenate([np.ravel(each).astype(np.float64) for each in arrays])
+
+    def size(array: FloatArray) -> float:
+        return float(np.sqrt(np.mean(array**2)))
+
+    names = before.names()
+    start, expected = flat(before.arrays()), flat(left[name] for name in names)
+    way, off = size(expected - start), flat(after.arrays()) - expected
+    u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
+    unsure = size(flat(left[f"unsure {name}"] for name in names)) + CONSTANT * u * size(start)
+    found = size(off) / way if np.all(np.isfinite(off)) else math.inf
+    return found, min(MOVED, unsure / way)
 
 
 # -- the judge

@@ -119,9 +119,7 @@ def judge_last(
     during = "while what it computed in the last timed call was judged"
     try:
         with ignored_deprecations(), prepared.guard:
-            result = bench.gate_last(
-                prepared.model, case.workload, seed, series.last.inputs, series.last.results
-            )
+            result = bench.gate_last(prepared.model, case.workload, seed, series.last)
     except Exception as error:
         return failed(error, during)
     if result.passed:

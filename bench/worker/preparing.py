@@ -25,14 +25,14 @@ from bench.worker.clock import Clock, FirstUse, Processors
 from bench.worker.outcomes import FAILED, NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.worker.output import Output, Printed
 from bench.worker.roofs import Roofs
-from bench.worker.series import Beside
+from bench.worker.series import Beside, Last
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
 from lstm_impl.availability import Availability
 from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.proof import GateResult
 from lstm_impl.registry import get_backend
-from lstm_impl.step import Results, Step
+from lstm_impl.step import Step
 
 MOST_EVIDENCE = 1_000_000
 """Letters of a case's evidence as JSON. What says which kernels ran takes some thousands."""
@@ -162,7 +162,7 @@ class Bench:
     )
     case_limit: float | None = None
     interrupts: Interrupts = field(default_factory=Interrupts)
-    gate_last: Callable[[Model, Workload, int, int, Results], GateResult] = equivalence.gate_last
+    gate_last: Callable[[Model, Workload, int, Last], GateResult] = equivalence.gate_last
     output: Output | None = None
     stream: Beside = field(default_factory=Beside)
     sleep: Callable[[float], None] = time.sleep

@@ -30,7 +30,7 @@ from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.output import Output
 from bench.worker.preparing import Bench, SharedEvidence, Turn, start_ahead
 from bench.worker.roofs import Roofs
-from bench.worker.series import Beside, Plan
+from bench.worker.series import NUMBERS, Beside, Plan
 
 INTERRUPTED = Unmeasured(
     "interrupted",
@@ -247,7 +247,10 @@ class Recorder:
         # A seed of its own for each group: were it the same, the backends would take turns in the
         # same order in all of them.
         seed = Random(f"{settings.seed}/{group}").getrandbits(32)
-        return Plan(seconds * settings.share, settings.precision, seed)
+        judged = None
+        if settings.session is not None:  # replicates share the reference's answers
+            judged = Random(f"{settings.session}/{group}").randrange(1, NUMBERS)
+        return Plan(seconds * settings.share, settings.precision, seed, judged=judged)
 
     def _announcing(self) -> Bench:
         """The bench, which says in the journal what it is busy with.

@@ -34,6 +34,7 @@ from lstm_impl.backends import tensorflow_evidence
 from lstm_impl.backends.data_parallel import DataParallel, share
 from lstm_impl.backends.hlo import Recorded
 from lstm_impl.backends.tensorflow_evidence import timeline
+from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.profile import Event, covered
 from lstm_impl.proof import Judge, final_gradient, gate, numpy_judge
 from lstm_impl.proof.comparison import Errors, bounds, compare, update_error
@@ -181,7 +182,9 @@ def prove(
     for gradients, after in replicas:
         ours = dict(zip(_names(gradients), gradients.arrays(), strict=True))
         found = compare(ours, theirs)
-        found["update"], update = update_error(spec, "sgd", before, after, gradients.arrays())
+        found["update"], update = update_error(
+            spec, before, after, NumPyOptimizer("sgd").changes(gradients.arrays())
+        )
         if not found["update"] / update <= errors.get("update", 0.0) / allowed.get("update", 1.0):
             errors["update"], allowed["update"] = found["update"], update
         for name in theirs:

@@ -8,6 +8,9 @@ from enum import StrEnum
 from lstm_impl.spec import FloatArray
 from lstm_impl.step import Results
 
+NUMBERS = 2**31
+"""Sets of inputs are numbered from 1 to this."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -19,12 +22,15 @@ class Plan:
         be known well enough.
     seed: of the order of the members within each round.
     whole: take all of the time, however narrow the intervals are by then.
+    judged: number of the inputs of the last call, whose results are compared with the reference;
+        None draws one. Processes with the same number share the reference's answer.
     """
 
     seconds: float
     precision: float = 0.01
     seed: int = 0
     whole: bool = False
+    judged: int | None = None
 
 
 class Stopped(StrEnum):
@@ -37,10 +43,14 @@ class Stopped(StrEnum):
 
 @dataclass(frozen=True)
 class Last:
-    """What the last call of a block computed, and on which of the step's inputs."""
+    """What the judged calls computed, and the numbers of the inputs that they worked on.
 
-    inputs: int
-    results: Results
+    Of a step that updates weights, three calls in a row; else one. Of a stream, all that follow the
+    first as one sequence (``proof.streamed``).
+    """
+
+    inputs: tuple[int, ...]
+    results: tuple[Results, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +89,7 @@ class Series:
     stopped: why there are no more blocks.
     steady: whether the two halves of the blocks agree; None if there are too few to tell.
     synchronize: seconds that waiting takes when there is nothing to wait for.
-    last: what the last call in a block computed, for who wants to judge it; None if the step cannot
-        show it.
+    last: what the judged calls computed; None if the step cannot show it.
     streamed: of a stream, every call of the blocks by itself.
     untimed: seconds of the calls before blocks that bring the step's data back into the caches.
     """

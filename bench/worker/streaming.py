@@ -20,11 +20,11 @@ from functools import partial
 import numpy as np
 
 from bench.worker import timing
-from bench.worker.clock import Clock, NotWaitedForError, TimingError
+from bench.worker.clock import Clock, TimingError
 from bench.worker.series import Broken, Last, Plan, Series, Stopped, Streamed
-from bench.worker.timing import BLOCKS, Guard, Member
-from lstm_impl.proof.streamed import continued, going_on
-from lstm_impl.step import INPUTS, Step
+from bench.worker.timing import BLOCKS, Guard, Member, check_kept
+from lstm_impl.proof.streamed import SEVERAL
+from lstm_impl.step import Results, Step
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,13 @@ class StreamMember(Member):
         if self.pace.period is None:
             super().lengthen()
 
-    def timed(self, clock: Clock) -> tuple[float, object]:
+    def timed(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
         """One block, as long as if each of its calls had taken the median; and nothing kept.
 
         A call outside the clock comes first: another stream ran last, and the caches are its own.
         """
+        begun = clock.now()
+        self.place(self.calls + 1)
         self.step.run()
         self.step.synchronize()
         period = self.pace.period
@@ -121,10 +123,11 @@ class StreamMember(Member):
                 found = back_to_back(self.step, self.calls, clock)
             else:
                 found = paced(self.step, self.calls, period, clock, self.pace.sleep)
-            self.latest = clock.now() - start
+            end = clock.now()
         finally:
             if collecting:
                 gc.enable()
+        self.latest, self.took = end - start, end - begun
         self._latest = found
         return statistics.median(found.latency) * self.calls, None
 
@@ -135,37 +138,22 @@ class StreamMember(Member):
             raise TimingError(f"a call took {min(self._latest.service):g} s by the clock")
         self.taken.append(self._latest)
 
-    def look_at_last(self, clock: Clock) -> None:
-        """The stream goes on from the state that the timed calls left (``going_on``): what it
-        computes is kept for the judge.
-        """
+    def look_at_last(self, clock: Clock, judged: int) -> None:
+        """The stream goes on from the state that the timed calls left, with inputs of its own."""
         step = self.step
         if step.results is None or step.use is None:
             return
-        results, took, late = [], [], []
-        calls = going_on(step)
-        while True:
-            start = clock.now()
-            returned = next(calls, None)
-            if returned is None:
-                break
+        numbers = [judged + each for each in range(1 + SEVERAL)]
+        step.use(numbers)
+        returned: list[object] = []
+        results: list[Results] = []
+        for _ in numbers:
+            returned.append(step.run())
             step.synchronize()
-            took.append(clock.now() - start)
-            # A result that is there is copied as fast the first time as the second.
-            copies = []
-            for _ in range(2):
-                start = clock.now()
-                results.append(step.results(returned))
-                copies.append(clock.now() - start)
-            results.pop()
-            late.append(copies[0] - copies[1])
-        if statistics.median(late) > statistics.median(took):
-            raise NotWaitedForError(
-                f"after a call of {statistics.median(took):.3g} s and the wait that should end it, "
-                f"its result was not there for another {statistics.median(late):.3g} s: it is not "
-                "waited for"
-            )
-        self.last = Last(INPUTS, continued(results[0], results[1:]))
+            if results:
+                check_kept(results[-1], step.results(returned[-2]))
+            results.append(step.results(returned[-1]))
+        self.last = Last(tuple(numbers), tuple(results))
 
     def result(self, plan: Plan, reason: Stopped) -> Series | Broken:
         """With every call that was timed."""

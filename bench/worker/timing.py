@@ -12,10 +12,13 @@ import contextlib
 import gc
 import math
 import random
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from bench.stats.intervals import (
     FEWEST_SAMPLES,
@@ -25,9 +28,9 @@ from bench.stats.intervals import (
     relative_half_width,
 )
 from bench.worker.clock import Clock, NotWaitedForError, TimingError
-from bench.worker.series import Broken, Last, Plan, Series, Stopped
+from bench.worker.series import NUMBERS, Broken, Last, Plan, Series, Stopped
 from lstm_impl.at_rest import LONG_CALL
-from lstm_impl.step import INPUTS, Step
+from lstm_impl.step import Results, Step
 
 Guard: TypeAlias = contextlib.AbstractContextManager[object]
 
@@ -79,9 +82,26 @@ result file is all samples."""
 
 _UNGUESSED = random.SystemRandom()
 
+LATE_SHARE = 0.1
+"""Part of a call's time that its work may go on after the wait, so that no time is shorter by more:
+by so much may the first copy of its result take longer than copies do."""
+
+SLOWEST_COPY = 2.0
+"""How long a copy of a result may take, relative to a copy of the same arrays which were placed on
+the device and waited for. Results are also transposed and split: 1.7 was the most seen, over eleven
+backends from 1x1 to 64x25x512."""
+
 LATE_TRIES = 3
-"""Blocks whose work seems to go on after the wait before a step counts as one that is not waited
-for: a machine that stands still just then may make one of them seem so."""
+"""Series of copies that must all be late before a step counts as one that is not waited for: a
+machine that stands still just then may make one of them seem so."""
+
+COPIES = 9
+"""Results in such a series, of which the median counts; one of a call of 10 ms or more, beside
+which what disturbs a copy is small."""
+
+UPDATES = 3
+"""Calls in a row that are judged of a step that updates weights: the first sees the weights that it
+was given and no moments, the second and the third see what those before have left."""
 
 
 def recorded(
@@ -114,10 +134,10 @@ def measure(
     guards: entered around each use of a step, outside the clock. member: what times each of them,
     by default in blocks with one wait at the end.
 
-    Which of a step's inputs a block works on is drawn anew for each, outside the clock. After the
-    samples comes one block more, which is like them but for what its last call computed: that is
-    kept for the judge (``Series.last``). A step that is still at work when it has been waited for
-    is ``Broken``.
+    Every call of a block works on inputs of its own, which no call has seen before; they are drawn
+    and placed outside the clock. After the samples comes one block more, which is like them but for
+    what its last call computed: that is kept for the judge (``Series.last``). A step that is still
+    at work when it has been waited for is ``Broken``.
     """
     # Its first call imports what it needs, a third of a second that is not to be the group's.
     median_interval([1.0] * FEWEST_SAMPLES)
@@ -140,38 +160,53 @@ class Member:
     shortest: float = 0.0
     latest: float = 0.0  # seconds of the last block
     long_call: float = LONG_CALL
-    untimed: float = 0.0  # seconds of calls before blocks, outside the clock
+    untimed: float = 0.0  # seconds outside the clock: placing inputs, and calls before blocks
+    took: float = 0.0  # seconds of the last block with what is outside the clock
     spent: float = 0.0  # seconds of blocks that were warmed up with or count
     warmup: list[float] = field(default_factory=list)
     warmed_from: int = 0  # where in ``warmup`` the blocks of this many calls begin
     blocks: list[float] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
     broken: Broken | None = None
-    inputs: int = 0
     last: Last | None = None
 
-    def choose(self, inputs: int) -> None:
-        """The set of inputs that the next block works on."""
-        if self.step.use is not None:
-            self.inputs = inputs
-            self.step.use(inputs)
+    def place(self, count: int, last: int | None = None) -> None:
+        """Place inputs for so many calls, from a source that no seed tells a backend.
+
+        last: the number of the last one; drawn like the others by default.
+        """
+        if self.step.use is None:
+            return
+        first = 1 + _UNGUESSED.randrange(NUMBERS)
+        numbers = [first + each for each in range(min(count, self.step.room))]
+        if last is not None:
+            # Beyond the room for them they come again: so that the last call gets the last.
+            numbers[(count - 1) % len(numbers)] = last
+        self.step.use(numbers)
 
     def block(self, clock: Clock) -> float:
         """Seconds of one block: its calls and one wait at the end."""
-        # From a source that no seed tells a backend.
-        self.choose(_UNGUESSED.randrange(INPUTS))
         return self.timed(clock)[0]
 
-    def timed(self, clock: Clock) -> tuple[float, object]:
+    def wakes(self, clock: Clock) -> bool:
+        """Whether a call outside the clock comes before a block.
+
+        Another member ran last and the caches are its own; after a rest all threads sleep. One call
+        brings ours back.
+        """
+        return self.calls > 1 or (clock.rest is not None and self.latest < self.long_call)
+
+    def timed(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
         """The same, and what the last call returned; what the others did is let go at once, as it
-        would be without a judge."""
-        if self.calls > 1 or (clock.rest is not None and self.latest < self.long_call):
-            # Another member ran last and the caches are its own; after a rest all threads sleep.
-            # One call outside the clock brings ours back.
-            start = clock.now()
+        would be without a judge.
+
+        judged: number of the inputs of the last call.
+        """
+        begun, wakes = clock.now(), self.wakes(clock)
+        self.place(self.calls + wakes, judged)
+        if wakes:
             self.step.run()
             self.step.synchronize()
-            self.untimed += clock.now() - start
         run, before_last = self.step.run, range(self.calls - 1)
         collecting = gc.isenabled()
         gc.disable()  # a collection inside a block would time the garbage of the whole process
@@ -181,48 +216,87 @@ class Member:
                 run()
             returned = run()
             self.step.synchronize()
-            self.latest = clock.now() - start
+            end = clock.now()
         finally:
             if collecting:
                 gc.enable()
+        self.latest, self.took = end - start, end - begun
+        self.untimed += start - begun
         return self.latest, returned
 
-    def look_at_last(self, clock: Clock) -> None:
-        """One more block, and what its last call computed.
+    def look_at_last(self, clock: Clock, judged: int) -> None:
+        """One more block, and what its last call computed, on the inputs of this number.
 
-        A step that changes its own weights computes something else in each call; for the judge it
-        begins anew after the block, and the same function is called once. The inputs are not those
-        of the first call, which a step may remember.
+        A step that changes its own weights computes something else in each call: for the judge it
+        begins anew after the block, and makes ``UPDATES`` calls in a row.
         """
         step = self.step
         if step.results is None:
             return
-        self.choose(INPUTS - 1)
-        for _ in range(LATE_TRIES):
-            elapsed, returned = self.timed(clock)
-            start = clock.now()
-            results = step.results(returned)
-            first = clock.now() - start
-            # A result that is there is copied as fast as that of a call by itself; for one that is
-            # not, the copy waits for a whole block.
-            returned = step.run()
-            step.synchronize()
-            start = clock.now()
-            step.results(returned)
-            late = first - (clock.now() - start)
-            if late <= elapsed:
-                break
-        else:
-            raise NotWaitedForError(
-                f"after a block of {elapsed:.3g} s and the wait that should end it, its last "
-                f"result was not there for another {late:.3g} s: it is not waited for"
-            )
+        _, returned = self.timed(clock, judged)
+        results = step.results(returned)
+        self.place(1)
+        step.run()
+        step.synchronize()
+        check_kept(results, step.results(returned))
+        self.last = Last((judged,), (results,))
         if step.restart is not None:
             step.restart()
-            returned = step.run()
+            numbers = tuple(judged + each for each in range(UPDATES))
+            self.last = Last(numbers, tuple(self._called(step, number) for number in numbers))
+
+    def _called(self, step: Step, number: int) -> Results:
+        assert step.results is not None
+        if step.use is not None:
+            step.use([number])
+        returned = step.run()
+        step.synchronize()
+        return step.results(returned)
+
+    def check_wait(self, clock: Clock) -> None:
+        """Raise NotWaitedForError if work goes on after the wait that should end it.
+
+        A result is then not there when it is first copied: the copy waits for it or computes it,
+        and takes longer than one of arrays that are there.
+        """
+        if self.step.results is None or self.step.place_results is None:
+            return
+        each = self.latest / self.calls
+        for calls in dict.fromkeys((self.calls, 1)):
+            for _ in range(LATE_TRIES):
+                late = self._late(clock, calls)
+                if late <= LATE_SHARE * each * calls:
+                    break
+            else:
+                raise NotWaitedForError(
+                    f"after {calls} calls of {each:.3g} s and the wait that should end them, the "
+                    f"last result was not there for another {late:.3g} s: it is not waited for"
+                )
+
+    def _late(self, clock: Clock, calls: int) -> float:
+        """Seconds by which copying the result of the last of so many calls takes too long."""
+        step, late = self.step, []
+        results, place_results = step.results, step.place_results
+        assert results is not None
+        assert place_results is not None
+        short = calls == 1 and self.latest < self.calls * SHORTEST_BLOCK
+        before = None
+        for _ in range(COPIES if short else 1):
+            self.place(calls)
+            for _ in range(calls):
+                returned = step.run()
             step.synchronize()
-            results = step.results(returned)
-        self.last = Last(self.inputs, results)
+            if before is not None:
+                results(before)  # so that what copying needs is in the caches
+            start = clock.now()
+            arrays = results(returned)
+            took = clock.now() - start
+            copy = place_results(arrays)
+            start = clock.now()
+            copy()
+            late.append(took - SLOWEST_COPY * (clock.now() - start))
+            before = returned
+        return statistics.median(late)
 
     def calibrate(self, clock: Clock, seconds: float) -> None:
         """Find the number of calls that makes a block long enough; ``seconds`` are for all."""
@@ -311,6 +385,16 @@ class Member:
         )
 
 
+def check_kept(first: Results, again: Results) -> None:
+    """Raise TimingError if a result was another after the call that followed it."""
+    for name, array in first.items():
+        if not np.array_equal(array, again[name], equal_nan=True):
+            raise TimingError(
+                f"{name} of a call changed while the next call ran: it was not there after the "
+                "wait, or its memory was used again"
+            )
+
+
 class _Group:
     """The members of one group and the time that is left to them."""
 
@@ -349,7 +433,7 @@ class _Group:
 
     def _round_fits(self, share: float) -> bool:
         """Whether one more round would end within ``share`` of the time."""
-        next_round = sum(member.latest for member in self._living if self._takes_part(member))
+        next_round = sum(member.took for member in self._living if self._takes_part(member))
         return self._clock.now() - self._start + next_round <= share * self._seconds
 
     def _takes_part(self, member: Member) -> bool:
@@ -405,5 +489,9 @@ class _Group:
 
     def look_at_last(self) -> None:
         for member in self._shuffled():
+            during = "when its results were copied"
+            self._try(member, during, partial(member.check_wait, self._clock))
+        judged = self._plan.judged or 1 + _UNGUESSED.randrange(NUMBERS)
+        for member in self._shuffled():
             during = "when its last result was looked at"
-            self._try(member, during, partial(member.look_at_last, self._clock))
+            self._try(member, during, partial(member.look_at_last, self._clock, judged))

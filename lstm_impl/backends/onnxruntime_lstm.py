@@ -154,23 +154,24 @@ class OnnxRuntimeModel(InferenceModel):
         return Outputs(*session.run_with_ort_values(None, feeds))
 
     def _binding(self, session: Any, inputs: list[Tensor]) -> Any:
-        """Inputs bound to a session, and outputs to fresh memory: the last one if it is the same.
+        """Inputs bound to a session, and outputs to memory that no other inputs' outputs are in.
 
-        Making one takes longer than a small LSTM. The same inputs give the same outputs, so that
-        writing those into the same memory again changes nothing.
+        Making a binding takes longer than a small LSTM, so there is one, in which only what is
+        new is bound anew. The same inputs give the same outputs, so that writing those into the
+        same memory again changes nothing.
         """
-        if self._bound is not None:
-            bound_session, bound_inputs, binding = self._bound
-            if bound_session is session and all(
-                ours is theirs for ours, theirs in zip(bound_inputs, inputs, strict=True)
-            ):
-                return binding
-        binding = session.io_binding()
-        for each, value in zip(session.get_inputs(), inputs, strict=True):
-            binding.bind_ortvalue_input(each.name, value)
-        for each in session.get_outputs():
-            binding.bind_output(each.name, *self._place)
-        self._bound = (session, inputs, binding)
+        if self._bound is None or self._bound[0] is not session:
+            self._bound = (session, [None] * len(inputs), session.io_binding())
+        _, bound, binding = self._bound
+        new = [k for k, each in enumerate(inputs) if each is not bound[k]]
+        if new:
+            names = [each.name for each in session.get_inputs()]
+            for k in new:
+                binding.bind_ortvalue_input(names[k], inputs[k])
+                bound[k] = inputs[k]
+            binding.clear_binding_outputs()
+            for each in session.get_outputs():
+                binding.bind_output(each.name, *self._place)
         return binding
 
     def _trace_ahead(self, request: Request) -> None:

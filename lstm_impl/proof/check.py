@@ -11,12 +11,13 @@ backend once by all of them. ``docs/equivalence.md`` says what is caught by whic
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lstm_impl.model import Model
+from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof import approximate, saturated, structure
 from lstm_impl.proof.comparison import (
     CONSTANT,
@@ -26,12 +27,14 @@ from lstm_impl.proof.comparison import (
     bounds,
     compare,
     error,
+    keep,
     named,
+    order,
     update_error,
 )
 from lstm_impl.proof.judge import Judge, numpy_judge
 from lstm_impl.proof.streamed import streamed
-from lstm_impl.spec import FloatArray
+from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload
 
@@ -48,7 +51,7 @@ class GateResult:
     def describe(self) -> str:
         """One line a failed array, the worst first; or the largest share of a bound used."""
         shares = {name: self.errors[name] / self.bounds[name] for name in self.errors}
-        worst = sorted(shares, key=lambda name: -_order(shares[name]))
+        worst = sorted(shares, key=lambda name: -order(shares[name]))
         if self.passed:
             name = worst[0]
             return (
@@ -66,6 +69,9 @@ def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
     """What is wrong, by the kind of check that the name begins with."""
     kind, _, array = name.partition(" ")
     numbers = f"{found:.2e}, {allowed:.2e} allowed"
+    if kind in SPECIAL:
+        off = f"{array} differs from the {judge} by {found:.2e} of its largest value"
+        return f"{SPECIAL[kind]} {off}, {allowed:.2e} allowed"
     if kind == "saturated":
         return (
             f"with kernels and inputs 8 times as large {array} differs from the {judge}, relative "
@@ -85,17 +91,14 @@ def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
         return f"{array} as a whole is not as large as that of the {judge}: off by {numbers}"
     if kind == "unit":
         return f"a unit of {array} is not as large as that of the {judge}: off by {numbers}"
+    if name == structure.STALE:
+        return f"it computes with weights from before its updates: {name} {numbers}"
     if "bfloat16" in name:
         return f"it seems to compute in bfloat16: {name} {numbers}"
     return (
         f"{name} differs from the {judge} by {found:.2e} of its largest value, "
         f"{allowed:.2e} allowed"
     )
-
-
-def _order(share: float) -> float:
-    """What is no number is worse than any."""
-    return math.inf if math.isnan(share) else share
 
 
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
@@ -137,6 +140,11 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     large, given = saturated.saturated(spec, weights, windows[0])
     hearing.begin(large)
     hearing.keep(*saturated.errors(spec, *hearing.results(large, given), SMALLEST_SCALE))
+    for name, special, given in special_numbers(spec, weights, windows[0]):
+        hearing.begin(special)
+        hearing.hear(special, given, name)
+    if workload.optimizer is not None:
+        hearing.hear_updates(weights, seed)
     model.set_weights(weights)
     if workload.training and workload.gradients != "all":
         hearing.keep(*_everything(model, workload))
@@ -162,11 +170,7 @@ class _Hearing:
     bounds: Errors = field(default_factory=dict)
 
     def keep(self, found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
-        for name, off in found.items():
-            known = self.errors.get(name)
-            share = _order(off / allowed[name])
-            if known is None or share > _order(known / self.bounds[name]):
-                self.errors[name], self.bounds[name] = off, allowed[name]
+        keep(self.errors, self.bounds, found, allowed)
 
     def end(self) -> GateResult:
         passed = all(off <= self.bounds[name] for name, off in self.errors.items())
@@ -178,23 +182,72 @@ class _Hearing:
         if self.workload.optimizer is not None:
             self.model.start_optimizer(self.workload.optimizer)
 
-    def hear(self, weights: LSTMWeights, inputs: Inputs) -> LSTMState:
-        """Keep what the results are off; the final state, from which the next window goes on."""
+    def hear(self, weights: LSTMWeights, inputs: Inputs, special: str = "") -> LSTMState:
+        """Keep what the results are off; the final state, from which the next window goes on.
+
+        special: which special numbers they are, before the names.
+        """
         spec, optimizer = self.model.spec, self.workload.optimizer
         ours, theirs = self.results(weights, inputs)
-        found = compare(ours, theirs)
-        allowed = bounds(spec, self.workload.batch, len(inputs.x), list(found))
+        self.hold(ours, theirs, special)
         if optimizer is not None:
-            gradients = [ours[f"d{name}"] for name in weights.names()]
-            found["update"], allowed["update"] = update_error(
-                spec, optimizer, weights, self.model.get_weights(), gradients
+            changes = NumPyOptimizer(optimizer).changes(
+                [ours[f"d{name}"] for name in weights.names()]
             )
-        self.keep(found, allowed)
-        self.keep(*structure.gains(spec, ours, theirs))
-        if structure.may_be_coarser(spec, theirs):
-            coarse = structure.rounded(weights, inputs)
-            self.keep(*structure.coarseness(ours, theirs, self._judged(*coarse)))
+            off, most = update_error(spec, weights, self.model.get_weights(), changes)
+            self.keep({"update": off}, {"update": most})
+        if not special:
+            self.keep(*structure.gains(spec, ours, theirs))
+            if structure.may_be_coarser(spec, theirs):
+                coarse = structure.rounded(weights, inputs)
+                self.keep(*structure.coarseness(ours, theirs, self._judged(*coarse)))
         return LSTMState(theirs["h"], theirs["c"])
+
+    def hold(
+        self, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], special: str = ""
+    ) -> None:
+        """Keep each array's error and bound."""
+        found = compare(ours, theirs)
+        timesteps = len(theirs["y"])
+        allowed = bounds(self.model.spec, self.workload.batch, timesteps, list(found))
+        before = f"{special} " if special else ""
+        self.keep(*({before + name: each for name, each in of.items()} for of in (found, allowed)))
+
+    def hear_updates(self, weights: LSTMWeights, seed: int) -> None:
+        """Judge three updating calls in a row, each on inputs of its own.
+
+        Each must compute what the reference does with the weights that the model has then, and add
+        to them what the formula does with the moments that the calls before have left. The numbers
+        are such that an update changes the results by more than any rounding (``large_updates``).
+        """
+        spec, workload, model = self.model.spec, self.workload, self.model
+        optimizer = workload.optimizer
+        assert optimizer is not None
+        first = workload.first_window()
+        given = [
+            large_updates(spec, optimizer, weights, first.inputs(spec, seed + number))
+            for number in range(UPDATES)
+        ]
+        weights = given[0][0]
+        self.begin(weights)
+        formula, before = NumPyOptimizer(optimizer), model.get_weights()
+        for number, (_, inputs) in enumerate(given):
+            ours, theirs = self.results(before, inputs)
+            self.hold(ours, theirs, "updated" if number else "")
+            changes = formula.changes([ours[f"d{name}"] for name in weights.names()])
+            after = model.get_weights()
+            off, most = update_error(spec, before, after, changes)
+            self.keep({"update": off}, {"update": most})
+            if number and spec.precision.roundoff >= structure.HALF:
+                stale = self._judged(weights, self._quantized(inputs))
+                self.keep(*structure.staleness(ours, theirs, stale))
+            before = after
+
+    def _quantized(self, inputs: Inputs) -> Inputs:
+        """The very numbers that the model gets: what the precision can hold of the state."""
+        quantize = self.model.spec.quantize
+        state = LSTMState(quantize(inputs.state.h), quantize(inputs.state.c))
+        return replace(inputs, state=state)
 
     def results(
         self, weights: LSTMWeights, inputs: Inputs
@@ -205,9 +258,8 @@ class _Hearing:
         def swap(array: FloatArray) -> FloatArray:
             return np.swapaxes(array, 0, 1) if model.batch_major else array
 
-        # Both get the very same numbers: what the precision can hold of the state.
-        quantize = model.spec.quantize
-        state = LSTMState(quantize(inputs.state.h), quantize(inputs.state.c))
+        inputs = self._quantized(inputs)
+        state = inputs.state
         x, lengths, masks = swap(inputs.x), inputs.lengths, inputs.masks
         gradients = None
         if workload.training:  # the step that will be timed, its own outputs too
@@ -225,12 +277,92 @@ class _Hearing:
                 gradients = replace(gradients, x=swap(gradients.x))
         else:
             y, final = model.forward(x, state, lengths, masks=masks)
-        theirs = self._judged(weights, replace(inputs, state=state))
+        theirs = self._judged(weights, inputs)
         return named(swap(y), final, gradients), asked_for(theirs, workload)
 
     def _judged(self, weights: LSTMWeights, inputs: Inputs) -> dict[str, FloatArray]:
         dstate = final_gradient(inputs.state) if self.workload.training else None
         return self.judge.run(weights, inputs, dstate)
+
+
+UPDATES = 3
+"""Updating calls in a row that are judged: the second has moments and weights that the first left,
+and an update that is made in every second call only is missing in one of them."""
+
+SPECIAL = {
+    "zeros": "with an input, a state and forget biases of zeros",
+    "repeats": "with an input that repeats and biases of zeros",
+    "updated": "after an update of the weights",
+}
+"""What is judged by numbers of its own, by what stands before the names of its arrays."""
+
+
+def special_numbers(
+    spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs
+) -> Iterator[tuple[str, LSTMWeights, Inputs]]:
+    """Weights and inputs that random numbers are not: zeros, and equal neighbours in time."""
+
+    def changed(zero: slice) -> LSTMWeights:
+        cells = []
+        for cell in weights.cells():
+            bias = cell.bias.copy()
+            bias[zero] = 0
+            cells.append(replace(cell, bias=bias))
+        return LSTMWeights.from_cells(spec, cells)
+
+    hidden = spec.hidden_size
+    batch = inputs.x.shape[1]
+    zero = replace(inputs, x=np.zeros_like(inputs.x), state=LSTMState.zeros(spec, batch))
+    yield "zeros", changed(slice(hidden, 2 * hidden)), zero
+    steps = np.arange(len(inputs.x))
+    x = inputs.x[steps - steps % 2]
+    if batch > 1:
+        x[:, -1] = 0
+    yield "repeats", changed(slice(None)), replace(inputs, x=x)
+
+
+TARGET = 0.1
+"""Part of the weights' size that updates with SGD change; with Adam, whose updates are of the
+learning rate, weights are made as small as ``SMALL`` of it."""
+
+SMALL, SMALL_HALF = 3.0, 12.0
+"""Sizes of weights in learning rates: an update of Adam's then changes a third of them, or in
+float16, which holds smaller numbers with fewer digits, a twelfth."""
+
+
+def large_updates(
+    spec: LSTMSpec, optimizer: str, weights: LSTMWeights, inputs: Inputs
+) -> tuple[LSTMWeights, Inputs]:
+    """Weights and inputs with which an update is large beside the weights and their rounding.
+
+    SGD's grows with what flows back, which is made larger. Adam's is the learning rate whatever
+    flows back, so that the weights are made that small, and the input and the first hidden state
+    as much larger: what is added up in a gate stays as it was.
+    """
+    batch, timesteps = inputs.x.shape[1], len(inputs.x)
+    sums = math.sqrt(batch * timesteps)
+
+    def power(value: float) -> float:
+        """The power of two next to it, so that each number is held as exactly as before."""
+        return 2.0 ** round(math.log2(value))
+
+    if optimizer == "sgd":
+        # The gradient of a weight is a sum of that many terms of about 0.2.
+        flow = TARGET / math.sqrt(spec.hidden_size) / (LEARNING_RATE * 0.2 * sums)
+        return weights, replace(inputs, dy=spec.quantize(inputs.dy * power(flow)))
+    half = spec.precision.compute == "float16"
+    size = (SMALL_HALF if half else SMALL) * LEARNING_RATE
+    small = power(size * math.sqrt(spec.hidden_size))
+    x = power(1.0 / (size * math.sqrt(spec.input_size)))
+    h = power(1.0 / (size * math.sqrt(spec.hidden_size)))
+    # A gradient is the sum of that many products with x: it must fit into float16.
+    flow = power(1024.0 / (x * sums)) if half else 1.0
+    return weights.map(lambda array: spec.quantize(array * small)), replace(
+        inputs,
+        x=spec.quantize(inputs.x * x),
+        dy=spec.quantize(inputs.dy * min(1.0, flow)),
+        state=LSTMState(spec.quantize(inputs.state.h * h), inputs.state.c),
+    )
 
 
 FEW = 3

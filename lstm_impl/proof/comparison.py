@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.optimizer import BETA2, LEARNING_RATE, NumPyOptimizer
+from lstm_impl.optimizer import BETA2, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Workload, differentiated
@@ -63,6 +63,25 @@ def _kind(name: str) -> str:
     return "flow" if name in ("dx", "dh", "dc") else "weight"
 
 
+def keep(
+    errors: Errors, bounds: Errors, found: Mapping[str, float], allowed: Mapping[str, float]
+) -> None:
+    """Add what was found to errors and bounds: of one name, what uses up most of its bound.
+
+    What is no number is worse than any.
+    """
+    for name, off in found.items():
+        known = errors.get(name)
+        share = order(off / allowed[name])
+        if known is None or share > order(known / bounds[name]):
+            errors[name], bounds[name] = off, allowed[name]
+
+
+def order(share: float) -> float:
+    """What is no number is worse than any."""
+    return math.inf if math.isnan(share) else share
+
+
 def compare(ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]) -> Errors:
     """The error of each array: its largest deviation over the reference's largest magnitude."""
     return {name: error(ours[name], theirs[name], SMALLEST_SCALE) for name in theirs}
@@ -82,28 +101,23 @@ def error(ours: npt.ArrayLike, theirs: npt.ArrayLike, smallest: float = 0.0) -> 
 
 
 def update_error(
-    spec: LSTMSpec,
-    optimizer: str,
-    before: LSTMWeights,
-    after: LSTMWeights,
-    gradients: Sequence[FloatArray],
+    spec: LSTMSpec, before: LSTMWeights, after: LSTMWeights, changes: Sequence[FloatArray]
 ) -> tuple[float, float]:
-    """How far an optimizer's first update is from its formula for these gradients, and how far it
-    may be: of the array of weights where it uses up most of that.
+    """How far an update is from the changes that the optimizer's formula makes, and how far it may
+    be: of the array of weights where it uses up most of that.
 
-    Relative to the largest change, or to that of a gradient of ``SMALLEST_SCALE``. Changes are
-    small beside weights, so most of the bound is the rounding of the weights to which they are
-    added; the rest is Adam's ``1 - BETA2**step``, which loses digits.
+    Relative to the largest change, or to that of a gradient of ``SMALLEST_SCALE``. The bound is the
+    rounding of the weights to which the changes are added, and Adam's ``1 - BETA2**step``, which
+    loses digits.
     """
     u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
     worst = (0.0, 1.0)
-    changes = NumPyOptimizer(optimizer).changes(gradients)
     for old, new, change in zip(before.arrays(), after.arrays(), changes, strict=True):
         smallest = LEARNING_RATE * SMALLEST_SCALE
         moved = np.asarray(new, np.float64) - np.asarray(old, np.float64)
         found = error(moved, change, smallest)
         scale = float(np.max(np.abs(change), initial=smallest))
-        share = float(np.max(np.abs(new), initial=0.0)) / scale + 1.0 / (1.0 - BETA2)
+        share = float(np.max(np.abs(old), initial=0.0)) / scale + 1.0 / (1.0 - BETA2)
         allowed = min(CEILING, CONSTANT * u * share)
         if not found / allowed <= worst[0] / worst[1]:
             worst = (found, allowed)

@@ -7,32 +7,24 @@ as one sequence, outputs and final state, by the bounds that hold for that many 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from lstm_impl.call import Tensor
 from lstm_impl.model import Model
 from lstm_impl.proof.comparison import Errors, bounds, compare
 from lstm_impl.proof.judge import Judge
 from lstm_impl.proof.structure import gains
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.step import INPUTS, Results, Step
-from lstm_impl.stream import ring_inputs
+from lstm_impl.step import Results
+from lstm_impl.stream import InputSets
 from lstm_impl.weights import LSTMState, LSTMWeights
-from lstm_impl.workload import Workload
+from lstm_impl.workload import Inputs, Workload
 
 SEVERAL = 8
 """Chunks that are judged as one sequence. The state is carried seven times, and an LSTM of random
 weights has then not yet forgotten where it began."""
-
-RINGS = (INPUTS, *range(INPUTS))
-"""Of which chunks are judged once a stream was timed, ``SEVERAL`` of each: one that nothing was fed
-from before, and all those that were timed."""
-
-BEGUN = "begun "
-"""Before the names of the state that judged calls went on from, in what they computed."""
 
 
 def streamed(
@@ -46,9 +38,9 @@ def streamed(
         outputs.append(step.run())
         step.synchronize()
     ours = joined([step.results(each) for each in outputs])
-    inputs = ring_inputs(model.spec, workload, seed)
-    fed = inputs.window(slice(0, SEVERAL * workload.timesteps))
-    pair = _held_against(model.spec, workload, ours, judge.run(weights, fed, None))
+    sets = InputSets(model.spec, workload, seed)
+    theirs = judge.run(weights, joined_inputs(sets, range(SEVERAL), sets.first.state), None)
+    pair = _held_against(model.spec, workload, ours, theirs)
     found, allowed = ({f"streamed {name}": each for name, each in of.items()} for of in pair)
     return found, allowed
 
@@ -59,26 +51,10 @@ def joined(results: Sequence[Results]) -> dict[str, FloatArray]:
     return {"y": y, "h": results[-1]["h"], "c": results[-1]["c"]}
 
 
-def continued(first: Results, rest: Sequence[Results]) -> dict[str, FloatArray]:
-    """The same of the calls after the first, with the state that the first left: ``BEGUN``."""
-    return joined(rest) | {f"{BEGUN}{name}": first[name] for name in ("h", "c")}
-
-
-def going_on(step: Step) -> Iterator[Tensor]:
-    """Calls with which a stream goes on after it was timed, made one by one as they are asked for.
-
-    First chunks that were never fed before, of which nothing can be remembered; then, with the
-    state that these leave, chunks of each ring that may have been timed (which one a block takes
-    nobody can foretell), of which what is remembered is wrong.
-    """
-    assert step.use is not None
-    step.use(INPUTS)
-    yield step.run()
-    for ring in RINGS:
-        if ring != INPUTS:
-            step.use(ring)
-        for _ in range(SEVERAL):
-            yield step.run()
+def joined_inputs(sets: InputSets, numbers: Sequence[int], state: LSTMState) -> Inputs:
+    """What calls in a row work on, as one sequence that begins with this state."""
+    x = np.concatenate([sets(number).x for number in numbers])
+    return replace(sets.first, x=x, state=state)
 
 
 def gone_on(
@@ -87,21 +63,18 @@ def gone_on(
     weights: LSTMWeights,
     workload: Workload,
     seed: int,
-    ours: Mapping[str, FloatArray],
+    numbers: Sequence[int],
+    results: Sequence[Results],
 ) -> tuple[Errors, Errors]:
-    """Errors and bounds of what a stream computed in the calls of ``going_on``: ``continued``.
+    """Errors and bounds of calls with which a stream went on after it was timed.
 
-    What the state before them should have been nobody knows after so many calls; from where it was,
-    the rest must follow.
+    numbers: of the inputs of each call. What the state before them should have been nobody knows
+    after so many calls; from the one that the first of them left, the rest must follow.
     """
-    begun = LSTMState(*(np.asarray(ours[f"{BEGUN}{name}"]) for name in ("h", "c")))
-    found = {name: ours[name] for name in ("y", "h", "c")}
-    length = workload.timesteps
-    fresh, *timed = (ring_inputs(spec, workload, seed, number) for number in RINGS)
-    several = SEVERAL * length
-    x = [fresh.x[length : length + several], *(ring.x[:several] for ring in timed)]
-    inputs = replace(fresh, x=np.concatenate(x), state=begun)
-    return _held_against(spec, workload, found, judge.run(weights, inputs, None))
+    begun = LSTMState(*(np.asarray(results[0][name]) for name in ("h", "c")))
+    inputs = joined_inputs(InputSets(spec, workload, seed), numbers[1:], begun)
+    theirs = judge.run(weights, inputs, None)
+    return _held_against(spec, workload, joined(results[1:]), theirs)
 
 
 def _held_against(

@@ -106,19 +106,45 @@ def coarseness(
 
     coarse: the reference's results for ``rounded`` weights and inputs.
     """
-    along = ours_squared = coarse_squared = 0.0
+    found = _found_in(ours, theirs, coarse)
+    if found is None:
+        return {}, {}
+    names = ("bfloat16's errors", "errors beside bfloat16's")
+    return dict(zip(names, found, strict=True)), dict(zip(names, (COARSER, AS_LARGE), strict=True))
+
+
+STALE = "updates left out"
+
+
+def staleness(
+    ours: Mapping[str, FloatArray],
+    theirs: Mapping[str, FloatArray],
+    stale: Mapping[str, FloatArray],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """How much of what updates of the weights change is missing in ours: half is allowed.
+
+    stale: the reference's results for the weights before the updates.
+    """
+    found = _found_in(ours, theirs, stale)
+    return ({}, {}) if found is None else ({STALE: found[0]}, {STALE: COARSER})
+
+
+def _found_in(
+    ours: Mapping[str, FloatArray],
+    theirs: Mapping[str, FloatArray],
+    other: Mapping[str, FloatArray],
+) -> tuple[float, float] | None:
+    """How much of another computation's errors is found in ours, and how large ours are beside
+    them; None where a shape is wrong, for which the largest error is infinite."""
+    along = ours_squared = other_squared = 0.0
     for name, right in theirs.items():
         b = np.asarray(right, np.float64)
         if np.shape(ours[name]) != b.shape:
-            return {}, {}  # the largest error is infinite then
+            return None
         scale = max(float(np.mean(b * b)), SMALLEST**2)
         error = np.asarray(ours[name], np.float64) - b
-        other = np.asarray(coarse[name], np.float64) - b
-        along += float(np.mean(error * other)) / scale
+        off = np.asarray(other[name], np.float64) - b
+        along += float(np.mean(error * off)) / scale
         ours_squared += float(np.mean(error * error)) / scale
-        coarse_squared += float(np.mean(other * other)) / scale
-    found = {
-        "bfloat16's errors": along / coarse_squared,
-        "errors beside bfloat16's": float(np.sqrt(ours_squared / coarse_squared)),
-    }
-    return found, dict(zip(found, (COARSER, AS_LARGE), strict=True))
+        other_squared += float(np.mean(off * off)) / scale
+    return along / other_squared, float(np.sqrt(ours_squared / other_squared))

@@ -20,9 +20,15 @@ from lstm_impl import (
 from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Request
 from lstm_impl.proof.comparison import named
-from lstm_impl.proof.streamed import SEVERAL
-from lstm_impl.step import input_seed
-from lstm_impl.stream import FEWEST_CHUNKS, MOST_CHUNKS, given_step, ring_chunks, ring_inputs
+from lstm_impl.proof.streamed import SEVERAL, joined_inputs
+from lstm_impl.stream import (
+    FIRST_CHUNKS,
+    MOST_PLACED,
+    SPREAD,
+    STATES_TOO,
+    InputSets,
+    given_step,
+)
 from lstm_impl.workload import OPTIMIZERS
 
 SPEC = LSTMSpec(3, 4)
@@ -93,21 +99,48 @@ def test_a_step_gives_the_model_its_lengths_and_masks() -> None:
 
 
 @pytest.mark.parametrize("batch_major", [False, True])
-def test_another_set_of_inputs_is_another_seed_s_and_the_first_comes_back(
-    batch_major: bool,
+@pytest.mark.parametrize("timesteps", [1, 3, STATES_TOO])
+def test_calls_work_on_the_sets_of_inputs_that_were_placed_one_after_another(
+    timesteps: int, batch_major: bool
 ) -> None:
-    workload = Workload(2, 3, batch_major=batch_major)
+    workload = Workload(2, timesteps, batch_major=batch_major)
     step = build(batch_major=batch_major).prepare(workload, seed=4)
     assert step.use is not None
     assert step.results is not None
+    sets = InputSets(SPEC, workload, seed=4)
+    step.use([0, 7, 8])
     found = []
-    for number in (0, 1, 0):
-        step.use(number)
+    for number in (0, 7, 8, 0):
         found.append(step.results(step.run())["y"])
-        inputs = workload.inputs(SPEC, input_seed(4, number))
+        inputs = sets(number)
         wanted, _ = build().forward(inputs.x, inputs.state)
         np.testing.assert_allclose(found[-1], wanted, atol=1e-6)
     assert np.abs(found[0] - found[1]).max() > 0.1
+    assert np.abs(found[1] - found[2]).max() > 0.1
+    np.testing.assert_array_equal(found[3], found[0])
+
+
+def test_sets_of_inputs_differ_and_are_the_same_in_each_process() -> None:
+    short, long = Workload(1, 1), Workload(4, 20, "training", min_length=3)
+    spec = LSTMSpec(1, 1)
+    sets, again = (InputSets(spec, short, seed=4) for _ in range(2))
+    seen = [(sets(n).x.item(), sets(n).state.h.item()) for n in range(1, SPREAD)]
+    assert len(set(seen)) > 0.99 * SPREAD
+    assert seen[:5] == [(again(n).x.item(), again(n).state.h.item()) for n in range(1, 6)]
+    assert sets(0).x == short.inputs(spec, seed=4).x
+    sets = InputSets(SPEC, long)
+    assert sets(5).state is sets(0).state  # too little of the work to place it anew
+    assert sets(5).dy is sets(0).dy
+    assert sets(5).lengths is sets(0).lengths
+    assert sets(5).x.dtype == sets(0).x.dtype
+    assert np.mean(sets(5).x ** 2) == pytest.approx(1.0, abs=0.3)
+
+
+def test_as_many_sets_are_placed_at_once_as_have_room() -> None:
+    assert InputSets(SPEC, Workload(2, 3)).room() == MOST_PLACED
+    assert 1 < InputSets(LSTMSpec(512, 4), Workload(64, 25)).room() < 100
+    assert InputSets(LSTMSpec(1024, 1), Workload(64, 1000)).room() == 1
+    assert FIRST_CHUNKS > SEVERAL + 1
 
 
 @pytest.mark.parametrize("batch_major", [False, True])
@@ -207,42 +240,36 @@ def test_a_step_that_the_backend_cannot_do_is_refused_on_inputs_of_one_s_own_too
 # -- a stream without end
 
 
-def test_a_ring_is_as_long_as_its_chunks_are_small() -> None:
-    assert ring_chunks(SPEC, STREAM) == MOST_CHUNKS
-    assert ring_chunks(LSTMSpec(1024, 1024), Workload(64, 1000, "streaming")) == FEWEST_CHUNKS
-    assert FEWEST_CHUNKS > SEVERAL + 1
-
-
 @pytest.mark.parametrize("batch_major", [False, True])
 @pytest.mark.parametrize("timesteps", [1, 3])
-def test_chunks_come_one_after_another_round_and_round_with_the_state_kept(
+def test_chunks_come_one_after_another_with_the_state_kept(
     timesteps: int, batch_major: bool
 ) -> None:
     work = replace(STREAM, timesteps=timesteps, batch_major=batch_major)
     step = build(batch_major=batch_major).prepare(work, seed=7)
-    inputs = ring_inputs(SPEC, work, 7)
-    calls = ring_chunks(SPEC, work) + 5
-    x = np.resize(inputs.x, (calls * timesteps, *inputs.x.shape[1:]))
+    sets, calls = InputSets(SPEC, work, 7), FIRST_CHUNKS + 5
+    inputs = joined_inputs(sets, [n % FIRST_CHUNKS for n in range(calls)], sets.first.state)
     assert step.results is not None
     found = [step.results(step.run()) for _ in range(calls)]
-    y, state = build().forward(x, inputs.state)
+    y, state = build().forward(inputs.x, inputs.state)
     np.testing.assert_allclose(np.concatenate([each["y"] for each in found]), y, atol=1e-6)
     np.testing.assert_allclose(found[-1]["c"], state.c, atol=1e-6)
 
 
-def test_another_ring_keeps_the_state_and_a_new_start_does_not() -> None:
+def test_other_chunks_keep_the_state_and_a_new_start_does_not() -> None:
     step = build().prepare(STREAM, seed=7)
     assert step.use is not None
     assert step.restart is not None
+    sets = InputSets(SPEC, STREAM, 7)
     first = step.run()
-    step.use(1)
+    step.use([1, 2])
     second = step.run()
-    x = ring_inputs(SPEC, STREAM, 7, number=1).x[:1]
+    x, state = sets(1).x, sets.first.state
     np.testing.assert_allclose(second.y, build()._infer(Call(x, first.h, first.c)).y)
     step.run()
+    step.run()
     step.restart()
-    state = ring_inputs(SPEC, STREAM, 7, number=1).state
     np.testing.assert_allclose(step.run().y, build()._infer(Call(x, state.h, state.c)).y)
-    step.use(0)
+    step.use([0])
     step.restart()
     np.testing.assert_array_equal(step.run().y, first.y)

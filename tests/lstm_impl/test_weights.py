@@ -133,7 +133,7 @@ def test_an_array_that_is_not_finite_is_named(bad: float) -> None:
     arrays = [array.copy() for array in LSTMWeights.random(SPEC).arrays()]
     arrays[5][3] = bad
     with pytest.raises(ValueError, match=r"weights.layers\[0\]\[1\].bias holds NaN or infinity"):
-        LSTMWeights.from_arrays(SPEC, arrays)
+        LSTMWeights.from_arrays(SPEC, arrays).check(SPEC)
 
 
 def test_weights_of_another_depth_or_other_directions_are_refused() -> None:

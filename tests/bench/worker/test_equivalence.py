@@ -11,6 +11,7 @@ import pytest
 
 from bench.worker import equivalence
 from bench.worker.equivalence import Judged, gate, gate_last
+from bench.worker.series import Last
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backends.numpy_loop import NumPyLoop
 from lstm_impl.proof import Judge, numpy_judge
@@ -141,13 +142,16 @@ def test_a_step_works_on_the_inputs_that_were_chosen(workload: Workload) -> None
     step = model.prepare(workload, seed=5)
     assert step.use is not None
     assert step.results is not None
+    calls = 1 if step.restart is None else 3
     for number in (1, 0, 1):
-        step.use(number)
+        numbers = tuple(range(number, number + calls))
+        step.use([*numbers, 9])
         if step.restart is not None:
             step.run()  # moves the weights, and turns the sign of what flows back
             step.restart()
-        results = step.results(step.run())
-        assert gate_last(model, workload, 5, number, results).passed
-        other = 1 - number
-        if step.restart is None:
-            assert not gate_last(model, workload, 5, other, results).passed
+            step.use(numbers)
+        results = tuple(step.results(step.run()) for _ in numbers)
+        found = gate_last(model, workload, 5, Last(numbers, results))
+        assert found.passed, found.describe()
+        others = tuple(each + 1 for each in numbers)
+        assert not gate_last(model, workload, 5, Last(others, results)).passed

@@ -6,7 +6,6 @@ gate does not make and every timed case does.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -24,14 +23,13 @@ from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients
 from lstm_impl.proof.streamed import SEVERAL
-from lstm_impl.step import INPUTS
 from tests.bench.worker.told_backends import TIMED
 from tests.lstm_impl.rounded_model import RoundedModel
 
 SPEC = LSTMSpec(3, 4)
 INFERENCE, TRAINING = Workload(4, 6), Workload(4, 6, "training")
 STREAM = Workload(4, 7, "training", window=3)
-HONEST_CALLS = 4
+HONEST_CALLS = 6
 """Few, so that a slow machine makes more of them: the first, the gate's, and one that counts."""
 
 Change = Callable[[Any], Any]
@@ -169,7 +167,10 @@ def test_what_is_wrong_only_once_it_is_timed_gets_no_time(
     result = group(monkeypatch, workload, Wrong)
     assert isinstance(result, Unmeasured)
     assert result.outcome == "failed"
-    assert result.reason.startswith("what was timed does not compute what the reference computes")
+    if wrong.startswith("not_there_yet"):
+        assert "y of a call changed while the next call ran" in result.reason
+    else:
+        assert result.reason.startswith("what was timed does not compute what the reference")
 
 
 @pytest.mark.parametrize("workload", [*TIMED, *STREAMS], ids=str)
@@ -183,7 +184,6 @@ class Stream(NumPyModel):
     """A stream that is right in the calls that come before it is timed, and then as it is named."""
 
     calls = 0
-    known: dict[int, Outputs]
 
     def after(self, call: Call) -> Outputs:
         raise NotImplementedError
@@ -192,12 +192,6 @@ class Stream(NumPyModel):
         self.calls += 1
         # The first, and those of the gate.
         return self._infer(call) if self.calls <= 1 + SEVERAL else self.after(call)
-
-
-class Remembers(Stream):
-    def after(self, call: Call) -> Outputs:
-        self.known = getattr(self, "known", {})
-        return self.known.setdefault(id(call.x), self._infer(call))
 
 
 class StateLeftOut(Stream):
@@ -212,34 +206,13 @@ class NotFinite(Stream):
 
 
 @pytest.mark.parametrize("period", [None, 0.0005])
-@pytest.mark.parametrize("wrong", [Remembers, StateLeftOut, NotFinite])
+@pytest.mark.parametrize("wrong", [StateLeftOut, NotFinite])
 def test_a_stream_that_is_wrong_only_once_it_is_timed_gets_no_time(
     wrong: type[Stream], period: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = group(monkeypatch, Workload(2, 1, "streaming", period=period), wrong)
     assert isinstance(result, Unmeasured)
     assert result.reason.startswith("what was timed does not compute what the reference computes")
-
-
-@pytest.mark.parametrize("number", range(INPUTS))
-@pytest.mark.parametrize("period", [None, 0.0005])
-def test_what_a_stream_remembers_is_wrong_whichever_inputs_were_timed(
-    number: int, period: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bench.worker.timing._UNGUESSED", Always(number))
-    result = group(monkeypatch, Workload(2, 1, "streaming", period=period), Remembers)
-    assert isinstance(result, Unmeasured)
-
-
-class Always(random.SystemRandom):
-    """A source that has one answer; of blocks there may be few, so that it happens."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self._number = number
-
-    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
-        return self._number
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -175,7 +175,14 @@ def test_what_is_not_waited_for_is_found() -> None:
         machine.time = max(machine.time, due) + 1e-6
         return {name: np.zeros((1, 1, 1)) for name in ("y", "h", "c")}
 
-    step = Step(run, lambda: None, lambda: None, use=lambda number: None, results=results)
+    step = Step(
+        run,
+        lambda: None,
+        lambda: None,
+        use=lambda numbers: None,
+        results=results,
+        place_results=lambda results: lambda: None,
+    )
     found = streaming.measure({"a": step}, Plan(0.5), machine.clock)["a"]
     assert isinstance(found, Broken)
     assert "not waited for" in str(found.error)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from bench.worker import clock as clock_module
 from bench.worker import timing
 from bench.worker.clock import Clock, FirstUse, TimingError, first_use
 from bench.worker.series import Broken, Plan, Series, Stopped
-from lstm_impl.step import INPUTS, Step
+from lstm_impl.step import Step
 
 
 @dataclass
@@ -373,15 +373,25 @@ def test_a_clock_that_stands_still_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 class Device:
-    """A clock that steps move, and a device that goes on when nobody waits for it."""
+    """A clock that steps move, and a device that goes on when nobody waits for it.
 
-    def __init__(self, waits: bool) -> None:
-        self.time, self.queued, self.waits = 0.0, 0.0, waits
+    late: seconds that each copy of a result computes.
+    """
+
+    def __init__(self, waits: bool = True, late: float = 0.0) -> None:
+        self.time, self.queued, self.waits, self.late = 0.0, 0.0, waits, late
         self.used: list[int] = []
         self.runs = 0
 
+    @property
+    def clock(self) -> Clock:
+        return Clock(lambda: self.time, 1e-9)
+
     def finish(self) -> None:
         self.time, self.queued = self.time + self.queued, 0.0
+
+    def copy(self) -> None:
+        self.time += 0.02  # longer than a block
 
     def step(self) -> Step:
         def run() -> int:
@@ -392,45 +402,85 @@ class Device:
 
         def results(returned: int) -> dict[str, Any]:
             self.finish()
-            self.time += 0.02  # a copy that takes longer than a block
+            self.copy()
+            self.time += self.late
             return {"y": np.array([returned])}
 
-        wait = self.finish if self.waits else lambda: None
-        return Step(run, wait, lambda: None, self.used.append, results)
+        return Step(
+            run,
+            self.finish if self.waits else lambda: None,
+            lambda: None,
+            self.used.extend,
+            results,
+            room=1000,
+            place_results=lambda results: self.copy,
+        )
 
 
-def test_a_step_that_is_at_work_after_the_wait_has_no_time() -> None:
-    for waits in (True, False):
-        machine = Device(waits)
-        clock = Clock(lambda machine=machine: machine.time, 1e-9)  # type: ignore[misc]
-        result = timing.measure({"a": machine.step()}, Plan(1.0), clock)["a"]
-        if waits:
-            assert not isinstance(result, Broken)
-        else:
-            assert isinstance(result, Broken)
-            assert "it is not waited for" in str(result.error)
+@pytest.mark.parametrize(
+    ("machine", "waited_for"),
+    [
+        (Device(), True),
+        (Device(waits=False), False),
+        (Device(late=0.01), True),  # what copies may take
+        (Device(late=0.0205), False),
+    ],
+)
+def test_a_step_at_work_after_the_wait_has_no_time(machine: Device, waited_for: bool) -> None:
+    result = timing.measure({"a": machine.step()}, Plan(1.0), machine.clock)["a"]
+    if waited_for:
+        assert not isinstance(result, Broken)
+    else:
+        assert isinstance(result, Broken)
+        assert "it is not waited for" in str(result.error)
 
 
-def test_inputs_are_chosen_anew_for_each_block_and_not_in_turn() -> None:
-    machine = Device(waits=True)
-    result = timing.measure(
-        {"a": machine.step()}, Plan(3.0, -1.0), Clock(lambda: machine.time, 1e-9)
-    )["a"]
+def test_no_two_timed_calls_work_on_the_same_inputs() -> None:
+    machine = Device()
+    result = timing.measure({"a": machine.step()}, Plan(3.0, -1.0, judged=5), machine.clock)["a"]
     assert not isinstance(result, Broken)
-    assert len(machine.used) >= 30
-    assert set(machine.used) == set(range(INPUTS))
-    in_turn = [before != after for before, after in itertools.pairwise(machine.used)]
-    assert not all(in_turn)
-    assert any(in_turn)
+    assert len(machine.used) >= len(result.blocks) * (result.calls + 1)
+    assert len(set(machine.used)) == len(machine.used)
     assert result.last is not None
-    assert result.last.inputs == machine.used[-1]
+    assert result.last.inputs == (5,)
+    assert machine.used[-2] == 5  # its result is kept over one call more
 
 
-def test_a_step_that_changes_its_weights_begins_anew_for_the_judge() -> None:
-    machine, restarted = Device(waits=True), []
+def test_inputs_beyond_the_room_for_them_come_again_and_the_last_call_gets_the_last() -> None:
+    used: list[list[int]] = []
+    machine = Machine()
+    step = replace(machine.step("a", 0.001), use=lambda numbers: used.append([*numbers]), room=4)
+    member = timing.Member(step)
+    for count in (3, 4, 6, 8):
+        member.place(count, last=5)
+        numbers = used[-1]
+        assert len(numbers) == min(count, 4)
+        assert numbers[(count - 1) % len(numbers)] == 5
+
+
+def test_time_outside_the_clock_is_part_of_a_member_s() -> None:
+    """Placing inputs takes ten times as long as the calls, and rounds end in time all the same."""
+    machine = Machine()
+
+    def use(numbers: Sequence[int]) -> None:
+        machine.time += 0.2
+
+    step = replace(machine.step("a", noisy(0.02, 0.3)), use=use, room=1000)
+    result = series(timing.measure({"a": step}, Plan(10.0), machine.clock())["a"])
+    assert machine.time <= 10.0
+    assert max(result.samples) <= 0.026 + 1e-9
+
+
+def test_a_step_that_changes_its_weights_begins_anew_and_three_calls_are_judged() -> None:
+    machine, restarted = Device(), []
     step = replace(machine.step(), restart=lambda: restarted.append(machine.runs))
-    result = timing.measure({"a": step}, Plan(0.5), Clock(lambda: machine.time, 1e-9))["a"]
+    result = timing.measure({"a": step}, Plan(0.5, judged=5), machine.clock)["a"]
     assert not isinstance(result, Broken)
     assert result.last is not None
-    assert restarted == [machine.runs - 1]
-    assert result.last.results["y"] == machine.runs
+    assert restarted == [machine.runs - 3]
+    assert result.last.inputs == (5, 6, 7)
+    assert [int(each["y"][0]) for each in result.last.results] == [
+        machine.runs - 2,
+        machine.runs - 1,
+        machine.runs,
+    ]

@@ -17,7 +17,8 @@ import pytest
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
 from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
-from lstm_impl.proof import GateResult, check, gate, judged_parts, numpy_judge
+from lstm_impl.proof import GateResult, check, gate, judged_parts
+from lstm_impl.proof.comparison import keep
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS
 from tests.lstm_impl.rounded_model import RoundedModel
@@ -325,7 +326,8 @@ def test_everything_is_judged_once_for_each_spec_and_on_little() -> None:
     spec, workload = LSTMSpec(3, 4), Workload(64, 9, "training", gradients="weights")
     first, second = (OnlyThere(spec, "nothing") for _ in range(2))
     assert gate(first, workload).passed
-    assert first.asked == [*[("weights", 9)] * 2, *[("all", 3)] * 2]  # ordinary, then saturated
+    # Ordinary, saturated, zeros and repeats.
+    assert first.asked == [*[("weights", 9)] * 4, *[("all", 3)] * 4]
     assert gate(second, replace(workload, timesteps=12, optimizer="sgd")).passed
     assert set(second.asked) == {("weights", 12)}
     other = OnlyThere(LSTMSpec(3, 5), "nothing")
@@ -368,8 +370,8 @@ def test_each_window_goes_on_from_where_the_one_before_ended_and_a_shorter_last_
     spec, workload = LSTMSpec(3, 5), Workload(2, 14, "inference", window=4)
     weights = LSTMWeights.random(spec)
     assert gate(Watching(get_backend("numpy"), spec, "cpu", False, weights), workload).passed
-    # And the first one again, of the saturated network.
-    assert [len(call.x) for call in seen] == [4, 4, 2, 4]
+    # And the first one again: of the saturated network, of zeros and of repeats.
+    assert [len(call.x) for call in seen] == [4, 4, 2, 4, 4, 4]
     inputs = workload.inputs(spec)
     state = inputs.state
     for call, part in zip(seen, judged_parts(workload), strict=False):
@@ -432,10 +434,10 @@ def test_the_worst_is_told_first_and_what_is_no_number_before_all() -> None:
 
 def test_of_several_errors_of_one_name_the_one_that_uses_up_most_is_kept() -> None:
     """A later window is judged by other bounds than the first."""
-    model = get_backend("numpy").build(SPEC, LSTMWeights.random(SPEC))
-    hearing = check._Hearing(model, Workload(1, 1), numpy_judge(SPEC))
+    errors: dict[str, float] = {}
+    bounds: dict[str, float] = {}
     kept = []
     for off, allowed in ((0.1, 1.0), (0.2, 4.0), (0.05, 0.1), (math.nan, 1.0), (9.0, 1.0)):
-        hearing.keep({"y": off}, {"y": allowed})
-        kept.append((hearing.errors["y"], hearing.bounds["y"]))
+        keep(errors, bounds, {"y": off}, {"y": allowed})
+        kept.append((errors["y"], bounds["y"]))
     np.testing.assert_equal(kept, [(0.1, 1.0)] * 2 + [(0.05, 0.1)] + [(math.nan, 1.0)] * 2)

@@ -1,0 +1,649 @@
+"""Wrong backends: each must get no time, or the time of an honest one.
+
+All compute with NumPy on a clock that their work moves: the products of the input, the recurrence,
+the backward pass, an update and a copy to the host take the seconds given here, and nothing else
+takes any. So an honest backend's time is known, and no outcome depends on how fast the machine is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.case.cases import Case
+from bench.worker import outcomes, preparing
+from bench.worker.clock import Clock
+from bench.worker.group import measure_group
+from bench.worker.outcomes import Measured, Unmeasured
+from bench.worker.preparing import Bench
+from bench.worker.series import Plan
+from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
+from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
+from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
+from lstm_impl.step import Results
+from lstm_impl.workload import OPTIMIZERS
+
+PRODUCT, RECURRENCE, BACKWARD, UPDATE, COPY = 2e-4, 1e-4, 6e-4, 1e-4, 2e-6
+"""Seconds of the input's product, the recurrence, all gradients, an update and a copied array."""
+
+SPEC = LSTMSpec(3, 4)
+INFERENCE, TRAINING = Workload(4, 6), Workload(4, 6, "training")
+ADAM, SGD = (replace(TRAINING, optimizer=name) for name in ("adam", "sgd"))
+WINDOWS = Workload(4, 12, "training", window=3, optimizer="adam")
+STREAM = Workload(2, 1, "streaming")
+
+
+class Honest(NumPyModel):
+    """The NumPy loop, whose work moves the clock ``now``."""
+
+    now = 0.0
+
+    def spend(self, seconds: float) -> None:
+        type(self).now += seconds
+
+    def _infer(self, call: Call) -> Outputs:
+        self.spend(PRODUCT + RECURRENCE)
+        return super()._infer(call)
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        self.spend(PRODUCT + RECURRENCE + BACKWARD)
+        return super()._train(gradients, call, upstream)
+
+    def _train_and_update(
+        self, optimizer: str, gradients: str, call: Call, upstream: Upstream
+    ) -> RawGradients:
+        self.spend(UPDATE)
+        return super()._train_and_update(optimizer, gradients, call, upstream)
+
+    def _to_host(self, tensor: Tensor) -> Any:
+        self.spend(COPY)
+        return super()._to_host(tensor)
+
+
+def seconds(workload: Workload) -> float:
+    """Of an honest step."""
+    work = PRODUCT + RECURRENCE
+    if workload.training:
+        work += BACKWARD
+    if workload.optimizer is not None:
+        work += UPDATE
+    return work * len(workload.windows())
+
+
+# -- weights and optimizers
+
+
+class StaleWeights(Honest):
+    """Computes with the weights that it was given, and updates others."""
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        super()._set_weights(weights)
+        self.packed = weights
+
+    def _train(self, *arguments: Any) -> RawGradients:
+        updated, self._weights = self._weights, getattr(self, "packed", self._weights)
+        try:
+            return super()._train(*arguments)
+        finally:
+            self._weights = updated
+
+
+class StaleRecurrentKernel(StaleWeights):
+    """The same with the recurrent kernel alone."""
+
+    def _train(self, *arguments: Any) -> RawGradients:
+        fresh = self._weights
+        stale = getattr(self, "packed", fresh)
+        mixed = [
+            replace(new, recurrent_kernel=old.recurrent_kernel)
+            for new, old in zip(fresh.cells(), stale.cells(), strict=True)
+        ]
+        packed, self.packed = stale, LSTMWeights.from_cells(self.spec, mixed)
+        try:
+            return super()._train(*arguments)
+        finally:
+            self.packed = packed
+
+
+class Optimizer(NumPyOptimizer):
+    """Adam with something else in its formula."""
+
+    beta1, beta2, rate, decay, corrected, forgetful = BETA1, BETA2, LEARNING_RATE, 0.0, True, False
+
+    def changes(self, gradients: Any) -> list[Any]:
+        wide = [np.asarray(each, np.float64) for each in gradients]
+        if self.name == "sgd":
+            return [-self.rate * each for each in wide]
+        self._step += 1
+        if not self._moments or self.forgetful:
+            self._moments = [(np.zeros_like(each), np.zeros_like(each)) for each in wide]
+        found = []
+        for number, (gradient, (m, v)) in enumerate(zip(wide, self._moments, strict=True)):
+            m = self.beta1 * m + (1 - self.beta1) * gradient
+            v = self.beta2 * v + (1 - self.beta2) * gradient * gradient
+            self._moments[number] = m, v
+            first = 1 - self.beta1**self._step if self.corrected else 1.0
+            second = 1 - self.beta2**self._step if self.corrected else 1.0
+            found.append(-self.rate * (m / first) / (np.sqrt(v / second) + EPSILON))
+        return found
+
+
+def optimizing(**changed: Any) -> type[Honest]:
+    """A model whose optimizer has other constants."""
+    kind = type("Changed", (Optimizer,), changed)
+
+    class Optimized(Honest):
+        def _start_optimizer(self, name: str) -> None:
+            self._optimizers[name] = kind(name)
+
+    return Optimized
+
+
+class ForgetsMoments(Honest):
+    """Its optimizer begins anew in each call."""
+
+    def _train_and_update(self, optimizer: str, *arguments: Any) -> RawGradients:
+        self._start_optimizer(optimizer)
+        return super()._train_and_update(optimizer, *arguments)
+
+
+class EverySecond(Honest):
+    """Updates in its first call after a start, and then in each second one."""
+
+    calls = 0
+
+    def _start_optimizer(self, name: str) -> None:
+        super()._start_optimizer(name)
+        self.calls = 0
+
+    def _train_and_update(self, *arguments: Any) -> RawGradients:
+        before = self._weights
+        raw = super()._train_and_update(*arguments)
+        self.calls += 1
+        if self.calls % 2 == 0:
+            self._weights = before
+        return raw
+
+
+class Accumulates(Honest):
+    """Adds the gradients of all calls since the start."""
+
+    total: LSTMWeights | None = None
+
+    def _start_optimizer(self, name: str) -> None:
+        super()._start_optimizer(name)
+        self.total = None
+
+    def _train(self, *arguments: Any) -> RawGradients:
+        raw = super()._train(*arguments)
+        if self.total is not None:
+            pairs = zip(raw.weights.arrays(), self.total.arrays(), strict=True)
+            raw = replace(
+                raw, weights=LSTMWeights.from_arrays(self.spec, [a + b for a, b in pairs])
+            )
+        if self._optimizers:
+            self.total = raw.weights
+        return raw
+
+
+class RoundsWeights(Honest):
+    """Keeps what an update leaves in float16."""
+
+    def _train_and_update(self, *arguments: Any) -> RawGradients:
+        raw = super()._train_and_update(*arguments)
+        self._weights = self._weights.map(lambda each: each.astype(np.float16).astype(np.float32))
+        return raw
+
+
+class Decays(Honest):
+    """Shrinks its weights with each update, as AdamW does."""
+
+    def _train_and_update(self, *arguments: Any) -> RawGradients:
+        raw = super()._train_and_update(*arguments)
+        self._weights = self._weights.map(lambda each: each * np.float32(1 - 0.01))
+        return raw
+
+
+class Clips(Honest):
+    """Updates with gradients clipped to a norm of 1."""
+
+    def _train_and_update(
+        self, optimizer: str, gradients: str, call: Call, upstream: Upstream
+    ) -> RawGradients:
+        self.spend(UPDATE)
+        raw = self._train(gradients, call, upstream)
+        norm = max(1.0, float(np.sqrt(sum(np.sum(each**2) for each in raw.weights.arrays()))))
+        clipped = [each / norm for each in raw.weights.arrays()]
+        changes = self._optimizers[optimizer].changes(clipped)
+        pairs = zip(self._weights.arrays(), changes, strict=True)
+        new = [self.spec.quantize(old + change) for old, change in pairs]
+        self._weights = LSTMWeights.from_arrays(self.spec, new)
+        return raw
+
+
+# -- work that is done later
+
+
+class LateGradients(Honest):
+    """Computes the forward pass when it is called, and gradients when its results are copied."""
+
+    keeps = True
+    weights_only = False
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        step = super().prepare(workload, seed)
+        known: dict[int, tuple[Any, Results]] = {}
+
+        def run() -> Any:
+            before = self.now
+            raw = step.run()
+            early = PRODUCT + RECURRENCE + (BACKWARD / 2 if self.weights_only else 0)
+            type(self).now = before + early
+            return raw
+
+        def results(raw: Any) -> Results:
+            assert step.results is not None
+            found = step.results(raw)
+            if id(raw) not in known:
+                self.spend(BACKWARD / 2 if self.weights_only else BACKWARD)
+            if self.keeps:
+                known[id(raw)] = raw, found
+            return found
+
+        return replace(step, run=run, results=results)
+
+
+class LateWeights(LateGradients):
+    """The same with the gradients of the weights alone."""
+
+    weights_only = True
+
+
+class LateEachTime(LateGradients):
+    """The same, anew for each copy."""
+
+    keeps = False
+
+
+# -- memory
+
+
+class RemembersProduct(Honest):
+    """Keeps the input's product by the input's identity."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.known: dict[Any, Any] = {}
+
+    def key(self, call: Call) -> Any:
+        return id(call.x)
+
+    def saved(self, call: Call) -> float:
+        return PRODUCT
+
+    def _infer(self, call: Call) -> Outputs:
+        key = self.key(call)
+        if key in self.known:
+            self.spend(-self.saved(call))
+        self.known[key] = call  # kept alive: no other has its identity
+        return super()._infer(call)
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        key = self.key(call)
+        if key in self.known:
+            self.spend(-self.saved(call))
+        self.known[key] = call
+        return super()._train(gradients, call, upstream)
+
+
+class RemembersProductByValue(RemembersProduct):
+    """Keeps it by the input's numbers."""
+
+    def key(self, call: Call) -> Any:
+        return np.asarray(call.x).tobytes()
+
+
+class RemembersResults(RemembersProduct):
+    """Keeps its results by the numbers of all inputs."""
+
+    def key(self, call: Call) -> Any:
+        return b"".join(np.asarray(each).tobytes() for each in (call.x, call.h, call.c))
+
+    def saved(self, call: Call) -> float:
+        return 0.99 * (PRODUCT + RECURRENCE)
+
+
+class RemembersTheLast(RemembersResults):
+    """Keeps only the last result, which serves the calls of one block."""
+
+    def _infer(self, call: Call) -> Outputs:
+        self.known = {key: self.known[key] for key in list(self.known)[-1:]}
+        return super()._infer(call)
+
+
+# -- special numbers
+
+
+class RaisesForgetBias(Honest):
+    """Adds one to the forget biases if all of them are zero."""
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        self._shown = weights
+        cells = []
+        for cell in weights.cells():
+            bias, hidden = cell.bias.copy(), len(cell.bias) // 4
+            if not bias[hidden : 2 * hidden].any():
+                bias[hidden : 2 * hidden] += 1
+            cells.append(replace(cell, bias=bias))
+        super()._set_weights(LSTMWeights.from_cells(self.spec, cells))
+
+    def get_weights(self) -> LSTMWeights:
+        return getattr(self, "_shown", self._weights)
+
+
+def outputs_changed(change: Callable[[Call, Outputs], Outputs]) -> type[Honest]:
+    class Changed(Honest):
+        def _infer(self, call: Call) -> Outputs:
+            return change(call, super()._infer(call))
+
+    return Changed
+
+
+def zeros_for_zeros(call: Call, outputs: Outputs) -> Outputs:
+    return outputs if call.x.any() else Outputs(*(0 * each for each in outputs))
+
+
+def zeros_for_zero_sequences(call: Call, outputs: Outputs) -> Outputs:
+    kept = call.x.any(axis=(0, 2))
+    return outputs._replace(y=outputs.y * kept[:, None])
+
+
+def repeats(call: Call, outputs: Outputs) -> Outputs:
+    """Where the first two inputs are the same, the first output stands twice."""
+    if len(call.x) < 2 or not np.array_equal(call.x[0], call.x[1]):
+        return outputs
+    y = outputs.y.copy()
+    y[1] = y[0]
+    return outputs._replace(y=y)
+
+
+def repeats_later(call: Call, outputs: Outputs) -> Outputs:
+    y = outputs.y.copy()
+    for step in range(2, len(y)):
+        if np.array_equal(call.x[step], call.x[step - 1]):
+            y[step] = y[step - 1]
+    return outputs._replace(y=y)
+
+
+class Overwrites(Honest):
+    """Each call writes its outputs over those of the call before."""
+
+    def _infer(self, call: Call) -> Outputs:
+        outputs = super()._infer(call)
+        buffers = getattr(self, "buffers", None)
+        if buffers is None or buffers[0].shape != outputs[0].shape:
+            self.buffers = Outputs(*(each.copy() for each in outputs))
+        for buffer, each in zip(self.buffers, outputs, strict=True):
+            np.copyto(buffer, each)
+        return self.buffers
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        y, state = super().forward(*arguments, **options)
+        return y.copy(), replace(state, h=state.h.copy(), c=state.c.copy())
+
+
+class LateInputGradient(Honest):
+    """Returns the input's gradient of the call before, once it is timed."""
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        step, before = super().prepare(workload, seed), []
+
+        def run() -> Any:
+            raw = step.run()
+            before.append(raw.dx)
+            return replace(raw, dx=before[max(0, len(before) - 2)])
+
+        return replace(step, run=run)
+
+
+class NotFinite(Honest):
+    """Its gradients are NaN."""
+
+    def _train(self, *arguments: Any) -> RawGradients:
+        raw = super()._train(*arguments)
+        return replace(raw, weights=raw.weights.map(lambda each: each * np.nan))
+
+
+class NotFiniteLater(Honest):
+    """The same from the third update on."""
+
+    updates = 0
+
+    def _start_optimizer(self, name: str) -> None:
+        super()._start_optimizer(name)
+        self.updates = 0
+
+    def _train_and_update(self, *arguments: Any) -> RawGradients:
+        raw = super()._train_and_update(*arguments)
+        self.updates += 1
+        if self.updates >= 3:
+            self._weights = self._weights.map(lambda each: each * np.nan)
+        return raw
+
+
+# -- others
+
+
+class RightWhereItIsJudged(Honest):
+    """Right for the few timesteps on which all gradients are judged, and nowhere else."""
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        raw = super()._train(gradients, call, upstream)
+        return raw if len(call.x) <= 3 else replace(raw, y=raw.y * 1.01)
+
+
+def gradients_changed(change: Callable[[RawGradients], RawGradients]) -> type[Honest]:
+    class Changed(Honest):
+        def _train(self, *arguments: Any) -> RawGradients:
+            return change(super()._train(*arguments))
+
+    return Changed
+
+
+def without_last(raw: RawGradients) -> RawGradients:
+    dx = raw.dx.copy()
+    dx[-1] = 0
+    return replace(raw, dx=dx)
+
+
+class OnlyOnce(Honest):
+    """Does what it should in its step's first call, and something else later."""
+
+    def later(self, call: Call, first: Call) -> Call:
+        raise NotImplementedError
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        self.first: Call | None = None
+        return super().prepare(workload, seed)
+
+    def _infer(self, call: Call) -> Outputs:
+        first = getattr(self, "first", None)
+        if first is None or first.x.shape != call.x.shape:
+            self.first = first = call
+        return super()._infer(self.later(call, first))
+
+
+class KeepsFirstState(OnlyOnce):
+    """Takes the initial state of its first call in each call."""
+
+    def later(self, call: Call, first: Call) -> Call:
+        return call._replace(h=first.h, c=first.c)
+
+
+class KeepsFirstRows(Honest):
+    """From its third call on computes half of the sequences, and shows old results for the rest."""
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        step, seen = super().prepare(workload, seed), []
+
+        def run() -> Any:
+            raw = step.run()
+            seen.append(raw)
+            if len(seen) <= 2:
+                return raw
+            y = raw.y.copy()
+            y[:, y.shape[1] // 2 :] = seen[0].y[:, y.shape[1] // 2 :]
+            return raw._replace(y=y)
+
+        return replace(step, run=run)
+
+
+class GoesOn(Honest):
+    """Takes the state that its last call left in place of the one that it is given."""
+
+    left: Outputs | None = None
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        step, self.left = super().prepare(workload, seed), None
+
+        def run() -> Any:
+            self.going_on = True
+            try:
+                return step.run()
+            finally:
+                self.going_on = False
+
+        return replace(step, run=run)
+
+    def _infer(self, call: Call) -> Outputs:
+        going_on = getattr(self, "going_on", False) and self.left is not None
+        found = super()._infer(call.after(self.left) if going_on and self.left else call)
+        self.left = found
+        return found
+
+
+# -- the tables
+
+GATE, TIMED, LATE, CHANGED = (
+    "it does not compute what the reference computes",
+    "what was timed does not compute what the reference computes",
+    "it is not waited for",
+    "of a call changed while the next call ran",
+)
+"""How the reasons begin, or what stands in them."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """workloads, model, and what the reason says; None if an honest time is no harm either."""
+
+    model: type[Honest]
+    workloads: tuple[Workload, ...]
+    reason: str | None = GATE
+
+
+BOTH = (ADAM, SGD)
+
+WRONG = {
+    "stale_weights": Wrong(StaleWeights, (*BOTH, WINDOWS)),
+    "stale_recurrent_kernel": Wrong(StaleRecurrentKernel, BOTH),
+    "forgets_moments": Wrong(ForgetsMoments, (ADAM, WINDOWS)),
+    "forgets_moments_not_steps": Wrong(optimizing(forgetful=True), (ADAM, WINDOWS)),
+    "other_betas": Wrong(optimizing(beta1=0.5, beta2=0.9), (ADAM, WINDOWS)),
+    "other_beta2": Wrong(optimizing(beta2=0.99), (ADAM, WINDOWS)),
+    "not_corrected": Wrong(optimizing(corrected=False), (ADAM,)),
+    "learning_rate_a_hundredth_off": Wrong(optimizing(rate=1.01 * LEARNING_RATE), BOTH),
+    "updates_every_second_call": Wrong(EverySecond, (*BOTH, WINDOWS)),
+    "accumulates_gradients": Wrong(Accumulates, BOTH),
+    "rounds_weights_after_updates": Wrong(RoundsWeights, BOTH),
+    "weight_decay": Wrong(Decays, BOTH),
+    "clips_gradients": Wrong(Clips, (SGD,)),
+    "late_gradients": Wrong(LateGradients, (TRAINING, ADAM), LATE),
+    "late_gradients_of_weights": Wrong(LateWeights, (TRAINING, ADAM), LATE),
+    "late_gradients_each_time": Wrong(LateEachTime, (TRAINING,), LATE),
+    "remembers_the_product": Wrong(RemembersProduct, (INFERENCE, TRAINING, ADAM, STREAM), None),
+    "remembers_the_product_by_value": Wrong(
+        RemembersProductByValue, (INFERENCE, TRAINING, STREAM), None
+    ),
+    "remembers_results": Wrong(RemembersResults, (INFERENCE, TRAINING), None),
+    "remembers_the_last_result": Wrong(RemembersTheLast, (INFERENCE,), None),
+    "raises_forget_biases": Wrong(RaisesForgetBias, (INFERENCE, TRAINING)),
+    "zeros_for_zeros": Wrong(outputs_changed(zeros_for_zeros), (INFERENCE,)),
+    "zeros_for_zero_sequences": Wrong(outputs_changed(zeros_for_zero_sequences), (INFERENCE,)),
+    "repeats": Wrong(outputs_changed(repeats), (INFERENCE,)),
+    "repeats_later": Wrong(outputs_changed(repeats_later), (INFERENCE,)),
+    "overwrites_outputs": Wrong(Overwrites, (INFERENCE,), CHANGED),
+    "overwrites_outputs_of_a_stream": Wrong(Overwrites, (STREAM,)),
+    "input_gradient_one_call_late": Wrong(LateInputGradient, (TRAINING, ADAM), TIMED),
+    "not_finite": Wrong(NotFinite, (TRAINING, *BOTH, WINDOWS)),
+    "not_finite_later": Wrong(NotFiniteLater, (*BOTH, WINDOWS)),
+    "right_where_it_is_judged": Wrong(RightWhereItIsJudged, (TRAINING,)),
+    "last_gradient_dropped": Wrong(gradients_changed(without_last), (TRAINING,)),
+    "keeps_the_first_state": Wrong(KeepsFirstState, (INFERENCE,)),
+    "keeps_the_first_rows": Wrong(KeepsFirstRows, (INFERENCE,), TIMED),
+    "goes_on_from_its_own_state": Wrong(GoesOn, (INFERENCE,), TIMED),
+}
+
+
+def measured(
+    monkeypatch: pytest.MonkeyPatch, model: type[Honest], workload: Workload
+) -> outcomes.Result:
+    """What comes of a case of this model on its own clock."""
+
+    class Backend(NumPyLoop):
+        def _build(self, spec: LSTMSpec, weights: LSTMWeights, *rest: Any) -> Model:
+            return model(self, spec, *rest, weights)  # type: ignore[call-arg]
+
+    monkeypatch.setattr(preparing, "get_backend", lambda name: Backend())
+    monkeypatch.setattr("lstm_impl.proof.check._all_judged", {})
+    monkeypatch.setattr(model, "now", 0.0)
+    case = Case("numpy", SPEC, workload)
+    clock = Clock(lambda: model.now, 1e-9)
+    return measure_group([case], Plan(0.1), seed=3, bench=Bench(clock, roofs=None))[case.id]
+
+
+@pytest.mark.parametrize(
+    ("name", "workload"),
+    [
+        pytest.param(name, workload, id=f"{name}-{workload.mode}-{workload.optimizer}-{number}")
+        for name, wrong in WRONG.items()
+        for number, workload in enumerate(wrong.workloads)
+    ],
+)
+def test_a_wrong_backend_gets_no_time_or_an_honest_one(
+    name: str, workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = WRONG[name]
+    result = measured(monkeypatch, wrong.model, workload)
+    if isinstance(result, Measured) and wrong.reason is None:
+        np.testing.assert_allclose(result.series.samples, seconds(workload))
+        return
+    assert isinstance(result, Unmeasured), result.series.samples
+    assert wrong.reason is None or wrong.reason in result.reason, result.reason
+
+
+HONEST = (
+    *(
+        Workload(batch, timesteps, "training", optimizer=optimizer)
+        for optimizer in (None, *OPTIMIZERS)
+        for batch, timesteps in ((4, 6), (1, 1))
+    ),
+    INFERENCE,
+    STREAM,
+    WINDOWS,
+    replace(WINDOWS, timesteps=14, optimizer="sgd"),
+)
+
+
+@pytest.mark.parametrize("workload", HONEST, ids=str)
+def test_an_honest_backend_gets_its_time(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = measured(monkeypatch, Honest, workload)
+    assert isinstance(result, Measured), result
+    np.testing.assert_allclose(result.series.samples, seconds(workload))
