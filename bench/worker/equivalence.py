@@ -110,7 +110,7 @@ def gate_last(
         most = bounds(spec, workload.batch, workload.timesteps, list(off))
         if workload.optimizer is not None:
             most = {name: bound + FOLLOWED for name, bound in most.items()}
-        for pair in ((off, most), gains(spec, ours, theirs)):
+        for pair in ((off, most), gains(spec, ours, theirs, workload.batch)):
             keep(found, allowed, *pair)
     if workload.optimizer is not None:
         left = _of_call(answer, len(last.results))

@@ -91,7 +91,7 @@ class Series:
     synchronize: seconds that waiting takes when there is nothing to wait for.
     last: what the judged calls computed; None if the step cannot show it.
     streamed: of a stream, every call of the blocks by itself.
-    untimed: seconds of the calls before blocks that bring the step's data back into the caches.
+    untimed: seconds of placing inputs, and of the calls before blocks that fill the caches again.
     """
 
     calls: int

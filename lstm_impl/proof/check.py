@@ -197,7 +197,7 @@ class _Hearing:
             off, most = update_error(spec, weights, self.model.get_weights(), changes)
             self.keep({"update": off}, {"update": most})
         if not special:
-            self.keep(*structure.gains(spec, ours, theirs))
+            self.keep(*structure.gains(spec, ours, theirs, self.workload.batch))
             if structure.may_be_coarser(spec, theirs):
                 coarse = structure.rounded(weights, inputs)
                 self.keep(*structure.coarseness(ours, theirs, self._judged(*coarse)))
@@ -229,17 +229,19 @@ class _Hearing:
             for number in range(UPDATES)
         ]
         weights = given[0][0]
+        # The states are too large for what ``final_gradient`` makes of them.
+        nothing = LSTMState.zeros(spec, workload.batch)
         self.begin(weights)
         formula, before = NumPyOptimizer(optimizer), model.get_weights()
         for number, (_, inputs) in enumerate(given):
-            ours, theirs = self.results(before, inputs)
+            ours, theirs = self.results(before, inputs, nothing)
             self.hold(ours, theirs, "updated" if number else "")
             changes = formula.changes([ours[f"d{name}"] for name in weights.names()])
             after = model.get_weights()
             off, most = update_error(spec, before, after, changes)
             self.keep({"update": off}, {"update": most})
             if number and spec.precision.roundoff >= structure.HALF:
-                stale = self._judged(weights, self._quantized(inputs))
+                stale = self._judged(weights, self._quantized(inputs), nothing)
                 self.keep(*structure.staleness(ours, theirs, stale))
             before = after
 
@@ -250,9 +252,12 @@ class _Hearing:
         return replace(inputs, state=state)
 
     def results(
-        self, weights: LSTMWeights, inputs: Inputs
+        self, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-        """The model's, and the judge's, of what the workload's step is asked for."""
+        """The model's, and the judge's, of what the workload's step is asked for.
+
+        dstate: flows back into the final state; ``final_gradient`` by default.
+        """
         model, workload = self.model, self.workload
 
         def swap(array: FloatArray) -> FloatArray:
@@ -267,7 +272,7 @@ class _Hearing:
                 x,
                 swap(inputs.dy),
                 state,
-                final_gradient(state),
+                dstate or final_gradient(state),
                 lengths,
                 masks=masks,
                 optimizer=workload.optimizer,
@@ -277,12 +282,14 @@ class _Hearing:
                 gradients = replace(gradients, x=swap(gradients.x))
         else:
             y, final = model.forward(x, state, lengths, masks=masks)
-        theirs = self._judged(weights, inputs)
+        theirs = self._judged(weights, inputs, dstate)
         return named(swap(y), final, gradients), asked_for(theirs, workload)
 
-    def _judged(self, weights: LSTMWeights, inputs: Inputs) -> dict[str, FloatArray]:
-        dstate = final_gradient(inputs.state) if self.workload.training else None
-        return self.judge.run(weights, inputs, dstate)
+    def _judged(
+        self, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None = None
+    ) -> dict[str, FloatArray]:
+        flowing = dstate or final_gradient(inputs.state)
+        return self.judge.run(weights, inputs, flowing if self.workload.training else None)
 
 
 UPDATES = 3

@@ -85,5 +85,5 @@ def _held_against(
 ) -> tuple[Errors, Errors]:
     found = compare(ours, theirs)
     allowed = bounds(spec, workload.batch, len(theirs["y"]), list(found))
-    more, most = gains(spec, ours, theirs)
+    more, most = gains(spec, ours, theirs, workload.batch)
     return found | more, allowed | most

@@ -8,11 +8,13 @@ that its bounds alone would let them through. This room knows arrays, and no bac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from lstm_impl.proof.comparison import bounds, smallest_scale
 from lstm_impl.spec import FloatArray, LSTMSpec, round_to_bfloat16
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
@@ -53,31 +55,40 @@ TELLING = 256
 
 
 def gains(
-    spec: LSTMSpec, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]
+    spec: LSTMSpec, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], batch: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """By how much each array, and the worst of its units, is too large or too small, and may be.
 
     The gain of ``a`` over ``b`` is that of the best fit of one to the other, less 1. Units are the
     last axis. Named ``whole NAME`` and ``unit NAME``; nothing for types finer than half precision.
+
+    Of few numbers the mean is nearly as large as one: of n whose errors are independent and within
+    a bound of their largest value, it is within that by the root of n.
     """
     found: dict[str, float] = {}
     allowed: dict[str, float] = {}
     u = spec.precision.roundoff
     if u < HALF:
         return found, allowed
+    most = bounds(spec, batch, len(theirs["y"]), list(theirs))
     for name, right in theirs.items():
         b = np.asarray(right, np.float64)
         a = np.asarray(ours[name], np.float64)
         if a.shape != b.shape:
             continue  # the largest error is infinite then
+        off = most[name] * float(np.max(np.abs(b), initial=smallest_scale(name)))
         weight = name not in ("y", "h", "c", "dx", "dh", "dc")
         mean = max(float(np.mean(b * b)), SMALLEST**2)
         found[f"whole {name}"] = abs(float(np.mean((a - b) * b))) / mean
-        allowed[f"whole {name}"] = WHOLE * u
+        allowed[f"whole {name}"] = max(WHOLE * u, off / math.sqrt(mean * b.size))
         axes = tuple(range(b.ndim - 1))
         of_unit = np.maximum(np.mean(b * b, axis=axes), SMALL_UNIT * mean)
-        found[f"unit {name}"] = float(np.max(np.abs(np.mean((a - b) * b, axis=axes)) / of_unit))
-        allowed[f"unit {name}"] = (GATE_COLUMN if weight else UNIT) * u
+        gain = np.abs(np.mean((a - b) * b, axis=axes)) / of_unit
+        largest = (GATE_COLUMN if weight else UNIT) * u
+        few = off / np.sqrt(of_unit * (b.size // b.shape[-1]))
+        worst = int(np.argmax(gain / np.maximum(largest, few)))
+        found[f"unit {name}"] = float(gain[worst])
+        allowed[f"unit {name}"] = float(max(largest, few[worst]))
     return found, allowed
 
 

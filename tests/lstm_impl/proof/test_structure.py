@@ -122,30 +122,30 @@ HALF = LSTMSpec(3, 6, dtype="float16")
 
 @given(st.floats(-0.5, 0.5))
 def test_a_gain_is_that_of_the_best_fit_and_noise_has_none(gain: float) -> None:
-    found, allowed = gains(HALF, {n: (1 + gain) * a for n, a in ARRAYS.items()}, ARRAYS)
+    found, allowed = gains(HALF, {n: (1 + gain) * a for n, a in ARRAYS.items()}, ARRAYS, 4)
     assert found == pytest.approx(dict.fromkeys(found, abs(gain)), abs=1e-12)
     assert set(found) == {f"{of} {name}" for of in ("whole", "unit") for name in ARRAYS}
     assert allowed["unit dkernel"] > allowed["unit y"] > allowed["whole y"]
     # Rounding of both signs, however large: of two rows that are alike one is up and one is down.
     up = {name: np.concatenate([array, array]) for name, array in ARRAYS.items()}
     signs = np.repeat([1.0, -1.0], 40)[:, None]
-    found, _ = gains(HALF, {name: array * (1 + gain * signs) for name, array in up.items()}, up)
+    found, _ = gains(HALF, {name: array * (1 + gain * signs) for name, array in up.items()}, up, 4)
     assert max(found.values()) < 1e-12
 
 
 def test_one_unit_is_measured_by_itself_unless_it_is_small() -> None:
     off = np.array([1.0, 1.0, 1.0, 1.1, 1.0, 1.0])
-    found, _ = gains(HALF, {"y": ARRAYS["y"] * off}, {"y": ARRAYS["y"]})
+    found, _ = gains(HALF, {"y": ARRAYS["y"] * off}, {"y": ARRAYS["y"]}, 4)
     assert found["unit y"] == pytest.approx(0.1)
     assert found["whole y"] < 0.03
     small = ARRAYS["y"] * np.array([1.0, 1.0, 1.0, 0.01, 1.0, 1.0])
-    found, _ = gains(HALF, {"y": small * off}, {"y": small})
+    found, _ = gains(HALF, {"y": small * off}, {"y": small}, 4)
     assert found["unit y"] < 1e-3
 
 
 def test_finer_types_and_arrays_of_another_shape_are_not_looked_at() -> None:
-    assert gains(LSTMSpec(3, 6), ARRAYS, ARRAYS) == ({}, {})
-    assert gains(HALF, {"y": np.ones(3)}, {"y": np.ones((3, 6))}) == ({}, {})
+    assert gains(LSTMSpec(3, 6), ARRAYS, ARRAYS, 4) == ({}, {})
+    assert gains(HALF, {"y": np.ones(3)}, {"y": np.ones((3, 6))}, 4) == ({}, {})
     assert coarseness({"y": np.ones(3)}, {"y": np.ones(4)}, {"y": np.ones(4)}) == ({}, {})
 
 
