@@ -34,7 +34,7 @@ MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
 _UNTRIED = ("not_measured", "refused")
 _MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
 
-UNTIMED = "calls before blocks, not timed"
+UNTIMED = "inputs and calls before blocks"
 WARM_UP = "warm-up and finding how many calls make a block"
 FIRST_USE, MEMORY = "building, tracing and compiling", "memory"
 
