@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.stats.frame import load_frame, load_samples
+    from bench.render.data import load_frame, load_samples
 
 __all__ = ["load_frame", "load_samples"]
 
@@ -17,11 +17,11 @@ __all__ = ["load_frame", "load_samples"]
 def __getattr__(name: str) -> object:
     """What is taken from the package is imported when it is: pytest's plugin needs none of it."""
     if name == "load_frame":
-        from bench.stats.frame import load_frame
+        from bench.render.data import load_frame
 
         return load_frame
     if name == "load_samples":
-        from bench.stats.frame import load_samples
+        from bench.render.data import load_samples
 
         return load_samples
     raise AttributeError(f"module 'bench' has no attribute {name!r}")

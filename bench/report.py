@@ -23,12 +23,12 @@ from bench.records.naming import run_of
 from bench.records.schema import ResultFile, Results
 from bench.records.study import Study
 from bench.render import along, data, markdown, page, teach, terminal
+from bench.render.data import SAMPLE_COLUMNS, load_frame, sample_rows
 from bench.render.messages import along_notes
 from bench.render.quantities import listed
 from bench.render.recommend import map_source
 from bench.render.table import comma_separated
 from bench.stats.along import AXES, series
-from bench.stats.frame import SAMPLE_COLUMNS, load_frame, sample_rows
 from bench.stats.ranking import build
 from bench.stats.rows import KINDS, NothingToReportError, Report
 

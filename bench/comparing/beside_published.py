@@ -16,7 +16,7 @@ from bench.case.published import PublishedShape, PublishedStep, Source
 from bench.comparing.environments import hardware
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results
-from bench.render.messages import Unmeasured, gathered
+from bench.render.messages import Unmeasured, doubt_line, gathered
 from bench.stats.intervals import CaseInterval, case_interval
 from bench.stats.nodes import machine_names
 from bench.stats.trust import together
@@ -117,8 +117,8 @@ def _ours(
         place,
         hardware(first.run, first.case.device),
         case_interval([item.samples for item in items]),
-        tuple(map(str, validity.invalid)),
-        tuple(map(str, validity.of_time)),
+        tuple(map(doubt_line, validity.invalid)),
+        tuple(map(doubt_line, validity.of_time)),
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from bench.comparing.comparison import Report
 from bench.comparing.words import case_fields
 from bench.render import table
+from bench.render.data import OF_BRIDGE
 from bench.stats.comparison import Comparison
-from bench.stats.frame import OF_BRIDGE
 from bench.stats.intervals import speed
 
 _BRIDGE = {name.removeprefix("ratio_"): get for name, get in OF_BRIDGE.items()}

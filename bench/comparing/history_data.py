@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.comparing.history import History, Line, Machine, Moved, Point
 from bench.render import table
+from bench.render.messages import doubt_lines
 from bench.stats.intervals import speed
 from bench.stats.trust import Doubt
 
@@ -104,4 +105,4 @@ def _moved(moved: Moved | None) -> dict[str, object]:
 
 
 def _joined(doubts: Sequence[Doubt]) -> str:
-    return "; ".join(map(str, doubts))
+    return doubt_lines(doubts)

@@ -25,6 +25,7 @@ from bench.render.console import print_below
 from bench.render.escape import clean, code
 from bench.render.escape import markdown as escaped
 from bench.render.marks import STYLES, compact_verdict
+from bench.render.messages import doubt_line
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.render.table import Cell, Column, Sheet
 from bench.stats.comparison import Verdict
@@ -186,7 +187,7 @@ def _where(machine: Machine, reasons: Callable[[Point], Sequence[Doubt]]) -> lis
         for point in line.points:
             for doubt in reasons(point):
                 where = f"{clean(line.case.id, 120)} in #{point.session.number}"
-                found.setdefault(doubt.code, []).append((clean(str(doubt)), where))
+                found.setdefault(doubt.code, []).append((clean(doubt_line(doubt)), where))
     lines = []
     for told in found.values():
         first = told[0][0]

@@ -14,7 +14,7 @@ from bench.machine.folder import is_url
 from bench.machine.remote import shown
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
-from bench.render.messages import gathered
+from bench.render.messages import doubt_line, gathered
 from bench.stats.nodes import by_machine, machines
 from bench.stats.pooling import RunSamples, Sides
 from bench.stats.random_effects import intervals
@@ -131,7 +131,7 @@ def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
             (
                 *(f"{pair.base.label}: {doubt}" for doubt in there.invalid),
                 *(f"{pair.new.label}: {doubt}" for doubt in here.invalid),
-                *map(str, of_ratio((here, new), (there, base))),
+                *map(doubt_line, of_ratio((here, new), (there, base))),
             ),
         )
         for pair, (new, base, *_), comparison, there, here in zip(

@@ -13,6 +13,7 @@ from bench.render.labels import caption, heading, machine, name, title
 from bench.render.marks import RATIO_INTERVAL, TIME_INTERVAL, mark, notes, verdict_words
 from bench.render.messages import (
     Finding,
+    bound_sentence,
     decisions,
     few,
     findings,
@@ -23,7 +24,6 @@ from bench.render.messages import (
 from bench.render.messages import unmeasured as without_time
 from bench.render.quantities import seconds, shape_words, times_as, times_bounds
 from bench.render.table import Column, Sheet, markdown_table, measured_rows, parts, work_words
-from bench.stats.ranking import sentence
 from bench.stats.rows import KINDS, Report, Row, Section, Table
 
 
@@ -162,7 +162,7 @@ def _why_table(table: Table) -> str:
             Column("why"),
         ],
         [
-            [row.case.shape, row.case.backend, seconds(row.time), sentence(row)]
+            [row.case.shape, row.case.backend, seconds(row.time), bound_sentence(row)]
             for row in measured_rows(table)
         ],
     ).markdown()

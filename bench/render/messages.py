@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.case.cases import Case
+from bench.machine.fields import printable
+from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped
 from bench.render.escape import LONGEST_NAME, LONGEST_SENTENCE, clean
 from bench.render.labels import name, title, where
@@ -40,7 +42,19 @@ from bench.render.table import (
     percentile_text,
 )
 from bench.stats.along import NEAR_CHEAPEST, BackendCost, Fit, Series, cost, series, value
-from bench.stats.bound import NOT_KNOWN
+from bench.stats.bound import (
+    CHAIN,
+    COPIES,
+    GATES,
+    HOST,
+    LAUNCHES,
+    MEMORY,
+    NOT_KNOWN,
+    PADDING,
+    PRODUCTS,
+    WAITING,
+    Bound,
+)
 from bench.stats.comparison import (
     MOST_NEEDED,
     PLAIN_MEAN_OPPOSED,
@@ -53,20 +67,33 @@ from bench.stats.comparison import (
     processes_needed,
 )
 from bench.stats.intervals import (
+    BRIDGE_APART,
     CASE_CONFIDENCE,
     ENOUGH_PROCESSES,
+    FEWEST_SAMPLES,
     LEAST_SPREAD,
     MOST_SPREAD,
     VERDICT_CONFIDENCE,
     Interval,
+    count_nodes,
+    count_words,
 )
 from bench.stats.outliers import Outlier, outliers
 from bench.stats.pooling import RunSamples
 from bench.stats.random_effects import MOST_NODES, Plan, plan
-from bench.stats.ranking import BreakEven, all_doubts, break_even, compare_rows, sentence
+from bench.stats.ranking import BreakEven, all_doubts, break_even, compare_rows
 from bench.stats.ratios import all_slower, compare, compare_all, together
 from bench.stats.rows import KINDS, MEASURED, Row, Section, Table
-from bench.stats.trust import FEW_PROCESSES, MINORITY, OF_RATIO, WIDE_INTERVAL, Doubt
+from bench.stats.trust import (
+    FEW_PROCESSES,
+    FEW_ROUNDS,
+    MINORITY,
+    OF_RATIO,
+    UNSTEADY_RATIO,
+    WIDE_INTERVAL,
+    WIDE_OVER_PROCESSES,
+    Doubt,
+)
 from lstm_impl import UnsupportedError, get_backend
 from lstm_impl.registry import strategies
 
@@ -154,7 +181,7 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
             lines.append(inside)
     if ranked is not approximate:
         lines += [_approximation(row, section.baseline) for row in approximate]
-    doubts = dict.fromkeys(map(str, (*first.validity.invalid, *first.ratio_doubts)))
+    doubts = dict.fromkeys(map(doubt_line, (*first.validity.invalid, *first.ratio_doubts)))
     if doubts:
         told = "; ".join(clean(advice(each)) for each in list(doubts)[:_MOST_DOUBTS])
         lines.append(f"Do not rely on it yet: {told}.")
@@ -475,8 +502,10 @@ def _by_reason(
         of = f"{among:,} {noun}s"
         which = f"all {of}" if len(doubts) == among else f"{len(doubts)} of {of}"
         which = f"the only {noun}" if among == 1 else which
-        differ = any(doubt.text != first.text for _, doubt in doubts)
-        told = f"{start.format(which)}: {'for one, ' * differ}{clean(first.text)}"
+        differ = any(
+            (doubt.text, doubt.values) != (first.text, first.values) for _, doubt in doubts
+        )
+        told = f"{start.format(which)}: {'for one, ' * differ}{clean(doubt_text(first))}"
         if differ:
             told += f" ({name(row.case.id)})"
         elif len(doubts) < among:
@@ -485,8 +514,8 @@ def _by_reason(
         if most < first.of:
             told += f", in {'up to ' if len(doubts) > 1 else ''}{most} of {first.of} processes"
         told = _ended(told)
-        if first.advice:
-            told += f" To change that: {_ended(clean(first.advice))}"
+        if advice := doubt_advice(first):
+            told += f" To change that: {_ended(clean(advice))}"
         found.append(Finding(told, loud=loud))
     return found
 
@@ -507,7 +536,8 @@ def _noted(rows: Iterable[Row]) -> list[Finding]:
         found.append(Finding(speed_moved(moved)))
     if by_code:
         told = [
-            f"{clean(doubts[0].text)} ({count(len(doubts), 'case')})" for doubts in by_code.values()
+            f"{clean(doubt_text(doubts[0]))} ({count(len(doubts), 'case')})"
+            for doubts in by_code.values()
         ]
         found.append(
             Finding(
@@ -642,7 +672,9 @@ def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
             # The same backends on another device are another difference.
             sides = frozenset((apart.new, apart.base))
             found.setdefault((apart.bridge, sides, round(abs(apart.found.log_ratio), 9)), apart)
-    return [f"Uneven bridge: {clean(each.note, LONGEST_SENTENCE)}" for each in found.values()]
+    return [
+        f"Uneven bridge: {clean(uneven_note(each), LONGEST_SENTENCE)}" for each in found.values()
+    ]
 
 
 def _unclear_on_nodes(ratios: Sequence[Comparison], judged: int) -> list[str]:
@@ -762,7 +794,7 @@ def _itself(bridge: str, backends: Mapping[str, Mapping[str, Apart]]) -> str:
     devices = {device for each in backends.values() for device in each}
     told = [
         f"{apart.found.ratio.mid:.2f} times as long in those of {backend}"
-        f"{f' on {device}' if len(devices) > 1 else ''} ({apart.bounds})"
+        f"{f' on {device}' if len(devices) > 1 else ''} ({uneven_bounds(apart)})"
         for backend, each in backends.items()
         for device, apart in each.items()
     ]
@@ -944,7 +976,7 @@ def of_winner(table: Table) -> str:
         return ""
     start = f"{title(table)}: {name(best)} is "
     if len(rows) == 1:
-        return f"{start}{clean(sentence(rows[0]), LONGEST_SENTENCE)}"
+        return f"{start}{clean(bound_sentence(rows[0]), LONGEST_SENTENCE)}"
     places = count(len(rows), table.noun)
     parts = [f"by {kind} at {number if number < len(rows) else 'all'}" for kind, number in known]
     return f"{start}bound {listed(parts)} of {places} (--why has each)"
@@ -953,7 +985,7 @@ def of_winner(table: Table) -> str:
 def binding(row: Row) -> str:
     """Say what binds a case; empty where that is not known."""
     known = row.bound is not None and row.bound.kind != NOT_KNOWN
-    return clean(sentence(row), LONGEST_SENTENCE) if known else ""
+    return clean(bound_sentence(row), LONGEST_SENTENCE) if known else ""
 
 
 def of_roofs(table: Table) -> str:
@@ -1431,3 +1463,195 @@ def _who(group: Unmeasured) -> str:
     backends = sorted({clean(case.backend, LONGEST_NAME) for case in group.cases})
     devices = sorted({clean(case.device, LONGEST_NAME) for case in group.cases})
     return f"{listed(backends)} on {listed(devices)}"
+
+
+# What a case is bound by
+
+
+_BOUND_PARTS = {
+    LAUNCHES: "starting its operators",
+    HOST: "calling its operators from Python",
+    CHAIN: "the chain of products",
+    PRODUCTS: "its products",
+    MEMORY: "moving its data",
+    WAITING: "waiting",
+}
+"""As they are called where none of them is most of a step."""
+
+
+def bound_sentence(row: Row) -> str:
+    """``bound by launches: ...``, ``not known: ...``; empty for what was not measured."""
+    if row.bound is None:
+        return ""
+    if row.invalid:
+        return "not known: what was measured of it is INVALID"
+    told = bound_words(row.bound, row.roofs)
+    helps = _help_words(row)
+    return f"{told}; {helps}" if helps else told
+
+
+def bound_words(bound: Bound, figures: Mapping[str, float]) -> str:
+    """What binds a case, and how that is known. figures: of its roofs."""
+    if bound.kind == NOT_KNOWN and not bound.of:
+        return "not known: no roofs are recorded"
+    if bound.kind == NOT_KNOWN:
+        return (
+            f"not known: of what has a roof most goes to {_BOUND_PARTS[bound.of]}, at least "
+            f"{bound.share:.0%} of the step, and nothing is known to take more than half"
+        )
+    if bound.kind == PADDING:
+        computed = bound.parts[bound.of] / (1.0 - bound.share)
+        return (
+            f"bound by padding: {bound.share:.0%} of the timesteps are padding, and with them "
+            f"{_BOUND_PARTS[bound.of]} would take {computed:.0%} of the step"
+        )
+    words = _PROFILED if bound.profiled else _BY_ROOFS
+    told = words.get(bound.kind, _BY_ROOFS.get(bound.kind, ""))
+    if bound.kind == CHAIN and bound.share >= 1.0:
+        told = _ABOVE_CHAIN
+    elif bound.times > 1.0 and bound.kind in (CHAIN, PRODUCTS):
+        told = _TOO_MANY
+    launches = f"{figures.get('launches', 0.0):,.0f}"
+    return told.format(part=f"{bound.share:.0%}", times=f"{bound.times:.1f}", launches=launches)
+
+
+_BY_ROOFS = {
+    LAUNCHES: "bound by launches: starting as many operators ({launches}) that do nothing takes "
+    "{part} of the step",
+    HOST: "bound by the host: calling as many operators ({launches}) that do nothing from Python "
+    "takes {part} of the step",
+    CHAIN: "bound by the chain of products: those that wait for one another take {part} of the "
+    "step at the best that was seen here",
+    PRODUCTS: "bound by products: they take {part} of the step at the best rate that was seen here",
+    MEMORY: "bound by memory: moving its data once takes {part} of the step at the best bandwidth "
+    "that was seen here",
+    WAITING: "bound by waiting: for {part} of the step no processor computes",
+}
+
+
+_PROFILED = {
+    LAUNCHES: "bound by launches: for {part} of the step no operator was at work",
+    HOST: "bound by the host: for {part} of the step no operator was at work, which Python calls",
+    PRODUCTS: "bound by products: {part} of the step by its profile",
+    COPIES: "bound by copies: {part} of the step by its profile moves, transposes, cuts and joins",
+    GATES: "bound by gates: {part} of the step by its profile is computed number by number",
+}
+
+
+_ABOVE_CHAIN = (
+    "bound by the chain of products: it is as fast as those that wait for one another at the best "
+    "that was seen here ({part})"
+)
+
+
+_TOO_MANY = (
+    "bound by products: it makes {times} times the multiplications that the step needs, {part} of "
+    "the step at the best that was seen here"
+)
+
+
+def _help_words(row: Row) -> str:
+    """Who was faster on the same work; or else what is worth a try; or nothing."""
+    ratio = row.helper_ratio
+    if row.helper is not None and ratio is not None and ratio.verdict is Verdict.FASTER:
+        around = f"{ratio.ratio.low:.2f}–{ratio.ratio.high:.2f}"
+        return (
+            f"{row.helper.case.backend} takes {ratio.ratio.mid:.2f} of its time on the same work "
+            f"({around}, FASTER)"
+        )
+    if row.untried:
+        return f"not measured on this work, but worth a try: {' or '.join(row.untried)}"
+    return ""
+
+
+# Why numbers are not to be trusted
+
+
+def doubt_line(doubt: Doubt) -> str:
+    """Return in a line why numbers are not to be trusted, what to do, and in how many runs."""
+    text, advice = doubt_text(doubt), doubt_advice(doubt)
+    told = f"{text} ({advice})" if advice else text
+    return told if doubt.runs == doubt.of else f"{told} [in {doubt.runs} of {doubt.of} runs]"
+
+
+def doubt_lines(doubts: Iterable[Doubt]) -> str:
+    """Return several in one line, as a cell of a table has them."""
+    return "; ".join(map(doubt_line, doubts))
+
+
+_DOUBTS = {
+    UNSTEADY_RATIO: "the earlier and the later half of the rounds have different ratios",
+    FEW_ROUNDS: "fewer than {fewest} rounds: a median of so few has no 95% interval",
+    FEW_PROCESSES: "{processes}: a median over processes has no 95% interval of its own under "
+    "{enough}",
+}
+_WIDE = "the interval of the median over {over} is ±{width:.1%}"
+_WIDE_BEYOND = _WIDE + ", over ±{limit:.0%}"
+_WIDE_OVER_NODES = _WIDE + ": nodes differ, or are few"
+_WIDE_OVER_PROCESSES = _WIDE + ": the machine's speed changed between them"
+
+
+def doubt_text(doubt: Doubt) -> str:
+    """Return why numbers are not to be trusted: as it was recorded, or by its code."""
+    if doubt.text or not doubt.values:
+        return doubt.text
+    if doubt.code == WIDE_INTERVAL:
+        width, processes, nodes = doubt.values
+        template = _WIDE_OVER_NODES if nodes else _WIDE_OVER_PROCESSES
+        template = _WIDE_BEYOND if width > WIDE_OVER_PROCESSES else template
+        over = count_nodes(round(nodes)) if nodes else f"{processes:.0f} processes"
+        return template.format(over=over, width=width, limit=WIDE_OVER_PROCESSES)
+    return _DOUBTS[doubt.code].format(
+        fewest=FEWEST_SAMPLES,
+        processes=count_words(round(doubt.values[0])),
+        enough=ENOUGH_PROCESSES,
+    )
+
+
+def doubt_advice(doubt: Doubt) -> str:
+    """Return what to do about it: as it was recorded, or by its code."""
+    if doubt.text or not doubt.values:
+        return doubt.advice
+    if doubt.code == FEW_PROCESSES:
+        return "go on with python -m bench.run --resume"
+    if doubt.code != WIDE_INTERVAL:
+        return worded(MORE_TIME, bool(doubt.values[0]))
+    width, _, nodes = doubt.values
+    if width > WIDE_OVER_PROCESSES:
+        more = "on more nodes" if nodes else "in more processes"
+        return f"measure {more}, or on a machine of its own"
+    if nodes:
+        return "ratios to other backends come from inside each node, and differ less"
+    return "ratios to other backends come from inside each process, and do not move with it"
+
+
+# Reference cases that differ between the two sides
+
+
+_UNEVEN = (
+    "{bridge}, over which {new} and {base} are compared, took itself {ratio:.2f} times as long in "
+    "the processes of {new} as in those of {base} ({bounds}), and {allowed:.0%} is allowed for: "
+    "the interval is wider by {by} each way. To change that: see in more processes (--processes) "
+    "whether it stays so, or take another bridge (of the backends that need no environment of "
+    "their own, the first that --backends names)"
+)
+
+
+def uneven_note(apart: Apart) -> str:
+    """Return by how much a bridge differs from itself, what that does to ratios, and what to do."""
+    bridge, new, base = (printable(each, 60) for each in (apart.bridge, apart.new, apart.base))
+    return _UNEVEN.format(
+        bridge=bridge,
+        new=new,
+        base=base,
+        ratio=apart.found.ratio.mid,
+        bounds=uneven_bounds(apart),
+        allowed=BRIDGE_APART,
+        by=f"{100 * math.expm1(abs(apart.found.log_ratio)):.2g}%",
+    )
+
+
+def uneven_bounds(apart: Apart) -> str:
+    """``0.80–0.97, over 10 cases``: the ratio's, in new's processes over base's."""
+    ratio = apart.found.ratio
+    return f"{ratio.low:.2f}–{ratio.high:.2f}, over {count(apart.cases, 'case')}"

@@ -26,7 +26,15 @@ from bench.render import drawing
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import details, heading, machine, name, title
 from bench.render.marks import BARS, FASTEST, MARKS, bounds_of_time, compact_verdict, mark, notes
-from bench.render.messages import answer, binding, decisions, findings, method
+from bench.render.messages import (
+    answer,
+    binding,
+    decisions,
+    doubt_line,
+    doubt_lines,
+    findings,
+    method,
+)
 from bench.render.quantities import (
     GRADIENT_WORDS,
     count,
@@ -245,7 +253,7 @@ def _doubts(section: Section) -> list[tuple[str, list[tuple[str, str]]]]:
     return [
         (
             what.format(count(len(rows), "measurement")),
-            [(row.case.id, "; ".join(map(str, doubts))) for row, doubts in rows[:_MOST_SKIPPED]],
+            [(row.case.id, doubt_lines(doubts)) for row, doubts in rows[:_MOST_SKIPPED]],
         )
         for what, doubted in kinds.items()
         if (rows := [(row, doubts) for row, doubts in doubted if doubts])
@@ -370,7 +378,9 @@ class Data:
         trust = (
             0 if not row.measured else 1 if not row.trusted else 2 if row.validity.of_time else 3
         )
-        why = [str(each) for each in (*row.invalid, *row.ratio_doubts, *row.validity.of_time)]
+        why = [
+            doubt_line(each) for each in (*row.invalid, *row.ratio_doubts, *row.validity.of_time)
+        ]
         why += [row.reason, row.advice]
         setup = row.setup or {}
         peak = row.memory.get("peak_bytes")

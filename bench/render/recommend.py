@@ -14,7 +14,7 @@ from bench.records.maps import LEARNED, TASKS, TASKS_IN_WORDS, LearningMap
 from bench.render import labels
 from bench.render.escape import clean, prose
 from bench.render.labels import heading, machine
-from bench.render.messages import with_range
+from bench.render.messages import doubt_line, with_range
 from bench.render.quantities import (
     GRADIENT_WORDS,
     bounds,
@@ -378,8 +378,12 @@ def _cautions(found: Recommendation) -> list[str]:
     told = []
     if interval is not None and interval.processes < ENOUGH_PROCESSES:
         told.append(f"the interval stands on {interval.how}")
-    told += [f"INVALID, do not rely on it: {clean(str(doubt))}" for doubt in found.best.invalid]
-    told += [f"doubtful as a time: {clean(str(doubt))}" for doubt in found.best.validity.of_time]
+    told += [
+        f"INVALID, do not rely on it: {clean(doubt_line(doubt))}" for doubt in found.best.invalid
+    ]
+    told += [
+        f"doubtful as a time: {clean(doubt_line(doubt))}" for doubt in found.best.validity.of_time
+    ]
     return told
 
 
@@ -460,9 +464,9 @@ def answer_data(found: Recommendation) -> dict[str, object]:
         "processes": found.best.interval.processes if found.best.interval else None,
         "allowance": found.best.interval.allowance if found.best.interval else None,
         "valid": not found.best.invalid,
-        "invalid_reasons": [str(doubt) for doubt in found.best.invalid],
+        "invalid_reasons": [doubt_line(doubt) for doubt in found.best.invalid],
         "time_valid": not found.best.validity.time,
-        "time_reasons": [str(doubt) for doubt in found.best.validity.time],
+        "time_reasons": [doubt_line(doubt) for doubt in found.best.validity.time],
         "longer": None if found.longer is None else _longer_data(found.longer),
     }
 

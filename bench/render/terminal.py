@@ -22,6 +22,7 @@ from bench.render.labels import heading, machine, name, title
 from bench.render.marks import BARS, FASTEST, mark, notes, spread_words
 from bench.render.messages import (
     Finding,
+    bound_sentence,
     decisions,
     few,
     findings,
@@ -35,7 +36,6 @@ from bench.render.quantities import count, seconds, times_as, times_bounds
 from bench.render.table import Part, error, measured_rows, parts, work_words
 from bench.stats.comparison import SAME_WITHIN
 from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE
-from bench.stats.ranking import sentence
 from bench.stats.rows import KINDS, Report, Row, Section, Table
 
 _NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
@@ -458,7 +458,7 @@ def draw_whys(section: Section, console: Console, rows: int) -> None:
         for row in measured_rows(shown):
             told = f"{name(row.case.backend)} {name(row.case.shape)} {seconds(row.time)}"
             console.print(Text(told))
-            console.print(Text(f"  {clean(sentence(row), LONGEST_SENTENCE)}", style="dim"))
+            console.print(Text(f"  {clean(bound_sentence(row), LONGEST_SENTENCE)}", style="dim"))
         if left:
             console.print(Text(f"and {left:,} more; --format csv has all", style="dim"))
     for told in uneven_bridges(section.rows):

@@ -18,6 +18,7 @@ from bench.machine.lock import HeldError, LockError
 from bench.machine.writing import ResultWriteError
 from bench.records.schema import Measurement, ResultFile, Results
 from bench.render.escape import clean
+from bench.render.messages import doubt_advice, doubt_text
 from bench.render.quantities import count
 from bench.session import live
 from bench.session.manager import Manager, WorkerError
@@ -270,8 +271,8 @@ def _counted_doubts(cases: Iterable[Sequence[Doubt]]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for doubts in cases:
         for doubt in doubts:
-            advice = f"; {doubt.advice}" if doubt.advice else ""
-            counts[words.setdefault(doubt.code, clean(f"{doubt.text}{advice}"))] += 1
+            advice = f"; {told}" if (told := doubt_advice(doubt)) else ""
+            counts[words.setdefault(doubt.code, clean(f"{doubt_text(doubt)}{advice}"))] += 1
     return counts
 
 

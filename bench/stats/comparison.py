@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from bench.machine.fields import printable
 from bench.stats.intervals import (
     ALONE,
     BRIDGE_APART,
@@ -230,8 +229,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g}%"
 
 
-_LONGEST = 60  # letters of a name in a sentence
-
 PROCESSES_SHIFTED = "processes_shifted"
 PLAIN_MEAN_OPPOSED = "plain_mean_opposed"
 
@@ -347,30 +344,3 @@ class Apart:
     def inverse(self) -> Apart:
         """The same with its sides exchanged."""
         return Apart(self.bridge, self.base, self.new, self.cases, self.found.inverse)
-
-    @property
-    def by(self) -> str:
-        """By how much it differs, whichever way: ``12%``."""
-        return f"{100 * math.expm1(abs(self.found.log_ratio)):.2g}%"
-
-    @property
-    def bounds(self) -> str:
-        """``0.80–0.97, over 10 cases``: the ratio's, in new's processes over base's."""
-        ratio = self.found.ratio
-        cases = f"{self.cases} case{'s' if self.cases > 1 else ''}"
-        return f"{ratio.low:.2f}–{ratio.high:.2f}, over {cases}"
-
-    @property
-    def note(self) -> str:
-        """In a line by how much it differs, what that does to a ratio, and what to do."""
-        bridge, new, base = (
-            printable(each, _LONGEST) for each in (self.bridge, self.new, self.base)
-        )
-        return (
-            f"{bridge}, over which {new} and {base} are compared, took itself "
-            f"{self.found.ratio.mid:.2f} times as long in the processes of {new} as in those of "
-            f"{base} ({self.bounds}), and {BRIDGE_APART:.0%} is allowed for: the interval is wider "
-            f"by {self.by} each way. To change that: see in more processes (--processes) whether "
-            "it stays so, or take another bridge (of the backends that need no environment of "
-            "their own, the first that --backends names)"
-        )

@@ -73,8 +73,8 @@ TOO_WIDE_UNTIL = 20
 # Six processes or more that came one after the other may have moved during the session: the
 # interval is no narrower than half of what the later ones differ from the earlier ones by, times
 # this. Chosen by simulation: where two sides shift apart by 6% half-way through a session, it
-# leaves 3 to 5% false verdicts of 27 to 41%, and takes 7% of the power at most. A t distribution
-# of one degree of freedom, for the two halves, would ask for 127.
+# leaves 3% false verdicts of 39% with 20 processes, and takes 6% of the power at most. A t
+# distribution of one degree of freedom, for the two halves, would ask for 127.
 SHIFT_REACH = 2.5
 # Values further from the middle than so many spreads count in that as if at this distance.
 SHIFT_CLIP = 3.0

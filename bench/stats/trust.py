@@ -15,14 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Reason
 from bench.stats.intervals import (
     ENOUGH_PROCESSES,
-    FEWEST_SAMPLES,
     CaseInterval,
-    count_nodes,
     halves_agree,
 )
 from bench.stats.nodes import by_machine
@@ -79,7 +76,10 @@ _GRAVE = ("failed", "timed_out")
 class Doubt:
     """Why a row's numbers are not to be trusted: in how many runs, of how many in the session.
 
-    code: what kind of reason; text, advice: of the first run that gave it.
+    code: what kind of reason. text, advice: as the first process that gave it recorded them, empty
+    of what is found here. values: the numbers of what is found here, as ``render`` has them:
+    of ``WIDE_INTERVAL`` the half width, processes and nodes; of ``FEW_PROCESSES`` how many; of
+    ratios whether ``bench.run`` measured.
     """
 
     code: str
@@ -87,10 +87,7 @@ class Doubt:
     advice: str
     runs: int
     of: int
-
-    def __str__(self) -> str:
-        told = f"{self.text} ({self.advice})" if self.advice else self.text
-        return told if self.runs == self.of else f"{told} [in {self.runs} of {self.of} runs]"
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,7 @@ def pooled(
         else:
             (of_time if doubt.code in OF_TIME else invalid).append(doubt)
     if replicated and not enough:
-        noted.append(_few(processes, runs))
+        noted.append(Doubt(FEW_PROCESSES, "", "", runs, runs, (processes,)))
     if enough and interval.half_width > WIDE:
         (of_time if interval.half_width > WIDE_OVER_PROCESSES else noted).append(
             _wide(interval, runs)
@@ -179,20 +176,8 @@ def pooled(
 
 
 def _wide(interval: CaseInterval, runs: int) -> Doubt:
-    width = interval.half_width
-    over = count_nodes(interval.nodes) if interval.nodes else f"{interval.processes} processes"
-    told = f"the interval of the median over {over} is ±{width:.1%}"
-    if width > WIDE_OVER_PROCESSES:
-        told += f", over ±{WIDE_OVER_PROCESSES:.0%}"
-        more = "on more nodes" if interval.nodes else "in more processes"
-        advice = f"measure {more}, or on a machine of its own"
-    elif interval.nodes:
-        told += ": nodes differ, or are few"
-        advice = "ratios to other backends come from inside each node, and differ less"
-    else:
-        told += ": the machine's speed changed between them"
-        advice = "ratios to other backends come from inside each process, and do not move with it"
-    return Doubt(WIDE_INTERVAL, told, advice, runs, runs)
+    values = interval.half_width, interval.processes, interval.nodes
+    return Doubt(WIDE_INTERVAL, "", "", runs, runs, values)
 
 
 def _many(disturbed: int, processes: int) -> bool:
@@ -226,15 +211,13 @@ def of_ratio(new: Side, base: Side) -> tuple[Doubt, ...]:
         sides = (side.unpaired[len(side.invalid) :] for side in (judged, judged_base))
         return tuple({doubt.code: doubt for side in sides for doubt in side}.values())
     found: list[Doubt] = []
-    more_time = worded(MORE_TIME, judged.managed)
+    managed = (float(judged.managed),)
     drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
     if _many(drifted, len(shared)):
-        told = "the earlier and the later half of the rounds have different ratios"
-        found.append(Doubt(UNSTEADY_RATIO, told, more_time, drifted, len(shared)))
+        found.append(Doubt(UNSTEADY_RATIO, "", "", drifted, len(shared), managed))
     short = sum(pair[0].run in few for pair in shared)
     if short and len(shared) < ENOUGH_PROCESSES:
-        told = f"fewer than {FEWEST_SAMPLES} rounds: a median of so few has no 95% interval"
-        found.append(Doubt(FEW_ROUNDS, told, more_time, short, len(shared)))
+        found.append(Doubt(FEW_ROUNDS, "", "", short, len(shared), managed))
     return tuple(found)
 
 
@@ -271,18 +254,6 @@ def each_together(
         )
         for (measured, outcomes), interval in zip(cases, found, strict=True)
     ]
-
-
-def _few(processes: int, runs: int) -> Doubt:
-    noun = "process" if processes == 1 else "processes"
-    return Doubt(
-        FEW_PROCESSES,
-        f"{processes} {noun}: a median over processes has no 95% interval of its own under "
-        f"{ENOUGH_PROCESSES}",
-        "go on with python -m bench.run --resume",
-        runs,
-        runs,
-    )
 
 
 def _counted(reasons: Iterable[Reason], runs: int) -> Iterable[Doubt]:

@@ -18,10 +18,10 @@ from bench.cli import output
 from bench.cli.output import Told
 from bench.machine.raised import one_line
 from bench.render.escape import LONGEST_NAME
+from bench.render.messages import bound_words
 from bench.render.quantities import seconds
 from bench.render.table import Column, Sheet, comma_separated, numbers
 from bench.stats.bound import Bound, bound, kind, shares
-from bench.stats.ranking import explained
 from bench.worker.group import of_step
 from bench.worker.outcomes import NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.worker.preparing import Bench, Prepared, ignored_deprecations, prepare
@@ -132,7 +132,7 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
     title = f"{found.case.id}: {seconds(found.seconds)} a step without {found.profile.source}"
     left = len(every) - MOST
     told = Told(
-        (title, explained(found.bound, found.figures)),
+        (title, bound_words(found.bound, found.figures)),
         (("", sheet),),
         (f"and {left} more; --format csv has all",) if left > 0 else (),
         LONGEST_NAME,

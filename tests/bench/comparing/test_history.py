@@ -11,6 +11,7 @@ import pytest
 from bench.cli.command_line import UsageError
 from bench.comparing.history import build, since
 from bench.records.schema import Outcome, Reason
+from bench.render.messages import doubt_line
 from bench.stats.comparison import Verdict
 from bench.stats.trust import NOT_STEADY
 from tests.bench.made_history import run, session, upgrade
@@ -122,7 +123,7 @@ def test_of_six_processes_of_a_session_one_that_was_disturbed_spoils_nothing_and
     (machine,) = build(gather(*items)).machines
     (point,) = machine.lines[0].points
     told = f"the cores were busy (close what runs) [in {number} of 6 runs]"
-    assert tuple(map(str, point.reasons)) == ((told,) if invalid else ())
+    assert tuple(map(doubt_line, point.reasons)) == ((told,) if invalid else ())
 
 
 def test_one_crash_among_many_processes_spoils_nothing_and_a_failure_does() -> None:
@@ -134,7 +135,7 @@ def test_one_crash_among_many_processes_spoils_nothing_and_a_failure_does() -> N
     failed = replace(crashed, outcome="failed", reason="the outputs differ")
     (machine,) = build(gather(*session(1, {a_case(): 1.0}), failed)).machines
     (reason,) = machine.lines[0].points[0].reasons
-    assert str(reason) == "failed: the outputs differ [in 1 of 7 runs]"
+    assert doubt_line(reason) == "failed: the outputs differ [in 1 of 7 runs]"
 
 
 def test_a_session_whose_time_moved_makes_its_time_and_both_its_ratios_doubtful() -> None:

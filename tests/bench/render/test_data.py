@@ -19,7 +19,7 @@ from pyarrow import parquet
 from bench import report
 from bench.records.files import collect
 from bench.render import data
-from bench.stats.frame import COLUMNS, records
+from bench.render.data import COLUMNS, records
 from bench.stats.ranking import build
 from bench.stats.rows import Report
 from tests.bench.made_reports import HOSTILE, endless, hostile_report, sentences

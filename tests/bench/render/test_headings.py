@@ -1,5 +1,6 @@
 """What stands above a report's tables: of which session, on which machine, by which method."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_line_says_by_how_much_it_differs_and_what_to_do() -> None:
     assert "as in those of b (" in line
     assert "over 10 cases)" in line
     assert "1% is allowed for" in line
-    assert f"wider by {apart.by} each way" in line
+    assert f"wider by {100 * math.expm1(abs(apart.found.log_ratio)):.2g}% each way" in line
     assert "--processes" in line
     assert "--backends" in line
     assert "\n" not in line

@@ -9,10 +9,9 @@ import re
 import pytest
 
 from bench.render import messages
-from bench.render.data import comma_separated
+from bench.render.data import comma_separated, records
 from bench.render.markdown import markdown
 from bench.render.page import Data
-from bench.stats.frame import records
 from bench.stats.ranking import build
 from bench.stats.rows import Report
 from bench.worker.series import Beside

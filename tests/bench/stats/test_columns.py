@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.records.schema import Figures, Run
-from bench.stats.frame import COLUMNS, Value, records
+from bench.render.data import COLUMNS, Value, records
 from bench.stats.ranking import build
 from lstm_impl import Workload
 from tests.bench.made_nodes import WILD, a_case, fleet

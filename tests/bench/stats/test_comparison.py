@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.render.messages import uneven_bounds, uneven_note
 from bench.stats import ratios
 from bench.stats.comparison import GATE_LEVEL, Apart, Pairing, Verdict, basis_of
 from bench.stats.intervals import Estimates, Interval
@@ -99,18 +100,18 @@ def test_a_bridge_is_uneven_where_all_of_its_interval_is_beyond_what_is_allowed_
     assert not paired([0.0]).uneven
 
 
-def test_a_bridge_s_difference_is_told_the_same_from_either_side() -> None:
+def test_bounds_of_a_bridge_are_turned_around_with_its_sides() -> None:
     apart = a_bridge(1.1, 1.25, 1.4)
-    assert apart.by == "25%"
-    assert apart.bounds == "1.10–1.40, over 10 cases"
-    assert a_bridge(1.1, 1.25, 1.4, 1).bounds == "1.10–1.40, over 1 case"
-    assert apart.inverse.by == "25%"
+    assert uneven_bounds(apart) == "1.10–1.40, over 10 cases"
+    assert uneven_bounds(a_bridge(1.1, 1.25, 1.4, 1)) == "1.10–1.40, over 1 case"
     assert (apart.inverse.new, apart.inverse.base) == ("onnx", "torch")
-    assert apart.inverse.bounds == "0.71–0.91, over 10 cases"
+    assert uneven_bounds(apart.inverse) == "0.71–0.91, over 10 cases"
+    assert "25% each way" in uneven_note(apart)
+    assert "25% each way" in uneven_note(apart.inverse)
 
 
 def test_a_note_says_who_by_how_much_and_what_to_do_in_a_line_whatever_the_name() -> None:
-    note = a_bridge(1.1, 1.25, 1.4, name="\x1b[31m" + "k" * 1000).note
+    note = uneven_note(a_bridge(1.1, 1.25, 1.4, name="\x1b[31m" + "k" * 1000))
     assert note.isprintable()
     assert len(note) < 600
     assert "over which torch and onnx are compared, took itself 1.25 times as long in the " in note

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bench.records.files import collect
-from bench.render.messages import uneven_bridges
+from bench.render.messages import uneven_bridges, uneven_note
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.ranking import build
 from bench.stats.ratios import Evenness
@@ -47,7 +47,7 @@ def test_one_case_is_enough_to_ask_it() -> None:
     found = apart_of(results(2 * FAR, cases=1))
     assert found.uneven
     assert found.cases == 1
-    assert "over 1 case)" in found.note
+    assert "over 1 case)" in uneven_note(found)
     assert not apart_of(results(cases=1)).uneven
 
 

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.records.schema import Run
-from bench.render.data import as_json
+from bench.render.data import as_json, records
 from bench.render.messages import findings
 from bench.stats.comparison import Comparison
-from bench.stats.frame import records
 from bench.stats.intervals import Interval
 from bench.stats.ranking import break_even, build, pairs
 from bench.stats.rows import Report, Row

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.records.files import collect
 from bench.records.schema import Figures, Measurement, Outcome, Results
+from bench.render.messages import doubt_line
 from bench.stats.bound import NOT_KNOWN, PADDING
 from bench.stats.comparison import Verdict
 from bench.stats.ranking import build
@@ -176,7 +177,9 @@ def test_an_invalid_measurement_is_never_surely_the_first() -> None:
     row = the_row(build(results_of(*items)), "keras")
     assert row.rank == 1
     assert not row.fastest
-    assert str(row.invalid[0]) == "the machine was busy (close other programs) [in 2 of 6 runs]"
+    assert (
+        doubt_line(row.invalid[0]) == "the machine was busy (close other programs) [in 2 of 6 runs]"
+    )
 
 
 def test_a_case_that_failed_its_gate_in_one_of_its_runs_is_invalid() -> None:
@@ -186,7 +189,7 @@ def test_a_case_that_failed_its_gate_in_one_of_its_runs_is_invalid() -> None:
     ]
     row = the_row(build(results_of(*items)), "keras")
     assert row.measured
-    assert str(row.invalid[0]) == "failed: y is wrong by 0.3 [in 1 of 2 runs]"
+    assert doubt_line(row.invalid[0]) == "failed: y is wrong by 0.3 [in 1 of 2 runs]"
 
 
 def test_of_several_outcomes_the_gravest_is_told() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Reason
-from bench.stats.frame import COLUMNS, records
+from bench.render.data import COLUMNS, records
 from bench.stats.intervals import FEWEST_BEYOND, PERCENTILES
 from bench.stats.ranking import build
 from bench.stats.rows import Row, Table, ranked_backends, stream, usual_baseline

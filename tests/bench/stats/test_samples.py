@@ -12,7 +12,7 @@ import bench
 from bench import report
 from bench.machine.fields import ResultError
 from bench.records.files import collect
-from bench.stats.frame import SAMPLE_COLUMNS
+from bench.render.data import SAMPLE_COLUMNS
 from tests.places import GOLDEN
 
 FILES = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json"]

@@ -8,7 +8,7 @@ import pytest
 
 import bench
 from bench.machine.fields import ResultError
-from bench.stats.frame import COLUMNS, cells, framed, load_frame, records
+from bench.render.data import COLUMNS, cells, framed, load_frame, records
 from tests.bench.made_reports import REPLICATES, endless
 from tests.places import GOLDEN
 

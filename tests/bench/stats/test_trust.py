@@ -11,7 +11,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, Reason, Run
-from bench.render.messages import findings
+from bench.render.messages import doubt_advice, doubt_line, doubt_text, findings
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.pooling import RunSamples
 from bench.stats.ranking import build
@@ -85,8 +85,8 @@ def test_one_process_alone_is_as_valid_as_it_says() -> None:
 def test_a_session_with_too_few_processes_is_noted(count: int) -> None:
     found = judged(processes(count))
     assert codes(found) == ([], [FEW_PROCESSES])
-    assert f"{count} process" in found.noted[0].text
-    assert "--resume" in found.noted[0].advice
+    assert f"{count} process" in doubt_text(found.noted[0])
+    assert "--resume" in doubt_advice(found.noted[0])
 
 
 def test_six_processes_that_agree_are_valid() -> None:
@@ -102,7 +102,7 @@ def test_what_disturbed_a_few_of_many_processes_is_noted_and_spoils_nothing(
     found = judged(processes(count, disturbed=disturbed))
     assert codes(found) == (([], ["busy"]) if valid else (["busy"], []))
     (doubt,) = (*found.invalid, *found.noted)
-    assert str(doubt).endswith(f"[in {disturbed} of {count} runs]")
+    assert doubt_line(doubt).endswith(f"[in {disturbed} of {count} runs]")
 
 
 def test_how_little_one_process_knows_does_not_matter_where_their_medians_agree() -> None:
@@ -116,13 +116,13 @@ def test_medians_that_differ_are_noted_and_by_too_much_doubtful_as_times() -> No
     assert codes(judged(processes(6, spread=0.04))) == ([], [])
     found = judged(processes(6, spread=0.2))
     assert codes(found) == ([], ["wide_interval"])
-    assert "over 6 processes is ±20.0%: the machine's speed changed" in found.noted[0].text
-    assert "inside each process" in found.noted[0].advice
+    assert "over 6 processes is ±20.0%: the machine's speed changed" in doubt_text(found.noted[0])
+    assert "inside each process" in doubt_advice(found.noted[0])
     found = judged(processes(6, spread=0.3))
     assert codes(found) == ([], [])
     (doubt,) = found.of_time
     assert doubt.code == "wide_interval"
-    assert "over 6 processes is ±30.0%, over ±25%" in doubt.text
+    assert "over 6 processes is ±30.0%, over ±25%" in doubt_text(doubt)
     assert found.time == (doubt,)
     assert found.unpaired == ()  # how far it is known stands in the ratio's own interval
 
@@ -227,7 +227,7 @@ def test_advice_on_a_ratio_names_the_option_of_the_command_that_measured_it() ->
     for runs, option in ((a_run(0), "--lstm-budget SECONDS"), (managed, "--seconds TIME")):
         one, two = (side([replace(each, run=runs)]) for each in (drift, steady))
         (doubt,) = of_ratio(one, two)
-        assert doubt.advice == f"give it more time: {option}"
+        assert doubt_advice(doubt) == f"give it more time: {option}"
 
 
 def test_a_ratio_of_few_rounds_is_doubtful_where_processes_are_few() -> None:
@@ -320,9 +320,9 @@ def test_the_report_tells_a_doubtful_time_apart_from_an_invalid_ratio() -> None:
 
 
 def test_advice_stands_in_brackets_where_there_is_any() -> None:
-    assert str(Doubt("a", "it broke", "mend it", 1, 1)) == "it broke (mend it)"
-    assert str(Doubt("a", "it broke", "", 1, 1)) == "it broke"
-    assert str(Doubt("a", "it broke", "", 1, 2)) == "it broke [in 1 of 2 runs]"
+    assert doubt_line(Doubt("a", "it broke", "mend it", 1, 1)) == "it broke (mend it)"
+    assert doubt_line(Doubt("a", "it broke", "", 1, 1)) == "it broke"
+    assert doubt_line(Doubt("a", "it broke", "", 1, 2)) == "it broke [in 1 of 2 runs]"
 
 
 def test_cases_by_themselves_are_judged_as_all_together() -> None:

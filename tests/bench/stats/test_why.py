@@ -11,8 +11,9 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Reason, Run
-from bench.stats.frame import records
-from bench.stats.ranking import UNTRIED, build, sentence
+from bench.render.data import records
+from bench.render.messages import bound_sentence
+from bench.stats.ranking import UNTRIED, build
 from bench.stats.rows import Row
 from lstm_impl import LSTMSpec, Workload, list_backends
 from tests.bench.made_results import gather, measured
@@ -57,12 +58,12 @@ def rows(*backends: list[Measurement]) -> dict[str, Row]:
 
 def test_launches_are_told_with_who_starts_fewer_and_was_faster() -> None:
     found = rows(made("keras", 1.0, LAUNCHES), made("while_loop+hoisted", 0.5, FEWER))
-    told = sentence(found["keras"])
+    told = bound_sentence(found["keras"])
     assert told.startswith(
         "bound by launches: starting as many operators (2,107) that do nothing takes 71% of the "
         "step; while_loop+hoisted takes 0.50 of its time on the same work (0.50–0.50, FASTER)"
     )
-    assert sentence(found["while_loop+hoisted"]).startswith("not known: ")
+    assert bound_sentence(found["while_loop+hoisted"]).startswith("not known: ")
 
 
 def test_who_starts_as_many_is_no_help_against_launches_however_fast() -> None:
@@ -72,13 +73,13 @@ def test_who_starts_as_many_is_no_help_against_launches_however_fast() -> None:
         made("silent", 0.4, CHAIN),
         made("few", 0.7, FEWER),
     )
-    assert "few takes 0.70 of its time" in sentence(found["keras"])
+    assert "few takes 0.70 of its time" in bound_sentence(found["keras"])
 
 
 def test_what_was_not_faster_is_not_named() -> None:
     for seconds in (1.0, 1.4):
         found = rows(made("keras", 1.0, LAUNCHES), made("few", seconds, FEWER))
-        told = sentence(found["keras"])
+        told = bound_sentence(found["keras"])
         assert "few" not in told
         assert "not measured on this work, but worth a try: partial_unroll@10 or fused_cpu" in told
 
@@ -86,7 +87,7 @@ def test_what_was_not_faster_is_not_named() -> None:
 def test_what_cannot_be_trusted_is_not_named() -> None:
     broken = Reason("above_roof", "it is too fast", "look again")
     found = rows(made("keras", 1.0, LAUNCHES), made("few", 0.5, FEWER, reasons=(broken,)))
-    assert "few takes" not in sentence(found["keras"])
+    assert "few takes" not in bound_sentence(found["keras"])
 
 
 def test_what_is_in_the_group_is_no_suggestion_whether_it_helped_or_not() -> None:
@@ -95,17 +96,17 @@ def test_what_is_in_the_group_is_no_suggestion_whether_it_helped_or_not() -> Non
         made("fused_cpu", 1.5, FEWER),
         made("partial_unroll@10", 1.5, FEWER),
     )
-    assert sentence(found["keras"]).endswith("71% of the step")
+    assert bound_sentence(found["keras"]).endswith("71% of the step")
 
 
 def test_of_a_case_near_its_chain_whoever_is_faster_may_help() -> None:
     found = rows(made("keras", 1.0, CHAIN), made("fused_cpu", 0.6, {**CHAIN, "of_chain": 1.1}))
-    assert sentence(found["keras"]) == (
+    assert bound_sentence(found["keras"]) == (
         "bound by the chain of products: those that wait for one another take 67% of the step at "
         "the best that was seen here; fused_cpu takes 0.60 of its time on the same work "
         "(0.60–0.60, FASTER)"
     )
-    assert sentence(found["fused_cpu"]) == (
+    assert bound_sentence(found["fused_cpu"]) == (
         "bound by the chain of products: it is as fast as those that wait for one another at the "
         "best that was seen here (110%)"
     )
@@ -134,13 +135,13 @@ def test_of_a_case_near_its_chain_whoever_is_faster_may_help() -> None:
     ],
 )
 def test_each_bound_is_told_with_how_it_is_known(roofs: Roofs | None, start: str) -> None:
-    assert sentence(rows(made("a", 1.0, roofs))["a"]).startswith(start)
+    assert bound_sentence(rows(made("a", 1.0, roofs))["a"]).startswith(start)
 
 
 def test_padding_is_told_with_what_it_would_be_without() -> None:
     work = Workload(32, 100, min_length=10)
     (row,) = rows(made("a", 1.0, {"of_chain": 0.4}, work)).values()
-    assert sentence(row) == (
+    assert bound_sentence(row) == (
         "bound by padding: 45% of the timesteps are padding, and with them the chain of products "
         "would take 73% of the step"
     )
@@ -164,4 +165,4 @@ def test_of_what_cannot_be_trusted_nothing_is_known() -> None:
     row = rows(made("keras", 1.0, LAUNCHES, reasons=(broken,)))["keras"]
     assert row.bound is not None
     assert row.bound.kind == "not known"
-    assert sentence(row) == "not known: what was measured of it is INVALID"
+    assert bound_sentence(row) == "not known: what was measured of it is INVALID"

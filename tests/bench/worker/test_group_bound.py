@@ -14,7 +14,8 @@ import pytest
 from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
-from bench.stats.ranking import build, sentence
+from bench.render.messages import bound_sentence
+from bench.stats.ranking import build
 from bench.stats.rows import Row
 from bench.worker.outcomes import Measured
 from bench.worker.recorder import Recorder, Settings
@@ -62,7 +63,7 @@ def test_a_small_step_is_bound_by_starting_its_operators(tmp_path: Path) -> None
     assert row.roofs["launches"] == 6 * 18
     assert row.roofs["launch_s"] == pytest.approx(6 * 18 * LAUNCH)
     assert row.roofs["of_launch"] > 0.9
-    assert sentence(row).startswith("bound by the host: calling as many operators (108)")
+    assert bound_sentence(row).startswith("bound by the host: calling as many operators (108)")
 
 
 def test_a_large_step_is_bound_by_its_chain_of_products(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_one_that_sleeps_between_steps_is_bound_by_waiting(tmp_path: Path) -> No
     assert bound_by(found["sleeps"]) == "waiting"
     assert found["sleeps"].roofs["processors_busy"] < 0.1
     assert found["modelled"].roofs["processors_busy"] == pytest.approx(1.0)
-    told = sentence(found["sleeps"])
+    told = bound_sentence(found["sleeps"])
     assert "no processor computes" in told
     assert "modelled takes" in told
 
@@ -93,7 +94,7 @@ def test_one_that_multiplies_twice_is_bound_by_products_that_nobody_needs(
     row = found["twice"]
     assert row.bound is not None
     assert row.bound.times == pytest.approx(2.0)
-    assert "2.0 times the multiplications that the step needs" in sentence(row)
+    assert "2.0 times the multiplications that the step needs" in bound_sentence(row)
     assert found["modelled"].bound is not None
     assert found["modelled"].bound.times == 1.0
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench.case.cases import Case
+from bench.render.messages import bound_words
 from bench.stats.bound import Bound
-from bench.stats.ranking import explained
 from bench.worker.outcomes import Unmeasured
 from bench.worker.profiling import FEWEST_CALLS, MOST, SECONDS, Profiled, profiled, write
 from lstm_impl import Event, LSTMSpec, Profile, UnsupportedError, Workload
@@ -60,7 +60,7 @@ def test_a_profile_says_the_same_as_the_roofs(
 def test_one_that_copies_is_known_by_its_profile() -> None:
     found = seen("copies", LARGE)
     assert found.bound.kind == "copies"
-    assert explained(found.bound, found.figures).startswith("bound by copies: ")
+    assert bound_words(found.bound, found.figures).startswith("bound by copies: ")
 
 
 def test_the_time_of_a_step_is_the_median_of_some_that_nobody_watched(
