@@ -19,6 +19,9 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
+LIMIT_GONE = 97
+"""Exit code of a process that ends because a backend's code lowered one of its limits for good."""
+
 _QUESTION, _ANSWER = "question.json", "answer.json"
 _LONGEST = 200
 """Letters of its last line that are told: a framework's message can be a whole program."""
@@ -94,6 +97,8 @@ def last_words(printed: str) -> str:
 
 def ending(code: int) -> str:
     """How a process ended, told by its exit code, which is negative for a signal."""
+    if code == LIMIT_GONE:
+        return "ended: code that ran in it had lowered a limit of the process for good"
     if code >= 0:
         return f"ended with exit code {code}"
     try:

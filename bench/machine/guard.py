@@ -3,7 +3,7 @@
 A backend is somebody else's code in the process that measures its neighbours too. Whatever it
 raises comes out as an ``Exception``, so that it becomes the result of its case, and a real Ctrl-C
 is told from an exception of that name. What it changes of the process (streams, the working
-directory, NumPy's error state, signal handlers, warning filters, ...) is put back after each call
+directory, NumPy's error state, signal handlers, limits, sys.path, ...) is put back after each call
 and noted, as are the warnings that it gives. A fork that comes back in the child ends there. This
 room knows the process and no case.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
@@ -25,12 +26,21 @@ from typing import Any, Self, TextIO
 import numpy as np
 
 from bench.machine.fields import printable
+from bench.machine.fresh import LIMIT_GONE
 from bench.machine.raised import one_line
 
 MOST_REMARKS = 8
 """Distinct remarks that are kept of a case. Who warns of more says the same with other numbers."""
 
 LONGEST_REMARK = 300
+
+_LIMITS = {
+    name: getattr(resource, name)
+    for name in (
+        f"RLIMIT_{of}" for of in ("AS", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")
+    )
+    if hasattr(resource, name)
+}
 
 _EXPECTED = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning)
 """What a framework is going to change is no news about the case that runs on it today."""
@@ -121,9 +131,15 @@ class Guard:
             os._exit(0)
         assert self._before is not None
         assert self._warnings is not None
+        # First of all: with a low limit nothing below could be called.
+        low = sys.getrecursionlimit() < self._before.depth
+        if low:
+            sys.setrecursionlimit(self._before.depth)
         self._warnings.__exit__(None, None, None)
         for what in self._before.put_back():
             self.note(f"it changed {what}, which was put back")
+        if low:
+            self.note("it changed the recursion limit, which was put back")
         if self._interrupts.received:
             raise KeyboardInterrupt from None
         if error is not None and not isinstance(error, Exception):
@@ -163,6 +179,8 @@ class _Process:
     trace: Any
     profile: Any
     depth: int
+    path: tuple[str, ...]
+    limits: dict[str, tuple[int, int]]
 
     @classmethod
     def now(cls) -> _Process:
@@ -180,6 +198,8 @@ class _Process:
             trace=sys.gettrace(),
             profile=sys.getprofile(),
             depth=sys.getrecursionlimit(),
+            path=tuple(sys.path),
+            limits={name: resource.getrlimit(number) for name, number in _LIMITS.items()},
         )
 
     def put_back(self) -> list[str]:
@@ -214,11 +234,14 @@ class _Process:
             sys.settrace(self.trace)
             sys.setprofile(self.profile)
             changed.append("Python's tracing")
-        # A compiler of PyTorch's raises it for itself, which harms nobody.
-        if sys.getrecursionlimit() < self.depth:
-            with contextlib.suppress(RecursionError):
-                sys.setrecursionlimit(self.depth)
-            changed.append("the recursion limit")
+        # Frameworks add to it, which harms nobody.
+        if any(place not in sys.path for place in self.path):
+            sys.path[:] = [*self.path, *(each for each in sys.path if each not in self.path)]
+            changed.append("sys.path")
+        for name, before in self.limits.items():
+            if _below(resource.getrlimit(_LIMITS[name]), before):
+                _lift(name, before)
+                changed.append(f"the limit {name}")
         return changed
 
 
@@ -250,6 +273,29 @@ class _File:
         with contextlib.suppress(OSError):
             os.close(self.aside)
         return changed
+
+
+def _below(now: tuple[int, int], before: tuple[int, int]) -> bool:
+    """Whether a soft or a hard limit is lower than it was."""
+    pairs = zip(now, before, strict=True)
+    infinity = resource.RLIM_INFINITY
+    return any(
+        new != old and new != infinity and (old == infinity or new < old) for new, old in pairs
+    )
+
+
+def _lift(name: str, before: tuple[int, int]) -> None:
+    """Set a limit to what it was; end the process where the system does not allow that.
+
+    With such a limit whatever is measured next would fail for what it did not do.
+    """
+    try:
+        resource.setrlimit(_LIMITS[name], before)
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError):
+            words = f"ERROR the code of a backend lowered {name} for good; its process ends\n"
+            os.write(2, words.encode())
+        os._exit(LIMIT_GONE)
 
 
 _SIGNALS = tuple(number for number in sorted(signal.valid_signals()) if number < 32)

@@ -6,6 +6,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -64,6 +65,10 @@ def change_numpy() -> None:
 
 def change_folder() -> None:
     os.chdir("/")
+
+
+def limit_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 def change_handlers() -> None:
@@ -146,6 +151,8 @@ DEEDS: dict[str, Callable[[], object]] = {
     "changes_numpy": change_numpy,
     "changes_folder": change_folder,
     "changes_handlers": change_handlers,
+    "clears_path": sys.path.clear,
+    "limits_files": limit_files,
     "changes_filters": change_filters,
     "warns": warn,
     "threads": thread,

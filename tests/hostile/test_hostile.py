@@ -30,6 +30,8 @@ CHANGED = {
     "changes_numpy": "NumPy's error state",
     "changes_folder": "the working directory",
     "changes_handlers": "the handler of SIGINT, SIGTERM",
+    "clears_path": "sys.path",
+    "limits_files": "the limit RLIMIT_FSIZE",
 }
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.machine.fresh import LIMIT_GONE, ending
 from bench.machine.guard import LONGEST_REMARK, MOST_REMARKS, EscapedError, Guard, Interrupts
 from tests.places import ROOT
 
@@ -81,6 +83,10 @@ def close_files() -> None:
     os.close(2)
 
 
+def lower(limit: int) -> None:
+    resource.setrlimit(limit, (1000, resource.getrlimit(limit)[1]))
+
+
 CHANGES: dict[str, Callable[[], object]] = {
     "the working directory": lambda: os.chdir("/"),
     "the standard streams": change_streams,
@@ -89,6 +95,9 @@ CHANGES: dict[str, Callable[[], object]] = {
     "the alarm clock": lambda: signal.alarm(1000),
     "garbage collection": gc.disable,
     "the recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() - 7),
+    "sys.path": sys.path.clear,
+    "the limit RLIMIT_FSIZE": lambda: lower(resource.RLIMIT_FSIZE),
+    "the limit RLIMIT_NOFILE": lambda: lower(resource.RLIMIT_NOFILE),
     "Python's tracing": lambda: sys.setprofile(lambda *_: None),
 }
 
@@ -99,7 +108,8 @@ def test_what_is_changed_is_put_back_and_noted(what: str) -> None:
         return (
             *(Path.cwd(), sys.stdout, sys.stderr, np.geterr(), signal.getsignal(signal.SIGINT)),
             *(signal.getitimer(signal.ITIMER_REAL), gc.isenabled(), sys.getrecursionlimit()),
-            sys.getprofile(),
+            *(sys.getprofile(), tuple(sys.path), resource.getrlimit(resource.RLIMIT_FSIZE)),
+            resource.getrlimit(resource.RLIMIT_NOFILE),
         )
 
     before = state()
@@ -108,6 +118,47 @@ def test_what_is_changed_is_put_back_and_noted(what: str) -> None:
         CHANGES[what]()
     assert state() == before
     assert guard.remarks == [f"it changed {what}, which was put back"]
+
+
+def test_a_recursion_limit_too_low_for_the_guard_itself_is_lifted_first() -> None:
+    """As a worker does it that has few calls on its stack."""
+    code = """
+import sys
+from bench.machine.guard import Guard
+before, guard = sys.getrecursionlimit(), Guard()
+with guard:
+    sys.setrecursionlimit(9)
+print(sys.getrecursionlimit() == before, guard.remarks)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "True ['it changed the recursion limit, which was put back']" in done.stdout, done.stderr
+
+
+def test_a_limit_that_cannot_be_lifted_ends_the_process_by_name(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class EndedError(BaseException):
+        pass
+
+    def refuse(*arguments: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    def end(code: int) -> None:
+        raise EndedError(code)
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(os, "_exit", end)
+
+    def lower_for_good() -> None:
+        lower(resource.RLIMIT_NOFILE)
+        monkeypatch.setattr(resource, "setrlimit", refuse)
+
+    with pytest.raises(EndedError, match=str(LIMIT_GONE)), Guard():
+        lower_for_good()
+    monkeypatch.undo()
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "lowered RLIMIT_NOFILE for good" in capfd.readouterr().err
+    assert "lowered a limit of the process for good" in ending(LIMIT_GONE)
 
 
 def test_files_that_are_closed_are_open_again() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import resource
 import signal
 import statistics
+import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -177,16 +180,42 @@ def test_a_warning_is_recorded_with_its_case_and_fails_none(world: World) -> Non
     assert measured(results[quiet.id]).remarks == ()
 
 
-def test_what_one_backend_changes_does_not_reach_the_next(world: World) -> None:
+DEEDS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+    "NumPy's error state": (lambda: np.seterr(all="raise"), np.geterr),
+    "the recursion limit": (
+        # As low as Python allows at this depth: too low for the guard around it.
+        lambda: sys.setrecursionlimit(len(inspect.stack(0)) + 8),
+        sys.getrecursionlimit,
+    ),
+    "sys.path": (sys.path.clear, lambda: tuple(sys.path)),
+    "the limit RLIMIT_FSIZE": (
+        lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+        ),
+        lambda: resource.getrlimit(resource.RLIMIT_FSIZE),
+    ),
+}
+
+
+@pytest.mark.parametrize("when", ["build", "run"])
+@pytest.mark.parametrize("what", DEEDS)
+def test_what_one_backend_changes_does_not_reach_the_next(
+    what: str, when: str, world: World
+) -> None:
+    deed, look = DEEDS[what]
     bad, good = world.add("bad"), world.add("good")
-    world.deeds["bad build"] = lambda: np.seterr(all="raise")
-    seen: list[str] = []
-    world.deeds["good run"] = lambda: seen.append(np.geterr()["over"])
+    world.deeds[f"bad {when}"] = deed
+    before, seen = look(), []
+    world.deeds["good run"] = lambda: seen.append(look())
     results = group.measure_group([bad, good], Plan(5.0), bench=world.bench())
-    assert set(seen) == {np.geterr()["over"]} == {"warn"}
-    told = "it changed NumPy's error state, which was put back"
-    assert measured(results[bad.id]).remarks == (told,)
+    assert look() == before
+    assert set(map(str, seen)) == {str(before)}
     assert measured(results[good.id]).remarks == ()
+    if isinstance(results[bad.id], outcomes.Measured):
+        told = f"it changed {what}, which was put back"
+        assert measured(results[bad.id]).remarks == (told,)
+    else:  # what was called after its deed failed
+        assert unmeasured(results[bad.id]).reason.startswith("RecursionError ")
 
 
 def test_every_case_gets_the_same_weights_and_inputs(world: World) -> None:
