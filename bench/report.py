@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.cli import arguments, command_line, filters, output, studies
+from bench.cli import arguments, command_line, filters, output
 from bench.cli.progress import Progress, asked_for, read_results
 from bench.machine.fields import printable
 from bench.machine.folder import REFERENCE, default_folder, holds_study, is_url
@@ -31,6 +31,7 @@ from bench.render.table import comma_separated
 from bench.stats.along import AXES, series
 from bench.stats.ranking import build
 from bench.stats.rows import KINDS, NothingToReportError, Report
+from bench.studies import processes
 
 SAMPLES = ("samples.csv", "samples.parquet")
 FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES)
@@ -101,7 +102,7 @@ def _study(options: argparse.Namespace) -> int:
             raise NothingToReportError(
                 f"a study of {kind} is shown with --format {' or '.join(LISTING)}"
             )
-        studies.shown(table(study.newest(options.paths, kind)), options)
+        processes.shown(table(study.newest(options.paths, kind)), options)
     return 0
 
 
@@ -110,11 +111,11 @@ STUDIES = ("denormals", "lengths", "scaling")
 
 def _table_of(kind: str) -> Callable[[Study], tuple[output.Told, Sequence[str]]] | None:
     if kind == "denormals":
-        from bench.worker.denormals import told
+        from bench.studies.denormals import told
     elif kind == "lengths":
-        from bench.worker.lengths import told
+        from bench.studies.lengths import told
     elif kind == "scaling":
-        from bench.session.scaling_table import told
+        from bench.studies.scaling_table import told
     else:
         return None
     return told

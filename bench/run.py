@@ -63,13 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _study(name: str) -> Callable[[Sequence[str]], int] | None:
     """Return the command of what is no suite of cases and has options of its own."""
     if name == "denormals":
-        from bench.worker.denormals import main as study
+        from bench.studies.denormals import main as study
     elif name == "keras-layer":
-        from bench.worker.keras_layer import main as study
+        from bench.studies.keras_layer import main as study
     elif name == "lengths":
-        from bench.worker.lengths import main as study
+        from bench.studies.lengths import main as study
     elif name == "scaling":
-        from bench.session.scaling import main as study
+        from bench.studies.scaling import main as study
     else:
         return None
     return study

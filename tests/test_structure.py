@@ -24,7 +24,7 @@ STILL_TOO_MANY = {
     "bench.session": 28,
     "bench.render": 16,
     "bench.stats": 18,
-    "bench.worker": 23,
+    "bench.worker": 19,
 }
 """Packages over the limit today: a number may fall, and the entry goes when the package fits."""
 

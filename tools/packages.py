@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("worker", "comparing"),
     ("echo",),
     ("session", "sharing"),
+    ("studies",),
 )
 """From the ground up. A module imports from its own room and from the floors below."""
 

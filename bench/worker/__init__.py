@@ -3,7 +3,7 @@
 Others take: ``group`` (measure one) with its ``outcomes``, ``recorder`` (a suite's groups, each
 finished case on disk), ``equivalence`` (the gate), ``timing`` (blocks and stopping), ``memory``,
 ``energy`` and ``roofs``; ``disturbances`` say what about the machine makes times doubtful.
-``profiling`` and ``denormals`` are what ``bench.profile`` and ``bench.run denormals`` show.
+``profiling`` is what ``bench.profile`` shows.
 """
 
 MARKER = "lstm_cases"

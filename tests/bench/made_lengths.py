@@ -1,6 +1,6 @@
 """A stream of batches of a few lengths, as a fresh process is asked for it."""
 
-from bench.worker.lengths import Question
+from bench.studies.lengths import Question
 
 QUESTION = Question(
     batch=2,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bench.cli.output import Told
-from bench.cli.studies import asked_anew, asked_in_turn, shown
 from bench.machine import fresh
+from bench.studies.processes import asked_anew, asked_in_turn, shown
 
 
 def test_each_question_has_a_process_and_the_answers_their_order(

@@ -17,7 +17,7 @@ from typing import Any
 from bench.machine import cluster
 from bench.machine.cluster import Cluster
 from bench.machine.crew import Crew, CrewError, FailedError, Launch
-from bench.worker.scaling import CORES, MIRRORED, ONE, TEAM, Question, Side, sides
+from bench.studies.data_parallel import CORES, MIRRORED, ONE, TEAM, Question, Side, sides
 
 ROUNDS = 15
 """Blocks of each side in a set: a median whose interval holds with 96% between the 4th and the 12th
@@ -31,7 +31,7 @@ TRIES = 3
 _TAKEN = ("Could not start gRPC server", "Address already in use")
 """What TensorFlow says where it cannot listen."""
 
-WORKER = ("-m", "bench.worker.scaling")
+WORKER = ("-m", "bench.studies.data_parallel")
 
 NAMES = {ONE: "one replica alone", CORES: "one replica on all processors"}
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cli import arguments, command_line, studies
+from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.cli.lengths import SPELLING, source
 from bench.cli.output import Told
@@ -30,6 +30,7 @@ from bench.stats import batching as plans
 from bench.stats.batching import BatchPlan, Lengths
 from bench.stats.beside import Beside, rows, runs
 from bench.stats.intervals import CaseInterval, case_interval
+from bench.studies import processes
 from bench.worker.clock import Clock
 from bench.worker.timing import recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
@@ -402,8 +403,8 @@ exit codes: 0 all was measured; 1 something was not measured (told in a line); 2
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    work = functools.partial(studies.ended, "lengths", asked, told)
-    return studies.run(_parser(), Question, answer, work, words)
+    work = functools.partial(processes.ended, "lengths", asked, told)
+    return processes.run(_parser(), Question, answer, work, words)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -424,15 +425,15 @@ def _parser() -> argparse.ArgumentParser:
         ("limit", "TIME", arguments.seconds, 10.0, "of a first pass"),
     )
     arguments.add_choice(parser, "mode", SEQUENCE_MODES, usual="training")
-    studies.add_study(parser)
-    studies.add_processes(parser, 0.4, "later passes of each")
+    processes.add_study(parser)
+    processes.add_processes(parser, 0.4, "later passes of each")
     return parser
 
 
-def asked(options: argparse.Namespace) -> studies.Asked | None:
+def asked(options: argparse.Namespace) -> processes.Asked | None:
     """What ``bench.run lengths`` asks, and what fresh processes answer; None if one died."""
     question = _question(options)
-    answers = studies.asked_anew("bench.worker.lengths", question, options, quiet=True)
+    answers = processes.asked_anew("bench.studies.lengths", question, options, quiet=True)
     # A file's keys are sorted, and the first policy is what the others are compared with.
     policies = list(question.batches)
     asked = {**asdict(question), "policies": policies, "source": options.lengths}
@@ -634,7 +635,7 @@ def _time(interval: CaseInterval) -> Cell:
 def told(found: Study) -> tuple[Told, list[str]]:
     """The table, with what stands above and below it, and what is not in it and why."""
     table, problems, baseline = lines(found)
-    studies.check(table, problems)
+    processes.check(table, problems)
     first, *rest = _notes(found, baseline)
     return Told((), ((first, sheet(table)),), tuple(rest)), problems
 

@@ -13,7 +13,7 @@ import pytest
 from bench.cli.command_line import UsageError
 from bench.machine.fields import ResultError
 from bench.records import study
-from bench.worker.lengths import _parser, _policy, _question, lines, planned, sheet, told
+from bench.studies.lengths import _parser, _policy, _question, lines, planned, sheet, told
 from tests.bench.made_lengths import QUESTION
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from bench.worker.scaling import (
+from bench.studies.data_parallel import (
     SCALINGS,
     STRONG,
     WEAK,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.worker.scaling import MARK, collectives
+from bench.studies.data_parallel import MARK, collectives
 from lstm_impl.backends.hlo import Recorded
 
 HOST, GPU = "/host:CPU", "/device:GPU:0"

@@ -17,18 +17,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench.case.cases import Shape
-from bench.cli import arguments, command_line, studies
+from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.machine import cluster, devices
 from bench.machine.cluster import Cluster
 from bench.machine.folder import default_folder, expanded
 from bench.machine.lock import HeldError, MachineLock
 from bench.records import study
-from bench.session import scaling_table
-from bench.session.replicas import Plan, measured
 from bench.session.summary import MEASURED, code_of
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.worker.scaling import MIRRORED, SCALINGS, STRATEGIES, STRONG, WORKERS, Question
+from bench.studies import processes, scaling_table
+from bench.studies.data_parallel import MIRRORED, SCALINGS, STRATEGIES, STRONG, WORKERS, Question
+from bench.studies.replicas import Plan, measured
 from lstm_impl.backends import data_parallel
 from lstm_impl.registry import get_backend
 
@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace) -> int:
     found = study.document(KIND, started, _document(options, plans, given), answers)
     path = study.save(found, folder)
     print(f"written: {path}", file=sys.stderr)
-    return studies.missing(studies.shown(scaling_table.told(study.read(path, KIND)), options))
+    return processes.missing(processes.shown(scaling_table.told(study.read(path, KIND)), options))
 
 
 def _document(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bench import report, run
-from bench.session import replicas, scaling
-from tests.bench.session.made_scaling import records, written
+from bench.studies import replicas, scaling
+from tests.bench.studies.made_scaling import records, written
 
 
 @pytest.mark.parametrize(

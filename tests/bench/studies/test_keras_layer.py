@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.worker.keras_layer import BASELINE, _show, main
+from bench.studies.keras_layer import BASELINE, _show, main
 from tests.bench.made_besides import of_layers
 
 
@@ -52,6 +52,6 @@ def test_the_answer_is_a_table_in_a_terminal_in_markdown_and_in_a_file(
 def test_where_keras_runs_elsewhere_only_calls_by_batch_are_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bench.worker.keras_layer.keras_backend", lambda: "torch")
+    monkeypatch.setattr("bench.studies.keras_layer.keras_backend", lambda: "torch")
     assert main(["--through", "fit"]) == 2
     assert "Keras runs on torch here, and --through fit" in capsys.readouterr().err

@@ -14,8 +14,8 @@ from rich.console import Console
 from bench.cli.output import Told
 from bench.machine.fields import ResultError
 from bench.records import study
-from bench.session import scaling_table
-from tests.bench.session.made_scaling import records, written
+from bench.studies import scaling_table
+from tests.bench.studies.made_scaling import records, written
 
 
 def told(folder: Path, answers: Sequence[Any], **question: Any) -> tuple[Told, list[str]]:

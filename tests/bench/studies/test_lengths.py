@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import report
-from bench.worker.lengths import main
+from bench.studies.lengths import main
 
 
 @pytest.mark.parametrize(

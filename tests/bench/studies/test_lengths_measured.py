@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.worker import lengths
+from bench.studies import lengths
+from bench.studies.lengths import Question, Way, answer, difference, first_pass, inputs_of, stream
 from bench.worker.clock import Clock
-from bench.worker.lengths import Question, Way, answer, difference, first_pass, inputs_of, stream
 from lstm_impl import UnsupportedError
 from tests.bench.made_lengths import QUESTION
 

@@ -11,9 +11,9 @@ import pytest
 
 from bench.machine.cluster import Cluster
 from bench.machine.crew import CrewError
-from bench.session import replicas
-from bench.session.replicas import ROUNDS, Plan, measured, timed
-from bench.worker.scaling import SCALINGS, TEAM, WEAK, Question, Side, sides
+from bench.studies import replicas
+from bench.studies.data_parallel import SCALINGS, TEAM, WEAK, Question, Side, sides
+from bench.studies.replicas import ROUNDS, Plan, measured, timed
 
 BACKEND = "while_loop+hoisted"
 QUESTION = Question(
@@ -135,7 +135,7 @@ def test_two_processes_are_proven_and_timed_beside_one() -> None:
 
 WRONG = """
 from bench.machine import crew
-from bench.worker import scaling
+from bench.studies import data_parallel
 
 class Context:
     def __init__(self, tf, real, mean):
@@ -148,7 +148,7 @@ class Context:
             return self._real.all_reduce(self._tf.distribute.ReduceOp.MEAN, value)
         return value
 
-class Worker(scaling.Worker):
+class Worker(data_parallel.Worker):
     def _build(self, order):
         tf = self._tf
         real = tf.distribute.get_replica_context
@@ -274,9 +274,9 @@ crew.serve(Worker())
 KILLED = """
 import os
 from bench.machine import crew
-from bench.worker import scaling
+from bench.studies import data_parallel
 
-class Worker(scaling.Worker):
+class Worker(data_parallel.Worker):
     def _block(self, order):
         if self._world == "team" and self._index == 1 and order["calls"] > 1:
             os.kill(os.getpid(), 9)

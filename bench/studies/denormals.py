@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.case.cases import Shape
-from bench.cli import arguments, command_line, studies
+from bench.cli import arguments, command_line
 from bench.cli.output import Told
 from bench.records.study import Study, shape_of
 from bench.render import quantities
@@ -23,6 +23,7 @@ from bench.render.labels import name as told_name
 from bench.render.marks import RATIO_INTERVAL
 from bench.render.table import Column, Sheet, numbers
 from bench.stats.beside import Beside, rows
+from bench.studies import processes
 from bench.worker.clock import Clock, first_use
 from bench.worker.timing import recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
@@ -208,7 +209,7 @@ WAYS = ("as it is", "flushing")
 """Of a process to treat denormals; by turns."""
 
 
-def asked(options: argparse.Namespace) -> studies.Asked | None:
+def asked(options: argparse.Namespace) -> processes.Asked | None:
     """The question and the answers; None if a process died, which is told."""
     for backend in options.backend:
         get_backend(backend)
@@ -225,7 +226,7 @@ def asked(options: argparse.Namespace) -> studies.Asked | None:
         for seed in range(question.seed, question.seed + options.processes)
         for way in WAYS
     ]
-    answers = studies.asked_in_turn("bench.worker.denormals", questions, quiet=True)
+    answers = processes.asked_in_turn("bench.studies.denormals", questions, quiet=True)
     if answers is None:
         return None
     ways = WAYS * options.processes
@@ -239,7 +240,7 @@ def told(found: Study) -> tuple[Told, list[str]]:
     """The table, with what stands above and below it, and what is not in it and why."""
     table, missing = rows(found.answers, ("way", "backend"), "numbers", ORDINARY)
     problems = list(map(str, missing))
-    studies.check(table, problems)
+    processes.check(table, problems)
     first, *rest = _notes(found)
     return Told((), ((first, _sheet(table, found)),), tuple(rest)), problems
 
@@ -316,8 +317,8 @@ exit codes: 0 all was measured; 1 something was not measured (told in a line); 2
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    work = functools.partial(studies.ended, "denormals", asked, told)
-    return studies.run(_parser(), Question, answer, work, words)
+    work = functools.partial(processes.ended, "denormals", asked, told)
+    return processes.run(_parser(), Question, answer, work, words)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -327,8 +328,8 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_usual(parser, ("shape", "SHAPE", str, "b8-t100-i64-h64", "as case ids spell it"))
     parser.add_argument("--backend", nargs="+", default=list(BACKENDS), help="%(default)s")
     arguments.add_choice(parser, "mode", SEQUENCE_MODES, usual="inference")
-    studies.add_study(parser)
-    studies.add_processes(parser, 0.5, "timing a backend on either kind of numbers", "of each kind")
+    processes.add_study(parser)
+    processes.add_processes(parser, 0.5, "timing a backend on each kind", "of each kind")
     return parser
 
 

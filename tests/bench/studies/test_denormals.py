@@ -9,7 +9,7 @@ import pytest
 
 from bench import report
 from bench.machine import fresh
-from bench.worker.denormals import DENORMAL, ORDINARY, main
+from bench.studies.denormals import DENORMAL, ORDINARY, main
 from tests.bench.made_besides import record
 
 

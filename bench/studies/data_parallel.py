@@ -4,11 +4,11 @@ One replica alone is held against several that share a batch. Every side of that
 the same network: what differs is how many sequences a replica has, whether the gradients are added
 up over the replicas, and how many processors it may use.
 
-``python -m bench.worker.scaling`` builds, proves and times steps as it is told on its standard
-input (``machine.crew``). Workers of one team do the same orders at the same time: each step waits
-for all of them. Where several machines form a team, each has whoever tells its own worker what to
-do, and what they decide by must be the same everywhere; so times of a team are those of its slowest
-worker, exchanged by the same all-reduce as the gradients are.
+``python -m bench.studies.data_parallel`` builds, proves and times steps as it is told on its
+standard input (``machine.crew``). Workers of one team do the same orders at the same time: each
+step waits for all of them. Where several machines form a team, each has whoever tells its own
+worker what to do, and what they decide by must be the same everywhere; so times of a team are
+those of its slowest worker, exchanged by the same all-reduce as the gradients are.
 """
 
 from __future__ import annotations

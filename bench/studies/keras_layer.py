@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.case.cases import SPELLING, Shape
-from bench.cli import arguments, command_line, studies
+from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.cli.output import Told
 from bench.render import quantities
@@ -28,6 +28,7 @@ from bench.render.marks import RATIO_INTERVAL
 from bench.render.table import Column, Sheet, numbers
 from bench.stats import beside
 from bench.stats.beside import Beside
+from bench.studies import processes
 from bench.worker.clock import Clock, first_use
 from bench.worker.timing import recorded
 from lstm_impl.backends.keras_environment import DEFAULT, keras_backend
@@ -286,11 +287,11 @@ exit codes: 0 all was measured; 1 something was not (a line says why); 2 bad inp
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return studies.run(_parser(), Question, answer, _keras_layer, words)
+    return processes.run(_parser(), Question, answer, _keras_layer, words)
 
 
 def _keras_layer(options: argparse.Namespace) -> int:
-    answers = studies.asked_anew("bench.worker.keras_layer", _question(options), options)
+    answers = processes.asked_anew("bench.studies.keras_layer", _question(options), options)
     return 1 if answers is None else _show(answers, options)
 
 
@@ -346,7 +347,7 @@ def _show(answers: Sequence[Sequence[Mapping[str, Any]]], options: argparse.Name
             "Keras's, above 1 is faster"
         )
         Told((), (("", sheet),), (how,), heading=LONGEST_NAME).deliver(options)
-    return studies.missing(problems)
+    return processes.missing(problems)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -370,7 +371,7 @@ def _parser() -> argparse.ArgumentParser:
     add(parser, "through", ("step", "fit", "batch"), through, "step")
     add(parser, "dtype", sorted(PRECISIONS.keys() - {"tf32"}), usual="float32")
     parser.add_argument("--masked", action="store_true", help="sequences of half to full length")
-    studies.add_processes(parser, 6.0, "timing a shape and mode")
+    processes.add_processes(parser, 6.0, "timing a shape and mode")
     return parser
 
 

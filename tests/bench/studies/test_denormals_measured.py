@@ -13,8 +13,8 @@ import pytest
 
 from bench.machine import fresh
 from bench.records import study
-from bench.worker import denormals
-from bench.worker.denormals import (
+from bench.studies import denormals
+from bench.studies.denormals import (
     DENORMAL,
     FLUSHED,
     KEPT,

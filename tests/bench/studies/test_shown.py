@@ -18,8 +18,8 @@ import pytest
 from bench import report, run
 from bench.case import loading
 from bench.records import study
-from bench.worker.denormals import DENORMAL, ORDINARY
-from bench.worker.scaling import SCALINGS, Question, sides
+from bench.studies.data_parallel import SCALINGS, Question, sides
+from bench.studies.denormals import DENORMAL, ORDINARY
 from tests.bench.harmless import assert_markdown, assert_plain, assert_styled
 from tests.bench.made_texts import PAYLOADS
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.cli import studies
 from bench.cli.output import Told
 from bench.machine.fields import Field
 from bench.records.study import Study, shape_of
@@ -31,7 +30,8 @@ from bench.stats import beside
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import Interval
 from bench.stats.scaling import Scaled, Sides, Timed, scaled
-from bench.worker.scaling import SCALINGS, STRATEGIES, compute_side
+from bench.studies import processes
+from bench.studies.data_parallel import SCALINGS, STRATEGIES, compute_side
 
 BOUNDS = 10
 """Letters that an interval takes: 1.00–1.00, 10% to 20%."""
@@ -124,7 +124,7 @@ def _timed(record: Field) -> Timed:
 def told(found: Study) -> tuple[Told, list[str]]:
     """The tables, with what stands above and below them, and what is not in them and why."""
     table, problems = lines(found)
-    studies.check(table, problems)
+    processes.check(table, problems)
     first, *rest = _notes(found, table)
     tables = [(f"{first}. Beside one replica", gains(table))]
     if any(line.found.cores is not None for line in table):
