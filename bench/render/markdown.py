@@ -22,7 +22,7 @@ from bench.render.messages import (
     uneven_bridges,
 )
 from bench.render.messages import unmeasured as without_time
-from bench.render.quantities import seconds, shape_words, times_as, times_bounds
+from bench.render.quantities import seconds, shape_words, times_as_fast, times_bounds
 from bench.render.table import Column, Sheet, markdown_table, measured_rows, parts, work_words
 from bench.stats.rows import KINDS, Report, Row, Section, Table
 
@@ -132,7 +132,7 @@ def _first(first: str, row: Row, table: Table, trust: bool) -> list[str]:
     versus = around = ""
     if row.to_baseline is not None:
         ratio = row.to_baseline.ratio
-        versus = f"{times_as(ratio.mid)}, {verdict_words(row.to_baseline)}"
+        versus = f"{times_as_fast(ratio.mid)}×, {verdict_words(row.to_baseline)}"
         around = times_bounds(ratio.low, ratio.high)
     elif row.case.backend == table.baseline:
         versus = "it is that"

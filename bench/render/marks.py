@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.render.escape import LONGEST_NAME, clean
-from bench.render.quantities import percent, seconds_range, times_as, times_bounds
+from bench.render.quantities import bounds, percent, seconds_range, times_as_fast, times_bounds
+from bench.render.quantities import ratio as ratio_words
 from bench.stats.comparison import (
     PLAIN_MEAN_OPPOSED,
     PROCESSES_SHIFTED,
@@ -19,8 +20,8 @@ from bench.stats.rows import Row
 FASTEST, SHORTEST = "★", "☆"
 
 MARKS = (
-    f"{FASTEST} FASTER than each of the others, judged together; "
-    f"{SHORTEST} just the shortest median, no more"
+    f"{FASTEST} significantly FASTER than each of the others, tested jointly; "
+    f"{SHORTEST} only the shortest median"
 )
 """What the marks mean, with any number of processes: FASTER is a verdict, and ``method`` says what
 stands behind it."""
@@ -29,10 +30,10 @@ BARS = "Bars show speed: the longer the faster"
 """In every table and picture that has them, whatever number stands beside them."""
 
 DOUBTFUL = "~"
-DOUBTFUL_TIME = f"{DOUBTFUL} a time that is doubtful; ratios are judged apart"
-TIME_INTERVAL = f"{100 * CASE_CONFIDENCE:g}% interval"
+DOUBTFUL_TIME = f"{DOUBTFUL} an unreliable time; ratios are judged separately"
+TIME_INTERVAL = f"{100 * CASE_CONFIDENCE:g}% CI"
 
-RATIO_INTERVAL = f"{100 * VERDICT_CONFIDENCE:g}% interval"
+RATIO_INTERVAL = f"{100 * VERDICT_CONFIDENCE:g}% CI"
 """Headings: two intervals that stand beside one another are not of one level."""
 
 
@@ -113,13 +114,22 @@ def spread_words(found: Comparison, by: str = "") -> str:
 
 
 def versus(found: Comparison, other: str, apposition: str = "") -> str:
-    """``1.6 times as fast as keras, the next (1.4–1.8, FASTER)``.
+    """Say how a backend compares: ``2.40× faster than keras, the next (99.5% CI 2.10–2.70)``.
 
-    other: whose time it is held against. apposition: what is said of that one.
+    other: whose time it is compared with. apposition: what is said of that one.
     """
-    ratio = found.ratio
-    told = f"{times_as(ratio.mid)} as {clean(other, LONGEST_NAME)}{apposition}"
-    return f"{told} ({times_bounds(ratio.low, ratio.high)}, {verdict_words(found)})"
+    ratio, than = found.ratio, f"{clean(other, LONGEST_NAME)}{apposition}"
+    speedup = f"{RATIO_INTERVAL} {times_bounds(ratio.low, ratio.high)}"
+    if found.verdict is Verdict.FASTER:
+        return f"{times_as_fast(ratio.mid)}× faster than {than} ({speedup})"
+    if found.verdict is Verdict.SLOWER:
+        slowdown = f"{RATIO_INTERVAL} {bounds(ratio.low, ratio.high)}"
+        return f"{ratio_words(ratio.mid)}× slower than {than} ({slowdown})"
+    inside = f"{times_as_fast(ratio.mid)}×, {speedup}"
+    if found.verdict is Verdict.SAME:
+        return f"as fast as {than} ({inside})"
+    why = verdict_words(found).partition(", ")[2]
+    return f"not significantly faster or slower than {than} ({inside}{why and f'; {why}'})"
 
 
 def compact_verdict(found: Comparison) -> str:

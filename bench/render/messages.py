@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,29 +16,21 @@ from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped
 from bench.render.escape import LONGEST_NAME, LONGEST_SENTENCE, clean
 from bench.render.labels import name, title, where
-from bench.render.marks import bounds_of_time, versus
+from bench.render.marks import RATIO_INTERVAL, TIME_INTERVAL, bounds_of_time, versus
 from bench.render.quantities import (
-    bounds,
+    capital,
     count,
     first_few,
     listed,
-    of_them,
     percent,
-    period_words,
     seconds,
     shape_words,
+    share,
     signed_seconds,
     signed_seconds_range,
-    times_as,
-    times_bounds,
 )
 from bench.render.table import (
-    TAIL,
-    interval_text,
     missed_text,
-    part_words,
-    percentile,
-    percentile_text,
 )
 from bench.stats.along import NEAR_CHEAPEST, BackendCost, Fit, Series, cost, series, value
 from bench.stats.bound import (
@@ -73,7 +64,6 @@ from bench.stats.intervals import (
     FEWEST_SAMPLES,
     LEAST_SPREAD,
     MOST_SPREAD,
-    VERDICT_CONFIDENCE,
     Interval,
     count_nodes,
     count_words,
@@ -82,7 +72,7 @@ from bench.stats.outliers import Outlier, outliers
 from bench.stats.pooling import RunSamples
 from bench.stats.random_effects import MOST_NODES, Plan, plan
 from bench.stats.ranking import BreakEven, all_doubts, break_even, compare_rows
-from bench.stats.ratios import all_slower, compare, compare_all, together
+from bench.stats.ratios import all_slower, compare_all, together
 from bench.stats.rows import KINDS, MEASURED, Row, Section, Table
 from bench.stats.trust import (
     FEW_PROCESSES,
@@ -117,13 +107,13 @@ def decisions(section: Section) -> list[Finding]:
     if wrong:
         told = count(wrong, "warning")
         decided.append(
-            Finding(f"{told} below, under Findings: read before you rely on it.", loud=True)
+            Finding(f"{told} below, under Findings: read them before you rely on this.", loud=True)
         )
     return decided
 
 
 def decision(table: Table) -> str:
-    """Whom to use for the work of one table, and for which part of it somebody else."""
+    """Say which backend to use for the work of one table, and which for parts of it."""
     start = f"{title(table)}: "
     places, told = len(table.groups), count(len(table.groups), table.noun)
     counts = Counter(group[0].case.backend for group in table.groups)
@@ -142,9 +132,11 @@ def decision(table: Table) -> str:
         )
     sure = sum(group[0].fastest for group in groups)
     if sure < led and places > 1:
-        parts.append(f" and is FASTER than each of the others at {sure} of them")
+        parts.append(f" and is significantly faster than each of the others at {sure} of them")
     elif sure < led:
-        parts.append(f"; not told apart from {name(groups[0][1].case.backend)}, the next")
+        parts.append(
+            f"; not significantly different from {name(groups[0][1].case.backend)}, the next"
+        )
     others = [f"{name(each)} at {number}" for each, number in counts.most_common()[1:]]
     if others:
         parts.append(f"; {listed(others, 3)}")
@@ -161,7 +153,7 @@ def _over_baseline(rows: Sequence[Row]) -> Comparison | None:
 
 
 def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
-    """What to use, how much faster it is and how sure that is; then where it was measured.
+    """Say what to use, how much faster it is with its interval, and where it was measured.
 
     Where another framework's is the fastest, the best of the baseline's own stands beside it.
 
@@ -215,7 +207,7 @@ def _use(first: Row, second: Row, baseline: str) -> str:
         for other, found in first.behind.items()
         if found.verdict in (Verdict.SAME, Verdict.UNCLEAR)
     ]
-    beside = f", not told apart from {listed(alike)}" if alike else ""
+    beside = f", not significantly different from {listed(alike)}" if alike else ""
     return f"{who} has the shortest times, {cost}{beside}{told}."
 
 
@@ -248,7 +240,7 @@ def _framework(backend: str) -> str:
 def _cost(row: Row) -> str:
     assert row.interval is not None
     around = bounds_of_time(row.interval, row.time)
-    return f"{seconds(row.time)} a step{around and f' ({around})'}"
+    return f"{seconds(row.time)} per step{around and f' ({TIME_INTERVAL} {around})'}"
 
 
 # More lines than this are a wall; CSV and JSON have every case.
@@ -278,8 +270,6 @@ def findings(section: Section) -> list[Finding]:
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
     found.extend(Finding(told, answer=True) for told in of_devices(section))
-    reached = ((table, of_roofs(table)) for table in section.tables)
-    found.extend(Finding(f"{title(table)}: {told}.") for table, told in reached if told)
     bound = (of_winner(table) for table in section.tables)
     found.extend(Finding(f"{told}.") for told in bound if told)
     found.extend(Finding(told) for table in section.tables for told in fallbacks(table))
@@ -288,7 +278,7 @@ def findings(section: Section) -> list[Finding]:
     found.extend(_paybacks(section))
     found.extend(Finding(told, loud=loud) for told, loud in of_nodes(section))
     if not section.complete:
-        told = "A run did not come to its end: cases may be missing."
+        told = "A run did not finish: cases may be missing."
         found.append(Finding(told, loud=True))
     found.extend(Finding(f"{told}.", loud=True) for told in uneven_bridges(section.rows))
     found.extend(_doubtful(section.rows))
@@ -318,7 +308,7 @@ def _answer(table: Table) -> str:
     if not table.backends:
         return f"{start}only backends that approximate were measured."
     if len(table.backends) == 1:
-        return f"{start}only {name(table.backends[0])} was measured ({places}).{_windows(table)}"
+        return f"{start}only {name(table.backends[0])} was measured ({places})."
     # Only who was measured on all the work can lead over all of it.
     rows = {backend: _rows(table, backend) for backend in table.backends}
     whole = [backend for backend in rows if len(rows[backend]) == len(table.groups)]
@@ -328,7 +318,7 @@ def _answer(table: Table) -> str:
     first = whole[0]
     if len(whole) == 1:
         told = f"only {name(first)} was measured on all {places}. {_leaders(table)}"
-        return start + told + _windows(table)
+        return start + told
     second = whole[1]
     among = f"of those measured on all {places}, " if len(whole) < len(rows) else ""
     ahead = _over_all(rows[first], rows[second])
@@ -340,7 +330,7 @@ def _answer(table: Table) -> str:
         judged |= {other: _over_all(rows[first], rows[other]) for other in whole[2:]}
     (fastest,) = all_slower([[found.inverse for found in judged.values()]])
     if ahead.verdict is Verdict.SAME:
-        lead = f"{name(first)} and {name(second)} have the shortest times, alike within 2%"
+        lead = f"{name(first)} and {name(second)} have the shortest times, equal within 2%"
     elif fastest and not doubtful:
         lead = f"{name(first)} is the fastest"
     else:
@@ -353,14 +343,13 @@ def _answer(table: Table) -> str:
     parts.append(f"{versus(ahead, second, ', the next')}{over}.")
     behind = [name(other) for other, found in judged.items() if found.verdict is not Verdict.FASTER]
     if ahead.verdict is Verdict.FASTER and not fastest:
-        parts.append(
-            f" It is not surely faster than {listed(behind) if behind else 'all others at once'}."
-        )
+        others = listed(behind) if behind else "all others jointly"
+        parts.append(f" It is not significantly faster than {others}.")
     if doubtful:
-        parts.append(f" Do not rely on it: {of_them(doubtful, len(pairs), 'ratio')} INVALID.")
+        parts.append(f" Do not rely on it: {share(doubtful, len(pairs), 'ratio')} INVALID.")
     if {group[0].case.backend for group in table.groups} != {first}:
         parts.append(f" {_leaders(table)}")
-    return start + "".join(parts) + _windows(table)
+    return start + "".join(parts)
 
 
 def _rows(table: Table, backend: str) -> list[Row]:
@@ -386,32 +375,6 @@ def _leaders(table: Table) -> str:
     of = len(table.groups)
     told = [f"{name(backend)} in {number} of {of}" for backend, number in counts.most_common()]
     return f"By {table.noun}, the shortest times: {listed(told)}."
-
-
-def _windows(table: Table) -> str:
-    """What short windows cost, with the backend that leads at the longest."""
-    if table.kind != KINDS[1] or len(table.groups) < 2:
-        return ""
-    backend = table.groups[-1][0].case.backend
-    rows = _rows(table, backend)
-    small, large = rows[0], rows[-1]
-    if small is large:
-        return ""
-    # Rounds of different groups are numbered alike but were not taken in turn.
-    found = compare(unpaired(small), unpaired(large))
-    times = [seconds(row.time_per_timestep or 0.0) for row in (small, large)]
-    ratio = found.ratio
-    if found.verdict is Verdict.UNCLEAR:
-        return (
-            f" With {name(backend)} a timestep takes {times[0]} in windows of "
-            f"{small.case.workload.window} and {times[1]} in windows of "
-            f"{large.case.workload.window}, which is not enough to tell them apart."
-        )
-    return (
-        f" With {name(backend)} a timestep in windows of {small.case.workload.window} costs "
-        f"{ratio.mid:.2f} times one in windows of {large.case.workload.window} "
-        f"({times[0]} against {times[1]}; {bounds(ratio.low, ratio.high)})."
-    )
 
 
 def _costs(section: Section) -> list[Finding]:
@@ -481,7 +444,7 @@ def _doubtful(rows: Sequence[Row]) -> list[Finding]:
     )
     found += _by_reason(
         [(row, doubt) for row in measured for doubt in row.validity.of_time],
-        "Doubtful: {} (ratios are judged apart)",
+        "Unreliable: {} (ratios are judged separately)",
         "time",
         len(measured),
         loud=False,
@@ -541,8 +504,8 @@ def _noted(rows: Iterable[Row]) -> list[Finding]:
         ]
         found.append(
             Finding(
-                "Noted, in a quarter of a case's processes at most, which is too few to move its "
-                f"time: {_ended('; '.join(told))}"
+                "Noted in at most a quarter of a case's processes, too few to move its "
+                f"median: {_ended('; '.join(told))}"
             )
         )
     return found
@@ -590,8 +553,8 @@ def _remarks(rows: Iterable[Row]) -> list[Finding]:
         for text, found in itertools.islice(by_text.items(), _MOST_REMARKS)
     ]
     if (more := len(by_text) - _MOST_REMARKS) > 0:
-        told.append(f"and {more} more, which the files have")
-    return [Finding(f"Said by the backends' code: {_ended('; '.join(told))}")] if told else []
+        told.append(f"and {more} more in the result files")
+    return [Finding(f"Warnings from the backends: {_ended('; '.join(told))}")] if told else []
 
 
 def _not_too_many(found: list[Finding]) -> list[Finding]:
@@ -616,7 +579,7 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
     open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
     counts = Counter(reason.code for ratio in open_ones for reason in ratio.reasons)
     lines = [
-        UNCLEAR_REASONS[code].format(ratios=count(number, "ratio"), of=len(judged))
+        UNCLEAR_REASONS[code].format(ratios=capital(share(number, len(judged), "ratio")))
         for code, number in counts.items()
     ]
     by_spread = [ratio for ratio in open_ones if not ratio.reasons]
@@ -624,9 +587,9 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
 
 
 UNCLEAR_REASONS = {
-    PROCESSES_SHIFTED: "{ratios} of {of} UNCLEAR: the two sides shifted apart during the session, "
-    "so that its earlier and later processes disagree; measure again, or in more processes",
-    PLAIN_MEAN_OPPOSED: "{ratios} of {of} UNCLEAR: a few outlying processes decide which side is "
+    PROCESSES_SHIFTED: "{ratios} UNCLEAR: the two sides shifted apart during the session, "
+    "so its earlier and later processes disagree; measure again, or in more processes",
+    PLAIN_MEAN_OPPOSED: "{ratios} UNCLEAR: a few outlying processes decide which side is "
     "faster, and the mean of all processes says the opposite; measure in more processes",
 }
 """Why a ratio is UNCLEAR though its processes agree, by the code of the reason."""
@@ -636,12 +599,11 @@ def _unclear_by_spread(open_ones: Sequence[Comparison], judged: int) -> list[str
     """Return how far the processes of UNCLEAR ratios spread, and how many would decide."""
     if on_nodes := [ratio for ratio in open_ones if ratio.nodes]:
         return _unclear_on_nodes(on_nodes, judged)
-    verb = "is" if len(open_ones) == 1 else "are"
-    start = f"{len(open_ones)} of {count(judged, 'ratio')} {verb} UNCLEAR"
+    start = capital(f"{share(len(open_ones), judged, 'ratio')} UNCLEAR")
     spreads = sorted(ratio.spread for ratio in open_ones if ratio.spread is not None)
     if not spreads:
         return [
-            f"{start}; one process does not show how many would decide: measure in "
+            f"{start}: one process does not show how many are needed; measure in "
             f"{ENOUGH_PROCESSES} (python -m bench.run --processes {ENOUGH_PROCESSES})"
         ]
     middle = statistics.median(spreads)
@@ -654,8 +616,8 @@ def _unclear_by_spread(open_ones: Sequence[Comparison], judged: int) -> list[str
         for number in [processes_needed(middle, effect)]
     )
     return [
-        f"{start}: their processes spread by {reach}, so that a difference of 5% takes {for_small} "
-        f"processes to be seen, and one of 10% {for_large}"
+        f"{start}: their processes spread by {reach}, so a difference of 5% needs {for_small} "
+        f"processes and one of 10% {for_large}"
     ]
 
 
@@ -679,8 +641,7 @@ def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
 
 def _unclear_on_nodes(ratios: Sequence[Comparison], judged: int) -> list[str]:
     """The same on several nodes: whether more of these would decide, or more processes on each."""
-    verb = "is" if len(ratios) == 1 else "are"
-    start = f"{len(ratios)} of {count(judged, 'ratio')} {verb} UNCLEAR"
+    start = capital(f"{share(len(ratios), judged, 'ratio')} UNCLEAR")
     known = [
         (ratio, ratio.spread, ratio.between)
         for ratio in ratios
@@ -688,8 +649,8 @@ def _unclear_on_nodes(ratios: Sequence[Comparison], judged: int) -> list[str]:
     ]
     if not known:
         return [
-            f"{start}; nodes of one process each do not show how far processes spread, so that "
-            f"nobody can say what would decide: measure {ENOUGH_PROCESSES} on each"
+            f"{start}: nodes with one process each do not show how far processes spread; measure "
+            f"{ENOUGH_PROCESSES} on each"
         ]
     nodes = round(statistics.median(ratio.nodes for ratio, *_ in known))
     processes = max(1, round(statistics.median(r.processes / r.nodes for r, *_ in known)))
@@ -727,29 +688,29 @@ def method(section: Section) -> list[str]:
     ]
     kinds = {row.case.kind for row in rows}
     lines = [
-        f"Times are of one step: medians, with their {100 * CASE_CONFIDENCE:g}% intervals. "
-        "Inference is the forward pass; training is that and all gradients. The first result comes "
-        "after building, tracing, compiling and one step."
+        f"Times are medians of one step with their {TIME_INTERVAL}. "
+        "Inference is the forward pass; training is forward and backward. The first result "
+        "includes building, tracing, compiling and one step."
     ]
     if any(row.to_baseline for row in rows):
         base = name(section.baseline)
         lines.append(
-            f"vs {base}: how many times as fast for the same work, so above 1 is faster. FASTER "
-            f"and SLOWER: the ratio's whole {100 * VERDICT_CONFIDENCE:g}% interval is on that side "
-            f"of 1, SAME: within ±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else. Over several "
-            "shapes the ratio is the geometric mean."
+            f"vs {base}: the speedup over {base} on the same work, above 1 is faster. FASTER and "
+            f"SLOWER: the whole {RATIO_INTERVAL} is on that side of 1 (statistically significant); "
+            f"SAME: it is within ±{100 * SAME_WITHIN:g}%; UNCLEAR: anything else. Over several "
+            "shapes the speedup is the geometric mean."
         )
         lines += [f"{told}." for told in unclear([row.to_baseline for row in rows])]
     if KINDS[1] in kinds:
         lines.append(
-            "A time per timestep is the step's time over its timesteps: of the whole batch at once."
+            "Per timestep: the time of a step divided by its timesteps, for the whole batch."
         )
     if KINDS[2] in kinds:
         lines.append(
-            "A stream: each call takes a chunk and is timed by itself, from when it was due, or "
-            "back to back from when it began, until its output is there. Its median is that of the "
-            "blocks' medians; a percentile is the median over the processes of each one's own, "
-            "told where each has calls enough. late: calls that missed their deadline."
+            "Streaming: each call is timed by itself, from when it was due (or back to back, from "
+            "when it began) until its output is there. A percentile is the median over the "
+            "processes, shown where each process has enough calls. late: calls that missed their "
+            "deadline."
         )
     loads = sorted({row.stream.load for row in rows if row.stream is not None and row.stream.load})
     if loads:
@@ -822,16 +783,16 @@ def few(rows: Sequence[Row]) -> list[str]:
     found = []
     if 1 in counts:
         found.append(
-            "1 process: the interval of a time is of its own samples and says how well they fix "
-            "this process's median, nothing of other processes, whose medians were seen to spread "
-            f"by {percent(LEAST_SPREAD)} to {percent(MOST_SPREAD)} on one machine"
+            "1 process: the interval of a time covers the samples of this process only; medians of "
+            f"other processes were seen to differ by {percent(LEAST_SPREAD)} to "
+            f"{percent(MOST_SPREAD)} on one machine"
         )
     on = {row.interval.nodes for row in rows if row.interval is not None}
     for noun, plural, numbers in (("process", "processes", counts), ("node", "nodes", on)):
         if some := [each for each in numbers if 1 < each < ENOUGH_PROCESSES]:
             found.append(
                 f"{count(max(some), noun)}: the interval of a time is a t-interval over the "
-                f"{plural}' medians, which are taken to spread by {percent(LEAST_SPREAD)} at least"
+                f"{plural}' medians, assumed to spread by at least {percent(LEAST_SPREAD)}"
             )
     for noun in ("process", "node"):
         of_ratios = {
@@ -842,9 +803,9 @@ def few(rows: Sequence[Row]) -> list[str]:
         if any(of_ratios):
             allowed = " and ".join(f"{100 * each:g}%" for each in sorted(filter(None, of_ratios)))
             found.append(
-                f"Fewer than {count(ENOUGH_PROCESSES, noun)} cannot show how far they differ: the "
-                f"intervals of ratios allow for {allowed}, and verdicts are as good "
-                f"as that is; from {ENOUGH_PROCESSES} on they stand on what was measured"
+                f"Fewer than {count(ENOUGH_PROCESSES, noun)} do not show how far they differ: the "
+                f"intervals of ratios assume {allowed}, on which the verdicts depend; from "
+                f"{ENOUGH_PROCESSES} on they are based on what was measured"
             )
     return found
 
@@ -855,7 +816,7 @@ def speed_moved(widths: Sequence[float]) -> str:
     return (
         "The machine's speed changed from process to process: the intervals of "
         f"{count(len(widths), 'time')} reach {reach}. Ratios to other backends are taken inside "
-        "each process, and do not move with it."
+        "each process and are not affected."
     )
 
 
@@ -867,31 +828,10 @@ _MOST_OF_A_KIND = 4
 
 
 def stream_sentences(table: Table) -> list[str]:
-    """Who has the shortest tail, what missed its deadline, and what idling costs; of streams."""
+    """Return which calls of streams missed their deadline."""
     if table.kind != KINDS[2]:
         return []
-    return [*_tails(table), *_missed(table), *_idling(table)]
-
-
-def _tails(table: Table) -> Iterable[str]:
-    found = []
-    for group in table.groups:
-        timed = [row for row in group if percentile(row, TAIL) is not None]
-        if len(timed) < 2:
-            continue
-        best = min(timed, key=lambda row: row.stream.latency[TAIL].mid)  # type: ignore[union-attr]
-        parts = [
-            f"{title(table)}, {', '.join(shape_words(best.case))}: {name(best.case.backend)} has "
-            f"the shortest {part_words(TAIL)}, {percentile_text(best, TAIL)} "
-            f"({interval_text(best, TAIL)})"
-        ]
-        ratio = best.stream.to_baseline.get(TAIL) if best.stream else None
-        if ratio is not None:
-            bounded = times_bounds(ratio.ratio.low, ratio.ratio.high)
-            parts.append(f": {times_as(ratio.ratio.mid)} as {name(table.baseline)}'s ")
-            parts.append(f"({bounded}, {ratio.verdict.value})")
-        found.append(f"{''.join(parts)}.")
-    return first_few(found, _MOST_OF_A_KIND, "shape", ": the table has them all.")
+    return list(_missed(table))
 
 
 def _missed(table: Table) -> Iterable[str]:
@@ -908,56 +848,9 @@ def _missed(table: Table) -> Iterable[str]:
         )
 
 
-def _idling(table: Table) -> Iterable[str]:
-    """What a call takes that comes after idling, against calls back to back."""
-    at: dict[tuple[str, str], dict[float | None, Row]] = {}
-    for group in table.groups:
-        for row in group:
-            if row.measured:
-                work = ", ".join(shape_words(row.case)[:2])
-                at.setdefault((work, row.case.backend), {})[row.case.workload.period] = row
-    pairs = [
-        (row, rows[None])
-        for rows in at.values()
-        if None in rows
-        for period, row in rows.items()
-        if period is not None
-    ]
-    # Of different groups: measured in the same processes, but not in turn.
-    ratios = compare_all([(unpaired(paced), unpaired(base)) for paced, base in pairs])
-    found = []
-    for (paced, base), ratio in zip(pairs, ratios, strict=True):
-        times = (
-            f"{seconds(paced.time)} {period_words(paced.case.workload.period)} against "
-            f"{seconds(base.time)} back to back"
-        )
-        work = ", ".join(shape_words(paced.case)[:2])
-        start = f"{title(table)}, {work}: a call of {name(paced.case.backend)} takes {times}"
-        if ratio.verdict in (Verdict.FASTER, Verdict.SLOWER):
-            low, high = ratio.ratio.low, ratio.ratio.high
-            start += f", {ratio.ratio.mid:.2f} times as long ({bounds(low, high)})"
-        found.append(f"{start}.")
-    return first_few(found, _MOST_OF_A_KIND, "pair", ": the table has them all.")
-
-
 def unpaired(row: Row) -> list[RunSamples]:
     """Its samples without their rounds: those of different groups were not taken in turn."""
     return [run.out_of_turn for run in row.runs]
-
-
-ROOFS = {
-    "of_matmul": "the matrix-product rate",
-    "of_bandwidth": "the memory bandwidth",
-    "of_chain": "the serial chain of products",
-}
-"""What the figures are called in a row, and in words."""
-
-ABOVE = 1.05
-"""A part from which on it is said what more than all means: a processor's clock changes by as much
-from one second to the next."""
-
-_LEAST = 0.01
-"""A roof of which nobody reaches this part does not limit anybody, and nothing is said of it."""
 
 
 def of_winner(table: Table) -> str:
@@ -988,51 +881,11 @@ def binding(row: Row) -> str:
     return clean(bound_sentence(row), LONGEST_SENTENCE) if known else ""
 
 
-def of_roofs(table: Table) -> str:
-    """What parts of its roofs the fastest of each group reaches; empty if none are known.
-
-    ``the fastest at each shape reaches 5 to 61% of the matrix-product rate (ONNX Runtime's), up to
-    2% of the memory bandwidth (NumPy's) and 8 to 23% of the serial chain of products (NumPy's or
-    PyTorch's)``
-    """
-    first = [group[0] for group in table.groups]
-    told = []
-    above = False
-    for key, words in ROOFS.items():
-        having = [row for row in first if key in row.roofs]
-        if not having:
-            continue
-        parts = [row.roofs[key] for row in having]
-        if max(parts) < _LEAST:
-            continue
-        above |= max(parts) > ABOVE
-        owners = dict.fromkeys(_owner(row.roofs_by[key]) for row in having if key in row.roofs_by)
-        whose = " or ".join(f"{owner}'s" for owner in owners)
-        told.append(f"{_span(parts)} of {words}{f' ({whose})' if whose else ''}")
-    if not told:
-        return ""
-    who = "the fastest" if len(first) == 1 else f"the fastest at each {table.noun}"
-    more = "; more than 100% is better than what the roof was measured with" if above else ""
-    return f"{who} reaches {listed(told)}{more}"
-
-
-def _owner(by: str) -> str:
-    """The library alone: ``NumPy`` of ``copy of 32 MiB by NumPy on 2 threads``."""
-    return clean(re.split(r",| on | with ", by.rpartition(" by ")[2])[0], LONGEST_NAME)
-
-
-def _span(values: Sequence[float]) -> str:
-    low, high = (f"{100 * value:.0f}" for value in (min(values), max(values)))
-    if min(values) < _LEAST:
-        return f"up to {high}%"
-    return f"{high}%" if low == high else f"{low} to {high}%"
-
-
 def fallbacks(table: Table) -> list[str]:
     """A sentence for each backend that fell back to one thing: frameworks do so without a word.
 
-    ``cpu, training: keras_torch ran a Python loop over time (5 shapes): 0.02 times as fast as
-    torch (0.018–0.022, SLOWER).``
+    ``cpu, training: keras_torch ran a Python loop over time (5 shapes): 50.0× slower than torch
+    (99.5% CI 45.5–55.6).``
     """
     found: dict[tuple[str, str], list[Row]] = {}
     for row in table.rows:
@@ -1060,7 +913,7 @@ _MOST_DEVICES = 6
 def of_devices(section: Section) -> list[str]:
     """A sentence for each device but the first, in each mode, over the work both measured.
 
-    ``gpu:0 or cpu, inference: gpu:0 is 5.20 times as fast as cpu (4.91–5.47, FASTER) over 6 shapes,
+    ``gpu:0 or cpu, inference: gpu:0 is 5.20× faster than cpu (99.5% CI 4.91–5.47) over 6 shapes,
     each with its fastest backend there (cudnn, keras)``
     """
     kinds: dict[tuple[str, str, str], dict[str, dict[str, Row]]] = {}
@@ -1104,7 +957,7 @@ def _sentence(start: str, base: str, new: str, noun: str, pairs: _Pairs) -> str:
     told = f"{start}: {lead}{over}, each with its fastest backend ({who})."
     doubtful = sum(bool(row.validity.unpaired) for pair in pairs for row in pair)
     if doubtful:
-        told += f" Do not rely on it: {of_them(doubtful, 2 * len(pairs), 'measurement')} INVALID."
+        told += f" Do not rely on it: {share(doubtful, 2 * len(pairs), 'measurement')} INVALID."
     verdicts = Counter(ratio.verdict for ratio in ratios)
     if len(verdicts) > 1:
         parts = [f"{verdicts[each]} {each}" for each in Verdict if verdicts[each]]
@@ -1130,10 +983,10 @@ def _what(noun: str, mode: str) -> str:
 
 
 LOOK = (
-    "Its numbers count in every interval. Look at its clock, temperature and neighbours "
-    "(python -m bench.doctor there); to report without it, name the other nodes' files"
+    "Its results are included in every interval. Check its clock, temperature and other load "
+    "(python -m bench.doctor there); to exclude it, name the files of the other nodes"
 )
-"""What is to be done about a node that is apart."""
+"""What to do about an outlying node."""
 
 
 def of_nodes(section: Section) -> Iterable[tuple[str, bool]]:
@@ -1190,7 +1043,7 @@ def _apart(section: Section, found: Outlier) -> str:
     if found.backend:
         start = f"Node {where} differs in one backend: {name(found.backend)} is {told} there as on"
     else:
-        start = f"Node {where} is apart: it is {told} as"
+        start = f"Node {where} is an outlier: it is {told} as"
     return f"{start} {others} ({name(found.device)}; {cases}). {LOOK}."
 
 

@@ -161,7 +161,7 @@ function showBackends() {
     const bar = el("span", { className: "bar", "aria-hidden": "true", style: `width:${(100 * least) / cases.time[i]}%;background:${colour(cases.backend[i])}` });
     return [[cases.mark[i] ? `${cases.mark[i]} ` : "", name(i), bar], time, interval, speed && `${speed}×`, around, verdict, TRUST[cases.trust[i]], first, memory];
   });
-  const headings = ["backend", "time of a step", "95% interval", "times as fast", "99.5% interval", "verdict", "trust", "first result", "memory"];
+  const headings = ["backend", "time of a step", "95% CI", "times as fast", "99.5% CI", "verdict", "trust", "first result", "memory"];
   const shown = headings.map((_, place) => !place || lines.some((line) => line[place]));
   const built = el("table", { className: "backends" }, el("caption", {}, "The backends, the fastest first"),
     el("thead", {}, el("tr", {}, ...headings.filter((_, n) => shown[n]).map((text) => el("th", { scope: "col" }, text)))),
@@ -319,7 +319,7 @@ function explore() {
     headings: ["backend", "shape", across, up, "trust"], rows: shown.map((i) => [name(i), works.text[cases.work[i]], number(ACROSS[across](i)), number(UP[up](i)[0]), TRUST[cases.trust[i]]]),
   };
 }
-const bounds = (up) => (up.startsWith("times as fast") ? ", with 99.5% intervals" : /^(sequences|time of)/.test(up) ? ", with 95% intervals" : "");
+const bounds = (up) => (up.startsWith("times as fast") ? ", with 99.5% CI" : /^(sequences|time of)/.test(up) ? ", with 95% CI" : "");
 const median = (values) => { const sorted = [...values].sort((a, b) => a - b); const at = sorted.length / 2; return sorted.length % 2 ? sorted[Math.floor(at)] : (sorted[at - 1] + sorted[at]) / 2; };
 function processes() {
   const order = state.work === null ? [] : ranked(state.work);
@@ -412,7 +412,7 @@ function showCases() {
   const pages = Math.max(1, Math.ceil(found.length / PAGE));
   state.page = Math.min(state.page, pages - 1);
   const rows = found.slice(state.page * PAGE, (state.page + 1) * PAGE).map((i) => [name(i), works.text[cases.work[i]], ...cases.texts[i], TRUST[cases.trust[i]], whys[cases.why[i]]]);
-  $("cases").replaceChildren(table("Cases", ["backend", "work", "time", "95% interval", "times as fast", "99.5% interval", "verdict", "first result", "memory", "trust", "why"], rows));
+  $("cases").replaceChildren(table("Cases", ["backend", "work", "time", "95% CI", "times as fast", "99.5% CI", "verdict", "first result", "memory", "trust", "why"], rows));
   $("page-of").textContent = `Page ${state.page + 1} of ${pages}`;
   $("previous").disabled = !state.page;
   $("next").disabled = state.page === pages - 1;

@@ -212,7 +212,7 @@ def _below(plot: Plot, panels: Sequence[dict[str, Row]]) -> str:
             "some over an uneven bridge, whose difference is in the whiskers: bench.report"
         )
     if plot.what == "throughput" and any(row.validity.of_time for row in rows):
-        words.append(f"{DOUBTFUL} doubtful as a time")
+        words.append(f"{DOUBTFUL} an unreliable time")
     if plot.what != "setup":
         if any(_spoilt(plot, row) for row in rows):
             words.append("hatched: INVALID, not to be trusted")

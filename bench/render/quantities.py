@@ -72,14 +72,19 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
-def of_them(part: int, whole: int, noun: str) -> str:
-    """2 of its 4 ratios are, its only ratio is, all its 2 ratios are."""
+def share(part: int, whole: int, noun: str) -> str:
+    """Return how many of all: 2 of 4 ratios are, the only ratio is, all 2 ratios are."""
     if whole == 1:
-        return f"its only {noun} is"
-    those = f"its {count(whole, noun)}"
+        return f"the only {noun} is"
+    those = count(whole, noun)
     return (
         f"all {those} are" if part == whole else f"{part} of {those} {'is' if part == 1 else 'are'}"
     )
+
+
+def capital(text: str) -> str:
+    """Return a sentence with its first letter in upper case."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def listed(names: list[str], most: int = 6) -> str:

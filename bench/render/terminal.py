@@ -19,7 +19,15 @@ from rich.text import Text
 from bench.render.console import hanging, text_console
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import heading, machine, name, title
-from bench.render.marks import BARS, FASTEST, mark, notes, spread_words
+from bench.render.marks import (
+    BARS,
+    FASTEST,
+    RATIO_INTERVAL,
+    TIME_INTERVAL,
+    mark,
+    notes,
+    spread_words,
+)
 from bench.render.messages import (
     Finding,
     bound_sentence,
@@ -32,10 +40,9 @@ from bench.render.messages import (
     uneven_bridges,
 )
 from bench.render.messages import unmeasured as without_time
-from bench.render.quantities import count, seconds, times_as, times_bounds
+from bench.render.quantities import count, seconds, times_as_fast, times_bounds
 from bench.render.table import Part, error, measured_rows, parts, work_words
 from bench.stats.comparison import SAME_WITHIN
-from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE
 from bench.stats.rows import KINDS, Report, Row, Section, Table
 
 _NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
@@ -414,7 +421,7 @@ def _versus(row: Row, table: Table) -> Text:
         found = row.to_baseline
         ratio, verdict = found.ratio, found.verdict.value
         told.append(f"{verdict:<9}", style=STYLES.get(verdict, ""))
-        told.append(times_as(ratio.mid))
+        told.append(f"{times_as_fast(ratio.mid)}×")
         around = times_bounds(ratio.low, ratio.high)
         if spread := spread_words(found):
             around += f"; spread {spread}"
@@ -435,12 +442,12 @@ def _reading(section: Section, layouts: Sequence[_Layout]) -> list[str]:
         lines.append(f"{BARS}.")
     told = "Times are medians"
     if any(layout.intervals for layout in layouts):
-        told += f", with {100 * CASE_CONFIDENCE:g}% intervals"
+        told += f" with their {TIME_INTERVAL}"
     told += "."
     if any(row.to_baseline for row in section.rows):
         told += (
-            f" Speeds are against {name(section.baseline)}, with {100 * VERDICT_CONFIDENCE:g}% "
-            "intervals. FASTER and SLOWER: all of the interval is on that side of 1, SAME: within "
+            f" Speedups are over {name(section.baseline)} with their {RATIO_INTERVAL}. FASTER and "
+            "SLOWER: all of it is on that side of 1 (statistically significant), SAME: within "
             f"±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else."
         )
     lines.append(told)

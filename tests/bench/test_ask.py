@@ -85,7 +85,7 @@ def test_results_at_hand_answer_at_once_and_name_the_option_that_measures_again(
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: pytest.fail("it measures"))
     assert ask.main(SHAPE) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    assert lines[-3].startswith("Use while_loop, 1.00 ms a step")
+    assert lines[-3].startswith("Use while_loop, 1.00 ms per step")
     assert lines[-2].startswith("From 6 processes on laptop")
     assert lines[-1].endswith("--again measures it again.")
 

@@ -135,10 +135,10 @@ def test_a_bar_lies_between_the_ends_of_its_whiskers(what: str) -> None:
 def test_whose_whiskers_they_are_and_which_device_is_told_where_that_is_a_question() -> None:
     both = made(PAIR | {case("scan", device="gpu:0"): 0.01}, processes=1)
     found = " ".join(words(both, "throughput"))
-    assert "whiskers: 95% interval of one process alone" in found
+    assert "whiskers: 95% CI of one process alone" in found
     assert "inference, float32, gpu:0" in found
     found = " ".join(words(made(PAIR), "throughput"))
-    assert "whiskers: 95% interval" in found
+    assert "whiskers: 95% CI" in found
     assert "one process alone" not in found
     assert "float32, cpu" not in found
 

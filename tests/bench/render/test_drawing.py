@@ -22,7 +22,7 @@ def test_a_backend_looks_the_same_whatever_stands_beside_it() -> None:
     assert look("my_own").number == 30
 
 
-def test_the_usual_ones_are_told_apart_by_colour_and_all_of_them_by_colour_and_mark() -> None:
+def test_the_usual_ones_are_told_apart_by_colour_and_all_share_by_colour_and_mark() -> None:
     first = USUAL[: len(COLOURS)]
     assert len({look(name).colour for name in first}) == len(COLOURS)
     assert len({(look(name).colour, look(name).marker) for name in USUAL}) == len(USUAL)

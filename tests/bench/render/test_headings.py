@@ -34,10 +34,10 @@ def test_the_machine_and_the_method_are_told() -> None:
     assert heading(section) == "quick on host · 2025-01-31 12:01 UTC · 1 process"
     assert machine(section) == [("CPU", "A CPU, 2 cores"), ("Libraries", "keras 3")]
     told = " ".join(method(section))
-    assert "vs keras: how many times as fast" in told
-    assert "1 process: the interval of a time is of its own samples" in told
-    assert "nothing of other processes, whose medians were seen to spread by 3% to 29%" in told
-    assert "the intervals of ratios allow for" in told
+    assert "vs keras: the speedup over keras" in told
+    assert "1 process: the interval of a time covers the samples of this process only" in told
+    assert "medians of other processes were seen to differ by 3% to 29% on one machine" in told
+    assert "the intervals of ratios assume" in told
     three = replicated(3, ("keras", 0.01), ("torch", 0.02))
     told = " ".join(method(build(results_of(*three)).sections[0]))
     assert "3 processes: the interval of a time is a t-interval" in told
@@ -122,12 +122,12 @@ def test_only_what_the_tables_have_is_explained() -> None:
         return " ".join(method(section))
 
     plain = explained(measured("keras", 0.01))
-    assert plain.startswith("Times are of one step: medians, with their 95% intervals.")
+    assert plain.startswith("Times are medians of one step with their 95% CI.")
     windows = replace(TRAINING, window=5)
     for told, item in (
         ("vs keras", measured("torch", 0.02)),
         ("Memory is the peak", measured("torch", 0.02, memory={"peak_bytes": 1.0})),
-        ("A time per timestep", measured("keras", 0.02, work=windows)),
+        ("Per timestep: ", measured("keras", 0.02, work=windows)),
     ):
         assert told not in plain
         assert told in explained(measured("keras", 0.01), item)

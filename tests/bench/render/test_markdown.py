@@ -17,7 +17,7 @@ from tests.bench.made_reports import HOSTILE, SPEC, TRAINING, hostile_report, me
 def test_in_brief_each_work_has_one_line_with_its_fastest_backend(few: Report) -> None:
     lines = brief(few).splitlines()
     assert lines[0] == (
-        "|  | work | shortest time | time | 95% interval | against keras | 99.5% interval | trust |"
+        "|  | work | shortest time | time | 95% CI | against keras | 99.5% CI | trust |"
     )
     assert lines[2] == (
         "| cpu, inference | batch 2 × 10 steps, 3 in, 4 hidden | `keras` ★ | 11.1 ms | 8.48–14.5 | "
@@ -33,7 +33,7 @@ def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
     text = markdown(few)
     lines = text.splitlines()
     assert lines[0] == "## golden on golden-host · 2025-01-31 12:01 UTC · 2 processes"
-    assert "- **cpu, inference**: keras is the fastest: 1.91 times as fast as while_loop" in text
+    assert "- **cpu, inference**: keras is the fastest: 1.91× faster than while_loop" in text
     assert "- **FAILED**: 1 case (swapped_gates on cpu)" in text
     head = lines.index("### cpu, inference") + 2
     assert lines[head].startswith("| shape | backend | median |")
@@ -80,7 +80,7 @@ def test_hostile_text_is_harmless_in_markdown(form: Callable[[Report], str], tex
     assert not re.search(r"(?<![\w\\])@\w", re.sub(r"`[^`\n]*`", "", shown))
     columns = 0
     for line in shown.splitlines():
-        assert line == "" or line.startswith(("## ", "### ", "- ", "| ", "★ FASTER"))
+        assert line == "" or line.startswith(("## ", "### ", "- ", "| ", "★ significantly FASTER"))
         assert not re.match(r"- ([-+*#>]|\d+[.)]) ", line)
         if line.startswith("|"):
             # A backslash escapes the next letter, a bar or another backslash alike.

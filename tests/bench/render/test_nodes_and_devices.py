@@ -63,10 +63,10 @@ def test_it_says_how_far_nodes_and_their_processes_differ() -> None:
 def test_a_node_that_is_apart_is_named_loudly_with_what_to_do() -> None:
     found = section(FIVE | {"bad": math.log(1.5)})
     (line,) = [each.text for each in findings(found) if each.loud]
-    assert line.startswith("Node bad is apart: it is 1.4")
+    assert line.startswith("Node bad is an outlier: it is 1.4")
     assert "times as slow as the other 5 (cpu; slower than each of them in 6 of 6 cases)" in line
     assert "python -m bench.doctor" in line
-    assert "count in every interval" in line
+    assert "included in every interval" in line
 
 
 def test_a_node_that_is_faster_is_told_so() -> None:
@@ -114,7 +114,7 @@ def test_a_ratio_that_is_unclear_says_whether_nodes_or_processes_would_help() ->
         results(*fleet(FIVE, {KERAS: 1.0, LOOP: 1.0}, own=0.05, moved={("a", "while_loop"): 0.1}))
     )
     text = as_text(found, 600)
-    assert "1 of 1 ratio is UNCLEAR: within a node their processes spread by" in text
+    assert "The only ratio is UNCLEAR: within a node their processes spread by" in text
     assert "a difference of 5% takes" in text
     assert ", nodes " in text  # in the table's cell, beside the processes' spread
     text = as_text(found, 600, draw_brief)
@@ -125,7 +125,7 @@ def test_every_format_has_one_table_of_all_nodes() -> None:
     found = a_report(FIVE | {"bad": 0.5})
     for text in (as_text(found), markdown(found), page(found), brief(found)):
         assert "6 nodes" in text
-    assert "Node bad is apart" in page(found)
+    assert "Node bad is an outlier" in page(found)
     rows = list(csv.DictReader(io.StringIO("\n".join(comma_separated(found)))))
     assert {row["host"] for row in rows} == {"a, b, c, d, e, bad"}
     assert {row["nodes"] for row in rows} == {"6"}
@@ -190,7 +190,7 @@ def test_which_device_is_faster_is_told_with_the_fastest_backend_of_each() -> No
     ]
     (told,) = messages.of_devices(on_devices(*times))
     assert told == (
-        "gpu:0 or cpu, inference: gpu:0 is 5.00 times as fast as cpu (5.00–5.00, FASTER) over 2 "
+        "gpu:0 or cpu, inference: gpu:0 is 5.00× faster than cpu (99.5% CI 5.00–5.00) over 2 "
         "shapes, each with its fastest backend (cudnn on gpu:0 and keras on cpu)."
     )
     sentences = [finding.text for finding in findings(on_devices(*times)) if finding.answer]
@@ -209,7 +209,7 @@ def test_a_device_that_wins_at_some_shapes_only_is_told_so() -> None:
 def test_a_word_on_devices_that_stands_on_invalid_measurements_says_so() -> None:
     section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 2, 0.02), doubt=[BUSY])
     (told,) = messages.of_devices(section)
-    assert "Do not rely on it: all its 2 measurements are INVALID." in told
+    assert "Do not rely on it: all 2 measurements are INVALID." in told
 
 
 def test_of_devices_that_share_no_work_nothing_is_told() -> None:

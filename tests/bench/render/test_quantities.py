@@ -15,7 +15,6 @@ from bench.render.quantities import (
     count,
     first_few,
     listed,
-    of_them,
     percent,
     period_words,
     rate,
@@ -23,6 +22,7 @@ from bench.render.quantities import (
     seconds,
     seconds_range,
     shape_words,
+    share,
     size,
     size_range,
     times_as,
@@ -134,10 +134,10 @@ def test_sizes_and_parts_are_readable() -> None:
 def test_numbers_agree_with_their_nouns() -> None:
     assert [count(n, "case") for n in (0, 1, 2_000)] == ["0 cases", "1 case", "2,000 cases"]
     assert count(2, "process") == "2 processes"
-    assert of_them(1, 1, "ratio") == "its only ratio is"
-    assert of_them(2, 2, "ratio") == "all its 2 ratios are"
-    assert of_them(1, 4, "ratio") == "1 of its 4 ratios is"
-    assert of_them(2, 4, "ratio") == "2 of its 4 ratios are"
+    assert share(1, 1, "ratio") == "the only ratio is"
+    assert share(2, 2, "ratio") == "all 2 ratios are"
+    assert share(1, 4, "ratio") == "1 of 4 ratios is"
+    assert share(2, 4, "ratio") == "2 of 4 ratios are"
 
 
 def test_long_lists_are_cut_and_what_is_left_out_counted() -> None:

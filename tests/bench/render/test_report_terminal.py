@@ -67,7 +67,7 @@ def test_columns_are_left_out_from_the_least_needed_on(many: Report) -> None:
     """Down to who, how long and by how much."""
     (section,) = many.sections
     one = Report((replace(section, rows=section.tables[0].rows),))
-    heads = ("95% interval", "sequences/s", "timesteps/s", "first result")
+    heads = ("95% CI", "sequences/s", "timesteps/s", "first result")
     seen = set()
     for width in range(44, 120, 4):
         table = as_text(one, width).partition("cpu, inference\n")[2]
@@ -114,7 +114,7 @@ def test_few_backends_stand_side_by_side(few: Report) -> None:
     text = as_text(few)
     assert re.search(r"shape +keras +while_loop\n", text)
     assert re.search(r"median +★ 11\.1 ms +21\.2 ms\n", text)
-    assert re.search(r"95% interval +8\.48–14\.5 +16\.2–27\.8\n", text)
+    assert re.search(r"95% CI +8\.48–14\.5 +16\.2–27\.8\n", text)
     assert re.search(r"sequences/s +180 +94\.3\n", text)
     assert re.search(r"timesteps/s +1,800 +943\n", text)
     assert re.search(r"first result +1\.75 s +1\.75 s\n", text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 
 import pytest
 
@@ -66,7 +65,7 @@ def test_what_is_no_stream_has_nothing_in_these_columns() -> None:
     assert {record[key] for key in record if key.startswith("latency_") or key == "calls"} == {None}
 
 
-def test_the_shortest_tail_and_missed_deadlines_are_told_in_words() -> None:
+def test_missed_deadlines_are_counted_in_a_sentence() -> None:
     beside = Beside(deadline=3e-4)
     found = gather(
         *(
@@ -76,26 +75,10 @@ def test_the_shortest_tail_and_missed_deadlines_are_told_in_words() -> None:
         )
     )
     (table,) = build(found).sections[0].tables
-    tail, late = messages.stream_sentences(table)
-    assert "numpy has the shortest p99" in tail
-    assert re.search(r": 2\.\d+ times as fast as keras's \(2\.\d+–2\.\d+, FASTER\)\.$", tail), tail
+    (late,) = messages.stream_sentences(table)
     assert "missed their deadline" in late
     assert "keras" in late
     assert "of 42,000" in late
-
-
-def test_what_idling_costs_is_told_where_both_were_measured() -> None:
-    found = gather(
-        *(
-            streamed(a_stream("keras", period), a_run(number), median, 2.0)
-            for number in range(6)
-            for period, median in ((None, 1e-4), (0.01, 3e-4))
-        )
-    )
-    (table,) = build(found).sections[0].tables
-    (said,) = [text for text in messages.stream_sentences(table) if "back to back" in text]
-    assert "a call of keras takes 300 µs every 10 ms against 100 µs back to back" in said
-    assert "3.00 times as long" in said
 
 
 def test_loaded_processors_are_told() -> None:

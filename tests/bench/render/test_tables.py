@@ -36,7 +36,7 @@ def cells(report: Report, backend: str) -> dict[str, str]:
 
 
 def test_a_table_has_only_what_any_of_its_cases_has() -> None:
-    usual = ["median", "95% interval", "sequences/s", "timesteps/s", "first result"]
+    usual = ["median", "95% CI", "sequences/s", "timesteps/s", "first result"]
 
     def heads(*items: Measurement) -> list[str]:
         (table,) = report_of(*items).sections[0].tables
@@ -50,7 +50,7 @@ def test_a_table_has_only_what_any_of_its_cases_has() -> None:
     ]
     busy = measured("torch", 0.01, reasons=[BUSY])
     assert heads(keras, busy) == [*usual, "vs keras", "trust"]
-    assert heads(measured("keras", 0.01, work=WINDOW)) == ["per timestep", "95% interval"]
+    assert heads(measured("keras", 0.01, work=WINDOW)) == ["per timestep", "95% CI"]
 
 
 def test_what_is_told_is_that_of_the_case() -> None:
@@ -73,7 +73,7 @@ def test_a_time_is_told_a_timestep_where_a_stream_is_cut_into_windows() -> None:
     row = the_row(found, "keras")
     assert row.interval is not None
     assert told["per timestep"] == "2.00 ms"
-    assert told["95% interval"] == f"{100 * row.interval.low:.2f}–{100 * row.interval.high:.2f}"
+    assert told["95% CI"] == f"{100 * row.interval.low:.2f}–{100 * row.interval.high:.2f}"
 
 
 def test_doubts_stand_beside_what_is_doubted() -> None:
@@ -102,7 +102,7 @@ def test_a_stream_has_its_percentiles_and_the_verdict_on_its_tail() -> None:
     found = build(streams({"keras": 5.0, "torch": 8.0}))
     (table,) = found.sections[0].tables
     assert headings(table) == [
-        *("median", "95% interval", "p90", "p99", "p99, 95% interval", "p99.9", "first result"),
+        *("median", "95% CI", "p90", "p99", "p99, 95% CI", "p99.9", "first result"),
         *("vs keras", "p99 vs keras"),
     ]
     assert cells(found, "torch")["p99 vs keras"].endswith("SLOWER")
@@ -114,7 +114,7 @@ def test_who_how_long_and_the_ratio_are_never_left_out() -> None:
     found = report_of(*replicated(6, ("keras", 0.02), ("torch", 0.01)))
     needed = {part.heading: part.needed for part in parts(found.sections[0].tables[0])}
     assert [heading for heading, order in needed.items() if order == 0] == ["median", "vs keras"]
-    assert min(order for order in needed.values() if order) == needed["95% interval"]
+    assert min(order for order in needed.values() if order) == needed["95% CI"]
 
 
 def work(row: Row, report: Report) -> list[str]:

@@ -77,9 +77,9 @@ def test_an_unclear_verdict_has_the_spread_that_is_why(
 def test_a_ratio_of_times_is_told_as_a_speed_against_whose_time_it_is() -> None:
     found = ratio(Verdict.FASTER, mid=1 / 1.6)
     assert versus(found, "keras", ", the next") == (
-        "1.60 times as fast as keras, the next (1.45–1.76, FASTER)"
+        "1.60× faster than keras, the next (99.5% CI 1.45–1.76)"
     )
-    assert versus(found, "ke\x1bras").startswith("1.60 times as fast as ke?ras (")
+    assert versus(found, "ke\x1bras").startswith("1.60× faster than ke?ras (")
 
 
 def test_what_is_clear_needs_no_word() -> None:
@@ -89,7 +89,7 @@ def test_what_is_clear_needs_no_word() -> None:
 
 def test_one_process_does_not_say_how_many_would_decide() -> None:
     (told,) = unclear([ratio(), ratio(Verdict.SAME), None])
-    assert told.startswith("1 of 2 ratios is UNCLEAR; one process does not show how many would")
+    assert told.startswith("1 of 2 ratios is UNCLEAR: one process does not show how many are")
     assert "python -m bench.run --processes 6" in told
 
 
@@ -103,10 +103,10 @@ def test_how_many_processes_would_see_a_difference_is_told_of_the_middle_spread(
     small, large = (processes_needed(middle, effect) for effect in (0.05, 0.1))
     words = [f"about {each}" if each else f"over {MOST_NEEDED}" for each in (small, large)]
     (told,) = unclear([ratio(spread=each) for each in spreads])
-    verb = "ratio is" if len(spreads) == 1 else "ratios are"
+    start = "The only ratio is" if len(spreads) == 1 else "All 3 ratios are"
     assert told == (
-        f"{len(spreads)} of {len(spreads)} {verb} UNCLEAR: their processes spread by {reach}, so "
-        f"that a difference of 5% takes {words[0]} processes to be seen, and one of 10% {words[1]}"
+        f"{start} UNCLEAR: their processes spread by {reach}, so a difference of 5% needs "
+        f"{words[0]} processes and one of 10% {words[1]}"
     )
 
 
