@@ -1,8 +1,15 @@
-"""``python -m bench``: the commands by the question that each answers."""
+"""``python -m bench`` and ``lstm-bench``: the commands by question, and each of them by its name.
+
+``lstm-bench ask ...`` does what ``python -m bench.ask ...`` does.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from rich.table import Table
 from rich.text import Text
@@ -32,18 +39,31 @@ COMMANDS = {
         "gpu_proof": "on a GPU: are all backends right there, and how fast? One archive",
     },
     "How do I share results?": {
-        "upload": "copy result files to s3://, gs:// and the like; what reads takes such a URL",
-        "submit": "check result files, make them anonymous, ready for a pull request",
+        "submit": "check result files, make them anonymous, for a pull request or to a URL",
     },
 }
 """Question, command, what it answers; each is ``python -m bench.NAME``."""
 
 
+NAMES = tuple(name for answers in COMMANDS.values() for name in answers)
+
+
+def console() -> NoReturn:
+    """Run ``lstm-bench``."""
+    command_line.end(main)
+
+
 def main(words: Sequence[str] | None = None) -> int:
-    """Print the list and return 0."""
+    """Run the command that the first word names, or print the list; return the exit code."""
+    words = sys.argv[1:] if words is None else words
+    if words and words[0] in NAMES:
+        return _run(words[0], words[1:])
     parser = arguments.Parser(
-        prog="python -m bench", description="The commands of the LSTM benchmark suite, by question."
+        prog="lstm-bench",
+        usage="lstm-bench COMMAND ...",
+        description="The commands of the LSTM benchmark suite, by question.",
     )
+    parser.add_argument("command", metavar="COMMAND", nargs="?", choices=NAMES)
     parser.parse_args(words)
     command_line.write_any_letter()
     console = output.console()
@@ -59,6 +79,15 @@ def main(words: Sequence[str] | None = None) -> int:
         console.print()
     console.print(Text("pytest --benchmark-only measures a suite in one process."))
     return 0
+
+
+def _run(command: str, words: Sequence[str]) -> int:
+    name = f"bench.{command}"
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        name += ".__main__"  # a package
+    code = importlib.import_module(name).main(words)
+    return int(code)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,51 @@
 """``python -m bench.submit``: result files checked, made anonymous, put where they are shared.
 
-Nothing is sent: what it writes is for a pull request, and can be looked through before.
+What leaves this machine is shown before it does: the files are written here first, each text in
+them is listed, and nothing is sent to a URL before that was agreed to.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.cli import arguments, command_line
+from bench.machine.copying import check, upload
 from bench.machine.fields import ResultError, printable
+from bench.machine.folder import expanded, is_url
+from bench.machine.remote import shown
 from bench.machine.writing import ResultWriteError
-from bench.records.files import files_of
+from bench.records.files import files_of, read
 from bench.render.quantities import count
+from bench.sharing.anonymous import texts
 from bench.sharing.submission import FOLDER, submit
 
 REFUSED = 1
+
+UNWRITABLE = 3
+"""The exit code of ``bench.run`` for the same."""
+
+MOST_SHOWN = 4
+"""Texts of one place that are listed in full; the ids of a hundred cases are all of one form."""
 
 EPILOG = """\
 A file must be whole, unchanged and such as can be: each case proven within its bounds, with
 evidence of what ran; statistics that follow from the samples; validity that the samples show; no
 rate beyond the device's, no time outside the run, no samples twice.
 
+To a folder the files are written for a pull request. To a URL, such as s3://team/lstm, they are
+written here first and sent after a question, or without one with --yes; a file that is there
+already is left as it is, and another one of its name is never replaced.
+
 exit codes:
   0  all files are written, or were there
   1  a file says what cannot be; each reason is told, and nothing is written
-  2  bad input: a file that cannot be read, a folder that cannot be written to
+  2  bad input: a file that cannot be read, a folder that cannot be written to; not agreed to
+  3  a file could not be copied to the URL
 """
 
 
@@ -41,19 +58,65 @@ def _submit(options: argparse.Namespace) -> int:
     paths = files_of(options.paths)
     if not paths:
         raise ResultError("no result files are there")
-    found = submit(paths, options.to, datetime.now(UTC))
-    for told in found.problems:
-        print(f"refused: {printable(told, 600)}", file=sys.stderr)
-    if found.problems:
-        return REFUSED
-    for path in found.written:
-        print(printable(str(path)))
-    for path in found.there:
-        print(f"there already: {printable(str(path))}")
-    if found.written:
-        told = count(len(found.written), "file")
-        print(f"{told} for a pull request: look through what is in them before you commit them")
-    return 0
+    url = options.to if is_url(options.to) else None
+    if options.unchanged and url is None:
+        raise ResultError("--unchanged sends files as they are: name a URL with --to")
+    if url is not None:
+        check(url)
+    if options.unchanged:
+        for path in paths:
+            read(path)  # nothing is sent that nobody could read
+    else:
+        folder = Path(FOLDER) if url is not None else expanded(options.to)
+        found = submit(paths, folder, datetime.now(UTC))
+        for told in found.problems:
+            print(f"refused: {printable(told, 600)}", file=sys.stderr)
+        if found.problems:
+            return REFUSED
+        for path in found.written:
+            print(printable(str(path)))
+        for path in found.there:
+            print(f"there already: {printable(str(path))}")
+        if url is None and found.written:
+            _list_texts(found.written)
+            told = count(len(found.written), "file")
+            print(f"{told} for a pull request: look through what is in them before you commit them")
+        paths = [*found.written, *found.there]
+    return 0 if url is None else _send(paths, url, agreed=options.yes)
+
+
+def _send(paths: Sequence[Path], url: str, *, agreed: bool) -> int:
+    _list_texts(paths)
+    if not agreed:
+        _agree(f"send {count(len(paths), 'file')}, exactly as above, to {shown(url)}?")
+    there, errors = upload(paths, url)
+    for name in there:
+        print(name)
+    command_line.tell_errors(errors)
+    return UNWRITABLE if errors else 0
+
+
+def _agree(question: str) -> None:
+    """Raise ResultError if nobody says yes."""
+    if not (sys.stdin is not None and sys.stdin.isatty()):
+        raise ResultError("nothing was sent: look through the files, then add --yes")
+    print(f"{question} [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ResultError("nothing was sent")
+
+
+def _list_texts(paths: Iterable[Path]) -> None:
+    """Print every text in files, by where it stands; all else in them is numbers."""
+    found: dict[str, dict[str, None]] = {}
+    for path in paths:
+        document = json.loads(path.read_bytes()) if path.suffix == ".json" else {}
+        for place, each in texts(document).items():
+            found.setdefault(place, {}).update(dict.fromkeys(each))
+    print("texts in them (all else is numbers):")
+    for place, each in found.items():
+        listed = [printable(text, 400) for text in list(each)[:MOST_SHOWN]]
+        more = f"; and {len(each) - MOST_SHOWN:,} more" if len(each) > MOST_SHOWN else ""
+        print(f"  {printable(place, 200)}: {'; '.join(listed)}{more}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,8 +124,19 @@ def _parser() -> argparse.ArgumentParser:
         "submit", "Check result files, make them anonymous, put them where they are shared.", EPILOG
     )
     command_line.add_result_files(parser)
-    kind = "in it, the folder of the machine's kind (default: %(default)s)"
-    arguments.add_values(parser, ("to", "FOLDER", Path, kind), default=Path(FOLDER))
+    parser.add_argument(
+        "--to",
+        metavar="PLACE",
+        default=FOLDER,
+        help="a folder, in it that of the machine's kind, or a URL (default: %(default)s)",
+    )
+    parser.add_argument("--yes", action="store_true", help="send to the URL without a question")
+    parser.add_argument(
+        "--unchanged",
+        action="store_true",
+        help="send the files to the URL as they are, with the names in them, as `bench.run "
+        "--results URL` does",
+    )
     return parser
 
 

@@ -274,6 +274,6 @@ def copy(paths: Sequence[Path], place: str, console: Console) -> bool:
         return True
     for each in errors:
         console.print(f"error: {clean(str(each), 1000)}", markup=False)
-    again = command_line.typed("upload", *map(str, paths), "--to", shown(place))
+    again = command_line.typed("submit", "--unchanged", *map(str, paths), "--to", shown(place))
     console.print(f"the files are here, whole; copy them later: {again}")
     return False

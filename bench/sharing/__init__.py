@@ -1,1 +1,1 @@
-"""Check result files, make them anonymous and send them to where others find them."""
+"""Results given to others: ``submission.submit`` checks them and makes them anonymous."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import tomllib
+from pathlib import Path
+
 import pytest
 
-from bench.__main__ import COMMANDS, main
+from bench.__main__ import COMMANDS, NAMES, console, main
+from tests.places import GOLDEN, ROOT
 from tools.packages import BENCH, modules, room
 from tools.packages import COMMANDS as BESIDE
 
@@ -24,3 +29,39 @@ def test_every_command_stands_under_its_question(capsys: pytest.CaptureFixture[s
     for name in listed:
         assert f"python -m bench.{name} " in out
         assert (BENCH / f"{name}.py").exists() or (BENCH / name / "__main__.py").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lstm_bench_runs_the_command_that_its_first_word_names(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"python -m bench.{name}" in capsys.readouterr().out
+
+
+def test_lstm_bench_hands_the_command_its_words_and_returns_its_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(tmp_path / "nowhere.json")]) == 2
+    assert "nowhere.json does not exist" in capsys.readouterr().err
+    assert main(["report", str(GOLDEN / "replicate-1.json"), "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith("session,")
+
+
+def test_lstm_bench_of_an_unknown_command_names_those_that_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["measure"])
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert "'measure'" in err
+    assert "'report'" in err
+
+
+def test_lstm_bench_is_the_console_script_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    place, _, function = project["scripts"]["lstm-bench"].partition(":")
+    assert getattr(importlib.import_module(place), function) is console

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from bench import submit
 from bench.sharing import submission
+from bench.sharing.anonymous import texts
 from tests.bench.mutations import signed
 from tests.places import REFERENCE
 
@@ -29,12 +31,84 @@ def test_what_was_written_is_named_and_what_was_there_already(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(*SESSION) == 0
-    *paths, last = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
+    paths, told = lines[: len(SESSION)], lines[len(SESSION) :]
     assert [Path(path).name for path in paths] == [path.name for path in SESSION]
+    assert told[0] == "texts in them (all else is numbers):"
     assert all(Path(path).is_relative_to("results/community") for path in paths)
     assert last.startswith("2 files for a pull request")
     assert main(SESSION[0], "--to", "results/community") == 0
     assert capsys.readouterr().out == f"there already: {paths[0]}\n"
+
+
+def test_submit_to_a_url_shows_what_leaves_and_sends_just_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fsspec")
+    there = tmp_path / "there"
+    there.mkdir()
+    url = f"file://{there}"
+    assert main(SESSION[0], "--to", url) == 2
+    out, err = capsys.readouterr()
+    assert "nothing was sent" in err
+    assert not [*there.iterdir()]
+    written = Path(out.splitlines()[0])
+    listed = dict(line.strip().split(": ", 1) for line in out.splitlines() if line[:2] == "  ")
+    assert listed["lstm.run.suite"] == "fused"
+    assert main(SESSION[0], "--to", url, "--yes") == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == f"{url}/{SESSION[0].name}"
+    assert (there / SESSION[0].name).read_bytes() == written.read_bytes()
+    for place, each in texts(json.loads(written.read_text())).items():
+        assert f"  {place}: {next(iter(each))}" in out
+
+
+@pytest.mark.parametrize(("answer", "sent"), [("y\n", True), ("\n", False), ("", False)])
+def test_submit_to_a_url_asks_at_a_terminal(
+    answer: str, sent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    terminal = io.StringIO(answer)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", terminal)
+    there = tmp_path / "there"
+    there.mkdir()
+    assert main(SESSION[0], "--to", f"file://{there}") == (0 if sent else 2)
+    assert bool([*there.iterdir()]) == sent
+
+
+def test_submit_unchanged_sends_each_file_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fsspec")
+    there = tmp_path / "there"
+    there.mkdir()
+    url = f"file://{there}"
+    assert main(*SESSION, "--unchanged", "--to", url, "--yes") == 0
+    assert capsys.readouterr().out.split()[-2:] == [f"{url}/{path.name}" for path in SESSION]
+    for path in SESSION:
+        assert (there / path.name).read_bytes() == path.read_bytes()
+    (there / SESSION[0].name).write_text("somebody else's")
+    assert main(*SESSION, "--unchanged", "--to", url, "--yes") == 3
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == f"{url}/{SESSION[1].name}"
+    assert err.startswith(f"error: {url}/{SESSION[0].name} is there with other contents")
+    assert (there / SESSION[0].name).read_text() == "somebody else's"
+
+
+def test_submit_unchanged_sends_nothing_that_nobody_could_read_nor_to_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fsspec")
+    (tmp_path / "bad.json").write_text("{}")
+    url = f"file://{tmp_path}/there"
+    assert main(tmp_path / "bad.json", SESSION[0], "--unchanged", "--to", url, "--yes") == 2
+    assert "bad.json" in capsys.readouterr().err
+    assert main(SESSION[0], "--unchanged") == 2
+    assert "name a URL with --to" in capsys.readouterr().err
+    assert main(SESSION[0], "--to", "https://example.org/x", "--yes") == 2
+    assert "can only be read" in capsys.readouterr().err
+    assert not (tmp_path / "there").exists()
 
 
 def test_a_file_that_cannot_be_is_refused_with_each_reason_and_code_1(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import compare, history, plot, records, report, upload
+from bench import compare, history, plot, records, report, submit
 from bench.machine import copying
 from bench.machine.remote import LIMIT_VARIABLE, Place
 from bench.records.schema import Results
@@ -236,16 +236,20 @@ def test_what_is_not_there_is_told_by_its_url(faults: Faults, url: str) -> None:
 # -- writing
 
 
+def sent(path: Path, url: str) -> int:
+    return submit.main([str(path), "--unchanged", "--to", url, "--yes"])
+
+
 def test_files_are_copied_whole_and_once(
     files: Any, faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = here(tmp_path)
-    assert upload.main([str(folder), "--to", "s3://team/lstm/mine/"]) == 0
-    assert capsys.readouterr().out.split() == [f"{TEAM}/mine/{name}" for name in NAMES]
+    assert sent(folder, "s3://team/lstm/mine/") == 0
+    assert capsys.readouterr().out.split()[-2:] == [f"{TEAM}/mine/{name}" for name in NAMES]
     for name in NAMES:
         assert files.cat_file(f"team/lstm/mine/{name}") == (GOLDEN / name).read_bytes()
     faults.asked.clear()
-    assert upload.main([str(folder), "--to", "s3://team/lstm/mine"]) == 0
+    assert sent(folder, "s3://team/lstm/mine") == 0
     assert not [name for method, name in faults.asked if method == "PUT"]
 
 
@@ -253,7 +257,7 @@ def test_another_file_of_its_name_is_not_replaced(
     files: Any, faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.pipe_file(f"team/lstm/{NAMES[0]}", b"somebody else's")
-    assert upload.main([str(here(tmp_path)), "--to", TEAM]) == 3
+    assert sent(here(tmp_path), TEAM) == 3
     err = capsys.readouterr().err
     assert err == f"error: {TEAM}/{NAMES[0]} is there with other contents; it is left as it is\n"
     assert files.cat_file(f"team/lstm/{NAMES[0]}") == b"somebody else's"
@@ -361,4 +365,4 @@ def test_the_web_is_read_and_not_written_to(web: str, tmp_path: Path) -> None:
         f"{web}/denied.json cannot be read"
     ]
     assert "denied: are the credentials" in str(found.errors[0])
-    assert upload.main([str(GOLDEN / NAMES[0]), "--to", web]) == 2
+    assert sent(GOLDEN / NAMES[0], web) == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import run, upload
+from bench import run, submit
 from bench.cli.command_line import UsageError
 from bench.machine.writers import Writer
 from bench.render.console import text_console
@@ -87,9 +87,9 @@ def test_a_run_copies_its_files_at_its_end_or_says_where_they_lie(
     assert "error: s4://team cannot be reached" in told(shown)
     (again,) = re.findall(r"copy them later: (.*)", told(shown))
     words = shlex.split(again)
-    assert words[1:3] == ["-m", "bench.upload"]
+    assert words[1:3] == ["-m", "bench.submit"]
     words[-1] = f"file://{tmp_path}/team"
-    assert upload.main(words[3:]) == 0
+    assert submit.main([*words[3:], "--yes"]) == 0
     assert (tmp_path / "team" / "smoke-1.json").read_text() == (
         tmp_path / "results" / "smoke-1.json"
     ).read_text()

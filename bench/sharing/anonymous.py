@@ -1,0 +1,403 @@
+"""A result file without its owner: only fields, variables and forms of text that are listed here.
+
+What is not listed is not published, whatever it is. A field is published under a known name only,
+a number as it is, and a text only if each of its words has a form that holds no path, address or
+identifier of a person, a machine or a device. Names that are known (of this machine and its user,
+and those in the file) are taken out of the rest, and looked for once more in the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import hmac
+import json
+import re
+import socket
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.case.cases import Case
+from bench.machine.environment import LIBRARIES
+from bench.machine.fields import error_at, mapping
+from bench.records import digest
+from bench.records.schema import ResultFile
+
+HIDDEN = "(not published)"
+"""Stands in place of a text that has another form than those that are published."""
+
+SOMEBODY = "(a name)"
+"""Stands in place of a person's or a machine's name."""
+
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_SWITCH = r"(?:0|1|true|false|True|False|on|off)"
+
+VARIABLES: Mapping[str, str] = {
+    r"\w+_NUM_THREADS|TF_NUM_INT(?:RA|ER)OP_THREADS|NPROC": r"\d{1,5}(?:,\d{1,5})*",
+    r"TF_ENABLE_\w+|TF_\w+_DETERMINISTIC|TF_DETERMINISTIC_OPS|TF_FORCE_GPU_ALLOW_GROWTH": _SWITCH,
+    r"TF_DISABLE_\w+|TF_USE_\w+|NVIDIA_TF32_OVERRIDE|XLA_PYTHON_CLIENT_PREALLOCATE": _SWITCH,
+    r"KMP_DUPLICATE_LIB_OK|OMP_DYNAMIC|KMP_\w*BLOCKTIME|CUDA_LAUNCH_BLOCKING": rf"{_SWITCH}|\d+",
+    r"TF_GPU_ALLOCATOR": r"cuda_malloc(?:_async)?",
+    r"OMP_PROC_BIND|OMP_PLACES|OMP_WAIT_POLICY|OMP_SCHEDULE": r"[a-z]{1,12}(?:\(\d+\))?",
+    r"KMP_AFFINITY": r"[a-z=]{1,20}(?:,[a-z0-9=]{1,20}){0,6}",
+    r"GOMP_CPU_AFFINITY": r"[\d ,:-]{1,100}",
+    r"CUDA_VISIBLE_DEVICES|NVIDIA_VISIBLE_DEVICES": r"all|none|\d{1,2}(?:,\d{1,2}){0,31}",
+    r"KERAS_BACKEND": r"tensorflow|jax|torch|openvino|numpy",
+    r"TF_USE_LEGACY_KERAS": _SWITCH,
+    r"OPENBLAS_CORETYPE|ONEDNN_MAX_CPU_ISA|DNNL_MAX_CPU_ISA|MKL_ENABLE_INSTRUCTIONS": r"\w{1,24}",
+    r"OPENBLAS_L2_SIZE|MALLOC_\w+_|ONEDNN_PRIMITIVE_CACHE_CAPACITY": _NUMBER,
+    r"NPY_DISABLE_CPU_FEATURES": r"[A-Z0-9_ ,]{1,200}",
+    r"(?:TF_)?XLA_FLAGS": rf"--\w+={_SWITCH}|--\w+={_NUMBER}",
+}
+"""The environment variables that are published, and the form of each part of their values.
+
+A value in parts (of flags) is published without those that have another form, such as a path.
+"""
+
+_SYSTEM = r"(?:[A-Z][A-Za-z]+|GNU/Linux)"
+_ENVIRONMENT = {
+    "time": r"[\dT:.+-]{10,40}",
+    "system": rf"{_SYSTEM}(?: {_SYSTEM}){{0,4}}(?: \d+(?:\.\d+){{0,2}}(?: LTS)?"
+    r"(?: \([A-Za-z ]+\))?)?",
+    "python": r"[A-Za-z]+ \d+\.\d+\.\d+[\w+]{0,5}",
+    "container": r"docker|podman|kubernetes|apptainer|kubepods|containerd|lxc",
+}
+_VERSION = r"\d+(?:\.\d+){0,2}(?:[+.-]?(?:a|b|rc|dev|post|cpu|cu)\d*)*"
+_PART = r"(?:@|w/|\d+\.\d+\w{0,4}|(?![0-9a-f]{12})[\w()+,-]+)"
+_MODEL = rf"(?!.*[0-9a-f]{{8}}-[0-9a-f]{{4}}){_PART}(?: {_PART}){{0,12}}"
+_BUILD = (
+    *("is_cuda_build", "is_rocm_build", "is_tensorrt_build"),
+    *("cuda_version", "cudnn_version", "cuda_compute_capabilities"),
+)
+_CPU = (
+    *("cores", "logical", "usable", "quota", "virtual", "governor", "turbo", "architecture"),
+    *("clock_hz", "clock_max_hz", "temperature_c"),
+)
+_GPU = (
+    *("driver", "cuda_version", "compute_capability", "clock_sm_hz", "clock_sm_max_hz"),
+    *("clock_memory_hz", "temperature_c", "throttle_reasons", "power_w", "power_limit_w"),
+    *("memory_total_bytes", "memory_used_bytes", "utilization_percent", "persistence", "mig"),
+)
+_OPTIONS = (
+    *("suite", "seed", "session", "order_seed", "memory", "case_limit", "share", "budget"),
+    *("threads", "time_limit", "roofs", "rounds"),
+)
+_OURS = (
+    *("schema", "case", "case_id", "gate", "evidence", "setup", "blocks", "steady", "memory"),
+    *("roofs", "energy", "validity", "remarks", "streaming"),
+)
+_AS_IT_IS = ("case", "case_id", "stats", "params", "param", "group", "name", "options")
+"""Says which case it is, or is numbers: the reader has checked it."""
+
+_CASE = ("case", "case_id")
+"""Checked by the reader field by field."""
+
+_MODULE = r"(?:aten|at|autograd|jax|keras|lax|model|nn|np|numpy|onnx|tf|torch|xla|d?layer\d+)"
+_WORDS = tuple(
+    map(
+        re.compile,
+        (
+            r"[^\W\d_]{1,30}(?:[-'’][^\W\d_]{1,30}){0,4}",  # a word
+            rf"[±+]?{_NUMBER}(?:e[+-]?\d+)?(?:%|[A-Za-zµ]{{1,4}})?|\d{{1,3}}(?:,\d{{3}})+",
+            r"\d+\.\d+\.\d+|\d{4}-\d\d-\d\d|\d+;\d+",  # a version, a date, outliers
+            r"(?!(?=\w*\d)[0-9a-fA-F]{8,}$)[A-Za-z_]\w{0,60}(?:\+\w+)*(?:@\d+)?",  # a backend
+            rf"{_MODULE}(?:(?:\.|::)\w+)+|\w+(?:::\w+)+",
+            r"/host:CPU|/device:[CG]PU:\d+|gpu:\d+|--[a-z-]+",
+            r"[×=<>≥≤–—+&|/*·-]{1,3}",
+        ),
+    )
+)
+_EDGES = "[](){},;:.!?'\"“”’<>"
+
+_KERNEL = re.compile(r"[\w:<>,*&() ~+.=-]{1,2000}")
+"""The name of a kernel or an operator, as frameworks and compilers make them: no path has it."""
+
+_ADDRESS = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-|[0-9a-f]{12}|(?:[0-9a-f]{2}:){3}|\w+\.\w+\.\w+|\w:\d", re.IGNORECASE
+)
+"""A part of an identifier, or of an address of a machine, which such a name could have, too."""
+
+_KERNELS = ("ops", "kernels", "custom_calls", "instructions", "operators", "hlo")
+
+_NOBODY = frozenset(("root", "user", "runner", "ubuntu", "debian", "admin", "jovyan", "localhost"))
+"""Names that so many have that they are nobody's."""
+
+_SHORTEST_NAME = 3
+"""Letters. A shorter one is a part of many words."""
+
+
+def kind(file: ResultFile) -> str:
+    """Return what kind of machine a file is of, as the name of a folder: ``amd-epyc-2-cores``.
+
+    The GPU where it measured one, else the processor.
+    """
+    state = mapping(file.run.environment.get("before"))
+    words: list[str] = []
+    if any(item.case.device.startswith("gpu") for item in file.measurements):
+        gpus = state.get("gpus")
+        words = [_model(gpu) for gpu in gpus] if isinstance(gpus, list) else []
+        words = list(dict.fromkeys(words))
+    if not any(words):
+        cpu = mapping(state.get("cpu"))
+        cores = cpu.get("cores")
+        words = [_model(cpu), f"{cores} cores" if type(cores) is int else ""]
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")[:60] or "some-machine"
+
+
+def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> dict[str, object]:
+    """Return the document of a file without its owner, with a digest of its own.
+
+    secret: under which the machine's id and the kernel's start are hidden, the same ones each time.
+
+    Raises ResultError if a name is still in it: then nothing of it is to be shown.
+    """
+    names = _names(document, file)
+    clean = _Cleaner(names, _own_words(file))
+    ours, run = document["lstm"], file.run
+    machine = hidden(run.machine_id, secret)
+    host = f"{kind(file)}-{machine[:6]}"
+    found = digest.with_digest(
+        {
+            "benchmarks": [clean.entry(entry) for entry in document["benchmarks"]],
+            "commit_info": {},  # of the project that it was run in, which may be any
+            "datetime": (run.finished or run.started).isoformat(),
+            "lstm": {
+                "schema": ours.get("schema"),
+                digest.MARK: True,
+                "run": {
+                    **run.to_dict(),
+                    **{
+                        key: _formed(value, r"[\w.+-]{1,80}") or hidden(value, secret)
+                        for key, value in (
+                            ("id", run.id),
+                            ("session", run.session),
+                            ("suite", run.suite),
+                        )
+                    },
+                    "options": clean.chosen(run.options, _OPTIONS),
+                    "host": host,
+                    "machine_id": machine,
+                    "environment": {
+                        time: clean.state(state, host, secret)
+                        for time, state in run.environment.items()
+                        if time in ("before", "after")
+                    },
+                },
+                "writer": None,
+                "outcomes": [clean.outcome(each) for each in ours["outcomes"]],
+                "submitted": {"digest": document.get(digest.KEY)},
+            },
+            "machine_info": {"node": host},
+            "version": _formed(document.get("version"), _VERSION) or "",
+        }
+    )
+    _check(file.path, found, names)
+    return found
+
+
+def texts(document: object) -> Mapping[str, Collection[str]]:
+    """Return every text of a document, keys of free form included, by the place where it stands."""
+    found: dict[str, dict[str, None]] = {}
+    for place, text in _texts(document, ""):
+        found.setdefault(place, {})[text] = None
+    return found
+
+
+def _texts(value: object, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item, f"{place}[]")
+    elif isinstance(value, str):
+        yield place, value
+
+
+def hidden(name: str, secret: bytes) -> str:
+    """Return the same digits for the same name, from which nobody without the secret finds it."""
+    return hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:12]
+
+
+class _Cleaner:
+    """Cleans the parts of one file. known: its own words, such as ids of its cases."""
+
+    def __init__(self, names: Iterable[str], known: frozenset[str]) -> None:
+        self._names = [re.compile(rf"(?<!\w){re.escape(n)}(?!\w)", re.IGNORECASE) for n in names]
+        self._known = known
+
+    def entry(self, entry: Mapping[str, Any]) -> dict[str, object]:
+        ours = entry["extra_info"]["lstm"]
+        case = Case.from_dict(ours["case"])
+        name = _formed(entry.get("name"), rf"\w{{1,60}}\[{re.escape(case.id)}\]") or case.id
+        found = {
+            "group": case.group,
+            "name": name,
+            "fullname": name,
+            "param": case.id,
+            "params": {"lstm_case": case.id},
+            **self.chosen(entry, ("options", "stats")),
+        }
+        kept: dict[str, Any] = {}
+        for key in (key for key in _OURS if key in ours):
+            kept[key] = ours[key] if key in _CASE else self.tree(ours[key], self.text, key)
+        for reason, shown in zip(
+            ours["validity"]["reasons"], kept["validity"]["reasons"], strict=True
+        ):
+            shown["code"] = _formed(reason["code"], r"\w{1,40}") or "unknown"
+            if reason["code"] == "busy":  # the programs that kept the machine busy
+                shown["text"] = self.text(re.sub(r" \(.*\)$", "", reason["text"]))
+        return {**found, "extra_info": {"lstm": kept}}
+
+    def outcome(self, outcome: Mapping[str, Any]) -> dict[str, object]:
+        found = {key: outcome[key] for key in (*_CASE, "outcome")}
+        texts = ("reason", "advice")
+        return found | {key: self.text(outcome[key]) for key in texts if outcome.get(key)}
+
+    def state(self, state: object, host: str, secret: bytes) -> dict[str, object]:
+        """The machine at one time: its fields that are listed, each in its form."""
+        given = mapping(state)
+        cpu, boot = mapping(given.get("cpu")), given.get("boot")
+        gpus = given.get("gpus")
+        framework = mapping(given.get("tensorflow"))
+        found: dict[str, object] = {
+            **{key: _formed(given.get(key), form) for key, form in _ENVIRONMENT.items()},
+            "host": host,
+            "cpu": {"name": _formed(cpu.get("name"), _MODEL), **self.chosen(cpu, _CPU)},
+            "load": self.tree(given.get("load"), self.text),
+            "memory": self.tree(given.get("memory"), self.text),
+            "gpus": [
+                {"name": _formed(each.get("name"), _MODEL), **self.chosen(each, _GPU)}
+                for each in map(mapping, gpus if isinstance(gpus, list) else ())
+            ],
+            "libraries": {
+                name: version
+                for name, version in mapping(given.get("libraries")).items()
+                # NVIDIA's have four numbers, as addresses have.
+                if name in LIBRARIES
+                and _formed(version, _VERSION + (r"|\d+(?:\.\d+){3}" if "nvidia" in name else ""))
+            },
+            "threads": self.tree(given.get("threads"), self.text),
+            "variables": dict(_variables(mapping(given.get("variables")))),
+        }
+        if framework:
+            found["tensorflow"] = {
+                "version": _formed(framework.get("version"), _VERSION),
+                "build": self.chosen(mapping(framework.get("build")), _BUILD),
+                "tf32": framework.get("tf32") is True,
+            }
+        if isinstance(boot, str):
+            found["boot"] = hidden(boot, secret)
+        return {key: value for key, value in found.items() if key == "cpu" or key in given}
+
+    def chosen(self, given: Mapping[str, Any], keys: Collection[str]) -> dict[str, object]:
+        return {key: self.tree(given[key], self.text) for key in keys if key in given}
+
+    def tree(self, value: Any, clean: Callable[[str], str], under: str = "") -> Any:
+        """Numbers as they are, texts and keys of free form cleaned."""
+        if isinstance(value, Mapping):
+            kernels = under in _KERNELS
+            inside = self.kernel if kernels else clean
+            return {
+                (self.kernel if kernels else self.text)(str(key)): self.tree(item, inside, str(key))
+                for key, item in value.items()
+            }
+        if isinstance(value, list):
+            inside = self.kernel if under in _KERNELS else clean
+            return [self.tree(item, inside, under) for item in value]
+        return clean(value) if isinstance(value, str) else value
+
+    def text(self, text: str) -> str:
+        """Return the text without names, or ``HIDDEN`` if a word of it has no form listed above."""
+        for name in self._names:
+            text = name.sub(SOMEBODY, text)
+        return text if all(map(self._is_word, text.split())) else HIDDEN
+
+    def kernel(self, name: str) -> str:
+        if _KERNEL.fullmatch(name) and not _ADDRESS.search(name):
+            return name if not any(each.search(name) for each in self._names) else SOMEBODY
+        return self.text(name)
+
+    def _is_word(self, word: str) -> bool:
+        if word in self._known or any(each.fullmatch(word) for each in _WORDS):
+            return True
+        word = word.strip(_EDGES).removesuffix("'s").removesuffix("(x").removesuffix(".toml")
+        if not word or word in self._known or any(each.fullmatch(word) for each in _WORDS):
+            return True
+        name, equals, value = word.partition("=")
+        return bool(equals) and bool(list(_variables({name: value})))
+
+
+def _variables(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in given.items():
+        for names, form in VARIABLES.items():
+            if not (isinstance(value, str) and re.fullmatch(names, name)):
+                continue
+            if re.fullmatch(form, value):
+                yield name, value
+            elif parts := [part for part in value.split() if re.fullmatch(form, part)]:
+                yield name, " ".join(parts)
+
+
+def _formed(value: object, form: str) -> str | None:
+    return value if isinstance(value, str) and re.fullmatch(form, value) else None
+
+
+def _model(part: object) -> str:
+    return _formed(_text(part, "name"), _MODEL) or ""
+
+
+def _own_words(file: ResultFile) -> frozenset[str]:
+    cases = [each.case for each in file.measurements] + [each.case for each in file.outcomes]
+    words = {
+        word
+        for case in cases
+        for word in (case.id, case.group, case.backend, case.shape, case.device)
+    }
+    return frozenset(words | {_formed(file.run.session, r"[\w.+-]{1,80}") or ""})
+
+
+def _names(document: Mapping[str, Any], file: ResultFile) -> list[str]:
+    """Return the names of machines and people that a file may hold, the longest first."""
+    ours = document["lstm"]
+    found = {file.run.host, socket.gethostname(), _text(document.get("machine_info"), "node")}
+    found |= {_text(ours.get("writer"), key) for key in ("host", "machine")}
+    found |= {_text(state, "host") for state in file.run.environment.values()}
+    found |= {host.partition(".")[0] for host in found}
+    found.add(file.run.machine_id)
+    with contextlib.suppress(KeyError, OSError, RuntimeError):  # who has no name here left none
+        found |= {getpass.getuser(), Path.home().name}
+    found.update(re.findall(r"(?:/home|/Users|\\Users)[/\\]+([\w.-]+)", json.dumps(document)))
+    # A machine called "cpu", a person called "max": a word that every file has tells nobody.
+    nobody = _NOBODY | _words(document) | _words(file.run.suite, as_it_is=True)
+    kept = {each for each in found if len(each) >= _SHORTEST_NAME and each.lower() not in nobody}
+    return sorted(kept, key=len, reverse=True)
+
+
+def _words(value: object, as_it_is: bool = False) -> set[str]:
+    """Return the words of all keys, and of the texts that stay as they are."""
+    if isinstance(value, Mapping):
+        found = {word for key in value for word in _words(str(key), as_it_is=True)}
+        for key, item in value.items():
+            found |= _words(item, as_it_is or key in _AS_IT_IS)
+        return found
+    if isinstance(value, list):
+        return {word for item in value for word in _words(item, as_it_is)}
+    if as_it_is and isinstance(value, str):
+        return {value.lower(), *re.split(r"\W+", value.lower())}
+    return set()
+
+
+def _check(path: Path, document: Mapping[str, object], names: Iterable[str]) -> None:
+    """Raise ResultError for a name that is left, found by another way than it was taken out."""
+    text = json.dumps(document, ensure_ascii=False).lower()
+    for name in names:
+        if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text):
+            raise error_at(path, f"still holds the name {name} where it is made anonymous")
+
+
+def _text(value: object, key: str) -> str:
+    found = mapping(value).get(key)
+    return found if isinstance(found, str) else ""
