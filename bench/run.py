@@ -20,7 +20,7 @@ from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.render.console import text_console
 from bench.render.quantities import count
 from bench.session import measured
-from bench.session import measured as fleet
+from bench.session import measured_nodes as fleet
 from bench.session.opening import BUDGET, CASE_LIMIT, SUITE
 from bench.session.summary import MEASURED, code_of
 from bench.session.work import PRECISION

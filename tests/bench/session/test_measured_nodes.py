@@ -21,7 +21,7 @@ from bench import run
 from bench.case.loading import Suite
 from bench.cli.command_line import INTERRUPTED, UsageError, typed
 from bench.machine.kinds import Kind
-from bench.session import measured
+from bench.session import measured_nodes
 from bench.session.hand import Asked, Seen
 from bench.session.loop import Fleet, Member
 from bench.session.manager import Manager, WorkerError
@@ -194,9 +194,9 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> Pl
     made = Played()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
-    monkeypatch.setattr(measured, "Cluster", made)
+    monkeypatch.setattr(measured_nodes, "Cluster", made)
     fleet = partial(Fleet, now=lambda: made.time, sleep=made.sleep)
-    monkeypatch.setattr(measured, "Fleet", fleet)
+    monkeypatch.setattr(measured_nodes, "Fleet", fleet)
     monkeypatch.setattr("bench.session.remote.ASK_EVERY", 0.0)
     return made
 
@@ -204,7 +204,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> Pl
 def ran(*words: str) -> tuple[int, str]:
     """The exit code of a run, and what it said."""
     shown = io.StringIO()
-    code = measured.run(options(*words), Console(file=shown, width=1000))
+    code = measured_nodes.run(options(*words), Console(file=shown, width=1000))
     return code, shown.getvalue()
 
 
