@@ -1,7 +1,7 @@
 """``python -m bench.ask``: which backend for my shape, here, and how much faster is it.
 
 The command: options, what is looked for, what is measured if nothing is found. The question and its
-results are ``running.asking``'s, the answer in words is ``reporting.decisions``'s.
+results are ``session.query``'s, the answer in words is ``render.messages``'s.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from bench.machine.writing import ResultWriteError
 from bench.records.advice import worded_for_ask
 from bench.render import terminal
 from bench.render.messages import answer
-from bench.session import asking
-from bench.session.asking import Question, Surroundings
+from bench.session import query
+from bench.session.query import Question, Surroundings
 from bench.stats.rows import Section
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
@@ -63,15 +63,15 @@ def main(words: Sequence[str] | None = None) -> int:
 def _answered(options: argparse.Namespace) -> int:
     console, here = output.console(), Surroundings()
     end = here.now() + options.budget
-    questions = asking.questions(options)
+    questions = query.questions(options)
     at_hand = {
         question: section
         for question, _ in questions
-        if not options.again and (section := asking.look(question, options, sound=True))
+        if not options.again and (section := query.look(question, options, sound=True))
     }
     open_ = 0 if options.paths else len(questions) - len(at_hand)
     if open_:
-        asking.wait_until_quiet(asking.WAIT_SHARE * options.budget, console, here)
+        query.wait_until_quiet(query.WAIT_SHARE * options.budget, console, here)
     codes = []
     for question, told in questions:
         if told:
@@ -79,8 +79,8 @@ def _answered(options: argparse.Namespace) -> int:
         section = at_hand.get(question)
         if section is None and not options.paths:
             seconds = max(1.0, (end - here.now()) / open_ - ANSWERING)
-            asking.measure(question, options, console, seconds)
-            section = asking.look(question, options)
+            query.measure(question, options, console, seconds)
+            section = query.look(question, options)
             open_ -= 1
         codes.append(_answer(question, section, options, console))
         if question in at_hand and not options.paths:

@@ -1,7 +1,7 @@
 """``python -m bench.compare``: which cases became faster or slower, between what.
 
 The command; ``comparing.asked`` joins, judges and shows two sets of results. Two environments are
-first measured, by ``running.in_turn``.
+first measured, by ``session.interleaved``.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _measured(options: argparse.Namespace) -> Path:
-    from bench.session import in_turn  # what measures is not loaded to compare
+    from bench.session import interleaved  # what measures is not loaded to compare
 
-    return in_turn.measured(options)
+    return interleaved.measured(options)
 
 
 def _add_shown(parser: argparse.ArgumentParser, pictures: Sequence[str]) -> None:

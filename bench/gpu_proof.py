@@ -21,8 +21,7 @@ from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.machine import devices
 from bench.machine.lock import HeldError, MachineLock
-from bench.session.proof import RESERVE, prove
-from bench.session.proven import NO_DEVICE, Budget, Proof
+from bench.session.proof import NO_DEVICE, RESERVE, Budget, Proof, prove
 from lstm_impl import UnsupportedError, get_backend
 
 SECONDS = 480.0

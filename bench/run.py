@@ -19,11 +19,11 @@ from bench.cli.command_line import UsageError
 from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.render.console import text_console
 from bench.render.quantities import count
-from bench.session import measured
-from bench.session import measured_nodes as fleet
-from bench.session.opening import BUDGET, CASE_LIMIT, SUITE
-from bench.session.summary import MEASURED, code_of
-from bench.session.work import PRECISION
+from bench.session import measure
+from bench.session import nodes as fleet
+from bench.session.measure import BUDGET, CASE_LIMIT, SUITE
+from bench.session.progress import MEASURED, code_of
+from bench.session.session import PRECISION
 from bench.stats.intervals import ENOUGH_PROCESSES
 
 EPILOG = f"""\
@@ -82,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.ray is not None:
             raise UsageError("--ray measures, and --list does not: give one of them")
         return _list()
-    run = measured.run if options.ray is None else fleet.run
+    run = measure.run if options.ray is None else fleet.run
     return run(options, text_console(soft_wrap=True))
 
 

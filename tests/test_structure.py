@@ -21,7 +21,6 @@ STILL_TOO_MANY = {
     "bench.comparing": 22,
     "bench.machine": 24,
     "bench.records": 16,
-    "bench.session": 25,
     "bench.render": 16,
     "bench.stats": 18,
     "bench.worker": 19,

@@ -1,7 +1,7 @@
 """Two Python environments, measured in turn on one machine: what differs, and what it costs.
 
 Their results lie in one folder, a folder a side, beside a file that says what each side was. This
-room reads and writes that file and compares the sides; ``running.in_turn`` measures them.
+room reads and writes that file and compares the sides; ``session.interleaved`` measures them.
 """
 
 from __future__ import annotations

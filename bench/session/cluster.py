@@ -1,32 +1,386 @@
-"""A Ray cluster: its nodes asked, reserved as a whole, and given up. Nothing else here knows Ray.
-
-Ray is an extra, imported when a fleet is asked for. Every node that lends processors gets one
-actor, pinned to it, that reserves all of its processors and GPUs, so that no other work of the
-cluster runs beside what is measured. The actor runs ``stub`` and, if its copy of the suite is ours,
-``hand``.
-"""
+"""The nodes of a Ray cluster: which there are, the worker of each, and the loop over all."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
+import re
 import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
+from bench.case.loading import Suite
 from bench.cli.command_line import UsageError
 from bench.machine.closing import Closing
-from bench.machine.kinds import kind_of
+from bench.machine.kinds import Kind, kind_of
+from bench.machine.writing import JOURNAL_SUFFIX, LineFile, write_bytes
+from bench.records.schema import ResultFile
 from bench.render.escape import clean
 from bench.session import stub
-from bench.session.hand import Asked, Facts
-from bench.session.loop import Member
-from bench.session.workers import LostError
+from bench.session.hand import Asked, Facts, Seen
+from bench.session.manager import CANNOT_WRITE, LOOK_EVERY, Manager, WorkerError
+from bench.session.session import Session, Work
+from bench.session.workers import Executor, LostError, settle
+
+GRACE = 60.0
+"""Seconds for which a kind of machine that has work left and no machine any more is waited for:
+what was pre-empted is often replaced."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A machine that measures, the whole of it reserved.
+
+    name: of the node, unlike any other's. kind, label: what it is, and what the cluster calls its
+    accelerator. suite, absent: the cases there, and the devices of these that it does not have.
+    """
+
+    name: str
+    kind: Kind
+    label: str
+    suite: Suite
+    absent: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """By which the sessions of kinds are told apart."""
+        letters = "".join(each if each.isalnum() else "-" for each in self.label.lower())
+        return f"{self.kind.id}-{letters[:24]}" if letters else self.kind.id
+
+    def __str__(self) -> str:
+        called = f" ({self.label})" if self.label and self.label not in str(self.kind) else ""
+        return f"{self.kind}{called}"
+
+
+class Machines(Protocol):
+    """Where machines come from."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether machines are about to come."""
+
+    def arrived(self) -> Sequence[Member]:
+        """Those that have come since the last look."""
+
+    def retire(self, member: Member, *, for_good: bool) -> None:
+        """A machine is given up; unless for good, it may come again if it is there again."""
+
+
+class Posting(Executor, Protocol):
+    """An executor that can be told to end its worker without waiting for it."""
+
+    def hurry(self) -> None:
+        """Have the worker end."""
+
+
+@dataclass
+class _Seat:
+    """A machine at its session. key: of its kind. process: the one that it measures in now."""
+
+    member: Member
+    key: str
+    manager: Manager
+    executor: Posting
+    process: Generator[None, None, None] | None = None
+
+
+class Fleet:
+    """Runs sessions on machines until nothing is left to do, or no machine or time to do it.
+
+    open_manager: the manager of a kind of machine, by its first member; it has begun. post: the
+    executor of a machine for its kind's session. tell: is told what happens to machines, in a line.
+
+    managers, kinds, members, errors: by the key of a kind its manager, what it is in words, how
+    many machines came, and what last went wrong with the processes of one.
+    """
+
+    def __init__(
+        self,
+        machines: Machines,
+        open_manager: Callable[[Member], Manager],
+        post: Callable[[Member, Manager], Posting],
+        tell: Callable[[str], None],
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.managers: dict[str, Manager] = {}
+        self.errors: dict[str, WorkerError] = {}
+        self.members: Counter[str] = Counter()
+        self.kinds: dict[str, str] = {}
+        self._machines, self._open, self._post, self._tell = machines, open_manager, post, tell
+        self._now, self._sleep = now, sleep
+        self._seats: list[_Seat] = []
+        self._nothing_new: set[str] = set()
+        self._manned: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Measure until the end.
+
+        Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written;
+        what was finished is kept in each case.
+        """
+        try:
+            while self._turn():
+                self._sleep(LOOK_EVERY)
+        finally:
+            self._close()
+
+    def _turn(self) -> bool:
+        """Look at all once; False where nothing is left to wait for."""
+        for member in self._machines.arrived():
+            self._seat(member)
+        hands = Counter(seat.key for seat in self._seats)
+        for seat in list(self._seats):
+            self._advance(seat, hands[seat.key])
+        now = self._now()
+        for seat in self._seats:
+            self._manned[seat.key] = now
+        at_work = any(
+            seat.process is not None or seat.key not in self._nothing_new for seat in self._seats
+        )
+        return at_work or self._machines.waiting or self._hoping()
+
+    def _hoping(self) -> bool:
+        """Whether a kind has work and may get a machine soon, having lost its last."""
+        manned = {seat.key for seat in self._seats}
+        return any(
+            key not in manned
+            and not manager.schedule.finished
+            and manager.left > 0
+            and self._now() - self._manned.get(key, -math.inf) < GRACE
+            for key, manager in self.managers.items()
+        )
+
+    def _seat(self, member: Member) -> None:
+        key = member.key
+        if key not in self.managers:
+            self.managers[key] = self._open(member)
+            self.kinds[key] = str(member)
+        manager = self.managers[key]
+        self._seats.append(_Seat(member, key, manager, self._post(member, manager)))
+        self.members[key] += 1
+        self._manned[key] = self._now()  # one that is gone again at the first look was there, too
+        self._nothing_new.discard(key)
+        self._tell(f"{member.name} measures: {member}")
+
+    def _advance(self, seat: _Seat, hands: int) -> None:
+        """Begin a process where there is none, or look at it once."""
+        key = seat.key
+        if seat.process is None:
+            if key in self._nothing_new:
+                return
+            seat.process = seat.manager.process(seat.executor, hands, seat.member.name)
+            if seat.process is None:
+                # Until something changes no machine of this kind would be given any.
+                self._nothing_new.add(key)
+                return
+        try:
+            next(seat.process)
+            return
+        except StopIteration:
+            pass
+        except LostError as error:
+            self._leave(seat, f"is lost: {error}", for_good=False)
+        except WorkerError as error:
+            self.errors[key] = error
+            self._leave(seat, f"is left out: {error}", for_good=True)
+        seat.process = None
+        self._nothing_new.discard(key)
+
+    def _leave(self, seat: _Seat, why: str, *, for_good: bool) -> None:
+        self._tell(f"{seat.member.name} {why}")
+        self._seats.remove(seat)
+        self._machines.retire(seat.member, for_good=for_good)
+
+    def _close(self) -> None:
+        """End what is in work, keeping what it has finished."""
+        busy = [seat for seat in self._seats if seat.process is not None]
+        for seat in busy:
+            seat.executor.hurry()  # all at once: each takes a moment to end
+        with contextlib.ExitStack() as each:  # one that fails keeps no other from its end
+            for seat in busy:
+                each.callback(_end, seat)
+
+
+def _end(seat: _Seat) -> None:
+    process, seat.process = seat.process, None
+    if process is not None:
+        with contextlib.suppress(LostError):
+            process.close()
+
+
+ASK_EVERY = 1.0
+"""Seconds between two looks at a worker on a node: each costs the node a message, and some tenths
+of a millisecond of a processor."""
+
+SILENCE = 120.0
+"""Seconds without an answer after which a node is given up. Ray finds out sooner that one is gone;
+this is for one that is there and answers nothing."""
+
+END_WITHIN = 30.0
+"""Seconds that a node may take to end a worker."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
+
+
+class Answer(Protocol):
+    """What a node was asked."""
+
+    def ready(self) -> bool:
+        """Whether it has answered, or never will."""
+
+    def get(self, seconds: float) -> Any:
+        """What it answered. Raises LostError where it does not, or not within these seconds."""
+
+
+class Far(Protocol):
+    """A ``Hand`` on a node: it does what it is asked one after the other."""
+
+    def ask(self, method: str, *words: Any) -> Answer:
+        """Ask it to do something, without waiting for it."""
+
+
+class RemoteExecutor:
+    """Worker processes of one session on one node, one at a time.
+
+    folder: where results go, here.
+    """
+
+    def __init__(
+        self, far: Far, session: Session, folder: Path, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._far, self._session, self._folder, self._now = far, session, folder, now
+        self._worker: RemoteWorker | None = None
+
+    def start(self, work: Work) -> RemoteWorker:
+        """A worker for ``work``."""
+        started = self._far.ask("start", self._session, work)
+        self._worker = RemoteWorker(
+            self._far, started, self._session.suite_name, self._folder, self._now
+        )
+        return self._worker
+
+    def hurry(self) -> None:
+        """Have the node end its worker, without waiting for it."""
+        if self._worker is not None:
+            with contextlib.suppress(LostError):
+                self._worker.hurry()
+
+
+class RemoteWorker:
+    """One of them."""
+
+    def __init__(
+        self, far: Far, started: Answer, suite: str, folder: Path, now: Callable[[], float]
+    ) -> None:
+        self._far, self._suite, self._folder, self._now = far, suite, folder, now
+        self._answer: Answer | None = started
+        self._asked = now()
+        self._lost = False
+        self._killing: Answer | None = None
+        self._journal: LineFile | None = None
+        self._early: list[Mapping[str, object]] = []
+        self._new: list[Mapping[str, object]] = []
+        self._end: Seen | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, or None. Raises LostError."""
+        if self._end is None:
+            try:
+                self._listen()
+            except LostError:
+                self._lost = True
+                raise
+        return None if self._end is None else self._end.code
+
+    def _listen(self) -> None:
+        silent = self._now() - self._asked
+        if self._answer is None:
+            if silent >= ASK_EVERY:
+                self._answer, self._asked = self._far.ask("look"), self._now()
+            return
+        if self._answer.ready():
+            seen = self._answer.get(0.0)
+            self._answer = None
+            self._take(seen)
+        elif silent > SILENCE:
+            raise LostError(f"it has not answered for {SILENCE:.0f} s", blame=False)
+
+    def _take(self, seen: Seen) -> None:
+        self._new += seen.lines
+        self._keep(seen)
+        if seen.code is not None:
+            if found := CANNOT_WRITE.search(seen.words):
+                raise LostError(f"on that machine {clean(found[1])}", blame=False)
+            if seen.data is not None:
+                self._named(seen.name, ".json")
+            self._end = seen
+
+    def _keep(self, seen: Seen) -> None:
+        """Write down what came; the first line says which run it is, so that none goes before."""
+        self._early += seen.lines
+        if self._journal is None and seen.journal and any("run" in line for line in self._early):
+            self._journal = LineFile(self._folder / self._named(seen.journal, JOURNAL_SUFFIX))
+        if self._journal is not None:
+            for line in self._early:
+                self._journal.append(line)
+            self._early = []
+
+    def _named(self, name: str, suffix: str) -> str:
+        """A file's name as a node gives it, if it is one that a run of this suite could have."""
+        stem = name.removesuffix(suffix)
+        known = name.endswith(suffix) and stem.startswith(f"{self._suite}-")
+        if not known or not _NAME.fullmatch(stem):
+            raise LostError(f"it names a result file {clean(name, 60)}", blame=False)
+        return name
+
+    def lines(self) -> Sequence[Mapping[str, object]]:
+        """What has come to its journal since the last call."""
+        found, self._new = self._new, []
+        return found
+
+    def hurry(self) -> None:
+        """Have it end, without waiting for that. Raises LostError."""
+        if self._killing is None and self._end is None and not self._lost:
+            self._killing = self._far.ask("kill")
+
+    def kill(self) -> None:
+        """End it, and wait until it has ended. Raises LostError."""
+        if self._end is not None or self._lost:
+            return
+        try:
+            if self._answer is not None:
+                seen = self._answer.get(END_WITHIN)
+                self._answer = None
+                self._take(seen)
+            self.hurry()
+            if self._killing is not None:
+                self._take(self._killing.get(END_WITHIN))
+        except LostError:
+            self._lost = True
+            raise
+
+    def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
+        """Its result file, which the node has made, or else one of the lines that came."""
+        if self._journal is not None:
+            self._journal.close()
+        if self._end is not None and self._end.data is not None:
+            path = self._folder / self._end.name
+            write_bytes(path, self._end.data)
+            return settle(path, outcomes)
+        return None if self._journal is None else settle(self._journal.path, outcomes)
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        return "" if self._end is None else self._end.words
+
 
 EXTRA = "lstm-benchmark-suite[ray]"
 HERE = "here"
@@ -36,7 +390,7 @@ ANSWER_WITHIN = 10.0
 """Seconds that an address has to take a connection: one that nobody listens at is told at once, one
 behind a firewall after this."""
 
-LOOK_EVERY = 5.0
+NODES_EVERY = 5.0
 """Seconds between two looks at which nodes there are."""
 
 PATIENCE = 120.0
@@ -106,7 +460,7 @@ class Cluster(Closing):
 
     def arrived(self) -> Sequence[Member]:
         """The nodes that have become ready since the last look."""
-        if self._looked is None or self._now() - self._looked >= LOOK_EVERY:
+        if self._looked is None or self._now() - self._looked >= NODES_EVERY:
             self._looked = self._now()
             self._look()
         found = []

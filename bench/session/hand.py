@@ -20,8 +20,7 @@ from bench.case.values import SuiteError
 from bench.machine import devices, environment
 from bench.machine.closing import Closing
 from bench.machine.lock import HeldError, LockError, MachineLock
-from bench.session.session import Session
-from bench.session.work import Work
+from bench.session.session import Session, Work
 from bench.session.workers import LocalExecutor, LocalWorker
 
 

@@ -28,7 +28,7 @@ from bench.case.loading import Choice
 from bench.machine import devices
 from bench.machine.fresh import ending, last_words
 from bench.machine.processes import Ended
-from bench.session.work import Environment, environments
+from bench.session.session import Environment, environments
 from bench.worker import preparing
 from bench.worker.outcomes import Unmeasured
 from bench.worker.preparing import Bench, Prepared

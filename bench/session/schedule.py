@@ -1,8 +1,8 @@
 """What is measured next, and when it is enough: the manager's decisions, as pure functions of time.
 
-``Schedule`` knows what has been found of each case and hands out work, to one process or to many
-side by side. It knows cases, results and numbers; it starts no process, opens no file, and is told
-what time it is.
+``Schedule`` has what was found of each case and hands out work, to one process or to many side by
+side; ``plan`` says what a budget holds, and ``Costs``, ``Faults`` and ``Flights`` keep what earlier
+processes took and did. Nothing here starts a process, opens a file or reads a clock.
 """
 
 from __future__ import annotations
@@ -11,17 +11,308 @@ import functools
 import itertools
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from bench.case.cases import Case
 from bench.records.grouping import grouped
 from bench.records.schema import Outcome, ResultFile
-from bench.session.known import FINAL, MEMORY_CASE, Costs, Faults, Flights
-from bench.session.planning import LEAST_SHARE, Coming, Needed, plan
-from bench.session.work import Environment, Goal, Lot, Needs, Work, lots, needs_of
+from bench.session.session import Environment, Goal, Lot, Needs, Work, lots, needs_of
 from bench.stats.intervals import ENOUGH_PROCESSES, case_interval, median_interval
+
+MEMORY_CASE = 2.0
+"""Seconds that the memory of a case takes to measure, by a guess that is planned with before it has
+been: TensorFlow builds, traces and runs a small case once more, in a process of its own."""
+
+OUTSIDE_CASE, OUTSIDE_PROCESS = 0.8, 12.0
+"""Seconds that preparing a case and starting a process take, by a guess that only the first process
+is planned with: building, tracing and checking small cases of TensorFlow on two cores, and its
+start."""
+
+
+class Costs:
+    """What measuring takes beside the measuring, of each case and of a process by itself; both
+    differ between the environments of processes.
+
+    Seconds. startup: from the last process's beginning to its first case.
+
+    seconds: of measuring that the suite gives each case of a group, by ``Case.group``.
+    side_by_side: how many processes start at the same time and so share what starting takes.
+    """
+
+    def __init__(self, seconds: Mapping[str, float], side_by_side: int = 1) -> None:
+        self.startup = 0.0
+        self._process = OUTSIDE_PROCESS / side_by_side
+        self._seconds = seconds
+        self._cases: dict[tuple[str, Environment], float] = {}
+        self._looks: Counter[tuple[str, Environment]] = Counter()
+        self._processes: dict[Environment, float] = {}
+
+    def learn(self, work: Work, startup: float, costs: Mapping[str, float], outside: float) -> None:
+        """What a process took: to start, for each case that it came to the end of, and in all
+        beside measuring.
+
+        A process imports a framework within its first cases, which are others each time: the least
+        that a case took is its own, and what is left over is every process's.
+        """
+        environment = work.environment
+        for case, seconds in costs.items():
+            key = case, environment
+            self._cases[key] = min(seconds, self._cases.get(key, math.inf))
+            self._looks[key] += 1
+        self.startup = startup
+        if all(case.id in costs for case in work.cases):
+            known = sum(self._cases[case.id, environment] for case in work.cases)
+            self._processes[environment] = max(startup, outside - known)
+
+    def expected(self, work: Work) -> float:
+        """Seconds that a process of this work will take of the session's time."""
+        environment = work.environment
+        own = self.process(environment)
+        return own + self.outside(work.cases, environment) + work.share * self.measuring(work.cases)
+
+    def measuring(self, cases: Iterable[Case]) -> float:
+        """That a process measures these for, each for its whole time."""
+        return sum(self._seconds.get(case.group, 0.0) for case in cases)
+
+    def outside(self, cases: Iterable[Case], environment: Environment) -> float:
+        """That a process takes for these beside measuring, by a guess if it is not known."""
+        return sum(self._cases.get((case.id, environment), OUTSIDE_CASE) for case in cases)
+
+    def looks(self, cases: Iterable[Case], environment: Environment) -> int:
+        """How many processes have shown what each of these takes; 0 if it is not known of all."""
+        return min((self._looks[case.id, environment] for case in cases), default=0)
+
+    def process(self, environment: Environment, guess: float | None = None) -> float:
+        """That any process takes beside its cases."""
+        return self._processes.get(environment, self._process if guess is None else guess)
+
+
+class Flights:
+    """The processes in work. number: of the last that was begun.
+
+    A process that has begun counts as if it had brought its results, so that no other repeats it;
+    what a place has been given is remembered, so that replicates are spread over places. One that
+    ends, in whichever way, counts no more: its results do, if it brought any.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._works: dict[int, tuple[Work, str]] = {}
+        self._cases: Counter[tuple[Environment, str]] = Counter()
+        self._given: Counter[tuple[str, str, Environment]] = Counter()
+
+    def begin(self, work: Work, place: str = "") -> None:
+        """A process begins; place: the name of the machine that it runs on."""
+        self.number = max(self.number, work.number)
+        self._works[work.number] = work, place
+        self._cases.update((work.environment, case.id) for case in work.cases)
+        for group in {case.group for case in work.cases}:
+            self._given[place, group, work.environment] += 1
+
+    def end(self, work: Work) -> None:
+        """It has ended."""
+        del self._works[work.number]
+        self._cases.subtract((work.environment, case.id) for case in work.cases)
+
+    def of(self, environment: Environment, case: str) -> int:
+        """How many measure a case now."""
+        return self._cases[environment, case]
+
+    def processes(self, environment: Environment) -> int:
+        """How many run in an environment."""
+        return sum(work.environment == environment for work, _ in self._works.values())
+
+    def given(self, place: str, lot: tuple[str, Environment]) -> int:
+        """How often a place has been given a lot."""
+        return self._given[(place, *lot)]
+
+    def place(self, work: Work) -> str:
+        """Where a process runs."""
+        return self._works[work.number][1]
+
+    def weighed(self) -> set[str]:
+        """The cases whose memory is being measured."""
+        works = (work for work, _ in self._works.values() if work.memory)
+        return {case.id for work in works for case in work.cases}
+
+
+MOST_CRASHES = 2
+"""A process may be ended by something outside (another's hunger for memory, a person); a case that
+its process dies of twice is at fault."""
+
+MOST_LOSSES = 2
+"""The same of a machine that is gone with its process: the cause is outside more often still, and a
+machine is dearer than a process."""
+
+FINAL = ("not_measured", "refused", "failed", "timed_out")
+"""Outcomes that another process would only repeat."""
+
+
+class Faults:
+    """What is held against the cases of a session: who is suspected, and is not tried again."""
+
+    def __init__(self) -> None:
+        self._crashes: Counter[str] = Counter()
+        self._losses: Counter[str] = Counter()
+        self._suspects: set[str] = set()
+
+    def measured(self, case: str) -> None:
+        """A case has a time: what its process or machine had died of before was not its doing."""
+        self._suspects.discard(case)
+        self._losses.pop(case, None)
+
+    def crashed(self, case: str) -> None:
+        """A process died of it."""
+        self._crashes[case] += 1
+        self._suspects.add(case)
+
+    def suspect(self, cases: Iterable[str]) -> None:
+        """One of these ended its process while they were timed in turn: each goes alone next."""
+        self._suspects.update(cases)
+
+    def lose(self, cases: Sequence[str]) -> list[str]:
+        """A machine was gone while these were in flight; returns those that are not tried again.
+
+        Where several were timed in turn none can be blamed: those that lost a machine before, too,
+        are tried alone.
+        """
+        self._losses.update(cases)
+        again = [case for case in cases if self._losses[case] >= MOST_LOSSES]
+        if len(cases) > 1:
+            self.suspect(again)
+            return []
+        return again
+
+    def suspected(self, case: str) -> bool:
+        """Whether it is to be measured alone."""
+        return case in self._suspects
+
+    def given_up(self, case: str, outcome: Outcome) -> bool:
+        """Whether another process could find nothing new about a case with this outcome."""
+        if outcome.outcome == "crashed":
+            return self._crashes[case] >= MOST_CRASHES or self._losses[case] >= MOST_LOSSES
+        return outcome.outcome in FINAL
+
+
+BUDGET_USED = 0.93
+"""Part of a budget that is planned with. One process takes some per cent longer than another, and
+the last would not be begun if it did not fit."""
+
+LEAST_SHARE = 0.2
+"""Of the measuring time that a suite gives its cases: the slowest of the package's suites then have
+four blocks in a process, and with less would have warm-up and little else. A budget that holds not
+even that for every case is spent on fewer cases."""
+
+
+@dataclass(frozen=True)
+class Coming:
+    """What is to come of a lot.
+
+    begun: processes that it has had or is in; missing: what it lacks to enough, when these have
+    ended; left: the same while those in work are still to come, one at the least. promised: whether
+    the last plan held all of them. outside, measuring: seconds of one process, measuring at its
+    whole length; once: of what one process does for all. looks: processes that have shown
+    ``outside``; a guess where none has.
+    """
+
+    lot: Lot
+    begun: int
+    missing: int
+    left: int
+    promised: bool
+    outside: float
+    measuring: float
+    once: float
+    looks: int
+
+
+class Needed:
+    """Seconds that processes to come take in all. process: one of an environment by itself.
+
+    Lots of one environment that have had equally many share processes.
+    """
+
+    def __init__(self, process: Callable[[Environment], float]) -> None:
+        self._process = process
+        self._outside = self._measuring = 0.0
+        self._processes: dict[Environment, set[int]] = {}
+
+    def fits(self, each: Coming, number: int, seconds: float) -> bool:
+        """Whether there is time for so many processes of a lot, too, at the least share."""
+        outside, measuring = self._with(each, number)
+        return outside + LEAST_SHARE * measuring <= BUDGET_USED * seconds
+
+    def add(self, each: Coming, number: int) -> None:
+        """There are so many of a lot."""
+        self._outside, self._measuring = self._with(each, number)
+        there = self._processes.setdefault(each.lot.environment, set())
+        there.update(range(each.begun, each.begun + number))
+
+    def share(self, seconds: float) -> float:
+        """The part of its measuring time that each case gets in so many seconds."""
+        return share_of_time(seconds, self._outside, self._measuring)
+
+    def _with(self, each: Coming, number: int) -> tuple[float, float]:
+        environment = each.lot.environment
+        there = self._processes.get(environment, ())
+        more = sum(n not in there for n in range(each.begun, each.begun + number))
+        outside = number * each.outside + each.once + more * self._process(environment)
+        return self._outside + outside, self._measuring + number * each.measuring
+
+
+@dataclass(frozen=True)
+class Plan:
+    """first: lots, and of each how many processes there is time for; late: the others, and what
+    they lack."""
+
+    first: Sequence[tuple[Coming, int]]
+    late: Sequence[tuple[Coming, int]] = ()
+
+
+def plan(coming: Sequence[Coming], seconds: float, process: Callable[[Environment], float]) -> Plan:
+    """Which lots come to enough processes in so many seconds.
+
+    On a slow machine a budget holds fewer groups: some with intervals and verdicts that hold say
+    more than all with none. Those that it was to hold before are kept, then those that have come
+    furthest, and of equals those that the suite names first. Until every lot's costs are known, all
+    are tried.
+
+    The first process of a session compiles what others find compiled, and computes what they read,
+    so that what it shows is more than others take. A lot that one process has met is met by another
+    before it is put off: if it could come to enough had all of that been for once, and if those
+    that are kept come to enough beside it. Where none is kept, all are late alike.
+    """
+    if seconds == math.inf or not all(each.looks for each in coming):
+        return Plan([(each, each.left) for each in coming])
+    needed, numbers = Needed(process), dict[int, int]()
+    order = sorted(range(len(coming)), key=lambda n: (not coming[n].promised, -coming[n].begun))
+    for n in order:
+        if needed.fits(coming[n], coming[n].missing, seconds):
+            needed.add(coming[n], coming[n].missing)
+            numbers[n] = coming[n].left
+    for n in [n for n in order if numbers and n not in numbers and coming[n].looks == 1]:
+        at_best = replace(coming[n], outside=0.0)
+        if needed.fits(at_best, at_best.missing, seconds) and needed.fits(coming[n], 1, seconds):
+            needed.add(coming[n], 1)
+            numbers[n] = 1
+    return Plan(
+        [(coming[n], number) for n, number in sorted(numbers.items())],
+        [(each, each.left) for n, each in enumerate(coming) if n not in numbers],
+    )
+
+
+def share_of_time(left: float, outside: float, measuring: float) -> float:
+    """The part of its measuring time that each case gets, so that the budget holds the processes.
+
+    left: seconds of the budget; outside: what all processes to come take beside measuring;
+    measuring: what they would measure for at the whole length. More processes with fewer samples
+    each say more than the other way round: the processes differ by more than the samples of one.
+    """
+    if measuring <= 0:
+        return 1.0
+    return min(1.0, max(LEAST_SHARE, (BUDGET_USED * left - outside) / measuring))
 
 
 @dataclass(frozen=True)

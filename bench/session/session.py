@@ -1,17 +1,14 @@
-"""A session on disk: what is to be measured, so that it can go on after whatever ended it.
-
-One small file in a hidden folder beside the results, which are themselves: what was found is read
-from the runs' own files and never written twice. This room knows files; it starts no process.
-"""
+"""A session: its goal, its cases and processes as plain data, and its file, by which it goes on."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from bench import records
 from bench.case.cases import Case
@@ -19,7 +16,125 @@ from bench.machine.fields import Field, InputError, ResultError, error_at, print
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import JOURNAL_SUFFIX, write
 from bench.records.schema import ResultFile
-from bench.session.work import Goal
+from lstm_impl import UnsupportedError, get_backend
+
+Environment: TypeAlias = tuple[tuple[str, str], ...]
+"""Variables and their values, sorted by name."""
+
+PRECISION = 0.02
+"""How far a case's interval may reach, relative to its middle: what a verdict calls SAME."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When a session is done.
+
+    precision: every case's interval reaches at most this far, relative to its middle; judged at
+    ``ENOUGH_PROCESSES`` and more, and never by who is ahead. processes: so many for each case
+    instead, whatever their intervals are.
+    """
+
+    precision: float = PRECISION
+    processes: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one worker process is to measure: plain data, so that it could go to another machine.
+
+    number: how many processes the session had before, and one. order_seed: of the order of the
+    groups and of the backends within each. share: part of the suite's measuring time that each
+    case gets. memory: whether that of its cases is measured, too. environment: variables that the
+    process must have.
+    """
+
+    number: int
+    cases: tuple[Case, ...]
+    order_seed: int
+    share: float = 1.0
+    memory: bool = False
+    environment: Environment = ()
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a backend needs of its process. framework: whose company it prefers.
+
+    apart: whether the environment changes how others of the framework compute.
+    """
+
+    framework: str = ""
+    environment: Environment = ()
+    apart: bool = False
+
+
+Needs: TypeAlias = Callable[[str], Need]
+
+
+def needs_of(backend: str) -> Need:
+    """What a backend says that it needs; nothing, if there is none of this name."""
+    try:
+        found = get_backend(backend)
+    except UnsupportedError:
+        return Need()
+    return Need(found.framework, tuple(sorted(found.environment.items())), found.apart)
+
+
+@dataclass(frozen=True)
+class Lot:
+    """The cases of one group that are measured in processes of one environment.
+
+    bridges: cases of the group that are measured in another environment and could be in this one
+        too, the first choice first.
+    """
+
+    group: str
+    environment: Environment
+    cases: tuple[Case, ...]
+    bridges: tuple[Case, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, Environment]:
+        """Which lot it is, whatever is left of it."""
+        return self.group, self.environment
+
+
+def lots(cases: Iterable[Case], needs: Needs = needs_of) -> list[Lot]:
+    """The lots of these cases, in their order."""
+    cases = list(cases)
+    homes = environments((case.backend for case in cases), needs)
+    found: dict[tuple[str, Environment], list[Case]] = {}
+    free: dict[str, list[Case]] = {}
+    for case in cases:
+        found.setdefault((case.group, homes[case.backend]), []).append(case)
+        if not needs(case.backend).environment:
+            free.setdefault(case.group, []).append(case)
+    return [
+        Lot(group, environment, tuple(members), _bridges(free.get(group, ()), members, needs))
+        for (group, environment), members in found.items()
+    ]
+
+
+def environments(backends: Iterable[str], needs: Needs = needs_of) -> dict[str, Environment]:
+    """The environment in which each of these backends runs."""
+    known = {name: needs(name) for name in dict.fromkeys(backends)}
+    of_framework: dict[str, Environment] = {}
+    for need in known.values():
+        if need.environment and not need.apart:
+            of_framework.setdefault(need.framework, need.environment)
+    first = next(iter(of_framework.values()), ())
+    return {
+        name: need.environment or of_framework.get(need.framework, first)
+        for name, need in known.items()
+    }
+
+
+def _bridges(free: Sequence[Case], members: Sequence[Case], needs: Needs) -> tuple[Case, ...]:
+    """None where the first choice is here at home: then there is nothing to add."""
+    changed = {need.framework for case in members if (need := needs(case.backend)).apart}
+    able = tuple(case for case in free if needs(case.backend).framework not in changed)
+    return () if not able or able[0] in members else able
+
 
 SCHEMA = 1
 FOLDER = ".sessions"

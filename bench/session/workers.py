@@ -25,8 +25,7 @@ from bench.machine.writers import Writer, living, writer_of
 from bench.machine.writing import write, write_bytes
 from bench.records.digest import with_digest
 from bench.records.schema import ResultFile
-from bench.session.session import Session, cases_path, journals
-from bench.session.work import Environment, Work
+from bench.session.session import Environment, Session, Work, cases_path, journals
 
 LAST_WORDS = 4000
 """Bytes of a worker's output that are looked through for its last words."""

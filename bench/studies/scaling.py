@@ -24,7 +24,7 @@ from bench.machine.cluster import Cluster
 from bench.machine.folder import default_folder, expanded
 from bench.machine.lock import HeldError, MachineLock
 from bench.records import study
-from bench.session.summary import MEASURED, code_of
+from bench.session.progress import MEASURED, code_of
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.studies import processes, scaling_table
 from bench.studies.data_parallel import MIRRORED, SCALINGS, STRATEGIES, STRONG, WORKERS, Question

@@ -21,7 +21,7 @@ from bench.records import maps
 from bench.records.journal import Journal
 from bench.render.data import as_json
 from bench.session import session
-from bench.session.work import Goal
+from bench.session.session import Goal
 from bench.stats.ranking import build
 from bench.stats.rows import NothingToReportError
 from tests.attack.trials import Attack, Hang, limited

@@ -16,7 +16,7 @@ from bench.case.cases import Case
 from bench.machine.disturbance import Activity
 from bench.records.advice import worded_for_ask
 from bench.records.schema import Results
-from bench.session import asking
+from bench.session import query
 from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest
 from tests.bench import other_package
@@ -45,8 +45,8 @@ class Room:
         self.busy += self.others * min(seconds, max(0.0, self.until - self.time))
         self.time += seconds
 
-    def surroundings(self) -> asking.Surroundings:
-        return asking.Surroundings(self.activity, lambda: self.time, self.sleep)
+    def surroundings(self) -> query.Surroundings:
+        return query.Surroundings(self.activity, lambda: self.time, self.sleep)
 
 
 def case(backend: str) -> Case:
@@ -71,7 +71,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Room:
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine is the one that the made-up results are of."""
     this = SimpleNamespace(machine_id="id-of-laptop")
-    monkeypatch.setattr(asking, "environment", SimpleNamespace(read=lambda: this))
+    monkeypatch.setattr(query, "environment", SimpleNamespace(read=lambda: this))
 
 
 def times() -> Any:

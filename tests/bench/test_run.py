@@ -19,7 +19,7 @@ from bench.case import loading
 from bench.cli.command_line import INTERRUPTED
 from bench.machine.lock import HeldError, MachineLock
 from bench.records.schema import Measurement, Outcome
-from bench.session.summary import (
+from bench.session.progress import (
     BAD_INPUT,
     FAILED,
     HELD,

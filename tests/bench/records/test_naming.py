@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.case import loading
 from bench.machine.kinds import Kind
 from bench.records import naming
-from bench.session.loop import Member
+from bench.session.cluster import Member
 
 RUN = "20260102T030405Z-0a1b2c"
 TEXTS = st.text(max_size=60)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.session.session import Session
-from bench.session.work import Goal
+from bench.session.session import Goal, Session
 from bench.session.workers import LostError
 from tests.bench.session.made_sessions import A5
 

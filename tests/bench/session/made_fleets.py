@@ -22,10 +22,9 @@ from bench.case.loading import Suite
 from bench.machine.kinds import Kind
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, ResultFile, Run
-from bench.session.loop import Fleet, Member
+from bench.session.cluster import Fleet, Member
 from bench.session.manager import Manager, Progress
-from bench.session.session import Session
-from bench.session.work import Goal, Need, Work
+from bench.session.session import Goal, Need, Session, Work
 from bench.session.workers import LostError
 from lstm_impl import LSTMSpec, Workload
 

@@ -11,9 +11,9 @@ from bench.case.cases import Case
 from bench.machine import environment
 from bench.machine.survey import Entry, Survey
 from bench.records.schema import Outcome, Run
-from bench.session import proven
+from bench.session import proof as proven_module
 from bench.session.diagnosis import Diagnosis
-from bench.session.proven import Proof
+from bench.session.proof import Proof
 from lstm_impl import Availability, LSTMSpec, Workload
 
 YES, NO = Availability(True), Availability(False, "CUDA libraries are not found", "pip install x")
@@ -49,7 +49,7 @@ def outcome(kind: str, case: Case = CASE) -> Outcome:
 
 
 def words(proof: Proof) -> str:
-    return "\n".join(proven.conclusion(proof))
+    return "\n".join(proven_module.conclusion(proof))
 
 
 def members(archive: Path) -> dict[str, str]:

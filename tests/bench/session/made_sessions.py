@@ -12,8 +12,7 @@ from bench.case.cases import Case
 from bench.records.journal import Journal
 from bench.records.schema import Figures, Outcome, ResultFile, Run
 from bench.session.manager import Manager, Progress
-from bench.session.session import Session
-from bench.session.work import Environment, Goal, Need, Work
+from bench.session.session import Environment, Goal, Need, Session, Work
 from bench.session.workers import Worker
 from lstm_impl import LSTMSpec, Workload
 from tests.bench import made_results

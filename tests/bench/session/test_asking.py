@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench import case as suites
 from bench.case.cases import Case
 from bench.cli.command_line import UsageError
-from bench.session.asking import Question, found, suite_text, with_variants, write_suite
+from bench.session.query import Question, found, suite_text, with_variants, write_suite
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured, run
 

@@ -25,8 +25,8 @@ import pytest
 
 from bench import records
 from bench.cli.command_line import INTERRUPTED
+from bench.session.progress import MEASURED
 from bench.session.session import of_fleet
-from bench.session.summary import MEASURED
 from tests.bench.made_suites import small_suite
 from tests.places import ROOT
 

@@ -12,9 +12,8 @@ import pytest
 
 from bench.case.loading import Choice, Suite
 from bench.session import cluster, stub
-from bench.session.cluster import FIRST, LIVES, LOOK_EVERY, PATIENCE, Cluster
+from bench.session.cluster import FIRST, LIVES, NODES_EVERY, PATIENCE, Cluster, Member
 from bench.session.hand import Asked, Facts
-from bench.session.loop import Member
 from bench.session.workers import LostError
 
 SUITE = Suite("mine", "", Path("mine.toml"), (), {})
@@ -159,7 +158,7 @@ def names(found: list[Member]) -> list[str]:
 
 
 def looked(nodes: Cluster, clock: Clock) -> list[Member]:
-    clock.time += LOOK_EVERY
+    clock.time += NODES_EVERY
     return list(nodes.arrived())
 
 
@@ -192,10 +191,10 @@ def test_a_node_is_reserved_as_a_whole_and_asked_for_what_is_to_be_measured(
 
 def test_nodes_are_looked_for_every_few_seconds(nodes: Cluster, ray: Ray, clock: Clock) -> None:
     looked(nodes, clock)
-    clock.time += LOOK_EVERY / 2
+    clock.time += NODES_EVERY / 2
     nodes.arrived()
     assert ray.looks == 1
-    clock.time += LOOK_EVERY / 2
+    clock.time += NODES_EVERY / 2
     nodes.arrived()
     assert ray.looks == 2
 

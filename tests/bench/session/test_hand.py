@@ -12,10 +12,10 @@ import pytest
 
 from bench import records
 from bench.case.loading import Choice
+from bench.session.cluster import RemoteExecutor
 from bench.session.hand import Asked, Facts, Hand
 from bench.session.manager import Manager
-from bench.session.remote import RemoteExecutor
-from bench.session.work import Goal
+from bench.session.session import Goal
 from tests import quick_pytest
 from tests.bench.made_suites import small_suite
 from tests.bench.session.made_far import Given, found_session

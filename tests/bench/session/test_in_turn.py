@@ -20,11 +20,10 @@ from bench.comparing import two_environments
 from bench.machine import packages
 from bench.machine.packages import Python
 from bench.records.schema import ResultFile
-from bench.session import in_turn as room
-from bench.session import measured
-from bench.session.in_turn import in_turn
-from bench.session.session import Session, load
-from bench.session.work import Goal, Work
+from bench.session import interleaved as room
+from bench.session import measure as measured_module
+from bench.session.interleaved import in_turn
+from bench.session.session import Goal, Session, Work, load
 from bench.session.workers import Worker
 from bench.stats.comparison import Pairing
 from tests.bench.session.made_sessions import B5, CASES, SEGFAULT, World, session
@@ -138,7 +137,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
         only = {"shape": options.shape, "dtype": options.dtype} | dict(changes.pop("only", {}))  # type: ignore[call-overload]
         options = argparse.Namespace(**{**vars(options), **changes})
         # Its managers look at a worker's journal five times a second: here that costs no time.
-        monkeypatch.setattr(measured, "Manager", quick)
+        monkeypatch.setattr(measured_module, "Manager", quick)
         return room.measure(options, only, Console(file=io.StringIO()))
 
     return call

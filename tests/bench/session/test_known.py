@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.records.schema import Outcome
-from bench.session.known import (
+from bench.session.schedule import (
     FINAL,
     MOST_CRASHES,
     MOST_LOSSES,
@@ -15,7 +15,7 @@ from bench.session.known import (
     Faults,
     Flights,
 )
-from bench.session.work import Work
+from bench.session.session import Work
 from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, EAST, file_of
 
 # -- what processes take

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.session import live
+from bench.session import progress as live_module
 from bench.session.manager import Progress
 from bench.session.schedule import Leader
 
@@ -44,7 +44,7 @@ def shown(console: Console) -> str:
 
 def test_the_picture_says_what_runs_what_is_done_the_time_left_and_who_leads() -> None:
     console = terminal()
-    console.print(live.picture(progress()))
+    console.print(live_module.picture(progress()))
     text = shown(console)
     for words in (
         "process 3: 1 of 4 cases in it; 2 of 5 cases precise, 8 min 55 s left",
@@ -58,7 +58,7 @@ def test_the_picture_says_what_runs_what_is_done_the_time_left_and_who_leads() -
 
 def test_the_picture_is_drawn_once_a_second_at_most() -> None:
     console, times = terminal(), iter([0.0, 0.0, 0.5, 1.0, 1.0])
-    with live.LiveView(console, lambda: next(times)) as view:
+    with live_module.LiveView(console, lambda: next(times)) as view:
         view.update(progress())
         before = shown(console)
         view.update(progress(number=4))
@@ -69,8 +69,8 @@ def test_the_picture_is_drawn_once_a_second_at_most() -> None:
 
 def test_off_a_terminal_a_process_is_one_plain_line() -> None:
     console = Console(file=io.StringIO(), width=40)
-    with live.view(console) as view:
-        assert isinstance(view, live.PlainView)
+    with live_module.view(console) as view:
+        assert isinstance(view, live_module.PlainView)
         for _ in range(3):
             view.update(progress(budget=None, processes=4))
         view.tell("numpy\x1b[2J failed: [red]so")
@@ -93,14 +93,14 @@ def test_off_a_terminal_a_process_is_one_plain_line() -> None:
     ],
 )
 def test_lengths_of_time_are_in_words(seconds: float, words: str) -> None:
-    assert live.duration(seconds) == words
+    assert live_module.duration(seconds) == words
 
 
 def test_the_table_has_a_row_for_each_leader_up_to_what_a_terminal_is_high() -> None:
     def rows(number: int) -> list[str]:
         console = terminal()
         leaders = tuple(replace(LEADER, group=f"group {n}") for n in range(number))
-        console.print(live.picture(progress(leaders=leaders)))
+        console.print(live_module.picture(progress(leaders=leaders)))
         return shown(console).splitlines()[2:]
 
     heading, row = rows(1)
@@ -110,13 +110,13 @@ def test_the_table_has_a_row_for_each_leader_up_to_what_a_terminal_is_high() -> 
     # Numbers stand under the ends of their headings.
     for word, cell in (("time", "1.20 ms"), ("processes", "3 ✓")):
         assert heading.index(word) + len(word) == row.index(cell) + len(cell)
-    assert len(rows(live.MOST_LEADERS)) == 1 + live.MOST_LEADERS
-    assert rows(live.MOST_LEADERS + 2)[-1].strip() == "and 2 more"
+    assert len(rows(live_module.MOST_LEADERS)) == 1 + live_module.MOST_LEADERS
+    assert rows(live_module.MOST_LEADERS + 2)[-1].strip() == "and 2 more"
 
 
 def test_between_two_cases_nothing_is_said_to_be_timed() -> None:
     console = terminal()
-    console.print(live.picture(progress(busy=(), leaders=(), place="node1")))
+    console.print(live_module.picture(progress(busy=(), leaders=(), place="node1")))
     assert [line.rstrip() for line in shown(console).splitlines()] == [
         "process 3 on node1: 1 of 4 cases in it; 2 of 5 cases precise, 8 min 55 s left",
         "between two cases",

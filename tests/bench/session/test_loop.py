@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from bench.case.loading import Suite
 from bench.machine.kinds import Kind
 from bench.records.schema import ResultFile
-from bench.session.loop import GRACE, Fleet, Member
+from bench.session.cluster import GRACE, Fleet, Member
 from bench.session.manager import Manager
-from bench.session.work import Work
+from bench.session.session import Work
 from bench.session.workers import LostError
 from tests.bench.session.made_fleets import Game, World, _Post, _Worker, play
 

@@ -18,8 +18,7 @@ from bench import records
 from bench.machine.writing import ResultWriteError
 from bench.session import manager
 from bench.session.manager import WorkerError
-from bench.session.session import load
-from bench.session.work import Goal
+from bench.session.session import Goal, load
 from tests.bench.session import made_sessions
 from tests.bench.session.made_sessions import (
     A5,

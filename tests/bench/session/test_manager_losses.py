@@ -6,7 +6,7 @@ from collections import Counter
 
 from bench.case.cases import Case
 from bench.session.manager import Manager
-from bench.session.work import Goal, Work
+from bench.session.session import Goal, Work
 from bench.session.workers import LostError
 from tests.bench.session.made_sessions import A5, A6, B5, B6, Told, World, session
 

@@ -14,9 +14,9 @@ from bench import run, submit
 from bench.cli.command_line import UsageError
 from bench.machine.writers import Writer
 from bench.render.console import text_console
-from bench.session import measured
+from bench.session import measure as measured_module
+from bench.session.progress import MEASURED, UNWRITABLE
 from bench.session.session import Session
-from bench.session.summary import MEASURED, UNWRITABLE
 from tests.places import GOLDEN
 
 pytest.importorskip("fsspec")
@@ -41,19 +41,19 @@ def told(shown: Console) -> str:
 def test_a_folder_stays_a_folder_and_a_url_is_measured_into_the_usual_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert measured.folder_and_place("mine") == (Path("mine"), None)
-    assert measured.folder_and_place(None) == (Path("results"), None)
-    assert measured.folder_and_place("memory://team") == (Path("results"), "memory://team")
+    assert measured_module.folder_and_place("mine") == (Path("mine"), None)
+    assert measured_module.folder_and_place(None) == (Path("results"), None)
+    assert measured_module.folder_and_place("memory://team") == (Path("results"), "memory://team")
     monkeypatch.setenv("LSTM_RESULTS", "kept")
-    assert measured.folder_and_place("memory://team") == (Path("kept"), "memory://team")
+    assert measured_module.folder_and_place("memory://team") == (Path("kept"), "memory://team")
     monkeypatch.setenv("LSTM_RESULTS", "memory://team")
-    assert measured.folder_and_place(None) == (Path("results"), "memory://team")
+    assert measured_module.folder_and_place(None) == (Path("results"), "memory://team")
 
 
 @pytest.mark.parametrize("url", ["https://a.b/c", "nothing://there"])
 def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_measured(url: str) -> None:
     with pytest.raises(UsageError, match=url):
-        measured.folder_and_place(url)
+        measured_module.folder_and_place(url)
     assert run.main(["smoke", "--results", url]) == 2
 
 
@@ -74,10 +74,10 @@ def test_a_run_copies_its_files_at_its_end_or_says_where_they_lie(
         (folder / "smoke-2.json").write_text(text.replace('"run-1"', '"run-2"'))
         return MEASURED
 
-    monkeypatch.setattr(measured, "_measure", measure)
-    monkeypatch.setattr(measured, "check", lambda url: None)
+    monkeypatch.setattr(measured_module, "_measure", measure)
+    monkeypatch.setattr(measured_module, "check", lambda url: None)
     options = run._parser().parse_args(["smoke", "--results", place, "--force"])
-    code = measured.run(options, shown)
+    code = measured_module.run(options, shown)
     there = [path.name for path in (tmp_path / "team").glob("*")]
     if well:
         assert (code, there) == (MEASURED, ["smoke-1.json"])
@@ -105,7 +105,7 @@ def test_what_killed_managers_shared_with_their_workers_is_deleted(
     elsewhere = tmp_path / f"lstm-judged-{pid}-{started}-00000000-{space}-abc"
     for each in (dead, living, elsewhere):
         (each / "a").mkdir(parents=True)
-    with measured.shared_folder() as shared:
+    with measured_module.shared_folder() as shared:
         assert shared is not None
         assert set(tmp_path.iterdir()) == {shared, living, elsewhere}
     assert set(tmp_path.iterdir()) == {living, elsewhere}

@@ -21,14 +21,13 @@ from bench import run
 from bench.case.loading import Suite
 from bench.cli.command_line import INTERRUPTED, UsageError, typed
 from bench.machine.kinds import Kind
-from bench.session import measured_nodes
+from bench.session import nodes
+from bench.session.cluster import Fleet, Member
 from bench.session.hand import Asked, Seen
-from bench.session.loop import Fleet, Member
 from bench.session.manager import Manager, WorkerError
-from bench.session.measured_nodes import Plan
-from bench.session.session import Session, SessionError, load, of_fleet
-from bench.session.summary import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
-from bench.session.work import Work
+from bench.session.nodes import Plan
+from bench.session.progress import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
+from bench.session.session import Session, SessionError, Work, load, of_fleet
 from tests.bench.session.made_far import Given
 from tests.bench.session.made_sessions import entry_of, run_of
 
@@ -194,17 +193,17 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> Pl
     made = Played()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
-    monkeypatch.setattr(measured_nodes, "Cluster", made)
+    monkeypatch.setattr(nodes, "Cluster", made)
     fleet = partial(Fleet, now=lambda: made.time, sleep=made.sleep)
-    monkeypatch.setattr(measured_nodes, "Fleet", fleet)
-    monkeypatch.setattr("bench.session.remote.ASK_EVERY", 0.0)
+    monkeypatch.setattr(nodes, "Fleet", fleet)
+    monkeypatch.setattr("bench.session.cluster.ASK_EVERY", 0.0)
     return made
 
 
 def ran(*words: str) -> tuple[int, str]:
     """The exit code of a run, and what it said."""
     shown = io.StringIO()
-    code = measured_nodes.run(options(*words), Console(file=shown, width=1000))
+    code = nodes.run(options(*words), Console(file=shown, width=1000))
     return code, shown.getvalue()
 
 

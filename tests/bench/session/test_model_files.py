@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.session.model_files import GRAPH, Layer, ModelError, lstm_layers
+from bench.session.query import GRAPH, Layer, ModelError, lstm_layers
 
 
 def lstm(name: str, units: Any, shape: Any, dtype: Any = "float32") -> dict[str, Any]:

@@ -11,10 +11,9 @@ import pytest
 from bench import case as suites
 from bench import run
 from bench.cli.command_line import UsageError
-from bench.session import opening
-from bench.session.opening import BUDGET, CASE_LIMIT, SUITE, open_session
-from bench.session.session import Session, SessionError
-from bench.session.work import PRECISION, Goal
+from bench.session import measure
+from bench.session.measure import BUDGET, CASE_LIMIT, SUITE, open_session
+from bench.session.session import PRECISION, Goal, Session, SessionError
 from tests.bench.made_suites import small_suite
 from tests.bench.session.made_sessions import session
 
@@ -55,7 +54,7 @@ def test_a_suite_of_a_file_is_found_again_from_elsewhere(
     assert (found.suite, found.suite_name, found.seed) == (str(path), "mine", 4)
     assert opened(tmp_path, "smoke").suite == "smoke"
     monkeypatch.chdir("/")
-    assert opening.suite_of(found).cases == found.cases
+    assert measure.suite_of(found).cases == found.cases
 
 
 @pytest.mark.parametrize(("option", "wanted"), [((), True), (("--memory", "off"), False)])

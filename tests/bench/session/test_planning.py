@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bench.case.cases import Case
 from bench.records.schema import ResultFile
 from bench.session.manager import Manager, Progress
-from bench.session.planning import BUDGET_USED, LEAST_SHARE, Coming, plan, share_of_time
-from bench.session.work import Environment, Goal, Lot, Need, Work, lots
+from bench.session.schedule import BUDGET_USED, LEAST_SHARE, Coming, plan, share_of_time
+from bench.session.session import Environment, Goal, Lot, Need, Work, lots
 from bench.session.workers import Worker
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.session.made_sessions import file_of, session

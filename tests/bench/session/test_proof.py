@@ -19,6 +19,8 @@ from bench.session.matrix import Checked
 from bench.session.proof import (
     RESERVE,
     TESTS,
+    Budget,
+    Proof,
     Workplace,
     _judge_matrix,
     _judge_measured,
@@ -28,7 +30,6 @@ from bench.session.proof import (
     measured_backends,
     prove,
 )
-from bench.session.proven import Budget, Proof
 from tests.bench.session.made_proofs import CASE, NO, YES, members, outcome, proof_on, words
 
 IN_TIME, LATE = Ended(0, True, 1.0), Ended(-2, False, 99.0)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench.cli.command_line import INTERRUPTED
-from bench.session import proven
+from bench.session import proof as proven
 from bench.session.matrix import Checked
-from bench.session.proven import Budget, Proof
+from bench.session.proof import Budget, Proof
 from tests.bench.session.made_proofs import NO, YES, members, proof_on, survey_of, words
 
 
@@ -105,7 +105,12 @@ def test_before_the_survey_nothing_is_available_and_what_failed_comes_first() ->
     found.append(proof.code)
     proof.interrupted = True
     found.append(proof.code)
-    assert found == [proven.PROVEN, proven.INCOMPLETE, proven.FAILED, INTERRUPTED]
+    assert found == [
+        proven.PROVEN,
+        proven.INCOMPLETE,
+        proven.FAILED,
+        INTERRUPTED,
+    ]
 
 
 def test_the_reference_need_not_run_on_a_gpu() -> None:

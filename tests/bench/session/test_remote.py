@@ -11,10 +11,9 @@ import pytest
 
 from bench import records
 from bench.machine.writers import living
+from bench.session.cluster import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker
 from bench.session.hand import Seen
-from bench.session.remote import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker
-from bench.session.session import Session
-from bench.session.work import Goal, Work
+from bench.session.session import Goal, Session, Work
 from bench.session.workers import LostError, settle_all
 from tests.bench.made_texts import PAYLOADS
 from tests.bench.session.made_far import Given, found_session

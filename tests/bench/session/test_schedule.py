@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 
 from bench.records.schema import Figures
-from bench.session.known import MEMORY_CASE
-from bench.session.schedule import Schedule
-from bench.session.work import Goal, Work
+from bench.session.schedule import MEMORY_CASE, Schedule
+from bench.session.session import Goal, Work
 from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, WEIGHED, even, file_of, ids
 
 

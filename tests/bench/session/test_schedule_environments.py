@@ -8,7 +8,7 @@ import pytest
 
 from bench.records.schema import ResultFile
 from bench.session.schedule import Schedule
-from bench.session.work import Environment, Goal, Work
+from bench.session.session import Environment, Goal, Work
 from tests.bench.session.made_sessions import EAST, WEST, case, file_of, needs
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.session.schedule import Schedule
-from bench.session.work import Goal, Work
+from bench.session.session import Goal, Work
 from bench.stats.intervals import ENOUGH_PROCESSES
 from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, case, file_of, ids
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Run
-from bench.session.summary import (
+from bench.session.progress import (
     FIRST_USE,
     MEMORY,
     REST,
@@ -22,7 +22,7 @@ from bench.session.summary import (
     overhead,
     summarize,
 )
-from bench.session.work import Goal
+from bench.session.session import Goal
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results as made

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bench.case.cases import Case
-from bench.session.watch import IDLE_LIMIT, Watch
+from bench.session.manager import IDLE_LIMIT, Watch
 from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, WEIGHED
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.session.work import Environment, Lot, Need, environments, lots, needs_of
+from bench.session.session import Environment, Lot, Need, environments, lots, needs_of
 from tests.bench.session.made_sessions import EAST, WEST, case, needs
 
 

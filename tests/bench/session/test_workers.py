@@ -19,7 +19,7 @@ from bench.case.cases import Case
 from bench.records.digest import with_digest
 from bench.records.journal import Journal
 from bench.session import workers
-from bench.session.work import Work
+from bench.session.session import Work
 from bench.session.workers import LocalExecutor, LocalWorker
 from tests.bench.session.made_sessions import (
     A5,

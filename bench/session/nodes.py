@@ -1,6 +1,6 @@
-"""A run on a cluster from its options to its summary: a session for each kind of machine.
+"""Run a suite on a cluster: a session for each kind of machine, from the options to the summary.
 
-This room knows which room does what. Its options are those of ``bench.run``, by their names.
+Its options are those of ``bench.run``, by their names.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from bench.machine.writing import clear_left_over
 from bench.records.naming import of_kind
 from bench.render.escape import clean
 from bench.render.quantities import count
-from bench.session.cluster import HERE, Cluster
+from bench.session.cluster import HERE, Cluster, Fleet, Member, RemoteExecutor
 from bench.session.hand import Asked
-from bench.session.live import PlainView
-from bench.session.loop import Fleet, Member
 from bench.session.manager import Manager, WorkerError, cases_words
-from bench.session.measured import again, copy, folder_and_place, reader, short
-from bench.session.opening import (
+from bench.session.measure import (
+    again,
     check_limit,
     check_resume,
     choice_of,
     chosen_suite,
+    copy,
+    folder_and_place,
     gone_on_with,
     new_session,
+    reader,
+    short,
     suite_of,
 )
-from bench.session.remote import RemoteExecutor
+from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, PlainView, summarize
 from bench.session.session import Session, of_fleet
-from bench.session.summary import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, summarize
 
 
 class Plan:

@@ -42,10 +42,17 @@ from bench.records.only import fits
 from bench.render.console import text_console
 from bench.render.escape import clean
 from bench.render.quantities import listed
-from bench.session import live
+from bench.session import progress
 from bench.session.manager import Manager, Progress, View, WorkerError, cases_words
-from bench.session.measured import hold, manager_here, shared_folder
-from bench.session.opening import check_limit, gone_on_with, open_session, suite_of
+from bench.session.measure import (
+    check_limit,
+    gone_on_with,
+    hold,
+    manager_here,
+    open_session,
+    shared_folder,
+    suite_of,
+)
 from bench.session.session import Session, newest
 from bench.session.workers import LocalExecutor
 
@@ -84,7 +91,7 @@ def measure(
     with MachineLock() as lock, contextlib.ExitStack() as stack, _interruptible():
         hold(lock, suite.name, options, console)
         save(folder, turns.sides)
-        view = live.view(console)
+        view = progress.view(console)
         stack.enter_context(view)
         view.tell(
             f"suite {suite.name}: {cases_words(turns.sessions[0].cases)} in each; results: {folder}"
