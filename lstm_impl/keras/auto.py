@@ -1,7 +1,7 @@
 """What ``backend="auto"`` picks for a call of a Keras layer.
 
-What is fastest was measured with ``python -m bench.keras_layer``; ``docs/keras_layer.md`` has the
-figures.
+What is fastest was measured with ``python -m bench.run keras-layer``; ``docs/keras_layer.md`` has
+the figures.
 """
 
 from __future__ import annotations
