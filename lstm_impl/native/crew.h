@@ -12,6 +12,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -34,8 +35,12 @@ class Crew {
     auto crew = std::make_shared<Crew>(std::move(phases), workers);
     // A helper may start after this has returned: it holds the crew, finds nothing to claim, and
     // touches nothing else.
-    for (int worker = 1; worker < workers; ++worker) {
-      pool.schedule([crew, worker] { crew->work(worker); });
+    try {
+      for (int worker = 1; worker < workers; ++worker) {
+        pool.schedule([crew, worker] { crew->work(worker); });
+      }
+    } catch (const std::bad_alloc&) {
+      // Those that have been scheduled may be at work: fewer do it all.
     }
     crew->work(0);
   }

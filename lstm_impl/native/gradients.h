@@ -54,6 +54,7 @@ class WeightGradients {
     // Some segments a thread, so that the last one to finish keeps nobody waiting for long.
     const Index wanted = workers == 1 ? 1 : 4 * workers;
     const Index cuts = std::clamp<Index>(blocks_of(wanted, blocks_), 1, tiles_);
+    buffers_.emplace(workers, std::max(tiles_, blocks_of(tiles_, cuts) * kPanel) * kRows);
     for (Index from = 0; from < blocks_of(rows_, kDepth); from += piece_) {
       const Index chunks = std::min(piece_, blocks_of(rows_, kDepth) - from);
       phases.push_back({1, static_cast<int>(chunks),
@@ -79,14 +80,15 @@ class WeightGradients {
     const Index depth = depth_of(chunk);
     float* to = left(place);
     const Index ones = layer_.inputs + layer_.units;
-    std::vector<float> row(static_cast<std::size_t>(tiles_ * kRows), 0.0f);
+    const Buffers::Buffer buffer(*buffers_);
+    float* const row = buffer.get();
+    std::fill_n(row + ones, tiles_ * kRows - ones, 0.0f);
+    row[ones] = 1.0f;
     for (Index k = 0; k < depth; ++k) {
       const Index t = (chunk * kDepth + k) / layer_.batch, b = (chunk * kDepth + k) % layer_.batch;
-      gather(t, b, row.data());
-      row[static_cast<std::size_t>(ones)] = 1.0f;
+      gather(t, b, row);
       for (Index tile = 0; tile < tiles_; ++tile) {
-        std::memcpy(to + (tile * depth + k) * kRows, row.data() + tile * kRows,
-                    kRows * sizeof(float));
+        std::memcpy(to + (tile * depth + k) * kRows, row + tile * kRows, kRows * sizeof(float));
       }
     }
   }
@@ -126,7 +128,7 @@ class WeightGradients {
     const Index unit = block * kLanes;
     // Side by side until the piece is done: in a gradient each of these rows lies in a page of its
     // own.
-    const Floats sums((last_tile - first_tile) * kRows * kPanel);
+    const Buffers::Buffer sums(*buffers_);
     for (Index place = 0; place < chunks; ++place) {
       const Index chunk = from + place, depth = depth_of(chunk);
       const float* dz = call_.dz + (block * rows_ + chunk * kDepth) * kPanel;
@@ -170,6 +172,7 @@ class WeightGradients {
   const Rows<const Value> x_, hidden_;
   const Floats left_;
   std::optional<Floats> totals_;  // [column][gate][unit]
+  std::optional<Buffers> buffers_;  // of a row of [x, h before, 1], or of a segment's sums
 };
 
 // The gradient of the input: dz times the kernel's transpose.
@@ -194,6 +197,8 @@ class InputGradients {
     constexpr Index kMost = 192, kLeast = 24;
     const Index size =
         std::clamp(blocks_of(rows_, 4 * static_cast<Index>(workers_)), kLeast, kMost);
+    // Of [row][column], where the gradient itself cannot hold them.
+    if (kRounds<Value> && blocks_ > kBlocks) totals_.emplace(workers_, size * columns_ * kLanes);
     std::vector<Phase> phases;
     phases.push_back({1, static_cast<int>(groups_), [this](Index, int group) {
                         pack_transposed(call_.kernel, layer_.inputs, layer_.units,
@@ -207,6 +212,8 @@ class InputGradients {
   }
 
  private:
+  static constexpr Index kBlocks = kDepth / kPanel;  // of units, at once
+
   Index width_of(Index group) const { return std::min(kGates, columns_ - group * kGates); }
 
   float* panel(Index group) const {
@@ -214,13 +221,9 @@ class InputGradients {
   }
 
   void multiply(Index first_row, Index last_row) {
-    constexpr Index kBlocks = kDepth / kPanel;
-    // Of [row][column], where the gradient itself cannot hold them.
-    std::optional<Floats> sums;
-    if (kRounds<Value> && blocks_ > kBlocks) {
-      sums.emplace((last_row - first_row) * columns_ * kLanes);
-    }
-    float* const totals = sums ? sums->get() : nullptr;
+    std::optional<Buffers::Buffer> buffer;
+    if (totals_) buffer.emplace(*totals_);
+    float* const totals = buffer ? buffer->get() : nullptr;
     for (Index block = 0; block < blocks_; block += kBlocks) {
       const Index end = std::min(blocks_, block + kBlocks);
       for (Index group = 0; group < groups_; ++group) {
@@ -276,6 +279,7 @@ class InputGradients {
   const Index columns_, groups_;
   const Rows<Value> dx_;
   const Floats kernel_;  // transposed, in panels of four registers' width
+  std::optional<Buffers> totals_;
 };
 
 }  // namespace lstm_impl

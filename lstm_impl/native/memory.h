@@ -10,6 +10,7 @@
 #define LSTM_IMPL_NATIVE_MEMORY_H_
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -29,6 +30,9 @@ namespace lstm_impl {
 class Shelf {
  public:
   using Piece = std::pair<std::size_t, float*>;  // floats, and where
+
+  // Giving a piece back allocates nothing, and so cannot fail.
+  Shelf() { free_.reserve(kMostPieces + 1); }
 
   // The process's own. Never destroyed: a thread may work on while the process ends.
   static Shelf& shared() {
@@ -105,6 +109,47 @@ class Floats {
 
  private:
   Shelf::Piece piece_;
+};
+
+// A buffer for each thread that may work at once, allocated before any of them does: where a
+// thread of a pool finds no memory, the exception has nobody to go to and ends the process.
+class Buffers {
+ public:
+  // Throws std::bad_alloc if there is not that much.
+  Buffers(int count, Index size)
+      : count_(count),
+        stride_((size + kLine - 1) / kLine * kLine),
+        memory_(count * stride_),
+        taken_(new std::atomic<bool>[static_cast<std::size_t>(count)]) {
+    for (int k = 0; k < count; ++k) taken_[k].store(false, std::memory_order_relaxed);
+  }
+
+  // One that no other thread has, until it goes out of scope.
+  class Buffer {
+   public:
+    explicit Buffer(const Buffers& all) : all_(all) {
+      while (all_.taken_[at_].exchange(true, std::memory_order_acquire)) {
+        at_ = at_ + 1 < all_.count_ ? at_ + 1 : 0;
+      }
+    }
+    ~Buffer() { all_.taken_[at_].store(false, std::memory_order_release); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+
+    float* get() const { return all_.memory_.get() + at_ * all_.stride_; }
+
+   private:
+    const Buffers& all_;
+    int at_ = 0;
+  };
+
+ private:
+  static constexpr Index kLine = 64 / sizeof(float);
+
+  const int count_;
+  const Index stride_;
+  const Floats memory_;
+  const std::unique_ptr<std::atomic<bool>[]> taken_;
 };
 
 }  // namespace lstm_impl

@@ -248,6 +248,16 @@ const Value* row_of(const Tensor& states, const Layer& layer, int row) {
   return data_of<Value>(states) + row * layer.batch * layer.units;
 }
 
+// Runs what may find no memory for its scratch.
+absl::Status guarded(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    return errors::ResourceExhausted("there is no memory for the scratch of a fused LSTM op");
+  }
+  return absl::OkStatus();
+}
+
 // Which steps are there, [time, batch]; null if all are.
 class Mask {
  public:
@@ -264,7 +274,8 @@ class Mask {
     bool full = true;
     for (std::int64_t b = 0; b < layer.batch; ++b) full = full && lengths(b) >= layer.timesteps;
     if (full) return absl::OkStatus();
-    made_.resize(static_cast<std::size_t>(layer.timesteps * layer.batch));
+    TF_RETURN_IF_ERROR(
+        guarded([&] { made_.resize(static_cast<std::size_t>(layer.timesteps * layer.batch)); }));
     for (std::int64_t t = 0; t < layer.timesteps; ++t) {
       for (std::int64_t b = 0; b < layer.batch; ++b) {
         made_[static_cast<std::size_t>(t * layer.batch + b)] = t < lengths(b);
@@ -308,16 +319,6 @@ Pool pool_of(OpKernelContext* context) {
   tensorflow::thread::ThreadPool* workers = threads->workers;
   return {[workers](std::function<void()> work) { workers->Schedule(std::move(work)); },
           threads->num_threads};
-}
-
-// Runs what may find no memory for its scratch.
-absl::Status guarded(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const std::bad_alloc&) {
-    return errors::ResourceExhausted("there is no memory for the scratch of a fused LSTM op");
-  }
-  return absl::OkStatus();
 }
 
 // ---- ops

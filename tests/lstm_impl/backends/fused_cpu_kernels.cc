@@ -3,6 +3,14 @@
 // with 1 if something is.
 //
 //   fused_cpu_kernels [seed]
+//
+// Or, for a few calls, whether each allocation may fail: then std::bad_alloc reaches the caller, or
+// the results are right all the same.
+//
+//   fused_cpu_kernels memory
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -16,6 +24,7 @@
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <random>
 #include <string>
 #include <thread>
@@ -24,6 +33,26 @@
 #include <vector>
 
 #include "kernels.h"
+
+// Allocations until one fails, on whichever thread; none does where it is negative.
+static std::atomic<long> until_failure{-1};
+
+static void* allocated(std::size_t size, std::size_t alignment) {
+  if (until_failure.load() >= 0 && until_failure.fetch_sub(1) == 0) throw std::bad_alloc();
+  const std::size_t whole = (std::max<std::size_t>(size, 1) + alignment - 1) / alignment;
+  void* const found = std::aligned_alloc(alignment, whole * alignment);
+  if (found == nullptr) throw std::bad_alloc();
+  return found;
+}
+
+__attribute__((noinline)) void* operator new(std::size_t size) { return allocated(size, sizeof(long double)); }
+__attribute__((noinline)) void* operator new(std::size_t size, std::align_val_t alignment) {
+  return allocated(size, static_cast<std::size_t>(alignment));
+}
+__attribute__((noinline)) void operator delete(void* place) noexcept { std::free(place); }
+__attribute__((noinline)) void operator delete(void* place, std::size_t) noexcept { std::free(place); }
+__attribute__((noinline)) void operator delete(void* place, std::align_val_t) noexcept { std::free(place); }
+__attribute__((noinline)) void operator delete(void* place, std::size_t, std::align_val_t) noexcept { std::free(place); }
 
 namespace {
 
@@ -201,6 +230,25 @@ Results floats_of(const ResultsOf<Value>& out) {
            floats_of(out.drecurrent), floats_of(out.dbias)}};
 }
 
+// Which allocation of the kernels' is to fail, of a call as a whole, and whether it was reached.
+long fail_at = -1;
+std::atomic<bool> reached{false};
+
+// Runs a kernel, counting its allocations.
+template <class Kernel>
+void counted(const Kernel& kernel) {
+  until_failure = fail_at;
+  try {
+    kernel();
+  } catch (...) {
+    until_failure = -1;
+    throw;
+  }
+  const long left = until_failure.exchange(-1);
+  reached = reached || (fail_at >= 0 && left < 0);
+  fail_at = left;  // of the next kernel
+}
+
 // In place of a number of threads: three are promised, and none comes in time.
 constexpr int kNobodyComes = 0;
 
@@ -224,6 +272,7 @@ Results compute(const Case& one, const InputsOf<Value>& in, int threads, bool ke
     cells = made(size(layer.cells_size()));
     if (mask != nullptr) hidden = made(size(T, B, H));
   }
+  counted([&] {
   lstm_impl::forward(
       lstm_impl::Forward<Value>{layer,
                                 {in.kernel.data(), in.recurrent.data(), in.bias.data()},
@@ -238,6 +287,7 @@ Results compute(const Case& one, const InputsOf<Value>& in, int threads, bool ke
                                 keep ? cells.data() : nullptr,
                                 hidden.empty() ? nullptr : hidden.data()},
       pool);
+  });
   if (!keep) return floats_of(out);
   out.dx = made(in.x.size());
   out.dh0 = made(size(B, H));
@@ -249,6 +299,7 @@ Results compute(const Case& one, const InputsOf<Value>& in, int threads, bool ke
              std::numeric_limits<float>::quiet_NaN());
   float* dz = own.data();
   if constexpr (std::is_same_v<Value, float>) dz = gates.data();
+  counted([&] {
   lstm_impl::backward(
       lstm_impl::Backward<Value>{layer, in.recurrent.data(), in.x.data(), in.h0.data(),
                                  in.c0.data(), mask, mask != nullptr ? hidden.data() : out.y.data(),
@@ -256,8 +307,11 @@ Results compute(const Case& one, const InputsOf<Value>& in, int threads, bool ke
                                  in.dc.data(), dz, out.dh0.data(), out.dc0.data(),
                                  out.dkernel.data(), out.drecurrent.data(), out.dbias.data()},
       pool);
+  });
+  counted([&] {
   lstm_impl::input_gradient(
       lstm_impl::InputGradient<Value>{layer, in.kernel.data(), dz, out.dx.data()}, pool);
+  });
   return floats_of(out);
 }
 
@@ -432,9 +486,63 @@ int check(const Case& one, std::mt19937& random, const std::vector<int>& thread_
          check_stored<BFloat16>(one, in, thread_counts);
 }
 
+// -- where there is no memory
+
+enum Outcome { kRight = 0, kRefused = 1, kWrong = 2 };
+
+// What becomes of a call whose allocation number `number` fails.
+template <class Value>
+Outcome outcome(const Case& one, const Inputs& exact, long number) {
+  const InputsOf<Value> in = stored<Value>(exact);
+  fail_at = number;
+  try {
+    const Results found = compute<Value>(one, in, 3, true);
+    fail_at = -1;
+    return same_bits(found, compute<Value>(one, in, 3, true)) ? kRight : kWrong;
+  } catch (const std::bad_alloc&) {
+    return kRefused;
+  }
+}
+
+// Fails each allocation in turn, in a process of its own, until there is none of that number.
+template <class Value>
+int check_memory(const Case& one, const Inputs& in, int* refused) {
+  for (long number = 0;; ++number) {
+    const pid_t child = fork();
+    if (child == 0) {
+      const Outcome found = outcome<Value>(one, in, number);
+      _exit(found == kRight && reached.load() ? kRight : found == kRight ? 3 : found);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) == kWrong) {
+      std::printf("T%ld B%ld H%ld: allocation %ld fails, and so does the process (%d)\n",
+                  static_cast<long>(one.timesteps), static_cast<long>(one.batch),
+                  static_cast<long>(one.units), number, status);
+      return 1;
+    }
+    if (WEXITSTATUS(status) == kRefused) ++*refused;
+    if (WEXITSTATUS(status) == 3) return 0;
+  }
+}
+
+int check_memory() {
+  std::mt19937 random(0);
+  int wrong = 0, refused = 0;
+  // Shared out by units, by rows, and past one piece of the weights' gradients; few rows.
+  for (const Case& one : {Case{7, 8, 33, 130, true, false, 2}, Case{11, 100, 70, 33, true, true, 1},
+                          Case{300, 9, 3, 5, false, false, 0}, Case{4, 2, 70, 261, true, true, 0}}) {
+    const Inputs in = make(one, random);
+    wrong += check_memory<float>(one, in, &refused) + check_memory<BFloat16>(one, in, &refused);
+  }
+  std::printf("%d calls refused for lack of memory, %d wrong\n", refused, wrong);
+  return wrong == 0 && refused > 0 ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
+  if (count > 1 && std::string(arguments[1]) == "memory") return check_memory();
   std::mt19937 random(count > 1 ? static_cast<unsigned>(std::atoi(arguments[1])) : 0);
   int wrong = check_sizes(), cases = 0;
   const std::vector<int> few{1, 2, 3, kNobodyComes};

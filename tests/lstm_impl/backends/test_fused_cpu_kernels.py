@@ -74,10 +74,12 @@ on_x86 = [
         pytest.param((*THREAD, *NARROW), id="four_lanes_thread", marks=on_x86),
     ],
 )
-def test_kernels_equal_sums_in_double_with_any_number_of_threads(
+def test_kernels_equal_sums_in_double_and_survive_failed_allocations(
     tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
-    check(compiled(tmp_path, GXX, *flags))
+    program = compiled(tmp_path, GXX, *flags)
+    check(program)
+    check(program, "memory")
 
 
 @pytest.mark.slow
