@@ -9,7 +9,9 @@ is gathered.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -103,31 +105,85 @@ def _with_gradient(
     def block(
         x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
     ) -> tuple[Any, Callable[..., Any]]:
-        arguments, outputs = _block(x, h0, c0, both, bias)
+        with _own_gradient():
+            arguments, outputs = _block(x, h0, c0, both, bias)
 
         def backward(d_hidden: Tensor, d_cells: Tensor) -> Any:
-            gradient = tf.raw_ops.BlockLSTMGradV2(
-                **arguments,
-                i=outputs.i,
-                cs=outputs.cs,
-                f=outputs.f,
-                o=outputs.o,
-                ci=outputs.ci,
-                co=outputs.co,
-                h=outputs.h,
-                cs_grad=d_cells,
-                h_grad=d_hidden,
-                use_peephole=False,
-            )
-            return (
-                gradient.x_grad,
-                gradient.h_prev_grad,
-                gradient.cs_prev_grad,
-                gradient.w_grad,
-                gradient.b_grad,
-            )
+            return _gradients(arguments, outputs._asdict(), d_hidden, d_cells)
 
-        return (outputs.h, outputs.cs), backward
+        return _guarded(outputs.h, outputs.cs), backward
 
     hidden, cells = block(x, h0, c0, both, bias)
     return hidden, cells
+
+
+@contextlib.contextmanager
+def _own_gradient() -> Iterator[None]:
+    """Give the ops that are made the right gradient too, where custom ones are dropped."""
+    import tensorflow as tf
+
+    if not _in_vectorized_map():
+        yield
+        return
+    with tf.compat.v1.get_default_graph().gradient_override_map({"BlockLSTMV2": _registered()}):
+        yield
+
+
+def _guarded(*outputs: Tensor) -> tuple[Tensor, ...]:
+    """The op's outputs, of which a graph raises an error where the op's own gradient is asked for.
+
+    That is in a function that was traced before ``tf.vectorized_map`` called it.
+    """
+    import tensorflow as tf
+
+    if tf.executing_eagerly() or _in_vectorized_map():
+        return outputs
+    message = "tf.vectorized_map dropped block_lstm's gradient: trace the function inside of it"
+    return tuple(tf.raw_ops.PreventGradient(input=each, message=message) for each in outputs)
+
+
+def _in_vectorized_map() -> bool:
+    """Whether the graph that is being traced is the body of ``tf.vectorized_map``, or in it."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return False
+    # TensorFlow has no public way to ask: it traces the body under this name.
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        if "loop_body" in graph.get_name_scope().split("/"):
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+@functools.cache
+def _registered() -> str:
+    """The name that the gradient is registered by."""
+    import tensorflow as tf
+
+    name = "LstmImplBlockLSTM"
+
+    @tf.RegisterGradient(name)
+    def gradient(op: Any, *upstream: Tensor) -> list[Tensor | None]:
+        names = ("seq_len_max", "x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")
+        kept = dict(zip(("i", "cs", "f", "o", "ci", "co", "h"), op.outputs, strict=True))
+        _, d_cells, *_, d_hidden = upstream
+        x, h0, c0, both, bias = _gradients(
+            dict(zip(names, op.inputs, strict=True)), kept, d_hidden, d_cells
+        )
+        return [None, x, c0, h0, both, None, None, None, bias]
+
+    return name
+
+
+def _gradients(
+    arguments: dict[str, Any], kept: dict[str, Tensor], d_hidden: Tensor, d_cells: Tensor
+) -> tuple[Tensor, ...]:
+    """Of x, h0, c0, both kernels and bias, from the op's arguments and its outputs by name."""
+    import tensorflow as tf
+
+    found = tf.raw_ops.BlockLSTMGradV2(
+        **arguments, **kept, cs_grad=d_cells, h_grad=d_hidden, use_peephole=False
+    )
+    return found.x_grad, found.h_prev_grad, found.cs_prev_grad, found.w_grad, found.b_grad

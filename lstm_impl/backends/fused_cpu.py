@@ -4,8 +4,8 @@ The kernels are C++ (``lstm_impl/native``), compiled on first use. In inference 
 in training the gates and cell states are, and backward is one op for dz of all steps and the
 gradients of the weights, and another for the input's, which is left out where nobody asks for it.
 
-Outside a graph the ops are called one by one, with a backward pass written by hand: calling an op
-takes some microseconds, calling a graph a hundred.
+Outside a graph a training step calls the ops one by one: calling an op takes some microseconds,
+calling a graph a hundred. Wherever else they are called, TensorFlow knows their gradients.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FusedModel(TensorFlowModel):
     def network(self, call: Call, training: bool) -> Outputs:
         # Not transposed, as for other backends: the ops take either layout.
         with self._tf.device(self.tf_device):
-            return self._network.differentiable(call, self._tensors(), keep=training)
+            return self._network.forward(call, self._tensors(), keep=training)[0]
 
     def _tensors(self) -> Tensors:
         """The variables' values in the compute type."""
@@ -125,7 +125,7 @@ class FusedCpu(TensorFlowBackend):
         return super()._build(spec, weights, device, batch_major)
 
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
-        return Network(spec, batch_major=False).differentiable(call, parameters, keep=training)
+        return Network(spec, batch_major=False).forward(call, parameters, keep=training)[0]
 
 
 class Network:
@@ -213,26 +213,6 @@ class Network:
             return InputGradients(dy, None, None), weights
         dh, dc = (_joined(each, 0) for each in zip(*states, strict=True))
         return InputGradients(dy, dh, dc), weights
-
-    def differentiable(self, call: Call, parameters: Tensors, keep: bool) -> Outputs:
-        """``forward``, with ``backward`` as its gradient; the gradient's own is refused.
-
-        Without ``keep``, nothing is kept for the gradient, which computes the forward pass again.
-        """
-        import tensorflow as tf
-
-        def forward(x: Tensor, h: Tensor, c: Tensor, *parameters: Tensor) -> Any:
-            inner = call._replace(x=x, h=h, c=c)
-            outputs, kept = self.forward(inner, parameters, keep)
-
-            def gradient(*upstream: Tensor) -> Any:
-                needed = kept if keep else self.forward(inner, parameters, keep=True)[1]
-                inputs, weights = self.backward(inner, parameters, needed, Upstream(*upstream))
-                return [*inputs, *weights]
-
-            return tuple(outputs), gradient
-
-        return Outputs(*tf.custom_gradient(forward)(call.x, call.h, call.c, *parameters))
 
     def _rows(self, number: int) -> range:
         return range(number * self._directions, (number + 1) * self._directions)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any, NamedTuple
 
+from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backends import fused_cpu_library
+from lstm_impl.backends.loop import LayerInputs, by_loop
+from lstm_impl.backends.second_gradient import with_gradient
+from lstm_impl.backends.tensorflow_backend import Padding
+from lstm_impl.backends.while_loop import WhileLoop
 from lstm_impl.call import Outputs, Tensor, Tensors, Upstream
 from lstm_impl.spec import UnsupportedError
+
+logger = logging.getLogger(__name__)
 
 NOT_COMPILED = (
     "XLA cannot compile its op: leave jit_compile=True out, or use while_loop+hoisted+xla"
 )
 
 NO_SECOND_GRADIENT = (
-    "the gradient of fused_cpu is an op that has no gradient itself; for a second one use "
-    "while_loop+hoisted, or lstm_impl.keras.LSTM, which computes it by a loop"
+    "the gradient of fused_cpu is an op that has no gradient itself, and tf.vectorized_map drops "
+    "the loop that has one; use while_loop+hoisted for a second gradient there"
 )
 
 
@@ -95,12 +103,30 @@ class FusedLayer:
         """Gradients of x, h and c (``[1, B, H]``) and of the parameters; upstream's states have
         rows as h and c do. last: what was kept is not needed again, and may be written over.
         """
-        kernel, recurrent_kernel, _ = parameters
+        inputs, weights, dz = self.gradients(
+            kept, h, c, parameters, padding, upstream, of_state, last
+        )
+        if of_input:
+            inputs = inputs._replace(dx=self.of_input(kept.x, parameters[0], dz))
+        return inputs, weights
+
+    def gradients(
+        self,
+        kept: Kept,
+        h: Tensor,
+        c: Tensor,
+        parameters: Tensors,
+        padding: Tensor | None,
+        upstream: Upstream,
+        of_state: bool = True,
+        last: bool = False,
+    ) -> tuple[InputGradients, list[Tensor], Tensor]:
+        """The same but for x's, and what ``of_input`` makes that of."""
         dz, dh, dc, *weights = self._gradient(
             kept.x,
             h,
             c,
-            recurrent_kernel,
+            parameters[1],
             as_padding(padding),
             *kept[1:],
             *upstream,
@@ -108,10 +134,11 @@ class FusedLayer:
             overwrite=last,
             **self._attributes,
         )
-        dx = None
-        if of_input:
-            dx = self._input_gradient(kept.x, kernel, dz, **self._layout)
-        return InputGradients(dx, *((dh, dc) if of_state else (None, None))), weights
+        return InputGradients(None, *((dh, dc) if of_state else (None, None))), weights, dz
+
+    def of_input(self, x: Tensor, kernel: Tensor, dz: Tensor) -> Tensor:
+        """The gradient of ``x``, of which only the shape is read."""
+        return self._input_gradient(x, kernel, dz, **self._layout)
 
 
 def as_padding(padding: Tensor | None) -> Tensor:
@@ -124,12 +151,21 @@ def as_padding(padding: Tensor | None) -> Tensor:
     return padding if padding.dtype == tf.bool else tf.cast(padding, tf.int32)
 
 
-@functools.cache
 def _no_padding() -> Tensor:
-    """No lengths and no mask; made once, which takes as long as a small op."""
+    """No lengths and no mask, of the graph that is being traced: a loop's gradient cannot capture
+    what was made outside.
+    """
     import tensorflow as tf
 
-    with tf.init_scope(), tf.device("/CPU:0"):
+    return _eager_no_padding() if tf.executing_eagerly() else tf.zeros([0], tf.int32)
+
+
+@functools.cache
+def _eager_no_padding() -> Tensor:
+    """The same outside a graph; made once, which takes as long as a small op."""
+    import tensorflow as tf
+
+    with tf.device("/CPU:0"):
         return tf.zeros([0], tf.int32)
 
 
@@ -152,6 +188,17 @@ def compiled_by_xla() -> bool:
 
 
 @functools.cache
+def loaded() -> Availability:
+    """Return whether the library can be made and loaded, trying it once; warn where it cannot."""
+    try:
+        ops()
+    except UnavailableError as error:
+        logger.warning("%s; TensorFlow's own ops compute in its place", error)
+        return Availability(False, str(error).removeprefix("fused_cpu: "))
+    return AVAILABLE
+
+
+@functools.cache
 def ops() -> Any:
     """The ops, as a module, compiled first where they have not been.
 
@@ -165,7 +212,62 @@ def ops() -> Any:
     def refuse(op: Any, *upstream: Tensor) -> Any:
         raise UnsupportedError(NO_SECOND_GRADIENT)
 
-    # What is differentiable is made so by hand above, where it is known what was kept.
-    for kind in ("", "Training", "Grad", "InputGrad"):
+    tf.RegisterGradient("LstmImplFusedLstm")(_gradient_of_inference)
+    tf.RegisterGradient("LstmImplFusedLstmTraining")(_gradient_of_training)
+    for kind in ("Grad", "InputGrad"):
         tf.RegisterGradient(f"LstmImplFusedLstm{kind}")(refuse)
     return module
+
+
+def _gradient_of_training(op: Any, *upstream: Tensor) -> list[Tensor | None]:
+    y, _, _, *kept = op.outputs
+    return _gradient(op, [y, *kept], upstream[:3])
+
+
+def _gradient_of_inference(op: Any, *upstream: Tensor) -> list[Tensor | None]:
+    """Nothing was kept: the forward pass is computed again."""
+    given = {name: op.get_attr(name) for name in ("row", "reverse", "batch_major")}
+    y, _, _, *kept = ops().lstm_impl_fused_lstm_training(*op.inputs, **given)
+    return _gradient(op, [y, *kept], upstream)
+
+
+def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
+    """Gradients of all that an op of the forward pass has read; their own are a plain loop's."""
+    import tensorflow as tf
+
+    x, h, c, *parameters, padding = op.inputs
+    row, reverse, batch_major = map(op.get_attr, ("row", "reverse", "batch_major"))
+    layer = FusedLayer(0, reverse, batch_major)
+    states = h[row : row + 1], c[row : row + 1]
+    (_, dh, dc), weights, dz = layer.gradients(
+        Kept(x, *kept), *states, parameters, padding, Upstream(*upstream)
+    )
+
+    def plain(x: Tensor, h: Tensor, c: Tensor, *rest: Tensor) -> Tensors:
+        *parameters, padding = rest
+        x = tf.transpose(x, [1, 0, 2]) if batch_major else x
+        outputs = by_loop(
+            WhileLoop(), LayerInputs(x, h[0], c[0], *parameters), _steps(x, padding), reverse
+        )
+        y, h, c = outputs
+        return (tf.transpose(y, [1, 0, 2]) if batch_major else y), h[None], c[None]
+
+    inputs = [x, *states, *parameters]
+    dh, dc, *weights = with_gradient(plain, inputs, upstream, [dh, dc, *weights], 1, [padding])
+    # By itself, for a graph that does not need it computes it not.
+    (dx,) = with_gradient(
+        plain, inputs, upstream, [layer.of_input(x, parameters[0], dz)], 0, [padding]
+    )
+    around = [[row, h.shape[0] - row - 1], [0, 0], [0, 0]]
+    if h.shape[0] > 1:
+        dh, dc = tf.pad(dh, around), tf.pad(dc, around)
+    return [dx, dh, dc, *weights, None]
+
+
+def _steps(x: Tensor, padding: Tensor) -> Tensor | None:
+    """The mask ``[T, B, 1]`` of an op's ``padding``."""
+    import tensorflow as tf
+
+    if padding.shape == [0]:
+        return None
+    return padding[:, :, None] if padding.dtype == tf.bool else Padding.of(x, padding).mask

@@ -13,6 +13,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import platform
 import shutil
@@ -27,9 +28,12 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from lstm_impl import private_files
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backends import fused_cpu_prebuilt
 from lstm_impl.spec import UnsupportedError
+
+logger = logging.getLogger(__name__)
 
 SOURCES = Path(__file__).resolve().parent.parent / "native"
 
@@ -201,7 +205,12 @@ def load() -> Any:
     compiler = _compiler(os.environ.get(COMPILER) or "g++")
     assert isinstance(compiler, Compiler)
     try:
-        return tf.load_op_library(str(_built(compiler, *_tensorflow_flags())))
+        library = _built(compiler, *_tensorflow_flags())
+        try:
+            return tf.load_op_library(str(library))
+        except tf.errors.OpError:  # made on another system, perhaps
+            _remove(library)
+            return tf.load_op_library(str(_built(compiler, *_tensorflow_flags())))
     except (OSError, UnavailableError, tf.errors.OpError) as error:
         reason = f"its library cannot be made or loaded: {error}"
         _failed[compiler.path] = Availability(False, reason)
@@ -242,13 +251,25 @@ def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Pa
 
     folder = _folder() / key(compiler, [*flags, *links], tf.__version__)
     library = folder / NAME
-    if library.is_file():
-        return library
-    folder.mkdir(parents=True, exist_ok=True)
+    for each in (folder.parent, folder):
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.mkdir(mode=0o700, exist_ok=True)
+        if problem := private_files.problem(each):
+            raise UnavailableError(f"{problem}, or set {CACHE} to a folder of your own")
     with _locked(folder / "lock"):
-        if not library.is_file():  # else another process has compiled it meanwhile
-            _told(compiler, lambda: _compile(compiler, KERNEL_FLAGS, flags, links, library))
+        if library.is_symlink() or library.exists():  # maybe of another process, just now
+            problem = private_files.problem(library) or fused_cpu_prebuilt.damage(library)
+            if not problem:
+                return library
+            logger.warning("%s is deleted and compiled again: %s", library, problem)
+            _remove(library)
+        _told(compiler, lambda: _compile(compiler, KERNEL_FLAGS, flags, links, library))
     return library
+
+
+def _remove(library: Path) -> None:
+    library.unlink(missing_ok=True)
+    fused_cpu_prebuilt.digest_file(library).unlink(missing_ok=True)
 
 
 def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
@@ -322,9 +343,13 @@ def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
 def _locked(path: Path) -> Iterator[None]:
     import fcntl  # not where there is no Linux
 
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # gone with the process, however that ends
+    # Neither through a link nor with what is in it lost: somebody else may have made it.
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # gone with the process, however that ends
         yield
+    finally:
+        os.close(handle)
 
 
 def _told(compiler: Compiler, work: Callable[[], None]) -> None:
@@ -360,7 +385,24 @@ def _compile(
         )
         made = Path(scratch) / NAME
         _run([compiler.path, *LINK_FLAGS, *objects, *links, "-o", str(made)])
+        digest = Path(scratch) / "digest"
+        digest.write_text(fused_cpu_prebuilt.described(made), encoding="ascii")
+        for path in (digest, made):
+            path.chmod(0o755 if path == made else 0o644)
+            _flush(path)
+        # The library last: with the digest of another it is made again, and never loaded.
+        digest.replace(fused_cpu_prebuilt.digest_file(library))
         made.replace(library)
+        _flush(library.parent)
+
+
+def _flush(path: Path) -> None:
+    """Write a file or folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _run(*commands: Sequence[str]) -> None:

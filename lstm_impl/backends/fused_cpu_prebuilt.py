@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstm_impl import private_files
+
 FOLDER = "LSTM_NATIVE_PREBUILT"
 """The environment variable that names a folder of such libraries, where it is not the package's."""
 
@@ -76,6 +78,31 @@ def digest(sources: Path) -> str:
     return found.hexdigest()[:16]
 
 
+def digest_file(library: Path) -> Path:
+    """Return the file beside a library that has its size and digest."""
+    return library.with_name(library.name + ".sha256")
+
+
+def described(library: Path) -> str:
+    """Return a library's size in bytes and its SHA-256, as they are kept beside it."""
+    with library.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{library.stat().st_size} {found}\n"
+
+
+def damage(library: Path) -> str:
+    """Return why a library is not what was made, or an empty string.
+
+    One that was cut short would end the process that loads it.
+    """
+    try:
+        if digest_file(library).read_text(encoding="ascii") == described(library):
+            return ""
+    except (OSError, UnicodeDecodeError) as error:
+        return f"its size and digest cannot be read: {error}"
+    return "its size or digest is not the one beside it"
+
+
 @dataclass(frozen=True)
 class Found:
     """What there is: libraries that fit this machine, the fastest first; why others do not."""
@@ -100,11 +127,19 @@ def look(sources: Path, unloadable: Mapping[Path, str]) -> Found:
     folder = Path(named).absolute() if named else PACKAGED
     if not folder.is_dir():
         return Found((), {str(folder): f"there is no such folder ({FOLDER})"} if named else {})
+    # Whoever installed the package's own folder also wrote this code.
+    if named and (problem := private_files.problem(folder)):
+        return Found((), {FOLDER: problem})
     version, made_from = installed_version(), digest(sources)
     fitting: dict[str, Path] = {}
     unfit: dict[str, str] = {}
     for path in sorted(folder.glob("*.so")):
-        if why := unloadable.get(path) or _misfit(path.name, version, made_from):
+        if why := (
+            unloadable.get(path)
+            or _misfit(path.name, version, made_from)
+            or (named and private_files.problem(path))
+            or damage(path)
+        ):
             unfit[path.name] = why
         else:
             fitting[cpu_of(path)] = path

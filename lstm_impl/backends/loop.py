@@ -191,6 +191,15 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         )
 
 
+def by_loop(
+    backend: LoopBackend, inputs: LayerInputs, mask: Tensor | None, reverse: bool
+) -> Outputs:
+    """The outputs of one layer by a loop, which takes any mask ``[T, B, 1]`` as it is."""
+    x, h, c, *parameters = inputs
+    padding = None if mask is None else Padding(None, mask)  # a loop needs no lengths
+    return backend.layer(x, (h, c), parameters, padding, reverse)
+
+
 def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
     """The state before each step: ``states [T, B, H]`` moved one step on, the initial one first."""
     import tensorflow as tf

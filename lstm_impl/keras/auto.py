@@ -114,12 +114,18 @@ def _not_fused(arguments: Arguments, call: LayerCall, fused: Availability) -> st
         return reason
     if arguments.compute_dtype != "float32":
         return f"it was not timed against the others in {arguments.compute_dtype}"
-    if call.traced and not call.training:
-        return (
-            "a graph traced for inference may be saved, and would run only where this library is "
-            f"loaded; to have it there too, backend={FUSED_CPU!r}"
-        )
-    return "" if fused else str(fused)
+    return may_be_saved(call) or ("" if fused else str(fused))
+
+
+def may_be_saved(call: LayerCall) -> str:
+    """Why a call is not computed by an op of this library, or an empty string."""
+    if not call.traced or (call.training and call.recorded):
+        return ""
+    what = "inference" if not call.training else "training=True without a gradient tape"
+    return (
+        f"a graph traced for {what} may be saved, and would run only where this library is loaded; "
+        f"to have it there too, backend={FUSED_CPU!r}"
+    )
 
 
 def _loop_on_gpu(call: LayerCall, passed_over: tuple[str, ...]) -> Choice:
@@ -142,7 +148,8 @@ def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
     small = call.batch is None or work <= SMALL_STEP
     fused = widest <= FUSED_UNITS and small and arguments.compute_dtype in FUSED_TYPES
     compiled = call.static and work <= (SMALL_TRAINING_STEP if call.training else SMALL_STEP)
-    if fused and (call.training or not compiled):
+    # TensorFlow Lite has no such op, and a graph that may be saved may be converted.
+    if fused and (call.training or not compiled) and not may_be_saved(call):
         return Choice(
             "block_lstm",
             f"with at most {widest} features and units, one op for all steps is best",

@@ -60,6 +60,7 @@ class LayerCall:
     compiled: whether XLA compiles that graph as a whole.
     batch, timesteps, features: the input's sizes, None where they are known at run time only.
     masked: whether some of its steps may be padding.
+    recorded: whether a gradient tape records it.
     """
 
     device: str
@@ -70,6 +71,7 @@ class LayerCall:
     timesteps: int | None
     features: int | None
     masked: bool = False
+    recorded: bool = True
 
     @property
     def static(self) -> bool:

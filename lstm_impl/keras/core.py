@@ -15,11 +15,13 @@ import tensorflow as tf
 from lstm_impl.backends.block_lstm import BlockLSTM
 from lstm_impl.backends.fused_cpu import FusedCpu
 from lstm_impl.backends.fused_cpu_layer import FusedLayer
-from lstm_impl.backends.loop import LayerInputs, LoopBackend
-from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend
+from lstm_impl.backends.loop import LayerInputs, LoopBackend, by_loop
+from lstm_impl.backends.second_gradient import in_forward_mode, own, twice_differentiable
+from lstm_impl.backends.static_unroll import StaticUnroll
+from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.backends.while_loop import WhileLoop
 from lstm_impl.call import Call, Outputs, Tensor, Tensors, Upstream
-from lstm_impl.spec import LSTMSpec
+from lstm_impl.spec import LSTMSpec, UnsupportedError
 
 
 class LayerCore:
@@ -45,6 +47,8 @@ class LayerCore:
         the step they belong to. training: whether to be prepared for a gradient, which may be
         asked for in any case.
         """
+        if in_forward_mode(inputs):
+            return _unrolled(inputs, mask, reverse)
         if isinstance(self.backend, FusedCpu):
             return by_fused_op(inputs, mask, reverse, training)
         if self.backend.xla:
@@ -109,20 +113,17 @@ class LayerCore:
     ) -> Outputs:
         """Right-padded, by a backend whose gradient is an op that has no gradient itself."""
 
-        def forward(inputs: LayerInputs) -> tuple[Outputs, Any]:
+        def forward(inputs: Tensors, masks: Tensors) -> tuple[Outputs, Any]:
             with tf.GradientTape(persistent=True) as tape:
                 tape.watch(inputs)
-                outputs = self._right_padded(inputs, mask, reverse)
+                outputs = self._right_padded(LayerInputs(*inputs), _only(masks), reverse)
             return outputs, (tape, inputs, outputs)
 
-        def backward(kept: Any, inputs: LayerInputs, upstream: Upstream) -> Tensors:
+        def backward(kept: Any, inputs: Tensors, masks: Tensors, upstream: Tensors) -> Tensors:
             tape, watched, outputs = kept
-            gradients: Tensors = tape.gradient(
-                list(outputs), list(watched), output_gradients=list(upstream)
-            )
-            return gradients
+            return _gradient(tape, outputs, watched, upstream)
 
-        return twice_differentiable(forward, backward, inputs, mask, reverse)
+        return _twice_differentiable(forward, backward, inputs, mask, reverse)
 
     # -- traced once, for calls outside a graph
 
@@ -132,7 +133,7 @@ class LayerCore:
         if key not in self._functions:
 
             def direct(inputs: LayerInputs, masks: Tensors) -> Outputs:
-                return self._direct(inputs, masks[0] if masks else None, reverse)
+                return self._direct(inputs, _only(masks), reverse)
 
             def any_batch_and_time(tensor: Tensor) -> Any:
                 sizes = [None] * (len(tensor.shape) - 1) + [tensor.shape[-1]]
@@ -160,11 +161,12 @@ class LayerCore:
         With the gradient written by hand, the backward pass takes what the forward one kept; else
         it computes the forward pass again.
         """
-        masks = () if mask is None else (mask,)
         forward, backward = self._compiled_pair(mask is not None, reverse)
-        return twice_differentiable(
-            lambda inputs: forward(inputs, masks),
-            lambda kept, inputs, upstream: backward(kept, inputs, masks, upstream),
+        return _twice_differentiable(
+            lambda inputs, masks: forward(LayerInputs(*inputs), masks),
+            lambda kept, inputs, masks, upstream: backward(
+                own(kept), LayerInputs(*inputs), masks, Upstream(*upstream)
+            ),
             inputs,
             mask,
             reverse,
@@ -174,13 +176,13 @@ class LayerCore:
         by_hand = self._by_hand
 
         def forward(inputs: LayerInputs, masks: Tensors) -> tuple[Outputs, Tensors]:
-            mask = masks[0] if masks else None
+            mask = _only(masks)
             if by_hand is not None:
                 return by_hand.forward_with_residuals(inputs, mask, reverse)
             return self._direct(inputs, mask, reverse), ()
 
         def backward(kept: Any, inputs: LayerInputs, masks: Tensors, upstream: Upstream) -> Tensors:
-            mask = masks[0] if masks else None
+            mask = _only(masks)
             if by_hand is not None:
                 return by_hand.backward_from_residuals(kept, inputs, mask, reverse, upstream)
             with tf.GradientTape() as tape:
@@ -204,16 +206,44 @@ class LayerCore:
         return None
 
 
-# -- gradients
-
-
-def by_loop(
-    backend: LoopBackend, inputs: LayerInputs, mask: Tensor | None, reverse: bool
+def _twice_differentiable(
+    forward: Callable[[Tensors, Tensors], tuple[Outputs, Any]],
+    backward: Callable[[Any, Tensors, Tensors, Tensors], Tensors],
+    inputs: LayerInputs,
+    mask: Tensor | None,
+    reverse: bool,
 ) -> Outputs:
-    """The outputs by a loop, which takes any mask as it is."""
-    x, h, c, *parameters = inputs
-    padding = None if mask is None else Padding(None, mask)  # a loop needs no lengths
-    return backend.layer(x, (h, c), parameters, padding, reverse)
+    def plain(*given: Tensor) -> Outputs:
+        count = len(inputs)
+        return by_loop(WhileLoop(), LayerInputs(*given[:count]), _only(given[count:]), reverse)
+
+    masks = () if mask is None else (mask,)
+    return Outputs(*twice_differentiable(plain, forward, backward, inputs, masks))
+
+
+def _only(masks: Tensors) -> Tensor | None:
+    return masks[0] if masks else None
+
+
+def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) -> Tensors:
+    gradients: Tensors = tape.gradient(
+        list(targets), list(sources), output_gradients=list(upstream)
+    )
+    return gradients
+
+
+def _unrolled(inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    """The outputs by ops that forward mode follows anywhere.
+
+    Custom gradients are zero there, and a loop in a graph has no forward mode.
+    """
+    if inputs.x.shape[0] is None:
+        raise UnsupportedError(
+            "forward-mode differentiation (tf.autodiff.ForwardAccumulator) in a graph needs the "
+            "number of timesteps when it is traced: give the function an input of known shape, or "
+            "enter the accumulator outside of the graph"
+        )
+    return by_loop(StaticUnroll(), inputs, mask, reverse)
 
 
 def by_fused_op(inputs: LayerInputs, mask: Tensor | None, reverse: bool, training: bool) -> Outputs:
@@ -221,108 +251,11 @@ def by_fused_op(inputs: LayerInputs, mask: Tensor | None, reverse: bool, trainin
 
     Unless in training, nothing is kept for the gradient, which computes the forward pass again.
     """
+    x, h, c, *parameters = inputs
     layer = FusedLayer(reverse=reverse)
-    padding = None if mask is None else mask[:, :, 0]
-
-    def read(inputs: LayerInputs) -> tuple[Any, ...]:
-        x, h, c, *parameters = inputs
-        return x, h[None], c[None], parameters, padding
-
-    def of_layer(outputs: Outputs) -> Outputs:
-        y, h, c = outputs
-        return Outputs(y, h[0], c[0])
-
-    def forward(inputs: LayerInputs) -> tuple[Outputs, Any]:
-        if not training:
-            return of_layer(layer.infer(*read(inputs))), None
-        outputs, kept = layer.train(*read(inputs))
-        return of_layer(outputs), kept
-
-    def backward(kept: Any, inputs: LayerInputs, upstream: Upstream) -> Tensors:
-        _, h, c, parameters, _ = read(inputs)
-        if not training:
-            _, kept = layer.train(*read(inputs))
-        dy, dh, dc = upstream
-        of_inputs, of_weights = layer.backward(
-            kept, h, c, parameters, padding, Upstream(dy, dh[None], dc[None])
-        )
-        return [of_inputs.dx, of_inputs.dh[0], of_inputs.dc[0], *of_weights]
-
-    return twice_differentiable(forward, backward, inputs, mask, reverse)
-
-
-def twice_differentiable(
-    forward: Callable[[LayerInputs], tuple[Outputs, Any]],
-    backward: Callable[[Any, LayerInputs, Upstream], Tensors],
-    inputs: LayerInputs,
-    mask: Tensor | None,
-    reverse: bool,
-) -> Outputs:
-    """``forward`` with ``backward`` as its gradient, whose own gradient is that of a plain loop.
-
-    forward(inputs) returns the outputs and whatever backward(that, inputs, upstream) needs.
-    TensorFlow can differentiate neither a compiled loop nor BlockLSTMGradV2; the plain loop's ops
-    are made only where a second gradient is asked for.
-    """
-
-    # Outside a graph an enclosing tape goes on recording in here: what ``forward`` and ``backward``
-    # do must not reach it, hence stop_gradient.
-    def layer(*inputs: Tensor) -> tuple[Tensors, Callable[..., Any]]:
-        outputs, kept = forward(LayerInputs(*_stopped(inputs)))
-
-        def gradient(*upstream: Tensor) -> Any:
-            def first(*everything: Tensor) -> tuple[list[Tensor], Callable[..., Any]]:
-                stopped = _stopped(everything)
-                count = len(inputs)
-                found = backward(kept, LayerInputs(*stopped[:count]), Upstream(*stopped[count:]))
-
-                def second(*upstream: Tensor) -> Any:
-                    return gradient_of_gradient(
-                        everything[:count], everything[count:], upstream, mask, reverse
-                    )
-
-                return list(found), second
-
-            return tf.custom_gradient(first)(*inputs, *upstream)
-
-        return tuple(outputs), gradient
-
-    return Outputs(*tf.custom_gradient(layer)(*inputs))
-
-
-def gradient_of_gradient(
-    inputs: Tensors,
-    upstream: Tensors,
-    upstream_of_gradient: Tensors,
-    mask: Tensor | None,
-    reverse: bool,
-) -> Tensors:
-    """What a plain loop's gradient, with ``upstream`` flowing into its outputs, sends back.
-
-    To ``inputs`` and to ``upstream``; upstream_of_gradient flows into the gradient of each input.
-    """
-    sources = [*inputs, *upstream]
-    with tf.GradientTape() as outer:
-        outer.watch(sources)
-        with tf.GradientTape() as inner:
-            inner.watch(inputs)
-            outputs = by_loop(WhileLoop(), LayerInputs(*inputs), mask, reverse)
-        first = _gradient(inner, outputs, inputs, upstream)
-    return _gradient(outer, first, sources, upstream_of_gradient)
-
-
-def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) -> Tensors:
-    gradients: Tensors = tape.gradient(
-        list(targets),
-        list(sources),
-        output_gradients=list(upstream),
-        unconnected_gradients=tf.UnconnectedGradients.ZERO,
-    )
-    return gradients
-
-
-def _stopped(tensors: Tensors) -> tuple[Tensor, ...]:
-    return tuple(map(tf.stop_gradient, tensors))
+    read = (x, h[None], c[None], parameters, None if mask is None else mask[:, :, 0])
+    y, h, c = layer.train(*read)[0] if training else layer.infer(*read)
+    return Outputs(y, h[0], c[0])
 
 
 # -- masks, in the order in which steps are read

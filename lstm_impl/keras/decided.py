@@ -9,8 +9,9 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from lstm_impl.backends.fused_cpu import FusedCpu
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
-from lstm_impl.keras.auto import NOT_COMPILED, not_static
+from lstm_impl.keras.auto import NOT_COMPILED, may_be_saved, not_static
 from lstm_impl.keras.choice import Arguments, Choice, LayerCall, can_be_compiled, obstacle
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
@@ -152,6 +153,8 @@ def _obstacle(name: str, arguments: Arguments, call: LayerCall) -> str:
         return reason
     if call.compiled and not can_be_compiled(backend):
         return NOT_COMPILED
+    if isinstance(backend, FusedCpu) and (reason := may_be_saved(call)):
+        return reason
     if isinstance(backend, TensorFlowBackend) and backend.xla and not call.static:
         return not_static(call)
     if not (available := backend.availability(call.device)):

@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backend import Backend
-from lstm_impl.backends.fused_cpu_layer import compiled_by_xla
+from lstm_impl.backends.fused_cpu_layer import compiled_by_xla, loaded
 from lstm_impl.backends.loop import LayerInputs
+from lstm_impl.backends.second_gradient import recorded
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.call import Tensor
 from lstm_impl.keras.auto import NOT_COMPILED, check_auto, choose
@@ -123,7 +124,11 @@ class LSTM(BackendLSTM):
             if (arguments, call) not in picked:
                 if len(picked) >= MOST_PICKED:
                     picked.clear()
-                picked[arguments, call] = self._by_race(arguments, call)
+                found = self._by_race(arguments, call)
+                if found.backend == FUSED_CPU and not (ready := loaded()):
+                    self._memory.availability[FUSED_CPU, "cpu"] = ready
+                    found = self._by_race(arguments, call)
+                picked[arguments, call] = found
             return picked[arguments, call]
         # attributes such as unroll may have been set since the backend was named
         if reason := obstacle(backend, arguments):
@@ -194,7 +199,7 @@ class LSTM(BackendLSTM):
         mask = one_mask(mask)
         how = self._device(), bool(training), not tf.executing_eagerly(), compiled_by_xla()
         sizes: Shape = sequences.shape
-        call = LayerCall(*how, *sizes, mask is not None)
+        call = LayerCall(*how, *sizes, mask is not None, recorded())
         choice = self._choose(call)
         self._remember(call, choice)
         if choice.backend == KERAS:

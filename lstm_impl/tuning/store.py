@@ -15,6 +15,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from lstm_impl import private_files
 from lstm_impl.tuning.decision import NEAR, Decision, DecisionError, Question
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,11 @@ def folder() -> Path:
 
 def load(place: Path | None = None) -> list[Decision]:
     """All decisions of a folder, the oldest first; none if there is no folder."""
-    found = _read(sorted((place or folder()).glob("*.json")))
+    place = place or folder()
+    if place.is_dir() and (problem := private_files.problem(place)):
+        logger.warning("no decision is read: %s (%s)", _printable(problem), FOLDER)
+        return []
+    found = _read(sorted(place.glob("*.json")))
     return sorted(found, key=lambda each: each.made)
 
 
@@ -43,6 +48,8 @@ def _read(paths: Iterable[Path]) -> Iterator[Decision]:
         try:
             if not path.is_file() or path.stat().st_size > MOST_BYTES:
                 raise DecisionError(f"it is no file of at most {MOST_BYTES:,} bytes")
+            if problem := private_files.problem(path):
+                raise DecisionError(problem)
             yield Decision.from_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, DecisionError) as error:
             name, reason = _printable(str(path)), _printable(str(error))
@@ -66,7 +73,10 @@ def save(decision: Decision, place: Path | None = None) -> Path:
     Nothing is ever half written. Raises OSError if the folder cannot be written to.
     """
     place = place or folder()
-    place.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.mkdir(mode=0o700, exist_ok=True)
+    if problem := private_files.problem(place):
+        raise PermissionError(f"{problem}, or set {FOLDER} to a folder of your own")
     path = place / f"{decision.question.digest}.json"
     handle, name = tempfile.mkstemp(dir=place, suffix=".partial")
     try:

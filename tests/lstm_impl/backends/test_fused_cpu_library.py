@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lstm_impl import private_files
 from lstm_impl.availability import UnavailableError
 from lstm_impl.backends import fused_cpu_library as library
 from lstm_impl.backends import fused_cpu_prebuilt as prebuilt
@@ -128,7 +130,77 @@ def test_what_is_compiled_is_kept(
     assert capsys.readouterr().err == ""
     # two compilations and a link
     assert (tmp_path / "calls").read_text() == "once\n" * 3
-    assert sorted(path.name for path in first.parent.iterdir()) == [library.NAME, "lock"]
+    digest = prebuilt.digest_file(first).name
+    assert sorted(path.name for path in first.parent.iterdir()) == [library.NAME, digest, "lock"]
+
+
+@pytest_tensorflow
+@pytest.mark.parametrize("damage", ["cut short", "empty", "garbage", "no digest", "a link"])
+def test_a_damaged_library_is_compiled_again_with_a_warning(
+    make_compiler: MakeCompiler, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    made = compiler(make_compiler('echo "a library" > "$out"'))
+    path = library._built(made, [], [])
+    whole = path.read_bytes()
+    if damage == "no digest":
+        prebuilt.digest_file(path).unlink()
+    elif damage == "a link":
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.write_bytes({"cut short": whole[:-1], "empty": b"", "garbage": b"?" * 9}[damage])
+    assert library._built(made, [], []).read_bytes() == whole
+    assert "is deleted and compiled again" in caplog.text
+    assert (tmp_path / "calls").read_text() == "once\n" * 6
+    assert not path.is_symlink()
+
+
+@pytest_tensorflow
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_cache_that_others_can_write_is_refused(
+    make_compiler: MakeCompiler, tmp_path: Path, mode: int, inner: bool
+) -> None:
+    made = compiler(make_compiler())
+    path = library._built(made, [], [])
+    folder = path.parent if inner else path.parent.parent
+    folder.chmod(mode)
+    with pytest.raises(UnavailableError, match="can be written by others: chmod go-w"):
+        library._built(made, [], [])
+    folder.chmod(0o755)
+    assert library._built(made, [], []) == path
+
+
+@pytest_tensorflow
+def test_a_cache_of_another_user_is_refused(
+    make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = compiler(make_compiler())
+    library._built(made, [], [])
+    us = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: us + 1)
+    if us == 0:  # whose files are everybody's
+        monkeypatch.setattr(private_files, "ROOT", us + 1)
+    with pytest.raises(UnavailableError, match="belongs to another user"):
+        library._built(made, [], [])
+
+
+@pytest_tensorflow
+def test_the_lock_is_neither_followed_nor_emptied(
+    make_compiler: MakeCompiler, tmp_path: Path
+) -> None:
+    made = compiler(make_compiler())
+    path = library._built(made, [], [])
+    lock = path.parent / "lock"
+    lock.write_text("kept")
+    library._built(made, [], [])
+    assert lock.read_text() == "kept"
+    (tmp_path / "precious").write_text("kept")
+    lock.unlink()
+    lock.symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic link"):
+        library._built(made, [], [])
+    assert (tmp_path / "precious").read_text() == "kept"
 
 
 @pytest_tensorflow
@@ -216,7 +288,7 @@ def test_for_another_machine_it_is_compiled_against_a_wheel(
     made = library.build("aarch64", tmp_path / "made", unpacked)
     sources = prebuilt.digest(library.SOURCES)
     assert made.name == prebuilt.file_name("2.99.1", "aarch64", sources)
-    assert [path.name for path in made.parent.iterdir()] == [made.name]
+    assert set(made.parent.iterdir()) == {made, prebuilt.digest_file(made)}
     words = (tmp_path / "words").read_text()
     assert "-march=armv8-a" in words
     assert library.NATIVE not in words

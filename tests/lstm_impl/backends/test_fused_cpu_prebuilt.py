@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,7 @@ def put(
 ) -> Path:
     path = folder / prebuilt.file_name(version, cpu, sources)
     path.write_bytes(b"no library")
+    prebuilt.digest_file(path).write_text(prebuilt.described(path))
     return path
 
 
@@ -90,6 +92,23 @@ def test_what_does_not_fit_is_refused_with_the_reason(
     assert found.install == "apt-get install g++"
     with pytest.raises(UnavailableError, match=re.escape(words)):
         library.load.__wrapped__()
+
+
+@pytest.mark.parametrize("left", [9, 0, None], ids=["cut short", "empty", "no digest"])
+def test_a_damaged_library_is_not_loaded(folder: Path, left: int | None) -> None:
+    path = put(folder)
+    if left is None:
+        prebuilt.digest_file(path).unlink()
+    else:
+        os.truncate(path, left)
+    assert f"{path.name}: its size " in library.availability().reason
+
+
+@pytest.mark.parametrize("which", ["folder", "library"])
+def test_libraries_that_others_can_write_are_refused(folder: Path, which: str) -> None:
+    path = put(folder)
+    (folder if which == "folder" else path).chmod(0o777)
+    assert "can be written by others" in library.availability().reason
 
 
 def test_a_folder_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

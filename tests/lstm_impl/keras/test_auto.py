@@ -100,7 +100,7 @@ def test_whatever_auto_picks_can_serve_the_layer(call: LayerCall, training: bool
         (True, None, 64, "block_lstm"),
         (True, None, 256, "while_loop+hoisted"),
         (False, 32, 32, "while_loop+xla"),
-        (False, None, 32, "block_lstm"),
+        (False, None, 32, "partial_unroll@5+preproject"),
         (False, 4, 512, "partial_unroll@5+preproject"),
         (False, 8, 512, "keras"),
         (False, None, 512, "partial_unroll@5+preproject"),

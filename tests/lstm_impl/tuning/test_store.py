@@ -118,3 +118,20 @@ def test_load_of_a_file_with_escape_codes_in_its_name_logs_none(
     (record,) = caplog.records
     assert record.getMessage().isprintable()
     assert "a?[2Jb?.json is passed over" in record.getMessage()
+
+
+# -- whose they are
+
+
+@pytest.mark.parametrize("which", ["folder", "file"])
+def test_decisions_that_others_can_write_are_not_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, which: str
+) -> None:
+    place = tmp_path / "shared"
+    path = save(decided("scan"), place)
+    (place if which == "folder" else path).chmod(0o777)
+    assert load(place) == []
+    assert "can be written by others" in caplog.text
+    if which == "folder":
+        with pytest.raises(PermissionError, match="can be written by others"):
+            save(decided("scan"), place)

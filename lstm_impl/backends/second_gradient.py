@@ -1,0 +1,128 @@
+"""Gradients that have a gradient, and forward mode, where TensorFlow has neither.
+
+TensorFlow can differentiate neither a loop that XLA has compiled nor a gradient that is an op
+(``BlockLSTMGradV2``, ``LstmImplFusedLstmGrad``). What is differentiated again is a plain loop,
+whose ops are made only where a second gradient is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lstm_impl.call import Tensor, Tensors
+
+Plain = Callable[..., Sequence[Tensor]]
+"""Outputs from inputs, by ops that TensorFlow differentiates any number of times."""
+
+
+def twice_differentiable(
+    plain: Plain,
+    forward: Callable[[Tensors, Tensors], tuple[Sequence[Tensor], Any]],
+    backward: Callable[[Any, Tensors, Tensors, Tensors], Sequence[Tensor]],
+    inputs: Sequence[Tensor],
+    constants: Sequence[Tensor] = (),
+) -> Sequence[Tensor]:
+    """Compute ``forward`` with ``backward`` as its gradient, whose own is that of ``plain``.
+
+    forward(inputs, constants) returns the outputs and whatever backward(that, inputs, constants,
+    upstream) needs. constants: what plain(*inputs, *constants) reads that has no gradient.
+    """
+    import tensorflow as tf
+
+    def layer(*inputs: Tensor) -> tuple[Tensors, Callable[..., Any]]:
+        outputs, kept = forward(own(inputs), own(constants))
+
+        def gradient(*upstream: Tensor) -> Any:
+            found = backward(kept, own(inputs), own(constants), own(upstream))
+            return with_gradient(plain, inputs, upstream, found, constants=constants)
+
+        return tuple(outputs), gradient
+
+    made: Sequence[Tensor] = tf.custom_gradient(layer)(*inputs)
+    return made
+
+
+def with_gradient(
+    plain: Plain,
+    inputs: Sequence[Tensor],
+    upstream: Sequence[Tensor],
+    found: Sequence[Tensor],
+    first: int = 0,
+    constants: Sequence[Tensor] = (),
+) -> list[Tensor]:
+    """Return ``found``, gradients of ``inputs`` from number ``first`` on, as differentiable.
+
+    They were made from ``upstream``, which flows into the outputs of ``plain``.
+    """
+    import tensorflow as tf
+
+    # TensorFlow has no public way to do this; its own gradients in forward mode do it.
+    from tensorflow.python.eager.forwardprop_util import push_forwardprop_state
+
+    count, end = len(inputs), len(inputs) + len(upstream)
+
+    def gradients(*everything: Tensor) -> tuple[list[Tensor], Callable[..., Any]]:
+        def second(*flowing: Tensor) -> Any:
+            given, sources = everything[:count], list(everything[:end])
+            # In forward mode tapes do not record unless its state is put aside.
+            with push_forwardprop_state():
+                with tf.GradientTape() as outer:
+                    outer.watch(sources)
+                    with tf.GradientTape() as inner:
+                        inner.watch(given)
+                        outputs = plain(*given, *everything[end:])
+                    again = _gradient(inner, outputs, given, everything[count:end])
+                found = _gradient(outer, again[first : first + len(flowing)], sources, flowing)
+                return [*found, *[None] * len(constants)]
+
+        return list(found), second
+
+    everything = [*inputs, *upstream, *constants]
+    made = tf.custom_gradient(gradients)(
+        *(everything if tf.executing_eagerly() else own(everything))
+    )
+    return list(made) if isinstance(made, list | tuple) else [made]
+
+
+def own(tensors: Sequence[Tensor]) -> Tensors:
+    """Return the tensors for a custom gradient to compute with.
+
+    Outside a graph an enclosing tape goes on recording in a custom gradient: what that does must
+    not reach it. In a graph it does not matter, but for ``tf.vectorized_map``, which drops custom
+    gradients: then the ops' own are right, and to stop them would give zeros. There the tensors
+    must be of the graph that the gradient is in, which may not be that of the layer: neither a
+    compiled function nor a third graph could capture the layer's.
+    """
+    import tensorflow as tf
+
+    return tuple(map(tf.stop_gradient if tf.executing_eagerly() else tf.identity, tensors))
+
+
+def _gradient(
+    tape: Any, targets: Sequence[Tensor], sources: Sequence[Tensor], upstream: Sequence[Tensor]
+) -> Any:
+    import tensorflow as tf
+
+    return tape.gradient(
+        list(targets),
+        list(sources),
+        output_gradients=list(upstream),
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+
+
+def in_forward_mode(tensors: Sequence[Tensor]) -> bool:
+    """Whether a ``tf.autodiff.ForwardAccumulator`` follows one of the tensors."""
+    # TensorFlow has no public way to ask; its own functions ask this before they are called.
+    from tensorflow.python.eager import forwardprop_util
+
+    return bool(forwardprop_util.pack_tangents(list(tensors)).tangents)
+
+
+def recorded() -> bool:
+    """Whether a gradient tape is open here."""
+    # TensorFlow has no public way to ask; its own custom gradients ask this.
+    from tensorflow.python.eager import record
+
+    return bool(record.could_possibly_record())

@@ -1,0 +1,43 @@
+"""Whether files that decide what this process runs can be written by somebody else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+ROOT = 0
+
+
+def problem(path: Path) -> str:
+    """Return why a file or folder is not to be trusted, or an empty string.
+
+    It must belong to this process's user or to root and be writable by nobody else; a file must be
+    no link. Of the folders around it, none may let somebody else put another in its place.
+    """
+    if not hasattr(os, "geteuid"):
+        return ""  # Windows has no such owners
+    path = path.absolute()
+    try:
+        if path.is_symlink() and path.is_dir() and path.lstat().st_uid in (ROOT, os.geteuid()):
+            path = path.resolve()
+        if reason := _problem(path.lstat(), own=True):
+            return f"{path} {reason}"
+        for folder in path.parents:
+            if reason := _problem(folder.stat(), own=False):
+                return f"{path} is in {folder}, which {reason}"
+    except OSError as error:
+        return f"{path} cannot be looked at: {error.strerror}"
+    return ""
+
+
+def _problem(found: os.stat_result, own: bool) -> str:
+    if found.st_uid not in (ROOT, os.geteuid()):
+        return "belongs to another user"
+    if own and stat.S_ISLNK(found.st_mode):
+        return "is a link"
+    # A folder around may be its group's own. In a sticky one, as /tmp, names stay their owners'.
+    others = stat.S_IWOTH | (stat.S_IWGRP if own else 0)
+    if found.st_mode & others and (own or not found.st_mode & stat.S_ISVTX):
+        return "can be written by others: chmod go-w"
+    return ""
