@@ -1,18 +1,15 @@
 """``python -m bench.compare``: which cases became faster or slower, between what.
 
-The command; ``comparing.asked`` joins, judges and shows two sets of results. Two environments are
-first measured, by ``session.interleaved``.
+The command; ``comparing.asked`` joins, judges and shows two sets of results.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.cli import arguments, command_line, filters
-from bench.comparing import asked, two_environments
+from bench.comparing import asked
 from bench.stats.latency import PARTS
 from bench.stats.rows import USUAL_BASELINES
 
@@ -34,20 +31,13 @@ busy.
 docs/verdicts.md has the reasons and the rates.
 """
 
-SUITE = "quick"
+_ENVIRONMENTS = "compare two Python environments that were measured in turn here"
+ENVIRONMENTS_EPILOG = f"""\
+python -m bench.run SUITE --python BASE --python NEW measures them: a process of one and a process
+of the other take turns, so that what slows the machine slows both; each such pair gives one ratio.
+What differs between the packages of the two is told first.
 
-_ENVIRONMENTS = "measure two Python environments here, in turn, and compare them"
-ENVIRONMENTS_EPILOG = """\
-A process of BASE and one of NEW take turns, so that what slows the machine slows both; each such
-pair gives one ratio. What differs between the packages of the two is told first.
-
-exit codes:
-  0    the comparison was made, and no --fail-on rule was broken
-  1    a case broke the --fail-on rule
-  2    bad input: an option, an environment without this suite, another run that measures here;
-       or nothing could be measured or judged
-  130  stopped by Ctrl-C or SIGTERM; what was finished is kept, and the folder shows it
-"""
+{EPILOG}"""
 
 PUBLISHED_EPILOG = """\
 exit codes:
@@ -60,14 +50,7 @@ Published times are other people's, on other machines: no ratio and no verdict i
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    work = functools.partial(asked.compare, measure=_measured)
-    return command_line.run(_parser(), work, words, interrupted="stopped")
-
-
-def _measured(options: argparse.Namespace) -> Path:
-    from bench.session import interleaved  # what measures is not loaded to compare
-
-    return interleaved.measured(options)
+    return command_line.run(_parser(), asked.compare, words, interrupted="stopped")
 
 
 def _add_shown(parser: argparse.ArgumentParser, pictures: Sequence[str]) -> None:
@@ -91,38 +74,6 @@ def _add_rule(parser: argparse.ArgumentParser) -> None:
         choices=PARTS,
         help="compare this percentile of the latency of streams' calls, not medians: "
         f"{', '.join(f'{part:g}' for part in PARTS)}",
-    )
-
-
-def _add_environments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="ENVIRONMENT",
-        help="BASE and NEW, each the folder of a virtual environment or a Python in which this "
-        "suite is installed; or one folder of results that this command has left",
-    )
-    group = parser.add_argument_group("measuring", "as of bench.run")
-    group.add_argument("--suite", help=f"what to measure (default: {SUITE})")
-    processes = f"processes in each environment (default: {two_environments.PROCESSES})"
-    arguments.add_values(group, ("processes", "N", arguments.whole(1, 10_000), processes))
-    for name, kind, told in (
-        ("seconds", arguments.seconds, "of measuring for each case in each process"),
-        ("case-limit", arguments.seconds, "end a process whose case takes longer"),
-        ("threads", arguments.whole(1, 4096), "threads for every framework"),
-        ("seed", arguments.whole(0, 2**53), "of weights, inputs and every random order"),
-        ("results", str, "folder for the results, a new one"),
-    ):
-        arguments.add_values(group, (name, name.upper(), kind, told))
-    arguments.add_flags(
-        group,
-        resume="go on with the one folder that is named, with the same two environments; only "
-        "--processes, --case-limit, --wait and --force go with it",
-    )
-    arguments.add_flags(
-        group.add_mutually_exclusive_group(),
-        wait="wait while another run measures here",
-        force="measure beside it all the same",
     )
 
 
@@ -162,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     command_line.add_result_paths(backends)
     usual = f"the backend to compare with (default: {', or '.join(USUAL_BASELINES)} if measured)"
     arguments.add_values(backends, ("baseline", "NAME", str, usual))
-    _add_environments(command("environments", _ENVIRONMENTS, ENVIRONMENTS_EPILOG))
+    command("environments", _ENVIRONMENTS, ENVIRONMENTS_EPILOG).add_argument(
+        "paths", nargs="+", metavar="FOLDER", help="the folder of results that bench.run has left"
+    )
     beside = "show times beside published ones of the same shapes"
     command_line.add_result_paths(command("published", beside, PUBLISHED_EPILOG, ruled=False))
     return parser

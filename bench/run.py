@@ -19,7 +19,7 @@ from bench.cli.command_line import UsageError
 from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.render.console import text_console
 from bench.render.quantities import count
-from bench.session import measure
+from bench.session import interleaved, measure
 from bench.session import nodes as fleet
 from bench.session.measure import BUDGET, CASE_LIMIT, SUITE
 from bench.session.progress import MEASURED, code_of
@@ -83,6 +83,10 @@ def _run(options: argparse.Namespace) -> int:
             raise UsageError("--ray measures, and --list does not: give one of them")
         return _list()
     run = measure.run if options.ray is None else fleet.run
+    if options.python or (options.resume is not None and interleaved.holds(options.results)):
+        if options.ray is not None:
+            raise UsageError("--ray does not go with --python: both would start the processes")
+        run = interleaved.run
     return run(options, text_console(soft_wrap=True))
 
 
@@ -171,6 +175,13 @@ def _add_ways(parser: arguments.Parser) -> None:
         help="measure on all machines of the Ray cluster at this address (HOST:PORT, "
         "ray://HOST:PORT or auto), in one session for each kind of machine; without an address "
         "on this machine through Ray",
+    )
+    parser.add_argument(
+        "--python",
+        action="append",
+        metavar="ENVIRONMENT",
+        help="given twice: measure in this Python or virtual environment and in the other, a "
+        "process of each in turn (default: 10), for python -m bench.compare environments",
     )
     parser.add_argument(
         "--brief", action="store_true", help="at the end say only what could not be measured"

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from bench import case as suites
-from bench import compare, plugin, records
+from bench import compare, plugin, records, run
 from bench.__main__ import COMMANDS as ANSWERS
 from bench.comparing import comparison, two_environments
 from bench.worker.equivalence import gate
@@ -175,19 +175,22 @@ def test_a_workflow_may_only_read_and_ends_by_itself(name: str) -> None:
 def test_the_comparison_with_what_is_to_come_is_one_that_the_command_understands() -> None:
     """In both environments the same suite, in as many turns as the rule needs."""
     text = WORKFLOWS[".github/workflows/upstream.yml"]
-    (line,) = re.findall(r"run: (\S+python -m bench\.compare environments .*)", text)
+    (line,) = re.findall(r"run: (\S+python -m bench\.run .*)", text)
     python, _, _, *words = shlex.split(line)
-    options = compare._parser().parse_args(words)
-    assert options.paths == ["../release", "../nightly"]
+    options = run._parser().parse_args(words)
+    assert options.python == ["../release", "../nightly"]
     assert python == "../release/bin/python"
-    for path in options.paths:
+    for path in options.python:
         assert f"python -m venv {path} && {path}/bin/pip install -q -e" in text
     assert "--pre tf-nightly keras-nightly" in text
     assert options.processes >= two_environments.PROCESSES
-    assert comparison.parse_rule(options.fail_on).threshold
-    suite = suites.load(options.suite, suites.Choice(options.backend, options.device, None))
+    suite = suites.load(options.suite, suites.Choice(options.backends, options.device, None))
     assert {case.device for case in suite.cases} == {"cpu"}
     assert {"keras", "while_loop+hoisted"} <= {case.backend for case in suite.cases}
+    (line,) = re.findall(r"run: \S+python -m bench\.compare (.*)", text)
+    compared = compare._parser().parse_args(shlex.split(line))
+    assert compared.paths == [options.results]
+    assert comparison.parse_rule(compared.fail_on).threshold
     assert f"path: {options.results}\n" in text
 
 

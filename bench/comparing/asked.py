@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,18 +24,15 @@ from bench.machine.fields import ResultError
 from bench.records.only import FILTERS
 from bench.records.schema import Results
 
-Measure = Callable[[argparse.Namespace], Path]
-"""Measures two environments as the options ask; the folder with their results."""
 
-
-def compare(options: argparse.Namespace, measure: Measure) -> int:
+def compare(options: argparse.Namespace) -> int:
     """Show what is asked for; the exit code. Raises UsageError and what ``filters.read`` raises."""
     target = Target(options.output, os.environ)
     check(options.format, target)
     if options.what == "published":
         return _published(options, target)
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
-    report, whole = _compared(options, measure)
+    report, whole = _compared(options)
     report = replace(report, list_unmeasured=options.unmeasured)
     if options.percentile is not None:
         of = f"{report.title}: p{options.percentile:g} of the latency of streams' calls"
@@ -60,7 +57,7 @@ def _published(options: argparse.Namespace, target: Target) -> int:
     return command_line.BAD_INPUT if results.errors else 0
 
 
-def _compared(options: argparse.Namespace, measure: Measure) -> tuple[Report, bool]:
+def _compared(options: argparse.Namespace) -> tuple[Report, bool]:
     """The report, and whether all files could be read."""
     if options.what == "runs":
         base, new = _read(options, [options.base], [options.new])
@@ -69,26 +66,26 @@ def _compared(options: argparse.Namespace, measure: Measure) -> tuple[Report, bo
         title = f"NEW ({path_words(options.new)}) against BASE ({path_words(options.base)})"
         return replace(report, title=title), not (base.errors or new.errors)
     if options.what == "environments":
-        return _environments(options, measure)
+        return _environments(options)
     (results,) = _read(options, asked_for(options.paths))
     make = {"devices": compare_devices, "backends": compare_backends}[options.what]
     with Progress("comparing"):
         return make(results, options.baseline), not results.errors
 
 
-def _environments(options: argparse.Namespace, measure: Measure) -> tuple[Report, bool]:
-    """Two environments, measured now; or what such a measurement has left in a folder."""
-    if len(options.paths) > 2:
-        raise UsageError("two environments are compared: BASE and NEW")
-    measured = options.resume or len(options.paths) == 2
-    folder = measure(options) if measured else Path(options.paths[0])
+def _environments(options: argparse.Namespace) -> tuple[Report, bool]:
+    """What measuring two environments in turn has left in a folder."""
+    if len(options.paths) != 1:
+        raise UsageError(
+            "name the one folder of results; python -m bench.run SUITE --python BASE --python NEW "
+            "measures two environments"
+        )
+    folder = Path(options.paths[0])
     try:
         sides = two_environments.load(folder)
     except ResultError as wrong:
         raise UsageError(str(wrong)) from None
-    # What was just measured is what was asked for.
-    names: Iterable[str] = () if measured else FILTERS
-    base, new = _read(options, *([folder / side] for side in two_environments.SIDES), names=names)
+    base, new = _read(options, *([folder / side] for side in two_environments.SIDES))
     with Progress("comparing"):
         report = two_environments.compare_environments(base, new, sides)
     return report, not (base.errors or new.errors)

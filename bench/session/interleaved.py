@@ -2,16 +2,15 @@
 
 Each side is a session of its own with a manager of its own; here they take turns, the first of a
 turn being the last of the next, so that a machine that becomes slower slows both alike. This room
-knows which room does what. Its options are those of ``bench.compare environments``, by their names.
+knows which room does what. Its options are those of
+``bench.run``, by their names.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +19,9 @@ from rich.console import Console
 
 from bench.case.loading import Suite
 from bench.cli import command_line
-from bench.cli.command_line import UsageError
+from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.comparing.two_environments import (
+    FILE,
     PROCESSES,
     SIDES,
     Environment,
@@ -33,19 +33,17 @@ from bench.comparing.two_environments import (
 )
 from bench.machine import packages
 from bench.machine.fields import ResultError
-from bench.machine.folder import default_folder, expanded
-from bench.machine.lock import HeldError, LockError, MachineLock
+from bench.machine.folder import default_folder, expanded, is_url
+from bench.machine.lock import MachineLock
 from bench.machine.packages import NoPythonError, Python
-from bench.machine.writing import ResultWriteError
 from bench.records import naming
-from bench.records.only import fits
-from bench.render.console import text_console
 from bench.render.escape import clean
 from bench.render.quantities import listed
 from bench.session import progress
-from bench.session.manager import Manager, Progress, View, WorkerError, cases_words
+from bench.session.manager import Manager, Progress, View, cases_words
 from bench.session.measure import (
     check_limit,
+    check_resume,
     gone_on_with,
     hold,
     manager_here,
@@ -53,6 +51,7 @@ from bench.session.measure import (
     shared_folder,
     suite_of,
 )
+from bench.session.progress import MEASURED
 from bench.session.session import Session, newest
 from bench.session.workers import LocalExecutor
 
@@ -74,21 +73,23 @@ class _Turns:
     resumed: bool = False
 
 
-def measure(
-    options: argparse.Namespace, only: Mapping[str, Sequence[str] | None], console: Console
-) -> Path:
-    """Measure the two environments of ``options.paths``; the folder with their results.
+def holds(results: str | None) -> bool:
+    """Whether a results folder is one of two environments."""
+    return results is not None and not is_url(results) and (expanded(results) / FILE).is_file()
 
-    only: by name of a filter the names that are asked for. With ``options.resume`` the one path is
-    such a folder, and what is missing there is measured.
 
-    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError,
-    ResultWriteError, and KeyboardInterrupt when interrupted.
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Measure the two environments of ``options.python``, interleaved; the exit code.
+
+    With ``options.resume`` what is missing in the folder ``options.results`` is measured.
+
+    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError, and
+    ResultWriteError.
     """
-    turns = _gone_on_with(options, only) if options.resume else _new(options, only)
+    turns = _gone_on_with(options) if options.resume is not None else _new(options)
     console.print(clean(differences_line(turns.sides[0], turns.sides[1]), 2000), markup=False)
     suite, folder = turns.suite, turns.folder
-    with MachineLock() as lock, contextlib.ExitStack() as stack, _interruptible():
+    with MachineLock() as lock, contextlib.ExitStack() as stack:
         hold(lock, suite.name, options, console)
         save(folder, turns.sides)
         view = progress.view(console)
@@ -99,28 +100,11 @@ def measure(
         try:
             in_turn(_managers(turns, lock, view, stack))
         except KeyboardInterrupt:
-            again = command_line.typed("compare", "environments", str(folder), "--resume")
-            view.tell(f"go on: {again}")
-            raise
-    return folder
-
-
-def measured(options: argparse.Namespace) -> Path:
-    """``measure``, and say on standard error how to see it again.
-
-    Raises InputError, and KeyboardInterrupt when interrupted.
-    """
-    only = {name: getattr(options, name) for name in ("shape", "dtype")}
-    try:
-        # What is told on the way must not stand in data on standard output.
-        folder = measure(options, only, text_console(file=sys.stderr, soft_wrap=True))
-    except (WorkerError, LockError, ResultWriteError) as error:
-        raise UsageError(clean(str(error), 1000)) from None
-    except HeldError as error:
-        raise UsageError(f"{error}; --wait waits for it, --force goes on all the same") from None
-    again = command_line.typed("compare", "environments", str(folder))
-    print(f"to see this again: {clean(again)}", file=sys.stderr)
-    return folder
+            view.tell(f"go on: {command_line.typed('run', '--results', str(folder), '--resume')}")
+            return INTERRUPTED
+    told = command_line.typed("compare", "environments", str(folder))
+    console.print(f"compare them: {clean(told)}", style="bold")
+    return MEASURED
 
 
 def in_turn(managers: Sequence[Manager]) -> None:
@@ -168,50 +152,36 @@ def _managers(
     return found[::-1] if behind else found
 
 
-def _new(options: argparse.Namespace, only: Mapping[str, Sequence[str] | None]) -> _Turns:
+def _new(options: argparse.Namespace) -> _Turns:
     """Two environments in a new folder: a session a side, of the same cases in the same order."""
-    paths = [expanded(path) for path in options.paths]
+    if len(options.python) != 2:
+        raise UsageError("give --python twice: the environment to compare with, then the new one")
+    for name in ("budget", "precision"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} does not go with --python: --processes says how many turns")
+    paths = [expanded(path) for path in options.python]
     sides = [
         Environment(label, _asked(path)) for label, path in zip(labels(paths), paths, strict=True)
     ]
-    asked = argparse.Namespace(
-        **vars(options)
-        | dict.fromkeys(("resume", "budget", "precision", "period", "deadline", "load"))
-        | {"backends": options.backend, "processes": options.processes or PROCESSES}
-        | {"memory": "off"}  # it is the times that are compared
-    )
-    first, suite = open_session(asked, Path())
-    cases = tuple(case for case in first.cases if fits(case, only))
-    if not cases:
-        raise UsageError(f"the suite {suite.name} has no case of what is asked for")
-    first = replace(first, cases=cases)
+    changed = {"processes": options.processes or PROCESSES, "memory": options.memory or "off"}
+    first, suite = open_session(argparse.Namespace(**vars(options) | changed), Path())
     sessions = [first, replace(first, id=naming.new())]
-    return _Turns(sides, sessions, suite.only(cases), _folder(options))
+    return _Turns(sides, sessions, suite, _folder(options))
 
 
-def _gone_on_with(options: argparse.Namespace, only: Mapping[str, object]) -> _Turns:
-    """What a folder of this command has, and what is still to be measured of it."""
-    given = {
-        name: getattr(options, name) for name in ("suite", "device", "backend", "mode", "seed")
-    }
-    given |= {name: getattr(options, name) for name in ("seconds", "threads", "results")} | {**only}
-    if fixed := [f"--{name}" for name, value in given.items() if value is not None]:
-        raise UsageError(
-            f"{listed(fixed)} cannot be given with --resume: the folder says what is measured"
-        )
-    if len(options.paths) != 1:
-        raise UsageError("--resume takes the one folder that such a comparison has left")
-    folder = expanded(options.paths[0])
+def _gone_on_with(options: argparse.Namespace) -> _Turns:
+    """What a folder of two environments has, and what is still to be measured of it."""
+    if options.python:
+        raise UsageError("--python does not go with --resume: the folder has the environments")
+    check_resume(options)
+    folder = expanded(options.results)
     try:
         sides = load(folder)
     except ResultError as wrong:
         raise UsageError(str(wrong)) from None
     for side in sides:
         _unchanged(side)
-    asked = argparse.Namespace(
-        processes=options.processes, case_limit=options.case_limit, budget=None, precision=None
-    )
-    sessions = [gone_on_with(asked, newest(folder / name)) for name in SIDES]
+    sessions = [gone_on_with(options, newest(folder / name)) for name in SIDES]
     suite = suite_of(sessions[0]).only(sessions[0].cases)
     check_limit(sessions[0], suite)
     return _Turns(sides, sessions, suite, folder, resumed=True)
@@ -245,19 +215,3 @@ def _folder(options: argparse.Namespace) -> Path:
             raise UsageError(f"{folder} holds results already; name another folder")
         return folder
     return expanded(default_folder()) / FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """What asks a process to end is an interruption, as Ctrl-C is, so that workers end with it."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    asked = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in asked}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

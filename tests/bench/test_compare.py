@@ -135,8 +135,7 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line_by_the_command_itself
     ("words", "told"),
     [
         (["nowhere"], "nowhere/environments.json does not exist"),
-        (["a", "b", "c"], "two environments are compared: BASE and NEW"),
-        (["nowhere", "there"], "nowhere is no Python and no virtual environment"),
+        (["old", "new"], "python -m bench.run SUITE --python BASE --python NEW"),
     ],
 )
 def test_what_are_no_two_environments_is_one_line_and_code_2(

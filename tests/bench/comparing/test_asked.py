@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -26,12 +25,8 @@ def _elsewhere(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("COLUMNS", "100")
 
 
-def never(options: argparse.Namespace) -> Path:
-    raise AssertionError("nothing was to be measured")
-
-
-def ask(words: list[str], measure: asked.Measure = never) -> int:
-    return asked.compare(compare._parser().parse_args(words), measure)
+def ask(words: list[str]) -> int:
+    return asked.compare(compare._parser().parse_args(words))
 
 
 def test_a_rule_that_is_broken_is_code_1_and_another_way_round_none(
@@ -109,25 +104,6 @@ def test_of_two_environments_a_filter_chooses_what_the_rule_judges(
     assert found["opening"] == ["What differs from release to nightly: tensorflow 2.20.0 → 2.21.0."]
     assert {case["pairing"] for case in found["cases"] if case["kind"] == "case"} == {"adjacent"}
     assert ask(["environments", str(in_turn), "--fail-on", "slower:50%"]) == 0
-
-
-def test_two_environments_are_measured_and_one_folder_of_them_is_read(
-    in_turn: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    seen = []
-
-    def measure(options: argparse.Namespace) -> Path:
-        seen.append(options.paths)
-        return in_turn
-
-    assert ask(["environments", "old", "new"], measure) == 0
-    assert seen == [["old", "new"]]
-    assert "measured in turn" in capsys.readouterr().out
-    assert ask(["environments", str(in_turn)]) == 0
-    with pytest.raises(UsageError, match="two environments are compared: BASE and NEW"):
-        ask(["environments", "a", "b", "c"])
-    with pytest.raises(UsageError, match=r"nowhere/environments\.json does not exist"):
-        ask(["environments", "nowhere"])
 
 
 def test_a_file_that_cannot_be_read_is_code_2_whatever_the_rule_says(slower: list[str]) -> None:

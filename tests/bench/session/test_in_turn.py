@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from bench import compare
-from bench.cli.command_line import UsageError
+from bench import run as bench_run
+from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.cli.progress import read_results
 from bench.comparing import two_environments
 from bench.machine import packages
@@ -107,10 +109,13 @@ WORLDS: dict[str, list[World]] = {}
 
 Measure = Callable[..., Path]
 
+TWICE = ("smoke", "--python", "old", "--python", "new", "--processes", "2")
+HERE = (*TWICE, "--results", "here")
+
 
 @pytest.fixture
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
-    """``in_turn.measure`` of two environments that are only said to be there."""
+    """``interleaved.run`` of two environments that are only said to be there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
@@ -132,13 +137,16 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
     monkeypatch.setattr(room, "LocalExecutor", Executor)
 
     def call(*words: str, **changes: object) -> Path:
-        words = words or ("old", "new", "--suite", "smoke", "--processes", "2")
-        options = compare._parser().parse_args(["environments", *words])
-        only = {"shape": options.shape, "dtype": options.dtype} | dict(changes.pop("only", {}))  # type: ignore[call-overload]
+        options = bench_run._parser().parse_args(words or TWICE)
         options = argparse.Namespace(**{**vars(options), **changes})
         # Its managers look at a worker's journal five times a second: here that costs no time.
         monkeypatch.setattr(measured_module, "Manager", quick)
-        return room.measure(options, only, Console(file=io.StringIO()))
+        output = io.StringIO()
+        if room.run(options, Console(file=output, width=300)) == INTERRUPTED:
+            raise KeyboardInterrupt(output.getvalue())
+        found = re.search(r"compare them: .*compare environments (\S+)", output.getvalue())
+        assert found is not None
+        return Path(found[1])
 
     return call
 
@@ -170,8 +178,19 @@ def test_each_side_has_a_folder_and_a_session_and_its_own_python(measure: Measur
 def test_only_the_cases_that_are_asked_for_are_measured(measure: Measure) -> None:
     measure(mode=("inference",))
     assert {case.workload.mode for case in Executor.made[0][0].cases} == {"inference"}
-    with pytest.raises(UsageError, match="the suite smoke has no case of what is asked for"):
-        measure(only={"shape": ("b999-*",)})
+
+
+def test_run_goes_on_with_a_folder_of_two_environments(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not room.holds(None)
+    assert not room.holds("s3://team/lstm")
+    assert not room.holds("here")
+    measure(*HERE, "--processes", "1")
+    assert room.holds("here")
+    monkeypatch.setattr(room, "run", lambda options, console: 77)
+    assert bench_run.main(["--results", "here", "--resume"]) == 77
+    assert bench_run.main([*TWICE, "--ray"]) == 2
 
 
 def test_a_folder_that_holds_results_is_not_mixed_with_new_ones(
@@ -187,12 +206,12 @@ def test_what_was_stopped_goes_on_with_the_side_that_is_behind(
     measure: Measure, tmp_path: Path
 ) -> None:
     Executor.interrupt_at = 9.0
-    with pytest.raises(KeyboardInterrupt):
-        measure("old", "new", "--suite", "smoke", "--processes", "3", "--results", "here")
+    with pytest.raises(KeyboardInterrupt, match=r"go on: .*run --results here --resume"):
+        measure(*HERE, "--processes", "3")
     assert Executor.started
     assert len(Executor.started) < 6
     Executor.interrupt_at = math.inf
-    assert measure("here", "--resume") == Path("here")
+    assert measure("--results", "here", "--resume") == Path("here")
     assert sorted(Executor.started).count("new") >= 3
     first, second, *again = (made[0] for made in Executor.made)
     assert [each.id for each in again] == [first.id, second.id]
@@ -206,21 +225,22 @@ def test_what_was_stopped_goes_on_with_the_side_that_is_behind(
 def test_one_that_was_done_goes_on_to_more_processes_in_the_order_of_turns(
     measure: Measure,
 ) -> None:
-    measure("old", "new", "--suite", "smoke", "--processes", "1", "--results", "here")
-    measure("here", "--resume", "--processes", "3")
+    measure(*HERE, "--processes", "1")
+    measure("--results", "here", "--resume", "--processes", "3")
     assert Executor.started == ["base", "new", "new", "base", "base", "new"]
 
 
 def test_what_does_not_go_with_going_on_is_told(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UsageError, match=r"nowhere/environments\.json"):
-        measure("nowhere", "--resume")
-    with pytest.raises(UsageError, match="--resume takes the one folder"):
-        measure("old", "new", "--resume")
-    measure("old", "new", "--suite", "smoke", "--processes", "1", "--results", "here")
-    with pytest.raises(UsageError, match="--suite and --shape cannot be given with --resume"):
-        measure("here", "--resume", "--suite", "quick", "--shape", "b1-*")
+    with pytest.raises(UsageError, match="give --python twice"):
+        measure("smoke", "--python", "old")
+    with pytest.raises(UsageError, match="--budget does not go with --python"):
+        measure(*TWICE, "--budget", "5m")
+    measure(*HERE, "--processes", "1")
+    for more in (("quick",), ("--python", "old")):
+        with pytest.raises(UsageError, match="does not go with --resume"):
+            measure(*more, "--results", "here", "--resume")
 
     def other(path: Path) -> Python:
         return Python(str(path), "3.11.7", {"keras": "new"}, "bench")
@@ -229,7 +249,7 @@ def test_what_does_not_go_with_going_on_is_told(
     with pytest.raises(
         UsageError, match=r"^old is not the environment that it was: keras old → new"
     ):
-        measure("here", "--resume")
+        measure("--results", "here", "--resume")
 
 
 @pytest.mark.slow
@@ -239,12 +259,13 @@ def test_the_same_environment_twice_breaks_no_rule(
     """Measured truly. The rule is wrong in 1 of 400 such comparisons, and with 5% in fewer."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
-    words = [sys.executable, sys.executable, "--suite", "smoke", "--processes", "6"]
-    assert compare.main(["environments", *words, "--fail-on", "slower:5%"]) == 0
-    out, told = capsys.readouterr()
-    assert "No package differs" in out
+    words = ["smoke", "--python", sys.executable, "--python", sys.executable, "--processes", "6"]
+    assert bench_run.main(words) == 0
     (folder,) = (tmp_path / "results/environments").iterdir()
-    assert str(folder.relative_to(tmp_path)) in told
+    out = capsys.readouterr().out
+    assert "No package differs" in out
+    assert str(folder.relative_to(tmp_path)) in out
+    assert compare.main(["environments", str(folder), "--fail-on", "slower:5%"]) == 0
     sides = [read_results([folder / name]) for name in two_environments.SIDES]
     starts = sorted(
         (file.run.started, name)
