@@ -132,7 +132,8 @@ def decision(table: Table) -> str:
         )
     sure = sum(group[0].fastest for group in groups)
     if sure < led and places > 1:
-        parts.append(f" and is significantly faster than each of the others at {sure} of them")
+        where = f"each of the others at {sure} of them" if sure else "the others at any of them"
+        parts.append(f" and is {'' if sure else 'not '}significantly faster than {where}")
     elif sure < led:
         parts.append(
             f"; not significantly different from {name(groups[0][1].case.backend)}, the next"
@@ -683,8 +684,8 @@ def method(section: Section) -> list[str]:
     if not rows:
         return []
     on = [
-        "Nodes are machines of one kind. Each counts alike in every interval, by the mean over its "
-        "processes, however many these are: an interval says what such a machine does."
+        "Nodes are machines of one kind. Each has the same weight in every interval, by the mean "
+        "over its processes: an interval describes a machine of this kind."
     ]
     kinds = {row.case.kind for row in rows}
     lines = [
@@ -1022,13 +1023,13 @@ def _spreads(section: Section, rows: Sequence[Row]) -> Iterable[str]:
             told.append(f"{what} by {percent(within)} and {percent(between)}")
     if told:
         yield (
-            f"Nodes: the processes of one spread, and the {len(section.nodes)} beyond that: "
-            f"{', '.join(told)} (medians; intervals are made from both)."
+            f"Spread between the processes of a node, and between the {len(section.nodes)} nodes: "
+            f"{', '.join(told)} (medians; intervals include both)."
         )
     elif times:
         yield (
-            f"Nodes: with one process on each of {len(section.nodes)}, what differs between nodes "
-            "cannot be told from what differs between processes; intervals hold both."
+            f"With one process on each of {len(section.nodes)} nodes, differences between nodes "
+            "and between processes cannot be separated; intervals include both."
         )
 
 
@@ -1073,8 +1074,12 @@ def _missing(section: Section, rows: Sequence[Row]) -> Iterable[str]:
     ]
     if part:
         alone = sum(row.interval is not None and row.interval.nodes == 1 for row in part)
-        told = f", {alone} of them on one, which says nothing of others" if alone else ""
-        yield f"Nodes: {count(len(part), 'case')} of {len(rows)} are not of all nodes{told}."
+        told = f", {alone} of them on one only" if alone else ""
+        were = "was" if len(part) == 1 else "were"
+        yield (
+            f"Nodes: {len(part)} of {count(len(rows), 'case')} {were} not measured on every "
+            f"node{told}."
+        )
 
 
 LARGE_MISFIT = 0.1

@@ -73,9 +73,11 @@ def count(number: int, noun: str) -> str:
 
 
 def share(part: int, whole: int, noun: str) -> str:
-    """Return how many of all: 2 of 4 ratios are, the only ratio is, all 2 ratios are."""
+    """Return how many of all: 2 of 4 ratios are, the only ratio is, both ratios are."""
     if whole == 1:
         return f"the only {noun} is"
+    if part == whole == 2:
+        return f"both {noun}s are"
     those = count(whole, noun)
     return (
         f"all {those} are" if part == whole else f"{part} of {those} {'is' if part == 1 else 'are'}"

@@ -135,7 +135,7 @@ def test_numbers_agree_with_their_nouns() -> None:
     assert [count(n, "case") for n in (0, 1, 2_000)] == ["0 cases", "1 case", "2,000 cases"]
     assert count(2, "process") == "2 processes"
     assert share(1, 1, "ratio") == "the only ratio is"
-    assert share(2, 2, "ratio") == "all 2 ratios are"
+    assert share(2, 2, "ratio") == "both ratios are"
     assert share(1, 4, "ratio") == "1 of 4 ratios is"
     assert share(2, 4, "ratio") == "2 of 4 ratios are"
 

@@ -1,0 +1,399 @@
+"""Every sentence of a report, by the situation that it is for, as frozen in ``messages.txt``.
+
+Where sentences change on purpose: ``python -m tests.bench.render.test_messages`` writes the file
+again, and the difference is what a reader of reports will notice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from bench.case.cases import Case
+from bench.records.schema import Measurement, Outcome, Reason
+from bench.render.messages import (
+    MOST,
+    answer,
+    decisions,
+    few,
+    findings,
+    method,
+    over_bridges,
+    speed_moved,
+    uneven_bridges,
+)
+from bench.stats.ranking import build
+from bench.stats.rows import Section
+from lstm_impl.workload import Workload
+from tests.bench import made_nodes
+from tests.bench.made_bridges import FAR
+from tests.bench.made_bridges import results as bridged
+from tests.bench.made_reports import (
+    BUSY,
+    INFERENCE,
+    SPEC,
+    TRAINING,
+    a_run,
+    measured,
+    replicated,
+    results_of,
+    without_time,
+)
+from tests.places import ROOT
+
+FILE = ROOT / "tests" / "golden" / "messages.txt"
+BATCH_4 = Workload(4, 10)
+TWO = ("keras", 0.020), ("torch", 0.010)
+SCENARIOS: dict[str, Callable[[], Iterable[str]]] = {}
+
+
+def of(*items: Measurement | Outcome, baseline: str | None = None) -> Section:
+    (section,) = build(results_of(*items), baseline=baseline).sections
+    return section
+
+
+def said(section: Section) -> list[str]:
+    """All that a section says, loud lines with a mark before them."""
+    first = [each.text for each in decisions(section)]
+    assert len(first) <= MOST
+    return [*first, *("!" * each.loud + each.text for each in findings(section))]
+
+
+def scenario(build: Callable[[], Iterable[str]]) -> None:
+    name = build.__name__
+    assert name not in SCENARIOS
+    SCENARIOS[name] = build
+
+
+def findings_of(name: str, items: Sequence[Measurement | Outcome], baseline: str = "") -> None:
+    """A scenario that is all of the findings over these items."""
+    SCENARIOS[name] = lambda: said(of(*items, baseline=baseline or None))
+
+
+def answer_to(name: str, **times: float) -> None:
+    """A scenario that is the answer for one shape, from six processes."""
+    SCENARIOS[name] = lambda: answer(of(*replicated(6, *times.items())))
+
+
+def wild(backend: str, *seconds: float) -> list[Measurement]:
+    """A backend whose processes differ by far."""
+    return [measured(backend, each, a_run(number)) for number, each in enumerate(seconds)]
+
+
+def fed(windows: Mapping[int, float], batch: int = 2, **factors: float) -> list[Measurement]:
+    """Streams in windows, each backend by so many times as slow."""
+    return [
+        measured(backend, factor * seconds, work=replace(TRAINING, window=window, batch=batch))
+        for window, seconds in windows.items()
+        for backend, factor in factors.items()
+    ]
+
+
+def late(first: Mapping[str, float], *items: Measurement) -> list[Measurement]:
+    """The same with these seconds of a backend's first call."""
+    return [
+        replace(item, setup={**item.setup, "first_call_s": first.get(item.case.backend, 1.0)})
+        for item in items
+    ]
+
+
+def spoilt(item: Measurement, text: str) -> Measurement:
+    return replace(item, valid=False, reasons=(Reason("busy", text, ""),))
+
+
+WINDOWS = {1: 0.020, 2: 0.015, 5: 0.012, 10: 0.011}
+ALL = replicated(6, *TWO, ("while_loop", 0.025))
+
+findings_of("fastest_in_each_mode", [*ALL, *replicated(6, *TWO, work=TRAINING)])
+findings_of("fastest_over_another_baseline", ALL, "while_loop")
+findings_of(
+    "geometric_mean_over_shapes",
+    [
+        *replicated(6, ("keras", 0.01), ("torch", 0.005)),
+        *replicated(6, ("keras", 0.08), ("torch", 0.01), work=BATCH_4),
+    ],
+)
+findings_of("one_process_is_not_significant", [measured("keras", 0.01), measured("torch", 0.0104)])
+findings_of("same_within_two_percent", replicated(6, ("keras", 0.01), ("torch", 0.01005)))
+findings_of(
+    "fastest_measurement_is_invalid",
+    [measured("keras", 0.01, reasons=[BUSY]), measured("torch", 0.02)],
+)
+findings_of(
+    "fastest_lacks_a_shape",
+    [
+        *(measured(name, t) for name, t in (("keras", 0.02), ("scan", 0.05), ("torch", 0.01))),
+        *(measured(name, t, work=BATCH_4) for name, t in (("keras", 0.02), ("scan", 0.05))),
+    ],
+)
+findings_of(
+    "no_backend_has_all_shapes",
+    [measured("keras", 0.02), measured("torch", 0.01, work=BATCH_4)],
+)
+findings_of("only_one_backend", [measured("keras", 0.02)])
+findings_of("only_an_approximation", [measured("torch:int8", 0.02)])
+findings_of(
+    "ahead_of_the_next_but_not_of_all",
+    [
+        *replicated(6, ("torch", 0.010), ("keras", 0.012)),
+        *wild("jax", 0.008, 0.011, 0.013, 0.016, 0.019, 0.024),
+    ],
+)
+findings_of(
+    "baseline_lacks_a_shape",
+    [
+        *replicated(6, ("keras", 0.03), ("torch", 0.01), ("jax", 0.02)),
+        *replicated(6, ("torch", 0.01), ("jax", 0.02), work=BATCH_4),
+    ],
+)
+findings_of(
+    "others_lead_at_some_shapes",
+    [
+        item
+        for batch in (1, 2, 3)
+        for item in replicated(
+            6, ("keras", 2.0), ("scan", 1.0 if batch < 3 else 3.0), work=Workload(batch, 20)
+        )
+    ],
+)
+findings_of("windows_of_the_leader", fed(WINDOWS, keras=3, torch=1))
+findings_of("windows_of_many_shapes", [i for n in range(1, 7) for i in fed(WINDOWS, n, keras=1)])
+findings_of(
+    "leader_was_measured_at_one_window",
+    [*fed({2: 0.01, 5: 0.01}, torch=1), *fed({10: 0.01}, keras=1)],
+)
+findings_of(
+    "modes_and_devices",
+    [
+        measured(backend, t, work=work, device=device)
+        for work in (INFERENCE, TRAINING)
+        for device in ("cpu", "gpu:0")
+        for backend, t in (("keras", 0.02), ("scan", 0.01))
+    ],
+)
+findings_of(
+    "slow_start_pays_back",
+    late(
+        {"torch": 11.0, "jax": 11.0},
+        *replicated(6, *TWO, ("jax", 0.04)),
+        *replicated(6, ("keras", 0.04), ("torch", 0.01), work=BATCH_4),
+    ),
+)
+findings_of(
+    "slow_start_of_many",
+    late(
+        {f"b{n}": 11.0 for n in range(5)},
+        *replicated(6, ("keras", 0.02), *((f"b{n}", 0.010 + n / 1000) for n in range(5))),
+    ),
+)
+findings_of("nothing_was_measured", [without_time("cudnn")])
+findings_of(
+    "no_time_for_one_reason",
+    [
+        measured("keras", 0.01),
+        *(
+            without_time(backend, work=Workload(batch, 10), advice="add one")
+            for backend in ("keras", "cudnn")
+            for batch in range(1, 51)
+        ),
+    ],
+)
+findings_of(
+    "failures_by_backend_and_gravity",
+    [
+        measured("keras", 0.01),
+        *(without_time(n, "failed", f"{n} is wrong", device="cpu") for n in ("bad", "worse")),
+        without_time("bad", "failed", "other", device="cpu", work=TRAINING),
+        without_time("late", "timed_out", "it took 9 s", device="cpu", advice="give it more"),
+        without_time("gone", "crashed", "", device="cpu"),
+    ],
+)
+findings_of(
+    "many_failures_are_cut",
+    [measured("keras", 0.01), *(without_time(f"b{n}", "crashed", f"{n}") for n in range(30))],
+)
+findings_of("run_did_not_finish", [measured("keras", 0.01, a_run(complete=False))])
+findings_of(
+    "warnings_of_backends",
+    [
+        replace(measured("keras", 0.1), remarks=tuple(f"warning {n}" for n in range(6))),
+        replace(measured("torch", 0.2), remarks=("warning 0",)),
+    ],
+)
+
+
+@scenario
+def invalid_in_some_processes() -> list[str]:
+    items = replicated(6, ("keras", 0.010), ("torch", 0.012))
+    for place, text in ((0, "it was busy"), (2, "it was busy"), (5, "others were loud")):
+        items[place] = spoilt(items[place], text)
+    first = said(of(*items))
+    items[7] = spoilt(items[7], "others were loud")
+    return [*first, "with one more:", *said(of(*items))]
+
+
+@scenario
+def unreliable_answer() -> list[str]:
+    return answer(of(measured("keras", 2e-3), measured("scan", 1e-3, reasons=[BUSY])))
+
+
+answer_to("answer_with_the_next", keras=2e-3, while_loop=1e-3, scan=1.25e-3)
+answer_to("answer_is_the_baseline", keras=1e-3, while_loop=1.5e-3)
+answer_to("answer_is_not_significant", keras=2e-3, while_loop=1e-3, torch=1.001e-3)
+answer_to("answer_of_another_framework", keras=2e-3, while_loop=1e-3, torch=0.5e-3)
+answer_to("answer_of_another_framework_than_the_baseline", keras=2e-3, torch=0.5e-3)
+answer_to("answer_of_an_unknown_package", keras=2e-3, of_another_package=0.5e-3)
+answer_to("answer_of_one_backend", torch=1e-3)
+answer_to("answer_beside_an_approximation", **{"torch": 2.0, "scan": 3.0, "torch:int8": 1.0})
+
+
+@scenario
+def bound_of_the_winner() -> list[str]:
+    parts = ((32, "of_chain", 0.7), (64, "of_chain", 0.8), (16, "of_matmul", 0.9))
+    items = [
+        measured("fast", 1.0, work=Workload(batch, 100), roofs={key: part})
+        for batch, key, part in (*parts, (8, "of_matmul", 0.1))
+    ]
+    return [*said(of(items[0])), *said(of(*items))]
+
+
+@scenario
+def fallback_and_its_cost() -> list[str]:
+    def items(reasons: Sequence[Reason]) -> list[Measurement]:
+        slow = [measured("keras_torch", 0.05, a_run(n), reasons=reasons) for n in range(6)]
+        looped = [replace(each, evidence={"fallback": "a Python\nloop\x1b"}) for each in slow]
+        return [*replicated(6, ("torch", 0.001)), *looped]
+
+    return [
+        each
+        for reasons in ((), (BUSY,))
+        for each in said(of(*items(reasons), baseline="torch"))
+        if " ran " in each
+    ]
+
+
+@scenario
+def methods() -> list[str]:
+    streams = measured("keras", 0.02, work=replace(TRAINING, window=5))
+    memory = measured("torch", 0.02, memory={"peak_bytes": 1.0})
+    return [
+        line
+        for items in (
+            [measured("keras", 0.01), memory, streams],
+            replicated(3, *TWO),
+            replicated(6, *TWO),
+            [without_time("keras")],
+        )
+        for line in ("--", *method(of(*items)))
+    ]
+
+
+@scenario
+def speed_of_the_machine() -> list[str]:
+    return [speed_moved([0.2]), speed_moved([0.2, 0.05, 0.1])]
+
+
+@scenario
+def bridges() -> list[str]:
+    return [
+        line
+        for far in (FAR, 0.0)
+        for (section,) in [build(bridged(far, 1.1), baseline="b").sections]
+        for line in (*uneven_bridges(section.rows), *over_bridges(section.rows))
+    ]
+
+
+FIVE = {"a": 0.01, "b": -0.02, "c": 0.0, "d": 0.02, "e": -0.01}
+TIMES = {
+    made_nodes.a_case(name, batch): 1.0 for name in ("keras", "while_loop") for batch in (1, 2, 4)
+}
+
+
+def on_nodes(name: str, luck: Mapping[str, float], times: Mapping[Case, float] = TIMES) -> None:
+    """A scenario over several machines of one kind, six processes each."""
+
+    def lines() -> list[str]:
+        (section,) = build(made_nodes.results(*made_nodes.fleet(luck, times))).sections
+        nodes = [each for each in said(section) if "ode" in each or "INVALID" in each]
+        return [*nodes, *answer_lines(section), *few(section.rows)]
+
+    SCENARIOS[name] = lines
+
+
+def answer_lines(section: Section) -> list[str]:
+    one = [row for row in section.rows if row.case.group == section.rows[0].case.group]
+    return answer(replace(section, rows=tuple(sorted(one, key=lambda row: row.rank or 99))))
+
+
+on_nodes("nodes_alike", FIVE)
+on_nodes("node_is_slower", FIVE | {"bad": math.log(1.5)})
+on_nodes("node_is_faster", FIVE | {"bad": -0.5})
+
+
+@scenario
+def node_differs_in_one_backend() -> list[str]:
+    more = {made_nodes.a_case("scan", batch): 1.0 for batch in (1, 2, 4)}
+    luck = {str(place): 0.0 for place in range(8)}
+    items = made_nodes.fleet(luck, TIMES | more, moved={("3", "scan"): 0.5})
+    (section,) = build(made_nodes.results(*items)).sections
+    return [each for each in said(section) if "Node 3" in each]
+
+
+@scenario
+def node_is_invalid() -> list[str]:
+    items = made_nodes.fleet({"a": 0.0, "b": 0.0}, TIMES, invalid=["b"])
+    (section,) = build(made_nodes.results(*items)).sections
+    return said(section)
+
+
+@scenario
+def cases_of_some_nodes() -> list[str]:
+    keras, loop = made_nodes.a_case("keras"), made_nodes.a_case("while_loop")
+    items = made_nodes.fleet({"a": 0.0, "b": 0.0}, {keras: 1.0})
+    items += made_nodes.fleet({"a": 0.0}, {loop: 1.0}, seed=2)
+    (section,) = build(made_nodes.results(*items)).sections
+    return [*said(section), *method(section)]
+
+
+@scenario
+def devices_with_invalid_measurements() -> list[str]:
+    items = [
+        measured("keras", t, a_run(n), device=device, reasons=[BUSY])
+        for n in range(6)
+        for device, t in (("cpu", 0.01), ("gpu:0", 0.02))
+    ]
+    return said(of(*items))
+
+
+@scenario
+def devices_that_share_no_work() -> list[str]:
+    return said(of(measured("keras", 0.01), measured("keras", 0.02, work=BATCH_4, device="gpu:0")))
+
+
+def written() -> dict[str, list[str]]:
+    """The frozen lines of each scenario."""
+    found: dict[str, list[str]] = {}
+    for block in FILE.read_text(encoding="utf-8").split("\n## ")[1:]:
+        name, *lines = block.strip("\n").split("\n")
+        found[name] = lines
+    return found
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_sentences_of_a_situation_are_as_frozen(name: str) -> None:
+    lines = list(SCENARIOS[name]())
+    assert all("\n" not in line and line.isprintable() for line in lines)
+    assert lines == written()[name]
+
+
+def test_frozen_sentences_are_of_these_situations() -> None:
+    assert list(written()) == list(SCENARIOS)
+    assert SPEC.hidden_size == 4
+
+
+if __name__ == "__main__":
+    blocks = ["\n".join([f"\n## {name}", *build_()]) for name, build_ in SCENARIOS.items()]
+    FILE.write_text("Sentences of a report, by situation.\n" + "\n".join(blocks) + "\n", "utf-8")

@@ -1,0 +1,109 @@
+"""Several machines of one kind in a report: in words, tables and data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from bench.render import messages
+from bench.render.data import as_json, comma_separated
+from bench.render.labels import heading, machine
+from bench.render.markdown import brief, markdown
+from bench.render.messages import answer, method
+from bench.render.page import page
+from bench.render.terminal import draw_brief
+from bench.stats.ranking import build
+from bench.stats.rows import Report, Section
+from tests.bench.made_nodes import a_case, fleet, on, results
+from tests.bench.made_results import as_text, measured
+
+KERAS, LOOP = a_case("keras"), a_case("while_loop")
+TIMES = {a_case(name, batch): 1.0 for name in ("keras", "while_loop") for batch in (1, 2, 4)}
+FIVE = {"a": 0.01, "b": -0.02, "c": 0.0, "d": 0.02, "e": -0.01}
+
+
+def a_report(luck: Mapping[str, float], **facts: object) -> Report:
+    return build(results(*fleet(luck, TIMES, **facts)))  # type: ignore[arg-type]
+
+
+def section(luck: Mapping[str, float], **facts: object) -> Section:
+    (found,) = a_report(luck, **facts).sections
+    return found
+
+
+def told(of: Section) -> list[str]:
+    return [text for text, _ in messages.of_nodes(of)]
+
+
+def test_a_heading_names_the_nodes_and_the_machine_says_who_measured_how_often() -> None:
+    found = section({"a": 0.0, "b": 0.0}, processes=[6, 3])
+    assert heading(found).startswith("mine on 2 nodes (a and b) · ")
+    assert dict(machine(found))["Nodes"] == "a (6 processes) and b (3 processes)"
+    assert answer(found)[-1].startswith("From 9 processes on 2 nodes (a and b), ")
+    assert any("Each has the same weight" in line for line in method(found))
+
+
+def test_of_disjoint_cases_no_ratio_is_sure() -> None:
+    items = fleet({"a": 0.0}, {KERAS: 1.0}) + fleet({"b": 0.0}, {LOOP: 1.3})
+    (found,) = build(results(*items)).sections
+    ratio = found.rows[1].to_baseline
+    assert ratio is not None
+    assert (ratio.verdict.value, ratio.nodes) == ("UNCLEAR", 1)
+
+
+def test_a_ratio_that_is_unclear_says_whether_nodes_or_processes_would_help() -> None:
+    found = build(
+        results(*fleet(FIVE, {KERAS: 1.0, LOOP: 1.0}, own=0.05, moved={("a", "while_loop"): 0.1}))
+    )
+    text = as_text(found, 600)
+    assert "The only ratio is UNCLEAR: within a node their processes spread by" in text
+    assert "a difference of 5% takes" in text
+    assert ", nodes " in text  # in the table's cell, beside the processes' spread
+    text = as_text(found, 600, draw_brief)
+    assert ", nodes " in text
+
+
+def test_every_format_has_one_table_of_all_nodes() -> None:
+    found = a_report(FIVE | {"bad": 0.5})
+    for text in (as_text(found), markdown(found), page(found), brief(found)):
+        assert "6 nodes" in text
+    assert "Node bad is an outlier" in page(found)
+    rows = list(csv.DictReader(io.StringIO("\n".join(comma_separated(found)))))
+    assert {row["host"] for row in rows} == {"a, b, c, d, e, bad"}
+    assert {row["nodes"] for row in rows} == {"6"}
+    assert len({row["machine_id"] for row in rows}) == 1
+    assert all(float(row["spread_between_nodes"]) > 0 for row in rows)
+    assert {row["ratio_nodes"] for row in rows} == {"", "6"}
+    document = json.loads(as_json(found))
+    assert document["sections"][0]["nodes"]["id of bad"] == "bad"
+
+
+def test_of_one_machine_nothing_is_said_of_nodes() -> None:
+    found = a_report({"a": 0.0})
+    assert told(found.sections[0]) == []
+    body = page(found).partition("<main>")[2].partition("</main>")[0]
+    for text in (as_text(found), markdown(found), body):
+        assert "node" not in text.lower().replace("nodes:", "")
+    (row, *_) = csv.DictReader(io.StringIO("\n".join(comma_separated(found))))
+    assert row["nodes"] == row["spread_between_nodes"] == row["spread_within_nodes"] == ""
+    assert "nodes" not in json.loads(as_json(found))["sections"][0]
+
+
+def test_two_kinds_of_machines_have_a_table_each() -> None:
+    items = [
+        measured(KERAS, 1.0, on(host, 0, cpu=cpu))
+        for host, cpu in (("a", "X"), ("b", "X"), ("c", "Y"))
+    ]
+    assert [len(each.nodes) for each in build(results(*items)).sections] == [2, 0]
+
+
+@pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", "=cmd()", "a\x1b[31m", "|x|"])
+def test_the_name_of_a_node_is_data(hostile: str) -> None:
+    found = a_report(FIVE | {hostile: 0.5})
+    assert "<script>alert" not in page(found)
+    assert "\x1b[31m" not in as_text(found)
+    assert "\n| |x|" not in markdown(found)
