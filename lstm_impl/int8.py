@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lstm_impl.backend import Backend
-from lstm_impl.backends.onnxruntime_lstm import OnnxRuntime, OnnxRuntimeModel
-from lstm_impl.backends.torch_lstm import Torch, TorchLSTMModel
+from lstm_impl.backends.onnx.runtime import OnnxRuntime, OnnxRuntimeModel
+from lstm_impl.backends.torch.lstm import Torch, TorchLSTMModel
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import lstm_impl.backends.fused_cpu.library as fused_cpu_library
 from bench.cli import arguments, command_line
 from lstm_impl import UnsupportedError
-from lstm_impl.backends import fused_cpu_library
-from lstm_impl.backends.fused_cpu_prebuilt import KINDS
+from lstm_impl.backends.fused_cpu.prebuilt import KINDS
 
 EPILOG = """\
 exit codes: 0 all were written; 2 bad input, or one could not be compiled (told in a line)

@@ -30,10 +30,10 @@ import numpy.typing as npt
 from bench.machine import crew, fresh
 from bench.machine.raised import one_line
 from lstm_impl import UnavailableError, UnsupportedError, get_backend
-from lstm_impl.backends import tensorflow_evidence
-from lstm_impl.backends.data_parallel import DataParallel, share
 from lstm_impl.backends.hlo import Recorded
-from lstm_impl.backends.tensorflow_evidence import timeline
+from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
+from lstm_impl.backends.tensorflow.data_parallel import DataParallel, share
+from lstm_impl.backends.tensorflow.evidence import timeline
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.profile import Event, covered
 from lstm_impl.proof import Judge, final_gradient, gate, numpy_judge

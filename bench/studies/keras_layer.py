@@ -31,7 +31,7 @@ from bench.stats.beside import Beside
 from bench.studies import processes
 from bench.worker.clock import Clock, first_use
 from bench.worker.timing import recorded
-from lstm_impl.backends.keras_environment import DEFAULT, keras_backend
+from lstm_impl.backends.keras.environment import DEFAULT, keras_backend
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.step import Step

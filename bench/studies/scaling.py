@@ -29,7 +29,7 @@ from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.studies import processes, scaling_table
 from bench.studies.data_parallel import MIRRORED, SCALINGS, STRATEGIES, STRONG, WORKERS, Question
 from bench.studies.replicas import Plan, measured
-from lstm_impl.backends import data_parallel
+from lstm_impl.backends.tensorflow import data_parallel
 from lstm_impl.registry import get_backend
 
 KIND = "scaling"

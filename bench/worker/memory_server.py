@@ -152,7 +152,7 @@ def serve(framework: str, requests: BinaryIO, answers: int) -> None:
 
 
 def _import(name: str) -> None:
-    from lstm_impl.backends.openvino_lstm import without_telemetry
+    from lstm_impl.backends.others.openvino import without_telemetry
 
     without_telemetry()
     try:

@@ -25,9 +25,9 @@ from bench.case.cases import Case
 from bench.machine import devices
 from bench.stats.bound import FROM_PYTHON
 from bench.worker import estimate
-from lstm_impl.backends import onnx_graph
 from lstm_impl.backends.hlo import launches
-from lstm_impl.backends.jax_model import wide
+from lstm_impl.backends.jax.model import wide
+from lstm_impl.backends.onnx import graph as onnx_graph
 from lstm_impl.spec import FloatArray
 
 Sizes: TypeAlias = tuple[int, int, int]
@@ -269,7 +269,7 @@ class TorchLibrary:
 
         def run(count: int) -> None:
             if self._gpu:
-                from lstm_impl.backends.torch_model import allow_tf32
+                from lstm_impl.backends.torch.model import allow_tf32
 
                 allow_tf32(precision == "tf32")  # PyTorch's models set it anew for each call
             with torch.inference_mode():

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lstm_impl.backend import Backend
-from lstm_impl.backends.block_lstm import BlockLSTM
-from lstm_impl.backends.cudnn import Cudnn
-from lstm_impl.backends.keras_layer import Keras
-from lstm_impl.backends.loop import LoopBackend
-from lstm_impl.backends.static_unroll import StaticUnroll
-from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
+from lstm_impl.backends.keras.layer import Keras
+from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
+from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
+from lstm_impl.backends.tensorflow.cudnn import Cudnn
+from lstm_impl.backends.tensorflow.loop import LoopBackend
+from lstm_impl.backends.tensorflow.static_unroll import StaticUnroll
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 

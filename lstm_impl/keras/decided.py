@@ -9,8 +9,8 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lstm_impl.backends.fused_cpu import FusedCpu
-from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
+from lstm_impl.backends.fused_cpu.backend import FusedCpu
+from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.keras.auto import NOT_COMPILED, may_be_saved, not_static
 from lstm_impl.keras.choice import Arguments, Choice, LayerCall, can_be_compiled, obstacle
 from lstm_impl.registry import get_backend

@@ -38,7 +38,7 @@ shapes = [{ batch = 2, timesteps = 4, input_size = 1, hidden_size = 2 }]
 MISCHIEF = """\
 import os, signal
 from lstm_impl import Availability, Step, UnsupportedError
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 
 class _Told(NumPyLoop):
     def _build(self, spec, weights, device, batch_major):

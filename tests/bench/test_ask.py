@@ -270,7 +270,7 @@ def test_a_question_that_makes_no_sense_is_refused_in_a_line(
 
 def test_two_backends_are_measured_and_the_answer_is_told(tmp_path: Path) -> None:
     """The whole way, with two backends that are there without a framework."""
-    twin = "from lstm_impl.backends.numpy_loop import NumPyLoop\n"
+    twin = "from lstm_impl.backends.others.numpy_loop import NumPyLoop\n"
     twin += "class Twin(NumPyLoop):\n    strategy = 'twin'\n"
     other_package.install(tmp_path / "packages", "twins", twin, {"twin": "Twin"})
     done = subprocess.run(

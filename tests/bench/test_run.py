@@ -38,7 +38,7 @@ SUITE = small_suite(timesteps=(2, 3, 4))
 MISCHIEF = """\
 import ctypes, os, signal, time
 from lstm_impl import Availability
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 
 class _Late(NumPyModel):
     def prepare(self, workload, seed=0):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lstm_impl import Availability, LSTMSpec, LSTMWeights, Model, Step, Workload
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 
 PLACES = ("availability", "refusal", "build", "prepare", "call", "gate", "timing", "evidence")
 """Where in a case's life."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import LSTMSpec, LSTMWeights, get_backend
-from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.spec import round_to_bfloat16
 from lstm_impl.weights import LayerWeights

@@ -23,7 +23,7 @@ from lstm_impl import (
     get_backend,
     list_backends,
 )
-from lstm_impl.backends.numpy_loop import NumPyLoop
+from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.cuda import CudaFacts, Framework, View
 from lstm_impl.workload import OPTIMIZERS
 from tests.loaded import FRAMEWORKS

@@ -22,8 +22,8 @@ from lstm_impl import (
     list_backends,
 )
 from lstm_impl.backends.hlo import describe_hlo
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
-from lstm_impl.backends.tensorflow_model import TensorFlowModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.stream import Stream
 from lstm_impl.workload import OPTIMIZERS

@@ -20,7 +20,7 @@ from lstm_impl import (
     list_backends,
     reference,
 )
-from lstm_impl.backends.numpy_loop import NumPyLoop
+from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.registry import strategies, variants
 from tests.loaded import FRAMEWORKS, SLOW, loaded_by
 
@@ -64,7 +64,7 @@ def test_a_name_like_no_other_is_answered_with_where_to_look(name: str) -> None:
 # -- entry points: backends from other packages
 
 PLUGIN = """
-from lstm_impl.backends.numpy_loop import NumPyLoop
+from lstm_impl.backends.others.numpy_loop import NumPyLoop
 
 class Abacus(NumPyLoop):
     strategy = "abacus"
@@ -213,7 +213,7 @@ weights = LSTMWeights.random(LSTMSpec(2, 3))
 lstm_impl.get_backend("numpy").build(LSTMSpec(2, 3), weights).forward([[[0.0, 1.0]]])
 """
     )
-    assert "lstm_impl.backends.cudnn" in loaded
+    assert "lstm_impl.backends.tensorflow.cudnn" in loaded
     assert sorted(loaded & {*FRAMEWORKS, *SLOW, "scipy", "rich", "pytest"}) == []
 
 

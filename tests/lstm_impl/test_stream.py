@@ -17,7 +17,7 @@ from lstm_impl import (
     get_backend,
     reference,
 )
-from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Request
 from lstm_impl.proof.comparison import named
 from lstm_impl.proof.streamed import SEVERAL, joined_inputs

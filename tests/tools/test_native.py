@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lstm_impl.backends import fused_cpu_library as library
-from lstm_impl.backends import fused_cpu_prebuilt as prebuilt
+import lstm_impl.backends.fused_cpu.library as library
+import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from tools import native
 
 # TensorFlow takes seconds to import, and not every process that collects these tests runs them.
@@ -49,7 +49,7 @@ def installed() -> Path:
 RUN = """
 import numpy as np
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
-from lstm_impl.backends import fused_cpu_library as library
+import lstm_impl.backends.fused_cpu.library as library
 from lstm_impl.proof import gate
 backend = get_backend("fused_cpu")
 print(backend.availability("cpu").reason)

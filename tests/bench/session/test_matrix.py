@@ -20,7 +20,7 @@ from bench.session.matrix import Checked, Shard
 from bench.worker import preparing
 from bench.worker.preparing import Bench
 from lstm_impl import LSTMSpec, Model, Workload, get_backend
-from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.proof import GateResult
 
 ONE, TWO, THREE = (
@@ -173,7 +173,7 @@ def test_the_real_process_ends_itself_in_a_case_that_hangs(
     # Python starts it, so that what hangs there can be put in from here.
     (tmp_path / "sitecustomize.py").write_text(
         "import time\n"
-        "from lstm_impl.backends import numpy_loop\n"
+        "from lstm_impl.backends.others import numpy_loop\n"
         "numpy_loop.NumPyLoop.refusal = lambda *rest: time.sleep(60)\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path.cwd()}")

@@ -23,7 +23,7 @@ from bench.studies.data_parallel import (
     sides,
 )
 from lstm_impl import LayerWeights, LSTMSpec, LSTMWeights, Workload
-from lstm_impl.backends.data_parallel import share
+from lstm_impl.backends.tensorflow.data_parallel import share
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.proof import numpy_judge
 from lstm_impl.workload import Inputs

@@ -25,7 +25,7 @@ BACKENDS = '''
 import mmap, os, signal, time
 import numpy as np
 from lstm_impl import Step
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 
 KEPT = []
 

@@ -30,7 +30,7 @@ from lstm_impl import (
     Workload,
     registry,
 )
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from tests.bench.worker.told_backends import QUIET
 
 RATE, BANDWIDTH, LAUNCH = 1e9, 1e10, 1e-5

@@ -13,7 +13,7 @@ from bench.worker import equivalence
 from bench.worker.equivalence import Judged, gate, gate_last
 from bench.worker.series import Last
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
-from lstm_impl.backends.numpy_loop import NumPyLoop
+from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.proof import Judge, numpy_judge
 from tests.bench.worker.told_backends import TIMED
 

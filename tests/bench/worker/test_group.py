@@ -29,7 +29,7 @@ from lstm_impl import (
     Model,
     Workload,
 )
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.proof import GateResult
 from tests.bench.worker.told_backends import SPEC, WORK, World, measured, unmeasured
 

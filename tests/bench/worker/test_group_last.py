@@ -20,7 +20,7 @@ from bench.worker.outcomes import Measured, Unmeasured
 from bench.worker.preparing import Bench
 from bench.worker.series import Plan
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients
 from lstm_impl.proof.streamed import SEVERAL
 from tests.bench.worker.told_backends import TIMED

@@ -18,7 +18,7 @@ from bench.worker.outcomes import Measured
 from bench.worker.preparing import Bench
 from bench.worker.series import Plan
 from lstm_impl import Availability, Backend, LSTMSpec, LSTMWeights, Model, Step, Workload
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.proof import GateResult
 
 SPEC, WORK = LSTMSpec(1, 4), Workload(2, 6, "training")

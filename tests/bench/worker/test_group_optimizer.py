@@ -10,7 +10,7 @@ from bench.worker.outcomes import Measured
 from bench.worker.preparing import Bench
 from bench.worker.series import Plan
 from lstm_impl import LSTMSpec, Model, Step, Workload
-from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.workload import OPTIMIZERS
 
 SPEC = LSTMSpec(1, 4)

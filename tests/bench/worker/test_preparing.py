@@ -32,7 +32,7 @@ from lstm_impl import (
     UnsupportedError,
     registry,
 )
-from lstm_impl.backends.numpy_loop import NumPyLoop
+from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from tests.bench.worker.told_backends import SPEC, WORK, World
 
 

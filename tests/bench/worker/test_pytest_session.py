@@ -435,7 +435,7 @@ def test_nothing_in_an_option_or_a_reason_reaches_the_terminal_as_an_escape_code
     assert not {"\x1b", "\x07", "\u202e"} & set(done.out)
     backends = f"""\
 from lstm_impl import Availability
-from lstm_impl.backends.numpy_loop import NumPyLoop
+from lstm_impl.backends.others.numpy_loop import NumPyLoop
 
 class Rude(NumPyLoop):
     strategy = "rude"

@@ -22,7 +22,7 @@ from bench.worker.outcomes import Measured, Unmeasured
 from bench.worker.preparing import Bench
 from bench.worker.series import Plan
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.step import Results

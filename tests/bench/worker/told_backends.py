@@ -21,7 +21,7 @@ from lstm_impl import (
     Step,
     Workload,
 )
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.proof import GateResult
 
 SPEC = LSTMSpec(1, 4)

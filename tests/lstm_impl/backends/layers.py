@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, reference
-from lstm_impl.backends.loop import LoopBackend
-from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend
+from lstm_impl.backends.tensorflow.backend import Padding, TensorFlowBackend
+from lstm_impl.backends.tensorflow.loop import LoopBackend
 from lstm_impl.call import Outputs, Tensor, Tensors
 from lstm_impl.proof.comparison import error
 from lstm_impl.weights import LayerWeights

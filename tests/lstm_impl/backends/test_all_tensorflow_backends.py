@@ -26,7 +26,7 @@ from lstm_impl import (
     list_backends,
     reference,
 )
-from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
+from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.proof import check, final_gradient, gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.workload import GRADIENTS

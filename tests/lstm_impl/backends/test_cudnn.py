@@ -20,7 +20,7 @@ from lstm_impl import (
     layouts,
     reference,
 )
-from lstm_impl.backends import cudnn
+from lstm_impl.backends.tensorflow import cudnn
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.cudnn_emulation import cudnn_on_cpu, emulated_cudnn
 

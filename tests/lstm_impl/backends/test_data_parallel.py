@@ -16,7 +16,7 @@ from lstm_impl import (
     get_backend,
     reference,
 )
-from lstm_impl.backends.data_parallel import DataParallel, check, share
+from lstm_impl.backends.tensorflow.data_parallel import DataParallel, check, share
 from lstm_impl.optimizer import LEARNING_RATE
 from lstm_impl.proof import final_gradient
 from lstm_impl.proof.comparison import error

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload
-from lstm_impl.backends import flashrnn
+from lstm_impl.backends.torch import flashrnn
 from lstm_impl.proof import gate
 from lstm_impl.registry import get_backend
 

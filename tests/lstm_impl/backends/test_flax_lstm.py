@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 from lstm_impl import get_backend
-from lstm_impl.backends.flax_lstm import Flax
+from lstm_impl.backends.jax.flax import Flax
 from tests.lstm_impl.backends.built import needs
 from tests.lstm_impl.backends.layers import both_ways, layer
 

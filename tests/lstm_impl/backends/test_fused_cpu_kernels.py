@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lstm_impl.backends import fused_cpu_library as library
-from lstm_impl.backends import fused_cpu_prebuilt as prebuilt
+import lstm_impl.backends.fused_cpu.library as library
+import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 
 HERE = Path(__file__).resolve().parent
 GXX = shutil.which("g++")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, UnsupportedError
-from lstm_impl.backends.fused_cpu_layer import FusedLayer, ops
-from lstm_impl.backends.static_unroll import StaticUnroll
-from lstm_impl.backends.tensorflow_backend import Padding
+from lstm_impl.backends.fused_cpu.layer import FusedLayer, ops
+from lstm_impl.backends.tensorflow.backend import Padding
+from lstm_impl.backends.tensorflow.static_unroll import StaticUnroll
 from lstm_impl.call import Upstream
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import built, needs
@@ -178,7 +178,7 @@ SAVED = """
 import sys
 import tensorflow as tf
 if sys.argv[2] == "loaded":
-    from lstm_impl.backends.fused_cpu import ops
+    from lstm_impl.backends.fused_cpu.backend import ops
     ops()
 module = tf.saved_model.load(sys.argv[1])
 print(module.run(tf.ones([4, 2, 3])).numpy().sum())

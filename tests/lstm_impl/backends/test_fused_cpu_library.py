@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import lstm_impl.backends.fused_cpu.library as library
+import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl import private_files
 from lstm_impl.availability import UnavailableError
-from lstm_impl.backends import fused_cpu_library as library
-from lstm_impl.backends import fused_cpu_prebuilt as prebuilt
 from lstm_impl.spec import UnsupportedError
 
 MACROS = {"__FMA__": "1", "_GLIBCXX_USE_CXX11_ABI": "1", "__VERSION__": '"12.4.0"'}

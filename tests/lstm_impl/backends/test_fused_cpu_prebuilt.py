@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import lstm_impl.backends.fused_cpu.library as library
+import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import UnavailableError
-from lstm_impl.backends import fused_cpu_library as library
-from lstm_impl.backends import fused_cpu_prebuilt as prebuilt
 from lstm_impl.spec import UnsupportedError
 
 SOURCES = prebuilt.digest(library.SOURCES)

@@ -8,7 +8,7 @@ import numpy as np
 
 from lstm_impl import Call, LSTMWeights, Outputs, Workload
 from lstm_impl.backends.inference_model import InferenceModel, shapes_of
-from lstm_impl.backends.numpy_loop import NumPyLoop
+from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from tests.lstm_impl.backends.built import SPEC
 
 

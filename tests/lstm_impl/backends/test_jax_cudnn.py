@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, dropout_masks, get_backend
-from lstm_impl.backends import jax_model
+from lstm_impl.backends.jax import model as jax_model
 from lstm_impl.call import Call, Upstream
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import needs

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lstm_impl import Workload
-from lstm_impl.backends import jax_evidence
 from lstm_impl.backends.hlo import Recorded
+from lstm_impl.backends.jax import evidence as jax_evidence
 from lstm_impl.profile import Event
 from tests.lstm_impl.backends.built import needs, shared
 

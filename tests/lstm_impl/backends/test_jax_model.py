@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, cuda, get_backend, reference
-from lstm_impl.backends import jax_model
-from lstm_impl.backends.jax_scan import JaxScan
+from lstm_impl.backends.jax import model as jax_model
+from lstm_impl.backends.jax.scan import JaxScan
 from lstm_impl.cuda import CudaFacts
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import SPEC, built, needs, shared

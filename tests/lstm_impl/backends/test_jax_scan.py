@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstm_impl import Workload, get_backend
-from lstm_impl.backends.jax_scan import JaxScan
+from lstm_impl.backends.jax.scan import JaxScan
 from tests.lstm_impl.backends.built import built, needs
 from tests.lstm_impl.backends.layers import both_ways, layer
 

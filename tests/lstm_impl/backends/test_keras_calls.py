@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMWeights, Workload, reference
-from lstm_impl.backends import keras_calls
-from lstm_impl.backends.keras_calls import PATHS
+from lstm_impl.backends.keras import calls as keras_calls
+from lstm_impl.backends.keras.calls import PATHS
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import SPEC, built

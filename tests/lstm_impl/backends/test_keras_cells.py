@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import Call, LSTMSpec, LSTMState, LSTMWeights, Workload, reference
-from lstm_impl.backends.keras_cells import Arrays, make_layers, through_keras
+from lstm_impl.backends.keras.cells import Arrays, make_layers, through_keras
 from tests.lstm_impl.backends.built import ready
 
 DEEP = LSTMSpec(3, 4, 2, True)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from lstm_impl import UnsupportedError, get_backend
-from lstm_impl.backends import keras_environment
+from lstm_impl.backends.keras import environment as keras_environment
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from lstm_impl import LSTMSpec, Workload, get_backend
-from lstm_impl.backends import keras_layer
-from lstm_impl.backends.tensorflow_model import TensorFlowModel
+from lstm_impl.backends.keras import layer as keras_layer
+from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.evidence import Evidence
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import built

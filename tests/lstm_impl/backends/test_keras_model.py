@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
-from lstm_impl.backends import keras_model
-from lstm_impl.backends.keras_calls import PATHS
-from lstm_impl.backends.keras_model import CalledModel
+from lstm_impl.backends.keras import model as keras_model
+from lstm_impl.backends.keras.calls import PATHS
+from lstm_impl.backends.keras.model import CalledModel
 from lstm_impl.optimizer import LEARNING_RATE
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import SPEC, built

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import get_backend
-from lstm_impl.backends.legacy_rnn import DynamicRNN, legacy_keras
+from lstm_impl.backends.tensorflow.legacy_rnn import DynamicRNN, legacy_keras
 from tests.lstm_impl.backends.built import needs
 from tests.lstm_impl.backends.layers import both_ways, check_layer
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import Workload, get_backend
-from lstm_impl.backends import litert
+from lstm_impl.backends.others import litert
 from tests.lstm_impl.backends.built import built, needs
 
 pytestmark = needs("litert")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lstm_impl import LSTMSpec, UnsupportedError, Workload, get_backend
-from lstm_impl.backends.loop import LoopBackend
-from lstm_impl.backends.tensorflow_backend import Padding
+from lstm_impl.backends.tensorflow.backend import Padding
+from lstm_impl.backends.tensorflow.loop import LoopBackend
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import built
 from tests.lstm_impl.backends.layers import both_ways, check_layer, layer

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, reference
-from lstm_impl.backends.onnx_graph import build_graph
+from lstm_impl.backends.onnx.graph import build_graph
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import built, needs
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, Workload, cuda, get_backend
-from lstm_impl.backends import onnxruntime_lstm
+from lstm_impl.backends.onnx import runtime as onnxruntime_lstm
 from lstm_impl.call import Call
 from lstm_impl.cuda import CudaFacts
 from lstm_impl.proof.comparison import error

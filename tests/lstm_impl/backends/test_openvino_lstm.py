@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.backends.openvino_lstm import OpenVINO, without_telemetry
+from lstm_impl.backends.others.openvino import OpenVINO, without_telemetry
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import built, ready
 

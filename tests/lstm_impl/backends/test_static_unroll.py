@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
-from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
+from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import built
 from tests.lstm_impl.backends.layers import any_scan, both_ways, check_layer, check_scan, copies

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend
-from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend, reverse_time
+from lstm_impl.backends.tensorflow.backend import Padding, TensorFlowBackend, reverse_time
 
 SPECS = some.builds(
     LSTMSpec, some.integers(1, 4), some.integers(1, 4), some.integers(1, 3), some.booleans()

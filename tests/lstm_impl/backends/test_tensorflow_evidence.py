@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lstm_impl.backends.hlo import Recorded
-from lstm_impl.backends.tensorflow_evidence import summarise, timeline
+from lstm_impl.backends.tensorflow.evidence import summarise, timeline
 
 HOST, GPU = "/host:CPU", "/device:GPU:0"
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lstm_impl import Workload
-from lstm_impl.backends import tensorflow_evidence
 from lstm_impl.backends.hlo import describe_hlo
-from lstm_impl.backends.tensorflow_steps import Optimizer
+from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
+from lstm_impl.backends.tensorflow.steps import Optimizer
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.stream import Stream
 from tests.lstm_impl.backends.built import built

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, Workload, get_backend
-from lstm_impl.backends import torch_compile
+from lstm_impl.backends.torch import compiled as torch_compile
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import built, needs
 

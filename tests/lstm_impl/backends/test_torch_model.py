@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, Workload, cuda, get_backend
-from lstm_impl.backends import torch_model
+from lstm_impl.backends.torch import model as torch_model
 from lstm_impl.cuda import CudaFacts
 from lstm_impl.profile import Event
 from lstm_impl.proof import gate

@@ -17,8 +17,8 @@ from tests.lstm_impl.keras.masked_steps import MASKS, problem, repeated
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
 
 import lstm_impl.keras  # noqa: E402
-from lstm_impl.backends.loop import LayerInputs  # noqa: E402
-from lstm_impl.backends.tensorflow_backend import TensorFlowBackend  # noqa: E402
+from lstm_impl.backends.tensorflow.backend import TensorFlowBackend  # noqa: E402
+from lstm_impl.backends.tensorflow.loop import LayerInputs  # noqa: E402
 from lstm_impl.keras.core import LayerCore, repeat_last, take_steps, valid_steps  # noqa: E402
 
 FUSED = get_backend("fused_cpu").availability("cpu")

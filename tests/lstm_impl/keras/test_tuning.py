@@ -184,7 +184,7 @@ def test_under_masks_and_dropout_candidates_compute_what_keras_does(
 
 
 def test_one_that_ignores_the_mask_does_not_race_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lstm_impl.backends.loop import by_loop
+    from lstm_impl.backends.tensorflow.loop import by_loop
     from lstm_impl.keras import core
 
     monkeypatch.setattr(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
-from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import GateResult, check, gate, judged_parts
 from lstm_impl.proof.comparison import keep

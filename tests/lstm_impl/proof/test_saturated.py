@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
-from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import gate
 from lstm_impl.proof.saturated import CELLS, HELD, LARGE_INPUT, errors, saturated

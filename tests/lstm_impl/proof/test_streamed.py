@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs
 from lstm_impl.proof import gate, numpy_judge
 from lstm_impl.proof.streamed import SEVERAL, gone_on

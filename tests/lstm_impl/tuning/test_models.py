@@ -11,7 +11,7 @@ import pytest
 
 import lstm_impl
 from lstm_impl import LSTMSpec, LSTMWeights, Model, UnsupportedError, Workload, get_backend
-from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.tuning import load, models
 from lstm_impl.tuning.models import gpu_name

@@ -1,0 +1,417 @@
+"""The shared library of ``fused_cpu``: compiled from ``lstm_impl/native`` on first use, and loaded.
+
+One that was compiled elsewhere (``fused_cpu_prebuilt``) is preferred where it fits. What is
+compiled here is kept in the user's cache folder, under a key of all that it depends on: the
+sources, TensorFlow's version, the flags, and what the compiler says of itself and of this machine's
+CPU, for which alone the code is. This room knows the compiler and that folder; TensorFlow is
+imported when the library is loaded, never before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+import lstm_impl.backends.fused_cpu.prebuilt as fused_cpu_prebuilt
+from lstm_impl import private_files
+from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
+from lstm_impl.spec import UnsupportedError
+
+logger = logging.getLogger(__name__)
+
+SOURCES = Path(__file__).resolve().parents[2] / "native"
+
+COMPILER = "CXX"
+"""The environment variable that names the compiler, where it is not ``g++``."""
+
+CACHE = "LSTM_NATIVE_CACHE"
+"""The environment variable that names the folder of compiled libraries."""
+
+NAME = "fused_cpu.so"
+
+HEADER = "include/tensorflow/core/framework/op_kernel.h"
+"""In TensorFlow's folder, where it comes with its headers."""
+
+INSTALL = "apt-get install g++"
+
+NATIVE = "-march=native"
+
+KERNEL_FLAGS = ("-std=c++17", "-O3", NATIVE, "-ffp-contract=fast", "-fno-trapping-math")
+"""Of the kernels alone: what includes TensorFlow's headers is compiled for any CPU, so that no
+inline function of theirs can take the place of TensorFlow's own copy of it. Products and sums
+become one instruction; nothing is reordered, and NaN stays NaN."""
+
+SHARED_FLAGS = (
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fvisibility-inlines-hidden",
+    "-fno-gnu-unique",
+    "-Wall",
+)
+
+LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A compiler on this machine, and what it makes of it.
+
+    macros: what it defines when it compiles for a CPU, this one or another: its version, the CPU's
+        features, and the ABI of its standard library.
+    """
+
+    path: str
+    macros: Mapping[str, str]
+
+    @property
+    def version(self) -> str:
+        """As in ``g++ 12.2.0``."""
+        return f"{Path(self.path).name} {self.macros.get('__VERSION__', '').strip(chr(34))}"
+
+    def problem(self) -> str:
+        """Why what it compiles cannot serve here, or an empty string."""
+        if "__x86_64__" in self.macros and "__FMA__" not in self.macros:
+            return "this CPU has no FMA (x86-64-v3), which the kernels are written for"
+        if self.macros.get("_GLIBCXX_USE_CXX11_ABI") != "1":
+            return (
+                f"{self.version} compiles for another C++ ABI than TensorFlow's (its standard "
+                "library is not libstdc++, or has the old ABI of std::string); set CXX to a g++ "
+                "with the ABI of 2011"
+            )
+        return ""
+
+
+def availability() -> Availability:
+    """Whether there is a library for this machine, or one can be compiled.
+
+    Asks the compiler, which takes a tenth of a second. TensorFlow is not imported.
+    """
+    if sys.platform != "linux":
+        return Availability(
+            False, f"its kernels are compiled on Linux only, and this is {sys.platform}"
+        )
+    missing = [name for name in ("kernels.cc", "ops.cc") if not (SOURCES / name).is_file()]
+    if missing:
+        return Availability(False, f"its sources are not installed: {SOURCES / missing[0]}")
+    prebuilt = fused_cpu_prebuilt.look(SOURCES, _unloadable)
+    if prebuilt.fitting:
+        cpu = fused_cpu_prebuilt.cpu_of(prebuilt.fitting[0])
+        return Availability(True, f"fused_cpu runs from a prebuilt library, for {cpu}")
+    compiled = _can_be_compiled()
+    if not compiled and (why_not := prebuilt.why_not()):
+        return replace(compiled, reason=f"{compiled.reason}; and {why_not}")
+    return compiled
+
+
+def _can_be_compiled() -> Availability:
+    found = importlib.util.find_spec("tensorflow")
+    places = found.submodule_search_locations if found is not None else None
+    if places and not any((Path(place) / HEADER).is_file() for place in places):
+        return Availability(False, f"this TensorFlow comes without its headers ({HEADER})")
+    asked = _compiler(os.environ.get(COMPILER) or "g++")
+    if isinstance(asked, Availability):
+        return asked
+    if problem := asked.problem():
+        return Availability(False, problem)
+    return _failed.get(asked.path, AVAILABLE)
+
+
+_failed: dict[str, Availability] = {}
+"""By compiler, what it could not compile in this process."""
+
+_unloadable: dict[Path, str] = {}
+"""Prebuilt libraries that this process has tried to load in vain, and why."""
+
+
+@functools.cache
+def _compiler(name: str, march: str = NATIVE, install: str = INSTALL) -> Compiler | Availability:
+    """For this CPU, or the kind that ``march`` says. install: the command that brings it."""
+    path = shutil.which(name)
+    if path is None:
+        return Availability(
+            False,
+            f"its kernels are compiled on first use, and there is no compiler {name}",
+            install,
+        )
+    command = [path, *kernel_flags(march), "-D_GLIBCXX_USE_CXX11_ABI=1"]
+    command += ["-x", "c++", "-E", "-dM", "-"]
+    try:
+        done = subprocess.run(
+            command, input="#include <string>\n", capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Availability(False, f"the compiler {path} cannot be run: {error}", install)
+    if done.returncode != 0:
+        cpu = "this CPU" if march == NATIVE else march.removeprefix("-march=")
+        return Availability(
+            False, f"the compiler {path} cannot compile for {cpu}: {_gist(done.stderr)}", install
+        )
+    macros = {}
+    for line in done.stdout.splitlines():
+        _, name, *value = line.split(maxsplit=2)
+        macros[name] = value[0] if value else ""
+    return Compiler(path, macros)
+
+
+def kernel_flags(march: str) -> list[str]:
+    """``KERNEL_FLAGS`` for another CPU than this one, as in ``-march=armv8-a``."""
+    return [march if each == NATIVE else each for each in KERNEL_FLAGS]
+
+
+def _gist(words: str) -> str:
+    """Of what a compiler says, the first error, in one line."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line]
+    return (errors or lines or ["it says nothing"])[0][:300]
+
+
+# -- the library
+
+
+@functools.cache
+def load() -> Any:
+    """The ops, as a module; compiled first, where they have not been.
+
+    Raises UnavailableError, with the reason, where that fails.
+    """
+    if not (available := availability()):
+        raise UnavailableError(f"fused_cpu: {available}")
+    import tensorflow as tf
+
+    for path in fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting:
+        try:
+            return tf.load_op_library(str(path))
+        except (OSError, tf.errors.OpError) as error:
+            # Its system may be newer than this one, say; the next, or a compiler, may serve.
+            _unloadable[path] = f"it cannot be loaded: {_gist(str(error))}"
+    if not (available := availability()):
+        raise UnavailableError(f"fused_cpu: {available}")
+    compiler = _compiler(os.environ.get(COMPILER) or "g++")
+    assert isinstance(compiler, Compiler)
+    try:
+        library = _built(compiler, *_tensorflow_flags())
+        try:
+            return tf.load_op_library(str(library))
+        except tf.errors.OpError:  # made on another system, perhaps
+            _remove(library)
+            return tf.load_op_library(str(_built(compiler, *_tensorflow_flags())))
+    except (OSError, UnavailableError, tf.errors.OpError) as error:
+        reason = f"its library cannot be made or loaded: {error}"
+        _failed[compiler.path] = Availability(False, reason)
+        raise UnavailableError(f"fused_cpu: {reason}") from error
+
+
+def _tensorflow_flags() -> tuple[list[str], list[str]]:
+    import tensorflow as tf
+
+    # A system's headers, so that warnings in them are not ours.
+    flags = [
+        flag.replace("-I", "-isystem", 1) if flag.startswith("-I") else flag
+        for flag in tf.sysconfig.get_compile_flags()
+    ]
+    return flags, list(tf.sysconfig.get_link_flags())
+
+
+def _folder() -> Path:
+    if named := os.environ.get(CACHE):
+        return Path(named).absolute()
+    path = user_cache_path("lstm-benchmark-suite") / "native"
+    # Without a home "~" stays as it is, and would become a folder of that name.
+    return path if path.is_absolute() else Path(tempfile.mkdtemp(prefix="lstm-native-"))
+
+
+def key(compiler: Compiler, flags: Sequence[str], version: str) -> str:
+    """What the library depends on, as a name."""
+    digest = hashlib.sha256(fused_cpu_prebuilt.digest(SOURCES).encode() + b"\0")
+    described = [version, *flags, *SHARED_FLAGS, *KERNEL_FLAGS, *LINK_FLAGS]
+    described += [f"{name}={value}" for name, value in sorted(compiler.macros.items())]
+    digest.update("\0".join(described).encode())
+    return f"tensorflow-{version}-{digest.hexdigest()[:16]}"
+
+
+def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Path:
+    """Where the library is; compiled now, if it is not there, by one process at a time."""
+    import tensorflow as tf
+
+    folder = _folder() / key(compiler, [*flags, *links], tf.__version__)
+    library = folder / NAME
+    for each in (folder.parent, folder):
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.mkdir(mode=0o700, exist_ok=True)
+        if problem := private_files.problem(each):
+            raise UnavailableError(f"{problem}, or set {CACHE} to a folder of your own")
+    with _locked(folder / "lock"):
+        if library.is_symlink() or library.exists():  # maybe of another process, just now
+            problem = private_files.problem(library) or fused_cpu_prebuilt.damage(library)
+            if not problem:
+                return library
+            logger.warning("%s is deleted and compiled again: %s", library, problem)
+            _remove(library)
+        _told(compiler, lambda: _compile(compiler, KERNEL_FLAGS, flags, links, library))
+    return library
+
+
+def _remove(library: Path) -> None:
+    library.unlink(missing_ok=True)
+    fused_cpu_prebuilt.digest_file(library).unlink(missing_ok=True)
+
+
+def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
+    """Compile the library for a kind of CPU, for machines that have no compiler; where it is.
+
+    It is for the TensorFlow that is installed here, or for one whose wheel is ``unpacked`` in a
+    folder, which may be for another kind of machine than this; and for systems whose C and C++
+    libraries are no older than the compiler's. Raises UnsupportedError for a kind that is not known
+    or that cannot be compiled for here, UnavailableError where there is no compiler for it.
+    """
+    kind = fused_cpu_prebuilt.KINDS.get(cpu)
+    if kind is None:
+        known = ", ".join(fused_cpu_prebuilt.KINDS)
+        raise UnsupportedError(f"no kind of CPU is called {cpu!r}; expected one of {known}")
+    here = platform.machine()
+    if unpacked is None and kind.machine != here:
+        raise UnsupportedError(
+            f"{cpu} is compiled on a machine of its kind, and this is {here}; or here, for a "
+            "TensorFlow that is unpacked from its wheel for that kind (--tensorflow)"
+        )
+    if unpacked is None and not (able := _can_be_compiled()):
+        raise UnavailableError(f"fused_cpu: {able}")
+    version, flags, links = _installed() if unpacked is None else _unpacked(unpacked)
+    compiler = _compiler_for(kind)
+    sources = fused_cpu_prebuilt.digest(SOURCES)
+    library = folder.absolute() / fused_cpu_prebuilt.file_name(version, cpu, sources)
+    library.parent.mkdir(parents=True, exist_ok=True)
+    _compile(compiler, kernel_flags(f"-march={kind.march}"), flags, links, library)
+    return library
+
+
+def _compiler_for(kind: fused_cpu_prebuilt.Kind) -> Compiler:
+    if kind.machine == platform.machine():
+        name, install = "g++", INSTALL
+    else:
+        name = f"{kind.machine}-linux-gnu-g++"
+        install = f"apt-get install g++-{kind.machine.replace('_', '-')}-linux-gnu"
+    asked = _compiler(os.environ.get(COMPILER) or name, f"-march={kind.march}", install)
+    if isinstance(asked, Availability):
+        raise UnavailableError(f"fused_cpu: {asked}")
+    if problem := asked.problem():
+        raise UnavailableError(f"fused_cpu: {problem}")
+    return asked
+
+
+def _installed() -> tuple[str, list[str], list[str]]:
+    """Version, and flags to compile and to link, of the TensorFlow that is installed here."""
+    import tensorflow as tf
+
+    return tf.__version__, *_tensorflow_flags()
+
+
+def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
+    """The same of one that is unpacked from its wheel, and may not run here."""
+    place = folder.absolute() / "tensorflow"
+    version = fused_cpu_prebuilt.installed_version(folder)
+    frameworks = sorted(place.glob("libtensorflow_framework.so.*"))
+    if not version or not frameworks or not (place / HEADER).is_file():
+        raise UnsupportedError(
+            f"{folder}: there is no TensorFlow for Linux unpacked, with its headers and its "
+            f"dist-info: python -m zipfile -e WHEEL {folder}"
+        )
+    # As every TensorFlow for Linux was compiled that these sources know. That nothing is left
+    # undefined is asked for, since it cannot be loaded here to be seen.
+    flags = ["-isystem", str(place / "include"), "-D_GLIBCXX_USE_CXX11_ABI=1", "--std=c++17"]
+    links = [f"-L{place}", f"-l:{frameworks[0].name}", "-Wl,-z,defs"]
+    return version, [*flags, "-DEIGEN_MAX_ALIGN_BYTES=64"], links
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    import fcntl  # not where there is no Linux
+
+    # Neither through a link nor with what is in it lost: somebody else may have made it.
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # gone with the process, however that ends
+        yield
+    finally:
+        os.close(handle)
+
+
+def _told(compiler: Compiler, work: Callable[[], None]) -> None:
+    """Do the work, which takes a while, with a line that says so."""
+    sys.stderr.write(
+        f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this TensorFlow "
+        "and CPU ..."
+    )
+    sys.stderr.flush()
+    started = time.monotonic()
+    try:
+        work()
+    except UnavailableError:
+        sys.stderr.write(" failed\n")
+        raise
+    sys.stderr.write(f" {time.monotonic() - started:.0f} s\n")
+
+
+def _compile(
+    compiler: Compiler,
+    kernel_flags: Sequence[str],
+    flags: Sequence[str],
+    links: Sequence[str],
+    library: Path,
+) -> None:
+    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        objects = [str(Path(scratch) / name) for name in ("kernels.o", "ops.o")]
+        sources = [str(SOURCES / name) for name in ("kernels.cc", "ops.cc")]
+        base = [compiler.path, *SHARED_FLAGS]
+        _run(
+            [*base, *kernel_flags, "-c", sources[0], "-o", objects[0]],
+            [*base, "-O2", *flags, "-c", sources[1], "-o", objects[1]],
+        )
+        made = Path(scratch) / NAME
+        _run([compiler.path, *LINK_FLAGS, *objects, *links, "-o", str(made)])
+        digest = Path(scratch) / "digest"
+        digest.write_text(fused_cpu_prebuilt.described(made), encoding="ascii")
+        for path in (digest, made):
+            path.chmod(0o755 if path == made else 0o644)
+            _flush(path)
+        # The library last: with the digest of another it is made again, and never loaded.
+        digest.replace(fused_cpu_prebuilt.digest_file(library))
+        made.replace(library)
+        _flush(library.parent)
+
+
+def _flush(path: Path) -> None:
+    """Write a file or folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _run(*commands: Sequence[str]) -> None:
+    """Run commands side by side; raises UnavailableError with what the first that fails says."""
+    running = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    said = [process.communicate()[1] for process in running]
+    for process, words in zip(running, said, strict=True):
+        if process.returncode != 0:
+            raise UnavailableError(_gist(words))

@@ -1,0 +1,182 @@
+"""Libraries of ``fused_cpu`` that were compiled elsewhere, for machines without a compiler.
+
+``python -m tools.native`` makes them, one for each kind of CPU. A library's name says all that it
+is for: the TensorFlow that it was compiled against, the CPU, and the sources, which the ops'
+callers have to fit. So what does not fit this machine is known without loading it, which would end
+the process where it was compiled for a newer CPU. TensorFlow is not imported here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstm_impl import private_files
+
+FOLDER = "LSTM_NATIVE_PREBUILT"
+"""The environment variable that names a folder of such libraries, where it is not the package's."""
+
+PACKAGED = Path(__file__).resolve().parents[2] / "native" / "prebuilt"
+
+CPUINFO = Path("/proc/cpuinfo")
+
+_V3 = "avx avx2 bmi1 bmi2 f16c fma movbe"
+_V4 = f"{_V3} avx512f avx512bw avx512cd avx512dq avx512vl"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of CPU.
+
+    machine: its name by ``platform.machine()``. march: what a compiler calls it. features: what
+    Linux says that it has.
+    """
+
+    machine: str
+    march: str
+    features: tuple[str, ...] = ()
+
+    def problem(self) -> str:
+        """Why what was compiled for it cannot run here, or an empty string."""
+        here = platform.machine()
+        if here != self.machine:
+            return f"this CPU is of another kind ({here})"
+        missing = [each for each in self.features if each not in _features()]
+        return f"this CPU has no {missing[0]}" if missing else ""
+
+
+KINDS: Mapping[str, Kind] = {
+    "x86-64-v4": Kind("x86_64", "x86-64-v4", tuple(_V4.split())),
+    "x86-64-v3": Kind("x86_64", "x86-64-v3", tuple(_V3.split())),
+    "aarch64": Kind("aarch64", "armv8-a"),
+}
+"""By name, the fastest first."""
+
+_DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu")
+
+_NAME = re.compile(r"fused_cpu-tensorflow_([^-]+)-([a-z0-9-]+)-([0-9a-f]{16})\.so")
+
+
+def file_name(version: str, cpu: str, sources: str) -> str:
+    """Of a library for TensorFlow ``version``, one of ``KINDS`` and a digest of the sources."""
+    return f"fused_cpu-tensorflow_{version}-{cpu}-{sources}.so"
+
+
+def digest(sources: Path) -> str:
+    """Of the C++ files in a folder, 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for source in sorted(sources.iterdir()):
+        if source.suffix in (".h", ".cc"):
+            found.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return found.hexdigest()[:16]
+
+
+def digest_file(library: Path) -> Path:
+    """Return the file beside a library that has its size and digest."""
+    return library.with_name(library.name + ".sha256")
+
+
+def described(library: Path) -> str:
+    """Return a library's size in bytes and its SHA-256, as they are kept beside it."""
+    with library.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{library.stat().st_size} {found}\n"
+
+
+def damage(library: Path) -> str:
+    """Return why a library is not what was made, or an empty string.
+
+    One that was cut short would end the process that loads it.
+    """
+    try:
+        if digest_file(library).read_text(encoding="ascii") == described(library):
+            return ""
+    except (OSError, UnicodeDecodeError) as error:
+        return f"its size and digest cannot be read: {error}"
+    return "its size or digest is not the one beside it"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is: libraries that fit this machine, the fastest first; why others do not."""
+
+    fitting: tuple[Path, ...]
+    unfit: Mapping[str, str]
+
+    def why_not(self) -> str:
+        """Of what does not fit, in a sentence's end; empty where there is nothing."""
+        if not self.unfit:
+            return ""
+        reasons = "; ".join(f"{name}: {why}" for name, why in self.unfit.items())
+        return f"none of its prebuilt libraries can serve ({reasons})"
+
+
+def look(sources: Path, unloadable: Mapping[Path, str]) -> Found:
+    """Look for libraries made from ``sources``.
+
+    unloadable: what has been tried in vain, and why.
+    """
+    named = os.environ.get(FOLDER)
+    folder = Path(named).absolute() if named else PACKAGED
+    if not folder.is_dir():
+        return Found((), {str(folder): f"there is no such folder ({FOLDER})"} if named else {})
+    # Whoever installed the package's own folder also wrote this code.
+    if named and (problem := private_files.problem(folder)):
+        return Found((), {FOLDER: problem})
+    version, made_from = installed_version(), digest(sources)
+    fitting: dict[str, Path] = {}
+    unfit: dict[str, str] = {}
+    for path in sorted(folder.glob("*.so")):
+        if why := (
+            unloadable.get(path)
+            or _misfit(path.name, version, made_from)
+            or (named and private_files.problem(path))
+            or damage(path)
+        ):
+            unfit[path.name] = why
+        else:
+            fitting[cpu_of(path)] = path
+    return Found(tuple(fitting[name] for name in KINDS if name in fitting), unfit)
+
+
+def cpu_of(path: Path) -> str:
+    """The kind of CPU that a library is for, by its name."""
+    found = _NAME.fullmatch(path.name)
+    return found[2] if found else ""
+
+
+def _misfit(name: str, version: str, sources: str) -> str:
+    found = _NAME.fullmatch(name)
+    if found is None or found[2] not in KINDS:
+        return "its name is not one that tools.native gives"
+    if found[1] != version:
+        return f"it is for TensorFlow {found[1]}, and this is {version or 'none'}"
+    if found[3] != sources:
+        return "it was made from other sources than these"
+    return KINDS[found[2]].problem()
+
+
+def installed_version(folder: Path | None = None) -> str:
+    """The version of the TensorFlow that is installed, or is unpacked in a folder; or ""."""
+    path = sys.path if folder is None else [str(folder)]
+    for name in _DISTRIBUTIONS:
+        for found in importlib.metadata.distributions(name=name, path=path):
+            return found.version
+    return ""
+
+
+def _features() -> Iterable[str]:
+    """What Linux says that the first processor has."""
+    try:
+        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    flags = (line.partition(":")[2] for line in lines if line.startswith("flags"))
+    return frozenset(next(flags, "").split())

@@ -1,0 +1,78 @@
+"""``jax_cudnn``: ``jax.experimental.rnn``, cuDNN's LSTM called from JAX, on an NVIDIA GPU.
+
+The parameters are one flat buffer in cuDNN's layout, float32, with two biases a gate that are
+added; the input one stays zero and gets no gradient, since training both would double the effective
+bias step. Sequences come batch-first, and lengths are always given to cuDNN. It draws its own
+dropout masks.
+
+Seen: JAX's own reference for this layer, ``lstm_ref``, given the same buffer in place of the cuDNN
+call, passes the gate on a CPU, and the compiled step is built around the very arguments of that
+call. Not seen: a run of the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lstm_impl.backends.jax.model import JaxBackend
+from lstm_impl.call import Call, Outputs, Tensors
+from lstm_impl.cuda import OWN_MASKS
+from lstm_impl.layouts import cudnn_pack, cudnn_unpack
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+
+class JaxCudnn(JaxBackend):
+    """The whole network in one call of ``jax.experimental.rnn.lstm``."""
+
+    strategy = "jax_cudnn"
+    summary = "jax.experimental.rnn: cuDNN's LSTM called from JAX"
+    devices = ("gpu",)
+    elsewhere = "cuDNN runs on NVIDIA GPUs only"
+    batch_first = True
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype not in ("float32", "tf32"):
+            return f"JAX's cuDNN layer takes float32 only (TF32 products or not), not {spec.dtype}"
+        if workload is not None and workload.dropout and workload.training:
+            return OWN_MASKS
+        return super().refusal(spec, workload)
+
+    def layout(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        return [cudnn_pack(spec, weights)]
+
+    def canonical(
+        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
+    ) -> LSTMWeights:
+        # The two biases are added, so each has the gradient of their sum.
+        return cudnn_unpack(spec, arrays[0], "second" if gradient else "sum")
+
+    def network(self, spec: LSTMSpec, parameters: Tensors, call: Call) -> Outputs:
+        import jax.numpy as jnp
+        from jax import lax
+        from jax.experimental import rnn
+
+        x, h, c, lengths, masks = call
+        if masks is not None:  # given to a forward pass, which is no training step
+            raise UnsupportedError(f"{self.name}: {OWN_MASKS}")
+        (weights,) = parameters
+        if lengths is None:
+            lengths = jnp.full(x.shape[0], x.shape[1], jnp.int32)
+        # Of lax's precisions the layer takes HIGH for TF32 and HIGHEST for none.
+        wanted: Any = lax.Precision.HIGH if spec.dtype == "tf32" else lax.Precision.HIGHEST
+        y, h, c = rnn.lstm(
+            x,
+            h,
+            c,
+            weights,
+            lengths,
+            spec.input_size,
+            spec.hidden_size,
+            spec.num_layers,
+            0.0,  # dropout
+            spec.bidirectional,
+            wanted,
+        )
+        return Outputs(y, h, c)

@@ -1,0 +1,57 @@
+"""``flax``: ``flax.nnx.RNN`` over an ``OptimizedLSTMCell``, the LSTM that Flax users start from.
+
+Underneath it is a ``lax.scan``, compiled by XLA as one program. With lengths Flax keeps the state
+of every step to pick each sequence's last one, and turns sequences round for the backward
+direction; outputs on padding, which it leaves as they come, are set to zero here.
+"""
+
+from __future__ import annotations
+
+from lstm_impl.availability import Package
+from lstm_impl.backends.jax.model import INSTALL_CPU, INSTALL_GPU, JaxBackend
+from lstm_impl.call import Outputs, State, Tensor, Tensors
+
+
+class Flax(JaxBackend):
+    """One ``nnx.RNN`` for each layer and direction."""
+
+    strategy = "flax"
+    framework = "flax"
+    packages = (
+        *JaxBackend.packages,
+        Package("flax", "Flax", f"{INSTALL_CPU} flax", f"{INSTALL_GPU} flax"),
+    )
+    summary = "flax.nnx.RNN over an OptimizedLSTMCell, compiled by XLA"
+
+    def layer(
+        self, x: Tensor, state: State, parameters: Tensors, lengths: Tensor | None, reverse: bool
+    ) -> Outputs:
+        import jax.numpy as jnp
+        from flax import nnx
+
+        h, c = state
+        kernel, recurrent_kernel, bias = parameters
+
+        def make() -> nnx.RNN:
+            cell = nnx.OptimizedLSTMCell(
+                x.shape[-1], h.shape[-1], param_dtype=kernel.dtype, rngs=nnx.Rngs(0)
+            )
+            return nnx.RNN(
+                cell,
+                time_major=True,
+                return_carry=True,
+                reverse=reverse,
+                keep_order=True,
+                rngs=False,
+            )
+
+        # Of the module's own random weights only the shapes are made.
+        rnn = nnx.eval_shape(make)
+        rnn.cell.dense_i.kernel = nnx.Param(kernel)
+        rnn.cell.dense_h.kernel = nnx.Param(recurrent_kernel)
+        rnn.cell.dense_h.bias = nnx.Param(bias)
+        (c, h), y = rnn(x, initial_carry=(c, h), seq_lengths=lengths)
+        if lengths is not None:
+            steps = jnp.arange(x.shape[0], dtype=lengths.dtype)
+            y = jnp.where((steps[:, None] < lengths[None, :])[:, :, None], y, jnp.zeros_like(y))
+        return Outputs(y, h, c)

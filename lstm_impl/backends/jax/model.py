@@ -1,0 +1,342 @@
+"""What every JAX backend shares: availability, placing arrays, compiled steps, waiting, evidence.
+
+A strategy supplies ``layer``, one direction of one layer over time, or the whole ``network``, as a
+pure function of arrays. JAX is imported when a model is built, or when a GPU has to be asked for,
+never before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import cuda
+from lstm_impl.availability import Package
+from lstm_impl.backend import Backend
+from lstm_impl.backends.hlo import describe_hlo, launches
+from lstm_impl.backends.jax import evidence as jax_evidence
+from lstm_impl.backends.stacking import through_layers
+from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
+from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
+from lstm_impl.profile import Profile
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.stream import Stream
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
+
+INSTALL_CPU = "pip install jax"
+INSTALL_GPU = "pip install 'jax[cuda12]'"
+
+
+def wide(dtype: str) -> contextlib.AbstractContextManager[Any]:
+    """JAX rounds 64 bits to 32 unless told not to; in here it is told so, for float64 only."""
+    if dtype != "float64":
+        return contextlib.nullcontext()
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)  # type: ignore[no-any-return]
+    from jax.experimental import enable_x64  # where it was before JAX 0.8
+
+    return enable_x64()  # type: ignore[no-any-return]
+
+
+def _look() -> cuda.View:
+    import jax
+
+    return cuda.View(jax.__version__, len(_gpus()), _cuda_version())
+
+
+def _gpus() -> list[Any]:
+    import jax
+
+    try:
+        return list(jax.devices("gpu"))
+    except RuntimeError:  # what JAX raises if there are none, or if its CUDA part cannot start
+        return []
+
+
+def _cuda_version() -> tuple[int, int] | None:
+    """The CUDA that JAX's plugin is built for: it is in the plugin's name, minor versions alike."""
+    for major in (13, 12):
+        if importlib.util.find_spec(f"jax_cuda{major}_plugin") is not None:
+            return major, 0
+    return None
+
+
+class JaxModel(Model):
+    """Parameters on a device and the two compiled steps over them.
+
+    ``model.function`` is a pure, differentiable function of parameters and arrays, to be used
+    under the user's own ``jax.jit`` and ``jax.grad``; ``model.parameters`` is what to train.
+    """
+
+    backend: JaxBackend
+
+    def __init__(
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
+    ) -> None:
+        import jax
+
+        super().__init__(backend, spec, device, batch_major, weights)
+        self._jax = jax
+        self._device = jax.devices("cpu")[0] if device == "cpu" else _gpus()[cuda.gpu_index(device)]
+        self._precision: str | None = None
+        if device != "cpu" and spec.dtype in ("float32", "tf32"):
+            # JAX's own choice on a GPU is TF32.
+            self._precision = "tensorfloat32" if spec.dtype == "tf32" else "highest"
+        self.compute_dtype = jax.numpy.dtype(spec.precision.compute)
+        self.variable_dtype = jax.numpy.dtype(spec.precision.variable)
+        self.parameters: list[Tensor] = []
+        self._set_weights(weights)
+        self._inference_step = jax.jit(self._inference)
+        # The first argument, what is differentiated, is part of the program.
+        self._training_step = jax.jit(self._training, static_argnums=0)
+        self._updating_steps = {
+            "sgd": jax.jit(self._sgd, static_argnums=0),
+            "adam": jax.jit(self._adam, static_argnums=0),
+        }
+        self._optimizers: dict[str, Any] = {}
+        self._last: Tensor = None
+
+    # -- the array face
+
+    def function(
+        self,
+        parameters: Tensors,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> Outputs:
+        """Outputs ``[T, B, D*H]`` and the final h and c ``[L*D, B, H]``: pure, differentiable.
+
+        x ``[T, B, in]`` (or batch-major, if so built); parameters as ``model.parameters``.
+        """
+        with self._jax.default_matmul_precision(self._precision):
+            return self._network(parameters, Call(x, h, c, lengths, masks))
+
+    def _network(self, parameters: Tensors, call: Call) -> Outputs:
+        jnp = self._jax.numpy
+        parameters = [parameter.astype(self.compute_dtype) for parameter in parameters]
+        swap = self.batch_major != self.backend.batch_first
+        call = call._replace(x=jnp.swapaxes(call.x, 0, 1) if swap else call.x)
+        y, h, c = self.backend.network(self.spec, parameters, call)
+        return Outputs(jnp.swapaxes(y, 0, 1) if swap else y, h, c)
+
+    # -- compiled steps
+
+    def _inference(self, parameters: Tensors, call: Call) -> Outputs:
+        return self.function(parameters, *call)
+
+    def _training(
+        self, gradients: str, parameters: Tensors, call: Call, upstream: Upstream
+    ) -> tuple[Any, ...]:
+        inputs = differentiated(gradients, call.x, call.h, call.c)
+
+        def forward(parameters: Tensors, *inputs: Tensor) -> Outputs:
+            return self.function(parameters, *inputs, *call[len(inputs) :])
+
+        outputs, pull_back = self._jax.vjp(forward, parameters, *inputs)
+        weights, *of_inputs = pull_back(Outputs(*upstream))
+        return outputs, of_inputs, weights
+
+    def _sgd(self, gradients: str, optimizer: tuple[()], parameters: Tensors, *args: Any) -> Any:
+        results = self._training(gradients, parameters, *args)
+        updated = [
+            parameter - LEARNING_RATE * gradient
+            for parameter, gradient in zip(parameters, results[-1], strict=True)
+        ]
+        return results, updated, optimizer
+
+    def _adam(self, gradients: str, optimizer: Any, parameters: Tensors, *args: Any) -> Any:
+        """What ``optax.adam`` computes, without another package to install."""
+        step, moments = optimizer
+        step = step + 1
+        corrections = adam_corrections(step.astype(self.variable_dtype))
+        results = self._training(gradients, parameters, *args)
+        updated, after = [], []
+        for parameter, gradient, (m, v) in zip(parameters, results[-1], moments, strict=True):
+            change, m, v = adam(gradient, m, v, corrections, self._jax.numpy.sqrt)
+            updated.append(parameter + change)
+            after.append((m, v))
+        return results, updated, (step, after)
+
+    def _wide(self) -> contextlib.AbstractContextManager[Any]:
+        return wide(self.spec.dtype)
+
+    # -- what Model asks for
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        dtype = np.int32 if np.issubdtype(array.dtype, np.integer) else self.compute_dtype
+        return self._placed(array, dtype)
+
+    def _placed(self, array: npt.NDArray[np.generic], dtype: Any) -> Tensor:
+        with self._wide():
+            # A copy: on a CPU, JAX may go on using the caller's memory.
+            return self._jax.device_put(np.array(array, dtype=dtype), self._device)
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        array = np.asarray(tensor)
+        # NumPy's own types only: JAX's bfloat16 is a stranger to NumPy's casts.
+        return array.astype(np.float32) if self.compute_dtype.name == "bfloat16" else array
+
+    def _infer(self, call: Call) -> Outputs:
+        with self._wide():
+            outputs: Outputs = self._inference_step(self.parameters, call)
+        self._last = outputs.c
+        return outputs
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        with self._wide():
+            results = self._training_step(gradients, self.parameters, call, upstream)
+        raw = RawGradients.of(*results)
+        self._last = raw.c
+        return raw
+
+    def _start_optimizer(self, name: str) -> None:
+        self._optimizers[name] = ()
+        if name == "adam":
+            zeros = [np.zeros(parameter.shape) for parameter in self.parameters]
+            moments = [
+                (self._placed(each, self.variable_dtype), self._placed(each, self.variable_dtype))
+                for each in zeros
+            ]
+            self._optimizers[name] = (self._placed(np.array(0), np.int32), moments)
+
+    def _train_and_update(
+        self, optimizer: str, gradients: str, call: Call, upstream: Upstream
+    ) -> RawGradients:
+        with self._wide():
+            results, self.parameters, self._optimizers[optimizer] = self._updating_steps[optimizer](
+                gradients, self._optimizers[optimizer], self.parameters, call, upstream
+            )
+        raw = RawGradients.of(*results)
+        self._last = raw.c
+        return raw
+
+    def _lowered(self, request: Request) -> Any:
+        gradients, call, upstream, optimizer = request
+        with self._wide():
+            if gradients is None:
+                return self._inference_step.lower(self.parameters, call)
+            if optimizer is None:
+                return self._training_step.lower(gradients, self.parameters, call, upstream)
+            return self._updating_steps[optimizer].lower(
+                gradients, self._optimizers[optimizer], self.parameters, call, upstream
+            )
+
+    def _trace_ahead(self, request: Request) -> None:
+        # JAX keeps what it traced and lowered; the first call has only to compile it.
+        self._lowered(request)
+
+    def _host_weights(self, raw: Tensors) -> LSTMWeights:
+        arrays = [self._host_float(gradient) for gradient in raw]
+        return self.backend.canonical(self.spec, arrays, gradient=True)
+
+    def get_weights(self) -> LSTMWeights:
+        arrays = [self._host_float(parameter) for parameter in self.parameters]
+        return self.backend.canonical(self.spec, arrays)
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        self.parameters = [
+            self._placed(array, self.variable_dtype)
+            for array in self.backend.layout(self.spec, weights)
+        ]
+
+    def synchronize(self) -> None:
+        # A device runs what it is given in order, and one step's results are ready together, so
+        # the last step's smallest result stands for all. (On a CPU too: independent steps were
+        # seen to take no less time than dependent ones.)
+        if self._last is not None:
+            self._jax.block_until_ready(self._last)
+
+    def evidence(self, workload: Workload) -> Evidence:
+        """What XLA compiled for the first window of ``workload``; on a GPU the kernels too."""
+        if workload.optimizer is not None:
+            self._start_optimizer(workload.optimizer)
+        one = workload.first_window()
+        with self._wide():
+            compiled = self._lowered(Stream(self, one).first()).compile()
+        details = {"device": self.device, "platform": str(self._device.platform)}
+        text = compiled.as_text()
+        details |= describe_hlo(text)
+        started = launches(text)
+        if started is not None:
+            started = round(started * workload.timesteps / one.timesteps)
+        kernels = None
+        if self.device != "cpu":
+            step = self._warmed(workload)
+            kernels = jax_evidence.profile(step.run, step.synchronize)
+        return Evidence(
+            "compiled HLO",
+            kernels=kernels,
+            details=details,
+            launches=started,
+            launched_by="xla",
+        )
+
+    def _profiled(self, workload: Workload) -> Profile:
+        step = self._warmed(workload)
+        events = jax_evidence.timeline(jax_evidence.record(step.run, step.synchronize))
+        return Profile("JAX's profiler", tuple(events))
+
+
+class JaxBackend(Backend):
+    """A backend whose network is a pure function of JAX arrays, compiled as a whole.
+
+    batch_first: ``network`` takes and gives ``[batch, time, feature]``.
+    """
+
+    framework = "jax"
+    packages: ClassVar[tuple[Package, ...]] = (Package("jax", "JAX", INSTALL_CPU, INSTALL_GPU),)
+    gpu = cuda.Framework("JAX", INSTALL_GPU, _look)
+    optimizers = OPTIMIZERS
+    model: ClassVar[type[Model]] = JaxModel
+    batch_first: ClassVar[bool] = False
+
+    # -- what a strategy says
+
+    def layout(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        """Canonical weights as the arrays that are kept on the device."""
+        return weights.arrays()
+
+    def canonical(
+        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
+    ) -> LSTMWeights:
+        """The inverse of ``layout``; with ``gradient``, for gradients of the arrays."""
+        return LSTMWeights.from_arrays(spec, arrays)
+
+    def layer(
+        self, x: Tensor, state: State, parameters: Tensors, lengths: Tensor | None, reverse: bool
+    ) -> Outputs:
+        """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
+
+        x ``[T, B, in]``; parameters kernel, recurrent kernel and bias, in the compute type;
+        lengths ``[B]``. With ``reverse`` it reads each sequence's valid steps from the last to the
+        first; outputs stand at the step they belong to, and are zero on padding.
+        """
+        raise UnsupportedError(f"{self.name} computes no layer of its own")
+
+    def network(self, spec: LSTMSpec, parameters: Tensors, call: Call) -> Outputs:
+        """The whole network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``.
+
+        Matrix products take the precision that is JAX's when this is called.
+        """
+        import jax.numpy as jnp
+
+        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
+            cell = parameters[3 * row : 3 * row + 3]
+            return self.layer(x, (h, c), cell, call.lengths, reverse)
+
+        join = functools.partial(jnp.concatenate, axis=-1)
+        return through_layers(spec, call, layer, join, jnp.stack)

@@ -1,0 +1,1 @@
+"""Backends that call Keras's own layers."""

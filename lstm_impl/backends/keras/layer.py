@@ -1,0 +1,127 @@
+"""``keras`` and ``tf_keras``: Keras 3's ``LSTM`` layer and Keras 2's, as they are, in TensorFlow.
+
+What users start from. Keras is batch-major, so time-major data are transposed in the graph. On a
+GPU either uses cuDNN if seven conditions hold, and else a loop, without a word: the evidence says
+which.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from lstm_impl.availability import Package
+from lstm_impl.backends.keras.cells import Arrays, make_layers, through_keras
+from lstm_impl.backends.keras.environment import PACKAGE, KerasThree
+from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
+from lstm_impl.backends.tensorflow.model import TensorFlowModel
+from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.evidence import Evidence
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+
+class KerasModel(TensorFlowModel):
+    """Keras's layers, their variables shown as the model's."""
+
+    backend: KerasBackend
+
+    def _make_variables(self, weights: LSTMWeights) -> list[Any]:
+        keras = importlib.import_module(self.backend.module)
+        self._layers = make_layers(keras, self.spec, weights, **self.backend.arguments())
+        variables = [each for layer in self._layers for each in layer.trainable_variables]
+        # Keras 3 wraps TensorFlow's variables; Keras 2's are TensorFlow's.
+        return [each if isinstance(each, self._tf.Variable) else each.value for each in variables]
+
+    def evidence(self, workload: Workload) -> Evidence:
+        found = super().evidence(workload)
+        if self.device == "cpu" or found["cudnn"] or self.backend.options:
+            return found
+        told = {"fallback": "Keras's loop in place of cuDNN"}
+        return replace(found, details={**found.details, **told})
+
+    def network(self, call: Call, training: bool) -> Outputs:
+        tf = self._tf
+        with tf.device(self.tf_device):
+
+            def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
+                return self._layers[row](x, initial_state=[h, c], mask=valid, training=training)
+
+            def upto(lengths: Tensor, x: Tensor) -> Tensor:
+                steps = tf.range(tf.shape(x)[1], dtype=lengths.dtype)
+                return steps[None, :] < lengths[:, None]
+
+            arrays = Arrays(
+                swap=lambda each: tf.transpose(each, [1, 0, 2]),
+                upto=upto,
+                reverse=lambda y: tf.reverse(y, [1]),
+                zero=lambda y, valid: tf.where(valid[:, :, None], y, tf.zeros_like(y)),
+                join=functools.partial(tf.concat, axis=-1),
+                stack=tf.stack,
+            )
+            return through_keras(self.spec, call, run, arrays, self.batch_major)
+
+
+class KerasBackend(TensorFlowBackend):
+    """A Keras whose layers are TensorFlow's ops.
+
+    module: the package to import.
+    """
+
+    module: ClassVar[str]
+    model = KerasModel
+
+    @property
+    def dynamic(self) -> bool:  # type: ignore[override]
+        """An unrolled layer needs the number of timesteps when it is traced."""
+        return "unroll" not in self.options
+
+    def arguments(self) -> dict[str, Any]:
+        """What the layers are made with, beside what all are."""
+        return {"unroll": "unroll" in self.options}
+
+
+class Keras(KerasThree, KerasBackend):
+    """``keras.layers.LSTM``.
+
+    Options: ``+unroll`` is its own argument; ``+loop`` is ``use_cudnn=False``, the loop on a GPU
+    too; ``+xla`` compiles the step, and implies the loop, since XLA cannot compile cuDNN's op
+    (tensorflow/tensorflow #99385).
+    """
+
+    strategy = "keras"
+    module = "keras"
+    packages = (*TensorFlowBackend.packages, PACKAGE)
+    summary = "keras.layers.LSTM as it is"
+    flags: ClassVar[tuple[str, ...]] = ("unroll", "loop", "xla")
+    listed = ("", "+unroll", "+loop", "+xla")
+
+    @property
+    def loops(self) -> bool:
+        """Whether cuDNN is ruled out by the name."""
+        return bool({"unroll", "loop", "xla"} & set(self.options))
+
+    def arguments(self) -> dict[str, Any]:
+        loop = {"use_cudnn": False} if self.loops else {}
+        return super().arguments() | loop
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if self.loops and evidence.get("cudnn"):
+            return f"{self.name} is Keras's loop, and cuDNN's kernels ran"
+        return ""
+
+
+class TfKeras(KerasBackend):
+    """``tf_keras.layers.LSTM``, Keras 2's; ``+unroll`` is its own argument."""
+
+    strategy = "tf_keras"
+    module = "tf_keras"
+    summary = "Keras 2's layer, tf_keras.layers.LSTM, as it is"
+    flags: ClassVar[tuple[str, ...]] = ("unroll", "xla")
+    packages = (
+        Package("tf_keras", "the tf-keras package", "pip install 'lstm-benchmark-suite[legacy]'"),
+        *TensorFlowBackend.packages,
+    )

@@ -1,0 +1,371 @@
+"""``keras_model`` and ``lstm_impl_model``: a Keras model of one LSTM, by the call a user makes.
+
+``keras`` times Keras's layer inside a graph; a user calls a model, and the call has a cost of its
+own: ``keras_model`` is ``model(x)``, ``keras_model+predict`` is ``model.predict(x)``, and so on
+(``keras_calls.PATHS``). ``lstm_impl_model`` is the same model with this library's layer. Arrays are
+batch-major, as Keras has them; what lies time-major is turned when it is first met.
+
+A training call returns neither outputs nor gradients. What the gate sees of them is the same
+model's, taken apart from the call; of the call itself it sees the weights that it left.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import cuda
+from lstm_impl.availability import AVAILABLE, Availability
+from lstm_impl.backend import Backend
+from lstm_impl.backends.keras import calls as keras_calls
+from lstm_impl.backends.keras.calls import INPUTS, OUTPUTS, PATHS, Path
+from lstm_impl.backends.keras.environment import PACKAGE, KerasThree
+from lstm_impl.backends.onnx.runtime import OnnxRuntime
+from lstm_impl.backends.others import litert
+from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
+from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
+from lstm_impl.optimizer import LEARNING_RATE
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
+from lstm_impl.workload import Workload
+
+MOST_PLACED = 1_000
+"""Arrays that are kept as Keras has them: two sets of inputs of some hundred windows."""
+
+
+class CalledModelModel(Model):
+    """The model, and what its calls need beside it."""
+
+    backend: CalledModel
+
+    def __init__(
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
+    ) -> None:
+        import keras
+        import tensorflow as tf
+
+        super().__init__(backend, spec, device, batch_major, weights)
+        self._tf = tf
+        name = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
+        # Where there is nothing to choose from, a call should not pay for choosing.
+        gpus = bool(tf.config.list_physical_devices("GPU"))
+        self._placing: Callable[[], contextlib.AbstractContextManager[object]] = (
+            functools.partial(tf.device, name) if gpus else contextlib.nullcontext
+        )
+        self._sequence = _Placed(self._turned)
+        self._state = _Placed(lambda tensor: tensor[0])
+        self._exported: dict[tuple[int, ...], keras_calls.Infer] = {}
+        self._before: LSTMWeights | None = None
+        path = "".join(backend.options)
+        with self._placing():
+            self._layer = self.backend.layer(spec.hidden_size)
+            self._model = keras_calls.make_model(keras, self._layer, spec)
+            if self.backend.path.trains:
+                losses = {name: keras_calls.flow(keras) for name in OUTPUTS}
+                self._model.compile(keras.optimizers.SGD(LEARNING_RATE), loss=losses)
+                self._train_call = keras_calls.train_by(path, self._model)
+                self._look = keras_calls.observe(self._model)
+            if self.backend.path.infers and not self.backend.path.exported:
+                self._infer_call = keras_calls.infer_by(path, self._model)
+        self._set_weights(weights)
+
+    # -- arrays
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        if self.backend.path.host:
+            return np.ascontiguousarray(array, dtype=np.float32)
+        with self._placing():
+            return self._tf.identity(self._tf.constant(array, self._tf.float32))
+
+    def _turned(self, sequence: Tensor) -> Tensor:
+        """``[B, T, F]`` of a sequence in the model's layout."""
+        if self.batch_major:
+            return sequence
+        if self.backend.path.host:
+            return np.ascontiguousarray(np.swapaxes(sequence, 0, 1))
+        with self._placing():
+            return self._tf.transpose(sequence, [1, 0, 2])
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        array = np.asarray(tensor.get() if isinstance(tensor, _Later) else tensor)
+        if array.ndim == 2:  # a state, which Keras has without an axis of layers
+            return array[None]
+        return array if self.batch_major else np.swapaxes(array, 0, 1)
+
+    def _given(self, call: Call) -> tuple[Tensor, Tensor, Tensor]:
+        # A state that another call has left is as Keras has it.
+        h, c = (each if each.ndim == 2 else self._state(each) for each in (call.h, call.c))
+        return self._sequence(call.x), h, c
+
+    # -- inference
+
+    def _infer(self, call: Call) -> Outputs:
+        given = self._given(call)
+        run = self._export(given[0].shape) if self.backend.path.exported else self._infer_call
+        with self._placing():
+            return Outputs(*run(*given))
+
+    def _export(self, shape: tuple[int, ...]) -> keras_calls.Infer:
+        """The exported model for an input ``[B, T, in]``."""
+        key = tuple(shape) if "litert" in self.backend.options else ()
+        if key not in self._exported:
+            self._exported[key] = self._made(key)
+        return self._exported[key]
+
+    def _made(self, key: tuple[int, ...]) -> keras_calls.Infer:
+        if key:
+            return keras_calls.litert(self._converted(key), self.backend.threads)
+        if "onnx" in self.backend.options:
+            return keras_calls.onnx(self.spec, self.get_weights(), self.backend.threads or 0)
+        with self._placing():
+            return keras_calls.signature(self._model)
+
+    def _converted(self, shape: tuple[int, ...]) -> bytes:
+        return keras_calls.convert(self._model, shape, self.spec.hidden_size)
+
+    def _trace_ahead(self, request: Request) -> None:
+        given = self._given(request.call)
+        if self.backend.path.exported:
+            self._export(given[0].shape)
+        elif "function" not in self.backend.options:
+            return  # Keras's own loops trace, and compile, in their first call
+        elif request.gradients is None:
+            with self._placing():
+                self._infer_call.get_concrete_function(*given)  # type: ignore[attr-defined]
+        elif request.upstream is not None:
+            with self._placing():
+                self._train_call.get_concrete_function(  # type: ignore[attr-defined]
+                    *self._step_of(request.call, request.upstream)
+                )
+
+    # -- training
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        raise UnsupportedError(f"{self.backend.name}: {self.backend.path.words} updates weights")
+
+    def _start_optimizer(self, name: str) -> None:
+        """SGD keeps nothing from step to step."""
+
+    def _step_of(
+        self, call: Call, upstream: Upstream
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        flowing = self._sequence(upstream.dy), self._state(upstream.dh), self._state(upstream.dc)
+        return (
+            dict(zip(INPUTS, self._given(call), strict=True)),
+            dict(zip(OUTPUTS, flowing, strict=True)),
+        )
+
+    def _train_and_update(
+        self, optimizer: str, gradients: str, call: Call, upstream: Upstream
+    ) -> RawGradients:
+        inputs, flowing = self._step_of(call, upstream)
+        with self._placing():
+            self._train_call(inputs, flowing)
+        # What the step computed can only be looked at with the weights that it began with: those
+        # that were set, in the first step since. The clock's other steps are judged by nobody.
+        before = self._before or self.given_weights
+        look = functools.partial(self._seen, before, inputs, flowing)
+        kept = functools.cache(look)
+        y, h, c, weights = (_Later(kept, name) for name in (*OUTPUTS, "weights"))
+        return RawGradients(y, h, c, None, None, None, weights)
+
+    def forward_and_gradients(
+        self, *given: Any, optimizer: str | None = None, **more: Any
+    ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
+        self._before = self.get_weights() if optimizer else None
+        try:
+            return super().forward_and_gradients(*given, optimizer=optimizer, **more)
+        finally:
+            self._before = None
+
+    def _seen(
+        self,
+        before: LSTMWeights | None,
+        inputs: Mapping[str, Tensor],
+        flowing: Mapping[str, Tensor],
+    ) -> Mapping[str, Any]:
+        """Outputs and gradients of a step that began with these weights."""
+        after = self.get_weights()
+        if before is not None:
+            self._assign(before)
+        with self._placing():
+            outputs, gradients = self._look(inputs, flowing)
+            found = dict(zip(OUTPUTS, outputs, strict=True)) | {"weights": gradients}
+        self._assign(after)
+        return found
+
+    # -- weights
+
+    def _host_weights(self, raw: Any) -> LSTMWeights:
+        gradients = raw.get() if isinstance(raw, _Later) else raw
+        return LSTMWeights.from_arrays(
+            self.spec, [np.asarray(each).astype(np.float32) for each in gradients]
+        )
+
+    def get_weights(self) -> LSTMWeights:
+        return LSTMWeights.from_arrays(
+            self.spec, [each.numpy() for each in self._model.trainable_variables]
+        )
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        self._assign(weights)
+        self._exported.clear()
+
+    def _assign(self, weights: LSTMWeights) -> None:
+        for variable, array in zip(self._model.trainable_variables, weights.arrays(), strict=True):
+            variable.assign(array)
+
+    def synchronize(self) -> None:
+        self._tf.test.experimental.sync_devices()
+
+    # -- evidence
+
+    def evidence(self, workload: Workload) -> Evidence:
+        """Ops of one call by TensorFlow's profiler, or the operators of what was exported."""
+        one = workload.first_window()
+        told = {"call": self.backend.path.words, "device": self.device}
+        if "onnx" in self.backend.options:
+            return Evidence("exported graph", details={**told, "operators": ["LSTM"]})
+        if "litert" in self.backend.options:
+            ops = litert.operators(
+                self._converted((one.batch, one.timesteps, self.spec.input_size))
+            )
+            told["interpreter"] = litert.interpreter_name()
+            return Evidence("converted model", ops, details={**told, "loops": ops["WHILE"]})
+        step = self._warmed(one)
+        found = tensorflow_evidence.profile(step.run, step.synchronize)
+        details = {**found.details, **told, **self.backend.explain(self._layer)}
+        if self.backend.path.host:
+            # Keras decides by itself whether its loops are compiled by XLA ("auto").
+            details["jit_compile"] = bool(self._model.jit_compile)
+        return Evidence(found.source, found.ops, found.kernels, details)
+
+
+class CalledModel(KerasThree, abc.ABC):
+    """A Keras model of one LSTM layer, run through one of ``PATHS``."""
+
+    framework = "tensorflow"
+    model = CalledModelModel
+    packages = (*TensorFlowBackend.packages, PACKAGE)
+    gpu = TensorFlowBackend.gpu
+    optimizers: ClassVar[tuple[str, ...]] = ("sgd",)
+    flags: ClassVar[tuple[str, ...]] = tuple(filter(None, PATHS))
+    listed = tuple(f"+{each}" if each else "" for each in PATHS)
+
+    def conflict(self) -> str:
+        if len(self.options) > 1:
+            return "a model is called in one way; name one of them"
+        return ""
+
+    @property
+    def path(self) -> Path:
+        """How the model is called."""
+        return PATHS["".join(self.options)]
+
+    @property
+    def each_length_anew(self) -> bool:  # type: ignore[override]  # the call decides
+        return "".join(self.options) not in ("", "signature", "onnx")
+
+    @abc.abstractmethod
+    def layer(self, units: int) -> Any:
+        """A layer that returns its sequences and its state."""
+
+    def explain(self, layer: Any) -> Mapping[str, Any]:
+        """What is known of who computed the layer's calls."""
+        return {}
+
+    def availability(self, device: str = "cpu") -> Availability:
+        if self.path.cpu_only and device != "cpu":
+            return Availability(False, f"{self.name}: the exported model is run on the CPU here")
+        return super().availability(device)
+
+    def tools(self, device: str) -> Availability:
+        for package in OnnxRuntime.packages if "onnx" in self.options else ():
+            if not (installed := package.availability(device)):
+                return installed
+        return AVAILABLE
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.num_layers > 1 or spec.bidirectional:
+            return "its model has one layer in one direction"
+        if spec.dtype != "float32":
+            return f"its model is of float32, not {spec.dtype}"
+        if workload is None:
+            return ""
+        if workload.min_length is not None:
+            return "its model takes no lengths"
+        if not workload.training:
+            return "" if self.path.infers else f"{self.path.words} trains, and returns no outputs"
+        if not self.path.trains:
+            return f"{self.path.words} only infers; it computes no gradients"
+        if workload.optimizer is None:
+            return f"{self.path.words} updates the weights: name an optimizer, sgd"
+        if workload.gradients != "weights":
+            return f"{self.path.words} differentiates the weights alone"
+        if workload.window is not None:
+            return f"{self.path.words} returns no state to go on from"
+        return super().refusal(spec, workload)
+
+
+class KerasModel(CalledModel):
+    """A model of ``keras.layers.LSTM``."""
+
+    strategy = "keras_model"
+    summary = "a Keras model of one LSTM, by the call that a user makes"
+
+    def layer(self, units: int) -> Any:
+        import keras
+
+        return keras.layers.LSTM(units, return_sequences=True, return_state=True)
+
+
+class LstmImplModel(CalledModel):
+    """A model of ``lstm_impl.keras.LSTM``, which picks who computes it (``backend="auto"``)."""
+
+    strategy = "lstm_impl_model"
+    summary = "the same Keras model with lstm_impl.keras.LSTM as its layer"
+
+    def layer(self, units: int) -> Any:
+        import lstm_impl.keras
+
+        return lstm_impl.keras.LSTM(units, return_sequences=True, return_state=True)
+
+    def explain(self, layer: Any) -> Mapping[str, Any]:
+        made = layer.explain().choices
+        return {"computed_by": sorted({choice.backend for _, choice in made})}
+
+
+class _Later:
+    """An array that nobody may want: computed when it is asked for."""
+
+    def __init__(self, found: Callable[[], Mapping[str, Any]], name: str) -> None:
+        self._found, self._name = found, name
+
+    def get(self) -> Any:
+        return self._found()[self._name]
+
+
+class _Placed:
+    """Arrays as Keras has them, each made from the model's own once and not in every call."""
+
+    def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
+        self._make = make
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        known = self._kept.get(id(tensor))
+        # The original is kept beside it, so that no other array can get its id.
+        if known is None:
+            while len(self._kept) >= MOST_PLACED:
+                del self._kept[next(iter(self._kept))]
+            known = self._kept[id(tensor)] = (tensor, self._make(tensor))
+        return known[1]

@@ -1,0 +1,250 @@
+"""``onnxruntime``: one LSTM operator a layer in an ONNX graph, run by ONNX Runtime. Inference only.
+
+It is how many trained models are served. The graph is built here with the ``onnx`` package, opset
+17, from the canonical weights; ONNX Runtime optimises it when a session is made (the trace). Inputs
+and outputs stay on the device through an I/O binding. On a GPU a call returns when the device has
+finished: ONNX Runtime waits by itself unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import cuda
+from lstm_impl.availability import Package, UnavailableError
+from lstm_impl.backend import Backend
+from lstm_impl.backends.inference_model import InferenceModel
+from lstm_impl.backends.onnx.graph import build_graph
+from lstm_impl.call import Call, Outputs, Request, Tensor
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
+from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.stream import Stream
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+INSTALL_CPU = "pip install onnx onnxruntime"
+INSTALL_GPU = "pip install onnx onnxruntime-gpu"
+
+DTYPES = ("float32", "tf32", "float16", "float64")
+
+
+def _look() -> cuda.View:
+    import onnxruntime
+
+    built = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    version = getattr(onnxruntime, "cuda_version", "") or "12"
+    return cuda.View(
+        onnxruntime.__version__,
+        _gpus_of_the_driver() if built else 0,
+        cuda.parse_version(version) if built else None,
+    )
+
+
+def _gpus_of_the_driver() -> int:
+    """How many GPUs the CUDA driver shows; ONNX Runtime has no question of its own for that."""
+    count = ctypes.c_int()
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return 0
+    except (OSError, AttributeError):
+        return 0
+    return count.value
+
+
+class OnnxRuntimeModel(InferenceModel):
+    """A session for each combination of optional inputs, made when it is first needed."""
+
+    _bound: tuple[Any, list[Tensor], Any] | None
+    _fed: tuple[Any, list[str]] | None
+
+    def __init__(
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
+    ) -> None:
+        import onnxruntime
+
+        super().__init__(backend, spec, device, batch_major, weights)
+        self._ort = onnxruntime
+        self._place = ("cpu", 0) if device == "cpu" else ("cuda", cuda.gpu_index(device))
+
+    # -- sessions
+
+    def graph(self, lengths: bool = False, masks: bool = False) -> bytes:
+        """The serialised ONNX model of this network, with or without the optional inputs."""
+        return build_graph(self.spec, self._weights, self.batch_major, lengths, masks)
+
+    def _options(self) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self.backend.threads or 0  # its own choice
+        options.inter_op_num_threads = 1  # layers wait for one another: nothing runs side by side
+        return options
+
+    def _open(self, options: Any, lengths: bool, masks: bool) -> Any:
+        provider: str | tuple[str, dict[str, str]] = "CPUExecutionProvider"
+        if self.device != "cpu":
+            if hasattr(self._ort, "preload_dlls"):  # finds CUDA's libraries in Python packages
+                self._ort.preload_dlls()
+            provider = (
+                "CUDAExecutionProvider",
+                {
+                    "device_id": str(self._place[1]),
+                    "use_tf32": "1" if self.spec.dtype == "tf32" else "0",
+                },
+            )
+        session = self._ort.InferenceSession(
+            self.graph(lengths, masks), sess_options=options, providers=[provider]
+        )
+        used = session.get_providers()
+        if self.device != "cpu" and "CUDAExecutionProvider" not in used:
+            # ONNX Runtime would go on with the CPU and only say so in its log.
+            raise UnavailableError(
+                f"{self.backend.name} on {self.device}: ONNX Runtime could not start its CUDA "
+                f"provider and would use {', '.join(used)}; its log says which library is missing"
+            )
+        return session
+
+    def _session(self, call: Call) -> Any:
+        key = (call.lengths is not None, call.masks is not None)
+        if key not in self._ready:
+            self._ready[key] = self._open(self._options(), *key)
+        return self._ready[key]
+
+    # -- what Model asks for
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        if np.issubdtype(array.dtype, np.integer):
+            # The CUDA provider, too, reads lengths on the host.
+            return self._ort.OrtValue.ortvalue_from_numpy(array.astype(np.int32), "cpu", 0)
+        values = np.ascontiguousarray(array, dtype=self.spec.precision.storage)
+        return self._ort.OrtValue.ortvalue_from_numpy(values, *self._place)
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        array = np.array(tensor.numpy())  # a copy: the same call again would overwrite it
+        if array.ndim != 4:
+            return array
+        # The output sequence, whose axes the graph leaves as the operator has them (build_graph).
+        first, second, third, _ = array.shape
+        rows = second if self.spec.bidirectional else third
+        return array.reshape(first, rows, self.spec.output_size)
+
+    def _infer(self, call: Call) -> Outputs:
+        session = self._session(call)
+        binding = self._binding(session, [each for each in call if each is not None])
+        session.run_with_iobinding(binding)
+        return Outputs(*binding.get_outputs())
+
+    def _stream(self, call: Call) -> Outputs:
+        if self.device != "cpu":
+            return self._infer(call)
+        # Of a stream no input comes twice, and binding them takes longer than a small LSTM; memory
+        # of the host need not be bound to stay where it is.
+        session = self._session(call)
+        if self._fed is None or self._fed[0] is not session:
+            self._fed = (session, [each.name for each in session.get_inputs()])
+        feeds = dict(zip(self._fed[1], call[:3], strict=True))
+        return Outputs(*session.run_with_ort_values(None, feeds))
+
+    def _binding(self, session: Any, inputs: list[Tensor]) -> Any:
+        """Inputs bound to a session, and outputs to memory that no other inputs' outputs are in.
+
+        Making a binding takes longer than a small LSTM, so there is one, in which only what is
+        new is bound anew. The same inputs give the same outputs, so that writing those into the
+        same memory again changes nothing.
+        """
+        if self._bound is None or self._bound[0] is not session:
+            self._bound = (session, [None] * len(inputs), session.io_binding())
+        _, bound, binding = self._bound
+        new = [k for k, each in enumerate(inputs) if each is not bound[k]]
+        if new:
+            names = [each.name for each in session.get_inputs()]
+            for k in new:
+                binding.bind_ortvalue_input(names[k], inputs[k])
+                bound[k] = inputs[k]
+            binding.clear_binding_outputs()
+            for each in session.get_outputs():
+                binding.bind_output(each.name, *self._place)
+        return binding
+
+    def _trace_ahead(self, request: Request) -> None:
+        self._session(request.call)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._bound = None
+        self._fed = None
+
+    def synchronize(self) -> None:
+        if self.device != "cpu" and self._bound is not None:
+            self._bound[2].synchronize_outputs()
+
+    def evidence(self, workload: Workload) -> Evidence:
+        """The operators of the optimised graph that ran, each with the provider that ran it."""
+        call = Stream(self, workload.first_window()).first().call
+        with tempfile.TemporaryDirectory() as folder:
+            options = self._options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = self._open(options, call.lengths is not None, False)
+            names = [each.name for each in session.get_inputs()]
+            values = call.given().values()
+            session.run_with_ort_values(None, dict(zip(names, values, strict=True)))
+            events = json.loads(Path(session.end_profiling()).read_text())
+        ops, kernels = summarise(events)
+        details = {"device": self.device, "providers": session.get_providers()}
+        return Evidence("ONNX Runtime profile", ops, kernels, details)
+
+
+class OnnxRuntime(Backend):
+    """ONNX Runtime's LSTM operator, on the CPU or through the CUDA provider (cuDNN)."""
+
+    strategy = "onnxruntime"
+    framework = "onnxruntime"
+    packages = (
+        Package("onnxruntime", "ONNX Runtime", INSTALL_CPU, INSTALL_GPU),
+        Package("onnx", "the package onnx", INSTALL_CPU, INSTALL_GPU),
+    )
+    # The package for GPUs takes the other's place.
+    gpu = cuda.Framework("ONNX Runtime", f"pip uninstall onnxruntime && {INSTALL_GPU}", _look)
+    summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
+    model = OnnxRuntimeModel
+    each_length_anew = False
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if workload is not None and workload.training:
+            return "ONNX Runtime only infers; it computes no gradients"
+        if "mixed" in spec.dtype:
+            return "ONNX's LSTM operator has one type for weights and products, no mixed precision"
+        if spec.dtype not in DTYPES:
+            return f"ONNX's LSTM operator knows float16, float32 and float64, not {spec.dtype}"
+        return ""
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        if device == "cpu" and spec.dtype == "float64":
+            raise UnsupportedError(
+                f"{self.name}: ONNX Runtime's LSTM operator does not compute float64 on a CPU"
+            )
+        return super()._build(spec, weights, device, batch_major)
+
+
+def summarise(events: list[dict[str, Any]]) -> tuple[Counter[str], Counter[str]]:
+    """Counts of operators as ``LSTM (CPUExecutionProvider)``, and of kernels, from a profile."""
+    ops: Counter[str] = Counter()
+    kernels: Counter[str] = Counter()
+    for event in events:
+        arguments = event.get("args", {})
+        if event.get("cat") == "Node" and "op_name" in arguments:
+            # A node has events for what goes before and after it, too; its own names the provider.
+            if arguments.get("provider"):
+                ops[f"{arguments['op_name']} ({arguments['provider']})"] += 1
+        elif event.get("cat") == "Kernel":
+            kernels[str(event.get("name"))] += 1
+    return ops, kernels

@@ -1,0 +1,1 @@
+"""Backends of other runtimes, and the plain loop in NumPy."""

@@ -1,0 +1,257 @@
+"""``litert``: a TensorFlow loop converted to LiteRT (TensorFlow Lite) and run by its interpreter.
+
+Inference in float32 on the CPU, for the devices at the edge and for what the conversion costs or
+gains. What is converted is the ``while_loop`` backend's network, with its weights as constants, for
+one shape at a time. The runtime has a fused operator, ``UNIDIRECTIONAL_SEQUENCE_LSTM``, but the
+converter makes it of stateless layers only, so that a network that carries its state stays a WHILE
+loop; the evidence says which it became. ``+fused`` is that operator, in a model that is written
+without the converter, its state set before each call and read after it. Every call
+copies its inputs into the interpreter's memory and its outputs out of it: there is no other way,
+since that memory is reused while it runs.
+
+This is the one peer that needs TensorFlow, which holds the converter. The interpreter is
+``ai_edge_litert``'s where that is installed, else the one in TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.availability import Package, UnavailableError
+from lstm_impl.backend import Backend
+from lstm_impl.backends.inference_model import InferenceModel, shapes_of
+from lstm_impl.backends.others import litert_fused
+from lstm_impl.backends.tensorflow.while_loop import WhileLoop
+from lstm_impl.call import Call, Outputs, Request, Tensor
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
+from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+INSTALL = "pip install tensorflow-cpu ai-edge-litert"
+
+FUSED = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM")
+
+
+class LiteRT(Backend):
+    """The converted ``while_loop``.
+
+    Option ``+preproject`` converts the loop that computes the input product of all timesteps
+    before it starts; ``+fused`` takes the runtime's own LSTM operator in place of the loop.
+    """
+
+    strategy = "litert"
+    framework = "litert"
+    summary = "a TensorFlow loop converted to LiteRT (TensorFlow Lite), inference only"
+    flags = ("preproject", "fused")
+    devices = ("cpu",)
+    elsewhere = "LiteRT runs on the CPU here: its GPU delegates are for phones"
+    packages = (Package("tensorflow", "TensorFlow, which holds LiteRT's converter,", INSTALL),)
+    listed = ("", "+preproject", "+fused")
+
+    def conflict(self) -> str:
+        if self.options == ("preproject", "fused"):
+            return "the fused operator computes the input product itself; leave one of the two out"
+        return ""
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if workload is not None and workload.training:
+            return "LiteRT only infers; it computes no gradients"
+        if spec.dtype != "float32":
+            return f"LiteRT's LSTM is converted in float32 only, not {spec.dtype}"
+        if "fused" in self.options and workload is not None and workload.min_length is not None:
+            return "LiteRT's fused operator takes no lengths"
+        return ""
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if "fused" not in self.options or evidence.get("fused_loop"):
+            return ""
+        return "LiteRT's fused operator is not in the model that ran"
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        kind = FusedModel if "fused" in self.options else LiteRTModel
+        return kind(self, spec, device, batch_major, weights)
+
+
+class _Ready(NamedTuple):
+    """An interpreter with its memory, and its tensors' indices: by name, and the outputs'."""
+
+    interpreter: Any
+    places: dict[str, int]
+    outputs: tuple[int, ...]
+
+
+class LiteRTModel(InferenceModel):
+    """An interpreter for each shape and combination of optional inputs, made when first needed."""
+
+    def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
+        """The LiteRT model for inputs of these shapes: x, h, c and, if wanted, lengths, masks."""
+        import tensorflow as tf
+
+        loop = WhileLoop([each for each in self.backend.options if each in WhileLoop.flags])
+        spec = self.spec
+        parameters = [tf.constant(array) for array in loop.pack(spec, self._weights)]
+
+        def network(**arguments: Tensor) -> tuple[Tensor, ...]:
+            call = Call(**arguments)
+            if self.batch_major:
+                call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
+            y, h, c = loop.stack(spec, call, parameters, training=False)
+            return (tf.transpose(y, [1, 0, 2]) if self.batch_major else y), h, c
+
+        function = tf.function(network, autograph=False)
+        concrete = function.get_concrete_function(
+            **{
+                name: tf.TensorSpec(shape, tf.int32 if name == "lengths" else tf.float32, name)
+                for name, shape in inputs.items()
+            }
+        )
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], function)
+        return bytes(converter.convert())
+
+    def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> _Ready:
+        key = shapes_of(inputs)
+        if key not in self._ready:
+            model = self.convert({name: array.shape for name, array in inputs.items()})
+            interpreter = open_interpreter(model, self.backend.threads)
+            interpreter.allocate_tensors()
+            self._ready[key] = self._places(interpreter)
+        ready: _Ready = self._ready[key]
+        return ready
+
+    def _places(self, interpreter: Any) -> _Ready:
+        """Where its inputs and outputs are: to ask takes longer than a small network."""
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        return _Ready(
+            interpreter,
+            {input_name(each["name"]): each["index"] for each in inputs},
+            tuple(each["index"] for each in outputs),
+        )
+
+    # -- what Model asks for
+
+    def _infer(self, call: Call) -> Outputs:
+        inputs = call.given()
+        interpreter, places, outputs = self._made(inputs)
+        for name, place in places.items():
+            interpreter.set_tensor(place, inputs[name])
+        interpreter.invoke()
+        return Outputs(*map(interpreter.get_tensor, outputs))
+
+    def _trace_ahead(self, request: Request) -> None:
+        self._made(request.call.given())
+
+    def evidence(self, workload: Workload) -> Evidence:
+        """The operators of the converted model, those inside its loops included."""
+        spec, timesteps = self.spec, workload.windows()[0].stop
+        state = (spec.state_layers, workload.batch, spec.hidden_size)
+        shapes: dict[str, tuple[int, ...]] = {
+            "x": self._layout((timesteps, workload.batch, spec.input_size)),
+            "h": state,
+            "c": state,
+        }
+        if workload.min_length is not None:
+            shapes["lengths"] = (workload.batch,)
+        ops = operators(self.convert(shapes))
+        details = {
+            "device": self.device,
+            "interpreter": interpreter_name(),
+            "threads": self.backend.threads or 1,
+            "fused_loop": any(op in FUSED for op in ops),
+            "loops": ops["WHILE"],
+        }
+        return Evidence("converted model", ops, details=details)
+
+
+class FusedModel(LiteRTModel):
+    """The runtime's own LSTM operator, its state in variables of the model."""
+
+    def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
+        """The LiteRT model for an input of this shape. Raises UnsupportedError for other inputs."""
+        for name in ("lengths", "masks"):
+            if name in inputs:
+                raise UnsupportedError(f"{self.backend.name}: the fused operator takes no {name}")
+        sizes = inputs["x"][:2]
+        batch, timesteps = sizes if self.batch_major else sizes[::-1]
+        return litert_fused.network(self.spec, self._weights, timesteps, batch, self.batch_major)
+
+    def _places(self, interpreter: Any) -> _Ready:
+        known = {each["name"]: each["index"] for each in interpreter.get_tensor_details()}
+        states = [
+            litert_fused.state_name(kind, row)
+            for kind in "hc"
+            for row in range(self.spec.state_layers)
+        ]
+        x, y, *places = (known[name] for name in (litert_fused.INPUT, litert_fused.OUTPUT, *states))
+        return _Ready(interpreter, {litert_fused.INPUT: x}, (y, *places))
+
+    def _infer(self, call: Call) -> Outputs:
+        interpreter, places, (y, *state) = self._made(call.given())
+        interpreter.set_tensor(places[litert_fused.INPUT], call.x)
+        for place, row in zip(state, (*call.h, *call.c), strict=True):
+            interpreter.set_tensor(place, row)
+        interpreter.invoke()
+        states = np.stack([interpreter.get_tensor(place) for place in state])
+        rows = self.spec.state_layers
+        return Outputs(interpreter.get_tensor(y), states[:rows], states[rows:])
+
+
+def input_name(tensor: str) -> str:
+    """``x`` of ``x``, ``serving_default_x:0`` and whatever else converters make of it."""
+    return tensor.partition(":")[0].removeprefix("serving_default_")
+
+
+def interpreter_name() -> str:
+    """The package whose interpreter runs here, and its version."""
+    if importlib.util.find_spec("ai_edge_litert") is not None:
+        return f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
+    import tensorflow as tf
+
+    return f"tf.lite {tf.__version__}"
+
+
+def open_interpreter(model: bytes, threads: int | None) -> Any:
+    """An interpreter of a converted model. Raises UnavailableError if there is none."""
+    if importlib.util.find_spec("ai_edge_litert") is not None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        return Interpreter(model_content=model, num_threads=threads)
+    import tensorflow as tf
+
+    if not hasattr(tf.lite, "Interpreter"):
+        raise UnavailableError(
+            f"TensorFlow {tf.__version__} has no LiteRT interpreter any more: "
+            "pip install ai-edge-litert"
+        )
+    with warnings.catch_warnings():
+        # TensorFlow announces that its interpreter moves to the package ai_edge_litert.
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
+        return tf.lite.Interpreter(model_content=model, num_threads=threads)
+
+
+def operators(model: bytes) -> Counter[str]:
+    """How often each operator stands in a converted model, in all its subgraphs."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    names = {
+        code: name
+        for name, code in vars(schema.BuiltinOperator).items()
+        if not name.startswith("_")
+    }
+    root = schema.Model.GetRootAs(model, 0)
+    found: Counter[str] = Counter()
+    for subgraph in (root.Subgraphs(k) for k in range(root.SubgraphsLength())):
+        for each in (subgraph.Operators(k) for k in range(subgraph.OperatorsLength())):
+            code = root.OperatorCodes(each.OpcodeIndex())
+            # Codes up to 127 stand in the old, one-byte field; the newer one is 0 in old models.
+            found[names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]] += 1
+    return found

@@ -1,0 +1,145 @@
+"""What every TensorFlow backend shares: its layout, and the stacking of layers and directions.
+
+A strategy supplies ``layer``: one direction of one layer over time. What stands here knows nothing
+of how that loops. TensorFlow is imported when a model is built, never before.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lstm_impl import cuda
+from lstm_impl.availability import Package
+from lstm_impl.backend import Backend
+from lstm_impl.backends.stacking import through_layers
+from lstm_impl.backends.tensorflow.model import TensorFlowModel
+from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
+from lstm_impl.model import Model
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.weights import LayerWeights, LSTMWeights
+from lstm_impl.workload import OPTIMIZERS
+
+INSTALL_CPU = "pip install 'lstm-benchmark-suite[cpu]'"
+INSTALL_GPU = "pip install 'tensorflow[and-cuda]'"
+
+Arrays = Sequence[FloatArray]
+
+
+def _look() -> cuda.View:
+    import tensorflow as tf
+
+    build = tf.sysconfig.get_build_info()
+    built_with = str(build.get("cuda_version", "")) if build["is_cuda_build"] else ""
+    return cuda.View(
+        tf.__version__,
+        len(tf.config.list_physical_devices("GPU")),
+        cuda.parse_version(built_with) if built_with else None,
+    )
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Which steps of right-padded sequences are valid.
+
+    lengths ``[B]``; mask ``[T, B, 1]`` bool, false on padding.
+    """
+
+    lengths: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, lengths: Tensor) -> Padding:
+        """The padding of ``x [T, B, in]``."""
+        import tensorflow as tf
+
+        steps = tf.range(tf.shape(x)[0], dtype=lengths.dtype)
+        return cls(lengths, (steps[:, None] < lengths[None, :])[:, :, None])
+
+
+def reverse_time(sequence: Tensor, padding: Padding | None) -> Tensor:
+    """``sequence [T, B, F]`` with each sequence's valid steps in reverse, padding left in place.
+
+    For layers that can only go forward.
+    """
+    import tensorflow as tf
+
+    if padding is None:
+        return tf.reverse(sequence, [0])
+    return tf.reverse_sequence(sequence, padding.lengths, seq_axis=0, batch_axis=1)
+
+
+class TensorFlowBackend(Backend):
+    """A backend whose layer is made of TensorFlow ops.
+
+    dynamic: one trace serves every number of timesteps; else each has its own. Each batch has its
+        own in any case: a user's function that is traced with tensors knows its batch, and a graph
+        that has to ask for it at run time takes longer, a small one much longer.
+    """
+
+    framework = "tensorflow"
+    packages: ClassVar[tuple[Package, ...]] = (
+        Package("tensorflow", "TensorFlow", INSTALL_CPU, INSTALL_GPU),
+    )
+    gpu = cuda.Framework("TensorFlow", INSTALL_GPU, _look)
+    optimizers = OPTIMIZERS
+    model: ClassVar[type[Model]] = TensorFlowModel
+    flags: ClassVar[tuple[str, ...]] = ("xla",)
+    dynamic: ClassVar[bool] = True
+
+    @property
+    def xla(self) -> bool:
+        """Whether the step is compiled by XLA (``jit_compile=True``)."""
+        return "xla" in self.options
+
+    @property
+    def each_length_anew(self) -> bool:  # type: ignore[override]  # the options decide
+        return self.xla or not self.dynamic
+
+    # -- what a strategy says
+
+    def layer(
+        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
+    ) -> Outputs:
+        """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
+
+        x ``[T, B, in]``; parameters as ``to_layout`` orders them, in the compute type. With
+        ``reverse`` it reads each sequence's valid steps from the last to the first; outputs stand
+        at the step they belong to, and are zero on padding.
+        """
+        raise UnsupportedError(f"{self.name} computes no layer of its own")
+
+    def to_layout(self, cell: LayerWeights) -> Arrays:
+        """A cell's canonical weights as the arrays this backend keeps and trains."""
+        return tuple(cell)
+
+    def from_layout(self, arrays: Arrays, gradient: bool) -> LayerWeights:
+        """Canonical weights, or their gradients, from arrays in this backend's layout."""
+        return LayerWeights(*arrays)
+
+    def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        """All variables' values: each cell's ``to_layout``, layer by layer."""
+        return [array for cell in weights.cells() for array in self.to_layout(cell)]
+
+    def unpack(self, spec: LSTMSpec, arrays: Arrays, gradient: bool = False) -> LSTMWeights:
+        """The inverse of ``pack``; with ``gradient``, for gradients of the variables."""
+        size = len(arrays) // spec.state_layers
+        cells = [
+            self.from_layout(arrays[k : k + size], gradient) for k in range(0, len(arrays), size)
+        ]
+        return LSTMWeights.from_cells(spec, cells)
+
+    def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
+        """The whole network, time-major: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
+        import tensorflow as tf
+
+        padding = None if call.lengths is None else Padding.of(call.x, call.lengths)
+        size = len(parameters) // spec.state_layers
+
+        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
+            cell = parameters[row * size : (row + 1) * size]
+            return self.layer(x, (h, c), cell, padding, reverse)
+
+        return through_layers(spec, call, layer, functools.partial(tf.concat, axis=-1), tf.stack)

@@ -1,0 +1,189 @@
+"""``block_lstm``: TensorFlow's fused ``BlockLSTMV2`` op, a whole layer over time in one kernel.
+
+Its gradient is ``BlockLSTMGradV2``, called by hand: TensorFlow 2.21 registers the gradient of the
+first version, which has another gate order, for the second, so ``tf.GradientTape`` through the op
+is wrong on every input. ``block_lstm+registered`` is that wrong gradient, kept to show that the
+gate rejects it. The op knows no lengths: outputs past the end are masked and the last valid state
+is gathered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from lstm_impl.backends.tensorflow.backend import (
+    Arrays,
+    Padding,
+    TensorFlowBackend,
+    reverse_time,
+)
+from lstm_impl.call import Outputs, State, Tensor, Tensors
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.weights import LayerWeights
+from lstm_impl.workload import Workload
+
+
+class BlockLSTM(TensorFlowBackend):
+    """``BlockLSTMV2`` forward, ``BlockLSTMGradV2`` backward."""
+
+    strategy = "block_lstm"
+    summary = "TensorFlow's fused BlockLSTMV2 op, its gradient called by hand"
+    flags = ("registered",)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.precision.compute not in ("float32", "float16"):
+            return "TensorFlow's BlockLSTMV2 has float32 and float16 kernels only"
+        return super().refusal(spec, workload)
+
+    def to_layout(self, cell: LayerWeights) -> Arrays:
+        return np.concatenate([cell.kernel, cell.recurrent_kernel], axis=0), cell.bias
+
+    def from_layout(self, arrays: Arrays, gradient: bool) -> LayerWeights:
+        both, bias = arrays
+        inputs = len(both) - len(bias) // 4
+        return LayerWeights(both[:inputs], both[inputs:], bias)
+
+    def layer(
+        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
+    ) -> Outputs:
+        import tensorflow as tf
+
+        inputs = reverse_time(x, padding) if reverse else x
+        compute = _forward if "registered" in self.options else _with_gradient
+        hidden, cells = compute(inputs, *state, *parameters)
+        if padding is None:
+            y, h, c = hidden, hidden[-1], cells[-1]
+        else:
+            batch = tf.range(tf.shape(x)[1])
+            last = tf.stack([padding.lengths - 1, batch], axis=1)
+            h, c = tf.gather_nd(hidden, last), tf.gather_nd(cells, last)
+            y = tf.where(padding.mask, hidden, tf.zeros_like(hidden))
+        return Outputs(reverse_time(y, padding) if reverse else y, h, c)
+
+
+def _block(
+    x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
+) -> tuple[dict[str, Any], Any]:
+    """The op's arguments, which its gradient takes too, and its outputs."""
+    import tensorflow as tf
+
+    peephole = tf.zeros([c0.shape[-1]], x.dtype)  # taken, though use_peephole is off
+    arguments = {
+        "seq_len_max": tf.cast(tf.shape(x)[0], tf.int64),
+        "x": x,
+        "cs_prev": c0,
+        "h_prev": h0,
+        "w": both,
+        "wci": peephole,
+        "wcf": peephole,
+        "wco": peephole,
+        "b": bias,
+    }
+    # The cell is not clipped; 0 would be taken for "clip at zero" by the second version.
+    return arguments, tf.raw_ops.BlockLSTMV2(**arguments, cell_clip=-1.0, use_peephole=False)
+
+
+def _forward(
+    x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    _, outputs = _block(x, h0, c0, both, bias)
+    return outputs.h, outputs.cs
+
+
+def _with_gradient(
+    x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Hidden and cell states ``[T, B, H]``, differentiated by ``BlockLSTMGradV2``."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def block(
+        x: Tensor, h0: Tensor, c0: Tensor, both: Tensor, bias: Tensor
+    ) -> tuple[Any, Callable[..., Any]]:
+        with _own_gradient():
+            arguments, outputs = _block(x, h0, c0, both, bias)
+
+        def backward(d_hidden: Tensor, d_cells: Tensor) -> Any:
+            return _gradients(arguments, outputs._asdict(), d_hidden, d_cells)
+
+        return _guarded(outputs.h, outputs.cs), backward
+
+    hidden, cells = block(x, h0, c0, both, bias)
+    return hidden, cells
+
+
+@contextlib.contextmanager
+def _own_gradient() -> Iterator[None]:
+    """Give the ops that are made the right gradient too, where custom ones are dropped."""
+    import tensorflow as tf
+
+    if not _in_vectorized_map():
+        yield
+        return
+    with tf.compat.v1.get_default_graph().gradient_override_map({"BlockLSTMV2": _registered()}):
+        yield
+
+
+def _guarded(*outputs: Tensor) -> tuple[Tensor, ...]:
+    """The op's outputs, of which a graph raises an error where the op's own gradient is asked for.
+
+    That is in a function that was traced before ``tf.vectorized_map`` called it.
+    """
+    import tensorflow as tf
+
+    if tf.executing_eagerly() or _in_vectorized_map():
+        return outputs
+    message = "tf.vectorized_map dropped block_lstm's gradient: trace the function inside of it"
+    return tuple(tf.raw_ops.PreventGradient(input=each, message=message) for each in outputs)
+
+
+def _in_vectorized_map() -> bool:
+    """Whether the graph that is being traced is the body of ``tf.vectorized_map``, or in it."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return False
+    # TensorFlow has no public way to ask: it traces the body under this name.
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        if "loop_body" in graph.get_name_scope().split("/"):
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+@functools.cache
+def _registered() -> str:
+    """The name that the gradient is registered by."""
+    import tensorflow as tf
+
+    name = "LstmImplBlockLSTM"
+
+    @tf.RegisterGradient(name)
+    def gradient(op: Any, *upstream: Tensor) -> list[Tensor | None]:
+        names = ("seq_len_max", "x", "cs_prev", "h_prev", "w", "wci", "wcf", "wco", "b")
+        kept = dict(zip(("i", "cs", "f", "o", "ci", "co", "h"), op.outputs, strict=True))
+        _, d_cells, *_, d_hidden = upstream
+        x, h0, c0, both, bias = _gradients(
+            dict(zip(names, op.inputs, strict=True)), kept, d_hidden, d_cells
+        )
+        return [None, x, c0, h0, both, None, None, None, bias]
+
+    return name
+
+
+def _gradients(
+    arguments: dict[str, Any], kept: dict[str, Tensor], d_hidden: Tensor, d_cells: Tensor
+) -> tuple[Tensor, ...]:
+    """Of x, h0, c0, both kernels and bias, from the op's arguments and its outputs by name."""
+    import tensorflow as tf
+
+    found = tf.raw_ops.BlockLSTMGradV2(
+        **arguments, **kept, cs_grad=d_cells, h_grad=d_hidden, use_peephole=False
+    )
+    return found.x_grad, found.h_prev_grad, found.cs_prev_grad, found.w_grad, found.b_grad

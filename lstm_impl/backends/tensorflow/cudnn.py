@@ -1,0 +1,212 @@
+"""``cudnn``: TensorFlow's fused cuDNN op, the whole network in one call, on an NVIDIA GPU.
+
+The parameters are one flat buffer in cuDNN's layout, packed once and trained as it is. cuDNN has
+two biases a gate, which are added; the input one stays zero and gets no gradient, since training
+both would double the effective bias step.
+
+Options name three costs that Keras's layer always pays: ``+lengths`` passes sequence lengths even
+where every sequence is full; ``+repack`` keeps canonical weights and packs them in every step;
+``+training`` asks for the training mode, which keeps what a backward pass needs, in inference too.
+
+Without lengths the op tries cuDNN's standard and persistent algorithms with its first call at a
+shape, and keeps the fastest; with lengths, which is how Keras calls it, it takes the standard one.
+``+untuned`` has it take the standard one too, which is a variable of the whole process.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from lstm_impl.backends.tensorflow.backend import Arrays, TensorFlowBackend
+from lstm_impl.backends.tensorflow.model import TensorFlowModel
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.cuda import OWN_MASKS
+from lstm_impl.evidence import Evidence
+from lstm_impl.layouts import cudnn_pack, cudnn_sizes, cudnn_unpack
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.stream import Stream
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+TUNING = "TF_CUDNN_RNN_USE_AUTOTUNE"
+"""TensorFlow's variable, which it reads once: whether its op tries more than one algorithm."""
+
+ALGORITHMS = {0: "standard", 1: "persistent static", 2: "persistent dynamic"}
+"""``cudnnRNNAlgo_t`` by its number, in NVIDIA's reference of cuDNN."""
+
+NOT_TUNED = -1
+"""What TensorFlow notes where it tried none: cuDNN then takes the standard algorithm."""
+
+
+class CudnnModel(TensorFlowModel):
+    """Says, beside the kernels, which algorithm the op chose, and what its first call costs."""
+
+    backend: Cudnn
+
+    def evidence(self, workload: Workload) -> Evidence:
+        """Ops and kernels of one step; the op's algorithm; the cost of a shape it has not seen."""
+        found = super().evidence(workload)
+        call = Stream(self, workload.first_window()).first().call
+        training = workload.training or "training" in self.backend.options
+        kept = self._computed(self.backend.op, call, training)
+        lengths = call.lengths is not None or "lengths" in self.backend.options
+        details: dict[str, Any] = {"algorithm": chosen(kept, lengths, training)}
+        if not lengths:
+            details["new_shape_s"] = self._new_shape_seconds(call, training)
+        return replace(found, details={**found.details, **details})
+
+    def _new_shape_seconds(self, call: Call, training: bool) -> float:
+        """What the first call at a shape takes beyond the second: tuning, and making descriptors.
+
+        The shape is the call's with its steps twice, which the op has not seen.
+        """
+        tf, axis = self._tf, 1 if self.batch_major else 0
+        longer = call._replace(x=tf.concat([call.x, call.x], axis))
+        seconds = []
+        for _ in range(2):
+            self.synchronize()
+            start = time.perf_counter()
+            self._computed(self.backend.op, longer, training)
+            self.synchronize()
+            seconds.append(time.perf_counter() - start)
+        return max(0.0, seconds[0] - seconds[1])
+
+
+class Cudnn(TensorFlowBackend):
+    """``CudnnRNNV2``, or ``CudnnRNNV3`` with sequence lengths."""
+
+    strategy = "cudnn"
+    summary = "TensorFlow's cuDNN op, parameters packed once"
+    model = CudnnModel
+    flags = ("lengths", "repack", "training", "untuned")
+    apart = True
+    devices = ("gpu",)
+    elsewhere = "cuDNN runs on NVIDIA GPUs only"
+    listed = ("", "+lengths", "+repack", "+training", "+untuned", "+lengths+repack+training")
+
+    @property
+    def environment(self) -> Mapping[str, str]:  # type: ignore[override]  # by option
+        return {TUNING: "0"} if "untuned" in self.options else {}
+
+    @property
+    def each_length_anew(self) -> bool:  # type: ignore[override]  # by option
+        """Whether the op tries its algorithms at each number of timesteps that it has not seen."""
+        return not {"lengths", "untuned"} & set(self.options)
+
+    def conflict(self) -> str:
+        if {"lengths", "untuned"} <= set(self.options):
+            return "with lengths TensorFlow's op is never tuned; leave +untuned out"
+        return ""
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if "mixed" in spec.dtype and "repack" not in self.options:
+            return "one packed buffer cannot be float32 and computed in half; use cudnn+repack"
+        if workload is not None and workload.dropout and workload.training:
+            return OWN_MASKS
+        return super().refusal(spec, workload)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if evidence.get("cudnn"):
+            return ""
+        ran = ", ".join(evidence.get("kernels", {})) or "no kernel at all"
+        return f"no cuDNN kernel ran on {device}; the profiler saw {ran}"
+
+    def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        if "repack" in self.options:
+            return weights.arrays()
+        return [cudnn_pack(spec, weights)]
+
+    def unpack(self, spec: LSTMSpec, arrays: Arrays, gradient: bool = False) -> LSTMWeights:
+        if "repack" in self.options:
+            return LSTMWeights.from_arrays(spec, arrays)
+        # the two biases are added, so each has the gradient of their sum
+        return cudnn_unpack(spec, arrays[0], "second" if gradient else "sum")
+
+    def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
+        y, h, c, *_ = self.op(spec, call, parameters, training)
+        return Outputs(y, h, c)
+
+    def op(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Tensors:
+        """All that the op gives: outputs, final state, and what it keeps for itself."""
+        import tensorflow as tf
+
+        x, h, c, lengths, masks = call
+        if masks is not None:
+            raise UnsupportedError(f"{self.name}: {OWN_MASKS}")
+        if "repack" in self.options:
+            buffer = pack_tensors(spec, parameters)
+        else:
+            buffer = keep_input_biases(spec, parameters[0])
+        arguments = {
+            "input": x,
+            "input_h": h,
+            "input_c": c,
+            "params": buffer,
+            "rnn_mode": "lstm",
+            "input_mode": "linear_input",
+            "direction": "bidirectional" if spec.bidirectional else "unidirectional",
+            "is_training": training or "training" in self.options,
+        }
+        if lengths is None and "lengths" not in self.options:
+            return tuple(tf.raw_ops.CudnnRNNV2(**arguments))
+        if lengths is None:
+            shape = tf.shape(x)
+            lengths = tf.fill([shape[1]], shape[0])
+        kept = tf.raw_ops.CudnnRNNV3(**arguments, sequence_lengths=lengths, time_major=True)
+        return tuple(kept)
+
+
+def chosen(kept: Tensors, lengths: bool, training: bool) -> dict[str, Any]:
+    """Which of cuDNN's algorithms the op took, as far as TensorFlow tells.
+
+    kept: all that the op gave. It notes the algorithm for the backward pass, so that in inference
+    nobody knows; with lengths it is always the standard one.
+    """
+    tuned = not lengths and os.environ.get(TUNING, "1").lower() in ("1", "true")
+    if not tuned:
+        return {"name": "standard", "tuned": False}
+    if not training:
+        return {"name": "not told in inference", "tuned": True}
+    number, tensor_cores = (int(each) for each in kept[4].numpy())
+    if number == NOT_TUNED:
+        return {"name": "standard", "tuned": False}
+    name = ALGORITHMS.get(number, f"number {number}")
+    return {"name": name, "tuned": True, "tensor_cores": bool(tensor_cores)}
+
+
+def keep_input_biases(spec: LSTMSpec, buffer: Tensor) -> Tensor:
+    """``buffer``, with no gradient for the input biases, which are to stay zero."""
+    import tensorflow as tf
+
+    matrices, biases = cudnn_sizes(spec)
+
+    @tf.custom_gradient
+    def identity(buffer: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        def backward(gradient: Tensor) -> Tensor:
+            of_matrices, of_biases = tf.split(gradient, [matrices, biases])
+            pairs = tf.reshape(of_biases, [-1, 2, 4 * spec.hidden_size])
+            trained = pairs * tf.constant([[[0.0], [1.0]]], gradient.dtype)
+            return tf.concat([of_matrices, tf.reshape(trained, [-1])], axis=0)
+
+        return tf.identity(buffer), backward
+
+    return identity(buffer)
+
+
+def pack_tensors(spec: LSTMSpec, parameters: Tensors) -> Tensor:
+    """Canonical tensors as one cuDNN buffer, in the graph: what ``cudnn_pack`` does in NumPy."""
+    import tensorflow as tf
+
+    matrices, biases = [], []
+    for k in range(0, len(parameters), 3):
+        kernel, recurrent_kernel, bias = parameters[k : k + 3]
+        for matrix in (kernel, recurrent_kernel):
+            # [n, 4H] holds the four gates side by side; cuDNN wants each as [H, n], one by one:
+            # the rows of the transpose are exactly that.
+            matrices.append(tf.reshape(tf.transpose(matrix), [-1]))
+        biases += [tf.zeros_like(bias), bias]
+    return tf.concat([*matrices, *biases], axis=0)

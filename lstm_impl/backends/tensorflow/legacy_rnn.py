@@ -1,0 +1,118 @@
+"""``dynamic_rnn`` and ``static_rnn``: the API of 2016, with its ``BasicLSTMCell``.
+
+What the tutorial "Using the LSTM API in TensorFlow (3/7)" was written for, through
+``tf.compat.v1.nn`` and the ``tf-keras`` package, where the cells live on. The cell's gates are in
+the order i, j, f, o, it adds its forget bias of 1 at run time, and its state tuple is (c, h).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lstm_impl.availability import Package
+from lstm_impl.backends.tensorflow.backend import (
+    Arrays,
+    Padding,
+    TensorFlowBackend,
+    reverse_time,
+)
+from lstm_impl.call import Outputs, State, Tensor, Tensors
+from lstm_impl.layouts import basic_cell, from_basic_cell
+from lstm_impl.weights import LayerWeights
+
+
+class DynamicRNN(TensorFlowBackend):
+    """``tf.compat.v1.nn.dynamic_rnn`` over a ``BasicLSTMCell``."""
+
+    strategy = "dynamic_rnn"
+    summary = "the 2016 API: tf.nn.dynamic_rnn over a BasicLSTMCell"
+    flags = ()
+    packages = (
+        Package(
+            "tf_keras",
+            "the cells of the 2016 API live in the tf-keras package, which",
+            "pip install 'lstm-benchmark-suite[legacy]'",
+        ),
+        *TensorFlowBackend.packages,
+    )
+
+    def to_layout(self, cell: LayerWeights) -> Arrays:
+        return basic_cell(cell)
+
+    def from_layout(self, arrays: Arrays, gradient: bool) -> LayerWeights:
+        kernel, bias = arrays
+        return from_basic_cell(kernel, bias, forget_bias=0.0 if gradient else 1.0)
+
+    def layer(
+        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
+    ) -> Outputs:
+        h, c = state
+        with legacy_keras() as rnn_cell:
+            cell = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
+            # The cell would make variables of its own; it is given ours.
+            cell.built = True
+            cell._kernel, cell._bias = parameters
+            y, last = self.run(
+                cell,
+                reverse_time(x, padding) if reverse else x,
+                rnn_cell.LSTMStateTuple(c=c, h=h),
+                None if padding is None else padding.lengths,
+            )
+        return Outputs(reverse_time(y, padding) if reverse else y, last.h, last.c)
+
+    def run(self, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
+        """The outputs ``[T, B, H]`` and the last ``LSTMStateTuple``."""
+        import tensorflow as tf
+
+        y, last = tf.compat.v1.nn.dynamic_rnn(
+            cell, x, sequence_length=lengths, initial_state=state, time_major=True
+        )
+        return y, last
+
+
+class StaticRNN(DynamicRNN):
+    """``tf.compat.v1.nn.static_rnn`` over a ``BasicLSTMCell``."""
+
+    strategy = "static_rnn"
+    summary = "the 2016 API: tf.nn.static_rnn over a BasicLSTMCell, unrolled"
+    dynamic = False
+
+    def run(self, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
+        import tensorflow as tf
+
+        outputs, last = tf.compat.v1.nn.static_rnn(
+            cell, tf.unstack(x), initial_state=state, sequence_length=lengths
+        )
+        return tf.stack(outputs), last
+
+
+@contextmanager
+def legacy_keras() -> Iterator[Any]:
+    """``tf.compat.v1.nn.rnn_cell``, whose first access asks an environment variable what to load.
+
+    The variable is put back at once, so that Keras 3 goes on working in the same process.
+    """
+    import tensorflow as tf
+
+    before = os.environ.get("TF_USE_LEGACY_KERAS")
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    logger = tf.get_logger()
+    level = logger.level
+    try:
+        # Whoever asks for the 2016 API by name knows that it is deprecated.
+        logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=UserWarning)
+            warnings.simplefilter("ignore", category=DeprecationWarning)
+            yield tf.compat.v1.nn.rnn_cell
+    finally:
+        logger.setLevel(level)
+        if before is None:
+            del os.environ["TF_USE_LEGACY_KERAS"]
+        else:
+            os.environ["TF_USE_LEGACY_KERAS"] = before

@@ -1,0 +1,264 @@
+"""A TensorFlow backend's model: its variables on a device, as tensors' function and as NumPy's.
+
+TensorFlow is imported when a model is built, never before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import cuda
+from lstm_impl.backend import Backend
+from lstm_impl.backends.hlo import describe_hlo, launches
+from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
+from lstm_impl.backends.tensorflow.evidence import SURE
+from lstm_impl.backends.tensorflow.steps import TracedSteps
+from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
+from lstm_impl.profile import Profile
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.stream import Stream
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+if TYPE_CHECKING:
+    from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
+
+WARM = 5
+"""Timesteps before a profile: a new graph makes its kernels, and its memory, when it first runs."""
+
+
+class TensorFlowModel(Model):
+    """Variables on a device and the traced functions over them.
+
+    ``model(x, state)`` is a plain differentiable function of tensors, to be used inside a
+    ``tf.function`` and a ``tf.GradientTape`` of the user's own; ``model.variables`` is what to
+    train.
+    """
+
+    backend: TensorFlowBackend
+
+    def __init__(
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
+    ) -> None:
+        import tensorflow as tf
+
+        super().__init__(backend, spec, device, batch_major, weights)
+        self._tf = tf
+        self.tf_device = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
+        if tf.distribute.has_strategy():
+            # Each of its replicas has a device of its own, which an op must not be moved away from.
+            self.tf_device = ""
+        self.compute_dtype = tf.as_dtype(spec.precision.compute)
+        self.variable_dtype = tf.as_dtype(spec.precision.variable)
+        if device != "cpu" and spec.dtype in ("float32", "tf32"):
+            self._set_tf32()
+        with tf.device(self.tf_device):
+            self.variables = self._make_variables(weights)
+        self._steps = TracedSteps(self)
+
+    def _make_variables(self, weights: LSTMWeights) -> list[Any]:
+        tf = self._tf
+        return [
+            tf.Variable(tf.cast(array, self.variable_dtype), name=f"lstm_{number}")
+            for number, array in enumerate(self.backend.pack(self.spec, weights))
+        ]
+
+    # -- the tensor face
+
+    def __call__(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        lengths: Tensor | None = None,
+        masks: Tensor | None = None,
+        training: bool = True,
+    ) -> tuple[Tensor, State]:
+        """Outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
+
+        x ``[T, B, in]`` (or batch-major, if so built); state ``(h, c)``, each ``[L*D, B, H]``,
+        zeros if None; training only matters to a backend that has an inference mode of its own.
+
+        Under XLA, forward and backward are each compiled as a whole (a loop compiled alone cannot
+        be differentiated from outside); the backward pass computes the forward one again.
+        """
+        tf = self._tf
+        x = tf.convert_to_tensor(x, self.compute_dtype)
+        if state is None:
+            batch = tf.shape(x)[0 if self.batch_major else 1]
+            zeros = tf.zeros(
+                [self.spec.state_layers, batch, self.spec.hidden_size], self.compute_dtype
+            )
+            state = (zeros, zeros)
+        call = Call(x, *state, lengths, masks)
+        y, h, c = self._compiled(call) if self.backend.xla else self.network(call, training)
+        return y, (h, c)
+
+    def _compiled(self, call: Call) -> Outputs:
+        tf, rest = self._tf, (call.lengths, call.masks)
+
+        @tf.custom_gradient
+        def compiled(x: Tensor, h: Tensor, c: Tensor) -> tuple[Any, Callable[..., Any]]:
+            # Outside a graph the user's tape would record the compiled loop itself, which cannot
+            # be differentiated from there: init_scope pauses it.
+            with tf.init_scope() if tf.executing_eagerly() else contextlib.nullcontext():
+                outputs = self._infer(Call(x, h, c, *rest))
+
+            def backward(*upstream: Tensor, variables: Tensors | None = None) -> Any:
+                raw = self._train("all", Call(x, h, c, *rest), Upstream(*upstream))
+                of_inputs = [raw.dx, raw.dh, raw.dc]
+                by_variable = {
+                    id(variable): gradient
+                    for variable, gradient in zip(self.variables, raw.weights, strict=True)
+                }
+                return of_inputs, [by_variable[id(variable)] for variable in variables or ()]
+
+            return tuple(outputs), backward
+
+        return Outputs(*compiled(call.x, call.h, call.c))
+
+    def network(self, call: Call, training: bool) -> Outputs:
+        """The outputs, in the model's layout, and the final state, as ops, here."""
+        tf = self._tf
+        y, h, c = self._computed(self.backend.stack, call, training)
+        with tf.device(self.tf_device):
+            return Outputs(tf.transpose(y, [1, 0, 2]) if self.batch_major else y, h, c)
+
+    def _computed(
+        self, by: Callable[[LSTMSpec, Call, Tensors, bool], Tensors], call: Call, training: bool
+    ) -> Tensors:
+        """What a function of the backend gives, as ops, here, for a call in the model's layout.
+
+        by: takes the call time-major and the parameters in the type that is computed in.
+        """
+        tf = self._tf
+        with tf.device(self.tf_device):
+            # read once, not in every turn of a loop
+            parameters = [
+                tf.cast(tf.convert_to_tensor(variable), self.compute_dtype)
+                for variable in self.variables
+            ]
+            if self.batch_major:
+                call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
+            return by(self.spec, call, parameters, training)
+
+    # -- what Model asks for
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        tf = self._tf
+        with tf.device(self.tf_device):
+            if np.issubdtype(array.dtype, np.integer):
+                return tf.constant(array, tf.int32)
+            # identity: a constant made on the host may stay there until an op moves it
+            return tf.identity(tf.cast(tf.constant(array), self.compute_dtype))
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        return np.asarray(tensor.numpy())
+
+    def _infer(self, call: Call) -> Outputs:
+        return Outputs(*self._steps.run(Request(None, call)))
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        return RawGradients.of(*self._steps.run(Request(gradients, call, upstream)))
+
+    def _start_optimizer(self, name: str) -> None:
+        self._steps.start(name)
+
+    def _train_and_update(
+        self, optimizer: str, gradients: str, call: Call, upstream: Upstream
+    ) -> RawGradients:
+        return RawGradients.of(*self._steps.run(Request(gradients, call, upstream, optimizer)))
+
+    def _trace_ahead(self, request: Request) -> None:
+        self._steps.trace(request)
+
+    def evidence(self, workload: Workload) -> Evidence:
+        """Ops and kernels of one step by the profiler; for XLA what was compiled, too."""
+        one = workload.first_window()
+        step = self._warmed(one)
+        found = tensorflow_evidence.profile(step.run, step.synchronize)
+        times = workload.timesteps / one.timesteps  # the profiler saw one window of them
+        if not self.backend.xla:
+            started = round(times * self._started(one, found))
+            return replace(found, launches=started, launched_by="tensorflow")
+        text = self._steps.optimized_hlo(Stream(self, one).first())
+        kernels = launches(text)
+        return replace(
+            found,
+            details={**found.details, "hlo": describe_hlo(text)},
+            launches=None if kernels is None else round(times * kernels),
+            launched_by="xla",
+        )
+
+    def _started(self, one: Workload, found: Evidence) -> float:
+        """Ops of a step on one window; of a long loop as many more as it is longer.
+
+        found: what ran in a step of a graph that has run before.
+        """
+        if not self.backend.dynamic:  # each op of an unrolled graph has run a few times
+            return (found.ops or Counter()).total()
+        new = TracedSteps(self)
+        self._first(new, one, WARM)()  # sends what is sent once, which is no step's
+        long = min(one.timesteps, SURE // 2)
+        short = max(1, long // 2)
+        counts = {
+            steps: (tensorflow_evidence.profile(run, self.synchronize).ops or Counter()).total()
+            for steps, run in ((each, self._first(new, one, each)) for each in (short, long))
+        }
+        each = (counts[long] - counts[short]) / max(1, long - short)
+        return counts[long] + (one.timesteps - long) * each
+
+    def _first(self, steps: TracedSteps, one: Workload, timesteps: int) -> Callable[[], Tensor]:
+        """The first step on a shorter window, by graphs of their own that update no weights."""
+        length = None if one.min_length is None else min(one.min_length, timesteps)
+        short = replace(one, timesteps=timesteps, min_length=length, optimizer=None)
+        request = Stream(self, short).first()
+        return lambda: steps.run(request)
+
+    def _profiled(self, workload: Workload) -> Profile:
+        one = workload.first_window()
+        timesteps = one.timesteps
+        if self.backend.xla or not self.backend.dynamic:
+            run: Callable[[], Tensor] = self._warmed(one).run
+        else:
+            new = TracedSteps(self)
+            timesteps = min(one.timesteps, SURE - WARM)
+            self._first(new, one, WARM)()  # makes what is made once
+            run = self._first(new, one, timesteps)
+        events = tensorflow_evidence.timeline(tensorflow_evidence.record(run, self.synchronize))
+        part = timesteps / workload.timesteps
+        words = "" if part == 1 else f", {timesteps} of {workload.timesteps} timesteps"
+        return Profile(f"TensorFlow's profiler{words}", tuple(events), part)
+
+    def trace_count(self) -> int:
+        """How many graphs have been traced for this model so far."""
+        return self._steps.count()
+
+    def _host_weights(self, raw: Tensors) -> LSTMWeights:
+        arrays = [self._host_float(gradient) for gradient in raw]
+        return self.backend.unpack(self.spec, arrays, gradient=True)
+
+    def get_weights(self) -> LSTMWeights:
+        arrays = [self._host_float(variable) for variable in self.variables]
+        return self.backend.unpack(self.spec, arrays)
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        tf = self._tf
+        for variable, array in zip(
+            self.variables, self.backend.pack(self.spec, weights), strict=True
+        ):
+            variable.assign(tf.cast(array, self.variable_dtype))
+
+    def synchronize(self) -> None:
+        self._tf.test.experimental.sync_devices()
+
+    def _set_tf32(self) -> None:
+        self._tf.config.experimental.enable_tensor_float_32_execution(self.spec.dtype == "tf32")

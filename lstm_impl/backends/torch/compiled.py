@@ -1,0 +1,179 @@
+"""``torch_compile``: a loop over the cell in PyTorch, compiled by ``torch.compile`` (Inductor).
+
+Not ``nn.LSTM`` compiled: the compiler steps round that module, with or without a word, and runs it
+as it is. Here every timestep is unrolled into one graph, so that compiling takes longer the longer
+the sequence; ``+cell`` compiles one step and loops in Python, at a constant price for compiling and
+a price for every step. The input product of all timesteps is one matrix product before the loop.
+
+Inductor keeps what it compiled on the disk; where it found it there, the first call is short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import shutil
+import sysconfig
+import types
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.availability import Availability
+from lstm_impl.backends.stacking import through_layers
+from lstm_impl.backends.torch.model import TorchBackend, TorchModel
+from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
+from lstm_impl.weights import LSTMWeights
+
+
+class TorchCompileModel(TorchModel):
+    """Canonical weights, and a compiled function for each shape and kind of call."""
+
+    autocast = False  # the weights are cast once, before the loop
+
+    def _made(self, weights: LSTMWeights) -> list[Tensor]:
+        with quiet_compiler():
+            importlib.import_module("torch._inductor.compile_fx")
+        self._compiled: dict[Hashable, Any] = {}
+        return super()._made(weights)
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        if np.issubdtype(array.dtype, np.integer):
+            return self._torch.tensor(array, dtype=self._torch.int64, device=self.torch_device)
+        return super()._to_device(array)
+
+    def network(self, call: Call) -> Outputs:
+        optional = (call.lengths is not None, call.masks is not None)
+        kind = (*optional, self._torch.is_inference_mode_enabled())
+        if "cell" in self.backend.options:
+            key = (call.h.shape[1], *kind)
+            first = key not in self._compiled
+            cell = self._compile(key, self._step)
+            with quiet_compiler() if first else contextlib.nullcontext():
+                return self._loop(cell, call, self.parameters)
+
+        def whole(call: Call, parameters: Tensors) -> Outputs:
+            return self._loop(self._step, call, parameters)
+
+        compiled = self._compile((*call.x.shape, *kind), whole)
+        return Outputs(*compiled(call, self.parameters))
+
+    def _compile(self, key: Hashable, function: Callable[..., Any]) -> Any:
+        if key not in self._compiled:
+            # The compiler keeps what it made with a function's code and gives up on a code after a
+            # few versions: each model and shape gets a code of its own.
+            function = getattr(function, "__func__", function)
+            own = types.FunctionType(
+                function.__code__.replace(),
+                function.__globals__,
+                function.__name__,
+                function.__defaults__,
+                function.__closure__,
+            )
+            self._compiled[key] = self._torch.compile(own, fullgraph=True, dynamic=False)
+        return self._compiled[key]
+
+    def _loop(self, step: Callable[..., State], call: Call, parameters: Tensors) -> Outputs:
+        torch = self._torch
+        parameters = [parameter.to(self.compute_dtype) for parameter in parameters]
+        x, h, c, lengths, masks = call
+        if self.batch_major:
+            x = x.transpose(0, 1)
+        order = range(x.shape[0])
+        valid = None
+        if lengths is not None:
+            steps = torch.arange(x.shape[0], device=x.device)
+            valid = (steps[:, None] < lengths[None, :])[:, :, None]
+
+        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
+            kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
+            projected = x @ kernel + bias
+            state = (h, c)
+            hidden = []
+            for t in reversed(order) if reverse else order:
+                mask = None if valid is None else valid[t]
+                state = step(projected[t], *state, recurrent_kernel, mask)
+                hidden.append(state[0])
+            y = torch.stack(hidden[::-1] if reverse else hidden)
+            y = y if valid is None else torch.where(valid, y, torch.zeros_like(y))
+            return Outputs(y, *state)
+
+        def join(outputs: list[Tensor]) -> Tensor:
+            return torch.cat(outputs, dim=-1)
+
+        time_major = Call(x, h, c, lengths, masks)
+        y, h, c = through_layers(self.spec, time_major, layer, join, torch.stack)
+        return Outputs(y.transpose(0, 1) if self.batch_major else y, h, c)
+
+    @staticmethod
+    def _step(z: Tensor, h: Tensor, c: Tensor, recurrent_kernel: Tensor, valid: Tensor) -> State:
+        """The state after one timestep of one cell; ``z [B, 4H]`` is the input's part."""
+        import torch
+
+        i, f, g, o = (z + h @ recurrent_kernel).chunk(4, dim=-1)
+        c_new = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h_new = torch.sigmoid(o) * torch.tanh(c_new)
+        if valid is None:
+            return h_new, c_new
+        return torch.where(valid, h_new, h), torch.where(valid, c_new, c)
+
+    def implementation(self, ops: Mapping[str, int]) -> str:
+        if any(op.startswith("Torch-Compiled Region") for op in ops):
+            return "compiled by Inductor"
+        return super().implementation(ops)
+
+
+class TorchCompile(TorchBackend):
+    """A loop over time compiled as a whole, or with ``+cell`` one step of it."""
+
+    strategy = "torch_compile"
+    summary = "a loop over the cell in PyTorch, unrolled and compiled by Inductor"
+    model = TorchCompileModel
+    flags = ("cell",)
+    listed = ("", "+cell")
+
+    def tools(self, device: str) -> Availability:
+        return compiler_availability(device)
+
+
+def compiler_availability(device: str) -> Availability:
+    """Whether what Inductor needs to compile for ``device`` is here."""
+    if device != "cpu" and importlib.util.find_spec("triton") is None:
+        return Availability(
+            False,
+            "torch.compile needs Triton on a GPU, which is not installed",
+            "pip install triton",
+        )
+    compiler = os.environ.get("CXX") or "g++"
+    if shutil.which(compiler) is None:
+        return Availability(
+            False,
+            f"torch.compile needs a C++ compiler, and {compiler} is not found "
+            "(the variable CXX names another)",
+            "apt-get install g++",
+        )
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").exists():
+        return Availability(
+            False,
+            f"torch.compile needs Python's headers, and {headers / 'Python.h'} is not there",
+            "apt-get install python3-dev",
+        )
+    return Availability(True)
+
+
+@contextlib.contextmanager
+def quiet_compiler() -> Iterator[None]:
+    """Without the warnings that PyTorch's compiler gives about itself."""
+    with warnings.catch_warnings():
+        # When it is imported it uses what PyTorch has deprecated (torch.jit).
+        warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
+        # It looks at .grad of every input of a function that it compiles, leaf or not.
+        warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf")
+        yield

@@ -1,0 +1,238 @@
+"""``flashrnn``: FlashRNN's CUDA and Triton kernels (Pöppel, Beck & Hochreiter, arXiv 2412.07752).
+
+The package computes one recurrent layer from pre-activations ``x W``; the product before it, the
+stacking of layers, directions and lengths are done here with PyTorch. Its default kernel keeps the
+recurrent matrix in registers and shared memory for the whole sequence and is compiled with ``nvcc``
+for each batch and hidden size when it is first called, which takes minutes.
+
+Seen: version 1.0.8, its calling convention read from its source, and its own ``vanilla`` kernel run
+on a CPU through this file, all gradients, layers, directions and lengths passing the gate.
+Not seen: any of the GPU kernels. What their source says of precision is heeded: the fused kernels
+compute float32 products in TF32, and all are compiled with fast approximations of tanh, so that
+float32 may fail the gate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lstm_impl import cuda
+from lstm_impl.availability import AVAILABLE, Availability, Package
+from lstm_impl.backends.stacking import through_layers
+from lstm_impl.backends.torch.model import TorchBackend, TorchModel
+from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.weights import LayerWeights, LSTMWeights
+from lstm_impl.workload import Workload
+
+INSTALL = "pip install flashrnn"
+
+MULTIPLE = 16
+"""The fused kernel cuts the hidden size into tiles of 16: its constraints leave nothing else."""
+
+TRITON_SIZES = (16, 32, 64)
+"""A power of 2, at least 16 for ``tl.dot``; over 64 the matrix does not fit, as its README says."""
+
+OLDEST_GPU = (8, 0)
+
+
+class FlashRNNModel(TorchModel):
+    """Weights in FlashRNN's shapes, and layers stacked over its recurrent kernel.
+
+    Of each cell: the kernel ``[in, 4H]``, R ``[4, 1, H, H]`` (gate, head, to, from) and the bias
+    ``[4, 1, H]``, gates i, f, g, o, one head.
+    """
+
+    backend: FlashRNN
+    autocast = False  # the weights are cast once, before the loop
+
+    def layout(self, weights: LSTMWeights) -> list[FloatArray]:
+        gates = (4, 1, self.spec.hidden_size)
+        arrays: list[FloatArray] = []
+        for cell in weights.cells():
+            recurrent = np.ascontiguousarray(cell.recurrent_kernel.T).reshape(*gates, -1)
+            arrays += [cell.kernel, recurrent, cell.bias.reshape(gates)]
+        return arrays
+
+    def canonical(self, arrays: Sequence[FloatArray]) -> LSTMWeights:
+        hidden = self.spec.hidden_size
+        flat: list[FloatArray] = []
+        for k in range(0, len(arrays), 3):
+            kernel, recurrent, bias = arrays[k : k + 3]
+            recurrent_kernel = np.ascontiguousarray(recurrent.reshape(4 * hidden, hidden).T)
+            flat += LayerWeights(kernel, recurrent_kernel, bias.reshape(-1))
+        return LSTMWeights.from_arrays(self.spec, flat)
+
+    def network(self, call: Call) -> Outputs:
+        torch = self._torch
+        x, h, c, lengths, masks = call
+        parameters = [parameter.to(self.compute_dtype) for parameter in self.parameters]
+        x = x if self.batch_major else x.transpose(0, 1)
+        padding = None if lengths is None else Padding(lengths.to(x.device), x.shape[1])
+
+        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
+            return self._layer(x, (h, c), parameters[3 * row : 3 * row + 3], padding, reverse)
+
+        masks = None if masks is None else masks.transpose(1, 2)
+        with self._current_device():
+            y, h, c = through_layers(
+                self.spec,
+                Call(x, h, c, lengths, masks),
+                layer,
+                functools.partial(torch.cat, dim=-1),
+                torch.stack,
+            )
+        return Outputs(y if self.batch_major else y.transpose(0, 1), h, c)
+
+    def _current_device(self) -> contextlib.AbstractContextManager[object]:
+        """FlashRNN compiles for, and runs on, PyTorch's current device."""
+        if self.torch_device.type != "cuda":
+            return contextlib.nullcontext()
+        return self._torch.cuda.device(self.torch_device)  # type: ignore[no-any-return]
+
+    def _layer(
+        self, x: Tensor, state: State, cell: Tensors, padding: Padding | None, reverse: bool
+    ) -> Outputs:
+        """One direction of one layer, batch-major: ``x [B, T, in]`` to ``[B, T, H]``."""
+        import flashrnn
+
+        kernel, recurrent, bias = cell
+        if reverse:
+            x = x.flip(1) if padding is None else padding.reversed(x)
+        batch, timesteps, _ = x.shape
+        states, last = flashrnn.flashrnn(
+            (x @ kernel).reshape(batch, timesteps, 4, 1, self.spec.hidden_size),
+            recurrent,
+            bias,
+            states=self._torch.stack(state)[:, :, None, None, :],  # [state, B, 1, head, H]
+            function="lstm",
+            backend=self.backend.kernel,
+            dtype=self.spec.precision.compute,
+        )
+        y = states[0, :, :, 0]  # of [state, B, T, head, H]
+        if padding is None:
+            h, c = last[:, :, 0, 0]
+            return Outputs(y.flip(1) if reverse else y, h, c)
+        h, c = padding.last(states[:, :, :, 0])
+        y = padding.cleared(y)
+        return Outputs(padding.reversed(y) if reverse else y, h, c)
+
+
+class FlashRNN(TorchBackend):
+    """The fused CUDA kernel, or with an option another of the package's.
+
+    ``+alternating`` is the CUDA kernel that takes turns with cuBLAS, for any hidden size;
+    ``+triton`` the fused Triton kernel, for small ones.
+    """
+
+    strategy = "flashrnn"
+    framework = "flashrnn"
+    summary = "FlashRNN's fused CUDA kernel over a PyTorch input product"
+    model = FlashRNNModel
+    flags = ("alternating", "triton")
+    devices = ("gpu",)
+    elsewhere = "FlashRNN's kernels run on NVIDIA GPUs only"
+    packages = (Package("flashrnn", "FlashRNN", INSTALL), *TorchBackend.packages)
+    listed = ("", "+alternating", "+triton")
+
+    def conflict(self) -> str:
+        if len(self.options) > 1:
+            return "+alternating and +triton are two kernels; choose one"
+        return ""
+
+    @property
+    def kernel(self) -> str:
+        """The package's name for the kernel."""
+        if "triton" in self.options:
+            return "triton_fused"
+        return "cuda" if "alternating" in self.options else "cuda_fused"
+
+    def tools(self, device: str) -> Availability:
+        import torch
+
+        capability = torch.cuda.get_device_capability(cuda.gpu_index(device))
+        return capability_availability(capability) and self._compiler_availability()
+
+    def _compiler_availability(self) -> Availability:
+        if "triton" in self.options:
+            if importlib.util.find_spec("triton") is None:
+                return Availability(False, "Triton is not installed", "pip install triton")
+            return AVAILABLE
+        home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
+        if shutil.which("nvcc") is None and not (Path(home) / "bin" / "nvcc").exists():
+            return Availability(
+                False,
+                "FlashRNN compiles its kernels with nvcc, which is not found; install the CUDA "
+                "toolkit of PyTorch's CUDA version, or set CUDA_HOME",
+            )
+        if shutil.which(os.environ.get("CXX") or "g++") is None:
+            return Availability(
+                False, "FlashRNN needs a C++ compiler beside nvcc", "apt-get install g++"
+            )
+        return AVAILABLE
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype == "float64":
+            return "FlashRNN computes in float32, float16 and bfloat16, not in float64"
+        if self.kernel == "cuda":
+            return super().refusal(spec, workload)
+        if spec.dtype == "float32":
+            return (
+                f"FlashRNN's {self.kernel} kernel computes float32 products in TF32; "
+                "ask for the dtype tf32, or for flashrnn+alternating"
+            )
+        if self.kernel == "cuda_fused" and spec.hidden_size % MULTIPLE:
+            return (
+                f"FlashRNN's fused kernel needs a hidden size that is a multiple of {MULTIPLE}, "
+                f"not {spec.hidden_size}; flashrnn+alternating takes any"
+            )
+        if self.kernel == "triton_fused" and spec.hidden_size not in TRITON_SIZES:
+            sizes = ", ".join(map(str, TRITON_SIZES))
+            return f"FlashRNN's Triton kernel takes hidden sizes {sizes}, not {spec.hidden_size}"
+        return super().refusal(spec, workload)
+
+
+def capability_availability(capability: tuple[int, int]) -> Availability:
+    """Whether a GPU of this compute capability is new enough."""
+    if capability >= OLDEST_GPU:
+        return AVAILABLE
+    has, needs = (".".join(map(str, version)) for version in (capability, OLDEST_GPU))
+    return Availability(
+        False, f"FlashRNN needs a GPU of compute capability {needs} (Ampere) or later, not {has}"
+    )
+
+
+class Padding:
+    """Right-padded sequences, for a kernel that knows nothing of lengths: ``lengths [B]``."""
+
+    def __init__(self, lengths: Tensor, timesteps: int) -> None:
+        import torch
+
+        steps = torch.arange(timesteps, device=lengths.device)
+        self._torch = torch
+        self._lengths = lengths
+        self._rows = torch.arange(len(lengths), device=lengths.device)
+        self._valid = (steps[None, :] < lengths[:, None])[:, :, None]
+        # Valid steps from the last to the first, padding where it is.
+        turned = torch.where(self._valid[:, :, 0], lengths[:, None] - 1 - steps[None, :], steps)
+        self._turned = turned[:, :, None]
+
+    def reversed(self, sequence: Tensor) -> Tensor:
+        """``sequence [B, T, F]`` with each sequence's valid steps in reverse."""
+        return self._torch.gather(sequence, 1, self._turned.expand_as(sequence))
+
+    def cleared(self, sequence: Tensor) -> Tensor:
+        """``sequence [B, T, F]``, zero on padding."""
+        return self._torch.where(self._valid, sequence, self._torch.zeros_like(sequence))
+
+    def last(self, states: Tensor) -> Tensor:
+        """Of ``states [S, B, T, F]`` each sequence's at its last valid step: ``[S, B, F]``."""
+        return states[:, self._rows, self._lengths - 1]

@@ -1,0 +1,128 @@
+"""``torch``: ``torch.nn.LSTM``, which is oneDNN's LSTM on a CPU and cuDNN's on an NVIDIA GPU.
+
+The module has two biases a gate, which are added: the input one stays zero and is not trained,
+since training both would double the effective bias step. Padded batches go through
+``pack_padded_sequence``, as PyTorch's documentation has it, and pay for it: the lengths are sorted
+on the host in every call, and on a CPU a packed batch is computed by PyTorch's own operators, step
+by step (the evidence says which). Dropout masks act between layers, so with masks the layers are
+modules of one layer each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lstm_impl.backends.torch.model import TorchBackend, TorchModel
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.layouts import torch_parameters
+from lstm_impl.spec import FloatArray
+from lstm_impl.weights import LSTMWeights
+
+
+class TorchLSTMModel(TorchModel):
+    """An ``nn.LSTM`` of all layers, ``model.module``; it is what holds the weights."""
+
+    def _made(self, weights: LSTMWeights) -> list[Tensor]:
+        self.module = self._lstm(self.spec.input_size, self.spec.num_layers)
+        self._layers: list[Tensor] = []
+        self._copied: tuple[int, ...] = ()
+        return trained_parameters(self.module)
+
+    def _lstm(self, input_size: int, num_layers: int) -> Tensor:
+        module = self._torch.nn.LSTM(
+            input_size,
+            self.spec.hidden_size,
+            num_layers,
+            batch_first=self.batch_major,
+            bidirectional=self.spec.bidirectional,
+            device=self.torch_device,
+            dtype=self.variable_dtype,
+        )
+        with self._torch.no_grad():
+            for name, parameter in module.named_parameters():
+                if name.startswith("bias_ih"):
+                    parameter.zero_()
+                    parameter.requires_grad_(False)
+        return module
+
+    def layout(self, weights: LSTMWeights) -> list[FloatArray]:
+        named = torch_parameters(weights)
+        return [array for name, array in named.items() if not name.startswith("bias_ih")]
+
+    def canonical(self, arrays: Sequence[FloatArray]) -> LSTMWeights:
+        return LSTMWeights.from_arrays(
+            self.spec, [np.ascontiguousarray(array.T) for array in arrays]
+        )
+
+    def trained(self, masks: Tensor | None) -> Tensors:
+        if masks is None:
+            return self.parameters
+        return [each for layer in self._layers for each in trained_parameters(layer)]
+
+    def network(self, call: Call) -> Outputs:
+        rnn = self._torch.nn.utils.rnn
+        x, h, c, lengths, masks = call
+        timesteps = x.shape[1 if self.batch_major else 0]
+
+        def run(module: Tensor, x: Tensor, h: Tensor, c: Tensor) -> Outputs:
+            if lengths is None:
+                y, (h, c) = module(x, (h, c))
+                return Outputs(y, h, c)
+            packed = rnn.pack_padded_sequence(
+                x, lengths, batch_first=self.batch_major, enforce_sorted=False
+            )
+            y, (h, c) = module(packed, (h, c))
+            y, _ = rnn.pad_packed_sequence(y, batch_first=self.batch_major, total_length=timesteps)
+            return Outputs(y, h, c)
+
+        if masks is None:
+            return run(self.module, x, h, c)
+        self._copy_to_layers()
+        directions = self.spec.num_directions
+        h_last, c_last = [], []
+        for number, layer in enumerate(self._layers):
+            if number:
+                mask = masks[number - 1]
+                x = x * (mask.transpose(0, 1) if self.batch_major else mask)
+            rows = slice(number * directions, (number + 1) * directions)
+            x, h_row, c_row = run(layer, x, h[rows], c[rows])
+            h_last.append(h_row)
+            c_last.append(c_row)
+        return Outputs(x, self._torch.cat(h_last), self._torch.cat(c_last))
+
+    def _copy_to_layers(self) -> None:
+        """Give the modules of one layer the weights of ``module``, if those have changed.
+
+        They cannot be shared: cuDNN wants each module's weights in one piece of memory.
+        """
+        if not self._layers:
+            # A parameter made while inferring could never be trained.
+            with self._torch.inference_mode(False):
+                self._layers = [
+                    self._lstm(self.spec.layer_input_size(layer), 1)
+                    for layer in range(self.spec.num_layers)
+                ]
+        versions = tuple(parameter._version for parameter in self.parameters)
+        if versions == self._copied:
+            return
+        layers = [each for layer in self._layers for each in trained_parameters(layer)]
+        with self._torch.no_grad():
+            for ours, theirs in zip(layers, self.parameters, strict=True):
+                ours.copy_(theirs)
+        self._copied = versions
+
+
+class Torch(TorchBackend):
+    """``torch.nn.LSTM``."""
+
+    strategy = "torch"
+    summary = "torch.nn.LSTM: oneDNN on a CPU, cuDNN on a GPU"
+    model = TorchLSTMModel
+    each_length_anew = False
+
+
+def trained_parameters(module: Tensor) -> list[Tensor]:
+    """weight_ih, weight_hh and bias_hh of each layer and direction of an ``nn.LSTM``."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
