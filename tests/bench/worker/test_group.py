@@ -27,6 +27,7 @@ from lstm_impl import (
     LSTMSpec,
     LSTMWeights,
     Model,
+    Step,
     Workload,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
@@ -332,3 +333,22 @@ def test_a_case_is_told_its_part_of_the_time_that_its_group_was_timed(world: Wor
     prepared = 0.5 + 0.25 + 2.0 + 2 * 0.1
     assert [each.timing for each in both] == pytest.approx([(world.time - prepared) / 2] * 2)
     assert [each.judging for each in both] == pytest.approx([2.0, 0.0])
+
+
+def test_what_an_optimizer_imports_is_no_part_of_the_first_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str | None] = []
+    prepare = NumPyModel.prepare
+
+    def noted(self: Model, workload: Workload, seed: int = 0) -> Step:
+        started.append(workload.optimizer)
+        return prepare(self, workload, seed)
+
+    monkeypatch.setattr(NumPyModel, "prepare", noted)
+    cases = [
+        Case("numpy", SPEC, Workload(2, 2, "training", optimizer=name)) for name in (None, "adam")
+    ]
+    for case in cases:
+        group.measure_group([case], Plan(0.05), bench=Bench(roofs=None))
+    assert started == [None, None, "adam", "adam"]  # started, then prepared
