@@ -209,7 +209,7 @@ def _check_known(option: str, name: str | None, names: Iterable[str]) -> None:
 
 
 OUTPUT_ERROR = "rms y"
-"""By what name the gate has it (``lstm_impl.proof.approximate``)."""
+"""By what name the gate has it (``lstm_impl.proof.comparison.RMS``)."""
 
 
 @dataclass

@@ -26,18 +26,19 @@ from lstm_impl import proof
 from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
-from lstm_impl.proof import GateResult, Judge, approximate, judged_parts, numpy_judge
+from lstm_impl.proof import GateResult, Judge, judged_parts, numpy_judge
 from lstm_impl.proof.comparison import (
     CONSTANT,
     SMALLEST_SCALE,
+    approximate_errors,
     asked_for,
     bounds,
     compare,
+    gains,
     keep,
     named,
 )
 from lstm_impl.proof.streamed import SEVERAL, gone_on
-from lstm_impl.proof.structure import gains
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.stream import InputSets
@@ -102,7 +103,7 @@ def gate_last(
     for number, ours in enumerate(last.results):
         theirs = asked_for(_of_call(answer, number), workload)
         if model.backend.approximate:
-            keep(found, allowed, *approximate.errors(ours, theirs))
+            keep(found, allowed, *approximate_errors(ours, theirs))
             continue
         missing = [name for name in theirs if name not in ours]
         theirs = {name: array for name, array in theirs.items() if name not in missing}

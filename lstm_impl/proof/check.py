@@ -2,39 +2,51 @@
 
 Outputs, final state and every gradient of the step are compared with the float64 reference, with
 the workload's inputs and the model's weights (``comparison.py``). What these numbers cannot show, a
-saturated network (``saturated.py``) and, in half precision, the look of the errors
-(``structure.py``) do. Where an optimizer updates the weights in the same step, what that step adds
+saturated network and special numbers (``networks.py``) and, in half precision, the look of the
+errors do. Where an optimizer updates the weights in the same step, what that step adds
 to them is judged too. A step that leaves gradients out is judged by what it computes, and its
 backend once by all of them. ``docs/equivalence.md`` says what is caught by which of these.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lstm_impl.model import Model
-from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
-from lstm_impl.proof import approximate, saturated, structure
+from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.proof.comparison import (
     CONSTANT,
-    SMALLEST_SCALE,
+    HALF,
+    RMS,
+    STALE,
     Errors,
+    approximate_errors,
     asked_for,
     bounds,
+    coarseness,
     compare,
     error,
+    gains,
     keep,
+    may_be_coarser,
     named,
     order,
+    rounded,
+    staleness,
     update_error,
 )
 from lstm_impl.proof.judge import Judge, numpy_judge
+from lstm_impl.proof.networks import (
+    large_updates,
+    saturated,
+    saturated_errors,
+    special_numbers,
+)
 from lstm_impl.proof.streamed import streamed
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload
 
@@ -77,7 +89,7 @@ def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
             f"with kernels and inputs 8 times as large {array} differs from the {judge}, relative "
             f"root mean square {numbers}"
         )
-    if kind == approximate.RMS:
+    if kind == RMS:
         return (
             f"the root mean square of {array}'s difference from the {judge} is {found:.1%} of its "
             f"own, {allowed:.0%} allowed"
@@ -91,7 +103,7 @@ def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
         return f"{array} as a whole is not as large as that of the {judge}: off by {numbers}"
     if kind == "unit":
         return f"a unit of {array} is not as large as that of the {judge}: off by {numbers}"
-    if name == structure.STALE:
+    if name == STALE:
         return f"it computes with weights from before its updates: {name} {numbers}"
     if "bfloat16" in name:
         return f"it seems to compute in bfloat16: {name} {numbers}"
@@ -129,7 +141,7 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
         inputs = replace(inputs, masks=None)
     hearing = _Hearing(model, workload, judge or numpy_judge(spec))
     if model.backend.approximate:
-        hearing.keep(*approximate.errors(*hearing.results(weights, inputs)))
+        hearing.keep(*approximate_errors(*hearing.results(weights, inputs)))
         return hearing.end()
     windows = [inputs.window(part) for part in judged_parts(workload)]
     state = inputs.state
@@ -137,9 +149,9 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
         if workload.optimizer is not None:
             hearing.begin(weights)
         state = hearing.hear(weights, replace(window, state=state))
-    large, given = saturated.saturated(spec, weights, windows[0])
+    large, given = saturated(spec, weights, windows[0])
     hearing.begin(large)
-    hearing.keep(*saturated.errors(spec, *hearing.results(large, given), SMALLEST_SCALE))
+    hearing.keep(*saturated_errors(spec, *hearing.results(large, given)))
     for name, special, given in special_numbers(spec, weights, windows[0]):
         hearing.begin(special)
         hearing.hear(special, given, name)
@@ -197,10 +209,10 @@ class _Hearing:
             off, most = update_error(spec, weights, self.model.get_weights(), changes)
             self.keep({"update": off}, {"update": most})
         if not special:
-            self.keep(*structure.gains(spec, ours, theirs, self.workload.batch))
-            if structure.may_be_coarser(spec, theirs):
-                coarse = structure.rounded(weights, inputs)
-                self.keep(*structure.coarseness(ours, theirs, self._judged(*coarse)))
+            self.keep(*gains(spec, ours, theirs, self.workload.batch))
+            if may_be_coarser(spec, theirs):
+                coarse = rounded(weights, inputs)
+                self.keep(*coarseness(ours, theirs, self._judged(*coarse)))
         return LSTMState(theirs["h"], theirs["c"])
 
     def hold(
@@ -240,9 +252,9 @@ class _Hearing:
             after = model.get_weights()
             off, most = update_error(spec, before, after, changes)
             self.keep({"update": off}, {"update": most})
-            if number and spec.precision.roundoff >= structure.HALF:
+            if number and spec.precision.roundoff >= HALF:
                 stale = self._judged(weights, self._quantized(inputs), nothing)
-                self.keep(*structure.staleness(ours, theirs, stale))
+                self.keep(*staleness(ours, theirs, stale))
             before = after
 
     def _quantized(self, inputs: Inputs) -> Inputs:
@@ -302,74 +314,6 @@ SPECIAL = {
     "updated": "after an update of the weights",
 }
 """What is judged by numbers of its own, by what stands before the names of its arrays."""
-
-
-def special_numbers(
-    spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs
-) -> Iterator[tuple[str, LSTMWeights, Inputs]]:
-    """Weights and inputs that random numbers are not: zeros, and equal neighbours in time."""
-
-    def changed(zero: slice) -> LSTMWeights:
-        cells = []
-        for cell in weights.cells():
-            bias = cell.bias.copy()
-            bias[zero] = 0
-            cells.append(replace(cell, bias=bias))
-        return LSTMWeights.from_cells(spec, cells)
-
-    hidden = spec.hidden_size
-    batch = inputs.x.shape[1]
-    zero = replace(inputs, x=np.zeros_like(inputs.x), state=LSTMState.zeros(spec, batch))
-    yield "zeros", changed(slice(hidden, 2 * hidden)), zero
-    steps = np.arange(len(inputs.x))
-    x = inputs.x[steps - steps % 2]
-    if batch > 1:
-        x[:, -1] = 0
-    yield "repeats", changed(slice(None)), replace(inputs, x=x)
-
-
-TARGET = 0.1
-"""Part of the weights' size that updates with SGD change; with Adam, whose updates are of the
-learning rate, weights are made as small as ``SMALL`` of it."""
-
-SMALL, SMALL_HALF = 3.0, 12.0
-"""Sizes of weights in learning rates: an update of Adam's then changes a third of them, or in
-float16, which holds smaller numbers with fewer digits, a twelfth."""
-
-
-def large_updates(
-    spec: LSTMSpec, optimizer: str, weights: LSTMWeights, inputs: Inputs
-) -> tuple[LSTMWeights, Inputs]:
-    """Weights and inputs with which an update is large beside the weights and their rounding.
-
-    SGD's grows with what flows back, which is made larger. Adam's is the learning rate whatever
-    flows back, so that the weights are made that small, and the input and the first hidden state
-    as much larger: what is added up in a gate stays as it was.
-    """
-    batch, timesteps = inputs.x.shape[1], len(inputs.x)
-    sums = math.sqrt(batch * timesteps)
-
-    def power(value: float) -> float:
-        """The power of two next to it, so that each number is held as exactly as before."""
-        return 2.0 ** round(math.log2(value))
-
-    if optimizer == "sgd":
-        # The gradient of a weight is a sum of that many terms of about 0.2.
-        flow = TARGET / math.sqrt(spec.hidden_size) / (LEARNING_RATE * 0.2 * sums)
-        return weights, replace(inputs, dy=spec.quantize(inputs.dy * power(flow)))
-    half = spec.precision.compute == "float16"
-    size = (SMALL_HALF if half else SMALL) * LEARNING_RATE
-    small = power(size * math.sqrt(spec.hidden_size))
-    x = power(1.0 / (size * math.sqrt(spec.input_size)))
-    h = power(1.0 / (size * math.sqrt(spec.hidden_size)))
-    # A gradient is the sum of that many products with x: it must fit into float16.
-    flow = power(1024.0 / (x * sums)) if half else 1.0
-    return weights.map(lambda array: spec.quantize(array * small)), replace(
-        inputs,
-        x=spec.quantize(inputs.x * x),
-        dy=spec.quantize(inputs.dy * min(1.0, flow)),
-        state=LSTMState(spec.quantize(inputs.state.h * h), inputs.state.c),
-    )
 
 
 FEW = 3

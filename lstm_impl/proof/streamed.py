@@ -13,9 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from lstm_impl.model import Model
-from lstm_impl.proof.comparison import Errors, bounds, compare
+from lstm_impl.proof.comparison import Errors, bounds, compare, gains
 from lstm_impl.proof.judge import Judge
-from lstm_impl.proof.structure import gains
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.step import Results
 from lstm_impl.stream import InputSets

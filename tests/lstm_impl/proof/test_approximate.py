@@ -11,7 +11,7 @@ import pytest
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, proof
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs
-from lstm_impl.proof.approximate import relative_error
+from lstm_impl.proof.comparison import relative_error
 from lstm_impl.spec import FloatArray
 
 SPEC = LSTMSpec(16, 32)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload
 from lstm_impl.call import Call, Outputs, RawGradients
 from lstm_impl.proof import GateResult, gate
-from lstm_impl.proof.structure import TELLING, coarseness, gains, may_be_coarser, rounded
+from lstm_impl.proof.comparison import TELLING, coarseness, gains, may_be_coarser, rounded
 from lstm_impl.spec import round_to_bfloat16
 from tests.lstm_impl.rounded_model import RoundedModel, to_single
 from tests.pairs import Row, pairwise, spelled

@@ -17,7 +17,7 @@ from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import gate
-from lstm_impl.proof.saturated import CELLS, HELD, LARGE_INPUT, errors, saturated
+from lstm_impl.proof.networks import CELLS, HELD, LARGE_INPUT, saturated, saturated_errors
 from tests.lstm_impl.rounded_model import RoundedModel
 from tests.pairs import Row, pairwise, spelled
 
@@ -162,13 +162,13 @@ def test_in_half_precision_gradients_must_be_finite_and_no_more() -> None:
     wrong = {name: 0.5 * array for name, array in right.items()}
     for dtype, names in (("float32", ["y", "c", "dx"]), ("float16", ["y", "c"])):
         spec = LSTMSpec(2, 2, dtype=dtype)
-        found, allowed = errors(spec, wrong, right, 0.1)
+        found, allowed = saturated_errors(spec, wrong, right)
         assert found == {f"saturated {name}": 0.5 for name in names}
         assert found.keys() == allowed.keys()
         for broken in (np.full((2, 2), np.nan), np.full((2, 2), np.inf), np.ones(3)):
-            found, allowed = errors(
-                LSTMSpec(2, 2, dtype=dtype), {**wrong, "dx": broken}, right, 0.1
+            found, allowed = saturated_errors(
+                LSTMSpec(2, 2, dtype=dtype), {**wrong, "dx": broken}, right
             )
             assert not found["saturated dx"] <= allowed["saturated dx"]
-    found, _ = errors(LSTMSpec(2, 2), {"y": np.full(4, 0.01)}, {"y": np.zeros(4)}, 0.1)
+    found, _ = saturated_errors(LSTMSpec(2, 2), {"y": np.full(4, 0.01)}, {"y": np.zeros(4)})
     assert found["saturated y"] == pytest.approx(0.1)  # beside the smallest scale, not to nothing

@@ -1,0 +1,176 @@
+"""Networks and inputs on which a model is judged besides random ones, which do not show everything.
+
+``saturated``: with weights within 1/sqrt(H) and inputs of unit variance no cell grows past 3 and no
+gate is quite open or shut; a cell that is clipped or an exponential that overflows shows in kernels
+and inputs eight times as large. ``special_numbers``: zeros, and equal neighbours in time.
+``large_updates``: an optimizer's update is small beside the weights; here it is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from lstm_impl.optimizer import LEARNING_RATE
+from lstm_impl.proof.comparison import SMALLEST_SCALE
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.weights import LSTMState, LSTMWeights
+from lstm_impl.workload import Inputs
+
+FACTOR = 8.0
+"""A power of two, so that each weight is held as exactly as before."""
+
+LARGE_INPUT = 64.0
+"""In the first feature of every timestep: some inputs are over 50, whatever is drawn."""
+
+CELLS = (24.0, 32.0)
+"""Sizes of the initial cell states: one that is cut to 10 is off by over half, after one timestep
+as after many."""
+
+HELD = 64
+"""Timesteps for which an input stays the same. Open gates add up to 1 to a cell in each, so that it
+grows to 64 by itself and, with its start, to 96: bfloat16 adds 1 exactly up to 256."""
+
+ROUNDOFFS = 2.0**18
+"""Relative root mean square error allowed in float32 and float64, in units of roundoff. Sums are
+some hundreds and so is their rounding, and a unit whose gate is just then half open passes it on
+to a cell of 32. Few units are: right ones use 0.02 of this (``docs/equivalence.md``)."""
+
+CELL, OUTPUT = {2.0**-11: 0.3, 2.0**-8: 0.45}, 0.7
+"""The same in half precision and TF32, of cells and of outputs. A sum of some hundreds is off by up
+to 1 in bfloat16, so single units come out with a gate open that should be shut: the root mean
+square says how many. Right ones use 0.6 of this in bfloat16 and 0.04 in float16. A cell cut to 10
+is off by 0.58 or more, an output of zeros by 1; gradients must be finite and no more."""
+
+
+def saturated(spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
+    """``weights`` and ``inputs``, made larger; as many timesteps as before.
+
+    The initial cells are full, with the signs they had. The initial hidden state stays, since it
+    cannot be larger than 1; so do the recurrent kernels: eight times as large they would make a
+    network whose steps amplify, in which two right results part.
+    """
+
+    def enlarge(array: FloatArray) -> FloatArray:
+        return spec.quantize(np.asarray(array, np.float64) * FACTOR)
+
+    x = np.asarray(inputs.x, np.float64)
+    steps = len(x)
+    # Counted from the end, so that the last stretch, which the final cells show, is a whole one.
+    x = x[[max(0, steps - 1 - HELD * ((steps - 1 - step) // HELD)) for step in range(steps)]]
+    x = x * FACTOR
+    x[..., 0] = np.copysign(LARGE_INPUT, x[..., 0])
+    c = np.asarray(inputs.state.c, np.float64)
+    low, high = CELLS
+    full = np.copysign(low + (high - low) * np.abs(c) / max(np.abs(c).max(), 1e-9), c)
+    enlarged = LSTMWeights.from_cells(
+        spec,
+        [
+            replace(cell, kernel=enlarge(cell.kernel), bias=enlarge(cell.bias))
+            for cell in weights.cells()
+        ],
+    )
+    state = LSTMState(inputs.state.h, spec.quantize(full))
+    return enlarged, replace(inputs, x=spec.quantize(x), state=state)
+
+
+def saturated_errors(
+    spec: LSTMSpec,
+    ours: Mapping[str, FloatArray],
+    theirs: Mapping[str, FloatArray],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Each array's error and the largest one allowed, named ``saturated NAME``.
+
+    The root mean square of the deviation over that of the reference, or over ``SMALLEST_SCALE`` if
+    that is larger; NaN for what is not finite or of another shape, which no bound allows. What is
+    asked for nothing but finite numbers is there only if it has others.
+    """
+    found: dict[str, float] = {}
+    allowed: dict[str, float] = {}
+    u = spec.precision.roundoff
+    for name, right in theirs.items():
+        a, b = np.asarray(ours[name], np.float64), np.asarray(right, np.float64)
+        fine = a.shape == b.shape and bool(np.all(np.isfinite(a)))
+        if u <= 2.0**-24:
+            bound = ROUNDOFFS * u
+        elif name in ("y", "h", "c"):
+            bound = CELL[u] if name == "c" else OUTPUT
+        elif fine:
+            continue
+        else:
+            bound = OUTPUT
+        scale = max(float(np.sqrt(np.mean(b * b))), SMALLEST_SCALE)
+        off = float(np.sqrt(np.mean((a - b) ** 2))) / scale if fine else math.nan
+        found[f"saturated {name}"], allowed[f"saturated {name}"] = off, bound
+    return found, allowed
+
+
+def special_numbers(
+    spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs
+) -> Iterator[tuple[str, LSTMWeights, Inputs]]:
+    """Weights and inputs that random numbers are not: zeros, and equal neighbours in time."""
+
+    def changed(zero: slice) -> LSTMWeights:
+        cells = []
+        for cell in weights.cells():
+            bias = cell.bias.copy()
+            bias[zero] = 0
+            cells.append(replace(cell, bias=bias))
+        return LSTMWeights.from_cells(spec, cells)
+
+    hidden = spec.hidden_size
+    batch = inputs.x.shape[1]
+    zero = replace(inputs, x=np.zeros_like(inputs.x), state=LSTMState.zeros(spec, batch))
+    yield "zeros", changed(slice(hidden, 2 * hidden)), zero
+    steps = np.arange(len(inputs.x))
+    x = inputs.x[steps - steps % 2]
+    if batch > 1:
+        x[:, -1] = 0
+    yield "repeats", changed(slice(None)), replace(inputs, x=x)
+
+
+TARGET = 0.1
+"""Part of the weights' size that updates with SGD change; with Adam, whose updates are of the
+learning rate, weights are made as small as ``SMALL`` of it."""
+
+SMALL, SMALL_HALF = 3.0, 12.0
+"""Sizes of weights in learning rates: an update of Adam's then changes a third of them, or in
+float16, which holds smaller numbers with fewer digits, a twelfth."""
+
+
+def large_updates(
+    spec: LSTMSpec, optimizer: str, weights: LSTMWeights, inputs: Inputs
+) -> tuple[LSTMWeights, Inputs]:
+    """Weights and inputs with which an update is large beside the weights and their rounding.
+
+    SGD's grows with what flows back, which is made larger. Adam's is the learning rate whatever
+    flows back, so that the weights are made that small, and the input and the first hidden state
+    as much larger: what is added up in a gate stays as it was.
+    """
+    batch, timesteps = inputs.x.shape[1], len(inputs.x)
+    sums = math.sqrt(batch * timesteps)
+
+    def power(value: float) -> float:
+        """The power of two next to it, so that each number is held as exactly as before."""
+        return 2.0 ** round(math.log2(value))
+
+    if optimizer == "sgd":
+        # The gradient of a weight is a sum of that many terms of about 0.2.
+        flow = TARGET / math.sqrt(spec.hidden_size) / (LEARNING_RATE * 0.2 * sums)
+        return weights, replace(inputs, dy=spec.quantize(inputs.dy * power(flow)))
+    half = spec.precision.compute == "float16"
+    size = (SMALL_HALF if half else SMALL) * LEARNING_RATE
+    small = power(size * math.sqrt(spec.hidden_size))
+    x = power(1.0 / (size * math.sqrt(spec.input_size)))
+    h = power(1.0 / (size * math.sqrt(spec.hidden_size)))
+    # A gradient is the sum of that many products with x: it must fit into float16.
+    flow = power(1024.0 / (x * sums)) if half else 1.0
+    return weights.map(lambda array: spec.quantize(array * small)), replace(
+        inputs,
+        x=spec.quantize(inputs.x * x),
+        dy=spec.quantize(inputs.dy * min(1.0, flow)),
+        state=LSTMState(spec.quantize(inputs.state.h * h), inputs.state.c),
+    )
