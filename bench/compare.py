@@ -1,16 +1,39 @@
-"""``python -m bench.compare``: which cases became faster or slower, between what.
-
-The command; ``comparing.asked`` joins, judges and shows two sets of results.
-"""
+"""``python -m bench.compare``: which cases became faster or slower, between what."""
 
 from __future__ import annotations
 
 import argparse
+import functools
+import os
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from bench.cli import arguments, command_line, filters
-from bench.comparing import asked
+from bench.case import published
+from bench.cli import arguments, command_line, filters, output
+from bench.cli.command_line import UsageError
+from bench.cli.fail_on import parse_rule
+from bench.cli.progress import Progress, asked_for
+from bench.machine import packages
+from bench.machine.copying import named
+from bench.machine.fields import ResultError, printable
+from bench.machine.folder import is_url
+from bench.machine.remote import shown as without_secrets
+from bench.records.schema import Results
+from bench.render import compare as shown
+from bench.render import published as published_shown
+from bench.stats.comparison import Reason
 from bench.stats.latency import PARTS
+from bench.stats.pairs import (
+    Report,
+    SameRunError,
+    UnknownNameError,
+    at_percentile,
+    compare_backends,
+    compare_devices,
+    compare_runs,
+    judge,
+)
 from bench.stats.rows import USUAL_BASELINES
 
 FORMATS = ("terminal", "markdown", "csv", "json")
@@ -50,7 +73,134 @@ Published times are other people's, on other machines: no ratio and no verdict i
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), asked.compare, words, interrupted="stopped")
+    return command_line.run(_parser(), _compare, words, interrupted="stopped")
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Show what is asked for; the exit code. Raises UsageError and what ``filters.read`` raises."""
+    target = output.Target(options.output, os.environ)
+    output.check(options.format, target)
+    if options.what == "published":
+        return _published(options, target)
+    rule = None if options.fail_on is None else parse_rule(options.fail_on)
+    report, whole = _compared(options)
+    report = replace(report, list_unmeasured=options.unmeasured)
+    if options.percentile is not None:
+        of = f"{report.title}: p{options.percentile:g} of the latency of streams' calls"
+        report = replace(report, title=of)
+    if rule is not None:
+        report = replace(report, gate=judge(rule, report.rows))
+    output.deliver(
+        options.format,
+        target,
+        functools.partial(shown.terminal, report),
+        shown.texts(report),
+        functools.partial(shown.warning_lines, report),
+    )
+    if rule is not None and not report.rows:
+        raise UsageError(f"--fail-on {rule.text}: there is no shared case to judge")
+    if not whole:
+        return command_line.BAD_INPUT
+    return 1 if report.gate is not None and report.gate.failed else 0
+
+
+def _published(options: argparse.Namespace, target: output.Target) -> int:
+    made_by = "pytest --benchmark-only --lstm-suite braun"
+    (results,) = filters.read(options, asked_for(options.paths, made_by))
+    theirs = published.steps(published.read())
+    report = published_shown.beside_published(results, theirs)
+    report = replace(report, list_unmeasured=options.unmeasured)
+    terminal = functools.partial(published_shown.terminal, report)
+    output.deliver(options.format, target, terminal, published_shown.texts(report))
+    return command_line.BAD_INPUT if results.errors else 0
+
+
+def _compared(options: argparse.Namespace) -> tuple[Report, bool]:
+    """The report, and whether all files could be read."""
+    if options.what == "runs":
+        base, new = _read(options, [options.base], [options.new])
+        (base, new), notes = _at_percentile(options, base, new)
+        try:
+            with Progress("comparing"):
+                report = compare_runs(base, new)
+        except SameRunError as same:
+            raise UsageError(
+                f"{path_words(same.new)} holds the same run as {path_words(same.base)}; "
+                "BASE and NEW must be different runs"
+            ) from None
+        title = f"NEW ({path_words(options.new)}) against BASE ({path_words(options.base)})"
+        report = replace(report, title=title, notes=(*report.notes, *notes))
+        return report, not (base.errors or new.errors)
+    if options.what == "environments":
+        return _environments(options)
+    (results,) = _read(options, asked_for(options.paths))
+    (results,), notes = _at_percentile(options, results)
+    make = {"devices": compare_devices, "backends": compare_backends}[options.what]
+    try:
+        with Progress("comparing"):
+            report = make(results, options.baseline)
+    except UnknownNameError as unknown:
+        known = ", ".join(printable(name, 80) for name in unknown.names) or "none"
+        raise UsageError(
+            f"--baseline {printable(options.baseline)}: no {options.what.removesuffix('s')} of "
+            f"that name has results; there are: {known}"
+        ) from None
+    return replace(report, notes=(*report.notes, *notes)), not results.errors
+
+
+def _environments(options: argparse.Namespace) -> tuple[Report, bool]:
+    """Compare what measuring two environments in turn has left in a folder."""
+    if len(options.paths) != 1:
+        raise UsageError(
+            "name the one folder of results; python -m bench.run SUITE --python BASE --python NEW "
+            "measures two environments"
+        )
+    folder = Path(options.paths[0])
+    try:
+        sides = packages.load(folder)
+    except ResultError as wrong:
+        raise UsageError(str(wrong)) from None
+    base, new = _read(options, *([folder / side] for side in packages.SIDES))
+    (base, new), notes = _at_percentile(options, base, new)
+    with Progress("comparing"):
+        report = compare_environments(base, new, sides)
+    return replace(report, notes=(*report.notes, *notes)), not (base.errors or new.errors)
+
+
+def compare_environments(
+    base: Results, new: Results, sides: tuple[packages.Environment, packages.Environment]
+) -> Report:
+    """Compare each case in the new environment with the base's, paired by turns."""
+    names = sides[0].label, sides[1].label
+    report = compare_runs(base, new, names, adjacent=True)
+    differ = packages.differences(sides[0].python, sides[1].python)
+    return replace(
+        report,
+        title=f"{names[1]} against {names[0]}, measured in turn",
+        opening=(shown.differences_line(*names, differ),),
+    )
+
+
+def _read(
+    options: argparse.Namespace,
+    *places: Sequence[str | os.PathLike[str]],
+) -> list[Results]:
+    return filters.read(options, *places)
+
+
+def _at_percentile(
+    options: argparse.Namespace, *found: Results
+) -> tuple[list[Results], tuple[Reason, ...]]:
+    if options.percentile is None:
+        return list(found), ()
+    made = [at_percentile(each, options.percentile) for each in found]
+    return [results for results, _ in made], tuple(note for _, notes in made for note in notes)
+
+
+def path_words(path: str | os.PathLike[str]) -> str:
+    """Return a path as text, a URL without what is private in it."""
+    text = named(os.fspath(path))
+    return without_secrets(text) if is_url(text) else printable(text)
 
 
 def _add_shown(parser: argparse.ArgumentParser, pictures: Sequence[str]) -> None:

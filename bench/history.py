@@ -1,23 +1,20 @@
-"""``python -m bench.history``: every case over the sessions of one machine, and what changed.
-
-For the question that an upgrade leaves behind: since when is it slower, and what was new then? The
-command; ``comparing.history`` finds it out, ``comparing.history_words`` shows it. No framework.
-"""
+"""``python -m bench.history``: every case over the sessions of one machine, and what changed."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bench.cli import arguments, command_line, filters, output
+from bench.cli.fail_on import parse_rule
 from bench.cli.progress import Progress, asked_for
-from bench.comparing import history_moves, history_words
-from bench.comparing.comparison import parse_rule
-from bench.comparing.history import build, since
 from bench.machine.folder import default_folder
+from bench.render import history as shown
+from bench.stats.history import build, judge, since, with_moves
 
 TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")
@@ -51,14 +48,20 @@ def _show(options: argparse.Namespace) -> int:
     if options.since is not None:
         results = since(results, options.since)
     with Progress("comparing sessions"):
-        history = history_moves.with_moves(build(results, pattern=options.case))
-    guard = None if rule is None else history_moves.judge(rule, history)
-    history_words.show(history, options.format, target, sessions=options.sessions, guard=guard)
+        history = with_moves(build(results, pattern=options.case))
+    guard = None if rule is None else judge(rule, history)
+    output.deliver(
+        options.format,
+        target,
+        functools.partial(shown.terminal, history, sessions=options.sessions, guard=guard),
+        shown.texts(history, guard),
+        letters={**output.ASCII, **shown.LETTERS},
+    )
     if guard is not None and options.format not in ("terminal", "markdown"):
-        print(history_moves.gate_line(guard), file=sys.stderr)
+        print(shown.gate_line(guard), file=sys.stderr)
     if guard is not None and os.environ.get("GITHUB_ACTIONS"):
         # The runner reads them there, and standard output may be data.
-        for line in history_moves.error_lines(guard):
+        for line in shown.error_lines(guard):
             print(line, file=sys.stderr)
     if results.errors:
         return command_line.BAD_INPUT

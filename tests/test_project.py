@@ -23,7 +23,8 @@ import pytest
 from bench import case as suites
 from bench import compare, plugin, records, run
 from bench.__main__ import COMMANDS as ANSWERS
-from bench.comparing import comparison, two_environments
+from bench.cli import fail_on as comparison
+from bench.machine import packages as two_environments
 from bench.worker.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend, list_backends
 from tests import quick_pytest

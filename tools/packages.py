@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("stats",),
     ("render",),
     ("cli",),
-    ("worker", "comparing"),
+    ("worker",),
     ("echo",),
     ("session", "sharing"),
     ("studies",),

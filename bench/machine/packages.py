@@ -7,12 +7,16 @@ worker of that Python would find.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
 from bench.machine import fresh
+from bench.machine.environment import LIBRARIES
+from bench.machine.fields import Field
+from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.writing import write
 
 NEEDED = ("pytest", "pytest-benchmark")
 """Distributions without which a worker cannot measure; the rest it imports before it answers."""
@@ -89,3 +93,75 @@ def _inside(place: str) -> bool:
 
 if __name__ == "__main__":
     fresh.answer(sys.argv[1], lambda _: asdict(here()))
+
+
+# -- two environments, whose results lie in a folder each beside a file that names them
+
+SCHEMA = 1
+FILE = "environments.json"
+SIDES = ("base", "new")
+"""Folders of the results, beside the file."""
+
+PROCESSES = 10
+"""In each environment. A gate looks further into the tails than a verdict does: with six it fails
+more often than it says (docs/verdicts.md)."""
+
+_LARGEST_FILE = 10_000_000  # bytes; a thousand packages take 30 kB
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One side: what it is called, and what is installed there."""
+
+    label: str
+    python: Python
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """What the environments at these paths are called: their folders, or all of the path."""
+    roots = [
+        path.parent.parent if path.parent.name in ("bin", "Scripts") else path for path in paths
+    ]
+    if len({root.name for root in roots}) == len(roots):
+        return [root.name for root in roots]
+    if len({str(path) for path in paths}) == len(paths):
+        return [str(path) for path in paths]
+    return [f"{root.name} ({letter})" for root, letter in zip(roots, "AB", strict=True)]
+
+
+def save(folder: Path, sides: Sequence[Environment]) -> None:
+    """Write down what the two sides are. Raises ResultWriteError."""
+    write(folder / FILE, {"schema": SCHEMA, "sides": [asdict(side) for side in sides]})
+
+
+def load(folder: Path) -> tuple[Environment, Environment]:
+    """What the two sides were. Raises ResultError."""
+    path = folder / FILE
+    data = Field(path, "", parse_json(path, regular_bytes(path, _LARGEST_FILE)))
+    if data["schema"].integer(1) > SCHEMA:
+        raise data["schema"].error(f"at most {SCHEMA}: this version knows no later one")
+    sides = data["sides"].items()
+    if len(sides) != 2:
+        raise data["sides"].error("two environments", f"are {len(sides)}")
+    base, new = map(_environment, sides)
+    return base, new
+
+
+def _environment(side: Field) -> Environment:
+    python = side["python"]
+    packages = python["packages"]
+    versions = {name: packages[name].text() for name in packages.mapping()}
+    found = Python(
+        python["executable"].text(), python["version"].text(), versions, python["bench"].text()
+    )
+    return Environment(side["label"].label(), found)
+
+
+def differences(base: Python, new: Python) -> list[tuple[str, str, str]]:
+    """What differs: name, there, here; what can change a time first."""
+    there, here = ({"python": side.version, **side.packages} for side in (base, new))
+    first = {name: number for number, name in enumerate(("python", *LIBRARIES))}
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    names.sort(key=lambda name: (first.get(name, len(first)), name))
+    none = "not installed"
+    return [(name, there.get(name, none), here.get(name, none)) for name in names]

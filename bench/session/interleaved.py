@@ -20,23 +20,24 @@ from rich.console import Console
 from bench.case.loading import Suite
 from bench.cli import command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
-from bench.comparing.two_environments import (
-    FILE,
-    PROCESSES,
-    SIDES,
-    Environment,
-    differences,
-    differences_line,
-    labels,
-    load,
-    save,
-)
 from bench.machine import packages
 from bench.machine.fields import ResultError
 from bench.machine.folder import default_folder, expanded, is_url
 from bench.machine.lock import MachineLock
-from bench.machine.packages import NoPythonError, Python
+from bench.machine.packages import (
+    FILE,
+    PROCESSES,
+    SIDES,
+    Environment,
+    NoPythonError,
+    Python,
+    differences,
+    labels,
+    load,
+    save,
+)
 from bench.records import naming
+from bench.render.compare import differences_line
 from bench.render.escape import clean
 from bench.render.quantities import listed
 from bench.session import progress
@@ -87,7 +88,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     ResultWriteError.
     """
     turns = _gone_on_with(options) if options.resume is not None else _new(options)
-    console.print(clean(differences_line(turns.sides[0], turns.sides[1]), 2000), markup=False)
+    base, new = turns.sides
+    differ = differences(base.python, new.python)
+    line = differences_line(base.label, new.label, differ)
+    console.print(clean(line, 2000), markup=False)
     suite, folder = turns.suite, turns.folder
     with MachineLock() as lock, contextlib.ExitStack() as stack:
         hold(lock, suite.name, options, console)

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from bench.comparing.two_environments import Environment
-from bench.machine.packages import Python
+from bench.machine.packages import Environment, Python
 from bench.records.schema import Results, Run
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import a_run, gather, measured

@@ -11,10 +11,9 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.cli.output import plain_text
-from bench.comparing import history_words
-from bench.comparing.history import History, build
-from bench.comparing.history_moves import with_moves
 from bench.records.schema import Measurement, Outcome, Results, Run
+from bench.render import history as history_words
+from bench.stats.history import History, build, with_moves
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import a_run, gather, measured
 

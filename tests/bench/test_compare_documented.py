@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from bench import compare
-from bench.comparing import comparison
+from bench.cli import fail_on as comparison
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs/comparing.md").read_text(encoding="utf-8")

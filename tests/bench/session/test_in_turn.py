@@ -18,8 +18,9 @@ from bench import compare
 from bench import run as bench_run
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.cli.progress import read_results
-from bench.comparing import two_environments
+from bench.compare import compare_environments
 from bench.machine import packages
+from bench.machine import packages as two_environments
 from bench.machine.packages import Python
 from bench.records.schema import ResultFile
 from bench.session import interleaved as room
@@ -274,6 +275,6 @@ def test_the_same_environment_twice_breaks_no_rule(
     )
     assert "".join(name for _, name in starts) == "abbaabbaabba"
     pythons = two_environments.load(folder)
-    report = two_environments.compare_environments(sides[0], sides[1], pythons)
+    report = compare_environments(sides[0], sides[1], pythons)
     assert {row.comparison.pairing for row in report.rows} == {Pairing.ADJACENT}
     assert len(report.rows) == 4

@@ -1,0 +1,379 @@
+"""Show our times beside published ones of the same shapes.
+
+Theirs are shown as published, with source, device and what was measured; no ratio, interval or
+verdict is made of them, since neither machine nor work is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from rich.console import Console
+from rich.text import Text
+
+from bench.case import published
+from bench.case.cases import Case
+from bench.case.published import PublishedShape, PublishedStep, Source
+from bench.records.grouping import grouped
+from bench.records.schema import Measurement, Outcome, Results
+from bench.render import table
+from bench.render.compare import unmeasured_details
+from bench.render.console import print_below
+from bench.render.escape import clean
+from bench.render.escape import markdown as escaped
+from bench.render.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
+from bench.render.messages import Unmeasured, doubt_line, gathered
+from bench.render.quantities import count, seconds
+from bench.render.table import Cell, Column, Sheet
+from bench.stats.intervals import CaseInterval, case_interval
+from bench.stats.nodes import machine_names
+from bench.stats.pairs import hardware
+from bench.stats.trust import together
+
+TITLE = "Our times beside published ones"
+CAUTION = (
+    "Published times are other people's, on other machines and of other software, as they stand in "
+    "their own files: no ratio and no verdict is made of them."
+)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A case that was measured here. place: device, and host where there are several machines.
+
+    reasons: why it is INVALID, empty if it is valid. doubts: why its time is doubtful.
+    """
+
+    case: Case
+    place: str
+    hardware: str
+    time: CaseInterval
+    reasons: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One shape that was measured here and published elsewhere, each side the fastest first."""
+
+    shape: PublishedShape
+    ours: tuple[Ours, ...]
+    theirs: tuple[PublishedStep, ...]
+
+
+@dataclass(frozen=True)
+class PublishedReport:
+    """Both sides, ready to be shown. finding: why there is nothing to show, and what to do."""
+
+    finding: str
+    shared: tuple[Shared, ...]
+    unmeasured: tuple[Unmeasured, ...]
+    notes: tuple[str, ...]
+    list_unmeasured: bool = False  # as asked, not only how many they are
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Those of the figures that are shown; note n of a table is the nth of them."""
+        steps = (step for each in self.shared for step in each.theirs)
+        return tuple({step.first.source.name: step.first.source for step in steps}.values())
+
+
+def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> PublishedReport:
+    """Every shape and mode that both sides have.
+
+    Of ours only what is the work that others published: no windows, padding or dropout.
+    """
+    published_by = grouped(theirs, lambda step: step.first.shape)
+    names = machine_names({item.run.machine_id: item.run for item in results.measurements})
+    found: dict[PublishedShape, dict[tuple[str, str], list[Measurement]]] = {}
+    without = grouped(results.outcomes, lambda item: (item.run.machine_id, item.case.id))
+    for item in results.measurements:
+        if (shape := PublishedShape.of(item.case)) in published_by:
+            assert shape is not None
+            key = (item.run.machine_id, item.case.id)
+            found.setdefault(shape, {}).setdefault(key, []).append(item)
+    shared = [
+        Shared(
+            shape,
+            tuple(
+                sorted(
+                    (_ours(items, without.get(key, ()), names) for key, items in cases.items()),
+                    key=lambda ours: ours.time.mid,
+                )
+            ),
+            tuple(sorted(published_by[shape], key=lambda step: step.seconds)),
+        )
+        for shape, cases in found.items()
+    ]
+    missing = [item for item in results.outcomes if PublishedShape.of(item.case) in published_by]
+    return PublishedReport(
+        "" if shared else _finding(results, published_by),
+        tuple(sorted(shared, key=lambda each: (each.shape.mode, each.shape))),
+        gathered((each.case, each.outcome, each.reason, each.advice) for each in missing),
+        results.notes,
+    )
+
+
+def _ours(
+    items: Sequence[Measurement], outcomes: Sequence[Outcome], names: Mapping[str, str]
+) -> Ours:
+    first, validity = items[0], together(items, outcomes)
+    place = first.case.device
+    if len(names) > 1:
+        place += f" on {names[first.run.machine_id]}"
+    return Ours(
+        first.case,
+        place,
+        hardware(first.run, first.case.device),
+        case_interval([item.samples for item in items]),
+        tuple(map(doubt_line, validity.invalid)),
+        tuple(map(doubt_line, validity.of_time)),
+    )
+
+
+def _finding(results: Results, published_by: Mapping[PublishedShape, object]) -> str:
+    suites = [name for source in published.SOURCES.values() for name in source.suites]
+    have = "No measured shape is" if results.measurements else "Nothing was measured that is"
+    return (
+        f"{have} among the {len(published_by)} that others have published times for."
+        f" To measure theirs, run `pytest --benchmark-only --lstm-suite {suites[0]}`, "
+        f"or one of the suites {', '.join(suites[1:])}."
+    )
+
+
+CSV_COLUMNS = (
+    *("kind", "source", "where", "file", "implementation", "device", "hardware", "dtype", "mode"),
+    *("batch", "timesteps", "input_size", "hidden_size", "num_layers", "bidirectional"),
+    *("seconds", "seconds_low", "seconds_high", "processes", "valid"),
+    *("measured", "how", "note", "reason"),
+)
+
+
+def comma_separated(report: PublishedReport) -> Iterator[str]:
+    """One row a time, in seconds; ``kind`` says whose."""
+    return table.records(
+        CSV_COLUMNS,
+        (
+            {**row, **_sizes(each.shape)}
+            for each in report.shared
+            for row in (*map(_our_record, each.ours), *map(_their_record, each.theirs))
+        ),
+    )
+
+
+def as_json(report: PublishedReport) -> str:
+    """The whole report, times in seconds."""
+    document = {
+        "title": TITLE,
+        "caution": CAUTION,
+        "finding": report.finding,
+        "shapes": [
+            {
+                **_sizes(each.shape),
+                "ours": [_our_record(ours) for ours in each.ours],
+                "published": [
+                    {
+                        **_their_record(step),
+                        "figures": [
+                            {"measured": figure.measured, "seconds": figure.seconds}
+                            for figure in step.figures
+                        ],
+                    }
+                    for step in each.theirs
+                ],
+            }
+            for each in report.shared
+        ],
+        "unmeasured": [
+            {
+                "outcome": group.outcome,
+                "reason": group.reason,
+                "advice": group.advice,
+                "cases": [case.id for case in group.cases],
+            }
+            for group in report.unmeasured
+        ],
+        "notes": list(report.notes),
+    }
+    return table.json_text(document)
+
+
+def _sizes(shape: PublishedShape) -> dict[str, object]:
+    return {"mode": shape.mode, **asdict(shape)}  # the mode first
+
+
+def _our_record(ours: Ours) -> dict[str, object]:
+    return {
+        "kind": "ours",
+        "implementation": ours.case.backend,
+        "device": ours.place,
+        "hardware": ours.hardware,
+        "dtype": ours.case.spec.dtype,
+        "seconds": ours.time.mid,
+        "seconds_low": ours.time.low,
+        "seconds_high": ours.time.high,
+        "processes": ours.time.processes,
+        "valid": not ours.reasons,
+        "reason": "; ".join(ours.reasons),
+    }
+
+
+def _their_record(step: PublishedStep) -> dict[str, object]:
+    first = step.first
+    return {
+        "kind": "published",
+        "source": first.source.name,
+        "where": first.source.where,
+        "file": first.file,
+        "implementation": first.implementation,
+        "device": first.device,
+        "dtype": first.dtype,
+        "seconds": step.seconds,
+        "measured": step.measured,
+        "how": step.how,
+        "note": first.source.note,
+    }
+
+
+_COLUMNS = (
+    Column("whose", whole=True, least=len("whose")),
+    Column("implementation", names=True, most=120, least=len("implementation")),
+    *(Column(heading, least=len(heading)) for heading in ("device", "dtype")),
+    Column("step", right=True, whole=True, least=len("step")),
+    Column(TIME_INTERVAL, least=len(TIME_INTERVAL)),
+    Column("note", whole=True, least=len("note")),
+)
+
+# In a terminal of fewer columns these have no column of their own: each stands below another.
+_NARROW = 80
+_BELOW = {"dtype": "device", TIME_INTERVAL: "step"}
+
+
+def texts(report: PublishedReport) -> dict[str, Callable[[], str | Iterable[str]]]:
+    """Return what makes each format but a terminal's."""
+    return {
+        "markdown": lambda: markdown(report),
+        "csv": lambda: comma_separated(report),
+        "json": lambda: as_json(report),
+    }
+
+
+# What is said in words
+
+
+def shape_line(shape: PublishedShape) -> str:
+    """``training: batch 32 × 1000 steps, 123 in, 320 hidden, 4 layers, bidirectional``."""
+    extra = [f"{shape.num_layers} layers"] * (shape.num_layers > 1)
+    extra += ["bidirectional"] * shape.bidirectional
+    sizes = f"batch {shape.batch} × {shape.timesteps} steps"
+    features = (f"{shape.input_size} in", f"{shape.hidden_size} hidden", *extra)
+    return f"{shape.mode}: {sizes}, {', '.join(features)}"
+
+
+def _summary(report: PublishedReport) -> list[str]:
+    if not report.shared:
+        return [clean(report.finding, 600)]
+    invalid = sum(bool(ours.reasons) for each in report.shared for ours in each.ours)
+    lines = [f"{count(len(report.shared), 'shared shape')}. {CAUTION}"]
+    if invalid:
+        lines.append(f"INVALID: {count(invalid, 'case')} of ours, marked; the reasons are below.")
+    return lines
+
+
+def _notes(report: PublishedReport) -> list[str]:
+    """Note n of the tables: who published it, and what to know of what was measured."""
+    lines = []
+    for number, source in enumerate(report.sources, start=1):
+        hows = dict.fromkeys(
+            step.how
+            for each in report.shared
+            for step in each.theirs
+            if step.how and step.first.source == source
+        )
+        told = "; ".join((source.note, *hows))
+        lines.append(f"[{number}] published by {source.where}: {told}.")
+    return lines
+
+
+def _details(report: PublishedReport) -> list[tuple[str, list[str]]]:
+    found = []
+    for heading in ("INVALID, and where", "Doubtful times (~), and where"):
+        where: dict[str, list[str]] = {}
+        for ours in (ours for each in report.shared for ours in each.ours):
+            for reason in ours.reasons if heading.startswith("INVALID") else ours.doubts:
+                where.setdefault(clean(reason), []).append(clean(ours.case.id, 120))
+        if where:
+            lines = [f"{reason}: {', '.join(cases[:5])}" for reason, cases in where.items()]
+            found.append((heading, lines))
+    found += unmeasured_details(report.unmeasured, report.list_unmeasured)
+    if report.notes:
+        found.append(("Notes", [clean(note, 500) for note in report.notes]))
+    return found
+
+
+def _table(each: Shared, sources: Sequence[Source]) -> Sheet:
+    """Our times of a shape, which stand out in a terminal, and those of others."""
+    lines: list[list[Cell]] = []
+    for ours in each.ours:
+        on = f"{ours.place} ({ours.hardware})" if ours.hardware else ours.place
+        time = ours.time
+        told = (
+            "ours" + (" (INVALID)" if ours.reasons else ""),
+            *(ours.case.backend, clean(on, 120), ours.case.spec.dtype),
+            f"{DOUBTFUL if ours.doubts else ''}{seconds(time.mid)}",
+            *(bounds_of_time(time, time.mid), ""),
+        )
+        lines.append([Cell(text, style="bold") for text in told])
+    for step in each.theirs:
+        first = step.first
+        note = f"[{sources.index(first.source) + 1}]"
+        what = (first.implementation, clean(first.device, 120), first.dtype)
+        lines.append([*map(Cell, ("published", *what, seconds(step.seconds), "", note))])
+    return Sheet.of(_COLUMNS, lines)
+
+
+def _narrow(sheet: Sheet) -> Sheet:
+    """With fewer columns: some stand below another."""
+    at = {column.heading: index for index, column in enumerate(sheet.columns)}
+    lines = [list(line) for line in sheet.lines]
+    for line in lines:
+        for name, above in _BELOW.items():
+            line[at[above]] = replace(line[at[above]], bounds=line[at[name]].text)
+    kept = [index for name, index in at.items() if name not in _BELOW]
+    return Sheet.of(sheet.columns, lines).only(kept)
+
+
+# A terminal
+
+
+def terminal(report: PublishedReport, console: Console) -> None:
+    """Print our times beside theirs."""
+    console.print(Text(TITLE, style="bold"))
+    for each in report.shared:
+        console.print()
+        console.print(Text(shape_line(each.shape), style="bold"))
+        table = _table(each, report.sources)
+        console.print((_narrow(table) if console.width < _NARROW else table).grid())
+    console.print()
+    for line in _summary(report):
+        console.print(Text(line))
+    for line in _notes(report):
+        console.print(Text(line, style="dim"))
+    for title, lines in _details(report):
+        print_below(console, title, lines)
+
+
+# Markdown
+
+
+def markdown(report: PublishedReport) -> str:
+    """The report for a pull request or a README; whatever comes from a file stands as code."""
+    out = [f"## {TITLE}", "", *(f"- {escaped(line, 600)}" for line in _summary(report))]
+    for each in report.shared:
+        out += ["", f"### {shape_line(each.shape)}", "", _table(each, report.sources).markdown()]
+    if report.shared:
+        out += ["", *(f"- {escaped(line, 1000)}" for line in _notes(report))]
+    for title, lines in _details(report):
+        out += ["", f"#### {escaped(title)}", "", *(f"- {escaped(line, 1000)}" for line in lines)]
+    return "\n".join(out) + "\n"

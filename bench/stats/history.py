@@ -1,0 +1,371 @@
+"""Follow every case over the sessions of a machine, and find what changed for good.
+
+A case's time in each session has its interval and its ratio to the session before, with a verdict;
+changes that last come from ``change_points``, with the versions that changed there.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from bench.case.cases import Case
+from bench.machine.fields import printable
+from bench.records.grouping import grouped
+from bench.records.schema import Measurement, Outcome, Results, Run
+from bench.stats.change_points import (
+    FloatArray,
+    Movement,
+    enough,
+    movements,
+)
+from bench.stats.comparison import Comparison, Verdict
+from bench.stats.intervals import CaseInterval, case_interval
+from bench.stats.nodes import machine_names
+from bench.stats.pairs import Rule, environment_differences
+from bench.stats.pooling import RunSamples
+from bench.stats.ratios import compare
+from bench.stats.rows import NothingToReportError
+from bench.stats.trust import Doubt, Validity, together
+
+
+@dataclass(frozen=True)
+class Change:
+    """What differs from the session before. version: whether it is one, or decides as much."""
+
+    name: str
+    before: str
+    after: str
+    version: bool
+
+
+@dataclass(frozen=True)
+class Session:
+    """Replicates of one measurement on one machine.
+
+    number: its place in the machine's history, from 1. changes: from the session before it, none
+    for the first.
+    """
+
+    number: int
+    id: str
+    runs: tuple[Run, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def started(self) -> datetime:
+        """When its first run began, UTC."""
+        return min(run.started for run in self.runs)
+
+    @property
+    def suites(self) -> str:
+        """What was run."""
+        return ", ".join(dict.fromkeys(run.suite for run in self.runs))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A case in one session.
+
+    time: seconds per step; None where it was not measured, and ``outcome`` says why. to_before:
+    over the last session before this that has a time, None for the first. changes: since then, so
+    those of sessions without this case too. reasons: why what was measured is INVALID, empty if it
+    is not. of_time, of_ratio: why that time, or that ratio, is not to be trusted.
+    """
+
+    session: Session
+    time: CaseInterval | None
+    to_before: Comparison | None = None
+    changes: tuple[Change, ...] = ()
+    reasons: tuple[Doubt, ...] = ()
+    of_time: tuple[Doubt, ...] = ()
+    of_ratio: tuple[Doubt, ...] = ()
+    outcome: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A case over the sessions of one machine, the earliest first."""
+
+    case: Case
+    points: tuple[Point, ...]
+
+    @property
+    def measured(self) -> tuple[Point, ...]:
+        """Those with a time."""
+        return tuple(point for point in self.points if point.time is not None)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A change that lasts longer than one session, and what else changed there.
+
+    before, session: the last before it and the first after it. changes: of versions and settings,
+    between these two. back: from when on most of it was gone again, None if it lasts.
+    """
+
+    movement: Movement
+    before: Session
+    session: Session
+    cases: tuple[Case, ...]
+    changes: tuple[Change, ...]
+    back: Session | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The history of one machine. name: its host, and its id where another has the same.
+
+    moved: what changed for longer than a session, None where no case has been measured often enough
+    to tell.
+    """
+
+    name: str
+    id: str
+    sessions: tuple[Session, ...]
+    lines: tuple[Line, ...]
+    moved: tuple[Moved, ...] | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """All that was found, machine by machine, and notes on how it was read."""
+
+    machines: tuple[Machine, ...]
+    notes: tuple[str, ...] = ()
+
+
+# Of what an environment holds, that which is a version, or decides how the work is done. It comes
+# first, since that is what a person looks for; whatever else differs follows.
+_VERSIONS = re.compile(
+    r"commit$|libraries\.|python$|tensorflow\.|gpus\[\d+\]\.(driver|cuda|name)|kernel$|system$"
+    r"|container$|threads\.|cpu\.name$|cpu\.governor$|variables\."
+)
+
+
+def build(results: Results, *, pattern: str = "*") -> History:
+    """The history that these results hold.
+
+    pattern: of the ids of the cases that are wanted, as a shell's (``keras/*training*``).
+
+    Raises NothingToReportError where no measured case is left.
+    """
+    commits = {file.run.id: file.commit for file in results.files}
+    measured = results.measurements
+    items: list[Measurement | Outcome] = [*measured, *results.outcomes]
+    wanted = [item for item in items if fnmatchcase(item.case.id, pattern)]
+    if not any(isinstance(item, Measurement) for item in wanted):
+        raise NothingToReportError(_nothing([item.case for item in measured], pattern))
+    names = machine_names({item.run.machine_id: item.run for item in measured})
+    machines = [
+        _machine(names[machine], machine, found, commits)
+        for machine, found in grouped(wanted, lambda item: item.run.machine_id).items()
+        if any(isinstance(item, Measurement) for item in found)
+    ]
+    machines.sort(key=lambda each: each.sessions[-1].started, reverse=True)
+    return History(tuple(machines), results.notes)
+
+
+def since(results: Results, moment: datetime) -> Results:
+    """Those of the sessions that began then or later.
+
+    Raises NothingToReportError where none did.
+    """
+    begun: dict[str, datetime] = {}
+    for file in results.files:
+        run = file.run
+        begun[run.session] = min(run.started, begun.get(run.session, run.started))
+    files = tuple(file for file in results.files if begun[file.run.session] >= moment)
+    if not files:
+        last = max(begun.values())
+        raise NothingToReportError(
+            f"no session began since {moment:%Y-%m-%d %H:%M} UTC; the last began "
+            f"at {last:%Y-%m-%d %H:%M}"
+        )
+    return replace(results, files=files)
+
+
+def _nothing(cases: Sequence[Case], pattern: str) -> str:
+    if not cases:
+        return "the files hold no measured case"
+    known = ", ".join(printable(name, 60) for name in dict.fromkeys(case.backend for case in cases))
+    return (
+        f"no measured case fits --case {printable(pattern, 120)}; a case is named like "
+        f"{printable(cases[0].id, 120)}, and there are backends {known}"
+    )
+
+
+def _machine(
+    name: str, machine: str, items: Sequence[Measurement | Outcome], commits: Mapping[str, str]
+) -> Machine:
+    runs: dict[str, dict[str, Run]] = {}
+    for item in items:
+        runs.setdefault(item.run.session, {})[item.run.id] = item.run
+    ordered = sorted(
+        runs.items(), key=lambda found: min((run.started, run.id) for run in found[1].values())
+    )
+    sessions: list[Session] = []
+    for number, (session, during) in enumerate(ordered, start=1):
+        here = tuple(during.values())
+        before = sessions[-1].runs if sessions else here
+        sessions.append(Session(number, session, here, _changes(before, here, commits)))
+    cases: dict[str, dict[str, list[Measurement | Outcome]]] = {}
+    for item in items:
+        cases.setdefault(item.case.id, {}).setdefault(item.run.session, []).append(item)
+    lines = [_line(found, sessions, commits) for found in cases.values()]
+    return Machine(name, machine, tuple(sessions), tuple(line for line in lines if line.measured))
+
+
+def _line(
+    items: Mapping[str, Sequence[Measurement | Outcome]],
+    sessions: Sequence[Session],
+    commits: Mapping[str, str],
+) -> Line:
+    points: list[Point] = []
+    last: tuple[Session, list[Measurement], Validity] | None = None
+    case = next(iter(items.values()))[0].case
+    for session in sessions:
+        if session.id not in items:
+            continue
+        measured = [item for item in items[session.id] if isinstance(item, Measurement)]
+        outcomes = [item for item in items[session.id] if isinstance(item, Outcome)]
+        if not measured:
+            told = f"{outcomes[0].outcome.replace('_', ' ')}: {outcomes[0].reason}"
+            points.append(Point(session, None, outcome=told))
+            continue
+        validity = together(measured, outcomes)
+        doubts = validity.unpaired + (() if last is None else last[2].unpaired)
+        # Of a session nothing but its own processes count: it is never paired with another's.
+        points.append(
+            Point(
+                session,
+                case_interval([item.samples for item in measured]),
+                None if last is None else compare(_samples(measured), _samples(last[1])),
+                () if last is None else _changes(last[0].runs, session.runs, commits),
+                validity.invalid,
+                validity.of_time,
+                () if last is None else tuple(dict.fromkeys(doubts)),
+            )
+        )
+        last = session, measured, validity
+    return Line(case, tuple(points))
+
+
+def _samples(items: Iterable[Measurement]) -> list[RunSamples]:
+    return [
+        RunSamples(item.run.id, item.samples, started=item.run.started.timestamp())
+        for item in items
+    ]
+
+
+def _changes(
+    before: Sequence[Run], after: Sequence[Run], commits: Mapping[str, str]
+) -> tuple[Change, ...]:
+    """What the runs of two sessions do not share, versions first."""
+    found = [
+        Change(name, there, here, _VERSIONS.match(name) is not None)
+        for name, there, here in environment_differences(before, after)
+    ]
+    sides = [dict.fromkeys(commits.get(run.id, "") for run in runs) for runs in (before, after)]
+    if set(sides[0]) != set(sides[1]):
+        there, here = (" or ".join(map(_commit_words, side)) for side in sides)
+        found.insert(0, Change("commit", there, here, True))
+    return tuple(sorted(found, key=lambda change: not change.version))
+
+
+def _commit_words(commit: str) -> str:
+    """A commit as people write it: its first letters, and whether there were changes."""
+    identity, space, rest = commit.partition(" ")
+    return f"{identity[:10]}{space}{rest}" or "not recorded"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a rule found: the lasting changes for the worse that broke it, with their machines.
+
+    judged, short: on how many machines the history was long enough to tell, and on how many not.
+    """
+
+    rule: Rule
+    failed: tuple[tuple[Machine, Moved], ...]
+    judged: int
+    short: int
+
+
+def with_moves(history: History) -> History:
+    """The same history with what moved on each machine."""
+    return replace(
+        history,
+        machines=tuple(replace(each, moved=_moved(each)) for each in history.machines),
+    )
+
+
+def judge(rule: Rule, history: History) -> Guard:
+    """Which changes for the worse last until now and, with a threshold, are surely beyond it."""
+    failed = [
+        (machine, moved)
+        for machine in history.machines
+        for moved in machine.moved or ()
+        if moved.movement.verdict is Verdict.SLOWER
+        and moved.back is None
+        and (rule.threshold is None or moved.movement.ratio.low > 1 + rule.threshold)
+    ]
+    short = sum(machine.moved is None for machine in history.machines)
+    return Guard(rule, tuple(failed), len(history.machines) - short, short)
+
+
+def _moved(machine: Machine) -> tuple[Moved, ...] | None:
+    """What moved, device by device: a new driver of a GPU is nothing to the CPU."""
+    sessions = machine.sessions
+    found: list[Moved] = []
+    judged = False
+    for device in dict.fromkeys(line.case.device for line in machine.lines):
+        lines = [line for line in machine.lines if line.case.device == device]
+        logs = _table(lines, sessions)
+        judged = judged or enough(logs)
+        found += [
+            _moved_from(each, lines, sessions)
+            for each in movements(logs, [line.case.backend for line in lines])
+        ]
+    found.sort(key=lambda each: each.session.number)
+    return tuple(found) if judged else None
+
+
+def _table(lines: Sequence[Line], sessions: Sequence[Session]) -> FloatArray:
+    """The log of each case's time in each session; not a number where it has none."""
+    columns = {session.number: column for column, session in enumerate(sessions)}
+    logs = np.full((len(lines), len(sessions)), np.nan)
+    for row, line in enumerate(lines):
+        for point in line.points:
+            if point.time is not None and point.session.number in columns:
+                logs[row, columns[point.session.number]] = math.log(point.time.mid)
+    return logs
+
+
+def _moved_from(found: Movement, lines: Sequence[Line], sessions: Sequence[Session]) -> Moved:
+    back = found.taken_back
+    return Moved(
+        found,
+        sessions[found.before],
+        sessions[found.at],
+        tuple(lines[row].case for row in found.rows),
+        () if found.gradual else _between(sessions[found.before + 1 : found.at + 1]),
+        None if back is None else sessions[back],
+    )
+
+
+def _between(sessions: Sequence[Session]) -> tuple[Change, ...]:
+    """What changed in any of these, from what it was before the first to what it is in the last."""
+    found: dict[str, Change] = {}
+    for session in sessions:
+        for change in session.changes:
+            first = found.get(change.name, change)
+            found[change.name] = replace(change, before=first.before)
+    kept = [change for change in found.values() if change.before != change.after]
+    return tuple(sorted(kept, key=lambda change: not change.version))

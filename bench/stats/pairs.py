@@ -1,0 +1,796 @@
+"""Join results into two sides of each case and compare them: backends, devices, or runs.
+
+A comparison has a row for each shared case, geometric means, what only one side has, and what
+differs between the environments of the sides. Texts are left to ``render``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.case.cases import Case
+from bench.machine.fields import InputError, mapping
+from bench.records.grouping import grouped
+from bench.records.schema import Measurement, Outcome, Results, Run
+from bench.stats.comparison import Comparison, Pairing, Reason, Verdict, holm
+from bench.stats.crossover import Map, Timed, maps
+from bench.stats.intervals import ENOUGH_PROCESSES
+from bench.stats.nodes import by_machine, in_one_kind, machine_names, machines
+from bench.stats.pooling import RunSamples, Sides
+from bench.stats.random_effects import intervals
+from bench.stats.ratios import Case as BridgeCase
+from bench.stats.ratios import Evenness, allowing, compare_all, geometric_mean
+from bench.stats.rows import usual_baseline
+from bench.stats.trust import Doubt, each_together, of_ratio
+
+
+@dataclass(frozen=True)
+class Row:
+    """One shared case: new against base.
+
+    heading: under which it is shown; base_label, new_label: what the two sides are called;
+    base_s, new_s: seconds per step, the median of each side's processes' medians, as everywhere;
+        their quotient is not the ratio, which ``comparison`` makes process by process;
+    reasons: why its ratio is INVALID, each with the side whose time it spoils, or "" for the
+        ratio; what is doubtful in the times alone is no reason.
+    """
+
+    heading: str
+    base_label: str
+    new_label: str
+    base_case: Case
+    case: Case
+    base_s: float
+    new_s: float
+    comparison: Comparison
+    reasons: tuple[tuple[str, Doubt], ...] = ()
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The geometric mean over the cases that two sides share; invalid: how many are INVALID."""
+
+    base_label: str
+    new_label: str
+    cases: int
+    invalid: int
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class OneSided:
+    """A case that only one side has, and why the other has not, as far as its files say."""
+
+    label: str
+    case: Case
+    why: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between the environments of two sides: name, base, new; possibly nothing."""
+
+    base_label: str
+    new_label: str
+    items: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A ``--fail-on`` rule: slower by more than ``threshold`` (0.05 is 5%); None: just SLOWER."""
+
+    text: str
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a rule found: the rows that broke it, of all that were judged together.
+
+    unclear: how many of these are UNCLEAR, and so pass without being known not to be slower.
+    """
+
+    rule: Rule
+    judged: int
+    unclear: int
+    failed: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison, ready to be shown."""
+
+    title: str
+    finding: Reason | None = None  # why there is nothing to compare
+    rows: tuple[Row, ...] = ()
+    means: tuple[Mean, ...] = ()
+    one_sided: tuple[OneSided, ...] = ()
+    unmeasured: tuple[Outcome, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    notes: tuple[Reason | str, ...] = ()
+    gate: Gate | None = None
+    maps: tuple[Map, ...] = ()
+    no_map: bool = False  # whether two devices have no map since no shapes make one
+    list_unmeasured: bool = False  # as asked, not only how many they are
+    over_time: bool = False  # whether SLOWER is a change for the worse, of which CI is warned
+    opening: tuple[str, ...] = ()  # what is to be known before the first table
+
+
+def judge(rule: Rule, rows: Sequence[Row]) -> Gate:
+    """Which rows break the rule, with the number of rows accounted for (Holm).
+
+    Without a threshold a row must also have the verdict SLOWER: what is slower by less than 2%
+    for certain is the SAME.
+    """
+    p_values = [row.comparison.p_slower(rule.threshold or 0.0) for row in rows]
+    failed = [
+        row
+        for row, rejected in zip(rows, holm(p_values), strict=True)
+        if rejected and (rule.threshold is not None or row.comparison.verdict is Verdict.SLOWER)
+    ]
+    unclear = sum(row.comparison.verdict is Verdict.UNCLEAR for row in rows)
+    return Gate(rule, len(rows), unclear, tuple(failed))
+
+
+# Words in the names of an environment's values that change from minute to minute and explain no
+# lasting difference; a measurement that they spoilt is marked INVALID instead. The reasons why a
+# value could not be read say less than that it is not there.
+_PASSING = re.compile(
+    r"(?<![a-z])(load|time|date|uptime|temperature|utilization|used|available|power|energy|clock"
+    r"|throttle|processes|pid|unread)(?![a-z])"
+)
+
+# These parts of an environment last as long as their process, and so do highest values and sizes.
+_LASTING = re.compile(
+    r"^(libraries|variables|threads|options)\b|(?<![a-z])(max|limit|total)(?![a-z])"
+)
+
+# What names the run itself, or the machine's last start: it differs between any two sessions.
+_OWN = frozenset({"options.session", "options.cases", "options.results", "options.judged", "boot"})
+
+_KNOWN_LATE = ("threads", "tensorflow")
+
+# An environment is free-form data of a file: what is longer than any real one is cut.
+_MOST_LEAVES = 2000
+
+
+def hardware(run: Run, device: str) -> str:
+    """What a device of a run's machine is, empty if its environment does not say."""
+    before = mapping(run.environment.get("before"))
+    kind, _, index = device.partition(":")
+    found = before.get("cpu") if kind == "cpu" else None
+    gpus = before.get("gpus")
+    if kind == "gpu" and isinstance(gpus, list) and index.isdecimal() and int(index) < len(gpus):
+        found = gpus[int(index)]
+    name = mapping(found).get("name")
+    return name if isinstance(name, str) else ""
+
+
+def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tuple[str, str, str]]:
+    """What the environments and options of two sets of runs do not share: name, base, new.
+
+    What changes from minute to minute (load, temperatures, clocks) is left out. Where the runs of
+    one side differ among themselves, each of their values is named.
+    """
+    # Known only once the framework is there, so at the end: its threads, its build, its precision.
+    # A run that never came to its end does not differ in them, it does not say.
+    late = [
+        name
+        for name in _KNOWN_LATE
+        if all(
+            any(name in mapping(run.environment.get("after")) for run in runs)
+            for runs in (base, new)
+        )
+    ]
+    columns = []
+    for runs in (base, new):
+        values: dict[str, dict[str, None]] = {}
+        for run in {run.id: run for run in runs}.values():
+            state: dict[str, object] = {"host": run.host, "options": run.options}
+            state |= mapping(run.environment.get("before"))
+            after = mapping(run.environment.get("after"))
+            state |= {name: after[name] for name in late if name in after}
+            for name, text in _values(state):
+                values.setdefault(name, {})[text] = None
+        columns.append(values)
+    names = dict.fromkeys([*columns[0], *columns[1]])
+    found = []
+    for name in names:
+        there, here = (values.get(name, {}) for values in columns)
+        if set(there) != set(here):
+            found.append((name, _either(there), _either(here)))
+    return found
+
+
+def _values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
+    """The environment's plain values under dotted names; at most some thousands of them."""
+    stack: list[tuple[str, object]] = [(str(key), value) for key, value in state.items()][::-1]
+    for _ in range(_MOST_LEAVES):
+        if not stack:
+            return
+        name, value = stack.pop()
+        if name in _OWN:
+            continue
+        if _PASSING.search(name.lower()) and not _LASTING.search(name.lower()):
+            continue
+        if isinstance(value, Mapping):
+            stack.extend([(f"{name}.{key}", each) for key, each in value.items()][::-1])
+        elif isinstance(value, list):
+            stack.extend([(f"{name}[{i}]", each) for i, each in enumerate(value)][::-1])
+        elif value is not None:
+            yield name, _value(name, value)
+
+
+def _value(name: str, value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if name.endswith("_hz"):
+            return f"{value / 1e9:.3g} GHz"
+        if name.endswith("_bytes"):
+            return f"{value / 2**30:.3g} GiB"
+    return str(value)
+
+
+def _either(texts: Mapping[str, None]) -> str:
+    return " or ".join(texts) if texts else "not recorded"
+
+
+def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason, ...]]:
+    """The streams of these results that enough processes measured, each with its percentile.
+
+    A note says how many streams are left out, since too few processes could tell theirs.
+    """
+    processes: Counter[tuple[str, str]] = Counter()
+    for item in results.measurements:
+        if item.streaming is not None:
+            processes[_key(item)] += _percentile(item, part) is not None
+    enough = {key for key, number in processes.items() if number >= ENOUGH_PROCESSES}
+    files = tuple(
+        replace(
+            file,
+            measurements=tuple(
+                # As if it had one sample, in a round that every process has.
+                replace(item, samples=np.array([value]), rounds=np.array([0]))
+                for item in file.measurements
+                if (value := _percentile(item, part)) is not None and _key(item) in enough
+            ),
+            outcomes=tuple(each for each in file.outcomes if each.case.workload.streaming),
+        )
+        for file in results.files
+    )
+    few = len(processes) - len(enough)
+    notes = Reason("few_processes", {"left_out": few, "streams": len(processes), "part": part})
+    return replace(results, files=files), (notes,) if few else ()
+
+
+def _key(item: Measurement) -> tuple[str, str]:
+    return item.run.machine_id, item.case.id
+
+
+def _percentile(item: Measurement, part: float) -> float | None:
+    if item.streaming is None:
+        return None
+    found = item.streaming.latency.percentiles.get(part)
+    return None if found is None else found.mid
+
+
+@dataclass
+class Side:
+    """One side of a comparison: what it is called, and what it has by case."""
+
+    label: str
+    measured: dict[str, list[Measurement]] = field(default_factory=dict)
+    unmeasured: dict[str, list[Outcome]] = field(default_factory=dict)
+
+    def add(self, key: str, item: Measurement | Outcome) -> None:
+        """Take in what one process says of a case."""
+        if isinstance(item, Measurement):
+            self.measured.setdefault(key, []).append(item)
+        else:
+            self.unmeasured.setdefault(key, []).append(item)
+
+    def processes(self, key: str) -> tuple[list[Measurement], list[Outcome]]:
+        """Those that measured a case, and those in which it got no time."""
+        return self.measured[key], self.unmeasured.get(key, [])
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs that measured anything."""
+        found = {item.run.id: item.run for items in self.measured.values() for item in items}
+        return list(found.values())
+
+
+# Joining
+
+
+def entries(results: Results) -> list[Measurement | Outcome]:
+    """All that results say of cases, measured or not."""
+    return [*results.measurements, *results.outcomes]
+
+
+def join_sides(
+    base: Side, new: Side, heading: str = "", *, adjacent: bool = False
+) -> tuple[list[Row], list[OneSided]]:
+    """The cases that both sides have, and those that one lacks; adjacent: as of ``Pair``."""
+    pairs = [
+        Pair(heading, base, new, key, adjacent=adjacent)
+        for key in base.measured
+        if key in new.measured
+    ]
+    one_sided = []
+    for has, lacks in ((base, new), (new, base)):
+        for key, items in has.measured.items():
+            if key not in lacks.measured:
+                one_sided.append(OneSided(has.label, items[0].case, why_missing(lacks, key)))
+    return rows_of_pairs(pairs), one_sided
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A case that two sides have, under the key that both have it by.
+
+    bridge: a third side that has it, over which they are compared if they share no process.
+    adjacent: whether the two took turns, a process of each right after one of the other.
+    """
+
+    heading: str
+    base: Side
+    new: Side
+    key: str
+    bridge: Side | None = None
+    adjacent: bool = False
+
+    @property
+    def sides(self) -> Sides:
+        """What ``ratios.compare_all`` takes."""
+        new, base = self.new.measured[self.key], self.base.measured[self.key]
+        if self.adjacent:
+            return _by_turn(new), _by_turn(base)
+        # Rounds of different groups are numbered alike but were not taken in turn.
+        in_turn = new[0].case.group == base[0].case.group
+        nodes = self._nodes
+        both = samples_of(new, in_turn, nodes), samples_of(base, in_turn, nodes)
+        if self.bridge is None:
+            return both
+        return (*both, samples_of(self.bridge.measured[self.key], True, nodes))
+
+    @property
+    def _nodes(self) -> Mapping[str, str]:
+        """The machine of each machine's id, where those of a side are several; else nothing."""
+        sides = [side.measured[self.key] for side in (self.new, self.base)]
+        found = machines(item.run for side in sides for item in side)
+        each = ({found[item.run.machine_id] for item in side} for side in sides)
+        return found if any(len(side) > 1 for side in each) else {}
+
+
+def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
+    """A row for each pair, in this order; all are judged in one go."""
+    sides = [pair.sides for pair in pairs]
+    comparisons = compare_all(sides)
+    times = _times(pairs)
+    of_base = each_together([pair.base.processes(pair.key) for pair in pairs])
+    of_new = each_together([pair.new.processes(pair.key) for pair in pairs])
+    return [
+        Row(
+            pair.heading,
+            pair.base.label,
+            pair.new.label,
+            pair.base.measured[pair.key][0].case,
+            pair.new.measured[pair.key][0].case,
+            times[id(pair.base), pair.key],
+            times[id(pair.new), pair.key],
+            comparison,
+            (
+                *((pair.base.label, doubt) for doubt in there.invalid),
+                *((pair.new.label, doubt) for doubt in here.invalid),
+                *(("", doubt) for doubt in of_ratio((here, new), (there, base))),
+            ),
+        )
+        for pair, (new, base, *_), comparison, there, here in zip(
+            pairs, sides, comparisons, of_base, of_new, strict=True
+        )
+    ]
+
+
+def _times(pairs: Sequence[Pair]) -> dict[tuple[int, str], float]:
+    """Seconds per step of each side's cases, each reckoned once: a base has many pairs."""
+    found = {
+        (id(side), pair.key): by_machine(side.measured[pair.key])
+        for pair in pairs
+        for side in (pair.base, pair.new)
+    }
+    each = intervals(list(found.values()))
+    return {key: interval.mid for key, interval in zip(found, each, strict=True)}
+
+
+def samples_of(
+    items: Iterable[Measurement], in_turn: bool, nodes: Mapping[str, str] | None = None
+) -> list[RunSamples]:
+    """The samples of each process; paired by round only if both sides took theirs in turn.
+
+    nodes: of each machine's id its node, where machines are told apart.
+    """
+    return [
+        RunSamples(
+            item.run.id,
+            item.samples,
+            item.rounds if in_turn else None,
+            node=nodes.get(item.run.machine_id, item.run.machine_id) if nodes else "",
+            started=item.run.started.timestamp(),
+        )
+        for item in items
+    ]
+
+
+def _by_turn(items: Iterable[Measurement]) -> list[RunSamples]:
+    """The first of each side are a pair, then the second."""
+    ordered = sorted(items, key=lambda item: (item.run.started, item.run.id))
+    return [
+        RunSamples(f"turn {turn}", item.samples, adjacent=True, started=turn)
+        for turn, item in enumerate(ordered)
+    ]
+
+
+def why_missing(side: Side, key: str) -> str:
+    """Why a side has no time for a case, as far as it says."""
+    found = side.unmeasured.get(key)
+    return f"{side.label}: {found[0].outcome}: {found[0].reason}" if found else ""
+
+
+def report_of(
+    title: str,
+    rows: Sequence[Row],
+    one_sided: Sequence[OneSided],
+    results: Sequence[Results],
+    sides: Sequence[Side] = (),
+    notes: Sequence[Reason] = (),
+    finding: Reason | None = None,
+) -> Report:
+    """A comparison from its rows, with means, differences of the machines, and what has no time."""
+    by_pair = grouped(rows, lambda row: (row.base_label, row.new_label))
+    means = [
+        Mean(
+            base,
+            new,
+            len(group),
+            sum(bool(row.reasons) for row in group),
+            geometric_mean([row.comparison for row in group]),
+        )
+        for (base, new), group in by_pair.items()
+        if len(group) > 1
+    ]
+    differences = [
+        Difference(base.label, new.label, tuple(environment_differences(base.runs, new.runs)))
+        for base, new in zip(sides[::2], sides[1::2], strict=True)
+    ]
+    return Report(
+        title,
+        finding,
+        tuple(rows),
+        tuple(means),
+        tuple(one_sided),
+        tuple(item for each in results for item in each.outcomes),
+        tuple(differences),
+        (*notes, *(note for each in results for note in each.notes)),
+    )
+
+
+class UnknownNameError(InputError):
+    """A baseline has no results; names are those that have."""
+
+    def __init__(self, name: str, names: Iterable[str]) -> None:
+        super().__init__(name)
+        self.names = tuple(dict.fromkeys(names))
+
+
+class SameRunError(InputError):
+    """A run is on both sides: it has not changed against itself."""
+
+    def __init__(self, base: Path, new: Path) -> None:
+        super().__init__(str(new))
+        self.base, self.new = base, new
+
+
+def compare_runs(
+    base: Results,
+    new: Results,
+    names: tuple[str, str] = ("BASE", "NEW"),
+    *,
+    adjacent: bool = False,
+) -> Report:
+    """Each case of the new runs against the same case of the base runs, the largest change first.
+
+    adjacent: whether the two took turns, a process of each right after one of the other.
+
+    Raises SameRunError.
+    """
+    sides = []
+    for results, name in zip((base, new), names, strict=True):
+        side = Side(name)
+        for item in entries(results):
+            side.add(item.case.id, item)
+        sides.append(side)
+    common = {file.run.id: file for file in base.files}
+    for file in new.files:
+        if file.run.id in common:
+            raise SameRunError(common[file.run.id].path, file.path)
+    rows, one_sided = join_sides(sides[0], sides[1], adjacent=adjacent)
+    rows.sort(key=lambda row: -abs(row.comparison.log_ratio))
+    notes = [
+        Reason("several_machines", {"side": side.label, "hosts": sorted(hosts)})
+        for side in sides
+        if len(hosts := {run.host for run in side.runs}) > 1
+    ]
+    notes += _other_gradients(*sides)
+    finding = None if rows else Reason("no_shared_case", {"sides": list(names)})
+    title = f"{names[1]} against {names[0]}"
+    report = report_of(title, rows, one_sided, (base, new), sides, notes, finding)
+    return replace(report, over_time=True)
+
+
+def _other_gradients(base: Side, new: Side) -> list[Reason]:
+    """That training cases of two sides differ in nothing but what is differentiated, if some do."""
+
+    def by_work(side: Side) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for case in (items[0].case for items in side.measured.values()):
+            work = replace(case.workload, gradients="all")
+            found.setdefault(replace(case, workload=work).id, set()).add(case.workload.gradients)
+        return found
+
+    ours, theirs = by_work(new), by_work(base)
+    apart = [work for work in ours if work in theirs and not ours[work] & theirs[work]]
+    if not apart:
+        return []
+    asked = [sorted(set().union(*(side[work] for work in apart))) for side in (ours, theirs)]
+    values = {"cases": len(apart), "sides": [new.label, base.label], "gradients": asked}
+    return [Reason("other_gradients", values)]
+
+
+Key = tuple[str, str]
+"""Of a group: the place where it was measured, and its id, which ends with the device."""
+
+
+class Bridges:
+    """Whether bridges are the same in both environments, as ``judging.bridges`` asks it of rows.
+
+    Asked of all cases of a place and device when one is needed. groups: of each its sides, by
+    backend.
+    """
+
+    def __init__(self, groups: Mapping[Key, Mapping[str, Side]]) -> None:
+        self._groups = groups
+        self._known: dict[Key, Evenness] = {}
+
+    def allowing(self, found: Comparison, pair: Pair, group: Key) -> Comparison:
+        """The comparison of a pair of a group, with what is known of its bridge if it has one."""
+        if pair.bridge is None or found.pairing is not Pairing.BRIDGED:
+            return found
+        place = group[0], _device(group)
+        if place not in self._known:
+            self._known[place] = Evenness(self._cases(*place))
+        sides = pair.bridge.label, pair.new.label, pair.base.label
+        return allowing(found, [self._known[place].apart(*sides)])
+
+    def _cases(self, place: str, device: str) -> Iterator[BridgeCase]:
+        cases = [
+            (side, key[1])
+            for key, sides in self._groups.items()
+            if (key[0], _device(key)) == (place, device)
+            for side in sides.values()
+            if side.measured
+        ]
+        node = machines(item.run for side, key in cases for item in side.measured[key])
+        nodes = node if len(set(node.values())) > 1 else None
+        judged = each_together([side.processes(key) for side, key in cases])
+        for (side, key), validity in zip(cases, judged, strict=True):
+            yield side.label, samples_of(side.measured[key], True, nodes), bool(validity.invalid)
+
+
+def _device(group: Key) -> str:
+    return group[1].rsplit("/", 1)[1]
+
+
+def compare_backends(results: Results, baseline: str | None = None) -> Report:
+    """Each backend against the baseline, on each shape, mode and device, paired within the runs.
+
+    Machines of one kind are nodes: they are compared together, inside each of them.
+
+    Without a baseline: ``keras`` if it was measured, or else ``while_loop``, or else the backend
+    that is in most groups.
+
+    Raises UnknownNameError for a baseline that was not measured.
+    """
+    groups: dict[tuple[str, str], dict[str, Side]] = {}
+    places = _places(entries(results))
+    devices = {item.case.device for item in results.measurements}
+    for item in entries(results):
+        sides = groups.setdefault((places[item.run.machine_id], item.case.group), {})
+        name = item.case.backend
+        sides.setdefault(name, Side(name)).add(item.case.group, item)
+    counts = Counter(item.case.backend for item in results.measurements)
+    baseline = _chosen(baseline, counts)
+    pairs: list[Pair] = []
+    found: list[tuple[int, str]] = []  # of each pair: the number of its group, and where that is
+    several = len({place for place, _ in groups}) > 1
+    one_sided: list[OneSided] = []
+    for number, ((place, group), sides) in enumerate(groups.items()):
+        on_machine = f" on {place}" if several else ""
+        # A mean over devices or machines would be nobody's: their sides bear different labels.
+        where = f" on {group.rsplit('/', 1)[1]}" * (len(devices) > 1) + on_machine
+        base = sides.get(baseline, Side(baseline))
+        # In the most processes: where backends need environments of their own, that is in all.
+        bridge = max(sides.values(), key=lambda side: len(side.measured.get(group, ())))
+        for name, side in sides.items():
+            if name == baseline or not side.measured:
+                continue
+            if not base.measured:
+                why = why_missing(base, group) or f"{baseline} was not measured there"
+                case = side.measured[group][0].case
+                one_sided.append(OneSided(name + where, case, why))
+            else:
+                third = None if bridge is base or bridge is side else bridge
+                pairs.append(Pair(group + on_machine, base, side, group, third))
+                found.append((number, where))
+    rows = _judged(groups, pairs, found)
+    finding = None
+    if not rows:
+        finding = Reason("too_few_backends", {"backends": list(counts)})
+    title = f"Backends against {baseline}" if baseline else "Backends"
+    return report_of(title, rows, one_sided, (results,), finding=finding)
+
+
+def _chosen(baseline: str | None, counts: Mapping[str, int]) -> str:
+    if baseline is None:
+        return usual_baseline(counts)
+    if baseline not in counts:
+        raise UnknownNameError(baseline, counts)
+    return baseline
+
+
+def _judged(
+    groups: Mapping[Key, Mapping[str, Side]],
+    pairs: Sequence[Pair],
+    found: Sequence[tuple[int, str]],
+) -> list[Row]:
+    """A row for each pair, those of a group by their ratios.
+
+    found: of each pair the number of its group, and where that is.
+    """
+    bridges, keys = Bridges(groups), list(groups)
+    judged = [
+        (
+            number,
+            replace(
+                row,
+                base_label=row.base_label + where,
+                new_label=row.new_label + where,
+                comparison=bridges.allowing(row.comparison, pair, keys[number]),
+            ),
+        )
+        for row, pair, (number, where) in zip(rows_of_pairs(pairs), pairs, found, strict=True)
+    ]
+    judged.sort(key=lambda item: (item[0], item[1].comparison.log_ratio))
+    return [row for _, row in judged]
+
+
+def _places(items: Sequence[Measurement | Outcome]) -> dict[str, str]:
+    """What the place of each machine is called: its name, or those of all of its kind."""
+    machines = {item.run.machine_id: item.run for item in items}
+    names = machine_names(machines)
+    first_of = in_one_kind(item.run for item in items)
+    kinds = grouped(first_of, first_of.__getitem__)
+    return {
+        machine: names[machine]
+        if len(kind) == 1
+        else f"{len(kind)} nodes ({', '.join(names[each] for each in kind)})"
+        for kind in kinds.values()
+        for machine in kind
+    }
+
+
+def compare_devices(results: Results, baseline: str | None = None) -> Report:
+    """Each case on one device against the same case on another: in a machine and across machines.
+
+    Compared are the devices of each machine with its first (the CPU, if it is there), and each
+    device with the same device of the first machine that has it; what has neither is compared
+    with the first device of all. With a baseline (``cpu``, or ``cpu on HOST`` where there are
+    several machines) everything is compared with that.
+
+    Raises UnknownNameError for a baseline that is not there.
+    """
+    places = _device_places(results)
+    labels = [side.label for side in places.values()]
+    if baseline is not None and baseline not in labels:
+        raise UnknownNameError(baseline, labels)
+    rows: list[Row] = []
+    one_sided: list[OneSided] = []
+    found_maps: list[Map] = []
+    pairs = _device_pairs(list(places), places, baseline)
+    for one, other in pairs:
+        base, new = places[one], places[other]
+        found_maps.extend(maps(base.label, new.label, _timed(base), _timed(new)))
+        heading = f"{_with_hardware(new, other[1])} against {_with_hardware(base, one[1])}"
+        found, missing = join_sides(base, new, heading)
+        rows.extend(found)
+        one_sided.extend(missing)
+    finding = None
+    if not pairs:
+        finding = Reason("too_few_devices", {"devices": labels})
+    elif not rows:
+        finding = Reason("devices_share_no_case", {"devices": labels})
+    sides = [place for pair in pairs for place in (places[pair[0]], places[pair[1]])]
+    title = "Devices" if not pairs else f"Devices: {', '.join(labels)}"
+    report = report_of(title, rows, one_sided, (results,), sides, finding=finding)
+    return replace(report, maps=tuple(found_maps), no_map=bool(pairs) and not found_maps)
+
+
+def _timed(side: Side) -> list[Timed]:
+    """What one device measured, as a map takes it."""
+    validities = each_together([side.processes(key) for key in side.measured])
+    return [
+        Timed(items[0].case, tuple(samples_of(items, in_turn=False)), bool(validity.unpaired))
+        for items, validity in zip(side.measured.values(), validities, strict=True)
+    ]
+
+
+# Devices and machines
+
+_Place = tuple[str, str]  # machine_id, device
+
+
+def _device_places(results: Results) -> dict[_Place, Side]:
+    """What was measured where, in the order of the files, a machine's CPU before its GPUs."""
+    machines = {item.run.machine_id: item.run for item in results.measurements}
+    names = machine_names(machines)
+    order = list(machines)
+    found: dict[_Place, Side] = {}
+    for each in results.measurements:
+        place = (each.run.machine_id, each.case.device)
+        label = each.case.device + (f" on {names[place[0]]}" if len(machines) > 1 else "")
+        found.setdefault(place, Side(label))
+    for item in entries(results):
+        side = found.get((item.run.machine_id, item.case.device))
+        if side is not None:
+            side.add(item.case.on("any").id, item)
+    return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
+
+
+def _device_pairs(
+    places: Sequence[_Place], sides: Mapping[_Place, Side], baseline: str | None
+) -> list[tuple[_Place, _Place]]:
+    """Which place is compared with which: (base, new), every place linked to every other."""
+    if baseline is not None:
+        base = next(place for place in places if sides[place].label == baseline)
+        return [(base, place) for place in places if place != base]
+    pairs = []
+    group = {place: index for index, place in enumerate(places)}
+    for place in places:
+        firsts = [next(other for other in places if other[part] == place[part]) for part in (0, 1)]
+        for first in firsts:
+            if first != place:
+                pairs.append((first, place))
+                _merge(group, first, place)
+    for place in places:
+        if group[place] != group[places[0]]:
+            pairs.append((places[0], place))
+            _merge(group, places[0], place)
+    return pairs
+
+
+def _merge(group: dict[_Place, int], one: _Place, other: _Place) -> None:
+    old, kept = group[other], group[one]
+    for place in group:
+        if group[place] == old:
+            group[place] = kept
+
+
+def _with_hardware(side: Side, device: str) -> str:
+    """``gpu:0 (NVIDIA H100)``, as far as the environment says what it is."""
+    name = hardware(side.runs[0], device)
+    return f"{side.label} ({name})" if name else side.label

@@ -1,0 +1,17 @@
+"""Write comparisons as the command does, for the tests of their formats."""
+
+from functools import partial
+
+from bench.cli.output import Target, deliver
+from bench.render import compare, published
+from bench.render.published import PublishedReport
+from bench.stats.pairs import Report
+
+
+def show(report: Report, kind: str, target: Target) -> None:
+    terminal, warnings = partial(compare.terminal, report), partial(compare.warning_lines, report)
+    deliver(kind, target, terminal, compare.texts(report), warnings)
+
+
+def show_published(report: PublishedReport, kind: str, target: Target) -> None:
+    deliver(kind, target, partial(published.terminal, report), published.texts(report))

@@ -1,0 +1,189 @@
+"""The map of batch × hidden size: what is on it, where its line runs, and what it never says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench import case as suites
+from bench.case.cases import Case
+from bench.records.schema import Measurement
+from bench.render import compare as output
+from bench.render.compare import map_work, wins_from
+from bench.stats.comparison import Pairing
+from bench.stats.pairs import compare_devices
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+from tests.bench.made_grids import STEPS, Times, a_case, grid, maps
+from tests.bench.made_results import BUSY, gather, measured, run
+
+
+def test_a_map_has_the_ratio_of_every_shape_that_both_devices_measured() -> None:
+    lonely = measured(a_case("cpu", 64, 128), 1.0, run("r0"))
+    (found,) = maps(*grid(STEPS), lonely)
+    assert (found.base_label, found.new_label, found.backend) == ("cpu", "gpu:0", "keras")
+    assert map_work(found) == "inference, float32, 10 steps, 4 in"
+    assert found.batches == (1, 8, 64)
+    assert found.hidden_sizes == (32, 128, 512)
+    assert set(found.by_place) == set(STEPS)
+    ratio = found.by_place[1, 512].comparison.ratio.mid
+    assert ratio == pytest.approx(1 / 3)
+    assert found.by_place[1, 32].state == "SLOWER"
+    assert found.by_place[1, 32].comparison.pairing is Pairing.SEQUENTIAL
+
+
+def test_the_line_runs_where_the_new_device_begins_to_win() -> None:
+    (found,) = maps(*grid(STEPS))
+    starts = {place for place, cell in found.by_place.items() if found.starts(cell)}
+    assert starts == {(1, 512), (8, 128)}
+    assert wins_from(found, 1) == "512 (128: SLOWER)"
+    assert wins_from(found, 8) == "128 (32: SLOWER)"
+    assert wins_from(found, 64) == "32, the narrowest measured"
+
+
+def test_a_row_without_one_line_is_told_as_it_is() -> None:
+    (found,) = maps(
+        *grid(
+            {(1, 32): (3, 1), (1, 64): (1, 3), (1, 128): (3, 1), (2, 32): (3, 1), (2, 64): (1, 1)}
+        )
+    )
+    assert wins_from(found, 1) == "only at 32, 128"
+    assert wins_from(found, 2) == "only at 32"
+    (lost,) = maps(*grid({(1, 32): (1, 3), (1, 64): (1, 3)}))
+    assert wins_from(lost, 1) == "nowhere measured (64: SLOWER)"
+
+
+def test_a_base_that_is_not_to_be_trusted_makes_its_cells_invalid() -> None:
+    items = grid({(1, 32): (9.0, 1.0), (1, 64): (9.0, 1.0)}, processes=1)
+    items[0] = replace(items[0], valid=False, reasons=(BUSY,))
+    (found,) = maps(*items)
+    assert [cell.state for cell in found.cells] == ["INVALID", "FASTER"]
+
+
+def test_what_is_unclear_or_invalid_is_not_won() -> None:
+    """One process leaves 20% UNCLEAR, since devices are measured one after the other."""
+    unclear = grid({(1, 32): (1.2, 1.0), (1, 64): (9.0, 1.0)}, processes=1)
+    spoilt = measured(a_case("gpu:0", 1, 128), 1.0, run("r0"), [BUSY])
+    (found,) = maps(*unclear, spoilt, measured(a_case("cpu", 1, 128), 9.0, run("r0")))
+    assert [cell.state for cell in found.cells] == ["UNCLEAR", "FASTER", "INVALID"]
+    assert wins_from(found, 1) == "only at 64"
+
+
+@pytest.mark.parametrize(("disturbed", "state"), [(1, "FASTER"), (2, "INVALID")])
+def test_of_six_processes_one_that_was_disturbed_takes_no_cell_from_the_map(
+    disturbed: int, state: str
+) -> None:
+    items = [
+        replace(item, valid=False, reasons=(BUSY,))
+        if item.case.device == "gpu:0" and item.run.id in [f"r{n}" for n in range(disturbed)]
+        else item
+        for item in grid({(1, 32): (9.0, 1.0), (1, 64): (9.0, 1.0)})
+    ]
+    (found,) = maps(*items)
+    assert [cell.state for cell in found.cells] == [state, state]
+
+
+def test_the_best_of_each_device_may_be_of_different_backends() -> None:
+    times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
+    items = grid(times)
+    for place in times:
+        items.append(measured(a_case("gpu:0", *place, backend="cudnn"), 0.5, run("r0")))
+        items.append(measured(a_case("gpu:0", *place, backend="broken"), 0.1, run("r0"), [BUSY]))
+    best, alike = maps(*items)
+    assert (best.backend, alike.backend) == ("", "keras")
+    assert [(cell.base_case.backend, cell.case.backend) for cell in best.cells] == [
+        ("keras", "cudnn"),
+        ("keras", "cudnn"),
+    ]
+    assert best.cells[0].comparison.ratio.mid == pytest.approx(0.5)
+    assert alike.cells[0].comparison.ratio.mid == pytest.approx(3.0)
+
+
+def test_one_backend_in_all_has_no_best_beside_it() -> None:
+    assert [found.backend for found in maps(*grid(STEPS))] == ["keras"]
+
+
+def test_shapes_that_differ_in_more_are_on_maps_of_their_own() -> None:
+    items = []
+    for mode, steps in (("inference", 10), ("training", 10), ("training", 20)):
+        for hidden in (8, 16):
+            for device in ("cpu", "gpu:0"):
+                of = Case("keras", LSTMSpec(4, hidden), Workload(2, steps, mode), device)
+                items.append(measured(of, 1.0, run("r0")))
+    assert [map_work(found) for found in maps(*items)] == [
+        "inference, float32, 10 steps, 4 in",
+        "training, float32, 10 steps, 4 in, gradients of weights, input, state",
+        "training, float32, 20 steps, 4 in, gradients of weights, input, state",
+    ]
+
+
+def test_square_layers_are_one_map_though_their_inputs_differ() -> None:
+    """And a shape that is square by chance is on the map of its input's width alone."""
+    square, wide = [], []
+    for device in ("cpu", "gpu:0"):
+        for hidden in (8, 16):
+            square.append(measured(a_case(device, 2, hidden, features=hidden), 1.0, run("r0")))
+            wide.append(measured(a_case(device, 2, hidden, features=8), 1.0, run("r0")))
+    (found,) = maps(*square)
+    assert map_work(found) == "inference, float32, 10 steps, input as wide as the layer"
+    (found,) = maps(*wide)
+    assert map_work(found) == "inference, float32, 10 steps, 8 in"
+    assert len(found.cells) == 2
+
+
+def square(*, batches: tuple[int, ...], sizes: tuple[int, ...]) -> list[Measurement]:
+    return [
+        measured(a_case(device, batch, hidden, features=8), 1.0, run("r0"))
+        for device in ("cpu", "gpu:0")
+        for batch in batches
+        for hidden in sizes
+    ]
+
+
+@pytest.mark.parametrize("sizes", [(8, 16), (8,)])
+def test_layers_that_are_square_as_part_of_a_map_are_no_map_of_their_own(
+    sizes: tuple[int, ...],
+) -> None:
+    (found,) = maps(*square(batches=(1, 2), sizes=sizes))
+    assert map_work(found) == "inference, float32, 10 steps, 8 in"
+
+
+def test_windows_are_told_and_cells_stand_in_the_order_of_batch_and_size() -> None:
+    items = [
+        measured(
+            Case("keras", LSTMSpec(4, hidden), Workload(batch, 10, "training", window=5), device),
+            1.0,
+            run("r0"),
+        )
+        for batch, hidden in ((2, 64), (1, 64), (2, 32), (1, 32))
+        for device in ("cpu", "gpu:0")
+    ]
+    (found,) = maps(*items)
+    assert map_work(found).endswith(", windows of 5")
+    places = [(cell.batch, cell.hidden_size) for cell in found.cells]
+    assert places == sorted(places)
+
+
+def test_after_the_best_the_maps_of_backends_stand_by_name() -> None:
+    times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
+    items = [item for name in ("torch", "keras") for item in grid(times, backend=name)]
+    assert [found.backend for found in maps(*items)] == ["", "keras", "torch"]
+
+
+def test_without_two_shapes_that_differ_in_these_alone_a_suite_is_named_that_has_them() -> None:
+    report = compare_devices(gather(*grid({(1, 32): (1.0, 3.0)})))
+    assert report.maps == ()
+    assert "pytest --benchmark-only --lstm-suite crossover" in output.markdown(report)
+    made = suites.load("crossover", suites.Choice(backends=["numpy"], devices=["cpu", "gpu:0"]))
+    items = [measured(of, 1.0, run("r0")) for of in made.cases]
+    for found in maps(*items):
+        assert len(found.cells) == len(found.batches) * len(found.hidden_sizes) == 12
+
+
+def test_across_machines_each_pair_of_devices_has_its_map() -> None:
+    items = grid(STEPS)
+    for place in STEPS:
+        items.append(measured(a_case("gpu:0", *place), 0.1, run("x", host="server")))
+    labels = {(found.base_label, found.new_label) for found in maps(*items)}
+    assert labels == {("cpu on laptop", "gpu:0 on laptop"), ("gpu:0 on laptop", "gpu:0 on server")}

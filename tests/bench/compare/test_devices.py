@@ -1,0 +1,121 @@
+"""Devices side by side: which is compared with which, in a machine and across machines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.records.schema import Reason
+from bench.render.compare import note_text
+from bench.stats.comparison import Pairing, Verdict
+from bench.stats.pairs import UnknownNameError, compare_devices
+from bench.stats.trust import NOT_STEADY
+from lstm_impl.workload import Workload
+from tests.bench.made_nodes import a_case
+from tests.bench.made_results import gather, measured, run, unmeasured
+
+
+def test_the_devices_of_a_machine_are_compared_with_its_cpu() -> None:
+    during = run("a")
+    report = compare_devices(
+        gather(
+            measured(a_case(device="gpu:0"), 0.01, during),
+            measured(a_case(), 1.0, during),
+        )
+    )
+    (row,) = report.rows
+    assert (row.base_label, row.new_label) == ("cpu", "gpu:0")
+    assert row.heading == "gpu:0 (Test GPU) against cpu (Test CPU)"
+    assert row.comparison.verdict is Verdict.FASTER
+
+
+def test_devices_of_one_run_are_paired_by_process_but_not_by_round() -> None:
+    during = run("a")
+    items = [measured(a_case(device=device), 1.0, during) for device in ("cpu", "gpu:0")]
+    assert compare_devices(gather(*items)).rows[0].comparison.pairing is Pairing.SEQUENTIAL
+
+
+def test_the_same_device_of_two_machines_is_compared_across_them() -> None:
+    report = compare_devices(
+        gather(
+            measured(a_case(), 1.0, run("a")),
+            measured(a_case(device="gpu:0"), 1.0, run("a")),
+            measured(a_case(), 1.0, run("b", host="server")),
+            measured(a_case(device="gpu:0"), 1.0, run("b", host="server")),
+        )
+    )
+    assert [(row.base_label, row.new_label) for row in report.rows] == [
+        ("cpu on laptop", "gpu:0 on laptop"),
+        ("cpu on laptop", "cpu on server"),
+        ("cpu on server", "gpu:0 on server"),
+        ("gpu:0 on laptop", "gpu:0 on server"),
+    ]
+
+
+def test_a_cpu_here_and_a_gpu_elsewhere_are_compared_too() -> None:
+    report = compare_devices(
+        gather(
+            measured(a_case(), 1.0, run("a")),
+            measured(a_case(device="gpu:0"), 0.01, run("b", host="server")),
+        )
+    )
+    (row,) = report.rows
+    assert (row.base_label, row.new_label) == ("cpu on laptop", "gpu:0 on server")
+    assert row.comparison.pairing is Pairing.UNPAIRED
+
+
+def test_machines_with_one_host_name_are_told_apart() -> None:
+    first = run("a")
+    second = replace(run("b"), machine_id="other")
+    report = compare_devices(
+        gather(measured(a_case(), 1.0, first), measured(a_case(), 1.0, second))
+    )
+    (row,) = report.rows
+    assert (row.base_label, row.new_label) == ("cpu on laptop#id-of-laptop", "cpu on laptop#other")
+
+
+def test_a_baseline_device_is_compared_with_all_others() -> None:
+    during = run("a")
+    items = [measured(a_case(device=name), 1.0, during) for name in ("cpu", "gpu:0", "gpu:1")]
+    report = compare_devices(gather(*items), baseline="gpu:1")
+    assert [(row.base_label, row.new_label) for row in report.rows] == [
+        ("gpu:1", "cpu"),
+        ("gpu:1", "gpu:0"),
+    ]
+    with pytest.raises(UnknownNameError) as unknown:
+        compare_devices(gather(*items), baseline="tpu")
+    assert unknown.value.names == ("cpu", "gpu:0", "gpu:1")
+
+
+def test_devices_that_share_no_case_or_no_two_shapes_say_so() -> None:
+    during = run("a")
+    cpu = measured(a_case(batch=1), 1.0, during)
+    apart = compare_devices(gather(cpu, measured(a_case(batch=2, device="gpu:0"), 1.0, during)))
+    assert note_text(apart.finding).startswith("The devices (cpu, gpu:0) share no case")
+    one = [cpu, measured(a_case(batch=1, device="gpu:0"), 1.0, during)]
+    assert compare_devices(gather(*one)).no_map
+    two = [replace(each, case=replace(each.case, workload=Workload(2, 10))) for each in one]
+    assert not compare_devices(gather(*one, *two)).no_map
+    assert not compare_devices(gather(cpu)).no_map
+
+
+def test_where_a_time_moved_its_cell_of_the_map_is_invalid() -> None:
+    """Devices are measured one after the other, and not in rounds that both would have moved in."""
+    during, moved = run("a"), [Reason(NOT_STEADY, "it became slower", "wait")]
+    items = [
+        measured(a_case(batch=batch, device=device), 1.0, during, moved * (device == "gpu:0"))
+        for batch in (1, 2)
+        for device in ("cpu", "gpu:0")
+    ]
+    report = compare_devices(gather(*items))
+    assert {cell.state for found in report.maps for cell in found.cells} == {"INVALID"}
+
+
+def test_a_single_device_says_so_and_how_to_add_another() -> None:
+    no_gpu = unmeasured(a_case(device="gpu:0"), run("a"), "not_measured", "no GPU was seen")
+    report = compare_devices(gather(measured(a_case(), 1.0, run("a")), no_gpu))
+    assert note_text(report.finding).startswith("Only one device has results (cpu)")
+    assert "pytest --benchmark-only --lstm-device gpu:0" in note_text(report.finding)
+    assert report.rows == ()
+    assert report.unmeasured[0].reason == "no GPU was seen"

@@ -1,0 +1,155 @@
+"""Our times beside published ones as they are shown: in words, tables and data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from bench.case import published
+from bench.case.cases import Case
+from bench.case.published import PublishedShape
+from bench.cli.output import Target
+from bench.records.schema import Measurement, Reason
+from bench.render import published as published_words
+from bench.render.published import PublishedReport, beside_published
+from bench.stats.trust import NOT_STEADY
+from lstm_impl import LSTMSpec, Workload
+from tests.bench.compare.shown import show_published
+from tests.bench.made_results import BUSY, gather, measured, run
+
+BRAUN = Workload(64, 100, "training")
+
+
+def beside(*items: Measurement) -> PublishedReport:
+    return beside_published(gather(*items), published.steps(published.read()))
+
+
+def shown(report: PublishedReport, kind: str, tmp_path: Path) -> str:
+    path = tmp_path / "out"
+    show_published(report, kind, Target(path, {}))
+    return path.read_text(encoding="utf-8")
+
+
+def full_report(backend: str = "torch") -> PublishedReport:
+    return beside(
+        measured(Case(backend, LSTMSpec(123, 320), BRAUN), 1.0, run("a"), [BUSY]),
+        measured(Case("keras", LSTMSpec(512, 512), Workload(16, 25, "training")), 0.1, run("a")),
+    )
+
+
+def test_the_terminal_says_whose_times_they_are_and_what_was_measured(tmp_path: Path) -> None:
+    text = " ".join(shown(full_report(), "terminal", tmp_path).split())
+    assert "training: batch 64 × 100 steps, 123 in, 320 hidden" in text
+    assert "ours (INVALID) torch cpu (Test CPU) float32 1.00 s" in text
+    assert "published TensorFlow cuDNNLSTM NVIDIA GTX 1080 float32 10.0 ms [2]" in text
+    assert "[1] published by baidu-research/DeepBench" in text
+    assert "the input product is skipped there" in text
+    assert "forward, backward_data and backward_weights added up" in text
+    assert "[2] published by stefbraun/rnn_benchmarks" in text
+    assert "copy from the host" in text
+    assert "no ratio and no verdict is made of them" in text
+    assert "the cores were busy (close what runs)" in text
+
+
+def test_markdown_is_tables_whose_rows_are_as_wide_as_their_head(tmp_path: Path) -> None:
+    text = shown(full_report("a|b`c"), "markdown", tmp_path)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {row.replace("\\|", "").count("|") for row in rows} == {8}
+    assert any(row.startswith("| published | `TensorFlow cuDNNLSTM` |") for row in rows)
+    assert "stefbraun/rnn\\_benchmarks" in text or "stefbraun/rnn_benchmarks" in text
+
+
+def test_csv_has_a_row_for_each_time_in_seconds(tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(shown(full_report(), "csv", tmp_path))))
+    assert tuple(rows[0]) == published_words.CSV_COLUMNS
+    ours = [row for row in rows if row["kind"] == "ours"]
+    assert [float(row["seconds"]) for row in ours] == pytest.approx([0.1, 1.0])
+    assert [row["valid"] for row in ours] == ["true", "false"]
+    theirs = next(row for row in rows if row["implementation"] == "TensorFlow cuDNNLSTM")
+    assert float(theirs["seconds"]) == 0.01
+    assert (theirs["kind"], theirs["source"]) == ("published", "braun")
+    assert (theirs["seconds_low"], theirs["valid"]) == ("", "")
+
+
+def test_json_has_the_figures_that_a_step_is_made_of(tmp_path: Path) -> None:
+    document = json.loads(shown(full_report(), "json", tmp_path))
+    first = document["shapes"][0]
+    assert (first["batch"], first["hidden_size"], first["mode"]) == (16, 512, "training")
+    (v100,) = [
+        step
+        for step in first["published"]
+        if (step["device"], step["dtype"]) == ("NV V100", "float32")
+    ]
+    assert sum(each["seconds"] for each in v100["figures"]) == pytest.approx(v100["seconds"])
+    assert len(v100["figures"]) == 3
+    assert first["ours"][0]["seconds"] == pytest.approx(0.1)
+    assert "ratio" not in json.dumps(first)
+
+
+@pytest.mark.parametrize("kind", ["terminal", "markdown", "csv"])
+def test_text_from_a_file_stays_text(kind: str, tmp_path: Path) -> None:
+    text = shown(full_report("=[red]<b>\x1b[31m\n| x"), kind, tmp_path)
+    assert "\x1b" not in text
+    assert "\n| x" not in text
+    if kind == "markdown":
+        assert "<b>" not in text.replace("\\<b", "")
+    else:
+        assert "[red]" in text
+    if kind == "csv":
+        assert "'=[red]" in text
+
+
+@pytest.mark.parametrize("kind", ["terminal", "markdown", "csv", "json"])
+def test_a_finding_is_told_in_every_format_that_has_words(kind: str, tmp_path: Path) -> None:
+    report = beside(measured(Case("keras", LSTMSpec(1, 1), BRAUN), 1.0, run("a")))
+    text = shown(report, kind, tmp_path)
+    assert ("deepbench-train" in text) == (kind != "csv")
+
+
+def test_a_narrow_terminal_loses_no_time() -> None:
+    console = Console(file=io.StringIO(), width=60)
+    published_words.terminal(full_report(), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "10.0 ms" in text
+    assert re.search(r"^whose +implementation +device +step +note", text, re.MULTILINE)
+    # What has no column here stands below: ours with its precision and its interval.
+    assert re.search(r"^ +.*float32 +\S+–\S+", text, re.MULTILINE)
+    assert all(cell_len(line) <= 60 for line in text.splitlines())
+
+
+def test_github_actions_gets_the_tables(tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    target = Target(tmp_path / "out", {"GITHUB_STEP_SUMMARY": str(summary)})
+    show_published(full_report(), "json", target)
+    assert "## Our times beside published ones" in summary.read_text(encoding="utf-8")
+
+
+def test_a_doubtful_time_is_marked_and_its_reason_told_beside_the_notes(tmp_path: Path) -> None:
+    moved = Reason(NOT_STEADY, "it became slower", "wait")
+    report = beside(measured(Case("torch", LSTMSpec(123, 320), BRAUN), 1.0, run("a"), [moved]))
+    report = replace(report, notes=("one file was cut off",))
+    text = shown(report, "markdown", tmp_path)
+    assert "| \\~1.00 s" in text or "| ~1.00 s" in text
+    assert "#### Doubtful times (\\~), and where" in text
+    assert "#### INVALID" not in text
+    assert "- it became slower (wait): torch/" in text.replace("\\", "")
+    assert "one file was cut off" in text
+
+
+def test_a_shape_is_told_with_what_is_more_than_usual() -> None:
+    shape = PublishedShape.of(
+        Case("torch", LSTMSpec(1, 2, num_layers=4, bidirectional=True), Workload(3, 5, "training"))
+    )
+    assert shape is not None
+    assert published_words.shape_line(shape) == (
+        "training: batch 3 × 5 steps, 1 in, 2 hidden, 4 layers, bidirectional"
+    )
