@@ -45,9 +45,7 @@ def test_the_table_fits_100_columns_and_shows_every_column() -> None:
     lines = shown(compare_runs(base, new))
     assert max(map(len, lines)) <= 100
     heading = next(line for line in lines if line.startswith("case"))
-    assert heading.split() == [
-        *("case", "base", "new", "speed", "99.5%", "interval", "verdict", "runs")
-    ]
+    assert heading.split() == [*("case", "base", "new", "speed", "99.5%", "CI", "verdict", "runs")]
     row = next(line for line in lines if line.startswith("keras"))
     assert row.split()[-3:] == ["UNCLEAR", "(INVALID)", "1*"]
 
@@ -57,7 +55,7 @@ def test_a_narrow_terminal_keeps_the_case_the_interval_and_the_verdict(width: in
     lines = shown(slower(), width)
     assert max(map(len, lines)) <= width
     heading = next(line for line in lines if line.startswith("case"))
-    assert {"case", "speed", "interval", "verdict"} <= set(heading.split())
+    assert {"case", "speed", "CI", "verdict"} <= set(heading.split())
     assert next(line for line in lines if "SLOWER" in line).split().count("SLOWER") == 1
     assert not [line for line in lines if "…" in line]
 
