@@ -15,7 +15,7 @@ from bench.render.console import hanging
 from bench.render.escape import prose
 from bench.render.labels import caption, heading, machine, name
 from bench.render.marks import compact_verdict
-from bench.render.messages import along_method, along_notes
+from bench.render.messages import along_method, along_notes, doubt_lines
 from bench.render.quantities import (
     listed,
     shape_words,
@@ -239,9 +239,9 @@ def _of_row(found: Series, row: Row) -> dict[str, Value]:
         "reason": row.reason,
         "advice": row.advice,
         "valid": not row.invalid if row.measured else None,
-        "invalid_reasons": "; ".join(map(str, row.invalid)),
+        "invalid_reasons": doubt_lines(row.invalid),
         "time_valid": not row.validity.time if row.measured else None,
-        "time_reasons": "; ".join(map(str, row.validity.time)),
+        "time_reasons": doubt_lines(row.validity.time),
         "processes": row.interval.processes if row.interval else None,
     }
     record |= _bounds("time_per_step", "_s", step_interval(row))
