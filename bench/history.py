@@ -28,7 +28,7 @@ exit codes:
 A session's ratio is to the session before it that has the same case on the same machine: below
 1 it became faster. What changed between two sessions may be the cause; it need not be.
 
-What changed for longer than a session is told above that, with what moved: all cases of a device, a
+What changed for longer than a session comes first, with what moved: all cases of a device, a
 backend, or a case. To accept a change, begin after it: --since 2026-01-31. docs/history.md has the
 reasons and how often it is wrong.
 """

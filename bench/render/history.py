@@ -636,17 +636,23 @@ def _cells(point: Point) -> list[Cell]:
 def terminal(
     history: History, console: Console, *, sessions: bool, guard: Guard | None = None
 ) -> None:
-    """Print the history: each case with all its sessions, or else a line a case."""
+    """Print what changed first, then the sessions, then a line a case.
+
+    sessions: in place of these lines each case with all its sessions.
+    """
+    if guard is not None:
+        console.print(Text(gate_line(guard), style="bold red" if guard.failed else ""))
+        console.print()
     for index, machine in enumerate(history.machines):
         if index:
             console.print()
         console.print(Text(_title(machine), "bold"))
         console.print()
-        console.print(_sessions(machine).grid())
         if machine.moved:
-            console.print()
             console.print(Text(HEADING, style="bold"))
             console.print(changes_table(machine).grid())
+            console.print()
+        console.print(_sessions(machine).grid())
         if not sessions:
             console.print()
             console.print(_overview(machine).grid())
@@ -665,9 +671,6 @@ def terminal(
             print_below(console, title, lines)
     if history.notes:
         print_below(console, "Notes", [clean(note, 500) for note in history.notes])
-    if guard is not None:
-        console.print()
-        console.print(Text(gate_line(guard), style="bold red" if guard.failed else ""))
 
 
 def _case_parts(sheet: Sheet, width: int) -> list[RenderableType]:
@@ -714,11 +717,12 @@ def _news(line: Line) -> tuple[bool, float]:
 
 def markdown(history: History, guard: Guard | None = None) -> str:
     """The history for an issue or a README; what comes from a file stands as code or escaped."""
-    out: list[str] = []
+    out = [] if guard is None else [f"**{escaped(gate_line(guard), 3000)}**", ""]
     for machine in history.machines:
-        out += [f"## {escaped(_title(machine))}", "", _sessions(machine).markdown()]
+        out += [f"## {escaped(_title(machine))}", ""]
         if machine.moved:
-            out += ["", f"### {HEADING}", "", changes_table(machine).markdown()]
+            out += [f"### {HEADING}", "", changes_table(machine).markdown(), ""]
+        out.append(_sessions(machine).markdown())
         for line in machine.lines:
             bars = f" {sparkline(line, machine)}" if len(machine.sessions) > 1 else ""
             out += ["", f"### {code(line.case.id, 160)}{bars}", "", _case(line).markdown()]
@@ -730,6 +734,4 @@ def markdown(history: History, guard: Guard | None = None) -> str:
         out.append("")
     if history.notes:
         out += ["#### Notes", "", *(f"- {escaped(note, 500)}" for note in history.notes), ""]
-    if guard is not None:
-        out += [f"**{escaped(gate_line(guard), 3000)}**", ""]
     return "\n".join(out)

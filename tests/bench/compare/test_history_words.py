@@ -33,11 +33,14 @@ def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
     assert drawn(1.0) == "▅"
 
 
-def test_what_changed_for_longer_than_a_session_stands_above_the_cases() -> None:
+def test_lasting_changes_come_before_the_sessions_and_the_cases() -> None:
     text = shown(slow_scan(), sessions=False)
     line = r"#18 2026-01-19  scan \(2 cases\) +0\.8\d\d .* SLOWER +tensorflow 2\.20"
     assert re.search(line, text)
-    assert text.index("What changed for longer than a session") < text.index("keras/")
+    first = text.index("What changed for longer than a session")
+    assert first < text.index("start (UTC)") < text.index("keras/")
+    markdown = history_words.markdown(slow_scan())
+    assert markdown.index("### What changed for longer") < markdown.index("start (UTC)")
     told = "| #18 2026-01-19 | scan (2 cases) |".replace("#", "\\#")
     assert told in history_words.markdown(slow_scan())
     assert "What changed for longer" not in shown(build(upgrade()), sessions=False)
