@@ -14,8 +14,8 @@ from pathlib import Path
 from bench.case.cases import ID_SPELLING, Case
 from bench.cli import arguments, command_line
 from bench.render.escape import clean
+from bench.studies.profiling import OPEN_WITH, profiled, write
 from bench.worker.outcomes import Unmeasured
-from bench.worker.profiling import OPEN_WITH, profiled, write
 
 PROFILED, NOT_PROFILED = range(2)
 

@@ -32,7 +32,7 @@ from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.ranking import build
 from bench.stats.rows import NothingToReportError, Row
 from bench.stats.trust import FEW_PROCESSES, Doubt
-from bench.worker.memory import unweighed
+from bench.worker.resources import unweighed
 from lstm_impl import UnsupportedError
 
 DRAW_EVERY = 1.0

@@ -24,8 +24,7 @@ from bench.render.marks import RATIO_INTERVAL
 from bench.render.table import Column, Sheet, numbers
 from bench.stats.beside import Beside, rows
 from bench.studies import processes
-from bench.worker.clock import Clock, first_use
-from bench.worker.timing import recorded
+from bench.worker.timing import Clock, first_use, recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
 from lstm_impl.proof.comparison import error
 from lstm_impl.spec import FloatArray

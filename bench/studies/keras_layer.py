@@ -29,8 +29,7 @@ from bench.render.table import Column, Sheet, numbers
 from bench.stats import beside
 from bench.stats.beside import Beside
 from bench.studies import processes
-from bench.worker.clock import Clock, first_use
-from bench.worker.timing import recorded
+from bench.worker.timing import Clock, first_use, recorded
 from lstm_impl.backends.keras.environment import DEFAULT, keras_backend
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError

@@ -31,8 +31,7 @@ from bench.stats.batching import BatchPlan, Lengths
 from bench.stats.beside import Beside, rows, runs
 from bench.stats.intervals import CaseInterval, case_interval
 from bench.studies import processes
-from bench.worker.clock import Clock
-from bench.worker.timing import recorded
+from bench.worker.timing import Clock, recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
 from lstm_impl.proof.comparison import bounds, compare, named
 from lstm_impl.proof.judge import few_threads

@@ -1,9 +1,9 @@
 """One group of cases in this process: proven equal, timed, weighed, and held against the roofs.
 
 Others take: ``group`` (measure one) with its ``outcomes``, ``recorder`` (a suite's groups, each
-finished case on disk), ``equivalence`` (the gate), ``timing`` (blocks and stopping), ``memory``,
-``energy`` and ``roofs``; ``disturbances`` say what about the machine makes times doubtful.
-``profiling`` is what ``bench.profile`` shows.
+finished case on disk), ``equivalence`` (the gate), ``timing`` (blocks and stopping),
+``resources`` (memory, energy) and ``roofs``; ``disturbances`` say what about the machine makes
+times doubtful.
 """
 
 MARKER = "lstm_cases"

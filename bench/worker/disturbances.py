@@ -21,7 +21,7 @@ from bench.records.schema import Reason
 from bench.stats import intervals
 from bench.stats.trust import WIDE
 from bench.worker import roof_libraries
-from bench.worker.series import Series, Stopped
+from bench.worker.timing import Series, Stopped
 
 BUSY = 0.1
 """Part of the machine's processors that others may keep busy. A tenth is what a desktop does at

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.worker.series import Last
+from bench.worker.timing import Last
 from lstm_impl import proof
 from lstm_impl.backend import Backend
 from lstm_impl.model import Model

@@ -16,12 +16,11 @@ from bench.machine.disturbance import between
 from bench.machine.guard import EscapedError
 from bench.machine.processes import busy
 from bench.records.schema import Figures
-from bench.worker import energy, memory, roof_libraries, roofs, streaming, timing
-from bench.worker.clock import processors_busy
+from bench.worker import resources, roof_libraries, roofs, streaming, timing
 from bench.worker.disturbances import validity
 from bench.worker.outcomes import FAILED, Measured, Result, Unmeasured, failed
 from bench.worker.preparing import Bench, Prepared, ignored_deprecations, prepare
-from bench.worker.series import Broken, Plan, Series
+from bench.worker.timing import Broken, Plan, Series, processors_busy
 from lstm_impl import Workload
 
 
@@ -191,10 +190,10 @@ def with_needs(
             with prepared.guard:
                 used = bench.energy(prepared.step, case.device, seconds)
         except EscapedError as escaped:
-            used = energy.unknown(f"{type(escaped.error).__name__} while it was measured")
+            used = resources.unknown_energy(f"{type(escaped.error).__name__} while it was measured")
         return replace(measured, memory=prepared.memory, energy=used)
     assert bench.resident is not None
     first = prepared.build + prepared.first_use.trace + prepared.first_use.first_call
     left = None if bench.case_limit is None else bench.case_limit - prepared.took
-    held = bench.resident(case, seed, memory.time_limit(first, left))
+    held = bench.resident(case, seed, resources.time_limit(first, left))
     return replace(measured, memory=held)

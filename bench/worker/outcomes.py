@@ -18,8 +18,7 @@ from bench.records import hdr
 from bench.records.schema import SCHEMA, Figures, Reason
 from bench.records.streaming import Bounds, StreamCalls, Taken
 from bench.stats.latency import PARTS, percentile
-from bench.worker.clock import FirstUse
-from bench.worker.series import Beside, Series, Streamed
+from bench.worker.timing import Beside, FirstUse, Series, Streamed
 from lstm_impl.proof import GateResult
 from lstm_impl.spec import FloatArray
 

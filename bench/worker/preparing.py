@@ -20,12 +20,11 @@ from bench.machine.raised import one_line
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import ResultWriteError, write
 from bench.records.schema import Figures
-from bench.worker import clock, energy, equivalence, estimate, memory
-from bench.worker.clock import Clock, FirstUse, Processors
+from bench.worker import equivalence, estimate, resources, timing
 from bench.worker.outcomes import FAILED, NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.worker.output import Output, Printed
 from bench.worker.roofs import Roofs
-from bench.worker.series import Beside, Last
+from bench.worker.timing import Beside, Clock, FirstUse, Last, Processors
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
 from lstm_impl.availability import Availability
 from lstm_impl.backend import Backend
@@ -155,10 +154,10 @@ class Bench:
     evidence: SharedEvidence = field(default_factory=SharedEvidence)
     threads: int | None = None
     roofs: Roofs | None = field(default_factory=Roofs.of_machine)
-    gauge: Callable[[Backend, str], memory.Gauge | None] = memory.gauge
+    gauge: Callable[[Backend, str], resources.Gauge | None] = resources.gauge
     resident: Callable[[Case, int, float], Figures] | None = None
     energy: Callable[[Step, str, float], Figures | None] = field(
-        default_factory=lambda: energy.EnergyMeter().measure
+        default_factory=lambda: resources.EnergyMeter().measure
     )
     case_limit: float | None = None
     interrupts: Interrupts = field(default_factory=Interrupts)
@@ -303,7 +302,7 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         build = bench.clock.now() - start
         step = model.prepare(case.workload, seed)
         during = "in its first call"
-        first_use = clock.first_use(step, bench.clock)
+        first_use = timing.first_use(step, bench.clock)
         held = None if gauge is None else gauge.figures(step)
         during = "while the gate compared it with the reference"
         start = bench.clock.now()

@@ -33,10 +33,10 @@ from bench.machine.writing import ResultWriteError
 from bench.stats.trust import OF_TIME
 from bench.worker import MARKER
 from bench.worker.equivalence import share_answers
-from bench.worker.memory import unweighed
 from bench.worker.outcomes import FAILED, Measured, Unmeasured, counted_reasons
 from bench.worker.preparing import Bench, Turn, prepare
 from bench.worker.recorder import Recorder, Settings
+from bench.worker.resources import unweighed
 
 _MOST_REMARKS = 8
 _LONGEST_LINE = 10_000  # letters: all of a long reason, and not a gigabyte

@@ -25,12 +25,12 @@ from bench.records.journal import STARTING, WAITING, Journal
 from bench.records.schema import Run
 from bench.worker import outcomes
 from bench.worker.group import measure_group
-from bench.worker.memory import ProcessMemory
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.output import Output
 from bench.worker.preparing import Bench, SharedEvidence, Turn, start_ahead
+from bench.worker.resources import ProcessMemory
 from bench.worker.roofs import Roofs
-from bench.worker.series import NUMBERS, Beside, Plan
+from bench.worker.timing import NUMBERS, Beside, Plan
 
 INTERRUPTED = Unmeasured(
     "interrupted",

@@ -20,9 +20,20 @@ from functools import partial
 import numpy as np
 
 from bench.worker import timing
-from bench.worker.clock import Clock, TimingError
-from bench.worker.series import Broken, Last, Plan, Series, Stopped, Streamed
-from bench.worker.timing import BLOCKS, Guard, Member, check_kept
+from bench.worker.timing import (
+    BLOCKS,
+    Broken,
+    Clock,
+    Guard,
+    Last,
+    Member,
+    Plan,
+    Series,
+    Stopped,
+    Streamed,
+    TimingError,
+    check_kept,
+)
 from lstm_impl.proof.streamed import SEVERAL
 from lstm_impl.step import Results, Step
 

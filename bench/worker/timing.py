@@ -1,8 +1,8 @@
-"""Clocks, blocks, warm-up and stopping: from steps that are ready to run to samples of their time.
+"""From steps that are ready to run to samples of their time: clock, blocks, warm-up and stopping.
 
 The steps of one group are timed in rounds, one block of calls each, in an order drawn anew for each
 round: the speed of a machine drifts by more than the differences that matter, and what is timed in
-the same round has seen the same machine. This room knows steps and a clock, which is handed in, so
+the same round has seen the same machine. It knows steps and a clock, which is handed in, so
 that all of it is tested with a clock of the test's own. It knows no case, no file and no framework.
 """
 
@@ -13,12 +13,15 @@ import gc
 import math
 import random
 import statistics
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+import psutil
 
 from bench.stats.intervals import (
     FEWEST_SAMPLES,
@@ -27,10 +30,221 @@ from bench.stats.intervals import (
     median_interval,
     relative_half_width,
 )
-from bench.worker.clock import Clock, NotWaitedForError, TimingError
-from bench.worker.series import NUMBERS, Broken, Last, Plan, Series, Stopped
-from lstm_impl.at_rest import LONG_CALL
+from lstm_impl.at_rest import LONG_CALL, Rest
+from lstm_impl.spec import FloatArray
 from lstm_impl.step import Results, Step
+
+MOST_CLOCK_READS = 10_000_000
+"""In search of its resolution. The coarsest clock in use, 16 ms, moves within a million."""
+
+
+class TimingError(RuntimeError):
+    """A step or the clock cannot be timed; the message says why."""
+
+
+class NotWaitedForError(TimingError):
+    """Work went on after the wait that should have ended it: its times are too short."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """now: seconds that never go back; resolution: the smallest step of ``now``, in seconds.
+
+    rest: returns once what others have left at work in this process has come to rest; None where
+    there is nothing to wait for.
+    """
+
+    now: Callable[[], float]
+    resolution: float
+    rest: Callable[[], None] | None = None
+
+    @classmethod
+    def of(cls, now: Callable[[], float]) -> Clock:
+        """``now`` with the resolution that it shows.
+
+        Raises TimingError if it stands still.
+        """
+        smallest, reads, last = math.inf, 0, now()
+        while reads < 1000 or smallest == math.inf:
+            reads += 1
+            if reads > MOST_CLOCK_READS:
+                raise TimingError(f"the clock stands still: {reads} readings were the same")
+            current = now()
+            if current > last:
+                smallest = min(smallest, current - last)
+            last = current
+        return cls(now, smallest)
+
+    @classmethod
+    def system(cls) -> Clock:
+        """The performance counter of this machine, and the threads of this process."""
+        return replace(cls.of(time.perf_counter), rest=Rest())
+
+
+@dataclass(frozen=True)
+class FirstUse:
+    """What comes once, in seconds: tracing apart from the first call, which compiles."""
+
+    trace: float
+    first_call: float
+
+
+def first_use(step: Step, clock: Clock) -> FirstUse:
+    """Trace ``step``, then call it for the first time and wait for it, each timed apart."""
+    start = clock.now()
+    step.trace()
+    traced = clock.now()
+    step.run()
+    step.synchronize()
+    return FirstUse(traced - start, clock.now() - traced)
+
+
+ENOUGH = 0.1
+"""Seconds of calls: ten of the hundredths in which a system counts its processors' idle time."""
+
+
+@dataclass(frozen=True)
+class Processors:
+    """Seconds of processors' time so far: used by this process, and idle, of all together."""
+
+    used: Callable[[], float] = time.process_time
+    idle: Callable[[], float] = lambda: float(psutil.cpu_times().idle)
+
+
+def processors_busy(
+    step: Step, seconds: float, now: Callable[[], float], processors: Processors
+) -> float | None:
+    """Processors that a step of ``seconds`` keeps busy, on average.
+
+    None where it kept less than one busy and others had the rest: a step that waits for a processor
+    is no step that waits. now: seconds that never go back. Threads that turn round and round while
+    they wait count as busy.
+    """
+    calls = max(1, math.ceil(ENOUGH / seconds))
+    step.synchronize()
+    idle, used, start = processors.idle(), processors.used(), now()
+    for _ in range(calls):
+        step.run()
+    step.synchronize()
+    whole = now() - start
+    busy = max(0.0, processors.used() - used) / whole
+    left = (processors.idle() - idle) / whole
+    return busy if busy >= 1.0 or left >= 1.0 - busy else None
+
+
+NUMBERS = 2**31
+"""Sets of inputs are numbered from 1 to this."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how well one group is measured.
+
+    seconds: for each member, warm-up included; together they share the time of all, since a round
+        takes one block of each. One round is always made.
+    precision: how far the median's 95% interval may reach, relative to the median, for a member to
+        be known well enough.
+    seed: of the order of the members within each round.
+    whole: take all of the time, however narrow the intervals are by then.
+    judged: number of the inputs of the last call, whose results are compared with the reference;
+        None draws one. Processes with the same number share the reference's answer.
+    """
+
+    seconds: float
+    precision: float = 0.01
+    seed: int = 0
+    whole: bool = False
+    judged: int | None = None
+
+
+class Stopped(StrEnum):
+    """Why no more samples were taken."""
+
+    PRECISE = "precise"
+    TIME = "time"
+    ROUNDS = "rounds"
+
+
+@dataclass(frozen=True)
+class Last:
+    """What the judged calls computed, and the numbers of the inputs that they worked on.
+
+    Of a step that updates weights, three calls in a row; else one. Of a stream, all that follow the
+    first as one sequence (``proof.streamed``).
+    """
+
+    inputs: tuple[int, ...]
+    results: tuple[Results, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """Every call of a stream by itself, in order, in seconds.
+
+    latency: from when it was due until it was done. service: from when it began; the same where
+    calls come back to back.
+    """
+
+    latency: FloatArray
+    service: FloatArray
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the calls of a stream.
+
+    load: processes that keep a processor busy each meanwhile. deadline: seconds within which each
+    call is to be done, counted from when it was due; None for the period, if there is one.
+    """
+
+    load: int = 0
+    deadline: float | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """What was measured of one step.
+
+    calls: of the step in one block.
+    blocks: seconds of each block, its wait included.
+    rounds: the alternating round that each block was taken in; blocks of two members with the same
+        round are a pair.
+    warmup: seconds per step of the blocks that were made before, in order.
+    stopped: why there are no more blocks.
+    steady: whether the two halves of the blocks agree; None if there are too few to tell.
+    synchronize: seconds that waiting takes when there is nothing to wait for.
+    last: what the judged calls computed; None if the step cannot show it.
+    streamed: of a stream, every call of the blocks by itself.
+    untimed: seconds of placing inputs, and of the calls before blocks that fill the caches again.
+    """
+
+    calls: int
+    blocks: tuple[float, ...]
+    rounds: tuple[int, ...]
+    warmup: tuple[float, ...]
+    stopped: Stopped
+    steady: bool | None
+    synchronize: float
+    last: Last | None = None
+    streamed: Streamed | None = None
+    untimed: float | None = None
+
+    @property
+    def samples(self) -> tuple[float, ...]:
+        """Seconds per step, one for each block."""
+        return tuple(block / self.calls for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A step raised while it was measured: it has no times.
+
+    during: when, in words.
+    """
+
+    error: Exception
+    during: str
+
 
 Guard: TypeAlias = contextlib.AbstractContextManager[object]
 

@@ -11,7 +11,7 @@ import numpy as np
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Results, Run
 from bench.worker.outcomes import kept
-from bench.worker.series import Beside, Streamed
+from bench.worker.timing import Beside, Streamed
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
 

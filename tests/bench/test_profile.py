@@ -11,8 +11,8 @@ from bench import profile
 from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
 from bench.stats.bound import Bound
+from bench.studies.profiling import Profiled
 from bench.worker.outcomes import Unmeasured
-from bench.worker.profiling import Profiled
 from lstm_impl import Event, Profile
 
 CASE_ID = "while_loop/b2-t3-i4-h5/float32/inference/cpu"

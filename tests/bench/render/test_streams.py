@@ -13,7 +13,7 @@ from bench.render.markdown import markdown
 from bench.render.page import Data
 from bench.stats.ranking import build
 from bench.stats.rows import Report
-from bench.worker.series import Beside
+from bench.worker.timing import Beside
 from tests.bench.made_results import as_text, gather
 from tests.bench.made_streams import a_run, a_stream, streamed, streams
 

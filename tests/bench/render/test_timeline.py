@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from bench.worker.profiling import trace
+from bench.studies.profiling import trace
 from lstm_impl import Event, Profile
 
 EVENTS = (

@@ -18,7 +18,7 @@ from bench.stats.latency import (
     percentile,
     stream_of,
 )
-from bench.worker.series import Beside
+from bench.worker.timing import Beside
 from tests.bench.made_results import measured
 from tests.bench.made_streams import a_run, a_stream, streamed
 

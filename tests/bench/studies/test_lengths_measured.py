@@ -11,7 +11,7 @@ import pytest
 
 from bench.studies import lengths
 from bench.studies.lengths import Question, Way, answer, difference, first_pass, inputs_of, stream
-from bench.worker.clock import Clock
+from bench.worker.timing import Clock
 from lstm_impl import UnsupportedError
 from tests.bench.made_lengths import QUESTION
 

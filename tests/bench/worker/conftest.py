@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.worker import memory, preparing
-from bench.worker.memory import ProcessMemory
+from bench.worker import preparing, resources
+from bench.worker.resources import ProcessMemory
 from bench.worker.roof_libraries import LIMITING
 from tests.bench.worker import forked_backends, modelled_backends
 from tests.bench.worker.told_backends import World
@@ -50,6 +50,6 @@ def process_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessMemory]:
 
     A framework may take its time to be imported: how busy the machine is decides no test.
     """
-    monkeypatch.setattr(memory, "START_LIMIT", 600.0)
+    monkeypatch.setattr(resources, "START_LIMIT", 600.0)
     with ProcessMemory() as found:
         yield found

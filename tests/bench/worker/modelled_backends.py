@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.case.cases import Case
-from bench.worker.clock import Clock, Processors
 from bench.worker.preparing import Bench
 from bench.worker.roof_libraries import Launcher, Launches, Sizes, Work
 from bench.worker.roofs import Roofs
+from bench.worker.timing import Clock, Processors
 from lstm_impl import (
     Call,
     Event,

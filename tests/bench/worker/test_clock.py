@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench.worker.clock import ENOUGH, Processors, processors_busy
+from bench.worker.timing import ENOUGH, Processors, processors_busy
 from lstm_impl import Step
 
 

@@ -14,7 +14,7 @@ from bench.machine.disturbance import Disturbance
 from bench.machine.facts import Cpu, Environment, Gpu, GpuProcess, Memory
 from bench.worker import disturbances
 from bench.worker.disturbances import findings
-from bench.worker.series import Series, Stopped, Streamed
+from bench.worker.timing import Series, Stopped, Streamed
 
 CALM = Disturbance(10.0, 4, 0.1, (), 0, 0, {}, 1.0)
 

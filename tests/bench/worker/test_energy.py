@@ -10,8 +10,8 @@ import pytest
 
 from bench.machine.devices import NvmlError
 from bench.records.schema import Figures
-from bench.worker import energy
-from bench.worker.energy import EnergyMeter
+from bench.worker import resources
+from bench.worker.resources import EnergyMeter
 from lstm_impl import Step
 
 
@@ -102,7 +102,7 @@ def test_the_energy_of_a_step_is_its_power_times_its_time(seconds: float, tick: 
     gpu = Gpu(tick=tick)
     figures = known(gpu.meter().measure(gpu.step(seconds), "gpu:0", seconds))
     # One of the chunks at either end: see CHUNKS.
-    assert figures["joules"] == pytest.approx(250.0 * seconds, rel=2 / energy.CHUNKS)
+    assert figures["joules"] == pytest.approx(250.0 * seconds, rel=2 / resources.CHUNKS)
     assert figures["how"] == "NVML total energy counter"
     assert gpu.opened == 0
 
@@ -121,9 +121,9 @@ def test_power_at_rest_is_read_once_for_each_gpu_after_a_pause() -> None:
     meter = gpu.meter()
     for _ in range(2):
         assert known(meter.measure(gpu.step(0.01), "gpu:0", 0.01))["idle_watts"] == 40.0
-    assert gpu.slept == energy.IDLE
+    assert gpu.slept == resources.IDLE
     known(meter.measure(gpu.step(0.01), "gpu:1", 0.01))
-    assert gpu.slept == 2 * energy.IDLE
+    assert gpu.slept == 2 * resources.IDLE
 
 
 def test_the_counter_of_the_gpu_that_cuda_shows_is_read() -> None:
@@ -182,7 +182,7 @@ def test_a_counter_that_stands_still_ends_the_measurement(monkeypatch: pytest.Mo
     begun = gpu.time
     found = gpu.meter().measure(gpu.step(0.01), "gpu:0", 0.01)
     assert "did not move in 5 s" in reason(found)
-    assert gpu.time - begun < energy.IDLE + energy.LONGEST + 1
+    assert gpu.time - begun < resources.IDLE + resources.LONGEST_WAIT + 1
 
 
 def test_a_step_that_fails_costs_the_figure_only() -> None:

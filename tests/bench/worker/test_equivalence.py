@@ -11,7 +11,7 @@ import pytest
 
 from bench.worker import equivalence
 from bench.worker.equivalence import Judged, gate, gate_last
-from bench.worker.series import Last
+from bench.worker.timing import Last
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from lstm_impl.proof import Judge, numpy_judge

@@ -19,10 +19,9 @@ import pytest
 from bench.case.cases import Case
 from bench.records.schema import Figures
 from bench.worker import group, outcomes, preparing
-from bench.worker.clock import Processors
 from bench.worker.preparing import Bench
 from bench.worker.roofs import AccountingError, Roofs
-from bench.worker.series import Plan
+from bench.worker.timing import Plan, Processors
 from lstm_impl import (
     LSTMSpec,
     LSTMWeights,

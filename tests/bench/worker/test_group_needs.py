@@ -11,12 +11,11 @@ from bench.case.cases import Case
 from bench.machine import devices
 from bench.machine.disturbance import Activity
 from bench.records.schema import Figures
-from bench.worker import memory
-from bench.worker.clock import Clock
+from bench.worker import resources
 from bench.worker.group import measure_group
 from bench.worker.outcomes import Measured
 from bench.worker.preparing import Bench
-from bench.worker.series import Plan
+from bench.worker.timing import Clock, Plan
 from lstm_impl import Availability, Backend, LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.proof import GateResult
@@ -45,12 +44,12 @@ class World:
         assert seconds == pytest.approx(0.1)
         return USED
 
-    def gauge(self, backend: Backend, device: str) -> memory.Gauge | None:
+    def gauge(self, backend: Backend, device: str) -> resources.Gauge | None:
         if device == "cpu":
             return None
         self.log.append("gauge")
 
-        class Told(memory.Gauge):
+        class Told(resources.Gauge):
             def __init__(self) -> None: ...
 
             def figures(gauge, step: Step) -> Figures:  # noqa: N805
@@ -155,5 +154,5 @@ def test_the_limit_follows_what_the_case_took_and_what_it_may_take(world: World)
     results(world, Case("one", SPEC, WORK))
     results(world, Case("one", SPEC, WORK), case_limit=32.1)
     # Built in 2 s and called once, in 0.1 s.
-    assert world.limits[0] == pytest.approx(memory.time_limit(2.1, None))
-    assert world.limits[1] == pytest.approx(memory.time_limit(2.1, 30.0))
+    assert world.limits[0] == pytest.approx(resources.time_limit(2.1, None))
+    assert world.limits[1] == pytest.approx(resources.time_limit(2.1, 30.0))

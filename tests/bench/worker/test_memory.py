@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from bench.records.schema import Figures
-from bench.worker import estimate, memory
-from bench.worker.memory import ProcessMemory, Server, ServerError, gauge, time_limit
+from bench.worker import estimate, resources
+from bench.worker.resources import ProcessMemory, Server, ServerError, gauge, time_limit
 from lstm_impl import Step
 from tests.bench.worker.forked_backends import ENOUGH, case, gone, known, linux, reason
 
@@ -160,8 +160,8 @@ def test_a_step_that_fails_costs_the_figure_only() -> None:
 
 def test_what_is_not_known_is_counted_by_its_reason_and_what_was_not_asked_for_is_not() -> None:
     known: Figures = {"peak_bytes": 1.0, "steady_bytes": None, "how": "told"}
-    died = memory.unknown("it died")
-    assert memory.unweighed([None, known, died, died, {"peak_bytes": None}]) == {
+    died = resources.unknown("it died")
+    assert resources.unweighed([None, known, died, died, {"peak_bytes": None}]) == {
         "not known: it died": 2,
         "not known": 1,
     }
@@ -172,10 +172,10 @@ def test_a_cpu_has_no_gauge() -> None:
 
 
 def test_the_time_limit_leaves_what_bench_run_needs_to_see_the_answer() -> None:
-    assert time_limit(10.0, None) == memory.START_LIMIT + memory.SLACK + 30.0
-    assert time_limit(1e4, None) == memory.LONGEST
+    assert time_limit(10.0, None) == resources.START_LIMIT + resources.SLACK + 30.0
+    assert time_limit(1e4, None) == resources.LONGEST
     for left in (10.0, 60.0, 120.0):
-        assert time_limit(100.0, left) + memory.GRACE <= 0.9 * left
+        assert time_limit(100.0, left) + resources.GRACE <= 0.9 * left
 
 
 # -- on a CPU
@@ -191,7 +191,7 @@ def test_a_framework_that_does_not_start_is_not_started_again(
     def start(*arguments: object) -> None:
         raise AssertionError("it was started again")
 
-    monkeypatch.setattr(memory, "Server", start)
+    monkeypatch.setattr(resources, "Server", start)
     assert reason(process_memory.measure(case("broken"), 0, ENOUGH)) == told
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from bench.case.cases import Case
 from bench.stats.along import bytes_per_unit
-from bench.worker import memory, memory_server
-from bench.worker.memory import ProcessMemory
+from bench.worker import memory_server, resources
+from bench.worker.resources import ProcessMemory
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.worker.forked_backends import ENOUGH, MIB, case, gone, known, linux, reason
 
@@ -111,7 +111,7 @@ def children(process: int) -> list[int]:
 def test_the_server_and_its_child_end_with_whoever_started_them(backends: Path) -> None:
     code = (
         "import sys\n"
-        "from bench.worker.memory import Server\n"
+        "from bench.worker.resources import Server\n"
         "from bench.case.cases import Case\n"
         "from lstm_impl import LSTMSpec, Workload\n"
         "server = Server('told')\n"
@@ -119,7 +119,7 @@ def test_the_server_and_its_child_end_with_whoever_started_them(backends: Path) 
         "case = Case('hangs', LSTMSpec(1, 4), Workload(2, 6))\n"
         "server.ask({'case': case.to_dict(), 'seed': 0, 'threads': None}, 1000.0)\n"
     )
-    root = Path(memory.__file__).parents[2]
+    root = Path(resources.__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root, text=True
     ) as starter:

@@ -17,9 +17,8 @@ from bench.machine.fields import Field
 from bench.machine.guard import EscapedError
 from bench.records.hdr import decode
 from bench.records.schema import Figures, Measurement, Reason, parse_benchmark, parse_run
-from bench.worker.clock import FirstUse
 from bench.worker.outcomes import FAILED, Measured, counted_reasons, failed, kept
-from bench.worker.series import Beside, Series, Stopped, Streamed
+from bench.worker.timing import Beside, FirstUse, Series, Stopped, Streamed
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 

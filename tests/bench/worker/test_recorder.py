@@ -14,11 +14,10 @@ from bench.case.loading import Suite
 from bench.machine.writers import Writer
 from bench.machine.writing import ResultWriteError, unfinished_name
 from bench.worker import recorder
-from bench.worker.clock import FirstUse
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.preparing import Bench
 from bench.worker.recorder import Recorder, Settings
-from bench.worker.series import Plan, Series, Stopped
+from bench.worker.timing import FirstUse, Plan, Series, Stopped
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.worker.series import Series, Stopped
+from bench.worker.timing import Series, Stopped
 
 SECONDS = st.floats(1e-9, 1e6)
 

@@ -13,11 +13,10 @@ from bench.machine import devices
 from bench.records.schema import Reason
 from bench.stats.trust import OF_TIME
 from bench.worker import pytest_session
-from bench.worker.clock import FirstUse
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.pytest_session import from_here, header, plain, report_argument, summary
 from bench.worker.recorder import Recorder, Settings
-from bench.worker.series import Series, Stopped
+from bench.worker.timing import FirstUse, Series, Stopped
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 

@@ -13,10 +13,9 @@ from bench import case as suites
 from bench.case import Choice
 from bench.stats.latency import fewest_calls
 from bench.worker import streaming
-from bench.worker.clock import Clock
 from bench.worker.outcomes import kept
-from bench.worker.series import Beside, Broken, Plan, Series, Stopped, Streamed
 from bench.worker.streaming import Pace, back_to_back, paced
+from bench.worker.timing import Beside, Broken, Clock, Plan, Series, Stopped, Streamed
 from lstm_impl.step import Step
 
 

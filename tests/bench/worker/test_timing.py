@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 
 from bench.stats import intervals
-from bench.worker import clock as clock_module
 from bench.worker import timing
-from bench.worker.clock import Clock, FirstUse, TimingError, first_use
-from bench.worker.series import Broken, Plan, Series, Stopped
+from bench.worker.timing import (
+    Broken,
+    Clock,
+    FirstUse,
+    Plan,
+    Series,
+    Stopped,
+    TimingError,
+    first_use,
+)
 from lstm_impl.step import Step
 
 
@@ -364,7 +371,7 @@ def test_a_clocks_resolution_is_its_smallest_step() -> None:
 
 
 def test_a_clock_that_stands_still_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock_module, "MOST_CLOCK_READS", 5000)
+    monkeypatch.setattr(timing, "MOST_CLOCK_READS", 5000)
     with pytest.raises(TimingError, match="stands still"):
         Clock.of(lambda: 1.0)
 

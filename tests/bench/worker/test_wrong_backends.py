@@ -17,11 +17,10 @@ import pytest
 
 from bench.case.cases import Case
 from bench.worker import outcomes, preparing
-from bench.worker.clock import Clock
 from bench.worker.group import measure_group
 from bench.worker.outcomes import Measured, Unmeasured
 from bench.worker.preparing import Bench
-from bench.worker.series import Plan
+from bench.worker.timing import Clock, Plan
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream

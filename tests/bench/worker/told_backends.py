@@ -9,9 +9,9 @@ from typing import Any
 from bench.case.cases import Case
 from bench.machine.disturbance import Activity
 from bench.worker import outcomes
-from bench.worker.clock import Clock
 from bench.worker.outcomes import Measured, Unmeasured
 from bench.worker.preparing import Bench
+from bench.worker.timing import Clock
 from lstm_impl import (
     Availability,
     Backend,

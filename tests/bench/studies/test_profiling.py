@@ -13,8 +13,8 @@ import pytest
 from bench.case.cases import Case
 from bench.render.messages import bound_words
 from bench.stats.bound import Bound
+from bench.studies.profiling import FEWEST_CALLS, MOST, SECONDS, Profiled, profiled, write
 from bench.worker.outcomes import Unmeasured
-from bench.worker.profiling import FEWEST_CALLS, MOST, SECONDS, Profiled, profiled, write
 from lstm_impl import Event, LSTMSpec, Profile, UnsupportedError, Workload
 from tests.bench.worker import modelled_backends
 from tests.bench.worker.modelled_backends import (
