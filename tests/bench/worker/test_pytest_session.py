@@ -413,11 +413,12 @@ def test_what_the_reference_computed_is_shared_in_the_folder_that_is_named(
 ) -> None:
     shared = project.folder / "shared"
     shared.mkdir()
-    first = project.measure(f"--lstm-judged={shared}", "-k", "training")
+    words = (f"--lstm-judged={shared}", "--lstm-session=one", "-k", "training")
+    first = project.measure(*words)
     assert first.code == 0
     answers = {path.name: path.stat().st_mtime_ns for path in shared.iterdir()}
     assert answers
-    second = project.measure(f"--lstm-judged={shared}", "-k", "training")
+    second = project.measure(*words)
     assert second.code == 0
     assert {path.name: path.stat().st_mtime_ns for path in shared.iterdir()} == answers
 
