@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from lstm_impl import cuda
+import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability, Package, UnavailableError
 from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec, UnsupportedError

@@ -26,10 +26,10 @@ from bench.stats.beside import Beside, rows
 from bench.studies import processes
 from bench.worker.timing import Clock, first_use, recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
+from lstm_impl.model import given_step
 from lstm_impl.proof.comparison import error
 from lstm_impl.spec import FloatArray
 from lstm_impl.step import Step
-from lstm_impl.stream import given_step
 from lstm_impl.workload import SEQUENCE_MODES, Inputs
 
 ORDINARY, DENORMAL = "ordinary", "denormal"

@@ -33,11 +33,11 @@ from bench.stats.intervals import CaseInterval, case_interval
 from bench.studies import processes
 from bench.worker.timing import Clock, recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
+from lstm_impl.model import given_step
 from lstm_impl.proof.comparison import bounds, compare, named
 from lstm_impl.proof.judge import few_threads
 from lstm_impl.spec import FloatArray
 from lstm_impl.step import Step
-from lstm_impl.stream import given_step
 from lstm_impl.weights import LSTMGradients
 from lstm_impl.workload import SEQUENCE_MODES, Inputs
 

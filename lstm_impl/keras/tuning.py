@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 
-from lstm_impl.keras import alike, decided, entrants
+import lstm_impl.keras.alike as alike
+import lstm_impl.keras.decided as decided
+import lstm_impl.keras.entrants as entrants
 from lstm_impl.keras.auto import choose
 from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, obstacle
 from lstm_impl.keras.decided import Sizes

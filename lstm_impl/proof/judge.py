@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import threadpoolctl
 
-from lstm_impl import reference
+import lstm_impl.reference as reference
 from lstm_impl.proof.comparison import named
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import lstm_impl.tuning.machine as machine
+import lstm_impl.tuning.store as store
 from lstm_impl.at_rest import Rest
 from lstm_impl.backend import Backend
 from lstm_impl.call import Tensor
@@ -13,7 +15,6 @@ from lstm_impl.proof import gate
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.step import Step
-from lstm_impl.tuning import machine, store
 from lstm_impl.tuning.decision import Decision, Question, of_race
 from lstm_impl.tuning.race import race
 from lstm_impl.weights import LSTMWeights

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from lstm_impl import private_files
+import lstm_impl.private_files as private_files
 from lstm_impl.tuning.decision import NEAR, Decision, DecisionError, Question
 
 logger = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from lstm_impl import (
 from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
+from lstm_impl.model import Stream
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
-from lstm_impl.stream import Stream
 from lstm_impl.workload import OPTIMIZERS
 
 TRAIN = Workload(2, 3, "training")

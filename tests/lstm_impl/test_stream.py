@@ -19,15 +19,14 @@ from lstm_impl import (
 )
 from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Request
+from lstm_impl.model import FIRST_CHUNKS, given_step
 from lstm_impl.proof.comparison import named
 from lstm_impl.proof.streamed import SEVERAL, joined_inputs
 from lstm_impl.stream import (
-    FIRST_CHUNKS,
     MOST_PLACED,
     SPREAD,
     STATES_TOO,
     InputSets,
-    given_step,
 )
 from lstm_impl.workload import OPTIMIZERS
 

@@ -29,7 +29,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 import lstm_impl.backends.fused_cpu.prebuilt as fused_cpu_prebuilt
-from lstm_impl import private_files
+import lstm_impl.private_files as private_files
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.spec import UnsupportedError
 

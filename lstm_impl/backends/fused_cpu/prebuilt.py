@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstm_impl import private_files
+import lstm_impl.private_files as private_files
 
 FOLDER = "LSTM_NATIVE_PREBUILT"
 """The environment variable that names a folder of such libraries, where it is not the package's."""

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl import cuda
+import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.hlo import describe_hlo, launches
@@ -24,11 +24,10 @@ from lstm_impl.backends.jax import evidence as jax_evidence
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Model
+from lstm_impl.model import Model, Stream
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
 from lstm_impl.profile import Profile
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
-from lstm_impl.stream import Stream
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl import cuda
+import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability
 from lstm_impl.backend import Backend
 from lstm_impl.backends.keras import calls as keras_calls

@@ -18,16 +18,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl import cuda
+import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.backends.inference_model import InferenceModel
 from lstm_impl.backends.onnx.graph import build_graph
 from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Model
+from lstm_impl.model import Model, Stream
 from lstm_impl.spec import LSTMSpec, UnsupportedError
-from lstm_impl.stream import Stream
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 

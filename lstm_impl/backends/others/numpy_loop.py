@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl import reference
+import lstm_impl.reference as reference
 from lstm_impl.backend import Backend
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
 from lstm_impl.model import Model

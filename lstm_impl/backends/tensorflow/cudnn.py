@@ -27,8 +27,8 @@ from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.cuda import OWN_MASKS
 from lstm_impl.evidence import Evidence
 from lstm_impl.layouts import cudnn_pack, cudnn_sizes, cudnn_unpack
+from lstm_impl.model import Stream
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
-from lstm_impl.stream import Stream
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 

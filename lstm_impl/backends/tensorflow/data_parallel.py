@@ -16,8 +16,7 @@ import numpy as np
 
 from lstm_impl.backend import Backend
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
-from lstm_impl.backends.tensorflow.model import TensorFlowModel
-from lstm_impl.backends.tensorflow.steps import Optimizer, TracedSteps
+from lstm_impl.backends.tensorflow.model import Optimizer, TensorFlowModel, TracedSteps
 from lstm_impl.call import Call, Tensor
 from lstm_impl.spec import Array, FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMState, LSTMWeights

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstm_impl import cuda
+import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability, Package
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl import cuda
+import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.call import Call, Outputs, RawGradients, State, Tensor, Tensors, Upstream

@@ -12,9 +12,9 @@ import pytest
 from lstm_impl import Workload
 from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
-from lstm_impl.backends.tensorflow.steps import Optimizer
+from lstm_impl.backends.tensorflow.model import Optimizer
+from lstm_impl.model import Stream
 from lstm_impl.optimizer import NumPyOptimizer
-from lstm_impl.stream import Stream
 from tests.lstm_impl.backends.built import built
 
 tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
