@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -91,3 +92,34 @@ def test_diagram_has_an_arrow_for_each_dependency_and_a_row_for_each_package(
     out = capsys.readouterr().out
     assert out.startswith("```mermaid\nflowchart TD\n    ")
     assert out.count(" --> ") == len(arrows())
+
+
+MOST_WORDS = 3
+"""In a string of ``stats``: sentences are written by ``render.messages``, from codes."""
+
+
+def strings(tree: ast.Module) -> Iterator[str]:
+    """The strings of a module, f-strings as one, but for those that stand alone: docstrings."""
+    apart = {
+        id(each)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr | ast.JoinedStr)
+        for each in ast.walk(node)
+        if isinstance(node, ast.JoinedStr) or isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            values = (each for each in node.values if isinstance(each, ast.Constant))
+            yield " ".join(str(each.value) for each in values)
+        elif isinstance(node, ast.Constant) and id(node) not in apart:
+            yield str(node.value) if isinstance(node.value, str) else ""
+
+
+def test_stats_holds_no_sentences() -> None:
+    found = {
+        f"{path.name}: {text}"
+        for path in (BENCH / "stats").glob("*.py")
+        for text in strings(ast.parse(path.read_text(encoding="utf-8")))
+        if len(re.findall(r"[A-Za-z]{2,}", text)) > MOST_WORDS
+    }
+    assert found == set()

@@ -11,10 +11,9 @@ from bench.stats.comparison import (
     PLAIN_MEAN_OPPOSED,
     PROCESSES_SHIFTED,
     Comparison,
-    Reason,
     Verdict,
 )
-from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE, Interval
+from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE, Interval, Reason
 from bench.stats.rows import Row
 
 FASTEST, SHORTEST = "★", "☆"

@@ -32,7 +32,18 @@ from bench.render.quantities import (
 from bench.render.table import (
     missed_text,
 )
-from bench.stats.along import NEAR_CHEAPEST, BackendCost, Fit, Series, cost, series, value
+from bench.stats.along import (
+    NEAR_CHEAPEST,
+    OF_FEWER_WINDOWS,
+    OF_LINES,
+    OF_RATIOS_OF_LINES,
+    BackendCost,
+    Fit,
+    Series,
+    cost,
+    series,
+    value,
+)
 from bench.stats.bound import (
     CHAIN,
     COPIES,
@@ -48,6 +59,9 @@ from bench.stats.bound import (
 )
 from bench.stats.comparison import (
     MOST_NEEDED,
+    OF_NODES,
+    OF_NODES_APART,
+    OF_PROCESSES,
     PLAIN_MEAN_OPPOSED,
     PROCESSES_SHIFTED,
     SAME_WITHIN,
@@ -64,15 +78,27 @@ from bench.stats.intervals import (
     FEWEST_SAMPLES,
     LEAST_SPREAD,
     MOST_SPREAD,
+    OF_ITS_CALLS,
+    OF_ITS_SAMPLES,
+    OF_MEDIANS,
     Interval,
+    Reason,
     count_nodes,
     count_words,
 )
 from bench.stats.outliers import Outlier, outliers
 from bench.stats.pooling import RunSamples
-from bench.stats.random_effects import MOST_NODES, Plan, plan
+from bench.stats.random_effects import MOST_NODES, OF_NODES_MEDIANS, OF_ONE_NODE, Plan, plan
 from bench.stats.ranking import BreakEven, all_doubts, break_even, compare_rows
-from bench.stats.ratios import all_slower, compare_all, together
+from bench.stats.ratios import (
+    OF_CASES,
+    OF_CASES_TOGETHER,
+    OF_PROCESSES_MEANS,
+    UNEVEN,
+    all_slower,
+    compare_all,
+    together,
+)
 from bench.stats.rows import KINDS, MEASURED, Row, Section, Table
 from bench.stats.trust import (
     FEW_PROCESSES,
@@ -1217,7 +1243,7 @@ def along_method(found: Sequence[Series]) -> list[str]:
         "than at the cheapest value, by ratios inside each process, with its interval.",
     ]
     fits = [of.fit for each in found for of in each.backends if of.fit]
-    few = sorted({fit.fixed.how for fit in fits if fit.fixed and fit.fixed.allowance})
+    few = sorted({basis_text(fit.fixed.basis) for fit in fits if fit.fixed and fit.fixed.allowance})
     if few:
         lines.append(
             f"Intervals of the lines: {few[-1]}; from {ENOUGH_PROCESSES} processes on they are "
@@ -1513,3 +1539,113 @@ def uneven_bounds(apart: Apart) -> str:
     """``0.80–0.97, over 10 cases``: the ratio's, in new's processes over base's."""
     ratio = apart.found.ratio
     return f"{ratio.low:.2f}–{ratio.high:.2f}, over {count(apart.cases, 'case')}"
+
+
+# What an interval stands on
+
+
+_LEFT_OUT = ", bad processes left out"
+_SIDES = {
+    Pairing.ALTERNATING: "alternating blocks",
+    Pairing.SEQUENTIAL: "one side after the other",
+    Pairing.ADJACENT: "each with one of the other side right before or after it",
+    Pairing.BRIDGED: "each beside the same third case",
+    Pairing.UNPAIRED: "unpaired",
+}
+_UNITS = {Pairing.UNPAIRED: "log medians", Pairing.BRIDGED: "log ratios to it"}
+_ALLOWANCE = "allowance of {allowance:.2g}% for the spread between {of} added"
+_ALLOWANCE_OF_ONE = "allowance of {allowance:.2g}% for what one process can be off by"
+_AT_LEAST = "which are taken to spread by {allowance:g}% at least"
+
+
+def _interval_of(pairing: Pairing) -> str:
+    apart = pairing in (Pairing.UNPAIRED, Pairing.BRIDGED)
+    return "Welch's interval on" if apart else "t-interval on"
+
+
+def _spread_added(allowance: float, nodes: bool = False) -> str:
+    return _ALLOWANCE.format(allowance=100 * allowance, of="nodes" if nodes else "processes")
+
+
+def _of_processes(counts: Sequence[int], pairing: Pairing, allowance: float | None) -> str:
+    sides = " against ".join([*map(str, counts[:-1]), count_words(counts[-1])])
+    what = f"{_interval_of(pairing)} their {_UNITS.get(pairing, 'log ratios')}{_LEFT_OUT}"
+    if allowance is not None and min(counts) == 1:
+        what = _ALLOWANCE_OF_ONE.format(allowance=100 * allowance)
+    elif allowance is not None:
+        what = _spread_added(allowance)
+    return f"{sides}, {_SIDES[pairing]}: {what}"
+
+
+def _over_nodes(start: str, what: str, allowance: float | None) -> str:
+    more = _LEFT_OUT if allowance is None else f", {_spread_added(allowance, nodes=True)}"
+    return f"{start}: {what}{more}"
+
+
+def _of_nodes(nodes: int, processes: int, pairing: Pairing, allowance: float | None) -> str:
+    start = f"{count_nodes(nodes)}, {count_words(processes)}, {_SIDES[pairing]} in each node"
+    return _over_nodes(start, "t-interval on their log ratios", allowance)
+
+
+def _of_nodes_apart(nodes: tuple[int, int], pairing: Pairing, allowance: float | None) -> str:
+    start = f"{nodes[0]} against {count_nodes(nodes[1])}, none with both, {_SIDES[pairing]}"
+    what = f"{_interval_of(pairing)} their {_UNITS.get(pairing, 'log ratios')}"
+    return _over_nodes(start, what, allowance)
+
+
+def _of_medians(processes: int, allowance: float | None) -> str:
+    if allowance is None:
+        return f"{count_words(processes)}: order statistics of their medians"
+    least = _AT_LEAST.format(allowance=100 * allowance)
+    return f"{count_words(processes)}: t-interval on their log medians, {least}"
+
+
+def _of_nodes_medians(nodes: int, processes: int, allowance: float | None) -> str:
+    start = f"{count_nodes(nodes)}, {count_words(processes)}"
+    if allowance is None:
+        return f"{start}: order statistics of the nodes' medians"
+    least = _AT_LEAST.format(allowance=100 * allowance)
+    return f"{start}: t-interval on the nodes' log medians, {least}"
+
+
+def _of_lines(processes: int, allowance: float | None, what: str = "over their lines") -> str:
+    if allowance is None:
+        return f"{count_words(processes)}: t-interval {what}"
+    return f"{count_words(processes)}: {_spread_added(allowance)}"
+
+
+def _of_cases_together(cases: int, processes: int, allowance: float | None, nodes: int) -> str:
+    told = f"{count(cases, 'case')}, taken to err together; {count_words(processes)} or more each"
+    return told if allowance is None else f"{told}: {_spread_added(allowance, bool(nodes))}"
+
+
+def _of_processes_means(cases: int, pairing: Pairing, processes: int) -> str:
+    means = f"the geometric means of {count_words(processes)}{_LEFT_OUT}"
+    return f"{count(cases, 'case')}: {_interval_of(pairing)} {means}"
+
+
+_BASES: Mapping[str, Callable[..., str]] = {
+    OF_PROCESSES: _of_processes,
+    OF_NODES: _of_nodes,
+    OF_NODES_APART: _of_nodes_apart,
+    OF_MEDIANS: _of_medians,
+    OF_ITS_SAMPLES: lambda: "1 process: order statistics of its own samples, nothing of others",
+    OF_ITS_CALLS: lambda: "1 process: order statistics of its own calls, nothing of others",
+    OF_ONE_NODE: lambda of: f"{basis_text(of)}; nothing of other nodes",
+    OF_NODES_MEDIANS: _of_nodes_medians,
+    OF_LINES: _of_lines,
+    OF_RATIOS_OF_LINES: functools.partial(_of_lines, what="of their ratios"),
+    OF_FEWER_WINDOWS: lambda of: f"{basis_text(of)}, and of those through fewer windows",
+    OF_CASES: lambda cases, of: f"{count(cases, 'case')}: {basis_text(of)}",
+    OF_CASES_TOGETHER: _of_cases_together,
+    OF_PROCESSES_MEANS: _of_processes_means,
+    UNEVEN: lambda of, by: (
+        f"{basis_text(of)}; {100 * by:.2g}% more each way, by which the third case differs from "
+        "itself"
+    ),
+}
+
+
+def basis_text(basis: Reason) -> str:
+    """Return what an interval stands on: how many processes, how paired, what was allowed for."""
+    return _BASES[basis.code](**basis.values)

@@ -14,7 +14,7 @@ from bench.records.maps import LEARNED, TASKS, TASKS_IN_WORDS, LearningMap
 from bench.render import labels
 from bench.render.escape import clean, prose
 from bench.render.labels import heading, machine
-from bench.render.messages import doubt_line, with_range
+from bench.render.messages import basis_text, doubt_line, with_range
 from bench.render.quantities import (
     GRADIENT_WORDS,
     bounds,
@@ -377,7 +377,7 @@ def _cautions(found: Recommendation) -> list[str]:
     interval = found.best.interval
     told = []
     if interval is not None and interval.processes < ENOUGH_PROCESSES:
-        told.append(f"the interval stands on {interval.how}")
+        told.append(f"the interval stands on {basis_text(interval.basis)}")
     told += [
         f"INVALID, do not rely on it: {clean(doubt_line(doubt))}" for doubt in found.best.invalid
     ]

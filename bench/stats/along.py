@@ -19,6 +19,7 @@ from bench.stats.intervals import (
     Estimates,
     FloatArray,
     Interval,
+    Reason,
 )
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
 from bench.stats.rows import KINDS, Row, Section
@@ -121,18 +122,16 @@ def fit_line(lengths: Sequence[float] | FloatArray, times: Sequence[float] | Flo
     t = np.asarray(times, dtype=np.float64)
     _check(x, t)
     if np.unique(x).size < FEWEST_WINDOWS:
-        raise ValueError(
-            f"a line needs {FEWEST_WINDOWS} different windows; there are {np.unique(x).size}"
-        )
+        raise ValueError(f"fewer than {FEWEST_WINDOWS} windows")
     return _Lines.through(x, t[None, :]).mean
 
 
 def _check(x: FloatArray, t: FloatArray) -> None:
     if x.shape != t.shape or x.ndim != 1:
-        raise ValueError(f"{x.shape} lengths and {t.shape} times; expected one time for each")
+        raise ValueError(f"lengths {x.shape}, times {t.shape}")
     for name, values in (("lengths", x), ("times", t)):
         if not np.all(np.isfinite(values) & (values > 0)):
-            raise ValueError(f"{name} are not all finite and above 0")
+            raise ValueError(f"{name}: not positive")
 
 
 def _lines(x: FloatArray, table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -309,8 +308,16 @@ def _ends(count: int) -> Iterator[slice]:
 def _holding(own: CaseInterval, found: Sequence[tuple[float, float]], bent: bool) -> CaseInterval:
     """An interval over processes, with bounds that hold all that was found."""
     low, high = min(low for low, _ in found), max(high for _, high in found)
-    how = own.how + (", and of those through fewer windows" if bent else "")
-    return replace(own, low=low, high=high, how=how)
+    basis = Reason(OF_FEWER_WINDOWS, {"of": own.basis}) if bent else own.basis
+    return replace(own, low=low, high=high, basis=basis)
+
+
+OF_LINES, OF_RATIOS_OF_LINES, OF_FEWER_WINDOWS = (
+    "of_lines",
+    "of_ratios_of_lines",
+    "of_fewer_windows",
+)
+"""Codes of what an interval of a fit stands on."""
 
 
 def over_processes(
@@ -333,12 +340,9 @@ def over_processes(
     degrees = math.inf if few else count - 1.0
     mid = float(np.mean(values))
     low, high = Estimates.of(mid, error, degrees).bounds(confidence)
-    number = "1 process" if count == 1 else f"{count} processes"
-    how = f"{number}: t-interval over their lines"
-    if few:
-        how = f"{number}: allowance of {100 * named:g}% for the spread between processes added"
+    basis = Reason(OF_LINES, {"processes": count, "allowance": named if few else None})
     return CaseInterval(
-        float(low[0]), mid, float(high[0]), confidence, count, named if few else None, how
+        float(low[0]), mid, float(high[0]), confidence, count, named if few else None, basis
     )
 
 
@@ -439,7 +443,9 @@ def _over(mine: Mapping[str, float], best: Mapping[str, float], same: bool) -> C
         mid=math.exp(found.mid),
         high=math.exp(found.high),
         processes=len(both),
-        how=found.how.replace("over their lines", "of their ratios"),
+        basis=Reason(OF_RATIOS_OF_LINES, found.basis.values)
+        if found.allowance is None
+        else found.basis,
     )
 
 

@@ -45,7 +45,7 @@ class BatchCost:
         if min(self.fixed, self.per_timestep, self.shape) < 0 or not np.isfinite(
             self.fixed + self.per_timestep + self.shape
         ):
-            raise ValueError(f"{self} has a cost that is no finite number of at least 0")
+            raise ValueError(f"{self}: negative or infinite")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class BatchPlan:
 
 def _checked(lengths: Lengths, batch: int) -> Lengths:
     if lengths.ndim != 1 or lengths.size == 0 or lengths.min() < 1 or batch < 1:
-        raise ValueError("expected lengths of at least 1, and a batch of at least 1")
+        raise ValueError("length below 1")
     return lengths
 
 
@@ -153,7 +153,7 @@ def bucketed(lengths: Lengths, batch: int, edges: Sequence[int], policy: str) ->
     edges: rising, the last no less than the longest sequence. policy: how they were chosen.
     """
     if list(edges) != sorted(set(edges)) or not edges or edges[-1] < _checked(lengths, batch).max():
-        raise ValueError(f"edges {list(edges)} do not rise to the longest sequence")
+        raise ValueError(f"wrong edges {list(edges)}")
     places = np.searchsorted(np.asarray(edges), lengths)
     counts = np.bincount(places, minlength=len(edges))
     batches = {

@@ -74,7 +74,7 @@ def rows(
         for name, records in sides.items():
             failed = [text for _, each in (*records, *base) if (text := each["failed"].text())]
             if failed or not base:
-                why = failed[0] if failed else f"there is no {baseline} beside it"
+                why = failed[0] if failed else f"{baseline} not measured"
                 problems.append(Unmeasured(key, name, why))
             elif name != baseline:
                 ours, theirs = runs(records), runs(base)
@@ -103,5 +103,5 @@ def timed(record: Field) -> tuple[list[float], list[int]]:
     """A record's samples, in seconds, and the round of each. Raises ResultError for none."""
     samples, rounds = record["samples"].times(), record["rounds"].integers(0)
     if not samples or len(samples) != len(rounds) or len(set(rounds)) != len(rounds):
-        raise record["rounds"].error("a round of its own for each sample", "does not fit")
+        raise record["rounds"].error("one per sample", "other rounds")
     return samples, rounds

@@ -23,8 +23,7 @@ from bench.stats.intervals import (
     Estimates,
     FloatArray,
     Interval,
-    count_nodes,
-    count_words,
+    Reason,
 )
 
 # The one-sided level of the same interval: a gate over one case fails just when the case's
@@ -36,17 +35,6 @@ SAME_WITHIN = 0.02
 
 # Processes that a person may be told to wait for: at a minute each, three hours.
 MOST_NEEDED = 200
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a number is not to be trusted, or a verdict not firmer, for ``render`` to say.
-
-    code: what kind of reason. values: the numbers and names that a sentence about it needs.
-    """
-
-    code: str
-    values: Mapping[str, object] = field(default_factory=dict)
 
 
 class Verdict(enum.StrEnum):
@@ -101,7 +89,7 @@ def holm(p_values: npt.ArrayLike, level: float = GATE_LEVEL) -> npt.NDArray[np.b
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or not np.all((p >= 0) & (p <= 1)):
-        raise ValueError("p-values must be a list of numbers from 0 to 1")
+        raise ValueError("p-values beyond [0, 1]")
     order = np.argsort(p, kind="stable")
     passed = p[order] <= level / np.arange(p.size, 0, -1)
     rejected = np.zeros(p.size, dtype=np.bool_)
@@ -140,33 +128,8 @@ class Pairing(enum.StrEnum):
         }[self]
 
 
-Basis = tuple[int, Pairing, float | None, str]
-"""What a comparison stands on: processes, pairing, allowance, and the same in words."""
-
-SET_ASIDE = ", bad processes left out"
-
-
-def pairing_words(pairing: Pairing) -> str:
-    """Which interval it is."""
-    apart = pairing in (Pairing.UNPAIRED, Pairing.BRIDGED)
-    return "Welch's interval on" if apart else "t-interval on"
-
-
-_HOW = {
-    Pairing.ALTERNATING: "alternating blocks",
-    Pairing.SEQUENTIAL: "one side after the other",
-    Pairing.ADJACENT: "each with one of the other side right before or after it",
-    Pairing.BRIDGED: "each beside the same third case",
-    Pairing.UNPAIRED: "unpaired",
-}
-
-
-_OF = {Pairing.UNPAIRED: "log medians", Pairing.BRIDGED: "log ratios to it"}
-"""Of what the interval is, where it is not of the processes' own log ratios."""
-
-
-def _interval(pairing: Pairing) -> str:
-    return f"{pairing_words(pairing)} their {_OF.get(pairing, 'log ratios')}"
+Basis = tuple[int, Pairing, float | None, Reason]
+"""What a comparison stands on: processes, pairing, allowance, and all of it for ``render``."""
 
 
 def loosest(pairings: Iterable[Pairing]) -> Pairing:
@@ -174,13 +137,19 @@ def loosest(pairings: Iterable[Pairing]) -> Pairing:
     return max(pairings, key=list(Pairing).index)
 
 
+OF_PROCESSES, OF_NODES, OF_NODES_APART = "of_processes", "of_nodes", "of_nodes_apart"
+"""Codes of what a comparison stands on."""
+
+
 @functools.cache
 def basis_of(pairing: Pairing, *counts: int) -> Basis:
     """Of so many processes, or pairs of them; or of so many on either side, new and base."""
-    allowance, basis = _allowed(min(counts), pairing)
-    basis = basis or f"{_interval(pairing)}{SET_ASIDE}"
-    sides = " against ".join([*map(str, counts[:-1]), count_words(counts[-1])])
-    return min(counts), pairing, allowance, f"{sides}, {_HOW[pairing]}: {basis}"
+    fewest = min(counts)
+    allowance = pairing.allowance if fewest < ENOUGH_PROCESSES else None
+    if allowance is not None and fewest == 1:
+        allowance *= ALONE
+    values = {"counts": counts, "pairing": pairing, "allowance": allowance}
+    return fewest, pairing, allowance, Reason(OF_PROCESSES, values)
 
 
 @functools.cache
@@ -189,8 +158,9 @@ def nodes_basis(nodes: int, processes: int, pairing: Pairing, allowance: float) 
 
     allowance: the spread between nodes that stands in for what too few of them cannot show.
     """
-    start = f"{count_nodes(nodes)}, {count_words(processes)}, {_HOW[pairing]} in each node"
-    return processes, pairing, *_of_nodes(nodes, allowance, start, "t-interval on their log ratios")
+    used = None if nodes >= ENOUGH_PROCESSES else allowance
+    values = {"nodes": nodes, "processes": processes, "pairing": pairing, "allowance": used}
+    return processes, pairing, used, Reason(OF_NODES, values)
 
 
 @functools.cache
@@ -198,35 +168,9 @@ def nodes_apart_basis(
     nodes: tuple[int, int], processes: int, pairing: Pairing, allowance: float
 ) -> Basis:
     """Of nodes none of which measured both: so many of either side, new and base."""
-    new, base = nodes
-    start = f"{new} against {count_nodes(base)}, none with both, {_HOW[pairing]}"
-    return processes, pairing, *_of_nodes(min(nodes), allowance, start, _interval(pairing))
-
-
-def _of_nodes(nodes: int, allowance: float, start: str, what: str) -> tuple[float | None, str]:
-    if nodes >= ENOUGH_PROCESSES:
-        return None, f"{start}: {what}{SET_ASIDE}"
-    return allowance, f"{start}: {what}, {allowance_words(allowance, nodes=True)}"
-
-
-def _allowed(count: int, pairing: Pairing) -> tuple[float | None, str]:
-    """The allowance for so few processes, and what it does; None and nothing where they suffice."""
-    if count >= ENOUGH_PROCESSES:
-        return None, ""
-    if count > 1:
-        return pairing.allowance, allowance_words(pairing.allowance)
-    alone = ALONE * pairing.allowance
-    return alone, f"allowance of {_percent(alone)} for what one process can be off by"
-
-
-def allowance_words(allowance: float, nodes: bool = False) -> str:
-    """What was added for the spread between processes, or between nodes."""
-    of = "nodes" if nodes else "processes"
-    return f"allowance of {_percent(allowance)} for the spread between {of} added"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g}%"
+    used = None if min(nodes) >= ENOUGH_PROCESSES else allowance
+    values = {"nodes": nodes, "pairing": pairing, "allowance": used}
+    return processes, pairing, used, Reason(OF_NODES_APART, values)
 
 
 PROCESSES_SHIFTED = "processes_shifted"
@@ -240,7 +184,7 @@ class Comparison:
     processes: how many stand behind it; the smaller side's number where unpaired.
     allowance: the spread between processes that was assumed beside what they show, None where
         enough were measured.
-    how: the same in words.
+    basis: the same with its numbers, for ``render``.
     log_ratio, standard_error, degrees: of the t distribution that interval, verdict and p-value
         are of.
     new_logs, base_logs: each process's log median, by run; bridged, its log ratio to the bridge.
@@ -266,7 +210,7 @@ class Comparison:
     processes: int
     pairing: Pairing
     allowance: float | None
-    how: str
+    basis: Reason
     log_ratio: float
     standard_error: float
     degrees: float

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -131,9 +131,7 @@ class Estimates:
         from scipy import special
 
         if not threshold > -1:
-            raise ValueError(
-                f"threshold is {threshold!r}; expected more than -1 (a time stays above 0)"
-            )
+            raise ValueError(f"threshold is {threshold!r}")
         beyond = self.middles - math.log1p(threshold)
         with np.errstate(divide="ignore", invalid="ignore"):
             t = np.where(beyond == 0, 0.0, beyond / self.errors)
@@ -410,6 +408,17 @@ MOST_SPREAD = UNPAIRED_ALLOWANCE
 CAP_CONFIDENCE = 0.99
 
 
+@dataclass(frozen=True)
+class Reason:
+    """Why a number is not to be trusted, or a verdict not firmer, for ``render`` to say.
+
+    code: what kind of reason. values: the numbers and names that a sentence about it needs.
+    """
+
+    code: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A value between its bounds, and the confidence that the bounds really have.
@@ -433,16 +442,16 @@ class Interval:
 class CaseInterval(Interval):
     """A value over processes.
 
-    how says in words what the bounds stand on; allowance is the spread between processes (or nodes)
-    that was assumed in them, None where none was. nodes: on how many machines of one kind it was
-    measured, 0 where they are not told apart, as where there is one; then between and within are
-    how far these and the processes of one of them spread (standard deviations of logs), as far as
-    that can be told.
+    basis: what the bounds stand on, for ``render``. allowance: the spread between processes (or
+    nodes) that was assumed in them, None where none was. nodes: on how many machines of one kind it
+    was measured, 0 where they are not told apart, as where there is one; then between and within
+    are how far these and the processes of one of them spread (standard deviations of logs), as far
+    as that can be told.
     """
 
     processes: int
     allowance: float | None
-    how: str
+    basis: Reason
     nodes: int = 0
     between: float | None = None
     within: float | None = None
@@ -483,11 +492,11 @@ def median_intervals(
     """
     sizes = np.diff(offsets)
     if sizes.size == 0 or np.any(sizes < 1):
-        raise ValueError("a median needs at least one sample")
+        raise ValueError("no samples")
     if offsets[0] != 0 or offsets[-1] != values.size:
-        raise ValueError(f"offsets end at {offsets[-1]}; expected {values.size}, one a sample")
+        raise ValueError(f"offsets end at {offsets[-1]}")
     if not np.all(np.isfinite(values)):
-        raise ValueError("a sample is not finite")
+        raise ValueError("sample not finite")
     if np.all(sizes == sizes[0]):
         # Alike in size, as most are: sorted as rows of one table, which is many times as fast.
         ordered = np.sort(values.reshape(sizes.size, -1), axis=1).ravel()
@@ -527,11 +536,11 @@ def case_intervals(
     Raises ValueError as it does.
     """
     if not all(len(runs) for runs in cases):
-        raise ValueError("a case needs at least one run")
+        raise ValueError("no runs")
     if len(cases) == 0:
         return []
     arrays = [
-        checked_times(f"samples of run {index}", run)
+        checked_times(f"run {index} samples", run)
         for runs in cases
         for index, run in enumerate(runs)
     ]
@@ -577,18 +586,17 @@ def _half_of_few(logs: FloatArray, offsets: IntArray, confidence: float) -> Floa
     return np.asarray(halves / np.sqrt(counts), dtype=np.float64)
 
 
+OF_MEDIANS, OF_ITS_SAMPLES, OF_ITS_CALLS = "of_medians", "of_its_samples", "of_its_calls"
+"""Codes of what a time's interval stands on: several processes, or one."""
+
+
 @functools.cache
-def _case_basis(count: int) -> tuple[int, float | None, str]:
-    """What a case's interval stands on: processes, allowance, and the same in words."""
-    if count >= ENOUGH_PROCESSES:
-        return count, None, f"{count} processes: order statistics of their medians"
+def _case_basis(count: int) -> tuple[int, float | None, Reason]:
+    """What a case's interval stands on: processes, allowance, and the same for ``render``."""
     if count == 1:
-        return count, None, "1 process: order statistics of its own samples, nothing of others"
-    how = (
-        f"{count_words(count)}: t-interval on their log medians, which are taken to spread by "
-        f"{100 * LEAST_SPREAD:g}% at least"
-    )
-    return count, LEAST_SPREAD, how
+        return count, None, Reason(OF_ITS_SAMPLES)
+    allowance = None if count >= ENOUGH_PROCESSES else LEAST_SPREAD
+    return count, allowance, Reason(OF_MEDIANS, {"processes": count, "allowance": allowance})
 
 
 def _order_statistics(sizes: IntArray, confidence: float) -> tuple[IntArray, FloatArray]:
@@ -600,7 +608,7 @@ def _order_statistics(sizes: IntArray, confidence: float) -> tuple[IntArray, Flo
     from scipy import special
 
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence!r}; expected a number between 0 and 1")
+        raise ValueError(f"confidence is {confidence!r}")
     counts, where = np.unique(sizes, return_inverse=True)
     tail = (1 - confidence) / 2
     good, bad = np.ones_like(counts), counts // 2 + 1
@@ -632,18 +640,16 @@ def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
     try:
         values = np.asarray(samples, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} are no numbers: {error}") from error
+        raise ValueError(f"{name}: not numbers") from error
     if values.ndim != 1:
-        raise ValueError(f"{name} have the shape {values.shape}; expected one row of times")
+        raise ValueError(f"{name}: shape {values.shape}")
     if values.size == 0:
-        raise ValueError(f"{name} are empty; expected at least one time")
+        raise ValueError(f"{name}: empty")
     # Not a number is neither above 0 nor below infinity; what is wrong is looked for only then.
     if not (values.min() > 0 and values.max() < math.inf):
         good = np.isfinite(values) & (values > 0)
         index = int(np.argmin(good))
-        raise ValueError(
-            f"{name}[{index}] is {float(values[index])!r}; expected a finite time above 0"
-        )
+        raise ValueError(f"{name}[{index}] is {float(values[index])!r}")
     return values
 
 

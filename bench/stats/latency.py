@@ -22,9 +22,11 @@ from bench.stats.comparison import Comparison
 from bench.stats.intervals import (
     CASE_CONFIDENCE,
     ENOUGH_PROCESSES,
+    OF_ITS_CALLS,
     CaseInterval,
     FloatArray,
     Interval,
+    Reason,
 )
 from bench.stats.pooling import RunSamples
 from bench.stats.random_effects import intervals
@@ -113,7 +115,7 @@ def over_processes(
             continue
         if len(told) == 1:
             (own,) = told
-            how = "1 process: order statistics of its own calls, nothing of others"
+            how = Reason(OF_ITS_CALLS)
             found[part] = CaseInterval(own.low, own.mid, own.high, own.confidence, 1, None, how)
         elif told:
             runs = [(node, [each.mid]) for node, each in zip(where, told, strict=True)]

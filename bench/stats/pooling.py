@@ -23,7 +23,6 @@ from bench.stats.comparison import (
     Basis,
     Comparison,
     Pairing,
-    Reason,
     Verdict,
     basis_of,
     verdicts,
@@ -37,6 +36,7 @@ from bench.stats.intervals import (
     IntArray,
     Interval,
     Means,
+    Reason,
     boundaries,
     checked_times,
     median_intervals,
@@ -164,9 +164,9 @@ def own_errors(low: FloatArray, high: FloatArray, coverage: FloatArray) -> Float
 
 def _check_rounds(rounds: IntArray, shape: tuple[int, ...]) -> None:
     if rounds.shape != shape:
-        raise ValueError(f"rounds have the shape {rounds.shape}; expected {shape}, one a sample")
+        raise ValueError(f"rounds: shape {rounds.shape}")
     if rounds.dtype.kind not in "iu":
-        raise ValueError(f"rounds are of type {rounds.dtype}; expected whole numbers")
+        raise ValueError(f"rounds: {rounds.dtype}")
 
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
@@ -428,16 +428,13 @@ def by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
     Raises ValueError for none, and for one that is twice.
     """
     if len(runs) == 0:
-        raise ValueError(f"the {name} side of the comparison has no run")
+        raise ValueError(f"{name}: no run")
     started = [run.started for run in runs if run.started is not None]
     if len(started) == len(runs) and any(a > b for a, b in itertools.pairwise(started)):
         runs = sorted(runs, key=lambda run: run.started or 0.0)
     found: dict[str, RunSamples] = {}
     for run in runs:
         if run.run in found:
-            raise ValueError(
-                f"run {run.run!r} stands twice on the {name} side; "
-                "one process is one replicate, however often it is given"
-            )
+            raise ValueError(f"{name}: {run.run!r} twice")
         found[run.run] = run
     return found

@@ -37,9 +37,8 @@ from bench.stats.intervals import (
     Estimates,
     FloatArray,
     Means,
+    Reason,
     case_intervals,
-    count_nodes,
-    count_words,
     means_of_all,
     median_intervals,
 )
@@ -94,6 +93,9 @@ def pooled_spread(spreads: Sequence[float | None], counts: Sequence[int]) -> flo
     return math.sqrt(sum(degrees * s**2 for degrees, s in known) / free) if free else None
 
 
+OF_ONE_NODE, OF_NODES_MEDIANS = "of_one_node", "of_nodes_medians"
+"""Codes of what a time's interval over nodes stands on."""
+
 Runs = Sequence[tuple[str, npt.ArrayLike]]
 """A case's processes: of each its node, empty where nodes are not told apart, and its samples."""
 
@@ -133,8 +135,8 @@ def _over_nodes(
         [float(np.std(each, ddof=1)) if each.size > 1 else None for each in logs], sizes
     )
     if count == 1:
-        how = f"{alone.how}; nothing of other nodes"
-        return replace(alone, how=how, nodes=1, within=within)
+        basis = Reason(OF_ONE_NODE, {"of": alone.basis})
+        return replace(alone, basis=basis, nodes=1, within=within)
     medians = np.array([np.median(each) for each in nodes.values()])
     share = float(np.mean([1 / size for size in sizes]))
     own = None if within is None else within**2 * share
@@ -142,22 +144,16 @@ def _over_nodes(
     known = MOST_SPREAD**2 * share if own is None else own
     low, high, covered = time_bounds(np.log(medians)[None], np.array([known]), confidence)
     middle = float(median_intervals(medians, np.array([0, count]))[1][0])
-    start = f"{count_nodes(count)}, {count_words(alone.processes)}"
-    if count >= ENOUGH_NODES:
-        how = f"{start}: order statistics of the nodes' medians"
-    else:
-        how = (
-            f"{start}: t-interval on the nodes' log medians, which are taken to spread by "
-            f"{100 * LEAST_SPREAD:g}% at least"
-        )
+    allowance = None if count >= ENOUGH_NODES else LEAST_SPREAD
+    numbers = {"nodes": count, "processes": alone.processes, "allowance": allowance}
     return CaseInterval(
         float(low[0]),
         middle,
         float(high[0]),
         float(covered[0]),
         alone.processes,
-        None if count >= ENOUGH_NODES else LEAST_SPREAD,
-        how,
+        allowance,
+        Reason(OF_NODES_MEDIANS, numbers),
         nodes=count,
         between=spread_between(np.log(medians), own),
         within=within,

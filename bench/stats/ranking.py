@@ -180,7 +180,7 @@ def build(
     """
     items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
     if not items:
-        raise NothingToReportError("the files hold no case: nothing was measured or left out")
+        raise NothingToReportError("no cases found")
     _check_known("--device", device, (item.case.device for item in items))
     items = [
         item
@@ -188,7 +188,7 @@ def build(
         if device in (None, item.case.device) and kind in ("all", item.case.kind)
     ]
     if not items:
-        raise NothingToReportError(f"no case is of the kind {kind}; there are others: --kind all")
+        raise NothingToReportError(f"--kind {kind}: not in results")
     measured = [item.case.backend for item in items if isinstance(item, Measurement)]
     _check_known("--baseline", baseline, measured)
     sections = _sections(places(items), baseline)
@@ -203,9 +203,7 @@ def _check_known(option: str, name: str | None, names: Iterable[str]) -> None:
     known = dict.fromkeys(names)
     if name is not None and name not in known:
         there = ", ".join(printable(each, 60) for each in sorted(known)) or "none"
-        raise NothingToReportError(
-            f"{option} {printable(name, 60)}: there are no results of it; there are of: {there}"
-        )
+        raise NothingToReportError(f"{option} {printable(name, 60)}: not in results ({there})")
 
 
 OUTPUT_ERROR = "rms y"

@@ -17,18 +17,26 @@ import numpy as np
 
 from bench.stats.comparison import (
     GATE_LEVEL,
-    SET_ASIDE,
     Apart,
     Comparison,
     Pairing,
     Verdict,
-    allowance_words,
     loosest,
-    pairing_words,
 )
-from bench.stats.intervals import ENOUGH_PROCESSES, Estimates, Means, count_words, process_means
+from bench.stats.intervals import (
+    ENOUGH_PROCESSES,
+    Estimates,
+    Means,
+    Reason,
+    process_means,
+)
 from bench.stats.pooling import RunSamples, Sides, compare_each, difference, judged
 from bench.stats.random_effects import combined, compare_on_nodes
+
+UNEVEN, OF_PROCESSES_MEANS, OF_CASES, OF_CASES_TOGETHER = (
+    *("uneven", "of_processes_means", "of_cases", "of_cases_together"),
+)
+"""Codes of what a mean over cases, or a comparison over an uneven bridge, stands on."""
 
 
 def allowing(found: Comparison, aparts: Sequence[Apart | None]) -> Comparison:
@@ -44,17 +52,16 @@ def allowing(found: Comparison, aparts: Sequence[Apart | None]) -> Comparison:
     difference = math.fsum(abs(each.log_ratio) for each in uneven) / len(aparts)
     error = math.fsum(each.standard_error for each in uneven) / len(aparts)
     bridges = Estimates.of(difference, error, min(each.degrees for each in uneven))
-    by = f"{100 * math.expm1(difference):.2g}%"
-    how = f"{found.how}; {by} more each way, by which the third case differs from itself"
-    basis = found.processes, found.pairing, found.allowance, how
-    (wide,) = judged(with_difference(found.estimate, bridges), [basis])
+    basis = Reason(UNEVEN, {"of": found.basis, "by": math.expm1(difference)})
+    stands_on = found.processes, found.pairing, found.allowance, basis
+    (wide,) = judged(with_difference(found.estimate, bridges), [stands_on])
     return replace(
         found,
         ratio=wide.ratio,
         verdict=wide.verdict,
         standard_error=wide.standard_error,
         degrees=wide.degrees,
-        how=how,
+        basis=basis,
         apart=told,
     )
 
@@ -136,9 +143,9 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     Raises ValueError without a comparison.
     """
     if len(comparisons) == 0:
-        raise ValueError("a geometric mean needs at least one ratio")
+        raise ValueError("no ratios")
     first = comparisons[0]
-    cases = f"{len(comparisons)} case{'s' if len(comparisons) > 1 else ''}"
+    cases = len(comparisons)
     aparts = [item.apart for item in comparisons]
     if first.by_node and all(item.by_node.keys() == first.by_node.keys() for item in comparisons):
         return allowing(_mean_over_nodes(comparisons, cases), aparts)
@@ -162,8 +169,8 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         parts = [_mean_of(list(side.values()), pairing, ordered) for side in (new, base)]
     if pairing is Pairing.BRIDGED:
         parts = [each.over_bridge() for each in parts]
-    means = f"the geometric means of {count_words(processes)}{SET_ASIDE}"
-    how = f"{cases}: {pairing_words(pairing)} {means}"
+    numbers = {"cases": cases, "pairing": pairing, "processes": processes}
+    how = Reason(OF_PROCESSES_MEANS, numbers)
     (found,) = judged(difference(*parts), [(processes, pairing, None, how)], parts=parts)
     return allowing(replace(found, new_logs=new, base_logs=base, in_order=ordered), aparts)
 
@@ -201,24 +208,23 @@ def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
 # Parts
 
 
-def _mean_over_nodes(comparisons: Sequence[Comparison], cases: str) -> Comparison:
+def _mean_over_nodes(comparisons: Sequence[Comparison], cases: int) -> Comparison:
     """Of cases of the same nodes: a node's luck is common to them, so each has its own mean."""
     nodes = comparisons[0].by_node
     means = {node: geometric_mean([each.by_node[node] for each in comparisons]) for node in nodes}
     (whole,) = combined([means])
-    return replace(whole, how=f"{cases}: {whole.how}")
+    return replace(whole, basis=Reason(OF_CASES, {"cases": cases, "of": whole.basis}))
 
 
-def _apart(comparisons: Sequence[Comparison], cases: str) -> Comparison:
+def _apart(comparisons: Sequence[Comparison], cases: int) -> Comparison:
     """Of cases that are taken to err together."""
     # The widest allowance, the loosest pairing and the fewest processes stand for all of them.
     pairing = loosest(item.pairing for item in comparisons)
     allowance = max((item.allowance for item in comparisons if item.allowance), default=None)
     processes = min(item.processes for item in comparisons)
     nodes = min(item.nodes for item in comparisons)
-    how = f"{cases}, taken to err together; {count_words(processes)} or more each"
-    if allowance is not None:
-        how += f": {allowance_words(allowance, bool(nodes))}"
+    numbers = {"cases": cases, "processes": processes, "allowance": allowance, "nodes": nodes}
+    how = Reason(OF_CASES_TOGETHER, numbers)
     mean = Estimates.of(
         float(np.mean([item.log_ratio for item in comparisons])),
         float(np.mean([item.standard_error for item in comparisons])),

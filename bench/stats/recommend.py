@@ -429,7 +429,7 @@ def _what_is_there(
 
 
 def _known(interval: Interval | None) -> Interval:
-    assert interval is not None, "of a row that was measured"
+    assert interval is not None
     return interval
 
 

@@ -114,7 +114,7 @@ class Row:
     @property
     def time(self) -> float:
         """Median seconds per step; only of a measured row."""
-        assert self.interval is not None, "an outcome has no time"
+        assert self.interval is not None
         return self.interval.mid
 
     @property

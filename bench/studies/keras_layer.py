@@ -25,6 +25,7 @@ from bench.cli.output import Told
 from bench.render import quantities
 from bench.render.escape import LONGEST_NAME
 from bench.render.marks import RATIO_INTERVAL
+from bench.render.messages import basis_text
 from bench.render.table import Column, Sheet, numbers
 from bench.stats import beside
 from bench.stats.beside import Beside
@@ -342,7 +343,8 @@ def _show(answers: Sequence[Sequence[Mapping[str, Any]]], options: argparse.Name
             ],
         )
         how = (
-            f"Keras on {keras_backend()}; {table[0].comparison.how}; times as fast: ours as "
+            f"Keras on {keras_backend()}; "
+            f"{basis_text(table[0].comparison.basis)}; times as fast: ours as "
             "Keras's, above 1 is faster"
         )
         Told((), (("", sheet),), (how,), heading=LONGEST_NAME).deliver(options)

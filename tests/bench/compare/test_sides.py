@@ -13,6 +13,7 @@ import pytest
 from bench.compare import path_words
 from bench.records.schema import Measurement, Outcome, Reason
 from bench.render.compare import method_lines, reason_texts
+from bench.render.messages import basis_text
 from bench.stats import ranking
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.comparison import Reason as Note
@@ -116,7 +117,7 @@ def test_a_change_is_found_inside_each_node_however_far_they_differ() -> None:
     assert (found.verdict, found.nodes, found.pairing) == (Verdict.SLOWER, 6, Pairing.UNPAIRED)
     assert found.ratio.mid == pytest.approx(1.2, rel=0.02)
     assert (row.new_s / row.base_s) == pytest.approx(1.2, rel=0.03)
-    assert "6 nodes" in found.how
+    assert "6 nodes" in basis_text(found.basis)
 
 
 def test_sides_of_other_nodes_are_told_apart_only_as_far_as_nodes_allow() -> None:
@@ -124,7 +125,7 @@ def test_sides_of_other_nodes_are_told_apart_only_as_far_as_nodes_allow() -> Non
     new = results(*fleet({"c": 0.2, "d": 0.25}, {a_case(): 1.0}, session="after"))
     (row,) = compare_runs(base, new).rows
     assert (row.comparison.verdict, row.comparison.nodes) == (Verdict.UNCLEAR, 2)
-    assert "none with both" in row.comparison.how
+    assert "none with both" in basis_text(row.comparison.basis)
 
 
 def test_of_one_machine_on_each_side_nothing_is_said_of_nodes() -> None:

@@ -14,6 +14,7 @@ from bench.machine.fields import ResultError
 from bench.machine.packages import FILE, Environment, differences, labels, load, save
 from bench.render import compare as output
 from bench.render.compare import as_csv as comma_separated
+from bench.render.messages import basis_text
 from bench.stats.comparison import Pairing, Verdict
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
 from tests.bench.made_environments import NEW, OLD, environment, side
@@ -33,7 +34,7 @@ def test_processes_in_turn_are_paired_so_that_a_machine_that_slows_down_slows_bo
         assert row.comparison.processes == 10
         assert row.comparison.verdict is Verdict.SLOWER
         assert row.comparison.ratio.low < 1.1 < row.comparison.ratio.high
-    assert "right before or after it" in report.rows[0].comparison.how
+    assert "right before or after it" in basis_text(report.rows[0].comparison.basis)
     (mean,) = report.means
     assert mean.comparison.verdict is Verdict.SLOWER
     assert report.over_time

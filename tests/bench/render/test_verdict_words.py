@@ -17,7 +17,7 @@ from bench.stats.comparison import (
     Verdict,
     processes_needed,
 )
-from bench.stats.intervals import Interval
+from bench.stats.intervals import Interval, Reason
 from bench.stats.random_effects import MOST_NODES, plan
 
 
@@ -34,7 +34,7 @@ def ratio(
 ) -> Comparison:
     return Comparison(
         Interval(mid / by, mid, mid * by, 0.995),
-        *(verdict, processes, Pairing.ALTERNATING, None, "", math.log(mid), 0.01, 5.0),
+        *(verdict, processes, Pairing.ALTERNATING, None, Reason(""), math.log(mid), 0.01, 5.0),
         spread=spread,
         nodes=nodes,
         between=between,

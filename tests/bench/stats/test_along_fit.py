@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.render.messages import basis_text
 from bench.stats.along import Fit, fit, fit_line
 from bench.stats.intervals import UNPAIRED_ALLOWANCE, FloatArray
 
@@ -111,8 +112,8 @@ def test_with_few_processes_an_allowance_widens_the_intervals_and_is_named(proce
         found = fitted(noisy(rng, 3e-4, 2e-5, processes, 0.05, 0.2))
         assert found.fixed is not None
         assert found.fixed.allowance == UNPAIRED_ALLOWANCE
-        assert f"{processes} process" in found.fixed.how
-        assert "allowance of 29%" in found.fixed.how
+        assert f"{processes} process" in basis_text(found.fixed.basis)
+        assert "allowance of 29%" in basis_text(found.fixed.basis)
         hits += found.fixed.low <= 3e-4 <= found.fixed.high
     assert hits >= 43  # 95% of 50, less three standard deviations
     exactly = fitted(exact(3e-4, 2e-5, processes)).per_timestep
@@ -174,7 +175,7 @@ def test_the_bounds_of_what_is_no_line_hold_what_its_parts_say(curve: str, some:
         assert found.fixed is not None
         assert found.per_timestep is not None
         assert found.parts
-        assert "fewer windows" in found.fixed.how
+        assert "fewer windows" in basis_text(found.fixed.basis)
         hits[0] += found.fixed.low <= truth.fixed <= found.fixed.high
         hits[1] += found.per_timestep.low <= truth.per_timestep <= found.per_timestep.high
     # 95%, less three standard deviations of a share of 60; over processes alone it is 0 to 20%.

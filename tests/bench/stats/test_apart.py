@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import special
 
 from bench.render.marks import spread_words
-from bench.render.messages import unclear
+from bench.render.messages import basis_text, unclear
 from bench.stats.comparison import Apart, Comparison, Pairing, Verdict
-from bench.stats.intervals import BRIDGE_APART, Estimates
+from bench.stats.intervals import BRIDGE_APART, Estimates, Reason
 from bench.stats.pooling import judged
 from bench.stats.ranking import build
 from bench.stats.ratios import allowing, geometric_mean, most_apart
@@ -47,7 +47,7 @@ def test_nobody_is_the_fastest_by_what_the_bridge_may_be_off() -> None:
 
 
 def comparison(log: float, error: float, degrees: float) -> Comparison:
-    basis = 6, Pairing.BRIDGED, None, "a test"
+    basis = 6, Pairing.BRIDGED, None, Reason("of_its_samples")
     estimate = Estimates(np.array([log]), np.array([error]), np.array([degrees]))
     (found,) = judged(estimate, [basis])
     return found
@@ -136,7 +136,7 @@ def test_a_mean_of_cases_of_different_processes_has_it_too() -> None:
     found = ratios_of(results(FAR, 1.1, processes=12, has=lambda _, p, case: p % 2 == case % 2))
     assert all(each.uneven for each in found) == any(each.uneven for each in found)
     mean = geometric_mean(found)
-    assert "taken to err together" in mean.how
+    assert "taken to err together" in basis_text(mean.basis)
     assert mean.uneven is found[0].uneven
     if mean.uneven:
         assert mean.verdict is Verdict.UNCLEAR
@@ -156,7 +156,7 @@ def test_cases_are_off_by_the_mean_of_their_bridges_differences() -> None:
     for aparts, by, told in (([sure], 0.2, "22%"), ([sure, None], 0.1, "11%")):
         wide = allowing(found, aparts)
         assert math.log(wide.ratio.high) - 0.5 == pytest.approx(plain + by, abs=1e-4)
-        assert wide.how.endswith(
+        assert basis_text(wide.basis).endswith(
             f"; {told} more each way, by which the third case differs from itself"
         )
     # What is not known of the bridge is not known of the ratio.

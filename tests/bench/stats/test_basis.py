@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from bench.render.messages import basis_text
 from bench.stats.comparison import Pairing, basis_of, loosest, nodes_apart_basis, nodes_basis
 from bench.stats.intervals import ALONE, ENOUGH_PROCESSES
 
@@ -16,7 +17,7 @@ def test_what_six_processes_show_needs_no_allowance_and_one_needs_more_than_two(
 ) -> None:
     processes, same, none, how = basis_of(pairing, ENOUGH_PROCESSES)
     assert (processes, same, none) == (6, pairing, None)
-    assert "allowance" not in how
+    assert "allowance" not in basis_text(how)
     assert basis_of(pairing, 5)[2] == basis_of(pairing, 2)[2] == pairing.allowance
     assert basis_of(pairing, 1)[2] == pytest.approx(ALONE * pairing.allowance)
 
@@ -63,26 +64,28 @@ def test_the_side_with_fewer_processes_is_what_it_stands_on() -> None:
     ],
 )
 def test_it_is_told_in_a_line(pairing: Pairing, counts: tuple[int, ...], how: str) -> None:
-    assert basis_of(pairing, *counts)[3] == how
+    assert basis_text(basis_of(pairing, *counts)[3]) == how
 
 
 def test_of_nodes_it_is_told_how_many_and_what_too_few_of_them_are_allowed() -> None:
-    assert nodes_basis(6, 12, Pairing.ALTERNATING, 0.03) == (
-        12,
-        Pairing.ALTERNATING,
-        None,
+    *stands_on, basis = nodes_basis(6, 12, Pairing.ALTERNATING, 0.03)
+    assert stands_on == [12, Pairing.ALTERNATING, None]
+    assert basis_text(basis) == (
         "6 nodes, 12 processes, alternating blocks in each node: t-interval on their log ratios, "
-        "bad processes left out",
+        "bad processes left out"
     )
-    assert nodes_basis(1, 12, Pairing.ALTERNATING, 0.042)[2:] == (
-        0.042,
+    *_, allowance, basis = nodes_basis(1, 12, Pairing.ALTERNATING, 0.042)
+    assert allowance == 0.042
+    assert basis_text(basis) == (
         "1 node, 12 processes, alternating blocks in each node: t-interval on their log ratios, "
-        "allowance of 4.2% for the spread between nodes added",
+        "allowance of 4.2% for the spread between nodes added"
     )
     # Of nodes apart, the fewer ones count.
     apart = nodes_apart_basis((7, 2), 12, Pairing.UNPAIRED, 0.1)
     assert apart[2] == 0.1
-    assert apart[3].startswith("7 against 2 nodes, none with both, unpaired: Welch's interval on ")
+    assert basis_text(apart[3]).startswith(
+        "7 against 2 nodes, none with both, unpaired: Welch's interval on "
+    )
     assert nodes_apart_basis((7, 6), 12, Pairing.UNPAIRED, 0.1)[2] is None
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
+from bench.render.messages import basis_text
 from bench.stats import random_effects
 from bench.stats.intervals import ALONE, LEAST_SPREAD, MOST_SPREAD, Estimates, case_interval
 from bench.stats.random_effects import (
@@ -43,7 +44,7 @@ def test_one_node_says_nothing_of_others() -> None:
     plain = case_interval([[math.exp(each)] for each in (0.0, 0.1, 0.2)])
     assert (found.low, found.mid, found.high) == (plain.low, plain.mid, plain.high)
     assert (found.nodes, found.between) == (1, None)
-    assert "nothing of other nodes" in found.how
+    assert "nothing of other nodes" in basis_text(found.basis)
 
 
 def test_a_node_counts_once_however_many_processes_it_has() -> None:
@@ -58,7 +59,7 @@ def test_a_hundred_processes_on_two_nodes_know_two_nodes() -> None:
     (found,) = intervals([runs({"a": [0.0] * 50, "b": [0.01] * 50})])
     assert found.half_width > 0.1
     assert found.allowance == LEAST_SPREAD
-    assert found.how.startswith("2 nodes, 100 processes: t-interval")
+    assert basis_text(found.basis).startswith("2 nodes, 100 processes: t-interval")
 
 
 def test_with_six_nodes_the_bounds_are_their_medians() -> None:
@@ -66,7 +67,9 @@ def test_with_six_nodes_the_bounds_are_their_medians() -> None:
     assert found.low == pytest.approx(1.0)
     assert found.high == pytest.approx(math.exp(0.5))
     assert found.allowance is None
-    assert found.how == "6 nodes, 18 processes: order statistics of the nodes' medians"
+    assert (
+        basis_text(found.basis) == "6 nodes, 18 processes: order statistics of the nodes' medians"
+    )
 
 
 @given(st.lists(st.lists(logs, min_size=1, max_size=4), min_size=2, max_size=8), logs)

@@ -93,7 +93,8 @@ def test_a_bridge_that_is_the_same_in_both_changes_no_ratio() -> None:
         assert ratio is not None
         assert not ratio.uneven
         assert ratio.pairing is Pairing.BRIDGED
-        assert (ratio.ratio, ratio.verdict, ratio.how) == (plain.ratio, plain.verdict, plain.how)
+        told = ratio.ratio, ratio.verdict, ratio.basis
+        assert told == (plain.ratio, plain.verdict, plain.basis)
         assert ratio.apart is not None
         assert ratio.apart.cases == 10
     assert uneven_bridges(section.rows) == []

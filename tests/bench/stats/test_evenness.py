@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bench.records.files import collect
-from bench.render.messages import uneven_bridges, uneven_note
+from bench.render.messages import basis_text, uneven_bridges, uneven_note
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.ranking import build
 from bench.stats.ratios import Evenness
@@ -98,7 +98,7 @@ def test_processes_with_different_cases_are_taken_to_err_together(processes: int
     found = apart_of(results(0.0, processes=processes, has=lambda _, p, case: p % 2 == case % 2))
     assert not found.uneven
     assert found.cases == 10
-    assert "taken to err together" in found.found.how
+    assert "taken to err together" in basis_text(found.found.basis)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.render.messages import basis_text
 from bench.stats import intervals
 from bench.stats.intervals import PERCENTILES, percentiles
 from bench.stats.pooling import RunSamples
@@ -164,7 +165,7 @@ def test_six_processes_speak_for_themselves() -> None:
     found = intervals.case_interval([[float(value)] * 9 for value in (5, 1, 4, 2, 6, 3)])
     assert (found.low, found.mid, found.high) == (1, 3.5, 6)
     assert found.allowance is None
-    assert "6 processes" in found.how
+    assert "6 processes" in basis_text(found.basis)
 
 
 def test_one_process_tells_its_own_interval_and_that_it_is_that() -> None:
@@ -174,7 +175,10 @@ def test_one_process_tells_its_own_interval_and_that_it_is_that() -> None:
     assert (found.low, found.mid, found.high) == (own.low, own.mid, own.high)
     assert found.confidence == own.confidence
     assert found.allowance is None
-    assert found.how == "1 process: order statistics of its own samples, nothing of others"
+    assert (
+        basis_text(found.basis)
+        == "1 process: order statistics of its own samples, nothing of others"
+    )
 
 
 def test_one_sample_is_no_interval_and_says_so() -> None:
@@ -190,7 +194,7 @@ def test_few_processes_get_a_t_interval_on_their_log_medians() -> None:
     assert math.log(found.low) == pytest.approx(logs.mean() - half)
     assert math.log(found.high) == pytest.approx(logs.mean() + half)
     assert found.mid == pytest.approx(1.1)
-    assert found.how.startswith("3 processes: t-interval on their log medians")
+    assert basis_text(found.basis).startswith("3 processes: t-interval on their log medians")
 
 
 def test_few_processes_that_agree_by_chance_are_taken_to_spread_a_little() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.render.messages import basis_text
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import Interval
 from bench.stats.latency import (
@@ -89,7 +90,7 @@ def test_over_processes_it_is_the_median_of_their_own_percentiles() -> None:
 def test_one_process_has_its_own_interval_and_says_so() -> None:
     (found,) = over_processes(told(2.0)).values()
     assert (found.low, found.mid, found.high, found.confidence) == (1.8, 2.0, 2.4, 0.96)
-    assert "of its own calls" in found.how
+    assert "of its own calls" in basis_text(found.basis)
 
 
 def test_a_process_that_could_not_tell_does_not_count_if_the_others_are_enough() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.render.messages import basis_text
 from bench.stats.comparison import Comparison, Pairing, Verdict
 from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare, compare_all, geometric_mean
@@ -115,7 +116,7 @@ def test_cases_that_share_no_node_hardly_say_anything() -> None:
     found = compare(side({"a": [0.3] * 20}), side({"b": [0.0] * 20}))
     assert (found.pairing, found.nodes, found.verdict) == (Pairing.UNPAIRED, 1, Verdict.UNCLEAR)
     assert found.log_ratio == pytest.approx(0.3)
-    assert "none with both" in found.how
+    assert "none with both" in basis_text(found.basis)
     assert compare(side({"a": [5.0] * 20}), side({"b": [0.0] * 20})).verdict is Verdict.SLOWER
 
 
@@ -127,7 +128,7 @@ def test_cases_that_share_no_node_are_compared_over_a_third_that_is_on_nodes_of_
     assert found.pairing is Pairing.BRIDGED
     assert found.log_ratio == pytest.approx(0.3, abs=0.01)
     assert found.nodes == 2
-    assert "2 against 2 nodes" in found.how
+    assert "2 against 2 nodes" in basis_text(found.basis)
     # Nodes differ by a factor of 100, which would drown it.
     assert compare(side(new), side(base)).standard_error > 5 * found.standard_error
 
@@ -175,7 +176,7 @@ def test_a_mean_over_cases_is_that_of_each_node() -> None:
     whole = geometric_mean(cases)
     assert whole.nodes == 3
     assert whole.log_ratio == pytest.approx(np.mean([each.log_ratio for each in cases]))
-    assert whole.how.startswith("2 cases: 3 nodes, ")
+    assert basis_text(whole.basis).startswith("2 cases: 3 nodes, ")
     # Cases of other nodes err together.
     other = compare(side({"a": [0.4], "z": [0.5]}), side({"a": [0.0], "z": [0.0]}))
     mixed = geometric_mean([cases[0], other])
@@ -183,7 +184,7 @@ def test_a_mean_over_cases_is_that_of_each_node() -> None:
     assert mixed.standard_error == pytest.approx(
         np.mean([cases[0].standard_error, other.standard_error])
     )
-    assert "taken to err together" in mixed.how
+    assert "taken to err together" in basis_text(mixed.basis)
 
 
 def test_a_run_twice_and_a_side_without_any_are_refused() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.render.messages import basis_text
 from bench.stats import ratios
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import ALONE, TOO_WIDE, process_means
@@ -31,7 +32,7 @@ def test_six_paired_processes_get_the_t_interval_on_their_log_ratios() -> None:
     assert found.paired
     assert found.spread == pytest.approx(np.std(logs, ddof=1), rel=0.01)
     assert found.aside == pytest.approx(0, abs=0.01)
-    assert found.how == (
+    assert basis_text(found.basis) == (
         "6 processes, alternating blocks: t-interval on their log ratios, bad processes left out"
     )
 
@@ -58,10 +59,12 @@ def test_few_paired_processes_get_the_allowance_of_how_they_were_measured(
     within = found.standard_error**2 - float(own.errors[0]) ** 2
     assert 0 <= within < 1e-4
     assert found.allowance == allowance
-    assert f"allowance of {words} for the spread between processes added" in found.how
+    assert f"allowance of {words} for the spread between processes added" in basis_text(found.basis)
     one = paired([0.5], rounds=rounds)
     assert one.allowance == pytest.approx(1.4 * allowance)
-    assert f"allowance of {140 * allowance:.2g}% for what one process can be off by" in one.how
+    assert f"allowance of {140 * allowance:.2g}% for what one process can be off by" in basis_text(
+        one.basis
+    )
     assert one.spread is None
 
 
@@ -94,7 +97,7 @@ def test_unpaired_processes_get_welch_s_interval() -> None:
     assert (found.processes, found.pairing, found.allowance) == (6, Pairing.UNPAIRED, None)
     assert not found.paired
     assert found.spread == pytest.approx(np.std(new, ddof=1), rel=0.02)
-    assert found.how.startswith("6 against 7 processes, unpaired: Welch")
+    assert basis_text(found.basis).startswith("6 against 7 processes, unpaired: Welch")
 
 
 def test_one_side_with_too_few_processes_brings_the_allowance() -> None:
@@ -102,7 +105,7 @@ def test_one_side_with_too_few_processes_brings_the_allowance() -> None:
     alone = ALONE * Pairing.UNPAIRED.allowance
     assert found.allowance == pytest.approx(alone)
     assert found.standard_error == pytest.approx(alone, rel=0.01)
-    assert found.how == (
+    assert basis_text(found.basis) == (
         "9 against 1 process, unpaired: allowance of 22% for what one process can be off by"
     )
     assert found.spread is None

@@ -7,6 +7,7 @@ import math
 import pytest
 from scipy import special
 
+from bench.render.messages import basis_text
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import BRIDGE_APART, VERDICT_CONFIDENCE
 from bench.stats.ratios import compare
@@ -21,7 +22,7 @@ def test_the_luck_of_processes_is_no_part_of_a_ratio_over_a_bridge() -> None:
     assert found.verdict is Verdict.SLOWER
     assert compare(NEW, BASE).pairing is Pairing.UNPAIRED
     assert compare(NEW, BASE).verdict is Verdict.UNCLEAR
-    assert "each beside the same third case" in found.how
+    assert "each beside the same third case" in basis_text(found.basis)
     assert found.inverse.ratio.mid == pytest.approx(1 / 1.5)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.render.messages import basis_text
 from bench.stats import ratios
 from bench.stats.comparison import Comparison, Pairing, Verdict
 from bench.stats.pooling import RunSamples
@@ -132,7 +133,7 @@ def test_a_bad_process_is_left_out_of_the_mean_over_cases() -> None:
     found = ratios.geometric_mean([paired(luck), paired(luck)])
     assert found.aside == pytest.approx(1, abs=0.05)
     assert found.log_ratio == pytest.approx(0.10, abs=0.01)
-    assert found.how == (
+    assert basis_text(found.basis) == (
         "2 cases: t-interval on the geometric means of 7 processes, bad processes left out"
     )
 
@@ -148,7 +149,7 @@ def test_cases_of_different_processes_are_taken_to_err_together() -> None:
 def test_a_geometric_mean_with_a_single_process_case_says_that_the_allowance_is_in() -> None:
     found = ratios.geometric_mean([paired([0.0] * 6), paired([0.0])])
     assert found.allowance == pytest.approx(0.07)
-    assert "allowance of 7%" in found.how
+    assert "allowance of 7%" in basis_text(found.basis)
     assert found.processes == 1
 
 
