@@ -188,7 +188,7 @@ def build(
         if device in (None, item.case.device) and kind in ("all", item.case.kind)
     ]
     if not items:
-        raise NothingToReportError(f"--kind {kind}: not in results")
+        raise NothingToReportError(f"--kind {kind}: no results")
     measured = [item.case.backend for item in items if isinstance(item, Measurement)]
     _check_known("--baseline", baseline, measured)
     sections = _sections(places(items), baseline)

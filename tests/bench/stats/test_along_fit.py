@@ -272,12 +272,12 @@ def test_a_shorter_last_window_is_counted_by_the_mean_length() -> None:
 def test_two_windows_make_no_line() -> None:
     assert fit({3: {"0": 1.0}, 5: {"0": 2.0}}) is None
     assert fit({}) is None
-    with pytest.raises(ValueError, match="3 different windows; there are 2"):
+    with pytest.raises(ValueError, match="fewer than 3 windows"):
         fit_line([3, 5, 5], [1.0, 2.0, 2.0])
 
 
 def test_what_is_no_time_is_refused() -> None:
-    with pytest.raises(ValueError, match="times are not all finite and above 0"):
+    with pytest.raises(ValueError, match="times: not positive"):
         fit_line([1, 2, 3], [1.0, 0.0, 2.0])
     with pytest.raises(ValueError, match="lengths are not all"):
         fit_line([0, 2, 3], [1.0, 1.0, 2.0])

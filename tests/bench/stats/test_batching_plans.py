@@ -123,7 +123,7 @@ def test_a_fixed_cost_makes_buckets_fewer_and_a_costly_timestep_makes_them_more(
 
 @pytest.mark.parametrize("edges", [[], [5], [9, 5], [5, 5, 9]])
 def test_edges_that_do_not_hold_all_are_refused(edges: list[int]) -> None:
-    with pytest.raises(ValueError, match="do not rise to the longest"):
+    with pytest.raises(ValueError, match="wrong edges"):
         bucketed(np.array([1, 9]), 2, edges, "")
 
 
@@ -135,7 +135,7 @@ def test_a_cost_that_is_none_is_refused(line: tuple[float, float, float]) -> Non
 
 @pytest.mark.parametrize(("lengths", "batch"), [([], 1), ([0], 1), ([1], 0)])
 def test_what_is_no_lengths_or_no_batch_is_refused(lengths: list[int], batch: int) -> None:
-    with pytest.raises(ValueError, match="expected lengths of at least 1"):
+    with pytest.raises(ValueError, match="length below 1"):
         longest(np.array(lengths, np.int64), batch)
 
 

@@ -54,7 +54,7 @@ def test_what_failed_on_either_side_has_no_ratio_and_says_why() -> None:
         assert table == []
         assert "torch, denormal: it broke" in list(map(str, problems))
     table, problems = rows(answers([record("denormal", 1.0)]), ["backend"], "numbers", "ordinary")
-    assert list(map(str, problems)) == ["torch, denormal: there is no ordinary beside it"]
+    assert list(map(str, problems)) == ["torch, denormal: ordinary not measured"]
 
 
 def test_what_failed_is_told_once_by_its_key_and_side() -> None:

@@ -140,7 +140,7 @@ def test_one_process_without_a_shared_round_and_none_is_in_turn() -> None:
 
 def test_one_process_given_twice_is_refused_as_two() -> None:
     run = runs_of([0.0])[0]
-    with pytest.raises(ValueError, match="'run-0' stands twice on the base side"):
+    with pytest.raises(ValueError, match="base: 'run-0' twice"):
         ratios.compare([run], [run, run])
 
 

@@ -137,9 +137,9 @@ def test_what_was_asked_for_and_is_not_there_is_told_with_what_is() -> None:
         build(results, baseline="torch")
     with pytest.raises(NothingToReportError, match=r"--device gpu:1: .* of: cpu, gpu:0$"):
         build(results, device="gpu:1")
-    with pytest.raises(NothingToReportError, match="no case is of the kind truncation"):
+    with pytest.raises(NothingToReportError, match="--kind truncation: no results"):
         build(results, kind="truncation")
-    with pytest.raises(NothingToReportError, match="hold no case"):
+    with pytest.raises(NothingToReportError, match="no cases found"):
         build(Results((), ()))
 
 

@@ -93,11 +93,11 @@ def test_nothing_to_judge_gives_nothing() -> None:
 
 def test_one_bad_side_among_many_is_refused_as_it_is_alone() -> None:
     good = [RunSamples("a", np.ones(3))]
-    with pytest.raises(ValueError, match="the base side of the comparison has no run"):
+    with pytest.raises(ValueError, match="base: no run"):
         ratios.compare_all([(good, good), (good, [])])
-    with pytest.raises(ValueError, match="stands twice on the new side"):
+    with pytest.raises(ValueError, match="new: .* twice"):
         ratios.compare_all([(good, good), ([*good, *good], good)])
-    with pytest.raises(ValueError, match="a case needs at least one run"):
+    with pytest.raises(ValueError, match="no runs"):
         intervals.case_intervals([[np.ones(3)], []])
     with pytest.raises(ValueError, match=r"samples of run 1\[2\] is nan"):
         intervals.case_intervals([[np.ones(3)], [np.ones(3), np.array([1.0, 1.0, math.nan])]])
