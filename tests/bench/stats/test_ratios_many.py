@@ -95,7 +95,7 @@ def test_one_bad_side_among_many_is_refused_as_it_is_alone() -> None:
     good = [RunSamples("a", np.ones(3))]
     with pytest.raises(ValueError, match="base: no run"):
         ratios.compare_all([(good, good), (good, [])])
-    with pytest.raises(ValueError, match="new: .* twice"):
+    with pytest.raises(ValueError, match=r"new: .* twice"):
         ratios.compare_all([(good, good), ([*good, *good], good)])
     with pytest.raises(ValueError, match="no runs"):
         intervals.case_intervals([[np.ones(3)], []])
