@@ -177,7 +177,7 @@ def _both(found: Judged, wanted: Sequence[Verdict]) -> str:
 
 
 def tables(trials: int) -> dict[str, Sheet]:
-    """Those of ``docs/verdicts.md`` on uneven bridges, by what they show."""
+    """Those of ``research/verdicts.md`` on uneven bridges, by what they show."""
     return {
         "Uneven bridges, called so": accused_rates(trials),
         "Uneven bridges, false verdicts": false_rates(trials),

@@ -224,7 +224,7 @@ def _is(found: Movement, effect: Effect) -> bool:
 
 
 def tables(trials: int) -> dict[str, Sheet]:
-    """Every table of change points of ``docs/verdicts.md``, by what it shows."""
+    """Every table of change points of ``research/verdicts.md``, by what it shows."""
     return {
         "False changes": false_changes(trials),
         "False alarms of a guard": nightly_alarms(max(1, trials // 4)),

@@ -232,7 +232,7 @@ def found(trials: int) -> Sheet:
 
 
 def tables(trials: int) -> dict[str, Sheet]:
-    """The tables of ``docs/verdicts.md`` on nodes, by what they show."""
+    """The tables of ``research/verdicts.md`` on nodes, by what they show."""
     reports = min(REPORTS, trials)
     return {
         "Coverage over nodes": coverages(trials),

@@ -3,7 +3,7 @@
 Every two backends that the files hold of the same work, measured in turn in the same processes:
 how far their ratio spreads from process to process, by kind of case; how often one process alone
 would have called two sides different that others of the pair do not; and for how many of the pairs
-the promises of ``docs/verdicts.md`` hold. From these files the noise of ``noises`` has its
+the promises of ``research/verdicts.md`` hold. From these files the noise of ``noises`` has its
 numbers.
 """
 

@@ -131,7 +131,7 @@ def _draw(stream: Stream, trials: int) -> list[FloatArray]:
 
 
 def tables(trials: int) -> dict[str, Sheet]:
-    """The tables of ``docs/verdicts.md`` on percentiles, by what they show."""
+    """The tables of ``research/verdicts.md`` on percentiles, by what they show."""
     count = max(1, trials // CALL_SHARE)
     drawn = {name: _draw(stream, count) for name, stream in STREAMS.items()}
 

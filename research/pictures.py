@@ -187,7 +187,7 @@ def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
 
 
 def pictures(trials: int) -> dict[str, Callable[[], Figure]]:
-    """The pictures of ``docs/verdicts.md``, by file name."""
+    """The pictures of ``research/verdicts.md``, by file name."""
     return {
         "verdicts-power.png": lambda: draw_power(trials),
         "verdicts-power-unpaired.png": lambda: draw_unpaired_power(trials),

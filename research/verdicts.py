@@ -345,7 +345,7 @@ def rivals(trials: int) -> Sheet:
 
 
 def tables(trials: int) -> dict[str, Sheet]:
-    """Every table of ``docs/verdicts.md`` on one machine's medians, by what it shows."""
+    """Every table of ``research/verdicts.md`` on one machine's medians, by what it shows."""
     return {
         "False verdicts": false_rates(trials),
         "The order of processes": order_rates(trials),

@@ -1,4 +1,4 @@
-"""The tables of ``docs/verdicts.md``, for the studies to be held against."""
+"""The tables of ``research/verdicts.md``, for the studies to be held against."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from bench.render.table import Sheet
 from tests.places import ROOT
 
-DOCUMENT = ROOT / "docs" / "verdicts.md"
+DOCUMENT = ROOT / "research" / "verdicts.md"
 
 
 @functools.cache
