@@ -112,13 +112,13 @@ def test_medians_of_huge_and_tiny_times_neither_overflow_nor_vanish() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ([], "samples are empty"),
+        ([], "samples: empty"),
         ([1.0, 0.0], r"samples\[1\] is 0.0"),
         ([-1.0], r"samples\[0\] is -1.0"),
         ([1.0, 2.0, math.nan], r"samples\[2\] is nan"),
         ([math.inf], r"samples\[0\] is inf"),
         ([[1.0]], r"shape \(1, 1\)"),
-        (["fast"], "samples are no numbers"),
+        (["fast"], "samples: not numbers"),
     ],
 )
 def test_samples_that_are_no_times_are_refused_by_name(values: list[object], words: str) -> None:
@@ -126,7 +126,7 @@ def test_samples_that_are_no_times_are_refused_by_name(values: list[object], wor
         intervals.median_interval(values)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=words):
         RunSamples("a", values)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=words.replace("samples", "samples of run 1", 1)):
+    with pytest.raises(ValueError, match=words.replace("samples", "run 1 samples", 1)):
         intervals.case_interval([[1.0], values])  # type: ignore[list-item]
 
 
@@ -139,7 +139,7 @@ def test_a_confidence_that_is_no_probability_is_refused(confidence: float) -> No
 def test_segments_that_do_not_fit_their_values_are_refused() -> None:
     with pytest.raises(ValueError, match="no samples"):
         intervals.median_intervals(np.array([1.0]), np.array([0, 1, 1]))
-    with pytest.raises(ValueError, match="expected 2"):
+    with pytest.raises(ValueError, match="offsets end at 1"):
         intervals.median_intervals(np.array([1.0, 2.0]), np.array([0, 1]))
     with pytest.raises(ValueError, match="not finite"):
         intervals.median_intervals(np.array([1.0, math.nan]), np.array([0, 2]))

@@ -145,7 +145,7 @@ def test_one_process_given_twice_is_refused_as_two() -> None:
 
 
 def test_a_side_without_runs_is_refused() -> None:
-    with pytest.raises(ValueError, match="the new side"):
+    with pytest.raises(ValueError, match="new: no run"):
         ratios.compare([], runs_of([0.0]))
 
 

@@ -29,7 +29,7 @@ def test_sides_without_a_shared_round_have_no_ratio_within_a_run() -> None:
     assert math.isnan(within_run(*sides))
 
 
-@pytest.mark.parametrize(("rounds", "words"), [([0, 1], "shape"), ([0.5], "whole numbers")])
+@pytest.mark.parametrize(("rounds", "words"), [([0, 1], "shape"), ([0.5], "rounds: float")])
 def test_rounds_that_do_not_fit_the_samples_are_refused(rounds: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RunSamples("a", np.array([1.0]), np.array(rounds))
