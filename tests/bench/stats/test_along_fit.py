@@ -279,7 +279,7 @@ def test_two_windows_make_no_line() -> None:
 def test_what_is_no_time_is_refused() -> None:
     with pytest.raises(ValueError, match="times: not positive"):
         fit_line([1, 2, 3], [1.0, 0.0, 2.0])
-    with pytest.raises(ValueError, match="lengths are not all"):
+    with pytest.raises(ValueError, match="lengths: not positive"):
         fit_line([0, 2, 3], [1.0, 1.0, 2.0])
     with pytest.raises(ValueError, match="one time for each"):
         fit_line([1, 2, 3], [1.0, 1.0])

@@ -99,7 +99,7 @@ def test_one_bad_side_among_many_is_refused_as_it_is_alone() -> None:
         ratios.compare_all([(good, good), ([*good, *good], good)])
     with pytest.raises(ValueError, match="no runs"):
         intervals.case_intervals([[np.ones(3)], []])
-    with pytest.raises(ValueError, match=r"samples of run 1\[2\] is nan"):
+    with pytest.raises(ValueError, match=r"run 1 samples\[2\] is nan"):
         intervals.case_intervals([[np.ones(3)], [np.ones(3), np.array([1.0, 1.0, math.nan])]])
 
 
