@@ -22,7 +22,7 @@ from bench.machine.remote import shown as without_secrets
 from bench.records.schema import Results
 from bench.render import compare as shown
 from bench.render import published as published_shown
-from bench.stats.comparison import Reason
+from bench.stats.intervals import Reason
 from bench.stats.latency import PARTS
 from bench.stats.pairs import (
     Report,

@@ -27,6 +27,7 @@ from bench.render.escape import markdown as escaped
 from bench.render.marks import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import (
     Unmeasured,
+    basis_text,
     doubt_line,
     gathered,
     headline,
@@ -36,10 +37,10 @@ from bench.render.messages import (
 )
 from bench.render.quantities import count, seconds
 from bench.render.table import Cell, Column, Sheet
-from bench.stats.comparison import SAME_WITHIN, Comparison, Reason, Verdict
+from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.crossover import INVALID, SUITE, Map
 from bench.stats.crossover import Cell as MapCell
-from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Interval, speed
+from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Interval, Reason, speed
 from bench.stats.pairs import Gate, Mean, Report, Row, Rule
 
 # A list of names longer than this says how many more there are; CSV and JSON have them all.
@@ -83,7 +84,7 @@ def method_lines(report: Report) -> list[str]:
         f"speed: how many times as fast new is as base, with its {percent} interval; above 1, new "
         f"is faster. SAME: within ±{100 * SAME_WITHIN:g}%."
     ]
-    hows = Counter(row.comparison.how for row in report.rows)
+    hows = Counter(basis_text(row.comparison.basis) for row in report.rows)
     lines.extend(f"{count(number, 'case')}: {how}." for how, number in hows.items())
     lines.extend(f"{told}." for told in unclear([row.comparison for row in report.rows]))
     if any(row.comparison.nodes and row.comparison.allowance for row in report.rows):
@@ -347,7 +348,7 @@ def warning_lines(report: Report) -> list[str]:
         told = (
             f"{clean_name(row.case.id)}: {clean_name(row.new_label)} is "
             f"{speed_words(found.ratio.mid)} times as fast as {clean_name(row.base_label)} "
-            f"({bounds_words(found.ratio)}; {found.how})"
+            f"({bounds_words(found.ratio)}; {basis_text(found.basis)})"
         )
         if row.reasons:
             told += (
@@ -510,7 +511,7 @@ def _numbers(found: Comparison) -> dict[str, object]:
         "processes": found.processes,
         "pairing": found.pairing.value,
         "allowance": found.allowance,
-        "how": found.how,
+        "how": basis_text(found.basis),
         **{name: table.finite(get(found.apart)) for name, get in _BRIDGE.items() if found.apart},
     }
 

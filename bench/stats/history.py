@@ -185,19 +185,17 @@ def since(results: Results, moment: datetime) -> Results:
     if not files:
         last = max(begun.values())
         raise NothingToReportError(
-            f"no session began since {moment:%Y-%m-%d %H:%M} UTC; the last began "
-            f"at {last:%Y-%m-%d %H:%M}"
+            f"--since {moment:%Y-%m-%d %H:%M}: last session {last:%Y-%m-%d %H:%M}"
         )
     return replace(results, files=files)
 
 
 def _nothing(cases: Sequence[Case], pattern: str) -> str:
     if not cases:
-        return "the files hold no measured case"
+        return "no measured case"
     known = ", ".join(printable(name, 60) for name in dict.fromkeys(case.backend for case in cases))
     return (
-        f"no measured case fits --case {printable(pattern, 120)}; a case is named like "
-        f"{printable(cases[0].id, 120)}, and there are backends {known}"
+        f"--case {printable(pattern, 120)}: no case ({printable(cases[0].id, 120)}, ...; {known})"
     )
 
 

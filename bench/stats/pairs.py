@@ -18,9 +18,9 @@ from bench.case.cases import Case
 from bench.machine.fields import InputError, mapping
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
-from bench.stats.comparison import Comparison, Pairing, Reason, Verdict, holm
+from bench.stats.comparison import Comparison, Pairing, Verdict, holm
 from bench.stats.crossover import Map, Timed, maps
-from bench.stats.intervals import ENOUGH_PROCESSES
+from bench.stats.intervals import ENOUGH_PROCESSES, Reason
 from bench.stats.nodes import by_machine, in_one_kind, machine_names, machines
 from bench.stats.pooling import RunSamples, Sides
 from bench.stats.random_effects import intervals
@@ -630,7 +630,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
             if name == baseline or not side.measured:
                 continue
             if not base.measured:
-                why = why_missing(base, group) or f"{baseline} was not measured there"
+                why = why_missing(base, group) or f"{baseline}: not measured"
                 case = side.measured[group][0].case
                 one_sided.append(OneSided(name + where, case, why))
             else:

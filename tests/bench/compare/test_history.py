@@ -111,9 +111,7 @@ def test_cases_are_chosen_and_what_fits_nothing_is_told() -> None:
     assert len(ids()) == 3
     assert ids("*/b16-*") == [a_case(batch=16).id]
     assert ids("scan/*") == [a_case("scan").id]
-    with pytest.raises(
-        NothingToReportError, match="no measured case fits --case x; a case is named"
-    ):
+    with pytest.raises(NothingToReportError, match="--case x: no case"):
         ids("x")
 
 

@@ -16,7 +16,7 @@ from bench.render.compare import method_lines, reason_texts
 from bench.render.messages import basis_text
 from bench.stats import ranking
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.comparison import Reason as Note
+from bench.stats.intervals import Reason as Note
 from bench.stats.pairs import Side, compare_backends, compare_runs, join_sides, report_of
 from bench.stats.trust import NOT_STEADY
 from tests.bench.made_nodes import WILD, a_case, fleet, results
