@@ -1,8 +1,8 @@
 """The gate: a backend is timed only after it has computed what the reference computes.
 
-The proof is the library's (``lstm_impl.proof``; ``docs/equivalence.md`` has the derivation of its
-bounds and what it catches). This room says who judges where the reference would take too long,
-remembers what judges have said, and judges what a step computed in its last timed call.
+The comparison is the library's (``lstm_impl.proof``; ``docs/equivalence.md`` derives its bounds).
+This module chooses the judge, keeps its answers, and judges what a step computed in its last timed
+call.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From the cases of one group to their results: the gate first, then the clock.
 
 A case ends as ``Measured`` or as ``Unmeasured`` with a reason; whatever a backend raises becomes
-the result of its own case and of no other. This room knows nothing of pytest and writes no file.
+the result of its own case and of no other.
 """
 
 from __future__ import annotations

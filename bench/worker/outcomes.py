@@ -126,12 +126,12 @@ def failed(error: BaseException, during: str) -> Unmeasured:
     """What becomes of a case whose backend raised this. during: when, in words."""
     if isinstance(error, EscapedError):
         error = error.error
-    told = one_line(error)
+    message = one_line(error)
     if isinstance(error, KeyboardInterrupt):
-        told += "; its own code raised it: no Ctrl-C came"
+        message += "; its own code raised it: no Ctrl-C came"
     return Unmeasured(
         FAILED,
-        f"{type(error).__name__} {during}: {told}",
+        f"{type(error).__name__} {during}: {message}",
         details="".join(traceback.format_exception(error)),
     )
 
@@ -165,11 +165,11 @@ def kept(streamed: Streamed, beside: Beside, period: float | None) -> StreamCall
 
 def _taken(seconds: FloatArray) -> Taken:
     ordered = np.sort(seconds).astype(np.float64)
-    told = {part: percentile(ordered, part) for part in PARTS}
+    found = {part: percentile(ordered, part) for part in PARTS}
     return Taken(
         {
             part: Bounds(each.low, each.mid, each.high, each.confidence)
-            for part, each in told.items()
+            for part, each in found.items()
             if each is not None
         },
         float(ordered[-1]),

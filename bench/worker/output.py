@@ -2,8 +2,8 @@
 
 Python's streams and the files under them, for code that knows nothing of Python, lead into a pipe
 whose other end is a small process: it keeps the first and the last of what comes and forgets the
-rest, so that a gigabyte takes neither memory nor disk, nor the time of whoever is measured next. It
-sleeps while nothing is printed. This room knows streams and that process.
+rest, so that a gigabyte takes neither memory nor disk, nor the time of the next backend. It sleeps
+while nothing is printed.
 """
 
 from __future__ import annotations

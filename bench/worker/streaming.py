@@ -5,7 +5,6 @@ counts from then: a call that has to wait because the one before it was late is 
 is for whoever waits for its output. Timing each call from when it could be made would leave that
 out ("coordinated omission": Tene, "How NOT to Measure Latency"). Between calls this process sleeps,
 as one that waits for a sound card or a sensor does, and comes back as late as the system wakes it.
-This room knows steps and a clock, and is tested with a clock of the test's own.
 """
 
 from __future__ import annotations

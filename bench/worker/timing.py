@@ -2,8 +2,8 @@
 
 The steps of one group are timed in rounds, one block of calls each, in an order drawn anew for each
 round: the speed of a machine drifts by more than the differences that matter, and what is timed in
-the same round has seen the same machine. It knows steps and a clock, which is handed in, so
-that all of it is tested with a clock of the test's own. It knows no case, no file and no framework.
+the same round has seen the same machine. The clock is handed in, so that all of this is tested with
+a fake one.
 """
 
 from __future__ import annotations

@@ -139,40 +139,40 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     inputs = workload.inputs(spec, seed)
     if not workload.training:
         inputs = replace(inputs, masks=None)
-    hearing = _Hearing(model, workload, judge or numpy_judge(spec))
+    comparison = _Comparison(model, workload, judge or numpy_judge(spec))
     if model.backend.approximate:
-        hearing.keep(*approximate_errors(*hearing.results(weights, inputs)))
-        return hearing.end()
+        comparison.keep(*approximate_errors(*comparison.results(weights, inputs)))
+        return comparison.result()
     windows = [inputs.window(part) for part in judged_parts(workload)]
     state = inputs.state
     for window in windows:
         if workload.optimizer is not None:
-            hearing.begin(weights)
-        state = hearing.hear(weights, replace(window, state=state))
+            comparison.begin(weights)
+        state = comparison.compare_results(weights, replace(window, state=state))
     large, given = saturated(spec, weights, windows[0])
-    hearing.begin(large)
-    hearing.keep(*saturated_errors(spec, *hearing.results(large, given)))
+    comparison.begin(large)
+    comparison.keep(*saturated_errors(spec, *comparison.results(large, given)))
     for name, special, given in special_numbers(spec, weights, windows[0]):
-        hearing.begin(special)
-        hearing.hear(special, given, name)
+        comparison.begin(special)
+        comparison.compare_results(special, given, name)
     if workload.optimizer is not None:
-        hearing.hear_updates(weights, seed)
+        comparison.compare_updates(weights, seed)
     model.set_weights(weights)
     if workload.training and workload.gradients != "all":
-        hearing.keep(*_everything(model, workload))
+        comparison.keep(*_everything(model, workload))
     if workload.streaming:
-        hearing.keep(*streamed(model, hearing.judge, weights, workload, seed))
+        comparison.keep(*streamed(model, comparison.judge, weights, workload, seed))
     # A conversion and its inverse could be wrong alike: the weights must come back as they went in.
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
-    hearing.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
-    hearing.bounds["weights"] = CONSTANT * spec.precision.roundoff
-    return hearing.end()
+    comparison.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
+    comparison.bounds["weights"] = CONSTANT * spec.precision.roundoff
+    return comparison.result()
 
 
 @dataclass
-class _Hearing:
-    """A model before its judge, and the errors and bounds that were found, by name: of several of
-    one name, the one that uses up most of its bound.
+class _Comparison:
+    """A model and its judge, with the errors and bounds found so far: of several of one name, the
+    error that uses up most of its bound.
     """
 
     model: Model
@@ -184,24 +184,24 @@ class _Hearing:
     def keep(self, found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
         keep(self.errors, self.bounds, found, allowed)
 
-    def end(self) -> GateResult:
+    def result(self) -> GateResult:
         passed = all(off <= self.bounds[name] for name, off in self.errors.items())
         return GateResult(passed, self.judge.name, self.errors, self.bounds)
 
     def begin(self, weights: LSTMWeights) -> None:
-        """With these weights, without what the steps before have added."""
+        """Set these weights and start the optimizer anew."""
         self.model.set_weights(weights)
         if self.workload.optimizer is not None:
             self.model.start_optimizer(self.workload.optimizer)
 
-    def hear(self, weights: LSTMWeights, inputs: Inputs, special: str = "") -> LSTMState:
-        """Keep what the results are off; the final state, from which the next window goes on.
+    def compare_results(self, weights: LSTMWeights, inputs: Inputs, special: str = "") -> LSTMState:
+        """Compare one call's results and return the final state, for the next window.
 
-        special: which special numbers they are, before the names.
+        special: a key of ``SPECIAL``, which begins the errors' names.
         """
         spec, optimizer = self.model.spec, self.workload.optimizer
         ours, theirs = self.results(weights, inputs)
-        self.hold(ours, theirs, special)
+        self.keep_errors(ours, theirs, special)
         if optimizer is not None:
             changes = NumPyOptimizer(optimizer).changes(
                 [ours[f"d{name}"] for name in weights.names()]
@@ -215,7 +215,7 @@ class _Hearing:
                 self.keep(*coarseness(ours, theirs, self._judged(*coarse)))
         return LSTMState(theirs["h"], theirs["c"])
 
-    def hold(
+    def keep_errors(
         self, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], special: str = ""
     ) -> None:
         """Keep each array's error and bound."""
@@ -225,8 +225,8 @@ class _Hearing:
         before = f"{special} " if special else ""
         self.keep(*({before + name: each for name, each in of.items()} for of in (found, allowed)))
 
-    def hear_updates(self, weights: LSTMWeights, seed: int) -> None:
-        """Judge three updating calls in a row, each on inputs of its own.
+    def compare_updates(self, weights: LSTMWeights, seed: int) -> None:
+        """Compare three updating calls in a row, each on inputs of its own.
 
         Each must compute what the reference does with the weights that the model has then, and add
         to them what the formula does with the moments that the calls before have left. The numbers
@@ -247,7 +247,7 @@ class _Hearing:
         formula, before = NumPyOptimizer(optimizer), model.get_weights()
         for number, (_, inputs) in enumerate(given):
             ours, theirs = self.results(before, inputs, nothing)
-            self.hold(ours, theirs, "updated" if number else "")
+            self.keep_errors(ours, theirs, "updated" if number else "")
             changes = formula.changes([ours[f"d{name}"] for name in weights.names()])
             after = model.get_weights()
             off, most = update_error(spec, before, after, changes)
@@ -258,7 +258,7 @@ class _Hearing:
             before = after
 
     def _quantized(self, inputs: Inputs) -> Inputs:
-        """The very numbers that the model gets: what the precision can hold of the state."""
+        """Return the inputs with the state rounded to what the precision holds."""
         quantize = self.model.spec.quantize
         state = LSTMState(quantize(inputs.state.h), quantize(inputs.state.c))
         return replace(inputs, state=state)
@@ -266,7 +266,7 @@ class _Hearing:
     def results(
         self, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-        """The model's, and the judge's, of what the workload's step is asked for.
+        """Return the model's and the judge's results of what the workload asks for.
 
         dstate: flows back into the final state; ``final_gradient`` by default.
         """
