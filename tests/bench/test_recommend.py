@@ -47,17 +47,6 @@ def test_no_results_near_are_exit_code_1_with_how_to_get_them(
     assert json.loads(capsys.readouterr().out)["answered"] is False
 
 
-def test_an_answer_beside_a_file_that_cannot_be_read_is_exit_code_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made.write_windows(tmp_path, processes=1)
-    (tmp_path / "bad.json").write_text("{")
-    assert run(*ASKED, tmp_path) == 2
-    out = capsys.readouterr()
-    assert "bad.json" in out.err
-    assert out.out.startswith("No map says which window learns a dependency of 14. Assuming at")
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

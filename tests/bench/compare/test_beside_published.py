@@ -12,7 +12,7 @@ from bench.records.schema import Measurement, Outcome, Reason
 from bench.render.published import PublishedReport, beside_published
 from bench.stats.trust import NOT_STEADY
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import BUSY, gather, measured, run, unmeasured
+from tests.bench.made_results import gather, measured, run, unmeasured
 
 BRAUN = Workload(64, 100, "training")
 SPEC = LSTMSpec(123, 320)
@@ -31,16 +31,6 @@ def test_what_has_the_same_shape_and_mode_stands_side_by_side_the_fastest_first(
     assert {step.first.source.name for step in shared.theirs} == {"braun"}
     assert [step.seconds for step in shared.theirs[:2]] == pytest.approx([0.010, 0.011])
     assert len(shared.theirs) == 9
-
-
-@pytest.mark.parametrize(("disturbed", "invalid"), [(1, False), (2, True)])
-def test_of_six_processes_one_that_was_disturbed_spoils_nothing_and_two_do(
-    disturbed: int, invalid: bool
-) -> None:
-    of = Case("torch", SPEC, BRAUN)
-    items = [measured(of, 1.0, run(f"r{n}"), [BUSY] if n < disturbed else []) for n in range(6)]
-    (shared,) = beside(*items).shared
-    assert bool(shared.ours[0].reasons) is invalid
 
 
 def test_a_failed_process_spoils_a_time_and_one_that_moved_makes_it_doubtful() -> None:

@@ -70,20 +70,6 @@ def test_what_is_unclear_or_invalid_is_not_won() -> None:
     assert wins_from(found, 1) == "only at 64"
 
 
-@pytest.mark.parametrize(("disturbed", "state"), [(1, "FASTER"), (2, "INVALID")])
-def test_of_six_processes_one_that_was_disturbed_takes_no_cell_from_the_map(
-    disturbed: int, state: str
-) -> None:
-    items = [
-        replace(item, valid=False, reasons=(BUSY,))
-        if item.case.device == "gpu:0" and item.run.id in [f"r{n}" for n in range(disturbed)]
-        else item
-        for item in grid({(1, 32): (9.0, 1.0), (1, 64): (9.0, 1.0)})
-    ]
-    (found,) = maps(*items)
-    assert [cell.state for cell in found.cells] == [state, state]
-
-
 def test_the_best_of_each_device_may_be_of_different_backends() -> None:
     times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
     items = grid(times)
@@ -98,10 +84,6 @@ def test_the_best_of_each_device_may_be_of_different_backends() -> None:
     ]
     assert best.cells[0].comparison.ratio.mid == pytest.approx(0.5)
     assert alike.cells[0].comparison.ratio.mid == pytest.approx(3.0)
-
-
-def test_one_backend_in_all_has_no_best_beside_it() -> None:
-    assert [found.backend for found in maps(*grid(STEPS))] == ["keras"]
 
 
 def test_shapes_that_differ_in_more_are_on_maps_of_their_own() -> None:

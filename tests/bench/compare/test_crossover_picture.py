@@ -9,8 +9,8 @@ from dataclasses import replace
 from bench.render import compare as crossover_picture
 from bench.render import drawing
 from bench.stats.crossover import Map
-from tests.bench.made_grids import STEPS, a_case, grid, maps
-from tests.bench.made_results import BUSY, measured, run
+from tests.bench.made_grids import STEPS, grid, maps
+from tests.bench.made_results import BUSY
 
 
 def texts(found: Sequence[Map]) -> list[str]:
@@ -56,16 +56,3 @@ def test_a_tile_has_the_colour_of_the_winner_and_none_if_it_cannot_be_trusted() 
     assert len(set(grey)) == 1
     bold = [each.get_text() for each in axes.texts if each.get_fontweight() == "bold"]
     assert bold == ["9.000 F"]
-
-
-def test_a_hostile_name_is_text_and_of_many_maps_some_are_drawn() -> None:
-    name = "[red]$x_$|<b>`"
-    spoilt = [
-        measured(a_case(device, 1, 64, backend=name), 9.0, run("r0"), [BUSY])
-        for device in ("cpu", "gpu:0")
-    ]
-    found = maps(*grid({(1, 32): (1.0, 3.0)}, backend=name), *spoilt)
-    words = texts(found * 8)
-    assert sum("[red]$x_$|<b>`" in each for each in words) == crossover_picture.MOST_MAPS
-    assert any("2 more maps not drawn." in each for each in words)
-    assert any(each.endswith(" !") for each in words)

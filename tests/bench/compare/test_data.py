@@ -142,8 +142,3 @@ def test_the_bridge_of_a_ratio_and_of_a_mean_stands_beside_it() -> None:
     )
     assert mean["verdict"] == "UNCLEAR"
     assert mean["bridge"] == "bridge"
-
-
-def test_a_formula_in_a_name_does_not_reach_a_spreadsheet() -> None:
-    items = [measured(a_case(name), 1.0, run("a")) for name in ("keras", '=HYPERLINK("x")')]
-    assert rows_of(compare_backends(gather(*items)))[0]["backend"] == '\'=HYPERLINK("x")'

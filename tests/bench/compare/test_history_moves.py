@@ -8,17 +8,14 @@ import pytest
 
 from bench.cli.fail_on import parse_rule
 from bench.render.compare import beyond_words
-from bench.render.history import as_csv as comma_separated
-from bench.render.history import change_words, error_lines, gate_line, markdown, there, what
+from bench.render.history import change_words, error_lines, gate_line, there, what
 from bench.render.history import changes_method as method
 from bench.render.history import changes_table as sheet
 from bench.stats.change_points import LONGEST, Scope
 from bench.stats.history import History, Machine, Moved, _between, build, judge
-from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
-from tests.bench.made_history import SLOW_SCAN, nights, run, shown, slow_scan, watched
+from tests.bench.made_history import SLOW_SCAN, nights, run, slow_scan, watched
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured
-from tests.bench.made_texts import PAYLOADS
 
 
 def moved_on(history: History) -> tuple[Machine, tuple[Moved, ...]]:
@@ -190,17 +187,3 @@ def test_github_actions_gets_an_error_for_what_broke_the_rule() -> None:
     (line,) = error_lines(judge(parse_rule("slower"), slow_scan()))
     assert line.startswith("::error title=SLOWER since 2026-01-19::scan (2 cases): 0.8")
     assert line.endswith("; changed there: tensorflow 2.20.0 → 2.21.0; 1 other")
-
-
-def test_the_name_of_what_moved_stays_text() -> None:
-    for payload in PAYLOADS[:: max(1, len(PAYLOADS) // 5)]:
-        hostile = a_case(f"{payload}x")
-        found = watched(
-            nights(16, {hostile: 1.5}, since=9, cases=[hostile, a_case(), a_case(batch=16)])
-        )
-        assert found.machines[0].moved
-        assert_plain(shown(found, sessions=False))
-        assert_markdown(markdown(found, judge(parse_rule("slower"), found)))
-        assert_plain(gate_line(judge(parse_rule("slower"), found)))
-        assert_sheet("".join(comma_separated(found)))
-        assert_plain("".join(error_lines(judge(parse_rule("slower"), found))))

@@ -7,14 +7,11 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from bench.case.cases import Case
 from bench.render import drawing
 from bench.render import history as history_picture
 from bench.render.drawing import Axes
 from bench.render.quantities import times_as_fast
 from bench.stats.history import History, build
-from lstm_impl.spec import LSTMSpec
-from lstm_impl.workload import Workload
 from tests.bench.made_history import SLOW_SCAN, nights, run, session, slow_scan, upgrade, watched
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import BUSY, gather, measured
@@ -98,12 +95,3 @@ def test_of_many_sessions_with_changes_the_first_are_named_and_how_many_more_the
     words = texts(build(gather(*items)))
     assert sum("→" in each for each in words) == history_picture._MOST_NOTES
     assert "and changes at 1 more session (--format csv)" in words
-
-
-def test_a_hostile_name_is_text() -> None:
-    name = "[red]x[/] $\\frac{$ <b>|`a`\x1b[31m"
-    hostile = Case(name, LSTMSpec(4, 8), Workload(8, 10), "cpu:\x1b]52;\x07\ud800")
-    items = [*session(1, {hostile: 1.0}), *session(2, {hostile: 1.0}, tensorflow="<i>|$x$")]
-    words = texts(build(gather(*items)))
-    assert any("$\\frac{$ <b>" in each for each in words)
-    assert any("tensorflow 2.20.0 → <i>|$x$" in each for each in words)

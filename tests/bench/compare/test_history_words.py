@@ -10,13 +10,10 @@ from pathlib import Path
 from rich.cells import cell_len
 from rich.console import Console
 
-from bench.case.cases import Case
 from bench.records.schema import Outcome, Reason
 from bench.render import history as history_words
 from bench.stats.history import build
 from bench.stats.trust import NOT_STEADY
-from lstm_impl.spec import LSTMSpec
-from lstm_impl.workload import Workload
 from tests.bench.made_history import run, session, shown, slow_scan, upgrade
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import BUSY, gather, measured
@@ -148,16 +145,3 @@ def test_an_invalid_session_is_marked_and_its_reason_told() -> None:
     text = history_words.markdown(build(found))
     assert "UNCLEAR (INVALID)" in text
     assert f"the cores were busy (close what runs): {a_case().id} in \\#2" in text
-
-
-def test_text_from_a_file_stays_text() -> None:
-    name = "[red]x[/] $\\frac{$ <b>|`a`\x1b[31m"
-    hostile = Case(name, LSTMSpec(4, 8), Workload(8, 10), "cpu:\x1b]52;\x07\ud800")
-    items = [*session(1, {hostile: 1.0}), *session(2, {hostile: 1.0}, tensorflow="<i>|$x$")]
-    found = build(gather(*items))
-    plain = shown(found, sessions=True)
-    assert "[red]x[/]" in plain
-    assert "\x1b" not in plain
-    text = history_words.markdown(found)
-    assert "<b>" not in text.replace("\\<b\\>", "")
-    assert text.count("\\<i\\>\\|\\$x\\$") == 2

@@ -58,19 +58,3 @@ def test_of_many_maps_the_first_are_shown_and_how_many_more_there_are() -> None:
     lines = markdown_maps(report)
     assert len([line for line in lines if line.startswith("### ")]) == 12
     assert any(line.startswith("- 3 more maps: ") for line in lines)
-
-
-def test_where_there_is_no_map_it_is_said_why() -> None:
-    report = compare_devices(gather(*grid({(1, 32): (1.0, 3.0)})))
-    assert markdown_maps(report)[-1].startswith("- No map of batch × hidden size")
-    assert "No map of batch" in plain_text(lambda console: terminal_maps(report, console))
-
-
-def test_a_hostile_name_is_text_in_the_map() -> None:
-    name = "[red]$x_$|<b>`"
-    report = compare_devices(
-        gather(*grid({(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}, backend=name))
-    )
-    assert "### gpu:0 over cpu, \\[red\\]\\$x\\_\\$\\|\\<b\\>\\`: inference" in "\n".join(
-        markdown_maps(report)
-    )

@@ -10,13 +10,12 @@ import pytest
 
 from bench.cli.output import WIDTH, Target, plain_text
 from bench.machine.fields import InputError
-from bench.records.schema import Measurement, Outcome
 from bench.render import compare as output
 from bench.stats.pairs import Report, compare_backends, compare_devices, compare_runs
 from tests.bench.compare.shown import show
 from tests.bench.made_grids import grid
 from tests.bench.made_nodes import a_case
-from tests.bench.made_results import BUSY, gather, measured, replicates, run, unmeasured
+from tests.bench.made_results import BUSY, gather, measured, replicates, run
 
 
 def shown(report: Report, width: int = WIDTH) -> list[str]:
@@ -87,12 +86,6 @@ def test_a_row_stands_under_its_heading_and_what_all_share_is_said_once() -> Non
     assert "- What was known before." in text
 
 
-def test_a_bound_beyond_every_number_is_shown_as_such() -> None:
-    wild = [measured(a_case(), 1e-300 ** (-1) ** n, run(f"n{n}")) for n in range(2)]
-    report = compare_runs(gather(measured(a_case(), 1.0, run("b"))), gather(*wild))
-    assert "0–∞" in output.markdown(report)
-
-
 def test_a_picture_of_what_has_no_map_is_refused_with_the_reason(tmp_path: Path) -> None:
     report = compare_devices(gather(*grid({(1, 32): (1.0, 3.0)})))
     with pytest.raises(InputError, match="No map of batch × hidden size"):
@@ -127,35 +120,6 @@ def test_annotations_keep_out_of_output_that_another_program_reads(
 
 
 HOSTILE = "a|b`c\n<script>@you [x](y) \x1b[31m::error::##[add-path] \u202e " + "z" * 300
-
-
-@pytest.mark.parametrize("kind", ["terminal", "markdown", "csv", "json"])
-def test_text_from_a_file_stays_text_in_every_format(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    summary = tmp_path / "summary.md"
-    environment = {"libraries": {HOSTILE: HOSTILE}, "cpu": {"name": HOSTILE}}
-    items: list[Measurement | Outcome] = [
-        measured(a_case("keras"), 1.0, run("a", host=HOSTILE, environment=environment)),
-        measured(a_case(HOSTILE), 9.0, run("a", host=HOSTILE), [replace(BUSY, text=HOSTILE)]),
-        measured(a_case("keras"), 1.0, run("b", host="[/bold]")),
-        unmeasured(a_case("gone"), run("a", host=HOSTILE), "crashed", HOSTILE, HOSTILE),
-    ]
-    for compare in (compare_backends, compare_devices):
-        target = Target(None, {"GITHUB_STEP_SUMMARY": str(summary)})
-        show(replace(compare(gather(*items)), over_time=True), kind, target)
-        out, err = capsys.readouterr()
-        for text in (out, err, summary.read_text()):
-            assert "\x1b" not in text
-            assert "\u202e" not in text
-            if kind in ("terminal", "markdown"):
-                assert "##[" not in text
-                for line in text.splitlines():
-                    assert line.count("::") == (2 if line.startswith("::warning title=") else 0)
-            if kind == "markdown" and text is out:
-                assert "<script>" not in _outside_code(text)
-                assert "@you" not in _outside_code(text)
-                assert len({line.count("|") - line.count("\\|") for line in _table(text)}) == 1
 
 
 def _outside_code(text: str) -> str:

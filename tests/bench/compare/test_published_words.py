@@ -94,19 +94,6 @@ def test_json_has_the_figures_that_a_step_is_made_of(tmp_path: Path) -> None:
     assert "ratio" not in json.dumps(first)
 
 
-@pytest.mark.parametrize("kind", ["terminal", "markdown", "csv"])
-def test_text_from_a_file_stays_text(kind: str, tmp_path: Path) -> None:
-    text = shown(full_report("=[red]<b>\x1b[31m\n| x"), kind, tmp_path)
-    assert "\x1b" not in text
-    assert "\n| x" not in text
-    if kind == "markdown":
-        assert "<b>" not in text.replace("\\<b", "")
-    else:
-        assert "[red]" in text
-    if kind == "csv":
-        assert "'=[red]" in text
-
-
 @pytest.mark.parametrize("kind", ["terminal", "markdown", "csv", "json"])
 def test_a_finding_is_told_in_every_format_that_has_words(kind: str, tmp_path: Path) -> None:
     report = beside(measured(Case("keras", LSTMSpec(1, 1), BRAUN), 1.0, run("a")))
@@ -124,13 +111,6 @@ def test_a_narrow_terminal_loses_no_time() -> None:
     # What has no column here stands below: ours with its precision and its interval.
     assert re.search(r"^ +.*float32 +\S+–\S+", text, re.MULTILINE)
     assert all(cell_len(line) <= 60 for line in text.splitlines())
-
-
-def test_github_actions_gets_the_tables(tmp_path: Path) -> None:
-    summary = tmp_path / "summary.md"
-    target = Target(tmp_path / "out", {"GITHUB_STEP_SUMMARY": str(summary)})
-    show_published(full_report(), "json", target)
-    assert "## Our times beside published ones" in summary.read_text(encoding="utf-8")
 
 
 def test_a_doubtful_time_is_marked_and_its_reason_told_beside_the_notes(tmp_path: Path) -> None:

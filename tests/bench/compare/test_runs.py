@@ -8,7 +8,7 @@ import pytest
 
 from bench.render.compare import note_text
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.pairs import SameRunError, compare_runs
+from bench.stats.pairs import compare_runs
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, replicates, run
 
@@ -23,12 +23,6 @@ def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
     assert report.rows[0].comparison.ratio.mid == pytest.approx(2.0)
     assert report.rows[0].base_s == pytest.approx(1.0, rel=1e-5)
     assert report.rows[0].new_s == pytest.approx(2.0, rel=1e-5)
-
-
-def test_one_run_on_both_sides_is_refused() -> None:
-    side = gather(measured(a_case(), 1.0, run("same")))
-    with pytest.raises(SameRunError):
-        compare_runs(side, side)
 
 
 def test_runs_without_a_shared_case_say_so() -> None:

@@ -179,22 +179,10 @@ def test_whole_sequences_that_stand_in_are_told_as_such(tmp_path: Path) -> None:
     assert "whole sequences of that length, no state carried; " in measured
 
 
-def test_a_window_as_long_as_is_needed_is_told_alone(exact: Sequence[Measured]) -> None:
-    found = lines(exact, learned=made.learned_through({10: 8, 15: 20}))
-    assert found["window"].startswith("15 timesteps: the echo of 20 was learned through 15")
-
-
 def test_memory_that_a_longer_window_does_not_need_is_not_told(tmp_path: Path) -> None:
     costs = {"keras": made.Cost(1e-3, 1e-4, bytes_per_timestep=0)}
     found = lines(made.read_places(made.write_windows(tmp_path, costs, (30, 240), noise=0.0)))
     assert found["longer"] == "windows of 240 take 22% less time per timestep (104 µs, keras)"
-
-
-def test_the_map_that_was_asked_is_named(exact: Sequence[Measured]) -> None:
-    learned = made.learned_through({10: 8, 15: 20, 30: 50})
-    found = lines(exact, learned=learned)
-    assert found["learned from"].startswith("learning-made-up.json: the echo with while_loop, 2")
-    assert "learned from" not in lines(exact)
 
 
 # -- sequences that end

@@ -1,6 +1,5 @@
 """The answer to which window and backend: only from what was measured, and honest beyond it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,6 @@ from bench.stats.recommend import (
     Query,
     Recommendation,
     answer,
-    are_near,
-    differences,
-    distance,
 )
 from tests.bench import made_windows as made
 
@@ -305,15 +301,3 @@ def test_inference_takes_sequences_of_about_so_many_steps(tmp_path: Path) -> Non
 
 
 # -- how far a shape is from another
-
-
-def test_differences_are_those_of_the_sizes_that_were_asked_for() -> None:
-    case = made.streamed("keras", 30)
-    assert differences(case, 64, 256, None) == []
-    found = differences(case, 32, 256, 100)
-    assert found == [("batch", 64, 32), ("input", 128, 100)]
-    assert distance(found) == pytest.approx(math.log(2) + math.log(1.28))
-    assert distance([("batch", 32, 64)]) == distance([("batch", 64, 32)])
-    assert not are_near(found)
-    assert are_near(found[1:])
-    assert are_near([])
