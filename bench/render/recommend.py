@@ -87,7 +87,7 @@ def in_one_line(question: Query, found: Recommendation | NoRecommendation) -> st
     if found.best.invalid:
         told += "; the measurement is INVALID"
     elif found.rivals:
-        told += "; others may be as fast"
+        told += "; others may be equally fast"
     if not found.exact:
         near = ", ".join(f"{name} {got} for {asked}" for name, got, asked in found.differences)
         told += f"; measured at a near shape ({near})"
@@ -297,7 +297,7 @@ def full_answer(question: Query, found: Recommendation) -> list[tuple[str, str]]
         if (value := setup.get(key)) is not None
     ]
     if starts:
-        lines.append(("before it", " and ".join(starts)))
+        lines.append(("startup", " and ".join(starts)))
     lines.append(("measured", _place_words(found)))
     lines += [("", each) for each in _cautions(found)]
     if found.longer is not None:
@@ -312,7 +312,7 @@ def full_answer(question: Query, found: Recommendation) -> list[tuple[str, str]]
         lines.append(("longer", told))
     if found.others:
         told = count(found.others, "other measurement")
-        lines.append(("also", f"{told} at hand could have answered; this one comes first"))
+        lines.append(("also", f"{told} of such work; this one ranks first"))
     if not place.own:
         machines = "; ".join(f"{label}: {text}" for label, text in machine(place.section)[:2])
         lines.append(("reference", f"these are reference results of another machine: {machines}"))
@@ -351,7 +351,7 @@ def _backend_words(found: Recommendation) -> str:
     unclear = [each for each in found.rivals if each not in same]
     if unclear:
         names = listed([labels.name(each.row.case.backend) for each in unclear])
-        told.append(f"not known to be slower: {names} (more processes may decide; see below)")
+        told.append(f"not significantly slower: {names} (more processes may decide)")
     return f"{name} has the shortest time; {'; '.join(told)}"
 
 
@@ -519,7 +519,7 @@ MOST_SHOWN = 8
 def batching(question: BatchingQuery, found: Advice | NoAdvice, command: str) -> Parts:
     """Return the decision and what was weighed; command: what measures it."""
     if isinstance(found, NoAdvice):
-        why = f"Nothing to go by: {_no_advice(question, found)}."
+        why = f"No answer: {_no_advice(question, found)}."
         return (why, f"Measure it: {command}"), (), ()
     first = found.backends[0]
     return (

@@ -120,11 +120,3 @@ def test_annotations_keep_out_of_output_that_another_program_reads(
 
 
 HOSTILE = "a|b`c\n<script>@you [x](y) \x1b[31m::error::##[add-path] \u202e " + "z" * 300
-
-
-def _outside_code(text: str) -> str:
-    return "".join(part for line in text.splitlines() for part in line.split("`")[::2])
-
-
-def _table(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith("|")]

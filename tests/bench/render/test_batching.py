@@ -45,7 +45,7 @@ def test_the_answer_is_told_in_two_lines_with_what_it_stands_on() -> None:
 def test_no_answer_is_told_with_the_command_that_measures() -> None:
     lines = told(NoAdvice(), "bench.run lengths mine.txt")
     assert lines.first == (
-        "Nothing to go by: no shape within a factor of 1.5 was measured in training on cpu at "
+        "No answer: no shape within a factor of 1.5 was measured in training on cpu at "
         "three lengths or more.",
         "Measure it: bench.run lengths mine.txt",
     )

@@ -78,13 +78,13 @@ def test_others_that_may_be_as_fast_are_told_in_the_first_line_and_named_below(
 ) -> None:
     costs = {"keras": made.Cost(1e-3, 1e-4), "while_loop": made.Cost(1e-3, 1.005e-4)}
     given = made.read_places(made.write_windows(tmp_path / "same", costs, noise=1e-4))
-    assert said(given).first.endswith("; others may be as fast.")
+    assert said(given).first.endswith("; others may be equally fast.")
     assert lines(given)["backend"] == (
         "keras has the shortest time; the same within 2%: while_loop (take the one of less memory "
         "or compiling)"
     )
     given = made.read_places(made.write_windows(tmp_path / "unclear", costs, noise=0.1))
-    assert "not known to be slower: " in lines(given)["backend"]
+    assert "not significantly slower: " in lines(given)["backend"]
     alone = made.read_places(made.write_windows(tmp_path / "a", {"keras": costs["keras"]}))
     assert lines(alone)["backend"] == "keras, the only one measured"
 
@@ -107,7 +107,7 @@ def test_the_answer_has_intervals_memory_and_what_was_measured(exact: Sequence[M
     assert found["per step"] == "7.80 ms (7.80–7.80)"
     assert found["per timestep"] == "260 µs (260–260), of the whole batch"
     assert found["memory"] == "51.1 MiB at its peak"
-    assert found["before it"] == "trace 200 ms and compile 100 ms"
+    assert found["startup"] == "trace 200 ms and compile 100 ms"
     assert found["measured"] == (
         "exactly this shape, 128 in, adam updates, gradients of weights, input, state; truncation "
         "on made-up · 2025-01-01 12:00 UTC · 6 processes"
@@ -164,7 +164,7 @@ def test_other_measurements_and_those_of_another_machine_are_told(tmp_path: Path
     paths = made.write_windows(tmp_path, processes=1, session="a")
     theirs = made.write_windows(tmp_path / "b", processes=1, session="b", host="theirs")
     own = lines(made.read_places(paths, theirs))
-    assert own["also"].startswith("1 other measurement at hand could have answered")
+    assert own["also"].startswith("1 other measurement of such work; this one ranks first")
     assert "reference" not in own
     found = lines(made.read_places([], theirs))
     assert found["reference"].startswith("these are reference results of another machine: ")
