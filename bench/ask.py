@@ -73,9 +73,9 @@ def _answered(options: argparse.Namespace) -> int:
     if open_:
         query.wait_until_quiet(query.WAIT_SHARE * options.budget, console, here)
     codes = []
-    for question, told in questions:
-        if told:
-            console.print(f"{told}: {question.words}", style="bold")
+    for question, message in questions:
+        if message:
+            console.print(f"{message}: {question.words}", style="bold")
         section = at_hand.get(question)
         if section is None and not options.paths:
             seconds = max(1.0, (end - here.now()) / open_ - ANSWERING)

@@ -1,7 +1,6 @@
 """``python -m bench.run SUITE``: measure a suite in fresh processes until its intervals are narrow.
 
-This room knows the command: its options and what of them goes together, the lock, the folder, the
-summary at the end and the exit codes. What is measured next, and how, is the manager's work.
+The command line: its options, what of them goes together, and the exit codes.
 """
 
 from __future__ import annotations
@@ -99,8 +98,8 @@ def _list() -> int:
     width = max(map(len, (*found, *loading.UNTIMED)))
     for name, suite in found.items():
         print(f"{name:{width}}  {count(len(suite.cases), 'case'):>11}  {suite.summary}")
-    for name, told in loading.UNTIMED.items():
-        print(f"{name:{width}}  {'no cases':>11}  {told}")
+    for name, message in loading.UNTIMED.items():
+        print(f"{name:{width}}  {'no cases':>11}  {message}")
     return MEASURED
 
 

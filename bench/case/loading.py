@@ -1,8 +1,8 @@
 """Suites: from a TOML file to the list of cases that it names.
 
 A suite is data: the ones that come with the package are files in ``suites/``, and a person's own is
-a file anywhere, checked in the same way, so that every mistake in it is told with its file and key.
-This room knows cases, devices and the names of backends; it measures nothing.
+a file anywhere, checked in the same way, so that a mistake in it is named with its file and key.
+It measures nothing.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def _find(name: str, folder: Path) -> Path:
             path = folder / expanded(name)
             found = path.is_file()
         except (FolderError, OSError) as error:  # a name of thousands of letters
-            told = error.strerror if isinstance(error, OSError) else str(error)
-            raise SuiteError(f"{printable(name, 60)} cannot be looked for: {told}") from None
+            message = error.strerror if isinstance(error, OSError) else str(error)
+            raise SuiteError(f"{printable(name, 60)} cannot be looked for: {message}") from None
         if not found:
             raise SuiteError(
                 f"{printable(name, 60)}: there is no such file; expected the path of a suite"
@@ -405,7 +405,7 @@ _READ: Mapping[str, Callable[[Value], Any]] = {
     "variants": lambda value: _words(value, (NO_VARIANT, *VARIANTS)),
     "devices": lambda value: _names(value, _devices),
 }
-"""How what stands for each of the ``_Axes`` is read; the first mistake in this order is told."""
+"""How what stands for each of the ``_Axes`` is read, in the order of their errors."""
 
 
 def _chosen_words(choice: Choice) -> str:

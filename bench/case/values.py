@@ -20,8 +20,8 @@ class SuiteError(InputError):
     What it quotes may hold anything, and is shown in a terminal.
     """
 
-    def __init__(self, told: str) -> None:
-        super().__init__(printable(told, _LONGEST_ERROR))
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, _LONGEST_ERROR))
 
 
 @dataclass(frozen=True)

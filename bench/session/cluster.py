@@ -24,7 +24,7 @@ from bench.machine.writing import JOURNAL_SUFFIX, LineFile, write_bytes
 from bench.records.schema import ResultFile
 from bench.render.escape import clean
 from bench.session import stub
-from bench.session.hand import Asked, Facts, Seen
+from bench.session.hand import Facts, NodeRequest, Seen
 from bench.session.manager import CANNOT_WRITE, LOOK_EVERY, Manager, WorkerError
 from bench.session.session import Session, Work
 from bench.session.workers import Executor, LostError, settle
@@ -50,7 +50,7 @@ class Member:
 
     @property
     def key(self) -> str:
-        """By which the sessions of kinds are told apart."""
+        """The key that distinguishes the sessions of kinds."""
         letters = "".join(each if each.isalnum() else "-" for each in self.label.lower())
         return f"{self.kind.id}-{letters[:24]}" if letters else self.kind.id
 
@@ -74,7 +74,7 @@ class Machines(Protocol):
 
 
 class Posting(Executor, Protocol):
-    """An executor that can be told to end its worker without waiting for it."""
+    """An executor that can end its worker without waiting for it."""
 
     def hurry(self) -> None:
         """Have the worker end."""
@@ -95,7 +95,7 @@ class Fleet:
     """Runs sessions on machines until nothing is left to do, or no machine or time to do it.
 
     open_manager: the manager of a kind of machine, by its first member; it has begun. post: the
-    executor of a machine for its kind's session. tell: is told what happens to machines, in a line.
+    executor of a machine for its kind's session. message: takes what happens to machines.
 
     managers, kinds, members, errors: by the key of a kind its manager, what it is in words, how
     many machines came, and what last went wrong with the processes of one.
@@ -106,7 +106,7 @@ class Fleet:
         machines: Machines,
         open_manager: Callable[[Member], Manager],
         post: Callable[[Member, Manager], Posting],
-        tell: Callable[[str], None],
+        message: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -114,7 +114,12 @@ class Fleet:
         self.errors: dict[str, WorkerError] = {}
         self.members: Counter[str] = Counter()
         self.kinds: dict[str, str] = {}
-        self._machines, self._open, self._post, self._tell = machines, open_manager, post, tell
+        self._machines, self._open, self._post, self._message = (
+            machines,
+            open_manager,
+            post,
+            message,
+        )
         self._now, self._sleep = now, sleep
         self._seats: list[_Seat] = []
         self._nothing_new: set[str] = set()
@@ -168,7 +173,7 @@ class Fleet:
         self.members[key] += 1
         self._manned[key] = self._now()  # one that is gone again at the first look was there, too
         self._nothing_new.discard(key)
-        self._tell(f"{member.name} measures: {member}")
+        self._message(f"{member.name} measures: {member}")
 
     def _advance(self, seat: _Seat, hands: int) -> None:
         """Begin a process where there is none, or look at it once."""
@@ -195,7 +200,7 @@ class Fleet:
         self._nothing_new.discard(key)
 
     def _leave(self, seat: _Seat, why: str, *, for_good: bool) -> None:
-        self._tell(f"{seat.member.name} {why}")
+        self._message(f"{seat.member.name} {why}")
         self._seats.remove(seat)
         self._machines.retire(seat.member, for_good=for_good)
 
@@ -415,10 +420,10 @@ Ray: TypeAlias = Any
 
 
 class Cluster(Closing):
-    """The nodes of a cluster, as a ``loop.Machines``.
+    """The nodes of a cluster, as ``Machines``.
 
-    address: as Ray takes it, or ``HERE``. asked: what each node is to be ready for. tell: is told
-    of nodes that are left out, and why.
+    address: as Ray takes it, or ``HERE``. request: what each node is to be ready for. message: gets
+    the nodes that are left out, and why.
 
     Raises UsageError where there is no Ray, or no cluster at the address.
     """
@@ -426,8 +431,8 @@ class Cluster(Closing):
     def __init__(
         self,
         address: str,
-        asked: Asked,
-        tell: Callable[[str], None],
+        asked: NodeRequest,
+        message: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         if address == HERE or address.startswith("127.0.0.1:"):
@@ -435,7 +440,7 @@ class Cluster(Closing):
             # for this variable, whose name is of the systems on which that is so by default.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         self._ray = _ray()
-        self._asked, self._tell, self._now = asked, tell, now
+        self._asked, self._message, self._now = asked, message, now
         self._code = stub.fingerprint()
         self._asking: dict[str, Node] = {}
         self._nodes: dict[str, Node] = {}
@@ -471,9 +476,9 @@ class Cluster(Closing):
                 if member is not None:
                     self._nodes[name] = node
                     found.append(member)
-            elif self._now() - node.asked > PATIENCE and not node.told:
-                node.told = True
-                self._tell(
+            elif self._now() - node.asked > PATIENCE and not node.note:
+                node.note = True
+                self._message(
                     f"{name} is not free yet: other work of the cluster or another run has it"
                 )
         return found
@@ -511,7 +516,7 @@ class Cluster(Closing):
         return Node(self._ray, name, actor, label, answer, self._now())
 
     def _member(self, node: Node) -> Member | None:
-        """A node that has answered; None of one that is left out, which is told."""
+        """A node that has answered; None of one that is left out, with a message."""
         lost = False
         try:
             problem, facts = node.answer.get(0.0)
@@ -524,7 +529,7 @@ class Cluster(Closing):
         if not lost:  # it would answer the same again
             self._lives[node.name] = LIVES
         why = problem or "it does not say what processor it has"
-        self._tell(f"{node.name} is left out: {why}")
+        self._message(f"{node.name} is left out: {why}")
         return None
 
     def retire(self, member: Member, *, for_good: bool) -> None:
@@ -599,7 +604,7 @@ class Node:
     label: str
     answer: _Answer
     asked: float
-    told: bool = False
+    note: bool = False
 
     def ask(self, method: str, *words: Any) -> _Answer:
         """Ask the actor to do something. Raises LostError if it is known to be gone."""

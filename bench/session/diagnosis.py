@@ -176,7 +176,7 @@ def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
         free, total = here.memory.available_bytes / 2**30, here.memory.total_bytes / 2**30
         lines.append(("memory", f"{free:.1f} of {total:.1f} GiB free"))
     for index, gpu in enumerate(here.gpus):
-        told = _joined(
+        message = _joined(
             gpu.name or "unknown",
             gpu.driver and f"driver {gpu.driver}",
             gpu.cuda_version and f"CUDA up to {gpu.cuda_version}",
@@ -186,7 +186,7 @@ def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
             and f"{gpu.memory_used_bytes / 2**30:.1f} of "
             f"{gpu.memory_total_bytes / 2**30:.1f} GiB used",
         )
-        lines.append((f"gpu:{index}", told))
+        lines.append((f"gpu:{index}", message))
     lines.append(("Python", here.python))
     lines.append(("fleets", f"Ray {found.ray}" if found.ray else f"no Ray: {INSTALL_RAY}"))
     if here.libraries:

@@ -25,7 +25,7 @@ from bench.session.workers import LocalExecutor, LocalWorker
 
 
 @dataclass(frozen=True)
-class Asked:
+class NodeRequest:
     """What a node is asked to be ready for.
 
     suite: the name of one of the package, or of a file whose content is ``text``. wait, force:
@@ -77,7 +77,7 @@ class Hand(Closing):
         self._executors: dict[str, LocalExecutor] = {}
         self._worker: LocalWorker | None = None
 
-    def ready(self, asked: Asked) -> tuple[str, Facts | None]:
+    def ready(self, asked: NodeRequest) -> tuple[str, Facts | None]:
         """Take the machine's lock and say what is here; or why nothing can be measured."""
         name = asked.suite
         if asked.text is not None:

@@ -1,9 +1,8 @@
-"""Two environments measured in turn: a process of one, a process of the other, and again.
+"""Measure two environments interleaved: a process of one, a process of the other, and again.
 
 Each side is a session of its own with a manager of its own; here they take turns, the first of a
-turn being the last of the next, so that a machine that becomes slower slows both alike. This room
-knows which room does what. Its options are those of
-``bench.run``, by their names.
+turn being the last of the next, so that a machine that becomes slower slows both alike. The
+options are those of ``bench.run``, by their names.
 """
 
 from __future__ import annotations
@@ -98,20 +97,22 @@ def run(options: argparse.Namespace, console: Console) -> int:
         save(folder, turns.sides)
         view = progress.view(console)
         stack.enter_context(view)
-        view.tell(
+        view.message(
             f"suite {suite.name}: {cases_words(turns.sessions[0].cases)} in each; results: {folder}"
         )
         try:
-            in_turn(_managers(turns, lock, view, stack))
+            interleave(_managers(turns, lock, view, stack))
         except KeyboardInterrupt:
-            view.tell(f"go on: {command_line.typed('run', '--results', str(folder), '--resume')}")
+            view.message(
+                f"go on: {command_line.typed('run', '--results', str(folder), '--resume')}"
+            )
             return INTERRUPTED
-    told = command_line.typed("compare", "environments", str(folder))
-    console.print(f"compare them: {clean(told)}", style="bold")
+    message = command_line.typed("compare", "environments", str(folder))
+    console.print(f"compare them: {clean(message)}", style="bold")
     return MEASURED
 
 
-def in_turn(managers: Sequence[Manager]) -> None:
+def interleave(managers: Sequence[Manager]) -> None:
     """A process of each, in this order and then the other, until none has anything left to do."""
     for manager in managers:
         manager.begin()
@@ -123,7 +124,7 @@ def in_turn(managers: Sequence[Manager]) -> None:
 
 
 class _Named:
-    """A view that says of which environment it is told."""
+    """A view that names the environment of each message."""
 
     def __init__(self, view: View, label: str) -> None:
         self._view, self._label = view, label
@@ -131,8 +132,8 @@ class _Named:
     def update(self, progress: Progress) -> None:
         self._view.update(progress)
 
-    def tell(self, text: str) -> None:
-        self._view.tell(f"{self._label}: {text}")
+    def message(self, text: str) -> None:
+        self._view.message(f"{self._label}: {text}")
 
 
 def _managers(
@@ -165,7 +166,8 @@ def _new(options: argparse.Namespace) -> _Turns:
             raise UsageError(f"--{name} does not go with --python: --processes says how many turns")
     paths = [expanded(path) for path in options.python]
     sides = [
-        Environment(label, _asked(path)) for label, path in zip(labels(paths), paths, strict=True)
+        Environment(label, _installed(path))
+        for label, path in zip(labels(paths), paths, strict=True)
     ]
     changed = {"processes": options.processes or PROCESSES, "memory": options.memory or "off"}
     first, suite = open_session(argparse.Namespace(**vars(options) | changed), Path())
@@ -193,19 +195,19 @@ def _gone_on_with(options: argparse.Namespace) -> _Turns:
 
 def _unchanged(side: Environment) -> None:
     """Raise UsageError where an environment is not what it was when its results began."""
-    now = _asked(Path(side.python.executable))
+    now = _installed(Path(side.python.executable))
     if found := differences(side.python, now):
-        told = listed([f"{name} {was} → {now}" for name, was, now in found], 3)
+        message = listed([f"{name} {was} → {now}" for name, was, now in found], 3)
         raise UsageError(
             clean(
-                f"{side.label} is not the environment that it was: {told}; measure the two anew, "
+                f"{side.label} is not the environment that it was: {message}; measure again, "
                 "without --resume",
                 1000,
             )
         )
 
 
-def _asked(path: Path) -> Python:
+def _installed(path: Path) -> Python:
     try:
         return packages.ask(path)
     except NoPythonError as error:

@@ -4,7 +4,7 @@ Each worker is a ``pytest --benchmark-only`` of its own, so that there is one wa
 manager reads its journal while it works, ends it from outside when a case takes too long (no signal
 is seen inside a compiler), notes what it died of, and goes on with the rest in another. What to
 measure next is decided in ``schedule``; what a worker is, is hidden behind ``Executor``: a process
-here today, and in the tests one that does as it is told.
+here today, and in the tests a fake.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Watch:
 
     limit: seconds for each case, preparing (building, tracing, compiling, checking) and timing
     together; cases that are timed in turn share what each has left. now: when the worker was
-    started, by the clock that ``see`` and ``overdue`` are told. seconds: for which each case is to
+    started, by the clock that ``see`` and ``overdue`` are given. seconds: for which each case is to
     be timed, by its id.
 
     startup: seconds until it could begin with its first case. waited: seconds for its turn.
@@ -106,11 +106,11 @@ class Watch:
 
     def _take_times(self, case: str, line: Mapping[str, object]) -> None:
         planned = self._seconds.get(case, 0.0)
-        told = _seconds(line, "setup", "timing_s")
-        self._timed[case] = planned if told is None else min(planned, told)
+        message = _seconds(line, "setup", "timing_s")
+        self._timed[case] = planned if message is None else min(planned, message)
         self._once[case] = _seconds(line, "memory", "seconds") or 0.0
         if case == self._first:
-            # A framework is imported for whoever is first: that is no cost of its own.
+            # A framework is imported for the first: that is no cost of its own.
             self._frameworks = _seconds(line, "setup", "start_s") or 0.0
 
     def _begin(self, begun: tuple[str, ...], now: float) -> None:
@@ -231,7 +231,7 @@ class View(Protocol):
     def update(self, progress: Progress) -> None:
         """The present state; called every few tenths of a second."""
 
-    def tell(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Something that happened, in one line."""
 
 
@@ -382,7 +382,7 @@ class Manager:
             return None
         if late := [group for group in self.schedule.put_off if group not in self._put_off]:
             self._put_off.update(late)
-            self._view.tell(
+            self._view.message(
                 f"put off, since the budget holds too few processes of all: {listed(late, 3)}"
             )
         return work
@@ -443,7 +443,7 @@ class Manager:
                 finished = self._now() if finished is None else finished
                 if self._now() - finished > END_LIMIT:
                     worker.kill()
-                    self._view.tell(
+                    self._view.message(
                         f"process {work.number} had finished and did not end: it was ended (as a "
                         "rule a backend has left a thread that goes on)"
                     )
@@ -473,7 +473,7 @@ class Manager:
         settled = 0 if file is None else self.schedule.add(file)
         if len(lost) > 1:
             self.schedule.faults.suspect(lost)
-            self._view.tell(
+            self._view.message(
                 f"process {work.number} {how} while {listed(list(lost), 3)} were timed in "
                 "turn; each is measured alone now"
             )
@@ -481,10 +481,10 @@ class Manager:
             said = clean(_error_line(worker.last_words()))
             raise WorkerError(f"process {work.number} {how} and measured nothing: {said}")
         for each in outcomes:
-            self._view.tell(f"{each['case_id']} {each['outcome']}: {each['reason']}")
+            self._view.message(f"{each['case_id']} {each['outcome']}: {each['reason']}")
         for outcome in () if file is None else file.outcomes:
             if outcome.outcome == "failed":
-                self._view.tell(f"{outcome.case.id} failed: {outcome.reason}")
+                self._view.message(f"{outcome.case.id} failed: {outcome.reason}")
 
     def _lose(self, worker: Worker, watch: Watch, work: Work, error: LostError) -> None:
         """Keep what came of a worker whose machine is gone; what was in flight is open again."""
@@ -494,12 +494,12 @@ class Manager:
         file = worker.settle(outcomes)
         if file is not None:
             self.schedule.add(file)
-        told = f"process {work.number} was lost: {error}"
+        message = f"process {work.number} was lost: {error}"
         if again := [case for case in busy if case not in guilty]:
-            told += f"; tried again elsewhere: {listed(again, 3)}"
-        self._view.tell(told)
+            message += f"; tried again elsewhere: {listed(again, 3)}"
+        self._view.message(message)
         for each in outcomes:
-            self._view.tell(f"{each['case_id']} {each['outcome']}: {each['reason']}")
+            self._view.message(f"{each['case_id']} {each['outcome']}: {each['reason']}")
 
     def _how(self, ending: _Ending) -> str:
         if not ending.in_time:

@@ -3,7 +3,7 @@
 Results that are to lie elsewhere are measured into a folder here, and copied there at the end: not
 before the last process has ended, since a copy on its way takes processor time from what is
 measured. What was measured is never lost to a bad connection: the files here stay, and the command
-that copies them later is told. Its options are those of
+that copies them later is printed. The options are those of
 ``bench.run``, by their names.
 """
 
@@ -126,7 +126,7 @@ def suite_of(session: Session) -> Suite:
         raise UsageError(
             f"the suite in {clean(session.suite)} is named {clean(suite.name)} now; it was "
             f"{clean(session.suite_name)} when session {session.id} began, and its results are "
-            "named after that: name it so again, or start anew without --resume"
+            "named after that: name it so again, or start again without --resume"
         )
     return suite
 
@@ -256,7 +256,7 @@ def _leave_to_its_writer(
     Such a process is on another machine or in another container, whose lock is another, or has been
     forced too. Raises HeldError.
     """
-    told = False
+    note = False
     while found := being_written(session, folder):
         path, who = next(iter(found.items()))
         where = clean(str(path))
@@ -270,9 +270,9 @@ def _leave_to_its_writer(
         message = f"{who} still measures session {session.id} ({where})"
         if not options.wait:
             raise HeldError(message)
-        if not told:
+        if not note:
             console.print(f"{message}; waiting for it")
-            told = True
+            note = True
         time.sleep(LOOK_EVERY)
 
 
@@ -297,7 +297,7 @@ def _measure(
             manager.take_in(folder, alone=lock.fd is not None)
         there = count(len(manager.schedule.runs), "process")
         found = f"; {there} of it are there" if resumed else ""
-        view.tell(
+        view.message(
             f"suite {session.suite_name}: {cases_words(session.cases)}, session {session.id}{found}"
         )
         interrupted = False
@@ -322,8 +322,8 @@ def _measure(
         console.print(line)
     console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")
     if not manager.schedule.finished:
-        told = f"go on: {command} --resume {session.id} --budget {short(session.budget)}"
-        console.print(told)
+        note = f"go on: {command} --resume {session.id} --budget {short(session.budget)}"
+        console.print(note)
     console.print(f"read them: {reader(folder)}", style="bold")
     return summary.code
 
@@ -374,7 +374,7 @@ def folder_and_place(results: str | None) -> tuple[Path, str | None]:
     """The folder here, and the URL of the place elsewhere if results are to go to one.
 
     results: what was asked for, a folder or a URL. Raises FolderError; UsageError for a place that
-    cannot be written to, as far as that can be told before anything is measured.
+    cannot be written to, as far as that is known before anything is measured.
     """
     asked = results or default_folder()
     if not is_url(asked):

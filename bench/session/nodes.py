@@ -20,7 +20,7 @@ from bench.records.naming import of_kind
 from bench.render.escape import clean
 from bench.render.quantities import count
 from bench.session.cluster import HERE, Cluster, Fleet, Member, RemoteExecutor
-from bench.session.hand import Asked
+from bench.session.hand import NodeRequest
 from bench.session.manager import Manager, WorkerError, cases_words
 from bench.session.measure import (
     again,
@@ -68,12 +68,12 @@ class Plan:
         return self._model.budget
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> NodeRequest:
         """What each node is asked to be ready for."""
         path, options = self.suite.path, self._options
         named = path.parent == loading.FOLDER
         name, text = (path.stem, None) if named else (path.name, path.read_bytes())
-        return Asked(name, text, choice_of(self._model), options.wait, options.force)
+        return NodeRequest(name, text, choice_of(self._model), options.wait, options.force)
 
     def session(self, member: Member) -> tuple[Session, Suite]:
         """The session of a kind of machine, and its suite there."""
@@ -101,9 +101,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
     plan = Plan(options, folder)
     view = PlainView(console)
     clear_left_over(folder)
-    with Cluster(options.ray or HERE, plan.asked, view.tell) as cluster:
+    with Cluster(options.ray or HERE, plan.asked, view.message) as cluster:
         fleet = _fleet(plan, cluster, console, view)
-        view.tell(f"suite {plan.suite.name} on the machines of a cluster, fleet {plan.fleet}")
+        view.message(f"suite {plan.suite.name} on the machines of a cluster, fleet {plan.fleet}")
         interrupted = False
         try:
             fleet.run()
@@ -138,13 +138,13 @@ def _fleet(plan: Plan, cluster: Cluster, console: Console, view: PlainView) -> F
         manager.begin()
         there = len(manager.schedule.runs)
         found = f"; {count(there, 'process')} of it are there" if there else ""
-        view.tell(f"{member}: {cases_words(session.cases)}, session {session.id}{found}")
+        view.message(f"{member}: {cases_words(session.cases)}, session {session.id}{found}")
         return manager
 
     def post(member: Member, manager: Manager) -> RemoteExecutor:
         return RemoteExecutor(cluster.far(member), manager.session, plan.folder)
 
-    return Fleet(cluster, open_manager, post, view.tell)
+    return Fleet(cluster, open_manager, post, view.message)
 
 
 def _conclude(
@@ -170,8 +170,8 @@ def _conclude(
             for line in summary.lines(manager):
                 console.print(line, markup=False)
     if interrupted:
-        told = f"stopped: {count(kept, 'case')} measured and kept; go on: {command}"
-        console.print(told, markup=False)
+        message = f"stopped: {count(kept, 'case')} measured and kept; go on: {command}"
+        console.print(message, markup=False)
         return INTERRUPTED
     for error in fleet.errors.values():
         codes.append(FAILED)
@@ -181,7 +181,7 @@ def _conclude(
         console.print(f"no machine of the kind {clean(key)} came: its session is not gone on with")
     console.print(f"results: {clean(str(plan.folder / plan.suite.name))}-*.json", markup=False)
     if open_:
-        told = f"go on: {command} --budget {short(plan.budget)}"
-        console.print(told, markup=False)
+        message = f"go on: {command} --budget {short(plan.budget)}"
+        console.print(message, markup=False)
     console.print(f"read them: {reader(plan.folder)}", style="bold", markup=False)
     return next((code for code in (FAILED, INCOMPLETE) if code in codes), MEASURED)

@@ -66,9 +66,11 @@ class PlainView(Closing):
         """Tell that a process has begun."""
         if progress.number > self._number:  # of machines side by side the others go on
             self._number = progress.number
-            self.tell(f"{_number(progress)}: {count(progress.of, 'case')} in it; {state(progress)}")
+            self.message(
+                f"{_number(progress)}: {count(progress.of, 'case')} in it; {state(progress)}"
+            )
 
-    def tell(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """One line."""
         self._console.print(Text(clean(f"{self._label}{text}")), soft_wrap=True)
 
@@ -90,7 +92,7 @@ class LiveView(Closing):
             self._drawn = self._now()
             self._live.update(picture(progress), refresh=True)
 
-    def tell(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """One line above the picture, which stays."""
         self._live.console.print(Text(clean(text)))
 
@@ -111,12 +113,12 @@ def view(console: Console) -> LiveView | PlainView:
 def state(progress: Progress) -> str:
     """How far the session is, in words."""
     if progress.processes is None:
-        told = f"{progress.settled} of {count(progress.cases, 'case')} precise"
+        message = f"{progress.settled} of {count(progress.cases, 'case')} precise"
     else:
-        told = f"{progress.settled} of {count(progress.cases, 'case')} finished"
+        message = f"{progress.settled} of {count(progress.cases, 'case')} finished"
     if progress.budget is None:
-        return f"{told}, {duration(progress.spent)} so far"
-    return f"{told}, {duration(progress.budget - progress.spent)} left"
+        return f"{message}, {duration(progress.spent)} so far"
+    return f"{message}, {duration(progress.budget - progress.spent)} left"
 
 
 def picture(progress: Progress) -> RenderableType:
@@ -191,13 +193,13 @@ REST = "processes' start and end, cases without a time"
 class Overhead:
     """Seconds of a session.
 
-    measured: inside blocks that count. told: outside these, by what they went into, as far as the
-    cases' records tell it.
+    measured: inside blocks that count. seconds: outside these, by what they went into, as far as
+    the cases' records have it.
     """
 
     spent: float
     measured: float
-    told: Mapping[str, float]
+    seconds: Mapping[str, float]
 
     @property
     def outside(self) -> float:
@@ -206,13 +208,13 @@ class Overhead:
 
     def parts(self) -> list[tuple[str, float]]:
         """What was outside measured blocks, in words, the longest first."""
-        rest = max(0.0, self.outside - sum(self.told.values()))
-        return sorted([*self.told.items(), (REST, rest)], key=lambda part: -part[1])
+        rest = max(0.0, self.outside - sum(self.seconds.values()))
+        return sorted([*self.seconds.items(), (REST, rest)], key=lambda part: -part[1])
 
 
 def overhead(measurements: Iterable[Measurement], spent: float) -> Overhead:
     """Where ``spent`` seconds went, of which these measurements came."""
-    told = dict.fromkeys((UNTIMED, WARM_UP, *_OF_SETUP.values(), MEMORY), 0.0)
+    seconds = dict.fromkeys((UNTIMED, WARM_UP, *_OF_SETUP.values(), MEMORY), 0.0)
     measured = 0.0
     for each in measurements:
         inside = each.timed_s
@@ -220,20 +222,20 @@ def overhead(measurements: Iterable[Measurement], spent: float) -> Overhead:
         # Each has an even part of its group's time: what one had less of, another had more. Files
         # of before it was recorded have no ``timing_s``.
         untimed = each.setup.get("untimed_s") or 0.0  # missing in older files
-        told[UNTIMED] += untimed
-        told[WARM_UP] += (each.setup.get("timing_s", inside) or 0.0) - inside - untimed
+        seconds[UNTIMED] += untimed
+        seconds[WARM_UP] += (each.setup.get("timing_s", inside) or 0.0) - inside - untimed
         for key, part in _OF_SETUP.items():
-            told[part] += each.setup.get(key) or 0.0
+            seconds[part] += each.setup.get(key) or 0.0
         took = (each.memory or {}).get("seconds")
-        told[MEMORY] += took if isinstance(took, int | float) else 0.0
-    told[WARM_UP] = max(0.0, told[WARM_UP])
-    return Overhead(spent, measured, told)
+        seconds[MEMORY] += took if isinstance(took, int | float) else 0.0
+    seconds[WARM_UP] = max(0.0, seconds[WARM_UP])
+    return Overhead(spent, measured, seconds)
 
 
 def code_of(work: Callable[[], int], *, held: str, stopped: str) -> int:
-    """The exit code of a command that measures; what keeps it from its end is told in a line.
+    """The exit code of a command that measures; what keeps it from its end is one line.
 
-    held: what to do about another run that measures here. stopped: what is told of an interruption.
+    held: what to do about another run that measures here. stopped: the line for an interruption.
     """
     try:
         return work()
@@ -326,10 +328,12 @@ class Summary:
     def _of_goal(self, goal: Goal) -> list[str]:
         """How far it was reached."""
         if goal.processes is None:
-            told = f"{self.precise} of {self.measured} measured within ±{100 * goal.precision:g}%"
+            message = (
+                f"{self.precise} of {self.measured} measured within ±{100 * goal.precision:g}%"
+            )
             if self.few:
-                told += f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
-            return [told]
+                message += f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
+            return [message]
         fewer = f"{count(self.few, 'case')} in fewer than the {goal.processes} processes that were "
         return [f"{fewer}asked for: the budget held no more"] if self.few else []
 
@@ -339,16 +343,16 @@ class Summary:
         share = outside / spent if spent else 0.0
         finished = manager.schedule.finished
         why = "done" if finished else "the budget is spent"
-        told = f"{count(self.processes, 'process')}, {duration(spent)}"
+        message = f"{count(self.processes, 'process')}, {duration(spent)}"
         if manager.session.fleet:
             # Machines side by side: what they measured is more than went by, and says nothing.
             if not finished:
                 why = "the budget is spent, or no machine is left"
-            return [f"{why}: {told}"]
-        told += f", of which {duration(outside)} ({share:.0%}) outside measured blocks"
+            return [f"{why}: {message}"]
+        message += f", of which {duration(outside)} ({share:.0%}) outside measured blocks"
         largest = [(name, seconds) for name, seconds in self.overhead.parts() if seconds >= 0.5]
         parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in largest)
-        return [f"{why}: {told}", *([f"  of these: {parts}"] if parts else [])]
+        return [f"{why}: {message}", *([f"  of these: {parts}"] if parts else [])]
 
 
 def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
@@ -395,7 +399,7 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
 
 
 def _spoilt(row: Row) -> tuple[Doubt, ...]:
-    """Why a row is INVALID, or the ratio that the report has of it; a time alone is told apart."""
+    """Why a row is INVALID, or the ratio that the report has of it; a time alone is separate."""
     own = {doubt.code for doubt in row.invalid}
     return (*row.invalid, *(doubt for doubt in row.ratio_doubts if doubt.code not in own))
 
@@ -406,7 +410,7 @@ def _counted_doubts(cases: Iterable[Sequence[Doubt]]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for doubts in cases:
         for doubt in doubts:
-            advice = f"; {told}" if (told := doubt_advice(doubt)) else ""
+            advice = f"; {message}" if (message := doubt_advice(doubt)) else ""
             counts[words.setdefault(doubt.code, clean(f"{doubt_text(doubt)}{advice}"))] += 1
     return counts
 

@@ -434,10 +434,10 @@ def _judge_measured(
         if missing:
             proof.unfinished.append(f"measured: {missing} of {proof.wanted} cases were not reached")
     elif missing or (ended.code != 0 and not proof.failures):
-        told = f": {said}" if said else ""
+        message = f": {said}" if said else ""
         proof.failures.append(
             f"measured: pytest ended with exit code {ended.code} and {missing} of {proof.wanted} "
-            f"cases have no result{told}; see measure.log"
+            f"cases have no result{message}; see measure.log"
         )
 
 

@@ -86,8 +86,8 @@ def _of_keras_file(path: Path) -> list[Layer]:
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo("config.json")
             if info.file_size > LARGEST_CONFIG:
-                told = f"is larger than {LARGEST_CONFIG:,} bytes"
-                raise ModelError(f"{where}: its config.json {told}")
+                note = f"is larger than {LARGEST_CONFIG:,} bytes"
+                raise ModelError(f"{where}: its config.json {note}")
             with archive.open(info) as file:
                 config = json.loads(file.read(LARGEST_CONFIG + 1))
     except FileNotFoundError:
@@ -131,20 +131,20 @@ def _in_config(node: object, where: str, shape: object, depth: int) -> Iterator[
 
 def _layer(config: Mapping[str, object], shape: object, where: str) -> Layer:
     name, units = config.get("name"), config.get("units")
-    told = printable(str(name), 60)
+    note = printable(str(name), 60)
     if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-        raise ModelError(f"{where}: layer {told}: units is {units!r}; expected a positive integer")
+        raise ModelError(f"{where}: layer {note}: units is {units!r}; expected a positive integer")
     size = shape[-1] if isinstance(shape, list) and len(shape) == 3 else None
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise ModelError(
-            f"{where}: layer {told} was saved before it was built, so that its input size is not "
+            f"{where}: layer {note} was saved before it was built, so that its input size is not "
             "known; call the model once and save it again"
         )
     dtype = config.get("dtype")
     if isinstance(dtype, Mapping):
         policy = dtype.get("config")
         dtype = policy.get("name") if isinstance(policy, Mapping) else None
-    return Layer(told, size, units, dtype if isinstance(dtype, str) else "float32")
+    return Layer(note, size, units, dtype if isinstance(dtype, str) else "float32")
 
 
 GRAPH = "saved_model.pb"
@@ -294,7 +294,7 @@ or four processes fit into two minutes on two cores."""
 class Question:
     """One amount of work on one device.
 
-    Whether the step's gradients are the weights' alone is not asked: whoever trains on data needs
+    Whether the step's gradients are the weights' alone is no option: training on data needs
     no others.
     """
 
@@ -424,7 +424,7 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
 
     It takes ``LOOK`` seconds where the machine is quiet.
     """
-    begun, told = here.now(), False
+    begun, note = here.now(), False
     while True:
         before = here.activity()
         here.sleep(LOOK)
@@ -432,12 +432,12 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
         waited = here.now() - begun
         if not busy or waited + LOOK > seconds:
             break
-        if not told:
+        if not note:
             console.print(
                 f"others keep {clean(busy)}; waiting up to {seconds:.0f} s for a quiet machine",
                 markup=False,
             )
-            told = True
+            note = True
     if busy:
         console.print(f"measuring all the same: others keep {clean(busy)}", markup=False)
 
@@ -570,7 +570,7 @@ def suite_text(question: Question, backends: Sequence[str] = (), seconds: float 
 
 
 def write_suite(question: Question, folder: Path, backends: Sequence[str] = ()) -> Path:
-    """The suite's file beside the results; one that is there is written anew.
+    """The suite's file beside the results; one that is there is replaced.
 
     Raises ResultWriteError.
     """

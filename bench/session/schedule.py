@@ -464,8 +464,8 @@ class Schedule:
         order = Random(f"{self._seed}/{number}")
         found = plan([*map(self._coming, self._open())], hands * seconds, self.costs.process)
         self.promised = {each.lot.key for each, wanted in found.first if wanted == each.left}
-        told = found.first or any(map(self._has_enough, self._lots))
-        self.put_off = tuple(dict.fromkeys(each.lot.group for each, _ in found.late if told))
+        message = found.first or any(map(self._has_enough, self._lots))
+        self.put_off = tuple(dict.fromkeys(each.lot.group for each, _ in found.late if message))
         for waiting in (found.first, found.late):
             most = self._part(waiting, hands)
             lots = [each for each, _ in waiting]
@@ -509,13 +509,13 @@ class Schedule:
         """One process each of those that one process measures in that time, the furthest behind."""
         for level in sorted({each.begun for each in waiting}):
             there = [each for each in waiting if each.begun == level]
-            for environment in self._in_turn(each.lot for each in there):
+            for environment in self._alternating(each.lot for each in there):
                 here = [each for each in there if each.lot.environment == environment]
                 if chosen := self._that_fit(here, seconds, most):
                     return [(each, 1) for each in chosen]
         return []
 
-    def _in_turn(self, waiting: Iterable[Lot]) -> list[Environment]:
+    def _alternating(self, waiting: Iterable[Lot]) -> list[Environment]:
         """The environments, that with the fewest processes first: so they alternate in time."""
         found = dict.fromkeys(lot.environment for lot in waiting)
         return sorted(found, key=lambda each: self._processes[each] + self.flights.processes(each))
@@ -620,7 +620,7 @@ class Schedule:
         suspects = [case for case in behind if self.faults.suspected(case.id)]
         return suspects[:1] or self._with_bridge(replace(lot, cases=tuple(behind)))
 
-    # -- what is told
+    # -- what is shown
 
     def leaders(self) -> list[Leader]:
         """The fastest backend of each group that has a time, in the suite's order."""

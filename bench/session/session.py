@@ -226,16 +226,16 @@ def load(folder: Path, session: str = "") -> Session:
         path = _path(folder, session) if _ID.fullmatch(session) else None
         if path is None or not path.is_file():
             known = [each.id for each in _read_all(folder)[0]]
-            told = f"; there are {', '.join(known[-3:])}" if known else ""
+            message = f"; there are {', '.join(known[-3:])}" if known else ""
             name = printable(session)
-            raise SessionError(f"there is no session {name} in {where}{told}")
+            raise SessionError(f"there is no session {name} in {where}{message}")
         return _read(path)
     found, unread = _read_all(folder)
     open_ = [each for each in found if each.finished is None]
     if not open_:
         # One that cannot be read may be the one that is meant: better its reason than "none".
-        told = f"; {unread[-1]}" if unread else "; name one: --resume SESSION"
-        raise SessionError(f"there is no unfinished session in {where}{told}")
+        message = f"; {unread[-1]}" if unread else "; name one: --resume SESSION"
+        raise SessionError(f"there is no unfinished session in {where}{message}")
     return max(open_, key=lambda each: each.started)
 
 
@@ -243,8 +243,8 @@ def newest(folder: Path) -> Session:
     """The session that began last, whether or not it has come to its end. Raises SessionError."""
     found, unread = _read_all(folder)
     if not found:
-        told = unread[-1] if unread else f"there is no session in {printable(str(folder))}"
-        raise SessionError(told)
+        message = unread[-1] if unread else f"there is no session in {printable(str(folder))}"
+        raise SessionError(message)
     return max(found, key=lambda each: each.started)
 
 
@@ -285,8 +285,8 @@ def _read(path: Path) -> Session:
     try:
         data = Field(path, "", parse_json(path, regular_bytes(path)))
         if data["schema"].integer(1) > SCHEMA:
-            told = f"this version knows session schema {SCHEMA}"
-            raise data["schema"].error(f"at most {SCHEMA}: {told}")
+            message = f"this version knows session schema {SCHEMA}"
+            raise data["schema"].error(f"at most {SCHEMA}: {message}")
         goal = data["goal"]
         if data["id"].value != path.name.removesuffix(_SUFFIX):
             # Files are named after it: another would be written elsewhere.

@@ -49,8 +49,8 @@ class Stub:
         if missing := [name for name, digest in here.items() if not digest]:
             return f"the suite is not installed there: no package {missing[0]}", None
         if here != code:
-            told = ", ".join(f"{name} {here[name]}, not {code[name]}" for name in PACKAGES)
-            return f"another version of the suite is installed there ({told})", None
+            message = ", ".join(f"{name} {here[name]}, not {code[name]}" for name in PACKAGES)
+            return f"another version of the suite is installed there ({message})", None
         from bench.session.hand import Hand
 
         self._hand = Hand()

@@ -90,7 +90,7 @@ class Executor(Protocol):
     """Where workers run."""
 
     def start(self, work: Work) -> Worker:
-        """A worker for ``work``. Raises ResultWriteError if it cannot be told what to do."""
+        """A worker for ``work``. Raises ResultWriteError if its list of cases cannot be written."""
 
 
 # -- workers on this machine
@@ -161,7 +161,7 @@ class LocalExecutor:
         options = {
             "suite": session.suite,
             "session": session.id,
-            "busy": "force",  # the manager holds the lock, or was told to go on without it
+            "busy": "force",  # the manager holds the lock, or goes on without it
             "seed": session.seed,
             "order-seed": work.order_seed,
             "cases": listing.absolute(),

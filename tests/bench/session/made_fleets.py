@@ -285,7 +285,7 @@ class Game:
     def update(self, progress: Progress) -> None:
         """Nobody looks."""
 
-    def tell(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Keep it."""
         self.told.append(text)
 
@@ -371,7 +371,7 @@ class Game:
 def play(world: World) -> Played:
     """Play a world to its end, and check its rules."""
     game = Game(world)
-    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
+    fleet = Fleet(game, game.manager, game.post, game.message, lambda: game.time, game.sleep)
     began = time.process_time()
     fleet.run()
     played = game.played

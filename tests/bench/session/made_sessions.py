@@ -128,7 +128,7 @@ class World:
     def update(self, progress: Progress) -> None:
         self.shown.append(progress)
 
-    def tell(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.told.append(text)
 
     def manager(self, session: Session) -> Manager:

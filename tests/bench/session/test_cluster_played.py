@@ -13,11 +13,11 @@ import pytest
 from bench.case.loading import Choice, Suite
 from bench.session import cluster, stub
 from bench.session.cluster import FIRST, LIVES, NODES_EVERY, PATIENCE, Cluster, Member
-from bench.session.hand import Asked, Facts
+from bench.session.hand import Facts, NodeRequest
 from bench.session.workers import LostError
 
 SUITE = Suite("mine", "", Path("mine.toml"), (), {})
-ASKED = Asked("mine", None, Choice())
+ASKED = NodeRequest("mine", None, Choice())
 
 
 class RayError(Exception):
@@ -265,7 +265,9 @@ def test_the_first_node_is_waited_for_a_while_and_each_that_was_asked_longer(
 
 
 def test_a_run_that_waits_waits_for_whoever_was_asked(ray: Ray, clock: Clock) -> None:
-    nodes = Cluster("auto", Asked("mine", None, Choice(), wait=True), lambda text: None, clock)
+    nodes = Cluster(
+        "auto", NodeRequest("mine", None, Choice(), wait=True), lambda text: None, clock
+    )
     ray.answer = None
     ray.lend(1)
     nodes.arrived()

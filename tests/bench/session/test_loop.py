@@ -58,7 +58,7 @@ class Partly(Game):
 
 
 def played(game: Game) -> Fleet:
-    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
+    fleet = Fleet(game, game.manager, game.post, game.message, lambda: game.time, game.sleep)
     fleet.run()
     return fleet
 
@@ -103,7 +103,7 @@ def test_machines_are_told_when_they_come_and_when_they_go() -> None:
 
 def test_an_error_in_one_process_ends_the_others_and_keeps_what_they_have() -> None:
     game = Game(World(machines=4))
-    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
+    fleet = Fleet(game, game.manager, game.post, game.message, lambda: game.time, game.sleep)
     settled = game.settled
     files: list[object] = []
 
@@ -145,7 +145,7 @@ def test_a_hurry_that_fails_does_not_keep_the_others_from_ending() -> None:
         return self._machine.worker
 
     Post.start = start  # type: ignore[method-assign]
-    fleet = Fleet(game, game.manager, post, game.tell, lambda: game.time, sleep)
+    fleet = Fleet(game, game.manager, post, game.message, lambda: game.time, sleep)
     with pytest.raises(KeyboardInterrupt):
         fleet.run()
     kept = sum(len(file.measurements) for files in game.files.values() for file in files)
@@ -206,7 +206,7 @@ def test_a_budget_ends_it_and_where_nothing_is_replaced_it_ends_too(
 
 def test_a_fleet_that_lost_all_its_machines_says_what_it_kept() -> None:
     game = Game(World(machines=2, preemptions=100.0, replaced=False, groups=20))
-    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
+    fleet = Fleet(game, game.manager, game.post, game.message, lambda: game.time, game.sleep)
     fleet.run()
     (manager,) = fleet.managers.values()
     assert not manager.schedule.finished
@@ -219,7 +219,7 @@ def test_a_machine_that_is_gone_at_its_first_look_was_there_too() -> None:
     times = {"node0": (0.0, 15.0), "node2": (70.0, 70.0), "node4": (125.0, math.inf)}
     for machine in game.coming:  # those of the other kind come and end between
         machine.came, machine.gone = times.get(machine.member.name, (80.0, math.inf))
-    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
+    fleet = Fleet(game, game.manager, game.post, game.message, lambda: game.time, game.sleep)
     fleet.run()
     assert all(manager.schedule.finished for manager in fleet.managers.values())
     assert sum("is lost" in told for told in game.told) == 2
@@ -227,7 +227,7 @@ def test_a_machine_that_is_gone_at_its_first_look_was_there_too() -> None:
 
 def test_replicates_come_from_as_many_machines_as_there_are() -> None:
     game = Game(World(machines=6, groups=6, backends=2, processes=6))
-    Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep).run()
+    Fleet(game, game.manager, game.post, game.message, lambda: game.time, game.sleep).run()
     assert min(map(len, game.places.values())) >= 5
 
 
@@ -250,7 +250,7 @@ def test_an_interrupted_fleet_keeps_what_came_and_leaves_no_process() -> None:
         if game.time > 40.0:
             raise KeyboardInterrupt
 
-    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, sleep)
+    fleet = Fleet(game, game.manager, game.post, game.message, lambda: game.time, sleep)
     with pytest.raises(KeyboardInterrupt):
         fleet.run()
     kept = sum(len(file.measurements) for files in game.files.values() for file in files)

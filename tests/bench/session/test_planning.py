@@ -244,7 +244,7 @@ class Machine:
     def update(self, progress: Progress) -> None:
         """Nobody looks."""
 
-    def tell(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.told.append(text)
 
 

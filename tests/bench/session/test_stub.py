@@ -11,10 +11,10 @@ import pytest
 
 from bench.case.loading import Choice
 from bench.session import stub
-from bench.session.hand import Asked
+from bench.session.hand import NodeRequest
 from bench.session.stub import Stub, fingerprint
 
-ASKED = pickle.dumps(Asked("smoke", None, Choice()))
+ASKED = pickle.dumps(NodeRequest("smoke", None, Choice()))
 
 
 def test_a_fingerprint_is_of_what_the_files_say(

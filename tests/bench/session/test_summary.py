@@ -60,7 +60,7 @@ def test_each_second_is_counted_once() -> None:
     one = replace(a_measurement(), setup=SETUP, memory={"seconds": 32.0, "error": "words"})
     found = overhead([one, one], 2000.0)
     assert found.measured == pytest.approx(2 * inside(one))
-    assert found.told == {
+    assert found.seconds == {
         UNTIMED: 64,
         WARM_UP: pytest.approx(64 - 2 * inside(one)),
         FIRST_USE: 14,
@@ -82,14 +82,14 @@ def test_what_one_of_a_group_had_more_of_than_its_even_part_another_had_less_of(
     even = 1.2 * (inside(one) + inside(other)) / 2
     pair = [replace(each, setup={"timing_s": even}) for each in (one, other)]
     assert inside(one) < even < inside(other)
-    warm_up = overhead(pair, 1000.0).told[WARM_UP]
+    warm_up = overhead(pair, 1000.0).seconds[WARM_UP]
     assert warm_up == pytest.approx(2 * even - inside(one) - inside(other))
 
 
 def test_files_of_before_it_was_recorded_have_it_in_the_rest() -> None:
     one = replace(a_measurement(), setup={"build_s": 1.0, "trace_s": None, "first_call_s": 2.0})
     found = overhead([one], 10.0)
-    assert {part for part, seconds in found.told.items() if seconds} == {FIRST_USE}
+    assert {part for part, seconds in found.seconds.items() if seconds} == {FIRST_USE}
     assert dict(found.parts())[REST] == pytest.approx(10 - 3 - inside(one))
 
 
@@ -110,7 +110,7 @@ def test_calls_that_are_due_at_a_time_take_their_periods(latency: float) -> None
     item = replace(item, samples=np.full(11, latency), calls=20, setup={"timing_s": 2.5})
     found = overhead([item], spent=10.0)
     assert found.measured == pytest.approx(2.2)
-    assert found.told[WARM_UP] == pytest.approx(0.3)
+    assert found.seconds[WARM_UP] == pytest.approx(0.3)
 
 
 def test_calls_back_to_back_take_what_they_take() -> None:

@@ -23,7 +23,7 @@ from bench.cli.command_line import INTERRUPTED, UsageError, typed
 from bench.machine.kinds import Kind
 from bench.session import nodes
 from bench.session.cluster import Fleet, Member
-from bench.session.hand import Asked, Seen
+from bench.session.hand import NodeRequest, Seen
 from bench.session.manager import Manager, WorkerError
 from bench.session.nodes import Plan
 from bench.session.progress import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
@@ -146,7 +146,7 @@ class Played:
         self.time = 0.0
         self._coming: list[Member] = []
 
-    def __call__(self, address: str, asked: Asked, tell: Callable[[str], None]) -> Played:
+    def __call__(self, address: str, asked: NodeRequest, tell: Callable[[str], None]) -> Played:
         suite = suites.load(asked.suite, asked.choice)
         self._coming = [
             Member(f"node{number}", KIND, label, suite) for number, label in enumerate(self.labels)

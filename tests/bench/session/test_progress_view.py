@@ -73,7 +73,7 @@ def test_off_a_terminal_a_process_is_one_plain_line() -> None:
         assert isinstance(view, live_module.PlainView)
         for _ in range(3):
             view.update(progress(budget=None, processes=4))
-        view.tell("numpy\x1b[2J failed: [red]so")
+        view.message("numpy\x1b[2J failed: [red]so")
     assert shown(console).splitlines() == [
         "process 3 (every case is measured in 4): 4 cases in it; 2 of 5 cases finished, "
         "1 min 05 s so far",

@@ -136,7 +136,7 @@ def test_a_suite_that_was_renamed_is_not_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError,
         match=r"the suite in .*mine\.toml is named thine now; it was mine when session s began, "
-        r".* or start anew without --resume$",
+        r".* or start again without --resume$",
     ):
         opened(tmp_path, "--resume", "s")
 

@@ -25,7 +25,7 @@ from bench.machine.packages import Python
 from bench.records.schema import ResultFile
 from bench.session import interleaved as room
 from bench.session import measure as measured_module
-from bench.session.interleaved import in_turn
+from bench.session.interleaved import interleave
 from bench.session.session import Goal, Session, Work, load
 from bench.session.workers import Worker
 from bench.stats.comparison import Pairing
@@ -51,7 +51,7 @@ def sides(**changes: object) -> tuple[Side, Side, list[str]]:
 
 def test_the_two_take_turns_and_who_was_second_is_the_first_of_the_next() -> None:
     a, b, order = sides()
-    in_turn([side.manager(session(goal=Goal(processes=4))) for side in (a, b)])
+    interleave([side.manager(session(goal=Goal(processes=4))) for side in (a, b)])
     assert "".join(order) == "abbaabba"
     assert a.counts == b.counts == {case.id: 4 for case in CASES}
     assert a.saved[-1].finished is not None
@@ -60,14 +60,14 @@ def test_the_two_take_turns_and_who_was_second_is_the_first_of_the_next() -> Non
 
 def test_in_a_turn_both_measure_the_same_cases_in_the_same_order() -> None:
     a, b, _ = sides()
-    in_turn([side.manager(session(goal=Goal(processes=4))) for side in (a, b)])
+    interleave([side.manager(session(goal=Goal(processes=4))) for side in (a, b)])
     assert a.started == b.started
     assert len({work.order_seed for work in a.started}) == 4
 
 
 def test_a_case_that_crashes_on_one_side_spoils_nothing_on_the_other() -> None:
     a, b, order = sides(behaviour={B5.id: SEGFAULT})
-    in_turn([side.manager(session(goal=Goal(processes=3))) for side in (a, b)])
+    interleave([side.manager(session(goal=Goal(processes=3))) for side in (a, b)])
     assert set(a.counts.values()) == {3}
     assert b.outcomes == {B5.id: "crashed"}
     assert {name for name, number in b.counts.items() if number == 0} == {B5.id}
@@ -77,7 +77,7 @@ def test_a_case_that_crashes_on_one_side_spoils_nothing_on_the_other() -> None:
 def test_a_side_that_is_done_lets_the_other_go_on_alone() -> None:
     a, b, order = sides()
     managers = [a.manager(session(goal=Goal(processes=1))), b.manager(session())]
-    in_turn(managers)
+    interleave(managers)
     assert "".join(order) == "abb"
 
 
