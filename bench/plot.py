@@ -18,7 +18,7 @@ from bench.cli.command_line import UsageError
 from bench.cli.progress import asked_for
 from bench.machine.fields import printable
 from bench.machine.writing import ResultWriteError, write_bytes
-from bench.render import drawing, plot
+from bench.render import plot
 from bench.render.plot import KIND_OF, NARROWEST, WIDEST, Plot, choose
 from bench.render.quantities import count
 from bench.stats.along import AXES, series
@@ -42,9 +42,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    kind = drawing.kind_of(options.output)
+    kind = plot.kind_of(options.output)
     if kind is None:
-        names = ", ".join(f".{each}" for each in drawing.FORMATS)
+        names = ", ".join(f".{each}" for each in plot.FORMATS)
         raise UsageError(f"--output {printable(str(options.output))}: expected a name in {names}")
     if not NARROWEST <= options.width <= WIDEST:
         raise UsageError(

@@ -22,7 +22,7 @@ from bench.records.maps import newest, parted, untold
 from bench.records.naming import run_of
 from bench.records.schema import ResultFile, Results
 from bench.records.study import Study
-from bench.render import along, data, markdown, page, teach, terminal
+from bench.render import along, data, markdown, page, terminal
 from bench.render.data import SAMPLE_COLUMNS, load_frame, sample_rows
 from bench.render.messages import along_notes
 from bench.render.quantities import listed
@@ -209,7 +209,7 @@ def _check_forms(options: argparse.Namespace) -> None:
 
 def _teach(report: Report, options: argparse.Namespace) -> None:
     """Write what the report decides to where ``backend="auto"`` looks for it, and say so."""
-    place, found = teach.write(report)
+    place, found = data.write(report)
     for each in found:
         print(printable(each.headline, 200))
     print(f"{len(found)} decisions for backend='auto' written to {printable(str(place))}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bench.render.drawing import Axes, Figure, figure
+from bench.render.plot import Axes, Figure, empty_figure
 from bench.stats.comparison import SAME_WITHIN, Verdict
 from bench.stats.intervals import count_words
 from research.noises import (
@@ -177,7 +177,7 @@ def _legend_below(drawn: Figure, axis: Axes, columns: int) -> None:
 
 
 def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
-    made = figure({1: 7.5, 2: 10.0, 3: 11.0}[panels], 4.6, dpi=120)
+    made = empty_figure({1: 7.5, 2: 10.0, 3: 11.0}[panels], 4.6, dpi=120)
     axes = list(made.subplots(1, panels, sharey=True, squeeze=False)[0])
     made.suptitle(title, fontsize=13)
     for axis in axes:

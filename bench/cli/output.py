@@ -17,9 +17,8 @@ from bench.cli import command_line
 from bench.cli.command_line import UsageError
 from bench.machine.fields import printable
 from bench.machine.writing import ResultWriteError, write_bytes
-from bench.render import drawing
-from bench.render.console import text_console
-from bench.render.escape import LONGEST_SENTENCE, clean, prose
+from bench.render import plot
+from bench.render.escape import LONGEST_SENTENCE, clean, prose, text_console
 from bench.render.table import Sheet
 
 # Wide enough for a whole row, narrow enough for a terminal beside an editor.
@@ -52,7 +51,7 @@ class Target:
 def kind_of(output: Path | None) -> str:
     """What a file's name asks for where no form is named: what a terminal shows by default."""
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    kinds = {"md": "markdown", **{each: each for each in ("csv", "json", *drawing.FORMATS)}}
+    kinds = {"md": "markdown", **{each: each for each in ("csv", "json", *plot.FORMATS)}}
     return kinds.get(suffix, "terminal")
 
 
@@ -61,12 +60,12 @@ def check(kind: str, target: Target) -> None:
 
     Raises UsageError.
     """
-    if kind not in drawing.FORMATS:
+    if kind not in plot.FORMATS:
         return
     if target.output is None:
         raise UsageError(f"--format {kind} needs --output FILE.{kind}")
-    if not drawing.available():
-        raise UsageError(f"a picture needs matplotlib: {drawing.INSTALL}")
+    if not plot.available():
+        raise UsageError(f"a picture needs matplotlib: {plot.INSTALL}")
 
 
 def as_asked(

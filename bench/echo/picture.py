@@ -17,10 +17,10 @@ import numpy as np
 from bench.echo.task import COIN_TOSS, EchoSettings, Float64
 from bench.echo.training import Window
 from bench.machine.writing import write_bytes
-from bench.render import drawing
-from bench.render.drawing import INK, SUBTLE, Figure
+from bench.render import plot
+from bench.render.plot import INK, SUBTLE, Figure
 
-SUFFIXES = tuple(f".{kind}" for kind in drawing.FORMATS)
+SUFFIXES = tuple(f".{kind}" for kind in plot.FORMATS)
 # The colours of Okabe & Ito, which colour-blind readers can distinguish.
 INPUT, TARGET, PREDICTION, WRONG = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 FAINT = "#B8B8B8"
@@ -50,7 +50,7 @@ class Scene:
 
 def save(scene: Scene, path: Path) -> None:
     """Draw into a file whose suffix is one of ``SUFFIXES``, atomically. Raises OSError."""
-    figure = drawing.figure(*_SIZE, layout=None, dpi=150)
+    figure = plot.empty_figure(*_SIZE, layout=None, dpi=150)
     draw(figure, scene)
     file = io.BytesIO()
     figure.savefig(file, format=path.suffix[1:].lower())

@@ -22,7 +22,7 @@ from bench.echo import picture, rounding
 from bench.echo.task import EchoSettings, SettingsError, best_possible_loss, check_backend
 from bench.echo.training import DivergedError, Training, model_of
 from bench.machine import devices
-from bench.render import drawing
+from bench.render import plot
 
 USUAL_BACKEND = "while_loop"  # what the tutorial's dynamic_rnn was
 FALLBACK_BACKEND = "numpy"  # needs no framework
@@ -59,8 +59,8 @@ def parse(options: argparse.Namespace) -> RunOptions:
     if output.suffix.lower() not in picture.SUFFIXES:
         suffixes = ", ".join(picture.SUFFIXES)
         raise UsageError(f"--output {output}: expected a name that ends in {suffixes}")
-    if not drawing.available() and "output" in given:
-        raise UsageError(f"a picture needs matplotlib: {drawing.INSTALL}")
+    if not plot.available() and "output" in given:
+        raise UsageError(f"a picture needs matplotlib: {plot.INSTALL}")
     _require_writable("--output", output)
     names = {each.name for each in fields(EchoSettings)}
     try:
@@ -79,7 +79,7 @@ def parse(options: argparse.Namespace) -> RunOptions:
         epochs=epochs,
         backend=given.get("backend"),
         device=device,
-        picture=output if drawing.available() else None,
+        picture=output if plot.available() else None,
         check_curve=given.get("check_curve", False),
     )
 
@@ -160,7 +160,7 @@ def train(options: argparse.Namespace) -> int:
     print(f"{done} windows in {time.perf_counter() - started:.1f} s ({backend.name})")
     print(summary(training, best[:done]), flush=True)
     if run.picture is None:
-        print(f"no picture: it needs matplotlib ({drawing.INSTALL})")
+        print(f"no picture: it needs matplotlib ({plot.INSTALL})")
     else:
         scene = picture.Scene(
             run.settings, backend.name, losses, best[:done], run.windows, training.last

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from bench.render.console import hanging
-from bench.render.escape import prose
-from bench.render.labels import caption, heading, machine, name
-from bench.render.marks import compact_verdict
+from bench.render.escape import hanging, prose
+from bench.render.labels import caption, compact_verdict, heading, machine, name
 from bench.render.messages import along_method, along_notes, doubt_lines
 from bench.render.quantities import (
     listed,

@@ -18,13 +18,11 @@ from rich.text import Text
 from bench.case.cases import Case
 from bench.machine.fields import InputError
 from bench.records.schema import Outcome
-from bench.render import drawing, quantities, table
-from bench.render.console import print_below
+from bench.render import plot, quantities, table
 from bench.render.data import OF_BRIDGE
-from bench.render.drawing import Axes, Figure
-from bench.render.escape import clean, code
+from bench.render.escape import clean, code, print_below
 from bench.render.escape import markdown as escaped
-from bench.render.marks import RATIO_INTERVAL, STYLES, compact_verdict
+from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import (
     Unmeasured,
     basis_text,
@@ -35,6 +33,7 @@ from bench.render.messages import (
     unclear,
     uneven,
 )
+from bench.render.plot import Axes, Figure
 from bench.render.quantities import count, seconds
 from bench.render.table import Cell, Column, Sheet
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
@@ -661,8 +660,8 @@ _STRONGEST = math.log(10)
 
 def map_picture(maps: Sequence[Map], kind: str) -> bytes:
     """The maps, as a PNG, SVG or PDF file."""
-    with drawing.style():
-        return drawing.encoded(_draw_maps(maps), kind)
+    with plot.style():
+        return plot.encoded(_draw_maps(maps), kind)
 
 
 def _draw_maps(maps: Sequence[Map]) -> Figure:
@@ -670,7 +669,7 @@ def _draw_maps(maps: Sequence[Map]) -> Figure:
     columns = min(_MAPS_ABREAST, len(shown))
     rows = math.ceil(len(shown) / columns)
     tallest = max(len(found.batches) for found in shown)
-    figure = drawing.figure(_PAGE_WIDTH, rows * (_HEAD + _ROW * tallest) + _FOOT)
+    figure = plot.empty_figure(_PAGE_WIDTH, rows * (_HEAD + _ROW * tallest) + _FOOT)
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, found in zip(grid, shown, strict=False):
         _draw_map(axes, found)
@@ -680,7 +679,7 @@ def _draw_maps(maps: Sequence[Map]) -> Figure:
     if len(maps) > len(shown):
         lines.append(f"{count(len(maps) - len(shown), 'more map')} not drawn.")
     below = textwrap.fill(" ".join(lines), 125, break_long_words=False, break_on_hyphens=False)
-    figure.supxlabel(below, fontsize=7, x=0.01, ha="left", color=drawing.SUBTLE)
+    figure.supxlabel(below, fontsize=7, x=0.01, ha="left", color=plot.SUBTLE)
     return figure
 
 
@@ -691,9 +690,7 @@ def _draw_map(axes: Axes, found: Map) -> None:
 
     colours = colormaps["PuOr"]
     title, _, work = map_title(found).partition(": ")
-    axes.set_title(
-        f"{drawing.label(title, 70)}\n{drawing.label(work, 70)}", loc="left", fontsize=7.5
-    )
+    axes.set_title(f"{plot.label(title, 70)}\n{plot.label(work, 70)}", loc="left", fontsize=7.5)
     places = {
         (row, column): found.by_place[batch, hidden]
         for row, batch in enumerate(found.batches)
@@ -726,7 +723,7 @@ def _draw_map(axes: Axes, found: Map) -> None:
             va="center",
             fontsize=7.5,
             fontweight="bold" if cell.wins else "normal",
-            color="white" if dark else drawing.INK,
+            color="white" if dark else plot.INK,
         )
     for start, end in _edges(places):
         axes.plot(*zip(start, end, strict=True), color="black", linewidth=2.4, zorder=3)
@@ -775,7 +772,7 @@ def texts(report: Report) -> dict[str, Callable[[], str | bytes | Iterable[str]]
         "markdown": lambda: markdown(report),
         "csv": lambda: as_csv(report),
         "json": lambda: as_json(report),
-        **{form: functools.partial(_picture, report, form) for form in drawing.FORMATS},
+        **{form: functools.partial(_picture, report, form) for form in plot.FORMATS},
     }
 
 

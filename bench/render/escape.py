@@ -1,10 +1,17 @@
-"""Text from result files made harmless: for a terminal, Markdown, a spreadsheet."""
+"""Make text from result files harmless: for a terminal, Markdown, HTML and a spreadsheet."""
 
 from __future__ import annotations
 
 import html
 import re
 import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from bench.machine.fields import printable
 
@@ -64,3 +71,28 @@ def spreadsheet(text: str, limit: int = 2000) -> str:
     found = printable(text, limit)
     first = unicodedata.normalize("NFKC", found.lstrip()[:1])
     return f"'{found}" if first in ("=", "+", "-", "@") else found
+
+
+def text_console(**options: Any) -> Console:
+    """A console that reads no markup, no emoji codes, and colours no numbers on its own.
+
+    options: those of Rich's own ``Console``.
+    """
+    return Console(markup=False, emoji=False, highlight=False, **options)
+
+
+def hanging(head: str, text: Text, style: str = "") -> Table:
+    """A line whose continuation stands below its text, not below its head."""
+    grid = Table.grid(padding=0)
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    grid.add_row(Text(f"{head} ", style=style), text)
+    return grid
+
+
+def print_below(console: Console, title: str, lines: Iterable[str]) -> None:
+    """An empty line, a title, and lines set in below it."""
+    console.print()
+    console.print(Text(title, style="bold"))
+    for line in lines:
+        console.print(Padding(Text(line), (0, 0, 0, 2)))

@@ -14,14 +14,13 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from bench.render import drawing, marks, table
+from bench.render import labels, plot, table
 from bench.render.compare import annotation, beyond_words
-from bench.render.console import print_below
-from bench.render.drawing import Axes, Figure
-from bench.render.escape import LONGEST_NAME, clean, code
+from bench.render.escape import LONGEST_NAME, clean, code, print_below
 from bench.render.escape import markdown as escaped
-from bench.render.marks import RATIO_INTERVAL, STYLES, compact_verdict
+from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import doubt_line, doubt_lines
+from bench.render.plot import Axes, Figure
 from bench.render.quantities import (
     count,
     listed,
@@ -288,8 +287,8 @@ _SHADES = {Verdict.SLOWER: "#D55E00", Verdict.FASTER: "#0072B2"}
 
 def picture(history: History, kind: str) -> bytes:
     """The history of the machine that measured last, as a PNG, SVG or PDF file."""
-    with drawing.style():
-        return drawing.encoded(_draw(history), kind)
+    with plot.style():
+        return plot.encoded(_draw(history), kind)
 
 
 def _draw(history: History) -> Figure:
@@ -304,7 +303,7 @@ def _draw(history: History) -> Figure:
     columns = min(_PANELS_ABREAST, len(lines))
     rows = math.ceil(len(lines) / columns)
     height = rows * _PANEL + _TEXT_LINE * (len(notes) + 4)
-    figure = drawing.figure(_WIDTH, height)
+    figure = plot.empty_figure(_WIDTH, height)
     figure.suptitle(_picture_title(history, len(lines)), fontsize=9, x=0.01, ha="left")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, line in zip(grid, lines, strict=False):
@@ -312,7 +311,7 @@ def _draw(history: History) -> Figure:
     for axes in grid[len(lines) :]:
         axes.set_axis_off()
     if notes:
-        figure.supxlabel("\n".join(notes), fontsize=7.5, x=0.01, ha="left", color=drawing.INK)
+        figure.supxlabel("\n".join(notes), fontsize=7.5, x=0.01, ha="left", color=plot.INK)
     return figure
 
 
@@ -320,7 +319,7 @@ def _picture_title(history: History, shown: int) -> str:
     machine = history.machines[0]
     first, last = machine.sessions[0].started, machine.sessions[-1].started
     parts = [
-        f"Time of a step on {drawing.label(machine.name) or 'an unnamed machine'}",
+        f"Time of a step on {plot.label(machine.name) or 'an unnamed machine'}",
         f"{first:%Y-%m-%d}" + (f" to {last:%Y-%m-%d}" if last.date() != first.date() else ""),
         count(len(machine.sessions), "session"),
     ]
@@ -335,7 +334,7 @@ def _notes(marks: dict[int, tuple[Change, ...]]) -> list[str]:
     """What the numbers of the dashed lines mean."""
     notes = []
     for number, found in marks.items():
-        told = "; ".join(drawing.label(change_words(change), 100) for change in found[:2])
+        told = "; ".join(plot.label(change_words(change), 100) for change in found[:2])
         more = f"; {len(found) - 2} more" if len(found) > 2 else ""
         notes.append(f"#{number}  {told}{more}")
     if len(notes) > _MOST_NOTES:
@@ -354,7 +353,7 @@ def _lasting(machine: Machine) -> list[str]:
         cases = what(machine, moved)
         speed = times_as(moved.movement.ratio.mid, 3)
         told = f"shaded since #{moved.session.number}: {cases}, {speed}, {moved.movement.verdict}"
-        found.append(drawing.label(told, 160))
+        found.append(plot.label(told, 160))
     left = len(found) - _MOST_NOTES
     return (
         [*found[:_MOST_NOTES], f"and {count(left, 'more change')} (--format csv)"]
@@ -390,7 +389,7 @@ def _mark_invalid(axes: Axes, numbers: list[int], mids: list[float]) -> None:
         marker="x",
         markersize=8,
         markeredgewidth=1.6,
-        color=drawing.INK,
+        color=plot.INK,
     )
     axes.annotate(
         "× INVALID",
@@ -405,16 +404,16 @@ def _mark_invalid(axes: Axes, numbers: list[int], mids: list[float]) -> None:
 
 def _panel(axes: Axes, line: Line, machine: Machine, marks: list[int]) -> None:
     case = line.case
-    work = f"{case.spec.dtype} {case.workload.mode} {drawing.label(case.device, 12)}"
-    title = f"{drawing.label(case.backend, 34)}\n{drawing.label(case.shape, 34)}\n{work}"
+    work = f"{case.spec.dtype} {case.workload.mode} {plot.label(case.device, 12)}"
+    title = f"{plot.label(case.backend, 34)}\n{plot.label(case.shape, 34)}\n{work}"
     axes.set_title(title, loc="left", fontsize=7.5)
     points = [(point, point.time) for point in line.points if point.time is not None]
-    size, unit = drawing.scale([time.high for _, time in points])
+    size, unit = plot.scale([time.high for _, time in points])
     xs = [point.session.number for point, _ in points]
     mids = [time.mid / size for _, time in points]
     down = [(time.mid - time.low) / size for _, time in points]
     up = [(time.high - time.mid) / size for _, time in points]
-    look = drawing.look(case.backend)
+    look = plot.look_of(case.backend)
     axes.errorbar(
         xs,
         mids,
@@ -444,8 +443,8 @@ def _panel(axes: Axes, line: Line, machine: Machine, marks: list[int]) -> None:
     axes.set_xlim(0.6, len(machine.sessions) + 0.4)
     top = axes.get_ylim()[1]
     for number in marks:
-        axes.axvline(number - 0.5, color=drawing.SUBTLE, linestyle=(0, (4, 2)), linewidth=0.9)
-        axes.text(number - 0.47, top, f"#{number}", va="top", fontsize=6.5, color=drawing.SUBTLE)
+        axes.axvline(number - 0.5, color=plot.SUBTLE, linestyle=(0, (4, 2)), linewidth=0.9)
+        axes.text(number - 0.47, top, f"#{number}", va="top", fontsize=6.5, color=plot.SUBTLE)
     axes.set_ylabel(unit)
     step = math.ceil(len(machine.sessions) / _MOST_DATES)
     ticks = machine.sessions[::step]
@@ -461,9 +460,9 @@ _SINCE = "changed since"
 _COLUMNS = (
     Column("#", whole=True),
     Column("step", right=True, whole=True),
-    Column(marks.TIME_INTERVAL, whole=True),
+    Column(labels.TIME_INTERVAL, whole=True),
     Column("speed", right=True, whole=True),
-    *(Column(heading, whole=True) for heading in (marks.RATIO_INTERVAL, "verdict")),
+    *(Column(heading, whole=True) for heading in (labels.RATIO_INTERVAL, "verdict")),
     Column(_SINCE),
 )
 _NARROW = 80
@@ -488,7 +487,7 @@ def texts(
     return {
         "markdown": lambda: markdown(history, guard),
         "csv": lambda: as_csv(history),
-        **{form: functools.partial(picture, history, form) for form in drawing.FORMATS},
+        **{form: functools.partial(picture, history, form) for form in plot.FORMATS},
     }
 
 
@@ -568,7 +567,7 @@ def _method(machine: Machine) -> list[str]:
             "other processes would have shown."
         )
     if any(point.of_time for line in machine.lines for point in line.points):
-        lines.append(f"{marks.DOUBTFUL_TIME}.")
+        lines.append(f"{labels.DOUBTFUL_TIME}.")
     if len(machine.sessions) == 1:
         lines.append("One session is no history yet: run the suite again to have a second.")
     return lines
@@ -612,8 +611,8 @@ def _cells(point: Point) -> list[Cell]:
     if point.time is None:
         return list(map(Cell, (number, "—", "", "", "", clean(point.outcome, 80), "")))
     time, to_before = point.time, point.to_before
-    sign = marks.DOUBTFUL if point.of_time else ""
-    cells = [number, f"{sign}{seconds(time.mid)}", marks.bounds_of_time(time, time.mid)]
+    sign = labels.DOUBTFUL if point.of_time else ""
+    cells = [number, f"{sign}{seconds(time.mid)}", labels.bounds_of_time(time, time.mid)]
     if to_before is None:
         cells += ["", "", ""]
     else:
@@ -698,7 +697,7 @@ def _overview(machine: Machine) -> Sheet:
         Column("case", names=True, most=160, greedy=True),  # gives way, and none of the others
         *(
             Column(name, right=name in ("now", "speed"), whole=True)
-            for name in ("", "now", "speed", marks.RATIO_INTERVAL, "verdict")
+            for name in ("", "now", "speed", labels.RATIO_INTERVAL, "verdict")
         ),
     ]
     return Sheet.of(columns, lines)

@@ -9,8 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench.render.escape import code, prose
-from bench.render.labels import caption, heading, machine, name, title
-from bench.render.marks import RATIO_INTERVAL, TIME_INTERVAL, mark, notes, verdict_words
+from bench.render.labels import (
+    RATIO_INTERVAL,
+    TIME_INTERVAL,
+    caption,
+    heading,
+    machine,
+    mark,
+    name,
+    notes,
+    title,
+    verdict_words,
+)
 from bench.render.messages import (
     Finding,
     bound_sentence,

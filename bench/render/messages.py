@@ -15,8 +15,15 @@ from bench.machine.fields import printable
 from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped
 from bench.render.escape import LONGEST_NAME, LONGEST_SENTENCE, clean
-from bench.render.labels import name, title, where
-from bench.render.marks import RATIO_INTERVAL, TIME_INTERVAL, bounds_of_time, versus
+from bench.render.labels import (
+    RATIO_INTERVAL,
+    TIME_INTERVAL,
+    bounds_of_time,
+    name,
+    title,
+    versus,
+    where,
+)
 from bench.render.quantities import (
     capital,
     count,

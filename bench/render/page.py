@@ -22,10 +22,22 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.records.hdr import decode
-from bench.render import drawing
+from bench.render import plot
 from bench.render.escape import LONGEST_SENTENCE, clean
-from bench.render.labels import details, heading, machine, name, title
-from bench.render.marks import BARS, FASTEST, MARKS, bounds_of_time, compact_verdict, mark, notes
+from bench.render.labels import (
+    BARS,
+    FASTEST,
+    MARKS,
+    bounds_of_time,
+    compact_verdict,
+    details,
+    heading,
+    machine,
+    mark,
+    name,
+    notes,
+    title,
+)
 from bench.render.messages import (
     answer,
     binding,
@@ -315,7 +327,7 @@ class Data:
             ],
             "backends": self.backends.shown,
             "looks": [
-                [look.colour, look.shape] for look in map(drawing.look, self.backends.numbers)
+                [look.colour, look.shape] for look in map(plot.look_of, self.backends.numbers)
             ],
             "whys": self._whys.shown,
             "cases": cases,

@@ -1,25 +1,216 @@
-"""Choose and draw the pictures of one session: bars by shape, and the roofline."""
+"""What the pictures of results share: letters, colours, axes of units, and how they reach a file.
+
+For slides and papers: letters that can be read at a column's width, colours that colour-blind eyes
+tell apart, and never colour alone, so that a grey print says the same. Drawn into files, no display
+is needed. This room knows matplotlib, which is imported when something is drawn and not before.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
 import math
+import os
+import sys
 import textwrap
-from collections.abc import Callable, Sequence
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
 
 from bench.machine.fields import printable
-from bench.render import drawing
 from bench.render.along import UNITS
 from bench.render.along import title as series_title
-from bench.render.drawing import Axes, Figure
-from bench.render.labels import heading, machine
-from bench.render.marks import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL
+from bench.render.escape import clean
+from bench.render.labels import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL, heading, machine
 from bench.render.quantities import percent, rate, ratio, seconds, shape_words
 from bench.stats.along import BackendCost, Series, peak_bytes, unit_interval, value
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE
 from bench.stats.rows import NothingToReportError, Row, Section, ranked_backends
+
+FORMATS = ("png", "svg", "pdf")
+INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
+
+Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
+Axes = Any
+
+# Okabe & Ito's colours, which colour-blind eyes tell apart; their orange, sky and black are moved
+# until each of them stands out by 3:1 on white and on the page's dark ground, and their yellow is
+# left out, which cannot.
+COLOURS = (
+    *("#757575", "#0072B2", "#009E73", "#D55E00"),
+    *("#7E57C2", "#CC79A7", "#A87900", "#2A96D4"),
+)
+HATCHES = ("", "////", "....", "\\\\\\\\", "xx", "--", "oo", "++")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+# A line's dashes tell it apart where there is no colour, beside its marker and its name.
+DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
+    (0, ()),
+    (0, (5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (6, 1.5, 1.2, 1.5)),
+)
+
+USUAL = (
+    # Those that stand beside one another in most suites have a colour each.
+    *("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla"),
+    *("cudnn", "torch", "jax_scan", "onnxruntime"),
+    # Below a name one of its kin.
+    *("keras+xla", "while_loop+xla", "while_loop+preproject", "while_loop+preproject+xla"),
+    *("jax_cudnn", "torch_compile", "flax", "litert"),
+    # Below what runs on GPUs alone, and in inference alone: what the truncation suite has instead.
+    *("block_lstm", "scan", "numpy", "flashrnn"),
+    *("static_unroll", "static_rnn", "dynamic_rnn", "partial_unroll@10"),
+)
+"""Backends in the order of their looks. A name may be added at the end, but none moved: who has
+seen one picture reads the next by its colours."""
+
+INK, SUBTLE, FAINT = "#222222", "#555555", "#CCCCCC"
+
+_DPI = 200
+_STYLE = Path(__file__).with_name("pictures.mplstyle")
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+
+
+def available() -> bool:
+    """Whether matplotlib is installed; it is not imported."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def kind_of(path: Path) -> str | None:
+    """Which of ``FORMATS`` a file's name asks for, None if none of them."""
+    suffix = path.suffix[1:].lower()
+    return suffix if suffix in FORMATS else None
+
+
+def label(text: str, limit: int = 60) -> str:
+    """Text of a result file as a label: on one line and cut short.
+
+    Formulas in it are no matter, since none are read (``text.parse_math``); but matplotlib leaves
+    out of a legend what begins with an underscore.
+    """
+    found = clean(text, limit)
+    return f" {found}" if found.startswith("_") else found
+
+
+def matplotlib() -> Any:
+    """The library; what $MPLBACKEND names does not stop it, for a file needs no window."""
+    named = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib as found
+    finally:
+        if named is not None:
+            os.environ["MPLBACKEND"] = named
+    if named:
+        with contextlib.suppress(ValueError):
+            found.rcParams["backend"] = named
+    return found
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Within it, figures are made, drawn and written with the look of this suite's pictures.
+
+    Nothing is left changed. A letter that the font lacks is drawn as a box, without a word.
+    """
+    mpl = matplotlib()
+    params = mpl.rc_params_from_file(_STYLE, fail_on_error=True, use_default_template=False)
+    with mpl.rc_context(params), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
+def empty_figure(
+    width: float,
+    height: float,
+    layout: Literal["constrained"] | None = "constrained",
+    dpi: float | None = None,
+) -> Figure:
+    """An empty figure of so many inches, for a file: it belongs to no window.
+
+    layout: who places what is in it, matplotlib or, with None, whoever draws. dpi: by default that
+    of ``style``.
+    """
+    matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Empty
+
+    made = Empty(figsize=(width, height), layout=layout, dpi=dpi, facecolor="white")
+    FigureCanvasAgg(made)
+    return made
+
+
+def encoded(drawn: Figure, kind: str) -> bytes:
+    """A figure as the bytes of a PNG, SVG or PDF file."""
+    file = io.BytesIO()
+    drawn.savefig(file, format=kind, dpi=_DPI, metadata=_METADATA[kind])
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a backend looks in every picture.
+
+    number: its place among all looks, whatever else they are made of.
+    """
+
+    number: int
+
+    @property
+    def colour(self) -> str:
+        """``#RRGGBB``, with a contrast of at least 3:1 to a white and to a dark ground."""
+        return COLOURS[self.number % len(COLOURS)]
+
+    @property
+    def shape(self) -> int:
+        """Which marker and hatch go with the colour: the place in ``MARKERS`` and ``HATCHES``."""
+        return (self.number + self.number // len(COLOURS)) % len(MARKERS)
+
+    @property
+    def marker(self) -> str:
+        """Of a point, as matplotlib names it."""
+        return MARKERS[self.shape]
+
+    @property
+    def hatch(self) -> str:
+        """Of a surface, as matplotlib names it."""
+        return HATCHES[self.shape]
+
+    @property
+    def dashes(self) -> tuple[int, tuple[float, ...]]:
+        """Of a line, as matplotlib names it."""
+        return DASHES[self.shape % len(DASHES)]
+
+
+def look_of(backend: str) -> Look:
+    """How this backend looks: by its name alone, never by its place in a result.
+
+    Those of ``USUAL`` have one of their own. Any other has one of those left over, the same on
+    every machine; two such names may share it, so a picture names what it draws.
+    """
+    if backend in USUAL:
+        return Look(USUAL.index(backend))
+    left = len(COLOURS) * len(MARKERS) - len(USUAL)
+    return Look(len(USUAL) + zlib.crc32(backend.encode("utf-8", "replace")) % left)
+
+
+def scale(seconds: Sequence[float]) -> tuple[float, str]:
+    """The unit in which these times are plain to read: its size in seconds, and its name."""
+    largest = max(seconds, default=1.0)
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if largest >= size:
+            return size, unit
+    return 1e-9, "ns"
+
 
 # A picture that is wider than this is no picture of a page, and one narrower has no room for bars.
 NARROWEST, WIDEST = 3.0, 30.0
@@ -119,14 +310,14 @@ _ENTRY = 1.75  # inches of a legend's column, of the parts of a setup
 _NAME = 26  # letters of a backend
 _PARTS = (("#0B3C6F", ""), ("#FFFFFF", "...."), ("#6FA8D6", ""))  # of a setup: colour and hatch
 _HOLLOW = "#F2F2F2"
-_EDGES = {"height": 0.72, "edgecolor": drawing.INK, "linewidth": 0.5}
+_EDGES = {"height": 0.72, "edgecolor": INK, "linewidth": 0.5}
 
 
 def picture(plot: Plot, kind: str) -> bytes:
     """The plot as a PNG, SVG or PDF file."""
-    with drawing.style():
+    with style():
         figure = roofline(plot) if plot.what == "roofline" else _bars(plot)
-        return drawing.encoded(figure, kind)
+        return encoded(figure, kind)
 
 
 # Bars
@@ -150,14 +341,14 @@ def _bars(plot: Plot) -> Figure:
     names = ranked_backends(
         (row for panel in shown for row in panel.values()), plot.section.baseline
     )
-    longest = max(len(drawing.label(name, _NAME)) for name in names)
+    longest = max(len(label(name, _NAME)) for name in names)
     beside = 0.25 + 0.062 * longest
     columns = max(1, min(len(shown), 4, int((plot.width - beside) / _COLUMN)))
     # Rows of one length look best: 6 panels are 3 and 3, not 4 and 2.
     lines = math.ceil(len(shown) / columns)
     columns = math.ceil(len(shown) / lines)
     height = lines * (_HEAD + _BAR * len(names) + 0.2) + 1.1
-    figure = drawing.figure(plot.width, height)
+    figure = empty_figure(plot.width, height)
     title(figure, plot, _bars_title(plot, len(groups) - len(shown)))
     grid = figure.subplots(lines, columns, squeeze=False)
     for number, panel in enumerate(shown):
@@ -169,7 +360,7 @@ def _bars(plot: Plot) -> Figure:
         from matplotlib.patches import Patch
 
         handles = [
-            Patch(facecolor=colour, hatch=hatch, edgecolor=drawing.INK, linewidth=0.5, label=word)
+            Patch(facecolor=colour, hatch=hatch, edgecolor=INK, linewidth=0.5, label=word)
             for (colour, hatch), word in zip(_PARTS, SETUP.values(), strict=True)
         ]
         ncols = max(1, int(plot.width / _ENTRY))
@@ -178,14 +369,14 @@ def _bars(plot: Plot) -> Figure:
         figure.legend(handles=handles, loc="outside lower left", ncols=ncols, frameon=False)
     else:
         told = _below(plot, shown)
-        figure.supxlabel(told, fontsize=7, x=0.01, ha="left", color=drawing.SUBTLE)
+        figure.supxlabel(told, fontsize=7, x=0.01, ha="left", color=SUBTLE)
     return figure
 
 
 def _bars_title(plot: Plot, left_out: int) -> str:
     told = plot.kind.title
     if plot.what == "speedup":
-        told += f" over {drawing.label(plot.section.baseline, 40)}"
+        told += f" over {label(plot.section.baseline, 40)}"
     if left_out:
         told += f" (of {MOST_PANELS} shapes; {left_out} more not drawn)"
     return told
@@ -235,7 +426,7 @@ def _panel(
     words = shape_words(case)
     last = f"{case.workload.mode}, {case.spec.dtype}"
     if len({row.case.device for row in plot.rows}) > 1:
-        last += f", {drawing.label(case.device, 12)}"
+        last += f", {label(case.device, 12)}"
     if case.workload.window is not None:
         words.append(f"windows of {case.workload.window}")
     axes.set_title("\n".join([*words, last]), loc="left", fontsize=7)
@@ -251,7 +442,7 @@ def _panel(
     for name in names:
         won = _stars(plot) and name in panel and panel[name].fastest
         star = f"{FASTEST} " if won else ""
-        labels.append(star + drawing.label(name, _NAME) if named else star)
+        labels.append(star + label(name, _NAME) if named else star)
     axes.set_yticks(range(len(names)), labels, fontsize=7)
     axes.tick_params(axis="y", length=0, pad=2)
     axes.locator_params(axis="x", nbins=3)
@@ -293,7 +484,7 @@ def _spoilt(plot: Plot, row: Row) -> bool:
 def _look(plot: Plot, row: Row) -> dict[str, object]:
     if _spoilt(plot, row):
         return {**_EDGES, "facecolor": _HOLLOW, "hatch": "/////"}
-    return {**_EDGES, "facecolor": drawing.look(row.case.backend).colour}
+    return {**_EDGES, "facecolor": look_of(row.case.backend).colour}
 
 
 def _bar(plot: Plot, row: Row) -> _Bar | None:
@@ -327,7 +518,7 @@ def _bar(plot: Plot, row: Row) -> _Bar | None:
 def _setup_bars(axes: Axes, panel: dict[str, Row], places: dict[str, int]) -> float:
     parts = {name: setup_parts(row) for name, row in panel.items()}
     longest = max((sum(found.values()) for found in parts.values()), default=1.0) or 1.0
-    size, unit = drawing.scale([longest])
+    size, unit = scale([longest])
     for index, (key, (colour, hatch)) in enumerate(zip(SETUP, _PARTS, strict=True)):
         look = {**_EDGES, "facecolor": colour, "hatch": hatch}
         for name, found in parts.items():
@@ -352,8 +543,8 @@ def title(figure: Figure, plot: Plot, told: str) -> None:
     hardware = [text for label, text in machine(plot.section) if label[:3] in kinds]
     lines = [
         told,
-        drawing.label(heading(plot.section), letters),
-        drawing.label("; ".join(hardware), letters),
+        label(heading(plot.section), letters),
+        label("; ".join(hardware), letters),
     ]
     figure.suptitle(
         "\n".join(line for line in lines if line), fontsize=8.5, x=0.01, ha="left", linespacing=1.4
@@ -362,7 +553,7 @@ def title(figure: Figure, plot: Plot, told: str) -> None:
 
 # The roofline
 
-_CHAIN = {"linestyle": "none", "marker": "_", "markersize": 9, "color": drawing.SUBTLE}
+_CHAIN = {"linestyle": "none", "marker": "_", "markersize": 9, "color": SUBTLE}
 
 
 def roofline(plot: Plot) -> Figure:
@@ -373,13 +564,13 @@ def roofline(plot: Plot) -> Figure:
     """
     rows = [row for row in plot.rows if plot.kind.has(row)]
     devices = list(dict.fromkeys(row.case.device for row in rows))
-    figure = drawing.figure(plot.width, 3.6 * len(devices))
+    figure = empty_figure(plot.width, 3.6 * len(devices))
     title(figure, plot, "Roofline: how near to the device's measured best")
     names = ranked_backends(rows, plot.section.baseline)
     grid = figure.subplots(len(devices), 1, squeeze=False).flatten()
     for axes, device in zip(grid, devices, strict=True):
         _roofs(axes, [row for row in rows if row.case.device == device], names)
-        axes.set_title(drawing.label(device, 20), loc="left")
+        axes.set_title(label(device, 20), loc="left")
     entries: dict[str, object] = {}
     for axes in grid:
         handles, labels = axes.get_legend_handles_labels()
@@ -422,7 +613,7 @@ def _points(
 ) -> None:
     """Each case by its backend and mode, with the roof of its own chain."""
     for name in names:
-        look = drawing.look(name)
+        look = look_of(name)
         for mode, filled in (("training", True), ("inference", False)):
             here = [
                 (x, y)
@@ -438,7 +629,7 @@ def _points(
                     markeredgewidth=1.2,
                     color=look.colour,
                     markerfacecolor=look.colour if filled else "white",
-                    label=f"{drawing.label(name, 24)}, {mode}",
+                    label=f"{label(name, 24)}, {mode}",
                 )
     for x, y, row in zip(xs, ys, rows, strict=True):
         if row.invalid:
@@ -451,7 +642,7 @@ def _lines(
     axes: Axes, low: float, high: float, rates: Sequence[float], widths: Sequence[float]
 ) -> None:
     """The highest rate of products and the widest memory, from ``low`` to ``high``."""
-    line = {"color": drawing.INK, "linewidth": 1.2}
+    line = {"color": INK, "linewidth": 1.2}
     words = {"textcoords": "offset points", "fontsize": 7}
     if rates:
         top = max(rates)
@@ -481,8 +672,8 @@ def along(found: Sequence[Series], kind: str, width: float | None = None) -> byt
     Returns the bytes of a PNG, SVG or PDF file.
     """
     drawn = [each for each in found if each.values][:_MOST_SERIES]
-    with drawing.style():
-        return drawing.encoded(_along(drawn, len(found) - len(drawn), width), kind)
+    with style():
+        return encoded(_along(drawn, len(found) - len(drawn), width), kind)
 
 
 def _along(found: Sequence[Series], left_out: int, width: float | None) -> Figure:
@@ -492,12 +683,12 @@ def _along(found: Sequence[Series], left_out: int, width: float | None) -> Figur
     columns = max(1, int(width / (0.5 + 0.075 * max(map(len, names)))))
     lines = math.ceil(len(names) / columns)
     height = _PANEL[1] * (1 + sized) + 1.2 + 0.18 * lines
-    figure = drawing.figure(width, height)
+    figure = empty_figure(width, height)
     grid = figure.subplots(1 + sized, len(found), squeeze=False, sharex="col")
     for column, each in enumerate(found):
         panel = grid[0][column]
         told = textwrap.fill(
-            drawing.label(series_title(each).partition(";")[0], 160), int(16 * width / len(found))
+            label(series_title(each).partition(";")[0], 160), int(16 * width / len(found))
         )
         panel.set_title(told, loc="left", fontsize=7)
         _times(panel, each)
@@ -509,7 +700,7 @@ def _along(found: Sequence[Series], left_out: int, width: float | None) -> Figur
     if left_out:
         told += f" ({left_out} more not drawn)"
     figure.suptitle(
-        f"{told}\n{drawing.label(heading(found[0].section), int(width * 16))}",
+        f"{told}\n{label(heading(found[0].section), int(width * 16))}",
         fontsize=8.5,
         x=0.01,
         ha="left",
@@ -523,9 +714,7 @@ def _along(found: Sequence[Series], left_out: int, width: float | None) -> Figur
     below = f"bands: {100 * CASE_CONFIDENCE:g}% intervals; hollow: INVALID or an unreliable time"
     if any(of.unreached for each in found for of in _costs(each)):
         below += "; ×: the last value that was reached"
-    grid[-1][0].text(
-        0, -0.32, below, fontsize=6.5, color=drawing.SUBTLE, transform=grid[-1][0].transAxes
-    )
+    grid[-1][0].text(0, -0.32, below, fontsize=6.5, color=SUBTLE, transform=grid[-1][0].transAxes)
     return figure
 
 
@@ -543,12 +732,12 @@ def _times(axes: Axes, found: Series) -> None:
         for of in _costs(found)
     }
     middle = sorted(interval.mid for points in intervals.values() for _, interval in points)
-    size, name = drawing.scale([middle[len(middle) // 2]])
+    size, name = scale([middle[len(middle) // 2]])
     for of in _costs(found):
         points = intervals[of.backend]
         xs = [x for x, _ in points]
         low, high = ([getattr(i, end) / size for _, i in points] for end in ("low", "high"))
-        colour = drawing.look(of.backend).colour
+        colour = look_of(of.backend).colour
         axes.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
         _line(axes, found, of, xs, [interval.mid / size for _, interval in points])
     axes.set_ylabel(f"per {UNITS[found.axis]} ({name})", fontsize=7)
@@ -567,7 +756,7 @@ def _memory(axes: Axes, found: Series) -> None:
 def _line(
     axes: Axes, found: Series, of: BackendCost, xs: Sequence[int], ys: Sequence[float]
 ) -> None:
-    look = drawing.look(of.backend)
+    look = look_of(of.backend)
     spoilt = {value(row, found.axis) for row in of.measured if row.invalid or row.validity.time}
     axes.plot(
         xs,
@@ -577,7 +766,7 @@ def _line(
         linewidth=1.3,
         marker=look.marker,
         markersize=3.2,
-        label=drawing.label(of.backend),
+        label=label(of.backend),
     )
     point = {"linestyle": "none", "markeredgecolor": look.colour, "zorder": 4}
     hollow = [(x, y) for x, y in zip(xs, ys, strict=True) if x in spoilt]
@@ -598,7 +787,7 @@ def _plain(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelsize=6.5)
-    axes.grid(visible=True, axis="y", color=drawing.FAINT, linewidth=0.5, alpha=0.6)
+    axes.grid(visible=True, axis="y", color=FAINT, linewidth=0.5, alpha=0.6)
 
 
 def _values(axes: Axes, found: Series) -> None:

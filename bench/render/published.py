@@ -19,10 +19,9 @@ from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results
 from bench.render import table
 from bench.render.compare import unmeasured_details
-from bench.render.console import print_below
-from bench.render.escape import clean
+from bench.render.escape import clean, print_below
 from bench.render.escape import markdown as escaped
-from bench.render.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
+from bench.render.labels import DOUBTFUL, TIME_INTERVAL, bounds_of_time
 from bench.render.messages import Unmeasured, doubt_line, gathered
 from bench.render.quantities import count, seconds
 from bench.render.table import Cell, Column, Sheet

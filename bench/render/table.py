@@ -18,8 +18,7 @@ from rich.text import Text
 
 from bench.machine.fields import printable
 from bench.render import escape
-from bench.render.labels import name
-from bench.render.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time, spread_words
+from bench.render.labels import DOUBTFUL, TIME_INTERVAL, bounds_of_time, name, spread_words
 from bench.render.quantities import (
     rate,
     seconds,

@@ -16,17 +16,19 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.render.console import hanging, text_console
-from bench.render.escape import LONGEST_SENTENCE, clean
-from bench.render.labels import heading, machine, name, title
-from bench.render.marks import (
+from bench.render.escape import LONGEST_SENTENCE, clean, hanging, text_console
+from bench.render.labels import (
     BARS,
     FASTEST,
     RATIO_INTERVAL,
     TIME_INTERVAL,
+    heading,
+    machine,
     mark,
+    name,
     notes,
     spread_words,
+    title,
 )
 from bench.render.messages import (
     Finding,

@@ -15,8 +15,7 @@ from bench.machine.disturbance import activity
 from bench.machine.facts import Environment
 from bench.machine.survey import Ask, Survey, survey
 from bench.records.schema import Reason
-from bench.render.console import hanging
-from bench.render.escape import clean
+from bench.render.escape import clean, hanging
 from bench.render.table import Cell, Column, Sheet
 from bench.worker.disturbances import findings
 from lstm_impl import Availability

@@ -19,8 +19,8 @@ from bench.cli import arguments, command_line
 from bench.cli.output import Told
 from bench.records.study import Study, shape_of
 from bench.render import quantities
+from bench.render.labels import RATIO_INTERVAL
 from bench.render.labels import name as told_name
-from bench.render.marks import RATIO_INTERVAL
 from bench.render.table import Column, Sheet, numbers
 from bench.stats.beside import Beside, rows
 from bench.studies import processes

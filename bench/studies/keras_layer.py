@@ -24,7 +24,7 @@ from bench.cli.command_line import UsageError
 from bench.cli.output import Told
 from bench.render import quantities
 from bench.render.escape import LONGEST_NAME
-from bench.render.marks import RATIO_INTERVAL
+from bench.render.labels import RATIO_INTERVAL
 from bench.render.messages import basis_text
 from bench.render.table import Column, Sheet, numbers
 from bench.stats import beside

@@ -24,7 +24,7 @@ from bench.cli.output import Told
 from bench.machine.fields import Field
 from bench.records.study import Study
 from bench.render import labels, quantities
-from bench.render.marks import TIME_INTERVAL
+from bench.render.labels import TIME_INTERVAL
 from bench.render.table import Cell, Column, Sheet, numbers
 from bench.stats import batching as plans
 from bench.stats.batching import BatchPlan, Lengths

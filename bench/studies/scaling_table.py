@@ -14,8 +14,7 @@ from bench.cli.output import Told
 from bench.machine.fields import Field
 from bench.records.study import Study, shape_of
 from bench.render.escape import LONGEST_NAME, LONGEST_SENTENCE, clean
-from bench.render.labels import name
-from bench.render.marks import RATIO_INTERVAL, TIME_INTERVAL, compact_verdict
+from bench.render.labels import RATIO_INTERVAL, TIME_INTERVAL, compact_verdict, name
 from bench.render.quantities import (
     count,
     percent,

@@ -22,7 +22,7 @@ from bench.machine import environment, fields
 from bench.machine.survey import Entry, Survey
 from bench.records import schema
 from bench.records.schema import Reason
-from bench.render.console import text_console
+from bench.render.escape import text_console
 from bench.render.plot import KIND_OF
 from bench.session import diagnosis
 from bench.session.diagnosis import Diagnosis

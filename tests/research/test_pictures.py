@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bench.render import drawing
+from bench.render import plot
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import count_words
 from research import pictures
@@ -25,7 +25,7 @@ TRIALS = 300
 
 @functools.cache
 def panels(name: str, trials: int = TRIALS) -> list[Any]:
-    if not drawing.available():
+    if not plot.available():
         pytest.skip("there is no matplotlib")
     return list(pictures.pictures(trials)[name]().axes)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.render import drawing
-from bench.render.drawing import Figure, figure
+from bench.render import plot
+from bench.render.plot import Figure, empty_figure
 from bench.render.table import Sheet
 from research import bridges, changes, nodes, percentiles, rules, verdict_study, verdicts
 from research.rates import table
@@ -28,7 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
     def drawn(trials: int) -> dict[str, Callable[[], Figure]]:
         found.append(("pictures", trials))
-        return {"a.png": lambda: figure(1, 1)}
+        return {"a.png": lambda: empty_figure(1, 1)}
 
     for study in STUDIES:
         name = study.__name__.rpartition(".")[2]
@@ -111,7 +111,7 @@ def test_without_matplotlib_the_pictures_are_refused_before_anything_is_simulate
     monkeypatch: pytest.MonkeyPatch,
     asked: list[tuple[str, int]],
 ) -> None:
-    monkeypatch.setattr(drawing, "available", lambda: False)
+    monkeypatch.setattr(plot, "available", lambda: False)
     assert verdict_study.main(["--output", str(tmp_path)]) == 2
     assert "a picture needs matplotlib" in capsys.readouterr().err
     assert asked == []

@@ -13,8 +13,8 @@ from rich.console import Console
 from bench.cli import output
 from bench.cli.command_line import UsageError
 from bench.cli.output import ASCII, Target
-from bench.render import drawing
-from bench.render.console import text_console
+from bench.render import plot
+from bench.render.escape import text_console
 
 
 def terminal(console: Console) -> None:
@@ -59,7 +59,7 @@ def test_what_is_no_text_needs_a_file_and_what_draws(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError, match=r"--format png needs --output FILE\.png"):
         output.check("png", Target(None))
     output.check("markdown", Target(None))
-    monkeypatch.setattr(drawing, "available", lambda: False)
+    monkeypatch.setattr(plot, "available", lambda: False)
     with pytest.raises(UsageError, match="a picture needs matplotlib"):
         output.check("svg", Target(Path("x.svg")))
 

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from bench.cli.output import Told, plain_text
-from bench.render.console import text_console
+from bench.render.escape import text_console
 from bench.render.table import Cell, Column, Sheet
 from tests.bench.harmless import assert_markdown, assert_plain, assert_styled
 from tests.bench.made_texts import PAYLOADS

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.render import compare as crossover_picture
-from bench.render import drawing
+from bench.render import plot
 from bench.stats.crossover import Map
 from tests.bench.made_grids import STEPS, grid, maps
 from tests.bench.made_results import BUSY
@@ -46,7 +46,7 @@ def test_the_line_is_between_measured_neighbours_only() -> None:
 def test_a_tile_has_the_colour_of_the_winner_and_none_if_it_cannot_be_trusted() -> None:
     items = grid({(1, 32): (1.0, 9.0), (1, 64): (9.0, 1.0), (1, 128): (9.0, 1.0)}, processes=1)
     items[-1] = replace(items[-1], valid=False, reasons=(BUSY,))
-    with drawing.style():
+    with plot.style():
         (axes,) = crossover_picture._draw_maps(maps(*items)).axes
         tiles = [(each.get_facecolor()[:3], bool(each.get_hatch())) for each in axes.patches]
     (base, _), (new, _), (grey, hatched) = tiles

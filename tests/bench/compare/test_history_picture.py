@@ -7,9 +7,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from bench.render import drawing
 from bench.render import history as history_picture
-from bench.render.drawing import Axes
+from bench.render import plot
+from bench.render.plot import Axes
 from bench.render.quantities import times_as_fast
 from bench.stats.history import History, build
 from tests.bench.made_history import SLOW_SCAN, nights, run, session, slow_scan, upgrade, watched
@@ -45,7 +45,7 @@ def test_the_picture_shades_what_changed_for_longer_than_a_session() -> None:
 
 def drawn(history: History) -> Axes:
     """The first panel."""
-    with drawing.style():
+    with plot.style():
         return history_picture._draw(history).axes[0]
 
 

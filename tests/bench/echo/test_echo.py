@@ -16,7 +16,7 @@ from bench.echo import __main__ as echo
 from bench.echo import run as echo_run
 from bench.echo.task import EchoSettings
 from bench.echo.training import Training, Window
-from bench.render import drawing
+from bench.render import plot
 
 SMALL = ["--backend", "numpy", "--bits", "1500"]  # 20 windows an epoch
 
@@ -37,7 +37,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of something else: drawing takes longer than training."""
-    monkeypatch.setattr(drawing, "available", lambda: False)
+    monkeypatch.setattr(plot, "available", lambda: False)
 
 
 # -- options

@@ -13,7 +13,7 @@ import pytest
 from bench.case.cases import Case
 from bench.records.files import collect
 from bench.records.schema import Measurement, Results, Run
-from bench.render import drawing, plot
+from bench.render import plot
 from bench.render.plot import Plot, _bar, choose
 from bench.stats.ranking import build
 from bench.stats.rows import Section
@@ -102,10 +102,10 @@ def test_a_backend_keeps_its_colour_whoever_stands_beside_it(what: str) -> None:
         times = {case(name): 0.01 * (2 + place) for place, name in enumerate([*others, "torch"])}
         found = section(made(times, memory={"peak_bytes": 1e6}, roofs=figures))
         svg = plot.picture(Plot(what, found, choose(found, what), 7.0), "svg").decode().lower()
-        seen.append(drawing.look("torch").colour.lower() in svg)
+        seen.append(plot.look_of("torch").colour.lower() in svg)
         for name in others:
             if name != "scan" or what != "speedup":  # the baseline itself has no bar of speed there
-                assert drawing.look(name).colour.lower() in svg, name
+                assert plot.look_of(name).colour.lower() in svg, name
     assert seen == [True] * 3
 
 
@@ -183,7 +183,7 @@ def test_no_letter_is_smaller_than_6_points_and_no_text_leaves_the_page() -> Non
     found = section(collect([EXAMPLE]))
     for width in (3.5, 7.0):
         plan = Plot("speedup", found, choose(found, "speedup", pattern="*/training/*"), width)
-        with drawing.style():
+        with plot.style():
             figure = plot._bars(plan)
             figure.canvas.draw()
             page = figure.bbox

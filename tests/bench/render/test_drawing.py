@@ -6,27 +6,27 @@ import sys
 
 import pytest
 
-from bench.render import drawing
-from bench.render.drawing import COLOURS, HATCHES, MARKERS, USUAL, look
+from bench.render import plot
+from bench.render.plot import COLOURS, HATCHES, MARKERS, USUAL, look_of
 from lstm_impl import get_backend
 from tests.outside import outside
 
 
 def test_a_backend_looks_the_same_whatever_stands_beside_it() -> None:
     # The page, slides and papers of others rely on these: a change is seen by every reader.
-    assert (look("keras").colour, look("keras").marker) == ("#757575", "o")
-    assert (look("while_loop+hoisted").colour, look("while_loop+hoisted").marker) == (
+    assert (look_of("keras").colour, look_of("keras").marker) == ("#757575", "o")
+    assert (look_of("while_loop+hoisted").colour, look_of("while_loop+hoisted").marker) == (
         "#009E73",
         "^",
     )
-    assert look("my_own").number == 30
+    assert look_of("my_own").number == 30
 
 
 def test_the_usual_ones_are_told_apart_by_colour_and_all_share_by_colour_and_mark() -> None:
     first = USUAL[: len(COLOURS)]
-    assert len({look(name).colour for name in first}) == len(COLOURS)
-    assert len({(look(name).colour, look(name).marker) for name in USUAL}) == len(USUAL)
-    assert len({(look(name).colour, look(name).hatch) for name in USUAL}) == len(USUAL)
+    assert len({look_of(name).colour for name in first}) == len(COLOURS)
+    assert len({(look_of(name).colour, look_of(name).marker) for name in USUAL}) == len(USUAL)
+    assert len({(look_of(name).colour, look_of(name).hatch) for name in USUAL}) == len(USUAL)
 
 
 def test_names_of_the_table_are_backends() -> None:
@@ -35,18 +35,18 @@ def test_names_of_the_table_are_backends() -> None:
 
 
 def test_any_other_name_has_a_look_that_no_usual_one_has() -> None:
-    others = [look(f"plugin_{number}") for number in range(500)]
-    usual = {look(name).number for name in USUAL}
+    others = [look_of(f"plugin_{number}") for number in range(500)]
+    usual = {look_of(name).number for name in USUAL}
     places = len(COLOURS) * len(MARKERS)
     assert {each.number for each in others} == set(range(places)) - usual
     # Of all looks no two are alike.
-    every = {(each.colour, each.marker) for each in map(drawing.Look, range(places))}
+    every = {(each.colour, each.marker) for each in map(plot.Look, range(places))}
     assert len(every) == places
 
 
 @pytest.mark.parametrize("text", ["", "\ud800", "<b>", "w" * 100_000])
 def test_text_that_is_no_name_has_a_look(text: str) -> None:
-    assert look(text).colour in COLOURS
+    assert look_of(text).colour in COLOURS
 
 
 def test_markers_and_hatches_go_together() -> None:
@@ -57,8 +57,8 @@ def test_markers_and_hatches_go_together() -> None:
 def test_a_backend_that_is_none_stops_no_picture() -> None:
     """matplotlib itself cannot be imported where $MPLBACKEND names one that it does not know."""
     draws = (
-        "from bench.render import drawing\n"
-        "with drawing.style(): made = drawing.figure(1, 1)\n"
+        "from bench.render import plot as drawing\n"
+        "with drawing.style(): made = drawing.empty_figure(1, 1)\n"
         "print(len(drawing.encoded(made, 'svg')) > 100, drawing.os.environ['MPLBACKEND'])"
     )
     environ = outside(MPLBACKEND="nonsense")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.render.marks import DOUBTFUL_TIME, FASTEST, MARKS, SHORTEST, bounds_of_time, mark, notes
+from bench.render.labels import DOUBTFUL_TIME, FASTEST, MARKS, SHORTEST, bounds_of_time, mark, notes
 from bench.stats.intervals import Interval
 from tests.bench.made_reports import DOUBT, measured, replicated, report_of, the_row
 

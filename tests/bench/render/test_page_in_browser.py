@@ -32,8 +32,8 @@ from playwright.sync_api import (
 import bench.ask
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, Reason, Run
-from bench.render import drawing
 from bench.render import page as pages
+from bench.render import plot
 from bench.render.messages import answer
 from bench.render.page import page as explorable
 from bench.stats.ranking import build
@@ -476,7 +476,7 @@ def test_backends_look_as_in_every_picture(opened: Opened) -> None:
     colours = opened.page.locator("#picture .bar").evaluate_all(
         "all => all.map((one) => one.style.background)"
     )
-    number = int(drawing.look("static_unroll").colour[1:], 16)
+    number = int(plot.look_of("static_unroll").colour[1:], 16)
     assert colours[0] == f"rgb({number >> 16}, {number >> 8 & 255}, {number & 255})"
 
 

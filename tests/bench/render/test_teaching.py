@@ -11,7 +11,7 @@ import pytest
 from bench import report
 from bench.records.files import collect
 from bench.records.schema import Run
-from bench.render import teach
+from bench.render import data
 from bench.stats.ranking import build
 from bench.stats.rows import Report, Section
 from lstm_impl.tuning import load
@@ -21,7 +21,7 @@ FUSED = sorted((ROOT / "results" / "reference").glob("fused-*.json"))
 
 
 def taught(changed: Report | None = None) -> list[str]:
-    return [each.backend for each in teach.decisions(changed or build(collect(FUSED)))]
+    return [each.backend for each in data.decisions(changed or build(collect(FUSED)))]
 
 
 def with_runs(found: Report, **changed: object) -> Report:
@@ -35,7 +35,7 @@ def with_runs(found: Report, **changed: object) -> Report:
 
 
 def test_each_shape_of_a_session_is_a_decision_for_its_machine() -> None:
-    found = list(teach.decisions(build(collect(FUSED))))
+    found = list(data.decisions(build(collect(FUSED))))
     processor = json.loads(FUSED[0].read_text())["machine_info"]["cpu"]["brand_raw"]
     assert len(found) == len({each.question.digest for each in found}) >= 8
     for each in found:

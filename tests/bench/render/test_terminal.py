@@ -9,7 +9,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from bench.render.console import hanging, print_below, text_console
+from bench.render.escape import hanging, print_below, text_console
 from tests.places import ROOT
 
 BENCH = ROOT / "bench"

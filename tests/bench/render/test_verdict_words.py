@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.render.marks import compact_verdict, spread_words, verdict_words, versus
+from bench.render.labels import compact_verdict, spread_words, verdict_words, versus
 from bench.render.messages import unclear, uneven
 from bench.stats.comparison import (
     MOST_NEEDED,

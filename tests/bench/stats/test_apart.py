@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from bench.render.marks import spread_words
+from bench.render.labels import spread_words
 from bench.render.messages import basis_text, unclear
 from bench.stats.comparison import Apart, Comparison, Pairing, Verdict
 from bench.stats.intervals import BRIDGE_APART, Estimates, Reason

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bench.render.marks import compact_verdict
+from bench.render.labels import compact_verdict
 from bench.render.messages import unclear
 from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Verdict
 from bench.stats.pooling import RunSamples
