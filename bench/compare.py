@@ -254,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     devices = command("devices", of_machines, pictures=PICTURES)
     command_line.add_result_paths(devices)
     devices.add_argument(
-        "--baseline", metavar="DEVICE", help="compare all with this one: cpu, or 'cpu on HOST'"
+        "--baseline", metavar="DEVICE", help="compare all with this one: cpu, or 'cpu on MACHINE'"
     )
     runs = command("runs", "compare new runs with older ones, the largest change first")
     runs.add_argument("base", metavar="BASE", help="result file or folder of the older runs")

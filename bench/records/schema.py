@@ -6,6 +6,7 @@ schema is refused with a word about upgrading. No files are opened, no statistic
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
@@ -36,6 +37,11 @@ from lstm_impl.workload import Workload
 SCHEMA = 2
 Figures: TypeAlias = Mapping[str, float | str | None]
 OUTCOMES = ("not_measured", "refused", "failed", "crashed", "timed_out", "interrupted")
+
+
+_MARKS = re.compile(r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|@.*", re.IGNORECASE)
+"""Parts of a processor's name that tell none from another."""
+_DIGITS = re.compile(r"[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,23 @@ class Run:
     def managed(self) -> bool:
         """Whether ``bench.run`` started it: it gives all its processes the name of a session."""
         return "session" in self.options
+
+    @property
+    def machine(self) -> str:
+        """Name the machine by its processor and six digits of its id: ``AMD EPYC 3192a4``.
+
+        Host names such as ``vm`` are those of many machines. One whose processor is not known is
+        named by its host alone.
+        """
+        cpu = mapping(mapping(self.environment.get("before")).get("cpu"))
+        processor = cpu.get("name")
+        words = _MARKS.sub(" ", processor).split() if isinstance(processor, str) else []
+        if not words:
+            return self.host
+        digits = self.machine_id
+        if not _DIGITS.match(digits):
+            digits = hashlib.sha256(digits.encode("utf-8", "replace")).hexdigest()
+        return " ".join([*words, digits[:6]])
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, as it stands in a result file."""

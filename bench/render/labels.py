@@ -53,7 +53,7 @@ def where(section: Section) -> str:
     if section.nodes:
         names = [name(each) or "an unnamed machine" for each in section.nodes.values()]
         return f"{count(len(names), 'node')} ({listed(names, _MOST_NODES)})"
-    return name(section.run.host) or "an unnamed machine"
+    return name(section.run.machine) or "an unnamed machine"
 
 
 def nodes(section: Section) -> str:

@@ -124,7 +124,7 @@ def page(report: Report) -> str:
     hosts = dict.fromkeys(
         host
         for section in report.sections
-        for host in (section.nodes.values() or [section.run.host])
+        for host in (section.nodes.values() or [section.run.machine])
     )
     suites = dict.fromkeys(section.run.suite for section in report.sections)
     tables = sum(len(section.tables) for section in report.sections)

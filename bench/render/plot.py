@@ -538,7 +538,7 @@ def _setup_bars(axes: Axes, panel: dict[str, Row], places: dict[str, int]) -> fl
 
 def title(figure: Figure, plot: Plot, told: str) -> None:
     """What it is, then where and when it was measured."""
-    letters = int(plot.width * 16)
+    letters = int(plot.width * 14)
     kinds = {row.case.device.partition(":")[0].upper() for row in plot.rows}
     hardware = [text for label, text in machine(plot.section) if label[:3] in kinds]
     lines = [

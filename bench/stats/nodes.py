@@ -64,11 +64,23 @@ _Kinds = Mapping[int, set[Kind]]
 
 
 def machine_names(machines: Mapping[str, Run]) -> dict[str, str]:
-    """Host names, with the machine's id where two machines have the same."""
-    hosts = Counter(run.host for run in machines.values())
+    """Return the name of each machine by its id, with the id where two have the same."""
+    return _distinct({machine: run.machine for machine, run in machines.items()})
+
+
+def node_names(machines: Mapping[str, Run]) -> dict[str, str]:
+    """Return the host name of each node of a fleet by its machine's id; it tells which node it is.
+
+    Nodes of one kind have the same processor. Where two have the same host name the id is with it.
+    """
+    return _distinct({machine: run.host for machine, run in machines.items()})
+
+
+def _distinct(names: Mapping[str, str]) -> dict[str, str]:
+    times = Counter(names.values())
     return {
-        machine: run.host if hosts[run.host] == 1 and run.host else f"{run.host}#{machine}"
-        for machine, run in machines.items()
+        machine: name if name and times[name] == 1 else f"{name}#{machine}"
+        for machine, name in names.items()
     }
 
 
@@ -136,7 +148,7 @@ def _place(group: Sequence[_Part]) -> Place:
         return Place(group[0].items)
     return Place(
         [item for part in group for item in part.items],
-        machine_names({part.machine: next(iter(part.runs.values())) for part in group}),
+        node_names({part.machine: next(iter(part.runs.values())) for part in group}),
         {run: part.machine for part in group for run in part.runs},
     )
 

@@ -21,7 +21,7 @@ from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Pairing, Verdict, holm
 from bench.stats.crossover import Map, Timed, maps
 from bench.stats.intervals import ENOUGH_PROCESSES, Reason
-from bench.stats.nodes import by_machine, in_one_kind, machine_names, machines
+from bench.stats.nodes import by_machine, in_one_kind, machine_names, machines, node_names
 from bench.stats.pooling import RunSamples, Sides
 from bench.stats.random_effects import intervals
 from bench.stats.ratios import Case as BridgeCase
@@ -524,7 +524,7 @@ def compare_runs(
     notes = [
         Reason("several_machines", {"side": side.label, "hosts": sorted(hosts)})
         for side in sides
-        if len(hosts := {run.host for run in side.runs}) > 1
+        if len(hosts := {run.machine for run in side.runs}) > 1
     ]
     notes += _other_gradients(*sides)
     finding = None if rows else Reason("no_shared_case", {"sides": list(names)})
@@ -682,13 +682,13 @@ def _judged(
 def _places(items: Sequence[Measurement | Outcome]) -> dict[str, str]:
     """What the place of each machine is called: its name, or those of all of its kind."""
     machines = {item.run.machine_id: item.run for item in items}
-    names = machine_names(machines)
+    names, nodes = machine_names(machines), node_names(machines)
     first_of = in_one_kind(item.run for item in items)
     kinds = grouped(first_of, first_of.__getitem__)
     return {
         machine: names[machine]
         if len(kind) == 1
-        else f"{len(kind)} nodes ({', '.join(names[each] for each in kind)})"
+        else f"{len(kind)} nodes ({', '.join(nodes[each] for each in kind)})"
         for kind in kinds.values()
         for machine in kind
     }
@@ -699,7 +699,7 @@ def compare_devices(results: Results, baseline: str | None = None) -> Report:
 
     Compared are the devices of each machine with its first (the CPU, if it is there), and each
     device with the same device of the first machine that has it; what has neither is compared
-    with the first device of all. With a baseline (``cpu``, or ``cpu on HOST`` where there are
+    with the first device of all. With a baseline (``cpu``, or ``cpu on MACHINE`` where there are
     several machines) everything is compared with that.
 
     Raises UnknownNameError for a baseline that is not there.

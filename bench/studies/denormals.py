@@ -290,7 +290,7 @@ def _notes(found: Study) -> list[str]:
     lines = [
         f"{shape_of(question)}, {told_name(question['mode'].label())}; "
         f"{quantities.count(len(found.answers), 'process')} on "
-        f"{told_name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC"
+        f"{told_name(found.run.machine)}, {found.run.started:%Y-%m-%d %H:%M} UTC"
     ]
     if parts:
         much = "All" if min(parts) >= 1.0 else f"At least {min(parts):.0%}"

@@ -651,7 +651,7 @@ def _notes(found: Study, baseline: str) -> list[str]:
         f"{sizes}; {len(lengths):,} sequences of {min(lengths)} to {max(lengths)} timesteps "
         f"({labels.name(question['source'].label())}); "
         f"{quantities.count(len(found.answers), 'process')} "
-        f"on {labels.name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC",
+        f"on {labels.name(found.run.machine)}, {found.run.started:%Y-%m-%d %H:%M} UTC",
         f"Below a time, or in brackets, its {TIME_INTERVAL}. Times as fast: a later pass against "
         f"that of {labels.name(baseline)}, from alternating passes. A new "
         "shape: what the first pass took over a later one, for each of its shapes; it is the first "

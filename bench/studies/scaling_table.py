@@ -241,7 +241,7 @@ def _notes(found: Study, table: Sequence[Line]) -> list[str]:
     out = [
         f"{shape_of(question)}, training with SGD under {STRATEGIES[strategy]} on "
         f"{name(question['device'].label())}; {count(sets, 'set')} of fresh processes, "
-        f"{where}{name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC"
+        f"{where}{name(found.run.machine)}, {found.run.started:%Y-%m-%d %H:%M} UTC"
     ]
     threads = question["threads"].items()
     if any(each.integer(0) for each in threads):

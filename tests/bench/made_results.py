@@ -53,6 +53,10 @@ def run(name: str, *, host: str = "laptop", environment: Mapping[str, object] = 
     return a_run(0, host, "quick", id=name, machine_id=f"id-of-{host}", environment=seen)
 
 
+LAPTOP, SERVER = (run("a", host=host).machine for host in ("laptop", "server"))
+"""What the machines of ``run`` are called."""
+
+
 def measured(of: Case, seconds: float, during: Run, reasons: Sequence[Reason] = ()) -> Measurement:
     samples = seconds * np.exp(0.002 * np.linspace(-1, 1, 11))
     return Measurement(

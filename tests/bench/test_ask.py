@@ -20,7 +20,7 @@ from bench.session import query
 from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest
 from tests.bench import other_package
-from tests.bench.made_results import disturbed, replicates, save
+from tests.bench.made_results import LAPTOP, disturbed, replicates, save
 from tests.bench.session.test_model_files import lstm
 from tests.bench.session.test_model_files import save as save_model
 from tests.outside import outside
@@ -86,7 +86,7 @@ def test_results_at_hand_answer_at_once_and_name_the_option_that_measures_again(
     assert ask.main(SHAPE) == 0
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[-3].startswith("Use while_loop, 1.00 ms per step")
-    assert lines[-2].startswith("From 6 processes on laptop")
+    assert lines[-2].startswith(f"From 6 processes on {LAPTOP}")
     assert lines[-1].endswith("--again measures it again.")
 
 

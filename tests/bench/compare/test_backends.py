@@ -14,7 +14,7 @@ from bench.stats.ranking import build
 from tests.bench import made_bridges
 from tests.bench.made_bridges import FAR, two_environments
 from tests.bench.made_nodes import WILD, a_case, fleet, on, results
-from tests.bench.made_results import ENVIRONMENT, gather, measured, run, unmeasured
+from tests.bench.made_results import ENVIRONMENT, LAPTOP, gather, measured, run, unmeasured
 
 
 def test_backends_are_compared_with_the_baseline_in_their_rounds() -> None:
@@ -82,9 +82,9 @@ def test_backends_of_two_machines_or_devices_are_not_averaged_together() -> None
     ]
     report = compare_backends(gather(*items))
     assert [(mean.new_label, mean.cases) for mean in report.means] == [
-        ("scan on cpu on laptop", 2),
-        ("scan on gpu:0 on laptop", 2),
-        ("scan on cpu on server", 2),
+        (f"scan on cpu on {LAPTOP}", 2),
+        (f"scan on gpu:0 on {LAPTOP}", 2),
+        (f"scan on cpu on {there.machine}", 2),
     ]
 
 
@@ -93,7 +93,7 @@ def test_a_shape_that_two_kinds_of_machines_measured_has_a_heading_for_each() ->
     places = run("a"), run("b", host="server", environment=other)
     items = [measured(a_case(name), 1.0, each) for each in places for name in ("keras", "scan")]
     headings = [row.heading for row in compare_backends(gather(*items)).rows]
-    assert headings == [f"{a_case().group} on {host}" for host in ("laptop", "server")]
+    assert headings == [f"{a_case().group} on {host}" for host in (LAPTOP, places[1].machine)]
 
 
 def test_a_backend_without_a_time_is_no_side_and_is_told_with_its_reason() -> None:
@@ -127,7 +127,7 @@ def test_backends_on_two_kinds_are_compared_on_each() -> None:
     report = compare_backends(results(*items))
     assert {row.new_label for row in report.rows} == {
         "while_loop on 2 nodes (a, b)",
-        "while_loop on z",
+        f"while_loop on {other.machine}",
     }
     assert {row.comparison.nodes for row in report.rows} == {0, 2}
 

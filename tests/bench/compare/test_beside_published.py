@@ -12,7 +12,7 @@ from bench.records.schema import Measurement, Outcome, Reason
 from bench.render.published import PublishedReport, beside_published
 from bench.stats.trust import NOT_STEADY
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import gather, measured, run, unmeasured
+from tests.bench.made_results import LAPTOP, SERVER, gather, measured, run, unmeasured
 
 BRAUN = Workload(64, 100, "training")
 SPEC = LSTMSpec(123, 320)
@@ -48,7 +48,7 @@ def test_of_two_machines_each_time_says_whose_it_is() -> None:
     of = Case("torch", SPEC, BRAUN)
     items = [measured(of, 1.0, run("a")), measured(of, 2.0, run("b", host="server"))]
     (shared,) = beside(*items).shared
-    assert [ours.place for ours in shared.ours] == ["cpu on laptop", "cpu on server"]
+    assert [ours.place for ours in shared.ours] == [f"cpu on {LAPTOP}", f"cpu on {SERVER}"]
 
 
 def test_shapes_stand_in_the_order_of_their_mode_and_sizes() -> None:

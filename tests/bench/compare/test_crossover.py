@@ -16,7 +16,7 @@ from bench.stats.pairs import compare_devices
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_grids import STEPS, Times, a_case, grid, maps
-from tests.bench.made_results import BUSY, gather, measured, run
+from tests.bench.made_results import BUSY, LAPTOP, SERVER, gather, measured, run
 
 
 def test_a_map_has_the_ratio_of_every_shape_that_both_devices_measured() -> None:
@@ -168,4 +168,7 @@ def test_across_machines_each_pair_of_devices_has_its_map() -> None:
     for place in STEPS:
         items.append(measured(a_case("gpu:0", *place), 0.1, run("x", host="server")))
     labels = {(found.base_label, found.new_label) for found in maps(*items)}
-    assert labels == {("cpu on laptop", "gpu:0 on laptop"), ("gpu:0 on laptop", "gpu:0 on server")}
+    assert labels == {
+        (f"cpu on {LAPTOP}", f"gpu:0 on {LAPTOP}"),
+        (f"gpu:0 on {LAPTOP}", f"gpu:0 on {SERVER}"),
+    }

@@ -13,7 +13,7 @@ from bench.stats.pairs import UnknownNameError, compare_devices
 from bench.stats.trust import NOT_STEADY
 from lstm_impl.workload import Workload
 from tests.bench.made_nodes import a_case
-from tests.bench.made_results import gather, measured, run, unmeasured
+from tests.bench.made_results import LAPTOP, SERVER, gather, measured, run, unmeasured
 
 
 def test_the_devices_of_a_machine_are_compared_with_its_cpu() -> None:
@@ -46,10 +46,10 @@ def test_the_same_device_of_two_machines_is_compared_across_them() -> None:
         )
     )
     assert [(row.base_label, row.new_label) for row in report.rows] == [
-        ("cpu on laptop", "gpu:0 on laptop"),
-        ("cpu on laptop", "cpu on server"),
-        ("cpu on server", "gpu:0 on server"),
-        ("gpu:0 on laptop", "gpu:0 on server"),
+        (f"cpu on {LAPTOP}", f"gpu:0 on {LAPTOP}"),
+        (f"cpu on {LAPTOP}", f"cpu on {SERVER}"),
+        (f"cpu on {SERVER}", f"gpu:0 on {SERVER}"),
+        (f"gpu:0 on {LAPTOP}", f"gpu:0 on {SERVER}"),
     ]
 
 
@@ -61,7 +61,7 @@ def test_a_cpu_here_and_a_gpu_elsewhere_are_compared_too() -> None:
         )
     )
     (row,) = report.rows
-    assert (row.base_label, row.new_label) == ("cpu on laptop", "gpu:0 on server")
+    assert (row.base_label, row.new_label) == (f"cpu on {LAPTOP}", f"gpu:0 on {SERVER}")
     assert row.comparison.pairing is Pairing.UNPAIRED
 
 
@@ -72,7 +72,9 @@ def test_machines_with_one_host_name_are_told_apart() -> None:
         gather(measured(a_case(), 1.0, first), measured(a_case(), 1.0, second))
     )
     (row,) = report.rows
-    assert (row.base_label, row.new_label) == ("cpu on laptop#id-of-laptop", "cpu on laptop#other")
+    assert first.machine != second.machine
+    labels = (f"cpu on {first.machine}", f"cpu on {second.machine}")
+    assert (row.base_label, row.new_label) == labels
 
 
 def test_a_baseline_device_is_compared_with_all_others() -> None:

@@ -10,7 +10,7 @@ from bench.render.compare import note_text
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.pairs import compare_runs
 from tests.bench.made_nodes import a_case
-from tests.bench.made_results import gather, measured, replicates, run
+from tests.bench.made_results import LAPTOP, SERVER, gather, measured, replicates, run
 
 
 def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
@@ -52,7 +52,8 @@ def test_a_side_of_several_machines_is_noted() -> None:
         measured(a_case(), 1.0, run("n1")), measured(a_case(), 1.0, run("n2", host="server"))
     )
     report = compare_runs(base, new)
-    assert tuple(map(note_text, report.notes)) == ("NEW holds runs of 2 machines (laptop, server)",)
+    told = f"NEW holds runs of 2 machines ({', '.join(sorted((LAPTOP, SERVER)))})"
+    assert tuple(map(note_text, report.notes)) == (told,)
 
 
 def test_a_change_over_time_is_an_alarm_and_who_took_turns_is_paired() -> None:

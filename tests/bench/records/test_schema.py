@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bench import records
 from bench.case.cases import Case
 from bench.machine.fields import Field, ResultError
 from bench.records import schema
@@ -22,7 +25,11 @@ from bench.records.schema import (
     parse_outcome,
     parse_run,
 )
-from tests.bench.mutations import DELETE, put
+from bench.render import page
+from bench.render.labels import heading
+from bench.stats.ranking import build
+from tests.bench.mutations import DELETE, put, saved
+from tests.places import REFERENCE
 
 Json = dict[str, Any]
 
@@ -309,3 +316,38 @@ def test_file_of_schema_2_with_a_variant_is_read_like_one_of_schema_1(golden: Js
     new = measured(golden)
     assert [each.case.variant for each in new].count("int8") == 1
     assert len(new) == len(old)
+
+
+@pytest.mark.parametrize(
+    ("processor", "machine_id", "name"),
+    [
+        ("Intel(R) Xeon(R) Processor", "3192a4f07d46", "Intel Xeon 3192a4"),
+        ("Intel(R) Core(TM) i7-9700 CPU @ 3.00GHz", "0a1b2c3d4e5f", "Intel Core i7-9700 0a1b2c"),
+        ("AMD EPYC", "e08d2021fbdd", "AMD EPYC e08d20"),
+        ("AMD EPYC", "id of mine", f"AMD EPYC {hashlib.sha256(b'id of mine').hexdigest()[:6]}"),
+        (None, "e08d2021fbdd", "vm"),
+        (["AMD"], "e08d2021fbdd", "vm"),
+    ],
+)
+def test_a_machine_is_named_by_its_processor_and_digits_of_its_id(
+    golden: Json, tmp_path: Path, processor: object, machine_id: str, name: str
+) -> None:
+    golden["lstm"]["run"] |= {"host": "vm", "machine_id": machine_id}
+    golden["lstm"]["run"]["environment"]["before"]["cpu"] = {"name": processor}
+    assert records.read(saved(tmp_path / "a.json", golden)).run.machine == name
+
+
+def test_two_machines_of_one_host_name_have_two_names_in_a_report(tmp_path: Path) -> None:
+    """As all reference results: an EPYC and a Xeon, both of them called ``vm``."""
+    files = [
+        next(REFERENCE.glob("truncation-*.json")),
+        next(REFERENCE.glob("quick-*.json")),
+    ]
+    assert {records.read(path).run.host for path in files} == {"vm"}
+    report = build(records.collect(files))
+    for told in (
+        "".join(heading(section) for section in report.sections),
+        page.page(report),
+    ):
+        assert " on vm" not in told
+        assert len(set(re.findall(r"(AMD EPYC|Intel Xeon) [0-9a-f]{6}", told))) == 2

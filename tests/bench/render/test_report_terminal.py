@@ -100,7 +100,7 @@ def test_the_slowest_has_a_bar_too_and_sessions_stand_apart() -> None:
     ]
     text = as_text(build(results_of(*items)))
     assert text.count("▏") == 2
-    assert text.count("\n\nquick on host") == 1
+    assert text.count("\n\nquick on ") == 1
 
 
 def test_a_picture_asks_nobody_for_anything(few: Report) -> None:
