@@ -37,29 +37,34 @@ from bench.stats.rows import (
 from bench.stats.trust import OF_TIME, Doubt, of_ratio, pooled
 
 
-def set_bridges(rows: Sequence[Row]) -> None:
-    """Give the measured rows of a group the one in most processes, if not all are in the same.
+def with_bridges(rows: Sequence[Row]) -> list[Row]:
+    """Return the measured rows of a group, each with the bridge over which others are reached.
 
-    Of those in as many, the first that is not INVALID.
+    That is the row in most processes, if not all are in the same; of those in as many, the first
+    that is not INVALID.
     """
     runs = [frozenset(run.run for run in row.runs) for row in rows]
     if len(set(runs)) < 2:
-        return
+        return list(rows)
     best = max(rows, key=lambda row: (len(row.runs), not row.invalid))
-    for row in rows:
-        row.bridge = None if row is best else best
+    return [row if row is best else replace(row, bridge=best) for row in rows]
 
 
-def set_evenness(rows: Iterable[Row]) -> None:
-    """Give the measured rows of a section what says whether a bridge is the same in all processes.
+def with_evenness(rows: Sequence[Row]) -> list[Row]:
+    """Return the measured rows of a section with what says whether a bridge is the same everywhere.
 
     Of each device by itself: what a library does to a step on processors says nothing of a GPU.
     """
-    for found in grouped(rows, lambda row: row.case.device).values():
-        if any(row.bridge is not None for row in found):
-            evenness = Evenness((row.case.backend, row.runs, bool(row.invalid)) for row in found)
-            for row in found:
-                row.evenness = evenness
+    found: dict[str, Evenness] = {}
+    for device, here in grouped(rows, lambda row: row.case.device).items():
+        if any(row.bridge is not None for row in here):
+            found[device] = Evenness(
+                (row.case.backend, row.runs, bool(row.invalid)) for row in here
+            )
+    return [
+        replace(row, evenness=found[row.case.device]) if row.case.device in found else row
+        for row in rows
+    ]
 
 
 def compare_rows(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
@@ -387,60 +392,99 @@ def _median(values: list[float]) -> float:
 
 
 def _judge(drafts: Sequence[_Draft]) -> None:
-    """Give the rows of each group their ranks and ratios, all in one go; those with time first."""
-    pairs: list[tuple[Row, Row]] = []
+    """Put judged rows in the place of measured ones, those with a time first, all in one go."""
     for draft in drafts:
-        for number, group in enumerate(draft.groups):
-            ranked = sorted(
-                (row for row in group if row.measured),
-                key=lambda row: (row.case.approximate, row.time, row.case.backend),
-            )
-            set_bridges(ranked)
+        _rank(draft)
+    pairs: list[tuple[Row, Row]] = []
+    helpers: dict[int, Row] = {}
+    for draft in drafts:
+        for group in draft.groups:
+            ranked = [row for row in group if row.measured]
             base = _base(ranked, draft.baseline)
             pairs.extend((row, base) for row in ranked if base is not None and row is not base)
             # Of the baseline they are there already; what is first over it is turned around.
             if ranked and ranked[0] is not base:
                 pairs.extend((row, ranked[0]) for row in ranked[1:] if row is not base)
             for row in ranked:
-                if row.case.approximate:
-                    continue
-                if (row_helper := helper(row, ranked)) is not None:
-                    row.helper = row_helper
-                    pairs.append((row, row_helper))
-                row.untried = untried(row, group)
-            draft.groups[number] = [*ranked, *(row for row in group if not row.measured)]
-        set_evenness(row for group in draft.groups for row in group if row.measured)
+                if not row.case.approximate and (found := helper(row, ranked)) is not None:
+                    helpers[id(row)] = found
+                    pairs.append((row, found))
     distinct = {(id(new), id(base)): (new, base) for new, base in pairs}
     ratios = dict(zip(distinct, compare_rows(list(distinct.values())), strict=True))
-    firsts: list[Row] = []
-    others: list[list[Comparison]] = []
+    exact = [
+        [row for row in group if row.measured and not row.case.approximate]
+        for draft in drafts
+        for group in draft.groups
+    ]
+    behind = [_behind(rows, ratios) for rows in exact]
+    fastest = all_slower([_relied_on(*each) for each in zip(exact, behind, strict=True)])
+    streams = _judged_streams(drafts)
+    places = iter(zip(exact, behind, fastest, strict=True))
+    for draft in drafts:
+        for number, group in enumerate(draft.groups):
+            ranked, others, first = next(places)
+            base = _base(group, draft.baseline)
+            judged = []
+            for row in group:
+                if not row.measured:
+                    judged.append(row)
+                    continue
+                index = next((at for at, each in enumerate(ranked) if each is row), None)
+                own = None if base is row else base
+                helped_by = helpers.get(id(row))
+                judged.append(
+                    replace(
+                        row,
+                        rank=None if index is None else index + 1,
+                        base=own,
+                        to_baseline=ratios.get((id(row), id(base))),
+                        ratio_doubts=() if own is None else all_doubts(row, own),
+                        ahead=_ratio(row, ranked[1], ratios)
+                        if index == 0 and len(ranked) > 1
+                        else None,
+                        behind=others if index == 0 else {},
+                        fastest=first and index == 0,
+                        helper=helped_by,
+                        helper_ratio=None if helped_by is None else _ratio(helped_by, row, ratios),
+                        untried=() if row.case.approximate else untried(row, group),
+                        stream=streams.get(id(row), row.stream),
+                    )
+                )
+            draft.groups[number] = judged
+
+
+def _rank(draft: _Draft) -> None:
+    """Order the measured rows of each group by their time, and give them their bridges."""
+    for number, group in enumerate(draft.groups):
+        ranked = sorted(
+            (row for row in group if row.measured),
+            key=lambda row: (row.case.approximate, row.time, row.case.backend),
+        )
+        rest = [row for row in group if not row.measured]
+        draft.groups[number] = [*with_bridges(ranked), *rest]
+    even = iter(with_evenness([row for group in draft.groups for row in group if row.measured]))
+    draft.groups = [
+        [next(even) if row.measured else row for row in group] for group in draft.groups
+    ]
+
+
+def _judged_streams(drafts: Sequence[_Draft]) -> dict[int, latency.Stream]:
+    """The streams with the ratios of their percentiles to the baseline's, by the ids of rows."""
+    found: list[tuple[Row, latency.Stream, latency.Stream]] = []
     for draft in drafts:
         for group in draft.groups:
             base = _base(group, draft.baseline)
-            ranked = [row for row in group if row.measured]
-            exact = [row for row in ranked if not row.case.approximate]
-            for index, row in enumerate(ranked):
-                second = exact[1] if index == 0 < len(exact) - 1 else None
-                _settle(row, index + 1 if index < len(exact) else None, base, ratios, second)
-            if exact:
-                firsts.append(exact[0])
-                others.append(_behind(exact, ratios))
-    for row, fastest in zip(firsts, all_slower(others), strict=True):
-        if fastest:
-            row.fastest = True
-    _judge_streams([row for draft in drafts for group in draft.groups for row in group])
-
-
-def _judge_streams(rows: Sequence[Row]) -> None:
-    """Give each stream the ratios of its percentiles to the baseline's, all in one go."""
-    found = [
-        (row, row.stream, row.base.stream)
-        for row in rows
-        if row.stream is not None and row.base is not None and row.base.stream is not None
-    ]
+            if base is not None and base.stream is not None:
+                found += [
+                    (row, row.stream, base.stream)
+                    for row in group
+                    if row is not base and row.stream is not None
+                ]
     ratios = latency.compared([(own, base) for _, own, base in found])
-    for (row, own, _), each in zip(found, ratios, strict=True):
-        row.stream = replace(own, to_baseline=each)
+    return {
+        id(row): replace(own, to_baseline=each)
+        for (row, own, _), each in zip(found, ratios, strict=True)
+    }
 
 
 def _base(group: Sequence[Row], baseline: str) -> Row | None:
@@ -449,38 +493,22 @@ def _base(group: Sequence[Row], baseline: str) -> Row | None:
 
 def _behind(
     ranked: Sequence[Row], ratios: Mapping[tuple[int, int], Comparison]
-) -> list[Comparison]:
-    """Return what each other takes over the first, INVALID too; none if a ratio is doubtful."""
-    first, *others = ranked
-    found = {row.case.backend: _ratio(row, first, ratios) for row in others}
-    first.behind = found
-    if first.invalid or any(doubts(row, first) for row in others):
+) -> dict[str, Comparison]:
+    """Return what each other takes over the first, by backend."""
+    return {row.case.backend: _ratio(row, ranked[0], ratios) for row in ranked[1:]}
+
+
+def _relied_on(ranked: Sequence[Row], behind: Mapping[str, Comparison]) -> list[Comparison]:
+    """Return what the star rests on, INVALID rows too; none if a ratio is doubtful."""
+    if not ranked or ranked[0].invalid or any(doubts(row, ranked[0]) for row in ranked[1:]):
         return []
-    return list(found.values())
+    return list(behind.values())
 
 
 def _ratio(new: Row, base: Row, ratios: Mapping[tuple[int, int], Comparison]) -> Comparison:
     """Of two rows that were compared, whichever was held against the other."""
     found = ratios.get((id(new), id(base)))
     return ratios[(id(base), id(new))].inverse if found is None else found
-
-
-def _settle(
-    row: Row,
-    rank: int | None,
-    base: Row | None,
-    ratios: Mapping[tuple[int, int], Comparison],
-    second: Row | None,
-) -> None:
-    """Give a row what only its group could tell."""
-    row.rank = rank
-    row.base = None if base is row else base
-    row.to_baseline = ratios.get((id(row), id(base)))
-    if row.base is not None:
-        row.ratio_doubts = all_doubts(row, row.base)
-    row.ahead = None if second is None else _ratio(row, second, ratios)
-    if row.helper is not None:
-        row.helper_ratio = _ratio(row.helper, row, ratios)
 
 
 def _order(row: Row) -> tuple[object, ...]:

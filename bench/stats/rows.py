@@ -34,11 +34,12 @@ class NothingToReportError(InputError):
     """What was asked for is not in the results; one line that says what is."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class Row:
     """One case of one section, over all runs that have it.
 
-    ``ranking`` fills in what only its group can tell, from ``rank`` on; nobody changes it later.
+    ``ranking`` makes it once its group is known; other rows that it names (``bridge``, ``base``,
+    ``helper``) are as they were measured, without a place of their own.
 
     outcome: ``measured``, or why there is no time (one of ``results.OUTCOMES``), then with reason
         and advice, and everything below empty.
@@ -101,15 +102,11 @@ class Row:
     helper: Row | None = field(default=None, repr=False)
     helper_ratio: Comparison | None = None
     untried: tuple[str, ...] = ()
-    _percentiles: Mapping[int, float] | None = field(default=None, repr=False, compare=False)
 
-    @property
+    @cached_property
     def percentiles(self) -> Mapping[int, float]:
         """Those of the samples of all undisturbed runs, seconds, as far as these can say them."""
-        if self._percentiles is None:  # some tables ask for four of each row, most for none
-            good = [run.samples for run in self.runs if run.run not in self.disturbed]
-            self._percentiles = percentiles(good)
-        return self._percentiles
+        return percentiles([run.samples for run in self.runs if run.run not in self.disturbed])
 
     @property
     def time(self) -> float:

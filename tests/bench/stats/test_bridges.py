@@ -14,7 +14,7 @@ from bench.case.cases import Case
 from bench.records.schema import Reason, Results, Run
 from bench.render.messages import over_bridges, uneven_bridges
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.ranking import all_doubts, build, compare_rows, doubts, set_bridges, set_evenness
+from bench.stats.ranking import all_doubts, build, compare_rows, doubts, with_bridges, with_evenness
 from bench.stats.ratios import compare
 from bench.stats.rows import Row
 from bench.stats.trust import UNSTEADY_RATIO, Doubt, Validity
@@ -135,8 +135,8 @@ DOUBT = Doubt("busy", "others kept processors busy", "close them", 1, 1)
 
 def test_rows_in_the_same_processes_need_no_bridge() -> None:
     rows = [a_row("a", ["east"]), a_row("b", ["east"])]
-    set_bridges(rows)
-    set_evenness(rows)
+    rows = with_bridges(rows)
+    rows = with_evenness(rows)
     assert [(row.bridge, row.evenness) for row in rows] == [(None, None)] * 2
 
 
@@ -144,16 +144,16 @@ def test_the_bridge_is_what_is_in_most_processes_and_of_these_the_first_that_is_
     few, bad = a_row("few", ["east"]), a_row("bad", ["east", "west"], invalid=[DOUBT])
     good, late = (a_row(name, ["east", "west"]) for name in ("good", "late"))
     rows = [few, bad, good, late]
-    set_bridges(rows)
+    rows = with_bridges(rows)
     assert [row.bridge for row in rows] == [good, good, None, good]
 
 
 def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
     east, west, both = a_row("a", ["east"]), a_row("b", ["west"]), a_row("c", ["east", "west"])
-    set_bridges([east, west, both])
+    east, west, both = with_bridges([east, west, both])
     (found,) = compare_rows([(east, west)])
     assert (found.pairing, found.apart) == (Pairing.BRIDGED, None)
-    set_evenness([east, west, both])
+    east, west, both = with_evenness([east, west, both])
     (found, beside) = compare_rows([(east, west), (east, both)])
     assert found.apart is not None
     assert beside.paired
@@ -162,7 +162,7 @@ def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
 
 def test_a_ratio_over_a_bridge_takes_what_is_doubtful_in_any_of_the_three() -> None:
     def doubted(east: Row, west: Row, both: Row) -> set[str]:
-        set_bridges([east, west, both])
+        east, west, both = with_bridges([east, west, both])
         return {doubt.code for doubt in all_doubts(east, west)}
 
     good = a_row("a", ["east"]), a_row("b", ["west"]), a_row("c", ["east", "west"])
@@ -177,10 +177,8 @@ def test_a_ratio_over_a_bridge_takes_what_is_doubtful_in_any_of_the_three() -> N
 def test_rows_that_share_processes_are_not_doubted_for_a_bridge() -> None:
     both, third = a_row("b", ["east", "west"]), a_row("c", ["east", "west", "far"], invalid=[DOUBT])
     east = a_row("a", ["east"])
-    for row in (east, both):
-        row.bridge = third
+    east, both = (replace(row, bridge=third) for row in (east, both))
     assert doubts(east, both) == ()
-    far = a_row("d", ["north"])
-    far.bridge = third
+    far = replace(a_row("d", ["north"]), bridge=third)
     # It does not reach there.
     assert doubts(far, east) == doubts(east, far) == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from random import Random
 
 import pytest
@@ -317,3 +317,9 @@ def test_what_ran_in_place_of_it_is_what_most_processes_ran_and_a_remark_stands_
     assert row.fallback == "the loop"
     assert row.remarks == ("it warned", "0", "1")
     assert the_row(report_of(*items[2:]), "a").fallback == ""
+
+
+def test_rows_are_frozen() -> None:
+    row = the_row(report_of(*replicated(6, ("keras", 0.010), ("torch", 0.012))), "keras")
+    with pytest.raises(FrozenInstanceError):
+        row.rank = 2  # type: ignore[misc]
