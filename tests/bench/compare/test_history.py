@@ -64,7 +64,7 @@ def test_since_a_time_are_the_sessions_that_began_then_or_later() -> None:
     found = since(gather(*upgrade().measurements, late), third)
     assert {file.run.session for file in found.files} == {"slaptop3"}
     with pytest.raises(
-        NothingToReportError, match=r"since 2026-01-05 00:00 UTC; the last began at 2026-01-04"
+        NothingToReportError, match=r"--since 2026-01-05 00:00: last session 2026-01-04"
     ):
         since(upgrade(), third + timedelta(days=1))
 
