@@ -22,6 +22,7 @@ from lstm_impl.backends.tensorflow.backend import (
     TensorFlowBackend,
     reverse_time,
 )
+from lstm_impl.backends.tensorflow.second_gradient import guarded, in_vectorized_map
 from lstm_impl.call import Outputs, State, Tensor, Tensors
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LayerWeights
@@ -111,7 +112,7 @@ def _with_gradient(
         def backward(d_hidden: Tensor, d_cells: Tensor) -> Any:
             return _gradients(arguments, outputs._asdict(), d_hidden, d_cells)
 
-        return _guarded(outputs.h, outputs.cs), backward
+        return guarded((outputs.h, outputs.cs)), backward
 
     hidden, cells = block(x, h0, c0, both, bias)
     return hidden, cells
@@ -122,39 +123,11 @@ def _own_gradient() -> Iterator[None]:
     """Give the ops that are made the right gradient too, where custom ones are dropped."""
     import tensorflow as tf
 
-    if not _in_vectorized_map():
+    if not in_vectorized_map():
         yield
         return
     with tf.compat.v1.get_default_graph().gradient_override_map({"BlockLSTMV2": _registered()}):
         yield
-
-
-def _guarded(*outputs: Tensor) -> tuple[Tensor, ...]:
-    """The op's outputs, of which a graph raises an error where the op's own gradient is asked for.
-
-    That is in a function that was traced before ``tf.vectorized_map`` called it.
-    """
-    import tensorflow as tf
-
-    if tf.executing_eagerly() or _in_vectorized_map():
-        return outputs
-    message = "tf.vectorized_map dropped block_lstm's gradient: trace the function inside of it"
-    return tuple(tf.raw_ops.PreventGradient(input=each, message=message) for each in outputs)
-
-
-def _in_vectorized_map() -> bool:
-    """Whether the graph that is being traced is the body of ``tf.vectorized_map``, or in it."""
-    import tensorflow as tf
-
-    if tf.executing_eagerly():
-        return False
-    # TensorFlow has no public way to ask: it traces the body under this name.
-    graph = tf.compat.v1.get_default_graph()
-    while graph is not None:
-        if "loop_body" in graph.get_name_scope().split("/"):
-            return True
-        graph = getattr(graph, "outer_graph", None)
-    return False
 
 
 @functools.cache

@@ -37,7 +37,7 @@ def twice_differentiable(
             found = backward(kept, own(inputs), own(constants), own(upstream))
             return with_gradient(plain, inputs, upstream, found, constants=constants)
 
-        return tuple(outputs), gradient
+        return guarded(outputs), gradient
 
     made: Sequence[Tensor] = tf.custom_gradient(layer)(*inputs)
     return made
@@ -79,8 +79,9 @@ def with_gradient(
         return list(found), second
 
     everything = [*inputs, *upstream, *constants]
+    # Of this graph, and still recorded.
     made = tf.custom_gradient(gradients)(
-        *(everything if tf.executing_eagerly() else own(everything))
+        *(everything if tf.executing_eagerly() else map(tf.identity, everything))
     )
     return list(made) if isinstance(made, list | tuple) else [made]
 
@@ -88,15 +89,43 @@ def with_gradient(
 def own(tensors: Sequence[Tensor]) -> Tensors:
     """Return the tensors for a custom gradient to compute with.
 
-    Outside a graph an enclosing tape goes on recording in a custom gradient: what that does must
-    not reach it. In a graph it does not matter, but for ``tf.vectorized_map``, which drops custom
-    gradients: then the ops' own are right, and to stop them would give zeros. There the tensors
-    must be of the graph that the gradient is in, which may not be that of the layer: neither a
-    compiled function nor a third graph could capture the layer's.
+    An enclosing tape goes on recording in a custom gradient: what that does must not reach it, for
+    a compiled function that is recorded cannot run. They are of the graph that the gradient is in,
+    which may not be that of the layer: neither a compiled function nor a third graph could capture
+    the layer's. ``tf.vectorized_map`` drops custom gradients, and the ops' own are right there.
     """
     import tensorflow as tf
 
-    return tuple(map(tf.stop_gradient if tf.executing_eagerly() else tf.identity, tensors))
+    return tuple(map(tf.identity if in_vectorized_map() else tf.stop_gradient, tensors))
+
+
+def guarded(outputs: Sequence[Tensor]) -> Tensors:
+    """Return outputs of a custom gradient that raise where it was dropped.
+
+    That is where ``tf.vectorized_map`` calls a function that was traced before; the gradient would
+    be zero, or that of an op whose own is wrong.
+    """
+    import tensorflow as tf
+
+    if tf.executing_eagerly() or in_vectorized_map():
+        return tuple(outputs)
+    message = "tf.vectorized_map drops this gradient: trace the function inside of it"
+    return tuple(tf.raw_ops.PreventGradient(input=each, message=message) for each in outputs)
+
+
+def in_vectorized_map() -> bool:
+    """Whether the graph that is being traced is the body of ``tf.vectorized_map``, or in it."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return False
+    # TensorFlow has no public way to ask: it traces the body under this name.
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        if "loop_body" in graph.get_name_scope().split("/"):
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
 
 
 def _gradient(

@@ -21,7 +21,6 @@ import keras  # noqa: E402
 from tests.lstm_impl.keras.test_layer import (  # noqa: E402  # noqa: E402
     COMPILED,
     FEATURES,
-    MAIN,
     PLAIN,
     UNITS,
     build,
@@ -31,7 +30,8 @@ from tests.lstm_impl.keras.test_layer import (  # noqa: E402  # noqa: E402
 
 X = tf.constant(random(2, 3, FEATURES), tf.float32)
 TANGENT = tf.constant(random(2, 3, FEATURES, seed=1), tf.float32)
-SOME = [*MAIN, "while_loop+hoisted+xla"]
+# One of each way to be differentiated; all others are for the slow tests.
+SOME = ["auto", "fused_cpu", "block_lstm", "while_loop+hoisted", "while_loop+hoisted+xla"]
 BACKENDS = [
     pytest.param(name, marks=() if name in SOME else pytest.mark.slow)
     for name in [*PLAIN, *COMPILED]

@@ -315,7 +315,7 @@ def test_fit_with_batches_on_both_sides_of_the_limit_is_keras_fit(
 
 @pytest.mark.usefixtures("without_a_compiler")
 def test_a_kept_state_goes_through_the_branches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "SMALL_STEP", 112 * 2)
+    monkeypatch.setattr(auto, "PREPROJECT_BATCH", 2)
 
     def make(lstm: MakeLSTM) -> Any:
         states = [keras.Input((4,)), keras.Input((4,))]
@@ -335,7 +335,7 @@ def test_a_kept_state_goes_through_the_branches(monkeypatch: pytest.MonkeyPatch)
         given = [tf.constant(array) for array in (X[:batch], *state)]
         same(one_graph(*given), reference(given))
     ((_, chosen),) = model.layers[-1].explain().choices
-    assert (chosen.backend, chosen.most_sequences) == ("block_lstm", 2)
+    assert (chosen.backend, chosen.most_sequences) == ("partial_unroll@5+preproject", 2)
 
 
 def test_fit_with_any_number_of_timesteps_compiles_by_xla_too() -> None:
