@@ -66,13 +66,18 @@ class _Finder:
         if name != _LOADED:
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)  # looking for TensorFlow does not import it yet
         if spec is not None and spec.loader is not None:
             # The loader stays the one that it is: packages ask their own for files.
             loader: Any = spec.loader
             load = loader.exec_module
 
             def quietly(module: ModuleType) -> None:
+                with contextlib.suppress(ValueError):  # of a module that is loaded again
+                    sys.meta_path.remove(self)
                 with _filtered(os.environ.get(LEVEL, "")):
                     load(module)
 
