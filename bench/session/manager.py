@@ -281,6 +281,8 @@ class Manager:
         self._leaders: tuple[Leader, ...] = ()
         self._settled = 0
         self._put_off: set[str] = set()
+        self._watches: list[Watch] = []
+        self._all_wait_since: float | None = None
 
     @property
     def spent(self) -> float:
@@ -404,6 +406,7 @@ class Manager:
         self.schedule.flights.begin(work, place)
         timed = {case.id: work.share * self.schedule.costs.measuring([case]) for case in work.cases}
         watch = Watch(work.cases, self.session.case_limit, started, timed)
+        self._watches.append(watch)
         try:
             worker = executor.start(work)
             try:
@@ -421,6 +424,7 @@ class Manager:
             self._conclude(worker, watch, ending, work)
         finally:
             self.schedule.flights.end(work)
+            self._watches.remove(watch)
         outside = self._now() - started - watch.timed - watch.once - watch.waited
         if (startup := watch.startup) is not None:
             # Those that start at the same time take it once.
@@ -448,7 +452,7 @@ class Manager:
                         "rule a backend has left a thread that goes on)"
                     )
                     return _Ending()
-            overdue = watch.overdue(self._now())
+            overdue = watch.overdue(self._now()) or self._all_wait()
             if overdue or self.left <= 0:
                 worker.kill()
                 self._see(worker, watch)
@@ -456,6 +460,18 @@ class Manager:
             if not watch.waiting:  # the one that measures is shown
                 self._view.update(self._progress(watch, work))
             yield
+
+    def _all_wait(self) -> bool:
+        """Whether all processes have long waited for a turn that none of them has.
+
+        What a process that has ended left behind may hold it.
+        """
+        if not all(watch.waiting for watch in self._watches):
+            self._all_wait_since = None
+            return False
+        if self._all_wait_since is None:
+            self._all_wait_since = self._now()
+        return self._now() - self._all_wait_since > IDLE_LIMIT
 
     def _see(self, worker: Worker, watch: Watch) -> None:
         for line in worker.lines():

@@ -60,8 +60,11 @@ class Turn:
             return
         import fcntl
 
-        os.set_inheritable(self.descriptor, False)  # what a backend starts must not keep it
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        # A backend may have closed it as it started: who then measures at the same time is seen in
+        # each case's record, as any other process that keeps the machine busy.
+        with contextlib.suppress(OSError):
+            os.set_inheritable(self.descriptor, False)  # what a backend starts must not keep it
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from bench import records
 from bench.machine.writing import ResultWriteError
 from bench.session import manager
 from bench.session.manager import WorkerError
-from bench.session.session import Goal, load
+from bench.session.session import Goal, Work, load
 from tests.bench.session import made_sessions
 from tests.bench.session.made_sessions import (
     A5,
@@ -67,6 +67,15 @@ def test_waiting_for_the_turn_counts_neither_as_a_case_nor_as_its_cost() -> None
     assert world.outcomes == {}
     # One waits for four cases of 29 s, longer than it may be idle.
     assert manager.schedule.costs.process(()) < made_sessions.STARTING + 5
+
+
+def test_turn_that_no_process_has_is_not_waited_for_without_end() -> None:
+    world = World(side_by_side=2)
+    left = world.start(Work(9, CASES, 0))
+    world.turn, world.started, world.measuring_at_start = left, [], []
+    with pytest.raises(WorkerError, match="was ended at its time limit and measured nothing"):
+        world.manager(session()).run()
+    assert manager.IDLE_LIMIT < world.time < manager.IDLE_LIMIT + 60
 
 
 def test_second_process_is_not_started_where_the_budget_holds_one() -> None:

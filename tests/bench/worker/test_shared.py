@@ -57,6 +57,12 @@ def test_process_without_a_turn_measures_at_once() -> None:
     Turn().take()
 
 
+def test_process_whose_turn_a_backend_has_closed_goes_on(tmp_path: Path) -> None:
+    descriptor = locked(tmp_path / "turn", fcntl.LOCK_SH)
+    os.close(descriptor)
+    Turn(descriptor).take()
+
+
 def test_evidence_is_found_by_other_processes_with_the_same_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
