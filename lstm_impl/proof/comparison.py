@@ -317,7 +317,7 @@ RMS = "rms"
 """What the name of such an error begins with, as in ``rms y``."""
 
 LARGEST_ERROR = 0.1
-"""Quantisation to int8 costs up to 2%. Two gates exchanged, a forgotten bias, products or the
+"""Quantisation to int8 costs up to 3%. Two gates exchanged, a forgotten bias, products or the
 initial state left out cost 14% and more in at least one array, on all but networks of one unit."""
 
 

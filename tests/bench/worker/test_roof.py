@@ -6,11 +6,8 @@ import pytest
 
 from bench.records.schema import Figures
 from bench.worker.roofs import (
-    IMPOSSIBLE,
     WELL_ABOVE,
-    AccountingError,
     chain,
-    check_accounting,
     doubts,
     precisions,
 )
@@ -92,28 +89,8 @@ def test_what_is_a_little_above_a_roof_is_not_doubted_nor_what_has_none() -> Non
     assert doubts({}) == []
 
 
-def test_a_kernel_that_holds_the_weights_is_rightly_above_the_chain() -> None:
-    assert told(of_chain=50.0) == []
-
-
 def test_more_bandwidth_than_memory_has_is_doubted_of_data_that_no_cache_holds() -> None:
     (text,) = told(of_bandwidth=2.0)
     assert "200% of the memory bandwidth" in text
     assert "a copy" in text
     assert told(of_bandwidth=50.0, bytes=1.0 * 2**20) == []
-
-
-def test_without_a_framework_s_own_products_their_rate_is_no_measure_of_it() -> None:
-    assert told(of_matmul=50.0, matmul_without="litert") == []
-    assert len(told(of_bandwidth=2.0, matmul_without="litert")) == 1
-
-
-def test_three_times_what_every_library_does_best_is_impossible() -> None:
-    check_accounting({**FIGURES, "of_matmul": IMPOSSIBLE}, 0.5)
-    check_accounting({}, 0.5)
-    with pytest.raises(AccountingError) as error:
-        check_accounting({**FIGURES, "of_matmul": 3.2}, 0.5)
-    assert str(error.value) == (
-        "accounting error: 0.5 s a step would be 320% of the matrix-product rate, over 300% of "
-        "what every library here reaches at best (a library, float32, 64 x 64)"
-    )

@@ -1,10 +1,12 @@
-"""Which libraries make roofs in a process, and NumPy's products and copies."""
+"""What roofs are measured with: products, moved bytes and empty loops of each library."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,11 +14,96 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from bench.worker import roof_libraries
-from bench.worker.roof_libraries import Library, NumPyLibrary
+from bench.worker import estimate, roof_libraries
+from bench.worker.roof_libraries import (
+    LARGEST_ARRAY,
+    SMALLEST_ARRAY,
+    UNROLLED,
+    Library,
+    NumPyLibrary,
+    Sizes,
+    array_bytes,
+    called,
+    factors,
+    last_caches,
+    limited,
+    mebibytes,
+    unrolls,
+)
 from bench.worker.roofs import fastest
 
 pytestmark = pytest.mark.usefixtures("unlimited")
+
+
+def test_the_last_caches_are_added_up_and_each_counted_once(tmp_path: Path) -> None:
+    for cpu, level, size, shared in (
+        (0, 2, "1M", "0"),
+        (1, 2, "1M", "1"),
+        (0, 3, "16384K", "0-1"),
+        (1, 3, "16384K", "0-1"),
+        (2, 3, "32M", "2-3"),
+    ):
+        folder = tmp_path / f"cpu{cpu}" / "cache" / f"index{level}"
+        folder.mkdir(parents=True)
+        (folder / "level").write_text(f"{level}\n")
+        (folder / "size").write_text(f"{size}\n")
+        (folder / "shared_cpu_list").write_text(f"{shared}\n")
+    assert last_caches(tmp_path) == (16 + 32) * 2**20
+    assert last_caches(tmp_path / "none") == 0
+
+
+@pytest.mark.parametrize(
+    ("caches", "free", "size"),
+    [
+        (2**20, None, SMALLEST_ARRAY),
+        (12 * 2**20, None, 48 * 2**20),
+        (2**30, None, LARGEST_ARRAY),
+        (2**30, 2**27, 2**23),  # no more than its share of what is free
+    ],
+)
+def test_arrays_are_well_past_the_caches_as_far_as_there_is_memory_for_them(
+    monkeypatch: pytest.MonkeyPatch, caches: int, free: int | None, size: int
+) -> None:
+    monkeypatch.setattr(roof_libraries, "last_caches", lambda: caches)
+    monkeypatch.setattr(estimate, "free", lambda device: estimate.Free(free, None, 2))
+    assert array_bytes("cpu") == size
+    assert array_bytes("gpu:0") == LARGEST_ARRAY
+
+
+@pytest.mark.parametrize("sizes", [(2, 4, 16), (1, 256, 1024), (8, 512, 128)])
+def test_a_product_that_is_fed_back_neither_grows_nor_becomes_denormal(sizes: Sizes) -> None:
+    left, right = factors(sizes)
+    assert (left.shape, right.shape) == (sizes[:2], sizes[1:])
+    assert {left.dtype, right.dtype} == {np.dtype(np.float32)}
+    for _ in range(100):  # a number of it, as a loop does that is compiled
+        out = left @ right
+        left[0, 0] = out[0, 0]
+        assert 1e-6 < abs(left[0, 0]) <= 1.0
+    assert np.abs(out).max() <= 1.0
+
+
+def test_large_products_stand_alone_in_a_loop() -> None:
+    assert unrolls((256, 256, 256)) == UNROLLED
+    assert unrolls((256, 256, 257)) == 1
+
+
+def test_a_library_is_called_with_what_is_set_to_slow_it_down_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert limited() == {}
+    assert called("NumPy") == "NumPy"
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert limited() == {"OPENBLAS_CORETYPE": "Haswell", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    assert called("NumPy") == "NumPy with OPENBLAS_CORETYPE=Haswell"
+    assert called("TensorFlow") == "TensorFlow with ONEDNN_MAX_CPU_ISA=SSE41"
+    assert called("JAX") == "JAX"
+
+
+def test_sizes_are_told_in_what_keeps_them_short() -> None:
+    assert [mebibytes(size) for size in (16 * 2**10, 2**20 - 1, 2**20, 48 * 2**20)] == [
+        *("16 KiB", "1024 KiB", "1 MiB", "48 MiB")
+    ]
 
 
 def test_only_what_the_process_computes_with_makes_roofs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,3 +219,77 @@ def test_numpy_is_called_with_what_limits_its_blas(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     (work,) = NumPyLibrary().products((8, 8, 8), "float32", compiled=False)
     assert work.by == "NumPy with OPENBLAS_CORETYPE=Haswell"
+
+
+@pytest.mark.parametrize(
+    ("framework", "name"),
+    [
+        ("tensorflow", "TensorFlow"),
+        ("torch", "PyTorch"),
+        ("jax", "JAX"),
+        ("onnxruntime", "ONNX Runtime"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["float32", "float64", "float16"])
+def test_libraries_compute_in_the_precision_that_is_asked_for(
+    framework: str, name: str, precision: str
+) -> None:
+    pytest.importorskip(framework)
+    library = roof_libraries.libraries("cpu", [framework])[-1]
+    assert library.name == name
+    works = [
+        work
+        for compiled in (False, True)
+        for work in library.products((2, 3, 4), precision, compiled=compiled)
+    ]
+    assert works
+    for work in works:
+        assert work.by.startswith(name)
+        assert 0 < fastest(work, 0.001, time.perf_counter) < math.inf
+
+
+def test_onnx_runtime_multiplies_what_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    ort = pytest.importorskip("onnxruntime")
+    library = roof_libraries.OnnxRuntimeLibrary("cpu", 1)
+    left, right = roof_libraries.factors((3, 5, 7))
+    for constant in (True, False):
+        session = ort.InferenceSession(
+            library._graph(left, right, 2, constant=constant), providers=["CPUExecutionProvider"]
+        )
+        given = {"left": left} if constant else {"left": left, "right": right}
+        for out in session.run(None, given):
+            np.testing.assert_allclose(out, left @ right, rtol=1e-5)
+    assert library.products((3, 5, 7), "bfloat16", compiled=False) == ()
+
+
+@pytest.mark.parametrize(
+    ("framework", "make", "loop"),
+    [
+        ("jax", roof_libraries.JaxLibrary, "loop"),
+        ("tensorflow", roof_libraries.TensorFlowLibrary, "function"),
+    ],
+)
+def test_a_compiled_loop_makes_each_of_its_products(
+    framework: str, make: Callable[[str], Library], loop: str
+) -> None:
+    """A compiler that finds equal products makes them once; the roof would be so much higher."""
+    module = pytest.importorskip(framework)
+    (work,) = make("cpu").products((2, 3, 4), "float32", compiled=True)
+    inside = inspect.getclosurevars(work.run).nonlocals
+    given = inside["left"], inside["out"]
+    if framework == "jax":
+        text = inside[loop].lower(1, *given).compile().as_text()
+    else:
+        compiled = inside[loop].experimental_get_compiler_ir(module.constant(1), *given)
+        text = compiled(stage="optimized_hlo")
+    assert text.count(" dot(") == work.amount == roof_libraries.UNROLLED
+
+
+@pytest.mark.parametrize("make", [each for _, each in roof_libraries.MAKERS])
+def test_a_cpu_s_memory_is_as_fast_whoever_asks(make: Callable[[str, int], Library]) -> None:
+    try:
+        library = make("cpu", 1)
+    except ImportError:
+        pytest.skip("its framework is not installed")
+    assert library.traffic(2**20, 1) == ()

@@ -1,12 +1,14 @@
-"""How many processors a step keeps busy, on clocks of the test's own."""
+"""The clock of processors, and what a series of samples says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bench.worker.timing import ENOUGH, Processors, processors_busy
+from bench.worker.timing import ENOUGH, Processors, Series, Stopped, processors_busy
 from lstm_impl import Step
 
 
@@ -69,3 +71,17 @@ def test_this_system_counts_both() -> None:
     sum(range(300_000))
     assert processors.used() > used
     assert processors.idle() >= 0
+
+
+SECONDS = st.floats(1e-9, 1e6)
+
+
+@given(st.integers(1, 10**6), st.lists(SECONDS, max_size=9))
+def test_a_sample_is_its_block_s_time_for_one_call(calls: int, blocks: list[float]) -> None:
+    rounds = tuple(range(len(blocks)))
+    series = Series(calls, tuple(blocks), rounds, (), Stopped.TIME, None, 0.0)
+    assert [calls * each for each in series.samples] == pytest.approx(blocks)
+
+
+def test_result_files_say_in_these_words_why_there_are_no_more_samples() -> None:
+    assert list(map(str, Stopped)) == ["precise", "time", "rounds"]
