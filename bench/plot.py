@@ -1,8 +1,7 @@
-"""``python -m bench.plot``: a picture of results for a slide or a paper, as PNG, SVG or PDF.
+"""``python -m bench.plot``: draw results for a slide or a paper, as PNG, SVG or PDF.
 
-Throughput, speed-up over a baseline, what comes before the first result, memory, or the roofline of
-one session. The command: ``reporting.plot`` chooses what is shown, and ``reporting.bars`` draws
-it. Nothing slow is imported before there is something to draw.
+Throughput, speedup over a baseline, time to the first result, memory or the roofline of one
+session; or with ``--along`` time and memory against the window, timesteps or batch.
 """
 
 from __future__ import annotations

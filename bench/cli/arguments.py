@@ -1,7 +1,7 @@
-"""What stands on a command line, to values: names, whole numbers, times, percentages; one way each.
+"""Parse the values of command lines: names, whole numbers, times and percentages.
 
-Each raises ``argparse.ArgumentTypeError`` with one line that says what would be right. No results,
-no framework: pytest loads this with the plugin's options.
+Each parser raises ``argparse.ArgumentTypeError`` with one line that says what would be right.
+Imports nothing of results or frameworks, since pytest loads it with the plugin's options.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What the commands have in common: how they meet a terminal, a pipe and their arguments.
-
-No results, no framework.
-"""
+"""Run a command: exit codes, errors in one line, closed pipes, full disks and Ctrl-C."""
 
 from __future__ import annotations
 

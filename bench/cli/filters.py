@@ -1,4 +1,4 @@
-"""The options by which a command that reads results takes some of them, spelled once for all."""
+"""Add the options that select results by backend, device, suite and the like, and apply them."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
-"""One line on standard error for what takes long, gone when it is done.
+"""Show one line on standard error while something takes long, and remove it at the end.
 
-It is drawn only where somebody looks: on a terminal, and from a second on, so that what is quick
-does not flicker; nothing of it reaches a pipe or a file. A thread draws it, since reading and
-judging results gives no other chance; so it is nothing for where times are measured
-(``running.live`` is).
-This room knows how to read results, and no format of them.
+It is drawn by a thread, only on a terminal and after a second; nothing of it reaches a pipe or a
+file. It must not run while times are measured.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
-"""How things are said: quantities, names made harmless, marks, drawings, and a command's manners.
+"""Write results for people and programs: messages, tables, terminal, Markdown, data, page, plots.
 
-Others take: ``quantities`` (times, ratios, sizes in words), ``inert`` (text from files), ``marks``,
-``headings`` and ``verdict_words``, ``drawing`` (letters, colours, axes), ``sheet`` (a table in each
-form), ``told`` (lines and tables), ``terminal`` and ``deliver`` (to a terminal, a pipe, a file),
-``progress`` (results read, and what cannot be is told), ``studies`` (fresh processes asked, and
-shown), ``arguments`` and ``command_line`` (what all commands have in common).
+``messages`` is the only place that builds sentences; ``quantities``, ``labels`` and ``escape`` are
+what every format writes numbers, names and text from files with.
 """

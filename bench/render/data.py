@@ -1,9 +1,9 @@
-"""The report and its samples as data: tidy tables as CSV, JSON, Parquet and pandas frames.
+"""Write the report and its samples as data: CSV, JSON, Parquet and pandas frames.
 
-``columns.csv`` and ``sample_columns.csv`` say what the columns mean; ``COLUMNS`` and
-``SAMPLE_COLUMNS`` are how each is got of a row. Seconds and plain ratios, time over time, never
-scaled or rounded. pandas is imported only where a frame is asked for. Parquet, for SQL, has types
-and each column's unit and meaning in the metadata of its field, and needs pyarrow.
+``columns.csv`` and ``sample_columns.csv`` describe the columns; ``COLUMNS`` and ``SAMPLE_COLUMNS``
+compute them from a row. Seconds and plain ratios, never scaled or rounded. pandas and pyarrow are
+imported only where they are used. Also the decisions that ``lstm_impl.keras.LSTM(backend="auto")``
+reads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The report as Markdown, for a README or a pull request: GitHub's dialect, text escaped.
+"""Write the report as Markdown in GitHub's dialect, with all text from files escaped.
 
-All of it, or as one table with the fastest backend of each work alone. This room knows the report
-and Markdown.
+In full, or as one table with the fastest backend of each work.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Make the report one HTML page: its findings and tables, and a question and plots over its data.
+"""Make the report one HTML page: findings and tables, and a question and plots over its data.
 
-The page needs no network, and no script for what it says: ``page.html`` is a Jinja2 template, in
-which every text is escaped, and the page's own policy lets no script run but ``page.js`` and
-Plotly's, which is copied into the page from the installed package. Needs the extra ``html``.
+The page needs no network, and no script to show its findings: ``page.html`` is a Jinja2 template
+that escapes every text, and the page's policy allows only ``page.js`` and Plotly's script, which is
+copied into the page from the installed package. Needs the extra ``html``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the pictures of results share: letters, colours, axes of units, and how they reach a file.
+"""Draw results as PNG, SVG or PDF: bars by shape, the roofline, and times along an axis.
 
-For slides and papers: letters that can be read at a column's width, colours that colour-blind eyes
-tell apart, and never colour alone, so that a grey print says the same. Drawn into files, no display
-is needed. This room knows matplotlib, which is imported when something is drawn and not before.
+Also what all pictures share: a backend has the same colour, marker and dashes in each of them, and
+nothing is said by colour alone, so that a grey print and colour-blind readers lose nothing.
+matplotlib is imported when something is drawn; no display is needed.
 """
 
 from __future__ import annotations

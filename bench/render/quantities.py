@@ -1,4 +1,4 @@
-"""How quantities are written for people: times, rates, ratios, sizes, shapes. No results."""
+"""Write times, rates, ratios, sizes and shapes for people."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_a_report_of_nothing_named_has_every_kind_and_keeps_them_apart(
     both = out.split("\n## ")
     assert len(both) == 2
     for section, host, winner, times in (
-        (both[0], "west-1", "while\\_loop", "3.00 times as fast as keras"),
+        (both[0], "west-1", "while\\_loop", "3.00× faster than keras"),
         (both[1], "east-1", "keras", ""),
     ):
         assert host in section
