@@ -321,38 +321,6 @@ def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(
     assert "there is no unfinished session" in told.err
 
 
-@pytest.mark.parametrize("victim", ["manager", "worker"])
-def test_a_kill_loses_no_finished_case(
-    place: Place,
-    victim: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    signals: None,
-) -> None:
-    import psutil
-
-    with place.start("--processes", "1") as process:
-        place.wait_for_journal('"benchmark"')
-        before = {(each.run.id, each.case.id) for each in place.measurements}
-        (worker,) = psutil.Process(process.pid).children()
-        (worker if victim == "worker" else process).kill()
-        out, err = process.communicate(timeout=300)
-    if victim == "manager":
-        worker.wait(timeout=300)  # the kernel ends it with its manager
-        assert process.returncode == -9
-        place.is_here(monkeypatch)
-        done = place.resumed(capsys)
-        assert done.code == 0, done.out + done.err
-    else:
-        assert process.returncode in (0, 1), out + err
-    after = [(each.run.id, each.case.id) for each in place.measurements]
-    assert before
-    assert before <= set(after)
-    assert sorted(case for _, case in after) == sorted({case for _, case in after})
-    assert len(after) == 3
-    assert not list(place.results.glob("*.jsonl"))
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a child with its parent")
 def test_a_worker_that_hangs_is_gone_with_its_killed_manager(place: Place) -> None:
     import psutil

@@ -411,7 +411,7 @@ def machines(draw: st.DrawFn) -> Machine:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(machines())
 def test_whatever_processes_take_a_budget_is_kept_spent_and_shared(machine: Machine) -> None:
     finished = machine.manager.run()

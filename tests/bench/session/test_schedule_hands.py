@@ -7,7 +7,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.session.schedule import Schedule
@@ -122,6 +122,7 @@ def test_what_is_in_work_does_not_make_a_session_finished() -> None:
     assert schedule.finished
 
 
+@settings(max_examples=40)
 @given(
     st.integers(1, 5),
     st.integers(1, 4),
