@@ -20,7 +20,7 @@ MOST_MODULES = 15
 STILL_TOO_MANY = {
     "bench.machine": 24,
     "bench.records": 16,
-    "bench.stats": 21,
+    "bench.stats": 19,
 }
 """Packages over the limit today: a number may fall, and the entry goes when the package fits."""
 

@@ -22,8 +22,8 @@ from bench.render import quantities
 from bench.render.labels import RATIO_INTERVAL
 from bench.render.labels import name as told_name
 from bench.render.table import Column, Sheet, numbers
-from bench.stats.beside import Beside, rows
 from bench.studies import processes
+from bench.studies.comparisons import Beside, rows
 from bench.worker.timing import Clock, first_use, recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
 from lstm_impl.model import given_step

@@ -27,9 +27,9 @@ from bench.render.escape import LONGEST_NAME
 from bench.render.labels import RATIO_INTERVAL
 from bench.render.messages import basis_text
 from bench.render.table import Column, Sheet, numbers
-from bench.stats import beside
-from bench.stats.beside import Beside
+from bench.studies import comparisons as beside
 from bench.studies import processes
+from bench.studies.comparisons import Beside
 from bench.worker.timing import Clock, first_use, recorded
 from lstm_impl.backends.keras.environment import DEFAULT, keras_backend
 from lstm_impl.registry import get_backend

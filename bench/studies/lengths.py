@@ -28,9 +28,9 @@ from bench.render.labels import TIME_INTERVAL
 from bench.render.table import Cell, Column, Sheet, numbers
 from bench.stats import batching as plans
 from bench.stats.batching import BatchPlan, Lengths
-from bench.stats.beside import Beside, rows, runs
 from bench.stats.intervals import CaseInterval, case_interval
 from bench.studies import processes
+from bench.studies.comparisons import Beside, rows, runs
 from bench.worker.timing import Clock, recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
 from lstm_impl.model import given_step

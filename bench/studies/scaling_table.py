@@ -25,12 +25,12 @@ from bench.render.quantities import (
     times_bounds,
 )
 from bench.render.table import Cell, Column, Sheet
-from bench.stats import beside
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import Interval
-from bench.stats.scaling import Scaled, Sides, Timed, scaled
+from bench.studies import comparisons as beside
 from bench.studies import processes
 from bench.studies.data_parallel import SCALINGS, STRATEGIES, compute_side
+from bench.studies.scaling_ratios import Scaled, Sides, Timed, scaled
 
 BOUNDS = 10
 """Letters that an interval takes: 1.00–1.00, 10% to 20%."""

@@ -74,7 +74,7 @@ def rows(
         for name, records in sides.items():
             failed = [text for _, each in (*records, *base) if (text := each["failed"].text())]
             if failed or not base:
-                why = failed[0] if failed else f"{baseline} not measured"
+                why = failed[0] if failed else f"there is no {baseline} beside it"
                 problems.append(Unmeasured(key, name, why))
             elif name != baseline:
                 ours, theirs = runs(records), runs(base)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.scaling import Scaled, Sides, Timed, scaled
+from bench.studies.scaling_ratios import Scaled, Sides, Timed, scaled
 
 NAMES = {"team": "weak", "apart": "weak-apart", "alone": "one", "one": "one", "cores": "cores"}
 BATCH = 8

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bench.machine.fields import Field, ResultError
-from bench.stats.beside import fields, rows
 from bench.stats.comparison import Verdict
+from bench.studies.comparisons import fields, rows
 
 
 def record(side: str, seconds: float, **more: Any) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_what_failed_on_either_side_has_no_ratio_and_says_why() -> None:
         assert table == []
         assert "torch, denormal: it broke" in list(map(str, problems))
     table, problems = rows(answers([record("denormal", 1.0)]), ["backend"], "numbers", "ordinary")
-    assert list(map(str, problems)) == ["torch, denormal: ordinary not measured"]
+    assert list(map(str, problems)) == ["torch, denormal: there is no ordinary beside it"]
 
 
 def test_what_failed_is_told_once_by_its_key_and_side() -> None:
