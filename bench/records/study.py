@@ -16,8 +16,7 @@ from pathlib import Path
 
 from bench.case.cases import SIZES, Shape
 from bench.machine import environment
-from bench.machine.fields import Field, ResultError, error_at
-from bench.machine.folder import REFERENCE, default_folder, holds_study
+from bench.machine.fields import Field, error_at
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import write
 from bench.records.digest import CHANGED, changed, with_digest
@@ -119,19 +118,5 @@ def shape_of(question: Field) -> Shape:
 
 
 def newest(paths: Sequence[str | os.PathLike[str]], kind: str) -> Study:
-    """The newest study of a kind in these files and folders, or where results are by default.
-
-    Raises ResultError for a named file that is none, or where there is none.
-    """
-    own = Path(default_folder())
-    places = [Path(each) for each in paths]
-    places = places or [each for each in (own, own / REFERENCE) if each.is_dir()]
-    found: list[Study] = []
-    for place in places:
-        files = [place] if not place.is_dir() else sorted(place.glob(f"{kind}-*.json"))
-        found += [read(each, kind) for each in files if not place.is_dir() or holds_study(each)]
-        if found and not paths:
-            break  # one's own come before the reference's
-    if found:
-        return max(found, key=lambda study: study.run.started)
-    raise ResultError(f"there is no study of {kind} in {', '.join(map(str, places)) or own}")
+    """Return the newest of these studies of one kind. Raises ResultError."""
+    return max((read(Path(each), kind) for each in paths), key=lambda study: study.run.started)

@@ -43,37 +43,15 @@ def test_one_that_was_changed_is_refused_and_an_older_one_without_a_digest_is_re
     assert study.read(path, "denormals").answers[0][0]["a"].integer(0) == 7
 
 
-def test_the_newest_of_a_kind_is_found_and_others_are_passed_over(tmp_path: Path) -> None:
-    for day in (3, 9, 5):
-        saved(tmp_path, day=day)
-    saved(tmp_path, "lengths", day=20)
-    assert study.newest([tmp_path], "denormals").run.started.day == 9
-    every = sorted(tmp_path.glob("denormals-*"))
+def test_the_newest_of_several_is_found(tmp_path: Path) -> None:
+    every = [saved(tmp_path, day=day) for day in (3, 9, 5)]
     assert study.newest(every, "denormals").run.started.day == 9
-
-
-def test_ones_own_come_before_the_reference_s_where_nothing_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
-    (tmp_path / "reference").mkdir()
-    saved(tmp_path / "reference", day=9)
-    assert study.newest([], "denormals").run.started.day == 9
-    saved(tmp_path, day=3)
-    assert study.newest([], "denormals").run.started.day == 3
-    assert study.newest([tmp_path, tmp_path / "reference"], "denormals").run.started.day == 9
 
 
 def test_readers_of_results_pass_studies_over(tmp_path: Path) -> None:
     saved(tmp_path)
     found = files.collect([tmp_path])
     assert [str(error) for error in found.errors] == [f"{tmp_path} holds no result files"]
-
-
-def test_without_any_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
-    with pytest.raises(ResultError, match="there is no study of denormals"):
-        study.newest([], "denormals")
 
 
 @pytest.mark.parametrize(
