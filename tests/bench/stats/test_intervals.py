@@ -197,20 +197,6 @@ def test_few_processes_get_a_t_interval_on_their_log_medians() -> None:
     assert basis_text(found.basis).startswith("3 processes: t-interval on their log medians")
 
 
-def test_few_processes_that_agree_by_chance_are_taken_to_spread_a_little() -> None:
-    found = intervals.case_interval([[1.0] * 9] * 3)
-    assert math.log(found.high) == pytest.approx(4.302653 * intervals.LEAST_SPREAD / math.sqrt(3))
-    assert found.allowance == intervals.LEAST_SPREAD
-
-
-def test_two_processes_reach_no_further_than_the_largest_spread_that_was_seen() -> None:
-    found = intervals.case_interval([[1.0] * 9, [1.25] * 9])
-    half = 2.575829 * intervals.MOST_SPREAD / math.sqrt(2)
-    assert math.log(found.high / found.low) == pytest.approx(2 * half)
-    apart = intervals.case_interval([[1.0] * 9, [4.0] * 9])
-    assert apart.high / apart.mid > found.high / found.mid
-
-
 @pytest.mark.parametrize("spread", [0.03, slowly(0.08), slowly(0.15), 0.29])
 @pytest.mark.parametrize("count", [2, 3, slowly(4), 5, 6, 9])
 def test_case_interval_covers_the_truth_at_the_spreads_that_were_seen(
@@ -238,11 +224,6 @@ def test_the_interval_of_one_process_covers_its_own_median_and_no_more() -> None
     between = np.exp(rng.normal(0, 0.15, (1000, 1)))
     found = intervals.case_intervals([[row] for row in inside * between])
     assert np.mean([each.low <= 1 <= each.high for each in found]) < 0.5
-
-
-def test_a_case_without_runs_is_refused() -> None:
-    with pytest.raises(ValueError, match="no runs"):
-        intervals.case_interval([])
 
 
 @pytest.mark.parametrize(

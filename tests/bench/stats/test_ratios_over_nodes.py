@@ -152,12 +152,6 @@ def test_one_node_in_common_allows_for_what_others_may_do() -> None:
     assert found.standard_error > alone.standard_error
 
 
-def test_a_node_of_one_process_counts_as_much_as_one_of_many() -> None:
-    base = {"a": [0.0] * 30, "b": [0.0]}
-    found = compare(side({"a": [0.1] * 30, "b": [0.3]}), side(base))
-    assert found.log_ratio == pytest.approx(0.2)
-
-
 def test_how_far_nodes_and_processes_spread_is_told_apart() -> None:
     rng = np.random.default_rng(5)
     luck = 0.15 * rng.standard_normal(40)
@@ -185,16 +179,6 @@ def test_a_mean_over_cases_is_that_of_each_node() -> None:
         np.mean([cases[0].standard_error, other.standard_error])
     )
     assert "taken to err together" in basis_text(mixed.basis)
-
-
-def test_a_run_twice_and_a_side_without_any_are_refused() -> None:
-    twice = [*side({"a": [0.0]}), *side({"a": [0.0]})]
-    with pytest.raises(ValueError, match="twice"):
-        compare(twice, side({"a": [0.0]}))
-    with pytest.raises(ValueError, match="twice"):
-        compare(twice, side({"b": [0.0]}))
-    with pytest.raises(ValueError, match="no run"):
-        compare(side({"a": [0.0]}), [])
 
 
 def test_times_beyond_every_number_make_no_error() -> None:
