@@ -1,18 +1,24 @@
-"""The map of batch × hidden size: what is on it, where its line runs, and what it never says."""
+"""Maps of two devices: their cells, where one begins to win, as text and as a picture."""
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from bench import case as suites
 from bench.case.cases import Case
+from bench.cli.output import plain_text
 from bench.records.schema import Measurement
+from bench.render import compare as crossover_picture
 from bench.render import compare as output
-from bench.render.compare import map_work, wins_from
+from bench.render import plot
+from bench.render.compare import map_legend, map_work, markdown_maps, terminal_maps, wins_from
 from bench.stats.comparison import Pairing
-from bench.stats.pairs import compare_devices
+from bench.stats.crossover import Map
+from bench.stats.pairs import Report, compare_devices
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_grids import STEPS, Times, a_case, grid, maps
@@ -172,3 +178,97 @@ def test_across_machines_each_pair_of_devices_has_its_map() -> None:
         (f"cpu on {LAPTOP}", f"gpu:0 on {LAPTOP}"),
         (f"gpu:0 on {LAPTOP}", f"gpu:0 on {SERVER}"),
     }
+
+
+@pytest.fixture(scope="module")
+def steps() -> Report:
+    return compare_devices(gather(*grid(STEPS)))
+
+
+def test_the_terminal_draws_the_line_and_leaves_blanks(steps: Report) -> None:
+    lines = plain_text(lambda console: terminal_maps(steps, console)).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("gpu:0 over cpu, keras"))
+    rows = [line.split() for line in lines[start + 3 : start + 6]]
+    assert rows[0][:7] == ["1", "0.333", "S", "0.667", "S", "┃3.000", "F"]
+    assert rows[1][:5] == ["8", "0.667", "S", "┃3.000", "F"]
+    assert rows[2][:3] == ["64", "3.000", "F"]
+    assert "32, the narrowest measured" in lines[start + 5]
+    assert max(map(len, lines)) <= 100
+
+
+def test_markdown_has_the_map_with_the_cells_that_are_won_in_bold(steps: Report) -> None:
+    text = "\n".join(markdown_maps(steps))
+    assert "| batch \\\\ hidden | 32 | 128 | 512 | wins from hidden size |" in text
+    assert "| 1 | 0.333 S | 0.667 S | **3.000 F** | 512 (128: SLOWER) |" in text
+    assert "| 64 | **3.000 F** |  |  | 32, the narrowest measured |" in text
+
+
+def test_the_legend_names_the_marks_that_are_there_and_what_makes_a_cell_doubtful() -> None:
+    (plain,) = maps(*grid(STEPS))
+    (marks,) = map_legend([plain])
+    assert "F FASTER" in marks
+    assert "S SLOWER" in marks
+    assert "UNCLEAR" not in marks
+    items = [*grid({(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}, processes=1)]
+    items += [measured(a_case("gpu:0", 1, 32, backend="cudnn"), 0.5, run("r0"), [BUSY])]
+    items += [measured(a_case("gpu:0", 1, 64, backend="cudnn"), 0.5, run("r0"))]
+    _, picked, few = map_legend(maps(*items))
+    assert picked.startswith("The fastest backend of each: picked after measuring")
+    assert few.startswith("With an allowance")
+
+
+def test_of_many_maps_the_first_are_shown_and_how_many_more_there_are() -> None:
+    items = [
+        item
+        for number in range(14)
+        for item in grid({(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}, backend=f"b{number}")
+    ]
+    report = compare_devices(gather(*items))
+    lines = markdown_maps(report)
+    assert len([line for line in lines if line.startswith("### ")]) == 12
+    assert any(line.startswith("- 3 more maps: ") for line in lines)
+
+
+def texts(found: Sequence[Map]) -> list[str]:
+    drawn = ET.fromstring(crossover_picture.map_picture(found, "svg"))
+    marked = drawn.iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(each.itertext()).strip() for each in marked]
+
+
+def test_the_picture_has_a_tile_for_each_measured_shape_and_no_other() -> None:
+    words = texts(maps(*grid(STEPS)))
+    assert words.count("3.000 F") == 3
+    assert words.count("0.667 S") == 2
+    assert sum(word.endswith((" F", " S")) for word in words) == len(STEPS)
+    assert "gpu:0 over cpu, keras" in words
+
+
+def test_the_line_is_between_measured_neighbours_only() -> None:
+    (found,) = maps(*grid(STEPS))
+    places = {
+        (row, column): found.by_place[batch, hidden]
+        for row, batch in enumerate(found.batches)
+        for column, hidden in enumerate(found.hidden_sizes)
+        if (batch, hidden) in found.by_place
+    }
+    assert sorted(crossover_picture._edges(places)) == [
+        ((-0.5, 1.5), (0.5, 1.5)),  # below batch 8, hidden 32
+        ((0.5, 0.5), (0.5, 1.5)),  # and right of it
+        ((0.5, 0.5), (1.5, 0.5)),  # below batch 1, hidden 128
+        ((1.5, -0.5), (1.5, 0.5)),  # and right of it
+    ]
+
+
+def test_a_tile_has_the_colour_of_the_winner_and_none_if_it_cannot_be_trusted() -> None:
+    items = grid({(1, 32): (1.0, 9.0), (1, 64): (9.0, 1.0), (1, 128): (9.0, 1.0)}, processes=1)
+    items[-1] = replace(items[-1], valid=False, reasons=(BUSY,))
+    with plot.style():
+        (axes,) = crossover_picture._draw_maps(maps(*items)).axes
+        tiles = [(each.get_facecolor()[:3], bool(each.get_hatch())) for each in axes.patches]
+    (base, _), (new, _), (grey, hatched) = tiles
+    assert base[0] > base[2]  # orange
+    assert new[2] > new[0]  # violet
+    assert hatched
+    assert len(set(grey)) == 1
+    bold = [each.get_text() for each in axes.texts if each.get_fontweight() == "bold"]
+    assert bold == ["9.000 F"]

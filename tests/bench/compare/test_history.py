@@ -1,20 +1,48 @@
-"""What a history says: which sessions, in which order, against what, and what changed between."""
+"""Histories: sessions and changes, what a rule makes of them, and their formats."""
 
 from __future__ import annotations
 
+import csv
+import io
+import re
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
+from bench.cli.fail_on import parse_rule
 from bench.records.schema import Outcome, Reason
+from bench.render import history as history_picture
+from bench.render import history as history_words
+from bench.render import plot
+from bench.render.compare import beyond_words
+from bench.render.history import CSV_COLUMNS, change_words, error_lines, gate_line, there, what
+from bench.render.history import as_csv as comma_separated
+from bench.render.history import changes_method as method
+from bench.render.history import changes_table as sheet
 from bench.render.messages import doubt_line
+from bench.render.plot import Axes
+from bench.render.quantities import times_as_fast
+from bench.stats.change_points import LONGEST, Scope
 from bench.stats.comparison import Verdict
-from bench.stats.history import build, since
+from bench.stats.history import History, Machine, Moved, _between, build, judge, since
 from bench.stats.rows import NothingToReportError
 from bench.stats.trust import NOT_STEADY
-from tests.bench.made_history import run, session, upgrade
+from tests.bench.made_history import (
+    SLOW_SCAN,
+    nights,
+    run,
+    session,
+    shown,
+    slow_scan,
+    upgrade,
+    watched,
+)
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import BUSY, gather, measured, unmeasured
 
@@ -154,3 +182,433 @@ def test_what_was_never_measured_has_no_line_and_its_machine_no_history() -> Non
     (machine,) = build(gather(*session(1, {a_case(): 1.0}), never, elsewhere)).machines
     assert machine.name == "laptop"
     assert [line.case for line in machine.lines] == [a_case()]
+
+
+def moved_on(history: History) -> tuple[Machine, tuple[Moved, ...]]:
+    """The only machine of a history, and what moved there."""
+    (machine,) = history.machines
+    assert machine.moved is not None
+    return machine, machine.moved
+
+
+def test_a_backend_that_became_slower_is_named_with_since_when_and_what_was_new() -> None:
+    machine, (moved,) = moved_on(slow_scan())
+    assert (moved.before.number, moved.session.number) == (17, 18)
+    assert moved.movement.scope is Scope.BACKENDS
+    assert {each.backend for each in moved.cases} == {"scan"}
+    assert moved.movement.ratio.mid == pytest.approx(1.2, rel=0.02)
+    ((since, *cells),) = sheet(machine).lines
+    assert since.text == "#18 2026-01-19"
+    assert [cell.text for cell in cells if not cell.text.startswith("0.")] == [
+        *("scan (2 cases)", "SLOWER", "tensorflow 2.20.0 → 2.21.0; 1 other")
+    ]
+
+
+def test_where_all_cases_moved_it_is_said_what_that_may_be() -> None:
+    every = {a_case(name, batch): 1.2 for name in ("keras", "scan", "torch") for batch in (8, 16)}
+    machine, (moved,) = moved_on(watched(nights(slower=every)))
+    assert what(machine, moved) == "all 6 cases"
+    told = "it is the machine, or something that all of them use"
+    assert told in method(machine)[-1]
+    assert not any(told in line for line in method(moved_on(slow_scan())[0]))
+
+
+def test_a_change_of_one_device_is_nothing_to_the_other() -> None:
+    here = [a_case("keras"), a_case("scan")]
+    gpu = [replace(each, device="gpu:0") for each in here]
+    found = watched(nights(slower=dict.fromkeys(gpu, 1.2), cases=[*here, *gpu]))
+    machine, (moved,) = moved_on(found)
+    assert moved.movement.scope is Scope.ALL
+    assert set(moved.cases) == set(gpu)
+    assert what(machine, moved) == "all 2 cases on gpu:0"
+
+
+def test_of_many_versions_the_first_are_named_and_all_else_by_number() -> None:
+    _, (moved,) = moved_on(slow_scan())
+    version, other = moved.changes
+    many = [replace(version, name=f"libraries.p{number}") for number in range(6)]
+    assert there([*many, other, other]).endswith("p3 2.20.0 → 2.21.0; 2 more; 2 other")
+    assert there([other]) == "no version that was recorded; 1 other"
+
+
+@pytest.mark.parametrize(
+    ("rule", "fails"), [("slower", True), ("slower:5%", True), ("slower:30%", False)]
+)
+def test_a_rule_fails_on_what_became_slower_and_stayed_so(rule: str, fails: bool) -> None:
+    guard = judge(parse_rule(rule), slow_scan())
+    assert bool(guard.failed) is fails
+    assert (guard.judged, guard.short) == (1, 0)
+    assert gate_line(guard) == (
+        f"--fail-on {rule}: FAILED, SLOWER{beyond_words(guard.rule)}: scan (2 cases) since #18."
+        if fails
+        else f"--fail-on {rule}: passed, nothing has become SLOWER by more than 30% and stayed so."
+    )
+
+
+def test_what_became_faster_breaks_no_rule() -> None:
+    faster = watched(nights(slower=dict.fromkeys(SLOW_SCAN, 0.8)))
+    assert moved_on(faster)[1]
+    assert not judge(parse_rule("slower"), faster).failed
+
+
+def test_a_rule_passes_what_was_taken_back() -> None:
+    found = watched(nights(slower=SLOW_SCAN, since=10, until=20))
+    machine, moved = moved_on(found)
+    assert [(each.session.number, each.back and each.back.number) for each in moved] == [
+        *((10, 20), (20, None))
+    ]
+    assert not judge(parse_rule("slower"), found).failed
+    assert [line[4].text for line in sheet(machine).lines] == ["SLOWER until #20", "FASTER"]
+
+
+def test_too_short_a_history_says_so_and_breaks_no_rule() -> None:
+    found = watched(nights(10, SLOW_SCAN, since=5))
+    (machine,) = found.machines
+    assert machine.moved is None
+    guard = judge(parse_rule("slower"), found)
+    assert (guard.failed, guard.judged, guard.short) == ((), 0, 1)
+    assert "not judged, the history is too short" in gate_line(guard)
+    (told,) = method(machine)
+    assert "11 sessions with the same case can tell; here are at most 10" in told
+
+
+def test_only_the_last_sessions_are_searched() -> None:
+    found = watched(nights(LONGEST + 20, SLOW_SCAN, since=12, cases=[*SLOW_SCAN, a_case()]))
+    machine, moved = moved_on(found)
+    assert moved == ()
+    looked, none = method(machine)
+    assert f"in the last {LONGEST} sessions, and trends in all of them" in looked
+    assert none == "None was found."
+
+
+def test_slow_drift_breaks_the_rule_and_is_one_gradual_change() -> None:
+    creeping = {a_case("scan"): 1.1, a_case("scan", 16): 1.1}
+    found = watched(nights(200, creeping, gradually=True))
+    machine, (moved,) = moved_on(found)
+    assert moved.movement.gradual
+    assert (moved.before.number, moved.session.number) == (1, 200)
+    assert moved.movement.ratio.mid == pytest.approx(1.1, rel=0.01)
+    guard = judge(parse_rule("slower:5%"), found)
+    assert guard.failed == ((machine, moved),)
+    assert "scan (2 cases) gradually from #1 to #200" in gate_line(guard)
+    assert "a little in each session" in error_lines(guard)[0]
+    assert not judge(parse_rule("slower:12%"), found).failed
+    ((when, *_, why),) = sheet(machine).lines
+    assert (when.text, why.text) == ("#1 to #200, gradually", "a little in each session")
+
+
+def test_what_changed_on_the_way_between_two_sessions_of_a_case_is_told_as_one() -> None:
+    """The case is not measured in the session in which TensorFlow is new."""
+    items = [
+        item
+        for item in nights(slower=SLOW_SCAN, since=18).measurements
+        if item.case.backend == "keras" or item.run.id.split("-")[0] != "rlaptop18"
+    ]
+    _, (moved,) = moved_on(watched(gather(*items)))
+    assert (moved.before.number, moved.session.number) == (17, 19)
+    assert "tensorflow 2.20.0 → 2.21.0" in [change_words(change) for change in moved.changes]
+
+
+def test_a_rule_s_threshold_is_surely_passed_or_not_at_all() -> None:
+    _, (moved,) = moved_on(slow_scan())
+    ratio = moved.movement.ratio
+    for percent, fails in ((100 * (ratio.low - 1), True), (100 * (ratio.mid - 1), False)):
+        guard = judge(parse_rule(f"slower:{percent - 0.1:.4f}%"), slow_scan())
+        assert bool(guard.failed) is fails
+
+
+def test_changes_of_several_devices_stand_in_the_order_of_time() -> None:
+    """A device with a short history does not make that of the others too short."""
+    cpu = [a_case(name) for name in ("keras", "scan")]
+    gpu, new = ([replace(each, device=name) for each in cpu] for name in ("gpu:0", "gpu:1"))
+    found = [
+        *nights(slower=dict.fromkeys(cpu, 1.3), since=20, cases=cpu).measurements,
+        *nights(slower=dict.fromkeys(gpu, 1.3), since=12, cases=gpu).measurements,
+        *nights(3, cases=new).measurements,
+    ]
+    _, moved = moved_on(watched(gather(*found)))
+    assert [(each.cases[0].device, each.session.number) for each in moved] == [
+        *(("gpu:0", 12), ("cpu", 20)),
+    ]
+
+
+def test_between_two_sessions_only_what_is_other_than_before_has_changed() -> None:
+    """From what it was before the first to what it is in the last, whatever was between."""
+    versions = ("2.20.0", "2.21.0", "2.22.0", "2.20.0")
+    items = [measured(a_case(), 1.0, run(n, tensorflow=each)) for n, each in enumerate(versions, 1)]
+    _, second, third, fourth = build(gather(*items)).machines[0].sessions
+    told = [change_words(change) for change in _between([second, third]) if change.version]
+    assert told == ["tensorflow 2.20.0 → 2.22.0"]
+    assert _between([second, third, fourth]) == ()
+
+
+def test_of_one_case_and_of_one_session_it_is_said_as_it_is() -> None:
+    machine, (moved,) = moved_on(watched(nights(slower={a_case(): 1.3}, cases=[a_case()])))
+    assert what(machine, moved) == "the only case"
+    (once,) = watched(nights(1)).machines
+    assert method(once) == []
+
+
+def test_github_actions_gets_an_error_for_what_broke_the_rule() -> None:
+    (line,) = error_lines(judge(parse_rule("slower"), slow_scan()))
+    assert line.startswith("::error title=SLOWER since 2026-01-19::scan (2 cases): 0.8")
+    assert line.endswith("; changed there: tensorflow 2.20.0 → 2.21.0; 1 other")
+
+
+def rows_of(history: History) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO("".join(comma_separated(history)))))
+
+
+def test_csv_has_a_row_a_case_and_session() -> None:
+    rows = rows_of(build(upgrade()))
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert [row["number"] for row in rows] == ["1", "2", "3"]
+    assert rows[1]["verdict"] == "SLOWER"
+    assert rows[1]["versions_changed"] == "tensorflow 2.20.0 → 2.21.0"
+    assert float(rows[1]["ratio"]) == pytest.approx(1.3)
+    assert float(rows[1]["speedup_low"]) == pytest.approx(1 / float(rows[1]["ratio_high"]))
+    assert rows[0]["ratio"] == rows[0]["versions_changed"] == ""
+
+
+def test_what_changed_for_longer_stands_in_the_first_session_of_the_cases_that_moved() -> None:
+    rows = [row for row in rows_of(slow_scan()) if row["moved"]]
+    assert {(row["number"], row["moved"], row["moved_verdict"]) for row in rows} == {
+        ("18", "backends", "SLOWER")
+    }
+    assert sorted(row["case_id"] for row in rows) == sorted(
+        a_case("scan", batch).id for batch in (8, 16)
+    )
+
+
+def test_what_has_no_time_says_why_and_what_is_invalid_too() -> None:
+    crash = unmeasured(a_case(), run(1), "crashed", "out of memory")
+    spoilt = measured(a_case(), 1.0, run(2), [BUSY])
+    first, second = rows_of(build(gather(crash, spoilt)))
+    assert (first["outcome"], first["time_s"]) == ("crashed: out of memory", "")
+    assert (second["outcome"], second["valid"]) == ("measured", "false")
+    assert second["invalid_reasons"] == "the cores were busy (close what runs)"
+
+
+def test_a_time_that_moved_is_doubtful_and_so_is_its_ratio_and_both_say_why() -> None:
+    moved = Reason(NOT_STEADY, "it became slower", "wait")
+    items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2)]
+    first, second = rows_of(build(gather(*items)))
+    assert (first["valid"], first["time_valid"], first["ratio_valid"]) == ("true", "true", "")
+    assert (second["valid"], second["time_valid"], second["ratio_valid"]) == (
+        *("true", "false", "false"),
+    )
+    assert second["time_reasons"] == second["ratio_reasons"] == "it became slower (wait)"
+
+
+def test_what_else_changed_has_a_column_beside_that_of_versions() -> None:
+    _, second, _ = rows_of(build(upgrade()))
+    assert second["also_changed"] == "memory.swap_total_bytes 0 GiB → 1 GiB"
+    assert float(second["speedup_high"]) == pytest.approx(1 / float(second["ratio_low"]))
+
+
+def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
+    def drawn(*times: float) -> str:
+        items = [item for n, s in enumerate(times, 1) for item in session(n, {a_case(): s})]
+        machine = build(gather(*items)).machines[0]
+        return history_words.sparkline(machine.lines[0], machine)
+
+    assert drawn(1.0, 1.0, 2.0) == "▁▁█"
+    assert set(drawn(1.0, 1.01, 1.0)) <= set("▄▅")
+    assert drawn(1.0) == "▅"
+
+
+def test_lasting_changes_come_before_the_sessions_and_the_cases() -> None:
+    text = shown(slow_scan(), sessions=False)
+    line = r"#18 2026-01-19  scan \(2 cases\) +0\.8\d\d .* SLOWER +tensorflow 2\.20"
+    assert re.search(line, text)
+    first = text.index("What changed for longer than a session")
+    assert first < text.index("start (UTC)") < text.index("keras/")
+    markdown = history_words.markdown(slow_scan())
+    assert markdown.index("### What changed for longer") < markdown.index("start (UTC)")
+    told = "| #18 2026-01-19 | scan (2 cases) |".replace("#", "\\#")
+    assert told in history_words.markdown(slow_scan())
+    assert "What changed for longer" not in shown(build(upgrade()), sessions=False)
+
+
+def test_a_narrow_terminal_has_what_changed_below_the_table() -> None:
+    out = io.StringIO()
+    history_words.terminal(build(upgrade()), Console(file=out, width=60), sessions=True)
+    lines = out.getvalue().splitlines()
+    assert all(cell_len(line) <= 60 for line in lines)
+    text = " ".join(out.getvalue().split())
+    assert "#2 changed since: ▲ tensorflow 2.20.0 → 2.21.0" in text
+    assert "SLOWER" in text
+    wide = io.StringIO()
+    history_words.terminal(build(upgrade()), Console(file=wide, width=120), sessions=True)
+    assert "changed since" in wide.getvalue()
+    assert "#2 changed since" not in wide.getvalue()
+
+
+def test_a_terminal_has_a_line_a_case_and_those_that_changed_come_first() -> None:
+    same, faster, slower = a_case("keras"), a_case("scan"), a_case("loop")
+    found = gather(
+        *session(1, {same: 1.0, faster: 1.0, slower: 1.0}),
+        *session(2, {same: 1.0, faster: 0.9, slower: 2.0}),
+    )
+    lines = shown(build(found), sessions=False).splitlines()
+    told = [line for line in lines if line.startswith(("keras/", "scan/", "loop/"))]
+    assert [line.split("/")[0] for line in told] == ["loop", "scan", "keras"]
+    assert "2.00 s" in told[0]
+    assert "0.500" in told[0]
+    assert "SLOWER" in told[0]
+    assert "SAME" in told[2]
+    whole = shown(build(found), sessions=True)
+    assert "changed since" in whole
+    assert len(whole.splitlines()) > len(lines)
+
+
+def test_a_case_that_has_a_time_no_more_is_told_with_its_last() -> None:
+    gone = Outcome(a_case(), run(2), "crashed", "killed by SIGSEGV", "", Path("a.json"))
+    found = build(gather(*session(1, {a_case(): 1.0}), gone))
+    text = shown(found, sessions=False)
+    assert re.search(r"^keras/.* 1\.00 s \(#1\)", text, re.M)
+
+
+def test_what_crashed_is_told_in_place_of_a_time() -> None:
+    crash = Outcome(a_case(), run(2), "crashed", "out of memory", "", Path("a.json"))
+    text = history_words.markdown(build(gather(*session(1, {a_case(): 1.0}), crash)))
+    assert "| \\#2 | — |  |  |  | crashed: out of memory |  |" in text
+
+
+def test_of_versions_that_changed_the_first_are_named_and_all_else_by_number() -> None:
+    version, other = build(upgrade()).machines[0].sessions[1].changes
+    assert history_words.changed([version, other], 2) == "▲ tensorflow 2.20.0 → 2.21.0; 1 other"
+    assert history_words.changed([version] * 3, 2).endswith("2.21.0; 1 more")
+    assert history_words.changed([other], 2) == "1 other than versions"
+    assert history_words.changed([], 2) == ""
+
+
+def test_what_was_allowed_for_is_marked_and_explained_and_of_enough_processes_nothing_is() -> None:
+    few = build(gather(*session(1, {a_case(): 1.0}, processes=1), *session(2, {a_case(): 1.0})))
+    text = shown(few, sessions=True)
+    assert re.search(r"^ *#2 .* \d\.\d{3}\*", text, re.M)
+    assert "* A session of fewer than 6 processes cannot show how much processes differ" in text
+    assert "The interval of a time of one process is of its own samples" in text
+    enough = shown(build(upgrade()), sessions=True)
+    assert "*" not in enough
+    assert "of one process" not in enough
+
+
+def test_one_session_is_no_history_yet() -> None:
+    told = "One session is no history yet"
+    assert told in shown(build(gather(*session(1, {a_case(): 1.0}))), sessions=True)
+    assert told not in shown(build(upgrade()), sessions=True)
+
+
+def test_a_doubtful_time_is_marked_and_the_reasons_of_a_kind_are_told_together() -> None:
+    reasons = [Reason(NOT_STEADY, f"it became {n}% slower", "wait") for n in (3, 4)]
+    items = [
+        measured(a_case(name), 1.0, run(n), [reasons[n - 2]] if n > 1 else [])
+        for n in (1, 2, 3)
+        for name in ("keras", "scan")
+    ]
+    text = shown(build(gather(*items)), sessions=True)
+    assert re.search(r"^ *#2 +~1\.00 s", text, re.M)
+    told = " ".join(text.split())
+    assert "Doubtful times, and where" in told
+    assert "4 times, for one it became 3% slower (wait): keras/" in told
+    assert "UNCLEAR (INVALID)" in text  # a ratio of sessions has no rounds that both moved in
+
+
+def test_machines_and_notes_stand_apart() -> None:
+    here = session(1, {a_case(): 1.0})
+    found = build(gather(*here, measured(a_case(), 1.0, run(1, host="server"))))
+    found = replace(found, notes=("one file was cut off",))
+    lines = shown(found, sessions=False).splitlines()
+    titles = [n for n, line in enumerate(lines) if line.startswith("History on")]
+    assert len(titles) == 2
+    assert lines[titles[1] - 1] == ""
+    assert any("one file was cut off" in line for line in lines)
+    assert "- one file was cut off" in history_words.markdown(found)
+
+
+def test_an_invalid_session_is_marked_and_its_reason_told() -> None:
+    found = gather(measured(a_case(), 1.0, run(1)), measured(a_case(), 1.0, run(2), [BUSY]))
+    text = history_words.markdown(build(found))
+    assert "UNCLEAR (INVALID)" in text
+    assert f"the cores were busy (close what runs): {a_case().id} in \\#2" in text
+
+
+def texts(history: History) -> list[str]:
+    drawn = ET.fromstring(history_picture.picture(history, "svg"))
+    marked = drawn.iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(each.itertext()).strip() for each in marked]
+
+
+def test_the_picture_marks_the_sessions_whose_versions_changed() -> None:
+    words = texts(build(upgrade()))
+    assert "#2  tensorflow 2.20.0 → 2.21.0" in words
+    assert "Time of a step on laptop · 2026-01-02 to 2026-01-04 · 3 sessions" in words
+    # On the axis each has its number; where a dashed line stands, there is another.
+    assert [words.count(f"#{number}") for number in (1, 2, 3)] == [1, 2, 1]
+
+
+def test_the_picture_shades_what_changed_for_longer_than_a_session() -> None:
+    found = slow_scan()
+    (moved,) = found.machines[0].moved or ()
+    words = texts(found)
+    speed = times_as_fast(moved.movement.ratio.mid, 3)
+    (note,) = {each for each in words if each.startswith("shaded since")}
+    assert note == f"shaded since #18: scan (2 cases), {speed} times as fast, SLOWER"
+    # In the panels of the two cases that moved, of six.
+    assert len(found.machines[0].lines) == 6
+    assert words.count(f"{speed}×") == 2
+
+
+def drawn(history: History) -> Axes:
+    """The first panel."""
+    with plot.style():
+        return history_picture._draw(history).axes[0]
+
+
+def test_over_a_session_without_a_time_there_is_no_line() -> None:
+    other = session(2, {a_case("scan"): 1.0})
+    items = [*session(1, {a_case(): 1.0}), *other, *session(3, {a_case(): 1.2})]
+    axes = drawn(build(gather(*items)))
+    (along,) = (each for each in axes.get_lines() if each.get_linewidth() == 1.2)
+    assert np.isnan(along.get_ydata()).tolist() == [False, True, False]
+    assert axes.get_ylim()[0] == 0
+
+
+def test_bounds_reach_from_the_lowest_to_the_highest() -> None:
+    items = [measured(a_case(), each, run(1, n)) for n, each in enumerate((1.0, 1.1, 1.2, 1.9))]
+    ((low, high),) = (
+        each.get_segments()[0][:, 1] for each in drawn(build(gather(*items))).collections
+    )
+    time = build(gather(*items)).machines[0].lines[0].points[0].time
+    assert time is not None
+    assert (low, high) == pytest.approx((time.low, time.high))
+
+
+def test_what_was_taken_back_is_shaded_until_then_in_the_colour_of_its_verdict() -> None:
+    from matplotlib.colors import to_hex
+
+    back = watched(nights(slower=SLOW_SCAN, since=10, until=20, cases=[*SLOW_SCAN, a_case()]))
+    slower, faster = (
+        (each.get_x(), each.get_x() + each.get_width(), to_hex(each.get_facecolor()).upper())
+        for each in drawn(back).patches
+    )
+    assert slower == (9.5, 19.5, "#D55E00")
+    assert faster == (19.5, 30.5, "#0072B2")
+
+
+def test_of_many_cases_and_machines_some_are_drawn_and_the_title_says_so() -> None:
+    cases = [a_case(batch=n) for n in range(1, history_picture.MOST_CASES + 3)]
+    here = [measured(each, 1.0, run(1), [BUSY]) for each in cases]
+    words = texts(build(gather(*here, measured(a_case(), 1.0, run(0, host="server")))))
+    (title,) = (each for each in words if each.startswith("Time of a step"))
+    assert title.endswith("12 of 14 cases (--case chooses) · 1 more machine not shown")
+    assert words.count("× INVALID") == history_picture.MOST_CASES
+
+
+def test_of_many_sessions_with_changes_the_first_are_named_and_how_many_more_there_are() -> None:
+    nights = range(history_picture._MOST_NOTES + 2)
+    items = [measured(a_case(), 1.0, run(n, tensorflow=f"2.{n}.0")) for n in nights]
+    words = texts(build(gather(*items)))
+    assert sum("→" in each for each in words) == history_picture._MOST_NOTES
+    assert "and changes at 1 more session (--format csv)" in words

@@ -1,4 +1,4 @@
-"""The two sides of a comparison: what becomes a pair, its times, its reasons, and its means."""
+"""Two sides of results: how they are joined and paired, and what differs between them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,36 @@ import numpy as np
 import pytest
 
 from bench.compare import path_words
-from bench.records.schema import Measurement, Outcome, Reason
-from bench.render.compare import method_lines, reason_texts
+from bench.records.schema import Measurement, Outcome, Reason, Run
+from bench.render.compare import method_lines, note_text, reason_texts
 from bench.render.messages import basis_text
 from bench.stats import ranking
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import Reason as Note
-from bench.stats.pairs import Side, compare_backends, compare_runs, join_sides, report_of
+from bench.stats.pairs import (
+    Side,
+    at_percentile,
+    compare_backends,
+    compare_runs,
+    environment_differences,
+    hardware,
+    join_sides,
+    report_of,
+)
 from bench.stats.trust import NOT_STEADY
 from tests.bench.made_nodes import WILD, a_case, fleet, results
-from tests.bench.made_results import BUSY, disturbed, gather, measured, replicates, run, unmeasured
+from tests.bench.made_results import (
+    BUSY,
+    LAPTOP,
+    SERVER,
+    disturbed,
+    gather,
+    measured,
+    replicates,
+    run,
+    unmeasured,
+)
+from tests.bench.made_streams import streams
 
 
 def test_a_time_is_that_of_the_report_the_median_of_the_processes_medians() -> None:
@@ -223,3 +243,205 @@ def test_what_differs_is_told_of_each_pair_of_sides_and_notes_of_all_results() -
 def test_a_path_is_told_without_what_is_nobody_s_business() -> None:
     assert path_words("s3://me:secret@team/lstm?sign=abc") == "s3://team/lstm"
     assert path_words(Path("a\x1b[31m/b.json")) == "a?[31m/b.json"
+
+
+def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
+    small, large, gone = a_case(batch=1), a_case(batch=2), a_case(batch=3)
+    base = replicates("b", {small: 1.0, large: 1.0, gone: 1.0})
+    new = replicates("n", {small: 0.9, large: 2.0})
+    report = compare_runs(base, new)
+    assert [row.case for row in report.rows] == [large, small]
+    assert [row.comparison.verdict for row in report.rows] == [Verdict.SLOWER, Verdict.FASTER]
+    assert report.rows[0].comparison.ratio.mid == pytest.approx(2.0)
+    assert report.rows[0].base_s == pytest.approx(1.0, rel=1e-5)
+    assert report.rows[0].new_s == pytest.approx(2.0, rel=1e-5)
+
+
+def test_runs_without_a_shared_case_say_so() -> None:
+    base = gather(measured(a_case(batch=1), 1.0, run("b")))
+    report = compare_runs(base, gather(measured(a_case(batch=2), 1.0, run("n"))))
+    assert note_text(report.finding) == "BASE and NEW share no case: there is nothing to compare."
+    assert len(report.one_sided) == 2
+
+
+def test_runs_that_differ_in_what_is_differentiated_are_not_compared_and_it_is_said() -> None:
+    old = replace(a_case(), workload=replace(a_case().workload, mode="training", gradients="all"))
+    new = replace(old, workload=replace(old.workload, gradients="weights"))
+    base = gather(measured(old, 1.0, run("b")))
+    report = compare_runs(base, gather(measured(new, 0.5, run("n"))))
+    assert not report.rows
+    assert tuple(map(note_text, report.notes)) == (
+        "1 training case(s) of NEW differ from those of BASE in nothing but what is differentiated "
+        "(weights; all): that is other work and is not compared. Results from before suites had "
+        'the key have "all"',
+    )
+    assert not compare_runs(base, gather(measured(old, 0.5, run("n")))).notes
+
+
+def test_a_side_of_several_machines_is_noted() -> None:
+    base = gather(measured(a_case(), 1.0, run("b")))
+    new = gather(
+        measured(a_case(), 1.0, run("n1")), measured(a_case(), 1.0, run("n2", host="server"))
+    )
+    report = compare_runs(base, new)
+    told = f"NEW holds runs of 2 machines ({', '.join(sorted((LAPTOP, SERVER)))})"
+    assert tuple(map(note_text, report.notes)) == (told,)
+
+
+def test_a_change_over_time_is_an_alarm_and_who_took_turns_is_paired() -> None:
+    base, new = replicates("b", {a_case(): 1.0}), replicates("n", {a_case(): 1.0})
+    report = compare_runs(base, new)
+    assert report.over_time
+    assert report.rows[0].comparison.pairing is Pairing.UNPAIRED
+    (row,) = compare_runs(base, new, adjacent=True).rows
+    assert row.comparison.pairing is Pairing.ADJACENT
+
+
+def test_versions_hardware_and_threads_that_differ_are_named_and_passing_states_are_not() -> None:
+    other = {
+        "cpu": {"name": "Other CPU", "cores": 2, "clock_hz": 2.9e9, "clock_max_hz": 3.5e9},
+        "memory": {"total_bytes": 2**34 + 4096, "available_bytes": 2**32},
+        "gpus": [{"name": "Test GPU", "driver": "560.10", "temperature_c": 70}],
+        "libraries": {"tensorflow": "2.20.0", "onnxruntime": "1.21"},
+        "threads": {"intra": 2},
+        "load": [5.0, 5.0],
+        "governor": "performance",
+    }
+    found = environment_differences([run("a")], [run("b", environment=other)])
+    assert {name: (base, new) for name, base, new in found} == {
+        "cpu.name": ("Test CPU", "Other CPU"),
+        "cpu.clock_max_hz": ("3 GHz", "3.5 GHz"),
+        "gpus[0].driver": ("550.54", "560.10"),
+        "libraries.tensorflow": ("2.21.0", "2.20.0"),
+        "libraries.onnxruntime": ("1.20", "1.21"),
+        "governor": ("not recorded", "performance"),
+    }
+
+
+def test_what_names_a_session_is_no_difference() -> None:
+    sides = [
+        replace(run(name), options={"session": name, "cases": f"{name}.json", "threads": number})
+        for number, name in enumerate("ab")
+    ]
+    found = environment_differences(sides[:1], sides[1:])
+    assert [name for name, _, _ in found] == ["options.threads"]
+
+
+def test_runs_of_a_side_that_differ_among_themselves_are_each_named() -> None:
+    other = {"libraries": {"tensorflow": "2.20.0"}}
+    same = {"libraries": {"tensorflow": "2.21.0"}}
+    mixed = [run("a", environment=other), run("b", environment=same)]
+    (found,) = environment_differences([run("c", environment=same)], mixed)
+    assert found == ("libraries.tensorflow", "2.21.0", "2.20.0 or 2.21.0")
+
+
+def test_an_environment_of_any_shape_is_read_without_an_error() -> None:
+    deep: dict[str, object] = {}
+    level = deep
+    for _ in range(500):
+        level["a"] = {}
+        level = level["a"]  # type: ignore[assignment]
+    wide: dict[str, object] = {"x": list(range(100_000)), "gpus": "none", "cpu": 3, "deep": deep}
+    found = environment_differences([run("a", environment=wide)], [run("b")])
+    assert len(found) <= 5000
+
+
+def test_thread_counts_that_only_the_framework_knows_are_named() -> None:
+    def with_threads(name: str, threads: int | None) -> Run:
+        during = run(name)
+        after = {} if threads is None else {"threads": {"tensorflow_intra": threads}}
+        return replace(during, environment={**during.environment, "after": after})
+
+    base = [with_threads("a", 2)]
+    (found,) = environment_differences(base, [with_threads("b", 8)])
+    assert found == ("threads.tensorflow_intra", "2", "8")
+    # A run that was cut off does not say: that is no difference.
+    assert environment_differences(base, [with_threads("c", None)]) == []
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [("cpu", "Test CPU"), ("gpu:0", "Test GPU"), ("gpu:1", ""), ("gpu:x", ""), ("tpu:0", "")],
+)
+def test_a_device_is_called_what_its_environment_says(device: str, name: str) -> None:
+    assert hardware(run("a"), device) == name
+
+
+def test_hosts_and_sizes_are_named_and_what_was_not_read_is_nothing() -> None:
+    other = {"memory": {"total_bytes": 2**35}, "driver": None}
+    here = {"memory": {"total_bytes": 2**34}}
+    found = environment_differences(
+        [run("a", environment=here)], [run("b", host="server", environment=other)]
+    )
+    assert found == [
+        ("host", "laptop", "server"),
+        ("memory.total_bytes", "16 GiB", "32 GiB"),
+    ]
+
+
+def verdicts(percentile: float, processes: int = 6) -> list[Verdict]:
+    found, _ = at_percentile(streams({"keras": 5.0, "torch": 8.0}, processes), percentile)
+    return [row.comparison.verdict for row in compare_backends(found, "keras").rows]
+
+
+def test_backends_that_differ_in_their_tails_alone_are_told_apart_there() -> None:
+    assert verdicts(99.0) == [Verdict.SLOWER]
+    assert verdicts(99.9) == [Verdict.SLOWER]
+    assert verdicts(50.0) == [Verdict.SAME]
+
+
+def test_the_ratio_is_of_the_percentiles_process_by_process() -> None:
+    found, _ = at_percentile(streams({"keras": 5.0, "torch": 8.0}), 99.0)
+    (row,) = compare_backends(found, "keras").rows
+    assert row.comparison.ratio.mid == pytest.approx(1.6, rel=0.05)
+    assert row.new_s / row.base_s == pytest.approx(1.6, rel=0.05)
+    assert row.comparison.processes == 6
+    assert not row.reasons
+
+
+def test_of_fewer_than_six_processes_there_is_no_verdict_and_a_note_why() -> None:
+    found, notes = at_percentile(streams({"keras": 5.0, "torch": 8.0}, 5), 99.0)
+    assert not compare_backends(found, None).rows
+    assert note_text(notes[0]).startswith("2 of 2 streams are left out")
+
+
+def test_a_percentile_that_there_are_too_few_calls_for_is_left_out() -> None:
+    found = streams({"keras": 5.0}, calls=661)
+    assert at_percentile(found, 90.0)[0].measurements
+    assert not at_percentile(found, 99.0)[0].measurements
+
+
+def test_runs_are_compared_too() -> None:
+    before, after = (
+        at_percentile(streams({"keras": tail}, session=name), 99.0)[0]
+        for name, tail in (("before", 5.0), ("after", 8.0))
+    )
+    (row,) = compare_runs(before, after).rows
+    assert row.comparison.verdict is Verdict.SLOWER
+    assert not row.comparison.paired
+
+
+def test_each_machine_s_processes_are_counted_for_themselves() -> None:
+    here, there = streams({"keras": 5.0}, 3), streams({"keras": 5.0}, 3, session="there")
+    moved = [
+        replace(item, run=replace(item.run, machine_id="other")) for item in there.measurements
+    ]
+    found, notes = at_percentile(gather(*here.measurements, *moved), 99.0)
+    assert not found.measurements
+    assert note_text(notes[-1]).startswith("2 of 2 streams are left out")
+
+
+def test_what_is_no_stream_is_left_out_and_notes_stay() -> None:
+    stream = streams({"keras": 5.0})
+    during = stream.measurements[0].run
+    failed = [
+        unmeasured(of, during, "failed", "it broke")
+        for of in (a_case(), replace(stream.measurements[0].case, backend="torch"))
+    ]
+    whole = gather(*stream.measurements, measured(a_case(), 1.0, during), *failed)
+    found, notes = at_percentile(replace(whole, notes=("one file was cut off",)), 99.0)
+    assert {item.case.backend for item in found.measurements} == {"keras"}
+    assert [item.case.workload.mode for item in found.measurements] == ["streaming"] * 6
+    assert [item.case.backend for item in found.outcomes] == ["torch"]
+    assert found.notes == ("one file was cut off",)
+    assert notes == ()
