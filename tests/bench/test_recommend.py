@@ -1,12 +1,24 @@
-"""``python -m bench.recommend``: its options, its exit codes, and what goes where."""
+"""bench.recommend: its questions, the results it asks, its answers and what is bad input."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from bench import case as suites
 from bench import recommend
+from bench.case.cases import Case
+from bench.cli.command_line import BAD_INPUT, UsageError
+from bench.records.only import NothingThereError
+from bench.records.schema import Results
+from bench.stats.recommend import Query
+from lstm_impl import LSTMSpec, Workload
 from tests.bench import made_windows as made
+from tests.bench.harmless import assert_markdown, assert_plain
+from tests.bench.made_results import a_run, gather, measured
 
 ASKED = ("--dependency", 14, "--batch", 64, "--hidden", 256)
 
@@ -89,3 +101,259 @@ def test_a_file_that_is_not_there_is_one_line(
     assert out.out == ""
     assert "nothing.json" in out.err
     assert len(out.err.splitlines()) == 1
+
+
+SHAPE = ("--batch", 64, "--hidden", 256)
+DEPENDENCY = ("--dependency", 14)
+COSTS = {"keras": made.Cost(1e-3, 1e-4)}
+
+
+@pytest.fixture(autouse=True)
+def _no_reference_of_this_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommend, "CLONE", tmp_path / "clone")
+
+
+def answered(*arguments: object) -> int:
+    words = [str(each) for each in (*SHAPE, *arguments)]
+    return recommend._recommend(recommend._parser().parse_args(words))
+
+
+def answer_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+    """The answer as data."""
+    capsys.readouterr()
+    answered(*arguments, "--format", "json")
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+# -- the question
+
+
+def test_each_option_is_part_of_the_question() -> None:
+    more = ("--input", 100, "--layers", 2, "--dtype", "float64", "--device", "gpu", "--steps", 90)
+    words = [str(each) for each in (*SHAPE, *DEPENDENCY, *more)]
+    found = recommend._question(recommend._parser().parse_args(words))
+    assert found == Query(14, 64, 256, "gpu:0", 100, 2, "float64", 90)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "--dependency N is missing"),
+        (("--mode", "inference"), "--mode inference needs --steps N"),
+        (("--dependency", 50, "--steps", 50), "nothing lies so far back in sequences of 50"),
+    ],
+)
+def test_options_that_ask_nothing_are_refused(
+    arguments: tuple[object, ...], told: str, usual_windows: Path
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        answered(*arguments, usual_windows)
+
+
+# -- of which results
+
+
+def test_by_default_all_sessions_and_the_reference_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+    made.write_windows(tmp_path, COSTS, session="old", day=1, processes=1)
+    made.write_windows(tmp_path, COSTS, session="new", day=2, batch=8, processes=1)
+    reference = tmp_path / "clone/results/reference"
+    made.write_windows(reference, COSTS, session="theirs", batch=1024, processes=1)
+    found = answer_of(capsys, *DEPENDENCY)
+    assert (found["session"], found["own"]) == ("old", True)
+    found = answer_of(capsys, *DEPENDENCY, "--batch", 1024)
+    assert (found["session"], found["own"]) == ("theirs", False)
+    # Of those that are named none is a reference.
+    assert answer_of(capsys, *DEPENDENCY, "--batch", 1024, reference)["own"] is True
+
+
+def test_where_nothing_was_ever_measured_nothing_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path / "none", tmp_path):
+        monkeypatch.setenv("LSTM_RESULTS", str(folder))
+        assert answered(*DEPENDENCY) == recommend.NO_RESULTS
+        out = capsys.readouterr()
+        assert "there are no results of training" in out.out
+        assert out.err == ""
+
+
+def test_a_map_beside_the_results_is_found_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, COSTS, processes=1)
+    made.write_learning(tmp_path, {10: 8, 15: 20, 30: 50})
+    for paths in ((tmp_path,), ()):
+        monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+        found = answer_of(capsys, *DEPENDENCY, *paths)
+        assert found["window"] == 15
+        assert str(found["learned_from"]).startswith("learning-made-up.json: the echo")
+
+
+def test_the_map_of_the_reference_is_asked_where_there_is_none_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+    made.write_windows(tmp_path, COSTS, processes=1)
+    made.write_learning(tmp_path / "clone/results/reference", {10: 8, 15: 20}, name="learning-b")
+    assert answer_of(capsys, *DEPENDENCY)["window"] == 15
+    made.write_learning(tmp_path, {10: 8, 60: 20})
+    assert answer_of(capsys, *DEPENDENCY)["window"] == 60
+
+
+def test_the_answer_is_of_the_backends_that_are_named(
+    usual_windows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = answer_of(capsys, *DEPENDENCY, usual_windows, "--backend", "while_loop")
+    assert named["backend"] == "while_loop"
+    like = answer_of(capsys, *DEPENDENCY, usual_windows, "--backend", "*hoisted*")
+    assert "hoisted" in str(like["backend"])
+    with pytest.raises(NothingThereError, match="--backend nothing: there are no results of it"):
+        answered(*DEPENDENCY, usual_windows, "--backend", "nothing")
+
+
+# -- what cannot be read, and what is written
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_others_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.json").write_text("{")
+    assert answered(*DEPENDENCY, tmp_path / "bad.json") == 2
+    assert capsys.readouterr().out == ""
+    made.write_windows(tmp_path, COSTS, processes=1)
+    (tmp_path / "learning-bad.json").write_text("{")
+    capsys.readouterr()
+    assert answered(*DEPENDENCY, tmp_path) == 2
+    out = capsys.readouterr()
+    # Each once, though the reader of times meets the file of a map that cannot be told to be one.
+    assert [line.partition(" is cut off")[0] for line in out.err.splitlines()] == [
+        f"error: {tmp_path}/{name}" for name in ("bad.json", "learning-bad.json")
+    ]
+    assert out.out.startswith("No map says which window learns a dependency of 14. Assuming at")
+
+
+def test_the_suite_that_measures_it_is_written_and_told(
+    usual_windows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    answered(*DEPENDENCY, usual_windows, "--write-suite", path)
+    suite = suites.load(str(path))
+    assert {case.workload.window for case in suite.cases} == {29, 58, 116}
+    out = capsys.readouterr()
+    assert out.err.endswith(f"written: {path}\n")
+    assert f"python -m bench.run {path} --processes 6" in out.out
+    assert "--write-suite" not in out.out
+
+
+SIZES = ("--batch", "8", "--hidden", "64", "--mode", "training")
+
+
+def results(
+    timesteps: Sequence[int] = (10, 50, 100), names: tuple[str, str] = ("torch", "while_loop")
+) -> Results:
+    return gather(
+        *(
+            measured(
+                Case(backend, LSTMSpec(16, 64), Workload(8, each, "training")),
+                (fixed + 1e-3 * each) * (1 + 0.01 * number),
+                a_run(number),
+            )
+            for number in range(6)
+            for backend, fixed in zip(names, (1e-3, 3e-3), strict=True)
+            for each in timesteps
+        )
+    )
+
+
+@pytest.fixture
+def lengths(tmp_path: Path) -> str:
+    path = tmp_path / "lengths.txt"
+    path.write_text("\n".join(map(str, [5, 9, 12, 30, 33, 40, 80, 95, 100] * 20)))
+    return str(path)
+
+
+def available(monkeypatch: pytest.MonkeyPatch, found: Results) -> None:
+    monkeypatch.setattr(
+        recommend, "available", lambda paths: recommend.Available(found, [], None, [])
+    )
+
+
+def test_the_answer_names_backend_buckets_and_what_it_can_lose(
+    lengths: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    available(monkeypatch, results())
+    assert recommend.main(["--lengths", lengths, *SIZES, "--format", "markdown"]) == 0
+    first, second, *_ = capsys.readouterr().out.split("\n\n")
+    assert first.startswith("torch, ")
+    assert "buckets, optimal edges, up to " in first
+    assert "180 sequences" in first
+    assert "at most" in second
+
+
+def test_the_answer_is_data_too_and_only_of_the_backends_that_are_named(
+    lengths: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    available(monkeypatch, results())
+    options = [
+        "--lengths",
+        lengths,
+        *SIZES,
+        "--backend",
+        "while_loop",
+        "--format",
+        "json",
+    ]
+    assert recommend.main(options) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["backend"] for each in found["backends"]] == ["while_loop"]
+    assert found["command"].startswith("python -m bench.run lengths ")
+
+
+def test_without_results_near_it_is_told_what_measures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    available(monkeypatch, results((10, 50)))
+    assert recommend.main(["--lengths", "uniform:5-90", *SIZES]) == recommend.NO_RESULTS
+    out = " ".join(capsys.readouterr().out.split())
+    assert "three lengths or more" in out
+    assert (
+        "python -m bench.run lengths uniform:5-90 --batch 8 --hidden 64 --input 64 --mode training"
+        in out
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--lengths", "uniform:5-90", "--steps", "9"], "a question of its own"),
+        (["--lengths", "uniform:5-90", "--dependency", "9"], "a question of its own"),
+        (["--lengths", "nowhere.txt"], "does not exist"),
+        (["--lengths", "uniform:5"], "is no distribution"),
+    ],
+)
+def test_bad_input_is_told(
+    options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert recommend.main([*options, *SIZES]) == BAD_INPUT
+    assert words in capsys.readouterr().err
+
+
+def test_names_of_result_files_are_text_in_the_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = "\x1b]0;title\x07[red]\x9b2J\nours"
+    available(monkeypatch, results(names=(ours, f"{ours}2")))
+    for form in ("terminal", "markdown", "json"):
+        words = ["--lengths", "uniform:5-90", *SIZES, "--format", form]
+        assert recommend.main(words) == recommend.ANSWERED
+        out, err = capsys.readouterr()
+        assert_plain(err)
+        (assert_markdown if form == "markdown" else assert_plain)(out)
+        if form == "json":
+            assert ours in [each["backend"] for each in json.loads(out)["backends"]]
+        else:
+            assert "red" in out
