@@ -25,8 +25,6 @@ both_ways = pytest.mark.parametrize(
 )
 """What a layer is told beside its numbers: whether there is padding, and which way it reads."""
 
-any_scan = pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])
-
 
 class Layer(NamedTuple):
     """x ``[T, B, in]``, h and c ``[B, H]``, a cell's weights, lengths ``[B]``, and the outputs.

@@ -18,7 +18,7 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 
 import keras  # noqa: E402
 
-from tests.lstm_impl.keras.test_layer import (  # noqa: E402  # noqa: E402
+from tests.lstm_impl.keras.test_layer import (  # noqa: E402
     COMPILED,
     FEATURES,
     PLAIN,
