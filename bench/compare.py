@@ -15,9 +15,9 @@ from bench.cli.command_line import UsageError
 from bench.cli.fail_on import parse_rule
 from bench.cli.progress import Progress, asked_for
 from bench.machine import packages
-from bench.machine.copying import named
 from bench.machine.fields import ResultError, printable
 from bench.machine.folder import is_url
+from bench.machine.remote import named
 from bench.machine.remote import shown as without_secrets
 from bench.records.schema import Results
 from bench.render import compare as shown

@@ -14,10 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.cli import arguments, command_line
-from bench.machine.copying import check, upload
 from bench.machine.fields import ResultError, printable
 from bench.machine.folder import expanded, is_url
-from bench.machine.remote import shown
+from bench.machine.remote import check, shown, upload
 from bench.machine.writing import ResultWriteError
 from bench.records.files import files_of, read
 from bench.render.quantities import count

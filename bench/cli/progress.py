@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bench.cli.command_line import UsageError, tell_errors
-from bench.machine.closing import Closing
 from bench.machine.fields import printable
 from bench.machine.folder import default_folder
+from bench.machine.writing import Closing
 from bench.records.digest import CHANGED
 from bench.records.files import by_default, collect
 from bench.records.schema import Results

@@ -24,10 +24,10 @@ from typing import IO, Any, TypeAlias
 
 import psutil
 
-from bench.machine.closing import Closing
 from bench.machine.fields import printable
 from bench.machine.fresh import ending
 from bench.machine.processes import kill_group
+from bench.machine.writing import Closing
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at whether all still live."""

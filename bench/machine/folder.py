@@ -61,7 +61,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+://")
 def is_url(path: object) -> bool:
     """Whether a path of a command line is a URL, which ``Path`` cannot hold: it halves the ``//``.
 
-    ``disk.remote`` knows such places.
+    ``machine.remote`` knows such places.
     """
     return isinstance(path, str) and _URL.match(path) is not None
 

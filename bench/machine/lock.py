@@ -19,9 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from bench.machine.closing import Closing
 from bench.machine.fields import Field, printable
 from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.writing import Closing
 
 VARIABLE = "LSTM_LOCK"
 """Of the environment: a path of the lock's file, where not all that measures here should share one,

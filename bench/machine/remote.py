@@ -3,24 +3,39 @@
 ``s3://``, ``gs://``, ``https://``, ``sftp://``, ``memory://`` and the like. Whatever such a place
 does (it denies, is slow, cuts a file off, loses one between two questions), an answer comes within
 a limit or one line says what is wrong with which file. fsspec is an extra and is imported when the
-first URL is met. Files come and go by ``disk.copying``.
+first URL is met.
+
+What is read is copied into a folder of the user's cache and read there as any other file. A copy is
+taken for the file as long as the place says of it what it said when it was copied (its ETag or time
+of change, and its size). A copy is whole or it is not there. A place may list what it holds late:
+files that were there before are asked for by their names. A file that is there already is left as
+it is, and another one of the same name is never replaced, since names of results are their own.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib
+import json
 import math
 import os
+import posixpath
 import queue
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from platformdirs import user_cache_path
 
 from bench.machine.fields import ResultError, printable
+from bench.machine.reading import LARGEST_FILE, regular_bytes
+from bench.machine.writing import ResultWriteError, write, write_bytes
 
 EXTRA = "lstm-benchmark-suite[remote]"
 """What brings fsspec."""
@@ -191,3 +206,310 @@ def size_of(info: Mapping[str, Any]) -> int | None:
     """The bytes of a file by what a place says of it, None where it does not say."""
     size = info.get("size")
     return size if type(size) is int and size >= 0 else None
+
+
+# Files from elsewhere, copied into a folder of the cache, and files of ours copied there
+
+FOLDER = "remote"
+"""In the user's cache folder: a folder for each place."""
+
+INDEX = ".copies.json"
+"""In it: of each copy, what the place said of its file."""
+
+_MARKS = (
+    *("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "Last-Modified"),
+    *("last_modified", "updated", "modified", "created"),
+)
+"""What places call that by which a file with other contents is known, the surest first."""
+
+_FILES = (".json", ".jsonl")
+"""How the URL of a file ends; any other is a folder's."""
+
+Wanted = Callable[[Iterable[str]], Iterable[str]]
+"""Which of the names in a folder are to be read."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The copy of a place: a folder, or a file. errors: of files of which there is no copy."""
+
+    path: Path
+    errors: tuple[ResultError, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+_NAMES: dict[str, str] = {}
+"""Of each copy that this process has, by its path, what it is a copy of."""
+
+
+def named(text: str) -> str:
+    """What was said of copies, said of the places that they are copies of."""
+    for path, name in _NAMES.items():
+        text = text.replace(path, name)
+    return text
+
+
+@dataclass
+class _Copies:
+    """The copies of one place. marks: of each what its file was known by, perhaps nothing."""
+
+    folder: Path
+    marks: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, place: Place) -> _Copies:
+        # By its whole URL: two users of one place may see different files.
+        key = hashlib.sha256(place.url.rstrip("/").encode()).hexdigest()[:16]
+        found = cls(user_cache_path("lstm-benchmark-suite").absolute() / FOLDER / key)
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            marks = json.loads((found.folder / INDEX).read_bytes())
+            found.marks = {name: mark for name, mark in marks.items() if isinstance(mark, str)}
+        return found
+
+    def update(self, place: Place, path: str, name: str, info: Mapping[str, Any]) -> None:
+        """Bring a copy up to date. Raises PlaceError, or what the place raises.
+
+        info: what the place says of the file. name: its own in a folder, or that of the place.
+        """
+        mark, size = _mark(info), size_of(info)
+        if mark and self.marks.get(name) == mark and (self.folder / name).is_file():
+            return
+        where = "" if path == place.root else name
+        if size is not None and size > LARGEST_FILE:
+            told = f"is larger than {LARGEST_FILE:,} bytes, the most that is read"
+            raise place.error(told, where)
+        data: bytes = asked(place.files.cat_file, path)
+        if size is not None and len(data) != size:
+            told = f"is cut off: {len(data):,} of {size:,} bytes came; try again"
+            raise place.error(told, where)
+        self.keep(name, data, mark)
+
+    def keep(self, name: str, data: bytes, mark: str) -> None:
+        write_bytes(self.folder / name, data)
+        self.marks[name] = mark
+
+    def forget(self, name: str) -> None:
+        self.marks.pop(name, None)
+        with contextlib.suppress(OSError):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def save(self) -> None:
+        """Only what is known to be there is left for whoever reads the folder."""
+        write(self.folder / INDEX, dict(self.marks))
+        for path in self.folder.iterdir():
+            if path.name not in self.marks and not path.name.startswith("."):
+                self.forget(path.name)
+
+
+def fetched(url: str, wanted: Wanted) -> Fetched:
+    """The copy of a file, or of the files in a folder that are wanted, as they are now.
+
+    Raises PlaceError where the place, or a file that is asked for by its URL, cannot be had.
+    """
+    place = opened(url)
+    try:
+        is_file = urlsplit(url).path.endswith(_FILES)
+        found = _file(place) if is_file else _folder(place, wanted)
+    except ResultWriteError as error:
+        raise place.error(f"cannot be copied: {error}") from None
+    _NAMES[str(found.path)] = place.name
+    return found
+
+
+def keep(place: Place, written: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Take up files that were just copied to a folder elsewhere, where there is room for it.
+
+    Their place may not list them for a while. written: of each what the place says of it.
+    """
+    with contextlib.suppress(ResultWriteError, ResultError):
+        copies = _Copies.of(place)
+        for path, info in written.items():
+            copies.keep(path.name, regular_bytes(path), _mark(info))
+        copies.save()
+
+
+def _mark(info: Mapping[str, Any]) -> str:
+    """What a file is known by; empty where the place says nothing that changes with it."""
+    found = next((str(info[key]) for key in _MARKS if info.get(key)), "")
+    return f"{found} {size_of(info)}" if found else ""
+
+
+def _file(place: Place) -> Fetched:
+    name = posixpath.basename(urlsplit(place.url).path)
+    copies = _Copies.of(place)
+    try:
+        copies.update(place, place.root, name, asked(place.files.info, place.root))
+    except (PlaceError, ResultWriteError):
+        copies.forget(name)
+        raise
+    except Exception as error:
+        copies.forget(name)
+        raise place.error(f"cannot be read: {reason(error, place.url)}") from None
+    copies.save()
+    return Fetched(copies.folder / name)
+
+
+def _folder(place: Place, wanted: Wanted) -> Fetched:
+    copies = _Copies.of(place)
+    listed = _listed(place, bool(copies.marks))
+    unlisted = set(copies.marks) - set(listed)
+    names = sorted(wanted([*listed, *unlisted]))
+
+    def update(name: str) -> str | None:
+        """What is wrong with the file; None if it has a copy, empty if it was deleted."""
+        info = listed.get(name, {})
+        path = str(info.get("name") or place.inside(name))
+        try:
+            if size_of(info) is None:
+                info = asked(place.files.info, path)
+            copies.update(place, path, name, info)
+        except PlaceError as error:
+            return str(error)
+        except Exception as error:
+            if not is_gone(error):
+                return str(place.error(f"cannot be read: {reason(error, place.url)}", name))
+            if name not in listed:
+                return ""
+            told = "was listed and is not there: it was deleted meanwhile, or the list is late"
+            return str(place.error(told, name))
+        return None
+
+    errors, notes = [], []
+    for name, wrong in zip(names, each(update, names), strict=True):
+        if wrong is not None:
+            copies.forget(name)
+        elif name in unlisted:
+            told = "is there, and its place does not list it yet; it is read all the same"
+            notes.append(f"{place.name}/{printable(name)} {told}")
+        if wrong:
+            errors.append(PlaceError(wrong))
+    for name in set(copies.marks) - set(names):
+        copies.forget(name)
+    copies.save()
+    return Fetched(copies.folder, tuple(errors), tuple(notes))
+
+
+def _listed(place: Place, known: bool) -> dict[str, dict[str, Any]]:
+    """What the place says of each file directly in the folder, by its name.
+
+    known: whether there were files before; then an empty folder is none that does not exist.
+    """
+    try:
+        found = asked(place.files.ls, place.root, detail=True)
+    except Exception as error:
+        if known and is_gone(error):
+            return {}
+        raise place.error(f"cannot be read: {reason(error, place.url)}") from None
+    # What is asked of a single file must not be answered from this list.
+    place.files.invalidate_cache()
+    listed = {}
+    for info in found:
+        name = posixpath.basename(str(info.get("name", "")).rstrip("/"))
+        # One that is a path here and not there would be written elsewhere.
+        if info.get("type") == "file" and name and not {"\\", "\0"} & set(name):
+            listed[name] = info
+    return listed
+
+
+# -- to elsewhere
+
+_WITH_FOLDERS = frozenset(("file", "local", "sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs"))
+"""Places where a folder must be made before a file in it. In an object store nothing is made but
+objects: a bucket whose name was mistyped is an error and not a new bucket."""
+
+
+_EXCLUSIVE = frozenset(("file", "local", "sftp", "ssh"))
+"""Places whose files can be opened under the condition that they are new."""
+
+
+def check(url: str) -> None:
+    """Raise PlaceError where files cannot be written to such a place, as far as can be told."""
+    place = opened(url)
+    if place.protocols & {"http", "https"}:
+        raise place.error("can only be read: results go to s3://, gs://, sftp:// and the like")
+
+
+def upload(paths: Sequence[Path], url: str) -> tuple[list[str], list[ResultError]]:
+    """Copy files into a folder elsewhere: the URLs of those that are there now, and what failed.
+
+    Raises PlaceError where the place cannot be reached at all.
+    """
+    check(url)
+    place = opened(url)
+
+    def one(path: Path) -> Mapping[str, Any] | ResultError:
+        try:
+            return _upload(path, place)
+        except ResultError as error:
+            return error
+
+    there: dict[Path, Mapping[str, Any]] = {}
+    errors: list[ResultError] = []
+    for path, found in zip(paths, each(one, paths), strict=True):
+        if isinstance(found, ResultError):
+            errors.append(found)
+        else:
+            there[path] = found
+    keep(place, there)
+    return [f"{place.name}/{path.name}" for path in there], errors
+
+
+def _upload(path: Path, place: Place) -> Mapping[str, Any]:
+    """Copy a file, and return what the place says of it now."""
+    data = regular_bytes(path)
+    target = place.inside(path.name)
+    try:
+        found = _there(place, target)
+        if found is None:
+            if place.protocols & _WITH_FOLDERS:
+                asked(place.files.makedirs, place.root, exist_ok=True)
+            _create(place, target, data)
+            # Of two who write one name at once only one is told that its file is there.
+            found = _there(place, target)
+        # Of the file itself: the place's list may be late.
+        info: Mapping[str, Any] = asked(place.files.info, target)
+    except Exception as error:
+        told = "there is no such folder or bucket" if is_gone(error) else reason(error, place.url)
+        raise place.error(f"cannot be written: {told}", path.name) from None
+    if found is None or (found != data and data.startswith(found)):
+        told = f"was not written whole: {len(found or b''):,} of {len(data):,} bytes are there"
+        raise place.error(told, path.name)
+    if found != data:
+        raise place.error("is there with other contents; it is left as it is", path.name)
+    return info
+
+
+def _create(place: Place, target: str, data: bytes) -> None:
+    """Write a file that is not there, where the place can without replacing another's.
+
+    Whatever another has written meanwhile is compared by the caller.
+    """
+    try:
+        if place.protocols & _EXCLUSIVE:
+            asked(_write_exclusively, place, target, data)
+        else:
+            # S3 and Google's store are told to refuse it (`If-None-Match: *`).
+            asked(place.files.pipe_file, target, data, mode="create")
+    except Exception as error:
+        if isinstance(error, FileExistsError) or _there(place, target) is not None:
+            return
+        if isinstance(error, TypeError | NotImplementedError) or "NotImplemented" in str(error):
+            asked(place.files.pipe_file, target, data)  # a store without conditional writes
+            return
+        raise
+
+
+def _write_exclusively(place: Place, target: str, data: bytes) -> None:
+    with place.files.open(target, "xb") as file:
+        file.write(data)
+
+
+def _there(place: Place, target: str) -> bytes | None:
+    """What stands under a path; None if nothing does."""
+    try:
+        found: bytes = asked(place.files.cat_file, target)
+    except Exception as error:
+        if is_gone(error):
+            return None
+        raise
+    return found

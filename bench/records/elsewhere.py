@@ -11,10 +11,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bench.machine.copying import Fetched, Wanted, fetched, named
 from bench.machine.fields import ResultError
 from bench.machine.folder import REFERENCE, is_url
-from bench.machine.remote import PlaceError
+from bench.machine.remote import Fetched, PlaceError, Wanted, fetched, named
 from bench.records.schema import Results
 
 

@@ -18,9 +18,8 @@ from typing import Any, Protocol, TypeAlias
 
 from bench.case.loading import Suite
 from bench.cli.command_line import UsageError
-from bench.machine.closing import Closing
-from bench.machine.kinds import Kind, kind_of
-from bench.machine.writing import JOURNAL_SUFFIX, LineFile, write_bytes
+from bench.machine.facts import Kind, kind_of
+from bench.machine.writing import JOURNAL_SUFFIX, Closing, LineFile, write_bytes
 from bench.records.schema import ResultFile
 from bench.render.escape import clean
 from bench.session import stub

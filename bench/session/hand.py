@@ -18,8 +18,8 @@ from bench import case as suites
 from bench.case.loading import Choice, Suite
 from bench.case.values import SuiteError
 from bench.machine import devices, environment
-from bench.machine.closing import Closing
 from bench.machine.lock import HeldError, LockError, MachineLock
+from bench.machine.writing import Closing
 from bench.session.session import Session, Work
 from bench.session.workers import LocalExecutor, LocalWorker
 

@@ -30,13 +30,11 @@ from bench.case.loading import Choice, Suite
 from bench.cli import command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.machine import devices
-from bench.machine.copying import check, upload
 from bench.machine.fields import ResultError
 from bench.machine.folder import DEFAULT_FOLDER, default_folder, expanded, is_url
 from bench.machine.lock import LOOK_EVERY, HeldError, MachineLock
-from bench.machine.remote import PlaceError, shown
-from bench.machine.writers import Writer, token_lives
-from bench.machine.writing import clear_left_over
+from bench.machine.remote import PlaceError, check, shown, upload
+from bench.machine.writing import Writer, clear_left_over, token_lives
 from bench.records import naming
 from bench.render.escape import clean
 from bench.render.quantities import count

@@ -15,11 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.command_line import INTERRUPTED, failed
-from bench.machine.closing import Closing
 from bench.machine.crew import CrewError
 from bench.machine.fields import InputError
 from bench.machine.lock import HeldError, LockError
-from bench.machine.writing import ResultWriteError
+from bench.machine.writing import Closing, ResultWriteError
 from bench.records.schema import Measurement, ResultFile, Results
 from bench.render import quantities
 from bench.render.escape import clean

@@ -21,8 +21,7 @@ import psutil
 from bench import records
 from bench.case.periods import words
 from bench.machine.fields import ResultError
-from bench.machine.writers import Writer, living, writer_of
-from bench.machine.writing import write, write_bytes
+from bench.machine.writing import Writer, living, write, write_bytes, writer_of
 from bench.records.digest import with_digest
 from bench.records.schema import ResultFile
 from bench.session.session import Environment, Session, Work, cases_path, journals

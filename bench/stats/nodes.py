@@ -17,7 +17,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from bench.machine.kinds import Kind, kind_of
+from bench.machine.facts import Kind, kind_of
 from bench.records.schema import Measurement, Outcome, Run
 
 Item = Measurement | Outcome

@@ -32,9 +32,9 @@ from typing import Any, TypeVar
 
 from bench.case.cases import Case
 from bench.machine import devices
-from bench.machine.closing import Closing
 from bench.machine.devices import Nvml
 from bench.machine.raised import one_line
+from bench.machine.writing import Closing
 from bench.records.schema import Figures
 from bench.worker import estimate
 from bench.worker.memory_server import MODULES

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.machine.closing import Closing
+from bench.machine.writing import Closing
 from tests import quick_pytest
 from tests.outside import outside
 from tests.places import ROOT

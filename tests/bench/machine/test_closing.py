@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.machine.closing import Closing
+from bench.machine.writing import Closing
 
 
 class Held(Closing):

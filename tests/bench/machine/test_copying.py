@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from bench.machine import copying
-from bench.machine.copying import fetched
+from bench.machine import remote
 from bench.machine.reading import LARGEST_FILE
-from bench.machine.remote import Place, PlaceError
+from bench.machine.remote import Place, PlaceError, fetched
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +49,7 @@ class Files:
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], str]:
     def put(files: Files) -> str:
-        monkeypatch.setattr(copying, "opened", lambda url: Place(url, files, url[len("fake://") :]))
+        monkeypatch.setattr(remote, "opened", lambda url: Place(url, files, url[len("fake://") :]))
         return "fake://there"
 
     return put
@@ -121,7 +120,7 @@ def test_a_name_from_a_place_leads_nowhere_else(
     found = fetched(place(Hostile({})), results)
     made = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert all(path.parent == found.path for path in made)
-    assert {path.name for path in made} <= {copying.INDEX, "a.json"}
+    assert {path.name for path in made} <= {remote.INDEX, "a.json"}
 
 
 @pytest.mark.parametrize("index", [b"", b"[]", b'{"a.json": 5}', b"\xff", b'"x"'])
@@ -131,7 +130,7 @@ def test_a_damaged_index_costs_a_copy_and_nothing_else(
     files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
     url = place(files)
     copied = fetched(url, all_of).path
-    (copied / copying.INDEX).write_bytes(index)
+    (copied / remote.INDEX).write_bytes(index)
     (copied / "stranger.json").write_text("{}")
     found = fetched(url, all_of)
     assert found.errors == ()
@@ -144,7 +143,7 @@ def test_a_folder_here_is_a_place_by_its_url_too(tmp_path: Path) -> None:
     mine = tmp_path / "a.json"
     mine.write_text("{}")
     url = f"file://{tmp_path}/deep/er"
-    assert copying.upload([mine], url) == ([f"{url}/a.json"], [])
+    assert remote.upload([mine], url) == ([f"{url}/a.json"], [])
     assert (tmp_path / "deep" / "er" / "a.json").read_text() == "{}"
     assert (fetched(url, all_of).path / "a.json").read_text() == "{}"
 
@@ -156,7 +155,7 @@ def test_a_file_is_fetched_by_its_own_url(place: Callable[[Files], str]) -> None
     assert (found.path.name, found.path.read_bytes()) == ("a.json", b"{}")
     files.contents["a.json"], files.infos["a.json"] = b"[]", {"ETag": "2"}
     assert fetched(url, all_of).path.read_bytes() == b"[]"
-    assert copying.named(f"{found.path}: is odd") == f"{url}: is odd"
+    assert remote.named(f"{found.path}: is odd") == f"{url}: is odd"
     del files.contents["a.json"]
     with pytest.raises(PlaceError, match=r"a\.json cannot be read: it is not there"):
         fetched(url, all_of)
@@ -210,7 +209,7 @@ def test_a_file_is_written_once_and_whole_and_never_over_another(
     paths = [tmp_path / name for name in ("a.json", "b.json", "no.json")]
     for path in paths[:2]:
         path.write_bytes(b"0123456789")
-    there, errors = copying.upload(paths, url)
+    there, errors = remote.upload(paths, url)
     assert there == ["fake://there/a.json"]
     assert [str(error).partition(".json ")[2] for error in errors] == [
         "is there with other contents; it is left as it is",
@@ -218,12 +217,12 @@ def test_a_file_is_written_once_and_whole_and_never_over_another(
     ]
     assert files.contents == {"a.json": b"0123456789", "b.json": b"another"}
     files.most = 4
-    assert copying.upload(paths[:1], url) == (there, [])  # it is not written again
+    assert remote.upload(paths[:1], url) == (there, [])  # it is not written again
     del files.contents["a.json"]
-    (error,) = copying.upload(paths[:1], url)[1]
+    (error,) = remote.upload(paths[:1], url)[1]
     assert str(error).endswith("was not written whole: 4 of 10 bytes are there")
     files.denied = True
-    (error,) = copying.upload(paths[:1], url)[1]
+    (error,) = remote.upload(paths[:1], url)[1]
     assert "a.json cannot be written: access is denied" in str(error)
 
 
@@ -232,7 +231,7 @@ def test_the_web_is_not_written_to(place: Callable[[Files], str], tmp_path: Path
     files.protocol = "https"
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(PlaceError, match="can only be read"):
-        copying.upload([tmp_path / "a.json"], place(files))
+        remote.upload([tmp_path / "a.json"], place(files))
     assert files.contents == {}
 
 
@@ -244,7 +243,7 @@ def test_upload_of_a_name_that_another_takes_meanwhile_is_refused_and_replaces_n
     there = tmp_path / "there"
     there.mkdir()
     (tmp_path / "a.json").write_bytes(b"mine")
-    real, looks = copying._there, []
+    real, looks = remote._there, []
 
     def look(place: Place, target: str) -> bytes | None:
         looks.append(target)
@@ -253,8 +252,8 @@ def test_upload_of_a_name_that_another_takes_meanwhile_is_refused_and_replaces_n
             return None
         return real(place, target)
 
-    monkeypatch.setattr(copying, "_there", look)
-    done, (error,) = copying.upload([tmp_path / "a.json"], f"file://{there}")
+    monkeypatch.setattr(remote, "_there", look)
+    done, (error,) = remote.upload([tmp_path / "a.json"], f"file://{there}")
     assert done == []
     assert "a.json is there with other contents" in str(error)
     assert (there / "a.json").read_bytes() == b"another's"
@@ -268,6 +267,6 @@ def test_upload_to_a_store_that_knows_no_condition_compares_what_it_holds_then(
             super().pipe_file(path, b"another's")
 
     (tmp_path / "a.json").write_bytes(b"mine")
-    done, (error,) = copying.upload([tmp_path / "a.json"], place(Overtaken({})))
+    done, (error,) = remote.upload([tmp_path / "a.json"], place(Overtaken({})))
     assert done == []
     assert "a.json is there with other contents" in str(error)

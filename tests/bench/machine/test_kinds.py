@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.machine.kinds import Kind, kind_of
+from bench.machine.facts import Kind, kind_of
 
 ENVIRONMENT: dict[str, Any] = {
     "time": "2026-01-01T00:00:00+00:00",

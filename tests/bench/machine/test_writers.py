@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.machine import writers
-from bench.machine.writers import FRESH, Writer, living, token_lives, writer_of
-from bench.machine.writing import LineFile
+from bench.machine import writing
+from bench.machine.writing import FRESH, LineFile, Writer, living, token_lives, writer_of
 from tests.places import ROOT
 
 WRITING = """
@@ -130,13 +129,13 @@ def test_another_machine_is_believed_while_its_file_is_fresh(path: Path) -> None
 def test_a_machine_that_was_started_anew_writes_no_more(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers, "_here", lambda: ("now", "ns", "name", "id"))
+    monkeypatch.setattr(writing, "_here", lambda: ("now", "ns", "name", "id"))
     before = Writer(1, 1, "then", "ns", "name", "id")
     assert before.lives is False
     assert living(rewritten(path, before)) == ""
     # Two machines may have one name, and containers often have no id.
     assert replace(before, machine="").lives is None
-    monkeypatch.setattr(writers, "_here", lambda: ("now", "ns", "name", ""))
+    monkeypatch.setattr(writing, "_here", lambda: ("now", "ns", "name", ""))
     assert replace(before, machine="").lives is None
 
 

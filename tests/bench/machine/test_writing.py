@@ -19,10 +19,10 @@ import pytest
 from bench import compare, plot, records, report
 from bench.machine import writing
 from bench.machine.fields import ResultError
-from bench.machine.writers import Writer
 from bench.machine.writing import (
     LineFile,
     ResultWriteError,
+    Writer,
     clear_left_over,
     unfinished_name,
     write,

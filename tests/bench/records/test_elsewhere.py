@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench import compare, history, plot, records, report, submit
-from bench.machine import copying
+from bench.machine import remote
 from bench.machine.remote import LIMIT_VARIABLE, Place
 from bench.records.schema import Results
 from tests.bench.object_store import Faults, object_store
@@ -218,7 +218,7 @@ def test_a_list_that_is_late_hides_nothing_that_this_machine_has_written(
     document["lstm"]["run"]["id"] = "just-written"
     mine.write_text(json.dumps(document))
     faults.unlisted.add("cut.json")
-    there, errors = copying.upload([mine], TEAM)
+    there, errors = remote.upload([mine], TEAM)
     assert (there, errors) == ([f"{TEAM}/cut.json"], [])
     found = records.collect([TEAM])
     assert len(found.files) == 3
@@ -267,7 +267,7 @@ def test_of_two_writers_of_one_name_at_once_one_is_told_that_its_file_is_there(
     files: Any, faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both look before either has written."""
-    real, looked = copying._there, threading.Barrier(2)
+    real, looked = remote._there, threading.Barrier(2)
     first = threading.local()
 
     def look(place: Place, target: str) -> bytes | None:
@@ -277,14 +277,14 @@ def test_of_two_writers_of_one_name_at_once_one_is_told_that_its_file_is_there(
             looked.wait(30)
         return found
 
-    monkeypatch.setattr(copying, "_there", look)
+    monkeypatch.setattr(remote, "_there", look)
     ends: dict[str, list[str]] = {}
 
     def write(name: str) -> None:
         path = tmp_path / name / "a.json"
         path.parent.mkdir()
         path.write_text(json.dumps(name))
-        there, errors = copying.upload([path], TEAM)
+        there, errors = remote.upload([path], TEAM)
         ends[name] = [*there, *map(str, errors)]
 
     threads = [threading.Thread(target=write, args=(name,)) for name in ("one", "two")]
@@ -306,14 +306,14 @@ def test_a_copy_that_fails_is_told_by_name(
     # It is asked several times before it is given up.
     monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
     getattr(faults, fault).add(NAMES[0])
-    there, errors = copying.upload([here(tmp_path) / name for name in NAMES], f"{TEAM}/new")
+    there, errors = remote.upload([here(tmp_path) / name for name in NAMES], f"{TEAM}/new")
     assert there == [f"{TEAM}/new/{NAMES[1]}"]
     (error,) = errors
     assert str(error).startswith(f"{TEAM}/new/{NAMES[0]} cannot be written: {told}")
 
 
 def test_a_bucket_that_is_not_there_is_not_made(files: Any, faults: Faults, tmp_path: Path) -> None:
-    _, errors = copying.upload([here(tmp_path) / NAMES[0]], "s3://taem/lstm")
+    _, errors = remote.upload([here(tmp_path) / NAMES[0]], "s3://taem/lstm")
     told = "cannot be written: there is no such folder or bucket"
     assert str(errors[0]) == f"s3://taem/lstm/{NAMES[0]} {told}"
     assert not files.exists("taem")

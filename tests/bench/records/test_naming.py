@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.case import loading
-from bench.machine.kinds import Kind
+from bench.machine.facts import Kind
 from bench.records import naming
 from bench.session.cluster import Member
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.case.loading import Suite
-from bench.machine.kinds import Kind
+from bench.machine.facts import Kind
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, ResultFile, Run
 from bench.session.cluster import Fleet, Member

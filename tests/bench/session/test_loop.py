@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.case.loading import Suite
-from bench.machine.kinds import Kind
+from bench.machine.facts import Kind
 from bench.records.schema import ResultFile
 from bench.session.cluster import GRACE, Fleet, Member
 from bench.session.manager import Manager

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench import run, submit
 from bench.cli.command_line import UsageError
-from bench.machine.writers import Writer
+from bench.machine.writing import Writer
 from bench.render.escape import text_console
 from bench.session import measure as measured_module
 from bench.session.progress import MEASURED, UNWRITABLE

@@ -20,7 +20,7 @@ from bench import case as suites
 from bench import run
 from bench.case.loading import Suite
 from bench.cli.command_line import INTERRUPTED, UsageError, typed
-from bench.machine.kinds import Kind
+from bench.machine.facts import Kind
 from bench.session import nodes
 from bench.session.cluster import Fleet, Member
 from bench.session.hand import NodeRequest, Seen

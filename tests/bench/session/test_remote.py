@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import records
-from bench.machine.writers import living
+from bench.machine.writing import living
 from bench.session.cluster import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker
 from bench.session.hand import Seen
 from bench.session.session import Goal, Session, Work

@@ -11,8 +11,7 @@ import pytest
 from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
-from bench.machine.writers import Writer
-from bench.machine.writing import ResultWriteError, unfinished_name
+from bench.machine.writing import ResultWriteError, Writer, unfinished_name
 from bench.worker import recorder
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.preparing import Bench
