@@ -177,10 +177,10 @@ LISTENING = """
 import json, time
 import psutil
 from bench.session.cluster import HERE, Cluster
-from bench.session.hand import Asked
+from bench.session.hand import NodeRequest
 from bench.case.loading import Choice
 
-with Cluster(HERE, Asked("smoke", None, Choice()), print) as cluster:
+with Cluster(HERE, NodeRequest("smoke", None, Choice()), print) as cluster:
     while not cluster.arrived():
         time.sleep(0.1)
     own = psutil.Process()
