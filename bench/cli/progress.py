@@ -18,7 +18,6 @@ from bench.cli.command_line import UsageError, tell_errors
 from bench.machine.fields import printable
 from bench.machine.folder import default_folder
 from bench.machine.writing import Closing
-from bench.records.digest import CHANGED
 from bench.records.files import by_default, collect
 from bench.records.schema import Results
 from bench.render.escape import clean
@@ -94,9 +93,8 @@ def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool =
     """
     with Progress("reading results") as progress:
         results = collect(paths, progress.over)
-    for note in results.notes:
-        if note.endswith(CHANGED):
-            print(f"warning: {note}", file=sys.stderr)
+    for note in results.warnings:
+        print(f"warning: {note}", file=sys.stderr)
     if tell:
         tell_errors(results.errors)
     return results

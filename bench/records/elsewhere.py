@@ -49,6 +49,7 @@ def as_named(results: Results) -> Results:
         results,
         errors=tuple(ResultError(named(str(error))) for error in results.errors),
         notes=tuple(map(named, results.notes)),
+        warnings=tuple(map(named, results.warnings)),
     )
 
 

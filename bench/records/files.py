@@ -93,7 +93,8 @@ def collect(
                 notes.append(f"{place} holds the same run as {other}; it is counted once")
     for file in files.values():
         notes.extend(file.notes)
-    return as_named(Results(tuple(files.values()), tuple(errors), tuple(notes)))
+    warnings = tuple(each for file in files.values() for each in file.warnings)
+    return as_named(Results(tuple(files.values()), tuple(errors), tuple(notes), warnings))
 
 
 @contextlib.contextmanager
@@ -287,9 +288,11 @@ def _read_json(path: Path) -> ResultFile:
     ours = document["lstm"]
     run = parse_run(ours["run"])
     is_whole = is_as_written(data) or not changed(document.mapping())
-    notes = [] if is_whole else [f"{printable(str(path))} {CHANGED}"]
+    warnings = [] if is_whole else [f"{printable(str(path))} {CHANGED}"]
+    notes = list(warnings)
     found = _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), notes)
-    return replace(found, commit=_commit(document["commit_info"].value))
+    commit = _commit(document["commit_info"].value)
+    return replace(found, commit=commit, warnings=tuple(warnings))
 
 
 def _commit(info: object) -> str:

@@ -180,6 +180,7 @@ class ResultFile:
     """One run, read. notes: what a reader should know of how it was read.
 
     commit: of the project that the run was started in, empty if that was none or is not recorded.
+    warnings: of the notes those that every command prints.
     """
 
     path: Path
@@ -188,15 +189,20 @@ class ResultFile:
     outcomes: tuple[Outcome, ...]
     notes: tuple[str, ...]
     commit: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Results:
-    """Several files: those that could be read, one error for each that could not, and notes."""
+    """Several files: those that could be read, one error for each that could not, and notes.
+
+    warnings: of the notes those that every command prints.
+    """
 
     files: tuple[ResultFile, ...]
     errors: tuple[ResultError, ...]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def measurements(self) -> list[Measurement]:

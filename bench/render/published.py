@@ -297,10 +297,13 @@ def _notes(report: PublishedReport) -> list[str]:
 
 def _details(report: PublishedReport) -> list[tuple[str, list[str]]]:
     found = []
-    for heading in ("INVALID, and where", "Doubtful times (~), and where"):
+    for heading, invalid in (
+        ("INVALID, and where", True),
+        ("Doubtful times (~), and where", False),
+    ):
         where: dict[str, list[str]] = {}
         for ours in (ours for each in report.shared for ours in each.ours):
-            for reason in ours.reasons if heading.startswith("INVALID") else ours.doubts:
+            for reason in ours.reasons if invalid else ours.doubts:
                 where.setdefault(clean(reason), []).append(clean(ours.case.id, 120))
         if where:
             lines = [f"{reason}: {', '.join(cases[:5])}" for reason, cases in where.items()]
