@@ -131,6 +131,18 @@ def test_gradients_of_a_vectorized_map_are_those_of_keras(name: str) -> None:
         check(vectorized(layer, training), _vectorized_by_keras())
 
 
+def test_gradient_of_a_function_traced_before_its_vectorized_map_raises() -> None:
+    layer = build("block_lstm", return_sequences=True)
+    traced = tf.function(lambda each: layer(each), autograph=False)
+    traced(X[:1])
+    with (
+        pytest.raises(LookupError, match="trace the function inside of it"),
+        tf.GradientTape() as tape,
+    ):
+        tape.watch(X)
+        tf.vectorized_map(lambda each: traced(each[None])[0], X)
+
+
 @functools.cache
 def _vectorized_by_keras() -> list[Any]:
     return vectorized(keras_layer(), True)
