@@ -7,7 +7,6 @@ import pytest
 from lstm_impl import LSTMSpec, Workload, get_backend
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import built
-from tests.lstm_impl.backends.layers import both_ways, check_layer
 
 pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
 
@@ -23,11 +22,6 @@ def test_the_gate_rejects_the_gradient_that_tensorflow_registers_for_blocklstmv2
 def test_the_gradient_that_is_called_by_hand_passes() -> None:
     result = gate(built("block_lstm"), Workload(3, 6, "training", min_length=2))
     assert result.passed, result.describe()
-
-
-@both_ways
-def test_its_layer_computes_what_the_reference_does(padded: bool, reverse: bool) -> None:
-    check_layer("block_lstm", padded, reverse)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "mixed_bfloat16"])

@@ -12,19 +12,12 @@ import pytest
 from lstm_impl import get_backend
 from lstm_impl.backends.tensorflow.legacy_rnn import DynamicRNN, legacy_keras
 from tests.lstm_impl.backends.built import needs
-from tests.lstm_impl.backends.layers import both_ways, check_layer
 
 tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
 
 pytestmark = needs("dynamic_rnn")
 
 VARIABLE = "TF_USE_LEGACY_KERAS"
-
-
-@both_ways
-@pytest.mark.parametrize("name", ["dynamic_rnn", "static_rnn"])
-def test_its_layer_computes_what_the_reference_does(name: str, padded: bool, reverse: bool) -> None:
-    check_layer(name, padded, reverse)
 
 
 @pytest.mark.parametrize("before", [None, "0", "1"])

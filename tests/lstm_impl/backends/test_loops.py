@@ -25,8 +25,8 @@ SCANS = [
 
 
 @both_ways
-@pytest.mark.parametrize("name", LAYERS)
-def test_layer_of_a_loop_equals_the_reference(name: str, padded: bool, reverse: bool) -> None:
+@pytest.mark.parametrize("name", [*LAYERS, "block_lstm", "dynamic_rnn", "static_rnn"])
+def test_layer_by_itself_equals_the_reference(name: str, padded: bool, reverse: bool) -> None:
     check_layer(name, padded, reverse)
 
 

@@ -135,12 +135,14 @@ def test_gradient_of_a_function_traced_before_its_vectorized_map_raises() -> Non
     layer = build("block_lstm", return_sequences=True)
     traced = tf.function(lambda each: layer(each), autograph=False)
     traced(X[:1])
-    with (
-        pytest.raises(LookupError, match="trace the function inside of it"),
-        tf.GradientTape() as tape,
-    ):
-        tape.watch(X)
-        tf.vectorized_map(lambda each: traced(each[None])[0], X)
+
+    def mapped() -> None:
+        with tf.GradientTape() as tape:
+            tape.watch(X)
+            tf.vectorized_map(lambda each: traced(each[None])[0], X)
+
+    with pytest.raises(LookupError, match="trace the function inside of it"):
+        mapped()
 
 
 @functools.cache
