@@ -134,7 +134,7 @@ def test_a_wrong_model_is_stopped_by_an_answer_that_was_kept() -> None:
     assert not gate(wrong, WORK).passed
 
 
-@pytest.mark.parametrize("workload", TIMED, ids=str)
+@pytest.mark.parametrize("workload", [TIMED[1], TIMED[3], TIMED[-1]], ids=str)
 def test_a_step_works_on_the_inputs_that_were_chosen(workload: Workload) -> None:
     model = NumPyLoop().build(
         SPEC, LSTMWeights.random(SPEC, seed=2), batch_major=workload.batch_major
