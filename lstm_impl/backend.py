@@ -36,6 +36,7 @@ class Backend:
     packages: what must be installed.
     gpu: how its framework is asked for the GPUs that it sees; None if it uses none.
     optimizers: what its models can update their weights with.
+    bias_offset: what is added to the biases that it keeps, whose updates round as the sum does.
     environment: variables that must have these values in a process before anything is imported in
         it; two backends that need different ones never share a process.
     each_length_anew: whether it traces, compiles or tunes anew at each number of timesteps that it
@@ -59,6 +60,7 @@ class Backend:
     packages: ClassVar[tuple[Package, ...]] = ()
     gpu: ClassVar[cuda.Framework | None] = None
     optimizers: ClassVar[tuple[str, ...]] = ()
+    bias_offset: ClassVar[float] = 0.0
     environment: ClassVar[Mapping[str, str]] = {}
     each_length_anew: ClassVar[bool] = True
     threads: ClassVar[int | None] = None

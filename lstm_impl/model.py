@@ -36,6 +36,7 @@ class Owner(Protocol):
 
     framework: ClassVar[str]
     approximate: ClassVar[bool]
+    bias_offset: ClassVar[float]
     threads: ClassVar[int | None]
     options: tuple[str, ...]
 

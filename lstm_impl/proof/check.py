@@ -10,7 +10,7 @@ backend once by all of them. ``docs/equivalence.md`` says what is caught by whic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -206,7 +206,7 @@ class _Comparison:
             changes = NumPyOptimizer(optimizer).changes(
                 [ours[f"d{name}"] for name in weights.names()]
             )
-            off, most = update_error(spec, weights, self.model.get_weights(), changes)
+            off, most = self._update_error(weights, changes)
             self.keep({"update": off}, {"update": most})
         if not special:
             self.keep(*gains(spec, ours, theirs, self.workload.batch))
@@ -224,6 +224,13 @@ class _Comparison:
         allowed = bounds(self.model.spec, self.workload.batch, timesteps, list(found))
         before = f"{special} " if special else ""
         self.keep(*({before + name: each for name, each in of.items()} for of in (found, allowed)))
+
+    def _update_error(
+        self, before: LSTMWeights, changes: Sequence[FloatArray]
+    ) -> tuple[float, float]:
+        model = self.model
+        after, offset = model.get_weights(), model.backend.bias_offset
+        return update_error(model.spec, before, after, changes, offset)
 
     def compare_updates(self, weights: LSTMWeights, seed: int) -> None:
         """Compare three updating calls in a row, each on inputs of its own.
@@ -250,7 +257,7 @@ class _Comparison:
             self.keep_errors(ours, theirs, "updated" if number else "")
             changes = formula.changes([ours[f"d{name}"] for name in weights.names()])
             after = model.get_weights()
-            off, most = update_error(spec, before, after, changes)
+            off, most = self._update_error(before, changes)
             self.keep({"update": off}, {"update": most})
             if number and spec.precision.roundoff >= HALF:
                 stale = self._judged(weights, self._quantized(inputs), nothing)

@@ -123,7 +123,11 @@ def error(ours: npt.ArrayLike, theirs: npt.ArrayLike, smallest: float = 0.0) -> 
 
 
 def update_error(
-    spec: LSTMSpec, before: LSTMWeights, after: LSTMWeights, changes: Sequence[FloatArray]
+    spec: LSTMSpec,
+    before: LSTMWeights,
+    after: LSTMWeights,
+    changes: Sequence[FloatArray],
+    bias_offset: float = 0.0,
 ) -> tuple[float, float]:
     """How far an update is from the changes that the optimizer's formula makes, and how far it may
     be: of the array of weights where it uses up most of that.
@@ -131,6 +135,8 @@ def update_error(
     Relative to the largest change, or to that of a gradient of ``SMALLEST_SCALE``. The bound is the
     rounding of the weights to which the changes are added, and Adam's ``1 - BETA2**step``, which
     loses digits.
+
+    bias_offset: what a backend adds to the biases that it keeps; the changes are added to those.
     """
     u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
     worst = (0.0, 1.0)
@@ -139,7 +145,8 @@ def update_error(
         moved = np.asarray(new, np.float64) - np.asarray(old, np.float64)
         found = error(moved, change, smallest)
         scale = float(np.max(np.abs(change), initial=smallest))
-        share = float(np.max(np.abs(old), initial=0.0)) / scale + 1.0 / (1.0 - BETA2)
+        kept = float(np.max(np.abs(old), initial=0.0)) + (bias_offset if old.ndim == 1 else 0.0)
+        share = kept / scale + 1.0 / (1.0 - BETA2)
         allowed = min(CEILING, CONSTANT * u * share)
         if not found / allowed <= worst[0] / worst[1]:
             worst = (found, allowed)

@@ -32,6 +32,7 @@ class DynamicRNN(TensorFlowBackend):
     strategy = "dynamic_rnn"
     summary = "the 2016 API: tf.nn.dynamic_rnn over a BasicLSTMCell"
     flags = ()
+    bias_offset = 1.0
     packages = (
         Package(
             "tf_keras",

@@ -125,3 +125,23 @@ def test_an_update_is_judged_by_the_array_that_is_furthest_off(wrong: int, optim
     assert off(1.0) <= 1.0
     assert off(1.5) > 1.0
     assert off(0.0) > 1.0
+
+
+def test_an_update_of_biases_rounds_as_what_a_backend_keeps_of_them() -> None:
+    spec = LSTMSpec(3, 4)
+    before = LSTMWeights.random(spec).map(lambda array: array * np.float32(1e-4))
+    changes = [np.full(array.shape, 1e-5) for array in before.arrays()]
+
+    def share(wrong: int, offset: float) -> float:
+        """Of the bound, where one array is kept as itself less 1."""
+        after = [
+            np.float32(np.float32(old - 1) + change) + 1 if number == wrong else old + change
+            for number, (old, change) in enumerate(zip(before.arrays(), changes, strict=True))
+        ]
+        weights = LSTMWeights.from_arrays(spec, [np.float32(each) for each in after])
+        found, allowed = update_error(spec, before, weights, changes, offset)
+        return found / allowed
+
+    assert share(2, 0.0) > 1.0
+    assert share(2, 1.0) <= 1.0
+    assert share(0, 1.0) > 1.0  # a kernel is not kept so
