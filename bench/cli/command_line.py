@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from bench.machine import greeting
+from bench.machine import import_notes
 from bench.machine.fields import InputError, printable
 from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 
@@ -41,8 +41,8 @@ def end(main: Callable[[], int]) -> NoReturn:
     """
     # Before any framework is imported, here or in a process of ours: TensorFlow's lines about its
     # own doings are for whoever asks for them. A user's own choice stands.
-    os.environ.setdefault(greeting.LEVEL, "2")
-    greeting.hold_back()
+    os.environ.setdefault(import_notes.LEVEL, "2")
+    import_notes.hold_back()
     if sys.stdout is None:
         _exit("error: standard output is closed; send it to /dev/null if it is not wanted")
     if not (width := os.environ.get("COLUMNS", "80")).isdecimal() or int(width[:9]) < NARROWEST:

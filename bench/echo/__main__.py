@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lstm_impl
 from bench.cli import arguments, command_line
-from bench.machine.crew import CrewError
+from bench.machine.process_pool import PoolError
 from lstm_impl.tuning.machine import usable
 
 DESCRIPTION = """\
@@ -116,7 +116,7 @@ def _map_parser() -> arguments.Parser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     words = sys.argv[1:] if words is None else words
-    failures = lstm_impl.UnsupportedError, CrewError, OSError
+    failures = lstm_impl.UnsupportedError, PoolError, OSError
     stopped = "stopped at once"
     if words[:1] == ["windows"]:
         from bench.echo import windows

@@ -33,7 +33,7 @@ from bench.echo.task import (
     check_backend,
 )
 from bench.echo.training import DivergedError, Trainable, Training, model_of
-from bench.machine import crew
+from bench.machine import process_pool
 from bench.machine.folder import LEARNING_PREFIX, default_folder, expanded
 from bench.machine.writing import write
 from bench.records import maps
@@ -146,18 +146,20 @@ def train_cell(plan: MapPlan, item: Item, model: Trainable | None = None) -> Cel
 def train_cells(
     plan: MapPlan, jobs: int, done: Callable[[Cell], None], stopped: Callable[[], bool]
 ) -> None:
-    """Train all cells, ``jobs`` at a time, until stopped. Raises CrewError if a worker fails."""
+    """Train all cells, ``jobs`` at a time, until stopped. Raises PoolError if a worker fails."""
     waiting = list(reversed(plan.items()))
-    launch = crew.Launch(("-m", __name__), {**dict.fromkeys(THREADS, "1"), **os.environ})
+    launch = process_pool.Launch(("-m", __name__), {**dict.fromkeys(THREADS, "1"), **os.environ})
 
     def order() -> dict[str, object] | None:
         return {"plan": asdict(plan), "item": waiting.pop()} if waiting else None
 
-    with crew.Crew({f"trainer {number}": launch for number in range(1, jobs + 1)}) as workers:
+    with process_pool.ProcessPool(
+        {f"trainer {number}": launch for number in range(1, jobs + 1)}
+    ) as workers:
         try:
             for answer in workers.share(order, lambda: not stopped(), "in a training"):
                 done(Cell(**{**answer, "curve": tuple(answer["curve"])}))
-        except crew.CrewError:
+        except process_pool.PoolError:
             if not stopped():  # Ctrl-C ends the workers too
                 raise
 
@@ -280,4 +282,4 @@ def _show(paths: list[Path]) -> int:
 
 
 if __name__ == "__main__":
-    crew.serve(_serve)
+    process_pool.serve(_serve)

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cli.command_line import INTERRUPTED, failed
-from bench.machine.crew import CrewError
 from bench.machine.fields import InputError
 from bench.machine.lock import HeldError, LockError
+from bench.machine.process_pool import PoolError
 from bench.machine.writing import Closing, ResultWriteError
 from bench.records.schema import Measurement, ResultFile, Results
 from bench.render import quantities
@@ -244,7 +244,7 @@ def code_of(work: Callable[[], int], *, held: str, stopped: str) -> int:
         return failed(f"{error}; {held}", HELD)
     except (ResultWriteError, LockError) as error:
         return failed(error, UNWRITABLE)
-    except (WorkerError, CrewError) as error:
+    except (WorkerError, PoolError) as error:
         return failed(error, FAILED)
     except KeyboardInterrupt:
         return failed(stopped, INTERRUPTED)

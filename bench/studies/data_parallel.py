@@ -5,8 +5,8 @@ the same network: what differs is how many sequences a replica has, whether the 
 up over the replicas, and how many processors it may use.
 
 ``python -m bench.studies.data_parallel`` builds, proves and times steps as it is told on its
-standard input (``machine.crew``). Workers of one team do the same orders at the same time: each
-step waits for all of them. Where several machines form a team, each has whoever tells its own
+standard input (``machine.process_pool``). Workers of one team do the same orders at the same time:
+each step waits for all of them. Where several machines form a team, each has whoever tells its own
 worker what to do, and what they decide by must be the same everywhere; so times of a team are
 those of its slowest worker, exchanged by the same all-reduce as the gradients are.
 """
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.machine import crew, fresh
+from bench.machine import fresh, process_pool
 from bench.machine.raised import one_line
 from lstm_impl import UnavailableError, UnsupportedError, get_backend
 from lstm_impl.backends.hlo import Recorded
@@ -441,4 +441,4 @@ def _clipped(event: Event, start: float, end: float) -> Event:
 
 
 if __name__ == "__main__":
-    crew.serve(Worker())
+    process_pool.serve(Worker())

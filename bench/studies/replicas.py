@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.machine import cluster
 from bench.machine.cluster import Cluster
-from bench.machine.crew import Crew, CrewError, FailedError, Launch
+from bench.machine.process_pool import FailedError, Launch, PoolError, ProcessPool
 from bench.studies.data_parallel import CORES, MIRRORED, ONE, TEAM, Question, Side, sides
 
 ROUNDS = 15
@@ -36,7 +36,7 @@ WORKER = ("-m", "bench.studies.data_parallel")
 NAMES = {ONE: "one replica alone", CORES: "one replica on all processors"}
 
 
-class MismatchError(CrewError):
+class MismatchError(PoolError):
     """The workers of several machines do not do the same."""
 
 
@@ -87,17 +87,17 @@ def measured(plan: Plan, tell: Callable[[str], None]) -> list[dict[str, Any]]:
     """The records of one set. tell: says what it does.
 
     A backend that one of the processes cannot compute has its reason in its records, and the others
-    go on in a new set. Raises CrewError where a process died or hung: that is nobody's result.
+    go on in a new set. Raises PoolError where a process died or hung: that is nobody's result.
     """
     found, waiting = Found(), list(plan.question.backends)
     own = sides(plan.question, cores=bool(plan.processors))
     while waiting:
-        with _started(plan) as crew:
+        with _started(plan) as pool:
             while waiting:
                 backend = waiting.pop(0)
                 tell(backend)
                 try:
-                    _backend(_Floor(crew, plan), backend, own, found)
+                    _backend(_Floor(pool, plan), backend, own, found)
                 except FailedError as error:
                     for side in own:
                         found.add(backend, plan, side, failed=error.said)
@@ -175,17 +175,17 @@ def timed(
 class _Floor:
     """Who of a set is told to work: one side at a time."""
 
-    crew: Crew
+    pool: ProcessPool
     plan: Plan
 
     def all(self, order: Mapping[str, object], what: str) -> dict[str, Any]:
         """Everybody's answers to the same order."""
-        return self.crew.ask(dict.fromkeys(self.crew.pids, order), self.plan.limit, what)
+        return self.pool.ask(dict.fromkeys(self.pool.pids, order), self.plan.limit, what)
 
     def _of(self, side: Side, order: Mapping[str, object], what: str) -> list[Any]:
-        told = {name: order for name in self.crew.pids if _world(name) == side.world}
+        told = {name: order for name in self.pool.pids if _world(name) == side.world}
         limit = self.plan.limit + self.plan.question.seconds
-        return list(self.crew.ask(told, limit, what).values())
+        return list(self.pool.ask(told, limit, what).values())
 
     def block(self, side: Side, calls: int) -> float:
         """Seconds of so many steps of a side."""
@@ -207,8 +207,8 @@ def _world(name: str) -> str:
 # -- starting
 
 
-def _started(plan: Plan) -> Crew:
-    """A crew that has started: TensorFlow imported, the team joined, all asked the same."""
+def _started(plan: Plan) -> ProcessPool:
+    """A pool that has started: TensorFlow imported, the team joined, all asked the same."""
     for _ in range(TRIES - 1 if plan.cluster is None else 0):
         try:
             return _start(plan)
@@ -218,7 +218,7 @@ def _started(plan: Plan) -> Crew:
     return _start(plan)
 
 
-def _start(plan: Plan) -> Crew:
+def _start(plan: Plan) -> ProcessPool:
     question = plan.question
     launches, orders = {}, {}
     for name, world, index, workers, processors, environment in _members(plan):
@@ -232,9 +232,9 @@ def _start(plan: Plan) -> Crew:
             "processors": processors,
             "threads": len(processors),
         }
-    crew = Crew(launches)
+    pool = ProcessPool(launches)
     try:
-        answers = crew.ask(orders, plan.limit, "while its workers came together")
+        answers = pool.ask(orders, plan.limit, "while its workers came together")
         for name, answer in answers.items():
             if _world(name) != TEAM:
                 continue
@@ -249,9 +249,9 @@ def _start(plan: Plan) -> Crew:
                     "every machine must have the same number of devices"
                 )
     except BaseException:
-        crew.close()
+        pool.close()
         raise
-    return crew
+    return pool
 
 
 def _members(plan: Plan) -> Iterator[tuple[str, str, int, int, list[int], dict[str, str]]]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench.case import SuiteError
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
-from bench.machine import greeting
+from bench.machine import import_notes
 from bench.machine.fields import ResultError
 from bench.machine.folder import FolderError
 
@@ -108,10 +108,10 @@ def test_tensorflow_tells_of_itself_only_on_request(asked: str | None, told: str
     """Its log lines, by the one variable that it reads when it is imported."""
     program = (
         "import os\nfrom bench.cli import command_line\n"
-        f"command_line.end(lambda: print(os.environ.get({greeting.LEVEL!r})))"
+        f"command_line.end(lambda: print(os.environ.get({import_notes.LEVEL!r})))"
     )
-    environ = {key: value for key, value in os.environ.items() if key != greeting.LEVEL}
-    environ |= {} if asked is None else {greeting.LEVEL: asked}
+    environ = {key: value for key, value in os.environ.items() if key != import_notes.LEVEL}
+    environ |= {} if asked is None else {import_notes.LEVEL: asked}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
     )

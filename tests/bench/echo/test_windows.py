@@ -21,7 +21,7 @@ from bench.echo import __main__ as echo
 from bench.echo import windows
 from bench.echo.task import COIN_TOSS, SettingsError
 from bench.echo.windows import MapPlan, train_cell, train_cells
-from bench.machine.crew import CrewError
+from bench.machine.process_pool import PoolError
 from bench.records import maps
 from bench.records.maps import Cell, LearningMap
 from lstm_impl import get_backend
@@ -166,7 +166,7 @@ def test_a_worker_that_is_killed_is_an_error_that_says_so() -> None:
             each.kill()
         return False
 
-    with pytest.raises(CrewError, match=r"^trainer \d was ended by SIGKILL"):
+    with pytest.raises(PoolError, match=r"^trainer \d was ended by SIGKILL"):
         train_cells(long, 2, lambda cell: None, killed)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.machine.cluster import Cluster
-from bench.machine.crew import CrewError
+from bench.machine.process_pool import PoolError
 from bench.studies import replicas
 from bench.studies.data_parallel import SCALINGS, TEAM, WEAK, Question, Side, sides
 from bench.studies.replicas import ROUNDS, Plan, measured, timed
@@ -134,7 +134,7 @@ def test_two_processes_are_proven_and_timed_beside_one() -> None:
 
 
 WRONG = """
-from bench.machine import crew
+from bench.machine import process_pool
 from bench.studies import data_parallel
 
 class Context:
@@ -160,7 +160,7 @@ class Worker(data_parallel.Worker):
         finally:
             tf.distribute.get_replica_context = real
 
-crew.serve(Worker())
+process_pool.serve(Worker())
 """
 """One alone adds up as it should: of another gradients are a mean, of a third each its own."""
 
@@ -217,7 +217,7 @@ def test_mirrored_replicas_are_those_of_logical_devices(mirrored: list[dict[str,
 # -- workers that are played
 
 WRONG_ON_ALL = """
-from bench.machine import crew
+from bench.machine import process_pool
 
 class Worker:
     def __call__(self, order):
@@ -232,7 +232,7 @@ class Worker:
             for name in names[self.world]
         }}
 
-crew.serve(Worker())
+process_pool.serve(Worker())
 """
 """They compute nothing; the one that has all processors says of itself that it is wrong."""
 
@@ -252,7 +252,7 @@ def test_no_side_is_timed_beside_one_that_is_wrong_on_all_processors(
 
 PLAYED = """
 import os
-from bench.machine import crew
+from bench.machine import process_pool
 
 RIGHT = {"failure": "", "errors": {}, "bounds": {}}
 
@@ -267,13 +267,13 @@ class Worker:
             os.kill(os.getpid(), 9)
         return {"seconds": 1e-3 * order["calls"]}
 
-crew.serve(Worker())
+process_pool.serve(Worker())
 """
 """A worker that computes nothing, and is killed in the end."""
 
 KILLED = """
 import os
-from bench.machine import crew
+from bench.machine import process_pool
 from bench.studies import data_parallel
 
 class Worker(data_parallel.Worker):
@@ -282,7 +282,7 @@ class Worker(data_parallel.Worker):
             os.kill(os.getpid(), 9)
         return super()._block(order)
 
-crew.serve(Worker())
+process_pool.serve(Worker())
 """
 """One of TensorFlow's, for which the other waits in a collective."""
 
@@ -303,5 +303,5 @@ def test_a_worker_that_is_killed_ends_the_set_with_its_name(
     question = Question(
         *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", (WEAK,), threads=1, seconds=3.0, seed=0
     )
-    with pytest.raises(CrewError, match=r"worker 1 was ended by SIGKILL .* while it was timed"):
+    with pytest.raises(PoolError, match=r"worker 1 was ended by SIGKILL .* while it was timed"):
         measured(Plan(question, LIMIT), lambda _: None)

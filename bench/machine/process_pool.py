@@ -1,8 +1,8 @@
 """Several processes at once that take orders and answer them, in JSON, and that end together.
 
 Workers that wait for one another wait for ever where one is gone, so every such order has its time,
-and one that dies, or that is not done in time, ends them all: ``CrewError`` says in one line who it
-was and what it said last. This room knows processes, not what they are told to do.
+and one that dies, or that is not done in time, ends them all: ``PoolError`` says in one line who it
+was and what it said last. It knows processes, not what they are told to do.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _Answers: TypeAlias = queue.Queue[tuple[str, Any]]
 """Of all processes, as they come, with who answered."""
 
 
-class CrewError(RuntimeError):
+class PoolError(RuntimeError):
     """One of the processes died, failed or was not done in time; one line, who and why."""
 
 
-class FailedError(CrewError):
+class FailedError(PoolError):
     """One of them answered that it could not do it; said: its words."""
 
     def __init__(self, told: str, said: str) -> None:
@@ -68,13 +68,13 @@ class Launch:
     environment: Mapping[str, str]
 
 
-class Crew(Closing):
+class ProcessPool(Closing):
     """Processes by name, until it is closed, after which none of them is left."""
 
     def __init__(self, launches: Mapping[str, Launch]) -> None:
         self._hands: dict[str, _Hand] = {}
         self._answers: _Answers = queue.Queue()
-        self._folder = Path(tempfile.mkdtemp(prefix="lstm-crew-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="lstm-pool-"))
         try:
             for name, launch in launches.items():
                 log = self._folder / f"{len(self._hands)}.log"
@@ -99,7 +99,7 @@ class Crew(Closing):
     ) -> dict[str, Any]:
         """What each answers to its order; those without one stay idle.
 
-        what: they do, for the error. Raises CrewError, of whoever was not done in ``seconds``, of
+        what: they do, for the error. Raises PoolError, of whoever was not done in ``seconds``, of
         any who died, ordered or not, and of one that answered with an error.
         """
         for name, order in orders.items():
@@ -110,7 +110,7 @@ class Crew(Closing):
             self._look(what)
             if time.monotonic() >= end:
                 late = [name for name in orders if name not in answers]
-                raise CrewError(self._late(late, seconds, what))
+                raise PoolError(self._late(late, seconds, what))
             # One that has failed is heard at once, though another is waited for.
             with contextlib.suppress(queue.Empty):
                 name, answer = self._answers.get(timeout=LOOK_EVERY)
@@ -126,7 +126,7 @@ class Crew(Closing):
         """What they answer to orders that any of them may have, as it comes.
 
         orders: the next one, for whoever is idle; None where none is to be begun. It ends when all
-        are idle, or as soon as it is not ``wanted`` any more. Raises CrewError as ``ask`` does, but
+        are idle, or as soon as it is not ``wanted`` any more. Raises PoolError as ``ask`` does, but
         an order takes as long as it takes.
         """
         idle = list(self._hands)
@@ -154,12 +154,12 @@ class Crew(Closing):
         raise FailedError(f"{name} failed {what}: {said}", said)
 
     def _look(self, what: str) -> None:
-        """Raise CrewError if any has died."""
+        """Raise PoolError if any has died."""
         for name, hand in self._hands.items():
             code = hand.process.poll()
             if code is not None:
                 said = hand.said() or "it said nothing"
-                raise CrewError(f"{name} {ending(code)} {what}; its last line: {said}")
+                raise PoolError(f"{name} {ending(code)} {what}; its last line: {said}")
 
     def _late(self, names: Sequence[str], seconds: float, what: str) -> str:
         told = []

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.machine.crew import Crew, CrewError, FailedError, Launch
+from bench.machine.process_pool import FailedError, Launch, PoolError, ProcessPool
 
 SERVE = """
 import os, sys, time
-from bench.machine.crew import serve
+from bench.machine.process_pool import serve
 
 def handle(order):
     if order["do"] == "echo":
@@ -38,16 +38,16 @@ PATIENT = 120.0
 
 
 @pytest.fixture
-def pair() -> Iterator[Crew]:
+def pair() -> Iterator[ProcessPool]:
     launch = Launch(("-c", SERVE), dict(os.environ))
-    with Crew({"first": launch, "second": launch}) as crew:
-        yield crew
+    with ProcessPool({"first": launch, "second": launch}) as pool:
+        yield pool
 
 
-def left(crew: Crew) -> list[int]:
+def left(pool: ProcessPool) -> list[int]:
     """The processes that are still there, and do anything."""
     found = []
-    for pid in crew.pids.values():
+    for pid in pool.pids.values():
         try:
             if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
                 found.append(pid)
@@ -60,7 +60,7 @@ def echo(word: str) -> dict[str, object]:
     return {"do": "echo", "word": word}
 
 
-def test_each_answers_its_own_order_and_who_has_none_stays_idle(pair: Crew) -> None:
+def test_each_answers_its_own_order_and_who_has_none_stays_idle(pair: ProcessPool) -> None:
     assert pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test") == {
         "first": {"said": "a"},
         "second": {"said": "b"},
@@ -69,10 +69,10 @@ def test_each_answers_its_own_order_and_who_has_none_stays_idle(pair: Crew) -> N
 
 
 def test_one_that_dies_is_named_with_its_last_line_though_another_is_waited_for(
-    pair: Crew,
+    pair: ProcessPool,
 ) -> None:
     pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test")
-    with pytest.raises(CrewError) as raised:
+    with pytest.raises(PoolError) as raised:
         pair.ask({"first": {"do": "hang"}, "second": {"do": "die"}}, PATIENT, "while it was timed")
     assert str(raised.value) == (
         "second was ended by SIGKILL (as a rule: no memory was left) while it was timed; its last "
@@ -82,30 +82,30 @@ def test_one_that_dies_is_named_with_its_last_line_though_another_is_waited_for(
     assert not left(pair)
 
 
-def test_one_that_dies_without_an_order_is_missed(pair: Crew) -> None:
+def test_one_that_dies_without_an_order_is_missed(pair: ProcessPool) -> None:
     pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test")
     os.kill(pair.pids["first"], signal.SIGKILL)
-    with pytest.raises(CrewError, match="first was ended by SIGKILL"):
+    with pytest.raises(PoolError, match="first was ended by SIGKILL"):
         pair.ask({"second": {"do": "hang"}}, PATIENT, "in a test")
 
 
-def test_one_that_complains_of_another_is_not_named_in_its_place(pair: Crew) -> None:
+def test_one_that_complains_of_another_is_not_named_in_its_place(pair: ProcessPool) -> None:
     pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test")
-    with pytest.raises(CrewError, match="second was ended by SIGKILL"):
+    with pytest.raises(PoolError, match="second was ended by SIGKILL"):
         pair.ask({"first": {"do": "fail"}, "second": {"do": "die"}}, PATIENT, "in a test")
 
 
-def test_an_error_is_an_answer(pair: Crew) -> None:
+def test_an_error_is_an_answer(pair: ProcessPool) -> None:
     with pytest.raises(FailedError) as raised:
         pair.ask({"first": {"do": "hang"}, "second": {"do": "fail"}}, PATIENT, "in a test")
     assert raised.value.said == "ValueError: the other one is gone"
     assert str(raised.value).startswith("second failed in a test: ")
 
 
-def test_one_that_hangs_is_ended_and_said_to_be_stopped_if_it_is(pair: Crew) -> None:
+def test_one_that_hangs_is_ended_and_said_to_be_stopped_if_it_is(pair: ProcessPool) -> None:
     pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test")
     os.kill(pair.pids["second"], signal.SIGSTOP)
-    with pytest.raises(CrewError) as raised:
+    with pytest.raises(PoolError) as raised:
         pair.ask({"second": echo("c")}, 0.3, "while it was timed")
     assert "not done within 0.3 s while it was timed: second, stopped, said last" in str(
         raised.value
@@ -114,20 +114,20 @@ def test_one_that_hangs_is_ended_and_said_to_be_stopped_if_it_is(pair: Crew) -> 
     assert not left(pair)
 
 
-def test_orders_that_any_may_have_go_to_whoever_is_idle(pair: Crew) -> None:
+def test_orders_that_any_may_have_go_to_whoever_is_idle(pair: ProcessPool) -> None:
     words = [f"word {number}" for number in range(20)]
     todo = list(words)
     found = pair.share(lambda: echo(todo.pop()) if todo else None, lambda: True, "in a test")
     assert sorted(each["said"] for each in found) == sorted(words)
 
 
-def test_one_that_dies_at_a_shared_order_is_named(pair: Crew) -> None:
+def test_one_that_dies_at_a_shared_order_is_named(pair: ProcessPool) -> None:
     orders: Iterator[dict[str, object]] = iter([echo("a"), {"do": "die"}, {"do": "hang"}])
-    with pytest.raises(CrewError, match=r"(first|second) was ended by SIGKILL"):
+    with pytest.raises(PoolError, match=r"(first|second) was ended by SIGKILL"):
         list(pair.share(lambda: next(orders, None), lambda: True, "in a test"))
 
 
-def test_shared_orders_end_when_they_are_not_wanted_any_more(pair: Crew) -> None:
+def test_shared_orders_end_when_they_are_not_wanted_any_more(pair: ProcessPool) -> None:
     orders: Iterator[dict[str, object]] = iter([{"do": "hang"}, echo("a")])
     found: list[object] = []
     for each in pair.share(lambda: next(orders, None), lambda: not found, "in a test"):
@@ -140,11 +140,11 @@ def test_shared_orders_end_when_they_are_not_wanted_any_more(pair: Crew) -> None
 def test_they_end_when_whoever_told_them_is_killed(tmp_path: Path) -> None:
     code = f"""
 import os, sys
-from bench.machine.crew import Crew, Launch
-with Crew({{"one": Launch(("-c", {SERVE!r}), dict(os.environ))}}) as crew:
-    crew.ask({{"one": {{"do": "echo", "word": "a"}}}}, {PATIENT}, "in a test")
-    print(crew.pids["one"], flush=True)
-    crew.ask({{"one": {{"do": "hang"}}}}, {PATIENT}, "in a test")
+from bench.machine.process_pool import ProcessPool, Launch
+with ProcessPool({{"one": Launch(("-c", {SERVE!r}), dict(os.environ))}}) as pool:
+    pool.ask({{"one": {{"do": "echo", "word": "a"}}}}, {PATIENT}, "in a test")
+    print(pool.pids["one"], flush=True)
+    pool.ask({{"one": {{"do": "hang"}}}}, {PATIENT}, "in a test")
 """
     parent = subprocess.Popen(
         [sys.executable, "-c", code],
