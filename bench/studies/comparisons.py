@@ -103,5 +103,5 @@ def timed(record: Field) -> tuple[list[float], list[int]]:
     """A record's samples, in seconds, and the round of each. Raises ResultError for none."""
     samples, rounds = record["samples"].times(), record["rounds"].integers(0)
     if not samples or len(samples) != len(rounds) or len(set(rounds)) != len(rounds):
-        raise record["rounds"].error("one per sample", "other rounds")
+        raise record["rounds"].error("a round of its own for each sample", "does not fit")
     return samples, rounds

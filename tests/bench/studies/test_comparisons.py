@@ -81,7 +81,7 @@ def test_answers_just_given_are_read_like_those_of_a_file() -> None:
     [
         ({"samples": [-1.0] * 20}, "samples"),
         ({"samples": []}, "rounds"),
-        ({"rounds": [0] * 20}, "one per sample"),
+        ({"rounds": [0] * 20}, "a round of its own for each sample"),
         ({"rounds": ["x"] * 20}, "rounds"),
         ({"failed": None}, "failed"),
         ({"backend": 3}, "backend"),
