@@ -16,7 +16,8 @@ from bench.stats.intervals import count_words
 from research import pictures
 from research.pictures import COUNTS, PROMISES
 from research.rules import RULES
-from tests.research.documented import DOCUMENT, text
+from tests.places import ROOT
+from tests.research.documented import text
 
 Line = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -39,10 +40,10 @@ def lines(axis: Any) -> dict[str, Line]:
 
 
 def test_the_pictures_that_the_documentation_shows_are_those_that_the_study_draws() -> None:
-    shown = set(re.findall(r"\(pictures/(verdicts-[\w-]+\.png)\)", text()))
+    shown = set(re.findall(r"\(../docs/pictures/(verdicts-[\w-]+\.png)\)", text()))
     assert shown == set(pictures.pictures(1))
     for name in shown:
-        assert (DOCUMENT.parent / "pictures" / name).is_file()
+        assert (ROOT / "docs" / "pictures" / name).is_file()
 
 
 @pytest.mark.parametrize("panel", [0, 1])
