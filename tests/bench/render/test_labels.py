@@ -27,7 +27,7 @@ def test_tensorflow_is_told_whatever_its_package_is_called(package: str) -> None
 def test_what_stands_under_a_table_without_a_heading_is_the_session_and_the_machine() -> None:
     (section,) = build(results_of(measured("keras", 0.01))).sections
     assert caption(section) == (
-        "quick on host · 2025-01-31 12:01 UTC · 1 process; A CPU, 2 cores; keras 3."
+        "quick on A 3040d4 · 2025-01-31 12:01 UTC · 1 process; A CPU, 2 cores; keras 3."
     )
     (unnamed,) = build(results_of(measured("keras", 0.01, a_run(suite="", host="")))).sections
     assert heading(unnamed).startswith("unnamed suite on an unnamed machine · ")

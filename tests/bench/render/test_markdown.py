@@ -26,13 +26,13 @@ def test_in_brief_each_work_has_one_line_with_its_fastest_backend(few: Report) -
     assert sum(line.startswith("|") for line in lines) == 2 + sum(
         len(table.groups) for section in few.sections for table in section.tables
     )
-    assert "golden on golden-host · 2025-01-31 12:01 UTC · 2 processes" in lines[-1]
+    assert "golden on Golden cafe01 · 2025-01-31 12:01 UTC · 2 processes" in lines[-1]
 
 
 def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
     text = markdown(few)
     lines = text.splitlines()
-    assert lines[0] == "## golden on golden-host · 2025-01-31 12:01 UTC · 2 processes"
+    assert lines[0] == "## golden on Golden cafe01 · 2025-01-31 12:01 UTC · 2 processes"
     assert "- **cpu, inference**: keras is the fastest: 1.91× faster than while_loop" in text
     assert "- **FAILED**: 1 case (swapped_gates on cpu)" in text
     head = lines.index("### cpu, inference") + 2

@@ -67,7 +67,7 @@ def test_page_has_findings_tables_reasons_and_the_machine(few: Report) -> None:
     text = page(few)
     for told in ("Findings: ", "All numbers: ", "INVALID, and why", "without a time, and why"):
         assert told in text
-    for told in ("How to read the numbers", "The machine", "golden-host"):
+    for told in ("How to read the numbers", "The machine", "Golden cafe01"):
         assert told in text
 
 
