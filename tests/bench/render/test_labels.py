@@ -30,7 +30,7 @@ def test_what_stands_under_a_table_without_a_heading_is_the_session_and_the_mach
         "quick on A 3040d4 · 2025-01-31 12:01 UTC · 1 process; A CPU, 2 cores; keras 3."
     )
     (unnamed,) = build(results_of(measured("keras", 0.01, a_run(suite="", host="")))).sections
-    assert heading(unnamed).startswith("unnamed suite on an unnamed machine · ")
+    assert heading(unnamed).startswith("unnamed suite on A 034903 · ")
 
 
 def test_a_gpu_and_the_threads_are_told_as_far_as_they_are_known() -> None:
