@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.case import periods
 from bench.case.cases import NO_VARIANT, Case
+from bench.case.periods import EXPECTED as PERIODS
+from bench.case.periods import parse as parse_period
 from bench.case.shapes import Grid, shape_of
 from bench.case.values import SuiteError, Value, did_you_mean, shown
 from bench.machine import devices
@@ -343,9 +344,9 @@ def _words(value: Value, known: Sequence[str]) -> tuple[str, ...]:
 
 def _period(value: Value) -> float | None:
     try:
-        return periods.parse(value.text(periods.EXPECTED))
+        return parse_period(value.text(PERIODS))
     except ValueError:
-        raise value.error(periods.EXPECTED) from None
+        raise value.error(PERIODS) from None
 
 
 def _names(value: Value, resolve: Callable[[str], Sequence[str]]) -> tuple[str, ...]:

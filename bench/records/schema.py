@@ -28,9 +28,9 @@ from bench.machine.fields import (
     printable,
     without_secrets,
 )
-from bench.records import streaming
 from bench.records.advice import worded
 from bench.records.streaming import StreamCalls
+from bench.records.streaming import parse as parse_streaming
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -307,7 +307,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
         path=field.path,
         stopped=blocks["stopped"].text() if blocks["stopped"].given else "",
         remarks=tuple(each.text() for each in remarks.items()) if remarks.given else (),
-        streaming=streaming.parse(ours["streaming"]),
+        streaming=parse_streaming(ours["streaming"]),
     )
 
 
