@@ -281,5 +281,5 @@ def test_what_is_no_time_is_refused() -> None:
         fit_line([1, 2, 3], [1.0, 0.0, 2.0])
     with pytest.raises(ValueError, match="lengths: not positive"):
         fit_line([0, 2, 3], [1.0, 1.0, 2.0])
-    with pytest.raises(ValueError, match="one time for each"):
+    with pytest.raises(ValueError, match=r"lengths \(3,\), times \(2,\)"):
         fit_line([1, 2, 3], [1.0, 1.0])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.render.labels import compact_verdict
-from bench.render.messages import unclear
+from bench.render.messages import UNCLEAR_REASONS, unclear
 from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Verdict
 from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare, geometric_mean
@@ -142,8 +142,6 @@ def test_messages_say_why_ratios_are_unclear_though_their_processes_agree() -> N
     assert compact_verdict(opposed) == "UNCLEAR, outliers decide"
     lines = unclear([shifted, opposed, compare(*sides(STEP))])
     assert [line.partition(";")[0] for line in lines] == [
-        "1 ratio of 3 UNCLEAR: the two sides shifted apart during the session, so that its earlier "
-        "and later processes disagree",
-        "1 ratio of 3 UNCLEAR: a few outlying processes decide which side is faster, and the mean "
-        "of all processes says the opposite",
+        UNCLEAR_REASONS[code].format(ratios="1 of 3 ratios is").partition(";")[0]
+        for code in (PROCESSES_SHIFTED, PLAIN_MEAN_OPPOSED)
     ]
