@@ -50,17 +50,17 @@ NAMES = tuple(name for answers in COMMANDS.values() for name in answers)
 
 def console() -> NoReturn:
     """Run ``lstm-bench``."""
-    command_line.end(main)
+    command_line.end(lambda: main(prog="lstm-bench"))
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None, prog: str = "python -m bench") -> int:
     """Run the command that the first word names, or print the list; return the exit code."""
     words = sys.argv[1:] if words is None else words
     if words and words[0] in NAMES:
         return _run(words[0], words[1:])
     parser = arguments.Parser(
-        prog="lstm-bench",
-        usage="lstm-bench COMMAND ...",
+        prog=prog,
+        usage=f"{prog} COMMAND ...",
         description="The commands of the LSTM benchmark suite, by question.",
     )
     parser.add_argument("command", metavar="COMMAND", nargs="?", choices=NAMES)

@@ -280,15 +280,15 @@ def shown() -> LearningMap:
 def test_a_table_for_each_state_has_the_mean_and_how_many_seeds_learned_it() -> None:
     assert windows.markdown(shown()).startswith(
         "**Echo, state carried**\n\n"
-        "| d \\ k |  3 |     8 |\n"
-        "| ----: | -: | ----: |\n"
-        "|     1 |  0 | 100 ✓ |\n"
-        "|     3 |  0 | 100 ✓ |\n\n"
+        "| d \\\\ k |  3 |     8 |\n"
+        "| -----: | -: | ----: |\n"
+        "|      1 |  0 | 100 ✓ |\n"
+        "|      3 |  0 | 100 ✓ |\n\n"
         "**Echo, state reset at each window**\n\n"
-        "| d \\ k |  3 |      8 |\n"
-        "| ----: | -: | -----: |\n"
-        "|     1 |  0 | 57 1/2 |\n"
-        "|     3 |  – | 80 1/2 |\n\n"
+        "| d \\\\ k |  3 |      8 |\n"
+        "| -----: | -: | -----: |\n"
+        "|      1 |  0 | 57 1/2 |\n"
+        "|      3 |  – | 80 1/2 |\n\n"
     )
 
 

@@ -110,7 +110,7 @@ def test_the_answer_has_intervals_memory_and_what_was_measured(exact: Sequence[M
     assert found["startup"] == "trace 200 ms and compile 100 ms"
     assert found["measured"] == (
         "exactly this shape, 128 in, adam updates, gradients of weights, input, state; truncation "
-        "on made-up · 2025-01-01 12:00 UTC · 6 processes"
+        "on of made-up a67554 · 2025-01-01 12:00 UTC · 6 processes"
     )
     assert found["longer"] == (
         "windows of 240 take 13% less time per timestep (225 µs, while_loop+hoisted) and 24.0 MiB "
