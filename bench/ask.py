@@ -20,7 +20,7 @@ from bench.records.advice import worded_for_ask
 from bench.render import terminal
 from bench.render.messages import answer
 from bench.session import query
-from bench.session.query import Question, Surroundings
+from bench.session.query import Surroundings, WorkQuery
 from bench.stats.rows import Section
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
@@ -89,7 +89,7 @@ def _answered(options: argparse.Namespace) -> int:
 
 
 def _answer(
-    question: Question, section: Section | None, options: argparse.Namespace, console: Console
+    question: WorkQuery, section: Section | None, options: argparse.Namespace, console: Console
 ) -> int:
     if section is None:
         why = (

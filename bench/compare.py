@@ -25,7 +25,7 @@ from bench.render import published as published_shown
 from bench.stats.intervals import Reason
 from bench.stats.latency import PARTS
 from bench.stats.pairs import (
-    Report,
+    ComparisonReport,
     SameRunError,
     UnknownNameError,
     at_percentile,
@@ -115,7 +115,7 @@ def _published(options: argparse.Namespace, target: output.Target) -> int:
     return command_line.BAD_INPUT if results.errors else 0
 
 
-def _compared(options: argparse.Namespace) -> tuple[Report, bool]:
+def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
     """The report, and whether all files could be read."""
     if options.what == "runs":
         base, new = _read(options, [options.base], [options.new])
@@ -148,7 +148,7 @@ def _compared(options: argparse.Namespace) -> tuple[Report, bool]:
     return replace(report, notes=(*report.notes, *notes)), not results.errors
 
 
-def _environments(options: argparse.Namespace) -> tuple[Report, bool]:
+def _environments(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
     """Compare what measuring two environments in turn has left in a folder."""
     if len(options.paths) != 1:
         raise UsageError(
@@ -168,8 +168,8 @@ def _environments(options: argparse.Namespace) -> tuple[Report, bool]:
 
 
 def compare_environments(
-    base: Results, new: Results, sides: tuple[packages.Environment, packages.Environment]
-) -> Report:
+    base: Results, new: Results, sides: tuple[packages.LabelledPython, packages.LabelledPython]
+) -> ComparisonReport:
     """Compare each case in the new environment with the base's, paired by turns."""
     names = sides[0].label, sides[1].label
     report = compare_runs(base, new, names, adjacent=True)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import case as suites
-from bench.case.loading import Choice
+from bench.case.loading import SuiteChoice
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.machine import devices
@@ -54,7 +54,7 @@ def _prove(options: argparse.Namespace) -> int:
     names = None
     if options.backends is not None:
         names = [get_backend(name).name for name in options.backends]
-    suites.load(options.suite, Choice(None, (device,), None))
+    suites.load(options.suite, SuiteChoice(None, (device,), None))
     if missing := devices.explain_missing(device):
         print(f"no {device}: {missing}")
         return NO_DEVICE

@@ -210,7 +210,7 @@ def _batching(options: argparse.Namespace, there: Available) -> bool:
     ]
     measures += ["--hidden", str(question.hidden_size), "--input", str(size)]
     command = shlex.join([*measures, "--mode", question.mode])
-    told = output.Told(*shown.batching(question, found, command))
+    told = output.CommandOutput(*shown.batching(question, found, command))
     told.deliver(options, json=lambda: json_text(shown.batching_data(question, found, command)))
     return not isinstance(found, batching.NoAdvice)
 

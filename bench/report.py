@@ -109,7 +109,7 @@ def _study(options: argparse.Namespace) -> int:
 STUDIES = ("denormals", "lengths", "scaling")
 
 
-def _table_of(kind: str) -> Callable[[Study], tuple[output.Told, Sequence[str]]] | None:
+def _table_of(kind: str) -> Callable[[Study], tuple[output.CommandOutput, Sequence[str]]] | None:
     if kind == "denormals":
         from bench.studies.denormals import told
     elif kind == "lengths":

@@ -103,7 +103,7 @@ def explain(
 
 
 @dataclass(frozen=True)
-class View:
+class FrameworkBuild:
     """What a framework says of itself, once imported.
 
     version: its own; visible: how many GPUs it sees; built_with: the CUDA version it was built for,
@@ -125,7 +125,7 @@ class Framework:
 
     title: str
     install: str
-    look: Callable[[], View]
+    look: Callable[[], FrameworkBuild]
 
 
 def available_to(framework: Framework | None, device: str) -> Availability:

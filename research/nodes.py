@@ -16,7 +16,7 @@ import numpy as np
 from bench.render.table import Sheet
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import Estimates, FloatArray, Means, process_means
-from bench.stats.outliers import Table, apart
+from bench.stats.outliers import NodeTimes, apart
 from bench.stats.random_effects import RATIO_ALLOWANCE, means_over_nodes, time_bounds
 from research.noises import SEED
 from research.rates import beside, percent, table
@@ -164,7 +164,7 @@ def powers(trials: int) -> Sheet:
 
 def report(
     world: World, nodes: int, rng: np.random.Generator, moved: float = 0.0, backend: bool = False
-) -> Table:
+) -> NodeTimes:
     """The times of a report's cases on nodes; moved: by how much the first node's are longer.
 
     backend: whether only those of one backend are. All cases of a node share its luck, and those
@@ -188,7 +188,7 @@ def report(
         beside = [off[owners == owner].mean(axis=0) - whole for owner in range(BACKENDS)]
         squares += float(np.sum(whole**2)), float(np.sum(np.mean(np.square(beside), axis=0)))
     counts = np.array([world.size(node) for node in range(nodes)], dtype=np.float64)
-    return Table.of(logs, [*map(str, owners)], (float(squares[0]), float(squares[1])), counts)
+    return NodeTimes.of(logs, [*map(str, owners)], (float(squares[0]), float(squares[1])), counts)
 
 
 EQUAL = {name: replace(WORLDS[name], bad=0.0) for name in WORLDS if "one in ten bad" not in name}

@@ -185,7 +185,7 @@ def test_the_comparison_with_what_is_to_come_is_one_that_the_command_understands
         assert f"python -m venv {path} && {path}/bin/pip install -q -e" in text
     assert "--pre tf-nightly keras-nightly" in text
     assert options.processes >= two_environments.PROCESSES
-    suite = suites.load(options.suite, suites.Choice(options.backends, options.device, None))
+    suite = suites.load(options.suite, suites.SuiteChoice(options.backends, options.device, None))
     assert {case.device for case in suite.cases} == {"cpu"}
     assert {"keras", "while_loop+hoisted"} <= {case.backend for case in suite.cases}
     (line,) = re.findall(r"run: \S+python -m bench\.compare (.*)", text)
@@ -418,7 +418,7 @@ def test_the_example_is_measured_as_the_guide_says(example: Path) -> None:
 def test_the_example_suite_is_one(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(first_block(CONTRIBUTING, "toml", "schema"))
-    suite = suites.load(str(path), suites.Choice(None, ("cpu",), None))
+    suite = suites.load(str(path), suites.SuiteChoice(None, ("cpu",), None))
     assert suite.name == "mine"
     assert {case.kind for case in suite.cases} == {"throughput", "truncation"}
     # Two backends on one shape in two modes, and on two windows.

@@ -6,6 +6,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -120,3 +121,23 @@ def test_stats_holds_no_sentences() -> None:
         if sum(any(map(str.isalpha, word)) for word in text.split()) > MOST_WORDS
     }
     assert found == set()
+
+
+def sources() -> Iterator[Path]:
+    """The files of ``bench`` and ``lstm_impl``."""
+    for package in (BENCH, BENCH.parent / LIBRARY):
+        yield from sorted(package.rglob("*.py"))
+
+
+SHARED_CLASS_NAMES = {"LSTM"}
+"""``lstm_impl.keras.LSTM`` is one name for users, and a class for each framework below Keras."""
+
+
+def test_public_classes_have_names_of_their_own() -> None:
+    counts = Counter(
+        node.name
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, count in counts.items() if count > 1} == SHARED_CLASS_NAMES

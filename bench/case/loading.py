@@ -70,7 +70,7 @@ _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 
 
 @dataclass(frozen=True)
-class Choice:
+class SuiteChoice:
     """What of a suite is wanted; None leaves it to the suite.
 
     backends, variants, devices: replace the suite's (``all`` among backends and devices means every
@@ -119,7 +119,7 @@ def available() -> dict[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
 
 
-def load(name: str, choice: Choice | None = None, folder: Path | None = None) -> Suite:
+def load(name: str, choice: SuiteChoice | None = None, folder: Path | None = None) -> Suite:
     """The suite with this name, or in the file with this path (it ends in ``.toml``).
 
     folder: what a relative path is relative to, by default the current directory.
@@ -133,7 +133,7 @@ def load(name: str, choice: Choice | None = None, folder: Path | None = None) ->
         raise SuiteError(str(error)) from error
 
 
-def parsed(path: Path, text: bytes, choice: Choice | None = None) -> Suite:
+def parsed(path: Path, text: bytes, choice: SuiteChoice | None = None) -> Suite:
     """As ``load``, of what the file with this path holds, or is to hold."""
     try:
         data = tomllib.loads(text.decode())
@@ -143,7 +143,7 @@ def parsed(path: Path, text: bytes, choice: Choice | None = None) -> Suite:
         raise SuiteError(f"{path}: is no TOML: {error}") from error
     except RecursionError as error:
         raise SuiteError(f"{path}: is nested too deeply to be read") from error
-    return _suite(Value(path, "", data), choice or Choice())
+    return _suite(Value(path, "", data), choice or SuiteChoice())
 
 
 def load_cases(path: Path, suite: Suite) -> Suite:
@@ -218,7 +218,7 @@ class _Axes:
         return replace(self, **{key: each for key, each in said.items() if key not in chosen})
 
 
-def _suite(root: Value, choice: Choice) -> Suite:
+def _suite(root: Value, choice: SuiteChoice) -> Suite:
     table = root.table(_SUITE_KEYS, ("schema", "name", "groups"))
     if table["schema"].value != SCHEMA:
         raise table["schema"].error(f"{SCHEMA}, which this version of the suite knows")
@@ -287,7 +287,7 @@ def _cases(
     windows: Sequence[Value | None],
     places: Mapping[str, Sequence[str]],
     axes: _Axes,
-    choice: Choice,
+    choice: SuiteChoice,
 ) -> Iterator[Case]:
     for shape in itertools.chain.from_iterable(grids):
         for window, dtype, how in itertools.product(windows, axes.dtypes, _modes(axes)):
@@ -409,7 +409,7 @@ _READ: Mapping[str, Callable[[Value], Any]] = {
 """How what stands for each of the ``_Axes`` is read, in the order of their errors."""
 
 
-def _chosen_words(choice: Choice) -> str:
+def _chosen_words(choice: SuiteChoice) -> str:
     parts = [
         f"{kind} {', '.join(names)}"
         for kind, names in (

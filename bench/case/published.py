@@ -39,7 +39,7 @@ _MODES = {
 
 
 @dataclass(frozen=True)
-class Source:
+class PublishedSource:
     """Who published figures: where they stand, what to know of them, suites with their shapes."""
 
     name: str
@@ -48,18 +48,18 @@ class Source:
     suites: tuple[str, ...]
 
 
-def _sources() -> dict[str, Source]:
+def _sources() -> dict[str, PublishedSource]:
     path = FILE.with_name("published_sources.csv")
     with path.open(encoding="utf-8", newline="") as file:
         return {
-            row["name"]: Source(
+            row["name"]: PublishedSource(
                 row["name"], row["where"], row["note"], tuple(row["suites"].split())
             )
             for row in csv.DictReader(file, strict=True)
         }
 
 
-SOURCES: Mapping[str, Source] = _sources()
+SOURCES: Mapping[str, PublishedSource] = _sources()
 
 
 @dataclass(frozen=True, order=True)
@@ -100,7 +100,7 @@ class PublishedShape:
 class Figure:
     """One published time as it stands in the table. file: in the source's repository."""
 
-    source: Source
+    source: PublishedSource
     file: str
     device: str
     implementation: str

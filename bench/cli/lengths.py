@@ -31,7 +31,7 @@ class LengthsError(InputError):
 
 
 @dataclass(frozen=True)
-class Source:
+class LengthSource:
     """Where lengths come from. known: every length of a file; None of what is drawn.
 
     drawn: so many of them, by a generator.
@@ -45,22 +45,22 @@ class Source:
         return self.drawn(np.random.default_rng(seed), count)
 
 
-def source(text: str) -> Source:
+def source(text: str) -> LengthSource:
     """What ``--lengths`` names. Raises LengthsError."""
     if match := _UNIFORM.fullmatch(text):
         low, high = map(int, match.groups())
         if not 1 <= low <= high <= LONGEST:
             raise LengthsError(f"{text}: expected lengths from 1 to {LONGEST:,}, the lower first")
-        return Source(None, lambda rng, count: rng.integers(low, high + 1, count))
+        return LengthSource(None, lambda rng, count: rng.integers(low, high + 1, count))
     if match := _LOG_NORMAL.fullmatch(text):
         return _log_normal(text, int(match[1]), float(match[2]), match[3])
     if text.startswith(("uniform:", "lognormal:")):
         raise LengthsError(f"{printable(text, 60)} is no distribution of lengths: {SPELLING}")
     known = _read(Path(text))
-    return Source(known, lambda _, count: np.resize(known, count))
+    return LengthSource(known, lambda _, count: np.resize(known, count))
 
 
-def _log_normal(text: str, median: int, sigma: float, longest: str | None) -> Source:
+def _log_normal(text: str, median: int, sigma: float, longest: str | None) -> LengthSource:
     # Three sigmas leave out one sequence in seven hundred.
     reach = min(float(LONGEST), median * math.exp(min(3 * sigma, 30.0)))
     most = int(longest) if longest else round(reach)
@@ -71,7 +71,7 @@ def _log_normal(text: str, median: int, sigma: float, longest: str | None) -> So
         found = np.exp(rng.normal(math.log(median), sigma, count))
         return np.clip(np.rint(found), 1, most).astype(np.int64)
 
-    return Source(None, drawn)
+    return LengthSource(None, drawn)
 
 
 def _read(path: Path) -> Lengths:

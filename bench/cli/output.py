@@ -173,7 +173,7 @@ def _append(path: Path, data: bytes) -> None:
 
 
 @dataclass(frozen=True)
-class Told:
+class CommandOutput:
     """Lines before the tables, the tables with what stands above them, and lines after.
 
     Any of it may hold text of a file: each form makes it harmless. heading: letters in a line of a

@@ -38,7 +38,7 @@ from bench.machine.folder import LEARNING_PREFIX, default_folder, expanded
 from bench.machine.writing import write
 from bench.records import maps
 from bench.records.digest import with_digest
-from bench.records.maps import Cell, LearningMap, nothing_to_learn
+from bench.records.maps import LearningMap, MapCell, nothing_to_learn
 from bench.render import escape
 from bench.render.table import Sheet, numbers
 
@@ -109,7 +109,7 @@ class MapPlan:
         )
 
 
-def train_cell(plan: MapPlan, item: Item, model: Trainable | None = None) -> Cell:
+def train_cell(plan: MapPlan, item: Item, model: Trainable | None = None) -> MapCell:
     """Train one cell to its end. Raises UnsupportedError if the backend cannot do it."""
     settings = plan.settings(item)
     training = Training(settings, model or model_of(settings, plan.backend, plan.device))
@@ -125,7 +125,7 @@ def train_cell(plan: MapPlan, item: Item, model: Trainable | None = None) -> Cel
         problem = str(error)
     parts = np.array_split(training.losses, min(20, len(training.losses) or 1))
     distance, window, carried, seed = item
-    return Cell(
+    return MapCell(
         task="echo",
         distance=distance,
         window=window,
@@ -144,7 +144,7 @@ def train_cell(plan: MapPlan, item: Item, model: Trainable | None = None) -> Cel
 
 
 def train_cells(
-    plan: MapPlan, jobs: int, done: Callable[[Cell], None], stopped: Callable[[], bool]
+    plan: MapPlan, jobs: int, done: Callable[[MapCell], None], stopped: Callable[[], bool]
 ) -> None:
     """Train all cells, ``jobs`` at a time, until stopped. Raises PoolError if a worker fails."""
     waiting = list(reversed(plan.items()))
@@ -158,7 +158,7 @@ def train_cells(
     ) as workers:
         try:
             for answer in workers.share(order, lambda: not stopped(), "in a training"):
-                done(Cell(**{**answer, "curve": tuple(answer["curve"])}))
+                done(MapCell(**{**answer, "curve": tuple(answer["curve"])}))
         except process_pool.PoolError:
             if not stopped():  # Ctrl-C ends the workers too
                 raise
@@ -188,13 +188,13 @@ def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:
         "libraries": libraries,
     }
     path = folder / f"{LEARNING_PREFIX}{started:%Y%m%dT%H%M%SZ}-{run_id[:8]}.json"
-    cells: list[Cell] = []
+    cells: list[MapCell] = []
     total = len(plan.items())
 
     def save() -> None:
         write(path, with_digest(maps.file_data(run, cells)))
 
-    def done(cell: Cell) -> None:
+    def done(cell: MapCell) -> None:
         cells.append(cell)
         save()
         place = f"distance {cell.distance}, window {cell.window}, seed {cell.seed}"

@@ -31,7 +31,7 @@ _LONGEST = 1_000_000
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ClusterAddress:
     """workers: where each listens, a chief first. index: this one's place among them.
 
     has_chief: whether the first is named chief in the variable, which makes no other difference.
@@ -53,7 +53,7 @@ class Cluster:
         return json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
 
 
-def given(environment: Mapping[str, str]) -> Cluster | None:
+def given(environment: Mapping[str, str]) -> ClusterAddress | None:
     """What the variable says, None where it is not set or empty.
 
     Raises ResultError, with the field, for what TensorFlow would not understand, or would take for
@@ -74,7 +74,7 @@ def given(environment: Mapping[str, str]) -> Cluster | None:
     return _parsed(Field(path, "", found))
 
 
-def _parsed(root: Field) -> Cluster:
+def _parsed(root: Field) -> ClusterAddress:
     root.mapping()
     cluster = root["cluster"]
     for name in cluster.mapping():
@@ -101,7 +101,7 @@ def _parsed(root: Field) -> Cluster:
     index = root["task"]["index"].integer(0)
     if index >= size:
         raise root["task"]["index"].error(f"less than {size}, the number of {kind}s")
-    return Cluster(
+    return ClusterAddress(
         tuple(addresses), index + (len(chiefs) if kind == _WORKER else 0), has_chief=bool(chiefs)
     )
 
@@ -113,7 +113,7 @@ def _address(field: Field) -> str:
     return field.text()
 
 
-def here(count: int) -> list[Cluster]:
+def here(count: int) -> list[ClusterAddress]:
     """A cluster of processes of this machine, as each of them is told of it.
 
     The ports were free just now; whoever is quicker may take one, and then TensorFlow says so.
@@ -126,4 +126,4 @@ def here(count: int) -> list[Cluster]:
         for each in sockets:
             each.bind((HERE, 0))
         workers = tuple(f"{HERE}:{each.getsockname()[1]}" for each in sockets)
-    return [Cluster(workers, index) for index in range(count)]
+    return [ClusterAddress(workers, index) for index in range(count)]

@@ -28,7 +28,7 @@ from bench.machine.facts import (
     Gpu,
     GpuProcess,
     Machine,
-    Memory,
+    MemorySize,
     per_cpu,
     variables,
 )
@@ -186,11 +186,11 @@ def _load(machine: Machine) -> tuple[float, float, float]:
     return float(one), float(five), float(fifteen)
 
 
-def _memory(machine: Machine, ask: Asker) -> Memory:
+def _memory(machine: Machine, ask: Asker) -> MemorySize:
     ask = ask.within("memory")
     memory = ask("total_bytes", lambda: machine.psutil.virtual_memory())
     swap = ask("swap_total_bytes", lambda: machine.psutil.swap_memory())
-    return Memory(
+    return MemorySize(
         total_bytes=None if memory is None else memory.total,
         available_bytes=None if memory is None else memory.available,
         swap_total_bytes=None if swap is None else swap.total,

@@ -26,7 +26,7 @@ _MOST = 200
 
 
 @dataclass(frozen=True, order=True)
-class Kind:
+class MachineKind:
     """What is equal on all machines of one kind.
 
     cpu: its model, or its architecture where it tells none. processors: how many of them a process
@@ -58,7 +58,7 @@ class Kind:
         ]
         return ", ".join([f"{self.cpu}, {count}{shared}", *gpus])
 
-    def differences(self, other: Kind) -> tuple[str, ...]:
+    def differences(self, other: MachineKind) -> tuple[str, ...]:
         """In what two kinds differ: names of fields, and of libraries one by one."""
         apart = [
             each.name
@@ -70,7 +70,7 @@ class Kind:
         return (*apart, *(name for name in names if here.get(name) != there.get(name)))
 
 
-def kind_of(environment: object) -> Kind | None:
+def kind_of(environment: object) -> MachineKind | None:
     """The kind of machine that an environment is of; None where it does not say.
 
     environment: what ``Environment.to_dict`` gave: of a result file, what ``run.environment`` has
@@ -90,7 +90,7 @@ def kind_of(environment: object) -> Kind | None:
     )
     gpus = known.get("gpus")
     gpus = gpus if isinstance(gpus, list | tuple) else ()
-    return Kind(
+    return MachineKind(
         cpu=name,
         processors=processors,
         quota=_quota(cpu.get("quota")),
@@ -152,7 +152,7 @@ class Cpu:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemorySize:
     """Bytes."""
 
     total_bytes: int | None
@@ -212,7 +212,7 @@ class Environment:
     python: str
     cpu: Cpu
     load: tuple[float, float, float] | None
-    memory: Memory
+    memory: MemorySize
     gpus: tuple[Gpu, ...]
     libraries: Mapping[str, str]
     tensorflow: Mapping[str, object] | None

@@ -85,7 +85,7 @@ def mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
-class Missing:
+class MissingField:
     """The value of a field that is not there."""
 
 
@@ -120,7 +120,7 @@ class Field:
     def error(self, expected: str, found: str | None = None) -> ResultError:
         """What the field is, or ``found``, and what it should be."""
         if found is None:
-            found = "is missing" if self.value is Missing else f"is {shown(self.value)}"
+            found = "is missing" if self.value is MissingField else f"is {shown(self.value)}"
         return error_at(self.path, f"{found}; expected {expected}", self.name)
 
     def mapping(self) -> dict[str, object]:
@@ -131,12 +131,12 @@ class Field:
 
     def __getitem__(self, key: str) -> Field:
         """The field under a key, which may be missing: what is asked of it will say so."""
-        return Field(self.path, key, self.mapping().get(key, Missing), self)
+        return Field(self.path, key, self.mapping().get(key, MissingField), self)
 
     @property
     def given(self) -> bool:
         """Whether it is there and not null."""
-        return self.value is not Missing and self.value is not None
+        return self.value is not MissingField and self.value is not None
 
     def only_of(self, *keys: str) -> str:
         """The one of these keys that the object has."""

@@ -110,7 +110,7 @@ _LARGEST_FILE = 10_000_000  # bytes; a thousand packages take 30 kB
 
 
 @dataclass(frozen=True)
-class Environment:
+class LabelledPython:
     """One side: what it is called, and what is installed there."""
 
     label: str
@@ -129,12 +129,12 @@ def labels(paths: Sequence[Path]) -> list[str]:
     return [f"{root.name} ({letter})" for root, letter in zip(roots, "AB", strict=True)]
 
 
-def save(folder: Path, sides: Sequence[Environment]) -> None:
+def save(folder: Path, sides: Sequence[LabelledPython]) -> None:
     """Write down what the two sides are. Raises ResultWriteError."""
     write(folder / FILE, {"schema": SCHEMA, "sides": [asdict(side) for side in sides]})
 
 
-def load(folder: Path) -> tuple[Environment, Environment]:
+def load(folder: Path) -> tuple[LabelledPython, LabelledPython]:
     """What the two sides were. Raises ResultError."""
     path = folder / FILE
     data = Field(path, "", parse_json(path, regular_bytes(path, _LARGEST_FILE)))
@@ -147,14 +147,14 @@ def load(folder: Path) -> tuple[Environment, Environment]:
     return base, new
 
 
-def _environment(side: Field) -> Environment:
+def _environment(side: Field) -> LabelledPython:
     python = side["python"]
     packages = python["packages"]
     versions = {name: packages[name].text() for name in packages.mapping()}
     found = Python(
         python["executable"].text(), python["version"].text(), versions, python["bench"].text()
     )
-    return Environment(side["label"].label(), found)
+    return LabelledPython(side["label"].label(), found)
 
 
 def differences(base: Python, new: Python) -> list[tuple[str, str, str]]:

@@ -75,7 +75,7 @@ def _credentials(url: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Place:
+class RemotePath:
     """A folder or a file elsewhere. files: fsspec's file system, on which ``root`` is its path."""
 
     url: str
@@ -104,7 +104,7 @@ class Place:
         )
 
 
-def opened(url: str) -> Place:
+def opened(url: str) -> RemotePath:
     """The place of a URL. Nothing of it is asked yet.
 
     Raises PlaceError where fsspec, or what it needs for this kind of place, is not installed.
@@ -123,7 +123,7 @@ def opened(url: str) -> Place:
         raise PlaceError(f"{shown(url)} cannot be reached: {told}") from None
     except Exception as error:
         raise PlaceError(f"{shown(url)} cannot be reached: {reason(error, url)}") from None
-    return Place(url, files, str(root))
+    return RemotePath(url, files, str(root))
 
 
 def limit() -> float:
@@ -257,7 +257,7 @@ class _Copies:
     marks: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, place: Place) -> _Copies:
+    def of(cls, place: RemotePath) -> _Copies:
         # By its whole URL: two users of one place may see different files.
         key = hashlib.sha256(place.url.rstrip("/").encode()).hexdigest()[:16]
         found = cls(user_cache_path("lstm-benchmark-suite").absolute() / FOLDER / key)
@@ -266,7 +266,7 @@ class _Copies:
             found.marks = {name: mark for name, mark in marks.items() if isinstance(mark, str)}
         return found
 
-    def update(self, place: Place, path: str, name: str, info: Mapping[str, Any]) -> None:
+    def update(self, place: RemotePath, path: str, name: str, info: Mapping[str, Any]) -> None:
         """Bring a copy up to date. Raises PlaceError, or what the place raises.
 
         info: what the place says of the file. name: its own in a folder, or that of the place.
@@ -316,7 +316,7 @@ def fetched(url: str, wanted: Wanted) -> Fetched:
     return found
 
 
-def keep(place: Place, written: Mapping[Path, Mapping[str, Any]]) -> None:
+def keep(place: RemotePath, written: Mapping[Path, Mapping[str, Any]]) -> None:
     """Take up files that were just copied to a folder elsewhere, where there is room for it.
 
     Their place may not list them for a while. written: of each what the place says of it.
@@ -334,7 +334,7 @@ def _mark(info: Mapping[str, Any]) -> str:
     return f"{found} {size_of(info)}" if found else ""
 
 
-def _file(place: Place) -> Fetched:
+def _file(place: RemotePath) -> Fetched:
     name = posixpath.basename(urlsplit(place.url).path)
     copies = _Copies.of(place)
     try:
@@ -349,7 +349,7 @@ def _file(place: Place) -> Fetched:
     return Fetched(copies.folder / name)
 
 
-def _folder(place: Place, wanted: Wanted) -> Fetched:
+def _folder(place: RemotePath, wanted: Wanted) -> Fetched:
     copies = _Copies.of(place)
     listed = _listed(place, bool(copies.marks))
     unlisted = set(copies.marks) - set(listed)
@@ -389,7 +389,7 @@ def _folder(place: Place, wanted: Wanted) -> Fetched:
     return Fetched(copies.folder, tuple(errors), tuple(notes))
 
 
-def _listed(place: Place, known: bool) -> dict[str, dict[str, Any]]:
+def _listed(place: RemotePath, known: bool) -> dict[str, dict[str, Any]]:
     """What the place says of each file directly in the folder, by its name.
 
     known: whether there were files before; then an empty folder is none that does not exist.
@@ -454,7 +454,7 @@ def upload(paths: Sequence[Path], url: str) -> tuple[list[str], list[ResultError
     return [f"{place.name}/{path.name}" for path in there], errors
 
 
-def _upload(path: Path, place: Place) -> Mapping[str, Any]:
+def _upload(path: Path, place: RemotePath) -> Mapping[str, Any]:
     """Copy a file, and return what the place says of it now."""
     data = regular_bytes(path)
     target = place.inside(path.name)
@@ -479,7 +479,7 @@ def _upload(path: Path, place: Place) -> Mapping[str, Any]:
     return info
 
 
-def _create(place: Place, target: str, data: bytes) -> None:
+def _create(place: RemotePath, target: str, data: bytes) -> None:
     """Write a file that is not there, where the place can without replacing another's.
 
     Whatever another has written meanwhile is compared by the caller.
@@ -499,12 +499,12 @@ def _create(place: Place, target: str, data: bytes) -> None:
         raise
 
 
-def _write_exclusively(place: Place, target: str, data: bytes) -> None:
+def _write_exclusively(place: RemotePath, target: str, data: bytes) -> None:
     with place.files.open(target, "xb") as file:
         file.write(data)
 
 
-def _there(place: Place, target: str) -> bytes | None:
+def _there(place: RemotePath, target: str) -> bytes | None:
     """What stands under a path; None if nothing does."""
     try:
         found: bytes = asked(place.files.cat_file, target)

@@ -45,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SurveyAnswer:
     """What a framework's process said.
 
     version: None if it is not known. error: why it cannot be used at all, else empty. available:
@@ -82,7 +82,7 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class Request:
+class SurveyRequest:
     """What a framework's process is asked: its module, and which backends on which devices.
 
     environment: variables that the process has, beside ours.
@@ -95,7 +95,7 @@ class Request:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-Ask = Callable[[Request], Answer]
+Ask = Callable[[SurveyRequest], SurveyAnswer]
 
 
 def survey(
@@ -112,7 +112,7 @@ def survey(
     for backend in backends:
         groups.setdefault(_place(backend), []).append(backend)
     requests = {
-        place: Request(
+        place: SurveyRequest(
             place[0],
             module(place[0]),
             tuple(each.name for each in members),
@@ -178,7 +178,9 @@ def installed(framework: str) -> bool:
         return False
 
 
-def _on(backend: Backend, devices: Sequence[str], answer: Answer | None) -> dict[str, Availability]:
+def _on(
+    backend: Backend, devices: Sequence[str], answer: SurveyAnswer | None
+) -> dict[str, Availability]:
     """Its availability; where its framework is not installed, it is the backend that says so."""
     if answer is not None and answer.error:
         return {device: Availability(False, answer.error) for device in devices}
@@ -205,7 +207,7 @@ def availability(backend: Backend, device: str) -> Availability:
 # -- one framework, in a process of its own
 
 
-def ask_process(request: Request, seconds: float = PATIENCE) -> Answer:
+def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnswer:
     """Ask about one framework in a process of its own."""
     name = request.framework
     found = fresh.ask(
@@ -214,8 +216,10 @@ def ask_process(request: Request, seconds: float = PATIENCE) -> Answer:
     if not isinstance(found, fresh.Died):
         return _answer(found)
     if found.code is None:
-        return Answer(error=f"{name} did not start within {seconds:.0f} s; try `import {name}`")
-    return Answer(error=f"importing {name} {_death(found.code, found.said)}")
+        return SurveyAnswer(
+            error=f"{name} did not start within {seconds:.0f} s; try `import {name}`"
+        )
+    return SurveyAnswer(error=f"importing {name} {_death(found.code, found.said)}")
 
 
 def _death(code: int, said: str) -> str:
@@ -228,26 +232,26 @@ def _death(code: int, said: str) -> str:
     return f"{fresh.ending(code)}{last}; reinstall it"
 
 
-def _answer(data: Mapping[str, Any]) -> Answer:
+def _answer(data: Mapping[str, Any]) -> SurveyAnswer:
     available = {
         backend: {device: Availability(**each) for device, each in on.items()}
         for backend, on in data["available"].items()
     }
-    return Answer(data["version"], data["error"], available)
+    return SurveyAnswer(data["version"], data["error"], available)
 
 
-def answer_here(request: Request) -> Answer:
+def answer_here(request: SurveyRequest) -> SurveyAnswer:
     """Answer in this process, which imports the framework."""
     try:
         loaded = importlib.import_module(request.module)
     except Exception as error:
         # An extension module can raise anything at all when its libraries do not fit.
-        return Answer(
+        return SurveyAnswer(
             error=f"{request.framework} is installed but cannot be imported "
             f"({type(error).__name__}: {one_line(error)}); reinstall it"
         )
     version = getattr(loaded, "__version__", None)
-    return Answer(
+    return SurveyAnswer(
         version=None if version is None else str(version),
         available={
             name: {device: availability(get_backend(name), device) for device in request.devices}
@@ -257,4 +261,6 @@ def answer_here(request: Request) -> Answer:
 
 
 if __name__ == "__main__":
-    fresh.answer(sys.argv[1], lambda asked: asdict(answer_here(fresh.question(Request, asked))))
+    fresh.answer(
+        sys.argv[1], lambda asked: asdict(answer_here(fresh.question(SurveyRequest, asked)))
+    )

@@ -44,7 +44,7 @@ def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
 
 
 @dataclass(frozen=True)
-class Cell:
+class MapCell:
     """One training: a task at a distance, through a window, from one seed.
 
     task: "echo" or "copy". distance: timesteps from an input to the target that needs it.
@@ -135,18 +135,18 @@ class LearningMap:
 
     path: Path
     run: LearningRun
-    cells: tuple[Cell, ...]
+    cells: tuple[MapCell, ...]
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def _places(self) -> dict[tuple[str, int, int, bool], tuple[Cell, ...]]:
+    def _places(self) -> dict[tuple[str, int, int, bool], tuple[MapCell, ...]]:
         found = grouped(
             sorted(self.cells, key=lambda cell: cell.seed),
             lambda cell: (cell.task, cell.distance, cell.window, cell.carried),
         )
         return {place: tuple(cells) for place, cells in found.items()}
 
-    def seeds(self, task: str, distance: int, window: int, carried: bool) -> tuple[Cell, ...]:
+    def seeds(self, task: str, distance: int, window: int, carried: bool) -> tuple[MapCell, ...]:
         """The cells of one place of the map, by seed; empty where nothing was measured."""
         return self._places.get((task, distance, window, carried), ())
 
@@ -202,7 +202,7 @@ class LearningMap:
         good = [d for d in distances if self.learned(d, shorter[-1], carried, task)]
         return max(good, default=None)
 
-    def _cells(self, task: str, carried: bool | None) -> list[Cell]:
+    def _cells(self, task: str, carried: bool | None) -> list[MapCell]:
         return [
             cell for cell in self.cells if cell.task == task and carried in (None, cell.carried)
         ]
@@ -250,7 +250,7 @@ def read(path: str | os.PathLike[str]) -> LearningMap:
         raise error_at(path, "is nested too deeply to be a map of what was learned") from None
 
 
-def file_data(run: Mapping[str, object], cells: Sequence[Cell]) -> dict[str, object]:
+def file_data(run: Mapping[str, object], cells: Sequence[MapCell]) -> dict[str, object]:
     """The whole of a file, to be written by ``machine.writing.write``."""
     return {
         "learning": {
@@ -299,7 +299,7 @@ def _read_journal(path: Path) -> LearningMap:
 def _map(path: Path, run: LearningRun, items: list[Field], notes: list[str]) -> LearningMap:
     if len(items) > _MOST_CELLS:
         raise error_at(path, f"holds {len(items)} cells; expected at most {_MOST_CELLS}")
-    cells: dict[tuple[str, int, int, bool, int], Cell] = {}
+    cells: dict[tuple[str, int, int, bool, int], MapCell] = {}
     for item in items:
         cell = _parse_cell(item)
         if cell.key in cells:
@@ -327,10 +327,10 @@ def _parse_run(field: Field) -> LearningRun:
     )
 
 
-_CELL_FIELDS = tuple(field.name for field in fields(Cell))
+_CELL_FIELDS = tuple(field.name for field in fields(MapCell))
 
 
-def _parse_cell(field: Field) -> Cell:
+def _parse_cell(field: Field) -> MapCell:
     unknown = set(field.mapping()) - set(_CELL_FIELDS)
     if unknown:
         name = printable(min(unknown), 60)
@@ -343,7 +343,7 @@ def _parse_cell(field: Field) -> Cell:
             if each.given:
                 raise each.error("null where the training has a problem")
     memoryless = field["memoryless"].number(0.0, _LARGEST_LOSS)
-    return Cell(
+    return MapCell(
         task=field["task"].one_of(TASKS),
         distance=field["distance"].integer(0),
         window=window,

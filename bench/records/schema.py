@@ -21,7 +21,7 @@ from bench.case.cases import Case
 from bench.machine.fields import (
     LONGEST,
     Field,
-    Missing,
+    MissingField,
     ResultError,
     error_at,
     mapping,
@@ -45,7 +45,7 @@ _DIGITS = re.compile(r"[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
-class Reason:
+class RecordedReason:
     """Why a measurement is not to be trusted, and what to do about it."""
 
     code: str
@@ -145,7 +145,7 @@ class Measurement:
     energy: Figures | None
     steady: bool | None
     valid: bool
-    reasons: tuple[Reason, ...]
+    reasons: tuple[RecordedReason, ...]
     path: Path
     stopped: str = ""
     remarks: tuple[str, ...] = ()
@@ -326,10 +326,10 @@ def parse_outcome(field: Field, run: Run) -> Outcome:
     )
 
 
-def _validity(field: Field, run: Run) -> tuple[bool, tuple[Reason, ...]]:
+def _validity(field: Field, run: Run) -> tuple[bool, tuple[RecordedReason, ...]]:
     valid = field["valid"].boolean()
     reasons = tuple(
-        Reason(
+        RecordedReason(
             each["code"].label(), each["text"].text(), worded(each["advice"].text(), run.managed)
         )
         for each in field["reasons"].items()
@@ -428,7 +428,7 @@ def _checked_case(parent: Field) -> Case:
         part = field[key]
         for name, annotation, required in known:
             value = part[name]
-            if value.value is not Missing or required:
+            if value.value is not MissingField or required:
                 value.annotated(annotation)
     try:
         case = Case.from_dict(field.mapping())

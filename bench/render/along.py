@@ -27,9 +27,9 @@ from bench.render.quantities import (
 from bench.render.table import Cell, Column, Sheet, comma_separated, finite, json_text, numbers
 from bench.stats.along import (
     NEAR_CHEAPEST,
+    AxisSeries,
     BackendCost,
     Cheapest,
-    Series,
     step_interval,
     steps,
     unit_interval,
@@ -48,7 +48,7 @@ _HEADING = 12
 """Letters in a line of a heading: with so many the tables fit a terminal of 80."""
 
 
-def title(found: Series) -> str:
+def title(found: AxisSeries) -> str:
     """Return device, mode and shape of a series, and the values along its axis."""
     first = found.rows[0].case
     shape = [
@@ -67,7 +67,7 @@ def title(found: Series) -> str:
     return f"{name(first.device)}, {work.mode}, {', '.join(shape)}; {found.axis}: {values}"
 
 
-def table(found: Series) -> Sheet:
+def table(found: AxisSeries) -> Sheet:
     """Lay out a line a backend: fixed cost, slope, where a unit is cheap, and the line's misfit."""
     unit = UNITS[found.axis]
     columns = [
@@ -81,7 +81,7 @@ def table(found: Series) -> Sheet:
     return Sheet.of(columns, [_line(found, each) for each in found.backends]).without_empty()
 
 
-def _line(found: Series, of: BackendCost) -> list[Cell]:
+def _line(found: AxisSeries, of: BackendCost) -> list[Cell]:
     if not of.measured:
         outcomes = dict.fromkeys(row.outcome.replace("_", " ") for row in of.rows)
         return [Cell(of.backend, name(", ".join(outcomes))), *[Cell()] * 8]
@@ -138,7 +138,7 @@ def _at_the_ends(near: Cheapest, k: int) -> str:
 # Terminal and Markdown
 
 
-def terminal(found: Sequence[Series], console: Console) -> None:
+def terminal(found: Sequence[AxisSeries], console: Console) -> None:
     """Print the tables with what must be known to read them."""
     shown = None
     for each in found:
@@ -160,7 +160,7 @@ def terminal(found: Sequence[Series], console: Console) -> None:
         console.print(Text(line, style="dim"))
 
 
-def markdown(found: Sequence[Series]) -> str:
+def markdown(found: Sequence[AxisSeries]) -> str:
     """Return the same for a page or a pull request."""
     blocks: list[str] = []
     shown = None
@@ -177,7 +177,7 @@ def markdown(found: Sequence[Series]) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def brief(found: Sequence[Series]) -> str:
+def brief(found: Sequence[AxisSeries]) -> str:
     """Return only the tables, for a page that has its own headings."""
     drawn = [each for each in found if each.values]
     blocks: list[str] = []
@@ -195,7 +195,7 @@ def _list(lines: Iterable[str]) -> str:
 # Data
 
 
-def records(found: Iterable[Series]) -> list[dict[str, Value]]:
+def records(found: Iterable[AxisSeries]) -> list[dict[str, Value]]:
     """Return a flat row for each series, backend and value.
 
     The line's numbers, which are those of a backend, stand in each of its rows.
@@ -209,7 +209,7 @@ def records(found: Iterable[Series]) -> list[dict[str, Value]]:
     return [{key: finite(cell) for key, cell in record.items()} for record in rows]
 
 
-def _of_row(found: Series, row: Row) -> dict[str, Value]:
+def _of_row(found: AxisSeries, row: Row) -> dict[str, Value]:
     case, setup, unit = row.case, row.setup or {}, UNITS[found.axis]
     spec, work, run = case.spec, case.workload, found.section.run
     record: dict[str, Value] = {
@@ -298,13 +298,13 @@ def _bounds(key: str, unit: str, interval: Interval | None) -> dict[str, Value]:
     }
 
 
-def as_csv(found: Sequence[Series]) -> Iterator[str]:
+def as_csv(found: Sequence[AxisSeries]) -> Iterator[str]:
     """Write ``records`` under a line of their names."""
     rows = records(found)
     return comma_separated(rows[0], (row.values() for row in rows))
 
 
-def as_json(found: Sequence[Series]) -> str:
+def as_json(found: Sequence[AxisSeries]) -> str:
     """Write the series in words, and ``records``."""
     document = {
         "along": found[0].axis,

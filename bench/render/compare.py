@@ -24,7 +24,7 @@ from bench.render.escape import clean, code, print_below
 from bench.render.escape import markdown as escaped
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import (
-    Unmeasured,
+    UnmeasuredCases,
     basis_text,
     doubt_line,
     gathered,
@@ -37,10 +37,9 @@ from bench.render.plot import Axes, Figure
 from bench.render.quantities import count, seconds
 from bench.render.table import Cell, Column, Sheet
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
-from bench.stats.crossover import INVALID, SUITE, Map
-from bench.stats.crossover import Cell as MapCell
+from bench.stats.crossover import INVALID, SUITE, CrossoverCell, Map
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Interval, Reason, speed
-from bench.stats.pairs import Gate, Mean, Report, Row, Rule
+from bench.stats.pairs import ComparisonReport, ComparisonRow, Gate, Mean, Rule
 
 # A list of names longer than this says how many more there are; CSV and JSON have them all.
 LONGEST_LIST = 20
@@ -54,7 +53,7 @@ _MOST_PACKAGES = 12
 # What is said in words, in a terminal and in Markdown alike
 
 
-def summary_lines(report: Report) -> list[str]:
+def summary_lines(report: ComparisonReport) -> list[str]:
     """What was found: how many cases have which verdict, and what stands behind them."""
     lines = [clean_name(note_text(report.finding), 500)] if report.finding else []
     if report.rows:
@@ -74,7 +73,7 @@ def summary_lines(report: Report) -> list[str]:
     return lines
 
 
-def method_lines(report: Report) -> list[str]:
+def method_lines(report: ComparisonReport) -> list[str]:
     """How the numbers came about."""
     if not report.rows:
         return []
@@ -148,7 +147,7 @@ def note_text(note: Reason | str | None) -> str:
     return _NOTES[code].format(**{**values, **more})
 
 
-def reason_texts(row: Row) -> list[str]:
+def reason_texts(row: ComparisonRow) -> list[str]:
     """Describe why the ratio of a row is INVALID, after the side whose time is meant."""
     return [f"{side}: {doubt_line(why)}" if side else doubt_line(why) for side, why in row.reasons]
 
@@ -170,7 +169,7 @@ def beyond_words(rule: Rule) -> str:
     return "" if rule.threshold is None else f" by more than {100 * rule.threshold:g}%"
 
 
-def of_outcomes(outcomes: Iterable[Outcome]) -> tuple[Unmeasured, ...]:
+def of_outcomes(outcomes: Iterable[Outcome]) -> tuple[UnmeasuredCases, ...]:
     """Gather cases without a time by their reasons."""
     return gathered((item.case, item.outcome, item.reason, item.advice) for item in outcomes)
 
@@ -199,7 +198,7 @@ def _gate_line(gate: Gate) -> str:
     )
 
 
-def details(report: Report) -> list[tuple[str, list[str]]]:
+def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
     """Headings with their lines: what is not in the table, and what may be the cause."""
     found = []
     by_reason: dict[str, list[str]] = {}
@@ -234,7 +233,7 @@ def details(report: Report) -> list[tuple[str, list[str]]]:
 
 
 def unmeasured_details(
-    groups: Sequence[Unmeasured], all_of_them: bool
+    groups: Sequence[UnmeasuredCases], all_of_them: bool
 ) -> list[tuple[str, list[str]]]:
     """What has no time: what went wrong with its cases, all else in one line if not asked for."""
     found = [
@@ -275,7 +274,7 @@ def bounds_words(ratio: Interval) -> str:
     return quantities.times_bounds(ratio.low, ratio.high, 3)
 
 
-def verdict_word(row: Row) -> str:
+def verdict_word(row: ComparisonRow) -> str:
     """The verdict of a row, and whether its times are to be trusted."""
     return f"{compact_verdict(row.comparison)}{' (INVALID)' if row.reasons else ''}"
 
@@ -285,7 +284,7 @@ def part_words(case: Case, part: str) -> str:
     return str(case_fields(case)[part])
 
 
-def constant_parts(rows: Sequence[Row]) -> tuple[str, ...]:
+def constant_parts(rows: Sequence[ComparisonRow]) -> tuple[str, ...]:
     """What is the same for all rows, said once and not in each."""
     if len(rows) < 2:
         return ()
@@ -295,7 +294,7 @@ def constant_parts(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(part for part in parts if len({part_words(row.case, part) for row in rows}) == 1)
 
 
-def row_name(row: Row, constant: Sequence[str]) -> str:
+def row_name(row: ComparisonRow, constant: Sequence[str]) -> str:
     """The case in words that a table can break between; what its heading says is left out."""
     if row.case.group in row.heading:
         return clean_name(row.case.backend)
@@ -327,7 +326,7 @@ def _listed_lines(lines: Iterable[str]) -> list[str]:
 # GitHub Actions
 
 
-def warning_lines(report: Report) -> list[str]:
+def warning_lines(report: ComparisonReport) -> list[str]:
     """A line for each SLOWER case, in the form of GitHub's workflow commands.
 
     An ``::error`` if the case broke the rule, and so fails the step, else a ``::warning``. Only of
@@ -381,12 +380,12 @@ CSV_COLUMNS = (
 )
 
 
-def as_csv(report: Report) -> Iterator[str]:
+def as_csv(report: ComparisonReport) -> Iterator[str]:
     """One row a case, seconds and plain ratios; what has no time stands there with its reason."""
     return table.records(CSV_COLUMNS, [*_records(report), *_map_records(report)])
 
 
-def as_json(report: Report) -> str:
+def as_json(report: ComparisonReport) -> str:
     """The whole report, seconds and plain ratios; a bound beyond every number is null."""
     gate = report.gate
     document = {
@@ -436,7 +435,7 @@ def as_json(report: Report) -> str:
     return table.json_text(document)
 
 
-def _records(report: Report) -> list[dict[str, object]]:
+def _records(report: ComparisonReport) -> list[dict[str, object]]:
     records: list[dict[str, object]] = []
     for row in report.rows:
         records.append(
@@ -474,7 +473,7 @@ def _records(report: Report) -> list[dict[str, object]]:
     return records
 
 
-def _map_records(report: Report) -> list[dict[str, object]]:
+def _map_records(report: ComparisonReport) -> list[dict[str, object]]:
     """The maps of each device's fastest backend; of one backend a cell is a case of its own."""
     return [
         {
@@ -581,7 +580,7 @@ def map_legend(maps: Sequence[Map]) -> list[str]:
     return lines
 
 
-def cell_text(cell: MapCell) -> str:
+def cell_text(cell: CrossoverCell) -> str:
     """``3.205 F``."""
     return f"{speed_words(cell.comparison.ratio.mid)} {MARKS[cell.state]}"
 
@@ -615,7 +614,7 @@ def _map_table(found: Map, line: str) -> Sheet:
     )
 
 
-def _shown_maps(report: Report) -> tuple[Sequence[Map], list[str]]:
+def _shown_maps(report: ComparisonReport) -> tuple[Sequence[Map], list[str]]:
     """Those that are shown, and what stands below them."""
     maps, more = report.maps[:_MOST_MAPS], len(report.maps) - _MOST_MAPS
     told = f"{count(more, 'more map')}: --format json has all." if more > 0 else ""
@@ -624,7 +623,7 @@ def _shown_maps(report: Report) -> tuple[Sequence[Map], list[str]]:
     ]
 
 
-def terminal_maps(report: Report, console: Console) -> None:
+def terminal_maps(report: ComparisonReport, console: Console) -> None:
     """Each map in a terminal, as wide as that is."""
     maps, lines = _shown_maps(report)
     for found in maps:
@@ -637,7 +636,7 @@ def terminal_maps(report: Report, console: Console) -> None:
         console.print(Text(words, style="dim"))
 
 
-def markdown_maps(report: Report) -> list[str]:
+def markdown_maps(report: ComparisonReport) -> list[str]:
     """Each map as a table, in lines of Markdown."""
     maps, lines = _shown_maps(report)
     out = []
@@ -741,7 +740,7 @@ def _draw_map(axes: Axes, found: Map) -> None:
 _Point = tuple[float, float]
 
 
-def _edges(places: dict[tuple[int, int], MapCell]) -> list[tuple[_Point, _Point]]:
+def _edges(places: dict[tuple[int, int], CrossoverCell]) -> list[tuple[_Point, _Point]]:
     """The edges between neighbouring tiles, of which the new device wins one and not the other.
 
     Beside a blank there is no edge: what is not measured is on no side.
@@ -766,7 +765,7 @@ _GAP = 2  # blanks between the columns of a terminal's table
 _NARROWEST = 24  # of a case's name, before columns are left out for it
 
 
-def texts(report: Report) -> dict[str, Callable[[], str | bytes | Iterable[str]]]:
+def texts(report: ComparisonReport) -> dict[str, Callable[[], str | bytes | Iterable[str]]]:
     """Return what makes each format but a terminal's."""
     return {
         "markdown": lambda: markdown(report),
@@ -776,7 +775,7 @@ def texts(report: Report) -> dict[str, Callable[[], str | bytes | Iterable[str]]
     }
 
 
-def _picture(report: Report, kind: str) -> bytes:
+def _picture(report: ComparisonReport, kind: str) -> bytes:
     """The maps, drawn. Raises InputError where there is none."""
     if not report.maps:
         raise InputError(NO_MAP if report.no_map else "there is no map to draw")
@@ -786,7 +785,7 @@ def _picture(report: Report, kind: str) -> bytes:
 # A terminal
 
 
-def terminal(report: Report, console: Console) -> None:
+def terminal(report: ComparisonReport, console: Console) -> None:
     """Print the comparison, as wide as the console is."""
     console.print(Text(clean_name(report.title, 300), style="bold"))
     for line in report.opening:
@@ -840,14 +839,14 @@ def _fitting(sheets: Iterable[Sheet], room: int) -> tuple[list[int], list[int]]:
     return columns, widths
 
 
-def _sheet(report: Report, heading: str, name: Callable[[Row], str]) -> Sheet:
+def _sheet(report: ComparisonReport, heading: str, name: Callable[[ComparisonRow], str]) -> Sheet:
     """The cases below a heading of the report."""
     return Sheet.of(
         _COLUMNS, [_cells(row, name(row)) for row in report.rows if row.heading == heading]
     )
 
 
-def _cells(row: Row, name: str) -> list[str | Cell]:
+def _cells(row: ComparisonRow, name: str) -> list[str | Cell]:
     found = row.comparison
     verdict = found.verdict
     return [
@@ -868,7 +867,7 @@ def _cells(row: Row, name: str) -> list[str | Cell]:
 # Markdown
 
 
-def markdown(report: Report) -> str:
+def markdown(report: ComparisonReport) -> str:
     """The report for a pull request or a README; whatever comes from a file stands as code."""
     out = [f"## {escaped(clean_name(report.title, 300))}", ""]
     out += [f"- {escaped(clean_name(line, 2000), 2000)}" for line in report.opening]

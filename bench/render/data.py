@@ -28,12 +28,12 @@ from bench.records.schema import Measurement, Results, Run
 from bench.render import table
 from bench.render.labels import machine
 from bench.render.messages import bound_sentence, doubt_lines, findings, method, uneven_note
-from bench.stats.comparison import Apart, Comparison, Verdict
+from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, CaseInterval, speed
-from bench.stats.latency import PARTS, Stream
+from bench.stats.latency import PARTS, StreamProcesses
 from bench.stats.ranking import break_even, build, pairs
 from bench.stats.rows import NothingToReportError, Report, Row, Section
-from lstm_impl.tuning import Decision, Machine, Question, Raced, folder, save
+from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, save
 from lstm_impl.tuning.machine import DISTRIBUTIONS, cpu_words
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ KINDS: dict[str, type[str | int | float]] = {"text": str, "whole": int, "real": 
 
 
 @dataclass(frozen=True)
-class Column(Generic[_Of]):
+class DataColumn(Generic[_Of]):
     """A column; unit is empty for what has none. kind: of its values, all of which may be None."""
 
     unit: str
@@ -57,11 +57,11 @@ class Column(Generic[_Of]):
     value: Callable[_Of, Value]
 
 
-def described(file: str, values: Mapping[str, Callable[_Of, Value]]) -> dict[str, Column[_Of]]:
+def described(file: str, values: Mapping[str, Callable[_Of, Value]]) -> dict[str, DataColumn[_Of]]:
     """The columns that a file beside this one describes, in its order, with how each is got."""
     with Path(__file__).with_name(file).open(encoding="utf-8", newline="") as lines:
         return {
-            row["column"]: Column(
+            row["column"]: DataColumn(
                 row["unit"], row["meaning"], KINDS[row["kind"]], values[row["column"]]
             )
             for row in csv.DictReader(lines, strict=True)
@@ -184,7 +184,7 @@ _OF_RATIO: dict[str, Callable[[Comparison], Value]] = {
     "ratio_spread_between_nodes": lambda found: found.between,
 }
 
-OF_BRIDGE: dict[str, Callable[[Apart], Value]] = {
+OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
     "ratio_bridge": lambda apart: apart.bridge,
     "bridge_ratio": lambda apart: apart.found.ratio.mid,
     "bridge_ratio_low": lambda apart: apart.found.ratio.low,
@@ -193,7 +193,7 @@ OF_BRIDGE: dict[str, Callable[[Apart], Value]] = {
 }
 """Of a bridge, over which backends of different environments are compared."""
 
-_OF_STREAM: dict[str, Callable[[Stream], Value]] = {
+_OF_STREAM: dict[str, Callable[[StreamProcesses], Value]] = {
     "calls": lambda stream: stream.calls,
     "latency_most_s": lambda stream: stream.most,
     "service_p50_s": lambda stream: stream.service[50.0].mid if 50.0 in stream.service else None,
@@ -203,17 +203,17 @@ _OF_STREAM: dict[str, Callable[[Stream], Value]] = {
 }
 
 
-def _latency(part: float, bound: str, stream: Stream) -> Value:
+def _latency(part: float, bound: str, stream: StreamProcesses) -> Value:
     found = stream.latency.get(part)
     return None if found is None else float(getattr(found, bound))
 
 
-def _ratio_of_latency(part: float, bound: str, stream: Stream) -> Value:
+def _ratio_of_latency(part: float, bound: str, stream: StreamProcesses) -> Value:
     found = stream.to_baseline.get(part)
     return None if found is None else float(getattr(found.ratio, bound))
 
 
-def _verdict_of_latency(part: float, stream: Stream) -> Value:
+def _verdict_of_latency(part: float, stream: StreamProcesses) -> Value:
     found = stream.to_baseline.get(part)
     return None if found is None else found.verdict.value
 
@@ -246,11 +246,11 @@ def _percentile(part: int, _: Section, row: Row) -> Value:
     return row.percentiles.get(part)
 
 
-def _bridge(row: Row) -> Apart | None:
+def _bridge(row: Row) -> Heterogeneity | None:
     return None if row.to_baseline is None else row.to_baseline.apart
 
 
-COLUMNS: dict[str, Column[[Section, Row]]] = described(
+COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
     "columns.csv",
     {
         **{name: functools.partial(_of_section, get) for name, get in _OF_SECTION.items()},
@@ -288,7 +288,7 @@ _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
 """Of pandas: each knows what is not there, so that ``frame[frame.valid]`` works."""
 
 
-def framed(columns: Mapping[str, Column[...]], rows: Iterable[list[Value]]) -> pd.DataFrame:
+def framed(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> pd.DataFrame:
     """Rows as a pandas frame with a nullable type for each column, its unit and meaning beside."""
     import pandas as pd
 
@@ -450,7 +450,7 @@ def parquet(report: Report) -> bytes:
     return as_parquet(COLUMNS, cells(report))
 
 
-def as_parquet(columns: Mapping[str, Column[...]], rows: Iterable[list[Value]]) -> bytes:
+def as_parquet(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> bytes:
     """Rows as a Parquet file, each column with its type, unit and meaning.
 
     Raises NoParquetError where pyarrow is missing.
@@ -533,7 +533,7 @@ def _decision(section: Section, group: tuple[Row, ...]) -> Decision | None:
         return None
     # Whose median is shortest is not always who was the fastest in pairs, where the two are level.
     raced.sort(key=lambda each: each.ratio)
-    asked = Question(first.case.spec, first.case.workload, "model", machine)
+    asked = TuningRequest(first.case.spec, first.case.workload, "model", machine)
     made = section.started.isoformat(timespec="seconds")
     return Decision(asked, tuple(raced), "", made, BY)
 
@@ -548,7 +548,7 @@ def _raced(row: Row, first: Row) -> Raced:
     )
 
 
-def _machine(run: Run, device: str) -> Machine | None:
+def _machine(run: Run, device: str) -> TunedMachine | None:
     """Where a run measured; None where its file does not say enough."""
     before = mapping(run.environment.get("before"))
     installed = mapping(before.get("libraries"))
@@ -560,9 +560,9 @@ def _machine(run: Run, device: str) -> Machine | None:
         name, usable = cpu.get("name"), cpu.get("usable")
         if not isinstance(name, str) or not isinstance(usable, int):
             return None
-        return Machine(cpu_words(name, usable), versions)
+        return TunedMachine(cpu_words(name, usable), versions)
     gpus, index = before.get("gpus"), device.partition(":")[2]
     if not isinstance(gpus, list) or not index.isdigit() or int(index) >= len(gpus):
         return None
     name = mapping(gpus[int(index)]).get("name")
-    return Machine(name, versions) if isinstance(name, str) else None
+    return TunedMachine(name, versions) if isinstance(name, str) else None

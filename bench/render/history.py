@@ -38,7 +38,15 @@ from bench.stats.change_points import (
     Scope,
 )
 from bench.stats.comparison import Verdict
-from bench.stats.history import Change, Guard, History, Line, Machine, Moved, Point
+from bench.stats.history import (
+    CaseHistory,
+    Change,
+    History,
+    MachineHistory,
+    Moved,
+    Point,
+    RuleResult,
+)
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, speed
 from bench.stats.trust import Doubt
 
@@ -54,14 +62,14 @@ _MOST_NAMES = 3
 _MOST_CHANGES = 4
 
 
-def changes_table(machine: Machine) -> Sheet:
+def changes_table(machine: MachineHistory) -> Sheet:
     """A line a change, in the order of time."""
     return Sheet.of(
         _CHANGE_COLUMNS, [_change_cells(machine, moved) for moved in machine.moved or ()]
     )
 
 
-def _change_cells(machine: Machine, moved: Moved) -> list[Cell]:
+def _change_cells(machine: MachineHistory, moved: Moved) -> list[Cell]:
     ratio, verdict = moved.movement.ratio, moved.movement.verdict
     until = "" if moved.back is None else f" until #{moved.back.number}"
     return [
@@ -83,7 +91,7 @@ def _when(moved: Moved) -> str:
     return f"#{moved.session.number} {moved.session.started:%Y-%m-%d}"
 
 
-def what(machine: Machine, moved: Moved) -> str:
+def what(machine: MachineHistory, moved: Moved) -> str:
     """``all 12 cases``, ``scan (4 cases)``, ``scan/b32-...``; and the device, if there are more."""
     devices = {line.case.device for line in machine.lines}
     on = f" on {clean(moved.cases[0].device, 20)}" if len(devices) > 1 else ""
@@ -103,7 +111,7 @@ def there(changes: Sequence[Change]) -> str:
     return "; ".join([*told, *([f"{others} other"] if others else [])])
 
 
-def changes_method(machine: Machine) -> list[str]:
+def changes_method(machine: MachineHistory) -> list[str]:
     """How it was found out, or why it was not."""
     if machine.moved is None:
         most = max(len(line.measured) for line in machine.lines)
@@ -129,7 +137,7 @@ def changes_method(machine: Machine) -> list[str]:
     return lines
 
 
-def gate_line(guard: Guard) -> str:
+def gate_line(guard: RuleResult) -> str:
     """What the rule found."""
     text = guard.rule.text
     if guard.judged == 0:
@@ -149,7 +157,7 @@ def gate_line(guard: Guard) -> str:
     return f"--fail-on {text}: FAILED, SLOWER{beyond}: {'; '.join(told)}."
 
 
-def error_lines(guard: Guard) -> list[str]:
+def error_lines(guard: RuleResult) -> list[str]:
     """An error for GitHub Actions for each change that broke the rule."""
     found = []
     for machine, moved in guard.failed:
@@ -203,7 +211,7 @@ def as_csv(history: History) -> Iterator[str]:
     )
 
 
-def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
+def _record(machine: MachineHistory, line: CaseHistory, point: Point) -> dict[str, object]:
     session = point.session
     record: dict[str, object] = {
         "host": session.runs[0].host,
@@ -245,7 +253,7 @@ def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
     return record
 
 
-def _case_changes(machine: Machine, line: Line) -> dict[int, Moved]:
+def _case_changes(machine: MachineHistory, line: CaseHistory) -> dict[int, Moved]:
     """The lasting changes of a case, by the number of the first of its sessions after each."""
     found: dict[int, Moved] = {}
     for moved in machine.moved or ():
@@ -346,7 +354,7 @@ def _notes(marks: dict[int, tuple[Change, ...]]) -> list[str]:
     return notes
 
 
-def _lasting(machine: Machine) -> list[str]:
+def _lasting(machine: MachineHistory) -> list[str]:
     """What the shades mean, a line for each change."""
     found = []
     for moved in machine.moved or ():
@@ -362,7 +370,7 @@ def _lasting(machine: Machine) -> list[str]:
     )
 
 
-def _shade(axes: Axes, line: Line, machine: Machine) -> None:
+def _shade(axes: Axes, line: CaseHistory, machine: MachineHistory) -> None:
     """From where this case's time changed, until it was taken back or to the end."""
     for moved in machine.moved or ():
         if line.case not in moved.cases:
@@ -402,7 +410,7 @@ def _mark_invalid(axes: Axes, numbers: list[int], mids: list[float]) -> None:
     )
 
 
-def _panel(axes: Axes, line: Line, machine: Machine, marks: list[int]) -> None:
+def _panel(axes: Axes, line: CaseHistory, machine: MachineHistory, marks: list[int]) -> None:
     case = line.case
     work = f"{case.spec.dtype} {case.workload.mode} {plot.label(case.device, 12)}"
     title = f"{plot.label(case.backend, 34)}\n{plot.label(case.shape, 34)}\n{work}"
@@ -481,7 +489,7 @@ LETTERS = {_BARS[-1]: str(len(_BARS))}
 
 
 def texts(
-    history: History, guard: Guard | None = None
+    history: History, guard: RuleResult | None = None
 ) -> dict[str, Callable[[], str | bytes | Iterable[str]]]:
     """Return what makes each format but a terminal's."""
     return {
@@ -494,7 +502,7 @@ def texts(
 # What is said in words
 
 
-def sparkline(line: Line, machine: Machine) -> str:
+def sparkline(line: CaseHistory, machine: MachineHistory) -> str:
     """A bar for each session of the machine, higher for slower; a blank where there is no time."""
     times = {point.session.number: point.time.mid for point in line.points if point.time}
     logs = {number: math.log(time) for number, time in times.items()}
@@ -519,7 +527,7 @@ def changed(changes: Sequence[Change], most: int) -> str:
     return mark + "; ".join(told)
 
 
-def _sessions(machine: Machine) -> Sheet:
+def _sessions(machine: MachineHistory) -> Sheet:
     """A line a session, and what changed in it."""
     return Sheet.of(
         [
@@ -541,13 +549,13 @@ def _sessions(machine: Machine) -> Sheet:
     )
 
 
-def _title(machine: Machine) -> str:
+def _title(machine: MachineHistory) -> str:
     host = clean(machine.name, 60) or "an unnamed machine"
     counts = f"{count(len(machine.sessions), 'session')}, {count(len(machine.lines), 'case')}"
     return f"History on {host}: {counts}"
 
 
-def _method(machine: Machine) -> list[str]:
+def _method(machine: MachineHistory) -> list[str]:
     comparisons = [point.to_before for line in machine.lines for point in line.points]
     lines = []
     if any(comparisons):
@@ -573,7 +581,7 @@ def _method(machine: Machine) -> list[str]:
     return lines
 
 
-def _doubts(machine: Machine) -> list[tuple[str, list[str]]]:
+def _doubts(machine: MachineHistory) -> list[tuple[str, list[str]]]:
     """Headings with their lines: what is not to be trusted, why and where."""
     found = [
         ("INVALID, and where", _where(machine, lambda point: point.reasons)),
@@ -582,7 +590,7 @@ def _doubts(machine: Machine) -> list[tuple[str, list[str]]]:
     return [(heading, lines) for heading, lines in found if lines]
 
 
-def _where(machine: Machine, reasons: Callable[[Point], Sequence[Doubt]]) -> list[str]:
+def _where(machine: MachineHistory, reasons: Callable[[Point], Sequence[Doubt]]) -> list[str]:
     """A line for each kind of reason, in the words of the first."""
     found: dict[str, list[tuple[str, str]]] = {}
     for line in machine.lines:
@@ -601,7 +609,7 @@ def _where(machine: Machine, reasons: Callable[[Point], Sequence[Doubt]]) -> lis
     return lines
 
 
-def _case(line: Line) -> Sheet:
+def _case(line: CaseHistory) -> Sheet:
     """A line a session; ``verdict`` also says INVALID."""
     return Sheet.of(_COLUMNS, map(_cells, line.points))
 
@@ -633,7 +641,7 @@ def _cells(point: Point) -> list[Cell]:
 
 
 def terminal(
-    history: History, console: Console, *, sessions: bool, guard: Guard | None = None
+    history: History, console: Console, *, sessions: bool, guard: RuleResult | None = None
 ) -> None:
     """Print what changed first, then the sessions, then a line a case.
 
@@ -684,7 +692,7 @@ def _case_parts(sheet: Sheet, width: int) -> list[RenderableType]:
     return [replace(kept, columns=(*columns, replace(last, whole=False))).grid(), *below]
 
 
-def _overview(machine: Machine) -> Sheet:
+def _overview(machine: MachineHistory) -> Sheet:
     """A line a case: those that changed last come first, the largest change before the others."""
     lines: list[list[Cell | str]] = []
     for line in sorted(machine.lines, key=_news):
@@ -703,7 +711,7 @@ def _overview(machine: Machine) -> Sheet:
     return Sheet.of(columns, lines)
 
 
-def _news(line: Line) -> tuple[bool, float]:
+def _news(line: CaseHistory) -> tuple[bool, float]:
     """Those FASTER or SLOWER than before first, by how much."""
     last = line.points[-1].to_before
     if last is None or last.verdict not in (Verdict.FASTER, Verdict.SLOWER):
@@ -714,7 +722,7 @@ def _news(line: Line) -> tuple[bool, float]:
 # Markdown
 
 
-def markdown(history: History, guard: Guard | None = None) -> str:
+def markdown(history: History, guard: RuleResult | None = None) -> str:
     """The history for an issue or a README; what comes from a file stands as code or escaped."""
     out = [] if guard is None else [f"**{escaped(gate_line(guard), 3000)}**", ""]
     for machine in history.machines:

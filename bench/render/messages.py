@@ -44,9 +44,9 @@ from bench.stats.along import (
     OF_FEWER_WINDOWS,
     OF_LINES,
     OF_RATIOS_OF_LINES,
+    AxisSeries,
     BackendCost,
     Fit,
-    Series,
     cost,
     series,
     value,
@@ -72,8 +72,8 @@ from bench.stats.comparison import (
     PLAIN_MEAN_OPPOSED,
     PROCESSES_SHIFTED,
     SAME_WITHIN,
-    Apart,
     Comparison,
+    Heterogeneity,
     Pairing,
     Verdict,
     processes_needed,
@@ -95,7 +95,7 @@ from bench.stats.intervals import (
 )
 from bench.stats.outliers import Outlier, outliers
 from bench.stats.pooling import RunSamples
-from bench.stats.random_effects import MOST_NODES, OF_NODES_MEDIANS, OF_ONE_NODE, Plan, plan
+from bench.stats.random_effects import MOST_NODES, OF_NODES_MEDIANS, OF_ONE_NODE, EffectPlan, plan
 from bench.stats.ranking import BreakEven, all_doubts, break_even, compare_rows
 from bench.stats.ratios import (
     OF_CASES,
@@ -324,7 +324,7 @@ def findings(section: Section) -> list[Finding]:
     return found
 
 
-def unmeasured(section: Section) -> tuple[Unmeasured, ...]:
+def unmeasured(section: Section) -> tuple[UnmeasuredCases, ...]:
     """What has no time, by reason."""
     return gathered(
         (row.case, row.outcome, row.reason, row.advice)
@@ -661,7 +661,7 @@ def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
     ``Uneven bridge: torch, over which keras_jax and keras are compared, took itself 0.88 times as
     long in the processes of keras_jax as in those of keras (0.80–0.97, over 10 cases), and ...``
     """
-    found: dict[tuple[str, frozenset[str], float], Apart] = {}
+    found: dict[tuple[str, frozenset[str], float], Heterogeneity] = {}
     for ratio in ratios:
         apart = None if ratio is None else ratio.apart
         if apart is not None and apart.uneven:
@@ -702,7 +702,7 @@ def _unclear_on_nodes(ratios: Sequence[Comparison], judged: int) -> list[str]:
     ]
 
 
-def _takes(found: Plan, nodes: int) -> str:
+def _takes(found: EffectPlan, nodes: int) -> str:
     if found.nodes == nodes:
         return "no more than that"
     more = f"over {MOST_NODES} nodes" if found.nodes is None else f"about {found.nodes} nodes"
@@ -765,7 +765,7 @@ def over_bridges(rows: Sequence[Row]) -> list[str]:
 
     And how far that one differs between these.
     """
-    found: dict[str, dict[str, dict[str, Apart]]] = {}
+    found: dict[str, dict[str, dict[str, Heterogeneity]]] = {}
     for row in rows:
         ratio = row.to_baseline
         if row.bridge and ratio and ratio.pairing is Pairing.BRIDGED:
@@ -781,7 +781,7 @@ def over_bridges(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _itself(bridge: str, backends: Mapping[str, Mapping[str, Apart]]) -> str:
+def _itself(bridge: str, backends: Mapping[str, Mapping[str, Heterogeneity]]) -> str:
     """How long a bridge took in the processes of these backends; by device, if there are several.
 
     ``; torch itself took 1.01 times as long in those of keras_jax (0.94–1.08, over 10 cases) ...``
@@ -1177,7 +1177,7 @@ def _reason(row: Row) -> str:
     return f"{told} (to change that: {clean(row.advice)})" if row.advice else told
 
 
-def along_notes(found: Series) -> list[str]:
+def along_notes(found: AxisSeries) -> list[str]:
     """Say what is missing in a series and why, and where a line does not describe the times."""
     lines = without_time(found.backends)
     for of in (each for each in found.backends if each.measured):
@@ -1236,7 +1236,7 @@ def _bent(fit: Fit, axis: str) -> str:
     return f"the times bend away from one line: {', '.join(told)}; the intervals include that"
 
 
-def along_method(found: Sequence[Series]) -> list[str]:
+def along_method(found: Sequence[AxisSeries]) -> list[str]:
     """Say how the tables along an axis are to be read."""
     axis = found[0].axis
     unit = "sequence" if axis == "batch" else "timestep"
@@ -1293,7 +1293,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Unmeasured:
+class UnmeasuredCases:
     """Cases without a time that share a reason. outcome: one of ``results.OUTCOMES``."""
 
     outcome: str
@@ -1307,16 +1307,16 @@ class Unmeasured:
         return self.outcome in LOUD
 
 
-def gathered(items: Iterable[tuple[Case, str, str, str]]) -> tuple[Unmeasured, ...]:
+def gathered(items: Iterable[tuple[Case, str, str, str]]) -> tuple[UnmeasuredCases, ...]:
     """Cases with outcome, reason and advice: those with the same ones together, each case once."""
     found: dict[tuple[str, str, str], dict[str, Case]] = {}
     for case, *why in items:
         outcome, reason, advice = why
         found.setdefault((outcome, reason, advice), {})[case.id] = case
-    return tuple(Unmeasured(*key, tuple(cases.values())) for key, cases in found.items())
+    return tuple(UnmeasuredCases(*key, tuple(cases.values())) for key, cases in found.items())
 
 
-def one_line(groups: Sequence[Unmeasured], option: str = "--unmeasured") -> str:
+def one_line(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") -> str:
     """How many cases have no time, and why if that is one reason; empty if there are none.
 
     ``108 cases have no time: 98 not measured, 10 refused by the backend (--unmeasured lists
@@ -1336,12 +1336,12 @@ def one_line(groups: Sequence[Unmeasured], option: str = "--unmeasured") -> str:
     return f"{total} {verb} no time: {', '.join(told)} ({option} lists them)"
 
 
-def headline(group: Unmeasured) -> str:
+def headline(group: UnmeasuredCases) -> str:
     """``98 cases not measured: no gpu:0: this machine has no GPU``, over a list of them."""
     return f"{count(len(group.cases), 'case')} {_told(group)}"
 
 
-def _told(group: Unmeasured) -> str:
+def _told(group: UnmeasuredCases) -> str:
     parts = [clean(text, 300).rstrip(".") for text in (group.reason, group.advice) if text]
     return f"{_words(group.outcome)}: {'. '.join(parts) or 'no reason was recorded'}"
 
@@ -1350,7 +1350,7 @@ def _words(outcome: str) -> str:
     return _WORDS.get(outcome, clean(outcome.replace("_", " "), LONGEST_NAME))
 
 
-def _who(group: Unmeasured) -> str:
+def _who(group: UnmeasuredCases) -> str:
     backends = sorted({clean(case.backend, LONGEST_NAME) for case in group.cases})
     devices = sorted({clean(case.device, LONGEST_NAME) for case in group.cases})
     return f"{listed(backends)} on {listed(devices)}"
@@ -1528,7 +1528,7 @@ _UNEVEN = (
 )
 
 
-def uneven_note(apart: Apart) -> str:
+def uneven_note(apart: Heterogeneity) -> str:
     """Return by how much a bridge differs from itself, what that does to ratios, and what to do."""
     bridge, new, base = (printable(each, 60) for each in (apart.bridge, apart.new, apart.base))
     return _UNEVEN.format(
@@ -1542,7 +1542,7 @@ def uneven_note(apart: Apart) -> str:
     )
 
 
-def uneven_bounds(apart: Apart) -> str:
+def uneven_bounds(apart: Heterogeneity) -> str:
     """``0.80–0.97, over 10 cases``: the ratio's, in new's processes over base's."""
     ratio = apart.found.ratio
     return f"{ratio.low:.2f}–{ratio.high:.2f}, over {count(apart.cases, 'case')}"

@@ -28,7 +28,7 @@ from bench.render.along import title as series_title
 from bench.render.escape import clean
 from bench.render.labels import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL, heading, machine
 from bench.render.quantities import percent, rate, ratio, seconds, shape_words
-from bench.stats.along import BackendCost, Series, peak_bytes, unit_interval, value
+from bench.stats.along import AxisSeries, BackendCost, peak_bytes, unit_interval, value
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE
 from bench.stats.rows import NothingToReportError, Row, Section, ranked_backends
@@ -217,7 +217,7 @@ NARROWEST, WIDEST = 3.0, 30.0
 
 
 @dataclass(frozen=True)
-class Kind:
+class PlotKind:
     """What a picture can be of.
 
     title: over it. has: whether a row has what is drawn. lacking: said where no row has.
@@ -229,21 +229,23 @@ class Kind:
 
 
 KIND_OF = {
-    "throughput": Kind("Sequences per second", lambda row: row.measured, "no case was measured"),
-    "speedup": Kind(
+    "throughput": PlotKind(
+        "Sequences per second", lambda row: row.measured, "no case was measured"
+    ),
+    "speedup": PlotKind(
         "Speed-up", lambda row: row.to_baseline is not None, "no case has a baseline beside it"
     ),
-    "setup": Kind(
+    "setup": PlotKind(
         "Time to the first result",
         lambda row: bool(setup_parts(row)),
         "no case says what building, tracing and the first call took",
     ),
-    "memory": Kind(
+    "memory": PlotKind(
         "Peak memory",
         lambda row: "peak_bytes" in row.memory,
         "no case has figures of memory: they are of a version that did not measure it",
     ),
-    "roofline": Kind(
+    "roofline": PlotKind(
         "Roofline",
         lambda row: row.measured and all(row.roofs.get(key) for key in ("operations", "bytes")),
         "no case has figures of roofs: they are of a version that did not measure them",
@@ -274,7 +276,7 @@ class Plot:
     skipped: int = 0
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> PlotKind:
         """Of what it is."""
         return KIND_OF[self.what]
 
@@ -665,7 +667,7 @@ _MOST_SERIES = 4
 _PANEL = (3.4, 2.3)  # inches
 
 
-def along(found: Sequence[Series], kind: str, width: float | None = None) -> bytes:
+def along(found: Sequence[AxisSeries], kind: str, width: float | None = None) -> bytes:
     """Draw time per unit, and memory where it is known, against the values of an axis.
 
     A column a series, a line a backend with the band of its intervals, both axes logarithmic.
@@ -676,7 +678,7 @@ def along(found: Sequence[Series], kind: str, width: float | None = None) -> byt
         return encoded(_along(drawn, len(found) - len(drawn), width), kind)
 
 
-def _along(found: Sequence[Series], left_out: int, width: float | None) -> Figure:
+def _along(found: Sequence[AxisSeries], left_out: int, width: float | None) -> Figure:
     sized = any("peak_bytes" in row.memory for each in found for row in each.rows)
     names = list(dict.fromkeys(of.backend for each in found for of in _costs(each)))
     width = width or max(7.0, _PANEL[0] * len(found))
@@ -718,11 +720,11 @@ def _along(found: Sequence[Series], left_out: int, width: float | None) -> Figur
     return figure
 
 
-def _costs(found: Series) -> list[BackendCost]:
+def _costs(found: AxisSeries) -> list[BackendCost]:
     return [of for of in found.backends if of.measured]
 
 
-def _times(axes: Axes, found: Series) -> None:
+def _times(axes: Axes, found: AxisSeries) -> None:
     intervals = {
         of.backend: [
             (value(row, found.axis), interval)
@@ -744,7 +746,7 @@ def _times(axes: Axes, found: Series) -> None:
     _plain(axes)
 
 
-def _memory(axes: Axes, found: Series) -> None:
+def _memory(axes: Axes, found: AxisSeries) -> None:
     for of in _costs(found):
         sized = [row for row in of.measured if row.memory.get("peak_bytes")]
         values = [value(row, found.axis) for row in sized]
@@ -754,7 +756,7 @@ def _memory(axes: Axes, found: Series) -> None:
 
 
 def _line(
-    axes: Axes, found: Series, of: BackendCost, xs: Sequence[int], ys: Sequence[float]
+    axes: Axes, found: AxisSeries, of: BackendCost, xs: Sequence[int], ys: Sequence[float]
 ) -> None:
     look = look_of(of.backend)
     spoilt = {value(row, found.axis) for row in of.measured if row.invalid or row.validity.time}
@@ -790,7 +792,7 @@ def _plain(axes: Axes) -> None:
     axes.grid(visible=True, axis="y", color=FAINT, linewidth=0.5, alpha=0.6)
 
 
-def _values(axes: Axes, found: Series) -> None:
+def _values(axes: Axes, found: AxisSeries) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     values = found.values

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bench.case import published
 from bench.case.cases import Case
-from bench.case.published import PublishedShape, PublishedStep, Source
+from bench.case.published import PublishedShape, PublishedSource, PublishedStep
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results
 from bench.render import table
@@ -22,7 +22,7 @@ from bench.render.compare import unmeasured_details
 from bench.render.escape import clean, print_below
 from bench.render.escape import markdown as escaped
 from bench.render.labels import DOUBTFUL, TIME_INTERVAL, bounds_of_time
-from bench.render.messages import Unmeasured, doubt_line, gathered
+from bench.render.messages import UnmeasuredCases, doubt_line, gathered
 from bench.render.quantities import count, seconds
 from bench.render.table import Cell, Column, Sheet
 from bench.stats.intervals import CaseInterval, case_interval
@@ -67,12 +67,12 @@ class PublishedReport:
 
     finding: str
     shared: tuple[Shared, ...]
-    unmeasured: tuple[Unmeasured, ...]
+    unmeasured: tuple[UnmeasuredCases, ...]
     notes: tuple[str, ...]
     list_unmeasured: bool = False  # as asked, not only how many they are
 
     @property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[PublishedSource, ...]:
         """Those of the figures that are shown; note n of a table is the nth of them."""
         steps = (step for each in self.shared for step in each.theirs)
         return tuple({step.first.source.name: step.first.source for step in steps}.values())
@@ -314,7 +314,7 @@ def _details(report: PublishedReport) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _table(each: Shared, sources: Sequence[Source]) -> Sheet:
+def _table(each: Shared, sources: Sequence[PublishedSource]) -> Sheet:
     """Our times of a shape, which stand out in a terminal, and those of others."""
     lines: list[list[Cell]] = []
     for ours in each.ours:

@@ -235,7 +235,7 @@ def _value(value: object) -> object:
 
 
 @dataclass(frozen=True)
-class Part:
+class TablePart:
     """One thing told of each case; text gives "" where a row has nothing to say.
 
     needed: how soon it may be left out where room is short: 0 never, 1 last, then 2, ...
@@ -247,53 +247,53 @@ class Part:
     right: bool = True
 
 
-def parts(table: Table) -> list[Part]:
+def parts(table: Table) -> list[TablePart]:
     """What is told of each case of this table."""
     if table.kind == KINDS[1]:
         found = [
-            Part("per timestep", _per_timestep),
-            Part(TIME_INTERVAL, _per_timestep_interval, 1),
+            TablePart("per timestep", _per_timestep),
+            TablePart(TIME_INTERVAL, _per_timestep_interval, 1),
         ]
     elif table.kind == KINDS[2]:
         found = _of_streams(table)
     else:
         found = [
-            Part("median", _median),
-            Part(TIME_INTERVAL, _interval, 1),
-            Part("sequences/s", lambda row: _told(row.sequences_per_s, rate), 2),
-            Part("timesteps/s", lambda row: _told(row.timesteps_per_s, rate), 3),
-            Part("first result", _first_result, 4),
+            TablePart("median", _median),
+            TablePart(TIME_INTERVAL, _interval, 1),
+            TablePart("sequences/s", lambda row: _told(row.sequences_per_s, rate), 2),
+            TablePart("timesteps/s", lambda row: _told(row.timesteps_per_s, rate), 3),
+            TablePart("first result", _first_result, 4),
         ]
     if any("peak_bytes" in row.memory for row in table.rows):
-        found.append(Part("memory", lambda row: _told(row.memory.get("peak_bytes"), size), 5))
+        found.append(TablePart("memory", lambda row: _told(row.memory.get("peak_bytes"), size), 5))
     if any(row.to_baseline for row in table.rows):
         versus = f"vs {name(table.baseline)}"
-        found.append(Part(versus, lambda row: _versus(row, table.baseline), right=False))
+        found.append(TablePart(versus, lambda row: _versus(row, table.baseline), right=False))
     if any(tail_versus(row) for row in table.rows):
         versus = f"{part_words(TAIL)} vs {name(table.baseline)}"
-        found.append(Part(versus, tail_versus, right=False))
+        found.append(TablePart(versus, tail_versus, right=False))
     if any(row.error is not None for row in table.rows):
-        found.append(Part("error", error))
+        found.append(TablePart("error", error))
     if any(_spread(row) for row in table.rows):
-        found.append(Part("processes spread", _spread, 3))
+        found.append(TablePart("processes spread", _spread, 3))
     if not all(row.trusted for row in table.rows):
-        found.append(Part("trust", lambda row: "" if row.trusted else "INVALID", right=False))
+        found.append(TablePart("trust", lambda row: "" if row.trusted else "INVALID", right=False))
     return found
 
 
-def _of_streams(table: Table) -> list[Part]:
+def _of_streams(table: Table) -> list[TablePart]:
     """Of every call from when it was due: what most take, and what few do."""
-    found = [Part("median", _median), Part(TIME_INTERVAL, _interval, 2)]
+    found = [TablePart("median", _median), TablePart(TIME_INTERVAL, _interval, 2)]
     for part in known_percentiles(table.rows):
         words, tail = part_words(part), part == TAIL
         text = functools.partial(percentile_text, part=part)
-        found.append(Part(words, text, 0 if tail else 3))
+        found.append(TablePart(words, text, 0 if tail else 3))
         if tail:
             text = functools.partial(interval_text, part=part)
-            found.append(Part(f"{words}, {TIME_INTERVAL}", text, 1))
+            found.append(TablePart(f"{words}, {TIME_INTERVAL}", text, 1))
     if any(missed_text(row) for row in table.rows):
-        found.append(Part("late", missed_text, 2))
-    found.append(Part("first result", _first_result, 4))
+        found.append(TablePart("late", missed_text, 2))
+    found.append(TablePart("first result", _first_result, 4))
     return found
 
 

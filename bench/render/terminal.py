@@ -43,7 +43,7 @@ from bench.render.messages import (
 )
 from bench.render.messages import unmeasured as without_time
 from bench.render.quantities import count, seconds, times_as_fast, times_bounds
-from bench.render.table import Part, error, measured_rows, parts, work_words
+from bench.render.table import TablePart, error, measured_rows, parts, work_words
 from bench.stats.comparison import SAME_WITHIN
 from bench.stats.rows import KINDS, Report, Row, Section, Table
 
@@ -280,7 +280,7 @@ def _of(group: Sequence[Row], backend: str) -> Row | None:
     return next((row for row in group if row.case.backend == backend), None)
 
 
-def _cell(row: Row | None, part: Part) -> Text:
+def _cell(row: Row | None, part: TablePart) -> Text:
     """What a part tells of a row; the mark of the first stands before its time."""
     if row is None:
         return Text("")

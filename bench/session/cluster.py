@@ -18,12 +18,12 @@ from typing import Any, Protocol, TypeAlias
 
 from bench.case.loading import Suite
 from bench.cli.command_line import UsageError
-from bench.machine.facts import Kind, kind_of
+from bench.machine.facts import MachineKind, kind_of
 from bench.machine.writing import JOURNAL_SUFFIX, Closing, LineFile, write_bytes
 from bench.records.schema import ResultFile
 from bench.render.escape import clean
 from bench.session import stub
-from bench.session.hand import Facts, NodeRequest, Seen
+from bench.session.hand import Facts, NodeRequest, WorkerNews
 from bench.session.manager import CANNOT_WRITE, LOOK_EVERY, Manager, WorkerError
 from bench.session.session import Session, Work
 from bench.session.workers import Executor, LostError, settle
@@ -34,7 +34,7 @@ what was pre-empted is often replaced."""
 
 
 @dataclass(frozen=True)
-class Member:
+class ClusterMember:
     """A machine that measures, the whole of it reserved.
 
     name: of the node, unlike any other's. kind, label: what it is, and what the cluster calls its
@@ -42,7 +42,7 @@ class Member:
     """
 
     name: str
-    kind: Kind
+    kind: MachineKind
     label: str
     suite: Suite
     absent: tuple[str, ...] = ()
@@ -65,10 +65,10 @@ class Machines(Protocol):
     def waiting(self) -> bool:
         """Whether machines are about to come."""
 
-    def arrived(self) -> Sequence[Member]:
+    def arrived(self) -> Sequence[ClusterMember]:
         """Those that have come since the last look."""
 
-    def retire(self, member: Member, *, for_good: bool) -> None:
+    def retire(self, member: ClusterMember, *, for_good: bool) -> None:
         """A machine is given up; unless for good, it may come again if it is there again."""
 
 
@@ -83,7 +83,7 @@ class Posting(Executor, Protocol):
 class _Seat:
     """A machine at its session. key: of its kind. process: the one that it measures in now."""
 
-    member: Member
+    member: ClusterMember
     key: str
     manager: Manager
     executor: Posting
@@ -103,8 +103,8 @@ class Fleet:
     def __init__(
         self,
         machines: Machines,
-        open_manager: Callable[[Member], Manager],
-        post: Callable[[Member, Manager], Posting],
+        open_manager: Callable[[ClusterMember], Manager],
+        post: Callable[[ClusterMember, Manager], Posting],
         message: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -162,7 +162,7 @@ class Fleet:
             for key, manager in self.managers.items()
         )
 
-    def _seat(self, member: Member) -> None:
+    def _seat(self, member: ClusterMember) -> None:
         key = member.key
         if key not in self.managers:
             self.managers[key] = self._open(member)
@@ -234,7 +234,7 @@ END_WITHIN = 30.0
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
-class Answer(Protocol):
+class NodeAnswer(Protocol):
     """What a node was asked."""
 
     def ready(self) -> bool:
@@ -247,7 +247,7 @@ class Answer(Protocol):
 class Far(Protocol):
     """A ``Hand`` on a node: it does what it is asked one after the other."""
 
-    def ask(self, method: str, *words: Any) -> Answer:
+    def ask(self, method: str, *words: Any) -> NodeAnswer:
         """Ask it to do something, without waiting for it."""
 
 
@@ -282,17 +282,17 @@ class RemoteWorker:
     """One of them."""
 
     def __init__(
-        self, far: Far, started: Answer, suite: str, folder: Path, now: Callable[[], float]
+        self, far: Far, started: NodeAnswer, suite: str, folder: Path, now: Callable[[], float]
     ) -> None:
         self._far, self._suite, self._folder, self._now = far, suite, folder, now
-        self._answer: Answer | None = started
+        self._answer: NodeAnswer | None = started
         self._asked = now()
         self._lost = False
-        self._killing: Answer | None = None
+        self._killing: NodeAnswer | None = None
         self._journal: LineFile | None = None
         self._early: list[Mapping[str, object]] = []
         self._new: list[Mapping[str, object]] = []
-        self._end: Seen | None = None
+        self._end: WorkerNews | None = None
 
     def poll(self) -> int | None:
         """Its exit code, or None. Raises LostError."""
@@ -317,7 +317,7 @@ class RemoteWorker:
         elif silent > SILENCE:
             raise LostError(f"it has not answered for {SILENCE:.0f} s", blame=False)
 
-    def _take(self, seen: Seen) -> None:
+    def _take(self, seen: WorkerNews) -> None:
         self._new += seen.lines
         self._keep(seen)
         if seen.code is not None:
@@ -327,7 +327,7 @@ class RemoteWorker:
                 self._named(seen.name, ".json")
             self._end = seen
 
-    def _keep(self, seen: Seen) -> None:
+    def _keep(self, seen: WorkerNews) -> None:
         """Write down what came; the first line says which run it is, so that none goes before."""
         self._early += seen.lines
         if self._journal is None and seen.journal and any("run" in line for line in self._early):
@@ -418,7 +418,7 @@ Ray: TypeAlias = Any
 """The module ``ray``."""
 
 
-class Cluster(Closing):
+class ClusterMachines(Closing):
     """The nodes of a cluster, as ``Machines``.
 
     address: as Ray takes it, or ``HERE``. request: what each node is to be ready for. message: gets
@@ -448,7 +448,7 @@ class Cluster(Closing):
         _connect(self._ray, address)
         self._began = now()
 
-    def far(self, member: Member) -> Node:
+    def far(self, member: ClusterMember) -> Node:
         """The node of a member."""
         return self._nodes[member.name]
 
@@ -462,7 +462,7 @@ class Cluster(Closing):
             self._asked.wait or now - each.asked < PATIENCE for each in self._asking.values()
         )
 
-    def arrived(self) -> Sequence[Member]:
+    def arrived(self) -> Sequence[ClusterMember]:
         """The nodes that have become ready since the last look."""
         if self._looked is None or self._now() - self._looked >= NODES_EVERY:
             self._looked = self._now()
@@ -514,7 +514,7 @@ class Cluster(Closing):
         answer = _Answer(self._ray, actor.ready.remote(self._code, pickle.dumps(self._asked)))
         return Node(self._ray, name, actor, label, answer, self._now())
 
-    def _member(self, node: Node) -> Member | None:
+    def _member(self, node: Node) -> ClusterMember | None:
         """A node that has answered; None of one that is left out, with a message."""
         lost = False
         try:
@@ -523,7 +523,7 @@ class Cluster(Closing):
             problem, facts, lost = str(error), None, True
         kind = kind_of(facts.environment) if isinstance(facts, Facts) else None
         if kind is not None:
-            return Member(node.name, kind, node.label, facts.suite, facts.absent)
+            return ClusterMember(node.name, kind, node.label, facts.suite, facts.absent)
         self._end(node)
         if not lost:  # it would answer the same again
             self._lives[node.name] = LIVES
@@ -531,7 +531,7 @@ class Cluster(Closing):
         self._message(f"{node.name} is left out: {why}")
         return None
 
-    def retire(self, member: Member, *, for_good: bool) -> None:
+    def retire(self, member: ClusterMember, *, for_good: bool) -> None:
         """A node is given up; one that is still there afterwards is tried once more."""
         node = self._nodes.pop(member.name, None)
         if node is not None:

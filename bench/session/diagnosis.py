@@ -14,7 +14,7 @@ from bench.machine import devices, disturbance, environment
 from bench.machine.disturbance import activity
 from bench.machine.facts import Environment
 from bench.machine.survey import Ask, Survey, survey
-from bench.records.schema import Reason
+from bench.records.schema import RecordedReason
 from bench.render.escape import clean, hanging
 from bench.render.table import Cell, Column, Sheet
 from bench.worker.disturbances import findings
@@ -35,7 +35,7 @@ class Diagnosis:
 
     survey: Survey
     environment: Environment
-    findings: tuple[Reason, ...]
+    findings: tuple[RecordedReason, ...]
     ray: str | None = None
 
     def to_dict(self) -> dict[str, object]:

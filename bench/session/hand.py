@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import case as suites
-from bench.case.loading import Choice, Suite
+from bench.case.loading import Suite, SuiteChoice
 from bench.case.values import SuiteError
 from bench.machine import devices, environment
 from bench.machine.lock import HeldError, LockError, MachineLock
@@ -34,7 +34,7 @@ class NodeRequest:
 
     suite: str
     text: bytes | None
-    choice: Choice
+    choice: SuiteChoice
     wait: bool = False
     force: bool = False
 
@@ -51,7 +51,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Seen:
+class WorkerNews:
     """What came of a worker since it was last looked at.
 
     journal: its journal's name, empty until there is one. code: its exit code, None while it runs.
@@ -100,7 +100,7 @@ class Hand(Closing):
         here = environment.read().to_dict()
         return "", Facts(socket.gethostname(), here, suite, absent)
 
-    def start(self, session: Session, work: Work) -> Seen:
+    def start(self, session: Session, work: Work) -> WorkerNews:
         """Begin a process, which is looked at by ``look``."""
         if self._worker is not None:
             self.kill()
@@ -113,31 +113,31 @@ class Hand(Closing):
                 each.mkdir(exist_ok=True)
             self._executors[session.id] = LocalExecutor(session, folder, self._lock.fd, judged)
         self._worker = self._executors[session.id].start(work)
-        return Seen()
+        return WorkerNews()
 
-    def look(self) -> Seen:
+    def look(self) -> WorkerNews:
         """What came of it since the last look."""
         if self._worker is None:
-            return Seen()
+            return WorkerNews()
         code = self._worker.poll()  # before its lines are read, so that none is missed
         lines = tuple(self._worker.lines())
         if code is None:
-            return Seen(lines, self._worker.journal)
+            return WorkerNews(lines, self._worker.journal)
         return self._end(code, lines)
 
-    def kill(self) -> Seen:
+    def kill(self) -> WorkerNews:
         """End it; what came of it."""
         if self._worker is None:
-            return Seen()
+            return WorkerNews()
         self._worker.kill()
         lines = tuple(self._worker.lines())
         return self._end(self._worker.poll() or 0, lines)
 
-    def _end(self, code: int, lines: tuple[Mapping[str, object], ...]) -> Seen:
+    def _end(self, code: int, lines: tuple[Mapping[str, object], ...]) -> WorkerNews:
         worker, self._worker = self._worker, None
         assert worker is not None
         file = worker.settle(())
-        seen = Seen(lines, worker.journal, code, worker.last_words())
+        seen = WorkerNews(lines, worker.journal, code, worker.last_words())
         if file is None:
             return seen
         seen = replace(seen, name=file.path.name, data=file.path.read_bytes())

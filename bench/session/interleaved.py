@@ -27,7 +27,7 @@ from bench.machine.packages import (
     FILE,
     PROCESSES,
     SIDES,
-    Environment,
+    LabelledPython,
     NoPythonError,
     Python,
     differences,
@@ -40,7 +40,7 @@ from bench.render.compare import differences_line
 from bench.render.escape import clean
 from bench.render.quantities import listed
 from bench.session import progress
-from bench.session.manager import Manager, Progress, View, cases_words
+from bench.session.manager import Manager, ProgressView, SessionProgress, cases_words
 from bench.session.measure import (
     check_limit,
     check_resume,
@@ -66,7 +66,7 @@ class _Turns:
     resumed: whether the folder holds a part of it already.
     """
 
-    sides: Sequence[Environment]
+    sides: Sequence[LabelledPython]
     sessions: Sequence[Session]
     suite: Suite
     folder: Path
@@ -126,10 +126,10 @@ def interleave(managers: Sequence[Manager]) -> None:
 class _Named:
     """A view that names the environment of each message."""
 
-    def __init__(self, view: View, label: str) -> None:
+    def __init__(self, view: ProgressView, label: str) -> None:
         self._view, self._label = view, label
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: SessionProgress) -> None:
         self._view.update(progress)
 
     def message(self, text: str) -> None:
@@ -137,7 +137,7 @@ class _Named:
 
 
 def _managers(
-    turns: _Turns, lock: MachineLock, view: View, stack: contextlib.ExitStack
+    turns: _Turns, lock: MachineLock, view: ProgressView, stack: contextlib.ExitStack
 ) -> Sequence[Manager]:
     """One of each side, who is next the first; stack: what ends with them."""
     found = []
@@ -166,7 +166,7 @@ def _new(options: argparse.Namespace) -> _Turns:
             raise UsageError(f"--{name} does not go with --python: --processes says how many turns")
     paths = [expanded(path) for path in options.python]
     sides = [
-        Environment(label, _installed(path))
+        LabelledPython(label, _installed(path))
         for label, path in zip(labels(paths), paths, strict=True)
     ]
     changed = {"processes": options.processes or PROCESSES, "memory": options.memory or "off"}
@@ -193,7 +193,7 @@ def _gone_on_with(options: argparse.Namespace) -> _Turns:
     return _Turns(sides, sessions, suite, folder, resumed=True)
 
 
-def _unchanged(side: Environment) -> None:
+def _unchanged(side: LabelledPython) -> None:
     """Raise UsageError where an environment is not what it was when its results began."""
     now = _installed(Path(side.python.executable))
     if found := differences(side.python, now):

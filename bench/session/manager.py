@@ -203,7 +203,7 @@ class WorkerError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Progress:
+class SessionProgress:
     """How far a session is, to be shown.
 
     number: of the process; busy: ids of its cases in work; place: the machine that it runs on,
@@ -225,10 +225,10 @@ class Progress:
     place: str = ""
 
 
-class View(Protocol):
+class ProgressView(Protocol):
     """Who shows it."""
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: SessionProgress) -> None:
         """The present state; called every few tenths of a second."""
 
     def message(self, text: str) -> None:
@@ -242,7 +242,7 @@ class Manager:
         self,
         session: Session,
         executor: Executor | None,
-        view: View,
+        view: ProgressView,
         save: Callable[[Session], None],
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -554,8 +554,8 @@ class Manager:
             "advice": advice,
         }
 
-    def _progress(self, watch: Watch, work: Work) -> Progress:
-        return Progress(
+    def _progress(self, watch: Watch, work: Work) -> SessionProgress:
+        return SessionProgress(
             number=work.number,
             busy=watch.busy,
             timing=watch.timing,

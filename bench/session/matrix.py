@@ -24,7 +24,7 @@ from typing import TypeAlias
 
 from bench import case as suites
 from bench.case.cases import Case
-from bench.case.loading import Choice
+from bench.case.loading import SuiteChoice
 from bench.machine import devices
 from bench.machine.fresh import ending, last_words
 from bench.machine.processes import Ended
@@ -75,7 +75,7 @@ class Shard:
 
 def cases(device: str, backends: Sequence[str]) -> list[Case]:
     """The matrix of these backends, every backend's first case before any second one."""
-    found = suites.load(SUITE, Choice(tuple(backends), (device,), None)).cases
+    found = suites.load(SUITE, SuiteChoice(tuple(backends), (device,), None)).cases
     # A suite names what runs nowhere else on the device it was asked for; here it is one device.
     order = {case.group: number for number, case in enumerate(found)}
     return sorted((case for case in found if case.device == device), key=lambda c: order[c.group])

@@ -26,7 +26,7 @@ from rich.console import Console
 
 from bench import case as suites
 from bench.case import loading
-from bench.case.loading import Choice, Suite
+from bench.case.loading import Suite, SuiteChoice
 from bench.cli import command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.machine import devices
@@ -39,7 +39,7 @@ from bench.records import naming
 from bench.render.escape import clean
 from bench.render.quantities import count
 from bench.session import progress
-from bench.session.manager import Manager, View, cases_words
+from bench.session.manager import Manager, ProgressView, cases_words
 from bench.session.progress import UNWRITABLE, summarize
 from bench.session.session import PRECISION, Goal, Session, SessionError, load
 from bench.session.workers import Executor, LocalExecutor, being_written
@@ -129,16 +129,18 @@ def suite_of(session: Session) -> Suite:
     return suite
 
 
-def choice_of(session: Session) -> Choice:
+def choice_of(session: Session) -> SuiteChoice:
     """What of its suite a session measures."""
-    return Choice(
+    return SuiteChoice(
         session.backends, session.devices, session.modes, session.periods, session.variants
     )
 
 
 def chosen_suite(options: argparse.Namespace) -> Suite:
     """The suite that the options name. Raises SuiteError."""
-    choice = Choice(options.backends, options.device, options.mode, options.period, options.variant)
+    choice = SuiteChoice(
+        options.backends, options.device, options.mode, options.period, options.variant
+    )
     return suites.load(options.suite or SUITE, choice)
 
 
@@ -219,7 +221,7 @@ def manager_here(
     session: Session,
     suite: Suite,
     executor: Executor,
-    view: View,
+    view: ProgressView,
     folder: Path,
     together: int = 1,
 ) -> Manager:

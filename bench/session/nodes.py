@@ -19,7 +19,7 @@ from bench.machine.writing import clear_left_over
 from bench.records.naming import of_kind
 from bench.render.escape import clean
 from bench.render.quantities import count
-from bench.session.cluster import HERE, Cluster, Fleet, Member, RemoteExecutor
+from bench.session.cluster import HERE, ClusterMachines, ClusterMember, Fleet, RemoteExecutor
 from bench.session.hand import NodeRequest
 from bench.session.manager import Manager, WorkerError, cases_words
 from bench.session.measure import (
@@ -40,7 +40,7 @@ from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, Pla
 from bench.session.session import Session, of_fleet
 
 
-class Plan:
+class NodePlan:
     """What the options ask for: the sessions there are, and those that a kind of machine begins.
 
     fleet: what its sessions have in common. Raises UsageError, SuiteError, SessionError.
@@ -75,7 +75,7 @@ class Plan:
         name, text = (path.stem, None) if named else (path.name, path.read_bytes())
         return NodeRequest(name, text, choice_of(self._model), options.wait, options.force)
 
-    def session(self, member: Member) -> tuple[Session, Suite]:
+    def session(self, member: ClusterMember) -> tuple[Session, Suite]:
         """The session of a kind of machine, and its suite there."""
         suite = replace(member.suite, path=self.suite.path)
         session = self.resumed.get(member.key)
@@ -98,10 +98,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     Raises UsageError, SuiteError, SessionError, FolderError, WorkerError, and ResultWriteError.
     """
     folder, place = folder_and_place(options.results)
-    plan = Plan(options, folder)
+    plan = NodePlan(options, folder)
     view = PlainView(console)
     clear_left_over(folder)
-    with Cluster(options.ray or HERE, plan.asked, view.message) as cluster:
+    with ClusterMachines(options.ray or HERE, plan.asked, view.message) as cluster:
         fleet = _fleet(plan, cluster, console, view)
         view.message(f"suite {plan.suite.name} on the machines of a cluster, fleet {plan.fleet}")
         interrupted = False
@@ -122,8 +122,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return code
 
 
-def _fleet(plan: Plan, cluster: Cluster, console: Console, view: PlainView) -> Fleet:
-    def open_manager(member: Member) -> Manager:
+def _fleet(plan: NodePlan, cluster: ClusterMachines, console: Console, view: PlainView) -> Fleet:
+    def open_manager(member: ClusterMember) -> Manager:
         session, suite = plan.session(member)
         manager = Manager(
             session,
@@ -141,14 +141,14 @@ def _fleet(plan: Plan, cluster: Cluster, console: Console, view: PlainView) -> F
         view.message(f"{member}: {cases_words(session.cases)}, session {session.id}{found}")
         return manager
 
-    def post(member: Member, manager: Manager) -> RemoteExecutor:
+    def post(member: ClusterMember, manager: Manager) -> RemoteExecutor:
         return RemoteExecutor(cluster.far(member), manager.session, plan.folder)
 
     return Fleet(cluster, open_manager, post, view.message)
 
 
 def _conclude(
-    plan: Plan, fleet: Fleet, command: str, console: Console, *, interrupted: bool
+    plan: NodePlan, fleet: Fleet, command: str, console: Console, *, interrupted: bool
 ) -> int:
     """Write down how each session ended and say what came of it; the exit code."""
     if not fleet.managers:

@@ -24,7 +24,7 @@ from bench.render import quantities
 from bench.render.escape import clean
 from bench.render.messages import doubt_advice, doubt_text
 from bench.render.quantities import count, listed
-from bench.session.manager import Manager, Progress, WorkerError
+from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.session.schedule import Leader
 from bench.session.session import Goal
 from bench.stats.intervals import ENOUGH_PROCESSES
@@ -61,7 +61,7 @@ class PlainView(Closing):
         self._label = f"{label}: " if label else ""
         self._number = 0
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: SessionProgress) -> None:
         """Tell that a process has begun."""
         if progress.number > self._number:  # of machines side by side the others go on
             self._number = progress.number
@@ -85,7 +85,7 @@ class LiveView(Closing):
         self._now = now
         self._drawn = -math.inf
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: SessionProgress) -> None:
         """Draw it, unless that was done a moment ago."""
         if self._now() - self._drawn >= DRAW_EVERY:
             self._drawn = self._now()
@@ -109,7 +109,7 @@ def view(console: Console) -> LiveView | PlainView:
     return LiveView(console) if console.is_terminal else PlainView(console)
 
 
-def state(progress: Progress) -> str:
+def state(progress: SessionProgress) -> str:
     """How far the session is, in words."""
     if progress.processes is None:
         message = f"{progress.settled} of {count(progress.cases, 'case')} precise"
@@ -120,7 +120,7 @@ def state(progress: Progress) -> str:
     return f"{message}, {duration(progress.budget - progress.spent)} left"
 
 
-def picture(progress: Progress) -> RenderableType:
+def picture(progress: SessionProgress) -> RenderableType:
     """The live view."""
     head = Text.assemble(
         (_number(progress), "bold"),
@@ -132,7 +132,7 @@ def picture(progress: Progress) -> RenderableType:
     return Group(*parts)
 
 
-def _number(progress: Progress) -> str:
+def _number(progress: SessionProgress) -> str:
     number = f"process {progress.number}"
     if progress.place:
         return f"{number} on {progress.place}"
@@ -141,7 +141,7 @@ def _number(progress: Progress) -> str:
     return number
 
 
-def _busy(progress: Progress) -> str:
+def _busy(progress: SessionProgress) -> str:
     if not progress.busy:
         return "between two cases"
     cases = [clean(case, 120) for case in progress.busy]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench import case as suites
 from bench import records
-from bench.case.loading import Choice
+from bench.case.loading import SuiteChoice
 from bench.cli import output
 from bench.cli.command_line import INTERRUPTED
 from bench.machine import processes, survey
@@ -379,7 +379,7 @@ def gpu_tests(folder: Path) -> list[Path]:
 def _measure(proof: Proof, seconds: float, place: Workplace) -> None:
     """The suite through pytest, as a user would run it."""
     names = measured_backends(proof.suite, proof.device, proof.available)
-    suite = suites.load(proof.suite, Choice(tuple(names), (proof.device,), None))
+    suite = suites.load(proof.suite, SuiteChoice(tuple(names), (proof.device,), None))
     proof.wanted = len(suite.cases)
     planned = sum(suite.seconds[case.group] for case in suite.cases)
     allowed = MEASURING * seconds
@@ -446,6 +446,6 @@ def measured_backends(suite: str, device: str, available: Sequence[str]) -> list
 
     Where none of them is here, all that are available.
     """
-    own = suites.load(suite, Choice(None, (device,), None)).cases
+    own = suites.load(suite, SuiteChoice(None, (device,), None)).cases
     wanted = [*dict.fromkeys(case.backend for case in own), *COMPARED]
     return [name for name in dict.fromkeys(wanted) if name in available] or list(available)

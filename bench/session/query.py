@@ -291,7 +291,7 @@ or four processes fit into two minutes on two cores."""
 
 
 @dataclass(frozen=True)
-class Question:
+class WorkQuery:
     """One amount of work on one device.
 
     Whether the step's gradients are the weights' alone is no option: training on data needs
@@ -325,7 +325,7 @@ class Question:
         return f"{', '.join(parts)}, {self.workload.mode} on {self.device}"
 
 
-def questions(options: argparse.Namespace) -> list[tuple[Question, str]]:
+def questions(options: argparse.Namespace) -> list[tuple[WorkQuery, str]]:
     """What the options of ``bench.ask`` ask, each with a heading where there are several.
 
     Raises UsageError, ModelError, DeviceError, and ValueError for what no LSTM can be.
@@ -336,13 +336,13 @@ def questions(options: argparse.Namespace) -> list[tuple[Question, str]]:
         layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
     else:
         layers = lstm_layers(options.model)
-    asked: dict[Question, list[str]] = {}
+    asked: dict[WorkQuery, list[str]] = {}
     for layer in layers:
         asked.setdefault(_question(layer, options), []).append(layer.name)
     return [(question, ", ".join(names)) for question, names in asked.items()]
 
 
-def _question(layer: Layer, options: argparse.Namespace) -> Question:
+def _question(layer: Layer, options: argparse.Namespace) -> WorkQuery:
     training = options.mode == "training"
     if options.optimizer is not None and not training:
         raise UsageError("--optimizer goes with --mode training: inference updates nothing")
@@ -352,7 +352,7 @@ def _question(layer: Layer, options: argparse.Namespace) -> Question:
             "all windows are alike"
         )
     precision = layer.dtype if layer.dtype in PRECISIONS else options.dtype
-    return Question(
+    return WorkQuery(
         LSTMSpec(
             layer.input_size,
             layer.units,
@@ -372,7 +372,9 @@ def _question(layer: Layer, options: argparse.Namespace) -> Question:
     )
 
 
-def look(question: Question, options: argparse.Namespace, *, sound: bool = False) -> Section | None:
+def look(
+    question: WorkQuery, options: argparse.Namespace, *, sound: bool = False
+) -> Section | None:
     """What results say: those named, or those of this machine in the results folder.
 
     sound: only a session that tried all backends that are to be measured, and of which nothing is
@@ -399,7 +401,7 @@ def _known(backend: str) -> str:
         return backend
 
 
-def _backends(question: Question, options: argparse.Namespace) -> tuple[str, ...]:
+def _backends(question: WorkQuery, options: argparse.Namespace) -> tuple[str, ...]:
     return (*(options.backends or usual_backends(question)),)
 
 
@@ -443,7 +445,7 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
 
 
 def measure(
-    question: Question, options: argparse.Namespace, console: Console, seconds: float
+    question: WorkQuery, options: argparse.Namespace, console: Console, seconds: float
 ) -> None:
     """Measure it in the results folder; that command itself tells what could not be measured.
 
@@ -469,7 +471,7 @@ def measure(
 
 
 def found(
-    question: Question,
+    question: WorkQuery,
     results: Results,
     machine: str | None,
     baseline: str | None = None,
@@ -503,7 +505,7 @@ def found(
     return None
 
 
-def usual_backends(question: Question) -> tuple[str, ...]:
+def usual_backends(question: WorkQuery) -> tuple[str, ...]:
     """Return the backends that are measured where none is named."""
     on_gpu = devices.kind(question.device) == "gpu"
     fused = "cudnn" if on_gpu else "fused_cpu"
@@ -531,7 +533,7 @@ def with_variants(backends: Sequence[str], variants: Sequence[str]) -> list[str]
     return found
 
 
-def suite_text(question: Question, backends: Sequence[str] = (), seconds: float = SECONDS) -> str:
+def suite_text(question: WorkQuery, backends: Sequence[str] = (), seconds: float = SECONDS) -> str:
     """A suite of this one shape as TOML. backends: by default the usual ones of the device."""
     spec, work = question.spec, question.workload
     chosen = list(backends or usual_backends(question))
@@ -569,7 +571,7 @@ def suite_text(question: Question, backends: Sequence[str] = (), seconds: float 
     return "\n".join(lines) + "\n"
 
 
-def write_suite(question: Question, folder: Path, backends: Sequence[str] = ()) -> Path:
+def write_suite(question: WorkQuery, folder: Path, backends: Sequence[str] = ()) -> Path:
     """The suite's file beside the results; one that is there is replaced.
 
     Raises ResultWriteError.

@@ -263,7 +263,7 @@ class Needed:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LotPlan:
     """first: lots, and of each how many processes there is time for; late: the others, and what
     they lack."""
 
@@ -271,7 +271,9 @@ class Plan:
     late: Sequence[tuple[Coming, int]] = ()
 
 
-def plan(coming: Sequence[Coming], seconds: float, process: Callable[[Environment], float]) -> Plan:
+def plan(
+    coming: Sequence[Coming], seconds: float, process: Callable[[Environment], float]
+) -> LotPlan:
     """Which lots come to enough processes in so many seconds.
 
     On a slow machine a budget holds fewer groups: some with intervals and verdicts that hold say
@@ -285,7 +287,7 @@ def plan(coming: Sequence[Coming], seconds: float, process: Callable[[Environmen
     that are kept come to enough beside it. Where none is kept, all are late alike.
     """
     if seconds == math.inf or not all(each.looks for each in coming):
-        return Plan([(each, each.left) for each in coming])
+        return LotPlan([(each, each.left) for each in coming])
     needed, numbers = Needed(process), dict[int, int]()
     order = sorted(range(len(coming)), key=lambda n: (not coming[n].promised, -coming[n].begun))
     for n in order:
@@ -297,7 +299,7 @@ def plan(coming: Sequence[Coming], seconds: float, process: Callable[[Environmen
         if needed.fits(at_best, at_best.missing, seconds) and needed.fits(coming[n], 1, seconds):
             needed.add(coming[n], 1)
             numbers[n] = 1
-    return Plan(
+    return LotPlan(
         [(coming[n], number) for n, number in sorted(numbers.items())],
         [(each, each.left) for n, each in enumerate(coming) if n not in numbers],
     )

@@ -45,7 +45,7 @@ _MOST_ITERATIONS = 50
 
 
 @dataclass(frozen=True)
-class Line:
+class FittedLine:
     """``fixed + per_timestep * length``, in seconds: the line through one process's times.
 
     covariance ``[2, 2]``: of the two for a relative error of 1 in each time. scatter: the standard
@@ -71,7 +71,7 @@ class Misfit:
 
 
 @dataclass(frozen=True)
-class Part:
+class LineSegment:
     """The line through the windows from ``first`` to ``last`` alone, where it is another one."""
 
     first: int
@@ -93,10 +93,10 @@ class Fit:
     windows: the lengths that it stands on, rising. left_out: processes that had not all of them.
     """
 
-    line: Line
+    line: FittedLine
     fixed: CaseInterval | None
     per_timestep: CaseInterval | None
-    parts: tuple[Part, ...]
+    parts: tuple[LineSegment, ...]
     misfit: Misfit
     windows: tuple[int, ...]
     processes: int
@@ -108,7 +108,9 @@ class Fit:
         return abs(self.misfit.residual) <= NO_LINE
 
 
-def fit_line(lengths: Sequence[float] | FloatArray, times: Sequence[float] | FloatArray) -> Line:
+def fit_line(
+    lengths: Sequence[float] | FloatArray, times: Sequence[float] | FloatArray
+) -> FittedLine:
     """The line that is nearest to ``times [n]`` (seconds) over ``lengths [n]`` (timesteps).
 
     Nearest in relative errors, since times span decades and their errors are alike in per cent:
@@ -137,7 +139,7 @@ def _check(x: FloatArray, t: FloatArray) -> None:
 def _lines(x: FloatArray, table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """As ``fit_line`` of each row of ``table [processes, n]``, of two windows, too.
 
-    Returns what a ``Line`` has: its two numbers ``[processes, 2]``, their covariances
+    Returns what a ``FittedLine`` has: its two numbers ``[processes, 2]``, their covariances
     ``[processes, 2, 2]`` and the scatters ``[processes]``.
     """
     # In units of their own size, so that the columns are alike and nothing is lost or overflows.
@@ -176,7 +178,7 @@ def _other_lines(
     x: FloatArray,
     table: FloatArray,
     windows: Sequence[int],
-) -> tuple[list[Part], list[list[tuple[float, float]]]]:
+) -> tuple[list[LineSegment], list[list[tuple[float, float]]]]:
     """Where short or long windows alone make another line; and for both numbers of the line its
     own bounds with those that it is to hold, too."""
     parts = []
@@ -188,7 +190,7 @@ def _other_lines(
         mean = lines.mean
         if lines.differ_from(all_of_them, x):
             of_them = windows[some]
-            parts.append(Part(of_them[0], of_them[-1], mean.fixed, mean.per_timestep))
+            parts.append(LineSegment(of_them[0], of_them[-1], mean.fixed, mean.per_timestep))
             for held, other in zip(bounds, lines.intervals(), strict=True):
                 held.append((other.low, other.high))
         elif len(table) < ENOUGH_PROCESSES:
@@ -257,14 +259,16 @@ class _Lines:
     """A line a process. values ``[processes, 2]``: fixed and per_timestep; mean: of all."""
 
     values: FloatArray
-    mean: Line
+    mean: FittedLine
 
     @classmethod
     def through(cls, x: FloatArray, table: FloatArray) -> _Lines:
         """Of lengths ``x [n]`` and times ``[processes, n]``."""
         values, covariances, scatters = _lines(x, table)
         fixed, slope = (float(each) for each in values.mean(axis=0))
-        return cls(values, Line(fixed, slope, covariances.mean(axis=0), float(scatters.mean())))
+        return cls(
+            values, FittedLine(fixed, slope, covariances.mean(axis=0), float(scatters.mean()))
+        )
 
     def intervals(self) -> list[CaseInterval]:
         """Of both over the processes."""
@@ -346,7 +350,7 @@ def over_processes(
     )
 
 
-def _misfit(line: Line, x: FloatArray, times: FloatArray, windows: Sequence[int]) -> Misfit:
+def _misfit(line: FittedLine, x: FloatArray, times: FloatArray, windows: Sequence[int]) -> Misfit:
     told = np.array([line.at(float(each)) for each in x])
     # Where a bad line passes below 0 the miss has no measure; the time itself stands in.
     residuals = (times - told) / np.where(told > 0, told, times)
@@ -477,7 +481,7 @@ class BackendCost:
 
 
 @dataclass(frozen=True)
-class Series:
+class AxisSeries:
     """One amount of work on one machine at several values of an axis, by every backend.
 
     learned: what was learned at these windows, where that was measured; learned_from: in words.
@@ -529,14 +533,14 @@ def series(
     axis: str = "window",
     learned: LearningMap | None = None,
     learned_from: str = "",
-) -> tuple[Series, ...]:
+) -> tuple[AxisSeries, ...]:
     """Return every series in these sections, those that have no time at any value too.
 
     Along timesteps and batch only whole, unpadded sequences, and of these only what has more than
     one value.
     """
     return tuple(
-        Series(section, axis, tuple(rows), learned, learned_from)
+        AxisSeries(section, axis, tuple(rows), learned, learned_from)
         for section in sections
         for rows in _groups(section.rows, axis)
     )

@@ -281,7 +281,7 @@ class BatchingQuery:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class BackendCosts:
     """What is known of one backend. low, high: bounds of the line's numbers, None without any.
 
     anew: whether each number of timesteps is traced or compiled anew.
@@ -309,7 +309,7 @@ class Advised:
     bounds.
     """
 
-    recorded: Recorded
+    recorded: BackendCosts
     plans: tuple[BatchPlan, ...]
     regret: float | None
 
@@ -343,7 +343,7 @@ class NoAdvice:
 
 def advise(question: BatchingQuery, sections: Iterable[Section]) -> Advice | NoAdvice:
     """The cheapest policy and backend, from a near shape that was measured at three lengths."""
-    near: list[tuple[float, int, int, Section, list[Recorded]]] = []
+    near: list[tuple[float, int, int, Section, list[BackendCosts]]] = []
     too_long = False
     longest = int(question.lengths.max())
     for number, section in enumerate(sections):
@@ -386,7 +386,7 @@ def other_sizes(question: BatchingQuery, row: Row) -> list[Difference]:
     return differences(row.case, *asked)
 
 
-def recorded(rows: Sequence[Row]) -> list[Recorded]:
+def recorded(rows: Sequence[Row]) -> list[BackendCosts]:
     """The backends of one question that a line can be drawn for."""
     found = []
     for backend, own in by_backend(rows).items():
@@ -401,7 +401,7 @@ def recorded(rows: Sequence[Row]) -> list[Recorded]:
             low = _line(fitted.fixed.low, fitted.per_timestep.low, once[0])
             high = _line(fitted.fixed.high, fitted.per_timestep.high, once[-1])
         middle_line = _line(fitted.line.fixed, fitted.line.per_timestep, middle)
-        found.append(Recorded(backend, tuple(own), fitted, middle_line, low, high, anew))
+        found.append(BackendCosts(backend, tuple(own), fitted, middle_line, low, high, anew))
     return found
 
 
@@ -424,7 +424,7 @@ def each_length_anew(backend: str) -> bool:
         return True
 
 
-def _advised(question: BatchingQuery, known: Recorded, static: Sequence[BatchPlan]) -> Advised:
+def _advised(question: BatchingQuery, known: BackendCosts, static: Sequence[BatchPlan]) -> Advised:
     def cost(plan: BatchPlan) -> float:
         return plan.cost(known.line, question.passes)
 

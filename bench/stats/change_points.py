@@ -75,7 +75,7 @@ _AT_ONCE = 200_000  # numbers in an array, which stays in a processor's cache
 
 
 @dataclass(frozen=True)
-class Found:
+class ChangePoint:
     """A change in a series.
 
     series: its row. at: the column of the first value after it; until: of the first after it was
@@ -105,7 +105,7 @@ def changes(
     families: Sequence[int] | None = None,
     level: float = LEVEL,
     arcs: bool = True,
-) -> list[Found]:
+) -> list[ChangePoint]:
     """A change of level of each of the series ``[series, times]`` that has one, the surest first.
 
     A value that is not a number is one that is missing: the others close up. Rows with fewer than
@@ -139,7 +139,7 @@ def changes(
             last = answer.end == each.values.size
             until = None if last else int(each.columns[answer.end])
             at = int(each.columns[-1 if answer.gradual else answer.start])
-            found.append(Found(each.row, at, until, answer.p, answer.score, answer.gradual))
+            found.append(ChangePoint(each.row, at, until, answer.p, answer.score, answer.gradual))
     return sorted(found, key=lambda each: (each.p, -each.score))
 
 

@@ -223,7 +223,7 @@ class Comparison:
     nodes: int = 0
     between: float | None = None
     by_node: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
-    apart: Apart | None = None
+    apart: Heterogeneity | None = None
 
     @property
     def paired(self) -> bool:
@@ -264,7 +264,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class Heterogeneity:
     """A bridge beside itself.
 
     bridge: the backend. new, base: a backend of each environment, in whose processes it was
@@ -285,6 +285,6 @@ class Apart:
         return ratio.low > 1 + BRIDGE_APART or ratio.high < 1 / (1 + BRIDGE_APART)
 
     @property
-    def inverse(self) -> Apart:
+    def inverse(self) -> Heterogeneity:
         """The same with its sides exchanged."""
-        return Apart(self.bridge, self.base, self.new, self.cases, self.found.inverse)
+        return Heterogeneity(self.bridge, self.base, self.new, self.cases, self.found.inverse)

@@ -24,7 +24,7 @@ SUITE = "crossover"
 
 
 @dataclass(frozen=True)
-class Timed:
+class DeviceTime:
     """A case as it was measured on one device.
 
     samples: a process's each, without rounds, since two devices are never measured in turn.
@@ -42,7 +42,7 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Cell:
+class CrossoverCell:
     """One shape on both devices: the new one's time over the base's.
 
     base_case, case: which backend stands for each device.
@@ -87,7 +87,7 @@ class Map:
     new_label: str
     backend: str
     square: bool
-    cells: tuple[Cell, ...]
+    cells: tuple[CrossoverCell, ...]
 
     @cached_property
     def batches(self) -> tuple[int, ...]:
@@ -100,15 +100,15 @@ class Map:
         return tuple(sorted({cell.hidden_size for cell in self.cells}))
 
     @cached_property
-    def by_place(self) -> dict[tuple[int, int], Cell]:
+    def by_place(self) -> dict[tuple[int, int], CrossoverCell]:
         """Its cells by batch and hidden size."""
         return {(cell.batch, cell.hidden_size): cell for cell in self.cells}
 
-    def row(self, batch: int) -> list[Cell]:
+    def row(self, batch: int) -> list[CrossoverCell]:
         """What was measured of a batch, the narrowest first."""
         return [cell for cell in self.cells if cell.batch == batch]
 
-    def starts(self, cell: Cell) -> bool:
+    def starts(self, cell: CrossoverCell) -> bool:
         """Whether the line runs before this cell: it is won, and the one before it is not.
 
         The one before is the next narrower that was measured.
@@ -117,7 +117,7 @@ class Map:
         place = row.index(cell)
         return place > 0 and cell.wins != row[place - 1].wins
 
-    def first_win(self, batch: int) -> tuple[tuple[int, ...], Cell | None]:
+    def first_win(self, batch: int) -> tuple[tuple[int, ...], CrossoverCell | None]:
         """Return the hidden sizes that are won with this batch, and the cell before them.
 
         The cell is the next narrower one that was measured, if all from the first on are won.
@@ -130,7 +130,7 @@ class Map:
 
 
 def maps(
-    base_label: str, new_label: str, base: Iterable[Timed], new: Iterable[Timed]
+    base_label: str, new_label: str, base: Iterable[DeviceTime], new: Iterable[DeviceTime]
 ) -> tuple[Map, ...]:
     """The maps that two devices share: first the best of each, then each backend on both.
 
@@ -140,7 +140,7 @@ def maps(
     sides = (_by_work(base), _by_work(new))
     shared = [work for work in sides[0] if work in sides[1]]
     best = []
-    alike: dict[str, list[Cell]] = {}
+    alike: dict[str, list[CrossoverCell]] = {}
     for work in shared:
         there, here = sides[0][work], sides[1][work]
         best.append(_cell(_fastest(there.values()), _fastest(here.values())))
@@ -156,31 +156,31 @@ def maps(
     return tuple(found)
 
 
-def _by_work(items: Iterable[Timed]) -> dict[Case, dict[str, Timed]]:
+def _by_work(items: Iterable[DeviceTime]) -> dict[Case, dict[str, DeviceTime]]:
     """By what is computed, then by backend; the device is said elsewhere."""
-    found: dict[Case, dict[str, Timed]] = {}
+    found: dict[Case, dict[str, DeviceTime]] = {}
     for item in items:
         work = replace(item.case, backend="any", device="any")
         found.setdefault(work, {})[item.case.backend] = item
     return found
 
 
-def _fastest(items: Iterable[Timed]) -> Timed:
+def _fastest(items: Iterable[DeviceTime]) -> DeviceTime:
     return min(items, key=lambda item: (item.invalid, item.log_time))
 
 
-def _cell(base: Timed, new: Timed) -> Cell:
+def _cell(base: DeviceTime, new: DeviceTime) -> CrossoverCell:
     found = compare(new.samples, base.samples)
-    return Cell(base.case, new.case, found, base.invalid or new.invalid)
+    return CrossoverCell(base.case, new.case, found, base.invalid or new.invalid)
 
 
-def _families(cells: Sequence[Cell]) -> list[tuple[bool, list[Cell]]]:
+def _families(cells: Sequence[CrossoverCell]) -> list[tuple[bool, list[CrossoverCell]]]:
     """Cells that differ in batch and hidden size alone, and whether their input is square.
 
     The input is of one width, or as wide as the layer: a cell may fit both, and what is within
     another family is left out.
     """
-    groups: dict[tuple[Case, bool], dict[tuple[int, int], Cell]] = {}
+    groups: dict[tuple[Case, bool], dict[tuple[int, int], CrossoverCell]] = {}
     for cell in cells:
         case = cell.case
         alike = replace(

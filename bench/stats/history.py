@@ -46,7 +46,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Session:
+class SessionReplicates:
     """Replicates of one measurement on one machine.
 
     number: its place in the machine's history, from 1. changes: from the session before it, none
@@ -79,7 +79,7 @@ class Point:
     is not. of_time, of_ratio: why that time, or that ratio, is not to be trusted.
     """
 
-    session: Session
+    session: SessionReplicates
     time: CaseInterval | None
     to_before: Comparison | None = None
     changes: tuple[Change, ...] = ()
@@ -90,7 +90,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Line:
+class CaseHistory:
     """A case over the sessions of one machine, the earliest first."""
 
     case: Case
@@ -111,15 +111,15 @@ class Moved:
     """
 
     movement: Movement
-    before: Session
-    session: Session
+    before: SessionReplicates
+    session: SessionReplicates
     cases: tuple[Case, ...]
     changes: tuple[Change, ...]
-    back: Session | None = None
+    back: SessionReplicates | None = None
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineHistory:
     """The history of one machine. name: its host, and its id where another has the same.
 
     moved: what changed for longer than a session, None where no case has been measured often enough
@@ -128,8 +128,8 @@ class Machine:
 
     name: str
     id: str
-    sessions: tuple[Session, ...]
-    lines: tuple[Line, ...]
+    sessions: tuple[SessionReplicates, ...]
+    lines: tuple[CaseHistory, ...]
     moved: tuple[Moved, ...] | None = None
 
 
@@ -137,7 +137,7 @@ class Machine:
 class History:
     """All that was found, machine by machine, and notes on how it was read."""
 
-    machines: tuple[Machine, ...]
+    machines: tuple[MachineHistory, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -201,32 +201,34 @@ def _nothing(cases: Sequence[Case], pattern: str) -> str:
 
 def _machine(
     name: str, machine: str, items: Sequence[Measurement | Outcome], commits: Mapping[str, str]
-) -> Machine:
+) -> MachineHistory:
     runs: dict[str, dict[str, Run]] = {}
     for item in items:
         runs.setdefault(item.run.session, {})[item.run.id] = item.run
     ordered = sorted(
         runs.items(), key=lambda found: min((run.started, run.id) for run in found[1].values())
     )
-    sessions: list[Session] = []
+    sessions: list[SessionReplicates] = []
     for number, (session, during) in enumerate(ordered, start=1):
         here = tuple(during.values())
         before = sessions[-1].runs if sessions else here
-        sessions.append(Session(number, session, here, _changes(before, here, commits)))
+        sessions.append(SessionReplicates(number, session, here, _changes(before, here, commits)))
     cases: dict[str, dict[str, list[Measurement | Outcome]]] = {}
     for item in items:
         cases.setdefault(item.case.id, {}).setdefault(item.run.session, []).append(item)
     lines = [_line(found, sessions, commits) for found in cases.values()]
-    return Machine(name, machine, tuple(sessions), tuple(line for line in lines if line.measured))
+    return MachineHistory(
+        name, machine, tuple(sessions), tuple(line for line in lines if line.measured)
+    )
 
 
 def _line(
     items: Mapping[str, Sequence[Measurement | Outcome]],
-    sessions: Sequence[Session],
+    sessions: Sequence[SessionReplicates],
     commits: Mapping[str, str],
-) -> Line:
+) -> CaseHistory:
     points: list[Point] = []
-    last: tuple[Session, list[Measurement], Validity] | None = None
+    last: tuple[SessionReplicates, list[Measurement], Validity] | None = None
     case = next(iter(items.values()))[0].case
     for session in sessions:
         if session.id not in items:
@@ -252,7 +254,7 @@ def _line(
             )
         )
         last = session, measured, validity
-    return Line(case, tuple(points))
+    return CaseHistory(case, tuple(points))
 
 
 def _samples(items: Iterable[Measurement]) -> list[RunSamples]:
@@ -284,14 +286,14 @@ def _commit_words(commit: str) -> str:
 
 
 @dataclass(frozen=True)
-class Guard:
+class RuleResult:
     """What a rule found: the lasting changes for the worse that broke it, with their machines.
 
     judged, short: on how many machines the history was long enough to tell, and on how many not.
     """
 
     rule: Rule
-    failed: tuple[tuple[Machine, Moved], ...]
+    failed: tuple[tuple[MachineHistory, Moved], ...]
     judged: int
     short: int
 
@@ -304,7 +306,7 @@ def with_moves(history: History) -> History:
     )
 
 
-def judge(rule: Rule, history: History) -> Guard:
+def judge(rule: Rule, history: History) -> RuleResult:
     """Which changes for the worse last until now and, with a threshold, are surely beyond it."""
     failed = [
         (machine, moved)
@@ -315,10 +317,10 @@ def judge(rule: Rule, history: History) -> Guard:
         and (rule.threshold is None or moved.movement.ratio.low > 1 + rule.threshold)
     ]
     short = sum(machine.moved is None for machine in history.machines)
-    return Guard(rule, tuple(failed), len(history.machines) - short, short)
+    return RuleResult(rule, tuple(failed), len(history.machines) - short, short)
 
 
-def _moved(machine: Machine) -> tuple[Moved, ...] | None:
+def _moved(machine: MachineHistory) -> tuple[Moved, ...] | None:
     """What moved, device by device: a new driver of a GPU is nothing to the CPU."""
     sessions = machine.sessions
     found: list[Moved] = []
@@ -335,7 +337,7 @@ def _moved(machine: Machine) -> tuple[Moved, ...] | None:
     return tuple(found) if judged else None
 
 
-def _table(lines: Sequence[Line], sessions: Sequence[Session]) -> FloatArray:
+def _table(lines: Sequence[CaseHistory], sessions: Sequence[SessionReplicates]) -> FloatArray:
     """The log of each case's time in each session; not a number where it has none."""
     columns = {session.number: column for column, session in enumerate(sessions)}
     logs = np.full((len(lines), len(sessions)), np.nan)
@@ -346,7 +348,9 @@ def _table(lines: Sequence[Line], sessions: Sequence[Session]) -> FloatArray:
     return logs
 
 
-def _moved_from(found: Movement, lines: Sequence[Line], sessions: Sequence[Session]) -> Moved:
+def _moved_from(
+    found: Movement, lines: Sequence[CaseHistory], sessions: Sequence[SessionReplicates]
+) -> Moved:
     back = found.taken_back
     return Moved(
         found,
@@ -358,7 +362,7 @@ def _moved_from(found: Movement, lines: Sequence[Line], sessions: Sequence[Sessi
     )
 
 
-def _between(sessions: Sequence[Session]) -> tuple[Change, ...]:
+def _between(sessions: Sequence[SessionReplicates]) -> tuple[Change, ...]:
     """What changed in any of these, from what it was before the first to what it is in the last."""
     found: dict[str, Change] = {}
     for session in sessions:

@@ -123,7 +123,7 @@ def over_processes(
     return found
 
 
-Told = Mapping[str, float]
+Percentiles = Mapping[str, float]
 """A percentile of each process that could tell it, by run."""
 
 
@@ -132,7 +132,7 @@ Nodes = Mapping[str, str]
 
 
 def compare_percentiles(
-    pairs: Sequence[tuple[Told, Told]],
+    pairs: Sequence[tuple[Percentiles, Percentiles]],
     nodes: Sequence[Nodes] = (),
     started: Sequence[Mapping[str, float]] = (),
 ) -> list[Comparison | None]:
@@ -162,7 +162,7 @@ def _units(runs: Iterable[str], nodes: Nodes) -> int:
     return len({nodes.get(run) or f" {run}" for run in runs})
 
 
-def _runs(told: Told, nodes: Nodes, started: Mapping[str, float]) -> list[RunSamples]:
+def _runs(told: Percentiles, nodes: Nodes, started: Mapping[str, float]) -> list[RunSamples]:
     """As samples of one round, which each process has."""
     return [
         RunSamples(
@@ -177,7 +177,7 @@ def _runs(told: Told, nodes: Nodes, started: Mapping[str, float]) -> list[RunSam
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamProcesses:
     """The calls of a streaming case in all of its processes.
 
     latency: percentiles, by their number (99.9), in seconds from when a call was due; service: from
@@ -197,14 +197,14 @@ class Stream:
     load: int
     deadline: float | None
     missed: int | None
-    told: Mapping[float, Told] = field(repr=False)
+    told: Mapping[float, Percentiles] = field(repr=False)
     histograms: tuple[str, ...] = field(repr=False)
     nodes: Nodes = field(repr=False)
     started: Mapping[str, float] = field(default_factory=dict, repr=False)
     to_baseline: Mapping[float, Comparison] = field(default_factory=dict)
 
 
-def stream_of(measured: Sequence[Measurement], nodes: Nodes) -> Stream | None:
+def stream_of(measured: Sequence[Measurement], nodes: Nodes) -> StreamProcesses | None:
     """What these processes' calls are together; None of a case that is no stream."""
     found = {item.run.id: item.streaming for item in measured if item.streaming is not None}
     if not found:
@@ -212,7 +212,7 @@ def stream_of(measured: Sequence[Measurement], nodes: Nodes) -> Stream | None:
     each, on = list(found.values()), [nodes.get(run, "") for run in found]
     deadlines = {calls.deadline for calls in each}
     deadline = deadlines.pop() if len(deadlines) == 1 else None
-    return Stream(
+    return StreamProcesses(
         calls=sum(calls.calls for calls in each),
         latency=over_processes([_intervals(calls.latency) for calls in each], on),
         service=over_processes([_intervals(calls.service) for calls in each], on),
@@ -227,7 +227,7 @@ def stream_of(measured: Sequence[Measurement], nodes: Nodes) -> Stream | None:
     )
 
 
-def told(measured: Sequence[Measurement]) -> dict[float, Told]:
+def told(measured: Sequence[Measurement]) -> dict[float, Percentiles]:
     """The percentiles of latency of each process that could tell them, by run."""
     found = {item.run.id: item.streaming.latency for item in measured if item.streaming is not None}
     return {
@@ -240,7 +240,9 @@ def told(measured: Sequence[Measurement]) -> dict[float, Told]:
     }
 
 
-def compared(pairs: Sequence[tuple[Stream, Stream]]) -> list[dict[float, Comparison]]:
+def compared(
+    pairs: Sequence[tuple[StreamProcesses, StreamProcesses]],
+) -> list[dict[float, Comparison]]:
     """Of each pair, a new stream and a base, the ratios of the percentiles that can be judged."""
     asked = [
         (new.told.get(part, {}), base.told.get(part, {})) for new, base in pairs for part in PARTS

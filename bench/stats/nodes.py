@@ -17,14 +17,14 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from bench.machine.facts import Kind, kind_of
+from bench.machine.facts import MachineKind, kind_of
 from bench.records.schema import Measurement, Outcome, Run
 
 Item = Measurement | Outcome
 
 
 @dataclass
-class Place:
+class SectionItems:
     """What stands in one section.
 
     items: in the order of their files. nodes: the names of its machines by their ids, and node_of
@@ -55,12 +55,12 @@ class _Part:
         return {run.suite for run in self.runs.values()}
 
     @property
-    def kinds(self) -> set[Kind]:
+    def kinds(self) -> set[MachineKind]:
         found = {kind_of(run.environment.get("before")) for run in self.runs.values()}
         return {kind for kind in found if kind is not None}
 
 
-_Kinds = Mapping[int, set[Kind]]
+_Kinds = Mapping[int, set[MachineKind]]
 
 
 def machine_names(machines: Mapping[str, Run]) -> dict[str, str]:
@@ -84,7 +84,7 @@ def _distinct(names: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def places(items: Iterable[Item]) -> list[Place]:
+def places(items: Iterable[Item]) -> list[SectionItems]:
     """The results by session and machine, those of nodes of one kind and suite together.
 
     Of machines that measured in several sessions the newest of each stand together, then those
@@ -100,7 +100,7 @@ def places(items: Iterable[Item]) -> list[Place]:
         part.runs[item.run.id] = item.run
     ordered = list(parts.values())
     if len({part.machine for part in ordered}) == 1:
-        return [Place(part.items) for part in ordered]
+        return [SectionItems(part.items) for part in ordered]
     return [_place(group) for group in _groups(ordered)]
 
 
@@ -143,10 +143,10 @@ def _fits(part: _Part, other: _Part, kinds: _Kinds) -> bool:
     )
 
 
-def _place(group: Sequence[_Part]) -> Place:
+def _place(group: Sequence[_Part]) -> SectionItems:
     if len(group) == 1:
-        return Place(group[0].items)
-    return Place(
+        return SectionItems(group[0].items)
+    return SectionItems(
         [item for part in group for item in part.items],
         node_names({part.machine: next(iter(part.runs.values())) for part in group}),
         {run: part.machine for part in group for run in part.runs},
@@ -180,7 +180,7 @@ def by_machine(measured: Sequence[Measurement]) -> list[tuple[str, npt.NDArray[n
 
 def in_one_kind(runs: Iterable[Run]) -> dict[str, str]:
     """Of each machine's id the id of the first machine of its kind, its own if it is alone."""
-    kinds: dict[str, set[Kind]] = {}
+    kinds: dict[str, set[MachineKind]] = {}
     for run in runs:
         kind = kind_of(run.environment.get("before"))
         kinds.setdefault(run.machine_id, set()).update([] if kind is None else [kind])

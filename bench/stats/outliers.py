@@ -55,7 +55,7 @@ class Outlier:
 
 
 @dataclass(frozen=True)
-class Table:
+class NodeTimes:
     """Times of cases that all of some nodes measured.
 
     logs ``[cases, nodes]``: of each node's median. backends: of each case. luck: the variance of a
@@ -75,7 +75,7 @@ class Table:
         backends: Sequence[str],
         squares: tuple[float, float],
         counts: FloatArray,
-    ) -> Table:
+    ) -> NodeTimes:
         """With the luck that these sums of squares over all processes show.
 
         squares: of the mean of each process's distances from its node, over all cases, and over one
@@ -130,7 +130,7 @@ def _common(cases: Mapping[str, _Medians]) -> tuple[list[str], list[str]]:
     return [], []
 
 
-def _table(nodes: Sequence[str], cases: Sequence[tuple[str, _Medians]]) -> Table:
+def _table(nodes: Sequence[str], cases: Sequence[tuple[str, _Medians]]) -> NodeTimes:
     logs = np.array(
         [[np.median([*by_node[node].values()]) for node in nodes] for _, by_node in cases]
     )
@@ -154,14 +154,14 @@ def _table(nodes: Sequence[str], cases: Sequence[tuple[str, _Medians]]) -> Table
             of_all += whole**2
             of_one += float(np.mean(np.square(beside)))
     counts = np.array([len(runs) for runs in strays], dtype=np.float64)
-    return Table.of(logs, backends, (of_all, of_one), counts)
+    return NodeTimes.of(logs, backends, (of_all, of_one), counts)
 
 
-Apart = tuple[int, str, float, int, int, int]
+OutlyingTimes = tuple[int, str, float, int, int, int]
 """The place of a node, and from ``backend`` to ``cases`` what ``Outlier`` has."""
 
 
-def apart(table: Table, level: float = LEVEL) -> list[Apart]:
+def apart(table: NodeTimes, level: float = LEVEL) -> list[OutlyingTimes]:
     """Which nodes of a table are apart, at this level for all of it; those in all cases first."""
     logs, count = table.logs, table.logs.shape[1]
     names = list(dict.fromkeys(table.backends))

@@ -19,19 +19,19 @@ from bench.machine.fields import InputError, mapping
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Pairing, Verdict, holm
-from bench.stats.crossover import Map, Timed, maps
+from bench.stats.crossover import DeviceTime, Map, maps
 from bench.stats.intervals import ENOUGH_PROCESSES, Reason
 from bench.stats.nodes import by_machine, in_one_kind, machine_names, machines, node_names
 from bench.stats.pooling import RunSamples, Sides
 from bench.stats.random_effects import intervals
 from bench.stats.ratios import Case as BridgeCase
-from bench.stats.ratios import Evenness, allowing, compare_all, geometric_mean
+from bench.stats.ratios import HeterogeneityTests, allowing, compare_all, geometric_mean
 from bench.stats.rows import usual_baseline
 from bench.stats.trust import Doubt, each_together, of_ratio
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One shared case: new against base.
 
     heading: under which it is shown; base_label, new_label: what the two sides are called;
@@ -99,16 +99,16 @@ class Gate:
     rule: Rule
     judged: int
     unclear: int
-    failed: tuple[Row, ...]
+    failed: tuple[ComparisonRow, ...]
 
 
 @dataclass(frozen=True)
-class Report:
+class ComparisonReport:
     """A comparison, ready to be shown."""
 
     title: str
     finding: Reason | None = None  # why there is nothing to compare
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ComparisonRow, ...] = ()
     means: tuple[Mean, ...] = ()
     one_sided: tuple[OneSided, ...] = ()
     unmeasured: tuple[Outcome, ...] = ()
@@ -122,7 +122,7 @@ class Report:
     opening: tuple[str, ...] = ()  # what is to be known before the first table
 
 
-def judge(rule: Rule, rows: Sequence[Row]) -> Gate:
+def judge(rule: Rule, rows: Sequence[ComparisonRow]) -> Gate:
     """Which rows break the rule, with the number of rows accounted for (Holm).
 
     Without a threshold a row must also have the verdict SLOWER: what is slower by less than 2%
@@ -280,7 +280,7 @@ def _percentile(item: Measurement, part: float) -> float | None:
 
 
 @dataclass
-class Side:
+class ComparisonSide:
     """One side of a comparison: what it is called, and what it has by case."""
 
     label: str
@@ -314,11 +314,11 @@ def entries(results: Results) -> list[Measurement | Outcome]:
 
 
 def join_sides(
-    base: Side, new: Side, heading: str = "", *, adjacent: bool = False
-) -> tuple[list[Row], list[OneSided]]:
-    """The cases that both sides have, and those that one lacks; adjacent: as of ``Pair``."""
+    base: ComparisonSide, new: ComparisonSide, heading: str = "", *, adjacent: bool = False
+) -> tuple[list[ComparisonRow], list[OneSided]]:
+    """The cases that both sides have, and those that one lacks; adjacent: as of ``CasePair``."""
     pairs = [
-        Pair(heading, base, new, key, adjacent=adjacent)
+        CasePair(heading, base, new, key, adjacent=adjacent)
         for key in base.measured
         if key in new.measured
     ]
@@ -331,7 +331,7 @@ def join_sides(
 
 
 @dataclass(frozen=True)
-class Pair:
+class CasePair:
     """A case that two sides have, under the key that both have it by.
 
     bridge: a third side that has it, over which they are compared if they share no process.
@@ -339,10 +339,10 @@ class Pair:
     """
 
     heading: str
-    base: Side
-    new: Side
+    base: ComparisonSide
+    new: ComparisonSide
     key: str
-    bridge: Side | None = None
+    bridge: ComparisonSide | None = None
     adjacent: bool = False
 
     @property
@@ -368,7 +368,7 @@ class Pair:
         return found if any(len(side) > 1 for side in each) else {}
 
 
-def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
+def rows_of_pairs(pairs: Sequence[CasePair]) -> list[ComparisonRow]:
     """A row for each pair, in this order; all are judged in one go."""
     sides = [pair.sides for pair in pairs]
     comparisons = compare_all(sides)
@@ -376,7 +376,7 @@ def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
     of_base = each_together([pair.base.processes(pair.key) for pair in pairs])
     of_new = each_together([pair.new.processes(pair.key) for pair in pairs])
     return [
-        Row(
+        ComparisonRow(
             pair.heading,
             pair.base.label,
             pair.new.label,
@@ -397,7 +397,7 @@ def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
     ]
 
 
-def _times(pairs: Sequence[Pair]) -> dict[tuple[int, str], float]:
+def _times(pairs: Sequence[CasePair]) -> dict[tuple[int, str], float]:
     """Seconds per step of each side's cases, each reckoned once: a base has many pairs."""
     found = {
         (id(side), pair.key): by_machine(side.measured[pair.key])
@@ -436,7 +436,7 @@ def _by_turn(items: Iterable[Measurement]) -> list[RunSamples]:
     ]
 
 
-def why_missing(side: Side, key: str) -> str:
+def why_missing(side: ComparisonSide, key: str) -> str:
     """Why a side has no time for a case, as far as it says."""
     found = side.unmeasured.get(key)
     return f"{side.label}: {found[0].outcome}: {found[0].reason}" if found else ""
@@ -444,13 +444,13 @@ def why_missing(side: Side, key: str) -> str:
 
 def report_of(
     title: str,
-    rows: Sequence[Row],
+    rows: Sequence[ComparisonRow],
     one_sided: Sequence[OneSided],
     results: Sequence[Results],
-    sides: Sequence[Side] = (),
+    sides: Sequence[ComparisonSide] = (),
     notes: Sequence[Reason] = (),
     finding: Reason | None = None,
-) -> Report:
+) -> ComparisonReport:
     """A comparison from its rows, with means, differences of the machines, and what has no time."""
     by_pair = grouped(rows, lambda row: (row.base_label, row.new_label))
     means = [
@@ -468,7 +468,7 @@ def report_of(
         Difference(base.label, new.label, tuple(environment_differences(base.runs, new.runs)))
         for base, new in zip(sides[::2], sides[1::2], strict=True)
     ]
-    return Report(
+    return ComparisonReport(
         title,
         finding,
         tuple(rows),
@@ -502,7 +502,7 @@ def compare_runs(
     names: tuple[str, str] = ("BASE", "NEW"),
     *,
     adjacent: bool = False,
-) -> Report:
+) -> ComparisonReport:
     """Each case of the new runs against the same case of the base runs, the largest change first.
 
     adjacent: whether the two took turns, a process of each right after one of the other.
@@ -511,7 +511,7 @@ def compare_runs(
     """
     sides = []
     for results, name in zip((base, new), names, strict=True):
-        side = Side(name)
+        side = ComparisonSide(name)
         for item in entries(results):
             side.add(item.case.id, item)
         sides.append(side)
@@ -533,10 +533,10 @@ def compare_runs(
     return replace(report, over_time=True)
 
 
-def _other_gradients(base: Side, new: Side) -> list[Reason]:
+def _other_gradients(base: ComparisonSide, new: ComparisonSide) -> list[Reason]:
     """That training cases of two sides differ in nothing but what is differentiated, if some do."""
 
-    def by_work(side: Side) -> dict[str, set[str]]:
+    def by_work(side: ComparisonSide) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for case in (items[0].case for items in side.measured.values()):
             work = replace(case.workload, gradients="all")
@@ -563,17 +563,17 @@ class Bridges:
     backend.
     """
 
-    def __init__(self, groups: Mapping[Key, Mapping[str, Side]]) -> None:
+    def __init__(self, groups: Mapping[Key, Mapping[str, ComparisonSide]]) -> None:
         self._groups = groups
-        self._known: dict[Key, Evenness] = {}
+        self._known: dict[Key, HeterogeneityTests] = {}
 
-    def allowing(self, found: Comparison, pair: Pair, group: Key) -> Comparison:
+    def allowing(self, found: Comparison, pair: CasePair, group: Key) -> Comparison:
         """The comparison of a pair of a group, with what is known of its bridge if it has one."""
         if pair.bridge is None or found.pairing is not Pairing.BRIDGED:
             return found
         place = group[0], _device(group)
         if place not in self._known:
-            self._known[place] = Evenness(self._cases(*place))
+            self._known[place] = HeterogeneityTests(self._cases(*place))
         sides = pair.bridge.label, pair.new.label, pair.base.label
         return allowing(found, [self._known[place].apart(*sides)])
 
@@ -596,7 +596,7 @@ def _device(group: Key) -> str:
     return group[1].rsplit("/", 1)[1]
 
 
-def compare_backends(results: Results, baseline: str | None = None) -> Report:
+def compare_backends(results: Results, baseline: str | None = None) -> ComparisonReport:
     """Each backend against the baseline, on each shape, mode and device, paired within the runs.
 
     Machines of one kind are nodes: they are compared together, inside each of them.
@@ -606,16 +606,16 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
 
     Raises UnknownNameError for a baseline that was not measured.
     """
-    groups: dict[tuple[str, str], dict[str, Side]] = {}
+    groups: dict[tuple[str, str], dict[str, ComparisonSide]] = {}
     places = _places(entries(results))
     devices = {item.case.device for item in results.measurements}
     for item in entries(results):
         sides = groups.setdefault((places[item.run.machine_id], item.case.group), {})
         name = item.case.backend
-        sides.setdefault(name, Side(name)).add(item.case.group, item)
+        sides.setdefault(name, ComparisonSide(name)).add(item.case.group, item)
     counts = Counter(item.case.backend for item in results.measurements)
     baseline = _chosen(baseline, counts)
-    pairs: list[Pair] = []
+    pairs: list[CasePair] = []
     found: list[tuple[int, str]] = []  # of each pair: the number of its group, and where that is
     several = len({place for place, _ in groups}) > 1
     one_sided: list[OneSided] = []
@@ -623,7 +623,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
         on_machine = f" on {place}" if several else ""
         # A mean over devices or machines would be nobody's: their sides bear different labels.
         where = f" on {group.rsplit('/', 1)[1]}" * (len(devices) > 1) + on_machine
-        base = sides.get(baseline, Side(baseline))
+        base = sides.get(baseline, ComparisonSide(baseline))
         # In the most processes: where backends need environments of their own, that is in all.
         bridge = max(sides.values(), key=lambda side: len(side.measured.get(group, ())))
         for name, side in sides.items():
@@ -635,7 +635,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
                 one_sided.append(OneSided(name + where, case, why))
             else:
                 third = None if bridge is base or bridge is side else bridge
-                pairs.append(Pair(group + on_machine, base, side, group, third))
+                pairs.append(CasePair(group + on_machine, base, side, group, third))
                 found.append((number, where))
     rows = _judged(groups, pairs, found)
     finding = None
@@ -654,10 +654,10 @@ def _chosen(baseline: str | None, counts: Mapping[str, int]) -> str:
 
 
 def _judged(
-    groups: Mapping[Key, Mapping[str, Side]],
-    pairs: Sequence[Pair],
+    groups: Mapping[Key, Mapping[str, ComparisonSide]],
+    pairs: Sequence[CasePair],
     found: Sequence[tuple[int, str]],
-) -> list[Row]:
+) -> list[ComparisonRow]:
     """A row for each pair, those of a group by their ratios.
 
     found: of each pair the number of its group, and where that is.
@@ -694,7 +694,7 @@ def _places(items: Sequence[Measurement | Outcome]) -> dict[str, str]:
     }
 
 
-def compare_devices(results: Results, baseline: str | None = None) -> Report:
+def compare_devices(results: Results, baseline: str | None = None) -> ComparisonReport:
     """Each case on one device against the same case on another: in a machine and across machines.
 
     Compared are the devices of each machine with its first (the CPU, if it is there), and each
@@ -708,7 +708,7 @@ def compare_devices(results: Results, baseline: str | None = None) -> Report:
     labels = [side.label for side in places.values()]
     if baseline is not None and baseline not in labels:
         raise UnknownNameError(baseline, labels)
-    rows: list[Row] = []
+    rows: list[ComparisonRow] = []
     one_sided: list[OneSided] = []
     found_maps: list[Map] = []
     pairs = _device_pairs(list(places), places, baseline)
@@ -730,11 +730,11 @@ def compare_devices(results: Results, baseline: str | None = None) -> Report:
     return replace(report, maps=tuple(found_maps), no_map=bool(pairs) and not found_maps)
 
 
-def _timed(side: Side) -> list[Timed]:
+def _timed(side: ComparisonSide) -> list[DeviceTime]:
     """What one device measured, as a map takes it."""
     validities = each_together([side.processes(key) for key in side.measured])
     return [
-        Timed(items[0].case, tuple(samples_of(items, in_turn=False)), bool(validity.unpaired))
+        DeviceTime(items[0].case, tuple(samples_of(items, in_turn=False)), bool(validity.unpaired))
         for items, validity in zip(side.measured.values(), validities, strict=True)
     ]
 
@@ -744,16 +744,16 @@ def _timed(side: Side) -> list[Timed]:
 _Place = tuple[str, str]  # machine_id, device
 
 
-def _device_places(results: Results) -> dict[_Place, Side]:
+def _device_places(results: Results) -> dict[_Place, ComparisonSide]:
     """What was measured where, in the order of the files, a machine's CPU before its GPUs."""
     machines = {item.run.machine_id: item.run for item in results.measurements}
     names = machine_names(machines)
     order = list(machines)
-    found: dict[_Place, Side] = {}
+    found: dict[_Place, ComparisonSide] = {}
     for each in results.measurements:
         place = (each.run.machine_id, each.case.device)
         label = each.case.device + (f" on {names[place[0]]}" if len(machines) > 1 else "")
-        found.setdefault(place, Side(label))
+        found.setdefault(place, ComparisonSide(label))
     for item in entries(results):
         side = found.get((item.run.machine_id, item.case.device))
         if side is not None:
@@ -762,7 +762,7 @@ def _device_places(results: Results) -> dict[_Place, Side]:
 
 
 def _device_pairs(
-    places: Sequence[_Place], sides: Mapping[_Place, Side], baseline: str | None
+    places: Sequence[_Place], sides: Mapping[_Place, ComparisonSide], baseline: str | None
 ) -> list[tuple[_Place, _Place]]:
     """Which place is compared with which: (base, new), every place linked to every other."""
     if baseline is not None:
@@ -790,7 +790,7 @@ def _merge(group: dict[_Place, int], one: _Place, other: _Place) -> None:
             group[place] = kept
 
 
-def _with_hardware(side: Side, device: str) -> str:
+def _with_hardware(side: ComparisonSide, device: str) -> str:
     """``gpu:0 (NVIDIA H100)``, as far as the environment says what it is."""
     name = hardware(side.runs[0], device)
     return f"{side.label} ({name})" if name else side.label

@@ -197,7 +197,7 @@ MOST_NODES, MOST_PROCESSES = 50, 100
 
 
 @dataclass(frozen=True)
-class Plan:
+class EffectPlan:
     """What finds an effect: so many processes on each of the nodes there are, or so many nodes.
 
     Each None where not even the most of them would.
@@ -207,7 +207,7 @@ class Plan:
     nodes: int | None
 
 
-def plan(effect: float, nodes: int, processes: int, between: float, within: float) -> Plan:
+def plan(effect: float, nodes: int, processes: int, between: float, within: float) -> EffectPlan:
     """What finds a true ``effect`` (0.05 is 5%) in about nine of ten cases.
 
     nodes, processes: how many there are, the latter on each node. between, within: how far the
@@ -221,7 +221,7 @@ def plan(effect: float, nodes: int, processes: int, between: float, within: floa
 
     more = (n for n in range(processes, MOST_PROCESSES + 1) if finds(nodes, n))
     further = (n for n in range(nodes, MOST_NODES + 1) if finds(n, processes))
-    return Plan(next(more, None), next(further, None))
+    return EffectPlan(next(more, None), next(further, None))
 
 
 def findable(

@@ -21,9 +21,9 @@ from bench.stats.bound import (
 )
 from bench.stats.comparison import Comparison, Pairing, Verdict
 from bench.stats.intervals import CaseInterval
-from bench.stats.nodes import Place, places
+from bench.stats.nodes import SectionItems, places
 from bench.stats.pooling import RunSamples, Sides
-from bench.stats.ratios import Evenness, all_slower, allowing, compare_all
+from bench.stats.ratios import HeterogeneityTests, all_slower, allowing, compare_all
 from bench.stats.rows import (
     KINDS,
     MEASURED,
@@ -55,10 +55,10 @@ def with_evenness(rows: Sequence[Row]) -> list[Row]:
 
     Of each device by itself: what a library does to a step on processors says nothing of a GPU.
     """
-    found: dict[str, Evenness] = {}
+    found: dict[str, HeterogeneityTests] = {}
     for device, here in grouped(rows, lambda row: row.case.device).items():
         if any(row.bridge is not None for row in here):
-            found[device] = Evenness(
+            found[device] = HeterogeneityTests(
                 (row.case.backend, row.runs, bool(row.invalid)) for row in here
             )
     return [
@@ -219,13 +219,13 @@ OUTPUT_ERROR = "rms y"
 class _Draft:
     """A section in the making: its runs, and its rows by the work that they do."""
 
-    place: Place
+    place: SectionItems
     runs: tuple[Run, ...]
     groups: list[list[Row]]
     baseline: str
 
 
-def _sections(places: Sequence[Place], baseline: str | None) -> list[Section]:
+def _sections(places: Sequence[SectionItems], baseline: str | None) -> list[Section]:
     """A section for each place; the intervals and ratios of all of them are made in one go."""
     cases = [grouped(place.items, lambda item: item.case.id).values() for place in places]
     measured = [
@@ -468,9 +468,9 @@ def _rank(draft: _Draft) -> None:
     ]
 
 
-def _judged_streams(drafts: Sequence[_Draft]) -> dict[int, latency.Stream]:
+def _judged_streams(drafts: Sequence[_Draft]) -> dict[int, latency.StreamProcesses]:
     """The streams with the ratios of their percentiles to the baseline's, by the ids of rows."""
-    found: list[tuple[Row, latency.Stream, latency.Stream]] = []
+    found: list[tuple[Row, latency.StreamProcesses, latency.StreamProcesses]] = []
     for draft in drafts:
         for group in draft.groups:
             base = _base(group, draft.baseline)
@@ -567,7 +567,7 @@ def break_even(row: Row, other: Row, ratio: Comparison) -> BreakEven | None:
 
 
 @dataclass(frozen=True)
-class Pair:
+class BreakEvenPair:
     """A row that pays back against another of the same work."""
 
     row: Row
@@ -575,7 +575,7 @@ class Pair:
     after: BreakEven
 
 
-def pairs(group: Sequence[Row]) -> list[Pair]:
+def pairs(group: Sequence[Row]) -> list[BreakEvenPair]:
     """Of the rows of one group, each that is FASTER than another and starts later."""
     rows = [row for row in group if row.measured and row.first_result is not None]
     found = [
@@ -589,5 +589,5 @@ def pairs(group: Sequence[Row]) -> list[Pair]:
     for (row, other), ratio in zip(found, judged, strict=True):
         after = break_even(row, other, ratio)
         if ratio.verdict is Verdict.FASTER and after is not None:
-            told.append(Pair(row, other, after))
+            told.append(BreakEvenPair(row, other, after))
     return told

@@ -17,8 +17,8 @@ import numpy as np
 
 from bench.stats.comparison import (
     GATE_LEVEL,
-    Apart,
     Comparison,
+    Heterogeneity,
     Pairing,
     Verdict,
     loosest,
@@ -39,7 +39,7 @@ UNEVEN, OF_PROCESSES_MEANS, OF_CASES, OF_CASES_TOGETHER = (
 """Codes of what a mean over cases, or a comparison over an uneven bridge, stands on."""
 
 
-def allowing(found: Comparison, aparts: Sequence[Apart | None]) -> Comparison:
+def allowing(found: Comparison, aparts: Sequence[Heterogeneity | None]) -> Comparison:
     """A comparison over bridges, with what is known of these and, where they are uneven, with that.
 
     aparts: of each case that it is over. The cases are taken to be off together, by the mean of
@@ -66,7 +66,7 @@ def allowing(found: Comparison, aparts: Sequence[Apart | None]) -> Comparison:
     )
 
 
-def most_apart(aparts: Sequence[Apart | None]) -> Apart | None:
+def most_apart(aparts: Sequence[Heterogeneity | None]) -> Heterogeneity | None:
     """The one to be told of: an uneven one before others, and of these the furthest."""
     known = [each for each in aparts if each is not None]
     return max(known, key=lambda each: (each.uneven, abs(each.found.log_ratio)), default=None)
@@ -249,7 +249,7 @@ Case = tuple[str, Sequence[RunSamples], bool]
 """A backend's processes at one case, and whether it is INVALID."""
 
 
-class Evenness:
+class HeterogeneityTests:
     """How far a backend is from itself in the processes of two others, over all of its cases.
 
     cases: of one place and device, all backends. Those that are INVALID say nothing of a bridge.
@@ -258,13 +258,13 @@ class Evenness:
     def __init__(self, cases: Iterable[Case]) -> None:
         self._processes: dict[str, set[str]] = {}
         self._cases: dict[str, list[Sequence[RunSamples]]] = {}
-        self._found: dict[tuple[str, str, str], Apart | None] = {}
+        self._found: dict[tuple[str, str, str], Heterogeneity | None] = {}
         for backend, runs, invalid in cases:
             self._processes.setdefault(backend, set()).update(run.run for run in runs)
             if not invalid:
                 self._cases.setdefault(backend, []).append(runs)
 
-    def apart(self, bridge: str, new: str, base: str) -> Apart | None:
+    def apart(self, bridge: str, new: str, base: str) -> Heterogeneity | None:
         """The bridge in the processes of new beside the bridge in those of base.
 
         None where no case of it is in processes of both that are not the same.
@@ -275,7 +275,7 @@ class Evenness:
             self._found[key], self._found[bridge, base, new] = found, found and found.inverse
         return self._found[key]
 
-    def _apart(self, bridge: str, new: str, base: str) -> Apart | None:
+    def _apart(self, bridge: str, new: str, base: str) -> Heterogeneity | None:
         there, here = self._processes.get(new, set()), self._processes.get(base, set())
         cases = [
             tuple([run for run in runs if run.run in side] for side in (there - here, here - there))
@@ -285,7 +285,7 @@ class Evenness:
         if not sides:
             return None
         found = geometric_mean(compare_all(sides))
-        return Apart(bridge, new, base, len(sides), found)
+        return Heterogeneity(bridge, new, base, len(sides), found)
 
 
 _Side = list[RunSamples]

@@ -128,7 +128,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredWindows:
     """One shape and mode in one session on one machine: its rows by window.
 
     own: not from the reference results. kind: ``truncation``, or ``throughput`` where whole
@@ -192,7 +192,7 @@ class Recommendation:
     """
 
     need: NeededWindow
-    place: Measured
+    place: MeasuredWindows
     window: int
     best: Row
     ahead: Rival | None
@@ -223,7 +223,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
-class Missing:
+class NoMeasurement:
     """Why nothing measured answers.
 
     code: ``windows_too_short``, ``other_lengths``, ``other_mode``, ``other_device`` or
@@ -242,7 +242,7 @@ class NoRecommendation:
     """That there is no answer, why, and what the nearest shape would say."""
 
     need: NeededWindow
-    why: Missing
+    why: NoMeasurement
     nearest: Recommendation | None = None
 
 
@@ -253,7 +253,7 @@ def needed(question: Query, learned: LearningMap | None) -> NeededWindow:
     return NeededWindow(question.steps or question.dependency, question.dependency)
 
 
-def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[Measured]:
+def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[MeasuredWindows]:
     """Where anything was measured, whatever its shape. reference: ids of runs that are not own."""
     foreign = set(reference)
     found = []
@@ -271,13 +271,14 @@ def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[M
                     work = replace(work, timesteps=1)
                 shapes.setdefault((case.spec, replace(work, window=None)), []).append(rows)
             found += [
-                Measured(section, table.kind, own, tuple(groups)) for groups in shapes.values()
+                MeasuredWindows(section, table.kind, own, tuple(groups))
+                for groups in shapes.values()
             ]
     return found
 
 
 def answer(
-    question: Query, found: Sequence[Measured], learned: LearningMap | None = None
+    question: Query, found: Sequence[MeasuredWindows], learned: LearningMap | None = None
 ) -> Recommendation | NoRecommendation:
     """The answer from the best of these places, or why there is none.
 
@@ -306,7 +307,7 @@ def answer(
 
 
 def _answer_at(
-    question: Query, asked: NeededWindow, place: Measured, others: int
+    question: Query, asked: NeededWindow, place: MeasuredWindows, others: int
 ) -> Recommendation:
     length = _lengths(question, asked, place)[0]
     best, *rest = _ranked(place.by_window[length])
@@ -324,7 +325,7 @@ def _answer_at(
     )
 
 
-def _differences(question: Query, asked: NeededWindow, place: Measured) -> list[Difference]:
+def _differences(question: Query, asked: NeededWindow, place: MeasuredWindows) -> list[Difference]:
     """What is not what was asked for, the length of the sequences included."""
     found = place.differences(question)
     length = _lengths(question, asked, place)[0]
@@ -334,7 +335,7 @@ def _differences(question: Query, asked: NeededWindow, place: Measured) -> list[
     return found
 
 
-def _lengths(question: Query, asked: NeededWindow, place: Measured) -> list[int]:
+def _lengths(question: Query, asked: NeededWindow, place: MeasuredWindows) -> list[int]:
     """The measured windows that answer, the one to take first."""
     if not question.training:
         near = [k for k in place.by_window if _factor(k, asked.window) <= NEAR]
@@ -344,7 +345,7 @@ def _lengths(question: Query, asked: NeededWindow, place: Measured) -> list[int]
 
 
 def _nearest(
-    question: Query, asked: NeededWindow, alike: Sequence[Measured]
+    question: Query, asked: NeededWindow, alike: Sequence[MeasuredWindows]
 ) -> Recommendation | None:
     """What the nearest shape says, which is no answer to the question."""
     some = [place for place in alike if _lengths(question, asked, place)]
@@ -361,7 +362,7 @@ def _nearest(
     return _answer_at(question, asked, place, 0)
 
 
-def _newest_first(found: Iterable[Measured]) -> list[Measured]:
+def _newest_first(found: Iterable[MeasuredWindows]) -> list[MeasuredWindows]:
     return sorted(found, key=lambda place: place.section.started, reverse=True)
 
 
@@ -369,7 +370,7 @@ def _factor(one: float, other: float) -> float:
     return max(one, other) / min(one, other)
 
 
-def _alike(question: Query, place: Measured) -> bool:
+def _alike(question: Query, place: MeasuredWindows) -> bool:
     """Whether it does the same kind of work, at whatever size."""
     case = place.case
     return (
@@ -387,7 +388,7 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (bool(row.invalid), row.time, row.case.backend))
 
 
-def _longer(place: Measured, length: int, best: Row, steps: int | None) -> Longer | None:
+def _longer(place: MeasuredWindows, length: int, best: Row, steps: int | None) -> Longer | None:
     """The shortest longer window that is ``CLOSE`` to the cheapest per timestep."""
     found = [
         (_known(timestep_interval(first)), first)
@@ -410,22 +411,22 @@ def _longer(place: Measured, length: int, best: Row, steps: int | None) -> Longe
 def _what_is_there(
     question: Query,
     asked: NeededWindow,
-    found: Sequence[Measured],
-    fitting: Sequence[Measured],
-) -> Missing:
+    found: Sequence[MeasuredWindows],
+    fitting: Sequence[MeasuredWindows],
+) -> NoMeasurement:
     if fitting:
         there = tuple(sorted({each for place in fitting for each in place.by_window}))
         short = question.training and there[-1] < asked.window
-        return Missing("windows_too_short" if short else "other_lengths", lengths=there)
+        return NoMeasurement("windows_too_short" if short else "other_lengths", lengths=there)
     modes = [place for place in found if place.case.workload.mode == question.mode]
     here = [place for place in modes if place.case.device == question.device]
     if not modes:
-        return Missing("other_mode")
+        return NoMeasurement("other_mode")
     if not here:
         devices = tuple(sorted({place.case.device for place in modes}))
-        return Missing("other_device", devices=devices)
+        return NoMeasurement("other_device", devices=devices)
     here.sort(key=lambda place: distance(place.differences(question)))
-    return Missing("other_shapes", cases=tuple(place.case for place in here))
+    return NoMeasurement("other_shapes", cases=tuple(place.case for place in here))
 
 
 def _known(interval: Interval | None) -> Interval:

@@ -21,9 +21,9 @@ from bench.records.schema import Run
 from bench.stats.bound import Bound
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import CaseInterval, percentiles
-from bench.stats.latency import Stream
+from bench.stats.latency import StreamProcesses
 from bench.stats.pooling import RunSamples
-from bench.stats.ratios import Evenness
+from bench.stats.ratios import HeterogeneityTests
 from bench.stats.trust import UNDOUBTED, Doubt, Validity
 
 MEASURED = "measured"
@@ -86,13 +86,13 @@ class Row:
     steady: bool | None = None
     validity: Validity = UNDOUBTED
     remarks: tuple[str, ...] = ()
-    stream: Stream | None = None
+    stream: StreamProcesses | None = None
     fallback: str = ""
     bound: Bound | None = None
     error: float | None = None
     rank: int | None = None
     bridge: Row | None = field(default=None, repr=False)
-    evenness: Evenness | None = field(default=None, repr=False, compare=False)
+    evenness: HeterogeneityTests | None = field(default=None, repr=False, compare=False)
     base: Row | None = None
     to_baseline: Comparison | None = None
     ratio_doubts: tuple[Doubt, ...] = ()

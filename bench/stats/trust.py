@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.records.grouping import grouped
-from bench.records.schema import Measurement, Outcome, Reason
+from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.stats.intervals import (
     ENOUGH_PROCESSES,
     CaseInterval,
@@ -136,7 +136,7 @@ def pooled(
     the case's median over the processes. runs: processes of the session. replicated: whether it was
     to have several.
     """
-    reasons: list[Reason] = []
+    reasons: list[RecordedReason] = []
     of_samples: dict[str, list[str]] = {NOT_STEADY: [], FEW_SAMPLES: []}
     for item in measured:
         for reason in () if item.valid else item.reasons:
@@ -146,7 +146,9 @@ def pooled(
     for outcome in outcomes:
         if outcome.outcome != "interrupted":  # from the keyboard: nobody's fault
             words = outcome.outcome.replace("_", " ")
-            reasons.append(Reason(outcome.outcome, f"{words}: {outcome.reason}", outcome.advice))
+            reasons.append(
+                RecordedReason(outcome.outcome, f"{words}: {outcome.reason}", outcome.advice)
+            )
     processes = len(measured)
     enough = processes >= ENOUGH_PROCESSES
     if enough:
@@ -256,6 +258,6 @@ def each_together(
     ]
 
 
-def _counted(reasons: Iterable[Reason], runs: int) -> Iterable[Doubt]:
+def _counted(reasons: Iterable[RecordedReason], runs: int) -> Iterable[Doubt]:
     for code, found in grouped(reasons, lambda reason: reason.code).items():
         yield Doubt(code, found[0].text, found[0].advice, min(len(found), runs), runs)

@@ -20,7 +20,7 @@ from bench.stats.ratios import compare
 
 
 @dataclass(frozen=True)
-class Beside:
+class SideComparison:
     """One side against the baseline of its key.
 
     key: what both are of. seconds: of a step, with the interval; base_seconds: the baseline's.
@@ -35,7 +35,7 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Unmeasured:
+class UnmeasuredSide:
     """A side, or the baseline, that has no time, and why."""
 
     key: tuple[str, ...]
@@ -54,7 +54,7 @@ def fields(answers: Sequence[Sequence[Mapping[str, object]]]) -> list[list[Field
 
 def rows(
     answers: Sequence[Sequence[Field]], keys: Sequence[str], side: str, baseline: str
-) -> tuple[list[Beside], list[Unmeasured]]:
+) -> tuple[list[SideComparison], list[UnmeasuredSide]]:
     """A row for each key and side but the baseline, and why what is missing was not measured.
 
     keys, side: names of fields. baseline: the side that others are held against.
@@ -67,19 +67,19 @@ def rows(
             key = tuple(record[each].label() for each in keys)
             sides = found.setdefault(key, {})
             sides.setdefault(record[side].label(), []).append((number, record))
-    table: list[Beside] = []
-    problems: list[Unmeasured] = []
+    table: list[SideComparison] = []
+    problems: list[UnmeasuredSide] = []
     for key, sides in found.items():
         base = sides.get(baseline, [])
         for name, records in sides.items():
             failed = [text for _, each in (*records, *base) if (text := each["failed"].text())]
             if failed or not base:
                 why = failed[0] if failed else f"there is no {baseline} beside it"
-                problems.append(Unmeasured(key, name, why))
+                problems.append(UnmeasuredSide(key, name, why))
             elif name != baseline:
                 ours, theirs = runs(records), runs(base)
                 table.append(
-                    Beside(
+                    SideComparison(
                         key,
                         name,
                         case_interval([each.samples for each in ours]),

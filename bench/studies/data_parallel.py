@@ -30,7 +30,7 @@ import numpy.typing as npt
 from bench.machine import fresh, process_pool
 from bench.machine.raised import one_line
 from lstm_impl import UnavailableError, UnsupportedError, get_backend
-from lstm_impl.backends.hlo import Recorded
+from lstm_impl.backends.hlo import ProfiledEvent
 from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
 from lstm_impl.backends.tensorflow.data_parallel import DataParallel, share
 from lstm_impl.backends.tensorflow.evidence import timeline
@@ -53,7 +53,7 @@ ONE, TEAM, CORES = "one", "team", "cores"
 
 
 @dataclass(frozen=True)
-class Side:
+class DataParallelSide:
     """One of the things that are held against one another.
 
     world: who computes it. batch: sequences of a step, over all replicas. reduced: whether
@@ -67,7 +67,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Question:
+class DataParallelRequest:
     """What is measured in one set of processes.
 
     batch, timesteps, inputs, hidden: sizes, the batch being that of one replica alone. replicas:
@@ -103,20 +103,20 @@ class Question:
         return self.batch * (self.replicas if scaling == WEAK else 1)
 
 
-def sides(question: Question, *, cores: bool) -> list[Side]:
+def sides(question: DataParallelRequest, *, cores: bool) -> list[DataParallelSide]:
     """All that is measured for a question.
 
     cores: whether one process has all processors of the replicas, as a user would otherwise do.
     """
-    found = [Side("one", ONE, question.batch)]
+    found = [DataParallelSide("one", ONE, question.batch)]
     for scaling in question.scalings:
         batch = question.global_batch(scaling)
-        found.append(Side(scaling, TEAM, batch))
-        found.append(Side(f"{scaling}-apart", TEAM, batch, reduced=False))
+        found.append(DataParallelSide(scaling, TEAM, batch))
+        found.append(DataParallelSide(f"{scaling}-apart", TEAM, batch, reduced=False))
         if scaling == STRONG:
-            found.append(Side("strong-part", ONE, batch // question.replicas))
+            found.append(DataParallelSide("strong-part", ONE, batch // question.replicas))
         if cores:
-            found.append(Side(f"{scaling}-cores", CORES, batch))
+            found.append(DataParallelSide(f"{scaling}-cores", CORES, batch))
     return found
 
 
@@ -129,7 +129,7 @@ def compute_side(scaling: str) -> str:
 
 
 @dataclass(frozen=True)
-class Proof:
+class StepErrors:
     """Each array's error and its bound, by name: what the gate says of a shared step."""
 
     errors: Mapping[str, float]
@@ -167,7 +167,7 @@ def prove(
     theirs: Mapping[str, FloatArray],
     before: LSTMWeights,
     replicas: Sequence[tuple[LSTMWeights, LSTMWeights]],
-) -> Proof:
+) -> StepErrors:
     """Whether one shared step is a step on the whole batch, on every replica.
 
     theirs: the reference's gradients on the whole batch. before: the weights that all began with.
@@ -190,7 +190,7 @@ def prove(
         for name in theirs:
             if not found[name] <= errors.get(name, 0.0):
                 errors[name] = found[name]
-    return Proof({name: errors.get(name, 0.0) for name in allowed}, allowed)
+    return StepErrors({name: errors.get(name, 0.0) for name in allowed}, allowed)
 
 
 def fingerprint(weights: LSTMWeights) -> float:
@@ -215,7 +215,7 @@ COLLECTIVE = re.compile(r"Collective|nccl", re.IGNORECASE)
 """Ops of TensorFlow's collectives, such as CollectiveReduceV2, and the kernels of NCCL."""
 
 
-class Worker:
+class StepWorker:
     """The process: what it was told to be, and the steps of the backend at hand."""
 
     def __init__(self) -> None:
@@ -238,7 +238,7 @@ class Worker:
         if order["processors"]:
             # Before TensorFlow counts them, so that each replica has its own and no other's.
             os.sched_setaffinity(0, order["processors"])
-        self._question = fresh.question(Question, order["question"])
+        self._question = fresh.question(DataParallelRequest, order["question"])
         self._world: str = order["world"]
         self._index, self._workers = order["index"], order["workers"]
         import tensorflow as tf
@@ -332,7 +332,9 @@ class Worker:
                 proofs["one"]["failure"] = found_alone.describe()
         return {"refused": "", "proofs": proofs}
 
-    def _proven(self, model: DataParallel, side: Side, weights: LSTMWeights) -> dict[str, Any]:
+    def _proven(
+        self, model: DataParallel, side: DataParallelSide, weights: LSTMWeights
+    ) -> dict[str, Any]:
         """One step from these weights, held against the reference on the whole batch."""
         question, spec = self._question, self._question.spec
         workload = question.workload(side.batch)
@@ -415,7 +417,7 @@ class Worker:
 # -- how much of a shared step its collectives take
 
 
-def collectives(recorded: Sequence[Recorded]) -> tuple[float, float]:
+def collectives(recorded: Sequence[ProfiledEvent]) -> tuple[float, float]:
     """Seconds of the marked steps, and those in which at least one collective was under way.
 
     A collective waits for the slowest replica as well as for its data: both are in its time. A
@@ -441,4 +443,4 @@ def _clipped(event: Event, start: float, end: float) -> Event:
 
 
 if __name__ == "__main__":
-    process_pool.serve(Worker())
+    process_pool.serve(StepWorker())

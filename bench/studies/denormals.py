@@ -16,14 +16,14 @@ import numpy.typing as npt
 
 from bench.case.cases import Shape
 from bench.cli import arguments, command_line
-from bench.cli.output import Told
+from bench.cli.output import CommandOutput
 from bench.records.study import Study, shape_of
 from bench.render import quantities
 from bench.render.labels import RATIO_INTERVAL
 from bench.render.labels import name as told_name
 from bench.render.table import Column, Sheet, numbers
 from bench.studies import processes
-from bench.studies.comparisons import Beside, rows
+from bench.studies.comparisons import SideComparison, rows
 from bench.worker.timing import Clock, first_use, recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
 from lstm_impl.model import given_step
@@ -50,7 +50,7 @@ FLUSHED, KEPT = "flushed to zero", "kept"
 
 
 @dataclass(frozen=True)
-class Question:
+class DenormalsRequest:
     """Sizes, the mode, who computes, and seconds of timing each backend and scale."""
 
     batch: int
@@ -65,7 +65,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Case:
+class DenormalCase:
     """A network, what it is given, and the float64 reference's outputs, none denormal there."""
 
     spec: LSTMSpec
@@ -74,7 +74,7 @@ class Case:
     y: FloatArray
 
 
-def made(question: Question, scale: float) -> Case:
+def made(question: DenormalsRequest, scale: float) -> DenormalCase:
     """The network and its inputs with a state of this scale; all else is the same."""
     spec = LSTMSpec(question.inputs, question.hidden)
     rng = np.random.default_rng(question.seed)
@@ -93,7 +93,7 @@ def made(question: Question, scale: float) -> Case:
     x = np.zeros((*shape, question.inputs), np.float32)
     state = LSTMState(h, c)
     y, _ = reference.forward(spec, weights, x, state)
-    return Case(spec, weights, Inputs(x, dy, state, None, None), y)
+    return DenormalCase(spec, weights, Inputs(x, dy, state, None, None), y)
 
 
 def denormal_part(array: FloatArray) -> float:
@@ -153,7 +153,7 @@ def flush_here() -> str:
 # -- in a fresh process
 
 
-def answer(question: Question) -> list[dict[str, Any]]:
+def answer(question: DenormalsRequest) -> list[dict[str, Any]]:
     """A plain record for each backend and scale."""
     # Before anything is flushed: making small numbers, and reading them, is arithmetic too.
     cases = {scale: made(question, size) for scale, size in SCALES.items()}
@@ -169,7 +169,9 @@ def _record(backend: str, scale: str, failed: str = "") -> dict[str, Any]:
     return {"backend": backend, "numbers": scale, "failed": failed, "samples": [], "rounds": []}
 
 
-def _measured(question: Question, name: str, cases: Mapping[str, Case]) -> list[dict[str, Any]]:
+def _measured(
+    question: DenormalsRequest, name: str, cases: Mapping[str, DenormalCase]
+) -> list[dict[str, Any]]:
     records = {scale: _record(name, scale) for scale in SCALES}
     steps: dict[str, Step] = {}
     try:
@@ -208,11 +210,11 @@ WAYS = ("as it is", "flushing")
 """Of a process to treat denormals; by turns."""
 
 
-def asked(options: argparse.Namespace) -> processes.Asked | None:
+def asked(options: argparse.Namespace) -> processes.Answers | None:
     """The question and the answers; None if a process died, which is told."""
     for backend in options.backend:
         get_backend(backend)
-    question = Question(
+    question = DenormalsRequest(
         **asdict(Shape.parse(options.shape)),
         mode=options.mode,
         backends=tuple(options.backend),
@@ -235,16 +237,16 @@ def asked(options: argparse.Namespace) -> processes.Asked | None:
     ]
 
 
-def told(found: Study) -> tuple[Told, list[str]]:
+def told(found: Study) -> tuple[CommandOutput, list[str]]:
     """The table, with what stands above and below it, and what is not in it and why."""
     table, missing = rows(found.answers, ("way", "backend"), "numbers", ORDINARY)
     problems = list(map(str, missing))
     processes.check(table, problems)
     first, *rest = _notes(found)
-    return Told((), ((first, _sheet(table, found)),), tuple(rest)), problems
+    return CommandOutput((), ((first, _sheet(table, found)),), tuple(rest)), problems
 
 
-def _sheet(table: Sequence[Beside], found: Study) -> Sheet:
+def _sheet(table: Sequence[SideComparison], found: Study) -> Sheet:
     did = _did(found)
     return Sheet.of(
         [
@@ -317,7 +319,7 @@ exit codes: 0 all was measured; 1 something was not measured (told in a line); 2
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     work = functools.partial(processes.ended, "denormals", asked, told)
-    return processes.run(_parser(), Question, answer, work, words)
+    return processes.run(_parser(), DenormalsRequest, answer, work, words)
 
 
 def _parser() -> argparse.ArgumentParser:

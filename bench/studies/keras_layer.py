@@ -21,7 +21,7 @@ import numpy as np
 from bench.case.cases import SPELLING, Shape
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
-from bench.cli.output import Told
+from bench.cli.output import CommandOutput
 from bench.render import quantities
 from bench.render.escape import LONGEST_NAME
 from bench.render.labels import RATIO_INTERVAL
@@ -29,7 +29,7 @@ from bench.render.messages import basis_text
 from bench.render.table import Column, Sheet, numbers
 from bench.studies import comparisons as beside
 from bench.studies import processes
-from bench.studies.comparisons import Beside
+from bench.studies.comparisons import SideComparison
 from bench.worker.timing import Clock, first_use, recorded
 from lstm_impl.backends.keras.environment import DEFAULT, keras_backend
 from lstm_impl.registry import get_backend
@@ -46,7 +46,7 @@ then shared as it is in a short epoch."""
 
 
 @dataclass(frozen=True)
-class Question:
+class LayerRequest:
     """What one process is asked to measure, once for each shape and mode.
 
     backends: ids for our layer. through: ``step``, a traced step over tensors of known sizes;
@@ -66,7 +66,7 @@ class Question:
     seed: int
 
 
-def subject(question: Question, shape: Shape, backend: str | None) -> Subject:
+def subject(question: LayerRequest, shape: Shape, backend: str | None) -> Subject:
     """The layer as ``question.through`` calls it; all but ``batch`` need Keras on TensorFlow."""
     kind = Called if question.through == "batch" else Traced
     return kind(question, shape, backend)
@@ -75,7 +75,7 @@ def subject(question: Question, shape: Shape, backend: str | None) -> Subject:
 class Subject(abc.ABC):
     """One layer in a model, with its data: the thing that is timed. backend None is Keras's."""
 
-    def __init__(self, question: Question, shape: Shape, backend: str | None) -> None:
+    def __init__(self, question: LayerRequest, shape: Shape, backend: str | None) -> None:
         import keras
 
         import lstm_impl.keras
@@ -207,7 +207,7 @@ class Called(Subject):
 # -- in a fresh process
 
 
-def answer(question: Question) -> list[dict[str, Any]]:
+def answer(question: LayerRequest) -> list[dict[str, Any]]:
     """Measure every shape and mode in an order of its own: one plain record a layer."""
     cases = [(shape, mode) for shape in question.shapes for mode in question.modes]
     random.Random(question.seed).shuffle(cases)
@@ -218,7 +218,7 @@ def answer(question: Question) -> list[dict[str, Any]]:
     ]
 
 
-def _measure_case(question: Question, shape: Shape, mode: str) -> list[dict[str, Any]]:
+def _measure_case(question: LayerRequest, shape: Shape, mode: str) -> list[dict[str, Any]]:
     training = mode == "training"
     baseline = subject(question, shape, None)
     steps: dict[str, Step] = {BASELINE: baseline.step(training)}
@@ -252,7 +252,7 @@ def _measure_case(question: Question, shape: Shape, mode: str) -> list[dict[str,
 # -- in the process that asks
 
 
-def rows(answers: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[Beside], list[str]]:
+def rows(answers: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[SideComparison], list[str]]:
     """Our layers against Keras's, over all processes, and why what is missing was not measured."""
     table, missing = beside.rows(beside.fields(answers), ("shape", "mode"), "layer", BASELINE)
     problems = [
@@ -287,7 +287,7 @@ exit codes: 0 all was measured; 1 something was not (a line says why); 2 bad inp
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return processes.run(_parser(), Question, answer, _keras_layer, words)
+    return processes.run(_parser(), LayerRequest, answer, _keras_layer, words)
 
 
 def _keras_layer(options: argparse.Namespace) -> int:
@@ -295,7 +295,7 @@ def _keras_layer(options: argparse.Namespace) -> int:
     return 1 if answers is None else _show(answers, options)
 
 
-def _question(options: argparse.Namespace) -> Question:
+def _question(options: argparse.Namespace) -> LayerRequest:
     for shape in options.shapes:
         Shape.parse(shape)
     for backend in options.backend:
@@ -306,7 +306,7 @@ def _question(options: argparse.Namespace) -> Question:
             f"Keras runs on {theirs} here, and --through {options.through} is measured in "
             "TensorFlow's graphs; ask for --through batch"
         )
-    return Question(
+    return LayerRequest(
         tuple(options.shapes),
         tuple(options.mode),
         tuple(options.backend),
@@ -347,7 +347,7 @@ def _show(answers: Sequence[Sequence[Mapping[str, Any]]], options: argparse.Name
             f"{basis_text(table[0].comparison.basis)}; times as fast: ours as "
             "Keras's, above 1 is faster"
         )
-        Told((), (("", sheet),), (how,), heading=LONGEST_NAME).deliver(options)
+        CommandOutput((), (("", sheet),), (how,), heading=LONGEST_NAME).deliver(options)
     return processes.missing(problems)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.cli.lengths import SPELLING, source
-from bench.cli.output import Told
+from bench.cli.output import CommandOutput
 from bench.machine.fields import Field
 from bench.records.study import Study
 from bench.render import labels, quantities
@@ -30,7 +30,7 @@ from bench.stats import batching as plans
 from bench.stats.batching import BatchPlan, Lengths
 from bench.stats.intervals import CaseInterval, case_interval
 from bench.studies import processes
-from bench.studies.comparisons import Beside, rows, runs
+from bench.studies.comparisons import SideComparison, rows, runs
 from bench.worker.timing import Clock, recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
 from lstm_impl.model import given_step
@@ -54,7 +54,7 @@ be ignored, and the final state is not that of its last valid timestep."""
 
 
 @dataclass(frozen=True)
-class Question:
+class LengthsRequest:
     """What one process is asked.
 
     lengths: of all sequences. batches: by policy, each batch's timesteps and sequences. ways:
@@ -112,7 +112,7 @@ Run = Callable[[int], Any]
 
 
 @dataclass(frozen=True)
-class Stream:
+class PolicyStream:
     """One way on one policy's batches.
 
     run: a batch by its number. results: of one, on the host. traces: so far, None where nobody
@@ -129,7 +129,7 @@ class Stream:
 # -- data
 
 
-def inputs_of(question: Question, timesteps: int, rows: Sequence[int]) -> Inputs:
+def inputs_of(question: LengthsRequest, timesteps: int, rows: Sequence[int]) -> Inputs:
     """A padded batch: random inputs, zeros past each sequence's end; empty rows have one step."""
     lengths = np.ones(question.batch, np.int32)
     lengths[: len(rows)] = [question.lengths[row] for row in rows]
@@ -145,7 +145,7 @@ def inputs_of(question: Question, timesteps: int, rows: Sequence[int]) -> Inputs
 # -- ways
 
 
-def stream(way: Way, question: Question, data: Sequence[Inputs]) -> Stream:
+def stream(way: Way, question: LengthsRequest, data: Sequence[Inputs]) -> PolicyStream:
     """The way on these batches, with a model and a function of its own."""
     backend = get_backend(way.backend)
     if not (available := backend.availability("cpu")):
@@ -158,17 +158,17 @@ def stream(way: Way, question: Question, data: Sequence[Inputs]) -> Stream:
     return _own(model, way, question, data)
 
 
-def spec_of(question: Question) -> LSTMSpec:
+def spec_of(question: LengthsRequest) -> LSTMSpec:
     """One layer."""
     return LSTMSpec(question.inputs, question.hidden)
 
 
-def _own(model: Any, way: Way, question: Question, data: Sequence[Inputs]) -> Stream:
+def _own(model: Any, way: Way, question: LengthsRequest, data: Sequence[Inputs]) -> PolicyStream:
     padded = way.caller == PADDED
     given = [replace(each, lengths=None) if padded else each for each in data]
     steps = [given_step(model, each, question.mode) for each in given]
     counts = getattr(model, "trace_count", lambda: None)
-    return Stream(
+    return PolicyStream(
         lambda number: steps[number].run(),
         model._host_results,
         model.synchronize,
@@ -177,7 +177,9 @@ def _own(model: Any, way: Way, question: Question, data: Sequence[Inputs]) -> St
     )
 
 
-def _in_tensorflow(model: Any, caller: str, question: Question, data: Sequence[Inputs]) -> Stream:
+def _in_tensorflow(
+    model: Any, caller: str, question: LengthsRequest, data: Sequence[Inputs]
+) -> PolicyStream:
     import tensorflow as tf
 
     def infer(x: Any, lengths: Any) -> Any:
@@ -219,7 +221,7 @@ def _in_tensorflow(model: Any, caller: str, question: Question, data: Sequence[I
             made |= dict(zip(names, weights.arrays(), strict=True))
         return made
 
-    return Stream(
+    return PolicyStream(
         lambda number: function(*placed[number]),
         results,
         tf.test.experimental.sync_devices,
@@ -230,7 +232,7 @@ def _in_tensorflow(model: Any, caller: str, question: Question, data: Sequence[I
 # -- the check
 
 
-def difference(found: Stream, question: Question, data: Sequence[Inputs]) -> str:
+def difference(found: PolicyStream, question: LengthsRequest, data: Sequence[Inputs]) -> str:
     """Where three of the batches are not the reference's, in words, or an empty string."""
     spec = spec_of(question)
     weights = LSTMWeights.random(spec, question.seed)
@@ -289,11 +291,11 @@ def expected(
 # -- measuring
 
 
-def answer(question: Question) -> list[dict[str, Any]]:
+def answer(question: LengthsRequest) -> list[dict[str, Any]]:
     """A plain record for each way and policy."""
     warm_up(question)
     records: dict[tuple[str, str], dict[str, Any]] = {}
-    streams: dict[tuple[str, str], tuple[Stream, int]] = {}
+    streams: dict[tuple[str, str], tuple[PolicyStream, int]] = {}
     pairs = [(way, policy) for way in question.ways for policy in question.batches]
     random.Random(question.seed).shuffle(pairs)
     data = {
@@ -318,7 +320,7 @@ def answer(question: Question) -> list[dict[str, Any]]:
     return list(records.values())
 
 
-def warm_up(question: Question) -> None:
+def warm_up(question: LengthsRequest) -> None:
     """Have each backend compute one small batch: its framework starts, and starts once."""
     small = replace(question, batch=1, lengths=(1,), batches={})
     for way in question.ways:
@@ -331,7 +333,7 @@ def warm_up(question: Question) -> None:
             continue  # told where it is measured
 
 
-def first_pass(found: Stream, count: int, limit: float, clock: Clock) -> list[float]:
+def first_pass(found: PolicyStream, count: int, limit: float, clock: Clock) -> list[float]:
     """Seconds of each batch, from the first on, as many as begin before ``limit`` seconds."""
     seconds: list[float] = []
     begun = clock.now()
@@ -347,8 +349,8 @@ def first_pass(found: Stream, count: int, limit: float, clock: Clock) -> list[fl
 
 def take_turns(
     records: Mapping[tuple[str, str], dict[str, Any]],
-    streams: Mapping[tuple[str, str], tuple[Stream, int]],
-    question: Question,
+    streams: Mapping[tuple[str, str], tuple[PolicyStream, int]],
+    question: LengthsRequest,
     clock: Clock,
 ) -> None:
     """Later passes, all ways and policies in alternating blocks; what broke says so."""
@@ -369,7 +371,7 @@ def take_turns(
         records[names[name]] |= record
 
 
-def _pass(found: Stream, count: int) -> Step:
+def _pass(found: PolicyStream, count: int) -> Step:
     def run() -> Any:
         left = None
         for number in range(count):
@@ -403,7 +405,7 @@ exit codes: 0 all was measured; 1 something was not measured (told in a line); 2
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     work = functools.partial(processes.ended, "lengths", asked, told)
-    return processes.run(_parser(), Question, answer, work, words)
+    return processes.run(_parser(), LengthsRequest, answer, work, words)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -429,7 +431,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def asked(options: argparse.Namespace) -> processes.Asked | None:
+def asked(options: argparse.Namespace) -> processes.Answers | None:
     """What ``bench.run lengths`` asks, and what fresh processes answer; None if one died."""
     question = _question(options)
     answers = processes.asked_anew("bench.studies.lengths", question, options, quiet=True)
@@ -439,11 +441,11 @@ def asked(options: argparse.Namespace) -> processes.Asked | None:
     return None if answers is None else (asked, answers)
 
 
-def _question(options: argparse.Namespace) -> Question:
+def _question(options: argparse.Namespace) -> LengthsRequest:
     ways = tuple(str(Way.parse(each)) for each in options.ways)
     lengths = source(options.lengths).draw(options.batch * options.batches, options.seed)
     chosen = {each: planned(each, lengths, options.batch) for each in options.policies}
-    return Question(
+    return LengthsRequest(
         options.batch,
         options.input,
         options.hidden,
@@ -497,7 +499,7 @@ class StreamLine:
     first: CaseInterval
     later: CaseInterval
     traces: int | None
-    beside: Beside | None
+    beside: SideComparison | None
 
     @property
     def new_shape(self) -> float:
@@ -550,7 +552,7 @@ def _line(
     batches: Sequence[Field],
     records: Sequence[tuple[int, Field]],
     question: Field,
-    beside: Beside | None,
+    beside: SideComparison | None,
 ) -> StreamLine:
     steps = [batch.items()[0].integer(1) for batch in batches]
     computed = sum(steps) * question["batch"].integer(1)
@@ -631,12 +633,12 @@ def _time(interval: CaseInterval) -> Cell:
     return Cell(quantities.seconds(interval.mid), bounds if interval.high > interval.low else "")
 
 
-def told(found: Study) -> tuple[Told, list[str]]:
+def told(found: Study) -> tuple[CommandOutput, list[str]]:
     """The table, with what stands above and below it, and what is not in it and why."""
     table, problems, baseline = lines(found)
     processes.check(table, problems)
     first, *rest = _notes(found, baseline)
-    return Told((), ((first, sheet(table)),), tuple(rest)), problems
+    return CommandOutput((), ((first, sheet(table)),), tuple(rest)), problems
 
 
 def _notes(found: Study, baseline: str) -> list[str]:

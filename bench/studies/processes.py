@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
-from bench.cli.output import Told
+from bench.cli.output import CommandOutput
 from bench.machine import fresh
 from bench.machine.fields import printable
 from bench.machine.folder import default_folder
@@ -28,7 +28,7 @@ from lstm_impl.spec import UnsupportedError
 
 _T = TypeVar("_T")
 
-Asked: TypeAlias = tuple[Mapping[str, object], Sequence[Sequence[Mapping[str, Any]]]]
+Answers: TypeAlias = tuple[Mapping[str, object], Sequence[Sequence[Mapping[str, Any]]]]
 """A question as the file has it, and the records of each process that answered."""
 
 
@@ -105,8 +105,8 @@ def asked_anew(
 
 def ended(
     kind: str,
-    ask: Callable[[argparse.Namespace], Asked | None],
-    told: Callable[[Study], tuple[Told, Sequence[str]]],
+    ask: Callable[[argparse.Namespace], Answers | None],
+    told: Callable[[Study], tuple[CommandOutput, Sequence[str]]],
     options: argparse.Namespace,
 ) -> int:
     """Ask, write the answers and show them; the exit code.
@@ -131,7 +131,7 @@ def check(table: Sequence[object], problems: Sequence[str]) -> None:
         raise UsageError(f"nothing was measured: {problems[0] if problems else 'no records'}")
 
 
-def shown(said: tuple[Told, Sequence[str]], options: argparse.Namespace) -> Sequence[str]:
+def shown(said: tuple[CommandOutput, Sequence[str]], options: argparse.Namespace) -> Sequence[str]:
     """Deliver what a study says, with a note on each that is not in it; these."""
     told, problems = said
     notes = (f"Not measured: {clean(each)}." for each in problems)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.case.cases import Case
 from bench.cli import output
-from bench.cli.output import Told
+from bench.cli.output import CommandOutput
 from bench.machine.raised import one_line
 from bench.render.escape import LONGEST_NAME
 from bench.render.messages import bound_words
@@ -131,7 +131,7 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
     )
     title = f"{found.case.id}: {seconds(found.seconds)} a step without {found.profile.source}"
     left = len(every) - MOST
-    told = Told(
+    told = CommandOutput(
         (title, bound_words(found.bound, found.figures)),
         (("", sheet),),
         (f"and {left} more; --format csv has all",) if left > 0 else (),

@@ -15,9 +15,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.machine import cluster
-from bench.machine.cluster import Cluster
+from bench.machine.cluster import ClusterAddress
 from bench.machine.process_pool import FailedError, Launch, PoolError, ProcessPool
-from bench.studies.data_parallel import CORES, MIRRORED, ONE, TEAM, Question, Side, sides
+from bench.studies.data_parallel import (
+    CORES,
+    MIRRORED,
+    ONE,
+    TEAM,
+    DataParallelRequest,
+    DataParallelSide,
+    sides,
+)
 
 ROUNDS = 15
 """Blocks of each side in a set: a median whose interval holds with 96% between the 4th and the 12th
@@ -41,7 +49,7 @@ class MismatchError(PoolError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReplicaPlan:
     """Where a set runs.
 
     cluster: that of ``TF_CONFIG``, in which this machine has one worker; None for a team of this
@@ -49,9 +57,9 @@ class Plan:
     are. limit: seconds for each order.
     """
 
-    question: Question
+    question: DataParallelRequest
     limit: float
-    cluster: Cluster | None = None
+    cluster: ClusterAddress | None = None
     processors: tuple[int, ...] = ()
 
     def share(self, first: int, count: int) -> list[int]:
@@ -61,12 +69,12 @@ class Plan:
 
 
 @dataclass
-class Found:
+class ReplicaResults:
     """What a set found: a record for each backend and side."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, backend: str, plan: Plan, side: Side, **more: Any) -> None:
+    def add(self, backend: str, plan: ReplicaPlan, side: DataParallelSide, **more: Any) -> None:
         """A record; what it does not have is empty."""
         empty = {"failed": "", "samples": [], "rounds": [], "calls": 0, "shares": []}
         self.records.append(
@@ -83,13 +91,13 @@ class Found:
         )
 
 
-def measured(plan: Plan, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+def measured(plan: ReplicaPlan, tell: Callable[[str], None]) -> list[dict[str, Any]]:
     """The records of one set. tell: says what it does.
 
     A backend that one of the processes cannot compute has its reason in its records, and the others
     go on in a new set. Raises PoolError where a process died or hung: that is nobody's result.
     """
-    found, waiting = Found(), list(plan.question.backends)
+    found, waiting = ReplicaResults(), list(plan.question.backends)
     own = sides(plan.question, cores=bool(plan.processors))
     while waiting:
         with _started(plan) as pool:
@@ -105,7 +113,9 @@ def measured(plan: Plan, tell: Callable[[str], None]) -> list[dict[str, Any]]:
     return found.records
 
 
-def _backend(floor: _Floor, backend: str, own: Sequence[Side], found: Found) -> None:
+def _backend(
+    floor: _Floor, backend: str, own: Sequence[DataParallelSide], found: ReplicaResults
+) -> None:
     """Build, prove, time and trace one backend on all sides."""
     plan = floor.plan
     answers = floor.all({"do": "build", "backend": backend}, f"while it built {backend}")
@@ -146,7 +156,10 @@ def _backend(floor: _Floor, backend: str, own: Sequence[Side], found: Found) -> 
 
 
 def timed(
-    block: Callable[[Side, int], float], own: Sequence[Side], seconds: float, seed: int
+    block: Callable[[DataParallelSide, int], float],
+    own: Sequence[DataParallelSide],
+    seconds: float,
+    seed: int,
 ) -> dict[str, tuple[int, list[float]]]:
     """The calls of a block and the seconds of a step in each, of every side by name.
 
@@ -176,24 +189,24 @@ class _Floor:
     """Who of a set is told to work: one side at a time."""
 
     pool: ProcessPool
-    plan: Plan
+    plan: ReplicaPlan
 
     def all(self, order: Mapping[str, object], what: str) -> dict[str, Any]:
         """Everybody's answers to the same order."""
         return self.pool.ask(dict.fromkeys(self.pool.pids, order), self.plan.limit, what)
 
-    def _of(self, side: Side, order: Mapping[str, object], what: str) -> list[Any]:
+    def _of(self, side: DataParallelSide, order: Mapping[str, object], what: str) -> list[Any]:
         told = {name: order for name in self.pool.pids if _world(name) == side.world}
         limit = self.plan.limit + self.plan.question.seconds
         return list(self.pool.ask(told, limit, what).values())
 
-    def block(self, side: Side, calls: int) -> float:
+    def block(self, side: DataParallelSide, calls: int) -> float:
         """Seconds of so many steps of a side."""
         order = {"do": "block", "side": side.name, "calls": calls}
         answers = self._of(side, order, f"while it was timed ({side.name})")
         return float(answers[0]["seconds"])
 
-    def trace(self, side: Side) -> list[float]:
+    def trace(self, side: DataParallelSide) -> list[float]:
         """The collectives' share of a side's step, by worker."""
         order = {"do": "trace", "side": side.name}
         answers = self._of(side, order, f"under the profiler ({side.name})")
@@ -207,7 +220,7 @@ def _world(name: str) -> str:
 # -- starting
 
 
-def _started(plan: Plan) -> ProcessPool:
+def _started(plan: ReplicaPlan) -> ProcessPool:
     """A pool that has started: TensorFlow imported, the team joined, all asked the same."""
     for _ in range(TRIES - 1 if plan.cluster is None else 0):
         try:
@@ -218,7 +231,7 @@ def _started(plan: Plan) -> ProcessPool:
     return _start(plan)
 
 
-def _start(plan: Plan) -> ProcessPool:
+def _start(plan: ReplicaPlan) -> ProcessPool:
     question = plan.question
     launches, orders = {}, {}
     for name, world, index, workers, processors, environment in _members(plan):
@@ -254,7 +267,7 @@ def _start(plan: Plan) -> ProcessPool:
     return pool
 
 
-def _members(plan: Plan) -> Iterator[tuple[str, str, int, int, list[int], dict[str, str]]]:
+def _members(plan: ReplicaPlan) -> Iterator[tuple[str, str, int, int, list[int], dict[str, str]]]:
     """Of each process: its name, world, place, how many there are, processors and environment."""
     question = plan.question
     usual = {key: each for key, each in os.environ.items() if key != cluster.VARIABLE}

@@ -20,15 +20,22 @@ from bench.case.cases import Shape
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.machine import cluster, devices
-from bench.machine.cluster import Cluster
+from bench.machine.cluster import ClusterAddress
 from bench.machine.folder import default_folder, expanded
 from bench.machine.lock import HeldError, MachineLock
 from bench.records import study
 from bench.session.progress import MEASURED, code_of
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.studies import processes, scaling_table
-from bench.studies.data_parallel import MIRRORED, SCALINGS, STRATEGIES, STRONG, WORKERS, Question
-from bench.studies.replicas import Plan, measured
+from bench.studies.data_parallel import (
+    MIRRORED,
+    SCALINGS,
+    STRATEGIES,
+    STRONG,
+    WORKERS,
+    DataParallelRequest,
+)
+from bench.studies.replicas import ReplicaPlan, measured
 from lstm_impl.backends.tensorflow import data_parallel
 from lstm_impl.registry import get_backend
 
@@ -95,7 +102,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _document(
-    options: argparse.Namespace, plans: Sequence[Plan], given: Cluster | None
+    options: argparse.Namespace, plans: Sequence[ReplicaPlan], given: ClusterAddress | None
 ) -> dict[str, Any]:
     """What was asked, as it stands in the file: no addresses, which are nobody else's."""
     return {
@@ -110,7 +117,9 @@ def _document(
 # -- what is measured
 
 
-def planned(options: argparse.Namespace, given: Cluster | None, number: int = 0) -> list[Plan]:
+def planned(
+    options: argparse.Namespace, given: ClusterAddress | None, number: int = 0
+) -> list[ReplicaPlan]:
     """The sets of one repetition: one for each number of replicas.
 
     number: of the repetition, which has inputs of its own.
@@ -141,7 +150,7 @@ def planned(options: argparse.Namespace, given: Cluster | None, number: int = 0)
                 "or --weak alone"
             )
         processors = _processors(options, given, replicas)
-        question = Question(
+        question = DataParallelRequest(
             shape.batch,
             shape.timesteps,
             shape.inputs,
@@ -155,11 +164,11 @@ def planned(options: argparse.Namespace, given: Cluster | None, number: int = 0)
             options.seconds,
             options.seed + number,
         )
-        plans.append(Plan(question, options.limit, given, processors))
+        plans.append(ReplicaPlan(question, options.limit, given, processors))
     return plans
 
 
-def _replicas(options: argparse.Namespace, given: Cluster | None) -> list[int]:
+def _replicas(options: argparse.Namespace, given: ClusterAddress | None) -> list[int]:
     """How many replicas are asked for: those above one, each once, in order."""
     gpus = devices.gpu_facts().visible if options.device == "gpu" else 0
     if options.device == "gpu" and (missing := devices.explain_missing("gpu:0")):
@@ -184,7 +193,7 @@ def _replicas(options: argparse.Namespace, given: Cluster | None) -> list[int]:
 
 
 def _processors(
-    options: argparse.Namespace, given: Cluster | None, replicas: int
+    options: argparse.Namespace, given: ClusterAddress | None, replicas: int
 ) -> tuple[int, ...]:
     """This machine's processors that so many replicas share out; none where they need not."""
     if options.device == "gpu" or given is not None or not hasattr(os, "sched_getaffinity"):

@@ -31,7 +31,7 @@ moves its shares by about as much."""
 
 
 @dataclass(frozen=True)
-class Timed:
+class SideTime:
     """What one set of processes measured of one side: seconds of a step of ``batch`` sequences."""
 
     batch: int
@@ -44,7 +44,7 @@ class Timed:
         return statistics.median(self.samples)
 
 
-Sides = Mapping[str, Timed]
+Sides = Mapping[str, SideTime]
 """The sides of one set of processes, by the names below."""
 
 
@@ -128,7 +128,7 @@ def scaled(
 _PARTS = ("team", "apart", "alone")
 
 
-def _runs(sides: Sequence[Timed]) -> list[RunSamples]:
+def _runs(sides: Sequence[SideTime]) -> list[RunSamples]:
     """By the time of a sequence. The sides are other processes than those they are held against."""
     return [
         RunSamples(

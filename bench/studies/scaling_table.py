@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.cli.output import Told
+from bench.cli.output import CommandOutput
 from bench.machine.fields import Field
 from bench.records.study import Study, shape_of
 from bench.render.escape import LONGEST_NAME, LONGEST_SENTENCE, clean
@@ -30,7 +30,7 @@ from bench.stats.intervals import Interval
 from bench.studies import comparisons as beside
 from bench.studies import processes
 from bench.studies.data_parallel import SCALINGS, STRATEGIES, compute_side
-from bench.studies.scaling_ratios import Scaled, Sides, Timed, scaled
+from bench.studies.scaling_ratios import Scaled, Sides, SideTime, scaled
 
 BOUNDS = 10
 """Letters that an interval takes: 1.00–1.00, 10% to 20%."""
@@ -40,7 +40,7 @@ MOST_REPLICAS = 100_000
 
 
 @dataclass(frozen=True)
-class Line:
+class ScalingRow:
     """A backend's replicas beside one, one kind of scaling."""
 
     backend: str
@@ -55,7 +55,7 @@ class Line:
         )
 
 
-def lines(found: Study) -> tuple[list[Line], list[str]]:
+def lines(found: Study) -> tuple[list[ScalingRow], list[str]]:
     """A line for each backend, number of replicas and scaling; and what was not measured, and why.
 
     Raises ResultError for a file that does not hold what it should.
@@ -78,7 +78,7 @@ def lines(found: Study) -> tuple[list[Line], list[str]]:
         for key, records in of_answer.items():
             sets.setdefault(key, []).append(records)
     table = [
-        Line(backend, scaling, _scaled(found, replicas, scaling, each))
+        ScalingRow(backend, scaling, _scaled(found, replicas, scaling, each))
         for (backend, replicas), each in sets.items()
         if (backend, replicas) not in failing
         for scaling in asked
@@ -112,15 +112,15 @@ def _scaled(
     return scaled(replicas, read, names, traces)
 
 
-def _timed(record: Field) -> Timed:
+def _timed(record: Field) -> SideTime:
     samples, rounds = beside.timed(record)
-    return Timed(record["batch"].integer(1), tuple(samples), tuple(rounds))
+    return SideTime(record["batch"].integer(1), tuple(samples), tuple(rounds))
 
 
 # -- told
 
 
-def told(found: Study) -> tuple[Told, list[str]]:
+def told(found: Study) -> tuple[CommandOutput, list[str]]:
     """The tables, with what stands above and below them, and what is not in them and why."""
     table, problems = lines(found)
     processes.check(table, problems)
@@ -129,7 +129,7 @@ def told(found: Study) -> tuple[Told, list[str]]:
     if any(line.found.cores is not None for line in table):
         tables.append(("Beside one process on all of their processors", beside_all(table)))
     tables.append(("Where the time of a step of all replicas goes", parts(table)))
-    return Told((), tuple(tables), tuple(rest)), problems
+    return CommandOutput((), tuple(tables), tuple(rest)), problems
 
 
 _LINE = (
@@ -141,7 +141,7 @@ _LINE = (
 )
 
 
-def _line(line: Line) -> list[Cell | str]:
+def _line(line: ScalingRow) -> list[Cell | str]:
     step = line.found.step
     return [
         line.backend,
@@ -152,7 +152,7 @@ def _line(line: Line) -> list[Cell | str]:
     ]
 
 
-def gains(table: Sequence[Line]) -> Sheet:
+def gains(table: Sequence[ScalingRow]) -> Sheet:
     """What several replicas gain over one."""
     return Sheet.of(
         [
@@ -184,7 +184,7 @@ def _times(found: Comparison) -> Cell:
     return Cell(times_as_fast(ratio.mid), times_bounds(ratio.low, ratio.high))
 
 
-def beside_all(table: Sequence[Line]) -> Sheet:
+def beside_all(table: Sequence[ScalingRow]) -> Sheet:
     """Several replicas beside one process with all of their processors."""
     return Sheet.of(
         [*_LINE, Column("times as fast", right=True, least=BOUNDS), Column("verdict")],
@@ -196,7 +196,7 @@ def beside_all(table: Sequence[Line]) -> Sheet:
     )
 
 
-def parts(table: Sequence[Line]) -> Sheet:
+def parts(table: Sequence[ScalingRow]) -> Sheet:
     """Compute, all-reduce and the rest, as shares of a step."""
     return Sheet.of(
         [
@@ -231,7 +231,7 @@ def signed(part: float) -> str:
     return f"−{-whole}%" if whole < 0 else f"{whole}%"
 
 
-def _notes(found: Study, table: Sequence[Line]) -> list[str]:
+def _notes(found: Study, table: Sequence[ScalingRow]) -> list[str]:
     """What was measured where, what the columns mean, and what does not agree."""
     question = found.question
     strategy = question["strategy"].one_of(STRATEGIES)

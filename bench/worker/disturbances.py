@@ -17,11 +17,11 @@ from bench.machine.devices import GpuFacts
 from bench.machine.disturbance import Disturbance
 from bench.machine.facts import Environment, Gpu
 from bench.records.advice import MORE_TIME
-from bench.records.schema import Reason
+from bench.records.schema import RecordedReason
 from bench.stats import intervals
 from bench.stats.trust import WIDE
 from bench.worker import roof_libraries
-from bench.worker.timing import Series, Stopped
+from bench.worker.timing import StepSeries, Stopped
 
 BUSY = 0.1
 """Part of the machine's processors that others may keep busy. A tenth is what a desktop does at
@@ -52,12 +52,12 @@ _QUIET = "close what else runs, or measure on a machine of its own"
 
 
 def validity(
-    series: Series,
+    series: StepSeries,
     disturbance: Disturbance,
     threads: Sequence[str],
     device: str,
     period: float | None = None,
-) -> Iterable[Reason]:
+) -> Iterable[RecordedReason]:
     """Every reason not to trust a measurement; none if it is valid. period: of a stream's calls."""
     yield from _of_samples(series)
     yield from _of_pace(series, period)
@@ -68,11 +68,11 @@ def validity(
         yield from _of_gpu(disturbance, devices.gpu_index(device))
 
 
-def _of_samples(series: Series) -> Iterable[Reason]:
+def _of_samples(series: StepSeries) -> Iterable[RecordedReason]:
     count = len(series.blocks)
     width = intervals.relative_half_width(series.samples)
     if count < intervals.FEWEST_SAMPLES:
-        yield Reason(
+        yield RecordedReason(
             "few_samples",
             f"{count} sample{'s' if count > 1 else ''}: "
             f"a median has no 95% interval under {intervals.FEWEST_SAMPLES}",
@@ -80,26 +80,26 @@ def _of_samples(series: Series) -> Iterable[Reason]:
         )
     elif width > WIDE:
         advice = MORE_TIME if series.stopped is Stopped.TIME else _QUIET
-        yield Reason(
+        yield RecordedReason(
             "wide_interval",
             f"the median's interval is ±{width:.1%}, over ±{WIDE:.0%}",
             advice,
         )
     if series.steady is False:
-        yield Reason(
+        yield RecordedReason(
             "not_steady",
             "the earlier and the later half of the samples differ: no steady state",
             f"{MORE_TIME}; if it stays, {_QUIET}",
         )
 
 
-def _of_pace(series: Series, period: float | None) -> Iterable[Reason]:
+def _of_pace(series: StepSeries, period: float | None) -> Iterable[RecordedReason]:
     """Of a stream whose calls are due faster than they are done."""
     if series.streamed is None or period is None:
         return
     service = float(np.median(series.streamed.service))
     if service > period:
-        yield Reason(
+        yield RecordedReason(
             "behind",
             f"a call takes {1000 * service:.3g} ms and one is due every {1000 * period:g} ms: it "
             "falls behind for ever, and latency says how long it was measured",
@@ -116,43 +116,43 @@ def kept_busy(disturbance: Disturbance) -> str:
     return f"{others:.1f} of {processors} processors busy{who}"
 
 
-def _of_machine(disturbance: Disturbance) -> Iterable[Reason]:
+def _of_machine(disturbance: Disturbance) -> Iterable[RecordedReason]:
     if busy := kept_busy(disturbance):
-        yield Reason("busy", f"others kept {busy}", _QUIET)
+        yield RecordedReason("busy", f"others kept {busy}", _QUIET)
     if disturbance.swapped:
-        yield Reason(
+        yield RecordedReason(
             "swap",
             f"the machine swapped {disturbance.swapped / 1e6:.1f} MB meanwhile",
             "free some memory, or choose a smaller case",
         )
 
 
-def _of_cpu(disturbance: Disturbance, threads: Sequence[str]) -> Iterable[Reason]:
+def _of_cpu(disturbance: Disturbance, threads: Sequence[str]) -> Iterable[RecordedReason]:
     if disturbance.cpu_throttled:
-        yield Reason(
+        yield RecordedReason(
             "throttled",
             f"the CPU slowed itself down {disturbance.cpu_throttled} times because of heat",
             "cool it, or use fewer threads: --lstm-threads N",
         )
     change = disturbance.clock_change
     if change is not None and abs(change - 1) > CLOCK_CHANGE:
-        yield Reason(
+        yield RecordedReason(
             "clock",
             f"the CPU's clock at the end was {change:.2f} times that at the start",
             "fix the clock: cpupower frequency-set -g performance, and switch turbo off",
         )
     if threads:
-        yield Reason(
+        yield RecordedReason(
             "threads",
             f"more threads than usable processors: {', '.join(threads)}",
             "set --lstm-threads to the number of processors, or fewer",
         )
 
 
-def _of_gpu(disturbance: Disturbance, number: int) -> Iterable[Reason]:
+def _of_gpu(disturbance: Disturbance, number: int) -> Iterable[RecordedReason]:
     hot = disturbance.gpu_throttled.get(number, 0.0)
     if hot > HOT_SHARE * disturbance.seconds:
-        yield Reason(
+        yield RecordedReason(
             "throttled",
             f"the GPU was slowed down by heat for {hot:.1f} of {disturbance.seconds:.1f} s",
             "cool it, or lower its clock: nvidia-smi -lgc",
@@ -162,7 +162,7 @@ def _of_gpu(disturbance: Disturbance, number: int) -> Iterable[Reason]:
 # -- before
 
 
-def findings(here: Environment, disturbance: Disturbance, facts: GpuFacts) -> list[Reason]:
+def findings(here: Environment, disturbance: Disturbance, facts: GpuFacts) -> list[RecordedReason]:
     """Everything worth changing before a measurement, the most harmful first; best if empty.
 
     disturbance: what went on during a second in which this process did nothing.
@@ -170,141 +170,141 @@ def findings(here: Environment, disturbance: Disturbance, facts: GpuFacts) -> li
     return [*_busy(disturbance), *_cpu(here), *_memory(here), *_gpus(here, facts), *_software(here)]
 
 
-def _busy(disturbance: Disturbance) -> Iterator[Reason]:
+def _busy(disturbance: Disturbance) -> Iterator[RecordedReason]:
     if busy := kept_busy(disturbance):
         told = f"other processes keep {busy}"
-        yield Reason("busy", told, "end them, or wait until they are done")
+        yield RecordedReason("busy", told, "end them, or wait until they are done")
     if disturbance.swapped:
-        yield Reason(
+        yield RecordedReason(
             "swap",
             f"the machine swaps ({disturbance.swapped / 1e6:.1f} MB in a second)",
             "end what takes the memory",
         )
 
 
-def _cpu(here: Environment) -> Iterator[Reason]:
+def _cpu(here: Environment) -> Iterator[RecordedReason]:
     cpu = here.cpu
     if cpu.quota is not None and cpu.usable is not None and cpu.quota < cpu.usable:
         threads = max(1, math.floor(cpu.quota))
-        yield Reason(
+        yield RecordedReason(
             "quota",
             f"a control group allows the time of {cpu.quota:g} processors, and {cpu.usable} are "
             "shown: frameworks start too many threads and are stopped again and again",
             f"measure with --lstm-threads {threads}, or lift the limit",
         )
     if too_many := environment.too_many_threads(here):
-        yield Reason(
+        yield RecordedReason(
             "threads",
             f"more threads than the {cpu.usable} usable processors: {', '.join(too_many)}",
             "unset these variables, or set them to the number of processors or fewer",
         )
     names = [name for name in here.variables if name in roof_libraries.LIMITING]
     if limits := [f"{name}={here.variables[name]}" for name in names]:
-        yield Reason(
+        yield RecordedReason(
             "instructions",
             f"{', '.join(limits)}: a library may leave instructions of this CPU unused, and "
             "compute at half its rate",
             "unset what was not set on purpose",
         )
     if cpu.governor not in (None, "performance"):
-        yield Reason(
+        yield RecordedReason(
             "governor",
             f"the CPU's governor is {cpu.governor}: its clock follows the load",
             "cpupower frequency-set -g performance (as root)",
         )
     if cpu.turbo:
-        yield Reason(
+        yield RecordedReason(
             "turbo",
             "the CPU's turbo is on: its clock depends on how warm it is",
             "for the steadiest times switch it off: echo 0 > "
             "/sys/devices/system/cpu/cpufreq/boost, or echo 1 > .../intel_pstate/no_turbo",
         )
     if cpu.virtual:
-        yield Reason(
+        yield RecordedReason(
             "virtual",
             "this is a virtual machine: what its neighbours do does not show here",
             "measure again at another time, and compare: python -m bench.compare runs",
         )
 
 
-def _memory(here: Environment) -> Iterator[Reason]:
+def _memory(here: Environment) -> Iterator[RecordedReason]:
     left = here.memory.available_bytes
     if left is not None and left < LITTLE_MEMORY:
-        yield Reason(
+        yield RecordedReason(
             "memory",
             f"only {left / 2**30:.1f} GiB of memory is free",
             "end what takes it, or leave out the large shapes",
         )
 
 
-def _gpus(here: Environment, facts: GpuFacts) -> Iterator[Reason]:
+def _gpus(here: Environment, facts: GpuFacts) -> Iterator[RecordedReason]:
     if not facts.visible and (facts.hardware or facts.hidden_by is not None):
-        yield Reason(
+        yield RecordedReason(
             "gpu", "there is a GPU, but not for CUDA", devices.explain_missing("gpu:0", facts)
         )
     if facts.visible and not here.gpus:
         why = here.unread.get("gpus", "its management library does not answer")
         install = "" if "not installed" in why else "; see what nvidia-smi says"
-        yield Reason(
+        yield RecordedReason(
             "nvml",
             "the GPU's clocks, heat and other processes cannot be read, nor recorded",
             why + install,
         )
     for index, gpu in enumerate(here.gpus):
         for reason in _gpu(gpu):
-            yield Reason(reason.code, f"gpu:{index}: {reason.text}", reason.advice)
+            yield RecordedReason(reason.code, f"gpu:{index}: {reason.text}", reason.advice)
 
 
-def _gpu(gpu: Gpu) -> Iterator[Reason]:
+def _gpu(gpu: Gpu) -> Iterator[RecordedReason]:
     if gpu.processes:
         who = ", ".join(
             f"{each.name or 'a process'} (pid {each.pid}"
             + (f", {each.memory_bytes / 2**30:.1f} GiB)" if each.memory_bytes else ")")
             for each in gpu.processes
         )
-        yield Reason(
+        yield RecordedReason(
             "gpu_shared",
             f"other processes use it: {who}",
             "end them, or choose another GPU with CUDA_VISIBLE_DEVICES",
         )
     elif gpu.utilization_percent is not None and gpu.utilization_percent > GPU_BUSY:
-        yield Reason(
+        yield RecordedReason(
             "gpu_busy",
             f"it is {gpu.utilization_percent:.0f}% busy with what does not show here",
             "another container or a screen uses it: see nvidia-smi, or choose another GPU",
         )
     slowed = [reason for reason in gpu.throttle_reasons or () if reason not in _HARMLESS]
     if slowed:
-        yield Reason(
+        yield RecordedReason(
             "gpu_slowed",
             f"its clock is held down: {', '.join(slowed).replace('_', ' ')}",
             "let it cool, or look at its power limit: nvidia-smi -q -d PERFORMANCE,POWER",
         )
     if gpu.mig:
-        yield Reason(
+        yield RecordedReason(
             "mig",
             "it is cut into slices (MIG): times are those of a slice",
             "compare them with slices of the same size only",
         )
     if gpu.persistence is False:
-        yield Reason(
+        yield RecordedReason(
             "persistence",
             "its driver is unloaded when nothing runs: every first call then takes seconds",
             "nvidia-smi -pm 1 (as root)",
         )
 
 
-def _software(here: Environment) -> Iterator[Reason]:
+def _software(here: Environment) -> Iterator[RecordedReason]:
     both = [name for name in _TENSORFLOWS if name in here.libraries]
     if len(both) > 1:
-        yield Reason(
+        yield RecordedReason(
             "tensorflows",
             f"{' and '.join(both)} are installed over one another in one folder: which of them "
             "runs, and whether it knows the GPU, depends on which came last",
             f"pip uninstall {' '.join(both)}, then install the one you want",
         )
     if here.variables.get("CUDA_LAUNCH_BLOCKING") not in (None, "0"):
-        yield Reason(
+        yield RecordedReason(
             "launch_blocking",
             "CUDA_LAUNCH_BLOCKING is set: every kernel is waited for, and small ones look slow",
             "unset it",

@@ -20,12 +20,12 @@ from bench.worker import resources, roof_libraries, roofs, streaming, timing
 from bench.worker.disturbances import validity
 from bench.worker.outcomes import FAILED, Measured, Result, Unmeasured, failed
 from bench.worker.preparing import Bench, Prepared, ignored_deprecations, prepare
-from bench.worker.timing import Broken, Plan, Series, processors_busy
+from bench.worker.timing import Broken, StepSeries, TimingPlan, processors_busy
 from lstm_impl import Workload
 
 
 def measure_group(
-    cases: Sequence[Case], plan: Plan, seed: int = 0, bench: Bench | None = None
+    cases: Sequence[Case], plan: TimingPlan, seed: int = 0, bench: Bench | None = None
 ) -> dict[str, Result]:
     """Measure cases that do the same work on the same device: a result for each case id.
 
@@ -39,7 +39,9 @@ def measure_group(
         return _measure_group(cases, plan, seed, bench)
 
 
-def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -> dict[str, Result]:
+def _measure_group(
+    cases: Sequence[Case], plan: TimingPlan, seed: int, bench: Bench
+) -> dict[str, Result]:
     ready: dict[str, Prepared] = {}
     results: dict[str, Result] = {}
     with ignored_deprecations():
@@ -94,8 +96,8 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
 
 
 def _timed(
-    ready: Mapping[str, Prepared], plan: Plan, bench: Bench, workload: Workload
-) -> dict[str, Series | Broken]:
+    ready: Mapping[str, Prepared], plan: TimingPlan, bench: Bench, workload: Workload
+) -> dict[str, StepSeries | Broken]:
     steps = {name: each.step for name, each in ready.items()}
     guards = {name: each.guard for name, each in ready.items()}
     if not workload.streaming:
@@ -107,7 +109,7 @@ def _timed(
 
 
 def judge_last(
-    case: Case, prepared: Prepared, series: Series, seed: int, bench: Bench
+    case: Case, prepared: Prepared, series: StepSeries, seed: int, bench: Bench
 ) -> Unmeasured | None:
     """Why what a case computed while it was timed is wrong; None if it is right.
 

@@ -15,10 +15,10 @@ from bench.case.cases import Case
 from bench.machine.guard import EscapedError
 from bench.machine.raised import one_line
 from bench.records import hdr
-from bench.records.schema import SCHEMA, Figures, Reason
+from bench.records.schema import SCHEMA, Figures, RecordedReason
 from bench.records.streaming import Bounds, StreamCalls, Taken
 from bench.stats.latency import PARTS, percentile
-from bench.worker.timing import Beside, FirstUse, Series, Streamed
+from bench.worker.timing import FirstUse, StepSeries, StreamConditions, Streamed
 from lstm_impl.proof import GateResult
 from lstm_impl.spec import FloatArray
 
@@ -51,12 +51,12 @@ class Measured:
     process. stream: what stood beside the calls of a stream.
     """
 
-    series: Series
+    series: StepSeries
     build: float
     first_use: FirstUse
     gate: GateResult
     evidence: Mapping[str, object]
-    reasons: tuple[Reason, ...]
+    reasons: tuple[RecordedReason, ...]
     roofs: Figures | None = None
     memory: Figures | None = None
     energy: Figures | None = None
@@ -66,7 +66,7 @@ class Measured:
     starting: float | None = None
     roofing: float | None = None
     remarks: tuple[str, ...] = ()
-    stream: Beside | None = None
+    stream: StreamConditions | None = None
 
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
         """What stands beside the samples in a result file."""
@@ -114,7 +114,7 @@ class Measured:
         """What is kept of a stream's calls; nothing of what is none."""
         if self.series.streamed is None:
             return {}
-        beside = self.stream or Beside()
+        beside = self.stream or StreamConditions()
         found = kept(self.series.streamed, beside, case.workload.period)
         return {"streaming": found.to_dict()}
 
@@ -136,17 +136,17 @@ def failed(error: BaseException, during: str) -> Unmeasured:
     )
 
 
-def counted_reasons(results: Iterable[Measured]) -> Counter[Reason]:
+def counted_reasons(results: Iterable[Measured]) -> Counter[RecordedReason]:
     """How many measurements each reason spoils, by its code, in its first wording."""
-    first: dict[str, Reason] = {}
-    counts: Counter[Reason] = Counter()
+    first: dict[str, RecordedReason] = {}
+    counts: Counter[RecordedReason] = Counter()
     for result in results:
         for reason in result.reasons:
             counts[first.setdefault(reason.code, reason)] += 1
     return counts
 
 
-def kept(streamed: Streamed, beside: Beside, period: float | None) -> StreamCalls:
+def kept(streamed: Streamed, beside: StreamConditions, period: float | None) -> StreamCalls:
     """What a result file holds of these calls.
 
     A deadline is the period where none is given: what is later is late for the next call, too.

@@ -24,7 +24,7 @@ from bench.worker import equivalence, estimate, resources, timing
 from bench.worker.outcomes import FAILED, NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.worker.output import Output, Printed
 from bench.worker.roofs import Roofs
-from bench.worker.timing import Beside, Clock, FirstUse, Last, Processors
+from bench.worker.timing import Clock, FirstUse, Last, Processors, StreamConditions
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
 from lstm_impl.availability import Availability
 from lstm_impl.backend import Backend
@@ -166,7 +166,7 @@ class Bench:
     interrupts: Interrupts = field(default_factory=Interrupts)
     gate_last: Callable[[Model, Workload, int, Last], GateResult] = equivalence.gate_last
     output: Output | None = None
-    stream: Beside = field(default_factory=Beside)
+    stream: StreamConditions = field(default_factory=StreamConditions)
     sleep: Callable[[float], None] = time.sleep
     processors: Processors = field(default_factory=Processors)
 

@@ -389,7 +389,7 @@ _PASSED_ON = ("seed", "share", "precision", "load", "deadline", "threads", "sess
 
 def _suite(config: pytest.Config) -> Suite:
     get, folder = config.getoption, config.invocation_params.dir
-    choice = suites.Choice(
+    choice = suites.SuiteChoice(
         get("lstm_backends"),
         get("lstm_device"),
         get("lstm_mode"),

@@ -30,7 +30,7 @@ from bench.worker.output import Output
 from bench.worker.preparing import Bench, SharedEvidence, Turn, start_ahead
 from bench.worker.resources import ProcessMemory
 from bench.worker.roofs import Roofs
-from bench.worker.timing import NUMBERS, Beside, Plan
+from bench.worker.timing import NUMBERS, StreamConditions, TimingPlan
 
 INTERRUPTED = Unmeasured(
     "interrupted",
@@ -59,7 +59,7 @@ class Settings:
     seed: int = 0
     seconds: float | None = None
     share: float = 1.0
-    precision: float = Plan.precision
+    precision: float = TimingPlan.precision
     threads: int | None = None
     session: str | None = None
     memory: bool | None = None
@@ -103,7 +103,7 @@ class Recorder:
             resident=self._memory.measure if wanted else None,
             case_limit=settings.case_limit,
             output=Output() if settings.output else None,
-            stream=Beside(settings.load, settings.deadline),
+            stream=StreamConditions(settings.load, settings.deadline),
         )
 
     def want(self, cases: Sequence[Case]) -> None:
@@ -240,7 +240,7 @@ class Recorder:
             journal.path.unlink()
         return self.path
 
-    def plan(self, group: str) -> Plan:
+    def plan(self, group: str) -> TimingPlan:
         """How a group is measured."""
         settings = self.settings
         seconds = settings.seconds or self.suite.seconds[group]
@@ -250,7 +250,7 @@ class Recorder:
         judged = None
         if settings.session is not None:  # replicates share the reference's answers
             judged = Random(f"{settings.session}/{group}").randrange(1, NUMBERS)
-        return Plan(seconds * settings.share, settings.precision, seed, judged=judged)
+        return TimingPlan(seconds * settings.share, settings.precision, seed, judged=judged)
 
     def _announcing(self) -> Bench:
         """The bench, which says in the journal what it is busy with.

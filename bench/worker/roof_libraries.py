@@ -57,7 +57,7 @@ LIMITING = tuple(dict.fromkeys(name for names in LIMITS.values() for name in nam
 
 
 @dataclass(frozen=True)
-class Work:
+class RoofWork:
     """Something to time. run(count): does it ``count`` times, one after the other, and waits.
 
     amount: what is done each time, in products or in bytes. by: who does it, in words. shortest:
@@ -82,10 +82,10 @@ class Library(Protocol):
     version: str
     frameworks: tuple[str, ...]
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
         """Products one after another; compiled: by a loop that takes its time to be compiled."""
 
-    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+    def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """Reading ``size`` bytes, or reading them and writing as many."""
 
 
@@ -186,7 +186,7 @@ class TensorFlowLibrary:
             if self._gpu:  # a setting of the whole process, on which the models rely
                 config.enable_tensor_float_32_execution(before)
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
         """Operators called one by one, or a loop that XLA compiles."""
         tf = self._tf
         dtype = "float32" if precision == "tf32" else precision
@@ -202,7 +202,7 @@ class TensorFlowLibrary:
                 tf.test.experimental.sync_devices()
 
         if not compiled:
-            return (Work(call, 1, called(self.name)),)
+            return (RoofWork(call, 1, called(self.name)),)
 
         def body(number: Any, left: Any, out: Any) -> Any:
             for _ in range(unrolled):
@@ -221,9 +221,9 @@ class TensorFlowLibrary:
                 function(tf.constant(count), left, out)
                 tf.test.experimental.sync_devices()
 
-        return (Work(run, unrolled, "TensorFlow with XLA"),)
+        return (RoofWork(run, unrolled, "TensorFlow with XLA"),)
 
-    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+    def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """On a GPU: adding a number to an array. A CPU's memory is as fast whoever asks."""
         if not self._gpu:
             return ()
@@ -237,7 +237,7 @@ class TensorFlowLibrary:
                     tf.add(source, 1.0)
                 tf.test.experimental.sync_devices()
 
-        return (Work(run, 2 * size, f"adding to {mebibytes(size)} by TensorFlow"),)
+        return (RoofWork(run, 2 * size, f"adding to {mebibytes(size)} by TensorFlow"),)
 
 
 class TorchLibrary:
@@ -258,7 +258,7 @@ class TorchLibrary:
         if self._gpu:
             self._torch.cuda.synchronize(self._device)
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
         """Operators called one by one: its BLAS's, and on a CPU those of oneDNN, as its LSTM's."""
         if compiled:
             return ()
@@ -277,13 +277,13 @@ class TorchLibrary:
                     torch.mm(left, right, out=out)
                 self._wait()
 
-        works = [Work(run, 1, called(self.name))]
+        works = [RoofWork(run, 1, called(self.name))]
         if not self._gpu:
             with contextlib.suppress(Exception):  # not built with oneDNN, or not for this precision
                 works.append(self._of_onednn(left, right))
         return works
 
-    def _of_onednn(self, left: Any, right: Any) -> Work:
+    def _of_onednn(self, left: Any, right: Any) -> RoofWork:
         """The operator that PyTorch's own compiler puts in place of a linear layer."""
         torch = self._torch
         linear = torch.ops.mkldnn._linear_pointwise
@@ -296,9 +296,9 @@ class TorchLibrary:
                 for _ in range(count):
                     linear(left, columns, None, "none", [], "")
 
-        return Work(run, 1, f"{called(self.name)} with oneDNN")
+        return RoofWork(run, 1, f"{called(self.name)} with oneDNN")
 
-    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+    def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """On a GPU: a copy."""
         if not self._gpu:
             return ()
@@ -310,7 +310,7 @@ class TorchLibrary:
                 target.copy_(source)
             self._wait()
 
-        return (Work(run, 2 * size, f"copy of {mebibytes(size)} by PyTorch"),)
+        return (RoofWork(run, 2 * size, f"copy of {mebibytes(size)} by PyTorch"),)
 
 
 class JaxLibrary:
@@ -328,7 +328,7 @@ class JaxLibrary:
         kind, index = ("gpu", devices.gpu_index(device)) if self._gpu else ("cpu", 0)
         self._device = jax.devices(kind)[index]
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
         """Operators called one by one, or a loop that XLA compiles."""
         jax = self._jax
         exact: str | None = None
@@ -350,7 +350,7 @@ class JaxLibrary:
                     jax.block_until_ready(product(left, right))
 
         if not compiled:
-            return (Work(call, 1, "JAX"),)
+            return (RoofWork(call, 1, "JAX"),)
 
         def body(number: Any, carried: Any) -> Any:
             left, out = carried
@@ -366,9 +366,9 @@ class JaxLibrary:
             with wide(precision):
                 jax.block_until_ready(loop(count, left, out))
 
-        return (Work(run, unrolled, "JAX with XLA"),)
+        return (RoofWork(run, unrolled, "JAX with XLA"),)
 
-    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+    def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """On a GPU: adding a number to an array."""
         if not self._gpu:
             return ()
@@ -381,7 +381,7 @@ class JaxLibrary:
                 last = add(source)
             jax.block_until_ready(last)
 
-        return (Work(run, 2 * size, f"adding to {mebibytes(size)} by JAX"),)
+        return (RoofWork(run, 2 * size, f"adding to {mebibytes(size)} by JAX"),)
 
 
 class OnnxRuntimeLibrary:
@@ -400,7 +400,7 @@ class OnnxRuntimeLibrary:
         self._threads = threads
         self._place = ("cpu", 0) if device == "cpu" else ("cuda", devices.gpu_index(device))
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
         """With weights that it may lay out as it likes; and, where small, several in one call."""
         on_gpu = self._place[0] != "cpu"
         if compiled or precision == "bfloat16":
@@ -412,7 +412,7 @@ class OnnxRuntimeLibrary:
             works.append(self._session(sizes, precision, unrolled, constant=False))
         return works
 
-    def _session(self, sizes: Sizes, precision: str, unrolled: int, *, constant: bool) -> Work:
+    def _session(self, sizes: Sizes, precision: str, unrolled: int, *, constant: bool) -> RoofWork:
         m, _, n = sizes
         dtype = np.dtype("float32" if precision == "tf32" else precision)
         left, right = (factor.astype(dtype) for factor in factors(sizes))
@@ -446,7 +446,7 @@ class OnnxRuntimeLibrary:
             for _ in range(count):
                 session.run_with_iobinding(binding)
 
-        return Work(run, unrolled, self.name)
+        return RoofWork(run, unrolled, self.name)
 
     def _graph(
         self, left: FloatArray, right: FloatArray, unrolled: int, *, constant: bool
@@ -476,7 +476,7 @@ class OnnxRuntimeLibrary:
         model.ir_version = onnx_graph.IR_VERSION
         return bytes(model.SerializeToString())
 
-    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+    def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """None of its own: memory is as fast whoever asks."""
         return ()
 
@@ -515,7 +515,7 @@ class NumPyLibrary:
         self._threads = threads
         self._blas = ThreadpoolController().select(user_api="blas")
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
         """As the BLAS shares it among its threads; on one; and each thread with its own columns.
 
         BLAS's threads wait for one another at each product, which takes longer than many a
@@ -534,7 +534,7 @@ class NumPyLibrary:
                 works.append(self._apart(left, right, parts))
         return works
 
-    def _shared(self, left: FloatArray, right: FloatArray) -> Work:
+    def _shared(self, left: FloatArray, right: FloatArray) -> RoofWork:
         stacked = _stacked(left, right)
         out = np.matmul(stacked, right)
 
@@ -542,9 +542,9 @@ class NumPyLibrary:
             for _ in range(count):
                 np.matmul(stacked, right, out=out)
 
-        return Work(run, _height(stacked), called(self.name))
+        return RoofWork(run, _height(stacked), called(self.name))
 
-    def _apart(self, left: FloatArray, right: FloatArray, parts: int) -> Work:
+    def _apart(self, left: FloatArray, right: FloatArray, parts: int) -> RoofWork:
         """So many threads, each of which makes its columns of all products and waits for none."""
         shares = [np.ascontiguousarray(each) for each in np.array_split(right, parts, axis=1)]
         stacked = _stacked(left, right)
@@ -562,9 +562,9 @@ class NumPyLibrary:
 
         where = "one thread" if parts == 1 else f"{parts} threads, each with its own columns"
         shortest = SHORTEST if parts == 1 else SHORTEST_OF_THREADS
-        return Work(run, _height(stacked), f"{called(self.name)} on {where}", shortest)
+        return RoofWork(run, _height(stacked), f"{called(self.name)} on {where}", shortest)
 
-    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+    def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """Copying, and reading alone: a copy may read what it is going to overwrite.
 
         Both on one thread, and on all: one processor may not fill the memory's channels.
@@ -580,14 +580,14 @@ class NumPyLibrary:
             for _ in range(times):
                 source[part].max(initial=0.0)
 
-        works: list[Work] = []
+        works: list[RoofWork] = []
         for parts in dict.fromkeys((1, max(1, min(threads, size // FEWEST_BYTES)))):
             slices = [slice(count * n // parts, count * (n + 1) // parts) for n in range(parts)]
             where = f"of {mebibytes(4 * count)} by NumPy on {parts} thread{'s'[: parts > 1]}"
             shortest = SHORTEST if parts == 1 else SHORTEST_OF_THREADS
             for work, amount, what in ((copy, 8, "copy"), (read, 4, "reading")):
                 run = _on_threads([partial(work, part) for part in slices])
-                works.append(Work(run, amount * count, f"{what} {where}", shortest))
+                works.append(RoofWork(run, amount * count, f"{what} {where}", shortest))
         return works
 
 
@@ -653,7 +653,7 @@ class Launcher:
     """An empty loop. library: whose it is, with its version."""
 
     library: str
-    work: Work
+    work: RoofWork
 
 
 def counted(evidence: Mapping[str, Any], framework: str) -> Launches | None:
@@ -692,7 +692,7 @@ def _tensorflow(device: str) -> Launcher:
         function(tf.constant(count * TURNS), number)
         tf.test.experimental.sync_devices()
 
-    work = Work(run, TURNS * OPERATORS, "a loop of TensorFlow's")
+    work = RoofWork(run, TURNS * OPERATORS, "a loop of TensorFlow's")
     return Launcher(f"TensorFlow {tf.__version__}", work)
 
 
@@ -718,7 +718,7 @@ def _tensorflow_compiled(device: str) -> Launcher:
             function(numbers)
         tf.test.experimental.sync_devices()
 
-    work = Work(run, started, "a loop of TensorFlow's with XLA")
+    work = RoofWork(run, started, "a loop of TensorFlow's with XLA")
     return Launcher(f"TensorFlow {tf.__version__}", work)
 
 
@@ -754,7 +754,7 @@ def _jax(device: str) -> Launcher:
             last = loop(numbers)
         jax.block_until_ready(last)
 
-    return Launcher(f"JAX {jax.__version__}", Work(run, started, "a loop of JAX's with XLA"))
+    return Launcher(f"JAX {jax.__version__}", RoofWork(run, started, "a loop of JAX's with XLA"))
 
 
 def _torch(device: str) -> Launcher:
@@ -772,7 +772,7 @@ def _torch(device: str) -> Launcher:
                 torch.cuda.synchronize(place)
 
     by = f"operators of PyTorch {FROM_PYTHON}"
-    return Launcher(f"PyTorch {torch.__version__}", Work(run, OPERATORS, by))
+    return Launcher(f"PyTorch {torch.__version__}", RoofWork(run, OPERATORS, by))
 
 
 def _numpy(device: str) -> Launcher:
@@ -784,7 +784,7 @@ def _numpy(device: str) -> Launcher:
             value = np.tanh(value)
 
     by = f"operators of NumPy {FROM_PYTHON}"
-    return Launcher(f"NumPy {np.__version__}", Work(run, OPERATORS, by))
+    return Launcher(f"NumPy {np.__version__}", RoofWork(run, OPERATORS, by))
 
 
 _MAKERS: dict[tuple[str, str], Callable[[str], Launcher]] = {

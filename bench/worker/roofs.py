@@ -34,9 +34,9 @@ from bench.machine import devices, environment
 from bench.machine.fields import Field, ResultError
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import write
-from bench.records.schema import Figures, Reason
+from bench.records.schema import Figures, RecordedReason
 from bench.worker import estimate, roof_libraries
-from bench.worker.roof_libraries import Launcher, Launches, Library, Sizes, Work
+from bench.worker.roof_libraries import Launcher, Launches, Library, RoofWork, Sizes
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.tuning.machine import usable
 from lstm_impl.workload import Workload
@@ -77,7 +77,7 @@ class Roof:
     here: float = math.inf
 
 
-def doubts(figures: Figures) -> list[Reason]:
+def doubts(figures: Figures) -> list[RecordedReason]:
     """Why a case is not to be trusted whose figures these are: it is well above a roof.
 
     Never for the chain, which a kernel that holds the weights is rightly above; for the rate of
@@ -96,7 +96,7 @@ def doubts(figures: Figures) -> list[Reason]:
         part = figures.get(f"of_{name}")
         if isinstance(part, float) and part > WELL_ABOVE:
             found.append(
-                Reason(
+                RecordedReason(
                     "above_roof",
                     f"it would be at {part:.0%} of {WORDS[name]}, the best that was seen here "
                     f"({figures[f'{name}_by']}), which was measured again",
@@ -178,7 +178,7 @@ Key: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True)
-class Seen:
+class LibraryRoof:
     """What one library reached of one roof: seconds of a unit (an operation, a byte, a product).
 
     machine, roof, library: whose it is. by: in words. processes: that have measured it since one
@@ -209,14 +209,14 @@ class RoofsSeen:
         self._path = path
         self._today = today
         self._seen = self._read()
-        self._new: dict[tuple[str, str, str], Seen] = {}
+        self._new: dict[tuple[str, str, str], LibraryRoof] = {}
         self._told: set[tuple[str, str, str]] = set()
 
     def read_again(self) -> None:
         """Take in what other processes have written since this one began."""
         self._seen = self._read()
 
-    def best(self, machine: str, roof: Key) -> Seen | None:
+    def best(self, machine: str, roof: Key) -> LibraryRoof | None:
         """The fastest that any process saw with any library."""
         words = name_of(roof)
         found = [
@@ -243,7 +243,7 @@ class RoofsSeen:
         place = (machine, name_of(roof), library)
         before = self._new.get(place)
         if before is None or seconds < before.seconds:
-            self._new[place] = Seen(*place, seconds, by, 1, self._today(), self._session)
+            self._new[place] = LibraryRoof(*place, seconds, by, 1, self._today(), self._session)
 
     def save(self) -> None:
         """Write what is new, beside what other processes wrote meanwhile.
@@ -271,10 +271,10 @@ class RoofsSeen:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write(self._path, {"schema": SCHEMA, "seen": kept})
 
-    def _counts(self, seen: Seen) -> bool:
+    def _counts(self, seen: LibraryRoof) -> bool:
         return 0 <= self._today() - seen.when <= DAYS * 86400
 
-    def _read(self) -> dict[tuple[str, str, str], Seen]:
+    def _read(self) -> dict[tuple[str, str, str], LibraryRoof]:
         if self._path is None:
             return {}
         try:
@@ -308,13 +308,13 @@ def name_of(roof: Key) -> str:
     return json.dumps(roof, default=str)
 
 
-def _whole(entry: Field) -> Seen | None:
+def _whole(entry: Field) -> LibraryRoof | None:
     """What an entry says; None for one that is not whole, which is passed over."""
     with contextlib.suppress(ResultError, TypeError):  # TypeError: it has other keys, too
-        for name, kind in Seen.__annotations__.items():
+        for name, kind in LibraryRoof.__annotations__.items():
             if name != "session" or (entry[name].given and entry[name].value):
                 entry[name].annotated(kind)
-        found = Seen(**cast("dict[str, Any]", entry.mapping()))
+        found = LibraryRoof(**cast("dict[str, Any]", entry.mapping()))
         return found if found.seconds > 0 else None
     return None
 
@@ -348,7 +348,7 @@ SMALLEST_COPY = 16 * 1024
 _UNITS = {"matmul": "matmul_per_s", "bandwidth": "bandwidth_per_s", "chain": "chain_s"}
 
 
-def fastest(work: Work, seconds: float, now: Callable[[], float]) -> float:
+def fastest(work: RoofWork, seconds: float, now: Callable[[], float]) -> float:
     """Seconds of one unit in the fastest block.
 
     Blocks of ever more repetitions until they are long enough, then as many as ``seconds`` hold, at
@@ -635,7 +635,7 @@ class Roofs:
         }
 
     def _keep(
-        self, key: Key, library: str, work: Work, units: float, words: str, again: bool
+        self, key: Key, library: str, work: RoofWork, units: float, words: str, again: bool
     ) -> float:
         """Time ``work``, keep it if it is the fastest yet, and return its seconds.
 

@@ -23,14 +23,14 @@ from bench.worker.timing import (
     BLOCKS,
     Broken,
     Clock,
+    GroupMember,
     Guard,
     Last,
-    Member,
-    Plan,
-    Series,
+    StepSeries,
     Stopped,
     Streamed,
     TimingError,
+    TimingPlan,
     check_kept,
 )
 from lstm_impl.proof.streamed import SEVERAL
@@ -94,7 +94,7 @@ def paced(
 
 
 @dataclass
-class StreamMember(Member):
+class StreamMember(GroupMember):
     """A stream, while it is measured: its samples are the medians of its blocks' latencies."""
 
     pace: Pace = Pace()
@@ -165,7 +165,7 @@ class StreamMember(Member):
             results.append(step.results(returned[-1]))
         self.last = Last(tuple(numbers), tuple(results))
 
-    def result(self, plan: Plan, reason: Stopped) -> Series | Broken:
+    def result(self, plan: TimingPlan, reason: Stopped) -> StepSeries | Broken:
         """With every call that was timed."""
         found = super().result(plan, reason)
         if isinstance(found, Broken):
@@ -179,11 +179,11 @@ class StreamMember(Member):
 
 def measure(
     steps: Mapping[str, Step],
-    plan: Plan,
+    plan: TimingPlan,
     clock: Clock,
     guards: Mapping[str, Guard] | None = None,
     pace: Pace | None = None,
-) -> dict[str, Series | Broken]:
+) -> dict[str, StepSeries | Broken]:
     """``timing.measure`` of streams: blocks in turn, and every call by itself.
 
     All of the time is taken: what is rare is not known sooner for the median being known.

@@ -137,7 +137,7 @@ NUMBERS = 2**31
 
 
 @dataclass(frozen=True)
-class Plan:
+class TimingPlan:
     """How long and how well one group is measured.
 
     seconds: for each member, warm-up included; together they share the time of all, since a round
@@ -190,7 +190,7 @@ class Streamed:
 
 
 @dataclass(frozen=True)
-class Beside:
+class StreamConditions:
     """What stands beside the calls of a stream.
 
     load: processes that keep a processor busy each meanwhile. deadline: seconds within which each
@@ -202,7 +202,7 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Series:
+class StepSeries:
     """What was measured of one step.
 
     calls: of the step in one block.
@@ -273,8 +273,8 @@ MOST_CALLS = 100_000
 step that asks for more does not work, or the clock does not."""
 
 CALLS_FOR_ONE = 20
-"""Where a block is of several calls, one that is not timed comes before it (``Member.block``). Of
-2 calls it would be half as much again, of these a twentieth; while the time holds ``BLOCKS``."""
+"""Where a block is of several calls, one that is not timed comes before it (``GroupMember.block``).
+Of 2 calls it would be half as much again, of these a twentieth; while the time holds ``BLOCKS``."""
 
 BLOCKS = 40
 """Past so many samples the interval of a median is not what makes a process's figure unsure."""
@@ -285,10 +285,10 @@ and what they say about the number of calls is not to be trusted far."""
 
 WARMUP_SHARE = 0.1
 """Part of the time that warm-up may take; a step that has not settled by then is measured as it is
-and marked by ``Series.steady``. It was called several times before, by first use and the gate: over
-600 series of the reference results the first block took 1.5 to 4% longer than the samples' median,
-and from the second on blocks were within 1.5% of it; those with fewer than six blocks of warm-up
-were no less often steady."""
+and marked by ``StepSeries.steady``. It was called several times before, by first use and the gate:
+over 600 series of the reference results the first block took 1.5 to 4% longer than the samples'
+median, and from the second on blocks were within 1.5% of it; those with fewer than six blocks of
+warm-up were no less often steady."""
 
 MOST_ROUNDS = 2000
 """Past this the interval of a median narrows by less than 2% for each hundred rounds more, and the
@@ -323,7 +323,7 @@ def recorded(
 ) -> dict[str, dict[str, Any]]:
     """``measure``, with a plain record of each for a fresh process to answer: its ``samples`` and
     their ``rounds``, or how it ``failed``."""
-    plan = Plan(seconds=seconds, precision=0.005, seed=seed)
+    plan = TimingPlan(seconds=seconds, precision=0.005, seed=seed)
     found = measure(steps, plan, clock or Clock.system()) if steps else {}
     return {
         name: {"failed": f"{type(each.error).__name__} {each.during}: {each.error}"}
@@ -335,11 +335,11 @@ def recorded(
 
 def measure(
     steps: Mapping[str, Step],
-    plan: Plan,
+    plan: TimingPlan,
     clock: Clock,
     guards: Mapping[str, Guard] | None = None,
-    member: Callable[[Step, Guard], Member] | None = None,
-) -> dict[str, Series | Broken]:
+    member: Callable[[Step, Guard], GroupMember] | None = None,
+) -> dict[str, StepSeries | Broken]:
     """Time the members of one group in alternating blocks.
 
     Each step has been called before (``first_use``). A step that raises becomes ``Broken`` and the
@@ -350,12 +350,12 @@ def measure(
 
     Every call of a block works on inputs of its own, which no call has seen before; they are drawn
     and placed outside the clock. After the samples comes one block more, which is like them but for
-    what its last call computed: that is kept for the judge (``Series.last``). A step that is still
-    at work when it has been waited for is ``Broken``.
+    what its last call computed: that is kept for the judge (``StepSeries.last``). A step that is
+    still at work when it has been waited for is ``Broken``.
     """
     # Its first call imports what it needs, a third of a second that is not to be the group's.
     median_interval([1.0] * FEWEST_SAMPLES)
-    group = _Group(steps, plan, clock, guards or {}, member or Member)
+    group = _Group(steps, plan, clock, guards or {}, member or GroupMember)
     group.calibrate()
     group.warm_up()
     reason = group.take_samples()
@@ -364,7 +364,7 @@ def measure(
 
 
 @dataclass
-class Member:
+class GroupMember:
     """One step, while it is measured."""
 
     step: Step
@@ -580,13 +580,13 @@ class Member:
         """Seconds per step, one for each block that counts."""
         return [block / self.calls for block in self.blocks]
 
-    def result(self, plan: Plan, reason: Stopped) -> Series | Broken:
+    def result(self, plan: TimingPlan, reason: Stopped) -> StepSeries | Broken:
         """What is handed out."""
         if self.broken is not None:
             return self.broken
         samples = self.samples
         precise = not plan.whole and relative_half_width(samples) <= plan.precision
-        return Series(
+        return StepSeries(
             calls=self.calls,
             blocks=tuple(self.blocks),
             rounds=tuple(self.rounds),
@@ -615,10 +615,10 @@ class _Group:
     def __init__(
         self,
         steps: Mapping[str, Step],
-        plan: Plan,
+        plan: TimingPlan,
         clock: Clock,
         guards: Mapping[str, Guard],
-        member: Callable[[Step, Guard], Member],
+        member: Callable[[Step, Guard], GroupMember],
     ) -> None:
         self.members = {
             name: member(step, guards.get(name, contextlib.nullcontext()))
@@ -631,10 +631,10 @@ class _Group:
         self._start = clock.now()
 
     @property
-    def _living(self) -> list[Member]:
+    def _living(self) -> list[GroupMember]:
         return [member for member in self.members.values() if member.broken is None]
 
-    def _try(self, member: Member, during: str, work: Callable[[], None]) -> None:
+    def _try(self, member: GroupMember, during: str, work: Callable[[], None]) -> None:
         if self._clock.rest is not None:
             # Threads of who was timed before may still be waiting for work in a loop.
             self._clock.rest()
@@ -650,7 +650,7 @@ class _Group:
         next_round = sum(member.took for member in self._living if self._takes_part(member))
         return self._clock.now() - self._start + next_round <= share * self._seconds
 
-    def _takes_part(self, member: Member) -> bool:
+    def _takes_part(self, member: GroupMember) -> bool:
         """Whether a member is in the next round: where all of the time is taken, each has its own.
 
         One that turns slow would else leave the others few blocks of the time of all.
@@ -659,7 +659,7 @@ class _Group:
             return True
         return member.spent + member.latest <= self._plan.seconds
 
-    def _shuffled(self) -> list[Member]:
+    def _shuffled(self) -> list[GroupMember]:
         members = self._living
         self._order.shuffle(members)
         return members

@@ -33,7 +33,7 @@ OF_XLA = "hlo_op"
 """What a profiler says of an event that is an instruction of a module that XLA compiled."""
 
 
-class Recorded(NamedTuple):
+class ProfiledEvent(NamedTuple):
     """An event of TensorFlow's profiler or JAX's.
 
     Its plane, its line in that, its name, and its time in seconds. instruction: of a module that

@@ -37,7 +37,7 @@ class Weights(NamedTuple):
         return cls(tensor(cell.kernel), tensor(cell.recurrent_kernel), bias)
 
 
-class Memory:
+class CallMemory:
     """What a layer keeps of its calls; an object of its own, so that Keras does not track it."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from lstm_impl.keras.auto import NOT_COMPILED, may_be_saved, not_static
 from lstm_impl.keras.choice import Arguments, Choice, LayerCall, can_be_compiled, obstacle
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
-from lstm_impl.tuning.decision import Decision, Machine, Question
+from lstm_impl.tuning.decision import Decision, TunedMachine, TuningRequest
 from lstm_impl.tuning.store import nearest
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS, Workload
 
@@ -36,8 +36,8 @@ class Sizes:
 
 
 def question(
-    arguments: Arguments, call: LayerCall, machine: Machine, sizes: Sizes | None
-) -> Question | None:
+    arguments: Arguments, call: LayerCall, machine: TunedMachine, sizes: Sizes | None
+) -> TuningRequest | None:
     """What to look for in the decisions for a call; None where its sizes are not known.
 
     sizes: taken where the call's own are not known yet. A mask makes another question, and so does
@@ -57,17 +57,17 @@ def question(
         dropout = arguments.dropout if arguments.dropout < 1 else 0.0
         work = replace(work, mode="training", dropout=dropout, gradients=LAYERS_GRADIENTS)
     spec = LSTMSpec(call.features, arguments.units, dtype=arguments.compute_dtype)
-    return Question(spec, work, "keras", machine)
+    return TuningRequest(spec, work, "keras", machine)
 
 
-def decision(asked: Question, decisions: Sequence[Decision]) -> Decision | None:
+def decision(asked: TuningRequest, decisions: Sequence[Decision]) -> Decision | None:
     """The nearest decision: of a race of layers, else of one of models on the same work."""
     return next(
         (found for each in _alike(asked) if (found := nearest(each, list(decisions)))), None
     )
 
 
-def other_work(asked: Question, decisions: Sequence[Decision]) -> str:
+def other_work(asked: TuningRequest, decisions: Sequence[Decision]) -> str:
     """Why the newest decision for such sizes is not for this call: its race had a mask or dropout
     and the call has none, or the other way round. Empty if there is no such decision.
     """
@@ -89,12 +89,12 @@ def other_work(asked: Question, decisions: Sequence[Decision]) -> str:
     return ""
 
 
-def _plain(asked: Question) -> Question:
+def _plain(asked: TuningRequest) -> TuningRequest:
     """The question as if there were neither mask nor dropout."""
     return replace(asked, workload=replace(asked.workload, min_length=None, dropout=0.0))
 
 
-def _alike(asked: Question) -> Iterator[Question]:
+def _alike(asked: TuningRequest) -> Iterator[TuningRequest]:
     yield asked
     work = asked.workload
     if work.dropout:

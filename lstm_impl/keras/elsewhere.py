@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from lstm_impl.call import Tensor
-from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, Memory, Weights, one_mask
+from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, CallMemory, Weights, one_mask
 from lstm_impl.keras.choice import AUTO, KERAS, Arguments, Choice, LayerCall, Shape, needs_keras
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
@@ -51,7 +51,7 @@ class LSTM(BackendLSTM):
         if name not in (AUTO, KERAS):
             name = get_backend(name).name
             _refuse(name, self._arguments())
-        self._memory = Memory()
+        self._memory = CallMemory()
         return name
 
     def _note(self) -> str:

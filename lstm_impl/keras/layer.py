@@ -20,7 +20,7 @@ from lstm_impl.backends.tensorflow.loop import LayerInputs
 from lstm_impl.backends.tensorflow.second_gradient import recorded
 from lstm_impl.call import Tensor
 from lstm_impl.keras.auto import NOT_COMPILED, check_auto, choose
-from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, Memory, Weights, one_mask
+from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, CallMemory, Weights, one_mask
 from lstm_impl.keras.choice import (
     AUTO,
     FUSED_CPU,
@@ -40,14 +40,14 @@ from lstm_impl.keras.core import LayerCore, repeat_last
 from lstm_impl.keras.decided import Sizes, choice, decision, other_work, question
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import UnsupportedError
-from lstm_impl.tuning import Decision, Machine, load, machine
+from lstm_impl.tuning import Decision, TunedMachine, load, machine
 from lstm_impl.tuning.models import gpu_name
 
 MOST_PICKED = 1_000
 """Calls of which is kept what computes them: outside a graph sizes can differ without end."""
 
 
-class _Memory(Memory):
+class _Memory(CallMemory):
     """What a layer keeps of its backends too: traced functions, and what was picked for which call.
 
     TensorFlow does not track what is in it either. Decisions are read once, so that what another
@@ -162,7 +162,7 @@ class LSTM(BackendLSTM):
             return replace(rule, passed_over=(*rule.passed_over, missed))
         return rule
 
-    def _machine(self) -> Machine:
+    def _machine(self) -> TunedMachine:
         """What decisions for this layer are kept under."""
         device = "cpu" if self._device() == "cpu" else "gpu:0"
         return machine.this(device, gpu_name(device))

@@ -18,7 +18,7 @@ from lstm_impl.keras.layer import LSTM
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, UnsupportedError, require_positive_integer
 from lstm_impl.step import Step
-from lstm_impl.tuning.decision import Decision, Question
+from lstm_impl.tuning.decision import Decision, TuningRequest
 from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember
 
 SEED = 0
@@ -126,7 +126,7 @@ def _lstms(model: Any) -> list[LSTM]:
 class Entrants:
     """Who may race for a layer: their steps, why the others may not, and the rule's pick."""
 
-    question: Question
+    question: TuningRequest
     rule: str
     steps: Mapping[str, Step]
     problems: Mapping[str, str]
@@ -134,7 +134,7 @@ class Entrants:
 
 def asked(
     layer: LSTM, training: bool, sizes: Sizes, candidates: Sequence[str] | None = None
-) -> tuple[Question, str, list[str]]:
+) -> tuple[TuningRequest, str, list[str]]:
     """What is asked of a built layer in one mode, what the rule picks, and who is to race.
 
     Raises UnsupportedError for a layer that computes in a type that no backend has.
@@ -156,7 +156,7 @@ def asked(
     return question, rule, names if rule in names else [*names, rule]
 
 
-def enter(layer: LSTM, question: Question, rule: str, names: Sequence[str]) -> Entrants:
+def enter(layer: LSTM, question: TuningRequest, rule: str, names: Sequence[str]) -> Entrants:
     """Clones of a layer, those that compute what Keras's does, ready to race.
 
     They are compared with a mask if they race with one, and in training with the layer's dropout.
@@ -196,7 +196,7 @@ def _tune(
 class _Compared:
     """Keras's own loop on the data of a race, and whether a candidate computes what it does."""
 
-    def __init__(self, layer: LSTM, question: Question, x: Any, mask: Any) -> None:
+    def __init__(self, layer: LSTM, question: TuningRequest, x: Any, mask: Any) -> None:
         self._layer, self._question = layer, question
         self._x, self._mask = x, mask
         self._truth = self._results(KERAS)

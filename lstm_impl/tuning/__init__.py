@@ -5,7 +5,7 @@ decision (``decision.py``) is kept in a folder of small files (``store.py``), wh
 ``backend="auto"`` of ``lstm_impl.keras.LSTM`` finds it. Nothing here races unasked.
 """
 
-from lstm_impl.tuning.decision import Decision, DecisionError, Machine, Question, Raced
+from lstm_impl.tuning.decision import Decision, DecisionError, Raced, TunedMachine, TuningRequest
 from lstm_impl.tuning.models import CANDIDATES, tune
 from lstm_impl.tuning.store import FOLDER, folder, load, save
 
@@ -14,9 +14,9 @@ __all__ = [
     "FOLDER",
     "Decision",
     "DecisionError",
-    "Machine",
-    "Question",
     "Raced",
+    "TunedMachine",
+    "TuningRequest",
     "folder",
     "load",
     "save",

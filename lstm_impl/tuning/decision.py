@@ -29,7 +29,7 @@ class DecisionError(ValueError):
 
 
 @dataclass(frozen=True)
-class Machine:
+class TunedMachine:
     """Where a decision holds.
 
     device: the processor and how many of them may be used, or the GPU. versions: of what computes,
@@ -46,7 +46,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Question:
+class TuningRequest:
     """What was asked: this LSTM, on these sizes, through a model of the library or a Keras layer.
 
     through: ``model`` or ``keras``.
@@ -55,7 +55,7 @@ class Question:
     spec: LSTMSpec
     workload: Workload
     through: str
-    machine: Machine
+    machine: TunedMachine
 
     @property
     def digest(self) -> str:
@@ -75,7 +75,7 @@ class Question:
             also.append(f"dropout {work.dropout:g}")
         return f"{work.batch} x {work.timesteps}" + (f" with {' and '.join(also)}" if also else "")
 
-    def far(self, other: Question) -> float | None:
+    def far(self, other: TuningRequest) -> float | None:
         """How far another question's sizes are, in doublings; None if it asks for something else.
 
         Only batch and timesteps may differ, and of sequences whose lengths differ the shortest. A
@@ -149,7 +149,7 @@ class Decision:
     unmeasured; empty if nothing would. made: when, UTC. by: the command or function.
     """
 
-    question: Question
+    question: TuningRequest
     raced: tuple[Raced, ...]
     rule: str
     made: str
@@ -210,17 +210,17 @@ class Decision:
         whole = _fields(record, cls, "the file")
         if whole["format"] != FORMAT:
             raise DecisionError(f"format is {whole['format']!r}; this version reads {FORMAT}")
-        asked = _fields(whole["question"], Question, "question")
-        machine = _fields(asked["machine"], Machine, "machine")
+        asked = _fields(whole["question"], TuningRequest, "question")
+        machine = _fields(asked["machine"], TunedMachine, "machine")
         if not isinstance(whole["raced"], list):
             raise DecisionError("raced is no list")
         try:
             return cls(
-                Question(
+                TuningRequest(
                     LSTMSpec(**_fields(asked["spec"], LSTMSpec, "spec")),
                     Workload(**_fields(asked["workload"], Workload, "workload")),
                     _text(asked["through"], "through"),
-                    Machine(
+                    TunedMachine(
                         _text(machine["device"], "device"),
                         {
                             _text(name, "versions"): _text(version, "versions")
@@ -240,7 +240,7 @@ class Decision:
 
 
 def of_race(
-    question: Question,
+    question: TuningRequest,
     ran: Mapping[str, Ran],
     problems: Mapping[str, str],
     rule: str,

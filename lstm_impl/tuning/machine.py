@@ -9,7 +9,7 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-from lstm_impl.tuning.decision import Machine
+from lstm_impl.tuning.decision import TunedMachine
 
 DISTRIBUTIONS = (
     *("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras"),
@@ -18,11 +18,11 @@ DISTRIBUTIONS = (
 """What computes."""
 
 
-def this(device: str, gpu: str = "") -> Machine:
+def this(device: str, gpu: str = "") -> TunedMachine:
     """This machine. gpu: the name of the GPU, where ``device`` is one."""
     if device == "cpu":
-        return Machine(cpu_words(model_name(_cpuinfo()), usable()), versions())
-    return Machine(gpu or device, versions())
+        return TunedMachine(cpu_words(model_name(_cpuinfo()), usable()), versions())
+    return TunedMachine(gpu or device, versions())
 
 
 def cpu_words(name: str, usable: int) -> str:

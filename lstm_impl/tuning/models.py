@@ -15,7 +15,7 @@ from lstm_impl.proof import gate
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.step import Step
-from lstm_impl.tuning.decision import Decision, Question, of_race
+from lstm_impl.tuning.decision import Decision, TuningRequest, of_race
 from lstm_impl.tuning.race import race
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -65,7 +65,7 @@ def tune(
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; expected a positive number")
     asked = [get_backend(each) for each in candidates or CANDIDATES[workload.mode]]
-    question = Question(spec, workload, "model", machine.this(device, gpu_name(device)))
+    question = TuningRequest(spec, workload, "model", machine.this(device, gpu_name(device)))
     if not again and (known := answered(question, [each.name for each in asked])):
         return known
     weights = LSTMWeights.random(spec, seed)
@@ -80,7 +80,7 @@ def tune(
     return remember(question, steps, problems, "", seconds, seed, "lstm_impl.tune")
 
 
-def answered(question: Question, candidates: Sequence[str]) -> Decision | None:
+def answered(question: TuningRequest, candidates: Sequence[str]) -> Decision | None:
     """What is remembered of this question, if all of ``candidates`` were asked, with what is
     installed now.
     """
@@ -91,7 +91,7 @@ def answered(question: Question, candidates: Sequence[str]) -> Decision | None:
 
 
 def remember(
-    question: Question,
+    question: TuningRequest,
     steps: Mapping[str, Step],
     problems: Mapping[str, str],
     rule: str,

@@ -16,7 +16,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 import lstm_impl.private_files as private_files
-from lstm_impl.tuning.decision import NEAR, Decision, DecisionError, Question
+from lstm_impl.tuning.decision import NEAR, Decision, DecisionError, TuningRequest
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def find(question: Question, place: Path | None = None) -> Decision | None:
+def find(question: TuningRequest, place: Path | None = None) -> Decision | None:
     """The decision for just this question, or None."""
     path = (place or folder()) / f"{question.digest}.json"
     return next(_read([path]), None) if path.exists() else None
@@ -90,7 +90,7 @@ def save(decision: Decision, place: Path | None = None) -> Path:
     return path
 
 
-def nearest(question: Question, decisions: list[Decision]) -> Decision | None:
+def nearest(question: TuningRequest, decisions: list[Decision]) -> Decision | None:
     """The decision for these sizes, or for the nearest within ``NEAR``; of two, the newer."""
     best: tuple[float, Decision] | None = None
     for each in decisions:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.stats.along import Series
-from bench.stats.recommend import Measured
+from bench.stats.along import AxisSeries
+from bench.stats.recommend import MeasuredWindows
 from tests.bench import made_windows as made
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import replicates, save
@@ -26,7 +26,7 @@ def usual_windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def usual(usual_windows: Path) -> list[Measured]:
+def usual(usual_windows: Path) -> list[MeasuredWindows]:
     """What the usual windows can answer."""
     return made.read_places([usual_windows])
 
@@ -82,18 +82,18 @@ def slower(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def stream(usual_windows: Path) -> Series:
+def stream(usual_windows: Path) -> AxisSeries:
     """The usual stream."""
     (found,) = made.read_streams([usual_windows])
     return found
 
 
 @pytest.fixture(scope="session")
-def learning(stream: Series) -> Callable[..., Series]:
+def learning(stream: AxisSeries) -> Callable[..., AxisSeries]:
     """The usual stream with what was learned at some windows; at the others nothing was."""
 
     @functools.cache
-    def learn(*distances: tuple[int, int]) -> Series:
+    def learn(*distances: tuple[int, int]) -> AxisSeries:
         furthest = {k: dict(distances).get(k, 0) for k in made.WINDOWS}
         return replace(stream, learned=made.learned_through(furthest))
 

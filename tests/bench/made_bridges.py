@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Reason, Results, Run
-from bench.stats.comparison import Apart, Comparison
+from bench.records.schema import Measurement, RecordedReason, Results, Run
+from bench.stats.comparison import Comparison, Heterogeneity
 from bench.stats.ranking import build
 from bench.stats.rows import Row
 from lstm_impl import LSTMSpec, Workload
@@ -76,7 +76,7 @@ def two_environments(
                 third = (bridges or {}).get(case, bridge)
                 log = luck + OWN * rng.standard_normal()
                 slow = apart if environment == "east" and third not in even else 0.0
-                busy = [Reason("busy", "others kept processors busy", "close them")]
+                busy = [RecordedReason("busy", "others kept processors busy", "close them")]
                 why = busy if case in invalid else []
                 own = ratio if environment == "east" else 1.0
                 seconds = 1e-3 * (1 + case)
@@ -116,7 +116,7 @@ def ratios_of(found: Results, backend: str = "a") -> list[Comparison]:
     return [each for each in ratios if each is not None]
 
 
-def apart_of(found: Results) -> Apart:
+def apart_of(found: Results) -> Heterogeneity:
     """That of all its ratios, which is one and the same."""
     (apart,) = {id(each.apart): each.apart for each in ratios_of(found)}.values()
     assert apart is not None

@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from bench.machine.packages import Environment, Python
+from bench.machine.packages import LabelledPython, Python
 from bench.records.schema import Results, Run
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import a_run, gather, measured
 
 
-def environment(label: str, **packages: str) -> Environment:
+def environment(label: str, **packages: str) -> LabelledPython:
     known = {"pytest": "9.0", "zzz": "1", **packages}
-    return Environment(label, Python(f"/{label}/bin/python", "3.11.7", known, "/bench"))
+    return LabelledPython(label, Python(f"/{label}/bin/python", "3.11.7", known, "/bench"))
 
 
 OLD, NEW = environment("release", tensorflow="2.20.0"), environment("nightly", tensorflow="2.21.0")

@@ -1,8 +1,8 @@
 """A stream of batches of a few lengths, as a fresh process is asked for it."""
 
-from bench.studies.lengths import Question
+from bench.studies.lengths import LengthsRequest
 
-QUESTION = Question(
+QUESTION = LengthsRequest(
     batch=2,
     inputs=3,
     hidden=4,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Reason, Results, Run
+from bench.records.schema import Measurement, RecordedReason, Results, Run
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import a_run, gather, measured
@@ -70,7 +70,9 @@ def fleet(
     found = []
     for place, (host, slower) in enumerate(luck.items()):
         count = processes if isinstance(processes, int) else processes[place]
-        reasons = [Reason("busy", "the cores were busy", "close what runs")] * (host in invalid)
+        reasons = [RecordedReason("busy", "the cores were busy", "close what runs")] * (
+            host in invalid
+        )
         for number in range(count):
             run = on(host, number, session=session)
             process = slower + spread * rng.standard_normal()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.records.files import collect
-from bench.records.schema import Figures, Measurement, Outcome, Reason, Results, Run
+from bench.records.schema import Figures, Measurement, Outcome, RecordedReason, Results, Run
 from bench.render.messages import findings
 from bench.stats.ranking import build
 from bench.stats.rows import Report, Row
@@ -35,7 +35,7 @@ INFERENCE = Workload(2, 10)
 TRAINING = Workload(2, 10, "training")
 
 
-BUSY = Reason("busy", "the machine was busy", "close other programs")
+BUSY = RecordedReason("busy", "the machine was busy", "close other programs")
 DOUBT = Doubt("slow", "the clock was slow", "wait until it is cool", 1, 1)
 
 
@@ -66,7 +66,7 @@ def measured(
     work: Workload = INFERENCE,
     spec: LSTMSpec = SPEC,
     device: str = "cpu",
-    reasons: Sequence[Reason] = (),
+    reasons: Sequence[RecordedReason] = (),
     samples: int = 11,
     memory: Figures | None = None,
     roofs: Figures | None = None,
@@ -190,7 +190,7 @@ def hostile_report(text: str) -> Report:
             }
         },
     )
-    reason = Reason(text, text, text)
+    reason = RecordedReason(text, text, text)
     return build(
         results_of(
             measured(text, 0.01, run, reasons=[reason]),

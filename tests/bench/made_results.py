@@ -12,7 +12,7 @@ import numpy as np
 from bench.case.cases import Case
 from bench.cli.output import WIDTH, plain_text
 from bench.machine.writing import write
-from bench.records.schema import Measurement, Outcome, Reason, ResultFile, Results, Run
+from bench.records.schema import Measurement, Outcome, RecordedReason, ResultFile, Results, Run
 from bench.render import terminal
 from bench.stats.rows import Report
 
@@ -25,7 +25,7 @@ ENVIRONMENT: dict[str, object] = {
     "threads": {"intra": 2},
     "load": [0.1, 0.2],
 }
-BUSY = Reason("busy", "the cores were busy", "close what runs")
+BUSY = RecordedReason("busy", "the cores were busy", "close what runs")
 
 
 def a_run(number: int, host: str = "laptop", suite: str = "mine", **changes: object) -> Run:
@@ -57,7 +57,9 @@ LAPTOP, SERVER = (run("a", host=host).machine for host in ("laptop", "server"))
 """What the machines of ``run`` are called."""
 
 
-def measured(of: Case, seconds: float, during: Run, reasons: Sequence[Reason] = ()) -> Measurement:
+def measured(
+    of: Case, seconds: float, during: Run, reasons: Sequence[RecordedReason] = ()
+) -> Measurement:
     samples = seconds * np.exp(0.002 * np.linspace(-1, 1, 11))
     return Measurement(
         case=of,

@@ -11,7 +11,7 @@ import numpy as np
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Results, Run
 from bench.worker.outcomes import kept
-from bench.worker.timing import Beside, Streamed
+from bench.worker.timing import StreamConditions, Streamed
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
 
@@ -44,14 +44,14 @@ def streamed(
     median: float,
     tail: float,
     calls: int = 7000,
-    beside: Beside | None = None,
+    beside: StreamConditions | None = None,
 ) -> Measurement:
     """Calls of which one in fifty takes ``tail`` times the median or more."""
     rng = np.random.default_rng(zlib.crc32(f"{run.id} {case.id}".encode()))
     latency = median * rng.lognormal(0, 0.05, calls)
     slow = rng.random(calls) < 0.02
     latency[slow] *= tail * rng.lognormal(0, 0.1, int(slow.sum()))
-    found = kept(Streamed(latency, latency), beside or Beside(), case.workload.period)
+    found = kept(Streamed(latency, latency), beside or StreamConditions(), case.workload.period)
     return replace(measured(case, median, run), streaming=found)
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from bench.case.cases import Case
 from bench.machine.writing import write
 from bench.records.files import collect
-from bench.records.maps import Cell, LearningMap, file_data, read
-from bench.stats.along import Series, series
+from bench.records.maps import LearningMap, MapCell, file_data, read
+from bench.stats.along import AxisSeries, series
 from bench.stats.ranking import build
-from bench.stats.recommend import Measured, places
+from bench.stats.recommend import MeasuredWindows, places
 from bench.stats.rows import KINDS
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -228,12 +228,14 @@ def _entry(
     }
 
 
-def read_streams(paths: Sequence[Path], learned: LearningMap | None = None) -> tuple[Series, ...]:
+def read_streams(
+    paths: Sequence[Path], learned: LearningMap | None = None
+) -> tuple[AxisSeries, ...]:
     """The streams in these files."""
     return series(build(collect(paths), kind=KINDS[1]).sections, "window", learned)
 
 
-def read_places(paths: Sequence[Path], reference: Sequence[Path] = ()) -> list[Measured]:
+def read_places(paths: Sequence[Path], reference: Sequence[Path] = ()) -> list[MeasuredWindows]:
     """Where something was measured in these files, and in those of the reference."""
     results = collect([*paths, *reference])
     foreign = [file.run.id for file in results.files if file.path in reference]
@@ -259,7 +261,7 @@ def write_learning(
     """A map of a task, the state carried: of each window the longest distance learned."""
     best, memoryless = 0.1, 0.7
     cells = [
-        Cell(
+        MapCell(
             task=task,
             distance=distance,
             window=window,

@@ -21,7 +21,7 @@ from bench import compare, history, plot, recommend, report
 from bench.machine import environment, fields
 from bench.machine.survey import Entry, Survey
 from bench.records import schema
-from bench.records.schema import Reason
+from bench.records.schema import RecordedReason
 from bench.render.escape import text_console
 from bench.render.plot import KIND_OF
 from bench.session import diagnosis
@@ -221,7 +221,9 @@ def test_what_a_backend_says_of_itself_is_text_in_the_doctors_answer(payload: st
         frameworks={f"{payload}f": f"{payload}1"},
         problems=(f"{payload}problem",),
     )
-    found = Diagnosis(survey, environment.read(), (Reason(payload, f"{payload}t", f"{payload}a"),))
+    found = Diagnosis(
+        survey, environment.read(), (RecordedReason(payload, f"{payload}t", f"{payload}a"),)
+    )
     for width in FEW_WIDTHS:
         for forced, check in ((False, assert_plain), (True, assert_styled)):
             file = io.StringIO()

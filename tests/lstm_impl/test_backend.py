@@ -24,7 +24,7 @@ from lstm_impl import (
     list_backends,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
-from lstm_impl.cuda import CudaFacts, Framework, View
+from lstm_impl.cuda import CudaFacts, Framework, FrameworkBuild
 from lstm_impl.workload import OPTIMIZERS
 from tests.loaded import FRAMEWORKS
 
@@ -142,9 +142,9 @@ def test_a_framework_is_asked_for_gpus_only_where_there_is_one(
 ) -> None:
     asked = []
 
-    def look() -> View:
+    def look() -> FrameworkBuild:
         asked.append("asked")
-        return View("1.0", 1, (12, 4))
+        return FrameworkBuild("1.0", 1, (12, 4))
 
     monkeypatch.setattr(Loaf, "tools", lambda self, device: Availability(True))
     monkeypatch.setattr(Loaf, "gpu", Framework("Flour", "pip install it", look))

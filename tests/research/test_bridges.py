@@ -12,7 +12,7 @@ from bench.render.table import Sheet
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import process_means
 from bench.stats.pooling import difference
-from bench.stats.ratios import Evenness
+from bench.stats.ratios import HeterogeneityTests
 from research import bridges, rules
 from research.bridges import accused, judge
 from research.noises import bad_processes
@@ -84,7 +84,7 @@ def test_a_large_effect_is_found_over_an_uneven_bridge_too() -> None:
 
 
 def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:
-    """The same draws, of one case without noise of its own, through ``Evenness``."""
+    """The same draws, of one case without noise of its own, through ``HeterogeneityTests``."""
     trials, processes, luck = 60, 6, 0.05
     rng = np.random.default_rng(3)
     logs = luck * rng.standard_normal((2, trials, processes))
@@ -95,7 +95,7 @@ def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:
     for new, base in zip(*logs, strict=True):
         both = [*runs("east", new), *runs("west", base)]
         cases = [("a", runs("east", new), False), ("b", runs("west", base), False)]
-        apart = Evenness([*cases, ("bridge", both, False)]).apart("bridge", "a", "b")
+        apart = HeterogeneityTests([*cases, ("bridge", both, False)]).apart("bridge", "a", "b")
         assert apart is not None
         found.append(apart.uneven)
     assert found == said

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import lstm_impl.backends.fused_cpu.library as fused_cpu_library
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
-from lstm_impl.backends.tensorflow.backend import Padding
+from lstm_impl.backends.tensorflow.backend import PaddingMask
 from lstm_impl.backends.tensorflow.loop import LayerInputs, by_loop
 from lstm_impl.backends.tensorflow.second_gradient import with_gradient
 from lstm_impl.backends.tensorflow.while_loop import WhileLoop
@@ -270,4 +270,4 @@ def _steps(x: Tensor, padding: Tensor) -> Tensor | None:
 
     if padding.shape == [0]:
         return None
-    return padding[:, :, None] if padding.dtype == tf.bool else Padding.of(x, padding).mask
+    return padding[:, :, None] if padding.dtype == tf.bool else PaddingMask.of(x, padding).mask

@@ -301,7 +301,7 @@ def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
     return library
 
 
-def _compiler_for(kind: fused_cpu_prebuilt.Kind) -> Compiler:
+def _compiler_for(kind: fused_cpu_prebuilt.CPUKind) -> Compiler:
     if kind.machine == platform.machine():
         name, install = "g++", INSTALL
     else:

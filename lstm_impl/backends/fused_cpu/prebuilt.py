@@ -32,7 +32,7 @@ _V4 = f"{_V3} avx512f avx512bw avx512cd avx512dq avx512vl"
 
 
 @dataclass(frozen=True)
-class Kind:
+class CPUKind:
     """A kind of CPU.
 
     machine: its name by ``platform.machine()``. march: what a compiler calls it. features: what
@@ -52,10 +52,10 @@ class Kind:
         return f"this CPU has no {missing[0]}" if missing else ""
 
 
-KINDS: Mapping[str, Kind] = {
-    "x86-64-v4": Kind("x86_64", "x86-64-v4", tuple(_V4.split())),
-    "x86-64-v3": Kind("x86_64", "x86-64-v3", tuple(_V3.split())),
-    "aarch64": Kind("aarch64", "armv8-a"),
+KINDS: Mapping[str, CPUKind] = {
+    "x86-64-v4": CPUKind("x86_64", "x86-64-v4", tuple(_V4.split())),
+    "x86-64-v3": CPUKind("x86_64", "x86-64-v3", tuple(_V3.split())),
+    "aarch64": CPUKind("aarch64", "armv8-a"),
 }
 """By name, the fastest first."""
 
@@ -104,7 +104,7 @@ def damage(library: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
+class FittingLibraries:
     """What there is: libraries that fit this machine, the fastest first; why others do not."""
 
     fitting: tuple[Path, ...]
@@ -118,7 +118,7 @@ class Found:
         return f"none of its prebuilt libraries can serve ({reasons})"
 
 
-def look(sources: Path, unloadable: Mapping[Path, str]) -> Found:
+def look(sources: Path, unloadable: Mapping[Path, str]) -> FittingLibraries:
     """Look for libraries made from ``sources``.
 
     unloadable: what has been tried in vain, and why.
@@ -126,10 +126,12 @@ def look(sources: Path, unloadable: Mapping[Path, str]) -> Found:
     named = os.environ.get(FOLDER)
     folder = Path(named).absolute() if named else PACKAGED
     if not folder.is_dir():
-        return Found((), {str(folder): f"there is no such folder ({FOLDER})"} if named else {})
+        return FittingLibraries(
+            (), {str(folder): f"there is no such folder ({FOLDER})"} if named else {}
+        )
     # Whoever installed the package's own folder also wrote this code.
     if named and (problem := private_files.problem(folder)):
-        return Found((), {FOLDER: problem})
+        return FittingLibraries((), {FOLDER: problem})
     version, made_from = installed_version(), digest(sources)
     fitting: dict[str, Path] = {}
     unfit: dict[str, str] = {}
@@ -143,7 +145,7 @@ def look(sources: Path, unloadable: Mapping[Path, str]) -> Found:
             unfit[path.name] = why
         else:
             fitting[cpu_of(path)] = path
-    return Found(tuple(fitting[name] for name in KINDS if name in fitting), unfit)
+    return FittingLibraries(tuple(fitting[name] for name in KINDS if name in fitting), unfit)
 
 
 def cpu_of(path: Path) -> str:

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from lstm_impl.backends.hlo import OF_XLA, Recorded, kind_of
+from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, kind_of
 from lstm_impl.call import Tensor
 from lstm_impl.profile import Event
 
 
-def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[Recorded]:
+def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[ProfiledEvent]:
     """What the profiler saw of one call of ``run``."""
     import jax
 
@@ -37,7 +37,7 @@ def profile(
     )
 
 
-def timeline(events: Iterable[Recorded]) -> list[Event]:
+def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
     """The kernels of GPUs and the instructions that a CPU ran, each on its stream or thread."""
     found = []
     for plane, line, name, start, seconds, instruction in events:
@@ -49,7 +49,7 @@ def timeline(events: Iterable[Recorded]) -> list[Event]:
     return found
 
 
-def _read(files: Iterable[Path]) -> Iterator[Recorded]:
+def _read(files: Iterable[Path]) -> Iterator[ProfiledEvent]:
     from jax.profiler import ProfileData
 
     for file in files:
@@ -59,7 +59,7 @@ def _read(files: Iterable[Path]) -> Iterator[Recorded]:
                 name = f"{line.name} {number}" if plane.name.startswith("/host:") else line.name
                 for event in line.events:
                     said = dict(event.stats)
-                    yield Recorded(
+                    yield ProfiledEvent(
                         plane.name,
                         name,
                         event.name,

@@ -48,10 +48,10 @@ def wide(dtype: str) -> contextlib.AbstractContextManager[Any]:
     return enable_x64()  # type: ignore[no-any-return]
 
 
-def _look() -> cuda.View:
+def _look() -> cuda.FrameworkBuild:
     import jax
 
-    return cuda.View(jax.__version__, len(_gpus()), _cuda_version())
+    return cuda.FrameworkBuild(jax.__version__, len(_gpus()), _cuda_version())
 
 
 def _gpus() -> list[Any]:

@@ -24,7 +24,7 @@ from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 
-class KerasModel(TensorFlowModel):
+class LayerModel(TensorFlowModel):
     """Keras's layers, their variables shown as the model's."""
 
     backend: KerasBackend
@@ -72,7 +72,7 @@ class KerasBackend(TensorFlowBackend):
     """
 
     module: ClassVar[str]
-    model = KerasModel
+    model = LayerModel
 
     @property
     def dynamic(self) -> bool:  # type: ignore[override]

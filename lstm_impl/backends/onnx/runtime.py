@@ -36,12 +36,12 @@ INSTALL_GPU = "pip install onnx onnxruntime-gpu"
 DTYPES = ("float32", "tf32", "float16", "float64")
 
 
-def _look() -> cuda.View:
+def _look() -> cuda.FrameworkBuild:
     import onnxruntime
 
     built = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     version = getattr(onnxruntime, "cuda_version", "") or "12"
-    return cuda.View(
+    return cuda.FrameworkBuild(
         onnxruntime.__version__,
         _gpus_of_the_driver() if built else 0,
         cuda.parse_version(version) if built else None,

@@ -78,7 +78,7 @@ class LiteRT(Backend):
         return "LiteRT's fused operator is not in the model that ran"
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        kind = FusedModel if "fused" in self.options else LiteRTModel
+        kind = FusedLiteRTModel if "fused" in self.options else LiteRTModel
         return kind(self, spec, device, batch_major, weights)
 
 
@@ -172,7 +172,7 @@ class LiteRTModel(InferenceModel):
         return Evidence("converted model", ops, details=details)
 
 
-class FusedModel(LiteRTModel):
+class FusedLiteRTModel(LiteRTModel):
     """The runtime's own LSTM operator, its state in variables of the model."""
 
     def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:

@@ -28,12 +28,12 @@ INSTALL_GPU = "pip install 'tensorflow[and-cuda]'"
 Arrays = Sequence[FloatArray]
 
 
-def _look() -> cuda.View:
+def _look() -> cuda.FrameworkBuild:
     import tensorflow as tf
 
     build = tf.sysconfig.get_build_info()
     built_with = str(build.get("cuda_version", "")) if build["is_cuda_build"] else ""
-    return cuda.View(
+    return cuda.FrameworkBuild(
         tf.__version__,
         len(tf.config.list_physical_devices("GPU")),
         cuda.parse_version(built_with) if built_with else None,
@@ -41,7 +41,7 @@ def _look() -> cuda.View:
 
 
 @dataclass(frozen=True)
-class Padding:
+class PaddingMask:
     """Which steps of right-padded sequences are valid.
 
     lengths ``[B]``; mask ``[T, B, 1]`` bool, false on padding.
@@ -51,7 +51,7 @@ class Padding:
     mask: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, lengths: Tensor) -> Padding:
+    def of(cls, x: Tensor, lengths: Tensor) -> PaddingMask:
         """The padding of ``x [T, B, in]``."""
         import tensorflow as tf
 
@@ -59,7 +59,7 @@ class Padding:
         return cls(lengths, (steps[:, None] < lengths[None, :])[:, :, None])
 
 
-def reverse_time(sequence: Tensor, padding: Padding | None) -> Tensor:
+def reverse_time(sequence: Tensor, padding: PaddingMask | None) -> Tensor:
     """``sequence [T, B, F]`` with each sequence's valid steps in reverse, padding left in place.
 
     For layers that can only go forward.
@@ -101,7 +101,12 @@ class TensorFlowBackend(Backend):
     # -- what a strategy says
 
     def layer(
-        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
+        self,
+        x: Tensor,
+        state: State,
+        parameters: Tensors,
+        padding: PaddingMask | None,
+        reverse: bool,
     ) -> Outputs:
         """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
 
@@ -135,7 +140,7 @@ class TensorFlowBackend(Backend):
         """The whole network, time-major: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
         import tensorflow as tf
 
-        padding = None if call.lengths is None else Padding.of(call.x, call.lengths)
+        padding = None if call.lengths is None else PaddingMask.of(call.x, call.lengths)
         size = len(parameters) // spec.state_layers
 
         def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:

@@ -18,7 +18,7 @@ import numpy as np
 
 from lstm_impl.backends.tensorflow.backend import (
     Arrays,
-    Padding,
+    PaddingMask,
     TensorFlowBackend,
     reverse_time,
 )
@@ -50,7 +50,12 @@ class BlockLSTM(TensorFlowBackend):
         return LayerWeights(both[:inputs], both[inputs:], bias)
 
     def layer(
-        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
+        self,
+        x: Tensor,
+        state: State,
+        parameters: Tensors,
+        padding: PaddingMask | None,
+        reverse: bool,
     ) -> Outputs:
         import tensorflow as tf
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lstm_impl.backends.hlo import OF_XLA, Recorded, kind_of
+from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, kind_of
 from lstm_impl.call import Tensor
 from lstm_impl.evidence import Evidence
 from lstm_impl.profile import Event
@@ -32,7 +32,7 @@ WAIT = "SyncDevice"
 """The op by which a step is waited for, which is none of its own."""
 
 
-def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[Recorded]:
+def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[ProfiledEvent]:
     """What the profiler saw of one call of ``run``, which must have been called before."""
     import tensorflow as tf
 
@@ -54,7 +54,7 @@ def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Evide
     return summarise(each[:3] for each in record(run, synchronize))
 
 
-def _read(path: Path) -> Iterator[Recorded]:
+def _read(path: Path) -> Iterator[ProfiledEvent]:
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     space: Any = xplane_pb2.XSpace()
@@ -66,7 +66,7 @@ def _read(path: Path) -> Iterator[Recorded]:
             # Threads of one name, such as those of a pool, differ in their number.
             track = f"{track} {line.id}" if plane.name.startswith("/host:") else track
             for event in line.events:
-                yield Recorded(
+                yield ProfiledEvent(
                     plane.name,
                     track,
                     plane.event_metadata[event.metadata_id].name,
@@ -102,7 +102,7 @@ def summarise(events: Iterable[tuple[str, str, str]]) -> Evidence:
     return Evidence("tensorflow profiler", ops, kernels, details)
 
 
-def timeline(events: Iterable[Recorded]) -> list[Event]:
+def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
     """The ops, XLA's instructions and kernels among them, each on its thread or stream."""
     found = []
     for plane, line, name, start, seconds, instruction in events:

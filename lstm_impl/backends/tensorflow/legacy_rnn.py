@@ -17,7 +17,7 @@ from typing import Any
 from lstm_impl.availability import Package
 from lstm_impl.backends.tensorflow.backend import (
     Arrays,
-    Padding,
+    PaddingMask,
     TensorFlowBackend,
     reverse_time,
 )
@@ -50,7 +50,12 @@ class DynamicRNN(TensorFlowBackend):
         return from_basic_cell(kernel, bias, forget_bias=0.0 if gradient else 1.0)
 
     def layer(
-        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
+        self,
+        x: Tensor,
+        state: State,
+        parameters: Tensors,
+        padding: PaddingMask | None,
+        reverse: bool,
     ) -> Outputs:
         h, c = state
         with legacy_keras() as rnn_cell:

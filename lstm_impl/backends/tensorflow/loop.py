@@ -11,7 +11,7 @@ import abc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lstm_impl.backends.tensorflow.backend import Padding, TensorFlowBackend
+from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
 from lstm_impl.call import Outputs, State, Tensor, Tensors, Upstream
 
 Carry = tuple[Tensor, ...]
@@ -58,7 +58,12 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         """
 
     def layer(
-        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
+        self,
+        x: Tensor,
+        state: State,
+        parameters: Tensors,
+        padding: PaddingMask | None,
+        reverse: bool,
     ) -> Outputs:
         # Backwards, the state simply does not move before the first valid step: no copy of x.
         mask = None if padding is None else padding.mask
@@ -196,7 +201,7 @@ def by_loop(
 ) -> Outputs:
     """The outputs of one layer by a loop, which takes any mask ``[T, B, 1]`` as it is."""
     x, h, c, *parameters = inputs
-    padding = None if mask is None else Padding(None, mask)  # a loop needs no lengths
+    padding = None if mask is None else PaddingMask(None, mask)  # a loop needs no lengths
     return backend.layer(x, (h, c), parameters, padding, reverse)
 
 

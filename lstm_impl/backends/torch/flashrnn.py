@@ -76,7 +76,7 @@ class FlashRNNModel(TorchModel):
         x, h, c, lengths, masks = call
         parameters = [parameter.to(self.compute_dtype) for parameter in self.parameters]
         x = x if self.batch_major else x.transpose(0, 1)
-        padding = None if lengths is None else Padding(lengths.to(x.device), x.shape[1])
+        padding = None if lengths is None else RightPadding(lengths.to(x.device), x.shape[1])
 
         def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
             return self._layer(x, (h, c), parameters[3 * row : 3 * row + 3], padding, reverse)
@@ -99,7 +99,7 @@ class FlashRNNModel(TorchModel):
         return self._torch.cuda.device(self.torch_device)  # type: ignore[no-any-return]
 
     def _layer(
-        self, x: Tensor, state: State, cell: Tensors, padding: Padding | None, reverse: bool
+        self, x: Tensor, state: State, cell: Tensors, padding: RightPadding | None, reverse: bool
     ) -> Outputs:
         """One direction of one layer, batch-major: ``x [B, T, in]`` to ``[B, T, H]``."""
         import flashrnn
@@ -210,7 +210,7 @@ def capability_availability(capability: tuple[int, int]) -> Availability:
     )
 
 
-class Padding:
+class RightPadding:
     """Right-padded sequences, for a kernel that knows nothing of lengths: ``lengths [B]``."""
 
     def __init__(self, lengths: Tensor, timesteps: int) -> None:

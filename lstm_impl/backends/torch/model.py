@@ -42,10 +42,10 @@ FRAMES = "ProfilerStep"
 """The profiler's own events."""
 
 
-def _look() -> cuda.View:
+def _look() -> cuda.FrameworkBuild:
     import torch
 
-    return cuda.View(
+    return cuda.FrameworkBuild(
         torch.__version__,
         torch.cuda.device_count(),
         cuda.parse_version(torch.version.cuda) if torch.version.cuda else None,

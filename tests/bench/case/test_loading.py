@@ -11,7 +11,7 @@ import pytest
 from bench import case as suites
 from bench.case import loading
 from bench.case.cases import Case
-from bench.case.loading import Choice, Suite
+from bench.case.loading import Suite, SuiteChoice
 from bench.case.values import SuiteError
 from bench.machine import devices
 from lstm_impl import LSTMSpec, Workload, list_backends
@@ -33,7 +33,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def load(folder: Path, text: str, choice: Choice | None = None) -> Suite:
+def load(folder: Path, text: str, choice: SuiteChoice | None = None) -> Suite:
     return suites.load(str(write(folder, text)), choice)
 
 
@@ -112,7 +112,9 @@ def test_backends_are_spelled_in_their_one_way(tmp_path: Path) -> None:
 
 
 def test_the_user_may_choose_backends_devices_and_modes(tmp_path: Path) -> None:
-    choice = Choice(backends=["while_loop", "numpy"], devices=["gpu", "cpu"], modes=["training"])
+    choice = SuiteChoice(
+        backends=["while_loop", "numpy"], devices=["gpu", "cpu"], modes=["training"]
+    )
     assert ids(load(tmp_path, GOOD, choice)) == [
         "while_loop/b2-t6-i1-h4-dw/float32/training/gpu:0",
         "while_loop/b2-t6-i1-h4-dw/float32/training/cpu",
@@ -139,7 +141,7 @@ def test_variants_of_a_suite_are_measured_beside_each_backend(
     tmp_path: Path, key: str, chosen: list[str] | None, backends: list[str]
 ) -> None:
     text = f"variants = {key}\n{VARIED}" if key else VARIED
-    cases = load(tmp_path, text, Choice(variants=chosen)).cases
+    cases = load(tmp_path, text, SuiteChoice(variants=chosen)).cases
     assert [case.backend for case in cases] == backends
 
 
@@ -147,16 +149,20 @@ def test_variant_that_is_not_known_or_that_a_backend_lacks_is_an_error(tmp_path:
     for text, choice, told in (
         (
             f'variants = ["int9"]\n{GOOD}',
-            Choice(),
+            SuiteChoice(),
             r'variants\[0\] is "int9"; expected one of none, i',
         ),
         (
             f'variants = ["int8"]\n{GOOD}',
-            Choice(),
+            SuiteChoice(),
             r"groups\[0\]: numpy has no variant int8; torch",
         ),
-        (GOOD, Choice(variants=["int9"]), r'no variant "int9" \(did you mean int8\?\); expected'),
-        (GOOD, Choice(variants=["int8"]), "numpy has no variant int8"),
+        (
+            GOOD,
+            SuiteChoice(variants=["int9"]),
+            r'no variant "int9" \(did you mean int8\?\); expected',
+        ),
+        (GOOD, SuiteChoice(variants=["int8"]), "numpy has no variant int8"),
     ):
         with pytest.raises(SuiteError, match=told):
             load(tmp_path, text, choice)
@@ -164,15 +170,15 @@ def test_variant_that_is_not_known_or_that_a_backend_lacks_is_an_error(tmp_path:
 
 def test_all_backends_are_all_that_are_known(tmp_path: Path) -> None:
     for text, choice in (
-        (GOOD, Choice(backends=["all"])),
-        (GOOD.replace('["numpy"]', '"all"'), Choice()),
+        (GOOD, SuiteChoice(backends=["all"])),
+        (GOOD.replace('["numpy"]', '"all"'), SuiteChoice()),
     ):
         found = {case.backend for case in load(tmp_path, text, choice).cases}
         assert found == set(list_backends())
 
 
 def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) -> None:
-    choice = Choice(backends=["cudnn", "numpy"], devices=["cpu"], modes=["training"])
+    choice = SuiteChoice(backends=["cudnn", "numpy"], devices=["cpu"], modes=["training"])
     assert [case.backend for case in load(tmp_path, GOOD, choice).cases] == ["cudnn", "numpy"]
 
 
@@ -273,9 +279,9 @@ def test_suite_of_more_cases_than_the_limit_is_refused(
         load(tmp_path, grid.replace("timesteps = 6", "timesteps = [6, 7]"))
 
 
-@pytest.mark.parametrize("choice", [None, Choice(modes=("streaming",))])
+@pytest.mark.parametrize("choice", [None, SuiteChoice(modes=("streaming",))])
 def test_suite_of_a_billion_cases_is_refused_before_any_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: Choice | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: SuiteChoice | None
 ) -> None:
     made: list[object] = []
     monkeypatch.setattr(loading, "shape_of", lambda *words: made.append(words))
@@ -300,35 +306,38 @@ def test_a_stream_has_a_case_for_each_of_its_periods_or_of_those_that_were_chose
         "numpy/b2-t6-i1-h4/float32/streaming/cpu",
         "numpy/b2-t6-i1-h4-p10ms/float32/streaming/cpu",
     ]
-    chosen = ids(load(tmp_path, STREAM, Choice(periods=[0.002, 0.002])))
+    chosen = ids(load(tmp_path, STREAM, SuiteChoice(periods=[0.002, 0.002])))
     assert chosen == ["numpy/b2-t6-i1-h4-p2ms/float32/streaming/cpu"]
 
 
 def test_a_suite_that_names_no_mode_measures_whole_sequences(tmp_path: Path) -> None:
-    found = load(tmp_path, GOOD, Choice(periods=[0.01])).cases
+    found = load(tmp_path, GOOD, SuiteChoice(periods=[0.01])).cases
     assert [case.workload.mode for case in found] == ["inference", "training"]
 
 
 def test_a_mistake_is_told_even_where_a_choice_replaces_it(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="nunpy"):
-        load(tmp_path, GOOD.replace('"numpy"', '"nunpy"'), Choice(backends=["numpy"]))
+        load(tmp_path, GOOD.replace('"numpy"', '"nunpy"'), SuiteChoice(backends=["numpy"]))
     inference = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["inference"]')
     with pytest.raises(SuiteError, match="batch is 0"):
-        load(tmp_path, inference.replace("batch = 2", "batch = 0"), Choice(modes=["training"]))
+        load(tmp_path, inference.replace("batch = 2", "batch = 0"), SuiteChoice(modes=["training"]))
 
 
 @pytest.mark.parametrize(
     ("choice", "told"),
     [
         (
-            Choice(backends=["while_lop"]),
+            SuiteChoice(backends=["while_lop"]),
             "there is no backend 'while_lop'; did you mean while_loop",
         ),
-        (Choice(devices=["tpu"]), "'tpu' is no device; expected cpu or gpu:N"),
-        (Choice(modes=["train"]), 'there is no mode "train" (did you mean training or streaming?)'),
+        (SuiteChoice(devices=["tpu"]), "'tpu' is no device; expected cpu or gpu:N"),
+        (
+            SuiteChoice(modes=["train"]),
+            'there is no mode "train" (did you mean training or streaming?)',
+        ),
     ],
 )
-def test_an_unknown_choice_is_told_with_what_is_close(choice: Choice, told: str) -> None:
+def test_an_unknown_choice_is_told_with_what_is_close(choice: SuiteChoice, told: str) -> None:
     with pytest.raises(SuiteError) as raised:
         suites.load("quick", choice)
     assert str(raised.value).startswith(told)
@@ -337,7 +346,7 @@ def test_an_unknown_choice_is_told_with_what_is_close(choice: Choice, told: str)
 def test_a_choice_that_leaves_nothing_is_told(tmp_path: Path) -> None:
     text = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["training"]')
     with pytest.raises(SuiteError, match="no case is left of suite mine with modes inference"):
-        load(tmp_path, text, Choice(modes=["inference"]))
+        load(tmp_path, text, SuiteChoice(modes=["inference"]))
 
 
 def test_an_unknown_suite_is_told_with_the_known_ones() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bench import case as suites
 from bench.case import loading
-from bench.case.loading import Choice
+from bench.case.loading import SuiteChoice
 from bench.case.shapes import _SHAPE_KEYS
 from bench.case.values import SuiteError
 from lstm_impl.spec import PRECISIONS
@@ -19,7 +19,7 @@ from tests.places import ROOT
 
 PAGE = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
 (EXAMPLE,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-HERE = Choice(devices=["cpu", "gpu:0"])
+HERE = SuiteChoice(devices=["cpu", "gpu:0"])
 
 
 def table(heading: str) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bench import case as suites
-from bench.case import Choice
+from bench.case import SuiteChoice
 
 HERE = ("cpu", "gpu:0")
 
@@ -24,7 +24,7 @@ def test_every_suite_of_the_package_loads(name: str) -> None:
 
 
 def test_quick_asks_what_it_promises() -> None:
-    cases = suites.load("quick", Choice(devices=["cpu"], backends=["while_loop"])).cases
+    cases = suites.load("quick", SuiteChoice(devices=["cpu"], backends=["while_loop"])).cases
     throughput = {(case.shape, case.workload.mode) for case in cases if case.kind == "throughput"}
     shapes = ("b32-t100-i128-h128", "b64-t25-i512-h512", "b1-t150-i256-h256", "b5-t15-i1-h4")
     assert throughput == {
@@ -62,7 +62,7 @@ def test_truncation_cuts_one_stream_into_whole_windows_with_an_optimizer() -> No
 
 def test_truncation_measures_for_about_three_of_its_five_minutes() -> None:
     """In the rest of a process it traces, compiles and checks."""
-    suite = suites.load("truncation", Choice(devices=["cpu"]))
+    suite = suites.load("truncation", SuiteChoice(devices=["cpu"]))
     here = [case for case in suite.cases if case.backend != "cudnn"]
     assert 150 < sum(suite.seconds[case.group] for case in here) < 200
     shortest = [case.group for case in suite.cases if case.workload.window == 3]
@@ -71,7 +71,7 @@ def test_truncation_measures_for_about_three_of_its_five_minutes() -> None:
 
 def test_first_measures_half_of_two_minutes_in_six_processes() -> None:
     """The rest goes into starting, compiling ``fused_cpu``, tracing and checking."""
-    suite = suites.load("first", Choice(devices=["cpu"]))
+    suite = suites.load("first", SuiteChoice(devices=["cpu"]))
     here = [case for case in suite.cases if case.backend != "cudnn"]
     measuring = 6 * sum(suite.seconds[case.group] for case in here)
     assert 0.45 * 120 <= measuring <= 0.55 * 120
@@ -200,7 +200,7 @@ DIFFERENTIATED = {
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peers_suite_has_exactly_its_shapes_and_says_whose_they_are(name: str) -> None:
     shapes, groups = PEERS[name]
-    suite = suites.load(name, Choice(backends=["while_loop"], devices=["cpu"]))
+    suite = suites.load(name, SuiteChoice(backends=["while_loop"], devices=["cpu"]))
     found: dict[str, set[str]] = {}
     for case in suite.cases:
         suffix = ""

@@ -10,7 +10,7 @@ import pytest
 from bench import case as suites
 from bench.case import published
 from bench.case.cases import Case
-from bench.case.loading import Choice
+from bench.case.loading import SuiteChoice
 from bench.case.published import PublishedShape
 from bench.machine.fields import ResultError
 from lstm_impl import LSTMSpec, Workload
@@ -49,7 +49,7 @@ def test_every_published_shape_is_in_a_suite_that_its_source_names() -> None:
         shapes = {
             PublishedShape.of(case)
             for name in source.suites
-            for case in suites.load(name, Choice(["while_loop"], ["cpu"])).cases
+            for case in suites.load(name, SuiteChoice(["while_loop"], ["cpu"])).cases
         }
         figures = [each for each in published.read() if each.source == source]
         assert figures

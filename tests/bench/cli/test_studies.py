@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.cli.output import Told
+from bench.cli.output import CommandOutput
 from bench.machine import fresh
 from bench.studies.processes import asked_anew, asked_in_turn, shown
 
@@ -66,5 +66,5 @@ def test_what_is_not_in_a_study_stands_below_it_and_is_returned(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = argparse.Namespace(format="markdown", output=None)
-    assert shown((Told(("first",), (), ("last",)), ["keras: it\nbroke"]), options)
+    assert shown((CommandOutput(("first",), (), ("last",)), ["keras: it\nbroke"]), options)
     assert capsys.readouterr().out == "first\n\nlast\n\nNot measured: keras: it?broke.\n"

@@ -11,7 +11,14 @@ from bench.case import loading
 from bench.case.loading import Suite
 from bench.case.values import SuiteError
 from bench.cli import suite_text
-from bench.stats.recommend import Missing, NoRecommendation, Query, Recommendation, answer, needed
+from bench.stats.recommend import (
+    NoMeasurement,
+    NoRecommendation,
+    Query,
+    Recommendation,
+    answer,
+    needed,
+)
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
 
@@ -84,7 +91,7 @@ def test_a_backend_that_does_not_exist_is_refused_by_the_suites_own_check() -> N
 # -- the file
 
 
-NOTHING = NoRecommendation(needed(QUESTION, None), Missing("other_mode"))
+NOTHING = NoRecommendation(needed(QUESTION, None), NoMeasurement("other_mode"))
 
 
 def test_the_file_holds_those_that_are_tied_or_those_that_are_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from bench.cli.output import Told, plain_text
+from bench.cli.output import CommandOutput, plain_text
 from bench.render.escape import text_console
 from bench.render.table import Cell, Column, Sheet
 from tests.bench.harmless import assert_markdown, assert_plain, assert_styled
@@ -19,7 +19,7 @@ SHEET = Sheet.of(
 
 
 def test_lines_stand_before_and_after_the_tables_and_each_table_below_its_own() -> None:
-    said = Told(("first",), (("above", SHEET), ("", SHEET)), ("last",))
+    said = CommandOutput(("first",), (("above", SHEET), ("", SHEET)), ("last",))
     lines = plain_text(said.terminal, 200).splitlines()
     assert (lines[0], lines[-1]) == ("first", "last")
     assert lines[lines.index("above") + 1].split()[0] == "name"
@@ -31,7 +31,7 @@ def test_lines_stand_before_and_after_the_tables_and_each_table_below_its_own() 
 
 
 def test_columns_have_what_they_ask_for_where_the_terminal_is_wide_enough() -> None:
-    said = Told((), (("", SHEET),), ())
+    said = CommandOutput((), (("", SHEET),), ())
     wide, narrow = (plain_text(said.terminal, width) for width in (200, 40))
     assert max(map(len, wide.splitlines())) > 60
     assert max(map(len, narrow.splitlines())) <= 40
@@ -42,7 +42,7 @@ def test_columns_have_what_they_ask_for_where_the_terminal_is_wide_enough() -> N
 def test_lines_cells_and_bounds_are_text_whoever_tells_them(payload: str) -> None:
     columns = [Column("name", names=True), Column("words"), Column("number", right=True)]
     sheet = Sheet.of(columns, [[payload, payload, Cell(payload, payload)]])
-    said = Told((payload,), ((payload, sheet),), (payload,))
+    said = CommandOutput((payload,), ((payload, sheet),), (payload,))
     for width in (40, 120):
         for forced, check in ((False, assert_plain), (True, assert_styled)):
             file = io.StringIO()

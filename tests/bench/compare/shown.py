@@ -5,10 +5,10 @@ from functools import partial
 from bench.cli.output import Target, deliver
 from bench.render import compare, published
 from bench.render.published import PublishedReport
-from bench.stats.pairs import Report
+from bench.stats.pairs import ComparisonReport
 
 
-def show(report: Report, kind: str, target: Target) -> None:
+def show(report: ComparisonReport, kind: str, target: Target) -> None:
     terminal, warnings = partial(compare.terminal, report), partial(compare.warning_lines, report)
     deliver(kind, target, terminal, compare.texts(report), warnings)
 

@@ -15,7 +15,7 @@ from bench.cli.output import plain_text
 from bench.compare import compare_environments
 from bench.machine import packages as two_environments
 from bench.machine.fields import ResultError
-from bench.machine.packages import FILE, SIDES, Environment, differences, labels, load
+from bench.machine.packages import FILE, SIDES, LabelledPython, differences, labels, load
 from bench.render import compare as output
 from bench.render.compare import as_csv as comma_separated
 from bench.render.messages import basis_text
@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_read_is_code_2_whatever_the_rule_says(slower: lis
     assert ask([*slower, "--fail-on", "slower"]) == 2
 
 
-def line(base: Environment, new: Environment) -> str:
+def line(base: LabelledPython, new: LabelledPython) -> str:
     found = differences(base.python, new.python)
     return output.differences_line(base.label, new.label, found)
 

@@ -9,7 +9,7 @@ import pytest
 from bench.records.schema import Measurement, Outcome, Results
 from bench.render.compare import note_text
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.pairs import Row, UnknownNameError, compare_backends
+from bench.stats.pairs import ComparisonRow, UnknownNameError, compare_backends
 from bench.stats.ranking import build
 from tests.bench import made_bridges
 from tests.bench.made_bridges import FAR, two_environments
@@ -135,7 +135,7 @@ def test_backends_on_two_kinds_are_compared_on_each() -> None:
 # Over a bridge
 
 
-def over_bridges(found: Results) -> list[Row]:
+def over_bridges(found: Results) -> list[ComparisonRow]:
     """The rows of the backend that shares no process with the baseline."""
     return [row for row in compare_backends(found, "b").rows if row.case.backend == "a"]
 

@@ -18,7 +18,7 @@ from bench.render import plot
 from bench.render.compare import map_legend, map_work, markdown_maps, terminal_maps, wins_from
 from bench.stats.comparison import Pairing
 from bench.stats.crossover import Map
-from bench.stats.pairs import Report, compare_devices
+from bench.stats.pairs import ComparisonReport, compare_devices
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_grids import STEPS, Times, a_case, grid, maps
@@ -163,7 +163,9 @@ def test_without_two_shapes_that_differ_in_these_alone_a_suite_is_named_that_has
     report = compare_devices(gather(*grid({(1, 32): (1.0, 3.0)})))
     assert report.maps == ()
     assert "pytest --benchmark-only --lstm-suite crossover" in output.markdown(report)
-    made = suites.load("crossover", suites.Choice(backends=["numpy"], devices=["cpu", "gpu:0"]))
+    made = suites.load(
+        "crossover", suites.SuiteChoice(backends=["numpy"], devices=["cpu", "gpu:0"])
+    )
     items = [measured(of, 1.0, run("r0")) for of in made.cases]
     for found in maps(*items):
         assert len(found.cells) == len(found.batches) * len(found.hidden_sizes) == 12
@@ -181,11 +183,11 @@ def test_across_machines_each_pair_of_devices_has_its_map() -> None:
 
 
 @pytest.fixture(scope="module")
-def steps() -> Report:
+def steps() -> ComparisonReport:
     return compare_devices(gather(*grid(STEPS)))
 
 
-def test_the_terminal_draws_the_line_and_leaves_blanks(steps: Report) -> None:
+def test_the_terminal_draws_the_line_and_leaves_blanks(steps: ComparisonReport) -> None:
     lines = plain_text(lambda console: terminal_maps(steps, console)).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("gpu:0 over cpu, keras"))
     rows = [line.split() for line in lines[start + 3 : start + 6]]
@@ -196,7 +198,7 @@ def test_the_terminal_draws_the_line_and_leaves_blanks(steps: Report) -> None:
     assert max(map(len, lines)) <= 100
 
 
-def test_markdown_has_the_map_with_the_cells_that_are_won_in_bold(steps: Report) -> None:
+def test_markdown_has_the_map_with_the_cells_that_are_won_in_bold(steps: ComparisonReport) -> None:
     text = "\n".join(markdown_maps(steps))
     assert "| batch \\\\ hidden | 32 | 128 | 512 | wins from hidden size |" in text
     assert "| 1 | 0.333 S | 0.667 S | **3.000 F** | 512 (128: SLOWER) |" in text

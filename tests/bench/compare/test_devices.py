@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.records.schema import Reason
+from bench.records.schema import RecordedReason
 from bench.render.compare import note_text
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.pairs import UnknownNameError, compare_devices
@@ -104,7 +104,7 @@ def test_devices_that_share_no_case_or_no_two_shapes_say_so() -> None:
 
 def test_where_a_time_moved_its_cell_of_the_map_is_invalid() -> None:
     """Devices are measured one after the other, and not in rounds that both would have moved in."""
-    during, moved = run("a"), [Reason(NOT_STEADY, "it became slower", "wait")]
+    during, moved = run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")]
     items = [
         measured(a_case(batch=batch, device=device), 1.0, during, moved * (device == "gpu:0"))
         for batch in (1, 2)

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from bench.cli.fail_on import parse_rule
-from bench.records.schema import Outcome, Reason
+from bench.records.schema import Outcome, RecordedReason
 from bench.render import history as history_picture
 from bench.render import history as history_words
 from bench.render import plot
@@ -30,7 +30,7 @@ from bench.render.plot import Axes
 from bench.render.quantities import times_as_fast
 from bench.stats.change_points import LONGEST, Scope
 from bench.stats.comparison import Verdict
-from bench.stats.history import History, Machine, Moved, _between, build, judge, since
+from bench.stats.history import History, MachineHistory, Moved, _between, build, judge, since
 from bench.stats.rows import NothingToReportError
 from bench.stats.trust import NOT_STEADY
 from tests.bench.made_history import (
@@ -167,7 +167,7 @@ def test_one_crash_among_many_processes_spoils_nothing_and_a_failure_does() -> N
 
 
 def test_a_session_whose_time_moved_makes_its_time_and_both_its_ratios_doubtful() -> None:
-    moved = Reason(NOT_STEADY, "it became slower", "wait")
+    moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
     items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2, 3)]
     points = build(gather(*items)).machines[0].lines[0].points
     assert [[doubt.code for doubt in point.of_time] for point in points] == [[], [NOT_STEADY], []]
@@ -184,7 +184,7 @@ def test_what_was_never_measured_has_no_line_and_its_machine_no_history() -> Non
     assert [line.case for line in machine.lines] == [a_case()]
 
 
-def moved_on(history: History) -> tuple[Machine, tuple[Moved, ...]]:
+def moved_on(history: History) -> tuple[MachineHistory, tuple[Moved, ...]]:
     """The only machine of a history, and what moved there."""
     (machine,) = history.machines
     assert machine.moved is not None
@@ -390,7 +390,7 @@ def test_what_has_no_time_says_why_and_what_is_invalid_too() -> None:
 
 
 def test_a_time_that_moved_is_doubtful_and_so_is_its_ratio_and_both_say_why() -> None:
-    moved = Reason(NOT_STEADY, "it became slower", "wait")
+    moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
     items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2)]
     first, second = rows_of(build(gather(*items)))
     assert (first["valid"], first["time_valid"], first["ratio_valid"]) == ("true", "true", "")
@@ -501,7 +501,7 @@ def test_one_session_is_no_history_yet() -> None:
 
 
 def test_a_doubtful_time_is_marked_and_the_reasons_of_a_kind_are_told_together() -> None:
-    reasons = [Reason(NOT_STEADY, f"it became {n}% slower", "wait") for n in (3, 4)]
+    reasons = [RecordedReason(NOT_STEADY, f"it became {n}% slower", "wait") for n in (3, 4)]
     items = [
         measured(a_case(name), 1.0, run(n), [reasons[n - 2]] if n > 1 else [])
         for n in (1, 2, 3)

@@ -32,7 +32,14 @@ from bench.render.compare import (
     warning_lines,
 )
 from bench.render.compare import as_csv as comma_separated
-from bench.stats.pairs import Gate, Report, compare_backends, compare_devices, compare_runs, judge
+from bench.stats.pairs import (
+    ComparisonReport,
+    Gate,
+    compare_backends,
+    compare_devices,
+    compare_runs,
+    judge,
+)
 from tests.bench import made_bridges
 from tests.bench.compare.shown import show
 from tests.bench.made_grids import STEPS, Times, grid
@@ -49,11 +56,11 @@ from tests.bench.made_results import (
 )
 
 
-def shown(report: Report, width: int = WIDTH) -> list[str]:
+def shown(report: ComparisonReport, width: int = WIDTH) -> list[str]:
     return plain_text(lambda console: output.terminal(report, console), width).splitlines()
 
 
-def slower() -> Report:
+def slower() -> ComparisonReport:
     """Six runs and six that are slower in one of two cases."""
     times = {a_case("keras"): 1.3, a_case("scan"): 1.0}
     base = replicates("b", dict.fromkeys(times, 1.0), jitter=0.005)
@@ -160,7 +167,7 @@ SLOWER = compare_runs(
 """Six runs and six that are slower in one of two cases."""
 
 
-def judged(report: Report, rule: str) -> Report:
+def judged(report: ComparisonReport, rule: str) -> ComparisonReport:
     return replace(report, gate=judge(parse_rule(rule), report.rows))
 
 
@@ -321,7 +328,7 @@ def test_no_name_is_a_command_to_a_ci_runner(text: str) -> None:
     assert "\n" not in told
 
 
-def rows_of(report: Report) -> list[dict[str, str]]:
+def rows_of(report: ComparisonReport) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO("".join(comma_separated(report)))))
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from bench.compare import path_words
-from bench.records.schema import Measurement, Outcome, Reason, Run
+from bench.records.schema import Measurement, Outcome, RecordedReason, Run
 from bench.render.compare import method_lines, note_text, reason_texts
 from bench.render.messages import basis_text
 from bench.stats import ranking
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import Reason as Note
 from bench.stats.pairs import (
-    Side,
+    ComparisonSide,
     at_percentile,
     compare_backends,
     compare_runs,
@@ -171,12 +171,12 @@ def test_of_cases_on_many_nodes_the_one_that_became_slower_on_all_is_found() -> 
 
 def test_cases_of_one_process_are_paired_by_rounds_only_within_their_group() -> None:
     during = run("a")
-    base, new = Side("cpu"), Side("gpu:0")
+    base, new = ComparisonSide("cpu"), ComparisonSide("gpu:0")
     for side, device in ((base, "cpu"), (new, "gpu:0")):
         side.add("x", measured(a_case(device=device), 1.0, during))
     ((row,), _) = join_sides(base, new)
     assert row.comparison.pairing is Pairing.SEQUENTIAL
-    alike = Side("scan")
+    alike = ComparisonSide("scan")
     alike.add("x", measured(a_case("scan"), 1.0, during))
     ((row,), _) = join_sides(base, alike)
     assert row.comparison.pairing is Pairing.ALTERNATING
@@ -186,7 +186,7 @@ def test_turns_are_counted_in_the_order_in_which_they_began() -> None:
     """The machine becomes slower: only turn by turn are the two sides alike."""
     sides = []
     for name, first, order in (("base", 0, 1), ("new", 9, -1)):
-        side = Side(name)
+        side = ComparisonSide(name)
         for turn in range(8):
             began = run("").started + timedelta(hours=turn)
             during = replace(run(f"{name}{first + order * turn}"), started=began)
@@ -199,7 +199,7 @@ def test_turns_are_counted_in_the_order_in_which_they_began() -> None:
 
 
 def test_what_either_side_lacks_is_named_by_the_side_that_has_it() -> None:
-    base, new = Side("BASE"), Side("NEW")
+    base, new = ComparisonSide("BASE"), ComparisonSide("NEW")
     base.add("one", measured(a_case(batch=1), 1.0, run("b")))
     new.add("two", measured(a_case(batch=2), 1.0, run("n")))
     rows, only = join_sides(base, new)
@@ -208,7 +208,7 @@ def test_what_either_side_lacks_is_named_by_the_side_that_has_it() -> None:
 
 
 def test_sides_that_moved_apart_in_their_rounds_make_the_ratio_invalid() -> None:
-    during, moved = run("a"), [Reason(NOT_STEADY, "it became slower", "wait")]
+    during, moved = run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")]
     report = compare_backends(
         gather(
             measured(a_case("keras"), 1.0, during),
@@ -227,7 +227,7 @@ def drifting(item: Measurement) -> Measurement:
 def test_what_differs_is_told_of_each_pair_of_sides_and_notes_of_all_results() -> None:
     sides = []
     for name in ("a", "b", "c", "d"):
-        side = Side(name)
+        side = ComparisonSide(name)
         environment = {"libraries": {"tensorflow": name}}
         side.add("x", measured(a_case(), 1.0, run(name, environment=environment)))
         sides.append(side)

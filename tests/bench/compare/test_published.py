@@ -17,7 +17,7 @@ from bench.case import published
 from bench.case.cases import Case
 from bench.case.published import PublishedShape
 from bench.cli.output import Target
-from bench.records.schema import Measurement, Outcome, Reason
+from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.render import published as published_words
 from bench.render.published import PublishedReport, beside_published
 from bench.stats.trust import NOT_STEADY
@@ -47,7 +47,7 @@ def test_what_has_the_same_shape_and_mode_stands_side_by_side_the_fastest_first(
 def test_a_failed_process_spoils_a_time_and_one_that_moved_makes_it_doubtful() -> None:
     of = Case("torch", SPEC, BRAUN)
     failed = unmeasured(of, run("b"), "failed", "the outputs differ")
-    moved = measured(of, 1.0, run("a"), [Reason(NOT_STEADY, "it became slower", "wait")])
+    moved = measured(of, 1.0, run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")])
     (shared,) = beside(measured(of, 1.0, run("a")), failed).shared
     assert shared.ours[0].reasons == ("failed: the outputs differ [in 1 of 2 runs]",)
     (shared,) = beside(moved).shared
@@ -210,7 +210,7 @@ def test_a_narrow_terminal_loses_no_time() -> None:
 
 
 def test_a_doubtful_time_is_marked_and_its_reason_told_beside_the_notes(tmp_path: Path) -> None:
-    moved = Reason(NOT_STEADY, "it became slower", "wait")
+    moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
     report = beside(measured(Case("torch", LSTMSpec(123, 320), BRAUN), 1.0, run("a"), [moved]))
     report = replace(report, notes=("one file was cut off",))
     text = shown(report, "markdown", tmp_path)

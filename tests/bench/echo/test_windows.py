@@ -23,7 +23,7 @@ from bench.echo.task import COIN_TOSS, SettingsError
 from bench.echo.windows import MapPlan, train_cell, train_cells
 from bench.machine.process_pool import PoolError
 from bench.records import maps
-from bench.records.maps import Cell, LearningMap
+from bench.records.maps import LearningMap, MapCell
 from lstm_impl import get_backend
 from tests.bench.echo.made_models import Failing
 from tests.bench.records.test_maps import a_map, cell
@@ -142,8 +142,8 @@ def test_a_training_that_diverges_is_a_cell_that_says_so() -> None:
 
 
 def test_cells_are_the_same_whatever_the_number_of_workers() -> None:
-    def trained(jobs: int) -> list[Cell]:
-        cells: list[Cell] = []
+    def trained(jobs: int) -> list[MapCell]:
+        cells: list[MapCell] = []
         train_cells(SMALL, jobs, cells.append, lambda: False)
         return sorted(cells, key=lambda each: each.key)
 
@@ -154,7 +154,7 @@ def test_cells_are_the_same_whatever_the_number_of_workers() -> None:
     assert {name: os.environ.get(name) for name in windows.THREADS} == before
 
 
-def _item(cell: Cell) -> windows.Item:
+def _item(cell: MapCell) -> windows.Item:
     return cell.distance, cell.window, cell.carried, cell.seed
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from bench.machine import cluster
-from bench.machine.cluster import VARIABLE, Cluster
+from bench.machine.cluster import VARIABLE, ClusterAddress
 from bench.machine.fields import ResultError
 
 WORKERS = ["10.0.0.1:2222", "10.0.0.2:2222"]
@@ -38,7 +38,7 @@ def test_a_cluster_comes_back_as_it_went_in(
 ) -> None:
     workers = tuple(f"{host}:{port}" for host, port in addresses)
     index = data.draw(some.integers(0, len(workers) - 1))
-    made = Cluster(workers, index, has_chief)
+    made = ClusterAddress(workers, index, has_chief)
     assert cluster.given({VARIABLE: made.variable}) == made
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.machine import remote
 from bench.machine.reading import LARGEST_FILE
-from bench.machine.remote import Place, PlaceError, fetched
+from bench.machine.remote import PlaceError, RemotePath, fetched
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,9 @@ class Files:
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], str]:
     def put(files: Files) -> str:
-        monkeypatch.setattr(remote, "opened", lambda url: Place(url, files, url[len("fake://") :]))
+        monkeypatch.setattr(
+            remote, "opened", lambda url: RemotePath(url, files, url[len("fake://") :])
+        )
         return "fake://there"
 
     return put
@@ -245,7 +247,7 @@ def test_upload_of_a_name_that_another_takes_meanwhile_is_refused_and_replaces_n
     (tmp_path / "a.json").write_bytes(b"mine")
     real, looks = remote._there, []
 
-    def look(place: Place, target: str) -> bytes | None:
+    def look(place: RemotePath, target: str) -> bytes | None:
         looks.append(target)
         if len(looks) == 1:
             (there / "a.json").write_bytes(b"another's")

@@ -81,7 +81,7 @@ def test_load_memory_and_system(tmp_path: Path) -> None:
     write(tmp_path, "etc/os-release", 'NAME="x"\nPRETTY_NAME="Imaginary Linux 7"')
     read = environment.read(machine(tmp_path))
     assert read.load == (0.5, 0.25, 0.125)
-    assert read.memory == facts.Memory(8_000, 5_000, 1_000, 100)
+    assert read.memory == facts.MemorySize(8_000, 5_000, 1_000, 100)
     assert read.system == "Imaginary Linux 7"
 
 

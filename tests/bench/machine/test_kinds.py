@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.machine.facts import Kind, kind_of
+from bench.machine.facts import MachineKind, kind_of
 
 ENVIRONMENT: dict[str, Any] = {
     "time": "2026-01-01T00:00:00+00:00",
@@ -43,7 +43,7 @@ def changed(*path: str | int, to: object) -> dict[str, Any]:
     return environment
 
 
-def kind(environment: object) -> Kind:
+def kind(environment: object) -> MachineKind:
     found = kind_of(environment)
     assert found is not None
     return found

@@ -11,8 +11,8 @@ import pytest
 from bench.machine import remote
 from bench.machine.remote import (
     LIMIT_VARIABLE,
-    Place,
     PlaceError,
+    RemotePath,
     asked,
     each,
     opened,
@@ -91,13 +91,13 @@ def test_a_size_is_a_whole_number_or_not_said(size: object, told: int | None) ->
 
 
 def test_a_place_is_told_by_its_name_and_knows_its_kinds() -> None:
-    place = Place("s3://key:secret@team/lstm/", SimpleNamespace(protocol="s3"), "team/lstm/")
+    place = RemotePath("s3://key:secret@team/lstm/", SimpleNamespace(protocol="s3"), "team/lstm/")
     assert place.name == "s3://team/lstm"
     assert place.protocols == {"s3"}
     assert place.inside("a.json") == "team/lstm/a.json"
     assert str(place.error("is slow")) == "s3://team/lstm is slow"
     assert str(place.error("is slow", "a\n.json")) == "s3://team/lstm/a?.json is slow"
-    web = Place("https://a.b", SimpleNamespace(protocol=("http", "https")), "https://a.b")
+    web = RemotePath("https://a.b", SimpleNamespace(protocol=("http", "https")), "https://a.b")
     assert web.protocols == {"http", "https"}
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench.machine import survey
-from bench.machine.survey import Answer, Request
+from bench.machine.survey import SurveyAnswer, SurveyRequest
 from lstm_impl import Availability, UnsupportedError, list_backends, registry
 
 
@@ -19,8 +19,8 @@ def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "imaginary.py"
 
 
-def request_for(*backends: str) -> Request:
-    return Request("imaginary", "imaginary", backends, ("cpu", "gpu:0"))
+def request_for(*backends: str) -> SurveyRequest:
+    return SurveyRequest("imaginary", "imaginary", backends, ("cpu", "gpu:0"))
 
 
 def test_a_framework_that_works_tells_its_version_and_what_its_backends_say(
@@ -78,13 +78,15 @@ def test_a_backend_that_raises_when_asked_is_unavailable_for_that_reason(
 
 
 def test_the_survey_has_every_known_backend_on_every_device_asked() -> None:
-    found = survey.survey(["cpu", "gpu:0"], ask=lambda request: Answer(error="it is broken"))
+    found = survey.survey(["cpu", "gpu:0"], ask=lambda request: SurveyAnswer(error="it is broken"))
     assert [entry.name for entry in found.entries] == list_backends()
     assert all(set(entry.on) == {"cpu", "gpu:0"} for entry in found.entries)
 
 
 def test_a_broken_framework_makes_all_its_backends_unavailable_and_is_not_listed() -> None:
-    found = survey.survey(["cpu"], ["numpy"], ask=lambda request: Answer(error="it is broken"))
+    found = survey.survey(
+        ["cpu"], ["numpy"], ask=lambda request: SurveyAnswer(error="it is broken")
+    )
     assert found.entries[0].on["cpu"] == Availability(False, "it is broken")
     assert found.frameworks == {}
 
@@ -93,7 +95,7 @@ def test_a_framework_that_is_not_installed_is_not_started(monkeypatch: pytest.Mo
     monkeypatch.setattr(survey, "installed", lambda framework: framework == "numpy")
     asked: list[str] = []
 
-    def ask(request: Request) -> Answer:
+    def ask(request: SurveyRequest) -> SurveyAnswer:
         asked.append(request.framework)
         return survey.answer_here(request)
 
@@ -102,12 +104,12 @@ def test_a_framework_that_is_not_installed_is_not_started(monkeypatch: pytest.Mo
 
 
 def test_what_needs_another_environment_is_asked_in_a_process_that_has_it() -> None:
-    asked: list[Request] = []
+    asked: list[SurveyRequest] = []
 
-    def ask(request: Request) -> Answer:
+    def ask(request: SurveyRequest) -> SurveyAnswer:
         asked.append(request)
         yes = {name: {"cpu": Availability(True)} for name in request.backends}
-        return Answer(version="1", available=yes)
+        return SurveyAnswer(version="1", available=yes)
 
     if not survey.installed("torch"):
         pytest.skip("torch is not installed")
@@ -139,7 +141,7 @@ def test_a_strategy_that_cannot_be_imported_is_a_problem_and_hides_no_other(
 ) -> None:
     point = SimpleNamespace(name="alien", value="no_such_module:Alien")
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
-    found = survey.survey(["cpu"], ask=lambda request: Answer())
+    found = survey.survey(["cpu"], ask=lambda request: SurveyAnswer())
     assert found.entries[0].name == "numpy"
     assert len(found.problems) == 1
     assert "no_such_module:Alien" in found.problems[0]

@@ -14,7 +14,7 @@ import pytest
 
 from bench import compare, history, plot, records, report, submit
 from bench.machine import remote
-from bench.machine.remote import LIMIT_VARIABLE, Place
+from bench.machine.remote import LIMIT_VARIABLE, RemotePath
 from bench.records.schema import Results
 from tests.bench.object_store import Faults, object_store
 from tests.places import GOLDEN, REFERENCE
@@ -270,7 +270,7 @@ def test_of_two_writers_of_one_name_at_once_one_is_told_that_its_file_is_there(
     real, looked = remote._there, threading.Barrier(2)
     first = threading.local()
 
-    def look(place: Place, target: str) -> bytes | None:
+    def look(place: RemotePath, target: str) -> bytes | None:
         found = real(place, target)
         if not hasattr(first, "done"):
             first.done = True

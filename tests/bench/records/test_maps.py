@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.machine.writing import write
 from bench.records import maps
-from bench.records.maps import Cell, LearningMap, LearningRun, file_data, nothing_to_learn
+from bench.records.maps import LearningMap, LearningRun, MapCell, file_data, nothing_to_learn
 from tests.bench import made_windows as made
 from tests.bench.mutations import mutate, patched, refusal_of, saved
 from tests.places import GOLDEN
@@ -33,8 +33,8 @@ RUN: dict[str, object] = {
 }
 
 
-def cell(**changes: Any) -> Cell:
-    usual = Cell(
+def cell(**changes: Any) -> MapCell:
+    usual = MapCell(
         task="echo",
         distance=3,
         window=5,
@@ -52,7 +52,7 @@ def cell(**changes: Any) -> Cell:
     return replace(usual, **changes)
 
 
-def a_map(*cells: Cell) -> LearningMap:
+def a_map(*cells: MapCell) -> LearningMap:
     moment = datetime(2025, 1, 1, tzinfo=UTC)
     run = LearningRun("made", moment, moment, True, "numpy", "cpu", {}, {})
     return LearningMap(Path("made.json"), run, cells)
@@ -111,7 +111,7 @@ CELLS = st.builds(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=st.lists(CELLS, max_size=5, unique_by=lambda each: each.key))
-def test_what_is_written_is_read_again(tmp_path: Path, cells: list[Cell]) -> None:
+def test_what_is_written_is_read_again(tmp_path: Path, cells: list[MapCell]) -> None:
     write(tmp_path / "learning-a.json", file_data(RUN, cells))
     found = maps.read(tmp_path / "learning-a.json")
     assert list(found.cells) == cells

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.case import loading
-from bench.machine.facts import Kind
+from bench.machine.facts import MachineKind
 from bench.records import naming
-from bench.session.cluster import Member
+from bench.session.cluster import ClusterMember
 
 RUN = "20260102T030405Z-0a1b2c"
 TEXTS = st.text(max_size=60)
@@ -46,5 +46,7 @@ def test_what_a_user_calls_a_session_joins_nothing(name: str) -> None:
 def test_kinds_as_machines_have_them_come_apart_from_the_run() -> None:
     suite = loading.load("smoke")
     for label in ("", "NVIDIA H100 80GB", "tpu_v5-lite"):
-        member = Member("node", Kind("EPYC 9654", 2, 0.0, (), "3.11.7", ()), label, suite)
+        member = ClusterMember(
+            "node", MachineKind("EPYC 9654", 2, 0.0, (), "3.11.7", ()), label, suite
+        )
         assert naming.run_of(naming.of_kind(RUN, member.key)) == RUN

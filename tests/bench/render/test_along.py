@@ -15,7 +15,7 @@ from bench.cli.command_line import BAD_INPUT
 from bench.cli.output import plain_text
 from bench.render import along
 from bench.render.messages import along_method, along_notes, cheap_from
-from bench.stats.along import Series, series
+from bench.stats.along import AxisSeries, series
 from bench.stats.ranking import build
 from tests.bench import made_windows as made
 from tests.bench.made_results import a_run, gather, measured
@@ -36,7 +36,7 @@ def rows(capsys: pytest.CaptureFixture[str], *words: str | Path) -> list[dict[st
     return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
 
-def cells(found: Series, backend: str) -> dict[str, tuple[str, str]]:
+def cells(found: AxisSeries, backend: str) -> dict[str, tuple[str, str]]:
     """A line of the table, by heading."""
     sheet = along.table(found)
     line = next(line for line in sheet.lines if line[0].text == backend)
@@ -91,7 +91,7 @@ def test_one_length_is_no_series_along_timesteps() -> None:
     assert series(found.sections, "timesteps") == ()
 
 
-def test_value_without_a_time_is_named_with_its_reason(stream: Series) -> None:
+def test_value_without_a_time_is_named_with_its_reason(stream: AxisSeries) -> None:
     told = " ".join(along_notes(stream))
     assert "static_unroll+xla: window 120, 240, 480 and 960: timed out: its time limit" in told
     assert "give it longer with --case-limit" in told
@@ -143,7 +143,7 @@ def test_invalid_windows_are_counted(tmp_path: Path) -> None:
     assert cells(found, "while_loop")["trust"][0] == "2 of 10 INVALID"
 
 
-def test_learned_distances_stand_beside_their_windows(learning: Callable[..., Series]) -> None:
+def test_learned_distances_stand_beside_their_windows(learning: Callable[..., AxisSeries]) -> None:
     found = replace(learning((15, 8), (30, 20), (60, 8)), learned_from="a-map.json")
     told = "\n".join([*along_notes(found), *along_method([found])])
     assert "longest distance learned, by window: " in told

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.cli.output import Told
+from bench.cli.output import CommandOutput
 from bench.render import recommend as shown
 from bench.render.recommend import MOST_SHOWN
 from bench.stats.batching import Advice, BatchingQuery, NoAdvice
@@ -17,9 +17,9 @@ from bench.stats.rows import Section
 from tests.bench.made_lines import a_question, found, line, section
 
 
-def told(answer: Advice | NoAdvice, command: str) -> Told:
+def told(answer: Advice | NoAdvice, command: str) -> CommandOutput:
     question = answer.question if isinstance(answer, Advice) else a_question()
-    return Told(*shown.batching(question, answer, command))
+    return CommandOutput(*shown.batching(question, answer, command))
 
 
 def as_data(answer: Advice | NoAdvice, command: str) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Outcome, Reason
+from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.render.messages import (
     MOST,
     answer,
@@ -101,7 +101,7 @@ def late(first: Mapping[str, float], *items: Measurement) -> list[Measurement]:
 
 
 def spoilt(item: Measurement, text: str) -> Measurement:
-    return replace(item, valid=False, reasons=(Reason("busy", text, ""),))
+    return replace(item, valid=False, reasons=(RecordedReason("busy", text, ""),))
 
 
 WINDOWS = {1: 0.020, 2: 0.015, 5: 0.012, 10: 0.011}
@@ -262,7 +262,7 @@ def bound_of_the_winner() -> list[str]:
 
 @scenario
 def fallback_and_its_cost() -> list[str]:
-    def items(reasons: Sequence[Reason]) -> list[Measurement]:
+    def items(reasons: Sequence[RecordedReason]) -> list[Measurement]:
         slow = [measured("keras_torch", 0.05, a_run(n), reasons=reasons) for n in range(6)]
         looped = [replace(each, evidence={"fallback": "a Python\nloop\x1b"}) for each in slow]
         return [*replicated(6, ("torch", 0.001)), *looped]

@@ -31,7 +31,7 @@ from playwright.sync_api import (
 
 import bench.ask
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Outcome, Reason, Run
+from bench.records.schema import Measurement, Outcome, RecordedReason, Run
 from bench.render import page as pages
 from bench.render import plot
 from bench.render.messages import answer
@@ -43,7 +43,7 @@ from lstm_impl.workload import Workload
 from tests.bench import made_results
 from tests.bench.made_streams import streams
 
-BUSY = Reason("busy", "the machine was busy", "close other programs")
+BUSY = RecordedReason("busy", "the machine was busy", "close other programs")
 
 PLOTS = ("explore", "samples")
 
@@ -60,7 +60,9 @@ def a_run(number: int = 1, host: str = "machine") -> Run:
     )
 
 
-def measured(case: Case, seconds: float, run: Run, reasons: tuple[Reason, ...] = ()) -> Measurement:
+def measured(
+    case: Case, seconds: float, run: Run, reasons: tuple[RecordedReason, ...] = ()
+) -> Measurement:
     """With all the figures that a page can show."""
     return replace(
         made_results.measured(case, seconds, run, reasons),
@@ -668,7 +670,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = replace(a_run(1, host), suite=host, session=host)
     items: list[Measurement | Outcome] = []
     for number, text in enumerate(NASTY):
-        doubt = (Reason(text, text, text),)
+        doubt = (RecordedReason(text, text, text),)
         for work in (Workload(8, 10), Workload(8, 10, "training", window=5)):
             case = Case(text, LSTMSpec(4, 4), work, NASTY[2])
             items.append(measured(case, 0.01 * (1 + number), run, doubt if number else ()))

@@ -10,7 +10,7 @@ import pytest
 from bench.cli.output import plain_text
 from bench.records.maps import LearningMap
 from bench.render.recommend import RecommendationText, as_json, in_one_line, told
-from bench.stats.recommend import Measured, NoRecommendation, Query, answer
+from bench.stats.recommend import MeasuredWindows, NoRecommendation, Query, answer
 from tests.bench import made_windows as made
 
 QUESTION = Query(14, 64, 256)
@@ -19,13 +19,13 @@ COMMANDS = ("python -m bench.run ./dependency-14.toml --processes 6",)
 
 
 def said(
-    given: Sequence[Measured], question: Query = QUESTION, learned: LearningMap | None = None
+    given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> RecommendationText:
     return told(question, answer(question, given, learned), learned, COMMANDS)
 
 
 def lines(
-    given: Sequence[Measured], question: Query = QUESTION, learned: LearningMap | None = None
+    given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> dict[str, str]:
     """What is told under each heading."""
     found: dict[str, str] = {}
@@ -36,7 +36,7 @@ def lines(
 
 
 @pytest.fixture(scope="module")
-def exact(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Measured]:
+def exact(tmp_path_factory: pytest.TempPathFactory) -> Sequence[MeasuredWindows]:
     """The usual windows, each sample what its cost says."""
     return made.read_places(made.write_windows(tmp_path_factory.mktemp("exact"), noise=0.0))
 
@@ -45,7 +45,7 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Measured]:
 
 
 def test_the_first_line_is_this_window_this_backend_and_what_they_cost(
-    exact: Sequence[Measured],
+    exact: Sequence[MeasuredWindows],
 ) -> None:
     learned = made.learned_through({10: 8, 15: 20, 30: 50})
     first = "Take windows of 15 and while_loop+hoisted: 4.50 ms (4.50–4.50) a step, 49.4 MiB."
@@ -92,7 +92,9 @@ def test_others_that_may_be_as_fast_are_told_in_the_first_line_and_named_below(
 # -- what is below it
 
 
-def test_the_answer_has_intervals_memory_and_what_was_measured(exact: Sequence[Measured]) -> None:
+def test_the_answer_has_intervals_memory_and_what_was_measured(
+    exact: Sequence[MeasuredWindows],
+) -> None:
     found = lines(exact)
     assert found["window"] == (
         "there is no map of what windows learn; assumed is 2 times the dependency and one "
@@ -118,7 +120,7 @@ def test_the_answer_has_intervals_memory_and_what_was_measured(exact: Sequence[M
     )
 
 
-def test_the_terminal_and_markdown_say_the_same(exact: Sequence[Measured]) -> None:
+def test_the_terminal_and_markdown_say_the_same(exact: Sequence[MeasuredWindows]) -> None:
     answered = said(exact)
     shown = plain_text(answered.terminal)
     assert " ".join(shown.split()).startswith(answered.first)
@@ -189,7 +191,7 @@ def test_memory_that_a_longer_window_does_not_need_is_not_told(tmp_path: Path) -
 
 
 def test_windows_of_sequences_that_end_are_no_longer_than_they_are(
-    exact: Sequence[Measured],
+    exact: Sequence[MeasuredWindows],
 ) -> None:
     question = Query(14, 64, 256, steps=25)
     answered = said(exact, question)
@@ -242,7 +244,7 @@ def test_what_was_not_measured_is_told_first_and_the_nearest_is_named_as_such(
 
 
 def test_a_dependency_that_no_window_learned_leads_with_what_the_map_knows(
-    exact: Sequence[Measured],
+    exact: Sequence[MeasuredWindows],
 ) -> None:
     """What was tried in vain comes first, and a window only as the assumption that it is."""
     learned = made.learned_through({10: 8, 30: 20})

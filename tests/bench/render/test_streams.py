@@ -13,7 +13,7 @@ from bench.render.markdown import markdown
 from bench.render.page import Data
 from bench.stats.ranking import build
 from bench.stats.rows import Report
-from bench.worker.timing import Beside
+from bench.worker.timing import StreamConditions
 from tests.bench.made_results import as_text, gather
 from tests.bench.made_streams import a_run, a_stream, streamed, streams
 
@@ -66,7 +66,7 @@ def test_what_is_no_stream_has_nothing_in_these_columns() -> None:
 
 
 def test_missed_deadlines_are_counted_in_a_sentence() -> None:
-    beside = Beside(deadline=3e-4)
+    beside = StreamConditions(deadline=3e-4)
     found = gather(
         *(
             streamed(a_stream(backend), a_run(number), 1e-4, tail, beside=beside)
@@ -83,7 +83,7 @@ def test_missed_deadlines_are_counted_in_a_sentence() -> None:
 
 def test_loaded_processors_are_told() -> None:
     def said(load: int) -> bool:
-        found = streamed(a_stream("keras"), a_run(0), 1e-4, 5.0, beside=Beside(load=load))
+        found = streamed(a_stream("keras"), a_run(0), 1e-4, 5.0, beside=StreamConditions(load=load))
         return "The suite kept 2 processors busy" in as_text(build(gather(found)), width=200)
 
     assert said(2)
@@ -93,7 +93,13 @@ def test_loaded_processors_are_told() -> None:
 def test_processes_with_other_deadlines_have_none_in_common() -> None:
     found = gather(
         *(
-            streamed(a_stream("keras"), a_run(n), 1e-4, 5.0, beside=Beside(deadline=1e-3 * (1 + n)))
+            streamed(
+                a_stream("keras"),
+                a_run(n),
+                1e-4,
+                5.0,
+                beside=StreamConditions(deadline=1e-3 * (1 + n)),
+            )
             for n in range(2)
         )
     )

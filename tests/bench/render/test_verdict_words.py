@@ -11,8 +11,8 @@ from bench.render.labels import compact_verdict, spread_words, verdict_words, ve
 from bench.render.messages import unclear, uneven
 from bench.stats.comparison import (
     MOST_NEEDED,
-    Apart,
     Comparison,
+    Heterogeneity,
     Pairing,
     Verdict,
     processes_needed,
@@ -30,7 +30,7 @@ def ratio(
     nodes: int = 0,
     processes: int = 6,
     between: float | None = None,
-    apart: Apart | None = None,
+    apart: Heterogeneity | None = None,
 ) -> Comparison:
     return Comparison(
         Interval(mid / by, mid, mid * by, 0.995),
@@ -42,8 +42,8 @@ def ratio(
     )
 
 
-def bridge(mid: float = 0.88, new: str = "a", base: str = "b", by: float = 1.01) -> Apart:
-    return Apart("third", new, base, 10, ratio(mid=mid, by=by))
+def bridge(mid: float = 0.88, new: str = "a", base: str = "b", by: float = 1.01) -> Heterogeneity:
+    return Heterogeneity("third", new, base, 10, ratio(mid=mid, by=by))
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.case.loading import Suite
-from bench.machine.facts import Kind
+from bench.machine.facts import MachineKind
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, ResultFile, Run
-from bench.session.cluster import Fleet, Member
-from bench.session.manager import Manager, Progress
+from bench.session.cluster import ClusterMember, Fleet
+from bench.session.manager import Manager, SessionProgress
 from bench.session.session import Goal, Need, Session, Work
 from bench.session.workers import LostError
 from lstm_impl import LSTMSpec, Workload
@@ -115,7 +115,7 @@ class Played:
 
 @dataclass
 class _Machine:
-    member: Member
+    member: ClusterMember
     pace: float
     came: float
     gone: float
@@ -244,16 +244,16 @@ class Game:
         for number in range(world.machines):
             late = self.random.random() < world.late
             comes = self.random.uniform(0, 600) if late else 0.0
-            kind = Kind(f"CPU {number % world.kinds}", 8, 0.0, (), "3", ())
+            kind = MachineKind(f"CPU {number % world.kinds}", 8, 0.0, (), "3", ())
             self.coming.append(self._machine(kind, comes))
 
-    def _machine(self, kind: Kind, comes: float) -> _Machine:
+    def _machine(self, kind: MachineKind, comes: float) -> _Machine:
         world, random = self.world, self.random
         suite = Suite("played", "", Path("played.toml"), self.cases, _seconds(self.cases))
         fails = exponential(random, world.failures)
         leaves = exponential(random, world.preemptions)
         pace = (3.0 if random.random() < world.slow else 1.0) * random.uniform(0.9, 1.1)
-        member = Member(f"node{self.played.machines}", kind, "", suite)
+        member = ClusterMember(f"node{self.played.machines}", kind, "", suite)
         self.played.machines += 1
         gone = comes + min(fails, leaves)
         return _Machine(member, pace, comes, gone, leaves <= fails)
@@ -265,14 +265,14 @@ class Game:
         """Whether machines are about to come."""
         return not self._here and bool(self.coming)
 
-    def arrived(self) -> Sequence[Member]:
+    def arrived(self) -> Sequence[ClusterMember]:
         """Those that have come."""
         come = [machine for machine in self.coming if machine.came <= self.time]
         self.coming = [machine for machine in self.coming if machine.came > self.time]
         self._here |= {machine.member.name: machine for machine in come}
         return [machine.member for machine in come]
 
-    def retire(self, member: Member, *, for_good: bool) -> None:
+    def retire(self, member: ClusterMember, *, for_good: bool) -> None:
         """A machine is given up; another comes for it, if they are replaced."""
         machine = self._here.pop(member.name)
         self.played.there += machine.gone - machine.came
@@ -282,7 +282,7 @@ class Game:
 
     # -- the view, and the clock
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: SessionProgress) -> None:
         """Nobody looks."""
 
     def message(self, text: str) -> None:
@@ -335,7 +335,7 @@ class Game:
         self.played.blamed += len(said)
         return file
 
-    def manager(self, member: Member) -> Manager:
+    def manager(self, member: ClusterMember) -> Manager:
         """The session of a kind of machine."""
         world = self.world
         session = Session(
@@ -363,7 +363,7 @@ class Game:
         manager.begin()
         return manager
 
-    def post(self, member: Member, manager: Manager) -> _Post:
+    def post(self, member: ClusterMember, manager: Manager) -> _Post:
         """The executor of a machine."""
         return _Post(self, self._here[member.name], manager.session)
 

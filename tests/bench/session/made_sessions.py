@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.case.cases import Case
 from bench.records.journal import Journal
 from bench.records.schema import Figures, Outcome, ResultFile, Run
-from bench.session.manager import Manager, Progress
+from bench.session.manager import Manager, SessionProgress
 from bench.session.session import Environment, Goal, Need, Session, Work
 from bench.session.workers import Worker
 from lstm_impl import LSTMSpec, Workload
@@ -104,7 +104,7 @@ class World:
     started: list[Work] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     saved: list[Session] = field(default_factory=list)
-    shown: list[Progress] = field(default_factory=list)
+    shown: list[SessionProgress] = field(default_factory=list)
     files: list[ResultFile] = field(default_factory=list)
     interrupt_at: float = math.inf
     words: str = ""
@@ -125,7 +125,7 @@ class World:
         self.measuring_at_start.append(self.turn)
         return Told(self, work)
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: SessionProgress) -> None:
         self.shown.append(progress)
 
     def message(self, text: str) -> None:

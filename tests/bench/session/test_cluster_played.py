@@ -10,14 +10,21 @@ from typing import Any
 
 import pytest
 
-from bench.case.loading import Choice, Suite
+from bench.case.loading import Suite, SuiteChoice
 from bench.session import cluster, stub
-from bench.session.cluster import FIRST, LIVES, NODES_EVERY, PATIENCE, Cluster, Member
+from bench.session.cluster import (
+    FIRST,
+    LIVES,
+    NODES_EVERY,
+    PATIENCE,
+    ClusterMachines,
+    ClusterMember,
+)
 from bench.session.hand import Facts, NodeRequest
 from bench.session.workers import LostError
 
 SUITE = Suite("mine", "", Path("mine.toml"), (), {})
-ASKED = NodeRequest("mine", None, Choice())
+ASKED = NodeRequest("mine", None, SuiteChoice())
 
 
 class RayError(Exception):
@@ -149,21 +156,21 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def nodes(ray: Ray, clock: Clock, told: list[str]) -> Cluster:
-    return Cluster("auto", ASKED, told.append, clock)
+def nodes(ray: Ray, clock: Clock, told: list[str]) -> ClusterMachines:
+    return ClusterMachines("auto", ASKED, told.append, clock)
 
 
-def names(found: list[Member]) -> list[str]:
+def names(found: list[ClusterMember]) -> list[str]:
     return [each.name for each in found]
 
 
-def looked(nodes: Cluster, clock: Clock) -> list[Member]:
+def looked(nodes: ClusterMachines, clock: Clock) -> list[ClusterMember]:
     clock.time += NODES_EVERY
     return list(nodes.arrived())
 
 
 def test_a_node_is_reserved_as_a_whole_and_asked_for_what_is_to_be_measured(
-    nodes: Cluster, ray: Ray, clock: Clock
+    nodes: ClusterMachines, ray: Ray, clock: Clock
 ) -> None:
     ray.lend(1, Resources={"CPU": 4.0, "GPU": 2.0}, Labels={"ray.io/accelerator-type": "H100"})
     ray.lend(2, Resources={"CPU": 2.0, "accelerator_type:A100": 1.0, "memory": 5.0})
@@ -189,7 +196,9 @@ def test_a_node_is_reserved_as_a_whole_and_asked_for_what_is_to_be_measured(
     assert looked(nodes, clock) == []  # who is here does not come again
 
 
-def test_nodes_are_looked_for_every_few_seconds(nodes: Cluster, ray: Ray, clock: Clock) -> None:
+def test_nodes_are_looked_for_every_few_seconds(
+    nodes: ClusterMachines, ray: Ray, clock: Clock
+) -> None:
     looked(nodes, clock)
     clock.time += NODES_EVERY / 2
     nodes.arrived()
@@ -208,7 +217,7 @@ def test_nodes_are_looked_for_every_few_seconds(nodes: Cluster, ray: Ray, clock:
     ],
 )
 def test_a_node_that_cannot_measure_is_left_out_for_good(
-    nodes: Cluster, ray: Ray, clock: Clock, told: list[str], answer: Any, why: str
+    nodes: ClusterMachines, ray: Ray, clock: Clock, told: list[str], answer: Any, why: str
 ) -> None:
     ray.answer = answer
     ray.lend(1)
@@ -220,7 +229,7 @@ def test_a_node_that_cannot_measure_is_left_out_for_good(
 
 
 def test_a_node_that_dies_is_tried_again_and_no_more_often_than_that(
-    nodes: Cluster, ray: Ray, clock: Clock, told: list[str]
+    nodes: ClusterMachines, ray: Ray, clock: Clock, told: list[str]
 ) -> None:
     ray.answer = RayActorError("a\nThe actor died.")
     ray.lend(1)
@@ -232,7 +241,7 @@ def test_a_node_that_dies_is_tried_again_and_no_more_often_than_that(
 
 @pytest.mark.parametrize(("for_good", "again"), [(True, []), (False, ["node#000001"])])
 def test_a_member_that_is_given_up_may_come_once_more(
-    nodes: Cluster, ray: Ray, clock: Clock, for_good: bool, again: list[str]
+    nodes: ClusterMachines, ray: Ray, clock: Clock, for_good: bool, again: list[str]
 ) -> None:
     ray.lend(1)
     (member,) = looked(nodes, clock)
@@ -244,7 +253,7 @@ def test_a_member_that_is_given_up_may_come_once_more(
 
 
 def test_the_first_node_is_waited_for_a_while_and_each_that_was_asked_longer(
-    nodes: Cluster, ray: Ray, clock: Clock, told: list[str]
+    nodes: ClusterMachines, ray: Ray, clock: Clock, told: list[str]
 ) -> None:
     assert nodes.waiting
     clock.time = FIRST
@@ -265,8 +274,8 @@ def test_the_first_node_is_waited_for_a_while_and_each_that_was_asked_longer(
 
 
 def test_a_run_that_waits_waits_for_whoever_was_asked(ray: Ray, clock: Clock) -> None:
-    nodes = Cluster(
-        "auto", NodeRequest("mine", None, Choice(), wait=True), lambda text: None, clock
+    nodes = ClusterMachines(
+        "auto", NodeRequest("mine", None, SuiteChoice(), wait=True), lambda text: None, clock
     )
     ray.answer = None
     ray.lend(1)
@@ -275,7 +284,9 @@ def test_a_run_that_waits_waits_for_whoever_was_asked(ray: Ray, clock: Clock) ->
     assert nodes.waiting
 
 
-def test_in_the_end_all_nodes_are_given_back(nodes: Cluster, ray: Ray, clock: Clock) -> None:
+def test_in_the_end_all_nodes_are_given_back(
+    nodes: ClusterMachines, ray: Ray, clock: Clock
+) -> None:
     for number in (1, 2):
         ray.lend(number)
     assert len(looked(nodes, clock)) == 2
@@ -311,7 +322,7 @@ THERE.cause = ValueError("no such method\nat all")
     ],
 )
 def test_whatever_ray_raises_the_machine_is_lost_and_who_is_to_blame_is_told(
-    nodes: Cluster, ray: Ray, clock: Clock, error: Exception, why: str, blame: bool
+    nodes: ClusterMachines, ray: Ray, clock: Clock, error: Exception, why: str, blame: bool
 ) -> None:
     ray.lend(1)
     (member,) = looked(nodes, clock)

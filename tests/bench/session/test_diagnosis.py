@@ -11,7 +11,7 @@ from rich.console import Console
 from bench.cli.output import draw_on
 from bench.machine import environment
 from bench.machine.survey import Entry, Survey
-from bench.records.schema import Reason
+from bench.records.schema import RecordedReason
 from bench.session.diagnosis import Diagnosis, exit_code, show
 from lstm_impl import Availability
 
@@ -33,7 +33,7 @@ SURVEY = Survey(
 )
 
 
-def diagnosis(*findings: Reason) -> Diagnosis:
+def diagnosis(*findings: RecordedReason) -> Diagnosis:
     return Diagnosis(SURVEY, environment.read(), findings)
 
 
@@ -61,7 +61,7 @@ def test_the_versions_of_the_frameworks_are_shown() -> None:
 
 
 def test_findings_come_with_what_to_do_and_their_absence_is_said() -> None:
-    text = shown(diagnosis(Reason("busy", "others keep it [red]busy", "end them")))
+    text = shown(diagnosis(RecordedReason("busy", "others keep it [red]busy", "end them")))
     assert "others keep it [red]busy" in text
     assert "do: end them" in text
     assert "nothing to change" in shown(diagnosis())
@@ -84,7 +84,7 @@ def test_a_terminal_without_unicode_gets_letters_it_has() -> None:
 
 
 def test_no_line_is_wider_than_a_hundred_columns() -> None:
-    long = Reason("busy", "word " * 60, "do " * 60)
+    long = RecordedReason("busy", "word " * 60, "do " * 60)
     assert max(map(len, shown(diagnosis(long)).splitlines())) <= 100
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench import records
-from bench.case.loading import Choice
+from bench.case.loading import SuiteChoice
 from bench.session.cluster import RemoteExecutor
 from bench.session.hand import Facts, Hand, NodeRequest
 from bench.session.manager import Manager
@@ -45,7 +45,7 @@ def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def ready(hand: Hand, text: bytes = SUITE, **changes: Any) -> tuple[str, Facts | None]:
-    return hand.ready(replace(NodeRequest("mine.toml", text, Choice()), **changes))
+    return hand.ready(replace(NodeRequest("mine.toml", text, SuiteChoice()), **changes))
 
 
 def test_a_session_is_measured_through_a_hand_and_its_files_are_here(

@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.case.loading import Suite
-from bench.machine.facts import Kind
+from bench.machine.facts import MachineKind
 from bench.records.schema import ResultFile
-from bench.session.cluster import GRACE, Fleet, Member
+from bench.session.cluster import GRACE, ClusterMember, Fleet
 from bench.session.manager import Manager
 from bench.session.session import Work
 from bench.session.workers import LostError
@@ -45,7 +45,7 @@ class Partly(Game):
         super().__init__(world)
         self.mute = {f"node{number}" for number in range(broken)}
 
-    def post(self, member: Member, manager: Manager) -> _Post:
+    def post(self, member: ClusterMember, manager: Manager) -> _Post:
         game, machine = self, self._here[member.name]
 
         class Post(_Post):
@@ -132,7 +132,7 @@ def test_a_hurry_that_fails_does_not_keep_the_others_from_ending() -> None:
         if game.time > 20.0:
             raise KeyboardInterrupt
 
-    def post(member: Member, manager: Manager) -> Post:
+    def post(member: ClusterMember, manager: Manager) -> Post:
         return Post(game, game._here[member.name], manager.session)
 
     class Gone(_Worker):
@@ -153,16 +153,16 @@ def test_a_hurry_that_fails_does_not_keep_the_others_from_ending() -> None:
 
 
 def test_labels_make_kinds_and_harmless_names() -> None:
-    kind = Kind("EPYC", 8, 0.0, (), "3.11", ())
+    kind = MachineKind("EPYC", 8, 0.0, (), "3.11", ())
     suite = Suite("s", "", Path("s.toml"), (), {})
-    assert Member("a", kind, "", suite).key == kind.id
-    hostile = Member("a", kind, "../A 100\n" * 9, suite)
+    assert ClusterMember("a", kind, "", suite).key == kind.id
+    hostile = ClusterMember("a", kind, "../A 100\n" * 9, suite)
     assert set(hostile.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     assert len(f"20260101T000000Z-abcdef-{hostile.key}") <= 80
-    assert str(Member("a", kind, "A100", suite)) == "EPYC, 8 processors (A100)"
+    assert str(ClusterMember("a", kind, "A100", suite)) == "EPYC, 8 processors (A100)"
     known = replace(kind, gpus=(("NVIDIA H100", "550"),))
-    assert str(Member("a", known, "H100", suite)) == "EPYC, 8 processors, NVIDIA H100"
-    assert Member("a", known, "H100", suite).key == f"{known.id}-h100"
+    assert str(ClusterMember("a", known, "H100", suite)) == "EPYC, 8 processors, NVIDIA H100"
+    assert ClusterMember("a", known, "H100", suite).key == f"{known.id}-h100"
 
 
 WORLDS = st.builds(

@@ -20,18 +20,18 @@ from bench import case as suites
 from bench import run
 from bench.case.loading import Suite
 from bench.cli.command_line import INTERRUPTED, UsageError, typed
-from bench.machine.facts import Kind
+from bench.machine.facts import MachineKind
 from bench.session import nodes
-from bench.session.cluster import Fleet, Member
-from bench.session.hand import NodeRequest, Seen
+from bench.session.cluster import ClusterMember, Fleet
+from bench.session.hand import NodeRequest, WorkerNews
 from bench.session.manager import Manager, WorkerError
-from bench.session.nodes import Plan
+from bench.session.nodes import NodePlan
 from bench.session.progress import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
 from bench.session.session import Session, SessionError, Work, load, of_fleet
 from tests.bench.session.made_far import Given
 from tests.bench.session.made_sessions import entry_of, run_of
 
-KIND = Kind("EPYC", 8, 0.0, (), "3.11", ())
+KIND = MachineKind("EPYC", 8, 0.0, (), "3.11", ())
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -61,12 +61,12 @@ def options(*words: str) -> argparse.Namespace:
     return found
 
 
-def member(name: str, kind: Kind, suite: Suite, label: str = "") -> Member:
-    return Member(name, kind, label, suite)
+def member(name: str, kind: MachineKind, suite: Suite, label: str = "") -> ClusterMember:
+    return ClusterMember(name, kind, label, suite)
 
 
 def test_each_kind_of_machine_has_a_session_of_the_fleet_with_its_own_cases(tmp_path: Path) -> None:
-    plan = Plan(options("smoke", "--ray", "--processes", "3"), tmp_path)
+    plan = NodePlan(options("smoke", "--ray", "--processes", "3"), tmp_path)
     fewer = plan.suite.only(plan.suite.cases[:2])
     there, _ = plan.session(member("a", KIND, fewer))
     other, _ = plan.session(member("b", KIND, plan.suite, "H100"))
@@ -76,7 +76,7 @@ def test_each_kind_of_machine_has_a_session_of_the_fleet_with_its_own_cases(tmp_
     assert (len(there.cases), len(other.cases)) == (2, len(plan.suite.cases))
     for session in (there, other):
         session.save(tmp_path)
-    again = Plan(options("--ray", "--resume", "--processes", "5"), tmp_path)
+    again = NodePlan(options("--ray", "--resume", "--processes", "5"), tmp_path)
     assert again.fleet == plan.fleet
     resumed, suite = again.session(member("c", KIND, plan.suite))
     assert (resumed.id, resumed.goal.processes) == (there.id, 5)
@@ -91,23 +91,23 @@ def test_a_suite_of_one_s_own_travels_with_its_text(tmp_path: Path) -> None:
         'schema = 1\nname = "mine"\nbackends = ["numpy"]\ndevices = ["cpu"]\n[[groups]]\n'
         "shapes = [{ batch = 1, timesteps = 2, input_size = 1, hidden_size = 2 }]\n"
     )
-    asked = Plan(options(str(path), "--ray", "--wait"), tmp_path).asked
+    asked = NodePlan(options(str(path), "--ray", "--wait"), tmp_path).asked
     assert (asked.suite, asked.text, asked.wait) == ("mine.toml", path.read_bytes(), True)
-    named = Plan(options("smoke", "--ray"), tmp_path).asked
+    named = NodePlan(options("smoke", "--ray"), tmp_path).asked
     assert (named.suite, named.text) == ("smoke", None)
 
 
 def test_only_a_fleet_is_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match="no unfinished session"):
-        Plan(options("--ray", "--resume"), tmp_path)
+        NodePlan(options("--ray", "--resume"), tmp_path)
     with pytest.raises(UsageError, match="SUITE does not go with --resume"):
-        Plan(options("smoke", "--ray", "--resume"), tmp_path)
+        NodePlan(options("smoke", "--ray", "--resume"), tmp_path)
 
 
 def test_a_limit_that_no_case_could_be_measured_in_is_refused(tmp_path: Path) -> None:
     words = ("smoke", "--ray", "--seconds", "5s", "--case-limit", "5s")
     with pytest.raises(UsageError, match="--case-limit 5s is not more than"):
-        Plan(options(*words), tmp_path)
+        NodePlan(options(*words), tmp_path)
 
 
 # -- the whole of it, on a cluster that is played
@@ -118,14 +118,14 @@ class Node:
 
     def __init__(self, played: Played) -> None:
         self._played = played
-        self._seen = Seen()
+        self._seen = WorkerNews()
 
     def ask(self, method: str, *words: Any) -> Given:
         if method == "start":
             session, work = words
             self._played.works.append(work)
             self._seen = self._played.seen(session, work)
-            return Given(Seen())
+            return Given(WorkerNews())
         if method == "look" and self._played.interrupted_at == len(self._played.works):
             raise KeyboardInterrupt
         return Given(self._seen)
@@ -144,12 +144,13 @@ class Played:
         self.interrupted_at = -1
         self.waiting = False
         self.time = 0.0
-        self._coming: list[Member] = []
+        self._coming: list[ClusterMember] = []
 
     def __call__(self, address: str, asked: NodeRequest, tell: Callable[[str], None]) -> Played:
         suite = suites.load(asked.suite, asked.choice)
         self._coming = [
-            Member(f"node{number}", KIND, label, suite) for number, label in enumerate(self.labels)
+            ClusterMember(f"node{number}", KIND, label, suite)
+            for number, label in enumerate(self.labels)
         ]
         return self
 
@@ -162,21 +163,21 @@ class Played:
     def __exit__(self, *raised: object) -> None:
         self._coming = []
 
-    def arrived(self) -> Sequence[Member]:
+    def arrived(self) -> Sequence[ClusterMember]:
         if self.interrupted_at == 0:
             raise KeyboardInterrupt
         found, self._coming = self._coming, []
         return found
 
-    def far(self, member: Member) -> Node:
+    def far(self, member: ClusterMember) -> Node:
         return Node(self)
 
-    def retire(self, member: Member, *, for_good: bool) -> None:
+    def retire(self, member: ClusterMember, *, for_good: bool) -> None:
         assert for_good
 
-    def seen(self, session: Session, work: Work) -> Seen:
+    def seen(self, session: Session, work: Work) -> WorkerNews:
         if self.mute:
-            return Seen((), "", 4, "ERROR: no such option")
+            return WorkerNews((), "", 4, "ERROR: no such option")
         number = len(self.works)
         ran = replace(run_of(number, session.id), suite=session.suite_name).to_dict()
         lines: list[Mapping[str, object]] = [
@@ -184,7 +185,7 @@ class Played:
             *({"benchmark": entry_of(case)} for case in work.cases),
             {"finished": ran["finished"]},
         ]
-        return Seen(tuple(lines), f"{session.suite_name}-{number}.journal.jsonl", 0)
+        return WorkerNews(tuple(lines), f"{session.suite_name}-{number}.journal.jsonl", 0)
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> Pl
     made = Played()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
-    monkeypatch.setattr(nodes, "Cluster", made)
+    monkeypatch.setattr(nodes, "ClusterMachines", made)
     fleet = partial(Fleet, now=lambda: made.time, sleep=made.sleep)
     monkeypatch.setattr(nodes, "Fleet", fleet)
     monkeypatch.setattr("bench.session.cluster.ASK_EVERY", 0.0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.records.schema import ResultFile
-from bench.session.manager import Manager, Progress
+from bench.session.manager import Manager, SessionProgress
 from bench.session.schedule import BUDGET_USED, LEAST_SHARE, Coming, plan, share_of_time
 from bench.session.session import Environment, Goal, Lot, Need, Work, lots
 from bench.session.workers import Worker
@@ -241,7 +241,7 @@ class Machine:
                 found += self.once.get(case.id, 0.0)
         return found
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: SessionProgress) -> None:
         """Nobody looks."""
 
     def message(self, text: str) -> None:

@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from bench.session import progress as live_module
-from bench.session.manager import Progress
+from bench.session.manager import SessionProgress
 from bench.session.schedule import Leader
 
 LEADER = Leader("b1-t2/float32/inference/cpu", "[bold]numpy", 0.0012, 3, True)
 
 
-def progress(**changes: Any) -> Progress:
+def progress(**changes: Any) -> SessionProgress:
     state: dict[str, Any] = {
         "number": 3,
         "busy": ("numpy/b1-t2/float32/inference/cpu",),
@@ -30,7 +30,7 @@ def progress(**changes: Any) -> Progress:
         "processes": None,
         "leaders": (LEADER,),
     }
-    return Progress(**state | changes)
+    return SessionProgress(**state | changes)
 
 
 def terminal() -> Console:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from bench import case as suites
 from bench.case.cases import Case
 from bench.cli.command_line import UsageError
-from bench.session.query import Question, found, suite_text, with_variants, write_suite
+from bench.session.query import WorkQuery, found, suite_text, with_variants, write_suite
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured, run
 
 SPEC, WORK = LSTMSpec(8, 16), Workload(4, 20, "training", optimizer="adam", gradients="weights")
-QUESTION = Question(SPEC, WORK)
+QUESTION = WorkQuery(SPEC, WORK)
 
 
 def case(backend: str, batch: int = 4) -> Case:
@@ -42,7 +42,7 @@ def test_another_machine_another_shape_and_a_lone_backend_answer_nothing() -> No
     both = gather(measured(case("keras"), 2.0, during), measured(case("scan"), 1.0, during))
     assert found(QUESTION, both, "another") is None
     assert found(QUESTION, both, None) is not None
-    assert found(Question(SPEC, replace(WORK, optimizer=None)), both, None) is None
+    assert found(WorkQuery(SPEC, replace(WORK, optimizer=None)), both, None) is None
     assert found(QUESTION, gather(measured(case("keras"), 2.0, during)), None) is None
 
 
@@ -86,7 +86,7 @@ def test_the_suite_measures_precisely_what_was_asked(
     dtype: str,
 ) -> None:
     training = mode == "training"
-    question = Question(
+    question = WorkQuery(
         LSTMSpec(3, 5, num_layers=layers, bidirectional=both and window is None, dtype=dtype),
         Workload(
             batch,
@@ -110,7 +110,7 @@ def test_the_suite_lies_beside_the_results_under_a_name_that_says_what_it_is(
     assert path == tmp_path / "asked" / "b4-t20-i8-h16-adam-dw-training-cpu.toml"
     backends = {each.backend for each in suites.load(str(path)).cases}
     assert {"keras", "while_loop+hoisted", "fused_cpu", "torch"} <= backends
-    served = Question(SPEC, Workload(1, 20))
+    served = WorkQuery(SPEC, Workload(1, 20))
     assert '"onnxruntime"' in suite_text(served)
     on_gpu = suite_text(replace(served, device="gpu:0"))
     assert '"cudnn"' in on_gpu
@@ -121,5 +121,7 @@ def test_a_question_is_told_in_words_and_named_in_short() -> None:
     assert QUESTION.words == (
         "batch 4 × 20 steps, 8 in, 16 hidden, adam updates, gradients of weights, training on cpu"
     )
-    cut = Question(LSTMSpec(8, 16, dtype="float64"), Workload(1, 20, "training", window=5), "gpu:0")
+    cut = WorkQuery(
+        LSTMSpec(8, 16, dtype="float64"), Workload(1, 20, "training", window=5), "gpu:0"
+    )
     assert cut.words.endswith(", state, float64, windows of 5, training on gpu:0")

@@ -12,7 +12,7 @@ import pytest
 from bench import records
 from bench.machine.writing import living
 from bench.session.cluster import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker
-from bench.session.hand import Seen
+from bench.session.hand import WorkerNews
 from bench.session.session import Goal, Session, Work
 from bench.session.workers import LostError, settle_all
 from tests.bench.made_texts import PAYLOADS
@@ -67,7 +67,12 @@ def looked(found: RemoteWorker, clock: Clock, times: int) -> list[Any]:
 
 def test_lines_are_on_the_disk_here_as_they_come(tmp_path: Path) -> None:
     clock = Clock()
-    node = Node(Seen(), Seen(), Seen((HEADER, {"begun": [A5.id]}), JOURNAL), Seen((refused(A5),)))
+    node = Node(
+        WorkerNews(),
+        WorkerNews(),
+        WorkerNews((HEADER, {"begun": [A5.id]}), JOURNAL),
+        WorkerNews((refused(A5),)),
+    )
     found = worker(tmp_path, node, clock)
     lines = looked(found, clock, 8)
     assert lines == [HEADER, {"begun": [A5.id]}, refused(A5)]
@@ -81,7 +86,7 @@ def test_lines_are_on_the_disk_here_as_they_come(tmp_path: Path) -> None:
 def test_when_the_node_dies_what_came_is_kept(tmp_path: Path) -> None:
     clock = Clock()
     died = LostError("its node died")
-    node = Node(Seen((HEADER,), JOURNAL), Seen((refused(A5), {"begun": [B5.id]})), died)
+    node = Node(WorkerNews((HEADER,), JOURNAL), WorkerNews((refused(A5), {"begun": [B5.id]})), died)
     found = worker(tmp_path, node, clock)
     looked(found, clock, 4)
     with pytest.raises(LostError, match="its node died"):
@@ -104,7 +109,7 @@ def test_a_node_that_dies_before_it_says_anything_leaves_nothing(tmp_path: Path)
 
 def test_a_node_that_is_silent_is_given_up_and_no_case_is_blamed(tmp_path: Path) -> None:
     clock = Clock()
-    found = worker(tmp_path, Node(Seen()), clock)
+    found = worker(tmp_path, Node(WorkerNews()), clock)
     looked(found, clock, 2)
     clock.time += SILENCE - 1.0
     assert found.poll() is None
@@ -116,7 +121,7 @@ def test_a_node_that_is_silent_is_given_up_and_no_case_is_blamed(tmp_path: Path)
 
 def test_a_manager_that_is_killed_leaves_a_journal_that_resume_takes_in(tmp_path: Path) -> None:
     clock = Clock()
-    found = worker(tmp_path, Node(Seen((HEADER, refused(A5)), JOURNAL)), clock)
+    found = worker(tmp_path, Node(WorkerNews((HEADER, refused(A5)), JOURNAL)), clock)
     looked(found, clock, 2)
     assert found._journal is not None
     found._journal.close()  # as the system does for a process that is killed
@@ -145,10 +150,10 @@ def test_a_manager_that_is_killed_leaves_a_journal_that_resume_takes_in(tmp_path
 def test_a_node_cannot_name_a_file_elsewhere(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "results"
     folder.mkdir()
-    found = worker(folder, Node(Seen((HEADER,), name)), Clock())
+    found = worker(folder, Node(WorkerNews((HEADER,), name)), Clock())
     with pytest.raises(LostError, match="it names a result file"):
         found.poll()
-    ended = Seen((), "", 0, "", f"{name}.json", b"{}")
+    ended = WorkerNews((), "", 0, "", f"{name}.json", b"{}")
     found = worker(folder, Node(ended), Clock())
     with pytest.raises(LostError, match="it names a result file"):
         found.poll()
@@ -159,8 +164,8 @@ def test_a_node_cannot_name_a_file_elsewhere(tmp_path: Path, name: str) -> None:
 def test_a_worker_that_is_hurried_brings_what_it_had_when_it_is_ended(tmp_path: Path) -> None:
     clock = Clock()
     head = json.dumps(HEADER).encode()
-    ended = Seen((refused(A5),), JOURNAL, -9, "", f"{NAME}.json", head)
-    node = Node(Seen((HEADER,), JOURNAL), ended)
+    ended = WorkerNews((refused(A5),), JOURNAL, -9, "", f"{NAME}.json", head)
+    node = Node(WorkerNews((HEADER,), JOURNAL), ended)
     executor = RemoteExecutor(node, found_session(), tmp_path, clock)
     executor.hurry()
     found = executor.start(Work(1, (A5,), 0))
@@ -176,8 +181,8 @@ def test_a_worker_that_is_hurried_brings_what_it_had_when_it_is_ended(tmp_path: 
 
 def test_a_result_file_that_came_broken_is_made_of_the_lines(tmp_path: Path) -> None:
     clock = Clock()
-    ended = Seen((refused(A5),), JOURNAL, 0, "", f"{NAME}.json", b"{ half of it")
-    found = worker(tmp_path, Node(Seen((HEADER,), JOURNAL), ended), clock)
+    ended = WorkerNews((refused(A5),), JOURNAL, 0, "", f"{NAME}.json", b"{ half of it")
+    found = worker(tmp_path, Node(WorkerNews((HEADER,), JOURNAL), ended), clock)
     looked(found, clock, 2)
     clock.time += ASK_EVERY
     assert found.poll() == 0
@@ -188,7 +193,7 @@ def test_a_result_file_that_came_broken_is_made_of_the_lines(tmp_path: Path) -> 
 
 def test_a_full_disk_there_is_the_node_s_fault(tmp_path: Path) -> None:
     words = "!!! _pytest.outcomes.Exit: /tmp/x cannot be written: No space; and so on !!!\n"
-    found = worker(tmp_path, Node(Seen((), "", 3, words)), Clock())
+    found = worker(tmp_path, Node(WorkerNews((), "", 3, words)), Clock())
     with pytest.raises(LostError, match="on that machine /tmp/x cannot be written: No space") as e:
         found.poll()
     assert not e.value.blame

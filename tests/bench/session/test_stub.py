@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.case.loading import Choice
+from bench.case.loading import SuiteChoice
 from bench.session import stub
 from bench.session.hand import NodeRequest
 from bench.session.stub import Stub, fingerprint
 
-ASKED = pickle.dumps(NodeRequest("smoke", None, Choice()))
+ASKED = pickle.dumps(NodeRequest("smoke", None, SuiteChoice()))
 
 
 def test_a_fingerprint_is_of_what_the_files_say(

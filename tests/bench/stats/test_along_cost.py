@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bench.records.files import collect
 from bench.stats.along import (
+    AxisSeries,
     Cheapest,
-    Series,
     by_backend,
     bytes_per_unit,
     cheapest,
@@ -150,7 +150,7 @@ def test_one_window_is_nothing_to_compare() -> None:
 # -- streams
 
 
-def test_the_line_of_every_backend_is_that_of_its_costs(stream: Series) -> None:
+def test_the_line_of_every_backend_is_that_of_its_costs(stream: AxisSeries) -> None:
     assert {cost.backend for cost in stream.backends} == set(made.COSTS)
     for cost in stream.backends:
         truth = made.COSTS[cost.backend]
@@ -162,7 +162,7 @@ def test_the_line_of_every_backend_is_that_of_its_costs(stream: Series) -> None:
         assert cost.memory_slope.mid == pytest.approx(truth.bytes_per_timestep)
 
 
-def test_backends_stand_in_the_order_of_their_ranks(stream: Series) -> None:
+def test_backends_stand_in_the_order_of_their_ranks(stream: AxisSeries) -> None:
     # Not by how many windows they have: an unrolled loop, first in short ones, has no long ones.
     order = ["while_loop+hoisted", "static_unroll+xla", "while_loop"]
     assert [cost.backend for cost in stream.backends] == order
@@ -207,7 +207,7 @@ def test_streams_that_differentiate_something_else_stand_apart(tmp_path: Path) -
 
 
 def test_windows_that_were_not_reached_have_no_time_and_the_others_still_a_line(
-    stream: Series,
+    stream: AxisSeries,
 ) -> None:
     unrolled = next(cost for cost in stream.backends if cost.backend == "static_unroll+xla")
     assert [window(row) for row in unrolled.measured] == [3, 5, 10, 15, 30, 60]
@@ -218,7 +218,7 @@ def test_windows_that_were_not_reached_have_no_time_and_the_others_still_a_line(
 
 
 def test_a_window_that_learned_less_than_a_shorter_one_ran_out_of_updates(
-    learning: Callable[..., Series], stream: Series
+    learning: Callable[..., AxisSeries], stream: AxisSeries
 ) -> None:
     found = learning((15, 8), (30, 20), (60, 8), (120, 1))
     assert [found.learnable(k) for k in (10, 15, 30, 60)] == [None, 8, 20, 8]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.case.cases import Case
-from bench.records.schema import Reason, Results, Run
+from bench.records.schema import RecordedReason, Results, Run
 from bench.render.messages import over_bridges, uneven_bridges
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.ranking import all_doubts, build, compare_rows, doubts, with_bridges, with_evenness
@@ -46,7 +46,11 @@ def in_both(doubted: str = "") -> Results:
         for number, log in enumerate(luck):
             of = run(f"{environment}{number}")
             slow = math.log(1.5) if own == "a" else 0.0
-            why = [Reason("busy", "others kept processors busy", "")] if doubted == own else []
+            why = (
+                [RecordedReason("busy", "others kept processors busy", "")]
+                if doubted == own
+                else []
+            )
             one = measured(case(own), math.exp(log + slow), of, why)
             both = measured(case("bridge"), math.exp(log + 3.0), of)
             items += [one, both]

@@ -8,14 +8,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.stats import change_points as room
-from bench.stats.change_points import EDGE, LEAST, LEVEL, FloatArray, Found, changes
+from bench.stats.change_points import EDGE, LEAST, LEVEL, ChangePoint, FloatArray, changes
 
 
 def noise(count: int, sessions: int, seed: int = 1, spread: float = 0.02) -> FloatArray:
     return spread * np.random.default_rng(seed).standard_normal((count, sessions))
 
 
-def places(found: list[Found], series: int = 0) -> list[int]:
+def places(found: list[ChangePoint], series: int = 0) -> list[int]:
     return sorted(each.at for each in found if each.series == series)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.render.messages import uneven_bounds, uneven_note
 from bench.stats import ratios
-from bench.stats.comparison import GATE_LEVEL, Apart, Pairing, Verdict, basis_of
+from bench.stats.comparison import GATE_LEVEL, Heterogeneity, Pairing, Verdict, basis_of
 from bench.stats.intervals import Estimates, Interval
 from bench.stats.pooling import judged
 from tests.bench.stats.made_processes import paired, runs_of
@@ -51,7 +51,7 @@ def test_what_is_turned_around_twice_is_as_it_was(
     estimate = Estimates(*(np.array([number]) for number in (log, error, degrees)))
     (found,) = judged(estimate, [basis_of(Pairing.BRIDGED, 6, 6)])
     if with_bridge:
-        found = replace(found, apart=Apart("bridge", "a", "b", 3, found))
+        found = replace(found, apart=Heterogeneity("bridge", "a", "b", 3, found))
     there, back = found.inverse, found.inverse.inverse
     assert (there.apart and there.apart.new) == ("b" if with_bridge else None)
     assert there.log_ratio == -log
@@ -73,11 +73,13 @@ def test_sides_of_the_same_processes_are_paired_however_they_were_measured() -> 
 # A bridge
 
 
-def a_bridge(low: float, mid: float, high: float, cases: int = 10, name: str = "keras") -> Apart:
+def a_bridge(
+    low: float, mid: float, high: float, cases: int = 10, name: str = "keras"
+) -> Heterogeneity:
     found = replace(
         paired([math.log(mid)] * 6), log_ratio=math.log(mid), ratio=Interval(low, mid, high, 0.995)
     )
-    return Apart(name, "torch", "onnx", cases, found)
+    return Heterogeneity(name, "torch", "onnx", cases, found)
 
 
 @pytest.mark.parametrize(

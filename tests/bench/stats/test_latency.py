@@ -19,7 +19,7 @@ from bench.stats.latency import (
     percentile,
     stream_of,
 )
-from bench.worker.timing import Beside
+from bench.worker.timing import StreamConditions
 from tests.bench.made_results import measured
 from tests.bench.made_streams import a_run, a_stream, streamed
 
@@ -152,7 +152,7 @@ def test_what_is_no_stream_has_no_calls() -> None:
 
 def test_the_calls_of_all_processes_are_told_together() -> None:
     case = a_stream("keras", period=1e-3)
-    beside = [Beside(load=load, deadline=1.2e-4) for load in (0, 2)]
+    beside = [StreamConditions(load=load, deadline=1.2e-4) for load in (0, 2)]
     items = [
         streamed(case, a_run(number), 1e-4, 4.0, 100 * (number + 1), each)
         for number, each in enumerate(beside)
@@ -176,7 +176,14 @@ def test_the_calls_of_all_processes_are_told_together() -> None:
 
 def test_of_different_deadlines_none_is_missed() -> None:
     items = [
-        streamed(a_stream("keras", 1e-3), a_run(number), 1e-4, 4.0, 100, Beside(deadline=deadline))
+        streamed(
+            a_stream("keras", 1e-3),
+            a_run(number),
+            1e-4,
+            4.0,
+            100,
+            StreamConditions(deadline=deadline),
+        )
         for number, deadline in enumerate((1e-4, 2e-4))
     ]
     found = stream_of(items, {})

@@ -9,7 +9,7 @@ import pytest
 from bench.records.files import collect
 from bench.records.schema import Measurement
 from bench.stats import nodes
-from bench.stats.nodes import Place, places
+from bench.stats.nodes import SectionItems, places
 from bench.stats.ranking import build
 from tests.bench.made_nodes import a_case, fleet, on, results
 from tests.bench.made_results import measured
@@ -22,7 +22,7 @@ def one(host: str, number: int = 0, **facts: object) -> Measurement:
     return measured(KERAS, 1.0, on(host, number, **facts))  # type: ignore[arg-type]
 
 
-def told(found: list[Place]) -> list[tuple[list[str], list[str]]]:
+def told(found: list[SectionItems]) -> list[tuple[list[str], list[str]]]:
     """Of each place its runs, and its nodes' names."""
     return [([i.run.id for i in place.items], [*place.nodes.values()]) for place in found]
 

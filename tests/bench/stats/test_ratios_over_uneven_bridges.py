@@ -12,7 +12,7 @@ from scipy import special
 
 from bench.render.labels import spread_words
 from bench.render.messages import basis_text, unclear
-from bench.stats.comparison import Apart, Comparison, Pairing, Verdict
+from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import BRIDGE_APART, Estimates, Reason
 from bench.stats.pooling import judged
 from bench.stats.ranking import build
@@ -53,8 +53,8 @@ def comparison(log: float, error: float, degrees: float) -> Comparison:
     return found
 
 
-def a_bridge(log: float, error: float, degrees: float = 10.0) -> Apart:
-    return Apart("bridge", "a", "b", 10, comparison(log, error, degrees))
+def a_bridge(log: float, error: float, degrees: float = 10.0) -> Heterogeneity:
+    return Heterogeneity("bridge", "a", "b", 10, comparison(log, error, degrees))
 
 
 LOGS = st.floats(-1.0, 1.0)

@@ -17,7 +17,7 @@ from bench.records.maps import TASKS, LearningMap, newest, parted, untold
 from bench.render.recommend import map_source, needed
 from bench.stats.recommend import (
     NEAR,
-    Measured,
+    MeasuredWindows,
     NoRecommendation,
     Query,
     Recommendation,
@@ -33,7 +33,7 @@ KERAS = {"keras": made.Cost(1e-3, 2e-4)}
 
 
 def found_in(
-    found: Sequence[Measured], question: Query = QUESTION, learned: LearningMap | None = None
+    found: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> Recommendation:
     answered = answer(question, found, learned)
     assert isinstance(answered, Recommendation)
@@ -47,7 +47,9 @@ def answered(paths: Sequence[Path], reference: Sequence[Path] = ()) -> Recommend
 # -- which window
 
 
-def test_the_window_is_the_shortest_measured_one_that_reaches(usual: Sequence[Measured]) -> None:
+def test_the_window_is_the_shortest_measured_one_that_reaches(
+    usual: Sequence[MeasuredWindows],
+) -> None:
     for learned, window in ((None, 30), (made.learned_through({10: 8, 15: 20}), 15)):
         assert found_in(usual, learned=learned).window == window
 
@@ -63,14 +65,16 @@ def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
     assert found.longer is None
 
 
-def test_a_window_beyond_all_that_were_measured_is_no_answer(usual: Sequence[Measured]) -> None:
+def test_a_window_beyond_all_that_were_measured_is_no_answer(
+    usual: Sequence[MeasuredWindows],
+) -> None:
     found = answer(Query(1000, 64, 256), usual)
     assert isinstance(found, NoRecommendation)
     assert (found.why.code, found.why.lengths[-1]) == ("windows_too_short", 960)
     assert found.need.window == 2001
 
 
-def test_the_surely_fastest_is_named_with_what_it_costs(usual: Sequence[Measured]) -> None:
+def test_the_surely_fastest_is_named_with_what_it_costs(usual: Sequence[MeasuredWindows]) -> None:
     found = found_in(usual)
     assert found.best.case.backend == "while_loop+hoisted"
     assert found.fastest
@@ -149,7 +153,7 @@ def test_near_is_within_a_factor_and_not_beyond(batch: int, answers: bool, tmp_p
     ],
 )
 def test_another_shape_device_or_precision_is_no_answer(
-    question: Query, usual: Sequence[Measured]
+    question: Query, usual: Sequence[MeasuredWindows]
 ) -> None:
     assert isinstance(answer(question, usual), NoRecommendation)
 
@@ -269,7 +273,9 @@ def test_what_nothing_answers_is_told_by_what_there_is(tmp_path: Path) -> None:
 # -- sequences that end
 
 
-def test_sequences_that_end_are_never_cut_longer_than_they_are(usual: Sequence[Measured]) -> None:
+def test_sequences_that_end_are_never_cut_longer_than_they_are(
+    usual: Sequence[MeasuredWindows],
+) -> None:
     found = found_in(usual, Query(14, 64, 256, steps=100))
     assert (found.need.window, found.window) == (29, 30)
     assert found.longer is not None

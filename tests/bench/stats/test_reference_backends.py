@@ -10,7 +10,7 @@ from bench.records.files import collect
 from bench.render.messages import basis_text, uneven_bridges, uneven_note
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.ranking import build
-from bench.stats.ratios import Evenness
+from bench.stats.ratios import HeterogeneityTests
 from tests.bench.made_bridges import (
     FAR,
     a_case,
@@ -153,7 +153,7 @@ def test_on_several_machines_of_one_kind_it_is_asked_inside_each() -> None:
 
 def test_backends_that_were_never_apart_have_no_difference() -> None:
     both = runs("east", [0.0] * 6)
-    evenness = Evenness([("a", both, False), ("b", both, False), ("bridge", both, False)])
+    evenness = HeterogeneityTests([("a", both, False), ("b", both, False), ("bridge", both, False)])
     assert evenness.apart("bridge", "a", "b") is None
     assert evenness.apart("bridge", "a", "nobody") is None
     assert evenness.apart("nobody", "a", "b") is None
@@ -163,7 +163,7 @@ def test_the_same_is_found_from_either_side() -> None:
     east, west = runs("east", [0.0, 0.01, 0.02, 0.0, 0.03, 0.01]), runs("west", [0.3] * 6)
     both = [*runs("east", shifted([0.0] * 6, 1.0)), *runs("west", shifted([0.3] * 6, 1.2))]
     one, other = (
-        Evenness([("a", east, False), ("b", west, False), ("bridge", both, False)])
+        HeterogeneityTests([("a", east, False), ("b", west, False), ("bridge", both, False)])
         for _ in range(2)
     )
     there, back = one.apart("bridge", "a", "b"), other.apart("bridge", "b", "a")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Reason
+from bench.records.schema import Measurement, RecordedReason
 from bench.render.data import COLUMNS, records
 from bench.stats.intervals import FEWEST_BEYOND, PERCENTILES
 from bench.stats.ranking import build
@@ -26,11 +26,11 @@ from tests.bench.made_reports import (
     without_time,
 )
 
-UNSTEADY = Reason("not_steady", "the halves differ", "give it more time")
+UNSTEADY = RecordedReason("not_steady", "the halves differ", "give it more time")
 
 
 def test_percentiles_leave_a_disturbed_process_out_and_not_one_that_spreads_by_itself() -> None:
-    def process(number: int, low: float, *reasons: Reason) -> Measurement:
+    def process(number: int, low: float, *reasons: RecordedReason) -> Measurement:
         item = measured("keras", 1.0, a_run(number), reasons=reasons)
         return replace(item, samples=np.linspace(low, low + 1, 60), rounds=np.arange(60))
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Outcome, Reason, Run
+from bench.records.schema import Measurement, Outcome, RecordedReason, Run
 from bench.render.messages import doubt_advice, doubt_line, doubt_text, findings
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.pooling import RunSamples
@@ -32,8 +32,10 @@ from tests.bench.made_results import as_text, gather, measured
 
 CASE = Case("keras", LSTMSpec(3, 4), Workload(2, 10, "training"))
 STARTED = datetime(2025, 1, 31, tzinfo=UTC)
-BUSY = Reason("busy", "others kept 1.2 of 2 processors busy", "close what else runs")
-WIDE = Reason("wide_interval", "the median's interval is ±8.0%, over ±5%", "give it more time")
+BUSY = RecordedReason("busy", "others kept 1.2 of 2 processors busy", "close what else runs")
+WIDE = RecordedReason(
+    "wide_interval", "the median's interval is ±8.0%, over ±5%", "give it more time"
+)
 
 
 def a_run(number: int) -> Run:
@@ -46,7 +48,7 @@ def all_doubts(new: Side, base: Side) -> Sequence[Doubt]:
 
 
 def processes(
-    count: int, reason: Reason = BUSY, disturbed: int = 0, spread: float = 0.0
+    count: int, reason: RecordedReason = BUSY, disturbed: int = 0, spread: float = 0.0
 ) -> list[Measurement]:
     """So many, the first of them disturbed; their medians reach from 1 - spread to 1 + spread."""
     return [
@@ -168,14 +170,18 @@ def test_times_that_moved_are_told_apart_from_what_disturbed_a_few() -> None:
 
 # Times and ratios apart
 
-UNSTEADY = Reason("not_steady", "the earlier and the later half of the samples differ", "wait")
-SHORT = Reason("few_samples", "3 samples: a median has no 95% interval under 6", "give it more")
-SWAP = Reason("swap", "the machine swapped 12.0 MB meanwhile", "free some memory")
-HOT = Reason("throttled", "the CPU slowed itself down 3 times because of heat", "cool it")
+UNSTEADY = RecordedReason(
+    "not_steady", "the earlier and the later half of the samples differ", "wait"
+)
+SHORT = RecordedReason(
+    "few_samples", "3 samples: a median has no 95% interval under 6", "give it more"
+)
+SWAP = RecordedReason("swap", "the machine swapped 12.0 MB meanwhile", "free some memory")
+HOT = RecordedReason("throttled", "the CPU slowed itself down 3 times because of heat", "cool it")
 
 
 def timed(
-    backend: str, values: npt.ArrayLike, number: int, reasons: Sequence[Reason] = ()
+    backend: str, values: npt.ArrayLike, number: int, reasons: Sequence[RecordedReason] = ()
 ) -> Measurement:
     """One process's samples, one a round, with what the process says of them by itself."""
     samples = np.asarray(values, dtype=np.float64)
@@ -249,7 +255,7 @@ def test_a_ratio_of_separate_processes_takes_the_drift_of_either() -> None:
 @pytest.mark.parametrize("reason", [BUSY, SWAP, HOT])
 @pytest.mark.parametrize(("of", "disturbed"), [(1, 1), (3, 1), (6, 2), (9, 3)])
 def test_what_disturbed_a_third_of_the_processes_is_told_of_times_and_ratios(
-    reason: Reason, of: int, disturbed: int
+    reason: RecordedReason, of: int, disturbed: int
 ) -> None:
     spoilt = [timed("keras", [1.0] * 20, n, [reason] * (n < disturbed)) for n in range(of)]
     good = [timed("scan", [1.0] * 20, n) for n in range(of)]
@@ -261,7 +267,7 @@ def test_what_disturbed_a_third_of_the_processes_is_told_of_times_and_ratios(
 
 
 @pytest.mark.parametrize("reason", [BUSY, SWAP, HOT])
-def test_what_disturbed_one_of_six_is_noted(reason: Reason) -> None:
+def test_what_disturbed_one_of_six_is_noted(reason: RecordedReason) -> None:
     one = side([timed("keras", [1.0] * 20, n, [reason] * (n == 0)) for n in range(6)])
     assert [doubt.code for doubt in one[0].noted] == [reason.code]
     assert not one[0].time

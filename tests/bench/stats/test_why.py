@@ -10,7 +10,7 @@ from typing import TypeAlias
 import pytest
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, Reason, Run
+from bench.records.schema import Measurement, RecordedReason, Run
 from bench.render.data import records
 from bench.render.messages import bound_sentence
 from bench.stats.ranking import UNTRIED, build
@@ -42,7 +42,7 @@ def made(
     seconds: float,
     roofs: Roofs | None = None,
     work: Workload = WORK,
-    reasons: tuple[Reason, ...] = (),
+    reasons: tuple[RecordedReason, ...] = (),
 ) -> list[Measurement]:
     case = Case(backend, LSTMSpec(8, 16), work)
     return [
@@ -85,7 +85,7 @@ def test_what_was_not_faster_is_not_named() -> None:
 
 
 def test_what_cannot_be_trusted_is_not_named() -> None:
-    broken = Reason("above_roof", "it is too fast", "look again")
+    broken = RecordedReason("above_roof", "it is too fast", "look again")
     found = rows(made("keras", 1.0, LAUNCHES), made("few", 0.5, FEWER, reasons=(broken,)))
     assert "few takes" not in bound_sentence(found["keras"])
 
@@ -161,7 +161,7 @@ def test_what_is_suggested_exists() -> None:
 
 
 def test_of_what_cannot_be_trusted_nothing_is_known() -> None:
-    broken = Reason("busy", "others computed", "close them")
+    broken = RecordedReason("busy", "others computed", "close them")
     row = rows(made("keras", 1.0, LAUNCHES, reasons=(broken,)))["keras"]
     assert row.bound is not None
     assert row.bound.kind == "not known"

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from bench.records import study
-from bench.studies.data_parallel import SCALINGS, Question, sides
+from bench.studies.data_parallel import SCALINGS, DataParallelRequest, sides
 
-QUESTION = Question(
+QUESTION = DataParallelRequest(
     *(8, 3, 2, 4), ("keras",), 2, "workers", "cpu", SCALINGS, threads=1, seconds=0.1, seed=0
 )
 

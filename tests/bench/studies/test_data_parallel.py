@@ -13,8 +13,8 @@ from bench.studies.data_parallel import (
     SCALINGS,
     STRONG,
     WEAK,
-    Question,
-    Side,
+    DataParallelRequest,
+    DataParallelSide,
     compute_side,
     digest,
     expected,
@@ -98,16 +98,16 @@ def test_weights_that_did_not_take_the_step_are_caught() -> None:
     assert "update" in failure(right, after=updated(combined([right], 0.5)))
 
 
-def question(scalings: tuple[str, ...] = SCALINGS) -> Question:
-    return Question(8, 4, 3, 5, ("keras",), 2, "workers", "cpu", scalings, 1, 0.1, 0)
+def question(scalings: tuple[str, ...] = SCALINGS) -> DataParallelRequest:
+    return DataParallelRequest(8, 4, 3, 5, ("keras",), 2, "workers", "cpu", scalings, 1, 0.1, 0)
 
 
 def test_weak_keeps_each_replica_s_batch_and_strong_shares_one() -> None:
     found = {side.name: side for side in sides(question(), cores=True)}
-    assert found["one"] == Side("one", "one", 8)
-    assert found["weak"] == Side("weak", "team", 16)
-    assert found["strong"] == Side("strong", "team", 8)
-    assert found["weak-apart"] == Side("weak-apart", "team", 16, reduced=False)
+    assert found["one"] == DataParallelSide("one", "one", 8)
+    assert found["weak"] == DataParallelSide("weak", "team", 16)
+    assert found["strong"] == DataParallelSide("strong", "team", 8)
+    assert found["weak-apart"] == DataParallelSide("weak-apart", "team", 16, reduced=False)
     # One replica alone has the batch that each of several has.
     assert found[compute_side(WEAK)].batch == 16 // 2
     assert found[compute_side(STRONG)].batch == 8 // 2

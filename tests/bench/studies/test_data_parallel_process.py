@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from bench.studies.data_parallel import MARK, collectives
-from lstm_impl.backends.hlo import Recorded
+from lstm_impl.backends.hlo import ProfiledEvent
 
 HOST, GPU = "/host:CPU", "/device:GPU:0"
 
 
-def op(kind: str, start: float, seconds: float, line: str = "pool 1") -> Recorded:
-    return Recorded(HOST, line, f"step/{kind}:{kind}", start, seconds)
+def op(kind: str, start: float, seconds: float, line: str = "pool 1") -> ProfiledEvent:
+    return ProfiledEvent(HOST, line, f"step/{kind}:{kind}", start, seconds)
 
 
-MARKED = Recorded(HOST, "python 1", MARK, 10.0, 8.0)
+MARKED = ProfiledEvent(HOST, "python 1", MARK, 10.0, 8.0)
 
 
 def test_only_what_lies_in_the_marked_steps_counts_and_no_time_twice() -> None:
@@ -33,8 +33,8 @@ def test_only_what_lies_in_the_marked_steps_counts_and_no_time_twice() -> None:
 
 
 def test_kernels_of_nccl_are_collectives_too() -> None:
-    kernel = Recorded(GPU, "Stream #20", "ncclDevKernel_AllReduce_Sum_f32_RING_LL", 11.0, 1.0)
-    other = Recorded(GPU, "Stream #20", "LSTM_elementWise_fp", 12.0, 1.0)
+    kernel = ProfiledEvent(GPU, "Stream #20", "ncclDevKernel_AllReduce_Sum_f32_RING_LL", 11.0, 1.0)
+    other = ProfiledEvent(GPU, "Stream #20", "LSTM_elementWise_fp", 12.0, 1.0)
     assert collectives([MARKED, kernel, other])[1] == pytest.approx(1.0)
 
 

@@ -21,7 +21,7 @@ from bench.studies.denormals import (
     ORDINARY,
     SCALES,
     SMALLEST_NORMAL,
-    Question,
+    DenormalsRequest,
     answer,
     denormal_part,
     made,
@@ -30,10 +30,10 @@ from bench.studies.denormals import (
 )
 from lstm_impl import reference
 
-QUESTION = Question(2, 100, 3, 16, "inference", ("numpy",), False, 1e-3, 0)
+QUESTION = DenormalsRequest(2, 100, 3, 16, "inference", ("numpy",), False, 1e-3, 0)
 
 
-def outputs(scale: str, question: Question = QUESTION) -> Any:
+def outputs(scale: str, question: DenormalsRequest = QUESTION) -> Any:
     case = made(question, SCALES[scale])
     return reference.forward(case.spec, case.weights, case.inputs.x, case.inputs.state)
 
@@ -47,7 +47,7 @@ def test_the_denormal_case_is_denormal_to_its_end_and_the_ordinary_one_never() -
 
 @pytest.mark.parametrize("hidden", [4, 200])
 def test_both_are_the_same_computation_but_for_their_size(hidden: int) -> None:
-    question = Question(2, 100, 3, hidden, "inference", (), False, 1.0, 1)
+    question = DenormalsRequest(2, 100, 3, hidden, "inference", (), False, 1.0, 1)
     small, _ = outputs(DENORMAL, question)
     large, _ = outputs(ORDINARY, question)
     ratio = SCALES[DENORMAL] / SCALES[ORDINARY]
@@ -76,7 +76,7 @@ def test_what_a_backend_made_of_denormals_is_told_apart() -> None:
 
 
 def test_a_process_answers_for_both_kinds_of_numbers_and_for_what_is_missing() -> None:
-    question = Question(2, 5, 3, 4, "training", ("numpy", "cudnn"), False, 1e-3, 0)
+    question = DenormalsRequest(2, 5, 3, 4, "training", ("numpy", "cudnn"), False, 1e-3, 0)
     found = {(each["backend"], each["numbers"]): each for each in answer(question)}
     assert len(found) == 4
     for scale in SCALES:
@@ -125,7 +125,7 @@ def test_each_seed_is_asked_of_one_process_as_it_is_and_one_that_flushes(
     assert [(each["seed"], each["flush"]) for each in questions] == [
         (seed, flush) for seed in range(7, 13) for flush in (False, True)
     ]
-    whole = Question(2, 100, 3, 16, "inference", ("torch",), False, 0.5, 7)
+    whole = DenormalsRequest(2, 100, 3, 16, "inference", ("torch",), False, 0.5, 7)
     assert {**questions[0]} == asdict(whole)
 
 

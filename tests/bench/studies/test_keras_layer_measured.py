@@ -7,7 +7,7 @@ import pytest
 
 from bench.case.cases import Shape
 from bench.stats.comparison import Verdict
-from bench.studies.keras_layer import BASELINE, Called, Question, Traced, answer, picked, rows
+from bench.studies.keras_layer import BASELINE, Called, LayerRequest, Traced, answer, picked, rows
 from tests.bench.made_besides import of_layers
 
 
@@ -43,7 +43,7 @@ def test_a_process_answers_for_each_layer(through: str, mode: str) -> None:
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("needs a machine without a GPU, where cudnn is refused")
     backends = ("static_unroll", "cudnn")  # soon traced, of so few timesteps
-    question = Question(("b2-t3-i2-h2",), (mode,), backends, through, "float32", True, 1e-3, 0)
+    question = LayerRequest(("b2-t3-i2-h2",), (mode,), backends, through, "float32", True, 1e-3, 0)
     found = {(record["mode"], record["layer"]): record for record in answer(question)}
     assert len(found) == 3
     assert len(found[mode, BASELINE]["samples"]) == len(found[mode, BASELINE]["rounds"])
@@ -54,7 +54,7 @@ def test_a_process_answers_for_each_layer(through: str, mode: str) -> None:
 
 def test_a_layer_that_does_not_compute_what_keras_does_is_not_timed() -> None:
     pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
-    question = Question(
+    question = LayerRequest(
         ("b2-t3-i2-h2",), ("training",), ("static_unroll",), "step", "float32", False, 1e-3, 0
     )
     ours, theirs = (Traced(question, Shape(2, 3, 2, 2), name) for name in ("static_unroll", None))
@@ -65,7 +65,7 @@ def test_a_layer_that_does_not_compute_what_keras_does_is_not_timed() -> None:
 
 def test_batches_are_called_on_any_backend_of_keras() -> None:
     pytest.importorskip("tensorflow", reason="Keras needs one: pip install '.[cpu]'")
-    question = Question(
+    question = LayerRequest(
         ("b2-t3-i2-h2",),
         ("training",),
         ("static_unroll",),
@@ -85,7 +85,7 @@ def test_a_layer_that_computes_something_else_is_not_timed_by_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("tensorflow", reason="Keras needs one: pip install '.[cpu]'")
-    question = Question(
+    question = LayerRequest(
         ("b2-t3-i2-h2",), ("training",), ("static_unroll",), "batch", "float32", False, 0.02, 0
     )
     theirs, ours = (Called(question, Shape(2, 3, 2, 2), name) for name in (None, "static_unroll"))

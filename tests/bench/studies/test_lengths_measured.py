@@ -10,13 +10,21 @@ import numpy as np
 import pytest
 
 from bench.studies import lengths
-from bench.studies.lengths import Question, Way, answer, difference, first_pass, inputs_of, stream
+from bench.studies.lengths import (
+    LengthsRequest,
+    Way,
+    answer,
+    difference,
+    first_pass,
+    inputs_of,
+    stream,
+)
 from bench.worker.timing import Clock
 from lstm_impl import UnsupportedError
 from tests.bench.made_lengths import QUESTION
 
 
-def data(question: Question = QUESTION, policy: str = "batch") -> list[Any]:
+def data(question: LengthsRequest = QUESTION, policy: str = "batch") -> list[Any]:
     return [inputs_of(question, timesteps, rows) for timesteps, rows in question.batches[policy]]
 
 
@@ -36,7 +44,7 @@ def test_a_backend_that_computes_the_reference_s_numbers_has_no_difference(mode:
     assert difference(stream(Way("numpy", "own"), question, data()), question, data()) == ""
 
 
-def wrong(name: str, by: float) -> lengths.Stream:
+def wrong(name: str, by: float) -> lengths.PolicyStream:
     right = stream(Way("numpy", "own"), QUESTION, data())
 
     def results(found: Any) -> Mapping[str, Any]:

@@ -9,14 +9,21 @@ from typing import Any
 
 import pytest
 
-from bench.machine.cluster import Cluster
+from bench.machine.cluster import ClusterAddress
 from bench.machine.process_pool import PoolError
 from bench.studies import replicas
-from bench.studies.data_parallel import SCALINGS, TEAM, WEAK, Question, Side, sides
-from bench.studies.replicas import ROUNDS, Plan, measured, timed
+from bench.studies.data_parallel import (
+    SCALINGS,
+    TEAM,
+    WEAK,
+    DataParallelRequest,
+    DataParallelSide,
+    sides,
+)
+from bench.studies.replicas import ROUNDS, ReplicaPlan, measured, timed
 
 BACKEND = "while_loop+hoisted"
-QUESTION = Question(
+QUESTION = DataParallelRequest(
     *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", SCALINGS, threads=1, seconds=0.01, seed=0
 )
 LIMIT = 300.0
@@ -25,8 +32,8 @@ LIMIT = 300.0
 
 def clock(
     seconds: Mapping[str, float], told: list[tuple[str, int]]
-) -> Callable[[Side, int], float]:
-    def block(side: Side, calls: int) -> float:
+) -> Callable[[DataParallelSide, int], float]:
+    def block(side: DataParallelSide, calls: int) -> float:
         if side.world == TEAM:
             told.append((side.name, calls))
         return seconds.get(side.world, 1e-3) * calls
@@ -65,10 +72,10 @@ def test_each_replica_of_this_machine_has_processors_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", "whatever")
-    question = Question(
+    question = DataParallelRequest(
         *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", SCALINGS, threads=2, seconds=1.0, seed=0
     )
-    plan = Plan(question, LIMIT, processors=(3, 4, 5, 6))
+    plan = ReplicaPlan(question, LIMIT, processors=(3, 4, 5, 6))
     members = {each[0]: each for each in replicas._members(plan)}
     assert {name: each[4] for name, each in members.items()} == {
         "one replica alone": [3, 4],
@@ -83,7 +90,7 @@ def test_each_replica_of_this_machine_has_processors_of_its_own(
 
 
 def test_of_a_cluster_this_machine_starts_its_own_worker_alone() -> None:
-    plan = Plan(QUESTION, LIMIT, Cluster(("a:1", "b:2"), 1))
+    plan = ReplicaPlan(QUESTION, LIMIT, ClusterAddress(("a:1", "b:2"), 1))
     names = [each[0] for each in replicas._members(plan)]
     assert names == ["one replica alone", "worker 1"]
 
@@ -110,7 +117,7 @@ def by_side(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def assert_proven_and_timed(
-    found: dict[str, dict[str, Any]], question: Question, *, cores: bool
+    found: dict[str, dict[str, Any]], question: DataParallelRequest, *, cores: bool
 ) -> None:
     assert set(found) == {side.name for side in sides(question, cores=cores)}
     for record in found.values():
@@ -125,7 +132,9 @@ def assert_proven_and_timed(
 @pytest.mark.slow
 def test_two_processes_are_proven_and_timed_beside_one() -> None:
     pytest.importorskip("tensorflow")
-    found = by_side(measured(Plan(QUESTION, LIMIT, processors=processors(2)), lambda _: None))
+    found = by_side(
+        measured(ReplicaPlan(QUESTION, LIMIT, processors=processors(2)), lambda _: None)
+    )
     assert_proven_and_timed(found, QUESTION, cores=True)
     for name, record in found.items():
         shared = name in SCALINGS
@@ -166,7 +175,7 @@ process_pool.serve(Worker())
 
 
 # Those of which a step is soonest traced: what is wrong here is done to the sum of any of them.
-MIRRORED = Question(
+MIRRORED = DataParallelRequest(
     *(4, 3, 2, 4),
     ("block_lstm", "static_unroll", "numpy", "static_unroll+hoisted"),
     2,
@@ -188,7 +197,7 @@ def mirrored() -> list[dict[str, Any]]:
     pytest.importorskip("tensorflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replicas, "WORKER", ("-c", WRONG))
-        return measured(Plan(MIRRORED, LIMIT), lambda _: None)
+        return measured(ReplicaPlan(MIRRORED, LIMIT), lambda _: None)
 
 
 def of_backend(records: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -241,7 +250,7 @@ def test_no_side_is_timed_beside_one_that_is_wrong_on_all_processors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(replicas, "WORKER", ("-c", WRONG_ON_ALL))
-    plan = Plan(replace(MIRRORED, backends=(BACKEND,)), LIMIT, processors=(0, 1))
+    plan = ReplicaPlan(replace(MIRRORED, backends=(BACKEND,)), LIMIT, processors=(0, 1))
     found = by_side(measured(plan, lambda _: None))
     assert {name: each["failed"] for name, each in found.items()} == {
         **dict.fromkeys(["one", "weak", "weak-apart"], "not timed, since: weak-cores is wrong"),
@@ -300,8 +309,8 @@ def test_a_worker_that_is_killed_ends_the_set_with_its_name(
     if code is KILLED:
         pytest.importorskip("tensorflow")
     monkeypatch.setattr(replicas, "WORKER", ("-c", code))
-    question = Question(
+    question = DataParallelRequest(
         *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", (WEAK,), threads=1, seconds=3.0, seed=0
     )
     with pytest.raises(PoolError, match=r"worker 1 was ended by SIGKILL .* while it was timed"):
-        measured(Plan(question, LIMIT), lambda _: None)
+        measured(ReplicaPlan(question, LIMIT), lambda _: None)

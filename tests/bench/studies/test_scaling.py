@@ -83,9 +83,9 @@ def test_every_repetition_has_inputs_of_its_own_and_all_are_in_the_file(
 ) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
-    asked: list[replicas.Plan] = []
+    asked: list[replicas.ReplicaPlan] = []
 
-    def measured(plan: replicas.Plan, tell: Any) -> list[dict[str, Any]]:
+    def measured(plan: replicas.ReplicaPlan, tell: Any) -> list[dict[str, Any]]:
         asked.append(plan)
         tell("keras")
         return records(len(asked))

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from bench.stats.comparison import Pairing, Verdict
-from bench.studies.scaling_ratios import Scaled, Sides, Timed, scaled
+from bench.studies.scaling_ratios import Scaled, Sides, SideTime, scaled
 
 NAMES = {"team": "weak", "apart": "weak-apart", "alone": "one", "one": "one", "cores": "cores"}
 BATCH = 8
 
 
-def timed(batch: int, seconds: float, rng: np.random.Generator) -> Timed:
+def timed(batch: int, seconds: float, rng: np.random.Generator) -> SideTime:
     noise = rng.uniform(0.99, 1.01, 15)
-    return Timed(batch, tuple(seconds * noise), tuple(range(15)))
+    return SideTime(batch, tuple(seconds * noise), tuple(range(15)))
 
 
 def made(

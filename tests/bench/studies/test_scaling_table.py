@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.cli.output import Told
+from bench.cli.output import CommandOutput
 from bench.machine.fields import ResultError
 from bench.records import study
 from bench.studies import scaling_table
 from tests.bench.studies.made_scaling import records, written
 
 
-def told(folder: Path, answers: Sequence[Any], **question: Any) -> tuple[Told, list[str]]:
+def told(folder: Path, answers: Sequence[Any], **question: Any) -> tuple[CommandOutput, list[str]]:
     return scaling_table.told(study.read(written(folder, answers, **question), "scaling"))
 
 
-def terminal(found: Told, width: int = 100) -> str:
+def terminal(found: CommandOutput, width: int = 100) -> str:
     file = io.StringIO()
     found.terminal(Console(file=file, width=width))
     return file.getvalue()

@@ -18,7 +18,7 @@ import pytest
 from bench import report, run
 from bench.case import loading
 from bench.records import study
-from bench.studies.data_parallel import SCALINGS, Question, sides
+from bench.studies.data_parallel import SCALINGS, DataParallelRequest, sides
 from bench.studies.denormals import DENORMAL, ORDINARY
 from tests.bench.harmless import assert_markdown, assert_plain, assert_styled
 from tests.bench.made_texts import PAYLOADS
@@ -27,7 +27,7 @@ Say = Callable[[str], str]
 """What stands in a file in the place of a text."""
 
 WIDTHS = (40, 120)
-REPLICAS = Question(
+REPLICAS = DataParallelRequest(
     *(8, 3, 2, 4), ("keras",), 2, "workers", "cpu", SCALINGS, threads=1, seconds=0.1, seed=0
 )
 

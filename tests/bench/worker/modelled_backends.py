@@ -15,7 +15,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.worker.preparing import Bench
-from bench.worker.roof_libraries import Launcher, Launches, Sizes, Work
+from bench.worker.roof_libraries import Launcher, Launches, RoofWork, Sizes
 from bench.worker.roofs import Roofs
 from bench.worker.timing import Clock, Processors
 from lstm_impl import (
@@ -164,18 +164,18 @@ class Speeds:
     version: str = "1"
     frameworks: tuple[str, ...] = ("numpy",)
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
         rate = PEAK if len(set(sizes)) == 1 else RATE
         return (self._work(2.0 * sizes[0] * sizes[1] * sizes[2] / rate, 1),)
 
-    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+    def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         return (self._work(2 * size / BANDWIDTH, 2 * size),)
 
-    def _work(self, seconds: float, amount: float) -> Work:
+    def _work(self, seconds: float, amount: float) -> RoofWork:
         def run(count: int) -> None:
             MACHINE.time += count * seconds
 
-        return Work(run, amount, self.name)
+        return RoofWork(run, amount, self.name)
 
 
 def launcher(case: Case, launches: Launches) -> Launcher:
@@ -184,7 +184,9 @@ def launcher(case: Case, launches: Launches) -> Launcher:
     def run(count: int) -> None:
         MACHINE.time += count * LAUNCH
 
-    return Launcher("a library 1", Work(run, 1, f"operators of {launches.by} called from Python"))
+    return Launcher(
+        "a library 1", RoofWork(run, 1, f"operators of {launches.by} called from Python")
+    )
 
 
 BACKENDS: dict[str, Any] = {each.strategy: each for each in (Plain, Sleeps, Twice, Copies)}

@@ -11,10 +11,10 @@ import pytest
 
 from bench.machine.devices import GpuFacts
 from bench.machine.disturbance import Disturbance
-from bench.machine.facts import Cpu, Environment, Gpu, GpuProcess, Memory
+from bench.machine.facts import Cpu, Environment, Gpu, GpuProcess, MemorySize
 from bench.worker import disturbances
 from bench.worker.disturbances import findings
-from bench.worker.timing import Series, Stopped, Streamed
+from bench.worker.timing import StepSeries, Stopped, Streamed
 
 CALM = Disturbance(10.0, 4, 0.1, (), 0, 0, {}, 1.0)
 
@@ -62,7 +62,7 @@ HERE = Environment(
     python="CPython 3.11",
     cpu=CPU,
     load=(0.1, 0.1, 0.1),
-    memory=Memory(16 * 2**30, 8 * 2**30, 0, 0),
+    memory=MemorySize(16 * 2**30, 8 * 2**30, 0, 0),
     gpus=(),
     libraries={"tensorflow": "2.21.0"},
     tensorflow=None,
@@ -110,7 +110,7 @@ def test_busy_processors_are_told_of_with_who_keeps_them_busy() -> None:
         (replace(HERE, variables={"OPENBLAS_CORETYPE": "Haswell"}), "instructions"),
         (replace(HERE, variables={"ATEN_CPU_CAPABILITY": "avx2"}), "instructions"),
         (replace(HERE, variables={"CUDA_LAUNCH_BLOCKING": "1"}), "launch_blocking"),
-        (replace(HERE, memory=Memory(2**34, 2**30, 0, 0)), "memory"),
+        (replace(HERE, memory=MemorySize(2**34, 2**30, 0, 0)), "memory"),
         (replace(HERE, libraries={"tensorflow": "2", "tensorflow-cpu": "2"}), "tensorflows"),
         (with_gpu(processes=(GpuProcess(7, "trainer", 2**30),)), "gpu_shared"),
         (with_gpu(utilization_percent=40.0), "gpu_busy"),
@@ -129,7 +129,7 @@ def test_each_thing_that_spoils_times_is_found_alone(here: Environment, code: st
         with_cpu(governor=None, turbo=None, virtual=None, usable=None, quota=None),
         with_cpu(quota=4.0),
         replace(HERE, variables={"OMP_NUM_THREADS": "4", "CUDA_LAUNCH_BLOCKING": "0"}),
-        replace(HERE, memory=Memory(None, None, None, None)),
+        replace(HERE, memory=MemorySize(None, None, None, None)),
         with_gpu(processes=None, utilization_percent=None, throttle_reasons=None, persistence=None),
     ],
 )
@@ -174,11 +174,11 @@ def test_every_finding_says_what_to_do() -> None:
 
 # -- when they were taken
 
-GOOD = Series(1, (0.1,) * 20, tuple(range(20)), (), Stopped.TIME, True, 1e-5)
+GOOD = StepSeries(1, (0.1,) * 20, tuple(range(20)), (), Stopped.TIME, True, 1e-5)
 
 
 def spoiling(
-    series: Series = GOOD,
+    series: StepSeries = GOOD,
     disturbance: Disturbance = CALM,
     threads: tuple[str, ...] = (),
     device: str = "cpu",

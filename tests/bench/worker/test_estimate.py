@@ -8,7 +8,7 @@ import pytest
 
 from bench import case as suites
 from bench.case.cases import Case
-from bench.case.loading import Choice
+from bench.case.loading import SuiteChoice
 from bench.worker import estimate, preparing
 from bench.worker.estimate import Free
 from bench.worker.outcomes import Unmeasured
@@ -163,7 +163,7 @@ def test_a_step_of_many_minutes_is_not_begun() -> None:
 
 def test_what_is_asked_of_a_newcomer_is_never_too_large() -> None:
     small = Free(2 * GIB, 4 * GIB, 2)
-    cases = suites.load("quick", Choice(devices=["cpu", "gpu:0"])).cases
+    cases = suites.load("quick", SuiteChoice(devices=["cpu", "gpu:0"])).cases
     assert [case.id for case in cases if estimate.too_large(case, small)] == []
 
 

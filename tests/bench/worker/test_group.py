@@ -21,7 +21,7 @@ from bench.records.schema import Figures
 from bench.worker import group, outcomes, preparing
 from bench.worker.preparing import Bench
 from bench.worker.roofs import AccountingError, Roofs
-from bench.worker.timing import Plan, Processors
+from bench.worker.timing import Processors, TimingPlan
 from lstm_impl import (
     LSTMSpec,
     LSTMWeights,
@@ -35,7 +35,7 @@ from tests.bench.worker.told_backends import SPEC, WORK, World, measured, unmeas
 
 
 def only(world: World, case: Case) -> outcomes.Result:
-    return group.measure_group([case], Plan(5.0), bench=world.bench())[case.id]
+    return group.measure_group([case], TimingPlan(5.0), bench=world.bench())[case.id]
 
 
 def test_a_backend_is_judged_before_it_is_timed(world: World) -> None:
@@ -52,7 +52,7 @@ def test_a_backend_is_judged_before_it_is_timed(world: World) -> None:
 
 def test_all_of_a_group_are_judged_before_any_is_timed(world: World) -> None:
     cases = [world.add(name) for name in "ab"]
-    group.measure_group(cases, Plan(5.0), bench=world.bench())
+    group.measure_group(cases, TimingPlan(5.0), bench=world.bench())
     first = world.log.index("b evidence")
     assert {"a run", "b run"} == set(world.log[first + 1 :])
 
@@ -60,7 +60,7 @@ def test_all_of_a_group_are_judged_before_any_is_timed(world: World) -> None:
 def test_a_backend_that_fails_the_gate_gets_no_time_and_the_others_do(world: World) -> None:
     wrong, right = world.add("wrong"), world.add("right")
     world.verdicts["wrong"] = False
-    results = group.measure_group([right, wrong], Plan(5.0), bench=world.bench())
+    results = group.measure_group([right, wrong], TimingPlan(5.0), bench=world.bench())
     failed = unmeasured(results[wrong.id])
     assert failed.outcome == "failed"
     assert "y differs from the judge by 5.00e-01" in failed.reason
@@ -82,7 +82,7 @@ def test_the_real_gate_tells_a_wrong_backend_from_a_right_one(
     # What NumPyModel.get_weights says is what the judge is given: only this one lies about it.
     truth = LSTMWeights.random(SPEC, 3)
     monkeypatch.setattr(NumPyModel, "get_weights", lambda self: truth)
-    results = group.measure_group(cases, Plan(0.1), seed=3, bench=Bench(roofs=None))
+    results = group.measure_group(cases, TimingPlan(0.1), seed=3, bench=Bench(roofs=None))
     assert measured(results[cases[0].id]).gate.judge == "float64 NumPy reference"
     assert "does not compute what the reference" in unmeasured(results[cases[1].id]).reason
 
@@ -100,7 +100,7 @@ def test_an_error_while_timing_fails_its_case_alone(world: World) -> None:
             raise OSError("the device is gone")
 
     world.happen = fail_late  # type: ignore[method-assign]
-    results = group.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    results = group.measure_group([bad, good], TimingPlan(5.0), bench=world.bench())
     assert "OSError in round" in unmeasured(results[bad.id]).reason
     assert measured(results[good.id])
 
@@ -147,7 +147,7 @@ def test_whatever_a_backend_raises_anywhere_is_its_own(
 ) -> None:
     bad, good = world.add("bad"), world.add("good")
     world.errors[f"bad {what}"] = error
-    results = group.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    results = group.measure_group([bad, good], TimingPlan(5.0), bench=world.bench())
     failed = unmeasured(results[bad.id])
     assert failed.outcome == "failed"
     assert failed.reason.startswith(f"{type(error).__name__} ")
@@ -166,7 +166,7 @@ def test_whatever_a_backend_raises_while_it_is_timed_is_its_own(
             raise error
 
     world.deeds["bad run"] = late
-    results = group.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    results = group.measure_group([bad, good], TimingPlan(5.0), bench=world.bench())
     assert type(error).__name__ in unmeasured(results[bad.id]).reason
     measured(results[good.id])
 
@@ -175,7 +175,7 @@ def test_a_warning_is_recorded_with_its_case_and_fails_none(world: World) -> Non
     loud, quiet = world.add("loud"), world.add("quiet")
     world.deeds["loud run"] = lambda: warnings.warn("overflow", RuntimeWarning, stacklevel=1)
     world.deeds["quiet run"] = lambda: warnings.warn("later", DeprecationWarning, stacklevel=1)
-    results = group.measure_group([loud, quiet], Plan(5.0), bench=world.bench())
+    results = group.measure_group([loud, quiet], TimingPlan(5.0), bench=world.bench())
     assert measured(results[loud.id]).remarks == ("RuntimeWarning: overflow",)
     assert measured(results[quiet.id]).remarks == ()
 
@@ -207,7 +207,7 @@ def test_what_one_backend_changes_does_not_reach_the_next(
     world.deeds[f"bad {when}"] = deed
     before, seen = look(), []
     world.deeds["good run"] = lambda: seen.append(look())
-    results = group.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    results = group.measure_group([bad, good], TimingPlan(5.0), bench=world.bench())
     assert look() == before
     assert set(map(str, seen)) == {str(before)}
     assert measured(results[good.id]).remarks == ()
@@ -227,7 +227,7 @@ def test_every_case_gets_the_same_weights_and_inputs(world: World) -> None:
 
     cases = [world.add("a"), world.add("b")]
     bench = replace(world.bench(), gate=gate)
-    group.measure_group(cases, Plan(1.0, seed=5), seed=9, bench=bench)
+    group.measure_group(cases, TimingPlan(1.0, seed=5), seed=9, bench=bench)
     expected = LSTMWeights.random(SPEC, 9).layers[0][0].kernel.sum()
     assert seeds == [(9, expected), (9, expected)]
 
@@ -262,7 +262,7 @@ def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
     roofs.take = lambda: world.happen("roofs")
     half = Processors(lambda: 0.5 * world.time, lambda: 1.5 * world.time)
     bench = replace(world.bench(), roofs=roofs, threads=3, processors=half)
-    result = measured(group.measure_group([case], Plan(5.0), bench=bench)[case.id])
+    result = measured(group.measure_group([case], TimingPlan(5.0), bench=bench)[case.id])
     seconds = statistics.median(result.series.samples)
     assert roofs.asked == [("a", seconds, 3, {"numpy"})]
     assert bench.frameworks("gpu:0") == set()
@@ -278,7 +278,7 @@ def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
 def test_a_case_well_above_a_roof_is_invalid_and_has_its_time(world: World) -> None:
     case = world.add("a")
     bench = replace(world.bench(), roofs=Ceilings(part=2.0))
-    result = measured(group.measure_group([case], Plan(5.0), bench=bench)[case.id])
+    result = measured(group.measure_group([case], TimingPlan(5.0), bench=bench)[case.id])
     (reason,) = result.reasons
     assert reason.code == "above_roof"
     assert "200% of the matrix-product rate" in reason.text
@@ -290,7 +290,7 @@ def test_a_case_well_above_a_roof_is_invalid_and_has_its_time(world: World) -> N
 def test_a_case_past_all_that_is_possible_is_a_failure_and_the_others_stay(world: World) -> None:
     cases = [world.add("a"), world.add("b")]
     bench = replace(world.bench(), roofs=Ceilings(above=["a"]))
-    results = group.measure_group(cases, Plan(5.0), bench=bench)
+    results = group.measure_group(cases, TimingPlan(5.0), bench=bench)
     failed = unmeasured(results[cases[0].id])
     assert (failed.outcome, failed.reason) == ("failed", "accounting error: it is 400% of it")
     assert "the roof is too low" in failed.advice
@@ -308,7 +308,7 @@ def test_it_is_announced_what_is_prepared_and_then_what_is_timed(world: World) -
     bench = replace(
         world.bench(), announce=lambda busy: told.append([case.backend for case in busy])
     )
-    group.measure_group(cases, Plan(1.0), bench=bench)
+    group.measure_group(cases, TimingPlan(1.0), bench=bench)
     assert told == [["a"], ["b"], ["c"], ["a", "c"]]
 
 
@@ -327,7 +327,7 @@ def test_deprecations_inside_a_framework_do_not_fail_its_case(world: World) -> N
 def test_a_case_is_told_its_part_of_the_time_that_its_group_was_timed(world: World) -> None:
     world.costs |= {"a build": 0.5, "b build": 0.25, "a gate": 2.0}
     cases = [world.add("a"), world.add("b")]
-    results = group.measure_group(cases, Plan(5.0), bench=world.bench())
+    results = group.measure_group(cases, TimingPlan(5.0), bench=world.bench())
     both = [measured(results[case.id]) for case in cases]
     prepared = 0.5 + 0.25 + 2.0 + 2 * 0.1
     assert [each.timing for each in both] == pytest.approx([(world.time - prepared) / 2] * 2)
@@ -349,5 +349,5 @@ def test_what_an_optimizer_imports_is_no_part_of_the_first_call(
         Case("numpy", SPEC, Workload(2, 2, "training", optimizer=name)) for name in (None, "adam")
     ]
     for case in cases:
-        group.measure_group([case], Plan(0.05), bench=Bench(roofs=None))
+        group.measure_group([case], TimingPlan(0.05), bench=Bench(roofs=None))
     assert started == [None, None, "adam", "adam"]  # started, then prepared

@@ -15,7 +15,7 @@ from bench.worker import resources
 from bench.worker.group import measure_group
 from bench.worker.outcomes import Measured
 from bench.worker.preparing import Bench
-from bench.worker.timing import Clock, Plan
+from bench.worker.timing import Clock, TimingPlan
 from lstm_impl import Availability, Backend, LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.proof import GateResult
@@ -109,7 +109,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def results(world: World, *cases: Case, **changes: Any) -> list[Measured]:
-    found = measure_group(cases, Plan(2.0), bench=world.bench(**changes))
+    found = measure_group(cases, TimingPlan(2.0), bench=world.bench(**changes))
     for each in found.values():
         assert isinstance(each, Measured), each
     return [each for each in found.values() if isinstance(each, Measured)]

@@ -16,14 +16,14 @@ from bench.case.cases import Case
 from bench.machine.fields import Field
 from bench.machine.guard import EscapedError
 from bench.records.hdr import decode
-from bench.records.schema import Figures, Measurement, Reason, parse_benchmark, parse_run
+from bench.records.schema import Figures, Measurement, RecordedReason, parse_benchmark, parse_run
 from bench.worker.outcomes import FAILED, Measured, counted_reasons, failed, kept
-from bench.worker.timing import Beside, FirstUse, Series, Stopped, Streamed
+from bench.worker.timing import FirstUse, StepSeries, Stopped, StreamConditions, Streamed
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 
 CASE = Case("a", LSTMSpec(1, 4), Workload(2, 6, "training"))
-SERIES = Series(
+SERIES = StepSeries(
     2, (0.4, 0.2, 0.6), (0, 1, 3), (0.5, 0.25), Stopped.PRECISE, True, 1e-5, untimed=1.25
 )
 GATE = GateResult(True, "judge", {"y": 1e-7}, {"y": 1e-6})
@@ -122,14 +122,14 @@ def test_what_was_not_taken_is_not_known() -> None:
 
 
 def test_why_a_time_is_not_to_be_trusted_is_recorded() -> None:
-    read = read_back(replace(WHOLE, reasons=(Reason("busy", "it was", "wait"),)))
+    read = read_back(replace(WHOLE, reasons=(RecordedReason("busy", "it was", "wait"),)))
     assert not read.valid
-    assert read.reasons == (Reason("busy", "it was", "wait"),)
+    assert read.reasons == (RecordedReason("busy", "it was", "wait"),)
 
 
 def test_reasons_are_counted_by_what_they_are_in_their_first_wording() -> None:
-    few = [Reason("few_samples", f"{count} samples", "more") for count in (4, 5, 3)]
-    busy = Reason("busy", "it was", "wait")
+    few = [RecordedReason("few_samples", f"{count} samples", "more") for count in (4, 5, 3)]
+    busy = RecordedReason("busy", "it was", "wait")
     results = [replace(LEAST, reasons=each) for each in ((few[0], busy), (few[1],), (), (few[2],))]
     assert counted_reasons(results) == {few[0]: 3, busy: 1}
 
@@ -168,7 +168,9 @@ CALLS = st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=300)
 def test_a_stream_is_recorded_with_what_stood_beside_it() -> None:
     streamed = Streamed(np.array([0.003, 0.012, 0.002]), np.array([0.001, 0.009, 0.002]))
     case = replace(CASE, workload=Workload(1, 1, "streaming", period=0.01))
-    told = replace(WHOLE, series=replace(SERIES, streamed=streamed), stream=Beside(2, 0.005))
+    told = replace(
+        WHOLE, series=replace(SERIES, streamed=streamed), stream=StreamConditions(2, 0.005)
+    )
     read = read_back(told, case).streaming
     assert read is not None
     assert (read.calls, read.load, read.deadline, read.missed) == (3, 2, 0.005, 1)
@@ -191,14 +193,14 @@ def test_missed_deadlines_are_counted_exactly(
     deadline: float | None, period: float | None, told: float | None, missed: int
 ) -> None:
     latency = np.array([0.002, 0.002, np.nextafter(0.002, 1), 0.0105])
-    found = kept(Streamed(latency, latency), Beside(3, deadline), period)
+    found = kept(Streamed(latency, latency), StreamConditions(3, deadline), period)
     assert (found.deadline, found.missed, found.load) == (told, missed, 3)
 
 
 @given(CALLS)
 def test_every_call_is_in_the_histogram_and_the_longest_as_it_was(calls: list[float]) -> None:
     latency = np.array(calls)
-    found = kept(Streamed(latency, latency), Beside(), None)
+    found = kept(Streamed(latency, latency), StreamConditions(), None)
     assert found.calls == sum(each.number for each in decode(found.latency.histogram)) == len(calls)
     assert found.latency.most == max(calls)
 
@@ -206,7 +208,7 @@ def test_every_call_is_in_the_histogram_and_the_longest_as_it_was(calls: list[fl
 @given(CALLS)
 def test_percentiles_rise_and_lie_between_the_calls(calls: list[float]) -> None:
     latency = np.array(calls)
-    told = kept(Streamed(latency, latency), Beside(), None).latency.percentiles
+    told = kept(Streamed(latency, latency), StreamConditions(), None).latency.percentiles
     middles = [each.mid for _, each in sorted(told.items())]
     assert middles == sorted(middles)
     for each in told.values():
@@ -216,5 +218,5 @@ def test_percentiles_rise_and_lie_between_the_calls(calls: list[float]) -> None:
 def test_percentiles_are_kept_where_there_are_calls_enough() -> None:
     for count, parts in ((10, []), (64, [50.0, 90.0]), (662, [50.0, 90.0, 99.0])):
         latency = np.linspace(0.001, 0.002, count)
-        found = kept(Streamed(latency, latency), Beside(), None)
+        found = kept(Streamed(latency, latency), StreamConditions(), None)
         assert list(found.latency.percentiles) == parts

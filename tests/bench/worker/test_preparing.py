@@ -165,7 +165,7 @@ def test_a_broken_package_with_a_backend_is_one_case_that_says_so(
 ) -> None:
     known = {"numpy": registry._BUILT_IN["numpy"], "broken": "there_is_no_such_module:Broken"}
     monkeypatch.setattr(registry, "strategies", lambda: known)
-    suite = suites.load("smoke", suites.Choice(backends=("all",), modes=("inference",)))
+    suite = suites.load("smoke", suites.SuiteChoice(backends=("all",), modes=("inference",)))
     assert {case.backend for case in suite.cases} == {"numpy", "broken"}
     broken = next(case for case in suite.cases if case.backend == "broken")
     found = prepare(broken, 0, Bench(roofs=None))

@@ -16,7 +16,7 @@ from bench.worker import recorder
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.preparing import Bench
 from bench.worker.recorder import Recorder, Settings
-from bench.worker.timing import FirstUse, Plan, Series, Stopped
+from bench.worker.timing import FirstUse, StepSeries, Stopped, TimingPlan
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 
@@ -26,7 +26,7 @@ CASES = [
     for backend in ("a", "b")
 ]
 SUITE = Suite("mine", "", Path("mine.toml"), tuple(CASES), {case.group: 3.0 for case in CASES})
-SERIES = Series(2, (0.2, 0.4), (0, 1), (0.3,), Stopped.TIME, None, 1e-5)
+SERIES = StepSeries(2, (0.2, 0.4), (0, 1), (0.3,), Stopped.TIME, None, 1e-5)
 TIME = Measured(SERIES, 0.0, FirstUse(0.0, 0.1), GateResult(True, "judge", {}, {}), {}, ())
 MISSING = Unmeasured("not_measured", "it is not here", "buy one")
 
@@ -35,13 +35,13 @@ class Measurer:
     """Stands where groups are measured: answers, and remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[list[str], Plan, int]] = []
+        self.asked: list[tuple[list[str], TimingPlan, int]] = []
         self.answers: dict[str, Result | BaseException] = {}
         self.benches: list[Bench] = []
         self.busy = False
 
     def __call__(
-        self, cases: Sequence[Case], plan: Plan, seed: int, bench: Bench
+        self, cases: Sequence[Case], plan: TimingPlan, seed: int, bench: Bench
     ) -> dict[str, Result]:
         self.asked.append(([case.id for case in cases], plan, seed))
         self.benches.append(bench)

@@ -10,7 +10,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.stats.bound import FROM_PYTHON
-from bench.worker.roof_libraries import Launcher, Launches, Work, counted, launcher
+from bench.worker.roof_libraries import Launcher, Launches, RoofWork, counted, launcher
 from bench.worker.roofs import Roofs, RoofsSeen, fastest
 from lstm_impl import LSTMSpec, Workload
 
@@ -34,7 +34,7 @@ class World:
             return None
         if launches.by == "broken":
             raise RuntimeError("no such loop")
-        return Launcher("a library 1", Work(run, 16, "its loop"))
+        return Launcher("a library 1", RoofWork(run, 16, "its loop"))
 
     def roofs(self, seen: RoofsSeen | None = None) -> Roofs:
         return Roofs(

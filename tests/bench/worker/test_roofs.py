@@ -11,7 +11,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.worker import estimate
-from bench.worker.roof_libraries import Library, Sizes, Work
+from bench.worker.roof_libraries import Library, RoofWork, Sizes
 from bench.worker.roofs import AccountingError, Roofs, RoofsSeen, doubts, fastest
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
 from lstm_impl.tuning.machine import usable
@@ -33,11 +33,11 @@ class World:
     def now(self) -> float:
         return self.time
 
-    def works(self, seconds: float, amount: float, by: str) -> Sequence[Work]:
+    def works(self, seconds: float, amount: float, by: str) -> Sequence[RoofWork]:
         def run(count: int) -> None:
             self.time += count * seconds
 
-        return (Work(run, amount, by),)
+        return (RoofWork(run, amount, by),)
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Machine:
     version: str = "1"
     frameworks: tuple[str, ...] = ()
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
         self.world.log.append((self.name, "products", sizes, precision, compiled))
         if precision == self.refuses:
             raise TypeError(f"no {precision}")
@@ -69,7 +69,7 @@ class Machine:
             return self.world.works(4 * seconds, 4, self.name)
         return self.world.works(2 * sizes[0] ** 3 / self.rate / faster, 1, self.name)
 
-    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+    def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         self.world.log.append((self.name, "traffic", size, threads))
         rate = self.bandwidth if size == 2**20 else self.cached
         return self.world.works(2 * size / rate, 2 * size, self.name)
@@ -99,7 +99,7 @@ def test_the_fastest_block_counts_and_the_first_call_does_not(world: World) -> N
     def run(count: int) -> None:
         world.time += next(seconds)
 
-    assert fastest(Work(run, 4, "it"), 0.7, world.now) == pytest.approx(0.1 / 4)
+    assert fastest(RoofWork(run, 4, "it"), 0.7, world.now) == pytest.approx(0.1 / 4)
 
 
 def test_a_block_is_long_enough_for_the_clock(world: World) -> None:
@@ -110,7 +110,7 @@ def test_a_block_is_long_enough_for_the_clock(world: World) -> None:
         # A clock that ticks so coarsely shows nothing of a short block.
         world.time += 0.001 if count >= 100 else 0.0
 
-    assert fastest(Work(run, 1, "it"), 0.002, world.now) == pytest.approx(0.001 / 128)
+    assert fastest(RoofWork(run, 1, "it"), 0.002, world.now) == pytest.approx(0.001 / 128)
     assert counts == [1, 1, 2, 4, 8, 16, 32, 64, 128, 128, 128]
 
 
@@ -120,15 +120,15 @@ def test_one_block_of_a_busy_machine_is_not_the_roof(world: World) -> None:
     def run(count: int) -> None:
         world.time += next(seconds)
 
-    assert fastest(Work(run, 1, "it"), 0.02, world.now) == pytest.approx(0.0003)
+    assert fastest(RoofWork(run, 1, "it"), 0.02, world.now) == pytest.approx(0.0003)
 
 
 def test_threads_are_timed_in_blocks_that_hide_their_start(world: World) -> None:
     def run(count: int) -> None:
         world.time += 50e-6 + count * 1e-6
 
-    alone = fastest(Work(run, 1, "it"), 0.02, world.now)
-    assert fastest(Work(run, 1, "it", 2e-3), 0.02, world.now) == pytest.approx(1e-6, rel=0.05)
+    alone = fastest(RoofWork(run, 1, "it"), 0.02, world.now)
+    assert fastest(RoofWork(run, 1, "it", 2e-3), 0.02, world.now) == pytest.approx(1e-6, rel=0.05)
     assert alone > 1.15e-6
 
 
@@ -286,7 +286,7 @@ def test_a_busy_moment_of_each_measurement_but_the_last_is_no_doubt(world: World
     seconds = below(world, "matmul")[1] / 2
 
     class Busy(Machine):
-        def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+        def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
             quiet = len([each for each in world.log if each[1] == "products"]) >= 3
             self.rate = 1e9 if quiet else 1e6
             return super().products(sizes, precision, compiled=compiled)
@@ -365,7 +365,7 @@ def test_a_kernel_that_stays_on_a_gpu_may_be_faster_than_a_chain_of_products(wor
 
 def test_an_interruption_is_let_through(world: World) -> None:
     class Interrupted(Machine):
-        def traffic(self, size: int, threads: int) -> Sequence[Work]:
+        def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -10,13 +10,13 @@ import pytest
 from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.machine import devices
-from bench.records.schema import Reason
+from bench.records.schema import RecordedReason
 from bench.stats.trust import OF_TIME
 from bench.worker import pytest_session
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.pytest_session import from_here, header, plain, report_argument, summary
 from bench.worker.recorder import Recorder, Settings
-from bench.worker.timing import FirstUse, Series, Stopped
+from bench.worker.timing import FirstUse, StepSeries, Stopped
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 
@@ -26,10 +26,10 @@ CASES = [
     for backend in ("numpy", "keras")
 ]
 SUITE = Suite("mine", "", Path("mine.toml"), tuple(CASES), {case.group: 20.5 for case in CASES})
-SERIES = Series(1, (0.1,), (0,), (), Stopped.TIME, None, 0.0)
+SERIES = StepSeries(1, (0.1,), (0,), (), Stopped.TIME, None, 0.0)
 GOOD = Measured(SERIES, 0.0, FirstUse(0.0, 0.1), GateResult(True, "judge", {}, {}), {}, ())
-BUSY = Reason("busy", "others took a core", "close them")
-WIDE = Reason(OF_TIME[0], "few samples", "more time")
+BUSY = RecordedReason("busy", "others took a core", "close them")
+WIDE = RecordedReason(OF_TIME[0], "few samples", "more time")
 
 
 @pytest.fixture(autouse=True)

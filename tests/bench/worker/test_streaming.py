@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 
 from bench import case as suites
-from bench.case import Choice
+from bench.case import SuiteChoice
 from bench.stats.latency import fewest_calls
 from bench.worker import streaming
 from bench.worker.outcomes import kept
 from bench.worker.streaming import Pace, back_to_back, paced
-from bench.worker.timing import Beside, Broken, Clock, Plan, Series, Stopped, Streamed
+from bench.worker.timing import (
+    Broken,
+    Clock,
+    StepSeries,
+    Stopped,
+    StreamConditions,
+    Streamed,
+    TimingPlan,
+)
 from lstm_impl.step import Step
 
 
@@ -88,7 +96,9 @@ def test_a_stall_makes_every_call_late_that_had_to_wait_for_it() -> None:
     assert calls.service == pytest.approx([0.001, 0.045, *[0.001] * 6])
     expected = [0.001, 0.045, 0.036, 0.027, 0.018, 0.009, 0.001, 0.001]
     assert calls.latency == pytest.approx(expected)
-    found = kept(Streamed(np.array(calls.latency), np.array(calls.service)), Beside(), 0.01)
+    found = kept(
+        Streamed(np.array(calls.latency), np.array(calls.service)), StreamConditions(), 0.01
+    )
     assert (found.deadline, found.missed, found.calls) == (0.01, 4, 8)
 
 
@@ -99,15 +109,15 @@ def test_a_stream_that_cannot_keep_up_falls_behind_for_ever() -> None:
     assert len(machine.naps) == 1
 
 
-def series(found: Series | Broken) -> Series:
-    assert isinstance(found, Series), found
+def series(found: StepSeries | Broken) -> StepSeries:
+    assert isinstance(found, StepSeries), found
     return found
 
 
 def test_all_of_the_time_is_taken_and_every_call_kept() -> None:
     machine = Machine()
     steps = {"a": machine.step(0.0002), "b": machine.step(0.0004)}
-    found = streaming.measure(steps, Plan(2.0, precision=0.5), machine.clock)
+    found = streaming.measure(steps, TimingPlan(2.0, precision=0.5), machine.clock)
     for name, cost in (("a", 0.0002), ("b", 0.0004)):
         result = series(found[name])
         assert result.stopped is Stopped.TIME
@@ -122,19 +132,19 @@ def test_streams_take_turns_in_rounds_they_share() -> None:
     machine = Machine()
     pace = Pace(0.01, machine.sleep)
     steps = {"a": machine.step(0.001), "b": machine.step(0.002)}
-    found = streaming.measure(steps, Plan(4.0, seed=3), machine.clock, pace=pace)
+    found = streaming.measure(steps, TimingPlan(4.0, seed=3), machine.clock, pace=pace)
     one, other = series(found["a"]), series(found["b"])
     assert one.rounds == other.rounds
     assert one.calls == other.calls
 
 
 def test_the_suite_s_seconds_hold_the_calls_of_a_99th_percentile_and_some_more() -> None:
-    suite = suites.load("streaming", Choice(devices=["cpu"]))
+    suite = suites.load("streaming", SuiteChoice(devices=["cpu"]))
     (paced,) = {case.group for case in suite.cases if case.workload.period is not None}
     backends = [case.backend for case in suite.cases if case.group == paced]
     machine = Machine(late=0.0001)
     steps = {name: machine.step(0.0003) for name in backends}
-    plan, pace = Plan(suite.seconds[paced]), Pace(0.01, machine.sleep)
+    plan, pace = TimingPlan(suite.seconds[paced]), Pace(0.01, machine.sleep)
     for result in streaming.measure(steps, plan, machine.clock, pace=pace).values():
         streamed = series(result).streamed
         assert streamed is not None
@@ -145,7 +155,9 @@ def test_the_suite_s_seconds_hold_the_calls_of_a_99th_percentile_and_some_more()
 def test_a_sample_is_the_median_of_its_block_whatever_its_slowest_call_took() -> None:
     machine = Machine()
     costs = itertools.cycle([0.001] * 9 + [0.1])
-    result = series(streaming.measure({"a": machine.step(costs)}, Plan(20.0), machine.clock)["a"])
+    result = series(
+        streaming.measure({"a": machine.step(costs)}, TimingPlan(20.0), machine.clock)["a"]
+    )
     assert result.samples == pytest.approx([0.001] * len(result.samples))
     assert result.streamed is not None
     assert result.streamed.latency.max() == pytest.approx(0.1)
@@ -154,7 +166,7 @@ def test_a_sample_is_the_median_of_its_block_whatever_its_slowest_call_took() ->
 def test_a_step_that_raises_leaves_the_others() -> None:
     machine = Machine()
     steps = {"a": machine.step(iter([0.001] * 50)), "b": machine.step(0.001)}
-    found = streaming.measure(steps, Plan(1.0), machine.clock)
+    found = streaming.measure(steps, TimingPlan(1.0), machine.clock)
     assert isinstance(found["a"], Broken)
     assert series(found["b"]).streamed is not None
 
@@ -182,7 +194,7 @@ def test_what_is_not_waited_for_is_found() -> None:
         results=results,
         place_results=lambda results: lambda: None,
     )
-    found = streaming.measure({"a": step}, Plan(0.5), machine.clock)["a"]
+    found = streaming.measure({"a": step}, TimingPlan(0.5), machine.clock)["a"]
     assert isinstance(found, Broken)
     assert "not waited for" in str(found.error)
 
@@ -193,7 +205,9 @@ def test_one_that_turns_slow_takes_no_calls_from_the_others(period: float | None
     machine = Machine()
     turning = itertools.chain([0.0002] * 300, itertools.repeat(0.05))
     steps = {"a": machine.step(0.0002), "slow": machine.step(turning), "b": machine.step(0.0002)}
-    found = streaming.measure(steps, Plan(8.0), machine.clock, pace=Pace(period, machine.sleep))
+    found = streaming.measure(
+        steps, TimingPlan(8.0), machine.clock, pace=Pace(period, machine.sleep)
+    )
     for name in ("a", "b"):
         streamed = series(found[name]).streamed
         assert streamed is not None

@@ -14,10 +14,10 @@ from bench.worker.timing import (
     Broken,
     Clock,
     FirstUse,
-    Plan,
-    Series,
+    StepSeries,
     Stopped,
     TimingError,
+    TimingPlan,
     first_use,
 )
 from lstm_impl.step import Step
@@ -52,8 +52,8 @@ class Machine:
         return Step(run, pass_time(wait), pass_time(trace))
 
 
-def series(result: Series | Broken) -> Series:
-    assert isinstance(result, Series), result
+def series(result: StepSeries | Broken) -> StepSeries:
+    assert isinstance(result, StepSeries), result
     return result
 
 
@@ -86,7 +86,7 @@ def test_what_a_member_leaves_at_work_is_not_the_next_ones(seed: int) -> None:
 
     steps = {"spins": Step(spin(0.02), lambda: None, lambda: None)}
     steps["plain"] = Step(plain, lambda: None, lambda: None)
-    plan = Plan(20.0, -1.0, seed)
+    plan = TimingPlan(20.0, -1.0, seed)
     disturbed = series(timing.measure(steps, plan, machine.clock())["plain"])
     assert max(disturbed.samples) > 1.5 * 0.02
     clock = Clock(lambda: machine.time, 1e-9, rest)
@@ -100,7 +100,7 @@ def test_a_call_by_itself_has_one_before_it_that_wakes_its_threads() -> None:
     costs = {"a": itertools.cycle([0.03, 0.02]), "b": itertools.cycle([0.05, 0.04])}
     steps = {name: machine.step(name, cost) for name, cost in costs.items()}
     clock = Clock(lambda: machine.time, 1e-9, lambda: None)
-    found = timing.measure(steps, Plan(5.0, -1.0), clock)
+    found = timing.measure(steps, TimingPlan(5.0, -1.0), clock)
     assert series(found["a"]).samples[5:] == pytest.approx(
         [0.02] * len(series(found["a"]).samples[5:])
     )
@@ -118,7 +118,7 @@ def test_trace_and_first_call_are_timed_apart() -> None:
 def test_a_sample_is_the_time_of_one_step() -> None:
     machine = Machine()
     result = series(
-        timing.measure({"a": machine.step("a", 0.002)}, Plan(1.0), machine.clock())["a"]
+        timing.measure({"a": machine.step("a", 0.002)}, TimingPlan(1.0), machine.clock())["a"]
     )
     assert result.samples == pytest.approx([0.002] * len(result.samples))
     assert result.blocks == pytest.approx([0.002 * result.calls] * len(result.blocks))
@@ -139,7 +139,7 @@ def test_the_device_has_finished_before_the_clock_is_read() -> None:
 
     step = Step(launch, finish, lambda: None)
     assert first_use(step, machine.clock()).first_call == pytest.approx(0.00301)
-    result = series(timing.measure({"a": step}, Plan(1.0), machine.clock())["a"])
+    result = series(timing.measure({"a": step}, TimingPlan(1.0), machine.clock())["a"])
     assert result.samples == pytest.approx([0.00301] * len(result.samples))
 
 
@@ -148,7 +148,7 @@ def test_the_wait_costs_at_most_a_hundredth_of_a_block(cost: float) -> None:
     machine = Machine()
     wait = 0.001
     step = machine.step("a", cost, wait=wait)
-    result = series(timing.measure({"a": step}, Plan(10.0), machine.clock())["a"])
+    result = series(timing.measure({"a": step}, TimingPlan(10.0), machine.clock())["a"])
     assert result.synchronize == pytest.approx(wait)
     assert min(result.blocks) >= 100 * wait * 0.999
 
@@ -156,14 +156,14 @@ def test_the_wait_costs_at_most_a_hundredth_of_a_block(cost: float) -> None:
 def test_blocks_are_long_against_the_clocks_resolution() -> None:
     machine = Machine()
     clock = machine.clock(resolution=1e-3)
-    result = series(timing.measure({"a": machine.step("a", 0.01)}, Plan(60.0), clock)["a"])
+    result = series(timing.measure({"a": machine.step("a", 0.01)}, TimingPlan(60.0), clock)["a"])
     assert min(result.blocks) >= 1.0
 
 
 def test_a_long_step_is_a_block_by_itself_and_a_short_one_is_repeated() -> None:
     machine = Machine()
     steps = {"long": machine.step("long", 0.2), "short": machine.step("short", 1e-4)}
-    results = timing.measure(steps, Plan(10.0), machine.clock())
+    results = timing.measure(steps, TimingPlan(10.0), machine.clock())
     assert series(results["long"]).calls == 1
     assert 100 <= series(results["short"]).calls <= 120
 
@@ -175,7 +175,7 @@ def test_the_call_that_is_not_timed_is_a_twentieth_of_a_block_while_time_holds_s
     def calls(seconds: float) -> int:
         machine = Machine()
         steps = {"a": machine.step("a", noisy(cost, 0.1))}
-        return series(timing.measure(steps, Plan(seconds), machine.clock())["a"]).calls
+        return series(timing.measure(steps, TimingPlan(seconds), machine.clock())["a"]).calls
 
     assert calls(20.0) == timing.CALLS_FOR_ONE
     assert (calls(0.1) - 1) * cost * 0.9 <= 1.2 * timing.SHORTEST_BLOCK  # as a block needs
@@ -189,7 +189,7 @@ def test_short_of_time_a_call_of_thirty_milliseconds_has_none_before_it_that_is_
     machine = Machine()
     clock = replace(machine.clock(), rest=lambda: None)
     steps = {name: machine.step(name, noisy(0.03, 0.1)) for name in "ab"}
-    found = [series(each) for each in timing.measure(steps, Plan(seconds), clock).values()]
+    found = [series(each) for each in timing.measure(steps, TimingPlan(seconds), clock).values()]
     per_block = [each.untimed / (len(each.blocks) + len(each.warmup)) for each in found]  # type: ignore[operator]
     # Those of calibration come before it is known how many rounds there is time for.
     assert all((each > 0.02) is untimed for each in per_block)
@@ -199,14 +199,14 @@ def test_short_of_time_a_call_of_thirty_milliseconds_has_none_before_it_that_is_
 def test_a_step_that_is_a_block_by_itself_is_not_repeated_for_it() -> None:
     machine = Machine()
     steps = {"a": machine.step("a", noisy(0.02, 0.1))}
-    assert series(timing.measure(steps, Plan(100.0), machine.clock())["a"]).calls == 1
+    assert series(timing.measure(steps, TimingPlan(100.0), machine.clock())["a"]).calls == 1
 
 
 def test_warming_up_a_step_that_does_not_settle_takes_its_share_and_no_more() -> None:
     machine = Machine()
     slower = iter([0.01 * 1.2**n for n in range(60)])
     result = series(
-        timing.measure({"a": machine.step("a", slower)}, Plan(10.0), machine.clock())["a"]
+        timing.measure({"a": machine.step("a", slower)}, TimingPlan(10.0), machine.clock())["a"]
     )
     assert sum(result.warmup) <= timing.WARMUP_SHARE * 10.0
     assert result.steady is False
@@ -216,7 +216,7 @@ def test_a_block_that_warming_up_made_too_short_gets_more_calls() -> None:
     machine = Machine()
     costs = itertools.chain([0.02] * 4, itertools.repeat(0.001))
     result = series(
-        timing.measure({"a": machine.step("a", costs)}, Plan(5.0), machine.clock())["a"]
+        timing.measure({"a": machine.step("a", costs)}, TimingPlan(5.0), machine.clock())["a"]
     )
     assert result.calls >= 10
     assert result.samples == pytest.approx([0.001] * len(result.samples))
@@ -226,7 +226,7 @@ def test_every_round_measures_each_member_once_in_a_seeded_random_order() -> Non
     def order(seed: int) -> list[str]:
         machine = Machine()
         steps = {name: machine.step(name, noisy(0.1, 0.2)) for name in "abc"}
-        results = timing.measure(steps, Plan(30.0, seed=seed), machine.clock())
+        results = timing.measure(steps, TimingPlan(30.0, seed=seed), machine.clock())
         rounds = {name: series(result).rounds for name, result in results.items()}
         assert rounds["a"] == rounds["b"] == rounds["c"] == tuple(range(len(rounds["a"])))
         return machine.log[-3 * len(rounds["a"]) :]
@@ -242,7 +242,7 @@ def test_every_round_measures_each_member_once_in_a_seeded_random_order() -> Non
 def test_it_stops_when_every_member_is_precise() -> None:
     machine = Machine()
     steps = {"a": machine.step("a", 0.1), "b": machine.step("b", 0.2)}
-    results = timing.measure(steps, Plan(1000.0), machine.clock())
+    results = timing.measure(steps, TimingPlan(1000.0), machine.clock())
     assert {series(result).stopped for result in results.values()} == {Stopped.PRECISE}
     assert len(series(results["a"]).blocks) == intervals.FEWEST_SAMPLES
     assert machine.time < 10
@@ -251,7 +251,7 @@ def test_it_stops_when_every_member_is_precise() -> None:
 def test_a_precise_member_goes_on_as_long_as_another_is_not() -> None:
     machine = Machine()
     steps = {"quiet": machine.step("quiet", 0.1), "noisy": machine.step("noisy", noisy(0.1, 0.3))}
-    results = timing.measure(steps, Plan(20.0), machine.clock())
+    results = timing.measure(steps, TimingPlan(20.0), machine.clock())
     quiet, loud = series(results["quiet"]), series(results["noisy"])
     assert quiet.stopped is Stopped.PRECISE
     assert loud.stopped is Stopped.TIME
@@ -262,14 +262,14 @@ def test_a_precise_member_goes_on_as_long_as_another_is_not() -> None:
 def test_it_ends_within_the_time_of_all_members_together() -> None:
     machine = Machine()
     steps = {name: machine.step(name, noisy(0.3, 0.3)) for name in "ab"}
-    results = timing.measure(steps, Plan(6.025), machine.clock())
+    results = timing.measure(steps, TimingPlan(6.025), machine.clock())
     assert 11 < machine.time <= 12.05
     assert series(results["a"]).stopped is Stopped.TIME
 
 
 def test_one_round_is_made_however_short_the_time() -> None:
     machine = Machine()
-    results = timing.measure({"a": machine.step("a", 40.0)}, Plan(1.0), machine.clock())
+    results = timing.measure({"a": machine.step("a", 40.0)}, TimingPlan(1.0), machine.clock())
     result = series(results["a"])
     assert result.samples == (40.0,)
     assert result.stopped is Stopped.TIME
@@ -279,7 +279,9 @@ def test_one_round_is_made_however_short_the_time() -> None:
 def test_it_stops_at_the_largest_number_of_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "MOST_ROUNDS", 20)
     machine = Machine()
-    results = timing.measure({"a": machine.step("a", noisy(0.1, 0.3))}, Plan(1e6), machine.clock())
+    results = timing.measure(
+        {"a": machine.step("a", noisy(0.1, 0.3))}, TimingPlan(1e6), machine.clock()
+    )
     assert series(results["a"]).stopped is Stopped.ROUNDS
     assert len(series(results["a"]).blocks) == 20
 
@@ -288,7 +290,7 @@ def test_a_slow_start_is_kept_as_warm_up_and_not_among_the_samples() -> None:
     machine = Machine()
     slow = [0.3 * 0.7**k + 0.1 for k in range(30)]
     step = machine.step("a", itertools.chain(slow, itertools.repeat(0.1)))
-    result = series(timing.measure({"a": step}, Plan(30.0), machine.clock())["a"])
+    result = series(timing.measure({"a": step}, TimingPlan(30.0), machine.clock())["a"])
     assert result.warmup[:3] == pytest.approx(slow[:3])
     assert max(result.samples) < 0.11
     assert result.steady is True
@@ -297,7 +299,7 @@ def test_a_slow_start_is_kept_as_warm_up_and_not_among_the_samples() -> None:
 def test_a_step_that_never_settles_is_measured_and_marked_unsteady() -> None:
     machine = Machine()
     step = machine.step("a", (0.1 * 1.05**k for k in itertools.count()))
-    result = series(timing.measure({"a": step}, Plan(20.0), machine.clock())["a"])
+    result = series(timing.measure({"a": step}, TimingPlan(20.0), machine.clock())["a"])
     assert result.steady is False
     warmup = sum(result.warmup)
     assert warmup <= timing.WARMUP_SHARE * 20.0
@@ -319,7 +321,7 @@ def test_a_step_that_raises_is_broken_and_the_others_go_on(after: int, during: s
         "bad": machine.step("bad", raising(after, error)),
         "other": machine.step("other", noisy(0.2, 0.3)),
     }
-    results = timing.measure(steps, Plan(20.0), machine.clock())
+    results = timing.measure(steps, TimingPlan(20.0), machine.clock())
     broken = results["bad"]
     assert isinstance(broken, Broken)
     assert broken.error is error
@@ -331,20 +333,20 @@ def test_a_step_that_raises_is_broken_and_the_others_go_on(after: int, during: s
 def test_a_group_of_only_broken_steps_ends() -> None:
     machine = Machine()
     step = machine.step("a", raising(4, ValueError("no")))
-    assert isinstance(timing.measure({"a": step}, Plan(9.0), machine.clock())["a"], Broken)
+    assert isinstance(timing.measure({"a": step}, TimingPlan(9.0), machine.clock())["a"], Broken)
 
 
 def test_an_interruption_is_let_through() -> None:
     machine = Machine()
     step = machine.step("a", raising(4, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        timing.measure({"a": step}, Plan(9.0), machine.clock())
+        timing.measure({"a": step}, TimingPlan(9.0), machine.clock())
 
 
 def test_a_step_that_takes_no_time_is_broken_not_infinitely_fast() -> None:
     machine = Machine()
     steps = {"nothing": machine.step("nothing", 0.0), "good": machine.step("good", 0.1)}
-    results = timing.measure(steps, Plan(9.0), machine.clock())
+    results = timing.measure(steps, TimingPlan(9.0), machine.clock())
     broken = results["nothing"]
     assert isinstance(broken, Broken)
     assert isinstance(broken.error, TimingError)
@@ -355,7 +357,7 @@ def test_a_step_that_takes_no_time_is_broken_not_infinitely_fast() -> None:
 def test_a_block_for_which_the_clock_stood_still_is_no_sample() -> None:
     machine = Machine()
     costs = itertools.chain([0.1] * 7, itertools.repeat(0.0))
-    broken = timing.measure({"a": machine.step("a", costs)}, Plan(9.0), machine.clock())["a"]
+    broken = timing.measure({"a": machine.step("a", costs)}, TimingPlan(9.0), machine.clock())["a"]
     assert isinstance(broken, Broken)
     assert "took 0 s by the clock" in str(broken.error)
 
@@ -434,7 +436,7 @@ class Device:
     ],
 )
 def test_a_step_at_work_after_the_wait_has_no_time(machine: Device, waited_for: bool) -> None:
-    result = timing.measure({"a": machine.step()}, Plan(1.0), machine.clock)["a"]
+    result = timing.measure({"a": machine.step()}, TimingPlan(1.0), machine.clock)["a"]
     if waited_for:
         assert not isinstance(result, Broken)
     else:
@@ -444,7 +446,9 @@ def test_a_step_at_work_after_the_wait_has_no_time(machine: Device, waited_for: 
 
 def test_no_two_timed_calls_work_on_the_same_inputs() -> None:
     machine = Device()
-    result = timing.measure({"a": machine.step()}, Plan(3.0, -1.0, judged=5), machine.clock)["a"]
+    result = timing.measure({"a": machine.step()}, TimingPlan(3.0, -1.0, judged=5), machine.clock)[
+        "a"
+    ]
     assert not isinstance(result, Broken)
     assert len(machine.used) >= len(result.blocks) * (result.calls + 1)
     assert len(set(machine.used)) == len(machine.used)
@@ -457,7 +461,7 @@ def test_inputs_beyond_the_room_for_them_come_again_and_the_last_call_gets_the_l
     used: list[list[int]] = []
     machine = Machine()
     step = replace(machine.step("a", 0.001), use=lambda numbers: used.append([*numbers]), room=4)
-    member = timing.Member(step)
+    member = timing.GroupMember(step)
     for count in (3, 4, 6, 8):
         member.place(count, last=5)
         numbers = used[-1]
@@ -473,7 +477,7 @@ def test_time_outside_the_clock_is_part_of_a_member_s() -> None:
         machine.time += 0.2
 
     step = replace(machine.step("a", noisy(0.02, 0.3)), use=use, room=1000)
-    result = series(timing.measure({"a": step}, Plan(10.0), machine.clock())["a"])
+    result = series(timing.measure({"a": step}, TimingPlan(10.0), machine.clock())["a"])
     assert machine.time <= 10.0
     assert max(result.samples) <= 0.026 + 1e-9
 
@@ -481,7 +485,7 @@ def test_time_outside_the_clock_is_part_of_a_member_s() -> None:
 def test_a_step_that_changes_its_weights_begins_anew_and_three_calls_are_judged() -> None:
     machine, restarted = Device(), []
     step = replace(machine.step(), restart=lambda: restarted.append(machine.runs))
-    result = timing.measure({"a": step}, Plan(0.5, judged=5), machine.clock)["a"]
+    result = timing.measure({"a": step}, TimingPlan(0.5, judged=5), machine.clock)["a"]
     assert not isinstance(result, Broken)
     assert result.last is not None
     assert restarted == [machine.runs - 3]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.worker.timing import ENOUGH, Processors, Series, Stopped, processors_busy
+from bench.worker.timing import ENOUGH, Processors, StepSeries, Stopped, processors_busy
 from lstm_impl import Step
 
 
@@ -79,7 +79,7 @@ SECONDS = st.floats(1e-9, 1e6)
 @given(st.integers(1, 10**6), st.lists(SECONDS, max_size=9))
 def test_a_sample_is_its_block_s_time_for_one_call(calls: int, blocks: list[float]) -> None:
     rounds = tuple(range(len(blocks)))
-    series = Series(calls, tuple(blocks), rounds, (), Stopped.TIME, None, 0.0)
+    series = StepSeries(calls, tuple(blocks), rounds, (), Stopped.TIME, None, 0.0)
     assert [calls * each for each in series.samples] == pytest.approx(blocks)
 
 

@@ -20,7 +20,7 @@ from bench.worker import outcomes, preparing
 from bench.worker.group import measure_group
 from bench.worker.outcomes import Measured, Unmeasured
 from bench.worker.preparing import Bench
-from bench.worker.timing import Clock, Plan
+from bench.worker.timing import Clock, TimingPlan
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
@@ -729,7 +729,7 @@ def measured(
         model.now += seconds
 
     bench = Bench(clock, roofs=None, sleep=sleep)
-    return measure_group([case], Plan(0.1), seed=3, bench=bench)[case.id]
+    return measure_group([case], TimingPlan(0.1), seed=3, bench=bench)[case.id]
 
 
 @pytest.mark.parametrize(
@@ -786,7 +786,7 @@ def test_a_gain_of_a_twentieth_is_found_in_half_precision_too(
 
         monkeypatch.setattr(preparing, "get_backend", lambda name: Backend())
         case = Case("numpy", LSTMSpec(5, 8, dtype=dtype), Workload(4, 20))
-        return measure_group([case], Plan(0.05), seed=3, bench=Bench(roofs=None))[case.id]
+        return measure_group([case], TimingPlan(0.05), seed=3, bench=Bench(roofs=None))[case.id]
 
     assert isinstance(result(1.0), Measured)
     found = result(1.05)

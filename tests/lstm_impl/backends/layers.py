@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, reference
-from lstm_impl.backends.tensorflow.backend import Padding, TensorFlowBackend
+from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
 from lstm_impl.backends.tensorflow.loop import LoopBackend
 from lstm_impl.call import Outputs, Tensor, Tensors
 from lstm_impl.proof.comparison import error
@@ -85,7 +85,7 @@ def check_layer(name: str, padded: bool, reverse: bool) -> None:
     given = layer(padded, reverse)
     x, h, c, _, lengths, _ = given.given(tf.constant)
     parameters = [tf.constant(array) for array in backend.to_layout(LayerWeights(*given.cell))]
-    padding = None if lengths is None else Padding.of(x, lengths)
+    padding = None if lengths is None else PaddingMask.of(x, lengths)
     given.check(backend.layer(x, (h, c), parameters, padding, reverse))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from lstm_impl import LSTMSpec, UnsupportedError
 from lstm_impl.backends.fused_cpu.layer import FusedLayer, ops
-from lstm_impl.backends.tensorflow.backend import Padding
+from lstm_impl.backends.tensorflow.backend import PaddingMask
 from lstm_impl.backends.tensorflow.static_unroll import StaticUnroll
 from lstm_impl.call import Upstream
 from lstm_impl.proof.comparison import error
@@ -44,7 +44,7 @@ def test_gradients_are_the_plain_loop_s_and_what_is_kept_is_whole_until_the_last
     padded: bool, reverse: bool
 ) -> None:
     x, h, c, cell, lengths, _ = layer(padded, reverse).given(tf.constant)
-    padding = None if lengths is None else Padding.of(x, lengths)
+    padding = None if lengths is None else PaddingMask.of(x, lengths)
     with tf.GradientTape() as tape:
         tape.watch(inputs := [x, h, c, *cell])
         outputs = StaticUnroll().layer(x, (h, c), cell, padding, reverse)
@@ -66,7 +66,7 @@ def test_gradients_are_the_plain_loop_s_and_what_is_kept_is_whole_until_the_last
 def test_a_mask_of_steps_is_padding_wherever_it_is_false() -> None:
     x, h, c, cell, lengths, _ = layer(True, False).given(tf.constant)
     fused = FusedLayer()
-    mask = Padding.of(x, lengths).mask[:, :, 0]
+    mask = PaddingMask.of(x, lengths).mask[:, :, 0]
     for padding in (mask, tf.cast(lengths, tf.int64)):
         by_other = fused.infer(x, h[None], c[None], cell, padding)
         for ours, theirs in zip(
@@ -149,7 +149,7 @@ def test_a_graph_for_xla_is_refused_in_words() -> None:
 @pytest.mark.parametrize("traced", [True, False])
 def test_a_second_gradient_is_the_plain_loop_s(traced: bool, padded: bool, reverse: bool) -> None:
     x, h, c, cell, lengths, _ = layer(padded, reverse).given(tf.constant)
-    padding = None if lengths is None else Padding.of(x, lengths)
+    padding = None if lengths is None else PaddingMask.of(x, lengths)
     fused = FusedLayer(1, reverse, batch_major=True)
 
     def by_op(x: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lstm_impl import Workload
-from lstm_impl.backends.hlo import Recorded
+from lstm_impl.backends.hlo import ProfiledEvent
 from lstm_impl.backends.jax import evidence as jax_evidence
 from lstm_impl.profile import Event
 from tests.lstm_impl.backends.built import needs, shared
@@ -23,10 +23,10 @@ def test_the_profiler_names_what_ran() -> None:
 
 def test_kernels_are_those_of_a_gpu_s_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = [
-        Recorded("/device:GPU:0", "Stream #7", "gemm", 1.0, 0.5),
-        Recorded("/device:GPU:0", "Stream #8", "gemm", 1.0, 0.5),
-        Recorded("/device:GPU:0", "XLA Ops", "gemm", 1.0, 0.5),
-        Recorded("/host:CPU", "Stream #7", "gemm", 1.0, 0.5),
+        ProfiledEvent("/device:GPU:0", "Stream #7", "gemm", 1.0, 0.5),
+        ProfiledEvent("/device:GPU:0", "Stream #8", "gemm", 1.0, 0.5),
+        ProfiledEvent("/device:GPU:0", "XLA Ops", "gemm", 1.0, 0.5),
+        ProfiledEvent("/host:CPU", "Stream #7", "gemm", 1.0, 0.5),
     ]
     monkeypatch.setattr(jax_evidence, "record", lambda run, synchronize: seen)
     assert jax_evidence.profile(lambda: None, lambda: None) == {"gemm": 2}
@@ -35,10 +35,10 @@ def test_kernels_are_those_of_a_gpu_s_streams(monkeypatch: pytest.MonkeyPatch) -
 def test_a_timeline_has_kernels_by_stream_and_instructions_by_thread() -> None:
     events = jax_evidence.timeline(
         [
-            Recorded("/device:GPU:0", "Stream #7", "gemm", 1.0, 0.5, "custom-call.3"),
-            Recorded("/device:GPU:0", "XLA Ops", "gemm", 1.0, 0.5, "custom-call.3"),
-            Recorded("/host:CPU", "pool 1", "anything", 2.0, 0.25, "dot.12"),
-            Recorded("/host:CPU", "python", "PjitFunction(f)", 0.0, 9.0),
+            ProfiledEvent("/device:GPU:0", "Stream #7", "gemm", 1.0, 0.5, "custom-call.3"),
+            ProfiledEvent("/device:GPU:0", "XLA Ops", "gemm", 1.0, 0.5, "custom-call.3"),
+            ProfiledEvent("/host:CPU", "pool 1", "anything", 2.0, 0.25, "dot.12"),
+            ProfiledEvent("/host:CPU", "python", "PjitFunction(f)", 0.0, 9.0),
         ]
     )
     assert events == [

@@ -54,7 +54,7 @@ def test_on_a_gpu_keras_without_cudnn_is_told_as_a_fallback(
 ) -> None:
     found = Evidence("made up", details={"cudnn": cudnn})
     monkeypatch.setattr(TensorFlowModel, "evidence", lambda self, workload: found)
-    model = object.__new__(keras_layer.KerasModel)
+    model = object.__new__(keras_layer.LayerModel)
     model.backend, model.device = cast("Any", get_backend(name)), device
     assert ("fallback" in model.evidence(Workload(1, 1))) == told
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lstm_impl import LSTMSpec, UnsupportedError, Workload, get_backend
-from lstm_impl.backends.tensorflow.backend import Padding
+from lstm_impl.backends.tensorflow.backend import PaddingMask
 from lstm_impl.backends.tensorflow.loop import LoopBackend
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import built
@@ -54,7 +54,7 @@ def test_the_input_product_may_stand_before_the_loop(
 @both_ways
 def test_the_gradient_by_hand_is_the_tape_s(padded: bool, reverse: bool) -> None:
     x, h, c, cell, lengths, _ = layer(padded, reverse).given(tf.constant)
-    padding = None if lengths is None else Padding.of(x, lengths)
+    padding = None if lengths is None else PaddingMask.of(x, lengths)
     inputs = [x, h, c, *cell]
 
     def gradients(name: str) -> Any:

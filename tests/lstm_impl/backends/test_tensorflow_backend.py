@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend
-from lstm_impl.backends.tensorflow.backend import Padding, TensorFlowBackend, reverse_time
+from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend, reverse_time
 
 SPECS = some.builds(
     LSTMSpec, some.integers(1, 4), some.integers(1, 4), some.integers(1, 3), some.booleans()
@@ -31,7 +31,7 @@ def test_weights_come_back_from_the_arrays_that_they_are_kept_in(spec: LSTMSpec,
 def test_padding_is_what_comes_after_a_sequence_s_length_and_stays_there(reverse: bool) -> None:
     tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
     lengths, x = np.array([3, 1, 4]), np.arange(1.0, 13.0).reshape(4, 3, 1)
-    padding = Padding.of(tf.constant(x), tf.constant(lengths))
+    padding = PaddingMask.of(tf.constant(x), tf.constant(lengths))
     valid = np.arange(4)[:, None] < lengths
     np.testing.assert_array_equal(padding.mask[:, :, 0], valid)
     turned = reverse_time(tf.constant(x), padding).numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lstm_impl.backends.hlo import Recorded
+from lstm_impl.backends.hlo import ProfiledEvent
 from lstm_impl.backends.tensorflow.evidence import summarise, timeline
 
 HOST, GPU = "/host:CPU", "/device:GPU:0"
@@ -48,11 +48,11 @@ def test_kernels_are_those_of_a_device_s_streams_and_counted_once() -> None:
 def test_a_timeline_has_ops_instructions_and_kernels_each_on_its_line() -> None:
     events = timeline(
         [
-            Recorded(HOST, "pool 1", "a/MatMul:MatMul", 1.0, 0.5),
-            Recorded(HOST, "pool 2", "anything", 1.5, 0.25, "dot.12"),
-            Recorded(HOST, "pool 2", "Executor: run", 0.0, 9.0),
-            Recorded(GPU, "Stream #13", "sgemm", 2.0, 0.125),
-            Recorded(GPU, "XLA Ops", "sgemm", 2.0, 0.125),
+            ProfiledEvent(HOST, "pool 1", "a/MatMul:MatMul", 1.0, 0.5),
+            ProfiledEvent(HOST, "pool 2", "anything", 1.5, 0.25, "dot.12"),
+            ProfiledEvent(HOST, "pool 2", "Executor: run", 0.0, 9.0),
+            ProfiledEvent(GPU, "Stream #13", "sgemm", 2.0, 0.125),
+            ProfiledEvent(GPU, "XLA Ops", "sgemm", 2.0, 0.125),
         ]
     )
     assert [(each.name, each.start, each.seconds, each.track) for each in events] == [

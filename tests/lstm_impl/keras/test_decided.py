@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lstm_impl import Workload
-from lstm_impl.tuning import Decision, Machine, Question, Raced
+from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest
 
 pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
 
@@ -20,14 +20,14 @@ RATE = 0.5
 WORKS = [(masked, rate) for masked in (False, True) for rate in (0.0, RATE)]
 
 
-def asked_for(masked: bool, rate: float, training: bool = True) -> Question:
+def asked_for(masked: bool, rate: float, training: bool = True) -> TuningRequest:
     call = LayerCall("cpu", training, True, False, BATCH, STEPS, WIDTH, masked)
-    found = decided.question(Arguments(UNITS, dropout=rate), call, Machine("here", {}), None)
+    found = decided.question(Arguments(UNITS, dropout=rate), call, TunedMachine("here", {}), None)
     assert found is not None
     return found
 
 
-def raced(*names: str, question: Question | None = None) -> Decision:
+def raced(*names: str, question: TuningRequest | None = None) -> Decision:
     """A decision for the first of these, each of the others twice as slow."""
     times = [Raced(names[0], 1.0, 1.0, 1.0, 1.0, 20)]
     times += [Raced(name, 2.0, 2.0, 1.9, 2.1, 20) for name in names[1:]]
@@ -59,11 +59,11 @@ def test_a_backend_that_is_not_known_here_is_passed_over() -> None:
 
 
 def test_sizes_that_are_not_known_are_those_that_tune_was_told() -> None:
-    arguments, machine = Arguments(UNITS), Machine("here", {})
+    arguments, machine = Arguments(UNITS), TunedMachine("here", {})
     call = replace(CALL, batch=None, timesteps=None)
     assert decided.question(arguments, call, machine, None) is None
     found = decided.question(arguments, call, machine, decided.Sizes(BATCH, STEPS))
-    assert isinstance(found, Question)
+    assert isinstance(found, TuningRequest)
     assert (found.workload.batch, found.workload.timesteps) == (BATCH, STEPS)
     known = replace(call, batch=7, timesteps=9)
     found = decided.question(arguments, known, machine, decided.Sizes(BATCH, STEPS))
@@ -129,7 +129,7 @@ def test_a_call_asks_for_the_type_and_the_gradients_that_a_layer_computes() -> N
     assert (found.through, found.workload.gradients) == ("keras", "weights+input")
     assert found.workload.min_length == 1  # of any lengths
     assert asked_for(False, 0.0, training=False).workload == Workload(BATCH, STEPS)
-    machine = Machine("here", {})
+    machine = TunedMachine("here", {})
     sizes = decided.Sizes(BATCH, STEPS, min_length=9)
     masked = decided.question(Arguments(UNITS), replace(CALL, masked=True), machine, sizes)
     assert masked is not None

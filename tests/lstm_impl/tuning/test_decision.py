@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.tuning import Decision, DecisionError, Machine, Question, Raced
+from lstm_impl.tuning import Decision, DecisionError, Raced, TunedMachine, TuningRequest
 from lstm_impl.tuning.decision import NEAR, of_race
 from lstm_impl.tuning.race import Ran
 
-HERE = Machine("AMD EPYC, 2 usable", {"tensorflow": "2.21.0", "torch": "2.9"})
-ASKED = Question(LSTMSpec(128, 128), Workload(32, 100, "training"), "keras", HERE)
+HERE = TunedMachine("AMD EPYC, 2 usable", {"tensorflow": "2.21.0", "torch": "2.9"})
+ASKED = TuningRequest(LSTMSpec(128, 128), Workload(32, 100, "training"), "keras", HERE)
 
 
-def decided(question: Question = ASKED, rule: str = "keras", **blocks: float) -> Decision:
+def decided(question: TuningRequest = ASKED, rule: str = "keras", **blocks: float) -> Decision:
     ran = {name: Ran((seconds,) * 20, 1.0) for name, seconds in blocks.items()}
     return of_race(question, ran, {"cudnn": "no GPU"}, rule, "2026-11-26T07:00:00+00:00", "a test")
 
@@ -70,13 +70,13 @@ def test_nobody_with_a_time_decides_nothing() -> None:
         (replace(ASKED, workload=Workload(32, 100, "training", dropout=0.5)), False),
         (replace(ASKED, spec=LSTMSpec(129, 128)), False),
         (replace(ASKED, through="model"), False),
-        (replace(ASKED, machine=Machine("AMD EPYC, 4 usable", HERE.versions)), False),
-        (replace(ASKED, machine=Machine(HERE.device, {"tensorflow": "2.22.0"})), False),
-        (replace(ASKED, machine=Machine(HERE.device, {"tensorflow": "2.21.0"})), True),
+        (replace(ASKED, machine=TunedMachine("AMD EPYC, 4 usable", HERE.versions)), False),
+        (replace(ASKED, machine=TunedMachine(HERE.device, {"tensorflow": "2.22.0"})), False),
+        (replace(ASKED, machine=TunedMachine(HERE.device, {"tensorflow": "2.21.0"})), True),
     ],
 )
 def test_a_decision_is_lent_to_near_sizes_of_the_same_work_only(
-    other: Question, lent: bool
+    other: TuningRequest, lent: bool
 ) -> None:
     for one, another in ((ASKED, other), (other, ASKED)):
         far = one.far(another)

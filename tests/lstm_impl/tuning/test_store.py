@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.tuning import Decision, Machine, Question, Raced, folder, load, save
+from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, load, save
 from lstm_impl.tuning.store import find, nearest
 
-ASKED = Question(LSTMSpec(128, 128), Workload(32, 100), "keras", Machine("here", {}))
+ASKED = TuningRequest(LSTMSpec(128, 128), Workload(32, 100), "keras", TunedMachine("here", {}))
 
 
-def decided(name: str, question: Question = ASKED, made: str = "2026-11-26") -> Decision:
+def decided(name: str, question: TuningRequest = ASKED, made: str = "2026-11-26") -> Decision:
     return Decision(question, (Raced(name, 1.0, 1.0, 1.0, 1.0, 20),), "", made, "a test")
 
 
-def sized(batch: int) -> Question:
+def sized(batch: int) -> TuningRequest:
     return replace(ASKED, workload=Workload(batch, 100))
 
 
