@@ -15,19 +15,15 @@ from bench.cli.command_line import UsageError
 from bench.cli.fail_on import parse_rule
 from bench.cli.progress import Progress, asked_for
 from bench.machine import packages
-from bench.machine.fields import ResultError, printable
-from bench.machine.folder import is_url
-from bench.machine.remote import named
-from bench.machine.remote import shown as without_secrets
+from bench.machine.fields import ResultError
 from bench.records.schema import Results
 from bench.render import compare as shown
 from bench.render import published as published_shown
+from bench.render.messages import path_words
 from bench.stats.intervals import Reason
 from bench.stats.latency import PARTS
 from bench.stats.pairs import (
     ComparisonReport,
-    SameRunError,
-    UnknownNameError,
     at_percentile,
     compare_backends,
     compare_devices,
@@ -120,14 +116,8 @@ def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
     if options.what == "runs":
         base, new = _read(options, [options.base], [options.new])
         (base, new), notes = _at_percentile(options, base, new)
-        try:
-            with Progress("comparing"):
-                report = compare_runs(base, new)
-        except SameRunError as same:
-            raise UsageError(
-                f"{path_words(same.new)} holds the same run as {path_words(same.base)}; "
-                "BASE and NEW must be different runs"
-            ) from None
+        with Progress("comparing"):
+            report = compare_runs(base, new)
         title = f"NEW ({path_words(options.new)}) against BASE ({path_words(options.base)})"
         report = replace(report, title=title, notes=(*report.notes, *notes))
         return report, not (base.errors or new.errors)
@@ -136,15 +126,8 @@ def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
     (results,) = _read(options, asked_for(options.paths))
     (results,), notes = _at_percentile(options, results)
     make = {"devices": compare_devices, "backends": compare_backends}[options.what]
-    try:
-        with Progress("comparing"):
-            report = make(results, options.baseline)
-    except UnknownNameError as unknown:
-        known = ", ".join(printable(name, 80) for name in unknown.names) or "none"
-        raise UsageError(
-            f"--baseline {printable(options.baseline)}: no {options.what.removesuffix('s')} of "
-            f"that name has results; there are: {known}"
-        ) from None
+    with Progress("comparing"):
+        report = make(results, options.baseline)
     return replace(report, notes=(*report.notes, *notes)), not results.errors
 
 
@@ -195,12 +178,6 @@ def _at_percentile(
         return list(found), ()
     made = [at_percentile(each, options.percentile) for each in found]
     return [results for results, _ in made], tuple(note for _, notes in made for note in notes)
-
-
-def path_words(path: str | os.PathLike[str]) -> str:
-    """Return a path as text, a URL without what is private in it."""
-    text = named(os.fspath(path))
-    return without_secrets(text) if is_url(text) else printable(text)
 
 
 def _add_shown(parser: argparse.ArgumentParser, pictures: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.cli import arguments, command_line, filters, output
+from bench.cli.command_line import UsageError
 from bench.cli.progress import Progress, asked_for, read_results
 from bench.machine.fields import printable
 from bench.machine.folder import REFERENCE, default_folder, holds_study, is_url
@@ -30,7 +31,7 @@ from bench.render.recommend import map_source
 from bench.render.table import comma_separated
 from bench.stats.along import AXES, series
 from bench.stats.ranking import build
-from bench.stats.rows import KINDS, NothingToReportError, Report
+from bench.stats.rows import KINDS, Report
 from bench.studies import processes
 
 SAMPLES = ("samples.csv", "samples.parquet")
@@ -53,7 +54,7 @@ Texts = Mapping[str, Callable[[], output.Answer]]
 def report(options: argparse.Namespace) -> int:
     """Read results and write the report; the exit code of ``bench.report``.
 
-    Raises NothingToReportError, UsageError and what ``filters.read`` raises.
+    Raises UsageError and what ``build`` and what ``filters.read`` raises.
     """
     if options.paths and all(map(_is_study, options.paths)):
         return _study(options)
@@ -63,7 +64,7 @@ def report(options: argparse.Namespace) -> int:
         # Before a large folder is read for nothing.
         data.check_parquet()
         if options.output is None:
-            raise NothingToReportError(
+            raise UsageError(
                 f"--format {options.format} is no text; name a file for it: --output report.parquet"
             )
     if options.format == "html":
@@ -94,14 +95,12 @@ def _study(options: argparse.Namespace) -> int:
     told = {kind: _table_of(kind) for kind in kinds}
     for kind, table in told.items():
         if table is None or len(told) > 1:
-            raise NothingToReportError(
+            raise UsageError(
                 f"the files are of studies: {listed([printable(each, 60) for each in told])}; "
                 f"expected one of {', '.join(STUDIES)}"
             )
         if options.format not in LISTING:
-            raise NothingToReportError(
-                f"a study of {kind} is shown with --format {' or '.join(LISTING)}"
-            )
+            raise UsageError(f"a study of {kind} is shown with --format {' or '.join(LISTING)}")
         processes.shown(table(study.newest(options.paths, kind)), options)
     return 0
 
@@ -137,7 +136,7 @@ def _along(options: argparse.Namespace) -> int:
     found = series(sections, options.along, learned, source)
     if not any(each.values for each in found):
         why = "; ".join(dict.fromkeys(note for each in found for note in along_notes(each)))
-        raise NothingToReportError(
+        raise UsageError(
             f"no case has a time along {options.along}{f': {why}' if why else ''}; "
             f"measure some with `{MEASURE[options.along]}`"
         )
@@ -161,15 +160,15 @@ def _along(options: argparse.Namespace) -> int:
 
 def _check_along(options: argparse.Namespace) -> None:
     if options.format not in ALONG:
-        raise NothingToReportError(
+        raise UsageError(
             f"--along goes with --format {', '.join(ALONG)}; a picture is made by "
             f"python -m bench.plot --along {options.along}"
         )
     if options.brief and options.format != "markdown":
-        raise NothingToReportError("--along with --brief needs --format markdown")
+        raise UsageError("--along with --brief needs --format markdown")
     for name in ("teach", "why", "unmeasured"):
         if getattr(options, name):
-            raise NothingToReportError(f"--{name} does not go with --along")
+            raise UsageError(f"--{name} does not go with --along")
 
 
 def _newest_along(axis: str) -> Results:
@@ -183,7 +182,7 @@ def _newest_along(axis: str) -> Results:
             newest_run = run_of(max(ours, key=lambda file: file.run.started).run.session)
             wanted = [file for file in results.files if run_of(file.run.session) == newest_run]
             return replace(results, files=tuple(wanted))
-    raise NothingToReportError(
+    raise UsageError(
         f"{printable(str(folder))}/ has no results along {axis}; measure some with "
         f"`{MEASURE[axis]}`, or name result files or folders"
     )
@@ -196,12 +195,12 @@ def _has(file: ResultFile, axis: str) -> bool:
 
 
 def _check_forms(options: argparse.Namespace) -> None:
-    """Whether what is asked for has the form that is asked for; raises NothingToReportError."""
+    """Whether what is asked for has the form that is asked for; raises UsageError."""
     if options.brief and options.format not in BRIEF:
-        raise NothingToReportError(f"--brief goes with --format {', '.join(BRIEF)}")
+        raise UsageError(f"--brief goes with --format {', '.join(BRIEF)}")
     for name, elsewhere in (("why", "it of every case"), ("unmeasured", "every case")):
         if getattr(options, name) and (options.brief or options.format not in LISTING):
-            raise NothingToReportError(
+            raise UsageError(
                 f"--{name} goes with --format {', '.join(LISTING)} and without --brief; csv and "
                 f"json have {elsewhere}"
             )

@@ -109,8 +109,18 @@ def failed(error: object, code: int = BAD_INPUT) -> int:
 def tell_errors(errors: Iterable[object]) -> None:
     """A line each, on standard error."""
     for error in errors:
-        line = " ".join(each.strip() for each in str(error).splitlines())
+        line = " ".join(each.strip() for each in _sentence(error).splitlines())
         print(f"error: {printable(line, _LONGEST_LINE)}", file=sys.stderr)
+
+
+def _sentence(error: object) -> str:
+    from bench.stats.intervals import ReasonedError  # NumPy, which only errors need here
+
+    if not isinstance(error, ReasonedError):
+        return str(error)
+    from bench.render.messages import error_text
+
+    return error_text(error.reason)
 
 
 def _exit(line: str) -> NoReturn:

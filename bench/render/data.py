@@ -21,13 +21,20 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeAlias, TypeVar
 
-from bench.machine.fields import mapping, printable
+from bench.machine.fields import InputError, mapping, printable
 from bench.records.files import collect
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Results, Run
 from bench.render import table
 from bench.render.labels import machine
-from bench.render.messages import bound_sentence, doubt_lines, findings, method, uneven_note
+from bench.render.messages import (
+    bound_sentence,
+    doubt_lines,
+    error_text,
+    findings,
+    method,
+    uneven_note,
+)
 from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, CaseInterval, speed
 from bench.stats.latency import PARTS, StreamProcesses
@@ -281,7 +288,12 @@ def load_frame(
     results = collect(paths)
     if results.errors:
         raise results.errors[0]
-    return framed(COLUMNS, cells(build(results, baseline=baseline)))
+    try:
+        report = build(results, baseline=baseline)
+    except NothingToReportError as error:
+        error.add_note(error_text(error.reason))
+        raise
+    return framed(COLUMNS, cells(report))
 
 
 _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
@@ -430,7 +442,7 @@ def break_evens(section: Section) -> list[dict[str, Value]]:
 # Parquet
 
 
-class NoParquetError(NothingToReportError):
+class NoParquetError(InputError):
     """What writes Parquet is not installed."""
 
 
@@ -490,11 +502,11 @@ BY = "bench.report --teach"
 def write(report: Report) -> tuple[Path, list[Decision]]:
     """Write the decisions of a report to where ``backend="auto"`` looks for them; there, and which.
 
-    Raises NothingToReportError where there are none, or the folder cannot be written to.
+    Raises InputError where there are none, or the folder cannot be written to.
     """
     found = list({each.question.digest: each for each in decisions(report)}.values())
     if not found:
-        raise NothingToReportError(
+        raise InputError(
             "nothing to teach: no shape has two backends with times that are VALID on a machine "
             "that its file describes"
         )
@@ -503,7 +515,7 @@ def write(report: Report) -> tuple[Path, list[Decision]]:
         for each in found:
             save(each, place)
     except OSError as error:
-        raise NothingToReportError(f"{printable(str(place))} cannot be written: {error}") from error
+        raise InputError(f"{printable(str(place))} cannot be written: {error}") from error
     return place, found
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.case.cases import Case
-from bench.machine.fields import printable
+from bench.machine.fields import printable, without_secrets
+from bench.machine.folder import is_url
+from bench.machine.remote import named
 from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped
 from bench.render.escape import LONGEST_NAME, LONGEST_SENTENCE, clean
@@ -1514,6 +1518,48 @@ def doubt_advice(doubt: Doubt) -> str:
     if nodes:
         return "ratios to other backends come from inside each node, and differ less"
     return "ratios to other backends come from inside each process, and do not move with it"
+
+
+# Why a command has nothing to show
+
+
+_ERRORS = {
+    "no_case": "the files hold no case: nothing was measured or left out. Measure first, as with "
+    "`python -m bench.run quick`, or name other files",
+    "no_measured_case": "the files hold no measured case; `python -m bench.report --unmeasured` "
+    "shows why each case has no time",
+    "no_case_of_kind": "--kind {kind}: the results hold no such case, only {kinds}; choose one of "
+    "these, or all",
+    "unknown_name": "{option} {name}: the results hold no {what} of that name; choose one of "
+    "{known}",
+    "nothing_to_name": "{option} {name}: the results hold no {what} with a time, so none can be "
+    "chosen; leave {option} out",
+    "no_case_fits": "--case {pattern}: no measured case fits; a case is named like {example}, and "
+    "* stands for any part. The measured backends are {known}",
+    "no_session_since": "--since {moment:%Y-%m-%d %H:%M} (UTC): no session began then or later, "
+    "the last began at {last:%Y-%m-%d %H:%M}; name that time or an earlier one",
+    "same_run": "{new} holds the same run as {base}; BASE and NEW must be different runs",
+}
+
+
+def error_text(reason: Reason) -> str:
+    """Return what was wrong with what was asked for, where, and what to do."""
+    return _ERRORS[reason.code].format(**{k: _as_shown(v) for k, v in reason.values.items()})
+
+
+def _as_shown(value: object) -> object:
+    """Return names so that a terminal can show them, several in a row; times as they are."""
+    if isinstance(value, list):
+        return ", ".join(printable(each, 60) for each in value)
+    if isinstance(value, Path):
+        return path_words(value)
+    return printable(value, 120) if isinstance(value, str) else value
+
+
+def path_words(path: str | os.PathLike[str]) -> str:
+    """Return a path as text, a URL without what is private in it."""
+    text = named(os.fspath(path))
+    return without_secrets(text) if is_url(text) else printable(text)
 
 
 # Reference cases that differ between the two sides

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.case.cases import Case
+from bench.machine.fields import InputError
 from bench.records.hdr import decode
 from bench.render import plot
 from bench.render.escape import LONGEST_SENTENCE, clean
@@ -59,7 +60,7 @@ from bench.render.quantities import (
     unusual,
 )
 from bench.render.table import parts, work_words
-from bench.stats.rows import KINDS, NothingToReportError, Report, Row, Section, Table
+from bench.stats.rows import KINDS, Report, Row, Section, Table
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
 
@@ -103,7 +104,7 @@ FILTERS = {"session": "Session", **CHOICES, "kind": "Kind", **SIZES}
 NO_OPTIMIZER = "none"
 
 
-class NoJinjaError(NothingToReportError):
+class NoJinjaError(InputError):
     """What makes the page is not installed."""
 
 

@@ -22,7 +22,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.machine.fields import printable
+from bench.machine.fields import InputError, printable
 from bench.render.along import UNITS
 from bench.render.along import title as series_title
 from bench.render.escape import clean
@@ -31,7 +31,7 @@ from bench.render.quantities import percent, rate, ratio, seconds, shape_words
 from bench.stats.along import AxisSeries, BackendCost, peak_bytes, unit_interval, value
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE
-from bench.stats.rows import NothingToReportError, Row, Section, ranked_backends
+from bench.stats.rows import Row, Section, ranked_backends
 
 FORMATS = ("png", "svg", "pdf")
 INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
@@ -287,19 +287,19 @@ def choose(section: Section, what: str, pattern: str = "*") -> tuple[Row, ...]:
     pattern: of the ids of the cases, as a shell's. With a row come the rows of its group that were
     measured: a picture of a figure that some of them lack leaves them blank.
 
-    Raises NothingToReportError if there is none.
+    Raises InputError if there is none.
     """
     rows = [row for row in section.rows if row.measured and fnmatchcase(row.case.id, pattern)]
     if not rows:
         there = next((row.case.id for row in section.rows if row.measured), "")
         if not there:
-            raise NothingToReportError(KIND_OF["throughput"].lacking)
-        raise NothingToReportError(
+            raise InputError(KIND_OF["throughput"].lacking)
+        raise InputError(
             f"no measured case fits what was chosen; a case is named like {printable(there, 120)}"
         )
     groups = {row.case.group for row in rows if KIND_OF[what].has(row)}
     if not groups:
-        raise NothingToReportError(f"--what {what}: {KIND_OF[what].lacking}")
+        raise InputError(f"--what {what}: {KIND_OF[what].lacking}")
     return tuple(row for row in rows if row.case.group in groups)
 
 

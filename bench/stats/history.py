@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from bench.case.cases import Case
-from bench.machine.fields import printable
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.change_points import (
@@ -161,7 +160,7 @@ def build(results: Results, *, pattern: str = "*") -> History:
     items: list[Measurement | Outcome] = [*measured, *results.outcomes]
     wanted = [item for item in items if fnmatchcase(item.case.id, pattern)]
     if not any(isinstance(item, Measurement) for item in wanted):
-        raise NothingToReportError(_nothing([item.case for item in measured], pattern))
+        raise _nothing([item.case for item in measured], pattern)
     names = machine_names({item.run.machine_id: item.run for item in measured})
     machines = [
         _machine(names[machine], machine, found, commits)
@@ -184,19 +183,15 @@ def since(results: Results, moment: datetime) -> Results:
     files = tuple(file for file in results.files if begun[file.run.session] >= moment)
     if not files:
         last = max(begun.values())
-        raise NothingToReportError(
-            f"--since {moment:%Y-%m-%d %H:%M}: last session {last:%Y-%m-%d %H:%M}"
-        )
+        raise NothingToReportError("no_session_since", moment=moment, last=last)
     return replace(results, files=files)
 
 
-def _nothing(cases: Sequence[Case], pattern: str) -> str:
+def _nothing(cases: Sequence[Case], pattern: str) -> NothingToReportError:
     if not cases:
-        return "no measured case"
-    known = ", ".join(printable(name, 60) for name in dict.fromkeys(case.backend for case in cases))
-    return (
-        f"--case {printable(pattern, 120)}: no case ({printable(cases[0].id, 120)}, ...; {known})"
-    )
+        return NothingToReportError("no_measured_case")
+    known = sorted({case.backend for case in cases})
+    return NothingToReportError("no_case_fits", pattern=pattern, example=cases[0].id, known=known)
 
 
 def _machine(

@@ -23,6 +23,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from bench.machine.fields import InputError
+
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -417,6 +419,14 @@ class Reason:
 
     code: str
     values: Mapping[str, object] = field(default_factory=dict)
+
+
+class ReasonedError(InputError):
+    """What was asked for cannot be; commands show what ``render`` says of the reason."""
+
+    def __init__(self, code: str, **values: object) -> None:
+        super().__init__(f"{code}: {values}")
+        self.reason = Reason(code, values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,23 +10,22 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from bench.case.cases import Case
-from bench.machine.fields import InputError, mapping
+from bench.machine.fields import mapping
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Pairing, Verdict, holm
 from bench.stats.crossover import DeviceTime, Map, maps
-from bench.stats.intervals import ENOUGH_PROCESSES, Reason
+from bench.stats.intervals import ENOUGH_PROCESSES, Reason, ReasonedError
 from bench.stats.nodes import by_machine, in_one_kind, machine_names, machines, node_names
 from bench.stats.pooling import RunSamples, Sides
 from bench.stats.random_effects import intervals
 from bench.stats.ratios import Case as BridgeCase
 from bench.stats.ratios import HeterogeneityTests, allowing, compare_all, geometric_mean
-from bench.stats.rows import usual_baseline
+from bench.stats.rows import check_known, usual_baseline
 from bench.stats.trust import Doubt, each_together, of_ratio
 
 
@@ -480,22 +479,6 @@ def report_of(
     )
 
 
-class UnknownNameError(InputError):
-    """A baseline has no results; names are those that have."""
-
-    def __init__(self, name: str, names: Iterable[str]) -> None:
-        super().__init__(name)
-        self.names = tuple(dict.fromkeys(names))
-
-
-class SameRunError(InputError):
-    """A run is on both sides: it has not changed against itself."""
-
-    def __init__(self, base: Path, new: Path) -> None:
-        super().__init__(str(new))
-        self.base, self.new = base, new
-
-
 def compare_runs(
     base: Results,
     new: Results,
@@ -507,7 +490,7 @@ def compare_runs(
 
     adjacent: whether the two took turns, a process of each right after one of the other.
 
-    Raises SameRunError.
+    Raises ReasonedError where a run is on both sides.
     """
     sides = []
     for results, name in zip((base, new), names, strict=True):
@@ -518,7 +501,7 @@ def compare_runs(
     common = {file.run.id: file for file in base.files}
     for file in new.files:
         if file.run.id in common:
-            raise SameRunError(common[file.run.id].path, file.path)
+            raise ReasonedError("same_run", base=common[file.run.id].path, new=file.path)
     rows, one_sided = join_sides(sides[0], sides[1], adjacent=adjacent)
     rows.sort(key=lambda row: -abs(row.comparison.log_ratio))
     notes = [
@@ -604,7 +587,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
     Without a baseline: ``keras`` if it was measured, or else ``while_loop``, or else the backend
     that is in most groups.
 
-    Raises UnknownNameError for a baseline that was not measured.
+    Raises NothingToReportError for a baseline that was not measured.
     """
     groups: dict[tuple[str, str], dict[str, ComparisonSide]] = {}
     places = _places(entries(results))
@@ -648,8 +631,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
 def _chosen(baseline: str | None, counts: Mapping[str, int]) -> str:
     if baseline is None:
         return usual_baseline(counts)
-    if baseline not in counts:
-        raise UnknownNameError(baseline, counts)
+    check_known("--baseline", "backend", baseline, counts)
     return baseline
 
 
@@ -702,12 +684,11 @@ def compare_devices(results: Results, baseline: str | None = None) -> Comparison
     with the first device of all. With a baseline (``cpu``, or ``cpu on MACHINE`` where there are
     several machines) everything is compared with that.
 
-    Raises UnknownNameError for a baseline that is not there.
+    Raises NothingToReportError for a baseline that is not there.
     """
     places = _device_places(results)
     labels = [side.label for side in places.values()]
-    if baseline is not None and baseline not in labels:
-        raise UnknownNameError(baseline, labels)
+    check_known("--baseline", "device", baseline, labels)
     rows: list[ComparisonRow] = []
     one_sided: list[OneSided] = []
     found_maps: list[Map] = []

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.machine.fields import printable
 from bench.records.grouping import grouped
 from bench.records.schema import Figures, Measurement, Outcome, Results, Run
 from bench.stats import latency, random_effects
@@ -31,6 +30,7 @@ from bench.stats.rows import (
     Report,
     Row,
     Section,
+    check_known,
     stream,
     usual_baseline,
 )
@@ -185,30 +185,24 @@ def build(
     """
     items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
     if not items:
-        raise NothingToReportError("no cases found")
-    _check_known("--device", device, (item.case.device for item in items))
+        raise NothingToReportError("no_case")
+    check_known("--device", "device", device, (item.case.device for item in items))
+    kinds = sorted({item.case.kind for item in items if device in (None, item.case.device)})
     items = [
         item
         for item in items
         if device in (None, item.case.device) and kind in ("all", item.case.kind)
     ]
     if not items:
-        raise NothingToReportError(f"--kind {kind}: no results")
+        raise NothingToReportError("no_case_of_kind", kind=kind, kinds=kinds)
     measured = [item.case.backend for item in items if isinstance(item, Measurement)]
-    _check_known("--baseline", baseline, measured)
+    check_known("--baseline", "backend", baseline, measured)
     sections = _sections(places(items), baseline)
     sections.sort(key=lambda section: section.started, reverse=True)
     return Report(tuple(sections), results.notes)
 
 
 # Pooling and judging
-
-
-def _check_known(option: str, name: str | None, names: Iterable[str]) -> None:
-    known = dict.fromkeys(names)
-    if name is not None and name not in known:
-        there = ", ".join(printable(each, 60) for each in sorted(known)) or "none"
-        raise NothingToReportError(f"{option} {printable(name, 60)}: not in results ({there})")
 
 
 OUTPUT_ERROR = "rms y"

@@ -15,12 +15,11 @@ from datetime import datetime
 from functools import cached_property
 
 from bench.case.cases import Case
-from bench.machine.fields import InputError
 from bench.records.grouping import grouped
 from bench.records.schema import Run
 from bench.stats.bound import Bound
 from bench.stats.comparison import Comparison
-from bench.stats.intervals import CaseInterval, percentiles
+from bench.stats.intervals import CaseInterval, ReasonedError, percentiles
 from bench.stats.latency import StreamProcesses
 from bench.stats.pooling import RunSamples
 from bench.stats.ratios import HeterogeneityTests
@@ -30,8 +29,19 @@ MEASURED = "measured"
 KINDS = ("throughput", "truncation", "streaming")
 
 
-class NothingToReportError(InputError):
-    """What was asked for is not in the results; one line that says what is."""
+class NothingToReportError(ReasonedError):
+    """What was asked for is not in the results."""
+
+
+def check_known(option: str, what: str, name: str | None, names: Iterable[str]) -> None:
+    """Raise NothingToReportError if a ``what`` that an option names is none of these.
+
+    what: ``"backend"`` or ``"device"``; name: None if the option was not given.
+    """
+    known = sorted(set(names))
+    if name is not None and name not in known:
+        code = "unknown_name" if known else "nothing_to_name"
+        raise NothingToReportError(code, option=option, what=what, name=name, known=known)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import compare, history, report
 from bench.case import SuiteError
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.machine import import_notes
 from bench.machine.fields import ResultError
 from bench.machine.folder import FolderError
+from bench.records.schema import Measurement, Outcome, ResultFile, Results
+from tests.bench.made_nodes import a_case
+from tests.bench.made_results import gather, measured, run, save, unmeasured
 
 
 def test_a_letter_that_the_terminal_has_not_becomes_a_question_mark(
@@ -216,3 +220,84 @@ def test_an_error_is_one_plain_line_whatever_it_says(text: str) -> None:
     assert written.getvalue().startswith("error: ")
     assert written.getvalue().count("\n") == 1
     assert written.getvalue()[:-1].isprintable()
+
+
+KERAS, SCAN = (measured(a_case(name), 1.0, run("a")) for name in ("keras", "scan"))
+EMPTY = Results((ResultFile(Path("a.json"), KERAS.run, (), (), ()),), (), ())
+LEFT_OUT = unmeasured(a_case("keras"), run("a"), "not_measured", "no GPU")
+
+
+@pytest.mark.parametrize(
+    ("items", "command", "sentence"),
+    [
+        (
+            [KERAS, SCAN],
+            "report {folder} --baseline torch",
+            "--baseline torch: the results hold no backend of that name; choose one of keras, scan",
+        ),
+        (
+            [LEFT_OUT],
+            "report {folder} --baseline keras",
+            "--baseline keras: the results hold no backend with a time, so none can be chosen; "
+            "leave --baseline out",
+        ),
+        (
+            [KERAS],
+            "report {folder} --kind streaming",
+            "--kind streaming: the results hold no such case, only throughput; choose one of "
+            "these, or all",
+        ),
+        (
+            [],
+            "report {folder}",
+            "the files hold no case: nothing was measured or left out. Measure first, as with "
+            "`python -m bench.run quick`, or name other files",
+        ),
+        (
+            [KERAS, SCAN],
+            "compare backends {folder} --baseline torch",
+            "--baseline torch: the results hold no backend of that name; choose one of keras, scan",
+        ),
+        (
+            [KERAS],
+            "compare devices {folder} --baseline tpu",
+            "--baseline tpu: the results hold no device of that name; choose one of cpu",
+        ),
+        (
+            [KERAS],
+            "compare runs {folder} {folder}",
+            "{folder}/a.json holds the same run as {folder}/a.json; BASE and NEW must be different "
+            "runs",
+        ),
+        (
+            [KERAS, SCAN],
+            "history {folder} --case torch/*",
+            f"--case torch/*: no measured case fits; a case is named like {KERAS.case.id}, and * "
+            "stands for any part. The measured backends are keras, scan",
+        ),
+        (
+            [LEFT_OUT],
+            "history {folder}",
+            "the files hold no measured case; `python -m bench.report --unmeasured` shows why each "
+            "case has no time",
+        ),
+        (
+            [KERAS],
+            "history {folder} --since 2099-01-31",
+            "--since 2099-01-31 00:00 (UTC): no session began then or later, the last began at "
+            f"{KERAS.run.started:%Y-%m-%d %H:%M}; name that time or an earlier one",
+        ),
+    ],
+)
+def test_what_the_results_do_not_hold_is_an_error_of_one_sentence(
+    items: list[Measurement | Outcome],
+    command: str,
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = save(tmp_path, gather(*items) if items else EMPTY)
+    name, *words = command.format(folder=folder).split()
+    main = {"report": report.main, "compare": compare.main, "history": history.main}[name]
+    assert main(words) == command_line.BAD_INPUT
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {sentence.format(folder=folder)}"

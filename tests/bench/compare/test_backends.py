@@ -9,8 +9,9 @@ import pytest
 from bench.records.schema import Measurement, Outcome, Results
 from bench.render.compare import note_text
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.pairs import ComparisonRow, UnknownNameError, compare_backends
+from bench.stats.pairs import ComparisonRow, compare_backends
 from bench.stats.ranking import build
+from bench.stats.rows import NothingToReportError
 from tests.bench import made_bridges
 from tests.bench.made_bridges import FAR, two_environments
 from tests.bench.made_nodes import WILD, a_case, fleet, on, results
@@ -39,9 +40,9 @@ def test_the_baseline_can_be_chosen_and_an_unknown_one_lists_the_known() -> None
     during = run("a")
     items = [measured(a_case(name), 1.0, during) for name in ("keras", "scan")]
     assert compare_backends(gather(*items), baseline="scan").rows[0].new_label == "keras"
-    with pytest.raises(UnknownNameError) as unknown:
+    with pytest.raises(NothingToReportError) as unknown:
         compare_backends(gather(*items), baseline="keras2")
-    assert unknown.value.names == ("keras", "scan")
+    assert unknown.value.reason.values["known"] == ["keras", "scan"]
 
 
 def test_without_the_usual_baselines_the_commonest_backend_is_taken() -> None:

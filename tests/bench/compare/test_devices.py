@@ -9,7 +9,8 @@ import pytest
 from bench.records.schema import RecordedReason
 from bench.render.compare import note_text
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.pairs import UnknownNameError, compare_devices
+from bench.stats.pairs import compare_devices
+from bench.stats.rows import NothingToReportError
 from bench.stats.trust import NOT_STEADY
 from lstm_impl.workload import Workload
 from tests.bench.made_nodes import a_case
@@ -85,9 +86,9 @@ def test_a_baseline_device_is_compared_with_all_others() -> None:
         ("gpu:1", "cpu"),
         ("gpu:1", "gpu:0"),
     ]
-    with pytest.raises(UnknownNameError) as unknown:
+    with pytest.raises(NothingToReportError) as unknown:
         compare_devices(gather(*items), baseline="tpu")
-    assert unknown.value.names == ("cpu", "gpu:0", "gpu:1")
+    assert unknown.value.reason.values["known"] == ["cpu", "gpu:0", "gpu:1"]
 
 
 def test_devices_that_share_no_case_or_no_two_shapes_say_so() -> None:

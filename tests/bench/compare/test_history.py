@@ -91,9 +91,7 @@ def test_since_a_time_are_the_sessions_that_began_then_or_later() -> None:
     late = measured(a_case(), 1.3, replace(run(2, 9), started=third + timedelta(hours=1)))
     found = since(gather(*upgrade().measurements, late), third)
     assert {file.run.session for file in found.files} == {"slaptop3"}
-    with pytest.raises(
-        NothingToReportError, match=r"--since 2026-01-05 00:00: last session 2026-01-04"
-    ):
+    with pytest.raises(NothingToReportError, match="no_session_since"):
         since(upgrade(), third + timedelta(days=1))
 
 
@@ -139,7 +137,7 @@ def test_cases_are_chosen_and_what_fits_nothing_is_told() -> None:
     assert len(ids()) == 3
     assert ids("*/b16-*") == [a_case(batch=16).id]
     assert ids("scan/*") == [a_case("scan").id]
-    with pytest.raises(NothingToReportError, match="--case x: no case"):
+    with pytest.raises(NothingToReportError, match="no_case_fits"):
         ids("x")
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.compare import path_words
 from bench.records.schema import Measurement, Outcome, RecordedReason, Run
 from bench.render.compare import method_lines, note_text, reason_texts
-from bench.render.messages import basis_text
+from bench.render.messages import basis_text, path_words
 from bench.stats import ranking
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import Reason as Note

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from bench import report
+from bench.cli.command_line import UsageError
 from bench.records.files import collect
 from bench.render import page
 from bench.render.data import as_json, comma_separated
 from bench.render.markdown import brief, markdown
 from bench.render.terminal import as_picture
 from bench.stats.ranking import build
-from bench.stats.rows import NothingToReportError, Report
+from bench.stats.rows import Report
 from tests.bench.made_reports import REPLICATES
 from tests.bench.made_results import as_text
 
@@ -61,7 +62,7 @@ def test_every_format_goes_to_a_file_or_to_the_output(
     ],
 )
 def test_what_does_not_go_together_is_refused(words: str, told: str) -> None:
-    with pytest.raises(NothingToReportError, match=told):
+    with pytest.raises(UsageError, match=told):
         ask(*words.split())
 
 

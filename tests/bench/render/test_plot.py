@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from bench.machine.fields import InputError
 from bench.records.files import collect
 from bench.render.plot import choose
 from bench.stats.ranking import build
-from bench.stats.rows import NothingToReportError, Section
+from bench.stats.rows import Section
 from tests.places import ROOT
 
 
@@ -41,9 +42,9 @@ def test_a_row_without_the_figure_comes_with_its_group_and_goes_with_it(found: S
 
 
 def test_what_fits_nothing_and_figures_that_are_nowhere_are_told(found: Section) -> None:
-    with pytest.raises(NothingToReportError, match="no measured case fits what was chosen"):
+    with pytest.raises(InputError, match="no measured case fits what was chosen"):
         choose(found, "throughput", pattern="nothing")
-    with pytest.raises(NothingToReportError, match="--what roofline: no case has figures"):
+    with pytest.raises(InputError, match="--what roofline: no case has figures"):
         choose(replace(found, rows=tuple(replace(row, roofs={}) for row in found.rows)), "roofline")
-    with pytest.raises(NothingToReportError, match="no case was measured"):
+    with pytest.raises(InputError, match="no case was measured"):
         choose(replace(found, rows=()), "throughput")

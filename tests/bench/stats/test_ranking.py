@@ -133,14 +133,25 @@ def test_the_baseline_can_be_chosen() -> None:
 
 def test_what_was_asked_for_and_is_not_there_is_told_with_what_is() -> None:
     results = results_of(measured("keras", 0.01), without_time("cudnn"))
-    with pytest.raises(NothingToReportError, match=r"--baseline torch: not in results \(keras\)$"):
-        build(results, baseline="torch")
-    with pytest.raises(NothingToReportError, match=r"gpu:1: not in results \(cpu, gpu:0\)$"):
-        build(results, device="gpu:1")
-    with pytest.raises(NothingToReportError, match="--kind truncation: no results"):
-        build(results, kind="truncation")
-    with pytest.raises(NothingToReportError, match="no cases found"):
+    asked: list[dict[str, str]] = [
+        {"baseline": "torch"},
+        {"device": "gpu:1"},
+        {"kind": "truncation"},
+    ]
+    found = []
+    for each in asked:
+        with pytest.raises(NothingToReportError) as error:
+            build(results, **each)
+        found.append((error.value.reason.code, error.value.reason.values.get("known")))
+    assert found == [
+        ("unknown_name", ["keras"]),
+        ("unknown_name", ["cpu", "gpu:0"]),
+        ("no_case_of_kind", None),
+    ]
+    with pytest.raises(NothingToReportError, match="no_case"):
         build(Results((), ()))
+    with pytest.raises(NothingToReportError, match="nothing_to_name"):
+        build(results_of(without_time("cudnn")), baseline="keras")
 
 
 def test_device_and_kind_choose_cases() -> None:
