@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.cli import arguments, command_line, output
-from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.writing import ResultWriteError
 from bench.records.advice import worded_for_ask
 from bench.render import terminal

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.fail_on import parse_rule
 from bench.cli.progress import Progress, asked_for
-from bench.machine.folder import default_folder
+from bench.machine.reading import default_folder
 from bench.render import history as shown
 from bench.stats.history import build, judge, since, with_moves
 

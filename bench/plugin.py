@@ -17,7 +17,7 @@ import pytest
 
 from bench.cli import arguments
 from bench.machine.fields import printable
-from bench.machine.folder import RESULTS_VARIABLE
+from bench.machine.reading import RESULTS_VARIABLE
 from bench.worker import MARKER
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from bench.cli.lengths import SPELLING, source
 from bench.cli.progress import read_results
 from bench.machine import devices
 from bench.machine.fields import ResultError, printable
-from bench.machine.folder import (
+from bench.machine.reading import (
     DEFAULT_FOLDER,
     REFERENCE,
     RESULTS_VARIABLE,

@@ -17,7 +17,7 @@ from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
 from bench.cli.progress import Progress, asked_for, read_results
 from bench.machine.fields import printable
-from bench.machine.folder import REFERENCE, default_folder, holds_study, is_url
+from bench.machine.reading import REFERENCE, default_folder, holds_study, is_url
 from bench.records import study
 from bench.records.maps import newest, parted, untold
 from bench.records.naming import run_of

@@ -15,7 +15,7 @@ from bench import case as suites
 from bench.case import loading
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
-from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.render.escape import text_console
 from bench.render.quantities import count
 from bench.session import interleaved, measure

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.cli import arguments, command_line
 from bench.machine.fields import ResultError, printable
-from bench.machine.folder import expanded, is_url
+from bench.machine.reading import expanded, is_url
 from bench.machine.remote import check, shown, upload
 from bench.machine.writing import ResultWriteError
 from bench.records.files import files_of, read

@@ -19,7 +19,6 @@ MOST_MODULES = 15
 """Of a package; 20 beside the packages of ``bench``, where each command has a file."""
 
 STILL_TOO_MANY = {
-    "bench.machine": 20,
     "bench.stats": 19,
 }
 """Packages over the limit today: a number may fall, and the entry goes when the package fits."""

@@ -22,8 +22,7 @@ from bench.case.shapes import Grid, shape_of
 from bench.case.values import SuiteError, Value, did_you_mean, shown
 from bench.machine import devices
 from bench.machine.fields import ResultError, printable
-from bench.machine.folder import FolderError, expanded
-from bench.machine.reading import parse_json, regular_bytes
+from bench.machine.reading import FolderError, expanded, parse_json, regular_bytes
 from lstm_impl.availability import UnavailableError
 from lstm_impl.registry import VARIANTS, get_backend, list_backends
 from lstm_impl.spec import PRECISIONS, UnsupportedError

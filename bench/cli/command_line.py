@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from bench.machine import import_notes
+from bench.cli import import_notes
 from bench.machine.fields import InputError, printable
-from bench.machine.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 
 BAD_INPUT = 2
 """The exit code of every command for what cannot be read or written."""

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from bench.cli.command_line import UsageError, tell_errors
 from bench.machine.fields import printable
-from bench.machine.folder import default_folder
+from bench.machine.reading import default_folder
 from bench.machine.writing import Closing
 from bench.records.files import by_default, collect
 from bench.records.schema import Results

@@ -34,7 +34,7 @@ from bench.echo.task import (
 )
 from bench.echo.training import DivergedError, Trainable, Training, model_of
 from bench.machine import process_pool
-from bench.machine.folder import LEARNING_PREFIX, default_folder, expanded
+from bench.machine.reading import LEARNING_PREFIX, default_folder, expanded
 from bench.machine.writing import write
 from bench.records import maps
 from bench.records.digest import with_digest

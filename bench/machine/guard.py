@@ -26,8 +26,7 @@ from typing import Any, Self, TextIO
 import numpy as np
 
 from bench.machine.fields import printable
-from bench.machine.fresh import LIMIT_GONE
-from bench.machine.raised import one_line
+from bench.machine.fresh import LIMIT_GONE, one_line
 
 MOST_REMARKS = 8
 """Distinct remarks that are kept of a case. Who warns of more says the same with other numbers."""

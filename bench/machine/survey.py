@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 from bench.machine import fresh
+from bench.machine.fresh import one_line
 from bench.machine.guard import Interrupts
-from bench.machine.raised import one_line
 from lstm_impl import Availability, Backend, UnsupportedError, get_backend
 from lstm_impl.registry import strategies, variants
 

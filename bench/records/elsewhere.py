@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from bench.machine.fields import ResultError
-from bench.machine.folder import REFERENCE, is_url
+from bench.machine.reading import REFERENCE, is_url
 from bench.machine.remote import Fetched, PlaceError, Wanted, fetched, named
 from bench.records.schema import Results
 

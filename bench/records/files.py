@@ -18,8 +18,15 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.machine.fields import Field, ResultError, error_at, printable
-from bench.machine.folder import DEFAULT_FOLDER, REFERENCE, holds_no_cases, is_url
-from bench.machine.reading import journal_lines, parse_json, regular_bytes
+from bench.machine.reading import (
+    DEFAULT_FOLDER,
+    REFERENCE,
+    holds_no_cases,
+    is_url,
+    journal_lines,
+    parse_json,
+    regular_bytes,
+)
 from bench.machine.writing import JOURNAL_SUFFIX, living, write, writer_of
 from bench.records.digest import CHANGED, MARK, changed, is_as_written, with_digest
 from bench.records.elsewhere import as_named, brought

@@ -16,8 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.machine.fields import Field, ResultError, error_at, printable
-from bench.machine.folder import meant_for_learning
-from bench.machine.reading import journal_lines, parse_json, regular_bytes
+from bench.machine.reading import journal_lines, meant_for_learning, parse_json, regular_bytes
 from bench.records.digest import CHANGED, MARK, changed
 from bench.records.elsewhere import brought
 from bench.records.files import in_folder, is_there, result_names

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.case.cases import Case
 from bench.machine.fields import printable, without_secrets
-from bench.machine.folder import is_url
+from bench.machine.reading import is_url
 from bench.machine.remote import named
 from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped

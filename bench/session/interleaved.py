@@ -21,7 +21,6 @@ from bench.cli import command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.machine import packages
 from bench.machine.fields import ResultError
-from bench.machine.folder import default_folder, expanded, is_url
 from bench.machine.lock import MachineLock
 from bench.machine.packages import (
     FILE,
@@ -35,6 +34,7 @@ from bench.machine.packages import (
     load,
     save,
 )
+from bench.machine.reading import default_folder, expanded, is_url
 from bench.records import naming
 from bench.render.compare import differences_line
 from bench.render.escape import clean

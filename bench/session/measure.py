@@ -31,8 +31,8 @@ from bench.cli import command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.machine import devices
 from bench.machine.fields import ResultError
-from bench.machine.folder import DEFAULT_FOLDER, default_folder, expanded, is_url
 from bench.machine.lock import LOOK_EVERY, HeldError, MachineLock
+from bench.machine.reading import DEFAULT_FOLDER, default_folder, expanded, is_url
 from bench.machine.remote import PlaceError, check, shown, upload
 from bench.machine.writing import Writer, clear_left_over, token_lives
 from bench.records import naming

@@ -28,8 +28,7 @@ from bench.cli.suite_text import BACKENDS, PEERS
 from bench.machine import devices, environment
 from bench.machine.disturbance import Activity, activity, between
 from bench.machine.fields import InputError, ResultError, printable
-from bench.machine.folder import default_folder, expanded
-from bench.machine.reading import regular_bytes
+from bench.machine.reading import default_folder, expanded, regular_bytes
 from bench.machine.writing import write_bytes
 from bench.records.only import of_cases
 from bench.records.schema import Results

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.machine import fresh, process_pool
-from bench.machine.raised import one_line
+from bench.machine.fresh import one_line
 from lstm_impl import UnavailableError, UnsupportedError, get_backend
 from lstm_impl.backends.hlo import ProfiledEvent
 from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence

@@ -19,7 +19,7 @@ from bench.cli.command_line import UsageError
 from bench.cli.output import CommandOutput
 from bench.machine import fresh
 from bench.machine.fields import printable
-from bench.machine.folder import default_folder
+from bench.machine.reading import default_folder
 from bench.machine.writing import ResultWriteError
 from bench.records import study
 from bench.records.study import Study

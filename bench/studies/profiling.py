@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.case.cases import Case
 from bench.cli import output
 from bench.cli.output import CommandOutput
-from bench.machine.raised import one_line
+from bench.machine.fresh import one_line
 from bench.render.escape import LONGEST_NAME
 from bench.render.messages import bound_words
 from bench.render.quantities import seconds

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.machine import cluster
-from bench.machine.cluster import ClusterAddress
 from bench.machine.process_pool import FailedError, Launch, PoolError, ProcessPool
+from bench.studies import tf_config
 from bench.studies.data_parallel import (
     CORES,
     MIRRORED,
@@ -26,6 +25,7 @@ from bench.studies.data_parallel import (
     DataParallelSide,
     sides,
 )
+from bench.studies.tf_config import ClusterAddress
 
 ROUNDS = 15
 """Blocks of each side in a set: a median whose interval holds with 96% between the 4th and the 12th
@@ -270,7 +270,7 @@ def _start(plan: ReplicaPlan) -> ProcessPool:
 def _members(plan: ReplicaPlan) -> Iterator[tuple[str, str, int, int, list[int], dict[str, str]]]:
     """Of each process: its name, world, place, how many there are, processors and environment."""
     question = plan.question
-    usual = {key: each for key, each in os.environ.items() if key != cluster.VARIABLE}
+    usual = {key: each for key, each in os.environ.items() if key != tf_config.VARIABLE}
     if question.device == "cpu":
         # TensorFlow would take a GPU for each replica where there are any.
         usual["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -280,9 +280,9 @@ def _members(plan: ReplicaPlan) -> Iterator[tuple[str, str, int, int, list[int],
     if question.strategy == MIRRORED:
         yield "the replicas", TEAM, 0, 1, plan.share(0, question.replicas), usual
         return
-    team = [plan.cluster] if plan.cluster is not None else cluster.here(question.replicas)
+    team = [plan.cluster] if plan.cluster is not None else tf_config.here(question.replicas)
     for each in team:
-        variables = {**usual, cluster.VARIABLE: each.variable}
+        variables = {**usual, tf_config.VARIABLE: each.variable}
         mine = plan.share(0 if plan.cluster is not None else each.index, 1)
         if question.device == "gpu" and plan.cluster is None:
             variables["CUDA_VISIBLE_DEVICES"] = _gpu(each.index)

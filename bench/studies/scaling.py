@@ -19,14 +19,13 @@ from typing import Any
 from bench.case.cases import Shape
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
-from bench.machine import cluster, devices
-from bench.machine.cluster import ClusterAddress
-from bench.machine.folder import default_folder, expanded
+from bench.machine import devices
 from bench.machine.lock import HeldError, MachineLock
+from bench.machine.reading import default_folder, expanded
 from bench.records import study
 from bench.session.progress import MEASURED, code_of
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.studies import processes, scaling_table
+from bench.studies import processes, scaling_table, tf_config
 from bench.studies.data_parallel import (
     MIRRORED,
     SCALINGS,
@@ -36,6 +35,7 @@ from bench.studies.data_parallel import (
     DataParallelRequest,
 )
 from bench.studies.replicas import ReplicaPlan, measured
+from bench.studies.tf_config import ClusterAddress
 from lstm_impl.backends.tensorflow import data_parallel
 from lstm_impl.registry import get_backend
 
@@ -76,7 +76,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    given = cluster.given(os.environ)
+    given = tf_config.given(os.environ)
     plans = planned(options, given)
     folder = expanded(options.results or default_folder())
     started = datetime.now(UTC)

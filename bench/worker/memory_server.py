@@ -23,9 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from bench.machine.fresh import ending
+from bench.machine.fresh import ending, one_line
 from bench.machine.processes import die_with
-from bench.machine.raised import one_line
 
 MODULES: Mapping[str, Sequence[str]] = {
     # What a framework's backends use besides the module of its name, or those of a strategy that

@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 
 from bench.case.cases import Case
+from bench.machine.fresh import one_line
 from bench.machine.guard import EscapedError
-from bench.machine.raised import one_line
 from bench.records import hdr
 from bench.records.schema import SCHEMA, Figures, RecordedReason
 from bench.records.streaming import Bounds, StreamCalls, Taken

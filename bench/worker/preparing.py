@@ -15,8 +15,8 @@ from pathlib import Path
 from bench.case.cases import Case
 from bench.machine import devices, disturbance, environment
 from bench.machine.fields import ResultError
+from bench.machine.fresh import one_line
 from bench.machine.guard import Guard, Interrupts
-from bench.machine.raised import one_line
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import ResultWriteError, write
 from bench.records.schema import Figures

@@ -27,8 +27,8 @@ from bench.case.periods import words
 from bench.case.values import SuiteError
 from bench.machine import devices
 from bench.machine.fields import ResultError, printable
-from bench.machine.folder import DEFAULT_FOLDER, FolderError, default_folder, expanded
 from bench.machine.lock import HeldError, LockError, MachineLock
+from bench.machine.reading import DEFAULT_FOLDER, FolderError, default_folder, expanded
 from bench.machine.writing import ResultWriteError
 from bench.stats.trust import OF_TIME
 from bench.worker import MARKER

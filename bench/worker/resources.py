@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 from bench.case.cases import Case
 from bench.machine import devices
 from bench.machine.devices import Nvml
-from bench.machine.raised import one_line
+from bench.machine.fresh import one_line
 from bench.machine.writing import Closing
 from bench.records.schema import Figures
 from bench.worker import estimate

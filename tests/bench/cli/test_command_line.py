@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 
 from bench import compare, history, report
 from bench.case import SuiteError
-from bench.cli import arguments, command_line
+from bench.cli import arguments, command_line, import_notes
 from bench.cli.command_line import UsageError
-from bench.machine import import_notes
 from bench.machine.fields import ResultError
-from bench.machine.folder import FolderError
+from bench.machine.reading import FolderError
 from bench.records.schema import Measurement, Outcome, ResultFile, Results
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run, save, unmeasured

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.machine.folder import (
+from bench.machine.reading import (
     DEFAULT_FOLDER,
     RESULTS_VARIABLE,
     FolderError,

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from bench.machine.cluster import ClusterAddress
 from bench.machine.process_pool import PoolError
 from bench.studies import replicas
 from bench.studies.data_parallel import (
@@ -21,6 +20,7 @@ from bench.studies.data_parallel import (
     sides,
 )
 from bench.studies.replicas import ROUNDS, ReplicaPlan, measured, timed
+from bench.studies.tf_config import ClusterAddress
 
 BACKEND = "while_loop+hoisted"
 QUESTION = DataParallelRequest(
@@ -157,7 +157,7 @@ class Context:
             return self._real.all_reduce(self._tf.distribute.ReduceOp.MEAN, value)
         return value
 
-class Worker(data_parallel.Worker):
+class Worker(data_parallel.StepWorker):
     def _build(self, order):
         tf = self._tf
         real = tf.distribute.get_replica_context
@@ -285,7 +285,7 @@ import os
 from bench.machine import process_pool
 from bench.studies import data_parallel
 
-class Worker(data_parallel.Worker):
+class Worker(data_parallel.StepWorker):
     def _block(self, order):
         if self._world == "team" and self._index == 1 and order["calls"] > 1:
             os.kill(os.getpid(), 9)

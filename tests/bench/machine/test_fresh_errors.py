@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.machine.raised import LONGEST, one_line
+from bench.machine.fresh import LONGEST_ERROR, one_line
 
 
 class Evil(Exception):  # noqa: N818
@@ -31,5 +31,5 @@ def test_whatever_an_error_says_it_is_one_line_that_says_something(text: str) ->
 
 def test_an_error_that_says_nothing_or_too_much_is_still_one_line() -> None:
     assert one_line(ValueError()) == one_line(ValueError(" \n")) == "it said nothing"
-    assert len(one_line(ValueError("x" * 5000))) == LONGEST == 300
+    assert len(one_line(ValueError("x" * 5000))) == LONGEST_ERROR == 300
     assert one_line(ValueError("x" * 300)) == "x" * 300

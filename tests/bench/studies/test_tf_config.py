@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from bench.machine import cluster
-from bench.machine.cluster import VARIABLE, ClusterAddress
 from bench.machine.fields import ResultError
+from bench.studies import tf_config
+from bench.studies.tf_config import VARIABLE, ClusterAddress
 
 WORKERS = ["10.0.0.1:2222", "10.0.0.2:2222"]
 
@@ -39,12 +39,12 @@ def test_a_cluster_comes_back_as_it_went_in(
     workers = tuple(f"{host}:{port}" for host, port in addresses)
     index = data.draw(some.integers(0, len(workers) - 1))
     made = ClusterAddress(workers, index, has_chief)
-    assert cluster.given({VARIABLE: made.variable}) == made
+    assert tf_config.given({VARIABLE: made.variable}) == made
 
 
 def test_without_the_variable_there_is_none() -> None:
-    assert cluster.given({}) is None
-    assert cluster.given({VARIABLE: "  "}) is None
+    assert tf_config.given({}) is None
+    assert tf_config.given({VARIABLE: "  "}) is None
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_without_the_variable_there_is_none() -> None:
 )
 def test_what_is_wrong_is_told_with_its_place(text: str, told: str) -> None:
     with pytest.raises(ResultError) as raised:
-        cluster.given({VARIABLE: text})
+        tf_config.given({VARIABLE: text})
     assert str(raised.value).startswith(f"{VARIABLE}: ") or str(raised.value).startswith(VARIABLE)
     assert told in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -105,7 +105,7 @@ JSON = some.recursive(
 @given(JSON)
 def test_whatever_the_variable_holds_there_is_a_cluster_or_one_line(found: Any) -> None:
     try:
-        made = cluster.given({VARIABLE: json.dumps(found)})
+        made = tf_config.given({VARIABLE: json.dumps(found)})
     except ResultError as error:
         told = str(error)
     else:
@@ -116,7 +116,7 @@ def test_whatever_the_variable_holds_there_is_a_cluster_or_one_line(found: Any) 
 
 
 def test_a_cluster_of_this_machine_has_free_ports_that_others_cannot_reach() -> None:
-    made = cluster.here(3)
+    made = tf_config.here(3)
     assert [each.index for each in made] == [0, 1, 2]
     assert len({each.workers for each in made}) == 1
     assert len(set(made[0].workers)) == 3

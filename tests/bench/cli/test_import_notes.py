@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.machine.import_notes import LEVEL, dropped
+from bench.cli.import_notes import LEVEL, dropped
 
 ABSL = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
 REMARK = "I0000 00:00:1764150000.123456    1234 port.cc:153] oneDNN custom operations are on.\n"
@@ -20,7 +20,7 @@ ALL = ABSL + REMARK + WARNING + FAULT + LOOSE
 
 PROGRAM = """\
 import os, sys
-from bench.machine.import_notes import hold_back
+from bench.cli.import_notes import hold_back
 hold_back()
 hold_back()
 print("before", file=sys.stderr)
@@ -76,7 +76,7 @@ def test_the_level_holds_while_the_library_is_loaded(
 
 def test_lines_are_held_back_after_a_look_whether_tensorflow_is_installed(tmp_path: Path) -> None:
     look = (
-        "import importlib.util, os\nfrom bench.machine.import_notes import hold_back\nhold_back()\n"
+        "import importlib.util, os\nfrom bench.cli.import_notes import hold_back\nhold_back()\n"
         "assert importlib.util.find_spec('tensorflow') is not None\n"
         "import tensorflow\nos._exit(0)\n"
     )
@@ -105,7 +105,7 @@ def test_a_process_that_inherits_the_errors_and_stays_holds_nobody_up(tmp_path: 
         "import subprocess, sys\n"
         "subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)"
     )
-    quick = "import bench.machine.import_notes as it; it._SECONDS = 0.1\n"
+    quick = "import bench.cli.import_notes as it; it._SECONDS = 0.1\n"
     code, errors = loaded(tmp_path, last, more=quick)
     assert code == 0
     assert errors.startswith("before\n")
@@ -114,7 +114,7 @@ def test_a_process_that_inherits_the_errors_and_stays_holds_nobody_up(tmp_path: 
 def test_closed_errors_are_no_reason_to_fail(tmp_path: Path) -> None:
     (tmp_path / "tensorflow.py").write_text("value = 7\n")
     program = (
-        "import os\nos.close(2)\nfrom bench.machine.import_notes import hold_back\nhold_back()\n"
+        "import os\nos.close(2)\nfrom bench.cli.import_notes import hold_back\nhold_back()\n"
         "import tensorflow\nassert tensorflow.value == 7\n"
     )
     environ = {**os.environ, LEVEL: "2", "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
