@@ -213,12 +213,12 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     def command(
-        name: str, told: str, epilog: str = EPILOG, pictures: Sequence[str] = (), ruled: bool = True
+        name: str, text: str, epilog: str = EPILOG, pictures: Sequence[str] = (), ruled: bool = True
     ) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
-            help=told,
-            description=told[0].upper() + told[1:] + ".",
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -243,8 +243,8 @@ def _parser() -> argparse.ArgumentParser:
     command("environments", _ENVIRONMENTS, ENVIRONMENTS_EPILOG).add_argument(
         "paths", nargs="+", metavar="FOLDER", help="the folder of results that bench.run has left"
     )
-    beside = "show times beside published ones of the same shapes"
-    command_line.add_result_paths(command("published", beside, PUBLISHED_EPILOG, ruled=False))
+    summary = "show times beside published ones of the same shapes"
+    command_line.add_result_paths(command("published", summary, PUBLISHED_EPILOG, ruled=False))
     return parser
 
 

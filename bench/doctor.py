@@ -35,16 +35,16 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    asked = [devices.parse(name) for name in options.device or ()]
+    requested = [devices.parse(name) for name in options.device or ()]
     if sys.stderr.isatty():
         print("starting every framework that is installed ...", file=sys.stderr)
-    found = diagnose(asked or _usual_devices(), options.backends)
+    found = diagnose(requested or _usual_devices(), options.backends)
     output.as_asked(
         options,
         lambda console: show(found, console),
         {"json": lambda: json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n"},
     )
-    return exit_code(found.survey, every_device=bool(asked))
+    return exit_code(found.survey, every_device=bool(requested))
 
 
 def _usual_devices() -> list[str]:

@@ -151,9 +151,9 @@ the words that it may be, and what it means."""
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The suite's options, all with a prefix of their own."""
     group = parser.getgroup("lstm", "LSTM benchmark suite (with --benchmark-only)")
-    for name, metavar, kind, told in OPTIONS:
+    for name, metavar, kind, described in OPTIONS:
         more = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
-        group.addoption(f"--lstm-{name}", metavar=metavar, help=told, default=None, **more)
+        group.addoption(f"--lstm-{name}", metavar=metavar, help=described, default=None, **more)
     group.addoption(
         "--lstm-fail-on-invalid",
         action="store_true",

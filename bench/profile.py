@@ -43,8 +43,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _profile(options: argparse.Namespace) -> int:
     found = profiled(options.case)
     if isinstance(found, Unmeasured):
-        told = f"{found.reason}{f'; {found.advice}' if found.advice else ''}"
-        print(f"{options.case.id}: {clean(told)}", file=sys.stderr)
+        text = f"{found.reason}{f'; {found.advice}' if found.advice else ''}"
+        print(f"{options.case.id}: {clean(text)}", file=sys.stderr)
         return NOT_PROFILED
     write(found, options.output, options.format)
     return PROFILED

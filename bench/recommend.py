@@ -169,8 +169,8 @@ def _window(options: argparse.Namespace, there: Available) -> bool:
         suite_text.write(suite, question, found, options.backends or ())
         print(f"written: {printable(str(suite))}", file=sys.stderr)
     commands = suite_text.commands(question, options.paths, suite)
-    said = question, found, there.learned, [command_line.told(each) for each in commands]
-    answered = shown.told(*said)
+    said = question, found, there.learned, [command_line.typed_command(each) for each in commands]
+    answered = shown.recommendation_text(*said)
     texts = {
         "markdown": answered.markdown,
         "json": lambda: shown.as_json(question, found, there.learned, commands),
@@ -210,8 +210,10 @@ def _batching(options: argparse.Namespace, there: Available) -> bool:
     ]
     measures += ["--hidden", str(question.hidden_size), "--input", str(size)]
     command = shlex.join([*measures, "--mode", question.mode])
-    told = output.CommandOutput(*shown.batching(question, found, command))
-    told.deliver(options, json=lambda: json_text(shown.batching_data(question, found, command)))
+    described = output.CommandOutput(*shown.batching(question, found, command))
+    described.deliver(
+        options, json=lambda: json_text(shown.batching_data(question, found, command))
+    )
     return not isinstance(found, batching.NoAdvice)
 
 

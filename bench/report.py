@@ -92,11 +92,11 @@ def _is_study(path: str) -> bool:
 def _study(options: argparse.Namespace) -> int:
     """Show the newest of the named studies: what is measured by ``bench.run`` and is no suite."""
     kinds = dict.fromkeys(study.kind_of(Path(path)) for path in options.paths)
-    told = {kind: _table_of(kind) for kind in kinds}
-    for kind, table in told.items():
-        if table is None or len(told) > 1:
+    by_name = {kind: _table_of(kind) for kind in kinds}
+    for kind, table in by_name.items():
+        if table is None or len(by_name) > 1:
             raise UsageError(
-                f"the files are of studies: {listed([printable(each, 60) for each in told])}; "
+                f"the files are of studies: {listed([printable(each, 60) for each in by_name])}; "
                 f"expected one of {', '.join(STUDIES)}"
             )
         if options.format not in LISTING:
@@ -110,14 +110,14 @@ STUDIES = ("denormals", "lengths", "scaling")
 
 def _table_of(kind: str) -> Callable[[Study], tuple[output.CommandOutput, Sequence[str]]] | None:
     if kind == "denormals":
-        from bench.studies.denormals import told
+        from bench.studies.denormals import command_output
     elif kind == "lengths":
-        from bench.studies.lengths import told
+        from bench.studies.lengths import command_output
     elif kind == "scaling":
-        from bench.studies.scaling_table import told
+        from bench.studies.scaling_table import command_output
     else:
         return None
-    return told
+    return command_output
 
 
 def _along(options: argparse.Namespace) -> int:
@@ -129,7 +129,7 @@ def _along(options: argparse.Namespace) -> int:
     learned, bad = newest(maps) if options.along == "window" else (None, ())
     command_line.tell_errors(untold(bad, results.errors))
     if not results.files:
-        raise command_line.ToldError
+        raise command_line.ReportedError
     with Progress("judging results"):
         sections = build(filters.chosen(results, options), baseline=options.baseline).sections
     source = "" if learned is None else map_source(learned)
@@ -247,8 +247,8 @@ def _show(report: Report, options: argparse.Namespace) -> None:
         options.format, target, lambda console: terminal.show(report, console, draw), texts
     )
     if options.brief and options.format == "terminal" and options.output is None:
-        told = f"all of it: {command_line.typed('report', *map(str, options.paths))}"
-        output.show(lambda console: console.print(told, style="bold", soft_wrap=True))
+        message = f"all of it: {command_line.typed('report', *map(str, options.paths))}"
+        output.show(lambda console: console.print(message, style="bold", soft_wrap=True))
 
 
 __all__ = ["load_frame", "main"]

@@ -68,8 +68,8 @@ def _submit(options: argparse.Namespace) -> int:
     else:
         folder = Path(FOLDER) if url is not None else expanded(options.to)
         found = submit(paths, folder, datetime.now(UTC))
-        for told in found.problems:
-            print(f"refused: {printable(told, 600)}", file=sys.stderr)
+        for described in found.problems:
+            print(f"refused: {printable(described, 600)}", file=sys.stderr)
         if found.problems:
             return REFUSED
         for path in found.written:
@@ -78,8 +78,11 @@ def _submit(options: argparse.Namespace) -> int:
             print(f"there already: {printable(str(path))}")
         if url is None and found.written:
             _list_texts(found.written)
-            told = count(len(found.written), "file")
-            print(f"{told} for a pull request: look through what is in them before you commit them")
+            described = count(len(found.written), "file")
+            print(
+                f"{described} for a pull request: "
+                "look through what is in them before you commit them"
+            )
         paths = [*found.written, *found.there]
     return 0 if url is None else _send(paths, url, agreed=options.yes)
 

@@ -79,22 +79,22 @@ def uneven(found: Estimates) -> Flags:
 
 
 def accused(
-    apart: float, luck: float | Noise, processes: int, cases: int = CASES, trials: int = 1000
+    separate: float, luck: float | Noise, processes: int, cases: int = CASES, trials: int = 1000
 ) -> float:
     """How often a bridge that takes so much more in one environment is called uneven."""
     found = difference(*bridge_means(luck, processes, cases, trials))
-    return float(np.mean(uneven(replace(found, middles=found.middles + math.log1p(apart)))))
+    return float(np.mean(uneven(replace(found, middles=found.middles + math.log1p(separate)))))
 
 
 def judge(
-    effects: Iterable[float], apart: float, luck: float, processes: int, trials: int = 1000
+    effects: Iterable[float], separate: float, luck: float, processes: int, trials: int = 1000
 ) -> list[Judged]:
     """Of each true effect what is said over a bridge that is so far apart.
 
     A ratio over it is the true one times ``1 + apart``, and the bridge's to itself is the inverse.
     """
     bridge = difference(*bridge_means(luck, processes, CASES, trials))
-    bridge = replace(bridge, middles=bridge.middles - math.log1p(apart))
+    bridge = replace(bridge, middles=bridge.middles - math.log1p(separate))
     called = uneven(bridge)
     rng = np.random.default_rng(SEED + 1)
     logs = (as_measured(rng, (trials, processes)) for _ in range(2))
@@ -102,7 +102,7 @@ def judge(
         process_means(each, Pairing.BRIDGED.allowance, in_order=True).over_bridge() for each in logs
     ]
     found = difference(*sides)
-    found = replace(found, middles=found.middles + math.log1p(apart))
+    found = replace(found, middles=found.middles + math.log1p(separate))
     wide = with_difference(found, replace(bridge, middles=np.abs(bridge.middles)))
     allowed = Estimates(
         found.middles,
@@ -129,14 +129,14 @@ def accused_rates(trials: int) -> Sheet:
         "a bad process in ten": bad_processes,
     }
 
-    def row(name: str, apart: float, luck: float | Noise, cases: int = CASES) -> list[str]:
-        return [name, *(percent(accused(apart, luck, n, cases, trials)) for n in COUNTS)]
+    def row(name: str, separate: float, luck: float | Noise, cases: int = CASES) -> list[str]:
+        return [name, *(percent(accused(separate, luck, n, cases, trials)) for n in COUNTS)]
 
     rows = [row(f"the same, {name}", 0.0, luck) for name, luck in lucks.items()]
     rows.append(row("the same in its only case, times 3%", 0.0, UNPAIRED_SPREADS[0], 1))
     rows += [
-        row(f"{apart:.0%} apart, times {luck:.0%}", apart, luck)
-        for apart in (0.01, 0.05, 0.10, 0.20)
+        row(f"{separate:.0%} apart, times {luck:.0%}", separate, luck)
+        for separate in (0.01, 0.05, 0.10, 0.20)
         for luck in UNPAIRED_SPREADS[:2]
     ]
     return table(["bridges called uneven, a side:", *map(str, COUNTS)], rows)
@@ -146,9 +146,9 @@ def false_rates(trials: int) -> Sheet:
     """Equals called different over a bridge that is apart, and in brackets without the check."""
     rows = []
     for luck in UNPAIRED_SPREADS[:2]:
-        for apart in (0.0, 0.01, 0.02, 0.05, 0.10, 0.20):
-            found = [judge([0.0], apart, luck, n, trials=trials)[0] for n in COUNTS[2:]]
-            name = f"bridge {apart:.0%} apart, times {luck:.0%}"
+        for separate in (0.0, 0.01, 0.02, 0.05, 0.10, 0.20):
+            found = [judge([0.0], separate, luck, n, trials=trials)[0] for n in COUNTS[2:]]
+            name = f"bridge {separate:.0%} apart, times {luck:.0%}"
             rows.append([name, *(_both(each, DIFFERENT) for each in found)])
     headings = map(str, COUNTS[2:])
     return table(["equals called different over it (unchecked), a side:", *headings], rows)
@@ -161,12 +161,12 @@ def powers(trials: int) -> Sheet:
     """
     rows = []
     for luck in UNPAIRED_SPREADS[:2]:
-        for apart in (0.0, 0.10):
+        for separate in (0.0, 0.10):
             effects = (0.10, 0.20, 0.50)
-            hidden = 1 / (1 + apart) - 1
+            hidden = 1 / (1 + separate) - 1
             found = [judge(effects, hidden, luck, n, trials=trials) for n in COUNTS[4:7]]
             for index, effect in enumerate(effects):
-                name = f"{effect:.0%} slower, bridge {apart:.0%} apart, times {luck:.0%}"
+                name = f"{effect:.0%} slower, bridge {separate:.0%} apart, times {luck:.0%}"
                 rows.append([name, *(_both(each[index], (Verdict.SLOWER,)) for each in found)])
     headings = [f"{count} a side" for count in COUNTS[4:7]]
     return table(["SLOWER said over it (unchecked):", *headings], rows)

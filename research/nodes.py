@@ -16,7 +16,7 @@ import numpy as np
 from bench.render.table import Sheet
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import Estimates, FloatArray, Means, process_means
-from bench.stats.outliers import NodeTimes, apart
+from bench.stats.outliers import NodeTimes, outlying_times
 from bench.stats.random_effects import RATIO_ALLOWANCE, means_over_nodes, time_bounds
 from research.noises import SEED
 from research.rates import beside, percent, table
@@ -185,8 +185,8 @@ def report(
         logs[:, node] = np.median(times, axis=1)
         off = times - logs[:, node, None]
         whole = off.mean(axis=0)
-        beside = [off[owners == owner].mean(axis=0) - whole for owner in range(BACKENDS)]
-        squares += float(np.sum(whole**2)), float(np.sum(np.mean(np.square(beside), axis=0)))
+        adjacent = [off[owners == owner].mean(axis=0) - whole for owner in range(BACKENDS)]
+        squares += float(np.sum(whole**2)), float(np.sum(np.mean(np.square(adjacent), axis=0)))
     counts = np.array([world.size(node) for node in range(nodes)], dtype=np.float64)
     return NodeTimes.of(logs, [*map(str, owners)], (float(squares[0]), float(squares[1])), counts)
 
@@ -202,8 +202,8 @@ def named(trials: int) -> Sheet:
         cells = []
         for nodes in counts:
             rng = np.random.default_rng(SEED)
-            told = sum(bool(apart(report(world, nodes, rng))) for _ in range(trials))
-            cells.append(percent(told / trials))
+            described = sum(bool(outlying_times(report(world, nodes, rng))) for _ in range(trials))
+            cells.append(percent(described / trials))
         rows.append([name, *cells])
     return table(["reports of equal nodes that name one, nodes:", *map(str, counts)], rows)
 
@@ -221,10 +221,10 @@ def found(trials: int) -> Sheet:
                     right = wrong = 0
                     for _ in range(trials):
                         times = report(WORLDS[name], nodes, rng, moved, backend)
-                        told = {each[:2] for each in apart(times)}
+                        described = {each[:2] for each in outlying_times(times)}
                         wanted = (0, "0" if backend else "")
-                        right += wanted in told
-                        wrong += bool(told - {wanted})
+                        right += wanted in described
+                        wrong += bool(described - {wanted})
                     cells.append(beside(right / trials, wrong / trials))
                 what = "one backend" if backend else "all"
                 rows.append([f"{moved:.0%} slower in {what}, {name}", *cells])

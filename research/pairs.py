@@ -113,10 +113,10 @@ def spreads(pairs: Sequence[Pair]) -> Sheet:
 def _falsely_alone(pairs: Sequence[Pair]) -> float:
     """How often one process alone would say FASTER or SLOWER of a pair whose mean is equality."""
     # Each process from the mean of the others of its pair.
-    apart = np.concatenate(
+    separate = np.concatenate(
         [each.logs - (each.logs.sum() - each.logs) / (each.logs.size - 1) for each in pairs]
     )
-    means = process_means(apart[:, None], Pairing.ALTERNATING.allowance, in_order=True)
+    means = process_means(separate[:, None], Pairing.ALTERNATING.allowance, in_order=True)
     said = verdicts(*means.bounds())
     return float(np.mean(np.isin(said, [Verdict.FASTER, Verdict.SLOWER])))
 
@@ -125,11 +125,11 @@ def shape(pairs: Sequence[Pair]) -> str:
     """One line on what the processes' ratios look like: neighbours and tails."""
     neighbours, far = [], []
     for pair in pairs:
-        apart = pair.logs - np.mean(pair.logs)
-        neighbours.append(float(np.sum(apart[1:] * apart[:-1]) / np.sum(apart**2)))
+        separate = pair.logs - np.mean(pair.logs)
+        neighbours.append(float(np.sum(separate[1:] * separate[:-1]) / np.sum(separate**2)))
         # What independent ones show, since the mean is of the same processes.
         neighbours[-1] += 1 / pair.logs.size
-        far.append(np.abs(apart).max())
+        far.append(np.abs(separate).max())
     return (
         f"{len(pairs)} pairs of {ENOUGH_PROCESSES} processes or more. "
         f"Correlation of a process with the one before: {np.mean(neighbours):.2f} in the mean. "

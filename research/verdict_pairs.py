@@ -27,8 +27,8 @@ def main(words: Sequence[str] | None = None) -> int:
     with Progress("comparing"):
         pairs = pairs_of(results)
     if not pairs:
-        told = f"no two backends did the same work in {ENOUGH_PROCESSES} processes or more"
-        command_line.tell_errors([told])
+        text = f"no two backends did the same work in {ENOUGH_PROCESSES} processes or more"
+        command_line.tell_errors([text])
     if results.errors or not pairs:
         return command_line.BAD_INPUT
     tables = (sheet.markdown(aligned=True) for sheet in (spreads(pairs), coverage(pairs)))

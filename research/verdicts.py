@@ -129,8 +129,10 @@ def bridged_powers(trials: int) -> Sheet:
         for spread in PAIRED_SPREADS:
             over = [bridged_verdicts(effects, (spread, spread), n, trials) for n in counts]
             # A median has its process's luck, and its own part of the ratio's noise.
-            apart = math.hypot(luck, spread / math.sqrt(2))
-            without = [unpaired_verdicts(effects, (apart, apart), (n, n), trials) for n in counts]
+            separate = math.hypot(luck, spread / math.sqrt(2))
+            without = [
+                unpaired_verdicts(effects, (separate, separate), (n, n), trials) for n in counts
+            ]
             for index in (1, 2) if luck > UNPAIRED_SPREADS[0] else (0, 1):
                 cells = [
                     beside(rate(one[index], Verdict.SLOWER), rate(other[index], Verdict.SLOWER))
@@ -160,13 +162,13 @@ def in_turn_false_rates(trials: int) -> Sheet:
         **{f"medians {each:.0%}": each for each in UNPAIRED_SPREADS},
         "a bad process in ten": bad_processes,
     }
-    for told, noise in noises.items():
+    for described, noise in noises.items():
         for state, machine in STATES.items():
             cells = []
             for count in counts:
                 found = in_turn_verdicts([0.0], noise, machine, count, trials)
                 cells.append(beside(*(rate(each[0], *DIFFERENT) for each in found)))
-            rows.append([f"{told}, machine {state}", *cells])
+            rows.append([f"{described}, machine {state}", *cells])
     headings = [f"{count} turns" for count in counts]
     return table(["equals called different, in turn (unpaired):", *headings], rows)
 
@@ -181,8 +183,10 @@ def in_turn_powers(trials: int) -> Sheet:
             found = [in_turn_verdicts(effects, spread, machine, n, trials) for n in counts]
             for index, effect in enumerate(effects):
                 cells = [
-                    beside(rate(paired[index], Verdict.SLOWER), rate(apart[index], Verdict.SLOWER))
-                    for paired, apart in found
+                    beside(
+                        rate(paired[index], Verdict.SLOWER), rate(separate[index], Verdict.SLOWER)
+                    )
+                    for paired, separate in found
                 ]
                 rows.append([f"{effect:.0%} slower, medians {spread:.0%}, machine {state}", *cells])
     headings = [f"{count} turns" for count in counts]
@@ -216,14 +220,14 @@ def powers(trials: int) -> Sheet:
         spread: [paired_verdicts(effects, spread, count, trials) for count in counts]
         for spread in PAIRED_SPREADS
     }
-    apart = {
+    separate = {
         spread: [
             unpaired_verdicts(effects, (spread, spread), (count, count), trials) for count in counts
         ]
         for spread in UNPAIRED_SPREADS
     }
     rows = []
-    for kind, found, shown in (("paired", paired, (0, 1, 2, 3)), ("unpaired", apart, (2, 4))):
+    for kind, found, shown in (("paired", paired, (0, 1, 2, 3)), ("unpaired", separate, (2, 4))):
         for index in shown:
             for spread, by_count in found.items():
                 rates = [percent(rate(each[index], Verdict.SLOWER)) for each in by_count]

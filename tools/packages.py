@@ -91,8 +91,8 @@ def as_markdown() -> str:
     lines += [f"    {upper} --> {lower}" for upper, lower in sorted(arrows())]
     rows = []
     for name in (each for floor in reversed(FLOORS) for each in floor):
-        told = ast.get_docstring(ast.parse(known[f"bench.{name}"].read_text(encoding="utf-8")))
-        rows.append((f"`{name}`", (told or "").partition("\n")[0]))
+        described = ast.get_docstring(ast.parse(known[f"bench.{name}"].read_text(encoding="utf-8")))
+        rows.append((f"`{name}`", (described or "").partition("\n")[0]))
     table = markdown_table(("room", "what it is about"), (False, False), rows)
     return "\n".join([*lines, "```", "", table])
 

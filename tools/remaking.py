@@ -191,7 +191,7 @@ def _as_markdown(block: Block, printed: str) -> str:
 
 def _remake_files(block: Block, output: str, root: Path, *, write: bool) -> list[str]:
     """The same of the file that a command writes, or the files: some pictures are several."""
-    told = []
+    shown = []
     place = (root / output).parent
     with tempfile.TemporaryDirectory() as folder:
         run(block, root, Path(folder) / Path(output).name)
@@ -200,11 +200,11 @@ def _remake_files(block: Block, output: str, root: Path, *, write: bool) -> list
             if old.exists() and same_file(old.read_bytes(), made, old.suffix):
                 continue
             name = old.relative_to(root)
-            told.append(f"{name}, in {block.document}: not as `{block.command}` makes it")
+            shown.append(f"{name}, in {block.document}: not as `{block.command}` makes it")
             if write:
                 place.mkdir(parents=True, exist_ok=True)
                 write_bytes(old, made)
-    return told
+    return shown
 
 
 _PROGRAM = re.compile(rb"Matplotlib v\d+\.\d+[^<\s,]*")

@@ -49,16 +49,16 @@ def add_values(
 
     more: what else ``add_argument`` is to know of each.
     """
-    for name, metavar, kind, told in rows:
-        to.add_argument(f"--{name}", metavar=metavar, type=kind, help=told, **more)
+    for name, metavar, kind, described in rows:
+        to.add_argument(f"--{name}", metavar=metavar, type=kind, help=described, **more)
 
 
 def add_usual(
     to: argparse._ActionsContainer, *rows: tuple[str, str, Callable[[str], Any], Any, str]
 ) -> None:
     """As ``add_values``, of options that have a usual value, before what they mean."""
-    for name, metavar, kind, usual, told in rows:
-        shown = f"{told} (default: %(default)s)".lstrip()
+    for name, metavar, kind, usual, described in rows:
+        shown = f"{described} (default: %(default)s)".lstrip()
         add_values(to, (name, metavar, kind, shown), default=usual)
 
 
@@ -66,20 +66,20 @@ def add_choice(
     to: argparse._ActionsContainer,
     name: str,
     choices: Iterable[str],
-    told: str = "",
+    text: str = "",
     usual: str | None = None,
 ) -> None:
     """An option that takes one of some words. usual: what it is where it is not given."""
     default = "" if usual is None else "(default: %(default)s)"
     to.add_argument(
-        f"--{name}", choices=tuple(choices), default=usual, help=f"{told} {default}".strip()
+        f"--{name}", choices=tuple(choices), default=usual, help=f"{text} {default}".strip()
     )
 
 
 def add_flags(to: argparse._ActionsContainer, **flags: str) -> None:
     """Options that are there or not, with what they mean."""
-    for name, told in flags.items():
-        to.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=told)
+    for name, described in flags.items():
+        to.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=described)
 
 
 def add_output(
@@ -194,5 +194,5 @@ def _number(text: str) -> float:
 
 def add_unmeasured(parser: argparse.ArgumentParser) -> None:
     """``--unmeasured``, for a terminal and Markdown."""
-    told = "list what has no time and why, not only how much of it there is"
-    add_flags(parser, unmeasured=told)
+    text = "list what has no time and why, not only how much of it there is"
+    add_flags(parser, unmeasured=text)

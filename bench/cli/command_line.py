@@ -77,16 +77,16 @@ def run(
 ) -> int:
     """What a command does with its words, and its exit code.
 
-    work: is given the options. An ``InputError`` of its, or one of ``more``, is told in a line and
-    makes ``BAD_INPUT`` of the code; a ``ToldError`` makes it so and was told. interrupted: what is
-    told of an interruption, which then makes ``INTERRUPTED`` of it.
+    work: is given the options. An ``InputError`` of its, or one of ``more``, is printed in a line
+    and makes the code ``BAD_INPUT``, as does a ``ReportedError``, which was printed before.
+    interrupted: what is printed after an interruption, which makes the code ``INTERRUPTED``.
     """
     options = parser.parse_args(words)
     write_any_letter()
     mended: tuple[type[Exception], ...] = (InputError, *more)
     try:
         return work(options)
-    except ToldError:
+    except ReportedError:
         return BAD_INPUT
     except mended as error:
         if isinstance(error, BrokenPipeError):
@@ -166,11 +166,11 @@ def python() -> str:
 
 def typed(command: str, *words: str) -> str:
     """A command of this suite with its words, as a person is told to type it here."""
-    return told(" ".join([python(), "-m", f"bench.{command}", *map(shlex.quote, words)]))
+    return typed_command(" ".join([python(), "-m", f"bench.{command}", *map(shlex.quote, words)]))
 
 
-def told(command: str) -> str:
-    """A command that a person is told to type: a folder's name in it may hold anything."""
+def typed_command(command: str) -> str:
+    """A command for a person to type: a folder's name in it may hold anything."""
     return printable(command, _LONGEST_LINE)
 
 
@@ -200,5 +200,5 @@ class UsageError(InputError):
     """What was asked cannot be done; one line that says why and what to do."""
 
 
-class ToldError(InputError):
-    """There is nothing to go on with, and why was told."""
+class ReportedError(InputError):
+    """There is nothing to go on with, and the reason has been printed."""

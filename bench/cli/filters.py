@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from bench.cli import arguments
-from bench.cli.command_line import ToldError
+from bench.cli.command_line import ReportedError
 from bench.cli.progress import read_results
 from bench.records.only import FILTERS, only
 from bench.records.schema import Results
@@ -43,5 +43,5 @@ def read(
     """
     found = [read_results(paths) for paths in places]
     if not all(results.files for results in found):
-        raise ToldError
+        raise ReportedError
     return [chosen(results, options, names) for results in found]

@@ -219,9 +219,9 @@ def _fitting(sheet: Sheet, width: int) -> Sheet:
     """A table whose columns have what they ask for where a terminal is wide enough; where it is
     not, the last of them would stand beyond its edge."""
     words = (max(map(len, column.heading.split())) for column in sheet.columns)
-    asked = sum(
+    requested = sum(
         max(column.least or 0, word) + 3 for column, word in zip(sheet.columns, words, strict=True)
     )
-    if asked <= width:
+    if requested <= width:
         return sheet
     return replace(sheet, columns=tuple(replace(column, least=None) for column in sheet.columns))

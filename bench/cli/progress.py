@@ -68,11 +68,11 @@ class Progress(Closing):
             return
         shown = ""
         while True:
-            told = clean(f"{self._what}: {self._part}" if self._part else f"{self._what} ...")
-            told = told[: max(1, shutil.get_terminal_size().columns - 1)]
-            if told != shown:
-                self._write(f"{_CLEAR}{told}")
-                shown = told
+            text = clean(f"{self._what}: {self._part}" if self._part else f"{self._what} ...")
+            text = text[: max(1, shutil.get_terminal_size().columns - 1)]
+            if text != shown:
+                self._write(f"{_CLEAR}{text}")
+                shown = text
             if self._ended.wait(self._every):
                 self._write(_CLEAR)
                 return

@@ -95,9 +95,9 @@ def write(
         raise SuiteError(f"--write-suite {printable(str(path))}: expected a name ending in .toml")
     if path.exists():
         raise SuiteError(f"--write-suite {printable(str(path))}: there is such a file already")
-    told = text(question, found.need, backends).encode()
-    loading.parsed(path, told)
-    write_bytes(path, told)
+    described = text(question, found.need, backends).encode()
+    loading.parsed(path, described)
+    write_bytes(path, described)
 
 
 def commands(question: Query, paths: Sequence[str], suite: Path | None) -> list[str]:

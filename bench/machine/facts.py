@@ -60,14 +60,14 @@ class MachineKind:
 
     def differences(self, other: MachineKind) -> tuple[str, ...]:
         """In what two kinds differ: names of fields, and of libraries one by one."""
-        apart = [
+        separate = [
             each.name
             for each in fields(self)
             if each.name != "libraries" and getattr(self, each.name) != getattr(other, each.name)
         ]
         here, there = dict(self.libraries), dict(other.libraries)
         names = sorted({*here, *there})
-        return (*apart, *(name for name in names if here.get(name) != there.get(name)))
+        return (*separate, *(name for name in names if here.get(name) != there.get(name)))
 
 
 def kind_of(environment: object) -> MachineKind | None:

@@ -35,10 +35,10 @@ class ResultError(InputError):
     """A result file cannot be used; one line, naming the file and the field."""
 
 
-def error_at(path: Path, told: str, where: str = "") -> ResultError:
-    """``told`` says of the file, or of the field ``where`` in it, what it is and should be."""
+def error_at(path: Path, text: str, where: str = "") -> ResultError:
+    """``text`` says of the file, or of the field ``where`` in it, what it is and should be."""
     subject = printable(str(path))
-    return ResultError(f"{subject}: {where} {told}" if where else f"{subject} {told}")
+    return ResultError(f"{subject}: {where} {text}" if where else f"{subject} {text}")
 
 
 _URL = re.compile(

@@ -159,8 +159,8 @@ class Guard:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        told = message if isinstance(message, str) else one_line(message)
-        self.note(f"{category.__name__}: {told}")
+        text = message if isinstance(message, str) else one_line(message)
+        self.note(f"{category.__name__}: {text}")
 
 
 @dataclass(frozen=True)

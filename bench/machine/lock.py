@@ -99,15 +99,15 @@ class MachineLock(Closing):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """``acquire``, as often as it takes; ``tell`` is called once if it is not at once."""
-        told = False
+        announced = False
         while True:
             try:
                 self.acquire(what)
                 return
             except HeldError as error:
-                if not told:
+                if not announced:
                     tell(f"{error}; waiting for it")
-                    told = True
+                    announced = True
             sleep(LOOK_EVERY)
 
     def close(self) -> None:
@@ -123,6 +123,6 @@ class MachineLock(Closing):
             alive = psutil.pid_exists(pid)
         except (ValueError, RecursionError, OverflowError):  # ResultError is a ValueError
             return "it has not said who it is"
-        told = f"process {pid}, since {printable(since, 40)}, {printable(what, 80)}"
+        text = f"process {pid}, since {printable(since, 40)}, {printable(what, 80)}"
         # Its number may have gone to another process meanwhile: a hint, no more.
-        return told if alive else f"a worker that outlives {told}"
+        return text if alive else f"a worker that outlives {text}"

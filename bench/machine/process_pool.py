@@ -55,8 +55,8 @@ class PoolError(RuntimeError):
 class FailedError(PoolError):
     """One of them answered that it could not do it; said: its words."""
 
-    def __init__(self, told: str, said: str) -> None:
-        super().__init__(told)
+    def __init__(self, text: str, said: str) -> None:
+        super().__init__(text)
         self.said = said
 
 
@@ -162,12 +162,12 @@ class ProcessPool(Closing):
                 raise PoolError(f"{name} {ending(code)} {what}; its last line: {said}")
 
     def _late(self, names: Sequence[str], seconds: float, what: str) -> str:
-        told = []
+        shown = []
         for name in names:
             hand = self._hands[name]
             said = hand.said() or "nothing"
-            told.append(f"{name}, {hand.state()}, said last: {said}")
-        return f"not done within {seconds:g} s {what}: {'; '.join(told)}"
+            shown.append(f"{name}, {hand.state()}, said last: {said}")
+        return f"not done within {seconds:g} s {what}: {'; '.join(shown)}"
 
 
 class _Hand:

@@ -85,7 +85,9 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def journal_lines(path: Path, data: bytes, first: str, told: str) -> tuple[list[Field], list[str]]:
+def journal_lines(
+    path: Path, data: bytes, first: str, message: str
+) -> tuple[list[Field], list[str]]:
     """The lines of a journal that are whole, and a note if the last is not.
 
     first: the key that its first line has; told: what a file without it is no journal of. Raises
@@ -105,7 +107,7 @@ def journal_lines(path: Path, data: bytes, first: str, told: str) -> tuple[list[
     if not lines:
         raise error_at(path, "holds no whole line")
     if not isinstance(lines[0].value, dict) or first not in lines[0].value:
-        raise error_at(path, f"is no journal of {told}: its first line holds no run")
+        raise error_at(path, f"is no journal of {message}: its first line holds no run")
     return lines, notes
 
 

@@ -97,10 +97,10 @@ class RemotePath:
         """The path of a file in the folder."""
         return f"{self.root.rstrip('/')}/{name}"
 
-    def error(self, told: str, name: str = "") -> PlaceError:
-        """``told`` says of the place, or of a file in it, what is wrong with it."""
+    def error(self, text: str, name: str = "") -> PlaceError:
+        """``text`` says of the place, or of a file in it, what is wrong with it."""
         return PlaceError(
-            f"{self.name}/{printable(name)} {told}" if name else f"{self.name} {told}"
+            f"{self.name}/{printable(name)} {text}" if name else f"{self.name} {text}"
         )
 
 
@@ -112,15 +112,15 @@ def opened(url: str) -> RemotePath:
     try:
         core = importlib.import_module("fsspec.core")
     except ImportError:
-        told = f"cannot be reached without fsspec: pip install '{EXTRA}'"
-        raise PlaceError(f"{shown(url)} {told}") from None
+        text = f"cannot be reached without fsspec: pip install '{EXTRA}'"
+        raise PlaceError(f"{shown(url)} {text}") from None
     try:
         files, root = core.url_to_fs(url)
         # What another command of this process saw may be old.
         files.invalidate_cache()
     except ImportError as error:  # fsspec says what to install
-        told = printable(_cleaned(str(error), url))
-        raise PlaceError(f"{shown(url)} cannot be reached: {told}") from None
+        text = printable(_cleaned(str(error), url))
+        raise PlaceError(f"{shown(url)} cannot be reached: {text}") from None
     except Exception as error:
         raise PlaceError(f"{shown(url)} cannot be reached: {reason(error, url)}") from None
     return RemotePath(url, files, str(root))
@@ -135,7 +135,7 @@ def limit() -> float:
     return found if 0 < found < math.inf else LIMIT
 
 
-def asked(call: Callable[..., T], *arguments: object, **options: object) -> T:
+def answer_within_limit(call: Callable[..., T], *arguments: object, **options: object) -> T:
     """What a place answers within the limit; raises TimeoutError after it, or what it raises.
 
     The question itself cannot be taken back: a thread waits on for it, and holds nothing up.
@@ -175,8 +175,8 @@ def reason(error: BaseException, url: str = "") -> str:
         return f"no answer within {limit():g} s ({LIMIT_VARIABLE}=SECONDS allows more)"
     if isinstance(error, FileNotFoundError):
         return "it is not there"
-    told = _cleaned(re.sub(r"\?[^\s'\"]*", "", str(error)), url) or "no reason was given"
-    return printable(f"{type(error).__name__}: {told}", 200)
+    text = _cleaned(re.sub(r"\?[^\s'\"]*", "", str(error)), url) or "no reason was given"
+    return printable(f"{type(error).__name__}: {text}", 200)
 
 
 def _cleaned(text: str, url: str) -> str:
@@ -276,12 +276,12 @@ class _Copies:
             return
         where = "" if path == place.root else name
         if size is not None and size > LARGEST_FILE:
-            told = f"is larger than {LARGEST_FILE:,} bytes, the most that is read"
-            raise place.error(told, where)
-        data: bytes = asked(place.files.cat_file, path)
+            text = f"is larger than {LARGEST_FILE:,} bytes, the most that is read"
+            raise place.error(text, where)
+        data: bytes = answer_within_limit(place.files.cat_file, path)
         if size is not None and len(data) != size:
-            told = f"is cut off: {len(data):,} of {size:,} bytes came; try again"
-            raise place.error(told, where)
+            text = f"is cut off: {len(data):,} of {size:,} bytes came; try again"
+            raise place.error(text, where)
         self.keep(name, data, mark)
 
     def keep(self, name: str, data: bytes, mark: str) -> None:
@@ -338,7 +338,7 @@ def _file(place: RemotePath) -> Fetched:
     name = posixpath.basename(urlsplit(place.url).path)
     copies = _Copies.of(place)
     try:
-        copies.update(place, place.root, name, asked(place.files.info, place.root))
+        copies.update(place, place.root, name, answer_within_limit(place.files.info, place.root))
     except (PlaceError, ResultWriteError):
         copies.forget(name)
         raise
@@ -361,7 +361,7 @@ def _folder(place: RemotePath, wanted: Wanted) -> Fetched:
         path = str(info.get("name") or place.inside(name))
         try:
             if size_of(info) is None:
-                info = asked(place.files.info, path)
+                info = answer_within_limit(place.files.info, path)
             copies.update(place, path, name, info)
         except PlaceError as error:
             return str(error)
@@ -370,8 +370,8 @@ def _folder(place: RemotePath, wanted: Wanted) -> Fetched:
                 return str(place.error(f"cannot be read: {reason(error, place.url)}", name))
             if name not in listed:
                 return ""
-            told = "was listed and is not there: it was deleted meanwhile, or the list is late"
-            return str(place.error(told, name))
+            text = "was listed and is not there: it was deleted meanwhile, or the list is late"
+            return str(place.error(text, name))
         return None
 
     errors, notes = [], []
@@ -379,8 +379,8 @@ def _folder(place: RemotePath, wanted: Wanted) -> Fetched:
         if wrong is not None:
             copies.forget(name)
         elif name in unlisted:
-            told = "is there, and its place does not list it yet; it is read all the same"
-            notes.append(f"{place.name}/{printable(name)} {told}")
+            text = "is there, and its place does not list it yet; it is read all the same"
+            notes.append(f"{place.name}/{printable(name)} {text}")
         if wrong:
             errors.append(PlaceError(wrong))
     for name in set(copies.marks) - set(names):
@@ -395,7 +395,7 @@ def _listed(place: RemotePath, known: bool) -> dict[str, dict[str, Any]]:
     known: whether there were files before; then an empty folder is none that does not exist.
     """
     try:
-        found = asked(place.files.ls, place.root, detail=True)
+        found = answer_within_limit(place.files.ls, place.root, detail=True)
     except Exception as error:
         if known and is_gone(error):
             return {}
@@ -462,18 +462,18 @@ def _upload(path: Path, place: RemotePath) -> Mapping[str, Any]:
         found = _there(place, target)
         if found is None:
             if place.protocols & _WITH_FOLDERS:
-                asked(place.files.makedirs, place.root, exist_ok=True)
+                answer_within_limit(place.files.makedirs, place.root, exist_ok=True)
             _create(place, target, data)
             # Of two who write one name at once only one is told that its file is there.
             found = _there(place, target)
         # Of the file itself: the place's list may be late.
-        info: Mapping[str, Any] = asked(place.files.info, target)
+        info: Mapping[str, Any] = answer_within_limit(place.files.info, target)
     except Exception as error:
-        told = "there is no such folder or bucket" if is_gone(error) else reason(error, place.url)
-        raise place.error(f"cannot be written: {told}", path.name) from None
+        text = "there is no such folder or bucket" if is_gone(error) else reason(error, place.url)
+        raise place.error(f"cannot be written: {text}", path.name) from None
     if found is None or (found != data and data.startswith(found)):
-        told = f"was not written whole: {len(found or b''):,} of {len(data):,} bytes are there"
-        raise place.error(told, path.name)
+        text = f"was not written whole: {len(found or b''):,} of {len(data):,} bytes are there"
+        raise place.error(text, path.name)
     if found != data:
         raise place.error("is there with other contents; it is left as it is", path.name)
     return info
@@ -486,15 +486,17 @@ def _create(place: RemotePath, target: str, data: bytes) -> None:
     """
     try:
         if place.protocols & _EXCLUSIVE:
-            asked(_write_exclusively, place, target, data)
+            answer_within_limit(_write_exclusively, place, target, data)
         else:
             # S3 and Google's store are told to refuse it (`If-None-Match: *`).
-            asked(place.files.pipe_file, target, data, mode="create")
+            answer_within_limit(place.files.pipe_file, target, data, mode="create")
     except Exception as error:
         if isinstance(error, FileExistsError) or _there(place, target) is not None:
             return
         if isinstance(error, TypeError | NotImplementedError) or "NotImplemented" in str(error):
-            asked(place.files.pipe_file, target, data)  # a store without conditional writes
+            answer_within_limit(
+                place.files.pipe_file, target, data
+            )  # a store without conditional writes
             return
         raise
 
@@ -507,7 +509,7 @@ def _write_exclusively(place: RemotePath, target: str, data: bytes) -> None:
 def _there(place: RemotePath, target: str) -> bytes | None:
     """What stands under a path; None if nothing does."""
     try:
-        found: bytes = asked(place.files.cat_file, target)
+        found: bytes = answer_within_limit(place.files.cat_file, target)
     except Exception as error:
         if is_gone(error):
             return None

@@ -439,25 +439,25 @@ def _write_through(path: Path, data: bytes) -> None:
 
 
 def _write_beside(path: Path, data: bytes) -> None:
-    beside = path.with_name(unfinished_name(path.name))
+    unfinished = path.with_name(unfinished_name(path.name))
     file = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         _write_all(file, data)
         with contextlib.suppress(OSError):  # of a file that is there, its rights stay
             os.fchmod(file, stat.S_IMODE(path.stat().st_mode))
         os.fsync(file)
         os.close(file)
         file = -1
-        beside.replace(path)
+        unfinished.replace(path)
         _sync_folder(path.parent)
     finally:
         if file >= 0:
             os.close(file)
         # Where this fails it was never made, for the reason that is already being raised.
         with contextlib.suppress(OSError, ValueError):
-            beside.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -338,11 +338,11 @@ def _read_journal(path: Path) -> ResultFile:
         entries[kind].append(line[kind])
     if run.finished is None:
         if who := living(path):
-            told = f"is still being written by {who}; its finished cases are read"
+            text = f"is still being written by {who}; its finished cases are read"
         else:
-            told = "holds a run that did not come to its end; its finished cases are read"
-            told += _last_words(entries)
-        notes.append(f"{printable(str(path))} {told}")
+            text = "holds a run that did not come to its end; its finished cases are read"
+            text += _last_words(entries)
+        notes.append(f"{printable(str(path))} {text}")
     return _result_file(path, run, entries["benchmark"], entries["outcome"], notes)
 
 
@@ -391,8 +391,8 @@ def _result_file(
     for field in benchmarks:
         item = parse_benchmark(field, run)
         if item.case.id in seen:
-            told = f"each case once in a run, and it stands at {seen[item.case.id]} too"
-            raise field["extra_info"]["lstm"]["case_id"].error(told)
+            text = f"each case once in a run, and it stands at {seen[item.case.id]} too"
+            raise field["extra_info"]["lstm"]["case_id"].error(text)
         seen[item.case.id] = field.name
         if isinstance(item, Measurement):
             measured.append(item)
@@ -402,8 +402,8 @@ def _result_file(
     for field in outcomes:
         outcome = parse_outcome(field, run)
         if outcome.case.id in seen:
-            told = f"its case stands at {seen[outcome.case.id]}"
-            notes.append(f"{name}: {field.name} ({outcome.outcome}) is left out; {told}")
+            text = f"its case stands at {seen[outcome.case.id]}"
+            notes.append(f"{name}: {field.name} ({outcome.outcome}) is left out; {text}")
             continue
         seen[outcome.case.id] = field.name
         others.append(outcome)

@@ -391,7 +391,7 @@ def newest(
     return next(iter(whole or fitting), None), found.errors
 
 
-def untold(bad: Iterable[ResultError], told: Iterable[ResultError]) -> list[ResultError]:
+def untold(bad: Iterable[ResultError], shown: Iterable[ResultError]) -> list[ResultError]:
     """Return the errors that the reader of times did not report."""
-    known = set(map(str, told))
+    known = set(map(str, shown))
     return [each for each in bad if str(each) not in known]

@@ -39,24 +39,24 @@ def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Result
 
     Raises NothingThereError for a name that no case has, and if nothing is left.
     """
-    asked = {name: names for name, names in wanted.items() if names}
-    if not asked:
+    requested = {name: names for name, names in wanted.items() if names}
+    if not requested:
         return results
     items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
-    for name, names in asked.items():
+    for name, names in requested.items():
         known = dict.fromkeys(FILTERS[name](item.case) for item in items)
         for each in names:
             if not any(fnmatchcase(there, each) for there in known):
-                told = [printable(there, 60) for there in known][:_MOST_KNOWN]
+                described = [printable(there, 60) for there in known][:_MOST_KNOWN]
                 more = "" if len(known) <= _MOST_KNOWN else f" and {len(known) - _MOST_KNOWN} more"
                 raise NothingThereError(
                     f"--{name} {printable(each, 60)}: there are no results of it; there are of: "
-                    f"{', '.join(told) or 'none'}{more}"
+                    f"{', '.join(described) or 'none'}{more}"
                 )
 
-    files = tuple(of_cases(file, lambda case: fits(case, asked)) for file in results.files)
+    files = tuple(of_cases(file, lambda case: fits(case, requested)) for file in results.files)
     if not any(file.measurements or file.outcomes for file in files):
-        all_of_it = " ".join(f"--{name} {','.join(names)}" for name, names in asked.items())
+        all_of_it = " ".join(f"--{name} {','.join(names)}" for name, names in requested.items())
         raise NothingThereError(f"{printable(all_of_it, 300)}: no case is all of that")
     return replace(results, files=files)
 
@@ -86,13 +86,15 @@ def only_cells(found: LearningMap, wanted: Mapping[str, Sequence[object] | None]
 
     Raises NothingThereError if nothing is left.
     """
-    asked = {name: values for name, values in wanted.items() if values is not None}
+    requested = {name: values for name, values in wanted.items() if values is not None}
     cells = tuple(
         cell
         for cell in found.cells
-        if all(getattr(cell, name) in values for name, values in asked.items())
+        if all(getattr(cell, name) in values for name, values in requested.items())
     )
     if found.cells and not cells:
-        told = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in asked.items())
-        raise NothingThereError(f"the map has no cell of {printable(told, 300)}")
+        text = "; ".join(
+            f"{name} {', '.join(map(str, values))}" for name, values in requested.items()
+        )
+        raise NothingThereError(f"the map has no cell of {printable(text, 300)}")
     return replace(found, cells=cells)

@@ -276,8 +276,8 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
     if gate["errors"].given:
         gate["errors"].numbers_or_nulls()
     if not gate["passed"].boolean():
-        told = "it did not compute what the reference computes, so its time is not shown"
-        return Outcome(case, run, "failed", told, "", field.path)
+        text = "it did not compute what the reference computes, so its time is not shown"
+        return Outcome(case, run, "failed", text, "", field.path)
     data = field["stats"]["data"]
     samples = data.times()
     if not samples:
@@ -434,8 +434,8 @@ def _checked_case(parent: Field) -> Case:
         case = Case.from_dict(field.mapping())
     except ValueError as error:
         # The types' own rules say "case.spec: LSTMSpec.dtype is": name it as it stands in the file.
-        told = re.sub(r"^case\.(spec|workload): (LSTMSpec|Workload)\.", r"case.\1.", str(error))
-        where, _, what = told.partition(" ")
+        text = re.sub(r"^case\.(spec|workload): (LSTMSpec|Workload)\.", r"case.\1.", str(error))
+        where, _, what = text.partition(" ")
         parents = field.name.removesuffix("case")
         raise error_at(field.path, printable(what), parents + printable(where)) from None
     stored = parent["case_id"]

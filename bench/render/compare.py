@@ -58,10 +58,10 @@ def summary_lines(report: ComparisonReport) -> list[str]:
     lines = [clean_name(note_text(report.finding), 500)] if report.finding else []
     if report.rows:
         counts = Counter(row.comparison.verdict for row in report.rows)
-        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-        lines.append(f"{count(len(report.rows), 'shared case')}: {told}.")
+        text = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+        lines.append(f"{count(len(report.rows), 'shared case')}: {text}.")
     lines.extend(_mean_line(mean) for mean in report.means)
-    lines.extend(f"{clean_name(told, 1000)}." for told in uneven(r.comparison for r in report.rows))
+    lines.extend(f"{clean_name(text, 1000)}." for text in uneven(r.comparison for r in report.rows))
     invalid = sum(bool(row.reasons) for row in report.rows)
     if invalid:
         lines.append(
@@ -84,7 +84,7 @@ def method_lines(report: ComparisonReport) -> list[str]:
     ]
     hows = Counter(basis_text(row.comparison.basis) for row in report.rows)
     lines.extend(f"{count(number, 'case')}: {how}." for how, number in hows.items())
-    lines.extend(f"{told}." for told in unclear([row.comparison for row in report.rows]))
+    lines.extend(f"{described}." for described in unclear([row.comparison for row in report.rows]))
     if any(row.comparison.nodes and row.comparison.allowance for row in report.rows):
         lines.append(
             f"* Fewer than {ENOUGH_PROCESSES} nodes cannot show how much nodes differ, so an "
@@ -157,11 +157,11 @@ def differences_line(base: str, new: str, found: Sequence[tuple[str, str, str]])
     sides = f"from {clean(base, 60)} to {clean(new, 60)}"
     if not found:
         return f"No package differs {sides}: what differs in time is chance, or the machine's."
-    told = [
+    messages = [
         f"{clean(name, 60)} {clean(there, 60)} → {clean(here, 60)}" for name, there, here in found
     ]
-    more = [f"{len(told) - _MOST_PACKAGES} more"] if len(told) > _MOST_PACKAGES else []
-    return f"What differs {sides}: {'; '.join([*told[:_MOST_PACKAGES], *more])}."
+    more = [f"{len(messages) - _MOST_PACKAGES} more"] if len(messages) > _MOST_PACKAGES else []
+    return f"What differs {sides}: {'; '.join([*messages[:_MOST_PACKAGES], *more])}."
 
 
 def beyond_words(rule: Rule) -> str:
@@ -319,8 +319,8 @@ def _listed(names: Sequence[str], most: int = LONGEST_LINE) -> str:
 def _listed_lines(lines: Iterable[str]) -> list[str]:
     lines = list(lines)
     more = len(lines) - LONGEST_LIST
-    told = [f"and {more} more (all of them with --format json)"] if more > 0 else []
-    return lines[:LONGEST_LIST] + told
+    described = [f"and {more} more (all of them with --format json)"] if more > 0 else []
+    return lines[:LONGEST_LIST] + described
 
 
 # GitHub Actions
@@ -343,25 +343,25 @@ def warning_lines(report: ComparisonReport) -> list[str]:
         found = row.comparison
         if found.verdict is not Verdict.SLOWER:
             continue
-        told = (
+        text = (
             f"{clean_name(row.case.id)}: {clean_name(row.new_label)} is "
             f"{speed_words(found.ratio.mid)} times as fast as {clean_name(row.base_label)} "
             f"({bounds_words(found.ratio)}; {basis_text(found.basis)})"
         )
         if row.reasons:
-            told += (
+            text += (
                 f"; INVALID: {'; '.join(clean_name(reason, 300) for reason in reason_texts(row))}"
             )
         title = f"{verdict_word(row)}: {clean_name(row.case.backend)}"
-        lines.append(annotation("error" if id(row) in broke else "warning", title, told))
+        lines.append(annotation("error" if id(row) in broke else "warning", title, text))
     return lines
 
 
-def annotation(level: str, title: str, told: str) -> str:
+def annotation(level: str, title: str, messages: str) -> str:
     """A line that GitHub Actions shows beside the code; level: ``error`` or ``warning``."""
-    title, told = (clean_name(text, 3000) for text in (title, told))
+    title, messages = (clean_name(text, 3000) for text in (title, messages))
     title = _escaped(title).replace(":", "%3A").replace(",", "%2C")
-    return f"::{level} title={title}::{_escaped(told)}"
+    return f"::{level} title={title}::{_escaped(messages)}"
 
 
 def _escaped(text: str) -> str:
@@ -510,7 +510,11 @@ def _numbers(found: Comparison) -> dict[str, object]:
         "pairing": found.pairing.value,
         "allowance": found.allowance,
         "how": basis_text(found.basis),
-        **{name: table.finite(get(found.apart)) for name, get in _BRIDGE.items() if found.apart},
+        **{
+            name: table.finite(get(found.heterogeneity))
+            for name, get in _BRIDGE.items()
+            if found.heterogeneity
+        },
     }
 
 
@@ -617,9 +621,9 @@ def _map_table(found: Map, line: str) -> Sheet:
 def _shown_maps(report: ComparisonReport) -> tuple[Sequence[Map], list[str]]:
     """Those that are shown, and what stands below them."""
     maps, more = report.maps[:_MOST_MAPS], len(report.maps) - _MOST_MAPS
-    told = f"{count(more, 'more map')}: --format json has all." if more > 0 else ""
+    text = f"{count(more, 'more map')}: --format json has all." if more > 0 else ""
     return maps, [
-        line for line in (*map_legend(maps), told, NO_MAP if report.no_map else "") if line
+        line for line in (*map_legend(maps), text, NO_MAP if report.no_map else "") if line
     ]
 
 
@@ -804,11 +808,11 @@ def terminal(report: ComparisonReport, console: Console) -> None:
         if heading:
             console.print(Text(clean_name(heading, 200), style="bold"))
         # Columns are as wide as those of every other table of the report.
-        told = tuple(
+        shown = tuple(
             replace(column, least=width, widest=None if column.whole else width)
             for column, width in zip(sheet.columns, widths, strict=True)
         )
-        console.print(replace(sheet, columns=told).only(columns).grid())
+        console.print(replace(sheet, columns=shown).only(columns).grid())
     terminal_maps(report, console)
     for lines, style in ((summary_lines(report), ""), (method_lines(report), "dim")):
         if lines:
@@ -819,7 +823,7 @@ def terminal(report: ComparisonReport, console: Console) -> None:
         print_below(console, title, lines)
 
 
-def _fitting(sheets: Iterable[Sheet], room: int) -> tuple[list[int], list[int]]:
+def _fitting(sheets: Iterable[Sheet], space: int) -> tuple[list[int], list[int]]:
     """The columns for which there is room, and how wide each of all is."""
     columns = [*range(len(_COLUMNS))]
     widths = [
@@ -830,7 +834,7 @@ def _fitting(sheets: Iterable[Sheet], room: int) -> tuple[list[int], list[int]]:
 
     def left() -> int:
         taken: int = sum(widths[index] + _GAP for index in columns[1:])
-        return room - taken
+        return space - taken
 
     for index, column in enumerate(_COLUMNS):
         if column.heading in ("base", "new", "runs") and left() < min(_NARROWEST, widths[0]):
@@ -883,6 +887,6 @@ def markdown(report: ComparisonReport) -> str:
     if method:
         out += ["", *(f"- {escaped(line)}" for line in method)]
     for title, lines in details(report):
-        told = (code(clean_name(line, 1000), 1000 + len("...")) for line in lines)
-        out += ["", f"#### {escaped(title)}", "", *(f"- {each}" for each in told)]
+        shown = (code(clean_name(line, 1000), 1000 + len("...")) for line in lines)
+        out += ["", f"#### {escaped(title)}", "", *(f"- {each}" for each in shown)]
     return "\n".join(out) + "\n"

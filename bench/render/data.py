@@ -192,11 +192,13 @@ _OF_RATIO: dict[str, Callable[[Comparison], Value]] = {
 }
 
 OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
-    "ratio_bridge": lambda apart: apart.bridge,
-    "bridge_ratio": lambda apart: apart.found.ratio.mid,
-    "bridge_ratio_low": lambda apart: apart.found.ratio.low,
-    "bridge_ratio_high": lambda apart: apart.found.ratio.high,
-    "ratio_note": lambda apart: uneven_note(apart) if apart.uneven else None,
+    "ratio_bridge": lambda heterogeneity: heterogeneity.bridge,
+    "bridge_ratio": lambda heterogeneity: heterogeneity.found.ratio.mid,
+    "bridge_ratio_low": lambda heterogeneity: heterogeneity.found.ratio.low,
+    "bridge_ratio_high": lambda heterogeneity: heterogeneity.found.ratio.high,
+    "ratio_note": lambda heterogeneity: (
+        uneven_note(heterogeneity) if heterogeneity.uneven else None
+    ),
 }
 """Of a bridge, over which backends of different environments are compared."""
 
@@ -254,7 +256,7 @@ def _percentile(part: int, _: Section, row: Row) -> Value:
 
 
 def _bridge(row: Row) -> Heterogeneity | None:
-    return None if row.to_baseline is None else row.to_baseline.apart
+    return None if row.to_baseline is None else row.to_baseline.heterogeneity
 
 
 COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
@@ -545,9 +547,9 @@ def _decision(section: Section, group: tuple[Row, ...]) -> Decision | None:
         return None
     # Whose median is shortest is not always who was the fastest in pairs, where the two are level.
     raced.sort(key=lambda each: each.ratio)
-    asked = TuningRequest(first.case.spec, first.case.workload, "model", machine)
+    requested = TuningRequest(first.case.spec, first.case.workload, "model", machine)
     made = section.started.isoformat(timespec="seconds")
-    return Decision(asked, tuple(raced), "", made, BY)
+    return Decision(requested, tuple(raced), "", made, BY)
 
 
 def _raced(row: Row, first: Row) -> Raced:

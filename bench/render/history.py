@@ -107,8 +107,8 @@ def what(machine: MachineHistory, moved: Moved) -> str:
 def there(changes: Sequence[Change]) -> str:
     """What changed between the sessions on either side: versions by name, all else by number."""
     versions, others = versions_of(changes, _MOST_CHANGES)
-    told = versions or ["no version that was recorded"]
-    return "; ".join([*told, *([f"{others} other"] if others else [])])
+    described = versions or ["no version that was recorded"]
+    return "; ".join([*described, *([f"{others} other"] if others else [])])
 
 
 def changes_method(machine: MachineHistory) -> list[str]:
@@ -145,7 +145,7 @@ def gate_line(guard: RuleResult) -> str:
     beyond = beyond_words(guard.rule)
     if not guard.failed:
         return f"--fail-on {text}: passed, nothing has become SLOWER{beyond} and stayed so."
-    told = [
+    messages = [
         f"{what(machine, moved)} "
         + (
             f"gradually from #{moved.before.number} to #{moved.session.number}"
@@ -154,7 +154,7 @@ def gate_line(guard: RuleResult) -> str:
         )
         for machine, moved in guard.failed
     ]
-    return f"--fail-on {text}: FAILED, SLOWER{beyond}: {'; '.join(told)}."
+    return f"--fail-on {text}: FAILED, SLOWER{beyond}: {'; '.join(messages)}."
 
 
 def error_lines(guard: RuleResult) -> list[str]:
@@ -163,13 +163,13 @@ def error_lines(guard: RuleResult) -> list[str]:
     for machine, moved in guard.failed:
         ratio = moved.movement.ratio
         gradual = moved.movement.gradual
-        told = (
+        text = (
             f"{what(machine, moved)}: {times_as_fast(ratio.mid, 3)} times as fast as before "
             f"({times_bounds(ratio.low, ratio.high, 3)}); "
             + (GRADUALLY if gradual else f"changed there: {there(moved.changes)}")
         )
         since = f"{(moved.before if gradual else moved.session).started:%Y-%m-%d}"
-        found.append(annotation("error", f"SLOWER since {since}", told))
+        found.append(annotation("error", f"SLOWER since {since}", text))
     return found
 
 
@@ -224,8 +224,8 @@ def _record(machine: MachineHistory, line: CaseHistory, point: Point) -> dict[st
         "outcome": point.outcome or "measured",
     }
     for name, wanted in (("versions_changed", True), ("also_changed", False)):
-        told = [change_words(change) for change in point.changes if change.version is wanted]
-        record[name] = "; ".join(told)
+        shown = [change_words(change) for change in point.changes if change.version is wanted]
+        record[name] = "; ".join(shown)
     if point.time is not None:
         record |= {
             "processes": point.time.processes,
@@ -342,9 +342,9 @@ def _notes(marks: dict[int, tuple[Change, ...]]) -> list[str]:
     """What the numbers of the dashed lines mean."""
     notes = []
     for number, found in marks.items():
-        told = "; ".join(plot.label(change_words(change), 100) for change in found[:2])
+        text = "; ".join(plot.label(change_words(change), 100) for change in found[:2])
         more = f"; {len(found) - 2} more" if len(found) > 2 else ""
-        notes.append(f"#{number}  {told}{more}")
+        notes.append(f"#{number}  {text}{more}")
     if len(notes) > _MOST_NOTES:
         left = len(notes) - _MOST_NOTES
         notes = [
@@ -360,8 +360,8 @@ def _lasting(machine: MachineHistory) -> list[str]:
     for moved in machine.moved or ():
         cases = what(machine, moved)
         speed = times_as(moved.movement.ratio.mid, 3)
-        told = f"shaded since #{moved.session.number}: {cases}, {speed}, {moved.movement.verdict}"
-        found.append(plot.label(told, 160))
+        text = f"shaded since #{moved.session.number}: {cases}, {speed}, {moved.movement.verdict}"
+        found.append(plot.label(text, 160))
     left = len(found) - _MOST_NOTES
     return (
         [*found[:_MOST_NOTES], f"and {count(left, 'more change')} (--format csv)"]
@@ -520,11 +520,11 @@ def sparkline(line: CaseHistory, machine: MachineHistory) -> str:
 
 def changed(changes: Sequence[Change], most: int) -> str:
     """The versions that changed, the first few by name, and how much else did."""
-    told, others = versions_of(changes, most)
-    mark = f"{MARK} " if told else ""
+    described, others = versions_of(changes, most)
+    mark = f"{MARK} " if described else ""
     if others:
-        told.append(f"{others} other" if told else f"{others} other than versions")
-    return mark + "; ".join(told)
+        described.append(f"{others} other" if described else f"{others} other than versions")
+    return mark + "; ".join(described)
 
 
 def _sessions(machine: MachineHistory) -> Sheet:
@@ -599,10 +599,10 @@ def _where(machine: MachineHistory, reasons: Callable[[Point], Sequence[Doubt]])
                 where = f"{clean(line.case.id, 120)} in #{point.session.number}"
                 found.setdefault(doubt.code, []).append((clean(doubt_line(doubt)), where))
     lines = []
-    for told in found.values():
-        first = told[0][0]
-        differ = any(text != first for text, _ in told)
-        places = [where for _, where in told]
+    for described in found.values():
+        first = described[0][0]
+        differ = any(text != first for text, _ in described)
+        places = [where for _, where in described]
         lines.append(
             f"{count(len(places), 'time')}, {'for one ' * differ}{first}: {listed(places, 5)}"
         )
@@ -733,8 +733,8 @@ def markdown(history: History, guard: RuleResult | None = None) -> str:
         for line in machine.lines:
             bars = f" {sparkline(line, machine)}" if len(machine.sessions) > 1 else ""
             out += ["", f"### {code(line.case.id, 160)}{bars}", "", _case(line).markdown()]
-        told = [*changes_method(machine), *_method(machine)]
-        out += ["", *(f"- {escaped(each)}" for each in told)]
+        shown = [*changes_method(machine), *_method(machine)]
+        out += ["", *(f"- {escaped(each)}" for each in shown)]
         for heading, lines in _doubts(machine):
             out += ["", f"#### {heading}", ""]
             out += [f"- {escaped(each, 1000)}" for each in lines]

@@ -59,11 +59,11 @@ def where(section: Section) -> str:
 def nodes(section: Section) -> str:
     """Each node with the number of its processes; empty where machines are not told apart."""
     processes = Counter(section.node_of.values())
-    told = [
+    messages = [
         f"{name(text) or 'an unnamed machine'} ({count(processes[node], 'process')})"
         for node, text in section.nodes.items()
     ]
-    return listed(told, 2 * _MOST_NODES) if told else ""
+    return listed(messages, 2 * _MOST_NODES) if messages else ""
 
 
 def machine(section: Section) -> list[tuple[str, str]]:
@@ -191,12 +191,12 @@ def _tensorflow(tensorflow: Mapping[str, object]) -> str:
 
 
 def _pairs(values: Mapping[str, object], sign: str) -> str:
-    told = [
+    messages = [
         f"{_word(name)}{sign}{_word(value)}"
         for name, value in list(values.items())[:_MOST]
         if isinstance(value, str | int) and not isinstance(value, bool)
     ]
-    return _listed(*told)
+    return _listed(*messages)
 
 
 def _switch(what: str, value: object) -> str:
@@ -276,9 +276,9 @@ def bounds_of_time(interval: Interval, time: float, steps: int = 1) -> str:
     """
     if interval.confidence <= 0:
         return ""
-    told = seconds_range(interval.low / steps, interval.high / steps, time)
+    described = seconds_range(interval.low / steps, interval.high / steps, time)
     short = interval.confidence < CASE_CONFIDENCE - 1e-9
-    return f"{told} ({percent(interval.confidence)})" if short else told
+    return f"{described} ({percent(interval.confidence)})" if short else described
 
 
 STYLES = {

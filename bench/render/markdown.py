@@ -52,10 +52,10 @@ def _section(section: Section, unmeasured: bool) -> list[str]:
     blocks += ["### Findings", _findings(findings(section))]
     for group in without_time(section) if unmeasured else ():
         blocks += [f"#### {prose(headline(group))}", _list(code(c.id) for c in group.cases)]
-    told = [*(f"{each}." for each in notes(section.rows)), *method(section)]
-    told += [f"{label}: {text}" for label, text in machine(section)]
-    if told:
-        blocks.append(_list(prose(each) for each in told))
+    messages = [*(f"{each}." for each in notes(section.rows)), *method(section)]
+    messages += [f"{label}: {text}" for label, text in machine(section)]
+    if messages:
+        blocks.append(_list(prose(each) for each in messages))
     return blocks
 
 
@@ -71,7 +71,7 @@ def _findings(found: Iterable[Finding]) -> str:
 
 
 def _table(table: Table) -> str:
-    told = parts(table)
+    described = parts(table)
     lines = []
     for group in table.groups:
         words = work_words(group[0], table)
@@ -80,7 +80,7 @@ def _table(table: Table) -> str:
             work = f"{prose(', '.join(words[:-1]))} {code(words[-1])}"
         for row in group:
             sign = mark(row)
-            cells = [prose(part.text(row).strip()) for part in told]
+            cells = [prose(part.text(row).strip()) for part in described]
             backend = code(row.case.backend)
             if sign:
                 backend, cells[0] = f"**{backend}** {sign}", f"**{cells[0]}**"
@@ -88,8 +88,8 @@ def _table(table: Table) -> str:
             shape = work if row is group[0] else ""
             lines.append([shape, backend, *cells])
     return markdown_table(
-        [table.noun, "backend", *(prose(part.heading) for part in told)],
-        [False, False, *(part.right for part in told)],
+        [table.noun, "backend", *(prose(part.heading) for part in described)],
+        [False, False, *(part.right for part in described)],
         lines,
     )
 
@@ -124,10 +124,10 @@ def _fastest(section: Section) -> list[str]:
         for group in table.groups:
             lines.append(_first(first, group[0], table, trust))
             first = ""  # it stands only in the first line of its works
-    told = [*notes(rows), *few(rows), *uneven_bridges(rows)]
+    shown = [*notes(rows), *few(rows), *uneven_bridges(rows)]
     right = (name in ("time", TIME_INTERVAL) for name in head)
     sheet = markdown_table(map(prose, head), right, lines)
-    return [sheet, prose(" ".join([*(f"{each}." for each in told), caption(section)]))]
+    return [sheet, prose(" ".join([*(f"{each}." for each in shown), caption(section)]))]
 
 
 def _first(first: str, row: Row, table: Table, trust: bool) -> list[str]:
@@ -146,10 +146,10 @@ def _first(first: str, row: Row, table: Table, trust: bool) -> list[str]:
     elif row.case.backend == table.baseline:
         versus = "it is that"
     backend = f"{code(row.case.backend)} {mark(row)}".strip()
-    told = [time, interval, versus, around]
+    shown = [time, interval, versus, around]
     if trust:
-        told.append("" if row.trusted else "INVALID")
-    return [prose(first), prose(", ".join(work)), backend, *map(prose, told)]
+        shown.append("" if row.trusted else "INVALID")
+    return [prose(first), prose(", ".join(work)), backend, *map(prose, shown)]
 
 
 def whys(report: Report) -> str:
@@ -158,7 +158,7 @@ def whys(report: Report) -> str:
     for section in report.sections:
         for table in section.timed_tables:
             blocks += [f"**{prose(title(table))}**", _why_table(table)]
-        blocks += [prose(f"{told}.") for told in uneven_bridges(section.rows)]
+        blocks += [prose(f"{described}.") for described in uneven_bridges(section.rows)]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -139,12 +139,14 @@ def decisions(section: Section) -> list[Finding]:
     if not tables:
         return [Finding("Nothing was measured: the findings say why.", loud=True)]
     wrong = sum(found.loud for found in findings(section))
-    room = MOST - bool(wrong)
-    decided = [Finding(decision(table), answer=True) for table in tables[:room]]
+    space = MOST - bool(wrong)
+    decided = [Finding(decision(table), answer=True) for table in tables[:space]]
     if wrong:
-        told = count(wrong, "warning")
+        described = count(wrong, "warning")
         decided.append(
-            Finding(f"{told} below, under Findings: read them before you rely on this.", loud=True)
+            Finding(
+                f"{described} below, under Findings: read them before you rely on this.", loud=True
+            )
         )
     return decided
 
@@ -152,12 +154,12 @@ def decisions(section: Section) -> list[Finding]:
 def decision(table: Table) -> str:
     """Say which backend to use for the work of one table, and which for parts of it."""
     start = f"{title(table)}: "
-    places, told = len(table.groups), count(len(table.groups), table.noun)
+    places, described = len(table.groups), count(len(table.groups), table.noun)
     counts = Counter(group[0].case.backend for group in table.groups)
     if not table.backends:
         return f"{start}only backends that approximate were measured."
     if len(table.backends) == 1:
-        return f"{start}only {name(table.backends[0])} was measured ({told})."
+        return f"{start}only {name(table.backends[0])} was measured ({described})."
     best, led = counts.most_common(1)[0]
     groups = [group for group in table.groups if group[0].case.backend == best]
     parts = [f"use {name(best)}"]
@@ -165,7 +167,7 @@ def decision(table: Table) -> str:
         parts.append(f", {versus(over, table.baseline)}")
     if places > 1:
         parts.append(
-            f"; it has the shortest times at {f'{led} of' if led < places else 'all'} {told}"
+            f"; it has the shortest times at {f'{led} of' if led < places else 'all'} {described}"
         )
     sure = sum(group[0].fastest for group in groups)
     if sure < led and places > 1:
@@ -213,9 +215,9 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
         lines += [_approximation(row, section.baseline) for row in approximate]
     doubts = dict.fromkeys(map(doubt_line, (*first.validity.invalid, *first.ratio_doubts)))
     if doubts:
-        told = "; ".join(clean(advice(each)) for each in list(doubts)[:_MOST_DOUBTS])
-        lines.append(f"Do not rely on it yet: {told}.")
-    lines += [f"{told}." for told in uneven_bridges(ranked)]
+        text = "; ".join(clean(advice(each)) for each in list(doubts)[:_MOST_DOUBTS])
+        lines.append(f"Do not rely on it yet: {text}.")
+    lines += [f"{text}." for text in uneven_bridges(ranked)]
     lines.append(
         f"From {count(len(section.runs), 'process')} on {where(section)}, "
         f"{section.started:%Y-%m-%d %H:%M} UTC."
@@ -225,8 +227,8 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
 
 def _approximation(row: Row, baseline: str) -> str:
     off = "" if row.error is None else f", with outputs {row.error:.2%} off the reference"
-    told = "" if row.to_baseline is None else f": {versus(row.to_baseline, baseline)}"
-    return f"{name(row.case.backend)} approximates, {_cost(row)}{off}{told}."
+    text = "" if row.to_baseline is None else f": {versus(row.to_baseline, baseline)}"
+    return f"{name(row.case.backend)} approximates, {_cost(row)}{off}{text}."
 
 
 def _use(first: Row, second: Row, baseline: str) -> str:
@@ -237,16 +239,16 @@ def _use(first: Row, second: Row, baseline: str) -> str:
         parts.append(versus(first.to_baseline, baseline))
     if second.case.backend != baseline and (ahead := first.behind.get(second.case.backend)):
         parts.append(versus(ahead.inverse, second.case.backend, ", the next"))
-    told = f": {'; '.join(parts)}" if parts else ""
+    text = f": {'; '.join(parts)}" if parts else ""
     if first.fastest:
-        return f"Use {who}, {cost}{told}."
+        return f"Use {who}, {cost}{text}."
     alike = [
         name(other)
         for other, found in first.behind.items()
         if found.verdict in (Verdict.SAME, Verdict.UNCLEAR)
     ]
-    beside = f", not significantly different from {listed(alike)}" if alike else ""
-    return f"{who} has the shortest times, {cost}{beside}{told}."
+    adjacent = f", not significantly different from {listed(alike)}" if alike else ""
+    return f"{who} has the shortest times, {cost}{adjacent}{text}."
 
 
 def _inside(ranked: Sequence[Row], baseline: str) -> str | None:
@@ -258,10 +260,10 @@ def _inside(ranked: Sequence[Row], baseline: str) -> str | None:
     if best is None:
         return None
     itself = " itself" if best.case.backend == baseline else ""
-    told = f"{name(best.case.backend)}{itself}, {seconds(best.time)}"
+    text = f"{name(best.case.backend)}{itself}, {seconds(best.time)}"
     if best.to_baseline is not None:
-        told += f", {versus(best.to_baseline, baseline)}"
-    return f"Inside {FRAMEWORKS.get(home, home)}: {told}."
+        text += f", {versus(best.to_baseline, baseline)}"
+    return f"Inside {FRAMEWORKS.get(home, home)}: {text}."
 
 
 @functools.cache  # a page asks for thousands of rows
@@ -307,24 +309,24 @@ def findings(section: Section) -> list[Finding]:
     found = [Finding(_answer(table), answer=True) for table in section.timed_tables]
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
-    found.extend(Finding(told, answer=True) for told in of_devices(section))
+    found.extend(Finding(text, answer=True) for text in of_devices(section))
     bound = (of_winner(table) for table in section.tables)
-    found.extend(Finding(f"{told}.") for told in bound if told)
-    found.extend(Finding(told) for table in section.tables for told in fallbacks(table))
-    found.extend(Finding(told) for table in section.tables for told in stream_sentences(table))
+    found.extend(Finding(f"{text}.") for text in bound if text)
+    found.extend(Finding(text) for table in section.tables for text in fallbacks(table))
+    found.extend(Finding(text) for table in section.tables for text in stream_sentences(table))
     found.extend(_costs(section))
     found.extend(_paybacks(section))
-    found.extend(Finding(told, loud=loud) for told, loud in of_nodes(section))
+    found.extend(Finding(text, loud=loud) for text, loud in of_nodes(section))
     if not section.complete:
-        told = "A run did not finish: cases may be missing."
-        found.append(Finding(told, loud=True))
-    found.extend(Finding(f"{told}.", loud=True) for told in uneven_bridges(section.rows))
+        text = "A run did not finish: cases may be missing."
+        found.append(Finding(text, loud=True))
+    found.extend(Finding(f"{text}.", loud=True) for text in uneven_bridges(section.rows))
     found.extend(_doubtful(section.rows))
     found.extend(_noted(section.rows))
     found.extend(_remarks(section.rows))
     found.extend(_without_time(section.rows))
-    if told := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
-        found.append(Finding(f"{told}."))
+    if text := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
+        found.append(Finding(f"{text}."))
     return found
 
 
@@ -355,8 +357,8 @@ def _answer(table: Table) -> str:
     whole.sort(key=lambda backend: sum(math.log(row.time) for row in rows[backend]))
     first = whole[0]
     if len(whole) == 1:
-        told = f"only {name(first)} was measured on all {places}. {_leaders(table)}"
-        return start + told
+        text = f"only {name(first)} was measured on all {places}. {_leaders(table)}"
+        return start + text
     second = whole[1]
     among = f"of those measured on all {places}, " if len(whole) < len(rows) else ""
     ahead = _over_all(rows[first], rows[second])
@@ -411,8 +413,8 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
 def _leaders(table: Table) -> str:
     counts = Counter(group[0].case.backend for group in table.groups)
     of = len(table.groups)
-    told = [f"{name(backend)} in {number} of {of}" for backend, number in counts.most_common()]
-    return f"By {table.noun}, the shortest times: {listed(told)}."
+    messages = [f"{name(backend)} in {number} of {of}" for backend, number in counts.most_common()]
+    return f"By {table.noun}, the shortest times: {listed(messages)}."
 
 
 def _costs(section: Section) -> list[Finding]:
@@ -426,7 +428,7 @@ def _costs(section: Section) -> list[Finding]:
             work = f"{name(case.device)}, {case.workload.mode}, {', '.join(shape_words(case))}: "
             found.append(f"{work if len(cut) > 1 else ''}{cheap_from(leader)}.")
     rest = "; python -m bench.report --along window has them all."
-    return [Finding(told) for told in first_few(found, _MOST_STREAMS, "stream", rest)]
+    return [Finding(described) for described in first_few(found, _MOST_STREAMS, "stream", rest)]
 
 
 def _paybacks(section: Section) -> list[Finding]:
@@ -446,7 +448,7 @@ def _paybacks(section: Section) -> list[Finding]:
         for backend in [each for each in table.backends if each in after][:_MOST_PAYBACKS]:
             steps = sorted(each.steps for each in after[backend])
             least, most = (f"{round(each):,}" for each in (steps[0], steps[-1]))
-            told = least if least == most else f"{least} to {most}"
+            text = least if least == most else f"{least} to {most}"
             later = seconds(max(each.later for each in after[backend]))
             alone = len(steps) == 1
             where = f" at the {count(len(steps), 'shape')} where it is FASTER"
@@ -455,7 +457,7 @@ def _paybacks(section: Section) -> list[Finding]:
                 Finding(
                     f"{title(table)}: {name(backend)} starts {'' if alone else 'up to '}{later} "
                     f"later than {name(section.baseline)}{where}, and has "
-                    f"made up for it after {told} steps."
+                    f"made up for it after {text} steps."
                 )
             )
     return _not_too_many(found)
@@ -506,18 +508,18 @@ def _by_reason(
         differ = any(
             (doubt.text, doubt.values) != (first.text, first.values) for _, doubt in doubts
         )
-        told = f"{start.format(which)}: {'for one, ' * differ}{clean(doubt_text(first))}"
+        text = f"{start.format(which)}: {'for one, ' * differ}{clean(doubt_text(first))}"
         if differ:
-            told += f" ({name(row.case.id)})"
+            text += f" ({name(row.case.id)})"
         elif len(doubts) < among:
-            told += f" ({listed([name(row.case.id) for row, _ in doubts], 2)})"
+            text += f" ({listed([name(row.case.id) for row, _ in doubts], 2)})"
         most = max(doubt.runs for _, doubt in doubts)
         if most < first.of:
-            told += f", in {'up to ' if len(doubts) > 1 else ''}{most} of {first.of} processes"
-        told = _ended(told)
+            text += f", in {'up to ' if len(doubts) > 1 else ''}{most} of {first.of} processes"
+        text = _ended(text)
         if advice := doubt_advice(first):
-            told += f" To change that: {_ended(clean(advice))}"
-        found.append(Finding(told, loud=loud))
+            text += f" To change that: {_ended(clean(advice))}"
+        found.append(Finding(text, loud=loud))
     return found
 
 
@@ -536,14 +538,14 @@ def _noted(rows: Iterable[Row]) -> list[Finding]:
     if moved:
         found.append(Finding(speed_moved(moved)))
     if by_code:
-        told = [
+        messages = [
             f"{clean(doubt_text(doubts[0]))} ({count(len(doubts), 'case')})"
             for doubts in by_code.values()
         ]
         found.append(
             Finding(
                 "Noted in at most a quarter of a case's processes, too few to move its "
-                f"median: {_ended('; '.join(told))}"
+                f"median: {_ended('; '.join(messages))}"
             )
         )
     return found
@@ -561,15 +563,15 @@ def _without_time(rows: Iterable[Row]) -> list[Finding]:
     for (outcome, *_), cases in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
         reasons = dict.fromkeys(row.reason for row in cases)
         advice = next((row.advice for row in cases if row.advice), "")
-        told = (
+        text = (
             f"{_OUTCOME_WORDS[outcome]}: {count(len(cases), 'case')} ({_which(cases)}): "
             f"{_ended(clean(next(iter(reasons))) or 'no reason was recorded')}"
         )
         if len(reasons) > 1:
-            told += f" And {count(len(reasons) - 1, 'other reason')}."
+            text += f" And {count(len(reasons) - 1, 'other reason')}."
         if advice:
-            told += f" To change that: {_ended(clean(advice))}"
-        found.append(Finding(told, loud=True))
+            text += f" To change that: {_ended(clean(advice))}"
+        found.append(Finding(text, loud=True))
     return _not_too_many(found)
 
 
@@ -585,21 +587,23 @@ def _remarks(rows: Iterable[Row]) -> list[Finding]:
     for row in rows:
         for text in row.remarks:
             by_text.setdefault(text, []).append(row.case.backend)
-    told = [
+    messages = [
         f"{clean(text)} ({listed(list(map(name, dict.fromkeys(found))), 3)}, "
         f"{count(len(found), 'case')})"
         for text, found in itertools.islice(by_text.items(), _MOST_REMARKS)
     ]
     if (more := len(by_text) - _MOST_REMARKS) > 0:
-        told.append(f"and {more} more in the result files")
-    return [Finding(f"Warnings from the backends: {_ended('; '.join(told))}")] if told else []
+        messages.append(f"and {more} more in the result files")
+    return (
+        [Finding(f"Warnings from the backends: {_ended('; '.join(messages))}")] if messages else []
+    )
 
 
 def _not_too_many(found: list[Finding]) -> list[Finding]:
     more = len(found) - _MOST_LINES
     if more > 0:
-        told = f"And {count(more, 'more reason')}; --format csv has every case."
-        found = [*found[:_MOST_LINES], Finding(told, loud=any(f.loud for f in found))]
+        text = f"And {count(more, 'more reason')}; --format csv has every case."
+        found = [*found[:_MOST_LINES], Finding(text, loud=any(f.loud for f in found))]
     return found
 
 
@@ -667,11 +671,14 @@ def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
     """
     found: dict[tuple[str, frozenset[str], float], Heterogeneity] = {}
     for ratio in ratios:
-        apart = None if ratio is None else ratio.apart
-        if apart is not None and apart.uneven:
+        heterogeneity = None if ratio is None else ratio.heterogeneity
+        if heterogeneity is not None and heterogeneity.uneven:
             # The same backends on another device are another difference.
-            sides = frozenset((apart.new, apart.base))
-            found.setdefault((apart.bridge, sides, round(abs(apart.found.log_ratio), 9)), apart)
+            sides = frozenset((heterogeneity.new, heterogeneity.base))
+            found.setdefault(
+                (heterogeneity.bridge, sides, round(abs(heterogeneity.found.log_ratio), 9)),
+                heterogeneity,
+            )
     return [
         f"Uneven bridge: {clean(uneven_note(each), LONGEST_SENTENCE)}" for each in found.values()
     ]
@@ -694,7 +701,7 @@ def _unclear_on_nodes(ratios: Sequence[Comparison], judged: int) -> list[str]:
     processes = max(1, round(statistics.median(r.processes / r.nodes for r, *_ in known)))
     within = statistics.median(spread for _, spread, _ in known)
     between = statistics.median(spread for *_, spread in known)
-    told = [
+    messages = [
         f"a difference of {percent(effect)} takes {_takes(plan_, nodes)}"
         for effect in (0.05, 0.1)
         for plan_ in [plan(effect, nodes, processes, between, within)]
@@ -702,7 +709,7 @@ def _unclear_on_nodes(ratios: Sequence[Comparison], judged: int) -> list[str]:
     return [
         f"{start}: within a node their processes spread by {percent(within)}, nodes beyond that by "
         f"{percent(between)} (medians), so that on {count(nodes, 'node')} of "
-        f"{count(processes, 'process')} each {', and '.join(told)}"
+        f"{count(processes, 'process')} each {', and '.join(messages)}"
     ]
 
 
@@ -738,7 +745,7 @@ def method(section: Section) -> list[str]:
             f"SAME: it is within ±{100 * SAME_WITHIN:g}%; UNCLEAR: anything else. Over several "
             "shapes the speedup is the geometric mean."
         )
-        lines += [f"{told}." for told in unclear([row.to_baseline for row in rows])]
+        lines += [f"{described}." for described in unclear([row.to_baseline for row in rows])]
     if KINDS[1] in kinds:
         lines.append(
             "Per timestep: the time of a step divided by its timesteps, for the whole batch."
@@ -752,16 +759,16 @@ def method(section: Section) -> list[str]:
         )
     loads = sorted({row.stream.load for row in rows if row.stream is not None and row.stream.load})
     if loads:
-        told = count(loads[-1], "processor")
-        lines.append(f"The suite kept {told} busy while streams were timed (--load).")
+        described = count(loads[-1], "processor")
+        lines.append(f"The suite kept {described} busy while streams were timed (--load).")
     if any("peak_bytes" in row.memory for row in rows):
         lines.append(
             "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "
             "of its own, on a GPU what the framework's allocator held."
         )
     lines += on if section.nodes else []
-    lines += [f"{told}." for told in over_bridges(rows)]
-    return lines + [f"{told}." for told in few(rows)]
+    lines += [f"{described}." for described in over_bridges(rows)]
+    return lines + [f"{described}." for described in few(rows)]
 
 
 def over_bridges(rows: Sequence[Row]) -> list[str]:
@@ -775,8 +782,8 @@ def over_bridges(rows: Sequence[Row]) -> list[str]:
         if row.bridge and ratio and ratio.pairing is Pairing.BRIDGED:
             backends = found.setdefault(name(row.bridge.case.backend), {})
             known = backends.setdefault(name(row.case.backend), {})
-            if ratio.apart is not None:
-                known[name(row.case.device)] = ratio.apart
+            if ratio.heterogeneity is not None:
+                known[name(row.case.device)] = ratio.heterogeneity
     return [
         f"Over {bridge}, which is in the processes of both sides: the ratios of "
         f"{listed(list(backends))}, measured in processes of another environment than the baseline"
@@ -791,13 +798,13 @@ def _itself(bridge: str, backends: Mapping[str, Mapping[str, Heterogeneity]]) ->
     ``; torch itself took 1.01 times as long in those of keras_jax (0.94–1.08, over 10 cases) ...``
     """
     devices = {device for each in backends.values() for device in each}
-    told = [
-        f"{apart.found.ratio.mid:.2f} times as long in those of {backend}"
-        f"{f' on {device}' if len(devices) > 1 else ''} ({uneven_bounds(apart)})"
+    messages = [
+        f"{heterogeneity.found.ratio.mid:.2f} times as long in those of {backend}"
+        f"{f' on {device}' if len(devices) > 1 else ''} ({uneven_bounds(heterogeneity)})"
         for backend, each in backends.items()
-        for device, apart in each.items()
+        for device, heterogeneity in each.items()
     ]
-    return f"; {bridge} itself took {listed(told)} as in the baseline's" if told else ""
+    return f"; {bridge} itself took {listed(messages)} as in the baseline's" if messages else ""
 
 
 def uneven_bridges(rows: Sequence[Row]) -> list[str]:
@@ -992,25 +999,25 @@ def _sentence(start: str, base: str, new: str, noun: str, pairs: _Pairs) -> str:
     over = f" over {count(len(pairs), noun)}" if len(pairs) > 1 else ""
     who = " and ".join(_backends([pair[side] for pair in pairs]) for side in (0, 1))
     lead = f"{name(new)} is {versus(together(ratios), base)}"
-    told = f"{start}: {lead}{over}, each with its fastest backend ({who})."
+    text = f"{start}: {lead}{over}, each with its fastest backend ({who})."
     doubtful = sum(bool(row.validity.unpaired) for pair in pairs for row in pair)
     if doubtful:
-        told += f" Do not rely on it: {share(doubtful, 2 * len(pairs), 'measurement')} INVALID."
+        text += f" Do not rely on it: {share(doubtful, 2 * len(pairs), 'measurement')} INVALID."
     verdicts = Counter(ratio.verdict for ratio in ratios)
     if len(verdicts) > 1:
         parts = [f"{verdicts[each]} {each}" for each in Verdict if verdicts[each]]
-        told += (
+        text += (
             f" By {noun}, {name(new)} is: {listed(parts)}; python -m bench.compare devices says "
             "where."
         )
-    return told
+    return text
 
 
 def _backends(rows: Sequence[Row]) -> str:
     names = Counter(row.case.backend for row in rows)
-    told = [name(backend) for backend, _ in names.most_common()]
-    more = " or others" if len(told) > 3 else ""
-    return f"{' or '.join(told[:3])}{more} on {name(rows[0].case.device)}"
+    shown = [name(backend) for backend, _ in names.most_common()]
+    more = " or others" if len(shown) > 3 else ""
+    return f"{' or '.join(shown[:3])}{more} on {name(rows[0].case.device)}"
 
 
 def _what(noun: str, mode: str) -> str:
@@ -1032,10 +1039,10 @@ def of_nodes(section: Section) -> Iterable[tuple[str, bool]]:
     if not section.nodes:
         return
     rows = [row for row in section.rows if row.measured]
-    yield from ((told, False) for told in _spreads(section, rows))
+    yield from ((described, False) for described in _spreads(section, rows))
     yield from ((_apart(section, found), True) for found in outliers(rows))
-    yield from ((told, True) for told in _disturbed(section, rows))
-    yield from ((told, False) for told in _missing(section, rows))
+    yield from ((described, True) for described in _disturbed(section, rows))
+    yield from ((described, False) for described in _missing(section, rows))
 
 
 def _spreads(section: Section, rows: Sequence[Row]) -> Iterable[str]:
@@ -1052,16 +1059,16 @@ def _spreads(section: Section, rows: Sequence[Row]) -> Iterable[str]:
             [(each.spread, each.between) for each in ratios],
         ),
     ]
-    told = []
+    shown = []
     for what, spreads in found:
         known = [(w, b) for w, b in spreads if w is not None and b is not None]
         if known:
             within, between = (statistics.median(side) for side in zip(*known, strict=True))
-            told.append(f"{what} by {percent(within)} and {percent(between)}")
-    if told:
+            shown.append(f"{what} by {percent(within)} and {percent(between)}")
+    if shown:
         yield (
             f"Spread between the processes of a node, and between the {len(section.nodes)} nodes: "
-            f"{', '.join(told)} (medians; intervals include both)."
+            f"{', '.join(shown)} (medians; intervals include both)."
         )
     elif times:
         yield (
@@ -1075,13 +1082,13 @@ def _apart(section: Section, found: Outlier) -> str:
     slower = found.factor > 1
     factor = found.factor if slower else 1 / found.factor
     others = f"the other {found.others}"
-    told = f"{factor:.2f} times as {'slow' if slower else 'fast'}"
+    text = f"{factor:.2f} times as {'slow' if slower else 'fast'}"
     side = "slower" if slower else "faster"
     cases = f"{side} than each of them in {found.beyond} of {count(found.cases, 'case')}"
     if found.backend:
-        start = f"Node {where} differs in one backend: {name(found.backend)} is {told} there as on"
+        start = f"Node {where} differs in one backend: {name(found.backend)} is {text} there as on"
     else:
-        start = f"Node {where} is an outlier: it is {told} as"
+        start = f"Node {where} is an outlier: it is {text} as"
     return f"{start} {others} ({name(found.device)}; {cases}). {LOOK}."
 
 
@@ -1111,11 +1118,11 @@ def _missing(section: Section, rows: Sequence[Row]) -> Iterable[str]:
     ]
     if part:
         alone = sum(row.interval is not None and row.interval.nodes == 1 for row in part)
-        told = f", {alone} of them on one only" if alone else ""
+        text = f", {alone} of them on one only" if alone else ""
         were = "was" if len(part) == 1 else "were"
         yield (
             f"Nodes: {len(part)} of {count(len(rows), 'case')} {were} not measured on every "
-            f"node{told}."
+            f"node{text}."
         )
 
 
@@ -1140,16 +1147,18 @@ def cheap_from(of: BackendCost) -> str:
         where = f"in windows of {near.first} and more"
     if near.first_low != near.first_high:
         where += f" ({near.first_low} to {near.first_high})"
-    told = [f"{name(of.backend)}: {where}, a timestep costs at most {_NEAR} more than the least"]
+    messages = [
+        f"{name(of.backend)}: {where}, a timestep costs at most {_NEAR} more than the least"
+    ]
     if fit is not None and fit.is_line:
         fixed = with_range(fit.line.fixed, fit.fixed)
-        told.append(
+        messages.append(
             f"the line is {fixed} a step + "
             f"{with_range(fit.line.per_timestep, fit.per_timestep)} a timestep"
         )
     if fit is not None and abs(fit.misfit.residual) >= LARGE_MISFIT:
-        told.append(_misfit(fit, of.axis))
-    return "; ".join(told)
+        messages.append(_misfit(fit, of.axis))
+    return "; ".join(messages)
 
 
 _NEAR = f"{NEAR_CHEAPEST:.0%}"
@@ -1177,8 +1186,8 @@ def without_time(costs: Iterable[BackendCost]) -> list[str]:
 
 def _reason(row: Row) -> str:
     """Why a case has no time, and what changes that."""
-    told = f"{row.outcome.replace('_', ' ')}: {clean(row.reason)}"
-    return f"{told} (to change that: {clean(row.advice)})" if row.advice else told
+    text = f"{row.outcome.replace('_', ' ')}: {clean(row.reason)}"
+    return f"{text} (to change that: {clean(row.advice)})" if row.advice else text
 
 
 def along_notes(found: AxisSeries) -> list[str]:
@@ -1188,25 +1197,25 @@ def along_notes(found: AxisSeries) -> list[str]:
         reasons: dict[str, list[int]] = {}
         for row in of.unreached:
             reasons.setdefault(_reason(row), []).append(value(row, found.axis))
-        told = [f"{_at(found.axis, values)} {why}" for why, values in reasons.items()]
+        messages = [f"{_at(found.axis, values)} {why}" for why, values in reasons.items()]
         known = {value(row, found.axis) for row in of.rows}
         if left := [each for each in found.values if each not in known]:
-            told.append(f"{_at(found.axis, left)} not in the suite, or the run ended before it")
+            messages.append(f"{_at(found.axis, left)} not in the suite, or the run ended before it")
         if of.cheapest is not None and (later := of.cheapest.slower_later):
             worst = max(later, key=lambda each: of.cheapest.over[each].mid)  # type: ignore[union-attr]
             more = percent_more(of.cheapest.over[worst])
-            told.append(f"at {found.axis} {worst} it costs {more} more than the least again")
+            messages.append(f"at {found.axis} {worst} it costs {more} more than the least again")
         if (fit := of.fit) is not None:
             if abs(fit.misfit.residual) >= LARGE_MISFIT:
-                told.append(_misfit(fit, found.axis))
+                messages.append(_misfit(fit, found.axis))
             if fit.parts:
-                told.append(_bent(fit, found.axis))
+                messages.append(_bent(fit, found.axis))
             if fit.left_out:
                 left_out = count(fit.left_out, "process")
-                told.append(f"the line leaves out {left_out} without a time at every value")
+                messages.append(f"the line leaves out {left_out} without a time at every value")
             if fit.fixed is None:
-                told.append("no process measured every value, so the line has no interval")
-        lines += [f"{name(of.backend)}: {each}" for each in told]
+                messages.append("no process measured every value, so the line has no interval")
+        lines += [f"{name(of.backend)}: {each}" for each in messages]
     if learned := {k: each for k in found.values if (each := found.learnable(k)) is not None}:
         pairs = [
             f"{k}: {each}{'*' * found.short_of_updates(k)}" for k, each in sorted(learned.items())
@@ -1232,12 +1241,12 @@ def _bent(fit: Fit, axis: str) -> str:
         *[part for part in fit.parts if part.first == first][:1],
         *[part for part in fit.parts if part.last == last][:1],
     )
-    told = [
+    messages = [
         f"from {part.first} to {part.last} it is {signed_seconds(part.fixed)} + "
         f"{signed_seconds(part.per_timestep)} · {axis}"
         for part in ends
     ]
-    return f"the times bend away from one line: {', '.join(told)}; the intervals include that"
+    return f"the times bend away from one line: {', '.join(messages)}; the intervals include that"
 
 
 def along_method(found: Sequence[AxisSeries]) -> list[str]:
@@ -1336,8 +1345,8 @@ def one_line(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") ->
     verb = "has" if counts.total() == 1 else "have"
     if len(quiet) == 1:
         return f"{total} {verb} no time, {_told(quiet[0])} ({_who(quiet[0])})"
-    told = [f"{number:,} {_words(outcome)}" for outcome, number in counts.most_common()]
-    return f"{total} {verb} no time: {', '.join(told)} ({option} lists them)"
+    messages = [f"{number:,} {_words(outcome)}" for outcome, number in counts.most_common()]
+    return f"{total} {verb} no time: {', '.join(messages)} ({option} lists them)"
 
 
 def headline(group: UnmeasuredCases) -> str:
@@ -1380,9 +1389,9 @@ def bound_sentence(row: Row) -> str:
         return ""
     if row.invalid:
         return "not known: what was measured of it is INVALID"
-    told = bound_words(row.bound, row.roofs)
+    described = bound_words(row.bound, row.roofs)
     helps = _help_words(row)
-    return f"{told}; {helps}" if helps else told
+    return f"{described}; {helps}" if helps else described
 
 
 def bound_words(bound: Bound, figures: Mapping[str, float]) -> str:
@@ -1401,13 +1410,15 @@ def bound_words(bound: Bound, figures: Mapping[str, float]) -> str:
             f"{_BOUND_PARTS[bound.of]} would take {computed:.0%} of the step"
         )
     words = _PROFILED if bound.profiled else _BY_ROOFS
-    told = words.get(bound.kind, _BY_ROOFS.get(bound.kind, ""))
+    described = words.get(bound.kind, _BY_ROOFS.get(bound.kind, ""))
     if bound.kind == CHAIN and bound.share >= 1.0:
-        told = _ABOVE_CHAIN
+        described = _ABOVE_CHAIN
     elif bound.times > 1.0 and bound.kind in (CHAIN, PRODUCTS):
-        told = _TOO_MANY
+        described = _TOO_MANY
     launches = f"{figures.get('launches', 0.0):,.0f}"
-    return told.format(part=f"{bound.share:.0%}", times=f"{bound.times:.1f}", launches=launches)
+    return described.format(
+        part=f"{bound.share:.0%}", times=f"{bound.times:.1f}", launches=launches
+    )
 
 
 _BY_ROOFS = {
@@ -1465,8 +1476,8 @@ def _help_words(row: Row) -> str:
 def doubt_line(doubt: Doubt) -> str:
     """Return in a line why numbers are not to be trusted, what to do, and in how many runs."""
     text, advice = doubt_text(doubt), doubt_advice(doubt)
-    told = f"{text} ({advice})" if advice else text
-    return told if doubt.runs == doubt.of else f"{told} [in {doubt.runs} of {doubt.of} runs]"
+    message = f"{text} ({advice})" if advice else text
+    return message if doubt.runs == doubt.of else f"{message} [in {doubt.runs} of {doubt.of} runs]"
 
 
 def doubt_lines(doubts: Iterable[Doubt]) -> str:
@@ -1574,24 +1585,27 @@ _UNEVEN = (
 )
 
 
-def uneven_note(apart: Heterogeneity) -> str:
+def uneven_note(heterogeneity: Heterogeneity) -> str:
     """Return by how much a bridge differs from itself, what that does to ratios, and what to do."""
-    bridge, new, base = (printable(each, 60) for each in (apart.bridge, apart.new, apart.base))
+    bridge, new, base = (
+        printable(each, 60)
+        for each in (heterogeneity.bridge, heterogeneity.new, heterogeneity.base)
+    )
     return _UNEVEN.format(
         bridge=bridge,
         new=new,
         base=base,
-        ratio=apart.found.ratio.mid,
-        bounds=uneven_bounds(apart),
+        ratio=heterogeneity.found.ratio.mid,
+        bounds=uneven_bounds(heterogeneity),
         allowed=BRIDGE_APART,
-        by=f"{100 * math.expm1(abs(apart.found.log_ratio)):.2g}%",
+        by=f"{100 * math.expm1(abs(heterogeneity.found.log_ratio)):.2g}%",
     )
 
 
-def uneven_bounds(apart: Heterogeneity) -> str:
+def uneven_bounds(heterogeneity: Heterogeneity) -> str:
     """``0.80–0.97, over 10 cases``: the ratio's, in new's processes over base's."""
-    ratio = apart.found.ratio
-    return f"{ratio.low:.2f}–{ratio.high:.2f}, over {count(apart.cases, 'case')}"
+    ratio = heterogeneity.found.ratio
+    return f"{ratio.low:.2f}–{ratio.high:.2f}, over {count(heterogeneity.cases, 'case')}"
 
 
 # What an interval stands on
@@ -1612,8 +1626,8 @@ _AT_LEAST = "which are taken to spread by {allowance:g}% at least"
 
 
 def _interval_of(pairing: Pairing) -> str:
-    apart = pairing in (Pairing.UNPAIRED, Pairing.BRIDGED)
-    return "Welch's interval on" if apart else "t-interval on"
+    heterogeneity = pairing in (Pairing.UNPAIRED, Pairing.BRIDGED)
+    return "Welch's interval on" if heterogeneity else "t-interval on"
 
 
 def _spread_added(allowance: float, nodes: bool = False) -> str:
@@ -1668,8 +1682,8 @@ def _of_lines(processes: int, allowance: float | None, what: str = "over their l
 
 
 def _of_cases_together(cases: int, processes: int, allowance: float | None, nodes: int) -> str:
-    told = f"{count(cases, 'case')}, taken to err together; {count_words(processes)} or more each"
-    return told if allowance is None else f"{told}: {_spread_added(allowance, bool(nodes))}"
+    text = f"{count(cases, 'case')}, taken to err together; {count_words(processes)} or more each"
+    return text if allowance is None else f"{text}: {_spread_added(allowance, bool(nodes))}"
 
 
 def _of_processes_means(cases: int, pairing: Pairing, processes: int) -> str:

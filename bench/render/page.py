@@ -349,11 +349,11 @@ class Data:
     def listed(self) -> list[tuple[int, str]]:
         """Return the first works that have a time, each question once: number and words."""
         found: dict[str, tuple[int, str]] = {}
-        for number, (asked, rows) in enumerate(
+        for number, (requested, rows) in enumerate(
             zip(self._questions, self._works.values(), strict=True)
         ):
             if any(row.measured for _, row in rows):
-                key = str([asked[each] for each in (*SIZES, *CHOICES)])
+                key = str([requested[each] for each in (*SIZES, *CHOICES)])
                 found.setdefault(key, (number, said(rows[0][1].case)))
         return list(found.values())[:_MOST_LISTED]
 
@@ -435,12 +435,12 @@ class Data:
     def _work_columns(self) -> dict[str, list[object]]:
         found: dict[str, list[object]] = {key: [] for key in FILTERS}
         found |= {key: [] for key in ("text", "group", "answer", "why")}
-        for asked, ((section, group), pairs) in zip(
+        for requested, ((section, group), pairs) in zip(
             self._questions, self._works.items(), strict=True
         ):
             rows = sorted((row for _, row in pairs), key=lambda row: row.rank or math.inf)
             for key in FILTERS:
-                found[key].append(asked[key])
+                found[key].append(requested[key])
             of = replace(self._report.sections[section], rows=tuple(rows))
             found["text"].append(said(rows[0].case))
             found["group"].append(clean(group, 150))

@@ -344,8 +344,8 @@ def _bars(plot: Plot) -> Figure:
         (row for panel in shown for row in panel.values()), plot.section.baseline
     )
     longest = max(len(label(name, _NAME)) for name in names)
-    beside = 0.25 + 0.062 * longest
-    columns = max(1, min(len(shown), 4, int((plot.width - beside) / _COLUMN)))
+    margin = 0.25 + 0.062 * longest
+    columns = max(1, min(len(shown), 4, int((plot.width - margin) / _COLUMN)))
     # Rows of one length look best: 6 panels are 3 and 3, not 4 and 2.
     lines = math.ceil(len(shown) / columns)
     columns = math.ceil(len(shown) / lines)
@@ -366,22 +366,22 @@ def _bars(plot: Plot) -> Figure:
             for (colour, hatch), word in zip(_PARTS, SETUP.values(), strict=True)
         ]
         ncols = max(1, int(plot.width / _ENTRY))
-        if told := _below(plot, shown):
-            handles.append(Patch(alpha=0, label=told))
+        if described := _below(plot, shown):
+            handles.append(Patch(alpha=0, label=described))
         figure.legend(handles=handles, loc="outside lower left", ncols=ncols, frameon=False)
     else:
-        told = _below(plot, shown)
-        figure.supxlabel(told, fontsize=7, x=0.01, ha="left", color=SUBTLE)
+        described = _below(plot, shown)
+        figure.supxlabel(described, fontsize=7, x=0.01, ha="left", color=SUBTLE)
     return figure
 
 
 def _bars_title(plot: Plot, left_out: int) -> str:
-    told = plot.kind.title
+    text = plot.kind.title
     if plot.what == "speedup":
-        told += f" over {label(plot.section.baseline, 40)}"
+        text += f" over {label(plot.section.baseline, 40)}"
     if left_out:
-        told += f" (of {MOST_PANELS} shapes; {left_out} more not drawn)"
-    return told
+        text += f" (of {MOST_PANELS} shapes; {left_out} more not drawn)"
+    return text
 
 
 def _stars(plot: Plot) -> bool:
@@ -530,21 +530,21 @@ def _setup_bars(axes: Axes, panel: dict[str, Row], places: dict[str, int]) -> fl
     for name, found in parts.items():
         whole = sum(found.values())
         if found:
-            told = seconds(whole) + (" INVALID" if panel[name].invalid else "")
+            text = seconds(whole) + (" INVALID" if panel[name].invalid else "")
             axes.text(
-                (whole + 0.03 * longest) / size, places[name], told, va="center", fontsize=6.5
+                (whole + 0.03 * longest) / size, places[name], text, va="center", fontsize=6.5
             )
     axes.set_xlabel(unit, fontsize=7)
     return 1.5 * longest / size
 
 
-def title(figure: Figure, plot: Plot, told: str) -> None:
+def title(figure: Figure, plot: Plot, message: str) -> None:
     """What it is, then where and when it was measured."""
     letters = int(plot.width * 14)
     kinds = {row.case.device.partition(":")[0].upper() for row in plot.rows}
     hardware = [text for label, text in machine(plot.section) if label[:3] in kinds]
     lines = [
-        told,
+        message,
         label(heading(plot.section), letters),
         label("; ".join(hardware), letters),
     ]
@@ -649,16 +649,16 @@ def _lines(
     if rates:
         top = max(rates)
         axes.plot([low, high], [top] * 2, **line)
-        told = f"matrix products: {rate(top)}/s"
-        axes.annotate(told, (low, top), xytext=(6, 2), va="bottom", **words)
+        text = f"matrix products: {rate(top)}/s"
+        axes.annotate(text, (low, top), xytext=(6, 2), va="bottom", **words)
     if widths:
         width = max(widths)
         # Where it passes the other roof it is none any more.
         until = min(high, max(rates) / width) if rates else high
         if until > low:
             axes.plot([low, until], [low * width, until * width], linestyle=(0, (5, 2)), **line)
-            told = f"memory: {rate(width)}B/s"
-            axes.annotate(told, (low, low * width), xytext=(6, 0), va="top", **words)
+            text = f"memory: {rate(width)}B/s"
+            axes.annotate(text, (low, low * width), xytext=(6, 0), va="top", **words)
 
 
 # Along an axis
@@ -689,20 +689,20 @@ def _along(found: Sequence[AxisSeries], left_out: int, width: float | None) -> F
     grid = figure.subplots(1 + sized, len(found), squeeze=False, sharex="col")
     for column, each in enumerate(found):
         panel = grid[0][column]
-        told = textwrap.fill(
+        text = textwrap.fill(
             label(series_title(each).partition(";")[0], 160), int(16 * width / len(found))
         )
-        panel.set_title(told, loc="left", fontsize=7)
+        panel.set_title(text, loc="left", fontsize=7)
         _times(panel, each)
         if sized:
             _memory(grid[1][column], each)
         _values(grid[-1][column], each)
     unit = UNITS[found[0].axis]
-    told = f"What a {unit} costs along {found[0].axis}"
+    text = f"What a {unit} costs along {found[0].axis}"
     if left_out:
-        told += f" ({left_out} more not drawn)"
+        text += f" ({left_out} more not drawn)"
     figure.suptitle(
-        f"{told}\n{label(heading(found[0].section), int(width * 16))}",
+        f"{text}\n{label(heading(found[0].section), int(width * 16))}",
         fontsize=8.5,
         x=0.01,
         ha="left",

@@ -290,8 +290,8 @@ def _notes(report: PublishedReport) -> list[str]:
             for step in each.theirs
             if step.how and step.first.source == source
         )
-        told = "; ".join((source.note, *hows))
-        lines.append(f"[{number}] published by {source.where}: {told}.")
+        text = "; ".join((source.note, *hows))
+        lines.append(f"[{number}] published by {source.where}: {text}.")
     return lines
 
 
@@ -320,13 +320,13 @@ def _table(each: Shared, sources: Sequence[PublishedSource]) -> Sheet:
     for ours in each.ours:
         on = f"{ours.place} ({ours.hardware})" if ours.hardware else ours.place
         time = ours.time
-        told = (
+        described = (
             "ours" + (" (INVALID)" if ours.reasons else ""),
             *(ours.case.backend, clean(on, 120), ours.case.spec.dtype),
             f"{DOUBTFUL if ours.doubts else ''}{seconds(time.mid)}",
             *(bounds_of_time(time, time.mid), ""),
         )
-        lines.append([Cell(text, style="bold") for text in told])
+        lines.append([Cell(text, style="bold") for text in described])
     for step in each.theirs:
         first = step.first
         note = f"[{sources.index(first.source) + 1}]"

@@ -134,13 +134,13 @@ def shape_words(case: Case) -> list[str]:
 def unusual(case: Case) -> list[str]:
     """What is not usual of a case beside its sizes, its optimizer and what is differentiated."""
     work = case.workload
-    told = {
+    by_name = {
         "bidirectional": case.spec.bidirectional,
         f"lengths from {work.min_length}": work.min_length is not None,
         f"dropout {work.dropout:g}": work.dropout,
         "batch-major": work.batch_major,
     }
-    return [words for words, is_so in told.items() if is_so]
+    return [words for words, is_so in by_name.items() if is_so]
 
 
 def pace_words(period: float | None) -> str:
@@ -206,5 +206,5 @@ def signed_seconds_range(interval: Interval) -> str:
     largest = max(abs(interval.low), abs(interval.high))
     if largest > 100 * abs(interval.mid):
         return f"{signed_seconds(interval.low)} to {signed_seconds(interval.high)}"
-    told = seconds_range(interval.low, interval.high, abs(interval.mid))
-    return told.replace("–", " to ").replace("-", "−") if interval.low < 0 else told
+    described = seconds_range(interval.low, interval.high, abs(interval.mid))
+    return described.replace("–", " to ").replace("-", "−") if interval.low < 0 else described

@@ -82,16 +82,18 @@ def in_one_line(question: Query, found: Recommendation | NoRecommendation) -> st
     else:
         start = f"Take {name}"
     peak = found.best.memory.get("peak_bytes")
-    told = f"{start}: {_with_interval(found.step)} a step"
-    told += "" if peak is None else f", {size(peak)}"
+    text = f"{start}: {_with_interval(found.step)} a step"
+    text += "" if peak is None else f", {size(peak)}"
     if found.best.invalid:
-        told += "; the measurement is INVALID"
+        text += "; the measurement is INVALID"
     elif found.rivals:
-        told += "; others may be equally fast"
+        text += "; others may be equally fast"
     if not found.exact:
-        near = ", ".join(f"{name} {got} for {asked}" for name, got, asked in found.differences)
-        told += f"; measured at a near shape ({near})"
-    return f"{told}."
+        near = ", ".join(
+            f"{name} {got} for {requested}" for name, got, requested in found.differences
+        )
+        text += f"; measured at a near shape ({near})"
+    return f"{text}."
 
 
 def _known_first(found: NeededWindow) -> str:
@@ -146,16 +148,16 @@ def needed(found: NeededWindow) -> str:
     if found.factor is None and not found.reached:
         return "inference goes forward only and remembers whatever it was taught"
     if found.factor is None:
-        told = [
+        messages = [
             f"{TASKS_IN_WORDS[task]} of {distance} was learned through {window}"
             for task, (distance, window) in found.reached.items()
         ]
-        told += [
+        messages += [
             f"{TASKS_IN_WORDS[task]} only up to {distance}, through {window}"
             for task, (distance, window) in found.ended.items()
         ]
-        told += [f"{TASKS_IN_WORDS[task]} not at all" for task in found.never]
-        return f"{listed(told)}, by every seed, the state carried"
+        messages += [f"{TASKS_IN_WORDS[task]} not at all" for task in found.never]
+        return f"{listed(messages)}, by every seed, the state carried"
     if found.factor > LEAST_RATIO:
         reason = "as many times as the learned distances took"
     else:
@@ -169,22 +171,22 @@ def _tried(found: NeededWindow) -> str:
     """Say what a map has of a dependency that no task learned."""
     if not found.tried:
         return "the map holds nothing with the state carried"
-    told = []
+    shown = []
     for each in found.tried:
         name, (first, last) = TASKS_IN_WORDS[each.task], each.windows
         if each.distance is not None and each.some:
             how = "through shorter windows alone than shorter distances took"
-            told.append(f"{name} of {each.distance} was learned {how}")
+            shown.append(f"{name} of {each.distance} was learned {how}")
         elif each.distance is not None:
             span = f"{first} to {last}" if last > first else str(first)
-            told.append(f"{name} of {each.distance} was learned through no window ({span})")
+            shown.append(f"{name} of {each.distance} was learned through no window ({span})")
         elif each.learned:
-            told.append(f"{name} was tried up to {each.furthest} only")
+            shown.append(f"{name} was tried up to {each.furthest} only")
         else:
-            told.append(f"{name} was learned at no distance")
+            shown.append(f"{name} was learned at no distance")
     reached = f"distances up to {found.furthest} were learned; " if found.furthest else ""
     start = f"no window is known to learn a dependency of {found.dependency}"
-    return f"{start}: {reached}{listed(told)}"
+    return f"{start}: {reached}{listed(shown)}"
 
 
 @dataclass(frozen=True)
@@ -202,15 +204,15 @@ class RecommendationText:
     def terminal(self, console: Console) -> None:
         """Print it, as wide as the console is."""
         width = max(_NARROWEST, console.width)
-        told = [textwrap.fill(self.first, width), "", f"{self.about}:"]
-        room = max(len(label) for label, _ in self.lines)
+        messages = [textwrap.fill(self.first, width), "", f"{self.about}:"]
+        space = max(len(label) for label, _ in self.lines)
         for label, text in self.lines:
-            start = f"  {label:<{room}}  "
-            told.append(
+            start = f"  {label:<{space}}  "
+            messages.append(
                 textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start))
             )
-        told += ["To measure precisely this:", *(f"  {command}" for command in self.commands)]
-        for line in told:
+        messages += ["To measure precisely this:", *(f"  {command}" for command in self.commands)]
+        for line in messages:
             console.print(Text(line), soft_wrap=True)
 
     def markdown(self) -> str:
@@ -226,7 +228,7 @@ class RecommendationText:
         return "\n\n".join(blocks) + "\n"
 
 
-def told(
+def recommendation_text(
     question: Query,
     found: Recommendation | NoRecommendation,
     learned: LearningMap | None,
@@ -302,17 +304,17 @@ def full_answer(question: Query, found: Recommendation) -> list[tuple[str, str]]
     lines += [("", each) for each in _cautions(found)]
     if found.longer is not None:
         row = found.longer.row
-        told = (
+        message = (
             f"windows of {window(row)} take {percent(found.longer.saves)} less time per timestep "
             f"({seconds(found.longer.timestep.mid)}, {labels.name(row.case.backend)})"
         )
         more = row.memory.get("peak_bytes")
         if more is not None and peak is not None and more > peak:
-            told += f" and {size(more - peak)} more memory"
-        lines.append(("longer", told))
+            message += f" and {size(more - peak)} more memory"
+        lines.append(("longer", message))
     if found.others:
-        told = count(found.others, "other measurement")
-        lines.append(("also", f"{told} of such work; this one ranks first"))
+        message = count(found.others, "other measurement")
+        lines.append(("also", f"{message} of such work; this one ranks first"))
     if not place.own:
         machines = "; ".join(f"{label}: {text}" for label, text in machine(place.section)[:2])
         lines.append(("reference", f"these are reference results of another machine: {machines}"))
@@ -320,15 +322,15 @@ def full_answer(question: Query, found: Recommendation) -> list[tuple[str, str]]
 
 
 def _window_words(found: Recommendation) -> str:
-    told = f"{count(found.window, 'timestep')}"
+    text = f"{count(found.window, 'timestep')}"
     if found.need.assumed:
         return (
             f"{needed(found.need)}: at least {found.need.window}, and the shortest measured window "
-            f"of these has {told}"
+            f"of these has {text}"
         )
     if found.window != found.need.window:
-        told += f", the shortest measured one of at least {found.need.window}"
-    return f"{told}: {needed(found.need)}"
+        text += f", the shortest measured one of at least {found.need.window}"
+    return f"{text}: {needed(found.need)}"
 
 
 def _backend_words(found: Recommendation) -> str:
@@ -344,15 +346,15 @@ def _backend_words(found: Recommendation) -> str:
             f"({bounds(ratio.low, ratio.high)})"
         )
     same = [each for each in found.rivals if each.ratio.verdict is Verdict.SAME]
-    told = []
+    shown = []
     if same:
         names = listed([labels.name(each.row.case.backend) for each in same])
-        told.append(f"the same within 2%: {names} (take the one of less memory or compiling)")
+        shown.append(f"the same within 2%: {names} (take the one of less memory or compiling)")
     unclear = [each for each in found.rivals if each not in same]
     if unclear:
         names = listed([labels.name(each.row.case.backend) for each in unclear])
-        told.append(f"not significantly slower: {names} (more processes may decide)")
-    return f"{name} has the shortest time; {'; '.join(told)}"
+        shown.append(f"not significantly slower: {names} (more processes may decide)")
+    return f"{name} has the shortest time; {'; '.join(shown)}"
 
 
 def _place_words(found: Recommendation) -> str:
@@ -362,29 +364,29 @@ def _place_words(found: Recommendation) -> str:
         shape = "exactly this shape"
     else:
         shape = "a near shape, not scaled: " + ", ".join(
-            f"{name} {measured} for {asked}" for name, measured, asked in found.differences
+            f"{name} {measured} for {requested}" for name, measured, requested in found.differences
         )
-    told = [shape, f"{spec.input_size} in"]
+    messages = [shape, f"{spec.input_size} in"]
     if work.training:
-        told.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
-        told.append(GRADIENT_WORDS[found.place.case.workload.gradients])
+        messages.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
+        messages.append(GRADIENT_WORDS[found.place.case.workload.gradients])
     if work.training and found.place.kind == "throughput":
-        told.append("whole sequences of that length, no state carried")
-    return f"{', '.join(told)}; {heading(found.place.section)}"
+        messages.append("whole sequences of that length, no state carried")
+    return f"{', '.join(messages)}; {heading(found.place.section)}"
 
 
 def _cautions(found: Recommendation) -> list[str]:
     interval = found.best.interval
-    told = []
+    messages = []
     if interval is not None and interval.processes < ENOUGH_PROCESSES:
-        told.append(f"the interval stands on {basis_text(interval.basis)}")
-    told += [
+        messages.append(f"the interval stands on {basis_text(interval.basis)}")
+    messages += [
         f"INVALID, do not rely on it: {clean(doubt_line(doubt))}" for doubt in found.best.invalid
     ]
-    told += [
+    messages += [
         f"doubtful as a time: {clean(doubt_line(doubt))}" for doubt in found.best.validity.of_time
     ]
-    return told
+    return messages
 
 
 def _with_interval(interval: Interval) -> str:
@@ -449,8 +451,8 @@ def answer_data(found: Recommendation) -> dict[str, object]:
         "compile_s": setup.get("compile_s"),
         "exact": found.exact,
         "differences": {
-            name: {"measured": measured, "asked": asked}
-            for name, measured, asked in found.differences
+            name: {"measured": measured, "asked": requested}
+            for name, measured, requested in found.differences
         },
         "kind": found.place.kind,
         "gradients": found.place.case.workload.gradients if case.workload.training else None,

@@ -158,12 +158,12 @@ def _shown(text: str) -> str:
 
 def _in_markdown(column: Column, cell: Cell) -> str:
     if column.names:
-        told = escape.code(cell.text, column.most)
+        text = escape.code(cell.text, column.most)
     else:
-        told = cell.text if column.ours else escape.prose(cell.text)
+        text = cell.text if column.ours else escape.prose(cell.text)
     if cell.bounds:
-        told = f"{told} ({escape.prose(cell.bounds)})"
-    return f"**{told}**" if cell.strong else told
+        text = f"{text} ({escape.prose(cell.bounds)})"
+    return f"**{text}**" if cell.strong else text
 
 
 def markdown_table(

@@ -139,27 +139,27 @@ def finding_line(finding: Finding) -> Padding:
     subject, colon, rest = finding.text.partition(": ")
     style = "bold red" if finding.loud else "bold" if finding.answer else ""
     # A sentence's other lines are set in, so that its beginning is seen.
-    told = Text.assemble((subject + colon, style), rest)
-    return Padding(hanging("!" if finding.loud else "-", told), 0)
+    described = Text.assemble((subject + colon, style), rest)
+    return Padding(hanging("!" if finding.loud else "-", described), 0)
 
 
 def _side_by_side(table: Table, width: int) -> Grid | None:
     """A row a shape, a column a backend; None if the backends do not fit, or some have no rank."""
     if any(row.case.approximate for row in table.rows):
         return None
-    told = parts(table)
+    described = parts(table)
     grid = Grid(box=box.SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     work = [work_words(group[0], table) for group in table.groups]
-    headings = [part.heading for part in told]
+    headings = [part.heading for part in described]
     columns = []
     for backend in table.backends:
         rows = [_of(group, backend) for group in table.groups]
-        cells = [[_cell(row, part) for part in told] for row in rows]
-        room = max(cell_len(cell.plain) for column in cells for cell in column)
+        cells = [[_cell(row, part) for part in described] for row in rows]
+        space = max(cell_len(cell.plain) for column in cells for cell in column)
         # A name is broken where its options begin, and elsewhere only if it is very long.
         longest = max(cell_len(piece) + 1 for piece in name(backend).split("+"))
-        head = _folded(name(backend), max(room, min(longest, _LONGEST_HEAD)))
-        columns.append((head, cells, max([room, *map(cell_len, head)])))
+        head = _folded(name(backend), max(space, min(longest, _LONGEST_HEAD)))
+        columns.append((head, cells, max([space, *map(cell_len, head)])))
     first = max(map(cell_len, (line for lines in work for line in lines)))
     bars = min(size for *_, size in columns)
     second = max(map(len, headings))
@@ -173,7 +173,7 @@ def _side_by_side(table: Table, width: int) -> Grid | None:
     for index, group in enumerate(table.groups):
         used = [
             number
-            for number, part in enumerate(told)
+            for number, part in enumerate(described)
             if any(cells[index][number].plain for _, cells, _ in columns)
         ]
         told_here: list[list[RenderableType]] = [
@@ -201,31 +201,31 @@ def _side_by_side(table: Table, width: int) -> Grid | None:
 
 def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
     """A line a case, the fastest of a shape first; columns left out that do not fit."""
-    told = parts(table)
+    shown = parts(table)
     rows = [row for group in table.groups for row in group]
     sizes = {
         part.heading: max(
             cell_len(part.heading), *(cell_len(_cell(row, part).plain) for row in rows)
         )
-        for part in told
+        for part in shown
     }
     longest = max(cell_len(name(row.case.backend)) for row in rows)
     names = min(longest, _NARROWEST_NAME)
 
-    def room() -> int:
-        return width - sum(sizes[part.heading] + 1 for part in told)
+    def space() -> int:
+        return width - sum(sizes[part.heading] + 1 for part in shown)
 
-    while room() < names and (least := max(part.needed for part in told)):
-        told = [part for part in told if part.needed != least]
+    while space() < names and (least := max(part.needed for part in shown)):
+        shown = [part for part in shown if part.needed != least]
     drawn = any(map(compared, table.groups))
     while (
         drawn
-        and room() - longest <= _SHORTEST_BAR
-        and (least := max(part.needed for part in told)) >= _LESS_THAN_A_BAR
+        and space() - longest <= _SHORTEST_BAR
+        and (least := max(part.needed for part in shown)) >= _LESS_THAN_A_BAR
     ):
-        told = [part for part in told if part.needed != least]
-    names = max(6, min(longest, room()))
-    bars = min(_LONGEST_BAR, room() - names - 1) if drawn else 0
+        shown = [part for part in shown if part.needed != least]
+    names = max(6, min(longest, space()))
+    bars = min(_LONGEST_BAR, space() - names - 1) if drawn else 0
     for group in table.groups:
         if group is not table.groups[0]:
             yield Text("")
@@ -233,7 +233,7 @@ def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
         yield Text.assemble((", ".join(words), "bold"), (f" · {last}" if words else last, "dim"))
         grid = Grid(box=None, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
         grid.add_column("", width=names)
-        for part in told:
+        for part in shown:
             grid.add_column(
                 Text(part.heading),
                 justify="right" if part.right else "left",
@@ -247,7 +247,7 @@ def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
             backend = Text("\n".join(_folded(name(row.case.backend), names)))
             if mark(row) == FASTEST:
                 backend.stylize(WINNER)
-            cells: list[RenderableType] = [_cell(row, part) for part in told]
+            cells: list[RenderableType] = [_cell(row, part) for part in shown]
             if bars >= _SHORTEST_BAR:
                 cells.append(bar(row, group, bars))
             grid.add_row(backend, *cells)
@@ -418,23 +418,23 @@ def _style(row: Row) -> str:
 
 def _versus(row: Row, table: Table) -> Text:
     """How it stands to the baseline, in words that can be read aloud."""
-    told = Text()
+    described = Text()
     if row.to_baseline is not None:
         found = row.to_baseline
         ratio, verdict = found.ratio, found.verdict.value
-        told.append(f"{verdict:<9}", style=STYLES.get(verdict, ""))
-        told.append(f"{times_as_fast(ratio.mid)}×")
+        described.append(f"{verdict:<9}", style=STYLES.get(verdict, ""))
+        described.append(f"{times_as_fast(ratio.mid)}×")
         around = times_bounds(ratio.low, ratio.high)
         if spread := spread_words(found):
             around += f"; spread {spread}"
-        told.append(f" ({around})", style="dim")
+        described.append(f" ({around})", style="dim")
     elif row.measured and row.case.backend == table.baseline:
-        told.append("baseline", style="dim")
+        described.append("baseline", style="dim")
     if row.error is not None:
-        told.append(f" error {error(row)}")
+        described.append(f" error {error(row)}")
     if not row.trusted:
-        told.append(" INVALID", style=STYLES["INVALID"])
-    return told
+        described.append(" INVALID", style=STYLES["INVALID"])
+    return described
 
 
 def _reading(section: Section, layouts: Sequence[_Layout]) -> list[str]:
@@ -442,17 +442,17 @@ def _reading(section: Section, layouts: Sequence[_Layout]) -> list[str]:
     lines = [f"{each}." for each in notes(section.rows)]
     if any(layout.bars for layout in layouts):
         lines.append(f"{BARS}.")
-    told = "Times are medians"
+    text = "Times are medians"
     if any(layout.intervals for layout in layouts):
-        told += f" with their {TIME_INTERVAL}"
-    told += "."
+        text += f" with their {TIME_INTERVAL}"
+    text += "."
     if any(row.to_baseline for row in section.rows):
-        told += (
+        text += (
             f" Speedups are over {name(section.baseline)} with their {RATIO_INTERVAL}. FASTER and "
             "SLOWER: all of it is on that side of 1 (statistically significant), SAME: within "
             f"±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else."
         )
-    lines.append(told)
+    lines.append(text)
     more = [*unclear([row.to_baseline for row in section.rows]), *few(section.rows)]
     return [*lines, *(f"{each}." for each in more)]
 
@@ -465,11 +465,11 @@ def draw_whys(section: Section, console: Console, rows: int) -> None:
         console.print()
         console.print(Text(title(table), style="bold"))
         for row in measured_rows(shown):
-            told = f"{name(row.case.backend)} {name(row.case.shape)} {seconds(row.time)}"
-            console.print(Text(told))
+            text = f"{name(row.case.backend)} {name(row.case.shape)} {seconds(row.time)}"
+            console.print(Text(text))
             console.print(Text(f"  {clean(bound_sentence(row), LONGEST_SENTENCE)}", style="dim"))
         if left:
             console.print(Text(f"and {left:,} more; --format csv has all", style="dim"))
-    for told in uneven_bridges(section.rows):
+    for text in uneven_bridges(section.rows):
         console.print()
-        console.print(Text(f"{told}."))
+        console.print(Text(f"{text}."))

@@ -430,7 +430,7 @@ class ClusterMachines(Closing):
     def __init__(
         self,
         address: str,
-        asked: NodeRequest,
+        requested: NodeRequest,
         message: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -439,7 +439,7 @@ class ClusterMachines(Closing):
             # for this variable, whose name is of the systems on which that is so by default.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         self._ray = _ray()
-        self._asked, self._message, self._now = asked, message, now
+        self._asked, self._message, self._now = requested, message, now
         self._code = stub.fingerprint()
         self._asking: dict[str, Node] = {}
         self._nodes: dict[str, Node] = {}
@@ -459,7 +459,7 @@ class ClusterMachines(Closing):
         if not self._lives:
             return now - self._began < FIRST
         return any(
-            self._asked.wait or now - each.asked < PATIENCE for each in self._asking.values()
+            self._asked.wait or now - each.requested_at < PATIENCE for each in self._asking.values()
         )
 
     def arrived(self) -> Sequence[ClusterMember]:
@@ -475,7 +475,7 @@ class ClusterMachines(Closing):
                 if member is not None:
                     self._nodes[name] = node
                     found.append(member)
-            elif self._now() - node.asked > PATIENCE and not node.note:
+            elif self._now() - node.requested_at > PATIENCE and not node.note:
                 node.note = True
                 self._message(
                     f"{name} is not free yet: other work of the cluster or another run has it"
@@ -593,8 +593,8 @@ class _Answer:
 class Node:
     """A node and its actor, as ``remote.Far``.
 
-    label: what the cluster calls its accelerator. answer: whether it is ready; asked: when it was
-    asked that. told: whether it was said that this takes long.
+    label: what the cluster calls its accelerator. answer: whether it is ready; requested_at: when
+    that was requested. note: whether it was reported that this takes long.
     """
 
     ray: Ray
@@ -602,7 +602,7 @@ class Node:
     actor: Any
     label: str
     answer: _Answer
-    asked: float
+    requested_at: float
     note: bool = False
 
     def ask(self, method: str, *words: Any) -> _Answer:

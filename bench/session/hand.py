@@ -77,22 +77,22 @@ class Hand(Closing):
         self._executors: dict[str, LocalExecutor] = {}
         self._worker: LocalWorker | None = None
 
-    def ready(self, asked: NodeRequest) -> tuple[str, Facts | None]:
+    def ready(self, requested: NodeRequest) -> tuple[str, Facts | None]:
         """Take the machine's lock and say what is here; or why nothing can be measured."""
-        name = asked.suite
-        if asked.text is not None:
+        name = requested.suite
+        if requested.text is not None:
             self._suite = self._folder / "suite" / name
             self._suite.parent.mkdir(exist_ok=True)
-            self._suite.write_bytes(asked.text)
+            self._suite.write_bytes(requested.text)
             name = str(self._suite)
         try:
-            suite = suites.load(name, asked.choice)
-            if asked.wait:
+            suite = suites.load(name, requested.choice)
+            if requested.wait:
                 self._lock.wait(suite.name, lambda text: None)
             else:
                 self._lock.acquire(suite.name)
         except HeldError as error:
-            if not asked.force:
+            if not requested.force:
                 return str(error), None
         except (SuiteError, LockError) as error:
             return str(error), None

@@ -136,10 +136,10 @@ class Watch:
         """What each of a group's cases cost: preparing it, and a part of all else."""
         own = {case: self._prepared.get(case, 0.0) for case in cases}
         known = (own, self._once, self._timed)
-        beside = took - sum(each.get(case, 0.0) for each in known for case in cases)
+        overhead = took - sum(each.get(case, 0.0) for each in known for case in cases)
         sharing = [case for case in cases if case in self._timed] or cases
         for case in sharing:
-            own[case] += max(0.0, beside) / len(sharing)
+            own[case] += max(0.0, overhead) / len(sharing)
         if self._first in own:
             own[self._first] = max(0.0, own[self._first] - self._frameworks)
         self.costs.update(own)

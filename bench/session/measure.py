@@ -376,14 +376,14 @@ def folder_and_place(results: str | None) -> tuple[Path, str | None]:
     results: what was asked for, a folder or a URL. Raises FolderError; UsageError for a place that
     cannot be written to, as far as that is known before anything is measured.
     """
-    asked = results or default_folder()
-    if not is_url(asked):
-        return expanded(asked), None
+    requested = results or default_folder()
+    if not is_url(requested):
+        return expanded(requested), None
     try:
-        check(asked)
+        check(requested)
     except PlaceError as error:
         raise UsageError(str(error)) from None
-    return usual_folder(), asked
+    return usual_folder(), requested
 
 
 def usual_folder() -> Path:

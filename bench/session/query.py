@@ -335,10 +335,10 @@ def questions(options: argparse.Namespace) -> list[tuple[WorkQuery, str]]:
         layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
     else:
         layers = lstm_layers(options.model)
-    asked: dict[WorkQuery, list[str]] = {}
+    requested: dict[WorkQuery, list[str]] = {}
     for layer in layers:
-        asked.setdefault(_question(layer, options), []).append(layer.name)
-    return [(question, ", ".join(names)) for question, names in asked.items()]
+        requested.setdefault(_question(layer, options), []).append(layer.name)
+    return [(question, ", ".join(names)) for question, names in requested.items()]
 
 
 def _question(layer: Layer, options: argparse.Namespace) -> WorkQuery:

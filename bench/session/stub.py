@@ -40,7 +40,7 @@ class Stub:
     def __init__(self) -> None:
         self._hand: Any = None
 
-    def ready(self, code: dict[str, str], asked: bytes) -> tuple[str, Any]:
+    def ready(self, code: dict[str, str], requested: bytes) -> tuple[str, Any]:
         """Why the node cannot measure, else empty, and what ``Hand.ready`` said.
 
         code: the manager's ``fingerprint``. asked: pickled, as it is of a type of the suite's own.
@@ -54,7 +54,7 @@ class Stub:
         from bench.session.hand import Hand
 
         self._hand = Hand()
-        return self._hand.ready(pickle.loads(asked))  # type: ignore[no-any-return]
+        return self._hand.ready(pickle.loads(requested))  # type: ignore[no-any-return]
 
     def call(self, method: str, *words: Any) -> Any:
         """A method of the ``Hand``."""

@@ -68,7 +68,7 @@ def problems(document: Field, file: ResultFile, now: datetime) -> list[str]:
         if item is None:
             found.append(f"{entry.name} did not pass its gate and has a time")
         else:
-            found += [f"{entry.name}.{told}" for told in _of_entry(entry, item)]
+            found += [f"{entry.name}.{described}" for described in _of_entry(entry, item)]
     found += _of_groups(file)
     return found
 
@@ -159,13 +159,13 @@ def _proof(item: Measurement) -> Iterator[str]:
         yield f"{where}.errors has none of a gradient"
     for name, error in errors.items():
         bound = bounds.get(name)
-        told = f"{where}.errors.{printable(str(name), 60)}"
+        text = f"{where}.errors.{printable(str(name), 60)}"
         if not is_number(error) or not is_number(bound):
-            yield f"{told} or its bound is missing"
+            yield f"{text} or its bound is missing"
         elif not 0 <= error <= bound:
-            yield f"{told} is {error:g}, over its bound of {bound:g}"
+            yield f"{text} is {error:g}, over its bound of {bound:g}"
         elif bound > CEILING:
-            yield f"{told} has a bound of {bound:g}; over {CEILING:g} nothing is proven"
+            yield f"{text} has a bound of {bound:g}; over {CEILING:g} nothing is proven"
     if not item.evidence:
         yield "extra_info.lstm.evidence is empty: what ran is not known"
 
@@ -201,8 +201,8 @@ def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
     if first is not None and beyond is not None:
         found = first - wanted["median"]
         if abs(beyond - found) > CLOSE * first:
-            told = f"the first call less the median is {found:g}"
-            yield f"extra_info.lstm.setup.compile_s is {beyond:g}; {told}"
+            text = f"the first call less the median is {found:g}"
+            yield f"extra_info.lstm.setup.compile_s is {beyond:g}; {text}"
 
 
 def _validity(item: Measurement) -> Iterator[str]:
@@ -257,8 +257,8 @@ def _possible(item: Measurement) -> Iterator[str]:
     """Its times are some that a clock and a device can have."""
     shortest = float(item.samples.min()) * item.calls
     if shortest < SHORTEST_BLOCK:
-        told = f"{shortest:g} s are no thousand ticks of any clock"
-        yield f"stats.data has a block shorter than {SHORTEST_BLOCK:g} s: {told}"
+        text = f"{shortest:g} s are no thousand ticks of any clock"
+        yield f"stats.data has a block shorter than {SHORTEST_BLOCK:g} s: {text}"
     roofs = item.roofs or {}
     where = "extra_info.lstm.roofs"
     counted = estimate.operations(item.case.spec, item.case.workload)

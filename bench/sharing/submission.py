@@ -79,9 +79,9 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
     """
     given = [(path, _document(path), read(path)) for path in paths]
     found = [
-        f"{printable(str(path))}: {told}"
+        f"{printable(str(path))}: {described}"
         for path, document, file in given
-        for told in problems(document, file, now)
+        for described in problems(document, file, now)
     ]
     files = [file for _, _, file in given]
     found += copies([*_others(files, folder), *files])

@@ -351,9 +351,9 @@ def over_processes(
 
 
 def _misfit(line: FittedLine, x: FloatArray, times: FloatArray, windows: Sequence[int]) -> Misfit:
-    told = np.array([line.at(float(each)) for each in x])
+    fitted_times = np.array([line.at(float(each)) for each in x])
     # Where a bad line passes below 0 the miss has no measure; the time itself stands in.
-    residuals = (times - told) / np.where(told > 0, told, times)
+    residuals = (times - fitted_times) / np.where(fitted_times > 0, fitted_times, times)
     worst = int(np.argmax(np.abs(residuals)))
     return Misfit(float(residuals[worst]), windows[worst])
 

@@ -382,8 +382,8 @@ def how_far(question: BatchingQuery, row: Row) -> float | None:
 
 def other_sizes(question: BatchingQuery, row: Row) -> list[Difference]:
     """What of a measured shape is not what was asked for."""
-    asked = question.batch, question.hidden_size, question.input_size
-    return differences(row.case, *asked)
+    sizes_wanted = question.batch, question.hidden_size, question.input_size
+    return differences(row.case, *sizes_wanted)
 
 
 def recorded(rows: Sequence[Row]) -> list[BackendCosts]:
@@ -393,15 +393,15 @@ def recorded(rows: Sequence[Row]) -> list[BackendCosts]:
         fitted = line(own)
         if fitted is None or not fitted.is_line:
             continue
-        anew = each_length_anew(backend)
-        once = sorted(_once(row) for row in own) if anew else [0.0]
+        retraces = each_length_anew(backend)
+        once = sorted(_once(row) for row in own) if retraces else [0.0]
         middle = once[len(once) // 2]
         low = high = None
         if fitted.fixed is not None and fitted.per_timestep is not None:
             low = _line(fitted.fixed.low, fitted.per_timestep.low, once[0])
             high = _line(fitted.fixed.high, fitted.per_timestep.high, once[-1])
         middle_line = _line(fitted.line.fixed, fitted.line.per_timestep, middle)
-        found.append(BackendCosts(backend, tuple(own), fitted, middle_line, low, high, anew))
+        found.append(BackendCosts(backend, tuple(own), fitted, middle_line, low, high, retraces))
     return found
 
 

@@ -113,16 +113,16 @@ def changes(
     one resemble their neighbours alike. By default each is its own. arcs: whether changes that were
     taken back are looked for too, which takes time with the square of their number.
     """
-    asked = []
+    series_list = []
     kinds = range(len(series)) if families is None else families
     for row, values in enumerate(np.asarray(series, dtype=np.float64)):
         columns = np.flatnonzero(np.isfinite(values))
         if columns.size >= LEAST and np.ptp(values[columns]) > _EQUAL:
-            asked.append(_Series(row, columns, values[columns]))
-    if not asked:
+            series_list.append(_Series(row, columns, values[columns]))
+    if not series_list:
         return []
-    shares = _shares(asked, kinds)
-    answers = [_ask(each, shares[kinds[each.row]], _STAGES[1], arcs) for each in asked]
+    shares = _shares(series_list, kinds)
+    answers = [_ask(each, shares[kinds[each.row]], _STAGES[1], arcs) for each in series_list]
     sure = _discoveries(answers, level)
     # More permutations only where nothing is sure without them: they take ten times as long.
     for most in _STAGES[2:]:
@@ -130,12 +130,12 @@ def changes(
             break
         answers = [
             _ask(each, shares[kinds[each.row]], most, arcs) if answer.open else answer
-            for each, answer in zip(asked, answers, strict=True)
+            for each, answer in zip(series_list, answers, strict=True)
         ]
         sure = _discoveries(answers, level)
     found = []
-    for each, answer, told in zip(asked, answers, sure, strict=True):
-        if told:
+    for each, answer, significant in zip(series_list, answers, sure, strict=True):
+        if significant:
             last = answer.end == each.values.size
             until = None if last else int(each.columns[answer.end])
             at = int(each.columns[-1 if answer.gradual else answer.start])
@@ -338,7 +338,7 @@ def _squared_t(between: FloatArray, squares: float, n: int) -> FloatArray:
 # Neighbours that resemble each other
 
 
-def _shares(asked: Sequence[_Series], families: Sequence[int]) -> dict[int, float]:
+def _shares(series_list: Sequence[_Series], families: Sequence[int]) -> dict[int, float]:
     """What counts of the squared statistics of each family: (1 - r) / (1 + r).
 
     r: the correlation of a value with the one before, from 0 up, which is what that adds to the
@@ -348,13 +348,13 @@ def _shares(asked: Sequence[_Series], families: Sequence[int]) -> dict[int, floa
     them say less, never more.
     """
     sums: dict[int, list[float]] = {family: [0.0, 0.0, 0.0] for family in families}
-    for each in asked:
+    for each in series_list:
         values = each.values
         near, far = (_small(values[lag:] - values[:-lag]) for lag in (1, 2))
         if near + far > 0:
-            told = (near / (near + far), far / (near + far), float(values.size))
+            line_weights = (near / (near + far), far / (near + far), float(values.size))
             kept = sums[families[each.row]]
-            sums[families[each.row]] = [a + b for a, b in zip(kept, told, strict=True)]
+            sums[families[each.row]] = [a + b for a, b in zip(kept, line_weights, strict=True)]
     shares = {}
     for family, (near, far, count) in sums.items():
         alike = far / near - 1 - CAUTION / math.sqrt(count) if near else 0.0
@@ -540,14 +540,14 @@ def _surest(
 
     known: what was found before and is taken out.
     """
-    asked = _series(logs, backends)
+    series_list = _series(logs, backends)
     # What the machine does from night to night is its own; beside it, all are much alike.
-    families = [int(scope is not Scope.ALL) for scope, _, _ in asked]
-    found = changes(np.array([values for _, _, values in asked]), families, level, arcs)
+    families = [int(scope is not Scope.ALL) for scope, _, _ in series_list]
+    found = changes(np.array([values for _, _, values in series_list]), families, level, arcs)
     if not found:
         return None
     if found[0].gradual:
-        evidence = [asked[each.series][:2] for each in found if each.gradual]
+        evidence = [series_list[each.series][:2] for each in found if each.gradual]
         lines = np.array([_rise(values) for values in logs])
         scope, shifts = _who_moved(lines, backends, evidence)
         last = logs.shape[1] - 1
@@ -558,9 +558,9 @@ def _surest(
     # Of places that as many name, the surest, which comes first.
     ((at, _),) = Counter(each.at for each in near).most_common(1)
     until = next(each.until for each in near if each.at == at)
-    evidence = [asked[each.series][:2] for each in near]
-    apart = np.array([_apart(values, row, at, until, known) for row, values in enumerate(logs)])
-    scope, shifts = _who_moved(apart, backends, evidence)
+    evidence = [series_list[each.series][:2] for each in near]
+    shifted = np.array([_apart(values, row, at, until, known) for row, values in enumerate(logs)])
+    scope, shifts = _who_moved(shifted, backends, evidence)
     # Of a change of two kinds at one place, the second is found when the first is taken out.
     moved = tuple(shifts), tuple(shifts.values())
     return _Part(scope, at, at, *moved, near[0].p) if shifts else None
@@ -617,29 +617,29 @@ def _apart(
 
 
 def _who_moved(
-    apart: FloatArray, backends: Sequence[str], evidence: Sequence[tuple[Scope, int]]
+    shifted: FloatArray, backends: Sequence[str], evidence: Sequence[tuple[Scope, int]]
 ) -> tuple[Scope, dict[int, float]]:
     """The cases that moved for one reason, and by how much each.
 
-    apart ``[cases]``: log time after the place over that before, not a number where one is missing.
+    shifted ``[cases]``: log time after the place over that before, NaN where one is missing.
     evidence: which series changed there.
     """
     by_backend = {
         name: there
         for name, rows in _rows_by(backends).items()
-        if (there := [row for row in rows if math.isfinite(apart[row])])
+        if (there := [row for row in rows if math.isfinite(shifted[row])])
     }
-    shifts = {name: _least_median(apart[rows]) for name, rows in by_backend.items()}
+    shifts = {name: _least_median(shifted[rows]) for name, rows in by_backend.items()}
     scopes = {scope for scope, _ in evidence}
     if not scopes & {Scope.ALL, Scope.BACKENDS}:
-        single = [row for _, row in evidence if math.isfinite(apart[row])]
+        single = [row for _, row in evidence if math.isfinite(shifted[row])]
         return _farthest(
-            Scope.CASES, {row: float(apart[row]) - shifts[backends[row]] for row in single}
+            Scope.CASES, {row: float(shifted[row]) - shifts[backends[row]] for row in single}
         )
     near = STAYED * max(map(abs, shifts.values()), default=0.0)
     shared = _shared_shift(list(shifts.values()), near)
     if shared and Scope.ALL in scopes:
-        return _all(apart, by_backend, shared, near)
+        return _all(shifted, by_backend, shared, near)
     stayed = [each for each in shifts.values() if abs(each - shared) <= near]
     base = _least_median(np.array(stayed)) if stayed else 0.0
     scope, moved = _farthest(
@@ -647,26 +647,26 @@ def _who_moved(
         {rows[0]: shifts[name] - base for name, rows in by_backend.items()},
     )
     every = [row for rows in by_backend.values() if rows[0] in moved for row in rows]
-    return scope, {row: float(apart[row]) - base for row in every}
+    return scope, {row: float(shifted[row]) - base for row in every}
 
 
 def _all(
-    apart: FloatArray, by_backend: Mapping[str, Sequence[int]], shared: float, near: float
+    shifted: FloatArray, by_backend: Mapping[str, Sequence[int]], shared: float, near: float
 ) -> tuple[Scope, dict[int, float]]:
     """All cases, each by its own shift, but those of a backend that moved otherwise by the others'.
 
     Of an only backend, of which most cases stayed, those that did not.
     """
     found = {
-        row: float(apart[row]) if abs(_least_median(apart[rows]) - shared) <= near else shared
+        row: float(shifted[row]) if abs(_least_median(shifted[rows]) - shared) <= near else shared
         for rows in by_backend.values()
         for row in rows
     }
-    along = [row for row in found if apart[row] * math.copysign(1, shared) >= abs(shared) / 2]
+    along = [row for row in found if shifted[row] * math.copysign(1, shared) >= abs(shared) / 2]
     if len(by_backend) > 1 or len(along) >= TOGETHER * len(found):
         return Scope.ALL, found
-    stayed = _least_median(apart[[row for row in found if row not in along]])
-    return Scope.CASES, {row: float(apart[row]) - stayed for row in along}
+    stayed = _least_median(shifted[[row for row in found if row not in along]])
+    return Scope.CASES, {row: float(shifted[row]) - stayed for row in along}
 
 
 def _farthest(scope: Scope, shifts: Mapping[int, float]) -> tuple[Scope, dict[int, float]]:
@@ -686,7 +686,11 @@ def _shared_shift(shifts: Sequence[float], near: float) -> float:
         return 0.0
     company = [sum(abs(other - shift) <= near for other in shifts) for shift in shifts]
     return min(
-        (shift for shift, beside in zip(shifts, company, strict=True) if beside == max(company)),
+        (
+            shift
+            for shift, others_level in zip(shifts, company, strict=True)
+            if others_level == max(company)
+        ),
         key=abs,
     )
 
@@ -704,8 +708,8 @@ def _movement(
     moved = {row for each in every if each.scope is not Scope.ALL for row in each.rows}
     others = [row for row in range(len(rest)) if row not in moved]
     if part.scope is not Scope.ALL and others:
-        beside = _medians(level[others], axis=0)
-        path = np.where(np.isfinite(beside), path - beside, path)
+        others_level = _medians(level[others], axis=0)
+        path = np.where(np.isfinite(others_level), path - others_level, path)
     seen = np.flatnonzero(np.isfinite(path[0]))
     if part.gradual:
         seen = seen[(seen >= part.first) & (seen <= at)]

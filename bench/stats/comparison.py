@@ -197,8 +197,8 @@ class Comparison:
         Then ``spread`` is within a node, and between is how far the nodes' ratios spread beyond
         what that explains (standard deviation of logs), None where it cannot be told.
     by_node: what each node that has both sides says by itself.
-    apart: over a bridge, how far that is from itself between the two sides' processes, None where
-        that is not known; interval and verdict allow for it where it is uneven.
+    heterogeneity: over a bridge, how far that is from itself between the two sides' processes, None
+        where that is not known; interval and verdict allow for it where it is uneven.
     in_order: whether the processes' logs stand in the order in which they started, so that a trend
         or a step over them is part of the interval.
     reasons: why it is UNCLEAR though its processes agree: they shifted, or the arithmetic mean of
@@ -223,7 +223,7 @@ class Comparison:
     nodes: int = 0
     between: float | None = None
     by_node: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
-    apart: Heterogeneity | None = None
+    heterogeneity: Heterogeneity | None = None
 
     @property
     def paired(self) -> bool:
@@ -233,7 +233,7 @@ class Comparison:
     @property
     def uneven(self) -> bool:
         """Whether it is over a bridge that is not the same in the processes of both sides."""
-        return self.apart is not None and self.apart.uneven
+        return self.heterogeneity is not None and self.heterogeneity.uneven
 
     @property
     def inverse(self) -> Comparison:
@@ -250,7 +250,7 @@ class Comparison:
             new_logs=self.base_logs,
             base_logs=self.new_logs,
             by_node={node: found.inverse for node, found in self.by_node.items()},
-            apart=self.apart and self.apart.inverse,
+            heterogeneity=self.heterogeneity and self.heterogeneity.inverse,
         )
 
     @property

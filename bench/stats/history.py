@@ -231,8 +231,8 @@ def _line(
         measured = [item for item in items[session.id] if isinstance(item, Measurement)]
         outcomes = [item for item in items[session.id] if isinstance(item, Outcome)]
         if not measured:
-            told = f"{outcomes[0].outcome.replace('_', ' ')}: {outcomes[0].reason}"
-            points.append(Point(session, None, outcome=told))
+            text = f"{outcomes[0].outcome.replace('_', ' ')}: {outcomes[0].reason}"
+            points.append(Point(session, None, outcome=text))
             continue
         validity = together(measured, outcomes)
         doubts = validity.unpaired + (() if last is None else last[2].unpaired)

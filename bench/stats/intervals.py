@@ -236,10 +236,10 @@ def process_means(
         return Means.where(alone, none, np.zeros(cases))
     few = count < ENOUGH_PROCESSES
     model = _Model(spread if few else np.full(cases, ENOUGH_SPREAD), few)
-    apart, centre = _around_median(logs)
+    separate, centre = _around_median(logs)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        found = _likelier(_some_bad(apart, model), _all_good(apart, model))
-        means = _with_errors(apart, centre, found, model)
+        found = _likelier(_some_bad(separate, model), _all_good(separate, model))
+        means = _with_errors(separate, centre, found, model)
     if few:
         return means
     errors = means.errors * (1 - TOO_WIDE * min(1.0, TOO_WIDE_UNTIL / count))
@@ -278,9 +278,9 @@ def means_of_all(values: FloatArray, spread: FloatArray) -> Means:
     6 on the interval is never narrower than the plain t-interval.
     """
     model = _Model(spread, values.shape[1] < ENOUGH_PROCESSES)
-    apart, centre = _around_median(values)
+    separate, centre = _around_median(values)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        return _with_errors(apart, centre, _all_good(apart, model), model)
+        return _with_errors(separate, centre, _all_good(separate, model), model)
 
 
 def _around_median(values: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -303,35 +303,35 @@ class _Fit:
     likelihood: FloatArray
 
 
-def _some_bad(apart: FloatArray, model: _Model) -> _Fit:
+def _some_bad(separate: FloatArray, model: _Model) -> _Fit:
     """From the median and the inner half's spread, so that a few bad ones cannot lead astray."""
-    count = apart.shape[1]
-    middle = np.zeros(len(apart))
-    inner = 1.4826 * _median(np.sort(np.abs(apart), axis=1))  # the sd of a normal distribution
+    count = separate.shape[1]
+    middle = np.zeros(len(separate))
+    inner = 1.4826 * _median(np.sort(np.abs(separate), axis=1))  # the sd of a normal distribution
     variance = (DEGREES * model.spread**2 + (count - 1) * inner**2) / (DEGREES + count - 1)
-    good = np.ones_like(apart)
+    good = np.ones_like(separate)
     for _ in range(_STEPS):
-        squares = (apart - middle[:, None]) ** 2
+        squares = (separate - middle[:, None]) ** 2
         wide = model.wide(variance, squares)
         good = _goodness(squares, variance, wide)
         weights = good / variance[:, None] + (1 - good) / wide
-        middle = np.sum(weights * apart, axis=1) / np.sum(weights, axis=1)
-        squares = good * (apart - middle[:, None]) ** 2
+        middle = np.sum(weights * separate, axis=1) / np.sum(weights, axis=1)
+        squares = good * (separate - middle[:, None]) ** 2
         variance = _drawn(np.sum(squares, axis=1), np.sum(good, axis=1), model)[0]
-    squares = (apart - middle[:, None]) ** 2
+    squares = (separate - middle[:, None]) ** 2
     wide = model.wide(variance, squares)
     near = (1 - BAD_SHARE) * np.exp(-squares / variance[:, None] / 2) / np.sqrt(variance)[:, None]
     far = BAD_SHARE * np.exp(-squares / wide / 2) / np.sqrt(wide)
     return _Fit(middle, variance, good, np.sum(np.log(near + far), axis=1))
 
 
-def _all_good(apart: FloatArray, model: _Model) -> _Fit:
-    count = apart.shape[1]
-    middle = np.mean(apart, axis=1)
-    squares = np.sum((apart - middle[:, None]) ** 2, axis=1)
-    variance = _drawn(squares, np.full(len(apart), float(count)), model)[0]
+def _all_good(separate: FloatArray, model: _Model) -> _Fit:
+    count = separate.shape[1]
+    middle = np.mean(separate, axis=1)
+    squares = np.sum((separate - middle[:, None]) ** 2, axis=1)
+    variance = _drawn(squares, np.full(len(separate), float(count)), model)[0]
     likelihood = -(count * np.log(variance) + squares / variance) / 2
-    return _Fit(middle, variance, np.ones_like(apart), likelihood)
+    return _Fit(middle, variance, np.ones_like(separate), likelihood)
 
 
 def _likelier(one: _Fit, other: _Fit) -> _Fit:
@@ -345,11 +345,11 @@ def _likelier(one: _Fit, other: _Fit) -> _Fit:
     )
 
 
-def _with_errors(apart: FloatArray, centre: FloatArray, found: _Fit, model: _Model) -> Means:
+def _with_errors(separate: FloatArray, centre: FloatArray, found: _Fit, model: _Model) -> Means:
     from scipy import special
 
-    count = apart.shape[1]
-    distances = (apart - found.middle[:, None]) ** 2
+    count = separate.shape[1]
+    distances = (separate - found.middle[:, None]) ** 2
     wide = model.wide(found.variance, distances)
     weights = found.good / found.variance[:, None] + (1 - found.good) / wide
     squares = np.sum(found.good * distances, axis=1)
@@ -360,8 +360,8 @@ def _with_errors(apart: FloatArray, centre: FloatArray, found: _Fit, model: _Mod
     errors = 1 / np.sqrt(np.sum(weights, axis=1))
     plain = own / np.sqrt(kept)
     floor = FLOOR_CONFIDENCE.get(count, VERDICT_CONFIDENCE)
-    asked = special.stdtrit(degrees, (1 + VERDICT_CONFIDENCE) / 2)
-    least = plain * special.stdtrit(free, (1 + floor) / 2) / asked
+    verdict_quantile = special.stdtrit(degrees, (1 + VERDICT_CONFIDENCE) / 2)
+    least = plain * special.stdtrit(free, (1 + floor) / 2) / verdict_quantile
     if count < ENOUGH_PROCESSES:
         errors = np.maximum(errors, least)
     else:
@@ -369,7 +369,7 @@ def _with_errors(apart: FloatArray, centre: FloatArray, found: _Fit, model: _Mod
         floored = least > errors
         errors, degrees = np.where(floored, plain, errors), np.where(floored, free, degrees)
     middles = Estimates(centre + found.middle, errors, degrees)
-    return Means.where(middles, own, count - kept, centre + np.mean(apart, axis=1))
+    return Means.where(middles, own, count - kept, centre + np.mean(separate, axis=1))
 
 
 def _goodness(squares: FloatArray, variance: FloatArray, wide: FloatArray) -> FloatArray:

@@ -109,16 +109,16 @@ def over_processes(
     on = nodes or [""] * len(processes)
     found: dict[float, CaseInterval] = {}
     for part in PARTS:
-        told = [each[part] for each in processes if part in each]
+        percentiles = [each[part] for each in processes if part in each]
         where = [node for each, node in zip(processes, on, strict=True) if part in each]
-        if len(processes) - len(told) > MINORITY * len(processes):
+        if len(processes) - len(percentiles) > MINORITY * len(processes):
             continue
-        if len(told) == 1:
-            (own,) = told
+        if len(percentiles) == 1:
+            (own,) = percentiles
             how = Reason(OF_ITS_CALLS)
             found[part] = CaseInterval(own.low, own.mid, own.high, own.confidence, 1, None, how)
-        elif told:
-            runs = [(node, [each.mid]) for node, each in zip(where, told, strict=True)]
+        elif percentiles:
+            runs = [(node, [each.mid]) for node, each in zip(where, percentiles, strict=True)]
             found[part] = intervals([runs])[0]
     return found
 
@@ -162,7 +162,7 @@ def _units(runs: Iterable[str], nodes: Nodes) -> int:
     return len({nodes.get(run) or f" {run}" for run in runs})
 
 
-def _runs(told: Percentiles, nodes: Nodes, started: Mapping[str, float]) -> list[RunSamples]:
+def _runs(percentiles: Percentiles, nodes: Nodes, started: Mapping[str, float]) -> list[RunSamples]:
     """As samples of one round, which each process has."""
     return [
         RunSamples(
@@ -172,7 +172,7 @@ def _runs(told: Percentiles, nodes: Nodes, started: Mapping[str, float]) -> list
             node=nodes.get(run, ""),
             started=started.get(run),
         )
-        for run, value in told.items()
+        for run, value in percentiles.items()
     ]
 
 
@@ -197,7 +197,7 @@ class StreamProcesses:
     load: int
     deadline: float | None
     missed: int | None
-    told: Mapping[float, Percentiles] = field(repr=False)
+    percentiles_by_run: Mapping[float, Percentiles] = field(repr=False)
     histograms: tuple[str, ...] = field(repr=False)
     nodes: Nodes = field(repr=False)
     started: Mapping[str, float] = field(default_factory=dict, repr=False)
@@ -220,14 +220,14 @@ def stream_of(measured: Sequence[Measurement], nodes: Nodes) -> StreamProcesses 
         load=max(calls.load for calls in each),
         deadline=deadline,
         missed=None if deadline is None else sum(calls.missed for calls in each),
-        told=told(measured),
+        percentiles_by_run=percentiles_by_run(measured),
         histograms=tuple(calls.latency.histogram for calls in each),
         nodes=nodes,
         started={item.run.id: item.run.started.timestamp() for item in measured},
     )
 
 
-def told(measured: Sequence[Measurement]) -> dict[float, Percentiles]:
+def percentiles_by_run(measured: Sequence[Measurement]) -> dict[float, Percentiles]:
     """The percentiles of latency of each process that could tell them, by run."""
     found = {item.run.id: item.streaming.latency for item in measured if item.streaming is not None}
     return {
@@ -244,12 +244,14 @@ def compared(
     pairs: Sequence[tuple[StreamProcesses, StreamProcesses]],
 ) -> list[dict[float, Comparison]]:
     """Of each pair, a new stream and a base, the ratios of the percentiles that can be judged."""
-    asked = [
-        (new.told.get(part, {}), base.told.get(part, {})) for new, base in pairs for part in PARTS
+    requested = [
+        (new.percentiles_by_run.get(part, {}), base.percentiles_by_run.get(part, {}))
+        for new, base in pairs
+        for part in PARTS
     ]
     nodes = [{**new.nodes, **base.nodes} for new, base in pairs for _ in PARTS]
     started = [{**new.started, **base.started} for new, base in pairs for _ in PARTS]
-    found = iter(compare_percentiles(asked, nodes, started))
+    found = iter(compare_percentiles(requested, nodes, started))
     return [{part: ratio for part in PARTS if (ratio := next(found)) is not None} for _ in pairs]
 
 

@@ -100,7 +100,9 @@ def outliers(rows: Sequence[Row]) -> list[Outlier]:
         nodes, cases = _common({case: by_node for case, (_, by_node) in medians.items()})
         if len(nodes) >= FEWEST_NODES:
             of = _table(nodes, [medians[case] for case in cases])
-            for place, backend, factor, others, beyond, shared in apart(of, LEVEL / len(devices)):
+            for place, backend, factor, others, beyond, shared in outlying_times(
+                of, LEVEL / len(devices)
+            ):
                 count = int(of.counts[place])
                 found.append(
                     Outlier(nodes[place], device, backend, factor, others, beyond, shared, count)
@@ -144,15 +146,15 @@ def _table(nodes: Sequence[str], cases: Sequence[tuple[str, _Medians]]) -> NodeT
                 strays[place].setdefault(run, []).append((backend, off))
     of_all = of_one = 0.0
     for runs in strays:
-        for told in runs.values():
-            whole = float(np.mean([off for _, off in told]))
-            names = {backend for backend, _ in told}
-            beside = [
-                float(np.mean([off for name, off in told if name == backend])) - whole
+        for offsets in runs.values():
+            whole = float(np.mean([off for _, off in offsets]))
+            names = {backend for backend, _ in offsets}
+            relative = [
+                float(np.mean([off for name, off in offsets if name == backend])) - whole
                 for backend in names
             ]
             of_all += whole**2
-            of_one += float(np.mean(np.square(beside)))
+            of_one += float(np.mean(np.square(relative)))
     counts = np.array([len(runs) for runs in strays], dtype=np.float64)
     return NodeTimes.of(logs, backends, (of_all, of_one), counts)
 
@@ -161,7 +163,7 @@ OutlyingTimes = tuple[int, str, float, int, int, int]
 """The place of a node, and from ``backend`` to ``cases`` what ``Outlier`` has."""
 
 
-def apart(table: NodeTimes, level: float = LEVEL) -> list[OutlyingTimes]:
+def outlying_times(table: NodeTimes, level: float = LEVEL) -> list[OutlyingTimes]:
     """Which nodes of a table are apart, at this level for all of it; those in all cases first."""
     logs, count = table.logs, table.logs.shape[1]
     names = list(dict.fromkeys(table.backends))
@@ -179,17 +181,17 @@ def apart(table: NodeTimes, level: float = LEVEL) -> list[OutlyingTimes]:
     ]
     if len(names) < 2:
         return found
-    beside = by_backend - machine
+    relative = by_backend - machine
     own = table.luck[1] / table.counts
-    p_values = np.array([p_apart(each, own) for each in beside])
+    p_values = np.array([p_apart(each, own) for each in relative])
     # Of two backends both are as far from their middle: it is that which itself moved further.
     whole = np.array([[abs(_effect(each, place)) for place in range(count)] for each in by_backend])
-    told = {place for place, *_ in found}
+    outlying_places = {place for place, *_ in found}
     for place in range(count):
         least = np.round(np.log(np.maximum(p_values[:, place], 1e-300)), 6)
         owner = min(range(len(names)), key=lambda each: (least[each], -whole[each, place]))
         sure = p_values[owner, place] <= level / 2 / p_values.size
-        if sure and place not in told and whole[owner, place] >= math.log1p(LEAST):
+        if sure and place not in outlying_places and whole[owner, place] >= math.log1p(LEAST):
             part = logs[owners == owner]
             found.append((place, names[owner], *_far(part, by_backend[owner], place)))
     return found

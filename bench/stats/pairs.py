@@ -351,9 +351,9 @@ class CasePair:
         if self.adjacent:
             return _by_turn(new), _by_turn(base)
         # Rounds of different groups are numbered alike but were not taken in turn.
-        in_turn = new[0].case.group == base[0].case.group
+        interleaved = new[0].case.group == base[0].case.group
         nodes = self._nodes
-        both = samples_of(new, in_turn, nodes), samples_of(base, in_turn, nodes)
+        both = samples_of(new, interleaved, nodes), samples_of(base, interleaved, nodes)
         if self.bridge is None:
             return both
         return (*both, samples_of(self.bridge.measured[self.key], True, nodes))
@@ -408,7 +408,7 @@ def _times(pairs: Sequence[CasePair]) -> dict[tuple[int, str], float]:
 
 
 def samples_of(
-    items: Iterable[Measurement], in_turn: bool, nodes: Mapping[str, str] | None = None
+    items: Iterable[Measurement], interleaved: bool, nodes: Mapping[str, str] | None = None
 ) -> list[RunSamples]:
     """The samples of each process; paired by round only if both sides took theirs in turn.
 
@@ -418,7 +418,7 @@ def samples_of(
         RunSamples(
             item.run.id,
             item.samples,
-            item.rounds if in_turn else None,
+            item.rounds if interleaved else None,
             node=nodes.get(item.run.machine_id, item.run.machine_id) if nodes else "",
             started=item.run.started.timestamp(),
         )
@@ -527,11 +527,11 @@ def _other_gradients(base: ComparisonSide, new: ComparisonSide) -> list[Reason]:
         return found
 
     ours, theirs = by_work(new), by_work(base)
-    apart = [work for work in ours if work in theirs and not ours[work] & theirs[work]]
-    if not apart:
+    separate = [work for work in ours if work in theirs and not ours[work] & theirs[work]]
+    if not separate:
         return []
-    asked = [sorted(set().union(*(side[work] for work in apart))) for side in (ours, theirs)]
-    values = {"cases": len(apart), "sides": [new.label, base.label], "gradients": asked}
+    requested = [sorted(set().union(*(side[work] for work in separate))) for side in (ours, theirs)]
+    values = {"cases": len(separate), "sides": [new.label, base.label], "gradients": requested}
     return [Reason("other_gradients", values)]
 
 
@@ -558,7 +558,7 @@ class Bridges:
         if place not in self._known:
             self._known[place] = HeterogeneityTests(self._cases(*place))
         sides = pair.bridge.label, pair.new.label, pair.base.label
-        return allowing(found, [self._known[place].apart(*sides)])
+        return allowing(found, [self._known[place].between(*sides)])
 
     def _cases(self, place: str, device: str) -> Iterator[BridgeCase]:
         cases = [
@@ -715,7 +715,9 @@ def _timed(side: ComparisonSide) -> list[DeviceTime]:
     """What one device measured, as a map takes it."""
     validities = each_together([side.processes(key) for key in side.measured])
     return [
-        DeviceTime(items[0].case, tuple(samples_of(items, in_turn=False)), bool(validity.unpaired))
+        DeviceTime(
+            items[0].case, tuple(samples_of(items, interleaved=False)), bool(validity.unpaired)
+        )
         for items, validity in zip(side.measured.values(), validities, strict=True)
     ]
 

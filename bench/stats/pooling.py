@@ -279,9 +279,9 @@ def _compare_paired(
         Pairing.ADJACENT
         if any(run.adjacent for run in new)
         else Pairing.ALTERNATING
-        if in_turn
+        if interleaved
         else Pairing.SEQUENTIAL
-        for (new, _), in_turn in zip(pairs, alternating.tolist(), strict=True)
+        for (new, _), interleaved in zip(pairs, alternating.tolist(), strict=True)
     ]
     means = ratios.means(np.array([pairing.allowance for pairing in pairings]))
     bases = [basis_of(pairing, len(new)) for (new, _), pairing in zip(pairs, pairings, strict=True)]

@@ -280,8 +280,8 @@ def combined(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
             )
             for nodes in parts
         ]
-        told = pooling.judged(means, bases)
-        for index, comparison in zip(here, told, strict=True):
+        pooled_verdict = pooling.judged(means, bases)
+        for index, comparison in zip(here, pooled_verdict, strict=True):
             found[index] = _with_nodes(comparison, cases[index])
     return [found[index] for index in range(len(cases))]
 
@@ -374,12 +374,12 @@ def _times(side: Sequence[RunSamples]) -> tuple[Means, dict[str, float]]:
     means = means_over_nodes(of_nodes, TIME_ALLOWANCE)
     spreads = [None if math.isnan(spread) else spread for spread in each.spreads.tolist()]
     within = pooled_spread(spreads, [len(runs) for runs in nodes.values()])
-    told = replace(
+    text = replace(
         means,
         spreads=np.array([math.nan if within is None else within]),
         aside=np.array([each.aside.sum()]),
     )
-    return told, dict(zip(units.runs, units.logs.tolist(), strict=True))
+    return text, dict(zip(units.runs, units.logs.tolist(), strict=True))
 
 
 def _of_sides(

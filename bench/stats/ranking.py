@@ -62,7 +62,7 @@ def with_evenness(rows: Sequence[Row]) -> list[Row]:
                 (row.case.backend, row.runs, bool(row.invalid)) for row in here
             )
     return [
-        replace(row, evenness=found[row.case.device]) if row.case.device in found else row
+        replace(row, heterogeneity=found[row.case.device]) if row.case.device in found else row
         for row in rows
     ]
 
@@ -79,11 +79,11 @@ def compare_rows(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
     ]
     found = compare_all(sides)
     for index, ((new, base), bridge) in enumerate(zip(pairs, over, strict=True)):
-        if bridge is None or new.evenness is None:
+        if bridge is None or new.heterogeneity is None:
             continue
         if found[index].pairing is Pairing.BRIDGED:
             names = bridge.case.backend, new.case.backend, base.case.backend
-            found[index] = allowing(found[index], [new.evenness.apart(*names)])
+            found[index] = allowing(found[index], [new.heterogeneity.between(*names)])
     return found
 
 
@@ -337,8 +337,8 @@ def _error(items: Sequence[Measurement]) -> float | None:
 
 
 def _fallback(items: Sequence[Measurement]) -> str:
-    told = [item.evidence.get("fallback") for item in items]
-    (most, _), *_ = Counter(text if isinstance(text, str) else "" for text in told).most_common(1)
+    shown = [item.evidence.get("fallback") for item in items]
+    (most, _), *_ = Counter(text if isinstance(text, str) else "" for text in shown).most_common(1)
     return most
 
 
@@ -579,9 +579,9 @@ def pairs(group: Sequence[Row]) -> list[BreakEvenPair]:
         if row.time < other.time and (row.first_result or 0.0) > (other.first_result or 0.0)
     ]
     judged = compare_rows(found)
-    told = []
+    shown = []
     for (row, other), ratio in zip(found, judged, strict=True):
         after = break_even(row, other, ratio)
         if ratio.verdict is Verdict.FASTER and after is not None:
-            told.append(BreakEvenPair(row, other, after))
-    return told
+            shown.append(BreakEvenPair(row, other, after))
+    return shown

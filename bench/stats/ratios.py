@@ -45,10 +45,10 @@ def allowing(found: Comparison, aparts: Sequence[Heterogeneity | None]) -> Compa
     aparts: of each case that it is over. The cases are taken to be off together, by the mean of
     their bridges' differences; one without a bridge, or whose bridge is even, by nothing.
     """
-    told = most_apart(aparts)
+    heterogeneity = most_heterogeneous(aparts)
     uneven = [each.found for each in aparts if each is not None and each.uneven]
-    if told is None or not uneven:
-        return replace(found, apart=told)
+    if heterogeneity is None or not uneven:
+        return replace(found, heterogeneity=heterogeneity)
     difference = math.fsum(abs(each.log_ratio) for each in uneven) / len(aparts)
     error = math.fsum(each.standard_error for each in uneven) / len(aparts)
     bridges = Estimates.of(difference, error, min(each.degrees for each in uneven))
@@ -62,11 +62,11 @@ def allowing(found: Comparison, aparts: Sequence[Heterogeneity | None]) -> Compa
         standard_error=wide.standard_error,
         degrees=wide.degrees,
         basis=basis,
-        apart=told,
+        heterogeneity=heterogeneity,
     )
 
 
-def most_apart(aparts: Sequence[Heterogeneity | None]) -> Heterogeneity | None:
+def most_heterogeneous(aparts: Sequence[Heterogeneity | None]) -> Heterogeneity | None:
     """The one to be told of: an uneven one before others, and of these the furthest."""
     known = [each for each in aparts if each is not None]
     return max(known, key=lambda each: (each.uneven, abs(each.found.log_ratio)), default=None)
@@ -146,7 +146,7 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         raise ValueError("no ratios")
     first = comparisons[0]
     cases = len(comparisons)
-    aparts = [item.apart for item in comparisons]
+    aparts = [item.heterogeneity for item in comparisons]
     if first.by_node and all(item.by_node.keys() == first.by_node.keys() for item in comparisons):
         return allowing(_mean_over_nodes(comparisons, cases), aparts)
     together = all(
@@ -158,7 +158,7 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         for item in comparisons
     )
     if not together:  # whose errors have it already
-        return replace(_apart(comparisons, cases), apart=most_apart(aparts))
+        return replace(_apart(comparisons, cases), heterogeneity=most_heterogeneous(aparts))
     pairing, processes = first.pairing, min(item.processes for item in comparisons)
     new = {run: float(np.mean([c.new_logs[run] for c in comparisons])) for run in first.new_logs}
     base = {run: float(np.mean([c.base_logs[run] for c in comparisons])) for run in first.base_logs}
@@ -194,15 +194,15 @@ def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
         return [False] * len(groups)
     numbers = np.array([(each.log_ratio, each.standard_error, each.degrees) for each in every])
     p_values = Estimates(*numbers.T).p_slower().tolist()
-    told, start = [], 0
+    combined, start = [], 0
     for group in groups:
         p, start = p_values[start : start + len(group)], start + len(group)
-        told.append(
+        combined.append(
             bool(group)
             and all(found.verdict is Verdict.SLOWER for found in group)
             and max(p) <= GATE_LEVEL / len(p)
         )
-    return told
+    return combined
 
 
 # Parts
@@ -235,10 +235,14 @@ def _apart(comparisons: Sequence[Comparison], cases: int) -> Comparison:
 
 
 def _compare_part(pairs: Sequence[Sides]) -> list[Comparison]:
-    apart = [any(run.node for side in sides for run in side) for sides in pairs]
-    of_one = iter(compare_each([sides for sides, on in zip(pairs, apart, strict=True) if not on]))
-    of_all = iter(compare_on_nodes([sides for sides, on in zip(pairs, apart, strict=True) if on]))
-    return [next(of_all if on else of_one) for on in apart]
+    several_nodes = [any(run.node for side in sides for run in side) for sides in pairs]
+    of_one = iter(
+        compare_each([sides for sides, on in zip(pairs, several_nodes, strict=True) if not on])
+    )
+    of_all = iter(
+        compare_on_nodes([sides for sides, on in zip(pairs, several_nodes, strict=True) if on])
+    )
+    return [next(of_all if on else of_one) for on in several_nodes]
 
 
 def _mean_of(values: Sequence[float], pairing: Pairing, in_order: bool) -> Means:
@@ -264,7 +268,7 @@ class HeterogeneityTests:
             if not invalid:
                 self._cases.setdefault(backend, []).append(runs)
 
-    def apart(self, bridge: str, new: str, base: str) -> Heterogeneity | None:
+    def between(self, bridge: str, new: str, base: str) -> Heterogeneity | None:
         """The bridge in the processes of new beside the bridge in those of base.
 
         None where no case of it is in processes of both that are not the same.

@@ -49,12 +49,12 @@ def differences(
 
 def are_near(found: Iterable[Difference]) -> bool:
     """Whether each of them is within a factor of ``NEAR``."""
-    return all(_factor(measured, asked) <= NEAR for _, measured, asked in found)
+    return all(_factor(measured, requested) <= NEAR for _, measured, requested in found)
 
 
 def distance(found: Iterable[Difference]) -> float:
     """How far what was measured is from what was asked for: the logarithms of all factors."""
-    return sum(abs(math.log(measured / asked)) for _, measured, asked in found)
+    return sum(abs(math.log(measured / requested)) for _, measured, requested in found)
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ class MeasuredWindows:
 
     def differences(self, question: Query) -> list[Difference]:
         """What of the shape is not what was asked for."""
-        asked = question.batch, question.hidden_size, question.input_size
-        return differences(self.case, *asked)
+        requested = question.batch, question.hidden_size, question.input_size
+        return differences(self.case, *requested)
 
 
 @dataclass(frozen=True)
@@ -286,80 +286,82 @@ def answer(
     that differentiate the weights alone before those that compute more, streams in windows before
     whole sequences, the nearer shape and the newer session.
     """
-    asked = needed(question, learned)
+    requested = needed(question, learned)
     alike = [place for place in found if _alike(question, place)]
     fitting = [place for place in alike if are_near(place.differences(question))]
-    reaching = [place for place in fitting if _lengths(question, asked, place)]
+    reaching = [place for place in fitting if _lengths(question, requested, place)]
     if not reaching:
-        why = _what_is_there(question, asked, found, fitting)
-        return NoRecommendation(asked, why, _nearest(question, asked, alike))
+        why = _what_is_there(question, requested, found, fitting)
+        return NoRecommendation(requested, why, _nearest(question, requested, alike))
     place = min(
         _newest_first(reaching),
         key=lambda place: (
             not place.own,
-            bool(_differences(question, asked, place)),
+            bool(_differences(question, requested, place)),
             GRADIENTS.index(place.case.workload.gradients),
             KINDS.index(place.kind) == 0,
-            distance(_differences(question, asked, place)),
+            distance(_differences(question, requested, place)),
         ),
     )
-    return _answer_at(question, asked, place, len(reaching) - 1)
+    return _answer_at(question, requested, place, len(reaching) - 1)
 
 
 def _answer_at(
-    question: Query, asked: NeededWindow, place: MeasuredWindows, others: int
+    question: Query, requested: NeededWindow, place: MeasuredWindows, others: int
 ) -> Recommendation:
-    length = _lengths(question, asked, place)[0]
+    length = _lengths(question, requested, place)[0]
     best, *rest = _ranked(place.by_window[length])
     against = [Rival(row, compare(row.runs, best.runs)) for row in rest]
     return Recommendation(
-        need=asked,
+        need=requested,
         place=place,
         window=length,
         best=best,
         ahead=against[0] if against else None,
         rivals=tuple(each for each in against if each.ratio.verdict is not Verdict.SLOWER),
-        differences=tuple(_differences(question, asked, place)),
+        differences=tuple(_differences(question, requested, place)),
         longer=_longer(place, length, best, question.steps),
         others=others,
     )
 
 
-def _differences(question: Query, asked: NeededWindow, place: MeasuredWindows) -> list[Difference]:
+def _differences(
+    question: Query, requested: NeededWindow, place: MeasuredWindows
+) -> list[Difference]:
     """What is not what was asked for, the length of the sequences included."""
     found = place.differences(question)
-    length = _lengths(question, asked, place)[0]
+    length = _lengths(question, requested, place)[0]
     steps = question.steps
     if steps is not None and (length > steps or (length != steps and not question.training)):
         found.append(("steps", length, steps))
     return found
 
 
-def _lengths(question: Query, asked: NeededWindow, place: MeasuredWindows) -> list[int]:
+def _lengths(question: Query, requested: NeededWindow, place: MeasuredWindows) -> list[int]:
     """The measured windows that answer, the one to take first."""
     if not question.training:
-        near = [k for k in place.by_window if _factor(k, asked.window) <= NEAR]
-        return sorted(near, key=lambda k: _factor(k, asked.window))
-    most = math.inf if question.steps is None else max(question.steps, NEAR * asked.window)
-    return [k for k in place.by_window if asked.window <= k <= most]
+        near = [k for k in place.by_window if _factor(k, requested.window) <= NEAR]
+        return sorted(near, key=lambda k: _factor(k, requested.window))
+    most = math.inf if question.steps is None else max(question.steps, NEAR * requested.window)
+    return [k for k in place.by_window if requested.window <= k <= most]
 
 
 def _nearest(
-    question: Query, asked: NeededWindow, alike: Sequence[MeasuredWindows]
+    question: Query, requested: NeededWindow, alike: Sequence[MeasuredWindows]
 ) -> Recommendation | None:
     """What the nearest shape says, which is no answer to the question."""
-    some = [place for place in alike if _lengths(question, asked, place)]
+    some = [place for place in alike if _lengths(question, requested, place)]
     if not some:
         return None
     place = min(
         _newest_first(some),
         key=lambda place: (
-            distance(_differences(question, asked, place)),
+            distance(_differences(question, requested, place)),
             GRADIENTS.index(place.case.workload.gradients),
             not place.own,
         ),
     )
-    return _answer_at(question, asked, place, 0)
+    return _answer_at(question, requested, place, 0)
 
 
 def _newest_first(found: Iterable[MeasuredWindows]) -> list[MeasuredWindows]:
@@ -410,13 +412,13 @@ def _longer(place: MeasuredWindows, length: int, best: Row, steps: int | None) -
 
 def _what_is_there(
     question: Query,
-    asked: NeededWindow,
+    requested: NeededWindow,
     found: Sequence[MeasuredWindows],
     fitting: Sequence[MeasuredWindows],
 ) -> NoMeasurement:
     if fitting:
         there = tuple(sorted({each for place in fitting for each in place.by_window}))
-        short = question.training and there[-1] < asked.window
+        short = question.training and there[-1] < requested.window
         return NoMeasurement("windows_too_short" if short else "other_lengths", lengths=there)
     modes = [place for place in found if place.case.workload.mode == question.mode]
     here = [place for place in modes if place.case.device == question.device]

@@ -67,7 +67,7 @@ class Row:
         over the runs; None of an exact one.
     rank: 1 for the smallest time among the exact backends of the group; None of an approximate one.
     bridge: the row of its group over which it is compared with those of other processes; None if
-        all are of the same, or it is this one. evenness: whether such rows are the same in all
+        all are of the same, or it is this one. heterogeneity: whether such rows are the same in all
         processes.
     base: the baseline's row, None if that was not measured there or is this one.
     to_baseline: this row's time over the baseline's.
@@ -102,7 +102,7 @@ class Row:
     error: float | None = None
     rank: int | None = None
     bridge: Row | None = field(default=None, repr=False)
-    evenness: HeterogeneityTests | None = field(default=None, repr=False, compare=False)
+    heterogeneity: HeterogeneityTests | None = field(default=None, repr=False, compare=False)
     base: Row | None = None
     to_baseline: Comparison | None = None
     ratio_doubts: tuple[Doubt, ...] = ()

@@ -200,9 +200,9 @@ def fingerprint(weights: LSTMWeights) -> float:
     )
 
 
-def digest(told: bytes) -> float:
+def digest(reported: bytes) -> float:
     """48 bits that stand for these bytes: a whole number, which a float64 holds exactly."""
-    return float(int.from_bytes(hashlib.sha256(told).digest()[:6], "big"))
+    return float(int.from_bytes(hashlib.sha256(reported).digest()[:6], "big"))
 
 
 TRACED = 5
@@ -253,8 +253,10 @@ class StepWorker:
         self._strategy = self._made_strategy()
         replicas = self._strategy.num_replicas_in_sync
         self._sum = tf.function(self._summed, autograph=False)
-        asked = self._gathered([digest(json.dumps(order["question"], sort_keys=True).encode())])
-        return {"replicas": replicas, "alike": len(set(asked.ravel().tolist())) == 1}
+        request_digest = self._gathered(
+            [digest(json.dumps(order["question"], sort_keys=True).encode())]
+        )
+        return {"replicas": replicas, "alike": len(set(request_digest.ravel().tolist())) == 1}
 
     def _made_strategy(self) -> Any:
         tf, question = self._tf, self._question
@@ -363,10 +365,10 @@ class StepWorker:
                 found = prove(spec, own, theirs, weights, [(gradient, moved)])
                 failure = failure or found.failure
                 errors, allowed = dict(found.errors), dict(found.bounds)
-        told = self._gathered([float(bool(failure)), *map(fingerprint, after)])
-        if not failure and told[:, 0].any():
-            failure = f"worker {int(np.flatnonzero(told[:, 0])[0])} computes something else"
-        if not failure and side.reduced and len(set(told[:, 1:].ravel().tolist())) > 1:
+        checksums = self._gathered([float(bool(failure)), *map(fingerprint, after)])
+        if not failure and checksums[:, 0].any():
+            failure = f"worker {int(np.flatnonzero(checksums[:, 0])[0])} computes something else"
+        if not failure and side.reduced and len(set(checksums[:, 1:].ravel().tolist())) > 1:
             failure = "after a step the replicas' weights are no longer the same"
         return {"failure": failure, "errors": errors, "bounds": allowed}
 

@@ -210,7 +210,7 @@ WAYS = ("as it is", "flushing")
 """Of a process to treat denormals; by turns."""
 
 
-def asked(options: argparse.Namespace) -> processes.Answers | None:
+def measure(options: argparse.Namespace) -> processes.Answers | None:
     """The question and the answers; None if a process died, which is told."""
     for backend in options.backend:
         get_backend(backend)
@@ -237,7 +237,7 @@ def asked(options: argparse.Namespace) -> processes.Answers | None:
     ]
 
 
-def told(found: Study) -> tuple[CommandOutput, list[str]]:
+def command_output(found: Study) -> tuple[CommandOutput, list[str]]:
     """The table, with what stands above and below it, and what is not in it and why."""
     table, missing = rows(found.answers, ("way", "backend"), "numbers", ORDINARY)
     problems = list(map(str, missing))
@@ -318,7 +318,7 @@ exit codes: 0 all was measured; 1 something was not measured (told in a line); 2
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    work = functools.partial(processes.ended, "denormals", asked, told)
+    work = functools.partial(processes.ended, "denormals", measure, command_output)
     return processes.run(_parser(), DenormalsRequest, answer, work, words)
 
 

@@ -27,8 +27,7 @@ from bench.render.escape import LONGEST_NAME
 from bench.render.labels import RATIO_INTERVAL
 from bench.render.messages import basis_text
 from bench.render.table import Column, Sheet, numbers
-from bench.studies import comparisons as beside
-from bench.studies import processes
+from bench.studies import comparisons, processes
 from bench.studies.comparisons import SideComparison
 from bench.worker.timing import Clock, first_use, recorded
 from lstm_impl.backends.keras.environment import DEFAULT, keras_backend
@@ -254,7 +253,9 @@ def _measure_case(question: LayerRequest, shape: Shape, mode: str) -> list[dict[
 
 def rows(answers: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[SideComparison], list[str]]:
     """Our layers against Keras's, over all processes, and why what is missing was not measured."""
-    table, missing = beside.rows(beside.fields(answers), ("shape", "mode"), "layer", BASELINE)
+    table, missing = comparisons.rows(
+        comparisons.fields(answers), ("shape", "mode"), "layer", BASELINE
+    )
     problems = [
         f"{', '.join((gap.side, *gap.key))}: {gap.why}"
         for gap in sorted(missing, key=lambda gap: (gap.key, gap.side))

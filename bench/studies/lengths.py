@@ -404,7 +404,7 @@ exit codes: 0 all was measured; 1 something was not measured (told in a line); 2
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    work = functools.partial(processes.ended, "lengths", asked, told)
+    work = functools.partial(processes.ended, "lengths", measure, command_output)
     return processes.run(_parser(), LengthsRequest, answer, work, words)
 
 
@@ -431,14 +431,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def asked(options: argparse.Namespace) -> processes.Answers | None:
+def measure(options: argparse.Namespace) -> processes.Answers | None:
     """What ``bench.run lengths`` asks, and what fresh processes answer; None if one died."""
     question = _question(options)
     answers = processes.asked_anew("bench.studies.lengths", question, options, quiet=True)
     # A file's keys are sorted, and the first policy is what the others are compared with.
     policies = list(question.batches)
-    asked = {**asdict(question), "policies": policies, "source": options.lengths}
-    return None if answers is None else (asked, answers)
+    requested = {**asdict(question), "policies": policies, "source": options.lengths}
+    return None if answers is None else (requested, answers)
 
 
 def _question(options: argparse.Namespace) -> LengthsRequest:
@@ -516,7 +516,7 @@ def lines(found: Study) -> tuple[list[StreamLine], list[str], str]:
     ways = [each.label() for each in found.question["ways"].items()]
     baseline = f"{ways[0]} {next(iter(policies))}"
     table, problems = rows(found.answers, (), "stream", baseline)
-    beside = {each.side: each for each in table}
+    comparison = {each.side: each for each in table}
     records: dict[str, list[tuple[int, Field]]] = {}
     for number, answered in enumerate(found.answers):
         for record in answered:
@@ -525,9 +525,16 @@ def lines(found: Study) -> tuple[list[StreamLine], list[str], str]:
     for way in ways:
         for policy, batches in policies.items():
             stream = f"{way} {policy}"
-            if stream in beside or (stream == baseline and table):
+            if stream in comparison or (stream == baseline and table):
                 made.append(
-                    _line(way, policy, batches, records[stream], found.question, beside.get(stream))
+                    _line(
+                        way,
+                        policy,
+                        batches,
+                        records[stream],
+                        found.question,
+                        comparison.get(stream),
+                    )
                 )
     return made, list(map(str, problems)), baseline
 
@@ -552,7 +559,7 @@ def _line(
     batches: Sequence[Field],
     records: Sequence[tuple[int, Field]],
     question: Field,
-    beside: SideComparison | None,
+    comparison: SideComparison | None,
 ) -> StreamLine:
     steps = [batch.items()[0].integer(1) for batch in batches]
     computed = sum(steps) * question["batch"].integer(1)
@@ -567,7 +574,7 @@ def _line(
         case_interval([np.array([sum(_first(each))]) for _, each in records]),
         case_interval([each.samples for each in runs(records)]),
         max(traces) if traces else None,
-        beside,
+        comparison,
     )
 
 
@@ -633,7 +640,7 @@ def _time(interval: CaseInterval) -> Cell:
     return Cell(quantities.seconds(interval.mid), bounds if interval.high > interval.low else "")
 
 
-def told(found: Study) -> tuple[CommandOutput, list[str]]:
+def command_output(found: Study) -> tuple[CommandOutput, list[str]]:
     """The table, with what stands above and below it, and what is not in it and why."""
     table, problems, baseline = lines(found)
     processes.check(table, problems)

@@ -68,7 +68,7 @@ def run(
     options = parser.parse_args(words)
     if options.answer is not None:
         command_line.write_any_letter()
-        fresh.answer(options.answer, lambda asked: answer(fresh.question(question, asked)))
+        fresh.answer(options.answer, lambda requested: answer(fresh.question(question, requested)))
         return 0
     return command_line.run(parser, work, words, ResultWriteError, UnsupportedError)
 
@@ -106,7 +106,7 @@ def asked_anew(
 def ended(
     kind: str,
     ask: Callable[[argparse.Namespace], Answers | None],
-    told: Callable[[Study], tuple[CommandOutput, Sequence[str]]],
+    messages: Callable[[Study], tuple[CommandOutput, Sequence[str]]],
     options: argparse.Namespace,
 ) -> int:
     """Ask, write the answers and show them; the exit code.
@@ -115,14 +115,14 @@ def ended(
     is not in it and why.
     """
     started = datetime.now(UTC)
-    asked = ask(options)
-    if asked is None:
+    requested = ask(options)
+    if requested is None:
         return 1
     path = study.save(
-        study.document(kind, started, *asked), options.folder or Path(default_folder())
+        study.document(kind, started, *requested), options.folder or Path(default_folder())
     )
     print(f"written: {printable(str(path))}", file=sys.stderr)
-    return missing(shown(told(study.read(path, kind)), options))
+    return missing(shown(messages(study.read(path, kind)), options))
 
 
 def check(table: Sequence[object], problems: Sequence[str]) -> None:
@@ -133,9 +133,9 @@ def check(table: Sequence[object], problems: Sequence[str]) -> None:
 
 def shown(said: tuple[CommandOutput, Sequence[str]], options: argparse.Namespace) -> Sequence[str]:
     """Deliver what a study says, with a note on each that is not in it; these."""
-    told, problems = said
+    described, problems = said
     notes = (f"Not measured: {clean(each)}." for each in problems)
-    replace(told, last=(*told.last, *notes)).deliver(options)
+    replace(described, last=(*described.last, *notes)).deliver(options)
     return problems
 
 

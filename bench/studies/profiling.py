@@ -131,18 +131,20 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
     )
     title = f"{found.case.id}: {seconds(found.seconds)} a step without {found.profile.source}"
     left = len(every) - MOST
-    told = CommandOutput(
+    profile_output = CommandOutput(
         (title, bound_words(found.bound, found.figures)),
         (("", sheet),),
         (f"and {left} more; --format csv has all",) if left > 0 else (),
         LONGEST_NAME,
     )
-    here = replace(told, last=(*told.last, f"Timeline: open {timeline} in {OPEN_WITH}"))
+    here = replace(
+        profile_output, last=(*profile_output.last, f"Timeline: open {timeline} in {OPEN_WITH}")
+    )
     output.deliver(
         form,
         output.Target(None),
         here.terminal,
-        {"markdown": told.markdown, "csv": lambda: comma_separated(COLUMNS, every)},
+        {"markdown": profile_output.markdown, "csv": lambda: comma_separated(COLUMNS, every)},
     )
 
 

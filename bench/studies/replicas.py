@@ -196,9 +196,9 @@ class _Floor:
         return self.pool.ask(dict.fromkeys(self.pool.pids, order), self.plan.limit, what)
 
     def _of(self, side: DataParallelSide, order: Mapping[str, object], what: str) -> list[Any]:
-        told = {name: order for name in self.pool.pids if _world(name) == side.world}
+        by_name = {name: order for name in self.pool.pids if _world(name) == side.world}
         limit = self.plan.limit + self.plan.question.seconds
-        return list(self.pool.ask(told, limit, what).values())
+        return list(self.pool.ask(by_name, limit, what).values())
 
     def block(self, side: DataParallelSide, calls: int) -> float:
         """Seconds of so many steps of a side."""

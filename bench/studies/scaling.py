@@ -98,7 +98,9 @@ def _run(options: argparse.Namespace) -> int:
     found = study.document(KIND, started, _document(options, plans, given), answers)
     path = study.save(found, folder)
     print(f"written: {path}", file=sys.stderr)
-    return processes.missing(processes.shown(scaling_table.told(study.read(path, KIND)), options))
+    return processes.missing(
+        processes.shown(scaling_table.command_output(study.read(path, KIND)), options)
+    )
 
 
 def _document(
@@ -180,10 +182,10 @@ def _replicas(options: argparse.Namespace, given: ClusterAddress | None) -> list
             )
         return [len(given.workers) * max(1, gpus)]
     usual = (2,) if options.device == "cpu" else (gpus,)
-    asked = sorted(set(usual if options.replicas is None else options.replicas))
-    if asked[0] < 1:
-        raise UsageError(f"--replicas {asked[0]}: expected whole numbers from 1 on")
-    found = [each for each in asked if each > 1]
+    requested = sorted(set(usual if options.replicas is None else options.replicas))
+    if requested[0] < 1:
+        raise UsageError(f"--replicas {requested[0]}: expected whole numbers from 1 on")
+    found = [each for each in requested if each > 1]
     if not found:
         why = "this machine has one GPU" if options.replicas is None else "one shares nothing"
         raise UsageError(f"--replicas 1: {why}; ask for 2 or more, where there are so many devices")

@@ -143,8 +143,8 @@ def _runs(sides: Sequence[SideTime]) -> list[RunSamples]:
 
 
 def _parts(medians: Sequence[tuple[float, ...]]) -> Parts:
-    team, apart, alone = np.array(medians).T
-    shares = np.stack([alone / team, (team - apart) / team, (apart - alone) / team])
+    team, separate, alone = np.array(medians).T
+    shares = np.stack([alone / team, (team - separate) / team, (separate - alone) / team])
     found = process_means(shares, Pairing.ADJACENT.allowance)
     low, high = found.bounds(CASE_CONFIDENCE)
     bounds = zip(low.tolist(), found.middles.tolist(), high.tolist(), strict=True)

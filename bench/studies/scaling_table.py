@@ -27,8 +27,7 @@ from bench.render.quantities import (
 from bench.render.table import Cell, Column, Sheet
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import Interval
-from bench.studies import comparisons as beside
-from bench.studies import processes
+from bench.studies import comparisons, processes
 from bench.studies.data_parallel import SCALINGS, STRATEGIES, compute_side
 from bench.studies.scaling_ratios import Scaled, Sides, SideTime, scaled
 
@@ -60,7 +59,7 @@ def lines(found: Study) -> tuple[list[ScalingRow], list[str]]:
 
     Raises ResultError for a file that does not hold what it should.
     """
-    asked = [each.one_of(SCALINGS) for each in found.question["scalings"].items()]
+    requested = [each.one_of(SCALINGS) for each in found.question["scalings"].items()]
     sets: dict[tuple[str, int], list[dict[str, Field]]] = {}
     problems: dict[str, None] = {}
     failing: set[tuple[str, int]] = set()
@@ -70,8 +69,8 @@ def lines(found: Study) -> tuple[list[ScalingRow], list[str]]:
             replicas = record["replicas"].integer(2, MOST_REPLICAS)
             key = record["backend"].label(), replicas
             if failed := record["failed"].text():
-                told = f"{key[0]}, {replicas} replicas: {failed}"
-                problems[clean(told, LONGEST_SENTENCE)] = None
+                text = f"{key[0]}, {replicas} replicas: {failed}"
+                problems[clean(text, LONGEST_SENTENCE)] = None
                 failing.add(key)
             else:
                 of_answer.setdefault(key, {})[record["side"].label()] = record
@@ -81,7 +80,7 @@ def lines(found: Study) -> tuple[list[ScalingRow], list[str]]:
         ScalingRow(backend, scaling, _scaled(found, replicas, scaling, each))
         for (backend, replicas), each in sets.items()
         if (backend, replicas) not in failing
-        for scaling in asked
+        for scaling in requested
     ]
     return table, list(problems)
 
@@ -113,14 +112,14 @@ def _scaled(
 
 
 def _timed(record: Field) -> SideTime:
-    samples, rounds = beside.timed(record)
+    samples, rounds = comparisons.timed(record)
     return SideTime(record["batch"].integer(1), tuple(samples), tuple(rounds))
 
 
 # -- told
 
 
-def told(found: Study) -> tuple[CommandOutput, list[str]]:
+def command_output(found: Study) -> tuple[CommandOutput, list[str]]:
     """The tables, with what stands above and below them, and what is not in them and why."""
     table, problems = lines(found)
     processes.check(table, problems)

@@ -172,8 +172,8 @@ def findings(here: Environment, disturbance: Disturbance, facts: GpuFacts) -> li
 
 def _busy(disturbance: Disturbance) -> Iterator[RecordedReason]:
     if busy := kept_busy(disturbance):
-        told = f"other processes keep {busy}"
-        yield RecordedReason("busy", told, "end them, or wait until they are done")
+        text = f"other processes keep {busy}"
+        yield RecordedReason("busy", text, "end them, or wait until they are done")
     if disturbance.swapped:
         yield RecordedReason(
             "swap",

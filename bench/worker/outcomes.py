@@ -114,8 +114,8 @@ class Measured:
         """What is kept of a stream's calls; nothing of what is none."""
         if self.series.streamed is None:
             return {}
-        beside = self.stream or StreamConditions()
-        found = kept(self.series.streamed, beside, case.workload.period)
+        conditions = self.stream or StreamConditions()
+        found = kept(self.series.streamed, conditions, case.workload.period)
         return {"streaming": found.to_dict()}
 
 
@@ -146,18 +146,18 @@ def counted_reasons(results: Iterable[Measured]) -> Counter[RecordedReason]:
     return counts
 
 
-def kept(streamed: Streamed, beside: StreamConditions, period: float | None) -> StreamCalls:
+def kept(streamed: Streamed, conditions: StreamConditions, period: float | None) -> StreamCalls:
     """What a result file holds of these calls.
 
     A deadline is the period where none is given: what is later is late for the next call, too.
     """
-    deadline = period if beside.deadline is None else beside.deadline
+    deadline = period if conditions.deadline is None else conditions.deadline
     missed = 0 if deadline is None else int(np.count_nonzero(streamed.latency > deadline))
     return StreamCalls(
         calls=streamed.latency.size,
         latency=_taken(streamed.latency),
         service=_taken(streamed.service),
-        load=beside.load,
+        load=conditions.load,
         deadline=deadline,
         missed=missed,
     )

@@ -98,8 +98,8 @@ def summary(recorder: Recorder) -> Iterator[str]:
     for (outcome, why, advice), count in Counter(
         (each.outcome, each.reason, each.advice) for each in others
     ).items():
-        told = f"{why}; {advice}" if advice else why
-        yield f"{_cases(count)} {words.get(outcome, outcome)}: {told}"
+        message = f"{why}; {advice}" if advice else why
+        yield f"{_cases(count)} {words.get(outcome, outcome)}: {message}"
 
 
 def plain(text: str) -> str:

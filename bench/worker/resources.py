@@ -112,8 +112,8 @@ class Server:
                 env=environ,
             )
         except OSError as error:  # no room for another process, a limit on their number
-            told = f"the process for memory cannot be started: {error.strerror}"
-            raise ServerError(told) from error
+            text = f"the process for memory cannot be started: {error.strerror}"
+            raise ServerError(text) from error
         try:
             started = self._receive(limit, "was not ready")
             if "error" in started:
@@ -265,11 +265,14 @@ def _of_tensorflow(tensorflow: Any, index: int) -> Allocator:
     """``tf.config.experimental``, which knows GPUs only."""
     config, device = tensorflow.config.experimental, f"GPU:{index}"
 
-    def told(name: str) -> Callable[[], int]:
+    def described(name: str) -> Callable[[], int]:
         return lambda: int(config.get_memory_info(device)[name])
 
     return Allocator(
-        "TensorFlow", told("current"), told("peak"), lambda: config.reset_memory_stats(device)
+        "TensorFlow",
+        described("current"),
+        described("peak"),
+        lambda: config.reset_memory_stats(device),
     )
 
 
@@ -288,13 +291,15 @@ def _of_jax(jax: Any, index: int) -> Allocator:
     """``Device.memory_stats``, whose peak is that of the whole process and cannot be reset."""
     device = jax.devices("gpu")[index]
 
-    def told(name: str) -> int:
+    def described(name: str) -> int:
         stats: Mapping[str, int] | None = device.memory_stats()
         if stats is None:  # with XLA_PYTHON_CLIENT_ALLOCATOR=platform nobody counts
             raise UncountedError("the allocator that JAX was told to use does not count")
         return int(stats[name])
 
-    return Allocator("JAX", lambda: told("bytes_in_use"), lambda: told("peak_bytes_in_use"), None)
+    return Allocator(
+        "JAX", lambda: described("bytes_in_use"), lambda: described("peak_bytes_in_use"), None
+    )
 
 
 _ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
@@ -438,8 +443,8 @@ class EnergyMeter:
             with devices.opened_nvml(self.load) as nvml:
                 gpu = devices.gpu_handle(nvml, self.environ, device)
                 if gpu is None:
-                    told = "it is a part of a GPU, and the counter is the whole GPU's"
-                    raise NoEnergyError(told)
+                    text = "it is a part of a GPU, and the counter is the whole GPU's"
+                    raise NoEnergyError(text)
                 if device not in self._idle:
                     self._idle[device] = self._idle_watts(nvml, gpu)
                 joules = self._joules(step, seconds, lambda: _millijoules(nvml, gpu))

@@ -664,9 +664,9 @@ def counted(evidence: Mapping[str, Any], framework: str) -> Launches | None:
     return Launches(float(count), by, framework)
 
 
-def launcher(case: Case, asked: Launches) -> Launcher | None:
+def launcher(case: Case, requested: Launches) -> Launcher | None:
     """The empty loop that a case's launches are held against; None where there is none."""
-    make = _MAKERS.get((asked.by, _SAME.get(asked.framework, asked.framework)))
+    make = _MAKERS.get((requested.by, _SAME.get(requested.framework, requested.framework)))
     return None if make is None else make(case.device)
 
 

@@ -533,8 +533,8 @@ class GroupMember:
                 self.warmup.append(elapsed / self.calls)
             if elapsed >= self.shortest:
                 if self.calls > 1:
-                    room = int(seconds / BLOCKS * self.calls / elapsed)
-                    calls = max(self.calls, min(CALLS_FOR_ONE, room))
+                    space = int(seconds / BLOCKS * self.calls / elapsed)
+                    calls = max(self.calls, min(CALLS_FOR_ONE, space))
                     if calls != self.calls:
                         self.calls, self.warmed_from = calls, len(self.warmup)
                 return

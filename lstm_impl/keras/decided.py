@@ -60,19 +60,19 @@ def question(
     return TuningRequest(spec, work, "keras", machine)
 
 
-def decision(asked: TuningRequest, decisions: Sequence[Decision]) -> Decision | None:
+def decision(requested: TuningRequest, decisions: Sequence[Decision]) -> Decision | None:
     """The nearest decision: of a race of layers, else of one of models on the same work."""
     return next(
-        (found for each in _alike(asked) if (found := nearest(each, list(decisions)))), None
+        (found for each in _alike(requested) if (found := nearest(each, list(decisions)))), None
     )
 
 
-def other_work(asked: TuningRequest, decisions: Sequence[Decision]) -> str:
+def other_work(requested: TuningRequest, decisions: Sequence[Decision]) -> str:
     """Why the newest decision for such sizes is not for this call: its race had a mask or dropout
     and the call has none, or the other way round. Empty if there is no such decision.
     """
-    plain = _plain(asked)
-    work = asked.workload
+    plain = _plain(requested)
+    work = requested.workload
     for found in reversed(decisions):
         if decision(plain, [replace(found, question=_plain(found.question))]) is None:
             continue
@@ -89,23 +89,23 @@ def other_work(asked: TuningRequest, decisions: Sequence[Decision]) -> str:
     return ""
 
 
-def _plain(asked: TuningRequest) -> TuningRequest:
+def _plain(requested: TuningRequest) -> TuningRequest:
     """The question as if there were neither mask nor dropout."""
-    return replace(asked, workload=replace(asked.workload, min_length=None, dropout=0.0))
+    return replace(requested, workload=replace(requested.workload, min_length=None, dropout=0.0))
 
 
-def _alike(asked: TuningRequest) -> Iterator[TuningRequest]:
-    yield asked
-    work = asked.workload
+def _alike(requested: TuningRequest) -> Iterator[TuningRequest]:
+    yield requested
+    work = requested.workload
     if work.dropout:
         return  # a model drops between its layers, which is nothing in a network of one
     if not work.training:
-        yield replace(asked, through="model")
+        yield replace(requested, through="model")
         return
     for gradients in (work.gradients, *GRADIENTS):
         for optimizer in (None, *OPTIMIZERS):
             same = replace(work, gradients=gradients, optimizer=optimizer)
-            yield replace(asked, through="model", workload=same)
+            yield replace(requested, through="model", workload=same)
 
 
 def choice(found: Decision, arguments: Arguments, call: LayerCall, rule: Choice) -> Choice | None:

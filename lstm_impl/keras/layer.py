@@ -153,12 +153,12 @@ class LSTM(BackendLSTM):
             self._memory.decisions = load()
         if not self._memory.decisions:
             return rule
-        asked = question(arguments, call, self._machine(), self._memory.sizes)
-        if asked is None:
+        requested = question(arguments, call, self._machine(), self._memory.sizes)
+        if requested is None:
             return rule
-        if found := decision(asked, self._memory.decisions):
+        if found := decision(requested, self._memory.decisions):
             return choice(found, arguments, call, rule) or rule
-        if missed := other_work(asked, self._memory.decisions):
+        if missed := other_work(requested, self._memory.decisions):
             return replace(rule, passed_over=(*rule.passed_over, missed))
         return rule
 

@@ -132,7 +132,7 @@ class Entrants:
     problems: Mapping[str, str]
 
 
-def asked(
+def request(
     layer: LSTM, training: bool, sizes: Sizes, candidates: Sequence[str] | None = None
 ) -> tuple[TuningRequest, str, list[str]]:
     """What is asked of a built layer in one mode, what the rule picks, and who is to race.
@@ -186,7 +186,7 @@ def _tune(
     seconds: float,
     again: bool,
 ) -> Decision:
-    question, rule, names = asked(layer, training, sizes, candidates)
+    question, rule, names = request(layer, training, sizes, candidates)
     if not again and (known := answered(question, names)):
         return known
     field = enter(layer, question, rule, names)

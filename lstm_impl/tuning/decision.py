@@ -178,10 +178,11 @@ class Decision:
     @property
     def headline(self) -> str:
         """Who, for what, where, when and by whom, in a line."""
-        asked = self.question
+        requested = self.question
         return (
-            f"{self.backend or 'nothing'} for {asked.workload.mode} of {asked.sizes}, "
-            f"{asked.spec.input_size} -> {asked.spec.hidden_size} on {asked.machine.device}, "
+            f"{self.backend or 'nothing'} for {requested.workload.mode} of {requested.sizes}, "
+            f"{requested.spec.input_size} -> {requested.spec.hidden_size} "
+            f"on {requested.machine.device}, "
             f"raced {self.made} by {self.by}"
         )
 
@@ -210,16 +211,16 @@ class Decision:
         whole = _fields(record, cls, "the file")
         if whole["format"] != FORMAT:
             raise DecisionError(f"format is {whole['format']!r}; this version reads {FORMAT}")
-        asked = _fields(whole["question"], TuningRequest, "question")
-        machine = _fields(asked["machine"], TunedMachine, "machine")
+        requested = _fields(whole["question"], TuningRequest, "question")
+        machine = _fields(requested["machine"], TunedMachine, "machine")
         if not isinstance(whole["raced"], list):
             raise DecisionError("raced is no list")
         try:
             return cls(
                 TuningRequest(
-                    LSTMSpec(**_fields(asked["spec"], LSTMSpec, "spec")),
-                    Workload(**_fields(asked["workload"], Workload, "workload")),
-                    _text(asked["through"], "through"),
+                    LSTMSpec(**_fields(requested["spec"], LSTMSpec, "spec")),
+                    Workload(**_fields(requested["workload"], Workload, "workload")),
+                    _text(requested["through"], "through"),
                     TunedMachine(
                         _text(machine["device"], "device"),
                         {

@@ -64,14 +64,14 @@ def tune(
     """
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; expected a positive number")
-    asked = [get_backend(each) for each in candidates or CANDIDATES[workload.mode]]
+    requested = [get_backend(each) for each in candidates or CANDIDATES[workload.mode]]
     question = TuningRequest(spec, workload, "model", machine.this(device, gpu_name(device)))
-    if not again and (known := answered(question, [each.name for each in asked])):
+    if not again and (known := answered(question, [each.name for each in requested])):
         return known
     weights = LSTMWeights.random(spec, seed)
     steps: dict[str, Step] = {}
     problems: dict[str, str] = {}
-    for backend in asked:
+    for backend in requested:
         found = _entrant(backend, spec, weights, workload, device, seed)
         if isinstance(found, Step):
             steps[backend.name] = found

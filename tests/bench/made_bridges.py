@@ -118,6 +118,6 @@ def ratios_of(found: Results, backend: str = "a") -> list[Comparison]:
 
 def apart_of(found: Results) -> Heterogeneity:
     """That of all its ratios, which is one and the same."""
-    (apart,) = {id(each.apart): each.apart for each in ratios_of(found)}.values()
+    (apart,) = {id(each.heterogeneity): each.heterogeneity for each in ratios_of(found)}.values()
     assert apart is not None
     return apart

@@ -95,7 +95,7 @@ def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:
     for new, base in zip(*logs, strict=True):
         both = [*runs("east", new), *runs("west", base)]
         cases = [("a", runs("east", new), False), ("b", runs("west", base), False)]
-        apart = HeterogeneityTests([*cases, ("bridge", both, False)]).apart("bridge", "a", "b")
+        apart = HeterogeneityTests([*cases, ("bridge", both, False)]).between("bridge", "a", "b")
         assert apart is not None
         found.append(apart.uneven)
     assert found == said

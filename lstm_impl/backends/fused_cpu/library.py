@@ -124,12 +124,12 @@ def _can_be_compiled() -> Availability:
     places = found.submodule_search_locations if found is not None else None
     if places and not any((Path(place) / HEADER).is_file() for place in places):
         return Availability(False, f"this TensorFlow comes without its headers ({HEADER})")
-    asked = _compiler(os.environ.get(COMPILER) or "g++")
-    if isinstance(asked, Availability):
-        return asked
-    if problem := asked.problem():
+    requested = _compiler(os.environ.get(COMPILER) or "g++")
+    if isinstance(requested, Availability):
+        return requested
+    if problem := requested.problem():
         return Availability(False, problem)
-    return _failed.get(asked.path, AVAILABLE)
+    return _failed.get(requested.path, AVAILABLE)
 
 
 _failed: dict[str, Availability] = {}
@@ -307,12 +307,12 @@ def _compiler_for(kind: fused_cpu_prebuilt.CPUKind) -> Compiler:
     else:
         name = f"{kind.machine}-linux-gnu-g++"
         install = f"apt-get install g++-{kind.machine.replace('_', '-')}-linux-gnu"
-    asked = _compiler(os.environ.get(COMPILER) or name, f"-march={kind.march}", install)
-    if isinstance(asked, Availability):
-        raise UnavailableError(f"fused_cpu: {asked}")
-    if problem := asked.problem():
+    requested = _compiler(os.environ.get(COMPILER) or name, f"-march={kind.march}", install)
+    if isinstance(requested, Availability):
+        raise UnavailableError(f"fused_cpu: {requested}")
+    if problem := requested.problem():
         raise UnavailableError(f"fused_cpu: {problem}")
-    return asked
+    return requested
 
 
 def _installed() -> tuple[str, list[str], list[str]]:

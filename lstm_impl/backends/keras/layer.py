@@ -40,8 +40,8 @@ class LayerModel(TensorFlowModel):
         found = super().evidence(workload)
         if self.device == "cpu" or found["cudnn"] or self.backend.options:
             return found
-        told = {"fallback": "Keras's loop in place of cuDNN"}
-        return replace(found, details={**found.details, **told})
+        by_name = {"fallback": "Keras's loop in place of cuDNN"}
+        return replace(found, details={**found.details, **by_name})
 
     def network(self, call: Call, training: bool) -> Outputs:
         tf = self._tf

@@ -232,18 +232,18 @@ class CalledModelModel(Model):
     def evidence(self, workload: Workload) -> Evidence:
         """Ops of one call by TensorFlow's profiler, or the operators of what was exported."""
         one = workload.first_window()
-        told = {"call": self.backend.path.words, "device": self.device}
+        by_name = {"call": self.backend.path.words, "device": self.device}
         if "onnx" in self.backend.options:
-            return Evidence("exported graph", details={**told, "operators": ["LSTM"]})
+            return Evidence("exported graph", details={**by_name, "operators": ["LSTM"]})
         if "litert" in self.backend.options:
             ops = litert.operators(
                 self._converted((one.batch, one.timesteps, self.spec.input_size))
             )
-            told["interpreter"] = litert.interpreter_name()
-            return Evidence("converted model", ops, details={**told, "loops": ops["WHILE"]})
+            by_name["interpreter"] = litert.interpreter_name()
+            return Evidence("converted model", ops, details={**by_name, "loops": ops["WHILE"]})
         step = self._warmed(one)
         found = tensorflow_evidence.profile(step.run, step.synchronize)
-        details = {**found.details, **told, **self.backend.explain(self._layer)}
+        details = {**found.details, **by_name, **self.backend.explain(self._layer)}
         if self.backend.path.host:
             # Keras decides by itself whether its loops are compiled by XLA ("auto").
             details["jit_compile"] = bool(self._model.jit_compile)

@@ -189,7 +189,7 @@ def test_what_a_user_can_mend_is_one_line_and_the_code_of_bad_input(
 
 
 def test_what_was_told_already_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line.run(parser(), raising(command_line.ToldError()), []) == 2
+    assert command_line.run(parser(), raising(command_line.ReportedError()), []) == 2
     assert capsys.readouterr() == ("", "")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import filters
-from bench.cli.command_line import ToldError
+from bench.cli.command_line import ReportedError
 from bench.records.only import NothingThereError
 from tests.places import GOLDEN
 
@@ -36,7 +36,7 @@ def test_where_a_place_has_no_good_file_all_that_is_bad_is_told_and_nothing_read
 ) -> None:
     for name in ("old.json", "new.json"):
         (tmp_path / name).write_text("{")
-    with pytest.raises(ToldError):
+    with pytest.raises(ReportedError):
         filters.read(asked(), [tmp_path / "old.json"], [GOOD], [tmp_path / "new.json"])
     told = capsys.readouterr().err
     assert "old.json" in told

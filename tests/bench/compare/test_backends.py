@@ -158,7 +158,7 @@ def test_over_an_uneven_bridge_it_finds_what_the_report_finds() -> None:
     assert not any(row.comparison.uneven for row in even)
     by_backend = {row.case.backend: row.comparison for row in even}
     assert by_backend["a"].ratio.mid == pytest.approx(1.5, rel=0.01)
-    assert by_backend["a"].apart
+    assert by_backend["a"].heterogeneity
     assert by_backend["bridge"].paired
 
 
@@ -179,10 +179,12 @@ def test_the_bridge_is_what_most_processes_measured_and_has_a_time() -> None:
         unmeasured(replace(items[0].case, backend="gone"), each, "failed", "") for each in during
     ]
     rows = over_bridges(gather(*items))
-    assert {row.comparison.apart and row.comparison.apart.bridge for row in rows} == {"bridge"}
+    assert {
+        row.comparison.heterogeneity and row.comparison.heterogeneity.bridge for row in rows
+    } == {"bridge"}
 
 
 def test_machines_of_one_kind_are_nodes_when_a_bridge_is_asked_too() -> None:
     (row, *_) = over_bridges(gather(*two_environments(0.0, 1.1, hosts=("h1", "h2"))))
-    assert row.comparison.apart is not None
-    assert (row.comparison.nodes, row.comparison.apart.found.nodes) == (2, 2)
+    assert row.comparison.heterogeneity is not None
+    assert (row.comparison.nodes, row.comparison.heterogeneity.found.nodes) == (2, 2)

@@ -13,7 +13,7 @@ from bench.machine.remote import (
     LIMIT_VARIABLE,
     PlaceError,
     RemotePath,
-    asked,
+    answer_within_limit,
     each,
     opened,
     reason,
@@ -61,14 +61,14 @@ def test_a_denial_that_is_told_as_a_loss_is_one() -> None:
 
 
 def test_an_answer_is_handed_on_and_so_is_an_error() -> None:
-    assert asked(lambda a, b: (a, b), 1, b=2) == (1, 2)
+    assert answer_within_limit(lambda a, b: (a, b), 1, b=2) == (1, 2)
     error = SystemExit(3)
 
     def refuse() -> None:
         raise error
 
     with pytest.raises(SystemExit) as told:
-        asked(refuse)
+        answer_within_limit(refuse)
     assert told.value is error
 
 
@@ -105,7 +105,7 @@ def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(LIMIT_VARIABLE, "0.05")
     ended = threading.Event()
     with pytest.raises(TimeoutError):  # nor for the answer, which would come in the end
-        asked(ended.wait, 300)
+        answer_within_limit(ended.wait, 300)
     ended.set()
     for odd in ("", "nan", "-1", "inf", "soon"):
         monkeypatch.setenv(LIMIT_VARIABLE, odd)

@@ -9,7 +9,7 @@ import pytest
 
 from bench.cli.output import plain_text
 from bench.records.maps import LearningMap
-from bench.render.recommend import RecommendationText, as_json, in_one_line, told
+from bench.render.recommend import RecommendationText, as_json, in_one_line, recommendation_text
 from bench.stats.recommend import MeasuredWindows, NoRecommendation, Query, answer
 from tests.bench import made_windows as made
 
@@ -21,7 +21,7 @@ COMMANDS = ("python -m bench.run ./dependency-14.toml --processes 6",)
 def said(
     given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> RecommendationText:
-    return told(question, answer(question, given, learned), learned, COMMANDS)
+    return recommendation_text(question, answer(question, given, learned), learned, COMMANDS)
 
 
 def lines(

@@ -30,7 +30,7 @@ def ratio(
     nodes: int = 0,
     processes: int = 6,
     between: float | None = None,
-    apart: Heterogeneity | None = None,
+    heterogeneity: Heterogeneity | None = None,
 ) -> Comparison:
     return Comparison(
         Interval(mid / by, mid, mid * by, 0.995),
@@ -38,7 +38,7 @@ def ratio(
         spread=spread,
         nodes=nodes,
         between=between,
-        apart=apart,
+        heterogeneity=heterogeneity,
     )
 
 
@@ -58,9 +58,9 @@ def bridge(mid: float = 0.88, new: str = "a", base: str = "b", by: float = 1.01)
             "UNCLEAR, spread 6%, nodes 3%",
         ),
         # More processes do not make a bridge even, so that their spread is not why.
-        (ratio(spread=0.06, apart=bridge()), "UNCLEAR", "UNCLEAR"),
+        (ratio(spread=0.06, heterogeneity=bridge()), "UNCLEAR", "UNCLEAR"),
         (
-            ratio(spread=0.06, apart=bridge(1.0)),
+            ratio(spread=0.06, heterogeneity=bridge(1.0)),
             "UNCLEAR, processes spread by 6%",
             "UNCLEAR, spread 6%",
         ),
@@ -84,7 +84,7 @@ def test_a_ratio_of_times_is_told_as_a_speed_against_whose_time_it_is() -> None:
 
 def test_what_is_clear_needs_no_word() -> None:
     assert unclear([None, ratio(Verdict.SAME, 0.06), ratio(Verdict.SLOWER)]) == []
-    assert unclear([ratio(spread=0.06, apart=bridge())]) == []
+    assert unclear([ratio(spread=0.06, heterogeneity=bridge())]) == []
 
 
 def test_one_process_does_not_say_how_many_would_decide() -> None:
@@ -149,10 +149,10 @@ def test_nodes_of_one_process_say_nothing_of_what_would_decide(
 def test_an_uneven_bridge_is_told_once_whichever_way_it_is_crossed() -> None:
     there = bridge()
     even, other = bridge(1.0), bridge(0.7)
-    ratios = [ratio(apart=each) for each in (there, there, there.inverse, even, other)]
+    ratios = [ratio(heterogeneity=each) for each in (there, there, there.inverse, even, other)]
     found = uneven([None, ratio(), *ratios])
     assert len(found) == 2
     assert found[0].startswith("Uneven bridge: third, over which a and b are compared, took itself")
     assert "0.70 times as long" in found[1]
-    (told,) = uneven([ratio(apart=bridge(new="\x1b[31m"))])
+    (told,) = uneven([ratio(heterogeneity=bridge(new="\x1b[31m"))])
     assert told.isprintable()

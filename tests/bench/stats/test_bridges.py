@@ -99,8 +99,8 @@ def test_a_bridge_that_is_the_same_in_both_changes_no_ratio() -> None:
         assert ratio.pairing is Pairing.BRIDGED
         told = ratio.ratio, ratio.verdict, ratio.basis
         assert told == (plain.ratio, plain.verdict, plain.basis)
-        assert ratio.apart is not None
-        assert ratio.apart.cases == 10
+        assert ratio.heterogeneity is not None
+        assert ratio.heterogeneity.cases == 10
     assert uneven_bridges(section.rows) == []
 
 
@@ -141,7 +141,7 @@ def test_rows_in_the_same_processes_need_no_bridge() -> None:
     rows = [a_row("a", ["east"]), a_row("b", ["east"])]
     rows = with_bridges(rows)
     rows = with_evenness(rows)
-    assert [(row.bridge, row.evenness) for row in rows] == [(None, None)] * 2
+    assert [(row.bridge, row.heterogeneity) for row in rows] == [(None, None)] * 2
 
 
 def test_the_bridge_is_what_is_in_most_processes_and_of_these_the_first_that_is_good() -> None:
@@ -156,12 +156,12 @@ def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
     east, west, both = a_row("a", ["east"]), a_row("b", ["west"]), a_row("c", ["east", "west"])
     east, west, both = with_bridges([east, west, both])
     (found,) = compare_rows([(east, west)])
-    assert (found.pairing, found.apart) == (Pairing.BRIDGED, None)
+    assert (found.pairing, found.heterogeneity) == (Pairing.BRIDGED, None)
     east, west, both = with_evenness([east, west, both])
     (found, beside) = compare_rows([(east, west), (east, both)])
-    assert found.apart is not None
+    assert found.heterogeneity is not None
     assert beside.paired
-    assert beside.apart is None
+    assert beside.heterogeneity is None
 
 
 def test_a_ratio_over_a_bridge_takes_what_is_doubtful_in_any_of_the_three() -> None:

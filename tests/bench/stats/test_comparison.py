@@ -51,9 +51,9 @@ def test_what_is_turned_around_twice_is_as_it_was(
     estimate = Estimates(*(np.array([number]) for number in (log, error, degrees)))
     (found,) = judged(estimate, [basis_of(Pairing.BRIDGED, 6, 6)])
     if with_bridge:
-        found = replace(found, apart=Heterogeneity("bridge", "a", "b", 3, found))
+        found = replace(found, heterogeneity=Heterogeneity("bridge", "a", "b", 3, found))
     there, back = found.inverse, found.inverse.inverse
-    assert (there.apart and there.apart.new) == ("b" if with_bridge else None)
+    assert (there.heterogeneity and there.heterogeneity.new) == ("b" if with_bridge else None)
     assert there.log_ratio == -log
     assert there.ratio.low <= there.ratio.mid <= there.ratio.high
     assert (back.log_ratio, back.verdict, back.degrees) == (log, found.verdict, found.degrees)
@@ -98,7 +98,7 @@ def test_a_bridge_is_uneven_where_all_of_its_interval_is_beyond_what_is_allowed_
     apart = a_bridge(low, math.sqrt(low * high), high)
     assert apart.uneven is uneven
     assert a_bridge(1 / high, math.sqrt(1 / low / high), 1 / low).uneven is uneven
-    assert replace(paired([0.0]), apart=apart).uneven is uneven
+    assert replace(paired([0.0]), heterogeneity=apart).uneven is uneven
     assert not paired([0.0]).uneven
 
 

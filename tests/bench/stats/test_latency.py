@@ -166,7 +166,7 @@ def test_the_calls_of_all_processes_are_told_together() -> None:
     assert len(found.histograms) == 2
     # 100 calls tell no 99th percentile, and one of two processes is too few.
     assert list(found.latency) == list(found.service) == [50.0, 90.0]
-    assert {part: set(runs) for part, runs in found.told.items()} == {
+    assert {part: set(runs) for part, runs in found.percentiles_by_run.items()} == {
         50.0: {"session-0", "session-1"},
         90.0: {"session-0", "session-1"},
         99.0: set(),

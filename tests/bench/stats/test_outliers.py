@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
-from bench.stats.outliers import FEWEST_NODES, LEVEL, apart, outliers, p_apart
+from bench.stats.outliers import FEWEST_NODES, LEVEL, outliers, outlying_times, p_apart
 from bench.stats.ranking import build
 from bench.stats.rows import Row
 from research.nodes import WORLDS, World, report
@@ -109,14 +109,14 @@ def test_p_values_are_of_differences_alone(values: list[float], moved: float) ->
 @pytest.mark.parametrize("world", ["nodes 2%, processes 5%", "nodes 5%, unbalanced"])
 def test_in_reports_of_equal_nodes_hardly_one_is_named(world: str, nodes: int) -> None:
     rng = np.random.default_rng(7)
-    named = sum(bool(apart(report(WORLDS[world], nodes, rng))) for _ in range(200))
+    named = sum(bool(outlying_times(report(WORLDS[world], nodes, rng))) for _ in range(200))
     # 0.5% is aimed at, 1% promised: six of 200 would be once in ten thousand.
     assert named <= 5
 
 
 def test_a_slow_node_of_five_is_found() -> None:
     rng = np.random.default_rng(8)
-    found = [apart(report(World(0.02), 5, rng, moved=0.6)) for _ in range(100)]
+    found = [outlying_times(report(World(0.02), 5, rng, moved=0.6)) for _ in range(100)]
     assert sum((0, "") in {each[:2] for each in told} for told in found) >= 90
 
 

@@ -16,7 +16,7 @@ from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import BRIDGE_APART, Estimates, Reason
 from bench.stats.pooling import judged
 from bench.stats.ranking import build
-from bench.stats.ratios import allowing, geometric_mean, most_apart
+from bench.stats.ratios import allowing, geometric_mean, most_heterogeneous
 from tests.bench.made_bridges import FAR, ratios_of, results
 
 
@@ -27,7 +27,7 @@ def test_no_ratio_nearer_to_1_than_its_bridge_is_to_itself_has_a_word(
 ) -> None:
     for each in ratios_of(results(apart, ratio)):
         assert each.uneven
-        off = abs(each.apart.found.log_ratio) if each.apart else 0.0
+        off = abs(each.heterogeneity.found.log_ratio) if each.heterogeneity else 0.0
         word = each.verdict in (Verdict.FASTER, Verdict.SLOWER)
         assert not word or abs(each.log_ratio) > off
     if ratio == 1.0:
@@ -68,7 +68,7 @@ def test_an_interval_is_wider_by_the_difference_and_no_word_is_within_it(
 ) -> None:
     found, apart = comparison(log, error, degrees), a_bridge(off, own, free)
     told = allowing(found, [apart])
-    assert told.apart is apart
+    assert told.heterogeneity is apart
     if not apart.uneven:
         assert (told.ratio, told.verdict) == (found.ratio, found.verdict)
         return
@@ -97,16 +97,16 @@ def test_exchanging_the_sides_exchanges_what_is_said(
     one, other = allowing(found, [apart]), allowing(found.inverse, [apart.inverse])
     assert one.inverse.verdict is other.verdict
     assert one.inverse.ratio.low == pytest.approx(other.ratio.low)
-    assert one.inverse.apart == apart.inverse
+    assert one.inverse.heterogeneity == apart.inverse
     assert one.uneven is other.uneven
 
 
 def test_what_is_known_of_no_bridge_changes_nothing() -> None:
     found = comparison(0.1, 0.01, 8.0)
     assert allowing(found, [None]) == found
-    assert most_apart([None, None]) is None
+    assert most_heterogeneous([None, None]) is None
     even, far = a_bridge(0.2, 0.2), a_bridge(-0.1, 0.01)
-    assert most_apart([None, even, far]) is far
+    assert most_heterogeneous([None, even, far]) is far
 
 
 def test_a_mean_over_cases_is_no_surer_of_the_bridge_than_each_of_them() -> None:
@@ -125,8 +125,8 @@ def test_a_mean_takes_the_share_of_the_cases_that_are_over_an_uneven_bridge() ->
     half = geometric_mean(ratios_of(results(FAR, 1.0, bridges=bridges, even=("good",))))
     whole = geometric_mean(ratios_of(results(FAR, 1.0)))
     assert half.uneven
-    assert half.apart is not None
-    assert half.apart.bridge == "bridge"
+    assert half.heterogeneity is not None
+    assert half.heterogeneity.bridge == "bridge"
     widths = [math.log(each.ratio.high) - math.log(each.ratio.low) for each in (half, whole)]
     assert widths[0] < widths[1]
     assert widths[0] >= FAR * 0.8  # half of the difference, to either side

@@ -57,9 +57,9 @@ def test_a_bridge_s_only_case_in_both_is_what_its_evenness_stands_on() -> None:
         FAR, 1.5, has=lambda environment, process, case: environment == "east" or case == 3
     )
     (ratio,) = [row.to_baseline for row in rows_of(found) if row.to_baseline is not None]
-    assert ratio.apart is not None
-    assert ratio.apart.cases == 1
-    assert ratio.apart.found.log_ratio == pytest.approx(FAR, abs=0.06)
+    assert ratio.heterogeneity is not None
+    assert ratio.heterogeneity.cases == 1
+    assert ratio.heterogeneity.found.log_ratio == pytest.approx(FAR, abs=0.06)
 
 
 def test_a_case_of_one_environment_only_tilts_nothing() -> None:
@@ -115,9 +115,11 @@ def test_one_process_a_side_shows_what_nothing_else_explains() -> None:
 
 def test_cases_at_which_the_bridge_was_disturbed_say_nothing_of_it() -> None:
     found = results(FAR, invalid=range(7))
-    assert {each.apart.cases for each in ratios_of(found) if each.apart is not None} == {3}
+    assert {
+        each.heterogeneity.cases for each in ratios_of(found) if each.heterogeneity is not None
+    } == {3}
     everywhere = results(FAR, invalid=range(10))
-    assert all(each.apart is None for each in ratios_of(everywhere))
+    assert all(each.heterogeneity is None for each in ratios_of(everywhere))
     # Then the ratios are INVALID themselves.
     assert all(row.ratio_doubts for row in rows_of(everywhere))
 
@@ -129,8 +131,8 @@ def test_of_two_bridges_the_even_one_is_not_accused_nor_its_ratios() -> None:
     for row in rows_of(found):
         ratio = row.to_baseline
         assert ratio is not None
-        assert ratio.apart is not None
-        said[row.case.workload.batch - 2] = ratio.apart.bridge, ratio.uneven, ratio.verdict
+        assert ratio.heterogeneity is not None
+        said[row.case.workload.batch - 2] = ratio.heterogeneity.bridge, ratio.uneven, ratio.verdict
     for case in range(5):
         assert said[case] == ("good", False, Verdict.SLOWER)
         assert said[5 + case] == ("bridge", True, Verdict.UNCLEAR)
@@ -154,9 +156,9 @@ def test_on_several_machines_of_one_kind_it_is_asked_inside_each() -> None:
 def test_backends_that_were_never_apart_have_no_difference() -> None:
     both = runs("east", [0.0] * 6)
     evenness = HeterogeneityTests([("a", both, False), ("b", both, False), ("bridge", both, False)])
-    assert evenness.apart("bridge", "a", "b") is None
-    assert evenness.apart("bridge", "a", "nobody") is None
-    assert evenness.apart("nobody", "a", "b") is None
+    assert evenness.between("bridge", "a", "b") is None
+    assert evenness.between("bridge", "a", "nobody") is None
+    assert evenness.between("nobody", "a", "b") is None
 
 
 def test_the_same_is_found_from_either_side() -> None:
@@ -166,11 +168,11 @@ def test_the_same_is_found_from_either_side() -> None:
         HeterogeneityTests([("a", east, False), ("b", west, False), ("bridge", both, False)])
         for _ in range(2)
     )
-    there, back = one.apart("bridge", "a", "b"), other.apart("bridge", "b", "a")
+    there, back = one.between("bridge", "a", "b"), other.between("bridge", "b", "a")
     assert there is not None
     assert back is not None
     assert there.found.log_ratio == pytest.approx(-back.found.log_ratio)
-    assert one.apart("bridge", "b", "a") == there.inverse
+    assert one.between("bridge", "b", "a") == there.inverse
     assert there.uneven
     assert there.inverse.uneven
 
@@ -186,10 +188,10 @@ def test_the_reference_says_of_each_ratio_over_a_bridge_how_even_that_is() -> No
     ]
     assert bridged
     for ratio in bridged:
-        assert ratio.apart is not None
-        assert ratio.apart.cases >= 5
-        assert ratio.apart.found.processes >= 6
-        low, high = ratio.apart.found.ratio.low, ratio.apart.found.ratio.high
+        assert ratio.heterogeneity is not None
+        assert ratio.heterogeneity.cases >= 5
+        assert ratio.heterogeneity.found.processes >= 6
+        low, high = ratio.heterogeneity.found.ratio.low, ratio.heterogeneity.found.ratio.high
         assert ratio.uneven == (low > 1.01 or high < 1 / 1.01)
     told = uneven_bridges(section.rows)
     assert told or not any(ratio.uneven for ratio in bridged)

@@ -121,7 +121,7 @@ OPTIONS = Namespace(
 def test_each_seed_is_asked_of_one_process_as_it_is_and_one_that_flushes(
     questions: list[dict[str, Any]],
 ) -> None:
-    assert denormals.asked(OPTIONS) is not None
+    assert denormals.measure(OPTIONS) is not None
     assert [(each["seed"], each["flush"]) for each in questions] == [
         (seed, flush) for seed in range(7, 13) for flush in (False, True)
     ]
@@ -131,16 +131,16 @@ def test_each_seed_is_asked_of_one_process_as_it_is_and_one_that_flushes(
 
 def test_a_process_that_died_leaves_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fresh, "ask", lambda *_, **__: fresh.Died(-9))
-    assert denormals.asked(OPTIONS) is None
+    assert denormals.measure(OPTIONS) is None
 
 
 def test_the_table_has_the_ratio_of_each_way_and_what_was_made_of_denormals(
     questions: list[dict[str, Any]],
 ) -> None:
-    answered = denormals.asked(OPTIONS)
+    answered = denormals.measure(OPTIONS)
     assert answered is not None
     document = study.document("denormals", datetime(2025, 1, 1, tzinfo=UTC), *answered)
-    said, problems = denormals.told(study.parsed(Path("x"), document, "denormals"))
+    said, problems = denormals.command_output(study.parsed(Path("x"), document, "denormals"))
     assert problems == []
     text = said.markdown()
     assert "| `torch` | as it is | kept | 1.00 ms | 27 |" in text

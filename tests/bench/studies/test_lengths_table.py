@@ -13,7 +13,7 @@ import pytest
 from bench.cli.command_line import UsageError
 from bench.machine.fields import ResultError
 from bench.records import study
-from bench.studies.lengths import _parser, _policy, _question, lines, planned, sheet, told
+from bench.studies.lengths import _parser, _policy, _question, command_output, lines, planned, sheet
 from tests.bench.made_lengths import QUESTION
 
 
@@ -64,13 +64,13 @@ def test_the_table_has_first_and_later_passes_and_what_a_new_shape_cost(tmp_path
 
 
 def test_what_was_asked_is_told_and_what_failed_is_named_with_its_reason(tmp_path: Path) -> None:
-    answers, problems = told(study.read(saved(tmp_path), "lengths"))
+    answers, problems = command_output(study.read(saved(tmp_path), "lengths"))
     assert problems == []
     text = answers.markdown()
     assert "| `numpy/own` | batch" in text
     assert "3 sequences of 2 to 5 timesteps (uniform:2-5)" in text
     with pytest.raises(UsageError, match="nothing was measured: numpy/own batch: it broke"):
-        told(study.read(saved(tmp_path, failed="it broke"), "lengths"))
+        command_output(study.read(saved(tmp_path, failed="it broke"), "lengths"))
 
 
 def test_a_pass_has_as_many_sequences_as_its_batches_hold() -> None:

@@ -19,7 +19,7 @@ from tests.bench.studies.made_scaling import records, written
 
 
 def told(folder: Path, answers: Sequence[Any], **question: Any) -> tuple[CommandOutput, list[str]]:
-    return scaling_table.told(study.read(written(folder, answers, **question), "scaling"))
+    return scaling_table.command_output(study.read(written(folder, answers, **question), "scaling"))
 
 
 def terminal(found: CommandOutput, width: int = 100) -> str:

@@ -166,7 +166,7 @@ def entered(
     layer = lstm_impl.keras.LSTM(UNITS, return_sequences=not last, dropout=rate)
     layer.build((None, None, WIDTH))
     sizes = decided.Sizes(BATCH, STEPS, min_length)
-    question, rule, _ = tuning.asked(layer, True, sizes)
+    question, rule, _ = tuning.request(layer, True, sizes)
     return tuning.enter(layer, question, rule, names)
 
 
