@@ -93,7 +93,8 @@ def _answer(
 ) -> int:
     if section is None:
         why = (
-            "these results hold no two backends of this work; without them it is measured here"
+            "these results have fewer than two backends at this shape; leave the paths out to "
+            "measure it here"
             if options.paths
             else "fewer than two backends could be measured; the lines above say why"
         )

@@ -102,7 +102,7 @@ def _time(text: str) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text[:40]!r} is no time; write 2026-01-31 or 2026-01-31T18:00"
+            f"{text[:40]!r} is not a time; write 2026-01-31 or 2026-01-31T18:00"
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 

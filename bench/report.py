@@ -247,7 +247,7 @@ def _show(report: Report, options: argparse.Namespace) -> None:
         options.format, target, lambda console: terminal.show(report, console, draw), texts
     )
     if options.brief and options.format == "terminal" and options.output is None:
-        message = f"all of it: {command_line.typed('report', *map(str, options.paths))}"
+        message = f"full report: {command_line.typed('report', *map(str, options.paths))}"
         output.show(lambda console: console.print(message, style="bold", soft_wrap=True))
 
 

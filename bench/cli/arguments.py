@@ -119,7 +119,7 @@ def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
         if text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most:
             return int(text)
         upwards = f"from {least} to {most}" if most < 2**63 - 1 else f"of at least {least}"
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number {upwards}")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number {upwards}")
 
     return number
 
@@ -142,7 +142,7 @@ def seconds(text: str) -> float:
     hours, minutes, rest = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + rest
     if not 0 < total < _LONGEST_TIME:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 90s, 10m or 1h30m")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 90s, 10m or 1h30m")
     return total
 
 
@@ -155,7 +155,7 @@ def short_time(text: str) -> float:
     """A time in seconds, from a microsecond on: 500us, 10ms, 1.5s."""
     found = _period(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 500us, 10ms or 1.5s")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 500us, 10ms or 1.5s")
     return found
 
 

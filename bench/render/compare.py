@@ -107,9 +107,9 @@ NO_MAP = (
 _NOTES = {
     "no_shared_case": "{sides[0]} and {sides[1]} share no case: there is nothing to compare.",
     "several_machines": "{side} holds runs of {number} machines ({names})",
-    "other_gradients": "{cases} training case(s) of {sides[0]} differ from those of {sides[1]} in "
-    "nothing but what is differentiated ({ours}; {theirs}): that is other work and is not "
-    'compared. Results from before suites had the key have "all"',
+    "other_gradients": "not compared: {training_cases} of {sides[0]} that {sides[1]} has only with "
+    "other gradients ({ours}; {theirs}), which is other work. Results "
+    'from before suites had the key have "all"',
     "no_backends": "No backend has results: there is nothing to compare. To add backends, run "
     "`pytest --benchmark-only --lstm-backends all`.",
     "one_backend": "Only {backends[0]} has results: there is nothing to compare. To add backends, "
@@ -120,13 +120,13 @@ _NOTES = {
     "one_device": "Only one device has results ({names}): there is nothing to compare. "
     "{add_device}",
     "devices_share_no_case": "The devices ({names}) share no case: there is nothing to compare.",
-    "few_processes": "{left_out} of {streams} streams are left out: fewer than {enough} processes "
-    "can tell their p{part:g}, and of so few no verdict is made; measure with bench.run "
-    "--processes {enough}, and --seconds for more calls in each",
+    "few_processes": "left out: {left_out} of {streams} streams, whose p{part:g} fewer than "
+    "{enough} processes have, too few for a verdict; measure with `python -m bench.run --processes "
+    "{enough}`, and --seconds for more calls in each",
 }
 _ADD_DEVICE = (
     "To add another device, run `pytest --benchmark-only --lstm-device gpu:0` on a machine with a "
-    "GPU, or copy a result file of another machine here and name it beside the others."
+    "GPU, or copy a result file of another machine here and name it with the others."
 )
 
 
@@ -144,6 +144,8 @@ def note_text(note: Reason | str | None) -> str:
     ours, theirs = (", ".join(each) for each in values.get("gradients", ((), ())))  # type: ignore[attr-defined]
     more = {"names": ", ".join(names), "number": len(names), "add_device": _ADD_DEVICE}
     more |= {"ours": ours, "theirs": theirs, "enough": ENOUGH_PROCESSES}
+    if "cases" in values:
+        more["training_cases"] = count(values["cases"], "training case")  # type: ignore[arg-type]
     return _NOTES[code].format(**{**values, **more})
 
 

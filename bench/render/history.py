@@ -108,7 +108,7 @@ def there(changes: Sequence[Change]) -> str:
     """What changed between the sessions on either side: versions by name, all else by number."""
     versions, others = versions_of(changes, _MOST_CHANGES)
     described = versions or ["no version that was recorded"]
-    return "; ".join([*described, *([f"{others} other"] if others else [])])
+    return "; ".join([*described, *([f"{others} other{'s' * (others > 1)}"] if others else [])])
 
 
 def changes_method(machine: MachineHistory) -> list[str]:
@@ -116,8 +116,8 @@ def changes_method(machine: MachineHistory) -> list[str]:
     if machine.moved is None:
         most = max(len(line.measured) for line in machine.lines)
         return [
-            f"Since when something is slower, {LEAST} sessions with the same case can tell; here "
-            f"are at most {most}."
+            f"Finding when a change began takes {LEAST} sessions with the same case; here are at "
+            f"most {most}."
         ] * (len(machine.sessions) > 1)
     looked = "all sessions"
     if len(machine.sessions) > LONGEST:
@@ -130,7 +130,7 @@ def changes_method(machine: MachineHistory) -> list[str]:
         return [*lines, "None was found."]
     lines.append(
         "Their speed is that after the change against that before it; of a backend or a case, "
-        "beside the cases that stayed as they were."
+        "relative to the cases that did not change."
     )
     if any(moved.movement.scope is Scope.ALL for moved in machine.moved):
         lines.append("Where all cases moved, it is the machine, or something that all of them use.")
@@ -523,7 +523,9 @@ def changed(changes: Sequence[Change], most: int) -> str:
     described, others = versions_of(changes, most)
     mark = f"{MARK} " if described else ""
     if others:
-        described.append(f"{others} other" if described else f"{others} other than versions")
+        described.append(
+            f"{others} other{'s' * (others > 1)}" if described else f"{others} other than versions"
+        )
     return mark + "; ".join(described)
 
 
@@ -585,7 +587,7 @@ def _doubts(machine: MachineHistory) -> list[tuple[str, list[str]]]:
     """Headings with their lines: what is not to be trusted, why and where."""
     found = [
         ("INVALID, and where", _where(machine, lambda point: point.reasons)),
-        ("Doubtful times, and where", _where(machine, lambda point: point.of_time)),
+        ("Unreliable times, and where", _where(machine, lambda point: point.of_time)),
     ]
     return [(heading, lines) for heading, lines in found if lines]
 

@@ -142,10 +142,11 @@ def decisions(section: Section) -> list[Finding]:
     space = MOST - bool(wrong)
     decided = [Finding(decision(table), answer=True) for table in tables[:space]]
     if wrong:
-        described = count(wrong, "warning")
+        described, them = count(wrong, "warning"), "it" if wrong == 1 else "them"
         decided.append(
             Finding(
-                f"{described} below, under Findings: read them before you rely on this.", loud=True
+                f"{described} below, under Findings: read {them} before you rely on this.",
+                loud=True,
             )
         )
     return decided
@@ -451,7 +452,8 @@ def _paybacks(section: Section) -> list[Finding]:
             text = least if least == most else f"{least} to {most}"
             later = seconds(max(each.later for each in after[backend]))
             alone = len(steps) == 1
-            where = f" at the {count(len(steps), 'shape')} where it is FASTER"
+            shapes = "one shape" if alone else count(len(steps), "shape")
+            where = f" at the {shapes} where it is FASTER"
             where *= len(table.groups) > 1
             found.append(
                 Finding(
@@ -503,7 +505,9 @@ def _by_reason(
     for doubts in grouped(doubted, lambda each: each[1].code).values():
         row, first = doubts[0]
         of = f"{among:,} {noun}s"
-        which = f"all {of}" if len(doubts) == among else f"{len(doubts)} of {of}"
+        which = f"{len(doubts)} of {of}"
+        if len(doubts) == among:
+            which = f"both {noun}s" if among == 2 else f"all {of}"
         which = f"the only {noun}" if among == 1 else which
         differ = any(
             (doubt.text, doubt.values) != (first.text, first.values) for _, doubt in doubts
@@ -916,7 +920,10 @@ def of_winner(table: Table) -> str:
     if len(rows) == 1:
         return f"{start}{clean(bound_sentence(rows[0]), LONGEST_SENTENCE)}"
     places = count(len(rows), table.noun)
-    parts = [f"by {kind} at {number if number < len(rows) else 'all'}" for kind, number in known]
+    parts = [
+        f"by {_BOUND_KINDS.get(kind, kind)} at {number if number < len(rows) else 'all'}"
+        for kind, number in known
+    ]
     return f"{start}bound {listed(parts)} of {places} (--why has each)"
 
 
@@ -1133,8 +1140,8 @@ LARGE_MISFIT = 0.1
 def cheap_from(of: BackendCost) -> str:
     """Say from which window on a timestep of a backend is cheap, and its line.
 
-    ``while_loop: in windows of 60 and more (30 to 120) a timestep costs at most 5% more than the
-    least; the line is 0.21 ms (0.20–0.22) a step + 0.11 ms (0.10–0.12) a timestep``
+    ``while_loop: a timestep costs at most 5% more than the least in windows of 60 and more (30 to
+    120); the line is 0.21 ms (0.20–0.22) a step + 0.11 ms (0.10–0.12) a timestep``
     """
     fit, near = of.fit, of.cheapest
     if near is None:
@@ -1147,9 +1154,7 @@ def cheap_from(of: BackendCost) -> str:
         where = f"in windows of {near.first} and more"
     if near.first_low != near.first_high:
         where += f" ({near.first_low} to {near.first_high})"
-    messages = [
-        f"{name(of.backend)}: {where}, a timestep costs at most {_NEAR} more than the least"
-    ]
+    messages = [f"{name(of.backend)}: a timestep costs at most {_NEAR} more than the least {where}"]
     if fit is not None and fit.is_line:
         fixed = with_range(fit.line.fixed, fit.fixed)
         messages.append(
@@ -1372,6 +1377,9 @@ def _who(group: UnmeasuredCases) -> str:
 # What a case is bound by
 
 
+_BOUND_KINDS = {CHAIN: "the chain of products", HOST: "the host"}
+"""As they are called after "bound by", where that is not their code."""
+
 _BOUND_PARTS = {
     LAUNCHES: "starting its operators",
     HOST: "calling its operators from Python",
@@ -1400,8 +1408,8 @@ def bound_words(bound: Bound, figures: Mapping[str, float]) -> str:
         return "not known: no roofs are recorded"
     if bound.kind == NOT_KNOWN:
         return (
-            f"not known: of what has a roof most goes to {_BOUND_PARTS[bound.of]}, at least "
-            f"{bound.share:.0%} of the step, and nothing is known to take more than half"
+            f"not known: the largest known part is {_BOUND_PARTS[bound.of]}, at least "
+            f"{bound.share:.0%} of the step; no part is known to take more than half"
         )
     if bound.kind == PADDING:
         computed = bound.parts[bound.of] / (1.0 - bound.share)
@@ -1611,12 +1619,12 @@ def uneven_bounds(heterogeneity: Heterogeneity) -> str:
 # What an interval stands on
 
 
-_LEFT_OUT = ", bad processes left out"
+_LEFT_OUT = ", outlying processes left out"
 _SIDES = {
     Pairing.ALTERNATING: "alternating blocks",
     Pairing.SEQUENTIAL: "one side after the other",
     Pairing.ADJACENT: "each with one of the other side right before or after it",
-    Pairing.BRIDGED: "each beside the same third case",
+    Pairing.BRIDGED: "each measured with the same third case",
     Pairing.UNPAIRED: "unpaired",
 }
 _UNITS = {Pairing.UNPAIRED: "log medians", Pairing.BRIDGED: "log ratios to it"}
@@ -1696,9 +1704,13 @@ _BASES: Mapping[str, Callable[..., str]] = {
     OF_NODES: _of_nodes,
     OF_NODES_APART: _of_nodes_apart,
     OF_MEDIANS: _of_medians,
-    OF_ITS_SAMPLES: lambda: "1 process: order statistics of its own samples, nothing of others",
-    OF_ITS_CALLS: lambda: "1 process: order statistics of its own calls, nothing of others",
-    OF_ONE_NODE: lambda of: f"{basis_text(of)}; nothing of other nodes",
+    OF_ITS_SAMPLES: lambda: (
+        "1 process: order statistics of its own samples; how processes differ is not included"
+    ),
+    OF_ITS_CALLS: lambda: (
+        "1 process: order statistics of its own calls; how processes differ is not included"
+    ),
+    OF_ONE_NODE: lambda of: f"{basis_text(of)}; how nodes differ is not included",
     OF_NODES_MEDIANS: _of_nodes_medians,
     OF_LINES: _of_lines,
     OF_RATIOS_OF_LINES: functools.partial(_of_lines, what="of their ratios"),

@@ -299,7 +299,7 @@ def _details(report: PublishedReport) -> list[tuple[str, list[str]]]:
     found = []
     for heading, invalid in (
         ("INVALID, and where", True),
-        ("Doubtful times (~), and where", False),
+        ("Unreliable times (~), and where", False),
     ):
         where: dict[str, list[str]] = {}
         for ours in (ours for each in report.shared for ours in each.ours):

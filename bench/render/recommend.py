@@ -146,18 +146,18 @@ def needed(found: NeededWindow) -> str:
             f"{found.cut} ({needed(whole)})"
         )
     if found.factor is None and not found.reached:
-        return "inference goes forward only and remembers whatever it was taught"
+        return "inference runs forward only, so the window does not limit what it remembers"
     if found.factor is None:
         messages = [
-            f"{TASKS_IN_WORDS[task]} of {distance} was learned through {window}"
+            f"{TASKS_IN_WORDS[task]} of {distance} was learned in windows of {window}"
             for task, (distance, window) in found.reached.items()
         ]
         messages += [
-            f"{TASKS_IN_WORDS[task]} only up to {distance}, through {window}"
+            f"{TASKS_IN_WORDS[task]} only up to {distance}, in windows of {window}"
             for task, (distance, window) in found.ended.items()
         ]
         messages += [f"{TASKS_IN_WORDS[task]} not at all" for task in found.never]
-        return f"{listed(messages)}, by every seed, the state carried"
+        return f"{listed(messages)}, by every seed, with the state carried"
     if found.factor > LEAST_RATIO:
         reason = "as many times as the learned distances took"
     else:
@@ -175,11 +175,11 @@ def _tried(found: NeededWindow) -> str:
     for each in found.tried:
         name, (first, last) = TASKS_IN_WORDS[each.task], each.windows
         if each.distance is not None and each.some:
-            how = "through shorter windows alone than shorter distances took"
+            how = "only in shorter windows than shorter distances took"
             shown.append(f"{name} of {each.distance} was learned {how}")
         elif each.distance is not None:
             span = f"{first} to {last}" if last > first else str(first)
-            shown.append(f"{name} of {each.distance} was learned through no window ({span})")
+            shown.append(f"{name} of {each.distance} was learned in no window ({span})")
         elif each.learned:
             shown.append(f"{name} was tried up to {each.furthest} only")
         else:
@@ -384,7 +384,7 @@ def _cautions(found: Recommendation) -> list[str]:
         f"INVALID, do not rely on it: {clean(doubt_line(doubt))}" for doubt in found.best.invalid
     ]
     messages += [
-        f"doubtful as a time: {clean(doubt_line(doubt))}" for doubt in found.best.validity.of_time
+        f"unreliable as a time: {clean(doubt_line(doubt))}" for doubt in found.best.validity.of_time
     ]
     return messages
 

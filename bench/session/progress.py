@@ -317,7 +317,7 @@ class Summary:
             lines.extend(f"  {start}{why} ({count(n, 'case')})" for why, n in found)
 
         add(self.invalid.items())
-        add(self.doubtful.items(), "doubtful as a time, ratios are judged apart: ")
+        add(self.doubtful.items(), "unreliable as a time, ratios are judged separately: ")
         add(self.skipped.most_common(_MOST_REASONS))
         if (more := len(self.skipped) - _MOST_REASONS) > 0:
             lines.append(f"  {count(more, 'other reason')}: the report has them")

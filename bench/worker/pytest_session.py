@@ -82,7 +82,7 @@ def summary(recorder: Recorder) -> Iterator[str]:
     invalid = [result for result in measured if result.reasons]
     spoilt = len(untrusted(recorder))
     parts = [f"{spoilt} of them INVALID"] * bool(spoilt)
-    parts += [f"{len(invalid) - spoilt} with a doubtful time"] * (len(invalid) > spoilt)
+    parts += [f"{len(invalid) - spoilt} with an unreliable time"] * (len(invalid) > spoilt)
     tail = f", {' and '.join(parts)}:" if parts else ""
     yield f"{_cases(len(measured))} measured{tail}"
     for reason, count in counted_reasons(invalid).items():

@@ -61,7 +61,7 @@ def test_what_is_accepted_is_left_out_by_its_time(
     assert "--since 2027-01-01 00:00: last session" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         history.main([slow_files, "--since", "yesterday"])
-    assert "is no time; write 2026-01-31" in capsys.readouterr().err
+    assert "is not a time; write 2026-01-31" in capsys.readouterr().err
 
 
 def test_a_picture_is_written_to_a_file(tmp_path: Path) -> None:

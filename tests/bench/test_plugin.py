@@ -45,14 +45,14 @@ WRONG = {
     "--lstm-device=cuda": "'cuda' is no device; expected cpu or gpu:N",
     "--lstm-mode=train": 'there is no mode "train" (did you mean training or streaming?)',
     "--lstm-cases=nowhere.json": "nowhere.json does not exist",
-    "--lstm-budget=0": "'0' is no time; write 90s",
-    "--lstm-budget=soon": "'soon' is no time; write 90s",
-    "--lstm-threads=0": "'0' is no whole number from 1 to 4096",
-    "--lstm-seed=-1": "'-1' is no whole number",
+    "--lstm-budget=0": "'0' is not a time; write 90s",
+    "--lstm-budget=soon": "'soon' is not a time; write 90s",
+    "--lstm-threads=0": "'0' is not a whole number from 1 to 4096",
+    "--lstm-seed=-1": "'-1' is not a whole number",
     "--lstm-precision=0%": "'0%' is no percentage from 0 to 100",
     "--lstm-backends=,": "expected at least one name",
     "--lstm-memory=some": "invalid choice: 'some'",
-    "--lstm-case-limit=0": "'0' is no time",
+    "--lstm-case-limit=0": "'0' is not a time",
 }
 
 # One process for all: what starting pytest takes is paid once.

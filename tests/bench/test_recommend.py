@@ -62,8 +62,8 @@ def test_no_results_near_are_exit_code_1_with_how_to_get_them(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--dependency", "0"], "'0' is no whole number from 1"),
-        (["--batch", "many"], "'many' is no whole number from 1"),
+        (["--dependency", "0"], "'0' is not a whole number from 1"),
+        (["--batch", "many"], "'many' is not a whole number from 1"),
         (["--device", "tpu"], "'tpu' is no device"),
         (["--mode", "serving"], "invalid choice: 'serving'"),
         (["--mode", "inference"], "--mode inference needs --steps N"),

@@ -163,7 +163,7 @@ def test_only_a_terminal_is_told_how_to_see_more(capsys: pytest.CaptureFixture[s
     arguments = [*map(str, REPLICATES), "--brief"]
     for form, told in (("terminal", 1), ("markdown", 0)):
         assert report.main([*arguments, "--format", form]) == 0
-        assert capsys.readouterr().out.count("all of it: ") == told
+        assert capsys.readouterr().out.count("full report: ") == told
 
 
 @pytest.mark.parametrize("path", [REPLICATES[0], "not-there.json"])

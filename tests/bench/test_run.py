@@ -497,9 +497,9 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_finished(
     [
         (["nosuch"], "there is no suite"),
         (["learning"], "python -m bench.echo windows"),
-        (["--budget", "soon"], "is no time; write 90s, 10m or 1h30m"),
+        (["--budget", "soon"], "is not a time; write 90s, 10m or 1h30m"),
         (["--precision", "0"], "is no percentage"),
-        (["--processes", "0"], "is no whole number from 1"),
+        (["--processes", "0"], "is not a whole number from 1"),
         (["--case-limit", "1s"], "--case-limit 1s is not more than"),
         (["--backends", "nosuch"], "there is no backend"),
         (["--device", "tpu"], "tpu"),

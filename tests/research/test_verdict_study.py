@@ -124,4 +124,4 @@ def test_trials_that_are_no_number_are_refused(
     with pytest.raises(SystemExit) as caught:
         verdict_study.main([f"--trials={trials}"])
     assert caught.value.code == 2
-    assert "is no whole number of at least 1" in capsys.readouterr().err
+    assert "is not a whole number of at least 1" in capsys.readouterr().err

@@ -30,10 +30,10 @@ def test_names_are_separated_by_commas_or_blanks(text: str) -> None:
     ("kind", "text", "told"),
     [
         (arguments.names, " , ", "expected at least one name"),
-        (arguments.seconds, "soon", "is no time; write 90s, 10m or 1h30m"),
-        (arguments.seconds, "0", "is no time"),
-        (arguments.seconds, "-5s", "is no time"),
-        (arguments.seconds, "9" * 400, "is no time"),
+        (arguments.seconds, "soon", "is not a time; write 90s, 10m or 1h30m"),
+        (arguments.seconds, "0", "is not a time"),
+        (arguments.seconds, "-5s", "is not a time"),
+        (arguments.seconds, "9" * 400, "is not a time"),
         (arguments.percentage, "0", "is no percentage from 0 to 100"),
         (arguments.percentage, "100.1%", "is no percentage"),
         (arguments.percentage, "-1", "is no percentage"),
@@ -41,13 +41,13 @@ def test_names_are_separated_by_commas_or_blanks(text: str) -> None:
         (arguments.share, "1.1", "is no number from 0 to 1"),
         (arguments.share, "0", "is no number from 0 to 1"),
         (arguments.share, "half", "is no number from 0 to 1"),
-        (arguments.short_time, "back-to-back", "is no time; write 500us, 10ms or 1.5s"),
+        (arguments.short_time, "back-to-back", "is not a time; write 500us, 10ms or 1.5s"),
         (arguments.short_time, "soon", "soon"),
-        (arguments.seconds, "100000000", "is no time"),  # of more than three years
-        (arguments.whole(1), "0", "is no whole number of at least 1"),
-        (arguments.whole(1, 9), "10", "is no whole number from 1 to 9"),
-        (arguments.whole(0), "-1", "is no whole number"),
-        (arguments.whole(0), "\u0663", "is no whole number"),  # a digit, but no ASCII one
+        (arguments.seconds, "100000000", "is not a time"),  # of more than three years
+        (arguments.whole(1), "0", "is not a whole number of at least 1"),
+        (arguments.whole(1, 9), "10", "is not a whole number from 1 to 9"),
+        (arguments.whole(0), "-1", "is not a whole number"),
+        (arguments.whole(0), "\u0663", "is not a whole number"),  # a digit, but no ASCII one
         (arguments.wholes, "1,x", "expected integers, as in 3,5,10"),
     ],
 )

@@ -225,7 +225,7 @@ def test_of_many_versions_the_first_are_named_and_all_else_by_number() -> None:
     _, (moved,) = moved_on(slow_scan())
     version, other = moved.changes
     many = [replace(version, name=f"libraries.p{number}") for number in range(6)]
-    assert there([*many, other, other]).endswith("p3 2.20.0 → 2.21.0; 2 more; 2 other")
+    assert there([*many, other, other]).endswith("p3 2.20.0 → 2.21.0; 2 more; 2 others")
     assert there([other]) == "no version that was recorded; 1 other"
 
 
@@ -267,7 +267,7 @@ def test_too_short_a_history_says_so_and_breaks_no_rule() -> None:
     assert (guard.failed, guard.judged, guard.short) == ((), 0, 1)
     assert "not judged, the history is too short" in gate_line(guard)
     (told,) = method(machine)
-    assert "11 sessions with the same case can tell; here are at most 10" in told
+    assert "takes 11 sessions with the same case; here are at most 10" in told
 
 
 def test_only_the_last_sessions_are_searched() -> None:
@@ -508,7 +508,7 @@ def test_a_doubtful_time_is_marked_and_the_reasons_of_a_kind_are_told_together()
     text = shown(build(gather(*items)), sessions=True)
     assert re.search(r"^ *#2 +~1\.00 s", text, re.M)
     told = " ".join(text.split())
-    assert "Doubtful times, and where" in told
+    assert "Unreliable times, and where" in told
     assert "4 times, for one it became 3% slower (wait): keras/" in told
     assert "UNCLEAR (INVALID)" in text  # a ratio of sessions has no rounds that both moved in
 

@@ -270,9 +270,8 @@ def test_runs_that_differ_in_what_is_differentiated_are_not_compared_and_it_is_s
     report = compare_runs(base, gather(measured(new, 0.5, run("n"))))
     assert not report.rows
     assert tuple(map(note_text, report.notes)) == (
-        "1 training case(s) of NEW differ from those of BASE in nothing but what is differentiated "
-        "(weights; all): that is other work and is not compared. Results from before suites had "
-        'the key have "all"',
+        "not compared: 1 training case of NEW that BASE has only with other gradients (weights; "
+        'all), which is other work. Results from before suites had the key have "all"',
     )
     assert not compare_runs(base, gather(measured(old, 0.5, run("n")))).notes
 
@@ -401,7 +400,7 @@ def test_the_ratio_is_of_the_percentiles_process_by_process() -> None:
 def test_of_fewer_than_six_processes_there_is_no_verdict_and_a_note_why() -> None:
     found, notes = at_percentile(streams({"keras": 5.0, "torch": 8.0}, 5), 99.0)
     assert not compare_backends(found, None).rows
-    assert note_text(notes[0]).startswith("2 of 2 streams are left out")
+    assert note_text(notes[0]).startswith("left out: 2 of 2 streams")
 
 
 def test_a_percentile_that_there_are_too_few_calls_for_is_left_out() -> None:
@@ -427,7 +426,7 @@ def test_each_machine_s_processes_are_counted_for_themselves() -> None:
     ]
     found, notes = at_percentile(gather(*here.measurements, *moved), 99.0)
     assert not found.measurements
-    assert note_text(notes[-1]).startswith("2 of 2 streams are left out")
+    assert note_text(notes[-1]).startswith("left out: 2 of 2 streams")
 
 
 def test_what_is_no_stream_is_left_out_and_notes_stay() -> None:

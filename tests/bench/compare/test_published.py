@@ -215,7 +215,7 @@ def test_a_doubtful_time_is_marked_and_its_reason_told_beside_the_notes(tmp_path
     report = replace(report, notes=("one file was cut off",))
     text = shown(report, "markdown", tmp_path)
     assert "| \\~1.00 s" in text or "| ~1.00 s" in text
-    assert "#### Doubtful times (\\~), and where" in text
+    assert "#### Unreliable times (\\~), and where" in text
     assert "#### INVALID" not in text
     assert "- it became slower (wait): torch/" in text.replace("\\", "")
     assert "one file was cut off" in text

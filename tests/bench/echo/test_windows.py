@@ -223,7 +223,7 @@ def test_a_signal_ends_it_at_once_and_keeps_the_finished_cells(number: int) -> N
         (["--distances", "0"], "--distances must be different positive integers"),
         (["--windows", "31"], "--timesteps is 60; expected at least 62"),
         (["--seeds", "0"], "--seeds is 0; expected a positive integer"),
-        (["--jobs", "0"], "is no whole number from 1"),
+        (["--jobs", "0"], "is not a whole number from 1"),
         (["--backend", "nosuch"], "nosuch"),
         (["--backend", "cudnn"], "--backend cudnn on cpu: "),
         (["--show", "none.json"], "none.json does not exist"),

@@ -70,9 +70,9 @@ def test_in_brief_the_command_for_all_of_it_is_told_to_people_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ask("--brief") == 0
-    assert "all of it: " in capsys.readouterr().out
+    assert "full report: " in capsys.readouterr().out
     assert ask("--brief", "--output", str(tmp_path / "out")) == 0
-    assert "all of it: " not in (tmp_path / "out").read_text(encoding="utf-8")
+    assert "full report: " not in (tmp_path / "out").read_text(encoding="utf-8")
     assert ask("--brief", "--format", "markdown") == 0
     assert capsys.readouterr().out.rstrip() == brief(build(collect(REPLICATES))).rstrip()
 

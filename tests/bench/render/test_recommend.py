@@ -251,7 +251,7 @@ def test_a_dependency_that_no_window_learned_leads_with_what_the_map_knows(
     first = said(exact, replace(QUESTION, dependency=40), learned).first
     assert first.startswith(
         "No window is known to learn a dependency of 40: distances up to 20 were learned; the echo "
-        "of 50 was learned through no window (10 to 30). Assuming at least 81, take "
+        "of 50 was learned in no window (10 to 30). Assuming at least 81, take "
     )
 
 

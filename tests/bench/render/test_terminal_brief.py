@@ -97,7 +97,7 @@ def test_the_command_ends_with_how_to_see_more(capsys: pytest.CaptureFixture[str
     paths = list(map(str, REPLICATES))
     assert report.main([*paths, "--brief"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("all of it: ")
+    assert last.startswith("full report: ")
     assert last.endswith(f"-m bench.report {' '.join(paths)}")
 
 

@@ -34,8 +34,8 @@ def test_the_side_with_fewer_processes_is_what_it_stands_on() -> None:
         (
             Pairing.ALTERNATING,
             (6,),
-            "6 processes, alternating blocks: t-interval on their log ratios, bad processes left "
-            "out",
+            "6 processes, alternating blocks: t-interval on their log ratios, outlying processes "
+            "left out",
         ),
         (
             Pairing.SEQUENTIAL,
@@ -52,14 +52,14 @@ def test_the_side_with_fewer_processes_is_what_it_stands_on() -> None:
         (
             Pairing.BRIDGED,
             (8, 6),
-            "8 against 6 processes, each beside the same third case: Welch's interval on their log "
-            "ratios to it, bad processes left out",
+            "8 against 6 processes, each measured with the same third case: Welch's interval on "
+            "their log ratios to it, outlying processes left out",
         ),
         (
             Pairing.UNPAIRED,
             (6, 9),
-            "6 against 9 processes, unpaired: Welch's interval on their log medians, bad processes "
-            "left out",
+            "6 against 9 processes, unpaired: Welch's interval on their log medians, outlying "
+            "processes left out",
         ),
     ],
 )
@@ -72,7 +72,7 @@ def test_of_nodes_it_is_told_how_many_and_what_too_few_of_them_are_allowed() -> 
     assert stands_on == [12, Pairing.ALTERNATING, None]
     assert basis_text(basis) == (
         "6 nodes, 12 processes, alternating blocks in each node: t-interval on their log ratios, "
-        "bad processes left out"
+        "outlying processes left out"
     )
     *_, allowance, basis = nodes_basis(1, 12, Pairing.ALTERNATING, 0.042)
     assert allowance == 0.042

@@ -177,7 +177,7 @@ def test_one_process_tells_its_own_interval_and_that_it_is_that() -> None:
     assert found.allowance is None
     assert (
         basis_text(found.basis)
-        == "1 process: order statistics of its own samples, nothing of others"
+        == "1 process: order statistics of its own samples; how processes differ is not included"
     )
 
 

@@ -22,7 +22,7 @@ def test_the_luck_of_processes_is_no_part_of_a_ratio_over_a_bridge() -> None:
     assert found.verdict is Verdict.SLOWER
     assert compare(NEW, BASE).pairing is Pairing.UNPAIRED
     assert compare(NEW, BASE).verdict is Verdict.UNCLEAR
-    assert "each beside the same third case" in basis_text(found.basis)
+    assert "each measured with the same third case" in basis_text(found.basis)
     assert found.inverse.ratio.mid == pytest.approx(1 / 1.5)
 
 

@@ -134,7 +134,7 @@ def test_a_bad_process_is_left_out_of_the_mean_over_cases() -> None:
     assert found.aside == pytest.approx(1, abs=0.05)
     assert found.log_ratio == pytest.approx(0.10, abs=0.01)
     assert basis_text(found.basis) == (
-        "2 cases: t-interval on the geometric means of 7 processes, bad processes left out"
+        "2 cases: t-interval on the geometric means of 7 processes, outlying processes left out"
     )
 
 

@@ -416,15 +416,15 @@ def test_every_task_that_learned_it_is_named_and_the_one_that_takes_more_decides
     copy = of_task("copy", {8: row({30, 60})})
     found = need(7, map_of({**ECHO, **copy}))
     assert (found.window, found.assumed) == (30, False)
-    assert "the echo of 8 was learned through 15" in needed(found)
-    assert "copy memory of 8 was learned through 30" in needed(found)
+    assert "the echo of 8 was learned in windows of 15" in needed(found)
+    assert "copy memory of 8 was learned in windows of 30" in needed(found)
 
 
 def test_a_task_that_ends_before_is_named_and_keeps_its_window_as_the_least() -> None:
     found = need(20, map_of({**ECHO, **COPY}))
     assert (found.window, found.assumed) == (30, False)
-    assert "copy memory of 20 was learned through 30" in needed(found)
-    assert "the echo only up to 8, through 15" in needed(found)
+    assert "copy memory of 20 was learned in windows of 30" in needed(found)
+    assert "the echo only up to 8, in windows of 15" in needed(found)
     wide = {**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})}
     assert need(20, map_of(wide)).window == 60
 
@@ -434,7 +434,7 @@ def test_past_the_map_what_is_assumed_is_said_and_is_no_less_than_what_was_learn
     assert found.assumed
     assert found.window == 43
     assert "the echo was tried up to 20 only" in needed(found)
-    assert "copy memory of 50 was learned through no window (3 to 60)" in needed(found)
+    assert "copy memory of 50 was learned in no window (3 to 60)" in needed(found)
     assert "assumed is 2 times the dependency and one timestep" in needed(found)
     steep = need(10, map_of(of_task("echo", {3: row({15}), 4: row({15})})))
     assert steep.window == 51
@@ -458,7 +458,7 @@ def test_without_a_map_twice_the_dependency_and_one_timestep_are_assumed() -> No
 def test_a_map_in_which_nothing_was_learned_says_so() -> None:
     found = need(8, map_of(of_task("echo", {8: row(set()), 20: row(set())})))
     assert (found.window, found.assumed) == (17, True)
-    assert "the echo of 8 was learned through no window (3 to 60)" in needed(found)
+    assert "the echo of 8 was learned in no window (3 to 60)" in needed(found)
     found = need(30, map_of(of_task("echo", {8: row(set())})))
     assert "the echo was learned at no distance" in needed(found)
 
@@ -474,7 +474,7 @@ def test_a_distance_learned_through_windows_too_short_for_a_nearer_one_is_told()
     assert need(8, some).window == 15
     found = need(9, some)
     assert (found.window, found.assumed) == (19, True)
-    assert "learned through shorter windows alone than shorter distances took" in needed(found)
+    assert "learned only in shorter windows than shorter distances took" in needed(found)
 
 
 def test_one_window_may_be_enough_for_several_distances() -> None:

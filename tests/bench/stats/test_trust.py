@@ -309,7 +309,7 @@ def test_the_report_tells_a_doubtful_time_apart_from_an_invalid_ratio() -> None:
     assert section.rows[0].fastest
     told = [each.text for each in findings(section)]
     assert not any(text.startswith("INVALID") for text in told)
-    assert any(text.startswith("Unreliable: all 2 times") for text in told)
+    assert any(text.startswith("Unreliable: both times") for text in told)
     text = as_text(build(gather(*together)))
     assert "★ ~1.1" in text
     assert "~ an unreliable time" in text

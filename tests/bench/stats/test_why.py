@@ -130,7 +130,7 @@ def test_of_a_case_near_its_chain_whoever_is_faster_may_help() -> None:
         (None, "not known: no roofs are recorded"),
         (
             {"of_chain": 0.2, "of_matmul": 0.31},
-            "not known: of what has a roof most goes to its products, at least 31%",
+            "not known: the largest known part is its products, at least 31%",
         ),
     ],
 )

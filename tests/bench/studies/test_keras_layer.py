@@ -17,8 +17,8 @@ from tests.bench.made_besides import of_layers
         (["64x25x512"], "'64x25x512' is no shape"),
         (["b0-t1-i1-h1"], "'b0-t1-i1-h1' is no shape"),
         (["--backend", "while_lop"], "did you mean while_loop"),
-        (["--processes", "0"], "'0' is no whole number of at least 1"),
-        (["--seconds", "nan"], "'nan' is no time"),
+        (["--processes", "0"], "'0' is not a whole number of at least 1"),
+        (["--seconds", "nan"], "'nan' is not a time"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -82,12 +82,12 @@ def test_what_was_measured_is_counted_with_what_is_not_to_be_trusted(tmp_path: P
     assert told(tmp_path, GOOD) == ["1 case measured"]
     spoilt, doubtful = replace(GOOD, reasons=(WIDE, BUSY)), replace(GOOD, reasons=(WIDE,))
     assert told(tmp_path, GOOD, spoilt, doubtful) == [
-        "3 cases measured, 1 of them INVALID and 1 with a doubtful time:",
+        "3 cases measured, 1 of them INVALID and 1 with an unreliable time:",
         "  few samples (and 1 more like it); more time",
         "  others took a core; close them",
     ]
     assert told(tmp_path, spoilt)[0] == "1 case measured, 1 of them INVALID:"
-    assert told(tmp_path, doubtful)[0] == "1 case measured, 1 with a doubtful time:"
+    assert told(tmp_path, doubtful)[0] == "1 case measured, 1 with an unreliable time:"
     found = came_of(tmp_path, GOOD, spoilt, doubtful)
     assert pytest_session.untrusted(found) == ["case 1"]
 
