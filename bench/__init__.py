@@ -1,7 +1,7 @@
 """The benchmark suite: cases, the gate, the clock, result files, and what is read from them.
 
 ``bench.load_frame(paths)`` and ``bench.load_samples(paths)`` give results as pandas frames;
-``python -m bench`` lists the commands. The rooms of the source are in ``docs/architecture.md``.
+``python -m bench`` lists the commands. The packages of the source are in ``docs/architecture.md``.
 """
 
 from __future__ import annotations

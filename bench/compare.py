@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """Show what is asked for; the exit code. Raises UsageError and what ``filters.read`` raises."""
+    """Show what is requested; the exit code. Raises UsageError and what ``filters.read`` raises."""
     target = output.Target(options.output, os.environ)
     output.check(options.format, target)
     if options.what == "published":

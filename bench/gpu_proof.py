@@ -3,8 +3,8 @@
 The stages share a time budget: the machine and its frameworks, the equivalence matrix with the
 evidence of what ran, the tests that need a GPU, the suite ``quick`` and its report. Each that
 starts a framework is a process that is ended when its time is up, and whatever was found until then
-is in the archive. This room knows the order, the time, the verdict and the archive; what a stage
-does is other rooms' work.
+is in the archive. This module knows the order, the time, the verdict and the archive; what a stage
+does is the work of other modules.
 """
 
 from __future__ import annotations

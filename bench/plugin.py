@@ -174,7 +174,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-benchmark reads the options changed here
 def pytest_configure(config: pytest.Config) -> None:
-    """Load the suite and make ready to measure, if that is what was asked for."""
+    """Load the suite and make ready to measure, if that is what was requested."""
     config.addinivalue_line(
         "markers", f"{MARKER}(kind): one item for each case of this kind (Case.kind) of the suite."
     )

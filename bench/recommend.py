@@ -263,7 +263,7 @@ class Available:
 def available(paths: Sequence[str]) -> Available:
     """All results: of these files and folders, or of every session here and the reference.
 
-    What cannot be read is told on standard error, too.
+    What cannot be read is reported on standard error, too.
     """
     paths = paths or ([default_folder()] if is_url(default_folder()) else [])
     reference: list[str] = []

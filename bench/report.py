@@ -195,7 +195,7 @@ def _has(file: ResultFile, axis: str) -> bool:
 
 
 def _check_forms(options: argparse.Namespace) -> None:
-    """Whether what is asked for has the form that is asked for; raises UsageError."""
+    """Whether what is requested has the form that is requested; raises UsageError."""
     if options.brief and options.format not in BRIEF:
         raise UsageError(f"--brief goes with --format {', '.join(BRIEF)}")
     for name, elsewhere in (("why", "it of every case"), ("unmeasured", "every case")):

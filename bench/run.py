@@ -158,7 +158,7 @@ def _parser() -> arguments.Parser:
 
 
 def _add_ways(parser: arguments.Parser) -> None:
-    """Anew or going on, here or on a cluster, beside others or not."""
+    """Again or going on, here or on a cluster, next to others or not."""
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -208,7 +208,7 @@ _STREAMING = (
         "processes that keep a processor busy each while streams are timed (default: 0)",
     ),
 )
-"""How the calls of streams come, and what runs beside them."""
+"""How the calls of streams come, and what runs next to them."""
 
 _TIMES = (
     (

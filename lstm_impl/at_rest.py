@@ -2,8 +2,8 @@
 
 A pool of threads that waits for its next work in a loop goes on using processors after a call: on
 two cores ONNX Runtime's took some 30 ms of them, PyTorch's and XLA's 5 to 10, TensorFlow's and
-OpenVINO's none. Whoever is timed next shares the machine with them: right after a block of ONNX
-Runtime's, PyTorch's LSTM took twice its own time. This room knows clocks, and no framework.
+OpenVINO's none. Anyone who is timed next shares the machine with them: right after a block of ONNX
+Runtime's, PyTorch's LSTM took twice its own time. This module knows clocks, and no framework.
 """
 
 from __future__ import annotations

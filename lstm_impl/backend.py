@@ -34,18 +34,18 @@ class Backend:
     devices: kinds of device it can run on.
     elsewhere: what to say of another device; empty for a sentence with the strategy's name.
     packages: what must be installed.
-    gpu: how its framework is asked for the GPUs that it sees; None if it uses none.
+    gpu: how its framework is requested the GPUs that it sees; None if it uses none.
     optimizers: what its models can update their weights with.
     bias_offset: what is added to the biases that it keeps, whose updates round as the sum does.
     environment: variables that must have these values in a process before anything is imported in
         it; two backends that need different ones never share a process.
-    each_length_anew: whether it traces, compiles or tunes anew at each number of timesteps that it
+    each_length_anew: whether it traces, compiles or tunes again at each number of timesteps that it
         has not seen; where nothing is known, the worse is said.
-    threads: what ``use_threads`` was told, None before.
+    threads: what ``use_threads`` was reported, None before.
     apart: whether that environment changes how others of its framework compute, which then keep out
         of it.
     approximate: whether it computes another function on purpose, near the reference (int8). Its
-        error is shown beside its time, and it is never ranked with exact backends.
+        error is shown next to its time, and it is never ranked with exact backends.
     """
 
     strategy: ClassVar[str]
@@ -89,7 +89,7 @@ class Backend:
 
     @property
     def name(self) -> str:
-        """The id, canonically spelled."""
+        """The id, canonically written."""
         number = "" if self.number is None else f"@{self.number}"
         return "+".join((self.strategy + number, *self.options))
 

@@ -45,7 +45,7 @@ class Upstream(NamedTuple):
 
 
 class Request(NamedTuple):
-    """All that a step is asked for.
+    """All that a step is requested.
 
     gradients: one of ``GRADIENTS``, or None in inference, which has no upstream either. optimizer:
     one that was started, if the step updates the weights too.
@@ -69,7 +69,7 @@ class Outputs(NamedTuple):
 class RawGradients:
     """A training step's results, still on the device, in the backend's own arrays.
 
-    dx, dh, dc: None where they were not asked for. weights is whatever ``Model._host_weights``
+    dx, dh, dc: None where they were not requested. weights is whatever ``Model._host_weights``
     turns into canonical weights.
     """
 

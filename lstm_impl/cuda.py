@@ -117,7 +117,7 @@ class FrameworkBuild:
 
 @dataclass(frozen=True)
 class Framework:
-    """How a framework that can use a GPU is asked for it.
+    """How a framework that can use a GPU is requested it.
 
     title: its name for the sentence; install: the command that brings a build with the CUDA
     libraries; look: imports the framework and says what it sees.

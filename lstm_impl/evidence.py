@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST = 40
-"""Names kept of each kind, the most frequent first; how many ran in all stands beside them."""
+"""Names kept of each kind, the most frequent first; how many ran in all is next to them."""
 
 LAUNCHERS = ("tensorflow", "xla", "python")
 """Who starts operators one by one: TensorFlow's executor, what XLA compiled, a Python program."""

@@ -42,7 +42,7 @@ class Owner(Protocol):
 
     @property
     def name(self) -> str:
-        """The id, canonically spelled."""
+        """The id, canonically written."""
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         """Why this cannot be computed, or an empty string."""
@@ -95,11 +95,11 @@ class Model(abc.ABC):
         return self._infer(call)
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        """The outputs, and the gradients that are asked for, no others: one of ``GRADIENTS``."""
+        """The outputs, and the gradients that are requested, no others: one of ``GRADIENTS``."""
         raise UnsupportedError(f"{self.backend.name}: it computes no gradients")
 
     def _start_optimizer(self, name: str) -> None:
-        """Make an optimizer of the weights, or start it anew: no moments, no steps taken."""
+        """Make an optimizer of the weights, or start it again: no moments, no steps taken."""
         raise UnsupportedError(f"{self.backend.name}: it updates no weights with {name}")
 
     def _train_and_update(
@@ -228,7 +228,7 @@ class Model(abc.ABC):
         return self._host_float(raw.y), state, gradients
 
     def start_optimizer(self, name: str) -> None:
-        """Make the optimizer ``name`` of this model's weights, or start it anew.
+        """Make the optimizer ``name`` of this model's weights, or start it again.
 
         Its rates are those of ``optimizer.py``. Raises UnsupportedError if the backend has none.
         """
@@ -244,7 +244,7 @@ class Model(abc.ABC):
         taking the state that the one before returned. In training, a step computes the outputs
         and the gradients that the workload names, each window's of its own.
 
-        With an optimizer, which is started anew here, each window also updates the weights of this
+        With an optimizer, which is started again here, each window also updates the weights of this
         model, as training does. From one call of the step to the next the sign of the gradient that
         flows into the output alternates, and with it the direction of the updates: the weights stay
         near where they are however long it is timed, and neither saturated gates nor denormal
@@ -420,7 +420,7 @@ class Stream:
         return left
 
     def restart(self) -> None:
-        """Begin anew with the weights that the model was given, and a new optimizer."""
+        """Begin again with the weights that the model was given, and a new optimizer."""
         if self._model.given_weights is not None:
             self._model._set_weights(self._model.given_weights)
         self._model._start_optimizer(str(self._workload.optimizer))
@@ -528,7 +528,7 @@ class Streaming:
         self._next = itertools.cycle(self._placed)
 
     def restart(self) -> None:
-        """Begin a stream anew, with the first of the chunks and the first state."""
+        """Begin a stream again, with the first of the chunks and the first state."""
         self._next = itertools.cycle(self._placed)
         self._left = None
 

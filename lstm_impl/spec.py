@@ -1,6 +1,6 @@
 """The network: what an LSTM is, before anybody says how it is computed.
 
-This room knows shapes and precisions and nothing else: no framework, no weights, no timing.
+This module knows shapes and precisions and nothing else: no framework, no weights, no timing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.floating]
 
 
 class UnsupportedError(RuntimeError):
-    """A backend cannot do what was asked; the message says why and what would work."""
+    """A backend cannot do what was requested; the message says why and what would work."""
 
 
 @dataclass(frozen=True)

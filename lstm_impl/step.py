@@ -26,7 +26,7 @@ class Step:
     use: place sets of inputs on the device, by their numbers in ``InputSets``: the next calls work
         on one after the other, and then on the first again.
     results: what a call returned, on the host.
-    restart: begin anew, with the weights that the model was given and a new optimizer, or with a
+    restart: begin again, with the weights that the model was given and a new optimizer, or with a
         stream's first state; None where calls leave nothing behind.
     room: how many sets of inputs may be placed at once.
     place_results: places such arrays on the device, waits for them, and returns what copies them to

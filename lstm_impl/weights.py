@@ -171,9 +171,9 @@ class LSTMState:
 class LSTMGradients:
     """Gradients of ``sum(y * dy) + sum(h_T * dstate.h) + sum(c_T * dstate.c)``.
 
-    x: as the input, ``[time, batch, input_size]``; None where it was not asked for.
+    x: as the input, ``[time, batch, input_size]``; None where it was not requested.
     weights: arrays shaped as the weights they belong to.
-    state: with respect to the initial state; None where it was not asked for.
+    state: with respect to the initial state; None where it was not requested.
     """
 
     # None, too, which only who did not ask for it meets: as ``re.Match.group`` is typed.

@@ -42,7 +42,7 @@ _INPUTS_DIFFERENTIATED = dict(zip(GRADIENTS, (0, 1, 3), strict=True))
 
 
 def differentiated(gradients: str, x: _T, h: _T, c: _T) -> tuple[_T, ...]:
-    """Those of a step's inputs that are differentiated beside the weights: the first 0, 1 or 3.
+    """Those of a step's inputs that are differentiated next to the weights: the first 0, 1 or 3.
 
     gradients: one of ``GRADIENTS``.
     """

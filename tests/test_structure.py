@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -10,13 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from tools.packages import BENCH, COMMANDS, FLOORS, LIBRARY, arrows, imported, main, modules, room
+from tools.packages import (
+    BENCH,
+    COMMANDS,
+    FLOORS,
+    LIBRARY,
+    arrows,
+    imported,
+    main,
+    modules,
+    package_of,
+)
 
 LAYER = {name: number for number, names in enumerate(FLOORS) for name in names}
 MODULES = modules()
 
 MOST_MODULES = 15
-"""Of a package; 20 beside the packages of ``bench``, where each command has a file."""
+"""Of a package; 20 next to the packages of ``bench``, where each command has a file."""
 
 STILL_TOO_MANY = {
     "bench.stats": 19,
@@ -45,7 +56,8 @@ def test_module_imports_only_its_own_package_and_lower_layers(
         f"{module} imports {other}"
         for module, others in imports.items()
         for other in sorted(others)
-        if room(other) != room(module) and layer(room(other)) >= layer(room(module))
+        if package_of(other) != package_of(module)
+        and layer(package_of(other)) >= layer(package_of(module))
     ]
     assert wrong == []
 
@@ -56,7 +68,7 @@ def test_imports_have_no_cycle(imports: dict[str, set[str]]) -> None:
 
 
 def test_commands_are_imported_by_no_module(imports: dict[str, set[str]]) -> None:
-    commands = {module for module in MODULES if room(module) == COMMANDS} - {"bench"}
+    commands = {module for module in MODULES if package_of(module) == COMMANDS} - {"bench"}
     wrong = {module: sorted(others & commands) for module, others in imports.items()}
     assert {module: others for module, others in wrong.items() if others} == {}
 
@@ -140,3 +152,18 @@ def test_public_classes_have_names_of_their_own() -> None:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     assert {name for name, count in counts.items() if count > 1} == SHARED_CLASS_NAMES
+
+
+OLD_WORDS = re.compile(
+    r"\b(told|telling|asked|beside|apart|whoever|anew|dear|rooms?|lean|in_turn|evenness|spelled)\b",
+    re.IGNORECASE,
+)
+"""Words of the project's own, which standard terms replace."""
+
+MOST_OLD_WORDS = 290
+"""In ``bench`` and ``lstm_impl``: the number may only fall."""
+
+
+def test_old_words_become_no_more() -> None:
+    found = sum(len(OLD_WORDS.findall(path.read_text(encoding="utf-8"))) for path in sources())
+    assert found <= MOST_OLD_WORDS

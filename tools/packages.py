@@ -1,7 +1,7 @@
-"""``python -m tools.packages``: the rooms of the suite, drawn from the imports of its modules.
+"""``python -m tools.packages``: the packages of the suite, drawn from the imports of its modules.
 
-Prints a diagram that GitHub draws (Mermaid) and a table of the rooms, for
-``docs/architecture.md``. An arrow says that a room imports another; one that follows from others
+Prints a diagram that GitHub draws (Mermaid) and a table of the packages, for
+``docs/architecture.md``. An arrow says that a package imports another; one that follows from others
 is left out. Reads the source and imports nothing of it.
 """
 
@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("session", "sharing"),
     ("studies",),
 )
-"""From the ground up. A module imports from its own room and from the floors below."""
+"""From the ground up. A module imports from its own package and from the floors below."""
 
 COMMANDS, LIBRARY = "commands", "lstm_impl"
 BENCH = Path(__file__).resolve().parent.parent / "bench"
@@ -42,7 +42,7 @@ def modules() -> dict[str, Path]:
 
 
 def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The modules that a file imports, of this package or the library's, wherever in the file."""
+    """The modules that a file imports, of this project, wherever in the file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             whole = [each.name for each in node.names]
@@ -54,8 +54,8 @@ def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
         yield from (each for each in whole if each in known or each.split(".")[0] == LIBRARY)
 
 
-def room(module: str) -> str:
-    """The room that a module is in; ``commands`` for what stands beside the rooms."""
+def package_of(module: str) -> str:
+    """The package that a module is in; ``commands`` for what stands next to the packages."""
     first, _, rest = module.partition(".")
     if first == LIBRARY:
         return LIBRARY
@@ -64,13 +64,13 @@ def room(module: str) -> str:
 
 
 def arrows() -> set[tuple[str, str]]:
-    """Which room imports which, without those that others imply."""
+    """Which package imports which, without those that others imply."""
     known = modules()
     direct: dict[str, set[str]] = {}
     for module, path in known.items():
         for other in imported(path, known):
-            if room(other) not in (room(module), COMMANDS):
-                direct.setdefault(room(module), set()).add(room(other))
+            if package_of(other) not in (package_of(module), COMMANDS):
+                direct.setdefault(package_of(module), set()).add(package_of(other))
 
     def reached(start: str) -> set[str]:
         below = direct.get(start, set())
@@ -85,7 +85,7 @@ def arrows() -> set[tuple[str, str]]:
 
 
 def as_markdown() -> str:
-    """The diagram, then a line a room with its subject."""
+    """The diagram, then a line a package with its subject."""
     known = modules()
     lines = ["```mermaid", "flowchart TD"]
     lines += [f"    {upper} --> {lower}" for upper, lower in sorted(arrows())]
@@ -93,14 +93,14 @@ def as_markdown() -> str:
     for name in (each for floor in reversed(FLOORS) for each in floor):
         described = ast.get_docstring(ast.parse(known[f"bench.{name}"].read_text(encoding="utf-8")))
         rows.append((f"`{name}`", (described or "").partition("\n")[0]))
-    table = markdown_table(("room", "what it is about"), (False, False), rows)
+    table = markdown_table(("package", "what it is about"), (False, False), rows)
     return "\n".join([*lines, "```", "", table])
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = arguments.parser(
-        "rooms", "The rooms of the suite: a diagram and a table, in Markdown."
+        "packages", "The packages of the suite: a diagram and a table, in Markdown."
     )
     arguments.add_choice(parser, "format", ("markdown",), usual="markdown")
     parser.parse_args(words)

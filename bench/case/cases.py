@@ -60,7 +60,7 @@ class Shape:
 
     @classmethod
     def parse(cls, text: str) -> Shape:
-        """The shape spelled ``b64-t25-i512-h512``. Raises InputError for anything else."""
+        """The shape written ``b64-t25-i512-h512``. Raises InputError for anything else."""
         match = _SIZES.fullmatch(text)
         if match is None:
             raise InputError(f"{text[:60]!r} is no shape; expected one such as {SPELLING}")
@@ -125,7 +125,7 @@ class Case:
             parts.append(work.optimizer)
         if work.period is not None:
             parts.append(f"p{1000 * work.period:g}ms")
-        if work.gradients != "all":  # as ids were spelled when there was nothing else
+        if work.gradients != "all":  # as ids were written when there was nothing else
             parts.append(_GRADIENTS[work.gradients])
         return "-".join(parts)
 

@@ -51,7 +51,7 @@ UNTIMED = {
     "lengths": "batches of sequences whose lengths differ: python -m bench.run lengths",
     "scaling": "training on several devices at once, beside one: python -m bench.run scaling",
 }
-"""What is asked for like a suite and has no cases to time: what it is, and its command."""
+"""What is requested like a suite and has no cases to time: what it is, and its command."""
 
 _SHAPES = "a list of shapes, each with its batch, timesteps, ..."
 _SHARED_KEYS = (
@@ -301,7 +301,7 @@ def _cases(
 
 
 def _varied(group: Value, axes: _Axes) -> tuple[str, ...]:
-    """The variants that are asked for, of each backend."""
+    """The variants that are requested, of each backend."""
     names = (
         backend if variant == NO_VARIANT else f"{backend}:{variant}"
         for backend in axes.backends
@@ -313,7 +313,7 @@ def _varied(group: Value, axes: _Axes) -> tuple[str, ...]:
 
 
 def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
-    """Each mode, what it differentiates, and its period: once for each that is asked for."""
+    """Each mode, what it differentiates, and its period: once for each that is requested."""
     for mode in axes.modes:
         for gradients in axes.gradients if mode == "training" else ("all",):
             for period in axes.periods if mode == "streaming" else (None,):
@@ -324,7 +324,7 @@ def _places(backend: str, wanted: Sequence[str]) -> Sequence[str]:
     """The devices that a backend has cases on.
 
     One that exists for no such device anywhere (cuDNN on a CPU) has none there, unless it would
-    then have none at all: what was asked for is recorded as not measured, it does not vanish.
+    then have none at all: what was requested is recorded as not measured, it does not vanish.
     """
     try:
         kinds = get_backend(backend).devices

@@ -23,7 +23,7 @@ def parse(text: str) -> float | None:
     if text == BACK_TO_BACK:
         return None
     match = _TIME.fullmatch(text.strip())
-    # Rounded, so that 10ms is 0.01 and not the number beside it: it is part of a case's name.
+    # Rounded, so that 10ms is 0.01 and not the number next to it: it is part of a case's name.
     seconds = round(float(match[1]) * _SECONDS[match[2]], 9) if match else 0.0
     if not SHORTEST_PERIOD <= seconds <= LONGEST_PERIOD:
         raise ValueError(f"{text[:40]!r} is no period; expected {EXPECTED}")

@@ -1,7 +1,7 @@
 """Other projects' published figures, read from ``published.csv``, each with where it stands.
 
 They are other people's numbers on other machines, from their own files: shown as published, never
-mixed with what is measured here. This room knows the table and what each source says it measured
+mixed with what is measured here. This module knows the table and what each source says it measured
 (``published_sources.csv``); nothing of results, statistics or formatting.
 """
 
@@ -21,7 +21,7 @@ FILE = Path(__file__).with_name("published.csv")
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _EPOCH_SEQUENCES = 500  # of RETURNN's benchmark: an epoch of its training data
 
-# What makes a whole step of each mode, in the words of the table, and how it is told. Of a step
+# What makes a whole step of each mode, in the words of the table, and how it is reported. Of a step
 # that stands there in parts only all of them together are one.
 _WHOLE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "inference": (("inference:forward",),),

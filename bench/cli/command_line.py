@@ -40,7 +40,7 @@ def end(main: Callable[[], int]) -> NoReturn:
     pager, ``head``), its disk is full, or it was closed before anything was begun.
     """
     # Before any framework is imported, here or in a process of ours: TensorFlow's lines about its
-    # own doings are for whoever asks for them. A user's own choice stands.
+    # own doings are for anyone who asks for them. A user's own choice stands.
     os.environ.setdefault(import_notes.LEVEL, "2")
     import_notes.hold_back()
     if sys.stdout is None:

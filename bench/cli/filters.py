@@ -37,9 +37,9 @@ def read(
     *places: Sequence[str | os.PathLike[str]],
     names: Iterable[str] = FILTERS,
 ) -> list[Results]:
-    """What the files of each place hold, of it what is ``chosen``; each that is bad was told.
+    """What the files of each place hold, of it what is ``chosen``; each that is bad was reported.
 
-    Raises ToldError if of one of them no file could be read, NothingThereError.
+    Raises ReportedError if of one of them no file could be read, NothingThereError.
     """
     found = [read_results(paths) for paths in places]
     if not all(results.files for results in found):

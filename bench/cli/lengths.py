@@ -41,7 +41,7 @@ class LengthSource:
     drawn: Callable[[np.random.Generator, int], Lengths]
 
     def draw(self, count: int, seed: int) -> Lengths:
-        """``count`` lengths: drawn, or the first ones of the file, which begins anew at its end."""
+        """``count`` lengths: drawn, or the first ones of the file, repeated from its start."""
         return self.drawn(np.random.default_rng(seed), count)
 
 

@@ -1,4 +1,4 @@
-"""Write a command's answer to a terminal, a pipe or a file, in the form asked for."""
+"""Write a command's answer to a terminal, a pipe or a file, in the form requested."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.render import plot
 from bench.render.escape import LONGEST_SENTENCE, clean, prose, text_console
 from bench.render.table import Sheet
 
-# Wide enough for a whole row, narrow enough for a terminal beside an editor.
+# Wide enough for a whole row, narrow enough for a terminal next to an editor.
 WIDTH = 100
 
 Draw: TypeAlias = Callable[[Console], None]
@@ -101,7 +101,7 @@ def deliver(
         show(terminal, letters)
     if summary := target.environment.get("GITHUB_STEP_SUMMARY"):
         _append(Path(summary), _encoded(texts["markdown"]()) + b"\n")
-        # Beside output that another program reads, annotations would be in the way on stdout;
+        # Next to output that another program reads, annotations would be in the way on stdout;
         # the runner reads them from stderr as well.
         stream = sys.stdout if output is not None or kind == "terminal" else sys.stderr
         for line in annotations():

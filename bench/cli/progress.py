@@ -88,7 +88,7 @@ class Progress(Closing):
 def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool = True) -> Results:
     """``results.files.collect``, with the number of the file that is being read.
 
-    A file that was changed after it was written is told on standard error, whatever the command
+    A file that was changed after it was written is reported on standard error, whatever the command
     makes of it, and unless it asks not to ``tell``, each that cannot be read.
     """
     with Progress("reading results") as progress:

@@ -88,7 +88,7 @@ def write(
     path: Path, question: Query, found: Recommendation | NoRecommendation, backends: Sequence[str]
 ) -> None:
     """The suite that decides what is open, in a new file. Raises SuiteError, ResultWriteError."""
-    # Those that are tied are what is left to decide; else the suite asks the question anew.
+    # Those that are tied are what is left to decide; else the suite asks the question again.
     if not backends and isinstance(found, Recommendation) and found.rivals:
         backends = [row.case.backend for row in (found.best, *(each.row for each in found.rivals))]
     if path.suffix != ".toml":
@@ -101,7 +101,7 @@ def write(
 
 
 def commands(question: Query, paths: Sequence[str], suite: Path | None) -> list[str]:
-    """What to type to measure precisely what was asked; suite: the file, if it is written."""
+    """What to type to measure precisely what was requested; suite: the file, if it is written."""
     path = str(suite or f"{name(question)}.toml")
     found = []
     if suite is None:

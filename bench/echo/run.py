@@ -192,7 +192,7 @@ def show_progress(training: Training, epochs: int) -> None:
 
 
 def summary(training: Training, best: np.typing.NDArray[np.float64]) -> str:
-    """Describe the loss of the last windows and of the last epoch beside the best possible."""
+    """Describe the loss of the last windows and of the last epoch next to the best possible."""
     done = training.windows_done
     spans = {min(RECENT, done), min(training.settings.windows_per_epoch, done)}
     return "\n".join(

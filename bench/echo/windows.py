@@ -171,7 +171,7 @@ def _serve(order: dict[str, Any]) -> dict[str, object]:
 
 
 def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:
-    """Train a map and return its file, which is written anew after each cell."""
+    """Train a map and return its file, which is written again after each cell."""
     started, run_id = datetime.now(UTC), uuid.uuid4().hex
     libraries = {}
     for name in dict.fromkeys(("numpy", lstm_impl.get_backend(plan.backend).framework)):

@@ -40,7 +40,7 @@ class Activity:
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What went on beside a measurement; None where it could not be told.
+    """What went on next to a measurement; None where it is not known.
 
     others: processors that others kept busy, on average. culprits: the busiest processes, in words.
     clock_change: the CPU's clock at the end over that at the start.

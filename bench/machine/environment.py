@@ -52,7 +52,7 @@ LIBRARIES = (
 
 
 def read(machine: Machine | None = None, threads: int | None = None) -> Environment:
-    """The machine now. ``threads``: how many were asked for, if any were."""
+    """The machine now. ``threads``: how many were requested, if any were."""
     machine = machine or Machine()
     unread: dict[str, str] = {}
     ask = Asker(unread)

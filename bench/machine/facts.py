@@ -122,7 +122,7 @@ _VARIABLES = re.compile(
     r"|CUDA\w*|NPROC|LD_PRELOAD|NVIDIA_TF32_OVERRIDE|NVIDIA_VISIBLE_DEVICES|PYTHONMALLOC"
 )
 
-# Where files lie changes no time, and often holds a user's name; nor does how much is told.
+# Where files lie changes no time, and often holds a user's name; nor does how much is reported.
 _PLACES = re.compile(
     r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS|NATIVE_CACHE|NATIVE_PREBUILT|DECISIONS|RESULTS)|TF_CPP_MIN_LOG_LEVEL"
 )
@@ -199,7 +199,7 @@ class Environment:
 
     load: the average number of processes that wanted to run, over 1, 5 and 15 minutes.
     libraries: installed versions by distribution name. tensorflow: its build and settings, None if
-    it is not imported. threads: what was asked for and what the frameworks report.
+    it is not imported. threads: what was requested and what the frameworks report.
     variables: environment variables that can change a time. unread: name → why it is None.
     boot: names the start of the kernel, the same in all containers on it, and nothing else.
     """

@@ -2,7 +2,7 @@
 
 What is read may be anything, so nothing is taken for what it should be: a ``Field`` is a value with
 the way that leads to it, and asking it for a number, a list of times or a name gives that or raises
-one line that names the file and the field. This room knows JSON's values and no schema.
+one line that names the file and the field. This module knows JSON's values and no schema.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEEPEST = 40
 
 
 class InputError(ValueError):
-    """What was given or asked for cannot be; one line that says what, where, and what to do.
+    """What was given or requested cannot be; one line that says what, where, and what to do.
 
     A command tells it and ends.
     """

@@ -1,7 +1,7 @@
 """A fresh process that is asked one thing in JSON and answers in JSON; or how it died.
 
 What it does may end it (a framework built for another processor) or take for ever, and no answer is
-ever half an answer. This room knows processes, not what is asked.
+ever half an answer. This module knows processes, not what is requested.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIMIT_GONE = 97
 
 _QUESTION, _ANSWER = "question.json", "answer.json"
 _LONGEST = 200
-"""Letters of its last line that are told: a framework's message can be a whole program."""
+"""Letters of its last line that are reported: a framework's message can be a whole program."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The lock is the system's own (``flock``), on a file in the user's temporary folder: it is gone when
 its last holder is, however that ended, so that none is ever left behind. Worker processes inherit
-it: what a killed manager leaves running still holds it. This room knows that file, and no more.
+it: what a killed manager leaves running still holds it. This module knows that file, and no more.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class MachineLock(Closing):
         self.fd: int | None = None
 
     def acquire(self, what: str) -> None:
-        """Take the lock. what: a word on what is measured, for whoever comes next.
+        """Take the lock. what: a word on what is measured, for anyone who comes next.
 
         Raises HeldError if another process has it, LockError if its file cannot be used.
         """

@@ -27,7 +27,7 @@ _LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Python:
-    """executable: as it was asked for; a virtual environment's is a link that none must follow.
+    """executable: as it was requested; a virtual environment's is a link that none must follow.
 
     version: ``3.11.7``. packages: versions by the names of distributions, in lower case. bench: the
     folder of this suite there.
@@ -95,12 +95,12 @@ if __name__ == "__main__":
     fresh.answer(sys.argv[1], lambda _: asdict(here()))
 
 
-# -- two environments, whose results lie in a folder each beside a file that names them
+# -- two environments, whose results lie in a folder each next to a file that names them
 
 SCHEMA = 1
 FILE = "environments.json"
 SIDES = ("base", "new")
-"""Folders of the results, beside the file."""
+"""Folders of the results, next to the file."""
 
 PROCESSES = 10
 """In each environment. A gate looks further into the tails than a verdict does: with six it fails

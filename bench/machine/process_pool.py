@@ -36,7 +36,7 @@ LAST_WORDS = 1.0
 """Seconds in which one that has failed may turn out to have lost another, which died before."""
 
 _LONGEST = 300
-"""Letters of a last line that are told: a framework's message can be a whole program."""
+"""Letters of a last line that are reported: a framework's message can be a whole program."""
 
 _LOG_END = 20_000
 """Bytes at the end of a log in which its last line is looked for."""
@@ -99,8 +99,8 @@ class ProcessPool(Closing):
     ) -> dict[str, Any]:
         """What each answers to its order; those without one stay idle.
 
-        what: they do, for the error. Raises PoolError, of whoever was not done in ``seconds``, of
-        any who died, ordered or not, and of one that answered with an error.
+        what: they do, for the error. Raises PoolError, of anyone who was not done in ``seconds``,
+        of any who died, ordered or not, and of one that answered with an error.
         """
         for name, order in orders.items():
             self._hands[name].order(order)
@@ -125,9 +125,9 @@ class ProcessPool(Closing):
     ) -> Iterator[Any]:
         """What they answer to orders that any of them may have, as it comes.
 
-        orders: the next one, for whoever is idle; None where none is to be begun. It ends when all
-        are idle, or as soon as it is not ``wanted`` any more. Raises PoolError as ``ask`` does, but
-        an order takes as long as it takes.
+        orders: the next one, for anyone who is idle; None where none is to be begun. It ends when
+        all are idle, or as soon as it is not ``wanted`` any more. Raises PoolError as ``ask`` does,
+        but an order takes as long as it takes.
         """
         idle = list(self._hands)
         while wanted():
@@ -240,7 +240,7 @@ def serve(handle: Callable[[dict[str, Any]], object]) -> None:
     def read() -> None:
         for line in sys.stdin:
             orders.put(json.loads(line))
-        # Whoever gave the orders is gone, and this process may be waiting for another in a
+        # Anyone who gave the orders is gone, and this process may be waiting for another in a
         # framework's own code, which knows no interruption.
         os._exit(0)
 

@@ -2,7 +2,7 @@
 
 What runs in a stage of long work may hang where Python cannot reach it (a compiler, a driver), so
 it is a process of its own and is ended from outside. Others do nothing but keep processors busy
-beside what is measured. This room knows time and processes, not what they do.
+next to what is measured. This module knows time and processes, not what they do.
 """
 
 from __future__ import annotations

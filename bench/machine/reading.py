@@ -1,6 +1,6 @@
 """Files to bytes and JSON: whatever stands under a path, an answer or one line that says why not.
 
-A path may lead to a pipe that never ends, a device, a folder or a terabyte of zeros. This room
+A path may lead to a pipe that never ends, a device, a folder or a terabyte of zeros. This module
 knows files and how an error names them; what the bytes mean is for others to say.
 """
 
@@ -26,7 +26,7 @@ def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
     may never end) or is larger than ``largest`` bytes.
     """
     try:
-        # Opening a pipe would wait for its writer; and what was asked for its kind by its name may
+        # Opening a pipe would wait for its writer; and what was requested its kind by its name may
         # be another thing when it is opened.
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(file, "rb") as stream:
@@ -114,7 +114,7 @@ def journal_lines(
 DEFAULT_FOLDER = "results"
 
 REFERENCE = "reference"
-"""The folder beside a person's own results that holds the committed ones."""
+"""The folder next to a person's own results that holds the committed ones."""
 
 RESULTS_VARIABLE = "LSTM_RESULTS"
 """The environment variable that names another folder, or a URL."""
@@ -142,7 +142,7 @@ def holds_no_cases(path: Path) -> bool:
 
 
 def meant_for_learning(path: Path) -> bool:
-    """Whether it is one of these, or is named so and cannot be told: then its reader says why."""
+    """Whether it is one of these, or is named so and it is unknown: then its reader says why."""
     key = _first_key(path)
     return key == "learning" or (not key and path.name.startswith(LEARNING_PREFIX))
 

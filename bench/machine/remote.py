@@ -8,7 +8,7 @@ first URL is met.
 What is read is copied into a folder of the user's cache and read there as any other file. A copy is
 taken for the file as long as the place says of it what it said when it was copied (its ETag or time
 of change, and its size). A copy is whole or it is not there. A place may list what it holds late:
-files that were there before are asked for by their names. A file that is there already is left as
+files that were there before are requested by their names. A file that is there already is left as
 it is, and another one of the same name is never replaced, since names of results are their own.
 """
 
@@ -84,7 +84,7 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """As it is told, without a slash at its end."""
+        """As it is reported, without a slash at its end."""
         return shown(self.url).rstrip("/")
 
     @property
@@ -165,7 +165,7 @@ def each(work: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
 
 
 def reason(error: BaseException, url: str = "") -> str:
-    """Return why a place did not do what it was asked for, in words, without credentials.
+    """Return why a place did not do what it was requested, in words, without credentials.
 
     url: of the place, whose credentials the words of other libraries may hold in any form.
     """
@@ -186,7 +186,7 @@ def _cleaned(text: str, url: str) -> str:
 
 
 def is_gone(error: BaseException) -> bool:
-    """Whether what was asked for is not there, and not only denied: some places say so of both."""
+    """Whether what was requested is not there, and not only denied: some places say so of both."""
     return isinstance(error, FileNotFoundError) and not _denied(error)
 
 
@@ -294,7 +294,7 @@ class _Copies:
             (self.folder / name).unlink(missing_ok=True)
 
     def save(self) -> None:
-        """Only what is known to be there is left for whoever reads the folder."""
+        """Only what is known to be there is left for anyone who reads the folder."""
         write(self.folder / INDEX, dict(self.marks))
         for path in self.folder.iterdir():
             if path.name not in self.marks and not path.name.startswith("."):
@@ -304,7 +304,7 @@ class _Copies:
 def fetched(url: str, wanted: Wanted) -> Fetched:
     """The copy of a file, or of the files in a folder that are wanted, as they are now.
 
-    Raises PlaceError where the place, or a file that is asked for by its URL, cannot be had.
+    Raises PlaceError where the place, or a file that is requested by its URL, cannot be had.
     """
     place = opened(url)
     try:
@@ -423,7 +423,7 @@ _EXCLUSIVE = frozenset(("file", "local", "sftp", "ssh"))
 
 
 def check(url: str) -> None:
-    """Raise PlaceError where files cannot be written to such a place, as far as can be told."""
+    """Raise PlaceError where files cannot be written to such a place, as far as can be reported."""
     place = opened(url)
     if place.protocols & {"http", "https"}:
         raise place.error("can only be read: results go to s3://, gs://, sftp:// and the like")

@@ -2,7 +2,7 @@
 
 Each framework that is installed is imported in a process of its own: one that was built for another
 processor dies there, one that hangs is ended, what it prints goes nowhere, and two that do not bear
-one another never meet. This room knows the registry and processes; no words for a terminal.
+one another never meet. This module knows the registry and processes; no words for a terminal.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Survey:
 class SurveyRequest:
     """What a framework's process is asked: its module, and which backends on which devices.
 
-    environment: variables that the process has, beside ours.
+    environment: variables that the process has, next to ours.
     """
 
     framework: str

@@ -104,11 +104,11 @@ class Writer:
 
     @property
     def lives(self) -> bool | None:
-        """Whether it still runs; None if that cannot be told from here."""
+        """Whether it still runs; None if that cannot be determined from here."""
         boot, namespace, host, machine = _here()
         if self.boot != boot:
-            # Of this machine, it has ended when that was started anew. Of machines of one name only
-            # those are one that have an id, too.
+            # Of this machine, it has ended when that was started again. Of machines of one name
+            # only those are one that have an id, too.
             same = bool(machine) and (self.host, self.machine) == (host, machine)
             return False if same else None
         if self.namespace != namespace:
@@ -121,7 +121,7 @@ class Writer:
 
 
 def token_lives(name: str) -> bool | None:
-    """Whether the process whose ``token`` a name holds still runs; None if it cannot be told."""
+    """Whether the process whose ``token`` a name holds still runs; None if that is unknown."""
     found = _TOKEN.search(name)
     if found is None:
         return None
@@ -181,7 +181,7 @@ def lock(file: int, *, wait: bool, shared: bool = False) -> bool | None:
 
 
 def _locked(path: Path) -> bool | None:
-    """Whether a process has locked a file; None where that cannot be told."""
+    """Whether a process has locked a file; None where that cannot be determined."""
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
@@ -367,7 +367,7 @@ def write(path: str | os.PathLike[str], data: Mapping[str, object]) -> None:
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file of any content: all of it, or nothing.
 
-    It is written beside its name, which it then takes. What a symbolic link leads to is written in
+    It is written next to its name, which it then takes. What a symbolic link leads to is written in
     that way too, and the link stays. A device or a FIFO is never replaced: the data goes into it.
 
     Raises ResultWriteError, naming the path; what stood under the name before then still does.

@@ -1,10 +1,11 @@
-"""Result files: finding and reading them, and the one face of the rooms that know their format.
+"""Result files: finding and reading them, and the one face of the modules that know their format.
 
-A result file is pytest-benchmark's JSON with ours beside it; while a run goes on it is a journal,
+A result file is pytest-benchmark's JSON with ours next to it; while a run goes on it is a journal,
 one line a finished case, from which the JSON is made at the end. What is read comes from anywhere,
-so nothing in it is believed before it is checked, and whatever is wrong with it is told in one line
-that names the file and the field. This room knows files and folders; ``results.schema`` knows what
-is in them, ``disk.writing`` how they are written. No framework, no statistics, no formatting.
+so nothing in it is believed before it is checked, and whatever is wrong with it is reported in one
+line that names the file and the field. This module knows files and folders; ``results.schema``
+knows what is in them, ``disk.writing`` how they are written. No framework, no statistics, no
+formatting.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def collect(
     here, notes = brought(paths, result_names, errors)
     files: dict[str, ResultFile] = {}
     seen: set[Path] = set()
-    # JSON first: a journal named beside its JSON then turns out to hold a run that is there.
+    # JSON first: a journal named next to its JSON then turns out to hold a run that is there.
     ordered = sorted(_expand(here, errors), key=_is_journal)
     with _without_garbage_collection():
         for given in watch(ordered):
@@ -328,7 +329,7 @@ def _read_journal(path: Path) -> ResultFile:
     if lines[0]["schema"].given:
         check_schema(lines[0]["schema"])
     run = parse_run(lines[0]["run"])
-    # What was begun is for whoever watches the process; what became of it stands in other lines.
+    # What was begun is for anyone who watches the process; what became of it stands in other lines.
     kinds = ("benchmark", "outcome", "begun", "finished")
     entries: dict[str, list[Field]] = {kind: [] for kind in kinds}
     for line in lines[1:]:

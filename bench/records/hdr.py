@@ -23,10 +23,10 @@ LONGEST_TEXT = 200_000
 
 _NANOSECONDS = 1e9
 _HIGHEST = 3_600 * 10**9
-"""Nanoseconds: an hour. What takes longer counts as that; the longest call is kept beside it."""
+"""Nanoseconds: an hour. What takes longer counts as that; the longest call is kept next to it."""
 
 _DIGITS, _HALF_BITS = 3, 10
-"""Three digits need 2 x 10**3 values told apart in each power of two's double: 2 x 2**10."""
+"""Three digits need 2 x 10**3 values distinguished in each power of two's double: 2 x 2**10."""
 _PLAIN, _COMPRESSED = 0x1C849313, 0x1C849314
 _HEAD = struct.Struct(">iiiiqqd")
 _OUTER = struct.Struct(">ii")

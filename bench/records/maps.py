@@ -1,9 +1,9 @@
 """What truncation windows learned: the files that ``bench.echo windows`` writes, checked and typed.
 
 A file is one map: for each task, distance and window, with the state carried and with it reset, the
-loss that each seed's training came to, beside the best possible and that of one without memory. It
+loss that each seed's training came to, next to the best possible and that of one without memory. It
 is made from a journal, one line a finished cell; both are read here, and whatever their bytes are,
-they are read or refused in one line. This room knows no framework and trains nothing.
+they are read or refused in one line. This module knows no framework and trains nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class MapCell:
     carried: whether a window starts in the state where the one before ended, or from zero.
     timesteps: seen of each series; updates: training steps that they were.
     loss: mean over the final part of the training, nats a timestep, each taken before the weights
-    had seen that window. accuracy: share of the guesses asked for that were right there,
+    had seen that window. accuracy: share of the guesses requested that were right there,
     None where none was.
     best, memoryless: the expected losses there of one who uses all that can be known, and of one
     who remembers nothing.
@@ -111,7 +111,7 @@ class LearningRun:
     """What the cells of a map have in common.
 
     started, finished: UTC; finished is None if it did not come to its end. complete: all that was
-    asked for is there. backend, device: what computed the LSTMs. settings: the plan that decides
+    requested is there. backend, device: what computed the LSTMs. settings: the plan that decides
     the result (``bench.echo.windows.MapPlan``). libraries: their versions.
     """
 

@@ -3,7 +3,7 @@
 A session is what one command measured on a machine, or on machines of one kind. On a fleet with
 machines of several kinds one command makes a session for each kind. Their names begin with that of
 the run, and by nothing else can result files tell, wherever they were brought, that they belong
-together. This room knows names.
+together. This module knows names.
 """
 
 from __future__ import annotations

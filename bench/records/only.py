@@ -1,4 +1,4 @@
-"""Some of the results: of the devices, backends, shapes, modes and types that were asked for.
+"""Some of the results: of the devices, backends, shapes, modes and types that were requested.
 
 And some cells of a map of what was learned.
 """
@@ -28,13 +28,13 @@ _MOST_KNOWN = 12  # names in an error
 
 
 class NothingThereError(InputError):
-    """No case is as it was asked for; one line that says what there is."""
+    """No case is as it was requested; one line that says what there is."""
 
 
 def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Results:
     """The results whose cases fit every filter, in all files, also those that have none of them.
 
-    wanted: by name of ``FILTERS`` the names that are asked for, any of which will do; a name may be
+    wanted: by name of ``FILTERS`` the names that are requested, any of which will do; a name may be
     a pattern (``b32-*``). None, or none of them, asks for all.
 
     Raises NothingThereError for a name that no case has, and if nothing is left.
@@ -82,7 +82,7 @@ def fits(case: Case, wanted: Mapping[str, Sequence[str] | None]) -> bool:
 def only_cells(found: LearningMap, wanted: Mapping[str, Sequence[object] | None]) -> LearningMap:
     """The map with those of its cells alone that are as wanted.
 
-    wanted: by the name of a cell's field the values that are asked for; None asks for all.
+    wanted: by the name of a cell's field the values that are requested; None asks for all.
 
     Raises NothingThereError if nothing is left.
     """

@@ -125,7 +125,7 @@ class Measurement:
     ``untimed_s`` (calls before blocks that are not timed),
     ``start_s`` (to start its framework) and ``roofs_s``, each possibly None or missing. memory,
     roofs, energy: figures by name (numbers, or words about them), None where none were taken.
-    steady: whether the samples showed no trend, None if it could not be told. valid, reasons:
+    steady: whether the samples showed no trend, None if it is not known. valid, reasons:
     whether the numbers are to be trusted, and if not why.
     remarks: what the backend's code warned of, and what it changed of its process. streaming: of a
     stream, what is kept of its calls, whose medians, a block each, the samples are.

@@ -2,7 +2,7 @@
 
 For what is no case of a suite: a stream of batches, a pair of inputs. The file lies in the folder
 of results and holds no times of cases, so readers of these pass it over (``disk.folder``). What is
-in an answer is the study's own to check; this room knows the file around it.
+in an answer is the study's own to check; this module knows the file around it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Study:
-    """kind: the command's name. question: what was asked, free-form. answers: the records of each
-    process, unchecked."""
+    """kind: the command's name. question: what was requested, free-form. answers: the records of
+    each process, unchecked."""
 
     kind: str
     run: Run
@@ -91,7 +91,7 @@ def parsed(path: Path, found: object, kind: str) -> Study:
         raise root["answers"].error("an answer with records from each process")
     run = parse_run(root["run"])
     if changed(root.mapping()):
-        # One table is made of it: there is none beside which it could be told.
+        # One table is made of it: there is none next to which it could be reported.
         raise error_at(path, CHANGED)
     return Study(kind, run, root["question"], answers)
 

@@ -237,7 +237,7 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
 def unmeasured_details(
     groups: Sequence[UnmeasuredCases], all_of_them: bool
 ) -> list[tuple[str, list[str]]]:
-    """What has no time: what went wrong with its cases, all else in one line if not asked for."""
+    """What has no time: what went wrong with its cases, all else in one line if not requested."""
     found = [
         (
             clean_name(headline(group), 800),
@@ -333,7 +333,7 @@ def warning_lines(report: ComparisonReport) -> list[str]:
 
     An ``::error`` if the case broke the rule, and so fails the step, else a ``::warning``. Only of
     new runs against older ones, or where a rule asked: that one backend or device is slower than
-    another is what was asked, and no reason for alarm.
+    another is what was requested, and no reason for alarm.
 
     https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
     """
@@ -360,7 +360,7 @@ def warning_lines(report: ComparisonReport) -> list[str]:
 
 
 def annotation(level: str, title: str, messages: str) -> str:
-    """A line that GitHub Actions shows beside the code; level: ``error`` or ``warning``."""
+    """A line that GitHub Actions shows next to the code; level: ``error`` or ``warning``."""
     title, messages = (clean_name(text, 3000) for text in (title, messages))
     title = _escaped(title).replace(":", "%3A").replace(",", "%2C")
     return f"::{level} title={title}::{_escaped(messages)}"
@@ -520,7 +520,7 @@ def _numbers(found: Comparison) -> dict[str, object]:
     }
 
 
-# Of a map's cells, beside their ratios.
+# Of a map's cells, next to their ratios.
 MARKS = {
     Verdict.FASTER.value: "F",
     Verdict.SLOWER.value: "S",
@@ -749,7 +749,7 @@ _Point = tuple[float, float]
 def _edges(places: dict[tuple[int, int], CrossoverCell]) -> list[tuple[_Point, _Point]]:
     """The edges between neighbouring tiles, of which the new device wins one and not the other.
 
-    Beside a blank there is no edge: what is not measured is on no side.
+    Next to a blank there is no edge: what is not measured is on no side.
     """
     edges: list[tuple[_Point, _Point]] = []
     for (row, column), cell in places.items():

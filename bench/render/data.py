@@ -65,7 +65,7 @@ class DataColumn(Generic[_Of]):
 
 
 def described(file: str, values: Mapping[str, Callable[_Of, Value]]) -> dict[str, DataColumn[_Of]]:
-    """The columns that a file beside this one describes, in its order, with how each is got."""
+    """The columns that a file next to this one describes, in its order, with how each is got."""
     with Path(__file__).with_name(file).open(encoding="utf-8", newline="") as lines:
         return {
             row["column"]: DataColumn(
@@ -303,7 +303,7 @@ _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
 
 
 def framed(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> pd.DataFrame:
-    """Rows as a pandas frame with a nullable type for each column, its unit and meaning beside."""
+    """Rows as a pandas frame with a nullable type for each column, its unit and meaning next to."""
     import pandas as pd
 
     values = list(rows)

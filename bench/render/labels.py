@@ -1,4 +1,4 @@
-"""Name machines, sessions and tables, and write the marks and verdicts beside numbers."""
+"""Name machines, sessions and tables, and write the marks and verdicts next to numbers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def where(section: Section) -> str:
 
 
 def nodes(section: Section) -> str:
-    """Each node with the number of its processes; empty where machines are not told apart."""
+    """Each node with the number of its processes; empty where machines are not distinguished."""
     processes = Counter(section.node_of.values())
     messages = [
         f"{name(text) or 'an unnamed machine'} ({count(processes[node], 'process')})"
@@ -238,14 +238,14 @@ MARKS = (
 stands behind it."""
 
 BARS = "Bars show speed: the longer the faster"
-"""In every table and picture that has them, whatever number stands beside them."""
+"""In every table and picture that has them, whatever number is next to them."""
 
 DOUBTFUL = "~"
 DOUBTFUL_TIME = f"{DOUBTFUL} an unreliable time; ratios are judged separately"
 TIME_INTERVAL = f"{100 * CASE_CONFIDENCE:g}% CI"
 
 RATIO_INTERVAL = f"{100 * VERDICT_CONFIDENCE:g}% CI"
-"""Headings: two intervals that stand beside one another are not of one level."""
+"""Headings: two intervals that are next to one another are not of one level."""
 
 
 APPROXIMATE = (

@@ -196,7 +196,7 @@ def _over_baseline(rows: Sequence[Row]) -> Comparison | None:
 def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
     """Say what to use, how much faster it is with its interval, and where it was measured.
 
-    Where another framework's is the fastest, the best of the baseline's own stands beside it.
+    Where another framework's is the fastest, the best of the baseline's own is next to it.
 
     section: of one amount of work, the fastest first, with a row or more that has a time. advice:
     words advice for the command that was run.
@@ -1134,7 +1134,7 @@ def _missing(section: Section, rows: Sequence[Row]) -> Iterable[str]:
 
 
 LARGE_MISFIT = 0.1
-"""From this share on a line that misses a value is mentioned beside its numbers."""
+"""From this share on a line that misses a value is mentioned next to its numbers."""
 
 
 def cheap_from(of: BackendCost) -> str:
@@ -1301,7 +1301,7 @@ def with_range(number: float, interval: Interval | None) -> str:
 
 
 LOUD = ("failed", "crashed", "timed_out")
-"""Outcomes that are told apart, each with its reason: something went wrong."""
+"""Outcomes that are distinguished, each with its reason: something went wrong."""
 
 _WORDS = {
     "refused": "refused by the backend",
@@ -1562,7 +1562,7 @@ _ERRORS = {
 
 
 def error_text(reason: Reason) -> str:
-    """Return what was wrong with what was asked for, where, and what to do."""
+    """Return what was wrong with what was requested, where, and what to do."""
     return _ERRORS[reason.code].format(**{k: _as_shown(v) for k, v in reason.values.items()})
 
 

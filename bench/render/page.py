@@ -517,7 +517,8 @@ BINS_PER_DECADE = 20
 def _latency(row: Row) -> dict[str, object] | None:
     """Of a stream its percentiles, and how many calls took how long; None of another case.
 
-    parts: ``[percentile, seconds, its text]`` of each that can be told. bins: ``[seconds, calls]``.
+    parts: ``[percentile, seconds, its text]`` of each that can be reported. bins: ``[seconds,
+    calls]``.
     """
     stream = row.stream
     if stream is None:

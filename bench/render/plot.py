@@ -39,16 +39,16 @@ INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
 Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
 Axes = Any
 
-# Okabe & Ito's colours, which colour-blind eyes tell apart; their orange, sky and black are moved
-# until each of them stands out by 3:1 on white and on the page's dark ground, and their yellow is
-# left out, which cannot.
+# Okabe & Ito's colours, which colour-blind eyes distinguishes; their orange, sky and black are
+# moved until each of them stands out by 3:1 on white and on the page's dark ground, and their
+# yellow is left out, which cannot.
 COLOURS = (
     *("#757575", "#0072B2", "#009E73", "#D55E00"),
     *("#7E57C2", "#CC79A7", "#A87900", "#2A96D4"),
 )
 HATCHES = ("", "////", "....", "\\\\\\\\", "xx", "--", "oo", "++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
-# A line's dashes tell it apart where there is no colour, beside its marker and its name.
+# A line's dashes tell it apart where there is no colour, next to its marker and its name.
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
     (0, ()),
     (0, (5, 1.5)),
@@ -57,7 +57,7 @@ DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
 )
 
 USUAL = (
-    # Those that stand beside one another in most suites have a colour each.
+    # Those that are next to one another in most suites have a colour each.
     *("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla"),
     *("cudnn", "torch", "jax_scan", "onnxruntime"),
     # Below a name one of its kin.
@@ -306,7 +306,7 @@ def choose(section: Section, what: str, pattern: str = "*") -> tuple[Row, ...]:
 MOST_PANELS = 24
 """More are no picture of a page; --case, --mode and --device choose."""
 
-_COLUMN = 1.4  # inches that a panel needs beside the names
+_COLUMN = 1.4  # inches that a panel needs next to the names
 _BAR, _HEAD = 0.19, 0.78  # inches
 _ENTRY = 1.75  # inches of a legend's column, of the parts of a setup
 _NAME = 26  # letters of a backend
@@ -327,7 +327,7 @@ def picture(plot: Plot, kind: str) -> bytes:
 
 @dataclass(frozen=True)
 class _Bar:
-    """A bar and its whiskers, in the axis's unit; text: beside it."""
+    """A bar and its whiskers, in the axis's unit; text: next to it."""
 
     value: float
     low: float
@@ -562,7 +562,7 @@ def roofline(plot: Plot) -> Figure:
     """Rate of operations over operations a byte, below what the device can do at best.
 
     Williams, Waterman & Patterson 2009. The roofs are taken back from how near to them the cases
-    came, so they are those that were measured beside them.
+    came, so they are those that were measured next to them.
     """
     rows = [row for row in plot.rows if plot.kind.has(row)]
     devices = list(dict.fromkeys(row.case.device for row in rows))
@@ -798,7 +798,7 @@ def _values(axes: Axes, found: AxisSeries) -> None:
     values = found.values
     axes.set_xscale("log")
     shown = [values[-1]]
-    for each in reversed(values[:-1]):  # numbers that have room beside one another
+    for each in reversed(values[:-1]):  # numbers that have room next to one another
         if shown[-1] / each >= (values[-1] / values[0]) ** 0.07:
             shown.append(each)
     axes.xaxis.set_major_locator(FixedLocator(shown))

@@ -1,4 +1,4 @@
-"""Show our times beside published ones of the same shapes.
+"""Show our times next to published ones of the same shapes.
 
 Theirs are shown as published, with source, device and what was measured; no ratio, interval or
 verdict is made of them, since neither machine nor work is the same.
@@ -69,7 +69,7 @@ class PublishedReport:
     shared: tuple[Shared, ...]
     unmeasured: tuple[UnmeasuredCases, ...]
     notes: tuple[str, ...]
-    list_unmeasured: bool = False  # as asked, not only how many they are
+    list_unmeasured: bool = False  # as requested, not only how many they are
 
     @property
     def sources(self) -> tuple[PublishedSource, ...]:
@@ -350,7 +350,7 @@ def _narrow(sheet: Sheet) -> Sheet:
 
 
 def terminal(report: PublishedReport, console: Console) -> None:
-    """Print our times beside theirs."""
+    """Print our times next to theirs."""
     console.print(Text(TITLE, style="bold"))
     for each in report.shared:
         console.print()

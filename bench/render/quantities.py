@@ -16,7 +16,7 @@ def seconds(value: float) -> str:
 
 
 def seconds_range(low: float, high: float, like: float) -> str:
-    """Two times in the unit in which ``seconds`` shows ``like``, which stands beside them."""
+    """Two times in the unit in which ``seconds`` shows ``like``, which is next to them."""
     size, _ = _scale(like)
     return f"{_digits(low / size)}–{_digits(high / size)}"
 
@@ -37,7 +37,7 @@ def ratio(value: float, places: int = 2) -> str:
     if not 1e-6 < value < 1e6:
         return "∞" if value > 1 else "0"
     if value >= 999.5:
-        return _digits(value)  # in plain digits, as a time is told: 1220, not 1.22e+03
+        return _digits(value)  # in plain digits, as a time is reported: 1220, not 1.22e+03
     return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.{places}f}"
 
 
@@ -132,7 +132,7 @@ def shape_words(case: Case) -> list[str]:
 
 
 def unusual(case: Case) -> list[str]:
-    """What is not usual of a case beside its sizes, its optimizer and what is differentiated."""
+    """What is not usual of a case next to its sizes, its optimizer and what is differentiated."""
     work = case.workload
     by_name = {
         "bidirectional": case.spec.bidirectional,

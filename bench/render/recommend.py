@@ -191,7 +191,8 @@ def _tried(found: NeededWindow) -> str:
 
 @dataclass(frozen=True)
 class RecommendationText:
-    """An answer in words. first: it in one line. about: what was asked. lines: heading and text.
+    """An answer in words. first: it in one line. about: what was requested. lines: heading and
+    text.
 
     commands: what to type to measure precisely that.
     """
@@ -615,7 +616,7 @@ def _backend(each: Advised, question: BatchingQuery) -> Sequence[str]:
 
 
 def _grounds(found: Advice) -> list[str]:
-    """Where the numbers are from, and what is not the same as what was asked for."""
+    """Where the numbers are from, and what is not the same as what was requested."""
     row = found.backends[0].recorded.rows[0]
     spec, work, question = row.case.spec, row.case.workload, found.question
     steps = sorted({each for known in found.backends for each in known.recorded.timesteps})

@@ -54,7 +54,7 @@ _FEWEST_ROWS = 20  # of each table, however many tables there are
 _LONGEST_HEAD = 20  # of a backend above a column, before it is broken anywhere
 _SHORTEST_BAR, _LONGEST_BAR = 6, 24
 _PICTURE = (
-    112  # cells of a picture's width: bars of a brief report have room beside all its columns
+    112  # cells of a picture's width: bars of a brief report have room next to all its columns
 )
 _LESS_THAN_A_BAR = 3  # what is needed as little as this makes room for bars
 
@@ -255,7 +255,7 @@ def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
 
 
 def bar(row: Row | None, group: Sequence[Row], width: int) -> Bar | Text:
-    """As long as the case is fast, against the fastest of its group; its time stands beside it."""
+    """As long as the case is fast, against the fastest of its group; its time is next to it."""
     if row is None or not row.measured:
         return Text("")
     fastest = min(each.time for each in group if each.measured)

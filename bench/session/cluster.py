@@ -391,8 +391,8 @@ HERE = "here"
 """In place of an address: Ray is started on this machine, and ended with the run."""
 
 ANSWER_WITHIN = 10.0
-"""Seconds that an address has to take a connection: one that nobody listens at is told at once, one
-behind a firewall after this."""
+"""Seconds that an address has to take a connection: one that nobody listens at is reported at once,
+one behind a firewall after this."""
 
 NODES_EVERY = 5.0
 """Seconds between two looks at which nodes there are."""

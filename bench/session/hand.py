@@ -29,7 +29,7 @@ class NodeRequest:
     """What a node is asked to be ready for.
 
     suite: the name of one of the package, or of a file whose content is ``text``. wait, force:
-    while another run measures on the node, wait for it or go on beside it.
+    while another run measures on the node, wait for it or go on next to it.
     """
 
     suite: str

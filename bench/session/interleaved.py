@@ -56,7 +56,7 @@ from bench.session.session import Session, newest
 from bench.session.workers import LocalExecutor
 
 FOLDER = "environments"
-"""In the results folder: beside a person's other results, which they must not be taken for."""
+"""In the results folder: next to a person's other results, which they must not be taken for."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Watch:
     be timed, by its id.
 
     startup: seconds until it could begin with its first case. waited: seconds for its turn.
-    costs: of each case of the groups that are over, the seconds beside those and beside ``once``.
+    costs: of each case of the groups that are over, the seconds next to those and next to ``once``.
     """
 
     def __init__(

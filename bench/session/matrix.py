@@ -76,7 +76,7 @@ class Shard:
 def cases(device: str, backends: Sequence[str]) -> list[Case]:
     """The matrix of these backends, every backend's first case before any second one."""
     found = suites.load(SUITE, SuiteChoice(tuple(backends), (device,), None)).cases
-    # A suite names what runs nowhere else on the device it was asked for; here it is one device.
+    # A suite names what runs nowhere else on the device it was requested; here it is one device.
     order = {case.group: number for number, case in enumerate(found)}
     return sorted((case for case in found if case.device == device), key=lambda c: order[c.group])
 

@@ -251,7 +251,7 @@ def side_by_side(session: Session) -> int:
 def _leave_to_its_writer(
     session: Session, folder: Path, options: argparse.Namespace, console: Console
 ) -> None:
-    """Wait for a process that measures this session already, or go on beside it if forced to.
+    """Wait for a process that measures this session already, or go on next to it if forced to.
 
     Such a process is on another machine or in another container, whose lock is another, or has been
     forced too. Raises HeldError.
@@ -373,7 +373,7 @@ def short(seconds: float | None) -> str:
 def folder_and_place(results: str | None) -> tuple[Path, str | None]:
     """The folder here, and the URL of the place elsewhere if results are to go to one.
 
-    results: what was asked for, a folder or a URL. Raises FolderError; UsageError for a place that
+    results: what was requested, a folder or a URL. Raises FolderError; UsageError for a place that
     cannot be written to, as far as that is known before anything is measured.
     """
     requested = results or default_folder()

@@ -256,7 +256,7 @@ class Summary:
 
     invalid: why measurements or their ratios are not to be trusted, and how many; doubtful: why
     times alone are not. skipped: why cases were not even tried, and how many. unweighed: why the
-    memory of cases is not known, though it was asked for. overhead: where the time went.
+    memory of cases is not known, though it was requested. overhead: where the time went.
     """
 
     cases: int

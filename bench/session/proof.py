@@ -111,7 +111,7 @@ class Budget:
         return max(0.0, self.seconds - self.spent)
 
     def share(self, part: float) -> float:
-        """Seconds for a stage that may take this part of what is left beside the reserve."""
+        """Seconds for a stage that may take this part of what is left next to the reserve."""
         return max(0.0, part * (self.left - self.reserve))
 
 
@@ -197,7 +197,7 @@ MEASURING = 0.4
 """Part of the measuring stage that goes into samples; the rest builds, compiles and checks."""
 
 COMPARED = ("keras", "torch", "jax_cudnn", "jax_scan")
-"""Measured beside what the suite names, where they are here: what users have today. Backends that
+"""Measured next to what the suite names, where they are here: what users have today. Backends that
 compile for minutes are not: the whole must end in time."""
 
 MOST_PROCESSES = 8

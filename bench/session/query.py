@@ -1,8 +1,8 @@
 """One shape, one answer: what is fastest for it here, from available results or measured now.
 
 A query is one amount of work on one device. Results that have it answer it at once; else a suite
-of this one shape is written beside the results and measured, so that the next answer comes from it.
-A model's layers are read from its file.
+of this one shape is written next to the results and measured, so that the next answer comes from
+it. A model's layers are read from its file.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 FOLDER = "asked"
-"""Beside the results: the suites of what was asked."""
+"""Next to the results: the suites of what was requested."""
 
 SECONDS = 1.5
 """Of measuring for each backend in a process: with what starting, tracing and checking takes, three
@@ -571,7 +571,7 @@ def suite_text(question: WorkQuery, backends: Sequence[str] = (), seconds: float
 
 
 def write_suite(question: WorkQuery, folder: Path, backends: Sequence[str] = ()) -> Path:
-    """The suite's file beside the results; one that is there is replaced.
+    """The suite's file next to the results; one that is there is replaced.
 
     Raises ResultWriteError.
     """

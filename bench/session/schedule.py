@@ -32,7 +32,7 @@ start."""
 
 
 class Costs:
-    """What measuring takes beside the measuring, of each case and of a process by itself; both
+    """What measuring takes next to the measuring, of each case and of a process by itself; both
     differ between the environments of processes.
 
     Seconds. startup: from the last process's beginning to its first case.
@@ -51,7 +51,7 @@ class Costs:
 
     def learn(self, work: Work, startup: float, costs: Mapping[str, float], outside: float) -> None:
         """What a process took: to start, for each case that it came to the end of, and in all
-        beside measuring.
+        next to measuring.
 
         A process imports a framework within its first cases, which are others each time: the least
         that a case took is its own, and what is left over is every process's.
@@ -77,7 +77,7 @@ class Costs:
         return sum(self._seconds.get(case.group, 0.0) for case in cases)
 
     def outside(self, cases: Iterable[Case], environment: Environment) -> float:
-        """That a process takes for these beside measuring, by a guess if it is not known."""
+        """That a process takes for these next to measuring, by a guess if it is not known."""
         return sum(self._cases.get((case.id, environment), OUTSIDE_CASE) for case in cases)
 
     def looks(self, cases: Iterable[Case], environment: Environment) -> int:
@@ -85,7 +85,7 @@ class Costs:
         return min((self._looks[case.id, environment] for case in cases), default=0)
 
     def process(self, environment: Environment, guess: float | None = None) -> float:
-        """That any process takes beside its cases."""
+        """That any process takes next to its cases."""
         return self._processes.get(environment, self._process if guess is None else guess)
 
 
@@ -284,7 +284,7 @@ def plan(
     The first process of a session compiles what others find compiled, and computes what they read,
     so that what it shows is more than others take. A lot that one process has met is met by another
     before it is put off: if it could come to enough had all of that been for once, and if those
-    that are kept come to enough beside it. Where none is kept, all are late alike.
+    that are kept come to enough next to it. Where none is kept, all are late alike.
     """
     if seconds == math.inf or not all(each.looks for each in coming):
         return LotPlan([(each, each.left) for each in coming])
@@ -308,7 +308,7 @@ def plan(
 def share_of_time(left: float, outside: float, measuring: float) -> float:
     """The part of its measuring time that each case gets, so that the budget holds the processes.
 
-    left: seconds of the budget; outside: what all processes to come take beside measuring;
+    left: seconds of the budget; outside: what all processes to come take next to measuring;
     measuring: what they would measure for at the whole length. More processes with fewer samples
     each say more than the other way round: the processes differ by more than the samples of one.
     """
@@ -590,7 +590,7 @@ class Schedule:
         return found
 
     def _may_go_on(self, lot: Lot) -> bool:
-        """Whether a group whose intervals are wide yet gets one process more beside those in work.
+        """Whether a group whose intervals are wide yet gets one process more next to those in work.
 
         Up to the number that an interval takes, yes; then so many at once that what turns out to be
         too much is half of what was needed at most.

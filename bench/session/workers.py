@@ -212,7 +212,7 @@ class LocalWorker:
         self._others = {child.pid for child in psutil.Process().children()}
         # A file without a name: it is gone with the process, and takes no room among the results.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
-        weakref.finalize(self, self._output.close)  # its last words may be asked for at any time
+        weakref.finalize(self, self._output.close)  # its last words may be requested at any time
         command = [sys.executable, "-I", "-S", "-c", _IN_FRONT, str(os.getpid()), *command]
         # What a person sets for their own tests must not change what is measured.
         environ = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}

@@ -3,7 +3,7 @@
 A file that somebody hands in is data, and can say anything. What is checked here is what it says of
 itself: each case proven, its statistics made of its samples, its validity what these samples have,
 its rate no more than its device's, its times inside the run. An honest file passes; one in which a
-figure was made better has to make many others fit. Whoever makes them all fit is not found: for
+figure was made better has to make many others fit. Anyone who makes them all fit is not found: for
 that, somebody else measures the same. This module makes sentences and opens no file.
 """
 
@@ -288,7 +288,7 @@ def _possible(item: Measurement) -> Iterator[str]:
 
 def _of_groups(file: ResultFile) -> Iterator[str]:
     """The samples of a group fill the time in which it was measured, and all of them the run's."""
-    # What was timed and failed after it has taken a part that is told nowhere.
+    # What was timed and failed after it has taken a part that is reported nowhere.
     unknown = {each.case.group for each in file.outcomes if each.outcome == "failed"}
     sums: dict[str, list[float]] = {}
     waiting = {each.case.group for each in file.measurements if each.case.workload.streaming}

@@ -333,7 +333,7 @@ def over_processes(
     """The mean of the processes' values, with its interval.
 
     allowance: the spread that is assumed where there are too few processes to show it, in the
-    values' own unit; named: as a part of a time, as it is told.
+    values' own unit; named: as a part of a time, as it is reported.
     """
     count = values.size
     few = count < ENOUGH_PROCESSES

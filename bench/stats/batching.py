@@ -4,7 +4,7 @@ A batch is padded to one number of timesteps T and takes ``fixed + per_timestep 
 was not seen before costs a tracing and a compiling. Buckets are ranges of lengths, each padded to
 its upper edge; the best edges are found exactly, by dynamic programming. The costs come from cases
 measured at three lengths or more of a near shape; how much more than the best policy the chosen one
-can cost, anywhere in the bounds of these costs, is given beside it.
+can cost, anywhere in the bounds of these costs, is given next to it.
 """
 
 from __future__ import annotations
@@ -284,7 +284,7 @@ class BatchingQuery:
 class BackendCosts:
     """What is known of one backend. low, high: bounds of the line's numbers, None without any.
 
-    anew: whether each number of timesteps is traced or compiled anew.
+    again: whether each number of timesteps is traced or compiled again.
     """
 
     backend: str
@@ -367,7 +367,7 @@ def advise(question: BatchingQuery, sections: Iterable[Section]) -> Advice | NoA
 
 
 def how_far(question: BatchingQuery, row: Row) -> float | None:
-    """How far a measured shape is from the one asked for, in factors; None if it is not near."""
+    """How far a measured shape is from the one requested, in factors; None if it is not near."""
     spec, work = row.case.spec, row.case.workload
     same = (row.case.device, work.mode, spec.dtype, spec.num_layers, spec.bidirectional) == (
         question.device,
@@ -381,7 +381,7 @@ def how_far(question: BatchingQuery, row: Row) -> float | None:
 
 
 def other_sizes(question: BatchingQuery, row: Row) -> list[Difference]:
-    """What of a measured shape is not what was asked for."""
+    """What of a measured shape is not what was requested."""
     sizes_wanted = question.batch, question.hidden_size, question.input_size
     return differences(row.case, *sizes_wanted)
 
@@ -450,7 +450,7 @@ def regret(
     """By what part more than the best policy a plan can cost, wherever the line is in its bounds.
 
     The ratio of two costs is linear over linear in each number of the line, so that it is largest
-    in a corner of the bounds; the best policy of each corner is found anew. static: the policies
+    in a corner of the bounds; the best policy of each corner is found again. static: the policies
     that depend on no cost.
     """
     worst = 0.0

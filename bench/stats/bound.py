@@ -3,7 +3,7 @@
 A case is bound by what takes more than half of its step. Without a profile that is known only of
 what has a roof: the least time that a part of the step can take. So the rule never says that a part
 is small, and says "not known" wherever no part that it knows of is large. ``docs/why.md`` argues
-the thresholds. Operators of a profile are told apart by their names, which frameworks choose:
+the thresholds. Operators of a profile are distinguished by their names, which frameworks choose:
 ``_MklMatMul`` is TensorFlow's, ``aten::addmm`` PyTorch's, ``dot`` XLA's.
 """
 

@@ -1,9 +1,9 @@
 """Change points: where the times of a machine, a backend or a case moved, and how surely.
 
-A series is asked for one change of level, by the largest t statistic over the places where it may
+A series is requested one change of level, by the largest t statistic over the places where it may
 be, and for a change that was taken back, by the largest over the arcs between two places (circular
 binary segmentation: Olshen, Venkatraman, Lucito & Wigler 2004). From ``LEAST_GRADUAL`` values on it
-is asked for a trend in their place where a line explains it better than steps do. How large these
+is requested a trend in their place where a line explains it better than steps do. How large these
 statistics are where nothing changed, permutations of the very series say, so that no distribution
 is assumed. All series are judged together: the share of false ones among what is found is expected
 to be a hundredth at the most (Benjamini & Hochberg 1995), so that where none changed one is found
@@ -45,7 +45,7 @@ orders, and the clearest change has p = 2 × 2/462 by chance (two ends, two ques
 would be 2 × 2/252, more than ``LEVEL``."""
 
 LEAST_GRADUAL = 20
-"""Values that a series must have to be asked for a trend: in fewer it looks like a step."""
+"""Values that a series must have to be requested a trend: in fewer it looks like a step."""
 
 MOST_STEPS = 4
 """Steps that a line is held against, at most."""
@@ -247,7 +247,7 @@ def _judged(
     """The p-value of the largest statistic, and between which places it is.
 
     As many permutations as it takes (Besag & Clifford 1991): most series show with the first
-    hundred that there is nothing. line: what is asked for in place of levels.
+    hundred that there is nothing. line: what is requested in place of levels.
     """
     n = values.size
     starts, ends = _places(n, kind)
@@ -264,7 +264,7 @@ def _judged(
     between = explained(centred[:, None])[:, 0]
     best = int(between.argmax())
     (own,) = _squared_t(between[[best]], squares, n).tolist()
-    # What only rounding tells apart has been reached.
+    # What only rounding distinguishes has been reached.
     reached = share * own * (1 - 1e-9)
     most_at_once = max(1, _AT_ONCE // starts.size)
     beyond = done = 0
@@ -400,7 +400,7 @@ class Movement:
     """One change.
 
     before, at: columns, the last before it and the first after it. rows: the cases that moved.
-    ratio: time after it over time before it, with its interval; beside the cases that stayed, if
+    ratio: time after it over time before it, with its interval; next to the cases that stayed, if
     there are any. p: of the surest series it was found in. taken_back: the column from which on
     most of it was gone again, None if it lasts. gradual: whether it is a trend, a little in each
     session: then ``before`` and ``at`` are the first and the last column, and ratio is that of the
@@ -541,7 +541,7 @@ def _surest(
     known: what was found before and is taken out.
     """
     series_list = _series(logs, backends)
-    # What the machine does from night to night is its own; beside it, all are much alike.
+    # What the machine does from night to night is its own; next to it, all are much alike.
     families = [int(scope is not Scope.ALL) for scope, _, _ in series_list]
     found = changes(np.array([values for _, _, values in series_list]), families, level, arcs)
     if not found:
@@ -576,7 +576,7 @@ def _rise(values: FloatArray) -> float:
 
 
 def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int, FloatArray]]:
-    """What is asked for changes, and of which backend, by its first case, or case it is."""
+    """What is requested changes, and of which backend, by its first case, or case it is."""
     levels, shared = _polished(logs)
     found: list[tuple[Scope, int, FloatArray]] = [(Scope.ALL, 0, shared)]
     rest = logs - levels[:, None] - shared

@@ -108,7 +108,7 @@ class Pairing(enum.StrEnum):
 
     @property
     def allowance(self) -> float:
-        """The spread between processes (sd of logs) that is assumed beside what too few show.
+        """The spread between processes (sd of logs) that is assumed next to what too few show.
 
         The root mean square of the spreads of the reference results' pairs is 5.1%. Where the sides
         were not measured in turn 4 to 15% were seen, where in separate processes 3 to 29%: the
@@ -182,7 +182,7 @@ class Comparison:
     """The ratio ``time_new / time_base`` with its interval, and what may be said of it.
 
     processes: how many stand behind it; the smaller side's number where unpaired.
-    allowance: the spread between processes that was assumed beside what they show, None where
+    allowance: the spread between processes that was assumed next to what they show, None where
         enough were measured.
     basis: the same with its numbers, for ``render``.
     log_ratio, standard_error, degrees: of the t distribution that interval, verdict and p-value
@@ -193,9 +193,9 @@ class Comparison:
         mean over cases of different processes.
     aside: how many processes were left out as bad, in parts of processes (both sides together).
     nodes: on how many machines of one kind both sides were measured, or the smaller side's number
-        where no machine has both; 0 where machines are not told apart, as where there is one.
+        where no machine has both; 0 where machines are not distinguished, as where there is one.
         Then ``spread`` is within a node, and between is how far the nodes' ratios spread beyond
-        what that explains (standard deviation of logs), None where it cannot be told.
+        what that explains (standard deviation of logs), None where it cannot be determined.
     by_node: what each node that has both sides says by itself.
     heterogeneity: over a bridge, how far that is from itself between the two sides' processes, None
         where that is not known; interval and verdict allow for it where it is uneven.
@@ -265,7 +265,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Heterogeneity:
-    """A bridge beside itself.
+    """A bridge next to itself.
 
     bridge: the backend. new, base: a backend of each environment, in whose processes it was
     measured. cases: over so many of its own. found: its time in the processes of new over that in

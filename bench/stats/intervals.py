@@ -64,7 +64,7 @@ ALONE = 1.4
 # good processes at this confidence: for few of them a lower one, since one or two show nothing.
 FLOOR_CONFIDENCE = {2: 0.80, 3: 0.95, 4: 0.98, 5: 0.99}
 # A case that is measured in two kinds of processes, as a bridge between others, may be slower in
-# one kind whatever the luck, with other libraries loaded beside it. No number of processes shows
+# one kind whatever the luck, with other libraries loaded next to it. No number of processes shows
 # it: so much (standard deviation) is allowed for in every comparison over a bridge.
 BRIDGE_APART = 0.01
 # Counting by likelihood leaves a little of every process out, which makes the interval wider than
@@ -210,7 +210,7 @@ class _Model:
         return np.maximum(usual[:, None], squares / FAR**2)
 
     def share(self, variance: FloatArray) -> FloatArray:
-        """The degrees that it keeps beside this variance of the processes."""
+        """The degrees that it keeps next to this variance of the processes."""
         ratio = variance / self.spread**2
         share = DEGREES * np.minimum(1.0, 1 / ratio)
         # Exact equals keep a trace of it, so that nothing is divided by 0.
@@ -422,7 +422,7 @@ class Reason:
 
 
 class ReasonedError(InputError):
-    """What was asked for cannot be; commands show what ``render`` says of the reason."""
+    """What was requested cannot be; commands show what ``render`` says of the reason."""
 
     def __init__(self, code: str, **values: object) -> None:
         super().__init__(f"{code}: {values}")
@@ -433,7 +433,7 @@ class ReasonedError(InputError):
 class Interval:
     """A value between its bounds, and the confidence that the bounds really have.
 
-    ``confidence`` is below what was asked for where so few samples cannot give it (the whole
+    ``confidence`` is below what was requested where so few samples cannot give it (the whole
     range of n samples covers the median with 1 - 2/2**n).
     """
 
@@ -454,9 +454,9 @@ class CaseInterval(Interval):
 
     basis: what the bounds stand on, for ``render``. allowance: the spread between processes (or
     nodes) that was assumed in them, None where none was. nodes: on how many machines of one kind it
-    was measured, 0 where they are not told apart, as where there is one; then between and within
+    was measured, 0 where they are not distinguished, as where there is one; then between and within
     are how far these and the processes of one of them spread (standard deviations of logs), as far
-    as that can be told.
+    as that can be reported.
     """
 
     processes: int
@@ -479,8 +479,8 @@ def median_interval(samples: npt.ArrayLike, confidence: float = CASE_CONFIDENCE)
     """The median of ``samples [n]`` with the nonparametric interval of order statistics.
 
     The bounds are the k-th smallest and k-th largest sample, k as large as the exact binomial
-    distribution allows, so the interval covers the median at least as often as asked whatever the
-    samples' distribution (David & Nagaraja, *Order Statistics*, 7.1). With fewer than 6 samples
+    distribution allows, so the interval covers the median at least as often as requested whatever
+    the samples' distribution (David & Nagaraja, *Order Statistics*, 7.1). With fewer than 6 samples
     95% cannot be reached: the bounds are the extremes and ``confidence`` says what they give.
 
     Raises ValueError for samples that are empty, not finite or not positive.

@@ -34,18 +34,18 @@ from bench.stats.ratios import compare_all
 from bench.stats.trust import MINORITY
 
 PARTS = (50.0, 90.0, 99.0, 99.9)
-"""Percentiles that are told, of what calls take."""
+"""Percentiles that are reported, of what calls take."""
 
 BEYOND, SURELY = 2, 0.99
-"""A percentile is told where so many calls or more lie beyond the true one, so surely: of fewer it
-is hardly more than the slowest call, which says little of the next day's slowest. That is 64 calls
-for the 90th percentile, 662 for the 99th (as MLPerf's early stopping has them, its tolerance at 0)
-and 6,636 for the 99.9th."""
+"""A percentile is reported where so many calls or more lie beyond the true one, so surely: of fewer
+it is hardly more than the slowest call, which says little of the next day's slowest. That is 64
+calls for the 90th percentile, 662 for the 99th (as MLPerf's early stopping has them, its tolerance
+at 0) and 6,636 for the 99.9th."""
 
 
 @functools.cache
 def fewest_calls(part: float) -> int:
-    """The calls from which on a percentile is told: ``P(Binomial(n, 1 - part) < BEYOND) <= 1%``."""
+    """How many calls a percentile needs: ``P(Binomial(n, 1 - part) < BEYOND) <= 1%``."""
     from scipy import special
 
     beyond = 1 - part / 100
@@ -65,7 +65,7 @@ def percentile(
     """A percentile of one process's calls ``[n]``, in order; None of too few to tell it.
 
     ``confidence`` of what comes back is that of the ranks that its bounds have: at least what was
-    asked for.
+    requested.
     """
     count, p = ordered.size, part / 100
     if count < fewest_calls(part):
@@ -104,7 +104,7 @@ def over_processes(
     It is the median of the processes' percentiles, between bounds as of medians
     (``intervals.case_interval``); of one process they are its own. None where more than a
     ``MINORITY`` could not tell: those that could are the quicker ones. nodes: of each process its
-    node, where nodes are told apart.
+    node, where nodes are distinguished.
     """
     on = nodes or [""] * len(processes)
     found: dict[float, CaseInterval] = {}
@@ -128,7 +128,7 @@ Percentiles = Mapping[str, float]
 
 
 Nodes = Mapping[str, str]
-"""The node of each run, empty where nodes are not told apart."""
+"""The node of each run, empty where nodes are not distinguished."""
 
 
 def compare_percentiles(
@@ -141,8 +141,8 @@ def compare_percentiles(
     Where both sides took turns in the same processes the unit is a process's own ratio. None with
     fewer than six processes (on a side, if they share none): of a median an allowance can stand in
     for what so few do not show, of rare calls nobody knows one (``docs/verdicts.md``). Where nodes
-    are told apart, of each pair in ``nodes``, it takes six of them. started: of each pair, when the
-    processes started, where that is known.
+    are distinguished, of each pair in ``nodes``, it takes six of them. started: of each pair, when
+    the processes started, where that is known.
     """
     found: list[Comparison | None] = [None] * len(pairs)
     enough = {}
@@ -158,7 +158,7 @@ def compare_percentiles(
 
 
 def _units(runs: Iterable[str], nodes: Nodes) -> int:
-    """How many nodes these are of; processes, where nodes are not told apart."""
+    """How many nodes these are of; processes, where nodes are not distinguished."""
     return len({nodes.get(run) or f" {run}" for run in runs})
 
 
@@ -185,7 +185,8 @@ class StreamProcesses:
     meanwhile. deadline, missed: seconds, and how many calls took longer; both None where there was
     none, or not one for all. told: each process's own percentiles of latency. histograms: of
     latency, one a process, as ``results.hdr`` has them. nodes: of each process its node, empty
-    where nodes are not told apart. started: of each process when it started, in seconds since 1970.
+    where nodes are not distinguished. started: of each process when it started, in seconds since
+    1970.
     to_baseline: the ratio of each percentile of latency to the
     baseline's, where there are processes enough to judge it.
     """

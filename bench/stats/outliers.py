@@ -59,7 +59,7 @@ class NodeTimes:
     """Times of cases that all of some nodes measured.
 
     logs ``[cases, nodes]``: of each node's median. backends: of each case. luck: the variance of a
-    process's mean over all cases, and of one backend's beside the others. counts ``[nodes]``: the
+    process's mean over all cases, and of one backend's next to the others. counts ``[nodes]``: the
     processes of each node.
     """
 
@@ -79,7 +79,7 @@ class NodeTimes:
         """With the luck that these sums of squares over all processes show.
 
         squares: of the mean of each process's distances from its node, over all cases, and over one
-        backend's beside that.
+        backend's next to that.
         """
         free = float(np.sum(counts - 1))
         if not free:
@@ -137,7 +137,7 @@ def _table(nodes: Sequence[str], cases: Sequence[tuple[str, _Medians]]) -> NodeT
         [[np.median([*by_node[node].values()]) for node in nodes] for _, by_node in cases]
     )
     backends = [backend for backend, _ in cases]
-    # Of each process how far it is from its node: over all its cases, and a backend's beside that.
+    # Of each process how far it is from its node: over all its cases, and a backend's next to that.
     strays: list[dict[str, list[tuple[str, float]]]] = [{} for _ in nodes]
     for row, (backend, by_node) in enumerate(cases):
         for place, node in enumerate(nodes):

@@ -116,7 +116,7 @@ class ComparisonReport:
     gate: Gate | None = None
     maps: tuple[Map, ...] = ()
     no_map: bool = False  # whether two devices have no map since no shapes make one
-    list_unmeasured: bool = False  # as asked, not only how many they are
+    list_unmeasured: bool = False  # as requested, not only how many they are
     over_time: bool = False  # whether SLOWER is a change for the worse, of which CI is warned
     opening: tuple[str, ...] = ()  # what is to be known before the first table
 
@@ -412,7 +412,7 @@ def samples_of(
 ) -> list[RunSamples]:
     """The samples of each process; paired by round only if both sides took theirs in turn.
 
-    nodes: of each machine's id its node, where machines are told apart.
+    nodes: of each machine's id its node, where machines are distinguished.
     """
     return [
         RunSamples(

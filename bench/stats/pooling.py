@@ -54,7 +54,7 @@ class RunSamples:
         in turn with the other one (numbers from different groups of cases mean nothing together).
     adjacent: whether ``run`` names two processes, one right after the other, each of which measured
         one side.
-    node: the machine, where several of one kind measured and are to be told apart, else empty.
+    node: the machine, where several of one kind measured and are to be distinguished, else empty.
     started: when the process started, in seconds since any moment; None if that is not known. The
         order of processes is judged where it is known of all of them.
 
@@ -75,7 +75,7 @@ class RunSamples:
 
     @property
     def out_of_turn(self) -> RunSamples:
-        """The same beside a case that was not measured in turn with it: rounds mean nothing."""
+        """The same next to a case that was not measured in turn with it: rounds mean nothing."""
         return RunSamples(self.run, self.samples, node=self.node, started=self.started)
 
 

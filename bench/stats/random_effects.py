@@ -76,7 +76,7 @@ def means_over_nodes(each: Estimates, allowance: float) -> Means:
 
 
 def spread_between(means: FloatArray, own: float | None) -> float | None:
-    """How far nodes spread beyond what their processes explain; None where it cannot be told.
+    """How far nodes spread beyond what their processes explain; None where it cannot be determined.
 
     means ``[nodes]`` of logs. own: the mean variance of these that comes from the processes. The
     unweighted sum of squares of unbalanced groups (Thomas and Hultquist 1978); not below 0.
@@ -97,11 +97,11 @@ OF_ONE_NODE, OF_NODES_MEDIANS = "of_one_node", "of_nodes_medians"
 """Codes of what a time's interval over nodes stands on."""
 
 Runs = Sequence[tuple[str, npt.ArrayLike]]
-"""A case's processes: of each its node, empty where nodes are not told apart, and its samples."""
+"""The node of each process of a case (empty where nodes are not distinguished), and its samples."""
 
 
 def intervals(cases: Sequence[Runs], confidence: float = CASE_CONFIDENCE) -> list[CaseInterval]:
-    """``case_intervals`` of many cases, over nodes where these are told apart.
+    """``case_intervals`` of many cases, over nodes where these are distinguished.
 
     The middle then is the median of the nodes' medians, each of its processes' medians. With 6
     nodes or more the bounds are order statistics of these, which cover whatever their distribution
@@ -212,7 +212,7 @@ def plan(effect: float, nodes: int, processes: int, between: float, within: floa
 
     nodes, processes: how many there are, the latter on each node. between, within: how far the
     ratios of nodes spread, and those of one node's processes (standard deviations of logs). Each
-    number asked for is the smallest, with the other left as it is, and no smaller than it is now.
+    number requested is the smallest, with the other left as it is, and no smaller than it is now.
     """
     wanted = math.log1p(effect)
 

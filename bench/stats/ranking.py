@@ -270,12 +270,12 @@ def _row(
     """The row of one case, its place among others still to be found.
 
     intervals: the next one is this case's, if it was measured. nodes: of each run its node,
-    where these are told apart.
+    where these are distinguished.
     """
     measured = [item for item in items if isinstance(item, Measurement)]
     outcomes = [item for item in items if isinstance(item, Outcome)]
     if not measured:
-        # What went wrong most gravely is what is told: a failed gate before a missing device.
+        # What went wrong most gravely is what is reported: a failed gate before a missing device.
         worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
         return Row(worst.case, worst.outcome, worst.reason, worst.advice)
     samples = tuple(

@@ -1,7 +1,7 @@
 """Ratios of times with their verdicts, and how far a reference case is from itself.
 
 A reference case is a third one in the processes of both sides of a comparison. It is taken to be as
-fast beside the one as beside the other, up to ``BRIDGE_APART``, and its own times over all of its
+fast next to the one as next to the other, up to ``BRIDGE_APART``, and its own times over all of its
 cases can say that it is not. Then every ratio over it may be off by as much, to either side: the
 half width of its interval grows by that difference.
 """
@@ -269,7 +269,7 @@ class HeterogeneityTests:
                 self._cases.setdefault(backend, []).append(runs)
 
     def between(self, bridge: str, new: str, base: str) -> Heterogeneity | None:
-        """The bridge in the processes of new beside the bridge in those of base.
+        """The bridge in the processes of new next to the bridge in those of base.
 
         None where no case of it is in processes of both that are not the same.
         """

@@ -34,13 +34,13 @@ CLOSE = 0.02
 
 
 Difference: TypeAlias = tuple[str, int, int]
-"""A size by its name, as it was measured and as it was asked for."""
+"""A size by its name, as it was measured and as it was requested."""
 
 
 def differences(
     case: Case, batch: int, hidden_size: int, input_size: int | None
 ) -> list[Difference]:
-    """What of a shape is not what was asked for; input_size: None if any will do."""
+    """What of a shape is not what was requested; input_size: None if any will do."""
     sizes = [("batch", case.workload.batch, batch), ("hidden", case.spec.hidden_size, hidden_size)]
     if input_size is not None:
         sizes.append(("input", case.spec.input_size, input_size))
@@ -53,7 +53,7 @@ def are_near(found: Iterable[Difference]) -> bool:
 
 
 def distance(found: Iterable[Difference]) -> float:
-    """How far what was measured is from what was asked for: the logarithms of all factors."""
+    """How far what was measured is from what was requested: the logarithms of all factors."""
     return sum(abs(math.log(measured / requested)) for _, measured, requested in found)
 
 
@@ -108,7 +108,7 @@ class Query:
 
     input_size: None if any that was measured will do. steps: timesteps of a whole sequence, None if
     it has no end that is known. mode: ``training``, or ``inference``, which goes forward only and
-    has no window: what is asked for are sequences of so many steps.
+    has no window: what is requested are sequences of so many steps.
     """
 
     dependency: int
@@ -156,7 +156,7 @@ class MeasuredWindows:
         return dict(sorted(found.items()))
 
     def differences(self, question: Query) -> list[Difference]:
-        """What of the shape is not what was asked for."""
+        """What of the shape is not what was requested."""
         requested = question.batch, question.hidden_size, question.input_size
         return differences(self.case, *requested)
 
@@ -203,7 +203,7 @@ class Recommendation:
 
     @property
     def exact(self) -> bool:
-        """Whether the shape is the one that was asked for."""
+        """Whether the shape is the one that was requested."""
         return not self.differences
 
     @property
@@ -328,7 +328,7 @@ def _answer_at(
 def _differences(
     question: Query, requested: NeededWindow, place: MeasuredWindows
 ) -> list[Difference]:
-    """What is not what was asked for, the length of the sequences included."""
+    """What is not what was requested, the length of the sequences included."""
     found = place.differences(question)
     length = _lengths(question, requested, place)[0]
     steps = question.steps
@@ -440,7 +440,7 @@ def _known(interval: Interval | None) -> Interval:
 
 
 LEAST_RATIO = Fraction(2)
-"""Of window and dependency, where no map says that it takes more: with one timestep beside it more
+"""Of window and dependency, where no map says that it takes more: with one timestep next to it more
 than half of a window's positions then reach back to their input. A window just past the dependency
 has hardly any that do, and learned nothing in the maps that were made."""
 

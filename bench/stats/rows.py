@@ -2,7 +2,7 @@
 
 A ``Report`` is what every format is made from: sections (one session on one machine), in each a
 row a case, with its interval, its ratio to the baseline and its place among the backends that did
-the same work. ``judging.table`` has the same as one flat table. This room knows results and
+the same work. ``judging.table`` has the same as one flat table. This module knows results and
 statistics, nothing of how a report looks.
 """
 
@@ -30,7 +30,7 @@ KINDS = ("throughput", "truncation", "streaming")
 
 
 class NothingToReportError(ReasonedError):
-    """What was asked for is not in the results."""
+    """What was requested is not in the results."""
 
 
 def check_known(option: str, what: str, name: str | None, names: Iterable[str]) -> None:

@@ -1,6 +1,6 @@
 """Whether a case's numbers are to be trusted, over all the processes that measured it.
 
-Each process says for itself whether its measurement is valid. This room pools what they say, and
+Each process says for itself whether its measurement is valid. This module pools what they say, and
 judges times and ratios apart: a machine whose speed moves makes a time doubtful, and leaves the
 ratio of two backends that took turns in the same processes as good as it was. With one process,
 what it says is all there is; with enough of them, their medians show by themselves how far they

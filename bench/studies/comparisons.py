@@ -1,7 +1,7 @@
-"""Records of fresh processes beside those of a baseline: ratios over processes, with verdicts.
+"""Records of fresh processes next to those of a baseline: ratios over processes, with verdicts.
 
 A record is what one process measured of one thing: samples with the alternating rounds they were
-taken in, or why there are none. This room knows records, not what they are of.
+taken in, or why there are none. This module knows records, not what they are of.
 """
 
 from __future__ import annotations

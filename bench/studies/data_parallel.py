@@ -4,7 +4,7 @@ One replica alone is held against several that share a batch. Every side of that
 the same network: what differs is how many sequences a replica has, whether the gradients are added
 up over the replicas, and how many processors it may use.
 
-``python -m bench.studies.data_parallel`` builds, proves and times steps as it is told on its
+``python -m bench.studies.data_parallel`` builds, proves and times steps as it is reported on its
 standard input (``machine.process_pool``). Workers of one team do the same orders at the same time:
 each step waits for all of them. Where several machines form a team, each has whoever tells its own
 worker what to do, and what they decide by must be the same everywhere; so times of a team are
@@ -72,7 +72,7 @@ class DataParallelRequest:
 
     batch, timesteps, inputs, hidden: sizes, the batch being that of one replica alone. replicas:
     how many share the work. strategy: one of ``STRATEGIES``. device: ``cpu`` or ``gpu``. scalings:
-    those of ``SCALINGS`` that are asked for. threads: of each replica; 0 leaves them as they are.
+    those of ``SCALINGS`` that are requested. threads: of each replica; 0 leaves them as they are.
     seconds: of timing each side.
     """
 

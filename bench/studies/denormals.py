@@ -211,7 +211,7 @@ WAYS = ("as it is", "flushing")
 
 
 def measure(options: argparse.Namespace) -> processes.Answers | None:
-    """The question and the answers; None if a process died, which is told."""
+    """The question and the answers; None if a process died, which is reported."""
     for backend in options.backend:
         get_backend(backend)
     question = DenormalsRequest(

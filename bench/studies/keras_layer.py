@@ -259,7 +259,7 @@ def rows(answers: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[SideCompa
     problems = [
         f"{', '.join((gap.side, *gap.key))}: {gap.why}"
         for gap in sorted(missing, key=lambda gap: (gap.key, gap.side))
-        if gap.side != BASELINE  # which is the reason of all beside it then
+        if gap.side != BASELINE  # which is the reason of all next to it then
     ]
     return sorted(table, key=lambda each: (each.key, each.side)), problems
 

@@ -1,6 +1,6 @@
 """``python -m bench.run lengths``: what batches of sequences whose lengths differ cost.
 
-A stream of batches is padded or bucketed in several ways and computed in several: traced anew for
+A stream of batches is padded or bucketed in several ways and computed in several: traced again for
 each shape, with ``reduce_retracing``, for any length at once, compiled, packed. The first pass over
 all batches is timed as it comes, new shapes counted in; later passes take turns. Each of several
 fresh processes does all of it, in an order of its own.
@@ -45,7 +45,7 @@ OWN = "own"
 """A backend as it is, through its own traced step."""
 
 TENSORFLOW = ("tf.function", "reduce_retracing", "signature", "xla")
-"""How a TensorFlow model is traced: anew for each shape, as ``tf.function`` does by itself; with
+"""How a TensorFlow model is traced: again for each shape, as ``tf.function`` does by itself; with
 ``reduce_retracing=True``; for any number of timesteps at once; or compiled for each shape."""
 
 PADDED = "padded"
@@ -488,7 +488,7 @@ class StreamLine:
 
     shapes: different numbers of timesteps. padding: the part of what is computed. first: seconds of
     the whole first pass, new shapes among them; later: of a pass when all were seen. traces: of the
-    first pass, None where nobody counts. beside: against the baseline; None for that itself.
+    first pass, None where nobody counts. next to: against the baseline; None for that itself.
     """
 
     way: str
@@ -510,7 +510,7 @@ class StreamLine:
 def lines(found: Study) -> tuple[list[StreamLine], list[str], str]:
     """A line for each way and policy, why what is missing was not measured, and the baseline.
 
-    The baseline is the first way that was asked for, with the first policy. Raises ResultError.
+    The baseline is the first way that was requested, with the first policy. Raises ResultError.
     """
     policies = _policies(found.question)
     ways = [each.label() for each in found.question["ways"].items()]

@@ -63,7 +63,7 @@ def run(
 ) -> int:
     """``command_line.run`` of a command that asks processes; in one of these, what it answers.
 
-    question: made of the fields of what is asked.
+    question: made of the fields of what is requested.
     """
     options = parser.parse_args(words)
     if options.answer is not None:
@@ -78,7 +78,7 @@ def asked_in_turn(
 ) -> list[Any] | None:
     """What ``python -m MODULE --answer`` makes of each question, each in a process of its own.
 
-    None if one died, which is told. quiet: what the processes print goes nowhere.
+    None if one died, which is reported. quiet: what the processes print goes nowhere.
     """
     answers = []
     for number, question in enumerate(questions, start=1):

@@ -1,8 +1,8 @@
 """One case under its framework's profiler, apart from all timing: where its step's time goes.
 
 The case is prepared and judged as for a measurement, called without the profiler to know what a
-step takes, held against the roofs, and then called once more with it. What was seen is told: what
-the case is bound by, its operators by time, and a timeline.
+step takes, held against the roofs, and then called once more with it. What was seen is reported:
+what the case is bound by, its operators by time, and a timeline.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Profiled:
 
 
 def profiled(case: Case, seed: int = 0, bench: Bench | None = None) -> Profiled | Unmeasured:
-    """Where the time of one step of a case goes, or why that cannot be told."""
+    """Where the time of one step of a case goes, or why that cannot be determined."""
     bench = bench or Bench()
     with bench.interrupts, ignored_deprecations():
         prepared = prepare(case, seed, bench)

@@ -130,7 +130,7 @@ def _backend(
             if name not in proofs or proof["failure"]:
                 proofs[name] = proof
     if failures := [proof["failure"] for proof in proofs.values() if proof["failure"]]:
-        # Not one number beside a sum that is wrong.
+        # Not one number next to a sum that is wrong.
         for side in own:
             failed = proofs[side.name]["failure"] or f"not timed, since: {failures[0]}"
             found.add(backend, plan, side, failed=failed)

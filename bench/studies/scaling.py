@@ -1,6 +1,6 @@
 """``python -m bench.run scaling``: LSTM training on several devices, processes or machines at once.
 
-This room knows the command: its options and what of them goes together, the sets of processes one
+This module knows the command: its options and what of them goes together, the sets of processes one
 after the other, the file and the exit codes. ``replicas`` measures one set, ``scaling_table`` tells
 what all of them say.
 """
@@ -171,7 +171,7 @@ def planned(
 
 
 def _replicas(options: argparse.Namespace, given: ClusterAddress | None) -> list[int]:
-    """How many replicas are asked for: those above one, each once, in order."""
+    """How many replicas are requested: those above one, each once, in order."""
     gpus = devices.gpu_facts().visible if options.device == "gpu" else 0
     if options.device == "gpu" and (missing := devices.explain_missing("gpu:0")):
         raise UsageError(f"--device gpu: {missing}")

@@ -1,7 +1,7 @@
 """What several replicas gain over one, and where the rest of their time goes, over processes.
 
 Gains are ratios of the time that a sequence takes, whatever the batch: the same number answers for
-weak scaling, where each replica keeps its batch, and for strong, where they share one. This room
+weak scaling, where each replica keeps its batch, and for strong, where they share one. This module
 knows times and no records of files.
 """
 
@@ -25,7 +25,7 @@ from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare
 
 APART = 0.1
-"""Of a step: by how much the profiler's share and the difference of times may be apart, beside the
+"""Of a step: by how much the profiler's share and the difference of times may be apart, next to the
 interval of that, before it is said that they disagree. A profiler that slows a step by a tenth
 moves its shares by about as much."""
 
@@ -64,7 +64,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Scaled:
-    """Several replicas beside one.
+    """Several replicas next to one.
 
     step, one: of a step, over all sequences of each. batch: over all replicas. gain: the time of a
     sequence, replicas / one replica alone; cores: the same over one process on all processors that

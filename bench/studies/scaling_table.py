@@ -1,7 +1,7 @@
 """What a study of data-parallel training says: its records read, judged, and told in tables.
 
 The first says what several replicas gain over one, the second what they gain over one process with
-all their processors, the third where a step's time goes. This room knows the study's file, and no
+all their processors, the third where a step's time goes. This module knows the study's file, and no
 framework.
 """
 
@@ -40,7 +40,7 @@ MOST_REPLICAS = 100_000
 
 @dataclass(frozen=True)
 class ScalingRow:
-    """A backend's replicas beside one, one kind of scaling."""
+    """A backend's replicas next to one, one kind of scaling."""
 
     backend: str
     scaling: str
@@ -184,7 +184,7 @@ def _times(found: Comparison) -> Cell:
 
 
 def beside_all(table: Sequence[ScalingRow]) -> Sheet:
-    """Several replicas beside one process with all of their processors."""
+    """Several replicas next to one process with all of their processors."""
     return Sheet.of(
         [*_LINE, Column("times as fast", right=True, least=BOUNDS), Column("verdict")],
         [

@@ -2,7 +2,7 @@
 
 TensorFlow takes from this variable where its workers listen, and waits without end for one that is
 not there, so it is read here first, and every mistake in it told with its place. A cluster of
-processes of this machine is made here, too. This room knows the variable, no framework.
+processes of this machine is made here, too. This module knows the variable, no framework.
 """
 
 from __future__ import annotations

@@ -294,7 +294,7 @@ one after the other on the same numbers."""
 
 REMEMBERED_BYTES = 2**29
 """Of what the judge said. A case asks it three to eight times, which is some megabytes of answers;
-the largest in any suite are 100 MB each, and are judged anew for each backend rather than kept."""
+the largest in any suite are 100 MB each, and are judged again for each backend rather than kept."""
 
 
 def _remembering(judge: Judge, spec: LSTMSpec) -> Judge:

@@ -2,7 +2,7 @@
 
 So that a case too large for the machine is skipped with a reason, where it would otherwise swap,
 be killed or never end. Bytes are lower bounds of what any backend holds, so that nothing is skipped
-that would fit. This room knows arithmetic; ``free`` alone asks the machine.
+that would fit. This module knows arithmetic; ``free`` alone asks the machine.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Estimate:
     operations: multiplications and additions of the matrix products. weights, activations: bytes of
     what the device holds at once; in training the weights' gradients are in the former and what
     the backward pass needs of every step in the latter. judge: bytes that the gate needs in the
-    host's memory beside them, whichever device is measured.
+    host's memory next to them, whichever device is measured.
     """
 
     operations: float
@@ -71,7 +71,7 @@ class Free:
 def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
     """What one step of this network on this workload needs.
 
-    Of a stream cut into windows only one window is in memory beside the stream's own input and
+    Of a stream cut into windows only one window is in memory next to the stream's own input and
     output.
     """
     training = workload.training
@@ -107,7 +107,7 @@ def operations(spec: LSTMSpec, workload: Workload) -> float:
     """Multiplications and additions of the matrix products of one step: no backend can do fewer.
 
     Forward, a weight is used in one of each for each sequence and valid timestep; training does so
-    twice more, for the gradients of the input or state and of the weight. What is not asked for is
+    twice more, for the gradients of the input or state and of the weight. What is not requested is
     not counted: for the input's gradient the first layer's kernels, for the initial state's each
     layer's recurrent kernel at a window's first timestep. Biases, gates and the update of the
     weights are not products and are not counted.
@@ -129,7 +129,7 @@ def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
 
     Each once: the weights, the valid part of the input, the output and the masks, and the state
     before and after; in training also the gradients of the output (read), of the weights, and of
-    the input and the initial state where they are asked for (and of the final state, read then).
+    the input and the initial state where they are requested (and of the final state, read then).
     An update takes the place of the weights' gradients, which need then not be written; Adam's
     reads and writes two more arrays as large as the weights. What a step keeps for itself, and what
     it reads a second time, may stay in a cache.
@@ -140,7 +140,7 @@ def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
     outside = _outside(spec, workload)
     if workload.dropout and training:
         outside += (spec.num_layers - 1) * spec.output_size
-    # h and c, before and after; and of either the gradients, where they are asked for.
+    # h and c, before and after; and of either the gradients, where they are requested.
     arrays = 4 * (2 if "h" in _differentiated(workload) else 1)
     states = arrays * spec.state_layers * spec.hidden_size
     return kept * passes * spec.parameter_count + computed * (

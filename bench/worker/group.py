@@ -185,7 +185,7 @@ def with_needs(
     on_cpu = case.device == "cpu"
     if on_cpu and bench.resident is None:
         return measured
-    bench.announce((case,))  # it is watched for this apart: its time limit begins anew
+    bench.announce((case,))  # it is watched for this apart: its time limit begins again
     if not on_cpu:
         seconds = statistics.median(measured.series.samples)
         try:

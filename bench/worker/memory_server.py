@@ -142,7 +142,7 @@ def serve(framework: str, requests: BinaryIO, answers: int) -> None:
         for name in MODULES.get(framework, (framework,)):
             _import(name)
     except Exception as error:
-        # A framework may fail in any way to start; whoever asked is told in which.
+        # A framework may fail in any way to start; whoever asked is reported in which.
         _send(answers, {"error": f"{framework} cannot be imported: {one_line(error)}"})
         return
     _send(answers, {"ready": True})
@@ -206,7 +206,7 @@ def _read(reader: int, limit: float) -> tuple[bytes, bool]:
 def _be_the_child(request: Mapping[str, object], writer: int, server: int) -> NoReturn:
     try:
         die_with(server)
-        # Whoever runs out of memory for this ought to be this process, not the one that times.
+        # Anyone who runs out of memory for this ought to be this process, not the one that times.
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
         found = measure(request)
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str]) -> None:
     """``python -m bench.worker.memory_server PARENT FRAMEWORK``, as ``memory`` calls it."""
     parent, framework = int(arguments[0]), arguments[1]
     die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it, and ends both
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for its parent, and ends both
     # What frameworks print must not come between the answers.
     answers = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -48,7 +48,7 @@ class Measured:
     timing: its part of the seconds for which its group was warmed up and timed. starting, roofing:
     seconds to start its framework, if it was the first to need it, and to find its roofs. reasons:
     empty if it is valid. remarks: what its backend's code warned of, and what it changed of the
-    process. stream: what stood beside the calls of a stream.
+    process. stream: what stood next to the calls of a stream.
     """
 
     series: StepSeries
@@ -69,7 +69,7 @@ class Measured:
     stream: StreamConditions | None = None
 
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
-        """What stands beside the samples in a result file."""
+        """What is next to the samples in a result file."""
         series = self.series
         # What the first call takes beyond an ordinary one; noise may leave nothing of it.
         compiling = self.first_use.first_call - statistics.median(series.samples)

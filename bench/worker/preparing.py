@@ -135,12 +135,12 @@ class Bench:
     ahead. started: seconds that starting took and that no case has been given yet, by backend,
     device, mode and optimizer. evidence: what the processes of a session look up once. threads: how
     many each backend may use, for those that
-    must be told in the process; None is their own choice. roofs: None takes none. gauge: of the
+    must be reported in the process; None is their own choice. roofs: None takes none. gauge: of the
     memory on a GPU, for a backend and a device. resident: measures a case's memory on the CPU with
     a seed and within so many seconds; None measures none. energy: of a step on a device, which
     takes so many seconds. case_limit: seconds after which a case is ended from outside, if it is.
     interrupts: tells a Ctrl-C from what a backend raises. output: keeps what backends print; None
-    leaves it where it goes. stream: what stands beside the calls of a stream. sleep: until one of
+    leaves it where it goes. stream: what is next to the calls of a stream. sleep: until one of
     them is due. processors: what they have done so far.
     """
 

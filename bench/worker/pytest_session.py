@@ -180,7 +180,7 @@ class Measuring:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Bring the items into the order that was asked for.
+        """Bring the items into the order that was requested.
 
         A kind that the suite has no case of has an item without one: it would be told as skipped.
         """

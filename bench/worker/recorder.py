@@ -49,9 +49,9 @@ class Settings:
     is measured. session: what runs that are replicates of one another share; by default a run is
     alone. memory: whether that of cases on the CPU is measured too, None for what the suite says.
     case_limit: seconds after which whoever watches from outside ends a case, if anybody does.
-    load, deadline: beside the calls of streams (``series.Beside``).
+    load, deadline: next to the calls of streams (``series.StreamConditions``).
     shared: a folder of the processes of the session. turn: to be taken before anything is built.
-    output: whether what backends print is kept out of the way. options: what the user asked for,
+    output: whether what backends print is kept out of the way. options: what the user requested,
     for the record.
     """
 
@@ -107,12 +107,12 @@ class Recorder:
         )
 
     def want(self, cases: Sequence[Case]) -> None:
-        """Say which cases will be asked for: those of one group are measured together."""
+        """Say which cases will be requested: those of one group are measured together."""
         self._wanted = grouped(dict.fromkeys(cases), lambda case: case.group)
 
     @property
     def wanted(self) -> list[Case]:
-        """All cases that will be asked for."""
+        """All cases that will be requested."""
         return [case for group in self._wanted.values() for case in group]
 
     def start(self) -> None:
@@ -161,7 +161,7 @@ class Recorder:
             bench.roofs.read_again()
 
     def result(self, case: Case) -> Result:
-        """What was found of a case; the first of a group that is asked for measures them all.
+        """What was found of a case; the first of a group that is requested measures them all.
 
         Raises ResultWriteError if the journal cannot be written.
         """
@@ -236,7 +236,7 @@ class Recorder:
             journal.finish(environment_after=self._read().to_dict(), complete=complete)
         self._journal = None
         self.path = records.journal_to_json(journal.path, machine_info, commit_info)
-        with contextlib.suppress(OSError):  # a journal beside its file does no harm
+        with contextlib.suppress(OSError):  # a journal next to its file does no harm
             journal.path.unlink()
         return self.path
 
@@ -255,7 +255,7 @@ class Recorder:
     def _announcing(self) -> Bench:
         """The bench, which says in the journal what it is busy with.
 
-        Whoever watches this process from outside then knows which case it hangs in or died of.
+        Anyone who watches this process from outside then knows which case it hangs in or died of.
         """
 
         def announce(cases: Sequence[Case]) -> None:

@@ -71,7 +71,7 @@ def unknown(reason: str) -> Figures:
 
 
 def unweighed(figures: Iterable[Figures | None]) -> Counter[str]:
-    """Why the memory of cases is not known, though it was asked for, and of how many."""
+    """Why the memory of cases is not known, though it was requested, and of how many."""
     return Counter(
         str(each.get("how", "not known"))
         for each in figures
@@ -236,8 +236,8 @@ def time_limit(first_use: float, left: float | None) -> float:
     """Seconds that the memory of a case may take.
 
     first_use: what building, tracing and calling it for the first time took; here they come again,
-    and two more calls, beside whatever else the machine does. left: what ``bench.run`` still allows
-    the case before it ends the whole process, None without such a limit.
+    and two more calls, next to whatever else the machine does. left: what ``bench.run`` still
+    allows the case before it ends the whole process, None without such a limit.
     """
     wanted = min(LONGEST, START_LIMIT + SLACK + 3 * first_use)
     # The answer must come before the process is ended from outside, whose cases would be lost.
@@ -410,7 +410,7 @@ HOW = "NVML total energy counter"
 
 
 class NoEnergyError(RuntimeError):
-    """The energy cannot be told; one line that says why."""
+    """The energy cannot be determined; one line that says why."""
 
 
 def unknown_energy(reason: str) -> Figures:

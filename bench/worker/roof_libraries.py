@@ -42,7 +42,7 @@ LARGE = 2**24
 SHORTEST, SHORTEST_OF_THREADS = 2e-4, 2e-3
 """Seconds of a block: a thousand times what reading the clock takes, and short enough to fit
 between two interruptions on a busy machine, since the fastest block is what counts. Threads are
-started anew for each block, which takes tens of microseconds."""
+started again for each block, which takes tens of microseconds."""
 
 LIMITS = {
     "NumPy": ("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES"),
@@ -271,7 +271,7 @@ class TorchLibrary:
             if self._gpu:
                 from lstm_impl.backends.torch.model import allow_tf32
 
-                allow_tf32(precision == "tf32")  # PyTorch's models set it anew for each call
+                allow_tf32(precision == "tf32")  # PyTorch's models set it again for each call
             with torch.inference_mode():
                 for _ in range(count):
                     torch.mm(left, right, out=out)

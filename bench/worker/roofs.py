@@ -126,7 +126,7 @@ def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
     layers, each one timestep behind the one below (Appleyard, Kočiský and Blunsom 2016), unless
     there are two directions: the next layer then waits for both ends. Windows follow one another.
     Sequences that have ended take no part: a product counts for the part of its rows that is valid.
-    That for the initial state's gradient, a window's last, is counted whether it is asked for or
+    That for the initial state's gradient, a window's last, is counted whether it is requested or
     not: most backends compute it in their loop.
     """
     layers = spec.num_layers
@@ -246,7 +246,7 @@ class RoofsSeen:
             self._new[place] = LibraryRoof(*place, seconds, by, 1, self._today(), self._session)
 
     def save(self) -> None:
-        """Write what is new, beside what other processes wrote meanwhile.
+        """Write what is new, next to what other processes wrote meanwhile.
 
         The file is replaced as a whole, so that a reader never sees half of one. Of two processes
         that write in the same instant one's news may be lost: the next to measure brings them.
@@ -371,7 +371,7 @@ def fastest(work: RoofWork, seconds: float, now: Callable[[], float]) -> float:
 
 
 class Roofs:
-    """The roofs of this machine, each measured when it is first asked for, if it is not known.
+    """The roofs of this machine, each measured when it is first requested, if it is not known.
 
     libraries: what can compute on a device, given the frameworks that the process computes with
     there, and the threads. now: seconds that never go back. array_bytes: of each array that

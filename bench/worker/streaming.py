@@ -2,7 +2,7 @@
 
 A paced call is due at ``begin + i * period``, whatever became of those before it, and its latency
 counts from then: a call that has to wait because the one before it was late is late itself, as it
-is for whoever waits for its output. Timing each call from when it could be made would leave that
+is for anyone who waits for its output. Timing each call from when it could be made would leave that
 out ("coordinated omission": Tene, "How NOT to Measure Latency"). Between calls this process sleeps,
 as one that waits for a sound card or a sensor does, and comes back as late as the system wakes it.
 """

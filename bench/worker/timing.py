@@ -1,6 +1,7 @@
 """From steps that are ready to run to samples of their time: clock, blocks, warm-up and stopping.
 
-The steps of one group are timed in rounds, one block of calls each, in an order drawn anew for each
+The steps of one group are timed in rounds, one block of calls each, in an order drawn again for
+each
 round: the speed of a machine drifts by more than the differences that matter, and what is timed in
 the same round has seen the same machine. The clock is handed in, so that all of this is tested with
 a fake one.
@@ -191,7 +192,7 @@ class Streamed:
 
 @dataclass(frozen=True)
 class StreamConditions:
-    """What stands beside the calls of a stream.
+    """What is next to the calls of a stream.
 
     load: processes that keep a processor busy each meanwhile. deadline: seconds within which each
     call is to be done, counted from when it was due; None for the period, if there is one.
@@ -250,7 +251,7 @@ Guard: TypeAlias = contextlib.AbstractContextManager[object]
 
 SYNCHRONIZE_SHARE = 0.01
 """A block is so long that the wait at its end costs at most this part of it: a hundredth is under
-what any comparison here can tell apart."""
+what any comparison here can distinguishes."""
 
 RESOLUTIONS_PER_BLOCK = 1000
 """A block is at least this many ticks of the clock, so that reading it is wrong by 0.1% at most."""
@@ -310,7 +311,7 @@ LATE_TRIES = 3
 machine that stands still just then may make one of them seem so."""
 
 COPIES = 9
-"""Results in such a series, of which the median counts; one of a call of 10 ms or more, beside
+"""Results in such a series, of which the median counts; one of a call of 10 ms or more, next to
 which what disturbs a copy is small."""
 
 UPDATES = 3
@@ -442,7 +443,7 @@ class GroupMember:
         """One more block, and what its last call computed, on the inputs of this number.
 
         A step that changes its own weights computes something else in each call: for the judge it
-        begins anew after the block, and makes ``UPDATES`` calls in a row.
+        begins again after the block, and makes ``UPDATES`` calls in a row.
         """
         step = self.step
         if step.results is None:

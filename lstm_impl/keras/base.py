@@ -49,7 +49,7 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
     """Keras's layer with one more argument, ``backend``, which a subclass gives its meaning.
 
     _tanh, _sigmoid: the functions that are these, by whatever name a user knows them. A subclass
-    begins anew with a backend by ``_begin``, chooses by ``_choose``, and says of what call where
+    begins again with a backend by ``_begin``, chooses by ``_choose``, and says of what call where
     none was made (``_call_to_come``) and what else decides the speed (``_note``).
     """
 

@@ -256,7 +256,7 @@ def jit_notes(supported: bool) -> str:
 
 
 def named(name: str, arguments: Arguments) -> Backend:
-    """The backend that a user asked for by name.
+    """The backend that a user requested by name.
 
     Raises UnsupportedError if there is none of this name or it cannot compute the layer.
     """

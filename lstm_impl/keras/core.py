@@ -1,6 +1,6 @@
 """One direction of one layer through a backend's own primitive, under any mask of steps.
 
-This room knows tensors and backends: time-major arrays go in and come out. It knows nothing of
+This module knows tensors and backends: time-major arrays go in and come out. It knows nothing of
 Keras, whose view of a mask (a masked step repeats the last output) is in ``layer.py``, but for
 the ``repeat_last`` that it is made with.
 """
@@ -45,7 +45,7 @@ class LayerCore:
         mask ``[T, B, 1]`` bool, any pattern: a step that is False keeps the state and has zero
         output. With ``reverse`` the steps are read from the last to the first; outputs stand at
         the step they belong to. training: whether to be prepared for a gradient, which may be
-        asked for in any case.
+        requested in any case.
         """
         if in_forward_mode(inputs):
             return _unrolled(inputs, mask, reverse)
@@ -103,7 +103,7 @@ class LayerCore:
             kernel, recurrent_kernel, bias = parameters
             parameters = tf.concat([kernel, recurrent_kernel], axis=0), bias
         spec = LSTMSpec(x.shape[-1], h.shape[-1], dtype=self._dtype)
-        # Training mode always: in Keras a gradient may be asked for with training=False too.
+        # Training mode always: in Keras a gradient may be requested with training=False too.
         call = Call(x, h[None], c[None], lengths)
         y, h, c = self.backend.stack(spec, call, parameters, training=True)
         return Outputs(y, h[0], c[0])

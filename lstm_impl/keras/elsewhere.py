@@ -47,7 +47,7 @@ class LSTM(BackendLSTM):
     _sigmoid = (*SIGMOID, *_computing.SIGMOID)
 
     def _begin(self, name: str) -> str:
-        """With the backend of this name, as it is spelled."""
+        """With the backend of this name, as it is written."""
         if name not in (AUTO, KERAS):
             name = get_backend(name).name
             _refuse(name, self._arguments())

@@ -87,7 +87,7 @@ class LSTM(BackendLSTM):
     _memory: _Memory
 
     def _begin(self, name: str) -> str:
-        """With the backend of this name, as it is spelled."""
+        """With the backend of this name, as it is written."""
         arguments = self._arguments()
         if name == AUTO:
             check_auto(arguments)
@@ -98,7 +98,7 @@ class LSTM(BackendLSTM):
         return AUTO if backend is None else backend.name
 
     def _expect(self, sizes: Sizes) -> None:
-        """Choose anew, with the decisions that are known now; ``sizes`` hold where none are known.
+        """Choose again, with the decisions that are known now; ``sizes`` hold where none are known.
 
         What ``lstm_impl.keras.tune`` does at its end. Graphs traced before keep their choice.
         """
@@ -185,7 +185,7 @@ class LSTM(BackendLSTM):
         """``gpu`` or ``cpu``: where ops made here are placed."""
         if not tf.config.list_logical_devices("GPU"):
             return "cpu"
-        # In a graph this is what tf.device asked for, empty if nothing: then the GPU is taken.
+        # In a graph this is what tf.device requested, empty if nothing: then the GPU is taken.
         return "cpu" if "CPU" in tf.zeros([]).device.upper() else "gpu"
 
     # -- the computation

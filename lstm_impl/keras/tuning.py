@@ -152,7 +152,7 @@ def request(
     rule = choose(arguments, call, layer._fused()).backend
     names = list(candidates or CANDIDATES[question.workload.mode])
     if call.device == "gpu" and candidates is None:
-        names.remove(KERAS)  # from auto it is Keras's loop, which is no candidate beside cuDNN
+        names.remove(KERAS)  # from auto it is Keras's loop, which is no candidate next to cuDNN
     return question, rule, names if rule in names else [*names, rule]
 
 

@@ -189,7 +189,7 @@ class _Comparison:
         return GateResult(passed, self.judge.name, self.errors, self.bounds)
 
     def begin(self, weights: LSTMWeights) -> None:
-        """Set these weights and start the optimizer anew."""
+        """Set these weights and start the optimizer again."""
         self.model.set_weights(weights)
         if self.workload.optimizer is not None:
             self.model.start_optimizer(self.workload.optimizer)

@@ -168,7 +168,7 @@ def named(
 
 
 def asked_for(theirs: Mapping[str, FloatArray], workload: Workload) -> dict[str, FloatArray]:
-    """Of all that a judge computes, what the workload's step is asked for."""
+    """Of all that a judge computes, what the workload's step is requested."""
     flow = ("dx", "dh", "dc")
     left_out = set(flow) - set(differentiated(workload.gradients, *flow))
     return {name: array for name, array in theirs.items() if name not in left_out}
@@ -203,7 +203,7 @@ COARSER = 0.5
 are bfloat16 has all of it, 0.97 to 1.02 if nothing else is."""
 
 AS_LARGE = 0.8
-"""How large errors may be, all together, beside those that rounding the weights and inputs to the
+"""How large errors may be, all together, next to those that rounding the weights and inputs to the
 coarser type makes. Right ones are at most 0.6; states kept in bfloat16 make 0.76 and more in
 inference, 1.08 and more in training."""
 
@@ -269,7 +269,7 @@ def coarseness(
     theirs: Mapping[str, FloatArray],
     coarse: Mapping[str, FloatArray],
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """How much of the coarser type's errors is found in ours, how large ours are beside them, and
+    """How much of the coarser type's errors is found in ours, how large ours are next to them, and
     what is allowed.
 
     coarse: the reference's results for ``rounded`` weights and inputs.
@@ -302,7 +302,7 @@ def _found_in(
     theirs: Mapping[str, FloatArray],
     other: Mapping[str, FloatArray],
 ) -> tuple[float, float] | None:
-    """How much of another computation's errors is found in ours, and how large ours are beside
+    """How much of another computation's errors is found in ours, and how large ours are next to
     them; None where a shape is wrong, for which the largest error is infinite."""
     along = ours_squared = other_squared = 0.0
     for name, right in theirs.items():

@@ -3,7 +3,7 @@
 ``saturated``: with weights within 1/sqrt(H) and inputs of unit variance no cell grows past 3 and no
 gate is quite open or shut; a cell that is clipped or an exponential that overflows shows in kernels
 and inputs eight times as large. ``special_numbers``: zeros, and equal neighbours in time.
-``large_updates``: an optimizer's update is small beside the weights; here it is not.
+``large_updates``: an optimizer's update is small next to the weights; here it is not.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def saturated_errors(
 
     The root mean square of the deviation over that of the reference, or over ``SMALLEST_SCALE`` if
     that is larger; NaN for what is not finite or of another shape, which no bound allows. What is
-    asked for nothing but finite numbers is there only if it has others.
+    requested nothing but finite numbers is there only if it has others.
     """
     found: dict[str, float] = {}
     allowed: dict[str, float] = {}
@@ -144,7 +144,7 @@ float16, which holds smaller numbers with fewer digits, a twelfth."""
 def large_updates(
     spec: LSTMSpec, optimizer: str, weights: LSTMWeights, inputs: Inputs
 ) -> tuple[LSTMWeights, Inputs]:
-    """Weights and inputs with which an update is large beside the weights and their rounding.
+    """Weights and inputs with which an update is large next to the weights and their rounding.
 
     SGD's grows with what flows back, which is made larger. Adam's is the learning rate whatever
     flows back, so that the weights are made that small, and the input and the first hidden state

@@ -96,7 +96,7 @@ NEAR = 0.5
 
 
 def _kind(workload: Workload) -> tuple[object, ...]:
-    """What of a workload, beside its sizes, two must have in common."""
+    """What of a workload, next to its sizes, two must have in common."""
     return (
         workload.mode,
         workload.min_length is not None,

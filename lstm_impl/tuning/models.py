@@ -138,7 +138,7 @@ def _entrant(
 
 
 def _waited_for(step: Step) -> Step:
-    """With the wait of whoever needs each output in each call."""
+    """With the wait of anyone who needs each output in each call."""
 
     def run() -> Tensor:
         returned = step.run()

@@ -2,7 +2,7 @@
 
 The entrants take turns in blocks, in a new random order each round, so that what slows the machine
 down for a while slows them alike; two are compared by the ratios of their blocks of the same round.
-Who is surely behind leaves early, and the time goes to the others. This room knows steps and a
+Who is surely behind leaves early, and the time goes to the others. This module knows steps and a
 clock, nothing of backends, files or devices.
 """
 
@@ -33,7 +33,7 @@ FAR = 1.5
 behind: what disturbs a machine makes blocks slower, never faster."""
 
 LEVEL = 0.001
-"""How often, at most, an interval of ratios lies beside the true median."""
+"""How often, at most, an interval of ratios lies next to the true median."""
 
 BEHIND = 1.03
 """Whose whole interval lies above this is surely behind, and leaves."""

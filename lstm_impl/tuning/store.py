@@ -1,7 +1,7 @@
 """Where decisions are kept: a folder with a small JSON file for each, to read, copy and delete.
 
 ``LSTM_DECISIONS`` names the folder; else it is the user's data folder. A file that holds no
-decision is passed over with a warning that names it: what was measured once more is written anew.
+decision is passed over with a warning that names it: what was measured once more is written again.
 """
 
 from __future__ import annotations

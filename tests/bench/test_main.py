@@ -10,7 +10,7 @@ import pytest
 
 from bench.__main__ import COMMANDS, NAMES, console, main
 from tests.places import GOLDEN, ROOT
-from tools.packages import BENCH, modules, room
+from tools.packages import BENCH, modules, package_of
 from tools.packages import COMMANDS as BESIDE
 
 NO_COMMANDS = {
@@ -21,7 +21,7 @@ NO_COMMANDS = {
 
 def test_every_command_stands_under_its_question(capsys: pytest.CaptureFixture[str]) -> None:
     listed = [name for answers in COMMANDS.values() for name in answers]
-    there = {path.stem for name, path in modules().items() if room(name) == BESIDE}
+    there = {path.stem for name, path in modules().items() if package_of(name) == BESIDE}
     there |= {path.parent.name for path in BENCH.glob("*/__main__.py")}
     assert sorted(listed) == sorted(there - NO_COMMANDS)
     assert main([]) == 0

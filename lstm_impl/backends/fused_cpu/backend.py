@@ -175,7 +175,7 @@ class Network:
         of_state: bool = True,
         last: bool = False,
     ) -> tuple[InputGradients, list[Tensor]]:
-        """Gradients of x, h and c, where they are asked for, and of the parameters.
+        """Gradients of x, h and c, where they are requested, and of the parameters.
 
         last: what was kept is not needed again.
         """

@@ -38,7 +38,7 @@ class Kept(NamedTuple):
 
 
 class InputGradients(NamedTuple):
-    """Gradients of the input and the initial state; None where they are not asked for."""
+    """Gradients of the input and the initial state; None where they are not requested."""
 
     dx: Tensor
     dh: Tensor
@@ -64,7 +64,7 @@ class FusedLayer:
         self._gradient = module.lstm_impl_fused_lstm_grad
         self._input_gradient = module.lstm_impl_fused_lstm_input_grad
         self._layout = {"batch_major": True} if batch_major else {}
-        # Each attribute that an op is told, its default too, takes half a microsecond.
+        # Each attribute that an op is reported, its default too, takes half a microsecond.
         given = {"row": row, "reverse": reverse}
         self._attributes = {name: each for name, each in given.items() if each} | self._layout
 

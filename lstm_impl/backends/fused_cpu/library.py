@@ -3,7 +3,7 @@
 One that was compiled elsewhere (``fused_cpu_prebuilt``) is preferred where it fits. What is
 compiled here is kept in the user's cache folder, under a key of all that it depends on: the
 sources, TensorFlow's version, the flags, and what the compiler says of itself and of this machine's
-CPU, for which alone the code is. This room knows the compiler and that folder; TensorFlow is
+CPU, for which alone the code is. This module knows the compiler and that folder; TensorFlow is
 imported when the library is loaded, never before.
 """
 
@@ -333,7 +333,7 @@ def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
             f"dist-info: python -m zipfile -e WHEEL {folder}"
         )
     # As every TensorFlow for Linux was compiled that these sources know. That nothing is left
-    # undefined is asked for, since it cannot be loaded here to be seen.
+    # undefined is requested, since it cannot be loaded here to be seen.
     flags = ["-isystem", str(place / "include"), "-D_GLIBCXX_USE_CXX11_ABI=1", "--std=c++17"]
     links = [f"-L{place}", f"-l:{frameworks[0].name}", "-Wl,-z,defs"]
     return version, [*flags, "-DEIGEN_MAX_ALIGN_BYTES=64"], links

@@ -79,12 +79,12 @@ def digest(sources: Path) -> str:
 
 
 def digest_file(library: Path) -> Path:
-    """Return the file beside a library that has its size and digest."""
+    """Return the file next to a library that has its size and digest."""
     return library.with_name(library.name + ".sha256")
 
 
 def described(library: Path) -> str:
-    """Return a library's size in bytes and its SHA-256, as they are kept beside it."""
+    """Return a library's size in bytes and its SHA-256, as they are kept next to it."""
     with library.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     return f"{library.stat().st_size} {found}\n"
@@ -129,7 +129,7 @@ def look(sources: Path, unloadable: Mapping[Path, str]) -> FittingLibraries:
         return FittingLibraries(
             (), {str(folder): f"there is no such folder ({FOLDER})"} if named else {}
         )
-    # Whoever installed the package's own folder also wrote this code.
+    # Anyone who installed the package's own folder also wrote this code.
     if named and (problem := private_files.problem(folder)):
         return FittingLibraries((), {FOLDER: problem})
     version, made_from = installed_version(), digest(sources)

@@ -1,7 +1,7 @@
 """What every JAX backend shares: availability, placing arrays, compiled steps, waiting, evidence.
 
 A strategy supplies ``layer``, one direction of one layer over time, or the whole ``network``, as a
-pure function of arrays. JAX is imported when a model is built, or when a GPU has to be asked for,
+pure function of arrays. JAX is imported when a model is built, or when a GPU has to be requested,
 never before.
 """
 

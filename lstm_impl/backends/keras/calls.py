@@ -1,7 +1,7 @@
 """The calls through which users run a Keras model, each as a function of its inputs.
 
-One model is run in nine ways: as it is, traced, through Keras's own loops, and exported. This room
-knows Keras's and the exporters' interfaces; what is computed is the model's.
+One model is run in nine ways: as it is, traced, through Keras's own loops, and exported. This
+module knows Keras's and the exporters' interfaces; what is computed is the model's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The layers that every Keras here is asked for, Keras 2 and Keras 3 on whichever of its backends.
+"""The layers that every Keras here is requested, Keras 2 and Keras 3 on whichever of its backends.
 
-One ``LSTM`` layer of Keras's for each layer and direction, with Keras's own variables. This room
+One ``LSTM`` layer of Keras's for each layer and direction, with Keras's own variables. This module
 knows Keras's arguments and what it leaves undone, and is told which Keras.
 """
 

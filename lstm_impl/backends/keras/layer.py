@@ -80,7 +80,7 @@ class KerasBackend(TensorFlowBackend):
         return "unroll" not in self.options
 
     def arguments(self) -> dict[str, Any]:
-        """What the layers are made with, beside what all are."""
+        """What the layers are made with, next to what all are."""
         return {"unroll": "unroll" in self.options}
 
 

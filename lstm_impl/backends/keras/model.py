@@ -43,7 +43,7 @@ MOST_PLACED = 1_000
 
 
 class CalledModelModel(Model):
-    """The model, and what its calls need beside it."""
+    """The model, and what its calls need next to it."""
 
     backend: CalledModel
 
@@ -345,7 +345,7 @@ class LstmImplModel(CalledModel):
 
 
 class _Later:
-    """An array that nobody may want: computed when it is asked for."""
+    """An array that nobody may want: computed when it is requested."""
 
     def __init__(self, found: Callable[[], Mapping[str, Any]], name: str) -> None:
         self._found, self._name = found, name
@@ -363,7 +363,7 @@ class _Placed:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         known = self._kept.get(id(tensor))
-        # The original is kept beside it, so that no other array can get its id.
+        # The original is kept next to it, so that no other array can get its id.
         if known is None:
             while len(self._kept) >= MOST_PLACED:
                 del self._kept[next(iter(self._kept))]

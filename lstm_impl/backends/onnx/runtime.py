@@ -156,7 +156,7 @@ class OnnxRuntimeModel(InferenceModel):
         """Inputs bound to a session, and outputs to memory that no other inputs' outputs are in.
 
         Making a binding takes longer than a small LSTM, so there is one, in which only what is
-        new is bound anew. The same inputs give the same outputs, so that writing those into the
+        new is bound again. The same inputs give the same outputs, so that writing those into the
         same memory again changes nothing.
         """
         if self._bound is None or self._bound[0] is not session:

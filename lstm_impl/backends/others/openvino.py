@@ -36,7 +36,7 @@ SEQUENCE, LOOP = "LSTMSequence", "a loop over time"
 def without_telemetry() -> None:
     """Let OpenVINO be imported without its telemetry, if neither is there yet.
 
-    Importing it forks the process to send a message to its makers. A fork beside the threads of
+    Importing it forks the process to send a message to its makers. A fork next to the threads of
     other frameworks may hang, takes time from what is measured, and nobody has asked the user.
     OpenVINO's own stub takes its place where the package is not installed, which is what this says.
     """

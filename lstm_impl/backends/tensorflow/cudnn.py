@@ -43,7 +43,7 @@ NOT_TUNED = -1
 
 
 class CudnnModel(TensorFlowModel):
-    """Says, beside the kernels, which algorithm the op chose, and what its first call costs."""
+    """Says, next to the kernels, which algorithm the op chose, and what its first call costs."""
 
     backend: Cudnn
 

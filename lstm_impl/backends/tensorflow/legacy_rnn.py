@@ -110,7 +110,7 @@ def legacy_keras() -> Iterator[Any]:
     logger = tf.get_logger()
     level = logger.level
     try:
-        # Whoever asks for the 2016 API by name knows that it is deprecated.
+        # Anyone who asks for the 2016 API by name knows that it is deprecated.
         logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", category=UserWarning)

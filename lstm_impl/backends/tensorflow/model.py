@@ -304,7 +304,7 @@ class TracedSteps:
         self._optimizers: dict[str, Optimizer] = {}
 
     def start(self, optimizer: str) -> None:
-        """Make an optimizer of the model's variables, or start it anew."""
+        """Make an optimizer of the model's variables, or start it again."""
         with self._tf.device(self._model.tf_device):
             if optimizer not in self._optimizers:
                 self._optimizers[optimizer] = Optimizer(optimizer, self._model.variables)
@@ -336,14 +336,14 @@ class TracedSteps:
         return self._model.network(call, training=call.masks is not None)
 
     def train(self, gradients: str, call: Call, *upstream: Tensor) -> tuple[Any, ...]:
-        """Outputs, and gradients of the inputs that are asked for and of the weights, as ops."""
+        """Outputs, and gradients of the inputs that are requested and of the weights, as ops."""
         tf, model = self._tf, self._model
         inputs = differentiated(gradients, call.x, call.h, call.c)
         with tf.device(model.tf_device), tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = model.network(call, training=True)
         # Gradients written by hand, and those of a loop, have ops for every input. Of an input that
-        # is not asked for nothing reads them, and TensorFlow prunes them, in a loop too.
+        # is not requested nothing reads them, and TensorFlow prunes them, in a loop too.
         of_inputs, of_weights = tape.gradient(
             list(outputs),
             [inputs, model.variables],

@@ -2,7 +2,7 @@
 
 TensorFlow can differentiate neither a loop that XLA has compiled nor a gradient that is an op
 (``BlockLSTMGradV2``, ``LstmImplFusedLstmGrad``). What is differentiated again is a plain loop,
-whose ops are made only where a second gradient is asked for.
+whose ops are made only where a second gradient is requested.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What every PyTorch backend shares: availability, placing arrays, gradients, waiting, evidence.
 
 A strategy supplies ``network``, a differentiable function of tensors, and the parameters that it
-trains. PyTorch is imported when a model is built, or when a GPU has to be asked for, never before.
+trains. PyTorch is imported when a model is built, or when a GPU has to be requested, never before.
 """
 
 from __future__ import annotations
