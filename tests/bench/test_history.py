@@ -58,7 +58,7 @@ def test_what_is_accepted_is_left_out_by_its_time(
     assert history.main([slow_files, "--fail-on", "slower", "--since", "2026-01-19"]) == 0
     assert "13 sessions" in capsys.readouterr().out
     assert history.main([slow_files, "--since", "2027-01-01"]) == 2
-    assert "--since 2027-01-01 00:00: last session" in capsys.readouterr().err
+    assert "--since 2027-01-01 00:00 (UTC): no session began" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         history.main([slow_files, "--since", "yesterday"])
     assert "is not a time; write 2026-01-31" in capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_bad_input_is_one_line_and_code_2(
     folder = save(tmp_path / "some", upgrade())
     for arguments, told in (
         ([], "there are no results in results/; make some with"),
-        ([str(folder), "--case", "nothing"], "--case nothing: no case"),
+        ([str(folder), "--case", "nothing"], "--case nothing: no measured case fits"),
         ([str(folder), "--format", "png"], "--format png needs --output FILE.png"),
         ([str(folder), "--output", f"{next(folder.iterdir())}/x"], "cannot be"),
     ):

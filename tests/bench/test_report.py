@@ -187,7 +187,8 @@ def test_options_that_name_what_is_not_there_give_one_line(
     for option in (["--baseline", "nix"], ["--device", "gpu:7"]):
         assert report.main([*map(str, REPLICATES), *option]) == 2
         assert re.fullmatch(
-            rf"error: {option[0]} .*(not in results|no results of it).*\n", capsys.readouterr().err
+            rf"error: {option[0]} .*(hold no (backend|device) of that name|no results of it).*\n",
+            capsys.readouterr().err,
         )
 
 
