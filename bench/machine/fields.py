@@ -66,7 +66,8 @@ def printable(text: str, limit: int = 300) -> str:
     text = text if len(text) <= limit else text[:limit] + "..."
     if text.isprintable():
         return text  # as nearly all is
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    # A letter that is replaced may have hidden a URL, or make a query of what follows it.
+    return without_secrets("".join(each if each.isprintable() else "?" for each in text))
 
 
 def shown(value: object) -> str:

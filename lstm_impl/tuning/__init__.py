@@ -9,11 +9,18 @@ from lstm_impl.tuning.decision import Decision, DecisionError, Raced, TunedMachi
 from lstm_impl.tuning.models import CANDIDATES, tune
 from lstm_impl.tuning.store import FOLDER, folder, load, save
 
+Machine = TunedMachine
+"""The name until version 0.2."""
+Question = TuningRequest
+"""The name until version 0.2."""
+
 __all__ = [
     "CANDIDATES",
     "FOLDER",
     "Decision",
     "DecisionError",
+    "Machine",
+    "Question",
     "Raced",
     "TunedMachine",
     "TuningRequest",
