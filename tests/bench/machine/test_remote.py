@@ -27,7 +27,7 @@ from bench.machine.remote import (
     [
         ("https://me:secret@a.b/c.json?X-Amz-Signature=secret", "https://a.b/c.json"),
         ("s3://key:secret@team/lstm", "s3://team/lstm"),
-        ("s3://team/l\x1b[31m", "s3://team/l?[31m"),
+        ("s3://team/l\x1b[31m", "s3://team/l"),
         ("https://[secret?secret", "https://[secret"),
     ],
 )

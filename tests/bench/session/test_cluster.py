@@ -176,11 +176,11 @@ def test_a_node_that_dies_costs_what_it_had_in_work(nodes: Nodes, tmp_path: Path
 LISTENING = """
 import json, time
 import psutil
-from bench.session.cluster import HERE, Cluster
+from bench.session.cluster import HERE, ClusterMachines
 from bench.session.hand import NodeRequest
-from bench.case.loading import Choice
+from bench.case.loading import SuiteChoice
 
-with Cluster(HERE, NodeRequest("smoke", None, Choice()), print) as cluster:
+with ClusterMachines(HERE, NodeRequest("smoke", None, SuiteChoice()), print) as cluster:
     while not cluster.arrived():
         time.sleep(0.1)
     own = psutil.Process()
