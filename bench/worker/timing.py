@@ -384,16 +384,20 @@ class GroupMember:
     rounds: list[int] = field(default_factory=list)
     broken: Broken | None = None
     last: Last | None = None
+    next_inputs: int = field(default_factory=lambda: 1 + _UNGUESSED.randrange(NUMBERS))
 
     def place(self, count: int, last: int | None = None) -> None:
-        """Place inputs for so many calls, from a source that no seed tells a backend.
+        """Place inputs for so many calls, which no call before had.
 
-        last: the number of the last one; drawn like the others by default.
+        They are numbered from one that no seed tells a backend: drawn anew for each block, they
+        would now and then be those of an earlier one.
+
+        last: the number of the last one; the next like the others by default.
         """
         if self.step.use is None:
             return
-        first = 1 + _UNGUESSED.randrange(NUMBERS)
-        numbers = [first + each for each in range(min(count, self.step.room))]
+        numbers = [self.next_inputs + each for each in range(min(count, self.step.room))]
+        self.next_inputs += len(numbers)
         if last is not None:
             # Beyond the room for them they come again: so that the last call gets the last.
             numbers[(count - 1) % len(numbers)] = last
