@@ -13,7 +13,9 @@ from bench.machine import devices
 from bench.machine.environment import cpu_clock
 from bench.machine.facts import Asker, Machine, per_cpu
 
-# -- what disturbed a measurement
+BUSY = 0.1
+"""Part of the machine's processors that others may keep busy. A tenth is what a desktop does at
+rest; more takes away caches and, in bursts, processors."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,13 @@ class Disturbance:
     cpu_throttled: int | None
     gpu_throttled: Mapping[int, float]
     clock_change: float | None
+
+    def kept_busy(self) -> str:
+        """Which processors other processes kept busy; empty if it was little."""
+        if self.others is None or self.others <= BUSY * self.processors:
+            return ""
+        culprits = f" ({', '.join(self.culprits)})" if self.culprits else ""
+        return f"{self.others:.1f} of {self.processors} processors busy{culprits}"
 
 
 def activity(machine: Machine | None = None) -> Activity:

@@ -36,7 +36,6 @@ from bench.render.escape import clean
 from bench.render.quantities import shape_words
 from bench.stats.ranking import build
 from bench.stats.rows import Section
-from bench.worker.disturbances import kept_busy
 from lstm_impl.registry import VARIANTS, get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
@@ -429,7 +428,7 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
     while True:
         before = here.activity()
         here.sleep(LOOK)
-        busy = kept_busy(between(before, here.activity()))
+        busy = between(before, here.activity()).kept_busy()
         waited = here.now() - begun
         if not busy or waited + LOOK > seconds:
             break

@@ -20,12 +20,7 @@ from bench.records.advice import MORE_TIME
 from bench.records.schema import RecordedReason
 from bench.stats import intervals
 from bench.stats.trust import WIDE
-from bench.worker import roof_libraries
 from bench.worker.timing import StepSeries, Stopped
-
-BUSY = 0.1
-"""Part of the machine's processors that others may keep busy. A tenth is what a desktop does at
-rest; more takes away caches and, in bursts, processors."""
 
 CLOCK_CHANGE = 0.2
 """A CPU that runs this much faster or slower at the end than at the start has left the state it was
@@ -44,6 +39,13 @@ GPU_BUSY = 5.0
 _HARMLESS = {"gpu_idle", "applications_clocks_setting", "display_clock_setting", "sync_boost"}
 
 _TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tf-nightly")
+
+LIMITING = (
+    *("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES"),
+    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"),
+)
+"""Environment variables by which libraries leave instructions of the CPU unused: with one set for
+an older CPU, OpenBLAS computes at half its rate."""
 
 _QUIET = "close what else runs, or measure on a machine of its own"
 
@@ -107,17 +109,8 @@ def _of_pace(series: StepSeries, period: float | None) -> Iterable[RecordedReaso
         )
 
 
-def kept_busy(disturbance: Disturbance) -> str:
-    """What others kept busy, and who they were; empty if it was little."""
-    others, processors = disturbance.others, disturbance.processors
-    if others is None or others <= BUSY * processors:
-        return ""
-    who = f" ({', '.join(disturbance.culprits)})" if disturbance.culprits else ""
-    return f"{others:.1f} of {processors} processors busy{who}"
-
-
 def _of_machine(disturbance: Disturbance) -> Iterable[RecordedReason]:
-    if busy := kept_busy(disturbance):
+    if busy := disturbance.kept_busy():
         yield RecordedReason("busy", f"others kept {busy}", _QUIET)
     if disturbance.swapped:
         yield RecordedReason(
@@ -171,7 +164,7 @@ def findings(here: Environment, disturbance: Disturbance, facts: GpuFacts) -> li
 
 
 def _busy(disturbance: Disturbance) -> Iterator[RecordedReason]:
-    if busy := kept_busy(disturbance):
+    if busy := disturbance.kept_busy():
         text = f"other processes keep {busy}"
         yield RecordedReason("busy", text, "end them, or wait until they are done")
     if disturbance.swapped:
@@ -198,7 +191,7 @@ def _cpu(here: Environment) -> Iterator[RecordedReason]:
             f"more threads than the {cpu.usable} usable processors: {', '.join(too_many)}",
             "unset these variables, or set them to the number of processors or fewer",
         )
-    names = [name for name in here.variables if name in roof_libraries.LIMITING]
+    names = [name for name in here.variables if name in LIMITING]
     if limits := [f"{name}={here.variables[name]}" for name in names]:
         yield RecordedReason(
             "instructions",
