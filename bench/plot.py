@@ -21,8 +21,7 @@ from bench.render import plot
 from bench.render.plot import KIND_OF, NARROWEST, WIDEST, Plot, choose
 from bench.render.quantities import count
 from bench.stats.along import AXES, series
-from bench.stats.ranking import build
-from bench.stats.rows import KINDS
+from bench.stats.rows import KINDS, build
 
 EPILOG = """\
 exit codes:

@@ -29,9 +29,8 @@ from bench.records.schema import Results
 from bench.render import recommend as shown
 from bench.render.table import json_text
 from bench.stats import batching, recommend
-from bench.stats.ranking import build
 from bench.stats.recommend import NEAR
-from bench.stats.rows import NothingToReportError, Section
+from bench.stats.rows import NothingToReportError, Section, build
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import SEQUENCE_MODES
 

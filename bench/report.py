@@ -30,8 +30,7 @@ from bench.render.quantities import listed
 from bench.render.recommend import map_source
 from bench.render.table import comma_separated
 from bench.stats.along import AXES, series
-from bench.stats.ranking import build
-from bench.stats.rows import KINDS, Report
+from bench.stats.rows import KINDS, Report, build
 from bench.studies import processes
 
 SAMPLES = ("samples.csv", "samples.parquet")

@@ -38,8 +38,7 @@ from bench.render.messages import (
 from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, CaseInterval, speed
 from bench.stats.latency import PARTS, StreamProcesses
-from bench.stats.ranking import break_even, build, pairs
-from bench.stats.rows import NothingToReportError, Report, Row, Section
+from bench.stats.rows import NothingToReportError, Report, Row, Section, break_even, build, pairs
 from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, save
 from lstm_impl.tuning.machine import DISTRIBUTIONS, cpu_words
 

@@ -100,7 +100,6 @@ from bench.stats.intervals import (
 from bench.stats.outliers import Outlier, outliers
 from bench.stats.pooling import RunSamples
 from bench.stats.random_effects import MOST_NODES, OF_NODES_MEDIANS, OF_ONE_NODE, EffectPlan, plan
-from bench.stats.ranking import BreakEven, all_doubts, break_even, compare_rows
 from bench.stats.ratios import (
     OF_CASES,
     OF_CASES_TOGETHER,
@@ -110,7 +109,17 @@ from bench.stats.ratios import (
     compare_all,
     together,
 )
-from bench.stats.rows import KINDS, MEASURED, Row, Section, Table
+from bench.stats.rows import (
+    KINDS,
+    MEASURED,
+    BreakEven,
+    Row,
+    Section,
+    Table,
+    all_doubts,
+    break_even,
+    compare_rows,
+)
 from bench.stats.trust import (
     FEW_PROCESSES,
     FEW_ROUNDS,

@@ -28,8 +28,7 @@ from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.session.schedule import Leader
 from bench.session.session import Goal
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.stats.ranking import build
-from bench.stats.rows import NothingToReportError, Row
+from bench.stats.rows import NothingToReportError, Row, build
 from bench.stats.trust import FEW_PROCESSES, Doubt
 from bench.worker.resources import unweighed
 from lstm_impl import UnsupportedError

@@ -34,8 +34,7 @@ from bench.records.only import of_cases
 from bench.records.schema import Results
 from bench.render.escape import clean
 from bench.render.quantities import shape_words
-from bench.stats.ranking import build
-from bench.stats.rows import Section
+from bench.stats.rows import Section, build
 from lstm_impl.registry import VARIANTS, get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload

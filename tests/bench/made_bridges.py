@@ -11,8 +11,7 @@ import numpy as np
 from bench.case.cases import Case
 from bench.records.schema import Measurement, RecordedReason, Results, Run
 from bench.stats.comparison import Comparison, Heterogeneity
-from bench.stats.ranking import build
-from bench.stats.rows import Row
+from bench.stats.rows import Row, build
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
 

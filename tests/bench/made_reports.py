@@ -14,8 +14,7 @@ from bench.case.cases import Case
 from bench.records.files import collect
 from bench.records.schema import Figures, Measurement, Outcome, RecordedReason, Results, Run
 from bench.render.messages import findings
-from bench.stats.ranking import build
-from bench.stats.rows import Report, Row
+from bench.stats.rows import Report, Row, build
 from bench.stats.trust import Doubt
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload

@@ -20,9 +20,8 @@ from bench.machine.writing import write
 from bench.records.files import collect
 from bench.records.maps import LearningMap, MapCell, file_data, read
 from bench.stats.along import AxisSeries, series
-from bench.stats.ranking import build
 from bench.stats.recommend import MeasuredWindows, places
-from bench.stats.rows import KINDS
+from bench.stats.rows import KINDS, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 

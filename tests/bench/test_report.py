@@ -19,8 +19,7 @@ from bench.render.data import as_json, comma_separated
 from bench.render.markdown import markdown
 from bench.render.page import page
 from bench.render.terminal import as_picture, draw_whole
-from bench.stats.ranking import build
-from bench.stats.rows import Report
+from bench.stats.rows import Report, build
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
     INFERENCE,

@@ -10,8 +10,7 @@ from bench.records.schema import Measurement, Outcome, Results
 from bench.render.compare import note_text
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.pairs import ComparisonRow, compare_backends
-from bench.stats.ranking import build
-from bench.stats.rows import NothingToReportError
+from bench.stats.rows import NothingToReportError, build
 from tests.bench import made_bridges
 from tests.bench.made_bridges import FAR, two_environments
 from tests.bench.made_nodes import WILD, a_case, fleet, on, results

@@ -13,7 +13,7 @@ import pytest
 from bench.records.schema import Measurement, Outcome, RecordedReason, Run
 from bench.render.compare import method_lines, note_text, reason_texts
 from bench.render.messages import basis_text, path_words
-from bench.stats import ranking
+from bench.stats import rows
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import Reason as Note
 from bench.stats.pairs import (
@@ -52,7 +52,7 @@ def test_a_time_is_that_of_the_report_the_median_of_the_processes_medians() -> N
         )
     )
     (row,) = compare_backends(found).rows
-    in_report = {each.case.backend: each.time for each in ranking.build(found).sections[0].rows}
+    in_report = {each.case.backend: each.time for each in rows.build(found).sections[0].rows}
     assert in_report == {"keras": pytest.approx(1.25), "scan": pytest.approx(2.4)}
     assert (row.base_s, row.new_s) == (in_report["keras"], in_report["scan"])
 

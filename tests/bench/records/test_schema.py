@@ -27,7 +27,7 @@ from bench.records.schema import (
 )
 from bench.render import page
 from bench.render.labels import heading
-from bench.stats.ranking import build
+from bench.stats.rows import build
 from tests.bench.mutations import DELETE, put, saved
 from tests.places import REFERENCE
 

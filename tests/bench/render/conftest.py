@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.records.files import collect
-from bench.stats.ranking import build
-from bench.stats.rows import Report
+from bench.stats.rows import Report, build
 from tests.bench.made_reports import REPLICATES
 
 

@@ -16,7 +16,7 @@ from bench.cli.output import plain_text
 from bench.render import along
 from bench.render.messages import along_method, along_notes, cheap_from
 from bench.stats.along import AxisSeries, series
-from bench.stats.ranking import build
+from bench.stats.rows import build
 from tests.bench import made_windows as made
 from tests.bench.made_results import a_run, gather, measured
 

@@ -14,8 +14,7 @@ from bench.render import page
 from bench.render.data import as_json, comma_separated
 from bench.render.markdown import brief, markdown
 from bench.render.terminal import as_picture
-from bench.stats.ranking import build
-from bench.stats.rows import Report
+from bench.stats.rows import Report, build
 from tests.bench.made_reports import REPLICATES
 from tests.bench.made_results import as_text
 

@@ -15,8 +15,7 @@ from bench.records.files import collect
 from bench.records.schema import Measurement, Results, Run
 from bench.render import plot
 from bench.render.plot import Plot, _bar, choose
-from bench.stats.ranking import build
-from bench.stats.rows import Section
+from bench.stats.rows import Section, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import BUSY, a_run, gather, measured

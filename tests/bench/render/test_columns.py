@@ -11,7 +11,7 @@ import pytest
 
 from bench.records.schema import Figures, Run
 from bench.render.data import COLUMNS, Value, records
-from bench.stats.ranking import build
+from bench.stats.rows import build
 from lstm_impl import Workload
 from tests.bench.made_nodes import WILD, a_case, fleet
 from tests.bench.made_reports import (

@@ -20,8 +20,7 @@ from bench import report
 from bench.records.files import collect
 from bench.render import data
 from bench.render.data import COLUMNS, records
-from bench.stats.ranking import build
-from bench.stats.rows import Report
+from bench.stats.rows import Report, build
 from tests.bench.made_reports import HOSTILE, endless, hostile_report, sentences
 from tests.bench.made_store import make_store
 from tests.places import GOLDEN, ROOT

@@ -6,7 +6,7 @@ import pytest
 
 from bench.render.labels import caption, heading, machine, nodes, title, where
 from bench.render.messages import few
-from bench.stats.ranking import build
+from bench.stats.rows import build
 from tests.bench import made_nodes
 from tests.bench.made_reports import (
     SPEC,

@@ -11,8 +11,7 @@ from bench.case.cases import Case
 from bench.records.schema import Run
 from bench.render.labels import details
 from bench.render.page import page
-from bench.stats.ranking import build
-from bench.stats.rows import Report, Section
+from bench.stats.rows import Report, Section, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import gather, measured

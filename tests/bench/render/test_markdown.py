@@ -8,8 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from bench.render.markdown import brief, markdown
-from bench.stats.ranking import build
-from bench.stats.rows import Report
+from bench.stats.rows import Report, build
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import HOSTILE, SPEC, TRAINING, hostile_report, measured, results_of
 

@@ -25,8 +25,7 @@ from bench.render.messages import (
     speed_moved,
     uneven_bridges,
 )
-from bench.stats.ranking import build
-from bench.stats.rows import Section
+from bench.stats.rows import Section, build
 from lstm_impl.workload import Workload
 from tests.bench import made_nodes
 from tests.bench.made_bridges import FAR

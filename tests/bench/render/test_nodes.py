@@ -16,8 +16,7 @@ from bench.render.markdown import brief, markdown
 from bench.render.messages import answer, method
 from bench.render.page import page
 from bench.render.terminal import draw_brief
-from bench.stats.ranking import build
-from bench.stats.rows import Report, Section
+from bench.stats.rows import Report, Section, build
 from tests.bench.made_nodes import a_case, fleet, on, results
 from tests.bench.made_results import as_text, measured
 

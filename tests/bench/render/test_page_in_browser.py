@@ -36,8 +36,7 @@ from bench.render import page as pages
 from bench.render import plot
 from bench.render.messages import answer
 from bench.render.page import page as explorable
-from bench.stats.ranking import build
-from bench.stats.rows import Report, Row, Section
+from bench.stats.rows import Report, Row, Section, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results

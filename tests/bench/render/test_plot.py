@@ -9,8 +9,7 @@ import pytest
 from bench.machine.fields import InputError
 from bench.records.files import collect
 from bench.render.plot import choose
-from bench.stats.ranking import build
-from bench.stats.rows import Section
+from bench.stats.rows import Section, build
 from tests.places import ROOT
 
 

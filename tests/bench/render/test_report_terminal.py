@@ -14,8 +14,7 @@ from bench.records.schema import Measurement, Outcome
 from bench.render.markdown import markdown
 from bench.render.messages import method
 from bench.render.terminal import as_picture, draw_whole, show
-from bench.stats.ranking import build
-from bench.stats.rows import Report
+from bench.stats.rows import Report, build
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
     HOSTILE,

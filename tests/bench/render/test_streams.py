@@ -11,8 +11,7 @@ from bench.render import messages
 from bench.render.data import comma_separated, records
 from bench.render.markdown import markdown
 from bench.render.page import Data
-from bench.stats.ranking import build
-from bench.stats.rows import Report
+from bench.stats.rows import Report, build
 from bench.worker.timing import StreamConditions
 from tests.bench.made_results import as_text, gather
 from tests.bench.made_streams import a_run, a_stream, streamed, streams

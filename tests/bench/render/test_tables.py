@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from bench.records.schema import Measurement
 from bench.render.table import parts, work_words
-from bench.stats.ranking import build
-from bench.stats.rows import Report, Row, Table
+from bench.stats.rows import Report, Row, Table, build
 from tests.bench.made_reports import (
     BUSY,
     DOUBT,

@@ -12,8 +12,7 @@ from bench import report
 from bench.records.files import collect
 from bench.records.schema import Run
 from bench.render import data
-from bench.stats.ranking import build
-from bench.stats.rows import Report, Section
+from bench.stats.rows import Report, Section, build
 from lstm_impl.tuning import load
 from tests.places import ROOT
 

@@ -12,8 +12,7 @@ from rich.cells import cell_len
 
 from bench import report
 from bench.render.terminal import as_picture, draw_brief
-from bench.stats.ranking import build
-from bench.stats.rows import Report
+from bench.stats.rows import Report, build
 from tests.bench.made_reports import (
     REPLICATES,
     hostile_report,

@@ -2,7 +2,7 @@
 
 from bench.cli.output import plain_text
 from bench.render import markdown, terminal
-from bench.stats.ranking import build
+from bench.stats.rows import build
 from tests.bench.made_reports import measured, results_of
 
 

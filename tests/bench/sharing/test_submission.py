@@ -21,7 +21,7 @@ from bench.sharing import anonymous as anonymous_module
 from bench.sharing import submission
 from bench.sharing.anonymous import HIDDEN, SOMEBODY, anonymous, kind, texts
 from bench.sharing.submission import FOLDER, Submission, submit
-from bench.stats.ranking import build
+from bench.stats.rows import build
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run
 from tests.bench.mutations import mutate, saved, signed

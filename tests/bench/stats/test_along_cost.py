@@ -22,8 +22,8 @@ from bench.stats.along import (
     timestep_interval,
     window,
 )
-from bench.stats.ranking import build
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
+from bench.stats.rows import build
 from tests.bench import made_windows as made
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480)

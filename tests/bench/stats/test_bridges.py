@@ -14,9 +14,16 @@ from bench.case.cases import Case
 from bench.records.schema import RecordedReason, Results, Run
 from bench.render.messages import over_bridges, uneven_bridges
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.ranking import all_doubts, build, compare_rows, doubts, with_bridges, with_evenness
 from bench.stats.ratios import compare
-from bench.stats.rows import Row
+from bench.stats.rows import (
+    Row,
+    all_doubts,
+    build,
+    compare_rows,
+    doubts,
+    with_bridges,
+    with_evenness,
+)
 from bench.stats.trust import UNSTEADY_RATIO, Doubt, Validity
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_bridges import (

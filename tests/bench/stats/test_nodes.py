@@ -10,7 +10,7 @@ from bench.records.files import collect
 from bench.records.schema import Measurement
 from bench.stats import nodes
 from bench.stats.nodes import SectionItems, places
-from bench.stats.ranking import build
+from bench.stats.rows import build
 from tests.bench.made_nodes import a_case, fleet, on, results
 from tests.bench.made_results import measured
 from tests.places import REFERENCE

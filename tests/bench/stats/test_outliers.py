@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
 from bench.stats.outliers import FEWEST_NODES, LEVEL, outliers, outlying_times, p_apart
-from bench.stats.ranking import build
-from bench.stats.rows import Row
+from bench.stats.rows import Row, build
 from research.nodes import WORLDS, World, report
 from tests.bench.made_nodes import a_case, fleet, results
 

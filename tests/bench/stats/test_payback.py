@@ -16,8 +16,7 @@ from bench.render.data import as_json, records
 from bench.render.messages import findings
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import Interval
-from bench.stats.ranking import break_even, build, pairs
-from bench.stats.rows import Report, Row
+from bench.stats.rows import Report, Row, break_even, build, pairs
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
 

@@ -14,8 +14,7 @@ from bench.records.schema import Figures, Measurement, Outcome, Results
 from bench.render.messages import doubt_line
 from bench.stats.bound import NOT_KNOWN, PADDING
 from bench.stats.comparison import Verdict
-from bench.stats.ranking import build
-from bench.stats.rows import NothingToReportError
+from bench.stats.rows import NothingToReportError, build
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_reports import (
     BUSY,

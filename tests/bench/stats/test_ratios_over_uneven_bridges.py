@@ -15,8 +15,8 @@ from bench.render.messages import basis_text, unclear
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import BRIDGE_APART, Estimates, Reason
 from bench.stats.pooling import judged
-from bench.stats.ranking import build
 from bench.stats.ratios import allowing, geometric_mean, most_heterogeneous
+from bench.stats.rows import build
 from tests.bench.made_bridges import FAR, ratios_of, results
 
 

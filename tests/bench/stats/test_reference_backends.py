@@ -9,8 +9,8 @@ import pytest
 from bench.records.files import collect
 from bench.render.messages import basis_text, uneven_bridges, uneven_note
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.ranking import build
 from bench.stats.ratios import HeterogeneityTests
+from bench.stats.rows import build
 from tests.bench.made_bridges import (
     FAR,
     a_case,

@@ -11,8 +11,7 @@ from bench.case.cases import Case
 from bench.records.schema import Measurement, RecordedReason
 from bench.render.data import COLUMNS, records
 from bench.stats.intervals import FEWEST_BEYOND, PERCENTILES
-from bench.stats.ranking import build
-from bench.stats.rows import Row, Table, ranked_backends, stream, usual_baseline
+from bench.stats.rows import Row, Table, build, ranked_backends, stream, usual_baseline
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_reports import (
     BUSY,

@@ -13,8 +13,7 @@ from bench.case.cases import Case
 from bench.records.schema import Measurement, RecordedReason, Run
 from bench.render.data import records
 from bench.render.messages import bound_sentence
-from bench.stats.ranking import UNTRIED, build
-from bench.stats.rows import Row
+from bench.stats.rows import UNTRIED, Row, build
 from lstm_impl import LSTMSpec, Workload, list_backends
 from tests.bench.made_results import gather, measured
 

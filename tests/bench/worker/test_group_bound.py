@@ -15,8 +15,7 @@ from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.render.messages import bound_sentence
-from bench.stats.ranking import build
-from bench.stats.rows import Row
+from bench.stats.rows import Row, build
 from bench.worker.outcomes import Measured
 from bench.worker.recorder import Recorder, Settings
 from lstm_impl import LSTMSpec, Workload
