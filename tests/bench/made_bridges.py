@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from bench.records.schema import Measurement, RecordedReason, Results, Run
 from bench.stats.comparison import Comparison, Heterogeneity
 from bench.stats.rows import Row, build
 from lstm_impl import LSTMSpec, Workload
+from tests.bench import made_results
 from tests.bench.made_results import gather, measured
 
 LUCK = 0.02
@@ -31,9 +31,10 @@ def a_case(backend: str, number: int = 0, device: str = "cpu") -> Case:
 
 
 def a_run(name: str, host: str = "host") -> Run:
-    now = datetime(2025, 1, 1, tzinfo=UTC)
     seen = {"before": {"cpu": {"name": "Test CPU", "usable": 2}}, "after": {}}
-    return Run(name, "session", "mine", 0, now, now, True, host, f"id of {host}", {}, seen)
+    return made_results.a_run(
+        0, host, id=name, session="session", machine_id=f"id of {host}", environment=seen
+    )
 
 
 Has = Callable[[str, int, int], bool]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, RecordedReason, Results, Run
+from bench.records.schema import Measurement, RecordedReason, Run
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import a_run, gather, measured
@@ -35,14 +34,15 @@ def on(
     suite: str = "mine",
 ) -> Run:
     """A process on a machine of this processor, begun so many hours after the first."""
-    before = {"cpu": {"name": cpu, "usable": 2}} if cpu else {}
     started = START + timedelta(hours=hours)
-    return replace(
-        a_run(number, host, suite),
+    return a_run(
+        number,
+        host,
+        suite,
         id=f"{session}-{host}-{number}",
         session=session,
         machine_id=f"id of {host}",
-        environment={"before": before},
+        environment={"before": {"cpu": {"name": cpu, "usable": 2}} if cpu else {}},
         started=started,
         finished=started,
     )
@@ -83,5 +83,4 @@ def fleet(
     return found
 
 
-def results(*items: Measurement) -> Results:
-    return gather(*items)
+results = gather

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.records.files import collect
-from bench.records.schema import Figures, Measurement, Outcome, RecordedReason, Results, Run
+from bench.records.schema import Measurement, Outcome, RecordedReason, Results, Run
 from bench.render.messages import findings
 from bench.stats.rows import Report, Row, build
 from bench.stats.trust import Doubt
@@ -20,6 +20,7 @@ from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results
 from tests.bench.made_results import gather
+from tests.bench.made_texts import PAYLOADS
 from tests.places import GOLDEN
 
 REPLICATES = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json"]
@@ -41,20 +42,17 @@ DOUBT = Doubt("slow", "the clock was slow", "wait until it is cool", 1, 1)
 def a_run(number: int = 1, session: str = "s", host: str = "host", **changes: object) -> Run:
     started = datetime(2025, 1, 31, 12, tzinfo=UTC) + timedelta(minutes=number)
     environment = {"before": {"cpu": {"name": "A CPU", "cores": 2}, "libraries": {"keras": "3"}}}
-    run = Run(
-        f"{session}-{host}-{number}",
-        session,
-        "quick",
-        1,
-        started,
-        started,
-        True,
-        host,
-        f"id of {host}",
-        {},
-        environment,
-    )
-    return replace(run, **changes)  # type: ignore[arg-type]
+    usual: dict[str, object] = {
+        "id": f"{session}-{host}-{number}",
+        "session": session,
+        "suite": "quick",
+        "seed": 1,
+        "started": started,
+        "finished": started,
+        "machine_id": f"id of {host}",
+        "environment": environment,
+    }
+    return made_results.a_run(number, host, **(usual | changes))  # type: ignore[arg-type]
 
 
 def measured(
@@ -67,24 +65,19 @@ def measured(
     device: str = "cpu",
     reasons: Sequence[RecordedReason] = (),
     samples: int = 11,
-    memory: Figures | None = None,
-    roofs: Figures | None = None,
+    **changes: object,
 ) -> Measurement:
     """Samples around a median, in alternating rounds."""
-    made = made_results.measured(
-        Case(backend, spec, work, device), seconds, run or a_run(), reasons
-    )
-    return replace(
-        made,
-        samples=seconds * np.linspace(0.99, 1.01, samples),
-        rounds=np.arange(samples),
-        warmup=(seconds,),
-        calls=4,
-        setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": 0.75},
-        gate={"passed": True},
-        memory=memory,
-        roofs=roofs,
-    )
+    usual: dict[str, object] = {
+        "samples": seconds * np.linspace(0.99, 1.01, samples),
+        "rounds": np.arange(samples),
+        "warmup": (seconds,),
+        "calls": 4,
+        "setup": {"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": 0.75},
+        "gate": {"passed": True},
+    }
+    case = Case(backend, spec, work, device)
+    return made_results.measured(case, seconds, run or a_run(), reasons, **(usual | changes))
 
 
 def without_time(
@@ -137,36 +130,7 @@ def sentences(report: Report) -> list[str]:
     return [finding.text for section in report.sections for finding in findings(section)]
 
 
-SNIPPETS = [
-    "<script>alert(1)</script>",
-    "</style></title><img src=x onerror=alert(1)>",
-    "[red]x[/red]",
-    "[link=http://x.y]z[/link]",
-    ":smile: :warning:",
-    "a|b\\|c",
-    "`code` ``` \\`",
-    "\"quoted\" 'single'",
-    "new\nline\r\nand\ttab",
-    "\x1b[31mred\x1b[0m\x1b]0;title\x07",
-    "\x9b31m \x00 \u202e \u2028 \ud800",
-    "=HYPERLINK(1)",
-    "+1",
-    "-1 - x",
-    "@someone #12 GH-1 a@b.com www.x.y https://x.y",
-    "![i](http://x) [a](javascript:alert(1))",
-    "# heading",
-    "1. item",
-    "| a | b |",
-    "**bold** __init__ ~~x~~ $x$",
-    "&lt;b&gt; &#60;",
-    "漢字" * 40,
-    "é́́́",
-    "x" * 1_000_000,
-    " " * 1_000_000 + "x",
-    "%s {0} {x}",
-    " ",
-]
-
+SNIPPETS = (*PAYLOADS, "漢字" * 40, "x" * 1_000_000, " " * 1_000_000 + "x", " ")
 
 HOSTILE = st.one_of(
     st.sampled_from(SNIPPETS),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from bench.machine.writing import write
 from bench.records.schema import Measurement, Outcome, RecordedReason, ResultFile, Results, Run
 from bench.render import terminal
 from bench.stats.rows import Report
+from lstm_impl import LSTMSpec, Workload
 
 ENVIRONMENT: dict[str, object] = {
     "cpu": {"name": "Test CPU", "cores": 2, "clock_hz": 2.1e9, "clock_max_hz": 3e9},
@@ -58,10 +60,10 @@ LAPTOP, SERVER = (run("a", host=host).machine for host in ("laptop", "server"))
 
 
 def measured(
-    of: Case, seconds: float, during: Run, reasons: Sequence[RecordedReason] = ()
+    of: Case, seconds: float, during: Run, reasons: Sequence[RecordedReason] = (), **changes: object
 ) -> Measurement:
     samples = seconds * np.exp(0.002 * np.linspace(-1, 1, 11))
-    return Measurement(
+    made = Measurement(
         case=of,
         run=during,
         samples=samples,
@@ -79,6 +81,7 @@ def measured(
         reasons=tuple(reasons),
         path=Path("a.json"),
     )
+    return replace(made, **changes)  # type: ignore[arg-type]
 
 
 def gather(*items: Measurement | Outcome) -> Results:
@@ -127,59 +130,72 @@ def disturbed(results: Results, number: int) -> Results:
 
 def document(during: Run, items: Sequence[Measurement | Outcome]) -> dict[str, object]:
     """A result file of schema 1, as the plugin writes it."""
-    benchmarks = [
-        {
-            "group": item.case.group,
-            "name": item.case.id,
-            "fullname": item.case.id,
-            "stats": {"data": item.samples.tolist()},
-            "extra_info": {
-                "lstm": {
-                    "schema": 1,
-                    "case": item.case.to_dict(),
-                    "case_id": item.case.id,
-                    "gate": {"passed": True, "judge": "", "errors": {}, "bounds": {}},
-                    "evidence": {},
-                    "setup": {},
-                    "blocks": {
-                        "calls": item.calls,
-                        "round": item.rounds.tolist(),
-                        "warmup": [],
-                        "seed": 0,
-                        "stopped": "time",
-                    },
-                    "steady": True,
-                    "memory": None,
-                    "roofs": None,
-                    "energy": None,
-                    "validity": {
-                        "valid": item.valid,
-                        "reasons": [vars(reason) for reason in item.reasons],
-                    },
-                }
-            },
-        }
-        for item in items
-        if isinstance(item, Measurement)
-    ]
-    outcomes = [
-        {
-            "case": item.case.to_dict(),
-            "case_id": item.case.id,
-            "outcome": item.outcome,
-            "reason": item.reason,
-            "advice": item.advice,
-        }
-        for item in items
-        if isinstance(item, Outcome)
-    ]
     return {
-        "machine_info": {},
+        "machine_info": {"node": during.host},
         "commit_info": {},
-        "benchmarks": benchmarks,
+        "benchmarks": [_entry(item) for item in items if isinstance(item, Measurement)],
         "datetime": during.started.isoformat(),
         "version": "5.3.1",
-        "lstm": {"schema": 1, "run": during.to_dict(), "outcomes": outcomes},
+        "lstm": {
+            "schema": 1,
+            "run": during.to_dict(),
+            "outcomes": [
+                {
+                    "case": item.case.to_dict(),
+                    "case_id": item.case.id,
+                    "outcome": item.outcome,
+                    "reason": item.reason,
+                    "advice": item.advice,
+                }
+                for item in items
+                if isinstance(item, Outcome)
+            ],
+        },
+    }
+
+
+def _entry(item: Measurement) -> dict[str, object]:
+    samples = item.samples
+    return {
+        "group": item.case.group,
+        "name": item.case.id,
+        "fullname": item.case.id,
+        "params": {"lstm_case": item.case.id},
+        "param": item.case.id,
+        "options": {},
+        "stats": {
+            **{name: float(getattr(np, name)(samples)) for name in ("min", "max", "mean")},
+            "median": float(np.median(samples)),
+            "stddev": float(samples.std()),
+            "rounds": samples.size,
+            "iterations": item.calls,
+            "data": samples.tolist(),
+        },
+        "extra_info": {
+            "lstm": {
+                "schema": 1,
+                "case": item.case.to_dict(),
+                "case_id": item.case.id,
+                "gate": {"passed": True, "judge": "", "errors": {}, "bounds": {}, **item.gate},
+                "evidence": item.evidence,
+                "setup": item.setup,
+                "blocks": {
+                    "calls": item.calls,
+                    "round": item.rounds.tolist(),
+                    "warmup": list(item.warmup),
+                    "seed": 0,
+                    "stopped": "time",
+                },
+                "steady": item.steady,
+                "memory": item.memory,
+                "roofs": item.roofs,
+                "energy": item.energy,
+                "validity": {
+                    "valid": item.valid,
+                    "reasons": [vars(reason) for reason in item.reasons],
+                },
+            }
+        },
     }
 
 
@@ -194,3 +210,68 @@ def save(folder: Path, found: Results) -> Path:
 def as_text(report: Report, width: int = WIDTH, draw: terminal.Draw | None = None) -> str:
     """The report as it stands in a file: without colour."""
     return plain_text(lambda console: terminal.show(report, console, draw), width)
+
+
+BACKENDS = ("keras", "while_loop", "while_loop+xla", "while_loop+hoisted+xla", "static_unroll")
+SHAPES = ("distinct", "replicates")
+"""Every case in one file of its own, or the same cases in every file."""
+
+
+def make_store(
+    folder: Path,
+    shape: str = "replicates",
+    *,
+    files: int = 1000,
+    cases: int = 100,
+    samples: int = 10,
+) -> list[Path]:
+    """Write ``files`` result files of ``cases`` measurements of ``samples`` samples each.
+
+    shape: one of ``SHAPES``. With ``distinct`` each ten files are a session of their own, as when
+    results of many weeks lie in one folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    names = ("y", "h", "c", "x", "kernel", "recurrent_kernel", "bias")
+    variables = {f"TF_VARIABLE_{number}": str(number) for number in range(20)}
+    seen = {**ENVIRONMENT, "variables": variables}
+    paths = []
+    for number in range(files):
+        session = number // (files if shape == "replicates" else 10)
+        groups = -(-cases // len(BACKENDS))
+        first = 0 if shape == "replicates" else number * groups
+        moment = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=session, seconds=number)
+        during = a_run(
+            number,
+            id=f"{number:032x}",
+            session=f"session-{session:04}",
+            started=moment,
+            finished=moment,
+            environment={"before": seen, "after": seen},
+        )
+        items = []
+        for group in range(first, first + groups):
+            size = 16 + group // 7
+            spec, mode = LSTMSpec(8 + group % 7, size), ("inference", "training")[group % 2]
+            work = Workload(1 + group % 5, 10 + group % 11, mode)
+            for place, backend in enumerate(BACKENDS):
+                noise = 0.03 * rng.standard_normal() + 0.005 * rng.standard_normal(samples)
+                item = measured(
+                    Case(backend, spec, work),
+                    1.0,
+                    during,
+                    samples=1e-3 * (1 + place) * size / 16 * np.exp(noise),
+                    rounds=np.arange(samples),
+                    warmup=(1e-3,) * 3,
+                    calls=4,
+                    gate={"errors": dict.fromkeys(names, 1e-7), "bounds": dict.fromkeys(names, 1)},
+                    evidence={"ops": {"MatMul": 100, "Tanh": 200}, "kernels": ["MatMul", "Split"]},
+                    setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": None},
+                    memory={"peak_bytes": 1e6 * size, "how": "a fresh process"},
+                    roofs={"operations": 1e6 * size, "bytes": 1e5 * size, "of_matmul": 0.5},
+                )
+                items.append(item)
+        path = folder / f"made-up-{number:05}.json"
+        path.write_text(json.dumps(document(during, items[:cases]), indent=1), encoding="utf-8")
+        paths.append(path)
+    return paths

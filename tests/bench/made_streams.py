@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -13,21 +12,22 @@ from bench.records.schema import Measurement, Results, Run
 from bench.worker.outcomes import kept
 from bench.worker.timing import StreamConditions, Streamed
 from lstm_impl import LSTMSpec, Workload
+from tests.bench import made_results
 from tests.bench.made_results import gather, measured
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def a_run(number: int, session: str = "session") -> Run:
-    return Run(
+    return made_results.a_run(
+        number,
+        "machine",
+        "streaming",
         id=f"{session}-{number}",
         session=session,
-        suite="streaming",
         seed=0,
         started=START + timedelta(minutes=number),
         finished=START + timedelta(minutes=number + 1),
-        complete=True,
-        host="machine",
         machine_id="machine",
         options={"session": session},
         environment={},
@@ -52,7 +52,7 @@ def streamed(
     slow = rng.random(calls) < 0.02
     latency[slow] *= tail * rng.lognormal(0, 0.1, int(slow.sum()))
     found = kept(Streamed(latency, latency), beside or StreamConditions(), case.workload.period)
-    return replace(measured(case, median, run), streaming=found)
+    return measured(case, median, run, streaming=found)
 
 
 def streams(

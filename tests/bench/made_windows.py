@@ -19,11 +19,13 @@ from bench.case.cases import Case
 from bench.machine.writing import write
 from bench.records.files import collect
 from bench.records.maps import LearningMap, MapCell, file_data, read
+from bench.records.schema import Measurement, Outcome
 from bench.stats.along import AxisSeries, series
 from bench.stats.recommend import MeasuredWindows, places
 from bench.stats.rows import KINDS, build
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
+from tests.bench.made_results import BUSY, a_run, gather, measured, save, unmeasured
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480, 960)
 DISTANCES = (1, 3, 8, 20, 50)
@@ -98,57 +100,52 @@ def write_windows(
     **stream: Any,
 ) -> list[Path]:
     """A file for each process, with every backend at every window. stream: as of ``streamed``."""
-    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     paths = []
     for process in range(processes):
         luck = np.exp(noise * rng.standard_normal())
-        benchmarks, outcomes = [], []
+        started = datetime(2025, 1, day, 12, tzinfo=UTC) + timedelta(minutes=process)
+        run = a_run(
+            process,
+            host,
+            "truncation",
+            id=f"{session}-{process}",
+            session=session,
+            started=started,
+            finished=started + timedelta(minutes=1),
+            machine_id=f"id of {host}",
+            environment={"before": {"cpu": {"name": f"CPU of {host}", "cores": 2}}},
+        )
+        items: list[Measurement | Outcome] = []
         for window in windows:
             for backend, cost in costs.items():
                 case = streamed(backend, window, **stream)
                 length = window or case.workload.timesteps
                 if length > cost.reaches:
-                    outcomes.append(
-                        {
-                            "case": case.to_dict(),
-                            "case_id": case.id,
-                            "outcome": cost.outcome,
-                            "reason": cost.reason or reason,
-                            "advice": "give it longer with --case-limit",
-                        }
-                    )
+                    advice = "give it longer with --case-limit"
+                    items.append(unmeasured(case, run, cost.outcome, cost.reason or reason, advice))
                     continue
                 steps = -(-case.workload.timesteps // length)
                 time = steps * cost.fixed + case.workload.timesteps * cost.per_timestep
                 time *= cost.slower.get(length, 1.0)
                 samples = luck * time * np.exp(noise * rng.standard_normal(8))
-                benchmarks.append(_entry(case, samples, cost, length, memory, valid))
-        started = datetime(2025, 1, day, 12, tzinfo=UTC) + timedelta(minutes=process)
-        run = {
-            "id": f"{session}-{process}",
-            "session": session,
-            "suite": "truncation",
-            "seed": process,
-            "started": started.isoformat(),
-            "finished": (started + timedelta(minutes=1)).isoformat(),
-            "complete": True,
-            "options": {},
-            "host": host,
-            "machine_id": f"id of {host}",
-            "environment": {"before": {"cpu": {"name": f"CPU of {host}", "cores": 2}}},
-        }
-        document = {
-            "machine_info": {"node": host},
-            "commit_info": {},
-            "benchmarks": benchmarks,
-            "datetime": run["finished"],
-            "version": "5.3.1",
-            "lstm": {"schema": 1, "run": run, "outcomes": outcomes},
-        }
-        path = folder / f"{session}-{process}.json"
-        write(path, document)
-        paths.append(path)
+                first = cost.compile_s + float(np.median(samples))
+                setup = {"build_s": 0.01, "trace_s": 0.2, "first_call_s": first}
+                peak = cost.base_bytes + cost.bytes_per_timestep * length
+                items.append(
+                    measured(
+                        case,
+                        time,
+                        run,
+                        () if valid else (BUSY,),
+                        samples=samples,
+                        rounds=np.arange(8),
+                        setup={**setup, "compile_s": cost.compile_s},
+                        memory={"peak_bytes": peak} if memory else None,
+                    )
+                )
+        save(folder, gather(*items))
+        paths.append(folder / f"{session}-{process}.json")
     return paths
 
 
@@ -169,62 +166,6 @@ def join(paths: Sequence[Path], others: Sequence[Path]) -> None:
         document["benchmarks"] += more["benchmarks"]
         document["lstm"]["outcomes"] += more["lstm"]["outcomes"]
         path.write_text(json.dumps(document))
-
-
-def _entry(
-    case: Case, samples: Any, cost: Cost, length: int, memory: bool, valid: bool
-) -> dict[str, object]:
-    busy = {"code": "busy", "text": "the machine was busy", "advice": "close other programs"}
-    median = float(np.median(samples))
-    return {
-        "group": case.group,
-        "name": case.id,
-        "fullname": case.id,
-        "params": {},
-        "param": case.id,
-        "options": {},
-        "stats": {
-            "data": samples.tolist(),
-            "min": float(samples.min()),
-            "max": float(samples.max()),
-            "mean": float(samples.mean()),
-            "median": median,
-            "stddev": float(samples.std()),
-            "rounds": len(samples),
-            "iterations": 1,
-        },
-        "extra_info": {
-            "lstm": {
-                "schema": 1,
-                "case": case.to_dict(),
-                "case_id": case.id,
-                "gate": {"passed": True, "judge": "made up", "errors": {}, "bounds": {}},
-                "evidence": {},
-                "setup": {
-                    "build_s": 0.01,
-                    "trace_s": 0.2,
-                    "first_call_s": cost.compile_s + median,
-                    "compile_s": cost.compile_s,
-                },
-                "blocks": {
-                    "calls": 1,
-                    "round": list(range(len(samples))),
-                    "warmup": [],
-                    "seed": 0,
-                    "stopped": "time",
-                },
-                "steady": True,
-                "memory": (
-                    {"peak_bytes": cost.base_bytes + cost.bytes_per_timestep * length}
-                    if memory
-                    else None
-                ),
-                "roofs": None,
-                "energy": None,
-                "validity": {"valid": valid, "reasons": [] if valid else [busy]},
-            }
-        },
-    }
 
 
 def read_streams(

@@ -24,7 +24,7 @@ from bench.machine.fields import ResultError
 from bench.machine.writing import write
 from bench.records import files
 from bench.records.journal import Journal
-from tests.bench.made_store import SHAPES, make_store
+from tests.bench.made_results import SHAPES, make_store
 from tests.bench.mutations import DELETE, mutate, patched, put, refusal_of, saved
 from tests.places import GOLDEN, ROOT
 

@@ -22,7 +22,7 @@ from bench.render import data
 from bench.render.data import COLUMNS, records
 from bench.stats.rows import Report, build
 from tests.bench.made_reports import HOSTILE, endless, hostile_report, sentences
-from tests.bench.made_store import make_store
+from tests.bench.made_results import make_store
 from tests.places import GOLDEN, ROOT
 
 
