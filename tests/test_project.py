@@ -413,13 +413,3 @@ def test_the_example_is_measured_as_the_guide_says(example: Path) -> None:
     assert {(each.outcome, each.reason) for each in found.outcomes} == {
         ("refused", "it computes no gradients")
     }
-
-
-def test_the_example_suite_is_one(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text(first_block(CONTRIBUTING, "toml", "schema"))
-    suite = suites.load(str(path), suites.SuiteChoice(None, ("cpu",), None))
-    assert suite.name == "mine"
-    assert {case.kind for case in suite.cases} == {"throughput", "truncation"}
-    # Two backends on one shape in two modes, and on two windows.
-    assert len(suite.cases) == 2 * (2 + 2)
