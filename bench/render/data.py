@@ -428,15 +428,15 @@ def break_evens(section: Section) -> list[dict[str, Value]]:
     groups = grouped(section.rows, lambda row: row.case.group)
     return [
         {
-            "case_id": pair.row.case.id,
-            "against": pair.other.case.backend,
-            "later_s": pair.after.later,
-            "steps": pair.after.steps,
-            "steps_low": pair.after.low,
-            "steps_high": table.finite(pair.after.high),
+            "case_id": row.case.id,
+            "against": other.case.backend,
+            "later_s": after.later,
+            "steps": after.steps,
+            "steps_low": after.low,
+            "steps_high": table.finite(after.high),
         }
         for group in groups.values()
-        for pair in pairs(group)
+        for row, other, after in pairs(group)
     ]
 
 

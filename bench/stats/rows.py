@@ -2,14 +2,15 @@
 
 A ``Report`` is what every format is made from: sections (one session on one machine), in each a
 row a case, with its interval, its ratio to the baseline and its place among the backends that did
-the same work. ``judging.table`` has the same as one flat table. This module knows results and
-statistics, nothing of how a report looks.
+the same work. This module knows results and statistics, nothing of how a report looks.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -59,13 +60,13 @@ def check_known(option: str, what: str, name: str | None, names: Iterable[str]) 
 class Row:
     """One case of one section, over all runs that have it.
 
-    ``ranking`` makes it once its group is known; other rows that it names (``bridge``, ``base``,
-    ``helper``) are as they were measured, without a place of their own.
+    It is made once its group is known; other rows that it names (``bridge``, ``base``, ``helper``)
+    are as they were measured, without a place of their own.
 
     outcome: ``measured``, or why there is no time (one of ``results.OUTCOMES``), then with reason
         and advice, and everything below empty.
-    interval: seconds per step. samples: how many in all runs. disturbed: ids of runs of which more
-        was said than how their own samples spread. setup: the runs' medians, seconds.
+    interval: seconds per step. disturbed: ids of runs of which more was said than how their own
+        samples spread. setup: the runs' medians, seconds.
     memory, roofs, energy: the medians over the runs that have such figures, by name. roofs_by:
         whose each roof is, in most of the runs, by the same names (``of_matmul`` and its like).
     validity: whether its time, and ratios made with it, are to be trusted. remarks: what the
@@ -83,8 +84,7 @@ class Row:
     base: the baseline's row, None if that was not measured there or is this one.
     to_baseline: this row's time over the baseline's.
     ratio_doubts: why that ratio is not to be trusted, those of either side among them.
-    ahead: only with rank 1 and if there is a next one: its time over the next one's. behind: only
-        with rank 1: what each other takes over it, by backend.
+    behind: only with rank 1: what each other exact one takes over it, by backend, the next first.
     fastest: whether it is FASTER than each other of the group, INVALID ones too, judged together;
         it is not if it is INVALID itself or a ratio is doubtful.
     helper: of the group, the fastest of those that need less of what binds this one; helper_ratio:
@@ -97,7 +97,6 @@ class Row:
     advice: str = ""
     runs: tuple[RunSamples, ...] = ()
     interval: CaseInterval | None = None
-    samples: int = 0
     disturbed: frozenset[str] = frozenset()
     setup: Mapping[str, float | None] | None = None
     memory: Mapping[str, float] = field(default_factory=dict)
@@ -117,7 +116,6 @@ class Row:
     base: Row | None = None
     to_baseline: Comparison | None = None
     ratio_doubts: tuple[Doubt, ...] = ()
-    ahead: Comparison | None = None
     behind: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
     fastest: bool = False
     helper: Row | None = field(default=None, repr=False)
@@ -128,6 +126,16 @@ class Row:
     def percentiles(self) -> Mapping[int, float]:
         """Those of the samples of all undisturbed runs, seconds, as far as these can say them."""
         return percentiles([run.samples for run in self.runs if run.run not in self.disturbed])
+
+    @property
+    def samples(self) -> int:
+        """How many there are in all runs."""
+        return sum(run.samples.size for run in self.runs)
+
+    @property
+    def ahead(self) -> Comparison | None:
+        """Its time over the next one's; only with rank 1 and if there is a next one."""
+        return next((found.inverse for found in self.behind.values()), None)
 
     @property
     def time(self) -> float:
@@ -297,36 +305,6 @@ def usual_baseline(counts: Mapping[str, int]) -> str:
     return next(usual, max(counts, key=counts.__getitem__, default=""))
 
 
-def with_bridges(rows: Sequence[Row]) -> list[Row]:
-    """Return the measured rows of a group, each with the bridge over which others are reached.
-
-    That is the row in most processes, if not all are in the same; of those in as many, the first
-    that is not INVALID.
-    """
-    runs = [frozenset(run.run for run in row.runs) for row in rows]
-    if len(set(runs)) < 2:
-        return list(rows)
-    best = max(rows, key=lambda row: (len(row.runs), not row.invalid))
-    return [row if row is best else replace(row, bridge=best) for row in rows]
-
-
-def with_evenness(rows: Sequence[Row]) -> list[Row]:
-    """Return the measured rows of a section with what says whether a bridge is the same everywhere.
-
-    Of each device by itself: what a library does to a step on processors says nothing of a GPU.
-    """
-    found: dict[str, HeterogeneityTests] = {}
-    for device, here in grouped(rows, lambda row: row.case.device).items():
-        if any(row.bridge is not None for row in here):
-            found[device] = HeterogeneityTests(
-                (row.case.backend, row.runs, bool(row.invalid)) for row in here
-            )
-    return [
-        replace(row, heterogeneity=found[row.case.device]) if row.case.device in found else row
-        for row in rows
-    ]
-
-
 def compare_rows(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
     """The ratios of pairs of rows, new and base, each pair of one group; over bridges where needed.
 
@@ -339,9 +317,7 @@ def compare_rows(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
     ]
     found = compare_all(sides)
     for index, ((new, base), bridge) in enumerate(zip(pairs, over, strict=True)):
-        if bridge is None or new.heterogeneity is None:
-            continue
-        if found[index].pairing is Pairing.BRIDGED:
+        if bridge and new.heterogeneity and found[index].pairing is Pairing.BRIDGED:
             names = bridge.case.backend, new.case.backend, base.case.backend
             found[index] = allowing(found[index], [new.heterogeneity.between(*names)])
     return found
@@ -353,8 +329,7 @@ def doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
     if (bridge := _bridge(new, base)) is None:
         return of_ratio(*both)
     third = bridge.validity, bridge.runs
-    found = (*bridge.invalid, *(doubt for side in both for doubt in of_ratio(side, third)))
-    return _once(found)
+    return _once((*bridge.invalid, *(doubt for side in both for doubt in of_ratio(side, third))))
 
 
 def all_doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
@@ -364,68 +339,15 @@ def all_doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
 
 def _bridge(new: Row, base: Row) -> Row | None:
     """Over which row two are compared: none, if they share processes or it does not reach both."""
-    bridge = new.bridge
-    if bridge is None or bridge is base:
+    if new.bridge is None:
         return None
-    one, other, third = ({run.run for run in row.runs} for row in (new, base, bridge))
-    if not one.isdisjoint(other) or one.isdisjoint(third) or other.isdisjoint(third):
-        return None
-    return bridge
+    one, other, third = ({run.run for run in row.runs} for row in (new, base, new.bridge))
+    apart = one.isdisjoint(other)
+    return new.bridge if apart and not (one.isdisjoint(third) or other.isdisjoint(third)) else None
 
 
 def _once(found: Sequence[Doubt]) -> tuple[Doubt, ...]:
     return tuple({doubt.code: doubt for doubt in found}.values())
-
-
-FEWER = 0.5
-"""Times the launches of a case: who starts no more than these goes another way through time."""
-
-UNTRIED: Mapping[tuple[str, str], tuple[str, ...]] = {
-    (LAUNCHES, "cpu"): ("partial_unroll@10", "fused_cpu"),
-    (LAUNCHES, "gpu"): ("partial_unroll@10", "cudnn"),
-    (HOST, "cpu"): ("torch", "fused_cpu"),
-    (HOST, "gpu"): ("torch", "cudnn"),
-    (CHAIN, "cpu"): ("fused_cpu",),
-    (CHAIN, "gpu"): ("cudnn",),
-}
-"""What is made to need less of what binds a case on a kind of device: worth a try where nobody that
-was measured helps."""
-
-
-# What would help
-
-
-def helper(row: Row, ranked: Sequence[Row]) -> Row | None:
-    """The fastest of those of a group that may help, if it takes less time than the row.
-
-    Against launches that is only who starts far fewer; against all else, whoever is faster.
-    ranked: by time.
-    """
-    bound = row.bound
-    if bound is None or bound.kind == NOT_KNOWN:
-        return None
-    for other in ranked:
-        if other is row:
-            return None
-        if bound.kind in (LAUNCHES, HOST) and not _starts_fewer(other, row):
-            continue
-        if not all_doubts(other, row):
-            return other
-    return None
-
-
-def _starts_fewer(other: Row, row: Row) -> bool:
-    one, many = other.roofs.get("launches"), row.roofs.get("launches")
-    return one is not None and many is not None and one <= FEWER * many
-
-
-def untried(row: Row, group: Sequence[Row]) -> tuple[str, ...]:
-    """Backends that are worth a try and not in the group, measured or not."""
-    if row.bound is None:
-        return ()
-    there = {other.case.backend for other in group}
-    kind = row.case.device.partition(":")[0]
-    return tuple(each for each in UNTRIED.get((row.bound.kind, kind), ()) if each not in there)
 
 
 def build(
@@ -447,42 +369,25 @@ def build(
     if not items:
         raise NothingToReportError("no_case")
     check_known("--device", "device", device, (item.case.device for item in items))
-    kinds = sorted({item.case.kind for item in items if device in (None, item.case.device)})
-    items = [
-        item
-        for item in items
-        if device in (None, item.case.device) and kind in ("all", item.case.kind)
-    ]
+    items = [item for item in items if device in (None, item.case.device)]
+    kinds = sorted({item.case.kind for item in items})
+    items = [item for item in items if kind in ("all", item.case.kind)]
     if not items:
         raise NothingToReportError("no_case_of_kind", kind=kind, kinds=kinds)
     measured = [item.case.backend for item in items if isinstance(item, Measurement)]
     check_known("--baseline", "backend", baseline, measured)
-    sections = _sections(places(items), baseline)
-    sections.sort(key=lambda section: section.started, reverse=True)
-    return Report(tuple(sections), results.notes)
+    found = sections(places(items), baseline)
+    found.sort(key=lambda section: section.started, reverse=True)
+    return Report(tuple(found), results.notes)
 
 
-# Pooling and judging
+def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Section]:
+    """A section for each place; the intervals and ratios of all of them are made in one go.
 
-
-OUTPUT_ERROR = "rms y"
-"""By what name the gate has it (``lstm_impl.proof.comparison.RMS``)."""
-
-
-@dataclass
-class _Draft:
-    """A section in the making: its runs, and its rows by the work that they do."""
-
-    place: SectionItems
-    runs: tuple[Run, ...]
-    groups: list[list[Row]]
-    baseline: str
-
-
-def _sections(places: Sequence[SectionItems], baseline: str | None) -> list[Section]:
-    """A section for each place; the intervals and ratios of all of them are made in one go."""
-    cases = [grouped(place.items, lambda item: item.case.id).values() for place in places]
-    measured = [
+    baseline: as of ``build``; where a place has no time of it, the usual one of that place.
+    """
+    cases = [list(grouped(place.items, lambda item: item.case.id).values()) for place in places]
+    samples = [
         [
             (place.node_of.get(item.run.id, ""), item.samples)
             for item in case
@@ -491,34 +396,26 @@ def _sections(places: Sequence[SectionItems], baseline: str | None) -> list[Sect
         for place, here in zip(places, cases, strict=True)
         for case in here
     ]
-    each = iter(random_effects.intervals([samples for samples in measured if samples]))
-    drafts: list[_Draft] = []
+    each = iter(random_effects.intervals([case for case in samples if case]))
+    measured: list[Section] = []
     for place, here in zip(places, cases, strict=True):
         runs = {item.run.id: item.run for item in place.items}
-        rows = [_row(case, len(runs), each, place.node_of) for case in here]
-        counts: Counter[str] = Counter()
-        for row in rows:
-            counts[row.case.backend] += row.measured
-        counts = +counts
+        rows = tuple(_row(case, len(runs), each, place.node_of) for case in here)
+        counts = Counter(row.case.backend for row in rows if row.measured)
         exact = Counter(
-            {row.case.backend: counts[row.case.backend] for row in rows if not row.case.approximate}
+            row.case.backend for row in rows if row.measured and not row.case.approximate
         )
-        groups = grouped(rows, lambda row: row.case.group)
-        if (chosen := baseline) is None or chosen not in counts:
-            chosen = usual_baseline(exact or counts)
+        own = baseline if baseline in counts else None
         ordered = tuple(sorted(runs.values(), key=lambda run: (run.started, run.id)))
-        drafts.append(_Draft(place, ordered, list(groups.values()), chosen))
-    _judge(drafts)
+        chosen = own or usual_baseline(exact or counts)
+        measured.append(Section(ordered, rows, chosen, place.nodes, place.node_of))
     return [
-        Section(
-            draft.runs,
-            tuple(sorted((row for group in draft.groups for row in group), key=_order)),
-            draft.baseline,
-            draft.place.nodes,
-            draft.place.node_of,
-        )
-        for draft in drafts
+        replace(section, rows=tuple(sorted(rows, key=_order)))
+        for section, rows in zip(measured, _judged(measured), strict=True)
     ]
+
+
+_GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_measured")
 
 
 def _row(
@@ -538,35 +435,34 @@ def _row(
         # What went wrong most gravely is what is reported: a failed gate before a missing device.
         worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
         return Row(worst.case, worst.outcome, worst.reason, worst.advice)
-    samples = tuple(
-        RunSamples(
-            item.run.id,
-            item.samples,
-            item.rounds,
-            node=nodes.get(item.run.id, ""),
-            started=item.run.started.timestamp(),
-        )
-        for item in measured
-    )
     interval = next(intervals)
-    validity = pooled(
-        measured,
-        outcomes,
-        interval,
-        runs,
-        replicated=any(item.run.session != item.run.id for item in measured),
-    )
+    replicated = any(item.run.session != item.run.id for item in measured)
+    validity = pooled(measured, outcomes, interval, runs, replicated=replicated)
     steady = {item.steady for item in measured}
     case, work = measured[0].case, measured[0].case.workload
     valid = work.valid_timesteps() / (work.batch * work.timesteps)  # those that are no padding
     roofs = _figures([item.roofs for item in measured])
-    owners = _roofs_by([item.roofs for item in measured])
+    words = [item.evidence.get("fallback") for item in measured]
+    owners: dict[str, list[str]] = {}
+    for item in measured:
+        for key, value in (item.roofs or {}).items():
+            if key.endswith("_by") and isinstance(value, str):
+                owners.setdefault(f"of_{key.removesuffix('_by')}", []).append(value)
+    roofs_by = {key: _commonest(values) for key, values in owners.items()}
     return Row(
         case=case,
         outcome=MEASURED,
-        runs=samples,
+        runs=tuple(
+            RunSamples(
+                item.run.id,
+                item.samples,
+                item.rounds,
+                node=nodes.get(item.run.id, ""),
+                started=item.run.started.timestamp(),
+            )
+            for item in measured
+        ),
         interval=interval,
-        samples=sum(item.samples.size for item in measured),
         disturbed=frozenset(
             item.run.id
             for item in measured
@@ -575,41 +471,38 @@ def _row(
         setup=_setup(measured),
         memory=_figures([item.memory for item in measured]),
         roofs=roofs,
-        roofs_by=owners,
+        roofs_by=roofs_by,
         energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
         validity=validity,
         stream=latency.stream_of(measured, nodes),
-        fallback=_fallback(measured),
-        error=_error(measured),
-        bound=Bound(NOT_KNOWN) if validity.invalid else bound(roofs, owners, valid),
+        fallback=_commonest([text if isinstance(text, str) else "" for text in words]),
+        error=_error(measured) if case.approximate else None,
+        bound=Bound(NOT_KNOWN) if validity.invalid else bound(roofs, roofs_by, valid),
         remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
     )
 
 
+OUTPUT_ERROR = "rms y"
+"""By what name the gate has it (``lstm_impl.proof.comparison.RMS``)."""
+
+
 def _error(items: Sequence[Measurement]) -> float | None:
-    """The largest error of an approximate backend's outputs, None of an exact one's."""
-    if not items[0].case.approximate:
-        return None
+    """The largest error of an approximate backend's outputs."""
     found = (item.gate.get("errors") for item in items)
     values = [each.get(OUTPUT_ERROR) for each in found if isinstance(each, Mapping)]
     return max((each for each in values if isinstance(each, int | float)), default=None)
 
 
-def _fallback(items: Sequence[Measurement]) -> str:
-    shown = [item.evidence.get("fallback") for item in items]
-    (most, _), *_ = Counter(text if isinstance(text, str) else "" for text in shown).most_common(1)
-    return most
-
-
-_GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_measured")
+def _commonest(values: Sequence[str]) -> str:
+    return Counter(values).most_common(1)[0][0]
 
 
 def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for key in ("build_s", "trace_s", "compile_s", "first_call_s"):
         values = [value for item in items if (value := item.setup.get(key)) is not None]
-        middle = _median(values) if values else None
+        middle = statistics.median(values) if values else None
         # Compiling is a difference of two times, which noise can turn under zero: then it is not
         # known. Each process counts all the same, or the middle of those above would be too high.
         found[key] = None if middle is None or middle < 0 else middle
@@ -617,152 +510,159 @@ def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
 
 
 def _figures(items: Sequence[Figures | None]) -> dict[str, float]:
-    if not any(items):
-        return {}
     found: dict[str, list[float]] = {}
     for item in items:
         for key, value in (item or {}).items():
             if isinstance(value, int | float):
                 found.setdefault(key, []).append(value)
-    return {key: _median(values) for key, values in found.items()}
+    return {key: float(statistics.median(values)) for key, values in found.items()}
 
 
-def _roofs_by(items: Sequence[Figures | None]) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    for item in items:
-        for key, value in (item or {}).items():
-            if key.endswith("_by") and isinstance(value, str):
-                found.setdefault(f"of_{key.removesuffix('_by')}", []).append(value)
-    return {key: Counter(values).most_common(1)[0][0] for key, values in found.items()}
+# What rows of one group are to one another
 
 
-def _median(values: list[float]) -> float:
-    """Of a handful of numbers, for which an array would cost more than the sorting."""
-    if len(values) == 1:
-        return float(values[0])
-    ordered = sorted(values)
-    below, above = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return float(below + (above - below) / 2)
+@dataclass(frozen=True)
+class _Group:
+    """Rows of the same work.
+
+    rows: those with a time, exact ones first, each by its time. base: the baseline's, if it has a
+    time. backends: all of them, measured or not.
+    """
+
+    rows: list[Row]
+    base: Row | None
+    backends: frozenset[str]
+
+    @property
+    def exact(self) -> list[Row]:
+        return [row for row in self.rows if not row.case.approximate]
 
 
-def _judge(drafts: Sequence[_Draft]) -> None:
-    """Put judged rows in the place of measured ones, those with a time first, all in one go."""
-    for draft in drafts:
-        _rank(draft)
-    pairs: list[tuple[Row, Row]] = []
-    helpers: dict[int, Row] = {}
-    for draft in drafts:
-        for group in draft.groups:
-            ranked = [row for row in group if row.measured]
-            base = _base(ranked, draft.baseline)
-            pairs.extend((row, base) for row in ranked if base is not None and row is not base)
-            # Of the baseline they are there already; what is first over it is turned around.
-            if ranked and ranked[0] is not base:
-                pairs.extend((row, ranked[0]) for row in ranked[1:] if row is not base)
-            for row in ranked:
-                if not row.case.approximate and (found := helper(row, ranked)) is not None:
-                    helpers[id(row)] = found
-                    pairs.append((row, found))
-    distinct = {(id(new), id(base)): (new, base) for new, base in pairs}
-    ratios = dict(zip(distinct, compare_rows(list(distinct.values())), strict=True))
-    exact = [
-        [row for row in group if row.measured and not row.case.approximate]
-        for draft in drafts
-        for group in draft.groups
-    ]
-    behind = [_behind(rows, ratios) for rows in exact]
-    fastest = all_slower([_relied_on(*each) for each in zip(exact, behind, strict=True)])
-    streams = _judged_streams(drafts)
-    places = iter(zip(exact, behind, fastest, strict=True))
-    for draft in drafts:
-        for number, group in enumerate(draft.groups):
-            ranked, others, first = next(places)
-            base = _base(group, draft.baseline)
-            judged = []
-            for row in group:
-                if not row.measured:
-                    judged.append(row)
-                    continue
-                index = next((at for at, each in enumerate(ranked) if each is row), None)
-                own = None if base is row else base
-                helped_by = helpers.get(id(row))
-                judged.append(
-                    replace(
-                        row,
-                        rank=None if index is None else index + 1,
-                        base=own,
-                        to_baseline=ratios.get((id(row), id(base))),
-                        ratio_doubts=() if own is None else all_doubts(row, own),
-                        ahead=_ratio(row, ranked[1], ratios)
-                        if index == 0 and len(ranked) > 1
-                        else None,
-                        behind=others if index == 0 else {},
-                        fastest=first and index == 0,
-                        helper=helped_by,
-                        helper_ratio=None if helped_by is None else _ratio(helped_by, row, ratios),
-                        untried=() if row.case.approximate else untried(row, group),
-                        stream=streams.get(id(row), row.stream),
-                    )
-                )
-            draft.groups[number] = judged
+def _groups(section: Section) -> list[_Group]:
+    """The groups of a section, each row with the bridge over which others are reached.
 
+    That is the row in most processes, if not all are in the same; of those in as many, the first
+    that is not INVALID. Whether it is the same everywhere is known by device: what a library does
+    to a step on processors says nothing of a GPU.
+    """
 
-def _rank(draft: _Draft) -> None:
-    """Order the measured rows of each group by their time, and give them their bridges."""
-    for number, group in enumerate(draft.groups):
-        ranked = sorted(
+    @functools.cache
+    def heterogeneity(device: str) -> HeterogeneityTests:
+        here = (row for row in section.rows if row.measured and row.case.device == device)
+        return HeterogeneityTests((row.case.backend, row.runs, bool(row.invalid)) for row in here)
+
+    found = []
+    for group in grouped(section.rows, lambda row: row.case.group).values():
+        rows = sorted(
             (row for row in group if row.measured),
             key=lambda row: (row.case.approximate, row.time, row.case.backend),
         )
-        rest = [row for row in group if not row.measured]
-        draft.groups[number] = [*with_bridges(ranked), *rest]
-    even = iter(with_evenness([row for group in draft.groups for row in group if row.measured]))
-    draft.groups = [
-        [next(even) if row.measured else row for row in group] for group in draft.groups
-    ]
+        if len({frozenset(run.run for run in row.runs) for row in rows}) > 1:
+            best = max(rows, key=lambda row: (len(row.runs), not row.invalid))
+            tests = heterogeneity(best.case.device)
+            rows = [
+                row if row is best else replace(row, bridge=best, heterogeneity=tests)
+                for row in rows
+            ]
+        base = next((row for row in rows if row.case.backend == section.baseline), None)
+        found.append(_Group(rows, base, frozenset(row.case.backend for row in group)))
+    return found
 
 
-def _judged_streams(drafts: Sequence[_Draft]) -> dict[int, latency.StreamProcesses]:
-    """The streams with the ratios of their percentiles to the baseline's, by the ids of rows."""
-    found: list[tuple[Row, latency.StreamProcesses, latency.StreamProcesses]] = []
-    for draft in drafts:
-        for group in draft.groups:
-            base = _base(group, draft.baseline)
-            if base is not None and base.stream is not None:
-                found += [
-                    (row, row.stream, base.stream)
-                    for row in group
-                    if row is not base and row.stream is not None
-                ]
-    ratios = latency.compared([(own, base) for _, own, base in found])
-    return {
-        id(row): replace(own, to_baseline=each)
-        for (row, own, _), each in zip(found, ratios, strict=True)
-    }
+def _judged(sections: Sequence[Section]) -> list[list[Row]]:
+    """The rows of each section with their places among others; all ratios are made in one go."""
+    groups = [_groups(section) for section in sections]
+    pairs: dict[tuple[int, int], tuple[Row, Row]] = {}
+    streams: dict[int, tuple[StreamProcesses, StreamProcesses]] = {}
+    helpers: dict[int, Row] = {}
+    for group in itertools.chain.from_iterable(groups):
+        base = group.base
+        for row in group.rows:
+            # What is first over the baseline is turned around.
+            others = [base, None if row is base else group.rows[0]]
+            if (found := _helper(row, group.rows)) is not None:
+                helpers[id(row)] = found
+                others.append(found)
+            for other in others:
+                if other is not None and other is not row:
+                    pairs[id(row), id(other)] = row, other
+            if base is not None and base is not row and row.stream and base.stream:
+                streams[id(row)] = row.stream, base.stream
+    ratios = dict(zip(pairs, compare_rows(list(pairs.values())), strict=True))
+    of_streams = dict(zip(streams, latency.compared(list(streams.values())), strict=True))
+
+    def ratio(new: Row, base: Row) -> Comparison:
+        found = ratios.get((id(new), id(base)))
+        return ratios[id(base), id(new)].inverse if found is None else found
+
+    behind: list[dict[str, Comparison]] = []
+    relied_on: list[list[Comparison]] = []
+    for group in itertools.chain.from_iterable(groups):
+        exact = group.exact
+        behind.append({row.case.backend: ratio(row, exact[0]) for row in exact[1:]})
+        # INVALID ones count too, and nothing is the fastest by a ratio that is doubtful.
+        sure = exact and not (exact[0].invalid or any(doubts(row, exact[0]) for row in exact[1:]))
+        relied_on.append(list(behind[-1].values()) if sure else [])
+    firsts = zip(behind, all_slower(relied_on), strict=True)
+    judged: list[list[Row]] = []
+    for section, own in zip(sections, groups, strict=True):
+        judged.append([row for row in section.rows if not row.measured])
+        for group, (of_first, fastest) in zip(own, firsts, strict=False):
+            for number, row in enumerate(group.rows):
+                base = None if row is group.base else group.base
+                ranked, helped_by = not row.case.approximate, helpers.get(id(row))
+                device, stream = row.case.device.partition(":")[0], row.stream
+                known = UNTRIED.get((row.bound.kind, device), ()) if row.bound and ranked else ()
+                if stream and id(row) in of_streams:
+                    stream = replace(stream, to_baseline=of_streams[id(row)])
+                judged[-1].append(
+                    replace(
+                        row,
+                        rank=number + 1 if ranked else None,
+                        base=base,
+                        to_baseline=None if base is None else ratio(row, base),
+                        ratio_doubts=() if base is None else all_doubts(row, base),
+                        behind=of_first if ranked and number == 0 else {},
+                        fastest=fastest and ranked and number == 0,
+                        helper=helped_by,
+                        helper_ratio=None if helped_by is None else ratio(helped_by, row),
+                        untried=tuple(name for name in known if name not in group.backends),
+                        stream=stream,
+                    )
+                )
+    return judged
 
 
-def _base(group: Sequence[Row], baseline: str) -> Row | None:
-    return next((row for row in group if row.measured and row.case.backend == baseline), None)
+FEWER = 0.5
+"""Times the launches of a case: what starts no more than these goes another way through time."""
+
+UNTRIED: Mapping[tuple[str, str], tuple[str, ...]] = {
+    (LAUNCHES, "cpu"): ("partial_unroll@10", "fused_cpu"),
+    (LAUNCHES, "gpu"): ("partial_unroll@10", "cudnn"),
+    (HOST, "cpu"): ("torch", "fused_cpu"),
+    (HOST, "gpu"): ("torch", "cudnn"),
+    (CHAIN, "cpu"): ("fused_cpu",),
+    (CHAIN, "gpu"): ("cudnn",),
+}
+"""What is made to need less of what binds a case on a kind of device: worth a try where nothing
+that was measured helps."""
 
 
-def _behind(
-    ranked: Sequence[Row], ratios: Mapping[tuple[int, int], Comparison]
-) -> dict[str, Comparison]:
-    """Return what each other takes over the first, by backend."""
-    return {row.case.backend: _ratio(row, ranked[0], ratios) for row in ranked[1:]}
+def _helper(row: Row, ranked: Sequence[Row]) -> Row | None:
+    """The fastest row of a group that may help, if it takes less time than this one.
 
-
-def _relied_on(ranked: Sequence[Row], behind: Mapping[str, Comparison]) -> list[Comparison]:
-    """Return what the star rests on, INVALID rows too; none if a ratio is doubtful."""
-    if not ranked or ranked[0].invalid or any(doubts(row, ranked[0]) for row in ranked[1:]):
-        return []
-    return list(behind.values())
-
-
-def _ratio(new: Row, base: Row, ratios: Mapping[tuple[int, int], Comparison]) -> Comparison:
-    """Of two rows that were compared, whichever was held against the other."""
-    found = ratios.get((id(new), id(base)))
-    return ratios[(id(base), id(new))].inverse if found is None else found
+    Against launches that is only what starts far fewer; against all else, whatever is faster.
+    ranked: by time.
+    """
+    if row.case.approximate or row.bound is None or row.bound.kind == NOT_KNOWN:
+        return None
+    many = row.roofs.get("launches")
+    for other in itertools.takewhile(lambda other: other is not row, ranked):
+        one = other.roofs.get("launches")
+        fewer = one is not None and many is not None and one <= FEWER * many
+        if (fewer or row.bound.kind not in (LAUNCHES, HOST)) and not all_doubts(other, row):
+            return other
+    return None
 
 
 def _order(row: Row) -> tuple[object, ...]:
@@ -820,28 +720,20 @@ def break_even(row: Row, other: Row, ratio: Comparison) -> BreakEven | None:
     return BreakEven(steps(ratio.ratio.mid), steps(ratio.ratio.low), steps(ratio.ratio.high), later)
 
 
-@dataclass(frozen=True)
-class BreakEvenPair:
-    """A row that pays back against another of the same work."""
-
-    row: Row
-    other: Row
-    after: BreakEven
-
-
-def pairs(group: Sequence[Row]) -> list[BreakEvenPair]:
-    """Of the rows of one group, each that is FASTER than another and starts later."""
-    rows = [row for row in group if row.measured and row.first_result is not None]
+def pairs(group: Sequence[Row]) -> list[tuple[Row, Row, BreakEven]]:
+    """Of the rows of one group, each that is FASTER than another and starts later: it pays back."""
+    starts = {id(row): row.first_result for row in group if row.measured}
     found = [
         (row, other)
-        for row in rows
-        for other in rows
-        if row.time < other.time and (row.first_result or 0.0) > (other.first_result or 0.0)
+        for row in group
+        for other in group
+        if (late := starts.get(id(row))) is not None
+        and (soon := starts.get(id(other))) is not None
+        and row.time < other.time
+        and late > soon
     ]
-    judged = compare_rows(found)
-    shown = []
-    for (row, other), ratio in zip(found, judged, strict=True):
-        after = break_even(row, other, ratio)
-        if ratio.verdict is Verdict.FASTER and after is not None:
-            shown.append(BreakEvenPair(row, other, after))
-    return shown
+    return [
+        (*pair, after)
+        for pair, ratio in zip(found, compare_rows(found), strict=True)
+        if ratio.verdict is Verdict.FASTER and (after := break_even(*pair, ratio)) is not None
+    ]

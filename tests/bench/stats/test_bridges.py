@@ -21,8 +21,6 @@ from bench.stats.rows import (
     build,
     compare_rows,
     doubts,
-    with_bridges,
-    with_evenness,
 )
 from bench.stats.trust import UNSTEADY_RATIO, Doubt, Validity
 from lstm_impl import LSTMSpec, Workload
@@ -46,6 +44,9 @@ def run(name: str) -> Run:
     return Run(name, "session", "mine", 0, now, now, True, "host", "m", {}, {})
 
 
+BUSY = RecordedReason("busy", "others kept processors busy", "")
+
+
 def in_both(doubted: str = "") -> Results:
     """Of three backends, one of which is in the processes of both others."""
     items = []
@@ -53,11 +54,7 @@ def in_both(doubted: str = "") -> Results:
         for number, log in enumerate(luck):
             of = run(f"{environment}{number}")
             slow = math.log(1.5) if own == "a" else 0.0
-            why = (
-                [RecordedReason("busy", "others kept processors busy", "")]
-                if doubted == own
-                else []
-            )
+            why = [BUSY] if doubted == own else []
             one = measured(case(own), math.exp(log + slow), of, why)
             both = measured(case("bridge"), math.exp(log + 3.0), of)
             items += [one, both]
@@ -144,36 +141,33 @@ def a_row(
 DOUBT = Doubt("busy", "others kept processors busy", "close them", 1, 1)
 
 
-def test_rows_in_the_same_processes_need_no_bridge() -> None:
-    rows = [a_row("a", ["east"]), a_row("b", ["east"])]
-    rows = with_bridges(rows)
-    rows = with_evenness(rows)
-    assert [(row.bridge, row.heterogeneity) for row in rows] == [(None, None)] * 2
-
-
-def test_the_bridge_is_what_is_in_most_processes_and_of_these_the_first_that_is_good() -> None:
-    few, bad = a_row("few", ["east"]), a_row("bad", ["east", "west"], invalid=[DOUBT])
-    good, late = (a_row(name, ["east", "west"]) for name in ("good", "late"))
-    rows = [few, bad, good, late]
-    rows = with_bridges(rows)
-    assert [row.bridge for row in rows] == [good, good, None, good]
+def test_bridge_is_in_most_processes_and_of_these_the_first_that_is_valid() -> None:
+    places = {"few": "e", "bad": "ew", "good": "ew", "late": "ew"}
+    items = [
+        measured(case(name), time, run(f"{place}{n}"), [BUSY] if name == "bad" else [])
+        for time, (name, in_places) in enumerate(places.items(), start=1)
+        for place in in_places
+        for n in range(6)
+    ]
+    (section,) = build(gather(*items)).sections
+    assert [row.bridge and row.bridge.case.backend for row in section.rows] == [
+        *("good", "good", None, "good")
+    ]
+    (section,) = build(gather(*(each for each in items if each.case.backend != "few"))).sections
+    assert [(row.bridge, row.heterogeneity) for row in section.rows] == [(None, None)] * 3
 
 
 def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
-    east, west, both = a_row("a", ["east"]), a_row("b", ["west"]), a_row("c", ["east", "west"])
-    east, west, both = with_bridges([east, west, both])
-    (found,) = compare_rows([(east, west)])
+    both = a_row("c", ["east", "west"])
+    east, west = (replace(a_row(*each), bridge=both) for each in (("a", ["east"]), ("b", ["west"])))
+    found, paired = compare_rows([(east, west), (east, both)])
     assert (found.pairing, found.heterogeneity) == (Pairing.BRIDGED, None)
-    east, west, both = with_evenness([east, west, both])
-    (found, beside) = compare_rows([(east, west), (east, both)])
-    assert found.heterogeneity is not None
-    assert beside.paired
-    assert beside.heterogeneity is None
+    assert paired.paired
 
 
 def test_a_ratio_over_a_bridge_takes_what_is_doubtful_in_any_of_the_three() -> None:
     def doubted(east: Row, west: Row, both: Row) -> set[str]:
-        east, west, both = with_bridges([east, west, both])
+        east, west = (replace(row, bridge=both) for row in (east, west))
         return {doubt.code for doubt in all_doubts(east, west)}
 
     good = a_row("a", ["east"]), a_row("b", ["west"]), a_row("c", ["east", "west"])
