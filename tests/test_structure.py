@@ -164,6 +164,18 @@ MOST_OLD_WORDS = 290
 """In ``bench`` and ``lstm_impl``: the number may only fall."""
 
 
+def test_documents_and_output_have_no_old_words() -> None:
+    root = BENCH.parent
+    texts = [*root.glob("*.md"), *root.glob("docs/*.md"), root / "tests/golden/messages.txt"]
+    found = {
+        f"{path.name}: {word}"
+        for path in texts
+        if path.name != "CHANGELOG.md"
+        for word in OLD_WORDS.findall(path.read_text(encoding="utf-8"))
+    }
+    assert found == set()
+
+
 def test_old_words_become_no_more() -> None:
     found = sum(len(OLD_WORDS.findall(path.read_text(encoding="utf-8"))) for path in sources())
     assert found <= MOST_OLD_WORDS

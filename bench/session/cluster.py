@@ -30,7 +30,7 @@ from bench.session.workers import Executor, LostError, settle
 
 GRACE = 60.0
 """Seconds for which a kind of machine that has work left and no machine any more is waited for:
-what was pre-empted is often replaced."""
+what was preempted is often replaced."""
 
 
 @dataclass(frozen=True)
@@ -581,7 +581,7 @@ class _Answer:
         except errors.RayActorError as error:
             preempted = bool(getattr(error, "preempted", False))
             # Of an actor's death the last line says the reason; before it stand names and numbers.
-            why = "it was pre-empted" if preempted else _line(error, -1)
+            why = "it was preempted" if preempted else _line(error, -1)
             raise LostError(why, blame=not preempted) from None
         except errors.RayTaskError as error:
             raise LostError(f"there {_line(error.cause or error)}", blame=False) from None

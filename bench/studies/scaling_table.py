@@ -124,9 +124,9 @@ def command_output(found: Study) -> tuple[CommandOutput, list[str]]:
     table, problems = lines(found)
     processes.check(table, problems)
     first, *rest = _notes(found, table)
-    tables = [(f"{first}. Beside one replica", gains(table))]
+    tables = [(f"{first}. Compared with one replica", gains(table))]
     if any(line.found.cores is not None for line in table):
-        tables.append(("Beside one process on all of their processors", beside_all(table)))
+        tables.append(("Compared with one process on all of their processors", beside_all(table)))
     tables.append(("Where the time of a step of all replicas goes", parts(table)))
     return CommandOutput((), tuple(tables), tuple(rest)), problems
 

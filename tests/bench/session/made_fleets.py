@@ -1,6 +1,6 @@
 """A fleet on a clock of its own: the real loop, managers and schedule, and machines that are drawn.
 
-Machines fail, are pre-empted, come late and are slow, and some cases take their machine down, all
+Machines fail, are preempted, come late and are slow, and some cases take their machine down, all
 from a seed. Every rule that must hold is checked (``Played.broken``).
 """
 

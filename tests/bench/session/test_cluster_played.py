@@ -316,7 +316,7 @@ THERE.cause = ValueError("no such method\nat all")
         (ActorUnavailableError("?"), "it cannot be reached any more", True),
         (RayActorError("names\n\n the node died \n"), "the node died", True),
         (RayActorError(""), "RayActorError", True),
-        (PREEMPTED, "it was pre-empted", False),
+        (PREEMPTED, "it was preempted", False),
         (THERE, "there no such method", False),
         (RayError("first\nsecond"), "first", False),
     ],
