@@ -20,7 +20,6 @@ from bench.records.schema import Results
 from bench.render import compare as shown
 from bench.render import published as published_shown
 from bench.render.messages import path_words
-from bench.stats.intervals import Reason
 from bench.stats.latency import PARTS
 from bench.stats.pairs import (
     ComparisonReport,
@@ -79,23 +78,19 @@ def _compare(options: argparse.Namespace) -> int:
     if options.what == "published":
         return _published(options, target)
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
-    report, whole = _compared(options)
-    report = replace(report, list_unmeasured=options.unmeasured)
-    if options.percentile is not None:
-        of = f"{report.title}: p{options.percentile:g} of the latency of streams' calls"
-        report = replace(report, title=of)
+    report, complete = _compared(options)
     if rule is not None:
         report = replace(report, gate=judge(rule, report.rows))
     output.deliver(
         options.format,
         target,
-        functools.partial(shown.terminal, report),
+        shown.document(report).terminal,
         shown.texts(report),
         functools.partial(shown.warning_lines, report),
     )
     if rule is not None and not report.rows:
         raise UsageError(f"--fail-on {rule.text}: there is no shared case to judge")
-    if not whole:
+    if not complete:
         return command_line.BAD_INPUT
     return 1 if report.gate is not None and report.gate.failed else 0
 
@@ -113,26 +108,45 @@ def _published(options: argparse.Namespace, target: output.Target) -> int:
 
 def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
     """The report, and whether all files could be read."""
+    sides = None
     if options.what == "runs":
-        base, new = _read(options, [options.base], [options.new])
-        (base, new), notes = _at_percentile(options, base, new)
-        with Progress("comparing"):
-            report = compare_runs(base, new)
-        title = f"NEW ({path_words(options.new)}) against BASE ({path_words(options.base)})"
-        report = replace(report, title=title, notes=(*report.notes, *notes))
-        return report, not (base.errors or new.errors)
-    if options.what == "environments":
-        return _environments(options)
-    (results,) = _read(options, asked_for(options.paths))
-    (results,), notes = _at_percentile(options, results)
-    make = {"devices": compare_devices, "backends": compare_backends}[options.what]
+        found = filters.read(options, [options.base], [options.new])
+    elif options.what == "environments":
+        folder, sides = _environments(options)
+        found = filters.read(options, *([folder / side] for side in packages.SIDES))
+    else:
+        found = filters.read(options, asked_for(options.paths))
+    complete, notes = not any(each.errors for each in found), []
+    if options.percentile is not None:
+        made = [at_percentile(each, options.percentile) for each in found]
+        found = [results for results, _ in made]
+        notes = [note for _, of in made for note in of]
+    base, new = found[0], found[-1]
     with Progress("comparing"):
-        report = make(results, options.baseline)
-    return replace(report, notes=(*report.notes, *notes)), not results.errors
+        if sides is not None:
+            report = compare_environments(base, new, sides)
+        elif options.what == "runs":
+            title = f"NEW ({path_words(options.new)}) against BASE ({path_words(options.base)})"
+            report = replace(compare_runs(base, new), title=title)
+        else:
+            make = {"devices": compare_devices, "backends": compare_backends}[options.what]
+            report = make(base, options.baseline)
+    title = report.title
+    if options.percentile is not None:
+        title += f": p{options.percentile:g} of the latency of streams' calls"
+    report = replace(
+        report,
+        title=title,
+        notes=(*report.notes, *notes),
+        list_unmeasured=options.unmeasured,
+    )
+    return report, complete
 
 
-def _environments(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
-    """Compare what measuring two environments in turn has left in a folder."""
+def _environments(
+    options: argparse.Namespace,
+) -> tuple[Path, tuple[packages.LabelledPython, packages.LabelledPython]]:
+    """The folder that measuring two environments in turn has left, and what they were."""
     if len(options.paths) != 1:
         raise UsageError(
             "name the one folder of results; python -m bench.run SUITE --python BASE --python NEW "
@@ -140,14 +154,9 @@ def _environments(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
         )
     folder = Path(options.paths[0])
     try:
-        sides = packages.load(folder)
+        return folder, packages.load(folder)
     except ResultError as wrong:
         raise UsageError(str(wrong)) from None
-    base, new = _read(options, *([folder / side] for side in packages.SIDES))
-    (base, new), notes = _at_percentile(options, base, new)
-    with Progress("comparing"):
-        report = compare_environments(base, new, sides)
-    return replace(report, notes=(*report.notes, *notes)), not (base.errors or new.errors)
 
 
 def compare_environments(
@@ -161,46 +170,6 @@ def compare_environments(
         report,
         title=f"{names[1]} against {names[0]}, measured in turn",
         opening=(shown.differences_line(*names, differ),),
-    )
-
-
-def _read(
-    options: argparse.Namespace,
-    *places: Sequence[str | os.PathLike[str]],
-) -> list[Results]:
-    return filters.read(options, *places)
-
-
-def _at_percentile(
-    options: argparse.Namespace, *found: Results
-) -> tuple[list[Results], tuple[Reason, ...]]:
-    if options.percentile is None:
-        return list(found), ()
-    made = [at_percentile(each, options.percentile) for each in found]
-    return [results for results, _ in made], tuple(note for _, notes in made for note in notes)
-
-
-def _add_shown(parser: argparse.ArgumentParser, pictures: Sequence[str]) -> None:
-    """What is shown, and of which results."""
-    note = "svg and png draw the maps, with matplotlib" if pictures else ""
-    arguments.add_output(parser, (*FORMATS, *pictures), note)
-    arguments.add_unmeasured(parser)
-    filters.add(parser)
-
-
-def _add_rule(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--fail-on",
-        metavar="RULE",
-        help="exit with 1 if a case is SLOWER (slower), or SLOWER by more than 5%% (slower:5%%)",
-    )
-    parser.add_argument(
-        "--percentile",
-        metavar="P",
-        type=float,
-        choices=PARTS,
-        help="compare this percentile of the latency of streams' calls, not medians: "
-        f"{', '.join(f'{part:g}' for part in PARTS)}",
     )
 
 
@@ -222,9 +191,25 @@ def _parser() -> argparse.ArgumentParser:
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _add_shown(added, pictures)
+        note = "svg and png draw the maps, with matplotlib" if pictures else ""
+        arguments.add_output(added, (*FORMATS, *pictures), note)
+        arguments.add_unmeasured(added)
+        filters.add(added)
         if ruled:
-            _add_rule(added)
+            added.add_argument(
+                "--fail-on",
+                metavar="RULE",
+                help="exit with 1 if a case is SLOWER (slower), or SLOWER by more than 5%% "
+                "(slower:5%%)",
+            )
+            added.add_argument(
+                "--percentile",
+                metavar="P",
+                type=float,
+                choices=PARTS,
+                help="compare this percentile of the latency of streams' calls, not medians: "
+                f"{', '.join(f'{part:g}' for part in PARTS)}",
+            )
         return added
 
     of_machines = "compare CPU and GPU of a machine, and machine with machine"

@@ -175,7 +175,7 @@ _OF_INTERVAL: dict[str, Callable[[CaseInterval], Value]] = {
     "spread_within_nodes": lambda interval: interval.within,
 }
 
-_OF_RATIO: dict[str, Callable[[Comparison], Value]] = {
+OF_RATIO: dict[str, Callable[[Comparison], Value]] = {
     "ratio": lambda found: found.ratio.mid,
     "ratio_low": lambda found: found.ratio.low,
     "ratio_high": lambda found: found.ratio.high,
@@ -266,7 +266,7 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
         **_of(lambda row: row.setup, _OF_SETUP),
         **_of(lambda row: row.interval, _OF_INTERVAL),
         **{f"p{part}_s": functools.partial(_percentile, part) for part in PERCENTILES},
-        **_of(lambda row: row.to_baseline, _OF_RATIO),
+        **_of(lambda row: row.to_baseline, OF_RATIO),
         **_of(_bridge, OF_BRIDGE),
         **_of(lambda row: row.stream, _OF_STREAM),
     },

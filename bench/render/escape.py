@@ -24,9 +24,13 @@ def clean(text: str, limit: int = LONGEST_REASON) -> str:
     """Text on one line, not longer than ``limit`` by much, with nothing a terminal acts on."""
     # A run of blanks in a hostile name must not push what follows off the screen. Splitting before
     # the cut would read a megabyte; after it, what is cut is at most blanks.
-    return " ".join(printable(text[: 4 * limit], 4 * limit).split())[:limit] + (
-        "..." if len(text) > limit else ""
-    )
+    cut = " ".join(printable(text[: 4 * limit], 4 * limit).split())[:limit]
+    return without_commands(cut + ("..." if len(text) > limit else ""))
+
+
+def without_commands(text: str) -> str:
+    """Text in which a CI runner that reads the log finds no command of its own."""
+    return text.replace("::", ": :").replace("##[", "# #[")
 
 
 # What Markdown acts on anywhere: escapes, code, emphasis, links, HTML, tables, strikes, formulas,

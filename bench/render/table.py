@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rich import box
+from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -54,7 +56,7 @@ class Column:
     Markdown and there and in a terminal have at most ``most`` letters. ours: its cells are our own
     too, and Markdown already. whole: a terminal cuts a cell short rather than break it into lines.
     least, widest: cells in a terminal, as far as that has them. greedy: takes what room the others
-    leave.
+    leave. spare: left out of a terminal that has no room for it.
     """
 
     heading: str
@@ -66,6 +68,7 @@ class Column:
     least: int | None = None
     widest: int | None = None
     greedy: bool = False
+    spare: bool = False
 
 
 def numbers(*headings: str) -> list[Column]:
@@ -144,6 +147,77 @@ class Sheet:
             aligned,
         )
 
+    def fitting(self, width: int) -> Sheet:
+        """Without the spare columns where they would leave the first one no room."""
+        needed = [
+            max(map(len, (column.heading, *(line[at].text for line in self.lines)))) + 2
+            for at, column in enumerate(self.columns)
+        ]
+        left = width - sum(needed[1:])
+        kept = [*range(len(needed))]
+        for at, column in enumerate(self.columns):
+            if column.spare and left < min(_LEAST_NAME, needed[0]):
+                kept.remove(at)
+                left += needed[at]
+        return self.only(kept)
+
+
+_LEAST_NAME = 26
+"""Cells of a terminal that the first column gets before a spare one gets any."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a document: a title, lines and a table, all of which may hold text of a file.
+
+    level: of the title in Markdown; the first is a document's own. style: of the lines, in a
+    terminal. indent: cells before each line there.
+    """
+
+    title: str = ""
+    lines: Sequence[str] = ()
+    sheet: Sheet | None = None
+    level: int = 3
+    style: str = ""
+    indent: int = 0
+
+
+@dataclass(frozen=True)
+class Document:
+    """An answer as blocks, which every format makes harmless; heading: as of ``Sheet.grid``."""
+
+    blocks: Sequence[Block]
+    heading: int = escape.LONGEST_NAME
+
+    def terminal(self, console: Console) -> None:
+        """Print it, an empty line between two blocks."""
+        for number, block in enumerate(self.blocks):
+            if number:
+                console.print()
+            if block.title:
+                console.print(Text(_sentence(block.title), style="bold"))
+            if block.sheet is not None:
+                console.print(block.sheet.fitting(console.width).grid(self.heading))
+            for line in block.lines:
+                text = Text(_sentence(line), style=block.style)
+                console.print(Padding(text, (0, 0, 0, block.indent), expand=False))
+
+    def markdown(self) -> str:
+        """In GitHub's dialect."""
+        parts = []
+        for block in self.blocks:
+            if block.title:
+                parts.append(f"{'#' * block.level} {escape.prose(block.title)}")
+            if block.sheet is not None:
+                parts.append(block.sheet.markdown())
+            if block.lines:
+                parts.append("\n".join(f"- {escape.prose(line)}" for line in block.lines))
+        return "\n\n".join(parts) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return escape.clean(text, escape.LONGEST_SENTENCE)
+
 
 def _in_terminal(column: Column, cell: Cell) -> Text:
     text = escape.clean(cell.text, column.most) if column.names else _shown(cell.text)
@@ -153,7 +227,7 @@ def _in_terminal(column: Column, cell: Cell) -> Text:
 
 def _shown(text: str) -> str:
     """As a terminal may show it; blanks at its beginning set it in."""
-    return printable(text, escape.LONGEST_SENTENCE)
+    return escape.without_commands(printable(text, escape.LONGEST_SENTENCE))
 
 
 def _in_markdown(column: Column, cell: Cell) -> str:

@@ -57,7 +57,7 @@ def test_the_latest_results_are_the_default(
     assert compare.main(["backends"]) == 0
     assert "scan" in capsys.readouterr().out
     assert compare.main(["devices"]) == 0
-    assert "Only one device has results (cpu)" in capsys.readouterr().out
+    assert "No two devices have results (cpu)" in capsys.readouterr().out
 
 
 def test_the_measuring_side_s_variable_says_where_results_are(

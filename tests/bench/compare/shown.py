@@ -9,7 +9,7 @@ from bench.stats.pairs import ComparisonReport
 
 
 def show(report: ComparisonReport, kind: str, target: Target) -> None:
-    terminal, warnings = partial(compare.terminal, report), partial(compare.warning_lines, report)
+    terminal, warnings = compare.document(report).terminal, partial(compare.warning_lines, report)
     deliver(kind, target, terminal, compare.texts(report), warnings)
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from bench import case as suites
 from bench.case.cases import Case
 from bench.cli.output import plain_text
-from bench.records.schema import Measurement
-from bench.render import compare as crossover_picture
 from bench.render import compare as output
 from bench.render import plot
-from bench.render.compare import map_legend, map_work, markdown_maps, terminal_maps, wins_from
+from bench.render.compare import map_work, wins_from
 from bench.stats.comparison import Pairing
-from bench.stats.crossover import Map
-from bench.stats.pairs import ComparisonReport, compare_devices
+from bench.stats.pairs import compare_devices
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_grids import STEPS, Times, a_case, grid, maps
@@ -120,49 +116,10 @@ def test_square_layers_are_one_map_though_their_inputs_differ() -> None:
     assert len(found.cells) == 2
 
 
-def square(*, batches: tuple[int, ...], sizes: tuple[int, ...]) -> list[Measurement]:
-    return [
-        measured(a_case(device, batch, hidden, features=8), 1.0, run("r0"))
-        for device in ("cpu", "gpu:0")
-        for batch in batches
-        for hidden in sizes
-    ]
-
-
-@pytest.mark.parametrize("sizes", [(8, 16), (8,)])
-def test_layers_that_are_square_as_part_of_a_map_are_no_map_of_their_own(
-    sizes: tuple[int, ...],
-) -> None:
-    (found,) = maps(*square(batches=(1, 2), sizes=sizes))
-    assert map_work(found) == "inference, float32, 10 steps, 8 in"
-
-
-def test_windows_are_told_and_cells_stand_in_the_order_of_batch_and_size() -> None:
-    items = [
-        measured(
-            Case("keras", LSTMSpec(4, hidden), Workload(batch, 10, "training", window=5), device),
-            1.0,
-            run("r0"),
-        )
-        for batch, hidden in ((2, 64), (1, 64), (2, 32), (1, 32))
-        for device in ("cpu", "gpu:0")
-    ]
-    (found,) = maps(*items)
-    assert map_work(found).endswith(", windows of 5")
-    places = [(cell.batch, cell.hidden_size) for cell in found.cells]
-    assert places == sorted(places)
-
-
-def test_after_the_best_the_maps_of_backends_stand_by_name() -> None:
-    times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
-    items = [item for name in ("torch", "keras") for item in grid(times, backend=name)]
-    assert [found.backend for found in maps(*items)] == ["", "keras", "torch"]
-
-
 def test_without_two_shapes_that_differ_in_these_alone_a_suite_is_named_that_has_them() -> None:
     report = compare_devices(gather(*grid({(1, 32): (1.0, 3.0)})))
     assert report.maps == ()
-    assert "pytest --benchmark-only --lstm-suite crossover" in output.markdown(report)
+    assert "pytest --benchmark-only --lstm-suite crossover" in output.document(report).markdown()
     made = suites.load(
         "crossover", suites.SuiteChoice(backends=["numpy"], devices=["cpu", "gpu:0"])
     )
@@ -182,95 +139,35 @@ def test_across_machines_each_pair_of_devices_has_its_map() -> None:
     }
 
 
-@pytest.fixture(scope="module")
-def steps() -> ComparisonReport:
-    return compare_devices(gather(*grid(STEPS)))
-
-
-def test_the_terminal_draws_the_line_and_leaves_blanks(steps: ComparisonReport) -> None:
-    lines = plain_text(lambda console: terminal_maps(steps, console)).splitlines()
+def test_a_map_is_shown_with_its_line_its_winners_in_bold_and_blanks() -> None:
+    report = compare_devices(gather(*grid(STEPS)))
+    lines = plain_text(output.document(report).terminal).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("gpu:0 over cpu, keras"))
     rows = [line.split() for line in lines[start + 3 : start + 6]]
     assert rows[0][:7] == ["1", "0.333", "S", "0.667", "S", "┃3.000", "F"]
     assert rows[1][:5] == ["8", "0.667", "S", "┃3.000", "F"]
     assert rows[2][:3] == ["64", "3.000", "F"]
-    assert "32, the narrowest measured" in lines[start + 5]
+    assert "F FASTER, S SLOWER; ┃ where it begins" in " ".join(lines)
     assert max(map(len, lines)) <= 100
+    assert "| 1 | 0.333 S | 0.667 S | **┃3.000 F** | 512 (128: SLOWER) |" in (
+        output.document(report).markdown()
+    )
 
 
-def test_markdown_has_the_map_with_the_cells_that_are_won_in_bold(steps: ComparisonReport) -> None:
-    text = "\n".join(markdown_maps(steps))
-    assert "| batch \\\\ hidden | 32 | 128 | 512 | wins from hidden size |" in text
-    assert "| 1 | 0.333 S | 0.667 S | **3.000 F** | 512 (128: SLOWER) |" in text
-    assert "| 64 | **3.000 F** |  |  | 32, the narrowest measured |" in text
-
-
-def test_the_legend_names_the_marks_that_are_there_and_what_makes_a_cell_doubtful() -> None:
-    (plain,) = maps(*grid(STEPS))
-    (marks,) = map_legend([plain])
-    assert "F FASTER" in marks
-    assert "S SLOWER" in marks
-    assert "UNCLEAR" not in marks
-    items = [*grid({(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}, processes=1)]
-    items += [measured(a_case("gpu:0", 1, 32, backend="cudnn"), 0.5, run("r0"), [BUSY])]
-    items += [measured(a_case("gpu:0", 1, 64, backend="cudnn"), 0.5, run("r0"))]
-    _, picked, few = map_legend(maps(*items))
-    assert picked.startswith("The fastest backend of each: picked after measuring")
-    assert few.startswith("With an allowance")
-
-
-def test_of_many_maps_the_first_are_shown_and_how_many_more_there_are() -> None:
-    items = [
-        item
-        for number in range(14)
-        for item in grid({(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}, backend=f"b{number}")
-    ]
-    report = compare_devices(gather(*items))
-    lines = markdown_maps(report)
-    assert len([line for line in lines if line.startswith("### ")]) == 12
-    assert any(line.startswith("- 3 more maps: ") for line in lines)
-
-
-def texts(found: Sequence[Map]) -> list[str]:
-    drawn = ET.fromstring(crossover_picture.map_picture(found, "svg"))
-    marked = drawn.iter("{http://www.w3.org/2000/svg}text")
-    return ["".join(each.itertext()).strip() for each in marked]
-
-
-def test_the_picture_has_a_tile_for_each_measured_shape_and_no_other() -> None:
-    words = texts(maps(*grid(STEPS)))
-    assert words.count("3.000 F") == 3
-    assert words.count("0.667 S") == 2
-    assert sum(word.endswith((" F", " S")) for word in words) == len(STEPS)
-    assert "gpu:0 over cpu, keras" in words
-
-
-def test_the_line_is_between_measured_neighbours_only() -> None:
-    (found,) = maps(*grid(STEPS))
-    places = {
-        (row, column): found.by_place[batch, hidden]
-        for row, batch in enumerate(found.batches)
-        for column, hidden in enumerate(found.hidden_sizes)
-        if (batch, hidden) in found.by_place
-    }
-    assert sorted(crossover_picture._edges(places)) == [
-        ((-0.5, 1.5), (0.5, 1.5)),  # below batch 8, hidden 32
-        ((0.5, 0.5), (0.5, 1.5)),  # and right of it
-        ((0.5, 0.5), (1.5, 0.5)),  # below batch 1, hidden 128
-        ((1.5, -0.5), (1.5, 0.5)),  # and right of it
-    ]
-
-
-def test_a_tile_has_the_colour_of_the_winner_and_none_if_it_cannot_be_trusted() -> None:
-    items = grid({(1, 32): (1.0, 9.0), (1, 64): (9.0, 1.0), (1, 128): (9.0, 1.0)}, processes=1)
-    items[-1] = replace(items[-1], valid=False, reasons=(BUSY,))
+def test_the_picture_has_a_tile_for_each_measured_shape_and_none_for_what_is_invalid() -> None:
+    items = grid({**STEPS, (64, 128): (9.0, 3.0)})
+    items = [replace(each, valid=False, reasons=(BUSY,)) for each in items if _corner(each.case)]
+    items += [each for each in grid(STEPS) if not _corner(each.case)]
     with plot.style():
-        (axes,) = crossover_picture._draw_maps(maps(*items)).axes
-        tiles = [(each.get_facecolor()[:3], bool(each.get_hatch())) for each in axes.patches]
-    (base, _), (new, _), (grey, hatched) = tiles
-    assert base[0] > base[2]  # orange
-    assert new[2] > new[0]  # violet
-    assert hatched
-    assert len(set(grey)) == 1
-    bold = [each.get_text() for each in axes.texts if each.get_fontweight() == "bold"]
-    assert bold == ["9.000 F"]
+        (axes,) = output._draw_maps(maps(*items)).axes
+    (image,) = axes.images
+    tiles = np.ma.filled(image.get_array(), np.nan)
+    assert np.isfinite(tiles).sum() == len(STEPS)
+    assert tiles[0, 0] < 0 < tiles[0, 2]  # orange where the base wins, violet where it loses
+    texts = {each.get_text(): each.get_fontweight() for each in axes.texts}
+    assert texts["┃3.000 !"] == texts["0.333 S"] == "normal"
+    assert texts["┃3.000 F"] == "bold"
+
+
+def _corner(of: Case) -> bool:
+    return (of.workload.batch, of.spec.hidden_size) == (64, 128)

@@ -118,7 +118,7 @@ def test_where_a_time_moved_its_cell_of_the_map_is_invalid() -> None:
 def test_a_single_device_says_so_and_how_to_add_another() -> None:
     no_gpu = unmeasured(a_case(device="gpu:0"), run("a"), "not_measured", "no GPU was seen")
     report = compare_devices(gather(measured(a_case(), 1.0, run("a")), no_gpu))
-    assert note_text(report.finding).startswith("Only one device has results (cpu)")
+    assert note_text(report.finding).startswith("No two devices have results (cpu)")
     assert "pytest --benchmark-only --lstm-device gpu:0" in note_text(report.finding)
     assert report.rows == ()
     assert report.unmeasured[0].reason == "no GPU was seen"
