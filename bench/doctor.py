@@ -1,21 +1,34 @@
 """``python -m bench.doctor``: which backends run on which devices here, and is this a good moment.
 
-The command; what it finds and how that is shown is ``running.diagnosis``'s. It works with no
-framework installed.
+It works with no framework installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+
+from rich.console import Console
+from rich.text import Text
 
 from bench.cli import arguments, command_line, output
-from bench.machine import devices
-from bench.session.diagnosis import diagnose, exit_code, show
-from lstm_impl import UnsupportedError
+from bench.machine import devices, disturbance, environment
+from bench.machine.disturbance import activity
+from bench.machine.facts import Environment
+from bench.machine.survey import Ask, Survey, survey
+from bench.records.schema import RecordedReason
+from bench.render.escape import clean, hanging
+from bench.render.table import Cell, Column, Sheet
+from bench.worker.disturbances import findings
+from lstm_impl import Availability, UnsupportedError
 
+SCHEMA = 1
 FORMATS = ("terminal", "json")
 EPILOG = """\
 exit codes:
@@ -28,6 +41,161 @@ Asking every framework takes as long as starting each: about 10 seconds for Tens
 measured and nothing is changed.
 """
 
+INSTALL_RAY = "pip install 'lstm-benchmark-suite[ray]' to measure on many machines"
+
+LISTEN = 1.0
+"""Seconds for which the machine is watched while this process sleeps: enough for counters that
+tick every hundredth of a second."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that was found. ray: its version, with which many machines measure; None without it."""
+
+    survey: Survey
+    environment: Environment
+    findings: tuple[RecordedReason, ...]
+    ray: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, as ``--format json`` shows it."""
+        return {
+            "schema": SCHEMA,
+            "devices": {name: devices.explain_missing(name) for name in self.survey.devices},
+            "frameworks": dict(self.survey.frameworks),
+            "backends": [
+                {
+                    "name": entry.name,
+                    "framework": entry.framework,
+                    "summary": entry.summary,
+                    "devices": {
+                        name: {"available": on.ok, "reason": on.reason, "install": on.install}
+                        for name, on in entry.on.items()
+                    },
+                }
+                for entry in self.survey.entries
+            ],
+            "problems": list(self.survey.problems),
+            "ray": self.ray,
+            "findings": [asdict(finding) for finding in self.findings],
+            "environment": self.environment.to_dict(),
+        }
+
+
+def diagnose(
+    names: Sequence[str], backends: Sequence[str] | None = None, ask: Ask | None = None
+) -> Diagnosis:
+    """Look at this machine; ``names`` are devices.
+
+    Raises UnsupportedError for a backend that does not exist.
+    """
+    facts = devices.gpu_facts()
+    # Before the frameworks start: they are no disturbance.
+    before = activity()
+    time.sleep(LISTEN)
+    meanwhile = disturbance.between(before, activity())
+    here = environment.read()
+    ray = None
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        ray = metadata.version("ray")
+    found = survey(tuple(dict.fromkeys(names)), backends, ask)
+    return Diagnosis(found, here, tuple(findings(here, meanwhile, facts)), ray)
+
+
+# -- for people
+
+
+def show(found: Diagnosis, console: Console) -> None:
+    """Print the diagnosis."""
+    notes: list[tuple[str, str]] = []
+    console.print(_sheet(found.survey, notes).grid())
+    for number, (text, install) in enumerate(notes, start=1):
+        console.print(hanging(f"[{number}]", Text(clean(text))))
+        if install:
+            console.print(Text(f"    {clean(install)}", style="bold"))
+    for problem in found.survey.problems:
+        console.print(hanging("!", Text(clean(problem), style="red"), "red"))
+    console.print()
+    console.print(Text("The machine", style="bold"))
+    for label, text in machine_lines(found):
+        console.print(hanging(f"  {label}:", Text(clean(text, 600))))
+    console.print()
+    console.print(Text("Before you measure", style="bold"))
+    if not found.findings:
+        console.print(Text("  nothing to change was found"))
+    for finding in found.findings:
+        console.print(hanging("  -", Text(clean(finding.text, 600))))
+        console.print(hanging("    do:", Text(clean(finding.advice))), style="dim")
+
+
+def _sheet(found: Survey, notes: list[tuple[str, str]]) -> Sheet:
+    """The backends by framework; notes: takes each reason once, with a number cells refer to."""
+
+    def cell(on: Availability) -> Cell:
+        number, note = "", (on.reason, on.install)
+        if on.reason:
+            if note not in notes:
+                notes.append(note)
+            number = f" [{notes.index(note) + 1}]"
+        return Cell(f"✓{number}", style="green") if on else Cell(f"no{number}", style="yellow")
+
+    lines = []
+    for framework in dict.fromkeys(entry.framework for entry in found.entries):
+        version = found.frameworks.get(framework)
+        title = clean(f"{framework} {version}" if version else framework)
+        lines.append([Cell(title, style="bold"), *(Cell() for _ in found.devices), Cell()])
+        said = ""
+        for entry in (each for each in found.entries if each.framework == framework):
+            cells = [cell(entry.on[device]) for device in found.devices]
+            # The options of one strategy share its summary.
+            summary = "" if entry.summary == said else clean(entry.summary)
+            said = entry.summary
+            lines.append([Cell(f"  {clean(entry.name)}"), *cells, Cell(summary, style="dim")])
+    names = ("backend", *map(clean, found.devices))
+    columns = [*(Column(each, whole=True) for each in names), Column("what it is")]
+    return Sheet.of(columns, lines)
+
+
+def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
+    """The machine in words: what is looked at first when a time surprises."""
+    here, cpu = found.environment, found.environment.cpu
+    lines = [("system", _joined(here.system, here.container and f"in {here.container}"))]
+    count = f"{cpu.usable} of {cpu.logical} processors usable" if cpu.usable else None
+    clock = f"{cpu.clock_hz / 1e9:.2f} GHz now" if cpu.clock_hz else None
+    governor = cpu.governor and f"governor {cpu.governor}"
+    lines.append(("CPU", _joined(cpu.name, count, clock, governor)))
+    if here.load is not None:
+        lines.append(("load", f"{here.load[0]:.2f} processes wanted to run in the last minute"))
+    if here.memory.total_bytes and here.memory.available_bytes is not None:
+        free, total = here.memory.available_bytes / 2**30, here.memory.total_bytes / 2**30
+        lines.append(("memory", f"{free:.1f} of {total:.1f} GiB free"))
+    for index, gpu in enumerate(here.gpus):
+        message = _joined(
+            gpu.name or "unknown",
+            gpu.driver and f"driver {gpu.driver}",
+            gpu.cuda_version and f"CUDA up to {gpu.cuda_version}",
+            None if gpu.temperature_c is None else f"{gpu.temperature_c:.0f} °C",
+            gpu.memory_used_bytes is not None
+            and gpu.memory_total_bytes
+            and f"{gpu.memory_used_bytes / 2**30:.1f} of "
+            f"{gpu.memory_total_bytes / 2**30:.1f} GiB used",
+        )
+        lines.append((f"gpu:{index}", message))
+    lines.append(("Python", here.python))
+    lines.append(("fleets", f"Ray {found.ray}" if found.ray else f"no Ray: {INSTALL_RAY}"))
+    if here.libraries:
+        lines.append(("libraries", ", ".join(map(" ".join, here.libraries.items()))))
+    if here.variables:
+        lines.append(("variables", ", ".join(map("=".join, here.variables.items()))))
+    return lines
+
+
+def _joined(*parts: str | bool | int | None) -> str:
+    return ", ".join(str(part) for part in parts if part)
+
+
+# -- the command
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
@@ -38,22 +206,17 @@ def _doctor(options: argparse.Namespace) -> int:
     requested = [devices.parse(name) for name in options.device or ()]
     if sys.stderr.isatty():
         print("starting every framework that is installed ...", file=sys.stderr)
-    found = diagnose(requested or _usual_devices(), options.backends)
+    here = devices.available()
+    # Where there is no GPU, why there is none is part of the answer.
+    usual = here if len(here) > 1 else [*here, "gpu:0"]
+    found = diagnose(requested or usual, options.backends)
     output.as_asked(
         options,
         lambda console: show(found, console),
         {"json": lambda: json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n"},
     )
-    return exit_code(found.survey, every_device=bool(requested))
-
-
-def _usual_devices() -> list[str]:
-    here = devices.available()
-    # Where there is no GPU, why there is none is part of the answer.
-    return here if len(here) > 1 else [*here, "gpu:0"]
-
-
-# -- the command line
+    choices = [bool(found.survey.choices(device)) for device in found.survey.devices]
+    return 0 if (all(choices) if requested else any(choices)) else 1
 
 
 def _parser() -> argparse.ArgumentParser:

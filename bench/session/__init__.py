@@ -1,6 +1,5 @@
-"""Many processes: what is measured next, by whom, until when; and whether this machine is fit.
+"""Many processes: what is measured next, by which of them, and until when.
 
-Others take: ``manager`` (a session's workers, one after the other), ``schedule`` (its decisions),
-``session`` (on disk, to go on with), ``summary`` (what came of it), ``proof`` (on a GPU) and
-``diagnosis`` (which backends run here).
+``manager`` runs a session's workers, ``schedule`` decides what each measures, and ``session`` is
+what stands on disk, to go on with.
 """

@@ -1,15 +1,102 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from bench import doctor
+from bench.cli.output import draw_on
+from bench.doctor import Diagnosis, show
+from bench.machine import devices, environment
+from bench.machine.survey import Entry, Survey
+from bench.records.schema import RecordedReason
+from lstm_impl import Availability
 from tests.loaded import FRAMEWORKS
+
+YES = Availability(True)
+
+
+NO_GPU = Availability(False, "no NVIDIA GPU is seen", "pip install 'imaginary[cuda]'")
+
+
+SURVEY = Survey(
+    devices=("cpu", "gpu:0"),
+    entries=(
+        Entry("numpy", "numpy", "the reference", {"cpu": YES, "gpu:0": Availability(False, "x")}),
+        Entry("loop", "imaginary", "a loop", {"cpu": YES, "gpu:0": NO_GPU}),
+        Entry("loop+xla", "imaginary", "a loop", {"cpu": YES, "gpu:0": NO_GPU}),
+    ),
+    frameworks={"numpy": "2.4", "imaginary": "1.0"},
+    problems=("backend 'alien' is registered as [bold]no:Class",),
+)
+
+
+def diagnosis(*findings: RecordedReason) -> Diagnosis:
+    return Diagnosis(SURVEY, environment.read(), findings)
+
+
+def shown(found: Diagnosis, encoding: str = "utf-8") -> str:
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=file, width=100, highlight=False)
+    draw_on(console, lambda console: show(found, console))
+    file.flush()
+    assert isinstance(file.buffer, io.BytesIO)
+    return file.buffer.getvalue().decode(encoding)
+
+
+def test_each_backend_is_a_row_and_each_reason_is_told_once() -> None:
+    text = shown(diagnosis())
+    rows = {line.split()[0]: line for line in text.splitlines() if line.startswith("  loop")}
+    assert "✓" in rows["loop"]
+    assert "no [2]" in rows["loop"]
+    assert "no [2]" in rows["loop+xla"]
+    assert text.count("no NVIDIA GPU is seen") == 1
+    assert "pip install 'imaginary[cuda]'" in text
+
+
+def test_versions_problems_and_findings_are_shown_as_they_are_written() -> None:
+    text = shown(diagnosis(RecordedReason("busy", "others keep it [red]busy", "end them")))
+    assert "others keep it [red]busy" in text
+    assert "do: end them" in text
+    assert "imaginary 1.0" in text
+    assert "registered as [bold]no:Class" in text
+    assert "\x1b" not in text
+    assert "nothing to change" in shown(diagnosis())
+
+
+def test_a_terminal_without_unicode_gets_letters_it_has() -> None:
+    text = shown(diagnosis(), encoding="ascii")
+    row = next(line for line in text.splitlines() if line.startswith("  loop "))
+    assert "+" in row
+    assert "✓" not in text
+
+
+def test_no_line_is_wider_than_a_hundred_columns() -> None:
+    long = RecordedReason("busy", "word " * 60, "do " * 60)
+    assert max(map(len, shown(diagnosis(long)).splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("requested", "code"),
+    [((), 0), (("cpu", "gpu:0"), 1), (("gpu:0",), 1), (("cpu",), 0)],
+)
+def test_exit_code_says_whether_there_is_something_to_choose(
+    requested: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diagnose(names: list[str], backends: object) -> Diagnosis:
+        return replace(diagnosis(), survey=replace(SURVEY, devices=tuple(names)))
+
+    monkeypatch.setattr(doctor, "diagnose", diagnose)
+    monkeypatch.setattr(devices, "available", lambda: ["cpu"])
+    assert doctor.main([f"--device={','.join(requested)}"] if requested else []) == code
+
 
 BLOCK = """\
 import importlib.machinery

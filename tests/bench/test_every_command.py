@@ -17,15 +17,14 @@ from typing import Any
 
 import pytest
 
-from bench import compare, history, plot, recommend, report
+from bench import compare, doctor, history, plot, recommend, report
+from bench.doctor import Diagnosis
 from bench.machine import environment, fields
 from bench.machine.survey import Entry, Survey
 from bench.records import schema
 from bench.records.schema import RecordedReason
 from bench.render.escape import text_console
 from bench.render.plot import KIND_OF
-from bench.session import diagnosis
-from bench.session.diagnosis import Diagnosis
 from lstm_impl import Availability
 from tests.bench.harmless import (
     assert_markdown,
@@ -227,7 +226,7 @@ def test_what_a_backend_says_of_itself_is_text_in_the_doctors_answer(payload: st
     for width in FEW_WIDTHS:
         for forced, check in ((False, assert_plain), (True, assert_styled)):
             file = io.StringIO()
-            diagnosis.show(found, text_console(file=file, width=width, force_terminal=forced))
+            doctor.show(found, text_console(file=file, width=width, force_terminal=forced))
             check(file.getvalue())
 
 

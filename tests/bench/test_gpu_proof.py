@@ -3,43 +3,146 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tarfile
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import gpu_proof, records
+from bench.case.cases import Case
+from bench.gpu_proof import Proof, _judge, pack, run_tests
 from bench.machine import devices
 from bench.machine.lock import MachineLock
-from bench.session import proof as proof_module
+from bench.machine.processes import Ended
+from bench.records.schema import Measurement, Outcome
+from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest
-from tests.bench.session.made_proofs import members
+from tests.bench.made_results import a_run, gather, measured, unmeasured
 from tests.outside import outside
 
+CASE, OTHER = (Case(name, LSTMSpec(1, 4), Workload(5, 15), "gpu:0") for name in ("cudnn", "keras"))
+DONE, FAILED, DIED, LATE = (
+    Ended(code, in_time, 1.0) for code, in_time in ((0, True), (1, True), (-11, True), (-2, False))
+)
 
-def test_beside_another_run_it_says_who_measures_and_proves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+
+@pytest.fixture
+def proof(tmp_path: Path) -> Proof:
+    (tmp_path / "gpu-proof-1").mkdir()
+    return Proof("gpu:0", "quick", 60.0, tmp_path / "gpu-proof-1", available=("cudnn", "keras"))
+
+
+def right(case: Case, *kernels: str) -> Measurement:
+    evidence = {"kernels": dict.fromkeys(kernels, 4)}
+    return replace(measured(case, 1.0, a_run(1)), evidence=evidence)
+
+
+def no_time(kind: str, case: Case = OTHER) -> Outcome:
+    return unmeasured(case, a_run(1), kind, "for a reason")
+
+
+@pytest.mark.parametrize(
+    ("items", "ended", "code", "message"),
+    [
+        ([right(CASE, "RNN_LSTM"), right(OTHER, "gemm")], DONE, 0, "kernels were seen: RNN_LSTM"),
+        ([right(CASE, "a"), right(OTHER)], DONE, 1, "keras/.* no kernel was seen on gpu:0"),
+        ([right(CASE, "a"), no_time("failed")], FAILED, 1, "matrix: keras/.*: for a reason"),
+        ([right(CASE, "a"), no_time("not_measured")], DONE, 1, "keras/.*: for a reason"),
+        ([right(CASE, "a"), no_time("refused")], DONE, 1, "keras computed no case of it"),
+        ([right(CASE, "a"), no_time("refused", replace(CASE, spec=LSTMSpec(2, 4)))], LATE, 5, ""),
+        ([right(CASE, "a"), no_time("interrupted")], LATE, 5, "matrix: 1 of 2 cases were not rea"),
+        ([], DIED, 1, "bench.run ended with exit code -11: it said nothing; see matrix-0.log"),
+        ([], FAILED, 1, "bench.run ended with exit code 1"),
+    ],
+)
+def test_results_of_a_suite_decide_the_verdict(
+    items: list[Measurement | Outcome],
+    ended: Ended,
+    code: int,
+    message: str,
+    proof: Proof,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(devices, "explain_missing", lambda device: "")
-    monkeypatch.setattr(proof_module, "prove", lambda *_: pytest.fail("it began all the same"))
-    with MachineLock() as lock:
-        lock.acquire("another")
-        assert gpu_proof.main(["--output", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: another run measures on this machine: process ")
-    assert "another; run this again when it has ended" in told
+    monkeypatch.setattr(records, "collect", lambda paths: gather(*items))
+    _judge(proof, "matrix", [CASE, OTHER], [("matrix-0", ended)])
+    assert proof.code == code
+    assert re.search(message, "\n".join(proof.conclusion()))
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
-    """Everything run once, as a user would run it where there is a GPU: code, output, folder."""
-    output = tmp_path_factory.mktemp("proof")
+def test_many_failures_are_cut_and_counted(proof: Proof) -> None:
+    proof.failures = [f"number {number}" for number in range(30)]
+    lines = proof.conclusion()
+    assert "  failed: number 19" in lines
+    assert "  failed: 10 more; see summary.json in the archive" in lines
+    assert len(lines) == 22
+
+
+def test_a_gpu_that_no_backend_can_use_is_reported_with_what_to_install(proof: Proof) -> None:
+    proof.available, proof.missing = (), {"no CUDA: pip install x": ["cudnn", "keras"]}
+    assert proof.code == 4
+    assert "  cudnn and keras: no CUDA: pip install x" in proof.conclusion()
+
+
+def test_stages_that_use_all_they_get_leave_the_reserve(
+    proof: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [proof.begun]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for stage in gpu_proof.PARTS:
+        now[0] += proof.share(stage)
+    assert proof.spent == pytest.approx((1 - gpu_proof.RESERVE) * 60.0)
+    assert proof.share("suite") == pytest.approx(0.0)
+
+
+def test_an_archive_is_complete_or_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        pack(tmp_path / "no-such-folder", tmp_path / "a.tar.gz")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict", "message"),
+    [
+        ("def test_on_a_gpu_all_is_well(): pass\n", 0, ""),
+        ("def test_on_a_gpu_it_breaks(): assert 1 == 2\n", 1, "tests: 1 failed"),
+        ("import no_such\ndef test_on_a_gpu_it_runs(): pass\n", 5, "pytest could not run them"),
+        ("def test_other(): assert 1 == 2\n", 0, ""),
+    ],
+)
+def test_the_projects_own_tests_for_a_gpu_are_run_and_count(
+    code: str, verdict: int, message: str, proof: Proof, tmp_path: Path
+) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_imaginary.py").write_text(code)
+    (tmp_path / "tests/test_other.py").write_text("def test_other(): raise SystemError\n")
+    run_tests(proof, tmp_path / "tests")
+    assert proof.code == verdict
+    assert message in "\n".join(proof.conclusion())
+
+
+def members(archive: Path) -> dict[str, str]:
+    """The files of an archive, by their path in its one folder."""
+    with tarfile.open(archive) as tar:
+        files = {each.name: tar.extractfile(each) for each in tar.getmembers() if each.isfile()}
+        return {
+            name.removeprefix(f"{archive.name.removesuffix('.tar.gz')}/"): file.read().decode()
+            for name, file in files.items()
+            if file is not None
+        }
+
+
+def test_where_all_is_right_one_archive_holds_results_logs_and_the_machine(tmp_path: Path) -> None:
+    """Everything run once, as a user would run it where there is a GPU."""
+    output = tmp_path / "results"
     code = (
         "import sys; from pathlib import Path; from bench import gpu_proof\n"
-        "from bench.session import proof\n"
-        "assert proof.TESTS.is_dir()\n"
-        "proof.TESTS = Path('no-such-folder')\n"
+        "assert gpu_proof.TESTS.is_dir()\n"
+        "gpu_proof.TESTS = Path('no-such-folder')\n"
         "sys.exit(gpu_proof.main(sys.argv[1:]))"
     )
     done = subprocess.run(
@@ -47,60 +150,62 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
             *(sys.executable, "-c", code, "--device", "cpu", "--backends", "numpy"),
             *("--suite", "smoke", "--seconds", "600", "--output", str(output)),
         ],
-        env=outside(LSTM_LOCK=str(tmp_path_factory.mktemp("lock") / "lock"), **quick_pytest.USED),
+        env=outside(LSTM_LOCK=str(tmp_path / "lock"), **quick_pytest.USED),
         capture_output=True,
         text=True,
         check=False,
     )
-    return done.returncode, done.stdout + done.stderr, output
-
-
-def test_where_all_is_right_it_says_so_and_exits_with_0(whole: tuple[int, str, Path]) -> None:
-    code, said, _ = whole
-    assert code == 0, said
-    assert "PROVEN: every backend that is available here is right" in said
-    assert "4 of 4 cases measured" in said
-    assert "13 passed" in said
-
-
-def test_on_the_cpu_it_says_that_it_proves_nothing_about_a_gpu(
-    whole: tuple[int, str, Path],
-) -> None:
-    assert "on the CPU: this proves nothing about a GPU" in whole[1]
-
-
-def test_one_archive_holds_results_logs_and_the_machine(whole: tuple[int, str, Path]) -> None:
-    (archive,) = whole[2].glob("gpu-proof-*.tar.gz")
-    assert f"archive: {archive}" in whole[1]
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PROVEN: every backend that is available here is right" in done.stdout
+    assert "on the CPU: this proves nothing about a GPU" in done.stdout
+    (archive,) = output.glob("gpu-proof-*.tar.gz")
+    assert f"archive: {archive}" in done.stdout
     files = members(archive)
-    assert "tests.log" not in files  # there were none to run
     assert set(files) >= {
-        *("summary.json", "summary.txt", "doctor.json", "doctor.txt", "packages.txt"),
-        *("nvidia-smi.txt", "matrix/numpy-1.jsonl", "matrix/numpy-1.log", "measure.log"),
-        "report.md",
+        *("summary.json", "summary.txt", "doctor.json", "doctor.log", "packages.txt"),
+        *("nvidia-smi.txt", "matrix-0.log", "measured.log", "report.md"),
     }
+    assert "tests.log" not in files  # there were none to run
     summary = json.loads(files["summary.json"])
     assert (summary["exit_code"], summary["device"]) == (0, "cpu")
-    assert summary["matrix"] == {"passed": 13}
-    assert summary["measured"] == summary["wanted"] == 4
+    assert summary["measured"] == summary["wanted"] == {"matrix": 13, "measured": 4}
     assert summary["seconds"] < summary["budget_seconds"] == 600.0
-    assert "4 passed" in files["measure.log"]
     assert "pytest==" in files["packages.txt"]
     assert json.loads(files["doctor.json"])["backends"][0]["name"] == "numpy"
     assert "numpy" in files["report.md"]
-
-
-def test_the_result_file_is_in_the_archive_and_where_the_report_looks(
-    whole: tuple[int, str, Path],
-) -> None:
-    (result,) = whole[2].glob("smoke-*.json")
+    (result,) = output.glob("smoke-*.json")
     assert len(records.read(result).measurements) == 4
-    (archive,) = whole[2].glob("gpu-proof-*.tar.gz")
-    assert members(archive)[f"measured/{result.name}"] == result.read_text()
+    assert files[f"measured/{result.name}"] == result.read_text()
+    assert len(list(output.iterdir())) == 2
 
 
-def test_nothing_else_is_left_behind(whole: tuple[int, str, Path]) -> None:
-    assert len(list(whole[2].iterdir())) == 2
+def test_ctrl_c_leaves_an_archive_of_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(proof: Proof, *rest: object) -> None:
+        proof.write("doctor.json", "{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu_proof, "diagnose", interrupted)
+    assert gpu_proof.main(["--device", "cpu", "--output", str(tmp_path)]) == 130
+    assert "INTERRUPTED" in capsys.readouterr().out
+    (archive,) = tmp_path.glob("gpu-proof-*.tar.gz")
+    files = members(archive)
+    assert files["doctor.json"] == "{}"
+    assert json.loads(files["summary.json"])["exit_code"] == 130
+
+
+def test_during_another_run_it_says_which_measures_and_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(devices, "explain_missing", lambda device: "")
+    monkeypatch.setattr(gpu_proof, "diagnose", lambda *_: pytest.fail("it began all the same"))
+    with MachineLock() as lock:
+        lock.acquire("another")
+        assert gpu_proof.main(["--output", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: another run measures on this machine: process ")
+    assert "another; run this again when it has ended" in error
 
 
 def test_without_a_gpu_it_says_so_in_one_line_and_exits_with_3(
@@ -115,7 +220,7 @@ def test_without_a_gpu_it_says_so_in_one_line_and_exits_with_3(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--device", "tpu:0"], "'tpu:0' is no device"),
         (["--backends", "cudn"], "did you mean cudnn"),
@@ -124,18 +229,18 @@ def test_without_a_gpu_it_says_so_in_one_line_and_exits_with_3(
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
     filled = [argument.format(file=tmp_path / "file") for argument in arguments]
     assert gpu_proof.main(filled) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("seconds", ["nan", "-1", "5", "soon", "inf"])
+@pytest.mark.parametrize("seconds", ["nan", "-1", "soon", "inf"])
 def test_a_time_that_is_none_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         gpu_proof.main([f"--seconds={seconds}"])
