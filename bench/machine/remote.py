@@ -1,15 +1,12 @@
 """Places that are no folder of this machine: any that fsspec knows, by their URL.
 
-``s3://``, ``gs://``, ``https://``, ``sftp://``, ``memory://`` and the like. Whatever such a place
-does (it denies, is slow, cuts a file off, loses one between two questions), an answer comes within
-a limit or one line says what is wrong with which file. fsspec is an extra and is imported when the
-first URL is met.
+Whatever such a place does (it denies, is slow, cuts a file off, loses one between two questions),
+an answer comes within a limit or one line says what is wrong with which file. fsspec is an extra
+and is imported when the first URL is met.
 
 What is read is copied into a folder of the user's cache and read there as any other file. A copy is
-taken for the file as long as the place says of it what it said when it was copied (its ETag or time
-of change, and its size). A copy is whole or it is not there. A place may list what it holds late:
-files that were there before are requested by their names. A file that is there already is left as
-it is, and another one of the same name is never replaced, since names of results are their own.
+used as long as the place says of the file what it said when it was copied (its ETag or time of
+change, and its size). In the other direction a file is written whole, and never over another one.
 """
 
 from __future__ import annotations
@@ -21,12 +18,11 @@ import json
 import math
 import os
 import posixpath
-import queue
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -46,13 +42,33 @@ LIMIT = 60.0
 over a slow line takes some ten."""
 
 AT_ONCE = 8
-"""Files copied side by side: what takes time is the way there and back, and a thousand files one
-after the other would take a minute."""
+"""Files copied side by side: most of the time is the way there and back."""
 
 ASKING = "asking elsewhere"
 """The name of each thread that waits for a place."""
 
-S = TypeVar("S")
+INDEX = ".copies.json"
+"""In the folder of copies: of each, what the place said of its file."""
+
+_MARKS = (
+    *("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "Last-Modified"),
+    *("last_modified", "updated", "modified", "created"),
+)
+"""What places call that by which a file with other contents is known, the surest first."""
+
+_FILES = (".json", ".jsonl")
+"""How the URL of a file ends; any other is a folder's."""
+
+_WITH_FOLDERS = frozenset(("file", "local", "sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs"))
+"""Places where a folder must be made before a file in it. In an object store nothing is made but
+objects: a bucket whose name was mistyped is an error and not a new bucket."""
+
+_EXCLUSIVE = frozenset(("file", "local", "sftp", "ssh"))
+"""Places whose files can be opened under the condition that they are new."""
+
+Wanted = Callable[[Iterable[str]], Iterable[str]]
+"""Which of the names in a folder are to be read."""
+
 T = TypeVar("T")
 
 
@@ -63,15 +79,6 @@ class PlaceError(ResultError):
 def shown(url: str) -> str:
     """Return a URL without a password or the signature of a link."""
     return printable(url, max(300, len(url)))
-
-
-def _credentials(url: str) -> list[str]:
-    """Return what of a URL nobody else may see, in whole and in parts, the longest first."""
-    head, _, query = url.partition("://")[2].partition("?")
-    user = head.rpartition("@")[0]
-    found = {user, query, *re.split("[:/]", user), *(value for _, value in parse_qsl(query))}
-    found |= {unquote(each) for each in found}
-    return sorted((each for each in found if len(each) > 2), key=len, reverse=True)
 
 
 @dataclass(frozen=True)
@@ -98,14 +105,14 @@ class RemotePath:
         return f"{self.root.rstrip('/')}/{name}"
 
     def error(self, text: str, name: str = "") -> PlaceError:
-        """``text`` says of the place, or of a file in it, what is wrong with it."""
+        """``text`` says what is wrong with the place, or with a file in it."""
         return PlaceError(
             f"{self.name}/{printable(name)} {text}" if name else f"{self.name} {text}"
         )
 
 
 def opened(url: str) -> RemotePath:
-    """The place of a URL. Nothing of it is asked yet.
+    """The place of a URL. Nothing of it is requested yet.
 
     Raises PlaceError where fsspec, or what it needs for this kind of place, is not installed.
     """
@@ -118,11 +125,11 @@ def opened(url: str) -> RemotePath:
         files, root = core.url_to_fs(url)
         # What another command of this process saw may be old.
         files.invalidate_cache()
-    except ImportError as error:  # fsspec says what to install
-        text = printable(_cleaned(str(error), url))
-        raise PlaceError(f"{shown(url)} cannot be reached: {text}") from None
     except Exception as error:
-        raise PlaceError(f"{shown(url)} cannot be reached: {reason(error, url)}") from None
+        # fsspec says what to install.
+        install = isinstance(error, ImportError)
+        text = printable(_cleaned(str(error), url)) if install else reason(error, url)
+        raise PlaceError(f"{shown(url)} cannot be reached: {text}") from None
     return RemotePath(url, files, str(root))
 
 
@@ -140,32 +147,20 @@ def answer_within_limit(call: Callable[..., T], *arguments: object, **options: o
 
     The question itself cannot be taken back: a thread waits on for it, and holds nothing up.
     """
-    answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    answer: Future[T] = Future()
 
     def ask() -> None:
         try:
-            answers.put((call(*arguments, **options), None))
+            answer.set_result(call(*arguments, **options))
         except BaseException as error:
-            answers.put((None, error))
+            answer.set_exception(error)
 
     threading.Thread(target=ask, name=ASKING, daemon=True).start()
-    try:
-        answer, error = answers.get(timeout=limit())
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return answer  # type: ignore[return-value]
-
-
-def each(work: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
-    """``work`` of every item, several at once, in their order."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(work, items)
+    return answer.result(limit())
 
 
 def reason(error: BaseException, url: str = "") -> str:
-    """Return why a place did not do what it was requested, in words, without credentials.
+    """Return why a place did not do what was requested, in words, without credentials.
 
     url: of the place, whose credentials the words of other libraries may hold in any form.
     """
@@ -180,7 +175,12 @@ def reason(error: BaseException, url: str = "") -> str:
 
 
 def _cleaned(text: str, url: str) -> str:
-    for each in _credentials(url):
+    """Remove the credentials of a URL from a text, in whole and in parts, the longest first."""
+    head, _, query = url.partition("://")[2].partition("?")
+    user = head.rpartition("@")[0]
+    found = {user, query, *re.split("[:/]", user), *(value for _, value in parse_qsl(query))}
+    found |= {unquote(each) for each in found}
+    for each in sorted((each for each in found if len(each) > 2), key=len, reverse=True):
         text = text.replace(each, "(hidden)")
     return text
 
@@ -202,31 +202,13 @@ def _denied(error: BaseException) -> bool:
     return False
 
 
-def size_of(info: Mapping[str, Any]) -> int | None:
+def _size(info: Mapping[str, Any]) -> int | None:
     """The bytes of a file by what a place says of it, None where it does not say."""
     size = info.get("size")
     return size if type(size) is int and size >= 0 else None
 
 
-# Files from elsewhere, copied into a folder of the cache, and files of ours copied there
-
-FOLDER = "remote"
-"""In the user's cache folder: a folder for each place."""
-
-INDEX = ".copies.json"
-"""In it: of each copy, what the place said of its file."""
-
-_MARKS = (
-    *("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "Last-Modified"),
-    *("last_modified", "updated", "modified", "created"),
-)
-"""What places call that by which a file with other contents is known, the surest first."""
-
-_FILES = (".json", ".jsonl")
-"""How the URL of a file ends; any other is a folder's."""
-
-Wanted = Callable[[Iterable[str]], Iterable[str]]
-"""Which of the names in a folder are to be read."""
+# -- from elsewhere
 
 
 @dataclass(frozen=True)
@@ -235,7 +217,6 @@ class Fetched:
 
     path: Path
     errors: tuple[ResultError, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 _NAMES: dict[str, str] = {}
@@ -243,62 +224,10 @@ _NAMES: dict[str, str] = {}
 
 
 def named(text: str) -> str:
-    """What was said of copies, said of the places that they are copies of."""
+    """Return a text about copies as one about the places that they are copies of."""
     for path, name in _NAMES.items():
         text = text.replace(path, name)
     return text
-
-
-@dataclass
-class _Copies:
-    """The copies of one place. marks: of each what its file was known by, perhaps nothing."""
-
-    folder: Path
-    marks: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, place: RemotePath) -> _Copies:
-        # By its whole URL: two users of one place may see different files.
-        key = hashlib.sha256(place.url.rstrip("/").encode()).hexdigest()[:16]
-        found = cls(user_cache_path("lstm-benchmark-suite").absolute() / FOLDER / key)
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            marks = json.loads((found.folder / INDEX).read_bytes())
-            found.marks = {name: mark for name, mark in marks.items() if isinstance(mark, str)}
-        return found
-
-    def update(self, place: RemotePath, path: str, name: str, info: Mapping[str, Any]) -> None:
-        """Bring a copy up to date. Raises PlaceError, or what the place raises.
-
-        info: what the place says of the file. name: its own in a folder, or that of the place.
-        """
-        mark, size = _mark(info), size_of(info)
-        if mark and self.marks.get(name) == mark and (self.folder / name).is_file():
-            return
-        where = "" if path == place.root else name
-        if size is not None and size > LARGEST_FILE:
-            text = f"is larger than {LARGEST_FILE:,} bytes, the most that is read"
-            raise place.error(text, where)
-        data: bytes = answer_within_limit(place.files.cat_file, path)
-        if size is not None and len(data) != size:
-            text = f"is cut off: {len(data):,} of {size:,} bytes came; try again"
-            raise place.error(text, where)
-        self.keep(name, data, mark)
-
-    def keep(self, name: str, data: bytes, mark: str) -> None:
-        write_bytes(self.folder / name, data)
-        self.marks[name] = mark
-
-    def forget(self, name: str) -> None:
-        self.marks.pop(name, None)
-        with contextlib.suppress(OSError):
-            (self.folder / name).unlink(missing_ok=True)
-
-    def save(self) -> None:
-        """Only what is known to be there is left for anyone who reads the folder."""
-        write(self.folder / INDEX, dict(self.marks))
-        for path in self.folder.iterdir():
-            if path.name not in self.marks and not path.name.startswith("."):
-                self.forget(path.name)
 
 
 def fetched(url: str, wanted: Wanted) -> Fetched:
@@ -307,99 +236,57 @@ def fetched(url: str, wanted: Wanted) -> Fetched:
     Raises PlaceError where the place, or a file that is requested by its URL, cannot be had.
     """
     place = opened(url)
+    # By its whole URL: two users of one place may see different files.
+    key = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    folder = user_cache_path("lstm-benchmark-suite").absolute() / "remote" / key
+    marks: dict[str, object] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        marks = dict(json.loads((folder / INDEX).read_bytes()))
+    file = posixpath.basename(urlsplit(url).path) if urlsplit(url).path.endswith(_FILES) else ""
     try:
-        is_file = urlsplit(url).path.endswith(_FILES)
-        found = _file(place) if is_file else _folder(place, wanted)
-    except ResultWriteError as error:
-        raise place.error(f"cannot be copied: {error}") from None
-    _NAMES[str(found.path)] = place.name
-    return found
-
-
-def keep(place: RemotePath, written: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Take up files that were just copied to a folder elsewhere, where there is room for it.
-
-    Their place may not list them for a while. written: of each what the place says of it.
-    """
-    with contextlib.suppress(ResultWriteError, ResultError):
-        copies = _Copies.of(place)
-        for path, info in written.items():
-            copies.keep(path.name, regular_bytes(path), _mark(info))
-        copies.save()
-
-
-def _mark(info: Mapping[str, Any]) -> str:
-    """What a file is known by; empty where the place says nothing that changes with it."""
-    found = next((str(info[key]) for key in _MARKS if info.get(key)), "")
-    return f"{found} {size_of(info)}" if found else ""
-
-
-def _file(place: RemotePath) -> Fetched:
-    name = posixpath.basename(urlsplit(place.url).path)
-    copies = _Copies.of(place)
-    try:
-        copies.update(place, place.root, name, answer_within_limit(place.files.info, place.root))
-    except (PlaceError, ResultWriteError):
-        copies.forget(name)
-        raise
+        listed = {file: answer_within_limit(place.files.info, place.root)} if file else {}
+        listed = listed or _listed(place)
     except Exception as error:
-        copies.forget(name)
-        raise place.error(f"cannot be read: {reason(error, place.url)}") from None
-    copies.save()
-    return Fetched(copies.folder / name)
+        raise place.error(f"cannot be read: {reason(error, url)}") from None
 
-
-def _folder(place: RemotePath, wanted: Wanted) -> Fetched:
-    copies = _Copies.of(place)
-    listed = _listed(place, bool(copies.marks))
-    unlisted = set(copies.marks) - set(listed)
-    names = sorted(wanted([*listed, *unlisted]))
-
-    def update(name: str) -> str | None:
-        """What is wrong with the file; None if it has a copy, empty if it was deleted."""
-        info = listed.get(name, {})
-        path = str(info.get("name") or place.inside(name))
+    def copy(name: str) -> str | PlaceError:
+        """The mark of the file, of which there is a copy now, or why there is none."""
+        where = "" if file else name
         try:
-            if size_of(info) is None:
-                info = answer_within_limit(place.files.info, path)
-            copies.update(place, path, name, info)
+            return _copy(place, folder / name, listed[name], where, marks.get(name))
         except PlaceError as error:
-            return str(error)
+            return error
+        except ResultWriteError as error:
+            return place.error(f"cannot be copied: {error}")
         except Exception as error:
+            text = "was listed and is not there: it was deleted meanwhile"
             if not is_gone(error):
-                return str(place.error(f"cannot be read: {reason(error, place.url)}", name))
-            if name not in listed:
-                return ""
-            text = "was listed and is not there: it was deleted meanwhile, or the list is late"
-            return str(place.error(text, name))
-        return None
+                text = f"cannot be read: {reason(error, url)}"
+            return place.error(text, where)
 
-    errors, notes = [], []
-    for name, wrong in zip(names, each(update, names), strict=True):
-        if wrong is not None:
-            copies.forget(name)
-        elif name in unlisted:
-            text = "is there, and its place does not list it yet; it is read all the same"
-            notes.append(f"{place.name}/{printable(name)} {text}")
-        if wrong:
-            errors.append(PlaceError(wrong))
-    for name in set(copies.marks) - set(names):
-        copies.forget(name)
-    copies.save()
-    return Fetched(copies.folder, tuple(errors), tuple(notes))
-
-
-def _listed(place: RemotePath, known: bool) -> dict[str, dict[str, Any]]:
-    """What the place says of each file directly in the folder, by its name.
-
-    known: whether there were files before; then an empty folder is none that does not exist.
-    """
+    names = sorted([file] if file else wanted(listed))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = dict(zip(names, pool.map(copy, names), strict=True))
+    copied = {name: mark for name, mark in found.items() if isinstance(mark, str)}
+    errors = tuple(error for error in found.values() if isinstance(error, PlaceError))
     try:
-        found = answer_within_limit(place.files.ls, place.root, detail=True)
-    except Exception as error:
-        if known and is_gone(error):
-            return {}
-        raise place.error(f"cannot be read: {reason(error, place.url)}") from None
+        # Only what is known to be there is left for anyone who reads the folder.
+        write(folder / INDEX, copied)
+        for path in folder.iterdir():
+            if path.name not in copied and path.name != INDEX:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise place.error(f"cannot be copied: {error}") from None
+    if file and errors:
+        raise errors[0]
+    path = folder / file
+    _NAMES[str(path)] = place.name
+    return Fetched(path, errors)
+
+
+def _listed(place: RemotePath) -> dict[str, Mapping[str, Any]]:
+    """What the place says of each file directly in the folder, by its name."""
+    found = answer_within_limit(place.files.ls, place.root, detail=True)
     # What is asked of a single file must not be answered from this list.
     place.files.invalidate_cache()
     listed = {}
@@ -411,19 +298,34 @@ def _listed(place: RemotePath, known: bool) -> dict[str, dict[str, Any]]:
     return listed
 
 
+def _copy(place: RemotePath, to: Path, info: Mapping[str, Any], where: str, known: object) -> str:
+    """Bring a copy up to date and return what its file is known by, perhaps nothing.
+
+    known: the same of the copy that is there. where: how errors name the file in its place.
+    """
+    path = str(info.get("name") or place.inside(where)) if where else place.root
+    if _size(info) is None:
+        info = answer_within_limit(place.files.info, path)
+    size = _size(info)
+    mark = next((str(info[key]) for key in _MARKS if info.get(key)), "")
+    mark = mark and f"{mark} {size}"
+    if mark and known == mark and to.is_file():
+        return mark
+    if size is not None and size > LARGEST_FILE:
+        raise place.error(f"is larger than {LARGEST_FILE:,} bytes, the most that is read", where)
+    data: bytes = answer_within_limit(place.files.cat_file, path)
+    if size is not None and len(data) != size:
+        text = f"is cut off: {len(data):,} of {size:,} bytes came; try again"
+        raise place.error(text, where)
+    write_bytes(to, data)
+    return mark
+
+
 # -- to elsewhere
-
-_WITH_FOLDERS = frozenset(("file", "local", "sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs"))
-"""Places where a folder must be made before a file in it. In an object store nothing is made but
-objects: a bucket whose name was mistyped is an error and not a new bucket."""
-
-
-_EXCLUSIVE = frozenset(("file", "local", "sftp", "ssh"))
-"""Places whose files can be opened under the condition that they are new."""
 
 
 def check(url: str) -> None:
-    """Raise PlaceError where files cannot be written to such a place, as far as can be reported."""
+    """Raise PlaceError where files cannot be written to such a place, as far as is known."""
     place = opened(url)
     if place.protocols & {"http", "https"}:
         raise place.error("can only be read: results go to s3://, gs://, sftp:// and the like")
@@ -437,27 +339,21 @@ def upload(paths: Sequence[Path], url: str) -> tuple[list[str], list[ResultError
     check(url)
     place = opened(url)
 
-    def one(path: Path) -> Mapping[str, Any] | ResultError:
+    def one(path: Path) -> str | ResultError:
         try:
-            return _upload(path, place)
+            _upload(regular_bytes(path), place, path.name)
         except ResultError as error:
             return error
+        return f"{place.name}/{path.name}"
 
-    there: dict[Path, Mapping[str, Any]] = {}
-    errors: list[ResultError] = []
-    for path, found in zip(paths, each(one, paths), strict=True):
-        if isinstance(found, ResultError):
-            errors.append(found)
-        else:
-            there[path] = found
-    keep(place, there)
-    return [f"{place.name}/{path.name}" for path in there], errors
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(one, paths))
+    errors = [each for each in found if isinstance(each, ResultError)]
+    return [each for each in found if isinstance(each, str)], errors
 
 
-def _upload(path: Path, place: RemotePath) -> Mapping[str, Any]:
-    """Copy a file, and return what the place says of it now."""
-    data = regular_bytes(path)
-    target = place.inside(path.name)
+def _upload(data: bytes, place: RemotePath, name: str) -> None:
+    target = place.inside(name)
     try:
         found = _there(place, target)
         if found is None:
@@ -466,17 +362,14 @@ def _upload(path: Path, place: RemotePath) -> Mapping[str, Any]:
             _create(place, target, data)
             # Of two who write one name at once only one is told that its file is there.
             found = _there(place, target)
-        # Of the file itself: the place's list may be late.
-        info: Mapping[str, Any] = answer_within_limit(place.files.info, target)
     except Exception as error:
         text = "there is no such folder or bucket" if is_gone(error) else reason(error, place.url)
-        raise place.error(f"cannot be written: {text}", path.name) from None
+        raise place.error(f"cannot be written: {text}", name) from None
     if found is None or (found != data and data.startswith(found)):
         text = f"was not written whole: {len(found or b''):,} of {len(data):,} bytes are there"
-        raise place.error(text, path.name)
+        raise place.error(text, name)
     if found != data:
-        raise place.error("is there with other contents; it is left as it is", path.name)
-    return info
+        raise place.error("is there with other contents; it is left as it is", name)
 
 
 def _create(place: RemotePath, target: str, data: bytes) -> None:
@@ -484,30 +377,30 @@ def _create(place: RemotePath, target: str, data: bytes) -> None:
 
     Whatever another has written meanwhile is compared by the caller.
     """
+
+    def exclusively() -> None:
+        with place.files.open(target, "xb") as file:
+            file.write(data)
+
     try:
         if place.protocols & _EXCLUSIVE:
-            answer_within_limit(_write_exclusively, place, target, data)
+            answer_within_limit(exclusively)
         else:
             # S3 and Google's store are told to refuse it (`If-None-Match: *`).
             answer_within_limit(place.files.pipe_file, target, data, mode="create")
     except Exception as error:
         if isinstance(error, FileExistsError) or _there(place, target) is not None:
             return
-        if isinstance(error, TypeError | NotImplementedError) or "NotImplemented" in str(error):
-            answer_within_limit(
-                place.files.pipe_file, target, data
-            )  # a store without conditional writes
-            return
-        raise
-
-
-def _write_exclusively(place: RemotePath, target: str, data: bytes) -> None:
-    with place.files.open(target, "xb") as file:
-        file.write(data)
+        if not isinstance(error, TypeError | NotImplementedError) and (
+            "NotImplemented" not in str(error)
+        ):
+            raise
+        # A store without conditional writes.
+        answer_within_limit(place.files.pipe_file, target, data)
 
 
 def _there(place: RemotePath, target: str) -> bytes | None:
-    """What stands under a path; None if nothing does."""
+    """The contents of a file; None if it is not there."""
     try:
         found: bytes = answer_within_limit(place.files.cat_file, target)
     except Exception as error:

@@ -1,11 +1,10 @@
-"""Result files: finding and reading them, and the one face of the modules that know their format.
+"""Find and read result files.
 
 A result file is pytest-benchmark's JSON with ours next to it; while a run goes on it is a journal,
 one line a finished case, from which the JSON is made at the end. What is read comes from anywhere,
 so nothing in it is believed before it is checked, and whatever is wrong with it is reported in one
-line that names the file and the field. This module knows files and folders; ``results.schema``
-knows what is in them, ``disk.writing`` how they are written. No framework, no statistics, no
-formatting.
+line that names the file and the field. ``records.schema`` knows what is in the files. What a URL
+leads to is copied first (``machine.remote``), and reported under its URL.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
+from bench.machine import remote
 from bench.machine.fields import Field, ResultError, error_at, printable
 from bench.machine.reading import (
     DEFAULT_FOLDER,
@@ -30,7 +30,6 @@ from bench.machine.reading import (
 )
 from bench.machine.writing import JOURNAL_SUFFIX, living, write, writer_of
 from bench.records.digest import CHANGED, MARK, changed, is_as_written, with_digest
-from bench.records.elsewhere import as_named, brought
 from bench.records.naming import run_of
 from bench.records.schema import (
     SCHEMA,
@@ -46,8 +45,10 @@ from bench.records.schema import (
     parse_run,
 )
 
+AnyPath = str | os.PathLike[str]
 
-def read(path: str | os.PathLike[str]) -> ResultFile:
+
+def read(path: AnyPath) -> ResultFile:
     """The run in a result file or, if the name ends in ``.jsonl``, in a journal.
 
     Raises ResultError, whatever the bytes are.
@@ -60,7 +61,7 @@ def read(path: str | os.PathLike[str]) -> ResultFile:
 
 
 def collect(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: Iterable[AnyPath],
     watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Results:
     """Every run in these files and folders, here or elsewhere by their URLs, each once.
@@ -71,53 +72,77 @@ def collect(
     watch: gets the files and gives them back one by one, as they are read.
     """
     errors: list[ResultError] = []
-    here, notes = brought(paths, result_names, errors)
+    notes: list[str] = []
     files: dict[str, ResultFile] = {}
     seen: set[Path] = set()
+    here = local_paths(paths, errors)
     # JSON first: a journal named next to its JSON then turns out to hold a run that is there.
     ordered = sorted(_expand(here, errors), key=_is_journal)
-    with _without_garbage_collection():
+    # Reading makes no cycles; with a hundred thousand cases, searching for them takes a third of
+    # the time.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
         for given in watch(ordered):
-            if given.absolute() in seen:
-                continue
-            seen.add(given.absolute())
-            try:
-                file = read(given)
-            except ResultError as error:
-                errors.append(error)
-                path = _spare(given)
+            file = None
+            for path in (given, _spare(given)):
                 if path is None or path.absolute() in seen:
-                    continue
+                    break
                 seen.add(path.absolute())
                 try:
                     file = read(path)
-                except ResultError as spare_error:
-                    errors.append(spare_error)
-                    continue
+                    break
+                except ResultError as error:
+                    errors.append(error)
+            if file is None:
+                continue
             first = files.setdefault(file.run.id, file)
             # A copy of a run is not a second process.
             if first is not file and json_path(first.path) != json_path(file.path):
                 place, other = printable(str(file.path)), printable(str(first.path))
                 notes.append(f"{place} holds the same run as {other}; it is counted once")
-    for file in files.values():
-        notes.extend(file.notes)
-    warnings = tuple(each for file in files.values() for each in file.warnings)
-    return as_named(Results(tuple(files.values()), tuple(errors), tuple(notes), warnings))
-
-
-@contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Keep Python from searching for cycles, of which reading makes none, among all that was read.
-
-    With a hundred thousand cases the searches take a third of the time.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
     finally:
-        if enabled:
+        if collects:
             gc.enable()
+    notes += [each for file in files.values() for each in file.notes]
+    warnings = [each for file in files.values() for each in file.warnings]
+    return Results(
+        tuple(files.values()),
+        tuple(ResultError(remote.named(str(error))) for error in errors),
+        tuple(map(remote.named, notes)),
+        tuple(map(remote.named, warnings)),
+    )
+
+
+def local_paths(paths: Iterable[AnyPath], errors: list[ResultError]) -> list[AnyPath]:
+    """Return the paths, with copies in place of URLs.
+
+    errors: gets one for each file that there is no copy of.
+    """
+    found: list[AnyPath] = []
+    for path in paths:
+        if not is_url(path):
+            found.append(path)
+            continue
+        try:
+            copy = remote.fetched(str(path), result_names)
+            if not copy.errors and not _holds_results(copy):
+                with contextlib.suppress(remote.PlaceError):
+                    instead = remote.fetched(f"{str(path).rstrip('/')}/{REFERENCE}", result_names)
+                    if instead.errors or _holds_results(instead):
+                        copy = instead
+        except remote.PlaceError as error:
+            errors.append(error)
+            continue
+        errors += copy.errors
+        # Of one all of whose files are missing the errors have said so.
+        if _holds_results(copy) or not copy.errors:
+            found.append(copy.path)
+    return found
+
+
+def _holds_results(copy: remote.Fetched) -> bool:
+    return copy.path.is_file() or any(result_names(each.name for each in copy.path.iterdir()))
 
 
 def files_of(given: Iterable[Path]) -> list[Path]:
@@ -125,7 +150,7 @@ def files_of(given: Iterable[Path]) -> list[Path]:
     return [path for each in given for path in (latest(each) if each.is_dir() else [each])]
 
 
-def latest(folder: str | os.PathLike[str] = DEFAULT_FOLDER) -> list[Path]:
+def latest(folder: AnyPath = DEFAULT_FOLDER) -> list[Path]:
     """The files of the newest run directly in a folder, by when its processes started.
 
     Of a fleet that is all of its sessions (``naming``). Files that cannot be read come with them,
@@ -146,22 +171,20 @@ def latest(folder: str | os.PathLike[str] = DEFAULT_FOLDER) -> list[Path]:
 def by_default(folder: str) -> list[Path] | list[str]:
     """What is read where nothing is named: ``latest`` of a folder, here or elsewhere by its URL.
 
-    The URL itself where not all of it can be had: whoever reads it gets the errors.
+    The URL itself where not all of it can be had: reading it then reports the errors.
     """
-    if not is_url(folder):
-        return latest(folder)
     errors: list[ResultError] = []
-    here, _ = brought([folder], result_names, errors)
+    here = local_paths([folder], errors)
     return [folder] if errors else latest(here[0])
 
 
-def journal_path(path: str | os.PathLike[str]) -> Path:
+def journal_path(path: AnyPath) -> Path:
     """The journal that belongs to a JSON result file."""
     path = Path(path)
     return path.with_name(path.name.removesuffix(".json") + JOURNAL_SUFFIX)
 
 
-def json_path(journal: str | os.PathLike[str]) -> Path:
+def json_path(journal: AnyPath) -> Path:
     """The JSON result file that is made from a journal."""
     journal = Path(journal)
     for suffix in (JOURNAL_SUFFIX, ".jsonl"):
@@ -171,7 +194,7 @@ def json_path(journal: str | os.PathLike[str]) -> Path:
 
 
 def journal_to_json(
-    journal: str | os.PathLike[str],
+    journal: AnyPath,
     machine_info: Mapping[str, object] | None = None,
     commit_info: Mapping[str, object] | None = None,
 ) -> Path:
@@ -185,38 +208,28 @@ def journal_to_json(
     journal = Path(journal)
     run = read(journal).run
     lines, _ = _journal_lines(journal)
-    path = json_path(journal)
     writer = writer_of(journal)
-    write(
-        path,
-        with_digest(
-            {
-                # In the order of the canonical form, so that the digest is that of the bytes.
-                "benchmarks": [
-                    line["benchmark"].value for line in lines if line["benchmark"].given
-                ],
-                "commit_info": {} if commit_info is None else commit_info,
-                "datetime": (run.finished or run.started).isoformat(),
-                "lstm": {
-                    "schema": SCHEMA,
-                    MARK: True,
-                    "run": run.to_dict(),
-                    "writer": None if writer is None else writer.to_dict(),
-                    "outcomes": [line["outcome"].value for line in lines if line["outcome"].given],
-                },
-                "machine_info": {} if machine_info is None else machine_info,
-                "version": _pytest_benchmark_version(),
-            }
-        ),
-    )
+    version = ""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        version = metadata.version("pytest-benchmark")
+    document = {
+        # In the order of the canonical form, so that the digest is that of the bytes.
+        "benchmarks": [line["benchmark"].value for line in lines if line["benchmark"].given],
+        "commit_info": commit_info or {},
+        "datetime": (run.finished or run.started).isoformat(),
+        "lstm": {
+            "schema": SCHEMA,
+            MARK: True,
+            "run": run.to_dict(),
+            "writer": None if writer is None else writer.to_dict(),
+            "outcomes": [line["outcome"].value for line in lines if line["outcome"].given],
+        },
+        "machine_info": machine_info or {},
+        "version": version,
+    }
+    path = json_path(journal)
+    write(path, with_digest(document))
     return path
-
-
-def _pytest_benchmark_version() -> str:
-    try:
-        return metadata.version("pytest-benchmark")
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _is_journal(path: Path) -> bool:
@@ -226,20 +239,13 @@ def _is_journal(path: Path) -> bool:
 def _spare(path: Path) -> Path | None:
     """The journal to read where a JSON file cannot be."""
     journal = journal_path(path)
-    return journal if not _is_journal(path) and is_there(journal, Path.is_file) else None
+    # Unlike a Path's own method, false for a name too long, or with a NUL in it.
+    return journal if not _is_journal(path) and os.path.isfile(journal) else None  # noqa: PTH113
 
 
-def is_there(path: Path, kind: Callable[[Path], bool]) -> bool:
-    """Whether a path is of this kind."""
-    try:
-        return kind(path)
-    except (OSError, ValueError):
-        return False  # a name too long, or with a NUL in it
-
-
-def _expand(paths: Iterable[str | os.PathLike[str]], errors: list[ResultError]) -> Iterator[Path]:
+def _expand(paths: Iterable[AnyPath], errors: list[ResultError]) -> Iterator[Path]:
     for path in map(Path, paths):
-        if not is_there(path, Path.is_dir):
+        if not os.path.isdir(path):  # noqa: PTH112 (as above)
             yield path
             continue
         found = in_folder(path)
@@ -299,19 +305,11 @@ def _read_json(path: Path) -> ResultFile:
     warnings = [] if is_whole else [f"{printable(str(path))} {CHANGED}"]
     notes = list(warnings)
     found = _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), notes)
-    commit = _commit(document["commit_info"].value)
+    # pytest-benchmark's own part: in a form that it does not have now, it is no error.
+    info, commit = document["commit_info"].value, ""
+    if isinstance(info, dict) and isinstance(info.get("id"), str):
+        commit = f"{info['id']}{' with changes' if info.get('dirty') is True else ''}"
     return replace(found, commit=commit, warnings=tuple(warnings))
-
-
-def _commit(info: object) -> str:
-    """The commit that pytest-benchmark saw, and whether there were changes beyond it.
-
-    That part of the file is pytest-benchmark's own: in a form that it does not have now, it says
-    nothing and is no error.
-    """
-    if not isinstance(info, dict) or not isinstance(info.get("id"), str):
-        return ""
-    return f"{info['id']}{' with changes' if info.get('dirty') is True else ''}"
 
 
 def _document(path: Path, data: bytes) -> Field:
@@ -362,20 +360,13 @@ def _last_words(entries: Mapping[str, list[Field]]) -> str:
 
 def unfinished(folder: str | os.PathLike[str]) -> list[str]:
     """A note on each journal in a folder whose process ended without a word, the newest first."""
-    found: list[str] = []
-    for path in sorted(Path(folder).glob(f"*{JOURNAL_SUFFIX}"), key=_changed, reverse=True):
-        with contextlib.suppress(ResultError):
+    found: list[tuple[float, list[str]]] = []
+    for path in Path(folder).glob(f"*{JOURNAL_SUFFIX}"):
+        with contextlib.suppress(ResultError, OSError):
             file = read(path)
             if file.run.finished is None and not living(path):
-                found.extend(file.notes)
-    return found
-
-
-def _changed(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+                found.append((path.stat().st_mtime, list(file.notes)))
+    return [note for _, notes in sorted(found, reverse=True) for note in notes]
 
 
 def _journal_lines(path: Path) -> tuple[list[Field], list[str]]:

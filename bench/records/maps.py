@@ -1,9 +1,8 @@
-"""What truncation windows learned: the files that ``bench.echo windows`` writes, checked and typed.
+"""What truncation windows learned: the files that ``bench.echo windows`` writes.
 
 A file is one map: for each task, distance and window, with the state carried and with it reset, the
 loss that each seed's training came to, next to the best possible and that of one without memory. It
-is made from a journal, one line a finished cell; both are read here, and whatever their bytes are,
-they are read or refused in one line. This module knows no framework and trains nothing.
+is made from a journal, one line a finished cell; both are read or refused in one line.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.machine.fields import Field, ResultError, error_at, printable
 from bench.machine.reading import journal_lines, meant_for_learning, parse_json, regular_bytes
 from bench.records.digest import CHANGED, MARK, changed
-from bench.records.elsewhere import brought
-from bench.records.files import in_folder, is_there, result_names
+from bench.records.files import in_folder, local_paths
 from bench.records.grouping import grouped
 
 SCHEMA = 1
@@ -46,18 +45,14 @@ def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
 class MapCell:
     """One training: a task at a distance, through a window, from one seed.
 
-    task: "echo" or "copy". distance: timesteps from an input to the target that needs it.
-    window, stride: timesteps that a training step goes back through, and from one to the next.
-    carried: whether a window starts in the state where the one before ended, or from zero.
-    timesteps: seen of each series; updates: training steps that they were.
-    loss: mean over the final part of the training, nats a timestep, each taken before the weights
-    had seen that window. accuracy: share of the guesses requested that were right there,
-    None where none was.
-    best, memoryless: the expected losses there of one who uses all that can be known, and of one
-    who remembers nothing.
-    curve: mean losses of equal parts of the training, in their order.
-    problem: why there is no loss (the training diverged), else empty; loss and accuracy are then
-    None.
+    distance: timesteps from an input to the target that needs it. window, stride: timesteps that a
+    training step goes back through, and from one to the next. carried: whether a window starts in
+    the state where the one before ended, or from zero. timesteps: seen of each series; updates:
+    training steps that they were. loss: mean over the final part of the training, nats a timestep,
+    each taken before the weights had seen that window. accuracy: share of the guesses requested
+    that were right there, None where none was. best, memoryless: the expected losses there of one
+    who uses all that can be known, and of one who remembers nothing. curve: mean losses of equal
+    parts of the training. problem: why there is no loss (the training diverged), else empty.
     """
 
     task: str
@@ -77,24 +72,18 @@ class MapCell:
 
     @property
     def key(self) -> tuple[str, int, int, bool, int]:
-        """What tells it from the other cells of its map."""
+        """What identifies it among the cells of its map."""
         return self.task, self.distance, self.window, self.carried, self.seed
-
-    @property
-    def learnable(self) -> bool:
-        """Whether memory could gain anything here: not with a reset state and k <= d."""
-        return self.memoryless - self.best > 1e-9
 
     @property
     def closed(self) -> float | None:
         """Share of the way from the memoryless loss to the best possible one that was gone.
 
         1 is all that can be learned, 0 is nothing; below 0 is worse than knowing nothing. None
-        where there is nothing to learn or the training diverged.
+        where there is nothing to learn (a reset state and k <= d) or the training diverged.
         """
-        if self.loss is None or not self.learnable:
-            return None
-        return (self.memoryless - self.loss) / (self.memoryless - self.best)
+        way = self.memoryless - self.best
+        return None if self.loss is None or way <= 1e-9 else (self.memoryless - self.loss) / way
 
     @property
     def learned(self) -> bool:
@@ -138,16 +127,12 @@ class LearningMap:
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def _places(self) -> dict[tuple[str, int, int, bool], tuple[MapCell, ...]]:
-        found = grouped(
-            sorted(self.cells, key=lambda cell: cell.seed),
-            lambda cell: (cell.task, cell.distance, cell.window, cell.carried),
-        )
-        return {place: tuple(cells) for place, cells in found.items()}
+    def _places(self) -> dict[tuple[str, int, int, bool], list[MapCell]]:
+        return grouped(sorted(self.cells, key=lambda cell: cell.seed), lambda cell: cell.key[:4])
 
     def seeds(self, task: str, distance: int, window: int, carried: bool) -> tuple[MapCell, ...]:
         """The cells of one place of the map, by seed; empty where nothing was measured."""
-        return self._places.get((task, distance, window, carried), ())
+        return tuple(self._places.get((task, distance, window, carried), ()))
 
     def tasks(self) -> tuple[str, ...]:
         """The tasks that were measured."""
@@ -156,11 +141,15 @@ class LearningMap:
 
     def distances(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
         """The measured distances of a task, in their order."""
-        return tuple(sorted({cell.distance for cell in self._cells(task, carried)}))
+        return self._values("distance", task, carried)
 
     def windows(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
         """The measured windows of a task, in their order."""
-        return tuple(sorted({cell.window for cell in self._cells(task, carried)}))
+        return self._values("window", task, carried)
+
+    def _values(self, name: str, task: str, carried: bool | None) -> tuple[int, ...]:
+        cells = (c for c in self.cells if c.task == task and carried in (None, c.carried))
+        return tuple(sorted({getattr(cell, name) for cell in cells}))
 
     def learned(
         self, distance: int, window: int, carried: bool = True, task: str = "echo"
@@ -170,21 +159,6 @@ class LearningMap:
             return False
         cells = self.seeds(task, distance, window, carried)
         return all(cell.learned for cell in cells) if cells else None
-
-    def smallest_window(
-        self, distance: int, carried: bool = True, task: str = "echo"
-    ) -> int | None:
-        """The smallest measured window at which every seed learned the task at this distance.
-
-        Where the distance was not measured, that of the next larger one that was. None if there is
-        none, or if no measured window was enough in the timesteps that the map was given.
-        """
-        further = [each for each in self.distances(task, carried) if each >= distance]
-        if not further:
-            return None
-        windows = self.windows(task, carried)
-        good = [k for k in windows if self.learned(further[0], k, carried, task)]
-        return min(good, default=None)
 
     def learnable_distance(
         self, window: int, carried: bool = True, task: str = "echo"
@@ -201,15 +175,9 @@ class LearningMap:
         good = [d for d in distances if self.learned(d, shorter[-1], carried, task)]
         return max(good, default=None)
 
-    def _cells(self, task: str, carried: bool | None) -> list[MapCell]:
-        return [
-            cell for cell in self.cells if cell.task == task and carried in (None, cell.carried)
-        ]
 
-
-@dataclass(frozen=True)
-class Loaded:
-    """What ``collect`` found: maps, the newest first, and what could not be read."""
+class Loaded(NamedTuple):
+    """Maps, the newest first, and what could not be read."""
 
     maps: tuple[LearningMap, ...]
     errors: tuple[ResultError, ...]
@@ -224,7 +192,12 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
     """
     maps: dict[str, LearningMap] = {}
     errors: list[ResultError] = []
-    for path in dict.fromkeys(each for given in paths for each in _expand(Path(given))):
+    files: dict[Path, None] = {}
+    for path in map(Path, paths):
+        # Reading says what is wrong with a name too long, or with a NUL in it.
+        folder = os.path.isdir(path)  # noqa: PTH112
+        files.update(dict.fromkeys(in_folder(path, meant_for_learning) if folder else [path]))
+    for path in files:
         try:
             found = read(path)
         except ResultError as error:
@@ -259,11 +232,6 @@ def file_data(run: Mapping[str, object], cells: Sequence[MapCell]) -> dict[str, 
             "cells": [cell.to_dict() for cell in cells],
         }
     }
-
-
-def _expand(path: Path) -> list[Path]:
-    # A name too long, or with a NUL in it, is no folder: reading it says so.
-    return in_folder(path, meant_for_learning) if is_there(path, Path.is_dir) else [path]
 
 
 def _read_json(path: Path) -> LearningMap:
@@ -366,7 +334,7 @@ def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Pa
     Raises ResultError for a URL of which not all can be had.
     """
     errors: list[ResultError] = []
-    here, _ = brought(paths, result_names, errors)
+    here = local_paths(paths, errors)
     if errors:
         raise errors[0]
     times, maps = [], []

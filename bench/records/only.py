@@ -1,7 +1,4 @@
-"""Some of the results: of the devices, backends, shapes, modes and types that were requested.
-
-And some cells of a map of what was learned.
-"""
+"""Some of the results: of the devices, backends, shapes, modes and types that were requested."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from fnmatch import fnmatchcase
 
 from bench.case.cases import NO_VARIANT, Case
 from bench.machine.fields import InputError, printable
-from bench.records.maps import LearningMap
 from bench.records.schema import Measurement, Outcome, ResultFile, Results
 
 FILTERS: Mapping[str, Callable[[Case], str]] = {
@@ -77,24 +73,3 @@ def fits(case: Case, wanted: Mapping[str, Sequence[str] | None]) -> bool:
         for name, names in wanted.items()
         if names
     )
-
-
-def only_cells(found: LearningMap, wanted: Mapping[str, Sequence[object] | None]) -> LearningMap:
-    """The map with those of its cells alone that are as wanted.
-
-    wanted: by the name of a cell's field the values that are requested; None asks for all.
-
-    Raises NothingThereError if nothing is left.
-    """
-    requested = {name: values for name, values in wanted.items() if values is not None}
-    cells = tuple(
-        cell
-        for cell in found.cells
-        if all(getattr(cell, name) in values for name, values in requested.items())
-    )
-    if found.cells and not cells:
-        text = "; ".join(
-            f"{name} {', '.join(map(str, values))}" for name, values in requested.items()
-        )
-        raise NothingThereError(f"the map has no cell of {printable(text, 300)}")
-    return replace(found, cells=cells)

@@ -7,7 +7,6 @@ it and who asks stand the faults: real answers over a real connection, late, sho
 from __future__ import annotations
 
 import importlib
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ class Faults:
     """A WSGI application before another.
 
     slow, cut, denied, gone: names of objects that are answered for late, by half, not at all.
-    unlisted: names that no list has yet. asked: of each question the method and the object's name.
+    asked: of each question the method and the object's name.
     """
 
     def __init__(self, application: Any) -> None:
@@ -37,7 +36,6 @@ class Faults:
         self.cut: set[str] = set()
         self.denied: set[str] = set()
         self.gone: set[str] = set()
-        self.unlisted: set[str] = set()
         self.asked: list[tuple[str, str]] = []
 
     def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
@@ -54,8 +52,6 @@ class Faults:
             # Its headers go out as they are, and promise all of it.
             whole = b"".join(self._application(environ, start))
             return [whole[: len(whole) // 2]]
-        if "list-type" in environ.get("QUERY_STRING", "") and self.unlisted:
-            return self._shortened(environ, start)
         return list(self._application(environ, start))
 
     def fetched(self) -> list[str]:
@@ -70,24 +66,13 @@ class Faults:
 
     def none(self) -> None:
         """From now on all is well."""
-        for names in (self.slow, self.cut, self.denied, self.gone, self.unlisted):
+        for names in (self.slow, self.cut, self.denied, self.gone):
             names.clear()
 
     def _refused(self, start: Start, method: str, status: str, body: bytes) -> Iterable[bytes]:
         length = str(len(body))
         start(status, [("Content-Type", "application/xml"), ("Content-Length", length)])
         return [] if method == "HEAD" else [body]
-
-    def _shortened(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
-        given: list[Any] = []
-        body = b"".join(self._application(environ, lambda *answer: given.append(answer)))
-        for name in self.unlisted:
-            wanted = rf"<Contents>(?:(?!</Contents>).)*{re.escape(name)}.*?</Contents>"
-            body = re.sub(wanted.encode(), b"", body, flags=re.DOTALL)
-        status, headers, *_ = given[-1]
-        kept = [each for each in headers if each[0].lower() != "content-length"]
-        start(status, [*kept, ("Content-Length", str(len(body)))])
-        return [body]
 
 
 @contextmanager

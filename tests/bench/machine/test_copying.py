@@ -140,16 +140,6 @@ def test_a_damaged_index_costs_a_copy_and_nothing_else(
     assert len(files.read) == 2
 
 
-def test_a_folder_here_is_a_place_by_its_url_too(tmp_path: Path) -> None:
-    pytest.importorskip("fsspec")
-    mine = tmp_path / "a.json"
-    mine.write_text("{}")
-    url = f"file://{tmp_path}/deep/er"
-    assert remote.upload([mine], url) == ([f"{url}/a.json"], [])
-    assert (tmp_path / "deep" / "er" / "a.json").read_text() == "{}"
-    assert (fetched(url, all_of).path / "a.json").read_text() == "{}"
-
-
 def test_a_file_is_fetched_by_its_own_url(place: Callable[[Files], str]) -> None:
     files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
     url = place(files) + "/a.json"
@@ -161,29 +151,6 @@ def test_a_file_is_fetched_by_its_own_url(place: Callable[[Files], str]) -> None
     del files.contents["a.json"]
     with pytest.raises(PlaceError, match=r"a\.json cannot be read: it is not there"):
         fetched(url, all_of)
-    assert not found.path.exists()  # nobody takes the old copy for it
-
-
-class Gone(Files):
-    """A folder that is not there any more, as some places have it whose last file was deleted."""
-
-    def ls(self, root: str, detail: bool) -> list[dict[str, Any]]:
-        raise FileNotFoundError(root) if not self.contents else PermissionError(root)
-
-
-def test_a_folder_that_was_known_and_is_gone_is_empty_and_a_denial_is_one(
-    place: Callable[[Files], str],
-) -> None:
-    url = place(Gone({}))
-    with pytest.raises(PlaceError, match="cannot be read: it is not there"):
-        fetched(url, all_of)
-    copied = fetched(place(Files({"a.json": b"{}"})), all_of).path
-    place(Gone({"a.json": b"{}"}))
-    with pytest.raises(PlaceError, match="cannot be read: access is denied"):
-        fetched(url, all_of)
-    place(Gone({}))
-    assert fetched(url, all_of).errors == ()
-    assert not (copied / "a.json").exists()
 
 
 class Written(Files):
@@ -226,15 +193,6 @@ def test_a_file_is_written_once_and_whole_and_never_over_another(
     files.denied = True
     (error,) = remote.upload(paths[:1], url)[1]
     assert "a.json cannot be written: access is denied" in str(error)
-
-
-def test_the_web_is_not_written_to(place: Callable[[Files], str], tmp_path: Path) -> None:
-    files = Written({})
-    files.protocol = "https"
-    (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(PlaceError, match="can only be read"):
-        remote.upload([tmp_path / "a.json"], place(files))
-    assert files.contents == {}
 
 
 def test_upload_of_a_name_that_another_takes_meanwhile_is_refused_and_replaces_nothing(

@@ -292,9 +292,9 @@ OUTCOMES = st.dictionaries(
 )
 
 
-@given(outcomes=OUTCOMES, distance=st.integers(0, 10), window=st.integers(1, 20))
-def test_the_smallest_window_and_the_longest_distance_are_those_of_the_definition(
-    outcomes: dict[tuple[int, int, bool], list[bool]], distance: int, window: int
+@given(outcomes=OUTCOMES, window=st.integers(1, 20))
+def test_the_longest_distance_is_that_of_the_definition(
+    outcomes: dict[tuple[int, int, bool], list[bool]], window: int
 ) -> None:
     cells = [
         cell(distance=d, window=k, stride=k, carried=c, seed=seed, loss=0.0 if learned else 0.6931)
@@ -308,21 +308,15 @@ def test_the_smallest_window_and_the_longest_distance_are_those_of_the_definitio
         tried = {(each.distance, each.window) for each in here}
         failed = {(each.distance, each.window) for each in here if not each.learned}
         good = tried - failed
-        further = sorted({each.distance for each in here if each.distance >= distance})
-        expected = min((k for d, k in good if further and d == further[0]), default=None)
-        assert found.smallest_window(distance, carried) == expected
         shorter = sorted({each.window for each in here if each.window <= window})
         expected = max((d for d, k in good if shorter and k == shorter[-1]), default=None)
         assert found.learnable_distance(window, carried) == expected
-        assert found.smallest_window(distance, carried, "copy") is None
+        assert found.learnable_distance(window, carried, "copy") is None
 
 
 def test_a_made_up_map_answers_as_it_was_made(tmp_path: Path) -> None:
     made.write_learning(tmp_path, {3: 1, 10: 8, 30: 20})
     (found,) = maps.collect([tmp_path]).maps
-    assert [found.smallest_window(d) for d in (1, 2, 8, 9, 20, 50, 51)] == [
-        *(3, 10, 10, 30, 30, None, None)
-    ]
     assert [found.learnable_distance(k) for k in (2, 3, 9, 10, 29, 1000)] == [
         *(None, 1, 1, 8, 8, 20)
     ]

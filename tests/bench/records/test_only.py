@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.case.cases import Case
-from bench.records.only import FILTERS, NothingThereError, only, only_cells
+from bench.records.only import FILTERS, NothingThereError, only
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured, run, unmeasured
-from tests.bench.records.test_maps import a_map, cell
 
 CASES = [
     Case(backend, LSTMSpec(8, 16, dtype=dtype), Workload(batch, 20, mode), device)
@@ -79,20 +78,3 @@ def test_what_has_no_time_is_filtered_too() -> None:
     )
     left = only(found, {"device": ("gpu:*",)})
     assert (left.measurements, [each.case for each in left.outcomes]) == ([], [CASES[1]])
-
-
-# Cells of a map
-
-
-def test_cells_are_chosen_by_their_fields() -> None:
-    found = a_map(
-        *(cell(task=task, window=window) for task in ("echo", "copy") for window in (5, 9))
-    )
-    assert only_cells(found, {"task": None, "window": None}) == found
-    left = only_cells(found, {"task": ["copy"], "window": [5, 7]})
-    assert [(each.task, each.window) for each in left.cells] == [("copy", 5)]
-    assert left.run is found.run
-    with pytest.raises(NothingThereError, match=r"^the map has no cell of task copy; window 7, 8$"):
-        only_cells(found, {"task": ["copy"], "window": [7, 8], "seed": None})
-    # A map without any has none of them to begin with.
-    assert only_cells(a_map(), {"task": ["copy"]}).cells == ()
