@@ -16,7 +16,7 @@ from bench.machine.disturbance import between
 from bench.machine.guard import EscapedError
 from bench.machine.processes import busy
 from bench.records.schema import Figures
-from bench.worker import resources, roof_libraries, roofs, streaming, timing
+from bench.worker import resources, roofs, streaming, timing
 from bench.worker.disturbances import validity
 from bench.worker.outcomes import FAILED, Measured, Result, Unmeasured, failed
 from bench.worker.preparing import Bench, Prepared, ignored_deprecations, prepare
@@ -162,10 +162,9 @@ def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench
 def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
     """What its step does: operators that it starts, multiplications, processors at work."""
     found: dict[str, float | str | None] = {}
-    framework = "" if prepared.model is None else prepared.model.backend.framework
-    launches = roof_libraries.counted(prepared.evidence, framework)
-    if launches is not None and bench.roofs is not None:
-        found |= bench.roofs.of_launches(case, launches, seconds)
+    if prepared.model is not None and bench.roofs is not None:
+        framework = prepared.model.backend.framework
+        found |= bench.roofs.of_launches(case, framework, prepared.evidence, seconds)
     operations = prepared.evidence.get("operations")
     if isinstance(operations, int | float):
         found["operations_ran"] = float(operations)

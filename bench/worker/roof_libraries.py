@@ -2,32 +2,27 @@
 
 Each framework computes with its own library, so each has its own products here; NumPy measures the
 bandwidth of a CPU's memory, any framework that of a GPU's. An LSTM's loop starts some twenty small
-operators at each timestep; what starting takes (the launch roof) is seen in a loop of operators on
-one number, by the backend's own means: TensorFlow's executor, what XLA compiled, or a Python
-program. Each operator waits for the one before, so none has to be handed to another thread.
+operators at each timestep; what starting takes (the launch roof) is measured in a loop of operators
+on small arrays, by the backend's own means: TensorFlow's executor, what XLA compiled, or a Python
+program.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from bench.case.cases import Case
 from bench.machine import devices
 from bench.stats.bound import FROM_PYTHON
 from bench.worker import estimate
-from lstm_impl.backends.hlo import launches
-from lstm_impl.backends.jax.model import wide
-from lstm_impl.backends.onnx import graph as onnx_graph
 from lstm_impl.spec import FloatArray
 
 Sizes: TypeAlias = tuple[int, int, int]
@@ -37,31 +32,20 @@ UNROLLED = 8
 """Products in one pass of a compiled loop, so that the loop's own work does not count."""
 
 LARGE = 2**24
-"""Multiplications of a product that is long enough (0.1 ms and more) to stand alone in a loop."""
+"""Multiplications of a product that is long enough (0.1 ms and more) to be alone in a loop."""
 
 SHORTEST, SHORTEST_OF_THREADS = 2e-4, 2e-3
 """Seconds of a block: a thousand times what reading the clock takes, and short enough to fit
 between two interruptions on a busy machine, since the fastest block is what counts. Threads are
 started again for each block, which takes tens of microseconds."""
 
-LIMITS = {
-    "NumPy": ("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES"),
-    "PyTorch": ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"),
-    "TensorFlow": ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"),
-}
-"""Environment variables by which a library's products leave instructions of the CPU unused: with
-one set for an older CPU, OpenBLAS computes at half its rate."""
-
-LIMITING = tuple(dict.fromkeys(name for names in LIMITS.values() for name in names))
-"""All of them."""
-
 
 @dataclass(frozen=True)
 class RoofWork:
-    """Something to time. run(count): does it ``count`` times, one after the other, and waits.
+    """Something to time. run(count): does it ``count`` times and waits.
 
-    amount: what is done each time, in products or in bytes. by: who does it, in words. shortest:
-    seconds of a block of them that is worth timing.
+    amount: what is done each time, in products, bytes or operators. by: which library does it.
+    shortest: seconds of a block of them that is worth timing.
     """
 
     run: Callable[[int], None]
@@ -70,23 +54,50 @@ class RoofWork:
     shortest: float = SHORTEST
 
 
-class Library(Protocol):
-    """What computes on a device. frameworks: the backends' whose products are this library's.
+def repeated(
+    call: Callable[[], object],
+    wait: Callable[[], object] = lambda: None,
+    within: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+) -> Callable[[int], None]:
+    """Calls in a row and one wait, within a context."""
 
-    name: unlike any other's. version: of what is installed. precision: ``float64``, ``float32``,
-    ``tf32``, ``float16`` or ``bfloat16``. Any method may raise whatever its library raises for what
-    it cannot do; an empty sequence says the same.
+    def run(count: int) -> None:
+        with within():
+            for _ in range(count):
+                call()
+            wait()
+
+    return run
+
+
+class Library:
+    """What computes on a device, by default nothing.
+
+    frameworks: the backends' whose products are this library's. precision: ``float64``,
+    ``float32``, ``tf32``, ``float16`` or ``bfloat16``. Any method may raise whatever its library
+    raises for what it cannot do; an empty sequence says the same.
     """
 
     name: str
     version: str
     frameworks: tuple[str, ...]
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
-        """Products one after another; compiled: by a loop that takes its time to be compiled."""
+    def __init__(self, device: str, threads: int = 1) -> None:
+        self._gpu = device != "cpu"
+        self._index = devices.gpu_index(device) if self._gpu else 0
+        self._threads = threads
+
+    def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
+        """Products one after another."""
+        return ()
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """Reading ``size`` bytes, or reading them and writing as many."""
+        return ()
+
+    def operators(self, by: str) -> Sequence[RoofWork]:
+        """An empty loop of operators that are started ``by``, as a backend's evidence names it."""
+        return ()
 
 
 def factors(sizes: Sizes) -> tuple[FloatArray, FloatArray]:
@@ -94,30 +105,12 @@ def factors(sizes: Sizes) -> tuple[FloatArray, FloatArray]:
     m, k, n = sizes
     # Few random numbers over and over, never in the same place of two rows: quick to make.
     numbers = np.random.default_rng(0).uniform(-1, 1, 4099).astype(np.float32)
-    left = np.resize(numbers, (m, k))
-    right = np.resize(numbers / np.float32(k), (k, n))
-    return left, right
+    return np.resize(numbers, (m, k)), np.resize(numbers / np.float32(k), (k, n))
 
 
 def unrolls(sizes: Sizes) -> int:
     """How many products are called in a row: fewer of large ones."""
     return 1 if sizes[0] * sizes[1] * sizes[2] > LARGE else UNROLLED
-
-
-def limited() -> dict[str, str]:
-    """Which of ``LIMITING`` are set, with their values."""
-    return {name: os.environ[name] for name in LIMITING if os.environ.get(name)}
-
-
-def called(name: str) -> str:
-    """A library, with what is set to slow it down."""
-    found = [f"{key}={os.environ[key]}" for key in LIMITS.get(name, ()) if os.environ.get(key)]
-    return f"{name} with {', '.join(found)}" if found else name
-
-
-def mebibytes(size: int) -> str:
-    """A size in bytes, in words."""
-    return f"{size / 2**20:.0f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"
 
 
 SMALLEST_ARRAY, LARGEST_ARRAY = 32 * 2**20, 128 * 2**20
@@ -128,11 +121,9 @@ past them would take seconds and gigabytes."""
 MEMORY_SHARE = 1 / 16
 """Part of the free memory that one of them may take."""
 
-_SHIFTS = {"K": 10, "M": 20, "G": 30}
-
 
 def array_bytes(device: str) -> int:
-    """Of arrays well past the last cache, as far as there is memory for them."""
+    """Bytes of arrays well past the last cache, as far as there is memory for them."""
     if device != "cpu":
         return LARGEST_ARRAY  # the caches of GPUs are smaller, and their memory is fast
     size = min(LARGEST_ARRAY, max(SMALLEST_ARRAY, 4 * last_caches()))
@@ -145,33 +136,57 @@ def last_caches(root: Path = Path("/sys/devices/system/cpu")) -> int:
     found: dict[tuple[int, str], int] = {}
     for cache in root.glob("cpu[0-9]*/cache/index[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
-            level = int((cache / "level").read_text())
-            shared = (cache / "shared_cpu_list").read_text().strip()
-            size = (cache / "size").read_text().strip()  # "32768K"
-            found[level, shared] = int(size.rstrip("KMG")) << _SHIFTS.get(size[-1:], 0)
+            level, shared, size = (
+                (cache / name).read_text().strip() for name in ("level", "shared_cpu_list", "size")
+            )
+            unit = {"K": 2**10, "M": 2**20, "G": 2**30}.get(size[-1:], 1)  # as in "32768K"
+            found[int(level), shared] = int(size.rstrip("KMG")) * unit
     last = max((level for level, _ in found), default=0)
     return sum(size for (level, _), size in found.items() if level == last)
 
 
-class TensorFlowLibrary:
-    """TensorFlow's operators, and XLA's loop."""
+OPERATORS = 16
+"""In one pass of an empty loop, so that the loop's own work is shared by about as many as in an
+LSTM's."""
+
+PASSES = 1000
+"""Of one call: calling a graph takes as long as some hundred of its operators."""
+
+NUMBERS = 1024
+"""That an operator of XLA's computes: a loop over less than a kilobyte it makes into one kernel,
+which starts nothing. A tenth of a microsecond at the most."""
+
+
+def _kernels(text: str) -> int:
+    """Kernels that a compiled loop starts, which decides itself what it fuses.
+
+    Raises RuntimeError where its text does not say, or a pass starts none.
+    """
+    from lstm_impl.backends.hlo import launches
+
+    found = launches(text)
+    if found is None or found < PASSES:
+        raise RuntimeError(f"the compiled loop starts {found} kernels in {PASSES} passes")
+    return found
+
+
+class TensorFlowLibrary(Library):
+    """TensorFlow's operators, and XLA's loops."""
 
     name = "TensorFlow"
-    frameworks: tuple[str, ...] = ("tensorflow",)
+    frameworks = ("tensorflow",)
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, threads: int = 1) -> None:
+        super().__init__(device, threads)
         import tensorflow as tf
 
         self.version = str(tf.__version__)
         self._tf: Any = tf
-        self._gpu = device != "cpu"
-        self._device = "/CPU:0"
-        if self._gpu:
-            index = devices.gpu_index(device)
-            # Else TensorFlow would compute on the CPU without a word.
-            if len(tf.config.list_logical_devices("GPU")) <= index:
-                raise RuntimeError(f"TensorFlow does not see {device}")
-            self._device = f"/GPU:{index}"
+        # Else TensorFlow would compute on the CPU without a word.
+        if self._gpu and len(tf.config.list_logical_devices("GPU")) <= self._index:
+            raise RuntimeError(f"TensorFlow does not see {device}")
+        self._here = partial(tf.device, f"/{'GPU' if self._gpu else 'CPU'}:{self._index}")
+        self._wait = tf.test.experimental.sync_devices
 
     @contextlib.contextmanager
     def _at(self, precision: str) -> Iterator[None]:
@@ -180,29 +195,29 @@ class TensorFlowLibrary:
         if self._gpu:
             config.enable_tensor_float_32_execution(precision == "tf32")
         try:
-            with self._tf.device(self._device):
+            with self._here():
                 yield
         finally:
             if self._gpu:  # a setting of the whole process, on which the models rely
                 config.enable_tensor_float_32_execution(before)
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
-        """Operators called one by one, or a loop that XLA compiles."""
-        tf = self._tf
-        dtype = "float32" if precision == "tf32" else precision
-        unrolled = unrolls(sizes)
+    def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
+        """Operators called one by one; on a GPU, where calling takes longer, XLA's loop too."""
+        left, right = self._factors(sizes, precision)
+        call = partial(self._tf.matmul, left, right)
+        works = [RoofWork(repeated(call, self._wait, partial(self._at, precision)), 1, self.name)]
+        return [*works, self.compiled(sizes, precision)] if self._gpu else works
+
+    def _factors(self, sizes: Sizes, precision: str) -> list[Any]:
+        tf, dtype = self._tf, "float32" if precision == "tf32" else precision
         with self._at(precision):
-            left, right = (tf.cast(tf.constant(each), dtype) for each in factors(sizes))
-            out = tf.matmul(left, right)
+            return [tf.cast(tf.constant(each), dtype) for each in factors(sizes)]
 
-        def call(count: int) -> None:
-            with self._at(precision):
-                for _ in range(count):
-                    tf.matmul(left, right)
-                tf.test.experimental.sync_devices()
-
-        if not compiled:
-            return (RoofWork(call, 1, called(self.name)),)
+    def compiled(self, sizes: Sizes, precision: str) -> RoofWork:
+        """A loop that XLA compiles, which takes half a second."""
+        tf, unrolled = self._tf, unrolls(sizes)
+        left, right = self._factors(sizes, precision)
+        out = tf.matmul(left, right)
 
         def body(number: Any, left: Any, out: Any) -> Any:
             for _ in range(unrolled):
@@ -219,154 +234,174 @@ class TensorFlowLibrary:
         def run(count: int) -> None:
             with self._at(precision):
                 function(tf.constant(count), left, out)
-                tf.test.experimental.sync_devices()
+                self._wait()
 
-        return (RoofWork(run, unrolled, "TensorFlow with XLA"),)
+        return RoofWork(run, unrolled, "TensorFlow with XLA")
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """On a GPU: adding a number to an array. A CPU's memory is as fast whoever asks."""
+        """On a GPU: adding a number to an array. A CPU's memory is as fast for any library."""
         if not self._gpu:
             return ()
-        tf = self._tf
-        with tf.device(self._device):
-            source = tf.ones([size // 4])
+        with self._here():
+            add = partial(self._tf.add, self._tf.ones([size // 4]), 1.0)
+        by = "adding to an array by TensorFlow"
+        return (RoofWork(repeated(add, self._wait, self._here), 2 * size, by),)
 
-        def run(count: int) -> None:
-            with tf.device(self._device):
-                for _ in range(count):
-                    tf.add(source, 1.0)
-                tf.test.experimental.sync_devices()
+    def operators(self, by: str) -> Sequence[RoofWork]:
+        """A loop in its executor, or one that XLA compiles."""
+        tf, compiled = self._tf, by == "xla"
+        if by not in ("tensorflow", "xla"):
+            return ()
+        with self._here():
+            numbers = tf.fill([NUMBERS if compiled else 1], 0.5)
 
-        return (RoofWork(run, 2 * size, f"adding to {mebibytes(size)} by TensorFlow"),)
+        def body(number: Any, value: Any) -> Any:
+            if compiled:
+                return number + 1, tf.cast(number, tf.float32) - value
+            for _ in range(OPERATORS):
+                value = tf.tanh(value)
+            return number + 1, value
+
+        def loop(value: Any) -> Any:
+            with self._here():
+                return tf.while_loop(lambda number, _: number < PASSES, body, (0, value))
+
+        function = tf.function(loop, jit_compile=compiled, autograph=False)
+        if compiled:
+            text = function.experimental_get_compiler_ir(numbers)(stage="optimized_hlo")
+        started = _kernels(str(text)) if compiled else PASSES * OPERATORS
+        by = "a loop of TensorFlow's" + " with XLA" * compiled
+        return (RoofWork(repeated(partial(function, numbers), self._wait), started, by),)
 
 
-class TorchLibrary:
+class TorchLibrary(Library):
     """PyTorch's operators."""
 
     name = "PyTorch"
-    frameworks: tuple[str, ...] = ("torch", "flashrnn")
+    frameworks = ("torch", "flashrnn")
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, threads: int = 1) -> None:
+        super().__init__(device, threads)
         import torch
 
         self.version = str(torch.__version__)
         self._torch: Any = torch
-        self._gpu = device != "cpu"
-        self._device = f"cuda:{devices.gpu_index(device)}" if self._gpu else "cpu"
+        self._device = f"cuda:{self._index}" if self._gpu else "cpu"
 
     def _wait(self) -> None:
         if self._gpu:
             self._torch.cuda.synchronize(self._device)
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
+    @contextlib.contextmanager
+    def _at(self, precision: str) -> Iterator[None]:
+        if self._gpu:
+            from lstm_impl.backends.torch.model import allow_tf32
+
+            allow_tf32(precision == "tf32")  # PyTorch's models set it again for each call
+        with self._torch.inference_mode():
+            yield
+
+    def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
         """Operators called one by one: its BLAS's, and on a CPU those of oneDNN, as its LSTM's."""
-        if compiled:
-            return ()
-        torch = self._torch
+        torch, within = self._torch, partial(self._at, precision)
         dtype = getattr(torch, "float32" if precision == "tf32" else precision)
         left, right = (torch.tensor(each).to(self._device, dtype) for each in factors(sizes))
-        out = left @ right
-
-        def run(count: int) -> None:
-            if self._gpu:
-                from lstm_impl.backends.torch.model import allow_tf32
-
-                allow_tf32(precision == "tf32")  # PyTorch's models set it again for each call
-            with torch.inference_mode():
-                for _ in range(count):
-                    torch.mm(left, right, out=out)
-                self._wait()
-
-        works = [RoofWork(run, 1, called(self.name))]
+        call = partial(torch.mm, left, right, out=left @ right)
+        works = [RoofWork(repeated(call, self._wait, within), 1, self.name)]
         if not self._gpu:
-            with contextlib.suppress(Exception):  # not built with oneDNN, or not for this precision
-                works.append(self._of_onednn(left, right))
+            with contextlib.suppress(Exception), within():
+                # The operator that PyTorch's own compiler puts in place of a linear layer. It may
+                # have been built without oneDNN, or not know the precision.
+                onednn = torch.ops.mkldnn
+                columns = onednn._reorder_linear_weight(right.t().contiguous(), len(left))
+                call = partial(onednn._linear_pointwise, left, columns, None, "none", [], "")
+                call()
+                works.append(RoofWork(repeated(call, within=within), 1, "PyTorch with oneDNN"))
         return works
-
-    def _of_onednn(self, left: Any, right: Any) -> RoofWork:
-        """The operator that PyTorch's own compiler puts in place of a linear layer."""
-        torch = self._torch
-        linear = torch.ops.mkldnn._linear_pointwise
-        with torch.inference_mode():
-            columns = torch.ops.mkldnn._reorder_linear_weight(right.t().contiguous(), len(left))
-            linear(left, columns, None, "none", [], "")
-
-        def run(count: int) -> None:
-            with torch.inference_mode():
-                for _ in range(count):
-                    linear(left, columns, None, "none", [], "")
-
-        return RoofWork(run, 1, f"{called(self.name)} with oneDNN")
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """On a GPU: a copy."""
         if not self._gpu:
             return ()
         source = self._torch.ones(size // 4, device=self._device)
-        target = self._torch.empty_like(source)
+        copy = partial(self._torch.empty_like(source).copy_, source)
+        return (RoofWork(repeated(copy, self._wait), 2 * size, "copy of an array by PyTorch"),)
 
-        def run(count: int) -> None:
-            for _ in range(count):
-                target.copy_(source)
-            self._wait()
+    def operators(self, by: str) -> Sequence[RoofWork]:
+        """Operators called from Python."""
+        if by != "python":
+            return ()
+        call = partial(self._torch.tanh, self._torch.full((1,), 0.5, device=self._device))
+        run = repeated(call, self._wait, self._torch.inference_mode)
+        return (RoofWork(run, 1, f"operators of PyTorch {FROM_PYTHON}"),)
 
-        return (RoofWork(run, 2 * size, f"copy of {mebibytes(size)} by PyTorch"),)
 
-
-class JaxLibrary:
-    """JAX's operators, and XLA's loop."""
+class JaxLibrary(Library):
+    """JAX's operators, and XLA's loops."""
 
     name = "JAX"
-    frameworks: tuple[str, ...] = ("jax", "flax")
+    frameworks = ("jax", "flax")
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, threads: int = 1) -> None:
+        super().__init__(device, threads)
         import jax
 
         self.version = str(jax.__version__)
         self._jax: Any = jax
-        self._gpu = device != "cpu"
-        kind, index = ("gpu", devices.gpu_index(device)) if self._gpu else ("cpu", 0)
-        self._device = jax.devices(kind)[index]
+        self._device = jax.devices("gpu" if self._gpu else "cpu")[self._index]
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
-        """Operators called one by one, or a loop that XLA compiles."""
-        jax = self._jax
-        exact: str | None = None
-        if self._gpu and precision in ("float32", "tf32"):
-            exact = "highest" if precision == "float32" else "tensorfloat32"
-        dtype = "float32" if precision == "tf32" else precision
-        unrolled = unrolls(sizes)
-        product = jax.jit(lambda left, right: jax.numpy.matmul(left, right, precision=exact))
+    def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
+        """Operators called one by one; on a GPU, where calling takes longer, XLA's loop too."""
+        from lstm_impl.backends.jax.model import wide
+
+        jax, within = self._jax, partial(wide, precision)
+        left, right = self._factors(sizes, precision)
+        product = jax.jit(partial(jax.numpy.matmul, precision=self._exact(precision)))
+
+        def call() -> None:  # each waited for: JAX may run independent ones at once
+            jax.block_until_ready(product(left, right))
+
+        works = [RoofWork(repeated(call, within=within), 1, "JAX")]
+        return [*works, self.compiled(sizes, precision)] if self._gpu else works
+
+    def _exact(self, precision: str) -> str | None:
+        """How matrix products are to be computed, as JAX names it."""
+        return {"float32": "highest", "tf32": "tensorfloat32"}.get(precision) if self._gpu else None
+
+    def _factors(self, sizes: Sizes, precision: str) -> list[Any]:
+        from lstm_impl.backends.jax.model import wide
+
+        put, dtype = self._jax.device_put, "float32" if precision == "tf32" else precision
         with wide(precision):
-            left, right = (
-                jax.device_put(jax.numpy.asarray(each, dtype), self._device)
-                for each in factors(sizes)
-            )
-            out = product(left, right)
+            return [
+                put(self._jax.numpy.asarray(each, dtype), self._device) for each in factors(sizes)
+            ]
 
-        def call(count: int) -> None:
-            with wide(precision):
-                for _ in range(count):  # each waited for: JAX may run independent ones at once
-                    jax.block_until_ready(product(left, right))
+    def compiled(self, sizes: Sizes, precision: str) -> RoofWork:
+        """A loop that XLA compiles."""
+        from lstm_impl.backends.jax.model import wide
 
-        if not compiled:
-            return (RoofWork(call, 1, "JAX"),)
+        jax, unrolled = self._jax, unrolls(sizes)
+        left, right = self._factors(sizes, precision)
+        product = partial(jax.numpy.matmul, precision=self._exact(precision))
 
         def body(number: Any, carried: Any) -> Any:
             left, out = carried
             for _ in range(unrolled):
-                out = jax.numpy.matmul(left, right, precision=exact)
+                out = product(left, right)
                 # The next product waits for this one, as a timestep does.
                 left = jax.lax.dynamic_update_slice(left, out[:1, :1], (0, 0))
             return left, out
 
         loop = jax.jit(lambda count, left, out: jax.lax.fori_loop(0, count, body, (left, out)))
+        with wide(precision):
+            out = product(left, right)
 
         def run(count: int) -> None:
             with wide(precision):
                 jax.block_until_ready(loop(count, left, out))
 
-        return (RoofWork(run, unrolled, "JAX with XLA"),)
+        return RoofWork(run, unrolled, "JAX with XLA")
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """On a GPU: adding a number to an array."""
@@ -381,39 +416,54 @@ class JaxLibrary:
                 last = add(source)
             jax.block_until_ready(last)
 
-        return (RoofWork(run, 2 * size, f"adding to {mebibytes(size)} by JAX"),)
+        return (RoofWork(run, 2 * size, "adding to an array by JAX"),)
+
+    def operators(self, by: str) -> Sequence[RoofWork]:
+        """A loop that XLA compiles."""
+        if by != "xla":
+            return ()
+        jax = self._jax
+        numbers = jax.device_put(np.full(NUMBERS, 0.5, np.float32), self._device)
+        function = jax.jit(
+            lambda value: jax.lax.fori_loop(0, PASSES, lambda number, value: number - value, value)
+        )
+        loop = function.lower(numbers).compile()
+
+        def run(count: int) -> None:
+            for _ in range(count):
+                last = loop(numbers)
+            jax.block_until_ready(last)
+
+        return (RoofWork(run, _kernels(loop.as_text()), "a loop of JAX's with XLA"),)
 
 
-class OnnxRuntimeLibrary:
+class OnnxRuntimeLibrary(Library):
     """ONNX Runtime's MatMul, in sessions of its own. threads: of each session."""
 
     name = "ONNX Runtime"
-    frameworks: tuple[str, ...] = ("onnxruntime",)
+    frameworks = ("onnxruntime",)
 
-    def __init__(self, device: str, threads: int = 0) -> None:
+    def __init__(self, device: str, threads: int = 1) -> None:
+        super().__init__(device, threads)
         import onnx
         import onnxruntime
 
         self.version = str(onnxruntime.__version__)
         self._onnx: Any = onnx
         self._ort: Any = onnxruntime
-        self._threads = threads
-        self._place = ("cpu", 0) if device == "cpu" else ("cuda", devices.gpu_index(device))
+        self._place = ("cuda" if self._gpu else "cpu", self._index)
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
+    def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
         """With weights that it may lay out as it likes; and, where small, several in one call."""
-        on_gpu = self._place[0] != "cpu"
-        if compiled or precision == "bfloat16":
+        if precision == "bfloat16":
             return ()
         works = [self._session(sizes, precision, 1, constant=True)]
-        unrolled = unrolls(sizes)
         # On a GPU a call is waited for, and products that do not need one another may overlap.
-        if unrolled > 1 and not on_gpu:
-            works.append(self._session(sizes, precision, unrolled, constant=False))
+        if unrolls(sizes) > 1 and not self._gpu:
+            works.append(self._session(sizes, precision, UNROLLED, constant=False))
         return works
 
     def _session(self, sizes: Sizes, precision: str, unrolled: int, *, constant: bool) -> RoofWork:
-        m, _, n = sizes
         dtype = np.dtype("float32" if precision == "tf32" else precision)
         left, right = (factor.astype(dtype) for factor in factors(sizes))
         options = self._ort.SessionOptions()
@@ -422,7 +472,7 @@ class OnnxRuntimeLibrary:
         # Else equal products would be found, and made once.
         options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         provider, chosen = "CPUExecutionProvider", {}
-        if self._place[0] == "cuda":
+        if self._gpu:
             provider = "CUDAExecutionProvider"
             tf32 = "1" if precision == "tf32" else "0"
             chosen = {"device_id": str(self._place[1]), "use_tf32": tf32}
@@ -439,55 +489,33 @@ class OnnxRuntimeLibrary:
         if not constant:
             binding.bind_ortvalue_input("right", value(right, *self._place))
         for number in range(unrolled):
-            out = value(np.empty((m, n), dtype), *self._place)
+            out = value(np.empty((sizes[0], sizes[2]), dtype), *self._place)
             binding.bind_ortvalue_output(f"out_{number}", out)
-
-        def run(count: int) -> None:
-            for _ in range(count):
-                session.run_with_iobinding(binding)
-
-        return RoofWork(run, unrolled, self.name)
+        call = partial(session.run_with_iobinding, binding)
+        return RoofWork(repeated(call), unrolled, self.name)
 
     def _graph(
         self, left: FloatArray, right: FloatArray, unrolled: int, *, constant: bool
     ) -> bytes:
+        from lstm_impl.backends.onnx import graph as onnx_graph
+
         helper = self._onnx.helper
         dtype = helper.np_dtype_to_tensor_dtype(left.dtype)
-
-        def value(name: str, shape: tuple[int, ...]) -> Any:
-            return helper.make_tensor_value_info(name, dtype, shape)
-
+        value = partial(helper.make_tensor_value_info, elem_type=dtype)
         outs = [f"out_{number}" for number in range(unrolled)]
-        inputs, constants = [value("left", left.shape)], []
-        if constant:
-            constants.append(self._onnx.numpy_helper.from_array(right, "right"))
-        else:
-            inputs.append(value("right", right.shape))
+        inputs = [value("left", shape=left.shape)]
         graph = helper.make_graph(
             [helper.make_node("MatMul", ["left", "right"], [out]) for out in outs],
             "products",
-            inputs,
-            [value(out, (len(left), right.shape[1])) for out in outs],
-            constants,
+            inputs if constant else [*inputs, value("right", shape=right.shape)],
+            [value(out, shape=(len(left), right.shape[1])) for out in outs],
+            [self._onnx.numpy_helper.from_array(right, "right")] if constant else [],
         )
         # As old as the backend's own graph: for every ONNX Runtime that it runs on.
         opset = helper.make_opsetid("", onnx_graph.OPSET)
         model = helper.make_model(graph, opset_imports=[opset])
         model.ir_version = onnx_graph.IR_VERSION
         return bytes(model.SerializeToString())
-
-    def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """None of its own: memory is as fast whoever asks."""
-        return ()
-
-
-MAKERS: tuple[tuple[tuple[str, ...], Callable[[str, int], Library]], ...] = (
-    (TensorFlowLibrary.frameworks, lambda device, threads: TensorFlowLibrary(device)),
-    (TorchLibrary.frameworks, lambda device, threads: TorchLibrary(device)),
-    (JaxLibrary.frameworks, lambda device, threads: JaxLibrary(device)),
-    (OnnxRuntimeLibrary.frameworks, OnnxRuntimeLibrary),
-)
-"""Which library computes for a backend, by its ``framework``; of others no products can be had."""
 
 
 SMALL_STACK = 32 * 1024
@@ -504,57 +532,53 @@ FEWEST_BYTES = 64 * 1024
 """Of a thread's share of a copy: less is copied sooner than several threads have begun."""
 
 
-class NumPyLibrary:
+class NumPyLibrary(Library):
     """NumPy, which calls a BLAS for each product. threads: that it may use."""
 
     name = "NumPy"
     version = np.__version__
-    frameworks: tuple[str, ...] = ("numpy",)
+    frameworks = ("numpy",)
 
-    def __init__(self, threads: int = 1) -> None:
-        self._threads = threads
+    def __init__(self, device: str, threads: int = 1) -> None:
+        super().__init__(device, threads)
         self._blas = ThreadpoolController().select(user_api="blas")
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
+    def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
         """As the BLAS shares it among its threads; on one; and each thread with its own columns.
 
         BLAS's threads wait for one another at each product, which takes longer than many a
         timestep's, and more so on a busy machine. With its own columns, each thread's part of the
         weights stays in its processor's second cache.
         """
-        if precision not in ("float32", "float64") or compiled:
+        if precision not in ("float32", "float64"):
             return ()  # NumPy's product of halves is no BLAS's, and many times slower
-        left, right = (factor.astype(precision) for factor in factors(sizes))
-        works = [self._shared(left, right)]
-        parts = min(self._threads, sizes[2] // FEWEST_COLUMNS)
+        works = [self._product(sizes, precision, 0)]
         if self._blas.lib_controllers and self._threads > 1:
+            parts = min(self._threads, sizes[2] // FEWEST_COLUMNS)
             if np.prod(sizes) <= LARGE:
-                works.append(self._apart(left, right, 1))
+                works.append(self._product(sizes, precision, 1))
             if parts > 1:
-                works.append(self._apart(left, right, parts))
+                works.append(self._product(sizes, precision, parts))
         return works
 
-    def _shared(self, left: FloatArray, right: FloatArray) -> RoofWork:
-        stacked = _stacked(left, right)
-        out = np.matmul(stacked, right)
+    def _product(self, sizes: Sizes, precision: str, parts: int) -> RoofWork:
+        """As many in one call as fit into the first cache.
 
-        def run(count: int) -> None:
-            for _ in range(count):
-                np.matmul(stacked, right, out=out)
-
-        return RoofWork(run, _height(stacked), called(self.name))
-
-    def _apart(self, left: FloatArray, right: FloatArray, parts: int) -> RoofWork:
-        """So many threads, each of which makes its columns of all products and waits for none."""
-        shares = [np.ascontiguousarray(each) for each in np.array_split(right, parts, axis=1)]
-        stacked = _stacked(left, right)
-        outs = [np.matmul(stacked, share) for share in shares]
-
-        def one(share: FloatArray, out: FloatArray, count: int) -> None:
-            for _ in range(count):
-                np.matmul(stacked, share, out=out)
-
-        each = _on_threads([partial(one, *pair) for pair in zip(shares, outs, strict=True)])
+        parts: threads, each of which makes its columns of all products and waits for none; 0 leaves
+        them to the BLAS.
+        """
+        left, right = (factor.astype(precision) for factor in factors(sizes))
+        stack = max(1, min(MOST_STACKED, SMALL_STACK // (sizes[0] * sizes[2] * 8)))
+        stacked = np.broadcast_to(left, (stack, *left.shape)) if stack > 1 else left
+        shares = [np.ascontiguousarray(e) for e in np.array_split(right, max(1, parts), axis=1)]
+        each = _on_threads(
+            [
+                repeated(partial(np.matmul, stacked, share, out=np.matmul(stacked, share)))
+                for share in shares
+            ]
+        )
+        if parts == 0:
+            return RoofWork(each, stack, self.name)
 
         def run(count: int) -> None:
             with self._blas.limit(limits=1):
@@ -562,7 +586,7 @@ class NumPyLibrary:
 
         where = "one thread" if parts == 1 else f"{parts} threads, each with its own columns"
         shortest = SHORTEST if parts == 1 else SHORTEST_OF_THREADS
-        return RoofWork(run, _height(stacked), f"{called(self.name)} on {where}", shortest)
+        return RoofWork(run, stack, f"{self.name} on {where}", shortest)
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """Copying, and reading alone: a copy may read what it is going to overwrite.
@@ -571,38 +595,30 @@ class NumPyLibrary:
         """
         count = max(1, size // 4)
         source, target = np.ones(count, np.float32), np.ones(count, np.float32)
-
-        def copy(part: slice, times: int) -> None:
-            for _ in range(times):
-                np.copyto(target[part], source[part])
-
-        def read(part: slice, times: int) -> None:
-            for _ in range(times):
-                source[part].max(initial=0.0)
-
         works: list[RoofWork] = []
         for parts in dict.fromkeys((1, max(1, min(threads, size // FEWEST_BYTES)))):
-            slices = [slice(count * n // parts, count * (n + 1) // parts) for n in range(parts)]
-            where = f"of {mebibytes(4 * count)} by NumPy on {parts} thread{'s'[: parts > 1]}"
+            pairs = [
+                *zip(np.array_split(source, parts), np.array_split(target, parts), strict=True)
+            ]
+            copies = [repeated(partial(np.copyto, there, here)) for here, there in pairs]
+            reads = [repeated(partial(here.max, initial=0.0)) for here, _ in pairs]
+            where = f"of an array by NumPy on {parts} thread{'s'[: parts > 1]}"
             shortest = SHORTEST if parts == 1 else SHORTEST_OF_THREADS
-            for work, amount, what in ((copy, 8, "copy"), (read, 4, "reading")):
-                run = _on_threads([partial(work, part) for part in slices])
-                works.append(RoofWork(run, amount * count, f"{what} {where}", shortest))
+            works += [
+                RoofWork(_on_threads(copies), 8 * count, f"copy {where}", shortest),
+                RoofWork(_on_threads(reads), 4 * count, f"reading {where}", shortest),
+            ]
         return works
 
-
-def _stacked(left: FloatArray, right: FloatArray) -> FloatArray:
-    """The left factor as often as one call of NumPy's is to make the product."""
-    stack = max(1, min(MOST_STACKED, SMALL_STACK // (len(left) * right.shape[1] * 8)))
-    return np.broadcast_to(left, (stack, *left.shape)) if stack > 1 else left
-
-
-def _height(stacked: FloatArray) -> int:
-    return len(stacked) if stacked.ndim > 2 else 1
+    def operators(self, by: str) -> Sequence[RoofWork]:
+        """Operators called from Python."""
+        call = partial(np.tanh, np.full(1, 0.5, np.float32))
+        work = RoofWork(repeated(call), 1, f"operators of NumPy {FROM_PYTHON}")
+        return (work,) if by == "python" else ()
 
 
 def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]:
-    """All tasks side by side, each told how often; one alone needs no thread of its own."""
+    """All tasks side by side, each so many times; one alone needs no thread of its own."""
     if len(tasks) == 1:
         return tasks[0]
     pool = ThreadPoolExecutor(len(tasks))
@@ -614,186 +630,22 @@ def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]
     return run
 
 
+LIBRARIES: tuple[type[Library], ...] = (
+    *(NumPyLibrary, TensorFlowLibrary, TorchLibrary, JaxLibrary, OnnxRuntimeLibrary),
+)
+"""Backends of other frameworks have no products of their own."""
+
+
 def libraries(device: str, frameworks: Collection[str], threads: int = 1) -> list[Library]:
     """Those that serve ``device`` in a process that computes with these frameworks there.
 
     threads: that products and copies on a CPU may use.
     """
-    found: list[Library] = [NumPyLibrary(threads)] if device == "cpu" else []
-    for served, make in MAKERS:
-        if not set(served).isdisjoint(frameworks):
+    found: list[Library] = []
+    for make in LIBRARIES:
+        everywhere = make is NumPyLibrary and device == "cpu"
+        if everywhere or not set(make.frameworks).isdisjoint(frameworks):
             # Whatever it raises, a library that cannot use the device gives no roof for it.
             with contextlib.suppress(Exception):
                 found.append(make(device, threads))
     return found
-
-
-OPERATORS = 16
-"""In a turn of the loop, so that the turn's own work is shared by about as many as in an LSTM's."""
-
-TURNS = 1000
-"""Of one call: calling a graph takes as long as some hundred of its operators."""
-
-NUMBERS = 1024
-"""That an operator of XLA's computes: a loop over less than a kilobyte it makes into one kernel,
-which starts nothing. A tenth of a microsecond at the most."""
-
-
-@dataclass(frozen=True)
-class Launches:
-    """What a case's step starts: so many operators, by one of ``LAUNCHERS``, of a framework."""
-
-    count: float
-    by: str
-    framework: str
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """An empty loop. library: whose it is, with its version."""
-
-    library: str
-    work: RoofWork
-
-
-def counted(evidence: Mapping[str, Any], framework: str) -> Launches | None:
-    """What a backend's evidence says that one step starts; None where it does not."""
-    count, by = evidence.get("launches"), evidence.get("launched_by")
-    if not isinstance(count, int | float) or not isinstance(by, str) or count <= 0:
-        return None
-    return Launches(float(count), by, framework)
-
-
-def launcher(case: Case, requested: Launches) -> Launcher | None:
-    """The empty loop that a case's launches are held against; None where there is none."""
-    make = _MAKERS.get((requested.by, _SAME.get(requested.framework, requested.framework)))
-    return None if make is None else make(case.device)
-
-
-def _tensorflow(device: str) -> Launcher:
-    import tensorflow as tf
-
-    place = _place(device)
-    with tf.device(place):
-        number = tf.constant([0.5])
-
-    def body(turn: Any, value: Any) -> Any:
-        for _ in range(OPERATORS):
-            value = tf.tanh(value)
-        return turn + 1, value
-
-    def loop(turns: Any, value: Any) -> Any:
-        with tf.device(place):
-            return tf.while_loop(lambda turn, _: turn < turns, body, (0, value))
-
-    function = tf.function(loop, autograph=False)
-
-    def run(count: int) -> None:
-        function(tf.constant(count * TURNS), number)
-        tf.test.experimental.sync_devices()
-
-    work = RoofWork(run, TURNS * OPERATORS, "a loop of TensorFlow's")
-    return Launcher(f"TensorFlow {tf.__version__}", work)
-
-
-def _tensorflow_compiled(device: str) -> Launcher:
-    import tensorflow as tf
-
-    place = _place(device)
-    with tf.device(place):
-        numbers = tf.fill([NUMBERS], 0.5)
-
-    def body(turn: Any, value: Any) -> Any:
-        return turn + 1, tf.cast(turn, tf.float32) - value
-
-    def loop(value: Any) -> Any:
-        with tf.device(place):
-            return tf.while_loop(lambda turn, _: turn < TURNS, body, (0, value))
-
-    function = tf.function(loop, jit_compile=True, autograph=False)
-    started = _started(str(function.experimental_get_compiler_ir(numbers)(stage="optimized_hlo")))
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            function(numbers)
-        tf.test.experimental.sync_devices()
-
-    work = RoofWork(run, started, "a loop of TensorFlow's with XLA")
-    return Launcher(f"TensorFlow {tf.__version__}", work)
-
-
-def _place(device: str) -> str:
-    return "/CPU:0" if device == "cpu" else f"/GPU:{devices.gpu_index(device)}"
-
-
-def _started(text: str) -> int:
-    """Kernels of a compiled loop, which decides itself what it fuses.
-
-    Raises RuntimeError where that is not told, or a turn starts none.
-    """
-    found = launches(text)
-    if found is None or found < TURNS:
-        raise RuntimeError(f"the compiled loop starts {found} kernels in {TURNS} turns")
-    return found
-
-
-def _jax(device: str) -> Launcher:
-    import jax
-
-    kind, index = ("cpu", 0) if device == "cpu" else ("gpu", devices.gpu_index(device))
-    numbers = jax.device_put(np.full(NUMBERS, 0.5, np.float32), jax.devices(kind)[index])
-
-    def body(turn: Any, value: Any) -> Any:
-        return turn - value
-
-    loop = jax.jit(lambda value: jax.lax.fori_loop(0, TURNS, body, value)).lower(numbers).compile()
-    started = _started(loop.as_text())
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            last = loop(numbers)
-        jax.block_until_ready(last)
-
-    return Launcher(f"JAX {jax.__version__}", RoofWork(run, started, "a loop of JAX's with XLA"))
-
-
-def _torch(device: str) -> Launcher:
-    import torch
-
-    place = "cpu" if device == "cpu" else f"cuda:{devices.gpu_index(device)}"
-    number = torch.full((1,), 0.5, device=place)
-
-    def run(count: int) -> None:
-        with torch.inference_mode():
-            value = number
-            for _ in range(count * OPERATORS):
-                value = torch.tanh(value)
-            if place != "cpu":
-                torch.cuda.synchronize(place)
-
-    by = f"operators of PyTorch {FROM_PYTHON}"
-    return Launcher(f"PyTorch {torch.__version__}", RoofWork(run, OPERATORS, by))
-
-
-def _numpy(device: str) -> Launcher:
-    number = np.full(1, 0.5, np.float32)
-
-    def run(count: int) -> None:
-        value = number
-        for _ in range(count * OPERATORS):
-            value = np.tanh(value)
-
-    by = f"operators of NumPy {FROM_PYTHON}"
-    return Launcher(f"NumPy {np.__version__}", RoofWork(run, OPERATORS, by))
-
-
-_MAKERS: dict[tuple[str, str], Callable[[str], Launcher]] = {
-    ("tensorflow", "tensorflow"): _tensorflow,
-    ("xla", "tensorflow"): _tensorflow_compiled,
-    ("xla", "jax"): _jax,
-    ("python", "torch"): _torch,
-    ("python", "numpy"): _numpy,
-}
-
-_SAME = {"flax": "jax", "flashrnn": "torch"}
-"""Frameworks that compute with another's operators."""

@@ -15,15 +15,15 @@ as none. ``docs/roofs.md`` explains it to users.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -36,7 +36,8 @@ from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import write
 from bench.records.schema import Figures, RecordedReason
 from bench.worker import estimate, roof_libraries
-from bench.worker.roof_libraries import Launcher, Launches, Library, RoofWork, Sizes
+from bench.worker.disturbances import LIMITING
+from bench.worker.roof_libraries import Library, RoofWork, Sizes
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.tuning.machine import usable
 from lstm_impl.workload import Workload
@@ -75,6 +76,9 @@ class Roof:
     by: str
     origin: str = THIS_PROCESS
     here: float = math.inf
+
+
+NO_ROOF = Roof(math.inf, "")
 
 
 def doubts(figures: Figures) -> list[RecordedReason]:
@@ -208,41 +212,39 @@ class RoofsSeen:
         self._session = session
         self._path = path
         self._today = today
-        self._seen = self._read()
         self._new: dict[tuple[str, str, str], LibraryRoof] = {}
-        self._told: set[tuple[str, str, str]] = set()
+        self._written: set[tuple[str, str, str]] = set()
+        self.read_again()
 
     def read_again(self) -> None:
         """Take in what other processes have written since this one began."""
-        self._seen = self._read()
+        self._seen = {
+            place: each
+            for place, each in self._read().items()
+            if 0 <= self._today() - each.when <= DAYS * 86400
+        }
 
     def best(self, machine: str, roof: Key) -> LibraryRoof | None:
         """The fastest that any process saw with any library."""
-        words = name_of(roof)
-        found = [
-            each
-            for place, each in self._seen.items()
-            if place[:2] == (machine, words) and self._counts(each)
-        ]
+        place = (machine, json.dumps(roof))
+        found = [each for key, each in self._seen.items() if key[:2] == place]
         return min(found, key=lambda each: each.seconds, default=None)
 
     def settled(self, machine: str, roof: Key, library: str) -> bool:
         """Whether so many processes have measured it with this library that no more need to, or
         another one of this session has."""
-        place = (machine, name_of(roof), library)
-        found = self._seen.get(place)
-        if found is None or not self._counts(found):
+        place = (machine, json.dumps(roof), library)
+        if (found := self._seen.get(place)) is None:
             return False
         ours = bool(self._session) and found.session == self._session
-        return found.processes >= ENOUGH or (ours and place not in self._told)
+        return found.processes >= ENOUGH or (ours and place not in self._written)
 
     def add(self, machine: str, roof: Key, library: str, seconds: float, by: str) -> None:
         """What this process has just measured; ``save`` writes it."""
-        if not 0 < seconds < math.inf:
-            return
-        place = (machine, name_of(roof), library)
-        before = self._new.get(place)
-        if before is None or seconds < before.seconds:
+        place = (machine, json.dumps(roof), library)
+        if 0 < seconds < math.inf and not (
+            place in self._new and self._new[place].seconds <= seconds
+        ):
             self._new[place] = LibraryRoof(*place, seconds, by, 1, self._today(), self._session)
 
     def save(self) -> None:
@@ -251,40 +253,41 @@ class RoofsSeen:
         The file is replaced as a whole, so that a reader never sees half of one. Of two processes
         that write in the same instant one's news may be lost: the next to measure brings them.
         """
-        if not self._new or self._path is None:
-            self._new.clear()
+        new, self._new = self._new, {}
+        if not new or self._path is None:
             return
-        self._seen = self._read()
-        for place, news in self._new.items():
-            old = self._seen.get(place)
-            if old is not None and self._counts(old):
+        self.read_again()
+        for place, news in new.items():
+            if (old := self._seen.get(place)) is not None:
                 best = min(old, news, key=lambda each: each.seconds)
                 # A process counts once, however often it measures.
-                processes = old.processes + (place not in self._told)
+                processes = old.processes + (place not in self._written)
                 better = news.seconds < (1 - MUCH) * old.seconds
                 news = replace(best, processes=1 if better else processes, session=self._session)
             self._seen[place] = news
-        self._told |= self._new.keys()
-        self._new.clear()
-        kept = [asdict(each) for each in self._seen.values() if self._counts(each)]
+        self._written |= new.keys()
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            kept = [asdict(each) for each in self._seen.values()]
             write(self._path, {"schema": SCHEMA, "seen": kept})
 
-    def _counts(self, seen: LibraryRoof) -> bool:
-        return 0 <= self._today() - seen.when <= DAYS * 86400
-
     def _read(self) -> dict[tuple[str, str, str], LibraryRoof]:
+        """What the file holds; nothing if anything in it is damaged."""
         if self._path is None:
             return {}
         try:
             data = Field(self._path, "", parse_json(self._path, regular_bytes(self._path, LARGEST)))
             if data["schema"].integer(1) != SCHEMA:
                 return {}
-            found = [each for each in map(_whole, data["seen"].items()) if each is not None]
-        except (ResultError, RecursionError):
+            found = []
+            for entry in data["seen"].items():
+                for name, kind in LibraryRoof.__annotations__.items():
+                    if name != "session" or (entry[name].given and entry[name].value):
+                        entry[name].annotated(kind)
+                found.append(LibraryRoof(**cast("dict[str, Any]", entry.mapping())))
+        except (ResultError, RecursionError, TypeError):  # TypeError: it has other keys, too
             return {}
-        return {(each.machine, each.roof, each.library): each for each in found}
+        return {(e.machine, e.roof, e.library): e for e in found if e.seconds > 0}
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -303,30 +306,15 @@ def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
         return None
 
 
-def name_of(roof: Key) -> str:
-    """A roof's key as it stands in the file."""
-    return json.dumps(roof, default=str)
-
-
-def _whole(entry: Field) -> LibraryRoof | None:
-    """What an entry says; None for one that is not whole, which is passed over."""
-    with contextlib.suppress(ResultError, TypeError):  # TypeError: it has other keys, too
-        for name, kind in LibraryRoof.__annotations__.items():
-            if name != "session" or (entry[name].given and entry[name].value):
-                entry[name].annotated(kind)
-        found = LibraryRoof(**cast("dict[str, Any]", entry.mapping()))
-        return found if found.seconds > 0 else None
-    return None
-
-
 SECONDS = {"matmul": 0.04, "bandwidth": 0.04, "chain": 0.01, "launch": 0.02}
 """Of measuring, for each library and size."""
 
 AGAIN = 3
 """Times as long for a roof that a case seems to be above."""
 
-ROUNDS = 3
-"""Of measuring it again, at most, in a process: a busy machine is not busy at each moment."""
+ROUNDS = {"matmul": 3, "bandwidth": 3, "chain": 1, "launch": 0}
+"""Of measuring it again, at most, in a process: a busy machine is not busy at each moment. A kernel
+that holds the weights is rightly faster than a chain of products that are called one by one."""
 
 FEWEST_BLOCKS = 3
 """On a busy machine one product of microseconds can take 60 ms."""
@@ -336,16 +324,18 @@ SQUARES = {"cpu": (64, 256, 512, 1024), "gpu": (1024, 4096, 8192)}
 one before takes less than ``LONG_PRODUCT``. A BLAS leaves the smallest to one thread, which on a
 busy machine can be faster than threads that wait for one another."""
 
-LARGER = {"cpu": 2048, "gpu": 12288}
-"""The size that is tried as well where a case seems to be above the roof."""
-
 LONG_PRODUCT = 0.03
 """Seconds. The next size has at least eight times the work: a quarter of a second."""
 
 SMALLEST_COPY = 16 * 1024
 """Bytes. Calling the copy takes longer than copying less."""
 
-_UNITS = {"matmul": "matmul_per_s", "bandwidth": "bandwidth_per_s", "chain": "chain_s"}
+_UNITS = {
+    "matmul": "matmul_per_s",
+    "bandwidth": "bandwidth_per_s",
+    "chain": "chain_s",
+    "launch": "launch_s",
+}
 
 
 def fastest(work: RoofWork, seconds: float, now: Callable[[], float]) -> float:
@@ -380,23 +370,20 @@ class Roofs:
 
     def __init__(
         self,
-        libraries: Callable[
-            [str, Collection[str], int], Sequence[Library]
-        ] = roof_libraries.libraries,
+        libraries: Callable[[str, Collection[str], int], Sequence[Library]] = (
+            roof_libraries.libraries
+        ),
         now: Callable[[], float] = time.perf_counter,
         array_bytes: Callable[[str], int] | None = None,
         seen: RoofsSeen | None = None,
-        launcher: Callable[[Case, Launches], Launcher | None] = roof_libraries.launcher,
     ) -> None:
         self._libraries = libraries
         self._now = now
         self._array_bytes = array_bytes or roof_libraries.array_bytes
         self._seen = seen or RoofsSeen(None)
-        self._launcher = launcher
-        self._machines: dict[str, str] = {}
-        self._found: dict[Key, Roof] = {}
-        self._asked: set[Key] = set()
-        self._served: dict[Key, set[str]] = {}
+        self._machine = functools.cache(environment.device_name)
+        # What this process measured of each roof, by library; infinite where one has no products.
+        self._here: dict[Key, dict[str, Roof]] = defaultdict(dict)
         self._rounds: Counter[Key] = Counter()
 
     @classmethod
@@ -435,246 +422,164 @@ class Roofs:
         Raises AccountingError if the case is still ``IMPOSSIBLE`` times above the rate of products,
         and every framework of the process has its products in that.
         """
+        device, processors = case.device, threads or usable()
         operations = estimate.operations(case.spec, case.workload)
         size = estimate.least_bytes(case.spec, case.workload)
-        processors = threads or usable()
-        libraries = self._libraries(case.device, frameworks, processors)
-        whole = self._array_bytes(case.device)
-        precise = precisions(case.spec, case.device)
-        products: list[Key] = [("matmul", case.device, each, processors) for each in precise]
-        counts = chain(case.spec, case.workload)
-        chained: dict[Sizes, list[Key]] = {
-            sizes: [("chain", case.device, each, sizes, processors) for each in precise]
-            for sizes in counts
+        whole = self._array_bytes(device)
+        libraries = self._libraries(device, frameworks, processors)
+        precise = precisions(case.spec, device)
+        products: list[Key] = [("matmul", device, each, processors) for each in precise]
+        moved: list[Key] = [("bandwidth", device, processors, whole)]
+        if size < whole:  # the caches may hold it; measured only if the case is above the memory's
+            moved.append(("bandwidth", device, processors, size // 2))
+        chained: list[tuple[float, list[Key]]] = [
+            (count, [("chain", device, each, sizes, processors) for each in precise])
+            for sizes, count in chain(case.spec, case.workload).items()
+        ]
+        found: dict[str, float | str | None] = {
+            "operations": operations,
+            "bytes": float(size),
+            "array_bytes": float(whole),
         }
-        measures: dict[str, Callable[[float | None], tuple[float, Roof]]] = {
-            "matmul": partial(self._matmul, products, libraries, operations),
-            "bandwidth": partial(self._bandwidth, case.device, libraries, processors, size, whole),
-            "chain": partial(self._chain, counts, chained, libraries),
-        }
-        found: dict[str, float | str | None] = {"operations": operations, "bytes": float(size)}
-        found["array_bytes"] = float(whole)
-        if limits := roof_libraries.limited():
-            found["limits"] = ", ".join(f"{name}={value}" for name, value in limits.items())
-        for name, measure in measures.items():
-            found |= self._of_roof(name, measure, seconds, products)
+        if limits := [f"{name}={os.environ[name]}" for name in LIMITING if os.environ.get(name)]:
+            found["limits"] = ", ".join(limits)
+        for parts in ([(operations, products)], [(float(size), moved)], chained):
+            found |= self._of_roof(parts, libraries, seconds)
         self._seen.save()
-        if missing := sorted(set(frameworks) - self._frameworks(products, libraries)):
+        served = {
+            framework
+            for library in libraries
+            if any(self._contributed(key, _label(library)) for key in products)
+            for framework in library.frameworks
+        }
+        if missing := sorted(set(frameworks) - served):
             found["matmul_without"] = ", ".join(missing)
-        if not missing:
+        else:
             check_accounting(found, seconds)
         return found
 
+    def of_launches(
+        self, case: Case, framework: str, evidence: Mapping[str, object], seconds: float
+    ) -> Figures:
+        """The figures of an empty loop of as many operators as a step starts one by one.
+
+        None where a backend's evidence does not say how many, or its library has no such loop.
+        """
+        count, by = evidence.get("launches"), evidence.get("launched_by")
+        if not isinstance(count, int | float) or not isinstance(by, str) or count <= 0:
+            return {}
+        libraries = self._libraries(case.device, {framework}, 1)
+        own = [each for each in libraries if framework in each.frameworks]
+        key: Key = ("launch", case.device, by, framework)
+        found = self._of_roof([(float(count), [key])], own, seconds)
+        self._seen.save()
+        return {"launches": float(count), **found} if found else {}
+
     def _of_roof(
         self,
-        name: str,
-        measure: Callable[[float | None], tuple[float, Roof]],
+        parts: Sequence[tuple[float, Sequence[Key]]],
+        libraries: Sequence[Library],
         seconds: float,
-        products: list[Key],
     ) -> dict[str, float | str | None]:
         """The figures of one roof, measured again while the case seems to be above it.
 
-        measure: the least time of the case under it, and the roof; told a time, it tries to reach
-        that.
+        parts: so many units of each of these, which ever of the keys is the fastest.
         """
-        least, roof = measure(None)
-        if seconds < least < math.inf:
-            least, roof = measure(seconds)
-            while least > WELL_ABOVE * seconds and name == "matmul" and self._may(products):
-                least, roof = measure(WELL_ABOVE * seconds)
+        name = str(parts[0][1][0][0])
+        self._measure(parts, libraries, again=False)
+        least = self._least(parts)
+        enough = seconds
+        while enough < least < math.inf and self._measure(parts, libraries, again=True):
+            least, enough = self._least(parts), WELL_ABOVE * seconds
         if least == math.inf:
             return {}
-        inverse = name != "chain"
-        found: dict[str, float | str | None] = {
-            _UNITS[name]: 1 / roof.seconds if inverse else least
-        }
-        if roof.here < math.inf:
-            found[f"{name}_here"] = 1 / roof.here if inverse else roof.here
-        found[f"{name}_by"] = roof.by
-        found[f"{name}_from"] = roof.origin
-        found[f"of_{name}"] = least / seconds
-        return found
+        total = sum(count for count, _ in parts) if name in ("matmul", "bandwidth") else 0.0
+        here = sum(count * self._best(keys).here for count, keys in parts)
+        roof = self._best(parts[0][1])
+        found: dict[str, float | str | None] = {_UNITS[name]: total / least if total else least}
+        if here < math.inf:
+            found[f"{name}_here"] = total / here if total else here
+        found |= {f"{name}_by": roof.by, f"{name}_from": roof.origin}
+        return found | {f"of_{name}": least / seconds}
 
-    def of_launches(self, case: Case, launches: Launches, seconds: float) -> Figures:
-        """The figures of an empty loop of as many operators; none where nobody has such a loop."""
-        key: Key = ("launch", case.device, launches.by, launches.framework)
-        if key not in self._asked:
-            self._asked.add(key)
-            # A framework that cannot make such a loop gives no roof.
-            with contextlib.suppress(Exception):
-                made = self._launcher(case, launches)
-                if made is not None and not self._settled(key, made.library):
-                    self._keep(key, made.library, made.work, 1.0, "", again=False)
-                    self._seen.save()
-        roof = self._best([key])
-        if roof.seconds == math.inf:
-            return {}
-        least = launches.count * roof.seconds
-        found: dict[str, float | str | None] = {"launches": launches.count, "launch_s": least}
-        if roof.here < math.inf:
-            found["launch_here"] = launches.count * roof.here
-        by = {"launch_by": roof.by, "launch_from": roof.origin}
-        return found | by | {"of_launch": least / seconds}
+    def _least(self, parts: Sequence[tuple[float, Sequence[Key]]]) -> float:
+        return sum(count * self._best(keys).seconds for count, keys in parts)
 
-    def _chain(
+    def _measure(
         self,
-        counts: Mapping[Sizes, float],
-        keys: Mapping[Sizes, Sequence[Key]],
+        parts: Sequence[tuple[float, Sequence[Key]]],
         libraries: Sequence[Library],
-        enough: float | None,
-    ) -> tuple[float, Roof]:
-        """The least time of so many products of each size, one after the other."""
-        again = enough is not None
-        roofs = {sizes: self._product(keys[sizes], libraries, again=again) for sizes in counts}
-        least = sum(count * roofs[sizes].seconds for sizes, count in counts.items())
-        here = sum(count * roofs[sizes].here for sizes, count in counts.items())
-        return least, replace(next(iter(roofs.values())), here=here)
+        *,
+        again: bool,
+    ) -> bool:
+        """Measure what is not known of these roofs yet, or all of them again, longer.
 
-    def _matmul(
-        self,
-        keys: Sequence[Key],
-        libraries: Sequence[Library],
-        operations: float,
-        enough: float | None,
-    ) -> tuple[float, Roof]:
-        """The least time of so many operations, in the fastest of these precisions.
-
-        enough: measure it again, until it is so many seconds or fewer.
+        Returns whether any was measured again.
         """
-        again = enough is not None
-        if not again or self._may(keys):
-            self._rounds.update(keys if again else ())
-            for key in keys:
-                for library in self._due(key, libraries, again):
-                    # A library that cannot compute in this precision gives no roof for it.
+        keys = [key for _, alternatives in parts for key in alternatives]
+        if again:
+            keys = [key for key in keys if self._rounds[key] < ROUNDS[str(key[0])]]
+            self._rounds.update(keys)
+        for key in keys:
+            if key[0] == "bandwidth" and key != keys[0] and not again:
+                continue  # of what the caches may hold
+            for library in libraries:
+                label = _label(library)
+                if again or not (label in self._here[key] or self._settled(key, label)):
+                    self._here[key].setdefault(label, NO_ROOF)
                     with contextlib.suppress(Exception):
-                        self._squares(key, library, again)
-                    if enough is not None and self._known(key).seconds <= enough / operations:
-                        return self._least(keys, operations)
-        return self._least(keys, operations)
+                        self._take(key, library, AGAIN if again else 1)
+        return bool(keys)
 
-    def _squares(self, key: Key, library: Library, again: bool) -> None:
-        kind, precision = devices.kind(str(key[1])), str(key[2])
-        for size in (*SQUARES[kind], *([LARGER[kind]] if again else [])):
-            works = library.products((size, size, size), precision, compiled=False)
-            label, words = _label(library), f"{precision}, {size} x {size}"
-            taken = [self._keep(key, label, work, 2.0 * size**3, words, again) for work in works]
+    def _take(self, key: Key, library: Library, times: int) -> None:
+        """Measure one roof with one library, which may not be able to."""
+        name, label = str(key[0]), _label(library)
+        for works, units, words in _works(key, library):
+            taken = [fastest(work, times * SECONDS[name], self._now) for work in works]
+            for work, seconds in zip(works, taken, strict=True):
+                by = f"{work.by}, {words}" if words else work.by
+                roof = Roof(seconds / units, by, here=seconds / units)
+                self._here[key][label] = min(roof, self._here[key][label], key=_seconds)
+                self._seen.add(self._machine(str(key[1])), key, label, roof.seconds, by)
             if not taken or min(taken) > LONG_PRODUCT:
                 break
 
-    def _bandwidth(
-        self,
-        device: str,
-        libraries: Sequence[Library],
-        threads: int,
-        size: int,
-        whole: int,
-        enough: float | None,
-    ) -> tuple[float, Roof]:
-        """Of a case's bytes; if asked again for one that fits into caches, as they may move it."""
-        again = enough is not None
-        keys: list[Key] = [("bandwidth", device, threads, whole)]
-        if size < whole and (again or self._known(("bandwidth", device, threads, size)).by):
-            keys.append(("bandwidth", device, threads, size))
-        for key, length in zip(keys, (whole, max(SMALLEST_COPY, size // 2)), strict=False):
-            if again and not self._may([key]):
-                continue
-            self._rounds.update([key] if again else ())
-            for library in self._due(key, libraries, again):
-                with contextlib.suppress(Exception):
-                    for work in library.traffic(length, threads):
-                        self._keep(key, _label(library), work, 1.0, "", again)
-        return self._least(keys, size)
+    def _settled(self, key: Key, label: str) -> bool:
+        return self._seen.settled(self._machine(str(key[1])), key, label)
 
-    def _product(self, keys: Sequence[Key], libraries: Sequence[Library], *, again: bool) -> Roof:
-        """Of one product of the chain.
-
-        A compiled loop is tried where products called one by one may well be slower: on a GPU, and
-        when asked again. Compiling one takes half a second. It is asked again once only: a kernel
-        that holds the weights is rightly faster than products that are called one by one.
-        """
-        for key in keys:
-            _, device, precision, sizes, _ = key
-            assert isinstance(sizes, tuple)
-            if again and self._rounds[key]:
-                continue
-            self._rounds.update([key] if again else ())
-            due = self._due(key, libraries, again)
-            if again:
-                due = [each for each in due if not self._settled(key, _label(each))]
-            for library in due:
-                for compiled in (False, True) if again or device != "cpu" else (False,):
-                    with contextlib.suppress(Exception):
-                        for work in library.products(sizes, str(precision), compiled=compiled):
-                            self._keep(key, _label(library), work, 1.0, str(precision), again)
-        return self._best(keys)
-
-    def _may(self, keys: Sequence[Key]) -> bool:
-        """Whether these may be measured again once more."""
-        return all(self._rounds[key] < ROUNDS for key in keys)
-
-    def _due(self, key: Key, libraries: Sequence[Library], again: bool) -> list[Library]:
-        """The libraries that a roof is not known of yet, or all of them again."""
-        if again:
-            return list(libraries)
-        due = [each for each in libraries if (*key, each.name) not in self._asked]
-        self._asked |= {(*key, each.name) for each in due}
-        return [each for each in due if not self._settled(key, _label(each))]
-
-    def _settled(self, key: Key, library: str) -> bool:
-        return self._seen.settled(self._machine(key), key, library)
-
-    def _frameworks(self, keys: Sequence[Key], libraries: Sequence[Library]) -> set[str]:
-        """Those whose products are in one of these roofs."""
-        return {
-            framework
-            for library in libraries
-            for key in keys
-            if (label := _label(library)) in self._served.get(key, ()) or self._settled(key, label)
-            for framework in library.frameworks
-        }
-
-    def _keep(
-        self, key: Key, library: str, work: RoofWork, units: float, words: str, again: bool
-    ) -> float:
-        """Time ``work``, keep it if it is the fastest yet, and return its seconds.
-
-        library: as roofs are remembered by it. units: in each unit of its own, such as operations
-        in a product.
-        """
-        seconds = fastest(work, SECONDS[str(key[0])] * (AGAIN if again else 1), self._now)
-        by = f"{work.by}, {words}" if words else work.by
-        here = seconds / units
-        if here < self._found.get(key, Roof(math.inf, "")).seconds:
-            self._found[key] = Roof(here, by, here=here)
-        self._served.setdefault(key, set()).add(library)
-        self._seen.add(self._machine(key), key, library, here, by)
-        return seconds
-
-    def _known(self, key: Key) -> Roof:
-        """The best of this process and of the others on this machine."""
-        here = self._found.get(key, Roof(math.inf, ""))
-        seen = self._seen.best(self._machine(key), key)
-        if seen is None or seen.seconds >= here.seconds:
-            return here
-        day = datetime.fromtimestamp(seen.when, UTC).date().isoformat()
-        return Roof(seen.seconds, seen.by, f"this machine, {day}", here.seconds)
-
-    def _least(self, keys: Sequence[Key], units: float) -> tuple[float, Roof]:
-        """The least time of so many units under the best of these roofs, and that."""
-        roof = self._best(keys)
-        return units * roof.seconds, roof
+    def _contributed(self, key: Key, label: str) -> bool:
+        """Whether a library's products are in a roof."""
+        return self._here[key].get(label, NO_ROOF).seconds < math.inf or self._settled(key, label)
 
     def _best(self, keys: Sequence[Key]) -> Roof:
-        known = [self._known(key) for key in keys]
-        best = min(known, key=lambda each: each.seconds)
-        return replace(best, here=min(each.here for each in known))
+        """The best of these roofs, of this process and of the others on this machine."""
+        found = [NO_ROOF, *(roof for key in keys for roof in self._here[key].values())]
+        here = min(found, key=_seconds)
+        for key in keys:
+            if seen := self._seen.best(self._machine(str(key[1])), key):
+                day = datetime.fromtimestamp(seen.when, UTC).date().isoformat()
+                found.append(Roof(seen.seconds, seen.by, f"this machine, {day}"))
+        return replace(min(found, key=_seconds), here=here.seconds)
 
-    def _machine(self, key: Key) -> str:
-        device = str(key[1])
-        if device not in self._machines:
-            self._machines[device] = environment.device_name(device)
-        return self._machines[device]
+
+def _works(key: Key, library: Library) -> Iterator[tuple[Sequence[RoofWork], float, str]]:
+    """What a roof is measured with, each with its units in one of the work's, and in words."""
+    name, device, first, *rest = key
+    if name == "bandwidth":
+        threads, size = int(str(first)), int(str(rest[0]))
+        yield library.traffic(max(SMALLEST_COPY, size), threads), 1.0, ""
+    elif name == "launch":
+        yield library.operators(str(first)), 1.0, ""
+    elif name == "chain":
+        yield library.products(cast("Sizes", rest[0]), str(first)), 1.0, str(first)
+    else:
+        for size in SQUARES[devices.kind(str(device))]:
+            works = library.products((size, size, size), str(first))
+            yield works, 2.0 * size**3, f"{first}, {size} x {size}"
+
+
+def _seconds(roof: Roof) -> float:
+    return roof.seconds
 
 
 def _label(library: Library) -> str:

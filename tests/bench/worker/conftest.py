@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.worker import preparing, resources
+from bench.worker.disturbances import LIMITING
 from bench.worker.resources import ProcessMemory
-from bench.worker.roof_libraries import LIMITING
 from tests.bench.worker import forked_backends, modelled_backends
 from tests.bench.worker.told_backends import World
 

@@ -8,14 +8,13 @@ speed. What binds each is therefore known. They are found by the registry like a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
 
-from bench.case.cases import Case
 from bench.worker.preparing import Bench
-from bench.worker.roof_libraries import Launcher, Launches, RoofWork, Sizes
+from bench.worker.roof_libraries import Library, RoofWork, Sizes
 from bench.worker.roofs import Roofs
 from bench.worker.timing import Clock, Processors
 from lstm_impl import (
@@ -156,37 +155,28 @@ class ModelledModel(NumPyModel):
         return Profile("the test's profiler", tuple(MACHINE.events))
 
 
-@dataclass
-class Speeds:
+class Speeds(Library):
     """A library that computes as fast as the machine."""
 
-    name: str = "a library"
-    version: str = "1"
-    frameworks: tuple[str, ...] = ("numpy",)
+    name = "a library"
+    version = "1"
+    frameworks = ("numpy",)
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
+    def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
         rate = PEAK if len(set(sizes)) == 1 else RATE
         return (self._work(2.0 * sizes[0] * sizes[1] * sizes[2] / rate, 1),)
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         return (self._work(2 * size / BANDWIDTH, 2 * size),)
 
+    def operators(self, by: str) -> Sequence[RoofWork]:
+        return (replace(self._work(LAUNCH, 1), by=f"operators of {by} called from Python"),)
+
     def _work(self, seconds: float, amount: float) -> RoofWork:
         def run(count: int) -> None:
             MACHINE.time += count * seconds
 
         return RoofWork(run, amount, self.name)
-
-
-def launcher(case: Case, launches: Launches) -> Launcher:
-    """An empty loop on that machine."""
-
-    def run(count: int) -> None:
-        MACHINE.time += count * LAUNCH
-
-    return Launcher(
-        "a library 1", RoofWork(run, 1, f"operators of {launches.by} called from Python")
-    )
 
 
 BACKENDS: dict[str, Any] = {each.strategy: each for each in (Plain, Sleeps, Twice, Copies)}
@@ -212,10 +202,7 @@ def register(patch: pytest.MonkeyPatch) -> None:
 def bench() -> Bench:
     """What measures them on that machine."""
     roofs = Roofs(
-        lambda device, frameworks, threads: [Speeds()],
-        MACHINE.now,
-        lambda device: 2**20,
-        launcher=launcher,
+        lambda device, frameworks, threads: [Speeds(device)], MACHINE.now, lambda device: 2**20
     )
     return Bench(
         Clock(MACHINE.now, 1e-9),

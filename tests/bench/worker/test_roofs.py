@@ -1,4 +1,4 @@
-"""Roofs: what is measured and how near a case comes to it, on a clock of the test's own."""
+"""Roofs: what is measured and how near a case comes to it, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from pathlib import Path
 import pytest
 
 from bench.case.cases import Case
+from bench.records.schema import Figures
 from bench.worker import estimate
 from bench.worker.roof_libraries import Library, RoofWork, Sizes
-from bench.worker.roofs import AccountingError, Roofs, RoofsSeen, doubts, fastest
+from bench.worker.roofs import (
+    WELL_ABOVE,
+    AccountingError,
+    Roofs,
+    RoofsSeen,
+    chain,
+    doubts,
+    fastest,
+    precisions,
+)
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
 from lstm_impl.tuning.machine import usable
 
@@ -41,7 +51,7 @@ class World:
 
 
 @dataclass
-class Machine:
+class Machine(Library):
     """A library whose products and copies take as long as it is told.
 
     refuses: a precision that it raises for.
@@ -53,26 +63,31 @@ class Machine:
     bandwidth: float = BANDWIDTH
     cached: float = BANDWIDTH
     product: float = PRODUCT
-    loop: float = PRODUCT
     half: float = 1.0
+    launch: float = 2e-6
     refuses: str = ""
     version: str = "1"
     frameworks: tuple[str, ...] = ()
 
-    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
-        self.world.log.append((self.name, "products", sizes, precision, compiled))
+    def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
+        self.world.log.append((self.name, "products", sizes, precision))
         if precision == self.refuses:
             raise TypeError(f"no {precision}")
         faster = self.half if precision == "float16" else 1.0
         if sizes in (FORWARD, BACKWARD):
-            seconds = (self.loop if compiled else self.product) / faster
-            return self.world.works(4 * seconds, 4, self.name)
+            return self.world.works(4 * self.product / faster, 4, self.name)
         return self.world.works(2 * sizes[0] ** 3 / self.rate / faster, 1, self.name)
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         self.world.log.append((self.name, "traffic", size, threads))
         rate = self.bandwidth if size == 2**20 else self.cached
         return self.world.works(2 * size / rate, 2 * size, self.name)
+
+    def operators(self, by: str) -> Sequence[RoofWork]:
+        self.world.log.append((self.name, "operators", by))
+        if by == "broken":
+            raise RuntimeError("no such loop")
+        return () if by == "nobody" else self.world.works(16 * self.launch, 16, "its loop")
 
 
 @pytest.fixture
@@ -88,6 +103,40 @@ def roofs(world: World, *machines: Library, seen: RoofsSeen | None = None) -> Ro
 
 def case(mode: str = "inference", dtype: str = "float32", device: str = "cpu") -> Case:
     return Case("a", LSTMSpec(8, 16, dtype=dtype), Workload(2, 10, mode), device)
+
+
+# -- what is counted of a case
+
+
+def test_chain_is_one_product_a_timestep_and_one_more_backward() -> None:
+    assert chain(SPEC, WORK) == {FORWARD: 10}
+    assert chain(SPEC, Workload(2, 10, "training")) == {FORWARD: 10, BACKWARD: 10}
+    # Layers follow one another a timestep behind, and directions run side by side;
+    assert chain(LSTMSpec(8, 16, num_layers=3), WORK) == {FORWARD: 12}
+    assert chain(LSTMSpec(8, 16, bidirectional=True), WORK) == {FORWARD: 10}
+    # a layer over two directions waits for both ends of the one below.
+    assert chain(LSTMSpec(8, 16, num_layers=3, bidirectional=True), WORK) == {FORWARD: 30}
+    windows = Workload(2, 10, "training", window=4)
+    assert chain(SPEC, windows) == {FORWARD: 10, BACKWARD: 10}
+    assert chain(LSTMSpec(8, 16, num_layers=2), windows)[FORWARD] == 5 + 5 + 3
+    # Sequences that have ended take no part.
+    assert chain(SPEC, Workload(2, 10, min_length=2)) == {FORWARD: 10 * 12 / 20}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "expected"),
+    [
+        ("tf32", "cpu", ("float32",)),
+        ("float64", "gpu:0", ("float64",)),
+        ("mixed_bfloat16", "cpu", ("bfloat16", "float32")),
+        ("mixed_float16", "gpu:0", ("float16",)),
+        ("tf32", "gpu:0", ("tf32", "float32")),
+    ],
+)
+def test_precisions_are_those_a_case_may_be_computed_in(
+    dtype: str, device: str, expected: tuple[str, ...]
+) -> None:
+    assert precisions(LSTMSpec(8, 16, dtype=dtype), device) == expected
 
 
 # -- the clock
@@ -200,24 +249,19 @@ def test_larger_products_are_tried_while_they_are_short(world: World) -> None:
     assert squares == [(64,) * 3, (256,) * 3]
 
 
-def test_copies_use_the_threads_that_were_asked_for(world: World) -> None:
-    roofs(world, Machine(world)).figures(case(), 1.0, threads=3)
-    assert ("a library", "traffic", 2**20, 3) in world.log
-
-
 # -- above a roof
 
 
 SLOW = {
     "matmul": {"rate": 1e6},
     "bandwidth": {"bandwidth": 1e6, "cached": 1e6},
-    "chain": {"product": PRODUCT, "loop": PRODUCT},
+    "chain": {"product": PRODUCT},
 }
 
 
 def below(world: World, name: str, **kinds: str) -> tuple[Machine, float]:
     """A machine whose one roof is low, and the least time of ``case()`` under that."""
-    machine = Machine(world, rate=1e13, bandwidth=1e13, cached=1e13, product=1e-9, loop=1e-9)
+    machine = Machine(world, rate=1e13, bandwidth=1e13, cached=1e13, product=1e-9)
     for attribute, value in SLOW[name].items():
         setattr(machine, attribute, value)
     least = {
@@ -286,12 +330,12 @@ def test_a_busy_moment_of_each_measurement_but_the_last_is_no_doubt(world: World
     seconds = below(world, "matmul")[1] / 2
 
     class Busy(Machine):
-        def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[RoofWork]:
+        def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
             quiet = len([each for each in world.log if each[1] == "products"]) >= 3
             self.rate = 1e9 if quiet else 1e6
-            return super().products(sizes, precision, compiled=compiled)
+            return super().products(sizes, precision)
 
-    busy = Busy(world, bandwidth=1e13, cached=1e13, product=1e-9, loop=1e-9)
+    busy = Busy(world, bandwidth=1e13, cached=1e13, product=1e-9)
     figures = roofs(world, busy).figures(case(), seconds)
     assert doubts(figures) == []
     part = figures["of_matmul"]
@@ -345,14 +389,6 @@ def test_what_fits_into_caches_may_be_moved_as_fast_as_they_move_it(world: World
     assert found.figures(longer, 2 * size / 1e6)["of_bandwidth"] == pytest.approx(0.5)
 
 
-def test_compiled_loops_are_tried_on_a_cpu_only_when_the_roof_is_in_doubt(world: World) -> None:
-    machine = Machine(world, rate=1e13, bandwidth=1e13, loop=PRODUCT / 4)
-    found = roofs(world, machine)
-    found.figures(case(), 1.0)
-    assert not any(each[-1] is True for each in world.log)
-    assert found.figures(case(), 5 * PRODUCT)["of_chain"] == pytest.approx(0.5)
-
-
 def test_a_kernel_that_stays_on_a_gpu_may_be_faster_than_a_chain_of_products(world: World) -> None:
     machine = Machine(world, rate=1e13, bandwidth=1e13)
     figures = roofs(world, machine).figures(case(device="gpu:0"), 5 * PRODUCT)
@@ -383,6 +419,65 @@ def test_a_library_that_comes_later_may_raise_a_roof(world: World) -> None:
     world.log.clear()
     assert found.figures(case(), 1.0, None, {"fast"})["of_chain"] == pytest.approx(10 * PRODUCT)
     assert {each[0] for each in world.log} == {"fast"}
+
+
+def test_doubts_name_the_roof_its_library_and_what_to_do() -> None:
+    figures: Figures = {
+        "of_matmul": WELL_ABOVE,
+        "of_bandwidth": 1.0,
+        "of_chain": 9.0,
+        "matmul_by": "a library, float32, 64 x 64",
+        "bandwidth_by": "a copy",
+        "bytes": 3.0 * 2**20,
+        "array_bytes": 1.0 * 2**20,
+    }
+    assert doubts(figures) == doubts({}) == []
+    (doubt,) = doubts({**figures, "of_matmul": 2.0})
+    assert doubt.code == "above_roof"
+    assert "200% of the matrix-product rate" in doubt.text
+    assert "a library, float32, 64 x 64" in doubt.text
+    (doubt,) = doubts({**figures, "of_bandwidth": 2.0})
+    assert "200% of the memory bandwidth" in doubt.text
+    # The caches may move what they hold.
+    assert doubts({**figures, "of_bandwidth": 50.0, "bytes": 1.0 * 2**20}) == []
+
+
+# -- the launch roof
+
+
+def test_empty_loop_of_as_many_operators_is_the_launch_roof(world: World) -> None:
+    made = roofs(world, Machine(world, frameworks=("tensorflow",)))
+    for count in (100, 300):  # one loop serves all cases of a framework
+        evidence = {"launches": count, "launched_by": "tensorflow"}
+        found = made.of_launches(case(), "tensorflow", evidence, 1e-3)
+    assert world.log == [("a library", "operators", "tensorflow")]
+    assert found["launches"] == 300
+    assert found["launch_s"] == found["launch_here"] == pytest.approx(300 * 2e-6)
+    assert found["of_launch"] == pytest.approx(0.6)
+    assert (found["launch_by"], found["launch_from"]) == ("its loop", "this process")
+    made.of_launches(case(), "tensorflow", {"launches": 1, "launched_by": "xla"}, 1.0)
+    assert len(world.log) == 2
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {},
+        {"launches": 3},
+        {"launches": "3", "launched_by": "xla"},
+        {"launches": 0, "launched_by": "xla"},
+        {"launches": 3, "launched_by": "nobody"},
+        {"launches": 3, "launched_by": "broken"},
+    ],
+)
+def test_launch_figures_are_missing_without_a_number_or_a_loop(
+    world: World, evidence: dict[str, object]
+) -> None:
+    made = roofs(world, Machine(world, frameworks=("litert",)))
+    assert made.of_launches(case(), "litert", evidence, 1.0) == {}
+    # nor is another framework's loop used
+    evidence = {"launches": 3, "launched_by": "xla"}
+    assert made.of_launches(case(), "jax", evidence, 1.0) == {}
 
 
 # -- with what other processes saw
