@@ -63,8 +63,6 @@ def _study(name: str) -> Callable[[Sequence[str]], int] | None:
     """Return the command of what is no suite of cases and has options of its own."""
     if name == "denormals":
         from bench.studies.denormals import main as study
-    elif name == "keras-layer":
-        from bench.studies.keras_layer import main as study
     elif name == "lengths":
         from bench.studies.lengths import main as study
     elif name == "scaling":

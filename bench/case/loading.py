@@ -46,7 +46,6 @@ MOST_CASES = 1_000_000
 
 UNTIMED = {
     "denormals": "what denormal numbers cost each backend: python -m bench.run denormals",
-    "keras-layer": "this library's layer against Keras's: python -m bench.run keras-layer",
     "learning": "what a truncation window learns; it times nothing: python -m bench.echo windows",
     "lengths": "batches of sequences whose lengths differ: python -m bench.run lengths",
     "scaling": "training on several devices at once, beside one: python -m bench.run scaling",

@@ -24,8 +24,9 @@ INPUTS, OUTPUTS = ("x", "h", "c"), ("y", "h_n", "c_n")
 Infer: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """From x, h and c to y and the final h and c."""
 
-Train: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], object]
-"""One update of the weights, from the inputs and from what flows into each output, by name."""
+Train: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+"""One update of the weights, from the inputs and from what flows into each output, by name. Returns
+the loss."""
 
 
 @dataclass(frozen=True)
@@ -199,9 +200,11 @@ def train_by(path: str, model: Any) -> Train:
     if path == "fit":
         return lambda inputs, upstream: model.fit(
             inputs, upstream, batch_size=len(inputs["x"]), shuffle=False, verbose=0
-        )
+        ).history["loss"][0]
     if path == "train_on_batch":
-        return lambda inputs, upstream: model.train_on_batch(inputs, upstream)
+        return lambda inputs, upstream: model.train_on_batch(inputs, upstream, return_dict=True)[
+            "loss"
+        ]
 
     def step(inputs: Mapping[str, Tensor], upstream: Mapping[str, Tensor]) -> Tensor:
         with tf.GradientTape() as tape:

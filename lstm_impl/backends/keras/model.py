@@ -5,8 +5,8 @@ own: ``keras_model`` is ``model(x)``, ``keras_model+predict`` is ``model.predict
 (``keras_calls.PATHS``). ``lstm_impl_model`` is the same model with this library's layer. Arrays are
 batch-major, as Keras has them; what lies time-major is turned when it is first met.
 
-A training call returns neither outputs nor gradients. What the gate sees of them is the same
-model's, taken apart from the call; of the call itself it sees the weights that it left.
+A training call returns its loss, and neither outputs nor gradients. What the gate sees of these is
+the same model's, taken apart from the call; of the call itself it sees the weights that it left.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.step import Results
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -96,7 +97,7 @@ class CalledModelModel(Model):
             return self._tf.transpose(sequence, [1, 0, 2])
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        array = np.asarray(tensor.get() if isinstance(tensor, _Later) else tensor)
+        array = np.asarray(tensor)
         if array.ndim == 2:  # a state, which Keras has without an axis of layers
             return array[None]
         return array if self.batch_major else np.swapaxes(array, 0, 1)
@@ -169,14 +170,17 @@ class CalledModelModel(Model):
     ) -> RawGradients:
         inputs, flowing = self._step_of(call, upstream)
         with self._placing():
-            self._train_call(inputs, flowing)
-        # What the step computed can only be looked at with the weights that it began with: those
-        # that were set, in the first step since. The clock's other steps are judged by nobody.
-        before = self._before or self.given_weights
-        look = functools.partial(self._seen, before, inputs, flowing)
-        kept = functools.cache(look)
-        y, h, c, weights = (_Later(kept, name) for name in (*OUTPUTS, "weights"))
+            loss = self._train_call(inputs, flowing)
+        if self._before is None:
+            return RawGradients(loss, *[None] * 6)  # all that a timed call returns
+        # What the step computed can only be looked at with the weights that it began with.
+        (y, h, c), weights = self._seen(self._before, inputs, flowing)
         return RawGradients(y, h, c, None, None, None, weights)
+
+    def _host_results(self, raw: Outputs | RawGradients) -> Results:
+        if isinstance(raw, RawGradients):
+            return {"loss": np.reshape(np.asarray(raw.y, np.float32), (1, 1, 1))}
+        return super()._host_results(raw)
 
     def forward_and_gradients(
         self, *given: Any, optimizer: str | None = None, **more: Any
@@ -189,26 +193,23 @@ class CalledModelModel(Model):
 
     def _seen(
         self,
-        before: LSTMWeights | None,
+        before: LSTMWeights,
         inputs: Mapping[str, Tensor],
         flowing: Mapping[str, Tensor],
-    ) -> Mapping[str, Any]:
+    ) -> tuple[Any, Any]:
         """Outputs and gradients of a step that began with these weights."""
         after = self.get_weights()
-        if before is not None:
-            self._assign(before)
+        self._assign(before)
         with self._placing():
-            outputs, gradients = self._look(inputs, flowing)
-            found = dict(zip(OUTPUTS, outputs, strict=True)) | {"weights": gradients}
+            found = self._look(inputs, flowing)
         self._assign(after)
-        return found
+        return found[0], found[1]
 
     # -- weights
 
     def _host_weights(self, raw: Any) -> LSTMWeights:
-        gradients = raw.get() if isinstance(raw, _Later) else raw
         return LSTMWeights.from_arrays(
-            self.spec, [np.asarray(each).astype(np.float32) for each in gradients]
+            self.spec, [np.asarray(each).astype(np.float32) for each in raw]
         )
 
     def get_weights(self) -> LSTMWeights:
@@ -342,16 +343,6 @@ class LstmImplModel(CalledModel):
     def explain(self, layer: Any) -> Mapping[str, Any]:
         made = layer.explain().choices
         return {"computed_by": sorted({choice.backend for _, choice in made})}
-
-
-class _Later:
-    """An array that nobody may want: computed when it is requested."""
-
-    def __init__(self, found: Callable[[], Mapping[str, Any]], name: str) -> None:
-        self._found, self._name = found, name
-
-    def get(self) -> Any:
-        return self._found()[self._name]
 
 
 class _Placed:

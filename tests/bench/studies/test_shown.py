@@ -241,7 +241,7 @@ def test_studies_of_two_kinds_or_of_an_unknown_one_or_as_data_are_refused(
     )
 
 
-@pytest.mark.parametrize("name", ["denormals", "keras-layer", "lengths", "scaling"])
+@pytest.mark.parametrize("name", ["denormals", "lengths", "scaling"])
 def test_run_measures_what_is_no_suite_of_cases_by_its_own_options(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
