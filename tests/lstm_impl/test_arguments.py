@@ -41,11 +41,6 @@ def test_an_input_without_timesteps_or_sequences_is_refused(
         batch_and_timesteps(shape, batch_major)
 
 
-def test_the_layout_says_which_axis_is_the_batch() -> None:
-    assert batch_and_timesteps((5, 2, 3), batch_major=False) == (2, 5)
-    assert batch_and_timesteps((5, 2, 3), batch_major=True) == (5, 2)
-
-
 @pytest.mark.parametrize(
     ("dtype", "value", "says"),
     [
@@ -90,14 +85,6 @@ def test_lengths_that_make_no_sense_are_refused(lengths: Any, says: str) -> None
         checked_lengths(lengths, batch=2, timesteps=3)
 
 
-def test_lengths_are_whole_numbers_of_one_type_or_none() -> None:
-    assert checked_lengths(None, 2, 3) is None
-    found = checked_lengths([3, 1], batch=2, timesteps=3)
-    assert found is not None
-    assert found.dtype == np.int32
-    assert found.tolist() == [3, 1]
-
-
 @pytest.mark.parametrize("name", ["h", "c"])
 def test_a_state_that_does_not_fit_is_named(name: str) -> None:
     good = np.zeros((4, 5, 4))
@@ -107,16 +94,6 @@ def test_a_state_that_does_not_fit_is_named(name: str) -> None:
     ):
         with pytest.raises(ValueError, match=says):
             checked_state(DEEP, "dstate", LSTMState(**{"h": good, "c": good, name: bad}), batch=5)
-
-
-def test_no_state_is_zeros_and_a_state_keeps_its_two_parts_apart() -> None:
-    none = checked_state(DEEP, "state", None, batch=5)
-    assert none.h.shape == none.c.shape == (4, 5, 4)
-    assert not none.h.any()
-    assert not none.c.any()
-    found = checked_state(SPEC, "state", LSTMState(np.ones((1, 2, 4)), np.zeros((1, 2, 4))), 2)
-    assert found.h.all()
-    assert not found.c.any()
 
 
 def test_masks_need_two_layers_and_their_shape() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 
 from lstm_impl import (
@@ -116,13 +115,6 @@ def test_the_first_thing_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatc
     assert str(loaf.availability("gpu:0")) == "no baker for the gpu:0: hire one"
 
 
-def test_all_that_is_needed_being_there_it_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Loaf, "tools", lambda self, device: Availability(True))
-    installed(monkeypatch, "flour", "salt")
-    assert Loaf().availability("cpu")
-    assert Loaf().availability("gpu:3")
-
-
 def test_on_a_cpu_a_backend_for_gpus_says_whether_a_gpu_would_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -190,11 +182,6 @@ def test_a_device_that_is_not_there_is_refused_with_backend_and_device(
         backend.build(SPEC, LSTMWeights.random(SPEC), device=device)
 
 
-def test_an_unavailable_backend_is_an_unsupported_one_to_who_catches_that() -> None:
-    with pytest.raises(UnsupportedError, match="NumPy computes on the CPU only"):
-        get_backend("numpy").build(SPEC, LSTMWeights.random(SPEC), "gpu:0")
-
-
 def test_any_backend_may_need_variables_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     class Particular(NumPyLoop):
         strategy = "particular"
@@ -219,22 +206,6 @@ def test_a_spec_that_a_backend_refuses_is_not_built() -> None:
 
     with pytest.raises(UnsupportedError, match=r"^numpy: only on Sundays$"):
         Picky().build(SPEC, LSTMWeights.random(SPEC))
-
-
-def test_weights_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"kernel has shape \(3, 20\); expected \(3, 16\)"):
-        get_backend("numpy").build(SPEC, LSTMWeights.random(LSTMSpec(3, 5)))
-
-
-def test_weights_are_remembered_as_the_precision_holds_them() -> None:
-    """What is judged later is what was given, not what a conversion made of it."""
-    fine = LSTMWeights.random(replace(SPEC, dtype="float64"))
-    spec = replace(SPEC, dtype="float16")
-    model = get_backend("numpy").build(spec, fine)
-    assert model.given_weights is not None
-    for kept, given in zip(model.given_weights.arrays(), fine.arrays(), strict=True):
-        np.testing.assert_array_equal(kept, given.astype(np.float16))
-        assert kept.dtype == np.float16
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -34,14 +34,6 @@ def test_of_many_names_the_most_frequent_are_kept_and_all_are_counted() -> None:
     assert json.loads(json.dumps(dict(found))) == found
 
 
-def test_that_nothing_ran_is_evidence_too() -> None:
-    assert dict(Evidence("a profiler", Counter())) == {
-        "source": "a profiler",
-        "ops": {},
-        "ops_total": 0,
-    }
-
-
 def test_what_a_step_starts_and_multiplies_is_told_where_it_is_known() -> None:
     found = Evidence("a profiler", launches=7, launched_by="xla", operations=12.0)
     assert dict(found) == {

@@ -40,15 +40,6 @@ def test_weights_come_back_from_cudnns_buffer(spec: LSTMSpec) -> None:
     assert_equal(layouts.cudnn_unpack(spec, buffer), weights)
 
 
-@given(specs)
-def test_the_buffer_has_one_bias_a_gate_more_than_there_are_parameters(spec: LSTMSpec) -> None:
-    matrices, biases = layouts.cudnn_sizes(spec)
-    buffer = layouts.cudnn_pack(spec, LSTMWeights.random(spec))
-    assert buffer.shape == (matrices + biases,)
-    assert matrices + biases == spec.parameter_count + 4 * spec.hidden_size * spec.state_layers
-    assert np.count_nonzero(buffer[matrices:] == 0) == biases // 2
-
-
 def test_one_layers_buffer_by_hand() -> None:
     """Input matrices, recurrent ones, input biases, recurrent ones; gates i, f, g, o in each."""
     kernel = np.array([[1.0, 2, 3, 4], [5, 6, 7, 8]])
@@ -75,32 +66,6 @@ def test_two_biases_come_back_as_their_sum_or_as_the_second_for_gradients() -> N
 def test_a_buffer_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"buffer has shape .*; this spec needs \(96,\)"):
         layouts.cudnn_unpack(LSTMSpec(3, 3), np.zeros(shape))
-
-
-# -- PyTorch
-
-
-def test_pytorch_computes_the_reference_with_the_weights_it_is_given() -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    weights = LSTMWeights.random(DEEP)
-    lstm = torch.nn.LSTM(3, 5, num_layers=2, bidirectional=True)
-    parameters = {
-        name: torch.from_numpy(array) for name, array in layouts.torch_parameters(weights).items()
-    }
-    lstm.load_state_dict(parameters, strict=True)
-    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
-    y, (h, c) = lstm(torch.from_numpy(x))
-    expected, state = reference.forward(DEEP, weights, x)
-    for ours, theirs in ((expected, y), (state.h, h), (state.c, c)):
-        np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=1e-6)
-
-
-def test_pytorchs_first_bias_is_zero() -> None:
-    named = layouts.torch_parameters(LSTMWeights.random(DEEP))
-    assert len(named) == 16
-    for name, array in named.items():
-        assert np.any(array) != name.startswith("bias_ih")
-        assert array.flags["C_CONTIGUOUS"]
 
 
 # -- the 2016 cell
@@ -148,13 +113,6 @@ def test_gradients_come_back_without_the_constant() -> None:
     assert back.bias.tolist() == [0, 1, 4, 5, 2, 3, 6, 7]
 
 
-def test_reading_a_basic_lstm_cell_leaves_its_arrays_alone() -> None:
-    kernel, bias = np.arange(32.0).reshape(4, 8), np.arange(8.0)
-    layouts.from_basic_cell(kernel, bias)
-    np.testing.assert_array_equal(kernel, np.arange(32.0).reshape(4, 8))
-    np.testing.assert_array_equal(bias, np.arange(8.0))
-
-
 # -- ONNX
 
 
@@ -171,39 +129,3 @@ def test_onnx_wants_the_gates_i_o_f_c_and_two_biases() -> None:
             np.testing.assert_array_equal(r[direction, there], cell.recurrent_kernel[:, here].T)
             np.testing.assert_array_equal(b[direction, there], cell.bias[here])
         np.testing.assert_array_equal(b[direction, 20:], 0)
-
-
-def test_onnx_runtime_computes_the_reference_with_the_weights_it_is_given() -> None:
-    onnx = pytest.importorskip("onnx", reason="ONNX is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    spec = LSTMSpec(3, 5, bidirectional=True)
-    weights = LSTMWeights.random(spec)
-    w, r, b = layouts.onnx_layer(weights.layers[0])
-    node = onnx.helper.make_node(
-        "LSTM", ["x", "w", "r", "b"], ["y", "h", "c"], hidden_size=5, direction="bidirectional"
-    )
-    kind = onnx.TensorProto.FLOAT
-    graph = onnx.helper.make_graph(
-        [node],
-        "lstm",
-        [onnx.helper.make_tensor_value_info("x", kind, [4, 2, 3])],
-        [onnx.helper.make_tensor_value_info(name, kind, None) for name in ("y", "h", "c")],
-        [
-            onnx.numpy_helper.from_array(array, name)
-            for name, array in zip("wrb", (w, r, b), strict=True)
-        ],
-    )
-    model = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8
-    )
-    session = runtime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
-    y, h, c = session.run(None, {"x": x})
-    expected, state = reference.forward(spec, weights, x)
-    # [time, direction, batch, units] there
-    both = np.swapaxes(y, 1, 2).reshape(4, 2, 10)
-    np.testing.assert_allclose(both, expected, atol=1e-6)
-    np.testing.assert_allclose(h, state.h, atol=1e-6)
-    np.testing.assert_allclose(c, state.c, atol=1e-6)

@@ -48,14 +48,6 @@ def test_weights_are_rounded_to_what_the_precision_can_hold() -> None:
         model.set_weights(fine)
 
 
-def test_weights_that_are_set_are_remembered_as_they_were_given() -> None:
-    model, new = build(), LSTMWeights.random(SPEC, seed=9)
-    model.set_weights(new)
-    assert model.given_weights is not None
-    for kept, given in zip(model.given_weights.arrays(), new.arrays(), strict=True):
-        np.testing.assert_array_equal(kept, given)
-
-
 # -- what goes in
 
 

@@ -21,10 +21,7 @@ from lstm_impl import (
     get_backend,
     list_backends,
 )
-from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
-from lstm_impl.backends.tensorflow.model import TensorFlowModel
-from lstm_impl.model import Stream
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.workload import OPTIMIZERS
 
@@ -208,17 +205,6 @@ def test_weights_stay_near_their_start_however_many_steps_are_made(
     assert moved(model, start) < 3 * once
 
 
-def test_without_the_alternating_sign_the_weights_would_wander_off() -> None:
-    spec = LSTMSpec(3, 4)
-    model = ready("numpy", spec)
-    start = model.get_weights()
-    inputs = TRAIN.inputs(spec)
-    model.start_optimizer("adam")
-    for _ in range(50):
-        model.forward_and_gradients(inputs.x, inputs.dy, inputs.state, optimizer="adam")
-    assert moved(model, start) > 40 * LEARNING_RATE
-
-
 @pytest.mark.parametrize("name", EACH)
 def test_an_optimizer_works_with_all_that_training_has(name: str) -> None:
     """It sees gradients only: layers, directions, lengths, dropout, batch-major, mixed precision.
@@ -249,20 +235,6 @@ def test_an_optimizer_works_with_all_that_training_has(name: str) -> None:
         np.testing.assert_allclose(now, then - LEARNING_RATE * gradient, rtol=0, atol=2.0**-23)
 
 
-@pytest.mark.parametrize("name", EACH)
-def test_a_prepared_step_starts_its_optimizer_anew(name: str) -> None:
-    workload = Workload(2, 3, "training", optimizer="adam")
-    model = anew(name)
-    start = model.get_weights()
-    after = []
-    for _ in range(2):
-        model.set_weights(start)
-        model.prepare(workload).run()
-        after.append(model.get_weights().arrays())
-    for first, second in zip(*after, strict=True):
-        np.testing.assert_array_equal(first, second)
-
-
 EVIDENCE = {"tensorflow": "ResourceApplyAdam", "torch": "Adam.step", "jax": "", "flax": ""}
 
 
@@ -280,25 +252,7 @@ def test_the_evidence_is_that_of_the_step_with_its_update(name: str) -> None:
         assert updating["fusions"] > plain["fusions"]
 
 
-def test_the_evidence_of_a_compiled_step_has_its_update_too() -> None:
-    model = ready("while_loop+hoisted+xla", LSTMSpec(3, 4))
-    updating = model.evidence(Workload(2, 3, "training", optimizer="adam"))
-    assert isinstance(model, TensorFlowModel)
-    plain = describe_hlo(model._steps.optimized_hlo(Stream(model, TRAIN).first()))
-    assert updating["hlo"]["fusions"] > plain["fusions"]
-
-
 # -- refusals
-
-
-@pytest.mark.parametrize("name", EACH)
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_weights_are_not_updated(name: str, dtype: str) -> None:
-    backend = get_backend(name)
-    spec = LSTMSpec(3, 4, dtype=dtype)
-    reason = backend.refusal(spec, Workload(2, 3, "training", optimizer="sgd"))
-    assert f"lose an optimizer's updates in their rounding; mixed_{dtype} keeps them" in reason
-    assert not backend.refusal(spec, TRAIN)
 
 
 @pytest.mark.parametrize(
@@ -355,8 +309,3 @@ def test_a_backend_that_knows_no_optimizer_refuses_one() -> None:
     with pytest.raises(UnsupportedError, match=words):
         model.start_optimizer("adam")
     model.prepare(TRAIN).run()
-
-
-def test_an_unknown_optimizer_is_told_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'lion'; expected one of sgd, adam"):
-        ready("numpy", LSTMSpec(3, 4)).start_optimizer("lion")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_impl import PRECISIONS, LayerWeights, LSTMSpec, LSTMWeights
+from lstm_impl import PRECISIONS, LSTMSpec, LSTMWeights
 
 SPEC = LSTMSpec(3, 5, num_layers=2, bidirectional=True)
 
@@ -89,14 +89,6 @@ def test_every_array_has_a_name_that_says_where_it_belongs() -> None:
     assert by_name["layer0.backward.recurrent_kernel"] is weights.layers[0][1].recurrent_kernel
 
 
-def test_map_keeps_the_structure() -> None:
-    weights = LSTMWeights.random(SPEC)
-    doubled = weights.map(lambda array: array * 2)
-    doubled.check(SPEC)
-    for a, b in zip(doubled.arrays(), weights.arrays(), strict=True):
-        np.testing.assert_array_equal(a, 2 * b)
-
-
 # -- what does not fit
 
 
@@ -122,12 +114,6 @@ def test_an_array_of_a_wrong_shape_is_named(index: int, where: str, expected: st
         LSTMWeights.from_arrays(SPEC, arrays)
 
 
-def test_a_transposed_kernel_is_refused() -> None:
-    weights = LSTMWeights.random(SPEC)
-    with pytest.raises(ValueError, match=r"kernel has shape \(20, 3\); expected \(3, 20\)"):
-        weights.map(np.transpose).check(SPEC)
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_an_array_that_is_not_finite_is_named(bad: float) -> None:
     arrays = [array.copy() for array in LSTMWeights.random(SPEC).arrays()]
@@ -142,10 +128,3 @@ def test_weights_of_another_depth_or_other_directions_are_refused() -> None:
         weights.check(replace(SPEC, num_layers=3))
     with pytest.raises(ValueError, match=r"weights.layers\[0\] has 2 directions; the spec has 1"):
         weights.check(replace(SPEC, bidirectional=False))
-
-
-def test_weights_may_be_given_as_plain_lists() -> None:
-    spec = LSTMSpec(1, 1)
-    weights = LSTMWeights.from_arrays(spec, [[[1, 2, 3, 4]], [[5, 6, 7, 8]], [0, 0, 0, 0]])
-    assert isinstance(weights.layers[0][0], LayerWeights)
-    assert weights.layers[0][0].recurrent_kernel.shape == (1, 4)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from lstm_impl import PRECISIONS, LSTMSpec, Workload, dropout_masks
-from lstm_impl.workload import GRADIENTS, differentiated
 
 SPEC = LSTMSpec(3, 5, num_layers=3, bidirectional=True)
 
@@ -77,22 +76,7 @@ def test_what_no_stream_has_is_refused(given: dict[str, object], told: str) -> N
         Workload(1, 4, **given)  # type: ignore[arg-type]
 
 
-def test_training_is_asked_for_by_mode() -> None:
-    assert Workload(1, 1, "training").training
-    assert not Workload(1, 1).training
-
-
-def test_what_is_differentiated_beside_the_weights_is_the_first_of_the_inputs() -> None:
-    found = {each: differentiated(each, "x", "h", "c") for each in GRADIENTS}
-    assert found == {"weights": (), "weights+input": ("x",), "all": ("x", "h", "c")}
-
-
 # -- lengths
-
-
-def test_full_sequences_have_no_lengths() -> None:
-    assert Workload(3, 7).lengths() is None
-    assert Workload(3, 7).valid_timesteps() == 21
 
 
 @given(batches, times, st.data())
@@ -189,16 +173,6 @@ def test_a_mask_drops_a_unit_or_scales_it_up(rate: float, seed: int) -> None:
     fewest, most = binom.interval(1 - 5.7e-7, masks.size, rate)
     means = kept * (1 - np.array([most, fewest]) / masks.size)
     assert means[0] - 1e-6 <= masks.mean(dtype=float) <= means[1] + 1e-6
-
-
-def test_masks_differ_between_layers_and_steps() -> None:
-    masks = dropout_masks(SPEC, 4, 6, 0.5, seed=0)
-    assert not np.array_equal(masks[0], masks[1])
-    assert not np.array_equal(masks[0, 0], masks[0, 1])
-
-
-def test_one_layer_has_no_masks_at_all() -> None:
-    assert dropout_masks(LSTMSpec(3, 5), 4, 6, 0.5, seed=0).shape == (0, 4, 6, 5)
 
 
 @pytest.mark.parametrize(("timesteps", "shortest"), [(100, 1), (7, 2), (5, 5)])

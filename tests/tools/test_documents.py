@@ -67,37 +67,3 @@ def test_the_projects_own_documents_are_as_their_commands_make_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert documents.main(["--check"]) == documents.SAME, capsys.readouterr().out
-
-
-@pytest.fixture
-def stale(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """Of two documents one is not as its commands make it; which were asked for, and to write."""
-    asked: list[tuple[str, bool]] = []
-
-    def remake(document: str, write: bool) -> list[str]:
-        asked.append((document, write))
-        return ["docs/b.md: python -m bench.x\n-old\n+new"] if document == "docs/b.md" else []
-
-    monkeypatch.setattr(documents, "documents", lambda: ["README.md", "docs/b.md"])
-    monkeypatch.setattr(documents, "remake", remake)
-    return asked
-
-
-def test_what_is_stale_is_written_and_named(
-    stale: list[tuple[str, bool]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert documents.main([]) == documents.SAME
-    assert capsys.readouterr().out == "made again: docs/b.md: python -m bench.x\n"
-    assert stale == [("README.md", True), ("docs/b.md", True)]
-
-
-def test_a_check_writes_nothing_shows_what_differs_and_fails(
-    stale: list[tuple[str, bool]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert documents.main(["--check", "docs/b.md"]) == documents.DIFFERENT
-    out = capsys.readouterr().out
-    assert "-old\n+new\n" in out
-    assert out.endswith("to make it again: python -m tools.documents\n")
-    assert stale == [("docs/b.md", False)]
-    assert documents.main(["--check", "README.md"]) == documents.SAME
-    assert capsys.readouterr().out == "all is as its commands make it\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backend import Backend
 
 SPEC = LSTMSpec(3, 5)
@@ -36,3 +36,12 @@ def built(name: str, spec: LSTMSpec = SPEC, seed: int = 1, **options: Any) -> An
 def shared(name: str) -> Any:
     """For tests that change nothing of a model: what was compiled for one serves the others."""
     return built(name)
+
+
+def tensors(spec: LSTMSpec, batch: int, timesteps: int) -> tuple[Any, Any, Any]:
+    """An input and a state as TensorFlow's tensors."""
+    import tensorflow as tf
+
+    inputs = Workload(batch, timesteps).inputs(spec)
+    x, h, c = map(tf.constant, (inputs.x, inputs.state.h, inputs.state.c))
+    return x, h, c

@@ -22,7 +22,7 @@ def run_peers(name: str, selected: str) -> tuple[int, str]:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *(str(Path(__file__).with_name("test_all_peers.py")), "-k", selected),
+            *(str(Path(__file__).with_name("test_contract.py")), "-k", selected),
         ],
         env={**os.environ, **backend.environment},
         cwd=Path(__file__).resolve().parents[3],

@@ -22,7 +22,7 @@ from lstm_impl import (
 )
 from lstm_impl.backends.tensorflow import cudnn
 from lstm_impl.proof import gate
-from tests.lstm_impl.backends.cudnn_emulation import cudnn_on_cpu, emulated_cudnn
+from tests.lstm_impl.backends.cudnn_emulation import cudnn_on_cpu
 
 OPTIONS = lstm_impl.get_backend("cudnn").variants()
 
@@ -82,20 +82,6 @@ def test_it_computes_outputs_state_and_gradients_of_the_reference(name: str, cas
     assert found.passed, found.describe()
 
 
-@pytest.mark.usefixtures("emulation")
-@pytest.mark.parametrize("name", ["cudnn", "cudnn+lengths+repack+training"])
-def test_it_computes_the_reference_as_a_traced_graph(name: str) -> None:
-    found = gate(build(name, SMALL), training(2, 4), seed=2)
-    assert found.passed, found.describe()
-
-
-@pytest.mark.usefixtures("emulation", "eagerly")
-def test_mixed_precision_repacks_float32_weights_in_half() -> None:
-    spec = LSTMSpec(3, 4, dtype="mixed_float16")
-    found = gate(build("cudnn+repack", spec), training(2, 4), seed=2)
-    assert found.passed, found.describe()
-
-
 # Alone these options do not change how a graph knows its shapes, and the last has them together.
 @pytest.mark.usefixtures("emulation")
 @pytest.mark.parametrize(
@@ -122,17 +108,6 @@ def test_one_model_serves_every_batch_and_length(name: str) -> None:
 
 
 # -- the parameter buffer
-
-
-@pytest.mark.usefixtures("emulation")
-@pytest.mark.parametrize("name", OPTIONS)
-def test_weights_come_back_as_they_went_in(name: str) -> None:
-    model = build(name, DEEP)
-    for seed in (1, 2):
-        weights = LSTMWeights.random(DEEP, seed)
-        model.set_weights(weights)
-        for array, expected in zip(model.get_weights().arrays(), weights.arrays(), strict=True):
-            np.testing.assert_array_equal(array, expected)
 
 
 def canonical_regions(tf: Any, spec: LSTMSpec, buffer: Any) -> tuple[list[Any], list[Any]]:
@@ -275,26 +250,6 @@ def test_lengths_are_passed_only_where_they_are_needed(tf: Any) -> None:
         assert node.inputs[4].dtype == tf.int32
 
 
-def test_the_buffer_goes_into_the_op_as_it_is_unless_repacked(tf: Any) -> None:
-    (kept,) = traced(tf, "cudnn", Workload(2, 3))
-    (repacked,) = traced(tf, "cudnn+repack", Workload(2, 3))
-    moving = {"ConcatV2", "Transpose"}
-    assert not moving & {op.type for op in kept.graph.get_operations()}
-    assert moving <= {op.type for op in repacked.graph.get_operations()}
-
-
-def test_a_batch_major_model_transposes_around_the_op(tf: Any) -> None:
-    with cudnn_on_cpu():
-        model: Any = build("cudnn", SMALL, batch_major=True)
-        y, (h, _) = (
-            tf.function(model, autograph=False)
-            .get_concrete_function(tf.TensorSpec([None, None, 3]))
-            .structured_outputs
-        )
-    assert y.shape.as_list() == [None, None, 4]
-    assert h.shape.as_list()[0] == 1
-
-
 # -- what it refuses, and why it is not available
 
 
@@ -312,22 +267,6 @@ def test_it_refuses_in_words(
     if workload is None:
         with cudnn_on_cpu(), pytest.raises(UnsupportedError, match=says):
             build(name, spec)
-
-
-def test_it_refuses_nothing_else() -> None:
-    backend = lstm_impl.get_backend("cudnn")
-    for dtype in ("float16", "bfloat16", "float32", "float64", "tf32"):
-        assert not backend.refusal(replace(DEEP, dtype=dtype), training(2, 3, min_length=1))
-    assert not backend.refusal(DEEP, Workload(2, 3, dropout=0.5))  # no dropout in inference
-
-
-@pytest.mark.usefixtures("emulation")
-def test_dropout_masks_are_refused_before_anything_is_computed() -> None:
-    model = build("cudnn", DEEP)
-    x = np.zeros((3, 2, 3), np.float32)
-    masks = lstm_impl.dropout_masks(DEEP, 3, 2, 0.5, seed=0)
-    with pytest.raises(UnsupportedError, match="its own dropout masks"):
-        model.gradients(x, np.zeros((3, 2, 10)), masks=masks)
 
 
 @pytest.mark.usefixtures("emulation")
@@ -433,23 +372,6 @@ def test_on_a_gpu_full_lengths_first_do_not_spoil_short_ones_after(gpu: str) -> 
         expected, last = reference.forward(SMALL, weights, x, lengths=lengths)
         np.testing.assert_allclose(y, expected, atol=1e-5)
         np.testing.assert_allclose(state.c, last.c, atol=1e-5)
-
-
-def test_on_a_gpu_the_emulation_and_the_op_agree(tf: Any, gpu: str) -> None:
-    inputs = training(3, 5, min_length=1).inputs(DEEP)
-    real = build("cudnn", DEEP, device=gpu)
-    results = [real.gradients(inputs.x, inputs.dy, inputs.state, lengths=inputs.lengths)]
-    with emulated_cudnn():
-        stand_in = build("cudnn", DEEP)
-        results.append(
-            stand_in.gradients(inputs.x, inputs.dy, inputs.state, lengths=inputs.lengths)
-        )
-    ours, theirs = (
-        [gradients.x, gradients.state.h, gradients.state.c, *gradients.weights.arrays()]
-        for gradients in results
-    )
-    for array, expected in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(array, expected, atol=1e-4)
 
 
 # -- which of cuDNN's algorithms

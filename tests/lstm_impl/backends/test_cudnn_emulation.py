@@ -69,17 +69,6 @@ def test_the_emulated_op_adds_its_two_biases(tf: Any) -> None:
     assert np.abs(y - tf.raw_ops.CudnnRNNV2(**op_arguments(tf)).output).max() > 0.01
 
 
-def test_the_emulated_op_has_the_real_ones_outputs_by_name(tf: Any) -> None:
-    training = tf.raw_ops.CudnnRNNV2(**op_arguments(tf))
-    inference = tf.raw_ops.CudnnRNNV2(**op_arguments(tf), is_training=False)
-    assert training._fields == ("output", "output_h", "output_c", "reserve_space", "host_reserved")
-    assert training.output.shape == (3, 2, 4)
-    assert training.output_h.shape == training.output_c.shape == (1, 2, 4)
-    assert training.reserve_space.shape.rank == 1
-    assert inference.reserve_space.shape.rank == 0
-    assert training.host_reserved.dtype == inference.host_reserved.dtype == tf.int8
-
-
 def test_the_emulated_op_gives_no_gradient_in_inference_mode(tf: Any) -> None:
     for is_training in (True, False):
         arguments = op_arguments(tf)

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload
@@ -83,33 +82,6 @@ def test_layers_are_stacked_over_the_documented_kernel(
     assert result.passed, result.describe()
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_layers_are_stacked_over_the_packages_plain_kernel(
-    monkeypatch: pytest.MonkeyPatch, case: str
-) -> None:
-    if importlib.util.find_spec("flashrnn") is None:
-        pytest.skip(f"FlashRNN is not installed: {flashrnn.INSTALL}")
-    package = importlib.import_module("flashrnn")
-    theirs = package.flashrnn
-
-    def plain(*arguments: Any, **named: Any) -> Any:
-        return theirs(*arguments, **{**named, "backend": "vanilla"})
-
-    monkeypatch.setattr(package, "flashrnn", plain)
-    spec, workload = CASES[case]
-    result = gate(build(spec, workload.batch_major), workload, seed=2)
-    assert result.passed, result.describe()
-
-
-def test_weights_go_in_and_come_back() -> None:
-    spec = LSTMSpec(3, 5, 2, True)
-    model, other = build(spec), LSTMWeights.random(spec, seed=2)
-    for given in (LSTMWeights.random(spec, seed=1), other):
-        for ours, theirs in zip(model.get_weights().arrays(), given.arrays(), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-        model.set_weights(other)
-
-
 @pytest.mark.parametrize(
     ("name", "spec", "words"),
     [
@@ -124,38 +96,9 @@ def test_what_a_kernel_cannot_do_is_refused(name: str, spec: LSTMSpec, words: st
     assert words in get_backend(name).refusal(spec)
 
 
-@pytest.mark.parametrize(
-    ("name", "spec"),
-    [
-        ("flashrnn", LSTMSpec(3, 32, dtype="tf32")),
-        ("flashrnn+triton", LSTMSpec(3, 32, dtype="bfloat16")),
-        ("flashrnn+alternating", LSTMSpec(3, 20)),
-    ],
-)
-def test_what_a_kernel_can_do_is_not_refused(name: str, spec: LSTMSpec) -> None:
-    assert get_backend(name).refusal(spec) == ""
-
-
 def test_two_kernels_at_once_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="two kernels; choose one"):
         get_backend("flashrnn+alternating+triton")
-
-
-def test_each_option_names_its_kernel() -> None:
-    names = ("flashrnn", "flashrnn+alternating", "flashrnn+triton")
-    backends = [get_backend(name) for name in names]
-    kernels = [each.kernel for each in backends if isinstance(each, flashrnn.FlashRNN)]
-    assert kernels == ["cuda_fused", "cuda", "triton_fused"]
-
-
-def test_a_cpu_is_refused() -> None:
-    assert "NVIDIA GPUs only" in str(get_backend("flashrnn").availability("cpu"))
-
-
-def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    words = str(get_backend("flashrnn").availability("gpu:0"))
-    assert words == "FlashRNN is not installed: pip install flashrnn"
 
 
 def test_an_old_gpu_is_named() -> None:

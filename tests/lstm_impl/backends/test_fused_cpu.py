@@ -1,6 +1,6 @@
 """The fused op: equal to the reference on odd sizes, and in words where it cannot serve.
 
-The equivalence matrix of ``test_all_tensorflow_backends.py`` has it among all the others.
+The equivalence matrix of ``test_contract.py`` has it among all the others.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, Workload, get_backend
+from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.weights import LayerWeights
-from tests.lstm_impl.backends.built import built, needs
-from tests.lstm_impl.backends.layers import tensors
+from tests.lstm_impl.backends.built import built, needs, tensors
 from tests.pairs import Row, pairwise, spelled
 
 tf = pytest.importorskip("tensorflow", reason="the op is TensorFlow's: pip install '.[cpu]'")
@@ -211,20 +210,6 @@ def test_a_gradient_is_right_whether_it_was_announced_or_not(training: bool) -> 
     assert error(found[2], expected.state.c) < 1e-6
 
 
-def test_shapes_are_known_in_a_graph() -> None:
-    model = built("fused_cpu", LSTMSpec(3, 4), batch_major=True)
-    shapes: list[Any] = []
-
-    @tf.function(input_signature=[tf.TensorSpec([2, None, 3])], autograph=False)
-    def run(x: Any) -> Any:
-        y, (h, c) = model(x)
-        shapes.extend(each.shape.as_list() for each in (y, h, c))
-        return y
-
-    assert run(tf.zeros([2, 5, 3])).shape == (2, 5, 4)
-    assert shapes[:3] == [[2, None, 4], [1, 2, 4], [1, 2, 4]]
-
-
 # -- in bfloat16
 
 
@@ -244,19 +229,6 @@ def test_sums_are_in_float32_whatever_is_stored() -> None:
     np.testing.assert_allclose(found.layers[0][0].kernel[:, 2], 3000.0, rtol=2.0**-8)
 
 
-def test_a_stream_in_bfloat16_may_be_cut_anywhere() -> None:
-    """What a step reads of h is what was written, so that only c, which is rounded, differs."""
-    spec = LSTMSpec(5, 40, dtype="bfloat16")
-    model = built("fused_cpu", spec)
-    inputs = Workload(14, 12).inputs(spec)
-    whole, last = model.forward(inputs.x, inputs.state)
-    first, state = model.forward(inputs.x[:5], inputs.state)
-    second, end = model.forward(inputs.x[5:], state)
-    np.testing.assert_array_equal(first, whole[:5])
-    np.testing.assert_allclose(second, whole[5:], atol=2.0**-7)
-    np.testing.assert_allclose(end.c, last.c, atol=2.0**-6)
-
-
 def test_mixed_precision_gives_gradients_in_the_variables_type() -> None:
     model = built("fused_cpu", LSTMSpec(3, 4, dtype="mixed_bfloat16"))
     x = tf.ones([6, 2, 3], tf.bfloat16)
@@ -270,12 +242,6 @@ def test_mixed_precision_gives_gradients_in_the_variables_type() -> None:
 
 
 # -- what it refuses
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float16", "mixed_float16"])
-def test_other_precisions_are_refused(dtype: str) -> None:
-    with pytest.raises(UnsupportedError, match="know float32 and bfloat16, not float"):
-        built("fused_cpu", LSTMSpec(3, 4, dtype=dtype))
 
 
 def test_a_model_waits_for_its_ops_where_they_are_put_into_a_queue() -> None:

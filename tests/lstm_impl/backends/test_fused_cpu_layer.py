@@ -12,67 +12,12 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, UnsupportedError
-from lstm_impl.backends.fused_cpu.layer import FusedLayer, ops
-from lstm_impl.backends.tensorflow.backend import PaddingMask
-from lstm_impl.backends.tensorflow.static_unroll import StaticUnroll
-from lstm_impl.call import Upstream
-from lstm_impl.proof.comparison import error
-from tests.lstm_impl.backends.built import built, needs
-from tests.lstm_impl.backends.layers import both_ways, layer, tensors
+from lstm_impl.backends.fused_cpu.layer import ops
+from tests.lstm_impl.backends.built import built, needs, tensors
 
 tf = pytest.importorskip("tensorflow", reason="the ops are TensorFlow's: pip install '.[cpu]'")
 
 pytestmark = needs("fused_cpu")
-
-
-@both_ways
-@pytest.mark.parametrize("batch_major", [False, True])
-def test_a_layer_reads_its_row_of_the_state_in_either_layout(
-    batch_major: bool, padded: bool, reverse: bool
-) -> None:
-    x, h, c, cell, lengths, _ = layer(padded, reverse).given(tf.constant)
-    x = tf.transpose(x, [1, 0, 2]) if batch_major else x
-    h, c = (tf.stack([tf.zeros_like(each), each]) for each in (h, c))
-    fused = FusedLayer(1, reverse, batch_major)
-    y, h_last, c_last = fused.infer(x, h, c, cell, lengths)
-    y = tf.transpose(y, [1, 0, 2]) if batch_major else y
-    layer(padded, reverse).check((y, h_last[0], c_last[0]))
-
-
-@both_ways
-def test_gradients_are_the_plain_loop_s_and_what_is_kept_is_whole_until_the_last(
-    padded: bool, reverse: bool
-) -> None:
-    x, h, c, cell, lengths, _ = layer(padded, reverse).given(tf.constant)
-    padding = None if lengths is None else PaddingMask.of(x, lengths)
-    with tf.GradientTape() as tape:
-        tape.watch(inputs := [x, h, c, *cell])
-        outputs = StaticUnroll().layer(x, (h, c), cell, padding, reverse)
-    upstream = Upstream(*(tf.sin(each) for each in outputs))
-    wanted = tape.gradient(outputs, inputs, output_gradients=list(upstream))
-    fused = FusedLayer(0, reverse)
-    given = (h[None], c[None], cell, lengths)
-    _, kept = fused.train(x, *given)
-    flowing = upstream._replace(dh=upstream.dh[None], dc=upstream.dc[None])
-    for last in (False, False, True):
-        (dx, dh, dc), weights = fused.backward(kept, *given, flowing, last=last)
-        for ours, theirs in zip((dx, dh[0], dc[0], *weights), wanted, strict=True):
-            assert error(ours, theirs) < 1e-5
-    _, kept = fused.train(x, *given)
-    few, _ = fused.backward(kept, *given, flowing, of_input=False, of_state=False)
-    assert few == (None, None, None)
-
-
-def test_a_mask_of_steps_is_padding_wherever_it_is_false() -> None:
-    x, h, c, cell, lengths, _ = layer(True, False).given(tf.constant)
-    fused = FusedLayer()
-    mask = PaddingMask.of(x, lengths).mask[:, :, 0]
-    for padding in (mask, tf.cast(lengths, tf.int64)):
-        by_other = fused.infer(x, h[None], c[None], cell, padding)
-        for ours, theirs in zip(
-            by_other, fused.infer(x, h[None], c[None], cell, lengths), strict=True
-        ):
-            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_inference_computes_what_training_does_and_keeps_nothing() -> None:
@@ -143,35 +88,6 @@ def test_a_graph_for_xla_is_refused_in_words() -> None:
     run = tf.function(lambda x: model(x)[0], jit_compile=True, autograph=False)
     with pytest.raises(UnsupportedError, match="leave jit_compile=True out"):
         run(tf.ones([4, 2, 3]))
-
-
-@both_ways
-@pytest.mark.parametrize("traced", [True, False])
-def test_a_second_gradient_is_the_plain_loop_s(traced: bool, padded: bool, reverse: bool) -> None:
-    x, h, c, cell, lengths, _ = layer(padded, reverse).given(tf.constant)
-    padding = None if lengths is None else PaddingMask.of(x, lengths)
-    fused = FusedLayer(1, reverse, batch_major=True)
-
-    def by_op(x: Any) -> Any:
-        h_rows, c_rows = (tf.stack([tf.zeros_like(each), each]) for each in (h, c))
-        y, *_ = fused.infer(tf.transpose(x, [1, 0, 2]), h_rows, c_rows, cell, lengths)
-        return tf.transpose(y, [1, 0, 2])
-
-    def by_loop(x: Any) -> Any:
-        return StaticUnroll().layer(x, (h, c), cell, padding, reverse).y
-
-    def second(compute: Any) -> Any:
-        with tf.GradientTape() as outer:
-            outer.watch([x, *cell])
-            with tf.GradientTape() as inner:
-                inner.watch(x)
-                loss = tf.reduce_sum(compute(x) ** 2)
-            first = inner.gradient(loss, x)
-        return outer.gradient(first, [x, *cell])
-
-    run = tf.function(second, autograph=False) if traced else second
-    for ours, theirs in zip(run(by_op), second(by_loop), strict=True):
-        assert error(ours, theirs) < 1e-5
 
 
 SAVED = """

@@ -102,13 +102,6 @@ def test_elsewhere_than_on_linux_it_is_unavailable(monkeypatch: pytest.MonkeyPat
     assert "on Linux only" in library.availability().reason
 
 
-def test_without_its_sources_it_is_unavailable(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(library, "SOURCES", tmp_path)
-    assert "sources are not installed" in library.availability().reason
-
-
 # -- compiling, once
 
 pytest_tensorflow = pytest.mark.skipif(

@@ -61,15 +61,6 @@ def test_the_fastest_that_this_cpu_can_run_is_taken(folder: Path) -> None:
     assert found.reason == "fused_cpu runs from a prebuilt library, for x86-64-v3"
 
 
-def test_on_another_machine_its_own_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arm, _ = (put(folder, cpu=cpu) for cpu in ("aarch64", "x86-64-v3"))
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    (folder.parent / "cpuinfo").unlink()
-    found = prebuilt.look(library.SOURCES, {})
-    assert found.fitting == (arm,)
-    assert "of another kind (aarch64)" in found.why_not()
-
-
 @pytest.mark.parametrize(
     ("how", "words"),
     [
@@ -116,14 +107,6 @@ def test_a_folder_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.Mo
     assert f"{folder / 'nowhere'}: there is no such folder" in library.availability().reason
 
 
-def test_without_any_nothing_is_said_of_them(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(prebuilt.FOLDER)
-    monkeypatch.setattr(prebuilt, "PACKAGED", tmp_path / "none")
-    assert "prebuilt" not in library.availability().reason
-
-
 def test_one_that_cannot_be_loaded_gives_way_to_the_next(folder: Path) -> None:
     pytest.importorskip("tensorflow", reason="TensorFlow loads it: pip install '.[cpu]'")
     put(folder, cpu="x86-64-v3")
@@ -132,20 +115,6 @@ def test_one_that_cannot_be_loaded_gives_way_to_the_next(folder: Path) -> None:
     with pytest.raises(UnavailableError, match=r"no compiler.*v3.*cannot be loaded.*v4.*cannot be"):
         library.load.__wrapped__()
     assert not library.availability()
-
-
-def test_sources_are_told_apart_by_all_that_is_compiled_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("kernels.cc", "vector.h", "README.md"):
-        (tmp_path / name).write_text("one")
-    first = prebuilt.digest(tmp_path)
-    (tmp_path / "README.md").write_text("two")
-    (tmp_path / "prebuilt").mkdir()
-    assert prebuilt.digest(tmp_path) == first
-    found = {first}
-    for name in ("kernels.cc", "vector.h"):
-        (tmp_path / name).write_text("two")
-        found.add(prebuilt.digest(tmp_path))
-    assert len(found) == 3
 
 
 # -- making them

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -88,15 +87,6 @@ def test_evidence_counts_loops_and_products_of_what_was_compiled() -> None:
     assert forward["platform"] == "cpu"
     assert forward["loops"] == 1
     assert forward["matrix_products"] == 2
-
-
-def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert (
-        str(get_backend("jax_scan").availability("cpu")) == "JAX is not installed: pip install jax"
-    )
-    words = str(get_backend("jax_scan").availability("gpu:0"))
-    assert words == "JAX is not installed: pip install 'jax[cuda12]'"
 
 
 def test_a_jax_without_its_cuda_part_is_named_where_there_is_a_gpu(

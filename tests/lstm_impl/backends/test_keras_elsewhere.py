@@ -64,12 +64,6 @@ def test_missing_evidence_names_what_ran_in_place_of_what_the_name_promises(
     assert (missing in found) if missing else found == ""
 
 
-def test_float64_on_jax_is_refused_that_keras_would_compute_in_float32() -> None:
-    backend = get_backend("keras_jax")
-    assert "float64 in float32" in backend.refusal(LSTMSpec(3, 5, dtype="float64"))
-    assert backend.refusal(LSTMSpec(3, 5, dtype="mixed_bfloat16"), Workload(2, 3, "training")) == ""
-
-
 def test_float64_on_torch_is_refused_where_there_is_a_mask() -> None:
     backend, spec = get_backend("keras_torch"), LSTMSpec(3, 5, dtype="float64")
     assert "where there is a mask" in backend.refusal(spec, Workload(2, 3, min_length=1))

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from lstm_impl import UnsupportedError, get_backend
+from lstm_impl import get_backend
 from lstm_impl.backends.keras import environment as keras_environment
 
 
@@ -67,9 +67,3 @@ def test_a_process_whose_keras_has_another_backend_is_told_in_one_line_how_to_ge
         "KERAS_BACKEND is 'thaeno', which is no backend of Keras: "
         f"KERAS_BACKEND={wanted} python ..."
     )
-
-
-@pytest.mark.parametrize("name", ["keras", "keras_jax"])
-def test_a_layer_is_unrolled_or_loops(name: str) -> None:
-    with pytest.raises(UnsupportedError, match="no loop; leave one of the two out"):
-        get_backend(f"{name}+unroll+loop")

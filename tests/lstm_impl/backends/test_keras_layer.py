@@ -6,11 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from lstm_impl import LSTMSpec, Workload, get_backend
+from lstm_impl import Workload, get_backend
 from lstm_impl.backends.keras import layer as keras_layer
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.evidence import Evidence
-from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import built
 
 
@@ -32,13 +31,6 @@ def test_where_the_name_says_loop_the_layer_is_told_so_and_cudnn_is_a_failure(na
     assert "cuDNN's kernels ran" in backend.missing_evidence({"cudnn": True}, "gpu:0")
 
 
-def test_without_an_option_keras_chooses_as_it_does_for_its_users() -> None:
-    backend = get_backend("keras")
-    assert isinstance(backend, keras_layer.Keras)
-    assert "use_cudnn" not in backend.arguments()
-    assert backend.missing_evidence({"cudnn": True}, "gpu:0") == ""
-
-
 @pytest.mark.parametrize(
     ("name", "device", "cudnn", "told"),
     [
@@ -57,13 +49,3 @@ def test_on_a_gpu_keras_without_cudnn_is_told_as_a_fallback(
     model = object.__new__(keras_layer.LayerModel)
     model.backend, model.device = cast("Any", get_backend(name)), device
     assert ("fallback" in model.evidence(Workload(1, 1))) == told
-
-
-@pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("name", ["keras", "keras+unroll", "tf_keras"])
-@pytest.mark.parametrize("batch_major", [False, True])
-def test_the_layers_compute_what_the_reference_does(name: str, batch_major: bool) -> None:
-    spec = LSTMSpec(3, 5, 2, True)
-    model = built(name, spec, batch_major=batch_major)
-    result = gate(model, Workload(3, 4, min_length=1, batch_major=batch_major))
-    assert result.passed, result.describe()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
 from lstm_impl.backends.keras import model as keras_model
 from lstm_impl.backends.keras.calls import PATHS
 from lstm_impl.backends.keras.model import CalledModel
@@ -60,11 +60,6 @@ def test_what_no_call_of_such_a_model_does_is_refused(
     spec: LSTMSpec, workload: Workload, words: str
 ) -> None:
     assert words in called("").refusal(spec, workload)
-
-
-def test_a_model_is_called_in_one_way() -> None:
-    with pytest.raises(UnsupportedError, match="called in one way"):
-        get_backend("keras_model+fit+predict")
 
 
 @pytest.mark.parametrize("path", ["litert", "onnx"])

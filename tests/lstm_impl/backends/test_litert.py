@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -41,29 +39,6 @@ def test_evidence_says_that_the_loop_is_not_fused() -> None:
     assert found["ops"]["FULLY_CONNECTED"] == 2  # inside the loop: its subgraph is counted too
 
 
-@pytest.mark.slow
-def test_a_fused_loop_would_be_seen() -> None:
-    """The one network that the converter fuses: legacy Keras's layer, with no state in or out."""
-    if importlib.util.find_spec("tf_keras") is None:
-        pytest.skip("tf-keras is not installed")
-    import tensorflow as tf
-    import tf_keras
-
-    network = tf_keras.Sequential(
-        [tf_keras.layers.Input((4, 3), 2), tf_keras.layers.LSTM(5, return_sequences=True)]
-    )
-    ops = litert.operators(tf.lite.TFLiteConverter.from_keras_model(network).convert())
-    assert set(ops) & set(litert.FUSED)
-    assert "WHILE" not in ops
-
-
-def test_the_option_converts_another_loop() -> None:
-    inside = built("litert").evidence(Workload(2, 4))
-    before = built("litert+preproject").evidence(Workload(2, 4))
-    assert before["loops"] == inside["loops"] == 1
-    assert before["ops"] != inside["ops"]
-
-
 def test_threads_are_those_of_the_interpreters_made_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -86,14 +61,3 @@ def test_a_loop_is_no_evidence_of_the_fused_operator(fused: bool, missing: bool)
     evidence = {"fused_loop": fused}
     assert bool(get_backend("litert+fused").missing_evidence(evidence, "cpu")) == missing
     assert get_backend("litert").missing_evidence(evidence, "cpu") == ""
-
-
-def test_a_missing_converter_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    words = str(get_backend("litert").availability("cpu"))
-    assert words.startswith("TensorFlow, which holds LiteRT's converter, is not installed: pip ")
-
-
-@pytest.mark.parametrize("name", ["x", "x:0", "serving_default_x:0", "serving_default_x"])
-def test_an_input_is_known_by_whatever_name_a_converter_gives_it(name: str) -> None:
-    assert litert.input_name(name) == "x"

@@ -1,41 +1,32 @@
-"""TensorFlow's ways to loop over time: each visits every step once, in either direction."""
+"""TensorFlow's ways to loop over time: any number of steps, and what is in their graphs."""
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
+import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.proof import gate
-from tests.lstm_impl.backends.built import built
-from tests.lstm_impl.backends.layers import both_ways, check_layer, check_scan, copies
+from lstm_impl.proof.comparison import error
+from tests.lstm_impl.backends.built import SPEC, built
 
 tf = pytest.importorskip("tensorflow", reason="they are TensorFlow's: pip install '.[cpu]'")
 
-# Of the six steps of a layer, a turn of four leaves two over.
-LAYERS = ("static_unroll", "while_loop", "scan", "partial_unroll@4")
 
-SCANS = [
-    *((name, steps) for name in LAYERS[:3] for steps in (1, 2, 5)),
-    # Fewer than one turn does, as many, no step left over, one, and two.
-    *(("partial_unroll@3", steps) for steps in (1, 3, 6, 7, 8)),
-    ("partial_unroll@1", 2),
-    ("partial_unroll@7", 2),
-]
-
-
-@both_ways
-@pytest.mark.parametrize("name", [*LAYERS, "block_lstm", "dynamic_rnn", "static_rnn"])
-def test_layer_by_itself_equals_the_reference(name: str, padded: bool, reverse: bool) -> None:
-    check_layer(name, padded, reverse)
-
-
-@pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])
-@pytest.mark.parametrize(("name", "timesteps"), SCANS)
-def test_scan_of_any_sequences_visits_every_step_once(
-    name: str, timesteps: int, reverse: bool
-) -> None:
-    check_scan(name, timesteps, reverse)
+@pytest.mark.parametrize("name", ["partial_unroll@3", "partial_unroll@7", "scan", "while_loop"])
+def test_loop_of_any_number_of_timesteps_equals_the_reference(name: str) -> None:
+    """Fewer than one turn does, as many, no step left over, one, and two."""
+    model = built(name)
+    for timesteps in (1, 2, 3, 6, 7, 8):
+        x = np.random.default_rng(timesteps).standard_normal((timesteps, 2, 3))
+        expected, state = reference.forward(SPEC, model.get_weights(), x)
+        y, last = model.forward(x)
+        assert error(y, expected) < 1e-5
+        assert error(last.c, state.c) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -51,7 +42,38 @@ def test_scan_of_any_sequences_visits_every_step_once(
 def test_graph_of_a_loop_has_this_many_copies_of_the_step(
     name: str, timesteps: int | None, outside: int, inside: int
 ) -> None:
-    assert copies(name, timesteps) == (outside, inside)
+    model = built(name)
+    traced = tf.function(lambda x: model(x)[0], autograph=False)
+    concrete = traced.get_concrete_function(tf.TensorSpec([timesteps, 2, 3]))
+    graph = concrete.graph.as_graph_def()
+    nodes = [node for function in graph.library.function for node in function.node_def]
+    # A step has two, of the candidate and of the cell.
+    found = [sum(node.op == "Tanh" for node in each) for each in (graph.node, nodes)]
+    assert found == [2 * outside, 2 * inside]
+
+
+@pytest.mark.parametrize("name", ["while_loop+hoisted", "static_unroll+hoisted"])
+def test_hand_written_gradient_can_be_differentiated_again(name: str) -> None:
+    spec = LSTMSpec(3, 4, dtype="float64")
+    inputs = Workload(2, 3).inputs(spec)
+    given = [tf.constant(array) for array in (inputs.x, inputs.state.h, inputs.state.c)]
+
+    def second(model: Any, x: Any, h: Any, c: Any) -> Any:
+        with tf.GradientTape() as outer:
+            outer.watch([x, h, c])
+            with tf.GradientTape() as inner:
+                inner.watch([x, h, c])
+                y, _ = model(x, (h, c))
+                loss = tf.reduce_sum(y * y)
+            first = inner.gradient(loss, [x, h])
+            total = tf.add_n([tf.reduce_sum(each * each) for each in first])
+        return outer.gradient(total, [x, h, c, *model.variables])
+
+    by_hand = functools.partial(second, built(name, spec))
+    # By the plain ops of each step, whose gradients are all TensorFlow's own.
+    by_tape = functools.partial(second, built("static_unroll", spec))
+    for ours, theirs in zip(by_hand(*given), by_tape(*given), strict=True):
+        assert error(ours, theirs) < 1e-12
 
 
 # XLA takes no stacks of length zero, which the loops of a gradient would have there.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, Workload, reference
+from lstm_impl import LSTMSpec, LSTMWeights, Workload
 from lstm_impl.backends.onnx.graph import build_graph
-from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import built, needs
 
 pytestmark = needs("onnxruntime")
@@ -62,38 +60,3 @@ def test_its_inputs_and_outputs_are_those_that_it_is_said_to_have(
     kinds = {each.name: each.type.tensor_type.elem_type for each in (*graph.input, *graph.output)}
     assert kinds.pop("lengths", onnx.TensorProto.INT32) == onnx.TensorProto.INT32
     assert set(kinds.values()) == {onnx.TensorProto.FLOAT16}
-
-
-@pytest.mark.parametrize("batch_major", [False, True])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_it_computes_what_the_reference_does_on_the_axes_that_it_is_said_to_have(
-    batch_major: bool, bidirectional: bool
-) -> None:
-    import onnxruntime
-
-    spec = LSTMSpec(3, 5, 3, bidirectional)
-    weights = LSTMWeights.random(spec, seed=1)
-    inputs = Workload(4, 6, "training", min_length=2, dropout=0.5).inputs(spec)
-    assert inputs.lengths is not None
-    session = onnxruntime.InferenceSession(
-        build_graph(spec, weights, batch_major, lengths=True, masks=True),
-        providers=["CPUExecutionProvider"],
-    )
-    feeds = {
-        "x": np.swapaxes(inputs.x, 0, 1) if batch_major else inputs.x,
-        "h0": inputs.state.h,
-        "c0": inputs.state.c,
-        "masks": inputs.masks,
-    }
-    feeds = {name: np.asarray(array, np.float32) for name, array in feeds.items()}
-    feeds["lengths"] = inputs.lengths.astype(np.int32)
-    y, h, c = session.run(("y", "h", "c"), feeds)
-    # Direction beside the units, then time first.
-    y = y if bidirectional else np.swapaxes(y, 1, 2)
-    y = y.reshape(*y.shape[:2], spec.output_size)
-    expected, state = reference.forward(
-        spec, weights, inputs.x, inputs.state, inputs.lengths, inputs.masks
-    )
-    assert error(np.swapaxes(y, 0, 1) if batch_major else y, expected) < 1e-5
-    assert error(h, state.h) < 1e-5
-    assert error(c, state.c) < 1e-5

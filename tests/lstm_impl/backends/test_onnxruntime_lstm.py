@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -63,11 +61,6 @@ def test_evidence_names_operators_and_who_ran_them() -> None:
     assert found["kernels"] == {}
 
 
-def test_evidence_shows_that_half_precision_is_cast_on_a_cpu() -> None:
-    found = built("onnxruntime", LSTMSpec(3, 5, dtype="float16")).evidence(Workload(2, 4))
-    assert found["ops"]["Cast (CPUExecutionProvider)"] > 0
-
-
 def test_a_profile_of_a_gpu_is_read() -> None:
     node = {"cat": "Node", "args": {"op_name": "LSTM", "provider": "CUDAExecutionProvider"}}
     before = {"cat": "Node", "name": "lstm_fence_before", "args": {"op_name": "LSTM"}}
@@ -102,23 +95,6 @@ def test_a_cuda_provider_that_does_not_start_is_no_silent_cpu() -> None:
         pytest.raises(UnavailableError, match=r"gpu:0: .*would use CPUExecutionProvider"),
     ):
         model._session(Call(None, None, None))
-
-
-@pytest.mark.parametrize(
-    ("missing", "words"),
-    [
-        ("onnxruntime", "ONNX Runtime is not installed: pip install onnx onnxruntime"),
-        ("onnx", "the package onnx is not installed: pip install onnx onnxruntime"),
-    ],
-)
-def test_a_missing_package_is_named_with_the_command(
-    monkeypatch: pytest.MonkeyPatch, missing: str, words: str
-) -> None:
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == missing else object()
-    )
-    assert str(get_backend("onnxruntime").availability("cpu")) == words
-    assert str(get_backend("onnxruntime").availability("gpu:0")) == f"{words}-gpu"
 
 
 def test_the_package_without_cuda_is_named_where_there_is_a_gpu(

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.backends.others.openvino import OpenVINO, without_telemetry
+from lstm_impl.backends.others.openvino import OpenVINO
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import built, ready
 
@@ -44,12 +44,6 @@ def test_it_is_imported_without_a_fork_and_without_a_message(name: str) -> None:
         timeout=300,  # whoever sends it may wait for ever
     )
     assert done.stdout.split() == ["0", "None"]
-
-
-def test_telemetry_that_is_there_already_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openvino_telemetry", sys)
-    without_telemetry()
-    assert sys.modules["openvino_telemetry"] is sys
 
 
 @pytest.mark.parametrize("batch_major", [False, True])

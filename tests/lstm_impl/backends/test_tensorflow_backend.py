@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend
-from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend, reverse_time
+from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 
 SPECS = some.builds(
     LSTMSpec, some.integers(1, 4), some.integers(1, 4), some.integers(1, 3), some.booleans()
@@ -25,28 +25,6 @@ def test_weights_come_back_from_the_arrays_that_they_are_kept_in(spec: LSTMSpec,
     assert [len(layer) for layer in back.layers] == [spec.num_directions] * spec.num_layers
     for ours, theirs in zip(back.arrays(), weights.arrays(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-def test_padding_is_what_comes_after_a_sequence_s_length_and_stays_there(reverse: bool) -> None:
-    tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
-    lengths, x = np.array([3, 1, 4]), np.arange(1.0, 13.0).reshape(4, 3, 1)
-    padding = PaddingMask.of(tf.constant(x), tf.constant(lengths))
-    valid = np.arange(4)[:, None] < lengths
-    np.testing.assert_array_equal(padding.mask[:, :, 0], valid)
-    turned = reverse_time(tf.constant(x), padding).numpy()
-    for row, length in enumerate(lengths):
-        np.testing.assert_array_equal(turned[:length, row], x[:length, row][::-1])
-        np.testing.assert_array_equal(turned[length:, row], x[length:, row])
-    np.testing.assert_array_equal(reverse_time(tf.constant(x), None), x[::-1])
-
-
-def test_a_strategy_without_a_layer_says_so() -> None:
-    class Nothing(TensorFlowBackend):
-        strategy = "nothing"
-
-    with pytest.raises(UnsupportedError, match="nothing computes no layer of its own"):
-        Nothing().layer(None, (None, None), [], None, False)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,7 @@ import pytest
 from lstm_impl import Workload
 from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
-from lstm_impl.backends.tensorflow.model import Optimizer
 from lstm_impl.model import Stream
-from lstm_impl.optimizer import NumPyOptimizer
 from tests.lstm_impl.backends.built import built
 
 tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
@@ -73,14 +71,6 @@ def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
     assert traces == [1, 1, 1, 2, 2, 2]
 
 
-@pytest.mark.parametrize("name", ["static_unroll", "keras+unroll", "static_rnn"])
-def test_an_unrolled_backend_traces_each_shape(name: str) -> None:
-    model = built(name)
-    for timesteps in (2, 3, 2):
-        model.forward(np.zeros((timesteps, 1, 3)))
-    assert model.trace_count() == 2
-
-
 # Products of a step in one layer: forward those of x and h, backward that of h (not in an unrolled
 # graph's first step) and those for the gradients of both kernels; each once a timestep, or once
 # where it is taken out of the loop. With the input's gradient there are as many more as of x.
@@ -117,22 +107,3 @@ def test_no_product_is_made_for_an_input_whose_gradient_is_not_asked_for(
 
     assert made("weights") == products
     assert made("weights+input") == products + more
-
-
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_an_update_is_what_it_is_in_numpy_and_begins_anew_when_it_is_restarted(name: str) -> None:
-    draw = np.random.default_rng(0).standard_normal
-    variables = [tf.Variable(draw(shape)) for shape in ((3, 4), (4,))]
-    ours = Optimizer(name, variables)
-    for _ in range(2):
-        ours.restart()
-        theirs = NumPyOptimizer(name)
-        for _ in range(3):
-            gradients = [draw(each.shape) for each in variables]
-            wanted = [
-                each.numpy() + change
-                for each, change in zip(variables, theirs.changes(gradients), strict=True)
-            ]
-            ours.apply([tf.constant(each) for each in gradients])
-            for variable, expected in zip(variables, wanted, strict=True):
-                np.testing.assert_allclose(variable, expected, rtol=1e-9, atol=1e-12)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from lstm_impl import LSTMSpec, Workload, dropout_masks, get_backend, reference
-from lstm_impl.proof import gate
+from lstm_impl import LSTMSpec, Workload, dropout_masks, get_backend
 from lstm_impl.proof.comparison import error
-from tests.lstm_impl.backends.built import SPEC, built, needs
+from tests.lstm_impl.backends.built import built, needs
 
 pytestmark = needs("torch")
 
@@ -25,26 +23,6 @@ def test_the_input_bias_is_zero_and_not_trained() -> None:
     assert len(biases) == 1
     assert biases[0].grad is None
     assert not biases[0].any()
-
-
-@pytest.mark.parametrize("batch_major", [False, True])
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_packed_sequences_and_layers_apart_compute_what_the_reference_does(
-    batch_major: bool, dropout: float
-) -> None:
-    model = built("torch", LSTMSpec(3, 5, 2, True), batch_major=batch_major)
-    workload = Workload(4, 6, "training", min_length=2, batch_major=batch_major, dropout=dropout)
-    result = gate(model, workload)
-    assert result.passed, result.describe()
-
-
-def test_sequences_may_come_in_any_order_of_their_lengths() -> None:
-    model = built("torch")
-    x = np.random.default_rng(0).standard_normal((5, 4, 3))
-    y, state = model.forward(x, None, [2, 5, 1, 4])
-    expected, last = reference.forward(SPEC, model.get_weights(), x, lengths=[2, 5, 1, 4])
-    assert error(y, expected) < 1e-5
-    assert error(state.c, last.c) < 1e-5
 
 
 def test_masks_see_weights_that_were_trained_in_place() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ from lstm_impl import LSTMSpec, Workload, cuda, get_backend
 from lstm_impl.backends.torch import model as torch_model
 from lstm_impl.cuda import CudaFacts
 from lstm_impl.profile import Event
-from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import built, needs
 
@@ -84,19 +82,6 @@ def test_each_call_sets_the_precision_of_its_own_model(dtype: str, word: str) ->
         assert torch.backends.cuda.matmul.fp32_precision == word
 
 
-def test_tf32_on_a_cpu_is_single_precision() -> None:
-    spec = LSTMSpec(4, 6, dtype="tf32")
-    result = gate(built("torch", spec), Workload(3, 5, mode="training"), seed=2)
-    assert max(result.errors.values()) < 1e-5
-
-
-def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    cpu, gpu = (get_backend("torch").availability(device) for device in ("cpu", "gpu:0"))
-    assert str(cpu).startswith("PyTorch is not installed: pip install torch --index-url ")
-    assert str(gpu) == "PyTorch is not installed: pip install torch"
-
-
 def test_a_build_without_cuda_is_named_where_there_is_a_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -109,23 +94,6 @@ def test_a_build_without_cuda_is_named_where_there_is_a_gpu(
     words = str(get_backend("torch").availability("gpu:0"))
     assert words.startswith(f"a GPU is here, but PyTorch {torch.__version__} is built without CUDA")
     assert words.endswith("pip install torch")
-
-
-def test_a_device_name_that_is_none_is_refused() -> None:
-    assert "expected cpu, gpu or gpu:N" in str(get_backend("torch").availability("gpu:first"))
-
-
-def test_gradients_leave_the_weights_alone() -> None:
-    model = built("torch")
-    before = model.get_weights()
-    step = model.prepare(Workload(2, 4, mode="training"))
-    step.run()
-    for ours, theirs in zip(model.get_weights().arrays(), before.arrays(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def test_cudnn_is_told_from_its_operator() -> None:
-    assert built("torch").implementation({"aten::lstm": 1, "aten::_cudnn_rnn": 1}) == "cuDNN"
 
 
 def test_evidence_counts_what_python_starts_and_what_it_multiplies() -> None:

@@ -133,15 +133,6 @@ def test_it_computes_what_keras_computes_here(row: dict[str, Any]) -> None:
     assert picked == (PICKED if row["backend"] == "auto" else row["backend"])
 
 
-def test_it_is_not_keras_own_code_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, theirs = pair(NAMES[-1], units=UNITS)
-    monkeypatch.setattr(keras.layers.LSTM, "inner_loop", None)
-    monkeypatch.setattr(keras.layers.RNN, "inner_loop", None)
-    assert ours(random(BATCH, TIMESTEPS, FEATURES)).shape == (BATCH, UNITS)
-    with pytest.raises(TypeError):
-        theirs(random(BATCH, TIMESTEPS, FEATURES))
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_fit_and_predict_do_what_they_do_with_keras(dropout: float, tmp_path: Path) -> None:
     x, target = random(16, TIMESTEPS, FEATURES), random(16, UNITS, seed=1)
@@ -172,16 +163,6 @@ def test_fit_and_predict_do_what_they_do_with_keras(dropout: float, tmp_path: Pa
         np.testing.assert_allclose(mine, wanted, rtol=2e-4, atol=2e-6)
 
 
-def test_mixed_precision_keeps_keras_types() -> None:
-    x = random(BATCH, TIMESTEPS, FEATURES)
-    ours, theirs = pair("auto", units=UNITS, dtype="mixed_bfloat16", return_state=True)
-    for mine, wanted in zip(ours(x), theirs(x), strict=True):
-        assert mine.dtype == wanted.dtype
-        mine, wanted = (keras.ops.cast(each, "float32") for each in (mine, wanted))
-        found, expected = flat([mine, wanted])
-        np.testing.assert_allclose(found, expected, atol=0.02)
-
-
 # -- the choice, and its words
 
 
@@ -202,15 +183,6 @@ def test_what_a_named_backend_cannot_compute_is_refused(
 ) -> None:
     with pytest.raises(UnsupportedError, match=words):
         lstm_impl.keras.LSTM(UNITS, backend=backend, **arguments)
-
-
-def test_an_attribute_that_is_set_later_is_seen() -> None:
-    layer = lstm_impl.keras.LSTM(UNITS, backend=NAMES[0])
-    layer.unroll = True
-    with pytest.raises(UnsupportedError, match="unroll=True"):
-        layer(random(BATCH, TIMESTEPS, FEATURES))
-    layer.backend = "keras"
-    assert layer(random(BATCH, TIMESTEPS, FEATURES)).shape == (BATCH, UNITS)
 
 
 @pytest.mark.parametrize(
@@ -272,13 +244,6 @@ def test_a_fallback_is_a_warning_once_and_explained(caplog: pytest.LogCaptureFix
     said = str(layer.explain())
     assert "activation='relu'" in said
     assert f"Keras runs on {THEIRS} in this process" in said
-
-
-def test_a_configuration_makes_the_same_layer_again() -> None:
-    layer = lstm_impl.keras.LSTM(UNITS, backend=NAMES[0], use_cudnn=False, implementation=1)
-    again = lstm_impl.keras.LSTM.from_config(layer.get_config())
-    assert again.get_config() == layer.get_config()
-    assert (again.backend, again.use_cudnn) == (NAMES[0], False)
 
 
 def test_there_is_nothing_to_race() -> None:

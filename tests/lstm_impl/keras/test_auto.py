@@ -164,8 +164,3 @@ def test_a_batch_that_is_known_late_takes_what_it_would_take_if_it_were_known(
     assert chosen(limit).backend == late.backend
     assert chosen(limit + 1).backend != late.backend
     assert chosen(limit).most_sequences is None
-
-
-def test_with_dropout_a_batch_that_is_known_late_makes_no_branch() -> None:
-    call = LayerCall("cpu", True, True, False, None, 50, 64)
-    assert choose(Arguments(64, dropout=0.5), call, NO_COMPILER).most_sequences is None

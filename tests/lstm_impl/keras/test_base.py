@@ -13,7 +13,6 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
-from lstm_impl.keras.base import Weights, one_mask  # noqa: E402
 
 X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
 
@@ -40,38 +39,6 @@ def test_a_function_is_known_by_whatever_name_a_user_has_for_it(
     argument: str, given: Any, name: str
 ) -> None:
     assert getattr(lstm(**{argument: given})._arguments(), argument) == name
-
-
-def test_weights_are_those_of_the_cell_now_in_its_compute_type() -> None:
-    layer = lstm(dtype="mixed_float16")
-    layer.build(X.shape)
-    layer.set_weights([np.full_like(each, 0.5) for each in layer.get_weights()])
-    found: Any = Weights.of(layer.cell)
-    assert [tuple(each.shape) for each in found] == [(3, 16), (4, 16), (16,)]
-    assert {each.dtype for each in found} == {tf.float16}
-    assert all(np.all(each == 0.5) for each in found)
-    bare = lstm(use_bias=False)
-    bare.build(X.shape)
-    assert Weights.of(bare.cell).bias is None
-
-
-def test_keras_passes_a_list_of_masks() -> None:
-    assert one_mask(["mask"]) == one_mask(("mask",)) == one_mask("mask") == "mask"
-    assert one_mask(None) is one_mask([None]) is None
-
-
-@pytest.mark.parametrize(("rate", "drops"), [(0.0, False), (0.5, True), (1.0, False)])
-def test_in_training_an_input_has_keras_own_mask_on_it_where_that_drops_anything(
-    rate: float, drops: bool
-) -> None:
-    found = []
-    for training in (False, True):
-        layer = lstm(dropout=rate, seed=1)
-        found.append(np.asarray(layer._dropped(tf.constant(X), training)))
-    np.testing.assert_array_equal(found[0], X)
-    mask = found[1] / X
-    assert set(np.unique(mask.round(4))) == ({0.0, 2.0} if drops else {1.0})
-    np.testing.assert_allclose(mask, np.repeat(mask[:, :1], X.shape[1], axis=1), rtol=1e-5)
 
 
 # -- configurations
@@ -156,10 +123,3 @@ def test_auto_says_that_it_falls_back_to_keras(caplog: pytest.LogCaptureFixture)
     assert "layer mine" in record.message
     assert "only Keras's own loop can: the layer has activation='relu'" in record.message
     assert "activation='relu'" in str(layer.explain())
-
-
-def test_auto_says_what_it_picked_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "lstm_impl.keras"):
-        lstm()(X)
-    (record,) = caplog.records
-    assert record.levelno == logging.INFO

@@ -17,7 +17,6 @@ from lstm_impl.keras.choice import (
     Explanation,
     LayerCall,
     can_be_compiled,
-    in_layer,
     jit_notes,
     named,
     supports_jit,
@@ -74,17 +73,6 @@ def test_a_backend_that_can_serve_them_is_found(backend: str, arguments: dict[st
     assert named(backend, Arguments(4, **arguments)).name == backend
 
 
-def test_in_a_layer_cudnn_packs_its_buffer_on_every_call() -> None:
-    for name, wanted in (
-        ("cudnn", "cudnn+repack"),
-        ("cudnn+lengths", "cudnn+repack+lengths"),
-        ("cudnn+repack", "cudnn+repack"),
-        ("while_loop", "while_loop"),
-    ):
-        backend: Any = named(name, PLAIN)
-        assert in_layer(backend).name == get_backend(wanted).name
-
-
 @pytest.mark.parametrize(
     ("backend", "compiled"),
     [
@@ -111,27 +99,6 @@ def test_a_model_may_be_compiled_where_xla_knows_the_layer_s_ops(
             for other in ({"use_cudnn": False}, {"activation": "relu"}):
                 assert supports_jit(keras_or_auto, Arguments(4, **other), has_gpu=True)
     assert ("may compile" in jit_notes(compiled)) == compiled
-
-
-def test_a_call_is_static_in_a_graph_whose_sizes_are_all_known() -> None:
-    assert CALL.static
-    assert not replace(CALL, traced=False).static
-    for unknown in ("batch", "timesteps", "features"):
-        changed: dict[str, Any] = {unknown: None}
-        assert not replace(CALL, **changed).static
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({}, "training on cpu, in a graph, batch x time 8x5"),
-        ({"training": False, "traced": False}, "inference on cpu, outside a graph, batch x time"),
-        ({"device": "gpu", "compiled": True}, "training on gpu, in a graph compiled by XLA, "),
-        ({"batch": None, "masked": True}, "batch x time ?x5, with a mask"),
-    ],
-)
-def test_a_call_is_told_in_words(changed: dict[str, Any], words: str) -> None:
-    assert words in str(replace(CALL, **changed))
 
 
 def test_an_explanation_has_each_call_its_choice_and_what_was_passed_over() -> None:

@@ -54,10 +54,6 @@ def test_in_a_graph_that_xla_compiles_only_what_it_can_compile_is_taken() -> Non
     assert _choice(raced("block_lstm"), replace(CALL, compiled=True)) is None
 
 
-def test_a_backend_that_is_not_known_here_is_passed_over() -> None:
-    assert _choice(raced("theirs"), CALL) is None
-
-
 def test_sizes_that_are_not_known_are_those_that_tune_was_told() -> None:
     arguments, machine = Arguments(UNITS), TunedMachine("here", {})
     call = replace(CALL, batch=None, timesteps=None)
@@ -94,13 +90,6 @@ def test_a_decision_is_for_calls_with_such_a_mask_and_dropout_only(
 def test_a_dropout_that_does_not_act_asks_the_same_as_none() -> None:
     assert asked_for(False, RATE, training=False) == asked_for(False, 0.0, training=False)
     assert asked_for(False, 1.0) == asked_for(False, 0.0)
-
-
-def test_what_was_raced_for_other_work_or_other_sizes_is_told_apart() -> None:
-    found = raced("scan", question=asked_for(True, 0.0))
-    far = replace(asked_for(False, 0.0), workload=Workload(9 * BATCH, STEPS, "training"))
-    assert decided.other_work(far, [found]) == ""
-    assert decided.other_work(asked_for(False, 0.0, training=False), [found]) == ""
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 
 import lstm_impl.keras  # noqa: E402
 from lstm_impl.keras import entrants  # noqa: E402
-from lstm_impl.keras.alike import PARAMETERS  # noqa: E402
 
 BATCH, STEPS, WIDTH, UNITS = 2, 5, 3, 4
 MASK = np.arange(STEPS)[None] < np.array([STEPS, 2])[:, None]
@@ -41,13 +40,6 @@ def test_a_clone_has_the_weights_and_stands_alone() -> None:
     assert entrants.features(mine) == WIDTH
 
 
-def test_data_are_the_same_for_a_seed_in_the_layer_s_own_type() -> None:
-    first = entrants.sample(BATCH, STEPS, WIDTH, "float16")
-    assert (first.dtype, first.shape) == (tf.float16, (BATCH, STEPS, WIDTH))
-    np.testing.assert_array_equal(first, entrants.sample(BATCH, STEPS, WIDTH, "float16"))
-    assert np.any(first != entrants.sample(BATCH, STEPS, WIDTH, "float16", seed=1))
-
-
 @pytest.mark.parametrize("masked", [False, True])
 def test_what_is_timed_is_the_layer_in_inference_and_its_gradients_in_training(
     masked: bool,
@@ -64,18 +56,6 @@ def test_what_is_timed_is_the_layer_in_inference_and_its_gradients_in_training(
     wanted = tape.gradient(loss, [x, *(each.value for each in made.trainable_variables)])
     for ours, theirs in zip(entrants.step(made, x, mask, training=True).run(), wanted, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-
-
-def test_what_is_compared_is_named_as_bounds_are() -> None:
-    x = entrants.sample(BATCH, STEPS, WIDTH, "float32")
-    made = layer(backend="block_lstm")
-    found = entrants.results(made, x)
-    assert list(found) == ["y", "dx", *PARAMETERS]
-    np.testing.assert_allclose(found["y"], made(x), rtol=1e-6)
-    shapes = [each.shape for each in found.values()]
-    assert shapes == [(BATCH, STEPS, UNITS), x.shape, *(each.shape for each in made.weights)]
-    bare = entrants.results(layer(backend="block_lstm", use_bias=False), x)
-    assert list(bare) == ["y", "dx", *PARAMETERS[:2]]
 
 
 def test_the_mask_is_that_of_sequences_padded_on_the_right_or_on_both_sides() -> None:

@@ -310,10 +310,3 @@ def test_an_unrolled_layer_computes_what_keras_computes(
     )
     ((_, choice),) = ours.explain().choices
     assert choice.backend.startswith("static_unroll")
-
-
-def test_an_unrolled_layer_needs_the_number_of_timesteps_as_keras_does() -> None:
-    for layer in (keras.layers.LSTM(2, unroll=True), lstm_impl.keras.LSTM(2, unroll=True)):
-        traced = tf.function(layer, input_signature=[tf.TensorSpec([1, None, 2])], autograph=False)
-        with pytest.raises(ValueError, match="Cannot unroll a RNN"):
-            traced.get_concrete_function()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -24,7 +23,6 @@ from lstm_impl.keras.choice import LayerCall  # noqa: E402
 
 BATCH, STEPS, WIDTH, UNITS = 2, 5, 3, 4
 X = np.random.default_rng(0).standard_normal((BATCH, STEPS, WIDTH)).astype(np.float32)
-MASK = np.arange(STEPS)[None] < np.array([STEPS, 2])[:, None]
 
 
 def lstm(**arguments: Any) -> Any:
@@ -58,17 +56,6 @@ def test_setting_a_backend_that_cannot_serve_raises_and_changes_nothing() -> Non
     with pytest.raises(UnsupportedError, match="relu"):
         layer.backend = "while_loop"
     assert layer.backend == "auto"
-
-
-def test_a_named_backend_is_spelled_canonically() -> None:
-    assert lstm(backend="while_loop+xla+hoisted").backend == "while_loop+hoisted+xla"
-
-
-def test_what_was_changed_after_a_backend_was_named_is_refused_too() -> None:
-    layer = lstm(backend="while_loop")
-    layer.unroll = True
-    with pytest.raises(UnsupportedError, match="unroll=True"):
-        layer(X)
 
 
 def test_a_layer_on_the_cpu_of_a_machine_with_a_gpu_is_known_to_be_there() -> None:
@@ -157,13 +144,6 @@ def test_a_layer_at_work_does_not_change_when_another_process_tunes() -> None:
     assert picked(layer) == before != "scan"
 
 
-def test_a_folder_that_cannot_be_read_is_no_decision(folder: Path) -> None:
-    folder.mkdir()
-    (folder / "0123456789abcdef.json").write_text("no decision")
-    layer = lstm_impl.keras.LSTM(UNITS)
-    assert layer(X).shape == (BATCH, UNITS)
-
-
 def test_what_the_layer_s_arguments_rule_out_is_passed_over() -> None:
     save(tuned("scan"))
     for arguments in ({"activation": "relu"}, {"unroll": True}, {"recurrent_dropout": 0.5}):
@@ -185,19 +165,3 @@ def test_what_was_picked_for_calls_without_end_is_not_kept_without_end(
         call = LayerCall("cpu", True, False, False, batch, STEPS, WIDTH)
         assert layer._choose(call) == layer._choose(call)
         assert len(layer._memory.picked) <= 3
-
-
-def test_a_layer_whose_calls_were_not_raced_says_what_was() -> None:
-    save(tuned("scan"))
-    layer = lstm_impl.keras.LSTM(UNITS)
-    layer(X, mask=MASK, training=True)
-    assert picked(layer) != "scan"
-    explained = str(layer.explain())
-    assert "outside a graph, batch x time 2x5, with a mask" in explained
-    assert "not what was raced at 2 x 5 (scan was the fastest; " in explained
-    assert "this call is with a mask, which was not raced" in explained
-    # both ways of calling are explained, though one backend computes them
-    layer = lstm_impl.keras.LSTM(UNITS, backend="keras")
-    layer(X, training=True)
-    layer(X, mask=MASK, training=True)
-    assert [call.masked for call, _ in layer.explain().choices] == [False, True]

@@ -93,33 +93,6 @@ def test_names_shapes_and_summary_are_keras_own() -> None:
     assert summaries[0] == summaries[1]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [{}, {"unit_forget_bias": False}, {"bias_initializer": "ones", "use_bias": True}],
-    ids=str,
-)
-def test_it_starts_from_the_weights_that_keras_starts_from(arguments: dict[str, Any]) -> None:
-    found = []
-    for lstm in (theirs, ours):
-        keras.utils.set_random_seed(1)
-        layer = lstm(4, **arguments)
-        layer.build(X.shape)
-        found.append(layer.get_weights())
-    same(found[0], found[1])
-
-
-def test_all_positional_arguments_are_keras_own() -> None:
-    layer = lstm_impl.keras.LSTM(4, "relu", "hard_sigmoid", False)
-    assert layer.activation is keras.activations.relu
-    assert layer.recurrent_activation is keras.activations.hard_sigmoid
-    assert not layer.use_bias
-
-
-def test_a_wrong_number_of_units_is_refused_as_by_keras() -> None:
-    with pytest.raises(ValueError, match="expected a positive integer"):
-        ours(0)
-
-
 # -- what stands around it
 
 
@@ -161,18 +134,6 @@ def test_masks_come_from_an_embedding_through_a_stack() -> None:
 
     model, reference = both(make)
     same(model(TOKENS), reference(TOKENS))
-
-
-def test_masks_come_from_a_masking_layer_and_time_distributed_wraps_it() -> None:
-    def make(lstm: MakeLSTM) -> Any:
-        x = keras.Input((2, STEPS, 3))
-        inner = keras.Sequential([keras.Input((STEPS, 3)), keras.layers.Masking(), lstm()])
-        return keras.Model(x, keras.layers.TimeDistributed(inner)(x))
-
-    x = RNG.standard_normal((3, 2, STEPS, 3)).astype(np.float32)
-    x[:, :, 1] = 0
-    model, reference = both(make)
-    same(model(x), reference(x))
 
 
 def test_the_state_of_one_is_the_initial_state_of_another() -> None:
@@ -302,18 +263,6 @@ def test_one_graph_serves_batches_on_both_sides_of_the_limit(
 
 
 @pytest.mark.usefixtures("without_a_compiler")
-def test_fit_with_batches_on_both_sides_of_the_limit_is_keras_fit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(auto, "FUSED_UNITS", 0)
-    monkeypatch.setattr(auto, "UNITS_PER_SEQUENCE", 2)
-    model = sequential(ours)
-    fits_as_keras(model)  # two batches of three sequences, and one of two
-    ((_, chosen),) = model.layers[0].explain().choices
-    assert (chosen.backend, chosen.most_sequences) == ("while_loop+hoisted", 2)
-
-
-@pytest.mark.usefixtures("without_a_compiler")
 def test_a_kept_state_goes_through_the_branches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "PREPROJECT_BATCH", 2)
 
@@ -336,13 +285,6 @@ def test_a_kept_state_goes_through_the_branches(monkeypatch: pytest.MonkeyPatch)
         same(one_graph(*given), reference(given))
     ((_, chosen),) = model.layers[-1].explain().choices
     assert (chosen.backend, chosen.most_sequences) == ("partial_unroll@5+preproject", 2)
-
-
-def test_fit_with_any_number_of_timesteps_compiles_by_xla_too() -> None:
-    model = keras.Sequential([keras.Input((None, 3)), ours()])
-    fits_as_keras(model, 4, jit_compile=True)
-    assert {call.training for call, _ in model.layers[0].explain().choices} == {True}
-    assert "in a graph compiled by XLA" in str(model.layers[0].explain())
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -385,18 +327,6 @@ def test_regularizers_and_constraints_act_as_with_keras() -> None:
     for each in (model, reference):
         each(X)
     same(model.losses, reference.losses)
-
-
-def test_a_frozen_layer_passes_the_gradient_on_and_keeps_its_weights() -> None:
-    def make(lstm: MakeLSTM) -> Any:
-        below, frozen = keras.layers.Dense(3), lstm(trainable=False)
-        return keras.Sequential([keras.Input((STEPS, 3)), below, frozen])
-
-    model, reference = both(make)
-    before = model.layers[1].get_weights()
-    same(fitted(model), fitted(reference))
-    same(model.layers[1].get_weights(), before)
-    assert not model.layers[1].trainable_weights
 
 
 def test_dropout_is_drawn_as_keras_draws_it() -> None:
@@ -527,24 +457,3 @@ def test_a_model_is_saved_and_loaded_with_its_backend(tmp_path: Path, backend: s
     for each in (model, loaded):
         each.layers[0].backend = "auto"  # cudnn is loaded, and changed, where there is no GPU
     same(loaded(X), model(X))
-
-
-def test_training_goes_on_after_loading(tmp_path: Path) -> None:
-    model, reference = both(sequential)
-    fitted(model)
-    fitted(reference)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    loaded.fit(X, TARGET, batch_size=3, shuffle=False, verbose=0)
-    reference.fit(X, TARGET, batch_size=3, shuffle=False, verbose=0)
-    same(loaded.get_weights(), reference.get_weights())
-
-
-@pytest.mark.parametrize("backend", ["auto", "while_loop+hoisted+xla"])
-def test_a_model_is_exported_for_serving(tmp_path: Path, backend: str) -> None:
-    model = sequential(ours, backend=backend)
-    model.export(tmp_path / "served", verbose=False)
-    served = tf.saved_model.load(tmp_path / "served")
-    model.layers[0].backend = "keras"
-    same(served.serve(X), model(X))
-    same(served.serve(X[:2]), model(X[:2]))

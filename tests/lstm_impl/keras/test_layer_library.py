@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import subprocess
@@ -14,9 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError
+from lstm_impl import UnavailableError
 from lstm_impl.availability import AVAILABLE, Availability
-from lstm_impl.backends.onnx.graph import build_graph
 
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
 
@@ -109,13 +107,6 @@ for path in Path().glob("*.tflite"):
     lite.set_tensor(lite.get_input_details()[0]["index"], x)
     lite.invoke()
     found[path.name] = lite.get_tensor(lite.get_output_details()[0]["index"]).tolist()
-for path in Path().glob("*.onnx"):
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    zeros = np.zeros(session.get_inputs()[1].shape[:1] + [len(x), 6], np.float32)
-    outputs = session.run(["y"], {"x": x, "h0": zeros, "c0": zeros})
-    found[path.name] = outputs[0][:, 0, -1].tolist()
 Path("found.json").write_text(json.dumps(found))
 """
 
@@ -151,11 +142,6 @@ def exports(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (exports / f"{name}.tflite").write_bytes(converter.convert())
     for backend in ("auto", "while_loop+hoisted"):
         tf.saved_model.save(*train_step(backend, str(exports / f"step {backend}")))
-    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime"):
-        spec = LSTMSpec(3, 6, num_layers=2)
-        weights = LSTMWeights.from_arrays(spec, trained.get_weights()[:6])
-        graph = build_graph(spec, weights, batch_major=True, lengths=False, masks=False)
-        (exports / "model.onnx").write_bytes(graph)
     return exports
 
 
@@ -232,14 +218,6 @@ def test_an_export_computes_the_same_without_the_library(
     held = [path.read_bytes().decode("latin1")] if path.is_file() else names_of_ops(path)
     assert not any("LstmImpl" in each for each in held), found.get(path.name)
     np.testing.assert_allclose(found[saved], trained(X), rtol=1e-4, atol=1e-5)
-
-
-@needs("onnxruntime")
-def test_the_weights_in_an_onnx_graph_compute_the_same_without_the_library(
-    trained: Any, found: dict[str, Any]
-) -> None:
-    wanted = trained.layers[1](trained.layers[0](X))
-    np.testing.assert_allclose(found["model.onnx"], wanted, rtol=1e-4, atol=1e-5)
 
 
 @needs("fused_cpu")

@@ -1,7 +1,4 @@
-"""A scan of JAX's as a Keras layer's computation, under any mask.
-
-``test_elsewhere.py`` runs this file in a process whose Keras runs on JAX, too.
-"""
+"""A scan of JAX's as a Keras layer's computation, under any mask."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import pytest
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, proof
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs
-from lstm_impl.proof.comparison import relative_error
 from lstm_impl.spec import FloatArray
 
 SPEC = LSTMSpec(16, 32)
@@ -74,10 +73,3 @@ def test_another_network_fails(change: Change) -> None:
     assert not result.passed
     assert "the root mean square of y's difference from the" in result.describe()
     assert "of its own, 10% allowed" in result.describe()
-
-
-def test_relative_error_is_that_of_root_mean_squares() -> None:
-    wanted = np.array([3.0, -4.0])
-    assert relative_error(wanted * 1.1, wanted) == pytest.approx(0.1)
-    assert relative_error(np.zeros(2), np.zeros(2)) == 0.0
-    assert np.isnan(relative_error(np.array([np.nan, 1.0]), wanted))

@@ -46,11 +46,6 @@ def test_the_best_that_is_allowed_is_measured_against_the_fastest_that_is() -> N
     assert found.best(lambda name: False) == ""
 
 
-def test_the_median_of_an_even_number_is_between_its_neighbours() -> None:
-    found = of_race(ASKED, {"a": Ran((1.0, 2.0, 3.0, 4.0))}, {}, "", "now", "a test")
-    assert found.raced[0].seconds == 2.5
-
-
 def test_nobody_with_a_time_decides_nothing() -> None:
     found = of_race(ASKED, {"a": Ran(problem="broke")}, {}, "keras", "now", "a test")
     assert found.backend == ""
@@ -81,12 +76,6 @@ def test_a_decision_is_lent_to_near_sizes_of_the_same_work_only(
     for one, another in ((ASKED, other), (other, ASKED)):
         far = one.far(another)
         assert (far is not None and far <= NEAR) == lent
-
-
-def test_what_is_twice_as_large_in_one_size_is_a_doubling_away() -> None:
-    for batch, timesteps, doublings in ((64, 100, 1), (32, 50, 1), (16, 400, 2), (32, 100, 0)):
-        other = replace(ASKED, workload=Workload(batch, timesteps, "training"))
-        assert ASKED.far(other) == doublings
 
 
 def test_lengths_and_dropout_lend_among_themselves_and_are_told() -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from importlib import metadata
 
 import pytest
 
 from lstm_impl.tuning import machine
-from lstm_impl.tuning.decision import DECISIVE
-from lstm_impl.tuning.machine import DISTRIBUTIONS, cpu_words, model_name
+from lstm_impl.tuning.machine import cpu_words, model_name
 
 
 def test_the_processor_is_named_as_linux_names_it() -> None:
@@ -33,10 +31,3 @@ def test_processors_that_are_forbidden_are_not_counted(monkeypatch: pytest.Monke
     assert machine.usable() == 2
     monkeypatch.delattr(os, "sched_getaffinity")
     assert machine.usable() == 7
-
-
-def test_versions_are_those_of_what_is_installed_and_what_decides_is_among_them() -> None:
-    found = machine.versions()
-    assert found == {name: metadata.version(name) for name in DISTRIBUTIONS if name in found}
-    assert "lstm-benchmark-suite" in found
-    assert set(DECISIVE) <= set(DISTRIBUTIONS)

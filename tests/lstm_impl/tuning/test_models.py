@@ -135,13 +135,6 @@ def test_one_that_does_not_look_at_lengths_or_masks_does_not_race_on_them(
     assert "it computes something else" in told.problem
 
 
-def test_dropout_between_layers_is_judged_with_its_masks_and_raced() -> None:
-    work = Workload(2, 4, "training", dropout=0.5)
-    found = lstm_impl.tune(DEEP, work, candidates=["numpy", "cudnn"], seconds=0.1)
-    assert "2 x 4 with dropout 0.5" in found.headline
-    assert found.backend == "numpy"
-
-
 # -- streams
 
 

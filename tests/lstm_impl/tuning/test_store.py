@@ -33,16 +33,6 @@ def test_the_nearest_is_lent_and_of_the_same_the_newer() -> None:
         assert taken.backend == "c"
 
 
-@pytest.mark.parametrize(("batch", "lent"), [(23, True), (45, True), (22, False), (46, False)])
-def test_none_is_lent_beyond_half_a_doubling(batch: int, lent: bool) -> None:
-    assert (nearest(sized(batch), [decided("a")]) is not None) == lent
-
-
-def test_what_asks_for_something_else_is_never_near() -> None:
-    assert nearest(replace(ASKED, through="model"), [decided("a")]) is None
-    assert nearest(ASKED, []) is None
-
-
 # -- files
 
 
@@ -91,10 +81,6 @@ def test_the_folder_is_the_user_s_unless_it_is_named(
     monkeypatch.setenv("LSTM_DECISIONS", "")
     assert folder().name == "decisions"
     assert tmp_path not in folder().parents
-
-
-def test_no_folder_is_no_decision(tmp_path: Path) -> None:
-    assert load(tmp_path / "nothing") == []
 
 
 def test_a_file_that_is_none_is_passed_over_with_its_name(

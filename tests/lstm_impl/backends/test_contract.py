@@ -1,0 +1,354 @@
+"""The contract of every backend, on every kind of work: it computes what the reference computes.
+
+The matrix is generated from the registry: a new backend is tested without being listed here. It is
+a covering array, in which every two values that a backend computes meet, the backend being one of
+the axes. A backend that is not installed is skipped with its own reason; one that refuses a
+workload may refuse only what is listed here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_impl import (
+    LSTMSpec,
+    LSTMWeights,
+    UnavailableError,
+    UnsupportedError,
+    Workload,
+    dropout_masks,
+    get_backend,
+    list_backends,
+    reference,
+)
+from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
+from lstm_impl.proof import check, final_gradient, gate
+from lstm_impl.proof.comparison import error
+from lstm_impl.workload import GRADIENTS
+from tests.lstm_impl.backends.built import built, ready
+from tests.pairs import Row, pairwise, slow_ones_run, spelled
+
+# Two steps an iteration have all that ten have, an iteration, the next and what is left over, and
+# are traced in a fraction of the time. The Keras models have tests of their own.
+NAMES = [
+    name
+    for name in dict.fromkeys(re.sub("@[0-9]+", "@2", each) for each in list_backends())
+    if get_backend(name).framework != "numpy" and "_model" not in name
+]
+COMPILED = [name for name in NAMES if "xla" in get_backend(name).options]
+# One of each strategy, and the gradient by hand: other variants are the same code but for where the
+# input product stands.
+MAIN = [
+    name
+    for name in NAMES
+    if name.replace("@2", "") == get_backend(name).strategy or name.endswith("hoisted")
+]
+HERE = [name for name in NAMES if get_backend(name).availability("cpu")]
+# Compiling takes it minutes; its own tests judge the loop before it is compiled.
+SLOW = ("torch_compile",)
+# XLA takes seconds for each row of these. The tests without TensorFlow (`tox -e peers`) have all
+# their rows; where TensorFlow is installed, a few show that both work together.
+COSTLY = ("jax", "flax") if importlib.util.find_spec("tensorflow") is not None else ()
+
+DTYPES = ["float32", "float64", "float16", "mixed_bfloat16"]
+AXES: dict[str, list[Any]] = {
+    "dtype": DTYPES,
+    # What is sooner traced first: it is taken where either would do.
+    "num_layers": [1, 2],
+    "bidirectional": [False, True],
+    "dropout": [0.0, 0.5],
+    "min_length": [None, 1],
+    "window": [None, 2],
+    "batch_major": [False, True],
+    "gradients": list(reversed(GRADIENTS)),
+    "batch": [4, 1],
+    "called": ["eagerly", "in a graph"],  # TensorFlow's ops, run one by one or traced first
+}
+PLAIN: Row = {name: values[0] for name, values in AXES.items()}
+
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    # strategy or id: the types it refuses on a CPU, and words of the reason
+    "block_lstm": (("float64", "mixed_bfloat16"), "float32 and float16 kernels only"),
+    "fused_cpu": (("float64", "float16"), "know float32 and bfloat16, not"),
+    "onnxruntime": (("float64", "mixed_bfloat16"), "does not compute float64|no mixed precision"),
+    "litert": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
+    "openvino": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
+    "keras_openvino": (("float64", "float16", "mixed_bfloat16"), "float32 only, not"),
+    "keras_jax": (("float64",), "float64 in float32"),
+}
+INFERENCE_ONLY = ("onnxruntime", "litert", "openvino", "keras_openvino")
+
+
+def refused_types(name: str) -> tuple[str, ...]:
+    strategy = get_backend(name).strategy
+    return REFUSED.get(name, REFUSED.get(strategy, ((), "")))[0]
+
+
+@functools.cache
+def _refusal(name: str, spec: LSTMSpec, workload: Workload) -> str:
+    return get_backend(name).refusal(spec, workload)
+
+
+def case(row: Row) -> tuple[LSTMSpec, Workload]:
+    row = PLAIN | row
+    spec = LSTMSpec(3, 5, row["num_layers"], row["bidirectional"], row["dtype"])
+    backend = get_backend(row["name"])
+    infers = backend.strategy in INFERENCE_ONLY
+    # Of an unrolled loop each timestep is traced: the first, the last and one between.
+    unrolled = isinstance(backend, TensorFlowBackend) and not backend.dynamic
+    workload = Workload(
+        row["batch"],
+        3 if unrolled else 5,
+        "inference" if infers else "training",
+        min_length=row["min_length"],
+        window=row["window"],
+        dropout=row["dropout"],
+        batch_major=row["batch_major"],
+        gradients="all" if infers else row["gradients"],
+    )
+    return spec, workload
+
+
+def computed(row: Row) -> bool:
+    """Whether there is such work, and the backend computes it; asked of beginnings of rows too."""
+    whole = PLAIN | row
+    tensorflow = get_backend(row["name"]).framework == "tensorflow"
+    if row.get("dropout") and row["num_layers"] == 1:
+        return False
+    if whole["min_length"] and (whole["window"] or whole["batch"] == 1):
+        return False
+    if row.get("called") == "in a graph" and not tensorflow:
+        return False
+    if whole["dtype"] in refused_types(row["name"]):
+        return False
+    spec, workload = case(row)
+    alone = get_backend(row["name"]).strategy in INFERENCE_ONLY
+    return not (alone and whole["gradients"] != "all") and not _refusal(row["name"], spec, workload)
+
+
+def few(name: str) -> list[Row]:
+    """Rows of a backend whose every row takes seconds."""
+    deep = {"num_layers": 2, "bidirectional": True, "min_length": 1}
+    others = {"window": 2, "batch_major": True}, {"num_layers": 2, "dropout": 0.5}
+    rows = [{"name": name, "gradients": "all", **more} for more in (deep, *others)]
+    return [PLAIN | row for row in rows if computed(PLAIN | row)]
+
+
+def ours(name: str) -> bool:
+    return not get_backend(name).framework.startswith(COSTLY or ("none",))
+
+
+def usual(names: list[str]) -> list[Any]:
+    cheap = [name for name in names if name in HERE and ours(name) and name not in SLOW]
+    rows = pairwise({"name": cheap, **AXES}, computed)
+    rows += [row for name in names if name in HERE and not ours(name) for row in few(name)]
+    # Skipped, with the reason.
+    rows += [PLAIN | {"name": name, "gradients": "all"} for name in names if name not in HERE]
+    return [pytest.param(row, id=spelled(row)) for row in rows]
+
+
+@contextlib.contextmanager
+def calling(row: Row) -> Iterator[None]:
+    """TensorFlow's functions run as the row says."""
+    if get_backend(row["name"]).framework != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(row["called"] == "eagerly")
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def only_what_a_step_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradients that a step leaves out are in other rows, and need no graph of their own."""
+    monkeypatch.setattr(check, "_everything", lambda model, workload: ({}, {}))
+
+
+def check_row(row: Row) -> None:
+    spec, workload = case(row)
+    ready(row["name"])
+    with calling(row):
+        model = built(row["name"], spec, batch_major=workload.batch_major)
+        result = gate(model, workload, seed=2)
+        assert result.passed, f"{row}: {result.describe()}"
+        # The gate looks at what forward and gradients return; the clock runs this:
+        step = model.prepare(workload, seed=2)
+        step.trace()
+        last = step.run()
+        step.synchronize()
+        assert step.results is not None
+        y, state = np.empty(0), (inputs := workload.inputs(spec, seed=2)).state
+        for part in workload.windows():
+            window = inputs.window(part)
+            y, state = reference.forward(
+                spec, LSTMWeights.random(spec, 1), window.x, state, inputs.lengths, window.masks
+            )
+        assert error(step.results(last)["y"], y) <= max(2 * result.bounds["y"], 1e-6)
+
+
+@pytest.mark.usefixtures("only_what_a_step_computes")
+@pytest.mark.parametrize("row", usual(MAIN))
+def test_backend_computes_the_reference_and_so_does_the_step_that_is_timed(row: Row) -> None:
+    check_row(row)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name.startswith(SLOW) else ())
+        for name in HERE
+        if name not in MAIN and name != "while_loop+preproject+xla"
+    ],
+)
+def test_variant_computes_the_reference(name: str) -> None:
+    check_row(PLAIN | {"name": name, "called": "in a graph", "gradients": "all"})
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "any_row" in metafunc.fixturenames:
+        axes = {"name": HERE, **AXES}
+        rows = pairwise(axes, computed) if slow_ones_run(metafunc.config) else []
+        metafunc.parametrize("any_row", rows, ids=spelled)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("only_what_a_step_computes")
+def test_every_variant_computes_the_reference(any_row: Row) -> None:
+    check_row(any_row)
+
+
+def test_gate_judges_all_gradients_of_a_backend_whose_step_leaves_some_out() -> None:
+    model = built("static_unroll+hoisted")
+    for gradients in ("weights", "weights+input"):
+        result = gate(model, Workload(2, 3, "training", gradients=gradients))
+        assert result.passed, result.describe()
+        assert {"dx", "dh", "dc"} <= result.errors.keys()
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [(name, dtype) for name in REFUSED for dtype in REFUSED[name][0]]
+)
+def test_type_that_a_backend_does_not_compute_is_refused_with_the_reason(
+    name: str, dtype: str
+) -> None:
+    backend, spec = ready(name), LSTMSpec(3, 5, dtype=dtype)
+    with pytest.raises(UnsupportedError, match=REFUSED[name][1]):
+        backend.build(spec, LSTMWeights.random(spec))
+
+
+def test_backends_refuse_no_type_but_those_listed() -> None:
+    for name, dtype in itertools.product(MAIN, DTYPES):
+        spec = LSTMSpec(3, 16, dtype=dtype)
+        if "cpu" in get_backend(name).devices and dtype not in refused_types(name):
+            assert get_backend(name).refusal(spec) == "", (name, dtype)
+
+
+@pytest.mark.parametrize("name", INFERENCE_ONLY)
+def test_backend_that_only_infers_refuses_training(name: str) -> None:
+    model = built(name)
+    words = f"{name}: .*only infers.*no gradients"
+    with pytest.raises(UnsupportedError, match=words):
+        model.prepare(Workload(2, 4, mode="training"))
+    with pytest.raises(UnsupportedError, match=words):
+        model.gradients(np.ones((4, 2, 3)), np.ones((4, 2, 5)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_device_is_explained(name: str) -> None:
+    backend = get_backend(name)
+    assert backend.availability("tpu:0").reason
+    if available := backend.availability("gpu:0"):
+        pytest.skip(f"{name} has a GPU here")
+    told = ("GPU", "not installed", "KERAS_BACKEND", "CPU", "on cpu only")
+    assert any(each in str(available) for each in told), available
+    with pytest.raises(UnavailableError, match=f"{backend.strategy}.* on gpu:0: "):
+        backend.build(LSTMSpec(2, 3), LSTMWeights.random(LSTMSpec(2, 3)), "gpu:0")
+
+
+# -- what else each must do
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MAIN]
+)
+def test_weights_go_in_and_come_back(name: str) -> None:
+    spec = LSTMSpec(3, 5)
+    model, second = built(name, spec), LSTMWeights.random(spec, seed=2)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
+    before, _ = model.forward(x)
+    model.set_weights(second)
+    for mine, theirs in zip(model.get_weights().arrays(), second.arrays(), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+    after, _ = model.forward(x)
+    assert error(after, before) > 0.05
+    assert error(after, reference.forward(spec, second, x)[0]) < 1e-5
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+@pytest.mark.parametrize("name", ["torch", "onnxruntime", "litert"])
+def test_masks_and_lengths_of_unsorted_sequences_work_together(
+    name: str, batch_major: bool
+) -> None:
+    spec = LSTMSpec(3, 5, 2, True)
+    model = built(name, spec, batch_major=batch_major)
+    lengths, masks = np.array([2, 5, 1, 4]), dropout_masks(spec, 5, 4, 0.3, seed=0)
+    x = np.random.default_rng(0).standard_normal((5, 4, 3))
+    y, state = model.forward(model._swapped(x), None, lengths, masks=masks)
+    expected, final = reference.forward(spec, LSTMWeights.random(spec, 1), x, None, lengths, masks)
+    assert error(model._swapped(y), expected) < 1e-5
+    assert error(state.c, final.c) < 1e-5
+
+
+# In a graph it is what the rows above have traced for each, under a tape of the model's own. The
+# fused ops are called by hand there, and what XLA compiles is compiled in two parts here.
+TAPED = [
+    *((name, False) for name in ("static_unroll", "while_loop", "while_loop+hoisted", "scan")),
+    *((name, False) for name in ("partial_unroll@3", "keras", "dynamic_rnn")),
+    *((name, traced) for name in ("block_lstm", "fused_cpu") for traced in (False, True)),
+    *(("while_loop+xla", False), ("while_loop+hoisted+xla", True)),
+]
+
+
+@pytest.mark.parametrize(("name", "traced"), TAPED)
+def test_tensorflow_model_is_differentiable_by_the_users_tape(name: str, traced: bool) -> None:
+    spec = LSTMSpec(3, 4)
+    model = built(name, spec)
+    import tensorflow as tf
+
+    inputs = Workload(2, 4).inputs(spec)  # three timesteps in one turn of a loop, and one left
+    dstate = final_gradient(inputs.state)
+
+    def gradients(x: Any, h: Any, c: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([x, h, c])
+            outputs = tf.nest.flatten(model(x, (h, c)))
+            flowing = (inputs.dy, dstate.h, dstate.c)
+            pairs = zip(outputs, flowing, strict=True)
+            loss = tf.add_n([tf.reduce_sum(each * flow) for each, flow in pairs])
+        return tape.gradient(loss, [x, h, c, *model.variables])
+
+    run = tf.function(gradients, autograph=False) if traced else gradients
+    dx, dh, dc, *weights = run(*map(tf.constant, (inputs.x, inputs.state.h, inputs.state.c)))
+    _, _, expected = reference.forward_and_gradients(
+        spec, model.get_weights(), inputs.x, inputs.dy, inputs.state, dstate
+    )
+    of_weights = model.backend.unpack(spec, [each.numpy() for each in weights], gradient=True)
+    wanted = [expected.x, expected.state.h, expected.state.c, *expected.weights.arrays()]
+    for mine, theirs in zip((dx, dh, dc, *of_weights.arrays()), wanted, strict=True):
+        assert error(mine, theirs) < 1e-5
