@@ -27,6 +27,11 @@ NO_VARIANT = "none"
 APPROXIMATE = ("int8",)
 """Variants that compute another function than their backend: never ranked with exact ones."""
 
+BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
+PEERS = ("torch", "jax_scan")
+"""TensorFlow's ways that compile at any length, and its peers; what is not installed is recorded as
+not measured and costs no time."""
+
 SIZES = ("batch", "timesteps", "inputs", "hidden")
 """Of a ``Shape``."""
 

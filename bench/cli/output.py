@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,7 +18,7 @@ from bench.cli import command_line
 from bench.cli.command_line import UsageError
 from bench.machine.fields import printable
 from bench.machine.writing import ResultWriteError, write_bytes
-from bench.render import plot
+from bench.render import INSTALL_PICTURES, PICTURES
 from bench.render.escape import LONGEST_SENTENCE, clean, prose, text_console
 from bench.render.table import Sheet
 
@@ -51,7 +52,7 @@ class Target:
 def kind_of(output: Path | None) -> str:
     """What a file's name asks for where no form is named: what a terminal shows by default."""
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    kinds = {"md": "markdown", **{each: each for each in ("csv", "json", *plot.FORMATS)}}
+    kinds = {"md": "markdown", **{each: each for each in ("csv", "json", *PICTURES)}}
     return kinds.get(suffix, "terminal")
 
 
@@ -60,12 +61,12 @@ def check(kind: str, target: Target) -> None:
 
     Raises UsageError.
     """
-    if kind not in plot.FORMATS:
+    if kind not in PICTURES:
         return
     if target.output is None:
         raise UsageError(f"--format {kind} needs --output FILE.{kind}")
-    if not plot.available():
-        raise UsageError(f"a picture needs matplotlib: {plot.INSTALL}")
+    if find_spec("matplotlib") is None:
+        raise UsageError(f"a picture needs matplotlib: {INSTALL_PICTURES}")
 
 
 def as_asked(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.case import loading
+from bench.case.cases import BACKENDS, PEERS
 from bench.case.values import SuiteError
 from bench.machine import devices
 from bench.machine.fields import printable
@@ -17,11 +18,7 @@ from bench.render.recommend import needed
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.recommend import NeededWindow, NoRecommendation, Query, Recommendation
 
-BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
 GPU_BACKENDS = ("cudnn",)
-PEERS = ("torch", "jax_scan")
-"""TensorFlow's ways that compile at any length, and its peers; what is not installed is recorded as
-not measured and costs no time."""
 
 _MULTIPLES = (1, 2, 4)
 """Of the window that is needed: what a longer one would save is part of the question."""

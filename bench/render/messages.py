@@ -130,8 +130,8 @@ from bench.stats.trust import (
     WIDE_OVER_PROCESSES,
     Doubt,
 )
-from lstm_impl import UnsupportedError, get_backend
-from lstm_impl.registry import strategies
+from lstm_impl.registry import get_backend, strategies
+from lstm_impl.spec import UnsupportedError
 
 MOST = 3
 """Lines. A decision that takes more is a table."""

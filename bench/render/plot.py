@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.machine.fields import InputError, printable
+from bench.render import INSTALL_PICTURES, PICTURES
 from bench.render.along import UNITS
 from bench.render.along import title as series_title
 from bench.render.escape import clean
@@ -33,8 +34,8 @@ from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE
 from bench.stats.rows import Row, Section, ranked_backends
 
-FORMATS = ("png", "svg", "pdf")
-INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
+FORMATS = PICTURES
+INSTALL = INSTALL_PICTURES
 
 Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
 Axes = Any

@@ -21,10 +21,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.case.cases import Case
+from bench.case.cases import BACKENDS, PEERS, Case
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.cli.progress import read_results
-from bench.cli.suite_text import BACKENDS, PEERS
 from bench.machine import devices, environment
 from bench.machine.disturbance import Activity, activity, between
 from bench.machine.fields import InputError, ResultError, printable

@@ -14,8 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lstm_impl import Profile
-from lstm_impl.profile import by_name, covered
+from lstm_impl.profile import Profile, by_name, covered
 
 MOST_OF_IT = 0.5
 """Of a step: of two parts only one can take more than half. What takes less cannot, if it cost

@@ -13,7 +13,6 @@ from rich.console import Console
 from bench.cli import output
 from bench.cli.command_line import UsageError
 from bench.cli.output import ASCII, Target
-from bench.render import plot
 from bench.render.escape import text_console
 
 
@@ -59,7 +58,7 @@ def test_what_is_no_text_needs_a_file_and_what_draws(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError, match=r"--format png needs --output FILE\.png"):
         output.check("png", Target(None))
     output.check("markdown", Target(None))
-    monkeypatch.setattr(plot, "available", lambda: False)
+    monkeypatch.setattr(output, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="a picture needs matplotlib"):
         output.check("svg", Target(Path("x.svg")))
 
