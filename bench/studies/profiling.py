@@ -70,7 +70,6 @@ def profiled(case: Case, seed: int = 0, bench: Bench | None = None) -> Profiled 
 
 
 def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
-    assert prepared.model is not None
     profile = prepared.model.profile(case.workload)
     if not profile.events:
         raise UnsupportedError(f"{profile.source} saw no operator of {case.backend}")

@@ -12,15 +12,13 @@ import functools
 import hashlib
 import io
 import math
-import os
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from bench.machine.writing import ResultWriteError, write_bytes
 from bench.worker.timing import Last
 from lstm_impl import proof
 from lstm_impl.backend import Backend
@@ -318,15 +316,19 @@ def _remembering(judge: Judge, spec: LSTMSpec) -> Judge:
 def _recalled(key: str, ask: Callable[[], dict[str, FloatArray]]) -> dict[str, FloatArray]:
     """What the judge said before under this key, here or in the session, or says now."""
     if key not in _remembered:
-        kept = _session.find(key) if _session else None
-        if kept is None:
-            kept = ask()
+        answer = None
+        if _session and (data := _session.find(key)) is not None:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                answer = dict(arrays)
+        if answer is None:
+            answer = ask()
             if _session:
-                _session.keep(key, kept)
-        _remembered[key] = kept
+                np.savez(body := io.BytesIO(), **answer)  # type: ignore[arg-type]
+                _session.keep(key, body.getvalue())
+        _remembered[key] = answer
         while len(_remembered) > 1 and _size(_remembered) > REMEMBERED_BYTES:
             del _remembered[next(iter(_remembered))]
-        return kept
+        return answer
     return _remembered[key]
 
 
@@ -334,58 +336,39 @@ def _size(answers: Mapping[str, Mapping[str, FloatArray]]) -> int:
     return sum(array.nbytes for answer in answers.values() for array in answer.values())
 
 
-_session: Judged | None = None
-
-
-def share_answers(folder: Path | None) -> None:
-    """Keep what judges say in a folder, and take from it what another process has kept there.
-
-    None: no longer. The folder is for one session: its processes run the same code.
-    """
-    global _session
-    _session = None if folder is None else Judged(folder)
-
-
 LARGEST_FOLDER = 2**29
-"""Bytes of a folder's answers together. They lie where temporary files do, which on some machines
-is memory; a training step of 64 x 25 x 512 has 30 MB."""
+"""Bytes of what the processes of a session share. It lies where temporary files do, which on some
+machines is memory; the answer of a training step of 64 x 25 x 512 has 30 MB."""
 
 _DIGEST = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A folder of answers, each a file whose name is its key and whose head is its digest."""
+class SharedFolder:
+    """What the processes of a session find out once: files named by their keys, digest first."""
 
     folder: Path
 
-    def find(self, key: str) -> dict[str, FloatArray] | None:
-        """The answer with this key, whole and unchanged, or None."""
+    def find(self, key: str) -> bytes | None:
+        """What was kept under this key, complete and unchanged, or None."""
         try:
             data = (self.folder / key).read_bytes()
-            if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
-                return None
-            with np.load(io.BytesIO(data[_DIGEST:]), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except OSError:
             return None
+        return data[_DIGEST:] if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] else None
 
-    def keep(self, key: str, answer: Mapping[str, FloatArray]) -> None:
-        """Keep an answer, if there is room. What cannot be written is computed again, no more."""
-        size = sum(array.nbytes for array in answer.values())
-        with contextlib.suppress(OSError):
+    def keep(self, key: str, data: bytes) -> None:
+        """Keep this, if there is room; what cannot be written is found out again, no more."""
+        with contextlib.suppress(OSError, ResultWriteError):
             held = sum(path.stat().st_size for path in self.folder.iterdir())
-            if held + size > LARGEST_FOLDER:
-                return
-            body = io.BytesIO()
-            np.savez(body, **answer)  # type: ignore[arg-type]
-            data = body.getvalue()
-            # A process that is killed here must leave no half of an answer under its name.
-            handle, name = tempfile.mkstemp(dir=self.folder)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(data).digest() + data)
-                Path(name).replace(self.folder / key)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            if held + len(data) <= LARGEST_FOLDER:
+                write_bytes(self.folder / key, hashlib.sha256(data).digest() + data)
+
+
+_session: SharedFolder | None = None
+
+
+def share_answers(folder: SharedFolder | None) -> None:
+    """Keep what judges say in a folder of the session, and take from it what others have kept."""
+    global _session
+    _session = folder

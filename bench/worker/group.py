@@ -18,7 +18,7 @@ from bench.machine.processes import busy
 from bench.records.schema import Figures
 from bench.worker import resources, roofs, streaming, timing
 from bench.worker.disturbances import validity
-from bench.worker.outcomes import FAILED, Measured, Result, Unmeasured, failed
+from bench.worker.outcomes import FAILED, Measured, Result, Unmeasured, failed, kept
 from bench.worker.preparing import Bench, Prepared, ignored_deprecations, prepare
 from bench.worker.timing import Broken, StepSeries, TimingPlan, processors_busy
 from lstm_impl import Workload
@@ -59,34 +59,33 @@ def _measure_group(
         timed = _timed(ready, plan, bench, cases[0].workload)
         timing_each = (bench.clock.now() - begun) / max(1, len(ready))
         disturbance = between(before, bench.activity())
-    threads = bench.too_many_threads() if ready else ()
-    for case in cases:
-        if case.id not in ready:
-            continue
-        prepared, series = ready[case.id], timed[case.id]
-        if isinstance(series, Broken):
-            results[case.id] = failed(series.error, series.during)
-            continue
-        begun = bench.clock.now()
-        wrong = judge_last(case, prepared, series, seed, bench)
-        measured = Measured(
-            series=series,
-            build=prepared.build,
-            first_use=prepared.first_use,
-            gate=prepared.gate,
-            evidence=prepared.evidence,
-            judging=prepared.judging + bench.clock.now() - begun,
-            looking=prepared.looking,
-            timing=timing_each,
-            starting=prepared.starting,
-            stream=bench.stream if case.workload.streaming else None,
-            reasons=tuple(
-                validity(series, disturbance, threads, case.device, case.workload.period)
-            ),
-        )
-        results[case.id] = wrong or under_roofs(case, prepared, measured, bench)
-    # All that takes part in no comparison of times comes when none is taken any more.
-    with ignored_deprecations():
+        threads = bench.too_many_threads() if ready else ()
+        for case in cases:
+            if case.id not in ready:
+                continue
+            prepared, series = ready[case.id], timed[case.id]
+            if isinstance(series, Broken):
+                results[case.id] = failed(series.error, series.during)
+                continue
+            begun = bench.clock.now()
+            if (wrong := judge_last(case, prepared, series, seed, bench)) is not None:
+                results[case.id] = wrong
+                continue
+            gate_s = prepared.setup["gate_s"] + bench.clock.now() - begun
+            setup = {**prepared.setup, "gate_s": gate_s, "timing_s": timing_each}
+            reasons = validity(series, disturbance, threads, case.device, case.workload.period)
+            measured = Measured(
+                series,
+                setup,
+                prepared.gate,
+                prepared.evidence,
+                tuple(reasons),
+                stream=None
+                if series.streamed is None
+                else kept(series.streamed, bench.stream, case.workload.period),
+            )
+            results[case.id] = under_roofs(case, prepared, measured, bench)
+        # All that takes part in no comparison of times comes when none is taken any more.
         for case in cases:
             found = results[case.id]
             if isinstance(found, Measured):
@@ -115,14 +114,13 @@ def judge_last(
 
     The gate has judged the same function before; this is for what it does only when it is timed.
     """
-    if series.last is None or prepared.model is None:
+    if series.last is None:
         return None
-    during = "while what it computed in the last timed call was judged"
     try:
-        with ignored_deprecations(), prepared.guard:
+        with prepared.guard:
             result = bench.gate_last(prepared.model, case.workload, seed, series.last)
     except Exception as error:
-        return failed(error, during)
+        return failed(error, "while what it computed in the last timed call was judged")
     if result.passed:
         return None
     return Unmeasured(
@@ -142,11 +140,11 @@ def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench
     seconds = statistics.median(measured.series.samples)
     start = bench.clock.now()
     try:
-        with ignored_deprecations():
-            figures = bench.roofs.figures(
-                case, seconds, bench.threads, bench.frameworks(case.device)
-            )
-            figures = {**figures, **of_step(case, prepared, seconds, bench)}
+        frameworks = bench.frameworks(case.device)
+        figures = {
+            **bench.roofs.figures(case, seconds, bench.threads, frameworks),
+            **of_step(case, prepared, seconds, bench),
+        }
     except roofs.AccountingError as error:
         return Unmeasured(
             FAILED,
@@ -155,14 +153,14 @@ def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench
             "if none of these, the roof is too low: please report it",
         )
     reasons = (*measured.reasons, *roofs.doubts(figures))
-    roofing = bench.clock.now() - start
-    return replace(measured, roofs=figures, roofing=roofing, reasons=reasons)
+    setup = {**measured.setup, "roofs_s": bench.clock.now() - start}
+    return replace(measured, roofs=figures, setup=setup, reasons=reasons)
 
 
 def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
     """What its step does: operators that it starts, multiplications, processors at work."""
     found: dict[str, float | str | None] = {}
-    if prepared.model is not None and bench.roofs is not None:
+    if bench.roofs is not None:
         framework = prepared.model.backend.framework
         found |= bench.roofs.of_launches(case, framework, prepared.evidence, seconds)
     operations = prepared.evidence.get("operations")
@@ -194,7 +192,7 @@ def with_needs(
             used = resources.unknown_energy(f"{type(escaped.error).__name__} while it was measured")
         return replace(measured, memory=prepared.memory, energy=used)
     assert bench.resident is not None
-    first = prepared.build + prepared.first_use.trace + prepared.first_use.first_call
+    first = sum(prepared.setup[name] for name in ("build_s", "trace_s", "first_call_s"))
     left = None if bench.case_limit is None else bench.case_limit - prepared.took
     held = bench.resident(case, seed, resources.time_limit(first, left))
     return replace(measured, memory=held)

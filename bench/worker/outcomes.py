@@ -18,7 +18,7 @@ from bench.records import hdr
 from bench.records.schema import SCHEMA, Figures, RecordedReason
 from bench.records.streaming import Bounds, StreamCalls, Taken
 from bench.stats.latency import PARTS, percentile
-from bench.worker.timing import FirstUse, StepSeries, StreamConditions, Streamed
+from bench.worker.timing import StepSeries, StreamConditions, Streamed
 from lstm_impl.proof import GateResult
 from lstm_impl.spec import FloatArray
 
@@ -40,57 +40,50 @@ class Unmeasured:
     details: str = ""
 
 
+SETUP = (
+    *("build_s", "trace_s", "first_call_s", "compile_s", "gate_s", "evidence_s", "timing_s"),
+    *("untimed_s", "start_s", "roofs_s"),
+)
+"""Seconds that are recorded of a case, besides its samples."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """A case that passed the gate and was timed.
 
-    build, judging, looking: seconds to make the model, of the gate, and to ask what it runs.
-    timing: its part of the seconds for which its group was warmed up and timed. starting, roofing:
-    seconds to start its framework, if it was the first to need it, and to find its roofs. reasons:
-    empty if it is valid. remarks: what its backend's code warned of, and what it changed of the
-    process. stream: what stood next to the calls of a stream.
+    setup: seconds of each part, by the names of ``SETUP``: to make the model, trace it, call it for
+    the first time, judge it, look up what it runs; its part of the seconds for which its group was
+    warmed up and timed; to start its framework, if it was the first to need it, and to find its
+    roofs. reasons: empty if it is valid. remarks: what its backend's code warned of, and what it
+    changed of the process.
     """
 
     series: StepSeries
-    build: float
-    first_use: FirstUse
+    setup: Mapping[str, float]
     gate: GateResult
     evidence: Mapping[str, object]
-    reasons: tuple[RecordedReason, ...]
+    reasons: tuple[RecordedReason, ...] = ()
     roofs: Figures | None = None
     memory: Figures | None = None
     energy: Figures | None = None
-    judging: float | None = None
-    looking: float | None = None
-    timing: float | None = None
-    starting: float | None = None
-    roofing: float | None = None
     remarks: tuple[str, ...] = ()
-    stream: StreamConditions | None = None
+    stream: StreamCalls | None = None
 
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
         """What is next to the samples in a result file."""
         series = self.series
+        setup: dict[str, float | None] = {name: self.setup.get(name) for name in SETUP}
         # What the first call takes beyond an ordinary one; noise may leave nothing of it.
-        compiling = self.first_use.first_call - statistics.median(series.samples)
+        compiling = self.setup["first_call_s"] - statistics.median(series.samples)
+        setup |= {"compile_s": compiling if compiling >= 0 else None, "untimed_s": series.untimed}
+        streaming = {} if self.stream is None else {"streaming": self.stream.to_dict()}
         return {
             "schema": SCHEMA,
             "case": case.to_dict(),
             "case_id": case.id,
             "gate": asdict(self.gate),
             "evidence": dict(self.evidence),
-            "setup": {
-                "build_s": self.build,
-                "trace_s": self.first_use.trace,
-                "first_call_s": self.first_use.first_call,
-                "compile_s": compiling if compiling >= 0 else None,
-                "gate_s": self.judging,
-                "evidence_s": self.looking,
-                "timing_s": self.timing,
-                "untimed_s": series.untimed,
-                "start_s": self.starting,
-                "roofs_s": self.roofing,
-            },
+            "setup": setup,
             "blocks": {
                 "calls": series.calls,
                 "round": list(series.rounds),
@@ -108,15 +101,8 @@ class Measured:
                 "reasons": [asdict(each) for each in self.reasons],
             },
             "remarks": list(self.remarks),
-        } | self._streaming(case)
-
-    def _streaming(self, case: Case) -> dict[str, object]:
-        """What is kept of a stream's calls; nothing of what is none."""
-        if self.series.streamed is None:
-            return {}
-        conditions = self.stream or StreamConditions()
-        found = kept(self.series.streamed, conditions, case.workload.period)
-        return {"streaming": found.to_dict()}
+            **streaming,
+        }
 
 
 Result: TypeAlias = Measured | Unmeasured
@@ -147,7 +133,7 @@ def counted_reasons(results: Iterable[Measured]) -> Counter[RecordedReason]:
 
 
 def kept(streamed: Streamed, conditions: StreamConditions, period: float | None) -> StreamCalls:
-    """What a result file holds of these calls.
+    """What a result file holds of the calls of a stream.
 
     A deadline is the period where none is given: what is later is late for the next call, too.
     """

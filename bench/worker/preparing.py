@@ -10,21 +10,17 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from bench.case.cases import Case
 from bench.machine import devices, disturbance, environment
-from bench.machine.fields import ResultError
 from bench.machine.fresh import one_line
 from bench.machine.guard import Guard, Interrupts
-from bench.machine.reading import parse_json, regular_bytes
-from bench.machine.writing import ResultWriteError, write
 from bench.records.schema import Figures
 from bench.worker import equivalence, estimate, resources, timing
 from bench.worker.outcomes import FAILED, NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.worker.output import Output, Printed
 from bench.worker.roofs import Roofs
-from bench.worker.timing import Clock, FirstUse, Last, Processors, StreamConditions
+from bench.worker.timing import Clock, Last, Processors, StreamConditions
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
 from lstm_impl.availability import Availability
 from lstm_impl.backend import Backend
@@ -67,62 +63,31 @@ class Turn:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
 
 
-@dataclass(frozen=True)
-class SharedEvidence:
-    """Evidence that is looked up once in a session for each case and environment of processes.
+def shared_key(case: Case) -> str:
+    """The name of a case's evidence among processes of a session.
 
-    folder: where the processes of a session share it; None shares nothing. Processes that have the
-    same variables, packages and machine run the same kernels.
+    Those that have the same variables, packages and machine run the same kernels.
     """
-
-    folder: Path | None = None
-
-    def find(self, case: Case) -> dict[str, object] | None:
-        """What another process has looked up for a case, and that it did; None if none has."""
-        if self.folder is None:
-            return None
-        path = self._path(case)
-        try:
-            found = parse_json(path, regular_bytes(path))
-        except ResultError:
-            return None
-        return {**found, FROM_ANOTHER: True} if isinstance(found, dict) else None
-
-    def keep(self, case: Case, evidence: Mapping[str, object]) -> None:
-        """Keep what was looked up for the other processes; where it cannot be, each looks."""
-        if self.folder is not None:
-            with contextlib.suppress(ResultWriteError):
-                write(self._path(case), dict(evidence))
-
-    def _path(self, case: Case) -> Path:
-        variables = {
-            name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
-        }
-        facts = json.dumps([case.id, sorted(variables.items())])
-        assert self.folder is not None
-        return self.folder / f"evidence-{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
+    variables = {name: each for name, each in os.environ.items() if not name.startswith("PYTEST_")}
+    facts = json.dumps([case.id, sorted(variables.items())])
+    return f"evidence-{hashlib.sha256(facts.encode()).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A case that may be timed: it has passed the gate.
 
-    build, judging, looking, starting: seconds, as in ``Measured``. memory: what it held on a GPU.
-    guard: to be around whatever more is asked of it. model: what the step is of. took: seconds of
-    all of it.
+    setup: seconds, as in ``Measured``. memory: what it held on a GPU. guard: to be around whatever
+    more is called of it. took: seconds of all of it.
     """
 
     step: Step
-    build: float
-    first_use: FirstUse
+    model: Model
+    setup: Mapping[str, float]
     gate: GateResult
     evidence: Mapping[str, object]
-    judging: float
-    looking: float
-    starting: float
     memory: Figures | None = None
     guard: Guard = field(default_factory=Guard)
-    model: Model | None = None
     took: float = 0.0
 
 
@@ -130,18 +95,15 @@ class Prepared:
 class Bench:
     """What measuring needs besides the cases; a test puts in its own.
 
-    announce: told which cases the process is busy with from now on: one while it is prepared, all
-    of a group while they are timed in turn. starting: told of a case whose framework is started
-    ahead. started: seconds that starting took and that no case has been given yet, by backend,
-    device, mode and optimizer. evidence: what the processes of a session look up once. threads: how
-    many each backend may use, for those that
-    must be reported in the process; None is their own choice. roofs: None takes none. gauge: of the
-    memory on a GPU, for a backend and a device. resident: measures a case's memory on the CPU with
-    a seed and within so many seconds; None measures none. energy: of a step on a device, which
-    takes so many seconds. case_limit: seconds after which a case is ended from outside, if it is.
-    interrupts: tells a Ctrl-C from what a backend raises. output: keeps what backends print; None
-    leaves it where it goes. stream: what is next to the calls of a stream. sleep: until one of
-    them is due. processors: what they have done so far.
+    announce: called with the cases that the process is busy with from now on: one while it is
+    prepared, all of a group while they are timed in turn. starting: called with a case whose
+    framework is started ahead. started: seconds that starting took and that no case has been given
+    yet. shared: where processes of a session keep what is looked up once. threads: how many each
+    backend may use; None is their own choice. roofs: None takes none. gauge: of the memory on a
+    GPU. resident: measures a case's memory on the CPU with a seed and within so many seconds; None
+    measures none. energy: of a step on a device, which takes so many seconds. case_limit: seconds
+    after which a case is ended from outside, if it is. output: keeps what backends print; None
+    leaves it where it goes. stream: what is next to the calls of a stream.
     """
 
     clock: Clock = field(default_factory=Clock.system)
@@ -154,7 +116,7 @@ class Bench:
     free: Callable[[str], estimate.Free] = estimate.free
     announce: Callable[[Sequence[Case]], None] = lambda cases: None
     starting: Callable[[Case], None] = lambda case: None
-    evidence: SharedEvidence = field(default_factory=SharedEvidence)
+    shared: equivalence.SharedFolder | None = None
     threads: int | None = None
     roofs: Roofs | None = field(default_factory=Roofs.of_machine)
     gauge: Callable[[Backend, str], resources.Gauge | None] = resources.gauge
@@ -244,18 +206,30 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     """
     if missing := devices.explain_missing(case.device):
         return Unmeasured(NOT_MEASURED, f"no {case.device}: {missing}")
-    start = bench.clock.now()
+    begun = bench.clock.now()
     bench.printed()  # by others, before
-    with bench.interrupts, Guard(bench.interrupts) as guard:
-        prepared = _prepare(case, seed, bench)
+    guard = Guard(bench.interrupts)
+    stages = ["while it was looked up"]
+    found: Prepared | Unmeasured
+    try:
+        with bench.interrupts, guard:
+            found = _prepare(case, seed, bench, stages)
+    except UnavailableError as error:
+        found = Unmeasured(NOT_MEASURED, one_line(error))
+    except UnsupportedError as error:
+        found = Unmeasured(REFUSED, one_line(error))
+    except Exception as error:
+        # Whatever a backend raises is the result of its own case, SystemExit and a
+        # KeyboardInterrupt of its own making too: the guard lets a real one through.
+        found = failed(error, stages[-1])
     printed = bench.printed()
-    if isinstance(prepared, Prepared):
+    if isinstance(found, Prepared):
         if printed.size > MUCH_PRINTED:
             guard.note(f"it printed {printed.size / 1e6:.0f} MB before it was timed")
-        return replace(prepared, guard=guard, took=bench.clock.now() - start)
-    if prepared.outcome == FAILED and printed.text.strip():
-        return replace(prepared, details=f"{prepared.details}\nIt printed:\n{printed.text}")
-    return prepared
+        return replace(found, guard=guard, took=bench.clock.now() - begun)
+    if found.outcome == FAILED and printed.text.strip():
+        return replace(found, details=f"{found.details}\nIt printed:\n{printed.text}")
+    return found
 
 
 def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
@@ -271,76 +245,72 @@ def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
     return None
 
 
-def _checked(evidence: object) -> dict[str, object]:
-    """Evidence that can be recorded. Raises TypeError and ValueError for what is none."""
+def _evidence(
+    model: Model, case: Case, shared: equivalence.SharedFolder | None
+) -> dict[str, object]:
+    """What a case runs, which one process of a session looks up.
+
+    Raises TypeError and ValueError for what cannot be recorded.
+    """
+    if shared is not None and (kept := shared.find(shared_key(case))) is not None:
+        return {**json.loads(kept), FROM_ANOTHER: True}
+    evidence = model.evidence(case.workload)
     if not isinstance(evidence, Mapping):
         raise TypeError(f"its evidence is a {type(evidence).__name__}; expected a dictionary")
-    found = dict(evidence)
-    size = len(json.dumps(found))  # what is not plain data could not be recorded
-    if size > MOST_EVIDENCE:
-        raise ValueError(f"its evidence is {size} letters long; at most {MOST_EVIDENCE} fit")
-    return found
+    text = json.dumps(dict(evidence))  # what is not plain data could not be recorded
+    if len(text) > MOST_EVIDENCE:
+        raise ValueError(f"its evidence is {len(text)} letters long; at most {MOST_EVIDENCE} fit")
+    if shared is not None:
+        shared.keep(shared_key(case), text.encode())
+    return dict(evidence)
 
 
-def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
-    """``prepare`` within a guard: nothing that the backend's code raises gets out."""
-    during = "while it was looked up"
-    try:
-        backend = get_backend(case.backend)
-        if (why_not := _cannot(backend, case, bench)) is not None:
-            return why_not
-        during = "while its framework was started"
-        key = _start_key(backend, case)
-        bench.start(backend, case)
-        starting, bench.started[key] = bench.started[key], 0.0
-        during = "while it was built"
-        gauge = bench.gauge(backend, case.device)
-        start = bench.clock.now()
-        model = backend.build(
-            case.spec,
-            LSTMWeights.random(case.spec, seed),
-            case.device,
-            batch_major=case.workload.batch_major,
+def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared | Unmeasured:
+    """``prepare`` within a guard. stages: what it is doing, the latest last."""
+    now = bench.clock.now
+    backend = get_backend(case.backend)
+    if (why_not := _cannot(backend, case, bench)) is not None:
+        return why_not
+    stages.append("while its framework was started")
+    key = _start_key(backend, case)
+    bench.start(backend, case)
+    setup, bench.started[key] = {"start_s": bench.started[key]}, 0.0
+    stages.append("while it was built")
+    gauge = bench.gauge(backend, case.device)
+    begun = now()
+    model = backend.build(
+        case.spec,
+        LSTMWeights.random(case.spec, seed),
+        case.device,
+        batch_major=case.workload.batch_major,
+    )
+    setup["build_s"] = now() - begun
+    step = model.prepare(case.workload, seed)
+    stages.append("in its first call")
+    first = timing.first_use(step, bench.clock)
+    setup |= {"trace_s": first.trace, "first_call_s": first.first_call}
+    held = None if gauge is None else gauge.figures(step)
+    stages.append("while the gate compared it with the reference")
+    begun = now()
+    result = bench.gate(model, case.workload, seed)
+    setup["gate_s"] = now() - begun
+    if not result.passed:
+        return Unmeasured(
+            FAILED,
+            f"it does not compute what the reference computes: {result.describe()}",
+            "its time would be that of another function; none was taken",
         )
-        build = bench.clock.now() - start
-        step = model.prepare(case.workload, seed)
-        during = "in its first call"
-        first_use = timing.first_use(step, bench.clock)
-        held = None if gauge is None else gauge.figures(step)
-        during = "while the gate compared it with the reference"
-        start = bench.clock.now()
-        result = bench.gate(model, case.workload, seed)
-        judging = bench.clock.now() - start
-        if not result.passed:
-            return Unmeasured(
-                FAILED,
-                f"it does not compute what the reference computes: {result.describe()}",
-                "its time would be that of another function; none was taken",
-            )
-        during = "while it was asked what it runs"
-        start = bench.clock.now()
-        evidence = bench.evidence.find(case)
-        if evidence is None:
-            evidence = _checked(model.evidence(case.workload))
-            bench.evidence.keep(case, evidence)
-        looking = bench.clock.now() - start
-        if missing := backend.missing_evidence(evidence, case.device):
-            return Unmeasured(
-                FAILED,
-                _text("missing evidence", missing),
-                "its time would be that of something else; none was taken",
-            )
-        return Prepared(
-            step, build, first_use, result, evidence, judging, looking, starting, held, model=model
+    stages.append("while it was asked what it runs")
+    begun = now()
+    evidence = _evidence(model, case, bench.shared)
+    setup["evidence_s"] = now() - begun
+    if missing := backend.missing_evidence(evidence, case.device):
+        return Unmeasured(
+            FAILED,
+            _text("missing evidence", missing),
+            "its time would be that of something else; none was taken",
         )
-    except UnavailableError as error:
-        return Unmeasured(NOT_MEASURED, one_line(error))
-    except UnsupportedError as error:
-        return Unmeasured(REFUSED, one_line(error))
-    except BaseException as error:
-        # Whatever a backend raises is the result of its own case, SystemExit and a
-        # KeyboardInterrupt of its own making too: the guard lets a real one through.
-        return failed(error, during)
+    return Prepared(step, model, setup, result, evidence, held)
 
 
 def _way(backend: Backend, missing: Availability) -> str:

@@ -32,7 +32,7 @@ from bench.machine.reading import DEFAULT_FOLDER, FolderError, default_folder, e
 from bench.machine.writing import ResultWriteError
 from bench.stats.trust import OF_TIME
 from bench.worker import MARKER
-from bench.worker.equivalence import share_answers
+from bench.worker.equivalence import SharedFolder, share_answers
 from bench.worker.outcomes import FAILED, Measured, Unmeasured, counted_reasons
 from bench.worker.preparing import Bench, Turn, prepare
 from bench.worker.recorder import Recorder, Settings
@@ -151,7 +151,7 @@ class Measuring:
         self.config = config
         self.recorder: Recorder = Recorder(suite, _settings(config))
         if judged := config.getoption("lstm_judged"):
-            share_answers(config.invocation_params.dir / judged)
+            share_answers(SharedFolder(config.invocation_params.dir / judged))
         self.cases: dict[str, Case] = {case.id: case for case in suite.cases}
         self._replays: dict[str, _Replay] = {case: _Replay() for case in self.cases}
         self._interrupted = False

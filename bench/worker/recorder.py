@@ -24,10 +24,11 @@ from bench.records.grouping import grouped
 from bench.records.journal import STARTING, WAITING, Journal
 from bench.records.schema import Run
 from bench.worker import outcomes
+from bench.worker.equivalence import SharedFolder
 from bench.worker.group import measure_group
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.output import Output
-from bench.worker.preparing import Bench, SharedEvidence, Turn, start_ahead
+from bench.worker.preparing import Bench, Turn, start_ahead
 from bench.worker.resources import ProcessMemory
 from bench.worker.roofs import Roofs
 from bench.worker.timing import NUMBERS, StreamConditions, TimingPlan
@@ -97,7 +98,7 @@ class Recorder:
         settings = self.settings
         wanted = self.suite.memory if settings.memory is None else settings.memory
         return Bench(
-            evidence=SharedEvidence(settings.shared),
+            shared=None if settings.shared is None else SharedFolder(settings.shared),
             roofs=Roofs.of_machine(settings.session or "", settings.shared),
             threads=settings.threads,
             resident=self._memory.measure if wanted else None,

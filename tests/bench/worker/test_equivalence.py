@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench.worker import equivalence
-from bench.worker.equivalence import Judged, gate, gate_last
+from bench.worker.equivalence import SharedFolder, gate, gate_last
 from bench.worker.timing import Last
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
@@ -46,55 +45,36 @@ def test_a_judge_that_is_wrong_itself_is_refused(monkeypatch: pytest.MonkeyPatch
     equivalence.prove.cache_clear()
 
 
-ANSWER = {"y": np.arange(6.0).reshape(1, 2, 3), "dlayer0.forward.bias": np.ones(4)}
 SPEC = LSTMSpec(3, 4)
 WORK = Workload(2, 5, "training")
 
 
-def test_an_answer_comes_back_as_it_was_kept(tmp_path: Path) -> None:
-    Judged(tmp_path).keep("a", ANSWER)
-    found = Judged(tmp_path).find("a")
-    assert found is not None
-    assert found.keys() == ANSWER.keys()
-    for name, array in ANSWER.items():
-        np.testing.assert_array_equal(found[name], array)
-    assert Judged(tmp_path).find("b") is None
-
-
 @pytest.mark.parametrize("where", [0, 31, 200, -1])
-def test_an_answer_that_was_changed_is_none(tmp_path: Path, where: int) -> None:
-    Judged(tmp_path).keep("a", ANSWER)
+def test_shared_folder_returns_what_was_kept_unless_it_was_changed(
+    tmp_path: Path, where: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = SharedFolder(tmp_path)
+    folder.keep("a", bytes(500))
+    assert folder.find("a") == bytes(500)
+    assert folder.find("b") is None
+    monkeypatch.setattr(equivalence, "LARGEST_FOLDER", 600)
+    folder.keep("b", bytes(500))  # there is no room
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
     data = bytearray((tmp_path / "a").read_bytes())
+    (tmp_path / "a").write_bytes(data[: where % len(data)])
+    assert folder.find("a") is None
     data[where] ^= 1
     (tmp_path / "a").write_bytes(data)
-    assert Judged(tmp_path).find("a") is None
-
-
-@pytest.mark.parametrize("size", [0, 10, 500])
-def test_half_an_answer_is_none(tmp_path: Path, size: int) -> None:
-    Judged(tmp_path).keep("a", ANSWER)
-    data = (tmp_path / "a").read_bytes()
-    (tmp_path / "a").write_bytes(data[:size])
-    assert Judged(tmp_path).find("a") is None
-
-
-def test_what_has_no_room_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(equivalence, "LARGEST_FOLDER", 600)
-    for name in "ab":
-        Judged(tmp_path).keep(name, ANSWER)
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-def test_a_folder_that_is_gone_costs_nothing_but_the_answer(tmp_path: Path) -> None:
-    gone = Judged(tmp_path / "gone")
-    gone.keep("a", ANSWER)
+    assert folder.find("a") is None
+    gone = SharedFolder(tmp_path / "gone")
+    gone.keep("a", bytes(5))
     assert gone.find("a") is None
 
 
 @pytest.fixture
 def another_process(tmp_path: Path) -> Iterator[None]:
     """A gate that shares answers, and remembers none of its own."""
-    equivalence.share_answers(tmp_path)
+    equivalence.share_answers(SharedFolder(tmp_path))
     equivalence._remembered.clear()
     yield
     equivalence.share_answers(None)

@@ -18,7 +18,7 @@ from bench.machine.guard import EscapedError
 from bench.records.hdr import decode
 from bench.records.schema import Figures, Measurement, RecordedReason, parse_benchmark, parse_run
 from bench.worker.outcomes import FAILED, Measured, counted_reasons, failed, kept
-from bench.worker.timing import FirstUse, StepSeries, Stopped, StreamConditions, Streamed
+from bench.worker.timing import StepSeries, Stopped, StreamConditions, Streamed
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 
@@ -32,22 +32,24 @@ USED: Figures = {"joules": 0.5, "idle_watts": 40.0, "how": "told"}
 ROOFS: Figures = {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
 WHOLE = Measured(
     SERIES,
-    build=0.5,
-    first_use=FirstUse(0.25, 3.1),
-    gate=GATE,
+    {
+        "build_s": 0.5,
+        "trace_s": 0.25,
+        "first_call_s": 3.1,
+        "gate_s": 2.0,
+        "evidence_s": 0.125,
+        "timing_s": 9.0,
+        "start_s": 7.0,
+        "roofs_s": 1.5,
+    },
+    GATE,
     evidence={"kernels": ["a"]},
-    reasons=(),
     roofs=ROOFS,
     memory=HELD,
     energy=USED,
-    judging=2.0,
-    looking=0.125,
-    timing=9.0,
-    starting=7.0,
-    roofing=1.5,
     remarks=("RuntimeWarning: overflow",),
 )
-LEAST = Measured(SERIES, 0.0, FirstUse(0.0, 0.1), GATE, {}, ())
+LEAST = Measured(SERIES, {"first_call_s": 0.1}, GATE, {})
 
 RUN: dict[str, object] = {
     "id": "1",
@@ -92,26 +94,11 @@ def test_what_is_recorded_is_what_the_reader_reads() -> None:
     assert (blocks["seed"], blocks["synchronize_s"]) == (77, 1e-5)
 
 
-def test_setup_is_told_in_seconds_and_compiling_apart() -> None:
-    assert read_back(WHOLE).setup == pytest.approx(
-        {
-            "build_s": 0.5,
-            "trace_s": 0.25,
-            "first_call_s": 3.1,
-            "compile_s": 3.1 - 0.2,  # without an ordinary call
-            "gate_s": 2.0,
-            "evidence_s": 0.125,
-            "timing_s": 9.0,
-            "untimed_s": 1.25,
-            "start_s": 7.0,
-            "roofs_s": 1.5,
-        }
-    )
-
-
-def test_a_first_call_as_quick_as_any_compiled_nothing_that_can_be_told() -> None:
-    assert read_back(LEAST).setup["compile_s"] is None
-    assert read_back(replace(LEAST, first_use=FirstUse(0.0, 0.2))).setup["compile_s"] == 0.0
+def test_compiling_is_what_the_first_call_takes_beyond_an_ordinary_one() -> None:
+    expected = {**WHOLE.setup, "compile_s": 3.1 - 0.2, "untimed_s": 1.25}
+    assert read_back(WHOLE).setup == pytest.approx(expected)
+    assert read_back(LEAST).setup["compile_s"] is None  # noise leaves nothing of it
+    assert read_back(replace(LEAST, setup={"first_call_s": 0.2})).setup["compile_s"] == 0.0
 
 
 def test_what_was_not_taken_is_not_known() -> None:
@@ -165,19 +152,14 @@ def test_what_escaped_is_told_as_itself_and_a_keyboard_interrupt_as_nobody_s() -
 CALLS = st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=300)
 
 
-def test_a_stream_is_recorded_with_what_stood_beside_it() -> None:
+def test_stream_is_recorded_with_its_conditions() -> None:
     streamed = Streamed(np.array([0.003, 0.012, 0.002]), np.array([0.001, 0.009, 0.002]))
     case = replace(CASE, workload=Workload(1, 1, "streaming", period=0.01))
-    told = replace(
-        WHOLE, series=replace(SERIES, streamed=streamed), stream=StreamConditions(2, 0.005)
-    )
-    read = read_back(told, case).streaming
+    stream = kept(streamed, StreamConditions(2, 0.005), 0.01)
+    read = read_back(replace(WHOLE, stream=stream), case).streaming
     assert read is not None
     assert (read.calls, read.load, read.deadline, read.missed) == (3, 2, 0.005, 1)
     assert (read.latency.most, read.service.most) == (0.012, 0.009)
-    alone = read_back(replace(told, stream=None), case).streaming
-    assert alone is not None
-    assert (alone.load, alone.deadline, alone.missed) == (0, 0.01, 1)
 
 
 @pytest.mark.parametrize(

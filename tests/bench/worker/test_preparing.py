@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,13 +18,14 @@ from bench import case as suites
 from bench.case.cases import Case
 from bench.machine import devices
 from bench.worker import estimate, preparing
+from bench.worker.equivalence import SharedFolder
 from bench.worker.outcomes import Unmeasured
 from bench.worker.output import Printed
 from bench.worker.preparing import (
     FROM_ANOTHER,
     Bench,
     Prepared,
-    SharedEvidence,
+    Turn,
     prepare,
     start_ahead,
 )
@@ -48,29 +53,32 @@ def refused(world: World, case: Case, **changes: Any) -> Unmeasured:
     return found
 
 
-def test_the_seconds_of_each_part_are_told_apart(world: World) -> None:
+def test_seconds_of_each_part_are_separate(world: World) -> None:
     world.costs |= {"a start": 7.0, "a build": 0.5, "a trace": 0.25, "a run": 3.0}
     world.costs |= {"a gate": 2.0, "a evidence": 0.125}
     found = prepared(world, world.add("a"))
-    assert found.starting == pytest.approx(7.0)
-    assert found.build == pytest.approx(0.5)
-    assert found.first_use.trace == pytest.approx(0.25)
-    assert found.first_use.first_call == pytest.approx(3.1)
-    assert found.judging == pytest.approx(2.0)
-    assert found.looking == pytest.approx(0.125)
-    assert found.took == pytest.approx(7.0 + 0.5 + 0.25 + 3.1 + 2.0 + 0.125)
+    assert found.setup == pytest.approx(
+        {
+            "start_s": 7.0,
+            "build_s": 0.5,
+            "trace_s": 0.25,
+            "first_call_s": 3.1,
+            "gate_s": 2.0,
+            "evidence_s": 0.125,
+        }
+    )
+    assert found.took == pytest.approx(sum(found.setup.values()))
 
 
-def test_a_framework_is_started_once_for_each_device_mode_and_optimizer(world: World) -> None:
+def test_framework_is_started_once_for_each_device_mode_and_optimizer(world: World) -> None:
     world.costs["a start"] = 7.0
     case, bench = world.add("a"), world.bench()
     wider = replace(case, spec=LSTMSpec(2, 4))
     other = replace(case, workload=replace(WORK, optimizer="sgd"))
     found = [prepare(each, 0, bench) for each in (case, wider, other)]
-    started = [each.starting for each in found if isinstance(each, Prepared)]
+    started = [each.setup["start_s"] for each in found if isinstance(each, Prepared)]
     assert started == pytest.approx([7.0, 0.0, 7.0])
     assert world.log.count("a start") == 2
-    assert list(bench.started) == [("a", "cpu", "training", ""), ("a", "cpu", "training", "sgd")]
 
 
 def test_framework_started_ahead_is_not_started_again_and_its_seconds_are_kept(
@@ -84,7 +92,7 @@ def test_framework_started_ahead_is_not_started_again_and_its_seconds_are_kept(
         start_ahead(case, bench)
     found = prepare(case, 0, bench)
     assert isinstance(found, Prepared)
-    assert found.starting == pytest.approx(7.0)
+    assert found.setup["start_s"] == pytest.approx(7.0)
     assert world.log.count("a start") == 1
     assert told == [case]
 
@@ -99,14 +107,18 @@ def test_framework_that_cannot_start_ahead_is_the_result_of_its_case(world: Worl
     assert "while its framework was started" in found.reason
 
 
-def test_evidence_is_looked_up_by_one_process_of_a_session(world: World, tmp_path: Path) -> None:
+def test_evidence_is_looked_up_by_one_process_of_a_session(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.costs["a evidence"] = 3.0
-    case = world.add("a")
-    first, second = (prepared(world, case, evidence=SharedEvidence(tmp_path)) for _ in range(2))
-    assert first.looking == pytest.approx(3.0)
-    assert second.looking == pytest.approx(0.0)
+    case, shared = world.add("a"), SharedFolder(tmp_path)
+    first, second = (prepared(world, case, shared=shared) for _ in range(2))
+    assert (first.setup["evidence_s"], second.setup["evidence_s"]) == pytest.approx((3.0, 0.0))
     assert second.evidence == {**first.evidence, FROM_ANOTHER: True}
-    assert world.log.count("a evidence") == 1
+    prepared(world, world.add("b"), shared=shared)
+    monkeypatch.setenv("KERAS_BACKEND", "a_different_one")  # another process's kernels may differ
+    assert FROM_ANOTHER not in prepared(world, case, shared=shared).evidence
+    assert world.log.count("a evidence") == 2
 
 
 @pytest.mark.parametrize("threads", [None, 1])
@@ -132,12 +144,6 @@ def test_a_device_that_is_not_here_is_told_without_asking_a_framework(
     found = refused(world, world.add("a").on("gpu:0"))
     assert found == Unmeasured("not_measured", "no gpu:0: it was sold")
     assert world.log == []
-
-
-def test_a_backend_that_is_not_available_is_told_with_what_to_install(world: World) -> None:
-    missing = Availability(False, "it is not installed", "pip install it")
-    found = refused(world, world.add("a", availability=missing))
-    assert found == Unmeasured("not_measured", "it is not installed", "pip install it")
 
 
 def test_what_a_backend_cannot_compute_is_refused(world: World) -> None:
@@ -216,22 +222,6 @@ def test_in_the_right_process_what_is_not_installed_is_told_with_how_to_install_
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"),
-    [
-        (UnavailableError("no such device"), "not_measured"),
-        (UnsupportedError("not with lengths"), "refused"),
-        (RuntimeError("no such device"), "failed"),
-        (MemoryError(), "failed"),
-    ],
-)
-def test_an_error_while_building_is_sorted_by_its_kind(
-    world: World, error: Exception, outcome: str
-) -> None:
-    world.errors["a build"] = error
-    assert refused(world, world.add("a")).outcome == outcome
-
-
-@pytest.mark.parametrize(
     ("what", "during"),
     [
         ("a availability", "while it was looked up"),
@@ -276,6 +266,17 @@ def test_an_answer_of_the_wrong_kind_is_a_failure_in_words(
     assert told in found.reason
 
 
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(UnavailableError("no such device"), "not_measured"), (UnsupportedError("no"), "refused")],
+)
+def test_error_while_building_is_sorted_by_its_kind(
+    world: World, error: Exception, outcome: str
+) -> None:
+    world.errors["a build"] = error
+    assert refused(world, world.add("a")).outcome == outcome
+
+
 @dataclass
 class Kept:
     """What was printed, a part each time that it is taken."""
@@ -299,3 +300,55 @@ def test_only_much_that_was_printed_is_worth_a_remark(world: World) -> None:
     for size, remarks in ((10**6, []), (3 * 10**6, ["it printed 3 MB before it was timed"])):
         found = prepared(world, case, output=Kept([Printed(), Printed(size, "x")]))
         assert list(found.guard.remarks) == remarks
+
+
+# -- the turn to measure
+
+TAKES = """
+import sys
+from pathlib import Path
+from bench.worker.preparing import Turn
+print("waits", flush=True)
+Turn(int(sys.argv[1])).take()
+print("measures", Path(sys.argv[2]).exists(), flush=True)
+sys.stdin.read()
+"""
+
+
+def locked(path: Path, how: int) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, how)
+    return descriptor
+
+
+def test_process_measures_when_the_others_have_started_or_ended(tmp_path: Path) -> None:
+    path, started = tmp_path / "turn", tmp_path / "started"
+    other, own = (locked(path, fcntl.LOCK_SH) for _ in range(2))
+    command = [sys.executable, "-c", TAKES, str(own), str(started)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=(own,)
+    ) as process:
+        try:
+            os.close(own)
+            assert process.stdout is not None
+            assert process.stdin is not None
+            assert process.stdout.readline() == "waits\n"
+            started.touch()
+            fcntl.flock(other, fcntl.LOCK_UN)
+            assert process.stdout.readline() == "measures True\n"
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)  # none starts meanwhile
+        finally:
+            process.kill()
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it ends with the process
+    os.close(other)
+
+
+def test_process_without_a_turn_measures_at_once() -> None:
+    Turn().take()
+
+
+def test_process_whose_turn_a_backend_has_closed_goes_on(tmp_path: Path) -> None:
+    descriptor = locked(tmp_path / "turn", fcntl.LOCK_SH)
+    os.close(descriptor)
+    Turn(descriptor).take()

@@ -16,7 +16,7 @@ from bench.worker import recorder
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.preparing import Bench
 from bench.worker.recorder import Recorder, Settings
-from bench.worker.timing import FirstUse, StepSeries, Stopped, TimingPlan
+from bench.worker.timing import StepSeries, Stopped, TimingPlan
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 
@@ -27,7 +27,7 @@ CASES = [
 ]
 SUITE = Suite("mine", "", Path("mine.toml"), tuple(CASES), {case.group: 3.0 for case in CASES})
 SERIES = StepSeries(2, (0.2, 0.4), (0, 1), (0.3,), Stopped.TIME, None, 1e-5)
-TIME = Measured(SERIES, 0.0, FirstUse(0.0, 0.1), GateResult(True, "judge", {}, {}), {}, ())
+TIME = Measured(SERIES, {"first_call_s": 0.1}, GateResult(True, "judge", {}, {}), {})
 MISSING = Unmeasured("not_measured", "it is not here", "buy one")
 
 

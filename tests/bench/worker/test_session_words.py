@@ -16,7 +16,7 @@ from bench.worker import pytest_session
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.pytest_session import from_here, header, plain, report_argument, summary
 from bench.worker.recorder import Recorder, Settings
-from bench.worker.timing import FirstUse, StepSeries, Stopped
+from bench.worker.timing import StepSeries, Stopped
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
 
@@ -27,7 +27,7 @@ CASES = [
 ]
 SUITE = Suite("mine", "", Path("mine.toml"), tuple(CASES), {case.group: 20.5 for case in CASES})
 SERIES = StepSeries(1, (0.1,), (0,), (), Stopped.TIME, None, 0.0)
-GOOD = Measured(SERIES, 0.0, FirstUse(0.0, 0.1), GateResult(True, "judge", {}, {}), {}, ())
+GOOD = Measured(SERIES, {"first_call_s": 0.1}, GateResult(True, "judge", {}, {}), {})
 BUSY = RecordedReason("busy", "others took a core", "close them")
 WIDE = RecordedReason(OF_TIME[0], "few samples", "more time")
 
