@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from bench.cli.fail_on import parse_rule
 from bench.cli.progress import Progress, asked_for
 from bench.machine.reading import default_folder
 from bench.render import history as shown
-from bench.stats.history import build, judge, since, with_moves
+from bench.stats.history import build, judge, since
 
 TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")
@@ -48,14 +47,13 @@ def _show(options: argparse.Namespace) -> int:
     if options.since is not None:
         results = since(results, options.since)
     with Progress("comparing sessions"):
-        history = with_moves(build(results, pattern=options.case))
+        history = build(results, pattern=options.case)
     guard = None if rule is None else judge(rule, history)
     output.deliver(
         options.format,
         target,
-        functools.partial(shown.terminal, history, sessions=options.sessions, guard=guard),
-        shown.texts(history, guard),
-        letters={**output.ASCII, **shown.LETTERS},
+        shown.document(history, options.sessions, guard).terminal,
+        shown.texts(history, options.sessions, guard),
     )
     if guard is not None and options.format not in ("terminal", "markdown"):
         print(shown.gate_line(guard), file=sys.stderr)
@@ -91,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     filters.add(parser)
-    sessions = "in a terminal: each case with all its sessions; else a line a case, news first"
+    sessions = "each case with all its sessions; else a line a case, news first"
     arguments.add_flags(parser, sessions=sessions)
     arguments.add_output(parser, (*TEXTS, *PICTURES), "a picture needs matplotlib")
     return parser

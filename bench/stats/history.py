@@ -19,7 +19,6 @@ from bench.case.cases import Case
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.change_points import (
-    FloatArray,
     Movement,
     enough,
     movements,
@@ -129,7 +128,7 @@ class MachineHistory:
     id: str
     sessions: tuple[SessionReplicates, ...]
     lines: tuple[CaseHistory, ...]
-    moved: tuple[Moved, ...] | None = None
+    moved: tuple[Moved, ...] | None
 
 
 @dataclass(frozen=True)
@@ -139,6 +138,10 @@ class History:
     machines: tuple[MachineHistory, ...]
     notes: tuple[str, ...] = ()
 
+
+LONGEST = 100
+"""The last sessions, in which changes are looked for: the work grows with the square of their
+number, and nobody will act on a change of a hundred nights ago."""
 
 # Of what an environment holds, that which is a version, or decides how the work is done. It comes
 # first, since that is what a person looks for; whatever else differs follows.
@@ -212,9 +215,8 @@ def _machine(
     for item in items:
         cases.setdefault(item.case.id, {}).setdefault(item.run.session, []).append(item)
     lines = [_line(found, sessions, commits) for found in cases.values()]
-    return MachineHistory(
-        name, machine, tuple(sessions), tuple(line for line in lines if line.measured)
-    )
+    measured = tuple(line for line in lines if line.measured)
+    return MachineHistory(name, machine, tuple(sessions), measured, _moved(measured, sessions))
 
 
 def _line(
@@ -284,21 +286,12 @@ def _commit_words(commit: str) -> str:
 class RuleResult:
     """What a rule found: the lasting changes for the worse that broke it, with their machines.
 
-    judged, short: on how many machines the history was long enough to tell, and on how many not.
+    judged: on how many machines the history was long enough to tell.
     """
 
     rule: Rule
     failed: tuple[tuple[MachineHistory, Moved], ...]
     judged: int
-    short: int
-
-
-def with_moves(history: History) -> History:
-    """The same history with what moved on each machine."""
-    return replace(
-        history,
-        machines=tuple(replace(each, moved=_moved(each)) for each in history.machines),
-    )
 
 
 def judge(rule: Rule, history: History) -> RuleResult:
@@ -311,50 +304,38 @@ def judge(rule: Rule, history: History) -> RuleResult:
         and moved.back is None
         and (rule.threshold is None or moved.movement.ratio.low > 1 + rule.threshold)
     ]
-    short = sum(machine.moved is None for machine in history.machines)
-    return RuleResult(rule, tuple(failed), len(history.machines) - short, short)
+    judged = sum(machine.moved is not None for machine in history.machines)
+    return RuleResult(rule, tuple(failed), judged)
 
 
-def _moved(machine: MachineHistory) -> tuple[Moved, ...] | None:
+def _moved(
+    every: Sequence[CaseHistory], sessions: Sequence[SessionReplicates]
+) -> tuple[Moved, ...] | None:
     """What moved, device by device: a new driver of a GPU is nothing to the CPU."""
-    sessions = machine.sessions
+    recent = sessions[-LONGEST:]
+    columns = {session.number: column for column, session in enumerate(recent)}
     found: list[Moved] = []
     judged = False
-    for device in dict.fromkeys(line.case.device for line in machine.lines):
-        lines = [line for line in machine.lines if line.case.device == device]
-        logs = _table(lines, sessions)
+    for lines in grouped(every, lambda line: line.case.device).values():
+        logs = np.full((len(lines), len(recent)), np.nan)
+        for row, line in enumerate(lines):
+            for point in line.points:
+                if point.time is not None and point.session.number in columns:
+                    logs[row, columns[point.session.number]] = math.log(point.time.mid)
         judged = judged or enough(logs)
         found += [
-            _moved_from(each, lines, sessions)
+            Moved(
+                each,
+                recent[each.before],
+                recent[each.at],
+                tuple(lines[row].case for row in each.rows),
+                _between(recent[each.before + 1 : each.at + 1]),
+                None if each.taken_back is None else recent[each.taken_back],
+            )
             for each in movements(logs, [line.case.backend for line in lines])
         ]
     found.sort(key=lambda each: each.session.number)
     return tuple(found) if judged else None
-
-
-def _table(lines: Sequence[CaseHistory], sessions: Sequence[SessionReplicates]) -> FloatArray:
-    """The log of each case's time in each session; not a number where it has none."""
-    columns = {session.number: column for column, session in enumerate(sessions)}
-    logs = np.full((len(lines), len(sessions)), np.nan)
-    for row, line in enumerate(lines):
-        for point in line.points:
-            if point.time is not None and point.session.number in columns:
-                logs[row, columns[point.session.number]] = math.log(point.time.mid)
-    return logs
-
-
-def _moved_from(
-    found: Movement, lines: Sequence[CaseHistory], sessions: Sequence[SessionReplicates]
-) -> Moved:
-    back = found.taken_back
-    return Moved(
-        found,
-        sessions[found.before],
-        sessions[found.at],
-        tuple(lines[row].case for row in found.rows),
-        () if found.gradual else _between(sessions[found.before + 1 : found.at + 1]),
-        None if back is None else sessions[back],
-    )
 
 
 def _between(sessions: Sequence[SessionReplicates]) -> tuple[Change, ...]:

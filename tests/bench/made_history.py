@@ -13,7 +13,7 @@ from bench.case.cases import Case
 from bench.cli.output import plain_text
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.render import history as history_words
-from bench.stats.history import History, build, with_moves
+from bench.stats.history import History, build
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import a_run, gather, measured
 
@@ -65,12 +65,8 @@ def nights(
     since: int = 18,
     until: int = 10**6,
     cases: Sequence[Case] = (),
-    gradually: bool = False,
 ) -> Results:
-    """A session a night; from one on ``slower`` cases take so many times as long.
-
-    gradually: only in the last night; before, a little more in each.
-    """
+    """A session a night; from one on ``slower`` cases take so many times as long."""
     rng = np.random.default_rng(1)
     every = cases or [
         a_case(name, batch) for name in ("keras", "scan", "torch") for batch in (8, 16)
@@ -80,11 +76,7 @@ def nights(
         luck = rng.normal(0, 0.02)
         times = {
             of: math.exp(luck + rng.normal(0, 0.01))
-            * (
-                (slower or {}).get(of, 1.0) ** ((night - 1) / (count - 1) if gradually else 1.0)
-                if gradually or since <= night < until
-                else 1.0
-            )
+            * ((slower or {}).get(of, 1.0) if since <= night < until else 1.0)
             for of in every
         }
         version = "2.21.0" if night >= since else "2.20.0"
@@ -93,7 +85,7 @@ def nights(
 
 
 def watched(found: Results) -> History:
-    return with_moves(build(found))
+    return build(found)
 
 
 SLOW_SCAN = {a_case("scan"): 1.2, a_case("scan", 16): 1.2}
@@ -106,4 +98,4 @@ def slow_scan() -> History:
 
 
 def shown(found: History, *, sessions: bool) -> str:
-    return plain_text(lambda console: history_words.terminal(found, console, sessions=sessions))
+    return plain_text(history_words.document(found, sessions).terminal)

@@ -33,7 +33,7 @@ def test_the_command_reads_all_sessions_of_the_folder(
     assert history.main([]) == 0
     out = capsys.readouterr().out
     assert "History on laptop: 3 sessions, 1 case" in out
-    assert "▲ tensorflow 2.20.0 → 2.21.0" in out
+    assert "tensorflow 2.20.0 → 2.21.0" in out
     assert "▁██" in out
     assert max(map(len, out.splitlines())) <= 100
 
@@ -68,7 +68,7 @@ def test_a_picture_is_written_to_a_file(tmp_path: Path) -> None:
     folder = save(tmp_path / "results", upgrade())
     path = tmp_path / "history.svg"
     assert history.main([str(folder), "--format", "svg", "--output", str(path)]) == 0
-    assert "#2  tensorflow 2.20.0 → 2.21.0" in path.read_text(encoding="utf-8")
+    assert "#2: tensorflow 2.20.0 → 2.21.0" in path.read_text(encoding="utf-8")
 
 
 def test_a_bad_file_is_told_and_the_good_ones_are_shown(

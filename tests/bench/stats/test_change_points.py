@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bench.stats.change_points import LEAST, LONGEST, FloatArray, Movement, Scope, enough, movements
+from bench.stats.change_points import LEAST, FloatArray, Movement, Scope, enough, movements
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import Interval
 
@@ -90,13 +90,6 @@ def test_a_case_moved() -> None:
     assert found.ratio.mid == pytest.approx(1 / 1.3, rel=0.03)
 
 
-def test_a_case_of_the_only_backend_moved() -> None:
-    logs, names = history(["keras"], 5)
-    logs[2, 18:] += math.log(1.3)
-    found = only(movements(logs, names))
-    assert (found.scope, found.rows) == (Scope.CASES, (2,))
-
-
 def test_the_only_case_moved() -> None:
     logs, names = history(["keras"], 1)
     logs[0, 18:] += math.log(1.5)
@@ -111,15 +104,6 @@ def test_the_machine_and_a_backend_moved_at_once() -> None:
     assert (machine.scope, machine.at) == (Scope.ALL, 18)
     assert (backend.scope, backend.backends, backend.at) == (Scope.BACKENDS, ("torch",), 18)
     assert backend.ratio.mid == pytest.approx(1.5, rel=0.03)  # beside the others
-
-
-def test_two_backends_at_two_times() -> None:
-    logs, names = history(sessions=40)
-    logs[rows(names, "keras"), 12:] += math.log(1.3)
-    logs[rows(names, "torch"), 26:] -= math.log(1.3)
-    first, second = movements(logs, names)
-    assert (first.backends, first.at, first.verdict) == (("keras",), 12, Verdict.SLOWER)
-    assert (second.backends, second.at, second.verdict) == (("torch",), 26, Verdict.FASTER)
 
 
 def test_what_was_taken_back_says_so() -> None:
@@ -139,14 +123,6 @@ def test_a_case_that_is_missing_in_some_sessions_moves_nobody_else() -> None:
     found = only(movements(logs, names))
     assert (found.scope, found.backends, found.at) == (Scope.BACKENDS, ("scan",), 18)
     assert found.ratio.mid == pytest.approx(1.25, rel=0.04)
-
-
-def test_a_session_that_measured_nothing_is_passed_over() -> None:
-    logs, names = history()
-    logs[:, 18:] += math.log(1.25)
-    logs[:, [5, 18]] = np.nan
-    found = only(movements(logs, names))
-    assert (found.before, found.at) == (17, 19)
 
 
 def test_what_nobody_should_act_on_is_not_told() -> None:
@@ -209,14 +185,6 @@ def test_what_is_taken_out_beside_an_earlier_change_makes_none_of_its_own() -> N
         assert [each.at for each in found] == pytest.approx([20, 35, 42], abs=1)
 
 
-def test_how_far_a_backend_moved_is_known_beside_the_others_whatever_the_machine_did() -> None:
-    logs, names = history(luck=0.3, spread=0.005)
-    logs[rows(names, "scan"), 18:] += math.log(1.25)
-    found = only(movements(logs, names))
-    assert found.backends == ("scan",)
-    assert found.ratio.half_width < 0.02
-
-
 def test_a_change_is_not_taken_back_by_the_lesser_part_of_its_cases() -> None:
     logs, names = history(cases=3, sessions=40)
     scan = rows(names, "scan")
@@ -241,35 +209,3 @@ def test_what_is_within_two_percent_for_certain_is_the_same(
 ) -> None:
     found = Movement(Scope.ALL, 1, 2, ("keras",), (0,), Interval(low, mid, high, 0.995), 0.001)
     assert found.verdict is verdict
-
-
-@pytest.mark.parametrize("sessions", [40, 150])
-@pytest.mark.parametrize("moving", [("scan",), BACKENDS])
-def test_slow_drift_is_one_gradual_movement_and_no_step(
-    sessions: int, moving: Sequence[str]
-) -> None:
-    logs, names = history(sessions=sessions)
-    here = rows(names, *moving)
-    logs[here] += np.linspace(0, math.log(1.2), sessions)
-    found = only(movements(logs, names))
-    assert found.gradual
-    assert (found.before, found.at, found.rows) == (0, sessions - 1, tuple(here))
-    assert found.ratio.mid == pytest.approx(1.2, rel=0.06)
-    assert found.verdict is Verdict.SLOWER
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_staircase_is_no_drift(steps: int) -> None:
-    logs, names = history(sessions=60)
-    for step in range(1, steps + 1):
-        logs[rows(names, "scan"), 60 * step // (steps + 1) :] += math.log(1.15)
-    found = movements(logs, names)
-    assert not any(each.gradual for each in found)
-    assert len(found) == steps
-
-
-def test_steps_are_looked_for_in_the_last_sessions_alone() -> None:
-    logs, names = history(sessions=LONGEST + 30)
-    logs[rows(names, "scan"), 15:] += math.log(1.3)
-    logs[rows(names, "torch"), 90:] += math.log(1.3)
-    assert [(each.backends, each.at) for each in movements(logs, names)] == [(("torch",), 90)]
