@@ -28,7 +28,7 @@ from bench.render.table import Cell, Column, Sheet
 from bench.stats.intervals import CaseInterval, case_interval
 from bench.stats.nodes import machine_names
 from bench.stats.pairs import hardware
-from bench.stats.trust import together
+from bench.stats.trust import each_together
 
 TITLE = "Our times beside published ones"
 CAUTION = (
@@ -117,7 +117,7 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Publi
 def _ours(
     items: Sequence[Measurement], outcomes: Sequence[Outcome], names: Mapping[str, str]
 ) -> Ours:
-    first, validity = items[0], together(items, outcomes)
+    first, (validity,) = items[0], each_together([(items, outcomes)])
     place = first.case.device
     if len(names) > 1:
         place += f" on {names[first.run.machine_id]}"

@@ -30,7 +30,7 @@ from bench.stats.pairs import Rule, environment_differences
 from bench.stats.pooling import RunSamples
 from bench.stats.ratios import compare
 from bench.stats.rows import NothingToReportError
-from bench.stats.trust import Doubt, Validity, together
+from bench.stats.trust import Doubt, Validity, each_together
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _line(
             text = f"{outcomes[0].outcome.replace('_', ' ')}: {outcomes[0].reason}"
             points.append(Point(session, None, outcome=text))
             continue
-        validity = together(measured, outcomes)
+        (validity,) = each_together([(measured, outcomes)])
         doubts = validity.unpaired + (() if last is None else last[2].unpaired)
         # Of a session nothing but its own processes count: it is never paired with another's.
         points.append(

@@ -4,7 +4,8 @@ A node is a machine, by the id that its files give it; two host names on which o
 started once (containers of one machine) are one node. Nodes are of one kind where all that should
 make their times equal is (``machine.kinds``). What several of one kind measured of one suite
 stands together, whether one command sent its processes to all of them or each measured by itself
-and the files were brought together. This module knows results; ``between`` has the statistics.
+and the files were brought together. This module knows results; ``random_effects`` has the
+statistics.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.machine.facts import MachineKind, kind_of
+from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Run
 
 Item = Measurement | Outcome
@@ -32,35 +34,21 @@ class SectionItems:
     before there were nodes.
     """
 
-    items: list[Item]
+    items: Sequence[Item]
     nodes: Mapping[str, str] = field(default_factory=dict)
     node_of: Mapping[str, str] = field(default_factory=dict)
 
-
-@dataclass
-class _Part:
-    """What one machine measured in one session."""
-
-    session: str
-    machine: str
-    items: list[Item] = field(default_factory=list)
-    runs: dict[str, Run] = field(default_factory=dict)
-
-    @property
-    def started(self) -> datetime:
-        return min(run.started for run in self.runs.values())
-
-    @property
-    def suites(self) -> set[str]:
-        return {run.suite for run in self.runs.values()}
-
-    @property
-    def kinds(self) -> set[MachineKind]:
-        found = {kind_of(run.environment.get("before")) for run in self.runs.values()}
-        return {kind for kind in found if kind is not None}
-
-
-_Kinds = Mapping[int, set[MachineKind]]
+    @classmethod
+    def of(cls, items: Sequence[Item], machine: Mapping[str, str]) -> SectionItems:
+        """With their nodes where they are of several; machine: as ``machines`` returns them."""
+        runs = {item.run.id: item.run for item in items}
+        node_of = {run.id: machine[run.machine_id] for run in runs.values()}
+        if len(set(node_of.values())) == 1:
+            return cls(items)
+        firsts = grouped(runs.values(), lambda run: node_of[run.id])
+        return cls(
+            items, node_names({node: first for node, (first, *_) in firsts.items()}), node_of
+        )
 
 
 def machine_names(machines: Mapping[str, Run]) -> dict[str, str]:
@@ -84,73 +72,74 @@ def _distinct(names: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def places(items: Iterable[Item]) -> list[SectionItems]:
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one machine measured in one session."""
+
+    machine: str
+    items: list[Item]
+
+    @cached_property
+    def suites(self) -> set[str]:
+        return {item.run.suite for item in self.items}
+
+    @cached_property
+    def kinds(self) -> set[MachineKind]:
+        runs = {item.run.id: item.run for item in self.items}
+        return set().union(*_kinds(runs.values()).values())
+
+    def fits(self, other: _Part) -> bool:
+        """Whether they are of two machines of one kind and of one suite.
+
+        Backends that need other libraries are measured in processes of their own, so that a machine
+        may show several kinds; one in common is enough.
+        """
+        return (
+            self.machine != other.machine
+            and not self.suites.isdisjoint(other.suites)
+            and not self.kinds.isdisjoint(other.kinds)
+        )
+
+
+def places(items: Sequence[Item]) -> list[SectionItems]:
     """The results by session and machine, those of nodes of one kind and suite together.
 
     Of machines that measured in several sessions the newest of each stand together, then those
     before; one machine's sessions never do. A machine that does not say what it is stands alone.
     """
-    items = list(items)
     machine = machines(item.run for item in items)
-    parts: dict[tuple[str, str], _Part] = {}
-    for item in items:
-        key = item.run.session, machine[item.run.machine_id]
-        part = parts.setdefault(key, _Part(*key))
-        part.items.append(item)
-        part.runs[item.run.id] = item.run
-    ordered = list(parts.values())
-    if len({part.machine for part in ordered}) == 1:
-        return [SectionItems(part.items) for part in ordered]
-    return [_place(group) for group in _groups(ordered)]
-
-
-def _groups(parts: Sequence[_Part]) -> list[list[_Part]]:
-    """The parts that belong together, in the order in which they were first seen."""
-    kinds = {id(part): part.kinds for part in parts}
+    of_parts = grouped(items, lambda item: (item.run.session, machine[item.run.machine_id]))
+    if len({own for _, own in of_parts}) == 1:
+        return [SectionItems(part) for part in of_parts.values()]
     sessions: dict[str, list[list[_Part]]] = {}
-    for part in parts:
-        _join([part], sessions.setdefault(part.session, []), kinds)
+    for (session, own), part in of_parts.items():
+        _join([_Part(own, part)], sessions.setdefault(session, []))
     clusters = [cluster for found in sessions.values() for cluster in found]
+    # By the clocks of their machines, which may differ: the newest of each machine come first.
+    clusters.sort(
+        key=lambda parts: max(min(item.run.started for item in part.items) for part in parts),
+        reverse=True,
+    )
     groups: list[list[_Part]] = []
-    newest = max(part.started for part in parts)
-    for cluster in sorted(clusters, key=lambda each: newest - max(part.started for part in each)):
-        _join(cluster, groups, kinds)
-    order = {id(part): number for number, part in enumerate(parts)}
+    for cluster in clusters:
+        _join(cluster, groups)
+    order = {id(part): number for number, part in enumerate(of_parts.values())}
     for group in groups:
-        group.sort(key=lambda part: order[id(part)])
-    return sorted(groups, key=lambda group: order[id(group[0])])
+        group.sort(key=lambda part: order[id(part.items)])
+    groups.sort(key=lambda group: order[id(group[0].items)])
+    return [
+        SectionItems.of([item for part in group for item in part.items], machine)
+        for group in groups
+    ]
 
 
-def _join(cluster: list[_Part], groups: list[list[_Part]], kinds: _Kinds) -> None:
+def _join(cluster: list[_Part], groups: list[list[_Part]]) -> None:
     """Into the first group where all of it fits, or else as a group of its own."""
-    for group in groups:
-        if all(_fits(part, each, kinds) for part in cluster for each in group):
-            group.extend(cluster)
-            return
-    groups.append(list(cluster))
-
-
-def _fits(part: _Part, other: _Part, kinds: _Kinds) -> bool:
-    """Whether they are of two machines of one kind and of one suite.
-
-    Backends that need other libraries are measured in processes of their own, so that a machine
-    may show several kinds; one in common is enough.
-    """
-    return (
-        part.machine != other.machine
-        and not part.suites.isdisjoint(other.suites)
-        and not kinds[id(part)].isdisjoint(kinds[id(other)])
-    )
-
-
-def _place(group: Sequence[_Part]) -> SectionItems:
-    if len(group) == 1:
-        return SectionItems(group[0].items)
-    return SectionItems(
-        [item for part in group for item in part.items],
-        node_names({part.machine: next(iter(part.runs.values())) for part in group}),
-        {run: part.machine for part in group for run in part.runs},
-    )
+    fitting = (g for g in groups if all(part.fits(each) for part in cluster for each in g))
+    if (group := next(fitting, None)) is not None:
+        group.extend(cluster)
+    else:
+        groups.append(list(cluster))
 
 
 def machines(runs: Iterable[Run]) -> dict[str, str]:
@@ -178,12 +167,18 @@ def by_machine(measured: Sequence[Measurement]) -> list[tuple[str, npt.NDArray[n
     return [(found[item.run.machine_id] if several else "", item.samples) for item in measured]
 
 
-def in_one_kind(runs: Iterable[Run]) -> dict[str, str]:
-    """Of each machine's id the id of the first machine of its kind, its own if it is alone."""
+def _kinds(runs: Iterable[Run]) -> dict[str, set[MachineKind]]:
+    """The kinds that the runs of each machine, by its id, say that it is of."""
     kinds: dict[str, set[MachineKind]] = {}
     for run in runs:
         kind = kind_of(run.environment.get("before"))
         kinds.setdefault(run.machine_id, set()).update([] if kind is None else [kind])
+    return kinds
+
+
+def in_one_kind(runs: Iterable[Run]) -> dict[str, str]:
+    """Of each machine's id the id of the first machine of its kind, its own if it is alone."""
+    kinds = _kinds(runs)
     found: dict[str, str] = {}
     for machine, own in kinds.items():
         first = (other for other in found if not own.isdisjoint(kinds[other]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,15 +17,21 @@ from bench.case.cases import Case
 from bench.machine.fields import mapping
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
-from bench.stats.comparison import Comparison, Pairing, Verdict, holm
+from bench.stats.comparison import Comparison, Verdict, holm
 from bench.stats.crossover import DeviceTime, Map, maps
 from bench.stats.intervals import ENOUGH_PROCESSES, Reason, ReasonedError
-from bench.stats.nodes import by_machine, in_one_kind, machine_names, machines, node_names
+from bench.stats.nodes import (
+    SectionItems,
+    by_machine,
+    in_one_kind,
+    machine_names,
+    machines,
+    node_names,
+)
 from bench.stats.pooling import RunSamples, Sides
 from bench.stats.random_effects import intervals
-from bench.stats.ratios import Case as BridgeCase
-from bench.stats.ratios import HeterogeneityTests, allowing, compare_all, geometric_mean
-from bench.stats.rows import check_known, usual_baseline
+from bench.stats.ratios import compare_all, geometric_mean
+from bench.stats.rows import check_known, sections, usual_baseline
 from bench.stats.trust import Doubt, each_together, of_ratio
 
 
@@ -333,7 +339,6 @@ def join_sides(
 class CasePair:
     """A case that two sides have, under the key that both have it by.
 
-    bridge: a third side that has it, over which they are compared if they share no process.
     adjacent: whether the two took turns, a process of each right after one of the other.
     """
 
@@ -341,7 +346,6 @@ class CasePair:
     base: ComparisonSide
     new: ComparisonSide
     key: str
-    bridge: ComparisonSide | None = None
     adjacent: bool = False
 
     @property
@@ -353,10 +357,7 @@ class CasePair:
         # Rounds of different groups are numbered alike but were not taken in turn.
         interleaved = new[0].case.group == base[0].case.group
         nodes = self._nodes
-        both = samples_of(new, interleaved, nodes), samples_of(base, interleaved, nodes)
-        if self.bridge is None:
-            return both
-        return (*both, samples_of(self.bridge.measured[self.key], True, nodes))
+        return samples_of(new, interleaved, nodes), samples_of(base, interleaved, nodes)
 
     @property
     def _nodes(self) -> Mapping[str, str]:
@@ -535,50 +536,6 @@ def _other_gradients(base: ComparisonSide, new: ComparisonSide) -> list[Reason]:
     return [Reason("other_gradients", values)]
 
 
-Key = tuple[str, str]
-"""Of a group: the place where it was measured, and its id, which ends with the device."""
-
-
-class Bridges:
-    """Whether bridges are the same in both environments, as ``judging.bridges`` asks it of rows.
-
-    Asked of all cases of a place and device when one is needed. groups: of each its sides, by
-    backend.
-    """
-
-    def __init__(self, groups: Mapping[Key, Mapping[str, ComparisonSide]]) -> None:
-        self._groups = groups
-        self._known: dict[Key, HeterogeneityTests] = {}
-
-    def allowing(self, found: Comparison, pair: CasePair, group: Key) -> Comparison:
-        """The comparison of a pair of a group, with what is known of its bridge if it has one."""
-        if pair.bridge is None or found.pairing is not Pairing.BRIDGED:
-            return found
-        place = group[0], _device(group)
-        if place not in self._known:
-            self._known[place] = HeterogeneityTests(self._cases(*place))
-        sides = pair.bridge.label, pair.new.label, pair.base.label
-        return allowing(found, [self._known[place].between(*sides)])
-
-    def _cases(self, place: str, device: str) -> Iterator[BridgeCase]:
-        cases = [
-            (side, key[1])
-            for key, sides in self._groups.items()
-            if (key[0], _device(key)) == (place, device)
-            for side in sides.values()
-            if side.measured
-        ]
-        node = machines(item.run for side, key in cases for item in side.measured[key])
-        nodes = node if len(set(node.values())) > 1 else None
-        judged = each_together([side.processes(key) for side, key in cases])
-        for (side, key), validity in zip(cases, judged, strict=True):
-            yield side.label, samples_of(side.measured[key], True, nodes), bool(validity.invalid)
-
-
-def _device(group: Key) -> str:
-    return group[1].rsplit("/", 1)[1]
-
-
 def compare_backends(results: Results, baseline: str | None = None) -> ComparisonReport:
     """Each backend against the baseline, on each shape, mode and device, paired within the runs.
 
@@ -589,91 +546,65 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
 
     Raises NothingToReportError for a baseline that was not measured.
     """
-    groups: dict[tuple[str, str], dict[str, ComparisonSide]] = {}
-    places = _places(entries(results))
-    devices = {item.case.device for item in results.measurements}
-    for item in entries(results):
-        sides = groups.setdefault((places[item.run.machine_id], item.case.group), {})
-        name = item.case.backend
-        sides.setdefault(name, ComparisonSide(name)).add(item.case.group, item)
     counts = Counter(item.case.backend for item in results.measurements)
-    baseline = _chosen(baseline, counts)
-    pairs: list[CasePair] = []
-    found: list[tuple[int, str]] = []  # of each pair: the number of its group, and where that is
-    several = len({place for place, _ in groups}) > 1
+    check_known("--baseline", "backend", baseline, counts)
+    baseline = baseline or usual_baseline(counts)
+    items = entries(results)
+    machine, runs = machines(item.run for item in items), {i.run.machine_id: i.run for i in items}
+    of_machine, of_node = machine_names(runs), node_names(runs)
+    first_of = in_one_kind(item.run for item in items)
+    # A place is called by its machine, or by all of its kind.
+    names = {
+        each: of_machine[each]
+        if len(kind) == 1
+        else f"{len(kind)} nodes ({', '.join(map(of_node.__getitem__, kind))})"
+        for kind in grouped(first_of, first_of.__getitem__).values()
+        for each in kind
+    }
+    by_place = grouped(items, lambda item: names[item.run.machine_id])
+    judged = sections([SectionItems.of(own, machine) for own in by_place.values()], baseline)
+    groups = grouped(
+        ((place, row) for place, own in zip(by_place, judged, strict=True) for row in own.rows),
+        lambda each: (each[0], each[1].case.group),
+    )
+    several = len({item.case.device for item in results.measurements}) > 1
+    rows: list[ComparisonRow] = []
     one_sided: list[OneSided] = []
-    for number, ((place, group), sides) in enumerate(groups.items()):
-        on_machine = f" on {place}" if several else ""
+    for place, group in dict.fromkeys((names[i.run.machine_id], i.case.group) for i in items):
+        on_machine = f" on {place}" if len(by_place) > 1 else ""
+        members = [row for _, row in groups[place, group]]
+        base = next((row for row in members if row.case.backend == baseline), None)
         # A mean over devices or machines would be nobody's: their sides bear different labels.
-        where = f" on {group.rsplit('/', 1)[1]}" * (len(devices) > 1) + on_machine
-        base = sides.get(baseline, ComparisonSide(baseline))
-        # In the most processes: where backends need environments of their own, that is in all.
-        bridge = max(sides.values(), key=lambda side: len(side.measured.get(group, ())))
-        for name, side in sides.items():
-            if name == baseline or not side.measured:
-                continue
-            if not base.measured:
-                why = why_missing(base, group) or f"{baseline}: not measured"
-                case = side.measured[group][0].case
-                one_sided.append(OneSided(name + where, case, why))
-            else:
-                third = None if bridge is base or bridge is side else bridge
-                pairs.append(CasePair(group + on_machine, base, side, group, third))
-                found.append((number, where))
-    rows = _judged(groups, pairs, found)
-    finding = None
-    if not rows:
-        finding = Reason("too_few_backends", {"backends": list(counts)})
+        where = f" on {members[0].case.device}" * several + on_machine
+        others = [row for row in members if row.measured and row is not base]
+        if base is None or not base.measured:
+            why = f"{base.outcome}: {base.reason}" if base else "not measured"
+            why = f"{baseline}: {why}"
+            one_sided += [OneSided(row.case.backend + where, row.case, why) for row in others]
+            continue
+        found = [
+            ComparisonRow(
+                group + on_machine,
+                baseline + where,
+                row.case.backend + where,
+                base.case,
+                row.case,
+                base.time,
+                row.time,
+                row.to_baseline,
+                (
+                    *((baseline, doubt) for doubt in base.invalid),
+                    *((row.case.backend, doubt) for doubt in row.invalid),
+                    *(("", doubt) for doubt in of_ratio(row.side, base.side)),
+                ),
+            )
+            for row in others
+            if row.to_baseline
+        ]
+        rows += sorted(found, key=lambda row: row.comparison.log_ratio)
+    finding = None if rows else Reason("too_few_backends", {"backends": list(counts)})
     title = f"Backends against {baseline}" if baseline else "Backends"
     return report_of(title, rows, one_sided, (results,), finding=finding)
-
-
-def _chosen(baseline: str | None, counts: Mapping[str, int]) -> str:
-    if baseline is None:
-        return usual_baseline(counts)
-    check_known("--baseline", "backend", baseline, counts)
-    return baseline
-
-
-def _judged(
-    groups: Mapping[Key, Mapping[str, ComparisonSide]],
-    pairs: Sequence[CasePair],
-    found: Sequence[tuple[int, str]],
-) -> list[ComparisonRow]:
-    """A row for each pair, those of a group by their ratios.
-
-    found: of each pair the number of its group, and where that is.
-    """
-    bridges, keys = Bridges(groups), list(groups)
-    judged = [
-        (
-            number,
-            replace(
-                row,
-                base_label=row.base_label + where,
-                new_label=row.new_label + where,
-                comparison=bridges.allowing(row.comparison, pair, keys[number]),
-            ),
-        )
-        for row, pair, (number, where) in zip(rows_of_pairs(pairs), pairs, found, strict=True)
-    ]
-    judged.sort(key=lambda item: (item[0], item[1].comparison.log_ratio))
-    return [row for _, row in judged]
-
-
-def _places(items: Sequence[Measurement | Outcome]) -> dict[str, str]:
-    """What the place of each machine is called: its name, or those of all of its kind."""
-    machines = {item.run.machine_id: item.run for item in items}
-    names, nodes = machine_names(machines), node_names(machines)
-    first_of = in_one_kind(item.run for item in items)
-    kinds = grouped(first_of, first_of.__getitem__)
-    return {
-        machine: names[machine]
-        if len(kind) == 1
-        else f"{len(kind)} nodes ({', '.join(nodes[each] for each in kind)})"
-        for kind in kinds.values()
-        for machine in kind
-    }
 
 
 def compare_devices(results: Results, baseline: str | None = None) -> ComparisonReport:

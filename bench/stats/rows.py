@@ -35,7 +35,7 @@ from bench.stats.latency import StreamProcesses
 from bench.stats.nodes import SectionItems, places
 from bench.stats.pooling import RunSamples, Sides
 from bench.stats.ratios import HeterogeneityTests, all_slower, allowing, compare_all
-from bench.stats.trust import OF_TIME, UNDOUBTED, Doubt, Validity, of_ratio, pooled
+from bench.stats.trust import OF_TIME, UNDOUBTED, Doubt, Side, Validity, of_ratio, pooled
 
 MEASURED = "measured"
 KINDS = ("throughput", "truncation", "streaming")
@@ -152,6 +152,11 @@ class Row:
     def invalid(self) -> tuple[Doubt, ...]:
         """Why neither its time nor any ratio of it is to be trusted."""
         return self.validity.invalid
+
+    @property
+    def side(self) -> Side:
+        """What the doubts of a ratio are found in."""
+        return self.validity, self.runs
 
     @property
     def trusted(self) -> bool:
@@ -325,11 +330,10 @@ def compare_rows(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
 
 def doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
     """Why the ratio of two rows is not to be trusted, beyond what makes a side INVALID."""
-    both = (new.validity, new.runs), (base.validity, base.runs)
     if (bridge := _bridge(new, base)) is None:
-        return of_ratio(*both)
-    third = bridge.validity, bridge.runs
-    return _once((*bridge.invalid, *(doubt for side in both for doubt in of_ratio(side, third))))
+        return of_ratio(new.side, base.side)
+    over = (of_ratio(row.side, bridge.side) for row in (new, base))
+    return _once((*bridge.invalid, *itertools.chain.from_iterable(over)))
 
 
 def all_doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
@@ -400,7 +404,7 @@ def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Secti
     measured: list[Section] = []
     for place, here in zip(places, cases, strict=True):
         runs = {item.run.id: item.run for item in place.items}
-        rows = tuple(_row(case, len(runs), each, place.node_of) for case in here)
+        rows = tuple(_row(case, each, place.node_of) for case in here)
         counts = Counter(row.case.backend for row in rows if row.measured)
         exact = Counter(
             row.case.backend for row in rows if row.measured and not row.case.approximate
@@ -420,7 +424,6 @@ _GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_mea
 
 def _row(
     items: Sequence[Measurement | Outcome],
-    runs: int,
     intervals: Iterator[CaseInterval],
     nodes: Mapping[str, str],
 ) -> Row:
@@ -436,8 +439,7 @@ def _row(
         worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
         return Row(worst.case, worst.outcome, worst.reason, worst.advice)
     interval = next(intervals)
-    replicated = any(item.run.session != item.run.id for item in measured)
-    validity = pooled(measured, outcomes, interval, runs, replicated=replicated)
+    validity = pooled(measured, outcomes, interval)
     steady = {item.steady for item in measured}
     case, work = measured[0].case, measured[0].case.workload
     valid = work.valid_timesteps() / (work.batch * work.timesteps)  # those that are no padding

@@ -10,7 +10,7 @@ numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,63 +123,49 @@ class Validity:
 
 
 def pooled(
-    measured: Sequence[Measurement],
-    outcomes: Sequence[Outcome],
-    interval: CaseInterval,
-    runs: int,
-    *,
-    replicated: bool,
+    measured: Sequence[Measurement], outcomes: Sequence[Outcome], interval: CaseInterval
 ) -> Validity:
     """What the processes of one case say together.
 
     measured: at least one. outcomes: of processes in which the same case got no time. interval: of
-    the case's median over the processes. runs: processes of the session. replicated: whether it was
-    to have several.
+    the case's median over the processes.
     """
-    reasons: list[RecordedReason] = []
-    of_samples: dict[str, list[str]] = {NOT_STEADY: [], FEW_SAMPLES: []}
-    for item in measured:
-        for reason in () if item.valid else item.reasons:
-            reasons.append(reason)
-            if reason.code in of_samples:
-                of_samples[reason.code].append(item.run.id)
+    runs = len({item.run.id for item in measured} | {item.run.id for item in outcomes})
+    reasons = [reason for item in measured if not item.valid for reason in item.reasons]
     for outcome in outcomes:
         if outcome.outcome != "interrupted":  # from the keyboard: nobody's fault
-            words = outcome.outcome.replace("_", " ")
-            reasons.append(
-                RecordedReason(outcome.outcome, f"{words}: {outcome.reason}", outcome.advice)
-            )
+            text = f"{outcome.outcome.replace('_', ' ')}: {outcome.reason}"
+            reasons.append(RecordedReason(outcome.outcome, text, outcome.advice))
     processes = len(measured)
     enough = processes >= ENOUGH_PROCESSES
-    if enough:
-        reasons = [reason for reason in reasons if reason.code not in _OF_ONE_PROCESS]
-    invalid: list[Doubt] = []
-    of_time: list[Doubt] = []
-    noted: list[Doubt] = []
-    for doubt in _counted(reasons, runs):
-        if enough and doubt.code not in _GRAVE and not _many(doubt.runs, processes + len(outcomes)):
-            noted.append(doubt)
-        else:
-            (of_time if doubt.code in OF_TIME else invalid).append(doubt)
-    if replicated and not enough:
-        noted.append(Doubt(FEW_PROCESSES, "", "", runs, runs, (processes,)))
+    found: dict[str, list[Doubt]] = {"invalid": [], "of_time": [], "noted": []}
+    for code, same in grouped(reasons, lambda reason: reason.code).items():
+        if enough and code in _OF_ONE_PROCESS:
+            continue
+        disturbed = min(len(same), runs)
+        spoils = not enough or code in _GRAVE or _many(disturbed, processes + len(outcomes))
+        kind = ("of_time" if code in OF_TIME else "invalid") if spoils else "noted"
+        found[kind].append(Doubt(code, same[0].text, same[0].advice, disturbed, runs))
+    if not enough and any(item.run.session != item.run.id for item in measured):
+        found["noted"].append(Doubt(FEW_PROCESSES, "", "", runs, runs, (processes,)))
     if enough and interval.half_width > WIDE:
-        (of_time if interval.half_width > WIDE_OVER_PROCESSES else noted).append(
-            _wide(interval, runs)
+        values = interval.half_width, interval.processes, interval.nodes
+        kind = "of_time" if interval.half_width > WIDE_OVER_PROCESSES else "noted"
+        found[kind].append(Doubt(WIDE_INTERVAL, "", "", runs, runs, values))
+    unsteady, few_samples = (
+        frozenset(
+            item.run.id
+            for item in measured
+            if not item.valid and code in {reason.code for reason in item.reasons}
         )
-    return Validity(
-        tuple(invalid),
-        tuple(of_time),
-        tuple(noted),
-        frozenset(of_samples[NOT_STEADY]),
-        frozenset(of_samples[FEW_SAMPLES]),
-        measured[0].run.managed,
+        for code in (NOT_STEADY, FEW_SAMPLES)
     )
-
-
-def _wide(interval: CaseInterval, runs: int) -> Doubt:
-    values = interval.half_width, interval.processes, interval.nodes
-    return Doubt(WIDE_INTERVAL, "", "", runs, runs, values)
+    return Validity(
+        **{name: tuple(doubts) for name, doubts in found.items()},
+        unsteady=unsteady,
+        few_samples=few_samples,
+        managed=measured[0].run.managed,
+    )
 
 
 def _many(disturbed: int, processes: int) -> bool:
@@ -232,32 +218,9 @@ def _drifted(new: RunSamples, base: RunSamples) -> bool:
     return halves_agree((new.samples[here] / base.samples[there]).tolist()) is False
 
 
-def together(measured: Sequence[Measurement], outcomes: Sequence[Outcome] = ()) -> Validity:
-    """``pooled`` where the processes that have this case are all that is to be counted.
-
-    measured: at least one. A comparison has no session to count by: what stands on one of its sides
-    may come from several.
-    """
-    return each_together([(measured, outcomes)])[0]
-
-
 def each_together(
     cases: Sequence[tuple[Sequence[Measurement], Sequence[Outcome]]],
 ) -> list[Validity]:
-    """``together`` of many cases at once, which takes a fraction of the time."""
+    """``pooled`` of many cases, each with the interval over its own processes."""
     found = intervals([by_machine(measured) for measured, _ in cases])
-    return [
-        pooled(
-            measured,
-            outcomes,
-            interval,
-            len({item.run.id for item in measured} | {item.run.id for item in outcomes}),
-            replicated=any(item.run.session != item.run.id for item in measured),
-        )
-        for (measured, outcomes), interval in zip(cases, found, strict=True)
-    ]
-
-
-def _counted(reasons: Iterable[RecordedReason], runs: int) -> Iterable[Doubt]:
-    for code, found in grouped(reasons, lambda reason: reason.code).items():
-        yield Doubt(code, found[0].text, found[0].advice, min(len(found), runs), runs)
+    return [pooled(*case, interval) for case, interval in zip(cases, found, strict=True)]

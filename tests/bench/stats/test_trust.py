@@ -23,7 +23,6 @@ from bench.stats.trust import (
     each_together,
     of_ratio,
     pooled,
-    together,
 )
 from bench.stats.trust import WIDE as WIDE_FROM
 from lstm_impl import LSTMSpec, Workload
@@ -65,12 +64,8 @@ def outcome(kind: str, number: int = 99) -> Outcome:
     return Outcome(CASE, a_run(number), kind, "it ended", "", Path("x.json"))
 
 
-def judged(
-    items: Sequence[Measurement], outcomes: Sequence[Outcome] = (), *, replicated: bool = True
-) -> Validity:
-    runs = len({item.run.id for item in items} | {item.run.id for item in outcomes})
-    interval = case_interval([item.samples for item in items])
-    return pooled(items, outcomes, interval, runs, replicated=replicated)
+def judged(items: Sequence[Measurement], outcomes: Sequence[Outcome] = ()) -> Validity:
+    return pooled(items, outcomes, case_interval([item.samples for item in items]))
 
 
 def codes(found: Validity) -> tuple[list[str], list[str]]:
@@ -78,8 +73,10 @@ def codes(found: Validity) -> tuple[list[str], list[str]]:
 
 
 def test_one_process_alone_is_as_valid_as_it_says() -> None:
-    assert codes(judged(processes(1), replicated=False)) == ([], [])
-    assert codes(judged(processes(1, disturbed=1), replicated=False)) == (["busy"], [])
+    for disturbed, invalid in ((0, []), (1, ["busy"])):
+        (item,) = processes(1, disturbed=disturbed)
+        alone = replace(item, run=replace(item.run, session=item.run.id))
+        assert codes(judged([alone])) == (invalid, [])
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -332,5 +329,5 @@ def test_advice_stands_in_brackets_where_there_is_any() -> None:
 
 def test_cases_by_themselves_are_judged_as_all_together() -> None:
     cases = [(processes(6, disturbed=2), ()), (processes(5), (outcome("failed"),))]
-    assert each_together(cases) == [together(*case) for case in cases]
+    assert each_together(cases) == [judged(*case) for case in cases]
     assert [codes(each)[0] for each in each_together(cases)] == [["busy"], ["failed"]]
