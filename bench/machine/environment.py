@@ -1,9 +1,9 @@
-"""What the machine is, what state it is in, and what disturbed it while something was measured.
+"""Read what the machine is and what state it is in.
 
 ``read`` never raises: a machine may lack any of what is looked for, and what could not be read is
 None with its reason under ``unread``. No framework is imported; one that the process has imported
 is asked. The machine's files are looked for under a root and its driver, process table and modules
-are handed in, so that every machine can be played in a test.
+are parameters, so that tests can make up any machine.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 from bench.machine import devices
 from bench.machine.devices import Nvml
 from bench.machine.facts import (
-    Answer,
     Asker,
     Cpu,
     Environment,
@@ -64,7 +64,7 @@ def read(machine: Machine | None = None, threads: int | None = None) -> Environm
         container=ask("container", lambda: devices.container(machine.root, machine.environ)),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         cpu=_cpu(machine, ask),
-        load=ask("load", lambda: _load(machine)),
+        load=ask("load", machine.psutil.getloadavg),
         memory=_memory(machine, ask),
         gpus=read_gpus(machine, ask),
         libraries=ask("libraries", lambda: _libraries(machine)) or {},
@@ -89,7 +89,7 @@ def _os_release(machine: Machine) -> str:
 
 
 def _boot(machine: Machine) -> str:
-    """Of the number that a kernel draws when it starts; the number itself is nobody's business."""
+    """A hash of the number that a kernel draws when it starts."""
     drawn = machine.text("proc/sys/kernel/random/boot_id")
     return hashlib.sha256(f"lstm benchmark {drawn}".encode()).hexdigest()[:12]
 
@@ -104,17 +104,20 @@ def _cpu(machine: Machine, ask: Asker) -> Cpu:
         logical=ask("logical", lambda: machine.psutil.cpu_count(logical=True)),
         usable=ask("usable", lambda: len(machine.psutil.Process().cpu_affinity())),
         quota=ask("quota", lambda: _quota(machine)),
-        virtual=ask("virtual", lambda: _flag(machine, "hypervisor")),
-        governor=ask("governor", lambda: _governor(machine)),
+        virtual=ask("virtual", lambda: _virtual(machine)),
+        governor=ask("governor", lambda: " and ".join(sorted({*per_cpu(machine, _GOVERNOR)}))),
         turbo=ask("turbo", lambda: _turbo(machine)),
         clock_hz=ask("clock_hz", lambda: cpu_clock(machine)),
-        clock_max_hz=ask("clock_max_hz", lambda: _cpu_clock_max(machine)),
+        clock_max_hz=ask(
+            "clock_max_hz",
+            lambda: 1e3 * max(map(float, per_cpu(machine, "cpufreq/cpuinfo_max_freq"))),
+        ),
         temperature_c=ask("temperature_c", lambda: _cpu_temperature(machine)),
     )
 
 
 def device_name(device: str, machine: Machine | None = None) -> str:
-    """What a device is: a GPU's name, or a CPU's and how many processors may be used of it."""
+    """Name a device: a GPU's name, or a CPU's and how many processors of it may be used."""
     machine = machine or Machine()
     if device != "cpu":
         gpus, index = read_gpus(machine, Asker({})), devices.gpu_index(device)
@@ -124,11 +127,14 @@ def device_name(device: str, machine: Machine | None = None) -> str:
     return f"{cpu.name or socket.gethostname()}, {cpu.usable or '?'} processors{shared}"
 
 
-def _flag(machine: Machine, name: str) -> bool:
+_GOVERNOR, _FASTEST = "cpufreq/scaling_governor", "cpufreq/cpuinfo_max_freq"
+
+
+def _virtual(machine: Machine) -> bool:
     match = re.search(r"^flags\s*:(.*)$", machine.text("proc/cpuinfo"), re.MULTILINE)
     if match is None:
         raise LookupError("proc/cpuinfo lists no flags")
-    return name in match[1].split()
+    return "hypervisor" in match[1].split()
 
 
 def _quota(machine: Machine) -> float | None:
@@ -137,18 +143,11 @@ def _quota(machine: Machine) -> float | None:
         limit, period = machine.text("sys/fs/cgroup/cpu.max").split()
         return None if limit == "max" else int(limit) / int(period)
     folder = "sys/fs/cgroup/cpu"
-    if (machine.root / folder / "cpu.cfs_quota_us").exists():
-        limit = machine.text(f"{folder}/cpu.cfs_quota_us")
-        return (
-            None
-            if int(limit) < 0
-            else int(limit) / int(machine.text(f"{folder}/cpu.cfs_period_us"))
-        )
-    return None
-
-
-def _governor(machine: Machine) -> str:
-    return " and ".join(sorted(set(per_cpu(machine, "cpufreq/scaling_governor"))))
+    if not (machine.root / folder / "cpu.cfs_quota_us").exists():
+        return None
+    microseconds = int(machine.text(f"{folder}/cpu.cfs_quota_us"))
+    period = machine.text(f"{folder}/cpu.cfs_period_us") if microseconds >= 0 else ""
+    return microseconds / int(period) if period else None
 
 
 def _turbo(machine: Machine) -> bool:
@@ -169,21 +168,12 @@ def cpu_clock(machine: Machine) -> float:
         return 1e6 * sum(map(float, found)) / len(found)
 
 
-def _cpu_clock_max(machine: Machine) -> float:
-    return 1e3 * max(map(float, per_cpu(machine, "cpufreq/cpuinfo_max_freq")))
-
-
 def _cpu_temperature(machine: Machine) -> float:
     sensors = machine.psutil.sensors_temperatures()
     for name in ("coretemp", "k10temp", "zenpower", "cpu_thermal"):
         if sensors.get(name):
             return float(max(sensor.current for sensor in sensors[name]))
     raise LookupError("no sensor of the CPU is shown")
-
-
-def _load(machine: Machine) -> tuple[float, float, float]:
-    one, five, fifteen = machine.psutil.getloadavg()
-    return float(one), float(five), float(fifteen)
 
 
 def _memory(machine: Machine, ask: Asker) -> MemorySize:
@@ -233,20 +223,22 @@ def _threads(machine: Machine, ask: Asker, requested: int | None) -> dict[str, i
     ask = ask.within("threads")
     found: dict[str, int | None] = {"requested": requested}
     if tf := machine.modules.get("tensorflow"):
-        # TensorFlow says 0 where it chooses for itself.
-        found["tensorflow_intra"] = ask(
-            "tensorflow_intra", lambda: int(tf.config.threading.get_intra_op_parallelism_threads())
-        )
-        found["tensorflow_inter"] = ask(
-            "tensorflow_inter", lambda: int(tf.config.threading.get_inter_op_parallelism_threads())
-        )
+
+        def count(kind: str) -> int:
+            return int(getattr(tf.config.threading, f"get_{kind}_op_parallelism_threads")())
+
+        for kind in ("intra", "inter"):  # 0 where TensorFlow chooses for itself
+            found[f"tensorflow_{kind}"] = ask(f"tensorflow_{kind}", partial(count, kind))
     if torch := machine.modules.get("torch"):
         found["torch"] = ask("torch", lambda: int(torch.get_num_threads()))
     return found
 
 
-def thread_counts(environment: Environment) -> dict[str, int]:
-    """How many threads each pool was told to use, by the name of the setting; 0 is left out."""
+def too_many_threads(environment: Environment) -> Sequence[str]:
+    """Thread settings over the processors that this process may use, as ``name=count``."""
+    usable = environment.cpu.usable or environment.cpu.logical
+    if usable is None:
+        return ()
     counts = {name: count for name, count in environment.threads.items() if count}
     for name, value in environment.variables.items():
         if name.endswith("_NUM_THREADS") or name in (
@@ -256,18 +248,10 @@ def thread_counts(environment: Environment) -> dict[str, int]:
             first = value.split(",")[0].strip()
             if first.isdigit() and int(first):
                 counts[name] = int(first)
-    return counts
-
-
-def too_many_threads(environment: Environment) -> Sequence[str]:
-    """Thread settings over the processors that this process may use, as ``name=count``."""
-    usable = environment.cpu.usable or environment.cpu.logical
-    if usable is None:
-        return ()
     # Inter-op threads wait for one another most of the time; more of them than cores do no harm.
     return tuple(
         f"{name}={count}"
-        for name, count in thread_counts(environment).items()
+        for name, count in counts.items()
         if count > usable and "inter" not in name.lower()
     )
 
@@ -300,20 +284,14 @@ def read_gpus(machine: Machine, ask: Asker) -> tuple[Gpu, ...]:
 
 
 def _gpu(nvml: Nvml, number: int | None, ask: Asker) -> Gpu:
-    handle = (
-        None if number is None else ask("handle", lambda: nvml.nvmlDeviceGetHandleByIndex(number))
-    )
+    def answer(question: Callable[[Any], Any]) -> Any:
+        if number is None:
+            raise LookupError("CUDA_VISIBLE_DEVICES names a part of a GPU")
+        return question(nvml.nvmlDeviceGetHandleByIndex(number))
 
-    def of(name: str, question: Callable[[Any], Answer]) -> Answer | None:
-        def ask_it() -> Answer:
-            if handle is None:
-                raise LookupError("CUDA_VISIBLE_DEVICES names a part of a GPU")
-            return question(handle)
-
-        return ask(name, ask_it)
-
-    memory = of("memory_total_bytes", nvml.nvmlDeviceGetMemoryInfo)
     questions: dict[str, Callable[[Any], Any]] = {
+        "memory_total_bytes": lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).total,
+        "memory_used_bytes": lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used,
         "name": lambda gpu: devices.decoded(nvml.nvmlDeviceGetName(gpu)),
         "compute_capability": lambda gpu: "{}.{}".format(
             *nvml.nvmlDeviceGetCudaComputeCapability(gpu)
@@ -337,9 +315,7 @@ def _gpu(nvml: Nvml, number: int | None, ask: Asker) -> Gpu:
     return Gpu(
         driver=ask("driver", lambda: devices.decoded(nvml.nvmlSystemGetDriverVersion())),
         cuda_version=ask("cuda_version", lambda: _cuda_version(nvml)),
-        memory_total_bytes=None if memory is None else memory.total,
-        memory_used_bytes=None if memory is None else memory.used,
-        **{name: of(name, question) for name, question in questions.items()},
+        **{name: ask(name, partial(answer, question)) for name, question in questions.items()},
     )
 
 

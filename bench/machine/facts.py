@@ -1,15 +1,14 @@
-"""What is known of a machine, as plain values, and how it is asked: no answer is an answer, too."""
+"""What is known of a machine, as plain values, and where each is None if it cannot be read."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -19,17 +18,17 @@ import psutil
 
 from bench.machine import devices
 from bench.machine.devices import Nvml
-from bench.machine.fields import mapping, without_secrets
+from bench.machine.fields import is_number, mapping, without_secrets
 
 _MOST = 200
-"""GPUs and libraries of a file beyond these are left out: no machine has as many."""
+"""GPUs and libraries of a file that are looked at: no machine has as many."""
 
 
 @dataclass(frozen=True, order=True)
 class MachineKind:
     """What is equal on all machines of one kind.
 
-    cpu: its model, or its architecture where it tells none. processors: how many of them a process
+    cpu: its model, or its architecture if that is unknown. processors: how many of them a process
     may use, -1 if that is not known. quota: processors' worth of time allowed, 0 without a limit.
     gpus: name and driver of each, in CUDA's order. libraries: name and version, by name.
     """
@@ -58,62 +57,37 @@ class MachineKind:
         ]
         return ", ".join([f"{self.cpu}, {count}{shared}", *gpus])
 
-    def differences(self, other: MachineKind) -> tuple[str, ...]:
-        """In what two kinds differ: names of fields, and of libraries one by one."""
-        separate = [
-            each.name
-            for each in fields(self)
-            if each.name != "libraries" and getattr(self, each.name) != getattr(other, each.name)
-        ]
-        here, there = dict(self.libraries), dict(other.libraries)
-        names = sorted({*here, *there})
-        return (*separate, *(name for name in names if here.get(name) != there.get(name)))
-
 
 def kind_of(environment: object) -> MachineKind | None:
-    """The kind of machine that an environment is of; None where it does not say.
+    """Return the kind of machine of an environment; None where its processor is unknown.
 
-    environment: what ``Environment.to_dict`` gave: of a result file, what ``run.environment`` has
-    under ``before``. It may be any plain data; what is not as expected counts as not told.
+    environment: of a result file, what ``run.environment`` has under ``before``. It may be any
+    plain data.
     """
     known = mapping(environment)
     cpu = mapping(known.get("cpu"))
     name = _text(cpu.get("name")) or _text(cpu.get("architecture"))
     if not name:
         return None
-    processors = next(
-        (found for key in ("usable", "logical") if (found := _count(cpu.get(key)))), -1
-    )
-    libraries = sorted(
-        (str(library), _text(version))
-        for library, version in mapping(known.get("libraries")).items()
-    )
+    counts = (cpu.get("usable"), cpu.get("logical"))
+    quota = cpu.get("quota")
+    libraries = mapping(known.get("libraries"))
     gpus = known.get("gpus")
     gpus = gpus if isinstance(gpus, list | tuple) else ()
     return MachineKind(
         cpu=name,
-        processors=processors,
-        quota=_quota(cpu.get("quota")),
+        processors=next((each for each in counts if type(each) is int and each > 0), -1),
+        quota=max(0.0, float(quota)) if is_number(quota) else 0.0,
         gpus=tuple(
             (_text(gpu.get("name")), _text(gpu.get("driver"))) for gpu in map(mapping, gpus[:_MOST])
         ),
         python=_text(known.get("python")),
-        libraries=tuple(libraries[:_MOST]),
+        libraries=tuple(sorted((str(each), _text(libraries[each])) for each in libraries)[:_MOST]),
     )
 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def _quota(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return 0.0
-    return max(0.0, float(value))
 
 
 _VARIABLES = re.compile(
@@ -241,8 +215,6 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-# -- how it is asked
-
 Answer = TypeVar("Answer")
 
 
@@ -263,14 +235,14 @@ class Machine:
 
 
 class Asker:
-    """Asks one question; if it cannot be answered, the answer is None and the reason is kept."""
+    """Reads one value, or returns None and keeps the reason."""
 
     def __init__(self, unread: dict[str, str], prefix: str = "") -> None:
         self._unread = unread
         self._prefix = prefix
 
     def __call__(self, name: str, question: Callable[[], Answer]) -> Answer | None:
-        """The answer, or None with the reason noted under this name."""
+        """What ``question`` returns, or None with the reason noted under this name."""
         try:
             return question()
         except Exception as error:
@@ -284,14 +256,14 @@ class Asker:
 
 
 def why(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return the reason of an error in one line."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return str(error) or type(error).__name__
 
 
 def per_cpu(machine: Machine, place: str) -> list[str]:
-    """What a file says of each processor."""
+    """Return the content of a file of each processor."""
     folder = machine.root / "sys/devices/system/cpu"
     files = sorted(folder.glob(f"cpu[0-9]*/{place}"))
     if not files:

@@ -1,19 +1,19 @@
-"""Values of a result file, each checked where it is used and each knowing where it stands.
+"""Values of a result file, each checked where it is used and each with its place in the file.
 
-What is read may be anything, so nothing is taken for what it should be: a ``Field`` is a value with
-the way that leads to it, and asking it for a number, a list of times or a name gives that or raises
-one line that names the file and the field. This module knows JSON's values and no schema.
+A file may hold anything: a ``Field`` is a value with its place, and returns a number, a list of
+times or a name, or raises one line that names the file and the field.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeGuard, cast
+from typing import TypeGuard
 
 # A step shorter than a picosecond or longer than thirty years was not measured; within these
 # bounds no rate or ratio overflows.
@@ -25,10 +25,7 @@ DEEPEST = 40
 
 
 class InputError(ValueError):
-    """What was given or requested cannot be; one line that says what, where, and what to do.
-
-    A command tells it and ends.
-    """
+    """What was given or requested cannot be; one line that says what, where, and what to do."""
 
 
 class ResultError(InputError):
@@ -36,7 +33,7 @@ class ResultError(InputError):
 
 
 def error_at(path: Path, text: str, where: str = "") -> ResultError:
-    """``text`` says of the file, or of the field ``where`` in it, what it is and should be."""
+    """An error about the file, or about the field ``where`` in it."""
     subject = printable(str(path))
     return ResultError(f"{subject}: {where} {text}" if where else f"{subject} {text}")
 
@@ -53,9 +50,8 @@ def without_secrets(text: str) -> str:
     """Return the text with the URLs in it cut down to scheme, host and path.
 
     The user's name, the password, the query and the fragment go: any of them may be a credential.
-    Paths halve the slashes of a URL, which is known all the same.
     """
-    if ":/" not in text:
+    if ":/" not in text:  # a path halves the slashes of a URL
         return text
     return _URL.sub(lambda url: url["scheme"] + url["place"], text)
 
@@ -72,17 +68,15 @@ def printable(text: str, limit: int = 300) -> str:
 
 def shown(value: object) -> str:
     """A value of a file, short, on one line and harmless."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return "a list"
+    if isinstance(value, dict | list):
+        return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, str):
         return printable(json.dumps(value[:60], ensure_ascii=False) + "..." * (len(value) > 60))
     return printable(json.dumps(value), 60)
 
 
 def mapping(value: object) -> Mapping[str, object]:
-    """An object of free-form data, in which anything may stand; else one that holds nothing."""
+    """Return an object of free-form data, and an empty one in place of anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -91,10 +85,10 @@ class MissingField:
 
 
 class Field:
-    """A value of a file and the way that leads to it, as an error names it.
+    """A value of a file and its place there.
 
-    Every method that asks for a kind of value raises ResultError where it is of another. There are
-    many and they are right: a name is put together only where an error asks for it.
+    Every method that returns a kind of value raises ResultError where it is of another. A name is
+    put together only for an error.
     """
 
     __slots__ = ("_key", "_parent", "path", "value")
@@ -109,7 +103,7 @@ class Field:
 
     @property
     def name(self) -> str:
-        """The way that leads to it from the file."""
+        """Its place in the file: ``benchmarks[3].stats``."""
         if self._parent is None:
             return str(self._key)
         before = self._parent.name
@@ -119,7 +113,7 @@ class Field:
         return f"{before}{between}{self._key}"
 
     def error(self, expected: str, found: str | None = None) -> ResultError:
-        """What the field is, or ``found``, and what it should be."""
+        """An error that says what the field is, or ``found``, and what it should be."""
         if found is None:
             found = "is missing" if self.value is MissingField else f"is {shown(self.value)}"
         return error_at(self.path, f"{found}; expected {expected}", self.name)
@@ -131,7 +125,7 @@ class Field:
         return self.value
 
     def __getitem__(self, key: str) -> Field:
-        """The field under a key, which may be missing: what is asked of it will say so."""
+        """The field under a key, which may be missing: its methods then say so."""
         return Field(self.path, key, self.mapping().get(key, MissingField), self)
 
     @property
@@ -197,15 +191,19 @@ class Field:
     def number(self, minimum: float = -math.inf, maximum: float = math.inf) -> float:
         """A finite number within these bounds."""
         value = self.value
-        if not is_number(value, minimum, maximum):
-            raise self.error(_number_words(minimum, maximum))
-        return float(value)
+        if is_number(value, minimum, maximum):
+            return float(value)
+        if (minimum, maximum) == (SHORTEST, LONGEST):
+            raise self.error(f"a time in seconds between {SHORTEST:g} and {LONGEST:g}")
+        if math.isfinite(minimum) and math.isfinite(maximum):
+            raise self.error(f"a number from {minimum:g} to {maximum:g}")
+        raise self.error("a number of at least 0" if minimum == 0.0 else "a finite number")
 
     def times(self) -> list[float]:
         """A list of seconds."""
         if not isinstance(self.value, list):
             raise self.error("a list")
-        # As in all lists of numbers: item by item only to name the one that is not right.
+        # Item by item only to name the one that is not right, as in all lists of numbers.
         if not all(is_number(value, SHORTEST, LONGEST) for value in self.value):
             return [item.number(SHORTEST, LONGEST) for item in self.items()]
         return self.value
@@ -214,61 +212,45 @@ class Field:
         self, minimum: float = -math.inf, maximum: float = math.inf
     ) -> dict[str, float | None]:
         """An object whose values are numbers within these bounds, or null."""
-        values = self.mapping()
-        for value in values.values():
-            if value is not None and not (
-                type(value) is float and is_number(value, minimum, maximum)
-            ):
-                break
-        else:
-            return cast("dict[str, float | None]", values)
         return {
-            key: None if value is None else self[key].number(minimum, maximum)
-            for key, value in values.items()
+            key: value
+            if value is None or (type(value) is float and is_number(value, minimum, maximum))
+            else self[key].number(minimum, maximum)
+            for key, value in self.mapping().items()
         }
 
     def time(self) -> datetime:
         """A moment, in UTC."""
-        expected = 'a time with its zone, like "2025-01-31T12:00:00+00:00"'
-        try:
+        with contextlib.suppress(ValueError, OverflowError):
             moment = datetime.fromisoformat(self.text())
             if moment.tzinfo is not None:
                 return moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            pass
-        raise self.error(expected)
+        raise self.error('a time with its zone, like "2025-01-31T12:00:00+00:00"')
 
     def free(self) -> dict[str, object]:
-        """An object of any content, if it is not nested without end."""
+        """An object of any content, nested at most ``DEEPEST`` levels deep."""
         level: list[object] = [self.mapping()]
         for _ in range(DEEPEST):
-            inner: list[object] = []
-            for value in level:
-                if isinstance(value, dict):
-                    inner.extend(value.values())
-                elif isinstance(value, list):
-                    inner.extend(value)
-            if not inner:
+            level = [
+                inner
+                for value in level
+                if isinstance(value, dict | list)
+                for inner in (value.values() if isinstance(value, dict) else value)
+            ]
+            if not level:
                 return self.mapping()
-            level = inner
         raise self.error(f"at most {DEEPEST} levels", "is nested too deeply")
 
     def annotated(self, annotation: str) -> None:
         """Check against the type of a dataclass's field, as it is written there."""
-        if annotation.endswith(" | None"):
-            if self.value is None:
-                return
-            annotation = annotation.removesuffix(" | None")
-        if annotation == "int":
-            self.integer(1)
-        elif annotation == "float":
-            self.number(0.0)
-        elif annotation == "bool":
-            self.boolean()
-        elif annotation == "str":
-            self.label()
-        else:
-            raise TypeError(f"{self.name}: no check is known for the type {annotation}")
+        checks: dict[str, Callable[[], object]] = {
+            "int": lambda: self.integer(1),
+            "float": lambda: self.number(0.0),
+            "bool": self.boolean,
+            "str": self.label,
+        }
+        if self.value is not None or not annotation.endswith(" | None"):
+            checks[annotation.removesuffix(" | None")]()
 
 
 def is_number(
@@ -279,13 +261,3 @@ def is_number(
         return minimum <= value <= maximum and math.isfinite(value)
     # An integer may be past what a float can hold, but compares with one all the same.
     return type(value) is int and minimum <= value <= maximum and abs(value) <= LARGEST_INTEGER
-
-
-def _number_words(minimum: float, maximum: float) -> str:
-    if (minimum, maximum) == (SHORTEST, LONGEST):
-        return f"a time in seconds between {SHORTEST:g} and {LONGEST:g}"
-    if math.isfinite(minimum) and math.isfinite(maximum):
-        return f"a number from {minimum:g} to {maximum:g}"
-    if minimum == 0.0:
-        return "a number of at least 0"
-    return "a finite number"

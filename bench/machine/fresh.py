@@ -1,7 +1,7 @@
-"""A fresh process that is asked one thing in JSON and answers in JSON; or how it died.
+"""Ask a fresh process one thing in JSON, which answers in JSON; or say how it died.
 
 What it does may end it (a framework built for another processor) or take for ever, and no answer is
-ever half an answer. This module knows processes, not what is requested.
+ever half an answer.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def ask(
     quiet: bool = False,
     python: str = sys.executable,
 ) -> Any | Died:
-    """What ``python WORDS FOLDER`` answers, which calls ``answer`` with the folder.
+    """Return what ``python WORDS FOLDER`` answers, which calls ``answer`` with the folder.
 
-    seconds: that it may take. environment: variables of its own. quiet: what it prints goes
-    nowhere. python: of another environment, in which this suite is installed.
+    seconds: that it may take. environment: variables of its own. quiet: whether its output is
+    dropped. python: of another environment, in which this suite is installed.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -73,7 +73,7 @@ def ask(
 
 
 def answer(folder: str | os.PathLike[str], to: Callable[[Any], object]) -> None:
-    """In the process that is asked: what ``to`` makes of the question."""
+    """Answer, in the process that is asked, with what ``to`` makes of the question."""
     place = Path(folder) / _ANSWER
     found = to(json.loads((place.parent / _QUESTION).read_text(encoding="utf-8")))
     # Renamed when it is whole: a process that dies while it writes has not answered.
@@ -83,20 +83,20 @@ def answer(folder: str | os.PathLike[str], to: Callable[[Any], object]) -> None:
 
 
 def question(kind: Callable[..., _T], found: Mapping[str, Any]) -> _T:
-    """A question by its fields, which has been JSON: there its tuples are lists."""
+    """Return a dataclass that has been JSON, where its tuples are lists."""
     return kind(
         **{name: tuple(each) if isinstance(each, list) else each for name, each in found.items()}
     )
 
 
 def last_words(printed: str) -> str:
-    """The last line of what a process printed, or its beginning; empty if it said nothing."""
+    """Return the beginning of the last line of what a process printed, possibly empty."""
     lines = printed.strip().splitlines()
     return lines[-1].strip()[:_LONGEST] if lines else ""
 
 
 def ending(code: int) -> str:
-    """How a process ended, told by its exit code, which is negative for a signal."""
+    """Say how a process ended by its exit code, which is negative for a signal."""
     if code == LIMIT_GONE:
         return "ended: code that ran in it had lowered a limit of the process for good"
     if code >= 0:
@@ -112,22 +112,17 @@ def ending(code: int) -> str:
 LONGEST_ERROR = 300
 """Letters of a line: a framework's message can be a whole program."""
 
-_LOOKED_AT = 100_000
-"""Letters of the text that are searched for its first lines; some are megabytes."""
-
 
 def one_line(error: BaseException) -> str:
-    """The first thing that an error says: a framework's goes on for pages."""
-    lines = [line.strip() for line in _text(error)[:_LOOKED_AT].splitlines() if line.strip()]
+    """Return the first line of an error: a framework's goes on for pages."""
+    try:
+        text = str(error)
+    except BaseException:
+        # Its own code runs here and may raise anything: that is about the words, not the case.
+        return "it cannot be put into words: asking for its text raises an error too"
+    # Some are megabytes.
+    lines = [line.strip() for line in text[:100_000].splitlines() if line.strip()]
     # "Graph execution error:" alone says nothing.
     text = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
     text = text or "it said nothing"
     return text if len(text) <= LONGEST_ERROR else text[: LONGEST_ERROR - 3] + "..."
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except BaseException:
-        # Its own code runs here and may raise anything: that is about the words, not the case.
-        return "it cannot be put into words: asking for its text raises an error too"

@@ -1,8 +1,8 @@
 """One measurement at a time on a machine: a lock that names its holder.
 
 The lock is the system's own (``flock``), on a file in the user's temporary folder: it is gone when
-its last holder is, however that ended, so that none is ever left behind. Worker processes inherit
-it: what a killed manager leaves running still holds it. This module knows that file, and no more.
+its last holder is, however that ended. Worker processes inherit it: what a killed manager leaves
+running still holds it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import psutil
 
 from bench.machine.fields import Field, printable
 from bench.machine.reading import parse_json, regular_bytes
-from bench.machine.writing import Closing
+from bench.machine.writing import Closing, lock
 
 VARIABLE = "LSTM_LOCK"
 """Of the environment: a path of the lock's file, where not all that measures here should share one,
@@ -44,16 +44,14 @@ class LockError(OSError):
 
 def default_path() -> Path:
     """The user's own: one made by another user could not be opened, nor trusted."""
-    if given := os.environ.get(VARIABLE):
-        return Path(given)
-    return Path(tempfile.gettempdir()) / f"lstm-bench-{os.getuid()}.lock"
+    own = Path(tempfile.gettempdir()) / f"lstm-bench-{os.getuid()}.lock"
+    return Path(os.environ.get(VARIABLE) or own)
 
 
 class MachineLock(Closing):
     """Held from ``acquire`` until ``close``, or the end of the process and of its workers.
 
-    fd: the open file, to be inherited; None on a system that has no such locks, and where the lock
-    was not acquired.
+    fd: the open file, to be inherited; None where the lock was not acquired.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -66,10 +64,6 @@ class MachineLock(Closing):
         Raises HeldError if another process has it, LockError if its file cannot be used.
         """
         try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             file = os.open(self.path, flags, 0o600)
         except OSError as error:
@@ -77,14 +71,9 @@ class MachineLock(Closing):
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
             raise LockError(f"{self.path} cannot be locked: it is not a regular file; remove it")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if lock(file, wait=False) is False:
             os.close(file)
-            raise HeldError(f"another run measures on this machine: {self._holder()}") from None
-        except OSError as error:
-            os.close(file)
-            raise LockError(f"{self.path} cannot be locked: {error.strerror}") from None
+            raise HeldError(f"another run measures on this machine: {self._holder()}")
         self.fd = file
         since = datetime.now(UTC).isoformat(timespec="seconds")
         with contextlib.suppress(OSError):  # a full disk: the lock holds without its holder's name
@@ -98,17 +87,16 @@ class MachineLock(Closing):
         tell: Callable[[str], None],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``acquire``, as often as it takes; ``tell`` is called once if it is not at once."""
+        """Try ``acquire`` until it succeeds; ``tell`` is called once if it does not at once."""
         announced = False
-        while True:
+        while self.fd is None:
             try:
                 self.acquire(what)
-                return
             except HeldError as error:
                 if not announced:
                     tell(f"{error}; waiting for it")
                     announced = True
-            sleep(LOOK_EVERY)
+                sleep(LOOK_EVERY)
 
     def close(self) -> None:
         """Let the next one have it; a second call does nothing."""

@@ -1,8 +1,8 @@
 """Processes with an end: when their time is up, when their parent has gone, or with a block.
 
 What runs in a stage of long work may hang where Python cannot reach it (a compiler, a driver), so
-it is a process of its own and is ended from outside. Others do nothing but keep processors busy
-next to what is measured. This module knows time and processes, not what they do.
+it is a process of its own and is ended from outside. Others keep processors busy next to what is
+measured.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GRACE = 20.0
-"""Seconds that a process gets to write down what it has after it was interrupted: pytest makes its
-result file then."""
+"""Seconds from the interruption of a process, in which pytest makes its result file, to its end."""
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at whether to stop."""
@@ -46,10 +45,7 @@ DIE_WITH = inspect.getsource(die_with)
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process came to its end.
-
-    code: its exit code, negative for a signal. in_time: it ended by itself within its seconds.
-    """
+    """code: the exit code, negative for a signal. in_time: whether it ended by itself in time."""
 
     code: int
     in_time: bool
@@ -94,7 +90,7 @@ def run(
 
 
 def _wait(process: subprocess.Popen[bytes], end: float, stop: threading.Event) -> bool:
-    """Whether a process ended by itself, before ``end`` and before it was to stop."""
+    """Return whether a process ended by itself, before ``end`` and before it was to stop."""
     while not stop.is_set():
         left = end - time.monotonic()
         try:
@@ -124,6 +120,8 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+# A product at a time keeps a processor as busy as any program does, and no cache or memory. Every
+# 10 ms or so it looks whether its parent still lives.
 _COUNTING = """
 import os, sys
 while os.getppid() == int(sys.argv[1]):
@@ -131,16 +129,11 @@ while os.getppid() == int(sys.argv[1]):
     for _ in range(200_000):
         number = number * 5 % 1_000_003
 """
-"""A product at a time keeps a processor as busy as any program does, and no cache or memory. Every
-10 ms or so it looks whether who started it still lives: nobody else would end it."""
 
 
 @contextlib.contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """While it lasts, so many processes keep a processor busy each; 0 are none.
-
-    They have ended when it is left, and what they used is then this process's children's.
-    """
+    """Keep so many processors busy, by a process each, which have ended when it is left."""
     with contextlib.ExitStack() as stack:
         for _ in range(processes):
             started = subprocess.Popen(

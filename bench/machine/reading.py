@@ -1,7 +1,6 @@
-"""Files to bytes and JSON: whatever stands under a path, an answer or one line that says why not.
+"""Read files and their JSON, whatever is there, or say in one line why not.
 
-A path may lead to a pipe that never ends, a device, a folder or a terabyte of zeros. This module
-knows files and how an error names them; what the bytes mean is for others to say.
+A path may lead to a pipe that never ends, a device, a folder or a terabyte of zeros.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
     may never end) or is larger than ``largest`` bytes.
     """
     try:
-        # Opening a pipe would wait for its writer; and what was requested its kind by its name may
-        # be another thing when it is opened.
+        # Opening a pipe would wait for its writer. The kind is that of what was opened: by now the
+        # name may be another file's.
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(file, "rb") as stream:
             status = os.fstat(file)
@@ -55,12 +54,21 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
     """Return the JSON value of ``data``, which stands at ``where`` in the file.
 
     Raises ResultError, naming the place, also for an object that has a key twice: readers differ in
-    which of the two values they take. Raises RecursionError for what is nested too deeply.
+    which value they take. Raises RecursionError for what is nested too deeply.
     """
+
+    def checked(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = shown(next(name for name in names if names.count(name) > 1))
+            raise error_at(path, f"has the key {twice} twice in one object", where)
+        return found
+
     try:
-        parsed: object = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
-    except _RepeatedKeyError as error:
-        raise error_at(path, f"has the key {error} twice in one object", where) from None
+        parsed: object = json.loads(data.decode("utf-8-sig"), object_pairs_hook=checked)
+    except ResultError:
+        raise
     except UnicodeDecodeError as error:
         raise error_at(path, f"is not UTF-8 text (byte {error.start})", where) from None
     except json.JSONDecodeError as error:
@@ -73,30 +81,17 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
     return parsed
 
 
-class _RepeatedKeyError(Exception):
-    """An object of JSON has a key twice; the message is the key."""
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _RepeatedKeyError(shown(next(name for name in names if names.count(name) > 1)))
-    return found
-
-
 def journal_lines(
     path: Path, data: bytes, first: str, message: str
 ) -> tuple[list[Field], list[str]]:
-    """The lines of a journal that are whole, and a note if the last is not.
+    """Return the lines of a journal that are whole, and a note if the last is not.
 
-    first: the key that its first line has; told: what a file without it is no journal of. Raises
+    first: the key that its first line has. message: what a file without it is no journal of. Raises
     ResultError.
     """
     raw = data.split(b"\n")
     notes = []
-    # The writer ends a line with its newline: what stands after the last one was being written
-    # when the process died.
+    # What stands after the last newline was being written when the process died.
     if raw.pop().strip():
         notes.append(f"{printable(str(path))}: the last line is cut off and was dropped")
     lines = []
@@ -120,10 +115,7 @@ RESULTS_VARIABLE = "LSTM_RESULTS"
 """The environment variable that names another folder, or a URL."""
 
 LEARNING_PREFIX = "learning-"
-"""The prefix of files of ``bench.echo windows``. They lie in the same folder and hold no times;
-which they are stands in them (``meant_for_learning``): a suite may be called so, too."""
-
-_FIRST_KEY = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(\w+)"\s*:')
+"""The prefix of files of ``bench.echo windows``, which lie in the same folder and hold no times."""
 
 
 def default_folder() -> str:
@@ -132,17 +124,20 @@ def default_folder() -> str:
 
 
 def holds_study(path: Path) -> bool:
-    """Whether a file is a study's (``results.study``), by how it begins."""
+    """Whether a file is a study's (``records.study``), by its first key."""
     return _first_key(path) == "study"
 
 
 def holds_no_cases(path: Path) -> bool:
-    """Whether a file lies among results and holds none of cases."""
+    """Whether a file lies among results and holds none."""
     return _first_key(path) in ("learning", "study")
 
 
 def meant_for_learning(path: Path) -> bool:
-    """Whether it is one of these, or is named so and it is unknown: then its reader says why."""
+    """Whether it holds a map of what was learned.
+
+    What cannot be read and is named so is taken for one: its reader says what is wrong with it.
+    """
     key = _first_key(path)
     return key == "learning" or (not key and path.name.startswith(LEARNING_PREFIX))
 
@@ -152,32 +147,23 @@ def _first_key(path: Path) -> str:
         if not path.is_file():
             return ""  # a pipe may never end
         with path.open("rb") as file:
-            found = _FIRST_KEY.match(file.read(256))
+            found = re.match(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(\w+)"\s*:', file.read(256))
     except (OSError, ValueError):
         return ""
     return "" if found is None else found[1].decode()
 
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+://")
-
-
 def is_url(path: object) -> bool:
-    """Whether a path of a command line is a URL, which ``Path`` cannot hold: it halves the ``//``.
-
-    ``machine.remote`` knows such places.
-    """
-    return isinstance(path, str) and _URL.match(path) is not None
+    """Whether a path of a command line is a URL, of which ``Path`` would halve the ``//``."""
+    return isinstance(path, str) and re.match(r"[A-Za-z][A-Za-z0-9+.:-]+://", path) is not None
 
 
 class FolderError(InputError):
-    """A path cannot be made out; one line."""
+    """A path cannot be resolved; one line."""
 
 
 def expanded(text: str) -> Path:
-    """A path, with ``~`` at its beginning as the home that it stands for.
-
-    Raises FolderError where nobody knows that home, and for a URL.
-    """
+    """Return a path with ``~`` expanded. Raises FolderError for an unknown home, and for a URL."""
     if is_url(text):
         raise FolderError(
             f"{printable(text)}: here a folder of this machine is needed; what reads results, and "

@@ -1,8 +1,8 @@
-"""Which backends can run on which devices of this machine, asked without endangering who asks.
+"""Find which backends can run on which devices of this machine.
 
 Each framework that is installed is imported in a process of its own: one that was built for another
-processor dies there, one that hangs is ended, what it prints goes nowhere, and two that do not bear
-one another never meet. This module knows the registry and processes; no words for a terminal.
+processor dies there, one that hangs is ended, what it prints goes nowhere, and two that conflict
+never meet.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from bench.machine import fresh
 from bench.machine.fresh import one_line
@@ -36,7 +36,7 @@ _MODULES = {"litert": "ai_edge_litert"}
 
 @dataclass(frozen=True)
 class Entry:
-    """A backend, and for each device that was asked about whether it can run there."""
+    """A backend, and for each device whether it can run there."""
 
     name: str
     framework: str
@@ -48,8 +48,7 @@ class Entry:
 class SurveyAnswer:
     """What a framework's process said.
 
-    version: None if it is not known. error: why it cannot be used at all, else empty. available:
-    by backend, then by device.
+    error: why it cannot be used at all, else empty. available: by backend, then by device.
     """
 
     version: str | None = None
@@ -59,9 +58,9 @@ class SurveyAnswer:
 
 @dataclass(frozen=True)
 class Survey:
-    """All backends on all devices asked about.
+    """All backends on all devices.
 
-    frameworks: the version of each that is installed and works, None where it tells none.
+    frameworks: the version of each that is installed and works, None if it has none.
     problems: strategies that are registered but cannot be imported, and why.
     """
 
@@ -76,17 +75,12 @@ class Survey:
 
     def choices(self, device: str) -> list[str]:
         """The same without the reference: what a user could choose."""
-        return [
-            entry.name for entry in self.entries if entry.on[device] and entry.name != REFERENCE
-        ]
+        return [name for name in self.available(device) if name != REFERENCE]
 
 
 @dataclass(frozen=True)
 class SurveyRequest:
-    """What a framework's process is asked: its module, and which backends on which devices.
-
-    environment: variables that the process has, next to ours.
-    """
+    """The question to a framework's process. environment: variables that it has, next to ours."""
 
     framework: str
     module: str
@@ -107,7 +101,14 @@ def survey(
 
     Raises UnsupportedError for a name that is no backend.
     """
-    backends, problems = _backends(names)
+    backends, problems = [], []
+    if names is not None:
+        backends = [get_backend(name) for name in dict.fromkeys(names)]
+    for strategy in strategies() if names is None else ():
+        try:
+            backends += [get_backend(name) for name in variants(strategy)]
+        except UnsupportedError as error:
+            problems.append(str(error))
     groups: dict[_Place, list[Backend]] = {}
     for backend in backends:
         groups.setdefault(_place(backend), []).append(backend)
@@ -153,18 +154,6 @@ def _place(backend: Backend) -> _Place:
     return backend.framework, tuple(sorted(backend.environment.items()))
 
 
-def _backends(names: Sequence[str] | None) -> tuple[list[Backend], list[str]]:
-    if names is not None:
-        return [get_backend(name) for name in dict.fromkeys(names)], []
-    found, problems = [], []
-    for strategy in strategies():
-        try:
-            found += [get_backend(name) for name in variants(strategy)]
-        except UnsupportedError as error:
-            problems.append(str(error))
-    return found, problems
-
-
 def module(framework: str) -> str:
     """The module by which a framework is imported."""
     return _MODULES.get(framework, framework.replace("-", "_"))
@@ -192,7 +181,7 @@ def _on(
 
 
 def availability(backend: Backend, device: str) -> Availability:
-    """What a backend says; an error of its own is a reason, too."""
+    """Ask a backend; an error of its own is a reason, too."""
     interrupts = Interrupts()
     try:
         with interrupts:
@@ -214,30 +203,22 @@ def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnsw
         ["-m", "bench.machine.survey"], asdict(request), seconds, request.environment, quiet=True
     )
     if not isinstance(found, fresh.Died):
-        return _answer(found)
+        available = {
+            backend: {device: Availability(**each) for device, each in on.items()}
+            for backend, on in found["available"].items()
+        }
+        return SurveyAnswer(found["version"], found["error"], available)
     if found.code is None:
-        return SurveyAnswer(
-            error=f"{name} did not start within {seconds:.0f} s; try `import {name}`"
+        error = f"{name} did not start within {seconds:.0f} s; try `import {name}`"
+    elif found.code == -signal.SIGILL:
+        error = (
+            f"importing {name} ends the process with an illegal instruction: it was built for a "
+            "newer processor than this one; install a build for this processor"
         )
-    return SurveyAnswer(error=f"importing {name} {_death(found.code, found.said)}")
-
-
-def _death(code: int, said: str) -> str:
-    if code == -signal.SIGILL:
-        return (
-            "ends the process with an illegal instruction: it was built for a newer processor than "
-            "this one; install a build for this processor"
-        )
-    last = f", saying: {said}" if said else ""
-    return f"{fresh.ending(code)}{last}; reinstall it"
-
-
-def _answer(data: Mapping[str, Any]) -> SurveyAnswer:
-    available = {
-        backend: {device: Availability(**each) for device, each in on.items()}
-        for backend, on in data["available"].items()
-    }
-    return SurveyAnswer(data["version"], data["error"], available)
+    else:
+        last = f", saying: {found.said}" if found.said else ""
+        error = f"importing {name} {fresh.ending(found.code)}{last}; reinstall it"
+    return SurveyAnswer(error=error)
 
 
 def answer_here(request: SurveyRequest) -> SurveyAnswer:

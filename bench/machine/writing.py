@@ -1,11 +1,9 @@
-"""Writing results so that nothing finished is ever lost and nothing half written is ever seen.
+"""Write results so that nothing finished is ever lost and nothing half written is ever seen.
 
 A journal line is on the disk before the next case starts; a file takes its name only when it is
-whole. What would not be read back is refused before it is written.
-
-A journal is locked while it is written, and names its writer (the machine since its start, the
-process, and when that was started), since some file systems have no locks that another machine or
-container can see. A writer of which nothing is known is taken to be alive.
+whole. A journal is locked while it is written, and names its writer (the machine since its start,
+the process, and when that was started), since some file systems have no locks that another machine
+or container can see. A writer of which nothing is known is taken to be alive.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from bench.machine.fields import ResultError, printable
 
 
 class Closing(ABC):
-    """A context manager that is itself what its block uses, and closes it in the end."""
+    """A context manager that is itself what its block uses, and is closed in the end."""
 
     @abstractmethod
     def close(self) -> None:
@@ -48,21 +46,14 @@ class Closing(ABC):
 
 
 FRESH = 900.0
-"""Seconds since its last change for which a file may have a writer where nothing else can tell: on
-another machine, over a file system without common locks. Between two lines of a journal lies one
-case; few take as long."""
-
-_FIRST_LINE = 2**20
-"""Bytes that are read of a journal in search of its first line, which holds a machine's state."""
-
-_TOKEN = re.compile(r"(\d+)-(\d+)-([0-9a-f]{8})-(\d+)")
+"""Seconds since its last change for which a file may have a writer where nothing else shows it: on
+another machine, over a file system without common locks. Few cases take as long."""
 
 
 @dataclass(frozen=True)
 class Writer:
-    """A process. started: as the system counts it; boot: which start of the machine, and namespace:
-    in which container its number counts; either is empty where the system has no such thing. locks:
-    whether it has locked what it writes.
+    """A process. started: as the system counts it. boot: which start of the machine. namespace: in
+    which container its number counts. locks: whether it has locked what it writes.
     """
 
     pid: int
@@ -75,22 +66,18 @@ class Writer:
 
     @classmethod
     def this_process(cls, *, locks: bool = False) -> Writer:
-        """The one that asks."""
-        started = _started(os.getpid()) or 0
-        return cls(os.getpid(), started, *_here(), locks)
+        """Return the process that calls it."""
+        return cls(os.getpid(), _started(os.getpid()) or 0, *_here(), locks)
 
     @classmethod
     def from_data(cls, data: object) -> Writer | None:
-        """The one that ``to_dict`` wrote down; None for anything else."""
-        if not isinstance(data, Mapping):
+        """Return what ``to_dict`` wrote; None for anything else."""
+        kinds = {"pid": int, "started": int, "boot": str, "namespace": str}
+        kinds |= {"host": str, "machine": str}
+        given = data if isinstance(data, Mapping) else {}
+        if any(type(given.get(name)) is not kind for name, kind in kinds.items()):
             return None
-        numbers = (data.get("pid"), data.get("started"))
-        words = tuple(data.get(name) for name in ("boot", "namespace", "host", "machine"))
-        if not all(type(each) is int for each in numbers):
-            return None
-        if not all(isinstance(each, str) for each in words):
-            return None
-        return cls(*numbers, *words, data.get("locks") is True)  # type: ignore[arg-type, call-arg]
+        return cls(**{name: given[name] for name in kinds}, locks=given.get("locks") is True)
 
     def to_dict(self) -> dict[str, object]:
         """Plain data."""
@@ -122,7 +109,7 @@ class Writer:
 
 def token_lives(name: str) -> bool | None:
     """Whether the process whose ``token`` a name holds still runs; None if that is unknown."""
-    found = _TOKEN.search(name)
+    found = re.search(r"(\d+)-(\d+)-([0-9a-f]{8})-(\d+)", name)
     if found is None:
         return None
     boot, namespace, _, _ = _here()
@@ -133,18 +120,17 @@ def token_lives(name: str) -> bool | None:
 
 
 def writer_of(path: Path) -> Writer | None:
-    """The one that the first line of a journal names, if it names one."""
+    """Return the process that the first line of a journal names, if it names one."""
     try:
         with path.open("rb") as file:
-            line = file.readline(_FIRST_LINE)
-        data = json.loads(line)
+            data = json.loads(file.readline(2**20))
     except (OSError, ValueError, RecursionError):
         return None
     return Writer.from_data(data.get("writer")) if isinstance(data, dict) else None
 
 
 def living(path: Path) -> str:
-    """Who still writes a journal, in words; empty if it has been left by whoever did."""
+    """Return which process still writes a journal, in words; empty if none does."""
     writer = writer_of(path)
     held = _locked(path)
     if held:
@@ -187,7 +173,7 @@ def _locked(path: Path) -> bool | None:
     except OSError:
         return None
     try:
-        # Shared, so that two who ask at once do not take each other for a writer.
+        # Shared: two that look at the same time do not take each other for a writer.
         free = lock(file, wait=False, shared=True)
     finally:
         os.close(file)
@@ -217,7 +203,6 @@ def _text(path: str) -> str:
 
 
 def _short(boot: str) -> str:
-    """Eight digits of what tells one start of a machine from the next."""
     digits = "".join(letter for letter in boot.lower() if letter in "0123456789abcdef")
     return digits[-8:].rjust(8, "0")
 
@@ -225,8 +210,8 @@ def _short(boot: str) -> str:
 def _started(pid: int) -> int | None:
     """When a process was started, in the system's own count; None if there is none."""
     try:
-        # What stands after the name, which may hold anything: the state is the third field of
-        # proc(5), the start the twenty-second.
+        # After the name, which may hold anything: the state is the third field of proc(5), the
+        # start the twenty-second.
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return None if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, IndexError, ValueError):
@@ -251,10 +236,9 @@ class ResultWriteError(OSError):
 class LineFile(Closing):
     """Writes a file line by line, each an object; a line is on the disk before the call returns.
 
-    Used as a context manager, or closed by ``close``. The file must not exist yet, or with
-    ``again`` must: it is then gone on with after its last whole line. It takes its name with its
-    first line: whoever finds it finds whose it is. While it is open it is locked, and that line
-    names its writer, so that others can tell that it is alive.
+    The file must not exist yet, or with ``again`` must: it is then continued after its last whole
+    line. It takes its name with its first line, which names its writer, and is locked while it is
+    open, so that others can see that its writer is alive.
 
     Raises ResultWriteError, naming the path, where the file cannot be made or a line not written;
     the lines before it stay whole.
@@ -281,16 +265,12 @@ class LineFile(Closing):
                 hidden = self.path.with_name(unfinished_name(self.path.name))
                 self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
                 self._hidden = hidden
-                # Nobody else can have it for long: who only looks whether it is locked.
+                # Others can have it for a moment: those that look whether it is locked.
                 self._locks = lock(self._file, wait=True)
             _OPEN.add(self)
         except (OSError, ValueError) as error:
             self.close()
             raise _write_error(self.path, error) from None
-
-    def append(self, line: Mapping[str, object]) -> None:
-        """One line more."""
-        self._append(plain(line, ""))
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -301,7 +281,9 @@ class LineFile(Closing):
                 with contextlib.suppress(OSError):
                     self._hidden.unlink()
 
-    def _append(self, line: Mapping[str, object]) -> None:
+    def append(self, line: Mapping[str, object]) -> None:
+        """Write one line more."""
+        line = plain(line, "")
         if os.getpid() != self._process:
             # A fork: what it writes would stand there twice, or between two halves of a line.
             raise RuntimeError(f"{self.path} is written by process {self._process} alone")
@@ -316,9 +298,8 @@ class LineFile(Closing):
                 _name(self._hidden, self.path)
                 self._hidden = None
         except OSError as error:
-            # What was written of the line (a full disk takes a part) must not stay behind: the
-            # next line would be glued to it. If even that fails the disk is gone, and the reader
-            # drops a last line that is cut off.
+            # What was written of the line (a full disk takes a part) must not stay: the next line
+            # would be glued to it. If that fails, the reader drops a last line that is cut off.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, before)
                 os.lseek(self._file, before, os.SEEK_SET)
@@ -348,15 +329,9 @@ def _name(hidden: Path, path: Path) -> None:
 
 _OPEN: weakref.WeakSet[LineFile] = weakref.WeakSet()
 
-
-def _close_in_child() -> None:
-    """A fork must not go on holding the lock when its parent has ended."""
-    for each in list(_OPEN):
-        each.close()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
+    # A fork must not go on holding the lock when its parent has ended.
+    os.register_at_fork(after_in_child=lambda: list(map(LineFile.close, list(_OPEN))))
 
 
 def write(path: str | os.PathLike[str], data: Mapping[str, object]) -> None:
@@ -375,9 +350,13 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     path = Path(path)
     try:
         if _is_written_through(path):
-            _write_through(path, data)
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
+            try:
+                _write_all(file, data)
+            finally:
+                os.close(file)
         else:
-            _write_beside(Path(os.path.realpath(path)), data)
+            _write_and_rename(Path(os.path.realpath(path)), data)
     except (OSError, ValueError) as error:
         raise _write_error(path, error) from None
 
@@ -385,37 +364,25 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def clear_left_over(folder: str | os.PathLike[str]) -> None:
     """Delete what writers that were killed have left half written in a results folder.
 
-    Only what is surely nobody's: of a process of this machine that has ended, or a day old.
+    That is what a process of this machine that has ended was writing, or what is a day old.
     """
-    folder = Path(folder)
-    for place in (folder, folder / ".sessions"):
+    for place in (Path(folder), Path(folder) / ".sessions"):
         with contextlib.suppress(OSError):
             for path in place.iterdir():
-                if _UNFINISHED.fullmatch(path.name) and _is_left_over(path):
+                if not re.fullmatch(r"\..*[0-9a-f]{8}\.(tmp|part)", path.name, re.DOTALL):
+                    continue
+                lives = token_lives(path.name)
+                if lives is None:
+                    lives = time.time() - path.lstat().st_mtime < 86_400
+                if not lives:
                     path.unlink(missing_ok=True)
 
 
 def unfinished_name(name: str, suffix: str = ".tmp") -> str:
-    """A hidden name for a file that is still being written, which tells whose it is."""
+    """Return a hidden name for a file that is still being written, with its writer in it."""
     # In bytes, of which a name can have 255.
     name = name.encode(errors="ignore")[:100].decode(errors="ignore")
     return f".{name}.{Writer.this_process().token}.{uuid.uuid4().hex[:8]}{suffix}"
-
-
-_UNFINISHED = re.compile(r"\..*[0-9a-f]{8}\.(tmp|part)", re.DOTALL)
-
-_LEFT_OVER = 86_400.0
-"""Seconds after which an unfinished file is nobody's, wherever its writer was: it takes a moment to
-be written."""
-
-_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
-
-
-def _is_left_over(path: Path) -> bool:
-    lives = token_lives(path.name)
-    if lives is None:
-        return time.time() - path.lstat().st_mtime > _LEFT_OVER
-    return not lives
 
 
 def _is_written_through(path: Path) -> bool:
@@ -427,18 +394,11 @@ def _is_written_through(path: Path) -> bool:
     if not stat.S_ISREG(kind):
         return not stat.S_ISDIR(kind)
     # Where the shell leads a stream into a file, /dev/stdout is that file; others write to it too.
-    return path.absolute().as_posix().startswith(_STREAMS)
+    streams = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
+    return path.absolute().as_posix().startswith(streams)
 
 
-def _write_through(path: Path, data: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
-    try:
-        _write_all(file, data)
-    finally:
-        os.close(file)
-
-
-def _write_beside(path: Path, data: bytes) -> None:
+def _write_and_rename(path: Path, data: bytes) -> None:
     unfinished = path.with_name(unfinished_name(path.name))
     file = -1
     try:
@@ -455,7 +415,7 @@ def _write_beside(path: Path, data: bytes) -> None:
     finally:
         if file >= 0:
             os.close(file)
-        # Where this fails it was never made, for the reason that is already being raised.
+        # If this fails it was never made, for the reason that is already being raised.
         with contextlib.suppress(OSError, ValueError):
             unfinished.unlink(missing_ok=True)
 

@@ -52,7 +52,7 @@ class Journal(LineFile):
         begun = {**data, "finished": None, "complete": False}
         line = plain({"schema": SCHEMA, "run": begun}, "")
         parsed = parse_run(Field(self.path, "run", line["run"]))
-        self._append(line)
+        self.append(line)
         self._run = parsed
 
     def begin(self, case_ids: Sequence[str], phase: str = "") -> None:
@@ -62,7 +62,7 @@ class Journal(LineFile):
         while the process waits for its turn to measure; else the cases are prepared or timed.
         """
         self._started()
-        self._append({"begun": list(case_ids)} | ({"phase": phase} if phase else {}))
+        self.append({"begun": list(case_ids)} | ({"phase": phase} if phase else {}))
 
     def benchmark(self, entry: Mapping[str, object]) -> None:
         """A measured case: its entry as pytest-benchmark makes it, ours in ``extra_info``."""
@@ -71,14 +71,14 @@ class Journal(LineFile):
         case_id = parse_benchmark(field, self._started()).case.id
         if case_id in self._measured:
             raise field["extra_info"]["lstm"]["case_id"].error("each case once in a run")
-        self._append(line)
+        self.append(line)
         self._measured.add(case_id)
 
     def outcome(self, entry: Mapping[str, object]) -> None:
         """A case that has no time."""
         line = plain({"outcome": entry}, "")
         parse_outcome(Field(self.path, "outcome", line["outcome"]), self._started())
-        self._append(line)
+        self.append(line)
 
     def finish(
         self,
@@ -96,7 +96,7 @@ class Journal(LineFile):
             {"finished": time, "environment_after": environment_after, "complete": complete}, ""
         )
         parse_finish(run, Field(self.path, "", line))
-        self._append(line)
+        self.append(line)
 
     def _started(self) -> Run:
         if self._run is None:

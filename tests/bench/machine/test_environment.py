@@ -37,16 +37,6 @@ def test_the_cpu_is_read_from_the_machines_files(tmp_path: Path) -> None:
     assert cpu.temperature_c == 54.5
 
 
-def test_governors_that_differ_are_all_named(tmp_path: Path) -> None:
-    for core, governor in enumerate(("powersave", "performance", "powersave")):
-        write(tmp_path, f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor", governor)
-    assert environment.read(machine(tmp_path)).cpu.governor == "performance and powersave"
-
-
-def test_without_cpufreq_the_clock_is_taken_from_cpuinfo(tmp_path: Path) -> None:
-    assert environment.read(machine(tmp_path)).cpu.clock_hz == 2.5e9
-
-
 @pytest.mark.parametrize(
     ("files", "quota"),
     [
@@ -70,11 +60,6 @@ def test_the_cpu_quota_of_a_container(
     read = environment.read(machine(tmp_path))
     assert read.cpu.quota == quota
     assert "cpu.quota" not in read.unread
-
-
-def test_intels_turbo_switch_is_inverted(tmp_path: Path) -> None:
-    write(tmp_path, "sys/devices/system/cpu/intel_pstate/no_turbo", "1")
-    assert environment.read(machine(tmp_path)).cpu.turbo is False
 
 
 def test_load_memory_and_system(tmp_path: Path) -> None:
@@ -143,13 +128,6 @@ def test_a_device_has_a_name_that_tells_machines_apart(tmp_path: Path) -> None:
     # Where nothing can be read there is a name all the same.
     nowhere = facts.Machine(tmp_path / "none", psutil=SimpleNamespace())
     assert environment.device_name("cpu", nowhere)
-
-
-def test_versions_are_of_what_is_installed(tmp_path: Path) -> None:
-    def version(name: str) -> str:
-        return "2.99" if name == "tensorflow" else no_version(name)
-
-    assert environment.read(machine(tmp_path, version=version)).libraries == {"tensorflow": "2.99"}
 
 
 def fake_tensorflow() -> ModuleType:

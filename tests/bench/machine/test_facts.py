@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.machine import environment, facts
-from tests.bench.machine.made_machines import FakeNvml, fake_psutil, machine, write
+from tests.bench.machine.made_machines import FakeNvml, fake_psutil, machine
 
 
 def test_only_variables_that_change_a_time_are_kept_and_no_secret_and_no_place() -> None:
@@ -62,35 +62,3 @@ def test_what_cannot_be_answered_is_none_and_its_reason_kept_under_its_name() ->
     }
     with pytest.raises(KeyboardInterrupt):
         ask("b", lambda: signal.raise_signal(signal.SIGINT))
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (OSError(5, "it broke"), "it broke"),
-        (OSError(5, "it broke", "a"), "it broke: a"),
-        (OSError("words alone"), "words alone"),
-        (ValueError(), "ValueError"),
-        (KeyError("a"), "'a'"),
-    ],
-)
-def test_an_error_says_why(error: Exception, words: str) -> None:
-    assert facts.why(error) == words
-
-
-def test_what_a_file_says_of_each_processor(tmp_path: Path) -> None:
-    here = machine(tmp_path)
-    for number, text in ((1, "b"), (0, "a")):
-        write(tmp_path, f"sys/devices/system/cpu/cpu{number}/x", text)
-    write(tmp_path, "sys/devices/system/cpu/cpufreq/x", "of no processor")
-    assert facts.per_cpu(here, "x") == ["a", "b"]
-    with pytest.raises(LookupError, match=r"cpu\*/y"):
-        facts.per_cpu(here, "y")
-
-
-def test_a_machine_whose_processor_has_no_name_has_an_id_too(tmp_path: Path) -> None:
-    known = environment.read(machine(tmp_path, load_nvml=FakeNvml))
-    nameless = replace(known, cpu=replace(known.cpu, name=None))
-    nameless = replace(nameless, gpus=tuple(replace(gpu, name=None) for gpu in known.gpus))
-    assert len({known.machine_id, nameless.machine_id, replace(known, gpus=()).machine_id}) == 3
-    assert machine(tmp_path).text("proc/cpuinfo").startswith("processor")

@@ -18,9 +18,7 @@ from bench.machine.fields import (
     SHORTEST,
     Field,
     ResultError,
-    error_at,
     is_number,
-    mapping,
     printable,
     shown,
 )
@@ -122,13 +120,6 @@ def test_a_key_that_is_not_there_is_missing_and_not_null() -> None:
         whole["c"]["d"]
 
 
-def test_an_object_has_exactly_one_of_some_keys() -> None:
-    assert field({"cell": 1, "other": 2}).only_of("cell", "finished") == "cell"
-    for odd in ({}, {"cell": 1, "finished": 1}):
-        with pytest.raises(ResultError, match="expected one of"):
-            field(odd).only_of("cell", "finished")
-
-
 @pytest.mark.parametrize(
     ("ask", "right", "wrong", "told"),
     [
@@ -177,27 +168,6 @@ def test_what_is_free_has_an_end(of_lists: bool) -> None:
         field({"a": nested(100_000, of_lists)}).free()
 
 
-@pytest.mark.parametrize(
-    ("annotation", "right", "wrong"),
-    [
-        ("int", 1, 0),
-        ("float", 0.0, -1.0),
-        ("bool", False, 0),
-        ("str", "a", " "),
-        ("str | None", None, ""),
-        ("float", 1, None),
-    ],
-)
-def test_a_value_is_checked_against_the_type_of_a_field(
-    annotation: str, right: object, wrong: object
-) -> None:
-    field(right).annotated(annotation)
-    with pytest.raises(ResultError, match=r"f\.json: a is "):
-        field(wrong).annotated(annotation)
-    with pytest.raises(TypeError, match="no check is known for the type list"):
-        field(right if right is not None else 1).annotated("list")
-
-
 @given(
     value=st.integers(-(2**54), 2**54) | st.floats(),
     low=st.floats(-1e6, 1e6),
@@ -223,13 +193,3 @@ def test_what_is_printed_is_one_harmless_line_of_the_same_letters(text: str, lim
 def test_a_value_is_shown_on_one_short_line(value: object) -> None:
     assert shown(value).isprintable()
     assert len(shown(value)) <= 200
-
-
-def test_an_error_is_of_the_file_or_of_a_field_in_it() -> None:
-    assert str(error_at(Path("a\n.json"), "is empty")) == "a?.json is empty"
-    assert str(error_at(Path("a.json"), "is 3", "b.c")) == "a.json: b.c is 3"
-
-
-def test_what_is_no_object_holds_nothing() -> None:
-    assert mapping({"a": 1}) == {"a": 1}
-    assert mapping([1]) == mapping(None) == {}

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.machine.reading import (
-    DEFAULT_FOLDER,
-    RESULTS_VARIABLE,
     FolderError,
-    default_folder,
     expanded,
     holds_no_cases,
     holds_study,
@@ -36,25 +33,6 @@ def test_where_a_folder_is_needed_a_url_is_refused_and_no_folder_of_its_name_mad
     with pytest.raises(FolderError, match="s3://team/lstm: here a folder of this machine"):
         expanded("s3://team/lstm")
     assert expanded("results") == Path("results")
-
-
-def test_a_home_that_nobody_knows_is_told() -> None:
-    assert expanded("a/b") == Path("a/b")
-    assert expanded("~/results") == Path.home() / "results"
-    with pytest.raises(FolderError, match="it is not known where ~nosuchuser is"):
-        expanded("~nosuchuser/results")
-
-
-@pytest.mark.parametrize(
-    ("value", "wanted"), [(None, DEFAULT_FOLDER), ("", DEFAULT_FOLDER), ("s3://a/b", "s3://a/b")]
-)
-def test_a_variable_names_another_folder(
-    monkeypatch: pytest.MonkeyPatch, value: str | None, wanted: str
-) -> None:
-    monkeypatch.delenv(RESULTS_VARIABLE, raising=False)
-    if value is not None:
-        monkeypatch.setenv(RESULTS_VARIABLE, value)
-    assert default_folder() == wanted
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.machine import fresh
-from bench.machine.fresh import Died
+from bench.machine.fresh import LONGEST_ERROR, Died, one_line
 
 ANSWERING = """\
 import os, sys
@@ -68,15 +70,28 @@ def test_an_ending_is_told_with_the_name_of_its_signal() -> None:
     assert fresh.ending(-63) == "was ended by signal 63"
 
 
-def test_last_words_are_the_beginning_of_the_last_line() -> None:
-    assert fresh.last_words("a\n  b  \n\n") == "b"
-    assert fresh.last_words(" \n") == ""
-    assert len(fresh.last_words("x" * 10_000)) == 200
+class Evil(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
 
 
-def test_a_question_has_its_tuples_again() -> None:
-    assert fresh.question(dict, {"a": [1, 2], "b": 3, "c": {"d": [4]}}) == {
-        "a": (1, 2),
-        "b": 3,
-        "c": {"d": [4]},
-    }
+def test_an_error_without_words_is_one_line() -> None:
+    assert one_line(Evil()).startswith("it cannot be put into words")
+    assert one_line(ValueError("\n\nfirst\nsecond")) == "first"
+    assert one_line(ValueError("Graph execution error:\n\nwhat it was\nmore")) == (
+        "Graph execution error: what it was"
+    )
+    assert one_line(ValueError("nothing follows:")) == "nothing follows:"
+
+
+@given(st.text())
+def test_whatever_an_error_says_it_is_one_line_that_says_something(text: str) -> None:
+    line = one_line(ValueError(text))
+    assert len(line.splitlines()) == 1
+    assert line.strip() == line
+
+
+def test_an_error_that_says_nothing_or_too_much_is_still_one_line() -> None:
+    assert one_line(ValueError()) == one_line(ValueError(" \n")) == "it said nothing"
+    assert len(one_line(ValueError("x" * 5000))) == LONGEST_ERROR == 300
+    assert one_line(ValueError("x" * 300)) == "x" * 300

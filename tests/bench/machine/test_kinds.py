@@ -68,23 +68,22 @@ def test_the_name_and_the_state_of_a_machine_are_in_no_kind(path: Any, value: ob
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "named"),
+    ("path", "value"),
     [
-        (("cpu", "name"), "Xeon", "cpu"),
-        (("cpu", "usable"), 8, "processors"),
-        (("cpu", "quota"), 2.5, "quota"),
-        (("gpus",), [], "gpus"),
-        (("gpus", 1), {"name": "H100", "driver": "560.1"}, "gpus"),
-        (("python",), "CPython 3.12.1", "python"),
-        (("libraries", "numpy"), "2.3.0", "numpy"),
-        (("libraries", "torch"), "2.9.0", "torch"),
+        (("cpu", "name"), "Xeon"),
+        (("cpu", "usable"), 8),
+        (("cpu", "quota"), 2.5),
+        (("gpus",), []),
+        (("gpus", 1), {"name": "H100", "driver": "560.1"}),
+        (("python",), "CPython 3.12.1"),
+        (("libraries", "numpy"), "2.3.0"),
+        (("libraries", "torch"), "2.9.0"),
     ],
 )
-def test_what_can_change_a_time_makes_another_kind(path: Any, value: object, named: str) -> None:
+def test_what_can_change_a_time_makes_another_kind(path: Any, value: object) -> None:
     other = kind(changed(*path, to=value))
     assert other != kind(ENVIRONMENT)
     assert other.id != kind(ENVIRONMENT).id
-    assert other.differences(kind(ENVIRONMENT)) == (named,)
 
 
 def test_a_kind_says_what_it_is_and_survives_a_file() -> None:
@@ -98,11 +97,6 @@ def test_a_kind_says_what_it_is_and_survives_a_file() -> None:
 @pytest.mark.parametrize("environment", [None, 3, [], {}, {"cpu": None}, {"cpu": {"name": None}}])
 def test_a_machine_that_does_not_say_what_it_is_is_of_no_kind(environment: object) -> None:
     assert kind_of(environment) is None
-
-
-def test_where_the_processor_has_no_name_its_architecture_stands() -> None:
-    assert kind(changed("cpu", "name", to=None)).cpu == "x86_64"
-    assert kind(changed("cpu", "usable", to=None)).processors == 8
 
 
 PLAIN = st.recursive(

@@ -82,13 +82,6 @@ def test_one_that_dies_is_named_with_its_last_line_though_another_is_waited_for(
     assert not left(pair)
 
 
-def test_one_that_dies_without_an_order_is_missed(pair: ProcessPool) -> None:
-    pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test")
-    os.kill(pair.pids["first"], signal.SIGKILL)
-    with pytest.raises(PoolError, match="first was ended by SIGKILL"):
-        pair.ask({"second": {"do": "hang"}}, PATIENT, "in a test")
-
-
 def test_one_that_complains_of_another_is_not_named_in_its_place(pair: ProcessPool) -> None:
     pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test")
     with pytest.raises(PoolError, match="second was ended by SIGKILL"):
@@ -119,12 +112,6 @@ def test_orders_that_any_may_have_go_to_whoever_is_idle(pair: ProcessPool) -> No
     todo = list(words)
     found = pair.share(lambda: echo(todo.pop()) if todo else None, lambda: True, "in a test")
     assert sorted(each["said"] for each in found) == sorted(words)
-
-
-def test_one_that_dies_at_a_shared_order_is_named(pair: ProcessPool) -> None:
-    orders: Iterator[dict[str, object]] = iter([echo("a"), {"do": "die"}, {"do": "hang"}])
-    with pytest.raises(PoolError, match=r"(first|second) was ended by SIGKILL"):
-        list(pair.share(lambda: next(orders, None), lambda: True, "in a test"))
 
 
 def test_shared_orders_end_when_they_are_not_wanted_any_more(pair: ProcessPool) -> None:

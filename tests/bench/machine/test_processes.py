@@ -38,13 +38,6 @@ def test_a_process_that_ends_in_time_leaves_its_code_and_what_it_said(tmp_path: 
     assert sorted(log.read_text().split()) == ["err", "out"]
 
 
-def test_a_log_is_added_to_not_replaced(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    for word in ("first", "second"):
-        processes.run(python(f"print({word!r})"), 30.0, log)
-    assert log.read_text().split() == ["first", "second"]
-
-
 def late_once(log: Path, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour passes when this word stands in the log: not before the process is so far."""
 
@@ -128,13 +121,6 @@ def test_a_process_is_interrupted_where_this_one_is(
     assert log.read_text().split() == ["ready", "told"]
 
 
-def test_its_environment_is_the_one_given(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    environ = {**os.environ, "IMAGINARY": "yes"}
-    processes.run(python("import os; print(os.environ['IMAGINARY'])"), 30.0, log, environ)
-    assert log.read_text().split() == ["yes"]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ends it")
 def test_a_process_that_dies_with_its_parent_does_so_however_that_ended(tmp_path: Path) -> None:
     child = tmp_path / "child"
@@ -174,12 +160,6 @@ def test_so_many_processes_are_busy_while_it_lasts_and_gone_after() -> None:
             time.sleep(0.01)
         assert all(child.is_running() for child in own)
     assert not any(psutil.pid_exists(child.pid) for child in own)
-
-
-def test_none_are_none() -> None:
-    before = {child.pid for child in children()}
-    with busy(0):
-        assert {child.pid for child in children()} == before
 
 
 def test_they_end_when_who_started_them_is_killed() -> None:

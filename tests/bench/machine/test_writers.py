@@ -67,14 +67,6 @@ def test_a_file_of_lines_lives_as_long_as_its_writer(path: Path) -> None:
         assert living(path) == ""
 
 
-def test_the_writer_itself_closes_it(path: Path) -> None:
-    with LineFile(path) as file:
-        file.append({"a": 1})
-        assert living(path).startswith(f"process {os.getpid()}")
-    assert living(path) == ""
-    assert writer_of(path) == Writer.this_process(locks=True)
-
-
 def test_a_second_writer_is_refused_and_told_whose_it_is(path: Path) -> None:
     with (
         another_process(path) as process,
@@ -82,14 +74,6 @@ def test_a_second_writer_is_refused_and_told_whose_it_is(path: Path) -> None:
     ):
         LineFile(path, again=True)
     assert f"it is being written by process {process.pid}" in str(told.value)
-
-
-def test_who_looks_does_not_stand_in_the_way_of_a_writer(path: Path) -> None:
-    path.touch()
-    file = os.open(path, os.O_RDONLY)
-    fcntl.flock(file, fcntl.LOCK_SH)
-    assert living(path) == ""  # two who look do not take each other for a writer
-    os.close(file)
 
 
 def test_without_locks_the_process_is_looked_for(path: Path) -> None:
@@ -155,10 +139,6 @@ def test_a_journal_that_names_no_writer_is_left_by_it_unless_locked(path: Path, 
     path.write_text(first + "\n")
     assert writer_of(path) is None
     assert living(path) == ""
-
-
-def test_a_writers_name_is_harmless_to_a_terminal() -> None:
-    assert "\x1b" not in str(Writer(1, 1, "", "", "host\x1b[31m"))
 
 
 def test_a_token_tells_whether_its_process_lives() -> None:

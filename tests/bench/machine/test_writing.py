@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import compare, plot, records, report
+from bench import plot, records, report
 from bench.machine import writing
-from bench.machine.fields import ResultError
 from bench.machine.writing import (
     LineFile,
     ResultWriteError,
@@ -82,12 +81,6 @@ def test_a_link_that_leads_to_itself_is_refused_and_stays(tmp_path: Path) -> Non
         write_bytes(tmp_path / "a", b"new")
     assert (tmp_path / "a").is_symlink()
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
-
-
-def test_a_link_to_a_device_is_written_through(tmp_path: Path) -> None:
-    (tmp_path / "a").symlink_to("/dev/null")
-    write_bytes(tmp_path / "a", b"gone")
-    assert (tmp_path / "a").readlink() == Path("/dev/null")
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
@@ -165,31 +158,8 @@ def test_a_file_of_lines_is_new_or_gone_on_with_after_its_last_whole_line(tmp_pa
     ]
 
 
-def test_closing_gives_the_file_back(tmp_path: Path) -> None:
-    file = LineFile(tmp_path / "a.jsonl")
-    number = file._file
-    file.close()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(number)
-
-
-def test_what_json_cannot_hold_is_refused_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(ResultError, match=r"^a\.b\[1\] is a set; expected plain data$"):
-        writing.write(tmp_path / "a.json", {"a": {"b": [1, {2}]}})
-    assert list(tmp_path.iterdir()) == []
-
-
 COMMANDS: dict[str, Callable[[Path], int]] = {
     "report": lambda path: report.main([str(GOLDEN), "--format", "csv", "--output", str(path)]),
-    "compare": lambda path: compare.main(
-        [
-            *("runs", str(GOLDEN / "replicate-1.json"), str(GOLDEN / "replicate-2.json")),
-            *("--format", "markdown", "--output", str(path)),
-        ]
-    ),
-    "along": lambda path: report.main(
-        [str(GOLDEN), "--along", "window", "--format", "csv", "--output", str(path)]
-    ),
     "plot": lambda path: plot.main([str(GOLDEN), "--output", str(path)]),
 }
 
@@ -318,12 +288,3 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ResultWriteError, match="cannot be written"):
         write(tmp_path / "a\nb" / ("n" * 500), {})
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a\nb", "file"]
-
-
-def test_a_file_is_readable_for_whom_the_user_allows(tmp_path: Path) -> None:
-    mask = os.umask(0o022)
-    try:
-        write(tmp_path / "a.json", {})
-    finally:
-        os.umask(mask)
-    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o644
