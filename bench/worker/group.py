@@ -189,7 +189,8 @@ def with_needs(
             with prepared.guard:
                 used = bench.energy(prepared.step, case.device, seconds)
         except EscapedError as escaped:
-            used = resources.unknown_energy(f"{type(escaped.error).__name__} while it was measured")
+            why = f"{type(escaped.error).__name__} while it was measured"
+            used = resources.unknown(why, resources.ENERGY)
         return replace(measured, memory=prepared.memory, energy=used)
     assert bench.resident is not None
     first = sum(prepared.setup[name] for name in ("build_s", "trace_s", "first_call_s"))

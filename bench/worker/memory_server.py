@@ -1,10 +1,9 @@
 """The process that measures the memory of cases on the CPU.
 
-``python -m bench.worker.memory_server`` imports one framework, does nothing else
-with it, and forks a child for each case that it is told of on its standard input: a fork takes
-milliseconds where an import takes seconds, and each child is as fresh as the process was. Requests
-and answers are lines of JSON. ``measuring.memory`` starts it and talks to it; nobody else does.
-Linux only: it reads ``/proc``.
+``python -m bench.worker.memory_server`` imports one framework, does nothing else with it, and forks
+a child for each case that it is sent: a fork takes milliseconds where an import takes seconds, and
+each child is as fresh as the process was. ``resources`` starts it; nothing else does. Linux only:
+it reads ``/proc``.
 """
 
 from __future__ import annotations
@@ -13,15 +12,13 @@ import contextlib
 import ctypes
 import gc
 import importlib
-import json
+import multiprocessing
 import os
-import select
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import BinaryIO, NoReturn
 
 from bench.machine.fresh import ending, one_line
 from bench.machine.processes import die_with
@@ -136,18 +133,19 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     return {"peak_bytes": max(*peaks, steady), "steady_bytes": steady}
 
 
-def serve(framework: str, requests: BinaryIO, answers: int) -> None:
+def serve(framework: str, connection: Connection) -> None:
     """Import the framework, say so, and answer requests until there are no more."""
     try:
         for name in MODULES.get(framework, (framework,)):
             _import(name)
     except Exception as error:
-        # A framework may fail in any way to start; whoever asked is reported in which.
-        _send(answers, {"error": f"{framework} cannot be imported: {one_line(error)}"})
+        # A framework may fail in any way to start; the answer says in which.
+        connection.send({"error": f"{framework} cannot be imported: {one_line(error)}"})
         return
-    _send(answers, {"ready": True})
-    for line in iter(requests.readline, b""):
-        _send(answers, _answer(json.loads(line), requests, answers))
+    connection.send({})
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.send(_in_a_fork(connection.recv(), connection))
 
 
 def _import(name: str) -> None:
@@ -161,52 +159,38 @@ def _import(name: str) -> None:
             raise
 
 
-def _answer(request: Mapping[str, object], requests: BinaryIO, answers: int) -> dict[str, object]:
+_FORK = multiprocessing.get_context("fork")
+
+
+def _in_a_fork(request: Mapping[str, object], requests: Connection) -> dict[str, object]:
     """What a child of its own finds out, or why it does not."""
     limit = request["limit"]
     assert isinstance(limit, int | float)
-    reader, writer = os.pipe()
-    server = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        os.close(answers)
-        requests.close()
-        _be_the_child(request, writer, server)
-    os.close(writer)
-    text, in_time = _read(reader, limit)
-    os.close(reader)
-    if not in_time:
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if not in_time:
-        return {"error": f"it took longer than {limit:.0f} s"}
+    ours, theirs = _FORK.Pipe(duplex=False)
+    child = _FORK.Process(target=_be_the_child, args=(request, theirs, requests, os.getpid()))
+    child.start()
+    theirs.close()
     try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if isinstance(found, dict):
+        if not ours.poll(limit):
+            return {"error": f"it took longer than {limit:.0f} s"}
+        found: dict[str, object] = ours.recv()
         return found
-    return {"error": f"its process {ending(os.waitstatus_to_exitcode(status))}"}
+    except (EOFError, OSError):
+        child.join()
+        return {"error": f"its process {ending(child.exitcode or 0)}"}
+    finally:
+        child.kill()
+        child.join()
+        ours.close()
 
 
-def _read(reader: int, limit: float) -> tuple[bytes, bool]:
-    """All that comes until the other side is closed; and whether that was within the limit."""
-    text, end = b"", time.monotonic() + limit
-    while True:
-        ready, _, _ = select.select([reader], [], [], max(0.0, end - time.monotonic()))
-        if not ready:
-            return text, False
-        more = os.read(reader, 65536)
-        if not more:
-            return text, True
-        text += more
-
-
-def _be_the_child(request: Mapping[str, object], writer: int, server: int) -> NoReturn:
+def _be_the_child(
+    request: Mapping[str, object], answers: Connection, requests: Connection, server: int
+) -> None:
+    requests.close()
     try:
         die_with(server)
-        # Anyone who runs out of memory for this ought to be this process, not the one that times.
+        # What runs out of memory for this ought to be this process, not the one that times.
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
         found = measure(request)
@@ -214,25 +198,17 @@ def _be_the_child(request: Mapping[str, object], writer: int, server: int) -> No
         # Nothing may get out of a fork: above it stands the server's own loop.
         found = {"error": f"{type(error).__name__}: {one_line(error)}"}
     with contextlib.suppress(OSError):
-        os.write(writer, json.dumps(found).encode())
+        answers.send(found)
     os._exit(0)
 
 
-def _send(answers: int, message: Mapping[str, object]) -> None:
-    os.write(answers, json.dumps(message).encode() + b"\n")
-
-
 def main(arguments: Sequence[str]) -> None:
-    """``python -m bench.worker.memory_server PARENT FRAMEWORK``, as ``memory`` calls it."""
-    parent, framework = int(arguments[0]), arguments[1]
-    die_with(parent)
+    """``python -m bench.worker.memory_server PARENT FRAMEWORK DESCRIPTOR`` of a connection."""
+    parent, framework, descriptor = arguments
+    die_with(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for its parent, and ends both
-    # What frameworks print must not come between the answers.
-    answers = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    serve(framework, sys.stdin.buffer, answers)
+    with Connection(int(descriptor)) as connection:
+        serve(framework, connection)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ class Bench:
     shared: equivalence.SharedFolder | None = None
     threads: int | None = None
     roofs: Roofs | None = field(default_factory=Roofs.of_machine)
-    gauge: Callable[[Backend, str], resources.Gauge | None] = resources.gauge
+    gauge: Callable[[Backend, str], Callable[[Step], Figures] | None] = resources.gauge
     resident: Callable[[Case, int, float], Figures] | None = None
     energy: Callable[[Step, str, float], Figures | None] = field(
         default_factory=lambda: resources.EnergyMeter().measure
@@ -289,7 +289,7 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
     stages.append("in its first call")
     first = timing.first_use(step, bench.clock)
     setup |= {"trace_s": first.trace, "first_call_s": first.first_call}
-    held = None if gauge is None else gauge.figures(step)
+    held = None if gauge is None else gauge(step)
     stages.append("while the gate compared it with the reference")
     begun = now()
     result = bench.gate(model, case.workload, seed)

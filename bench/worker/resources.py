@@ -15,12 +15,10 @@ from one tick to a later one: all of the energy between is that of the steps bet
 from __future__ import annotations
 
 import atexit
-import contextlib
 import gc
-import json
 import math
+import multiprocessing
 import os
-import select
 import subprocess
 import sys
 import time
@@ -28,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bench.case.cases import Case
 from bench.machine import devices
@@ -58,16 +56,14 @@ SHORTEST = 1.0
 GRACE = 5.0
 """Seconds for an answer to arrive after its limit: to kill a child that holds some GB takes one."""
 
-_T = TypeVar("_T")
+
+class NotKnownError(RuntimeError):
+    """Memory or energy cannot be determined; one line that says why."""
 
 
-class UncountedError(RuntimeError):
-    """A framework does not say what it holds on a GPU; the message says so."""
-
-
-def unknown(reason: str) -> Figures:
-    """The figures of a case whose memory is not known."""
-    return {"peak_bytes": None, "steady_bytes": None, "how": f"not known: {reason}"}
+def unknown(reason: str, names: Iterable[str] = ("peak_bytes", "steady_bytes")) -> Figures:
+    """The figures of a case, where they are not known."""
+    return {**dict.fromkeys(names), "how": f"not known: {reason}"}
 
 
 def unweighed(figures: Iterable[Figures | None]) -> Counter[str]:
@@ -79,21 +75,17 @@ def unweighed(figures: Iterable[Figures | None]) -> Counter[str]:
     )
 
 
-class ServerError(RuntimeError):
-    """A memory server cannot be started or does not answer; one line that says why."""
-
-
 # -- on a CPU, in a process of its own
 
 
 class Server:
     """A process that has imported one framework and measures one case after the other.
 
-    Raises ServerError if it cannot be started within ``limit`` seconds.
+    Raises NotKnownError if it cannot be started within ``limit`` seconds.
     """
 
     def __init__(self, framework: str, limit: float = START_LIMIT) -> None:
-        self._text = b""
+        self._connection, theirs = multiprocessing.Pipe()
         root = str(Path(__file__).resolve().parents[2])
         path = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         environ = os.environ | {
@@ -105,45 +97,34 @@ class Server:
         command = [sys.executable, "-P", "-W", "ignore", "-m", "bench.worker.memory_server"]
         try:
             self._process = subprocess.Popen(
-                [*command, str(os.getpid()), framework],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                [*command, str(os.getpid()), framework, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=environ,
+                pass_fds=(theirs.fileno(),),
             )
         except OSError as error:  # no room for another process, a limit on their number
+            self._connection.close()
             text = f"the process for memory cannot be started: {error.strerror}"
-            raise ServerError(text) from error
-        try:
-            started = self._receive(limit, "was not ready")
-            if "error" in started:
-                raise ServerError(str(started["error"]))
-        except BaseException:
-            self.close()
-            raise
+            raise NotKnownError(text) from error
+        finally:
+            theirs.close()
+        self._receive(limit, "was not ready")
 
-    def ask(self, request: Mapping[str, object], limit: float) -> dict[str, object]:
-        """Its answer. Raises ServerError if there is none; it is then ended, and of no more use."""
-        assert self._process.stdin is not None
+    def ask(self, request: Mapping[str, object], limit: float) -> Figures:
+        """Its answer. Raises NotKnownError if there is none; if it is late, the server is ended."""
         try:
-            self._process.stdin.write(json.dumps({**request, "limit": limit}).encode() + b"\n")
-            self._process.stdin.flush()
-            return self._receive(limit + GRACE, "did not answer")
+            self._connection.send({**request, "limit": limit})
         except OSError as error:
             self.close()
-            raise ServerError(f"the process for memory has gone: {error.strerror}") from error
-        except BaseException:  # Ctrl-C among them: nothing may go on computing behind our back
-            self.close()
-            raise
+            raise NotKnownError("the process for memory has ended") from error
+        return self._receive(limit + GRACE, "did not answer")
 
     def close(self) -> None:
         """End it and its child, at once."""
-        with contextlib.suppress(OSError):
-            self._process.kill()  # the kernel then ends its child
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
+        self._process.kill()  # the kernel then ends its child
+        self._connection.close()
         self._process.wait()
 
     @property
@@ -151,21 +132,25 @@ class Server:
         """Its number."""
         return self._process.pid
 
-    def _receive(self, limit: float, failing: str) -> dict[str, object]:
-        """The next line that it writes."""
-        assert self._process.stdout is not None
-        output, end = self._process.stdout.fileno(), time.monotonic() + limit
-        while b"\n" not in self._text:
-            left = max(0.0, end - time.monotonic())
-            if not select.select([output], [], [], left)[0]:
-                raise ServerError(f"the process for memory {failing} in {limit:.0f} s")
-            more = os.read(output, 65536)
-            if not more:
-                raise ServerError("the process for memory has ended")
-            self._text += more
-        line, self._text = self._text.split(b"\n", 1)
-        found = json.loads(line)
-        assert isinstance(found, dict)
+    @property
+    def closed(self) -> bool:
+        """Whether it has been ended."""
+        return self._connection.closed
+
+    def _receive(self, limit: float, failing: str) -> Figures:
+        """What it sends next."""
+        try:
+            if not self._connection.poll(limit):
+                raise NotKnownError(f"the process for memory {failing} in {limit:.0f} s")
+            found: Figures = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self.close()
+            raise NotKnownError("the process for memory has ended") from error
+        except BaseException:  # Ctrl-C among them: nothing may go on computing behind our back
+            self.close()
+            raise
+        if "error" in found:
+            raise NotKnownError(str(found["error"]))
         return found
 
 
@@ -179,7 +164,7 @@ class ProcessMemory(Closing):
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads
         self._servers: dict[str, Server] = {}
-        self._broken: dict[str, str] = {}
+        self._broken: dict[str, NotKnownError] = {}
         atexit.register(self.close)
 
     def close(self) -> None:
@@ -205,31 +190,21 @@ class ProcessMemory(Closing):
             return unknown(f"beside the process that times, {reason}")
         backend = get_backend(case.backend)
         framework = backend.strategy if backend.strategy in MODULES else backend.framework
-        if framework in self._broken:
-            return unknown(self._broken[framework])
         end = time.monotonic() + limit
         try:
-            server = self._server(framework, min(START_LIMIT, limit))
+            if framework in self._broken:
+                raise self._broken[framework]
+            if framework not in self._servers or self._servers[framework].closed:
+                try:
+                    self._servers[framework] = Server(framework, min(START_LIMIT, limit))
+                except NotKnownError as error:
+                    self._broken[framework] = error  # it would be no better the next time
+                    raise
             request = {"case": case.to_dict(), "seed": seed, "threads": self._threads}
-            found = server.ask(request, max(SHORTEST, end - time.monotonic()))
-        except ServerError as error:
-            self._servers.pop(framework, None)
+            left = max(SHORTEST, end - time.monotonic())
+            return {**self._servers[framework].ask(request, left), "how": RESIDENT}
+        except NotKnownError as error:
             return unknown(str(error))
-        if "error" in found:
-            return unknown(str(found["error"]))
-        peak, steady = found["peak_bytes"], found["steady_bytes"]
-        assert isinstance(peak, int)
-        assert isinstance(steady, int)
-        return {"peak_bytes": peak, "steady_bytes": steady, "how": RESIDENT}
-
-    def _server(self, framework: str, limit: float) -> Server:
-        if framework not in self._servers:
-            try:
-                self._servers[framework] = Server(framework, limit)
-            except ServerError as error:
-                self._broken[framework] = str(error)  # it would be no better the next time
-                raise
-        return self._servers[framework]
 
 
 def time_limit(first_use: float, left: float | None) -> float:
@@ -249,15 +224,14 @@ def time_limit(first_use: float, left: float | None) -> float:
 
 @dataclass(frozen=True)
 class Allocator:
-    """What a framework's allocator says about one GPU, in bytes.
+    """What a framework's allocator says about one GPU.
 
-    in_use: held now by what is alive. peak: the most since the last reset, or since the process
+    read: bytes in use now by what is alive, and the most since the last reset or since the process
     began. reset: begin a new peak from what is in use; None if it cannot.
     """
 
     name: str
-    in_use: Callable[[], int]
-    peak: Callable[[], int]
+    read: Callable[[], tuple[int, int]]
     reset: Callable[[], object] | None
 
 
@@ -265,15 +239,11 @@ def _of_tensorflow(tensorflow: Any, index: int) -> Allocator:
     """``tf.config.experimental``, which knows GPUs only."""
     config, device = tensorflow.config.experimental, f"GPU:{index}"
 
-    def described(name: str) -> Callable[[], int]:
-        return lambda: int(config.get_memory_info(device)[name])
+    def read() -> tuple[int, int]:
+        found = config.get_memory_info(device)
+        return int(found["current"]), int(found["peak"])
 
-    return Allocator(
-        "TensorFlow",
-        described("current"),
-        described("peak"),
-        lambda: config.reset_memory_stats(device),
-    )
+    return Allocator("TensorFlow", read, lambda: config.reset_memory_stats(device))
 
 
 def _of_torch(torch: Any, index: int) -> Allocator:
@@ -281,8 +251,7 @@ def _of_torch(torch: Any, index: int) -> Allocator:
     of = torch.cuda
     return Allocator(
         "PyTorch",
-        lambda: int(of.memory_allocated(index)),
-        lambda: int(of.max_memory_allocated(index)),
+        lambda: (int(of.memory_allocated(index)), int(of.max_memory_allocated(index))),
         lambda: of.reset_peak_memory_stats(index),
     )
 
@@ -291,19 +260,17 @@ def _of_jax(jax: Any, index: int) -> Allocator:
     """``Device.memory_stats``, whose peak is that of the whole process and cannot be reset."""
     device = jax.devices("gpu")[index]
 
-    def described(name: str) -> int:
+    def read() -> tuple[int, int]:
         stats: Mapping[str, int] | None = device.memory_stats()
         if stats is None:  # with XLA_PYTHON_CLIENT_ALLOCATOR=platform nobody counts
-            raise UncountedError("the allocator that JAX was told to use does not count")
-        return int(stats[name])
+            raise NotKnownError("the allocator that JAX was told to use does not count")
+        return int(stats["bytes_in_use"]), int(stats["peak_bytes_in_use"])
 
-    return Allocator(
-        "JAX", lambda: described("bytes_in_use"), lambda: described("peak_bytes_in_use"), None
-    )
+    return Allocator("JAX", read, None)
 
 
 _ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
-    # framework: the module that is asked
+    # framework: its module
     "tensorflow": ("tensorflow", _of_tensorflow),
     "torch": ("torch", _of_torch),
     "flashrnn": ("torch", _of_torch),
@@ -312,78 +279,61 @@ _ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
 }
 
 
-class Gauge:
-    """Follows the allocator of one GPU while a case is built and called for the first time.
+def gauge(
+    backend: Backend, device: str, modules: Mapping[str, Any] | None = None
+) -> Callable[[Step], Figures] | None:
+    """Begin to follow the allocator of a GPU, before a case is built; None on a CPU.
 
-    find: the allocator. Nothing is raised, for whatever it and the allocator may raise.
-    """
-
-    def __init__(self, find: Callable[[], Allocator]) -> None:
-        self._problem = ""
-        self._begun = self._ask(lambda: self._begin(find()))
-
-    def figures(self, step: Step) -> Figures:
-        """After the first call: the peak since the beginning, and that of one more step."""
-        begun = self._begun
-        found = None if begun is None else self._ask(lambda: self._figures(*begun, step))
-        return unknown(self._problem) if found is None else found
-
-    def _begin(self, allocator: Allocator) -> tuple[Allocator, int, int]:
-        """The allocator, and what is in use and was the peak when the case began."""
-        gc.collect()  # what an earlier case has left would otherwise go meanwhile
-        if allocator.reset is not None:
-            allocator.reset()
-        return allocator, allocator.in_use(), allocator.peak()
-
-    def _figures(self, allocator: Allocator, in_use: int, before: int, step: Step) -> Figures:
-        peak, name = allocator.peak(), allocator.name
-        how = ALLOCATOR.format(name)
-        if allocator.reset is None:
-            if peak <= before:
-                return unknown(
-                    f"something before it in the process needed more, and {name} cannot reset its "
-                    "peak"
-                )
-            how += f"; {name} cannot reset its peak, so that there is none of a later step"
-            return {"peak_bytes": peak - in_use, "steady_bytes": None, "how": how}
-        allocator.reset()
-        step.run()
-        step.synchronize()
-        steady = allocator.peak()
-        return {
-            # A later step is as much a part of the case as the first.
-            "peak_bytes": max(0, max(peak, steady) - in_use),
-            "steady_bytes": max(0, steady - in_use),
-            "how": how,
-        }
-
-    def _ask(self, question: Callable[[], _T]) -> _T | None:
-        try:
-            return question()
-        except Exception as error:
-            # A framework that does not answer costs the figure; the case goes on.
-            words = one_line(error)
-            known = isinstance(error, UncountedError)
-            self._problem = words if known else f"{type(error).__name__}: {words}"
-            return None
-
-
-def gauge(backend: Backend, device: str, modules: Mapping[str, Any] | None = None) -> Gauge | None:
-    """A gauge that begins now, or None on a CPU. The backend has been started on the device.
-
-    modules: those that are imported, by name.
+    What is returned gives the figures after the first call, and makes one more. Nothing is raised,
+    for whatever the allocator may raise. The backend has been started on the device. modules: those
+    that are imported, by name.
     """
     if devices.kind(device) == "cpu":
         return None
     loaded = sys.modules if modules is None else modules
-
-    def find() -> Allocator:
+    try:
         module, kind = _ALLOCATORS.get(backend.framework, ("", None))
         if kind is None or module not in loaded:
-            raise UncountedError(f"{backend.framework} does not say what it holds on a GPU")
-        return kind(loaded[module], devices.gpu_index(device))
+            raise NotKnownError(f"{backend.framework} does not say what it holds on a GPU")
+        allocator = kind(loaded[module], devices.gpu_index(device))
+        gc.collect()  # what an earlier case has left would otherwise go meanwhile
+        if allocator.reset is not None:
+            allocator.reset()
+        in_use, before = allocator.read()
+    except Exception as error:
+        # A framework that does not answer costs the figure; the case goes on.
+        reason = one_line(error)
+        return lambda step: unknown(reason)
 
-    return Gauge(find)
+    def figures(step: Step) -> Figures:
+        try:
+            return _gpu_figures(allocator, in_use, before, step)
+        except Exception as error:
+            return unknown(one_line(error))
+
+    return figures
+
+
+def _gpu_figures(allocator: Allocator, in_use: int, before: int, step: Step) -> Figures:
+    """in_use, before: what was in use and the peak, when the case began."""
+    name, (_, peak) = allocator.name, allocator.read()
+    how = ALLOCATOR.format(name)
+    if allocator.reset is None:
+        if peak <= before:
+            text = "something before it in the process needed more"
+            raise NotKnownError(f"{text}, and {name} cannot reset its peak")
+        how += f"; {name} cannot reset its peak, so that there is none of a later step"
+        return {"peak_bytes": peak - in_use, "steady_bytes": None, "how": how}
+    allocator.reset()
+    step.run()
+    step.synchronize()
+    _, steady = allocator.read()
+    return {
+        # A later step is as much a part of the case as the first.
+        "peak_bytes": max(0, max(peak, steady) - in_use),
+        "steady_bytes": max(0, steady - in_use),
+        "how": how,
+    }
 
 
 SHORTEST_SPAN = 0.5
@@ -409,13 +359,7 @@ average over up to a second."""
 HOW = "NVML total energy counter"
 
 
-class NoEnergyError(RuntimeError):
-    """The energy cannot be determined; one line that says why."""
-
-
-def unknown_energy(reason: str) -> Figures:
-    """The figures of a case whose energy is not known."""
-    return {"joules": None, "idle_watts": None, "how": f"not known: {reason}"}
+ENERGY = ("joules", "idle_watts")
 
 
 @dataclass
@@ -444,13 +388,13 @@ class EnergyMeter:
                 gpu = devices.gpu_handle(nvml, self.environ, device)
                 if gpu is None:
                     text = "it is a part of a GPU, and the counter is the whole GPU's"
-                    raise NoEnergyError(text)
+                    raise NotKnownError(text)
                 if device not in self._idle:
                     self._idle[device] = self._idle_watts(nvml, gpu)
-                joules = self._joules(step, seconds, lambda: _millijoules(nvml, gpu))
+                joules = self._joules(step, seconds, nvml, gpu)
         except Exception as error:
             # The driver may fail in ways of its own, and so may the step: the case has its time.
-            return unknown_energy(one_line(error))
+            return unknown(one_line(error), ENERGY)
         return {"joules": joules, "idle_watts": self._idle[device], "how": HOW}
 
     def _idle_watts(self, nvml: Nvml, gpu: object) -> float | None:
@@ -460,8 +404,14 @@ class EnergyMeter:
         except nvml.NVMLError:  # a board without the sensor may have the counter all the same
             return None
 
-    def _joules(self, step: Step, seconds: float, millijoules: Callable[[], int]) -> float:
+    def _joules(self, step: Step, seconds: float, nvml: Nvml, gpu: object) -> float:
         calls = max(1, math.ceil(CHUNK / seconds))
+
+        def millijoules() -> int:
+            try:
+                return int(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu))
+            except nvml.NVMLError as error:
+                raise NotKnownError(f"the GPU has no energy counter: {error}") from None
 
         def tick(after: float, until: float) -> tuple[int, int]:
             """Run steps until the counter moves, later than ``after``: where to, and how many."""
@@ -475,7 +425,7 @@ class EnergyMeter:
                 if value != last and self.now() >= after:
                     return value, count
                 last = value
-            raise NoEnergyError(f"the GPU's energy counter did not move in {LONGEST_WAIT:g} s")
+            raise NotKnownError(f"the GPU's energy counter did not move in {LONGEST_WAIT:g} s")
 
         start = self.now()
         longest = LONGEST_WAIT + 3 * seconds  # a step may be longer than all of that
@@ -484,12 +434,5 @@ class EnergyMeter:
         span = max(SHORTEST_SPAN, CHUNKS * min(TICK, seconds))
         second, count = tick(middle + span, middle + longest)
         if second <= first:
-            raise NoEnergyError("the GPU's energy counter went back")
+            raise NotKnownError("the GPU's energy counter went back")
         return (second - first) / 1e3 / count
-
-
-def _millijoules(nvml: Nvml, gpu: object) -> int:
-    try:
-        return int(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu))
-    except nvml.NVMLError as error:
-        raise NoEnergyError(f"the GPU has no energy counter: {error}") from None

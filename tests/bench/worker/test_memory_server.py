@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,18 +33,6 @@ def test_the_peak_is_that_of_the_first_calls_and_steady_that_of_a_later_one(
     peak, steady = known(lasting.measure(case("grows"), 0, ENOUGH))
     assert peak == pytest.approx((8 + 64) * MIB, abs=2 * MIB)
     assert steady == pytest.approx((3 * 8 + 16) * MIB, abs=2 * MIB)
-
-
-@linux
-def test_the_peak_is_never_less_than_what_a_later_step_holds(lasting: ProcessMemory) -> None:
-    peak, steady = known(lasting.measure(case("swells"), 0, ENOUGH))
-    assert peak == steady == pytest.approx(32 * MIB, abs=2 * MIB)
-
-
-@linux
-def test_what_one_case_leaves_is_not_the_next_ones(lasting: ProcessMemory) -> None:
-    found = [known(lasting.measure(case("grows"), 0, ENOUGH)) for _ in range(2)]
-    assert found[0][0] == pytest.approx(found[1][0], abs=2 * MIB)
 
 
 @linux
@@ -131,33 +119,13 @@ def test_the_server_and_its_child_end_with_whoever_started_them(backends: Path) 
     assert soon(lambda: gone(server) and gone(child))
 
 
-def peaks_of(
-    backend: str, batch: int, windows: Sequence[int], process_memory: ProcessMemory
-) -> list[float]:
-    """The peak at each window of a stream as long as the longest, 16 features and 64 units."""
-    stream, spec = max(windows), LSTMSpec(16, 64)
-    cases = [Case(backend, spec, Workload(batch, stream, "training", window=k)) for k in windows]
-    return [known(process_memory.measure(each, 0, ENOUGH))[0] for each in cases]
-
-
-@linux
-def test_a_real_backends_memory_grows_with_its_window(process_memory: ProcessMemory) -> None:
-    windows = (25, 100, 200)
-    peaks = peaks_of("numpy", 16, windows, process_memory)
-    slope = bytes_per_unit(windows, peaks)
-    assert slope is not None
-    # It keeps gates, cells and outputs in float64: six arrays of [batch, hidden] at least.
-    kept = 8 * 6 * 16 * 64
-    assert kept < slope.mid < 8 * kept
-
-
 @linux
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
-def test_tensorflows_memory_is_measured_in_a_fork_of_its_server(
-    process_memory: ProcessMemory,
-) -> None:
-    windows = (30, 240)
-    peaks = peaks_of("while_loop", 32, windows, process_memory)
+def test_memory_of_tensorflow_grows_with_the_window(process_memory: ProcessMemory) -> None:
+    windows, spec = (30, 240), LSTMSpec(16, 64)
+    works = [Workload(32, 240, "training", window=window) for window in windows]
+    cases = [Case("while_loop", spec, work) for work in works]
+    peaks = [known(process_memory.measure(each, 0, ENOUGH))[0] for each in cases]
     assert list(process_memory._servers) == ["tensorflow"]
     slope = bytes_per_unit(windows, peaks)
     assert slope is not None
