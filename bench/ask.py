@@ -17,8 +17,9 @@ from bench.cli import arguments, command_line, output
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.writing import ResultWriteError
 from bench.records.advice import worded_for_ask
-from bench.render import terminal
+from bench.render import report as shown
 from bench.render.messages import answer
+from bench.render.table import Document
 from bench.session import query
 from bench.session.query import Surroundings, WorkQuery
 from bench.stats.rows import Section
@@ -101,7 +102,7 @@ def _answer(
         console.print(f"No answer for {question.words}: {why}.")
         return NOT_ANSWERED
     if not options.brief:
-        terminal.draw_brief(section, console, rows=len(section.rows))
+        Document(shown.brief(section, len(section.rows))).terminal(console)
         console.print()
     for line in answer(section, worded_for_ask):
         console.print(textwrap.fill(line, console.width), style="bold", soft_wrap=True)

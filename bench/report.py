@@ -23,9 +23,9 @@ from bench.records.maps import newest, parted, untold
 from bench.records.naming import run_of
 from bench.records.schema import ResultFile, Results
 from bench.records.study import Study
-from bench.render import along, data, markdown, page, terminal
+from bench.render import along, data, page
+from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, load_frame, sample_rows
-from bench.render.messages import along_notes
 from bench.render.quantities import listed
 from bench.render.recommend import map_source
 from bench.render.table import comma_separated
@@ -134,26 +134,20 @@ def _along(options: argparse.Namespace) -> int:
     source = "" if learned is None else map_source(learned)
     found = series(sections, options.along, learned, source)
     if not any(each.values for each in found):
-        why = "; ".join(dict.fromkeys(note for each in found for note in along_notes(each)))
+        why = "; ".join(dict.fromkeys(note for each in found for note in along.notes(each)))
         raise UsageError(
             f"no case has a time along {options.along}{f': {why}' if why else ''}; "
             f"measure some with `{MEASURE[options.along]}`"
         )
-    markdown_of = along.brief if options.brief else along.markdown
+    document = along.brief(found) if options.brief else along.document(found)
     texts: Texts = {
-        "markdown": lambda: markdown_of(found),
+        "markdown": document.markdown,
         "csv": lambda: along.as_csv(found),
         "json": lambda: along.as_json(found),
     }
     letters = {**output.ASCII, "·": "*"}  # a product
     target = output.Target(options.output)
-    output.deliver(
-        options.format,
-        target,
-        lambda console: along.terminal(found, console),
-        texts,
-        letters=letters,
-    )
+    output.deliver(options.format, target, document.terminal, texts, letters=letters)
     return command_line.BAD_INPUT if results.errors or bad else 0
 
 
@@ -223,28 +217,21 @@ def _samples(results: Results) -> Texts:
 
 def _show(report: Report, options: argparse.Namespace) -> None:
     """Write the report in its format, and of a brief one how to see all of it."""
-    # What draws a section in a terminal, if not the whole report does; and what writes Markdown.
-    draw: terminal.Draw | None = None
+    draw: shown.Draw = functools.partial(shown.full, listed=options.unmeasured)
     if options.brief:
-        draw, text = terminal.draw_brief, markdown.brief
+        draw = shown.brief
     elif options.why:
-        draw, text = terminal.draw_whys, markdown.whys
-    else:
-        text = functools.partial(markdown.markdown, unmeasured=options.unmeasured)
-        if options.unmeasured:
-            draw = functools.partial(terminal.draw_whole, unmeasured=True)
+        draw = shown.whys
     texts: Texts = {
-        "markdown": lambda: text(report),
+        "markdown": lambda: shown.markdown(report, shown.fastest if options.brief else draw),
         "html": lambda: page.page(report),
         "csv": lambda: data.comma_separated(report),
         "json": lambda: data.as_json(report),
         "parquet": lambda: data.parquet(report),
-        "svg": lambda: terminal.as_picture(report, draw=draw),
+        "svg": lambda: shown.as_picture(report, draw=draw),
     }
     target = output.Target(options.output)
-    output.deliver(
-        options.format, target, lambda console: terminal.show(report, console, draw), texts
-    )
+    output.deliver(options.format, target, lambda console: shown.show(report, console, draw), texts)
     if options.brief and options.format == "terminal" and options.output is None:
         message = f"full report: {command_line.typed('report', *map(str, options.paths))}"
         output.show(lambda console: console.print(message, style="bold", soft_wrap=True))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich.console import Console
-from rich.text import Text
-
-from bench.render.escape import hanging, prose
+from bench.render.data import COLUMNS
+from bench.render.escape import clean
 from bench.render.labels import caption, compact_verdict, heading, machine, name
-from bench.render.messages import along_method, along_notes, doubt_lines
+from bench.render.messages import basis_text, speed_moved
 from bench.render.quantities import (
+    count,
     listed,
     shape_words,
     signed_seconds,
@@ -24,7 +23,18 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import Cell, Column, Sheet, comma_separated, finite, json_text, numbers
+from bench.render.table import (
+    Block,
+    Cell,
+    Column,
+    Document,
+    Finding,
+    Sheet,
+    comma_separated,
+    finite,
+    json_text,
+    numbers,
+)
 from bench.stats.along import (
     NEAR_CHEAPEST,
     AxisSeries,
@@ -36,8 +46,9 @@ from bench.stats.along import (
     value,
     window,
 )
-from bench.stats.intervals import Interval
+from bench.stats.intervals import CASE_CONFIDENCE, ENOUGH_PROCESSES, Interval
 from bench.stats.rows import Row
+from bench.stats.trust import WIDE_INTERVAL
 
 Value = str | float | int | bool | None
 
@@ -135,61 +146,129 @@ def _at_the_ends(near: Cheapest, k: int) -> str:
     return f"≥ {k}" if k == near.values[-1] else str(k)
 
 
+# What is said of a series
+
+
+def without_time(costs: Iterable[BackendCost]) -> list[str]:
+    """Say of the backends that have no time at any value why, those of one reason together."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for one in costs:
+        if not one.measured:
+            reasons = tuple(dict.fromkeys(_reason(row) for row in one.rows))
+            found.setdefault(reasons, []).append(name(one.backend))
+    return [
+        f"{listed(names)} {'has' if len(names) == 1 else 'have'} no time: {'; '.join(reasons)}"
+        for reasons, names in found.items()
+    ]
+
+
+def _reason(row: Row) -> str:
+    """Why a case has no time, and what changes that."""
+    text = f"{row.outcome.replace('_', ' ')}: {clean(row.reason)}"
+    return f"{text} (to change that: {clean(row.advice)})" if row.advice else text
+
+
+def notes(found: AxisSeries) -> list[str]:
+    """Say what is missing in a series and why, and where a line does not describe the times."""
+    lines = without_time(found.backends)
+    for of in (each for each in found.backends if each.measured):
+        reasons: dict[str, list[int]] = {}
+        for row in of.unreached:
+            reasons.setdefault(_reason(row), []).append(value(row, found.axis))
+        known = {value(row, found.axis) for row in of.rows}
+        if left := [each for each in found.values if each not in known]:
+            reasons["not in the suite, or the run ended before it"] = left
+        messages = [
+            f"{found.axis} {listed([str(each) for each in values], most=12)}: {why}"
+            for why, values in reasons.items()
+        ]
+        if of.cheapest is not None and (later := of.cheapest.slower_later):
+            worst = max(later, key=lambda each: of.cheapest.over[each].mid)  # type: ignore[union-attr]
+            over = of.cheapest.over[worst]
+            low, mid, high = (f"{100 * (each - 1):.0f}" for each in (over.low, over.mid, over.high))
+            more = f"{mid}% ({low}–{high})".replace("-", "−")
+            messages.append(f"at {found.axis} {worst} it costs {more} more than the least again")
+        if (fit := of.fit) is not None:
+            if fit.parts:
+                messages.append("the times bend away from one line; the intervals include that")
+            if fit.left_out:
+                left_out = count(fit.left_out, "process")
+                messages.append(f"the line leaves out {left_out} without a time at every value")
+            if fit.fixed is None:
+                messages.append("no process measured every value, so the line has no interval")
+        lines += [f"{name(of.backend)}: {each}" for each in messages]
+    if learned := {k: each for k in found.values if (each := found.learnable(k)) is not None}:
+        pairs = [
+            f"{k}: {each}{'*' * found.short_of_updates(k)}" for k, each in sorted(learned.items())
+        ]
+        lines.append(f"longest distance learned, by window: {', '.join(pairs)}")
+    return lines
+
+
+def method(found: Sequence[AxisSeries]) -> list[str]:
+    """Say how the tables along an axis are to be read."""
+    axis = found[0].axis
+    unit = "sequence" if axis == "batch" else "timestep"
+    of = "one window" if axis == "window" else "one call or training step"
+    lines = [
+        f"time = fixed + slope · {axis}: {of} costs the fixed part whatever its {axis}. "
+        "One line a process by least squares of relative errors, with "
+        f"{100 * CASE_CONFIDENCE:g}% intervals over the processes, which include other lines that "
+        "the smallest or the largest values have alone.",
+        f"within {NEAR_CHEAPEST:.0%} from: the first value from which on a {unit} costs at most as "
+        "much more than at the cheapest value, by ratios inside each process, with its interval.",
+    ]
+    fits = [of.fit for each in found for of in each.backends if of.fit]
+    few = sorted({basis_text(fit.fixed.basis) for fit in fits if fit.fixed and fit.fixed.allowance})
+    if few:
+        lines.append(
+            f"Intervals of the lines: {few[-1]}; from {ENOUGH_PROCESSES} processes on they are "
+            "what was measured."
+        )
+    moved = [
+        row.interval.half_width
+        for each in found
+        for row in each.rows
+        if row.interval and any(doubt.code == WIDE_INTERVAL for doubt in row.validity.noted)
+    ]
+    if moved:
+        lines.append(speed_moved(moved))
+    if source := next((each.learned_from for each in found if each.learned_from), ""):
+        lines.append(
+            "Learned is a distance that every seed learned at that window, the state carried from "
+            f"window to window ({source})."
+        )
+        if any(each.short_of_updates(k) for each in found for k in each.values):
+            lines.append(
+                "* A shorter window learned a longer distance, because this one makes fewer "
+                "updates of as many timesteps: it is no limit of the window."
+            )
+    return lines
+
+
 # Terminal and Markdown
 
 
-def terminal(found: Sequence[AxisSeries], console: Console) -> None:
-    """Print the tables with what must be known to read them."""
+def document(found: Sequence[AxisSeries]) -> Document:
+    """Return the tables with what must be known to read them."""
+    blocks: list[Block] = []
     shown = None
     for each in found:
-        if each.section is not shown:
-            if shown is not None:
-                console.print()
-            shown = each.section
-            console.print(Text(heading(shown), style="bold"))
-            for label, text in machine(shown):
-                console.print(Text(f"{label}: {text}", style="dim"))
-        console.print()
-        console.print(Text(title(each), style="bold"))
-        if each.values:
-            console.print(table(each).grid(_HEADING))
-        for note in along_notes(each):
-            console.print(hanging("-", Text(note)))
-    console.print()
-    for line in along_method(found):
-        console.print(Text(line, style="dim"))
+        if (section := each.section) is not shown:
+            shown = section
+            facts = [f"{label}: {text}" for label, text in machine(section)]
+            blocks.append(Block(heading(section), facts, level=2, style="dim"))
+        messages = [Finding(note) for note in notes(each)]
+        blocks.append(Block(title(each), messages, table(each) if each.values else None))
+    return Document([*blocks, Block(lines=method(found), style="dim")], _HEADING)
 
 
-def markdown(found: Sequence[AxisSeries]) -> str:
-    """Return the same for a page or a pull request."""
-    blocks: list[str] = []
-    shown = None
-    for each in found:
-        if each.section is not shown:
-            shown = each.section
-            blocks.append(f"## {prose(heading(shown))}")
-            blocks.append(_list(f"{label}: {text}" for label, text in machine(shown)))
-        blocks.append(f"### {prose(title(each))}")
-        if each.values:
-            blocks.append(table(each).markdown())
-        blocks.append(_list(along_notes(each)))
-    blocks.append(_list(along_method(found)))
-    return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def brief(found: Sequence[AxisSeries]) -> str:
+def brief(found: Sequence[AxisSeries]) -> Document:
     """Return only the tables, for a page that has its own headings."""
     drawn = [each for each in found if each.values]
-    blocks: list[str] = []
-    for each in drawn:
-        blocks += [f"**{prose(title(each))}**", table(each).markdown()]
-    for section in {id(each.section): each.section for each in drawn}.values():
-        blocks.append(prose(caption(section)))
-    return "\n\n".join(blocks) + "\n"
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {prose(line)}" for line in lines)
+    blocks = [Block(title(each), sheet=table(each), level=0) for each in drawn]
+    sections = {id(each.section): each.section for each in drawn}.values()
+    return Document([*blocks, Block(lines=[caption(each) for each in sections])], _HEADING)
 
 
 # Data
@@ -209,52 +288,39 @@ def records(found: Iterable[AxisSeries]) -> list[dict[str, Value]]:
     return [{key: finite(cell) for key, cell in record.items()} for record in rows]
 
 
+_SHARED = (
+    *("case_id", "backend", "device", "mode", "optimizer", "gradients", "dtype", "batch"),
+    *("timesteps", "input_size", "hidden_size", "num_layers", "bidirectional", "window"),
+    *("steps", "outcome", "reason", "advice", "valid", "invalid_reasons", "time_valid"),
+    *("time_reasons", "processes"),
+)
+"""Columns of the report's, and ``window`` and ``steps``, in the order of the rows."""
+
+
 def _of_row(found: AxisSeries, row: Row) -> dict[str, Value]:
-    case, setup, unit = row.case, row.setup or {}, UNITS[found.axis]
-    spec, work, run = case.spec, case.workload, found.section.run
+    run, unit = found.section.run, UNITS[found.axis]
+
+    def report(*names: str) -> dict[str, Value]:
+        known = {"steps": steps(row), "window": window(row) if found.axis == "window" else None}
+        return {
+            each: known[each] if each in known else COLUMNS[each].value(found.section, row)
+            for each in names
+        }
+
     record: dict[str, Value] = {
-        "session": run.session,
-        "suite": run.suite,
-        "started": found.section.started.isoformat(),
+        **report("session", "suite", "started"),
         "host": run.host,
         "machine_id": run.machine_id,
-        "case_id": case.id,
-        "backend": case.backend,
-        "device": case.device,
-        "mode": work.mode,
-        "optimizer": work.optimizer,
-        "gradients": work.gradients if work.training else None,
-        "dtype": spec.dtype,
-        "batch": work.batch,
-        "timesteps": work.timesteps,
-        "input_size": spec.input_size,
-        "hidden_size": spec.hidden_size,
-        "num_layers": spec.num_layers,
-        "bidirectional": spec.bidirectional,
-        "window": window(row) if found.axis == "window" else None,
-        "steps": steps(row),
-        "outcome": row.outcome,
-        "reason": row.reason,
-        "advice": row.advice,
-        "valid": not row.invalid if row.measured else None,
-        "invalid_reasons": doubt_lines(row.invalid),
-        "time_valid": not row.validity.time if row.measured else None,
-        "time_reasons": doubt_lines(row.validity.time),
-        "processes": row.interval.processes if row.interval else None,
+        **report(*_SHARED),
     }
     record |= _bounds("time_per_step", "_s", step_interval(row))
     record |= _bounds(f"time_per_{unit}", "_s", unit_interval(row, found.axis))
-    ratio = row.to_baseline
+    record |= report("timesteps_per_s", "peak_memory_bytes")
+    record |= report("build_s", "trace_s", "compile_s", "first_call_s")
     return record | {
-        "timesteps_per_s": row.timesteps_per_s,
-        "peak_memory_bytes": row.memory.get("peak_bytes"),
-        **{key: setup.get(key) for key in ("build_s", "trace_s", "compile_s", "first_call_s")},
         "learnable_distance": found.learnable(window(row)),
-        "baseline": found.section.baseline if ratio else None,
-        "ratio": ratio.ratio.mid if ratio else None,
-        "ratio_low": ratio.ratio.low if ratio else None,
-        "ratio_high": ratio.ratio.high if ratio else None,
-        "verdict": ratio.verdict.value if ratio else None,
+        "baseline": found.section.baseline if row.to_baseline else None,
+        **report("ratio", "ratio_low", "ratio_high", "verdict"),
     }
 
 
@@ -313,11 +379,11 @@ def as_json(found: Sequence[AxisSeries]) -> str:
                 "session": each.section.run.session,
                 "machine": dict(machine(each.section)),
                 "title": title(each),
-                "notes": along_notes(each),
+                "notes": notes(each),
             }
             for each in found
         ],
-        "method": along_method(found),
+        "method": method(found),
         "rows": records(found),
     }
     return json_text(document)

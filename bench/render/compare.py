@@ -237,10 +237,10 @@ def _listed_lines(lines: Iterable[str]) -> list[str]:
 
 _COLUMNS = (
     Column("case", names=True, most=160),
-    *(Column(heading, right=True, whole=True, spare=True) for heading in ("base", "new")),
+    *(Column(heading, right=True, whole=True, needed=1) for heading in ("base", "new")),
     Column("speed", right=True, whole=True),
     *(Column(heading, whole=True) for heading in (RATIO_INTERVAL, "verdict")),
-    Column("runs", right=True, whole=True, spare=True),
+    Column("runs", right=True, whole=True, needed=1),
 )
 
 

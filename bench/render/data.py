@@ -33,12 +33,13 @@ from bench.render.messages import (
     error_text,
     findings,
     method,
+    paid_back,
     uneven_note,
 )
-from bench.stats.comparison import Comparison, Heterogeneity, Verdict
+from bench.stats.comparison import Comparison, Heterogeneity
 from bench.stats.intervals import PERCENTILES, CaseInterval, speed
 from bench.stats.latency import PARTS, StreamProcesses
-from bench.stats.rows import NothingToReportError, Report, Row, Section, break_even, build, pairs
+from bench.stats.rows import NothingToReportError, Report, Row, Section, build, pairs
 from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, save
 from lstm_impl.tuning.machine import DISTRIBUTIONS, cpu_words
 
@@ -85,14 +86,6 @@ def _machine_id(section: Section) -> str:
         return section.run.machine_id
     text = "\0".join(sorted(section.nodes))
     return "nodes-" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
-
-
-def _paid_back(row: Row) -> Value:
-    ratio = row.to_baseline
-    if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
-        return None
-    found = break_even(row, row.base, ratio)
-    return None if found is None else found.steps
 
 
 _OF_SECTION: dict[str, Callable[[Section], Value]] = {
@@ -142,7 +135,7 @@ _OF_ROW: dict[str, Callable[[Row], Value]] = {
     "ahead": lambda row: None if row.ahead is None else row.ahead.verdict.value,
     "fastest": lambda row: row.fastest if row.rank == 1 else None,
     "first_result_s": lambda row: row.first_result,
-    "break_even_steps": _paid_back,
+    "break_even_steps": lambda row: paid.steps if (paid := paid_back(row)) else None,
     "peak_memory_bytes": lambda row: row.memory.get("peak_bytes"),
     "operations": lambda row: row.roofs.get("operations"),
     "bytes_moved": lambda row: row.roofs.get("bytes"),

@@ -308,7 +308,7 @@ _COLUMNS = (
     Column(labels.TIME_INTERVAL, whole=True),
     Column("speed", right=True, whole=True),
     *(Column(heading, whole=True) for heading in (RATIO_INTERVAL, "verdict")),
-    Column("changed since", spare=True),
+    Column("changed since", needed=1),
 )
 
 

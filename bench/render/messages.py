@@ -18,7 +18,7 @@ from bench.machine.reading import is_url
 from bench.machine.remote import named
 from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped
-from bench.render.escape import LONGEST_NAME, LONGEST_SENTENCE, clean
+from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import (
     RATIO_INTERVAL,
     TIME_INTERVAL,
@@ -31,30 +31,13 @@ from bench.render.labels import (
 from bench.render.quantities import (
     capital,
     count,
-    first_few,
     listed,
+    part_of,
     percent,
     seconds,
-    shape_words,
     share,
-    signed_seconds,
-    signed_seconds_range,
 )
-from bench.render.table import (
-    missed_text,
-)
-from bench.stats.along import (
-    NEAR_CHEAPEST,
-    OF_FEWER_WINDOWS,
-    OF_LINES,
-    OF_RATIOS_OF_LINES,
-    AxisSeries,
-    BackendCost,
-    Fit,
-    cost,
-    series,
-    value,
-)
+from bench.render.table import Finding
 from bench.stats.bound import (
     CHAIN,
     COPIES,
@@ -84,7 +67,6 @@ from bench.stats.comparison import (
 )
 from bench.stats.intervals import (
     BRIDGE_APART,
-    CASE_CONFIDENCE,
     ENOUGH_PROCESSES,
     FEWEST_SAMPLES,
     LEAST_SPREAD,
@@ -92,21 +74,18 @@ from bench.stats.intervals import (
     OF_ITS_CALLS,
     OF_ITS_SAMPLES,
     OF_MEDIANS,
-    Interval,
     Reason,
     count_nodes,
     count_words,
 )
-from bench.stats.outliers import Outlier, outliers
-from bench.stats.pooling import RunSamples
-from bench.stats.random_effects import MOST_NODES, OF_NODES_MEDIANS, OF_ONE_NODE, EffectPlan, plan
+from bench.stats.outliers import outliers
+from bench.stats.random_effects import OF_NODES_MEDIANS, OF_ONE_NODE
 from bench.stats.ratios import (
     OF_CASES,
     OF_CASES_TOGETHER,
     OF_PROCESSES_MEANS,
     UNEVEN,
     all_slower,
-    compare_all,
     together,
 )
 from bench.stats.rows import (
@@ -133,70 +112,10 @@ from bench.stats.trust import (
 from lstm_impl.registry import get_backend, strategies
 from lstm_impl.spec import UnsupportedError
 
-MOST = 3
-"""Lines. A decision that takes more is a table."""
-
 _MOST_DOUBTS = 2  # in an answer; the report has all
 
 FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "flax": "Flax"}
 """As they write themselves."""
-
-
-def decisions(section: Section) -> list[Finding]:
-    """At most ``MOST`` lines: a decision for each of the first tables, and what went wrong."""
-    tables = section.timed_tables
-    if not tables:
-        return [Finding("Nothing was measured: the findings say why.", loud=True)]
-    wrong = sum(found.loud for found in findings(section))
-    space = MOST - bool(wrong)
-    decided = [Finding(decision(table), answer=True) for table in tables[:space]]
-    if wrong:
-        described, them = count(wrong, "warning"), "it" if wrong == 1 else "them"
-        decided.append(
-            Finding(
-                f"{described} below, under Findings: read {them} before you rely on this.",
-                loud=True,
-            )
-        )
-    return decided
-
-
-def decision(table: Table) -> str:
-    """Say which backend to use for the work of one table, and which for parts of it."""
-    start = f"{title(table)}: "
-    places, described = len(table.groups), count(len(table.groups), table.noun)
-    counts = Counter(group[0].case.backend for group in table.groups)
-    if not table.backends:
-        return f"{start}only backends that approximate were measured."
-    if len(table.backends) == 1:
-        return f"{start}only {name(table.backends[0])} was measured ({described})."
-    best, led = counts.most_common(1)[0]
-    groups = [group for group in table.groups if group[0].case.backend == best]
-    parts = [f"use {name(best)}"]
-    if (over := _over_baseline([group[0] for group in groups])) is not None:
-        parts.append(f", {versus(over, table.baseline)}")
-    if places > 1:
-        parts.append(
-            f"; it has the shortest times at {f'{led} of' if led < places else 'all'} {described}"
-        )
-    sure = sum(group[0].fastest for group in groups)
-    if sure < led and places > 1:
-        where = f"each of the others at {sure} of them" if sure else "the others at any of them"
-        parts.append(f" and is {'' if sure else 'not '}significantly faster than {where}")
-    elif sure < led:
-        parts.append(
-            f"; not significantly different from {name(groups[0][1].case.backend)}, the next"
-        )
-    others = [f"{name(each)} at {number}" for each, number in counts.most_common()[1:]]
-    if others:
-        parts.append(f"; {listed(others, 3)}")
-    return f"{start}{''.join(parts)}."
-
-
-def _over_baseline(rows: Sequence[Row]) -> Comparison | None:
-    """Over all these rows that were held against the baseline; None if none was."""
-    found = [row.to_baseline for row in rows if row.to_baseline is not None]
-    return together(found) if found else None
 
 
 # The answer for one shape
@@ -295,9 +214,7 @@ def _cost(row: Row) -> str:
 
 # More lines than this are a wall; CSV and JSON have every case.
 _MOST_LINES = 12
-_MOST_STREAMS = 4
 _MOST_REMARKS = 4
-_MOST_PAYBACKS = 3
 
 _LATER = 0.1
 """Seconds by which a first result must come later for it to be worth a sentence."""
@@ -305,43 +222,34 @@ _LATER = 0.1
 _OUTCOME_WORDS = {"failed": "FAILED", "crashed": "CRASHED", "timed_out": "TIMED OUT"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A sentence, and whether it is an answer, or a warning that must not be overlooked."""
-
-    text: str
-    answer: bool = False
-    loud: bool = False
-
-
 def findings(section: Section) -> list[Finding]:
-    """What was found, what went wrong, and what has no time and why: in this order."""
-    found = [Finding(_answer(table), answer=True) for table in section.timed_tables]
+    """Return which backend is the fastest, what went wrong, and what has no time and why."""
+    rows, tables = section.rows, section.timed_tables
+    found = [Finding(_answer(table), answer=True) for table in tables]
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
-    found.extend(Finding(text, answer=True) for text in of_devices(section))
-    bound = (of_winner(table) for table in section.tables)
-    found.extend(Finding(f"{text}.") for text in bound if text)
-    found.extend(Finding(text) for table in section.tables for text in fallbacks(table))
-    found.extend(Finding(text) for table in section.tables for text in stream_sentences(table))
-    found.extend(_costs(section))
-    found.extend(_paybacks(section))
-    found.extend(Finding(text, loud=loud) for text, loud in of_nodes(section))
+    found += [Finding(f"{text}.") for table in tables if (text := _of_winner(table))]
+    found += [Finding(text) for table in tables for text in (*_fallbacks(table), *_paybacks(table))]
+    found += [Finding(text, loud=True) for text in of_nodes(section)]
     if not section.complete:
-        text = "A run did not finish: cases may be missing."
-        found.append(Finding(text, loud=True))
-    found.extend(Finding(f"{text}.", loud=True) for text in uneven_bridges(section.rows))
-    found.extend(_doubtful(section.rows))
-    found.extend(_noted(section.rows))
-    found.extend(_remarks(section.rows))
-    found.extend(_without_time(section.rows))
+        found.append(Finding("A run did not finish: cases may be missing.", loud=True))
+    found += [Finding(f"{text}.", loud=True) for text in uneven_bridges(rows)]
+    found += [*_doubtful(rows), *_noted(rows), *_remarks(rows), *_without_time(rows)]
     if text := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
         found.append(Finding(f"{text}."))
     return found
 
 
+def summary(found: Sequence[Finding]) -> list[Finding]:
+    """Return the answers among findings, and how many warnings the others hold."""
+    wrong = sum(each.loud for each in found)
+    text = f"{count(wrong, 'warning')} below, under Findings: read {'it' if wrong == 1 else 'them'}"
+    warning = Finding(f"{text} before you rely on this.", loud=True)
+    return [*(each for each in found if each.answer), *[warning] * bool(wrong)]
+
+
 def unmeasured(section: Section) -> tuple[UnmeasuredCases, ...]:
-    """What has no time, by reason."""
+    """Return the cases without a time, by reason."""
     return gathered(
         (row.case, row.outcome, row.reason, row.advice)
         for row in section.rows
@@ -349,66 +257,57 @@ def unmeasured(section: Section) -> tuple[UnmeasuredCases, ...]:
     )
 
 
-# Who wins
-
-
 def _answer(table: Table) -> str:
-    start = f"{title(table)}: "
-    places = count(len(table.groups), table.noun)
+    """Say which backend is the fastest over all the work of a table, if one is."""
+    start, places = f"{title(table)}: ", count(len(table.groups), table.noun)
     if not table.backends:
         return f"{start}only backends that approximate were measured."
     if len(table.backends) == 1:
         return f"{start}only {name(table.backends[0])} was measured ({places})."
-    # Only who was measured on all the work can lead over all of it.
-    rows = {backend: _rows(table, backend) for backend in table.backends}
-    whole = [backend for backend in rows if len(rows[backend]) == len(table.groups)]
-    if not whole:
-        return f"{start}no backend was measured on all {places}. {_leaders(table)}"
-    whole.sort(key=lambda backend: sum(math.log(row.time) for row in rows[backend]))
-    first = whole[0]
-    if len(whole) == 1:
-        text = f"only {name(first)} was measured on all {places}. {_leaders(table)}"
-        return start + text
-    second = whole[1]
-    among = f"of those measured on all {places}, " if len(whole) < len(rows) else ""
+    rows: dict[str, list[Row]] = {backend: [] for backend in table.backends}
+    for row in (row for group in table.groups for row in group if row.measured):
+        rows.setdefault(row.case.backend, []).append(row)
+    counts = Counter(group[0].case.backend for group in table.groups)
+    led = [
+        f"{name(each)} in {number} of {len(table.groups)}" for each, number in counts.most_common()
+    ]
+    leaders = f" By {table.noun}, the shortest times: {listed(led)}."
+    # Only a backend that was measured on all the work can lead over all of it.
+    complete = sorted(
+        (each for each in table.backends if len(rows[each]) == len(table.groups)),
+        key=lambda backend: sum(math.log(row.time) for row in rows[backend]),
+    )
+    if len(complete) < 2:
+        which = f"only {name(complete[0])}" if complete else "no backend"
+        return f"{start}{which} was measured on all {places}.{leaders}"
+    first, second, *others = complete
+    among = "" if len(complete) == len(table.backends) else f"of those measured on all {places}, "
     ahead = _over_all(rows[first], rows[second])
+    # A backend that is not even ahead of the next is not compared with the others.
+    ratios = {second: ahead}
+    if ahead.verdict is Verdict.FASTER:
+        ratios |= {other: _over_all(rows[first], rows[other]) for other in others}
+    (fastest,) = all_slower([[found.inverse for found in ratios.values()]])
     pairs = list(zip(rows[first], rows[second], strict=True))
     doubtful = sum(bool(all_doubts(*pair)) for pair in pairs)
-    # Who is not even ahead of the next is not held against the others, which takes its time.
-    judged = {second: ahead}
-    if ahead.verdict is Verdict.FASTER:
-        judged |= {other: _over_all(rows[first], rows[other]) for other in whole[2:]}
-    (fastest,) = all_slower([[found.inverse for found in judged.values()]])
     if ahead.verdict is Verdict.SAME:
         lead = f"{name(first)} and {name(second)} have the shortest times, equal within 2%"
     elif fastest and not doubtful:
         lead = f"{name(first)} is the fastest"
     else:
         lead = f"{name(first)} has the shortest times"
-    parts = [f"{among}{lead}: "]
+    text = f"{start}{among}{lead}: "
     base = rows.get(table.baseline, [])
     if table.baseline not in (first, second) and len(base) == len(table.groups):
-        parts.append(f"{versus(_over_all(rows[first], base), table.baseline)}, and ")
-    over = "" if len(table.groups) == 1 or among else f" over {places}"
-    parts.append(f"{versus(ahead, second, ', the next')}{over}.")
-    behind = [name(other) for other, found in judged.items() if found.verdict is not Verdict.FASTER]
+        text += f"{versus(_over_all(rows[first], base), table.baseline)}, and "
+    text += versus(ahead, second, ", the next")
+    text += "." if len(table.groups) == 1 or among else f" over {places}."
     if ahead.verdict is Verdict.FASTER and not fastest:
-        others = listed(behind) if behind else "all others jointly"
-        parts.append(f" It is not significantly faster than {others}.")
+        near = [name(each) for each, of in ratios.items() if of.verdict is not Verdict.FASTER]
+        text += f" It is not significantly faster than {listed(near or ['all others jointly'])}."
     if doubtful:
-        parts.append(f" Do not rely on it: {share(doubtful, len(pairs), 'ratio')} INVALID.")
-    if {group[0].case.backend for group in table.groups} != {first}:
-        parts.append(f" {_leaders(table)}")
-    return start + "".join(parts)
-
-
-def _rows(table: Table, backend: str) -> list[Row]:
-    return [
-        row
-        for group in table.groups
-        for row in group
-        if row.measured and row.case.backend == backend
-    ]
+        text += f" Do not rely on it: {share(doubtful, len(pairs), 'ratio')} INVALID."
+    return text + (leaders if {*counts} != {first} else "")
 
 
 def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
@@ -420,58 +319,27 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
     return together(compare_rows(list(zip(new, base, strict=True))))
 
 
-def _leaders(table: Table) -> str:
-    counts = Counter(group[0].case.backend for group in table.groups)
-    of = len(table.groups)
-    messages = [f"{name(backend)} in {number} of {of}" for backend, number in counts.most_common()]
-    return f"By {table.noun}, the shortest times: {listed(messages)}."
+def paid_back(row: Row) -> BreakEven | None:
+    """Return when a backend that is FASTER than the baseline has made up for a slower start."""
+    ratio = row.to_baseline
+    if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
+        return None
+    return break_even(row, row.base, ratio)
 
 
-def _costs(section: Section) -> list[Finding]:
-    """From which window on the leader of each stream is cheap, and what a step costs it."""
-    found = []
-    cut = [each for each in series([section]) if each.values]
-    for each in cut:
-        leader = cost(each.ranked[0], each.rows)
-        if leader.cheapest is not None:
-            case = each.rows[0].case
-            work = f"{name(case.device)}, {case.workload.mode}, {', '.join(shape_words(case))}: "
-            found.append(f"{work if len(cut) > 1 else ''}{cheap_from(leader)}.")
-    rest = "; python -m bench.report --along window has them all."
-    return [Finding(described) for described in first_few(found, _MOST_STREAMS, "stream", rest)]
-
-
-def _paybacks(section: Section) -> list[Finding]:
-    """Of each table's fastest backends: when a slower start than the baseline's has paid back."""
-    found = []
-    for table in section.tables:
-        if table.kind != KINDS[0]:
-            continue
-        after: dict[str, list[BreakEven]] = {}
-        for row in (row for group in table.groups for row in group):
-            ratio = row.to_baseline
-            if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
-                continue
-            paid = break_even(row, row.base, ratio)
-            if paid is not None and paid.later >= _LATER:
-                after.setdefault(row.case.backend, []).append(paid)
-        for backend in [each for each in table.backends if each in after][:_MOST_PAYBACKS]:
-            steps = sorted(each.steps for each in after[backend])
-            least, most = (f"{round(each):,}" for each in (steps[0], steps[-1]))
-            text = least if least == most else f"{least} to {most}"
-            later = seconds(max(each.later for each in after[backend]))
-            alone = len(steps) == 1
-            shapes = "one shape" if alone else count(len(steps), "shape")
-            where = f" at the {shapes} where it is FASTER"
-            where *= len(table.groups) > 1
-            found.append(
-                Finding(
-                    f"{title(table)}: {name(backend)} starts {'' if alone else 'up to '}{later} "
-                    f"later than {name(section.baseline)}{where}, and has "
-                    f"made up for it after {text} steps."
-                )
-            )
-    return _not_too_many(found)
+def _paybacks(table: Table) -> Iterable[str]:
+    """Say after how many steps a slower start of those that lead has paid back."""
+    after: dict[str, list[BreakEven]] = {}
+    for row in (group[0] for group in table.groups if table.kind == KINDS[0]):
+        if (paid := paid_back(row)) is not None and paid.later >= _LATER:
+            after.setdefault(row.case.backend, []).append(paid)
+    for backend, found in after.items():
+        steps = [round(each.steps) for each in found]
+        reach = f"{min(steps):,} to {max(steps):,}" if min(steps) < max(steps) else f"{steps[0]:,}"
+        yield (
+            f"{title(table)}: {name(backend)} starts up to {seconds(max(e.later for e in found))} "
+            f"later than {name(table.baseline)}, and has made up for it after {reach} steps."
+        )
 
 
 # What is doubtful, and what has no time
@@ -481,117 +349,89 @@ def _doubtful(rows: Sequence[Row]) -> list[Finding]:
     """What is not to be trusted: of measurements, then of ratios alone, then of times alone."""
     measured = [row for row in rows if row.measured]
     compared = [row for row in measured if row.to_baseline is not None]
-    found = _by_reason(
-        [(row, doubt) for row in measured for doubt in row.invalid],
-        "INVALID: {}",
-        "measurement",
-        len(measured),
-    )
+    unreliable = "Unreliable: {} (ratios are judged separately)"
+    found = _by_reason(measured, lambda row: row.invalid, "INVALID: {}", "measurement")
     found += _by_reason(
-        [(row, doubt) for row in compared for doubt in row.ratio_doubts if doubt.code in OF_RATIO],
-        "INVALID: {}",
-        "ratio",
-        len(compared),
+        compared,
+        lambda row: [each for each in row.ratio_doubts if each.code in OF_RATIO],
+        *("INVALID: {}", "ratio"),
     )
-    found += _by_reason(
-        [(row, doubt) for row in measured for doubt in row.validity.of_time],
-        "Unreliable: {} (ratios are judged separately)",
-        "time",
-        len(measured),
-        loud=False,
-    )
+    found += _by_reason(measured, lambda row: row.validity.of_time, unreliable, "time", loud=False)
     return _not_too_many(found)
 
 
 def _by_reason(
-    doubted: Sequence[tuple[Row, Doubt]], start: str, noun: str, among: int, loud: bool = True
+    rows: Sequence[Row],
+    doubts_of: Callable[[Row], Iterable[Doubt]],
+    start: str,
+    noun: str,
+    loud: bool = True,
 ) -> list[Finding]:
     """One line a kind of reason, in the words of its first case.
 
-    start: with a place for how many there are, of how many of what.
+    start: with a place for how many of the rows there are.
     """
     found = []
+    doubted = [(row, doubt) for row in rows for doubt in doubts_of(row)]
     for doubts in grouped(doubted, lambda each: each[1].code).values():
-        row, first = doubts[0]
-        of = f"{among:,} {noun}s"
-        which = f"{len(doubts)} of {of}"
-        if len(doubts) == among:
-            which = f"both {noun}s" if among == 2 else f"all {of}"
-        which = f"the only {noun}" if among == 1 else which
-        differ = any(
-            (doubt.text, doubt.values) != (first.text, first.values) for _, doubt in doubts
-        )
-        text = f"{start.format(which)}: {'for one, ' * differ}{clean(doubt_text(first))}"
-        if differ:
-            text += f" ({name(row.case.id)})"
-        elif len(doubts) < among:
-            text += f" ({listed([name(row.case.id) for row, _ in doubts], 2)})"
+        first = doubts[0][1]
+        differ = any((each.text, each.values) != (first.text, first.values) for _, each in doubts)
+        text = start.format(part_of(len(doubts), len(rows), noun))
+        text += f": {'for one, ' * differ}{clean(doubt_text(first))}"
+        if differ or len(doubts) < len(rows):
+            text += (
+                f" ({listed([name(row.case.id) for row, _ in doubts][: 1 if differ else None], 2)})"
+            )
         most = max(doubt.runs for _, doubt in doubts)
         if most < first.of:
             text += f", in {'up to ' if len(doubts) > 1 else ''}{most} of {first.of} processes"
-        text = _ended(text)
-        if advice := doubt_advice(first):
-            text += f" To change that: {_ended(clean(advice))}"
-        found.append(Finding(text, loud=loud))
+        found.append(Finding(_to_change(text, doubt_advice(first)), loud=loud))
     return found
 
 
+def _to_change(text: str, advice: str) -> str:
+    return f"{_ended(text)} To change that: {_ended(clean(advice))}" if advice else _ended(text)
+
+
 def _noted(rows: Iterable[Row]) -> list[Finding]:
-    """One line for what happened in a few processes and spoils nothing."""
+    """What happened in a few processes and spoils nothing, in a line."""
     by_code: dict[str, list[Doubt]] = {}
     moved: list[float] = []
     for row in rows:
         for doubt in row.validity.noted:
             if doubt.code == WIDE_INTERVAL and row.interval is not None:
-                if not row.interval.nodes:  # of nodes their own sentence says it
+                if not row.interval.nodes:
                     moved.append(row.interval.half_width)
             elif doubt.code != FEW_PROCESSES:  # ``method`` says what stands in for them
                 by_code.setdefault(doubt.code, []).append(doubt)
-    found = []
-    if moved:
-        found.append(Finding(speed_moved(moved)))
-    if by_code:
-        messages = [
-            f"{clean(doubt_text(doubts[0]))} ({count(len(doubts), 'case')})"
-            for doubts in by_code.values()
-        ]
-        found.append(
-            Finding(
-                "Noted in at most a quarter of a case's processes, too few to move its "
-                f"median: {_ended('; '.join(messages))}"
-            )
-        )
-    return found
+    messages = [
+        f"{clean(doubt_text(doubts[0]))} ({count(len(doubts), 'case')})"
+        for doubts in by_code.values()
+    ]
+    few_processes = "Noted in at most a quarter of a case's processes, too few to move its median"
+    return [
+        *([Finding(speed_moved(moved))] if moved else []),
+        *([Finding(_ended(f"{few_processes}: {'; '.join(messages)}"))] if messages else []),
+    ]
 
 
 def _without_time(rows: Iterable[Row]) -> list[Finding]:
     """What went wrong: one line a backend, so that no backend hides."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        if row.outcome in LOUD:
-            key = (row.outcome, row.case.backend, row.case.device)
-            groups.setdefault(key, []).append(row)
-    order = list(_OUTCOME_WORDS)
+    wrong = [row for row in rows if row.outcome in LOUD]
+    groups = grouped(wrong, lambda row: (row.outcome, row.case.backend, row.case.device))
     found = []
-    for (outcome, *_), cases in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
-        reasons = dict.fromkeys(row.reason for row in cases)
-        advice = next((row.advice for row in cases if row.advice), "")
+    for outcome, backend, device in sorted(groups, key=lambda key: LOUD.index(key[0])):
+        cases = groups[outcome, backend, device]
+        reasons = list(dict.fromkeys(row.reason for row in cases))
         text = (
-            f"{_OUTCOME_WORDS[outcome]}: {count(len(cases), 'case')} ({_which(cases)}): "
-            f"{_ended(clean(next(iter(reasons))) or 'no reason was recorded')}"
+            f"{outcome.upper().replace('_', ' ')}: {count(len(cases), 'case')} "
+            f"({name(backend)} on {name(device)}): {clean(reasons[0]) or 'no reason was recorded'}"
         )
         if len(reasons) > 1:
-            text += f" And {count(len(reasons) - 1, 'other reason')}."
-        if advice:
-            text += f" To change that: {_ended(clean(advice))}"
-        found.append(Finding(text, loud=True))
+            text = f"{_ended(text)} And {count(len(reasons) - 1, 'other reason')}."
+        advice = next((row.advice for row in cases if row.advice), "")
+        found.append(Finding(_to_change(text, advice), loud=True))
     return _not_too_many(found)
-
-
-def _which(rows: Sequence[Row]) -> str:
-    backends = sorted({name(row.case.backend) for row in rows})
-    devices = sorted({name(row.case.device) for row in rows})
-    return f"{listed(backends)} on {listed(devices)}"
 
 
 def _remarks(rows: Iterable[Row]) -> list[Finding]:
@@ -625,43 +465,48 @@ def _ended(text: str) -> str:
     return text if text.endswith((".", "!", "?", "'", '"', "`")) else f"{text}."
 
 
+UNCLEAR_REASONS = {
+    PROCESSES_SHIFTED: "the two sides shifted apart during the session, so its earlier and later "
+    "processes disagree; measure again, or in more processes",
+    PLAIN_MEAN_OPPOSED: "a few outlying processes decide which side is faster, and the mean of all "
+    "processes says the opposite; measure in more processes",
+}
+"""Why a ratio is UNCLEAR though its processes agree, by the code of the reason."""
+
+
 def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
-    """How far the processes of UNCLEAR ratios spread, and whether more of them would decide.
+    """Return why ratios are UNCLEAR, and whether more processes would decide.
 
     Without those over an uneven bridge (``uneven``), which more processes do not make even.
     """
     judged = [ratio for ratio in ratios if ratio is not None and not ratio.uneven]
     open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
     counts = Counter(reason.code for ratio in open_ones for reason in ratio.reasons)
-    lines = [
-        UNCLEAR_REASONS[code].format(ratios=capital(share(number, len(judged), "ratio")))
-        for code, number in counts.items()
+    why = [(number, UNCLEAR_REASONS[code]) for code, number in counts.items()]
+    if by_spread := [ratio for ratio in open_ones if not ratio.reasons]:
+        why.append((len(by_spread), _why_unclear(by_spread)))
+    return [
+        f"{capital(share(number, len(judged), 'ratio'))} UNCLEAR: {text}" for number, text in why
     ]
-    by_spread = [ratio for ratio in open_ones if not ratio.reasons]
-    return [*lines, *_unclear_by_spread(by_spread, len(judged))] if by_spread else lines
 
 
-UNCLEAR_REASONS = {
-    PROCESSES_SHIFTED: "{ratios} UNCLEAR: the two sides shifted apart during the session, "
-    "so its earlier and later processes disagree; measure again, or in more processes",
-    PLAIN_MEAN_OPPOSED: "{ratios} UNCLEAR: a few outlying processes decide which side is "
-    "faster, and the mean of all processes says the opposite; measure in more processes",
-}
-"""Why a ratio is UNCLEAR though its processes agree, by the code of the reason."""
-
-
-def _unclear_by_spread(open_ones: Sequence[Comparison], judged: int) -> list[str]:
+def _why_unclear(ratios: Sequence[Comparison]) -> str:
     """Return how far the processes of UNCLEAR ratios spread, and how many would decide."""
-    if on_nodes := [ratio for ratio in open_ones if ratio.nodes]:
-        return _unclear_on_nodes(on_nodes, judged)
-    start = capital(f"{share(len(open_ones), judged, 'ratio')} UNCLEAR")
-    spreads = sorted(ratio.spread for ratio in open_ones if ratio.spread is not None)
-    if not spreads:
-        return [
-            f"{start}: one process does not show how many are needed; measure in "
-            f"{ENOUGH_PROCESSES} (python -m bench.run --processes {ENOUGH_PROCESSES})"
-        ]
+    spreads = sorted(ratio.spread for ratio in ratios if ratio.spread is not None)
+    between = [ratio.between for ratio in ratios if ratio.between is not None]
+    if not spreads or (any(ratio.nodes for ratio in ratios) and not between):
+        return (
+            f"one process does not show how many are needed; measure in {ENOUGH_PROCESSES} "
+            f"(python -m bench.run --processes {ENOUGH_PROCESSES})"
+        )
     middle = statistics.median(spreads)
+    if between:
+        of_nodes = statistics.median(between)
+        more = "" if of_nodes > middle else ", or in more processes on each"
+        return (
+            f"within a node their processes spread by {percent(middle)}, nodes beyond that by "
+            f"{percent(of_nodes)} (medians); measure on more nodes{more}"
+        )
     reach = percent(middle)
     if len(spreads) > 1:
         reach = f"{percent(spreads[0])} to {percent(spreads[-1])} (median {reach})"
@@ -670,10 +515,10 @@ def _unclear_by_spread(open_ones: Sequence[Comparison], judged: int) -> list[str
         for effect in (0.05, 0.1)
         for number in [processes_needed(middle, effect)]
     )
-    return [
-        f"{start}: their processes spread by {reach}, so a difference of 5% needs {for_small} "
-        f"processes and one of 10% {for_large}"
-    ]
+    return (
+        f"their processes spread by {reach}, so a difference of 5% needs {for_small} processes and "
+        f"one of 10% {for_large}"
+    )
 
 
 def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
@@ -682,57 +527,35 @@ def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
     ``Uneven bridge: torch, over which keras_jax and keras are compared, took itself 0.88 times as
     long in the processes of keras_jax as in those of keras (0.80–0.97, over 10 cases), and ...``
     """
-    found: dict[tuple[str, frozenset[str], float], Heterogeneity] = {}
-    for ratio in ratios:
-        heterogeneity = None if ratio is None else ratio.heterogeneity
-        if heterogeneity is not None and heterogeneity.uneven:
+    found: dict[object, Heterogeneity] = {}
+    for each in (ratio.heterogeneity for ratio in ratios if ratio is not None):
+        if each is not None and each.uneven:
             # The same backends on another device are another difference.
-            sides = frozenset((heterogeneity.new, heterogeneity.base))
-            found.setdefault(
-                (heterogeneity.bridge, sides, round(abs(heterogeneity.found.log_ratio), 9)),
-                heterogeneity,
-            )
+            by = round(abs(each.found.log_ratio), 9)
+            found.setdefault((each.bridge, frozenset((each.new, each.base)), by), each)
     return [
         f"Uneven bridge: {clean(uneven_note(each), LONGEST_SENTENCE)}" for each in found.values()
     ]
 
 
-def _unclear_on_nodes(ratios: Sequence[Comparison], judged: int) -> list[str]:
-    """The same on several nodes: whether more of these would decide, or more processes on each."""
-    start = capital(f"{share(len(ratios), judged, 'ratio')} UNCLEAR")
-    known = [
-        (ratio, ratio.spread, ratio.between)
-        for ratio in ratios
-        if ratio.spread is not None and ratio.between is not None
-    ]
-    if not known:
-        return [
-            f"{start}: nodes with one process each do not show how far processes spread; measure "
-            f"{ENOUGH_PROCESSES} on each"
-        ]
-    nodes = round(statistics.median(ratio.nodes for ratio, *_ in known))
-    processes = max(1, round(statistics.median(r.processes / r.nodes for r, *_ in known)))
-    within = statistics.median(spread for _, spread, _ in known)
-    between = statistics.median(spread for *_, spread in known)
-    messages = [
-        f"a difference of {percent(effect)} takes {_takes(plan_, nodes)}"
-        for effect in (0.05, 0.1)
-        for plan_ in [plan(effect, nodes, processes, between, within)]
-    ]
-    return [
-        f"{start}: within a node their processes spread by {percent(within)}, nodes beyond that by "
-        f"{percent(between)} (medians), so that on {count(nodes, 'node')} of "
-        f"{count(processes, 'process')} each {', and '.join(messages)}"
-    ]
-
-
-def _takes(found: EffectPlan, nodes: int) -> str:
-    if found.nodes == nodes:
-        return "no more than that"
-    more = f"over {MOST_NODES} nodes" if found.nodes is None else f"about {found.nodes} nodes"
-    if found.processes is None:
-        return f"{more}, and more processes on these would not show it"
-    return f"{more}, or on these about {found.processes} processes each"
+_METHOD = {
+    "times": f"Times are medians of one step with their {TIME_INTERVAL}. Inference is the forward "
+    "pass; training is forward and backward. The first result includes building, tracing, "
+    "compiling and one step.",
+    "ratios": "vs {base}: the speedup over {base} on the same work, above 1 is faster. FASTER and "
+    f"SLOWER: the whole {RATIO_INTERVAL} is on that side of 1 (statistically significant); SAME: "
+    f"it is within ±{100 * SAME_WITHIN:g}%; UNCLEAR: anything else. Over several shapes the "
+    "speedup is the geometric mean.",
+    KINDS[1]: "Per timestep: the time of a step divided by its timesteps, for the whole batch.",
+    KINDS[2]: "Streaming: each call is timed by itself, from when it was due (or back to back, "
+    "from when it began) until its output is there. A percentile is the median over the "
+    "processes, shown where each process has enough calls. late: calls that missed their deadline.",
+    "load": "The suite kept {processors} busy while streams were timed (--load).",
+    "memory": "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "
+    "of its own, on a GPU what the framework's allocator held.",
+    "nodes": "Nodes are machines of one kind. Each has the same weight in every interval, by the "
+    "mean over its processes: an interval describes a machine of this kind.",
+}
 
 
 def method(section: Section) -> list[str]:
@@ -740,84 +563,30 @@ def method(section: Section) -> list[str]:
     rows = [row for row in section.rows if row.measured]
     if not rows:
         return []
-    on = [
-        "Nodes are machines of one kind. Each has the same weight in every interval, by the mean "
-        "over its processes: an interval describes a machine of this kind."
-    ]
-    kinds = {row.case.kind for row in rows}
-    lines = [
-        f"Times are medians of one step with their {TIME_INTERVAL}. "
-        "Inference is the forward pass; training is forward and backward. The first result "
-        "includes building, tracing, compiling and one step."
-    ]
+    lines = [_METHOD["times"]]
     if any(row.to_baseline for row in rows):
-        base = name(section.baseline)
-        lines.append(
-            f"vs {base}: the speedup over {base} on the same work, above 1 is faster. FASTER and "
-            f"SLOWER: the whole {RATIO_INTERVAL} is on that side of 1 (statistically significant); "
-            f"SAME: it is within ±{100 * SAME_WITHIN:g}%; UNCLEAR: anything else. Over several "
-            "shapes the speedup is the geometric mean."
-        )
-        lines += [f"{described}." for described in unclear([row.to_baseline for row in rows])]
-    if KINDS[1] in kinds:
-        lines.append(
-            "Per timestep: the time of a step divided by its timesteps, for the whole batch."
-        )
-    if KINDS[2] in kinds:
-        lines.append(
-            "Streaming: each call is timed by itself, from when it was due (or back to back, from "
-            "when it began) until its output is there. A percentile is the median over the "
-            "processes, shown where each process has enough calls. late: calls that missed their "
-            "deadline."
-        )
-    loads = sorted({row.stream.load for row in rows if row.stream is not None and row.stream.load})
-    if loads:
-        described = count(loads[-1], "processor")
-        lines.append(f"The suite kept {described} busy while streams were timed (--load).")
-    if any("peak_bytes" in row.memory for row in rows):
-        lines.append(
-            "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "
-            "of its own, on a GPU what the framework's allocator held."
-        )
-    lines += on if section.nodes else []
-    lines += [f"{described}." for described in over_bridges(rows)]
-    return lines + [f"{described}." for described in few(rows)]
+        lines.append(_METHOD["ratios"].format(base=name(section.baseline)))
+        lines += [f"{each}." for each in unclear(row.to_baseline for row in rows)]
+    kinds = {row.case.kind for row in rows}
+    lines += [_METHOD[kind] for kind in KINDS[1:] if kind in kinds]
+    if load := max((row.stream.load for row in rows if row.stream is not None), default=0):
+        lines.append(_METHOD["load"].format(processors=count(load, "processor")))
+    lines += [_METHOD["memory"]] * any("peak_bytes" in row.memory for row in rows)
+    lines += [_METHOD["nodes"]] * bool(section.nodes)
+    return lines + [f"{each}." for each in (*over_bridges(rows), *few(rows))]
 
 
 def over_bridges(rows: Sequence[Row]) -> list[str]:
-    """Whose ratios stand on a third backend, that was measured in the processes of both sides.
-
-    And how far that one differs between these.
-    """
-    found: dict[str, dict[str, dict[str, Heterogeneity]]] = {}
+    """Return which ratios stand on a third backend, measured in the processes of both sides."""
+    found: dict[str, dict[str, None]] = {}
     for row in rows:
-        ratio = row.to_baseline
-        if row.bridge and ratio and ratio.pairing is Pairing.BRIDGED:
-            backends = found.setdefault(name(row.bridge.case.backend), {})
-            known = backends.setdefault(name(row.case.backend), {})
-            if ratio.heterogeneity is not None:
-                known[name(row.case.device)] = ratio.heterogeneity
+        if row.bridge and row.to_baseline and row.to_baseline.pairing is Pairing.BRIDGED:
+            found.setdefault(name(row.bridge.case.backend), {})[name(row.case.backend)] = None
     return [
         f"Over {bridge}, which is in the processes of both sides: the ratios of "
         f"{listed(list(backends))}, measured in processes of another environment than the baseline"
-        + _itself(bridge, backends)
         for bridge, backends in found.items()
     ]
-
-
-def _itself(bridge: str, backends: Mapping[str, Mapping[str, Heterogeneity]]) -> str:
-    """How long a bridge took in the processes of these backends; by device, if there are several.
-
-    ``; torch itself took 1.01 times as long in those of keras_jax (0.94–1.08, over 10 cases) ...``
-    """
-    devices = {device for each in backends.values() for device in each}
-    messages = [
-        f"{heterogeneity.found.ratio.mid:.2f} times as long in those of {backend}"
-        f"{f' on {device}' if len(devices) > 1 else ''} ({uneven_bounds(heterogeneity)})"
-        for backend, each in backends.items()
-        for device, heterogeneity in each.items()
-    ]
-    return f"; {bridge} itself took {listed(messages)} as in the baseline's" if messages else ""
 
 
 def uneven_bridges(rows: Sequence[Row]) -> list[str]:
@@ -833,11 +602,8 @@ def uneven_bridges(rows: Sequence[Row]) -> list[str]:
 
 def few(rows: Sequence[Row]) -> list[str]:
     """What the intervals of fewer processes than six stand on, without a full stop; once a page."""
-    counts = {
-        row.interval.processes
-        for row in rows
-        if row.interval is not None and row.interval.nodes < 2
-    }
+    known = [row.interval for row in rows if row.interval is not None]
+    counts = {each.processes for each in known if each.nodes < 2}
     found = []
     if 1 in counts:
         found.append(
@@ -845,25 +611,27 @@ def few(rows: Sequence[Row]) -> list[str]:
             f"other processes were seen to differ by {percent(LEAST_SPREAD)} to "
             f"{percent(MOST_SPREAD)} on one machine"
         )
-    on = {row.interval.nodes for row in rows if row.interval is not None}
-    for noun, plural, numbers in (("process", "processes", counts), ("node", "nodes", on)):
+    for noun, numbers in (("process", counts), ("node", {each.nodes for each in known})):
         if some := [each for each in numbers if 1 < each < ENOUGH_PROCESSES]:
             found.append(
-                f"{count(max(some), noun)}: the interval of a time is a t-interval over the "
-                f"{plural}' medians, assumed to spread by at least {percent(LEAST_SPREAD)}"
+                f"{count(max(some), noun)}: the interval of a time is a t-interval over their "
+                f"medians, assumed to spread by at least {percent(LEAST_SPREAD)}"
             )
     for noun in ("process", "node"):
-        of_ratios = {
-            row.to_baseline.allowance
-            for row in rows
-            if row.to_baseline and bool(row.to_baseline.nodes) == (noun == "node")
-        }
-        if any(of_ratios):
-            allowed = " and ".join(f"{100 * each:g}%" for each in sorted(filter(None, of_ratios)))
+        ratios = [row.to_baseline for row in rows if row.to_baseline]
+        allowed = sorted(
+            {
+                each.allowance
+                for each in ratios
+                if each.allowance and bool(each.nodes) == (noun == "node")
+            }
+        )
+        if allowed:
             found.append(
                 f"Fewer than {count(ENOUGH_PROCESSES, noun)} do not show how far they differ: the "
-                f"intervals of ratios assume {allowed}, on which the verdicts depend; from "
-                f"{ENOUGH_PROCESSES} on they are based on what was measured"
+                f"intervals of ratios assume {' and '.join(f'{100 * each:g}%' for each in allowed)}"
+                f", on which the verdicts depend; from {ENOUGH_PROCESSES} on they are based on "
+                "what was measured"
             )
     return found
 
@@ -878,46 +646,11 @@ def speed_moved(widths: Sequence[float]) -> str:
     )
 
 
-_MOST_OF_A_KIND = 4
-"""Sentences of a kind: more are a wall, and the table has them all."""
-
-
-# Sentences
-
-
-def stream_sentences(table: Table) -> list[str]:
-    """Return which calls of streams missed their deadline."""
-    if table.kind != KINDS[2]:
-        return []
-    return list(_missed(table))
-
-
-def _missed(table: Table) -> Iterable[str]:
-    late = [
-        f"{name(row.case.backend)} {missed_text(row)} ({percent(stream.missed / stream.calls)})"
-        for group in table.groups
-        for row in group
-        if (stream := row.stream) is not None and stream.missed
-    ]
-    if late:
-        yield (
-            f"{title(table)}: calls that missed their deadline, counted from when they were due: "
-            f"{listed(late, 2 * _MOST_OF_A_KIND)}."
-        )
-
-
-def unpaired(row: Row) -> list[RunSamples]:
-    """Its samples without their rounds: those of different groups were not taken in turn."""
-    return [run.out_of_turn for run in row.runs]
-
-
-def of_winner(table: Table) -> str:
+def _of_winner(table: Table) -> str:
     """What binds the backend that leads a table most; empty where that is not known of it.
 
     ``cpu, training: fused_cpu is bound by the chain of products at 3 of 5 shapes``
     """
-    if not table.groups:
-        return ""
     counts = Counter(group[0].case.backend for group in table.groups)
     best = counts.most_common(1)[0][0]
     rows = [group[0] for group in table.groups if group[0].case.backend == best]
@@ -928,119 +661,21 @@ def of_winner(table: Table) -> str:
     start = f"{title(table)}: {name(best)} is "
     if len(rows) == 1:
         return f"{start}{clean(bound_sentence(rows[0]), LONGEST_SENTENCE)}"
-    places = count(len(rows), table.noun)
     parts = [
         f"by {_BOUND_KINDS.get(kind, kind)} at {number if number < len(rows) else 'all'}"
         for kind, number in known
     ]
-    return f"{start}bound {listed(parts)} of {places} (--why has each)"
+    return f"{start}bound {listed(parts)} of {count(len(rows), table.noun)} (--why has each)"
 
 
-def binding(row: Row) -> str:
-    """Say what binds a case; empty where that is not known."""
-    known = row.bound is not None and row.bound.kind != NOT_KNOWN
-    return clean(bound_sentence(row), LONGEST_SENTENCE) if known else ""
-
-
-def fallbacks(table: Table) -> list[str]:
-    """A sentence for each backend that fell back to one thing: frameworks do so without a word.
-
-    ``cpu, training: keras_torch ran a Python loop over time (5 shapes): 50.0× slower than torch
-    (99.5% CI 45.5–55.6).``
-    """
-    found: dict[tuple[str, str], list[Row]] = {}
-    for row in table.rows:
-        if row.measured and row.fallback:
-            found.setdefault((row.case.backend, row.fallback), []).append(row)
+def _fallbacks(table: Table) -> list[str]:
+    """Say what backends ran in place of what their names suggest: frameworks do so silently."""
+    fallen = [row for row in table.rows if row.measured and row.fallback]
+    found = grouped(fallen, lambda row: (row.case.backend, row.fallback))
     return [
-        f"{title(table)}: {name(backend)} ran {clean(ran)} ({count(len(rows), table.noun)})"
-        f"{_beside(rows, table.baseline)}."
+        f"{title(table)}: {name(backend)} ran {clean(ran)} ({count(len(rows), table.noun)})."
         for (backend, ran), rows in found.items()
     ]
-
-
-def _beside(rows: Sequence[Row], baseline: str) -> str:
-    """How that compares to the baseline; nothing where a ratio is not to be trusted."""
-    pairs = [(row, row.base) for row in rows if row.base is not None]
-    if len(pairs) < len(rows) or any(row.ratio_doubts for row in rows):
-        return ""
-    return f": {versus(together(compare_rows(pairs)), baseline)}"
-
-
-_MOST_DEVICES = 6
-"""More sentences than this are a wall."""
-
-
-def of_devices(section: Section) -> list[str]:
-    """A sentence for each device but the first, in each mode, over the work both measured.
-
-    ``gpu:0 or cpu, inference: gpu:0 is 5.20× faster than cpu (99.5% CI 4.91–5.47) over 6 shapes,
-    each with its fastest backend there (cudnn, keras)``
-    """
-    kinds: dict[tuple[str, str, str], dict[str, dict[str, Row]]] = {}
-    for table in section.tables:
-        key = table.kind, table.noun, table.mode
-        fastest = kinds.setdefault(key, {}).setdefault(table.device, {})
-        for group in table.groups:
-            timed = [row for row in group if row.measured]
-            best = min(timed, key=lambda row: (bool(row.validity.unpaired), row.time))
-            fastest[best.case.on("any").group] = best
-    found = [
-        _sentence(f"{name(new)} or {name(base)}, {_what(noun, mode)}", base, new, noun, pairs)
-        for (_, noun, mode), devices in kinds.items()
-        for base, new, pairs in _pairs(devices)
-    ]
-    return first_few(found, _MOST_DEVICES, "pair", " of devices: python -m bench.compare devices.")
-
-
-_Pairs = Sequence[tuple[Row, Row]]  # the new device's fastest and the base's, of the same work
-
-
-def _pairs(devices: Mapping[str, Mapping[str, Row]]) -> list[tuple[str, str, _Pairs]]:
-    """Each device against the first, if they share work; (base, new, pairs)."""
-    found: list[tuple[str, str, _Pairs]] = []
-    base, *others = devices
-    for new in others:
-        shared = [
-            (devices[new][work], row) for work, row in devices[base].items() if work in devices[new]
-        ]
-        if shared:
-            found.append((base, new, shared))
-    return found
-
-
-def _sentence(start: str, base: str, new: str, noun: str, pairs: _Pairs) -> str:
-    # Devices are never measured in turn: rounds of theirs are no pairs.
-    ratios = compare_all([(unpaired(one), unpaired(other)) for one, other in pairs])
-    over = f" over {count(len(pairs), noun)}" if len(pairs) > 1 else ""
-    who = " and ".join(_backends([pair[side] for pair in pairs]) for side in (0, 1))
-    lead = f"{name(new)} is {versus(together(ratios), base)}"
-    text = f"{start}: {lead}{over}, each with its fastest backend ({who})."
-    doubtful = sum(bool(row.validity.unpaired) for pair in pairs for row in pair)
-    if doubtful:
-        text += f" Do not rely on it: {share(doubtful, 2 * len(pairs), 'measurement')} INVALID."
-    verdicts = Counter(ratio.verdict for ratio in ratios)
-    if len(verdicts) > 1:
-        parts = [f"{verdicts[each]} {each}" for each in Verdict if verdicts[each]]
-        text += (
-            f" By {noun}, {name(new)} is: {listed(parts)}; python -m bench.compare devices says "
-            "where."
-        )
-    return text
-
-
-def _backends(rows: Sequence[Row]) -> str:
-    names = Counter(row.case.backend for row in rows)
-    shown = [name(backend) for backend, _ in names.most_common()]
-    more = " or others" if len(shown) > 3 else ""
-    return f"{' or '.join(shown[:3])}{more} on {name(rows[0].case.device)}"
-
-
-def _what(noun: str, mode: str) -> str:
-    return f"{mode} in windows" if noun == "window" else mode
-
-
-# Several machines of one kind
 
 
 LOOK = (
@@ -1050,269 +685,40 @@ LOOK = (
 """What to do about an outlying node."""
 
 
-def of_nodes(section: Section) -> Iterable[tuple[str, bool]]:
-    """Sentences, and of each whether it must not be overlooked; none of a single machine."""
+def of_nodes(section: Section) -> Iterable[str]:
+    """Say which of several machines of one kind differs from the others, or was disturbed."""
     if not section.nodes:
         return
     rows = [row for row in section.rows if row.measured]
-    yield from ((described, False) for described in _spreads(section, rows))
-    yield from ((_apart(section, found), True) for found in outliers(rows))
-    yield from ((described, True) for described in _disturbed(section, rows))
-    yield from ((described, False) for described in _missing(section, rows))
-
-
-def _spreads(section: Section, rows: Sequence[Row]) -> Iterable[str]:
-    """How far times and ratios spread within a node and between nodes: medians over the cases."""
-    times = [row.interval for row in rows if row.interval is not None and row.interval.nodes > 1]
-    ratios = [row.to_baseline for row in rows if row.to_baseline and row.to_baseline.nodes > 1]
-    found = [
-        (
-            f"the times of {count(len(times), 'case')}",
-            [(each.within, each.between) for each in times],
-        ),
-        (
-            f"their ratios to {name(section.baseline)}",
-            [(each.spread, each.between) for each in ratios],
-        ),
-    ]
-    shown = []
-    for what, spreads in found:
-        known = [(w, b) for w, b in spreads if w is not None and b is not None]
-        if known:
-            within, between = (statistics.median(side) for side in zip(*known, strict=True))
-            shown.append(f"{what} by {percent(within)} and {percent(between)}")
-    if shown:
-        yield (
-            f"Spread between the processes of a node, and between the {len(section.nodes)} nodes: "
-            f"{', '.join(shown)} (medians; intervals include both)."
-        )
-    elif times:
-        yield (
-            f"With one process on each of {len(section.nodes)} nodes, differences between nodes "
-            "and between processes cannot be separated; intervals include both."
-        )
-
-
-def _apart(section: Section, found: Outlier) -> str:
-    where = name(section.nodes.get(found.node, found.node))
-    slower = found.factor > 1
-    factor = found.factor if slower else 1 / found.factor
-    others = f"the other {found.others}"
-    text = f"{factor:.2f} times as {'slow' if slower else 'fast'}"
-    side = "slower" if slower else "faster"
-    cases = f"{side} than each of them in {found.beyond} of {count(found.cases, 'case')}"
-    if found.backend:
-        start = f"Node {where} differs in one backend: {name(found.backend)} is {text} there as on"
-    else:
+    for found in outliers(rows):
+        where, side = name(section.nodes.get(found.node, found.node)), "slower"
+        text = f"{found.factor:.2f} times as slow"
+        if found.factor <= 1:
+            text, side = f"{1 / found.factor:.2f} times as fast", "faster"
         start = f"Node {where} is an outlier: it is {text} as"
-    return f"{start} {others} ({name(found.device)}; {cases}). {LOOK}."
-
-
-def _disturbed(section: Section, rows: Sequence[Row]) -> Iterable[str]:
-    """Nodes that what is INVALID comes from, where others have none of it."""
+        if found.backend:
+            start = (
+                f"Node {where} differs in one backend: {name(found.backend)} is {text} there as on"
+            )
+        cases = f"{side} than each of them in {found.beyond} of {count(found.cases, 'case')}"
+        yield f"{start} the other {found.others} ({name(found.device)}; {cases}). {LOOK}."
     node_of = section.node_of
-    processes: Counter[str] = Counter()
-    disturbed: Counter[str] = Counter()
-    for row in rows:
-        if row.invalid:
-            processes.update(node_of[run.run] for run in row.runs)
-            disturbed.update(node_of[run] for run in row.disturbed if run in node_of)
+    invalid = [row for row in rows if row.invalid]
+    processes = Counter(node_of[run.run] for row in invalid for run in row.runs)
+    disturbed = Counter(node_of[run] for row in invalid for run in row.disturbed if run in node_of)
     bad = [node for node, number in disturbed.items() if number > MINORITY * processes[node]]
     if bad and len(bad) < len(section.nodes):
-        names = [name(section.nodes[node]) for node in bad]
         yield (
-            f"INVALID because of {listed(names)}: on the other nodes no more than a quarter of the "
-            "processes were disturbed. Measure there again when it is quiet, or name the other "
-            "nodes' files."
+            f"INVALID because of {listed([name(section.nodes[node]) for node in bad])}: on the "
+            "other nodes no more than a quarter of the processes were disturbed. Measure there "
+            "again when it is quiet, or name the other nodes' files."
         )
-
-
-def _missing(section: Section, rows: Sequence[Row]) -> Iterable[str]:
-    """That some cases were measured on some of the nodes only."""
-    part = [
-        row for row in rows if row.interval is not None and row.interval.nodes < len(section.nodes)
-    ]
-    if part:
-        alone = sum(row.interval is not None and row.interval.nodes == 1 for row in part)
-        text = f", {alone} of them on one only" if alone else ""
-        were = "was" if len(part) == 1 else "were"
-        yield (
-            f"Nodes: {len(part)} of {count(len(rows), 'case')} {were} not measured on every "
-            f"node{text}."
-        )
-
-
-LARGE_MISFIT = 0.1
-"""From this share on a line that misses a value is mentioned next to its numbers."""
-
-
-def cheap_from(of: BackendCost) -> str:
-    """Say from which window on a timestep of a backend is cheap, and its line.
-
-    ``while_loop: a timestep costs at most 5% more than the least in windows of 60 and more (30 to
-    120); the line is 0.21 ms (0.20–0.22) a step + 0.11 ms (0.10–0.12) a timestep``
-    """
-    fit, near = of.fit, of.cheapest
-    if near is None:
-        return f"{name(of.backend)}: one window was measured, and two can be compared"
-    if near.first == near.values[-1]:
-        where = f"only in the longest windows, of {near.first}"
-    elif near.first == near.values[0]:
-        where = f"in windows of every measured length, from {near.first} on"
-    else:
-        where = f"in windows of {near.first} and more"
-    if near.first_low != near.first_high:
-        where += f" ({near.first_low} to {near.first_high})"
-    messages = [f"{name(of.backend)}: a timestep costs at most {_NEAR} more than the least {where}"]
-    if fit is not None and fit.is_line:
-        fixed = with_range(fit.line.fixed, fit.fixed)
-        messages.append(
-            f"the line is {fixed} a step + "
-            f"{with_range(fit.line.per_timestep, fit.per_timestep)} a timestep"
-        )
-    if fit is not None and abs(fit.misfit.residual) >= LARGE_MISFIT:
-        messages.append(_misfit(fit, of.axis))
-    return "; ".join(messages)
-
-
-_NEAR = f"{NEAR_CHEAPEST:.0%}"
-
-
-def _misfit(fit: Fit, axis: str) -> str:
-    """``at window 960 the time is 12% above the line``."""
-    worst = fit.misfit
-    side = "above" if worst.residual > 0 else "below"
-    return f"at {axis} {worst.window} the time is {abs(worst.residual):.0%} {side} the line"
-
-
-def without_time(costs: Iterable[BackendCost]) -> list[str]:
-    """Say of the backends that have no time at any value why, those of one reason together."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for one in costs:
-        if not one.measured:
-            reasons = tuple(dict.fromkeys(_reason(row) for row in one.rows))
-            found.setdefault(reasons, []).append(name(one.backend))
-    return [
-        f"{listed(names)} {'has' if len(names) == 1 else 'have'} no time: {'; '.join(reasons)}"
-        for reasons, names in found.items()
-    ]
-
-
-def _reason(row: Row) -> str:
-    """Why a case has no time, and what changes that."""
-    text = f"{row.outcome.replace('_', ' ')}: {clean(row.reason)}"
-    return f"{text} (to change that: {clean(row.advice)})" if row.advice else text
-
-
-def along_notes(found: AxisSeries) -> list[str]:
-    """Say what is missing in a series and why, and where a line does not describe the times."""
-    lines = without_time(found.backends)
-    for of in (each for each in found.backends if each.measured):
-        reasons: dict[str, list[int]] = {}
-        for row in of.unreached:
-            reasons.setdefault(_reason(row), []).append(value(row, found.axis))
-        messages = [f"{_at(found.axis, values)} {why}" for why, values in reasons.items()]
-        known = {value(row, found.axis) for row in of.rows}
-        if left := [each for each in found.values if each not in known]:
-            messages.append(f"{_at(found.axis, left)} not in the suite, or the run ended before it")
-        if of.cheapest is not None and (later := of.cheapest.slower_later):
-            worst = max(later, key=lambda each: of.cheapest.over[each].mid)  # type: ignore[union-attr]
-            more = percent_more(of.cheapest.over[worst])
-            messages.append(f"at {found.axis} {worst} it costs {more} more than the least again")
-        if (fit := of.fit) is not None:
-            if abs(fit.misfit.residual) >= LARGE_MISFIT:
-                messages.append(_misfit(fit, found.axis))
-            if fit.parts:
-                messages.append(_bent(fit, found.axis))
-            if fit.left_out:
-                left_out = count(fit.left_out, "process")
-                messages.append(f"the line leaves out {left_out} without a time at every value")
-            if fit.fixed is None:
-                messages.append("no process measured every value, so the line has no interval")
-        lines += [f"{name(of.backend)}: {each}" for each in messages]
-    if learned := {k: each for k in found.values if (each := found.learnable(k)) is not None}:
-        pairs = [
-            f"{k}: {each}{'*' * found.short_of_updates(k)}" for k, each in sorted(learned.items())
-        ]
-        lines.append(f"longest distance learned, by window: {', '.join(pairs)}")
-    return lines
-
-
-def percent_more(over: Interval) -> str:
-    """How much more than the least, with its bounds: ``12% (8–16)``."""
-    low, mid, high = (100 * (each - 1) for each in (over.low, over.mid, over.high))
-    return f"{mid:.0f}% ({low:.0f}–{high:.0f})".replace("-", "−")
-
-
-def _at(axis: str, values: Sequence[int]) -> str:
-    return f"{axis} {listed([str(each) for each in values], most=12)}:"
-
-
-def _bent(fit: Fit, axis: str) -> str:
-    """The lines of the fewest small values and of the fewest large ones that have another."""
-    first, last = fit.windows[0], fit.windows[-1]
-    ends = (
-        *[part for part in fit.parts if part.first == first][:1],
-        *[part for part in fit.parts if part.last == last][:1],
-    )
-    messages = [
-        f"from {part.first} to {part.last} it is {signed_seconds(part.fixed)} + "
-        f"{signed_seconds(part.per_timestep)} · {axis}"
-        for part in ends
-    ]
-    return f"the times bend away from one line: {', '.join(messages)}; the intervals include that"
-
-
-def along_method(found: Sequence[AxisSeries]) -> list[str]:
-    """Say how the tables along an axis are to be read."""
-    axis = found[0].axis
-    unit = "sequence" if axis == "batch" else "timestep"
-    of = "one window" if axis == "window" else "one call or training step"
-    lines = [
-        f"time = fixed + slope · {axis}: {of} costs the fixed part whatever its {axis}. "
-        "One line a process by least squares of relative errors, with "
-        f"{100 * CASE_CONFIDENCE:g}% intervals over the processes, which include other lines that "
-        "the smallest or the largest values have alone.",
-        f"within {_NEAR} from: the first value from which on a {unit} costs at most {_NEAR} more "
-        "than at the cheapest value, by ratios inside each process, with its interval.",
-    ]
-    fits = [of.fit for each in found for of in each.backends if of.fit]
-    few = sorted({basis_text(fit.fixed.basis) for fit in fits if fit.fixed and fit.fixed.allowance})
-    if few:
-        lines.append(
-            f"Intervals of the lines: {few[-1]}; from {ENOUGH_PROCESSES} processes on they are "
-            "what was measured."
-        )
-    moved = [
-        row.interval.half_width
-        for each in found
-        for row in each.rows
-        if row.interval and any(doubt.code == WIDE_INTERVAL for doubt in row.validity.noted)
-    ]
-    if moved:
-        lines.append(speed_moved(moved))
-    if source := next((each.learned_from for each in found if each.learned_from), ""):
-        lines.append(
-            "Learned is a distance that every seed learned at that window, the state carried from "
-            f"window to window ({source})."
-        )
-        if any(each.short_of_updates(k) for each in found for k in each.values):
-            lines.append(
-                "* A shorter window learned a longer distance, because this one makes fewer "
-                "updates of as many timesteps: it is no limit of the window."
-            )
-    return lines
-
-
-def with_range(number: float, interval: Interval | None) -> str:
-    """Seconds of either sign with bounds in brackets, where there are some."""
-    return signed_seconds(number) + (f" ({signed_seconds_range(interval)})" if interval else "")
 
 
 LOUD = ("failed", "crashed", "timed_out")
 """Outcomes that are distinguished, each with its reason: something went wrong."""
 
-_WORDS = {
+_OUTCOMES = {
     "refused": "refused by the backend",
     "not_measured": "not measured",
     "timed_out": "over their time limit",
@@ -1333,14 +739,20 @@ class UnmeasuredCases:
         """Whether something went wrong."""
         return self.outcome in LOUD
 
+    @property
+    def words(self) -> str:
+        """``not measured: no gpu:0: this machine has no GPU``."""
+        parts = [clean(text, 300).rstrip(".") for text in (self.reason, self.advice) if text]
+        return f"{_outcome(self.outcome)}: {'. '.join(parts) or 'no reason was recorded'}"
+
 
 def gathered(items: Iterable[tuple[Case, str, str, str]]) -> tuple[UnmeasuredCases, ...]:
     """Cases with outcome, reason and advice: those with the same ones together, each case once."""
-    found: dict[tuple[str, str, str], dict[str, Case]] = {}
-    for case, *why in items:
-        outcome, reason, advice = why
-        found.setdefault((outcome, reason, advice), {})[case.id] = case
-    return tuple(UnmeasuredCases(*key, tuple(cases.values())) for key, cases in found.items())
+    found = grouped(items, lambda item: item[1:])
+    return tuple(
+        UnmeasuredCases(*key, tuple({case.id: case for case, *_ in same}.values()))
+        for key, same in found.items()
+    )
 
 
 def one_line(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") -> str:
@@ -1350,37 +762,26 @@ def one_line(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") ->
     them)``. option: what lists them here.
     """
     quiet = [group for group in groups if not group.loud]
-    counts: Counter[str] = Counter()
-    for group in quiet:
-        counts[group.outcome] += len(group.cases)
+    cases = [case for group in quiet for case in group.cases]
     if not quiet:
         return ""
-    total = count(counts.total(), "case")
-    verb = "has" if counts.total() == 1 else "have"
+    text = f"{count(len(cases), 'case')} {'has' if len(cases) == 1 else 'have'} no time"
     if len(quiet) == 1:
-        return f"{total} {verb} no time, {_told(quiet[0])} ({_who(quiet[0])})"
-    messages = [f"{number:,} {_words(outcome)}" for outcome, number in counts.most_common()]
-    return f"{total} {verb} no time: {', '.join(messages)} ({option} lists them)"
+        backends = sorted({name(case.backend) for case in cases})
+        devices = sorted({name(case.device) for case in cases})
+        return f"{text}, {quiet[0].words} ({listed(backends)} on {listed(devices)})"
+    counts = Counter(group.outcome for group in quiet for _ in group.cases)
+    messages = [f"{number:,} {_outcome(outcome)}" for outcome, number in counts.most_common()]
+    return f"{text}: {', '.join(messages)} ({option} lists them)"
 
 
 def headline(group: UnmeasuredCases) -> str:
     """``98 cases not measured: no gpu:0: this machine has no GPU``, over a list of them."""
-    return f"{count(len(group.cases), 'case')} {_told(group)}"
+    return f"{count(len(group.cases), 'case')} {group.words}"
 
 
-def _told(group: UnmeasuredCases) -> str:
-    parts = [clean(text, 300).rstrip(".") for text in (group.reason, group.advice) if text]
-    return f"{_words(group.outcome)}: {'. '.join(parts) or 'no reason was recorded'}"
-
-
-def _words(outcome: str) -> str:
-    return _WORDS.get(outcome, clean(outcome.replace("_", " "), LONGEST_NAME))
-
-
-def _who(group: UnmeasuredCases) -> str:
-    backends = sorted({clean(case.backend, LONGEST_NAME) for case in group.cases})
-    devices = sorted({clean(case.device, LONGEST_NAME) for case in group.cases})
-    return f"{listed(backends)} on {listed(devices)}"
+def _outcome(outcome: str) -> str:
+    return _OUTCOMES.get(outcome, name(outcome.replace("_", " ")))
 
 
 # What a case is bound by
@@ -1399,60 +800,28 @@ _BOUND_PARTS = {
 }
 """As they are called where none of them is most of a step."""
 
-
-def bound_sentence(row: Row) -> str:
-    """``bound by launches: ...``, ``not known: ...``; empty for what was not measured."""
-    if row.bound is None:
-        return ""
-    if row.invalid:
-        return "not known: what was measured of it is INVALID"
-    described = bound_words(row.bound, row.roofs)
-    helps = _help_words(row)
-    return f"{described}; {helps}" if helps else described
-
-
-def bound_words(bound: Bound, figures: Mapping[str, float]) -> str:
-    """What binds a case, and how that is known. figures: of its roofs."""
-    if bound.kind == NOT_KNOWN and not bound.of:
-        return "not known: no roofs are recorded"
-    if bound.kind == NOT_KNOWN:
-        return (
-            f"not known: the largest known part is {_BOUND_PARTS[bound.of]}, at least "
-            f"{bound.share:.0%} of the step; no part is known to take more than half"
-        )
-    if bound.kind == PADDING:
-        computed = bound.parts[bound.of] / (1.0 - bound.share)
-        return (
-            f"bound by padding: {bound.share:.0%} of the timesteps are padding, and with them "
-            f"{_BOUND_PARTS[bound.of]} would take {computed:.0%} of the step"
-        )
-    words = _PROFILED if bound.profiled else _BY_ROOFS
-    described = words.get(bound.kind, _BY_ROOFS.get(bound.kind, ""))
-    if bound.kind == CHAIN and bound.share >= 1.0:
-        described = _ABOVE_CHAIN
-    elif bound.times > 1.0 and bound.kind in (CHAIN, PRODUCTS):
-        described = _TOO_MANY
-    launches = f"{figures.get('launches', 0.0):,.0f}"
-    return described.format(
-        part=f"{bound.share:.0%}", times=f"{bound.times:.1f}", launches=launches
-    )
-
-
-_BY_ROOFS = {
+_BOUND = {
     LAUNCHES: "bound by launches: starting as many operators ({launches}) that do nothing takes "
     "{part} of the step",
     HOST: "bound by the host: calling as many operators ({launches}) that do nothing from Python "
     "takes {part} of the step",
     CHAIN: "bound by the chain of products: those that wait for one another take {part} of the "
     "step at the best that was seen here",
+    "above_chain": "bound by the chain of products: it is as fast as those that wait for one "
+    "another at the best that was seen here ({part})",
     PRODUCTS: "bound by products: they take {part} of the step at the best rate that was seen here",
+    "too_many": "bound by products: it makes {times} times the multiplications that the step "
+    "needs, {part} of the step at the best that was seen here",
     MEMORY: "bound by memory: moving its data once takes {part} of the step at the best bandwidth "
     "that was seen here",
     WAITING: "bound by waiting: for {part} of the step no processor computes",
+    PADDING: "bound by padding: {part} of the timesteps are padding, and with them {of} would take "
+    "{padded} of the step",
+    NOT_KNOWN: "not known: the largest known part is {of}, at least {part} of the step; no part is "
+    "known to take more than half",
 }
 
-
-_PROFILED = {
+_BOUND_BY_PROFILE = {
     LAUNCHES: "bound by launches: for {part} of the step no operator was at work",
     HOST: "bound by the host: for {part} of the step no operator was at work, which Python calls",
     PRODUCTS: "bound by products: {part} of the step by its profile",
@@ -1461,30 +830,47 @@ _PROFILED = {
 }
 
 
-_ABOVE_CHAIN = (
-    "bound by the chain of products: it is as fast as those that wait for one another at the best "
-    "that was seen here ({part})"
-)
+def bound_sentence(row: Row) -> str:
+    """``bound by launches: ...``, ``not known: ...``; empty for what was not measured.
 
-
-_TOO_MANY = (
-    "bound by products: it makes {times} times the multiplications that the step needs, {part} of "
-    "the step at the best that was seen here"
-)
-
-
-def _help_words(row: Row) -> str:
-    """Who was faster on the same work; or else what is worth a try; or nothing."""
-    ratio = row.helper_ratio
-    if row.helper is not None and ratio is not None and ratio.verdict is Verdict.FASTER:
-        around = f"{ratio.ratio.low:.2f}–{ratio.ratio.high:.2f}"
+    With what was faster on the same work, or else what is worth a try.
+    """
+    if row.bound is None:
+        return ""
+    if row.invalid:
+        return "not known: what was measured of it is INVALID"
+    text = bound_words(row.bound, row.roofs)
+    found = row.helper_ratio
+    if row.helper is not None and found is not None and found.verdict is Verdict.FASTER:
         return (
-            f"{row.helper.case.backend} takes {ratio.ratio.mid:.2f} of its time on the same work "
-            f"({around}, FASTER)"
+            f"{text}; {row.helper.case.backend} takes {found.ratio.mid:.2f} of its time on the "
+            f"same work ({found.ratio.low:.2f}–{found.ratio.high:.2f}, FASTER)"
         )
     if row.untried:
-        return f"not measured on this work, but worth a try: {' or '.join(row.untried)}"
-    return ""
+        tries = " or ".join(row.untried)
+        return f"{text}; not measured on this work, but worth a try: {tries}"
+    return text
+
+
+def bound_words(bound: Bound, figures: Mapping[str, float]) -> str:
+    """What binds a case, and how that is known. figures: of its roofs."""
+    if bound.kind == NOT_KNOWN and not bound.of:
+        return "not known: no roofs are recorded"
+    template = _BOUND.get(bound.kind, "")
+    if bound.kind == CHAIN and bound.share >= 1.0:
+        template = _BOUND["above_chain"]
+    elif bound.times > 1.0 and bound.kind in (CHAIN, PRODUCTS):
+        template = _BOUND["too_many"]
+    elif bound.profiled:
+        template = _BOUND_BY_PROFILE.get(bound.kind, template)
+    padded = bound.parts[bound.of] / (1.0 - bound.share) if bound.kind == PADDING else 0.0
+    return template.format(
+        part=f"{bound.share:.0%}",
+        times=f"{bound.times:.1f}",
+        launches=f"{figures.get('launches', 0.0):,.0f}",
+        of=_BOUND_PARTS.get(bound.of, ""),
+        padded=f"{padded:.0%}",
+    )
 
 
 # Why numbers are not to be trusted
@@ -1508,10 +894,6 @@ _DOUBTS = {
     FEW_PROCESSES: "{processes}: a median over processes has no 95% interval of its own under "
     "{enough}",
 }
-_WIDE = "the interval of the median over {over} is ±{width:.1%}"
-_WIDE_BEYOND = _WIDE + ", over ±{limit:.0%}"
-_WIDE_OVER_NODES = _WIDE + ": nodes differ, or are few"
-_WIDE_OVER_PROCESSES = _WIDE + ": the machine's speed changed between them"
 
 
 def doubt_text(doubt: Doubt) -> str:
@@ -1520,10 +902,11 @@ def doubt_text(doubt: Doubt) -> str:
         return doubt.text
     if doubt.code == WIDE_INTERVAL:
         width, processes, nodes = doubt.values
-        template = _WIDE_OVER_NODES if nodes else _WIDE_OVER_PROCESSES
-        template = _WIDE_BEYOND if width > WIDE_OVER_PROCESSES else template
         over = count_nodes(round(nodes)) if nodes else f"{processes:.0f} processes"
-        return template.format(over=over, width=width, limit=WIDE_OVER_PROCESSES)
+        why = "nodes differ, or are few" if nodes else "the machine's speed changed between them"
+        beyond = width > WIDE_OVER_PROCESSES
+        why = f", over ±{WIDE_OVER_PROCESSES:.0%}" if beyond else f": {why}"
+        return f"the interval of the median over {over} is ±{width:.1%}{why}"
     return _DOUBTS[doubt.code].format(
         fewest=FEWEST_SAMPLES,
         processes=count_words(round(doubt.values[0])),
@@ -1628,7 +1011,7 @@ def uneven_bounds(heterogeneity: Heterogeneity) -> str:
 # What an interval stands on
 
 
-_LEFT_OUT = ", outlying processes left out"
+_LEFT_OUT = "outlying processes left out"
 _SIDES = {
     Pairing.ALTERNATING: "alternating blocks",
     Pairing.SEQUENTIAL: "one side after the other",
@@ -1637,96 +1020,85 @@ _SIDES = {
     Pairing.UNPAIRED: "unpaired",
 }
 _UNITS = {Pairing.UNPAIRED: "log medians", Pairing.BRIDGED: "log ratios to it"}
-_ALLOWANCE = "allowance of {allowance:.2g}% for the spread between {of} added"
-_ALLOWANCE_OF_ONE = "allowance of {allowance:.2g}% for what one process can be off by"
-_AT_LEAST = "which are taken to spread by {allowance:g}% at least"
 
 
 def _interval_of(pairing: Pairing) -> str:
-    heterogeneity = pairing in (Pairing.UNPAIRED, Pairing.BRIDGED)
-    return "Welch's interval on" if heterogeneity else "t-interval on"
+    return "Welch's interval" if pairing in _UNITS else "t-interval"
 
 
-def _spread_added(allowance: float, nodes: bool = False) -> str:
-    return _ALLOWANCE.format(allowance=100 * allowance, of="nodes" if nodes else "processes")
+def _interval_on(pairing: Pairing) -> str:
+    return f"{_interval_of(pairing)} on their {_UNITS.get(pairing, 'log ratios')}"
+
+
+def _spread_added(allowance: float, of: str = "processes") -> str:
+    return f"allowance of {100 * allowance:.2g}% for the spread between {of} added"
 
 
 def _of_processes(counts: Sequence[int], pairing: Pairing, allowance: float | None) -> str:
     sides = " against ".join([*map(str, counts[:-1]), count_words(counts[-1])])
-    what = f"{_interval_of(pairing)} their {_UNITS.get(pairing, 'log ratios')}{_LEFT_OUT}"
+    how = f"{_interval_on(pairing)}, {_LEFT_OUT}"
     if allowance is not None and min(counts) == 1:
-        what = _ALLOWANCE_OF_ONE.format(allowance=100 * allowance)
+        how = f"allowance of {100 * allowance:.2g}% for what one process can be off by"
     elif allowance is not None:
-        what = _spread_added(allowance)
-    return f"{sides}, {_SIDES[pairing]}: {what}"
+        how = _spread_added(allowance)
+    return f"{sides}, {_SIDES[pairing]}: {how}"
 
 
-def _over_nodes(start: str, what: str, allowance: float | None) -> str:
-    more = _LEFT_OUT if allowance is None else f", {_spread_added(allowance, nodes=True)}"
-    return f"{start}: {what}{more}"
+def _on_nodes(start: str, pairing: Pairing, what: str, allowance: float | None) -> str:
+    more = _LEFT_OUT if allowance is None else _spread_added(allowance, "nodes")
+    return f"{start}, {_SIDES[pairing]} in each node: {what}, {more}"
 
 
 def _of_nodes(nodes: int, processes: int, pairing: Pairing, allowance: float | None) -> str:
-    start = f"{count_nodes(nodes)}, {count_words(processes)}, {_SIDES[pairing]} in each node"
-    return _over_nodes(start, "t-interval on their log ratios", allowance)
+    start = f"{count_nodes(nodes)}, {count_words(processes)}"
+    return _on_nodes(start, pairing, "t-interval on their log ratios", allowance)
 
 
 def _of_nodes_apart(nodes: tuple[int, int], pairing: Pairing, allowance: float | None) -> str:
-    start = f"{nodes[0]} against {count_nodes(nodes[1])}, none with both, {_SIDES[pairing]}"
-    what = f"{_interval_of(pairing)} their {_UNITS.get(pairing, 'log ratios')}"
-    return _over_nodes(start, what, allowance)
+    start = f"{nodes[0]} against {count_nodes(nodes[1])}, none with both"
+    return _on_nodes(start, pairing, _interval_on(pairing), allowance).replace(" in each node", "")
 
 
-def _of_medians(processes: int, allowance: float | None) -> str:
+def _of_medians(processes: int, allowance: float | None, nodes: int = 0) -> str:
+    start, whose = count_words(processes), "their"
+    if nodes:
+        start, whose = f"{count_nodes(nodes)}, {start}", "the nodes'"
     if allowance is None:
-        return f"{count_words(processes)}: order statistics of their medians"
-    least = _AT_LEAST.format(allowance=100 * allowance)
-    return f"{count_words(processes)}: t-interval on their log medians, {least}"
-
-
-def _of_nodes_medians(nodes: int, processes: int, allowance: float | None) -> str:
-    start = f"{count_nodes(nodes)}, {count_words(processes)}"
-    if allowance is None:
-        return f"{start}: order statistics of the nodes' medians"
-    least = _AT_LEAST.format(allowance=100 * allowance)
-    return f"{start}: t-interval on the nodes' log medians, {least}"
+        return f"{start}: order statistics of {whose} medians"
+    least = f"which are taken to spread by {100 * allowance:g}% at least"
+    return f"{start}: t-interval on {whose} log medians, {least}"
 
 
 def _of_lines(processes: int, allowance: float | None, what: str = "over their lines") -> str:
-    if allowance is None:
-        return f"{count_words(processes)}: t-interval {what}"
-    return f"{count_words(processes)}: {_spread_added(allowance)}"
+    how = f"t-interval {what}" if allowance is None else _spread_added(allowance)
+    return f"{count_words(processes)}: {how}"
 
 
 def _of_cases_together(cases: int, processes: int, allowance: float | None, nodes: int) -> str:
     text = f"{count(cases, 'case')}, taken to err together; {count_words(processes)} or more each"
-    return text if allowance is None else f"{text}: {_spread_added(allowance, bool(nodes))}"
+    of = "nodes" if nodes else "processes"
+    return text if allowance is None else f"{text}: {_spread_added(allowance, of)}"
 
 
-def _of_processes_means(cases: int, pairing: Pairing, processes: int) -> str:
-    means = f"the geometric means of {count_words(processes)}{_LEFT_OUT}"
-    return f"{count(cases, 'case')}: {_interval_of(pairing)} {means}"
-
-
+_OF_ONE = "1 process: order statistics of its own {}; how processes differ is not included"
 _BASES: Mapping[str, Callable[..., str]] = {
     OF_PROCESSES: _of_processes,
     OF_NODES: _of_nodes,
     OF_NODES_APART: _of_nodes_apart,
     OF_MEDIANS: _of_medians,
-    OF_ITS_SAMPLES: lambda: (
-        "1 process: order statistics of its own samples; how processes differ is not included"
-    ),
-    OF_ITS_CALLS: lambda: (
-        "1 process: order statistics of its own calls; how processes differ is not included"
-    ),
+    OF_NODES_MEDIANS: _of_medians,
+    OF_ITS_SAMPLES: functools.partial(_OF_ONE.format, "samples"),
+    OF_ITS_CALLS: functools.partial(_OF_ONE.format, "calls"),
     OF_ONE_NODE: lambda of: f"{basis_text(of)}; how nodes differ is not included",
-    OF_NODES_MEDIANS: _of_nodes_medians,
-    OF_LINES: _of_lines,
-    OF_RATIOS_OF_LINES: functools.partial(_of_lines, what="of their ratios"),
-    OF_FEWER_WINDOWS: lambda of: f"{basis_text(of)}, and of those through fewer windows",
+    "of_lines": _of_lines,
+    "of_ratios_of_lines": functools.partial(_of_lines, what="of their ratios"),
+    "of_fewer_windows": lambda of: f"{basis_text(of)}, and of those through fewer windows",
     OF_CASES: lambda cases, of: f"{count(cases, 'case')}: {basis_text(of)}",
     OF_CASES_TOGETHER: _of_cases_together,
-    OF_PROCESSES_MEANS: _of_processes_means,
+    OF_PROCESSES_MEANS: lambda cases, pairing, processes: (
+        f"{count(cases, 'case')}: {_interval_of(pairing)} on the geometric means of "
+        f"{count_words(processes)}, {_LEFT_OUT}"
+    ),
     UNEVEN: lambda of, by: (
         f"{basis_text(of)}; {100 * by:.2g}% more each way, by which the third case differs from "
         "itself"

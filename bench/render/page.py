@@ -41,12 +41,12 @@ from bench.render.labels import (
 )
 from bench.render.messages import (
     answer,
-    binding,
-    decisions,
+    bound_sentence,
     doubt_line,
     doubt_lines,
     findings,
     method,
+    summary,
 )
 from bench.render.quantities import (
     GRADIENT_WORDS,
@@ -59,7 +59,8 @@ from bench.render.quantities import (
     times_bounds,
     unusual,
 )
-from bench.render.table import parts, work_words
+from bench.render.report import parts, work_words
+from bench.stats.bound import NOT_KNOWN
 from bench.stats.rows import KINDS, Report, Row, Section, Table
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
@@ -173,7 +174,7 @@ def _environment() -> Environment:
         "machine": machine,
         "details": details,
         "method": method,
-        "decisions": decisions,
+        "summary": summary,
         "findings": findings,
         "title": title,
         "parts": parts,
@@ -445,7 +446,8 @@ class Data:
             found["text"].append(said(rows[0].case))
             found["group"].append(clean(group, 150))
             found["answer"].append(answer(of) if rows[0].measured else [])
-            found["why"].append(binding(rows[0]))
+            known = rows[0].bound is not None and rows[0].bound.kind != NOT_KNOWN
+            found["why"].append(bound_sentence(rows[0]) if known else "")
         return found
 
     def _samples(self) -> tuple[list[list[list[float]]], bool]:

@@ -72,16 +72,18 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
-def share(part: int, whole: int, noun: str) -> str:
-    """Return how many of all: 2 of 4 ratios are, the only ratio is, both ratios are."""
+def part_of(part: int, whole: int, noun: str) -> str:
+    """Return how many of all: 2 of 4 ratios, the only ratio, both ratios, all 3 ratios."""
     if whole == 1:
-        return f"the only {noun} is"
+        return f"the only {noun}"
     if part == whole == 2:
-        return f"both {noun}s are"
-    those = count(whole, noun)
-    return (
-        f"all {those} are" if part == whole else f"{part} of {those} {'is' if part == 1 else 'are'}"
-    )
+        return f"both {noun}s"
+    return f"all {count(whole, noun)}" if part == whole else f"{part} of {count(whole, noun)}"
+
+
+def share(part: int, whole: int, noun: str) -> str:
+    """Return the same with its verb: 2 of 4 ratios are, the only ratio is."""
+    return f"{part_of(part, whole, noun)} {'is' if part == 1 else 'are'}"
 
 
 def capital(text: str) -> str:
@@ -208,3 +210,8 @@ def signed_seconds_range(interval: Interval) -> str:
         return f"{signed_seconds(interval.low)} to {signed_seconds(interval.high)}"
     described = seconds_range(interval.low, interval.high, abs(interval.mid))
     return described.replace("–", " to ").replace("-", "−") if interval.low < 0 else described
+
+
+def with_range(number: float, interval: Interval | None) -> str:
+    """Seconds of either sign with bounds in brackets, where there are some."""
+    return signed_seconds(number) + (f" ({signed_seconds_range(interval)})" if interval else "")

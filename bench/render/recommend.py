@@ -14,7 +14,7 @@ from bench.records.maps import LEARNED, TASKS, TASKS_IN_WORDS, LearningMap
 from bench.render import labels
 from bench.render.escape import clean, prose
 from bench.render.labels import heading, machine
-from bench.render.messages import basis_text, doubt_line, with_range
+from bench.render.messages import basis_text, doubt_line
 from bench.render.quantities import (
     GRADIENT_WORDS,
     bounds,
@@ -25,6 +25,7 @@ from bench.render.quantities import (
     seconds,
     seconds_range,
     size,
+    with_range,
 )
 from bench.render.table import Column, Sheet, json_text, numbers
 from bench.stats.along import window

@@ -1,37 +1,35 @@
-"""Lay out tables once: for a terminal, as Markdown, and data as CSV and JSON."""
+"""Lay out what a command shows once: for a terminal, as Markdown, and data as CSV and JSON.
+
+What is shown is a ``Document``: blocks of a title, a table (``Sheet``) and lines.
+"""
 
 from __future__ import annotations
 
 import csv
-import functools
 import io
+import itertools
 import json
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.bar import Bar
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.machine.fields import printable
 from bench.render import escape
-from bench.render.labels import DOUBTFUL, TIME_INTERVAL, bounds_of_time, name, spread_words
-from bench.render.quantities import (
-    rate,
-    seconds,
-    seconds_range,
-    shape_words,
-    size,
-    times_as_fast,
-)
-from bench.stats.intervals import CaseInterval
-from bench.stats.latency import PARTS
-from bench.stats.rows import KINDS, Row, Table
+
+_NARROWEST_NAME = 16  # letters of the first column, before columns are left out for it
+_SHORTEST_BAR, _LONGEST_BAR = 6, 24
+_LESS_THAN_A_BAR = 3  # what is needed as little as this makes room for bars
+_GAP = 2  # blanks between two columns in a terminal
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,15 @@ class Cell:
     """What stands in a place of a table.
 
     bounds: of the text, below it in a terminal and in brackets behind it in Markdown. style: that
-    of Rich, for a terminal. strong: stands out in Markdown.
+    of Rich, for a terminal. strong: stands out in Markdown. mark: behind a name. share: of a bar.
     """
 
     text: str = ""
     bounds: str = ""
     style: str = ""
     strong: bool = False
+    mark: str = ""
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Column:
     Markdown and there and in a terminal have at most ``most`` letters. ours: its cells are our own
     too, and Markdown already. whole: a terminal cuts a cell short rather than break it into lines.
     least, widest: cells in a terminal, as far as that has them. greedy: takes what room the others
-    leave. spare: left out of a terminal that has no room for it.
+    leave. needed: how soon a terminal may leave it out where room is short: 0 never, 1 last, then
+    2, ... bars: of the share of each cell, in a terminal that has room.
     """
 
     heading: str
@@ -68,7 +69,8 @@ class Column:
     least: int | None = None
     widest: int | None = None
     greedy: bool = False
-    spare: bool = False
+    needed: int = 0
+    bars: bool = False
 
 
 def numbers(*headings: str) -> list[Column]:
@@ -78,21 +80,27 @@ def numbers(*headings: str) -> list[Column]:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table: columns, and lines of as many cells. The first column names the line."""
+    """A table: columns, and lines of as many cells. The first column names the line.
+
+    grouped: the first column names groups, in the first line of each; a terminal has it above them.
+    """
 
     columns: tuple[Column, ...]
     lines: tuple[tuple[Cell, ...], ...]
+    grouped: bool = False
 
     @classmethod
-    def of(cls, columns: Iterable[Column], lines: Iterable[Iterable[Cell | str]]) -> Sheet:
+    def of(
+        cls,
+        columns: Iterable[Column],
+        lines: Iterable[Iterable[Cell | str]],
+        grouped: bool = False,
+    ) -> Sheet:
         """With plain texts for cells that are nothing more."""
-        return cls(
-            tuple(columns),
-            tuple(
-                tuple(Cell(each) if isinstance(each, str) else each for each in line)
-                for line in lines
-            ),
+        cells = (
+            tuple(Cell(each) if isinstance(each, str) else each for each in line) for line in lines
         )
+        return cls(tuple(columns), tuple(cells), grouped)
 
     def without_empty(self) -> Sheet:
         """Without the columns that say nothing in any line."""
@@ -112,7 +120,56 @@ class Sheet:
             lines=tuple(tuple(line[index] for index in indices) for line in self.lines),
         )
 
-    def grid(self, heading: int = escape.LONGEST_NAME) -> Grid:
+    def terminal(self, width: int, heading: int = escape.LONGEST_NAME) -> Iterator[RenderableType]:
+        """As much of it as a terminal has room for; of groups each below its name."""
+        if not self.grouped:
+            yield self._fitting(width).grid(heading)
+            return
+        named = [line[0] for line in self.lines]
+        sheet = self.only(range(1, len(self.columns)))._fitting(width)
+        starts = [place for place, cell in enumerate(named) if cell.text]
+        for start, end in itertools.pairwise([*starts, len(named)]):
+            if start:
+                yield Text("")
+            first = named[start]
+            below = f" · {_shown(first.bounds)}" if first.bounds else ""
+            yield Text.assemble((_shown(first.text), "bold"), (below, "dim"))
+            yield replace(sheet, lines=sheet.lines[start:end]).grid(heading, start == 0)
+
+    def _fitting(self, width: int) -> Sheet:
+        """Without the columns that are needed least, as far as room is short, and with its bars."""
+        if not any(column.needed or column.bars for column in self.columns):
+            return self
+        sizes = [
+            max(map(cell_len, [column.heading, *(f"{c.text} {c.mark}".rstrip() for c in cells)]))
+            for column, cells in zip(self.columns, zip(*self.lines, strict=True), strict=True)
+        ]
+        longest = sizes[0]
+        sizes[0] = min(longest, _NARROWEST_NAME)
+        bars = [at for at, column in enumerate(self.columns) if column.bars]
+        kept = [at for at, column in enumerate(self.columns) if not column.bars]
+
+        def left() -> int:
+            return width - sum(sizes[at] + _GAP for at in kept) + _GAP
+
+        def drop(room: int, least: int) -> None:
+            while left() < room and (most := max(self.columns[at].needed for at in kept)) >= least:
+                kept[:] = [at for at in kept if self.columns[at].needed < most]
+
+        drop(0, least=1)
+        if bars:
+            drop(_SHORTEST_BAR + _GAP + longest - sizes[0], least=_LESS_THAN_A_BAR)
+        sizes[0] = max(6, min(longest, sizes[0] + left()))
+        if bars and left() - _GAP >= _SHORTEST_BAR:
+            sizes[bars[0]] = min(_LONGEST_BAR, left() - _GAP)
+            kept += bars
+        columns = tuple(
+            replace(column, least=size, widest=size)
+            for column, size in zip(self.columns, sizes, strict=True)
+        )
+        return replace(self, columns=columns).only(kept)
+
+    def grid(self, heading: int = escape.LONGEST_NAME, header: bool = True) -> Grid:
         """For a terminal, two blanks between columns. heading: letters in a line of one.
 
         Long headings are broken before a name is, which has no blank to break at.
@@ -121,6 +178,7 @@ class Sheet:
             box=box.SIMPLE_HEAD,
             pad_edge=False,
             show_edge=False,
+            show_header=header,
             padding=(0, 1, 0, 0),  # the box puts another blank between two columns
             expand=any(column.greedy for column in self.columns),
         )
@@ -139,90 +197,25 @@ class Sheet:
         return grid
 
     def markdown(self, aligned: bool = False) -> str:
-        """In GitHub's dialect. aligned: to be read as it stands, too."""
+        """In GitHub's dialect, without bars. aligned: to be read as it stands, too."""
+        sheet = self.only([at for at, column in enumerate(self.columns) if not column.bars])
         return markdown_table(
-            [escape.prose(column.heading) for column in self.columns],
-            [column.right for column in self.columns],
-            (map(_in_markdown, self.columns, line) for line in self.lines),
+            [escape.prose(column.heading) for column in sheet.columns],
+            [column.right for column in sheet.columns],
+            (map(_in_markdown, sheet.columns, line) for line in sheet.lines),
             aligned,
         )
 
-    def fitting(self, width: int) -> Sheet:
-        """Without the spare columns where they would leave the first one no room."""
-        needed = [
-            max(map(len, (column.heading, *(line[at].text for line in self.lines)))) + 2
-            for at, column in enumerate(self.columns)
-        ]
-        left = width - sum(needed[1:])
-        kept = [*range(len(needed))]
-        for at, column in enumerate(self.columns):
-            if column.spare and left < min(_LEAST_NAME, needed[0]):
-                kept.remove(at)
-                left += needed[at]
-        return self.only(kept)
 
-
-_LEAST_NAME = 26
-"""Cells of a terminal that the first column gets before a spare one gets any."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A part of a document: a title, lines and a table, all of which may hold text of a file.
-
-    level: of the title in Markdown; the first is a document's own. style: of the lines, in a
-    terminal. indent: cells before each line there.
-    """
-
-    title: str = ""
-    lines: Sequence[str] = ()
-    sheet: Sheet | None = None
-    level: int = 3
-    style: str = ""
-    indent: int = 0
-
-
-@dataclass(frozen=True)
-class Document:
-    """An answer as blocks, which every format makes harmless; heading: as of ``Sheet.grid``."""
-
-    blocks: Sequence[Block]
-    heading: int = escape.LONGEST_NAME
-
-    def terminal(self, console: Console) -> None:
-        """Print it, an empty line between two blocks."""
-        for number, block in enumerate(self.blocks):
-            if number:
-                console.print()
-            if block.title:
-                console.print(Text(_sentence(block.title), style="bold"))
-            if block.sheet is not None:
-                console.print(block.sheet.fitting(console.width).grid(self.heading))
-            for line in block.lines:
-                text = Text(_sentence(line), style=block.style)
-                console.print(Padding(text, (0, 0, 0, block.indent), expand=False))
-
-    def markdown(self) -> str:
-        """In GitHub's dialect."""
-        parts = []
-        for block in self.blocks:
-            if block.title:
-                parts.append(f"{'#' * block.level} {escape.prose(block.title)}")
-            if block.sheet is not None:
-                parts.append(block.sheet.markdown())
-            if block.lines:
-                parts.append("\n".join(f"- {escape.prose(line)}" for line in block.lines))
-        return "\n\n".join(parts) + "\n"
-
-
-def _sentence(text: str) -> str:
-    return escape.clean(text, escape.LONGEST_SENTENCE)
-
-
-def _in_terminal(column: Column, cell: Cell) -> Text:
+def _in_terminal(column: Column, cell: Cell) -> RenderableType:
+    if column.bars:
+        # In whole eighths of a letter, one at least, which is what a terminal can show.
+        size = column.least or _SHORTEST_BAR
+        end = max(1, round(8 * size * cell.share)) if cell.share else 0
+        return Bar(8 * size, 0, end, width=size, color=cell.style or "cyan")
     text = escape.clean(cell.text, column.most) if column.names else _shown(cell.text)
     below = f"\n{_shown(cell.bounds)}" if cell.bounds else ""
-    return Text.assemble((text, cell.style), (below, "dim"))
+    return Text.assemble((f"{text} {cell.mark}" if cell.mark else text, cell.style), (below, "dim"))
 
 
 def _shown(text: str) -> str:
@@ -237,7 +230,8 @@ def _in_markdown(column: Column, cell: Cell) -> str:
         text = cell.text if column.ours else escape.prose(cell.text)
     if cell.bounds:
         text = f"{text} ({escape.prose(cell.bounds)})"
-    return f"**{text}**" if cell.strong else text
+    text = f"**{text}**" if cell.strong and text else text
+    return f"{text} {cell.mark}" if cell.mark else text
 
 
 def markdown_table(
@@ -260,6 +254,91 @@ def markdown_table(
 
 def _padded(text: str, width: int, right: bool) -> str:
     return text.rjust(width) if right else text.ljust(width)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, and whether it is an answer, or a warning that must not be overlooked."""
+
+    text: str
+    answer: bool = False
+    loud: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a document: a title, a table and lines, all of which may hold text of a file.
+
+    level: of the title in Markdown, 2 for that of a document, 0 for a page with its own headings.
+    style: of the lines, in a terminal. indent: cells before each line there. joined: in Markdown
+    the lines are a paragraph.
+    """
+
+    title: str = ""
+    lines: Sequence[Finding | str] = ()
+    sheet: Sheet | None = None
+    level: int = 3
+    style: str = ""
+    indent: int = 0
+    joined: bool = False
+
+
+@dataclass(frozen=True)
+class Document:
+    """An answer as blocks, which every format makes harmless; heading: as of ``Sheet.grid``."""
+
+    blocks: Iterable[Block]
+    heading: int = escape.LONGEST_NAME
+
+    def terminal(self, console: Console) -> None:
+        """Print it, an empty line between two blocks."""
+        for number, block in enumerate(self.blocks):
+            if number:
+                console.print()
+            if block.title:
+                console.print(Text(_sentence(block.title), style="bold"))
+            if block.sheet is not None:
+                for item in block.sheet.terminal(console.width, self.heading):
+                    console.print(item)
+            for line in block.lines:
+                text = _in_line(line) if isinstance(line, Finding) else _sentence(line)
+                shown = Text(text, block.style) if isinstance(text, str) else text
+                console.print(Padding(shown, (0, 0, 0, block.indent), expand=False))
+
+    def markdown(self) -> str:
+        """In GitHub's dialect."""
+        parts = []
+        for block in self.blocks:
+            if block.title:
+                title = escape.prose(block.title)
+                parts.append(f"{'#' * block.level} {title}" if block.level else f"**{title}**")
+            if block.sheet is not None:
+                parts.append(block.sheet.markdown())
+            if block.joined:
+                parts.append(escape.prose(" ".join(map(str, block.lines))))
+            elif block.lines:
+                parts.append("\n".join(f"- {_in_list(line)}" for line in block.lines))
+        return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return escape.clean(text, escape.LONGEST_SENTENCE)
+
+
+def _in_line(finding: Finding) -> RenderableType:
+    """A sentence, which stands out as far as it matters, its other lines set in."""
+    subject, colon, rest = _sentence(finding.text).partition(": ")
+    style = "bold red" if finding.loud else "bold" if finding.answer else ""
+    text = Text.assemble((subject + colon, style), rest)
+    return escape.hanging("!" if finding.loud else "-", text)
+
+
+def _in_list(line: Finding | str) -> str:
+    """What must not be overlooked is bold up to its colon."""
+    if isinstance(line, str) or not (line.loud or line.answer):
+        return escape.prose(line if isinstance(line, str) else line.text)
+    subject, colon, rest = line.text.partition(": ")
+    return f"**{escape.prose(subject)}**{escape.prose(colon + rest)}"
 
 
 def comma_separated(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
@@ -306,177 +385,3 @@ def _value(value: object) -> object:
     if isinstance(value, str):
         return escape.spreadsheet(value)
     return ("false", "true")[value] if isinstance(value, bool) else value
-
-
-@dataclass(frozen=True)
-class TablePart:
-    """One thing told of each case; text gives "" where a row has nothing to say.
-
-    needed: how soon it may be left out where room is short: 0 never, 1 last, then 2, ...
-    """
-
-    heading: str
-    text: Callable[[Row], str]
-    needed: int = 0
-    right: bool = True
-
-
-def parts(table: Table) -> list[TablePart]:
-    """What is told of each case of this table."""
-    if table.kind == KINDS[1]:
-        found = [
-            TablePart("per timestep", _per_timestep),
-            TablePart(TIME_INTERVAL, _per_timestep_interval, 1),
-        ]
-    elif table.kind == KINDS[2]:
-        found = _of_streams(table)
-    else:
-        found = [
-            TablePart("median", _median),
-            TablePart(TIME_INTERVAL, _interval, 1),
-            TablePart("sequences/s", lambda row: _told(row.sequences_per_s, rate), 2),
-            TablePart("timesteps/s", lambda row: _told(row.timesteps_per_s, rate), 3),
-            TablePart("first result", _first_result, 4),
-        ]
-    if any("peak_bytes" in row.memory for row in table.rows):
-        found.append(TablePart("memory", lambda row: _told(row.memory.get("peak_bytes"), size), 5))
-    if any(row.to_baseline for row in table.rows):
-        versus = f"vs {name(table.baseline)}"
-        found.append(TablePart(versus, lambda row: _versus(row, table.baseline), right=False))
-    if any(tail_versus(row) for row in table.rows):
-        versus = f"{part_words(TAIL)} vs {name(table.baseline)}"
-        found.append(TablePart(versus, tail_versus, right=False))
-    if any(row.error is not None for row in table.rows):
-        found.append(TablePart("error", error))
-    if any(_spread(row) for row in table.rows):
-        found.append(TablePart("processes spread", _spread, 3))
-    if not all(row.trusted for row in table.rows):
-        found.append(TablePart("trust", lambda row: "" if row.trusted else "INVALID", right=False))
-    return found
-
-
-def _of_streams(table: Table) -> list[TablePart]:
-    """Of every call from when it was due: what most take, and what few do."""
-    found = [TablePart("median", _median), TablePart(TIME_INTERVAL, _interval, 2)]
-    for part in known_percentiles(table.rows):
-        words, tail = part_words(part), part == TAIL
-        text = functools.partial(percentile_text, part=part)
-        found.append(TablePart(words, text, 0 if tail else 3))
-        if tail:
-            text = functools.partial(interval_text, part=part)
-            found.append(TablePart(f"{words}, {TIME_INTERVAL}", text, 1))
-    if any(missed_text(row) for row in table.rows):
-        found.append(TablePart("late", missed_text, 2))
-    found.append(TablePart("first result", _first_result, 4))
-    return found
-
-
-def work_words(row: Row, table: Table) -> list[str]:
-    """What work a group of this table does, a short line each, its id last."""
-    case = row.case
-    dtypes = {each.case.spec.dtype for each in table.rows}
-    dtype = [case.spec.dtype] if len(dtypes) > 1 else []
-    if table.kind == KINDS[1]:
-        return [f"window {case.workload.window}", *dtype]
-    return [*shape_words(case), *dtype, case.shape]
-
-
-def _median(row: Row) -> str:
-    return _time(row, row.time) if row.measured else row.outcome.replace("_", " ")
-
-
-def _time(row: Row, value: float) -> str:
-    return f"{DOUBTFUL if row.validity.of_time else ''}{seconds(value)}"
-
-
-def _interval(row: Row) -> str:
-    return "" if row.interval is None else bounds_of_time(row.interval, row.time)
-
-
-def _per_timestep(row: Row) -> str:
-    time = row.time_per_timestep
-    return row.outcome.replace("_", " ") if time is None else _time(row, time)
-
-
-def _per_timestep_interval(row: Row) -> str:
-    time, steps = row.time_per_timestep, row.case.workload.timesteps
-    if row.interval is None or time is None:
-        return ""
-    return bounds_of_time(row.interval, time, steps)
-
-
-def _spread(row: Row) -> str:
-    """How far the processes' ratios spread, where they leave it UNCLEAR which side is faster."""
-    return "" if row.to_baseline is None else spread_words(row.to_baseline)
-
-
-def error(row: Row) -> str:
-    """How far the outputs of a backend that approximates are from the reference."""
-    return "" if row.error is None else f"{row.error:.2%}"
-
-
-def _first_result(row: Row) -> str:
-    return _told(row.first_result, seconds)
-
-
-def _told(value: float | None, words: Callable[[float], str]) -> str:
-    return "" if value is None else words(value)
-
-
-def _versus(row: Row, baseline: str) -> str:
-    """Ratio and verdict, each at its place in a fixed width."""
-    if row.to_baseline is not None:
-        found = row.to_baseline
-        return f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value:<8}"
-    return f"{1:>4}× {'baseline':<8}" if row.measured and row.case.backend == baseline else ""
-
-
-TAIL = 99.0
-"""The percentile of which an interval and a ratio stand in the tables: the last that a run of some
-minutes can tell of calls that come a hundred times in a second."""
-
-
-def part_words(part: float) -> str:
-    """``p99.9``."""
-    return f"p{part:g}"
-
-
-def percentile_text(row: Row, part: float) -> str:
-    """A percentile of a row's calls; empty where there are too few calls to tell."""
-    found = percentile(row, part)
-    return "" if found is None else seconds(found.mid)
-
-
-def interval_text(row: Row, part: float) -> str:
-    """Its interval over the processes, or with one of its own calls."""
-    found = percentile(row, part)
-    return "" if found is None else seconds_range(found.low, found.high, found.mid)
-
-
-def missed_text(row: Row) -> str:
-    """How many calls missed their deadline, of all."""
-    stream = row.stream
-    if stream is None or stream.missed is None:
-        return ""
-    return f"{stream.missed:,} of {stream.calls:,}"
-
-
-def tail_versus(row: Row) -> str:
-    """The ratio of ``TAIL`` to the baseline's with its verdict, as the medians' stands."""
-    found = None if row.stream is None else row.stream.to_baseline.get(TAIL)
-    return "" if found is None else f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value:<8}"
-
-
-def percentile(row: Row, part: float) -> CaseInterval | None:
-    """Return a percentile of a row's calls, None where there are too few calls for it."""
-    return None if row.stream is None else row.stream.latency.get(part)
-
-
-def known_percentiles(rows: Sequence[Row]) -> list[float]:
-    """The percentiles beyond the median that any of these rows can tell."""
-    return [part for part in PARTS[1:] if any(percentile(row, part) for row in rows)]
-
-
-def measured_rows(table: Table) -> list[Row]:
-    """Return the rows that have a time, fastest first within each group."""
-    return [row for group in table.groups for row in group if row.measured]

@@ -14,7 +14,7 @@ from bench.case.cases import Case
 from bench.cli.output import WIDTH, plain_text
 from bench.machine.writing import write
 from bench.records.schema import Measurement, Outcome, RecordedReason, ResultFile, Results, Run
-from bench.render import terminal
+from bench.render import report as shown
 from bench.stats.rows import Report
 from lstm_impl import LSTMSpec, Workload
 
@@ -207,9 +207,9 @@ def save(folder: Path, found: Results) -> Path:
     return folder
 
 
-def as_text(report: Report, width: int = WIDTH, draw: terminal.Draw | None = None) -> str:
+def as_text(report: Report, width: int = WIDTH, draw: shown.Draw = shown.full) -> str:
     """The report as it stands in a file: without colour."""
-    return plain_text(lambda console: terminal.show(report, console, draw), width)
+    return plain_text(lambda console: shown.show(report, console, draw), width)
 
 
 BACKENDS = ("keras", "while_loop", "while_loop+xla", "while_loop+hoisted+xla", "static_unroll")

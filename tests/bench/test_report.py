@@ -13,12 +13,13 @@ import pytest
 
 from bench import report
 from bench.case.cases import Case
+from bench.cli.command_line import UsageError
+from bench.records.files import collect
 from bench.records.journal import Journal
 from bench.records.schema import Measurement, Outcome
 from bench.render.data import as_json, comma_separated
-from bench.render.markdown import markdown
 from bench.render.page import page
-from bench.render.terminal import as_picture, draw_whole
+from bench.render.report import as_picture, full, markdown
 from bench.stats.rows import Report, build
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
@@ -45,10 +46,53 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 }
 
 
-# Rows
+def ask(*words: str) -> int:
+    return report.report(report._parser().parse_args([*map(str, REPLICATES), *words]))
 
 
-# Every format
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_every_format_goes_to_a_file_or_to_the_output(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out"
+    assert ask("--format", kind, "--output", str(path)) == 0
+    assert capsys.readouterr().out == ""
+    written = path.read_bytes().decode()
+    assert written == FORMATS[kind](build(collect(REPLICATES)))
+    assert ask("--format", kind) == 0
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        line.rstrip() for line in written.splitlines()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--brief --format csv", "--brief goes with --format terminal, markdown, svg"),
+        ("--why --brief", "--why goes with --format terminal, markdown and without --brief"),
+        ("--why --format html", "csv and json have it of every case"),
+        ("--unmeasured --format csv", "csv and json have every case"),
+        ("--format parquet", "name a file for it: --output report.parquet"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(words: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ask(*words.split())
+
+
+def test_brief_report_in_a_terminal_ends_with_how_to_see_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = list(map(str, REPLICATES))
+    assert report.main([*paths, "--brief"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("full report: ")
+    assert last.endswith(f"-m bench.report {' '.join(paths)}")
+    for form in ("terminal", "markdown", "svg"):
+        assert ask("--brief", "--format", form, "--output", str(tmp_path / "out")) == 0
+        text = (tmp_path / "out").read_text(encoding="utf-8")
+        assert "full report: " not in text
+        assert "while_loop+xla" in text
 
 
 def test_what_was_not_measured_is_one_line_and_a_list_on_request(
@@ -65,8 +109,8 @@ def test_what_was_not_measured_is_one_line_and_a_list_on_request(
     assert sentences(whole)[1:] == [line]
     assert "reason 1" not in as_text(whole) + markdown(whole)
     for text in (
-        as_text(whole, draw=functools.partial(draw_whole, unmeasured=True)),
-        markdown(whole, unmeasured=True),
+        as_text(whole, draw=functools.partial(full, listed=True)),
+        markdown(whole, functools.partial(full, listed=True)),
     ):
         assert all(f"1 case not measured: reason {n}" in text for n in range(3))
         assert "1 case refused by the backend: too odd" in text
@@ -76,9 +120,6 @@ def test_what_was_not_measured_is_one_line_and_a_list_on_request(
     assert "not measured: no GPU is seen by TensorFlow. pip install" in " ".join(
         capsys.readouterr().out.split()
     )
-    for wrong in ("--brief", "--format=csv"):
-        assert report.main([*one, wrong]) == 2
-        assert "--unmeasured goes with --format terminal, markdown" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -156,13 +197,6 @@ def test_bad_files_give_a_line_each_and_the_good_ones_are_shown(tmp_path: Path) 
     assert alone.returncode == 2
     assert alone.stdout == ""
     assert len(alone.stderr.splitlines()) == 4
-
-
-def test_only_a_terminal_is_told_how_to_see_more(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [*map(str, REPLICATES), "--brief"]
-    for form, told in (("terminal", 1), ("markdown", 0)):
-        assert report.main([*arguments, "--format", form]) == 0
-        assert capsys.readouterr().out.count("full report: ") == told
 
 
 @pytest.mark.parametrize("path", [REPLICATES[0], "not-there.json"])

@@ -14,7 +14,6 @@ from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
 from bench.cli.output import plain_text
 from bench.render import along
-from bench.render.messages import along_method, along_notes, cheap_from
 from bench.stats.along import AxisSeries, series
 from bench.stats.rows import build
 from tests.bench import made_windows as made
@@ -83,7 +82,7 @@ def test_whole_sequences_have_a_line_along_timesteps_and_batch(axis: str, unit: 
     data = along.records([found])
     assert data[0][f"fit_per_{unit}_s"] == pytest.approx(1e-4)
     assert {row["window"] for row in data} == {None}
-    assert along_method([found])[0].startswith(f"time = fixed + slope · {axis}: ")
+    assert along.method([found])[0].startswith(f"time = fixed + slope · {axis}: ")
 
 
 def test_one_length_is_no_series_along_timesteps() -> None:
@@ -92,7 +91,7 @@ def test_one_length_is_no_series_along_timesteps() -> None:
 
 
 def test_value_without_a_time_is_named_with_its_reason(stream: AxisSeries) -> None:
-    told = " ".join(along_notes(stream))
+    told = " ".join(along.notes(stream))
     assert "static_unroll+xla: window 120, 240, 480 and 960: timed out: its time limit" in told
     assert "give it longer with --case-limit" in told
     assert cells(stream, "static_unroll+xla")["backend"][1] == "up to 60"
@@ -106,8 +105,8 @@ def test_backends_without_any_time_share_one_reason(tmp_path: Path) -> None:
     (found,) = made.read_streams(made.write_windows(tmp_path, costs))
     told = "cudnn and torch have no time: refused: it runs on GPUs only"
     for text in (
-        plain_text(lambda console: along.terminal([found], console)),
-        along.markdown([found]),
+        plain_text(along.document([found]).terminal),
+        along.document([found]).markdown(),
         along.as_json([found]),
     ):
         assert told in " ".join(text.split())
@@ -117,26 +116,9 @@ def test_backends_without_any_time_share_one_reason(tmp_path: Path) -> None:
 def test_times_that_bend_away_from_the_line_are_noted(tmp_path: Path) -> None:
     bent = {"while_loop": made.Cost(1e-3, 1e-4, slower={480: 1.3, 960: 1.3})}
     (found,) = made.read_streams(made.write_windows(tmp_path, bent, noise=1e-3))
-    told = " ".join(along_notes(found))
-    assert "the times bend away from one line: from 3 to " in told
+    told = " ".join(along.notes(found))
+    assert "the times bend away from one line" in told
     assert "window 480 it costs 27% (2" in told
-
-
-@pytest.mark.parametrize(
-    ("cost", "told"),
-    [
-        (made.Cost(1e-6, 1e-4), "in windows of every measured length, from 3 on"),
-        (made.Cost(1e-2, 1e-6), "only in the longest windows, of 960"),
-        (made.Cost(1e-3, 1e-4), "in windows of 240 and more"),
-    ],
-)
-def test_sentence_says_from_which_window_on_a_timestep_is_cheap(
-    tmp_path: Path, cost: made.Cost, told: str
-) -> None:
-    (found,) = made.read_streams(made.write_windows(tmp_path, {"while_loop": cost}))
-    assert cheap_from(found.backends[0]).startswith(
-        f"while_loop: a timestep costs at most 5% more than the least {told}"
-    )
 
 
 def test_invalid_windows_are_counted(tmp_path: Path) -> None:
@@ -147,7 +129,7 @@ def test_invalid_windows_are_counted(tmp_path: Path) -> None:
 
 def test_learned_distances_stand_beside_their_windows(learning: Callable[..., AxisSeries]) -> None:
     found = replace(learning((15, 8), (30, 20), (60, 8)), learned_from="a-map.json")
-    told = "\n".join([*along_notes(found), *along_method([found])])
+    told = "\n".join([*along.notes(found), *along.method([found])])
     assert "longest distance learned, by window: " in told
     assert "15: 8, 30: 20, 60: 8*" in told
     assert "(a-map.json)" in told

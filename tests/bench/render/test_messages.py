@@ -15,14 +15,13 @@ import pytest
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.render.messages import (
-    MOST,
     answer,
-    decisions,
     few,
     findings,
     method,
     over_bridges,
     speed_moved,
+    summary,
     uneven_bridges,
 )
 from bench.stats.rows import Section, build
@@ -56,9 +55,9 @@ def of(*items: Measurement | Outcome, baseline: str | None = None) -> Section:
 
 def said(section: Section) -> list[str]:
     """All that a section says, loud lines with a mark before them."""
-    first = [each.text for each in decisions(section)]
-    assert len(first) <= MOST
-    return [*first, *("!" * each.loud + each.text for each in findings(section))]
+    found = findings(section)
+    rest = [each for each in found if not each.answer]
+    return ["!" * each.loud + each.text for each in (*summary(found), *rest)]
 
 
 def scenario(build: Callable[[], Iterable[str]]) -> None:
@@ -158,8 +157,6 @@ findings_of(
         )
     ],
 )
-findings_of("windows_of_the_leader", fed(WINDOWS, keras=3, torch=1))
-findings_of("windows_of_many_shapes", [i for n in range(1, 7) for i in fed(WINDOWS, n, keras=1)])
 findings_of(
     "leader_was_measured_at_one_window",
     [*fed({2: 0.01, 5: 0.01}, torch=1), *fed({10: 0.01}, keras=1)],
@@ -346,30 +343,6 @@ def node_is_invalid() -> list[str]:
     items = made_nodes.fleet({"a": 0.0, "b": 0.0}, TIMES, invalid=["b"])
     (section,) = build(made_nodes.results(*items)).sections
     return said(section)
-
-
-@scenario
-def cases_of_some_nodes() -> list[str]:
-    keras, loop = made_nodes.a_case("keras"), made_nodes.a_case("while_loop")
-    items = made_nodes.fleet({"a": 0.0, "b": 0.0}, {keras: 1.0})
-    items += made_nodes.fleet({"a": 0.0}, {loop: 1.0}, seed=2)
-    (section,) = build(made_nodes.results(*items)).sections
-    return [*said(section), *method(section)]
-
-
-@scenario
-def devices_with_invalid_measurements() -> list[str]:
-    items = [
-        measured("keras", t, a_run(n), device=device, reasons=[BUSY])
-        for n in range(6)
-        for device, t in (("cpu", 0.01), ("gpu:0", 0.02))
-    ]
-    return said(of(*items))
-
-
-@scenario
-def devices_that_share_no_work() -> list[str]:
-    return said(of(measured("keras", 0.01), measured("keras", 0.02, work=BATCH_4, device="gpu:0")))
 
 
 def written() -> dict[str, list[str]]:

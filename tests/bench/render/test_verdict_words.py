@@ -18,7 +18,6 @@ from bench.stats.comparison import (
     processes_needed,
 )
 from bench.stats.intervals import Interval, Reason
-from bench.stats.random_effects import MOST_NODES, plan
 
 
 def ratio(
@@ -110,40 +109,23 @@ def test_how_many_processes_would_see_a_difference_is_told_of_the_middle_spread(
     )
 
 
-def on_nodes(between: float | None, within: float | None, nodes: int = 3) -> str:
-    """What is said of one ratio that is UNCLEAR on so many nodes of six processes each."""
-    made = ratio(spread=within, nodes=nodes, processes=6 * nodes, between=between)
-    (told,) = unclear([made, ratio(spread=0.5), ratio(Verdict.SAME)])
-    assert told.startswith("1 of 3 ratios is UNCLEAR")
-    return told
-
-
-def test_on_nodes_it_is_said_whether_more_of_these_would_decide_or_more_processes() -> None:
-    told = on_nodes(between=0.001, within=0.001, nodes=6)
-    assert "within a node their processes spread by 0.1%, nodes beyond that by 0.1%" in told
-    assert "on 6 nodes of 6 processes each a difference of 5% takes no more than that" in told
-    found = plan(0.05, 3, 6, 0.03, 0.01)
-    assert found.processes is None
-    assert found.nodes
-    assert found.nodes > 3
-    assert (
-        f"a difference of 5% takes about {found.nodes} nodes, and more processes on these would "
-        "not show it"
-    ) in on_nodes(between=0.03, within=0.01)
-    found = plan(0.05, 12, 6, 0.001, 0.1)
-    assert found.processes
-    assert found.processes > 6
-    assert (
-        f"5% takes about {found.nodes} nodes, or on these about {found.processes} processes each"
-    ) in on_nodes(between=0.001, within=0.1, nodes=12)
-    assert f"5% takes over {MOST_NODES} nodes" in on_nodes(between=2.0, within=0.1)
-
-
-@pytest.mark.parametrize(("between", "within"), [(None, None), (0.1, None), (None, 0.1)])
-def test_nodes_of_one_process_say_nothing_of_what_would_decide(
-    between: float | None, within: float | None
+@pytest.mark.parametrize(
+    ("between", "within", "message"),
+    [
+        (0.01, 0.03, "spread by 3%, nodes beyond that by 1% (medians); measure on more nodes, or"),
+        (0.03, 0.01, "spread by 1%, nodes beyond that by 3% (medians); measure on more nodes"),
+        (None, None, "one process does not show how many are needed; measure in 6"),
+        (0.1, None, "one process does not show how many are needed; measure in 6"),
+        (None, 0.1, "one process does not show how many are needed; measure in 6"),
+    ],
+)
+def test_unclear_ratio_on_nodes_has_both_spreads_as_far_as_they_are_known(
+    between: float | None, within: float | None, message: str
 ) -> None:
-    assert "measure 6 on each" in on_nodes(between, within)
+    made = ratio(spread=within, nodes=3, processes=18, between=between)
+    (told,) = unclear([made, ratio(Verdict.SAME)])
+    assert told.startswith("1 of 2 ratios is UNCLEAR")
+    assert message in told
 
 
 def test_an_uneven_bridge_is_told_once_whichever_way_it_is_crossed() -> None:

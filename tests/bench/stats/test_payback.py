@@ -93,7 +93,7 @@ def test_a_pair_that_is_not_surely_different_is_not_told() -> None:
 def test_the_report_says_in_a_sentence_when_a_late_start_has_paid_back() -> None:
     made = report({"keras": (0.010, 1.0), "xla": (0.006, 9.0)})
     (sentence,) = (each.text for each in findings(made.sections[0]) if "made up" in each.text)
-    assert "xla starts 8.00 s later than keras, and has made up for it after" in sentence
+    assert "xla starts up to 8.00 s later than keras, and has made up for it after" in sentence
     assert "after 2,000 steps" in sentence
     steps = {record["backend"]: record["break_even_steps"] for record in records(made)}
     assert steps["keras"] is None

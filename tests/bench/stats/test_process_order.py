@@ -142,6 +142,6 @@ def test_messages_say_why_ratios_are_unclear_though_their_processes_agree() -> N
     assert compact_verdict(opposed) == "UNCLEAR, outliers decide"
     lines = unclear([shifted, opposed, compare(*sides(STEP))])
     assert [line.partition(";")[0] for line in lines] == [
-        UNCLEAR_REASONS[code].format(ratios="1 of 3 ratios is").partition(";")[0]
+        f"1 of 3 ratios is UNCLEAR: {UNCLEAR_REASONS[code].partition(';')[0]}"
         for code in (PROCESSES_SHIFTED, PLAIN_MEAN_OPPOSED)
     ]

@@ -1,0 +1,385 @@
+"""Show a report: in full, in brief, or with what binds each case; in a terminal and as Markdown."""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from rich.console import Console
+
+from bench.render.escape import text_console
+from bench.render.labels import (
+    BARS,
+    DOUBTFUL,
+    FASTEST,
+    RATIO_INTERVAL,
+    TIME_INTERVAL,
+    bounds_of_time,
+    caption,
+    heading,
+    machine,
+    mark,
+    name,
+    notes,
+    spread_words,
+    title,
+)
+from bench.render.messages import (
+    bound_sentence,
+    few,
+    findings,
+    headline,
+    method,
+    summary,
+    unclear,
+    uneven_bridges,
+    unmeasured,
+)
+from bench.render.quantities import (
+    count,
+    rate,
+    seconds,
+    seconds_range,
+    shape_words,
+    size,
+    times_as_fast,
+    times_bounds,
+)
+from bench.render.table import Block, Cell, Column, Document, Sheet
+from bench.stats.comparison import SAME_WITHIN, Comparison
+from bench.stats.intervals import CaseInterval
+from bench.stats.latency import PARTS
+from bench.stats.rows import KINDS, Report, Row, Section, Table
+
+# Nobody reads more rows than these, and to lay them out takes longer than to judge them.
+_MOST_ROWS = 1000
+_FEWEST_ROWS = 20  # of each table, however many tables there are
+_PICTURE = 112  # cells of a picture's width: bars have room next to all columns of a brief report
+
+_STYLES = {
+    "FASTER": "green",
+    "SLOWER": "red",
+    "SAME": "cyan",
+    "UNCLEAR": "yellow",
+    "INVALID": "bold red",
+    "failed": "bold red",
+    "crashed": "bold red",
+    "timed out": "bold red",
+    "baseline": "dim",
+}
+
+Draw: TypeAlias = Callable[[Section, int], Iterable[Block]]
+"""Returns what is shown of a section, of each of its tables so many rows at the most."""
+
+
+# What is shown of a case
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """One thing that is shown of each case; text gives "" where a row has nothing to say.
+
+    needed: how soon it may be left out where room is short: 0 never, 1 last, then 2, ... brief:
+    whether a brief report has it.
+    """
+
+    heading: str
+    text: Callable[[Row], str]
+    needed: int = 0
+    right: bool = True
+    brief: bool = False
+
+
+def parts(table: Table) -> list[TablePart]:
+    """Return what is shown of each case of this table."""
+    rows, base = table.rows, name(table.baseline)
+    steps = table.rows[0].case.workload.timesteps if table.kind == KINDS[1] else 1
+    found = [
+        TablePart("per timestep" if table.kind == KINDS[1] else "median", _time, brief=True),
+        TablePart(TIME_INTERVAL, functools.partial(_interval, steps=steps), 1, brief=True),
+    ]
+    if table.kind == KINDS[0]:
+        found.append(TablePart("sequences/s", lambda row: _known(row.sequences_per_s, rate), 3))
+        found.append(TablePart("timesteps/s", lambda row: _known(row.timesteps_per_s, rate), 4))
+    for part in (part for part in PARTS[1:] if any(percentile(row, part) for row in rows)):
+        text = functools.partial(_percentile_text, part=part)
+        found.append(TablePart(f"p{part:g}", text, 0 if part == TAIL else 3))
+        if part == TAIL:
+            text = functools.partial(_percentile_bounds, part=part)
+            found.append(TablePart(f"p{part:g}, {TIME_INTERVAL}", text, 1))
+    if any(map(_missed, rows)):
+        found.append(TablePart("late", _missed, 2))
+    if table.kind != KINDS[1]:
+        found.append(TablePart("first result", lambda row: _known(row.first_result, seconds), 5))
+    if any("peak_bytes" in row.memory for row in rows):
+        found.append(TablePart("memory", lambda row: _known(row.memory.get("peak_bytes"), size), 6))
+    if any(row.to_baseline for row in rows):
+        text = functools.partial(_versus, baseline=table.baseline)
+        found.append(TablePart(f"vs {base}", text, right=False, brief=True))
+        found.append(TablePart(RATIO_INTERVAL, _versus_bounds, 2, brief=True))
+    if any(_tail(row) for row in rows):
+        text = functools.partial(_ratio, of=_tail)
+        found.append(TablePart(f"p{TAIL:g} vs {base}", text, right=False))
+    if any(row.error is not None for row in rows):
+        found.append(TablePart("error", lambda row: _known(row.error, "{:.2%}".format), brief=True))
+    if any(_spread(row) for row in rows):
+        found.append(TablePart("processes spread", _spread, 3, brief=True))
+    if not all(row.trusted for row in rows):
+        found.append(TablePart("trust", _trust, right=False, brief=True))
+    return found
+
+
+TAIL = 99.0
+"""The percentile of which an interval and a ratio stand in the tables: the last that a run of some
+minutes can tell of calls that come a hundred times in a second."""
+
+
+def _time(row: Row) -> str:
+    if not row.measured:
+        return row.outcome.replace("_", " ")
+    time = row.time / (row.case.workload.timesteps if row.case.kind == KINDS[1] else 1)
+    return f"{DOUBTFUL if row.validity.of_time else ''}{seconds(time)}"
+
+
+def _interval(row: Row, steps: int) -> str:
+    return bounds_of_time(row.interval, row.time / steps, steps) if row.interval else ""
+
+
+def _known(value: float | None, words: Callable[[float], str]) -> str:
+    return "" if value is None else words(value)
+
+
+def percentile(row: Row, part: float) -> CaseInterval | None:
+    """Return a percentile of a row's calls, None where there are too few calls for it."""
+    return None if row.stream is None else row.stream.latency.get(part)
+
+
+def _percentile_text(row: Row, part: float) -> str:
+    found = percentile(row, part)
+    return "" if found is None else seconds(found.mid)
+
+
+def _percentile_bounds(row: Row, part: float) -> str:
+    found = percentile(row, part)
+    return "" if found is None else seconds_range(found.low, found.high, found.mid)
+
+
+def _missed(row: Row) -> str:
+    """How many calls missed their deadline, of all."""
+    stream = row.stream
+    missed = None if stream is None else stream.missed
+    return "" if stream is None or missed is None else f"{missed:,} of {stream.calls:,}"
+
+
+def _tail(row: Row) -> Comparison | None:
+    return None if row.stream is None else row.stream.to_baseline.get(TAIL)
+
+
+def _ratio(row: Row, of: Callable[[Row], Comparison | None]) -> str:
+    """Ratio and verdict, each at its place in a fixed width."""
+    found = of(row)
+    return "" if found is None else f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value}"
+
+
+def _versus(row: Row, baseline: str) -> str:
+    if row.to_baseline is None:
+        return f"{1:>4}× baseline" if row.measured and row.case.backend == baseline else ""
+    return _ratio(row, lambda row: row.to_baseline)
+
+
+def _versus_bounds(row: Row) -> str:
+    found = row.to_baseline
+    return "" if found is None else times_bounds(found.ratio.low, found.ratio.high)
+
+
+def _spread(row: Row) -> str:
+    """How far the processes' ratios spread, where they leave it UNCLEAR which side is faster."""
+    return "" if row.to_baseline is None else spread_words(row.to_baseline)
+
+
+def _trust(row: Row) -> str:
+    return "" if row.trusted else "INVALID"
+
+
+def work_words(row: Row, table: Table) -> list[str]:
+    """What work a group of this table does, a short line each, its id last."""
+    case = row.case
+    dtypes = {each.case.spec.dtype for each in table.rows}
+    dtype = [case.spec.dtype] if len(dtypes) > 1 else []
+    if table.kind == KINDS[1]:
+        return [f"window {case.workload.window}", *dtype]
+    return [*shape_words(case), *dtype, case.shape]
+
+
+# Tables
+
+
+def _sheet(table: Table, of: Table, brief: bool) -> Sheet:
+    """The rows of a table, the fastest of each group first, with the columns of all of it."""
+    shown = [part for part in parts(of) if part.brief or not brief]
+    columns = [
+        Column(table.noun),
+        Column("backend", names=True),
+        *(Column(part.heading, part.right, needed=part.needed) for part in shown),
+        Column("", bars=True),
+    ]
+    lines = []
+    for group in table.groups:
+        *words, last = work_words(group[0], of)
+        work = Cell(", ".join(words), "" if brief else last) if words else Cell(last)
+        fastest = min(row.time for row in group if row.measured)
+        compared = sum(row.measured for row in group) > 1
+        for row in group:
+            if brief and row.outcome in ("not_measured", "refused"):
+                continue  # what cannot run here is no news in a screenful
+            sign = mark(row)
+            style = "bold green" if sign == FASTEST else "bold" if sign else ""
+            first = Cell(row.case.backend, style=style, strong=bool(sign), mark=sign)
+            cells = [_cell(part.text(row), style if part is shown[0] else "") for part in shown]
+            bar = fastest / row.time if compared and row.measured else 0.0
+            cells.append(Cell(style="green" if sign == FASTEST else "cyan", share=bar))
+            lines.append([work, first, *cells])
+            work = Cell()
+    if not any(line[-1].share for line in lines):
+        columns, lines = columns[:-1], [line[:-1] for line in lines]
+    return Sheet.of(columns, lines, grouped=True)
+
+
+def _cell(text: str, style: str) -> Cell:
+    """A cell in the colour of its verdict or its outcome, if it has one."""
+    last = text.split()[-1:] or [""]
+    style = style or _STYLES.get(text) or _STYLES.get(last[0], "")
+    return Cell(text, style=style, strong=bool(style.startswith("bold g") and text))
+
+
+def _tables(section: Section, rows: int, brief: bool = False) -> Iterator[Block]:
+    for table in section.timed_tables:
+        shown, left = table.begin(rows)
+        more = f"and {count(left, f'more {table.noun}')}; --format csv has every case"
+        yield Block(title(table), [more] if left else [], _sheet(shown, table, brief), style="dim")
+
+
+# A section
+
+
+def full(section: Section, rows: int, listed: bool = False) -> Iterator[Block]:
+    """All of a section; listed: what has no time, too."""
+    found = findings(section)
+    facts = [f"{label}: {text}" for label, text in machine(section)]
+    yield Block(heading(section), facts, level=2, style="dim")
+    yield Block(lines=summary(found))
+    yield from _tables(section, rows)
+    yield Block("Findings", [each for each in found if not each.answer])
+    for group in unmeasured(section) if listed else ():
+        yield Block(headline(group), [name(case.id) for case in group.cases], level=4, indent=2)
+    compared = any(len(group) > 1 for table in section.timed_tables for group in table.groups)
+    key = [*notes(section.rows), *[BARS] * compared]
+    yield Block(lines=[*(f"{each}." for each in key), *method(section)], style="dim")
+
+
+def brief(section: Section, rows: int) -> Iterator[Block]:
+    """A screenful: of each shape which backend is fastest, and by how much."""
+    facts = [f"{label}: {text}" for label, text in machine(section) if label != "System"]
+    yield Block(heading(section), facts, level=2, style="dim")
+    yield from _tables(section, rows, brief=True)
+    if loud := [finding for finding in findings(section) if finding.loud]:
+        yield Block(lines=loud)
+    ratios = [row.to_baseline for row in section.rows if row.to_baseline]
+    lines = [*notes(section.rows), *[BARS] * any(ratios)]
+    if ratios:
+        lines.append(
+            f"Speedups are over {name(section.baseline)} with their {RATIO_INTERVAL}. FASTER and "
+            "SLOWER: all of it is on that side of 1 (statistically significant), SAME: within "
+            f"±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else"
+        )
+    lines += [*unclear(ratios), *few(section.rows)]
+    yield Block(lines=[f"{each}." for each in lines], style="dim")
+
+
+def fastest(section: Section, rows: int) -> Iterator[Block]:
+    """One table of a section: of each work only its fastest backend."""
+    tables = section.timed_tables
+    first = [group[0] for table in tables for group in table.groups]
+    columns = [Column(""), Column("work"), Column("shortest time", names=True)]
+    columns += [Column("time", right=True), Column(TIME_INTERVAL, right=True)]
+    columns += [Column(f"vs {name(section.baseline) or 'baseline'}")]
+    columns += [Column(RATIO_INTERVAL), Column("processes spread"), Column("trust")]
+    lines: list[list[Cell | str]] = []
+    for table in tables:
+        place = f"{table.device}, {table.mode}"
+        time, interval = parts(table)[:2]
+        for row in (group[0] for group in table.groups):
+            work = shape_words(row.case)
+            work += [row.case.spec.dtype] * (row.case.spec.dtype != "float32")
+            per = ""
+            if table.kind == KINDS[1]:
+                per = " a timestep"
+                work.append(f"window {row.case.workload.window}")
+            shown = [f"{time.text(row)}{per}", interval.text(row)]
+            shown += [_versus(row, table.baseline).strip(), _versus_bounds(row), _spread(row)]
+            backend = Cell(row.case.backend, mark=mark(row))
+            lines.append([place, ", ".join(work), backend, *shown, _trust(row)])
+            place = ""  # it stands only in the first line of its works
+    if tables:
+        messages = [f"{each}." for each in (*notes(first), *few(first), *uneven_bridges(first))]
+        sheet = Sheet.of(columns, lines).without_empty()
+        yield Block(sheet=sheet, lines=[*messages, caption(section)], joined=True)
+
+
+def whys(section: Section, rows: int) -> Iterator[Block]:
+    """What binds each case."""
+    columns = [Column("shape", names=True), Column("backend", names=True)]
+    columns += [Column("time", right=True), Column("why")]
+    for table in section.timed_tables:
+        shown, left = table.begin(rows)
+        lines = [
+            [row.case.shape, row.case.backend, seconds(row.time), bound_sentence(row)]
+            for group in shown.groups
+            for row in group
+            if row.measured
+        ]
+        more = [f"and {left:,} more; --format csv has all"] if left else []
+        yield Block(title(table), more, Sheet.of(columns, lines), level=0)
+    if uneven := uneven_bridges(section.rows):
+        yield Block(lines=[f"{each}." for each in uneven], joined=True)
+
+
+# A report
+
+
+def show(report: Report, console: Console, draw: Draw = full) -> None:
+    """Print the report to a terminal, each section by ``draw``."""
+    tables = sum(len(section.tables) for section in report.sections)
+    rows = max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables))
+    for number, section in enumerate(report.sections):
+        if number:
+            console.print()
+        Document(draw(section, rows)).terminal(console)
+    Document([_notes(report)] if report.notes else []).terminal(console)
+
+
+def markdown(report: Report, draw: Draw = full) -> str:
+    """Return the report as Markdown."""
+    every = max((len(section.rows) for section in report.sections), default=0)
+    blocks = [block for section in report.sections for block in draw(section, every)]
+    if report.notes and draw is not fastest:
+        blocks.append(_notes(report))
+    return Document(blocks).markdown()
+
+
+def _notes(report: Report) -> Block:
+    return Block(lines=[f"note: {note}" for note in report.notes], style="dim")
+
+
+def as_picture(report: Report, width: int = _PICTURE, draw: Draw = full) -> str:
+    """The report as it looks in a terminal, in SVG: the same report gives the same picture."""
+    console = text_console(file=io.StringIO(), width=width, record=True, force_terminal=True)
+    show(report, console, draw)
+    command = f"python -m bench.report{' --brief' if draw is brief else ''}"
+    svg = console.export_svg(title=command, unique_id="report")
+    # Rich's own asks a server for a typeface; a picture must not ask anybody.
+    return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)

@@ -1,0 +1,408 @@
+"""The report in a terminal of any width and as Markdown: in full, in brief, and why."""
+
+import functools
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given, settings
+from rich.cells import cell_len
+from rich.console import Console
+
+from bench.cli.output import draw_on
+from bench.records.schema import Measurement, Outcome
+from bench.render.report import (
+    Draw,
+    as_picture,
+    brief,
+    fastest,
+    full,
+    markdown,
+    parts,
+    show,
+    whys,
+    work_words,
+)
+from bench.stats.rows import Report, Table, build
+from lstm_impl.workload import Workload
+from tests.bench.made_reports import (
+    BUSY,
+    DOUBT,
+    HOSTILE,
+    INFERENCE,
+    SPEC,
+    TRAINING,
+    a_run,
+    hostile_report,
+    measured,
+    replicated,
+    report_of,
+    results_of,
+    the_row,
+    without_time,
+)
+from tests.bench.made_results import as_text
+from tests.bench.made_streams import streams
+
+WINDOW = replace(TRAINING, window=5)
+
+
+@pytest.fixture
+def many() -> Report:
+    """Twenty backends, two shapes, windows, and one that was refused."""
+    names = [f"{base}+{option}" for base in ("while_loop", "scan") for option in "abcdefghij"]
+    work = [INFERENCE, Workload(4, 10), WINDOW, replace(TRAINING, window=10)]
+    items: list[Measurement | Outcome] = [
+        measured(name, 0.01 + 0.001 * index, work=each)
+        for each in work
+        for index, name in enumerate(names)
+    ]
+    items.append(without_time("onnxruntime", "refused", "computes no gradients", device="cpu"))
+    return build(results_of(*items))
+
+
+# Columns
+
+
+def first_table(report: Report) -> Table:
+    return report.sections[0].tables[0]
+
+
+def cells(report: Report, backend: str) -> dict[str, str]:
+    """What is shown of this backend's only case, by the heading."""
+    row = the_row(report, backend)
+    return {part.heading: part.text(row).strip() for part in parts(first_table(report))}
+
+
+def test_table_has_only_columns_that_any_of_its_cases_has() -> None:
+    usual = ["median", "95% CI", "sequences/s", "timesteps/s", "first result"]
+    versus = ["vs keras", "99.5% CI"]
+
+    def heads(*items: Measurement) -> list[str]:
+        return [part.heading for part in parts(first_table(report_of(*items)))]
+
+    keras, torch = measured("keras", 0.02), measured("torch", 0.01)
+    assert heads(keras) == usual
+    assert heads(keras, torch) == [*usual, *versus]
+    sized = replace(torch, memory={"peak_bytes": 1.0})
+    assert heads(keras, sized) == [*usual, "memory", *versus]
+    busy = measured("torch", 0.01, reasons=[BUSY])
+    assert heads(keras, busy) == [*usual, *versus, "trust"]
+    assert heads(measured("keras", 0.01, work=WINDOW)) == ["per timestep", "95% CI"]
+
+
+def test_cells_are_those_of_the_case() -> None:
+    found = report_of(
+        *replicated(6, ("keras", 0.020), ("torch", 0.010)), without_time("jax", device="cpu")
+    )
+    torch = cells(found, "torch")
+    assert torch["median"] == "10.0 ms"
+    assert torch["sequences/s"] == "200"  # two in ten milliseconds
+    assert torch["timesteps/s"] == "1,995"
+    assert torch["first result"] == "1.75 s"
+    assert torch["vs keras"] == "2.00× FASTER"
+    assert torch["99.5% CI"] == "2.00–2.00"
+    assert cells(found, "keras")["vs keras"] == "1× baseline"
+    assert set(cells(found, "jax").values()) == {"not measured", ""}
+
+
+def test_time_of_windows_is_per_timestep() -> None:
+    found = report_of(measured("keras", 0.02, work=WINDOW))
+    shown, interval = cells(found, "keras"), the_row(found, "keras").interval
+    assert interval is not None
+    assert shown["per timestep"] == "2.00 ms"
+    assert shown["95% CI"] == f"{100 * interval.low:.2f}–{100 * interval.high:.2f}"
+    assert work_words(the_row(found, "keras"), first_table(found)) == ["window 5"]
+
+
+def test_invalid_and_unreliable_times_are_marked() -> None:
+    found = report_of(measured("keras", 0.02), measured("torch", 0.01, reasons=[BUSY]))
+    assert cells(found, "torch")["trust"] == "INVALID"
+    assert cells(found, "keras")["trust"] == ""
+    row = the_row(found, "keras")
+    unreliable = replace(row, validity=replace(row.validity, of_time=(DOUBT,)))
+    assert parts(first_table(found))[0].text(unreliable) == "~20.0 ms"
+
+
+def test_spread_is_shown_where_it_leaves_a_ratio_unclear() -> None:
+    wild = [
+        replace(item, samples=item.samples * (0.8 + 0.08 * number))
+        for number, item in enumerate(replicated(6, ("torch", 0.02)))
+    ]
+    found = report_of(*replicated(6, ("keras", 0.02)), *wild)
+    assert cells(found, "torch")["vs keras"].endswith("UNCLEAR")
+    assert cells(found, "torch")["processes spread"].endswith("%")
+    assert cells(found, "keras")["processes spread"] == ""
+
+
+def test_stream_has_its_percentiles_and_the_verdict_on_its_tail() -> None:
+    found = build(streams({"keras": 5.0, "torch": 8.0}))
+    assert [part.heading for part in parts(first_table(found))] == [
+        *("median", "95% CI", "p90", "p99", "p99, 95% CI", "p99.9", "first result"),
+        *("vs keras", "99.5% CI", "p99 vs keras"),
+    ]
+    assert cells(found, "torch")["p99 vs keras"].endswith("SLOWER")
+
+
+def test_precision_is_named_where_a_table_has_several() -> None:
+    words = ["batch 2 × 10 steps", "3 in, 4 hidden", "b2-t10-i3-h4"]
+    plain = report_of(measured("keras", 0.02))
+    assert work_words(the_row(plain, "keras"), first_table(plain)) == words
+    half = measured("torch", 0.02, spec=replace(SPEC, dtype="float16"))
+    both = report_of(measured("keras", 0.02), half)
+    expected = [*words[:2], "float16", words[2]]
+    assert work_words(the_row(both, "torch"), first_table(both)) == expected
+
+
+# A terminal
+
+
+@pytest.mark.parametrize("draw", [full, brief, whys])
+@pytest.mark.parametrize("width", [40, 60, 100, 160])
+def test_no_line_is_wider_than_the_terminal(
+    few: Report, many: Report, width: int, draw: Draw
+) -> None:
+    for found in (few, many):
+        assert max(map(cell_len, as_text(found, width, draw).splitlines())) <= width
+
+
+def test_columns_are_left_out_from_the_least_needed_on(many: Report) -> None:
+    (section,) = many.sections
+    one = Report((replace(section, rows=section.tables[0].rows),))
+    heads = ("95% CI", "sequences/s", "timesteps/s", "first result")
+    seen = set()
+    for width in range(44, 120, 4):
+        text = as_text(one, width).partition("b2-t10-i3-h4\n")[2].partition("while_loop+a")[0]
+        there = [head in text for head in heads]
+        assert there == sorted(there, reverse=True)
+        seen.add(sum(there))
+    assert seen >= {0, 1, 2, 4}
+
+
+def test_each_shape_has_a_line_a_backend_the_fastest_first(few: Report, many: Report) -> None:
+    lines = as_text(few).splitlines()
+    start = lines.index("batch 2 × 10 steps, 3 in, 4 hidden · b2-t10-i3-h4")
+    assert re.match(r"keras ★ +11\.1 ms +8\.48–14\.5 .* 1× baseline +█+$", lines[start + 3])
+    row = r"while_loop +21\.2 ms +16\.2–27\.8 .* 0\.52× SLOWER +0\.43–0\.64 +█+"
+    assert re.match(row, lines[start + 4])
+    lines = as_text(many).splitlines()
+    start = lines.index("batch 2 × 10 steps, 3 in, 4 hidden · b2-t10-i3-h4") + 3
+    shown = lines[start : start + 21]
+    assert re.match(r"while_loop\+a ☆ +10\.0 ms", shown[0])
+    assert [line.split()[0] for line in (shown[19], shown[20])] == ["scan+j", "onnxruntime"]
+    lengths = [line.count("█") for line in shown[:20]]
+    assert lengths == sorted(lengths, reverse=True)
+    assert 0 < lengths[-1] < lengths[0]
+    assert "█" not in shown[20]  # refused: without a time no bar
+
+
+def test_first_shapes_are_shown_and_the_others_counted(many: Report) -> None:
+    text = as_text(many, 100, lambda section, rows: full(section, 20))
+    assert text.count("and 1 more shape; --format csv has every case") == 1
+    assert "b2-t10-i3-h4" in text
+    assert "b4-t10-i3-h4" not in text.partition("Findings")[0]
+
+
+def test_slowest_has_a_bar_and_sessions_are_separated() -> None:
+    items = [
+        measured(name, seconds, a_run(1, session))
+        for session in ("one", "two")
+        for name, seconds in (("keras", 1e-5), ("slow", 10.0))
+    ]
+    text = as_text(build(results_of(*items)))
+    assert text.count("▏") == 2
+    assert text.count("\n\nquick on ") == 1
+
+
+@pytest.mark.parametrize("draw", [full, brief])
+def test_one_backend_alone_has_no_bar(draw: Draw) -> None:
+    text = as_text(build(results_of(measured("keras", 0.01))), draw=draw)
+    assert "█" not in text
+    assert "Bars show" not in text
+
+
+def test_bars_give_way_to_time_ratio_and_verdict(few: Report) -> None:
+    text = as_text(few, 40)
+    assert "█" not in text
+    assert re.search(r"while_loop +21\.2 ms +0\.52× SLOWER\n", text)
+
+
+def test_answers_come_before_the_tables_and_the_findings_after(few: Report) -> None:
+    before, _, after = as_text(few).partition("median")
+    assert "- cpu, inference: keras is the fastest" in before
+    assert "warnings below, under Findings" in before
+    assert "FAILED: 1 case (swapped_gates on cpu)" in after[after.index("\nFindings\n") :]
+
+
+def test_brief_report_has_verdicts_and_warnings(few: Report) -> None:
+    text = as_text(few, draw=brief)
+    first = r"while_loop\+xla ★ +21\.2 ms +16\.2–27\.8 +1\.95× FASTER +1\.63–2\.33 +█"
+    assert re.search(first, text)
+    assert re.search(r"^keras +41\.4 ms +31\.6–54\.2 +1× baseline +█", text, re.M)
+    assert re.search(r"^swapped_gates +failed", text, re.M)
+    assert re.search(r"^window 10\nwhile_loop +3\.13 ms .* INVALID", text, re.M)
+    assert "! FAILED: 1 case (swapped_gates on cpu)" in text
+    assert "Fewer than 6 processes" in text
+
+
+@pytest.mark.parametrize("outcome", ["not_measured", "refused"])
+def test_brief_report_has_no_line_for_what_cannot_run_here(outcome: str) -> None:
+    found = build(results_of(measured("keras", 0.01), without_time("cudnn", outcome, device="cpu")))
+    assert "cudnn" in as_text(found)
+    assert "cudnn" not in as_text(found, draw=brief)
+    alone = build(results_of(without_time("cudnn", outcome)))
+    assert "cudnn" not in as_text(alone, draw=brief)
+
+
+def test_memory_is_shown_where_it_is_known(many: Report) -> None:
+    sized = measured("keras", 0.01, memory={"peak_bytes": 44.4 * 2**20, "how": "told"})
+    unknown = measured("while_loop", 0.02, memory={"peak_bytes": None, "how": "not known: it died"})
+    found = build(results_of(sized, unknown))
+    assert "44.4 MiB" in as_text(found, 160)
+    assert "Memory is the peak" in as_text(found)
+    assert "memory" not in as_text(build(results_of(unknown))).lower()
+
+
+def test_whys_have_a_sentence_a_case_in_a_terminal_and_in_markdown() -> None:
+    items = [
+        measured("fast", 1.0, roofs={"of_chain": 0.7}),
+        measured("slow", 2.0, roofs={"of_matmul": 0.9}),
+    ]
+    found = build(results_of(*items))
+    for text in (as_text(found, 200, whys), markdown(found, whys)):
+        assert "bound by the chain of products: " in text
+        assert "bound by products: " in text
+    assert "| `b2-t10-i3-h4` | `fast` | 1.00 s | bound by the chain" in markdown(found, whys)
+
+
+def colours(report: Report, **settings: bool) -> str:
+    out = io.StringIO()
+    show(report, Console(file=out, width=100, highlight=False, **settings))  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def test_colour_is_for_terminals_that_want_it(few: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    colour = re.compile(r"\x1b\[[0-9;]*3[0-9]m")
+    assert colour.search(colours(few, force_terminal=True))
+    assert "\x1b" not in colours(few)
+    monkeypatch.setenv("NO_COLOR", "1")
+    without = colours(few, force_terminal=True)
+    assert not colour.search(without)
+    assert "★" in without
+
+
+def test_terminal_without_these_letters_gets_others(few: Report) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    draw_on(Console(file=out, width=100, highlight=False), functools.partial(show, few))
+    out.seek(0)
+    text = out.read()
+    assert text.isascii()
+    assert "?" not in text
+    assert "keras *" in text
+    assert "####" in text
+    assert "batch 2 x 10 steps" in text
+
+
+def test_picture_asks_nobody_for_anything(few: Report) -> None:
+    svg = as_picture(few)
+    assert "@font-face" not in svg
+    assert not re.search(r"url\((?!#)|href=.(?!#)|\bsrc=", svg)
+    assert svg == as_picture(few)
+
+
+@pytest.mark.parametrize("draw", [full, brief])
+@settings(max_examples=15, deadline=None)
+@given(text=HOSTILE)
+@example(text="x" * 1_000_000)
+@example(text="漢字" * 40)
+@example(text="\x1b[2J\x1b[31m")
+@example(text="[red]:smile:[/red]\n" * 40)
+def test_hostile_text_is_harmless_in_a_terminal(draw: Draw, text: str) -> None:
+    found = hostile_report(text)
+    for width in (60, 100):
+        shown = as_text(found, width, draw)
+        assert len(shown) < 100_000
+        assert all(letter.isprintable() for letter in shown.replace("\n", ""))
+        assert max(map(cell_len, shown.splitlines())) <= width
+
+
+def test_rich_markup_is_shown_as_it_is() -> None:
+    shown = as_text(hostile_report("[red]:smile:[/red]"))
+    assert "[red]:smile:[/red] has the shortest times" in shown
+
+
+# Markdown
+
+
+def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
+    text = markdown(few)
+    lines = text.splitlines()
+    assert lines[0] == "## golden on Golden cafe01 · 2025-01-31 12:01 UTC · 2 processes"
+    assert "- **cpu, inference**: keras is the fastest: 1.91× faster than while_loop" in text
+    assert "- **FAILED**: 1 case (swapped_gates on cpu)" in text
+    head = lines.index("### cpu, inference") + 2
+    assert lines[head].startswith("| shape | backend | median |")
+    assert lines[head + 2] == (
+        "| batch 2 × 10 steps, 3 in, 4 hidden (b2-t10-i3-h4) | **`keras`** ★ | **11.1 ms** | "
+        "8.48–14.5 | 180 | 1,800 | 1.75 s | 1× baseline |  |"
+    )
+    assert lines[head + 3] == (
+        "|  | `while_loop` | 21.2 ms | 16.2–27.8 | 94.3 | 943 | 1.75 s | 0.52× SLOWER | 0.43–0.64 |"
+    )
+    noted = replace(few, notes=("<b>it</b> was renamed",))
+    assert markdown(noted) == text + "\n- note: \\<b\\>it\\</b\\> was renamed\n"
+
+
+def test_brief_markdown_has_the_fastest_backend_of_each_work(few: Report) -> None:
+    lines = markdown(few, fastest).splitlines()
+    assert lines[0] == ("|  | work | shortest time | time | 95% CI | vs keras | 99.5% CI | trust |")
+    assert lines[2] == (
+        "| cpu, inference | batch 2 × 10 steps, 3 in, 4 hidden | `keras` ★ | 11.1 ms | 8.48–14.5 | "
+        "1× baseline |  |  |"
+    )
+    assert sum(line.startswith("|") for line in lines) == 2 + sum(
+        len(table.groups) for section in few.sections for table in section.tables
+    )
+    assert "golden on Golden cafe01 · 2025-01-31 12:01 UTC · 2 processes" in lines[-1]
+
+
+def test_brief_markdown_names_windows_and_precisions() -> None:
+    half = replace(SPEC, dtype="float16")
+    items = [
+        *(measured("keras", 0.01, work=Workload(batch, 10)) for batch in (2, 4)),
+        measured("keras", 0.01, spec=half),
+        measured("keras", 0.02, work=WINDOW),
+    ]
+    head, _, *lines = markdown(build(results_of(*items)), fastest).splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
+    assert "trust" not in head
+    assert [row[0] for row in rows] == ["cpu, inference", "", "", "cpu, training"]
+    assert [row[1].rpartition(", ")[2] for row in rows] == [
+        *("float16", "4 hidden", "4 hidden", "window 5"),
+    ]
+    assert rows[-1][3] == "2.00 ms a timestep"
+
+
+@pytest.mark.parametrize("draw", [full, fastest, whys])
+@settings(max_examples=20, deadline=None)
+@given(text=HOSTILE)
+@example(text="a|b\\|c")
+@example(text="</style></title><img src=x onerror=alert(1)>")
+def test_hostile_text_is_harmless_in_markdown(draw: Draw, text: str) -> None:
+    shown = markdown(hostile_report(text), draw)
+    assert len(shown) < 200_000
+    assert not re.search(r"(?<!\\)<", re.sub(r"`[^`\n]*`", "", shown))
+    assert not re.search(r"(?<![\w\\])@\w", re.sub(r"`[^`\n]*`", "", shown))
+    columns = 0
+    starts = ("## ", "### ", "- ", "| ", "★ significantly FASTER", "**")
+    for line in shown.splitlines():
+        assert line == "" or line.startswith(starts)
+        assert not re.match(r"- ([-+*#>]|\d+[.)]) ", line)
+        # A backslash escapes the next letter, a bar or another backslash alike.
+        bars = re.sub(r"\\.", "", line).count("|") if line.startswith("|") else 0
+        assert columns in (0, bars) or not bars
+        columns = bars
