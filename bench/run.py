@@ -18,8 +18,7 @@ from bench.cli.command_line import UsageError
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.render.escape import text_console
 from bench.render.quantities import count
-from bench.session import interleaved, measure
-from bench.session import nodes as fleet
+from bench.session import measure
 from bench.session.measure import BUDGET, CASE_LIMIT, SUITE
 from bench.session.progress import MEASURED, code_of
 from bench.session.session import PRECISION
@@ -79,11 +78,13 @@ def _run(options: argparse.Namespace) -> int:
         if options.ray is not None:
             raise UsageError("--ray measures, and --list does not: give one of them")
         return _list()
-    run = measure.run if options.ray is None else fleet.run
-    if options.python or (options.resume is not None and interleaved.holds(options.results)):
+    run = measure.run if options.ray is None else measure.run_cluster
+    if options.python or (
+        options.resume is not None and measure.holds_environments(options.results)
+    ):
         if options.ray is not None:
             raise UsageError("--ray does not go with --python: both would start the processes")
-        run = interleaved.run
+        run = measure.run_environments
     return run(options, text_console(soft_wrap=True))
 
 

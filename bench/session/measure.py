@@ -1,16 +1,16 @@
-"""Run a suite on this machine: from the options to the session, its manager and its summary.
+"""Run a suite: on this machine, in two environments interleaved, or on a cluster.
 
 Results that are to lie elsewhere are measured into a folder here, and copied there at the end: not
 before the last process has ended, since a copy on its way takes processor time from what is
 measured. What was measured is never lost to a bad connection: the files here stay, and the command
-that copies them later is printed. The options are those of
-``bench.run``, by their names.
+that copies them later is printed. The options are those of ``bench.run``, by their names.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import math
 import os
 import shutil
@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.console import Console
 
@@ -29,19 +30,32 @@ from bench.case import loading
 from bench.case.loading import Suite, SuiteChoice
 from bench.cli import command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
-from bench.machine import devices
+from bench.machine import devices, packages
 from bench.machine.fields import ResultError
 from bench.machine.lock import LOOK_EVERY, HeldError, MachineLock
+from bench.machine.packages import (
+    FILE,
+    PROCESSES,
+    SIDES,
+    LabelledPython,
+    NoPythonError,
+    Python,
+    differences,
+    labels,
+)
 from bench.machine.reading import DEFAULT_FOLDER, default_folder, expanded, is_url
 from bench.machine.remote import PlaceError, check, shown, upload
 from bench.machine.writing import Writer, clear_left_over, token_lives
 from bench.records import naming
+from bench.render.compare import differences_line
 from bench.render.escape import clean
-from bench.render.quantities import count
+from bench.render.quantities import count, listed
 from bench.session import progress
-from bench.session.manager import Manager, ProgressView, cases_words
-from bench.session.progress import UNWRITABLE, summarize
-from bench.session.session import PRECISION, Goal, Session, SessionError, load
+from bench.session.cluster import HERE, ClusterMachines, ClusterMember, Fleet, RemoteExecutor
+from bench.session.hand import NodeRequest
+from bench.session.manager import Manager, ProgressView, SessionProgress, WorkerError, cases_words
+from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, PlainView, summarize
+from bench.session.session import PRECISION, Goal, Session, SessionError, load, newest, of_fleet
 from bench.session.workers import Executor, LocalExecutor, being_written
 from lstm_impl.tuning.machine import usable
 
@@ -53,6 +67,9 @@ into starting, tracing and checking; what is added is measured."""
 
 CASE_LIMIT = 120.0
 
+ENVIRONMENTS = "environments"
+"""In the results folder: next to a person's other results, which they must not be taken for."""
+
 _FIXED = (
     *("suite", "device", "backends", "mode", "seed", "threads", "seconds", "memory"),
     *("period", "deadline", "load", "variant"),
@@ -60,101 +77,36 @@ _FIXED = (
 """What a session keeps when it is gone on with."""
 
 
+# -- sessions as the options have them
+
+
 def open_session(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
-    """The session to be measured, new or gone on with, and its suite.
+    """The session to be measured here, new or gone on with, and its suite.
 
     Raises UsageError, SuiteError, SessionError.
     """
-    if options.resume is not None:
-        check_resume(options)
-        session = load(folder, options.resume)
-        if session.fleet:
-            raise SessionError(
-                f"session {session.id} is measured by the machines of a cluster; go on with it "
-                f"there: --ray ADDRESS --resume {session.fleet}, or name another"
-            )
-        session = gone_on_with(options, session)
-        suite = suite_of(session).only(session.cases)
-    else:
-        suite = chosen_suite(options)
-        session = new_session(options, suite)
-    check_limit(session, suite)
-    return session, suite
-
-
-def check_limit(session: Session, suite: Suite) -> None:
-    """Raise UsageError where no case could be measured within the limit of one."""
-    longest = session.seconds or max(suite.seconds.values())
-    if session.case_limit <= longest:
-        raise UsageError(
-            f"--case-limit {session.case_limit:g}s is not more than the {longest:g} s of measuring "
-            "that a case gets; allow more, or measure less: --seconds"
+    if options.resume is None:
+        return new_session(options)
+    _check_resume(options)
+    session = load(folder, options.resume)
+    if session.fleet:
+        raise SessionError(
+            f"session {session.id} is measured by the machines of a cluster; go on with it "
+            f"there: --ray ADDRESS --resume {session.fleet}, or name another"
         )
+    return gone_on_with(options, session)
 
 
-def check_resume(options: argparse.Namespace) -> None:
-    """Raise UsageError for options that only a new session can have."""
-    for name in _FIXED:
-        if getattr(options, name) is not None:
-            what = "SUITE" if name == "suite" else f"--{name}"
-            raise UsageError(
-                f"{what} does not go with --resume: a session goes on with what it has; "
-                "start a new one without --resume"
-            )
-
-
-def gone_on_with(options: argparse.Namespace, session: Session) -> Session:
-    """A session as the options have it go on."""
-    changed = replace(session, finished=None)
-    if options.budget is not None:
-        # Of this call: what was spent before is not taken from it.
-        changed = replace(changed, budget=session.spent + options.budget)
-    if options.case_limit is not None:
-        changed = replace(changed, case_limit=options.case_limit)
-    if options.processes is not None or options.precision is not None:
-        precision = session.goal.precision if options.precision is None else options.precision
-        changed = replace(changed, goal=Goal(precision, options.processes))
-    return changed
-
-
-def suite_of(session: Session) -> Suite:
-    """The suite of a session that goes on. Raises UsageError, SuiteError."""
-    suite = suites.load(session.suite, choice_of(session))
-    if suite.name != session.suite_name:
-        raise UsageError(
-            f"the suite in {clean(session.suite)} is named {clean(suite.name)} now; it was "
-            f"{clean(session.suite_name)} when session {session.id} began, and its results are "
-            "named after that: name it so again, or start again without --resume"
-        )
-    return suite
-
-
-def choice_of(session: Session) -> SuiteChoice:
-    """What of its suite a session measures."""
-    return SuiteChoice(
-        session.backends, session.devices, session.modes, session.periods, session.variants
-    )
-
-
-def chosen_suite(options: argparse.Namespace) -> Suite:
-    """The suite that the options name. Raises SuiteError."""
-    choice = SuiteChoice(
-        options.backends, options.device, options.mode, options.period, options.variant
-    )
-    return suites.load(options.suite or SUITE, choice)
-
-
-def new_session(options: argparse.Namespace, suite: Suite) -> Session:
-    """A session of a suite as the options have it."""
+def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
+    """A session of a suite as the options have it. Raises UsageError, SuiteError."""
     budget = options.budget
     if budget is None and options.processes is None:
         budget = BUDGET
-    return Session(
+    session = Session(
         id=naming.new(),
-        # A path is kept whole: it may be gone on with from elsewhere.
-        suite=place_of(suite),
-        suite_name=suite.name,
-        cases=suite.cases,
+        suite=options.suite or SUITE,
+        suite_name="",
+        cases=(),
         goal=Goal(PRECISION if options.precision is None else options.precision, options.processes),
         budget=budget,
         case_limit=CASE_LIMIT if options.case_limit is None else options.case_limit,
@@ -169,14 +121,74 @@ def new_session(options: argparse.Namespace, suite: Suite) -> Session:
         threads=options.threads,
         seconds=options.seconds,
         variants=options.variant,
+    )
+    suite = suites.load(session.suite, choice_of(session))
+    session = replace(
+        session,
+        # A path is kept complete: it may be gone on with from elsewhere.
+        suite=suite.path.stem if _of_package(suite) else str(suite.path.absolute()),
+        suite_name=suite.name,
+        cases=suite.cases,
         memory=suite.memory if options.memory is None else options.memory == "on",
+    )
+    _check_limit(session, suite)
+    return session, suite
+
+
+def gone_on_with(options: argparse.Namespace, session: Session) -> tuple[Session, Suite]:
+    """A session as the options have it go on, and its suite. Raises UsageError, SuiteError."""
+    changed = replace(session, finished=None)
+    if options.budget is not None:
+        # Of this call: what was spent before is not taken from it.
+        changed = replace(changed, budget=session.spent + options.budget)
+    if options.case_limit is not None:
+        changed = replace(changed, case_limit=options.case_limit)
+    if options.processes is not None or options.precision is not None:
+        precision = session.goal.precision if options.precision is None else options.precision
+        changed = replace(changed, goal=Goal(precision, options.processes))
+    suite = suites.load(session.suite, choice_of(session))
+    if suite.name != session.suite_name:
+        raise UsageError(
+            f"the suite in {clean(session.suite)} is named {clean(suite.name)} now; it was "
+            f"{clean(session.suite_name)} when session {session.id} began, and its results are "
+            "named after that: name it so again, or start again without --resume"
+        )
+    _check_limit(changed, suite)
+    return changed, suite.only(session.cases)
+
+
+def _check_resume(options: argparse.Namespace) -> None:
+    """Raise UsageError for options that only a new session can have."""
+    for name in _FIXED:
+        if getattr(options, name) is not None:
+            what = "SUITE" if name == "suite" else f"--{name}"
+            raise UsageError(
+                f"{what} does not go with --resume: a session goes on with what it has; "
+                "start a new one without --resume"
+            )
+
+
+def choice_of(session: Session) -> SuiteChoice:
+    """What of its suite a session measures."""
+    return SuiteChoice(
+        session.backends, session.devices, session.modes, session.periods, session.variants
     )
 
 
-def place_of(suite: Suite) -> str:
-    """What a suite is found by again: the name of one of the package, or the path of a file."""
-    named = suite.path.parent == loading.FOLDER
-    return suite.path.stem if named else str(suite.path.absolute())
+def _of_package(suite: Suite) -> bool:
+    return suite.path.parent == loading.FOLDER
+
+
+def _check_limit(session: Session, suite: Suite) -> None:
+    longest = session.seconds or max(suite.seconds.values())
+    if session.case_limit <= longest:
+        raise UsageError(
+            f"--case-limit {session.case_limit:g}s is not more than the {longest:g} s of measuring "
+            "that a case gets; allow more, or measure less: --seconds"
+        )
+
+
+# -- on this machine
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -193,15 +205,14 @@ def run(options: argparse.Namespace, console: Console) -> int:
             _leave_to_its_writer(session, folder, options, console)
             if options.wait:  # the one waited for may have measured it
                 session, suite = open_session(options, folder)
-        resumed = options.resume is not None
-        code = _measure(
-            session, suite, folder, place, lock, console, resumed=resumed, brief=options.brief
-        )
-    if place is not None:
-        files = [file.path for file in session.files(folder) if file.path.suffix == ".json"]
-        if not copy(files, place, console):
-            return UNWRITABLE
-    return code
+        code = _measure(session, suite, folder, place, lock, options, console)
+    return code if place is None or copy([session], folder, place, console) else UNWRITABLE
+
+
+def _end_undisturbed() -> None:
+    """Ignore further signals: what is left takes a moment, and is the answer."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def hold(lock: MachineLock, name: str, options: argparse.Namespace, console: Console) -> None:
@@ -217,7 +228,7 @@ def hold(lock: MachineLock, name: str, options: argparse.Namespace, console: Con
         console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
 
 
-def manager_here(
+def _manager(
     session: Session,
     suite: Suite,
     executor: Executor,
@@ -226,13 +237,15 @@ def manager_here(
     together: int = 1,
 ) -> Manager:
     """The manager of a session on this machine, which writes it down in a folder."""
+    absent = devices.missing(case.device for case in session.cases)
+    save = functools.partial(Session.save, folder=folder)
     return Manager(
         session,
         executor,
         view,
-        lambda changed: changed.save(folder),
+        save,
         seconds=suite.seconds,
-        absent=devices.missing(case.device for case in session.cases),
+        absent=absent,
         side_by_side=together,
     )
 
@@ -282,21 +295,19 @@ def _measure(
     folder: Path,
     place: str | None,
     lock: MachineLock,
+    options: argparse.Namespace,
     console: Console,
-    *,
-    resumed: bool,
-    brief: bool = False,
 ) -> int:
     session.save(folder)
     clear_left_over(folder)
     with shared_folder() as judged, progress.view(console) as view:
         together = side_by_side(session)
         executor = LocalExecutor(session, folder, lock.fd, judged, side_by_side=together)
-        manager = manager_here(session, suite, executor, view, folder, together)
-        if resumed:
+        manager = _manager(session, suite, executor, view, folder, together)
+        if options.resume is not None:
             manager.take_in(folder, alone=lock.fd is not None)
         there = count(len(manager.schedule.runs), "process")
-        found = f"; {there} of it are there" if resumed else ""
+        found = f"; {there} of it are there" if options.resume is not None else ""
         view.message(
             f"suite {session.suite_name}: {cases_words(session.cases)}, session {session.id}{found}"
         )
@@ -306,15 +317,14 @@ def _measure(
         except KeyboardInterrupt:
             interrupted = True
             replace(manager.session, spent=manager.spent).save(folder)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # what is left takes a moment, and is the answer
+    _end_undisturbed()
     summary = summarize(manager, list(session.files(folder)))
     command = again(folder, place)
     if interrupted:
         kept = count(summary.measured, "case")
         console.print(f"stopped: {kept} measured and kept; go on: {command} --resume")
         return INTERRUPTED
-    if brief:
+    if options.brief:
         for line in summary.without_time():
             console.print(line)
         return summary.code
@@ -351,6 +361,281 @@ def shared_folder() -> Iterator[Path | None]:
         yield Path(name)
 
 
+# -- in two environments
+
+
+def holds_environments(results: str | None) -> bool:
+    """Whether a results folder is one of two environments."""
+    return results is not None and not is_url(results) and (expanded(results) / FILE).is_file()
+
+
+def run_environments(options: argparse.Namespace, console: Console) -> int:
+    """Measure the two environments of ``options.python``, interleaved; the exit code.
+
+    Each is a session of its own. With ``options.resume`` what is missing in the folder
+    ``options.results`` is measured.
+
+    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError, and
+    ResultWriteError.
+    """
+    if options.resume is None:
+        sides, sessions, suite, folder = _two_new(options)
+    else:
+        sides, sessions, suite, folder = _two_resumed(options)
+    base, new = sides
+    differ = differences(base.python, new.python)
+    line = differences_line(base.label, new.label, differ)
+    console.print(clean(line, 2000), markup=False)
+    with MachineLock() as lock, contextlib.ExitStack() as stack:
+        hold(lock, suite.name, options, console)
+        packages.save(folder, sides)
+        view = progress.view(console)
+        stack.enter_context(view)
+        cases = cases_words(sessions[0].cases)
+        view.message(f"suite {suite.name}: {cases} in each; results: {folder}")
+        managers = []
+        for name, side, session in zip(SIDES, sides, sessions, strict=True):
+            here, python = folder / name, side.python
+            judged = stack.enter_context(shared_folder())
+            executor = LocalExecutor(
+                session, here, lock.fd, judged, python.executable, Path(python.bench)
+            )
+            manager = _manager(session, suite, executor, _Named(view, side.label), here)
+            if options.resume is not None:
+                manager.take_in(here, alone=lock.fd is not None)
+            managers.append(manager)
+        there, of_new = (len(manager.schedule.runs) for manager in managers)
+        # In a turn that was cut off the one that is behind; else the second of the last.
+        behind = of_new < there or (of_new == there and there % 2 == 1)
+        try:
+            interleave(managers[::-1] if behind else managers)
+        except KeyboardInterrupt:
+            again = command_line.typed("run", "--results", str(folder), "--resume")
+            view.message(f"go on: {again}")
+            return INTERRUPTED
+    message = command_line.typed("compare", "environments", str(folder))
+    console.print(f"compare them: {clean(message)}", style="bold")
+    return MEASURED
+
+
+def interleave(managers: Sequence[Manager]) -> None:
+    """A process of each, in this order and then the other, until none has anything left to do.
+
+    The first of a turn is the last of the next, so that a machine that becomes slower slows both
+    equally.
+    """
+    for manager in managers:
+        manager.begin()
+    waiting = list(managers)
+    while waiting:
+        waiting = [manager for manager in waiting if manager.step()][::-1]
+    for manager in managers:
+        manager.end()
+
+
+class _Named:
+    """A view that names the environment of each message."""
+
+    def __init__(self, view: ProgressView, label: str) -> None:
+        self._view, self._label = view, label
+
+    def update(self, progress: SessionProgress) -> None:
+        self._view.update(progress)
+
+    def message(self, text: str) -> None:
+        self._view.message(f"{self._label}: {text}")
+
+
+_Two: TypeAlias = tuple[Sequence[LabelledPython], Sequence[Session], Suite, Path]
+"""Two environments, a session of each, their suite, and the folder of both."""
+
+
+def _two_new(options: argparse.Namespace) -> _Two:
+    """Two environments in a new folder: sessions of the same cases in the same order."""
+    if len(options.python) != 2:
+        raise UsageError("give --python twice: the environment to compare with, then the new one")
+    for name in ("budget", "precision"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} does not go with --python: --processes says how many turns")
+    paths = [expanded(path) for path in options.python]
+    pythons = map(_installed, paths)
+    sides = [LabelledPython(*each) for each in zip(labels(paths), pythons, strict=True)]
+    changed = {"processes": options.processes or PROCESSES, "memory": options.memory or "off"}
+    first, suite = new_session(argparse.Namespace(**vars(options) | changed))
+    if options.results is None:
+        folder = expanded(default_folder()) / ENVIRONMENTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    elif any((folder := expanded(options.results)).glob("*/*.json")):
+        raise UsageError(f"{folder} holds results already; name another folder")
+    return sides, [first, replace(first, id=naming.new())], suite, folder
+
+
+def _two_resumed(options: argparse.Namespace) -> _Two:
+    """What a folder of two environments has; each must be what it was when its results began."""
+    if options.python:
+        raise UsageError("--python does not go with --resume: the folder has the environments")
+    _check_resume(options)
+    folder = expanded(options.results)
+    found = [gone_on_with(options, newest(folder / name)) for name in SIDES]
+    try:
+        sides = packages.load(folder)
+    except ResultError as wrong:
+        raise UsageError(str(wrong)) from None
+    for side in sides:
+        if changes := differences(side.python, _installed(Path(side.python.executable))):
+            message = listed([f"{name} {was} → {now}" for name, was, now in changes], 3)
+            raise UsageError(
+                clean(
+                    f"{side.label} is not the environment that it was: {message}; measure again, "
+                    "without --resume",
+                    1000,
+                )
+            )
+    return sides, [session for session, _ in found], found[0][1], folder
+
+
+def _installed(path: Path) -> Python:
+    try:
+        return packages.ask(path)
+    except NoPythonError as error:
+        raise UsageError(str(error)) from None
+
+
+# -- on a cluster
+
+
+class NodePlan:
+    """What the options ask for: the sessions there are, and those that a kind of machine begins.
+
+    fleet: what its sessions have in common. Raises UsageError, SuiteError, SessionError.
+    """
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self._options, self.folder = options, folder
+        self.resumed: dict[str, Session] = {}
+        if options.resume is None:
+            self._model, self.suite = new_session(options)
+            self.fleet = self._model.id
+        else:
+            _check_resume(options)
+            found = [gone_on_with(options, each) for each in of_fleet(folder, options.resume)]
+            self._model, self.suite = found[0]
+            self.fleet = self._model.fleet
+            self.resumed = {session.kind: session for session, _ in found}
+        self.budget = self._model.budget
+
+    @property
+    def asked(self) -> NodeRequest:
+        """What each node is asked to be ready for."""
+        path, options = self.suite.path, self._options
+        named = _of_package(self.suite)
+        name, text = (path.stem, None) if named else (path.name, path.read_bytes())
+        return NodeRequest(name, text, choice_of(self._model), options.wait, options.force)
+
+    def session(self, member: ClusterMember) -> tuple[Session, Suite]:
+        """The session of a kind of machine, and its suite there."""
+        suite = replace(member.suite, path=self.suite.path)
+        if (session := self.resumed.get(member.key)) is not None:
+            return session, suite.only(session.cases)
+        session = replace(
+            self._model,
+            id=naming.of_kind(self.fleet, member.key),
+            fleet=self.fleet,
+            kind=member.key,
+            cases=suite.cases,
+            spent=0.0,
+        )
+        return session, suite
+
+
+def run_cluster(options: argparse.Namespace, console: Console) -> int:
+    """Measure what the options ask for on a cluster, and return the exit code.
+
+    Raises UsageError, SuiteError, SessionError, FolderError, WorkerError, and ResultWriteError.
+    """
+    folder, place = folder_and_place(options.results)
+    plan = NodePlan(options, folder)
+    view = PlainView(console)
+    clear_left_over(folder)
+    with ClusterMachines(options.ray or HERE, plan.asked, view.message) as cluster:
+        fleet = _fleet(plan, cluster, console, view)
+        view.message(f"suite {plan.suite.name} on the machines of a cluster, fleet {plan.fleet}")
+        interrupted = False
+        try:
+            fleet.run()
+        except KeyboardInterrupt:
+            interrupted = True
+        _end_undisturbed()
+    ray = f"--ray {options.ray}" if options.ray else "--ray"
+    command = f"{again(folder, place)} {ray} --resume {plan.fleet}"
+    code = _conclude(plan, fleet, clean(command, 500), console, interrupted=interrupted)
+    if place is not None and not interrupted:
+        sessions = [manager.session for manager in fleet.managers.values()]
+        if not copy(sessions, folder, place, console):
+            return UNWRITABLE
+    return code
+
+
+def _fleet(plan: NodePlan, cluster: ClusterMachines, console: Console, view: PlainView) -> Fleet:
+    def open_manager(member: ClusterMember) -> Manager:
+        session, suite = plan.session(member)
+        save = functools.partial(Session.save, folder=plan.folder)
+        shown = PlainView(console, str(member))
+        manager = Manager(session, None, shown, save, seconds=suite.seconds, absent=member.absent)
+        if member.key in plan.resumed:
+            manager.take_in(plan.folder, alone=False)
+        manager.begin()
+        there = len(manager.schedule.runs)
+        found = f"; {count(there, 'process')} of it are there" if there else ""
+        view.message(f"{member}: {cases_words(session.cases)}, session {session.id}{found}")
+        return manager
+
+    def post(member: ClusterMember, manager: Manager) -> RemoteExecutor:
+        return RemoteExecutor(cluster.far(member), manager.session, plan.folder)
+
+    return Fleet(cluster, open_manager, post, view.message)
+
+
+def _conclude(
+    plan: NodePlan, fleet: Fleet, command: str, console: Console, *, interrupted: bool
+) -> int:
+    """Write down how each session ended and say what came of it; the exit code."""
+    if not fleet.managers:
+        if interrupted:
+            raise KeyboardInterrupt
+        raise WorkerError("no machine of the cluster could measure; the lines above say why")
+    say = functools.partial(console.print, markup=False)
+    codes, kept, open_ = [MEASURED], 0, False
+    for key, manager in fleet.managers.items():
+        if interrupted:
+            replace(manager.session, spent=manager.spent).save(plan.folder)
+        elif not manager.end():
+            open_ = True
+        summary = summarize(manager, list(manager.session.files(plan.folder)))
+        kept += summary.measured
+        codes.append(summary.code)
+        if not interrupted:
+            say(f"\n{clean(fleet.kinds[key])}, {count(fleet.members[key], 'machine')}:")
+            for line in summary.lines(manager):
+                say(line)
+    if interrupted:
+        say(f"stopped: {count(kept, 'case')} measured and kept; go on: {command}")
+        return INTERRUPTED
+    for error in fleet.errors.values():
+        codes.append(FAILED)
+        say(f"error: {clean(str(error), 1000)}")
+    for key in plan.resumed.keys() - fleet.managers.keys():
+        codes.append(INCOMPLETE)
+        say(f"no machine of the kind {clean(key)} came: its session is not gone on with")
+    say(f"results: {clean(str(plan.folder / plan.suite.name))}-*.json")
+    if open_:
+        say(f"go on: {command} --budget {short(plan.budget)}")
+    say(f"read them: {reader(plan.folder)}", style="bold")
+    return next((code for code in (FAILED, INCOMPLETE) if code in codes), MEASURED)
+
+
+# -- where results go
+
+
 def again(folder: Path, place: str | None) -> str:
     """The command that measures into the same place, without its other options."""
     results = shown(place) if place else "" if folder == usual_folder() else str(folder)
@@ -365,9 +650,6 @@ def reader(folder: Path) -> str:
 def short(seconds: float | None) -> str:
     """A budget as it is typed."""
     return f"{math.ceil((seconds or BUDGET) / 60)}m"
-
-
-# Where results go
 
 
 def folder_and_place(results: str | None) -> tuple[Path, str | None]:
@@ -392,8 +674,10 @@ def usual_folder() -> Path:
     return expanded(DEFAULT_FOLDER if is_url(here) else here)
 
 
-def copy(paths: Sequence[Path], place: str, console: Console) -> bool:
-    """Copy a session's files to their place, and say what became of them; whether all are there."""
+def copy(sessions: Sequence[Session], folder: Path, place: str, console: Console) -> bool:
+    """Copy sessions' files to their place, and say what became of them; whether all are there."""
+    files = [file.path for session in sessions for file in session.files(folder)]
+    paths = [path for path in files if path.suffix == ".json"]
     if not paths:
         return True
     there: list[str] = []
@@ -404,10 +688,9 @@ def copy(paths: Sequence[Path], place: str, console: Console) -> bool:
         errors = [error]
     if there:
         console.print(f"copied: {count(len(there), 'file')} to {clean(shown(place))}", markup=False)
-    if not errors:
-        return True
     for each in errors:
         console.print(f"error: {clean(str(each), 1000)}", markup=False)
-    again = command_line.typed("submit", "--unchanged", *map(str, paths), "--to", shown(place))
-    console.print(f"the files are here, whole; copy them later: {again}")
-    return False
+    if errors:
+        later = command_line.typed("submit", "--unchanged", *map(str, paths), "--to", shown(place))
+        console.print(f"the files are here, complete; copy them later: {later}")
+    return not errors

@@ -23,9 +23,9 @@ from bench.machine import packages
 from bench.machine import packages as two_environments
 from bench.machine.packages import Python
 from bench.records.schema import ResultFile
-from bench.session import interleaved as room
 from bench.session import measure as measured_module
-from bench.session.interleaved import interleave
+from bench.session import measure as room
+from bench.session.measure import interleave
 from bench.session.session import Goal, Session, Work, load
 from bench.session.workers import Worker
 from bench.stats.comparison import Pairing
@@ -143,7 +143,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
         # Its managers look at a worker's journal five times a second: here that costs no time.
         monkeypatch.setattr(measured_module, "Manager", quick)
         output = io.StringIO()
-        if room.run(options, Console(file=output, width=300)) == INTERRUPTED:
+        if room.run_environments(options, Console(file=output, width=300)) == INTERRUPTED:
             raise KeyboardInterrupt(output.getvalue())
         found = re.search(r"compare them: .*compare environments (\S+)", output.getvalue())
         assert found is not None
@@ -184,12 +184,12 @@ def test_only_the_cases_that_are_asked_for_are_measured(measure: Measure) -> Non
 def test_run_goes_on_with_a_folder_of_two_environments(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not room.holds(None)
-    assert not room.holds("s3://team/lstm")
-    assert not room.holds("here")
+    assert not room.holds_environments(None)
+    assert not room.holds_environments("s3://team/lstm")
+    assert not room.holds_environments("here")
     measure(*HERE, "--processes", "1")
-    assert room.holds("here")
-    monkeypatch.setattr(room, "run", lambda options, console: 77)
+    assert room.holds_environments("here")
+    monkeypatch.setattr(room, "run_environments", lambda options, console: 77)
     assert bench_run.main(["--results", "here", "--resume"]) == 77
     assert bench_run.main([*TWICE, "--ray"]) == 2
 

@@ -11,7 +11,6 @@ import pytest
 from bench import case as suites
 from bench import run
 from bench.cli.command_line import UsageError
-from bench.session import measure
 from bench.session.measure import BUDGET, CASE_LIMIT, SUITE, open_session
 from bench.session.session import PRECISION, Goal, Session, SessionError
 from tests.bench.made_suites import small_suite
@@ -54,7 +53,8 @@ def test_a_suite_of_a_file_is_found_again_from_elsewhere(
     assert (found.suite, found.suite_name, found.seed) == (str(path), "mine", 4)
     assert opened(tmp_path, "smoke").suite == "smoke"
     monkeypatch.chdir("/")
-    assert measure.suite_of(found).cases == found.cases
+    found.save(tmp_path)
+    assert opened(tmp_path, "--resume", found.id).cases == found.cases
 
 
 @pytest.mark.parametrize(("option", "wanted"), [((), True), (("--memory", "off"), False)])

@@ -21,11 +21,11 @@ from bench import run
 from bench.case.loading import Suite
 from bench.cli.command_line import INTERRUPTED, UsageError, typed
 from bench.machine.facts import MachineKind
-from bench.session import nodes
+from bench.session import measure as nodes
 from bench.session.cluster import ClusterMember, Fleet
 from bench.session.hand import NodeRequest, WorkerNews
 from bench.session.manager import Manager, WorkerError
-from bench.session.nodes import NodePlan
+from bench.session.measure import NodePlan
 from bench.session.progress import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
 from bench.session.session import Session, SessionError, Work, load, of_fleet
 from tests.bench.session.made_far import Given
@@ -204,7 +204,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> Pl
 def ran(*words: str) -> tuple[int, str]:
     """The exit code of a run, and what it said."""
     shown = io.StringIO()
-    code = nodes.run(options(*words), Console(file=shown, width=1000))
+    code = nodes.run_cluster(options(*words), Console(file=shown, width=1000))
     return code, shown.getvalue()
 
 
