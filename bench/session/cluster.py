@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import pickle
 import re
@@ -30,7 +29,7 @@ from bench.session.workers import Executor, LostError, settle
 
 GRACE = 60.0
 """Seconds for which a kind of machine that has work left and no machine any more is waited for:
-what was preempted is often replaced."""
+what was pre-empted is often replaced."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,27 @@ class Posting(Executor, Protocol):
 
 
 @dataclass
+class Kind:
+    """The machines of one kind, which have one session.
+
+    members: how many machines came. error: what last went wrong with the processes of one. manned:
+    when a machine was last there. idle: whether nothing could be begun at the last look.
+    """
+
+    manager: Manager
+    words: str
+    members: int = 0
+    error: WorkerError | None = None
+    manned: float = 0.0
+    idle: bool = False
+
+
+@dataclass
 class _Seat:
-    """A machine at its session. key: of its kind. process: the one that it measures in now."""
+    """A machine at its session. process: the one that it measures in now."""
 
     member: ClusterMember
-    key: str
-    manager: Manager
+    kind: Kind
     executor: Posting
     process: Generator[None, None, None] | None = None
 
@@ -95,9 +109,6 @@ class Fleet:
 
     open_manager: the manager of a kind of machine, by its first member; it has begun. post: the
     executor of a machine for its kind's session. message: takes what happens to machines.
-
-    managers, kinds, members, errors: by the key of a kind its manager, what it is in words, how
-    many machines came, and what last went wrong with the processes of one.
     """
 
     def __init__(
@@ -109,20 +120,10 @@ class Fleet:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.managers: dict[str, Manager] = {}
-        self.errors: dict[str, WorkerError] = {}
-        self.members: Counter[str] = Counter()
-        self.kinds: dict[str, str] = {}
-        self._machines, self._open, self._post, self._message = (
-            machines,
-            open_manager,
-            post,
-            message,
-        )
-        self._now, self._sleep = now, sleep
+        self.kinds: dict[str, Kind] = {}
+        self._machines, self._open, self._post = machines, open_manager, post
+        self._message, self._now, self._sleep = message, now, sleep
         self._seats: list[_Seat] = []
-        self._nothing_new: set[str] = set()
-        self._manned: dict[str, float] = {}
 
     def run(self) -> None:
         """Measure until the end.
@@ -134,56 +135,54 @@ class Fleet:
             while self._turn():
                 self._sleep(LOOK_EVERY)
         finally:
-            self._close()
+            busy = [seat for seat in self._seats if seat.process is not None]
+            for seat in busy:
+                seat.executor.hurry()  # all at once: each takes a moment to end
+            with contextlib.ExitStack() as each:  # one that fails keeps no other from its end
+                for seat in busy:
+                    each.callback(_end, seat)
 
     def _turn(self) -> bool:
         """Look at all once; False where nothing is left to wait for."""
         for member in self._machines.arrived():
             self._seat(member)
-        hands = Counter(seat.key for seat in self._seats)
+        hands = Counter(seat.member.key for seat in self._seats)
         for seat in list(self._seats):
-            self._advance(seat, hands[seat.key])
+            self._advance(seat, hands[seat.member.key])
         now = self._now()
         for seat in self._seats:
-            self._manned[seat.key] = now
-        at_work = any(
-            seat.process is not None or seat.key not in self._nothing_new for seat in self._seats
-        )
-        return at_work or self._machines.waiting or self._hoping()
-
-    def _hoping(self) -> bool:
-        """Whether a kind has work and may get a machine soon, having lost its last."""
-        manned = {seat.key for seat in self._seats}
-        return any(
+            seat.kind.manned = now
+        if any(seat.process is not None or not seat.kind.idle for seat in self._seats):
+            return True
+        # A kind that has work and has lost its last machine may get another soon.
+        manned = {seat.member.key for seat in self._seats}
+        return self._machines.waiting or any(
             key not in manned
-            and not manager.schedule.finished
-            and manager.left > 0
-            and self._now() - self._manned.get(key, -math.inf) < GRACE
-            for key, manager in self.managers.items()
+            and not kind.manager.schedule.finished
+            and kind.manager.left > 0
+            and now - kind.manned < GRACE
+            for key, kind in self.kinds.items()
         )
 
     def _seat(self, member: ClusterMember) -> None:
-        key = member.key
-        if key not in self.managers:
-            self.managers[key] = self._open(member)
-            self.kinds[key] = str(member)
-        manager = self.managers[key]
-        self._seats.append(_Seat(member, key, manager, self._post(member, manager)))
-        self.members[key] += 1
-        self._manned[key] = self._now()  # one that is gone again at the first look was there, too
-        self._nothing_new.discard(key)
+        if member.key not in self.kinds:
+            self.kinds[member.key] = Kind(self._open(member), str(member))
+        kind = self.kinds[member.key]
+        self._seats.append(_Seat(member, kind, self._post(member, kind.manager)))
+        kind.members += 1
+        kind.manned = self._now()  # one that is gone again at the first look was there, too
+        kind.idle = False
         self._message(f"{member.name} measures: {member}")
 
     def _advance(self, seat: _Seat, hands: int) -> None:
         """Begin a process where there is none, or look at it once."""
-        key = seat.key
+        kind = seat.kind
         if seat.process is None:
-            if key in self._nothing_new:
-                return
-            seat.process = seat.manager.process(seat.executor, hands, seat.member.name)
+            if not kind.idle:
+                seat.process = kind.manager.process(seat.executor, hands, seat.member.name)
             if seat.process is None:
                 # Until something changes no machine of this kind would be given any.
-                self._nothing_new.add(key)
+                kind.idle = True
                 return
         try:
             next(seat.process)
@@ -193,24 +192,15 @@ class Fleet:
         except LostError as error:
             self._leave(seat, f"is lost: {error}", for_good=False)
         except WorkerError as error:
-            self.errors[key] = error
+            kind.error = error
             self._leave(seat, f"is left out: {error}", for_good=True)
         seat.process = None
-        self._nothing_new.discard(key)
+        kind.idle = False
 
     def _leave(self, seat: _Seat, why: str, *, for_good: bool) -> None:
         self._message(f"{seat.member.name} {why}")
         self._seats.remove(seat)
         self._machines.retire(seat.member, for_good=for_good)
-
-    def _close(self) -> None:
-        """End what is in work, keeping what it has finished."""
-        busy = [seat for seat in self._seats if seat.process is not None]
-        for seat in busy:
-            seat.executor.hurry()  # all at once: each takes a moment to end
-        with contextlib.ExitStack() as each:  # one that fails keeps no other from its end
-            for seat in busy:
-                each.callback(_end, seat)
 
 
 def _end(seat: _Seat) -> None:

@@ -569,7 +569,7 @@ def run_cluster(options: argparse.Namespace, console: Console) -> int:
     command = f"{again(folder, place)} {ray} --resume {plan.fleet}"
     code = _conclude(plan, fleet, clean(command, 500), console, interrupted=interrupted)
     if place is not None and not interrupted:
-        sessions = [manager.session for manager in fleet.managers.values()]
+        sessions = [kind.manager.session for kind in fleet.kinds.values()]
         if not copy(sessions, folder, place, console):
             return UNWRITABLE
     return code
@@ -599,13 +599,14 @@ def _conclude(
     plan: NodePlan, fleet: Fleet, command: str, console: Console, *, interrupted: bool
 ) -> int:
     """Write down how each session ended and say what came of it; the exit code."""
-    if not fleet.managers:
+    if not fleet.kinds:
         if interrupted:
             raise KeyboardInterrupt
         raise WorkerError("no machine of the cluster could measure; the lines above say why")
     say = functools.partial(console.print, markup=False)
     codes, kept, open_ = [MEASURED], 0, False
-    for key, manager in fleet.managers.items():
+    for kind in fleet.kinds.values():
+        manager = kind.manager
         if interrupted:
             replace(manager.session, spent=manager.spent).save(plan.folder)
         elif not manager.end():
@@ -614,16 +615,17 @@ def _conclude(
         kept += summary.measured
         codes.append(summary.code)
         if not interrupted:
-            say(f"\n{clean(fleet.kinds[key])}, {count(fleet.members[key], 'machine')}:")
+            say(f"\n{clean(kind.words)}, {count(kind.members, 'machine')}:")
             for line in summary.lines(manager):
                 say(line)
     if interrupted:
         say(f"stopped: {count(kept, 'case')} measured and kept; go on: {command}")
         return INTERRUPTED
-    for error in fleet.errors.values():
-        codes.append(FAILED)
-        say(f"error: {clean(str(error), 1000)}")
-    for key in plan.resumed.keys() - fleet.managers.keys():
+    for kind in fleet.kinds.values():
+        if kind.error is not None:
+            codes.append(FAILED)
+            say(f"error: {clean(str(kind.error), 1000)}")
+    for key in plan.resumed.keys() - fleet.kinds.keys():
         codes.append(INCOMPLETE)
         say(f"no machine of the kind {clean(key)} came: its session is not gone on with")
     say(f"results: {clean(str(plan.folder / plan.suite.name))}-*.json")
