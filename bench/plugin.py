@@ -183,7 +183,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if threads := config.getoption("lstm_threads"):
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    _refuse_xdist(config)
+    if config.getoption("numprocesses", None) or config.getoption("dist", "no") != "no":
+        raise pytest.UsageError(
+            "--benchmark-only does not go with -n or --dist: benchmarks that run at the same time "
+            "slow one another down and none of their times would be true"
+        )
     # Its fixture is not used where a case has no time, which we say ourselves and better.
     # What stands in a project's own settings (ours makes tests of warnings) is for its tests: a
     # backend's warnings are recorded with their case, those of the suite itself are shown.
@@ -201,17 +205,6 @@ def pytest_configure(config: pytest.Config) -> None:
     from bench.worker.pytest_session import Measuring
 
     config.pluginmanager.register(Measuring(config), "lstm-measuring")
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
-) -> None:
-    """Where there was no benchmark to run, say what runs those of this suite."""
-    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and _only(config) and not _measures(config):
-        terminalreporter.write_line(
-            "no benchmarks here; those of the LSTM suite: "
-            f"pytest --benchmark-only --pyargs {BENCH.name}"
-        )
 
 
 def _only(config: pytest.Config) -> bool:
@@ -253,14 +246,6 @@ def _refuse_lone_paths(config: pytest.Config) -> None:
                 f"write {option}={printable(value)}, with =: pytest takes a path that stands alone "
                 "for the place of the tests"
             )
-
-
-def _refuse_xdist(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None) or config.getoption("dist", "no") != "no":
-        raise pytest.UsageError(
-            "--benchmark-only does not go with -n or --dist: benchmarks that run at the same time "
-            "slow one another down and none of their times would be true"
-        )
 
 
 @pytest.fixture

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import thread as pools
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,25 +116,10 @@ def from_here(path: Path) -> str:
         return str(path)
 
 
-def report_argument(recorder: Recorder) -> str:
-    """What is to stand behind bench.report so that it reads these results."""
-    if recorder.settings.folder == Path.cwd() / DEFAULT_FOLDER:
-        return ""
-    assert recorder.path is not None
-    return f" {from_here(recorder.path)}"
-
-
 FIXTURE = "lstm_case"
 """The fixture that an item's case comes by."""
 
 _MOST_LEFT = 3
-
-_WITHOUT_EFFECT = (
-    *("--benchmark-min-time", "--benchmark-max-time", "--benchmark-min-rounds"),
-    *("--benchmark-timer", "--benchmark-calibration-precision", "--benchmark-warmup"),
-    *("--benchmark-warmup-iterations", "--benchmark-disable-gc"),
-)
-"""Of pytest-benchmark's options those that say how it takes time, which this suite does itself."""
 
 
 class Measuring:
@@ -153,7 +135,8 @@ class Measuring:
         if judged := config.getoption("lstm_judged"):
             share_answers(SharedFolder(config.invocation_params.dir / judged))
         self.cases: dict[str, Case] = {case.id: case for case in suite.cases}
-        self._replays: dict[str, _Replay] = {case: _Replay() for case in self.cases}
+        # Of a case: what pytest-benchmark's timer says, each block from zero.
+        self._readings: dict[str, list[float]] = {case: [] for case in self.cases}
         self._interrupted = False
         self._problem = ""
         self._lock: MachineLock | None = None
@@ -166,16 +149,13 @@ class Measuring:
         marker = metafunc.definition.get_closest_marker(MARKER)
         if marker is None or FIXTURE not in metafunc.fixturenames:
             return
-        parameters = [
-            # The parameter is the id, which is plain: a Case would be stored as UNSERIALIZABLE.
-            pytest.param(
-                case.id,
-                id=case.id,
-                marks=pytest.mark.benchmark(group=case.group, timer=self._replays[case.id].read),
-            )
-            for case in self.cases.values()
-            if case.kind == marker.args[0]
-        ]
+        parameters = []
+        for case in self.cases.values():
+            if case.kind == marker.args[0]:
+                readings = self._readings[case.id]
+                marks = pytest.mark.benchmark(group=case.group, timer=lambda of=readings: of.pop(0))
+                # The parameter is the id, which is plain: a Case would be stored as UNSERIALIZABLE.
+                parameters.append(pytest.param(case.id, id=case.id, marks=marks))
         metafunc.parametrize(FIXTURE, parameters, indirect=True)
 
     @pytest.hookimpl(trylast=True)
@@ -223,15 +203,7 @@ class Measuring:
         if session.config._benchmarksession.disabled:  # type: ignore[attr-defined]
             return  # --benchmark-disable: everything runs once and nothing is kept
 
-        self._take_the_machine()
-        try:
-            self.recorder.start()
-            self.recorder.take_turn()
-        except ResultWriteError as error:
-            raise pytest.UsageError(f"{error}; choose another folder: --lstm-results DIR") from None
-
-    def _take_the_machine(self) -> None:
-        """Hold the lock of the machine until this process ends (a worker's manager holds it)."""
+        # Held until this process ends; a worker's manager holds it instead.
         busy, self._lock = self.config.getoption("lstm_busy"), MachineLock()
         try:
             if busy == "wait":
@@ -244,25 +216,32 @@ class Measuring:
                     f"{error}; --lstm-busy=wait waits for it, --lstm-busy=force goes on all the "
                     "same"
                 ) from None
+        try:
+            self.recorder.start()
+            self.recorder.take_turn()
+        except ResultWriteError as error:
+            raise pytest.UsageError(f"{error}; choose another folder: --lstm-results DIR") from None
 
     def publish(self, case: Case, benchmark: Any) -> None:
         """Measure a case, or say why not, and keep what was found."""
         if benchmark.disabled:
-            _try_once(case, self.recorder.settings.seed)
+            # Under --benchmark-disable it is built, called and judged, and nothing is timed.
+            prepared = prepare(case, self.recorder.settings.seed, Bench())
+            if isinstance(prepared, Unmeasured):
+                _report(prepared)
             return
         try:
             result = self.recorder.result(case)
             if isinstance(result, Measured):
                 try:
                     self._replay(case, result, benchmark)
-                    entry = benchmark.stats.as_dict(include_data=True)
-                    self.recorder.keep_time(case, result, entry)
+                    self.recorder.keep(case, result, benchmark.stats.as_dict(include_data=True))
                     return
                 except ResultError as error:
                     # What its own reader would refuse is no result, in nobody's file.
                     benchmark.has_error = True
                     result = Unmeasured(FAILED, f"it cannot be recorded: {error}")
-            self.recorder.keep_outcome(case, result)
+            self.recorder.keep(case, result)
         except ResultWriteError as error:
             benchmark.has_error = True
             self._problem = str(error)
@@ -272,7 +251,7 @@ class Measuring:
     def _replay(self, case: Case, measured: Measured, benchmark: Any) -> None:
         """Hand the samples to pytest-benchmark as if they were taken now."""
         series = measured.series
-        self._replays[case.id].load(series.blocks)
+        self._readings[case.id][:] = [each for block in series.blocks for each in (0.0, block)]
         seed = self.recorder.plan(case.group).seed
         benchmark.extra_info["lstm"] = measured.to_extra(case, seed)
         try:
@@ -331,12 +310,6 @@ class Measuring:
     def pytest_report_header(self) -> list[str]:
         """What is going to be measured, and what an earlier run has left unfinished."""
         lines = header(self.recorder.suite, self.recorder.settings)
-        given = [str(each).partition("=")[0] for each in self.config.invocation_params.args]
-        if idle := [each for each in dict.fromkeys(given) if each in _WITHOUT_EFFECT]:
-            lines.append(
-                f"lstm: {', '.join(idle)} without effect: the suite takes its own blocks, in turn "
-                "among backends; --lstm-budget and --lstm-precision say when they are enough"
-            )
         left = records.unfinished(self.recorder.settings.folder)
         lines += [f"lstm: {note}" for note in left[:_MOST_LEFT]]
         if (more := len(left) - _MOST_LEFT) > 0:
@@ -359,27 +332,11 @@ class Measuring:
             write("stopped early: the file holds what was finished and says that it is not all")
         if self._problem:
             write(self._problem, red=True)
-        if threads := _threads_left():
-            write(f"still running: {', '.join(threads)}: Python waits for it; Ctrl-C ends it")
         if self.recorder.path is not None:
-            write(f"results: {from_here(self.recorder.path)}")
-            write(
-                f"read them: python -m bench.report{report_argument(self.recorder)}",
-                bold=True,
-            )
-
-
-@dataclass
-class _Replay:
-    """A timer for pytest-benchmark that tells blocks measured before: it starts each at zero."""
-
-    readings: Iterator[float] = field(default_factory=lambda: iter(()))
-
-    def load(self, blocks: Sequence[float]) -> None:
-        self.readings = (reading for block in blocks for reading in (0.0, block))
-
-    def read(self) -> float:
-        return next(self.readings)
+            path = from_here(self.recorder.path)
+            usual = self.recorder.settings.folder == Path.cwd() / DEFAULT_FOLDER
+            write(f"results: {path}")
+            write(f"read them: python -m bench.report{'' if usual else f' {path}'}", bold=True)
 
 
 # -- options
@@ -443,21 +400,3 @@ def _report(result: Unmeasured) -> None:
         details = f"\n\n{result.details}" if result.details else ""
         pytest.fail(plain(f"{result.reason}{advice}{details}"), pytrace=False)
     pytest.skip(plain(f"{result.reason}{advice}"))
-
-
-def _try_once(case: Case, seed: int) -> None:
-    """Under --benchmark-disable: the case is built, called and judged, and nothing is timed."""
-    result = prepare(case, seed, Bench())
-    if isinstance(result, Unmeasured):
-        _report(result)
-
-
-def _threads_left() -> list[str]:
-    """Names of threads that a backend has left and that Python will wait for at its end."""
-    return [
-        each.name
-        for each in threading.enumerate()
-        # A pool's are told to end when Python does.
-        if each is not threading.main_thread() and not each.daemon
-        if each not in pools._threads_queues
-    ]

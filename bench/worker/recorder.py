@@ -88,16 +88,8 @@ class Recorder:
         self.done: dict[str, Result] = {}
         self.path: Path | None = None
         self._memory = ProcessMemory(settings.threads)
-        self._bench = bench or self._own_bench()
-        self._read = read_environment or (lambda: environment.read(threads=settings.threads))
-        self._wanted: dict[str, list[Case]] = {}
-        self._ready: dict[str, Result] = {}
-        self._journal: Journal | None = None
-
-    def _own_bench(self) -> Bench:
-        settings = self.settings
-        wanted = self.suite.memory if settings.memory is None else settings.memory
-        return Bench(
+        wanted = suite.memory if settings.memory is None else settings.memory
+        self._bench = bench or Bench(
             shared=None if settings.shared is None else SharedFolder(settings.shared),
             roofs=Roofs.of_machine(settings.session or "", settings.shared),
             threads=settings.threads,
@@ -106,6 +98,10 @@ class Recorder:
             output=Output() if settings.output else None,
             stream=StreamConditions(settings.load, settings.deadline),
         )
+        self._read = read_environment or (lambda: environment.read(threads=settings.threads))
+        self._wanted: dict[str, list[Case]] = {}
+        self._ready: dict[str, Result] = {}
+        self._journal: Journal | None = None
 
     def want(self, cases: Sequence[Case]) -> None:
         """Say which cases will be requested: those of one group are measured together."""
@@ -187,29 +183,22 @@ class Recorder:
                 (each.id for each in group), outcomes.failed(error, "in the suite itself")
             )
 
-    def keep_time(self, case: Case, measured: Measured, entry: Information) -> None:
-        """Put a measured case on disk. ``entry``: as pytest-benchmark makes it, ours within.
+    def keep(self, case: Case, result: Result, entry: Information | None = None) -> None:
+        """Put on disk what was measured of a case, or why it has no time.
+
+        entry: of a measured case as pytest-benchmark makes it, ours within.
 
         Raises ResultWriteError if it cannot be written.
         """
-        self._open_journal().benchmark(entry)
-        self._finished(case, measured)
-
-    def keep_outcome(self, case: Case, unmeasured: Unmeasured) -> None:
-        """Put on disk why a case has no time.
-
-        Raises ResultWriteError if it cannot be written.
-        """
-        self._open_journal().outcome(
-            {
-                "case": case.to_dict(),
-                "case_id": case.id,
-                "outcome": unmeasured.outcome,
-                "reason": unmeasured.reason,
-                "advice": unmeasured.advice,
-            }
-        )
-        self._finished(case, unmeasured)
+        if isinstance(result, Measured):
+            assert entry is not None
+            self._open_journal().benchmark(entry)
+        else:
+            facts = {"outcome": result.outcome, "reason": result.reason, "advice": result.advice}
+            outcome = {"case": case.to_dict(), "case_id": case.id, **facts}
+            self._open_journal().outcome(outcome)
+        self.done[case.id] = result
+        self._ready.pop(case.id, None)
 
     def finish(
         self,
@@ -232,7 +221,7 @@ class Recorder:
             if interrupted:
                 # The group in flight has no times that can be trusted.
                 for case in [case for case in self.wanted if case.id in self._ready]:
-                    self.keep_outcome(case, INTERRUPTED)
+                    self.keep(case, INTERRUPTED)
             complete = not interrupted and all(case.id in self.done for case in self.wanted)
             journal.finish(environment_after=self._read().to_dict(), complete=complete)
         self._journal = None
@@ -271,7 +260,3 @@ class Recorder:
         if self._journal is None:
             raise RuntimeError("Recorder.start was not called")
         return self._journal
-
-    def _finished(self, case: Case, result: Result) -> None:
-        self.done[case.id] = result
-        self._ready.pop(case.id, None)

@@ -18,15 +18,6 @@ from tests.bench.measured_project import IDS, WITHOUT, Project
 from tests.places import ROOT
 
 
-def test_plain_pytest_collects_tests_and_no_benchmark(project: Project) -> None:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
-    assert settings["testpaths"] == ["tests", "bench"]
-    # Of all tests one folder: to collect the others a minute of imports.
-    done = project.run("--collect-only", "-q", "-o", "testpaths=tests/bench/cli bench")
-    assert "tests/bench/cli/test_command_line.py::" in done.out
-    assert "bench_" not in done.out
-
-
 def test_benchmark_only_collects_benchmarks_and_no_test(project: Project) -> None:
     done = project.measure("--collect-only", "-q")
     assert done.code == 0
@@ -37,6 +28,10 @@ def test_benchmark_only_collects_benchmarks_and_no_test(project: Project) -> Non
         f"bench/bench_truncation.py::test_truncation[{IDS[2]}]",
     ]
     assert not done.folder.exists()
+    # Of all tests one folder: to collect the others a minute of imports.
+    done = project.run("--collect-only", "-q", "-o", "testpaths=tests/bench/cli bench")
+    assert "tests/bench/cli/test_command_line.py::" in done.out
+    assert "bench_" not in done.out
 
 
 WRONG = {
@@ -179,19 +174,6 @@ def test_an_installed_suite_is_measured_from_any_folder(
     assert [each.case.id for each in done.file.measurements] == [IDS[0]]
 
 
-def test_where_there_is_no_benchmark_it_is_said_what_runs_the_suite(
-    project: Project, installed: dict[str, str], elsewhere: Path
-) -> None:
-    done = project.start("--benchmark-only", where=elsewhere, environ=installed)
-    assert done.code == 5
-    (line,) = (line for line in done.out.splitlines() if "--pyargs" in line)
-    command = line.partition("pytest ")[2].split()
-    assert "--pyargs bench" in line
-    done = project.start(*project.into, *command, where=elsewhere, environ=installed)
-    assert done.code == 0, done.out
-    assert [each.case.id for each in done.file.measurements] == list(IDS)
-
-
 def test_another_project_is_left_alone(
     project: Project, installed: dict[str, str], elsewhere: Path
 ) -> None:
@@ -208,13 +190,6 @@ def test_another_project_is_left_alone(
     assert "1 passed" in done.out
     assert not re.search("LSTM|lstm:", done.out)
     assert not (elsewhere / "results").exists()
-
-
-def test_the_options_are_explained(project: Project) -> None:
-    done = project.run("--help")
-    options = re.findall(r"^  --lstm-([a-z-]+)", done.out, re.MULTILINE)
-    assert {"suite", "device", "backends", "mode", "results", "seed", "budget"} <= set(options)
-    assert "LSTM benchmark suite (with --benchmark-only):" in done.out
 
 
 def test_the_plugin_imports_no_numpy_where_there_is_nothing_to_measure(project: Project) -> None:

@@ -44,7 +44,7 @@ def recorded(folder: Path, *cases: Case) -> dict[str, Row]:
             "stats": {"data": list(result.series.samples)},
             "extra_info": {"lstm": result.to_extra(case, 0)},
         }
-        recorder.keep_time(case, result, json.loads(json.dumps(entry)))
+        recorder.keep(case, result, json.loads(json.dumps(entry)))
     path = recorder.finish()
     assert path is not None
     report = build(records.collect([path]))

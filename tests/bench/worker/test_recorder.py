@@ -74,14 +74,14 @@ def started(folder: Path, cases: Sequence[Case] = CASES, **settings: Any) -> Rec
 def keep(found: Recorder, case: Case) -> None:
     result = found.result(case)
     if isinstance(result, Unmeasured):
-        found.keep_outcome(case, result)
+        found.keep(case, result)
         return
     entry = {
         "name": case.id,
         "stats": {"data": list(result.series.samples)},
         "extra_info": {"lstm": result.to_extra(case, 0)},
     }
-    found.keep_time(case, result, entry)
+    found.keep(case, result, entry)
 
 
 def journal(folder: Path) -> list[dict[str, Any]]:
@@ -109,6 +109,7 @@ def test_only_what_is_wanted_is_measured(tmp_path: Path, measurer: Measurer) -> 
 
 
 def test_the_settings_reach_the_clock(tmp_path: Path, measurer: Measurer) -> None:
+    assert Recorder(SUITE, Settings(tmp_path)).plan(CASES[0].group).seconds == 3.0
     found = started(tmp_path, seconds=9.0, precision=0.02, seed=4)
     keep(found, CASES[0])
     keep(found, CASES[2])
@@ -133,10 +134,6 @@ def test_memory_is_measured_where_the_suite_says_so_unless_chosen_otherwise(
     (bench,) = measurer.benches
     assert (bench.resident is not None) == (of_suite if chosen is None else chosen)
     assert bench.case_limit == 33.0
-
-
-def test_without_settings_the_suite_says_how_long(tmp_path: Path) -> None:
-    assert Recorder(SUITE, Settings(tmp_path)).plan(CASES[0].group).seconds == 3.0
 
 
 def test_what_a_killed_run_left_half_written_is_cleared_at_the_start(
@@ -234,31 +231,6 @@ def test_the_name_of_a_file_tells_suite_time_and_run(tmp_path: Path, measurer: M
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_a_run_in_which_nothing_could_be_measured_has_a_file(
-    tmp_path: Path, measurer: Measurer
-) -> None:
-    measurer.answers |= {"a": MISSING, "b": MISSING}
-    found = started(tmp_path)
-    for case in CASES:
-        keep(found, case)
-    path = found.finish()
-    assert path is not None
-    assert len(records.read(path).outcomes) == 4
-    assert records.read(path).run.complete
-
-
-def test_a_run_that_did_not_come_to_all_of_its_cases_is_not_complete(
-    tmp_path: Path, measurer: Measurer
-) -> None:
-    found = started(tmp_path)
-    keep(found, CASES[0])
-    path = found.finish()
-    assert path is not None
-    file = records.read(path)
-    assert not file.run.complete
-    assert file.outcomes == ()
-
-
 def test_an_interruption_keeps_what_is_finished_and_names_the_group_in_flight(
     tmp_path: Path, measurer: Measurer
 ) -> None:
@@ -279,25 +251,11 @@ def test_an_interruption_keeps_what_is_finished_and_names_the_group_in_flight(
     ]
 
 
-def test_a_case_that_was_kept_is_not_called_interrupted(tmp_path: Path, measurer: Measurer) -> None:
-    found = started(tmp_path)
-    keep(found, CASES[0])
-    path = found.finish(interrupted=True)
-    assert path is not None
-    assert [each.case for each in records.read(path).outcomes] == [CASES[1]]
-
-
 def test_a_run_that_was_not_started_has_no_file(tmp_path: Path) -> None:
     found = Recorder(SUITE, Settings(tmp_path))
     assert found.finish() is None
     with pytest.raises(RuntimeError, match="start was not called"):
-        found.keep_outcome(CASES[0], MISSING)
-
-
-def test_a_folder_that_cannot_be_made_is_told_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "results").write_text("a file")
-    with pytest.raises(ResultWriteError, match="results"):
-        started(tmp_path)
+        found.keep(CASES[0], MISSING)
 
 
 def test_where_the_file_cannot_be_made_the_journal_stays(

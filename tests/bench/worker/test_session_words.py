@@ -14,7 +14,7 @@ from bench.records.schema import RecordedReason
 from bench.stats.trust import OF_TIME
 from bench.worker import pytest_session
 from bench.worker.outcomes import Measured, Result, Unmeasured
-from bench.worker.pytest_session import from_here, header, plain, report_argument, summary
+from bench.worker.pytest_session import header, plain, summary
 from bench.worker.recorder import Recorder, Settings
 from bench.worker.timing import StepSeries, Stopped
 from lstm_impl import LSTMSpec, Workload
@@ -135,21 +135,3 @@ def test_a_terminal_is_given_nothing_that_it_would_act_on(text: str, shown: str)
 
 def test_a_line_is_no_gigabyte() -> None:
     assert len(plain("x" * 10**6)) < 10_010
-
-
-def test_a_path_is_told_as_one_would_type_it_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert from_here(tmp_path / "results" / "a.json") == "results/a.json"
-    assert from_here(Path("/elsewhere")) == "/elsewhere"
-
-
-@pytest.mark.parametrize(("folder", "argument"), [("results", ""), ("other", " other/a.json")])
-def test_the_report_is_told_where_only_if_it_would_not_look_there(
-    folder: str, argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    found = came_of(tmp_path / folder)
-    found.path = tmp_path / folder / "a.json"
-    assert report_argument(found) == argument
