@@ -16,8 +16,7 @@ import numpy as np
 from bench.render.table import Sheet
 from bench.stats.comparison import Pairing, Verdict, verdicts
 from bench.stats.intervals import BRIDGE_APART, Estimates, Means, process_means
-from bench.stats.pooling import difference
-from bench.stats.ratios import with_difference
+from bench.stats.ratios import difference, with_difference
 from research.noises import (
     PAIRED_SPREADS,
     SEED,

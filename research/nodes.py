@@ -15,9 +15,16 @@ import numpy as np
 
 from bench.render.table import Sheet
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.intervals import Estimates, FloatArray, Means, process_means
+from bench.stats.intervals import (
+    RATIO_ALLOWANCE,
+    Estimates,
+    FloatArray,
+    Means,
+    means_over_nodes,
+    process_means,
+    time_bounds,
+)
 from bench.stats.outliers import NodeTimes, outlying_times
-from bench.stats.random_effects import RATIO_ALLOWANCE, means_over_nodes, time_bounds
 from research.noises import SEED
 from research.rates import beside, percent, table
 from research.rules import DIFFERENT, rate, verdicts

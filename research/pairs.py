@@ -21,8 +21,7 @@ from bench.records.schema import Measurement, Results
 from bench.render.table import Sheet
 from bench.stats.comparison import Pairing, Verdict, verdicts
 from bench.stats.intervals import ENOUGH_PROCESSES, FloatArray, process_means
-from bench.stats.pooling import RunSamples
-from bench.stats.ratios import compare_all
+from bench.stats.ratios import RunSamples, compare_all
 from research.noises import normal
 from research.rates import percent, table
 from research.rules import RIVAL_TRIALS, paired_means

@@ -27,7 +27,7 @@ from bench.stats.intervals import (
     Means,
     process_means,
 )
-from bench.stats.pooling import RunSamples, difference
+from bench.stats.ratios import RunSamples, difference
 from research.noises import SEED, Noise, Samples, drawn
 
 Verdicts = npt.NDArray[np.str_]

@@ -30,7 +30,7 @@ MOST_MODULES = 15
 """Of a package; 20 next to the packages of ``bench``, where each command has a file."""
 
 STILL_TOO_MANY = {
-    "bench.stats": 18,
+    "bench.stats": 16,
 }
 """Packages over the limit today: a number may fall, and the entry goes when the package fits."""
 

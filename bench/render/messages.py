@@ -74,12 +74,13 @@ from bench.stats.intervals import (
     OF_ITS_CALLS,
     OF_ITS_SAMPLES,
     OF_MEDIANS,
+    OF_NODES_MEDIANS,
+    OF_ONE_NODE,
     Reason,
     count_nodes,
     count_words,
 )
 from bench.stats.outliers import outliers
-from bench.stats.random_effects import OF_NODES_MEDIANS, OF_ONE_NODE
 from bench.stats.ratios import (
     OF_CASES,
     OF_CASES_TOGETHER,

@@ -14,8 +14,7 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.stats.comparison import Comparison, Verdict
-from bench.stats.pooling import RunSamples
-from bench.stats.ratios import compare
+from bench.stats.ratios import RunSamples, compare
 
 INVALID = "INVALID"
 

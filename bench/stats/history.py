@@ -27,8 +27,7 @@ from bench.stats.comparison import Comparison, Verdict
 from bench.stats.intervals import CaseInterval, case_interval
 from bench.stats.nodes import machine_names
 from bench.stats.pairs import Rule, environment_differences
-from bench.stats.pooling import RunSamples
-from bench.stats.ratios import compare
+from bench.stats.ratios import RunSamples, compare
 from bench.stats.rows import NothingToReportError
 from bench.stats.trust import Doubt, Validity, each_together
 

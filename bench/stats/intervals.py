@@ -18,7 +18,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -160,41 +160,20 @@ class Means(Estimates):
     shifts: FloatArray
 
     @classmethod
-    def where(
-        cls,
-        found: Estimates,
-        spreads: FloatArray,
-        aside: FloatArray,
-        plain: FloatArray | None = None,
-    ) -> Means:
+    def where(cls, found: Estimates, spreads: FloatArray, aside: FloatArray) -> Means:
         """Add to estimates what they stand on, with no order of processes."""
-        return cls(
-            found.middles,
-            found.errors,
-            found.degrees,
-            spreads,
-            aside,
-            found.middles if plain is None else plain,
-            found.errors,
-            np.zeros_like(found.middles),
-        )
+        middles, errors = found.middles, found.errors
+        none = np.zeros_like(middles)
+        return cls(middles, errors, found.degrees, spreads, aside, middles, errors, none)
+
+    def with_own(self, errors: float | FloatArray) -> Means:
+        """Add another standard error in quadrature."""
+        both = (np.hypot(each, errors) for each in (self.errors, self.steady_errors))
+        return replace(self, **dict(zip(("errors", "steady_errors"), both, strict=True)))
 
     def over_bridge(self) -> Means:
         """The same as one side of a comparison over a bridge, which may itself differ."""
-        allowed = BRIDGE_APART / np.sqrt(2)
-        return replace(
-            self,
-            errors=np.hypot(self.errors, allowed),
-            steady_errors=np.hypot(self.steady_errors, allowed),
-        )
-
-    def with_own(self, errors: FloatArray) -> Means:
-        """Add the standard error of the processes' own medians, in quadrature."""
-        return replace(
-            self,
-            errors=np.hypot(self.errors, errors),
-            steady_errors=np.hypot(self.steady_errors, errors),
-        )
+        return self.with_own(BRIDGE_APART / math.sqrt(2))
 
 
 @dataclass(frozen=True)
@@ -230,16 +209,22 @@ def process_means(
     cases, count = logs.shape
     spread = np.broadcast_to(np.asarray(allowance, dtype=np.float64), (cases,))
     if count == 1:
-        none = np.full(cases, np.nan)
-        degrees = np.full(cases, DEGREES)
-        alone = Estimates(logs[:, 0].copy(), ALONE * spread, degrees)
-        return Means.where(alone, none, np.zeros(cases))
+        alone = Estimates(logs[:, 0].copy(), ALONE * spread, np.full(cases, DEGREES))
+        return Means.where(alone, np.full(cases, np.nan), np.zeros(cases))
     few = count < ENOUGH_PROCESSES
     model = _Model(spread if few else np.full(cases, ENOUGH_SPREAD), few)
     separate, centre = _around_median(logs)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        found = _likelier(_some_bad(separate, model), _all_good(separate, model))
-        means = _with_errors(separate, centre, found, model)
+        some_bad, all_good = _some_bad(separate, model), _all_good(separate, model)
+        # Not a number where every process is beyond what even a bad one reaches: then none is bad.
+        first = some_bad.likelihood >= all_good.likelihood
+        likelier = _Fit(
+            *(
+                np.where(first[:, None] if one.ndim == 2 else first, one, other)
+                for one, other in zip(some_bad, all_good, strict=True)
+            )
+        )
+        means = _with_errors(separate, centre, likelier, model)
     if few:
         return means
     errors = means.errors * (1 - TOO_WIDE * min(1.0, TOO_WIDE_UNTIL / count))
@@ -254,13 +239,12 @@ def _allow_for_shifts(means: Means, logs: FloatArray, in_order: bool | BoolArray
     """
     from scipy import special
 
-    count = logs.shape[1]
     ordered = np.broadcast_to(np.asarray(in_order, dtype=np.bool_), means.middles.shape)
     if not ordered.any():
         return means
     reach = SHIFT_CLIP * means.spreads[:, None]
     values = np.clip(logs - means.middles[:, None], -reach, reach)
-    half = count // 2
+    half = logs.shape[1] // 2
     shifts = values[:, -half:].mean(axis=1) - values[:, :half].mean(axis=1)
     quantile = special.stdtrit(means.degrees, (1 + VERDICT_CONFIDENCE) / 2)
     errors = np.maximum(means.errors, SHIFT_REACH * np.abs(shifts) / 2 / quantile)
@@ -293,8 +277,7 @@ def _around_median(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     return ordered - centre[:, None], centre
 
 
-@dataclass(frozen=True)
-class _Fit:
+class _Fit(NamedTuple):
     """Each case's middle, the good processes' variance, how good each is, and how likely all is."""
 
     middle: FloatArray
@@ -304,7 +287,7 @@ class _Fit:
 
 
 def _some_bad(separate: FloatArray, model: _Model) -> _Fit:
-    """From the median and the inner half's spread, so that a few bad ones cannot lead astray."""
+    # From the median and the inner half's spread, so that a few bad ones cannot lead astray.
     count = separate.shape[1]
     middle = np.zeros(len(separate))
     inner = 1.4826 * _median(np.sort(np.abs(separate), axis=1))  # the sd of a normal distribution
@@ -313,7 +296,10 @@ def _some_bad(separate: FloatArray, model: _Model) -> _Fit:
     for _ in range(_STEPS):
         squares = (separate - middle[:, None]) ** 2
         wide = model.wide(variance, squares)
-        good = _goodness(squares, variance, wide)
+        # How likely each process is to be good, from its squared distance to the middle.
+        narrow = variance[:, None]
+        odds = BAD_SHARE / (1 - BAD_SHARE) * np.sqrt(narrow / wide)
+        good = 1 / (1 + odds * np.exp(squares * (1 / narrow - 1 / wide) / 2))
         weights = good / variance[:, None] + (1 - good) / wide
         middle = np.sum(weights * separate, axis=1) / np.sum(weights, axis=1)
         squares = good * (separate - middle[:, None]) ** 2
@@ -332,17 +318,6 @@ def _all_good(separate: FloatArray, model: _Model) -> _Fit:
     variance = _drawn(squares, np.full(len(separate), float(count)), model)[0]
     likelihood = -(count * np.log(variance) + squares / variance) / 2
     return _Fit(middle, variance, np.ones_like(separate), likelihood)
-
-
-def _likelier(one: _Fit, other: _Fit) -> _Fit:
-    # Not a number where every process is beyond what even a bad one reaches: then none is bad.
-    first = one.likelihood >= other.likelihood
-    return _Fit(
-        np.where(first, one.middle, other.middle),
-        np.where(first, one.variance, other.variance),
-        np.where(first[:, None], one.good, other.good),
-        np.where(first, one.likelihood, other.likelihood),
-    )
 
 
 def _with_errors(separate: FloatArray, centre: FloatArray, found: _Fit, model: _Model) -> Means:
@@ -368,15 +343,8 @@ def _with_errors(separate: FloatArray, centre: FloatArray, found: _Fit, model: _
         # It then is the plain t-interval, with its own tails, which stricter levels look into.
         floored = least > errors
         errors, degrees = np.where(floored, plain, errors), np.where(floored, free, degrees)
-    middles = Estimates(centre + found.middle, errors, degrees)
-    return Means.where(middles, own, count - kept, centre + np.mean(separate, axis=1))
-
-
-def _goodness(squares: FloatArray, variance: FloatArray, wide: FloatArray) -> FloatArray:
-    """How likely each process is to be good, from its squared distance to the middle."""
-    narrow = variance[:, None]
-    odds = BAD_SHARE / (1 - BAD_SHARE) * np.sqrt(narrow / wide)
-    return np.asarray(1 / (1 + odds * np.exp(squares * (1 / narrow - 1 / wide) / 2)))
+    means = Means.where(Estimates(centre + found.middle, errors, degrees), own, count - kept)
+    return replace(means, plain=centre + np.mean(separate, axis=1))
 
 
 def _drawn(squares: FloatArray, kept: FloatArray, model: _Model) -> tuple[FloatArray, FloatArray]:
@@ -562,20 +530,19 @@ def case_intervals(
     low, mid, high, coverage = median_intervals(inside[1], offsets, confidence)
     few = (counts > 1) & (counts < ENOUGH_PROCESSES)
     if np.any(few):
-        half = _half_of_few(np.log(inside[1]), offsets, confidence)
+        logs, spreads = np.log(inside[1]), deviations(np.log(inside[1]), offsets)
         # Around the mean of the logs, from which a median is never further than this.
-        middle = np.add.reduceat(np.log(inside[1]), offsets[:-1]) / counts
+        middle = np.add.reduceat(logs, offsets[:-1]) / counts
+        half = _half_of_few(counts, spreads, np.maximum(spreads, MOST_SPREAD), confidence)
         with np.errstate(over="ignore", under="ignore"):
             low = np.where(few, np.exp(middle - half), low)
             high = np.where(few, np.exp(middle + half), high)
         coverage = np.where(few, confidence, coverage)
-    alone = counts == 1
-    if np.any(alone):
-        own = offsets[:-1]
-        low, high, coverage = (
-            np.where(alone, inside[part][own], over)
-            for part, over in ((0, low), (2, high), (3, coverage))
-        )
+    own = offsets[:-1]
+    low, high, coverage = (
+        np.where(counts == 1, inside[part][own], over)
+        for part, over in ((0, low), (2, high), (3, coverage))
+    )
     columns = (low.tolist(), mid.tolist(), high.tolist(), coverage.tolist(), counts.tolist())
     return [
         CaseInterval(lower, middle, upper, covered, *_case_basis(count))
@@ -583,16 +550,15 @@ def case_intervals(
     ]
 
 
-def _half_of_few(logs: FloatArray, offsets: IntArray, confidence: float) -> FloatArray:
-    """How far the interval of 2 to 5 processes reaches, as a logarithm; of others no matter."""
+def _half_of_few(
+    counts: int | IntArray, spreads: FloatArray, widest: FloatArray, confidence: float
+) -> FloatArray:
+    """How far the interval of 2 to 5 logs reaches, with these spreads and at the most these."""
     from scipy import special
 
-    counts, spreads = np.diff(offsets), deviations(logs, offsets)
-    quantile = special.stdtrit(np.maximum(counts - 1, 1), (1 + confidence) / 2)
+    quantile = special.stdtrit(np.maximum(counts, 2) - 1, (1 + confidence) / 2)
     most = special.ndtri((1 + max(confidence, CAP_CONFIDENCE)) / 2)
-    halves = np.minimum(
-        quantile * np.maximum(spreads, LEAST_SPREAD), most * np.maximum(spreads, MOST_SPREAD)
-    )
+    halves = np.minimum(quantile * np.maximum(spreads, LEAST_SPREAD), most * widest)
     return np.asarray(halves / np.sqrt(counts), dtype=np.float64)
 
 
@@ -607,6 +573,153 @@ def _case_basis(count: int) -> tuple[int, float | None, Reason]:
         return count, None, Reason(OF_ITS_SAMPLES)
     allowance = None if count >= ENOUGH_PROCESSES else LEAST_SPREAD
     return count, allowance, Reason(OF_MEDIANS, {"processes": count, "allowance": allowance})
+
+
+# Nodes, machines of one kind
+
+# The model: log(time) = case + node + process, each node and each process with an effect of its
+# own. A node's processes share its luck, so they say less than as many processes on as many
+# machines, and the unit is the node. Each node is one number, the mean over its processes; the
+# nodes count alike, however many processes each has, and the interval is a t-interval over them.
+# Where nodes are not known equally well, that covers at least as often as it claims (Ibragimov and
+# Müller, *t-Statistic Based Correlation and Heterogeneity Robust Inference*, 2010); no node is left
+# out of it. Two to five nodes hardly show how far they spread, so that is drawn towards an
+# allowance.
+
+RATIO_ALLOWANCE = 0.03
+"""The spread between nodes of a *ratio* of two backends that stands in for what fewer than 6 nodes
+cannot show. What makes a node slow slows both; how far their ratio moves has not been measured on
+many machines, so that is a choice: the simulated rates of ``docs/verdicts.md`` hold up to a spread
+of 10%."""
+
+TIME_ALLOWANCE = 0.10
+"""The same of *times*, where two backends share no node. GPUs of one model in one data centre were
+seen to differ by 8% on average (Sinha et al., *Not All GPUs Are Created Equal*, SC '22)."""
+
+
+def means_over_nodes(each: Estimates, allowance: float) -> Means:
+    """The mean over the nodes of each case, from what each node says, ``[cases, nodes]``.
+
+    ``spreads`` of what comes back is the standard deviation of the nodes' means, not a number for
+    one node.
+    """
+    cases, count = each.middles.shape
+    if count > 1:
+        own = np.sqrt(np.mean(np.sort(each.errors, axis=1) ** 2, axis=1))
+        return means_of_all(each.middles, np.hypot(allowance, own))
+    # What one node says of others: no more than one process does.
+    nothing = np.zeros(cases)
+    others = Estimates(nothing, np.full(cases, ALONE * allowance), np.full(cases, DEGREES))
+    alone = Estimates(each.middles[:, 0], each.errors[:, 0], each.degrees[:, 0]).minus(others)
+    return Means.where(alone, np.full(cases, np.nan), nothing)
+
+
+def spread_between(means: FloatArray, own: float | None) -> float | None:
+    """How far nodes spread beyond what their processes explain; None where it cannot be determined.
+
+    means ``[nodes]`` of logs. own: the mean variance of these that comes from the processes. The
+    unweighted sum of squares of unbalanced groups (Thomas and Hultquist 1978); not below 0.
+    """
+    if own is None or means.size < 2:
+        return None
+    return math.sqrt(max(0.0, float(np.var(np.sort(means), ddof=1)) - own))
+
+
+def pooled_spread(spreads: Sequence[float | None], counts: Sequence[int]) -> float | None:
+    """Of one node, from the spreads and numbers of the processes of each; None if none has two."""
+    known = [(n - 1, s) for s, n in zip(spreads, counts, strict=True) if s is not None and n > 1]
+    free = sum(degrees for degrees, _ in known)
+    return math.sqrt(sum(degrees * s**2 for degrees, s in known) / free) if free else None
+
+
+OF_ONE_NODE, OF_NODES_MEDIANS = "of_one_node", "of_nodes_medians"
+"""Codes of what a time's interval over nodes stands on."""
+
+Runs = Sequence[tuple[str, npt.ArrayLike]]
+"""The node of each process of a case (empty where nodes are not distinguished), and its samples."""
+
+
+def node_intervals(
+    cases: Sequence[Runs], confidence: float = CASE_CONFIDENCE
+) -> list[CaseInterval]:
+    """``case_intervals`` of many cases, over nodes where these are distinguished.
+
+    The middle then is the median of the nodes' medians, each of its processes' medians. With 6
+    nodes or more the bounds are order statistics of these, which cover whatever their distribution
+    is and however many processes each has. With 2 to 5 they are a t-interval on their logs, taken
+    to spread by ``LEAST_SPREAD`` at least. One node says nothing of others.
+
+    Raises ValueError as ``case_intervals`` does.
+    """
+    found = case_intervals([[samples for _, samples in runs] for runs in cases], confidence)
+    for index, runs in enumerate(cases):
+        nodes: dict[str, list[float]] = {}
+        for node, samples in runs:
+            if node:
+                nodes.setdefault(node, []).append(float(np.median(np.asarray(samples))))
+        if nodes:
+            medians = [np.array(each) for each in nodes.values()]
+            found[index] = _over_nodes(found[index], medians, confidence)
+    return found
+
+
+def _over_nodes(
+    alone: CaseInterval, nodes: Sequence[FloatArray], confidence: float
+) -> CaseInterval:
+    """The interval of a case from the medians of each node's processes.
+
+    alone: of all of its processes as if they were of one node.
+    """
+    count, sizes = len(nodes), [each.size for each in nodes]
+    spreads = [float(np.std(np.log(each), ddof=1)) if each.size > 1 else None for each in nodes]
+    within = pooled_spread(spreads, sizes)
+    if count == 1:
+        basis = Reason(OF_ONE_NODE, {"of": alone.basis})
+        return replace(alone, basis=basis, nodes=1, within=within)
+    medians = np.array([np.median(each) for each in nodes])
+    share = float(np.mean([1 / size for size in sizes]))
+    own = None if within is None else within**2 * share
+    # Where no node has two processes, none shows how far they spread: as far as any did.
+    known = MOST_SPREAD**2 * share if own is None else own
+    low, high, covered = time_bounds(np.log(medians)[None], np.array([known]), confidence)
+    middle = float(median_intervals(medians, np.array([0, count]))[1][0])
+    allowance = None if count >= ENOUGH_PROCESSES else LEAST_SPREAD
+    numbers = {"nodes": count, "processes": alone.processes, "allowance": allowance}
+    return CaseInterval(
+        float(low[0]),
+        middle,
+        float(high[0]),
+        float(covered[0]),
+        alone.processes,
+        allowance,
+        Reason(OF_NODES_MEDIANS, numbers),
+        nodes=count,
+        between=spread_between(np.log(medians), own),
+        within=within,
+    )
+
+
+def time_bounds(
+    logs: FloatArray, own: FloatArray, confidence: float = CASE_CONFIDENCE
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The bounds of a time and the confidence that they have, ``[cases]`` each.
+
+    logs ``[cases, nodes]``: of two or more nodes' medians. own ``[cases]``: the mean variance of
+    these that comes from the processes.
+    """
+    cases, count = logs.shape
+    if count >= ENOUGH_PROCESSES:
+        offsets = count * np.arange(cases + 1)
+        low, _, high, covered = median_intervals(logs.ravel(), offsets, confidence)
+    else:
+        ordered = np.sort(logs, axis=1)
+        spread, centre = np.std(ordered, axis=1, ddof=1), np.mean(ordered, axis=1)
+        # No wider than the largest spread that is allowed for asks for: of nodes, and of processes.
+        widest = np.maximum(spread, np.sqrt(TIME_ALLOWANCE**2 + own))
+        half = _half_of_few(count, spread, widest, confidence)
+        low, high, covered = centre - half, centre + half, np.full(cases, confidence)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.exp(low), np.exp(high), covered
 
 
 def _order_statistics(sizes: IntArray, confidence: float) -> tuple[IntArray, FloatArray]:

@@ -27,10 +27,9 @@ from bench.stats.intervals import (
     FloatArray,
     Interval,
     Reason,
+    node_intervals,
 )
-from bench.stats.pooling import RunSamples
-from bench.stats.random_effects import intervals
-from bench.stats.ratios import compare_all
+from bench.stats.ratios import RunSamples, compare_all
 from bench.stats.trust import MINORITY
 
 PARTS = (50.0, 90.0, 99.0, 99.9)
@@ -119,7 +118,7 @@ def over_processes(
             found[part] = CaseInterval(own.low, own.mid, own.high, own.confidence, 1, None, how)
         elif percentiles:
             runs = [(node, [each.mid]) for node, each in zip(where, percentiles, strict=True)]
-            found[part] = intervals([runs])[0]
+            found[part] = node_intervals([runs])[0]
     return found
 
 

@@ -4,8 +4,7 @@ A node is a machine, by the id that its files give it; two host names on which o
 started once (containers of one machine) are one node. Nodes are of one kind where all that should
 make their times equal is (``machine.kinds``). What several of one kind measured of one suite
 stands together, whether one command sent its processes to all of them or each measured by itself
-and the files were brought together. This module knows results; ``random_effects`` has the
-statistics.
+and the files were brought together. This module knows results; ``intervals`` has the statistics.
 """
 
 from __future__ import annotations

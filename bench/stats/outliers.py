@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.stats.intervals import DEGREES, FloatArray
-from bench.stats.random_effects import RATIO_ALLOWANCE
+from bench.stats.intervals import DEGREES, RATIO_ALLOWANCE, FloatArray
 from bench.stats.rows import Row
 
 FEWEST_NODES = 3

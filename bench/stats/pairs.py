@@ -19,7 +19,7 @@ from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Verdict, holm
 from bench.stats.crossover import DeviceTime, Map, maps
-from bench.stats.intervals import ENOUGH_PROCESSES, Reason, ReasonedError
+from bench.stats.intervals import ENOUGH_PROCESSES, Reason, ReasonedError, node_intervals
 from bench.stats.nodes import (
     SectionItems,
     by_machine,
@@ -28,9 +28,7 @@ from bench.stats.nodes import (
     machines,
     node_names,
 )
-from bench.stats.pooling import RunSamples, Sides
-from bench.stats.random_effects import intervals
-from bench.stats.ratios import compare_all, geometric_mean
+from bench.stats.ratios import RunSamples, Sides, compare_all, geometric_mean
 from bench.stats.rows import check_known, sections, usual_baseline
 from bench.stats.trust import Doubt, each_together, of_ratio
 
@@ -404,7 +402,7 @@ def _times(pairs: Sequence[CasePair]) -> dict[tuple[int, str], float]:
         for pair in pairs
         for side in (pair.base, pair.new)
     }
-    each = intervals(list(found.values()))
+    each = node_intervals(list(found.values()))
     return {key: interval.mid for key, interval in zip(found, each, strict=True)}
 
 

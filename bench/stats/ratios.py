@@ -1,89 +1,68 @@
-"""Ratios of times with their verdicts, and how far a reference case is from itself.
+"""From the samples of processes to ratios of times with their verdicts.
 
-A reference case is a third one in the processes of both sides of a comparison. It is taken to be as
-fast next to the one as next to the other, up to ``BRIDGE_APART``, and its own times over all of its
-cases can say that it is not. Then every ratio over it may be off by as much, to either side: the
-half width of its interval grows by that difference.
+What each process says of a ratio, from samples of the same round; what is paired with what; and the
+t distribution of all processes, nodes or cases together. The unit of replication is the run (one
+process), because samples of one process agree with one another far better than the medians of fresh
+processes do; where runs name their nodes (machines of one kind), it is the node.
+
+A reference case ("bridge") is a third one in the processes of both sides of a comparison. It is
+taken to be as fast next to the one as next to the other, up to ``BRIDGE_APART``, and its own times
+over all of its cases can say that it is not. Then every ratio over it may be off by as much, to
+either side: the half width of its interval grows by that difference.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeAlias, cast
 
 import numpy as np
 
+from bench.records.grouping import grouped
 from bench.stats.comparison import (
     GATE_LEVEL,
+    PLAIN_MEAN_OPPOSED,
+    PROCESSES_SHIFTED,
+    Basis,
     Comparison,
     Heterogeneity,
     Pairing,
     Verdict,
+    basis_of,
     loosest,
+    nodes_apart_basis,
+    nodes_basis,
+    verdicts,
 )
 from bench.stats.intervals import (
     ENOUGH_PROCESSES,
+    RATIO_ALLOWANCE,
+    TIME_ALLOWANCE,
+    UNPAIRED_ALLOWANCE,
+    VERDICT_CONFIDENCE,
+    BoolArray,
     Estimates,
+    FloatArray,
+    IntArray,
+    Interval,
     Means,
     Reason,
+    boundaries,
+    checked_times,
+    means_over_nodes,
+    median_intervals,
+    pooled_spread,
     process_means,
+    spread_between,
 )
-from bench.stats.pooling import RunSamples, Sides, compare_each, difference, judged
-from bench.stats.random_effects import combined, compare_on_nodes
 
 UNEVEN, OF_PROCESSES_MEANS, OF_CASES, OF_CASES_TOGETHER = (
     *("uneven", "of_processes_means", "of_cases", "of_cases_together"),
 )
 """Codes of what a mean over cases, or a comparison over an uneven bridge, stands on."""
-
-
-def allowing(found: Comparison, aparts: Sequence[Heterogeneity | None]) -> Comparison:
-    """A comparison over bridges, with what is known of these and, where they are uneven, with that.
-
-    aparts: of each case that it is over. The cases are taken to be off together, by the mean of
-    their bridges' differences; one without a bridge, or whose bridge is even, by nothing.
-    """
-    heterogeneity = most_heterogeneous(aparts)
-    uneven = [each.found for each in aparts if each is not None and each.uneven]
-    if heterogeneity is None or not uneven:
-        return replace(found, heterogeneity=heterogeneity)
-    difference = math.fsum(abs(each.log_ratio) for each in uneven) / len(aparts)
-    error = math.fsum(each.standard_error for each in uneven) / len(aparts)
-    bridges = Estimates.of(difference, error, min(each.degrees for each in uneven))
-    basis = Reason(UNEVEN, {"of": found.basis, "by": math.expm1(difference)})
-    stands_on = found.processes, found.pairing, found.allowance, basis
-    (wide,) = judged(with_difference(found.estimate, bridges), [stands_on])
-    return replace(
-        found,
-        ratio=wide.ratio,
-        verdict=wide.verdict,
-        standard_error=wide.standard_error,
-        degrees=wide.degrees,
-        basis=basis,
-        heterogeneity=heterogeneity,
-    )
-
-
-def most_heterogeneous(aparts: Sequence[Heterogeneity | None]) -> Heterogeneity | None:
-    """The one to be told of: an uneven one before others, and of these the furthest."""
-    known = [each for each in aparts if each is not None]
-    return max(known, key=lambda each: (each.uneven, abs(each.found.log_ratio)), default=None)
-
-
-def with_difference(found: Estimates, bridges: Estimates) -> Estimates:
-    """Log ratios over bridges that differ by so much (logs, not below 0), ``[cases]`` each.
-
-    The interval is as much wider as the difference, which is no matter of chance, and holds the
-    doubt of both, with the fewer degrees: by Welch's it could be narrower than before, where the
-    ratio is known to few. One t distribution is left, of which interval, verdict and p-value are.
-    """
-    free = np.minimum(found.degrees, bridges.degrees)
-    unit = Estimates(np.zeros_like(found.errors), np.ones_like(found.errors), free)
-    wider = bridges.middles / unit.bounds()[1]
-    return Estimates(found.middles, np.hypot(found.errors, bridges.errors) + wider, free)
-
 
 # The largest spreads between processes that were seen on two shared CPU cores: of the ratio of two
 # sides that were measured one after the other, and of the medians of a case. They stand in for the
@@ -92,6 +71,300 @@ SEQUENTIAL_ALLOWANCE = 0.15
 
 # Samples that are judged in one go: some 100 MB of arrays.
 _MOST_AT_ONCE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunSamples:
+    """What one process measured of one case.
+
+    run: the process's id; samples of both sides with the same id share that process.
+    samples ``[n]`` in seconds per step.
+    rounds ``[n]``: the alternating round of each sample, or None where the case was not measured
+        in turn with the other one (numbers from different groups of cases mean nothing together).
+    adjacent: whether ``run`` names two processes, one right after the other, each of which measured
+        one side.
+    node: the machine, where several of one kind measured and are to be distinguished, else empty.
+    started: when the process started, in seconds since any moment; None if that is not known. The
+        order of processes is judged where it is known of all of them.
+
+    Raises ValueError for samples that are not finite and positive, or rounds of another length.
+    """
+
+    run: str
+    samples: FloatArray
+    rounds: IntArray | None = None
+    adjacent: bool = False
+    node: str = ""
+    started: float | None = None
+
+    def __post_init__(self) -> None:
+        checked_times("samples", self.samples)
+        if self.rounds is not None and self.rounds.shape != self.samples.shape:
+            raise ValueError(f"rounds: shape {self.rounds.shape}")
+        if self.rounds is not None and self.rounds.dtype.kind not in "iu":
+            raise ValueError(f"rounds: {self.rounds.dtype}")
+
+    @property
+    def out_of_turn(self) -> RunSamples:
+        """The same next to a case that was not measured in turn with it: rounds mean nothing."""
+        return RunSamples(self.run, self.samples, node=self.node, started=self.started)
+
+
+_Side: TypeAlias = Sequence[RunSamples]
+Sides: TypeAlias = tuple[_Side, _Side] | tuple[_Side, _Side, _Side]
+"""The runs of a new case, of a base and, perhaps, of a bridge."""
+
+
+# What processes say
+
+
+def paired_logs(
+    new: Sequence[RunSamples], base: Sequence[RunSamples]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of each pair of runs: log medians over the shared rounds, and their difference's error.
+
+    All three ``[pairs]`` are not a number where no round is shared.
+    """
+    values, rounds, owners = [], [], []
+    for side in (new, base):
+        with_rounds = [(run.samples, run.rounds) for run in side if run.rounds is not None]
+        values.append(np.concatenate([np.empty(0), *(each[0] for each in with_rounds)]))
+        rounds.append(np.concatenate([np.empty(0, np.int64), *(each[1] for each in with_rounds)]))
+        sizes = [0 if run.rounds is None else run.rounds.size for run in side]
+        owners.append(np.repeat(np.arange(len(side)), sizes))
+    log_new, log_base, errors = (np.full(len(new), np.nan) for _ in range(3))
+    # A number for each round of each pair, so that all of them are matched by one sorting.
+    codes = np.concatenate(rounds)
+    first, last = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    if (last - first + 1) * len(new) < 2**62:
+        codes, span = codes - first, last - first + 1
+    else:
+        known, codes = np.unique(codes, return_inverse=True)
+        span = known.size
+    keys = [
+        owner * span + code
+        for owner, code in zip(owners, np.split(codes, [rounds[0].size]), strict=True)
+    ]
+    if not (keys[0].size and keys[1].size):
+        return log_new, log_base, errors
+    # Stable, since what is sorted already, as most is, then costs no sorting.
+    distinct = [_runs_of_equals(np.sort(key, kind="stable"))[0] for key in keys]
+    shared_keys = distinct[0][_among(*distinct)]
+    if shared_keys.size == 0:
+        return log_new, log_base, errors
+    places, offsets = _runs_of_equals(shared_keys // span)
+    by_round: list[FloatArray] = []
+    for times, key, logs in zip(values, keys, (log_new, log_base), strict=True):
+        order = np.argsort(key, kind="stable")
+        order = order[_among(key[order], shared_keys)]
+        times, key = times[order], key[order]
+        logs[places] = np.log(median_intervals(times, _runs_of_equals(key // span)[1])[1])
+        # A round may hold several samples of a side: its median stands for them.
+        by_round.append(median_intervals(np.log(times), _runs_of_equals(key)[1])[1])
+    # The difference within each round, so that a drift that both sides follow cancels.
+    low, _, high, coverage = median_intervals(by_round[0] - by_round[1], offsets)
+    errors[places] = own_errors(low, high, coverage)
+    return log_new, log_base, errors
+
+
+def _among(values: IntArray, known: IntArray) -> BoolArray:
+    """Which of the values are among the known ones, which are sorted."""
+    place = np.minimum(np.searchsorted(known, values), known.size - 1)
+    return np.asarray(known[place] == values)
+
+
+def _runs_of_equals(ordered: IntArray) -> tuple[IntArray, IntArray]:
+    """The distinct values of an ordered, non-empty array, and where each begins, and the end."""
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
+    return ordered[starts], np.append(starts, ordered.size)
+
+
+def own_errors(low: FloatArray, high: FloatArray, coverage: FloatArray) -> FloatArray:
+    """The standard error of the median of each process's logs, without a normal assumption.
+
+    low, high, coverage: of the order-statistics interval of the logs. It is the half width over
+    the normal quantile of the confidence that the interval really has: stragglers widen it only
+    where they reach the middle. A single sample shows nothing of its own spread (its coverage is
+    0); the widest allowance stands in.
+    """
+    from scipy import special
+
+    alone = coverage == 0
+    quantile = special.ndtri((1 + np.where(alone, 0.5, coverage)) / 2)
+    return np.where(alone, UNPAIRED_ALLOWANCE, (high - low) / 2 / quantile)
+
+
+def _log_medians(runs: Sequence[RunSamples]) -> tuple[FloatArray, FloatArray]:
+    """The log of the median of each process's samples, and its standard error."""
+    arrays = [run.samples for run in runs]
+    offsets = boundaries(np.array([values.size for values in arrays]))
+    low, mid, high, coverage = median_intervals(np.concatenate(arrays), offsets)
+    return np.log(mid), own_errors(np.log(low), np.log(high), coverage)
+
+
+@dataclass(frozen=True)
+class Units:
+    """The log medians of the processes of many comparisons or sides, one after the other.
+
+    runs: the processes' ids; logs ``[units]``; errors ``[units]``: each one's own standard error;
+    offsets ``[comparisons + 1]``; in_order ``[comparisons]``: whether the processes of each stand
+    in the order in which they started.
+    """
+
+    runs: list[str]
+    logs: FloatArray
+    errors: FloatArray
+    offsets: IntArray
+    in_order: BoolArray
+
+    @classmethod
+    def of(cls, sides: Sequence[_Side], logs: FloatArray, errors: FloatArray) -> Units:
+        """The log medians, or log ratios, of the processes of these sides."""
+        in_order = [all(run.started is not None for run in side) for side in sides]
+        offsets = boundaries(np.array([len(side) for side in sides]))
+        runs = [run.run for side in sides for run in side]
+        return cls(runs, logs, errors, offsets, np.array(in_order))
+
+    @classmethod
+    def medians(cls, sides: Sequence[_Side]) -> Units:
+        """The log medians of the processes of each side."""
+        return cls.of(sides, *_log_medians([run for side in sides for run in side]))
+
+    def means(self, allowance: float | FloatArray) -> Means:
+        """Over the processes of each comparison or side; with their own doubt, if few."""
+        counts = np.diff(self.offsets)
+        allowances = np.broadcast_to(np.asarray(allowance, dtype=np.float64), counts.shape)
+        found = np.empty((8, counts.size))
+        for count in np.unique(counts):
+            here = np.flatnonzero(counts == count)
+            logs = self.logs[self.offsets[here][:, None] + np.arange(count)]
+            of = process_means(logs, allowances[here], self.in_order[here])
+            found[:, here] = [getattr(of, each.name) for each in fields(Means)]
+        few = counts < ENOUGH_PROCESSES
+        # The standard error of the mean of the processes of each, from their own.
+        mean = np.sqrt(np.add.reduceat(self.errors**2, self.offsets[:-1])) / counts
+        return Means(*found).with_own(np.where(few, mean, 0.0))
+
+    def by_run(self) -> list[dict[str, float]]:
+        """The logs of each comparison or side by run."""
+        values, ends = self.logs.tolist(), self.offsets.tolist()
+        return [
+            dict(zip(self.runs[start:end], values[start:end], strict=True))
+            for start, end in itertools.pairwise(ends)
+        ]
+
+
+def _ratios(
+    new: Sequence[Sequence[RunSamples]], base: Sequence[Sequence[RunSamples]]
+) -> tuple[Units, list[Units], BoolArray]:
+    """The processes' log ratios, the log medians they are made of, and which took turns.
+
+    Of sides that are of the same runs, in the same order, ``[comparisons][processes]``. A
+    comparison is of alternating blocks if all of its processes measured in turn.
+    """
+    counts = np.array([len(each) for each in new])
+    news, bases = ([run for each in side for run in each] for side in (new, base))
+    log_new, log_base, errors = paired_logs(news, bases)
+    # One process without a shared round, and the comparison is not of alternating blocks.
+    alternating = np.logical_and.reduceat(np.isfinite(log_new), boundaries(counts)[:-1])
+    rest = np.flatnonzero(np.repeat(~alternating, counts))
+    if rest.size:
+        log_new[rest], errors_new = _log_medians([news[index] for index in rest])
+        log_base[rest], errors_base = _log_medians([bases[index] for index in rest])
+        errors[rest] = np.hypot(errors_new, errors_base)
+    ratios = Units.of(new, log_new - log_base, errors)
+    return ratios, [replace(ratios, logs=logs) for logs in (log_new, log_base)], alternating
+
+
+# From means to verdicts
+
+
+@dataclass(frozen=True)
+class LogRatios(Estimates):
+    """Log ratios, and why each is not firmer: the reason of a verdict that was taken back."""
+
+    reasons: Sequence[tuple[Reason, ...]]
+
+
+def difference(new: Means, base: Means | None = None) -> LogRatios:
+    """Return the log ratios of paired means, or of two sides, as wide as their processes ask for.
+
+    Where processes moved during the session, their means allow for it. Where outlying processes are
+    left out and the arithmetic mean of all has the other sign, the interval reaches as far beyond 0
+    as that mean, or as the middle on its own side, whichever is nearer: no verdict rests on what
+    was left out alone.
+    """
+    found: Estimates = new if base is None else new.minus(base)
+    steady = replace(new, errors=new.steady_errors)
+    before = steady if base is None else steady.minus(replace(base, errors=base.steady_errors))
+    plain = new.plain if base is None else new.plain - base.plain
+    middles, shifts = found.middles, np.abs(new.shifts)
+    if base is not None:
+        shifts = np.maximum(shifts, np.abs(base.shifts))
+    opposed = middles * plain < 0
+    beyond = np.where(opposed, np.abs(middles) + np.minimum(np.abs(middles), np.abs(plain)), 0.0)
+    unit = found.bounds()[1] - middles
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = np.where(beyond > unit, found.errors * beyond / unit, found.errors)
+    wide = Estimates(middles, errors, found.degrees)
+    firm, steadily, finally_ = (
+        verdicts(*each.bounds()) != Verdict.UNCLEAR for each in (found, before, wide)
+    )
+    reasons: list[tuple[Reason, ...]] = [()] * middles.size
+    for index in np.flatnonzero((firm | steadily) & ~finally_).tolist():
+        if firm[index]:
+            reasons[index] = (Reason(PLAIN_MEAN_OPPOSED, {"ratio": math.exp(plain[index])}),)
+        else:
+            shift = math.expm1(float(shifts[index]))
+            reasons[index] = (Reason(PROCESSES_SHIFTED, {"shift": shift}),)
+    return LogRatios(middles, errors, found.degrees, reasons)
+
+
+def judged(
+    found: Estimates,
+    bases: Sequence[Basis],
+    logs: Sequence[Units] = (),
+    parts: Sequence[Means] = (),
+) -> list[Comparison]:
+    """Of each log ratio the interval and the verdict, on its basis.
+
+    logs: of the processes of both sides. parts: what the sides' means stand on, if it is to be
+    reported: how far the good processes spread, and how many were left out.
+    """
+    count, (lows, highs) = found.middles.size, found.bounds()
+    with np.errstate(over="ignore", under="ignore"):
+        ratios = np.exp([lows, found.middles, highs]).T.tolist()
+    numbers = np.array([found.middles, found.errors, found.degrees]).T.tolist()
+    said = verdicts(lows, highs).tolist()
+    new, base = [units.by_run() for units in logs] or [[{}] * count] * 2
+    # A side of one process has no spread (not a number), and then neither has the comparison.
+    none = np.full(count, math.nan)
+    spreads = (np.max([each.spreads for each in parts], axis=0) if parts else none).tolist()
+    aside = (np.sum([each.aside for each in parts], axis=0) if parts else np.zeros(count)).tolist()
+    in_order = logs[0].in_order.tolist() if logs else [False] * count
+    reasons = found.reasons if isinstance(found, LogRatios) else [()] * count
+    return [
+        Comparison(
+            Interval(low, mid, high, VERDICT_CONFIDENCE),
+            Verdict(said[at]),
+            *bases[at],
+            log,
+            error,
+            degrees,
+            new[at],
+            base[at],
+            None if math.isnan(spreads[at]) else spreads[at],
+            aside[at],
+            in_order[at],
+            reasons[at],
+        )
+        for at, ((low, mid, high), (log, error, degrees)) in enumerate(
+            zip(ratios, numbers, strict=True)
+        )
+    ]
+
+
+# Two cases
 
 
 def compare(*sides: Sequence[RunSamples]) -> Comparison:
@@ -107,8 +380,8 @@ def compare(*sides: Sequence[RunSamples]) -> Comparison:
     ``process_means``), or Welch's of two such sides (Welch 1947). With fewer than 6 processes (on a
     side) an allowance for this pairing stands in for what they cannot show, and each process's own
     doubt is added in quadrature; one process gets a verdict only beyond what one can be off by.
-    Where runs name their nodes all this is of each node, and the interval is over the nodes
-    (``over_nodes``).
+    Where runs name their nodes all this is of each node that has both sides, and the interval is
+    over the nodes (``means_over_nodes``); without such a node it is of the sides' times.
 
     Raises ValueError where a side is empty or has one run twice.
     """
@@ -126,9 +399,175 @@ def compare_all(pairs: Sequence[Sides]) -> list[Comparison]:
     for index, sides in enumerate(pairs, start=1):
         size += sum(run.samples.size for side in sides for run in side)
         if size > _MOST_AT_ONCE or index == len(pairs):
-            found.extend(_compare_part(pairs[start:index]))
+            part = pairs[start:index]
+            several = [any(run.node for side in sides for run in side) for sides in part]
+            compared = {
+                on: iter(judge([s for s, each in zip(part, several, strict=True) if each is on]))
+                for on, judge in ((False, _compare_processes), (True, _compare_nodes))
+            }
+            found += [next(compared[on]) for on in several]
             start, size = index, 0
     return found
+
+
+def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
+    """The comparisons of pairs of cases of one machine; all of a kind at once."""
+    kinds: dict[Pairing, dict[int, tuple[list[RunSamples], ...]]] = {}
+    for index, (new, base, *bridge) in enumerate(pairs):
+        sides = _by_run("new", new), _by_run("base", base)
+        thirds = [{run.run: run for run in third} for third in bridge]
+        over = [_shared(side, third) for third in thirds for side in sides]
+        if both := _shared(*sides):
+            kinds.setdefault(Pairing.ALTERNATING, {})[index] = both
+        elif over and all(over):
+            kinds.setdefault(Pairing.BRIDGED, {})[index] = (*over[0], *over[1])
+        else:
+            apart = tuple(list(side.values()) for side in sides)
+            kinds.setdefault(Pairing.UNPAIRED, {})[index] = apart
+    found: dict[int, Comparison] = {}
+    for pairing, cases in kinds.items():
+        columns = [list(column) for column in zip(*cases.values(), strict=True)]
+        pairings, counted = [pairing] * len(cases), columns[::2]
+        if pairing is Pairing.UNPAIRED:
+            units = logs = [Units.medians(side) for side in columns]
+            counted = columns
+        elif pairing is Pairing.BRIDGED:
+            units = logs = [_ratios(*columns[:2])[0], _ratios(*columns[2:])[0]]
+        else:
+            ratios, logs, alternating = _ratios(*columns)
+            units = [ratios]
+            pairings = [
+                Pairing.ADJACENT
+                if any(run.adjacent for run in runs)
+                else Pairing.ALTERNATING
+                if interleaved
+                else Pairing.SEQUENTIAL
+                for runs, interleaved in zip(columns[0], alternating.tolist(), strict=True)
+            ]
+        parts = [side.means(np.array([each.allowance for each in pairings])) for side in units]
+        if pairing is Pairing.BRIDGED:
+            parts = [each.over_bridge() for each in parts]
+        counts = zip(*([len(runs) for runs in column] for column in counted), strict=True)
+        bases = [basis_of(each, *of) for each, of in zip(pairings, counts, strict=True)]
+        found.update(zip(cases, judged(difference(*parts), bases, logs, parts), strict=True))
+    return [found[index] for index in range(len(pairs))]
+
+
+def _by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
+    """Return the runs of a side by their ids, in the order in which they started, if known.
+
+    Raises ValueError for none, and for one that is twice.
+    """
+    if len(runs) == 0:
+        raise ValueError(f"{name}: no run")
+    if all(run.started is not None for run in runs):
+        runs = sorted(runs, key=lambda run: run.started or 0.0)
+    names = [run.run for run in runs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{name}: {max(names, key=names.count)!r} twice")
+    return dict(zip(names, runs, strict=True))
+
+
+def _shared(
+    one: Mapping[str, RunSamples], other: Mapping[str, RunSamples]
+) -> tuple[list[RunSamples], list[RunSamples]] | tuple[()]:
+    """The runs that two cases share, of each; nothing if there are none."""
+    runs = [run for run in one if run in other]
+    return ([one[run] for run in runs], [other[run] for run in runs]) if runs else ()
+
+
+# Over nodes
+
+
+def _compare_nodes(pairs: Sequence[Sides]) -> list[Comparison]:
+    """The comparisons of pairs of cases whose runs all name their nodes."""
+    shared: list[dict[str, Sides]] = []
+    for sides in pairs:
+        new, base, *bridge = [grouped(side, lambda run: run.node) for side in sides]
+        both = [node for node in new if node in base]
+        on_nodes = [[new[n], base[n], *(third[n] for third in bridge if n in third)] for n in both]
+        shared.append({node: cast("Sides", on) for node, on in zip(both, on_nodes, strict=True)})
+    found = iter(_compare_processes([sides for nodes in shared for sides in nodes.values()]))
+    by_node = [{node: next(found) for node in nodes} for nodes in shared]
+    together = iter(_over_nodes([nodes for nodes in by_node if nodes]))
+    return [
+        next(together) if nodes else _on_other_nodes(*sides[:2])
+        for nodes, sides in zip(by_node, pairs, strict=True)
+    ]
+
+
+def _over_nodes(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
+    """The comparison over the nodes of each case, from that of each node; one node or more each."""
+    found: dict[int, Comparison] = {}
+    for count in {len(nodes) for nodes in cases}:
+        here = [index for index, nodes in enumerate(cases) if len(nodes) == count]
+        parts = [list(cases[index].values()) for index in here]
+        numbers = (
+            np.array([[getattr(each, name) for each in nodes] for nodes in parts])
+            for name in ("log_ratio", "standard_error", "degrees")
+        )
+        bases = [
+            nodes_basis(
+                count,
+                sum(each.processes for each in nodes),
+                loosest(each.pairing for each in nodes),
+                RATIO_ALLOWANCE,
+            )
+            for nodes in parts
+        ]
+        whole = judged(means_over_nodes(Estimates(*numbers), RATIO_ALLOWANCE), bases)
+        found.update(zip(here, map(_with_nodes, whole, (cases[i] for i in here)), strict=True))
+    return [found[index] for index in range(len(cases))]
+
+
+def _with_nodes(whole: Comparison, nodes: Mapping[str, Comparison]) -> Comparison:
+    """With what each node says, and how far they and their processes spread."""
+    parts = list(nodes.values())
+    within = pooled_spread([each.spread for each in parts], [each.processes for each in parts])
+    own: float | None = None
+    if not all(each.paired for each in parts):
+        own = float(np.mean([each.standard_error**2 for each in parts]))
+    elif within is not None:
+        own = within**2 * float(np.mean([1 / each.processes for each in parts]))
+    return replace(
+        whole,
+        new_logs={run: log for each in parts for run, log in each.new_logs.items()},
+        base_logs={run: log for each in parts for run, log in each.base_logs.items()},
+        spread=within,
+        aside=math.fsum(each.aside for each in parts),
+        nodes=len(parts),
+        between=spread_between(np.array([each.log_ratio for each in parts]), own),
+        by_node=dict(nodes),
+    )
+
+
+def _on_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
+    """The comparison of two cases that share no node, by the times of their nodes."""
+    parts, logs, counts = [], [], []
+    for name, side in zip(("new", "base"), sides, strict=True):
+        of_side = grouped(_by_run(name, side).values(), lambda run: run.node)
+        counts.append(len(of_side))
+        units = Units.medians(list(of_side.values()))
+        each = units.means(Pairing.UNPAIRED.allowance)
+        of_nodes = Estimates(each.middles[None], each.errors[None], each.degrees[None])
+        spreads = [None if math.isnan(spread) else spread for spread in each.spreads.tolist()]
+        within = pooled_spread(spreads, [len(runs) for runs in of_side.values()])
+        parts.append(
+            replace(
+                means_over_nodes(of_nodes, TIME_ALLOWANCE),
+                spreads=np.array([math.nan if within is None else within]),
+                aside=np.array([each.aside.sum()]),
+            )
+        )
+        logs.append(dict(zip(units.runs, units.logs.tolist(), strict=True)))
+    basis = nodes_apart_basis(
+        (counts[0], counts[1]), min(map(len, logs)), Pairing.UNPAIRED, TIME_ALLOWANCE
+    )
+    (found,) = judged(difference(*parts), [basis], parts=parts)
+    return replace(found, new_logs=logs[0], base_logs=logs[1], nodes=min(counts))
+
+
+# Several cases
 
 
 def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
@@ -205,14 +644,11 @@ def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
     return combined
 
 
-# Parts
-
-
 def _mean_over_nodes(comparisons: Sequence[Comparison], cases: int) -> Comparison:
     """Of cases of the same nodes: a node's luck is common to them, so each has its own mean."""
     nodes = comparisons[0].by_node
     means = {node: geometric_mean([each.by_node[node] for each in comparisons]) for node in nodes}
-    (whole,) = combined([means])
+    (whole,) = _over_nodes([means])
     return replace(whole, basis=Reason(OF_CASES, {"cases": cases, "of": whole.basis}))
 
 
@@ -234,19 +670,57 @@ def _apart(comparisons: Sequence[Comparison], cases: int) -> Comparison:
     return replace(found, nodes=nodes)
 
 
-def _compare_part(pairs: Sequence[Sides]) -> list[Comparison]:
-    several_nodes = [any(run.node for side in sides for run in side) for sides in pairs]
-    of_one = iter(
-        compare_each([sides for sides, on in zip(pairs, several_nodes, strict=True) if not on])
-    )
-    of_all = iter(
-        compare_on_nodes([sides for sides, on in zip(pairs, several_nodes, strict=True) if on])
-    )
-    return [next(of_all if on else of_one) for on in several_nodes]
-
-
 def _mean_of(values: Sequence[float], pairing: Pairing, in_order: bool) -> Means:
     return process_means(np.array([values]), pairing.allowance, in_order)
+
+
+# Reference cases
+
+
+def allowing(found: Comparison, aparts: Sequence[Heterogeneity | None]) -> Comparison:
+    """A comparison over bridges, with what is known of these and, where they are uneven, with that.
+
+    aparts: of each case that it is over. The cases are taken to be off together, by the mean of
+    their bridges' differences; one without a bridge, or whose bridge is even, by nothing.
+    """
+    heterogeneity = most_heterogeneous(aparts)
+    uneven = [each.found for each in aparts if each is not None and each.uneven]
+    if heterogeneity is None or not uneven:
+        return replace(found, heterogeneity=heterogeneity)
+    difference = math.fsum(abs(each.log_ratio) for each in uneven) / len(aparts)
+    error = math.fsum(each.standard_error for each in uneven) / len(aparts)
+    bridges = Estimates.of(difference, error, min(each.degrees for each in uneven))
+    basis = Reason(UNEVEN, {"of": found.basis, "by": math.expm1(difference)})
+    stands_on = found.processes, found.pairing, found.allowance, basis
+    (wide,) = judged(with_difference(found.estimate, bridges), [stands_on])
+    return replace(
+        found,
+        ratio=wide.ratio,
+        verdict=wide.verdict,
+        standard_error=wide.standard_error,
+        degrees=wide.degrees,
+        basis=basis,
+        heterogeneity=heterogeneity,
+    )
+
+
+def most_heterogeneous(aparts: Sequence[Heterogeneity | None]) -> Heterogeneity | None:
+    """The one to be told of: an uneven one before others, and of these the furthest."""
+    known = [each for each in aparts if each is not None]
+    return max(known, key=lambda each: (each.uneven, abs(each.found.log_ratio)), default=None)
+
+
+def with_difference(found: Estimates, bridges: Estimates) -> Estimates:
+    """Log ratios over bridges that differ by so much (logs, not below 0), ``[cases]`` each.
+
+    The interval is as much wider as the difference, which is no matter of chance, and holds the
+    doubt of both, with the fewer degrees: by Welch's it could be narrower than before, where the
+    ratio is known to few. One t distribution is left, of which interval, verdict and p-value are.
+    """
+    free = np.minimum(found.degrees, bridges.degrees)
+    unit = Estimates(np.zeros_like(found.errors), np.ones_like(found.errors), free)
+    wider = bridges.middles / unit.bounds()[1]
+    return Estimates(found.middles, np.hypot(found.errors, bridges.errors) + wider, free)
 
 
 Case = tuple[str, Sequence[RunSamples], bool]
@@ -292,10 +766,9 @@ class HeterogeneityTests:
         return Heterogeneity(bridge, new, base, len(sides), found)
 
 
-_Side = list[RunSamples]
-
-
-def _in_the_same_processes(cases: Sequence[tuple[_Side, _Side]]) -> list[tuple[_Side, _Side]]:
+def _in_the_same_processes(
+    cases: Sequence[tuple[list[RunSamples], list[RunSamples]]],
+) -> list[tuple[list[RunSamples], list[RunSamples]]]:
     """The cases that enough processes have on both sides, and of these the processes that have all.
 
     A process's luck is common to its cases, so that only processes with the same cases can be held

@@ -20,7 +20,7 @@ from functools import cached_property
 from bench.case.cases import Case
 from bench.records.grouping import grouped
 from bench.records.schema import Figures, Measurement, Outcome, Results, Run
-from bench.stats import latency, random_effects
+from bench.stats import latency
 from bench.stats.bound import (
     CHAIN,
     HOST,
@@ -30,11 +30,17 @@ from bench.stats.bound import (
     bound,
 )
 from bench.stats.comparison import Comparison, Pairing, Verdict
-from bench.stats.intervals import CaseInterval, ReasonedError, percentiles
+from bench.stats.intervals import CaseInterval, ReasonedError, node_intervals, percentiles
 from bench.stats.latency import StreamProcesses
 from bench.stats.nodes import SectionItems, places
-from bench.stats.pooling import RunSamples, Sides
-from bench.stats.ratios import HeterogeneityTests, all_slower, allowing, compare_all
+from bench.stats.ratios import (
+    HeterogeneityTests,
+    RunSamples,
+    Sides,
+    all_slower,
+    allowing,
+    compare_all,
+)
 from bench.stats.trust import OF_TIME, UNDOUBTED, Doubt, Side, Validity, of_ratio, pooled
 
 MEASURED = "measured"
@@ -400,7 +406,7 @@ def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Secti
         for place, here in zip(places, cases, strict=True)
         for case in here
     ]
-    each = iter(random_effects.intervals([case for case in samples if case]))
+    each = iter(node_intervals([case for case in samples if case]))
     measured: list[Section] = []
     for place, here in zip(places, cases, strict=True):
         runs = {item.run.id: item.run for item in place.items}

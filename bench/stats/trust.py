@@ -21,10 +21,10 @@ from bench.stats.intervals import (
     ENOUGH_PROCESSES,
     CaseInterval,
     halves_agree,
+    node_intervals,
 )
 from bench.stats.nodes import by_machine
-from bench.stats.pooling import RunSamples
-from bench.stats.random_effects import intervals
+from bench.stats.ratios import RunSamples
 
 WIDE = 0.05
 """A median whose 95% interval reaches further than this from it says too little: the backends of a
@@ -222,5 +222,5 @@ def each_together(
     cases: Sequence[tuple[Sequence[Measurement], Sequence[Outcome]]],
 ) -> list[Validity]:
     """``pooled`` of many cases, each with the interval over its own processes."""
-    found = intervals([by_machine(measured) for measured, _ in cases])
+    found = node_intervals([by_machine(measured) for measured, _ in cases])
     return [pooled(*case, interval) for case, interval in zip(cases, found, strict=True)]

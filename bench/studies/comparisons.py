@@ -15,8 +15,7 @@ import numpy as np
 from bench.machine.fields import Field
 from bench.stats.comparison import Comparison
 from bench.stats.intervals import CaseInterval, case_interval
-from bench.stats.pooling import RunSamples
-from bench.stats.ratios import compare
+from bench.stats.ratios import RunSamples, compare
 
 
 @dataclass(frozen=True)

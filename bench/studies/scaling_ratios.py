@@ -21,8 +21,7 @@ from bench.stats.intervals import (
     case_interval,
     process_means,
 )
-from bench.stats.pooling import RunSamples
-from bench.stats.ratios import compare
+from bench.stats.ratios import RunSamples, compare
 
 APART = 0.1
 """Of a step: by how much the profiler's share and the difference of times may be apart, next to the

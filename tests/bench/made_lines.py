@@ -10,7 +10,7 @@ import numpy as np
 from bench.case.cases import Case
 from bench.stats.batching import Advice, BatchingQuery, advise
 from bench.stats.intervals import case_interval
-from bench.stats.pooling import RunSamples
+from bench.stats.ratios import RunSamples
 from bench.stats.rows import MEASURED, Row, Section
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import a_run

@@ -11,8 +11,7 @@ import pytest
 from bench.render.table import Sheet
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import process_means
-from bench.stats.pooling import difference
-from bench.stats.ratios import HeterogeneityTests
+from bench.stats.ratios import HeterogeneityTests, difference
 from research import bridges, rules
 from research.bridges import accused, judge
 from research.noises import bad_processes

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.stats import ratios
 from bench.stats.comparison import Comparison
-from bench.stats.pooling import RunSamples
+from bench.stats.ratios import RunSamples
 
 times = st.floats(min_value=1e-9, max_value=1e6)
 samples = st.lists(times, min_size=1, max_size=40)

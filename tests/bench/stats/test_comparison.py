@@ -14,7 +14,7 @@ from bench.render.messages import uneven_bounds, uneven_note
 from bench.stats import ratios
 from bench.stats.comparison import GATE_LEVEL, Heterogeneity, Pairing, Verdict, basis_of
 from bench.stats.intervals import Estimates, Interval
-from bench.stats.pooling import judged
+from bench.stats.ratios import judged
 from tests.bench.stats.made_processes import paired, runs_of
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bench.render.messages import basis_text
 from bench.stats import intervals
 from bench.stats.intervals import PERCENTILES, percentiles
-from bench.stats.pooling import RunSamples
+from bench.stats.ratios import RunSamples
 from tests.bench.stats.made_processes import (
     samples,
     scales,

@@ -10,7 +10,7 @@ import pytest
 
 from bench.stats import ratios
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.pooling import RunSamples
+from bench.stats.ratios import RunSamples
 from tests.bench.stats.made_processes import (
     paired,
     runs_of,

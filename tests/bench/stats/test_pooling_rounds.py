@@ -10,7 +10,7 @@ import pytest
 from bench.stats import ratios
 from bench.stats.comparison import Pairing
 from bench.stats.intervals import ALONE
-from bench.stats.pooling import RunSamples, paired_logs
+from bench.stats.ratios import RunSamples, paired_logs
 
 
 def within_run(new: RunSamples, base: RunSamples) -> float:

@@ -12,8 +12,7 @@ import pytest
 from bench.render.labels import compact_verdict
 from bench.render.messages import UNCLEAR_REASONS, unclear
 from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Verdict
-from bench.stats.pooling import RunSamples
-from bench.stats.ratios import compare, geometric_mean
+from bench.stats.ratios import RunSamples, compare, geometric_mean
 from research.noises import BEYOND, Noise, as_measured, autoregressive, shift
 from research.rules import DIFFERENT, paired_verdicts, rate
 

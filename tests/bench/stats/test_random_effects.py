@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from scipy import special
 
 from bench.render.messages import basis_text
-from bench.stats import random_effects
-from bench.stats.intervals import ALONE, LEAST_SPREAD, MOST_SPREAD, Estimates, case_interval
-from bench.stats.random_effects import (
+from bench.stats.intervals import (
+    ALONE,
+    LEAST_SPREAD,
+    MOST_SPREAD,
     RATIO_ALLOWANCE,
     TIME_ALLOWANCE,
-    intervals,
+    Estimates,
+    case_interval,
     means_over_nodes,
+    node_intervals,
     pooled_spread,
     spread_between,
 )
@@ -32,12 +35,12 @@ def runs(nodes: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
 
 def test_without_nodes_an_interval_is_that_of_the_processes_to_the_last_digit() -> None:
     samples = [[1.0, 1.1, 1.3], [1.2, 0.9], [1.05]]
-    (found,) = intervals([[("", each) for each in samples]])
+    (found,) = node_intervals([[("", each) for each in samples]])
     assert found == case_interval(samples)
 
 
 def test_one_node_says_nothing_of_others() -> None:
-    (found,) = intervals([runs({"a": [0.0, 0.1, 0.2]})])
+    (found,) = node_intervals([runs({"a": [0.0, 0.1, 0.2]})])
     plain = case_interval([[math.exp(each)] for each in (0.0, 0.1, 0.2)])
     assert (found.low, found.mid, found.high) == (plain.low, plain.mid, plain.high)
     assert (found.nodes, found.between) == (1, None)
@@ -45,22 +48,22 @@ def test_one_node_says_nothing_of_others() -> None:
 
 
 def test_a_node_counts_once_however_many_processes_it_has() -> None:
-    (few,) = intervals([runs({"a": [0.0], "b": [0.1], "c": [0.2]})])
-    (many,) = intervals([runs({"a": [0.0] * 50, "b": [0.1], "c": [0.2]})])
+    (few,) = node_intervals([runs({"a": [0.0], "b": [0.1], "c": [0.2]})])
+    (many,) = node_intervals([runs({"a": [0.0] * 50, "b": [0.1], "c": [0.2]})])
     assert few.mid == many.mid == pytest.approx(math.exp(0.1))
     assert few.nodes == many.nodes == 3
     assert (few.processes, many.processes) == (3, 52)
 
 
 def test_a_hundred_processes_on_two_nodes_know_two_nodes() -> None:
-    (found,) = intervals([runs({"a": [0.0] * 50, "b": [0.01] * 50})])
+    (found,) = node_intervals([runs({"a": [0.0] * 50, "b": [0.01] * 50})])
     assert found.half_width > 0.1
     assert found.allowance == LEAST_SPREAD
     assert basis_text(found.basis).startswith("2 nodes, 100 processes: t-interval")
 
 
 def test_with_six_nodes_the_bounds_are_their_medians() -> None:
-    (found,) = intervals([runs({str(place): [0.1 * place] * 3 for place in range(6)})])
+    (found,) = node_intervals([runs({str(place): [0.1 * place] * 3 for place in range(6)})])
     assert found.low == pytest.approx(1.0)
     assert found.high == pytest.approx(math.exp(0.5))
     assert found.allowance is None
@@ -74,10 +77,10 @@ def test_an_interval_holds_its_middle_and_follows_the_unit(
     nodes: list[list[float]], unit: float
 ) -> None:
     named = {str(place): each for place, each in enumerate(nodes)}
-    (found,) = intervals([runs(named)])
+    (found,) = node_intervals([runs(named)])
     assert found.low <= found.mid * (1 + 1e-12)
     assert found.mid <= found.high * (1 + 1e-12)
-    (scaled,) = intervals(
+    (scaled,) = node_intervals(
         [runs({node: [log + unit for log in all_] for node, all_ in named.items()})]
     )
     assert scaled.mid == pytest.approx(found.mid * math.exp(unit), rel=1e-9)
@@ -90,17 +93,17 @@ def test_what_nodes_differ_by_is_told_apart_from_what_processes_do() -> None:
         str(place): list(luck + 0.05 * rng.standard_normal(20))
         for place, luck in enumerate(0.20 * rng.standard_normal(40))
     }
-    (found,) = intervals([runs(nodes)])
+    (found,) = node_intervals([runs(nodes)])
     assert found.within == pytest.approx(0.05, rel=0.1)
     assert found.between == pytest.approx(0.20, rel=0.25)
     alike = {node: list(0.05 * rng.standard_normal(20)) for node in nodes}
-    (found,) = intervals([runs(alike)])
+    (found,) = node_intervals([runs(alike)])
     assert found.between is not None
     assert found.between < 0.01
 
 
 def test_of_one_process_each_nobody_knows_what_nodes_differ_by() -> None:
-    (found,) = intervals([runs({"a": [0.0], "b": [0.3]})])
+    (found,) = node_intervals([runs({"a": [0.0], "b": [0.3]})])
     assert (found.between, found.within) == (None, None)
     assert spread_between(np.array([0.0, 0.3]), None) is None
     assert pooled_spread([None, None], [1, 1]) is None
@@ -108,13 +111,13 @@ def test_of_one_process_each_nobody_knows_what_nodes_differ_by() -> None:
 
 
 def test_of_two_that_are_far_apart_the_interval_is_no_wider_than_any_spread_asks_for() -> None:
-    (found,) = intervals([runs({"a": [0.0], "b": [0.28]})])
+    (found,) = node_intervals([runs({"a": [0.0], "b": [0.28]})])
     # Of one process each nobody knows how far processes spread: as far as any did.
     most = math.hypot(TIME_ALLOWANCE, MOST_SPREAD)
     half = special.ndtri(0.995) * most / math.sqrt(2)
     assert math.log(found.high) == pytest.approx(0.14 + half)
     assert math.log(found.low) == pytest.approx(0.14 - half)
-    (near,) = intervals([runs({"a": [0.0], "b": [0.01]})])
+    (near,) = node_intervals([runs({"a": [0.0], "b": [0.01]})])
     assert math.log(near.high) == pytest.approx(
         0.005 + special.stdtrit(1, 0.975) * LEAST_SPREAD / math.sqrt(2)
     )
@@ -171,7 +174,6 @@ def test_one_node_is_allowed_what_one_can_be_off_by() -> None:
 
 
 def test_bounds_that_no_number_holds_are_infinite_and_no_error() -> None:
-    (found,) = intervals([[("a", [1e-300]), ("b", [1e300])]])
+    (found,) = node_intervals([[("a", [1e-300]), ("b", [1e300])]])
     assert found.low == 0.0
     assert math.isinf(found.high)
-    assert random_effects.time_bounds(np.array([[0.0, 0.0]]), np.zeros(1))[0][0] < 1

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from bench.render.messages import basis_text
 from bench.stats import ratios
 from bench.stats.comparison import Comparison, Pairing, Verdict
-from bench.stats.pooling import RunSamples
-from bench.stats.ratios import compare, geometric_mean
+from bench.stats.ratios import RunSamples, compare, geometric_mean
 from tests.bench.stats.made_processes import (
     BASE,
     BRIDGE,

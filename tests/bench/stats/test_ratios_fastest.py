@@ -8,7 +8,7 @@ import pytest
 
 from bench.stats import ratios
 from bench.stats.comparison import Comparison, Verdict
-from bench.stats.pooling import RunSamples
+from bench.stats.ratios import RunSamples
 
 WIGGLE = 0.01 * np.array([-1.0, 0.6, 0.2, -0.4, 1.0, -0.4])
 

@@ -16,7 +16,7 @@ from scipy import special
 from bench.stats import intervals, ratios
 from bench.stats.comparison import Comparison, Pairing
 from bench.stats.intervals import ENOUGH_PROCESSES, process_means
-from bench.stats.pooling import RunSamples
+from bench.stats.ratios import RunSamples
 
 unhurried = settings(deadline=None, max_examples=60)
 

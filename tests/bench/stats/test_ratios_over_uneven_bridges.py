@@ -14,8 +14,7 @@ from bench.render.labels import spread_words
 from bench.render.messages import basis_text, unclear
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import BRIDGE_APART, Estimates, Reason
-from bench.stats.pooling import judged
-from bench.stats.ratios import allowing, geometric_mean, most_heterogeneous
+from bench.stats.ratios import allowing, geometric_mean, judged, most_heterogeneous
 from bench.stats.rows import build
 from tests.bench.made_bridges import FAR, ratios_of, results
 

@@ -14,7 +14,7 @@ from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, RecordedReason, Run
 from bench.render.messages import doubt_advice, doubt_line, doubt_text, findings
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
-from bench.stats.pooling import RunSamples
+from bench.stats.ratios import RunSamples
 from bench.stats.rows import Report, build
 from bench.stats.trust import (
     FEW_PROCESSES,

@@ -16,7 +16,7 @@ from bench.stats.intervals import (
     Means,
     process_means,
 )
-from bench.stats.pooling import RunSamples
+from bench.stats.ratios import RunSamples
 from research import rules
 from research.noises import NOISES, Noise, as_measured, bad_processes
 from research.rules import Verdicts, rate
