@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability, Package, UnavailableError
 from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -161,6 +161,16 @@ class Backend:
         A case whose backend misses its evidence is a failure, never a time.
         """
         return ""
+
+    def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        """Canonical weights as the arrays that this backend keeps and trains."""
+        return weights.arrays()
+
+    def unpack(
+        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
+    ) -> LSTMWeights:
+        """The inverse of ``pack``; with ``gradient``, for gradients of the arrays."""
+        return LSTMWeights.from_arrays(spec, arrays)
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         """The model, after ``build`` has checked everything."""

@@ -10,7 +10,7 @@ import abc
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,25 +30,8 @@ from lstm_impl.stream import InputSets
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, differentiated
 
-
-class Owner(Protocol):
-    """What a model asks of its backend."""
-
-    framework: ClassVar[str]
-    approximate: ClassVar[bool]
-    bias_offset: ClassVar[float]
-    threads: ClassVar[int | None]
-    options: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """The id, canonically written."""
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        """Why this cannot be computed, or an empty string."""
-
-
-BACKWARDS = "a stream has no end for a second direction to begin at: expected one direction"
+if TYPE_CHECKING:
+    from lstm_impl.backend import Backend
 
 
 class Model(abc.ABC):
@@ -60,7 +43,7 @@ class Model(abc.ABC):
 
     def __init__(
         self,
-        backend: Owner,
+        backend: Backend,
         spec: LSTMSpec,
         device: str,
         batch_major: bool,
@@ -108,9 +91,10 @@ class Model(abc.ABC):
         """What ``_train`` does; then the optimizer, which was started, updates the weights."""
         raise UnsupportedError(f"{self.backend.name}: it updates no weights with {optimizer}")
 
-    def _host_weights(self, raw: Any) -> LSTMWeights:
-        """The gradients of the weights that ``_train`` returned, in canonical form."""
-        raise UnsupportedError(f"{self.backend.name}: it computes no gradients")
+    def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
+        """Gradients of the weights, or the weights, in canonical form, from the backend's own."""
+        arrays = [self._host_float(each) for each in raw]
+        return self.backend.unpack(self.spec, arrays, gradient)
 
     @abc.abstractmethod
     def get_weights(self) -> LSTMWeights:
@@ -262,10 +246,10 @@ class Model(abc.ABC):
                 f"workload.batch_major is {workload.batch_major}; "
                 f"the model was built with batch_major={self.batch_major}"
             )
-        if workload.streaming:
-            if self.spec.bidirectional:
-                raise UnsupportedError(BACKWARDS)
-            return Streaming(self, workload, seed).step()
+        if workload.streaming and self.spec.bidirectional:
+            raise UnsupportedError(
+                "a stream has no end for a second direction to begin at: expected one direction"
+            )
         if workload.optimizer is not None:
             self._start_optimizer(workload.optimizer)
         return Stream(self, workload, seed).step()
@@ -341,17 +325,18 @@ class Model(abc.ABC):
 
 
 # -- workloads placed on a model's device, and the step that works through them
-#
-# A sequence is worked through window by window (``Stream``). A stream without end is fed chunk by
-# chunk, one call a chunk, the state kept between calls (``Streaming``): what a user does who gets
-# one output for each timestep that arrives. The state that a call returned goes into the next as it
-# is. What the calls work on lies ready on the device, a set of inputs for each.
+
+FIRST_CHUNKS = 16
+"""Sets of inputs that a stream is fed before others are placed."""
 
 
 class Stream:
-    """The windows of a workload, the state carried from one to the next (see ``Model.prepare``).
+    """A workload's sets of inputs, ready on the device, and the step that works through them.
 
-    given: the inputs to work on; without, they are random, from ``seed``.
+    A sequence is worked through window by window, the state carried from one to the next. A stream
+    without end is fed chunk by chunk, one set of inputs a call, the state kept between calls. The
+    state that a call returned goes into the next as it is. given: the inputs to work on; without,
+    they are random, from ``seed``.
     """
 
     def __init__(
@@ -370,28 +355,38 @@ class Stream:
         signs = () if not workload.training else (1,) if workload.optimizer is None else (1, -1)
         self._upstreams = [[self._flowing(sign * each.dy) for each in windows] for sign in signs]
         self._turn = 0
-        self._placed = [self._calls(first)]
-        self._next = itertools.cycle(self._placed)
+        self._left: Outputs | None = None
+        self._placed: list[list[Call]] = []
+        self.use(range(min(FIRST_CHUNKS, self._sets.room())) if workload.streaming else (0,))
 
     def step(self) -> Step:
         """The work as a clock takes it."""
+        work, model = self._workload, self._model
+        runs = {"training": self.train, "streaming": self.chunk}
+        begins = work.streaming or work.optimizer is not None
         return Step(
-            self.train if self._workload.training else self.infer,
-            self._model.synchronize,
+            runs.get(work.mode, self.infer),
+            model.synchronize,
             self.trace,
             self.use,
-            self._model._host_results,
-            None if self._workload.optimizer is None else self.restart,
+            model._host_results,
+            self.restart if begins else None,
             self._sets.room(),
-            self._model._place_results,
+            model._place_results,
         )
 
     def use(self, numbers: Sequence[int]) -> None:
-        """Place these sets of inputs, for the next calls to work on in turn."""
+        """Place these sets of inputs, for the next calls to work on in turn; a state is kept."""
         self._next = itertools.cycle(self._placed[:0])
         self._placed = []  # frees the memory of the last ones
         self._placed = [self._calls(self._sets(number)) for number in numbers]
         self._next = itertools.cycle(self._placed)
+
+    def chunk(self) -> Outputs:
+        """The outputs of the next chunk of a stream, and the state after it."""
+        (call,) = next(self._next)
+        self._left = self._model._stream(call if self._left is None else call.after(self._left))
+        return self._left
 
     def infer(self) -> Outputs:
         """The outputs of the last window, and the final state."""
@@ -420,7 +415,10 @@ class Stream:
         return left
 
     def restart(self) -> None:
-        """Begin again with the weights that the model was given, and a new optimizer."""
+        """Begin again: a stream, or with the weights that the model was given and an optimizer."""
+        if self._workload.streaming:
+            self._next, self._left = itertools.cycle(self._placed), None
+            return
         if self._model.given_weights is not None:
             self._model._set_weights(self._model.given_weights)
         self._model._start_optimizer(str(self._workload.optimizer))
@@ -484,60 +482,3 @@ def given_step(
     if reason := model.backend.refusal(model.spec, workload):
         raise UnsupportedError(f"{model.backend.name}: {reason}")
     return replace(Stream(model, workload, given=inputs).step(), use=None)
-
-
-# -- a stream without end
-
-FIRST_CHUNKS = 16
-"""Sets of inputs that a stream is fed before others are placed."""
-
-
-class Streaming:
-    """An endless stream through a model (see ``Model.prepare``): a set of inputs is a chunk."""
-
-    def __init__(self, model: Model, workload: Workload, seed: int = 0) -> None:
-        self._model = model
-        self._sets = InputSets(model.spec, workload, seed)
-        state = self._sets.first.state
-        self._state = model._to_device(state.h), model._to_device(state.c)
-        self._left: Outputs | None = None
-        self._placed: list[Call] = []
-        self.use(range(min(FIRST_CHUNKS, self._sets.room())))
-
-    def step(self) -> Step:
-        """The work as a clock takes it: one chunk a call."""
-        return Step(
-            self.call,
-            self._model.synchronize,
-            self.trace,
-            self.use,
-            self._model._host_results,
-            self.restart,
-            self._sets.room(),
-            self._model._place_results,
-        )
-
-    def use(self, numbers: Sequence[int]) -> None:
-        """Feed these chunks from now on, one after the other; the state stays as it is."""
-        place, swapped = self._model._to_device, self._model._swapped
-        self._next = itertools.cycle(self._placed[:0])
-        self._placed = []
-        self._placed = [
-            Call(place(swapped(self._sets(number).x)), *self._state) for number in numbers
-        ]
-        self._next = itertools.cycle(self._placed)
-
-    def restart(self) -> None:
-        """Begin a stream again, with the first of the chunks and the first state."""
-        self._next = itertools.cycle(self._placed)
-        self._left = None
-
-    def call(self) -> Outputs:
-        """The outputs of the next chunk, and the state after it."""
-        chunk = next(self._next)
-        self._left = self._model._stream(chunk if self._left is None else chunk.after(self._left))
-        return self._left
-
-    def trace(self) -> None:
-        """Trace what a chunk needs."""
-        self._model._trace_ahead(Request(None, self._placed[0]))

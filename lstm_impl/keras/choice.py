@@ -1,14 +1,19 @@
-"""Which backends can compute a Keras layer, which one does, and why, in words.
+"""Which backends can compute a Keras layer, which one ``auto`` picks for a call, and why.
 
-Pure functions of what the layer was built with and how it is called: no framework is used here,
-so that what is picked on a GPU can be tested where there is none.
+Pure functions of what the layer was built with, how it is called, and the decisions of races: no
+framework is used here, so that what is picked on a GPU can be tested where there is none. What is
+fastest was measured with ``python -m bench.run keras-layer``; ``docs/keras_layer.md`` has it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from lstm_impl.availability import Availability
 from lstm_impl.backend import Backend
+from lstm_impl.backends.fused_cpu.backend import FusedCpu
 from lstm_impl.backends.keras.layer import Keras
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
@@ -17,6 +22,9 @@ from lstm_impl.backends.tensorflow.loop import LoopBackend
 from lstm_impl.backends.tensorflow.static_unroll import StaticUnroll
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.tuning.decision import Decision, TunedMachine, TuningRequest
+from lstm_impl.tuning.store import nearest
+from lstm_impl.workload import GRADIENTS, OPTIMIZERS, Workload
 
 AUTO = "auto"
 KERAS = "keras"
@@ -248,13 +256,6 @@ def can_be_compiled(backend: Backend) -> bool:
     return isinstance(backend, Keras) or "xla" in backend.flags
 
 
-def jit_notes(supported: bool) -> str:
-    """What ``supports_jit`` means for ``fit``, in words."""
-    if supported:
-        return "compile(jit_compile=True) may compile the whole model by XLA"
-    return "the model is not compiled by XLA (supports_jit is False): it cannot compile these ops"
-
-
 def named(name: str, arguments: Arguments) -> Backend:
     """The backend that a user requested by name.
 
@@ -264,3 +265,300 @@ def named(name: str, arguments: Arguments) -> Backend:
     if reason := obstacle(backend, arguments):
         raise UnsupportedError(f"backend={name!r} cannot compute this layer: {reason}")
     return backend
+
+
+# -- what auto picks for a call that was not raced
+
+NOT_COMPILED = "XLA cannot compile its op, and compiles the graph that the layer is in"
+
+NOT_SERVED = "use_cudnn=True cannot be served: {}; leave it out to let auto pick another"
+
+BY_HAND = "the gradient written by hand leaves in the backward loop only what is recurrent"
+
+FUSED_UNITS = 64
+"""Up to this many features and units, ``block_lstm``'s one op beats a loop, whose cost is then the
+calling of ops and not their work; above, its small matrix products fall behind."""
+
+FUSED_TYPES = ("float32", "float16")
+
+SMALL_STEP = 2_000_000
+"""Multiplications in one timestep, up to which the fused op, and in inference XLA's loop, was
+faster: above, the time is that of matrix products, which TensorFlow's own spread over the cores."""
+
+SMALL_TRAINING_STEP = 5_000_000
+"""The same for XLA's loop in training, whose hand-written gradient has few products in the loop."""
+
+UNITS_PER_SEQUENCE = 4
+"""Units for each sequence of a batch, from which on the gradient written by hand pays: it saves a
+product of the size of the weights in each step, and costs copies of the size of the batch."""
+
+PREPROJECT_BATCH = 4
+"""Sequences up to which one product for the input of all steps pays in inference: with so few, a
+step's products take longer to read the weights than to multiply by them, and half of the weights
+stay out of the loop. One sequence of 512 units was 2.0 times as fast as Keras's loop, 4 of 256
+units 1.09 (0.99 to 1.20); 8 of them 0.99, and 16 to 32 of 128 and 256 units 0.87 to 0.91."""
+
+PREPROJECT_STATE = 4_096
+"""Numbers in the state (sequences times units) up to which it pays: one sequence of 1024 units took
+0.60 of Keras's time."""
+
+
+def check_auto(arguments: Arguments) -> None:
+    """Raise UnsupportedError where the arguments leave ``auto`` nothing to pick."""
+    if arguments.use_cudnn is True and (reason := no_cudnn(arguments)):
+        raise UnsupportedError(NOT_SERVED.format(reason))
+
+
+def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice:
+    """What ``backend="auto"`` picks for a call that nobody has raced.
+
+    fused: whether ``fused_cpu`` can run on this machine.
+
+    Raises UnsupportedError where use_cudnn=True cannot be served.
+    """
+    check_auto(arguments)
+    if arguments.use_cudnn is True:
+        if call.device != "gpu":
+            only = "cuDNN runs on NVIDIA GPUs only"
+            where = f"{only}, and the layer runs on the {call.device}"
+            raise UnsupportedError(NOT_SERVED.format(where))
+        if call.compiled:
+            raise UnsupportedError(NOT_SERVED.format(f"cuDNN: {NOT_COMPILED}"))
+    if reason := needs_keras(arguments):
+        return Choice(KERAS, f"only Keras's own loop can: the layer has {reason}", (), True)
+    passed_over: tuple[str, ...] = ()
+    if call.device == "gpu":
+        reason = NOT_COMPILED if call.compiled else no_cudnn(arguments)
+        if not reason:
+            return Choice(CUDNN, "it is the fused kernel made for this, and the layer fits it")
+        passed_over = (f"{CUDNN}: {reason}",)
+    if arguments.unroll:
+        return Choice(
+            "static_unroll+hoisted" if call.training else "static_unroll+preproject",
+            "the layer has unroll=True",
+            passed_over,
+        )
+    if call.compiled:
+        return Choice(
+            "while_loop+hoisted" if call.training else "while_loop",
+            "it is a small graph that XLA compiles well, with all that is around it",
+            passed_over,
+        )
+    if call.device == "gpu":
+        if call.static:
+            why = "all sizes are known, and one compiled loop launches far fewer kernels"
+            return Choice("while_loop+hoisted+xla", why, passed_over)
+        return Choice("while_loop+hoisted", BY_HAND, (*passed_over, f"XLA: {not_static(call)}"))
+    reason = _not_fused(arguments, call, fused)
+    if not reason:
+        return Choice(FUSED_CPU, "one op for all steps, and one for their gradient")
+    other = _on_cpu(arguments, call)
+    return replace(other, passed_over=(f"{FUSED_CPU}: {reason}", *other.passed_over))
+
+
+def _not_fused(arguments: Arguments, call: LayerCall, fused: Availability) -> str:
+    """Why a call on a CPU is not computed by the fused op, or an empty string."""
+    if reason := obstacle(get_backend(FUSED_CPU), arguments):
+        return reason
+    if arguments.compute_dtype != "float32":
+        return f"it was not timed against the others in {arguments.compute_dtype}"
+    return may_be_saved(call) or ("" if fused else str(fused))
+
+
+def may_be_saved(call: LayerCall) -> str:
+    """Why a call is not computed by an op of this library, or an empty string."""
+    if not call.traced or (call.training and call.recorded):
+        return ""
+    what = "inference" if not call.training else "training=True without a gradient tape"
+    return (
+        f"a graph traced for {what} may be saved, and would run only where this library is loaded; "
+        f"to have it there too, backend={FUSED_CPU!r}"
+    )
+
+
+def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
+    units = arguments.units
+    widest = max(call.features or 0, units)
+    each = ((call.features or 0) + units) * 4 * units
+    work = (call.batch or 1) * each
+    in_words = f"a timestep has {work:,} multiplications"
+    # Where the batch is not known, the graph decides when it runs.
+    small = call.batch is None or work <= SMALL_STEP
+    fused = widest <= FUSED_UNITS and small and arguments.compute_dtype in FUSED_TYPES
+    compiled = call.static and work <= (SMALL_TRAINING_STEP if call.training else SMALL_STEP)
+    # TensorFlow Lite has no such op, and a graph that may be saved may be converted.
+    if fused and (call.training or not compiled) and not may_be_saved(call):
+        return Choice(
+            "block_lstm",
+            f"with at most {widest} features and units, one op for all steps is best",
+            most_sequences=_branch(arguments, call, SMALL_STEP // each),
+        )
+    if compiled:
+        return Choice(
+            "while_loop+hoisted+xla" if call.training else "while_loop+xla",
+            f"all sizes are known and {in_words}, few enough for a compiled loop",
+        )
+    passed_over = (f"XLA: {in_words if call.static else not_static(call)}",)
+    preprojected = min(PREPROJECT_BATCH, PREPROJECT_STATE // units)
+    if not call.training and (call.batch or 1) > preprojected:
+        return Choice(
+            KERAS,
+            f"for {call.batch or 'any number of'} sequences and {units} units nothing here beats "
+            "Keras's own loop in inference",
+            passed_over,
+        )
+    if not call.training:
+        return Choice(
+            "partial_unroll@5+preproject",
+            "one matrix product for the input of all steps, and a loop with few turns",
+            passed_over,
+            most_sequences=_branch(arguments, call, preprojected),
+        )
+    most = units // UNITS_PER_SEQUENCE
+    if call.batch is not None and call.batch > most:
+        return Choice(
+            KERAS,
+            f"for {call.batch} sequences and {units} units nothing here beats Keras's own loop",
+            (*passed_over, "while_loop+hoisted: its copies cost more than it saves"),
+        )
+    return Choice(
+        "while_loop+hoisted", BY_HAND, passed_over, most_sequences=_branch(arguments, call, most)
+    )
+
+
+def _branch(arguments: Arguments, call: LayerCall, most: int) -> int | None:
+    """The largest batch for a choice, if the graph has to look at it when it runs.
+
+    With dropout there is no branch: Keras's loop keeps its masks in the layer, and what is made
+    inside a branch cannot be used outside it.
+    """
+    if call.batch is not None or arguments.dropout:
+        return None
+    return most
+
+
+def not_static(call: LayerCall) -> str:
+    """Why a call is not compiled by XLA on its own, in words."""
+    if not call.traced:
+        return "outside a graph the next call may have another shape, and would be compiled anew"
+    return "a size is known at run time only, and each new one would be compiled anew"
+
+
+# -- what auto picks from races
+
+LAYERS_GRADIENTS = "weights+input"
+"""What a layer's training step is raced with: the gradients of any layer but a model's first."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a user said that calls of unknown size will have.
+
+    min_length: None if no call has a mask; else the valid steps of the shortest sequence.
+    """
+
+    batch: int
+    timesteps: int
+    min_length: int | None = None
+
+
+def request(
+    arguments: Arguments, call: LayerCall, machine: TunedMachine, sizes: Sizes | None
+) -> TuningRequest | None:
+    """What to look for in the decisions for a call; None where its sizes are not known.
+
+    sizes: taken where the call's own are not known yet. A mask makes another question, and so does
+    a dropout that acts: the rate is that of the layer's input here, between layers in a model.
+    """
+    batch = call.batch or (sizes and sizes.batch)
+    timesteps = call.timesteps or (sizes and sizes.timesteps)
+    if not (batch and timesteps and call.features and arguments.compute_dtype in PRECISIONS):
+        return None
+    work = Workload(batch, timesteps)
+    if call.masked:
+        # A call does not say how long its sequences are, and a decision holds for any lengths.
+        shortest = (sizes and sizes.min_length) or 1
+        work = replace(work, min_length=min(shortest, timesteps))
+    if call.training:
+        # At 1 Keras's layer drops nothing.
+        dropout = arguments.dropout if arguments.dropout < 1 else 0.0
+        work = replace(work, mode="training", dropout=dropout, gradients=LAYERS_GRADIENTS)
+    spec = LSTMSpec(call.features, arguments.units, dtype=arguments.compute_dtype)
+    return TuningRequest(spec, work, "keras", machine)
+
+
+def decision(requested: TuningRequest, decisions: Sequence[Decision]) -> Decision | None:
+    """The nearest decision: of a race of layers, else of one of models on the same work."""
+    return next(
+        (found for each in _alike(requested) if (found := nearest(each, list(decisions)))), None
+    )
+
+
+def _alike(requested: TuningRequest) -> Iterator[TuningRequest]:
+    yield requested
+    work = requested.workload
+    if work.dropout:
+        return  # a model drops between its layers, which is nothing in a network of one
+    if not work.training:
+        yield replace(requested, through="model")
+        return
+    for gradients in (work.gradients, *GRADIENTS):
+        for optimizer in (None, *OPTIMIZERS):
+            same = replace(work, gradients=gradients, optimizer=optimizer)
+            yield replace(requested, through="model", workload=same)
+
+
+def raced_choice(
+    found: Decision, arguments: Arguments, call: LayerCall, rule: Choice
+) -> Choice | None:
+    """The fastest of a race that can serve the call; None if none of them can.
+
+    rule: what would be picked without a race.
+    """
+
+    @functools.cache
+    def obstacle_to(name: str) -> str:
+        return _obstacle_in_call(name, arguments, call)
+
+    name = found.best(lambda name: not obstacle_to(name))
+    if not name:
+        return None
+    why = (
+        f"it was the fastest of {sum(1 for each in found.raced if not each.problem)} raced "
+        f"at {found.question.sizes} ({found.made}, {found.by})"
+    )
+    ours, theirs = found.result_of(name), found.result_of(rule.backend)
+    if name == rule.backend:
+        why += ", or alike: the rule would have picked it too"
+    elif ours and theirs and not theirs.problem:
+        why += f", {theirs.ratio / ours.ratio:.2f} times as fast as the rule's {rule.backend}"
+        if ours.ratio == 1.0:
+            why += f" ({theirs.low:.2f} to {theirs.high:.2f})"
+    else:
+        why += f"; the rule would have picked {rule.backend}"
+    faster = []
+    for each in found.raced:
+        if each.backend == name or each.problem:
+            break
+        if reason := obstacle_to(each.backend):
+            faster.append(f"{each.backend}: {reason}")
+    return Choice(name, why, tuple(faster))
+
+
+def _obstacle_in_call(name: str, arguments: Arguments, call: LayerCall) -> str:
+    """Why a backend that raced cannot serve this call, or an empty string."""
+    try:
+        backend = get_backend(name)
+    except UnsupportedError as error:
+        return str(error)
+    if reason := obstacle(backend, arguments):
+        return reason
+    if call.compiled and not can_be_compiled(backend):
+        return NOT_COMPILED
+    if isinstance(backend, FusedCpu) and (reason := may_be_saved(call)):
+        return reason
+    if isinstance(backend, TensorFlowBackend) and backend.xla and not call.static:
+        return not_static(call)
+    if not (available := backend.availability(call.device)):
+        return str(available)
+    return ""

@@ -7,8 +7,6 @@ repeats the last output, with zeros before the first valid step (or is zero, wit
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import keras
 import tensorflow as tf
 
@@ -19,25 +17,29 @@ from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.loop import LayerInputs
 from lstm_impl.backends.tensorflow.second_gradient import recorded
 from lstm_impl.call import Tensor
-from lstm_impl.keras.auto import NOT_COMPILED, check_auto, choose
 from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, CallMemory, Weights, one_mask
 from lstm_impl.keras.choice import (
     AUTO,
     FUSED_CPU,
     KERAS,
+    NOT_COMPILED,
     Arguments,
     Choice,
     LayerCall,
     Shape,
+    Sizes,
     can_be_compiled,
+    check_auto,
+    choose,
+    decision,
     in_layer,
-    jit_notes,
     named,
     obstacle,
+    raced_choice,
+    request,
     supports_jit,
 )
 from lstm_impl.keras.core import LayerCore, repeat_last
-from lstm_impl.keras.decided import Sizes, choice, decision, other_work, question
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import UnsupportedError
 from lstm_impl.tuning import Decision, TunedMachine, load, machine
@@ -105,7 +107,11 @@ class LSTM(BackendLSTM):
         self._memory = _Memory(self._memory.backend, sizes)
 
     def _note(self) -> str:
-        return jit_notes(self.supports_jit)
+        if self.supports_jit:
+            return "compile(jit_compile=True) may compile the whole model by XLA"
+        return (
+            "the model is not compiled by XLA: supports_jit is False, it cannot compile these ops"
+        )
 
     # -- the choice
 
@@ -153,14 +159,9 @@ class LSTM(BackendLSTM):
             self._memory.decisions = load()
         if not self._memory.decisions:
             return rule
-        requested = question(arguments, call, self._machine(), self._memory.sizes)
-        if requested is None:
-            return rule
-        if found := decision(requested, self._memory.decisions):
-            return choice(found, arguments, call, rule) or rule
-        if missed := other_work(requested, self._memory.decisions):
-            return replace(rule, passed_over=(*rule.passed_over, missed))
-        return rule
+        requested = request(arguments, call, self._machine(), self._memory.sizes)
+        found = decision(requested, self._memory.decisions) if requested else None
+        return (raced_choice(found, arguments, call, rule) if found else None) or rule
 
     def _machine(self) -> TunedMachine:
         """What decisions for this layer are kept under."""

@@ -40,10 +40,10 @@ class JaxCudnn(JaxBackend):
             return OWN_MASKS
         return super().refusal(spec, workload)
 
-    def layout(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+    def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
         return [cudnn_pack(spec, weights)]
 
-    def canonical(
+    def unpack(
         self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
     ) -> LSTMWeights:
         # The two biases are added, so each has the gradient of their sum.

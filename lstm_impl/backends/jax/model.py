@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,7 +26,7 @@ from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model, Stream
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
 from lstm_impl.profile import Profile
-from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
@@ -238,18 +237,13 @@ class JaxModel(Model):
         # JAX keeps what it traced and lowered; the first call has only to compile it.
         self._lowered(request)
 
-    def _host_weights(self, raw: Tensors) -> LSTMWeights:
-        arrays = [self._host_float(gradient) for gradient in raw]
-        return self.backend.canonical(self.spec, arrays, gradient=True)
-
     def get_weights(self) -> LSTMWeights:
-        arrays = [self._host_float(parameter) for parameter in self.parameters]
-        return self.backend.canonical(self.spec, arrays)
+        return self._host_weights(self.parameters, gradient=False)
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         self.parameters = [
             self._placed(array, self.variable_dtype)
-            for array in self.backend.layout(self.spec, weights)
+            for array in self.backend.pack(self.spec, weights)
         ]
 
     def synchronize(self) -> None:
@@ -304,16 +298,6 @@ class JaxBackend(Backend):
     batch_first: ClassVar[bool] = False
 
     # -- what a strategy says
-
-    def layout(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
-        """Canonical weights as the arrays that are kept on the device."""
-        return weights.arrays()
-
-    def canonical(
-        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
-    ) -> LSTMWeights:
-        """The inverse of ``layout``; with ``gradient``, for gradients of the arrays."""
-        return LSTMWeights.from_arrays(spec, arrays)
 
     def layer(
         self, x: Tensor, state: State, parameters: Tensors, lengths: Tensor | None, reverse: bool

@@ -207,15 +207,11 @@ class CalledModelModel(Model):
 
     # -- weights
 
-    def _host_weights(self, raw: Any) -> LSTMWeights:
-        return LSTMWeights.from_arrays(
-            self.spec, [np.asarray(each).astype(np.float32) for each in raw]
-        )
+    def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
+        return LSTMWeights.from_arrays(self.spec, [np.float32(each.numpy()) for each in raw])
 
     def get_weights(self) -> LSTMWeights:
-        return LSTMWeights.from_arrays(
-            self.spec, [each.numpy() for each in self._model.trainable_variables]
-        )
+        return self._host_weights(self._model.trainable_variables)
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         self._assign(weights)

@@ -78,7 +78,7 @@ class NumPyModel(Model):
         )
         return raw
 
-    def _host_weights(self, raw: LSTMWeights) -> LSTMWeights:
+    def _host_weights(self, raw: LSTMWeights, gradient: bool = True) -> LSTMWeights:
         return raw.map(lambda array: array.astype(self.spec.precision.storage))
 
     def get_weights(self) -> LSTMWeights:

@@ -25,7 +25,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.backends.inference_model import InferenceModel, shapes_of
 from lstm_impl.call import Call, Outputs, Request
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Model, Owner
+from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -139,7 +139,7 @@ class OpenVINOModel(InferenceModel):
         return Evidence("OpenVINO runtime model", ops, details=details)
 
 
-def _hint(backend: Owner) -> str:
+def _hint(backend: Backend) -> str:
     """What the model is compiled for: one call at a time, unless its option says otherwise."""
     return "THROUGHPUT" if "throughput" in backend.options else "LATENCY"
 

@@ -125,11 +125,9 @@ class TensorFlowBackend(Backend):
         return LayerWeights(*arrays)
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
-        """All variables' values: each cell's ``to_layout``, layer by layer."""
         return [array for cell in weights.cells() for array in self.to_layout(cell)]
 
     def unpack(self, spec: LSTMSpec, arrays: Arrays, gradient: bool = False) -> LSTMWeights:
-        """The inverse of ``pack``; with ``gradient``, for gradients of the variables."""
         size = len(arrays) // spec.state_layers
         cells = [
             self.from_layout(arrays[k : k + size], gradient) for k in range(0, len(arrays), size)

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,35 +24,15 @@ from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
 from lstm_impl.backends.tensorflow.evidence import SURE
 from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Model, Owner, Stream
+from lstm_impl.model import Model, Stream
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.profile import Profile
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
-
-class TensorFlowOwner(Owner, Protocol):
-    """What a model asks of its backend."""
-
-    @property
-    def dynamic(self) -> bool:
-        """Whether one trace serves every number of timesteps."""
-
-    @property
-    def xla(self) -> bool:
-        """Whether the step is compiled by XLA."""
-
-    def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
-        """All variables' values."""
-
-    def unpack(
-        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
-    ) -> LSTMWeights:
-        """The inverse of ``pack``."""
-
-    def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
-        """The whole network, time-major."""
+if TYPE_CHECKING:
+    from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 
 
 WARM = 5
@@ -67,7 +47,7 @@ class TensorFlowModel(Model):
     train.
     """
 
-    backend: TensorFlowOwner
+    backend: TensorFlowBackend
 
     def __init__(
         self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
@@ -265,13 +245,8 @@ class TensorFlowModel(Model):
         """How many graphs have been traced for this model so far."""
         return self._steps.count()
 
-    def _host_weights(self, raw: Tensors) -> LSTMWeights:
-        arrays = [self._host_float(gradient) for gradient in raw]
-        return self.backend.unpack(self.spec, arrays, gradient=True)
-
     def get_weights(self) -> LSTMWeights:
-        arrays = [self._host_float(variable) for variable in self.variables]
-        return self.backend.unpack(self.spec, arrays)
+        return self._host_weights(self.variables, gradient=False)
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         tf = self._tf

@@ -28,9 +28,9 @@ import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability, Package
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
-from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
+from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.weights import LayerWeights, LSTMWeights
+from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 INSTALL = "pip install flashrnn"
@@ -45,85 +45,58 @@ OLDEST_GPU = (8, 0)
 
 
 class FlashRNNModel(TorchModel):
-    """Weights in FlashRNN's shapes, and layers stacked over its recurrent kernel.
-
-    Of each cell: the kernel ``[in, 4H]``, R ``[4, 1, H, H]`` (gate, head, to, from) and the bias
-    ``[4, 1, H]``, gates i, f, g, o, one head.
-    """
+    """Layers stacked over FlashRNN's recurrent kernel, batch-major."""
 
     backend: FlashRNN
     autocast = False  # the weights are cast once, before the loop
 
-    def layout(self, weights: LSTMWeights) -> list[FloatArray]:
-        gates = (4, 1, self.spec.hidden_size)
-        arrays: list[FloatArray] = []
-        for cell in weights.cells():
-            recurrent = np.ascontiguousarray(cell.recurrent_kernel.T).reshape(*gates, -1)
-            arrays += [cell.kernel, recurrent, cell.bias.reshape(gates)]
-        return arrays
-
-    def canonical(self, arrays: Sequence[FloatArray]) -> LSTMWeights:
-        hidden = self.spec.hidden_size
-        flat: list[FloatArray] = []
-        for k in range(0, len(arrays), 3):
-            kernel, recurrent, bias = arrays[k : k + 3]
-            recurrent_kernel = np.ascontiguousarray(recurrent.reshape(4 * hidden, hidden).T)
-            flat += LayerWeights(kernel, recurrent_kernel, bias.reshape(-1))
-        return LSTMWeights.from_arrays(self.spec, flat)
-
     def network(self, call: Call) -> Outputs:
+        import flashrnn
+
         torch = self._torch
         x, h, c, lengths, masks = call
         parameters = [parameter.to(self.compute_dtype) for parameter in self.parameters]
         x = x if self.batch_major else x.transpose(0, 1)
-        padding = None if lengths is None else RightPadding(lengths.to(x.device), x.shape[1])
+        batch, timesteps, _ = x.shape
+        valid = turned = None
+        if lengths is not None:
+            lengths, steps = lengths.to(x.device), torch.arange(timesteps, device=x.device)
+            valid = (steps[None, :] < lengths[:, None])[:, :, None]
+            # Valid steps from the last to the first, padding where it is.
+            backwards = lengths[:, None] - 1 - steps[None, :]
+            turned = torch.where(valid[:, :, 0], backwards, steps)[:, :, None]
+
+        def reversed_(sequence: Tensor) -> Tensor:
+            if turned is None:
+                return sequence.flip(1)
+            return sequence.gather(1, turned.expand_as(sequence))
 
         def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
-            return self._layer(x, (h, c), parameters[3 * row : 3 * row + 3], padding, reverse)
-
-        masks = None if masks is None else masks.transpose(1, 2)
-        with self._current_device():
-            y, h, c = through_layers(
-                self.spec,
-                Call(x, h, c, lengths, masks),
-                layer,
-                functools.partial(torch.cat, dim=-1),
-                torch.stack,
+            kernel, recurrent, bias = parameters[3 * row : 3 * row + 3]
+            x = reversed_(x) if reverse else x
+            states, last = flashrnn.flashrnn(
+                (x @ kernel).reshape(batch, timesteps, 4, 1, self.spec.hidden_size),
+                recurrent,
+                bias,
+                states=torch.stack((h, c))[:, :, None, None, :],  # [state, B, 1, head, H]
+                function="lstm",
+                backend=self.backend.kernel,
+                dtype=self.spec.precision.compute,
             )
-        return Outputs(y if self.batch_major else y.transpose(0, 1), h, c)
-
-    def _current_device(self) -> contextlib.AbstractContextManager[object]:
-        """FlashRNN compiles for, and runs on, PyTorch's current device."""
-        if self.torch_device.type != "cuda":
-            return contextlib.nullcontext()
-        return self._torch.cuda.device(self.torch_device)  # type: ignore[no-any-return]
-
-    def _layer(
-        self, x: Tensor, state: State, cell: Tensors, padding: RightPadding | None, reverse: bool
-    ) -> Outputs:
-        """One direction of one layer, batch-major: ``x [B, T, in]`` to ``[B, T, H]``."""
-        import flashrnn
-
-        kernel, recurrent, bias = cell
-        if reverse:
-            x = x.flip(1) if padding is None else padding.reversed(x)
-        batch, timesteps, _ = x.shape
-        states, last = flashrnn.flashrnn(
-            (x @ kernel).reshape(batch, timesteps, 4, 1, self.spec.hidden_size),
-            recurrent,
-            bias,
-            states=self._torch.stack(state)[:, :, None, None, :],  # [state, B, 1, head, H]
-            function="lstm",
-            backend=self.backend.kernel,
-            dtype=self.spec.precision.compute,
-        )
-        y = states[0, :, :, 0]  # of [state, B, T, head, H]
-        if padding is None:
+            y = states[0, :, :, 0]  # of [state, B, T, head, H]
             h, c = last[:, :, 0, 0]
-            return Outputs(y.flip(1) if reverse else y, h, c)
-        h, c = padding.last(states[:, :, :, 0])
-        y = padding.cleared(y)
-        return Outputs(padding.reversed(y) if reverse else y, h, c)
+            if lengths is not None:
+                h, c = states[:, torch.arange(batch, device=x.device), lengths - 1, 0]
+                y = torch.where(valid, y, torch.zeros_like(y))
+            return Outputs(reversed_(y) if reverse else y, h, c)
+
+        inside = Call(x, h, c, lengths, None if masks is None else masks.transpose(1, 2))
+        join = functools.partial(torch.cat, dim=-1)
+        # FlashRNN compiles for, and runs on, PyTorch's current device.
+        gpu = self.torch_device.type == "cuda"
+        with torch.cuda.device(self.torch_device) if gpu else contextlib.nullcontext():
+            y, h, c = through_layers(self.spec, inside, layer, join, torch.stack)
+        return Outputs(y if self.batch_major else y.transpose(0, 1), h, c)
 
 
 class FlashRNN(TorchBackend):
@@ -154,6 +127,26 @@ class FlashRNN(TorchBackend):
         if "triton" in self.options:
             return "triton_fused"
         return "cuda" if "alternating" in self.options else "cuda_fused"
+
+    # Of each cell: the kernel [in, 4H], R [4, 1, H, H] (gate, head, to, from) and the bias
+    # [4, 1, H], gates i, f, g, o, one head.
+
+    def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        gates = (4, 1, spec.hidden_size)
+        arrays: list[FloatArray] = []
+        for cell in weights.cells():
+            recurrent = np.ascontiguousarray(cell.recurrent_kernel.T).reshape(*gates, -1)
+            arrays += [cell.kernel, recurrent, cell.bias.reshape(gates)]
+        return arrays
+
+    def unpack(
+        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
+    ) -> LSTMWeights:
+        hidden = spec.hidden_size
+        flat = list(arrays)
+        flat[1::3] = [np.ascontiguousarray(r.reshape(4 * hidden, hidden).T) for r in arrays[1::3]]
+        flat[2::3] = [bias.reshape(-1) for bias in arrays[2::3]]
+        return LSTMWeights.from_arrays(spec, flat)
 
     def tools(self, device: str) -> Availability:
         import torch
@@ -208,31 +201,3 @@ def capability_availability(capability: tuple[int, int]) -> Availability:
     return Availability(
         False, f"FlashRNN needs a GPU of compute capability {needs} (Ampere) or later, not {has}"
     )
-
-
-class RightPadding:
-    """Right-padded sequences, for a kernel that knows nothing of lengths: ``lengths [B]``."""
-
-    def __init__(self, lengths: Tensor, timesteps: int) -> None:
-        import torch
-
-        steps = torch.arange(timesteps, device=lengths.device)
-        self._torch = torch
-        self._lengths = lengths
-        self._rows = torch.arange(len(lengths), device=lengths.device)
-        self._valid = (steps[None, :] < lengths[:, None])[:, :, None]
-        # Valid steps from the last to the first, padding where it is.
-        turned = torch.where(self._valid[:, :, 0], lengths[:, None] - 1 - steps[None, :], steps)
-        self._turned = turned[:, :, None]
-
-    def reversed(self, sequence: Tensor) -> Tensor:
-        """``sequence [B, T, F]`` with each sequence's valid steps in reverse."""
-        return self._torch.gather(sequence, 1, self._turned.expand_as(sequence))
-
-    def cleared(self, sequence: Tensor) -> Tensor:
-        """``sequence [B, T, F]``, zero on padding."""
-        return self._torch.where(self._valid, sequence, self._torch.zeros_like(sequence))
-
-    def last(self, states: Tensor) -> Tensor:
-        """Of ``states [S, B, T, F]`` each sequence's at its last valid step: ``[S, B, F]``."""
-        return states[:, self._rows, self._lengths - 1]

@@ -17,7 +17,7 @@ import numpy as np
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.layouts import torch_parameters
-from lstm_impl.spec import FloatArray
+from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
 
@@ -46,15 +46,6 @@ class TorchLSTMModel(TorchModel):
                     parameter.zero_()
                     parameter.requires_grad_(False)
         return module
-
-    def layout(self, weights: LSTMWeights) -> list[FloatArray]:
-        named = torch_parameters(weights)
-        return [array for name, array in named.items() if not name.startswith("bias_ih")]
-
-    def canonical(self, arrays: Sequence[FloatArray]) -> LSTMWeights:
-        return LSTMWeights.from_arrays(
-            self.spec, [np.ascontiguousarray(array.T) for array in arrays]
-        )
 
     def trained(self, masks: Tensor | None) -> Tensors:
         if masks is None:
@@ -121,6 +112,15 @@ class Torch(TorchBackend):
     summary = "torch.nn.LSTM: oneDNN on a CPU, cuDNN on a GPU"
     model = TorchLSTMModel
     each_length_anew = False
+
+    def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        named = torch_parameters(weights)
+        return [array for name, array in named.items() if not name.startswith("bias_ih")]
+
+    def unpack(
+        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
+    ) -> LSTMWeights:
+        return LSTMWeights.from_arrays(spec, [np.ascontiguousarray(array.T) for array in arrays])
 
 
 def trained_parameters(module: Tensor) -> list[Tensor]:

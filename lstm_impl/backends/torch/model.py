@@ -10,7 +10,7 @@ import abc
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.profile import Event, Profile
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
@@ -106,20 +106,12 @@ class TorchModel(Model):
             self._torch.empty(
                 array.shape, dtype=self.variable_dtype, device=self.torch_device
             ).requires_grad_()
-            for array in self.layout(weights)
+            for array in self.backend.pack(self.spec, weights)
         ]
 
     def trained(self, masks: Tensor | None) -> Tensors:
         """The parameters that ``network`` uses: a strategy may keep others for when masks come."""
         return self.parameters
-
-    def layout(self, weights: LSTMWeights) -> list[FloatArray]:
-        """Canonical weights as the arrays of ``parameters``."""
-        return weights.arrays()
-
-    def canonical(self, arrays: Sequence[FloatArray]) -> LSTMWeights:
-        """The inverse of ``layout``, for weights and for their gradients."""
-        return LSTMWeights.from_arrays(self.spec, arrays)
 
     # -- the tensor face
 
@@ -207,16 +199,15 @@ class TorchModel(Model):
         self._optimizers[optimizer].step()
         return raw
 
-    def _host_weights(self, raw: Tensors) -> LSTMWeights:
-        return self.canonical([self._host_float(gradient) for gradient in raw])
-
     def get_weights(self) -> LSTMWeights:
-        return self._host_weights(self.parameters)
+        return self._host_weights(self.parameters, gradient=False)
 
     def _set_weights(self, weights: LSTMWeights) -> None:
         torch = self._torch
         with torch.no_grad():
-            for parameter, array in zip(self.parameters, self.layout(weights), strict=True):
+            for parameter, array in zip(
+                self.parameters, self.backend.pack(self.spec, weights), strict=True
+            ):
                 parameter.copy_(torch.tensor(array))
 
     def synchronize(self) -> None:

@@ -12,8 +12,15 @@ from lstm_impl.availability import AVAILABLE
 
 pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
 
-from lstm_impl.keras.auto import check_auto, choose
-from lstm_impl.keras.choice import Arguments, Choice, LayerCall, obstacle, supports_jit
+from lstm_impl.keras.choice import (
+    Arguments,
+    Choice,
+    LayerCall,
+    check_auto,
+    choose,
+    obstacle,
+    supports_jit,
+)
 
 NO_COMPILER = Availability(False, "there is no compiler: apt-get install g++")
 ON_GPU = LayerCall("gpu", True, True, False, 8, 5, 3)

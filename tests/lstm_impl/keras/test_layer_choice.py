@@ -18,7 +18,7 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
-from lstm_impl.keras import decided, tuning  # noqa: E402
+from lstm_impl.keras import choice, tuning  # noqa: E402
 from lstm_impl.keras.choice import LayerCall  # noqa: E402
 
 BATCH, STEPS, WIDTH, UNITS = 2, 5, 3, 4
@@ -97,7 +97,7 @@ def tuned(backend: str, training: bool = True, batch: int = BATCH) -> Decision:
     """A decision for ``backend`` as a race would have made it."""
     layer = lstm_impl.keras.LSTM(UNITS)
     layer.build((None, None, WIDTH))
-    question, rule, _ = tuning.request(layer, training, decided.Sizes(batch, STEPS))
+    question, rule, _ = tuning.request(layer, training, choice.Sizes(batch, STEPS))
     raced = (Raced(backend, 1e-3, 1.0, 1.0, 1.0, 20), Raced(rule, 2e-3, 2.0, 1.9, 2.1, 20))
     return Decision(question, raced, rule, "2026-11-26T07:00:00+00:00", "a test")
 

@@ -23,7 +23,7 @@ import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
 from lstm_impl import Availability, UnsupportedError, get_backend  # noqa: E402
-from lstm_impl.keras import auto  # noqa: E402
+from lstm_impl.keras import choice  # noqa: E402
 
 # Keras's own way of reading a variable for a file
 pytestmark = pytest.mark.filterwarnings(
@@ -237,7 +237,7 @@ def test_one_graph_serves_batches_on_both_sides_of_the_limit(
 ) -> None:
     arguments, masked, limit = row.values()
     # 3 features and 4 units are 112 multiplications for a sequence.
-    monkeypatch.setattr(auto, "SMALL_STEP", 112 * limit)
+    monkeypatch.setattr(choice, "SMALL_STEP", 112 * limit)
     layer, reference = both(lambda lstm: lstm(**arguments), ours)
     for each in (layer, reference):
         each.build(X.shape)
@@ -264,7 +264,7 @@ def test_one_graph_serves_batches_on_both_sides_of_the_limit(
 
 @pytest.mark.usefixtures("without_a_compiler")
 def test_a_kept_state_goes_through_the_branches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "PREPROJECT_BATCH", 2)
+    monkeypatch.setattr(choice, "PREPROJECT_BATCH", 2)
 
     def make(lstm: MakeLSTM) -> Any:
         states = [keras.Input((4,)), keras.Input((4,))]
