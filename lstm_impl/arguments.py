@@ -1,7 +1,4 @@
-"""What a user passes to a model, checked: shapes, types and finite numbers.
-
-NumPy arrays in, NumPy arrays out, rounded to what the spec's precision can hold.
-"""
+"""What a user passes to a model, checked: shapes, types and finite numbers."""
 
 from __future__ import annotations
 

@@ -1,10 +1,4 @@
-"""Waiting until a process's other threads have come to rest, so that the next one is timed alone.
-
-A pool of threads that waits for its next work in a loop goes on using processors after a call: on
-two cores ONNX Runtime's took some 30 ms of them, PyTorch's and XLA's 5 to 10, TensorFlow's and
-OpenVINO's none. Anyone who is timed next shares the machine with them: right after a block of ONNX
-Runtime's, PyTorch's LSTM took twice its own time. This module knows clocks, and no framework.
-"""
+"""Waiting until a process's other threads have come to rest, so that the next one is timed alone."""
 
 from __future__ import annotations
 
@@ -39,10 +33,7 @@ def other_threads() -> float:
 
 
 class Rest:
-    """Waits for it, each time it is called. now, others, sleep: of the process, or of a test.
-
-    in_vain: how often it has waited for nothing.
-    """
+    """Waits for it, each time it is called. now, others, sleep: of the process, or of a test."""
 
     def __init__(
         self,

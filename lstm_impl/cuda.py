@@ -1,9 +1,4 @@
-"""Why a GPU cannot be used, in words a user can act on.
-
-The facts are gathered in one place and judged by a pure function, so that every sentence can be
-tested on a machine without a GPU. Nothing here imports a framework: a framework's own view is
-passed in.
-"""
+"""Why a GPU cannot be used, in words a user can act on."""
 
 from __future__ import annotations
 
@@ -20,12 +15,7 @@ OWN_MASKS = "cuDNN draws its own dropout masks, which no other backend can be gi
 
 @dataclass(frozen=True)
 class CudaFacts:
-    """What is known about the GPU of this machine.
-
-    hardware: an NVIDIA device file or driver entry is there.
-    driver_version: the CUDA version that the driver supports, ``(12, 4)``; None if the driver's
-        library cannot be loaded.
-    """
+    """What is known about the GPU of this machine."""
 
     hardware: bool
     driver_version: tuple[int, int] | None
@@ -104,11 +94,7 @@ def explain(
 
 @dataclass(frozen=True)
 class FrameworkBuild:
-    """What a framework says of itself, once imported.
-
-    version: its own; visible: how many GPUs it sees; built_with: the CUDA version it was built for,
-    None if built without CUDA.
-    """
+    """What a framework says of itself, once imported."""
 
     version: str
     visible: int
@@ -129,10 +115,7 @@ class Framework:
 
 
 def available_to(framework: Framework | None, device: str) -> Availability:
-    """Whether an installed framework can use ``device``, or why not.
-
-    None, which cannot be asked, can use any there might be.
-    """
+    """Whether an installed framework can use ``device``, or why not."""
     if device == "cpu":
         return AVAILABLE
     try:

@@ -1,12 +1,4 @@
-"""Dynamic quantisation to int8, as PyTorch and ONNX Runtime offer it for an LSTM's inference.
-
-Weights are rounded to eight bits when the model is made, inputs and states in every step. That is
-another function, so ``list_backends`` does not list them: ``get_backend("torch:int8")`` makes one,
-its outputs are compared with the float64 reference within wide bounds, and its times are never
-ranked with those of exact backends.
-
-No framework is imported before a model is built.
-"""
+"""Dynamic quantisation to int8, as PyTorch and ONNX Runtime offer it for an LSTM's inference."""
 
 from __future__ import annotations
 
@@ -106,10 +98,7 @@ class OnnxRuntimeInt8(_Int8, OnnxRuntime):
 
 
 def int8(backend: str) -> Backend:
-    """The quantised backend of the same runtime as the float32 backend with this id.
-
-    Raises UnsupportedError if that runtime has none.
-    """
+    """The quantised backend of the same runtime as the float32 backend with this id."""
     for kind in (TorchInt8, OnnxRuntimeInt8):
         if kind.strategy == f"{backend}:int8":
             return kind()

@@ -1,8 +1,4 @@
-"""Canonical weights in the layouts of other libraries, and back.
-
-NumPy only. Each pair of functions is each other's inverse, up to what the other layout cannot say:
-two biases that are added come back as one.
-"""
+"""Canonical weights in the layouts of other libraries, and back."""
 
 from __future__ import annotations
 
@@ -41,11 +37,7 @@ def cudnn_pack(spec: LSTMSpec, weights: LSTMWeights) -> FloatArray:
 
 
 def cudnn_unpack(spec: LSTMSpec, buffer: FloatArray, bias: str = "sum") -> LSTMWeights:
-    """Canonical weights from cuDNN's buffer.
-
-    bias: ``sum`` adds the two biases; ``second`` takes the recurrent one, which for a buffer of
-    gradients is the gradient of the sum. Raises ValueError if the buffer has another size.
-    """
+    """Canonical weights from cuDNN's buffer."""
     matrices, biases = cudnn_sizes(spec)
     if buffer.shape != (matrices + biases,):
         raise ValueError(

@@ -1,8 +1,4 @@
-"""An LSTM on a device, by one backend: what a user calls, and what a backend supplies for it.
-
-NumPy in, NumPy out. What a user passes in is checked here, so that a backend need not; device
-arrays are in the backend's own layout.
-"""
+"""An LSTM on a device, by one backend: what a user calls, and what a backend supplies for it."""
 
 from __future__ import annotations
 
@@ -35,11 +31,7 @@ if TYPE_CHECKING:
 
 
 class Model(abc.ABC):
-    """An LSTM on a device. NumPy in, NumPy out; ``prepare`` for the clock.
-
-    A subclass supplies the underscored methods: moving arrays, one forward pass, one forward and
-    backward pass, and waiting. Device arrays are in the backend's own layout.
-    """
+    """An LSTM on a device. NumPy in, NumPy out; ``prepare`` for the clock."""
 
     def __init__(
         self,
@@ -71,10 +63,7 @@ class Model(abc.ABC):
         """The outputs and the final state."""
 
     def _stream(self, call: Call) -> Outputs:
-        """The same for a chunk of a stream: x and the state are new in each call.
-
-        A backend that has something better for this than for a whole sequence has it here.
-        """
+        """The same for a chunk of a stream: x and the state are new in each call."""
         return self._infer(call)
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:

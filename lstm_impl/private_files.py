@@ -10,11 +10,7 @@ ROOT = 0
 
 
 def problem(path: Path) -> str:
-    """Return why a file or folder is not to be trusted, or an empty string.
-
-    It must belong to this process's user or to root and be writable by nobody else; a file must be
-    no link. Of the folders around it, none may let somebody else put another in its place.
-    """
+    """Return why a file or folder is not to be trusted, or an empty string."""
     if not hasattr(os, "geteuid"):
         return ""  # Windows has no such owners
     path = path.absolute()

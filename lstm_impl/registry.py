@@ -1,8 +1,4 @@
-"""Where each backend is found: the built-in ones and those that other packages bring.
-
-No framework is imported here, nor by any backend's file before its ``availability`` or ``build`` is
-called: listing backends is instant, and each works where the others are not installed.
-"""
+"""Where each backend is found: the built-in ones and those that other packages bring."""
 
 from __future__ import annotations
 
@@ -74,10 +70,7 @@ def _place(strategy: str) -> str | None:
 
 
 def list_backends() -> list[str]:
-    """The ids of all known backends, whatever is installed.
-
-    A strategy whose class cannot be imported is there by its name: ``get_backend`` says why.
-    """
+    """The ids of all known backends, whatever is installed."""
     names = []
     for strategy in strategies():
         try:
@@ -88,10 +81,7 @@ def list_backends() -> list[str]:
 
 
 def variants(strategy: str) -> list[str]:
-    """The ids of one strategy that ``list_backends`` shows.
-
-    Raises UnsupportedError if it is registered but its class cannot be imported.
-    """
+    """The ids of one strategy that ``list_backends`` shows."""
     kind = _load(strategy)
     try:
         return [str(each) for each in kind.variants()]
@@ -102,11 +92,7 @@ def variants(strategy: str) -> list[str]:
 
 
 def get_backend(name: str) -> Backend:
-    """The backend with this id: ``while_loop+xla``, ``partial_unroll@10``, ``torch:int8``, ...
-
-    Raises UnsupportedError if there is none (the message lists close names), if its options make
-    no sense together or if it has no such variant, UnavailableError if another package's is broken.
-    """
+    """The backend with this id: ``while_loop+xla``, ``partial_unroll@10``, ``torch:int8``, ..."""
     plain, colon, variant = name.rpartition(":")
     if colon:
         return _variant(get_backend(plain).name, variant)

@@ -26,12 +26,7 @@ neighbouring numbers begin at different ones."""
 
 
 class InputSets:
-    """The sets of inputs that a workload's steps work on while they are timed, by number.
-
-    Number 0 is ``workload.inputs(spec, seed)``, or what is given. Every other has x of its own, and
-    in short sequences an initial state, cut out of numbers that are drawn once: none of it costs
-    more than a copy. The gradient that flows into the outputs, lengths and masks are those of 0.
-    """
+    """The sets of inputs that a workload's steps work on while they are timed, by number."""
 
     def __init__(
         self, spec: LSTMSpec, workload: Workload, seed: int = 0, given: Inputs | None = None

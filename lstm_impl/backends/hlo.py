@@ -1,7 +1,4 @@
-"""What XLA compiled, counted from the text of a compiled module (HLO).
-
-Text in, plain data out: no framework is imported here, and any that prints HLO may use it.
-"""
+"""What XLA compiled, counted from the text of a compiled module (HLO)."""
 
 from __future__ import annotations
 
@@ -34,11 +31,7 @@ OF_XLA = "hlo_op"
 
 
 class ProfiledEvent(NamedTuple):
-    """An event of TensorFlow's profiler or JAX's.
-
-    Its plane, its line in that, its name, and its time in seconds. instruction: of a module that
-    XLA compiled, empty for what is none.
-    """
+    """An event of TensorFlow's profiler or JAX's."""
 
     plane: str
     line: str
@@ -66,10 +59,7 @@ def kind_of(instruction: str) -> str:
 
 
 def launches(text: str) -> int | None:
-    """How many kernels a call of the compiled module starts, those of its loops in each turn.
-
-    A fusion counts as one. None if a loop does not say how often it turns.
-    """
+    """How many kernels a call of the compiled module starts, those of its loops in each turn."""
     entry, computations = _computations(text)
     try:
         return _started(entry, computations, {})

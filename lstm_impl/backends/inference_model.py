@@ -16,10 +16,7 @@ from lstm_impl.weights import LSTMWeights
 
 
 class InferenceModel(Model):
-    """What such models share; arrays are NumPy's, and a call returns when it is done.
-
-    What a subclass compiles it keeps in ``_ready``, which is forgotten when the weights change.
-    """
+    """What such models share; arrays are NumPy's, and a call returns when it is done."""
 
     def __init__(
         self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights

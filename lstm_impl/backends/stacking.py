@@ -1,7 +1,4 @@
-"""The loop over layers and directions, for every framework whose tensors index and multiply.
-
-``reference.py``, which judges what comes of it, has its own.
-"""
+"""The loop over layers and directions, for every framework whose tensors index and multiply."""
 
 from __future__ import annotations
 
@@ -23,10 +20,7 @@ def through_layers(
     join: Callable[[list[Tensor]], Tensor],
     stack: Callable[[list[Tensor]], Tensor],
 ) -> Outputs:
-    """The whole network: outputs ``[.., .., D*H]`` with the input's axes, final h and c.
-
-    join: two directions' outputs side by side, on the last axis; stack: rows as one state.
-    """
+    """The whole network: outputs ``[.., .., D*H]`` with the input's axes, final h and c."""
     x = call.x
     h_last, c_last = [], []
     for number in range(spec.num_layers):

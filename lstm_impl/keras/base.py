@@ -46,12 +46,7 @@ class CallMemory:
 
 
 class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
-    """Keras's layer with one more argument, ``backend``, which a subclass gives its meaning.
-
-    _tanh, _sigmoid: the functions that are these, by whatever name a user knows them. A subclass
-    begins again with a backend by ``_begin``, chooses by ``_choose``, and says of what call where
-    none was made (``_call_to_come``) and what else decides the speed (``_note``).
-    """
+    """Keras's layer with one more argument, ``backend``, which a subclass gives its meaning."""
 
     _tanh: ClassVar[tuple[Any, ...]] = TANH
     _sigmoid: ClassVar[tuple[Any, ...]] = SIGMOID

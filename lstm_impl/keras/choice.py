@@ -1,9 +1,4 @@
-"""Which backends can compute a Keras layer, which one ``auto`` picks for a call, and why.
-
-Pure functions of what the layer was built with, how it is called, and the decisions of races: no
-framework is used here, so that what is picked on a GPU can be tested where there is none. What is
-fastest was measured with ``python -m bench.run keras-layer``; ``docs/keras_layer.md`` has it.
-"""
+"""Which backends can compute a Keras layer, which one ``auto`` picks for a call, and why."""
 
 from __future__ import annotations
 
@@ -83,10 +78,7 @@ class LayerCall:
 
     @property
     def static(self) -> bool:
-        """Whether every size is known when a graph is traced.
-
-        Outside a graph all sizes are known too, but the next call may have others.
-        """
+        """Whether every size is known when a graph is traced."""
         return self.traced and None not in (self.batch, self.timesteps, self.features)
 
     @property
@@ -242,10 +234,7 @@ def no_cudnn(arguments: Arguments) -> str:
 
 
 def supports_jit(backend: Backend | None, arguments: Arguments, has_gpu: bool) -> bool:
-    """Whether XLA may compile a model that holds the layer; ``backend`` is None for ``auto``.
-
-    Keras asks before the first call, so where cuDNN may be picked, the answer is no.
-    """
+    """Whether XLA may compile a model that holds the layer; ``backend`` is None for ``auto``."""
     if backend is None or isinstance(backend, Keras):
         return not (has_gpu and arguments.use_cudnn and not no_cudnn(arguments))
     return can_be_compiled(backend)
@@ -257,10 +246,7 @@ def can_be_compiled(backend: Backend) -> bool:
 
 
 def named(name: str, arguments: Arguments) -> Backend:
-    """The backend that a user requested by name.
-
-    Raises UnsupportedError if there is none of this name or it cannot compute the layer.
-    """
+    """The backend that a user requested by name."""
     backend = get_backend(name)
     if reason := obstacle(backend, arguments):
         raise UnsupportedError(f"backend={name!r} cannot compute this layer: {reason}")
@@ -310,12 +296,7 @@ def check_auto(arguments: Arguments) -> None:
 
 
 def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice:
-    """What ``backend="auto"`` picks for a call that nobody has raced.
-
-    fused: whether ``fused_cpu`` can run on this machine.
-
-    Raises UnsupportedError where use_cudnn=True cannot be served.
-    """
+    """What ``backend="auto"`` picks for a call that nobody has raced."""
     check_auto(arguments)
     if arguments.use_cudnn is True:
         if call.device != "gpu":
@@ -427,11 +408,7 @@ def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
 
 
 def _branch(arguments: Arguments, call: LayerCall, most: int) -> int | None:
-    """The largest batch for a choice, if the graph has to look at it when it runs.
-
-    With dropout there is no branch: Keras's loop keeps its masks in the layer, and what is made
-    inside a branch cannot be used outside it.
-    """
+    """The largest batch for a choice, if the graph has to look at it when it runs."""
     if call.batch is not None or arguments.dropout:
         return None
     return most
@@ -452,10 +429,7 @@ LAYERS_GRADIENTS = "weights+input"
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a user said that calls of unknown size will have.
-
-    min_length: None if no call has a mask; else the valid steps of the shortest sequence.
-    """
+    """What a user said that calls of unknown size will have."""
 
     batch: int
     timesteps: int
@@ -465,11 +439,7 @@ class Sizes:
 def request(
     arguments: Arguments, call: LayerCall, machine: TunedMachine, sizes: Sizes | None
 ) -> TuningRequest | None:
-    """What to look for in the decisions for a call; None where its sizes are not known.
-
-    sizes: taken where the call's own are not known yet. A mask makes another question, and so does
-    a dropout that acts: the rate is that of the layer's input here, between layers in a model.
-    """
+    """What to look for in the decisions for a call; None where its sizes are not known."""
     batch = call.batch or (sizes and sizes.batch)
     timesteps = call.timesteps or (sizes and sizes.timesteps)
     if not (batch and timesteps and call.features and arguments.compute_dtype in PRECISIONS):
@@ -511,10 +481,7 @@ def _alike(requested: TuningRequest) -> Iterator[TuningRequest]:
 def raced_choice(
     found: Decision, arguments: Arguments, call: LayerCall, rule: Choice
 ) -> Choice | None:
-    """The fastest of a race that can serve the call; None if none of them can.
-
-    rule: what would be picked without a race.
-    """
+    """The fastest of a race that can serve the call; None if none of them can."""
 
     @functools.cache
     def obstacle_to(name: str) -> str:

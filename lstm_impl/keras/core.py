@@ -1,9 +1,4 @@
-"""One direction of one layer through a backend's own primitive, under any mask of steps.
-
-This module knows tensors and backends: time-major arrays go in and come out. It knows nothing of
-Keras, whose view of a mask (a masked step repeats the last output) is in ``layer.py``, but for
-the ``repeat_last`` that it is made with.
-"""
+"""One direction of one layer through a backend's own primitive, under any mask of steps."""
 
 from __future__ import annotations
 
@@ -25,12 +20,7 @@ from lstm_impl.spec import LSTMSpec, UnsupportedError
 
 
 class LayerCore:
-    """Outputs and final state of one layer by ``backend``, differentiable, traced as it needs.
-
-    Called outside a graph, a loop whose trace serves every shape is traced once and then called as
-    a graph; an ``+xla`` backend is compiled, forward and backward each as a whole, wherever it is
-    called.
-    """
+    """Outputs and final state of one layer by ``backend``, differentiable, traced as it needs."""
 
     def __init__(self, backend: TensorFlowBackend, compute_dtype: str) -> None:
         self.backend = backend
@@ -69,11 +59,7 @@ class LayerCore:
         return self._right_padded(inputs, mask, reverse)
 
     def _right_padded(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
-        """By a backend that goes forward over right-padded sequences and knows no other mask.
-
-        Masked steps do not move the state, so each sequence's valid steps are moved to its front,
-        in the order they are read; what comes out is moved back.
-        """
+        """By a backend that goes forward over right-padded sequences and knows no other mask."""
         x, h, c, *parameters = inputs
         if reverse:
             x = tf.reverse(x, [0])
@@ -156,11 +142,7 @@ class LayerCore:
 
     def _compiled(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         """Forward and backward each compiled: a loop that is compiled cannot be differentiated
-        from outside.
-
-        With the gradient written by hand, the backward pass takes what the forward one kept; else
-        it computes the forward pass again.
-        """
+        from outside."""
         forward, backward = self._compiled_pair(mask is not None, reverse)
         return _twice_differentiable(
             lambda inputs, masks: forward(LayerInputs(*inputs), masks),
@@ -233,10 +215,7 @@ def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) 
 
 
 def _unrolled(inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
-    """The outputs by ops that forward mode follows anywhere.
-
-    Custom gradients are zero there, and a loop in a graph has no forward mode.
-    """
+    """The outputs by ops that forward mode follows anywhere."""
     if inputs.x.shape[0] is None:
         raise UnsupportedError(
             "forward-mode differentiation (tf.autodiff.ForwardAccumulator) in a graph needs the "
@@ -247,10 +226,7 @@ def _unrolled(inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Output
 
 
 def by_fused_op(inputs: LayerInputs, mask: Tensor | None, reverse: bool, training: bool) -> Outputs:
-    """The outputs by the fused op, which takes any mask as it is.
-
-    Unless in training, nothing is kept for the gradient, which computes the forward pass again.
-    """
+    """The outputs by the fused op, which takes any mask as it is."""
     x, h, c, *parameters = inputs
     layer = FusedLayer(reverse=reverse)
     read = (x, h[None], c[None], parameters, None if mask is None else mask[:, :, 0])
@@ -262,10 +238,7 @@ def by_fused_op(inputs: LayerInputs, mask: Tensor | None, reverse: bool, trainin
 
 
 def valid_steps(valid: Tensor) -> Tensor:
-    """Where each sequence's valid steps are: row k of ``[T, B]`` is the step of the k-th one.
-
-    valid ``[T, B]`` bool. Rows past a sequence's last valid step are 0.
-    """
+    """Where each sequence's valid steps are: row k of ``[T, B]`` is the step of the k-th one."""
     shape = tf.shape(valid)
     timesteps, batch = shape[0], shape[1]
     step = tf.broadcast_to(tf.range(timesteps)[:, None], shape)
@@ -286,10 +259,7 @@ def take_steps(sequence: Tensor, steps: Tensor) -> Tensor:
 
 
 def repeat_last(y: Tensor, valid: Tensor) -> Tensor:
-    """``y [T, B, H]`` where a masked step has the output of the last valid one, or zero before it.
-
-    valid ``[T, B]`` bool; both in the order in which steps are read.
-    """
+    """``y [T, B, H]`` where a masked step has the output of the last valid one, or zero before it."""
     number = tf.cumsum(tf.cast(valid, tf.int32), axis=0) - 1
     last = take_steps(valid_steps(valid), tf.maximum(number, 0))
     return tf.where((number >= 0)[:, :, None], take_steps(y, last), tf.zeros_like(y))

@@ -1,8 +1,4 @@
-"""The layer where Keras runs on JAX or PyTorch: Keras's arguments, masks and states around theirs.
-
-What Keras computes on that same backend is the specification; its two backends differ in what a
-masked step shows before the first valid one.
-"""
+"""The layer where Keras runs on JAX or PyTorch: Keras's arguments, masks and states around theirs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""A Keras layer's computation by one backend, ready to be compared and timed: sizes, data, a step.
-
-A clone of the user's layer has its weights and arguments but for the backend, and stands alone:
-what is timed is the layer, forward in inference, with the gradients of weights and input in
-training.
-"""
+"""A Keras layer's computation by one backend, ready to be compared and timed: sizes, data, a step."""
 
 from __future__ import annotations
 
@@ -21,10 +16,7 @@ from lstm_impl.workload import Workload
 
 
 def clone(layer: LSTM, backend: str, **changed: Any) -> LSTM:
-    """The same layer computed by ``backend``, with arguments ``changed``; the user's is left alone.
-
-    It keeps no state from call to call and returns outputs only.
-    """
+    """The same layer computed by ``backend``, with arguments ``changed``; the user's is left alone."""
     alone = {"name": None, "stateful": False, "return_state": False}
     config = layer.get_config() | alone | {"backend": backend} | changed
     made: LSTM = type(layer).from_config(config)
@@ -39,11 +31,7 @@ def features(layer: LSTM) -> int:
 
 
 def results(layer: Any, x: Any, mask: Any = None) -> dict[str, FloatArray]:
-    """Outputs and gradients of a loss of them, by name, in float64, from a traced call.
-
-    x ``[B, T, in]``; mask ``[B, T]`` or None. Layers with dropout drop the same if they were made
-    with the same seed and have not been called.
-    """
+    """Outputs and gradients of a loss of them, by name, in float64, from a traced call."""
 
     def run() -> Any:
         with tf.GradientTape() as tape:
@@ -64,10 +52,7 @@ def _target(y: Any) -> Any:
 
 
 def step(layer: LSTM, x: Any, mask: Any, training: bool) -> Step:
-    """What is timed: a traced call of the layer on ``x`` ``[B, T, in]``, all sizes known.
-
-    mask ``[B, T]`` or None: an input like x, as a program may not know it when it is compiled.
-    """
+    """What is timed: a traced call of the layer on ``x`` ``[B, T, in]``, all sizes known."""
     given = (x,) if mask is None else (x, mask)
 
     def forward(x: Any, mask: Any = None) -> Any:
@@ -85,18 +70,12 @@ def step(layer: LSTM, x: Any, mask: Any, training: bool) -> Step:
 
 
 def _traced(function: Any, *arguments: Any) -> Any:
-    """A graph for these arguments alone: one for each clone is meant, and not worth a warning.
-
-    autograph would put an error of its own in the place of a refusal.
-    """
+    """A graph for these arguments alone: one for each clone is meant, and not worth a warning."""
     return tf.function(function, autograph=False).get_concrete_function(*arguments)
 
 
 def padding(workload: Workload, *, around: bool = False) -> Any:
-    """The mask ``[B, T]`` of sequences of the workload's lengths, or None.
-
-    They are padded on the right; around: on both sides, first on the left.
-    """
+    """The mask ``[B, T]`` of sequences of the workload's lengths, or None."""
     lengths = workload.lengths()
     if lengths is None:
         return None

@@ -50,11 +50,7 @@ MOST_PICKED = 1_000
 
 
 class _Memory(CallMemory):
-    """What a layer keeps of its backends too: traced functions, and what was picked for which call.
-
-    TensorFlow does not track what is in it either. Decisions are read once, so that what another
-    process tunes changes no layer that is at work.
-    """
+    """What a layer keeps of its backends too: traced functions, and what was picked for which call."""
 
     def __init__(self, backend: Backend | None, sizes: Sizes | None = None) -> None:
         super().__init__()
@@ -100,10 +96,7 @@ class LSTM(BackendLSTM):
         return AUTO if backend is None else backend.name
 
     def _expect(self, sizes: Sizes) -> None:
-        """Choose again, with the decisions that are known now; ``sizes`` hold where none are known.
-
-        What ``lstm_impl.keras.tune`` does at its end. Graphs traced before keep their choice.
-        """
+        """Choose again, with the decisions that are known now; ``sizes`` hold where none are known."""
         self._memory = _Memory(self._memory.backend, sizes)
 
     def _note(self) -> str:

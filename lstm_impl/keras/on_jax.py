@@ -1,7 +1,4 @@
-"""The layer's computation where Keras runs on JAX: ``lax.scan``, with any mask.
-
-Keras scans over its cell there, which computes the input product of each step in the loop.
-"""
+"""The layer's computation where Keras runs on JAX: ``lax.scan``, with any mask."""
 
 from __future__ import annotations
 
@@ -38,12 +35,7 @@ def compute(
     zero_masked: bool,
     every_step: bool,
 ) -> tuple[Tensor, Tensor, State]:
-    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c ``[B, H]``.
-
-    sequences ``[B, T, in]`` and mask ``[B, T]`` bool in the order in which they are read. A masked
-    step leaves the state, and its output is that of the last valid step, the initial h before the
-    first; or zero.
-    """
+    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c ``[B, H]``."""
     kernel, recurrent_kernel, bias = weights
     preproject = name == BACKEND
 

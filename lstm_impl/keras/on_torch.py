@@ -1,7 +1,4 @@
-"""The layer's computation where Keras runs on PyTorch: PyTorch's own LSTM, with any mask.
-
-Keras computes there, but for cuDNN without a mask, a loop over time in Python.
-"""
+"""The layer's computation where Keras runs on PyTorch: PyTorch's own LSTM, with any mask."""
 
 from __future__ import annotations
 
@@ -39,11 +36,7 @@ def compute(
     zero_masked: bool,
     every_step: bool,
 ) -> tuple[Tensor, Tensor, State]:
-    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c ``[B, H]``.
-
-    sequences ``[B, T, in]`` and mask ``[B, T]`` bool in the order in which they are read. A masked
-    step leaves the state, and repeats the last output, with zeros before the first; or is zero.
-    """
+    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c ``[B, H]``."""
     # A kept state is Keras's variable, which is assigned to before the gradient is computed.
     h, c = (part.clone() for part in state)
     if mask is not None:
@@ -100,10 +93,7 @@ def _arguments(weights: Weights) -> tuple[list[Tensor], bool, int, float, bool, 
 
 
 def _parameters(weights: Weights) -> list[Tensor]:
-    """Keras's weights as PyTorch has them: transposed, the gates in the same order.
-
-    PyTorch adds two biases; the second one is zero.
-    """
+    """Keras's weights as PyTorch has them: transposed, the gates in the same order."""
     matrices = [weights.kernel.t().contiguous(), weights.recurrent_kernel.t().contiguous()]
     if weights.bias is None:
         return matrices

@@ -111,10 +111,7 @@ def _lstms(model: Any) -> list[LSTM]:
 def request(
     layer: LSTM, training: bool, sizes: Sizes, candidates: Sequence[str] | None = None
 ) -> tuple[TuningRequest, str, list[str]]:
-    """What is asked of a built layer in one mode, what the rule picks, and who is to race.
-
-    Raises UnsupportedError for a layer that computes in a type that no backend has.
-    """
+    """What is asked of a built layer in one mode, what the rule picks, and who is to race."""
     arguments = layer._arguments()
     shape = sizes.batch, sizes.timesteps, entrants.features(layer)
     masked = sizes.min_length is not None
@@ -135,10 +132,7 @@ def request(
 def enter(
     layer: LSTM, question: TuningRequest, names: Sequence[str]
 ) -> tuple[dict[str, Step], dict[str, str]]:
-    """Steps of clones of a layer that compute what Keras's does; and why others do not race.
-
-    They are compared with a mask if they race with one, and in training with the layer's dropout.
-    """
+    """Steps of clones of a layer that compute what Keras's does; and why others do not race."""
     arguments, work = layer._arguments(), question.workload
     sizes = work.batch, work.timesteps
     x = entrants.sample(*sizes, question.spec.input_size, arguments.compute_dtype)

@@ -195,10 +195,7 @@ class _Comparison:
             self.model.start_optimizer(self.workload.optimizer)
 
     def compare_results(self, weights: LSTMWeights, inputs: Inputs, special: str = "") -> LSTMState:
-        """Compare one call's results and return the final state, for the next window.
-
-        special: a key of ``SPECIAL``, which begins the errors' names.
-        """
+        """Compare one call's results and return the final state, for the next window."""
         spec, optimizer = self.model.spec, self.workload.optimizer
         ours, theirs = self.results(weights, inputs)
         self.keep_errors(ours, theirs, special)
@@ -233,12 +230,7 @@ class _Comparison:
         return update_error(model.spec, before, after, changes, offset)
 
     def compare_updates(self, weights: LSTMWeights, seed: int) -> None:
-        """Compare three updating calls in a row, each on inputs of its own.
-
-        Each must compute what the reference does with the weights that the model has then, and add
-        to them what the formula does with the moments that the calls before have left. The numbers
-        are such that an update changes the results by more than any rounding (``large_updates``).
-        """
+        """Compare three updating calls in a row, each on inputs of its own."""
         spec, workload, model = self.model.spec, self.workload, self.model
         optimizer = workload.optimizer
         assert optimizer is not None
@@ -273,10 +265,7 @@ class _Comparison:
     def results(
         self, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-        """Return the model's and the judge's results of what the workload asks for.
-
-        dstate: flows back into the final state; ``final_gradient`` by default.
-        """
+        """Return the model's and the judge's results of what the workload asks for."""
         model, workload = self.model, self.workload
 
         def swap(array: FloatArray) -> FloatArray:
@@ -334,10 +323,7 @@ _all_judged: dict[tuple[object, ...], GateResult] = {}
 def _everything(
     model: Model, workload: Workload
 ) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Errors and bounds of a step with all gradients, on a small workload of the same kind.
-
-    None where the backend refuses that: it computes no others that could be wrong.
-    """
+    """Errors and bounds of a step with all gradients, on a small workload of the same kind."""
     timesteps = min(FEW, workload.timesteps)
     small = replace(
         workload,

@@ -1,12 +1,4 @@
-"""How far arrays are apart, and how far they may be: two right backends differ by their rounding.
-
-The error of an array is its largest deviation over the reference's largest magnitude, and its bound
-is derived from the precision, the number of timesteps and the sizes (``bounds``). In half precision
-the errors' look is checked too: rounding is of both signs, so that an array and each of its units
-are neither too large nor too small (``gains``), and is that of the type itself (``coarseness``).
-Backends that compute another function on purpose have an error and a bound of their own
-(``approximate_errors``). ``docs/equivalence.md`` has the derivations.
-"""
+"""How far arrays are apart, and how far they may be: two right backends differ by their rounding."""
 
 from __future__ import annotations
 
@@ -49,16 +41,7 @@ Errors = dict[str, float]
 
 
 def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Errors:
-    """The largest allowed relative error of each array.
-
-    Rounding errors are modelled as independent (Higham & Mary 2019): a sum of n products is off by
-    about sqrt(n) units of roundoff (one unit if products are accumulated in float32, as all half
-    precision units do), the recurrence adds such an error at each of T steps and neither the gates
-    nor a network with random weights amplify it, so it grows as sqrt(T); each further layer feeds
-    on the one below. After a step's products come its elementwise operations, ``ELEMENTWISE`` of
-    them one after the other. The gradient of a weight is also a sum over B*T steps. The result is
-    multiplied by ``CONSTANT`` and never above ``CEILING``.
-    """
+    """The largest allowed relative error of each array."""
     u = spec.precision.roundoff
     single = 2.0**-24
     fan_in = max(spec.input_size, spec.output_size) + spec.hidden_size + 1
@@ -83,10 +66,7 @@ def _kind(name: str) -> str:
 def keep(
     errors: Errors, bounds: Errors, found: Mapping[str, float], allowed: Mapping[str, float]
 ) -> None:
-    """Add what was found to errors and bounds: of one name, what uses up most of its bound.
-
-    What is no number is worse than any.
-    """
+    """Add what was found to errors and bounds: of one name, what uses up most of its bound."""
     for name, off in found.items():
         known = errors.get(name)
         share = order(off / allowed[name])
@@ -130,14 +110,7 @@ def update_error(
     bias_offset: float = 0.0,
 ) -> tuple[float, float]:
     """How far an update is from the changes that the optimizer's formula makes, and how far it may
-    be: of the array of weights where it uses up most of that.
-
-    Relative to the largest change, or to that of a gradient of ``SMALLEST_SCALE``. The bound is the
-    rounding of the weights to which the changes are added, and Adam's ``1 - BETA2**step``, which
-    loses digits.
-
-    bias_offset: what a backend adds to the biases that it keeps; the changes are added to those.
-    """
+    be: of the array of weights where it uses up most of that."""
     u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
     worst = (0.0, 1.0)
     for old, new, change in zip(before.arrays(), after.arrays(), changes, strict=True):
@@ -214,14 +187,7 @@ TELLING = 256
 def gains(
     spec: LSTMSpec, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], batch: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """By how much each array, and the worst of its units, is too large or too small, and may be.
-
-    The gain of ``a`` over ``b`` is that of the best fit of one to the other, less 1. Units are the
-    last axis. Named ``whole NAME`` and ``unit NAME``; nothing for types finer than half precision.
-
-    Of few numbers the mean is nearly as large as one: of n whose errors are independent and within
-    a bound of their largest value, it is within that by the root of n.
-    """
+    """By how much each array, and the worst of its units, is too large or too small, and may be."""
     found: dict[str, float] = {}
     allowed: dict[str, float] = {}
     u = spec.precision.roundoff
@@ -270,10 +236,7 @@ def coarseness(
     coarse: Mapping[str, FloatArray],
 ) -> tuple[dict[str, float], dict[str, float]]:
     """How much of the coarser type's errors is found in ours, how large ours are next to them, and
-    what is allowed.
-
-    coarse: the reference's results for ``rounded`` weights and inputs.
-    """
+    what is allowed."""
     found = _found_in(ours, theirs, coarse)
     if found is None:
         return {}, {}
@@ -289,10 +252,7 @@ def staleness(
     theirs: Mapping[str, FloatArray],
     stale: Mapping[str, FloatArray],
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """How much of what updates of the weights change is missing in ours: half is allowed.
-
-    stale: the reference's results for the weights before the updates.
-    """
+    """How much of what updates of the weights change is missing in ours: half is allowed."""
     found = _found_in(ours, theirs, stale)
     return ({}, {}) if found is None else ({STALE: found[0]}, {STALE: COARSER})
 

@@ -82,12 +82,7 @@ def saturated_errors(
     ours: Mapping[str, FloatArray],
     theirs: Mapping[str, FloatArray],
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Each array's error and the largest one allowed, named ``saturated NAME``.
-
-    The root mean square of the deviation over that of the reference, or over ``SMALLEST_SCALE`` if
-    that is larger; NaN for what is not finite or of another shape, which no bound allows. What is
-    requested nothing but finite numbers is there only if it has others.
-    """
+    """Each array's error and the largest one allowed, named ``saturated NAME``."""
     found: dict[str, float] = {}
     allowed: dict[str, float] = {}
     u = spec.precision.roundoff
@@ -144,12 +139,7 @@ float16, which holds smaller numbers with fewer digits, a twelfth."""
 def large_updates(
     spec: LSTMSpec, optimizer: str, weights: LSTMWeights, inputs: Inputs
 ) -> tuple[LSTMWeights, Inputs]:
-    """Weights and inputs with which an update is large next to the weights and their rounding.
-
-    SGD's grows with what flows back, which is made larger. Adam's is the learning rate whatever
-    flows back, so that the weights are made that small, and the input and the first hidden state
-    as much larger: what is added up in a gate stays as it was.
-    """
+    """Weights and inputs with which an update is large next to the weights and their rounding."""
     batch, timesteps = inputs.x.shape[1], len(inputs.x)
     sums = math.sqrt(batch * timesteps)
 

@@ -1,9 +1,4 @@
-"""A stream, chunk by chunk through the step that is timed, against the reference of the whole.
-
-One call can be right and the stream wrong: a state that is not kept, kept of the wrong chunk, or
-kept in fewer digits, shows only in the calls that follow. So several are made in a row and judged
-as one sequence, outputs and final state, by the bounds that hold for that many timesteps.
-"""
+"""A stream, chunk by chunk through the step that is timed, against the reference of the whole."""
 
 from __future__ import annotations
 
@@ -65,11 +60,7 @@ def gone_on(
     numbers: Sequence[int],
     results: Sequence[Results],
 ) -> tuple[Errors, Errors]:
-    """Errors and bounds of calls with which a stream went on after it was timed.
-
-    numbers: of the inputs of each call. What the state before them should have been nobody knows
-    after so many calls; from the one that the first of them left, the rest must follow.
-    """
+    """Errors and bounds of calls with which a stream went on after it was timed."""
     begun = LSTMState(*(np.asarray(results[0][name]) for name in ("h", "c")))
     inputs = joined_inputs(InputSets(spec, workload, seed), numbers[1:], begun)
     theirs = judge.run(weights, inputs, None)

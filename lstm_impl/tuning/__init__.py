@@ -1,9 +1,4 @@
-"""Choosing a backend by racing the candidates on a user's own sizes, and remembering who won.
-
-``tune`` races models of the library, ``lstm_impl.keras.tune`` the layers of a Keras model. A
-decision (``decision.py``) is kept in a folder of small files (``store.py``), where
-``backend="auto"`` of ``lstm_impl.keras.LSTM`` finds it. Nothing here races unasked.
-"""
+"""Choosing a backend by racing the candidates on a user's own sizes, and remembering who won."""
 
 from lstm_impl.tuning.decision import Decision, DecisionError, Raced, TunedMachine, TuningRequest
 from lstm_impl.tuning.models import CANDIDATES, tune

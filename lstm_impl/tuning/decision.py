@@ -76,11 +76,7 @@ class TuningRequest:
         return f"{work.batch} x {work.timesteps}" + (f" with {' and '.join(also)}" if also else "")
 
     def far(self, other: TuningRequest) -> float | None:
-        """How far another question's sizes are, in doublings; None if it asks for something else.
-
-        Only batch and timesteps may differ, and of sequences whose lengths differ the shortest. A
-        decision is lent to a neighbour within ``NEAR``.
-        """
+        """How far another question's sizes are, in doublings; None if it asks for something else."""
         mine, theirs = self.workload, other.workload
         same = self.machine.alike, self.spec, self.through, _kind(mine)
         if same != (other.machine.alike, other.spec, other.through, _kind(theirs)):
@@ -200,10 +196,7 @@ class Decision:
 
     @classmethod
     def from_json(cls, text: str) -> Decision:
-        """The decision of a file.
-
-        Raises DecisionError, naming the field, if it is none.
-        """
+        """The decision of a file."""
         try:
             record = json.loads(text, object_pairs_hook=_without_repeats)
         except (ValueError, RecursionError) as error:
@@ -248,10 +241,7 @@ def of_race(
     made: str,
     by: str,
 ) -> Decision:
-    """The decision that follows from what the entrants of a race did.
-
-    problems: why others did not run, by name.
-    """
+    """The decision that follows from what the entrants of a race did."""
     blocks = {name: each.blocks for name, each in ran.items() if each.blocks}
     raced: list[Raced] = []
     if blocks:

@@ -99,10 +99,7 @@ def remember(
     seed: int,
     by: str,
 ) -> Decision:
-    """Race ``steps``, write the decision and return it.
-
-    Raises UnsupportedError, with each one's reason, if there is nothing to race.
-    """
+    """Race ``steps``, write the decision and return it."""
     if not steps:
         reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise UnsupportedError(f"none of the candidates can run: {reasons}")

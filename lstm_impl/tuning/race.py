@@ -1,10 +1,4 @@
-"""A race of ready steps against the clock: who is fastest, and how surely.
-
-The entrants take turns in blocks, in a new random order each round, so that what slows the machine
-down for a while slows them alike; two are compared by the ratios of their blocks of the same round.
-Who is surely behind leaves early, and the time goes to the others. This module knows steps and a
-clock, nothing of backends, files or devices.
-"""
+"""A race of ready steps against the clock: who is fastest, and how surely."""
 
 from __future__ import annotations
 
@@ -49,11 +43,7 @@ holds the median with ``LEVEL``."""
 
 @dataclass(frozen=True)
 class Ran:
-    """What one entrant did.
-
-    blocks: seconds a call, one a round. first: seconds of the first call, with what comes only
-    once. problem: why there are no blocks, or an empty string.
-    """
+    """What one entrant did."""
 
     blocks: tuple[float, ...] = ()
     first: float = 0.0
@@ -184,11 +174,7 @@ class Ratio:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """Our time over theirs, from the rounds that both ran.
-
-    The interval is that of the sign test at ``LEVEL``, which assumes no distribution; of fewer
-    rounds than it needs it is their whole range.
-    """
+    """Our time over theirs, from the rounds that both ran."""
     rounds = min(len(ours), len(theirs))
     if not rounds:
         raise ValueError("two entrants without a round in common have no ratio")

@@ -1,8 +1,4 @@
-"""Where decisions are kept: a folder with a small JSON file for each, to read, copy and delete.
-
-``LSTM_DECISIONS`` names the folder; else it is the user's data folder. A file that holds no
-decision is passed over with a warning that names it: what was measured once more is written again.
-"""
+"""Where decisions are kept: a folder with a small JSON file for each, to read, copy and delete."""
 
 from __future__ import annotations
 
@@ -68,10 +64,7 @@ def find(question: TuningRequest, place: Path | None = None) -> Decision | None:
 
 
 def save(decision: Decision, place: Path | None = None) -> Path:
-    """Write a decision, in the place of an older one for the same question; the file's path.
-
-    Nothing is ever half written. Raises OSError if the folder cannot be written to.
-    """
+    """Write a decision, in the place of an older one for the same question; the file's path."""
     place = place or folder()
     place.parent.mkdir(parents=True, exist_ok=True)
     place.mkdir(mode=0o700, exist_ok=True)

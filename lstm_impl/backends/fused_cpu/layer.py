@@ -71,10 +71,7 @@ class FusedLayer:
     def infer(
         self, x: Tensor, h: Tensor, c: Tensor, parameters: Tensors, padding: Tensor | None
     ) -> Outputs:
-        """Outputs ``[T, B, H]`` and final states ``[1, B, H]``, and nothing kept.
-
-        Raises UnsupportedError in a graph that XLA compiles, as ``train`` does.
-        """
+        """Outputs ``[T, B, H]`` and final states ``[1, B, H]``, and nothing kept."""
         check_not_compiled()
         read = (x, h, c, *parameters, as_padding(padding))
         return Outputs(*self._inference(*read, **self._attributes))
@@ -200,11 +197,7 @@ def loaded() -> Availability:
 
 @functools.cache
 def ops() -> Any:
-    """The ops, as a module, compiled first where they have not been.
-
-    Also to be called before a SavedModel that holds them is loaded. Raises UnavailableError, with
-    the reason, where they cannot be compiled or loaded.
-    """
+    """The ops, as a module, compiled first where they have not been."""
     import tensorflow as tf
 
     module = fused_cpu_library.load()

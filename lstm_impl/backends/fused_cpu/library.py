@@ -1,11 +1,4 @@
-"""The shared library of ``fused_cpu``: compiled from ``lstm_impl/native`` on first use, and loaded.
-
-One that was compiled elsewhere (``fused_cpu_prebuilt``) is preferred where it fits. What is
-compiled here is kept in the user's cache folder, under a key of all that it depends on: the
-sources, TensorFlow's version, the flags, and what the compiler says of itself and of this machine's
-CPU, for which alone the code is. This module knows the compiler and that folder; TensorFlow is
-imported when the library is loaded, never before.
-"""
+"""The shared library of ``fused_cpu``: compiled from ``lstm_impl/native`` on first use, and loaded."""
 
 from __future__ import annotations
 
@@ -70,11 +63,7 @@ LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
 
 @dataclass(frozen=True)
 class Compiler:
-    """A compiler on this machine, and what it makes of it.
-
-    macros: what it defines when it compiles for a CPU, this one or another: its version, the CPU's
-        features, and the ABI of its standard library.
-    """
+    """A compiler on this machine, and what it makes of it."""
 
     path: str
     macros: Mapping[str, str]
@@ -98,10 +87,7 @@ class Compiler:
 
 
 def availability() -> Availability:
-    """Whether there is a library for this machine, or one can be compiled.
-
-    Asks the compiler, which takes a tenth of a second. TensorFlow is not imported.
-    """
+    """Whether there is a library for this machine, or one can be compiled."""
     if sys.platform != "linux":
         return Availability(
             False, f"its kernels are compiled on Linux only, and this is {sys.platform}"
@@ -186,10 +172,7 @@ def _gist(words: str) -> str:
 
 @functools.cache
 def load() -> Any:
-    """The ops, as a module; compiled first, where they have not been.
-
-    Raises UnavailableError, with the reason, where that fails.
-    """
+    """The ops, as a module; compiled first, where they have not been."""
     if not (available := availability()):
         raise UnavailableError(f"fused_cpu: {available}")
     import tensorflow as tf

@@ -1,10 +1,4 @@
-"""Libraries of ``fused_cpu`` that were compiled elsewhere, for machines without a compiler.
-
-``python -m tools.native`` makes them, one for each kind of CPU. A library's name says all that it
-is for: the TensorFlow that it was compiled against, the CPU, and the sources, which the ops'
-callers have to fit. So what does not fit this machine is known without loading it, which would end
-the process where it was compiled for a newer CPU. TensorFlow is not imported here.
-"""
+"""Libraries of ``fused_cpu`` that were compiled elsewhere, for machines without a compiler."""
 
 from __future__ import annotations
 
@@ -91,10 +85,7 @@ def described(library: Path) -> str:
 
 
 def damage(library: Path) -> str:
-    """Return why a library is not what was made, or an empty string.
-
-    One that was cut short would end the process that loads it.
-    """
+    """Return why a library is not what was made, or an empty string."""
     try:
         if digest_file(library).read_text(encoding="ascii") == described(library):
             return ""
@@ -119,10 +110,7 @@ class FittingLibraries:
 
 
 def look(sources: Path, unloadable: Mapping[Path, str]) -> FittingLibraries:
-    """Look for libraries made from ``sources``.
-
-    unloadable: what has been tried in vain, and why.
-    """
+    """Look for libraries made from ``sources``."""
     named = os.environ.get(FOLDER)
     folder = Path(named).absolute() if named else PACKAGED
     if not folder.is_dir():

@@ -1,14 +1,4 @@
-"""``jax_cudnn``: ``jax.experimental.rnn``, cuDNN's LSTM called from JAX, on an NVIDIA GPU.
-
-The parameters are one flat buffer in cuDNN's layout, float32, with two biases a gate that are
-added; the input one stays zero and gets no gradient, since training both would double the effective
-bias step. Sequences come batch-first, and lengths are always given to cuDNN. It draws its own
-dropout masks.
-
-Seen: JAX's own reference for this layer, ``lstm_ref``, given the same buffer in place of the cuDNN
-call, passes the gate on a CPU, and the compiled step is built around the very arguments of that
-call. Not seen: a run of the kernel.
-"""
+"""``jax_cudnn``: ``jax.experimental.rnn``, cuDNN's LSTM called from JAX, on an NVIDIA GPU."""
 
 from __future__ import annotations
 

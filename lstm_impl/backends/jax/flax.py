@@ -1,9 +1,4 @@
-"""``flax``: ``flax.nnx.RNN`` over an ``OptimizedLSTMCell``, the LSTM that Flax users start from.
-
-Underneath it is a ``lax.scan``, compiled by XLA as one program. With lengths Flax keeps the state
-of every step to pick each sequence's last one, and turns sequences round for the backward
-direction; outputs on padding, which it leaves as they come, are set to zero here.
-"""
+"""``flax``: ``flax.nnx.RNN`` over an ``OptimizedLSTMCell``, the LSTM that Flax users start from."""
 
 from __future__ import annotations
 

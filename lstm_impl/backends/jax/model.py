@@ -1,9 +1,4 @@
-"""What every JAX backend shares: availability, placing arrays, compiled steps, waiting, evidence.
-
-A strategy supplies ``layer``, one direction of one layer over time, or the whole ``network``, as a
-pure function of arrays. JAX is imported when a model is built, or when a GPU has to be requested,
-never before.
-"""
+"""What every JAX backend shares: availability, placing arrays, compiled steps, waiting, evidence."""
 
 from __future__ import annotations
 
@@ -71,11 +66,7 @@ def _cuda_version() -> tuple[int, int] | None:
 
 
 class JaxModel(Model):
-    """Parameters on a device and the two compiled steps over them.
-
-    ``model.function`` is a pure, differentiable function of parameters and arrays, to be used
-    under the user's own ``jax.jit`` and ``jax.grad``; ``model.parameters`` is what to train.
-    """
+    """Parameters on a device and the two compiled steps over them."""
 
     backend: JaxBackend
 
@@ -285,10 +276,7 @@ class JaxModel(Model):
 
 
 class JaxBackend(Backend):
-    """A backend whose network is a pure function of JAX arrays, compiled as a whole.
-
-    batch_first: ``network`` takes and gives ``[batch, time, feature]``.
-    """
+    """A backend whose network is a pure function of JAX arrays, compiled as a whole."""
 
     framework = "jax"
     packages: ClassVar[tuple[Package, ...]] = (Package("jax", "JAX", INSTALL_CPU, INSTALL_GPU),)
@@ -311,10 +299,7 @@ class JaxBackend(Backend):
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
     def network(self, spec: LSTMSpec, parameters: Tensors, call: Call) -> Outputs:
-        """The whole network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``.
-
-        Matrix products take the precision that is JAX's when this is called.
-        """
+        """The whole network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
         import jax.numpy as jnp
 
         def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:

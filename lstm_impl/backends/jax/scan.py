@@ -1,8 +1,4 @@
-"""``jax_scan``: ``jax.lax.scan`` over the cell's equations, compiled by XLA as one program.
-
-It is how an LSTM is written in JAX without a library, and runs wherever JAX does. Steps on padding
-leave the state as it is, so sequences of different lengths need no sorting and no packing.
-"""
+"""``jax_scan``: ``jax.lax.scan`` over the cell's equations, compiled by XLA as one program."""
 
 from __future__ import annotations
 

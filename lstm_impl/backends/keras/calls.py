@@ -1,8 +1,4 @@
-"""The calls through which users run a Keras model, each as a function of its inputs.
-
-One model is run in nine ways: as it is, traced, through Keras's own loops, and exported. This
-module knows Keras's and the exporters' interfaces; what is computed is the model's.
-"""
+"""The calls through which users run a Keras model, each as a function of its inputs."""
 
 from __future__ import annotations
 
@@ -61,10 +57,7 @@ PATHS: Mapping[str, Path] = {
 
 
 def make_model(keras: Any, layer: Any, spec: LSTMSpec) -> Any:
-    """A functional model of one LSTM layer, its state an input and an output.
-
-    layer: returns its sequences and its state.
-    """
+    """A functional model of one LSTM layer, its state an input and an output."""
     x = keras.Input((None, spec.input_size), name="x")
     h, c = (keras.Input((spec.hidden_size,), name=name) for name in INPUTS[1:])
     outputs = layer(x, initial_state=[h, c])

@@ -1,8 +1,4 @@
-"""The layers that every Keras here is requested, Keras 2 and Keras 3 on whichever of its backends.
-
-One ``LSTM`` layer of Keras's for each layer and direction, with Keras's own variables. This module
-knows Keras's arguments and what it leaves undone, and is told which Keras.
-"""
+"""The layers that every Keras here is requested, Keras 2 and Keras 3 on whichever of its backends."""
 
 from __future__ import annotations
 
@@ -17,10 +13,7 @@ from lstm_impl.weights import LSTMWeights
 
 
 def make_layers(keras: Any, spec: LSTMSpec, weights: LSTMWeights, **more: Any) -> list[Any]:
-    """Built layers with these weights, in the order of the state's rows.
-
-    keras: the module, ``keras`` or ``tf_keras``. more: arguments of ``LSTM``, such as ``unroll``.
-    """
+    """Built layers with these weights, in the order of the state's rows."""
     policy = {"tf32": "float32"}.get(spec.dtype, spec.dtype)
     layers = [
         keras.layers.LSTM(
@@ -88,10 +81,7 @@ def through_keras(
     spec: LSTMSpec, call: Call, run: Run, arrays: Arrays, batch_major: bool
 ) -> Outputs:
     """The network of such layers, which are batch-major: outputs in the layout of ``call.x``, h and
-    c ``[L*D, B, H]``.
-
-    batch_major: whether x ``[B, T, F]`` is so too; its masks are ``[L-1, T, B, D*H]`` in any case.
-    """
+    c ``[L*D, B, H]``."""
     x, lengths, masks = call.x, call.lengths, call.masks
     x = x if batch_major else arrays.swap(x)
     valid = None if lengths is None else arrays.upto(lengths, x)

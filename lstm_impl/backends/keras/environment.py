@@ -1,9 +1,4 @@
-"""Which backend Keras 3 has in this process, and whether it is the one that is needed.
-
-Keras chooses its backend once, when it is imported: from the variable ``KERAS_BACKEND``, or else
-its configuration file, or else TensorFlow. So layers on two of its backends never share a process.
-Nothing is imported here.
-"""
+"""Which backend Keras 3 has in this process, and whether it is the one that is needed."""
 
 from __future__ import annotations
 

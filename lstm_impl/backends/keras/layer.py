@@ -1,9 +1,4 @@
-"""``keras`` and ``tf_keras``: Keras 3's ``LSTM`` layer and Keras 2's, as they are, in TensorFlow.
-
-What users start from. Keras is batch-major, so time-major data are transposed in the graph. On a
-GPU either uses cuDNN if seven conditions hold, and else a loop, without a word: the evidence says
-which.
-"""
+"""``keras`` and ``tf_keras``: Keras 3's ``LSTM`` layer and Keras 2's, as they are, in TensorFlow."""
 
 from __future__ import annotations
 
@@ -66,10 +61,7 @@ class LayerModel(TensorFlowModel):
 
 
 class KerasBackend(TensorFlowBackend):
-    """A Keras whose layers are TensorFlow's ops.
-
-    module: the package to import.
-    """
+    """A Keras whose layers are TensorFlow's ops."""
 
     module: ClassVar[str]
     model = LayerModel

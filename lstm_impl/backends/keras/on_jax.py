@@ -1,9 +1,4 @@
-"""``keras_jax``: ``keras.layers.LSTM`` on Keras's JAX backend, compiled by XLA as one program.
-
-The layers are called as Keras's own training step calls them, by ``stateless_call``: a pure
-function of their variables. On a GPU Keras asks for cuDNN's LSTM and else takes ``lax.scan``, as
-anywhere else; the evidence says which. It needs a process whose Keras has the JAX backend.
-"""
+"""``keras_jax``: ``keras.layers.LSTM`` on Keras's JAX backend, compiled by XLA as one program."""
 
 from __future__ import annotations
 

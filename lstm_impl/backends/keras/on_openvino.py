@@ -1,9 +1,4 @@
-"""``keras_openvino``: ``keras.layers.LSTM`` on Keras's OpenVINO backend, for inference on a CPU.
-
-As Keras's ``predict`` does it: the layers are called with parameters in place of arrays, which
-makes an OpenVINO model, and that is compiled. Without a mask it is OpenVINO's ``LSTMSequence``, one
-operation a layer and direction; with one, a loop. It needs a process whose Keras has this backend.
-"""
+"""``keras_openvino``: ``keras.layers.LSTM`` on Keras's OpenVINO backend, for inference on a CPU."""
 
 from __future__ import annotations
 

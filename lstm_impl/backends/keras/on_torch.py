@@ -1,10 +1,4 @@
-"""``keras_torch``: ``keras.layers.LSTM`` on Keras's PyTorch backend, gradients by autograd.
-
-On a GPU Keras calls cuDNN's LSTM where there is no mask. On a CPU, and with a mask anywhere, it
-loops over time in Python, a handful of PyTorch's operators a step: many times the time of
-``torch.nn.LSTM``, whose one operator is on the same machine. The evidence counts the operators. It
-needs a process whose Keras has the PyTorch backend.
-"""
+"""``keras_torch``: ``keras.layers.LSTM`` on Keras's PyTorch backend, gradients by autograd."""
 
 from __future__ import annotations
 

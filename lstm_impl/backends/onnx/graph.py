@@ -18,13 +18,7 @@ OPSET, IR_VERSION = 17, 8
 def build_graph(
     spec: LSTMSpec, weights: LSTMWeights, batch_major: bool, lengths: bool, masks: bool
 ) -> bytes:
-    """A serialised ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c.
-
-    Axes as in ``Model``, but for y: ONNX's own output is ``[T, D, B, H]``. Bringing it into
-    ``[T, B, D*H]`` on the device would copy it once or twice more, for nodes that no user of the
-    operator needs: one direction is left as it is, ``[T, 1, B, H]`` (``[B, 1, T, H]`` batch-major),
-    and two become ``[T, B, 2, H]`` (``[B, T, 2, H]``).
-    """
+    """A serialised ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c."""
     from onnx import checker, helper
 
     nodes = _Nodes(np.dtype(spec.precision.storage))

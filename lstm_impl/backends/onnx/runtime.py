@@ -1,10 +1,4 @@
-"""``onnxruntime``: one LSTM operator a layer in an ONNX graph, run by ONNX Runtime. Inference only.
-
-It is how many trained models are served. The graph is built here with the ``onnx`` package, opset
-17, from the canonical weights; ONNX Runtime optimises it when a session is made (the trace). Inputs
-and outputs stay on the device through an I/O binding. On a GPU a call returns when the device has
-finished: ONNX Runtime waits by itself unless told otherwise.
-"""
+"""``onnxruntime``: one LSTM operator a layer in an ONNX graph, run by ONNX Runtime. Inference only."""
 
 from __future__ import annotations
 
@@ -153,12 +147,7 @@ class OnnxRuntimeModel(InferenceModel):
         return Outputs(*session.run_with_ort_values(None, feeds))
 
     def _binding(self, session: Any, inputs: list[Tensor]) -> Any:
-        """Inputs bound to a session, and outputs to memory that no other inputs' outputs are in.
-
-        Making a binding takes longer than a small LSTM, so there is one, in which only what is
-        new is bound again. The same inputs give the same outputs, so that writing those into the
-        same memory again changes nothing.
-        """
+        """Inputs bound to a session, and outputs to memory that no other inputs' outputs are in."""
         if self._bound is None or self._bound[0] is not session:
             self._bound = (session, [None] * len(inputs), session.io_binding())
         _, bound, binding = self._bound

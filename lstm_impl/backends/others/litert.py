@@ -1,17 +1,4 @@
-"""``litert``: a TensorFlow loop converted to LiteRT (TensorFlow Lite) and run by its interpreter.
-
-Inference in float32 on the CPU, for the devices at the edge and for what the conversion costs or
-gains. What is converted is the ``while_loop`` backend's network, with its weights as constants, for
-one shape at a time. The runtime has a fused operator, ``UNIDIRECTIONAL_SEQUENCE_LSTM``, but the
-converter makes it of stateless layers only, so that a network that carries its state stays a WHILE
-loop; the evidence says which it became. ``+fused`` is that operator, in a model that is written
-without the converter, its state set before each call and read after it. Every call
-copies its inputs into the interpreter's memory and its outputs out of it: there is no other way,
-since that memory is reused while it runs.
-
-This is the one peer that needs TensorFlow, which holds the converter. The interpreter is
-``ai_edge_litert``'s where that is installed, else the one in TensorFlow.
-"""
+"""``litert``: a TensorFlow loop converted to LiteRT (TensorFlow Lite) and run by its interpreter."""
 
 from __future__ import annotations
 

@@ -1,13 +1,4 @@
-"""A LiteRT model of the runtime's own LSTM operator, written without the converter.
-
-``UNIDIRECTIONAL_SEQUENCE_LSTM`` keeps its state in variables of the model, not in inputs and
-outputs, so the converter makes it of stateless layers only. The variables are tensors as all
-others: what runs the model sets them before a call and reads them after it.
-
-Source: the operator's inputs and options in TensorFlow's ``lite/schema/schema.fbs`` and
-``lite/kernels/unidirectional_sequence_lstm.cc``. TensorFlow, which holds the schema's Python code,
-is imported when a model is written.
-"""
+"""A LiteRT model of the runtime's own LSTM operator, written without the converter."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""``numpy``: the float64 reference offered as a backend, for machines that have no framework.
-
-It is what the core install can run: the whole suite works with it, slowly. It is no second
-implementation, so passing the gate says nothing about it; ``reference.py`` has tests of its own.
-"""
+"""``numpy``: the float64 reference offered as a backend, for machines that have no framework."""
 
 from __future__ import annotations
 

@@ -1,13 +1,4 @@
-"""``openvino``: OpenVINO's ``LSTMSequence``, one operation a layer, for inference on a CPU.
-
-Both directions are one operation, and it takes lengths. The operation is batch-major, with the
-direction on an axis of its own, so time-major data are transposed in the graph.
-
-What all of OpenVINO's backends share is here too: compiling for the CPU, a model for each shape,
-evidence. A strategy supplies ``network``, the operations from the parameters to the outputs.
-float32 is pinned: on processors that have bfloat16, OpenVINO's own choice would be to compute in
-that. OpenVINO is imported when a model is compiled, never before.
-"""
+"""``openvino``: OpenVINO's ``LSTMSequence``, one operation a layer, for inference on a CPU."""
 
 from __future__ import annotations
 
@@ -34,12 +25,7 @@ SEQUENCE, LOOP = "LSTMSequence", "a loop over time"
 
 
 def without_telemetry() -> None:
-    """Let OpenVINO be imported without its telemetry, if neither is there yet.
-
-    Importing it forks the process to send a message to its makers. A fork next to the threads of
-    other frameworks may hang, takes time from what is measured, and nobody has asked the user.
-    OpenVINO's own stub takes its place where the package is not installed, which is what this says.
-    """
+    """Let OpenVINO be imported without its telemetry, if neither is there yet."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
@@ -70,10 +56,7 @@ class OpenVINOModel(InferenceModel):
 
     @abc.abstractmethod
     def network(self, call: Call) -> Outputs:
-        """OpenVINO's outputs of nodes, from its parameters: float32, lengths int32.
-
-        In the model's own layout; masks ``[L-1, T, B, D*H]``.
-        """
+        """OpenVINO's outputs of nodes, from its parameters: float32, lengths int32."""
 
     def _model(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
         """The compiled model for inputs of these shapes."""

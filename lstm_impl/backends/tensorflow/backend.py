@@ -1,8 +1,4 @@
-"""What every TensorFlow backend shares: its layout, and the stacking of layers and directions.
-
-A strategy supplies ``layer``: one direction of one layer over time. What stands here knows nothing
-of how that loops. TensorFlow is imported when a model is built, never before.
-"""
+"""What every TensorFlow backend shares: its layout, and the stacking of layers and directions."""
 
 from __future__ import annotations
 
@@ -60,10 +56,7 @@ class PaddingMask:
 
 
 def reverse_time(sequence: Tensor, padding: PaddingMask | None) -> Tensor:
-    """``sequence [T, B, F]`` with each sequence's valid steps in reverse, padding left in place.
-
-    For layers that can only go forward.
-    """
+    """``sequence [T, B, F]`` with each sequence's valid steps in reverse, padding left in place."""
     import tensorflow as tf
 
     if padding is None:
@@ -72,12 +65,7 @@ def reverse_time(sequence: Tensor, padding: PaddingMask | None) -> Tensor:
 
 
 class TensorFlowBackend(Backend):
-    """A backend whose layer is made of TensorFlow ops.
-
-    dynamic: one trace serves every number of timesteps; else each has its own. Each batch has its
-        own in any case: a user's function that is traced with tensors knows its batch, and a graph
-        that has to ask for it at run time takes longer, a small one much longer.
-    """
+    """A backend whose layer is made of TensorFlow ops."""
 
     framework = "tensorflow"
     packages: ClassVar[tuple[Package, ...]] = (

@@ -1,11 +1,4 @@
-"""``block_lstm``: TensorFlow's fused ``BlockLSTMV2`` op, a whole layer over time in one kernel.
-
-Its gradient is ``BlockLSTMGradV2``, called by hand: TensorFlow 2.21 registers the gradient of the
-first version, which has another gate order, for the second, so ``tf.GradientTape`` through the op
-is wrong on every input. ``block_lstm+registered`` is that wrong gradient, kept to show that the
-gate rejects it. The op knows no lengths: outputs past the end are masked and the last valid state
-is gathered.
-"""
+"""``block_lstm``: TensorFlow's fused ``BlockLSTMV2`` op, a whole layer over time in one kernel."""
 
 from __future__ import annotations
 

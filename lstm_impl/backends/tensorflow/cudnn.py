@@ -60,10 +60,7 @@ class CudnnModel(TensorFlowModel):
         return replace(found, details={**found.details, **details})
 
     def _new_shape_seconds(self, call: Call, training: bool) -> float:
-        """What the first call at a shape takes beyond the second: tuning, and making descriptors.
-
-        The shape is the call's with its steps twice, which the op has not seen.
-        """
+        """What the first call at a shape takes beyond the second: tuning, and making descriptors."""
         tf, axis = self._tf, 1 if self.batch_major else 0
         longer = call._replace(x=tf.concat([call.x, call.x], axis))
         seconds = []
@@ -161,11 +158,7 @@ class Cudnn(TensorFlowBackend):
 
 
 def chosen(kept: Tensors, lengths: bool, training: bool) -> dict[str, Any]:
-    """Which of cuDNN's algorithms the op took, as far as TensorFlow tells.
-
-    kept: all that the op gave. It notes the algorithm for the backward pass, so that in inference
-    nobody knows; with lengths it is always the standard one.
-    """
+    """Which of cuDNN's algorithms the op took, as far as TensorFlow tells."""
     tuned = not lengths and os.environ.get(TUNING, "1").lower() in ("1", "true")
     if not tuned:
         return {"name": "standard", "tuned": False}

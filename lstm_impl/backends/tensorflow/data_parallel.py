@@ -1,10 +1,4 @@
-"""An LSTM trained on several devices at once, each with its part of the batch: ``tf.distribute``.
-
-Every replica has the same weights and computes the gradients of its own sequences; an all-reduce
-adds them up, and every replica takes the same step of SGD. That is one step on the whole batch, and
-``DataParallel.step`` returns the gradients that it took, so that this can be proven. This module
-knows strategies of TensorFlow and models of TensorFlow's backends.
-"""
+"""An LSTM trained on several devices at once, each with its part of the batch: ``tf.distribute``."""
 
 from __future__ import annotations
 
@@ -27,12 +21,7 @@ OPTIMIZER = "sgd"
 
 
 def share(inputs: Inputs, replica: int, replicas: int) -> Inputs:
-    """One replica's sequences of a batch: the same number for each, in order.
-
-    Raises UnsupportedError for a batch that cannot be shared out equally: the sum of gradients
-    would still be right, but a mean of the replicas' means would not be that of the batch, and all
-    would wait for the one that has most.
-    """
+    """One replica's sequences of a batch: the same number for each, in order."""
     batch = inputs.x.shape[1]
     if batch % replicas:
         below = batch // replicas * replicas
@@ -60,12 +49,7 @@ def check(backend: Backend) -> TensorFlowBackend:
 
 
 class DataParallel:
-    """A model under a strategy, and its training step.
-
-    strategy: a ``tf.distribute.Strategy``; the default one has one replica and reduces nothing.
-
-    Raises UnsupportedError for a backend of another framework, and what ``Backend.build`` raises.
-    """
+    """A model under a strategy, and its training step."""
 
     def __init__(
         self,
@@ -97,10 +81,7 @@ class DataParallel:
     # -- what a step works on
 
     def place(self, inputs: Inputs, dstate: LSTMState) -> tuple[Any, ...]:
-        """A batch on the devices, each replica's part on its own: what ``step`` takes.
-
-        dstate: the gradient that flows into the final state; into the outputs flows ``inputs.dy``.
-        """
+        """A batch on the devices, each replica's part on its own: what ``step`` takes."""
         parts = [share(inputs, number, self.replicas) for number in range(self.replicas)]
         back = replace(inputs, state=dstate)
         flowing = [share(back, number, self.replicas).state for number in range(self.replicas)]
@@ -127,12 +108,7 @@ class DataParallel:
     # -- the step
 
     def step(self, reduced: bool = True) -> Any:
-        """A traced function of what ``place`` gives, that updates the weights once.
-
-        It returns the gradients that it took, of each replica of this process, in the backend's own
-        arrays. Not reduced: every replica takes its own, so that the replicas' weights part. That
-        is no training; it shows what the all-reduce costs.
-        """
+        """A traced function of what ``place`` gives, that updates the weights once."""
         tf = self._tf
 
         def replica(*arrays: Tensor) -> Sequence[Tensor]:

@@ -1,8 +1,4 @@
-"""What TensorFlow really ran: the profiler's record of a step.
-
-Op types come with how often they ran (``_MklMatMul`` is oneDNN's matrix product on a CPU); on a
-GPU the kernels' names come from CUPTI through the same profiler.
-"""
+"""What TensorFlow really ran: the profiler's record of a step."""
 
 from __future__ import annotations
 
@@ -121,12 +117,7 @@ def _is_kernel(plane: str, line: str) -> bool:
 
 
 def _op(plane: str, name: str) -> str:
-    """The type of op that an event of the host is, empty if it is something else.
-
-    An op that ran in a graph is "its/name:Type"; the runtime's own events have spaces or two
-    colons. Outside a graph one is "EagerLocalExecute: Type", and so is a call of a graph, whose
-    name begins with two underscores.
-    """
+    """The type of op that an event of the host is, empty if it is something else."""
     if plane.startswith("/device:"):
         return ""
     _, colon, kind = name.rpartition(":")

@@ -1,9 +1,4 @@
-"""``dynamic_rnn`` and ``static_rnn``: the API of 2016, with its ``BasicLSTMCell``.
-
-What the tutorial "Using the LSTM API in TensorFlow (3/7)" was written for, through
-``tf.compat.v1.nn`` and the ``tf-keras`` package, where the cells live on. The cell's gates are in
-the order i, j, f, o, it adds its forget bias of 1 at run time, and its state tuple is (c, h).
-"""
+"""``dynamic_rnn`` and ``static_rnn``: the API of 2016, with its ``BasicLSTMCell``."""
 
 from __future__ import annotations
 
@@ -99,10 +94,7 @@ class StaticRNN(DynamicRNN):
 
 @contextmanager
 def legacy_keras() -> Iterator[Any]:
-    """``tf.compat.v1.nn.rnn_cell``, whose first access asks an environment variable what to load.
-
-    The variable is put back at once, so that Keras 3 goes on working in the same process.
-    """
+    """``tf.compat.v1.nn.rnn_cell``, whose first access asks an environment variable what to load."""
     import tensorflow as tf
 
     before = os.environ.get("TF_USE_LEGACY_KERAS")

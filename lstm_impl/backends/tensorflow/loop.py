@@ -1,9 +1,4 @@
-"""The LSTM layer written once over a loop, for every strategy that differs only in how it loops.
-
-A strategy supplies ``scan``; here are the cell's equations, the input product in or before the
-loop, and the gradient written by hand (``+hoisted``), which leaves in the backward loop only what
-is recurrent, as cuDNN does (Appleyard, Kocisky & Blunsom 2016, arXiv 1604.01946).
-"""
+"""The LSTM layer written once over a loop, for every strategy that differs only in how it loops."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A TensorFlow backend's model: its variables on a device, as tensors' function and as NumPy's.
-
-TensorFlow is imported when a model is built, never before.
-"""
+"""A TensorFlow backend's model: its variables on a device, as tensors' function and as NumPy's."""
 
 from __future__ import annotations
 
@@ -40,12 +37,7 @@ WARM = 5
 
 
 class TensorFlowModel(Model):
-    """Variables on a device and the traced functions over them.
-
-    ``model(x, state)`` is a plain differentiable function of tensors, to be used inside a
-    ``tf.function`` and a ``tf.GradientTape`` of the user's own; ``model.variables`` is what to
-    train.
-    """
+    """Variables on a device and the traced functions over them."""
 
     backend: TensorFlowBackend
 
@@ -138,10 +130,7 @@ class TensorFlowModel(Model):
     def _computed(
         self, by: Callable[[LSTMSpec, Call, Tensors, bool], Tensors], call: Call, training: bool
     ) -> Tensors:
-        """What a function of the backend gives, as ops, here, for a call in the model's layout.
-
-        by: takes the call time-major and the parameters in the type that is computed in.
-        """
+        """What a function of the backend gives, as ops, here, for a call in the model's layout."""
         tf = self._tf
         with tf.device(self.tf_device):
             # read once, not in every turn of a loop
@@ -202,10 +191,7 @@ class TensorFlowModel(Model):
         )
 
     def _started(self, one: Workload, found: Evidence) -> float:
-        """Ops of a step on one window; of a long loop as many more as it is longer.
-
-        found: what ran in a step of a graph that has run before.
-        """
+        """Ops of a step on one window; of a long loop as many more as it is longer."""
         if not self.backend.dynamic:  # each op of an unrolled graph has run a few times
             return (found.ops or Counter()).total()
         new = TracedSteps(self)
@@ -393,14 +379,7 @@ def _arguments(request: Request) -> tuple[Any, ...]:
 
 
 class Optimizer:
-    """TensorFlow's fused ops, ``ResourceApplyGradientDescent`` and ``ResourceApplyAdam``.
-
-    One op a variable, in a graph and under XLA alike, is the least that an update can cost, and it
-    is the same for every backend of TensorFlow, whose LSTMs are to be compared. Keras's optimizers
-    compute the same in a dozen ops a variable, which were no slower on three small variables; but
-    theirs would be another update than PyTorch's and JAX's, the epsilon being added elsewhere. The
-    op adds it there too, so it is given one that is scaled by the correction of the root.
-    """
+    """TensorFlow's fused ops, ``ResourceApplyGradientDescent`` and ``ResourceApplyAdam``."""
 
     def __init__(self, name: str, variables: Sequence[Any]) -> None:
         import tensorflow as tf

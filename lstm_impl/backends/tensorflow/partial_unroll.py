@@ -1,10 +1,4 @@
-"""``partial_unroll@k``: a loop in the graph that does k timesteps an iteration.
-
-Between the two extremes: the graph has k copies of the cell whatever the number of timesteps, and
-the loop's bookkeeping is paid once in k steps. Any k and any number of timesteps; what remains
-after the last full turn is done one step at a time. Users have asked Keras for this knob
-(keras-team/keras #16485).
-"""
+"""``partial_unroll@k``: a loop in the graph that does k timesteps an iteration."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""``scan``: ``tf.scan``, the functional loop that TensorFlow offers ready-made.
-
-It keeps every carry of every step, the cell state too, whether or not anybody reads it.
-"""
+"""``scan``: ``tf.scan``, the functional loop that TensorFlow offers ready-made."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Gradients that have a gradient, and forward mode, where TensorFlow has neither.
-
-TensorFlow can differentiate neither a loop that XLA has compiled nor a gradient that is an op
-(``BlockLSTMGradV2``, ``LstmImplFusedLstmGrad``). What is differentiated again is a plain loop,
-whose ops are made only where a second gradient is requested.
-"""
+"""Gradients that have a gradient, and forward mode, where TensorFlow has neither."""
 
 from __future__ import annotations
 
@@ -51,10 +46,7 @@ def with_gradient(
     first: int = 0,
     constants: Sequence[Tensor] = (),
 ) -> list[Tensor]:
-    """Return ``found``, gradients of ``inputs`` from number ``first`` on, as differentiable.
-
-    They were made from ``upstream``, which flows into the outputs of ``plain``.
-    """
+    """Return ``found``, gradients of ``inputs`` from number ``first`` on, as differentiable."""
     import tensorflow as tf
 
     # TensorFlow has no public way to do this; its own gradients in forward mode do it.
@@ -87,24 +79,14 @@ def with_gradient(
 
 
 def own(tensors: Sequence[Tensor]) -> Tensors:
-    """Return the tensors for a custom gradient to compute with.
-
-    An enclosing tape goes on recording in a custom gradient: what that does must not reach it, for
-    a compiled function that is recorded cannot run. They are of the graph that the gradient is in,
-    which may not be that of the layer: neither a compiled function nor a third graph could capture
-    the layer's. ``tf.vectorized_map`` drops custom gradients, and the ops' own are right there.
-    """
+    """Return the tensors for a custom gradient to compute with."""
     import tensorflow as tf
 
     return tuple(map(tf.identity if in_vectorized_map() else tf.stop_gradient, tensors))
 
 
 def guarded(outputs: Sequence[Tensor]) -> Tensors:
-    """Return outputs of a custom gradient that raise where it was dropped.
-
-    That is where ``tf.vectorized_map`` calls a function that was traced before; the gradient would
-    be zero, or that of an op whose own is wrong.
-    """
+    """Return outputs of a custom gradient that raise where it was dropped."""
     import tensorflow as tf
 
     if tf.executing_eagerly() or in_vectorized_map():

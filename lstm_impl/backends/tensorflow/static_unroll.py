@@ -1,8 +1,4 @@
-"""``static_unroll``: the loop over time unrolled into the graph, one copy of the cell a timestep.
-
-Nothing of a loop remains at run time, so a step is as fast as its ops; the graph, and the time to
-trace or compile it, grow with the number of timesteps, which must be known when it is traced.
-"""
+"""``static_unroll``: the loop over time unrolled into the graph, one copy of the cell a timestep."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""``while_loop``: a loop in the graph over tensor arrays, what ``tf.nn.dynamic_rnn`` was made of.
-
-One small graph serves any number of timesteps, known only at run time; each step pays for the
-loop's own bookkeeping, and training for the stacks that keep every intermediate result.
-"""
+"""``while_loop``: a loop in the graph over tensor arrays, what ``tf.nn.dynamic_rnn`` was made of."""
 
 from __future__ import annotations
 

@@ -1,12 +1,4 @@
-"""``torch_compile``: a loop over the cell in PyTorch, compiled by ``torch.compile`` (Inductor).
-
-Not ``nn.LSTM`` compiled: the compiler steps round that module, with or without a word, and runs it
-as it is. Here every timestep is unrolled into one graph, so that compiling takes longer the longer
-the sequence; ``+cell`` compiles one step and loops in Python, at a constant price for compiling and
-a price for every step. The input product of all timesteps is one matrix product before the loop.
-
-Inductor keeps what it compiled on the disk; where it found it there, the first call is short.
-"""
+"""``torch_compile``: a loop over the cell in PyTorch, compiled by ``torch.compile`` (Inductor)."""
 
 from __future__ import annotations
 

@@ -1,16 +1,4 @@
-"""``flashrnn``: FlashRNN's CUDA and Triton kernels (Pöppel, Beck & Hochreiter, arXiv 2412.07752).
-
-The package computes one recurrent layer from pre-activations ``x W``; the product before it, the
-stacking of layers, directions and lengths are done here with PyTorch. Its default kernel keeps the
-recurrent matrix in registers and shared memory for the whole sequence and is compiled with ``nvcc``
-for each batch and hidden size when it is first called, which takes minutes.
-
-Seen: version 1.0.8, its calling convention read from its source, and its own ``vanilla`` kernel run
-on a CPU through this file, all gradients, layers, directions and lengths passing the gate.
-Not seen: any of the GPU kernels. What their source says of precision is heeded: the fused kernels
-compute float32 products in TF32, and all are compiled with fast approximations of tanh, so that
-float32 may fail the gate.
-"""
+"""``flashrnn``: FlashRNN's CUDA and Triton kernels (Pöppel, Beck & Hochreiter, arXiv 2412.07752)."""
 
 from __future__ import annotations
 
@@ -100,11 +88,7 @@ class FlashRNNModel(TorchModel):
 
 
 class FlashRNN(TorchBackend):
-    """The fused CUDA kernel, or with an option another of the package's.
-
-    ``+alternating`` is the CUDA kernel that takes turns with cuBLAS, for any hidden size;
-    ``+triton`` the fused Triton kernel, for small ones.
-    """
+    """The fused CUDA kernel, or with an option another of the package's."""
 
     strategy = "flashrnn"
     framework = "flashrnn"

@@ -1,12 +1,4 @@
-"""``torch``: ``torch.nn.LSTM``, which is oneDNN's LSTM on a CPU and cuDNN's on an NVIDIA GPU.
-
-The module has two biases a gate, which are added: the input one stays zero and is not trained,
-since training both would double the effective bias step. Padded batches go through
-``pack_padded_sequence``, as PyTorch's documentation has it, and pay for it: the lengths are sorted
-on the host in every call, and on a CPU a packed batch is computed by PyTorch's own operators, step
-by step (the evidence says which). Dropout masks act between layers, so with masks the layers are
-modules of one layer each.
-"""
+"""``torch``: ``torch.nn.LSTM``, which is oneDNN's LSTM on a CPU and cuDNN's on an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -84,10 +76,7 @@ class TorchLSTMModel(TorchModel):
         return Outputs(x, self._torch.cat(h_last), self._torch.cat(c_last))
 
     def _copy_to_layers(self) -> None:
-        """Give the modules of one layer the weights of ``module``, if those have changed.
-
-        They cannot be shared: cuDNN wants each module's weights in one piece of memory.
-        """
+        """Give the modules of one layer the weights of ``module``, if those have changed."""
         if not self._layers:
             # A parameter made while inferring could never be trained.
             with self._torch.inference_mode(False):

@@ -1,8 +1,4 @@
-"""What every PyTorch backend shares: availability, placing arrays, gradients, waiting, evidence.
-
-A strategy supplies ``network``, a differentiable function of tensors, and the parameters that it
-trains. PyTorch is imported when a model is built, or when a GPU has to be requested, never before.
-"""
+"""What every PyTorch backend shares: availability, placing arrays, gradients, waiting, evidence."""
 
 from __future__ import annotations
 
@@ -64,14 +60,7 @@ class TorchBackend(Backend):
 
 
 class TorchModel(Model):
-    """Parameters on a device, and forward and backward passes over a ``network`` of tensors.
-
-    ``model(x, state)`` is a plain differentiable function of tensors and ``model.parameters`` is
-    what to train: kernel, recurrent kernel and bias of each layer and direction, flat, in the
-    backend's own layout.
-
-    autocast: mixed precision is PyTorch's own (``torch.autocast``).
-    """
+    """Parameters on a device, and forward and backward passes over a ``network`` of tensors."""
 
     autocast: ClassVar[bool] = True
 
@@ -95,10 +84,7 @@ class TorchModel(Model):
 
     @abc.abstractmethod
     def network(self, call: Call) -> Outputs:
-        """Outputs (in the model's own layout) and final h and c ``[L*D, B, H]``.
-
-        lengths are on the host; masks ``[L-1, T, B, D*H]``.
-        """
+        """Outputs (in the model's own layout) and final h and c ``[L*D, B, H]``."""
 
     def _made(self, weights: LSTMWeights) -> list[Tensor]:
         """The parameters, of any values: the weights are set next."""
