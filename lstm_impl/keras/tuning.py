@@ -64,17 +64,8 @@ def tune(
     sizes = Sizes(batch_size, steps, min_length)
     for name in candidates or ():
         get_backend(name)
-    layers = [layer for layer in _lstms(model) if layer.backend == AUTO]
-    if not layers:
-        raise ValueError(
-            "the model has no lstm_impl.keras.LSTM with backend='auto'; keras.layers.LSTM and "
-            "layers with a named backend have nothing to choose"
-        )
-    for layer in layers:
-        if not layer.built:
-            raise ValueError(f"layer {layer.name!r} is not built yet: call the model once")
     found = []
-    for layer in layers:
+    for layer in _to_choose(model):
         for mode in modes:
             question, rule, names = request(layer, mode == "training", sizes, candidates)
             known = None if again else answered(question, names)
@@ -87,6 +78,19 @@ def tune(
         # what was traced has the old choice in it
         model.train_function = model.test_function = model.predict_function = None
     return found
+
+
+def _to_choose(model: Any) -> list[LSTM]:
+    layers = [layer for layer in _lstms(model) if layer.backend == AUTO]
+    if not layers:
+        raise ValueError(
+            "the model has no lstm_impl.keras.LSTM with backend='auto'; keras.layers.LSTM and "
+            "layers with a named backend have nothing to choose"
+        )
+    for layer in layers:
+        if not layer.built:
+            raise ValueError(f"layer {layer.name!r} is not built yet: call the model once")
+    return layers
 
 
 def _lstms(model: Any) -> list[LSTM]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import re
 from typing import Any
 
@@ -81,6 +82,14 @@ def one_of_each_framework() -> list[str]:
 
 
 EACH = one_of_each_framework()
+# XLA compiles for seconds; the tests without TensorFlow (`tox -e peers`) have all of these.
+TWICE = importlib.util.find_spec("tensorflow") is not None
+USUAL = [
+    pytest.param(
+        name, marks=pytest.mark.slow if (TWICE and "jax" in name) or name == "flax" else ()
+    )
+    for name in EACH
+]
 
 
 def moved(model: Model, start: LSTMWeights) -> float:
@@ -186,7 +195,7 @@ def test_a_step_updates_the_weights_after_each_of_its_windows(name: str, optimiz
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=3 * 2.0**-23)
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", USUAL)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_weights_stay_near_their_start_however_many_steps_are_made(
     name: str, optimizer: str
@@ -205,7 +214,7 @@ def test_weights_stay_near_their_start_however_many_steps_are_made(
     assert moved(model, start) < 3 * once
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", USUAL)
 def test_an_optimizer_works_with_all_that_training_has(name: str) -> None:
     """It sees gradients only: layers, directions, lengths, dropout, batch-major, mixed precision.
 

@@ -66,7 +66,7 @@ on_x86 = [
 @pytest.mark.parametrize(
     "flags",
     [
-        pytest.param((), id="as_they_are"),
+        pytest.param((), id="as_they_are", marks=pytest.mark.slow),
         pytest.param(("-O1", "-mno-avx512f"), id="avx2", marks=on_x86),
         pytest.param(ADDRESS, id="address", marks=pytest.mark.slow),
         pytest.param(THREAD, id="thread", marks=pytest.mark.slow),

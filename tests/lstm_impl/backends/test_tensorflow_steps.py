@@ -78,12 +78,9 @@ def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
     ("name", "products", "more"),
     [
         ("keras", 35, 7),
-        ("keras+unroll", 34, 7),
         ("while_loop", 35, 7),
         ("while_loop+preproject", 23, 1),
         ("while_loop+hoisted", 17, 1),
-        ("static_unroll+hoisted", 16, 1),
-        ("keras+xla", 5, 1),
         ("while_loop+hoisted+xla", 5, 1),
     ],
 )

@@ -338,13 +338,11 @@ def test_dropout_is_drawn_as_keras_draws_it() -> None:
 @pytest.mark.parametrize(
     ("backend", "in_function"),
     [
-        ("auto", True),
-        ("auto", False),
-        ("block_lstm", True),
+        pytest.param("block_lstm", True, marks=pytest.mark.slow),
         ("block_lstm", False),
         pytest.param("fused_cpu", True, marks=FUSED),
         pytest.param("fused_cpu", False, marks=FUSED),
-        ("while_loop+hoisted+xla", False),
+        pytest.param("while_loop+hoisted+xla", False, marks=pytest.mark.slow),
         pytest.param("while_loop+hoisted+xla", True, marks=pytest.mark.slow),
     ],
 )
@@ -402,11 +400,12 @@ def second_gradients_of_keras() -> tuple[list[Array], list[Array]]:
     ("backend", "in_function"),
     [
         ("block_lstm", False),
-        pytest.param("fused_cpu", True, marks=FUSED),
         pytest.param("fused_cpu", False, marks=FUSED),
-        ("while_loop+hoisted+xla", True),
-        ("while_loop+hoisted", False),
-        pytest.param("block_lstm", True, marks=pytest.mark.slow),
+        *(
+            pytest.param(name, True, marks=[pytest.mark.slow, *([FUSED] * (name == "fused_cpu"))])
+            for name in ("block_lstm", "fused_cpu", "while_loop+hoisted+xla")
+        ),
+        pytest.param("while_loop+hoisted", False, marks=pytest.mark.slow),
         pytest.param("while_loop+hoisted+xla", False, marks=pytest.mark.slow),
         pytest.param("while_loop+hoisted", True, marks=pytest.mark.slow),
     ],
