@@ -1,4 +1,4 @@
-"""Waiting until a process's other threads have come to rest, so that the next one is timed alone."""
+"""Wait until a process's other threads rest, so that what comes next is timed alone."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ def take_steps(sequence: Tensor, steps: Tensor) -> Tensor:
 
 
 def repeat_last(y: Tensor, valid: Tensor) -> Tensor:
-    """``y [T, B, H]`` where a masked step has the output of the last valid one, or zero before it."""
+    """``y [T, B, H]`` where a masked step has the last valid one's output, or zero before it."""
     number = tf.cumsum(tf.cast(valid, tf.int32), axis=0) - 1
     last = take_steps(valid_steps(valid), tf.maximum(number, 0))
     return tf.where((number >= 0)[:, :, None], take_steps(y, last), tf.zeros_like(y))

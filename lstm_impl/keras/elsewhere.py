@@ -1,4 +1,4 @@
-"""The layer where Keras runs on JAX or PyTorch: Keras's arguments, masks and states around theirs."""
+"""The Keras layer where Keras runs on JAX or PyTorch."""
 
 from __future__ import annotations
 

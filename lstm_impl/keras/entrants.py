@@ -1,4 +1,4 @@
-"""A Keras layer's computation by one backend, ready to be compared and timed: sizes, data, a step."""
+"""A Keras layer's computation by one backend, ready to be compared and timed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lstm_impl.workload import Workload
 
 
 def clone(layer: LSTM, backend: str, **changed: Any) -> LSTM:
-    """The same layer computed by ``backend``, with arguments ``changed``; the user's is left alone."""
+    """Return the same layer computed by ``backend``, with arguments ``changed``."""
     alone = {"name": None, "stateful": False, "return_state": False}
     config = layer.get_config() | alone | {"backend": backend} | changed
     made: LSTM = type(layer).from_config(config)

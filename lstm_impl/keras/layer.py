@@ -50,7 +50,7 @@ MOST_PICKED = 1_000
 
 
 class _Memory(CallMemory):
-    """What a layer keeps of its backends too: traced functions, and what was picked for which call."""
+    """What a layer keeps: traced functions, and what was picked for which call."""
 
     def __init__(self, backend: Backend | None, sizes: Sizes | None = None) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class LSTM(BackendLSTM):
         return AUTO if backend is None else backend.name
 
     def _expect(self, sizes: Sizes) -> None:
-        """Choose again, with the decisions that are known now; ``sizes`` hold where none are known."""
+        """Choose again, with the decisions known now; ``sizes`` hold where none are known."""
         self._memory = _Memory(self._memory.backend, sizes)
 
     def _note(self) -> str:

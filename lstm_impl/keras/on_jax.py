@@ -35,7 +35,7 @@ def compute(
     zero_masked: bool,
     every_step: bool,
 ) -> tuple[Tensor, Tensor, State]:
-    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c ``[B, H]``."""
+    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c."""
     kernel, recurrent_kernel, bias = weights
     preproject = name == BACKEND
 

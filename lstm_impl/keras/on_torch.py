@@ -36,7 +36,7 @@ def compute(
     zero_masked: bool,
     every_step: bool,
 ) -> tuple[Tensor, Tensor, State]:
-    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c ``[B, H]``."""
+    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c."""
     # A kept state is Keras's variable, which is assigned to before the gradient is computed.
     h, c = (part.clone() for part in state)
     if mask is not None:

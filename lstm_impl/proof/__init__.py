@@ -1,4 +1,4 @@
-"""The library's own proof: a backend computes what the float64 reference computes, within bounds."""
+"""The proof that a backend computes what the float64 reference computes, within bounds."""
 
 from lstm_impl.proof.check import GateResult, final_gradient, gate, judged_parts
 from lstm_impl.proof.judge import Judge, numpy_judge

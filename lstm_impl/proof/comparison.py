@@ -1,4 +1,4 @@
-"""How far arrays are apart, and how far they may be: two right backends differ by their rounding."""
+"""How far arrays differ, and how far they may: two right backends differ by rounding."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class TuningRequest:
         return f"{work.batch} x {work.timesteps}" + (f" with {' and '.join(also)}" if also else "")
 
     def far(self, other: TuningRequest) -> float | None:
-        """How far another question's sizes are, in doublings; None if it asks for something else."""
+        """How far another request's sizes are, in doublings; None for other work."""
         mine, theirs = self.workload, other.workload
         same = self.machine.alike, self.spec, self.through, _kind(mine)
         if same != (other.machine.alike, other.spec, other.through, _kind(theirs)):

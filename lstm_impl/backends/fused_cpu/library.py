@@ -1,4 +1,4 @@
-"""The shared library of ``fused_cpu``: compiled from ``lstm_impl/native`` on first use, and loaded."""
+"""The shared library of ``fused_cpu``: compiled from ``lstm_impl/native`` on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every JAX backend shares: availability, placing arrays, compiled steps, waiting, evidence."""
+"""What every JAX backend shares: placing arrays, compiled steps, waiting, evidence."""
 
 from __future__ import annotations
 

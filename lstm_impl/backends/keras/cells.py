@@ -1,4 +1,4 @@
-"""The layers that every Keras here is requested, Keras 2 and Keras 3 on whichever of its backends."""
+"""Keras's LSTM layers, of Keras 2 and of Keras 3 on any of its backends."""
 
 from __future__ import annotations
 

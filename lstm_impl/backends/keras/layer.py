@@ -1,4 +1,4 @@
-"""``keras`` and ``tf_keras``: Keras 3's ``LSTM`` layer and Keras 2's, as they are, in TensorFlow."""
+"""``keras`` and ``tf_keras``: Keras 3's ``LSTM`` layer and Keras 2's, in TensorFlow."""
 
 from __future__ import annotations
 

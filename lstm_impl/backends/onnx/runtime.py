@@ -1,4 +1,4 @@
-"""``onnxruntime``: one LSTM operator a layer in an ONNX graph, run by ONNX Runtime. Inference only."""
+"""``onnxruntime``: one LSTM operator a layer in an ONNX graph, for inference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``litert``: a TensorFlow loop converted to LiteRT (TensorFlow Lite) and run by its interpreter."""
+"""``litert``: a TensorFlow loop converted to LiteRT (TensorFlow Lite), in its interpreter."""
 
 from __future__ import annotations
 

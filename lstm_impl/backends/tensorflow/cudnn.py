@@ -60,7 +60,7 @@ class CudnnModel(TensorFlowModel):
         return replace(found, details={**found.details, **details})
 
     def _new_shape_seconds(self, call: Call, training: bool) -> float:
-        """What the first call at a shape takes beyond the second: tuning, and making descriptors."""
+        """What the first call at a shape takes beyond the second: tuning, and descriptors."""
         tf, axis = self._tf, 1 if self.batch_major else 0
         longer = call._replace(x=tf.concat([call.x, call.x], axis))
         seconds = []

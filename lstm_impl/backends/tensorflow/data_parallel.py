@@ -1,4 +1,4 @@
-"""An LSTM trained on several devices at once, each with its part of the batch: ``tf.distribute``."""
+"""An LSTM trained on several devices, each with its part of the batch: ``tf.distribute``."""
 
 from __future__ import annotations
 

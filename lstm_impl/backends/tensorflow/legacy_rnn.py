@@ -94,7 +94,7 @@ class StaticRNN(DynamicRNN):
 
 @contextmanager
 def legacy_keras() -> Iterator[Any]:
-    """``tf.compat.v1.nn.rnn_cell``, whose first access asks an environment variable what to load."""
+    """``tf.compat.v1.nn.rnn_cell``, whose first access reads an environment variable."""
     import tensorflow as tf
 
     before = os.environ.get("TF_USE_LEGACY_KERAS")

@@ -1,4 +1,4 @@
-"""``static_unroll``: the loop over time unrolled into the graph, one copy of the cell a timestep."""
+"""``static_unroll``: the loop over time unrolled into the graph, a copy of the cell a timestep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``while_loop``: a loop in the graph over tensor arrays, what ``tf.nn.dynamic_rnn`` was made of."""
+"""``while_loop``: a loop in the graph over tensor arrays, as in ``tf.nn.dynamic_rnn``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``flashrnn``: FlashRNN's CUDA and Triton kernels (Pöppel, Beck & Hochreiter, arXiv 2412.07752)."""
+"""``flashrnn``: FlashRNN's CUDA and Triton kernels (Pöppel et al., arXiv 2412.07752)."""
 
 from __future__ import annotations
 
