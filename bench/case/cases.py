@@ -89,11 +89,6 @@ class Case:
     device: str = "cpu"
 
     @property
-    def plain_backend(self) -> str:
-        """The backend's id without its variant."""
-        return _split(self.backend)[0]
-
-    @property
     def variant(self) -> str:
         """The variant of the backend, empty if it is the backend itself."""
         return _split(self.backend)[1]

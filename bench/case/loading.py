@@ -16,17 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.case.cases import NO_VARIANT, Case
-from bench.case.periods import EXPECTED as PERIODS
-from bench.case.periods import parse as parse_period
-from bench.case.shapes import Grid, shape_of
-from bench.case.values import SuiteError, Value, did_you_mean, shown
+from bench.case.values import PERIODS, SuiteError, Value, did_you_mean, parse_period, shown
 from bench.machine import devices
 from bench.machine.fields import ResultError, printable
 from bench.machine.reading import FolderError, expanded, parse_json, regular_bytes
 from lstm_impl.availability import UnavailableError
 from lstm_impl.registry import VARIANTS, get_backend, list_backends
-from lstm_impl.spec import PRECISIONS, UnsupportedError
-from lstm_impl.workload import GRADIENTS, MODES, SEQUENCE_MODES
+from lstm_impl.spec import MOST_LAYERS, PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS, SEQUENCE_MODES, Workload
 
 _T = TypeVar("_T")
 
@@ -54,14 +51,7 @@ UNTIMED = {
 
 _SHAPES = "a list of shapes, each with its batch, timesteps, ..."
 _SHARED_KEYS = (
-    "backends",
-    "variants",
-    "devices",
-    "modes",
-    "gradients",
-    "dtypes",
-    "periods",
-    "seconds",
+    *("backends", "variants", "devices", "modes", "gradients", "dtypes", "periods", "seconds"),
 )
 _SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
@@ -151,10 +141,9 @@ def load_cases(path: Path, suite: Suite) -> Suite:
     """
     try:
         data = parse_json(path, regular_bytes(path))
-    except ResultError as error:
-        raise SuiteError(str(error)) from error
-    except RecursionError as error:
-        raise SuiteError(f"{path}: is nested too deeply to be read") from error
+    except (ResultError, RecursionError) as error:
+        deep = f"{path}: is nested too deeply to be read"
+        raise SuiteError(str(error) if isinstance(error, ResultError) else deep) from error
     by_id = {case.id: case for case in suite.cases}
     found = []
     for item in Value(path, "", data).items("a list of case ids or cases"):
@@ -196,6 +185,99 @@ def _find(name: str, folder: Path) -> Path:
     return known[name]
 
 
+_SIZES = ("batch", "timesteps", "input_size", "hidden_size")
+_READ_SHAPE: Mapping[str, Callable[[Value], Any]] = {
+    "num_layers": lambda value: value.positive_integer(most=MOST_LAYERS),
+    "bidirectional": Value.boolean,
+    "min_length": Value.positive_integer,
+    "dropout": lambda value: value.number("a number from 0 to below 1", lambda rate: 0 <= rate < 1),
+    "batch_major": Value.boolean,
+    "optimizer": lambda value: value.one_of(OPTIMIZERS),
+}
+SHAPE_KEYS = (*_SIZES, *_READ_SHAPE)
+
+SQUARE = "hidden_size"
+"""The input_size that is each layer's own width."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The shapes that one entry of ``shapes`` stands for: each combination of the sizes it lists.
+
+    Its length is a product of the lists' lengths, known before any shape is made.
+    ``input_size = "hidden_size"`` makes the input as wide as the layer, whichever of a grid it is.
+    chosen: what the entry says besides sizes.
+    """
+
+    where: str
+    table: Mapping[str, Value]
+    sizes: tuple[tuple[int, ...], ...]
+    chosen: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, shape: Value) -> Grid:
+        """The grid of an entry. Raises SuiteError for keys and values that no entry can have."""
+        table = shape.table(SHAPE_KEYS, [each for each in _SIZES if each != "timesteps"])
+        batches, widths = (table[key].sizes() for key in ("batch", "hidden_size"))
+        times = table["timesteps"].sizes() if "timesteps" in table else (1,)  # of a stream's chunk
+        inputs: tuple[int, ...] = (0,)  # as wide as the layer
+        if table["input_size"].value != SQUARE:
+            inputs = table["input_size"].sizes(f'a positive integer, a list of them, or "{SQUARE}"')
+        chosen = {key: read(table[key]) for key, read in _READ_SHAPE.items() if key in table}
+        return cls(shape.where, table, (batches, times, inputs, widths), chosen)
+
+    def __len__(self) -> int:
+        return math.prod(map(len, self.sizes))
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        return itertools.product(*self.sizes)
+
+    def shape(
+        self,
+        sizes: Sequence[int],
+        window: Value | None,
+        dtype: str,
+        mode: str,
+        gradients: str,
+        period: float | None = None,
+    ) -> tuple[LSTMSpec, Workload]:
+        """One shape as a spec and a workload. period: of a stream's calls.
+
+        Raises SuiteError for what does not go together.
+        """
+        table, chosen = self.table, dict(self.chosen)
+        batch, timesteps, inputs, hidden = sizes
+        cut = None if window is None else window.positive_integer()
+        if mode == "streaming":
+            for key in ("min_length", "dropout", "optimizer"):
+                if key in table:
+                    raise table[key].error("none here: the calls of a stream have none")
+            if window is not None:
+                raise window.error("no windows here: the chunks of a stream are its timesteps")
+            if chosen.get("bidirectional"):
+                raise table["bidirectional"].error("false here: a stream has no end to begin at")
+        elif "timesteps" not in table:
+            raise SuiteError(f"{table['batch'].path}: {self.where}.timesteps is missing")
+        if chosen.get("min_length", 0) > timesteps:
+            raise table["min_length"].error(f"at most the {timesteps} timesteps")
+        if window is not None and cut is not None and cut > timesteps:
+            raise window.error(f"at most the {timesteps} timesteps of {self.where}")
+        if cut is not None and "min_length" in table:
+            raise table["min_length"].error("none here: a stream cut into windows has no padding")
+        if "optimizer" in table and mode != "training":
+            text = f'modes = ["training"] beside it: {mode} updates no weights'
+            raise table["optimizer"].error(text)
+        spec = LSTMSpec(
+            inputs or hidden,
+            hidden,
+            num_layers=chosen.pop("num_layers", 1),
+            bidirectional=chosen.pop("bidirectional", False),
+            dtype=dtype,
+        )
+        work = {"window": cut, "gradients": gradients, "period": period, **chosen}
+        return spec, Workload(batch, timesteps, mode, **work)
+
+
 @dataclass(frozen=True)
 class _Axes:
     """What a suite says for all of its groups, and a group for itself."""
@@ -224,12 +306,9 @@ def _suite(root: Value, choice: SuiteChoice) -> Suite:
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         raise table["name"].error("letters, digits, - and _ (result files are named after it)")
     chosen: dict[str, Any] = {}
-    if choice.backends is not None:
-        chosen["backends"] = _resolved((("", name) for name in choice.backends), _backends)
-    if choice.variants is not None:
-        chosen["variants"] = _resolved((("", name) for name in choice.variants), _variants)
-    if choice.devices is not None:
-        chosen["devices"] = _resolved((("", name) for name in choice.devices), _devices)
+    for key, resolve in (("backends", _backends), ("variants", _variants), ("devices", _devices)):
+        if (names := getattr(choice, key)) is not None:
+            chosen[key] = _resolved((("", name) for name in names), resolve)
     if choice.periods is not None:
         chosen["periods"] = _once(choice.periods)
     for mode in choice.modes or ():
@@ -268,7 +347,13 @@ def _suite(root: Value, choice: SuiteChoice) -> Suite:
             cases.setdefault(case.group, {})[case] = None
             seconds[case.group] = max(own.seconds, seconds.get(case.group, 0.0))
     if not cases:
-        raise SuiteError(f"{root.path}: no case is left of suite {name}{_chosen_words(choice)}")
+        parts = [
+            f"{kind} {', '.join(names)}"
+            for kind in ("backends", "variants", "devices", "modes")
+            if (names := getattr(choice, kind)) is not None
+        ]
+        what = f" with {' and '.join(parts)}" if parts else ""
+        raise SuiteError(f"{root.path}: no case is left of suite {name}{what}")
     return Suite(
         name=name,
         summary=table["summary"].text() if "summary" in table else "",
@@ -287,11 +372,11 @@ def _cases(
     axes: _Axes,
     choice: SuiteChoice,
 ) -> Iterator[Case]:
-    for shape in itertools.chain.from_iterable(grids):
+    for grid, sizes in ((each, sizes) for each in grids for sizes in each):
         for window, dtype, how in itertools.product(windows, axes.dtypes, _modes(axes)):
             mode, gradients, period = how
             # Made before any is left out: a mistake in a file should not hide.
-            spec, workload = shape_of(shape, window, dtype, mode, gradients, period)
+            spec, workload = grid.shape(sizes, window, dtype, mode, gradients, period)
             if choice.modes is not None and mode not in choice.modes:
                 continue
             for device, backend in itertools.product(axes.devices, axes.backends):
@@ -375,10 +460,9 @@ def _backends(name: str) -> Sequence[str]:
 
 
 def _variants(name: str) -> Sequence[str]:
-    known = (NO_VARIANT, *VARIANTS)
-    if name not in known:
-        hint, there = did_you_mean(name, known), ", ".join(known)
-        raise UnsupportedError(f"there is no variant {shown(name)}{hint}; expected one of {there}")
+    if name not in (known := (NO_VARIANT, *VARIANTS)):
+        expected = f"{did_you_mean(name, known)}; expected one of {', '.join(known)}"
+        raise UnsupportedError(f"there is no variant {shown(name)}{expected}")
     return (name,)
 
 
@@ -405,17 +489,3 @@ _READ: Mapping[str, Callable[[Value], Any]] = {
     "devices": lambda value: _names(value, _devices),
 }
 """How what stands for each of the ``_Axes`` is read, in the order of their errors."""
-
-
-def _chosen_words(choice: SuiteChoice) -> str:
-    parts = [
-        f"{kind} {', '.join(names)}"
-        for kind, names in (
-            ("backends", choice.backends),
-            ("variants", choice.variants),
-            ("devices", choice.devices),
-            ("modes", choice.modes),
-        )
-        if names is not None
-    ]
-    return f" with {' and '.join(parts)}" if parts else ""

@@ -8,13 +8,11 @@ mixed with what is measured here. This module knows the table and what each sour
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.case.cases import Case
-from bench.machine.fields import Field, ResultError
 
 FILE = Path(__file__).with_name("published.csv")
 
@@ -48,18 +46,13 @@ class PublishedSource:
     suites: tuple[str, ...]
 
 
-def _sources() -> dict[str, PublishedSource]:
-    path = FILE.with_name("published_sources.csv")
-    with path.open(encoding="utf-8", newline="") as file:
-        return {
-            row["name"]: PublishedSource(
-                row["name"], row["where"], row["note"], tuple(row["suites"].split())
-            )
-            for row in csv.DictReader(file, strict=True)
-        }
-
-
-SOURCES: Mapping[str, PublishedSource] = _sources()
+with FILE.with_name("published_sources.csv").open(encoding="utf-8", newline="") as _file:
+    SOURCES: Mapping[str, PublishedSource] = {
+        row["name"]: PublishedSource(
+            row["name"], row["where"], row["note"], tuple(row["suites"].split())
+        )
+        for row in csv.DictReader(_file, strict=True)
+    }
 
 
 @dataclass(frozen=True, order=True)
@@ -133,20 +126,29 @@ class PublishedStep:
 
 
 def read(path: Path = FILE) -> tuple[Figure, ...]:
-    """The figures of the table.
-
-    Raises ResultError, naming the file and the line, for whatever is wrong with it.
-    """
-    found = []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            for row in reader:
-                there = {key: text for key, text in row.items() if text is not None}
-                found.append(_figure(Field(path, f"line {reader.line_num}:", there)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ResultError(f"{path}: cannot be read: {error}") from error
-    return tuple(found)
+    """The figures of the table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            Figure(
+                SOURCES[row["source"]],
+                row["file"],
+                row["device"],
+                row["implementation"],
+                row["dtype"],
+                PublishedShape(
+                    int(row["batch"]),
+                    int(row["timesteps"]),
+                    int(row["input_size"]),
+                    int(row["hidden_size"]),
+                    int(row["layers"]),
+                    row["bidirectional"] == "True",
+                    _MODES[row["measured"]],
+                ),
+                row["measured"],
+                float(row["value"]) * _UNITS[row["unit"]],
+            )
+            for row in csv.DictReader(file, strict=True)
+        )
 
 
 def steps(figures: Iterable[Figure]) -> tuple[PublishedStep, ...]:
@@ -181,42 +183,3 @@ def _step(parts: Sequence[Figure]) -> PublishedStep:
         seconds *= batch / _EPOCH_SEQUENCES
         how = f"an epoch of {_EPOCH_SEQUENCES} sequences, times {batch}/{_EPOCH_SEQUENCES}"
     return PublishedStep(tuple(parts), seconds, how)
-
-
-def _figure(row: Field) -> Figure:
-    measured = row["measured"].one_of(_MODES)
-    return Figure(
-        source=SOURCES[row["source"].one_of(SOURCES)],
-        file=row["file"].label(),
-        device=row["device"].label(),
-        implementation=row["implementation"].label(),
-        dtype=row["dtype"].label(),
-        shape=PublishedShape(
-            _size(row["batch"]),
-            _size(row["timesteps"]),
-            _size(row["input_size"]),
-            _size(row["hidden_size"]),
-            _size(row["layers"]),
-            row["bidirectional"].one_of(("True", "False")) == "True",
-            _MODES[measured],
-        ),
-        measured=measured,
-        seconds=_time(row["value"]) * _UNITS[row["unit"].one_of(_UNITS)],
-    )
-
-
-def _size(field: Field) -> int:
-    text = field.label()
-    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
-        raise field.error("a positive integer")
-    return int(text)
-
-
-def _time(field: Field) -> float:
-    try:
-        value = float(field.label())
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise field.error("a time above 0")
-    return value

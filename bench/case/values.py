@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.machine.fields import InputError, printable
 from lstm_impl.spec import MOST_SIZE
+from lstm_impl.workload import LONGEST_PERIOD, SHORTEST_PERIOD
 
 _LONGEST_ERROR = 2000  # letters; a list of the backends there are is a thousand
 
@@ -121,3 +123,32 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):
         text = repr(type(value).__name__)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+BACK_TO_BACK = "back-to-back"
+"""Each call as soon as the one before is done."""
+
+PERIODS = f'"{BACK_TO_BACK}" or a time from 1us to 1h, such as "10ms"'
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?) ?(us|µs|ms|s)")
+_SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def parse_period(text: str) -> float | None:
+    """Seconds between the calls of a stream, None for back to back.
+
+    Raises ValueError for what is neither.
+    """
+    if text == BACK_TO_BACK:
+        return None
+    match = _TIME.fullmatch(text.strip())
+    # Rounded, so that 10ms is 0.01 and not the number next to it: it is part of a case's name.
+    seconds = round(float(match[1]) * _SECONDS[match[2]], 9) if match else 0.0
+    if not SHORTEST_PERIOD <= seconds <= LONGEST_PERIOD:
+        raise ValueError(f"{text[:40]!r} is no period; expected {PERIODS}")
+    return seconds
+
+
+def period_words(period: float | None) -> str:
+    """As ``parse_period`` reads it."""
+    return BACK_TO_BACK if period is None else f"{1000 * period:.10g}ms"

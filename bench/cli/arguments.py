@@ -161,10 +161,10 @@ def short_time(text: str) -> float:
 
 def _period(text: str) -> float | None:
     # What it takes to know them is not every pytest's to wait for.
-    from bench.case.periods import parse
+    from bench.case.values import parse_period
 
     try:
-        return parse(text)
+        return parse_period(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

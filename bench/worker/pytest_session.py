@@ -20,8 +20,7 @@ from bench import case as suites
 from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
-from bench.case.periods import words
-from bench.case.values import SuiteError
+from bench.case.values import SuiteError, period_words
 from bench.machine import devices
 from bench.machine.fields import ResultError, printable
 from bench.machine.lock import HeldError, LockError, MachineLock
@@ -370,7 +369,7 @@ def _settings(config: pytest.Config) -> Settings:
     given = {name: get(f"lstm_{name}") for name in names}
     chosen = {name: value for name, value in given.items() if value is not None}
     if "period" in chosen:
-        chosen["period"] = [words(each) for each in chosen["period"]]
+        chosen["period"] = [period_words(each) for each in chosen["period"]]
     # Results are shown around: a file's folder is nobody's business, and no difference of two runs.
     chosen |= {name: Path(chosen[name]).name for name in ("suite", "cases") if name in chosen}
     try:

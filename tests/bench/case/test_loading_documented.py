@@ -11,7 +11,6 @@ import pytest
 from bench import case as suites
 from bench.case import loading
 from bench.case.loading import SuiteChoice
-from bench.case.shapes import _SHAPE_KEYS
 from bench.case.values import SuiteError
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
@@ -77,7 +76,7 @@ def test_the_example_loads_and_uses_what_it_shows(tmp_path: Path) -> None:
     [
         ("Keys of the file", loading._SUITE_KEYS),
         ("Keys of a group", (set(loading._GROUP_KEYS) - set(loading._SHARED_KEYS))),
-        ("Keys of a shape", _SHAPE_KEYS),
+        ("Keys of a shape", loading.SHAPE_KEYS),
     ],
 )
 def test_the_reference_has_every_key(heading: str, keys: tuple[str, ...]) -> None:

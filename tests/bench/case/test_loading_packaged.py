@@ -83,12 +83,6 @@ def test_first_measures_half_of_two_minutes_in_six_processes() -> None:
     assert {case.workload.mode for case in here} == {"inference", "training"}
 
 
-def test_where_there_is_no_gpu_its_cases_are_listed_all_the_same() -> None:
-    cases = suites.load("quick").cases
-    assert {case.device for case in cases} == {"cpu", "gpu:0"}
-    assert {case.device for case in cases if case.backend == "cudnn"} == {"gpu:0"}
-
-
 _GNMT_TIMES = (10, 20, 30, 40, 50, 60, 70, 101)
 
 
@@ -211,9 +205,3 @@ def test_a_peers_suite_has_exactly_its_shapes_and_says_whose_they_are(name: str)
     assert found == shapes
     assert len(suite.cases) == groups
     assert "/" in suite.source
-
-
-def test_the_suite_streaming_is_of_streams_alone() -> None:
-    found = suites.load("streaming")
-    assert {case.kind for case in found.cases} == {"streaming"}
-    assert {case.workload.period for case in found.cases} == {None, 0.01}

@@ -12,7 +12,6 @@ from bench.case import published
 from bench.case.cases import Case
 from bench.case.loading import SuiteChoice
 from bench.case.published import PublishedShape
-from bench.machine.fields import ResultError
 from lstm_impl import LSTMSpec, Workload
 
 HEADER = (
@@ -108,34 +107,3 @@ def test_windows_padding_dropout_and_optimizers_were_published_by_nobody() -> No
         Workload(32, 1000, "training", optimizer="sgd"),
     ):
         assert PublishedShape.of(Case("keras", spec, other)) is None
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (("528,ms", "x,ms"), 'line 2: value is "x"; expected a time above 0'),
-        (("528,ms", "inf,ms"), 'line 2: value is "inf"; expected a time above 0'),
-        (("528,ms", "-1,ms"), 'line 2: value is "-1"; expected a time above 0'),
-        (("528,ms", "528,h"), 'line 2: unit is "h"; expected one of s, ms, us'),
-        (("528,ms", "528"), "line 2: unit is missing; expected one of s, ms, us"),
-        (("braun", "nobody"), 'line 2: source is "nobody"; expected one of braun, deepbench'),
-        (("train:batch", "train:all"), 'line 2: measured is "train:all"; expected one of'),
-        (("True,32", "yes,32"), 'line 2: bidirectional is "yes"; expected one of True, False'),
-        (("True,32", "True,0"), 'line 2: batch is "0"; expected a positive integer'),
-        (("True,32", "True,3.5"), 'line 2: batch is "3.5"; expected a positive integer'),
-        (("GTX", ""), 'line 2: device is ""; expected a name'),
-    ],
-)
-def test_a_mistake_in_the_table_is_told_with_its_line(
-    tmp_path: Path, change: tuple[str, str], told: str
-) -> None:
-    assert change[0] in BRAUN
-    path = table(tmp_path, HEADER + BRAUN.replace(*change))
-    with pytest.raises(ResultError) as raised:
-        published.read(path)
-    assert str(raised.value).startswith(f"{path}: {told}")
-
-
-def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ResultError, match=r"published\.csv: cannot be read: "):
-        published.read(tmp_path / "published.csv")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.case.shapes import Grid, shape_of
+from bench.case.loading import Grid
 from bench.case.values import SuiteError, Value
 from lstm_impl import LSTMSpec, Workload
 
@@ -29,9 +29,8 @@ def shapes(
     """What one entry of ``shapes`` stands for, at one of the group's windows if it has any."""
     entry = Value(Path("my.toml"), "groups[0].shapes[0]", table)
     cut = None if window is None else Value(Path("my.toml"), "groups[0].windows[0]", window)
-    return [
-        shape_of(each, cut, "float32", mode, gradients, period=period) for each in Grid.of(entry)
-    ]
+    grid = Grid.of(entry)
+    return [grid.shape(each, cut, "float32", mode, gradients, period) for each in grid]
 
 
 @given(st.tuples(FEW, FEW, FEW, FEW))
@@ -53,13 +52,6 @@ def test_a_shape_may_say_everything_that_a_workload_can() -> None:
     ((spec, work),) = shapes({**SIZES, **more, "batch_major": True})
     assert spec == LSTMSpec(1, 4, num_layers=2, bidirectional=True)
     assert work == Workload(2, 6, min_length=3, dropout=0.5, batch_major=True)
-
-
-def test_the_group_says_how_a_shape_is_computed_and_its_window() -> None:
-    ((spec, work),) = shapes({**SIZES, "optimizer": "adam"}, 3, "training", "weights")
-    assert spec == LSTMSpec(1, 4)
-    expected = Workload(2, 6, "training", window=3, optimizer="adam", gradients="weights")
-    assert work == expected
 
 
 def test_a_stream_s_chunk_is_one_timestep_unless_the_shape_says_more() -> None:

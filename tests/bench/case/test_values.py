@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.case.values import SuiteError, Value, did_you_mean, shown
+from bench.case.values import SuiteError, Value, did_you_mean, parse_period, period_words, shown
 from lstm_impl.spec import MOST_SIZE
 
 
@@ -113,3 +113,23 @@ def test_what_json_cannot_spell_is_shown_by_its_kind() -> None:
 def test_only_names_that_are_like_it_are_suggested_and_no_more_than_three() -> None:
     assert did_you_mean("xyz", ["batch"]) == ""
     assert did_you_mean("mode1", ["mode2", "mode3", "mode4", "mode5"]).count(" or ") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10ms", 0.01), ("10 ms", 0.01), ("0.5s", 0.5), ("1s", 1.0), ("20us", 2e-5), ("20µs", 2e-5)],
+)
+def test_a_period_is_a_time_with_its_unit(text: str, seconds: float) -> None:
+    assert parse_period(text) == seconds
+    assert parse_period(period_words(seconds)) == seconds
+
+
+def test_back_to_back_is_no_period() -> None:
+    assert parse_period("back-to-back") is None
+    assert period_words(None) == "back-to-back"
+
+
+@pytest.mark.parametrize("text", ["", "10", "ms", "-1ms", "0s", "1h", "2e3s", "10msx", "7200s"])
+def test_what_is_no_period_says_what_is_one(text: str) -> None:
+    with pytest.raises(ValueError, match='"10ms"'):
+        parse_period(text)
