@@ -245,16 +245,17 @@ def test_a_suite_is_measured_in_fresh_processes_of_one_session(twice: Ran) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
-def test_memory_is_measured_by_the_first_process_alone(twice: Ran) -> None:
-    ordered = sorted(twice.place.measurements, key=lambda each: each.run.started)
-    first, second = ordered[:3], ordered[3:]
-    assert len({each.run.id for each in first}) == len({each.run.id for each in second}) == 1
-    for each in first:
+def test_memory_is_measured_by_one_process_alone(twice: Ran) -> None:
+    """Two start at the same time: which of them has begun its run first says nothing."""
+    runs = {each.run.id: each.run.options["memory"] for each in twice.place.measurements}
+    assert sorted(runs.values()) == ["off", "on"]
+    for each in twice.place.measurements:
+        if runs[each.run.id] == "off":
+            assert each.memory is None
+            continue
         assert each.memory is not None
         assert isinstance(each.memory["peak_bytes"], int | float)
         assert isinstance(each.memory["seconds"], float)
-    assert [each.memory for each in second] == [None] * 3
-    assert [each.run.options["memory"] for each in (first[0], second[0])] == ["on", "off"]
 
 
 def test_what_is_too_large_and_memory_for_which_no_time_is_left_have_their_reasons(
