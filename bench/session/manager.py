@@ -100,18 +100,15 @@ class Watch:
         elif case := _case_id(line):
             self.done.add(case)
             if "benchmark" in line:
-                self._take_times(case, line)
+                planned = self._seconds.get(case, 0.0)
+                taken = _seconds(line, "setup", "timing_s")
+                self._timed[case] = planned if taken is None else min(planned, taken)
+                self._once[case] = _seconds(line, "memory", "seconds") or 0.0
+                if case == self._first:
+                    # A framework is imported for the first: that is no cost of its own.
+                    self._frameworks = _seconds(line, "setup", "start_s") or 0.0
             # The group was timed together: the limit of those that are left begins again.
             self.busy, self._since = tuple(each for each in self.busy if each != case), now
-
-    def _take_times(self, case: str, line: Mapping[str, object]) -> None:
-        planned = self._seconds.get(case, 0.0)
-        message = _seconds(line, "setup", "timing_s")
-        self._timed[case] = planned if message is None else min(planned, message)
-        self._once[case] = _seconds(line, "memory", "seconds") or 0.0
-        if case == self._first:
-            # A framework is imported for the first: that is no cost of its own.
-            self._frameworks = _seconds(line, "setup", "start_s") or 0.0
 
     def _begin(self, begun: tuple[str, ...], now: float) -> None:
         if self.startup is None:
@@ -125,24 +122,22 @@ class Watch:
         self._enter_group(self._groups.get(begun[0]), now)
 
     def _enter_group(self, group: str | None, now: float) -> None:
+        """Share out what the group that has ended took: preparing each, and a part of the rest."""
         if self._group is not None and self._group[0] != group:
             name, since = self._group
-            self._leave([case for case, of in self._groups.items() if of == name], now - since)
             self._group = None
+            cases = [case for case, of in self._groups.items() if of == name]
+            own = {case: self._prepared.get(case, 0.0) for case in cases}
+            known = (own, self._once, self._timed)
+            overhead = now - since - sum(each.get(case, 0.0) for each in known for case in cases)
+            sharing = [case for case in cases if case in self._timed] or cases
+            for case in sharing:
+                own[case] += max(0.0, overhead) / len(sharing)
+            if self._first in own:
+                own[self._first] = max(0.0, own[self._first] - self._frameworks)
+            self.costs.update(own)
         if group is not None and self._group is None:
             self._group = (group, now)
-
-    def _leave(self, cases: Sequence[str], took: float) -> None:
-        """What each of a group's cases cost: preparing it, and a part of all else."""
-        own = {case: self._prepared.get(case, 0.0) for case in cases}
-        known = (own, self._once, self._timed)
-        overhead = took - sum(each.get(case, 0.0) for each in known for case in cases)
-        sharing = [case for case in cases if case in self._timed] or cases
-        for case in sharing:
-            own[case] += max(0.0, overhead) / len(sharing)
-        if self._first in own:
-            own[self._first] = max(0.0, own[self._first] - self._frameworks)
-        self.costs.update(own)
 
     def overdue(self, now: float) -> bool:
         """Whether what it is busy with takes longer than it may; waiting for its turn has no limit:
@@ -193,7 +188,6 @@ CANNOT_WRITE = re.compile(
 )
 """How pytest ends when the plugin cannot write."""
 
-
 _OVER = object()
 """What ``next`` gives for a process that has come to its end."""
 
@@ -226,13 +220,27 @@ class SessionProgress:
 
 
 class ProgressView(Protocol):
-    """Who shows it."""
+    """What shows it."""
 
     def update(self, progress: SessionProgress) -> None:
         """The present state; called every few tenths of a second."""
 
     def message(self, text: str) -> None:
         """Something that happened, in one line."""
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a worker ended: by itself with a code, over its limit, or over the budget."""
+
+    code: int = 0
+    in_time: bool = True
+    in_budget: bool = True
+
+    def __str__(self) -> str:
+        if not self.in_time:
+            return "was ended at its time limit"
+        return ended(self.code) if self.in_budget else "was ended when the budget was spent"
 
 
 class Manager:
@@ -256,26 +264,21 @@ class Manager:
         seconds: of measuring that the suite gives each case of a group, by ``Case.group``. Without
         them, or where the user chose the time, every process measures for the whole. absent:
         devices that are not here. needs: what each backend needs of its process.
-        side_by_side: how many processes ``run`` starts at the same time.
+        side_by_side: how many processes ``step`` starts at the same time.
         """
         self.session = session
-        chosen = session.seconds is not None
         self.schedule = Schedule(
             session.cases,
             session.goal,
             session.seed,
-            None if chosen else seconds,
+            None if session.seconds is not None else seconds,
             session.memory,
             absent,
             needs,
             side_by_side,
         )
-        self._executor = executor
-        self._side_by_side = side_by_side
-        self._view = view
-        self._save = save
-        self._now = now
-        self._sleep = sleep
+        self._executor, self._view, self._save = executor, view, save
+        self._side_by_side, self._now, self._sleep = side_by_side, now, sleep
         self._begun = now()
         self._before = session.spent
         self._leaders: tuple[Leader, ...] = ()
@@ -293,47 +296,7 @@ class Manager:
     def left(self) -> float:
         """Seconds of its budget."""
         budget = self.session.budget
-        return float("inf") if budget is None else budget - self.spent
-
-    def run(self) -> bool:
-        """Measure until there is nothing left to do, or no time to do it in: then False.
-
-        Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written,
-        WorkerError where workers come to nothing; what was finished is kept in each case.
-        """
-        self.begin()
-        assert self._executor is not None
-        with contextlib.ExitStack() as stack:
-            while True:
-                processes = self._started_together(self._executor)
-                if not processes:
-                    return self.end()
-                for process in processes:
-                    stack.callback(process.close)
-                while processes:
-                    processes = [each for each in processes if next(each, _OVER) is not _OVER]
-                    if processes:
-                        self._sleep(LOOK_EVERY)
-
-    def _started_together(self, executor: Executor) -> list[Generator[None, None, None]]:
-        """Processes that start at the same time, and then take turns in measuring.
-
-        Each is begun here. There is a second one only where the budget holds what both will take.
-        """
-        found: list[Generator[None, None, None]] = []
-        promised = 0.0
-        for _ in range(self._side_by_side):
-            work = self._next_work(1, "")
-            if work is None:
-                break
-            takes = self.schedule.costs.expected(work)
-            if found and promised + takes > self.left:
-                break
-            promised += takes
-            process = self._process(executor, work, "")
-            if next(process, _OVER) is not _OVER:
-                found.append(process)
-        return found
+        return math.inf if budget is None else budget - self.spent
 
     def take_in(self, folder: Path, *, alone: bool) -> None:
         """Count what earlier processes of the session have left in a folder.
@@ -344,24 +307,53 @@ class Manager:
         for file in self.session.files(folder):
             self.schedule.add(file)
 
+    def run(self) -> bool:
+        """Measure until there is nothing left to do, or no time to do it in: then False.
+
+        Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written,
+        WorkerError where workers come to nothing; what was finished is kept in each case.
+        """
+        self.begin()
+        while self.step():
+            pass
+        return self.end()
+
     def begin(self) -> None:
         """Write the session down before its first process."""
         self._save(self.session)
         self._take_stock()
 
-    def step(self) -> bool:
-        """Measure in one process; False where nothing is left to do or no time to do it in.
+    def end(self) -> bool:
+        """Write down that the session has come to its end; whether nothing is left to do."""
+        self.session = self.session.ended(self.spent)
+        self._save(self.session)
+        return self.schedule.finished
 
-        Raises as ``run`` does.
+    def step(self) -> bool:
+        """Measure in processes that start at the same time, and then take turns in measuring.
+
+        There is a second one only where the budget holds what both will take. Returns False where
+        nothing is left to do or no time to do it in. Raises as ``run`` does.
         """
         assert self._executor is not None
-        process = self.process(self._executor)
-        if process is None:
-            return False
-        with contextlib.closing(process):
-            for _ in process:
+        with contextlib.ExitStack() as stack:
+            processes: list[Generator[None, None, None]] = []
+            promised = 0.0
+            for number in range(self._side_by_side):
+                work = self._next_work(1, "")
+                if work is None:
+                    break
+                promised += self.schedule.costs.expected(work)
+                if number > 0 and promised > self.left:
+                    break
+                process = self._process(self._executor, work, "")
+                stack.callback(process.close)
+                next(process, None)
+                processes.append(process)
+            started = bool(processes)
+            while processes := [each for each in processes if next(each, _OVER) is not _OVER]:
                 self._sleep(LOOK_EVERY)
-        return True
+        return started
 
     def process(
         self, executor: Executor, hands: int = 1, place: str = ""
@@ -388,12 +380,6 @@ class Manager:
                 f"put off, since the budget holds too few processes of all: {listed(late, 3)}"
             )
         return work
-
-    def end(self) -> bool:
-        """Write down that the session has come to its end; whether nothing is left to do."""
-        self.session = self.session.ended(self.spent)
-        self._save(self.session)
-        return self.schedule.finished
 
     def _take_stock(self) -> None:
         # Once a process, not once a look: it would take processor time from what is measured.
@@ -437,22 +423,23 @@ class Manager:
 
     def _follow(self, worker: Worker, watch: Watch, work: Work) -> Generator[None, None, _Ending]:
         """Look at a worker until it has ended, or end it."""
-        finished: float | None = None
+        finished = math.inf
         while True:
             code = worker.poll()  # before its lines are read, so that none is missed
             self._see(worker, watch)
+            now = self._now()
             if code is not None:
                 return _Ending(code)
             if watch.ended:
-                finished = self._now() if finished is None else finished
-                if self._now() - finished > END_LIMIT:
-                    worker.kill()
-                    self._view.message(
-                        f"process {work.number} had finished and did not end: it was ended (as a "
-                        "rule a backend has left a thread that goes on)"
-                    )
-                    return _Ending()
-            overdue = watch.overdue(self._now()) or self._all_wait()
+                finished = min(finished, now)
+            if now - finished > END_LIMIT:
+                worker.kill()
+                self._view.message(
+                    f"process {work.number} had finished and did not end: it was ended (as a rule "
+                    "a backend has left a thread that goes on)"
+                )
+                return _Ending()
+            overdue = watch.overdue(now) or self._all_wait()
             if overdue or self.left <= 0:
                 worker.kill()
                 self._see(worker, watch)
@@ -468,36 +455,36 @@ class Manager:
         """
         if not all(watch.waiting for watch in self._watches):
             self._all_wait_since = None
-            return False
-        if self._all_wait_since is None:
+        elif self._all_wait_since is None:
             self._all_wait_since = self._now()
-        return self._now() - self._all_wait_since > IDLE_LIMIT
+        since = self._all_wait_since
+        return since is not None and self._now() - since > IDLE_LIMIT
 
     def _see(self, worker: Worker, watch: Watch) -> None:
         for line in worker.lines():
             watch.see(line, self._now())
 
     def _conclude(self, worker: Worker, watch: Watch, ending: _Ending, work: Work) -> None:
-        """Write down what became of a worker, and tell what it did not."""
+        """Write down what became of a worker, and report what it did not."""
         if found := CANNOT_WRITE.search(worker.last_words()):
             raise ResultWriteError(clean(found[1]))
-        how = self._how(ending)
         # Of several that were timed in turn none can be blamed, and of a budget's end none.
         lost = watch.busy if ending.in_budget and not watch.ended else ()
-        outcomes = [self._blame(lost[0], watch, ending, how)] if len(lost) == 1 else []
+        outcomes = [self._blame(lost[0], watch, ending)] if len(lost) == 1 else []
         file = worker.settle(outcomes)
         settled = 0 if file is None else self.schedule.add(file)
         if len(lost) > 1:
             self.schedule.faults.suspect(lost)
             self._view.message(
-                f"process {work.number} {how} while {listed(list(lost), 3)} were timed in "
+                f"process {work.number} {ending} while {listed(list(lost), 3)} were timed in "
                 "turn; each is measured alone now"
             )
         elif settled == 0 and ending.in_budget:
-            said = clean(_error_line(worker.last_words()))
-            raise WorkerError(f"process {work.number} {how} and measured nothing: {said}")
-        for each in outcomes:
-            self._view.message(f"{each['case_id']} {each['outcome']}: {each['reason']}")
+            lines = [line.strip() for line in worker.last_words().splitlines() if line.strip()]
+            errors = [line for line in lines if line.startswith("ERROR")]  # pytest's own
+            said = clean((errors or lines or ["it said nothing"])[-1])
+            raise WorkerError(f"process {work.number} {ending} and measured nothing: {said}")
+        self._report(outcomes)
         for outcome in () if file is None else file.outcomes:
             if outcome.outcome == "failed":
                 self._view.message(f"{outcome.case.id} failed: {outcome.reason}")
@@ -506,7 +493,9 @@ class Manager:
         """Keep what came of a worker whose machine is gone; what was in flight is open again."""
         busy = () if watch.ended else watch.busy
         guilty = self.schedule.faults.lose(busy) if error.blame else []
-        outcomes = [self._blame_loss(case, error) for case in guilty]
+        reason = f"machines were lost while it was measured, the last of them so: {error}"
+        advice = "its backend or framework is at fault, or it needs more memory than there is"
+        outcomes = [self._outcome(case, "crashed", reason, advice) for case in guilty]
         file = worker.settle(outcomes)
         if file is not None:
             self.schedule.add(file)
@@ -514,45 +503,28 @@ class Manager:
         if again := [case for case in busy if case not in guilty]:
             message += f"; tried again elsewhere: {listed(again, 3)}"
         self._view.message(message)
+        self._report(outcomes)
+
+    def _report(self, outcomes: Sequence[Mapping[str, object]]) -> None:
         for each in outcomes:
             self._view.message(f"{each['case_id']} {each['outcome']}: {each['reason']}")
 
-    def _how(self, ending: _Ending) -> str:
-        if not ending.in_time:
-            return "was ended at its time limit"
-        if not ending.in_budget:
-            return "was ended when the budget was spent"
-        return ended(ending.code)
-
-    def _blame(self, case: str, watch: Watch, ending: _Ending, how: str) -> dict[str, object]:
+    def _blame(self, case: str, watch: Watch, ending: _Ending) -> dict[str, object]:
         """What is written down of the case that a worker was busy with at its end."""
         if not ending.in_time:
-            outcome = "timed_out"
             reason = (
                 f"it took longer than its limit of {self.session.case_limit:g} s, with tracing and "
                 f"compiling, and was ended while it was {'timed' if watch.timing else 'prepared'}"
             )
-            advice = "allow it more: --case-limit TIME"
-        else:
-            outcome, reason = "crashed", f"its process {how}"
-            advice = "its backend or framework is at fault; run it alone to see all that it prints"
-            if ending.code == -signal.SIGKILL:
-                advice = "free some memory, or choose a smaller case"
-        return self._outcome(case, outcome, reason, advice)
-
-    def _blame_loss(self, case: str, error: LostError) -> dict[str, object]:
-        reason = f"machines were lost while it was measured, the last of them so: {error}"
-        advice = "its backend or framework is at fault, or it needs more memory than there is"
-        return self._outcome(case, "crashed", reason, advice)
+            return self._outcome(case, "timed_out", reason, "allow it more: --case-limit TIME")
+        advice = "its backend or framework is at fault; run it alone to see all that it prints"
+        if ending.code == -signal.SIGKILL:
+            advice = "free some memory, or choose a smaller case"
+        return self._outcome(case, "crashed", f"its process {ending}", advice)
 
     def _outcome(self, case: str, outcome: str, reason: str, advice: str) -> dict[str, object]:
-        return {
-            "case": self.schedule.cases[case].to_dict(),
-            "case_id": case,
-            "outcome": outcome,
-            "reason": reason,
-            "advice": advice,
-        }
+        found = {"case_id": case, "outcome": outcome, "reason": reason, "advice": advice}
+        return {"case": self.schedule.cases[case].to_dict(), **found}
 
     def _progress(self, watch: Watch, work: Work) -> SessionProgress:
         return SessionProgress(
@@ -569,22 +541,6 @@ class Manager:
             leaders=self._leaders,
             place=self.schedule.flights.place(work),
         )
-
-
-@dataclass(frozen=True)
-class _Ending:
-    """How a worker ended: by itself with a code, over its limit, or over the budget."""
-
-    code: int = 0
-    in_time: bool = True
-    in_budget: bool = True
-
-
-def _error_line(output: str) -> str:
-    """The line that says most: pytest's errors begin with ERROR, or else the last."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")]
-    return (errors or lines or ["it said nothing"])[-1]
 
 
 def cases_words(cases: Sequence[Case]) -> str:

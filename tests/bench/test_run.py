@@ -248,7 +248,7 @@ def test_a_suite_is_measured_in_fresh_processes_of_one_session(twice: Ran) -> No
 def test_memory_is_measured_by_one_process_alone(twice: Ran) -> None:
     """Two start at the same time: which of them has begun its run first says nothing."""
     runs = {each.run.id: each.run.options["memory"] for each in twice.place.measurements}
-    assert sorted(runs.values()) == ["off", "on"]
+    assert sorted(map(str, runs.values())) == ["off", "on"]
     for each in twice.place.measurements:
         if runs[each.run.id] == "off":
             assert each.memory is None
