@@ -25,7 +25,7 @@ from bench.machine.writing import ResultWriteError
 from bench.records.journal import STARTING, WAITING
 from bench.render.escape import clean
 from bench.render.quantities import listed
-from bench.session.schedule import Leader, Schedule
+from bench.session.schedule import Schedule
 from bench.session.session import Needs, Session, Work, needs_of
 from bench.session.workers import Executor, LostError, Worker, settle_all
 
@@ -215,7 +215,6 @@ class SessionProgress:
     spent: float
     budget: float | None
     processes: int | None
-    leaders: tuple[Leader, ...]
     place: str = ""
 
 
@@ -281,7 +280,6 @@ class Manager:
         self._side_by_side, self._now, self._sleep = side_by_side, now, sleep
         self._begun = now()
         self._before = session.spent
-        self._leaders: tuple[Leader, ...] = ()
         self._settled = 0
         self._put_off: set[str] = set()
         self._watches: list[Watch] = []
@@ -383,8 +381,6 @@ class Manager:
 
     def _take_stock(self) -> None:
         # Once a process, not once a look: it would take processor time from what is measured.
-        if not self.session.fleet:  # of which there is no picture, and there may be very many
-            self._leaders = tuple(self.schedule.leaders())
         self._settled = sum(map(self.schedule.done, self.schedule.cases))
 
     def _process(self, executor: Executor, work: Work, place: str) -> Generator[None, None, None]:
@@ -538,7 +534,6 @@ class Manager:
             spent=self.spent,
             budget=self.session.budget,
             processes=self.session.goal.processes,
-            leaders=self._leaders,
             place=self.schedule.flights.place(work),
         )
 

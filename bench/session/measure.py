@@ -50,11 +50,10 @@ from bench.records import naming
 from bench.render.compare import differences_line
 from bench.render.escape import clean
 from bench.render.quantities import count, listed
-from bench.session import progress
 from bench.session.cluster import HERE, ClusterMachines, ClusterMember, Fleet, RemoteExecutor
 from bench.session.hand import NodeRequest
-from bench.session.manager import Manager, ProgressView, SessionProgress, WorkerError, cases_words
-from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, PlainView, summarize
+from bench.session.manager import Manager, ProgressView, WorkerError, cases_words
+from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, View, summarize
 from bench.session.session import PRECISION, Goal, Session, SessionError, load, newest, of_fleet
 from bench.session.workers import Executor, LocalExecutor, being_written
 from lstm_impl.tuning.machine import usable
@@ -300,7 +299,7 @@ def _measure(
 ) -> int:
     session.save(folder)
     clear_left_over(folder)
-    with shared_folder() as judged, progress.view(console) as view:
+    with shared_folder() as judged, View(console) as view:
         together = side_by_side(session)
         executor = LocalExecutor(session, folder, lock.fd, judged, side_by_side=together)
         manager = _manager(session, suite, executor, view, folder, together)
@@ -389,8 +388,8 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
     with MachineLock() as lock, contextlib.ExitStack() as stack:
         hold(lock, suite.name, options, console)
         packages.save(folder, sides)
-        view = progress.view(console)
-        stack.enter_context(view)
+        view = View(console)
+        stack.callback(view.close)
         cases = cases_words(sessions[0].cases)
         view.message(f"suite {suite.name}: {cases} in each; results: {folder}")
         managers = []
@@ -400,7 +399,7 @@ def run_environments(options: argparse.Namespace, console: Console) -> int:
             executor = LocalExecutor(
                 session, here, lock.fd, judged, python.executable, Path(python.bench)
             )
-            manager = _manager(session, suite, executor, _Named(view, side.label), here)
+            manager = _manager(session, suite, executor, view.named(side.label), here)
             if options.resume is not None:
                 manager.take_in(here, alone=lock.fd is not None)
             managers.append(manager)
@@ -431,19 +430,6 @@ def interleave(managers: Sequence[Manager]) -> None:
         waiting = [manager for manager in waiting if manager.step()][::-1]
     for manager in managers:
         manager.end()
-
-
-class _Named:
-    """A view that names the environment of each message."""
-
-    def __init__(self, view: ProgressView, label: str) -> None:
-        self._view, self._label = view, label
-
-    def update(self, progress: SessionProgress) -> None:
-        self._view.update(progress)
-
-    def message(self, text: str) -> None:
-        self._view.message(f"{self._label}: {text}")
 
 
 _Two: TypeAlias = tuple[Sequence[LabelledPython], Sequence[Session], Suite, Path]
@@ -554,7 +540,7 @@ def run_cluster(options: argparse.Namespace, console: Console) -> int:
     """
     folder, place = folder_and_place(options.results)
     plan = NodePlan(options, folder)
-    view = PlainView(console)
+    view = View(console, live=False)
     clear_left_over(folder)
     with ClusterMachines(options.ray or HERE, plan.asked, view.message) as cluster:
         fleet = _fleet(plan, cluster, console, view)
@@ -575,11 +561,11 @@ def run_cluster(options: argparse.Namespace, console: Console) -> int:
     return code
 
 
-def _fleet(plan: NodePlan, cluster: ClusterMachines, console: Console, view: PlainView) -> Fleet:
+def _fleet(plan: NodePlan, cluster: ClusterMachines, console: Console, view: View) -> Fleet:
     def open_manager(member: ClusterMember) -> Manager:
         session, suite = plan.session(member)
         save = functools.partial(Session.save, folder=plan.folder)
-        shown = PlainView(console, str(member))
+        shown = View(console, str(member), live=False)
         manager = Manager(session, None, shown, save, seconds=suite.seconds, absent=member.absent)
         if member.key in plan.resumed:
             manager.take_in(plan.folder, alone=False)

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from bench.case.cases import Case
-from bench.records.grouping import grouped
 from bench.records.schema import Outcome, ResultFile
 from bench.session.session import Environment, Goal, Lot, Needs, Work, lots, needs_of
 from bench.stats.intervals import ENOUGH_PROCESSES, case_interval, median_interval
@@ -317,17 +316,6 @@ def share_of_time(left: float, outside: float, measuring: float) -> float:
     return min(1.0, max(LEAST_SHARE, (BUDGET_USED * left - outside) / measuring))
 
 
-@dataclass(frozen=True)
-class Leader:
-    """The fastest backend of a group so far. time: seconds; precise: whether its interval is."""
-
-    group: str
-    backend: str
-    time: float
-    processes: int
-    precise: bool
-
-
 class Schedule:
     """What has been found of each case of a session, and what is still to be done.
 
@@ -366,7 +354,6 @@ class Schedule:
         self._memory = memory
         self._absent = frozenset(absent)
         self._weighed: set[str] = set()
-        self._groups = grouped(self.cases.values(), lambda case: case.group)
         self._lots = lots(self.cases.values(), needs)
         self._homes = {case.id: lot.environment for lot in self._lots for case in lot.cases}
         bound = {case.backend: bool(needs(case.backend).environment) for case in cases}
@@ -621,21 +608,3 @@ class Schedule:
         behind = [case for case in lot.cases if self._begun(lot.environment, case) == fewest]
         suspects = [case for case in behind if self.faults.suspected(case.id)]
         return suspects[:1] or self._with_bridge(replace(lot, cases=tuple(behind)))
-
-    # -- what is shown
-
-    def leaders(self) -> list[Leader]:
-        """The fastest backend of each group that has a time, in the suite's order."""
-        found = []
-        for group, cases in self._groups.items():
-            times = {
-                case: median_interval(self.medians[case.id]).mid
-                for case in cases
-                if self.medians[case.id]
-            }
-            if times:
-                first = min(times, key=times.__getitem__)
-                count = len(self.medians[first.id])
-                precise = self.precise(first.id)
-                found.append(Leader(group, first.backend, times[first], count, precise))
-        return found

@@ -177,13 +177,6 @@ def test_memory_still_to_be_measured_counts_in_what_fits_the_time_left() -> None
     assert fits(None) == 42.0 + 4 * MEMORY_CASE
 
 
-def test_the_leader_of_a_group_is_its_fastest_backend() -> None:
-    schedule = Schedule(CASES, Goal(), 0)
-    schedule.add(file_of(1, {A5: 2.0, B5: 1.0}))
-    (leader,) = schedule.leaders()
-    assert (leader.group, leader.backend, leader.time) == (A5.group, "b", 1.0)
-
-
 def test_of_groups_that_cannot_all_be_done_those_that_have_come_furthest_are_kept() -> None:
     schedule = Schedule(CASES, Goal(processes=6), 0)
     for number in (1, 2, 3):

@@ -1,0 +1,104 @@
+"""How a session is shown while it goes on, and what is said at its end."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bench.session.manager import SessionProgress
+from bench.session.progress import View, duration, summarize
+from bench.session.session import Goal
+from tests.bench.made_results import measured
+from tests.bench.session.made_sessions import A5, HOURS, World, run_of, session
+
+
+def progress(**changes: Any) -> SessionProgress:
+    state: dict[str, Any] = {
+        "number": 3,
+        "busy": ("numpy/b1-t2/float32/inference/cpu",),
+        "timing": True,
+        "done": 1,
+        "of": 4,
+        "settled": 2,
+        "cases": 5,
+        "spent": 65.0,
+        "budget": 600.0,
+        "processes": None,
+    }
+    return SessionProgress(**state | changes)
+
+
+def test_terminal_shows_what_runs_once_a_second_at_most() -> None:
+    file, times = io.StringIO(), iter([0.0, 0.0, 0.5, 1.0, 1.0, 2.0, 2.0])
+    console = Console(file=file, force_terminal=True, width=100, color_system=None)
+    with View(console, now=lambda: next(times)) as view:
+        view.update(progress())
+        before = file.getvalue()
+        assert "process 3: 1 of 4 cases in it; 2 of 5 cases precise, 8 min 55 s left" in before
+        assert "timing numpy/b1-t2/float32/inference/cpu" in before
+        view.update(progress(number=4))
+        assert file.getvalue() == before
+        view.update(progress(number=5, busy=(), place="node1"))
+        assert "process 5 on node1" in file.getvalue()
+        assert "between two cases" in file.getvalue()
+
+
+def test_off_a_terminal_a_process_is_one_plain_line() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    with View(console) as view:
+        for _ in range(3):
+            view.update(progress(budget=None, processes=4))
+        view.message("numpy\x1b[2J failed: [red]so")
+        view.named("old").message("it goes on")
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "process 3 (every case is measured in 4): 4 cases in it; 2 of 5 cases finished, "
+        "1 min 05 s so far",
+        "numpy?[2J failed: [red]so",
+        "old: it goes on",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-1, "0 s"), (59.9, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (3725, "1 h 02 min")],
+)
+def test_lengths_of_time_are_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_time_outside_measured_blocks_is_all_but_the_blocks() -> None:
+    world = World()
+    found = world.manager(session())
+    found.run()
+    item = replace(measured(A5, 0.1, run_of(1)), samples=np.full(11, 0.1), calls=4)
+    (file, *_) = world.files
+    summary = summarize(found, [replace(file, measurements=(item,))])
+    assert summary.timed == pytest.approx(4.4)
+    outside = summary.spent - 4.4
+    words = f"of which {duration(outside)} ({outside / summary.spent:.0%}) outside measured blocks"
+    assert words in "\n".join(summary.lines(found))
+
+
+@pytest.mark.parametrize("latency", [1e-4, 2.0])
+def test_calls_that_are_due_at_a_time_take_their_periods(latency: float) -> None:
+    stream = replace(A5, workload=replace(A5.workload, mode="streaming", period=0.01))
+    item = measured(stream, latency, run_of(1))
+    assert replace(item, calls=20).timed_s == pytest.approx(0.01 * item.samples.size * 20)
+
+
+@pytest.mark.parametrize("processes", [2, 6])
+def test_cases_in_fewer_processes_than_were_requested_are_counted(processes: int) -> None:
+    world = World(seconds=dict.fromkeys(HOURS, 20.0), step=5.0)
+    goal = Goal(processes=processes)
+    found = world.manager(session(goal=goal, budget=400.0, case_limit=1000.0))
+    found.run()
+    summary = summarize(found, world.files)
+    assert summary.unreached == 0
+    few = "2 cases in fewer than the 6 processes that were asked for: the budget held no more"
+    assert (few in summary.lines(found)) is (processes == 6)
