@@ -101,7 +101,7 @@ def _published(options: argparse.Namespace, target: output.Target) -> int:
     theirs = published.steps(published.read())
     report = published_shown.beside_published(results, theirs)
     report = replace(report, list_unmeasured=options.unmeasured)
-    terminal = functools.partial(published_shown.terminal, report)
+    terminal = published_shown.document(report).terminal
     output.deliver(options.format, target, terminal, published_shown.texts(report))
     return command_line.BAD_INPUT if results.errors else 0
 

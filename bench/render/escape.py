@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
-from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -61,11 +58,6 @@ def code(text: str, limit: int = LONGEST_NAME) -> str:
     return f"`{inside}`" if inside and not re.search(r"[\\`|]", inside) else markdown(text, limit)
 
 
-def markup(text: str, limit: int = LONGEST_REASON) -> str:
-    """Text for HTML, in an element or in a quoted attribute."""
-    return html.escape(clean(text, limit))
-
-
 def spreadsheet(text: str, limit: int = 2000) -> str:
     """Text for a CSV file that a spreadsheet may open: on one line, and never a formula.
 
@@ -92,11 +84,3 @@ def hanging(head: str, text: Text, style: str = "") -> Table:
     grid.add_column()
     grid.add_row(Text(f"{head} ", style=style), text)
     return grid
-
-
-def print_below(console: Console, title: str, lines: Iterable[str]) -> None:
-    """An empty line, a title, and lines set in below it."""
-    console.print()
-    console.print(Text(title, style="bold"))
-    for line in lines:
-        console.print(Padding(Text(line), (0, 0, 0, 2)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bench.machine.fields import mapping
 from bench.render.escape import LONGEST_NAME, clean
@@ -25,7 +25,7 @@ from bench.stats.comparison import (
     Comparison,
     Verdict,
 )
-from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE, Interval, Reason
+from bench.stats.intervals import CASE_CONFIDENCE, VERDICT_CONFIDENCE, Interval
 from bench.stats.rows import KINDS, Row, Section, Table
 
 # The libraries that backends compute with, in the order in which they are named.
@@ -56,38 +56,64 @@ def where(section: Section) -> str:
     return name(section.run.machine) or "an unnamed machine"
 
 
-def nodes(section: Section) -> str:
-    """Each node with the number of its processes; empty where machines are not distinguished."""
+def machine(section: Section) -> list[tuple[str, str]]:
+    """What the machine is, as far as its files say: label and text; of nodes how often each ran."""
+    before = mapping(section.run.environment.get("before"))
     processes = Counter(section.node_of.values())
-    messages = [
+    nodes = [
         f"{name(text) or 'an unnamed machine'} ({count(processes[node], 'process')})"
         for node, text in section.nodes.items()
     ]
-    return listed(messages, 2 * _MOST_NODES) if messages else ""
-
-
-def machine(section: Section) -> list[tuple[str, str]]:
-    """What the machine is, as far as its files say: label and text."""
-    before = mapping(section.run.environment.get("before"))
-    found: list[tuple[str, str]] = [("Nodes", nodes(section))]
-    cpu = mapping(before.get("cpu"))
-    words = [_text(cpu.get("name"))]
-    for key, unit in (("cores", "core"), ("usable", "usable thread")):
-        number = cpu.get(key)
-        if type(number) is int and 0 < number < 100_000:
-            words.append(count(number, unit))
-    found.append(("CPU", ", ".join(word for word in words if word)))
+    found = [("Nodes", listed(nodes, 2 * _MOST_NODES) if nodes else "")]
+    cpu, libraries = mapping(before.get("cpu")), mapping(before.get("libraries"))
+    numbers = [(cpu.get("cores"), "core"), (cpu.get("usable"), "usable thread")]
+    counts = [count(n, unit) for n, unit in numbers if type(n) is int and 0 < n < 100_000]
+    found.append(("CPU", _joined(cpu.get("name"), *counts)))
     gpus = before.get("gpus")
-    for index, gpu in enumerate(gpus[:16] if isinstance(gpus, list) else []):
-        facts = mapping(gpu)
-        driver = _text(facts.get("driver"))
-        words = [_text(facts.get("name")), f"driver {driver}" if driver else ""]
-        found.append((f"GPU {index}", ", ".join(word for word in words if word)))
-    found.append(("System", _text(before.get("system"))))
-    libraries = mapping(before.get("libraries"))
-    versions = [f"{each} {_text(libraries[each])}" for each in _LIBRARIES if each in libraries]
-    found.append(("Libraries", ", ".join([_text(before.get("python")), *versions]).strip(", ")))
+    for index, gpu in enumerate(map(mapping, gpus[:_MOST] if isinstance(gpus, list) else [])):
+        driver = _joined(gpu.get("driver"))
+        found.append((f"GPU {index}", _joined(gpu.get("name"), driver and f"driver {driver}")))
+    versions = [f"{each} {_joined(libraries[each])}" for each in _LIBRARIES if each in libraries]
+    found.append(("System", _joined(before.get("system"))))
+    found.append(("Libraries", _joined(before.get("python"), *versions)))
     return [(label, text) for label, text in found if text]
+
+
+def _joined(*parts: object) -> str:
+    """The texts among these, each short and on one line."""
+    return ", ".join(name(part) for part in parts if isinstance(part, str) and part)
+
+
+_DETAILS = ("kernel", "container", "cpu", "memory", "gpus", "threads", "tensorflow", "variables")
+_UNITS = {"_hz": (1e9, "GHz"), "_bytes": (2.0**30, "GiB")}
+_MOST = 24
+"""GPUs, threads or variables beyond these are left out."""
+
+
+def details(section: Section) -> list[tuple[str, str]]:
+    """What else its first run recorded of the machine, by the names of its file."""
+    before = mapping(section.run.environment.get("before"))
+    # Frameworks are loaded while a run goes on: what they say of themselves is there at its end.
+    after = mapping(section.run.environment.get("after"))
+    recorded = {
+        **before,
+        **{each: after[each] for each in ("threads", "tensorflow") if each in after},
+    }
+    found = [(each, list(itertools.islice(_facts(recorded.get(each)), _MOST))) for each in _DETAILS]
+    return [(label, ", ".join(facts)) for label, facts in found if facts]
+
+
+def _facts(value: object, label: str = "", depth: int = 3) -> Iterator[str]:
+    """Every known value with its name, also of what is nested."""
+    if isinstance(value, Mapping | list) and depth:
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, each in items:
+            yield from _facts(each, str(key), depth - 1)
+    elif isinstance(value, str | int | float):
+        size, unit = next((_UNITS[end] for end in _UNITS if label.endswith(end)), (1.0, ""))
+        if unit and not isinstance(value, str) and abs(value) < 1e30:
+            label, value = label.rpartition("_")[0], f"{value / size:.3g} {unit}"
+        yield name(f"{label} {value}".strip())
 
 
 def caption(section: Section) -> str:
@@ -107,125 +133,6 @@ def title(table: Table) -> str:
         words += f" in windows ({', '.join(shape_words(table.rows[0].case))})"
     dtypes = {row.case.spec.dtype for row in table.rows}
     return words if dtypes == {"float32"} else f"{words}, {listed(sorted(dtypes))}"
-
-
-def _text(value: object) -> str:
-    return name(value) if isinstance(value, str) else ""
-
-
-_MOST = 24
-"""GPUs, threads or variables beyond these are left out."""
-
-
-def details(section: Section) -> list[tuple[str, str]]:
-    """Label and text of what its first run recorded, as far as it did."""
-    environment = section.run.environment
-    before = mapping(environment.get("before"))
-    # Frameworks are loaded while a run goes on: what they say of themselves is there at its end.
-    end = mapping(environment.get("after"))
-    after = {**before, **{name: end[name] for name in ("threads", "tensorflow") if end.get(name)}}
-    container = _word(before.get("container"))
-    found = [
-        ("Processor", _processor(mapping(before.get("cpu")))),
-        ("Memory", _memory(mapping(before.get("memory")))),
-        ("Kernel", _listed(_word(before.get("kernel")), f"in {container}" if container else "")),
-    ]
-    gpus = before.get("gpus")
-    for index, gpu in enumerate(gpus[:_MOST] if isinstance(gpus, list) else []):
-        found.append((f"GPU {index}, in detail", _gpu(mapping(gpu))))
-    # TensorFlow says 0 where it chooses for itself.
-    threads = {
-        name: "of its own choice" if value == 0 else value
-        for name, value in mapping(after.get("threads")).items()
-    }
-    found.append(("Threads", _pairs(threads, " ")))
-    found.append(("TensorFlow", _tensorflow(mapping(after.get("tensorflow")))))
-    found.append(("Variables", _pairs(mapping(before.get("variables")), "=")))
-    return [(label, text) for label, text in found if text]
-
-
-def _processor(cpu: Mapping[str, object]) -> str:
-    governor, quota = _word(cpu.get("governor")), _number(cpu.get("quota"))
-    return _listed(
-        _word(cpu.get("architecture")),
-        _hertz(cpu.get("clock_hz"), "at {} when it began"),
-        _hertz(cpu.get("clock_max_hz"), "at most {}"),
-        f"governor {governor}" if governor else "",
-        _switch("turbo", cpu.get("turbo")),
-        "a virtual machine" if cpu.get("virtual") is True else "",
-        f"{quota:g} of its processors allowed" if quota else "",
-    )
-
-
-def _memory(memory: Mapping[str, object]) -> str:
-    swap = _number(memory.get("swap_used_bytes"))
-    return _listed(
-        _bytes(memory.get("total_bytes"), "{}"),
-        _bytes(memory.get("available_bytes"), "{} of it free when it began"),
-        _bytes(swap, "{} swapped out") if swap else "",
-    )
-
-
-def _gpu(gpu: Mapping[str, object]) -> str:
-    cuda, capability = _word(gpu.get("cuda_version")), _word(gpu.get("compute_capability"))
-    power = _number(gpu.get("power_limit_w"))
-    return _listed(
-        f"CUDA {cuda}" if cuda else "",
-        f"compute capability {capability}" if capability else "",
-        _bytes(gpu.get("memory_total_bytes"), "{}"),
-        _hertz(gpu.get("clock_sm_max_hz"), "at most {}"),
-        f"power limit {power:.0f} W" if power else "",
-        _switch("MIG", gpu.get("mig")),
-    )
-
-
-def _tensorflow(tensorflow: Mapping[str, object]) -> str:
-    build = mapping(tensorflow.get("build"))
-    versions = [
-        f"{label} {_word(build.get(key))}"
-        for key, label in (("cuda_version", "built for CUDA"), ("cudnn_version", "for cuDNN"))
-        if _word(build.get(key))
-    ]
-    tf32 = _switch("TF32", tensorflow.get("tf32"))
-    return _listed(_word(tensorflow.get("version")), *versions, tf32)
-
-
-def _pairs(values: Mapping[str, object], sign: str) -> str:
-    messages = [
-        f"{_word(name)}{sign}{_word(value)}"
-        for name, value in list(values.items())[:_MOST]
-        if isinstance(value, str | int) and not isinstance(value, bool)
-    ]
-    return _listed(*messages)
-
-
-def _switch(what: str, value: object) -> str:
-    return f"{what} {'on' if value else 'off'}" if isinstance(value, bool) else ""
-
-
-def _hertz(value: object, words: str) -> str:
-    found = _number(value)
-    return words.format(f"{found / 1e9:.3g} GHz") if found else ""
-
-
-def _bytes(value: object, words: str) -> str:
-    found = _number(value)
-    return words.format(f"{found / 2**30:.3g} GiB") if found else ""
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if 0 <= value < 1e30 and math.isfinite(value) else None
-
-
-def _word(value: object) -> str:
-    known = isinstance(value, str | int) and not isinstance(value, bool)
-    return clean(str(value), LONGEST_NAME) if known else ""
-
-
-def _listed(*parts: str) -> str:
-    return ", ".join(part for part in parts if part)
 
 
 FASTEST, SHORTEST = "★", "☆"
@@ -290,35 +197,18 @@ STYLES = {
 """Rich's, for a verdict in a comparison."""
 
 
-_REASONS = {PROCESSES_SHIFTED: "shifted by {shift}", PLAIN_MEAN_OPPOSED: "outliers decide"}
-
-
-def reason_words(reason: Reason) -> str:
-    """Return in two or three words why a verdict is UNCLEAR though its processes agree."""
-    shift = reason.values.get("shift")
-    return _REASONS[reason.code].format(shift=percent(shift) if isinstance(shift, float) else "")
-
-
-def verdict_words(found: Comparison) -> str:
-    """A verdict, and where it is UNCLEAR how far the processes spread, which is why.
-
-    ``UNCLEAR, processes spread by 6%``; on several nodes ``..., nodes by 3%``.
-    """
-    if found.reasons:
-        return f"{found.verdict.value}, {reason_words(found.reasons[0])}"
-    spread = spread_words(found, " by")
-    return f"{found.verdict.value}, processes spread by {spread}" if spread else found.verdict.value
-
-
 def spread_words(found: Comparison, by: str = "") -> str:
     """Where a verdict is UNCLEAR how far processes spread, and nodes: ``6%``, ``6%, nodes 3%``.
 
     Empty of another verdict, where neither is known, and over an uneven bridge, which is why then.
     by: stands before the nodes' number.
     """
-    if found.verdict is not Verdict.UNCLEAR or found.spread is None or found.uneven:
-        return ""
-    if found.reasons:
+    if (
+        found.verdict is not Verdict.UNCLEAR
+        or found.spread is None
+        or found.uneven
+        or found.reasons
+    ):
         return ""
     nodes = "" if found.between is None else f", nodes{by} {percent(found.between)}"
     return f"{percent(found.spread)}{nodes}"
@@ -339,13 +229,23 @@ def versus(found: Comparison, other: str, apposition: str = "") -> str:
     inside = f"{times_as_fast(ratio.mid)}×, {speedup}"
     if found.verdict is Verdict.SAME:
         return f"as fast as {than} ({inside})"
-    why = verdict_words(found).partition(", ")[2]
-    return f"not significantly faster or slower than {than} ({inside}{why and f'; {why}'})"
+    why = spread_words(found, " by")
+    why = f"; processes spread by {why}" if why else f"; {_reason(found)}" if found.reasons else ""
+    return f"not significantly faster or slower than {than} ({inside}{why})"
+
+
+_REASONS = {PROCESSES_SHIFTED: "shifted by {shift}", PLAIN_MEAN_OPPOSED: "outliers decide"}
+
+
+def _reason(found: Comparison) -> str:
+    """In two or three words why a verdict is UNCLEAR though its processes agree."""
+    shift = found.reasons[0].values.get("shift")
+    shown = percent(shift) if isinstance(shift, float) else ""
+    return _REASONS[found.reasons[0].code].format(shift=shown)
 
 
 def compact_verdict(found: Comparison) -> str:
-    """The same for a table's cell: ``UNCLEAR, spread 6%``."""
-    if found.reasons:
-        return f"{found.verdict.value}, {reason_words(found.reasons[0])}"
+    """A verdict for a table's cell, and where it is UNCLEAR why: ``UNCLEAR, spread 6%``."""
     spread = spread_words(found)
-    return f"{found.verdict.value}, spread {spread}" if spread else found.verdict.value
+    why = _reason(found) if found.reasons else f"spread {spread}" if spread else ""
+    return f"{found.verdict.value}{why and f', {why}'}"

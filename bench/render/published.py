@@ -7,10 +7,7 @@ verdict is made of them, since neither machine nor work is the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-
-from rich.console import Console
-from rich.text import Text
+from dataclasses import asdict, dataclass
 
 from bench.case import published
 from bench.case.cases import Case
@@ -19,12 +16,11 @@ from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results
 from bench.render import table
 from bench.render.compare import unmeasured_details
-from bench.render.escape import clean, print_below
-from bench.render.escape import markdown as escaped
+from bench.render.escape import clean
 from bench.render.labels import DOUBTFUL, TIME_INTERVAL, bounds_of_time
 from bench.render.messages import UnmeasuredCases, doubt_line, gathered
 from bench.render.quantities import count, seconds
-from bench.render.table import Cell, Column, Sheet
+from bench.render.table import Block, Cell, Column, Document, Sheet
 from bench.stats.intervals import CaseInterval, case_interval
 from bench.stats.nodes import machine_names
 from bench.stats.pairs import hardware
@@ -235,30 +231,43 @@ def _their_record(step: PublishedStep) -> dict[str, object]:
     }
 
 
-_COLUMNS = (
-    Column("whose", whole=True, least=len("whose")),
-    Column("implementation", names=True, most=120, least=len("implementation")),
-    *(Column(heading, least=len(heading)) for heading in ("device", "dtype")),
-    Column("step", right=True, whole=True, least=len("step")),
-    Column(TIME_INTERVAL, least=len(TIME_INTERVAL)),
-    Column("note", whole=True, least=len("note")),
-)
-
-# In a terminal of fewer columns these have no column of their own: each stands below another.
-_NARROW = 80
-_BELOW = {"dtype": "device", TIME_INTERVAL: "step"}
-
-
 def texts(report: PublishedReport) -> dict[str, Callable[[], str | Iterable[str]]]:
     """Return what makes each format but a terminal's."""
     return {
-        "markdown": lambda: markdown(report),
+        "markdown": document(report).markdown,
         "csv": lambda: comma_separated(report),
         "json": lambda: as_json(report),
     }
 
 
-# What is said in words
+def document(report: PublishedReport) -> Document:
+    """Return our times next to theirs, for a terminal or a page."""
+    lines = [report.finding]
+    if report.shared:
+        lines = [f"{count(len(report.shared), 'shared shape')}. {CAUTION}"]
+        if invalid := sum(bool(ours.reasons) for each in report.shared for ours in each.ours):
+            cases = count(invalid, "case")
+            lines.append(f"INVALID: {cases} of ours, marked; the reasons are below.")
+    blocks = [Block(TITLE, lines, level=2)]
+    blocks += [Block(shape_line(each.shape), sheet=_table(each, report)) for each in report.shared]
+    if report.shared:
+        blocks.append(Block(lines=list(_notes(report)), style="dim"))
+    for heading, invalid_ones in (
+        ("INVALID, and where", True),
+        ("Unreliable times (~), and where", False),
+    ):
+        where: dict[str, list[str]] = {}
+        for ours in (ours for each in report.shared for ours in each.ours):
+            for reason in ours.reasons if invalid_ones else ours.doubts:
+                where.setdefault(clean(reason), []).append(clean(ours.case.id, 120))
+        lines = [f"{reason}: {', '.join(cases[:5])}" for reason, cases in where.items()]
+        if lines:
+            blocks.append(Block(heading, lines, level=4, indent=2))
+    for title, lines in unmeasured_details(report.unmeasured, report.list_unmeasured):
+        blocks.append(Block(title, lines, level=4, indent=2))
+    if report.notes:
+        blocks.append(Block("Notes", [clean(note, 500) for note in report.notes], level=4))
+    return Document(blocks)
 
 
 def shape_line(shape: PublishedShape) -> str:
@@ -270,112 +279,33 @@ def shape_line(shape: PublishedShape) -> str:
     return f"{shape.mode}: {sizes}, {', '.join(features)}"
 
 
-def _summary(report: PublishedReport) -> list[str]:
-    if not report.shared:
-        return [clean(report.finding, 600)]
-    invalid = sum(bool(ours.reasons) for each in report.shared for ours in each.ours)
-    lines = [f"{count(len(report.shared), 'shared shape')}. {CAUTION}"]
-    if invalid:
-        lines.append(f"INVALID: {count(invalid, 'case')} of ours, marked; the reasons are below.")
-    return lines
-
-
-def _notes(report: PublishedReport) -> list[str]:
+def _notes(report: PublishedReport) -> Iterator[str]:
     """Note n of the tables: who published it, and what to know of what was measured."""
-    lines = []
+    steps = [step for each in report.shared for step in each.theirs]
     for number, source in enumerate(report.sources, start=1):
-        hows = dict.fromkeys(
-            step.how
-            for each in report.shared
-            for step in each.theirs
-            if step.how and step.first.source == source
-        )
-        text = "; ".join((source.note, *hows))
-        lines.append(f"[{number}] published by {source.where}: {text}.")
-    return lines
+        hows = dict.fromkeys(each.how for each in steps if each.how and each.first.source == source)
+        yield f"[{number}] published by {source.where}: {'; '.join((source.note, *hows))}."
 
 
-def _details(report: PublishedReport) -> list[tuple[str, list[str]]]:
-    found = []
-    for heading, invalid in (
-        ("INVALID, and where", True),
-        ("Unreliable times (~), and where", False),
-    ):
-        where: dict[str, list[str]] = {}
-        for ours in (ours for each in report.shared for ours in each.ours):
-            for reason in ours.reasons if invalid else ours.doubts:
-                where.setdefault(clean(reason), []).append(clean(ours.case.id, 120))
-        if where:
-            lines = [f"{reason}: {', '.join(cases[:5])}" for reason, cases in where.items()]
-            found.append((heading, lines))
-    found += unmeasured_details(report.unmeasured, report.list_unmeasured)
-    if report.notes:
-        found.append(("Notes", [clean(note, 500) for note in report.notes]))
-    return found
-
-
-def _table(each: Shared, sources: Sequence[PublishedSource]) -> Sheet:
+def _table(each: Shared, report: PublishedReport) -> Sheet:
     """Our times of a shape, which stand out in a terminal, and those of others."""
-    lines: list[list[Cell]] = []
+    columns = [Column("whose"), Column("implementation", names=True, most=120), Column("device")]
+    columns += [Column("dtype"), Column("step", right=True), Column(TIME_INTERVAL), Column("note")]
+    lines = []
     for ours in each.ours:
-        on = f"{ours.place} ({ours.hardware})" if ours.hardware else ours.place
         time = ours.time
-        described = (
+        texts = (
             "ours" + (" (INVALID)" if ours.reasons else ""),
-            *(ours.case.backend, clean(on, 120), ours.case.spec.dtype),
+            ours.case.backend,
+            clean(f"{ours.place} ({ours.hardware})" if ours.hardware else ours.place, 120),
+            ours.case.spec.dtype,
             f"{DOUBTFUL if ours.doubts else ''}{seconds(time.mid)}",
             *(bounds_of_time(time, time.mid), ""),
         )
-        lines.append([Cell(text, style="bold") for text in described])
+        lines.append([Cell(text, style="bold") for text in texts])
     for step in each.theirs:
         first = step.first
-        note = f"[{sources.index(first.source) + 1}]"
+        note = f"[{report.sources.index(first.source) + 1}]"
         what = (first.implementation, clean(first.device, 120), first.dtype)
         lines.append([*map(Cell, ("published", *what, seconds(step.seconds), "", note))])
-    return Sheet.of(_COLUMNS, lines)
-
-
-def _narrow(sheet: Sheet) -> Sheet:
-    """With fewer columns: some stand below another."""
-    at = {column.heading: index for index, column in enumerate(sheet.columns)}
-    lines = [list(line) for line in sheet.lines]
-    for line in lines:
-        for name, above in _BELOW.items():
-            line[at[above]] = replace(line[at[above]], bounds=line[at[name]].text)
-    kept = [index for name, index in at.items() if name not in _BELOW]
-    return Sheet.of(sheet.columns, lines).only(kept)
-
-
-# A terminal
-
-
-def terminal(report: PublishedReport, console: Console) -> None:
-    """Print our times next to theirs."""
-    console.print(Text(TITLE, style="bold"))
-    for each in report.shared:
-        console.print()
-        console.print(Text(shape_line(each.shape), style="bold"))
-        table = _table(each, report.sources)
-        console.print((_narrow(table) if console.width < _NARROW else table).grid())
-    console.print()
-    for line in _summary(report):
-        console.print(Text(line))
-    for line in _notes(report):
-        console.print(Text(line, style="dim"))
-    for title, lines in _details(report):
-        print_below(console, title, lines)
-
-
-# Markdown
-
-
-def markdown(report: PublishedReport) -> str:
-    """The report for a pull request or a README; whatever comes from a file stands as code."""
-    out = [f"## {TITLE}", "", *(f"- {escaped(line, 600)}" for line in _summary(report))]
-    for each in report.shared:
-        out += ["", f"### {shape_line(each.shape)}", "", _table(each, report.sources).markdown()]
-    if report.shared:
-        out += ["", *(f"- {escaped(line, 1000)}" for line in _notes(report))]
-    for title, lines in _details(report):
-        out += ["", f"#### {escaped(title)}", "", *(f"- {escaped(line, 1000)}" for line in lines)]
-    return "\n".join(out) + "\n"
+    return Sheet.of(columns, lines)

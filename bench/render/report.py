@@ -17,6 +17,7 @@ from bench.render.labels import (
     DOUBTFUL,
     FASTEST,
     RATIO_INTERVAL,
+    STYLES,
     TIME_INTERVAL,
     bounds_of_time,
     caption,
@@ -60,17 +61,9 @@ _MOST_ROWS = 1000
 _FEWEST_ROWS = 20  # of each table, however many tables there are
 _PICTURE = 112  # cells of a picture's width: bars have room next to all columns of a brief report
 
-_STYLES = {
-    "FASTER": "green",
-    "SLOWER": "red",
-    "SAME": "cyan",
-    "UNCLEAR": "yellow",
-    "INVALID": "bold red",
-    "failed": "bold red",
-    "crashed": "bold red",
-    "timed out": "bold red",
-    "baseline": "dim",
-}
+_STYLES = {str(verdict): style for verdict, style in STYLES.items()}
+_STYLES |= dict.fromkeys(("INVALID", "failed", "crashed", "timed out"), "bold red")
+_STYLES["baseline"] = "dim"
 
 Draw: TypeAlias = Callable[[Section, int], Iterable[Block]]
 """Returns what is shown of a section, of each of its tables so many rows at the most."""

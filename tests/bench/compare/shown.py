@@ -14,4 +14,4 @@ def show(report: ComparisonReport, kind: str, target: Target) -> None:
 
 
 def show_published(report: PublishedReport, kind: str, target: Target) -> None:
-    deliver(kind, target, partial(published.terminal, report), published.texts(report))
+    deliver(kind, target, published.document(report).terminal, published.texts(report))

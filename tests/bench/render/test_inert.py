@@ -1,18 +1,21 @@
-"""Text that anybody may have written is text: in a terminal, Markdown, HTML, a spreadsheet."""
+"""Text that anybody may have written is text: in a terminal, Markdown, a spreadsheet."""
 
 from __future__ import annotations
 
-import html
+import ast
+import io
 import unicodedata
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from rich.table import Table
 
-from bench.render.escape import LONGEST_REASON, clean, code, markdown, markup, prose, spreadsheet
+from bench.render.escape import clean, code, markdown, prose, spreadsheet, text_console
 from tests.bench.harmless import assert_plain
 from tests.bench.made_texts import PAYLOADS
+from tests.places import ROOT
 
 TEXT = st.one_of(
     st.text(max_size=40),
@@ -87,13 +90,6 @@ def test_a_name_is_code_where_it_can_be_and_never_ends_a_cell(text: str) -> None
     assert not found.startswith("`") or found == f"`{clean(text, 60)}`"
 
 
-@given(TEXT)
-def test_markup_shows_the_very_letters(text: str) -> None:
-    found = markup(text)
-    assert not set(found) & set("<>\"'")
-    assert html.unescape(found) == clean(text, LONGEST_REASON)
-
-
 @given(st.one_of(TEXT, st.builds("{}{}{}".format, st.text(" \t\u3000", max_size=2), TEXT, TEXT)))
 @example("＝1+1")
 @example("  -1")
@@ -103,3 +99,33 @@ def test_no_cell_is_a_formula(text: str) -> None:
     begin = unicodedata.normalize("NFKC", found).lstrip()[:1]
     assert begin not in ("=", "+", "-", "@") or not begin
     assert found in (spreadsheet("a" + text)[1:], f"'{spreadsheet('a' + text)[1:]}")
+
+
+@pytest.mark.parametrize("text", ["[link=https://a.b]x[/link]", "[/x]", "[red]a", ":smile:"])
+def test_a_plain_string_is_shown_as_it_is_wherever_it_stands(text: str) -> None:
+    file = io.StringIO()
+    console = text_console(file=file, width=100, force_terminal=True)
+    table = Table(text, title=text, caption=text)
+    table.add_row(text)
+    console.print(text)
+    console.rule(text)
+    console.print(table)
+    assert file.getvalue().count(text) == 6
+    assert "]8;" not in file.getvalue()
+
+
+def test_every_console_is_made_in_the_one_place() -> None:
+    """What reads markup on its own (``Console``, ``print``, ``TextColumn``) is used nowhere else
+    but with markup switched off."""
+    found = []
+    for path in sorted((ROOT / "bench").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func).rpartition(".")[2]
+            options = {each.arg: ast.unparse(each.value) for each in node.keywords}
+            if called in ("Console", "TextColumn") and options.get("markup") != "False":
+                found.append(f"{path.name}:{node.lineno} {called}")
+            if called in ("from_markup", "render_markup"):
+                found.append(f"{path.name}:{node.lineno} {called}")
+    assert found == []

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.render.labels import caption, heading, machine, nodes, title, where
+from bench.render.labels import caption, heading, machine, title, where
 from bench.render.messages import few
 from bench.stats.rows import build
 from tests.bench import made_nodes
@@ -58,13 +58,11 @@ def test_of_few_nodes_the_intervals_are_over_nodes_and_not_over_processes() -> N
     items = made_nodes.fleet(luck, {case: 1.0}, processes=1)
     (section,) = build(made_nodes.results(*items[:3])).sections
     (told,) = few(section.rows)
-    assert told.startswith(
-        "3 nodes: the interval of a time is a t-interval over the nodes' medians"
-    )
+    assert told.startswith("3 nodes: the interval of a time is a t-interval over their medians")
     (section,) = build(made_nodes.results(*items)).sections
     assert few(section.rows) == []
     assert where(section) == "6 nodes (a, b, c, d and 2 more)"
-    assert nodes(section).startswith("a (1 process), b (1 process)")
+    assert dict(machine(section))["Nodes"].startswith("a (1 process), b (1 process)")
 
 
 def test_a_table_is_called_by_device_mode_and_what_is_not_usual() -> None:

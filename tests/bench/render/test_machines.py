@@ -64,15 +64,16 @@ def section(environment: dict[str, object]) -> Section:
 
 def test_clocks_memory_threads_and_settings_are_told() -> None:
     assert dict(details(section({"before": BEFORE, "after": AFTER}))) == {
-        "Processor": "x86_64, at 2.6 GHz when it began, at most 3.7 GHz, governor powersave, "
-        "turbo off, a virtual machine, 1.5 of its processors allowed",
-        "Memory": "16 GiB, 8 GiB of it free when it began",
-        "Kernel": "Linux-6.1, in docker",
-        "GPU 0, in detail": "CUDA 12.4, compute capability 9.0, 80 GiB, at most 1.98 GHz, "
-        "power limit 700 W, MIG off",
-        "Threads": "tensorflow_intra 2, tensorflow_inter of its own choice",
-        "TensorFlow": "2.21.0, built for CUDA 12.5, TF32 on",
-        "Variables": "OMP_NUM_THREADS=2",
+        "kernel": "Linux-6.1",
+        "container": "docker",
+        "cpu": "name A CPU, architecture x86_64, governor powersave, turbo False, clock 2.6 GHz, "
+        "clock_max 3.7 GHz, virtual True, quota 1.5",
+        "memory": "total 16 GiB, available 8 GiB, swap_used 0 GiB",
+        "gpus": "name A GPU, cuda_version 12.4, compute_capability 9.0, memory_total 80 GiB, "
+        "clock_sm_max 1.98 GHz, power_limit_w 700.0, mig False",
+        "threads": "tensorflow_intra 2, tensorflow_inter 0",
+        "tensorflow": "version 2.21.0, cuda_version 12.5, is_cuda_build True, tf32 True",
+        "variables": "OMP_NUM_THREADS 2",
     }
 
 
@@ -100,6 +101,6 @@ def test_the_page_has_the_machine_in_detail_and_as_text() -> None:
     hostile = {**BEFORE, "kernel": "<script>alert(1)</script>"}
     found = section({"before": hostile, "after": AFTER})
     text = page(Report((replace(found),)))
-    assert "<dt>Threads</dt><dd>tensorflow_intra 2, tensorflow_inter of its own" in text
+    assert "<dt>threads</dt><dd>tensorflow_intra 2, tensorflow_inter 0" in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "<script>alert" not in text
