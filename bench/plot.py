@@ -50,23 +50,20 @@ def _plot(options: argparse.Namespace) -> int:
         )
     output.check(kind, output.Target(options.output))
     (results,) = filters.read(options, asked_for(options.paths))
-    report = build(
-        results, baseline=options.baseline, kind="all" if options.along else options.kind
-    )
-    section = report.sections[0]
+    kinds = "all" if options.along else options.kind
+    sections = build(results, baseline=options.baseline, kind=kinds).sections
     if options.along is not None:
-        found = [each for each in series(report.sections, options.along) if each.values]
+        found = [each for each in series(sections, options.along) if each.values]
         if not found:
             raise UsageError(f"no case has a time along {options.along}")
-        found = [each for each in found if each.section is found[0].section]
-        write_bytes(options.output, plot.along(found, kind, options.width))
-        print(f"written: {printable(str(options.output))}", file=sys.stderr)
-        return command_line.BAD_INPUT if results.errors else 0
-    rows = choose(section, options.what, pattern=options.case)
-    skipped = len(report.sections) - 1
-
-    data = plot.picture(Plot(options.what, section, rows, options.width, skipped), kind)
-    write_bytes(options.output, data)
+        newest = [each for each in found if each.section is found[0].section]
+        drawn = plot.along(newest, kind, options.width)
+        skipped = len({id(each.section) for each in found}) - 1
+    else:
+        rows = choose(sections[0], options.what, pattern=options.case)
+        drawn = plot.picture(Plot(options.what, sections[0], rows, options.width), kind)
+        skipped = len(sections) - 1
+    write_bytes(options.output, drawn)
     more = f" (of the newest session; not of {count(skipped, 'other')})" if skipped else ""
     print(f"written: {printable(str(options.output))}{more}", file=sys.stderr)
     return command_line.BAD_INPUT if results.errors else 0

@@ -17,8 +17,8 @@ from bench.render.quantities import (
     count,
     listed,
     percent,
+    scale,
     seconds,
-    times_as,
     times_as_fast,
     times_bounds,
 )
@@ -438,7 +438,7 @@ def _draw(history: History) -> Figure:
     }
     notes = [f"#{number}: {changed(found, 2)}" for number, found in versions.items()]
     for moved in machine.moved or ():
-        speed = times_as(moved.movement.ratio.mid, 3)
+        speed = f"{times_as_fast(moved.movement.ratio.mid, 3)} times as fast"
         notes.append(
             f"shaded since #{moved.session.number}: {what(machine, moved)}, {speed}, "
             f"{moved.movement.verdict}"
@@ -471,7 +471,7 @@ def _panel(axes: Axes, line: CaseHistory, machine: MachineHistory, marks: list[i
     title = f"{plot.label(case.backend, 34)}\n{plot.label(case.shape, 34)}\n{work}"
     axes.set_title(title, loc="left", fontsize=7.5)
     times = {point.session.number: point.time for point in line.points if point.time is not None}
-    size, unit = plot.scale([time.high for time in times.values()])
+    size, unit = scale(max((time.high for time in times.values()), default=1.0))
     numbers = [session.number for session in machine.sessions]
     nothing = (math.nan,) * 3  # over a session without a time there is no line
     lows, mids, highs = zip(

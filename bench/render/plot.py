@@ -16,7 +16,7 @@ import sys
 import textwrap
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,8 +27,16 @@ from bench.render import INSTALL_PICTURES, PICTURES
 from bench.render.along import UNITS
 from bench.render.along import title as series_title
 from bench.render.escape import clean
-from bench.render.labels import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL, heading, machine
-from bench.render.quantities import percent, rate, ratio, seconds, shape_words
+from bench.render.labels import (
+    DOUBTFUL,
+    FASTEST,
+    RATIO_INTERVAL,
+    TIME_INTERVAL,
+    heading,
+    machine,
+    spread_words,
+)
+from bench.render.quantities import rate, ratio, scale, seconds, shape_words, size
 from bench.stats.along import AxisSeries, BackendCost, peak_bytes, unit_interval, value
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE
@@ -47,7 +55,6 @@ COLOURS = (
     *("#757575", "#0072B2", "#009E73", "#D55E00"),
     *("#7E57C2", "#CC79A7", "#A87900", "#2A96D4"),
 )
-HATCHES = ("", "////", "....", "\\\\\\\\", "xx", "--", "oo", "++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 # A line's dashes tell it apart where there is no colour, next to its marker and its name.
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
@@ -94,10 +101,9 @@ def kind_of(path: Path) -> str | None:
 
 
 def label(text: str, limit: int = 60) -> str:
-    """Text of a result file as a label: on one line and cut short.
+    """Text of a result file on one line, cut short; no formula in it is read (``text.parse_math``).
 
-    Formulas in it are no matter, since none are read (``text.parse_math``); but matplotlib leaves
-    out of a legend what begins with an underscore.
+    matplotlib leaves out of a legend what begins with an underscore.
     """
     found = clean(text, limit)
     return f" {found}" if found.startswith("_") else found
@@ -159,10 +165,7 @@ def encoded(drawn: Figure, kind: str) -> bytes:
 
 @dataclass(frozen=True)
 class Look:
-    """How a backend looks in every picture.
-
-    number: its place among all looks, whatever else they are made of.
-    """
+    """How a backend looks in every picture; number: its place among all looks."""
 
     number: int
 
@@ -173,18 +176,13 @@ class Look:
 
     @property
     def shape(self) -> int:
-        """Which marker and hatch go with the colour: the place in ``MARKERS`` and ``HATCHES``."""
+        """Which marker and dashes go with the colour: the place in ``MARKERS`` and ``DASHES``."""
         return (self.number + self.number // len(COLOURS)) % len(MARKERS)
 
     @property
     def marker(self) -> str:
         """Of a point, as matplotlib names it."""
         return MARKERS[self.shape]
-
-    @property
-    def hatch(self) -> str:
-        """Of a surface, as matplotlib names it."""
-        return HATCHES[self.shape]
 
     @property
     def dashes(self) -> tuple[int, tuple[float, ...]]:
@@ -204,15 +202,6 @@ def look_of(backend: str) -> Look:
     return Look(len(USUAL) + zlib.crc32(backend.encode("utf-8", "replace")) % left)
 
 
-def scale(seconds: Sequence[float]) -> tuple[float, str]:
-    """The unit in which these times are plain to read: its size in seconds, and its name."""
-    largest = max(seconds, default=1.0)
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if largest >= size:
-            return size, unit
-    return 1e-9, "ns"
-
-
 # A picture that is wider than this is no picture of a page, and one narrower has no room for bars.
 NARROWEST, WIDEST = 3.0, 30.0
 
@@ -221,7 +210,7 @@ NARROWEST, WIDEST = 3.0, 30.0
 class PlotKind:
     """What a picture can be of.
 
-    title: over it. has: whether a row has what is drawn. lacking: said where no row has.
+    title: over it. has: whether a row has what is drawn. lacking: shown where no row has.
     """
 
     title: str
@@ -234,15 +223,15 @@ KIND_OF = {
         "Sequences per second", lambda row: row.measured, "no case was measured"
     ),
     "speedup": PlotKind(
-        "Speed-up", lambda row: row.to_baseline is not None, "no case has a baseline beside it"
+        "Speed-up", lambda row: row.to_baseline is not None, "no case is compared with a baseline"
     ),
     "setup": PlotKind(
         "Time to the first result",
-        lambda row: bool(setup_parts(row)),
+        lambda row: bool(_setup(row)),
         "no case says what building, tracing and the first call took",
     ),
     "memory": PlotKind(
-        "Peak memory",
+        "Peak memory (MiB)",
         lambda row: "peak_bytes" in row.memory,
         "no case has figures of memory: they are of a version that did not measure it",
     ),
@@ -257,7 +246,7 @@ SETUP = {"build_s": "build", "trace_s": "trace", "first_call_s": "first call, co
 """What comes before the first result, in its order, and how it is called."""
 
 
-def setup_parts(row: Row) -> dict[str, float]:
+def _setup(row: Row) -> dict[str, float]:
     """Seconds of each part of ``SETUP`` that is known, by its key."""
     setup = row.setup or {}
     return {key: value for key in SETUP if (value := setup.get(key)) is not None}
@@ -265,21 +254,12 @@ def setup_parts(row: Row) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Plot:
-    """What is drawn: which figure of which rows of a session, on so many inches of width.
-
-    skipped: how many sessions are not drawn.
-    """
+    """What is drawn: which figure of which rows of a session, on so many inches of width."""
 
     what: str
     section: Section
     rows: tuple[Row, ...]
     width: float = 7.0
-    skipped: int = 0
-
-    @property
-    def kind(self) -> PlotKind:
-        """Of what it is."""
-        return KIND_OF[self.what]
 
 
 def choose(section: Section, what: str, pattern: str = "*") -> tuple[Row, ...]:
@@ -312,15 +292,13 @@ _BAR, _HEAD = 0.19, 0.78  # inches
 _ENTRY = 1.75  # inches of a legend's column, of the parts of a setup
 _NAME = 26  # letters of a backend
 _PARTS = (("#0B3C6F", ""), ("#FFFFFF", "...."), ("#6FA8D6", ""))  # of a setup: colour and hatch
-_HOLLOW = "#F2F2F2"
 _EDGES = {"height": 0.72, "edgecolor": INK, "linewidth": 0.5}
 
 
 def picture(plot: Plot, kind: str) -> bytes:
     """The plot as a PNG, SVG or PDF file."""
     with style():
-        figure = roofline(plot) if plot.what == "roofline" else _bars(plot)
-        return encoded(figure, kind)
+        return encoded((roofline if plot.what == "roofline" else _bars)(plot), kind)
 
 
 # Bars
@@ -328,12 +306,57 @@ def picture(plot: Plot, kind: str) -> bytes:
 
 @dataclass(frozen=True)
 class _Bar:
-    """A bar and its whiskers, in the axis's unit; text: next to it."""
+    """A bar of one or more parts with their looks, its whiskers, and the text next to it."""
 
-    value: float
+    parts: Sequence[tuple[float, Mapping[str, object]]]
     low: float
     high: float
     text: str
+
+    @property
+    def value(self) -> float:
+        return sum(size for size, _ in self.parts)
+
+
+def _bar(plot: Plot, row: Row) -> _Bar | None:
+    """What is drawn of a row, None where it lacks that."""
+    look = {**_EDGES, "facecolor": look_of(row.case.backend).colour}
+    if _spoilt(plot, row):
+        look |= {"facecolor": "#F2F2F2", "hatch": "/////"}
+    bad = " INVALID" * _spoilt(plot, row)
+    if plot.what == "setup":
+        looks = [{**_EDGES, "facecolor": colour, "hatch": hatch} for colour, hatch in _PARTS]
+        known = _setup(row)
+        parts = [(known[key], of) for key, of in zip(SETUP, looks, strict=True) if key in known]
+        whole = sum(known.values())
+        return _Bar(parts, whole, whole, seconds(whole) + bad) if parts else None
+    if plot.what == "throughput":
+        assert row.interval is not None
+        batch = row.case.workload.batch
+        ends = [batch / each for each in (row.interval.high, row.time, row.interval.low)]
+        text = f"{DOUBTFUL if row.validity.of_time else ''}{rate(ends[1])}"
+    elif plot.what == "speedup":
+        if row.case.backend == plot.section.baseline:
+            return _Bar([(1.0, look)], 1.0, 1.0, bad)
+        if (found := row.to_baseline) is None:
+            return None
+        high = 1 / found.ratio.low if found.ratio.low > 0 else math.inf
+        ends = [1 / found.ratio.high, 1 / found.ratio.mid, high]
+        text = f"{ratio(ends[1])}×"
+        if found.verdict is not Verdict.FASTER:
+            spread = spread_words(found)
+            text += f" {found.verdict}{spread and f' ({spread})'}"
+    else:
+        if (peak := row.memory.get("peak_bytes")) is None:
+            return None
+        ends = [peak / 2**20] * 3
+        text = size(peak)
+    return _Bar([(ends[1], look)], ends[0], ends[2], text + bad)
+
+
+def _spoilt(plot: Plot, row: Row) -> bool:
+    """Whether what this plot shows of a row is not to be trusted: its ratio, or all of it."""
+    return bool(row.invalid) or (plot.what == "speedup" and not row.trusted)
 
 
 def _bars(plot: Plot) -> Figure:
@@ -341,66 +364,53 @@ def _bars(plot: Plot) -> Figure:
     for row in plot.rows:
         groups.setdefault(row.case.group, {})[row.case.backend] = row
     shown = list(groups.values())[:MOST_PANELS]
-    names = ranked_backends(
-        (row for panel in shown for row in panel.values()), plot.section.baseline
-    )
-    longest = max(len(label(name, _NAME)) for name in names)
-    margin = 0.25 + 0.062 * longest
+    rows = [row for panel in shown for row in panel.values()]
+    names = ranked_backends(rows, plot.section.baseline)
+    margin = 0.25 + 0.062 * max(len(label(name, _NAME)) for name in names)
     columns = max(1, min(len(shown), 4, int((plot.width - margin) / _COLUMN)))
     # Rows of one length look best: 6 panels are 3 and 3, not 4 and 2.
     lines = math.ceil(len(shown) / columns)
     columns = math.ceil(len(shown) / lines)
-    height = lines * (_HEAD + _BAR * len(names) + 0.2) + 1.1
-    figure = empty_figure(plot.width, height)
-    title(figure, plot, _bars_title(plot, len(groups) - len(shown)))
+    figure = empty_figure(plot.width, lines * (_HEAD + _BAR * len(names) + 0.2) + 1.1)
+    text = KIND_OF[plot.what].title
+    if plot.what == "speedup":
+        text += f" over {label(plot.section.baseline, 40)}"
+    if left_out := len(groups) - len(shown):
+        text += f" (of {MOST_PANELS} shapes; {left_out} more not drawn)"
+    title(figure, plot, text)
     grid = figure.subplots(lines, columns, squeeze=False)
     for number, panel in enumerate(shown):
         axes = grid[number // columns][number % columns]
         _panel(axes, plot, panel, names, named=number % columns == 0)
     for axes in grid.flatten()[len(shown) :]:
         axes.set_axis_off()
-    if plot.what == "setup":
-        from matplotlib.patches import Patch
+    below = _below(plot, rows)
+    if plot.what != "setup":
+        figure.supxlabel(below, fontsize=7, x=0.01, ha="left", color=SUBTLE)
+        return figure
+    from matplotlib.patches import Patch
 
-        handles = [
-            Patch(facecolor=colour, hatch=hatch, edgecolor=INK, linewidth=0.5, label=word)
-            for (colour, hatch), word in zip(_PARTS, SETUP.values(), strict=True)
-        ]
-        ncols = max(1, int(plot.width / _ENTRY))
-        if described := _below(plot, shown):
-            handles.append(Patch(alpha=0, label=described))
-        figure.legend(handles=handles, loc="outside lower left", ncols=ncols, frameon=False)
-    else:
-        described = _below(plot, shown)
-        figure.supxlabel(described, fontsize=7, x=0.01, ha="left", color=SUBTLE)
+    handles = [
+        Patch(facecolor=colour, hatch=hatch, edgecolor=INK, linewidth=0.5, label=word)
+        for (colour, hatch), word in zip(_PARTS, SETUP.values(), strict=True)
+    ]
+    handles += [Patch(alpha=0, label=below)] * bool(below)
+    ncols = max(1, int(plot.width / _ENTRY))
+    figure.legend(handles=handles, loc="outside lower left", ncols=ncols, frameon=False)
     return figure
 
 
-def _bars_title(plot: Plot, left_out: int) -> str:
-    text = plot.kind.title
-    if plot.what == "speedup":
-        text += f" over {label(plot.section.baseline, 40)}"
-    if left_out:
-        text += f" (of {MOST_PANELS} shapes; {left_out} more not drawn)"
-    return text
-
-
-def _stars(plot: Plot) -> bool:
-    """Whether it is about speed, so that the fastest has a star."""
-    return plot.what in ("throughput", "speedup")
-
-
-def _below(plot: Plot, panels: Sequence[dict[str, Row]]) -> str:
+def _below(plot: Plot, rows: Sequence[Row]) -> str:
     """How to read it."""
-    rows = [row for panel in panels for row in panel.values()]
     words = []
-    if _stars(plot):
+    invalid = any(_spoilt(plot, row) for row in rows)
+    if plot.what in ("throughput", "speedup"):
         words.append("the longer the faster")
         interval = {"throughput": TIME_INTERVAL, "speedup": RATIO_INTERVAL}[plot.what]
         alone = plot.what == "throughput" and any(len(row.runs) == 1 for row in rows)
         words.append(f"whiskers: {interval}{' of one process alone' if alone else ''}")
-    if _stars(plot) and any(row.fastest for row in rows):
-        words.append(f"{FASTEST} FASTER than each of the others")
+        if any(row.fastest for row in rows):
+            words.append(f"{FASTEST} FASTER than each of the others")
     if plot.what == "speedup" and any(row.to_baseline and row.to_baseline.uneven for row in rows):
         words.append(
             "some over an uneven bridge, whose difference is in the whiskers: bench.report"
@@ -408,24 +418,17 @@ def _below(plot: Plot, panels: Sequence[dict[str, Row]]) -> str:
     if plot.what == "throughput" and any(row.validity.of_time for row in rows):
         words.append(f"{DOUBTFUL} an unreliable time")
     if plot.what != "setup":
-        if any(_spoilt(plot, row) for row in rows):
-            words.append("hatched: INVALID, not to be trusted")
+        words += ["hatched: INVALID, not to be trusted"] * invalid
         words.append("a colour for each backend, the same in every picture")
-    elif any(_spoilt(plot, row) for row in rows):
+    elif invalid:
         words.append("INVALID: not to be trusted")
-    lines = [""]
-    for word in words:
-        if lines[-1] and len(lines[-1]) + len(word) > plot.width * 17:
-            lines.append("")
-        lines[-1] += f" · {word}" if lines[-1] else word
-    return "\n".join(lines)
+    return textwrap.fill(" · ".join(words), int(plot.width * 17), break_long_words=False)
 
 
 def _panel(
-    axes: Axes, plot: Plot, panel: dict[str, Row], names: Sequence[str], *, named: bool
+    axes: Axes, plot: Plot, panel: Mapping[str, Row], names: Sequence[str], *, named: bool
 ) -> None:
-    first = next(iter(panel.values()))
-    case = first.case
+    case = next(iter(panel.values())).case
     words = shape_words(case)
     last = f"{case.workload.mode}, {case.spec.dtype}"
     if len({row.case.device for row in plot.rows}) > 1:
@@ -433,36 +436,15 @@ def _panel(
     if case.workload.window is not None:
         words.append(f"windows of {case.workload.window}")
     axes.set_title("\n".join([*words, last]), loc="left", fontsize=7)
-    places = {name: place for place, name in enumerate(names)}
-    if plot.what == "setup":
-        reach = _setup_bars(axes, panel, places)
-    else:
-        reach = _value_bars(axes, plot, panel, places)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(0, reach)
-    # Before a name stands a star where it won in this panel; on inner panels only the star.
-    labels = []
-    for name in names:
-        won = _stars(plot) and name in panel and panel[name].fastest
-        star = f"{FASTEST} " if won else ""
-        labels.append(star + label(name, _NAME) if named else star)
-    axes.set_yticks(range(len(names)), labels, fontsize=7)
-    axes.tick_params(axis="y", length=0, pad=2)
-    axes.locator_params(axis="x", nbins=3)
-    axes.tick_params(axis="x", labelsize=6.5)
-    if plot.what == "throughput":
-        axes.xaxis.set_major_formatter(lambda value, _: rate(value) if value else "0")
-
-
-def _value_bars(axes: Axes, plot: Plot, panel: dict[str, Row], places: dict[str, int]) -> float:
-    """Draw them, and return how far the axis must reach for bars, whiskers and words."""
-    bars = {name: bar for name, row in panel.items() if (bar := _bar(plot, row)) is not None}
+    bars = {name: bar for name in panel if (bar := _bar(plot, panel[name])) is not None}
     longest = max((bar.value for bar in bars.values()), default=1.0)
     # A whisker of one process reaches far: beyond twice the longest bar it leaves the panel.
     most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0) or 1.0
     for name, bar in bars.items():
-        row, place = panel[name], places[name]
-        axes.barh(place, bar.value, **_look(plot, row))
+        place, left = names.index(name), 0.0
+        for length, look in bar.parts:
+            axes.barh(place, length, left=left, **look)
+            left += length
         if bar.high > bar.low:
             # Black on white, so that it is seen on a dark bar too.
             for colour, width in (("white", 2.4), ("black", 0.9)):
@@ -471,87 +453,36 @@ def _value_bars(axes: Axes, plot: Plot, panel: dict[str, Row], places: dict[str,
                     across = [place - 0.18, place + 0.18]
                     axes.plot([end, end], across, color=colour, linewidth=width)
         end = min(max(bar.value, bar.high), most)
-        words = f"{bar.text}{' INVALID' if _spoilt(plot, row) else ''}"
-        axes.text(end + 0.03 * most, place, words, va="center", fontsize=6.5)
+        axes.text(end + 0.03 * most, place, bar.text, va="center", fontsize=6.5)
     if plot.what == "speedup":
         axes.axvline(1.0, color="black", linewidth=0.9, linestyle=(0, (3, 2)))
+    axes.set_ylim(len(names) - 0.4, -0.6)
     # Some letters fit into the part beyond the longest whisker.
-    return (2.1 if plot.what == "speedup" else 1.75) * most
-
-
-def _spoilt(plot: Plot, row: Row) -> bool:
-    """Whether what this plot shows of a row is not to be trusted: its ratio, or all of it."""
-    return bool(row.invalid) or (plot.what == "speedup" and not row.trusted)
-
-
-def _look(plot: Plot, row: Row) -> dict[str, object]:
-    if _spoilt(plot, row):
-        return {**_EDGES, "facecolor": _HOLLOW, "hatch": "/////"}
-    return {**_EDGES, "facecolor": look_of(row.case.backend).colour}
-
-
-def _bar(plot: Plot, row: Row) -> _Bar | None:
-    """What is drawn of a row, None where it lacks that."""
-    if plot.what == "throughput":
-        assert row.interval is not None
-        batch = row.case.workload.batch
-        value = batch / row.time
-        words = f"{DOUBTFUL if row.validity.of_time else ''}{rate(value)}"
-        return _Bar(value, batch / row.interval.high, batch / row.interval.low, words)
-    if plot.what == "speedup":
-        if row.case.backend == plot.section.baseline:
-            return _Bar(1.0, 1.0, 1.0, "")
-        found = row.to_baseline
-        if found is None:
-            return None
-        value = 1 / found.ratio.mid
-        high = 1 / found.ratio.low if found.ratio.low > 0 else math.inf
-        words = f"{ratio(value)}×"
-        if found.verdict is not Verdict.FASTER:
-            words += f" {found.verdict}"
-            if found.verdict is Verdict.UNCLEAR and found.spread is not None and not found.uneven:
-                words += f" ({percent(found.spread)})"
-        return _Bar(value, 1 / found.ratio.high, high, words)
-    peak = row.memory.get("peak_bytes")
-    if peak is None:
-        return None
-    return _Bar(peak / 2**20, peak / 2**20, peak / 2**20, f"{peak / 2**20:.3g} MiB")
-
-
-def _setup_bars(axes: Axes, panel: dict[str, Row], places: dict[str, int]) -> float:
-    parts = {name: setup_parts(row) for name, row in panel.items()}
-    longest = max((sum(found.values()) for found in parts.values()), default=1.0) or 1.0
-    size, unit = scale([longest])
-    for index, (key, (colour, hatch)) in enumerate(zip(SETUP, _PARTS, strict=True)):
-        look = {**_EDGES, "facecolor": colour, "hatch": hatch}
-        for name, found in parts.items():
-            if key in found:
-                before = sum(found[each] for each in list(SETUP)[:index] if each in found)
-                axes.barh(places[name], found[key] / size, left=before / size, **look)
-    for name, found in parts.items():
-        whole = sum(found.values())
-        if found:
-            text = seconds(whole) + (" INVALID" if panel[name].invalid else "")
-            axes.text(
-                (whole + 0.03 * longest) / size, places[name], text, va="center", fontsize=6.5
-            )
-    axes.set_xlabel(unit, fontsize=7)
-    return 1.5 * longest / size
+    axes.set_xlim(0, (2.1 if plot.what == "speedup" else 1.75) * most)
+    # Before a name stands a star where it won in this panel; on inner panels only the star.
+    stars = plot.what in ("throughput", "speedup")
+    won = [stars and name in panel and panel[name].fastest for name in names]
+    labels = [
+        f"{FASTEST} " * star + label(name, _NAME) * named
+        for name, star in zip(names, won, strict=True)
+    ]
+    axes.set_yticks(range(len(names)), labels, fontsize=7)
+    axes.tick_params(axis="y", length=0, pad=2)
+    axes.locator_params(axis="x", nbins=3)
+    axes.tick_params(axis="x", labelsize=6.5)
+    numbers = {"throughput": rate, "setup": seconds}.get(plot.what)
+    if numbers is not None:
+        axes.xaxis.set_major_formatter(lambda value, _: numbers(value) if value else "0")
 
 
 def title(figure: Figure, plot: Plot, message: str) -> None:
     """What it is, then where and when it was measured."""
     letters = int(plot.width * 14)
     kinds = {row.case.device.partition(":")[0].upper() for row in plot.rows}
-    hardware = [text for label, text in machine(plot.section) if label[:3] in kinds]
-    lines = [
-        message,
-        label(heading(plot.section), letters),
-        label("; ".join(hardware), letters),
-    ]
-    figure.suptitle(
-        "\n".join(line for line in lines if line), fontsize=8.5, x=0.01, ha="left", linespacing=1.4
-    )
+    hardware = "; ".join(text for label, text in machine(plot.section) if label[:3] in kinds)
+    lines = [message, label(heading(plot.section), letters), label(hardware, letters)]
+    text = "\n".join(filter(None, lines))
+    figure.suptitle(text, fontsize=8.5, x=0.01, ha="left", linespacing=1.4)
 
 
 # The roofline
@@ -565,21 +496,19 @@ def roofline(plot: Plot) -> Figure:
     Williams, Waterman & Patterson 2009. The roofs are taken back from how near to them the cases
     came, so they are those that were measured next to them.
     """
-    rows = [row for row in plot.rows if plot.kind.has(row)]
+    rows = [row for row in plot.rows if KIND_OF["roofline"].has(row)]
     devices = list(dict.fromkeys(row.case.device for row in rows))
     figure = empty_figure(plot.width, 3.6 * len(devices))
     title(figure, plot, "Roofline: how near to the device's measured best")
-    names = ranked_backends(rows, plot.section.baseline)
     grid = figure.subplots(len(devices), 1, squeeze=False).flatten()
-    for axes, device in zip(grid, devices, strict=True):
-        _roofs(axes, [row for row in rows if row.case.device == device], names)
-        axes.set_title(label(device, 20), loc="left")
     entries: dict[str, object] = {}
-    for axes in grid:
+    for axes, device in zip(grid, devices, strict=True):
+        _roofs(axes, [row for row in rows if row.case.device == device])
+        axes.set_title(label(device, 20), loc="left")
         handles, labels = axes.get_legend_handles_labels()
         entries.update(zip(labels, handles, strict=True))
-    longest = max(map(len, entries))
-    ncols = max(1, int(plot.width / (0.4 + 0.058 * longest)))
+    entries = dict(sorted(entries.items()))
+    ncols = max(1, int(plot.width / (0.4 + 0.058 * max(map(len, entries)))))
     figure.set_figheight(0.9 + 2.7 * len(devices) + 0.165 * math.ceil(len(entries) / ncols))
     figure.legend(
         entries.values(), entries.keys(), loc="outside lower left", ncols=ncols, frameon=False
@@ -587,64 +516,35 @@ def roofline(plot: Plot) -> Figure:
     return figure
 
 
-def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
-    xs = [row.roofs["operations"] / row.roofs["bytes"] for row in rows]
-    ys = [row.roofs["operations"] / row.time for row in rows]
-    _points(axes, rows, xs, ys, names)
-    rates = [y / part for y, r in zip(ys, rows, strict=True) if (part := r.roofs.get("of_matmul"))]
-    widths = [
-        r.roofs["bytes"] / r.time / part for r in rows if (part := r.roofs.get("of_bandwidth"))
-    ]
-    low, high = min(xs) / 4, max(xs) * 4
-    _lines(axes, low, high, rates, widths)
-    if any(row.roofs.get("of_chain") for row in rows):
-        axes.plot([], [], label="chain of waiting products", **_CHAIN)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(low, high)
-    # matplotlib's own labels of a log axis are formulas, and none are read here.
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_major_formatter(lambda value, _: rate(value))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_formatter(lambda value, _: "")
-    axes.set_xlabel("operations a byte")
-    axes.set_ylabel("operations/s")
-
-
-def _points(
-    axes: Axes, rows: Sequence[Row], xs: Sequence[float], ys: Sequence[float], names: Sequence[str]
-) -> None:
-    """Each case by its backend and mode, with the roof of its own chain."""
-    for name in names:
-        look = look_of(name)
-        for mode, filled in (("training", True), ("inference", False)):
-            here = [
-                (x, y)
-                for x, y, row in zip(xs, ys, rows, strict=True)
-                if (row.case.backend, row.case.workload.mode) == (name, mode)
-            ]
-            if here:
-                axes.plot(
-                    *zip(*here, strict=True),
-                    linestyle="none",
-                    marker=look.marker,
-                    markersize=5,
-                    markeredgewidth=1.2,
-                    color=look.colour,
-                    markerfacecolor=look.colour if filled else "white",
-                    label=f"{label(name, 24)}, {mode}",
-                )
-    for x, y, row in zip(xs, ys, rows, strict=True):
+def _roofs(axes: Axes, rows: Sequence[Row]) -> None:
+    """Each case by its backend and mode with the roof of its chain, and the device's roofs."""
+    rates, widths, named = [], [], set()
+    for row in rows:
+        roofs, look = row.roofs, look_of(row.case.backend)
+        x, y = roofs["operations"] / roofs["bytes"], roofs["operations"] / row.time
+        filled = row.case.workload.mode == "training"
+        text = f"{label(row.case.backend, 24)}, {row.case.workload.mode}"
+        axes.plot(
+            x,
+            y,
+            linestyle="none",
+            marker=look.marker,
+            markersize=5,
+            markeredgewidth=1.2,
+            color=look.colour,
+            markerfacecolor=look.colour if filled else "white",
+            label="" if text in named else text,
+        )
+        named.add(text)
         if row.invalid:
             axes.annotate("INVALID", (x, y), xytext=(4, -7), textcoords="offset points", fontsize=6)
-        if chain := row.roofs.get("of_chain"):
-            axes.plot(x, y / chain, **_CHAIN)
-
-
-def _lines(
-    axes: Axes, low: float, high: float, rates: Sequence[float], widths: Sequence[float]
-) -> None:
-    """The highest rate of products and the widest memory, from ``low`` to ``high``."""
+        if chain := roofs.get("of_chain"):
+            axes.plot(x, y / chain, label="" if _CHAIN_LABEL in named else _CHAIN_LABEL, **_CHAIN)
+            named.add(_CHAIN_LABEL)
+        rates += [y / part for part in [roofs.get("of_matmul")] if part]
+        widths += [y / x / part for part in [roofs.get("of_bandwidth")] if part]
+    xs = [row.roofs["operations"] / row.roofs["bytes"] for row in rows]
+    low, high = min(xs) / 4, max(xs) * 4
     line = {"color": INK, "linewidth": 1.2}
     words = {"textcoords": "offset points", "fontsize": 7}
     if rates:
@@ -660,7 +560,19 @@ def _lines(
             axes.plot([low, until], [low * width, until * width], linestyle=(0, (5, 2)), **line)
             text = f"memory: {rate(width)}B/s"
             axes.annotate(text, (low, low * width), xytext=(6, 0), va="top", **words)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(low, high)
+    # matplotlib's own labels of a log axis are formulas, and none are read here.
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: rate(value))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(lambda value, _: "")
+    axes.set_xlabel("operations a byte")
+    axes.set_ylabel("operations/s")
 
+
+_CHAIN_LABEL = "chain of waiting products"
 
 # Along an axis
 
@@ -681,89 +593,74 @@ def along(found: Sequence[AxisSeries], kind: str, width: float | None = None) ->
 
 def _along(found: Sequence[AxisSeries], left_out: int, width: float | None) -> Figure:
     sized = any("peak_bytes" in row.memory for each in found for row in each.rows)
-    names = list(dict.fromkeys(of.backend for each in found for of in _costs(each)))
+    costs = [of for each in found for of in each.backends if of.measured]
+    names = list(dict.fromkeys(of.backend for of in costs))
     width = width or max(7.0, _PANEL[0] * len(found))
     columns = max(1, int(width / (0.5 + 0.075 * max(map(len, names)))))
     lines = math.ceil(len(names) / columns)
-    height = _PANEL[1] * (1 + sized) + 1.2 + 0.18 * lines
-    figure = empty_figure(width, height)
+    figure = empty_figure(width, _PANEL[1] * (1 + sized) + 1.2 + 0.18 * lines)
     grid = figure.subplots(1 + sized, len(found), squeeze=False, sharex="col")
+    handles: dict[str, object] = {}
     for column, each in enumerate(found):
         panel = grid[0][column]
-        text = textwrap.fill(
-            label(series_title(each).partition(";")[0], 160), int(16 * width / len(found))
-        )
-        panel.set_title(text, loc="left", fontsize=7)
+        text = label(series_title(each).partition(";")[0], 160)
+        panel.set_title(textwrap.fill(text, int(16 * width / len(found))), loc="left", fontsize=7)
         _times(panel, each)
+        handles.update(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
         if sized:
             _memory(grid[1][column], each)
         _values(grid[-1][column], each)
-    unit = UNITS[found[0].axis]
-    text = f"What a {unit} costs along {found[0].axis}"
-    if left_out:
-        text += f" ({left_out} more not drawn)"
-    figure.suptitle(
-        f"{text}\n{label(heading(found[0].section), int(width * 16))}",
-        fontsize=8.5,
-        x=0.01,
-        ha="left",
-    )
-    handles: dict[str, object] = {}
-    for panel in grid[0]:
-        handles.update(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    text = f"What a {UNITS[found[0].axis]} costs along {found[0].axis}"
+    text += f" ({left_out} more not drawn)" if left_out else ""
+    text += f"\n{label(heading(found[0].section), int(width * 16))}"
+    figure.suptitle(text, fontsize=8.5, x=0.01, ha="left")
     figure.legend(
         handles.values(), handles.keys(), loc="outside lower left", ncols=columns, frameon=False
     )
     below = f"bands: {100 * CASE_CONFIDENCE:g}% intervals; hollow: INVALID or an unreliable time"
-    if any(of.unreached for each in found for of in _costs(each)):
+    if any(of.unreached for of in costs):
         below += "; ×: the last value that was reached"
-    grid[-1][0].text(0, -0.32, below, fontsize=6.5, color=SUBTLE, transform=grid[-1][0].transAxes)
+    corner = grid[-1][0]
+    corner.text(0, -0.32, below, fontsize=6.5, color=SUBTLE, transform=corner.transAxes)
     return figure
 
 
-def _costs(found: AxisSeries) -> list[BackendCost]:
-    return [of for of in found.backends if of.measured]
-
-
 def _times(axes: Axes, found: AxisSeries) -> None:
-    intervals = {
-        of.backend: [
-            (value(row, found.axis), interval)
+    lines = {
+        of.backend: {
+            value(row, found.axis): interval
             for row in of.measured
             if (interval := unit_interval(row, found.axis)) is not None
-        ]
-        for of in _costs(found)
+        }
+        for of in found.backends
+        if of.measured
     }
-    middle = sorted(interval.mid for points in intervals.values() for _, interval in points)
-    size, name = scale([middle[len(middle) // 2]])
-    for of in _costs(found):
-        points = intervals[of.backend]
-        xs = [x for x, _ in points]
-        low, high = ([getattr(i, end) / size for _, i in points] for end in ("low", "high"))
+    middle = sorted(interval.mid for points in lines.values() for interval in points.values())
+    size, name = scale(middle[len(middle) // 2])
+    for of in (of for of in found.backends if of.measured):
+        points = lines[of.backend]
+        low, high = ([getattr(i, end) / size for i in points.values()] for end in ("low", "high"))
         colour = look_of(of.backend).colour
-        axes.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
-        _line(axes, found, of, xs, [interval.mid / size for _, interval in points])
+        axes.fill_between(list(points), low, high, color=colour, alpha=0.18, linewidth=0)
+        _line(axes, found, of, {x: interval.mid / size for x, interval in points.items()})
     axes.set_ylabel(f"per {UNITS[found.axis]} ({name})", fontsize=7)
     _plain(axes)
 
 
 def _memory(axes: Axes, found: AxisSeries) -> None:
-    for of in _costs(found):
+    for of in (of for of in found.backends if of.measured):
         sized = [row for row in of.measured if row.memory.get("peak_bytes")]
-        values = [value(row, found.axis) for row in sized]
-        _line(axes, found, of, values, [peak_bytes(row) / 2**20 for row in sized])
+        _line(axes, found, of, {value(r, found.axis): peak_bytes(r) / 2**20 for r in sized})
     axes.set_ylabel("peak memory (MiB)", fontsize=7)
     _plain(axes)
 
 
-def _line(
-    axes: Axes, found: AxisSeries, of: BackendCost, xs: Sequence[int], ys: Sequence[float]
-) -> None:
+def _line(axes: Axes, found: AxisSeries, of: BackendCost, points: Mapping[int, float]) -> None:
     look = look_of(of.backend)
     spoilt = {value(row, found.axis) for row in of.measured if row.invalid or row.validity.time}
     axes.plot(
-        xs,
-        ys,
+        list(points),
+        list(points.values()),
         color=look.colour,
         linestyle=look.dashes,
         linewidth=1.3,
@@ -772,11 +669,12 @@ def _line(
         label=label(of.backend),
     )
     point = {"linestyle": "none", "markeredgecolor": look.colour, "zorder": 4}
-    hollow = [(x, y) for x, y in zip(xs, ys, strict=True) if x in spoilt]
-    for x, y in hollow:
-        axes.plot([x], [y], marker=look.marker, markersize=3.2, markerfacecolor="white", **point)
-    if xs and any(value(row, found.axis) > xs[-1] for row in of.unreached):
-        axes.plot(xs[-1:], ys[-1:], marker="x", markersize=7, markeredgewidth=1.6, **point)
+    for x in spoilt & set(points):
+        marker = {"marker": look.marker, "markersize": 3.2, "markerfacecolor": "white"}
+        axes.plot([x], [points[x]], **marker, **point)
+    last = max(points, default=0)
+    if points and any(value(row, found.axis) > last for row in of.unreached):
+        axes.plot([last], [points[last]], marker="x", markersize=7, markeredgewidth=1.6, **point)
 
 
 def _plain(axes: Axes) -> None:

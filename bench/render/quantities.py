@@ -8,17 +8,28 @@ from collections.abc import Sequence
 from bench.case.cases import Case
 from bench.stats.intervals import Interval, speed
 
+_SECONDS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+_BYTES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
+
+
+def scale(value: float, units: Sequence[tuple[str, float]] = _SECONDS) -> tuple[float, str]:
+    """The unit in which a value is plain to read: its size, and its name."""
+    # What rounds up to 1.00 of the larger unit is shown in it.
+    found = (each for each in units if abs(value) >= 0.9995 * each[1])
+    unit, size = next(found, units[-1])
+    return size, unit
+
 
 def seconds(value: float) -> str:
     """A time with three digits and its unit."""
-    size, unit = _scale(value)
-    return f"{_digits(value / size)} {unit}"
+    unit_size, unit = scale(value)
+    return f"{_digits(value / unit_size)} {unit}"
 
 
 def seconds_range(low: float, high: float, like: float) -> str:
     """Two times in the unit in which ``seconds`` shows ``like``, which is next to them."""
-    size, _ = _scale(like)
-    return f"{_digits(low / size)}–{_digits(high / size)}"
+    unit_size, _ = scale(like)
+    return f"{_digits(low / unit_size)}–{_digits(high / unit_size)}"
 
 
 def rate(value: float) -> str:
@@ -49,11 +60,6 @@ def bounds(low: float, high: float, places: int = 2) -> str:
 def times_as_fast(time_ratio: float, places: int = 2) -> str:
     """The number alone, for a table: 2.40, 0.77. Told the same way everywhere."""
     return ratio(speed(time_ratio), places)
-
-
-def times_as(time_ratio: float, places: int = 2) -> str:
-    """A ratio of times in words: 2.40 times as fast, 0.77 times as fast."""
-    return f"{times_as_fast(time_ratio, places)} times as fast"
 
 
 def times_bounds(low: float, high: float, places: int = 2) -> str:
@@ -96,12 +102,6 @@ def listed(names: list[str], most: int = 6) -> str:
     if len(names) > most:
         names = [*names[:most], f"{len(names) - most} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def first_few(sentences: Sequence[str], most: int, noun: str, rest: str) -> list[str]:
-    """The first of these, and how many more there are: ``And 3 more shapes`` and ``rest``."""
-    more = len(sentences) - most
-    return [*sentences[:most], *([f"And {count(more, f'more {noun}')}{rest}"] if more > 0 else [])]
 
 
 GRADIENT_WORDS = {
@@ -147,23 +147,10 @@ def unusual(case: Case) -> list[str]:
 
 def pace_words(period: float | None) -> str:
     """How a stream is called: ``a call every 10 ms``, or ``calls back to back``."""
-    return "calls back to back" if period is None else f"a call {period_words(period)}"
-
-
-def period_words(period: float | None) -> str:
-    """When calls of a stream come: ``every 10 ms``, or ``back to back``."""
     if period is None:
-        return "back to back"
-    scale, unit = _scale(period)
-    return f"every {period / scale:g} {unit}"
-
-
-def _scale(value: float) -> tuple[float, str]:
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        # What rounds up to 1.00 of the larger unit is shown in it.
-        if value >= 0.9995 * size:
-            return size, unit
-    return 1e-9, "ns"
+        return "calls back to back"
+    unit_size, unit = scale(period)
+    return f"a call every {period / unit_size:g} {unit}"
 
 
 def _digits(value: float) -> str:
@@ -176,21 +163,14 @@ def _digits(value: float) -> str:
 
 def size(value: float) -> str:
     """Bytes with three digits: 12.3 KiB, −1.20 MiB."""
-    scale, unit = _size(value)
-    return f"{_three(value / scale)} {unit}"
+    unit_size, unit = scale(value, _BYTES)
+    return f"{_three(value / unit_size)} {unit}"
 
 
 def size_range(interval: Interval) -> str:
     """The bounds of bytes, in the unit in which their middle is shown."""
-    scale, _ = _size(interval.mid)
-    return f"{_three(interval.low / scale)}–{_three(interval.high / scale)}"
-
-
-def _size(value: float) -> tuple[float, str]:
-    for unit, scale in (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)):
-        if abs(value) >= 0.9995 * scale:
-            return scale, unit
-    return 1.0, "B"
+    unit_size, _ = scale(interval.mid, _BYTES)
+    return f"{_three(interval.low / unit_size)}–{_three(interval.high / unit_size)}"
 
 
 def _three(value: float) -> str:

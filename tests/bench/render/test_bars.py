@@ -151,7 +151,7 @@ def test_setup_adds_up_what_comes_before_the_first_result() -> None:
 
 
 def test_memory_is_shown_in_mebibytes() -> None:
-    assert words(made(PAIR, memory={"peak_bytes": 3.0 * 2**20}), "memory").count("3 MiB") == 3
+    assert words(made(PAIR, memory={"peak_bytes": 3.0 * 2**20}), "memory").count("3.00 MiB") == 3
 
 
 def test_the_roofline_takes_the_roofs_back_from_how_near_the_cases_came() -> None:

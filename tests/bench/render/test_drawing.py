@@ -1,13 +1,12 @@
 """How backends look: by their names, everywhere alike, and apart without colour too."""
 
-import itertools
 import subprocess
 import sys
 
 import pytest
 
 from bench.render import plot
-from bench.render.plot import COLOURS, HATCHES, MARKERS, USUAL, look_of
+from bench.render.plot import COLOURS, MARKERS, USUAL, look_of
 from lstm_impl import get_backend
 from tests.outside import outside
 
@@ -26,7 +25,6 @@ def test_the_usual_ones_are_told_apart_by_colour_and_all_share_by_colour_and_mar
     first = USUAL[: len(COLOURS)]
     assert len({look_of(name).colour for name in first}) == len(COLOURS)
     assert len({(look_of(name).colour, look_of(name).marker) for name in USUAL}) == len(USUAL)
-    assert len({(look_of(name).colour, look_of(name).hatch) for name in USUAL}) == len(USUAL)
 
 
 def test_names_of_the_table_are_backends() -> None:
@@ -47,11 +45,6 @@ def test_any_other_name_has_a_look_that_no_usual_one_has() -> None:
 @pytest.mark.parametrize("text", ["", "\ud800", "<b>", "w" * 100_000])
 def test_text_that_is_no_name_has_a_look(text: str) -> None:
     assert look_of(text).colour in COLOURS
-
-
-def test_markers_and_hatches_go_together() -> None:
-    assert len(MARKERS) == len(HATCHES)
-    assert all(one != other for one, other in itertools.combinations(MARKERS, 2))
 
 
 def test_a_backend_that_is_none_stops_no_picture() -> None:

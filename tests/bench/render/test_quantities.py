@@ -13,10 +13,8 @@ from bench.case.cases import Case
 from bench.render.quantities import (
     bounds,
     count,
-    first_few,
     listed,
     percent,
-    period_words,
     rate,
     ratio,
     seconds,
@@ -25,7 +23,6 @@ from bench.render.quantities import (
     share,
     size,
     size_range,
-    times_as,
     times_bounds,
 )
 from bench.stats.intervals import Interval
@@ -111,7 +108,6 @@ def test_a_ratio_that_nobody_knows_is_endless_or_nothing(
 
 
 def test_a_ratio_of_times_is_told_as_the_speed_its_bounds_exchanged() -> None:
-    assert times_as(1 / 2.4) == "2.40 times as fast"
     assert times_bounds(0.5, 2.0) == bounds(0.5, 2.0) == "0.50–2.00"
     assert times_bounds(0.25, 0.5) == "2.00–4.00"
 
@@ -144,13 +140,6 @@ def test_long_lists_are_cut_and_what_is_left_out_counted() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
-    assert first_few(["a", "b"], 2, "shape", ".") == ["a", "b"]
-    assert first_few(["a", "b", "c"], 2, "shape", ": there.") == [
-        "a",
-        "b",
-        "And 1 more shape: there.",
-    ]
-    assert first_few(["a", "b", "c"], 1, "shape", ".") == ["a", "And 2 more shapes."]
 
 
 def test_of_a_shape_is_told_what_is_not_usual() -> None:
@@ -171,7 +160,6 @@ def test_of_a_shape_is_told_what_is_not_usual() -> None:
     ]
     stream = Case("keras", LSTMSpec(3, 4), Workload(1, 1, "streaming", period=0.0125))
     assert shape_words(stream)[-1] == "a call every 12.5 ms"
-    assert period_words(None) == "back to back"
 
 
 def test_bounds_of_either_sign_have_the_same_digits() -> None:
