@@ -1,7 +1,7 @@
-"""``python -m bench.submit``: result files checked, made anonymous, put where they are shared.
+"""``python -m bench.submit``: check result files, make them anonymous, and share them.
 
-What leaves this machine is shown before it does: the files are written here first, each text in
-them is listed, and nothing is sent to a URL before that was agreed to.
+The files are written here first, each text in them is listed, and nothing is sent to a URL before
+that was agreed to.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNWRITABLE = 3
 """The exit code of ``bench.run`` for the same."""
 
 MOST_SHOWN = 4
-"""Texts of one place that are listed in full; the ids of a hundred cases are all of one form."""
+"""Texts of one place that are listed in full."""
 
 EPILOG = """\
 A file must be whole, unchanged and such as can be: each case proven within its bounds, with
@@ -90,21 +90,17 @@ def _submit(options: argparse.Namespace) -> int:
 def _send(paths: Sequence[Path], url: str, *, agreed: bool) -> int:
     _list_texts(paths)
     if not agreed:
-        _agree(f"send {count(len(paths), 'file')}, exactly as above, to {shown(url)}?")
+        if not (sys.stdin is not None and sys.stdin.isatty()):
+            raise ResultError("nothing was sent: look through the files, then add --yes")
+        question = f"send {count(len(paths), 'file')}, exactly as above, to {shown(url)}? [y/N] "
+        print(question, end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise ResultError("nothing was sent")
     there, errors = upload(paths, url)
     for name in there:
         print(name)
     command_line.tell_errors(errors)
     return UNWRITABLE if errors else 0
-
-
-def _agree(question: str) -> None:
-    """Raise ResultError if nobody says yes."""
-    if not (sys.stdin is not None and sys.stdin.isatty()):
-        raise ResultError("nothing was sent: look through the files, then add --yes")
-    print(f"{question} [y/N] ", end="", flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ResultError("nothing was sent")
 
 
 def _list_texts(paths: Iterable[Path]) -> None:

@@ -1,9 +1,8 @@
-"""The digest of a result file: whether its contents are still those that the suite wrote.
+"""The digest of a result file, by which changes of its contents are detected.
 
 SHA-256 over a canonical form of all that the file holds but the digest itself: JSON with its keys
 sorted, no blanks, ASCII only, numbers as Python's ``json`` writes them. So the order of fields,
-indentation and line ends may change, and no value. It detects edits by a person who does not know
-how it is made: it is no signature, and says nothing of who measured.
+indentation and line ends may change, and no value. It is no signature.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from bench.machine.fields import mapping
 from bench.machine.writing import plain
 
 KEY = "digest"
@@ -26,8 +26,6 @@ CHANGED = (
     "take the original, or measure again"
 )
 """Says of such a file what is wrong, after its name."""
-
-_AT_THE_END = re.compile(rb',"digest":"(sha256:[0-9a-f]{64})"\}\s*\Z')
 
 
 def digest(document: Mapping[str, object]) -> str:
@@ -51,9 +49,18 @@ def with_digest(document: Mapping[str, object]) -> dict[str, object]:
 def changed(document: Mapping[str, object]) -> bool:
     """Return whether a file was changed: its digest is wrong, or its version wrote one and it has
     none. Older files have none."""
-    if document.get(KEY) is None:
-        return _must_have_one(document)
-    return document[KEY] != digest(document)
+    if document.get(KEY) is not None:
+        return document[KEY] != digest(document)
+    for section in map(mapping, (document.get("lstm"), document.get("learning"))):
+        if MARK in section or "submitted" in section:
+            return True
+    # Files before ``MARK`` are known by fields that are younger than the digest: ``boot`` of the
+    # machine's state, and how busy the processors were while the roofs were measured.
+    entries = document.get("benchmarks")
+    return _holds(document, "lstm", "run", "environment", "before", "boot") or any(
+        _holds(entry, "extra_info", "lstm", "roofs", "processors_busy")
+        for entry in (entries if isinstance(entries, list) else ())
+    )
 
 
 def is_as_written(data: bytes) -> bool:
@@ -61,7 +68,8 @@ def is_as_written(data: bytes) -> bool:
 
     It saves half of the time of reading such a file; others may be unchanged, too.
     """
-    found = _AT_THE_END.search(data, max(0, len(data) - 200))
+    pattern = re.compile(rb',"digest":"(sha256:[0-9a-f]{64})"\}\s*\Z')
+    found = pattern.search(data, max(0, len(data) - 200))
     if found is None:
         return False
     contents = hashlib.sha256(memoryview(data)[: found.start()])
@@ -79,28 +87,8 @@ def _digest_of(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode('ascii')).hexdigest()}"
 
 
-def _must_have_one(document: Mapping[str, object]) -> bool:
-    """Return whether the version that wrote the file gave it a digest.
-
-    Files before ``MARK`` are known by fields that are younger than the digest: ``boot`` of the
-    machine's state, and how busy the processors were while the roofs were measured.
-    """
-    for section in (document.get("lstm"), document.get("learning")):
-        if isinstance(section, dict) and (MARK in section or "submitted" in section):
-            return True
-    return _holds(document, "lstm", "run", "environment", "before", "boot") or any(
-        _holds(entry, "extra_info", "lstm", "roofs", "processors_busy")
-        for entry in _items(document.get("benchmarks"))
-    )
-
-
 def _holds(value: object, *keys: str) -> bool:
-    for key in keys:
-        if not isinstance(value, dict) or key not in value:
-            return False
-        value = value[key]
-    return True
-
-
-def _items(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
+    *parents, last = keys
+    for key in parents:
+        value = mapping(value).get(key)
+    return last in mapping(value)

@@ -1,9 +1,8 @@
-"""Histograms of seconds as HdrHistogram writes them: text that its tools in any language read.
+"""Histograms of seconds in the format of HdrHistogram.
 
-The format is its "V2 compressed" encoding in Base64 (HdrHistogram's ``HISTFAAA...``), of whole
-nanoseconds with three significant digits, as its Java, C, Go, JavaScript and Python libraries write
-and read it. It is written and read here, in a few lines, and its own library stands by in the
-tests: a result file may come from anyone, and those libraries allot what a text claims to need.
+It is its "V2 compressed" encoding in Base64 (``HISTFAAA...``), of whole nanoseconds with three
+significant digits. It is written and read here since a result file may come from anyone, and
+HdrHistogram's libraries allocate what a text claims to need; the tests compare with them.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 LONGEST_TEXT = 200_000
-"""Letters. A histogram of all values that differ there is takes under a third of it."""
+"""Letters, three times those of a histogram of all values that differ there."""
 
 _NANOSECONDS = 1e9
 _HIGHEST = 3_600 * 10**9
-"""Nanoseconds: an hour. What takes longer counts as that; the longest call is kept next to it."""
+"""Nanoseconds: an hour. What takes longer counts as that."""
 
 _DIGITS, _HALF_BITS = 3, 10
 """Three digits need 2 x 10**3 values distinguished in each power of two's double: 2 x 2**10."""
@@ -134,14 +133,10 @@ def _numbers(body: bytes) -> Iterator[int]:
             if shift > 56:
                 raise ValueError("it has a count of too many digits")
             continue
-        yield _signed(number)
+        found = number >> 1 if not number & 1 else -((number + 1) >> 1)
+        if not -_MOST_COUNTS <= found <= _LARGEST_COUNT:
+            raise ValueError("it has a count that is too large")
+        yield found
         number = shift = 0
     if shift:
         raise ValueError("its last count is cut")
-
-
-def _signed(number: int) -> int:
-    found = number >> 1 if not number & 1 else -((number + 1) >> 1)
-    if not -_MOST_COUNTS <= found <= _LARGEST_COUNT:
-        raise ValueError("it has a count that is too large")
-    return found

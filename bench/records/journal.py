@@ -26,28 +26,22 @@ STARTING, WAITING = "starting", "waiting"
 
 
 class Journal(LineFile):
-    """Writes one run's journal; each line is on the disk before the call returns.
+    """Writes one run's journal, a new file, as ``LineFile`` does.
 
-    Used as a context manager, or closed by ``close``. The file must not exist yet.
-
-    Raises ResultWriteError, naming the path, where the file cannot be made or a line not written;
-    the lines before it stay whole. Raises ResultError for an entry that ``read`` would refuse,
-    before anything of it is written.
+    Raises ResultError for an entry that ``read`` would refuse, before anything of it is written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
         if not path.name.endswith(JOURNAL_SUFFIX):
-            raise ValueError(
-                f"the journal is to be named {printable(str(path))}; "
-                f"expected a name ending in {JOURNAL_SUFFIX}"
-            )
+            text = f"expected a name ending in {JOURNAL_SUFFIX}"
+            raise ValueError(f"the journal is to be named {printable(str(path))}; {text}")
         self._run: Run | None = None
         self._measured: set[str] = set()
         super().__init__(path)
 
     def start(self, run: Run | Mapping[str, object]) -> None:
-        """The first line: what run this is. It has not ended, whatever its fields say."""
+        """Write the first line: what run this is. It has not ended, whatever its fields say."""
         data = run.to_dict() if isinstance(run, Run) else run
         begun = {**data, "finished": None, "complete": False}
         line = plain({"schema": SCHEMA, "run": begun}, "")
@@ -56,7 +50,7 @@ class Journal(LineFile):
         self._run = parsed
 
     def begin(self, case_ids: Sequence[str], phase: str = "") -> None:
-        """The cases that the process is busy with from now on; readers of results pass over it.
+        """Write which cases the process is busy with from now on; readers of results skip it.
 
         phase: ``STARTING`` while the framework of a case is started ahead of its turn, ``WAITING``
         while the process waits for its turn to measure; else the cases are prepared or timed.
@@ -65,7 +59,7 @@ class Journal(LineFile):
         self.append({"begun": list(case_ids)} | ({"phase": phase} if phase else {}))
 
     def benchmark(self, entry: Mapping[str, object]) -> None:
-        """A measured case: its entry as pytest-benchmark makes it, ours in ``extra_info``."""
+        """Write a measured case as pytest-benchmark makes it, with ours in ``extra_info``."""
         line = plain({"benchmark": entry}, "")
         field = Field(self.path, "benchmark", line["benchmark"])
         case_id = parse_benchmark(field, self._started()).case.id
@@ -75,7 +69,7 @@ class Journal(LineFile):
         self._measured.add(case_id)
 
     def outcome(self, entry: Mapping[str, object]) -> None:
-        """A case that has no time."""
+        """Write a case that has no time."""
         line = plain({"outcome": entry}, "")
         parse_outcome(Field(self.path, "outcome", line["outcome"]), self._started())
         self.append(line)
@@ -87,14 +81,12 @@ class Journal(LineFile):
         *,
         complete: bool = True,
     ) -> None:
-        """The last line: when it ended (by default now), the machine then, whether all was done."""
+        """Write the last line: when it ended (by default now), and whether all was done."""
         run = self._started()
-        if finished is None:
-            finished = datetime.now(UTC)
+        finished = datetime.now(UTC) if finished is None else finished
         time = finished if isinstance(finished, str) else finished.isoformat()
-        line = plain(
-            {"finished": time, "environment_after": environment_after, "complete": complete}, ""
-        )
+        ended = {"finished": time, "environment_after": environment_after, "complete": complete}
+        line = plain(ended, "")
         parse_finish(run, Field(self.path, "", line))
         self.append(line)
 

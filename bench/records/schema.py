@@ -1,14 +1,13 @@
 """What a result file holds, schema 2: its types, and how each is made from checked fields.
 
-Schema 2 added ``case.variant``; files of schema 1, which have none, are read for ever. A later
-schema is refused with a word about upgrading. No files are opened, no statistics are made.
+Schema 2 added ``case.variant``; files of schema 1, which have none, are read for ever.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -40,8 +39,7 @@ OUTCOMES = ("not_measured", "refused", "failed", "crashed", "timed_out", "interr
 
 
 _MARKS = re.compile(r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|@.*", re.IGNORECASE)
-"""Parts of a processor's name that tell none from another."""
-_DIGITS = re.compile(r"[0-9a-f]{6}")
+"""Parts of a processor's name that distinguish none."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,7 @@ class Run:
     """One process that measured.
 
     session: runs with the same one are replicates. started, finished: UTC; finished is None if the
-    run never came to its end, and then complete is False. environment: the machine's state
-    ``before`` and ``after``, free-form plain data.
+    run never came to its end. environment: the machine's state ``before`` and ``after``.
     """
 
     id: str
@@ -83,8 +80,7 @@ class Run:
     def machine(self) -> str:
         """Name the machine by its processor and six digits of its id: ``AMD EPYC 3192a4``.
 
-        Host names such as ``vm`` are those of many machines. One whose processor is not known is
-        named by its host alone.
+        Host names such as ``vm`` are those of many machines.
         """
         cpu = mapping(mapping(self.environment.get("before")).get("cpu"))
         processor = cpu.get("name")
@@ -92,24 +88,16 @@ class Run:
         if not words:
             return self.host
         digits = self.machine_id
-        if not _DIGITS.match(digits):
+        if not re.match("[0-9a-f]{6}", digits):
             digits = hashlib.sha256(digits.encode("utf-8", "replace")).hexdigest()
         return " ".join([*words, digits[:6]])
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, as it stands in a result file."""
         return {
-            "id": self.id,
-            "session": self.session,
-            "suite": self.suite,
-            "seed": self.seed,
+            **vars(self),
             "started": self.started.isoformat(),
             "finished": None if self.finished is None else self.finished.isoformat(),
-            "complete": self.complete,
-            "options": dict(self.options),
-            "host": self.host,
-            "machine_id": self.machine_id,
-            "environment": dict(self.environment),
         }
 
 
@@ -119,16 +107,13 @@ class Measurement:
 
     samples: seconds per step, one a block of ``calls`` steps. rounds: for each sample the
     alternating round in which it was taken; samples of two cases of one group with the same round
-    in the same run are a pair. warmup: seconds per step before them. setup: seconds under
-    ``build_s``, ``trace_s``, ``first_call_s``, ``compile_s``, ``gate_s`` (of the gate),
-    ``evidence_s`` (to ask what runs), ``timing_s`` (its part of its group's warm-up and blocks),
-    ``untimed_s`` (calls before blocks that are not timed),
-    ``start_s`` (to start its framework) and ``roofs_s``, each possibly None or missing. memory,
-    roofs, energy: figures by name (numbers, or words about them), None where none were taken.
-    steady: whether the samples showed no trend, None if it is not known. valid, reasons:
-    whether the numbers are to be trusted, and if not why.
-    remarks: what the backend's code warned of, and what it changed of its process. streaming: of a
-    stream, what is kept of its calls, whose medians, a block each, the samples are.
+    in the same run are a pair. warmup: seconds per step before them. setup: seconds by name, such
+    as ``trace_s`` and ``timing_s`` (its part of its group's warm-up and blocks), each possibly None
+    or missing. memory, roofs, energy: figures by name (numbers, or words about them), None where
+    none were taken. steady: whether the samples showed no trend, None if it is not known. valid,
+    reasons: whether the numbers are to be trusted, and if not why. remarks: what the backend's code
+    warned of, and what it changed of its process. streaming: what is kept of the calls of a stream,
+    whose medians, a block each, the samples are.
     """
 
     case: Case
@@ -153,10 +138,7 @@ class Measurement:
 
     @property
     def timed_s(self) -> float:
-        """Seconds of its blocks; where calls are due at a time, until the last of them is.
-
-        Latencies of calls that fall behind overlap, and add up to more than went by.
-        """
+        """Seconds of its blocks, or until its last call was due: latencies may overlap."""
         period = self.case.workload.period
         if period is not None:
             return period * self.samples.size * self.calls
@@ -179,8 +161,8 @@ class Outcome:
 class ResultFile:
     """One run, read. notes: what a reader should know of how it was read.
 
-    commit: of the project that the run was started in, empty if that was none or is not recorded.
-    warnings: of the notes those that every command prints.
+    commit: of the project that the run was started in, possibly empty. warnings: those of the notes
+    that every command prints.
     """
 
     path: Path
@@ -194,10 +176,7 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class Results:
-    """Several files: those that could be read, one error for each that could not, and notes.
-
-    warnings: of the notes those that every command prints.
-    """
+    """Several files: those that could be read, one error for each that could not, and notes."""
 
     files: tuple[ResultFile, ...]
     errors: tuple[ResultError, ...]
@@ -243,8 +222,7 @@ def _without_secrets(environment: Mapping[str, object]) -> dict[str, object]:
     """Return a run's environment with the URLs of its variables cleaned; older files kept them."""
     found = dict(environment)
     for time, state in environment.items():
-        variables = mapping(mapping(state).get("variables"))
-        if any(isinstance(value, str) and ":/" in value for value in variables.values()):
+        if variables := mapping(mapping(state).get("variables")):
             cleaned = {
                 name: without_secrets(value) if isinstance(value, str) else value
                 for name, value in variables.items()
@@ -298,7 +276,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
         setup=_setup(ours["setup"]),
         gate=gate.free(),
         evidence=ours["evidence"].free(),
-        memory=_memory(ours["memory"]),
+        memory=_figures(ours["memory"], ("peak_bytes", "steady_bytes", "seconds")),
         roofs=_figures(ours["roofs"]),
         energy=_figures(ours["energy"]),
         steady=ours["steady"].boolean() if ours["steady"].given else None,
@@ -350,31 +328,21 @@ def _setup(field: Field) -> dict[str, float | None]:
     return seconds
 
 
-LARGEST_FIGURE = 1e30
-"""Of bytes, operations, joules: beyond what there is, and so far from the largest number that sums
-and squares of it, and the axes of a picture, are still finite."""
-
-SMALLEST_FIGURE = 1e-30
-"""But for 0: so that one over it is finite, too."""
-
-_MEMORY_NUMBERS = ("peak_bytes", "steady_bytes", "seconds")
+SMALLEST_FIGURE, LARGEST_FIGURE = 1e-30, 1e30
+"""Of bytes, operations, joules other than 0: their sums, squares and inverses are finite."""
 
 
-def _memory(field: Field) -> Figures | None:
-    """Figures whose sizes, and the seconds it took to find them, are no words."""
-    found = _figures(field)
-    for key in _MEMORY_NUMBERS:
-        if found is not None and isinstance(found.get(key), str):
-            raise field[key].error("a number of at least 0")
-    return found
+def _figures(field: Field, numbers: Sequence[str] = ()) -> Figures | None:
+    """Numbers of at least 0, words or nulls by name; None where the field is null or missing.
 
-
-def _figures(field: Field) -> Figures | None:
-    """Numbers of at least 0, words or nulls by name; None where the field is null or missing."""
+    numbers: names under which there are no words.
+    """
     if not field.given:
         return None
     figures: dict[str, float | str | None] = {}
     for key, value in field.mapping().items():
+        if key in numbers and isinstance(value, str):
+            raise field[key].error("a number of at least 0")
         if (
             value is None
             or isinstance(value, str)
@@ -398,8 +366,8 @@ _PARTS = tuple(
 MOST_CASES_KEPT = 20_000
 
 _read: dict[tuple[str, object], Case] = {}
-"""Cases that were read and checked, by their text: replicates have the same ones again and again,
-and checking one takes a third of the time of an entry. Text, since 1, 1.0 and true are equal."""
+"""Cases that were checked, by their text: checking takes a third of the time of reading an entry,
+and replicates have the same cases. Text, since 1, 1.0 and true are equal."""
 
 
 def _case(parent: Field) -> Case:
@@ -418,7 +386,7 @@ def _case(parent: Field) -> Case:
 
 
 def _checked_case(parent: Field) -> Case:
-    """The case of an entry, each field of the spec and the workload checked under its own name."""
+    """The case of an entry, each field checked under its own name."""
     field = parent["case"]
     field["backend"].label()
     field["device"].label()
@@ -433,7 +401,7 @@ def _checked_case(parent: Field) -> Case:
     try:
         case = Case.from_dict(field.mapping())
     except ValueError as error:
-        # The types' own rules say "case.spec: LSTMSpec.dtype is": name it as it stands in the file.
+        # The types' own errors say "case.spec: LSTMSpec.dtype is".
         text = re.sub(r"^case\.(spec|workload): (LSTMSpec|Workload)\.", r"case.\1.", str(error))
         where, _, what = text.partition(" ")
         parents = field.name.removesuffix("case")

@@ -1,8 +1,6 @@
 """What a result file holds of a stream's calls: percentiles, missed deadlines, the histogram.
 
-Every call was timed and none is kept by itself: hundreds of thousands of them would be all that a
-file holds. What is asked of them is here, made from the exact times, and all else is in the
-histogram.
+Every call was timed and none is kept by itself. The percentiles are made from the exact times.
 """
 
 from __future__ import annotations
@@ -97,8 +95,11 @@ def _taken(field: Field) -> Taken:
     percentiles = field["percentiles"]
     for key in percentiles.mapping():
         each = percentiles[key]
-        part = _part(key)
-        if part is None:
+        try:
+            part = float(key)
+        except ValueError:
+            part = 0.0
+        if not 0 < part < 100:
             raise each.error("nothing here: its name is no percentile from 0 to 100")
         items = each.items()
         if len(items) != len(Bounds._fields):
@@ -111,11 +112,3 @@ def _taken(field: Field) -> Taken:
     if len(histogram) > LONGEST_TEXT:
         raise field["histogram"].error(f"at most {LONGEST_TEXT} letters")
     return Taken(found, field["most_s"].number(SHORTEST, LONGEST), histogram)
-
-
-def _part(key: str) -> float | None:
-    try:
-        part = float(key)
-    except ValueError:
-        return None
-    return part if 0 < part < 100 else None

@@ -1,9 +1,9 @@
-"""A result file without its owner: only fields, variables and forms of text that are listed here.
+"""Publish of a result file only the fields, variables and forms of text that are listed here.
 
-What is not listed is not published, whatever it is. A field is published under a known name only,
-a number as it is, and a text only if each of its words has a form that holds no path, address or
-identifier of a person, a machine or a device. Names that are known (of this machine and its user,
-and those in the file) are taken out of the rest, and looked for once more in the end.
+A field is published under a known name only, a number as it is, and a text only if each of its
+words has a form that holds no path, address or identifier of a person, a machine or a device. Names
+that are known (of this machine and its user, and those in the file) are removed from the rest, and
+looked for once more in the end.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import json
 import re
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from bench.case.cases import Case
+from bench.machine import facts
 from bench.machine.environment import LIBRARIES
 from bench.machine.fields import error_at, mapping
 from bench.records import digest
-from bench.records.schema import ResultFile
+from bench.records.schema import Measurement, Outcome, ResultFile
 
 HIDDEN = "(not published)"
 """Stands in place of a text that has another form than those that are published."""
@@ -45,7 +47,6 @@ VARIABLES: Mapping[str, str] = {
     r"GOMP_CPU_AFFINITY": r"[\d ,:-]{1,100}",
     r"CUDA_VISIBLE_DEVICES|NVIDIA_VISIBLE_DEVICES": r"all|none|\d{1,2}(?:,\d{1,2}){0,31}",
     r"KERAS_BACKEND": r"tensorflow|jax|torch|openvino|numpy",
-    r"TF_USE_LEGACY_KERAS": _SWITCH,
     r"OPENBLAS_CORETYPE|ONEDNN_MAX_CPU_ISA|DNNL_MAX_CPU_ISA|MKL_ENABLE_INSTRUCTIONS": r"\w{1,24}",
     r"OPENBLAS_L2_SIZE|MALLOC_\w+_|ONEDNN_PRIMITIVE_CACHE_CAPACITY": _NUMBER,
     r"NPY_DISABLE_CPU_FEATURES": r"[A-Z0-9_ ,]{1,200}",
@@ -64,6 +65,7 @@ _ENVIRONMENT = {
     "python": r"[A-Za-z]+ \d+\.\d+\.\d+[\w+]{0,5}",
     "container": r"docker|podman|kubernetes|apptainer|kubepods|containerd|lxc",
 }
+_NAME = r"[\w.+-]{1,80}"
 _VERSION = r"\d+(?:\.\d+){0,2}(?:[+.-]?(?:a|b|rc|dev|post|cpu|cu)\d*)*"
 _PART = r"(?:@|w/|\d+\.\d+\w{0,4}|(?![0-9a-f]{12})[\w()+,-]+)"
 _MODEL = rf"(?!.*[0-9a-f]{{8}}-[0-9a-f]{{4}}){_PART}(?: {_PART}){{0,12}}"
@@ -71,15 +73,8 @@ _BUILD = (
     *("is_cuda_build", "is_rocm_build", "is_tensorrt_build"),
     *("cuda_version", "cudnn_version", "cuda_compute_capabilities"),
 )
-_CPU = (
-    *("cores", "logical", "usable", "quota", "virtual", "governor", "turbo", "architecture"),
-    *("clock_hz", "clock_max_hz", "temperature_c"),
-)
-_GPU = (
-    *("driver", "cuda_version", "compute_capability", "clock_sm_hz", "clock_sm_max_hz"),
-    *("clock_memory_hz", "temperature_c", "throttle_reasons", "power_w", "power_limit_w"),
-    *("memory_total_bytes", "memory_used_bytes", "utilization_percent", "persistence", "mig"),
-)
+_CPU = tuple(each.name for each in fields(facts.Cpu) if each.name != "name")
+_GPU = tuple(each.name for each in fields(facts.Gpu) if each.name not in ("name", "processes"))
 _OPTIONS = (
     *("suite", "seed", "session", "order_seed", "memory", "case_limit", "share", "budget"),
     *("threads", "time_limit", "roofs", "rounds"),
@@ -88,11 +83,10 @@ _OURS = (
     *("schema", "case", "case_id", "gate", "evidence", "setup", "blocks", "steady", "memory"),
     *("roofs", "energy", "validity", "remarks", "streaming"),
 )
-_AS_IT_IS = ("case", "case_id", "stats", "params", "param", "group", "name", "options")
-"""Says which case it is, or is numbers: the reader has checked it."""
-
 _CASE = ("case", "case_id")
 """Checked by the reader field by field."""
+
+_AS_IT_IS = (*_CASE, "stats", "params", "param", "group", "name", "options")
 
 _MODULE = r"(?:aten|at|autograd|jax|keras|lax|model|nn|np|numpy|onnx|tf|torch|xla|d?layer\d+)"
 _WORDS = tuple(
@@ -122,23 +116,16 @@ _ADDRESS = re.compile(
 _KERNELS = ("ops", "kernels", "custom_calls", "instructions", "operators", "hlo")
 
 _NOBODY = frozenset(("root", "user", "runner", "ubuntu", "debian", "admin", "jovyan", "localhost"))
-"""Names that so many have that they are nobody's."""
-
-_SHORTEST_NAME = 3
-"""Letters. A shorter one is a part of many words."""
+"""Names that many have."""
 
 
 def kind(file: ResultFile) -> str:
-    """Return what kind of machine a file is of, as the name of a folder: ``amd-epyc-2-cores``.
-
-    The GPU where it measured one, else the processor.
-    """
+    """Name the GPU that a file measured, or the processor, as a folder: ``amd-epyc-2-cores``."""
     state = mapping(file.run.environment.get("before"))
     words: list[str] = []
     if any(item.case.device.startswith("gpu") for item in file.measurements):
         gpus = state.get("gpus")
-        words = [_model(gpu) for gpu in gpus] if isinstance(gpus, list) else []
-        words = list(dict.fromkeys(words))
+        words = list(dict.fromkeys(map(_model, gpus if isinstance(gpus, list) else ())))
     if not any(words):
         cpu = mapping(state.get("cpu"))
         cores = cpu.get("cores")
@@ -147,9 +134,9 @@ def kind(file: ResultFile) -> str:
 
 
 def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> dict[str, object]:
-    """Return the document of a file without its owner, with a digest of its own.
+    """Return the anonymous document of a file, with a digest of its own.
 
-    secret: under which the machine's id and the kernel's start are hidden, the same ones each time.
+    secret: the key under which the machine's id and the kernel's start are hashed.
 
     Raises ResultError if a name is still in it: then nothing of it is to be shown.
     """
@@ -169,12 +156,8 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
                 "run": {
                     **run.to_dict(),
                     **{
-                        key: _formed(value, r"[\w.+-]{1,80}") or hidden(value, secret)
-                        for key, value in (
-                            ("id", run.id),
-                            ("session", run.session),
-                            ("suite", run.suite),
-                        )
+                        key: _formed(getattr(run, key), _NAME) or hidden(getattr(run, key), secret)
+                        for key in ("id", "session", "suite")
                     },
                     "options": clean.chosen(run.options, _OPTIONS),
                     "host": host,
@@ -193,27 +176,29 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
             "version": _formed(document.get("version"), _VERSION) or "",
         }
     )
-    _check(file.path, found, names)
+    text = json.dumps(found, ensure_ascii=False).lower()
+    for name in names:  # by another way than they were removed
+        if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text):
+            raise error_at(file.path, f"still holds the name {name} where it is made anonymous")
     return found
 
 
 def texts(document: object) -> Mapping[str, Collection[str]]:
     """Return every text of a document, keys of free form included, by the place where it stands."""
     found: dict[str, dict[str, None]] = {}
-    for place, text in _texts(document, ""):
-        found.setdefault(place, {})[text] = None
+
+    def add(value: object, place: str) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                add(item, f"{place}.{key}" if place else str(key))
+        elif isinstance(value, list):
+            for item in value:
+                add(item, f"{place}[]")
+        elif isinstance(value, str):
+            found.setdefault(place, {})[value] = None
+
+    add(document, "")
     return found
-
-
-def _texts(value: object, place: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _texts(item, f"{place}.{key}" if place else str(key))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item, f"{place}[]")
-    elif isinstance(value, str):
-        yield place, value
 
 
 def hidden(name: str, secret: bytes) -> str:
@@ -232,24 +217,26 @@ class _Cleaner:
         ours = entry["extra_info"]["lstm"]
         case = Case.from_dict(ours["case"])
         name = _formed(entry.get("name"), rf"\w{{1,60}}\[{re.escape(case.id)}\]") or case.id
-        found = {
-            "group": case.group,
-            "name": name,
-            "fullname": name,
-            "param": case.id,
-            "params": {"lstm_case": case.id},
-            **self.chosen(entry, ("options", "stats")),
+        kept: dict[str, Any] = {
+            key: ours[key] if key in _CASE else self.tree(ours[key], self.text, key)
+            for key in _OURS
+            if key in ours
         }
-        kept: dict[str, Any] = {}
-        for key in (key for key in _OURS if key in ours):
-            kept[key] = ours[key] if key in _CASE else self.tree(ours[key], self.text, key)
         for reason, shown in zip(
             ours["validity"]["reasons"], kept["validity"]["reasons"], strict=True
         ):
             shown["code"] = _formed(reason["code"], r"\w{1,40}") or "unknown"
             if reason["code"] == "busy":  # the programs that kept the machine busy
                 shown["text"] = self.text(re.sub(r" \(.*\)$", "", reason["text"]))
-        return {**found, "extra_info": {"lstm": kept}}
+        return {
+            "group": case.group,
+            "name": name,
+            "fullname": name,
+            "param": case.id,
+            "params": {"lstm_case": case.id},
+            **self.chosen(entry, ("options", "stats")),
+            "extra_info": {"lstm": kept},
+        }
 
     def outcome(self, outcome: Mapping[str, Any]) -> dict[str, object]:
         found = {key: outcome[key] for key in (*_CASE, "outcome")}
@@ -310,7 +297,7 @@ class _Cleaner:
         return clean(value) if isinstance(value, str) else value
 
     def text(self, text: str) -> str:
-        """Return the text without names, or ``HIDDEN`` if a word of it has no form listed above."""
+        """Return the text without names, or ``HIDDEN`` if a word has no form of ``_WORDS``."""
         for name in self._names:
             text = name.sub(SOMEBODY, text)
         return text if all(map(self._is_word, text.split())) else HIDDEN
@@ -321,12 +308,11 @@ class _Cleaner:
         return self.text(name)
 
     def _is_word(self, word: str) -> bool:
-        if word in self._known or any(each.fullmatch(word) for each in _WORDS):
-            return True
-        word = word.strip(_EDGES).removesuffix("'s").removesuffix("(x").removesuffix(".toml")
-        if not word or word in self._known or any(each.fullmatch(word) for each in _WORDS):
-            return True
-        name, equals, value = word.partition("=")
+        bare = word.strip(_EDGES).removesuffix("'s").removesuffix("(x").removesuffix(".toml")
+        for each in (word, bare):
+            if not each or each in self._known or any(form.fullmatch(each) for form in _WORDS):
+                return True
+        name, equals, value = bare.partition("=")
         return bool(equals) and bool(list(_variables({name: value})))
 
 
@@ -350,13 +336,11 @@ def _model(part: object) -> str:
 
 
 def _own_words(file: ResultFile) -> frozenset[str]:
-    cases = [each.case for each in file.measurements] + [each.case for each in file.outcomes]
-    words = {
-        word
-        for case in cases
-        for word in (case.id, case.group, case.backend, case.shape, case.device)
-    }
-    return frozenset(words | {_formed(file.run.session, r"[\w.+-]{1,80}") or ""})
+    words = {_formed(file.run.session, _NAME) or ""}
+    items: list[Measurement | Outcome] = [*file.measurements, *file.outcomes]
+    for case in (each.case for each in items):
+        words |= {case.id, case.group, case.backend, case.shape, case.device}
+    return frozenset(words)
 
 
 def _names(document: Mapping[str, Any], file: ResultFile) -> list[str]:
@@ -370,9 +354,9 @@ def _names(document: Mapping[str, Any], file: ResultFile) -> list[str]:
     with contextlib.suppress(KeyError, OSError, RuntimeError):  # who has no name here left none
         found |= {getpass.getuser(), Path.home().name}
     found.update(re.findall(r"(?:/home|/Users|\\Users)[/\\]+([\w.-]+)", json.dumps(document)))
-    # A machine called "cpu", a person called "max": a word that every file has tells nobody.
+    # A machine called "cpu", a person called "max": a word that every file has identifies nobody.
     nobody = _NOBODY | _words(document) | _words(file.run.suite, as_it_is=True)
-    kept = {each for each in found if len(each) >= _SHORTEST_NAME and each.lower() not in nobody}
+    kept = {each for each in found if len(each) > 2 and each.lower() not in nobody}
     return sorted(kept, key=len, reverse=True)
 
 
@@ -388,14 +372,6 @@ def _words(value: object, as_it_is: bool = False) -> set[str]:
     if as_it_is and isinstance(value, str):
         return {value.lower(), *re.split(r"\W+", value.lower())}
     return set()
-
-
-def _check(path: Path, document: Mapping[str, object], names: Iterable[str]) -> None:
-    """Raise ResultError for a name that is left, found by another way than it was taken out."""
-    text = json.dumps(document, ensure_ascii=False).lower()
-    for name in names:
-        if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text):
-            raise error_at(path, f"still holds the name {name} where it is made anonymous")
 
 
 def _text(value: object, key: str) -> str:

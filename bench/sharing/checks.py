@@ -1,10 +1,9 @@
-"""What of a result file cannot be: figures that do not follow from one another or any machine.
+"""Find what cannot be in a result file: figures that do not follow from one another.
 
-A file that somebody hands in is data, and can say anything. What is checked here is what it says of
-itself: each case proven, its statistics made of its samples, its validity what these samples have,
-its rate no more than its device's, its times inside the run. An honest file passes; one in which a
-figure was made better has to make many others fit. Anyone who makes them all fit is not found: for
-that, somebody else measures the same. This module makes sentences and opens no file.
+Each case must be proven, its statistics be made of its samples, its validity be what these samples
+show, its rate no more than its device's, its times inside the run. An honest file passes; one in
+which a figure was made better has to make many others fit. Making them all fit is not found: for
+that, somebody else measures the same.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from bench.machine.fields import Field, is_number, printable
+from bench.machine.fields import Field, is_number, mapping, printable
 from bench.records import digest, hdr
 from bench.records.schema import Measurement, ResultFile
 from bench.stats.intervals import (
@@ -34,26 +33,23 @@ CLOSE = 1e-9
 """Relative difference of a figure that is the same: it was added up in another order."""
 
 SHORTEST_BLOCK = 1e-6
-"""Seconds. A block is a thousand ticks of the clock or more (``measuring.timing``), and no clock
-ticks in less than a nanosecond."""
+"""Seconds. A block is a thousand ticks of the clock or more, of a nanosecond at least."""
 
 DISTINCT = 0.5
-"""Part of a case's samples that differ from one another, at the least: a clock that ticks in 100 ns
-makes some alike, and no machine most."""
+"""Least part of a case's samples that differ from one another: a coarse clock makes some equal."""
 
 FEWEST_FOR_COPIES = 5
 """Samples from which on two series that agree in all of them are one."""
 
 LEAST_SHARE = 0.2
-"""Part of the seconds in which a group was timed that its samples take, at the least. In the
-reference results it is 0.41 to 0.86: the rest is warm-up, calibration and the wait between. A
-stream waits for its next call to be due, and has no least."""
+"""Least part of the seconds in which a group was timed that its samples take; 0.41 to 0.86 in the
+reference results, the rest is warm-up, calibration and waiting. Streams wait, and have no least."""
 
 SLACK = timedelta(seconds=2)
 """Between two looks at the clock."""
 
 AHEAD = timedelta(days=1)
-"""A clock that is set to another day's is set wrong."""
+"""How far a run may end in the future."""
 
 
 def problems(document: Field, file: ResultFile, now: datetime) -> list[str]:
@@ -74,17 +70,14 @@ def problems(document: Field, file: ResultFile, now: datetime) -> list[str]:
 
 
 def copies(files: Sequence[ResultFile]) -> list[str]:
-    """Which cases have the samples of another, or a multiple of them, in the same file or others.
-
-    Two measurements never agree in every sample: one of them was not measured.
-    """
+    """Which cases have the samples of another, or a multiple of them, in any of the files."""
     seen: dict[tuple[float, ...], str] = {}
     found = []
     for file in files:
         for item in file.measurements:
             if item.samples.size < FEWEST_FOR_COPIES:
                 continue
-            # Over their first, so that a multiple is the same; to as many digits as survive it.
+            # Divided by the first, so that a multiple is the same; to digits that survive it.
             key = tuple(float(f"{value:.9g}") for value in item.samples / item.samples[0])
             where = f"{printable(file.path.name)}: {printable(item.case.id)}"
             first = seen.setdefault(key, where)
@@ -117,33 +110,24 @@ def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
 
 
 def _looked(state: object) -> datetime | None:
-    """When the machine was looked at, None if that is not told."""
-    text = state.get("time") if isinstance(state, Mapping) else None
+    """When the machine was looked at, None if that is unknown."""
     try:
-        when = datetime.fromisoformat(text) if isinstance(text, str) else None
+        when = datetime.fromisoformat(str(mapping(state).get("time")))
     except ValueError:
         return None
-    return when if when is not None and when.tzinfo is not None else None
+    return when if when.tzinfo is not None else None
 
 
 def _of_entry(entry: Field, item: Measurement) -> Iterator[str]:
-    yield from _names(entry, item)
+    # Two cases that were exchanged have each other's names.
+    for key, value in (("group", item.case.group), ("param", item.case.id)):
+        if entry[key].given and entry[key].value != value:
+            yield f"{key} is not that of the case {printable(item.case.id)}"
     yield from _proof(item)
     yield from _statistics(entry, item)
     yield from _validity(item)
     yield from _calls(item)
     yield from _possible(item)
-
-
-def _names(entry: Field, item: Measurement) -> Iterator[str]:
-    """What pytest-benchmark calls it: two cases that were exchanged have each other's names."""
-    wanted = {"group": item.case.group, "param": item.case.id}
-    for key, value in wanted.items():
-        if entry[key].given and entry[key].value != value:
-            yield f"{key} is not that of the case {printable(item.case.id)}"
-    name = entry["name"]
-    if name.given and f"[{item.case.id}]" not in str(name.value):
-        yield f"name is not that of the case {printable(item.case.id)}"
 
 
 def _proof(item: Measurement) -> Iterator[str]:
@@ -171,7 +155,7 @@ def _proof(item: Measurement) -> Iterator[str]:
 
 
 def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
-    """They are those of the samples."""
+    """The statistics are those of the samples."""
     samples = item.samples
     mean = float(samples.mean())
     wanted = {
@@ -206,7 +190,7 @@ def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
 
 
 def _validity(item: Measurement) -> Iterator[str]:
-    """It says of its samples what they show (``measuring.disturbances``)."""
+    """The validity is what the samples show."""
     where = "extra_info.lstm.validity"
     codes = {reason.code for reason in item.reasons}
     if item.valid and codes:
@@ -227,7 +211,7 @@ def _validity(item: Measurement) -> Iterator[str]:
 
 
 def _calls(item: Measurement) -> Iterator[str]:
-    """Of a stream: its calls are those of its blocks, and their histogram has all of them."""
+    """The calls of a stream are those of its blocks, and their histogram has all of them."""
     stream, where = item.streaming, "extra_info.lstm.streaming"
     if stream is None:
         if item.case.workload.streaming:
@@ -254,7 +238,7 @@ def _calls(item: Measurement) -> Iterator[str]:
 
 
 def _possible(item: Measurement) -> Iterator[str]:
-    """Its times are some that a clock and a device can have."""
+    """The times are some that a clock and a device can have."""
     shortest = float(item.samples.min()) * item.calls
     if shortest < SHORTEST_BLOCK:
         text = f"{shortest:g} s are no thousand ticks of any clock"

@@ -1,25 +1,25 @@
-"""Result files handed in: examined together, made anonymous, put where a pull request has them.
+"""Examine result files, make them anonymous and write them where a pull request has them.
 
-What is measured stays as it is. The machine is called by its kind, and by digits of its id under a
-secret that never leaves this computer: what it measures tomorrow is known as of the same machine,
-and nobody who guesses its name can see that the guess is right.
+The machine is named by its kind, and by digits of its id under a secret that never leaves this
+computer: what it measures tomorrow is known to be of the same machine, and nobody who guesses its
+name can see that the guess is right.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from platformdirs import user_cache_path
 
 from bench.machine.fields import Field, ResultError, error_at, printable
 from bench.machine.reading import parse_json, regular_bytes
-from bench.machine.writing import unfinished_name, write
+from bench.machine.writing import write
 from bench.records.files import collect, read
 from bench.records.schema import ResultFile
 from bench.sharing.anonymous import anonymous, kind
@@ -31,10 +31,7 @@ FOLDER = "results/community"
 
 @dataclass(frozen=True)
 class Submission:
-    """What became of it. problems: of the files, in words; then nothing was written.
-
-    written: the new files. there: those that had been handed in before.
-    """
+    """problems: of the files; then nothing was written. there: files that were written before."""
 
     problems: tuple[str, ...] = ()
     written: tuple[Path, ...] = ()
@@ -53,23 +50,15 @@ def users_secret() -> bytes | None:
         if not path.is_absolute():
             return None  # without a home "~" stays as it is
         if not path.exists():
-            _make_secret(path)
-        # Read again: if two processes make one at once, both go by the later one's.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(file, "wb") as opened:
+                    opened.write(secrets.token_bytes(_SECRET_SIZE))
         found = regular_bytes(path, _SECRET_SIZE)
     except (OSError, RuntimeError, ResultError):
         return None
     return found if len(found) == _SECRET_SIZE else None
-
-
-def _make_secret(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(unfinished_name(SECRET_NAME))
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(_SECRET_SIZE))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
@@ -88,7 +77,7 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
     if found:
         return Submission(tuple(found))
     secret = users_secret() or secrets.token_bytes(32)
-    made: list[tuple[Path, dict[str, object]]] = []
+    made: dict[Path, dict[str, object]] = {}
     there: list[Path] = []
     for path, document, file in given:
         target = folder / kind(file) / path.name
@@ -97,12 +86,11 @@ def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
                 raise error_at(target, "is another run's; rename the one that is handed in")
             there.append(target)
         else:
-            whole: dict[str, Any] = document.mapping()
-            made.append((target, anonymous(whole, file, secret)))
-    for target, data in made:
+            made[target] = anonymous(document.mapping(), file, secret)
+    for target, data in made.items():
         write(target, data)
-        read(target)  # as whoever gets it will
-    return Submission((), tuple(target for target, _ in made), tuple(there))
+        read(target)
+    return Submission((), tuple(made), tuple(there))
 
 
 def _document(path: Path) -> Field:
@@ -115,7 +103,7 @@ def _document(path: Path) -> Field:
 
 
 def _others(files: Sequence[ResultFile], folder: Path) -> list[ResultFile]:
-    """What was handed in of the same kinds of machines, but for these very runs."""
+    """Other runs of the same kinds of machines that are in the folder."""
     places = {folder / kind(file) for file in files}
     there = collect(place for place in sorted(places) if place.is_dir())
     mine = {file.run.id for file in files}
