@@ -7,7 +7,7 @@ Imports nothing of results or frameworks, since pytest loads it with the plugin'
 from __future__ import annotations
 
 import argparse
-import math
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage is a screenful, and --help has it."""
+    """Prints what is wrong in one line, without the usage, which is a screenful."""
 
     def error(self, message: str) -> NoReturn:
         """End the command with one line and the exit code of bad input."""
@@ -45,10 +45,7 @@ def add_values(
     *rows: tuple[str, str, Callable[[str], Any], str],
     **more: Any,
 ) -> None:
-    """Options that take a value: name, what stands for the value, its type, what it means.
-
-    more: what else ``add_argument`` is to know of each.
-    """
+    """Options that take a value: name, metavar, type and help. more: for ``add_argument``."""
     for name, metavar, kind, described in rows:
         to.add_argument(f"--{name}", metavar=metavar, type=kind, help=described, **more)
 
@@ -56,7 +53,7 @@ def add_values(
 def add_usual(
     to: argparse._ActionsContainer, *rows: tuple[str, str, Callable[[str], Any], Any, str]
 ) -> None:
-    """As ``add_values``, of options that have a usual value, before what they mean."""
+    """As ``add_values``, with a default before the help."""
     for name, metavar, kind, usual, described in rows:
         shown = f"{described} (default: %(default)s)".lstrip()
         add_values(to, (name, metavar, kind, shown), default=usual)
@@ -69,7 +66,7 @@ def add_choice(
     text: str = "",
     usual: str | None = None,
 ) -> None:
-    """An option that takes one of some words. usual: what it is where it is not given."""
+    """An option that takes one of some words. usual: its default."""
     default = "" if usual is None else "(default: %(default)s)"
     to.add_argument(
         f"--{name}", choices=tuple(choices), default=usual, help=f"{text} {default}".strip()
@@ -77,7 +74,7 @@ def add_choice(
 
 
 def add_flags(to: argparse._ActionsContainer, **flags: str) -> None:
-    """Options that are there or not, with what they mean."""
+    """Options without a value, with their help."""
     for name, described in flags.items():
         to.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=described)
 
@@ -88,9 +85,9 @@ def add_output(
     note: str = "",
     by_name: bool = False,
 ) -> None:
-    """The options ``--format`` and ``--output``; note: what is to be known of a form.
+    """The options ``--format`` and ``--output``. note: on a format.
 
-    by_name: the file's name says the form where none is named; ``format`` is then None.
+    by_name: the format is None by default, and follows from the name of the file.
     """
     default = "what FILE's name says, or else terminal" if by_name else "%(default)s"
     parser.add_argument(
@@ -171,25 +168,20 @@ def _period(text: str) -> float | None:
 
 def percentage(text: str) -> float:
     """A percentage above 0, with or without its sign, as a share: 2% is 0.02."""
-    value = _number(text.strip().removesuffix("%"))
-    if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage from 0 to 100, such as 2%")
-    return value / 100
+    kind = "percentage from 0 to 100, such as 2%"
+    return _above_0(text.strip().removesuffix("%"), 100, kind, text) / 100
 
 
 def share(text: str) -> float:
     """A number above 0 and up to 1."""
-    value = _number(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
-    return value
+    return _above_0(text, 1, "number from 0 to 1", text)
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def _above_0(text: str, most: float, kind: str, given: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) <= most:
+            return value
+    raise argparse.ArgumentTypeError(f"{given!r} is no {kind}")
 
 
 def add_unmeasured(parser: argparse.ArgumentParser) -> None:

@@ -21,10 +21,10 @@ BAD_INPUT = 2
 """The exit code of every command for what cannot be read or written."""
 
 INTERRUPTED = 130
-"""That of a command that Ctrl-C, or who asked it to end, has stopped."""
+"""The exit code after Ctrl-C or another request to end."""
 
 READER_LEFT = 128 + 13
-"""What a shell says of a tool that SIGPIPE ended: whoever read the output has seen enough."""
+"""The exit code of a tool that SIGPIPE ended."""
 
 _LONGEST_LINE = 10_000
 """Letters. A path has 4,096 at most, and few commands name many."""
@@ -34,13 +34,12 @@ NARROWEST = 20
 
 
 def end(main: Callable[[], int]) -> NoReturn:
-    """Run a command to its end, and this process to its own, with the command's exit code.
+    """Run a command and end this process with its exit code.
 
-    What happens to the output is the same for all of them, and told in a line: its reader left (a
-    pager, ``head``), its disk is full, or it was closed before anything was begun.
+    Errors of the output are one line: its reader left (a pager, ``head``), its disk is full, or it
+    was closed before anything was begun.
     """
-    # Before any framework is imported, here or in a process of ours: TensorFlow's lines about its
-    # own doings are for anyone who asks for them. A user's own choice stands.
+    # Before any framework is imported, here or in a process of ours. A user's own choice stands.
     os.environ.setdefault(import_notes.LEVEL, "2")
     import_notes.hold_back()
     if sys.stdout is None:
@@ -52,8 +51,7 @@ def end(main: Callable[[], int]) -> NoReturn:
         try:
             code = main()
         except SystemExit as stopped:
-            # argparse ends so, after --help and for what it cannot read; and Rich, with a code of
-            # its own, where it met a broken pipe.
+            # argparse ends so; and Rich, with a code of its own, where it met a broken pipe.
             code = READER_LEFT if isinstance(stopped.__context__, BrokenPipeError) else stopped.code
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -75,11 +73,11 @@ def run(
     *more: type[Exception],
     interrupted: str | None = None,
 ) -> int:
-    """What a command does with its words, and its exit code.
+    """Run ``work`` with the parsed options and return the exit code.
 
-    work: is given the options. An ``InputError`` of its, or one of ``more``, is printed in a line
-    and makes the code ``BAD_INPUT``, as does a ``ReportedError``, which was printed before.
-    interrupted: what is printed after an interruption, which makes the code ``INTERRUPTED``.
+    An ``InputError``, or one of ``more``, is printed in a line and makes the code ``BAD_INPUT``, as
+    does a ``ReportedError``, which was printed before. interrupted: what is printed after an
+    interruption, which makes the code ``INTERRUPTED``.
     """
     options = parser.parse_args(words)
     write_any_letter()
@@ -101,26 +99,23 @@ def run(
 
 
 def failed(error: object, code: int = BAD_INPUT) -> int:
-    """Tell it and return the exit code for it."""
+    """Print an error and return the exit code for it."""
     tell_errors([error])
     return code
 
 
 def tell_errors(errors: Iterable[object]) -> None:
     """A line each, on standard error."""
-    for error in errors:
-        line = " ".join(each.strip() for each in _sentence(error).splitlines())
-        print(f"error: {printable(line, _LONGEST_LINE)}", file=sys.stderr)
-
-
-def _sentence(error: object) -> str:
     from bench.stats.intervals import ReasonedError  # NumPy, which only errors need here
 
-    if not isinstance(error, ReasonedError):
-        return str(error)
-    from bench.render.messages import error_text
+    for error in errors:
+        text = str(error)
+        if isinstance(error, ReasonedError):
+            from bench.render.messages import error_text
 
-    return error_text(error.reason)
+            text = error_text(error.reason)
+        line = " ".join(each.strip() for each in text.splitlines())
+        print(f"error: {printable(line, _LONGEST_LINE)}", file=sys.stderr)
 
 
 def _exit(line: str) -> NoReturn:
@@ -135,28 +130,20 @@ def _write_nowhere() -> None:
 
 
 def write_any_letter() -> None:
-    """Let the output take letters that this terminal has not.
-
-    Names in result files may hold any: better a "?" in their place than nothing at all.
-    """
+    """Print "?" in place of letters that this terminal has not: names may hold any."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def width_is_known() -> bool:
-    """Whether the output has a width: a terminal's own, or one that the user has set.
-
-    In a pipe or a file it is not guessed from elsewhere.
-    """
+    """Whether the output has a width: a terminal's own, or one that the user has set."""
     return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
 def python() -> str:
-    """How a user calls this Python from here: ``python``, or its path where that is another.
-
-    tox calls commands with a PATH that its user has not.
-    """
+    """How a user calls this Python from here: ``python``, or its path where that is another."""
+    # tox calls commands with a PATH that its user has not.
     here = Path(sys.executable)
     if shutil.which("python") == str(here) and "TOX_ENV_DIR" not in os.environ:
         return "python"
@@ -165,7 +152,7 @@ def python() -> str:
 
 
 def typed(command: str, *words: str) -> str:
-    """A command of this suite with its words, as a person is told to type it here."""
+    """A command of this suite with its words, for a person to type."""
     return typed_command(" ".join([python(), "-m", f"bench.{command}", *map(shlex.quote, words)]))
 
 
@@ -186,7 +173,7 @@ def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest
 
 
 def add_result_files(parser: argparse.ArgumentParser) -> None:
-    """The argument ``paths`` of what is done with files, not with what stands in them."""
+    """The argument ``paths`` of commands on files, not on the results in them."""
     parser.add_argument(
         "paths",
         nargs="+",
@@ -197,8 +184,8 @@ def add_result_files(parser: argparse.ArgumentParser) -> None:
 
 
 class UsageError(InputError):
-    """What was asked cannot be done; one line that says why and what to do."""
+    """A command cannot be carried out; one line that says why and what to do."""
 
 
 class ReportedError(InputError):
-    """There is nothing to go on with, and the reason has been printed."""
+    """The command cannot go on, and the reason has been printed."""

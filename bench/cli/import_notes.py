@@ -1,9 +1,9 @@
-"""TensorFlow's lines about its own build, held back while it is loaded.
+"""Drop TensorFlow's lines about its own build while it is imported.
 
-Its library writes them to file descriptor 2 while it is loaded, before it reads the level that
-``TF_CPP_MIN_LOG_LEVEL`` asks for. So for the time of that import, and no longer, what is written
-there goes through another process, which drops what the level drops later. It is a process and no
-thread, so that the last words of an import that dies still arrive.
+Its library writes them to file descriptor 2 before it reads the level that
+``TF_CPP_MIN_LOG_LEVEL`` asks for. So for the time of that import what is written there goes through
+another process, which drops what the level drops later. It is a process and no thread, so that the
+last words of an import that dies still arrive.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ from types import ModuleType
 from typing import Any
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-"""TensorFlow's variable: 0 has it tell all, 1 no remarks, 2 its errors only, 3 not even those."""
+"""TensorFlow's variable: 0 asks for all lines, 1 for no remarks, 2 for errors, 3 for none."""
 
-_LOADED = "tensorflow"
-_SEVERITIES = "IWE"
 _SECONDS = 5.0
 """For the filter to write what it still has; a process that inherited its input may keep it."""
 
@@ -38,8 +36,8 @@ for line in sys.stdin.buffer:
 
 
 def dropped(level: str) -> re.Pattern[str] | None:
-    """The lines that this level does not want to see; None if it wants all, or is no level."""
-    if not level.isdecimal() or not (letters := _SEVERITIES[: int(level)]):
+    """Match the lines that this level does not want; None if it wants all, or is no level."""
+    if not level.isdecimal() or not (letters := "IWE"[: int(level)]):
         return None
     place = r"\S+:\d+\] "
     return re.compile(
@@ -52,18 +50,18 @@ def dropped(level: str) -> re.Pattern[str] | None:
 
 
 def hold_back() -> None:
-    """From now on TensorFlow's import is as quiet as ``TF_CPP_MIN_LOG_LEVEL`` asks for."""
+    """Make TensorFlow's import as quiet as ``TF_CPP_MIN_LOG_LEVEL`` asks for."""
     if not any(isinstance(each, _Finder) for each in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 class _Finder:
-    """Finds nothing itself: it is asked first, and has the next find TensorFlow."""
+    """Has the finders after it find TensorFlow, and filters what its loader prints."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != _LOADED:
+        if name != "tensorflow":
             return None
         sys.meta_path.remove(self)
         try:

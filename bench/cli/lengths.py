@@ -15,27 +15,23 @@ from bench.machine.reading import regular_bytes
 from bench.stats.batching import Lengths
 
 MOST_LENGTHS = 1_000_000
-"""Weighing the policies of so many takes three seconds for each backend; a sample tells as much."""
+"""Comparing the policies on so many takes three seconds for each backend."""
 
 LONGEST = 1_000_000
 """Timesteps: far past what any recurrent network is given at once."""
 
-_UNIFORM = re.compile(r"uniform:(\d{1,9})-(\d{1,9})")
-_LOG_NORMAL = re.compile(r"lognormal:(\d{1,9}),(\d{1,3}(?:\.\d{1,9})?)(?:,(\d{1,9}))?")
+_LOG_NORMAL = r"lognormal:(\d{1,9}),(\d{1,3}(?:\.\d{1,9})?)(?:,(\d{1,9}))?"
 
 SPELLING = "uniform:10-200, lognormal:80,0.6,400 (median, sigma, most) or a file, a number a line"
 
 
 class LengthsError(InputError):
-    """Lengths that cannot be had; one line."""
+    """Lengths that cannot be read or drawn; one line."""
 
 
 @dataclass(frozen=True)
 class LengthSource:
-    """Where lengths come from. known: every length of a file; None of what is drawn.
-
-    drawn: so many of them, by a generator.
-    """
+    """known: every length of a file; None of a distribution. drawn: draws so many of them."""
 
     known: Lengths | None
     drawn: Callable[[np.random.Generator, int], Lengths]
@@ -47,31 +43,28 @@ class LengthSource:
 
 def source(text: str) -> LengthSource:
     """What ``--lengths`` names. Raises LengthsError."""
-    if match := _UNIFORM.fullmatch(text):
+    if match := re.fullmatch(r"uniform:(\d{1,9})-(\d{1,9})", text):
         low, high = map(int, match.groups())
         if not 1 <= low <= high <= LONGEST:
             raise LengthsError(f"{text}: expected lengths from 1 to {LONGEST:,}, the lower first")
         return LengthSource(None, lambda rng, count: rng.integers(low, high + 1, count))
-    if match := _LOG_NORMAL.fullmatch(text):
-        return _log_normal(text, int(match[1]), float(match[2]), match[3])
+    if match := re.fullmatch(_LOG_NORMAL, text):
+        median, sigma = int(match[1]), float(match[2])
+        # Three sigmas leave out one sequence in seven hundred.
+        reach = min(float(LONGEST), median * math.exp(min(3 * sigma, 30.0)))
+        most = int(match[3]) if match[3] else round(reach)
+        if not (1 <= median <= most <= LONGEST and 0 < sigma <= 10):
+            raise LengthsError(f"{text}: expected a median of at least 1 and a sigma up to 10")
+
+        def drawn(rng: np.random.Generator, count: int) -> Lengths:
+            found = np.exp(rng.normal(math.log(median), sigma, count))
+            return np.clip(np.rint(found), 1, most).astype(np.int64)
+
+        return LengthSource(None, drawn)
     if text.startswith(("uniform:", "lognormal:")):
         raise LengthsError(f"{printable(text, 60)} is no distribution of lengths: {SPELLING}")
     known = _read(Path(text))
     return LengthSource(known, lambda _, count: np.resize(known, count))
-
-
-def _log_normal(text: str, median: int, sigma: float, longest: str | None) -> LengthSource:
-    # Three sigmas leave out one sequence in seven hundred.
-    reach = min(float(LONGEST), median * math.exp(min(3 * sigma, 30.0)))
-    most = int(longest) if longest else round(reach)
-    if not (1 <= median <= most <= LONGEST and 0 < sigma <= 10):
-        raise LengthsError(f"{text}: expected a median of at least 1 and a sigma up to 10")
-
-    def drawn(rng: np.random.Generator, count: int) -> Lengths:
-        found = np.exp(rng.normal(math.log(median), sigma, count))
-        return np.clip(np.rint(found), 1, most).astype(np.int64)
-
-    return LengthSource(None, drawn)
 
 
 def _read(path: Path) -> Lengths:

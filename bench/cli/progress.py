@@ -23,7 +23,7 @@ from bench.records.schema import Results
 from bench.render.escape import clean
 
 AFTER = 1.0
-"""Seconds from which on there is something to tell."""
+"""Seconds before the line appears."""
 
 EVERY = 0.2
 """Seconds from one look to the next."""
@@ -32,10 +32,7 @@ _CLEAR = "\r\x1b[2K"
 
 
 class Progress(Closing):
-    """Shows what is done while its block goes on, and leaves nothing behind.
-
-    what: ``reading results``. after, every: seconds.
-    """
+    """Shows progress while its block goes on. what: ``reading results``. after, every: seconds."""
 
     def __init__(
         self, what: str, stream: TextIO | None = None, after: float = AFTER, every: float = EVERY
@@ -51,13 +48,13 @@ class Progress(Closing):
             self._thread.start()
 
     def over(self, items: Sequence[Path]) -> Iterator[Path]:
-        """The files, each told by its number when it is begun."""
+        """Yield the files, and show the number of the current one."""
         for number, item in enumerate(items, start=1):
             self._part = f"{number:,} of {len(items):,}"
             yield item
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -86,10 +83,9 @@ class Progress(Closing):
 
 
 def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool = True) -> Results:
-    """``results.files.collect``, with the number of the file that is being read.
+    """Collect results, showing progress; warnings go to standard error.
 
-    A file that was changed after it was written is reported on standard error, whatever the command
-    makes of it, and unless it asks not to ``tell``, each that cannot be read.
+    tell: whether errors go there too.
     """
     with Progress("reading results") as progress:
         results = collect(paths, progress.over)
@@ -101,9 +97,9 @@ def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool =
 
 
 def asked_for(paths: Sequence[Any], made_by: str = "pytest --benchmark-only") -> Sequence[Any]:
-    """The files and folders that a command names, or else what ``by_default`` takes.
+    """The paths of a command, or else those of ``by_default``. Raises UsageError for none.
 
-    made_by: the command that makes some. Raises UsageError where there are none.
+    made_by: the command that makes results.
     """
     folder = default_folder()
     found = paths or by_default(folder)
