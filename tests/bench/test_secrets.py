@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from bench import compare, history, plot, records, report, run
+from bench import compare, plot, records, report
 from bench.machine import facts, remote
 from bench.machine.fields import printable, without_secrets
 from bench.machine.remote import PlaceError
@@ -80,23 +80,6 @@ def test_a_command_that_cannot_read_a_url_says_nothing_of_its_credentials(
     out, err = capsys.readouterr()
     assert "error: " in err
     assert_clean(out + err)
-
-
-@pytest.mark.parametrize("url", [URLS[0], URLS[2]])
-def test_a_command_that_finds_the_url_in_the_environment_says_nothing_of_its_credentials(
-    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("fsspec")
-    monkeypatch.setenv("LSTM_RESULTS", url)
-    for main, words in (
-        (report.main, []),
-        (history.main, []),
-        (run.main, ["smoke", "--results", f"{url}/x"]),
-    ):
-        assert main(words) == 2
-        out, err = capsys.readouterr()
-        assert "error: " in err
-        assert_clean(out + err)
 
 
 @pytest.mark.parametrize(

@@ -96,21 +96,6 @@ def test_submit_unchanged_sends_each_file_as_it_is(
     assert (there / SESSION[0].name).read_text() == "somebody else's"
 
 
-def test_submit_unchanged_sends_nothing_that_nobody_could_read_nor_to_a_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("fsspec")
-    (tmp_path / "bad.json").write_text("{}")
-    url = f"file://{tmp_path}/there"
-    assert main(tmp_path / "bad.json", SESSION[0], "--unchanged", "--to", url, "--yes") == 2
-    assert "bad.json" in capsys.readouterr().err
-    assert main(SESSION[0], "--unchanged") == 2
-    assert "name a URL with --to" in capsys.readouterr().err
-    assert main(SESSION[0], "--to", "https://example.org/x", "--yes") == 2
-    assert "can only be read" in capsys.readouterr().err
-    assert not (tmp_path / "there").exists()
-
-
 def test_a_file_that_cannot_be_is_refused_with_each_reason_and_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

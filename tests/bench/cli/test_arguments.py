@@ -81,25 +81,6 @@ def test_what_is_at_the_bounds_is_read(
     assert kind(text) == pytest.approx(value) if isinstance(value, float) else kind(text) == value
 
 
-@pytest.mark.parametrize(
-    ("by_name", "usual", "told"),
-    [
-        (False, "terminal", "what is written (default: terminal; csv has every case)"),
-        (True, None, "what is written (default: what FILE's name says, or else terminal; csv has"),
-    ],
-)
-def test_a_form_is_the_first_where_none_is_named_or_what_a_file_s_name_says(
-    by_name: bool, usual: str | None, told: str
-) -> None:
-    made = arguments.parser("x", "y")
-    arguments.add_output(made, ("terminal", "csv"), "csv has every case", by_name)
-    assert vars(made.parse_args([])) == {"format": usual, "output": None}
-    assert told in " ".join(made.format_help().split())
-    plain = arguments.parser("x", "y")
-    arguments.add_output(plain, ("terminal", "csv"))
-    assert "(default: terminal)" in " ".join(plain.format_help().split())
-
-
 @given(st.text(max_size=30))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for kind in (

@@ -15,24 +15,13 @@ from hypothesis import strategies as st
 
 from bench import compare, history, report
 from bench.case import SuiteError
-from bench.cli import arguments, command_line, import_notes
+from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.machine.fields import ResultError
 from bench.machine.reading import FolderError
 from bench.records.schema import Measurement, Outcome, ResultFile, Results
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run, save, unmeasured
-
-
-def test_a_letter_that_the_terminal_has_not_becomes_a_question_mark(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    kept = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding="ascii"))
-    command_line.write_any_letter()
-    print("Zürich ★", flush=True)
-    assert kept.getvalue() == b"Z?rich ?\n"
-
 
 LINES = (
     "from bench.cli.command_line import end\n"
@@ -101,43 +90,6 @@ def test_a_terminal_without_a_width_is_one_of_the_usual_width(width: str) -> Non
     assert ended(program, "", COLUMNS=width) == (7, "some words\n", "")
 
 
-def test_the_commands_own_code_is_the_process_s() -> None:
-    program = "from bench.cli.command_line import end\nend(lambda: 3)"
-    assert ended(program, "") == (3, "", "")
-
-
-@pytest.mark.parametrize(("asked", "told"), [(None, "2"), ("0", "0")])
-def test_tensorflow_tells_of_itself_only_on_request(asked: str | None, told: str) -> None:
-    """Its log lines, by the one variable that it reads when it is imported."""
-    program = (
-        "import os\nfrom bench.cli import command_line\n"
-        f"command_line.end(lambda: print(os.environ.get({import_notes.LEVEL!r})))"
-    )
-    environ = {key: value for key, value in os.environ.items() if key != import_notes.LEVEL}
-    environ |= {} if asked is None else {import_notes.LEVEL: asked}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == told
-
-
-def test_a_width_is_known_where_the_user_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
-    monkeypatch.delenv("COLUMNS", raising=False)
-    assert not command_line.width_is_known()
-    monkeypatch.setenv("COLUMNS", "60")
-    assert command_line.width_is_known()
-
-
-def test_the_argument_for_results_says_what_is_read_without_one() -> None:
-    parser = argparse.ArgumentParser()
-    command_line.add_result_paths(parser, "all")
-    assert parser.parse_args([]).paths == []
-    assert parser.parse_args(["a.json", "b"]).paths == ["a.json", "b"]
-    told = " ".join(parser.format_help().split())
-    assert "result files or folders (default: all in $LSTM_RESULTS or results/)" in told
-
-
 def test_python_is_called_as_the_user_can_call_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -173,10 +125,6 @@ def raising(error: BaseException) -> Callable[[argparse.Namespace], int]:
     return work
 
 
-def test_a_command_gets_its_options_and_its_code_is_what_it_returns() -> None:
-    assert command_line.run(parser(), lambda options: int(options.many), ["--many", "7"]) == 7
-
-
 @pytest.mark.parametrize(
     "error",
     [UsageError("no"), FolderError("no"), ResultError("no"), SuiteError("no"), OSError("no")],
@@ -186,11 +134,6 @@ def test_what_a_user_can_mend_is_one_line_and_the_code_of_bad_input(
 ) -> None:
     assert command_line.run(parser(), raising(error), [], OSError) == command_line.BAD_INPUT
     assert capsys.readouterr() == ("", "error: no\n")
-
-
-def test_what_was_told_already_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line.run(parser(), raising(command_line.ReportedError()), []) == 2
-    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("told", "line"), [("stopped", "stopped\n"), ("", "")])

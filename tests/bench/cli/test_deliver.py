@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.cli import output
 from bench.cli.command_line import UsageError
-from bench.cli.output import ASCII, Target
+from bench.cli.output import Target
 from bench.render.escape import text_console
 
 
@@ -49,11 +49,6 @@ def test_a_file_has_what_a_pipe_gets_and_its_name_is_told(
     assert capsys.readouterr() == ("**x**\n", "")
 
 
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot be written|Not a directory|No such"):
-        output.deliver("csv", Target(tmp_path / "no" / "where" / "\0"), terminal, TEXTS)
-
-
 def test_what_is_no_text_needs_a_file_and_what_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"--format png needs --output FILE\.png"):
         output.check("png", Target(None))
@@ -70,15 +65,6 @@ def test_letters_that_a_terminal_has_not_are_others_and_the_layout_stays() -> No
         output.draw_on(text_console(file=file, width=80), terminal)
         file.flush()
         assert raw.getvalue().decode(encoding) == expected
-
-
-def test_what_stands_for_a_letter_is_ascii_and_what_has_none_a_question_mark() -> None:
-    assert all(plain.isascii() and plain for plain in ASCII.values())
-    raw = io.BytesIO()
-    file = io.TextIOWrapper(raw, encoding="ascii", errors="strict", newline="")
-    output.draw_on(text_console(file=file, width=80), lambda console: console.print("日"))
-    file.flush()
-    assert raw.getvalue() == b"?\n"
 
 
 def test_github_gets_the_markdown_behind_what_is_there(

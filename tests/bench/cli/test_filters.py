@@ -21,16 +21,6 @@ def asked(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_the_good_files_are_read_beside_bad_ones_which_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "bad.json").write_text("{")
-    (found,) = filters.read(asked(), [GOOD, tmp_path / "bad.json"])
-    assert found.measurements
-    assert len(found.errors) == 1
-    assert "bad.json" in capsys.readouterr().err
-
-
 def test_where_a_place_has_no_good_file_all_that_is_bad_is_told_and_nothing_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.import_notes import LEVEL, dropped
+from bench.cli.import_notes import LEVEL
 
 ABSL = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
 REMARK = "I0000 00:00:1764150000.123456    1234 port.cc:153] oneDNN custom operations are on.\n"
@@ -83,11 +83,6 @@ def test_lines_are_held_back_after_a_look_whether_tensorflow_is_installed(tmp_pa
     assert loaded(tmp_path, more=look) == (0, FAULT + LOOSE)
 
 
-def test_what_is_written_through_python_keeps_its_place(tmp_path: Path) -> None:
-    last = "print('a', file=sys.stderr); os.write(2, b'no end of line')"
-    assert loaded(tmp_path, last) == (0, f"before\n{FAULT}{LOOSE}a\nno end of line{AFTER}")
-
-
 def test_the_last_words_of_an_import_that_dies_arrive(tmp_path: Path) -> None:
     code, errors = loaded(tmp_path, "os.write(2, b'F0000 illegal instruction\\n'); os.abort()")
     assert code == -6
@@ -98,37 +93,3 @@ def test_the_last_words_of_an_import_that_dies_arrive(tmp_path: Path) -> None:
 def test_an_import_that_fails_gives_standard_error_back(tmp_path: Path) -> None:
     code, errors = loaded(tmp_path, "raise ImportError('no such symbol')")
     assert (code, errors) == (0, f"before\n{FAULT}{LOOSE}not loaded: no such symbol\n{AFTER}")
-
-
-def test_a_process_that_inherits_the_errors_and_stays_holds_nobody_up(tmp_path: Path) -> None:
-    last = (
-        "import subprocess, sys\n"
-        "subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)"
-    )
-    quick = "import bench.cli.import_notes as it; it._SECONDS = 0.1\n"
-    code, errors = loaded(tmp_path, last, more=quick)
-    assert code == 0
-    assert errors.startswith("before\n")
-
-
-def test_closed_errors_are_no_reason_to_fail(tmp_path: Path) -> None:
-    (tmp_path / "tensorflow.py").write_text("value = 7\n")
-    program = (
-        "import os\nos.close(2)\nfrom bench.cli.import_notes import hold_back\nhold_back()\n"
-        "import tensorflow\nassert tensorflow.value == 7\n"
-    )
-    environ = {**os.environ, LEVEL: "2", "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", program], env=environ, timeout=300, check=False)
-    assert done.returncode == 0
-
-
-def test_no_level_drops_what_is_not_a_line_of_the_log() -> None:
-    pattern = dropped("3")
-    assert pattern is not None
-    for line in (
-        "I am told\n",
-        "W: 1\n",
-        "F0000 00:00:1.5  1 a.cc:1] fatal\n",
-        "2026-11-26 I a.cc:1] x",
-    ):
-        assert not pattern.match(line)

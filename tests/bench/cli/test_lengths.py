@@ -71,11 +71,6 @@ def test_a_file_that_holds_something_else_is_told_with_its_line(
         source(str(path))
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LengthsError, match=r"nowhere\.txt"):
-        source(str(tmp_path / "nowhere.txt"))
-
-
 def test_a_file_of_too_many_lengths_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

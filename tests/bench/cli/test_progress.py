@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from bench.cli.command_line import UsageError
-from bench.cli.progress import Progress, asked_for, read_results
-from bench.records.files import collect
+from bench.cli.progress import Progress, asked_for
 from tests.places import GOLDEN
 
 PATIENCE = 60.0  # seconds for a thread that waits for a processor
@@ -68,13 +66,6 @@ def test_what_has_no_parts_is_shown_and_a_long_line_stays_one(
     assert line(terminal) == ""
 
 
-def test_what_is_quick_shows_nothing() -> None:
-    terminal = Terminal("")
-    with Progress("reading results", terminal, after=PATIENCE) as progress:
-        assert list(progress.over([Path("a")])) == [Path("a")]
-    assert terminal.getvalue() == ""
-
-
 def test_a_pipe_and_a_terminal_without_a_cursor_get_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -109,31 +100,6 @@ def test_an_error_takes_the_line_away_and_a_lost_terminal_is_none() -> None:
     gone = Gone("reading")
     with Progress("reading results", gone, after=0):
         assert gone.told.wait(PATIENCE)
-
-
-def test_what_is_read_is_what_is_read_without_it() -> None:
-    paths = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json", GOLDEN / "none.json"]
-    found, plain = read_results(paths), collect(paths)
-    assert [file.run.id for file in found.files] == [file.run.id for file in plain.files]
-    assert list(map(str, found.errors)) == list(map(str, plain.errors))
-    told: list[Path] = []
-
-    def watch(files: Sequence[Path]) -> Iterator[Path]:
-        for each in files:
-            told.append(each)
-            yield each
-
-    collect(paths, watch)
-    assert told == paths
-
-
-def test_what_cannot_be_read_is_told_unless_the_command_asks_not_to(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    read_results([GOLDEN / "none.json"], tell=False)
-    assert capsys.readouterr().err == ""
-    (error,) = read_results([GOLDEN / "none.json"]).errors
-    assert capsys.readouterr().err == f"error: {error}\n"
 
 
 def test_what_is_named_is_read_and_else_the_newest_session(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from bench.cli.output import CommandOutput
 from bench.machine import fresh
-from bench.studies.processes import asked_anew, asked_in_turn, shown
+from bench.studies.processes import asked_in_turn, shown
 
 
 def test_each_question_has_a_process_and_the_answers_their_order(
@@ -45,21 +44,6 @@ def test_after_one_that_died_no_more_are_asked(
     monkeypatch.setattr(fresh, "ask", lambda *_, **__: died)
     assert asked_in_turn("bench.x", [1, 2]) is None
     assert capsys.readouterr().err == f"process 1 of 2\nerror: a measuring process {told}\n"
-
-
-@dataclass(frozen=True)
-class Question:
-    size: int
-    seed: int
-
-
-def test_a_question_is_asked_of_each_process_with_a_seed_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(fresh, "ask", lambda words, question, *, quiet: question)
-    options = argparse.Namespace(seed=5, processes=3)
-    found = asked_anew("bench.x", Question(2, 5), options)
-    assert found == [{"size": 2, "seed": seed} for seed in (5, 6, 7)]
 
 
 def test_what_is_not_in_a_study_stands_below_it_and_is_returned(

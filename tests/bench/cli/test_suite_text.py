@@ -44,12 +44,6 @@ def test_the_suite_asks_precisely_the_question() -> None:
     assert "cudnn" not in {case.backend for case in suite.cases}
 
 
-def test_the_suite_of_a_gpu_has_cudnn() -> None:
-    question = Query(14, 8, 32, "gpu:0")
-    suite = suite_of(question)
-    assert "cudnn" in {case.backend for case in suite.cases}
-
-
 def test_the_suite_of_inference_has_no_windows() -> None:
     suite = suite_of(INFERENCE)
     assert suite.name == "inference-58"
@@ -58,11 +52,6 @@ def test_the_suite_of_inference_has_no_windows() -> None:
     assert {(case.workload.window, case.workload.optimizer) for case in suite.cases} == {
         (None, None)
     }
-
-
-def test_the_suite_of_sequences_that_end_has_no_longer_windows() -> None:
-    suite = suite_of(Query(14, 64, 256, steps=58))
-    assert {case.workload.window for case in suite.cases} == {29, 58}
 
 
 def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> None:
@@ -80,12 +69,6 @@ def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> Non
     assert isinstance(found, Recommendation)
     assert found.exact
     assert found.window == found.need.window
-
-
-def test_a_backend_that_does_not_exist_is_refused_by_the_suites_own_check() -> None:
-    told = suite_text.text(QUESTION, needed(QUESTION, None), ["no_such"])
-    with pytest.raises(SuiteError, match=r"^my\.toml: backends\[0\]"):
-        loading.parsed(Path("my.toml"), told.encode())
 
 
 # -- the file
@@ -146,8 +129,3 @@ def test_the_command_that_is_told_asks_the_same_question(question: Query) -> Non
     name = f"{suite_text.name(question)}.toml"
     assert options.write_suite == Path(name)
     assert second == f"python -m bench.run ./{name} --processes 6"
-
-
-def test_a_suite_that_is_written_is_only_to_be_run() -> None:
-    (only,) = suite_text.commands(QUESTION, ["results"], Path("/tmp/my own.toml"))
-    assert only == "python -m bench.run '/tmp/my own.toml' --processes 6"

@@ -43,12 +43,6 @@ def test_the_golden_file_has_the_digest_that_it_was_written_with(document: Json)
     assert notes(WITH_DIGEST) == []
 
 
-def test_read_of_a_file_older_than_digests_says_nothing(tmp_path: Path, document: Json) -> None:
-    del document["digest"]
-    assert notes(saved(tmp_path / "a.json", document)) == []
-    assert notes(GOLDEN / "replicate-1.json") == []
-
-
 def marked(document: Json) -> None:
     document["lstm"]["digested"] = True
 
@@ -115,23 +109,11 @@ def shortened(document: Json) -> None:
     document["benchmarks"].pop()
 
 
-def lengthened(document: Json) -> None:
-    document["note"] = "mine"
-
-
-def exchanged(document: Json) -> None:
-    document["benchmarks"].reverse()
-
-
 def forged(document: Json) -> None:
     document["digest"] = "sha256:" + 64 * "0"
 
 
-def spoiled(document: Json) -> None:
-    document["digest"] = 5
-
-
-CHANGES = (faster, moved, shortened, lengthened, exchanged, forged, spoiled)
+CHANGES = (faster, moved, shortened, forged)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

@@ -125,28 +125,12 @@ def test_only_what_changed_is_copied_again(files: Any, faults: Faults) -> None:
     assert {file.run.host for file in again.files} == {"moved", first.files[0].run.host}
 
 
-def test_a_folder_without_results_stands_for_its_reference_folder(
-    files: Any, faults: Faults
-) -> None:
-    for name in NAMES:
-        files.mv(f"team/lstm/{name}", f"team/lstm/reference/{name}")
-    assert len(records.collect([TEAM]).files) == 2
-
-
 def test_a_journal_is_read_only_where_its_file_is_not(files: Any, faults: Faults) -> None:
     files.pipe_file("team/lstm/replicate-1.journal.jsonl", b"not read")
     files.pipe_file("team/lstm/cut.journal.jsonl", (GOLDEN / "cut.journal.jsonl").read_bytes())
     found = records.collect([TEAM])
     assert len(found.files) == 3
     assert any(note.startswith(f"{TEAM}/cut.journal.jsonl") for note in found.notes)
-
-
-def test_what_is_wrong_in_a_file_is_told_with_its_url(files: Any, faults: Faults) -> None:
-    files.pipe_file("team/lstm/bad.json", b'{"lstm": 1')
-    (error,) = records.collect([TEAM]).errors
-    assert str(error).startswith(f"{TEAM}/bad.json is cut off or not JSON")
-    (error,) = records.collect([f"{TEAM}/bad.json"]).errors
-    assert str(error).startswith(f"{TEAM}/bad.json is cut off or not JSON")
 
 
 # -- faults
@@ -253,13 +237,6 @@ def test_a_copy_that_fails_is_told_by_name(
     assert there == [f"{TEAM}/new/{NAMES[1]}"]
     (error,) = errors
     assert str(error).startswith(f"{TEAM}/new/{NAMES[0]} cannot be written: {told}")
-
-
-def test_a_bucket_that_is_not_there_is_not_made(files: Any, faults: Faults, tmp_path: Path) -> None:
-    _, errors = remote.upload([here(tmp_path) / NAMES[0]], "s3://taem/lstm")
-    told = "cannot be written: there is no such folder or bucket"
-    assert str(errors[0]) == f"s3://taem/lstm/{NAMES[0]} {told}"
-    assert not files.exists("taem")
 
 
 # -- the web

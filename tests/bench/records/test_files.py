@@ -1,14 +1,10 @@
 """What result files may contain, and what is left of them when something goes wrong."""
 
 import copy
-import errno
-import gc
 import json
 import os
-import random
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import records
-from bench.machine import writing
 from bench.machine.fields import ResultError
-from bench.machine.writing import write
 from bench.records import files
 from bench.records.journal import Journal
 from tests.bench.made_results import SHAPES, make_store
-from tests.bench.mutations import DELETE, mutate, patched, put, refusal_of, saved
+from tests.bench.mutations import mutate, patched, put, refusal_of, saved
 from tests.places import GOLDEN, ROOT
 
 REPLICATE = GOLDEN / "replicate-1.json"
@@ -107,32 +101,7 @@ def test_a_case_that_was_measured_and_has_an_outcome_too_keeps_its_measurement(
     assert "outcomes[3] (crashed) is left out; its case stands at benchmarks[0]" in file.notes[0]
 
 
-def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(b"\xef\xbb\xbf" + REPLICATE.read_bytes())
-    assert len(records.read(path).measurements) == 6
-
-
 # What is refused, and in which words
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "told"),
-    [
-        ("benchmarks", {}, "benchmarks is an object; expected a list"),
-        ("benchmarks[3].stats.data[1]", 0, "benchmarks[3].stats.data[1] is 0; expected a time in"),
-        ("lstm.outcomes[0].reason", 5, "lstm.outcomes[0].reason is 5; expected text"),
-        ("lstm.schema", 3, "lstm.schema is 3; expected at most 2: this version knows schema 2, up"),
-        ("lstm.schema", "1", 'lstm.schema is "1"; expected a positive integer'),
-        ("lstm.run", DELETE, "lstm.run is missing; expected an object"),
-        ("lstm", "x", 'lstm is "x"; expected an object'),
-    ],
-)
-def test_a_malformed_field_is_named_by_its_place_in_the_file(
-    tmp_path: Path, golden: Json, field: str, value: object, told: str
-) -> None:
-    put(golden, field, value)
-    assert told in refusal(saved(tmp_path / "a.json", golden))
 
 
 def test_two_measurements_of_one_case_in_one_run_are_refused(tmp_path: Path, golden: Json) -> None:
@@ -166,19 +135,6 @@ def test_bytes_that_are_no_result_file_are_refused(
     assert told in refusal(path)
 
 
-def test_a_plain_pytest_benchmark_file_is_told_from_ours() -> None:
-    told = refusal(GOLDEN / "foreign-pytest-benchmark.json")
-    assert told == ("holds no results of this suite (they are made by pytest --benchmark-only)")
-
-
-def test_a_file_cut_off_anywhere_is_refused_or_whole(tmp_path: Path) -> None:
-    whole = REPLICATE.read_bytes()
-    path = tmp_path / "a.json"
-    for end in random.Random(5).sample(range(1, len(whole) - 2), 60):
-        path.write_bytes(whole[:end])
-        assert "is cut off or not JSON" in refusal(path)
-
-
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "is a folder; expected a file"
     assert refusal(tmp_path / "none.json") == "does not exist"
@@ -188,15 +144,6 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         records.read("n" * 5000 + ".json")
     with pytest.raises(ResultError, match=r"a\?b\.json cannot be read: embedded null"):
         records.read("a\0b.json")
-
-
-def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Permissions do not stop root, as whom tests in containers run.
-    def denied(path: Path, flags: int) -> int:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr("bench.machine.reading.os.open", denied)
-    assert refusal(REPLICATE) == "cannot be read: Permission denied"
 
 
 @settings(
@@ -298,29 +245,6 @@ def test_the_journal_is_read_where_its_json_cannot_be(folder: Path) -> None:
     assert [str(error).split(": ")[0].split(" is ")[0] for error in found.errors] == [str(path)]
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_collect_leaves_garbage_collection_as_it_was(folder: Path, enabled: bool) -> None:
-    before = gc.isenabled()
-    (gc.enable if enabled else gc.disable)()
-    seen: list[bool] = []
-
-    def watch(paths: Sequence[Path]) -> Iterator[Path]:
-        for path in paths:
-            seen.append(gc.isenabled())
-            yield path
-
-    try:
-        records.collect([folder], watch)
-        assert gc.isenabled() == enabled
-        with pytest.raises(ZeroDivisionError):
-            records.collect([folder], lambda paths: (p for p in paths if 1 // 0))
-        assert gc.isenabled() == enabled
-    finally:
-        (gc.enable if before else gc.disable)()
-    assert seen
-    assert not any(seen)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_hundred_thousand_cases_in_a_thousand_files_are_reported_in_bounded_memory(
@@ -364,11 +288,6 @@ def test_the_latest_results_are_the_session_that_began_last(folder: Path, golden
     assert [path.name for path in records.latest(folder)] == ["aa-new.json"]
 
 
-def test_a_session_that_crashed_is_the_latest_too(folder: Path) -> None:
-    (folder / "cut.journal.jsonl").write_bytes(CUT.read_bytes())
-    assert [path.name for path in records.latest(folder)] == ["cut.journal.jsonl"]
-
-
 def test_a_broken_file_comes_with_the_latest_so_that_it_is_seen(folder: Path) -> None:
     (folder / "broken.json").write_text("{")
     found = records.collect(records.latest(folder))
@@ -387,24 +306,6 @@ def test_reference_results_are_the_latest_only_where_nothing_else_is(folder: Pat
 
 
 # What is written
-
-
-@pytest.mark.parametrize(
-    ("info", "wanted"),
-    [
-        ({"id": "abc", "dirty": False}, "abc"),
-        ({"id": "abc", "dirty": True}, "abc with changes"),
-        ({"id": 3}, ""),
-        ([], ""),
-        (None, ""),
-        (DELETE, ""),
-    ],
-)
-def test_the_commit_is_read_whatever_stands_there(
-    tmp_path: Path, golden: Json, info: object, wanted: str
-) -> None:
-    put(golden, "commit_info", info)
-    assert records.read(saved(tmp_path / "a.json", golden)).commit == wanted
 
 
 def test_pytest_benchmark_itself_reads_the_file(tmp_path: Path, golden: Json) -> None:
@@ -426,22 +327,6 @@ def test_pytest_benchmark_itself_reads_the_file(tmp_path: Path, golden: Json) ->
     assert "Failed to load" not in done.stdout + done.stderr
     for entry in golden["benchmarks"]:
         assert entry["name"] in done.stdout
-
-
-def test_temporary_names_are_not_taken_for_results(
-    tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[list[Path]] = []
-    real = writing._write_all
-
-    def look(file: int, data: bytes) -> None:
-        real(file, data)
-        seen.append(records.latest(tmp_path))
-
-    monkeypatch.setattr(writing, "_write_all", look)
-    write(tmp_path / "a.json", golden)
-    assert seen == [[]]
-    assert records.latest(tmp_path) == [tmp_path / "a.json"]
 
 
 # What a run that did not end was busy with
@@ -492,9 +377,3 @@ def test_unfinished_runs_are_told_the_newest_first_and_none_that_goes_on(
     assert [note.split()[0] for note in told] == [str(new), str(old)]
     (note,) = records.read(alive).notes
     assert "is still being written by pid 1" in note
-
-
-def test_a_journal_of_a_later_schema_is_refused(tmp_path: Path, golden: Json) -> None:
-    path = tmp_path / "a.journal.jsonl"
-    path.write_text(json.dumps({"schema": 3, "run": golden["lstm"]["run"]}) + "\n")
-    assert "schema is 3; expected at most 2" in refusal(path)

@@ -77,15 +77,6 @@ def comparable(each: Measurement) -> tuple[object, ...]:
     )
 
 
-def test_an_interrupted_run_says_that_it_is_not_complete(tmp_path: Path, run: Json) -> None:
-    with Journal(tmp_path / "a.journal.jsonl") as journal:
-        journal.start(run)
-        journal.finish(complete=False)
-    read = records.read(records.journal_to_json(tmp_path / "a.journal.jsonl")).run
-    assert not read.complete
-    assert read.finished is not None
-
-
 def test_numpy_values_and_numbers_that_json_lacks_are_written_as_plain_data(
     tmp_path: Path, run: Json, entry: Json
 ) -> None:
@@ -221,17 +212,6 @@ def test_of_two_who_want_one_name_the_second_is_refused(
         path.unlink()
 
 
-def test_a_hidden_name_that_cannot_be_taken_away_takes_no_line_back(
-    tmp_path: Path, run: Json, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.journal.jsonl"
-    with Journal(path) as journal:
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "unlink", no_links)
-            journal.start(run)
-        assert records.read(path).run.id == run["id"]
-
-
 def no_links(*paths: Path) -> None:
     raise PermissionError(errno.EPERM, "Operation not permitted")
 
@@ -288,15 +268,3 @@ def test_what_a_process_is_busy_with_stands_there_and_is_no_result(
         assert json.loads(path.read_text().splitlines()[-1]) == {"begun": ["a", "b"]}
         journal.benchmark(entry)
     assert len(records.read(path).measurements) == 1
-
-
-def test_an_end_that_could_not_be_read_back_is_not_written(tmp_path: Path, run: Json) -> None:
-    path = tmp_path / "a.journal.jsonl"
-    with Journal(path) as journal:
-        journal.start(run)
-        before = path.read_bytes()
-        with pytest.raises(ResultError, match='finished is "soon"; expected a time'):
-            journal.finish("soon")
-        with pytest.raises(ResultError, match="environment_after"):
-            journal.finish(environment_after=["load"])  # type: ignore[arg-type]
-        assert path.read_bytes() == before

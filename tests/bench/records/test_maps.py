@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from bench.machine.writing import write
 from bench.records import maps
 from bench.records.maps import LearningMap, LearningRun, MapCell, file_data, nothing_to_learn
-from tests.bench import made_windows as made
 from tests.bench.mutations import mutate, patched, refusal_of, saved
 from tests.places import GOLDEN
 
@@ -118,14 +117,6 @@ def test_what_is_written_is_read_again(tmp_path: Path, cells: list[MapCell]) -> 
     assert found.run.started == datetime(2025, 1, 1, 12, tzinfo=UTC)
 
 
-def test_a_training_that_diverged_has_a_reason_and_no_loss(tmp_path: Path) -> None:
-    bad = cell(loss=None, accuracy=None, problem="the training diverged at window 3")
-    write(tmp_path / "learning-a.json", file_data(RUN, [bad]))
-    (found,) = maps.read(tmp_path / "learning-a.json").cells
-    assert found == bad
-    assert (found.closed, found.learned) == (None, False)
-
-
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
@@ -172,20 +163,6 @@ def test_a_cell_twice_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_map_is_refused(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "learning-a.json").write_text(text)
     assert told in refusal(tmp_path / "learning-a.json")
-
-
-def test_what_is_no_text_or_is_not_there_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "learning-a.json").write_bytes(b"\xff\xfe")
-    assert refusal(tmp_path / "learning-a.json") == "is not UTF-8 text (byte 0)"
-    assert refusal(tmp_path / "none.json") == "does not exist"
-
-
-def test_a_journal_without_its_first_line_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "learning-a.journal.jsonl"
-    path.write_text(json.dumps({"cell": cell().to_dict()}) + "\n")
-    assert "its first line holds no run" in refusal(path)
-    path.write_text("half a line")
-    assert refusal(path) == "holds no whole line"
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -312,17 +289,3 @@ def test_the_longest_distance_is_that_of_the_definition(
         expected = max((d for d, k in good if shorter and k == shorter[-1]), default=None)
         assert found.learnable_distance(window, carried) == expected
         assert found.learnable_distance(window, carried, "copy") is None
-
-
-def test_a_made_up_map_answers_as_it_was_made(tmp_path: Path) -> None:
-    made.write_learning(tmp_path, {3: 1, 10: 8, 30: 20})
-    (found,) = maps.collect([tmp_path]).maps
-    assert [found.learnable_distance(k) for k in (2, 3, 9, 10, 29, 1000)] == [
-        *(None, 1, 1, 8, 8, 20)
-    ]
-
-
-def test_places_with_nothing_to_learn_are_those_of_a_reset_state_and_a_short_window() -> None:
-    assert nothing_to_learn(3, 3, carried=False)
-    assert not nothing_to_learn(3, 4, carried=False)
-    assert not nothing_to_learn(3, 3, carried=True)

@@ -62,16 +62,6 @@ def test_names_that_are_there_but_never_together_are_told() -> None:
         only(results, {"device": ("gpu:7",), "backend": ("while_loop",)})
 
 
-@pytest.mark.parametrize(("names", "more"), [(12, ""), (14, " and 2 more")])
-def test_of_many_names_there_are_some_are_told(names: int, more: str) -> None:
-    cases = [replace(CASES[0], backend=f"b{number:02}") for number in range(names)]
-    found = gather(*(measured(case, 1.0, run("a")) for case in cases))
-    with pytest.raises(NothingThereError) as caught:
-        only(found, {"backend": ("x",)})
-    there = ", ".join(f"b{number:02}" for number in range(12))
-    assert str(caught.value).endswith(f"there are of: {there}{more}")
-
-
 def test_what_has_no_time_is_filtered_too() -> None:
     found = gather(
         measured(CASES[0], 1.0, run("a")), unmeasured(CASES[1], run("a"), "failed", "it broke")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 from bench import records
 from bench.case.cases import Case
 from bench.machine.fields import Field, ResultError
-from bench.records import schema
 from bench.records.schema import (
     Measurement,
     Outcome,
@@ -25,11 +23,7 @@ from bench.records.schema import (
     parse_outcome,
     parse_run,
 )
-from bench.render import page
-from bench.render.labels import heading
-from bench.stats.rows import build
 from tests.bench.mutations import DELETE, put, saved
-from tests.places import REFERENCE
 
 Json = dict[str, Any]
 
@@ -161,16 +155,6 @@ def test_a_case_that_was_read_before_lends_its_place_to_no_other(golden: Json) -
         assert f"{WORK}.batch is" in refused(golden)
 
 
-def test_cases_that_were_read_are_kept_up_to_a_limit(
-    golden: Json, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schema, "MOST_CASES_KEPT", 2)
-    kept: dict[object, Case] = {}
-    monkeypatch.setattr(schema, "_read", kept)
-    assert len({item.case.id for item in measured(golden)}) > 2
-    assert 0 < len(kept) <= 2
-
-
 def test_what_a_hostile_value_says_is_shown_short_and_without_control_characters(
     golden: Json,
 ) -> None:
@@ -189,18 +173,6 @@ def test_a_free_form_field_nested_without_end_is_refused(golden: Json) -> None:
     assert f"{OURS}.evidence is nested too deeply" in refused(golden)
 
 
-def test_a_case_with_an_optimizer_is_read_as_it_was_written(golden: Json) -> None:
-    found = next(
-        entry["extra_info"]["lstm"]
-        for entry in golden["benchmarks"]
-        if entry["extra_info"]["lstm"]["case"]["workload"]["mode"] == "training"
-    )
-    case = Case.from_dict(found["case"])
-    case = replace(case, workload=replace(case.workload, optimizer="adam"))
-    found["case"], found["case_id"] = case.to_dict(), case.id
-    assert case in [each.case for each in measured(golden)]
-
-
 @pytest.mark.parametrize("errors", [{"y": None}, {}, DELETE])
 def test_what_did_not_pass_its_gate_has_no_time_whatever_else_stands_there(
     golden: Json, errors: object
@@ -213,12 +185,6 @@ def test_what_did_not_pass_its_gate_has_no_time_whatever_else_stands_there(
     (failed,) = [each for each in parsed(golden) if isinstance(each, Outcome)][:1]
     assert (failed.case.backend, failed.outcome) == ("while_loop+xla", "failed")
     assert "did not compute what the reference computes" in failed.reason
-
-
-def test_files_of_before_do_not_say_why_blocks_ended(golden: Json) -> None:
-    for nothing in (None, DELETE):
-        put(golden, f"{OURS}.blocks.stopped", nothing)
-        assert measured(golden)[3].stopped == ""
 
 
 # Figures and times
@@ -335,19 +301,3 @@ def test_a_machine_is_named_by_its_processor_and_digits_of_its_id(
     golden["lstm"]["run"] |= {"host": "vm", "machine_id": machine_id}
     golden["lstm"]["run"]["environment"]["before"]["cpu"] = {"name": processor}
     assert records.read(saved(tmp_path / "a.json", golden)).run.machine == name
-
-
-def test_two_machines_of_one_host_name_have_two_names_in_a_report(tmp_path: Path) -> None:
-    """As all reference results: an EPYC and a Xeon, both of them called ``vm``."""
-    files = [
-        next(REFERENCE.glob("truncation-*.json")),
-        next(REFERENCE.glob("quick-*.json")),
-    ]
-    assert {records.read(path).run.host for path in files} == {"vm"}
-    report = build(records.collect(files))
-    for told in (
-        "".join(heading(section) for section in report.sections),
-        page.page(report),
-    ):
-        assert " on vm" not in told
-        assert len(set(re.findall(r"(AMD EPYC|Intel Xeon) [0-9a-f]{6}", told))) == 2

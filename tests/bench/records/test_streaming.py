@@ -28,16 +28,6 @@ def test_it_comes_back_as_it_went() -> None:
     assert parsed(CALLS.to_dict()) == CALLS
 
 
-def test_one_call_that_missed_its_deadline_and_took_as_long_as_any_is_one() -> None:
-    taken = Taken({50.0: Bounds(1e-4, 1e-4, 1e-4, 0.0)}, 1e-4, "")
-    for calls in (StreamCalls(1, taken, taken), StreamCalls(1, taken, taken, 0, 1e-5, 1)):
-        assert parsed(calls.to_dict()) == calls
-
-
-def test_nothing_is_nothing() -> None:
-    assert parsed(None) is None
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -82,8 +72,3 @@ def test_a_file_of_this_format_is_read_as_it_was_written() -> None:
     assert paced.case.workload.period == 0.01
     assert (found.load, found.deadline, found.missed) == (1, 0.0005, 13)
     assert found.service.percentiles[50.0].mid < found.latency.percentiles[50.0].mid
-
-
-def test_files_of_before_there_were_streams_have_none() -> None:
-    found = records.read(GOLDEN / "replicate-1.json").measurements
-    assert [each.streaming for each in found] == [None] * len(found)

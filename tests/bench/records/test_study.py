@@ -71,12 +71,3 @@ def test_a_file_that_is_no_such_study_is_told(
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ResultError, match=words):
         study.read(path, "denormals")
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"study": ' + "[" * 100_000])
-def test_bytes_that_are_no_study_are_one_line(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "denormals-x.json"
-    path.write_text(text)
-    with pytest.raises(ResultError) as told:
-        study.read(path, "denormals")
-    assert "\n" not in str(told.value)

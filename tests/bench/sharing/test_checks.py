@@ -113,18 +113,6 @@ def faster_median(document: Json) -> None:
     entry(document)["stats"]["median"] *= 0.9
 
 
-def faster_samples(document: Json) -> None:
-    entry(document)["stats"]["data"] = [0.5 * each for each in entry(document)["stats"]["data"]]
-
-
-def fewer_samples(document: Json) -> None:
-    """The slow half is left out, and nothing else put right."""
-    stats = entry(document)["stats"]
-    stats["data"] = sorted(stats["data"])[: len(stats["data"]) // 2]
-    rounds = ours(document)["blocks"]["round"]
-    ours(document)["blocks"]["round"] = rounds[: len(stats["data"])]
-
-
 def old_part_of_roof(document: Json) -> None:
     part = ours(document)["roofs"]["of_matmul"]
     scaled(document, 0.8)
@@ -158,13 +146,6 @@ def whole_group_faster(document: Json) -> None:
             scaled(document, 0.1, number)
 
 
-def whole_group_slower(document: Json) -> None:
-    group = entry(document)["group"]
-    for number, item in enumerate(document["benchmarks"]):
-        if item["group"] == group:
-            scaled(document, 3.0, number)
-
-
 def longer_than_the_run(document: Json) -> None:
     run = document["lstm"]["run"]
     started = datetime.fromisoformat(run["started"])
@@ -179,13 +160,6 @@ def constant(document: Json) -> None:
     ours(document)["steady"] = True
 
 
-def repeated(document: Json) -> None:
-    data = entry(document)["stats"]["data"]
-    few = sorted(data)[len(data) // 2 :][:2]
-    sampled(document, [few[number % 2] for number in range(len(data))])
-    ours(document)["steady"] = True
-
-
 def copied(document: Json) -> None:
     """One case's samples are another's, a little slower: as if both had been measured."""
     data = [1.01 * each for each in entry(document, 0)["stats"]["data"]]
@@ -194,19 +168,9 @@ def copied(document: Json) -> None:
     sampled(document, data, 1)
 
 
-def unproven(document: Json) -> None:
-    ours(document)["gate"]["passed"] = False
-
-
 def forced_through_the_gate(document: Json) -> None:
     gate = ours(document)["gate"]
     gate["errors"]["y"] = 10 * gate["bounds"]["y"]
-
-
-def gate_wide_open(document: Json) -> None:
-    gate = ours(document)["gate"]
-    gate["bounds"]["y"] = 10.0
-    gate["errors"]["y"] = 9.0
 
 
 def gate_of_nothing(document: Json) -> None:
@@ -238,13 +202,6 @@ def said_to_be_valid(document: Json) -> None:
     raise AssertionError("the file has nothing that is INVALID")
 
 
-def valid_with_a_reason(document: Json) -> None:
-    ours(document)["validity"] = {
-        "valid": True,
-        "reasons": [{"code": "busy", "text": "busy", "advice": ""}],
-    }
-
-
 def said_to_be_steady(document: Json) -> None:
     case = ours(document)
     case["steady"] = not case["steady"]
@@ -262,46 +219,28 @@ def finished_before_it_started(document: Json) -> None:
     run["started"], run["finished"] = run["finished"], run["started"]
 
 
-def looked_at_before(document: Json) -> None:
-    state = document["lstm"]["run"]["environment"]["after"]
-    state["time"] = "2020-01-01T00:00:00+00:00"
-
-
 def to_come(document: Json) -> None:
     document["lstm"]["run"]["finished"] = (NOW + timedelta(days=2)).isoformat()
 
 
-def not_finished(document: Json) -> None:
-    document["lstm"]["run"]["finished"] = None
-
-
 DOCTORED: dict[Callable[[Json], None], str] = {
     faster_median: "stats.median",
-    faster_samples: "stats.mean",
-    fewer_samples: "stats.rounds",
     old_part_of_roof: "roofs.of_matmul",
     beyond_the_roof: "times the fastest product",
     fewer_operations: "roofs.operations",
     below_the_clock: "no thousand ticks",
     whole_group_faster: "timing_s",
-    whole_group_slower: "timing_s",
     longer_than_the_run: "longer than the run",
     constant: "different values",
-    repeated: "different values",
-    unproven: "did not pass its gate",
     forced_through_the_gate: "gate.errors.y is",
-    gate_wide_open: "nothing is proven",
     gate_of_nothing: "has none of c, h, y",
     gate_without_gradients: "none of a gradient",
     without_evidence: "evidence is empty",
     said_to_be_valid: "which its samples show",
-    valid_with_a_reason: "valid is true",
     said_to_be_steady: "lstm.steady is",
     exchanged: "is not that of the case",
     finished_before_it_started: "is after",
-    looked_at_before: "is after",
     to_come: "is to come",
-    not_finished: "did not come to its end",
 }
 
 

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 
 from bench.machine.fields import ResultError
-from bench.records.digest import CHANGED, digest
+from bench.records.digest import digest
 from bench.records.files import collect, read
 from bench.sharing import anonymous as anonymous_module
 from bench.sharing import submission
-from bench.sharing.anonymous import HIDDEN, SOMEBODY, anonymous, kind, texts
+from bench.sharing.anonymous import HIDDEN, SOMEBODY, anonymous, kind
 from bench.sharing.submission import FOLDER, Submission, submit
 from bench.stats.rows import build
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run
-from tests.bench.mutations import mutate, saved, signed
+from tests.bench.mutations import mutate, signed
 from tests.places import REFERENCE
 
 Json = dict[str, Any]
@@ -191,14 +191,6 @@ def test_submit_keeps_what_the_reference_results_say_of_how_they_were_measured()
             assert after["before"][key] == before["before"][key]
 
 
-def test_texts_of_a_document_has_each_of_them_with_its_place() -> None:
-    found = texts({"a": [{"b": "x"}, {"b": "y"}, {"b": "x"}], "c": 1, "d": {"e": "z"}})
-    assert {place: list(each) for place, each in found.items()} == {
-        "a[].b": ["x", "y"],
-        "d.e": ["z"],
-    }
-
-
 def test_containers_of_one_machine_are_known_as_such_and_its_start_cannot_be_guessed(
     tmp_path: Path, document: Json
 ) -> None:
@@ -208,17 +200,6 @@ def test_containers_of_one_machine_are_known_as_such_and_its_start_cannot_be_gue
     mine, again, other = (each["lstm"]["run"]["environment"]["before"]["boot"] for each in made)  # type: ignore[index]
     assert mine == again != other
     assert "0123456789ab" not in json.dumps(made)
-
-
-def test_the_same_machine_is_known_again_and_cannot_be_guessed(
-    tmp_path: Path, document: Json
-) -> None:
-    file = read(signed(tmp_path / "a.json", document))
-    mine, again, other = (
-        anonymous(copy.deepcopy(document), file, secret)["lstm"]["run"]["machine_id"]  # type: ignore[index]
-        for secret in (b"mine", b"mine", b"another's")
-    )
-    assert mine == again != other
 
 
 @pytest.mark.parametrize("host", ["cpu", "keras", "max", "training", "fused"])
@@ -268,7 +249,7 @@ def test_one_bad_file_stops_all_of_them(tmp_path: Path, document: Json) -> None:
     assert handed_in() == []
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(10))
 def test_whatever_a_file_holds_it_is_written_or_refused_in_words(
     tmp_path: Path, document: Json, seed: int
 ) -> None:
@@ -282,16 +263,6 @@ def test_whatever_a_file_holds_it_is_written_or_refused_in_words(
     else:
         assert bool(found.problems) != bool(found.written)
         assert list(found.written) == handed_in()
-
-
-def test_a_number_beyond_all_numbers_is_none(tmp_path: Path, document: Json) -> None:
-    document["benchmarks"][0]["stats"]["total"] = 10**400
-    assert submitted(signed(tmp_path / "a.json", document)).problems
-
-
-def test_a_file_that_was_changed_is_refused_by_name(tmp_path: Path, document: Json) -> None:
-    document["digest"] = "sha256:" + 64 * "0"
-    assert CHANGED in submitted(saved(tmp_path / "a.json", document)).problems[0]
 
 
 def test_samples_that_somebody_handed_in_before_are_refused(tmp_path: Path, document: Json) -> None:
@@ -308,12 +279,6 @@ def test_a_file_of_another_run_is_not_replaced(tmp_path: Path) -> None:
     other.write_bytes(SESSION[1].read_bytes())
     with pytest.raises(ResultError, match="is another run's"):
         submitted(other)
-
-
-def test_a_journal_is_no_result_file(tmp_path: Path) -> None:
-    (tmp_path / "a.journal.jsonl").write_text("{}\n")
-    with pytest.raises(ResultError, match="is a journal"):
-        submitted(tmp_path / "a.journal.jsonl")
 
 
 def remarked(document: Json, tmp_path: Path, text: str) -> str:
@@ -336,15 +301,6 @@ def test_a_name_is_taken_out_whole_in_any_letters_and_so_is_the_machine_s_id(
     assert told == HIDDEN
     told = remarked(document, tmp_path / "again", text.partition(",")[0])
     assert told == f"{SOMEBODY} is {SOMEBODY}"
-
-
-@pytest.mark.parametrize("user", ["al", "runner"])
-def test_a_name_of_two_letters_or_that_everybody_has_is_a_word(
-    tmp_path: Path, document: Json, monkeypatch: pytest.MonkeyPatch, user: str
-) -> None:
-    monkeypatch.setattr(getpass, "getuser", lambda: user)
-    text = f"it is {user} who ran it"
-    assert remarked(document, tmp_path, text) == text
 
 
 def test_a_name_that_is_still_there_stops_the_file(
