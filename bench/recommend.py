@@ -27,8 +27,7 @@ from bench.machine.writing import ResultWriteError
 from bench.records.maps import TASKS, LearningMap, newest, parted, untold
 from bench.records.schema import Results
 from bench.render import recommend as shown
-from bench.render.table import json_text
-from bench.stats import batching, recommend
+from bench.stats import recommend
 from bench.stats.recommend import NEAR
 from bench.stats.rows import NothingToReportError, Section, build
 from lstm_impl.spec import PRECISIONS
@@ -62,8 +61,7 @@ named, as what it is.
 With --lengths the answer is a policy of batching: padding, or buckets with their edges, for
 sequences of these lengths in this order, and the backend that makes it cheapest, over --passes
 passes of a fresh process. The time of a batch is a line over its timesteps, from cases measured at
-three lengths or more of a near shape; a bound says how much the policy can lose if that line is
-anywhere in its intervals.
+three lengths or more of a near shape.
 """
 
 
@@ -159,6 +157,16 @@ def _recommend(options: argparse.Namespace) -> int:
 
 def _window(options: argparse.Namespace, there: Available) -> bool:
     """Answer which window and backend to take; return whether there was an answer."""
+    training, steps, dependency = options.mode == "training", options.steps, options.dependency
+    if training and dependency is None:
+        raise UsageError("--dependency N is missing: how many timesteps back what matters lies")
+    if not training and steps is None:
+        raise UsageError("--mode inference needs --steps N: how long the sequences are")
+    if training and steps is not None and dependency >= steps:
+        raise UsageError(
+            f"--dependency {dependency}: nothing lies so far back in sequences of {steps} "
+            f"timesteps; expected at most {steps - 1}"
+        )
     question = _question(options)
     found = recommend.answer(
         question, recommend.places(sections(there, options), there.reference), there.learned
@@ -168,8 +176,8 @@ def _window(options: argparse.Namespace, there: Available) -> bool:
         suite_text.write(suite, question, found, options.backends or ())
         print(f"written: {printable(str(suite))}", file=sys.stderr)
     commands = suite_text.commands(question, options.paths, suite)
-    said = question, found, there.learned, [command_line.typed_command(each) for each in commands]
-    answered = shown.recommendation_text(*said)
+    typed = list(map(command_line.typed_command, commands))
+    answered = shown.document(question, found, there.learned, typed)
     texts = {
         "markdown": answered.markdown,
         "json": lambda: shown.as_json(question, found, there.learned, commands),
@@ -185,35 +193,20 @@ def _batching(options: argparse.Namespace, there: Available) -> bool:
         raise UsageError(
             "--lengths is a question of its own: without --dependency, --steps, --write-suite"
         )
-    question = batching.BatchingQuery(
-        given.draw(DRAWN, 0) if given.known is None else given.known,
-        options.batch,
-        options.hidden,
-        options.input,
-        options.device,
-        options.mode,
-        options.dtype,
-        options.layers,
-        options.passes,
-    )
-    found = batching.advise(question, sections(there, options))
+    question = _question(options)
+    lengths = given.draw(DRAWN, 0) if given.known is None else given.known
+    found = recommend.advise(question, lengths, sections(there, options), options.passes)
     size = question.input_size or question.hidden_size
-    measures = [
-        "python",
-        "-m",
-        "bench.run",
-        "lengths",
-        options.lengths,
-        "--batch",
-        str(question.batch),
-    ]
-    measures += ["--hidden", str(question.hidden_size), "--input", str(size)]
-    command = shlex.join([*measures, "--mode", question.mode])
-    described = output.CommandOutput(*shown.batching(question, found, command))
-    described.deliver(
-        options, json=lambda: json_text(shown.batching_data(question, found, command))
-    )
-    return not isinstance(found, batching.NoAdvice)
+    words = ["python", "-m", "bench.run", "lengths", options.lengths]
+    words += ["--batch", str(question.batch), "--hidden", str(question.hidden_size)]
+    command = shlex.join([*words, "--input", str(size), "--mode", question.mode])
+    described = shown.batching(question, found, command)
+    texts = {
+        "markdown": described.markdown,
+        "json": lambda: shown.batching_json(question, found, command),
+    }
+    output.as_asked(options, described.terminal, texts)
+    return not isinstance(found, recommend.NoAdvice)
 
 
 def sections(there: Available, options: argparse.Namespace) -> Sequence[Section]:
@@ -225,26 +218,15 @@ def sections(there: Available, options: argparse.Namespace) -> Sequence[Section]
 
 
 def _question(options: argparse.Namespace) -> recommend.Query:
-    """What the options ask. Raises UsageError where they ask nothing."""
-    training, steps, dependency = options.mode == "training", options.steps, options.dependency
-    if training and dependency is None:
-        raise UsageError("--dependency N is missing: how many timesteps back what matters lies")
-    if not training and steps is None:
-        raise UsageError("--mode inference needs --steps N: how long the sequences are")
-    if training and steps is not None and dependency >= steps:
-        raise UsageError(
-            f"--dependency {dependency}: nothing lies so far back in sequences of {steps} "
-            f"timesteps; expected at most {steps - 1}"
-        )
     return recommend.Query(
-        dependency=dependency or 0,
+        dependency=options.dependency or 0,
         batch=options.batch,
         hidden_size=options.hidden,
         device=options.device,
         input_size=options.input,
         num_layers=options.layers,
         dtype=options.dtype,
-        steps=steps,
+        steps=options.steps,
         mode=options.mode,
     )
 

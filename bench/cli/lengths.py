@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.machine.fields import InputError, ResultError, printable
 from bench.machine.reading import regular_bytes
-from bench.stats.batching import Lengths
+from bench.stats.recommend import Lengths
 
 MOST_LENGTHS = 1_000_000
 """Comparing the policies on so many takes three seconds for each backend."""

@@ -271,7 +271,7 @@ class Block:
 
     level: of the title in Markdown, 2 for that of a document, 0 for a page with its own headings.
     style: of the lines, in a terminal. indent: cells before each line there. joined: in Markdown
-    the lines are a paragraph.
+    the lines are a paragraph. typed: the lines are commands, which are not broken.
     """
 
     title: str = ""
@@ -281,6 +281,7 @@ class Block:
     style: str = ""
     indent: int = 0
     joined: bool = False
+    typed: bool = False
 
 
 @dataclass(frozen=True)
@@ -301,6 +302,9 @@ class Document:
                 for item in block.sheet.terminal(console.width, self.heading):
                     console.print(item)
             for line in block.lines:
+                if block.typed:
+                    console.print(Text(f"  {_shown(str(line))}"), soft_wrap=True)
+                    continue
                 text = _in_line(line) if isinstance(line, Finding) else _sentence(line)
                 shown = Text(text, block.style) if isinstance(text, str) else text
                 console.print(Padding(shown, (0, 0, 0, block.indent), expand=False))
@@ -316,6 +320,8 @@ class Document:
                 parts.append(block.sheet.markdown())
             if block.joined:
                 parts.append(escape.prose(" ".join(map(str, block.lines))))
+            elif block.typed:
+                parts.append("\n".join(f"    {_shown(str(line))}" for line in block.lines))
             elif block.lines:
                 parts.append("\n".join(f"- {_in_list(line)}" for line in block.lines))
         return "\n\n".join(filter(None, parts)) + "\n"

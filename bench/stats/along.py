@@ -9,7 +9,6 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.records.grouping import grouped
 from bench.records.maps import LearningMap
 from bench.stats.intervals import (
     CASE_CONFIDENCE,
@@ -688,11 +687,6 @@ def questions(rows: Iterable[Row]) -> list[list[Row]]:
     timesteps; each group by timesteps, rising."""
     found = _groups((row for row in rows if row.measured), "timesteps", least=1)
     return [sorted(each, key=lambda row: row.case.workload.timesteps) for each in found]
-
-
-def by_backend(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Return the rows of one question, by backend."""
-    return grouped(rows, lambda row: row.case.backend)
 
 
 def line(rows: Sequence[Row]) -> Fit | None:

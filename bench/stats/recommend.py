@@ -1,4 +1,4 @@
-"""Choose a truncation window and a backend for a shape from measured results.
+"""Choose a truncation window and a backend, or how to batch sequences, from measured results.
 
 Only what was measured answers: the same shape, or a near one (each size within a factor of
 ``NEAR``), which is then named. Nothing is scaled or extrapolated.
@@ -7,19 +7,26 @@ Only what was measured answers: the same shape, or a near one (each size within 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from bench.case.cases import Case
+from bench.records.grouping import grouped
 from bench.records.maps import LearningMap
-from bench.stats.along import step_interval, timestep_interval, window
+from bench.stats.along import Fit, line, questions, step_interval, timestep_interval, window
 from bench.stats.comparison import Comparison, Verdict
 from bench.stats.intervals import Interval
 from bench.stats.ratios import compare
 from bench.stats.rows import KINDS, Row, Section
+from lstm_impl.registry import get_backend
+from lstm_impl.spec import UnsupportedError
 from lstm_impl.workload import GRADIENTS
 
 NEAR = 1.5
@@ -30,76 +37,10 @@ LITTLE = 0.05
 """A longer window is worth a word if it saves more than this of the time per timestep."""
 
 CLOSE = 0.02
-"""Of the longer windows the shortest is told that takes at most this more than the cheapest."""
-
+"""Of the longer windows the shortest is named that takes at most this more than the cheapest."""
 
 Difference: TypeAlias = tuple[str, int, int]
 """A size by its name, as it was measured and as it was requested."""
-
-
-def differences(
-    case: Case, batch: int, hidden_size: int, input_size: int | None
-) -> list[Difference]:
-    """What of a shape is not what was requested; input_size: None if any will do."""
-    sizes = [("batch", case.workload.batch, batch), ("hidden", case.spec.hidden_size, hidden_size)]
-    if input_size is not None:
-        sizes.append(("input", case.spec.input_size, input_size))
-    return [each for each in sizes if each[1] != each[2]]
-
-
-def are_near(found: Iterable[Difference]) -> bool:
-    """Whether each of them is within a factor of ``NEAR``."""
-    return all(_factor(measured, requested) <= NEAR for _, measured, requested in found)
-
-
-def distance(found: Iterable[Difference]) -> float:
-    """How far what was measured is from what was requested: the logarithms of all factors."""
-    return sum(abs(math.log(measured / requested)) for _, measured, requested in found)
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What a map says of a task at a dependency that it does not hold.
-
-    distance: the next one that was tried from the dependency on, None if all were shorter; furthest
-    is the last that was tried. windows: the shortest and the longest that were tried. some: whether
-    the distance was learned, though only through windows shorter than nearer distances took.
-    """
-
-    task: str
-    distance: int | None
-    furthest: int
-    windows: tuple[int, int]
-    some: bool
-    learned: bool
-
-
-@dataclass(frozen=True)
-class NeededWindow:
-    """The window that a dependency needs at least, and what that rests on.
-
-    reached: the tasks that learned the dependency, each with the distance and the window that did.
-    ended: tasks that learned shorter distances only, each with the furthest and its window;
-    never: tasks that learned none. Without ``reached`` the window is assumed: ``factor`` times the
-    dependency and one timestep; tried is then what the map says, None without a map, and furthest
-    the longest distance that was learned. cut: the window that a longer sequence would need, where
-    the whole sequence is shorter.
-    """
-
-    window: int
-    dependency: int
-    reached: dict[str, tuple[int, int]] = field(default_factory=dict)
-    ended: dict[str, tuple[int, int]] = field(default_factory=dict)
-    never: tuple[str, ...] = ()
-    factor: Fraction | None = None
-    tried: tuple[Tried, ...] | None = None
-    furthest: int = 0
-    cut: int | None = None
-
-    @property
-    def assumed(self) -> bool:
-        """Whether no map gives the window, and it is not that of the whole sequence."""
-        return self.factor is not None and self.cut is None
 
 
 @dataclass(frozen=True)
@@ -126,6 +67,62 @@ class Query:
         """Whether there is a window to choose."""
         return self.mode == "training"
 
+    def same_work(self, case: Case) -> bool:
+        """Whether a case does the same kind of work, at whatever size."""
+        spec, work = case.spec, case.workload
+        return (case.device, work.mode, spec.num_layers, spec.dtype, spec.bidirectional) == (
+            *(self.device, self.mode, self.num_layers, self.dtype, False),
+        )
+
+    def differences(self, case: Case) -> list[Difference]:
+        """What of a case's shape is not what was requested."""
+        spec, work = case.spec, case.workload
+        sizes = [("batch", work.batch, self.batch), ("hidden", spec.hidden_size, self.hidden_size)]
+        if self.input_size is not None:
+            sizes.append(("input", spec.input_size, self.input_size))
+        return [each for each in sizes if each[1] != each[2]]
+
+
+def are_near(found: Iterable[Difference]) -> bool:
+    """Whether each of them is within a factor of ``NEAR``."""
+    return all(_factor(measured, requested) <= NEAR for _, measured, requested in found)
+
+
+def distance(found: Iterable[Difference]) -> float:
+    """How far what was measured is from what was requested: the logarithms of all factors."""
+    return sum(abs(math.log(measured / requested)) for _, measured, requested in found)
+
+
+def _factor(one: float, other: float) -> float:
+    return max(one, other) / min(one, other)
+
+
+@dataclass(frozen=True)
+class NeededWindow:
+    """The window that a dependency needs at least, and what that rests on.
+
+    reached: the tasks that learned the dependency, each with the distance and the window that did.
+    ended: tasks that learned shorter distances only, each with the furthest and its window;
+    never: tasks that learned none. Without ``reached`` the window is assumed: ``factor`` times the
+    dependency and one timestep; furthest is then the longest distance that was learned, None
+    without a map. cut: the window that a longer sequence would need, where the whole sequence is
+    shorter.
+    """
+
+    window: int
+    dependency: int
+    reached: dict[str, tuple[int, int]] = field(default_factory=dict)
+    ended: dict[str, tuple[int, int]] = field(default_factory=dict)
+    never: tuple[str, ...] = ()
+    factor: Fraction | None = None
+    furthest: int | None = None
+    cut: int | None = None
+
+    @property
+    def assumed(self) -> bool:
+        """Whether no map gives the window, and it is not that of the whole sequence."""
+        return self.factor is not None and self.cut is None
+
 
 @dataclass(frozen=True)
 class MeasuredWindows:
@@ -148,17 +145,8 @@ class MeasuredWindows:
     @cached_property
     def by_window(self) -> dict[int, tuple[Row, ...]]:
         """The rows that have a time, by window, rising."""
-        found: dict[int, tuple[Row, ...]] = {}
-        for rows in self.groups:
-            measured = tuple(row for row in rows if row.measured)
-            if measured:
-                found[window(measured[0])] = measured
-        return dict(sorted(found.items()))
-
-    def differences(self, question: Query) -> list[Difference]:
-        """What of the shape is not what was requested."""
-        requested = question.batch, question.hidden_size, question.input_size
-        return differences(self.case, *requested)
+        measured = [tuple(row for row in rows if row.measured) for rows in self.groups]
+        return dict(sorted((window(rows[0]), rows) for rows in measured if rows))
 
 
 @dataclass(frozen=True)
@@ -186,9 +174,8 @@ class Recommendation:
     """What was found.
 
     best: the row with the shortest time at the window. ahead: the next one's time over its own,
-    None without a next one. rivals: those that are not SLOWER. fastest: whether it is FASTER
-    than each of the others, judged together as in the report. longer: None where longer
-    windows save little. others: further places that could have answered.
+    None without a next one. rivals: those that are not SLOWER. longer: None where longer windows
+    save little.
     """
 
     need: NeededWindow
@@ -199,12 +186,6 @@ class Recommendation:
     rivals: tuple[Rival, ...]
     differences: tuple[Difference, ...]
     longer: Longer | None
-    others: int
-
-    @property
-    def exact(self) -> bool:
-        """Whether the shape is the one that was requested."""
-        return not self.differences
 
     @property
     def fastest(self) -> bool:
@@ -223,34 +204,19 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
-class NoMeasurement:
-    """Why nothing measured answers.
+class NoRecommendation:
+    """That there is no answer, and what there is instead.
 
-    code: ``windows_too_short``, ``other_lengths``, ``other_mode``, ``other_device`` or
-    ``other_shapes``. lengths: those that were measured near this shape; devices, cases: what was
-    measured instead.
+    lengths: those that were measured near this shape; else places: the modes with their devices
+    that were measured, if not this one; else cases: of other shapes, the nearest first. nearest:
+    what the nearest shape would say.
     """
 
-    code: str
-    lengths: tuple[int, ...] = ()
-    devices: tuple[str, ...] = ()
-    cases: tuple[Case, ...] = ()
-
-
-@dataclass(frozen=True)
-class NoRecommendation:
-    """That there is no answer, why, and what the nearest shape would say."""
-
     need: NeededWindow
-    why: NoMeasurement
+    lengths: tuple[int, ...] = ()
+    places: tuple[str, ...] = ()
+    cases: tuple[Case, ...] = ()
     nearest: Recommendation | None = None
-
-
-def needed(question: Query, learned: LearningMap | None) -> NeededWindow:
-    """Return the window that a dependency needs, or the timesteps of inference."""
-    if question.training:
-        return need(question.dependency, learned, question.steps)
-    return NeededWindow(question.steps or question.dependency, question.dependency)
 
 
 def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[MeasuredWindows]:
@@ -286,29 +252,54 @@ def answer(
     that differentiate the weights alone before those that compute more, streams in windows before
     whole sequences, the nearer shape and the newer session.
     """
-    requested = needed(question, learned)
-    alike = [place for place in found if _alike(question, place)]
-    fitting = [place for place in alike if are_near(place.differences(question))]
-    reaching = [place for place in fitting if _lengths(question, requested, place)]
-    if not reaching:
-        why = _what_is_there(question, requested, found, fitting)
-        return NoRecommendation(requested, why, _nearest(question, requested, alike))
-    place = min(
-        _newest_first(reaching),
-        key=lambda place: (
+    if question.training:
+        requested = need(question.dependency, learned, question.steps)
+    else:
+        requested = NeededWindow(question.steps or question.dependency, question.dependency)
+
+    def rank(place: MeasuredWindows) -> tuple[float, ...]:
+        differ = _differences(question, requested, place)
+        return (
             not place.own,
-            bool(_differences(question, requested, place)),
+            bool(differ),
             GRADIENTS.index(place.case.workload.gradients),
             KINDS.index(place.kind) == 0,
-            distance(_differences(question, requested, place)),
-        ),
+            distance(differ),
+        )
+
+    alike = [
+        place
+        for place in sorted(found, key=lambda place: place.section.started, reverse=True)
+        if question.same_work(place.case)
+        and (question.training or place.case.workload.window is None)
+        and place.by_window
+    ]
+    near = [place for place in alike if are_near(question.differences(place.case))]
+    reaching = [place for place in near if _lengths(question, requested, place)]
+    if reaching:
+        return _answer_at(question, requested, min(reaching, key=rank))
+    nearest = min(
+        (place for place in alike if _lengths(question, requested, place)),
+        key=lambda place: (distance(_differences(question, requested, place)), *rank(place)),
+        default=None,
     )
-    return _answer_at(question, requested, place, len(reaching) - 1)
+    lengths = tuple(sorted({each for place in near for each in place.by_window}))
+    there = {f"{place.case.workload.mode} on {place.case.device}" for place in found}
+    here = [
+        place.case
+        for place in found
+        if (place.case.device, place.case.workload.mode) == (question.device, question.mode)
+    ]
+    return NoRecommendation(
+        requested,
+        lengths,
+        () if lengths or here else tuple(sorted(there)),
+        () if lengths else tuple(sorted(here, key=lambda c: distance(question.differences(c)))),
+        None if nearest is None else _answer_at(question, requested, nearest),
+    )
 
 
-def _answer_at(
-    question: Query, requested: NeededWindow, place: MeasuredWindows, others: int
-) -> Recommendation:
+def _answer_at(question: Query, requested: NeededWindow, place: MeasuredWindows) -> Recommendation:
     length = _lengths(question, requested, place)[0]
     best, *rest = _ranked(place.by_window[length])
     against = [Rival(row, compare(row.runs, best.runs)) for row in rest]
@@ -321,7 +312,6 @@ def _answer_at(
         rivals=tuple(each for each in against if each.ratio.verdict is not Verdict.SLOWER),
         differences=tuple(_differences(question, requested, place)),
         longer=_longer(place, length, best, question.steps),
-        others=others,
     )
 
 
@@ -329,7 +319,7 @@ def _differences(
     question: Query, requested: NeededWindow, place: MeasuredWindows
 ) -> list[Difference]:
     """What is not what was requested, the length of the sequences included."""
-    found = place.differences(question)
+    found = question.differences(place.case)
     length = _lengths(question, requested, place)[0]
     steps = question.steps
     if steps is not None and (length > steps or (length != steps and not question.training)):
@@ -344,45 +334,6 @@ def _lengths(question: Query, requested: NeededWindow, place: MeasuredWindows) -
         return sorted(near, key=lambda k: _factor(k, requested.window))
     most = math.inf if question.steps is None else max(question.steps, NEAR * requested.window)
     return [k for k in place.by_window if requested.window <= k <= most]
-
-
-def _nearest(
-    question: Query, requested: NeededWindow, alike: Sequence[MeasuredWindows]
-) -> Recommendation | None:
-    """What the nearest shape says, which is no answer to the question."""
-    some = [place for place in alike if _lengths(question, requested, place)]
-    if not some:
-        return None
-    place = min(
-        _newest_first(some),
-        key=lambda place: (
-            distance(_differences(question, requested, place)),
-            GRADIENTS.index(place.case.workload.gradients),
-            not place.own,
-        ),
-    )
-    return _answer_at(question, requested, place, 0)
-
-
-def _newest_first(found: Iterable[MeasuredWindows]) -> list[MeasuredWindows]:
-    return sorted(found, key=lambda place: place.section.started, reverse=True)
-
-
-def _factor(one: float, other: float) -> float:
-    return max(one, other) / min(one, other)
-
-
-def _alike(question: Query, place: MeasuredWindows) -> bool:
-    """Whether it does the same kind of work, at whatever size."""
-    case = place.case
-    return (
-        case.device == question.device
-        and case.workload.mode == question.mode
-        and case.spec.num_layers == question.num_layers
-        and case.spec.dtype == question.dtype
-        and (question.training or case.workload.window is None)
-        and bool(place.by_window)
-    )
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:
@@ -408,27 +359,6 @@ def _longer(place: MeasuredWindows, length: int, best: Row, steps: int | None) -
     ratio = compare(*unpaired).ratio.high / timesteps
     saves = 1 - timestep.mid / _known(timestep_interval(best)).mid
     return Longer(row, timestep, saves) if ratio < 1 and saves > LITTLE else None
-
-
-def _what_is_there(
-    question: Query,
-    requested: NeededWindow,
-    found: Sequence[MeasuredWindows],
-    fitting: Sequence[MeasuredWindows],
-) -> NoMeasurement:
-    if fitting:
-        there = tuple(sorted({each for place in fitting for each in place.by_window}))
-        short = question.training and there[-1] < requested.window
-        return NoMeasurement("windows_too_short" if short else "other_lengths", lengths=there)
-    modes = [place for place in found if place.case.workload.mode == question.mode]
-    here = [place for place in modes if place.case.device == question.device]
-    if not modes:
-        return NoMeasurement("other_mode")
-    if not here:
-        devices = tuple(sorted({place.case.device for place in modes}))
-        return NoMeasurement("other_device", devices=devices)
-    here.sort(key=lambda place: distance(place.differences(question)))
-    return NoMeasurement("other_shapes", cases=tuple(place.case for place in here))
 
 
 def _known(interval: Interval | None) -> Interval:
@@ -487,61 +417,40 @@ def _need(dependency: int, learned: LearningMap | None) -> NeededWindow:
         return NeededWindow(window, dependency, reached, ended, never)
     # What a task took for its furthest distance is the least for all beyond it.
     least = max((window for _, window in last.values()), default=0)
-    ratio = max((_ratio(steps) for steps in tasks.values() if steps), default=Fraction(0))
-    factor = max(LEAST_RATIO, ratio)
+    factor = max((LEAST_RATIO, *(_ratio(steps) for steps in tasks.values() if steps)))
     return NeededWindow(
         max(least, math.ceil(factor * dependency) + 1),
         dependency,
         factor=factor,
-        tried=None if learned is None else tuple(_tried(dependency, learned, tasks)),
-        furthest=max((distance for distance, _ in last.values()), default=0),
+        furthest=None
+        if learned is None
+        else max((distance for distance, _ in last.values()), default=0),
     )
 
 
-def _tried(
-    dependency: int, learned: LearningMap, tasks: Mapping[str, tuple[_Step, ...]]
-) -> Iterator[Tried]:
-    for task, steps in tasks.items():
-        distances, windows = learned.distances(task, True), learned.windows(task, True)
-        if windows:
-            beyond = next((each for each in distances if each >= dependency), None)
-            some = beyond is not None and any(
-                learned.learned(beyond, each, True, task) for each in windows
-            )
-            span = windows[0], windows[-1]
-            yield Tried(task, beyond, distances[-1], span, some, bool(steps))
-
-
 def _steps(learned: LearningMap, task: str) -> tuple[_Step, ...]:
-    """What a task learned, both distance and window rising."""
-    windows = learned.windows(task, carried=True)
-    found: list[_Step] = []
-    for distance in learned.distances(task, carried=True):
-        least = found[-1].window if found else 0
-        window = _first_of_the_last(learned, task, distance, [k for k in windows if k >= least])
-        if window is not None:
-            tried = [k for k in windows if learned.learned(distance, k, True, task) is not None]
-            found.append(_Step(distance, window, window == min(tried)))
-    return tuple(found)
+    """What a task learned, both distance and window rising.
 
-
-def _first_of_the_last(
-    learned: LearningMap, task: str, distance: int, windows: Sequence[int]
-) -> int | None:
-    """The first of the longest windows that all learned it, up to the last that did.
-
+    A window counts from which on all longer ones learned the distance, up to the last that did.
     Where a window failed between two that did not, the shorter of the two was luck, or close to an
     edge. That windows past the last one failed, which make fewer updates of the same timesteps,
     says nothing against it.
     """
-    answer: int | None = None
-    for length in reversed(windows):
-        what = learned.learned(distance, length, True, task)
-        if what:
-            answer = length
-        elif what is False and answer is not None:
-            break
-    return answer
+    windows = learned.windows(task, carried=True)
+    found: list[_Step] = []
+    for distance in learned.distances(task, carried=True):
+        least = found[-1].window if found else 0
+        tried = {k: learned.learned(distance, k, True, task) for k in windows}
+        window: int | None = None
+        for length in reversed([k for k in windows if k >= least]):
+            if tried[length]:
+                window = length
+            elif tried[length] is False and window is not None:
+                break
+        if window is not None:
+            shortest = min(k for k, what in tried.items() if what is not None)
+            found.append(_Step(distance, window, window == shortest))
+    return tuple(found)
 
 
 def _ratio(steps: Sequence[_Step]) -> Fraction:
@@ -549,3 +458,306 @@ def _ratio(steps: Sequence[_Step]) -> Fraction:
     known = [step for step in steps if not step.shortest] or list(steps)
     ratios = [Fraction(step.window, step.distance) for step in known if step.distance]
     return max(ratios, default=Fraction(0))
+
+
+# -- batches of sequences of different lengths
+
+Lengths = npt.NDArray[np.int64]
+
+MOST_EDGES = 1_000
+"""Lengths that are tried as edges. Of more different ones every so-many-th is: each edge is then
+too high by a thousandth of the sequences at most, and finding them takes a tenth of a second."""
+
+BEYOND = 2.0
+"""Sequences may be so many times as long as the longest that was measured: a line holds about as
+far as it is from where it was seen."""
+
+MOST_BUCKETS = 16
+"""Buckets that are tried: past them padding is a few per cent whatever the lengths."""
+
+SIMPLER = 0.02
+"""Of the policies that cost at most this more than the cheapest, the one with the fewest shapes is
+taken: less to compile and to keep, for what no verdict would find."""
+
+
+@dataclass(frozen=True)
+class BatchCost:
+    """Seconds of a batch of T timesteps: ``fixed + per_timestep * T``. shape: of each new T."""
+
+    fixed: float
+    per_timestep: float
+    shape: float = 0.0
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The batches of one policy.
+
+    policy: ``longest``, ``batch`` (the batch's longest), or of buckets ``equal`` counts or
+    ``optimal`` edges. batches: how many there are of each number of timesteps. batch: sequences in
+    one. valid: timesteps of all sequences together that are not padding. edges: of its buckets.
+    """
+
+    policy: str
+    batches: Mapping[int, int]
+    batch: int
+    valid: int
+    edges: tuple[int, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Batches."""
+        return sum(self.batches.values())
+
+    @property
+    def shapes(self) -> int:
+        """Different numbers of timesteps."""
+        return len(self.batches)
+
+    @property
+    def padding(self) -> float:
+        """The part of what is computed that is padding, empty rows included."""
+        return 1.0 - self.valid / (self.batch * self._steps)
+
+    @property
+    def _steps(self) -> int:
+        return sum(steps * count for steps, count in self.batches.items())
+
+    def steady(self, line: BatchCost) -> float:
+        """Seconds of all batches, every shape having been seen."""
+        return line.fixed * self.count + line.per_timestep * self._steps
+
+    def cost(self, line: BatchCost, passes: int = 1) -> float:
+        """Seconds of so many passes over all sequences, from the first, new shapes counted in."""
+        return passes * self.steady(line) + line.shape * self.shapes
+
+
+def longest(lengths: Lengths, batch: int) -> BatchPlan:
+    """Every batch is padded to the longest sequence of all: one shape."""
+    count = -(-lengths.size // batch)
+    return BatchPlan("longest", {int(lengths.max()): count}, batch, int(lengths.sum()))
+
+
+def per_batch(lengths: Lengths, batch: int) -> BatchPlan:
+    """Each batch, as the sequences come, is padded to its own longest."""
+    starts = np.arange(0, lengths.size, batch)
+    found = Counter(np.maximum.reduceat(lengths, starts).tolist())
+    return BatchPlan("batch", dict(sorted(found.items())), batch, int(lengths.sum()))
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """One padded batch: timesteps, and the numbers of its sequences, the rest of its rows empty."""
+
+    timesteps: int
+    sequences: tuple[int, ...]
+
+
+def arranged(lengths: Lengths, plan: BatchPlan) -> list[PaddedBatch]:
+    """The batches of a plan in the order in which they are full, as the sequences come.
+
+    With buckets each sequence waits in its own until that has a batch; what is left at the end
+    makes smaller ones.
+    """
+    edges = plan.edges or (int(lengths.max()),)
+    waiting: dict[int, list[int]] = {edge: [] for edge in edges}
+    own = not plan.edges and plan.shapes > 1
+    found: list[PaddedBatch] = []
+
+    def leave(edge: int) -> None:
+        rows = tuple(waiting[edge])
+        waiting[edge].clear()
+        found.append(PaddedBatch(int(lengths[list(rows)].max()) if own else edge, rows))
+
+    places = np.searchsorted(np.asarray(edges), lengths)
+    for number, place in enumerate(places.tolist()):
+        waiting[edges[place]].append(number)
+        if len(waiting[edges[place]]) == plan.batch:
+            leave(edges[place])
+    for edge in edges:
+        if waiting[edge]:
+            leave(edge)
+    return found
+
+
+def bucketed(lengths: Lengths, batch: int, edges: Sequence[int], policy: str) -> BatchPlan:
+    """Batches of sequences of one bucket, padded to its edge; the last of a bucket may be small.
+
+    edges: rising, the last no less than the longest sequence. policy: how they were chosen.
+    """
+    places = np.searchsorted(np.asarray(edges), lengths)
+    counts = np.bincount(places, minlength=len(edges))
+    batches = {
+        int(edge): -(-int(count) // batch)
+        for edge, count in zip(edges, counts, strict=True)
+        if count
+    }
+    return BatchPlan(policy, batches, batch, int(lengths.sum()), tuple(batches))
+
+
+def equal_edges(lengths: Lengths, buckets: int) -> tuple[int, ...]:
+    """Edges of at most so many buckets with as nearly as many sequences each as there can be."""
+    ordered = np.sort(lengths)
+    places = np.ceil(np.arange(1, buckets + 1) * ordered.size / buckets).astype(np.int64) - 1
+    return tuple(np.unique(ordered[places]).tolist())
+
+
+def optimal_edges(
+    lengths: Lengths, batch: int, line: BatchCost, most: int
+) -> dict[int, tuple[int, ...]]:
+    """For each number of buckets up to ``most``, the edges of the least ``BatchPlan.steady``.
+
+    Dynamic programming over the different lengths: the last bucket of the best division of the
+    shortest j lengths into k begins where the best division into k - 1 ends (Bellman 1961). Exact
+    up to ``MOST_EDGES`` different lengths. A number of buckets that costs no less than fewer is
+    left out. Costs only have to be right relative to each other: of a line of zeros all are alike.
+    """
+    candidates, counts = np.unique(lengths, return_counts=True)
+    below = np.concatenate([[0], np.cumsum(counts)])  # sequences up to each candidate, from 0
+    if candidates.size > MOST_EDGES:
+        wanted = np.linspace(0, lengths.size, MOST_EDGES + 1)[1:]
+        kept = np.unique(np.searchsorted(below[1:], wanted))
+        candidates, below = candidates[kept], np.concatenate([[0], below[1:][kept]])
+    size = candidates.size
+    per_batch_cost = line.fixed + line.per_timestep * candidates
+    best = np.full(size + 1, np.inf)
+    best[0] = 0.0
+    found: dict[int, tuple[int, ...]] = {}
+    cuts: list[Lengths] = []
+    least = np.inf
+    for buckets in range(1, min(most, size) + 1):
+        nearer = np.full(size + 1, np.inf)
+        cut = np.zeros(size + 1, np.int64)
+        for end in range(1, size + 1):
+            sequences = below[end] - below[:end]
+            totals = best[:end] - (-sequences // batch) * per_batch_cost[end - 1]
+            cut[end] = int(np.argmin(totals))
+            nearer[end] = totals[cut[end]]
+        cuts.append(cut)
+        best = nearer
+        if best[size] < least:
+            least = float(best[size])
+            end, edges = size, []
+            for each in reversed(cuts):
+                edges.append(int(candidates[end - 1]))
+                end = int(each[end])
+            found[buckets] = tuple(reversed(edges))
+    return found
+
+
+@dataclass(frozen=True)
+class Advised:
+    """A backend's policies: the one to take (``SIMPLER``), then the others, the cheapest first.
+
+    rows: by timesteps; line: through their times, with what tracing and compiling each new number
+    of timesteps took, 0 where that is done once.
+    """
+
+    backend: str
+    rows: tuple[Row, ...]
+    fit: Fit
+    line: BatchCost
+    plans: tuple[BatchPlan, ...]
+
+    @property
+    def best(self) -> BatchPlan:
+        """The one to take."""
+        return self.plans[0]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The answer: backends by the cost of their best policy.
+
+    section: where their times are from. passes: over all sequences, from the first call of a fresh
+    process on. longest: of the sequences, timesteps.
+    """
+
+    question: Query
+    passes: int
+    longest: int
+    section: Section
+    backends: tuple[Advised, ...]
+
+
+@dataclass(frozen=True)
+class NoAdvice:
+    """Why nothing can be said: no shape is near, or these sequences are too long for it.
+
+    longest: timesteps of the longest sequence, None where no shape is near.
+    """
+
+    longest: int | None = None
+
+
+def advise(
+    question: Query, lengths: Lengths, sections: Iterable[Section], passes: int = 1
+) -> Advice | NoAdvice:
+    """The cheapest policy and backend, from a near shape that was measured at three lengths.
+
+    A batch is padded to one number of timesteps T and takes ``fixed + per_timestep * T``; each T
+    that was not seen before costs a tracing and a compiling, if the backend does that. lengths: of
+    the sequences, in their order.
+    """
+    near: list[tuple[tuple[float, int, int], Section, list[tuple[str, list[Row], Fit]]]] = []
+    too_long = False
+    most = int(lengths.max())
+    for number, section in enumerate(sections):
+        for rows in questions(section.rows):
+            other = question.differences(rows[0].case)
+            if not (question.same_work(rows[0].case) and are_near(other)):
+                continue
+            found = [
+                (backend, own, fitted)
+                for backend, own in grouped(rows, lambda row: row.case.backend).items()
+                if (fitted := line(own)) is not None and fitted.is_line
+            ]
+            fits = [each for each in found if BEYOND * window(each[1][-1]) >= most]
+            too_long = too_long or len(fits) < len(found)
+            if fits:
+                # The nearest shape, then the most backends, then the newest results.
+                near.append(((distance(other), -len(fits), number), section, fits))
+    if not near:
+        return NoAdvice(most if too_long else None)
+    _, section, fits = min(near, key=lambda each: each[0])
+    static = [longest(lengths, question.batch), per_batch(lengths, question.batch)]
+    static += [
+        bucketed(lengths, question.batch, equal_edges(lengths, buckets), "equal")
+        for buckets in range(2, MOST_BUCKETS + 1)
+    ]
+    static = list({(each.policy, tuple(each.batches)): each for each in static}.values())
+    advised = []
+    for backend, own, fitted in fits:
+        once = sorted(_once(row) for row in own) if each_length_anew(backend) else [0.0]
+        # A fit may say less than nothing where a cost is too small to be seen.
+        cost = BatchCost(
+            max(fitted.line.fixed, 0.0), max(fitted.line.per_timestep, 0.0), once[len(once) // 2]
+        )
+        edges = optimal_edges(lengths, question.batch, cost, MOST_BUCKETS).values()
+        plans = static + [
+            bucketed(lengths, question.batch, each, "optimal") for each in edges if len(each) > 1
+        ]
+        plans.sort(key=lambda plan: (plan.cost(cost, passes), plan.shapes))
+        enough = (1 + SIMPLER) * plans[0].cost(cost, passes)
+        simple = min(
+            (plan for plan in plans if plan.cost(cost, passes) <= enough),
+            key=lambda plan: plan.shapes,
+        )
+        plans.remove(simple)
+        advised.append(Advised(backend, tuple(own), fitted, cost, (simple, *plans)))
+    advised.sort(key=lambda each: each.best.cost(each.line, passes))
+    return Advice(question, passes, most, section, tuple(advised))
+
+
+def _once(row: Row) -> float:
+    """Seconds of tracing and compiling a case."""
+    setup = row.setup or {}
+    return sum(max(setup.get(key) or 0.0, 0.0) for key in ("trace_s", "compile_s"))
+
+
+def each_length_anew(backend: str) -> bool:
+    """As the backend says; of one that is not known here, the worse is taken."""
+    try:
+        return get_backend(backend).each_length_anew
+    except UnsupportedError:
+        return True

@@ -26,9 +26,9 @@ from bench.records.study import Study
 from bench.render import labels, quantities
 from bench.render.labels import TIME_INTERVAL
 from bench.render.table import Cell, Column, Sheet, numbers
-from bench.stats import batching as plans
-from bench.stats.batching import BatchPlan, Lengths
+from bench.stats import recommend as plans
 from bench.stats.intervals import CaseInterval, case_interval
+from bench.stats.recommend import BatchPlan, Lengths
 from bench.studies import processes
 from bench.studies.comparisons import SideComparison, rows, runs
 from bench.worker.timing import Clock, recorded

@@ -12,12 +12,9 @@ from bench.case.loading import Suite
 from bench.case.values import SuiteError
 from bench.cli import suite_text
 from bench.stats.recommend import (
-    NoMeasurement,
-    NoRecommendation,
     Query,
     Recommendation,
     answer,
-    needed,
 )
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
@@ -27,7 +24,7 @@ INFERENCE = Query(0, 64, 256, steps=58, mode="inference")
 
 
 def suite_of(question: Query) -> Suite:
-    told = suite_text.text(question, needed(question, None))
+    told = suite_text.text(question, answer(question, []).need)
     return loading.parsed(Path("my.toml"), told.encode())
 
 
@@ -67,14 +64,14 @@ def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> Non
     )
     found = answer(question, made.read_places(paths))
     assert isinstance(found, Recommendation)
-    assert found.exact
+    assert not found.differences
     assert found.window == found.need.window
 
 
 # -- the file
 
 
-NOTHING = NoRecommendation(needed(QUESTION, None), NoMeasurement("other_mode"))
+NOTHING = answer(QUESTION, [])
 
 
 def test_the_file_holds_those_that_are_tied_or_those_that_are_named(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from bench.cli.output import plain_text
 from bench.records.maps import LearningMap
-from bench.render.recommend import RecommendationText, as_json, in_one_line, recommendation_text
-from bench.stats.recommend import MeasuredWindows, NoRecommendation, Query, answer
+from bench.render.recommend import as_json, document, in_one_line
+from bench.render.table import Document
+from bench.stats.recommend import MeasuredWindows, Query, answer
 from tests.bench import made_windows as made
 
 QUESTION = Query(14, 64, 256)
@@ -20,19 +21,22 @@ COMMANDS = ("python -m bench.run ./dependency-14.toml --processes 6",)
 
 def said(
     given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
-) -> RecommendationText:
-    return recommendation_text(question, answer(question, given, learned), learned, COMMANDS)
+) -> Document:
+    return document(question, answer(question, given, learned), learned, COMMANDS)
+
+
+def first(
+    given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
+) -> str:
+    return in_one_line(question, answer(question, given, learned))
 
 
 def lines(
     given: Sequence[MeasuredWindows], question: Query = QUESTION, learned: LearningMap | None = None
 ) -> dict[str, str]:
-    """What is told under each heading."""
-    found: dict[str, str] = {}
-    for heading, text in said(given, question, learned).lines:
-        heading = heading or list(found)[-1]
-        found[heading] = f"{found[heading]}; {text}" if heading in found else text
-    return found
+    """What is said under each heading."""
+    _, block, _ = said(given, question, learned).blocks
+    return dict(str(line).split(": ", 1) for line in block.lines)
 
 
 @pytest.fixture(scope="module")
@@ -48,29 +52,22 @@ def test_the_first_line_is_this_window_this_backend_and_what_they_cost(
     exact: Sequence[MeasuredWindows],
 ) -> None:
     learned = made.learned_through({10: 8, 15: 20, 30: 50})
-    first = "Take windows of 15 and while_loop+hoisted: 4.50 ms (4.50–4.50) a step, 49.4 MiB."
-    assert said(exact, learned=learned).first == first
+    told = "Take windows of 15 and while_loop+hoisted: 4.50 ms (4.50–4.50) a step, 49.4 MiB."
+    assert first(exact, learned=learned) == told
+    assert said(exact, learned=learned).markdown().startswith(f"## {told}\n\n### For a dep")
     found = answer(QUESTION, exact, learned)
-    assert json.loads(as_json(QUESTION, found, learned, COMMANDS))["answer"] == first
+    assert json.loads(as_json(QUESTION, found, learned, COMMANDS))["answer"] == told
 
 
 def test_the_first_line_says_what_is_assumed_near_or_untrusted(tmp_path: Path) -> None:
     given = made.read_places(made.write_windows(tmp_path, batch=96, valid=False, memory=False))
-    first = said(given).first
-    assert first.startswith(
+    told = first(given)
+    assert told.startswith(
         "No map says which window learns a dependency of 14. Assuming at least 29, take 30 and "
     )
-    assert "MiB" not in first
-    assert "the measurement is INVALID" in first
-    assert first.endswith("measured at a near shape (batch 96 for 64).")
-
-
-def test_what_was_asked_is_told_with_all_that_decides_it() -> None:
-    asked = Query(14, 8, 32, "gpu:0", 16, 2, "float64", 100)
-    assert said([], asked).about == (
-        "For a dependency of 14 timesteps in sequences of 100 timesteps, batch 8, 16 in, 32 hidden,"
-        " 2 layers, float64, training on gpu:0"
-    )
+    assert "MiB" not in told
+    assert "the measurement is INVALID" in told
+    assert told.endswith("measured at a near shape (batch 96 for 64).")
 
 
 def test_others_that_may_be_as_fast_are_told_in_the_first_line_and_named_below(
@@ -78,7 +75,7 @@ def test_others_that_may_be_as_fast_are_told_in_the_first_line_and_named_below(
 ) -> None:
     costs = {"keras": made.Cost(1e-3, 1e-4), "while_loop": made.Cost(1e-3, 1.005e-4)}
     given = made.read_places(made.write_windows(tmp_path / "same", costs, noise=1e-4))
-    assert said(given).first.endswith("; others may be equally fast.")
+    assert first(given).endswith("; others may be equally fast.")
     assert lines(given)["backend"] == (
         "keras has the shortest time; the same within 2%: while_loop (take the one of less memory "
         "or compiling)"
@@ -97,9 +94,9 @@ def test_the_answer_has_intervals_memory_and_what_was_measured(
 ) -> None:
     found = lines(exact)
     assert found["window"] == (
-        "there is no map of what windows learn; assumed is 2 times the dependency and one "
-        "timestep, with which more than half of a window's positions reach back to their input: "
-        "at least 29, and the shortest measured window of these has 30 timesteps"
+        "30 timesteps, the shortest measured one of at least 29: no map says which window learns a "
+        "dependency of 14; assumed is 2 times the dependency and one timestep, with which more "
+        "than half of a window's positions reach back to their input"
     )
     # 7.8 ms, and 9.4 ms of the next.
     assert found["backend"] == (
@@ -120,58 +117,13 @@ def test_the_answer_has_intervals_memory_and_what_was_measured(
     )
 
 
-def test_the_terminal_and_markdown_say_the_same(exact: Sequence[MeasuredWindows]) -> None:
-    answered = said(exact)
-    shown = plain_text(answered.terminal)
-    assert " ".join(shown.split()).startswith(answered.first)
-    assert (
-        "\nFor a dependency of 14 timesteps, batch 64, 256 hidden, float32, training on cpu:\n"
-        in (shown)
-    )
-    for heading, text in answered.lines:
-        assert f"  {heading} " in shown
-        assert text in " ".join(shown.split())
-    assert shown.endswith(f"To measure precisely this:\n  {COMMANDS[0]}\n")
-    written = [line for line in shown.splitlines() if not line.startswith("  python")]
-    assert max(map(len, written)) <= 100
-    first, about, listed, _, commands = answered.markdown().rstrip("\n").split("\n\n")
-    assert first == f"**{answered.first}**"
-    assert about == f"{answered.about}:"
-    assert [line.partition(":")[0] for line in listed.splitlines()] == [
-        f"- {heading}" for heading, _ in answered.lines
-    ]
-    assert commands == f"    {COMMANDS[0]}"
-
-
-def test_one_process_says_that_its_interval_is_its_own(tmp_path: Path) -> None:
+def test_one_process_says_that_its_interval_is_its_own_and_what_is_invalid(tmp_path: Path) -> None:
     given = made.read_places(made.write_windows(tmp_path, processes=1, valid=False))
-    found = lines(given)
-    assert (
-        "the interval stands on 1 process: order statistics of its own samples"
-        in (found["measured"])
-    )
-    assert "INVALID, do not rely on it: the machine was busy" in found["measured"]
-    assert "the shortest time" in found["backend"]
-    assert "FASTER" not in found["backend"]
-
-
-def test_what_a_step_differentiates_and_updates_is_told(tmp_path: Path) -> None:
-    costs = {"keras": made.Cost(1e-3, 1e-4)}
-    paths = made.write_windows(tmp_path, costs, optimizer=None, gradients="weights", processes=1)
-    measured = lines(made.read_places(paths))["measured"]
-    assert "128 in, without updates, gradients of weights; " in measured
-
-
-def test_other_measurements_and_those_of_another_machine_are_told(tmp_path: Path) -> None:
-    paths = made.write_windows(tmp_path, processes=1, session="a")
-    theirs = made.write_windows(tmp_path / "b", processes=1, session="b", host="theirs")
-    own = lines(made.read_places(paths, theirs))
-    assert own["also"].startswith("1 other measurement of such work; this one ranks first")
-    assert "reference" not in own
-    found = lines(made.read_places([], theirs))
-    assert found["reference"].startswith("these are reference results of another machine: ")
-    assert "CPU of theirs" in found["reference"]
-    assert "also" not in found
+    text = " ".join(plain_text(said(given).terminal).split())
+    assert "the interval stands on 1 process: order statistics of its own samples" in text
+    assert "INVALID, do not rely on it: the cores were busy" in text
+    assert text.endswith(f"To measure precisely this {COMMANDS[0]}")
+    assert "the shortest time" in lines(given)["backend"]
 
 
 def test_whole_sequences_that_stand_in_are_told_as_such(tmp_path: Path) -> None:
@@ -181,12 +133,6 @@ def test_whole_sequences_that_stand_in_are_told_as_such(tmp_path: Path) -> None:
     assert "whole sequences of that length, no state carried; " in measured
 
 
-def test_memory_that_a_longer_window_does_not_need_is_not_told(tmp_path: Path) -> None:
-    costs = {"keras": made.Cost(1e-3, 1e-4, bytes_per_timestep=0)}
-    found = lines(made.read_places(made.write_windows(tmp_path, costs, (30, 240), noise=0.0)))
-    assert found["longer"] == "windows of 240 take 22% less time per timestep (104 µs, keras)"
-
-
 # -- sequences that end
 
 
@@ -194,12 +140,12 @@ def test_windows_of_sequences_that_end_are_no_longer_than_they_are(
     exact: Sequence[MeasuredWindows],
 ) -> None:
     question = Query(14, 64, 256, steps=25)
-    answered = said(exact, question)
-    assert answered.first.startswith("Take windows of 25 and")
-    assert "(steps 30 for 25)" in answered.first
-    assert "ssum" not in answered.first
-    assert answered.about.startswith("For a dependency of 14 timesteps in sequences of 25 timestep")
-    assert "the whole sequence, with nothing cut" in lines(exact, question)["window"]
+    told = first(exact, question)
+    assert told.startswith("Take windows of 25 and")
+    assert "(steps 30 for 25)" in told
+    assert "ssum" not in told
+    assert "of 14 timesteps in sequences of 25 timesteps" in said(exact, question).markdown()
+    assert "the whole sequence: a longer one would" in lines(exact, question)["window"]
 
 
 def test_inference_has_no_window(tmp_path: Path) -> None:
@@ -210,13 +156,15 @@ def test_inference_has_no_window(tmp_path: Path) -> None:
         )
     )
     answered = said(given, INFERENCE, made.learned_through({30: 20}))
-    assert answered.first.startswith("Take keras: ")
-    assert "measured at a near shape (steps 60 for 58)" in answered.first
-    assert answered.about.startswith("For sequences of 58 timesteps, batch 64")
+    head, about, _ = answered.blocks
+    told = head.title
+    assert told.startswith("Take keras: ")
+    assert "measured at a near shape (steps 60 for 58)" in told
+    assert about.title.startswith("For sequences of 58 timesteps, batch 64")
     assert "window" not in plain_text(answered.terminal)
     none = answer(INFERENCE, [])
     assert in_one_line(INFERENCE, none) == (
-        "Which backend is the fastest here was not measured: there are no results of inference."
+        "Which backend is fastest was not measured: there are no results of inference on cpu."
     )
 
 
@@ -227,20 +175,20 @@ def test_what_was_not_measured_is_told_first_and_the_nearest_is_named_as_such(
     tmp_path: Path,
 ) -> None:
     given = made.read_places(made.write_windows(tmp_path, batch=8, processes=1))
-    answered = said(given)
-    assert answered.first == (
+    assert first(given) == (
         "No map says which window learns a dependency of 14. Windows of at least 29 are assumed; "
         "which backend is fastest was not measured: no shape within a factor of 1.5 was measured "
         "in training on cpu."
     )
     found = lines(given)
     assert list(found) == ["window", "no results", "the nearest"]
-    assert found["window"].startswith("there is no map of what windows learn; assumed is 2 ")
-    assert "there are:; batch 8, 256 hidden, 128 in, 1 layer, float32" in found["no results"]
+    assert "but batch 8, 256 hidden, 128 in, 1 layer, float32" in found["no results"]
     assert found["the nearest"].startswith(
         "batch 8, 256 hidden, 128 in: there, at windows of 30, while_loop+h"
     )
     assert found["the nearest"].endswith("a step, which says nothing of what it takes here")
+    data = json.loads(as_json(QUESTION, answer(QUESTION, given), None, COMMANDS))
+    assert (data["answered"], data["nearest"]["window"]) == (False, 30)
 
 
 def test_a_dependency_that_no_window_learned_leads_with_what_the_map_knows(
@@ -248,10 +196,9 @@ def test_a_dependency_that_no_window_learned_leads_with_what_the_map_knows(
 ) -> None:
     """What was tried in vain comes first, and a window only as the assumption that it is."""
     learned = made.learned_through({10: 8, 30: 20})
-    first = said(exact, replace(QUESTION, dependency=40), learned).first
-    assert first.startswith(
-        "No window is known to learn a dependency of 40: distances up to 20 were learned; the echo "
-        "of 50 was learned in no window (10 to 30). Assuming at least 81, take "
+    assert first(exact, replace(QUESTION, dependency=40), learned).startswith(
+        "No window is known to learn a dependency of 40: distances up to 20 were learned. Assuming "
+        "at least 81, take "
     )
 
 
@@ -275,15 +222,3 @@ def test_json_has_the_answer_as_data(tmp_path: Path) -> None:
     assert found["longer"]["saves"] == pytest.approx(1 - 0.2225 / 0.26, abs=0.02)
     assert (found["learned_from"], found["allowance"]) == (None, None)
     assert found["measure"] == list(COMMANDS)
-
-
-def test_json_says_that_there_is_no_answer_and_what_the_nearest_is(tmp_path: Path) -> None:
-    given = made.read_places(made.write_windows(tmp_path, batch=8, processes=1))
-    nearest = answer(QUESTION, given)
-    found = json.loads(as_json(QUESTION, nearest, None, COMMANDS))
-    assert (found["answered"], found["nearest"]["window"]) == (False, 30)
-    assert found["needed_window"]["window"] == 29
-    assert (found["nearest"]["processes"], found["nearest"]["allowance"]) == (1, None)
-    nothing = json.loads(as_json(QUESTION, answer(QUESTION, []), None, COMMANDS))
-    assert (nothing["nearest"], nothing["why"]) == (None, ["there are no results of training"])
-    assert isinstance(nearest, NoRecommendation)

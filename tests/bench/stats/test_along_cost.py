@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.records.files import collect
+from bench.records.grouping import grouped
 from bench.stats.along import (
     AxisSeries,
     Cheapest,
-    by_backend,
     bytes_per_unit,
     cheapest,
     line,
@@ -299,7 +299,7 @@ def test_whole_sequences_make_a_line_for_each_backend_of_each_question(tmp_path:
     (few,) = [rows for rows in found if len(rows) == 2]
     (rows,) = [rows for rows in found if len(rows) == 8]
     assert line(few) is None
-    for backend, own in by_backend(rows).items():
+    for backend, own in grouped(rows, lambda row: row.case.backend).items():
         assert {row.case.backend for row in own} == {backend}
         # No process measured all lengths: they are sessions.
         through = line(own)
