@@ -23,7 +23,7 @@ from bench.render.table import Document
 from bench.session import query
 from bench.session.query import Surroundings, WorkQuery
 from bench.stats.rows import Section
-from lstm_impl.spec import PRECISIONS
+from lstm_impl.spec import PRECISIONS, UnsupportedError
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
 
 ANSWERED, NOT_ANSWERED = 0, 1
@@ -49,15 +49,14 @@ python -m bench.run {DEFAULT_FOLDER}/asked/NAME.toml --processes 10.
 
 A training step is the forward pass and the gradients of the weights; with --optimizer their update
 too. With --model every LSTM of a Keras model is asked about, at this batch and these steps; none
-of its code is run. A SavedModel's are known by its variables' names: what Keras did not name is not
-found.
+of its code is run.
 """
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     # What an LSTM cannot be is a plain ValueError of the library's.
-    bad = ResultWriteError, ValueError
+    bad = ResultWriteError, UnsupportedError, ValueError
     return command_line.run(_parser(), _answered, words, *bad, interrupted="")
 
 
@@ -133,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     arguments.add_usual(parser, ("layers", "N", size, 1, "stacked"))
     arguments.add_flags(parser, bidirectional="both directions")
-    model = "a .keras file or a SavedModel: ask about each of its LSTM layers"
+    model = "a .keras file: ask about each of its LSTM layers"
     add(parser, ("model", "FILE", Path, model))
     arguments.add_choice(parser, "mode", SEQUENCE_MODES, usual="training")
     arguments.add_choice(parser, "optimizer", OPTIMIZERS, "update the weights with it, too")

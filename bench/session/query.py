@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import re
 import subprocess
 import sys
 import time
@@ -22,12 +21,12 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.case.cases import BACKENDS, PEERS, Case
-from bench.cli.command_line import INTERRUPTED, UsageError
+from bench.cli.command_line import INTERRUPTED, ReportedError, UsageError
 from bench.cli.progress import read_results
 from bench.machine import devices, environment
 from bench.machine.disturbance import Activity, activity, between
-from bench.machine.fields import InputError, ResultError, printable
-from bench.machine.reading import default_folder, expanded, regular_bytes
+from bench.machine.fields import InputError, printable
+from bench.machine.reading import default_folder, expanded
 from bench.machine.writing import write_bytes
 from bench.records.only import of_cases
 from bench.records.schema import Results
@@ -41,7 +40,6 @@ from lstm_impl.workload import Workload
 LARGEST_CONFIG = 64 * 2**20
 """Bytes of a configuration; a model of 10,000 layers has a tenth of it."""
 
-_LAYERS = ("LSTM",)
 _DEEPEST = 200  # nested models; what is deeper is no model that somebody trains
 
 
@@ -61,21 +59,13 @@ class Layer:
 
 
 def lstm_layers(path: Path) -> list[Layer]:
-    """All LSTM layers of a model, in the order of its file, or of a SavedModel's variables.
+    """All LSTM layers of a model, in the order of its file.
 
-    Raises ModelError for what is neither, a layer that was never built, and a model that has, or
-    names, no LSTM.
+    Raises ModelError for what is no model, a layer that was never built, and a model without LSTM.
     """
-    return _of_saved_model(path) if path.is_dir() else _of_keras_file(path)
-
-
-def _of_keras_file(path: Path) -> list[Layer]:
     where = printable(str(path))
     if path.suffix != ".keras":
-        raise ModelError(
-            f"{where}: expected a .keras file, or the folder of a SavedModel; write one: "
-            "model.save('model.keras')"
-        )
+        raise ModelError(f"{where}: expected a .keras file; write one: model.save('model.keras')")
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise ModelError(f"{where}: is not a regular file")
     try:
@@ -113,7 +103,7 @@ def _in_config(node: object, where: str, shape: object, depth: int) -> Iterator[
         own = built.get("input_shape", built.get("shape"))
         shape = shape if own is None else own
     kind = node.get("class_name")
-    if kind in _LAYERS and isinstance(config, Mapping):
+    if kind == "LSTM" and isinstance(config, Mapping):
         yield _layer(config, shape, where)
         return
     if kind == "Bidirectional" and isinstance(config, Mapping):
@@ -141,141 +131,6 @@ def _layer(config: Mapping[str, object], shape: object, where: str) -> Layer:
         policy = dtype.get("config")
         dtype = policy.get("name") if isinstance(policy, Mapping) else None
     return Layer(note, size, units, dtype if isinstance(dtype, str) else "float32")
-
-
-GRAPH = "saved_model.pb"
-
-LARGEST_GRAPH = 2**31
-"""Bytes: a protocol buffer holds no more."""
-
-# Field numbers: of SavedModel, MetaGraphDef, SavedObjectGraph, SavedObject, SavedVariable,
-# TensorShapeProto and its Dim.
-_META_GRAPHS, _OBJECT_GRAPH, _NODES, _VARIABLE = 2, 7, 1, 7
-_DTYPE, _SHAPE, _VARIABLE_NAME, _DIM, _SIZE = 1, 2, 6, 2, 1
-
-_DTYPES = {1: "float32", 2: "float64", 14: "bfloat16", 19: "float16"}
-"""Of tensorflow/core/framework/types.proto; the variables' own, whatever is computed with them."""
-
-_CELL = re.compile(
-    r"(?:(?P<layer>.*)/)?lstm_cell(?:_\d+)?/(?P<what>kernel|recurrent_kernel)(?::0)?"
-)
-_DIRECTION = re.compile(r"(?P<before>.*/)?(?P<direction>forward|backward)_(?P<layer>[^/]*)")
-_LARGEST_SIZE = 10**9  # of a dimension: more is no layer that anybody trains
-
-
-def _of_saved_model(folder: Path) -> list[Layer]:
-    path = folder / GRAPH
-    where = printable(str(folder))
-    if not path.exists():
-        raise ModelError(
-            f"{where}: is no SavedModel, since it has no {GRAPH}; expected one or a .keras file: "
-            "model.save('model.keras')"
-        )
-    try:
-        content = memoryview(regular_bytes(path, LARGEST_GRAPH))
-    except ResultError as error:
-        raise ModelError(str(error)) from None
-    try:
-        found = _of_cells(_variables(content))
-    except (ValueError, IndexError) as error:
-        raise ModelError(f"{where}: its {GRAPH} is damaged: {printable(str(error))}") from None
-    if not found:
-        raise ModelError(
-            f"{where}: none of its variables is a Keras LSTM cell's (.../lstm_cell/kernel), and a "
-            "SavedModel says nothing else of its layers; write model.save('model.keras') instead"
-        )
-    return found
-
-
-def _of_cells(variables: Iterator[tuple[str, str, tuple[int, ...]]]) -> list[Layer]:
-    cells: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
-    for name, dtype, shape in variables:
-        if match := _CELL.fullmatch(name):
-            cells.setdefault(match["layer"] or "lstm", {})[match["what"]] = dtype, shape
-    found: dict[str, Layer] = {}
-    for path, parts in cells.items():
-        if len(parts) < 2:
-            continue
-        (dtype, kernel), (_, recurrent) = parts["kernel"], parts["recurrent_kernel"]
-        if len(kernel) != 2 or len(recurrent) != 2:
-            continue
-        (inputs, gates), units = kernel, recurrent[0]
-        if recurrent[1] != gates or gates != 4 * units or not min(inputs, units) > 0:
-            continue  # not i, f, g and o of one cell
-        both = _DIRECTION.fullmatch(path)
-        other = {"forward": "backward", "backward": "forward"}
-        before = "" if both is None else both["before"] or ""
-        if both and f"{before}{other[both['direction']]}_{both['layer']}" in cells:
-            path = f"{before}{both['layer']}"
-        else:
-            both = None
-        name = printable(path.rpartition("/")[2], 60)
-        found.setdefault(path, Layer(name, inputs, units, dtype, bidirectional=both is not None))
-    return list(found.values())
-
-
-def _variables(content: memoryview) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Name, precision and shape of each variable; one of another type or rank has what it has."""
-    for graph in _parts(content, _META_GRAPHS):
-        for objects in _parts(graph, _OBJECT_GRAPH):
-            for node in _parts(objects, _NODES):
-                for variable in _parts(node, _VARIABLE):
-                    name = b"".join(_parts(variable, _VARIABLE_NAME)).decode("utf-8", "replace")
-                    kinds = list(_numbers(variable, _DTYPE))
-                    sizes = [
-                        next(_numbers(dim, _SIZE), 0)
-                        for shape in _parts(variable, _SHAPE)
-                        for dim in _parts(shape, _DIM)
-                    ]
-                    if kinds and kinds[-1] in _DTYPES and max(sizes, default=0) <= _LARGEST_SIZE:
-                        yield name, _DTYPES[kinds[-1]], tuple(sizes)
-
-
-def _parts(message: memoryview, field: int) -> Iterator[memoryview]:
-    for number, part in _fields(message):
-        if number == field and not isinstance(part, int):
-            yield part
-
-
-def _numbers(message: memoryview, field: int) -> Iterator[int]:
-    for number, part in _fields(message):
-        if number == field and isinstance(part, int):
-            yield part
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """The fields of a message (protobuf.dev/programming-guides/encoding).
-
-    Raises ValueError for what is cut off or of no known kind, IndexError where a number is.
-    """
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            value, at = _varint(message, at)
-            yield number, value
-            continue
-        if kind == 2:
-            size, at = _varint(message, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"a field of the unknown kind {kind}")
-        if at + size > len(message):
-            raise ValueError("a field is cut off")
-        yield number, message[at : at + size]
-        at += size
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for place in range(10):
-        byte = message[at + place]
-        value |= (byte & 127) << 7 * place
-        if byte < 128:
-            return value, at + place + 1
-    raise ValueError("a number of more than ten bytes")
 
 
 FOLDER = "asked"
@@ -324,7 +179,8 @@ class WorkQuery:
 def questions(options: argparse.Namespace) -> list[tuple[WorkQuery, str]]:
     """What the options of ``bench.ask`` ask, each with a heading where there are several.
 
-    Raises UsageError, ModelError, DeviceError, and ValueError for what no LSTM can be.
+    Raises UsageError, ModelError, DeviceError, UnsupportedError for a backend that does not exist,
+    and ValueError for what no LSTM can be.
     """
     if (options.model is None) == (options.hidden is None):
         raise UsageError("name the layer's units (--hidden N) or a model (--model PATH)")
@@ -332,6 +188,8 @@ def questions(options: argparse.Namespace) -> list[tuple[WorkQuery, str]]:
         layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
     else:
         layers = lstm_layers(options.model)
+    for name in options.backends or ():
+        get_backend(name)
     requested: dict[WorkQuery, list[str]] = {}
     for layer in layers:
         requested.setdefault(_question(layer, options), []).append(layer.name)
@@ -376,29 +234,19 @@ def look(
     sound: only a session that tried all backends that are to be measured, and of which nothing is
     INVALID.
     """
+    variants = options.variant or ()
     if options.paths:
-        return found(
-            question, read_results(options.paths), None, options.baseline, options.variant or ()
-        )
-    wanted = [_known(name) for name in _backends(question, options)] if sound else None
+        results = read_results(options.paths)
+        if not results.files and results.errors:
+            raise ReportedError("there is nothing to answer from")
+        return found(question, results, None, options.baseline, variants)
+    wanted = options.backends or usual_backends(question)
+    tried = [get_backend(name).name for name in wanted] if sound else None
     folder = expanded(default_folder())
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
     results = read_results(files, tell=False) if files else Results((), ())
     machine = environment.read().machine_id
-    variants = options.variant or ()
-    return found(question, results, machine, options.baseline, variants, wanted)
-
-
-def _known(backend: str) -> str:
-    """Return a backend's name as cases have it; as it is if there is none of this name."""
-    try:
-        return get_backend(backend).name
-    except UnsupportedError:
-        return backend
-
-
-def _backends(question: WorkQuery, options: argparse.Namespace) -> tuple[str, ...]:
-    return (*(options.backends or usual_backends(question)),)
+    return found(question, results, machine, options.baseline, variants, tried)
 
 
 LOOK = 2.0
@@ -451,7 +299,7 @@ def measure(
     """
     if missing := devices.explain_missing(question.device):
         raise UsageError(f"no {question.device}: {missing}")
-    varied = with_variants(_backends(question, options), options.variant or ())
+    varied = with_variants(options.backends or usual_backends(question), options.variant or ())
     suite = write_suite(question, expanded(default_folder()), varied)
     console.print(
         f"measuring {question.words} for up to {seconds:.0f} s, in fresh processes", markup=False
