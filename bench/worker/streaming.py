@@ -19,20 +19,7 @@ from functools import partial
 import numpy as np
 
 from bench.worker import timing
-from bench.worker.timing import (
-    BLOCKS,
-    Broken,
-    Clock,
-    GroupMember,
-    Guard,
-    Last,
-    StepSeries,
-    Stopped,
-    Streamed,
-    TimingError,
-    TimingPlan,
-    check_kept,
-)
+from bench.worker.timing import Broken, Clock, Guard, Last, StepSeries, TimingPlan
 from lstm_impl.proof.streamed import SEVERAL
 from lstm_impl.step import Results, Step
 
@@ -57,44 +44,33 @@ class Calls:
     service: list[float] = field(default_factory=list)
 
 
-def back_to_back(step: Step, count: int, clock: Clock) -> Calls:
-    """Calls, each waited for and begun when the one before is done."""
-    calls = Calls()
-    run, wait, now, took = step.run, step.synchronize, clock.now, calls.service.append
-    for _ in range(count):
-        began = now()
-        run()
-        wait()
-        took(now() - began)
-    calls.latency = calls.service
-    return calls
+def timed_calls(step: Step, count: int, pace: Pace, clock: Clock) -> Calls:
+    """Calls, each waited for.
 
-
-def paced(
-    step: Step, count: int, period: float, clock: Clock, sleep: Callable[[float], None]
-) -> Calls:
-    """Calls of which one is due every ``period``, the first of them after one.
-
-    What is due while another is at work begins as soon as that is done; nothing is left out.
+    Back to back, one begins when the one before is done. Else one is due every period, the first
+    after one; what is due while another is at work begins as soon as that is done, and nothing is
+    left out.
     """
     calls = Calls()
     run, wait, now = step.run, step.synchronize, clock.now
     begin = now()
     for number in range(1, count + 1):
-        due = begin + number * period
-        while (early := due - now()) > 0:
-            sleep(early)
+        due = None
+        if pace.period is not None:
+            due = begin + number * pace.period
+            while (early := due - now()) > 0:
+                pace.sleep(early)
         began = now()
         run()
         wait()
         done = now()
-        calls.latency.append(done - due)
+        calls.latency.append(done - (began if due is None else due))
         calls.service.append(done - began)
     return calls
 
 
 @dataclass
-class StreamMember(GroupMember):
+class StreamMember(timing.GroupMember):
     """A stream, while it is measured: its samples are the medians of its blocks' latencies."""
 
     pace: Pace = Pace()
@@ -107,7 +83,7 @@ class StreamMember(GroupMember):
             super().calibrate(clock, seconds)
             return
         self.step.synchronize()
-        self.calls = max(1, int(seconds / self.pace.period / BLOCKS))
+        self.calls = max(1, int(seconds / self.pace.period / timing.BLOCKS))
         self.warm_up(clock)
 
     def lengthen(self) -> None:
@@ -124,15 +100,11 @@ class StreamMember(GroupMember):
         self.place(self.calls + 1)
         self.step.run()
         self.step.synchronize()
-        period = self.pace.period
         collecting = gc.isenabled()
         gc.disable()
         try:
             start = clock.now()
-            if period is None:
-                found = back_to_back(self.step, self.calls, clock)
-            else:
-                found = paced(self.step, self.calls, period, clock, self.pace.sleep)
+            found = timed_calls(self.step, self.calls, self.pace, clock)
             end = clock.now()
         finally:
             if collecting:
@@ -145,7 +117,7 @@ class StreamMember(GroupMember):
         """One block that counts, with each of its calls."""
         super().sample(clock, number)
         if min(self._latest.service) <= 0:
-            raise TimingError(f"a call took {min(self._latest.service):g} s by the clock")
+            raise timing.TimingError(f"a call took {min(self._latest.service):g} s by the clock")
         self.taken.append(self._latest)
 
     def look_at_last(self, clock: Clock, judged: int) -> None:
@@ -161,11 +133,11 @@ class StreamMember(GroupMember):
             returned.append(step.run())
             step.synchronize()
             if results:
-                check_kept(results[-1], step.results(returned[-2]))
+                timing.check_kept(results[-1], step.results(returned[-2]))
             results.append(step.results(returned[-1]))
         self.last = Last(tuple(numbers), tuple(results))
 
-    def result(self, plan: TimingPlan, reason: Stopped) -> StepSeries | Broken:
+    def result(self, plan: TimingPlan, reason: timing.Stopped) -> StepSeries | Broken:
         """With every call that was timed."""
         found = super().result(plan, reason)
         if isinstance(found, Broken):
@@ -174,7 +146,7 @@ class StreamMember(GroupMember):
             np.array([each for calls in self.taken for each in getattr(calls, name)])
             for name in ("latency", "service")
         )
-        return replace(found, streamed=Streamed(latency, service))
+        return replace(found, streamed=timing.Streamed(latency, service))
 
 
 def measure(

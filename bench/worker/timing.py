@@ -1,10 +1,9 @@
 """From steps that are ready to run to samples of their time: clock, blocks, warm-up and stopping.
 
 The steps of one group are timed in rounds, one block of calls each, in an order drawn again for
-each
-round: the speed of a machine drifts by more than the differences that matter, and what is timed in
-the same round has seen the same machine. The clock is handed in, so that all of this is tested with
-a fake one.
+each round: the speed of a machine drifts by more than the differences that matter, and what is
+timed in the same round has seen the same machine. The clock is handed in, so that all of this is
+tested with a fake one.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import partial
+from operator import methodcaller
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -84,14 +83,14 @@ class Clock:
 
 @dataclass(frozen=True)
 class FirstUse:
-    """What comes once, in seconds: tracing apart from the first call, which compiles."""
+    """Seconds of what comes once: tracing, and the first call, which compiles."""
 
     trace: float
     first_call: float
 
 
 def first_use(step: Step, clock: Clock) -> FirstUse:
-    """Trace ``step``, then call it for the first time and wait for it, each timed apart."""
+    """Trace ``step``, then call it for the first time and wait for it."""
     start = clock.now()
     step.trace()
     traced = clock.now()
@@ -168,11 +167,7 @@ class Stopped(StrEnum):
 
 @dataclass(frozen=True)
 class Last:
-    """What the judged calls computed, and the numbers of the inputs that they worked on.
-
-    Of a step that updates weights, three calls in a row; else one. Of a stream, all that follow the
-    first as one sequence (``proof.streamed``).
-    """
+    """What the judged calls in a row computed, and the numbers of the inputs they worked on."""
 
     inputs: tuple[int, ...]
     results: tuple[Results, ...]
@@ -403,10 +398,6 @@ class GroupMember:
             numbers[(count - 1) % len(numbers)] = last
         self.step.use(numbers)
 
-    def block(self, clock: Clock) -> float:
-        """Seconds of one block: its calls and one wait at the end."""
-        return self.timed(clock)[0]
-
     def wakes(self, clock: Clock) -> bool:
         """Whether a call outside the clock comes before a block.
 
@@ -416,10 +407,9 @@ class GroupMember:
         return self.calls > 1 or (clock.rest is not None and self.latest < self.long_call)
 
     def timed(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
-        """The same, and what the last call returned; what the others did is let go at once, as it
-        would be without a judge.
+        """Seconds of one block, its calls and one wait at the end, and what the last call returned.
 
-        judged: number of the inputs of the last call.
+        What the others returned is let go at once. judged: number of the inputs of the last call.
         """
         begun, wakes = clock.now(), self.wakes(clock)
         self.place(self.calls + wakes, judged)
@@ -462,15 +452,14 @@ class GroupMember:
         if step.restart is not None:
             step.restart()
             numbers = tuple(judged + each for each in range(UPDATES))
-            self.last = Last(numbers, tuple(self._called(step, number) for number in numbers))
-
-    def _called(self, step: Step, number: int) -> Results:
-        assert step.results is not None
-        if step.use is not None:
-            step.use([number])
-        returned = step.run()
-        step.synchronize()
-        return step.results(returned)
+            found = []
+            for number in numbers:
+                if step.use is not None:
+                    step.use([number])
+                returned = step.run()
+                step.synchronize()
+                found.append(step.results(returned))
+            self.last = Last(numbers, tuple(found))
 
     def check_wait(self, clock: Clock) -> None:
         """Raise NotWaitedForError if work goes on after the wait that should end it.
@@ -478,12 +467,13 @@ class GroupMember:
         A result is then not there when it is first copied: the copy waits for it or computes it,
         and takes longer than one of arrays that are there.
         """
-        if self.step.results is None or self.step.place_results is None:
+        results, place_results = self.step.results, self.step.place_results
+        if results is None or place_results is None:
             return
         each = self.latest / self.calls
         for calls in dict.fromkeys((self.calls, 1)):
             for _ in range(LATE_TRIES):
-                late = self._late(clock, calls)
+                late = self._late(clock, calls, results, place_results)
                 if late <= LATE_SHARE * each * calls:
                     break
             else:
@@ -492,12 +482,15 @@ class GroupMember:
                     f"last result was not there for another {late:.3g} s: it is not waited for"
                 )
 
-    def _late(self, clock: Clock, calls: int) -> float:
+    def _late(
+        self,
+        clock: Clock,
+        calls: int,
+        results: Callable[[Any], Results],
+        place_results: Callable[[Results], Callable[[], object]],
+    ) -> float:
         """Seconds by which copying the result of the last of so many calls takes too long."""
         step, late = self.step, []
-        results, place_results = step.results, step.place_results
-        assert results is not None
-        assert place_results is not None
         short = calls == 1 and self.latest < self.calls * SHORTEST_BLOCK
         before = None
         for _ in range(COPIES if short else 1):
@@ -525,7 +518,7 @@ class GroupMember:
             start = clock.now()
             self.step.synchronize()
             waits.append(clock.now() - start)
-        self.synchronize = sorted(waits)[4]
+        self.synchronize = statistics.median(waits)
         self.shortest = max(
             SHORTEST_BLOCK,
             RESOLUTIONS_PER_BLOCK * clock.resolution,
@@ -533,7 +526,7 @@ class GroupMember:
         )
         while True:
             self.warmed_from = len(self.warmup)
-            elapsed = self.block(clock)
+            elapsed, _ = self.timed(clock)
             if elapsed > 0:
                 self.warmup.append(elapsed / self.calls)
             if elapsed >= self.shortest:
@@ -555,12 +548,11 @@ class GroupMember:
 
     def warm_up(self, clock: Clock) -> None:
         """One block that is kept as warm-up."""
-        self.warmup.append(self._whole_block(clock) / self.calls)
+        self.warmup.append(self._block(clock) / self.calls)
 
     def settled(self) -> bool:
         """Whether the latest blocks are of one speed."""
-        latest = self.warmup[self.warmed_from :][-WARMUP_BLOCKS:]
-        return halves_agree(latest) is True
+        return halves_agree(self.warmup[self.warmed_from :][-WARMUP_BLOCKS:]) is True
 
     def lengthen(self) -> None:
         """More calls to a block, if warming up has made the step quicker than it seemed."""
@@ -570,11 +562,11 @@ class GroupMember:
 
     def sample(self, clock: Clock, number: int) -> None:
         """One block that counts, in round ``number``."""
-        self.blocks.append(self._whole_block(clock))
+        self.blocks.append(self._block(clock))
         self.rounds.append(number)
 
-    def _whole_block(self, clock: Clock) -> float:
-        elapsed = self.block(clock)
+    def _block(self, clock: Clock) -> float:
+        elapsed, _ = self.timed(clock)
         self.spent += self.latest
         if elapsed <= 0:
             raise TimingError(f"a block of {self.calls} calls took {elapsed:g} s by the clock")
@@ -585,19 +577,21 @@ class GroupMember:
         """Seconds per step, one for each block that counts."""
         return [block / self.calls for block in self.blocks]
 
+    def precise(self, plan: TimingPlan) -> bool:
+        """Whether its median is known well enough to stop."""
+        return not plan.whole and relative_half_width(self.samples) <= plan.precision
+
     def result(self, plan: TimingPlan, reason: Stopped) -> StepSeries | Broken:
         """What is handed out."""
         if self.broken is not None:
             return self.broken
-        samples = self.samples
-        precise = not plan.whole and relative_half_width(samples) <= plan.precision
         return StepSeries(
             calls=self.calls,
             blocks=tuple(self.blocks),
             rounds=tuple(self.rounds),
             warmup=tuple(self.warmup),
-            stopped=Stopped.PRECISE if precise else reason,
-            steady=halves_agree(samples),
+            stopped=Stopped.PRECISE if self.precise(plan) else reason,
+            steady=halves_agree(self.samples),
             synchronize=self.synchronize,
             last=self.last,
             untimed=self.untimed,
@@ -639,16 +633,25 @@ class _Group:
     def _living(self) -> list[GroupMember]:
         return [member for member in self.members.values() if member.broken is None]
 
-    def _try(self, member: GroupMember, during: str, work: Callable[[], None]) -> None:
-        if self._clock.rest is not None:
-            # Threads of who was timed before may still be waiting for work in a loop.
-            self._clock.rest()
-        try:
-            with member.guard:
-                work()
-        except Exception as error:
-            # Whatever a backend raises is its own result: the others are still to be measured.
-            member.broken = Broken(error, during)
+    def _each(
+        self,
+        during: str,
+        work: Callable[[GroupMember], None],
+        chosen: Callable[[GroupMember], bool] = lambda member: True,
+    ) -> None:
+        """Do something with each chosen member, in an order drawn again; one that raises is out."""
+        members = self._living
+        self._order.shuffle(members)
+        for member in filter(chosen, members):
+            if self._clock.rest is not None:
+                # Threads of who was timed before may still be waiting for work in a loop.
+                self._clock.rest()
+            try:
+                with member.guard:
+                    work(member)
+            except Exception as error:
+                # Whatever a backend raises is its own result: the others are still to be measured.
+                member.broken = Broken(error, during)
 
     def _round_fits(self, share: float) -> bool:
         """Whether one more round would end within ``share`` of the time."""
@@ -664,18 +667,11 @@ class _Group:
             return True
         return member.spent + member.latest <= self._plan.seconds
 
-    def _shuffled(self) -> list[GroupMember]:
-        members = self._living
-        self._order.shuffle(members)
-        return members
-
     def calibrate(self) -> None:
-        for member in self._shuffled():
-            self._try(
-                member,
-                "while the number of calls in a block was chosen",
-                partial(member.calibrate, self._clock, self._plan.seconds),
-            )
+        self._each(
+            "while the number of calls in a block was chosen",
+            lambda member: member.calibrate(self._clock, self._plan.seconds),
+        )
         one_round = sum(member.latest * (1 + 1 / member.calls) for member in self._living)
         if FEW_ROUNDS * one_round > self._seconds:
             for member in self._living:
@@ -686,31 +682,24 @@ class _Group:
         while not all(member.settled() for member in self._living):
             if not self._round_fits(WARMUP_SHARE):
                 break
-            for member in self._shuffled():
-                self._try(member, "while it was warmed up", partial(member.warm_up, self._clock))
+            self._each("while it was warmed up", lambda member: member.warm_up(self._clock))
         for member in self._living:
             member.lengthen()
 
     def take_samples(self) -> Stopped:
         """Rounds whose blocks are the samples; says why they ended."""
         for number in range(MOST_ROUNDS):
-            for member in filter(self._takes_part, self._shuffled()):
-                work = partial(member.sample, self._clock, number)
-                self._try(member, f"in round {number}", work)
-            if not self._plan.whole and all(
-                relative_half_width(member.samples) <= self._plan.precision
-                for member in self._living
-            ):
+            sample = methodcaller("sample", self._clock, number)
+            self._each(f"in round {number}", sample, self._takes_part)
+            if all(member.precise(self._plan) for member in self._living):
                 return Stopped.PRECISE
             if not (any(map(self._takes_part, self._living)) and self._round_fits(1.0)):
                 return Stopped.TIME
         return Stopped.ROUNDS
 
     def look_at_last(self) -> None:
-        for member in self._shuffled():
-            during = "when its results were copied"
-            self._try(member, during, partial(member.check_wait, self._clock))
+        during = "when its results were copied"
+        self._each(during, lambda member: member.check_wait(self._clock))
         judged = self._plan.judged or 1 + _UNGUESSED.randrange(NUMBERS)
-        for member in self._shuffled():
-            during = "when its last result was looked at"
-            self._try(member, during, partial(member.look_at_last, self._clock, judged))
+        during = "when its last result was looked at"
+        self._each(during, lambda member: member.look_at_last(self._clock, judged))

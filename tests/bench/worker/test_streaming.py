@@ -14,7 +14,7 @@ from bench.case import SuiteChoice
 from bench.stats.latency import fewest_calls
 from bench.worker import streaming
 from bench.worker.outcomes import kept
-from bench.worker.streaming import Pace, back_to_back, paced
+from bench.worker.streaming import Pace, timed_calls
 from bench.worker.timing import (
     Broken,
     Clock,
@@ -60,14 +60,14 @@ class Machine:
 
 def test_back_to_back_each_call_is_timed_with_its_wait() -> None:
     machine = Machine()
-    calls = back_to_back(machine.step(iter([1.0, 2.0, 3.0]), wait=0.5), 3, machine.clock)
+    calls = timed_calls(machine.step(iter([1.0, 2.0, 3.0]), wait=0.5), 3, Pace(), machine.clock)
     assert calls.service == pytest.approx([1.5, 2.5, 3.5])
     assert calls.latency == calls.service
 
 
 def test_a_paced_call_is_due_at_its_time_and_comes_after_idling() -> None:
     machine = Machine()
-    calls = paced(machine.step(0.002), 4, 0.01, machine.clock, machine.sleep)
+    calls = timed_calls(machine.step(0.002), 4, Pace(0.01, machine.sleep), machine.clock)
     assert calls.latency == pytest.approx([0.002] * 4)
     assert calls.service == pytest.approx([0.002] * 4)
     assert machine.naps == pytest.approx([0.01, 0.008, 0.008, 0.008])
@@ -76,23 +76,22 @@ def test_a_paced_call_is_due_at_its_time_and_comes_after_idling() -> None:
 
 def test_latency_counts_from_when_a_call_was_due_and_service_from_when_it_began() -> None:
     machine = Machine(late=0.0005)
-    calls = paced(machine.step(0.002), 4, 0.01, machine.clock, machine.sleep)
+    calls = timed_calls(machine.step(0.002), 4, Pace(0.01, machine.sleep), machine.clock)
     assert calls.latency == pytest.approx([0.0025] * 4)
     assert calls.service == pytest.approx([0.002] * 4)
 
 
 def test_a_sleep_that_ends_early_is_gone_on_with() -> None:
     machine = Machine(early=0.004)
-    calls = paced(machine.step(0.002), 6, 0.01, machine.clock, machine.sleep)
+    calls = timed_calls(machine.step(0.002), 6, Pace(0.01, machine.sleep), machine.clock)
     assert calls.latency == pytest.approx([0.002] * 6)
 
 
 def test_a_stall_makes_every_call_late_that_had_to_wait_for_it() -> None:
     """No coordinated omission: one stall of 45 ms is felt by the four calls that fell due."""
     machine = Machine()
-    calls = paced(
-        machine.step(iter([0.001, 0.045, *[0.001] * 6])), 8, 0.01, machine.clock, machine.sleep
-    )
+    step = machine.step(iter([0.001, 0.045, *[0.001] * 6]))
+    calls = timed_calls(step, 8, Pace(0.01, machine.sleep), machine.clock)
     assert calls.service == pytest.approx([0.001, 0.045, *[0.001] * 6])
     expected = [0.001, 0.045, 0.036, 0.027, 0.018, 0.009, 0.001, 0.001]
     assert calls.latency == pytest.approx(expected)
@@ -104,7 +103,7 @@ def test_a_stall_makes_every_call_late_that_had_to_wait_for_it() -> None:
 
 def test_a_stream_that_cannot_keep_up_falls_behind_for_ever() -> None:
     machine = Machine()
-    calls = paced(machine.step(0.015), 5, 0.01, machine.clock, machine.sleep)
+    calls = timed_calls(machine.step(0.015), 5, Pace(0.01, machine.sleep), machine.clock)
     assert calls.latency == pytest.approx([0.015, 0.02, 0.025, 0.03, 0.035])
     assert len(machine.naps) == 1
 
