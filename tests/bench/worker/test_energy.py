@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from bench.machine.devices import NvmlError
 from bench.records.schema import Figures
 from bench.worker import resources
 from bench.worker.resources import EnergyMeter
@@ -117,26 +116,11 @@ def test_power_at_rest_is_read_once_for_each_gpu_after_a_pause() -> None:
     assert gpu.slept == 2 * resources.IDLE
 
 
-def test_the_counter_of_the_gpu_that_cuda_shows_is_read() -> None:
-    gpu = Gpu()
-    gpu.meter(environ={"CUDA_VISIBLE_DEVICES": "1"}).measure(gpu.step(0.01), "gpu:0", 0.01)
-    assert gpu.shown[-1] == "handle 1"
-
-
 def test_a_cpu_has_no_energy_and_nothing_is_asked() -> None:
     def load() -> Any:
         raise AssertionError
 
     assert EnergyMeter(load=load).measure(Gpu().step(0.1), "cpu", 0.1) is None
-
-
-def test_without_the_driver_the_reason_is_kept() -> None:
-    def load() -> Any:
-        raise NvmlError("nvidia-ml-py is not installed")
-
-    gpu = Gpu()
-    found = gpu.meter(load=load).measure(gpu.step(0.1), "gpu:0", 0.1)
-    assert reason(found) == "not known: nvidia-ml-py is not installed"
 
 
 def test_a_gpu_without_a_counter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,18 +133,6 @@ def test_a_gpu_without_a_counter_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     found = gpu.meter().measure(gpu.step(0.1), "gpu:0", 0.1)
     assert reason(found) == "not known: the GPU has no energy counter: Not Supported"
     assert gpu.opened == 0
-
-
-def test_a_gpu_without_a_power_sensor_has_its_energy_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    gpu = Gpu()
-
-    def refuse(handle: int) -> int:
-        raise FakeError("Not Supported")
-
-    monkeypatch.setattr(gpu, "nvmlDeviceGetPowerUsage", refuse)
-    assert known(gpu.meter().measure(gpu.step(0.1), "gpu:0", 0.1))["idle_watts"] is None
 
 
 def _still(used: float) -> Callable[[int], int]:

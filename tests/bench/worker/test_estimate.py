@@ -43,32 +43,6 @@ def test_inference_keeps_what_goes_in_and_comes_out() -> None:
     assert found.activations == 4 * 10 * (3 + 4)
 
 
-def test_layers_and_directions_multiply_what_is_kept() -> None:
-    spec = LSTMSpec(3, 4, num_layers=3, bidirectional=True)
-    training = estimate.estimate(spec, Workload(2, 5, "training"))
-    assert training.activations == 4 * 10 * (2 * (3 + 8) + 3 * 5 * 8 + 2 * 8)
-    assert estimate.estimate(spec, Workload(2, 5)).activations == 4 * 10 * (3 + 8 + 8)
-
-
-def test_half_precision_halves_what_is_kept_and_not_the_judge() -> None:
-    work = Workload(2, 5, "training")
-    single, half, mixed = (
-        estimate.estimate(LSTMSpec(3, 4, dtype=dtype), work)
-        for dtype in ("float32", "bfloat16", "mixed_bfloat16")
-    )
-    assert (half.weights, half.activations) == (single.weights // 2, single.activations // 2)
-    assert (mixed.weights, mixed.activations) == (single.weights, single.activations // 2)
-    assert half.judge == single.judge
-
-
-def test_of_a_stream_one_window_is_kept_at_a_time() -> None:
-    whole = estimate.estimate(LSTMSpec(3, 4), Workload(2, 50, "training"))
-    cut = estimate.estimate(LSTMSpec(3, 4), Workload(2, 50, "training", window=5))
-    assert cut.operations == whole.operations
-    assert cut.activations == 4 * (100 * 2 * 7 + 10 * 5 * 4)
-    assert cut.judge == whole.judge // 10
-
-
 def test_what_is_not_differentiated_is_not_counted() -> None:
     spec = LSTMSpec(5, 4, num_layers=2)
     everything, no_state, no_input = (
@@ -85,12 +59,6 @@ def test_what_is_not_differentiated_is_not_counted() -> None:
     assert moved[1] - moved[2] == 4 * 3 * 8 * 5
     kept = [estimate.estimate(spec, work).activations for work in works]
     assert kept[0] - kept[2] == 4 * 3 * 8 * 5
-
-
-def test_padding_is_no_work() -> None:
-    spec = LSTMSpec(3, 4)
-    padded = estimate.estimate(spec, Workload(2, 10, min_length=2))
-    assert padded.operations == estimate.estimate(spec, Workload(1, 12)).operations
 
 
 def test_operations_are_those_of_the_products_of_all_layers_and_directions() -> None:
@@ -132,12 +100,6 @@ def test_masks_are_moved_and_padding_is_not() -> None:
     assert whole - padded == 4 * (3 + 4) * (20 - 12)
 
 
-def test_what_fits_is_measured() -> None:
-    assert estimate.too_large(Case("numpy", LSTMSpec(1, 4), Workload(2, 6)), ROOMY) == ""
-    # Nothing is known of the machine's memory.
-    assert estimate.too_large(case("gpu:0"), Free(None, None, 1)) == ""
-
-
 def test_what_the_judge_cannot_hold_is_told_in_gib() -> None:
     # 512,000 steps of (4 + 5) * 512 numbers of 8 bytes
     told = "needs about 18 GiB to check its results in float64; 17 GiB are free"
@@ -175,14 +137,6 @@ def test_a_containers_limit_is_known(tmp_path: Path) -> None:
     assert estimate.cgroup_bytes(tmp_path) == 500
     (tmp_path / "memory.max").write_text("max\n")
     assert estimate.cgroup_bytes(tmp_path) is None
-
-
-def test_this_machine_has_something_to_spare() -> None:
-    here = estimate.free("cpu")
-    assert here.host_bytes is not None
-    assert here.host_bytes > 0
-    assert here.processors >= 1
-    assert here.gpu_bytes is None
 
 
 @pytest.mark.parametrize(("host", "outcome"), [(1000, True), (10**9, False)])

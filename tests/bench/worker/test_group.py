@@ -25,11 +25,8 @@ from lstm_impl import (
     LSTMSpec,
     LSTMWeights,
     Model,
-    Step,
-    Workload,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
-from lstm_impl.proof import GateResult
 from tests.bench.worker.told_backends import SPEC, WORK, World, measured, unmeasured
 
 
@@ -47,13 +44,6 @@ def test_a_backend_is_judged_before_it_is_timed(world: World) -> None:
     assert after[1] == "a evidence"
     assert len(after) > 6
     assert set(after[2:]) == {"a run"}
-
-
-def test_all_of_a_group_are_judged_before_any_is_timed(world: World) -> None:
-    cases = [world.add(name) for name in "ab"]
-    group.measure_group(cases, TimingPlan(5.0), bench=world.bench())
-    first = world.log.index("b evidence")
-    assert {"a run", "b run"} == set(world.log[first + 1 :])
 
 
 def test_a_backend_that_fails_the_gate_gets_no_time_and_the_others_do(world: World) -> None:
@@ -206,20 +196,6 @@ def test_what_one_backend_changes_does_not_reach_the_next(
         assert unmeasured(results[bad.id]).reason.startswith("RecursionError ")
 
 
-def test_every_case_gets_the_same_weights_and_inputs(world: World) -> None:
-    seeds = []
-
-    def gate(model: Model, workload: Workload, seed: int) -> GateResult:
-        seeds.append((seed, model.get_weights().layers[0][0].kernel.sum()))
-        return GateResult(True, "judge", {}, {})
-
-    cases = [world.add("a"), world.add("b")]
-    bench = replace(world.bench(), gate=gate)
-    group.measure_group(cases, TimingPlan(1.0, seed=5), seed=9, bench=bench)
-    expected = LSTMWeights.random(SPEC, 9).layers[0][0].kernel.sum()
-    assert seeds == [(9, expected), (9, expected)]
-
-
 class Ceilings(Roofs):
     """Roofs that answer, and remember what they were asked."""
 
@@ -305,22 +281,3 @@ def test_a_case_is_told_its_part_of_the_time_that_its_group_was_timed(world: Wor
         [(world.time - prepared) / 2] * 2
     )
     assert [each.setup["gate_s"] for each in both] == pytest.approx([2.0, 0.0])
-
-
-def test_what_an_optimizer_imports_is_no_part_of_the_first_call(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    started: list[str | None] = []
-    prepare = NumPyModel.prepare
-
-    def noted(self: Model, workload: Workload, seed: int = 0) -> Step:
-        started.append(workload.optimizer)
-        return prepare(self, workload, seed)
-
-    monkeypatch.setattr(NumPyModel, "prepare", noted)
-    cases = [
-        Case("numpy", SPEC, Workload(2, 2, "training", optimizer=name)) for name in (None, "adam")
-    ]
-    for case in cases:
-        group.measure_group([case], TimingPlan(0.05), bench=Bench(roofs=None))
-    assert started == [None, None, "adam", "adam"]  # started, then prepared

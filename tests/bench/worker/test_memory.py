@@ -104,12 +104,6 @@ def test_a_gpus_peak_is_that_of_the_case_and_of_no_earlier_one(framework: str) -
     assert pool.calls[0] == ("GPU:1" if module == "tensorflow" else "1")
 
 
-def test_a_later_step_that_needs_more_than_the_first_is_the_peak() -> None:
-    pool = Pool()
-    found = one_case("torch", {"torch": pool.torch()}, pool, first=10)
-    assert (found["peak_bytes"], found["steady_bytes"]) == (150, 150)
-
-
 @pytest.mark.parametrize("framework", ["jax", "flax"])
 def test_jaxs_peak_counts_where_the_case_has_raised_it(framework: str) -> None:
     pool = Pool(in_use=1000, peak=1200)
@@ -149,15 +143,6 @@ def test_an_allocator_that_fails_costs_the_figure_only() -> None:
     assert found["how"] == "not known: no such device"
 
 
-def test_what_is_not_known_is_counted_by_its_reason_and_what_was_not_asked_for_is_not() -> None:
-    known: Figures = {"peak_bytes": 1.0, "steady_bytes": None, "how": "told"}
-    died = resources.unknown("it died")
-    assert resources.unweighed([None, known, died, died, {"peak_bytes": None}]) == {
-        "not known: it died": 2,
-        "not known": 1,
-    }
-
-
 def test_the_time_limit_leaves_what_bench_run_needs_to_see_the_answer() -> None:
     assert time_limit(10.0, None) == resources.START_LIMIT + resources.SLACK + 30.0
     assert time_limit(1e4, None) == resources.LONGEST
@@ -180,14 +165,6 @@ def test_a_framework_that_does_not_start_is_not_started_again(
 
     monkeypatch.setattr(resources, "Server", start)
     assert reason(process_memory.measure(case("broken"), 0, ENOUGH)) == told
-
-
-@linux
-def test_a_framework_that_takes_its_process_down_costs_the_figure_only(
-    backends: Path, process_memory: ProcessMemory
-) -> None:
-    found = process_memory.measure(case("crashing"), 0, ENOUGH)
-    assert reason(found) == "not known: the process for memory has ended"
 
 
 @linux

@@ -101,19 +101,6 @@ def test_compiling_is_what_the_first_call_takes_beyond_an_ordinary_one() -> None
     assert read_back(replace(LEAST, setup={"first_call_s": 0.2})).setup["compile_s"] == 0.0
 
 
-def test_what_was_not_taken_is_not_known() -> None:
-    read = read_back(LEAST)
-    assert (read.roofs, read.memory, read.energy) == (None, None, None)
-    assert {read.setup[name] for name in ("gate_s", "timing_s", "start_s", "roofs_s")} == {None}
-    assert read_back(replace(LEAST, series=replace(SERIES, steady=None))).steady is None
-
-
-def test_why_a_time_is_not_to_be_trusted_is_recorded() -> None:
-    read = read_back(replace(WHOLE, reasons=(RecordedReason("busy", "it was", "wait"),)))
-    assert not read.valid
-    assert read.reasons == (RecordedReason("busy", "it was", "wait"),)
-
-
 def test_reasons_are_counted_by_what_they_are_in_their_first_wording() -> None:
     few = [RecordedReason("few_samples", f"{count} samples", "more") for count in (4, 5, 3)]
     busy = RecordedReason("busy", "it was", "wait")
@@ -195,10 +182,3 @@ def test_percentiles_rise_and_lie_between_the_calls(calls: list[float]) -> None:
     assert middles == sorted(middles)
     for each in told.values():
         assert min(calls) <= each.low <= each.mid <= each.high <= max(calls) < math.inf
-
-
-def test_percentiles_are_kept_where_there_are_calls_enough() -> None:
-    for count, parts in ((10, []), (64, [50.0, 90.0]), (662, [50.0, 90.0, 99.0])):
-        latency = np.linspace(0.001, 0.002, count)
-        found = kept(Streamed(latency, latency), StreamConditions(), None)
-        assert list(found.latency.percentiles) == parts

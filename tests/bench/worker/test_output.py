@@ -122,18 +122,6 @@ def test_a_keeper_that_was_killed_is_replaced(output: Output, asked: bool) -> No
     assert output.take().text == "and kept\n"
 
 
-def test_without_a_keeper_printing_goes_nowhere(
-    output: Output, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("no more processes")
-
-    monkeypatch.setattr(subprocess, "Popen", fail)
-    with output:
-        print("lost")
-    assert output.take() == Printed()
-
-
 ENDED = """
 import os
 from bench.worker.output import Output

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,7 +31,6 @@ from bench.worker.preparing import (
 from lstm_impl import (
     Availability,
     LSTMSpec,
-    Package,
     UnavailableError,
     UnsupportedError,
     registry,
@@ -146,12 +144,6 @@ def test_a_device_that_is_not_here_is_told_without_asking_a_framework(
     assert world.log == []
 
 
-def test_what_a_backend_cannot_compute_is_refused(world: World) -> None:
-    found = refused(world, world.add("a", refusal="no windows"))
-    assert found == Unmeasured("refused", "no windows")
-    assert "a build" not in world.log
-
-
 def test_what_does_not_fit_is_told_before_anything_is_built(world: World) -> None:
     found = refused(world, world.add("a"), free=lambda device: estimate.Free(1, None, 2))
     assert found.outcome == "not_measured"
@@ -208,16 +200,6 @@ def test_one_that_needs_another_process_is_told_with_both_ways_to_measure_it(
     assert isinstance(prepare(particular, 0, Bench(roofs=None)), Prepared)
 
 
-def test_in_the_right_process_what_is_not_installed_is_told_with_how_to_install_it(
-    world: World, particular: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = Package("no_such_module", "The sun", "pip install sun")
-    monkeypatch.setattr(Particular, "packages", (package,))
-    monkeypatch.setenv("LSTM_TEST_SIDE", "east")
-    found = refused(world, particular)
-    assert (found.reason, found.advice) == ("The sun is not installed", "pip install sun")
-
-
 # -- what goes wrong
 
 
@@ -239,12 +221,6 @@ def test_an_error_is_told_with_when_it_came(world: World, what: str, during: str
     assert found.reason == f"ValueError {during}: Graph execution error: it is broken"
     assert "Traceback" in found.details
     assert "and more" in found.details
-
-
-def test_a_real_interruption_is_let_through(world: World) -> None:
-    world.deeds["a build"] = lambda: signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(world.add("a"), 0, world.bench())
 
 
 @pytest.mark.parametrize(
@@ -342,10 +318,6 @@ def test_process_measures_when_the_others_have_started_or_ended(tmp_path: Path) 
             process.kill()
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it ends with the process
     os.close(other)
-
-
-def test_process_without_a_turn_measures_at_once() -> None:
-    Turn().take()
 
 
 def test_process_whose_turn_a_backend_has_closed_goes_on(tmp_path: Path) -> None:

@@ -251,13 +251,6 @@ def test_an_interruption_keeps_what_is_finished_and_names_the_group_in_flight(
     ]
 
 
-def test_a_run_that_was_not_started_has_no_file(tmp_path: Path) -> None:
-    found = Recorder(SUITE, Settings(tmp_path))
-    assert found.finish() is None
-    with pytest.raises(RuntimeError, match="start was not called"):
-        found.keep(CASES[0], MISSING)
-
-
 def test_where_the_file_cannot_be_made_the_journal_stays(
     tmp_path: Path, measurer: Measurer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,12 +264,3 @@ def test_where_the_file_cannot_be_made_the_journal_stays(
         found.finish()
     (path,) = (tmp_path / "results").iterdir()
     assert len(records.read(path).measurements) == 1
-
-
-def test_the_machine_is_read_with_the_threads_that_were_asked_for(
-    tmp_path: Path, measurer: Measurer
-) -> None:
-    found = started(tmp_path, threads=1)
-    before = journal(tmp_path)[0]["run"]["environment"]["before"]
-    assert before["threads"]["requested"] == 1
-    found.finish()

@@ -163,15 +163,6 @@ def test_a_block_is_long_enough_for_the_clock(world: World) -> None:
     assert counts == [1, 1, 2, 4, 8, 16, 32, 64, 128, 128, 128]
 
 
-def test_one_block_of_a_busy_machine_is_not_the_roof(world: World) -> None:
-    seconds = iter([0.06, 0.06, 0.0003, 0.0004])
-
-    def run(count: int) -> None:
-        world.time += next(seconds)
-
-    assert fastest(RoofWork(run, 1, "it"), 0.02, world.now) == pytest.approx(0.0003)
-
-
 def test_threads_are_timed_in_blocks_that_hide_their_start(world: World) -> None:
     def run(count: int) -> None:
         world.time += 50e-6 + count * 1e-6
@@ -220,12 +211,6 @@ def test_a_roof_is_measured_once_and_that_of_each_precision_apart(world: World) 
     assert half["matmul_per_s"] == pytest.approx(3 * RATE)
     assert half["chain_s"] == pytest.approx(10 * PRODUCT / 3)
     assert first["matmul_per_s"] == pytest.approx(RATE)
-
-
-def test_where_halves_are_slow_a_cpu_computes_them_in_float32(world: World) -> None:
-    found = roofs(world, Machine(world, half=0.1)).figures(case(dtype="float16"), 1.0)
-    assert found["matmul_per_s"] == pytest.approx(RATE)
-    assert found["chain_by"] == "a library, float32"
 
 
 def test_what_a_library_cannot_do_is_left_to_the_others(world: World) -> None:
@@ -284,16 +269,6 @@ def test_a_case_above_a_roof_has_its_time_and_its_part(
     assert doubted == (["above_roof"] if name == "matmul" and times == 2.4 else [])
 
 
-@pytest.mark.parametrize("name", ["bandwidth", "chain"])
-def test_no_excess_over_the_chain_or_over_what_caches_may_move_is_doubted(
-    world: World, name: str
-) -> None:
-    machine, least = below(world, name)
-    figures = roofs(world, machine).figures(case(), least / 50)
-    assert figures[f"of_{name}"] == pytest.approx(50)
-    assert doubts(figures) == []
-
-
 def test_three_times_what_every_library_does_best_is_impossible(world: World) -> None:
     machine, least = below(world, "matmul")
     with pytest.raises(AccountingError) as error:
@@ -316,13 +291,6 @@ def test_without_a_framework_s_own_products_nothing_is_doubted(world: World, tim
     assert doubts(figures) == []
     if times < 3:
         assert doubts(found.figures(case(), least / times, None, {"a"}))
-
-
-def test_a_library_that_cannot_compute_here_has_not_contributed(world: World) -> None:
-    machine, least = below(world, "matmul")
-    unable = Machine(world, "unable", refuses="float32", frameworks=("b",))
-    figures = roofs(world, machine, unable).figures(case(), least / 5, None, {"b"})
-    assert figures["matmul_without"] == "b"
 
 
 def test_a_busy_moment_of_each_measurement_but_the_last_is_no_doubt(world: World) -> None:
@@ -354,15 +322,6 @@ def test_a_roof_that_cases_are_above_is_measured_again_so_often_and_no_more(worl
             found.figures(case(), least / 2)
         assert len(world.log) == asked
         world.log.clear()
-
-
-def test_what_limits_the_instructions_is_recorded(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "limits" not in roofs(world, Machine(world)).figures(case(), 1.0)
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    figures = roofs(world, Machine(world)).figures(case(), 1.0)
-    assert figures["limits"] == "OPENBLAS_CORETYPE=Haswell"
 
 
 def test_a_roof_that_was_taken_at_a_bad_moment_is_taken_again(world: World) -> None:
@@ -397,15 +356,6 @@ def test_a_kernel_that_stays_on_a_gpu_may_be_faster_than_a_chain_of_products(wor
     machine = Machine(world, rate=1.0, bandwidth=1e13)
     with pytest.raises(AccountingError, match="the matrix-product rate"):
         roofs(world, machine).figures(case(device="gpu:0"), 1.0)
-
-
-def test_an_interruption_is_let_through(world: World) -> None:
-    class Interrupted(Machine):
-        def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        roofs(world, Interrupted(world)).figures(case(), 1.0)
 
 
 def test_a_library_that_comes_later_may_raise_a_roof(world: World) -> None:
@@ -529,15 +479,6 @@ def test_what_three_processes_have_measured_a_fourth_does_not(world: World, file
     # Another version of the library is another library.
     roofs(world, replace(machine, version="2"), seen=RoofsSeen(file)).figures(case(), 1.0)
     assert world.log
-
-
-def test_a_case_above_what_is_known_has_it_measured_again(world: World, file: Path) -> None:
-    machine, least = below(world, "matmul")
-    for _ in range(3):
-        roofs(world, machine, seen=RoofsSeen(file)).figures(case(), 10 * least)
-    machine.rate = 1e7
-    figures = roofs(world, machine, seen=RoofsSeen(file)).figures(case(), least / 2)
-    assert figures["of_matmul"] == pytest.approx(0.2)
 
 
 # -- with the libraries that are installed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,13 +72,6 @@ def test_a_roof_of_a_busy_machine_is_not_settled_by_the_first_quiet_process(file
     assert best(file) == 0.95
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
-def test_what_is_no_time_is_not_kept(file: Path, seconds: float) -> None:
-    saw(file, seconds)
-    assert best(file) is None
-    assert not file.exists()
-
-
 WHOLE = {
     "machine": "here",
     "roof": json.dumps(ROOF),
@@ -94,31 +86,13 @@ WHOLE = {
 @pytest.mark.parametrize(
     "content",
     [
-        "",
-        "{",
-        "null",
-        "[]",
-        "[" * 100_000,
-        '{"schema": 2, "seen": []}',
-        '{"schema": 1}',
-        '{"schema": 1, "seen": 3}',
+        *("", "{", "null", "[" * 100_000, '{"schema": 2, "seen": []}', '{"schema": 1}'),
         '{"schema": 1, "seen": [3, null, {}, {"machine": "here"}]}',
         *(
             json.dumps({"schema": 1, "seen": [{**WHOLE, key: value}]})
             for key, value in (
-                ("seconds", 0),
-                ("seconds", -1.0),
-                ("seconds", float("nan")),
-                ("seconds", float("inf")),
-                ("seconds", "fast"),
-                ("seconds", None),
-                ("processes", 0),
-                ("processes", 1.5),
-                ("when", "today"),
-                ("when", float("nan")),
-                ("machine", 3),
-                ("by", None),
-                ("more", 1),
+                *(("seconds", 0), ("seconds", float("nan")), ("seconds", "fast")),
+                *(("processes", 1.5), ("when", "today"), ("machine", 3), ("more", 1)),
             )
         ),
     ],
@@ -171,20 +145,16 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "roofs.json"]
 
 
-def test_where_it_is_written_is_the_user_s_choice(tmp_path: Path) -> None:
-    named = tmp_path / "mine.json"
-    assert default_path({"LSTM_ROOFS": str(named)}) == named
-    assert default_path({"LSTM_ROOFS": "off"}) is None
-    assert default_path({"LSTM_CACHE": "off"}) is None
-    assert default_path({"LSTM_CACHE": "off", "LSTM_ROOFS": str(named)}) is None
-
-
 def test_it_is_in_the_user_s_cache_folder_or_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def somewhere(name: str) -> Path:
         return tmp_path / name
 
+    named = tmp_path / "mine.json"
+    assert default_path({"LSTM_ROOFS": str(named)}) == named
+    assert default_path({"LSTM_ROOFS": "off"}) is None
+    assert default_path({"LSTM_CACHE": "off", "LSTM_ROOFS": str(named)}) is None
     monkeypatch.setattr(roofs, "user_cache_path", somewhere)
     assert default_path({}) == tmp_path / "lstm-benchmark-suite" / "roofs.json"
     # What platformdirs says where there is no home.
@@ -224,9 +194,3 @@ def test_two_processes_at_once_never_leave_half_a_file(file: Path) -> None:
     # What one wrote in the same instant as the other may be lost; the rest is there.
     assert len(data["seen"]) >= 40
     assert [each.name for each in file.parent.iterdir()] == ["roofs.json"]
-
-
-def test_a_pipe_under_its_name_is_no_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
-    path = tmp_path / "roofs.json"
-    os.mkfifo(path)
-    assert RoofsSeen(path).best("machine", ("matmul",)) is None

@@ -131,7 +131,3 @@ def test_cases_without_a_time_are_counted_by_why(tmp_path: Path) -> None:
 )
 def test_a_terminal_is_given_nothing_that_it_would_act_on(text: str, shown: str) -> None:
     assert plain(text) == shown
-
-
-def test_a_line_is_no_gigabyte() -> None:
-    assert len(plain("x" * 10**6)) < 10_010

@@ -81,12 +81,6 @@ def test_latency_counts_from_when_a_call_was_due_and_service_from_when_it_began(
     assert calls.service == pytest.approx([0.002] * 4)
 
 
-def test_a_sleep_that_ends_early_is_gone_on_with() -> None:
-    machine = Machine(early=0.004)
-    calls = timed_calls(machine.step(0.002), 6, Pace(0.01, machine.sleep), machine.clock)
-    assert calls.latency == pytest.approx([0.002] * 6)
-
-
 def test_a_stall_makes_every_call_late_that_had_to_wait_for_it() -> None:
     """No coordinated omission: one stall of 45 ms is felt by the four calls that fell due."""
     machine = Machine()
@@ -125,16 +119,6 @@ def test_all_of_the_time_is_taken_and_every_call_kept() -> None:
         assert result.samples == pytest.approx([cost] * len(result.blocks))
         np.testing.assert_allclose(result.streamed.service, cost)
     assert machine.time - 100.0 == pytest.approx(4.0, rel=0.05)
-
-
-def test_streams_take_turns_in_rounds_they_share() -> None:
-    machine = Machine()
-    pace = Pace(0.01, machine.sleep)
-    steps = {"a": machine.step(0.001), "b": machine.step(0.002)}
-    found = streaming.measure(steps, TimingPlan(4.0, seed=3), machine.clock, pace=pace)
-    one, other = series(found["a"]), series(found["b"])
-    assert one.rounds == other.rounds
-    assert one.calls == other.calls
 
 
 def test_the_suite_s_seconds_hold_the_calls_of_a_99th_percentile_and_some_more() -> None:
