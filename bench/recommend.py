@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from bench.cli import arguments, command_line, filters, output, suite_text
 from bench.cli.command_line import UsageError, tell_errors
@@ -197,9 +198,12 @@ def _batching(options: argparse.Namespace, there: Available) -> bool:
     lengths = given.draw(DRAWN, 0) if given.known is None else given.known
     found = recommend.advise(question, lengths, sections(there, options), options.passes)
     size = question.input_size or question.hidden_size
-    words = ["python", "-m", "bench.run", "lengths", options.lengths]
-    words += ["--batch", str(question.batch), "--hidden", str(question.hidden_size)]
-    command = shlex.join([*words, "--input", str(size), "--mode", question.mode])
+    sizes = f"--batch {question.batch} --hidden {question.hidden_size} --input {size}"
+    low, middle, high = np.quantile(lengths, (0, 0.5, 1), method="nearest")
+    command = " && ".join(
+        f"python -m bench.ask {sizes} --steps {steps} --mode {question.mode}"
+        for steps in sorted({int(low), int(middle), int(high)})
+    )
     described = shown.batching(question, found, command)
     texts = {
         "markdown": described.markdown,

@@ -18,20 +18,17 @@ from bench.cli.command_line import UsageError
 from bench.cli.progress import Progress, asked_for, read_results
 from bench.machine.fields import printable
 from bench.machine.reading import REFERENCE, default_folder, holds_study, is_url
-from bench.records import study
 from bench.records.maps import newest, parted, untold
 from bench.records.naming import run_of
 from bench.records.schema import ResultFile, Results
-from bench.records.study import Study
 from bench.render import along, data, page
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, load_frame, sample_rows
-from bench.render.quantities import listed
 from bench.render.recommend import map_source
 from bench.render.table import comma_separated
 from bench.stats.along import AXES, series
 from bench.stats.rows import KINDS, Report, build
-from bench.studies import processes
+from bench.studies import table
 
 SAMPLES = ("samples.csv", "samples.parquet")
 FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES)
@@ -56,7 +53,8 @@ def report(options: argparse.Namespace) -> int:
     Raises UsageError and what ``build`` and what ``filters.read`` raises.
     """
     if options.paths and all(map(_is_study, options.paths)):
-        return _study(options)
+        table.deliver(options.paths, options)
+        return 0
     if options.along is not None:
         return _along(options)
     if options.format.endswith("parquet"):
@@ -86,37 +84,6 @@ def report(options: argparse.Namespace) -> int:
 
 def _is_study(path: str) -> bool:
     return not is_url(path) and Path(path).is_file() and holds_study(Path(path))
-
-
-def _study(options: argparse.Namespace) -> int:
-    """Show the newest of the named studies: what is measured by ``bench.run`` and is no suite."""
-    kinds = dict.fromkeys(study.kind_of(Path(path)) for path in options.paths)
-    by_name = {kind: _table_of(kind) for kind in kinds}
-    for kind, table in by_name.items():
-        if table is None or len(by_name) > 1:
-            raise UsageError(
-                f"the files are of studies: {listed([printable(each, 60) for each in by_name])}; "
-                f"expected one of {', '.join(STUDIES)}"
-            )
-        if options.format not in LISTING:
-            raise UsageError(f"a study of {kind} is shown with --format {' or '.join(LISTING)}")
-        processes.shown(table(study.newest(options.paths, kind)), options)
-    return 0
-
-
-STUDIES = ("denormals", "lengths", "scaling")
-
-
-def _table_of(kind: str) -> Callable[[Study], tuple[output.CommandOutput, Sequence[str]]] | None:
-    if kind == "denormals":
-        from bench.studies.denormals import command_output
-    elif kind == "lengths":
-        from bench.studies.lengths import command_output
-    elif kind == "scaling":
-        from bench.studies.scaling_table import command_output
-    else:
-        return None
-    return command_output
 
 
 def _along(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import argparse
 import functools
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from bench import case as suites
 from bench.case import loading
@@ -46,8 +46,10 @@ docs/running.md explains how it measures, docs/scale.md how on many machines.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words and (study := _study(words[0])) is not None:
-        return study(words[1:])
+    if words[:1] == ["scaling"]:
+        from bench.studies import scaling
+
+        return scaling.main(words[1:])
     options = _parser().parse_args(words)
     options.suite = options.suite or options.named
     command_line.write_any_letter()
@@ -56,19 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         held="--wait waits for it, --force goes on all the same",
         stopped="stopped; nothing was being measured",
     )
-
-
-def _study(name: str) -> Callable[[Sequence[str]], int] | None:
-    """Return the command of what is no suite of cases and has options of its own."""
-    if name == "denormals":
-        from bench.studies.denormals import main as study
-    elif name == "lengths":
-        from bench.studies.lengths import main as study
-    elif name == "scaling":
-        from bench.studies.scaling import main as study
-    else:
-        return None
-    return study
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -45,6 +45,10 @@ _BUILT_IN: dict[str, str] = {
 VARIANTS: dict[str, str] = {
     # variant: the function that makes a backend's variant from the backend's id.
     "int8": "lstm_impl.int8:int8",
+    "denormal": "lstm_impl.backends.variants:denormal",
+    "padded": "lstm_impl.backends.variants:padded",
+    "batches": "lstm_impl.backends.variants:batched",
+    "buckets": "lstm_impl.backends.variants:buckets",
 }
 """Ways to change a backend, written after a colon: ``torch:int8``."""
 

@@ -25,7 +25,10 @@ NO_VARIANT = "none"
 """Where variants are named: the backend itself."""
 
 APPROXIMATE = ("int8",)
-"""Variants that compute another function than their backend: never ranked with exact ones."""
+"""Variants that compute another function than their backend."""
+
+UNRANKED = (*APPROXIMATE, "denormal")
+"""Variants whose times are shown and never ranked: nobody has a choice of these numbers."""
 
 BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
 PEERS = ("torch", "jax_scan")
@@ -97,6 +100,11 @@ class Case:
     def approximate(self) -> bool:
         """Whether its results are near those of the reference, on purpose, and not equal."""
         return self.variant in APPROXIMATE
+
+    @property
+    def ranked(self) -> bool:
+        """Whether its time has a rank among those of its group."""
+        return self.variant not in UNRANKED
 
     @property
     def sizes(self) -> Shape:

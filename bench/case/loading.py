@@ -42,9 +42,7 @@ MOST_CASES = 1_000_000
 """At a second each, a process of them takes twelve days."""
 
 UNTIMED = {
-    "denormals": "what denormal numbers cost each backend: python -m bench.run denormals",
     "learning": "what a truncation window learns; it times nothing: python -m bench.echo windows",
-    "lengths": "batches of sequences whose lengths differ: python -m bench.run lengths",
     "scaling": "training on several devices at once, beside one: python -m bench.run scaling",
 }
 """What is requested like a suite and has no cases to time: what it is, and its command."""

@@ -131,8 +131,8 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
     words advice for the command that was run.
     """
     measured = [row for row in section.rows if row.measured]
-    approximate = [row for row in measured if row.case.approximate]
-    ranked = measured[: len(measured) - len(approximate)] or approximate
+    unranked = [row for row in measured if not row.case.ranked]
+    ranked = measured[: len(measured) - len(unranked)] or unranked
     first = ranked[0]
     if len(ranked) == 1:
         lines = [f"Only {name(first.case.backend)} was measured: {_cost(first)}."]
@@ -141,8 +141,8 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
         inside = _inside(ranked, section.baseline)
         if inside is not None:
             lines.append(inside)
-    if ranked is not approximate:
-        lines += [_approximation(row, section.baseline) for row in approximate]
+    if ranked is not unranked:
+        lines += [_unranked(row, section.baseline) for row in unranked]
     doubts = dict.fromkeys(map(doubt_line, (*first.validity.invalid, *first.ratio_doubts)))
     if doubts:
         text = "; ".join(clean(advice(each)) for each in list(doubts)[:_MOST_DOUBTS])
@@ -155,10 +155,11 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
     return lines
 
 
-def _approximation(row: Row, baseline: str) -> str:
+def _unranked(row: Row, baseline: str) -> str:
     off = "" if row.error is None else f", with outputs {row.error:.2%} off the reference"
     text = "" if row.to_baseline is None else f": {versus(row.to_baseline, baseline)}"
-    return f"{name(row.case.backend)} approximates, {_cost(row)}{off}{text}."
+    what = "approximates" if row.case.approximate else "has no rank"
+    return f"{name(row.case.backend)} {what}, {_cost(row)}{off}{text}."
 
 
 def _use(first: Row, second: Row, baseline: str) -> str:

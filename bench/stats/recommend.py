@@ -145,7 +145,9 @@ class MeasuredWindows:
     @cached_property
     def by_window(self) -> dict[int, tuple[Row, ...]]:
         """The rows that have a time, by window, rising."""
-        measured = [tuple(row for row in rows if row.measured) for rows in self.groups]
+        measured = [
+            tuple(row for row in rows if row.measured and row.case.ranked) for rows in self.groups
+        ]
         return dict(sorted((window(rows[0]), rows) for rows in measured if rows))
 
 

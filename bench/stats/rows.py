@@ -412,9 +412,7 @@ def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Secti
         runs = {item.run.id: item.run for item in place.items}
         rows = tuple(_row(case, each, place.node_of) for case in here)
         counts = Counter(row.case.backend for row in rows if row.measured)
-        exact = Counter(
-            row.case.backend for row in rows if row.measured and not row.case.approximate
-        )
+        exact = Counter(row.case.backend for row in rows if row.measured and row.case.ranked)
         own = baseline if baseline in counts else None
         ordered = tuple(sorted(runs.values(), key=lambda run: (run.started, run.id)))
         chosen = own or usual_baseline(exact or counts)
@@ -543,7 +541,7 @@ class _Group:
 
     @property
     def exact(self) -> list[Row]:
-        return [row for row in self.rows if not row.case.approximate]
+        return [row for row in self.rows if row.case.ranked]
 
 
 def _groups(section: Section) -> list[_Group]:
@@ -563,7 +561,7 @@ def _groups(section: Section) -> list[_Group]:
     for group in grouped(section.rows, lambda row: row.case.group).values():
         rows = sorted(
             (row for row in group if row.measured),
-            key=lambda row: (row.case.approximate, row.time, row.case.backend),
+            key=lambda row: (not row.case.ranked, row.time, row.case.backend),
         )
         if len({frozenset(run.run for run in row.runs) for row in rows}) > 1:
             best = max(rows, key=lambda row: (len(row.runs), not row.invalid))
@@ -618,7 +616,7 @@ def _judged(sections: Sequence[Section]) -> list[list[Row]]:
         for group, (of_first, fastest) in zip(own, firsts, strict=False):
             for number, row in enumerate(group.rows):
                 base = None if row is group.base else group.base
-                ranked, helped_by = not row.case.approximate, helpers.get(id(row))
+                ranked, helped_by = row.case.ranked, helpers.get(id(row))
                 device, stream = row.case.device.partition(":")[0], row.stream
                 known = UNTRIED.get((row.bound.kind, device), ()) if row.bound and ranked else ()
                 if stream and id(row) in of_streams:
@@ -662,7 +660,7 @@ def _helper(row: Row, ranked: Sequence[Row]) -> Row | None:
     Against launches that is only what starts far fewer; against all else, whatever is faster.
     ranked: by time.
     """
-    if row.case.approximate or row.bound is None or row.bound.kind == NOT_KNOWN:
+    if not row.case.ranked or row.bound is None or row.bound.kind == NOT_KNOWN:
         return None
     many = row.roofs.get("launches")
     for other in itertools.takewhile(lambda other: other is not row, ranked):

@@ -1,6 +1,1 @@
-"""Measurements that are no suite of cases: ``python -m bench.run`` takes their names.
-
-What denormal numbers cost, sequences whose lengths differ, the Keras layer against Keras's,
-training on several devices. Each asks fresh processes and shows one table of their answers.
-``profiling`` is what ``bench.profile`` shows of one case.
-"""
+"""Training on several devices at once, which is no suite of cases, and the profile of one case."""

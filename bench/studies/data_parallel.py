@@ -17,10 +17,9 @@ import gc
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,14 +29,10 @@ import numpy.typing as npt
 from bench.machine import fresh, process_pool
 from bench.machine.fresh import one_line
 from lstm_impl import UnavailableError, UnsupportedError, get_backend
-from lstm_impl.backends.hlo import ProfiledEvent
-from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
 from lstm_impl.backends.tensorflow.data_parallel import DataParallel, share
-from lstm_impl.backends.tensorflow.evidence import timeline
 from lstm_impl.optimizer import NumPyOptimizer
-from lstm_impl.profile import Event, covered
 from lstm_impl.proof import Judge, final_gradient, gate, numpy_judge
-from lstm_impl.proof.comparison import Errors, bounds, compare, update_error
+from lstm_impl.proof.comparison import bounds, compare, update_error
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Inputs, Workload
@@ -112,7 +107,7 @@ def sides(question: DataParallelRequest, *, cores: bool) -> list[DataParallelSid
     for scaling in question.scalings:
         batch = question.global_batch(scaling)
         found.append(DataParallelSide(scaling, TEAM, batch))
-        found.append(DataParallelSide(f"{scaling}-apart", TEAM, batch, reduced=False))
+        found.append(DataParallelSide(f"{scaling}-unreduced", TEAM, batch, reduced=False))
         if scaling == STRONG:
             found.append(DataParallelSide("strong-part", ONE, batch // question.replicas))
         if cores:
@@ -120,32 +115,7 @@ def sides(question: DataParallelRequest, *, cores: bool) -> list[DataParallelSid
     return found
 
 
-def compute_side(scaling: str) -> str:
-    """The side on which one replica alone has as many sequences as each of several."""
-    return "one" if scaling == WEAK else "strong-part"
-
-
 # -- the proof
-
-
-@dataclass(frozen=True)
-class StepErrors:
-    """Each array's error and its bound, by name: what the gate says of a shared step."""
-
-    errors: Mapping[str, float]
-    bounds: Mapping[str, float]
-
-    @property
-    def failure(self) -> str:
-        """What is not as it should be, the worst first, or an empty string."""
-        shares = {name: self.errors[name] / self.bounds[name] for name in self.errors}
-        wrong = [name for name, share in shares.items() if not share <= 1.0]
-        wrong.sort(key=lambda name: (shares[name] == shares[name], -shares[name]))
-        return "; ".join(
-            f"{name} of the replicas together differs from the reference's on the whole batch by "
-            f"{self.errors[name]:.2e}, {self.bounds[name]:.2e} allowed"
-            for name in wrong[:2]
-        )
 
 
 def expected(
@@ -167,8 +137,8 @@ def prove(
     theirs: Mapping[str, FloatArray],
     before: LSTMWeights,
     replicas: Sequence[tuple[LSTMWeights, LSTMWeights]],
-) -> StepErrors:
-    """Whether one shared step is a step on the whole batch, on every replica.
+) -> str:
+    """Why one shared step is no step on the whole batch on every replica, or an empty string.
 
     theirs: the reference's gradients on the whole batch. before: the weights that all began with.
     replicas: of each, the gradients that its step took, and its weights after it.
@@ -177,20 +147,21 @@ def prove(
     replicas rounds no more often than one over the sequences. A mean where a sum should be, or one
     replica's own gradients, is off by half or more.
     """
-    allowed = bounds(spec, workload.batch, workload.timesteps, list(theirs))
-    errors: Errors = {}
+    wrong = []
     for gradients, after in replicas:
         ours = dict(zip(_names(gradients), gradients.arrays(), strict=True))
         found = compare(ours, theirs)
-        found["update"], update = update_error(
+        allowed = bounds(spec, workload.batch, workload.timesteps, list(found))
+        found["update"], allowed["update"] = update_error(
             spec, before, after, NumPyOptimizer("sgd").changes(gradients.arrays())
         )
-        if not found["update"] / update <= errors.get("update", 0.0) / allowed.get("update", 1.0):
-            errors["update"], allowed["update"] = found["update"], update
-        for name in theirs:
-            if not found[name] <= errors.get(name, 0.0):
-                errors[name] = found[name]
-    return StepErrors({name: errors.get(name, 0.0) for name in allowed}, allowed)
+        wrong += [
+            f"{name} of the replicas together differs from the reference's on the whole batch by "
+            f"{off:.2e}, {allowed[name]:.2e} allowed"
+            for name, off in found.items()
+            if not off <= allowed[name]
+        ]
+    return "; ".join(dict.fromkeys(wrong[:2]))
 
 
 def fingerprint(weights: LSTMWeights) -> float:
@@ -205,16 +176,6 @@ def digest(reported: bytes) -> float:
     return float(int.from_bytes(hashlib.sha256(reported).digest()[:6], "big"))
 
 
-TRACED = 5
-"""Steps under the profiler: enough that one which was late does not stand for all."""
-
-MARK = "lstm_shared_steps"
-"""The name under which the steps stand in the record; what is outside is no part of them."""
-
-COLLECTIVE = re.compile(r"Collective|nccl", re.IGNORECASE)
-"""Ops of TensorFlow's collectives, such as CollectiveReduceV2, and the kernels of NCCL."""
-
-
 class StepWorker:
     """The process: what it was told to be, and the steps of the backend at hand."""
 
@@ -227,7 +188,6 @@ class StepWorker:
             "start": self._start,
             "build": self._build,
             "block": self._block,
-            "trace": self._trace,
         }
         return known[order["do"]](order)
 
@@ -331,13 +291,11 @@ class StepWorker:
         if self._world == ONE:
             found_alone = gate(model.model, question.workload(question.batch), question.seed)
             if not found_alone.passed:
-                proofs["one"]["failure"] = found_alone.describe()
+                proofs["one"] = found_alone.describe()
         return {"refused": "", "proofs": proofs}
 
-    def _proven(
-        self, model: DataParallel, side: DataParallelSide, weights: LSTMWeights
-    ) -> dict[str, Any]:
-        """One step from these weights, held against the reference on the whole batch."""
+    def _proven(self, model: DataParallel, side: DataParallelSide, weights: LSTMWeights) -> str:
+        """Why one step from these weights is not the reference's on the whole batch; or nothing."""
         question, spec = self._question, self._question.spec
         workload = question.workload(side.batch)
         inputs = workload.inputs(spec, question.seed)
@@ -348,29 +306,24 @@ class StepWorker:
         gradients, after = model.gradients(returned), model.weights()
         model.model.set_weights(weights)
         self._steps[side.name] = partial(step, *placed)
-        judge = numpy_judge(spec)
+        judge, failure = numpy_judge(spec), ""
+        pairs = list(zip(gradients, after, strict=True))
         if side.reduced:
             theirs = expected(judge, weights, inputs, workload.timesteps)
-            found = prove(spec, workload, theirs, weights, list(zip(gradients, after, strict=True)))
-            errors, allowed = dict(found.errors), dict(found.bounds)
-            failure = found.failure
+            failure = prove(spec, workload, theirs, weights, pairs)
         else:
             # Each its own part, or it would be no measure of what a replica computes.
-            local = len(gradients)
-            failure, errors, allowed = "", {}, {}
-            for number, (gradient, moved) in enumerate(zip(gradients, after, strict=True)):
-                part = share(inputs, self._index * local + number, model.replicas)
-                own = question.workload(side.batch // model.replicas)
+            own = question.workload(side.batch // model.replicas)
+            for number, pair in enumerate(pairs, start=self._index * len(pairs)):
+                part = share(inputs, number, model.replicas)
                 theirs = expected(judge, weights, part, own.timesteps)
-                found = prove(spec, own, theirs, weights, [(gradient, moved)])
-                failure = failure or found.failure
-                errors, allowed = dict(found.errors), dict(found.bounds)
+                failure = failure or prove(spec, own, theirs, weights, [pair])
         checksums = self._gathered([float(bool(failure)), *map(fingerprint, after)])
         if not failure and checksums[:, 0].any():
             failure = f"worker {int(np.flatnonzero(checksums[:, 0])[0])} computes something else"
         if not failure and side.reduced and len(set(checksums[:, 1:].ravel().tolist())) > 1:
             failure = "after a step the replicas' weights are no longer the same"
-        return {"failure": failure, "errors": errors, "bounds": allowed}
+        return failure
 
     # -- timing
 
@@ -398,50 +351,6 @@ class StepWorker:
         """
         for part in self._strategy.experimental_local_results(returned[-1]):
             self._tf.reshape(part, [-1])[:1].numpy()
-
-    def _trace(self, order: dict[str, Any]) -> dict[str, Any]:
-        """The share of a side's steps in which a collective was under way, by worker."""
-        tf, step = self._tf, self._steps[order["side"]]
-
-        def run() -> None:
-            self._gathered([0.0])
-            with tf.profiler.experimental.Trace(MARK):
-                for _ in range(TRACED):
-                    returned = step()
-                self._wait(returned)
-
-        # ``run`` has waited; what it waits by is not there for other machines' devices.
-        whole, within = collectives(tensorflow_evidence.record(run, lambda: None))
-        shares = self._gathered([within / whole if whole else 0.0])[:, 0]
-        return {"shares": [float(each) for each in shares]}
-
-
-# -- how much of a shared step its collectives take
-
-
-def collectives(recorded: Sequence[ProfiledEvent]) -> tuple[float, float]:
-    """Seconds of the marked steps, and those in which at least one collective was under way.
-
-    A collective waits for the slowest replica as well as for its data: both are in its time. A
-    profiler slows what it watches, so that only the share is of use. Both 0 where the record has no
-    mark.
-    """
-    marks = [each for each in recorded if each.name.partition("#")[0] == MARK]
-    if not marks:
-        return 0.0, 0.0
-    start = min(mark.start for mark in marks)
-    end = max(mark.start + mark.seconds for mark in marks)
-    found = [
-        clipped
-        for event in timeline(recorded)
-        if COLLECTIVE.search(event.name) and (clipped := _clipped(event, start, end)).seconds > 0
-    ]
-    return end - start, covered(found)
-
-
-def _clipped(event: Event, start: float, end: float) -> Event:
-    first, last = max(event.start, start), min(event.end, end)
-    return replace(event, start=first, seconds=max(0.0, last - first))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.machine.process_pool import FailedError, Launch, PoolError, ProcessPool
@@ -68,91 +68,59 @@ class ReplicaPlan:
         return list(self.processors[first * each : (first + count) * each])
 
 
-@dataclass
-class ReplicaResults:
-    """What a set found: a record for each backend and side."""
-
-    records: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, backend: str, plan: ReplicaPlan, side: DataParallelSide, **more: Any) -> None:
-        """A record; what it does not have is empty."""
-        empty = {"failed": "", "samples": [], "rounds": [], "calls": 0, "shares": []}
-        self.records.append(
-            {
-                "backend": backend,
-                "replicas": plan.question.replicas,
-                "side": side.name,
-                "batch": side.batch,
-                **empty,
-                "errors": {},
-                "bounds": {},
-                **more,
-            }
-        )
-
-
 def measured(plan: ReplicaPlan, tell: Callable[[str], None]) -> list[dict[str, Any]]:
     """The records of one set. tell: says what it does.
 
     A backend that one of the processes cannot compute has its reason in its records, and the others
     go on in a new set. Raises PoolError where a process died or hung: that is nobody's result.
     """
-    found, waiting = ReplicaResults(), list(plan.question.backends)
+    records, waiting = [], list(plan.question.backends)
     own = sides(plan.question, cores=bool(plan.processors))
     while waiting:
         with _started(plan) as pool:
-            while waiting:
+            broken = False
+            while waiting and not broken:
                 backend = waiting.pop(0)
                 tell(backend)
                 try:
-                    _backend(_Floor(pool, plan), backend, own, found)
+                    failed, samples = _backend(_Floor(pool, plan), backend, own)
                 except FailedError as error:
-                    for side in own:
-                        found.add(backend, plan, side, failed=error.said)
-                    break  # what it left behind is nothing for the next
-    return found.records
+                    # What it left behind is nothing for the next.
+                    failed, samples, broken = dict.fromkeys(own, error.said), {}, True
+                for side in own:
+                    found = samples.get(side.name, [])
+                    records.append(
+                        {
+                            "backend": backend,
+                            "replicas": plan.question.replicas,
+                            "side": side.name,
+                            "batch": side.batch,
+                            "failed": failed.get(side, ""),
+                            "samples": found,
+                            "rounds": list(range(len(found))),
+                        }
+                    )
+    return records
 
 
 def _backend(
-    floor: _Floor, backend: str, own: Sequence[DataParallelSide], found: ReplicaResults
-) -> None:
-    """Build, prove, time and trace one backend on all sides."""
-    plan = floor.plan
-    answers = floor.all({"do": "build", "backend": backend}, f"while it built {backend}")
-    for answer in answers.values():
+    floor: _Floor, backend: str, own: Sequence[DataParallelSide]
+) -> tuple[dict[DataParallelSide, str], dict[str, list[float]]]:
+    """Why sides of a backend have no times, and the times of those that have."""
+    proofs: dict[str, str] = {}
+    order = {"do": "build", "backend": backend}
+    answers = floor.all(order, f"while it built {backend}").values()
+    for answer in answers:
         if answer["refused"]:
-            for side in own:
-                found.add(backend, plan, side, failed=answer["refused"])
-            return
-    proofs: dict[str, dict[str, Any]] = {}
-    for answer in answers.values():
-        for name, proof in answer["proofs"].items():
-            if name not in proofs or proof["failure"]:
-                proofs[name] = proof
-    if failures := [proof["failure"] for proof in proofs.values() if proof["failure"]]:
+            return dict.fromkeys(own, answer["refused"]), {}
+    for answer in answers:
+        for name, failure in answer["proofs"].items():
+            proofs[name] = proofs.get(name) or failure
+    if failures := [each for each in proofs.values() if each]:
         # Not one number next to a sum that is wrong.
-        for side in own:
-            failed = proofs[side.name]["failure"] or f"not timed, since: {failures[0]}"
-            found.add(backend, plan, side, failed=failed)
-        return
-    times = timed(floor.block, own, plan.question.seconds, plan.question.seed)
-    for side in own:
-        calls, samples = times[side.name]
-        shares: list[float] = []
-        if side.world == TEAM and side.reduced:
-            shares = floor.trace(side)
-        proof = proofs[side.name]
-        found.add(
-            backend,
-            plan,
-            side,
-            samples=samples,
-            rounds=list(range(len(samples))),
-            calls=calls,
-            shares=shares,
-            errors=proof["errors"],
-            bounds=proof["bounds"],
-        )
+        since = f"not timed, since: {failures[0]}"
+        return {side: proofs[side.name] or since for side in own}, {}
+    return {}, timed(floor.block, own, floor.plan.question.seconds, floor.plan.question.seed)
 
 
 def timed(
@@ -160,8 +128,8 @@ def timed(
     own: Sequence[DataParallelSide],
     seconds: float,
     seed: int,
-) -> dict[str, tuple[int, list[float]]]:
-    """The calls of a block and the seconds of a step in each, of every side by name.
+) -> dict[str, list[float]]:
+    """The seconds of a step in each block, of every side by name.
 
     block: the seconds of so many steps. In each round every side has a block, in an order of its
     own; what is decided here depends on nothing but a team's own times and ``seed``, so that
@@ -181,7 +149,7 @@ def timed(
         for side in turn:
             count = calls[side.name]
             samples[side.name].append(block(side, count) / count)
-    return {name: (calls[name], found) for name, found in samples.items()}
+    return samples
 
 
 @dataclass(frozen=True)
@@ -195,22 +163,13 @@ class _Floor:
         """Everybody's answers to the same order."""
         return self.pool.ask(dict.fromkeys(self.pool.pids, order), self.plan.limit, what)
 
-    def _of(self, side: DataParallelSide, order: Mapping[str, object], what: str) -> list[Any]:
-        by_name = {name: order for name in self.pool.pids if _world(name) == side.world}
-        limit = self.plan.limit + self.plan.question.seconds
-        return list(self.pool.ask(by_name, limit, what).values())
-
     def block(self, side: DataParallelSide, calls: int) -> float:
         """Seconds of so many steps of a side."""
         order = {"do": "block", "side": side.name, "calls": calls}
-        answers = self._of(side, order, f"while it was timed ({side.name})")
-        return float(answers[0]["seconds"])
-
-    def trace(self, side: DataParallelSide) -> list[float]:
-        """The collectives' share of a side's step, by worker."""
-        order = {"do": "trace", "side": side.name}
-        answers = self._of(side, order, f"under the profiler ({side.name})")
-        return [float(each) for each in answers[0]["shares"]]
+        by_name = {name: order for name in self.pool.pids if _world(name) == side.world}
+        limit = self.plan.limit + self.plan.question.seconds
+        answers = self.pool.ask(by_name, limit, f"while it was timed ({side.name})")
+        return float(next(iter(answers.values()))["seconds"])
 
 
 def _world(name: str) -> str:

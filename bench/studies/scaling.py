@@ -1,8 +1,7 @@
 """``python -m bench.run scaling``: LSTM training on several devices, processes or machines at once.
 
 This module knows the command: its options and what of them goes together, the sets of processes one
-after the other, the file and the exit codes. ``replicas`` measures one set, ``scaling_table`` tells
-what all of them say.
+after the other, the file and the exit codes. ``replicas`` measures one set, ``table`` shows all.
 """
 
 from __future__ import annotations
@@ -23,9 +22,10 @@ from bench.machine import devices
 from bench.machine.lock import HeldError, MachineLock
 from bench.machine.reading import default_folder, expanded
 from bench.records import study
+from bench.render.escape import clean
 from bench.session.progress import MEASURED, code_of
 from bench.stats.intervals import ENOUGH_PROCESSES
-from bench.studies import processes, scaling_table, tf_config
+from bench.studies import table, tf_config
 from bench.studies.data_parallel import (
     MIRRORED,
     SCALINGS,
@@ -98,9 +98,10 @@ def _run(options: argparse.Namespace) -> int:
     found = study.document(KIND, started, _document(options, plans, given), answers)
     path = study.save(found, folder)
     print(f"written: {path}", file=sys.stderr)
-    return processes.missing(
-        processes.shown(scaling_table.command_output(study.read(path, KIND)), options)
-    )
+    problems = table.deliver([str(path)], options)
+    for problem in problems:
+        print(f"not measured: {clean(problem, 1000)}", file=sys.stderr)
+    return 1 if problems else MEASURED
 
 
 def _document(
@@ -246,5 +247,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--results", metavar="DIR", help="where the file is written (results/)")
     arguments.add_flags(parser, force="measure beside another run all the same")
-    arguments.add_output(parser, ("terminal", "markdown"))
+    arguments.add_output(parser, table.FORMATS)
     return parser

@@ -259,7 +259,7 @@ def test_the_answer_is_data_too_and_only_of_the_backends_that_are_named(
     assert recommend.main(options) == 0
     found = json.loads(capsys.readouterr().out)
     assert [each["backend"] for each in found["backends"]] == ["while_loop"]
-    assert found["command"].startswith("python -m bench.run lengths ")
+    assert found["command"].startswith("python -m bench.ask --batch ")
 
 
 def test_without_results_near_it_is_told_what_measures(
@@ -270,8 +270,8 @@ def test_without_results_near_it_is_told_what_measures(
     out = " ".join(capsys.readouterr().out.split())
     assert "three lengths or more" in out
     assert (
-        "python -m bench.run lengths uniform:5-90 --batch 8 --hidden 64 --input 64 --mode training"
-        in out
+        "python -m bench.ask --batch 8 --hidden 64 --input 64 --steps 5 --mode training && "
+        "python -m bench.ask --batch 8 --hidden 64 --input 64 --steps " in out
     )
 
 

@@ -92,6 +92,8 @@ def test_variant_is_part_of_the_name_and_a_field_of_plain_data() -> None:
     plain = Case("torch", SPEC, Workload(2, 10))
     assert plain.group == case.group
     assert not plain.approximate
+    ranks = {"torch": True, "torch:buckets": True, "torch:int8": False, "torch:denormal": False}
+    assert {name: Case(name, SPEC, Workload(2, 10)).ranked for name in ranks} == ranks
     assert "variant" not in plain.to_dict()
     for wrong in (3, ["int8"], "a:b"):
         with pytest.raises(

@@ -11,11 +11,9 @@ from hypothesis import strategies as some
 
 from bench.studies.data_parallel import (
     SCALINGS,
-    STRONG,
     WEAK,
     DataParallelRequest,
     DataParallelSide,
-    compute_side,
     digest,
     expected,
     fingerprint,
@@ -53,7 +51,7 @@ def updated(gradients: LSTMWeights) -> LSTMWeights:
 
 def failure(*gradients: LSTMWeights, after: LSTMWeights | None = None) -> str:
     replicas = [(each, after or updated(each)) for each in gradients]
-    return prove(SPEC, WORKLOAD, THEIRS, WEIGHTS, replicas).failure
+    return prove(SPEC, WORKLOAD, THEIRS, WEIGHTS, replicas)
 
 
 @settings(max_examples=12, deadline=None)
@@ -107,10 +105,9 @@ def test_weak_keeps_each_replica_s_batch_and_strong_shares_one() -> None:
     assert found["one"] == DataParallelSide("one", "one", 8)
     assert found["weak"] == DataParallelSide("weak", "team", 16)
     assert found["strong"] == DataParallelSide("strong", "team", 8)
-    assert found["weak-apart"] == DataParallelSide("weak-apart", "team", 16, reduced=False)
+    assert found["weak-unreduced"] == DataParallelSide("weak-unreduced", "team", 16, reduced=False)
     # One replica alone has the batch that each of several has.
-    assert found[compute_side(WEAK)].batch == 16 // 2
-    assert found[compute_side(STRONG)].batch == 8 // 2
+    assert found["strong-part"] == DataParallelSide("strong-part", "one", 4)
     # One on all processors has the whole batch of all of them.
     assert found["weak-cores"].batch == 16
     assert found["strong-cores"].batch == 8
@@ -118,7 +115,7 @@ def test_weak_keeps_each_replica_s_batch_and_strong_shares_one() -> None:
 
 def test_what_is_not_asked_for_is_not_measured() -> None:
     names = {side.name for side in sides(question((WEAK,)), cores=False)}
-    assert names == {"one", "weak", "weak-apart"}
+    assert names == {"one", "weak", "weak-unreduced"}
 
 
 def test_two_replicas_share_a_fingerprint_only_if_all_their_bits_are_alike() -> None:

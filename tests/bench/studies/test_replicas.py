@@ -46,9 +46,8 @@ def test_each_side_has_a_block_in_every_round_that_fills_its_time() -> None:
     own = sides(QUESTION, cores=True)
     found = timed(clock({}, told), own, seconds=ROUNDS * 0.02, seed=0)
     for side in own:
-        calls, samples = found[side.name]
-        assert calls == 20
-        assert samples == [pytest.approx(1e-3)] * ROUNDS
+        assert found[side.name] == [pytest.approx(1e-3)] * ROUNDS
+    assert {calls for _, calls in told} == {1, 20}
     first = [name for name, _ in told][-2 * 4 :]
     assert len(set(first)) == 4, "in an order of its own each round"
 
@@ -65,7 +64,7 @@ def test_machines_with_clocks_of_their_own_tell_their_team_the_same() -> None:
 
 def test_a_step_that_is_longer_than_its_time_is_measured_all_the_same() -> None:
     found = timed(clock({"one": 9.0}, []), sides(QUESTION, cores=False), 0.1, seed=0)
-    assert found["one"] == (1, [9.0] * ROUNDS)
+    assert found["one"] == [9.0] * ROUNDS
 
 
 def test_each_replica_of_this_machine_has_processors_of_its_own(
@@ -124,9 +123,6 @@ def assert_proven_and_timed(
         assert record["failed"] == ""
         assert len(record["samples"]) == ROUNDS
         assert min(record["samples"]) > 0
-        assert record["errors"].keys() == record["bounds"].keys()
-        assert all(record["errors"][key] <= record["bounds"][key] for key in record["errors"])
-        assert "dlayer0.forward.kernel" in record["errors"]
 
 
 @pytest.mark.slow
@@ -136,10 +132,6 @@ def test_two_processes_are_proven_and_timed_beside_one() -> None:
         measured(ReplicaPlan(QUESTION, LIMIT, processors=processors(2)), lambda _: None)
     )
     assert_proven_and_timed(found, QUESTION, cores=True)
-    for name, record in found.items():
-        shared = name in SCALINGS
-        assert len(record["shares"]) == (2 if shared else 0)
-        assert not shared or any(share > 0 for share in record["shares"]), "no collective was seen"
 
 
 WRONG = """
@@ -210,7 +202,7 @@ def of_backend(records: list[dict[str, Any]], name: str) -> list[dict[str, Any]]
 def test_a_wrong_reduction_gets_no_time(backend: str, mirrored: list[dict[str, Any]]) -> None:
     found = by_side(of_backend(mirrored, backend))
     assert "differs from the reference's on the whole batch" in found["weak"]["failed"]
-    for name in ("one", "weak-apart"):
+    for name in ("one", "weak-unreduced"):
         assert found[name]["failed"].startswith("not timed, since: ")
     assert not any(record["samples"] for record in found.values())
 
@@ -234,10 +226,9 @@ class Worker:
             self.world = order["world"]
             return {"replicas": 2, "alike": True}
         assert order["do"] == "build", "it is timed all the same"
-        found = {"errors": {}, "bounds": {}}
-        names = {"one": ["one"], "team": ["weak", "weak-apart"], "cores": ["weak-cores"]}
+        names = {"one": ["one"], "team": ["weak", "weak-unreduced"], "cores": ["weak-cores"]}
         return {"refused": "", "proofs": {
-            name: {**found, "failure": f"{name} is wrong" if self.world == "cores" else ""}
+            name: f"{name} is wrong" if self.world == "cores" else ""
             for name in names[self.world]
         }}
 
@@ -253,7 +244,7 @@ def test_no_side_is_timed_beside_one_that_is_wrong_on_all_processors(
     plan = ReplicaPlan(replace(MIRRORED, backends=(BACKEND,)), LIMIT, processors=(0, 1))
     found = by_side(measured(plan, lambda _: None))
     assert {name: each["failed"] for name, each in found.items()} == {
-        **dict.fromkeys(["one", "weak", "weak-apart"], "not timed, since: weak-cores is wrong"),
+        **dict.fromkeys(["one", "weak", "weak-unreduced"], "not timed, since: weak-cores is wrong"),
         "weak-cores": "weak-cores is wrong",
     }
     assert not any(each["samples"] for each in found.values())
@@ -263,15 +254,13 @@ PLAYED = """
 import os
 from bench.machine import process_pool
 
-RIGHT = {"failure": "", "errors": {}, "bounds": {}}
-
 class Worker:
     def __call__(self, order):
         if order["do"] == "start":
             self.second = (order["world"], order["index"]) == ("team", 1)
             return {"replicas": 2, "alike": True}
         if order["do"] == "build":
-            return {"refused": "", "proofs": dict.fromkeys(["one", "weak", "weak-apart"], RIGHT)}
+            return {"refused": "", "proofs": dict.fromkeys(["one", "weak", "weak-unreduced"], "")}
         if self.second and order["calls"] > 1:
             os.kill(os.getpid(), 9)
         return {"seconds": 1e-3 * order["calls"]}

@@ -1,4 +1,4 @@
-"""``bench.run scaling``: what is refused, what is shown of a file, and a hostile one."""
+"""``bench.run scaling``: what is refused, and what of a measurement is in the file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bench import report, run
+from bench import run
 from bench.studies import replicas, scaling
-from tests.bench.studies.made_scaling import records, written
+from bench.studies.data_parallel import sides
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,18 @@ def test_every_repetition_has_inputs_of_its_own_and_all_are_in_the_file(
     def measured(plan: replicas.ReplicaPlan, tell: Any) -> list[dict[str, Any]]:
         asked.append(plan)
         tell("keras")
-        return records(len(asked))
+        return [
+            {
+                "backend": "keras",
+                "replicas": 2,
+                "side": side.name,
+                "batch": side.batch,
+                "failed": "",
+                "samples": [0.1] * 15,
+                "rounds": list(range(15)),
+            }
+            for side in sides(plan.question, cores=True)
+        ]
 
     monkeypatch.setattr(scaling, "measured", measured)
     words = ["--processes", "2", "--shape", "b8-t3-i2-h4", "--backends", "keras"]
@@ -103,20 +114,4 @@ def test_every_repetition_has_inputs_of_its_own_and_all_are_in_the_file(
     assert found["question"]["replicas"] == [2]
     out = capsys.readouterr()
     assert "set 2 of 2, 2 replicas: keras" in out.err
-    assert "efficiency" in out.out
-
-
-def test_a_file_is_shown_and_one_that_holds_something_else_told_in_a_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    failed = records(9, backend="cudnn", failed="cuDNN runs on NVIDIA GPUs only", samples=[])
-    path = written(tmp_path, [[*records(0), *failed]])
-    assert report.main([str(path), "--format", "markdown"]) == 0
-    out = capsys.readouterr().out
-    assert "| `keras` | 2 | weak | 16 | " in out
-    assert "Not measured: cudnn, 2 replicas: cuDNN runs on NVIDIA GPUs only." in out
-    path = written(tmp_path, [records(0, replicas=1)])
-    assert report.main([str(path)]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert "replicas is 1; expected" in err
+    assert "strong-cores" in out.out

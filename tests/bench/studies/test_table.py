@@ -1,108 +1,78 @@
-"""Files of studies whose every text says something that a terminal, or Markdown, acts on.
-
-They come from anywhere, as result files do. Each of the commands that show them makes their texts
-harmless.
-"""
+"""Files of studies as tables: of today's and of earlier versions, whatever their texts are."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import report, run
-from bench.case import loading
+from bench import report
 from bench.records import study
-from bench.studies.data_parallel import SCALINGS, DataParallelRequest, sides
-from bench.studies.denormals import DENORMAL, ORDINARY
 from tests.bench.harmless import assert_markdown, assert_plain, assert_styled
 from tests.bench.made_texts import PAYLOADS
+from tests.places import ROOT
 
 Say = Callable[[str], str]
 """What stands in a file in the place of a text."""
 
 WIDTHS = (40, 120)
-REPLICAS = DataParallelRequest(
-    *(8, 3, 2, 4), ("keras",), 2, "workers", "cpu", SCALINGS, threads=1, seconds=0.1, seed=0
-)
+
+
+def _record(seconds: float, failed: str = "", **fields: Any) -> dict[str, Any]:
+    spread = [seconds * (1 + 0.001 * number) for number in range(-5, 6)]
+    return {"failed": failed, "samples": spread, "rounds": list(range(11)), **fields}
 
 
 def of_lengths(say: Say) -> tuple[dict[str, Any], list[Any]]:
     """What was asked, and what each process answered: of one way with a policy it failed."""
     ways, policies = (say("numpy/own"), say("torch/own")), (say("longest"), say("buckets:2"))
-    question = {
-        "batch": 2,
-        "inputs": 3,
-        "hidden": 4,
-        "lengths": [2, 5, 3],
-        "mode": say("training"),
-        "source": say("uniform:2-5"),
-        "ways": list(ways),
-        "batches": {policy: [[5, [0, 1]], [5, [2]]] for policy in policies},
-    }
+    question = {"ways": list(ways), "batches": {policy: [] for policy in policies}}
     answer = [
-        {
-            "way": way,
-            "policy": policy,
-            "stream": f"{way} {policy}",
-            "failed": say("it broke") if (way, policy) == (ways[1], policies[1]) else "",
-            "first": [1.5, 1.5],
-            "samples": [0.5] * 10,
-            "rounds": list(range(10)),
-            "traces": 2,
-        }
+        _record(
+            0.5,
+            say("it broke") if (way, policy) == (ways[1], policies[1]) else "",
+            stream=f"{way} {policy}",
+        )
         for way in ways
         for policy in policies
     ]
-    return question, [answer] * 2
+    return {**question, "policies": list(policies)}, [answer] * 2
 
 
 def of_denormals(say: Say) -> tuple[dict[str, Any], list[Any]]:
-    question = {"batch": 2, "timesteps": 5, "inputs": 3, "hidden": 4, "mode": say("inference")}
     answer = [
-        {
-            "way": say(way),
-            "backend": say(backend),
-            "numbers": numbers,
-            "failed": say("it broke") if backend == "torch" else "",
-            "samples": [1e-3] * 10,
-            "rounds": list(range(10)),
-            "denormal": float(numbers == DENORMAL),
-            "did": say("kept"),
-        }
+        _record(
+            1e-3 * (1 + (numbers == "denormal")),
+            say("it broke") if backend == "torch" else "",
+            way=say(way),
+            backend=say(backend),
+            numbers=numbers,
+        )
         for way in ("as it is", "flushing")
         for backend in ("numpy", "torch")
-        for numbers in (ORDINARY, DENORMAL, say("others"))
+        for numbers in ("ordinary", "denormal", say("others"))
     ]
-    return question, [answer] * 2
+    return {}, [answer] * 2
 
 
 def of_scaling(say: Say) -> tuple[dict[str, Any], list[Any]]:
-    asked = {**asdict(REPLICAS), "replicas": [2], "threads": [1], "machines": 2}
     answer = [
-        {
-            "backend": say(backend),
-            "replicas": 2,
-            "side": side.name,
-            "batch": side.batch,
-            "failed": say("it broke") if backend == "cudnn" else "",
-            "samples": [0.1 * side.batch] * 15,
-            "rounds": list(range(15)),
-            "calls": 1,
-            # The profiler sees much more than leaving the all-reduce out saves, which is told.
-            "shares": [0.9] if side.world == "team" and side.reduced else [],
-            "errors": {},
-            "bounds": {},
-        }
+        _record(
+            seconds,
+            say("it broke") if backend == "cudnn" else "",
+            backend=say(backend),
+            replicas=2,
+            side=say(side) if side != "one" else side,
+            batch=batch,
+        )
         for backend in ("keras", "cudnn")
-        for side in sides(REPLICAS, cores=True)
+        for side, batch, seconds in (("one", 8, 1.0), ("weak", 16, 1.2), ("strong", 8, 0.8))
     ]
-    return {**asked, "device": say("cpu")}, [answer] * 2
+    return {}, [answer] * 6
 
 
 STUDIES: dict[str, Callable[[Say], tuple[dict[str, Any], list[Any]]]] = {
@@ -212,16 +182,6 @@ def test_what_was_not_measured_is_text_on_standard_error_too(
     assert "[red]two" in err
 
 
-@pytest.mark.parametrize("policy", ["{", "{0.__class__}", "{1}", "buckets:{0}", "equal", "%s"])
-def test_a_policy_is_no_format(
-    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = written(tmp_path, "lengths", lambda text: policy if text == "buckets:2" else text)
-    code, out, err = shown("lengths", path, capsys, "--format", "markdown")
-    assert code == 0, err
-    assert "<class" not in out.replace("\\", "")
-
-
 def test_studies_of_two_kinds_or_of_an_unknown_one_or_as_data_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,12 +201,45 @@ def test_studies_of_two_kinds_or_of_an_unknown_one_or_as_data_are_refused(
     )
 
 
-@pytest.mark.parametrize("name", ["denormals", "lengths", "scaling"])
-def test_run_measures_what_is_no_suite_of_cases_by_its_own_options(
-    name: str, capsys: pytest.CaptureFixture[str]
+def test_each_side_is_compared_with_the_baseline_by_sequence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        run.main([name, "--help"])
-    assert ended.value.code == 0
-    assert f"python -m bench.run {name}" in capsys.readouterr().out
-    assert name in loading.UNTIMED
+    path = written(tmp_path, "scaling", str)
+    code, out, err = shown("scaling", path, capsys, "--format", "markdown")
+    assert code == 0, err
+    lines = {line.split(" | ")[2]: line for line in out.splitlines() if line.startswith("| `keras")}
+    assert lines["`one`"].startswith("| `keras` | 2 | `one` | 8 | 1.00 s (1.00–1.00) | 8")
+    assert "| 16 | 1.20 s (1.20–1.20) | 13.3 | 1.67 (1.67–1.67) | FASTER |" in lines["`weak`"]
+    assert "| 8 | 800 ms (800–800) | 10.0 | 1.25 (1.25–1.25) | FASTER |" in lines["`strong`"]
+    assert "Not measured: cudnn, 2, one: it broke." in out
+
+
+@pytest.mark.parametrize("kind", STUDIES)
+def test_studies_of_earlier_versions_are_shown(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (ROOT / "results" / "reference").glob(f"{kind}-*.json")
+    code, out, err = shown(kind, path, capsys, "--format", "markdown")
+    assert (code, err) == (0, "")
+    assert out.count("SLOWER") >= 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("replicas", 0, "replicas is 0; expected"),
+        ("samples", [], "rounds does not fit; expected a round of its own for each sample"),
+        ("rounds", [0] * 11, "rounds does not fit"),
+        ("batch", "many", 'batch is "many"; expected'),
+    ],
+)
+def test_records_that_are_none_are_refused_in_a_line(
+    field: str, value: object, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, "scaling", str)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["answers"][0][0][field] = value
+    path.write_text(json.dumps(document), encoding="utf-8")
+    code, out, err = shown("scaling", path, capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err

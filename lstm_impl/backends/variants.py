@@ -1,0 +1,385 @@
+"""Variants that any backend has: the same models, given other inputs or given them in batches.
+
+``keras:denormal`` times a state that has decayed into float32's denormal numbers, where many
+processors take a slow path. ``keras:padded``, ``keras:batches`` and ``keras:buckets`` compute a
+workload of sequences with different lengths in batches of ``BATCH``, padded by one policy each.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import reference
+from lstm_impl.arguments import batch_and_timesteps, checked_lengths, checked_state
+from lstm_impl.backend import Backend
+from lstm_impl.call import Call, Outputs, RawGradients, Tensor
+from lstm_impl.model import Model, given_step
+from lstm_impl.profile import Profile
+from lstm_impl.proof.comparison import named
+from lstm_impl.registry import get_backend
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.step import Results, Step
+from lstm_impl.stream import InputSets
+from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
+from lstm_impl.workload import Inputs, Workload
+
+
+class VariantModel(Model):
+    """A model that leaves all but what its variant changes to ``plain``, the backend's own."""
+
+    def __init__(self, plain: Model) -> None:
+        super().__init__(plain.backend, plain.spec, plain.device, plain.batch_major)
+        self.plain = plain
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return self.plain._to_device(array)
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        return self.plain._to_host(tensor)
+
+    def _infer(self, call: Call) -> Outputs:
+        return self.plain._infer(call)
+
+    def _train(self, gradients: str, call: Call, upstream: Any) -> RawGradients:
+        return self.plain._train(gradients, call, upstream)
+
+    def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
+        return self.plain._host_weights(raw, gradient)
+
+    def get_weights(self) -> LSTMWeights:
+        return self.plain.get_weights()
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        self.plain.set_weights(weights)
+
+    def synchronize(self) -> None:
+        self.plain.synchronize()
+
+    def evidence(self, workload: Workload) -> Mapping[str, Any]:
+        return self.plain.evidence(workload)
+
+    def _profiled(self, workload: Workload) -> Profile:
+        return self.plain.profile(workload)
+
+
+class VariantBackend(Backend):
+    """A backend's variant: ``_variant`` derives it from this and from the backend's own class."""
+
+    variant: ClassVar[str]
+    variant_model: ClassVar[type[DenormalModel | BatchedModel]]
+
+    @property
+    def name(self) -> str:
+        return f"{super().name}:{self.variant}"
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if workload is not None:
+            if workload.streaming or workload.window is not None:
+                return f"{self.variant} is of whole sequences"
+            if workload.optimizer is not None or workload.dropout:
+                return f"{self.variant} is measured without an optimizer and without dropout"
+        return super().refusal(spec, workload)
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return self.variant_model(super()._build(spec, weights, device, batch_major))
+
+
+_kinds: dict[tuple[type[Backend], str], type[VariantBackend]] = {}
+"""Each class once: ``use_threads`` is remembered by it."""
+
+
+def _variant(change: type[VariantBackend], variant: str, backend: str) -> Backend:
+    plain = get_backend(backend)
+    of = type(plain)
+    made = type(f"{of.__name__}_{variant}", (change, of), {"variant": variant})
+    return _kinds.setdefault((of, variant), made)(plain.options, plain.number)
+
+
+# -- denormal numbers
+
+DENORMAL = 1e-39
+"""Size of the state: in the middle of float32's denormal numbers, 1.4e-45 to 1.2e-38."""
+
+FORGET_BIAS = 4.0
+"""A forget gate of 0.982: over 100 timesteps a state falls to a sixth, and stays denormal."""
+
+RECURRENT = 0.05
+"""Of a random recurrent kernel: so small a one lets no state grow."""
+
+LOOSE = 0.01
+"""Denormal numbers near 1e-40 have five digits and lose them to rounding in each step."""
+
+
+def decaying(weights: LSTMWeights) -> LSTMWeights:
+    """The same input kernels in a network whose state decays slowly without an input."""
+
+    def cell(of: LayerWeights) -> LayerWeights:
+        bias = np.zeros_like(of.bias)
+        hidden = len(bias) // 4
+        bias[hidden : 2 * hidden] = FORGET_BIAS
+        return LayerWeights(of.kernel, RECURRENT * of.recurrent_kernel, bias)
+
+    return LSTMWeights(tuple(tuple(map(cell, layer)) for layer in weights.layers))
+
+
+class DenormalModel(VariantModel):
+    """Its step has no input, and a state and gradients that are denormal."""
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        step = self._step(workload, seed)
+        # The gate judges the model; what is denormal has too few digits for its bounds.
+        return replace(step, results=None, place_results=None)
+
+    def _step(self, workload: Workload, seed: int) -> Step:
+        return given_step(
+            self.plain, self.inputs(workload, seed), workload.mode, workload.gradients
+        )
+
+    def inputs(self, workload: Workload, seed: int = 0) -> Inputs:
+        """A silent input; what flows back is as small as the state, so that gradients decay too."""
+        rng = np.random.default_rng(seed)
+        silent = workload.inputs(self.spec, seed)
+
+        def small(like: FloatArray) -> FloatArray:
+            return (DENORMAL * rng.uniform(0.5, 1.5, like.shape)).astype(np.float32)
+
+        state = LSTMState(small(silent.state.h), small(silent.state.c))
+        return replace(silent, x=np.zeros_like(silent.x), dy=small(silent.dy), state=state)
+
+    def evidence(self, workload: Workload) -> Mapping[str, Any]:
+        """With what the backend makes of denormal outputs: it keeps them, or flushes them to zero.
+
+        Raises ArithmeticError if they are neither the reference's nor zero.
+        """
+        inputs, step = self.inputs(workload), self._step(workload, 0)
+        assert step.results is not None
+        ours = np.asarray(step.results(step.run())["y"], np.float64)
+        theirs, _ = reference.forward(
+            self.spec, self.get_weights(), inputs.x, inputs.state, inputs.lengths
+        )
+        kept = bool(ours.any())
+        if kept and np.max(np.abs(ours - theirs)) > LOOSE * np.max(np.abs(theirs)):
+            raise ArithmeticError("its denormal outputs are neither the reference's nor zero")
+        made = "kept" if kept else "flushed to zero"
+        return {**self.plain.evidence(workload), "denormals": made}
+
+
+class DenormalBackend(VariantBackend):
+    """The backend with weights of which a state without an input decays, and such a state."""
+
+    variant_model = DenormalModel
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype != "float32" or spec.num_layers > 1 or spec.bidirectional:
+            return "the state decays in one layer in one direction, in float32"
+        return super().refusal(spec, workload)
+
+    def build(
+        self,
+        spec: LSTMSpec,
+        weights: LSTMWeights,
+        device: str = "cpu",
+        *,
+        batch_major: bool = False,
+    ) -> Model:
+        return super().build(spec, decaying(weights), device, batch_major=batch_major)
+
+
+# -- batches of sequences whose lengths differ
+
+BATCH = 16
+"""Sequences of a batch."""
+
+BUCKETS = 4
+"""Buckets of as many sequences each."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The places of some of a workload's sequences, and the timesteps that they are padded to."""
+
+    timesteps: int
+    rows: npt.NDArray[np.intp]
+
+    def of(self, inputs: Inputs) -> Inputs:
+        """These sequences' inputs."""
+        part, rows = slice(0, self.timesteps), self.rows
+        return Inputs(
+            inputs.x[part, rows],
+            inputs.dy[part, rows],
+            LSTMState(inputs.state.h[:, rows], inputs.state.c[:, rows]),
+            None if inputs.lengths is None else inputs.lengths[rows],
+            None,
+        )
+
+
+def batches(policy: str, lengths: npt.NDArray[np.integer]) -> list[Batch]:
+    """Sequences in batches: padded to the longest of all, of the ``batches``, or of ``buckets``.
+
+    They arrive in a random order, the same for each policy; buckets are of near lengths.
+    """
+    arrived = np.random.default_rng(0).permutation(len(lengths))
+    groups = [arrived]
+    if policy == "buckets":
+        groups = np.array_split(arrived[np.argsort(lengths[arrived], kind="stable")], BUCKETS)
+    found = []
+    for group in groups:
+        for start in range(0, len(group), BATCH):
+            rows = group[start : start + BATCH]
+            longest = lengths[rows if policy == "batches" else group].max()
+            found.append(Batch(int(longest), rows))
+    return found
+
+
+def merged(parts: Sequence[Batch], results: Sequence[Results], timesteps: int) -> Results:
+    """Batches' results as those of all sequences; gradients of weights are added up."""
+    whole: dict[str, FloatArray] = {}
+    total = sum(len(part.rows) for part in parts)
+    for name, first in results[0].items():
+        arrays = [each[name] for each in results]
+        if name not in ("y", "dx", "h", "c", "dh", "dc"):
+            whole[name] = np.sum(arrays, axis=0)
+            continue
+        steps = timesteps if name in ("y", "dx") else len(first)
+        whole[name] = np.zeros((steps, total, first.shape[2]), first.dtype)
+        for part, array in zip(parts, arrays, strict=True):
+            whole[name][: len(array), part.rows] = array
+    return whole
+
+
+class BatchedModel(VariantModel):
+    """Its step works through all batches of a workload, one after the other."""
+
+    backend: VariantBackend
+
+    def _parts(self, lengths: npt.NDArray[np.integer] | None, shape: Sequence[int]) -> list[Batch]:
+        timesteps, batch = shape[:2]
+        return batches(
+            self.backend.variant, np.full(batch, timesteps) if lengths is None else lengths
+        )
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        sets = InputSets(self.spec, workload, seed)
+        parts = self._parts(sets.first.lengths, sets.first.x.shape)
+        steps: list[Step] = []
+
+        def use(numbers: Sequence[int]) -> None:
+            (number,) = numbers
+            given = sets(number)
+            steps[:] = [
+                given_step(self.plain, part.of(given), workload.mode, workload.gradients)
+                for part in parts
+            ]
+
+        def results(raw: Any) -> Results:
+            found = [self.plain._host_results(each) for each in raw]
+            return merged(parts, found, workload.timesteps)
+
+        def trace() -> None:
+            for step in steps:
+                step.trace()
+
+        use((0,))
+        return Step(
+            lambda: [step.run() for step in steps],
+            self.synchronize,
+            trace,
+            use,
+            results,
+            place_results=self._place_results,
+        )
+
+    def forward(
+        self,
+        x: npt.ArrayLike,
+        state: LSTMState | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
+    ) -> tuple[FloatArray, LSTMState]:
+        found = self._in_batches(x, None, state, None, lengths, masks, "")
+        return self._swapped(found["y"]), LSTMState(found["h"], found["c"])
+
+    def forward_and_gradients(
+        self,
+        x: npt.ArrayLike,
+        dy: npt.ArrayLike,
+        state: LSTMState | None = None,
+        dstate: LSTMState | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
+        optimizer: str | None = None,
+        of: str = "all",
+    ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
+        if optimizer is not None:
+            raise UnsupportedError(f"{self.backend.name}: it updates no weights with {optimizer}")
+        found = self._in_batches(x, dy, state, dstate, lengths, masks, of)
+        weights = LSTMWeights.from_arrays(
+            self.spec, [found[f"d{name}"] for name in self.get_weights().names()]
+        )
+        gradients = LSTMGradients(
+            self._swapped(found["dx"]) if "dx" in found else None,
+            weights,
+            LSTMState(found["dh"], found["dc"]) if "dh" in found else None,
+        )
+        return self._swapped(found["y"]), LSTMState(found["h"], found["c"]), gradients
+
+    def _in_batches(
+        self,
+        x: npt.ArrayLike,
+        dy: npt.ArrayLike | None,
+        state: LSTMState | None,
+        dstate: LSTMState | None,
+        lengths: npt.ArrayLike | None,
+        masks: npt.ArrayLike | None,
+        of: str,
+    ) -> Results:
+        """The results by name; dy: None in inference."""
+        if masks is not None:
+            raise UnsupportedError(f"{self.backend.name}: it takes no dropout masks")
+        batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
+        swap, plain = self._swapped, self.plain
+        x_ = swap(np.asarray(x))
+        inputs = Inputs(
+            x_,
+            np.zeros_like(x_) if dy is None else swap(np.asarray(dy)),
+            checked_state(self.spec, "state", state, batch),
+            checked_lengths(lengths, batch, timesteps),
+            None,
+        )
+        back = replace(inputs, state=checked_state(self.spec, "dstate", dstate, batch))
+        parts, found = self._parts(inputs.lengths, x_.shape), []
+        for part in parts:
+            given, flowing = part.of(inputs), part.of(back).state
+            call = swap(given.x), swap(given.dy), given.state
+            gradients = None
+            if dy is None:
+                y, final = plain.forward(call[0], given.state, given.lengths)
+            else:
+                y, final, gradients = plain.forward_and_gradients(
+                    *call, flowing, given.lengths, of=of
+                )
+            results = named(swap(y), final, gradients)
+            if "dx" in results:
+                results["dx"] = swap(results["dx"])
+            found.append(results)
+        return merged(parts, found, timesteps)
+
+
+class BatchedBackend(VariantBackend):
+    """The backend on a workload's sequences in batches; the variant names how they are padded."""
+
+    variant_model = BatchedModel
+
+
+denormal = functools.partial(_variant, DenormalBackend, "denormal")
+padded = functools.partial(_variant, BatchedBackend, "padded")
+batched = functools.partial(_variant, BatchedBackend, "batches")
+buckets = functools.partial(_variant, BatchedBackend, "buckets")

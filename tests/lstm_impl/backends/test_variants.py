@@ -1,0 +1,154 @@
+"""Variants that any backend has: denormal numbers, and sequences in batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend, list_backends, reference
+from lstm_impl.backends import variants
+from lstm_impl.backends.variants import DenormalModel, batches
+from lstm_impl.model import Model
+from lstm_impl.proof import gate, numpy_judge
+from lstm_impl.proof.comparison import compare
+from lstm_impl.stream import InputSets
+from lstm_impl.weights import LSTMState
+from lstm_impl.workload import Workload
+
+SPEC = LSTMSpec(3, 5)
+POLICIES = ("padded", "batches", "buckets")
+TRAIN = Workload(37, 9, "training", min_length=2, gradients="weights")
+
+
+def built(name: str, *, batch_major: bool = False) -> Model:
+    return get_backend(name).build(SPEC, LSTMWeights.random(SPEC), batch_major=batch_major)
+
+
+def test_variants_have_names_of_their_own_and_are_in_no_list() -> None:
+    for variant in ("denormal", *POLICIES):
+        assert get_backend(f"numpy:{variant}").name == f"numpy:{variant}"
+        assert f"numpy:{variant}" not in list_backends()
+    get_backend("numpy:padded").use_threads(3)
+    assert get_backend("numpy:padded").threads == 3
+    assert get_backend("numpy").threads is None
+
+
+@pytest.mark.parametrize(
+    ("name", "workload", "words"),
+    [
+        ("numpy:buckets", Workload(2, 3, "streaming"), "whole sequences"),
+        ("numpy:padded", Workload(2, 4, window=2), "whole sequences"),
+        ("numpy:batches", Workload(2, 3, "training", optimizer="sgd"), "without an optimizer"),
+        ("onnxruntime:buckets", TRAIN, "only infers"),
+    ],
+)
+def test_what_a_variant_cannot_compute_is_refused(
+    name: str, workload: Workload, words: str
+) -> None:
+    assert words in get_backend(name).refusal(SPEC, workload)
+
+
+def test_denormal_numbers_of_other_types_or_layers_are_refused() -> None:
+    backend = get_backend("numpy:denormal")
+    for spec in (LSTMSpec(2, 3, dtype="float64"), LSTMSpec(2, 3, num_layers=2)):
+        assert "one layer in one direction" in backend.refusal(spec)
+    with pytest.raises(UnsupportedError, match="takes no dropout masks"):
+        built("numpy:padded").forward(np.zeros((2, 1, 3)), masks=np.zeros((1, 2, 1, 5)))
+
+
+# -- batches
+
+
+@given(some.sampled_from(POLICIES), some.lists(some.integers(1, 30), min_size=1, max_size=70))
+def test_every_sequence_is_in_one_batch_that_is_long_enough(
+    policy: str, lengths: list[int]
+) -> None:
+    array = np.array(lengths)
+    parts = batches(policy, array)
+    assert sorted(np.concatenate([part.rows for part in parts])) == list(range(len(lengths)))
+    for part in parts:
+        assert 1 <= len(part.rows) <= variants.BATCH
+        longest = array[part.rows].max()
+        assert longest <= part.timesteps <= max(lengths)
+        assert policy != "batches" or part.timesteps == longest
+        assert policy != "padded" or part.timesteps == max(lengths)
+    if policy == "buckets":
+        assert len({part.timesteps for part in parts}) <= variants.BUCKETS
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_batches_pass_the_gate(policy: str, batch_major: bool) -> None:
+    model = built(f"numpy:{policy}", batch_major=batch_major)
+    for workload in (TRAIN, Workload(37, 9, min_length=2)):
+        result = gate(model, workload)
+        assert result.passed, result.describe()
+
+
+def test_sequences_in_the_wrong_order_are_stopped_by_the_gate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    merged = variants.merged
+    monkeypatch.setattr(variants, "merged", lambda parts, *more: merged(parts[::-1], *more))
+    assert not gate(built("numpy:padded"), Workload(32, 9, min_length=2)).passed
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_is_timed_in_batches_is_what_the_reference_computes(policy: str) -> None:
+    model = built(f"numpy:{policy}")
+    step = model.prepare(TRAIN, seed=4)
+    assert step.use is not None
+    assert step.results is not None
+    step.trace()
+    for number in (0, 7):
+        step.use((number,))
+        inputs = InputSets(SPEC, TRAIN, 4)(number)
+        theirs = numpy_judge(SPEC).run(LSTMWeights.random(SPEC), inputs, LSTMState.zeros(SPEC, 37))
+        ours = step.results(step.run())
+        assert {"y", "h", "c", "dlayer0.forward.kernel"} <= ours.keys()
+        assert max(compare(ours, {name: theirs[name] for name in ours}).values()) < 1e-5
+
+
+# -- denormal numbers
+
+
+def test_the_reference_s_outputs_are_all_denormal_after_a_hundred_steps() -> None:
+    model = built("numpy:denormal")
+    assert isinstance(model, DenormalModel)
+    inputs = model.inputs(Workload(4, 100))
+    y, state = reference.forward(SPEC, model.get_weights(), inputs.x, inputs.state)
+    for array in (y, state.c, inputs.dy):
+        size = np.abs(array)
+        assert np.all(size > 0)
+        assert np.all(size < np.finfo(np.float32).tiny)
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_a_denormal_step_passes_the_gate_and_says_what_it_makes_of_them(mode: str) -> None:
+    model = built("numpy:denormal")
+    workload = Workload(4, 6, mode)
+    assert gate(model, workload).passed
+    step = model.prepare(workload)
+    assert step.results is None  # numbers of so few digits are not compared
+    step.run()
+    assert model.evidence(workload)["denormals"] == "kept"
+
+
+def test_denormal_outputs_that_are_wrong_are_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = built("numpy:denormal")
+    assert isinstance(model, DenormalModel)
+    plain = type(model.plain)
+    infer = plain._infer
+
+    def scaled(by: float) -> None:
+        monkeypatch.setattr(
+            plain, "_infer", lambda *given: (found := infer(*given))._replace(y=by * found.y)
+        )
+
+    scaled(2.0)
+    with pytest.raises(ArithmeticError, match="neither the reference's nor zero"):
+        model.evidence(Workload(4, 6))
+    scaled(0.0)
+    assert model.evidence(Workload(4, 6))["denormals"] == "flushed to zero"
