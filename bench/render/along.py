@@ -117,7 +117,7 @@ def _line(found: AxisSeries, of: BackendCost) -> list[Cell]:
     if fit is None:
         cells.append(Cell())
     else:
-        cells.append(Cell(f"{100 * fit.misfit.residual:+.1f}%", f"at {fit.misfit.window}"))
+        cells.append(Cell(f"{100 * fit.residual:+.1f}%", f"at {fit.worst}"))
     first = of.measured[0]
     ratio = first.to_baseline if value(first, found.axis) == found.values[0] else None
     if ratio is None:
@@ -189,7 +189,7 @@ def notes(found: AxisSeries) -> list[str]:
             more = f"{mid}% ({low}–{high})".replace("-", "−")
             messages.append(f"at {found.axis} {worst} it costs {more} more than the least again")
         if (fit := of.fit) is not None:
-            if fit.parts:
+            if fit.bent:
                 messages.append("the times bend away from one line; the intervals include that")
             if fit.left_out:
                 left_out = count(fit.left_out, "process")
@@ -349,9 +349,9 @@ def _of_fit(of: BackendCost) -> dict[str, Value]:
         "fit_fixed_s": fit.line.fixed if fit else None,
         f"fit_per_{unit}_s": fit.line.per_timestep if fit else None,
         "fit_allowance": fit.fixed.allowance if fit and fit.fixed else None,
-        "fit_worst_residual": fit.misfit.residual if fit else None,
-        "fit_worst_window": fit.misfit.window if fit else None,
-        "fit_is_bent": bool(fit.parts) if fit else None,
+        "fit_worst_residual": fit.residual if fit else None,
+        "fit_worst_window": fit.worst if fit else None,
+        "fit_is_bent": fit.bent if fit else None,
     }
     return record | _bounds(f"memory_per_{unit}", "_bytes", of.memory_slope)
 

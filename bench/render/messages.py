@@ -1071,8 +1071,8 @@ def _of_medians(processes: int, allowance: float | None, nodes: int = 0) -> str:
     return f"{start}: t-interval on {whose} log medians, {least}"
 
 
-def _of_lines(processes: int, allowance: float | None, what: str = "over their lines") -> str:
-    how = f"t-interval {what}" if allowance is None else _spread_added(allowance)
+def _of_lines(processes: int, allowance: float | None) -> str:
+    how = "t-interval over their lines" if allowance is None else _spread_added(allowance)
     return f"{count_words(processes)}: {how}"
 
 
@@ -1093,8 +1093,6 @@ _BASES: Mapping[str, Callable[..., str]] = {
     OF_ITS_CALLS: functools.partial(_OF_ONE.format, "calls"),
     OF_ONE_NODE: lambda of: f"{basis_text(of)}; how nodes differ is not included",
     "of_lines": _of_lines,
-    "of_ratios_of_lines": functools.partial(_of_lines, what="of their ratios"),
-    "of_fewer_windows": lambda of: f"{basis_text(of)}, and of those through fewer windows",
     OF_CASES: lambda cases, of: f"{count(cases, 'case')}: {basis_text(of)}",
     OF_CASES_TOGETHER: _of_cases_together,
     OF_PROCESSES_MEANS: lambda cases, pairing, processes: (

@@ -37,7 +37,7 @@ from bench.render.labels import (
     spread_words,
 )
 from bench.render.quantities import rate, ratio, scale, seconds, shape_words, size
-from bench.stats.along import AxisSeries, BackendCost, peak_bytes, unit_interval, value
+from bench.stats.along import AxisSeries, BackendCost, unit_interval, value
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE
 from bench.stats.rows import Row, Section, ranked_backends
@@ -649,8 +649,8 @@ def _times(axes: Axes, found: AxisSeries) -> None:
 
 def _memory(axes: Axes, found: AxisSeries) -> None:
     for of in (of for of in found.backends if of.measured):
-        sized = [row for row in of.measured if row.memory.get("peak_bytes")]
-        _line(axes, found, of, {value(r, found.axis): peak_bytes(r) / 2**20 for r in sized})
+        sized = {value(row, found.axis): row.memory.get("peak_bytes") for row in of.measured}
+        _line(axes, found, of, {at: size / 2**20 for at, size in sized.items() if size})
     axes.set_ylabel("peak memory (MiB)", fontsize=7)
     _plain(axes)
 

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.records.grouping import grouped
 from bench.records.maps import LearningMap
 from bench.stats.intervals import (
     CASE_CONFIDENCE,
@@ -22,7 +23,6 @@ from bench.stats.intervals import (
 )
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
 from bench.stats.rows import KINDS, Row, Section
-from lstm_impl.workload import Workload
 
 NO_LINE = 0.5
 """A line that misses a window by more than half of what it says is none: its two numbers would be
@@ -32,12 +32,11 @@ FEWEST_WINDOWS = 3
 """Two windows make a line whatever they cost; the third can contradict it."""
 
 OTHER_LINE = 0.99
-"""How sure it has to be, over the processes, that some windows alone have another line. It is asked
-of up to half as many parts as there are windows, at either end: at 95% a true line would be called
-bent in one case of six."""
+"""Confidence that some windows alone have another line. It is asked of up to half as many parts as
+there are windows, at either end: at 95% a true line would be called bent in one case of six."""
 
 OTHER_TIME = 0.01
-"""And the other line has to say another time somewhere, by more than this: what is sure but
+"""And the other line has to say another time somewhere, by more than this: what is significant but
 smaller changes no answer."""
 
 _MOST_ITERATIONS = 50
@@ -45,36 +44,8 @@ _MOST_ITERATIONS = 50
 
 @dataclass(frozen=True)
 class FittedLine:
-    """``fixed + per_timestep * length``, in seconds: the line through one process's times.
+    """``fixed + per_timestep * length``, in seconds: the mean of the processes' lines."""
 
-    covariance ``[2, 2]``: of the two for a relative error of 1 in each time. scatter: the standard
-    deviation of the relative residuals.
-    """
-
-    fixed: float
-    per_timestep: float
-    covariance: FloatArray
-    scatter: float
-
-    def at(self, length: float) -> float:
-        """Seconds for a window of so many timesteps."""
-        return self.fixed + self.per_timestep * length
-
-
-@dataclass(frozen=True)
-class Misfit:
-    """Where the line misses most: the measured time over the line's, less 1, at a window."""
-
-    residual: float
-    window: int
-
-
-@dataclass(frozen=True)
-class LineSegment:
-    """The line through the windows from ``first`` to ``last`` alone, where it is another one."""
-
-    first: int
-    last: int
     fixed: float
     per_timestep: float
 
@@ -85,117 +56,25 @@ class Fit:
 
     fixed: seconds of each step; per_timestep: seconds of each timestep of a window (of the whole
     batch at once). Each with bounds that hold its interval over the processes and the intervals of
-    every other line that some of the windows have alone (``parts``); or without bounds (None) where
-    no process measured every window and the line goes through the medians of all.
-    parts: those other lines, of the shortest windows and of the longest, the fewest windows first;
-    empty where a line is all that can be seen.
-    windows: the lengths that it stands on, rising. left_out: processes that had not all of them.
+    every other line that some of the windows have alone; or without bounds (None) where no process
+    measured every window and the line goes through the medians of all. bent: whether there is such
+    another line. residual: the measured time over the line's, less 1, at the window where the line
+    misses most, which is ``worst``. left_out: processes that had not all windows.
     """
 
     line: FittedLine
     fixed: CaseInterval | None
     per_timestep: CaseInterval | None
-    parts: tuple[LineSegment, ...]
-    misfit: Misfit
-    windows: tuple[int, ...]
+    bent: bool
+    residual: float
+    worst: int
     processes: int
     left_out: int
 
     @property
     def is_line(self) -> bool:
         """Whether the times are near enough to a line for its numbers to mean something."""
-        return abs(self.misfit.residual) <= NO_LINE
-
-
-def fit_line(
-    lengths: Sequence[float] | FloatArray, times: Sequence[float] | FloatArray
-) -> FittedLine:
-    """The line that is nearest to ``times [n]`` (seconds) over ``lengths [n]`` (timesteps).
-
-    Nearest in relative errors, since times span decades and their errors are alike in per cent:
-    the squares of (time - line) / line are weighed, with the line of the iteration before in the
-    denominator (iteratively reweighted least squares, Carroll & Ruppert 1988, chapter 2), since
-    dividing by the measured time would favour those that are too short by chance.
-
-    Raises ValueError for fewer than three different lengths, or what is no time or no length.
-    """
-    x = np.asarray(lengths, dtype=np.float64)
-    t = np.asarray(times, dtype=np.float64)
-    _check(x, t)
-    if np.unique(x).size < FEWEST_WINDOWS:
-        raise ValueError(f"fewer than {FEWEST_WINDOWS} windows")
-    return _Lines.through(x, t[None, :]).mean
-
-
-def _check(x: FloatArray, t: FloatArray) -> None:
-    if x.shape != t.shape or x.ndim != 1:
-        raise ValueError(f"lengths {x.shape}, times {t.shape}")
-    for name, values in (("lengths", x), ("times", t)):
-        if not np.all(np.isfinite(values) & (values > 0)):
-            raise ValueError(f"{name}: not positive")
-
-
-def _lines(x: FloatArray, table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """As ``fit_line`` of each row of ``table [processes, n]``, of two windows, too.
-
-    Returns what a ``FittedLine`` has: its two numbers ``[processes, 2]``, their covariances
-    ``[processes, 2, 2]`` and the scatters ``[processes]``.
-    """
-    # In units of their own size, so that the columns are alike and nothing is lost or overflows.
-    x_unit, t_unit = float(np.max(x)), np.max(table, axis=1, keepdims=True)
-    x, t = x / x_unit, table / t_unit
-    base = t
-    fixed = slope = np.zeros((len(t), 1))
-    for _ in range(_MOST_ITERATIONS):
-        weight = base**-2.0
-        total = weight.sum(axis=1, keepdims=True)
-        x_mid = (weight * x).sum(axis=1, keepdims=True) / total
-        t_mid = (weight * t).sum(axis=1, keepdims=True) / total
-        spread = (weight * (x - x_mid) ** 2).sum(axis=1, keepdims=True)
-        before = fixed, slope
-        slope = (weight * (x - x_mid) * (t - t_mid)).sum(axis=1, keepdims=True) / spread
-        fixed = t_mid - slope * x_mid
-        if np.allclose((fixed, slope), before, rtol=1e-12, atol=1e-15):
-            break
-        # A line that misses a time by a factor must not give it a weight without bounds.
-        base = np.clip(fixed + slope * x, t / 2, t * 2)
-    residuals = (t - fixed - slope * x) / base
-    degrees = x.size - 2
-    scatters = np.sqrt((residuals**2).sum(axis=1) / degrees) if degrees else np.zeros(len(t))
-    covariances = np.empty((len(t), 2, 2))
-    covariances[:, 0, 0] = (1 / total + x_mid**2 / spread)[:, 0]
-    covariances[:, 0, 1] = covariances[:, 1, 0] = (-x_mid / spread)[:, 0]
-    covariances[:, 1, 1] = (1 / spread)[:, 0]
-    units = np.concatenate([t_unit, t_unit / x_unit], axis=1)
-    values = np.concatenate([fixed, slope], axis=1) * units
-    return values, covariances * units[:, :, None] * units[:, None, :], scatters
-
-
-def _other_lines(
-    all_of_them: _Lines,
-    own: Sequence[CaseInterval],
-    x: FloatArray,
-    table: FloatArray,
-    windows: Sequence[int],
-) -> tuple[list[LineSegment], list[list[tuple[float, float]]]]:
-    """Where short or long windows alone make another line; and for both numbers of the line its
-    own bounds with those that it is to hold, too."""
-    parts = []
-    bounds = [[(each.low, each.high)] for each in own]
-    for some in _ends(len(windows)):
-        if np.unique(x[some]).size < 2:
-            continue
-        lines = _Lines.through(x[some], table[:, some])
-        mean = lines.mean
-        if lines.differ_from(all_of_them, x):
-            of_them = windows[some]
-            parts.append(LineSegment(of_them[0], of_them[-1], mean.fixed, mean.per_timestep))
-            for held, other in zip(bounds, lines.intervals(), strict=True):
-                held.append((other.low, other.high))
-        elif len(table) < ENOUGH_PROCESSES:
-            for held, value in zip(bounds, (mean.fixed, mean.per_timestep), strict=True):
-                held.append((value, value))
-    return parts, bounds
+        return abs(self.residual) <= NO_LINE
 
 
 def fit(
@@ -212,93 +91,133 @@ def fit(
     of one process (see ``stats.ratios``), carried through to the line.
 
     Then the same for the shortest windows alone and for the longest, from half of them on. Where
-    such a line is surely another one (``OTHER_LINE``, ``OTHER_TIME``), the bounds hold its interval
-    as well: an interval over processes holds what differs between processes, and that the times are
-    no line is the same in all of them. With fewer than 6 processes nothing tells noise from a bend,
-    and the bounds hold each such line itself.
-
-    Raises ValueError for what is no time.
+    such a line is significantly another one (``OTHER_LINE``, ``OTHER_TIME``), the bounds hold its
+    interval as well: an interval over processes holds what differs between processes, and that the
+    times are no line is the same in all of them. With fewer than 6 processes nothing distinguishes
+    noise from a bend, and the bounds hold each such line itself.
     """
     windows = sorted(times)
-    if len(windows) < FEWEST_WINDOWS:
-        return None
     x = np.array([lengths[each] if lengths else each for each in windows], dtype=np.float64)
     if np.unique(x).size < FEWEST_WINDOWS:
         return None
     every = sorted({process for found in times.values() for process in found})
-    whole = [process for process in every if all(process in times[each] for each in windows)]
-    medians = np.array([float(np.median(list(times[each].values()))) for each in windows])
-    for process in whole:
-        _check(x, np.array([times[each][process] for each in windows]))
-    if not whole:
-        line = fit_line(x, medians)
-        misfit = _misfit(line, x, medians, windows)
-        return Fit(line, None, None, (), misfit, tuple(windows), 0, len(every))
-    table = np.array([[times[each][process] for each in windows] for process in whole])
-    all_of_them = _Lines.through(x, table)
-    own = all_of_them.intervals()
-    parts, bounds = _other_lines(all_of_them, own, x, table, windows)
-    fixed, per_timestep = (
-        _holding(*each, bent=bool(parts)) for each in zip(own, bounds, strict=True)
-    )
-    return Fit(
-        all_of_them.mean,
-        fixed,
-        per_timestep,
-        tuple(parts),
-        _misfit(all_of_them.mean, x, np.median(table, axis=0), windows),
-        tuple(windows),
-        len(whole),
-        len(every) - len(whole),
-    )
+    complete = [process for process in every if all(process in times[each] for each in windows)]
+    if complete:
+        table = np.array([[times[each][process] for each in windows] for process in complete])
+    else:
+        table = np.array([[float(np.median(list(times[each].values()))) for each in windows]])
+    lines = _Lines.through(x, table)
+    typical, fitted = np.median(table, axis=0), lines.at(x)
+    # Where a bad line passes below 0 the miss has no measure; the time itself stands in.
+    residuals = (typical - fitted) / np.where(fitted > 0, fitted, typical)
+    worst = int(np.argmax(np.abs(residuals)))
+    miss = float(residuals[worst]), windows[worst]
+    line = FittedLine(*lines.mean.tolist())
+    if not complete:
+        return Fit(line, None, None, False, *miss, 0, len(every))
+    bounds, bent = lines.intervals(), False
+    for some in _ends(len(windows)):
+        if np.unique(x[some]).size < 2:
+            continue
+        part = _Lines.through(x[some], table[:, some])
+        if part.differ_from(lines, x):
+            bent = True
+            bounds = [
+                replace(each, low=min(each.low, other.low), high=max(each.high, other.high))
+                for each, other in zip(bounds, part.intervals(), strict=True)
+            ]
+        elif len(complete) < ENOUGH_PROCESSES:
+            bounds = [
+                replace(each, low=min(each.low, value), high=max(each.high, value))
+                for each, value in zip(bounds, part.mean.tolist(), strict=True)
+            ]
+    return Fit(line, bounds[0], bounds[1], bent, *miss, len(complete), len(every) - len(complete))
 
 
 @dataclass(frozen=True)
 class _Lines:
-    """A line a process. values ``[processes, 2]``: fixed and per_timestep; mean: of all."""
+    """A line a process.
+
+    values ``[processes, 2]``: fixed cost and slope. errors ``[2]``: of both for a relative error
+    of 1 in each time. scatter: the standard deviation of the relative residuals.
+    """
 
     values: FloatArray
-    mean: FittedLine
+    errors: FloatArray
+    scatter: float
 
     @classmethod
     def through(cls, x: FloatArray, table: FloatArray) -> _Lines:
-        """Of lengths ``x [n]`` and times ``[processes, n]``."""
-        values, covariances, scatters = _lines(x, table)
-        fixed, slope = (float(each) for each in values.mean(axis=0))
+        """Through times ``table [processes, n]`` over lengths ``x [n]``.
+
+        Nearest in relative errors, since times span decades and their errors are alike in per cent:
+        the squares of (time - line) / line are weighed, with the line of the iteration before in
+        the denominator (iteratively reweighted least squares, Carroll & Ruppert 1988, chapter 2),
+        since dividing by the measured time would favour those that are too short by chance.
+        """
+        # In units of their own size, so that nothing is lost or overflows.
+        x_unit, t_unit = float(np.max(x)), np.max(table, axis=1, keepdims=True)
+        x, t = x / x_unit, table / t_unit
+        base = t
+        fixed = slope = np.zeros((len(t), 1))
+        for _ in range(_MOST_ITERATIONS):
+            weight = base**-2.0
+            total = weight.sum(axis=1, keepdims=True)
+            x_mid = (weight * x).sum(axis=1, keepdims=True) / total
+            t_mid = (weight * t).sum(axis=1, keepdims=True) / total
+            spread = (weight * (x - x_mid) ** 2).sum(axis=1, keepdims=True)
+            before = fixed, slope
+            slope = (weight * (x - x_mid) * (t - t_mid)).sum(axis=1, keepdims=True) / spread
+            fixed = t_mid - slope * x_mid
+            if np.allclose((fixed, slope), before, rtol=1e-12, atol=1e-15):
+                break
+            # A line that misses a time by a factor must not give it a weight without bounds.
+            base = np.clip(fixed + slope * x, t / 2, t * 2)
+        residuals = (t - fixed - slope * x) / base
+        degrees = x.size - 2
+        scatters = np.sqrt((residuals**2).sum(axis=1) / degrees) if degrees else np.zeros(len(t))
+        units = np.concatenate([t_unit, t_unit / x_unit], axis=1)
+        variances = np.concatenate([1 / total + x_mid**2 / spread, 1 / spread], axis=1) * units**2
         return cls(
-            values, FittedLine(fixed, slope, covariances.mean(axis=0), float(scatters.mean()))
+            np.concatenate([fixed, slope], axis=1) * units,
+            np.sqrt(variances.mean(axis=0)),
+            float(scatters.mean()),
         )
+
+    @property
+    def mean(self) -> FloatArray:
+        """Fixed cost and slope, over the processes."""
+        return np.asarray(self.values.mean(axis=0))
+
+    def at(self, x: FloatArray) -> FloatArray:
+        """Seconds for windows of so many timesteps."""
+        return np.asarray(self.mean[0] + self.mean[1] * x)
 
     def intervals(self) -> list[CaseInterval]:
         """Of both over the processes."""
-        own = max(UNPAIRED_ALLOWANCE, self.mean.scatter)
-        sizes = np.maximum(np.abs(self.values.mean(axis=0)), self._errors)
+        allowances = max(UNPAIRED_ALLOWANCE, self.scatter) * np.maximum(
+            np.abs(self.mean), self.errors
+        )
         return [
-            over_processes(self.values[:, each], own * float(sizes[each]), UNPAIRED_ALLOWANCE)
+            over_processes(self.values[:, each], float(allowances[each]), UNPAIRED_ALLOWANCE)
             for each in (0, 1)
         ]
 
     def differ_from(self, others: _Lines, x: FloatArray) -> bool:
-        """Whether these lines are surely not the others, at lengths ``x`` that count."""
-        theirs = np.array([others.mean.at(each) for each in x])
-        mine = np.array([self.mean.at(each) for each in x])
-        if np.all(np.abs(mine - theirs) <= OTHER_TIME * np.abs(theirs)):
+        """Whether these lines are significantly not the others, at lengths ``x`` that count."""
+        theirs = others.at(x)
+        if np.all(np.abs(self.at(x) - theirs) <= OTHER_TIME * np.abs(theirs)):
             return False
         # What makes a whole process slow is in both of its lines.
         differences = self.values - others.values
-        allowances = max(SEQUENTIAL_ALLOWANCE, others.mean.scatter) * self._errors
-        for each in (0, 1):
-            found = over_processes(
+        allowances = max(SEQUENTIAL_ALLOWANCE, others.scatter) * self.errors
+        found = [
+            over_processes(
                 differences[:, each], float(allowances[each]), SEQUENTIAL_ALLOWANCE, OTHER_LINE
             )
-            if found.low > 0 or found.high < 0:
-                return True
-        return False
-
-    @property
-    def _errors(self) -> FloatArray:
-        """Of both, for a relative error of 1 in each time."""
-        return np.sqrt(np.diag(self.mean.covariance))
+            for each in (0, 1)
+        ]
+        return any(each.low > 0 or each.high < 0 for each in found)
 
 
 def _ends(count: int) -> Iterator[slice]:
@@ -306,21 +225,6 @@ def _ends(count: int) -> Iterator[slice]:
     for size in range(max(2, -(-count // 2)), count):
         yield slice(0, size)
         yield slice(count - size, count)
-
-
-def _holding(own: CaseInterval, found: Sequence[tuple[float, float]], bent: bool) -> CaseInterval:
-    """An interval over processes, with bounds that hold all that was found."""
-    low, high = min(low for low, _ in found), max(high for _, high in found)
-    basis = Reason(OF_FEWER_WINDOWS, {"of": own.basis}) if bent else own.basis
-    return replace(own, low=low, high=high, basis=basis)
-
-
-OF_LINES, OF_RATIOS_OF_LINES, OF_FEWER_WINDOWS = (
-    "of_lines",
-    "of_ratios_of_lines",
-    "of_fewer_windows",
-)
-"""Codes of what an interval of a fit stands on."""
 
 
 def over_processes(
@@ -340,21 +244,12 @@ def over_processes(
     # Of few the larger of spread and allowance is taken as known, so that the interval is normal.
     assumed = max(spread, allowance if few else 0.0)
     error = math.sqrt(assumed * assumed / count)
-    degrees = math.inf if few else count - 1.0
     mid = float(np.mean(values))
-    low, high = Estimates.of(mid, error, degrees).bounds(confidence)
-    basis = Reason(OF_LINES, {"processes": count, "allowance": named if few else None})
+    low, high = Estimates.of(mid, error, math.inf if few else count - 1.0).bounds(confidence)
+    basis = Reason("of_lines", {"processes": count, "allowance": named if few else None})
     return CaseInterval(
         float(low[0]), mid, float(high[0]), confidence, count, named if few else None, basis
     )
-
-
-def _misfit(line: FittedLine, x: FloatArray, times: FloatArray, windows: Sequence[int]) -> Misfit:
-    fitted_times = np.array([line.at(float(each)) for each in x])
-    # Where a bad line passes below 0 the miss has no measure; the time itself stands in.
-    residuals = (times - fitted_times) / np.where(fitted_times > 0, fitted_times, times)
-    worst = int(np.argmax(np.abs(residuals)))
-    return Misfit(float(residuals[worst]), windows[worst])
 
 
 NEAR_CHEAPEST = 0.05
@@ -446,9 +341,6 @@ def _over(mine: Mapping[str, float], best: Mapping[str, float], same: bool) -> C
         mid=math.exp(found.mid),
         high=math.exp(found.high),
         processes=len(both),
-        basis=Reason(OF_RATIOS_OF_LINES, found.basis.values)
-        if found.allowance is None
-        else found.basis,
     )
 
 
@@ -549,24 +441,22 @@ def _groups(rows: Iterable[Row], axis: str, least: int = 2) -> list[list[Row]]:
     """Rows that differ in nothing but backend and the value of the axis, of which they have
     ``least`` or more, if they are not windows."""
     kind = KINDS[1] if axis == "window" else KINDS[0]
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        work = row.case.workload
-        if row.case.kind == kind and (axis == "window" or work.min_length is None):
-            any_value = replace(row.case, workload=_anywhere(work, axis))
-            found.setdefault(any_value.group, []).append(row)
+    fitting = (
+        row
+        for row in rows
+        if row.case.kind == kind and (axis == "window" or row.case.workload.min_length is None)
+    )
+
+    def same_work(row: Row) -> str:
+        anywhere = replace(row.case.workload, **{axis: 1})  # type: ignore[arg-type]
+        return replace(row.case, workload=anywhere).group
+
+    found = grouped(fitting, same_work).values()
     return [
         each
-        for each in found.values()
+        for each in found
         if axis == "window" or len({value(row, axis) for row in each}) >= least
     ]
-
-
-def _anywhere(work: Workload, axis: str) -> Workload:
-    """The same work for every value of the axis."""
-    if axis == "window":
-        return replace(work, window=1)
-    return replace(work, timesteps=1) if axis == "timesteps" else replace(work, batch=1)
 
 
 def cost(backend: str, rows: Iterable[Row], axis: str = "window") -> BackendCost:
@@ -575,14 +465,16 @@ def cost(backend: str, rows: Iterable[Row], axis: str = "window") -> BackendCost
         (row for row in rows if row.case.backend == backend), key=lambda row: value(row, axis)
     )
     measured = [row for row in own if row.measured]
-    sized = [row for row in measured if "peak_bytes" in row.memory]
+    peaks = {
+        value(row, axis): row.memory["peak_bytes"] for row in measured if "peak_bytes" in row.memory
+    }
     return BackendCost(
         backend,
         axis,
         tuple(own),
         cheapest({value(row, axis): _medians(row, units(row, axis)) for row in measured}),
         _fit(measured, axis),
-        bytes_per_unit([value(row, axis) for row in sized], [peak_bytes(row) for row in sized]),
+        bytes_per_unit(peaks),
     )
 
 
@@ -624,11 +516,6 @@ def timestep_interval(row: Row) -> Interval | None:
     return unit_interval(row, "window")
 
 
-def peak_bytes(row: Row) -> float:
-    """The peak of memory. Raises KeyError where none was measured."""
-    return row.memory["peak_bytes"]
-
-
 def _divided(row: Row, by: int) -> Interval | None:
     found = row.interval
     if found is None:
@@ -649,22 +536,21 @@ def _medians(row: Row, by: int) -> dict[str, float]:
     return {run.run: float(np.median(run.samples)) / by for run in row.runs}
 
 
-def bytes_per_unit(values: Sequence[int], peaks: Sequence[float]) -> Interval | None:
-    """Return the slope of ``peaks`` (bytes) over ``values`` of an axis, by least squares.
+def bytes_per_unit(peaks: Mapping[int, float]) -> Interval | None:
+    """Return the slope of ``peaks`` (bytes) over the values of an axis, by least squares.
 
     The error of a peak is that of a process (its pages, its allocator's arenas), the same at every
     value, so that least squares is the right estimate, and the large values, which tell most of
     the slope, weigh most. The bounds are the t-interval of the slope with n - 2 degrees of freedom,
     for three values or more; two fix a line but not how sure it is, so that its bounds are the
-    slope itself and its confidence is 0. Several peaks of one value count as so many points.
+    slope itself and its confidence is 0.
 
-    None with fewer than two different values. A slope may be negative or 0 where the memory of
-    building and compiling hides that of the work.
+    None with fewer than two values. A slope may be negative or 0 where the memory of building and
+    compiling hides that of the work.
     """
-    if len(set(values)) < 2:
+    if len(peaks) < 2:
         return None
-    x = np.asarray(values, dtype=np.float64)
-    y = np.asarray(peaks, dtype=np.float64)
+    x, y = (np.array(list(each), dtype=np.float64) for each in (peaks, peaks.values()))
     # Around their means, so that large numbers do not cancel.
     x, y = x - np.mean(x), y - np.mean(y)
     square = float(np.sum(x * x))

@@ -127,7 +127,7 @@ def test_memory_of_tensorflow_grows_with_the_window(process_memory: ProcessMemor
     cases = [Case("while_loop", spec, work) for work in works]
     peaks = [known(process_memory.measure(each, 0, ENOUGH))[0] for each in cases]
     assert list(process_memory._servers) == ["tensorflow"]
-    slope = bytes_per_unit(windows, peaks)
+    slope = bytes_per_unit(dict(zip(windows, peaks, strict=True)))
     assert slope is not None
     # It keeps gates, cells and outputs in float32 for the backward pass, and makes gradients.
     kept = 4 * 6 * 32 * 64
