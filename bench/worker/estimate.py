@@ -38,10 +38,9 @@ ADVICE = "choose fewer sequences, timesteps or units, or a larger machine"
 class Estimate:
     """What one step of a case needs.
 
-    operations: multiplications and additions of the matrix products. weights, activations: bytes of
-    what the device holds at once; in training the weights' gradients are in the former and what
-    the backward pass needs of every step in the latter. judge: bytes that the gate needs in the
-    host's memory next to them, whichever device is measured.
+    operations: of the matrix products. weights, activations: bytes of what the device holds at
+    once; in training gradients, and what the backward pass needs of every step, are in them.
+    judge: bytes that the gate needs in the host's memory, whichever device is measured.
     """
 
     operations: float
@@ -57,10 +56,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Free:
-    """What the machine has to spare: bytes of the host, and of the GPU, None if not known.
+    """Bytes of the host and of the GPU, None if not known, and usable processors.
 
-    gpu_bytes: all that the GPU has, in use or not, since frameworks take its memory whole when they
-    start: what is in use may be this process's own. processors: that may be used.
+    gpu_bytes: all that the GPU has, since frameworks take its memory whole when they start.
     """
 
     host_bytes: int | None
@@ -69,11 +67,7 @@ class Free:
 
 
 def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
-    """What one step of this network on this workload needs.
-
-    Of a stream cut into windows only one window is in memory next to the stream's own input and
-    output.
-    """
+    """What one step of this network needs. Of windows only one is in memory at a time."""
     training = workload.training
     steps = workload.batch * workload.timesteps
     at_once = workload.batch * (workload.window or workload.timesteps)
@@ -106,11 +100,10 @@ def _differentiated(workload: Workload) -> tuple[str, ...]:
 def operations(spec: LSTMSpec, workload: Workload) -> float:
     """Multiplications and additions of the matrix products of one step: no backend can do fewer.
 
-    Forward, a weight is used in one of each for each sequence and valid timestep; training does so
-    twice more, for the gradients of the input or state and of the weight. What is not requested is
-    not counted: for the input's gradient the first layer's kernels, for the initial state's each
-    layer's recurrent kernel at a window's first timestep. Biases, gates and the update of the
-    weights are not products and are not counted.
+    Forward, a weight is used once for each sequence and valid timestep; training does so twice
+    more, for the gradients of the input or state and of the weight. What is not requested is not
+    counted: for the input's gradient the first layer's kernels, for the initial state's each
+    layer's recurrent kernel at a window's first timestep.
     """
     biases = 4 * spec.output_size * spec.num_layers
     weights = spec.parameter_count - biases
@@ -128,11 +121,9 @@ def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
     """Bytes that one step must move between memory and the processor, whatever its caches hold.
 
     Each once: the weights, the valid part of the input, the output and the masks, and the state
-    before and after; in training also the gradients of the output (read), of the weights, and of
-    the input and the initial state where they are requested (and of the final state, read then).
-    An update takes the place of the weights' gradients, which need then not be written; Adam's
-    reads and writes two more arrays as large as the weights. What a step keeps for itself, and what
-    it reads a second time, may stay in a cache.
+    before and after; in training also the gradients of the output, of the weights, and of the
+    input and the states where they are requested. An update takes the place of the weights'
+    gradients; Adam's reads and writes two more arrays as large as the weights.
     """
     training = workload.training
     kept, computed = _BYTES[spec.precision.variable], _BYTES[spec.precision.compute]

@@ -1,15 +1,11 @@
 """The roofs of a case: what its device could do at best, and how near to that the case came.
 
 Three ceilings, the best that was seen on this machine: the rate of matrix products, the bandwidth
-of memory, and the chain of products that wait for one another, timestep after timestep. Each is as
-good as the libraries that it was measured with, so that a case above it is no error by itself: far
-above the rate of products it is doubted, and only what is past any doubt fails.
-
-What a process reaches depends on the libraries in it: NumPy's BLAS, PyTorch's and ONNX Runtime's
-products differ by a factor of two on one processor. So that the same time is the same part of a
-roof whatever else is installed, what each library reached is kept in a file in the user's cache
-folder, and the best of all counts. A file that is missing, damaged or cannot be written is as good
-as none. ``docs/roofs.md`` explains it to users.
+of memory, and the chain of products that wait for one another. Each is as good as the libraries it
+was measured with, so that a case above it is no error by itself: far above the rate of products it
+is unreliable, and only what is past any uncertainty fails. What a process reaches depends on the
+libraries in it, so what each reached is kept in a file in the user's cache folder, and the best of
+all counts. ``docs/roofs.md`` explains it to users.
 """
 
 from __future__ import annotations
@@ -20,7 +16,7 @@ import json
 import math
 import os
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -50,11 +46,7 @@ IMPOSSIBLE = 3.0
 """Times the rate of products of every library at hand: no kernel is so much better than all that
 its own library, and the others, do best; half a step's work, or none, would be."""
 
-WORDS = {
-    "matmul": "the matrix-product rate",
-    "bandwidth": "the memory bandwidth",
-    "chain": "the serial chain of products",
-}
+WORDS = {"matmul": "the matrix-product rate", "bandwidth": "the memory bandwidth"}
 
 THIS_PROCESS = "this process"
 """Where a roof comes from that no other process on this machine has exceeded."""
@@ -86,52 +78,32 @@ def doubts(figures: Figures) -> list[RecordedReason]:
 
     Never for the chain, which a kernel that holds the weights is rightly above; for the rate of
     products only if those of every framework in the process are in it; and for the bandwidth only
-    if the case's data is larger than the arrays that it was measured with: what fits into caches
-    is moved by them.
+    if the case's data is larger than the arrays that it was measured with.
     """
-    judged = []
-    if not figures.get("matmul_without"):
-        judged.append("matmul")
     size, whole = figures.get("bytes"), figures.get("array_bytes")
-    if isinstance(size, float) and isinstance(whole, float) and size > whole:
-        judged.append("bandwidth")
-    found = []
-    for name in judged:
-        part = figures.get(f"of_{name}")
-        if isinstance(part, float) and part > WELL_ABOVE:
-            found.append(
-                RecordedReason(
-                    "above_roof",
-                    f"it would be at {part:.0%} of {WORDS[name]}, the best that was seen here "
-                    f"({figures[f'{name}_by']}), which was measured again",
-                    "measure it again on a quiet machine; if it stays, either the step does less "
-                    "than is counted, or the roof is too low: please report it",
-                )
-            )
-    return found
-
-
-def check_accounting(found: Figures, seconds: float) -> None:
-    """Raise AccountingError for a case that is past all that is possible."""
-    part = found.get("of_matmul")
-    if isinstance(part, float) and part > IMPOSSIBLE:
-        raise AccountingError(
-            f"accounting error: {seconds:.3g} s a step would be {part:.0%} of "
-            f"{WORDS['matmul']}, over {IMPOSSIBLE:.0%} of what every library here reaches "
-            f"at best ({found['matmul_by']})"
+    past_caches = isinstance(size, float) and isinstance(whole, float) and size > whole
+    judged = ["matmul"] * (not figures.get("matmul_without")) + ["bandwidth"] * past_caches
+    return [
+        RecordedReason(
+            "above_roof",
+            f"it would be at {part:.0%} of {WORDS[name]}, the best that was seen here "
+            f"({figures[f'{name}_by']}), which was measured again",
+            "measure it again on a quiet machine; if it stays, either the step does less than is "
+            "counted, or the roof is too low: please report it",
         )
+        for name in judged
+        if isinstance(part := figures.get(f"of_{name}"), float) and part > WELL_ABOVE
+    ]
 
 
 def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
     """How many products of each size must wait for one another in one step.
 
     Forward each timestep takes ``[batch, hidden] x [hidden, 4 hidden]``, and in training one of
-    ``[batch, 4 hidden] x [4 hidden, hidden]`` backward. Directions can run side by side. So can
-    layers, each one timestep behind the one below (Appleyard, Kočiský and Blunsom 2016), unless
-    there are two directions: the next layer then waits for both ends. Windows follow one another.
-    Sequences that have ended take no part: a product counts for the part of its rows that is valid.
-    That for the initial state's gradient, a window's last, is counted whether it is requested or
-    not: most backends compute it in their loop.
+    ``[batch, 4 hidden] x [4 hidden, hidden]`` backward, even where the initial state's gradient is
+    not requested. Directions can run side by side. So can layers, each one timestep behind the one
+    below (Appleyard, Kočiský and Blunsom 2016), unless there are two directions: the next layer
+    then waits for both ends. A product counts for the part of its rows that is valid.
     """
     layers = spec.num_layers
     steps = 0
@@ -145,10 +117,7 @@ def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
 
 
 def precisions(spec: LSTMSpec, device: str) -> tuple[str, ...]:
-    """What a case's products may be computed in: the fastest makes its roof.
-
-    A CPU may compute halves in float32, and often has to; it knows no TF32.
-    """
+    """What a case's products may be computed in; a CPU often has to compute halves in float32."""
     compute = spec.precision.compute
     if device == "cpu":
         return (compute, "float32") if compute in ("float16", "bfloat16") else (compute,)
@@ -179,6 +148,9 @@ LARGEST = 4 * 2**20
 """Bytes. Ten thousand roofs take two; what is larger is no file of ours."""
 
 Key: TypeAlias = tuple[object, ...]
+
+Place: TypeAlias = tuple[str, str, str]
+"""In the file: a machine, a roof and a library."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +184,9 @@ class RoofsSeen:
         self._session = session
         self._path = path
         self._today = today
-        self._new: dict[tuple[str, str, str], LibraryRoof] = {}
-        self._written: set[tuple[str, str, str]] = set()
+        self._here: dict[Place, LibraryRoof] = {}  # what this process measured
+        self._unsaved: set[Place] = set()
+        self._written: set[Place] = set()
         self.read_again()
 
     def read_again(self) -> None:
@@ -224,11 +197,23 @@ class RoofsSeen:
             if 0 <= self._today() - each.when <= DAYS * 86400
         }
 
-    def best(self, machine: str, roof: Key) -> LibraryRoof | None:
-        """The fastest that any process saw with any library."""
+    def best(self, machine: str, roof: Key) -> Roof:
+        """The fastest that any process saw with any library; ``NO_ROOF`` if none did."""
         place = (machine, json.dumps(roof))
-        found = [each for key, each in self._seen.items() if key[:2] == place]
-        return min(found, key=lambda each: each.seconds, default=None)
+        here, seen = (
+            min((e for key, e in of.items() if key[:2] == place), key=_seconds, default=None)
+            for of in (self._here, self._seen)
+        )
+        found = NO_ROOF if here is None else Roof(here.seconds, here.by, here=here.seconds)
+        if seen is not None and seen.seconds < found.seconds:
+            day = datetime.fromtimestamp(seen.when, UTC).date().isoformat()
+            return Roof(seen.seconds, seen.by, f"this machine, {day}", found.here)
+        return found
+
+    def served(self, machine: str, roof: Key, library: str) -> bool:
+        """Whether a library's products are in a roof."""
+        here = (machine, json.dumps(roof), library) in self._here
+        return here or self.settled(machine, roof, library)
 
     def settled(self, machine: str, roof: Key, library: str) -> bool:
         """Whether so many processes have measured it with this library that no more need to, or
@@ -242,10 +227,10 @@ class RoofsSeen:
     def add(self, machine: str, roof: Key, library: str, seconds: float, by: str) -> None:
         """What this process has just measured; ``save`` writes it."""
         place = (machine, json.dumps(roof), library)
-        if 0 < seconds < math.inf and not (
-            place in self._new and self._new[place].seconds <= seconds
-        ):
-            self._new[place] = LibraryRoof(*place, seconds, by, 1, self._today(), self._session)
+        before = self._here.get(place)
+        if 0 < seconds < math.inf and (before is None or seconds < before.seconds):
+            self._here[place] = LibraryRoof(*place, seconds, by, 1, self._today(), self._session)
+            self._unsaved.add(place)
 
     def save(self) -> None:
         """Write what is new, next to what other processes wrote meanwhile.
@@ -253,11 +238,12 @@ class RoofsSeen:
         The file is replaced as a whole, so that a reader never sees half of one. Of two processes
         that write in the same instant one's news may be lost: the next to measure brings them.
         """
-        new, self._new = self._new, {}
+        new, self._unsaved = self._unsaved, set()
         if not new or self._path is None:
             return
         self.read_again()
-        for place, news in new.items():
+        for place in new:
+            news = self._here[place]
             if (old := self._seen.get(place)) is not None:
                 best = min(old, news, key=lambda each: each.seconds)
                 # A process counts once, however often it measures.
@@ -265,13 +251,13 @@ class RoofsSeen:
                 better = news.seconds < (1 - MUCH) * old.seconds
                 news = replace(best, processes=1 if better else processes, session=self._session)
             self._seen[place] = news
-        self._written |= new.keys()
+        self._written |= new
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             kept = [asdict(each) for each in self._seen.values()]
             write(self._path, {"schema": SCHEMA, "seen": kept})
 
-    def _read(self) -> dict[tuple[str, str, str], LibraryRoof]:
+    def _read(self) -> dict[Place, LibraryRoof]:
         """What the file holds; nothing if anything in it is damaged."""
         if self._path is None:
             return {}
@@ -291,10 +277,7 @@ class RoofsSeen:
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The user's own, where the environment says or where the system keeps caches.
-
-    None where there is none: switched off, or no home.
-    """
+    """Where the environment says or the system keeps caches; None if off, or without a home."""
     named = environ.get(VARIABLE, "")
     if "off" in (named, environ.get(SWITCH)):
         return None
@@ -330,12 +313,8 @@ LONG_PRODUCT = 0.03
 SMALLEST_COPY = 16 * 1024
 """Bytes. Calling the copy takes longer than copying less."""
 
-_UNITS = {
-    "matmul": "matmul_per_s",
-    "bandwidth": "bandwidth_per_s",
-    "chain": "chain_s",
-    "launch": "launch_s",
-}
+_RATES = ("matmul", "bandwidth")
+"""Roofs that are recorded as so many a second; the others as a case's least seconds."""
 
 
 def fastest(work: RoofWork, seconds: float, now: Callable[[], float]) -> float:
@@ -382,15 +361,14 @@ class Roofs:
         self._array_bytes = array_bytes or roof_libraries.array_bytes
         self._seen = seen or RoofsSeen(None)
         self._machine = functools.cache(environment.device_name)
-        # What this process measured of each roof, by library; infinite where one has no products.
-        self._here: dict[Key, dict[str, Roof]] = defaultdict(dict)
+        self._tried: set[tuple[Key, str]] = set()
         self._rounds: Counter[Key] = Counter()
 
     @classmethod
     def of_machine(cls, session: str = "", shared: Path | None = None) -> Roofs:
-        """With what other processes of this user saw on this machine, for which they are kept.
+        """With what other processes of this user saw on this machine.
 
-        session: whose processes measure a roof once. shared: their folder, for what they saw where
+        session: whose processes measure a roof once. shared: their folder, which is used where
         nothing is kept for others.
         """
         path = default_path() or (None if shared is None else shared / NAME)
@@ -449,13 +427,17 @@ class Roofs:
         served = {
             framework
             for library in libraries
-            if any(self._contributed(key, _label(library)) for key in products)
+            if any(self._seen.served(*self._place(key, library)) for key in products)
             for framework in library.frameworks
         }
         if missing := sorted(set(frameworks) - served):
             found["matmul_without"] = ", ".join(missing)
-        else:
-            check_accounting(found, seconds)
+        elif isinstance(part := found.get("of_matmul"), float) and part > IMPOSSIBLE:
+            raise AccountingError(
+                f"accounting error: {seconds:.3g} s a step would be {part:.0%} of "
+                f"{WORDS['matmul']}, over {IMPOSSIBLE:.0%} of what every library here reaches "
+                f"at best ({found['matmul_by']})"
+            )
         return found
 
     def of_launches(
@@ -493,10 +475,12 @@ class Roofs:
             least, enough = self._least(parts), WELL_ABOVE * seconds
         if least == math.inf:
             return {}
-        total = sum(count for count, _ in parts) if name in ("matmul", "bandwidth") else 0.0
+        total = sum(count for count, _ in parts) if name in _RATES else 0.0
         here = sum(count * self._best(keys).here for count, keys in parts)
         roof = self._best(parts[0][1])
-        found: dict[str, float | str | None] = {_UNITS[name]: total / least if total else least}
+        found: dict[str, float | str | None] = (
+            {f"{name}_per_s": total / least} if total else {f"{name}_s": least}
+        )
         if here < math.inf:
             found[f"{name}_here"] = total / here if total else here
         found |= {f"{name}_by": roof.by, f"{name}_from": roof.origin}
@@ -524,42 +508,30 @@ class Roofs:
             if key[0] == "bandwidth" and key != keys[0] and not again:
                 continue  # of what the caches may hold
             for library in libraries:
-                label = _label(library)
-                if again or not (label in self._here[key] or self._settled(key, label)):
-                    self._here[key].setdefault(label, NO_ROOF)
+                place = self._place(key, library)
+                if again or not ((key, place[-1]) in self._tried or self._seen.settled(*place)):
+                    self._tried.add((key, place[-1]))
                     with contextlib.suppress(Exception):
                         self._take(key, library, AGAIN if again else 1)
         return bool(keys)
 
     def _take(self, key: Key, library: Library, times: int) -> None:
         """Measure one roof with one library, which may not be able to."""
-        name, label = str(key[0]), _label(library)
         for works, units, words in _works(key, library):
-            taken = [fastest(work, times * SECONDS[name], self._now) for work in works]
+            taken = [fastest(work, times * SECONDS[str(key[0])], self._now) for work in works]
             for work, seconds in zip(works, taken, strict=True):
                 by = f"{work.by}, {words}" if words else work.by
-                roof = Roof(seconds / units, by, here=seconds / units)
-                self._here[key][label] = min(roof, self._here[key][label], key=_seconds)
-                self._seen.add(self._machine(str(key[1])), key, label, roof.seconds, by)
+                self._seen.add(*self._place(key, library), seconds / units, by)
             if not taken or min(taken) > LONG_PRODUCT:
                 break
 
-    def _settled(self, key: Key, label: str) -> bool:
-        return self._seen.settled(self._machine(str(key[1])), key, label)
-
-    def _contributed(self, key: Key, label: str) -> bool:
-        """Whether a library's products are in a roof."""
-        return self._here[key].get(label, NO_ROOF).seconds < math.inf or self._settled(key, label)
+    def _place(self, key: Key, library: Library) -> tuple[str, Key, str]:
+        return self._machine(str(key[1])), key, f"{library.name} {library.version}"
 
     def _best(self, keys: Sequence[Key]) -> Roof:
         """The best of these roofs, of this process and of the others on this machine."""
-        found = [NO_ROOF, *(roof for key in keys for roof in self._here[key].values())]
-        here = min(found, key=_seconds)
-        for key in keys:
-            if seen := self._seen.best(self._machine(str(key[1])), key):
-                day = datetime.fromtimestamp(seen.when, UTC).date().isoformat()
-                found.append(Roof(seen.seconds, seen.by, f"this machine, {day}"))
-        return replace(min(found, key=_seconds), here=here.seconds)
+        found = [self._seen.best(self._machine(str(key[1])), key) for key in keys]
+        return replace(min(found, key=_seconds), here=min(each.here for each in found))
 
 
 def _works(key: Key, library: Library) -> Iterator[tuple[Sequence[RoofWork], float, str]]:
@@ -578,10 +550,5 @@ def _works(key: Key, library: Library) -> Iterator[tuple[Sequence[RoofWork], flo
             yield works, 2.0 * size**3, f"{first}, {size} x {size}"
 
 
-def _seconds(roof: Roof) -> float:
+def _seconds(roof: Roof | LibraryRoof) -> float:
     return roof.seconds
-
-
-def _label(library: Library) -> str:
-    """A library as roofs are remembered by it."""
-    return f"{library.name} {library.version}"

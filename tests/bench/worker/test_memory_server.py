@@ -122,8 +122,8 @@ def test_the_server_and_its_child_end_with_whoever_started_them(backends: Path) 
 @linux
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 def test_memory_of_tensorflow_grows_with_the_window(process_memory: ProcessMemory) -> None:
-    windows, spec = (30, 240), LSTMSpec(16, 64)
-    works = [Workload(32, 240, "training", window=window) for window in windows]
+    windows, spec = (30, 120), LSTMSpec(16, 64)
+    works = [Workload(32, 120, "training", window=window) for window in windows]
     cases = [Case("while_loop", spec, work) for work in works]
     peaks = [known(process_memory.measure(each, 0, ENOUGH))[0] for each in cases]
     assert list(process_memory._servers) == ["tensorflow"]
