@@ -8,7 +8,7 @@ do about it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -59,18 +59,8 @@ def validity(
     threads: Sequence[str],
     device: str,
     period: float | None = None,
-) -> Iterable[RecordedReason]:
+) -> Iterator[RecordedReason]:
     """Every reason not to trust a measurement; none if it is valid. period: of a stream's calls."""
-    yield from _of_samples(series)
-    yield from _of_pace(series, period)
-    yield from _of_machine(disturbance)
-    if device == "cpu":
-        yield from _of_cpu(disturbance, threads)
-    else:
-        yield from _of_gpu(disturbance, devices.gpu_index(device))
-
-
-def _of_samples(series: StepSeries) -> Iterable[RecordedReason]:
     count = len(series.blocks)
     width = intervals.relative_half_width(series.samples)
     if count < intervals.FEWEST_SAMPLES:
@@ -81,11 +71,10 @@ def _of_samples(series: StepSeries) -> Iterable[RecordedReason]:
             MORE_TIME,
         )
     elif width > WIDE:
-        advice = MORE_TIME if series.stopped is Stopped.TIME else _QUIET
         yield RecordedReason(
             "wide_interval",
             f"the median's interval is ±{width:.1%}, over ±{WIDE:.0%}",
-            advice,
+            MORE_TIME if series.stopped is Stopped.TIME else _QUIET,
         )
     if series.steady is False:
         yield RecordedReason(
@@ -93,23 +82,15 @@ def _of_samples(series: StepSeries) -> Iterable[RecordedReason]:
             "the earlier and the later half of the samples differ: no steady state",
             f"{MORE_TIME}; if it stays, {_QUIET}",
         )
-
-
-def _of_pace(series: StepSeries, period: float | None) -> Iterable[RecordedReason]:
-    """Of a stream whose calls are due faster than they are done."""
-    if series.streamed is None or period is None:
-        return
-    service = float(np.median(series.streamed.service))
-    if service > period:
+    # A stream whose calls are due faster than they are done.
+    service = 0.0 if series.streamed is None else float(np.median(series.streamed.service))
+    if period is not None and service > period:
         yield RecordedReason(
             "behind",
             f"a call takes {1000 * service:.3g} ms and one is due every {1000 * period:g} ms: it "
             "falls behind for ever, and latency says how long it was measured",
             "a longer period (--period), shorter chunks, or a faster backend",
         )
-
-
-def _of_machine(disturbance: Disturbance) -> Iterable[RecordedReason]:
     if busy := disturbance.kept_busy():
         yield RecordedReason("busy", f"others kept {busy}", _QUIET)
     if disturbance.swapped:
@@ -118,9 +99,19 @@ def _of_machine(disturbance: Disturbance) -> Iterable[RecordedReason]:
             f"the machine swapped {disturbance.swapped / 1e6:.1f} MB meanwhile",
             "free some memory, or choose a smaller case",
         )
+    if device == "cpu":
+        yield from _of_cpu(disturbance, threads)
+        return
+    hot = disturbance.gpu_throttled.get(devices.gpu_index(device), 0.0)
+    if hot > HOT_SHARE * disturbance.seconds:
+        yield RecordedReason(
+            "throttled",
+            f"the GPU was slowed down by heat for {hot:.1f} of {disturbance.seconds:.1f} s",
+            "cool it, or lower its clock: nvidia-smi -lgc",
+        )
 
 
-def _of_cpu(disturbance: Disturbance, threads: Sequence[str]) -> Iterable[RecordedReason]:
+def _of_cpu(disturbance: Disturbance, threads: Sequence[str]) -> Iterator[RecordedReason]:
     if disturbance.cpu_throttled:
         yield RecordedReason(
             "throttled",
@@ -142,16 +133,6 @@ def _of_cpu(disturbance: Disturbance, threads: Sequence[str]) -> Iterable[Record
         )
 
 
-def _of_gpu(disturbance: Disturbance, number: int) -> Iterable[RecordedReason]:
-    hot = disturbance.gpu_throttled.get(number, 0.0)
-    if hot > HOT_SHARE * disturbance.seconds:
-        yield RecordedReason(
-            "throttled",
-            f"the GPU was slowed down by heat for {hot:.1f} of {disturbance.seconds:.1f} s",
-            "cool it, or lower its clock: nvidia-smi -lgc",
-        )
-
-
 # -- before
 
 
@@ -160,19 +141,19 @@ def findings(here: Environment, disturbance: Disturbance, facts: GpuFacts) -> li
 
     disturbance: what went on during a second in which this process did nothing.
     """
-    return [*_busy(disturbance), *_cpu(here), *_memory(here), *_gpus(here, facts), *_software(here)]
-
-
-def _busy(disturbance: Disturbance) -> Iterator[RecordedReason]:
+    found = [*_cpu(here), *_gpus(here, facts), *_software(here)]
+    left = here.memory.available_bytes
+    if left is not None and left < LITTLE_MEMORY:
+        text = f"only {left / 2**30:.1f} GiB of memory is free"
+        found.insert(0, RecordedReason("memory", text, "end what takes it, or omit large shapes"))
+    if disturbance.swapped:
+        text = f"the machine swaps ({disturbance.swapped / 1e6:.1f} MB in a second)"
+        found.insert(0, RecordedReason("swap", text, "end what takes the memory"))
     if busy := disturbance.kept_busy():
         text = f"other processes keep {busy}"
-        yield RecordedReason("busy", text, "end them, or wait until they are done")
-    if disturbance.swapped:
-        yield RecordedReason(
-            "swap",
-            f"the machine swaps ({disturbance.swapped / 1e6:.1f} MB in a second)",
-            "end what takes the memory",
-        )
+        advice = "end them, or wait until they are done"
+        found.insert(0, RecordedReason("busy", text, advice))
+    return found
 
 
 def _cpu(here: Environment) -> Iterator[RecordedReason]:
@@ -217,16 +198,6 @@ def _cpu(here: Environment) -> Iterator[RecordedReason]:
             "virtual",
             "this is a virtual machine: what its neighbours do does not show here",
             "measure again at another time, and compare: python -m bench.compare runs",
-        )
-
-
-def _memory(here: Environment) -> Iterator[RecordedReason]:
-    left = here.memory.available_bytes
-    if left is not None and left < LITTLE_MEMORY:
-        yield RecordedReason(
-            "memory",
-            f"only {left / 2**30:.1f} GiB of memory is free",
-            "end what takes it, or leave out the large shapes",
         )
 
 

@@ -173,10 +173,10 @@ def _worked_through(
                 continue
             gradients = [found[f"d{name}"] for name in names]
             changes = optimizer.changes(gradients)
-            for square, gradient, off in zip(
-                unsure, gradients, _roundings(spec, workload, names), strict=True
-            ):
-                square += _unsure(optimizer.name, gradient, off) ** 2
+            # How far each may be off, relative to its largest value.
+            off = bounds(spec, workload.batch, parts[0].stop, [f"d{name}" for name in names])
+            for square, gradient, most in zip(unsure, gradients, off.values(), strict=True):
+                square += _unsure(optimizer.name, gradient, most) ** 2
             pairs = zip(weights.arrays(), changes, strict=True)
             weights = LSTMWeights.from_arrays(spec, [old + change for old, change in pairs])
         answer |= {f"{call} {name}": array for name, array in found.items()}
@@ -187,13 +187,6 @@ def _worked_through(
             for name, square in zip(names, unsure, strict=True)
         }
     return answer
-
-
-def _roundings(spec: LSTMSpec, workload: Workload, names: Sequence[str]) -> list[float]:
-    """How far the gradients of weights may be off, relative to the largest of each array."""
-    gradients = [f"d{name}" for name in names]
-    steps = workload.windows()[0].stop
-    return [*bounds(spec, workload.batch, steps, gradients).values()]
 
 
 def _unsure(optimizer: str, gradient: FloatArray, off: float) -> FloatArray:
@@ -237,21 +230,16 @@ def _moved(
 # -- the judge
 
 
-def reference_cost(spec: LSTMSpec, batch: int, timesteps: int, training: bool) -> tuple[float, int]:
-    """Operations, and bytes kept, of the NumPy reference on these sizes."""
-    operations = 2.0 * spec.parameter_count * batch * timesteps * (3 if training else 1)
+def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
+    """The NumPy reference, or a float64 backend proven against it where that takes too long."""
+    timesteps = max(part.stop - part.start for part in judged_parts(workload))
+    rows = workload.batch * timesteps
+    operations = 2.0 * spec.parameter_count * rows * (3 if workload.training else 1)
     features = sum(
         spec.num_directions * (6 * spec.hidden_size + spec.layer_input_size(layer))
         for layer in range(spec.num_layers)
     )
-    return operations, 8 * batch * timesteps * features
-
-
-def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
-    """The NumPy reference, or a float64 backend proven against it where that takes too long."""
-    timesteps = max(part.stop - part.start for part in judged_parts(workload))
-    operations, kept = reference_cost(spec, workload.batch, timesteps, workload.training)
-    if operations > REFERENCE_OPERATIONS or kept > REFERENCE_BYTES:
+    if operations > REFERENCE_OPERATIONS or 8 * rows * features > REFERENCE_BYTES:
         for name in JUDGES:
             backend = get_backend(name)
             double = replace(spec, dtype="float64")

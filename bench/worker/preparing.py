@@ -22,7 +22,6 @@ from bench.worker.output import Output, Printed
 from bench.worker.roofs import Roofs
 from bench.worker.timing import Clock, Last, Processors, StreamConditions
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
-from lstm_impl.availability import Availability
 from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.proof import GateResult
@@ -61,16 +60,6 @@ class Turn:
         with contextlib.suppress(OSError):
             os.set_inheritable(self.descriptor, False)  # what a backend starts must not keep it
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-
-
-def shared_key(case: Case) -> str:
-    """The name of a case's evidence among processes of a session.
-
-    Those that have the same variables, packages and machine run the same kernels.
-    """
-    variables = {name: each for name, each in os.environ.items() if not name.startswith("PYTEST_")}
-    facts = json.dumps([case.id, sorted(variables.items())])
-    return f"evidence-{hashlib.sha256(facts.encode()).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True)
@@ -131,10 +120,6 @@ class Bench:
     stream: StreamConditions = field(default_factory=StreamConditions)
     sleep: Callable[[float], None] = time.sleep
     processors: Processors = field(default_factory=Processors)
-
-    def printed(self) -> Printed:
-        """What was printed since the last call, if it is kept."""
-        return Printed() if self.output is None else self.output.take()
 
     def frameworks(self, device: str) -> set[str]:
         """Those that this process computes with on a device."""
@@ -207,7 +192,8 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     if missing := devices.explain_missing(case.device):
         return Unmeasured(NOT_MEASURED, f"no {case.device}: {missing}")
     begun = bench.clock.now()
-    bench.printed()  # by others, before
+    take = Printed if bench.output is None else bench.output.take
+    take()  # what was printed before
     guard = Guard(bench.interrupts)
     stages = ["while it was looked up"]
     found: Prepared | Unmeasured
@@ -222,7 +208,7 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         # Whatever a backend raises is the result of its own case, SystemExit and a
         # KeyboardInterrupt of its own making too: the guard lets a real one through.
         found = failed(error, stages[-1])
-    printed = bench.printed()
+    printed = take()
     if isinstance(found, Prepared):
         if printed.size > MUCH_PRINTED:
             guard.note(f"it printed {printed.size / 1e6:.0f} MB before it was timed")
@@ -237,7 +223,14 @@ def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
     available = backend.availability(case.device)
     if not available:
         reason = _text("reason for being unavailable", available.reason)
-        return Unmeasured(NOT_MEASURED, reason, _way(backend, available))
+        advice = _text("way to install", available.install)
+        if backend.environment and not backend.process():
+            variables = " ".join(f"{name}={value}" for name, value in backend.environment.items())
+            advice = (
+                "python -m bench.run measures it in a process of its own; "
+                f"pytest does with {variables} before it"
+            )
+        return Unmeasured(NOT_MEASURED, reason, advice)
     if refusal := backend.refusal(case.spec, case.workload):
         return Unmeasured(REFUSED, _text("refusal", refusal))
     if reason := estimate.too_large(case, bench.free(case.device)):
@@ -252,7 +245,11 @@ def _evidence(
 
     Raises TypeError and ValueError for what cannot be recorded.
     """
-    if shared is not None and (kept := shared.find(shared_key(case))) is not None:
+    # Processes that have the same variables, packages and machine run the same kernels.
+    variables = {name: each for name, each in os.environ.items() if not name.startswith("PYTEST_")}
+    facts = json.dumps([case.id, sorted(variables.items())])
+    key = f"evidence-{hashlib.sha256(facts.encode()).hexdigest()[:32]}"
+    if shared is not None and (kept := shared.find(key)) is not None:
         return {**json.loads(kept), FROM_ANOTHER: True}
     evidence = model.evidence(case.workload)
     if not isinstance(evidence, Mapping):
@@ -261,7 +258,7 @@ def _evidence(
     if len(text) > MOST_EVIDENCE:
         raise ValueError(f"its evidence is {len(text)} letters long; at most {MOST_EVIDENCE} fit")
     if shared is not None:
-        shared.keep(shared_key(case), text.encode())
+        shared.keep(key, text.encode())
     return dict(evidence)
 
 
@@ -311,18 +308,6 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
             "its time would be that of something else; none was taken",
         )
     return Prepared(step, model, setup, result, evidence, held)
-
-
-def _way(backend: Backend, missing: Availability) -> str:
-    """What would make a backend available: to install something, or another process."""
-    install = _text("way to install", missing.install)
-    if not backend.environment or backend.process():
-        return install
-    variables = " ".join(f"{name}={value}" for name, value in backend.environment.items())
-    return (
-        "python -m bench.run measures it in a process of its own; "
-        f"pytest does with {variables} before it"
-    )
 
 
 def _text(what: str, value: object) -> str:

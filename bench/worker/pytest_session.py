@@ -64,7 +64,7 @@ def header(suite: Suite, settings: Settings) -> list[str]:
 
 
 def untrusted(recorder: Recorder) -> list[str]:
-    """The cases that were measured and are INVALID: not for a doubtful time alone."""
+    """The cases that were measured and are INVALID: not for an unreliable time alone."""
     return [
         case
         for case, result in recorder.done.items()

@@ -1,7 +1,6 @@
 """One run: measures a suite's groups as their turns come and puts every finished case on disk.
 
-Between the orchestration of a group and whoever asks for cases one by one (pytest): it knows which
-cases are wanted, which are done, and the journal. It knows nothing of pytest.
+It knows which cases are wanted, which are done, and the journal, and nothing of pytest.
 """
 
 from __future__ import annotations
@@ -49,11 +48,10 @@ class Settings:
     seconds: of measuring for each case, in place of the suite's. share: the part of that time that
     is measured. session: what runs that are replicates of one another share; by default a run is
     alone. memory: whether that of cases on the CPU is measured too, None for what the suite says.
-    case_limit: seconds after which whoever watches from outside ends a case, if anybody does.
-    load, deadline: next to the calls of streams (``series.StreamConditions``).
+    case_limit: seconds after which a case is ended from outside, if it is. load, deadline: of
+    streams (``StreamConditions``). output: whether what backends print is kept out of the way.
     shared: a folder of the processes of the session. turn: to be taken before anything is built.
-    output: whether what backends print is kept out of the way. options: what the user requested,
-    for the record.
+    options: what the user requested, for the record.
     """
 
     folder: Path
@@ -243,10 +241,7 @@ class Recorder:
         return TimingPlan(seconds * settings.share, settings.precision, seed, judged=judged)
 
     def _announcing(self) -> Bench:
-        """The bench, which says in the journal what it is busy with.
-
-        Anyone who watches this process from outside then knows which case it hangs in or died of.
-        """
+        """The bench, which says in the journal what it is busy with, to be seen from outside."""
 
         def announce(cases: Sequence[Case]) -> None:
             self._open_journal().begin([case.id for case in cases])
