@@ -6,14 +6,20 @@ import argparse
 import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from bench.cli import output
 from bench.cli.command_line import UsageError
-from bench.cli.output import Target
+from bench.cli.output import CommandOutput, Target, plain_text
+from bench.machine import fresh
 from bench.render.escape import text_console
+from bench.render.table import Cell, Column, Sheet
+from bench.studies.processes import asked_in_turn, shown
+from tests.bench.harmless import assert_markdown, assert_plain, assert_styled
+from tests.bench.made_texts import PAYLOADS
 
 
 def terminal(console: Console) -> None:
@@ -88,3 +94,84 @@ def test_an_answer_goes_where_the_options_say_and_in_the_form_that_a_name_says(
     capsys.readouterr()
     output.as_asked(argparse.Namespace(format="markdown", output=None), terminal, TEXTS)
     assert capsys.readouterr().out == "**x**\n"
+
+
+SHEET = Sheet.of(
+    [Column("name", names=True), *(Column(f"time {n}", right=True, least=20) for n in range(3))],
+    [["keras", "1 s", "2 s", "3 s"]],
+)
+
+
+def test_lines_stand_before_and_after_the_tables_and_each_table_below_its_own() -> None:
+    said = CommandOutput(("first",), (("above", SHEET), ("", SHEET)), ("last",))
+    lines = plain_text(said.terminal, 200).splitlines()
+    assert (lines[0], lines[-1]) == ("first", "last")
+    assert lines[lines.index("above") + 1].split()[0] == "name"
+    assert sum("keras" in line for line in lines) == 2
+    blocks = said.markdown().split("\n\n")
+    assert blocks[:2] == ["first", "above:"]
+    assert blocks[2] == blocks[3] == SHEET.markdown().strip("\n")
+    assert blocks[-1] == "last\n"
+
+
+def test_columns_have_what_they_ask_for_where_the_terminal_is_wide_enough() -> None:
+    said = CommandOutput((), (("", SHEET),), ())
+    wide, narrow = (plain_text(said.terminal, width) for width in (200, 40))
+    assert max(map(len, wide.splitlines())) > 60
+    assert max(map(len, narrow.splitlines())) <= 40
+    assert all(f"{n} s" in narrow for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
+def test_lines_cells_and_bounds_are_text_whoever_tells_them(payload: str) -> None:
+    columns = [Column("name", names=True), Column("words"), Column("number", right=True)]
+    sheet = Sheet.of(columns, [[payload, payload, Cell(payload, payload)]])
+    said = CommandOutput((payload,), ((payload, sheet),), (payload,))
+    for width in (40, 120):
+        for forced, check in ((False, assert_plain), (True, assert_styled)):
+            file = io.StringIO()
+            said.terminal(text_console(file=file, width=width, force_terminal=forced))
+            check(file.getvalue())
+    assert_markdown(said.markdown())
+
+
+def test_each_question_has_a_process_and_the_answers_their_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+
+    def ask(words: Any, question: Any, *, quiet: bool) -> Any:
+        asked.append((words, question, quiet))
+        return question * 2
+
+    monkeypatch.setattr(fresh, "ask", ask)
+    assert asked_in_turn("bench.x", [1, 2], quiet=True) == [2, 4]
+    assert asked == [(["-m", "bench.x", "--answer"], number, True) for number in (1, 2)]
+    assert capsys.readouterr().err == "process 1 of 2\nprocess 2 of 2\n"
+
+
+@pytest.mark.parametrize(
+    ("died", "told"),
+    [
+        (fresh.Died(1, "no such module"), "ended with exit code 1: no such module"),
+        (fresh.Died(-11), "was ended by SIGSEGV: it said nothing"),
+        (fresh.Died(None), "took too long: it said nothing"),
+    ],
+)
+def test_after_one_that_died_no_more_are_asked(
+    died: fresh.Died,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(fresh, "ask", lambda *_, **__: died)
+    assert asked_in_turn("bench.x", [1, 2]) is None
+    assert capsys.readouterr().err == f"process 1 of 2\nerror: a measuring process {told}\n"
+
+
+def test_what_is_not_in_a_study_stands_below_it_and_is_returned(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = argparse.Namespace(format="markdown", output=None)
+    assert shown((CommandOutput(("first",), (), ("last",)), ["keras: it\nbroke"]), options)
+    assert capsys.readouterr().out == "first\n\nlast\n\nNot measured: keras: it?broke.\n"

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import io
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bench.case.cases import Case
 from bench.cli import filters
-from bench.cli.command_line import ReportedError
-from bench.records.only import NothingThereError
+from bench.cli.command_line import ReportedError, UsageError
+from bench.cli.progress import Progress, asked_for
+from bench.records.only import FILTERS, NothingThereError, only
+from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_results import gather, measured, run, unmeasured
 from tests.places import GOLDEN
 
 GOOD = GOLDEN / "replicate-1.json"
@@ -43,3 +52,162 @@ def test_of_each_place_is_taken_what_the_options_ask_for() -> None:
         filters.read(asked("--backend", "nobody"), [GOOD])
     (found,) = filters.read(asked("--backend", "nobody"), [GOOD], names=())
     assert len(found.measurements) == len(whole.measurements)
+
+
+PATIENCE = 60.0  # seconds for a thread that waits for a processor
+
+
+class Terminal(io.StringIO):
+    """Of a person; ``told`` is set when what is waited for was written."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__()
+        self.wanted, self.told = wanted, threading.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self.wanted in text:
+            self.told.set()
+        return written
+
+
+def line(terminal: Terminal) -> str:
+    """What stands on the screen's line in the end."""
+    return terminal.getvalue().rpartition("\x1b[2K")[2]
+
+
+@pytest.fixture(autouse=True)
+def _a_terminal_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_the_line_says_what_is_done_and_is_gone_in_the_end() -> None:
+    terminal = Terminal("reading results: 2 of 3")
+    with Progress("reading results", terminal, after=0, every=0.001) as progress:
+        for path in progress.over([Path("a"), Path("b"), Path("c")]):
+            if path == Path("b"):
+                assert terminal.told.wait(PATIENCE)
+                assert line(terminal).startswith("reading results: ")
+    assert line(terminal) == ""
+    assert "\n" not in terminal.getvalue()
+
+
+def test_what_has_no_parts_is_shown_and_a_long_line_stays_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    terminal = Terminal("training with ")
+    with Progress(f"training with \x1b[2Ja{'b' * 100}", terminal, after=0):
+        assert terminal.told.wait(PATIENCE)
+        assert len(line(terminal)) == 29
+        assert "\x1b[2J" not in terminal.getvalue()
+    assert line(terminal) == ""
+
+
+def test_a_pipe_and_a_terminal_without_a_cursor_get_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipe = io.StringIO()
+    threads = threading.active_count()
+    with Progress("reading results", pipe, after=0, every=0):
+        assert threading.active_count() == threads
+    dumb = Terminal("")
+    monkeypatch.setenv("TERM", "dumb")
+    with Progress("reading results", dumb, after=0, every=0):
+        pass
+    assert (pipe.getvalue(), dumb.getvalue()) == ("", "")
+
+
+def test_an_error_takes_the_line_away_and_a_lost_terminal_is_none() -> None:
+    terminal = Terminal("reading")
+
+    def fail() -> None:
+        with Progress("reading results", terminal, after=0):
+            assert terminal.told.wait(PATIENCE)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert line(terminal) == ""
+
+    class Gone(Terminal):
+        def write(self, text: str) -> int:
+            super().write(text)
+            raise OSError("input/output error")
+
+    gone = Gone("reading")
+    with Progress("reading results", gone, after=0):
+        assert gone.told.wait(PATIENCE)
+
+
+def test_what_is_named_is_read_and_else_the_newest_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+    with pytest.raises(UsageError, match=r"there are no results in .*; make some with `this`, or"):
+        asked_for([], "this")
+    assert asked_for(["there"]) == ["there"]
+    place = tmp_path / "a.json"
+    place.write_bytes((GOLDEN / "replicate-1.json").read_bytes())
+    assert asked_for([]) == [place]
+
+
+CASES = [
+    Case(backend, LSTMSpec(8, 16, dtype=dtype), Workload(batch, 20, mode), device)
+    for backend in ("keras", "while_loop")
+    for dtype in ("float32", "float64")
+    for batch in (4, 5)
+    for mode in ("training", "inference")
+    for device in ("cpu", "gpu:0")
+]
+RESULTS = gather(*(measured(case, 1.0, run("a")) for case in CASES))
+
+
+def test_nothing_asked_for_is_all() -> None:
+    assert only(RESULTS, {}) is RESULTS
+    assert only(RESULTS, dict.fromkeys(FILTERS)) is RESULTS
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "device": st.sampled_from([("cpu",), ("gpu:*",), ("cpu", "gpu:0")]),
+            "backend": st.sampled_from([("keras",), ("while*",)]),
+            "shape": st.sampled_from([("b4-*",), ("b5-t20-i8-h16", "b5-*")]),
+            "mode": st.sampled_from([("training",), ("inference",)]),
+            "dtype": st.sampled_from([("float64",)]),
+        },
+    )
+)
+def test_a_filter_never_adds_and_what_is_left_fits_each(wanted: dict[str, tuple[str, ...]]) -> None:
+    left = only(RESULTS, wanted).measurements
+    assert left
+    assert set(map(id, left)) <= set(map(id, RESULTS.measurements))
+    for name, names in wanted.items():
+        alone = {id(each) for each in only(RESULTS, {name: names}).measurements}
+        assert {id(each) for each in left} <= alone
+
+
+def test_a_name_that_nobody_has_is_told_with_those_there_are() -> None:
+    with pytest.raises(NothingThereError, match=r"--device tpu: .* there are of: cpu, gpu:0"):
+        only(RESULTS, {"device": ("tpu",)})
+
+
+def test_names_that_are_there_but_never_together_are_told() -> None:
+    lone = replace(CASES[0], device="gpu:7")
+    results = gather(measured(lone, 1.0, run("a")), measured(CASES[-1], 1.0, run("a")))
+    with pytest.raises(NothingThereError, match="no case is all of that"):
+        only(results, {"device": ("gpu:7",), "backend": ("while_loop",)})
+
+
+def test_what_has_no_time_is_filtered_too() -> None:
+    found = gather(
+        measured(CASES[0], 1.0, run("a")), unmeasured(CASES[1], run("a"), "failed", "it broke")
+    )
+    left = only(found, {"device": ("gpu:*",)})
+    assert (left.measurements, [each.case for each in left.outcomes]) == ([], [CASES[1]])

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench.machine import devices
-from bench.machine.devices import DeviceError, GpuFacts, NvmlError
+from bench.machine.devices import DeviceError, NvmlError
 
 PCI = "sys/bus/pci/devices/0000:01:00.0"
 
@@ -58,20 +58,6 @@ def test_a_device_has_one_spelling(text: str, name: str) -> None:
 def test_what_is_no_device_is_refused_with_what_would_be(text: str) -> None:
     with pytest.raises(DeviceError, match=r"expected cpu or gpu:N, such as gpu:0"):
         devices.parse(text)
-
-
-def test_kind_and_index() -> None:
-    assert devices.kind("gpu:3") == "gpu"
-    assert devices.gpu_index("gpu:3") == 3
-    assert devices.kind("cpu") == "cpu"
-    with pytest.raises(DeviceError, match="'cpu' is no GPU"):
-        devices.gpu_index("cpu")
-
-
-def test_a_machine_without_a_gpu_has_its_cpu(tmp_path: Path) -> None:
-    facts = devices.gpu_facts(tmp_path, {}, missing_nvml)
-    assert facts == GpuFacts()
-    assert devices.available(facts) == ["cpu"]
 
 
 def test_the_driver_says_how_many_gpus_there_are(tmp_path: Path) -> None:

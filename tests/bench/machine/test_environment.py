@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.machine import disturbance, environment, facts
-from bench.machine.facts import Machine
+from bench.machine.disturbance import Activity
+from bench.machine.facts import Machine, MachineKind, kind_of
 from tests.bench.machine.made_machines import (
     FakeNvml,
     fake_psutil,
@@ -107,11 +114,6 @@ def test_gpus_are_read_through_the_driver(tmp_path: Path) -> None:
     assert nvml.shut
 
 
-def test_this_process_is_no_other_process_on_the_gpu(tmp_path: Path) -> None:
-    read = environment.read(machine(tmp_path, load_nvml=FakeNvml))
-    assert read.gpus[0].processes == (facts.GpuProcess(77, "/usr/bin/trainer", 300),)
-
-
 def test_gpus_are_in_the_order_in_which_cuda_shows_them(tmp_path: Path) -> None:
     environ = {"CUDA_VISIBLE_DEVICES": "1,0"}
     read = environment.read(machine(tmp_path, load_nvml=FakeNvml, environ=environ))
@@ -156,21 +158,6 @@ def test_an_imported_tensorflow_is_asked_for_its_build_and_threads(tmp_path: Pat
     assert read.threads == {"requested": 3, "tensorflow_intra": 4, "tensorflow_inter": 0}
 
 
-def test_a_half_imported_tensorflow_does_no_harm(tmp_path: Path) -> None:
-    read = environment.read(machine(tmp_path, modules={"tensorflow": ModuleType("tensorflow")}))
-    assert read.tensorflow == {"version": None, "build": None, "tf32": None}
-    assert read.threads["tensorflow_intra"] is None
-    assert "tensorflow.build" in read.unread
-
-
-def test_a_record_is_plain_data(tmp_path: Path) -> None:
-    modules = {"tensorflow": fake_tensorflow()}
-    read = environment.read(machine(tmp_path, load_nvml=FakeNvml, modules=modules))
-    data = json.loads(json.dumps(read.to_dict(), allow_nan=False))
-    assert data["cpu"]["name"] == "Imaginary CPU 9000"
-    assert data["gpus"][1]["name"] == "Imaginary B"
-
-
 def test_the_start_of_the_kernel_has_a_name_that_does_not_tell_its_number(tmp_path: Path) -> None:
     here = machine(tmp_path)
     assert environment.read(here).boot is None
@@ -210,3 +197,223 @@ def test_more_threads_than_usable_processors_are_found(
 ) -> None:
     read = environment.read(machine(tmp_path, environ=environ), requested)
     assert environment.too_many_threads(read) == settings
+
+
+def test_only_variables_that_change_a_time_are_kept_and_no_secret_and_no_place() -> None:
+    environ = {
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "XLA_FLAGS": "--x",
+        "OMP_NUM_THREADS": "2",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512F",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "HOME": "/home/me",
+        "MY_TF_THING": "no",
+        "TORCH_HUB_TOKEN": "abc",
+        "NVIDIA_API_KEY": "abc",
+        "TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor_me",
+        "LSTM_LOCK": "/home/me/lock",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    assert facts.variables(environ) == {
+        "CUDA_VISIBLE_DEVICES": "0",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512F",
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "OMP_NUM_THREADS": "2",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "TORCH_HUB_TOKEN": "(hidden)",
+        "XLA_FLAGS": "--x",
+    }
+
+
+def test_the_machines_id_stays_until_its_hardware_changes(tmp_path: Path) -> None:
+    first = environment.read(machine(tmp_path))
+    busy = fake_psutil(getloadavg=lambda: (9.0, 9.0, 9.0))
+    assert environment.read(machine(tmp_path, psutil=busy)).machine_id == first.machine_id
+    assert len(first.machine_id) == 12
+    with_gpus = environment.read(machine(tmp_path, load_nvml=FakeNvml))
+    assert with_gpus.machine_id != first.machine_id
+    assert replace(first, host="another").machine_id != first.machine_id
+
+
+def test_what_cannot_be_answered_is_none_and_its_reason_kept_under_its_name() -> None:
+    unread: dict[str, str] = {}
+    ask = facts.Asker(unread)
+    assert ask("fine", lambda: 0) == 0
+    assert ask("a", lambda: [][0]) is None
+    within = ask.within("cpu").within("clock")
+    assert within("now", lambda: Path("/no/such").read_text()) is None
+    assert unread == {
+        "a": "list index out of range",
+        "cpu.clock.now": "No such file or directory: /no/such",
+    }
+    with pytest.raises(KeyboardInterrupt):
+        ask("b", lambda: signal.raise_signal(signal.SIGINT))
+
+
+ENVIRONMENT: dict[str, Any] = {
+    "time": "2026-01-01T00:00:00+00:00",
+    "host": "node-1",
+    "python": "CPython 3.11.2",
+    "cpu": {
+        "name": "EPYC 9B14",
+        "architecture": "x86_64",
+        "logical": 8,
+        "usable": 4,
+        "quota": None,
+        "clock_hz": 2.1e9,
+        "temperature_c": 40.0,
+        "governor": "performance",
+    },
+    "load": [0.1, 0.2, 0.3],
+    "memory": {"total_bytes": 2**34, "available_bytes": 2**33},
+    "gpus": [{"name": "H100", "driver": "550.54", "temperature_c": 33.0, "clock_sm_hz": 1e9}] * 2,
+    "libraries": {"tensorflow": "2.21.0", "numpy": "2.2.0"},
+    "variables": {"OMP_NUM_THREADS": "4"},
+}
+
+
+def changed(*path: str | int, to: object) -> dict[str, Any]:
+    environment = copy.deepcopy(ENVIRONMENT)
+    place: Any = environment
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to
+    return environment
+
+
+def kind(environment: object) -> MachineKind:
+    found = kind_of(environment)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("host",), "node-2"),
+        (("time",), "2026-02-01T00:00:00+00:00"),
+        (("load",), [9.0, 9.0, 9.0]),
+        (("cpu", "clock_hz"), 3e9),
+        (("cpu", "temperature_c"), 90.0),
+        (("memory", "available_bytes"), 1),
+        (("gpus", 0, "temperature_c"), 80.0),
+        (("cpu", "governor"), "powersave"),
+    ],
+)
+def test_the_name_and_the_state_of_a_machine_are_in_no_kind(path: Any, value: object) -> None:
+    assert kind(changed(*path, to=value)) == kind(ENVIRONMENT)
+    assert kind(changed(*path, to=value)).id == kind(ENVIRONMENT).id
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("cpu", "name"), "Xeon"),
+        (("cpu", "usable"), 8),
+        (("cpu", "quota"), 2.5),
+        (("gpus",), []),
+        (("gpus", 1), {"name": "H100", "driver": "560.1"}),
+        (("python",), "CPython 3.12.1"),
+        (("libraries", "numpy"), "2.3.0"),
+        (("libraries", "torch"), "2.9.0"),
+    ],
+)
+def test_what_can_change_a_time_makes_another_kind(path: Any, value: object) -> None:
+    other = kind(changed(*path, to=value))
+    assert other != kind(ENVIRONMENT)
+    assert other.id != kind(ENVIRONMENT).id
+
+
+def test_a_kind_says_what_it_is_and_survives_a_file() -> None:
+    assert str(kind(ENVIRONMENT)) == "EPYC 9B14, 4 processors, 2 × H100"
+    assert kind(json.loads(json.dumps(ENVIRONMENT))) == kind(ENVIRONMENT)
+    assert len({kind(ENVIRONMENT), kind(copy.deepcopy(ENVIRONMENT))}) == 1
+    shared = kind(changed("cpu", "quota", to=1.5))
+    assert str(shared) == "EPYC 9B14, 4 processors, the time of 1.5, 2 × H100"
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(sorted(ENVIRONMENT)), PLAIN)
+def test_any_plain_data_in_a_field_is_taken_or_passed_over(key: str, value: object) -> None:
+    for state in (ENVIRONMENT | {key: value}, {"cpu": {"name": "x", key: value}, key: value}):
+        found = kind_of(state)
+        assert found is None or (hash(found) == hash(kind_of(state)) and len(found.id) == 8)
+
+
+def test_numbers_that_count_nothing_are_not_told() -> None:
+    assert str(kind({"cpu": {"name": "x"}})) == "x, processors not counted"
+    for nothing in (0, -2, True, 1.0):
+        found = kind({"cpu": {"name": "x", "usable": nothing, "logical": 3}})
+        assert found.processors == 3
+    assert kind(changed("cpu", "usable", to=1)).processors == 1
+    for quota in (-1.0, True, float("inf"), "2", None):
+        assert kind(changed("cpu", "quota", to=quota)).quota == 0.0
+    assert kind(changed("cpu", "quota", to=0.5)).quota == 0.5
+    assert len(kind(changed("gpus", to=[{}] * 300)).gpus) == 200
+
+
+QUIET = Activity(100.0, 4, 50.0, 10.0, {}, 0, 0, {}, 3e9)
+
+
+def later(**changes: Any) -> Activity:
+    return replace(QUIET, time=110.0, **changes)
+
+
+def test_processors_that_others_kept_busy_are_those_that_we_did_not() -> None:
+    found = disturbance.between(QUIET, later(busy=90.0, own=35.0))
+    assert found.others == pytest.approx(1.5)
+    assert (found.seconds, found.processors) == (10.0, 4)
+
+
+def test_the_busiest_others_are_named() -> None:
+    before = replace(QUIET, others={1: ("init", 500.0), 2: ("trainer", 100.0), 3: ("mail", 1.0)})
+    after = later(others={1: ("init", 500.0), 2: ("trainer", 109.5), 4: ("new", 2.0)})
+    found = disturbance.between(before, after)
+    assert found.culprits == ("trainer (pid 2) 95%", "new (pid 4) 20%")
+
+
+def test_swapping_heat_and_clock_are_differences() -> None:
+    before = replace(QUIET, swapped=4096, cpu_throttled=7, gpu_throttled={0: 1.0})
+    after = later(swapped=8192, cpu_throttled=9, gpu_throttled={0: 1.5, 1: 3.0}, clock_hz=1.5e9)
+    found = disturbance.between(before, after)
+    assert (found.swapped, found.cpu_throttled) == (4096, 2)
+    assert found.gpu_throttled == {0: 0.5}
+    assert found.clock_change == 0.5
+
+
+def test_what_was_not_counted_is_not_told() -> None:
+    nothing = Activity(100.0, 4, None, None, {}, None, None, {}, None)
+    found = disturbance.between(nothing, later())
+    assert (found.others, found.swapped, found.cpu_throttled, found.clock_change) == (None,) * 4
+
+
+def test_activity_counts_work_and_not_waiting(tmp_path: Path) -> None:
+    def process(pid: int, name: str, user: float, system: float) -> SimpleNamespace:
+        return SimpleNamespace(info={"pid": pid, "name": name, "cpu_times": (user, system, 99.0)})
+
+    running = [process(os.getpid(), "us", 3, 1), process(9, "other", 5.0, 0.5)]
+    nvml = FakeNvml()
+    nvml.throttled = 2_000_000_000
+    write(tmp_path, "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "3")
+    write(tmp_path, "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count", "4")
+    now = disturbance.activity(
+        machine(
+            tmp_path,
+            psutil=fake_psutil(process_iter=lambda names: iter(running)),
+            load_nvml=lambda: nvml,
+        )
+    )
+    assert now.busy == 14.0  # neither idle, nor waiting for a disk, nor guests counted twice
+    assert now.own == 5.0  # finished children too
+    assert now.others == {9: ("other", 5.5)}
+    assert now.swapped == 4096 + 8192
+    assert now.cpu_throttled == 7
+    assert now.gpu_throttled == {0: 2.0, 1: 2.0}
+    assert now.clock_hz == 2.5e9

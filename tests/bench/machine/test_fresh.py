@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.machine import fresh
-from bench.machine.fresh import LONGEST_ERROR, Died, one_line
+from bench.machine.fresh import Died, one_line
 
 ANSWERING = """\
 import os, sys
@@ -89,9 +89,3 @@ def test_whatever_an_error_says_it_is_one_line_that_says_something(text: str) ->
     line = one_line(ValueError(text))
     assert len(line.splitlines()) == 1
     assert line.strip() == line
-
-
-def test_an_error_that_says_nothing_or_too_much_is_still_one_line() -> None:
-    assert one_line(ValueError()) == one_line(ValueError(" \n")) == "it said nothing"
-    assert len(one_line(ValueError("x" * 5000))) == LONGEST_ERROR == 300
-    assert one_line(ValueError("x" * 300)) == "x" * 300

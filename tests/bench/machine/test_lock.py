@@ -53,16 +53,6 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "precious").exists()
 
 
-@pytest.mark.parametrize("pid", [0, 2**31, 2**62, "me"])
-def test_a_number_that_no_process_can_have_says_nothing(tmp_path: Path, pid: object) -> None:
-    path = tmp_path / "lock"
-    with MachineLock(path) as first:
-        first.acquire("quick")
-        path.write_text(json.dumps({"pid": pid, "since": "now", "what": "quick"}))
-        with pytest.raises(HeldError, match="it has not said who it is"):
-            MachineLock(path).acquire("other")
-
-
 def test_a_lock_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "lock")
     with pytest.raises(LockError, match="lock cannot be locked: it is not a regular file"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.machine import fresh
-from bench.machine.packages import NoPythonError, ask, executable, here
+from bench.machine.packages import NoPythonError, ask, here
 from tests.places import ROOT
 
 
@@ -40,13 +40,6 @@ def test_what_an_imported_package_carries_for_itself_is_not_installed(
     monkeypatch.setattr(sys, "path", [str(carried), *sys.path, str(beside)])
     # Not the second numpy either: the first is the one that is imported.
     assert here().packages == {**before, "other-name": "3"}
-
-
-def test_a_virtual_environment_is_named_by_its_folder(tmp_path: Path) -> None:
-    python = tmp_path / "bin" / "python"
-    python.parent.mkdir()
-    python.symlink_to(sys.executable)
-    assert executable(tmp_path) == executable(python) == python
 
 
 def test_what_is_no_python_says_so(tmp_path: Path) -> None:

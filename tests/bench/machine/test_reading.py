@@ -1,15 +1,39 @@
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench import case as suites
 from bench import records
-from bench.machine.fields import ResultError
-from bench.machine.reading import journal_lines, parse_json, regular_bytes
+from bench.machine.fields import (
+    DEEPEST,
+    LARGEST_INTEGER,
+    LONGEST,
+    SHORTEST,
+    Field,
+    ResultError,
+    is_number,
+    printable,
+    shown,
+)
+from bench.machine.reading import (
+    FolderError,
+    expanded,
+    holds_no_cases,
+    holds_study,
+    is_url,
+    journal_lines,
+    meant_for_learning,
+    parse_json,
+    regular_bytes,
+)
 from bench.records import maps
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -34,14 +58,6 @@ def test_a_device_is_refused(place: str, name: str) -> None:
         READERS[name](Path(place))
 
 
-def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"12345")
-    assert regular_bytes(path, 5) == b"12345"
-    with pytest.raises(ResultError, match="a is larger than 4 bytes, the most that is read"):
-        regular_bytes(path, 4)
-
-
 def test_a_terabyte_of_nothing_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "sparse.json"
     with path.open("wb") as file:
@@ -59,11 +75,6 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, told: str) -> No
         regular_bytes(tmp_path / name)
 
 
-def test_a_path_with_a_null_is_told() -> None:
-    with pytest.raises(ResultError, match="cannot be read: embedded null byte"):
-        regular_bytes(Path("a\0b"))
-
-
 @pytest.mark.parametrize(
     ("data", "told"),
     [
@@ -78,10 +89,6 @@ def test_what_is_no_json_is_told_with_its_place(data: bytes, told: str) -> None:
         parse_json(Path("a.json"), data, "line 3:")
     assert told in str(caught.value)
     assert "line 3:" in str(caught.value)
-
-
-def test_a_byte_order_mark_is_no_part_of_the_json() -> None:
-    assert parse_json(Path("a.json"), b"\xef\xbb\xbf[1]") == [1]
 
 
 def test_a_journal_is_its_whole_lines_each_with_its_number() -> None:
@@ -108,3 +115,225 @@ def test_what_is_no_journal_is_told(data: bytes, told: str) -> None:
     with pytest.raises(ResultError) as error:
         journal_lines(Path("a.jsonl"), data, "run", "maps")
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        *(("s3://team/lstm", True), ("https://a.b/c.json", True), ("memory://x", True)),
+        *(("results", False), ("a:b", False), ("/s3://x", False), ("C:\\results", False)),
+    ],
+)
+def test_a_url_is_told_from_a_path(text: str, wanted: bool) -> None:
+    assert is_url(text) is wanted
+    assert is_url(Path(text)) is False
+
+
+def test_where_a_folder_is_needed_a_url_is_refused_and_no_folder_of_its_name_made() -> None:
+    with pytest.raises(FolderError, match="s3://team/lstm: here a folder of this machine"):
+        expanded("s3://team/lstm")
+    assert expanded("results") == Path("results")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "study", "learning"),
+    [
+        ("a.json", b'{"study": {}}', True, False),
+        ("a.json", b'\xef\xbb\xbf\n{ "study" : {}}', True, False),
+        ("a.json", b'{"learning": {}}', False, True),
+        ("learning-a.json", b'{"study": {}}', True, False),
+        # A suite may be called so; only of what cannot be told does the name decide.
+        ("learning-a.json", b'{"machine_info": {}}', False, False),
+        ("learning-a.json", b"{", False, True),
+        ("a.json", b'{"machine_info": {"study": {}}}', False, False),
+        ("a.json", b'["study"]', False, False),
+        ("a.json", b"", False, False),
+    ],
+)
+def test_what_a_file_holds_is_told_by_its_first_key(
+    tmp_path: Path, name: str, data: bytes, study: bool, learning: bool
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert holds_study(path) is study
+    assert meant_for_learning(path) is learning
+    assert holds_no_cases(path) is (study or (learning and data != b"{"))
+
+
+def test_a_pipe_is_not_waited_for_to_tell_what_it_holds(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "learning-a.json")
+    assert not holds_no_cases(tmp_path / "learning-a.json")
+    assert not holds_study(tmp_path / "nothing.json")
+    assert not holds_study(Path("a\0b"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+def field(value: object, name: str = "a") -> Field:
+    return Field(Path("f.json"), name, value)
+
+
+ASKED: dict[str, tuple[Callable[[Field], object], list[object], list[object]]] = {
+    # What is asked for; what is it, at the bounds; what is not.
+    "an object": (Field.mapping, [{}, {"a": None}], [[], None, "x"]),
+    "a list": (Field.items, [[]], [{}, "ab", None]),
+    "text": (Field.text, ["", " ", "é"], [1, None, ["a"]]),
+    "a name": (Field.label, ["a", " a"], ["", " \t\n", 1, None]),
+    "true or false": (Field.boolean, [True, False], [0, 1, None, "true"]),
+    "one of x, y": (lambda it: it.one_of(("x", "y")), ["x", "y"], ["", "xy", ["x"], None]),
+    "a positive integer": (
+        lambda it: it.integer(1),
+        [1, LARGEST_INTEGER],
+        [0, -1, 1.0, True, "1", None, math.nan],
+    ),
+    "an integer of at least 0": (lambda it: it.integer(0), [0], [-1, False]),
+    "a positive integer and at most 8": (lambda it: it.integer(1, 8), [1, 8], [9, 10**400]),
+    "a finite number": (
+        Field.number,
+        [0, -1.5, LARGEST_INTEGER, -LARGEST_INTEGER, 1.7e308],
+        [math.nan, math.inf, -math.inf, LARGEST_INTEGER + 1, 10**400, True, "1", None],
+    ),
+    "a number of at least 0": (lambda it: it.number(0.0), [0, 1e9], [-1e-300, -1]),
+    "a number from 0 to 1": (lambda it: it.number(0.0, 1.0), [0, 1, 0.5], [1.1, -0.1, 2]),
+    'a time with its zone, like "2025-01-31T12:00:00+00:00"': (
+        Field.time,
+        ["2025-01-31T12:00:00Z", "2025-01-31T12:00:00+01:00"],
+        ["2025-01-31T12:00:00", "yesterday", "0001-01-01T00:00:00+01:00"],
+    ),
+}
+
+
+@pytest.mark.parametrize("expected", ASKED)
+def test_a_value_is_what_was_asked_for_or_the_error_says_what_it_is_and_should_be(
+    expected: str,
+) -> None:
+    ask, right, wrong = ASKED[expected]
+    for value in right:
+        answer = ask(field(value))
+        assert answer == value or isinstance(answer, datetime)
+    for value in wrong:
+        with pytest.raises(ResultError) as told:
+            ask(field(value))
+        assert str(told.value) == f"f.json: a is {shown(value)}; expected {expected}"
+
+
+@pytest.mark.parametrize(
+    "expected", [each for each in ASKED if each[:6] not in ("a list", "a time")]
+)
+@given(value=JSON)
+def test_any_value_is_answered_as_it_is_or_refused_in_one_line(
+    expected: str, value: object
+) -> None:
+    told = ""
+    try:
+        assert ASKED[expected][0](field(value)) == value
+    except ResultError as error:
+        told = str(error)
+    assert told.isprintable()
+    assert len(told) < 400
+
+
+def test_a_moment_is_told_in_utc() -> None:
+    moment = field("2025-01-31T12:00:00+01:00").time()
+    assert moment == datetime(2025, 1, 31, 11, tzinfo=UTC)
+    assert moment.tzinfo is UTC
+
+
+def test_an_error_names_the_way_to_the_field_from_the_file() -> None:
+    whole = field({"runs": [{"host": 3}]}, "")
+    host = whole["runs"].items()[0]["host"]
+    assert host.name == "runs[0].host"
+    assert field({"a": {"b": 1}}, "line 3:")["a"]["b"].name == "line 3: a.b"
+    with pytest.raises(ResultError, match=r"^f\.json: runs\[0\]\.host is 3; expected text$"):
+        host.text()
+
+
+def test_a_key_that_is_not_there_is_missing_and_not_null() -> None:
+    whole = field({"a": None, "b": 0}, "")
+    assert [whole[key].given for key in ("a", "b", "c")] == [False, True, False]
+    with pytest.raises(ResultError, match=r"f\.json: c is missing; expected text"):
+        whole["c"].text()
+    with pytest.raises(ResultError, match="a is null; expected text"):
+        whole["a"].text()
+    with pytest.raises(ResultError, match="c is missing; expected an object"):
+        whole["c"]["d"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "right", "wrong", "told"),
+    [
+        (lambda it: it.integers(1), [1, 2], 0, "a[1] is 0; expected a positive integer"),
+        (Field.times, [SHORTEST, 1, LONGEST], 0.9 * SHORTEST, "a time in seconds between"),
+        (Field.times, [1.0], 1.1 * LONGEST, "a time in seconds between 1e-12 and 1e+09"),
+    ],
+)
+def test_of_a_list_the_item_that_is_not_right_is_named(
+    ask: Callable[[Field], list[float]], right: list[float], wrong: float, told: str
+) -> None:
+    assert ask(field(right)) == right
+    assert ask(field([])) == []
+    with pytest.raises(ResultError) as error:
+        ask(field([1, wrong]))
+    assert "a[1] is" in str(error.value)
+    assert told in str(error.value)
+    with pytest.raises(ResultError, match="a is an object; expected a list"):
+        ask(field({}))
+
+
+def test_an_object_of_numbers_may_hold_nulls_and_whole_numbers() -> None:
+    values = {"a": 1.5, "b": None, "c": 2}
+    assert field(values).numbers_or_nulls() == values
+    assert all(type(each) is not int for each in field(values).numbers_or_nulls().values())
+    with pytest.raises(ResultError, match=r"a\.c is 2; expected a number from 0 to 1"):
+        field({"a": 1.0, "c": 2}).numbers_or_nulls(0.0, 1.0)
+    with pytest.raises(ResultError, match=r"a\.b is NaN; expected a finite number"):
+        field({"b": math.nan}).numbers_or_nulls()
+
+
+def nested(levels: int, of_lists: bool) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value] if of_lists else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("of_lists", [False, True])
+def test_what_is_free_has_an_end(of_lists: bool) -> None:
+    deep = {"a": nested(DEEPEST - 2, of_lists)}  # the number in it is the last level
+    assert field(deep).free() is deep
+    with pytest.raises(ResultError, match=f"a is nested too deeply; expected at most {DEEPEST}"):
+        field({"a": nested(DEEPEST - 1, of_lists)}).free()
+    with pytest.raises(ResultError, match="a is nested too deeply"):
+        field({"a": nested(100_000, of_lists)}).free()
+
+
+@given(
+    value=st.integers(-(2**54), 2**54) | st.floats(),
+    low=st.floats(-1e6, 1e6),
+    high=st.floats(-1e6, 1e6),
+)
+def test_a_number_is_one_within_its_bounds(value: float, low: float, high: float) -> None:
+    assert is_number(value, low, high) == (low <= value <= high)
+    whole = isinstance(value, int)
+    assert is_number(value) == (abs(value) <= 2**53 if whole else math.isfinite(value))
+
+
+@given(text=st.text(), limit=st.integers(1, 20))
+def test_what_is_printed_is_one_harmless_line_of_the_same_letters(text: str, limit: int) -> None:
+    told = printable(text, limit)
+    assert told.isprintable()
+    assert len(told) <= limit + 3
+    assert told.removesuffix("..." if len(text) > limit else "") == "".join(
+        letter if letter.isprintable() else "?" for letter in text[:limit]
+    )
+
+
+@given(value=JSON)
+def test_a_value_is_shown_on_one_short_line(value: object) -> None:
+    assert shown(value).isprintable()
+    assert len(shown(value)) <= 200

@@ -1,21 +1,246 @@
-"""Places elsewhere: what is told of them, and for how long they are waited for."""
+"""Copies of files elsewhere: whole or not there, whatever their place says of them."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.machine import remote
+from bench.machine.reading import LARGEST_FILE
 from bench.machine.remote import (
     LIMIT_VARIABLE,
     PlaceError,
+    RemotePath,
     answer_within_limit,
+    fetched,
     opened,
     reason,
     shown,
 )
+
+
+@pytest.fixture(autouse=True)
+def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+class Files:
+    """A file system of a few files that says of them what it is told to."""
+
+    protocol = "fake"
+
+    def __init__(self, contents: Mapping[str, bytes], **infos: Mapping[str, Any]) -> None:
+        self.contents = dict(contents)
+        self.infos = {name.replace("_", "."): info for name, info in infos.items()}
+        self.read: list[str] = []
+
+    def invalidate_cache(self) -> None:
+        pass
+
+    def info(self, path: str) -> dict[str, Any]:
+        name = path.rpartition("/")[2]
+        if name not in self.contents:
+            raise FileNotFoundError(path)
+        found = {"name": path, "type": "file", "size": len(self.contents[name])}
+        return {**found, **self.infos.get(name, {})}
+
+    def ls(self, root: str, detail: bool) -> list[dict[str, Any]]:
+        return [self.info(f"{root}/{name}") for name in self.contents]
+
+    def cat_file(self, path: str) -> bytes:
+        self.read.append(path)
+        return self.contents[path.rpartition("/")[2]]
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], str]:
+    def put(files: Files) -> str:
+        monkeypatch.setattr(
+            remote, "opened", lambda url: RemotePath(url, files, url[len("fake://") :])
+        )
+        return "fake://there"
+
+    return put
+
+
+def all_of(names: Any) -> Any:
+    return names
+
+
+def test_a_file_that_is_not_as_long_as_its_place_said_is_not_kept(
+    place: Callable[[Files], str],
+) -> None:
+    files = Files({"a.json": b"{}", "b.json": b"{}"}, a_json={"size": 4})
+    found = fetched(place(files), all_of)
+    assert [str(error) for error in found.errors] == [
+        "fake://there/a.json is cut off: 2 of 4 bytes came; try again"
+    ]
+    assert [path.name for path in found.path.iterdir() if path.name[0] != "."] == ["b.json"]
+
+
+def test_a_file_of_a_terabyte_is_not_fetched(place: Callable[[Files], str]) -> None:
+    files = Files({"a.json": b""}, a_json={"size": LARGEST_FILE + 1})
+    (error,) = fetched(place(files), all_of).errors
+    assert "is larger than" in str(error)
+    assert files.read == []
+
+
+@pytest.mark.parametrize(
+    ("info", "again"),
+    [
+        ({"ETag": '"1"'}, 0),
+        ({"mtime": 5.0}, 0),
+        ({"LastModified": "now"}, 0),
+        ({}, 1),
+        ({"ETag": '"1"', "size": None}, 0),
+    ],
+)
+def test_a_copy_is_taken_again_where_its_place_says_that_nothing_changed(
+    place: Callable[[Files], str], info: dict[str, Any], again: int
+) -> None:
+    files = Files({"a.json": b"{}"}, a_json=info)
+    url = place(files)
+    fetched(url, all_of)
+    assert len(files.read) == 1
+    fetched(url, all_of)
+    assert len(files.read) == 1 + again
+    files.infos["a.json"] = {**info, "ETag": '"2"'}
+    files.contents["a.json"] = b"[]"
+    assert (fetched(url, all_of).path / "a.json").read_bytes() == b"[]"
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".copies.json", "a\\b.json", "../../a.json", "/etc/a.json", "a\0.json"]
+)
+def test_a_name_from_a_place_leads_nowhere_else(
+    place: Callable[[Files], str], tmp_path: Path, name: str
+) -> None:
+    class Hostile(Files):
+        def ls(self, root: str, detail: bool) -> list[dict[str, Any]]:
+            return [{"name": name, "type": "file", "size": 2, "ETag": "1"}]
+
+        def cat_file(self, path: str) -> bytes:
+            return b"{}"
+
+    def results(names: Any) -> list[str]:
+        return [each for each in names if not each.startswith(".")]
+
+    found = fetched(place(Hostile({})), results)
+    made = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert all(path.parent == found.path for path in made)
+    assert {path.name for path in made} <= {remote.INDEX, "a.json"}
+
+
+@pytest.mark.parametrize("index", [b"", b"[]", b'{"a.json": 5}', b"\xff", b'"x"'])
+def test_a_damaged_index_costs_a_copy_and_nothing_else(
+    place: Callable[[Files], str], index: bytes
+) -> None:
+    files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
+    url = place(files)
+    copied = fetched(url, all_of).path
+    (copied / remote.INDEX).write_bytes(index)
+    (copied / "stranger.json").write_text("{}")
+    found = fetched(url, all_of)
+    assert found.errors == ()
+    assert not (copied / "stranger.json").exists()
+    assert len(files.read) == 2
+
+
+def test_a_file_is_fetched_by_its_own_url(place: Callable[[Files], str]) -> None:
+    files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
+    url = place(files) + "/a.json"
+    found = fetched(url, all_of)
+    assert (found.path.name, found.path.read_bytes()) == ("a.json", b"{}")
+    files.contents["a.json"], files.infos["a.json"] = b"[]", {"ETag": "2"}
+    assert fetched(url, all_of).path.read_bytes() == b"[]"
+    assert remote.named(f"{found.path}: is odd") == f"{url}: is odd"
+    del files.contents["a.json"]
+    with pytest.raises(PlaceError, match=r"a\.json cannot be read: it is not there"):
+        fetched(url, all_of)
+
+
+class Written(Files):
+    """One that is written to. most: bytes of a file that it keeps."""
+
+    most = 100
+    denied = False
+
+    def pipe_file(self, path: str, data: bytes) -> None:
+        self.contents[path.rpartition("/")[2]] = data[: self.most]
+
+    def cat_file(self, path: str) -> bytes:
+        if self.denied:
+            raise PermissionError(path)
+        if path.rpartition("/")[2] not in self.contents:
+            raise FileNotFoundError(path)
+        return super().cat_file(path)
+
+
+def test_a_file_is_written_once_and_whole_and_never_over_another(
+    place: Callable[[Files], str], tmp_path: Path
+) -> None:
+    files = Written({"b.json": b"another"})
+    url = place(files)
+    paths = [tmp_path / name for name in ("a.json", "b.json", "no.json")]
+    for path in paths[:2]:
+        path.write_bytes(b"0123456789")
+    there, errors = remote.upload(paths, url)
+    assert there == ["fake://there/a.json"]
+    assert [str(error).partition(".json ")[2] for error in errors] == [
+        "is there with other contents; it is left as it is",
+        "does not exist",
+    ]
+    assert files.contents == {"a.json": b"0123456789", "b.json": b"another"}
+    files.most = 4
+    assert remote.upload(paths[:1], url) == (there, [])  # it is not written again
+    del files.contents["a.json"]
+    (error,) = remote.upload(paths[:1], url)[1]
+    assert str(error).endswith("was not written whole: 4 of 10 bytes are there")
+    files.denied = True
+    (error,) = remote.upload(paths[:1], url)[1]
+    assert "a.json cannot be written: access is denied" in str(error)
+
+
+def test_upload_of_a_name_that_another_takes_meanwhile_is_refused_and_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two writers who both saw the name free, one is told that its file is not there."""
+    pytest.importorskip("fsspec")
+    there = tmp_path / "there"
+    there.mkdir()
+    (tmp_path / "a.json").write_bytes(b"mine")
+    real, looks = remote._there, []
+
+    def look(place: RemotePath, target: str) -> bytes | None:
+        looks.append(target)
+        if len(looks) == 1:
+            (there / "a.json").write_bytes(b"another's")
+            return None
+        return real(place, target)
+
+    monkeypatch.setattr(remote, "_there", look)
+    done, (error,) = remote.upload([tmp_path / "a.json"], f"file://{there}")
+    assert done == []
+    assert "a.json is there with other contents" in str(error)
+    assert (there / "a.json").read_bytes() == b"another's"
+
+
+def test_upload_to_a_store_that_knows_no_condition_compares_what_it_holds_then(
+    place: Callable[[Files], str], tmp_path: Path
+) -> None:
+    class Overtaken(Written):
+        def pipe_file(self, path: str, data: bytes) -> None:
+            super().pipe_file(path, b"another's")
+
+    (tmp_path / "a.json").write_bytes(b"mine")
+    done, (error,) = remote.upload([tmp_path / "a.json"], place(Overtaken({})))
+    assert done == []
+    assert "a.json is there with other contents" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -29,11 +254,6 @@ from bench.machine.remote import (
 )
 def test_what_is_told_of_a_url_has_no_secret_and_no_escape(url: str, told: str) -> None:
     assert shown(url) == told
-
-
-def test_what_signs_a_link_is_not_in_a_reason() -> None:
-    told = reason(OSError("503 for 'https://a.b/c?X-Amz-Signature=secret'"))
-    assert told == "OSError: 503 for 'https://a.b/c'"
 
 
 def test_a_denial_that_is_told_as_a_loss_is_one() -> None:
@@ -71,9 +291,3 @@ def test_without_fsspec_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(PlaceError, match=r"pip install 'lstm-benchmark-suite\[remote\]'"):
         opened("s3://team/lstm")
-
-
-def test_a_kind_of_place_that_nobody_knows_is_refused() -> None:
-    pytest.importorskip("fsspec")
-    with pytest.raises(PlaceError, match="nothing://there cannot be reached"):
-        opened("nothing://there")

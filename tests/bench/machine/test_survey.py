@@ -8,7 +8,7 @@ import pytest
 
 from bench.machine import survey
 from bench.machine.survey import SurveyAnswer, SurveyRequest
-from lstm_impl import Availability, list_backends, registry
+from lstm_impl import Availability, list_backends
 
 
 @pytest.fixture
@@ -62,20 +62,6 @@ def test_a_framework_that_hangs_is_ended(framework: Path) -> None:
     assert "did not start within 1 s" in error
 
 
-def test_a_backend_that_raises_when_asked_is_unavailable_for_that_reason(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    numpy = registry.get_backend("numpy")
-
-    def fail(device: str) -> Availability:
-        raise RuntimeError("no driver\nand more")
-
-    monkeypatch.setattr(numpy, "availability", fail)
-    found = survey.availability(numpy, "cpu")
-    assert not found
-    assert found.reason == "asking failed: RuntimeError: no driver"
-
-
 def test_the_survey_has_every_known_backend_on_every_device_asked() -> None:
     found = survey.survey(["cpu", "gpu:0"], ask=lambda request: SurveyAnswer(error="it is broken"))
     assert [entry.name for entry in found.entries] == list_backends()
@@ -108,12 +94,6 @@ def test_what_needs_another_environment_is_asked_in_a_process_that_has_it() -> N
     assert [each.environment for each in asked] == [{}, {"KERAS_BACKEND": "torch"}]
     assert found.available("cpu") == ["torch", "keras_torch"]
     assert found.frameworks == {"torch": "1"}
-
-
-def test_the_reference_is_available_but_no_choice() -> None:
-    found = survey.survey(["cpu"], ["numpy"], ask=survey.answer_here)
-    assert found.available("cpu") == ["numpy"]
-    assert found.choices("cpu") == []
 
 
 def test_a_strategy_that_cannot_be_imported_is_a_problem_and_hides_no_other(

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from bench import compare, history, plot, records, report, submit
-from bench.machine import remote
 from bench.machine.remote import LIMIT_VARIABLE
 from bench.records.schema import Results
 from tests.bench.object_store import Faults, object_store
-from tests.places import GOLDEN, REFERENCE
+from tests.places import GOLDEN
 
 # aiobotocore and moto are loud; what this project does is not what they warn of.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -91,14 +90,6 @@ def test_every_command_takes_a_url(faults: Faults, tmp_path: Path) -> None:
     assert plot.main([TEAM, "--output", str(tmp_path / "a.svg")]) == 0
 
 
-def test_windows_are_read_from_elsewhere(files: Any, faults: Faults) -> None:
-    some = sorted(REFERENCE.glob("truncation-*.json"))[:1]
-    for path in [*some, *REFERENCE.glob("learning-*.json")]:
-        files.pipe_file(f"team/lstm/{path.name}", path.read_bytes())
-    assert report.main([TEAM, "--along", "window", "--format", "csv"]) == 0
-    assert report.main(["s3://team/nowhere", "--along", "window"]) == 2
-
-
 def test_the_variable_may_be_a_url(
     faults: Faults, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,20 +100,6 @@ def test_the_variable_may_be_a_url(
     capsys.readouterr()
     assert report.main([]) == 2
     assert f"error: {TEAM}/replicate-1.json cannot be read: access is" in capsys.readouterr().err
-
-
-def test_only_what_changed_is_copied_again(files: Any, faults: Faults) -> None:
-    first = records.collect([TEAM])
-    assert sorted(faults.fetched()) == sorted(NAMES)
-    assert runs(records.collect([TEAM])) == runs(first)
-    assert faults.fetched() == []
-    document = json.loads((GOLDEN / NAMES[0]).read_text())
-    document["lstm"]["run"]["host"] = "moved"
-    files.pipe_file(f"team/lstm/{NAMES[0]}", json.dumps(document).encode())
-    faults.asked.clear()
-    again = records.collect([TEAM])
-    assert faults.fetched() == [NAMES[0]]
-    assert {file.run.host for file in again.files} == {"moved", first.files[0].run.host}
 
 
 def test_a_journal_is_read_only_where_its_file_is_not(files: Any, faults: Faults) -> None:
@@ -188,14 +165,6 @@ def test_a_copy_from_before_is_not_taken_for_a_file_that_cannot_be_had_now(
     assert (len(records.collect([TEAM]).files), records.collect([TEAM]).errors) == (1, ())
 
 
-@pytest.mark.parametrize("url", ["s3://team/nowhere", "s3://nobody/lstm", f"{TEAM}/no.json"])
-def test_what_is_not_there_is_told_by_its_url(faults: Faults, url: str) -> None:
-    found = records.collect([url, str(GOLDEN / NAMES[0])])
-    (error,) = found.errors
-    assert str(error) == f"{url} cannot be read: it is not there"
-    assert len(found.files) == 1
-
-
 # -- writing
 
 
@@ -224,19 +193,6 @@ def test_another_file_of_its_name_is_not_replaced(
     err = capsys.readouterr().err
     assert err == f"error: {TEAM}/{NAMES[0]} is there with other contents; it is left as it is\n"
     assert files.cat_file(f"team/lstm/{NAMES[0]}") == b"somebody else's"
-
-
-@pytest.mark.parametrize(("fault", "told"), [("denied", "access is"), ("slow", "no answer")])
-def test_a_copy_that_fails_is_told_by_name(
-    faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
-) -> None:
-    # It is asked several times before it is given up.
-    monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
-    getattr(faults, fault).add(NAMES[0])
-    there, errors = remote.upload([here(tmp_path) / name for name in NAMES], f"{TEAM}/new")
-    assert there == [f"{TEAM}/new/{NAMES[1]}"]
-    (error,) = errors
-    assert str(error).startswith(f"{TEAM}/new/{NAMES[0]} cannot be written: {told}")
 
 
 # -- the web
