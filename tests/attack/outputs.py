@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -111,16 +112,20 @@ def wrong_svg(data: bytes) -> Iterator[str]:
             yield "a style that asks for an address"
 
 
-class _Tags(html.parser.HTMLParser):
-    """Elements, with what stands in scripts and styles."""
+class Tags(html.parser.HTMLParser):
+    """What of a page is wrong, and how many of its elements can act."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
         self.wrong: list[str] = []
+        self.acting: Counter[str] = Counter()
         self._raw = ""
+        self.feed(text)
+        self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._raw = tag if tag in ("script", "style") else ""
+        self.acting.update({tag} & {"script", "img", "svg", "style", "a", "iframe"})
         for key, value in attrs:
             if key.startswith("on") or (
                 LIVE.search(value or "") and key in ("href", "src", "style")
@@ -142,10 +147,7 @@ class _Tags(html.parser.HTMLParser):
 
 def wrong_html(data: bytes) -> Iterator[str]:
     """Elements and attributes that run or ask; a browser has the last word."""
-    tags = _Tags()
-    tags.feed(data.decode(errors="replace"))
-    tags.close()
-    yield from tags.wrong
+    yield from Tags(data.decode(errors="replace")).wrong
 
 
 def wrong_pdf(data: bytes) -> Iterator[str]:
