@@ -1,8 +1,7 @@
-"""A study: what several fresh processes answered to one question, kept in one file.
+"""The file of a study: what several fresh processes answered to one question.
 
-For what is no case of a suite: a stream of batches, a pair of inputs. The file lies in the folder
-of results and holds no times of cases, so readers of these pass it over (``disk.folder``). What is
-in an answer is the study's own to check; this module knows the file around it.
+It lies in the folder of results and holds no times of cases, so their readers skip it. What is in
+an answer is the study's own to check.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.case.cases import SIZES, Shape
 from bench.machine import environment
 from bench.machine.fields import Field, error_at
 from bench.machine.reading import parse_json, regular_bytes
@@ -27,8 +25,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Study:
-    """kind: the command's name. question: what was requested, free-form. answers: the records of
-    each process, unchecked."""
+    """kind: the command's name. question: what was requested. answers: records of each process."""
 
     kind: str
     run: Run
@@ -42,11 +39,12 @@ def document(
     question: Mapping[str, object],
     answers: Sequence[Sequence[Mapping[str, object]]],
 ) -> dict[str, object]:
-    """What stands in the file. The machine is looked at now; started: when the first one began."""
+    """Make the file's content, with the machine as it is now. started: when the first one began."""
     machine = environment.read()
+    name = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     run = Run(
-        id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
-        session="",
+        id=name,
+        session=name,
         suite=kind,
         seed=0,
         started=started,
@@ -57,13 +55,12 @@ def document(
         options={},
         environment={"before": machine.to_dict(), "after": {}},
     )
-    named = {**run.to_dict(), "session": run.id}
     # The first key says what the file is.
     return with_digest(
         {
             "study": kind,
             "schema": SCHEMA,
-            "run": named,
+            "run": run.to_dict(),
             "question": dict(question),
             "answers": [list(each) for each in answers],
         }
@@ -79,9 +76,16 @@ def save(found: Mapping[str, object], folder: Path) -> Path:
     return path
 
 
-def parsed(path: Path, found: object, kind: str) -> Study:
-    """The study in a document; path: where it stands, for errors. Raises ResultError."""
-    root = Field(path, "", found)
+def _root(path: Path) -> Field:
+    try:
+        return Field(path, "", parse_json(path, regular_bytes(path)))
+    except RecursionError:
+        raise error_at(path, "is nested too deeply to be a study") from None
+
+
+def read(path: Path, kind: str) -> Study:
+    """The study in a file. Raises ResultError, whatever the bytes are."""
+    root = _root(path)
     if root["study"].label() != kind:
         raise root["study"].error(f"{kind!r}, the study of this command")
     if root["schema"].integer(1) != SCHEMA:
@@ -91,30 +95,13 @@ def parsed(path: Path, found: object, kind: str) -> Study:
         raise root["answers"].error("an answer with records from each process")
     run = parse_run(root["run"])
     if changed(root.mapping()):
-        # One table is made of it: there is none next to which it could be reported.
         raise error_at(path, CHANGED)
     return Study(kind, run, root["question"], answers)
 
 
-def read(path: Path, kind: str) -> Study:
-    """The study in a file. Raises ResultError, whatever the bytes are."""
-    try:
-        return parsed(path, parse_json(path, regular_bytes(path)), kind)
-    except RecursionError:
-        raise error_at(path, "is nested too deeply to be a study") from None
-
-
 def kind_of(path: Path) -> str:
     """Return the kind of the study in a file. Raises ResultError if it is none."""
-    try:
-        return Field(path, "", parse_json(path, regular_bytes(path)))["study"].label()
-    except RecursionError:
-        raise error_at(path, "is nested too deeply to be a study") from None
-
-
-def shape_of(question: Field) -> Shape:
-    """The sizes that were asked about. Raises ResultError."""
-    return Shape(*(question[size].integer(1) for size in SIZES))
+    return _root(path)["study"].label()
 
 
 def newest(paths: Sequence[str | os.PathLike[str]], kind: str) -> Study:
