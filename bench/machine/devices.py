@@ -1,8 +1,7 @@
-"""What a device is: how it is named, which are here, and why one is not.
+"""Devices: their names, which are here, and why one is not.
 
-The one place that knows. No framework is imported: a framework takes seconds to start and is wrong
-about a GPU whenever its own libraries are missing, so the driver is asked, and where it cannot be,
-the files that it leaves. What a framework makes of the GPU is its backends' own ``availability``.
+No framework is imported: it takes seconds to start and is wrong about a GPU whenever its own
+libraries are missing. The driver is asked, or its files are looked at.
 """
 
 from __future__ import annotations
@@ -19,26 +18,21 @@ from typing import Any, TypeAlias
 from bench.machine.fields import InputError
 
 Nvml: TypeAlias = Any
-"""The module ``pynvml`` (of the package nvidia-ml-py, which has no types), initialised."""
+"""The module ``pynvml`` (of nvidia-ml-py, which has no types), initialised."""
 
 _NAME = re.compile(r"(?P<kind>cpu|gpu)(:(?P<index>0|[1-9][0-9]{0,3}))?")
-_NVIDIA = "0x10de"  # NVIDIA's number among the makers of PCI devices
-_DISPLAY, _ACCELERATOR = "0x03", "0x12"  # the PCI classes that a GPU can have
 
 
 class DeviceError(InputError):
-    """What was given names no device; one line that says what would."""
+    """A name of no device; one line that says what is one."""
 
 
 class NvmlError(RuntimeError):
-    """NVIDIA's management library cannot be asked; the message says why and what to do."""
+    """NVIDIA's management library does not answer; the message says why and what to do."""
 
 
 def parse(text: str) -> str:
-    """The name in its one spelling: ``cpu`` or ``gpu:N`` (``gpu`` is taken as ``gpu:0``).
-
-    Raises DeviceError for anything else.
-    """
+    """Return ``cpu`` or ``gpu:N`` (``gpu`` is ``gpu:0``). Raises DeviceError for anything else."""
     match = _NAME.fullmatch(text.strip().lower())
     if match is None or (match["kind"] == "cpu" and match["index"] not in (None, "0")):
         hint = "; TensorFlow's GPU:0 is gpu:0 here" if re.search("cuda|xla|rocm|tpu", text) else ""
@@ -59,20 +53,14 @@ def gpu_index(device: str) -> int:
     return int(index)
 
 
-# -- which are here
-
-
 @dataclass(frozen=True)
 class GpuFacts:
     """What this machine shows of its GPUs.
 
-    installed: how many the driver has, or 0 if there is no driver.
-    visible: how many of them CUDA programs may use.
-    hidden_by: the value of CUDA_VISIBLE_DEVICES where it hides some, else None.
-    hardware: an NVIDIA GPU sits on the PCI bus, with or without a driver.
-    driver: the kernel has NVIDIA's driver loaded.
-    container: this is a container, whose own files say nothing of the machine around it.
-    problem: what the management library said if it is there and failed, else empty.
+    installed: how many the driver has. visible: how many of them CUDA programs may use. hidden_by:
+    the value of CUDA_VISIBLE_DEVICES where it hides some. hardware: an NVIDIA GPU is on the PCI
+    bus, with or without a driver. driver: the kernel has NVIDIA's driver loaded. problem: what the
+    management library said if it is there and failed, else empty.
     """
 
     installed: int = 0
@@ -85,10 +73,7 @@ class GpuFacts:
 
 
 def import_nvml() -> Nvml:
-    """The module that asks the NVIDIA driver, not yet initialised.
-
-    Raises NvmlError if its package is not installed.
-    """
+    """Return the module, not yet initialised. Raises NvmlError if it is not installed."""
     try:
         import pynvml
     except ImportError:
@@ -98,15 +83,12 @@ def import_nvml() -> Nvml:
 
 @contextmanager
 def opened_nvml(load: Callable[[], Nvml] = import_nvml) -> Iterator[Nvml]:
-    """The NVIDIA driver, ready to be asked.
-
-    Raises NvmlError where it is not there or does not answer.
-    """
+    """The NVIDIA driver's library, initialised. Raises NvmlError where it does not answer."""
     nvml = load()
     try:
         nvml.nvmlInit()
     except Exception as error:
-        # Its own error classes are made at run time; whichever it is, there is nobody to ask.
+        # Its own error classes are made at run time.
         raise NvmlError(f"NVIDIA's driver does not answer: {error}") from error
     try:
         yield nvml
@@ -120,10 +102,7 @@ def gpu_facts(
     environ: Mapping[str, str] = os.environ,
     load_nvml: Callable[[], Nvml] = import_nvml,
 ) -> GpuFacts:
-    """The facts about this machine; ``root`` is where ``dev``, ``proc`` and ``sys`` are looked for.
-
-    Never raises for what a machine may lack.
-    """
+    """The facts about the machine whose ``dev``, ``proc`` and ``sys`` are under ``root``."""
     driver = any(
         (root / place).exists() for place in ("proc/driver/nvidia/version", "dev/nvidiactl")
     )
@@ -131,12 +110,12 @@ def gpu_facts(
     uuids: list[str] = []
     try:
         with opened_nvml(load_nvml) as nvml:
-            uuids = [gpu_uuid(nvml, index) for index in range(int(nvml.nvmlDeviceGetCount()))]
+            uuids = gpu_uuids(nvml)
         installed = len(uuids)
     except Exception as error:
         files = [*root.glob("dev/nvidia[0-9]*")] or [*root.glob("proc/driver/nvidia/gpus/*")]
         installed = len(files)
-        # Without the package, or without a driver, the library has nothing to say that helps.
+        # Without the package or a driver, the error of the library does not help.
         problem = str(error) if driver and "not installed" not in str(error) else ""
     setting = environ.get("CUDA_VISIBLE_DEVICES")
     visible = len(visible_gpus(setting, installed, uuids))
@@ -154,9 +133,9 @@ def gpu_facts(
 def visible_gpus(setting: str | None, installed: int, uuids: list[str]) -> list[int | None]:
     """The driver's number of each GPU that CUDA shows, in CUDA's order.
 
-    setting: CUDA_VISIBLE_DEVICES, None if unset. uuids: of the installed GPUs, as far as known; an
-    entry that cannot be placed (a slice of a GPU, say) gives None. As CUDA does, the list ends at
-    the first entry that is no device.
+    setting: CUDA_VISIBLE_DEVICES, None if unset. uuids: of the installed GPUs, as far as known;
+    another one (of a slice of a GPU) gives None. The list ends at the first entry that is no
+    device, as CUDA's does.
     """
     if setting is None:
         return list(range(installed))
@@ -173,14 +152,13 @@ def visible_gpus(setting: str | None, installed: int, uuids: list[str]) -> list[
 
 
 def visible_here(nvml: Nvml, environ: Mapping[str, str]) -> list[int | None]:
-    """``visible_gpus`` of this machine, with what the driver has."""
-    count = int(nvml.nvmlDeviceGetCount())
-    uuids = [gpu_uuid(nvml, index) for index in range(count)]
-    return visible_gpus(environ.get("CUDA_VISIBLE_DEVICES"), count, uuids)
+    """``visible_gpus`` of this machine."""
+    uuids = gpu_uuids(nvml)
+    return visible_gpus(environ.get("CUDA_VISIBLE_DEVICES"), len(uuids), uuids)
 
 
 def gpu_handle(nvml: Nvml, environ: Mapping[str, str], device: str) -> object:
-    """What NVML knows ``gpu:N`` by; None for a part of a GPU."""
+    """NVML's handle of ``gpu:N``; None for a part of a GPU."""
     number = visible_here(nvml, environ)[gpu_index(device)]
     return None if number is None else nvml.nvmlDeviceGetHandleByIndex(number)
 
@@ -192,7 +170,7 @@ def available(facts: GpuFacts | None = None) -> list[str]:
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """Of these devices, each once, those that cannot be used here."""
+    """Those of these devices that cannot be used here, each once."""
     return [name for name in dict.fromkeys(names) if explain_missing(name)]
 
 
@@ -236,14 +214,16 @@ def explain_missing(device: str, facts: GpuFacts | None = None) -> str:
 
 def container(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> str | None:
     """What kind of container this is (docker, podman, kubernetes, ...), None if it seems none."""
-    if (root / ".dockerenv").exists():
-        return "docker"
-    if (root / "run/.containerenv").exists():
-        return "podman"
-    if "KUBERNETES_SERVICE_HOST" in environ:
-        return "kubernetes"
-    if "APPTAINER_CONTAINER" in environ or "SINGULARITY_CONTAINER" in environ:
-        return "apptainer"
+    for kind, place in (("docker", ".dockerenv"), ("podman", "run/.containerenv")):
+        if (root / place).exists():
+            return kind
+    for kind, variable in (
+        ("kubernetes", "KUBERNETES_SERVICE_HOST"),
+        ("apptainer", "APPTAINER_CONTAINER"),
+        ("apptainer", "SINGULARITY_CONTAINER"),
+    ):
+        if variable in environ:
+            return kind
     with contextlib.suppress(OSError, UnicodeDecodeError):
         groups = (root / "proc/1/cgroup").read_text()
         for word in ("docker", "kubepods", "containerd", "lxc"):
@@ -256,21 +236,22 @@ def _count(number: int) -> str:
     return "1 GPU" if number == 1 else f"{number} GPUs"
 
 
-def gpu_uuid(nvml: Nvml, index: int) -> str:
-    """The name that CUDA_VISIBLE_DEVICES may call a GPU by."""
-    return decoded(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(index)))
+def gpu_uuids(nvml: Nvml) -> list[str]:
+    """The names that CUDA_VISIBLE_DEVICES may call the GPUs by."""
+    handles = map(nvml.nvmlDeviceGetHandleByIndex, range(int(nvml.nvmlDeviceGetCount())))
+    return [decoded(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
 
 
 def decoded(text: str | bytes) -> str:
-    """Text from NVML, which older versions of its package hand out as bytes."""
+    """Text from NVML, which is bytes in older versions."""
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
 def _on_the_bus(root: Path) -> bool:
     for place in root.glob("sys/bus/pci/devices/*"):
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            vendor = (place / "vendor").read_text().strip()
-            sort = (place / "class").read_text().strip()
-            if vendor == _NVIDIA and sort.startswith((_DISPLAY, _ACCELERATOR)):
+            # NVIDIA's number, and the PCI classes of displays and accelerators.
+            nvidia = (place / "vendor").read_text().strip() == "0x10de"
+            if nvidia and (place / "class").read_text().startswith(("0x03", "0x12")):
                 return True
     return False

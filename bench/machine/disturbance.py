@@ -1,4 +1,4 @@
-"""What a machine does while something is measured, and what of that disturbed it."""
+"""What a machine does while something is measured."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ rest; more takes away caches and, in bursts, processors."""
 
 @dataclass(frozen=True)
 class Activity:
-    """Counters that only grow, at one time; the difference of two says what went on between.
+    """Counters that only grow, at one time.
 
-    time: monotonic seconds. busy: processor seconds that the whole machine worked, those that a
-    hypervisor took away included. own: those of this process and its finished children.
-    others: the same of each other process, by pid, with its name. swapped: bytes moved from and to
-    swap. cpu_throttled: how often a core was too hot. gpu_throttled: seconds that each GPU was
-    slowed down by heat. clock_hz: of the CPU, at this time.
+    time: monotonic seconds. busy: processor seconds of the whole machine, those that a hypervisor
+    took away included. own: those of this process and its finished children. others: those of each
+    other process, by pid, with its name. swapped: bytes moved from and to swap. cpu_throttled: how
+    often a core was too hot. gpu_throttled: seconds that each GPU was slowed down by heat.
+    clock_hz: of the CPU, at this time.
     """
 
     time: float
@@ -42,7 +42,7 @@ class Activity:
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What went on next to a measurement; None where it is not known.
+    """What went on during a measurement; None where it is not known.
 
     others: processors that others kept busy, on average. culprits: the busiest processes, in words.
     clock_change: the CPU's clock at the end over that at the start.
@@ -72,11 +72,11 @@ def activity(machine: Machine | None = None) -> Activity:
     return Activity(
         time=time.monotonic(),
         processors=ask("processors", lambda: machine.psutil.cpu_count(logical=True)) or 1,
-        busy=ask("busy", lambda: _busy_seconds(machine)),
+        busy=ask("busy", lambda: _busy_seconds(machine.psutil.cpu_times())),
         own=ask("own", lambda: sum(machine.psutil.Process().cpu_times()[:4])),
         others=ask("others", lambda: _others(machine)) or {},
         swapped=ask("swapped", lambda: sum(machine.psutil.swap_memory()[4:6])),
-        cpu_throttled=ask("cpu_throttled", lambda: _cpu_throttled(machine)),
+        cpu_throttled=ask("cpu_throttled", lambda: sum(map(int, per_cpu(machine, _THROTTLED)))),
         gpu_throttled=ask("gpu_throttled", lambda: _gpu_throttled(machine)) or {},
         clock_hz=ask("clock_hz", lambda: cpu_clock(machine)),
     )
@@ -96,9 +96,7 @@ def between(before: Activity, after: Activity) -> Disturbance:
         for pid, (name, spent) in after.others.items()
     }
     busiest = sorted(used, key=used.__getitem__, reverse=True)[:3]
-    clock_change = None
-    if before.clock_hz and after.clock_hz:
-        clock_change = after.clock_hz / before.clock_hz
+    clocks = (before.clock_hz, after.clock_hz)
     return Disturbance(
         seconds=seconds,
         processors=after.processors,
@@ -112,7 +110,7 @@ def between(before: Activity, after: Activity) -> Disturbance:
             for index, spent in after.gpu_throttled.items()
             if index in before.gpu_throttled
         },
-        clock_change=clock_change,
+        clock_change=clocks[1] / clocks[0] if clocks[0] and clocks[1] else None,
     )
 
 
@@ -123,8 +121,10 @@ def _growth(before: _Number | None, after: _Number | None) -> _Number | None:
     return None if before is None or after is None else after - before
 
 
-def _busy_seconds(machine: Machine) -> float:
-    times = machine.psutil.cpu_times()
+_THROTTLED = "thermal_throttle/core_throttle_count"
+
+
+def _busy_seconds(times: object) -> float:
     # Not all systems have all of them. Guests' time is part of the user's.
     names = ("user", "nice", "system", "irq", "softirq", "steal")
     return math.fsum(getattr(times, name, 0.0) for name in names)
@@ -138,10 +138,6 @@ def _others(machine: Machine) -> dict[int, tuple[str, float]]:
         if info["pid"] != own and info["cpu_times"] is not None:
             found[int(info["pid"])] = (str(info["name"]), float(sum(info["cpu_times"][:2])))
     return found
-
-
-def _cpu_throttled(machine: Machine) -> int:
-    return sum(map(int, per_cpu(machine, "thermal_throttle/core_throttle_count")))
 
 
 def _gpu_throttled(machine: Machine) -> dict[int, float]:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import TypeAlias
+from typing import Any
 
 from bench.machine import fresh
 from bench.machine.fresh import one_line
@@ -45,18 +45,6 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class SurveyAnswer:
-    """What a framework's process said.
-
-    error: why it cannot be used at all, else empty. available: by backend, then by device.
-    """
-
-    version: str | None = None
-    error: str = ""
-    available: Mapping[str, Mapping[str, Availability]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Survey:
     """All backends on all devices.
 
@@ -83,11 +71,14 @@ class SurveyRequest:
     """The question to a framework's process. environment: variables that it has, next to ours."""
 
     framework: str
-    module: str
     backends: tuple[str, ...]
     devices: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
 
+
+SurveyAnswer = Mapping[str, Any]
+"""``version`` of the framework, or None; ``error``: why it cannot be used at all, else empty;
+``available``: by backend and device, whether it can run there and why not, as plain data."""
 
 Ask = Callable[[SurveyRequest], SurveyAnswer]
 
@@ -109,49 +100,51 @@ def survey(
             backends += [get_backend(name) for name in variants(strategy)]
         except UnsupportedError as error:
             problems.append(str(error))
-    groups: dict[_Place, list[Backend]] = {}
+    # A process for each framework and the variables that it needs.
+    groups: dict[tuple[str, str], list[Backend]] = {}
     for backend in backends:
-        groups.setdefault(_place(backend), []).append(backend)
-    requests = {
-        place: SurveyRequest(
-            place[0],
-            module(place[0]),
+        needed = str(sorted(backend.environment.items()))
+        groups.setdefault((backend.framework, needed), []).append(backend)
+    here = {place: members for place, members in groups.items() if installed(place[0])}
+    requests = [
+        SurveyRequest(
+            framework,
             tuple(each.name for each in members),
             tuple(devices),
-            dict(place[1]),
+            dict(members[0].environment),
         )
-        for place, members in groups.items()
-        if installed(place[0])
-    }
+        for (framework, _), members in here.items()
+    ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = pool.map(ask or ask_process, requests.values())
-        answers = dict(zip(requests, found, strict=True))
+        answers = list(pool.map(ask or ask_process, requests))
+    found: dict[str, SurveyAnswer] = {}
+    for request, answer in zip(requests, answers, strict=True):
+        found |= dict.fromkeys(request.backends, answer)
+
+    def entry(backend: Backend) -> Entry:
+        # Where its framework is not installed, the backend itself says so.
+        answer = found.get(backend.name, {})
+        known = answer.get("available", {}).get(backend.name, {})
+        on = {}
+        for device in devices:
+            if answer.get("error"):
+                on[device] = Availability(False, answer["error"])
+            elif device in known:
+                on[device] = Availability(**known[device])
+            else:
+                on[device] = availability(backend, device)
+        return Entry(backend.name, backend.framework, backend.summary, on)
+
     return Survey(
         devices=tuple(devices),
-        entries=tuple(
-            Entry(
-                backend.name,
-                backend.framework,
-                backend.summary,
-                _on(backend, devices, answers.get(_place(backend))),
-            )
-            for backend in backends
-        ),
+        entries=tuple(map(entry, backends)),
         frameworks={
-            framework: answer.version
-            for (framework, _), answer in answers.items()
-            if not answer.error
+            request.framework: answer["version"]
+            for request, answer in zip(requests, answers, strict=True)
+            if not answer["error"]
         },
         problems=tuple(problems),
     )
-
-
-_Place: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
-"""A framework and the variables that its process needs: a process of its own."""
-
-
-def _place(backend: Backend) -> _Place:
-    return backend.framework, tuple(sorted(backend.environment.items()))
 
 
 def module(framework: str) -> str:
@@ -167,19 +160,6 @@ def installed(framework: str) -> bool:
         return False
 
 
-def _on(
-    backend: Backend, devices: Sequence[str], answer: SurveyAnswer | None
-) -> dict[str, Availability]:
-    """Its availability; where its framework is not installed, it is the backend that says so."""
-    if answer is not None and answer.error:
-        return {device: Availability(False, answer.error) for device in devices}
-    known = {} if answer is None else answer.available.get(backend.name, {})
-    return {
-        device: known[device] if device in known else availability(backend, device)
-        for device in devices
-    }
-
-
 def availability(backend: Backend, device: str) -> Availability:
     """Ask a backend; an error of its own is a reason, too."""
     interrupts = Interrupts()
@@ -193,21 +173,14 @@ def availability(backend: Backend, device: str) -> Availability:
         return Availability(False, f"asking failed: {type(error).__name__}: {one_line(error)}")
 
 
-# -- one framework, in a process of its own
-
-
 def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnswer:
     """Ask about one framework in a process of its own."""
     name = request.framework
-    found = fresh.ask(
-        ["-m", "bench.machine.survey"], asdict(request), seconds, request.environment, quiet=True
-    )
+    words = ["-m", "bench.machine.survey"]
+    found = fresh.ask(words, asdict(request), seconds, request.environment, quiet=True)
     if not isinstance(found, fresh.Died):
-        available = {
-            backend: {device: Availability(**each) for device, each in on.items()}
-            for backend, on in found["available"].items()
-        }
-        return SurveyAnswer(found["version"], found["error"], available)
+        answer: SurveyAnswer = found
+        return answer
     if found.code is None:
         error = f"{name} did not start within {seconds:.0f} s; try `import {name}`"
     elif found.code == -signal.SIGILL:
@@ -218,30 +191,28 @@ def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnsw
     else:
         last = f", saying: {found.said}" if found.said else ""
         error = f"importing {name} {fresh.ending(found.code)}{last}; reinstall it"
-    return SurveyAnswer(error=error)
+    return {"version": None, "error": error, "available": {}}
 
 
 def answer_here(request: SurveyRequest) -> SurveyAnswer:
     """Answer in this process, which imports the framework."""
+    error, available = "", {}
+    loaded: object = None
     try:
-        loaded = importlib.import_module(request.module)
-    except Exception as error:
+        loaded = importlib.import_module(module(request.framework))
+    except Exception as raised:
         # An extension module can raise anything at all when its libraries do not fit.
-        return SurveyAnswer(
-            error=f"{request.framework} is installed but cannot be imported "
-            f"({type(error).__name__}: {one_line(error)}); reinstall it"
-        )
+        said = f"{type(raised).__name__}: {one_line(raised)}"
+        error = f"{request.framework} is installed but cannot be imported ({said}); reinstall it"
+    else:
+        for name in request.backends:
+            backend = get_backend(name)
+            on = {device: availability(backend, device) for device in request.devices}
+            available[name] = {device: asdict(each) for device, each in on.items()}
     version = getattr(loaded, "__version__", None)
-    return SurveyAnswer(
-        version=None if version is None else str(version),
-        available={
-            name: {device: availability(get_backend(name), device) for device in request.devices}
-            for name in request.backends
-        },
-    )
+    version = None if version is None else str(version)
+    return {"version": version, "error": error, "available": available}
 
 
 if __name__ == "__main__":
-    fresh.answer(
-        sys.argv[1], lambda asked: asdict(answer_here(fresh.question(SurveyRequest, asked)))
-    )
+    fresh.answer(sys.argv[1], lambda asked: answer_here(fresh.question(SurveyRequest, asked)))

@@ -10,6 +10,9 @@ from bench.machine import survey
 from bench.machine.survey import SurveyAnswer, SurveyRequest
 from lstm_impl import Availability, list_backends
 
+NOTHING: SurveyAnswer = {"version": None, "error": "", "available": {}}
+BROKEN: SurveyAnswer = {**NOTHING, "error": "it is broken"}
+
 
 @pytest.fixture
 def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -19,7 +22,7 @@ def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def request_for(*backends: str) -> SurveyRequest:
-    return SurveyRequest("imaginary", "imaginary", backends, ("cpu", "gpu:0"))
+    return SurveyRequest("imaginary", backends, ("cpu", "gpu:0"))
 
 
 def test_a_framework_that_works_tells_its_version_and_what_its_backends_say(
@@ -27,15 +30,16 @@ def test_a_framework_that_works_tells_its_version_and_what_its_backends_say(
 ) -> None:
     framework.write_text("__version__ = '4.2'\nprint('greetings nobody asked for')\n")
     answer = survey.ask_process(request_for("numpy"))
-    assert (answer.version, answer.error) == ("4.2", "")
-    assert answer.available["numpy"]["cpu"] == Availability(True)
-    assert not answer.available["numpy"]["gpu:0"]
-    assert "CPU only" in answer.available["numpy"]["gpu:0"].reason
+    assert (answer["version"], answer["error"]) == ("4.2", "")
+    found = {device: Availability(**on) for device, on in answer["available"]["numpy"].items()}
+    assert found["cpu"] == Availability(True)
+    assert not found["gpu:0"]
+    assert "CPU only" in found["gpu:0"].reason
 
 
 def test_a_framework_whose_import_fails_says_with_what_error(framework: Path) -> None:
     framework.write_text("raise ImportError('libcudart.so.12: cannot open\\nsecond line')\n")
-    error = survey.ask_process(request_for("numpy")).error
+    error = survey.ask_process(request_for("numpy"))["error"]
     assert "cannot be imported (ImportError: libcudart.so.12: cannot open)" in error
     assert "second line" not in error
     assert "reinstall" in error
@@ -53,17 +57,17 @@ def test_a_framework_that_ends_its_process_is_told_of_and_ends_nothing_else(
     framework: Path, code: str, words: str
 ) -> None:
     framework.write_text(code + "\n")
-    assert words in survey.ask_process(request_for("numpy")).error
+    assert words in survey.ask_process(request_for("numpy"))["error"]
 
 
 def test_a_framework_that_hangs_is_ended(framework: Path) -> None:
     framework.write_text("import time; time.sleep(60)\n")
-    error = survey.ask_process(request_for("numpy"), seconds=1.0).error
+    error = survey.ask_process(request_for("numpy"), seconds=1.0)["error"]
     assert "did not start within 1 s" in error
 
 
 def test_the_survey_has_every_known_backend_on_every_device_asked() -> None:
-    found = survey.survey(["cpu", "gpu:0"], ask=lambda request: SurveyAnswer(error="it is broken"))
+    found = survey.survey(["cpu", "gpu:0"], ask=lambda request: BROKEN)
     assert [entry.name for entry in found.entries] == list_backends()
     assert all(set(entry.on) == {"cpu", "gpu:0"} for entry in found.entries)
 
@@ -85,8 +89,8 @@ def test_what_needs_another_environment_is_asked_in_a_process_that_has_it() -> N
 
     def ask(request: SurveyRequest) -> SurveyAnswer:
         asked.append(request)
-        yes = {name: {"cpu": Availability(True)} for name in request.backends}
-        return SurveyAnswer(version="1", available=yes)
+        yes = {name: {"cpu": {"ok": True}} for name in request.backends}
+        return {"version": "1", "error": "", "available": yes}
 
     if not survey.installed("torch"):
         pytest.skip("torch is not installed")
@@ -101,7 +105,7 @@ def test_a_strategy_that_cannot_be_imported_is_a_problem_and_hides_no_other(
 ) -> None:
     point = SimpleNamespace(name="alien", value="no_such_module:Alien")
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
-    found = survey.survey(["cpu"], ask=lambda request: SurveyAnswer())
+    found = survey.survey(["cpu"], ask=lambda request: NOTHING)
     assert found.entries[0].name == "numpy"
     assert len(found.problems) == 1
     assert "no_such_module:Alien" in found.problems[0]
