@@ -6,21 +6,19 @@ import argparse
 import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
 from rich.console import Console
-from rich.text import Text
 
 from bench.cli import command_line
 from bench.cli.command_line import UsageError
 from bench.machine.fields import printable
 from bench.machine.writing import ResultWriteError, write_bytes
 from bench.render import INSTALL_PICTURES, PICTURES
-from bench.render.escape import LONGEST_SENTENCE, clean, prose, text_console
-from bench.render.table import Sheet
+from bench.render.escape import text_console
 
 # Wide enough for a whole row, narrow enough for a terminal next to an editor.
 WIDTH = 100
@@ -171,58 +169,3 @@ def _append(path: Path, data: bytes) -> None:
             file.write(data)
     except OSError as error:
         raise UsageError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
-
-
-@dataclass(frozen=True)
-class CommandOutput:
-    """Lines before the tables, the tables with what stands above them, and lines after.
-
-    Any of it may hold text of a file: each form makes it harmless. heading: letters in a line of a
-    column's heading, in a terminal.
-    """
-
-    first: tuple[str, ...]
-    tables: tuple[tuple[str, Sheet], ...]
-    last: tuple[str, ...]
-    heading: int = 10
-
-    def terminal(self, console: Console) -> None:
-        """As a terminal shows it."""
-        for line in self.first:
-            console.print(_inert(line))
-        for above, sheet in self.tables:
-            if above:
-                console.print()
-                console.print(_inert(above))
-            console.print(_fitting(sheet, console.width).grid(self.heading))
-        console.print()
-        for line in self.last:
-            console.print(_inert(line))
-
-    def markdown(self) -> str:
-        """In GitHub's dialect."""
-        parts = [prose(line) for line in self.first]
-        for above, sheet in self.tables:
-            parts += [*([f"{prose(above)}:"] if above else []), sheet.markdown()]
-        parts += [prose(line) for line in self.last]
-        return "\n\n".join(parts) + "\n"
-
-    def deliver(self, options: argparse.Namespace, **texts: Callable[[], Answer]) -> None:
-        """Write it as the options of ``arguments.add_output`` ask; texts: its other forms."""
-        as_asked(options, self.terminal, {"markdown": self.markdown, **texts})
-
-
-def _inert(line: str) -> Text:
-    return Text(clean(line, LONGEST_SENTENCE))
-
-
-def _fitting(sheet: Sheet, width: int) -> Sheet:
-    """A table whose columns have what they ask for where a terminal is wide enough; where it is
-    not, the last of them would stand beyond its edge."""
-    words = (max(map(len, column.heading.split())) for column in sheet.columns)
-    requested = sum(
-        max(column.least or 0, word) + 3 for column, word in zip(sheet.columns, words, strict=True)
-    )
-    if requested <= width:
-        return sheet
-    return replace(sheet, columns=tuple(replace(column, least=None) for column in sheet.columns))

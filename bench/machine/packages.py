@@ -1,8 +1,4 @@
-"""What is installed in a Python, perhaps another than this: asked in a process of its own.
-
-``python -m bench.machine.packages FOLDER`` is what that process runs, so that the answer is what a
-worker of that Python would find.
-"""
+"""What is installed in a Python, perhaps another than this, as a process of it finds it."""
 
 from __future__ import annotations
 
@@ -18,19 +14,15 @@ from bench.machine.fields import Field
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import write
 
-NEEDED = ("pytest", "pytest-benchmark")
-"""Distributions without which a worker cannot measure; the rest it imports before it answers."""
-
 _LIMIT = 60.0
 """Seconds that it may take. A second is usual; a cold network drive takes longer."""
 
 
 @dataclass(frozen=True)
 class Python:
-    """executable: as it was requested; a virtual environment's is a link that none must follow.
+    """executable: of a virtual environment a link, which must not be followed. version: ``3.11.7``.
 
-    version: ``3.11.7``. packages: versions by the names of distributions, in lower case. bench: the
-    folder of this suite there.
+    packages: versions by the names of distributions, in lower case. bench: this suite's folder.
     """
 
     executable: str
@@ -40,14 +32,11 @@ class Python:
 
 
 class NoPythonError(RuntimeError):
-    """An environment cannot be measured in; one line that says why and what to do."""
+    """A Python cannot measure; one line that says why and what to do."""
 
 
 def executable(environment: Path) -> Path:
-    """The Python of a virtual environment, or the file itself where one is named.
-
-    Raises NoPythonError.
-    """
+    """The Python of a virtual environment, or the file itself. Raises NoPythonError."""
     if environment.is_file():
         return environment.absolute()
     for place in ("bin/python", "Scripts/python.exe"):
@@ -68,7 +57,7 @@ def ask(environment: Path) -> Python:
     if isinstance(found, fresh.Died):
         ended = "did not answer" if found.code is None else fresh.ending(found.code)
         raise NoPythonError(f"{python} {ended} ({found.said}); {install}")
-    for name in NEEDED:
+    for name in ("pytest", "pytest-benchmark"):  # the rest is imported before it answers
         if name not in found["packages"]:
             raise NoPythonError(f"{python} has no {name}; {install}")
     return Python(str(python), found["version"], found["packages"], found["bench"])
@@ -77,18 +66,18 @@ def ask(environment: Path) -> Python:
 def here() -> Python:
     """What is installed in this Python, whatever it has imported by now."""
     packages: dict[str, str] = {}
-    for each in metadata.distributions(path=[place for place in sys.path if not _inside(place)]):
+    # Ray adds a place with copies of its own, inside its package, once it is imported.
+    places = [
+        place
+        for place in sys.path
+        if not {parent.name for parent in Path(place).parents} & {"site-packages", "dist-packages"}
+    ]
+    for each in metadata.distributions(path=places):
         if name := each.metadata["Name"]:  # a broken one has none
             # Of two the first is what an import finds.
             packages.setdefault(name.lower().replace("_", "-"), each.version)
     version = ".".join(map(str, sys.version_info[:3]))
     return Python(sys.executable, version, packages, str(Path(__file__).resolve().parents[1]))
-
-
-def _inside(place: str) -> bool:
-    """Whether a place to import from belongs to one package: Ray adds one with copies of its own
-    once it is imported."""
-    return any(parent.name in ("site-packages", "dist-packages") for parent in Path(place).parents)
 
 
 if __name__ == "__main__":
@@ -103,29 +92,27 @@ SIDES = ("base", "new")
 """Folders of the results, next to the file."""
 
 PROCESSES = 10
-"""In each environment. A gate looks further into the tails than a verdict does: with six it fails
-more often than it says (docs/verdicts.md)."""
+"""In each environment: with six a gate fails more often than it says (docs/verdicts.md)."""
 
 _LARGEST_FILE = 10_000_000  # bytes; a thousand packages take 30 kB
 
 
 @dataclass(frozen=True)
 class LabelledPython:
-    """One side: what it is called, and what is installed there."""
+    """One side: its name, and what is installed there."""
 
     label: str
     python: Python
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
-    """What the environments at these paths are called: their folders, or all of the path."""
+    """Name the environments at these paths by their folders, or else by the whole paths."""
     roots = [
         path.parent.parent if path.parent.name in ("bin", "Scripts") else path for path in paths
     ]
-    if len({root.name for root in roots}) == len(roots):
-        return [root.name for root in roots]
-    if len({str(path) for path in paths}) == len(paths):
-        return [str(path) for path in paths]
+    for names in ([root.name for root in roots], list(map(str, paths))):
+        if len(set(names)) == len(names):
+            return names
     return [f"{root.name} ({letter})" for root, letter in zip(roots, "AB", strict=True)]
 
 
@@ -158,7 +145,7 @@ def _environment(side: Field) -> LabelledPython:
 
 
 def differences(base: Python, new: Python) -> list[tuple[str, str, str]]:
-    """What differs: name, there, here; what can change a time first."""
+    """What differs: name, base, new; what can change a time first."""
     there, here = ({"python": side.version, **side.packages} for side in (base, new))
     first = {name: number for number, name in enumerate(("python", *LIBRARIES))}
     names = [name for name in {**there, **here} if there.get(name) != here.get(name)]

@@ -10,17 +10,15 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.case.cases import Case
 from bench.cli import output
-from bench.cli.output import CommandOutput
 from bench.machine.fresh import one_line
-from bench.render.escape import LONGEST_NAME
 from bench.render.messages import bound_words
 from bench.render.quantities import seconds
-from bench.render.table import Column, Sheet, comma_separated, numbers
+from bench.render.table import Block, Column, Document, Sheet, comma_separated, numbers
 from bench.stats.bound import Bound, bound, kind, shares
 from bench.worker.group import of_step
 from bench.worker.outcomes import NOT_MEASURED, REFUSED, Unmeasured, failed
@@ -130,21 +128,18 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
     )
     title = f"{found.case.id}: {seconds(found.seconds)} a step without {found.profile.source}"
     left = len(every) - MOST
-    profile_output = CommandOutput(
-        (title, bound_words(found.bound, found.figures)),
-        (("", sheet),),
-        (f"and {left} more; --format csv has all",) if left > 0 else (),
-        LONGEST_NAME,
-    )
-    here = replace(
-        profile_output, last=(*profile_output.last, f"Timeline: open {timeline} in {OPEN_WITH}")
-    )
-    output.deliver(
-        form,
-        output.Target(None),
-        here.terminal,
-        {"markdown": profile_output.markdown, "csv": lambda: comma_separated(COLUMNS, every)},
-    )
+    more = [f"and {left} more; --format csv has all"] if left > 0 else []
+    blocks = [
+        Block(lines=[title, bound_words(found.bound, found.figures)], joined=True),
+        Block(sheet=sheet),
+        Block(lines=more, joined=True),
+    ]
+    here = Block(lines=[*more, f"Timeline: open {timeline} in {OPEN_WITH}"])
+    texts = {
+        "markdown": Document(blocks).markdown,
+        "csv": lambda: comma_separated(COLUMNS, every),
+    }
+    output.deliver(form, output.Target(None), Document([*blocks[:2], here]).terminal, texts)
 
 
 def trace(profile: Profile, said: Mapping[str, object], kind: Callable[[str], str]) -> str:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from bench.cli import output
 from bench.cli.command_line import UsageError
-from bench.cli.output import CommandOutput
 from bench.machine.fields import Field, printable
 from bench.records import study
 from bench.records.study import Study
@@ -28,7 +28,7 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import Cell, Column, Sheet, numbers
+from bench.render.table import Block, Cell, Column, Document, Sheet, numbers
 from bench.stats.intervals import case_interval
 from bench.stats.ratios import RunSamples, compare
 
@@ -76,13 +76,12 @@ def deliver(paths: Sequence[str], options: argparse.Namespace) -> list[str]:
         )
     if options.format not in FORMATS:
         raise UsageError(f"a study of {kinds[0]} is shown with --format {' or '.join(FORMATS)}")
-    shown, problems = command_output(study.newest(paths, kinds[0]))
-    notes = (f"Not measured: {clean(each, LONGEST_SENTENCE)}." for each in problems)
-    replace(shown, last=(*shown.last, *notes)).deliver(options)
+    shown, problems = document(study.newest(paths, kinds[0]))
+    output.as_asked(options, shown.terminal, {"markdown": shown.markdown})
     return problems
 
 
-def command_output(found: Study) -> tuple[CommandOutput, list[str]]:
+def document(found: Study) -> tuple[Document, list[str]]:
     """The table with what stands around it, and what is not in it and why.
 
     Raises UsageError where nothing was measured, ResultError for records that are none.
@@ -112,7 +111,9 @@ def command_output(found: Study) -> tuple[CommandOutput, list[str]]:
         f"With each time its {TIME_INTERVAL}, with each ratio its {RATIO_INTERVAL}. Times as fast: "
         f"compared with {baseline}{' by sequence' * kind.adjacent}, above 1 is faster."
     )
-    return CommandOutput((), ((above, sheet),), (below,)), list(problems)
+    notes = (f"Not measured: {clean(each, LONGEST_SENTENCE)}." for each in problems)
+    around = [Block(lines=(each,), joined=True) for each in (f"{above}:", below, *notes)]
+    return Document([around[0], Block(sheet=sheet), *around[1:]]), list(problems)
 
 
 def _lines(found: Study, kind: _Kind, problems: dict[str, None]) -> Iterator[list[Cell | str]]:
