@@ -37,7 +37,7 @@ from bench.render.messages import (
     uneven_note,
 )
 from bench.stats.comparison import Comparison, Heterogeneity
-from bench.stats.intervals import PERCENTILES, CaseInterval, speed
+from bench.stats.intervals import PERCENTILES, speed
 from bench.stats.latency import PARTS, StreamProcesses
 from bench.stats.rows import NothingToReportError, Report, Row, Section, build, pairs
 from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, save
@@ -75,9 +75,37 @@ def described(file: str, values: Mapping[str, Callable[_Of, Value]]) -> dict[str
         }
 
 
-def _host(section: Section) -> str:
-    """The machine's name, or the names of all nodes."""
-    return ", ".join(section.nodes.values()) or section.run.host
+_Getter: TypeAlias = Callable[[Section, Row], Value]
+
+
+def _of(
+    part: Callable[[Row], _T | None], values: Mapping[str, Callable[[_T], Value]]
+) -> dict[str, _Getter]:
+    """Values of a part of a row; None where it has none."""
+
+    def of_part(get: Callable[[_T], Value], _: Section, row: Row) -> Value:
+        found = part(row)
+        return None if found is None else get(found)
+
+    return {name: functools.partial(of_part, get) for name, get in values.items()}
+
+
+def _at(part: str, *names: str, **paths: str) -> dict[str, _Getter]:
+    """The same of attributes of an attribute of a row, of their own names or by other ones."""
+    paths |= {name: name for name in names}
+    values = {name: operator.attrgetter(path) for name, path in paths.items()}
+    return _of(operator.attrgetter(part) if part else lambda row: row, values)
+
+
+def _in(part: str, *names: str, **keys: str | int) -> dict[str, _Getter]:
+    """The same of the keys of a mapping that is an attribute of a row."""
+    keys |= {name: name for name in names}
+    values = {name: operator.methodcaller("get", key) for name, key in keys.items()}
+    return _of(operator.attrgetter(part), values)
+
+
+def _heterogeneity(row: Row) -> Heterogeneity | None:
+    return None if row.to_baseline is None else row.to_baseline.heterogeneity
 
 
 def _machine_id(section: Section) -> str:
@@ -87,86 +115,6 @@ def _machine_id(section: Section) -> str:
     text = "\0".join(sorted(section.nodes))
     return "nodes-" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
-
-_OF_SECTION: dict[str, Callable[[Section], Value]] = {
-    "session": lambda section: section.run.session,
-    "suite": lambda section: section.run.suite,
-    "started": lambda section: section.started.isoformat(),
-    "host": _host,
-    "machine_id": _machine_id,
-    "baseline": lambda section: section.baseline,
-}
-
-_OF_ROW: dict[str, Callable[[Row], Value]] = {
-    "case_id": lambda row: row.case.id,
-    "backend": lambda row: row.case.backend,
-    "device": lambda row: row.case.device,
-    "mode": lambda row: row.case.workload.mode,
-    "kind": lambda row: row.case.kind,
-    "shape": lambda row: row.case.shape,
-    "dtype": lambda row: row.case.spec.dtype,
-    "batch": lambda row: row.case.workload.batch,
-    "timesteps": lambda row: row.case.workload.timesteps,
-    "window": lambda row: row.case.workload.window,
-    "min_length": lambda row: row.case.workload.min_length,
-    "dropout": lambda row: row.case.workload.dropout,
-    "batch_major": lambda row: row.case.workload.batch_major,
-    "optimizer": lambda row: row.case.workload.optimizer,
-    "gradients": lambda row: row.case.workload.gradients if row.case.workload.training else None,
-    "period_s": lambda row: row.case.workload.period,
-    "input_size": lambda row: row.case.spec.input_size,
-    "hidden_size": lambda row: row.case.spec.hidden_size,
-    "num_layers": lambda row: row.case.spec.num_layers,
-    "bidirectional": lambda row: row.case.spec.bidirectional,
-    "outcome": lambda row: row.outcome,
-    "reason": lambda row: row.reason,
-    "advice": lambda row: row.advice,
-    "valid": lambda row: not row.invalid if row.measured else None,
-    "invalid_reasons": lambda row: doubt_lines(row.invalid),
-    "time_valid": lambda row: not row.validity.time if row.measured else None,
-    "time_reasons": lambda row: doubt_lines(row.validity.time),
-    "samples": lambda row: row.samples,
-    "sequences_per_s": lambda row: row.sequences_per_s,
-    "timesteps_per_s": lambda row: row.timesteps_per_s,
-    "time_per_timestep_s": lambda row: row.time_per_timestep,
-    "ratio_valid": lambda row: None if row.to_baseline is None else not row.ratio_doubts,
-    "ratio_reasons": lambda row: doubt_lines(row.ratio_doubts),
-    "rank": lambda row: row.rank,
-    "ahead": lambda row: None if row.ahead is None else row.ahead.verdict.value,
-    "fastest": lambda row: row.fastest if row.rank == 1 else None,
-    "first_result_s": lambda row: row.first_result,
-    "break_even_steps": lambda row: paid.steps if (paid := paid_back(row)) else None,
-    "peak_memory_bytes": lambda row: row.memory.get("peak_bytes"),
-    "operations": lambda row: row.roofs.get("operations"),
-    "bytes_moved": lambda row: row.roofs.get("bytes"),
-    "of_matmul_roof": lambda row: row.roofs.get("of_matmul"),
-    "of_bandwidth_roof": lambda row: row.roofs.get("of_bandwidth"),
-    "of_chain_roof": lambda row: row.roofs.get("of_chain"),
-    "of_launch_roof": lambda row: row.roofs.get("of_launch"),
-    "processors_busy": lambda row: row.roofs.get("processors_busy"),
-    "bound_by": lambda row: None if row.bound is None else row.bound.kind,
-    "why": lambda row: bound_sentence(row) or None,
-    "energy_j": lambda row: row.energy.get("joules"),
-    "steady": lambda row: row.steady,
-    "variant": lambda row: row.case.variant or None,
-    "error": lambda row: row.error,
-}
-
-_OF_SETUP: dict[str, Callable[[Mapping[str, float | None]], Value]] = {
-    name: operator.itemgetter(name) for name in ("build_s", "trace_s", "compile_s", "first_call_s")
-}
-
-_OF_INTERVAL: dict[str, Callable[[CaseInterval], Value]] = {
-    "processes": lambda interval: interval.processes,
-    "time_s": lambda interval: interval.mid,
-    "time_low_s": lambda interval: interval.low,
-    "time_high_s": lambda interval: interval.high,
-    "confidence": lambda interval: interval.confidence,
-    "allowance": lambda interval: interval.allowance,
-    "nodes": lambda interval: interval.nodes or None,
-    "spread_between_nodes": lambda interval: interval.between,
-    "spread_within_nodes": lambda interval: interval.within,
-}
 
 OF_RATIO: dict[str, Callable[[Comparison], Value]] = {
     "ratio": lambda found: found.ratio.mid,
@@ -194,73 +142,77 @@ OF_BRIDGE: dict[str, Callable[[Heterogeneity], Value]] = {
 }
 """Of a bridge, over which backends of different environments are compared."""
 
+
+def _of_stream(stream: StreamProcesses, part: float, ratio: bool, path: str) -> Value:
+    """Of a percentile of a stream's calls, or of its ratio to the baseline's."""
+    found = (stream.to_baseline if ratio else stream.latency).get(part)
+    if found is None:
+        return None
+    value = operator.attrgetter(path)(found)
+    return value if isinstance(value, str) else float(value)
+
+
 _OF_STREAM: dict[str, Callable[[StreamProcesses], Value]] = {
-    "calls": lambda stream: stream.calls,
-    "latency_most_s": lambda stream: stream.most,
     "service_p50_s": lambda stream: stream.service[50.0].mid if 50.0 in stream.service else None,
-    "deadline_s": lambda stream: stream.deadline,
-    "missed": lambda stream: stream.missed,
-    "load": lambda stream: stream.load,
 }
-
-
-def _latency(part: float, bound: str, stream: StreamProcesses) -> Value:
-    found = stream.latency.get(part)
-    return None if found is None else float(getattr(found, bound))
-
-
-def _ratio_of_latency(part: float, bound: str, stream: StreamProcesses) -> Value:
-    found = stream.to_baseline.get(part)
-    return None if found is None else float(getattr(found.ratio, bound))
-
-
-def _verdict_of_latency(part: float, stream: StreamProcesses) -> Value:
-    found = stream.to_baseline.get(part)
-    return None if found is None else found.verdict.value
-
-
 for _part in PARTS:
     _key = f"latency_p{_part:g}".replace(".", "")
+    _paths = {f"{_key}_verdict": (True, "verdict.value")}
     for _end, _bound in (("", "mid"), ("_low", "low"), ("_high", "high")):
-        _OF_STREAM[f"{_key}{_end}_s"] = functools.partial(_latency, _part, _bound)
-        _OF_STREAM[f"{_key}_ratio{_end}"] = functools.partial(_ratio_of_latency, _part, _bound)
-    _OF_STREAM[f"{_key}_verdict"] = functools.partial(_verdict_of_latency, _part)
-
-
-def _of(
-    part: Callable[[Row], _T | None], values: Mapping[str, Callable[[_T], Value]]
-) -> dict[str, Callable[[Section, Row], Value]]:
-    """Values of a part of a row; None where it has none."""
-
-    def of_part(get: Callable[[_T], Value], _: Section, row: Row) -> Value:
-        found = part(row)
-        return None if found is None else get(found)
-
-    return {name: functools.partial(of_part, get) for name, get in values.items()}
-
-
-def _of_section(get: Callable[[Section], Value], section: Section, _: Row) -> Value:
-    return get(section)
-
-
-def _percentile(part: int, _: Section, row: Row) -> Value:
-    return row.percentiles.get(part)
-
-
-def _bridge(row: Row) -> Heterogeneity | None:
-    return None if row.to_baseline is None else row.to_baseline.heterogeneity
-
+        _paths[f"{_key}{_end}_s"] = False, _bound
+        _paths[f"{_key}_ratio{_end}"] = True, f"ratio.{_bound}"
+    for _name, (_ratio, _path) in _paths.items():
+        _OF_STREAM[_name] = functools.partial(_of_stream, part=_part, ratio=_ratio, path=_path)
 
 COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
     "columns.csv",
     {
-        **{name: functools.partial(_of_section, get) for name, get in _OF_SECTION.items()},
-        **_of(lambda row: row, _OF_ROW),
-        **_of(lambda row: row.setup, _OF_SETUP),
-        **_of(lambda row: row.interval, _OF_INTERVAL),
-        **{f"p{part}_s": functools.partial(_percentile, part) for part in PERCENTILES},
+        "session": lambda section, _: section.run.session,
+        "suite": lambda section, _: section.run.suite,
+        "started": lambda section, _: section.started.isoformat(),
+        "host": lambda section, _: ", ".join(section.nodes.values()) or section.run.host,
+        "machine_id": lambda section, _: _machine_id(section),
+        "baseline": lambda section, _: section.baseline,
+        **_at("case", "backend", "device", "kind", "shape", "variant", case_id="id"),
+        **_at("case.spec", "dtype", "input_size", "hidden_size", "num_layers", "bidirectional"),
+        **_at("case.workload", "mode", "batch", "timesteps", "window", "min_length", "dropout"),
+        **_at("case.workload", "batch_major", "optimizer", period_s="period"),
+        **_at("", "outcome", "reason", "advice", "samples", "steady", "error", "rank"),
+        **_at("", "sequences_per_s", "timesteps_per_s", time_per_timestep_s="time_per_timestep"),
+        **_at("", first_result_s="first_result"),
+        **_in("setup", "build_s", "trace_s", "compile_s", "first_call_s"),
+        **_in("memory", peak_memory_bytes="peak_bytes"),
+        **_in("energy", energy_j="joules"),
+        **_in("roofs", "operations", "processors_busy", bytes_moved="bytes"),
+        **_in("roofs", of_matmul_roof="of_matmul", of_bandwidth_roof="of_bandwidth"),
+        **_in("roofs", of_chain_roof="of_chain", of_launch_roof="of_launch"),
+        **_at("bound", bound_by="kind"),
+        **_at("ahead", ahead="verdict.value"),
+        **_at("interval", "processes", "confidence", "allowance", time_s="mid", time_low_s="low"),
+        **_at("interval", time_high_s="high", spread_between_nodes="between"),
+        **_at("interval", spread_within_nodes="within"),
+        **_at("stream", "calls", "missed", "load", latency_most_s="most", deadline_s="deadline"),
+        **_of(
+            lambda row: row,
+            {
+                "gradients": lambda row: (
+                    row.case.workload.gradients if row.case.workload.training else None
+                ),
+                "valid": lambda row: not row.invalid if row.measured else None,
+                "invalid_reasons": lambda row: doubt_lines(row.invalid),
+                "time_valid": lambda row: not row.validity.time if row.measured else None,
+                "time_reasons": lambda row: doubt_lines(row.validity.time),
+                "ratio_valid": lambda row: not row.ratio_doubts if row.to_baseline else None,
+                "ratio_reasons": lambda row: doubt_lines(row.ratio_doubts),
+                "fastest": lambda row: row.fastest if row.rank == 1 else None,
+                "break_even_steps": lambda row: paid.steps if (paid := paid_back(row)) else None,
+                "why": bound_sentence,
+                "nodes": lambda row: row.interval.nodes or None if row.interval else None,
+            },
+        ),
         **_of(lambda row: row.to_baseline, OF_RATIO),
-        **_of(_bridge, OF_BRIDGE),
+        **_of(_heterogeneity, OF_BRIDGE),
+        **_in("percentiles", **{f"p{part}_s": part for part in PERCENTILES}),
         **_of(lambda row: row.stream, _OF_STREAM),
     },
 )
@@ -321,12 +273,8 @@ def cells(report: Report) -> Iterator[list[Value]]:
     for section in report.sections:
         for row in section.rows:
             values = [get(section, row) for get in getters]
-            yield [None if _is_none(value) else value for value in values]
-
-
-def _is_none(value: Value) -> bool:
-    """Whether it says nothing: a text without a letter, a number beyond all numbers."""
-    return value == "" or (type(value) is float and not isfinite(value))
+            # A text without a letter says nothing, nor does a number beyond all numbers.
+            yield [None if v == "" or (type(v) is float and not isfinite(v)) else v for v in values]
 
 
 _VALUES: dict[str, Callable[[Measurement, int], Value]] = {
