@@ -59,9 +59,10 @@ from bench.render.quantities import (
     times_bounds,
     unusual,
 )
-from bench.render.report import parts, work_words
+from bench.render.report import sheet
+from bench.render.table import Cell, Column
 from bench.stats.bound import NOT_KNOWN
-from bench.stats.rows import KINDS, Report, Row, Section, Table
+from bench.stats.rows import Report, Row, Section
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
 
@@ -177,12 +178,11 @@ def _environment() -> Environment:
         "summary": summary,
         "findings": findings,
         "title": title,
-        "parts": parts,
-        "mark": mark,
+        "sheet": sheet,
+        "kind": _kind,
         "notes": lambda section: [*notes(section.rows), BARS],
         "count": count,
         "doubts": _doubts,
-        "groups": _groups,
         "fastest": FASTEST,
     }
     made.filters["name"] = name
@@ -225,32 +225,10 @@ def _block(found: Mapping[str, object]) -> str:
 _CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "doubt", "INVALID": "bad"}
 
 
-def _groups(table: Table, most: int) -> tuple[list[dict[str, Any]], int]:
-    """The groups of a table with the cells of their rows, and how many groups are left out.
-
-    A group is shown complete or not at all: which is fastest is said among all of it.
-    """
-    found: list[dict[str, Any]] = []
-    columns, left = parts(table), most
-    for group in table.groups:
-        if found and len(group) > left:
-            break
-        left -= len(group)
-        least = min(row.time for row in group if row.measured)
-        rows = []
-        for row in group:
-            cells = []
-            for place, part in enumerate(columns):
-                text = part.text(row).strip()
-                kinds = ["right" if part.right else "words", "time" if place == 0 else ""]
-                kinds.append(_CLASSES.get(text.split()[-1], "") if text else "")
-                cells.append((text, " ".join(filter(None, kinds))))
-            width = f"{100 * least / row.time:.1f}" if row.measured else ""
-            rows.append({"row": row, "cells": cells, "width": width})
-        words = work_words(group[0], table)
-        code = [] if table.kind == KINDS[1] else [words.pop()]
-        found.append({"words": words, "code": code, "rows": rows})
-    return found, len(table.groups) - len(found)
+def _kind(cell: Cell, column: Column) -> str:
+    """The classes of a cell of a table."""
+    kinds = ["right" if column.right else "words", "time" if cell.strong else ""]
+    return " ".join(filter(None, [*kinds, _CLASSES.get(cell.text.rpartition(" ")[2], "")]))
 
 
 def _doubts(section: Section) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -211,7 +211,7 @@ def work_words(row: Row, table: Table) -> list[str]:
 # Tables
 
 
-def _sheet(table: Table, of: Table, brief: bool) -> Sheet:
+def sheet(table: Table, of: Table, brief: bool = False) -> Sheet:
     """The rows of a table, the fastest of each group first, with the columns of all of it."""
     shown = [part for part in parts(of) if part.brief or not brief]
     columns = [
@@ -232,7 +232,9 @@ def _sheet(table: Table, of: Table, brief: bool) -> Sheet:
             sign = mark(row)
             style = "bold green" if sign == FASTEST else "bold" if sign else ""
             first = Cell(row.case.backend, style=style, strong=bool(sign), mark=sign)
-            cells = [_cell(part.text(row), style if part is shown[0] else "") for part in shown]
+            time, *texts = (part.text(row) for part in shown)
+            cells = [Cell(time, style=style or _style(time), strong=bool(sign))]
+            cells += [Cell(text, style=_style(text)) for text in texts]
             bar = fastest / row.time if compared and row.measured else 0.0
             cells.append(Cell(style="green" if sign == FASTEST else "cyan", share=bar))
             lines.append([work, first, *cells])
@@ -242,18 +244,16 @@ def _sheet(table: Table, of: Table, brief: bool) -> Sheet:
     return Sheet.of(columns, lines, grouped=True)
 
 
-def _cell(text: str, style: str) -> Cell:
-    """A cell in the colour of its verdict or its outcome, if it has one."""
-    last = text.split()[-1:] or [""]
-    style = style or _STYLES.get(text) or _STYLES.get(last[0], "")
-    return Cell(text, style=style, strong=bool(style.startswith("bold g") and text))
+def _style(text: str) -> str:
+    """The colour of a verdict or an outcome, which is all of a cell or its last word."""
+    return _STYLES.get(text) or _STYLES.get(text.rpartition(" ")[2], "")
 
 
 def _tables(section: Section, rows: int, brief: bool = False) -> Iterator[Block]:
     for table in section.timed_tables:
         shown, left = table.begin(rows)
         more = f"and {count(left, f'more {table.noun}')}; --format csv has every case"
-        yield Block(title(table), [more] if left else [], _sheet(shown, table, brief), style="dim")
+        yield Block(title(table), [more] if left else [], sheet(shown, table, brief), style="dim")
 
 
 # A section
@@ -319,8 +319,8 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
             place = ""  # it stands only in the first line of its works
     if tables:
         messages = [f"{each}." for each in (*notes(first), *few(first), *uneven_bridges(first))]
-        sheet = Sheet.of(columns, lines).without_empty()
-        yield Block(sheet=sheet, lines=[*messages, caption(section)], joined=True)
+        found = Sheet.of(columns, lines).without_empty()
+        yield Block(sheet=found, lines=[*messages, caption(section)], joined=True)
 
 
 def whys(section: Section, rows: int) -> Iterator[Block]:

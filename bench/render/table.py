@@ -125,16 +125,22 @@ class Sheet:
         if not self.grouped:
             yield self._fitting(width).grid(heading)
             return
-        named = [line[0] for line in self.lines]
-        sheet = self.only(range(1, len(self.columns)))._fitting(width)
-        starts = [place for place, cell in enumerate(named) if cell.text]
-        for start, end in itertools.pairwise([*starts, len(named)]):
-            if start:
+        rest = self.only(range(1, len(self.columns)))._fitting(width)
+        place = 0
+        for first, lines in self.groups():
+            if place:
                 yield Text("")
-            first = named[start]
             below = f" · {_shown(first.bounds)}" if first.bounds else ""
             yield Text.assemble((_shown(first.text), "bold"), (below, "dim"))
-            yield replace(sheet, lines=sheet.lines[start:end]).grid(heading, start == 0)
+            shown = rest.lines[place : place + len(lines)]
+            yield replace(rest, lines=shown).grid(heading, place == 0)
+            place += len(lines)
+
+    def groups(self) -> Iterator[tuple[Cell, tuple[tuple[Cell, ...], ...]]]:
+        """Each group's cell of the first column, and the other cells of its lines."""
+        starts = [place for place, line in enumerate(self.lines) if line[0].text]
+        for start, end in itertools.pairwise([*starts, len(self.lines)]):
+            yield self.lines[start][0], tuple(line[1:] for line in self.lines[start:end])
 
     def _fitting(self, width: int) -> Sheet:
         """Without the columns that are needed least, as far as room is short, and with its bars."""
