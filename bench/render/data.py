@@ -384,14 +384,10 @@ def break_evens(section: Section) -> list[dict[str, Value]]:
 # Parquet
 
 
-class NoParquetError(InputError):
-    """What writes Parquet is not installed."""
-
-
 def check_parquet() -> None:
-    """Raise NoParquetError, saying what to install, if Parquet cannot be written here."""
+    """Raise InputError, saying what to install, if Parquet cannot be written here."""
     if find_spec("pyarrow") is None:
-        raise NoParquetError(
+        raise InputError(
             f"--format parquet needs pyarrow, which is not installed: pip install '{EXTRA}'"
         )
 
@@ -399,7 +395,7 @@ def check_parquet() -> None:
 def parquet(report: Report) -> bytes:
     """The table as a Parquet file: null where there is no value.
 
-    Raises NoParquetError where pyarrow is missing.
+    Raises InputError where pyarrow is missing.
     """
     return as_parquet(COLUMNS, cells(report))
 
@@ -407,7 +403,7 @@ def parquet(report: Report) -> bytes:
 def as_parquet(columns: Mapping[str, DataColumn[...]], rows: Iterable[list[Value]]) -> bytes:
     """Rows as a Parquet file, each column with its type, unit and meaning.
 
-    Raises NoParquetError where pyarrow is missing.
+    Raises InputError where pyarrow is missing.
     """
     check_parquet()
     import pyarrow as pa

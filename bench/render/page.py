@@ -12,11 +12,10 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from bench.case.cases import Case
 from bench.machine.fields import InputError
 from bench.records.hdr import decode
 from bench.render import plot
+from bench.render.data import COLUMNS
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import (
     BARS,
@@ -66,9 +66,6 @@ from bench.stats.rows import Report, Row, Section
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 EXTRA = "pip install 'lstm-benchmark-suite[html]'"
 
 MOST_CASES = 100_000
@@ -106,63 +103,39 @@ FILTERS = {"session": "Session", **CHOICES, "kind": "Kind", **SIZES}
 NO_OPTIMIZER = "none"
 
 
-class NoJinjaError(InputError):
-    """What makes the page is not installed."""
-
-
 def check() -> None:
-    """Raise NoJinjaError, saying what to install, if pages cannot be made here."""
+    """Raise InputError, saying what to install, if pages cannot be made here."""
     if find_spec("jinja2") is None:
-        raise NoJinjaError(f"--format html needs jinja2, which is not installed: {EXTRA}")
+        raise InputError(f"--format html needs jinja2, which is not installed: {EXTRA}")
 
 
 def page(report: Report) -> str:
     """Return the whole page; where plotly is not installed it has no plots and says so.
 
-    Raises NoJinjaError where jinja2 is missing.
+    Raises InputError where jinja2 is missing.
     """
     check()
-    script = _file("page.js")
-    plotly = _plotly()
-    hosts = dict.fromkeys(
-        host
-        for section in report.sections
-        for host in (section.nodes.values() or [section.run.machine])
-    )
-    suites = dict.fromkeys(section.run.suite for section in report.sections)
-    tables = sum(len(section.tables) for section in report.sections)
-    data = Data(report)
-    scripts = [script, *([plotly] if plotly else [])]
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            report=report,
-            about=f"{', '.join(map(name, suites))} on {', '.join(map(name, hosts))}",
-            hashes=_markup(" ".join(f"'sha256-{_digest(each)}'" for each in scripts)),
-            style=_markup(_file("page.css")),
-            script=_markup(script),
-            plotly=_markup(plotly),
-            install=EXTRA,
-            data=_markup(_block(data.columns())),
-            works=data.listed(),
-            options=data.options(),
-            choices=data.choices(),
-            backends=data.backends.shown,
-            sizes=SIZES,
-            marks=MARKS,
-            most_open=_MOST_OPEN,
-            most_rows=max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables)),
-            most_skipped=_MOST_SKIPPED,
-        )
-    )
-
-
-def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
+    folder = Path(__file__).parent
+    style, script = (Markup((folder / f).read_text("utf-8")) for f in ("page.css", "page.js"))
+    plotly = Markup(_plotly())
+    digests = [
+        base64.b64encode(hashlib.sha256(each.encode()).digest()).decode()
+        for each in (script, plotly)
+        if each
+    ]
+    sections = report.sections
+    nodes = [host for each in sections for host in (each.nodes.values() or [each.run.machine])]
+    hosts, suites = dict.fromkeys(nodes), dict.fromkeys(each.run.suite for each in sections)
+    tables = sum(len(section.tables) for section in sections)
+    data = Data(report)
+    # No letter of JSON in an HTML element may end that.
+    text = json.dumps(data.columns(), separators=(",", ":"), allow_nan=False)
+    block = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -170,6 +143,7 @@ def _environment() -> Environment:
         # Whatever is written is made harmless first, but for what is HTML of our own.
         finalize=lambda value: clean(value, LONGEST_SENTENCE) if type(value) is str else value,
     )
+    made.filters["name"] = name
     made.globals |= {
         "heading": heading,
         "machine": machine,
@@ -185,22 +159,25 @@ def _environment() -> Environment:
         "doubts": _doubts,
         "fastest": FASTEST,
     }
-    made.filters["name"] = name
-    return made
-
-
-def _file(file: str) -> str:
-    return (Path(__file__).parent / file).read_text(encoding="utf-8")
-
-
-def _markup(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return made.get_template("page.html").render(
+        report=report,
+        about=f"{', '.join(map(name, suites))} on {', '.join(map(name, hosts))}",
+        hashes=Markup(" ".join(f"'sha256-{each}'" for each in digests)),
+        style=style,
+        script=script,
+        plotly=plotly,
+        install=EXTRA,
+        data=Markup(block),
+        works=data.listed(),
+        options=data.options(),
+        choices=data.choices(),
+        backends=data.backends.shown,
+        sizes=SIZES,
+        marks=MARKS,
+        most_open=_MOST_OPEN,
+        most_rows=max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables)),
+        most_skipped=_MOST_SKIPPED,
+    )
 
 
 def _plotly() -> str:
@@ -209,14 +186,7 @@ def _plotly() -> str:
         return ""
     from plotly.offline import get_plotlyjs
 
-    found: str = get_plotlyjs()
-    return found
-
-
-def _block(found: Mapping[str, object]) -> str:
-    """JSON that may stand in an HTML element: no letter of it can end that."""
-    text = json.dumps(found, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return str(get_plotlyjs())
 
 
 # The tables
@@ -268,6 +238,25 @@ class _Words:
             self.numbers[text] = len(self.shown)
             self.shown.append(self.limit(text))
         return self.numbers[text]
+
+
+_FIGURES = {
+    "time": "time_s",
+    "low": "time_low_s",
+    "high": "time_high_s",
+    "speed": "speedup",
+    "speed_low": "speedup_low",
+    "speed_high": "speedup_high",
+    "timesteps_per_s": "timesteps_per_s",
+    "first": "first_result_s",
+    "build": "build_s",
+    "trace": "trace_s",
+    "compile": "compile_s",
+    "memory": "peak_memory_bytes",
+    "operations": "operations",
+    "bytes": "bytes_moved",
+}
+"""What the script reads of a case, and which column of the report's data that is."""
 
 
 class Data:
@@ -362,41 +351,23 @@ class Data:
         return sorted(values, key=lambda each: (isinstance(each, str), 0 if each is None else each))
 
     def _case(self, section: Section, row: Row) -> dict[str, object]:
-        ratio, interval = row.to_baseline, row.interval
+        ratio, interval, peak = row.to_baseline, row.interval, row.memory.get("peak_bytes")
         baseline = row.measured and row.case.backend == section.baseline
-        # A verdict of a ratio's, also where it is not to be trusted: ``trust`` says that.
-        speed = [1 / each for each in (ratio.ratio.mid, ratio.ratio.high)] if ratio else [None] * 2
-        high = 1 / ratio.ratio.low if ratio and ratio.ratio.low > 0 else None
-        trust = (
-            0 if not row.measured else 1 if not row.trusted else 2 if row.validity.of_time else 3
-        )
-        why = [
-            doubt_line(each) for each in (*row.invalid, *row.ratio_doubts, *row.validity.of_time)
-        ]
-        why += [row.reason, row.advice]
-        setup = row.setup or {}
-        peak = row.memory.get("peak_bytes")
-        return {
+        doubts = (*row.invalid, *row.ratio_doubts, *row.validity.of_time)
+        why = [*map(doubt_line, doubts), row.reason, row.advice]
+        trust = 1 if not row.trusted else 2 if row.validity.of_time else 3
+        found = {
+            key: _short(COLUMNS[column].value(section, row)) for key, column in _FIGURES.items()
+        }
+        found["speed"] = 1 if baseline else found["speed"]
+        return found | {
             "backend": self.backends[row.case.backend],
-            "time": _short(row.time if row.measured else None),
-            "low": _short(interval.low if interval else None),
-            "high": _short(interval.high if interval else None),
-            "speed": 1 if baseline else _short(speed[0]),
-            "speed_low": _short(speed[1]),
-            "speed_high": _short(high),
+            # A verdict of a ratio's, also where it is not to be trusted: ``trust`` says that.
             "verdict": "baseline" if baseline else ratio.verdict.value if ratio else "",
             "mark": mark(row),
-            "trust": trust,
+            "trust": trust if row.measured else 0,
             "outcome": row.outcome.replace("_", " "),
             "why": self._whys["; ".join(dict.fromkeys(filter(None, why)))],
-            "timesteps_per_s": _short(row.timesteps_per_s),
-            "first": _short(row.first_result),
-            "build": _short(setup.get("build_s")),
-            "trace": _short(setup.get("trace_s")),
-            "compile": _short(setup.get("compile_s")),
-            "memory": _short(peak),
-            "operations": _short(row.roofs.get("operations")),
-            "bytes": _short(row.roofs.get("bytes")),
             "peak": _short(row.roofs.get("matmul_per_s")),
             "bandwidth": _short(row.roofs.get("bandwidth_per_s")),
             # As every other format writes them.
