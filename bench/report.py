@@ -10,17 +10,15 @@ import functools
 import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
-from bench.cli.progress import Progress, asked_for, read_results
+from bench.cli.progress import Progress, asked_for
 from bench.machine.fields import printable
-from bench.machine.reading import REFERENCE, default_folder, holds_study, is_url
+from bench.machine.reading import default_folder, holds_study, is_url
 from bench.records.maps import newest, parted, untold
-from bench.records.naming import run_of
-from bench.records.schema import ResultFile, Results
+from bench.records.schema import Results
 from bench.render import along, data, page
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, load_frame, sample_rows
@@ -55,26 +53,20 @@ def report(options: argparse.Namespace) -> int:
     if options.paths and all(map(_is_study, options.paths)):
         table.deliver(options.paths, options)
         return 0
+    _check(options)
     if options.along is not None:
         return _along(options)
-    if options.format.endswith("parquet"):
-        # Before a large folder is read for nothing.
-        data.check_parquet()
-        if options.output is None:
-            raise UsageError(
-                f"--format {options.format} is no text; name a file for it: --output report.parquet"
-            )
-    if options.format == "html":
-        page.check()
     (results,) = filters.read(options, asked_for(options.paths))
     if not results.measurements and not results.outcomes:
         for note in results.notes:  # why there is nothing, as far as that is known
             print(f"note: {note}", file=sys.stderr)
-    _check_forms(options)
     if options.format in SAMPLES:
-        # Samples are no news for a terminal.
+        samples: Texts = {
+            "samples.csv": lambda: comma_separated(SAMPLE_COLUMNS, sample_rows(results)),
+            "samples.parquet": lambda: data.as_parquet(SAMPLE_COLUMNS, sample_rows(results)),
+        }
         target = output.Target(options.output)
-        output.deliver(options.format, target, lambda console: None, _samples(results))
+        output.deliver(options.format, target, lambda console: None, samples)
     else:
         with Progress("judging results"):
             made = build(results, baseline=options.baseline, kind=options.kind)
@@ -86,24 +78,49 @@ def _is_study(path: str) -> bool:
     return not is_url(path) and Path(path).is_file() and holds_study(Path(path))
 
 
+def _check(options: argparse.Namespace) -> None:
+    """Raise UsageError where options do not go together, before anything is read."""
+    form, brief, axis = options.format, options.brief, options.along
+    listed, whole = ", ".join(LISTING), brief or form not in LISTING
+    refused = {
+        f"--format {form} is no text; name a file for it: --output report.parquet": (
+            form.endswith("parquet") and options.output is None
+        ),
+        f"--along goes with --format {', '.join(ALONG)}; a picture is made by "
+        f"python -m bench.plot --along {axis}": axis and form not in ALONG,
+        "--along with --brief needs --format markdown": axis and brief and form != "markdown",
+        **{
+            f"--{name} does not go with --along": axis and getattr(options, name)
+            for name in ("teach", "why", "unmeasured")
+        },
+        f"--brief goes with --format {', '.join(BRIEF)}": brief and form not in BRIEF,
+        f"--why goes with --format {listed} and without --brief; csv and json have it of every "
+        "case": options.why and whole,
+        f"--unmeasured goes with --format {listed} and without --brief; csv and json have every "
+        "case": options.unmeasured and whole,
+    }
+    for message, wrong in refused.items():
+        if wrong:
+            raise UsageError(message)
+    if form.endswith("parquet"):
+        data.check_parquet()
+    if form == "html":
+        page.check()
+
+
 def _along(options: argparse.Namespace) -> int:
     """Write fixed cost and slope along an axis; the exit code of ``bench.report``."""
-    _check_along(options)
     times, maps = parted(options.paths or [default_folder()])
-    named = options.paths or is_url(default_folder())
-    results = read_results(times) if named else _newest_along(options.along)
+    (results,) = filters.read(options, asked_for(times if options.paths else ()))
     learned, bad = newest(maps) if options.along == "window" else (None, ())
     command_line.tell_errors(untold(bad, results.errors))
-    if not results.files:
-        raise command_line.ReportedError
     with Progress("judging results"):
-        sections = build(filters.chosen(results, options), baseline=options.baseline).sections
-    source = "" if learned is None else map_source(learned)
-    found = series(sections, options.along, learned, source)
+        sections = build(results, baseline=options.baseline).sections
+    found = series(sections, options.along, learned, map_source(learned) if learned else "")
     if not any(each.values for each in found):
         why = "; ".join(dict.fromkeys(note for each in found for note in along.notes(each)))
         raise UsageError(
-            f"no case has a time along {options.along}{f': {why}' if why else ''}; "
+            f"no case has a time along {options.along}{why and f': {why}'}; "
             f"measure some with `{MEASURE[options.along]}`"
         )
     document = along.brief(found) if options.brief else along.document(found)
@@ -116,54 +133,6 @@ def _along(options: argparse.Namespace) -> int:
     target = output.Target(options.output)
     output.deliver(options.format, target, document.terminal, texts, letters=letters)
     return command_line.BAD_INPUT if results.errors or bad else 0
-
-
-def _check_along(options: argparse.Namespace) -> None:
-    if options.format not in ALONG:
-        raise UsageError(
-            f"--along goes with --format {', '.join(ALONG)}; a picture is made by "
-            f"python -m bench.plot --along {options.along}"
-        )
-    if options.brief and options.format != "markdown":
-        raise UsageError("--along with --brief needs --format markdown")
-    for name in ("teach", "why", "unmeasured"):
-        if getattr(options, name):
-            raise UsageError(f"--{name} does not go with --along")
-
-
-def _newest_along(axis: str) -> Results:
-    """The newest run in the results folder, or in the reference's, that has the axis."""
-    folder = Path(default_folder())
-    for place in (folder, folder / REFERENCE):
-        results = read_results([place], tell=False)
-        ours = [file for file in results.files if _has(file, axis)]
-        if ours:
-            command_line.tell_errors(results.errors)
-            newest_run = run_of(max(ours, key=lambda file: file.run.started).run.session)
-            wanted = [file for file in results.files if run_of(file.run.session) == newest_run]
-            return replace(results, files=tuple(wanted))
-    raise UsageError(
-        f"{printable(str(folder))}/ has no results along {axis}; measure some with "
-        f"`{MEASURE[axis]}`, or name result files or folders"
-    )
-
-
-def _has(file: ResultFile, axis: str) -> bool:
-    if axis == "window":
-        return any(item.case.kind == KINDS[1] for item in file.measurements)
-    return len({getattr(item.case.workload, axis) for item in file.measurements}) > 1
-
-
-def _check_forms(options: argparse.Namespace) -> None:
-    """Whether what is requested has the form that is requested; raises UsageError."""
-    if options.brief and options.format not in BRIEF:
-        raise UsageError(f"--brief goes with --format {', '.join(BRIEF)}")
-    for name, elsewhere in (("why", "it of every case"), ("unmeasured", "every case")):
-        if getattr(options, name) and (options.brief or options.format not in LISTING):
-            raise UsageError(
-                f"--{name} goes with --format {', '.join(LISTING)} and without --brief; csv and "
-                f"json have {elsewhere}"
-            )
 
 
 def _teach(report: Report, options: argparse.Namespace) -> None:

@@ -154,8 +154,8 @@ def pace_words(period: float | None) -> str:
 
 
 def _digits(value: float) -> str:
-    if math.isinf(value):
-        return "∞"
+    if math.isinf(value) or value == 0:
+        return "∞" if value else "0"
     if abs(value) >= 999.5:
         return f"{value:.0f}" if abs(value) < 1e7 else f"{value:.3g}"
     return f"{value:#.3g}".rstrip(".")
@@ -164,18 +164,14 @@ def _digits(value: float) -> str:
 def size(value: float) -> str:
     """Bytes with three digits: 12.3 KiB, −1.20 MiB."""
     unit_size, unit = scale(value, _BYTES)
-    return f"{_three(value / unit_size)} {unit}"
+    return f"{_digits(value / unit_size)} {unit}".replace("-", "−")
 
 
 def size_range(interval: Interval) -> str:
     """The bounds of bytes, in the unit in which their middle is shown."""
     unit_size, _ = scale(interval.mid, _BYTES)
-    return f"{_three(interval.low / unit_size)}–{_three(interval.high / unit_size)}"
-
-
-def _three(value: float) -> str:
-    text = f"{value:.0f}" if abs(value) >= 999.5 or value == 0 else f"{value:#.3g}".rstrip(".")
-    return text.replace("-", "−")
+    low, high = (_digits(each / unit_size) for each in (interval.low, interval.high))
+    return f"{low}–{high}".replace("-", "−")
 
 
 def signed_seconds(value: float) -> str:

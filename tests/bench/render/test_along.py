@@ -180,21 +180,6 @@ def test_results_without_a_series_say_how_to_measure_one(
     assert "keras has no time: refused: it runs on GPUs only" in capsys.readouterr().err
 
 
-def test_newest_run_with_windows_is_the_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made.write_windows(tmp_path, COSTS, (None,), session="plain", day=3, processes=1)
-    made.write_windows(tmp_path / "reference", COSTS, session="theirs", day=4, processes=1)
-    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
-    assert {row["session"] for row in rows(capsys)} == {"theirs"}
-    made.write_windows(tmp_path, COSTS, session="old", day=1, processes=1)
-    made.write_windows(tmp_path, COSTS, session="new", day=2, processes=1)
-    assert {row["session"] for row in rows(capsys)} == {"new"}
-    (tmp_path / "bad.json").write_text("{")
-    assert report.main(["--along", "window"]) == BAD_INPUT
-    assert "bad.json" in capsys.readouterr().err
-
-
 def test_map_of_what_was_learned_is_read_beside_the_results(
     one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
