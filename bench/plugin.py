@@ -41,79 +41,70 @@ minimum would name other winners than the medians that the report goes by."""
 OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     (
         *("suite", "NAME|FILE", str),
-        "What to measure: a suite of the package (bench/case/*.toml) or the path of a TOML file "
-        "of your own. Default: quick.",
+        "A suite of the package or the path of a TOML file (default: quick).",
     ),
     (
         *("device", "DEVICES", arguments.names),
-        "Where: cpu, gpu:0, ... or all, separated by commas. Default: what the suite says (quick: "
-        "the CPU and every GPU here).",
+        "cpu, gpu:0, ... or all, separated by commas (default: what the suite says).",
     ),
     (
         *("backends", "NAMES", arguments.names),
-        "Which implementations, separated by commas, such as while_loop,while_loop+xla; or all. "
-        "Default: those that the suite names.",
+        "Which implementations, separated by commas, or all (default: those of the suite).",
     ),
     (
         *("variant", "NAMES", arguments.names),
         "Which variants of the backends, separated by commas, such as none,int8 (none: the backend "
-        "itself). Default: those that the suite names.",
+        "itself; default: those of the suite).",
     ),
     (
         *("mode", "MODES", arguments.names),
-        "Only inference, training or streaming. Default: all of the suite.",
+        "Only inference, training or streaming (default: all of the suite).",
     ),
     (
         *("results", "DIR", str),
-        f"Folder for the result file. Default: ${RESULTS_VARIABLE} if set, else results.",
+        f"Folder for the result file (default: ${RESULTS_VARIABLE} if set, else results).",
     ),
     (
         *("seed", "N", arguments.whole(0)),
-        "Seed of weights, inputs and of the order in which backends take turns. Default: 0.",
+        "Seed of weights, inputs and of the order in which backends take turns (default: 0).",
     ),
     (
         *("budget", "SECONDS", arguments.seconds),
-        "Measuring time for each case (one backend on one shape, mode and device), in place of the "
-        "suite's. More narrows the intervals.",
+        "Measuring time for each case, in place of the suite's: more narrows the intervals.",
     ),
     (
         *("share", "PART", arguments.share),
-        "Part of that time that is measured, above 0 to 1, so that a budget holds several "
-        "processes (bench.run). Default: 1.",
+        "Part of that time that is measured (bench.run; default: 1).",
     ),
     (
         *("precision", "PERCENT", arguments.percentage),
-        "Stop before the budget is spent once every median's 95%% interval is within this, such as "
-        "2%%. Default: 1%%.",
+        "Stop once every median's 95%% interval is within this (default: 1%%).",
     ),
     (
         *("threads", "N", arguments.whole(1, 4096)),
-        "Threads for every framework: TensorFlow's pools, OpenMP (PyTorch, oneDNN), BLAS, XLA. "
-        "Default: each framework's own choice, as a rule one for each processor.",
+        "Threads for every framework (default: its own choice, as a rule one for each processor).",
     ),
     (
         *("memory", "auto|on|off", ("auto", "on", "off")),
-        "Whether to measure the peak memory of cases on the CPU too, each in a process of its own "
-        "and while nothing is timed: some seconds a case (on a GPU it costs nothing and is always "
-        "recorded). Default: auto, what the suite says.",
+        "Whether to measure the peak memory of cases on the CPU too, some seconds for each "
+        "(default: auto, what the suite says).",
     ),
     (
         *("case-limit", "SECONDS", arguments.seconds),
-        "After how long whoever started this ends it if a case is not done (bench.run).",
+        "After how long a case that is not done is ended from outside (bench.run).",
     ),
     (
         *("period", "PERIODS", arguments.periods),
-        "When the calls of streams are due: a time between two of them, such as 10ms, or "
-        "back-to-back, or several separated by commas. Default: what the suite says.",
+        "When calls of streams are due: a time between two, such as 10ms, or back-to-back, or "
+        "several separated by commas (default: what the suite says).",
     ),
     (
         *("deadline", "TIME", arguments.short_time),
-        "Count the calls of streams that are not done this long after they were due, such as 5ms. "
-        "Default: the period, if there is one.",
+        "Count the calls of streams that are done later than this (default: the period).",
     ),
     (
         *("load", "N", arguments.whole(0, 4096)),
-        "Processes that keep a processor busy each while streams are timed. Default: 0.",
+        "Processes that keep a processor busy each while streams are timed (default: 0).",
     ),
     (
         *("cases", "FILE", str),
@@ -121,27 +112,18 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     ),
     (
         *("busy", "refuse|wait|force", ("refuse", "wait", "force")),
-        "While another run measures on this machine: refuse to start, wait for it, or go on all "
-        "the same though both spoil each other. Default: refuse.",
+        "While another run measures on this machine: refuse to start, wait for it, or go on though "
+        "both spoil each other (default: refuse).",
     ),
-    (
-        *("judged", "DIR", str),
-        "Folder in which the processes of a session share what the reference computed for the "
-        "cases that they check, and what is looked up once (bench.run).",
-    ),
+    (*("judged", "DIR", str), "Folder that the processes of a session share (bench.run)."),
     (
         *("turn", "FD", arguments.whole(0)),
-        "Wait, once frameworks are started, for the lock on this open file: other processes of the "
-        "session start or measure until then (bench.run).",
+        "Wait for the lock on this open file before measuring (bench.run).",
     ),
-    (
-        *("session", "ID", str),
-        "Name shared by runs that are replicates of one another (bench.run).",
-    ),
+    (*("session", "ID", str), "Name shared by runs that are replicates of one another."),
     (
         *("order-seed", "N", arguments.whole(0)),
-        "Measure the groups, and the backends in each, in a random order with this seed "
-        "(bench.run). Default: the suite's order.",
+        "Measure groups and backends in a random order with this seed (default: the suite's).",
     ),
 )
 """Of pytest, with ``--lstm-`` before each: its name, what stands for the value, the type of that or

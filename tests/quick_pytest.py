@@ -29,4 +29,4 @@ def pytest_collection() -> None:
     sys.modules["cpuinfo"] = SimpleNamespace(get_cpu_info=dict)  # type: ignore[assignment]
     roofs.SECONDS = dict.fromkeys(roofs.SECONDS, 1e-3)
     roofs.SQUARES = dict.fromkeys(roofs.SQUARES, (64,))
-    roof_libraries.SMALLEST_ARRAY = roof_libraries.LARGEST_ARRAY = 2**20
+    roof_libraries.ARRAY = 2**20

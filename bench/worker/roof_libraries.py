@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -113,36 +112,18 @@ def unrolls(sizes: Sizes) -> int:
     return 1 if sizes[0] * sizes[1] * sizes[2] > LARGE else UNROLLED
 
 
-SMALLEST_ARRAY, LARGEST_ARRAY = 32 * 2**20, 128 * 2**20
-"""Bytes of each of the arrays that bandwidth is measured with: four times the last caches, within
-these. A server's caches can be larger than the largest, and then raise the roof; an array that is
-past them would take seconds and gigabytes."""
+ARRAY = 128 * 2**20
+"""Bytes of each of the arrays that bandwidth is measured with: past the last caches of all but some
+servers, whose roof is then too high; an array that is past those would take gigabytes."""
 
 MEMORY_SHARE = 1 / 16
 """Part of the free memory that one of them may take."""
 
 
 def array_bytes(device: str) -> int:
-    """Bytes of arrays well past the last cache, as far as there is memory for them."""
-    if device != "cpu":
-        return LARGEST_ARRAY  # the caches of GPUs are smaller, and their memory is fast
-    size = min(LARGEST_ARRAY, max(SMALLEST_ARRAY, 4 * last_caches()))
-    free = estimate.free(device).host_bytes
-    return size if free is None else min(size, int(free * MEMORY_SHARE))
-
-
-def last_caches(root: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Bytes of the last level of this machine's caches, all of them together; 0 if not known."""
-    found: dict[tuple[int, str], int] = {}
-    for cache in root.glob("cpu[0-9]*/cache/index[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            level, shared, size = (
-                (cache / name).read_text().strip() for name in ("level", "shared_cpu_list", "size")
-            )
-            unit = {"K": 2**10, "M": 2**20, "G": 2**30}.get(size[-1:], 1)  # as in "32768K"
-            found[int(level), shared] = int(size.rstrip("KMG")) * unit
-    last = max((level for level, _ in found), default=0)
-    return sum(size for (level, _), size in found.items() if level == last)
+    """Bytes of arrays past the last cache, as far as there is memory for them."""
+    free = estimate.free(device).host_bytes if device == "cpu" else None
+    return ARRAY if free is None else min(ARRAY, int(free * MEMORY_SHARE))
 
 
 OPERATORS = 16

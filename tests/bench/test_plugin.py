@@ -201,16 +201,3 @@ def test_the_plugin_imports_no_numpy_where_there_is_nothing_to_measure(project: 
     )
     done = project.start("-p", "bench.plugin", where=other)
     assert done.code == 0, done.out
-
-
-def test_the_table_goes_by_medians_unless_another_order_is_chosen(project: Project) -> None:
-    (project.packages / "show.py").write_text(
-        "def pytest_sessionstart(session):\n"
-        "    option = session.config.option\n"
-        "    print('sorted by', option.benchmark_sort, 'columns', option.benchmark_columns)\n"
-    )
-    plain = project.measure("-p", "show", "--collect-only", "-s").out
-    assert "sorted by median columns ['median', 'iqr', 'min', 'rounds', 'iterations']" in plain
-    chosen = ("--benchmark-sort=name", "--benchmark-columns=ops")
-    out = project.measure("-p", "show", "--collect-only", "-s", *chosen).out
-    assert "sorted by name columns ['ops']" in out

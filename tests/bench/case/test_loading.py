@@ -14,7 +14,7 @@ from bench.case.cases import Case
 from bench.case.loading import Suite, SuiteChoice
 from bench.case.values import SuiteError
 from bench.machine import devices
-from lstm_impl import LSTMSpec, Workload, list_backends
+from lstm_impl import LSTMSpec, Workload
 
 GOOD = """\
 schema = 1
@@ -96,11 +96,6 @@ def test_a_suite_or_a_group_says_what_training_differentiates(
     assert shapes == [f"b2-t6-i1-h4{suffix}" for suffix in wanted]
 
 
-def test_backends_are_spelled_in_their_one_way(tmp_path: Path) -> None:
-    text = GOOD.replace('"numpy"', '"while_loop+xla+hoisted"')
-    assert load(tmp_path, text).cases[0].backend == "while_loop+hoisted+xla"
-
-
 def test_the_user_may_choose_backends_devices_and_modes(tmp_path: Path) -> None:
     choice = SuiteChoice(
         backends=["while_loop", "numpy"], devices=["gpu", "cpu"], modes=["training"]
@@ -156,15 +151,6 @@ def test_variant_that_is_not_known_or_that_a_backend_lacks_is_an_error(tmp_path:
     ):
         with pytest.raises(SuiteError, match=told):
             load(tmp_path, text, choice)
-
-
-def test_all_backends_are_all_that_are_known(tmp_path: Path) -> None:
-    for text, choice in (
-        (GOOD, SuiteChoice(backends=["all"])),
-        (GOOD.replace('["numpy"]', '"all"'), SuiteChoice()),
-    ):
-        found = {case.backend for case in load(tmp_path, text, choice).cases}
-        assert found == set(list_backends())
 
 
 def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) -> None:
@@ -300,11 +286,6 @@ def test_a_stream_has_a_case_for_each_of_its_periods_or_of_those_that_were_chose
     assert chosen == ["numpy/b2-t6-i1-h4-p2ms/float32/streaming/cpu"]
 
 
-def test_a_suite_that_names_no_mode_measures_whole_sequences(tmp_path: Path) -> None:
-    found = load(tmp_path, GOOD, SuiteChoice(periods=[0.01])).cases
-    assert [case.workload.mode for case in found] == ["inference", "training"]
-
-
 def test_a_mistake_is_told_even_where_a_choice_replaces_it(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="nunpy"):
         load(tmp_path, GOOD.replace('"numpy"', '"nunpy"'), SuiteChoice(backends=["numpy"]))
@@ -331,12 +312,6 @@ def test_an_unknown_choice_is_told_with_what_is_close(choice: SuiteChoice, told:
     with pytest.raises(SuiteError) as raised:
         suites.load("quick", choice)
     assert str(raised.value).startswith(told)
-
-
-def test_a_choice_that_leaves_nothing_is_told(tmp_path: Path) -> None:
-    text = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["training"]')
-    with pytest.raises(SuiteError, match="no case is left of suite mine with modes inference"):
-        load(tmp_path, text, SuiteChoice(modes=["inference"]))
 
 
 def test_a_path_is_relative_to_the_folder_that_was_named(tmp_path: Path) -> None:
@@ -391,12 +366,3 @@ def test_a_suite_says_whether_memory_is_measured(tmp_path: Path) -> None:
         assert suite.only(suite.cases[:1]).memory is wanted
     with pytest.raises(SuiteError, match=r"my\.toml: memory is 1; expected true or false"):
         load(tmp_path, f"memory = 1\n{GOOD}")
-
-
-def test_no_text_of_a_file_reaches_a_terminal_by_a_refusal(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text('["\\u009b31m\\ud800 \\u202e"]', encoding="utf-8")
-    with pytest.raises(SuiteError) as told:
-        suites.load_cases(path, load(tmp_path, GOOD))
-    assert str(told.value).isprintable()
-    assert "[0] is " in str(told.value)

@@ -16,15 +16,18 @@ import numpy as np
 import pytest
 
 from bench.case.cases import Case
+from bench.machine import devices
 from bench.records.schema import Figures
-from bench.worker import group, outcomes, preparing
+from bench.worker import group, outcomes, preparing, resources
 from bench.worker.preparing import Bench
 from bench.worker.roofs import AccountingError, Roofs
 from bench.worker.timing import Processors, TimingPlan
 from lstm_impl import (
+    Backend,
     LSTMSpec,
     LSTMWeights,
     Model,
+    Step,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from tests.bench.worker.told_backends import SPEC, WORK, World, measured, unmeasured
@@ -281,3 +284,73 @@ def test_a_case_is_told_its_part_of_the_time_that_its_group_was_timed(world: Wor
         [(world.time - prepared) / 2] * 2
     )
     assert [each.setup["gate_s"] for each in both] == pytest.approx([2.0, 0.0])
+
+
+# -- memory and energy, when all timing is over
+
+HELD: Figures = {"peak_bytes": 300, "steady_bytes": 200, "how": "measured"}
+USED: Figures = {"joules": 0.5, "idle_watts": 40.0, "how": "measured"}
+
+
+@pytest.fixture
+def needs(world: World, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A bench with a GPU, and with memory and energy that are logged."""
+
+    def gauge(backend: Backend, device: str) -> Callable[[Step], Figures] | None:
+        world.log.append("gauge")
+
+        def figures(step: Step) -> Figures:
+            world.log.append("figures")
+            return HELD
+
+        return None if device == "cpu" else figures
+
+    def resident(case: Case, seed: int, limit: float) -> Figures:
+        world.log.append(f"memory within {limit:.0f} s")
+        return HELD
+
+    def energy(step: Step, device: str, seconds: float) -> Figures:
+        world.log.append(f"energy of {seconds:.1f} s")
+        return USED
+
+    monkeypatch.setattr(devices, "explain_missing", lambda device: "")
+    return replace(
+        world.bench(),
+        announce=lambda cases: world.log.append("announced"),
+        gauge=gauge,
+        resident=resident,
+        energy=energy,
+    )
+
+
+def test_memory_on_the_cpu_is_measured_after_timing_if_it_is_wanted(
+    world: World, needs: Bench
+) -> None:
+    world.costs["a build"] = 10.0
+    cases = [world.add("a"), world.add("b")]
+    results = group.measure_group(cases, TimingPlan(2.0), bench=needs)
+    # First use takes 0.1 s: the time limit follows it, and what ends the case from outside.
+    limits = [resources.time_limit(first, None) for first in (10.1, 0.1)]
+    expected = [part for limit in limits for part in ("announced", f"memory within {limit:.0f} s")]
+    assert world.log[-4:] == expected
+    assert [measured(results[case.id]).memory for case in cases] == [HELD, HELD]
+    assert [measured(results[case.id]).energy for case in cases] == [None, None]
+    group.measure_group(cases[:1], TimingPlan(2.0), bench=replace(needs, case_limit=30.0))
+    assert world.log[-1] == f"memory within {resources.time_limit(10.1, 30.0 - 10.1):.0f} s"
+    unwanted = group.measure_group(cases, TimingPlan(2.0), bench=replace(needs, resident=None))
+    assert measured(unwanted[cases[0].id]).memory is None
+    assert world.log[-1].endswith(" run")
+
+
+def test_on_a_gpu_memory_is_that_of_first_use_and_energy_comes_after_timing(
+    world: World, needs: Bench
+) -> None:
+    cases = [world.add(name).on("gpu:0") for name in "ab"]
+    results = group.measure_group(cases, TimingPlan(2.0), bench=replace(needs, resident=None))
+    log = [what for what in world.log if what not in ("a trace", "a availability")]
+    first = log.index("gauge")
+    assert log[first : first + 5] == ["gauge", "a build", "a run", "figures", "a gate"]
+    assert world.log[-4:] == ["announced", "energy of 0.1 s"] * 2
+    for case in cases:
+        extra = measured(results[case.id]).to_extra(case, 0)
+        assert (extra["memory"], extra["energy"]) == (HELD, USED)

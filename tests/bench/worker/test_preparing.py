@@ -6,17 +6,16 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from bench import case as suites
 from bench.case.cases import Case
 from bench.machine import devices
-from bench.worker import estimate, preparing
+from bench.worker import estimate
 from bench.worker.equivalence import SharedFolder
 from bench.worker.outcomes import Unmeasured
 from bench.worker.output import Printed
@@ -24,7 +23,6 @@ from bench.worker.preparing import (
     FROM_ANOTHER,
     Bench,
     Prepared,
-    Turn,
     prepare,
     start_ahead,
 )
@@ -36,7 +34,7 @@ from lstm_impl import (
     registry,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
-from tests.bench.worker.told_backends import SPEC, WORK, World
+from tests.bench.worker.told_backends import WORK, World
 
 
 def prepared(world: World, case: Case, **changes: Any) -> Prepared:
@@ -172,32 +170,24 @@ def test_a_broken_package_with_a_backend_is_one_case_that_says_so(
     assert "there_is_no_such_module:Broken, which cannot be imported" in found.reason
 
 
-class Particular(NumPyLoop):
-    """One that needs a variable from the start of the process."""
-
-    strategy = "particular"
-    environment: ClassVar[Mapping[str, str]] = {"LSTM_TEST_SIDE": "east"}
-
-
-@pytest.fixture
-def particular(world: World, monkeypatch: pytest.MonkeyPatch) -> Case:
-    monkeypatch.delenv("LSTM_TEST_SIDE", raising=False)
-    world.backends["particular"] = Particular()
-    return Case("particular", SPEC, WORK)
-
-
-def test_one_that_needs_another_process_is_told_with_both_ways_to_measure_it(
-    world: World, particular: Case, monkeypatch: pytest.MonkeyPatch
+def test_backend_that_needs_another_process_is_not_measured_with_both_ways_to_do_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert refused(world, particular) == Unmeasured(
+    monkeypatch.delenv("LSTM_TEST_SIDE", raising=False)
+    case = world.add("particular")
+    monkeypatch.setattr(
+        type(world.backends["particular"]), "environment", {"LSTM_TEST_SIDE": "east"}
+    )
+    monkeypatch.setattr(type(world.backends["particular"]), "availability", NumPyLoop.availability)
+    assert refused(world, case) == Unmeasured(
         "not_measured",
         "particular needs a process of its own, with LSTM_TEST_SIDE=east",
         "python -m bench.run measures it in a process of its own; "
         "pytest does with LSTM_TEST_SIDE=east before it",
     )
     monkeypatch.setenv("LSTM_TEST_SIDE", "east")
-    monkeypatch.setattr(preparing, "get_backend", lambda name: Particular())
-    assert isinstance(prepare(particular, 0, Bench(roofs=None)), Prepared)
+    world.add("particular")
+    assert prepared(world, case)
 
 
 # -- what goes wrong
@@ -318,9 +308,3 @@ def test_process_measures_when_the_others_have_started_or_ended(tmp_path: Path) 
             process.kill()
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it ends with the process
     os.close(other)
-
-
-def test_process_whose_turn_a_backend_has_closed_goes_on(tmp_path: Path) -> None:
-    descriptor = locked(tmp_path / "turn", fcntl.LOCK_SH)
-    os.close(descriptor)
-    Turn(descriptor).take()

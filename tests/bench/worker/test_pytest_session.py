@@ -245,21 +245,6 @@ def test_the_header_and_the_end_tell_what_a_person_needs(usual: Usual) -> None:
     assert re.search(told, done.out)
 
 
-def test_in_the_usual_folder_the_next_command_needs_no_argument(project: Project) -> None:
-    done = project.run(
-        "--benchmark-only",
-        f"--lstm-suite={project.suite}",
-        f"--rootdir={ROOT}",
-        f"-c{ROOT / 'pyproject.toml'}",
-        str(ROOT / "bench" / "bench_throughput.py"),
-        where=project.folder,
-    )
-    assert done.code == 0, done.out
-    (path,) = done.files
-    assert f"results: results/{path.name}\n" in done.out
-    assert "read them: python -m bench.report\n" in done.out
-
-
 def test_options_are_recorded(mixed: Done, project: Project) -> None:
     run = mixed.file.run
     assert (run.seed, run.session) == (7, "abc")
@@ -328,15 +313,6 @@ def test_an_order_seed_shuffles_groups_and_keeps_each_together(project: Project)
     assert orders[0] == orders[2]
 
 
-def test_a_list_of_cases_is_what_is_measured(project: Project) -> None:
-    listed = project.folder / "cases.json"
-    listed.write_text(json.dumps([IDS[2]]))
-    done = project.measure(f"--lstm-cases={listed}")
-    assert [each.case.id for each in done.file.measurements] == [IDS[2]]
-    assert done.file.run.options["cases"] == listed.name
-    assert str(project.folder) not in done.files[0].read_text()
-
-
 def test_what_the_reference_computed_is_shared_in_the_folder_that_is_named(
     project: Project,
 ) -> None:
@@ -393,16 +369,13 @@ def test_a_run_beside_another_on_the_machine_is_refused_unless_forced(project: P
             re.MULTILINE,
         )
         assert not done.files
-        forced = project.measure("-k", "w2 and inference", "--lstm-busy=force")
+        listed = project.folder / "cases.json"
+        listed.write_text(json.dumps([IDS[1]]))
+        forced = project.measure(f"--lstm-cases={listed}", "--lstm-busy=force")
         assert forced.code == 0, forced.out
-        assert len(forced.file.measurements) == 1
-
-
-def test_a_run_holds_the_machine_while_it_measures_and_lets_it_go(usual: Usual) -> None:
-    path = usual.project.temporary / f"lstm-bench-{os.getuid()}.lock"
-    assert '"what": "mine"' in path.read_text()
-    with MachineLock(path) as lock:
-        lock.acquire("the next")
+        assert [each.case.id for each in forced.file.measurements] == [IDS[1]]
+        assert forced.file.run.options["cases"] == listed.name
+        assert str(project.folder) not in forced.files[0].read_text()
 
 
 def test_with_benchmarks_disabled_each_case_is_judged_and_nothing_is_kept(project: Project) -> None:

@@ -92,20 +92,18 @@ def journal(folder: Path) -> list[dict[str, Any]]:
 def test_the_first_of_a_group_has_all_of_it_measured_together(
     tmp_path: Path, measurer: Measurer
 ) -> None:
-    found = started(tmp_path)
-    for case in CASES:
+    found = started(tmp_path, [*CASES[:3], CASES[1]])
+    assert found.wanted == CASES[:3]
+    for case in CASES[:3]:
         keep(found, case)
-    assert [ids for ids, _, _ in measurer.asked] == [
-        [case.id for case in CASES[:2]],
-        [case.id for case in CASES[2:]],
-    ]
-
-
-def test_only_what_is_wanted_is_measured(tmp_path: Path, measurer: Measurer) -> None:
-    found = started(tmp_path, [CASES[1], CASES[2], CASES[1]])
-    keep(found, CASES[1])
-    assert measurer.asked[0][0] == [CASES[1].id]
-    assert found.wanted == [CASES[1], CASES[2]]
+    asked = [ids for ids, _, _ in measurer.asked]
+    assert asked == [[case.id for case in CASES[:2]], [CASES[2].id]]
+    path = found.finish()
+    assert path is not None
+    run = records.read(path).run
+    assert path.name == f"mine-{run.started:%Y%m%dT%H%M%SZ}-{run.id[:8]}.json"
+    assert run.session == run.id
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_the_settings_reach_the_clock(tmp_path: Path, measurer: Measurer) -> None:
@@ -219,16 +217,6 @@ def test_the_file_holds_the_whole_run(tmp_path: Path, measurer: Measurer) -> Non
     assert [each.case for each in file.outcomes] == [CASES[1], CASES[3]]
     data = json.loads(path.read_text())
     assert (data["machine_info"], data["commit_info"]) == ({"node": "here"}, {"id": "abc"})
-
-
-def test_the_name_of_a_file_tells_suite_time_and_run(tmp_path: Path, measurer: Measurer) -> None:
-    found = started(tmp_path)
-    path = found.finish()
-    assert path is not None
-    run = records.read(path).run
-    assert path.name == f"mine-{run.started:%Y%m%dT%H%M%SZ}-{run.id[:8]}.json"
-    assert run.session == run.id
-    assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_an_interruption_keeps_what_is_finished_and_names_the_group_in_flight(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,43 +13,17 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from bench.stats.bound import FROM_PYTHON
 from bench.worker import estimate, roof_libraries
-from bench.worker.roof_libraries import LARGEST_ARRAY, SMALLEST_ARRAY, Library, NumPyLibrary
+from bench.worker.roof_libraries import ARRAY, Library, NumPyLibrary
 from bench.worker.roofs import fastest
 
 
-def test_last_caches_are_added_up_and_each_counted_once(tmp_path: Path) -> None:
-    for cpu, level, size, shared in (
-        (0, 2, "1M", "0"),
-        (1, 2, "1M", "1"),
-        (0, 3, "16384K", "0-1"),
-        (1, 3, "16384K", "0-1"),
-        (2, 3, "32M", "2-3"),
-    ):
-        folder = tmp_path / f"cpu{cpu}" / "cache" / f"index{level}"
-        folder.mkdir(parents=True)
-        (folder / "level").write_text(f"{level}\n")
-        (folder / "size").write_text(f"{size}\n")
-        (folder / "shared_cpu_list").write_text(f"{shared}\n")
-    assert roof_libraries.last_caches(tmp_path) == (16 + 32) * 2**20
-    assert roof_libraries.last_caches(tmp_path / "none") == 0
-
-
-@pytest.mark.parametrize(
-    ("caches", "free", "size"),
-    [
-        (2**20, None, SMALLEST_ARRAY),
-        (12 * 2**20, None, 48 * 2**20),
-        (2**30, None, LARGEST_ARRAY),
-        (2**30, 2**27, 2**23),  # no more than its share of what is free
-    ],
-)
-def test_array_bytes_are_past_the_caches_as_far_as_memory_allows(
-    monkeypatch: pytest.MonkeyPatch, caches: int, free: int | None, size: int
+def test_array_takes_no_more_than_its_share_of_free_memory(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(roof_libraries, "last_caches", lambda: caches)
-    monkeypatch.setattr(estimate, "free", lambda device: estimate.Free(free, None, 2))
-    assert roof_libraries.array_bytes("cpu") == size
-    assert roof_libraries.array_bytes("gpu:0") == LARGEST_ARRAY
+    for free, size in ((None, ARRAY), (2**40, ARRAY), (2**27, 2**23)):
+        monkeypatch.setattr(estimate, "free", lambda device, of=free: estimate.Free(of, None, 2))
+        assert roof_libraries.array_bytes("cpu") == size
+        assert roof_libraries.array_bytes("gpu:0") == ARRAY
 
 
 @pytest.mark.parametrize("sizes", [(2, 4, 16), (1, 256, 1024), (8, 512, 128)])
