@@ -1,6 +1,7 @@
 """Choosing a backend by racing the candidates on a user's own sizes, and remembering who won."""
 
-from lstm_impl.tuning.decision import Decision, DecisionError, Raced, TunedMachine, TuningRequest
+from lstm_impl.tuning.decision import Decision, DecisionError, Raced, TuningRequest
+from lstm_impl.tuning.machine import TunedMachine
 from lstm_impl.tuning.models import CANDIDATES, tune
 from lstm_impl.tuning.store import FOLDER, folder, load, save
 

@@ -11,13 +11,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lstm_impl.spec import LSTMSpec
+from lstm_impl.tuning.machine import TunedMachine
 from lstm_impl.tuning.race import Ran, fastest, ratio
 from lstm_impl.workload import Workload
 
 FORMAT = 1
-
-DECISIVE = ("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras")
-"""Distributions a new version of which makes a decision void."""
 
 TOLERATED = 1.02
 """The rule's own pick stays where it takes at most this many times as long as the fastest: a
@@ -26,23 +24,6 @@ decision is to gain something, and two that are alike would change places from r
 
 class DecisionError(ValueError):
     """A file holds no decision; the message names the field."""
-
-
-@dataclass(frozen=True)
-class TunedMachine:
-    """Where a decision holds.
-
-    device: the processor and how many of them may be used, or the GPU. versions: of what computes,
-    by distribution; of what is not TensorFlow's they are told but do not make a decision void.
-    """
-
-    device: str
-    versions: Mapping[str, str]
-
-    @property
-    def alike(self) -> tuple[object, ...]:
-        """What two machines must have in common to share a decision."""
-        return self.device, tuple(self.versions.get(name) for name in DECISIVE)
 
 
 @dataclass(frozen=True)

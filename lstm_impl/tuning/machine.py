@@ -6,16 +6,36 @@ import functools
 import os
 import platform
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from lstm_impl.tuning.decision import TunedMachine
+DECISIVE = ("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras")
+"""Distributions a new version of which makes a decision void."""
 
 DISTRIBUTIONS = (
-    *("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras"),
+    *DECISIVE,
     *("torch", "jax", "jaxlib", "flax", "onnxruntime", "ai-edge-litert"),
 )
 """What computes."""
+
+
+@dataclass(frozen=True)
+class TunedMachine:
+    """Where a decision holds.
+
+    device: the processor and how many of them may be used, or the GPU. versions: of what computes,
+    by distribution; of what is not TensorFlow's they are told but do not make a decision void.
+    """
+
+    device: str
+    versions: Mapping[str, str]
+
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """What two machines must have in common to share a decision."""
+        return self.device, tuple(self.versions.get(name) for name in DECISIVE)
 
 
 def this(device: str, gpu: str = "") -> TunedMachine:
