@@ -9,6 +9,7 @@ of the suite ``quick`` and ``bench.report``. Whatever was found is in the archiv
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import itertools
 import json
@@ -123,7 +124,6 @@ class Proof:
 
     @property
     def spent(self) -> float:
-        """Seconds since the beginning."""
         return time.monotonic() - self.begun
 
     def share(self, stage: str) -> float:
@@ -131,11 +131,9 @@ class Proof:
         return max(0.0, PARTS[stage] * ((1 - RESERVE) * self.seconds - self.spent))
 
     def say(self, text: str) -> None:
-        """Print a line with the time."""
         print(f"[{self.spent:3.0f} s] {clean(text, 1000)}", flush=True)
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of the archive."""
         (self.folder / name).write_text(text, encoding="utf-8")
 
     def run(
@@ -165,31 +163,24 @@ class Proof:
 
     def conclusion(self) -> list[str]:
         """The verdict and what it rests on, in words."""
-        lines = [
-            {
-                PROVEN: "PROVEN: every backend that is available here is right, and was measured",
-                FAILED: "FAILED: not everything here is right",
-                NO_BACKEND: f"NO BACKEND can use {self.device}",
-                INCOMPLETE: "INCOMPLETE: nothing failed, but not all could be done",
-                INTERRUPTED: "INTERRUPTED: stopped from the keyboard",
-            }[self.code]
-        ]
+        verdicts = {
+            PROVEN: "PROVEN: every backend that is available here is right, and was measured",
+            FAILED: "FAILED: not everything here is right",
+            NO_BACKEND: f"NO BACKEND can use {self.device}",
+            INCOMPLETE: "INCOMPLETE: nothing failed, but not all could be done",
+            INTERRUPTED: "INTERRUPTED: stopped from the keyboard",
+        }
+        lines = [verdicts[self.code]]
         for kind, found in (("failed", self.failures), ("not done", self.unfinished)):
             lines += [f"  {kind}: {clean(line, 400)}" for line in found[:20]]
             if len(found) > 20:
                 lines.append(f"  {kind}: {len(found) - 20} more; see summary.json in the archive")
         if self.code == NO_BACKEND:
             lines += [f"  {listed(names)}: {clean(why)}" for why, names in self.missing.items()]
-        cudnn = [
-            kernel
-            for found in self.results.values()
-            for each in found.measurements
-            if each.case.backend == "cudnn"
-            for kernel in _kernels(each.evidence)
-        ]
-        if cudnn:
-            kernels = clean(", ".join([*dict.fromkeys(cudnn)][:5]), 200)
-            lines.append(f"  cuDNN's kernels were seen: {kernels}")
+        measured = [each for found in self.results.values() for each in found.measurements]
+        cudnn = [each.evidence for each in measured if each.case.backend == "cudnn"]
+        if kernels := [*dict.fromkeys(kernel for each in cudnn for kernel in _kernels(each))]:
+            lines.append(f"  cuDNN's kernels were seen: {clean(', '.join(kernels[:5]), 200)}")
         if self.device == "cpu":
             lines.append("  on the CPU: this proves nothing about a GPU")
         return lines
@@ -453,15 +444,12 @@ def pack(folder: Path, archive: Path) -> Path:
 
 
 def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not FEWEST_SECONDS <= value < 1e6:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no number of seconds of at least {FEWEST_SECONDS:.0f}"
-        )
-    return value
+    with contextlib.suppress(ValueError):
+        if FEWEST_SECONDS <= (value := float(text)) < 1e6:
+            return value
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no number of seconds of at least {FEWEST_SECONDS:.0f}"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
