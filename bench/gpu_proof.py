@@ -124,6 +124,7 @@ class Proof:
 
     @property
     def spent(self) -> float:
+        """Seconds since the beginning."""
         return time.monotonic() - self.begun
 
     def share(self, stage: str) -> float:
@@ -131,9 +132,11 @@ class Proof:
         return max(0.0, PARTS[stage] * ((1 - RESERVE) * self.seconds - self.spent))
 
     def say(self, text: str) -> None:
+        """Print a line with the time."""
         print(f"[{self.spent:3.0f} s] {clean(text, 1000)}", flush=True)
 
     def write(self, name: str, text: str) -> None:
+        """Write a file of the archive."""
         (self.folder / name).write_text(text, encoding="utf-8")
 
     def run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench.case.loading import Suite, SuiteChoice
+from bench.cli.command_line import UsageError
 from bench.session import cluster, stub
 from bench.session.cluster import (
     FIRST,
@@ -196,18 +198,6 @@ def test_a_node_is_reserved_as_a_whole_and_asked_for_what_is_to_be_measured(
     assert looked(nodes, clock) == []  # who is here does not come again
 
 
-def test_nodes_are_looked_for_every_few_seconds(
-    nodes: ClusterMachines, ray: Ray, clock: Clock
-) -> None:
-    looked(nodes, clock)
-    clock.time += NODES_EVERY / 2
-    nodes.arrived()
-    assert ray.looks == 1
-    clock.time += NODES_EVERY / 2
-    nodes.arrived()
-    assert ray.looks == 2
-
-
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
@@ -273,17 +263,6 @@ def test_the_first_node_is_waited_for_a_while_and_each_that_was_asked_longer(
     assert names(looked(nodes, clock)) == ["node#000001"]
 
 
-def test_a_run_that_waits_waits_for_whoever_was_asked(ray: Ray, clock: Clock) -> None:
-    nodes = ClusterMachines(
-        "auto", NodeRequest("mine", None, SuiteChoice(), wait=True), lambda text: None, clock
-    )
-    ray.answer = None
-    ray.lend(1)
-    nodes.arrived()
-    clock.time += 100 * PATIENCE
-    assert nodes.waiting
-
-
 def test_in_the_end_all_nodes_are_given_back(
     nodes: ClusterMachines, ray: Ray, clock: Clock
 ) -> None:
@@ -336,3 +315,33 @@ def test_whatever_ray_raises_the_machine_is_lost_and_who_is_to_blame_is_told(
     ray.actors[0].answers["call"] = RayError("it is gone")
     with pytest.raises(LostError, match="it is gone"):
         node.ask("look")
+
+
+@pytest.mark.parametrize(
+    "address", ["smoke", "host", "host:", ":6379", "host:0", "host:99999", "host:x", "ray://x", " "]
+)
+def test_what_is_no_address_is_told_in_a_line(address: str) -> None:
+    with pytest.raises(UsageError, match="is no address of a cluster: expected HOST:PORT"):
+        cluster._check(address)
+
+
+def test_where_nobody_listens_it_does_not_wait() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(UsageError, match=r"no Ray cluster answers at 127\.0\.0\.1:"):
+        cluster._check(f"127.0.0.1:{port}")
+    with pytest.raises(UsageError, match=r"no Ray cluster answers at ray://127\.0\.0\.1:"):
+        cluster._check(f"ray://127.0.0.1:{port}")
+
+
+def test_where_a_firewall_swallows_all_the_wait_has_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def swallowed(place: object, seconds: float) -> None:
+        assert seconds == cluster.ANSWER_WITHIN
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", swallowed)
+    with pytest.raises(UsageError, match=r"answers at 10\.0\.0\.1:6379: timed out"):
+        cluster._check("10.0.0.1:6379")

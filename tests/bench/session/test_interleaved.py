@@ -58,13 +58,6 @@ def test_the_two_take_turns_and_who_was_second_is_the_first_of_the_next() -> Non
     assert b.saved[-1].finished is not None
 
 
-def test_in_a_turn_both_measure_the_same_cases_in_the_same_order() -> None:
-    a, b, _ = sides()
-    interleave([side.manager(session(goal=Goal(processes=4))) for side in (a, b)])
-    assert a.started == b.started
-    assert len({work.order_seed for work in a.started}) == 4
-
-
 def test_a_case_that_crashes_on_one_side_spoils_nothing_on_the_other() -> None:
     a, b, order = sides(behaviour={B5.id: SEGFAULT})
     interleave([side.manager(session(goal=Goal(processes=3))) for side in (a, b)])
@@ -72,13 +65,6 @@ def test_a_case_that_crashes_on_one_side_spoils_nothing_on_the_other() -> None:
     assert b.outcomes == {B5.id: "crashed"}
     assert {name for name, number in b.counts.items() if number == 0} == {B5.id}
     assert "".join(order).startswith("abba")
-
-
-def test_a_side_that_is_done_lets_the_other_go_on_alone() -> None:
-    a, b, order = sides()
-    managers = [a.manager(session(goal=Goal(processes=1))), b.manager(session())]
-    interleave(managers)
-    assert "".join(order) == "abb"
 
 
 # All the way, with workers that do as they are told
@@ -174,11 +160,6 @@ def test_each_side_has_a_folder_and_a_session_and_its_own_python(measure: Measur
     assert replace(first[0], id="") == replace(second[0], id="")
     for of, place, _, _ in Executor.made:
         assert load(place, of.id).finished is not None
-
-
-def test_only_the_cases_that_are_asked_for_are_measured(measure: Measure) -> None:
-    measure(mode=("inference",))
-    assert {case.workload.mode for case in Executor.made[0][0].cases} == {"inference"}
 
 
 def test_run_goes_on_with_a_folder_of_two_environments(

@@ -29,7 +29,6 @@ from tests.bench.session.made_sessions import (
     DIE,
     HANG,
     HOURS,
-    SEGFAULT,
     World,
     case,
     entry_of,
@@ -113,14 +112,6 @@ def test_a_case_over_its_limit_is_recorded_and_the_others_go_on() -> None:
     assert any(B5.id in line for line in world.told)
 
 
-def test_a_process_that_dies_names_its_signal_and_the_others_go_on() -> None:
-    world = World(behaviour={B5.id: SEGFAULT})
-    assert world.manager(session()).run()
-    assert world.outcomes == {B5.id: "crashed"}
-    assert world.counts == {A5.id: 2, B5.id: 0, A6.id: 2, B6.id: 2}
-    assert "SIGSEGV" in next(each.reason for file in world.files for each in file.outcomes)
-
-
 @pytest.mark.parametrize(("how", "outcome"), [(DIE, "crashed"), (HANG, "timed_out")])
 def test_of_cases_timed_in_turn_the_guilty_one_is_found_alone(how: str, outcome: str) -> None:
     world = World(behaviour={B5.id: f"timed {how}"})
@@ -136,28 +127,6 @@ def test_when_the_budget_is_spent_the_worker_is_ended() -> None:
     assert world.time < 9.0
     assert world.outcomes == {}
     assert world.saved[-1].finished is not None
-
-
-def test_no_process_is_begun_that_would_not_end_within_the_budget() -> None:
-    world = World()
-    world.manager(session(goal=Goal(), budget=18.0)).run()
-    assert len(world.started) == 1
-    assert world.outcomes == {}
-
-
-@pytest.mark.parametrize("budget", [600.0, 900.0, 1200.0])
-def test_a_budget_holds_the_six_processes_that_an_interval_takes(budget: float) -> None:
-    world = World(seconds=HOURS)
-    world.manager(session(goal=Goal(), budget=budget, case_limit=1000.0)).run()
-    assert min(world.counts.values()) >= 6
-    assert world.outcomes == {}
-    assert 0.85 * budget < world.time < budget
-
-
-def test_with_time_enough_each_process_measures_for_as_long_as_the_suite_says() -> None:
-    world = World(seconds=HOURS)
-    world.manager(session(goal=Goal(), budget=1e5, case_limit=1000.0)).run()
-    assert {work.share for work in world.started} == {1.0}
 
 
 @pytest.mark.parametrize("weighing", [1.0, 20.0])
@@ -202,12 +171,6 @@ def test_a_time_that_was_chosen_for_each_case_is_not_shortened() -> None:
     world = World(seconds=HOURS)
     world.manager(session(goal=Goal(), budget=300.0, seconds=100.0)).run()
     assert {work.share for work in world.started} == {1.0}
-
-
-def test_what_a_session_spent_before_counts() -> None:
-    world = World()
-    found = world.manager(session(budget=100.0, spent=99.0))
-    assert found.left == pytest.approx(1.0)
 
 
 def test_an_interruption_keeps_what_was_finished() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from bench import case as suites
 from bench import run
 from bench.cli.command_line import UsageError
 from bench.session.measure import BUDGET, CASE_LIMIT, SUITE, open_session
-from bench.session.session import PRECISION, Goal, Session, SessionError
+from bench.session.session import PRECISION, Goal, Session
 from tests.bench.made_suites import small_suite
 from tests.bench.session.made_sessions import session
 
@@ -84,11 +83,6 @@ def kept(folder: Path, **changes: object) -> Session:
     return found
 
 
-def test_what_is_gone_on_with_keeps_what_it_had(tmp_path: Path) -> None:
-    before = kept(tmp_path, case_limit=50.0, seed=7)
-    assert opened(tmp_path, "--resume", "s") == replace(before, finished=None)
-
-
 def test_a_budget_is_added_to_what_was_spent_and_processes_end_a_precision(
     tmp_path: Path,
 ) -> None:
@@ -149,9 +143,3 @@ def test_a_limit_that_no_case_could_be_measured_in_is_refused(tmp_path: Path) ->
     longest = max(suites.load(str(written(tmp_path))).seconds.values())
     with pytest.raises(UsageError, match=f"is not more than the {longest:g} s"):
         opened(tmp_path, "--resume", "s", "--case-limit", f"{longest}s")
-
-
-def test_a_fleet_s_session_does_not_go_on_on_one_machine(tmp_path: Path) -> None:
-    session(id="f-x", fleet="f", kind="x").save(tmp_path)
-    with pytest.raises(SessionError, match="--ray ADDRESS --resume f, or name another"):
-        opened(tmp_path, "--resume", "f-x")

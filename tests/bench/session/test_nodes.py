@@ -19,7 +19,7 @@ from rich.console import Console
 from bench import case as suites
 from bench import run
 from bench.case.loading import Suite
-from bench.cli.command_line import INTERRUPTED, UsageError, typed
+from bench.cli.command_line import INTERRUPTED, typed
 from bench.machine.facts import MachineKind
 from bench.session import measure as nodes
 from bench.session.cluster import ClusterMember, Fleet
@@ -27,7 +27,7 @@ from bench.session.hand import NodeRequest, WorkerNews
 from bench.session.manager import Manager, WorkerError
 from bench.session.measure import NodePlan
 from bench.session.progress import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
-from bench.session.session import Session, SessionError, Work, load, of_fleet
+from bench.session.session import Session, Work, load, of_fleet
 from tests.bench.session.made_far import Given
 from tests.bench.session.made_sessions import entry_of, run_of
 
@@ -95,19 +95,6 @@ def test_a_suite_of_one_s_own_travels_with_its_text(tmp_path: Path) -> None:
     assert (asked.suite, asked.text, asked.wait) == ("mine.toml", path.read_bytes(), True)
     named = NodePlan(options("smoke", "--ray"), tmp_path).asked
     assert (named.suite, named.text) == ("smoke", None)
-
-
-def test_only_a_fleet_is_gone_on_with(tmp_path: Path) -> None:
-    with pytest.raises(SessionError, match="no unfinished session"):
-        NodePlan(options("--ray", "--resume"), tmp_path)
-    with pytest.raises(UsageError, match="SUITE does not go with --resume"):
-        NodePlan(options("smoke", "--ray", "--resume"), tmp_path)
-
-
-def test_a_limit_that_no_case_could_be_measured_in_is_refused(tmp_path: Path) -> None:
-    words = ("smoke", "--ray", "--seconds", "5s", "--case-limit", "5s")
-    with pytest.raises(UsageError, match="--case-limit 5s is not more than"):
-        NodePlan(options(*words), tmp_path)
 
 
 # -- the whole of it, on a cluster that is played

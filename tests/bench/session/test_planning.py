@@ -1,4 +1,4 @@
-"""What a budget comes to: the plan, and whole sessions on machines with a clock of their own."""
+"""What a budget comes to: whole sessions on machines with a clock of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.case.cases import Case
 from bench.records.schema import ResultFile
 from bench.session.manager import Manager, SessionProgress
-from bench.session.schedule import BUDGET_USED, LEAST_SHARE, Coming, plan, share_of_time
+from bench.session.schedule import LEAST_SHARE
 from bench.session.session import Environment, Goal, Lot, Need, Work, lots
 from bench.session.workers import Worker
 from lstm_impl import LSTMSpec, Workload
@@ -30,134 +30,6 @@ Key = tuple[str, Environment]
 def needs(backend: str) -> Need:
     sides = {name: Need(name, (("SIDE", name),)) for name in ("east", "west")}
     return sides.get(backend, Need("west"))
-
-
-# -- the plan
-
-
-def coming(
-    lot: Lot, begun: int, looks: int = 2, promised: bool = False, **changes: float
-) -> Coming:
-    missing = max(0, WANTED - begun)
-    found = Coming(lot, begun, missing, max(1, missing), promised, 10.0, 20.0, 0.0, looks)
-    return replace(found, **changes)  # type: ignore[arg-type]
-
-
-def lot(number: int, environment: Environment = ()) -> Lot:
-    return Lot(f"group {number}", environment, ())
-
-
-def process(environment: Environment) -> float:
-    return 8.0 if environment else 5.0
-
-
-COMING = st.lists(
-    st.builds(
-        lambda begun, looks, promised, side, outside, measuring: (
-            begun,
-            looks,
-            promised,
-            side,
-            outside,
-            measuring,
-        ),
-        st.integers(0, 7),
-        st.sampled_from([1, 2, 3]),
-        st.booleans(),
-        st.sampled_from(["", "east"]),
-        st.floats(0, 60),
-        st.floats(0, 60),
-    ),
-    min_size=1,
-    max_size=8,
-)
-
-
-@given(COMING, st.floats(1, 3000))
-def test_a_plan_fits_and_what_is_late_would_not_have(
-    drawn: list[tuple[int, int, bool, str, float, float]], seconds: float
-) -> None:
-    every = [
-        coming(
-            lot(n, (("SIDE", side),) if side else ()),
-            begun,
-            looks,
-            promised,
-            outside=outside,
-            measuring=measuring,
-        )
-        for n, (begun, looks, promised, side, outside, measuring) in enumerate(drawn)
-    ]
-    found = plan(every, seconds, process)
-    assert Counter(each.lot for each, _ in (*found.first, *found.late)) == Counter(
-        each.lot for each in every
-    )
-
-    def takes(parts: Sequence[tuple[Coming, int]]) -> float:
-        starts = {
-            (each.lot.environment, turn)
-            for each, number in parts
-            for turn in range(each.begun, each.begun + number)
-        }
-        cases = sum(n * (each.outside + LEAST_SHARE * each.measuring) for each, n in parts)
-        return cases + sum(process(side) for side, _ in starts)
-
-    kept = [(each, each.missing) for each, number in found.first if number == each.left]
-    looked = [(each, number) for each, number in found.first if number != each.left]
-    assert takes([*kept, *looked]) <= BUDGET_USED * seconds + ROUNDING
-    for each, _ in [*found.late, *looked]:
-        assert takes([*kept, (each, each.missing)]) > BUDGET_USED * seconds - ROUNDING
-    for each, number in looked:
-        assert (each.looks, number) == (1, 1)
-
-
-def test_until_all_costs_are_known_all_are_tried_and_without_a_budget_too() -> None:
-    every = [coming(lot(1), 1), coming(lot(2), 0, looks=0)]
-    assert [each for each, _ in plan(every, 1.0, process).first] == every
-    assert [each for each, _ in plan(every[:1], float("inf"), process).first] == every[:1]
-
-
-def test_what_was_promised_is_kept_before_what_has_come_further() -> None:
-    every = [coming(lot(1), 2), coming(lot(2), 1, promised=True), coming(lot(3), 3)]
-    # 14 s a process, and 5 s to start it.
-    found = plan(every, 105.0, process)
-    assert [each.lot.group for each, _ in found.first] == ["group 2"]
-    found = plan(every, 165.0, process)
-    assert [each.lot.group for each, _ in found.first] == ["group 2", "group 3"]
-
-
-def test_what_one_process_has_met_is_met_by_another_before_it_is_put_off() -> None:
-    kept, dear = coming(lot(1), 1), coming(lot(2), 1, looks=1, outside=80.0)
-    found = plan([kept, dear], 220.0, process)  # 95 of them for the first
-    assert [(each.lot.group, number) for each, number in found.first] == [
-        ("group 1", 5),
-        ("group 2", 1),
-    ]
-    twice = replace(dear, looks=2)
-    assert [each for each, _ in plan([kept, twice], 220.0, process).late] == [twice]
-    # Not where it would cost those that are kept their time, nor where it could not help.
-    assert [each for each, _ in plan([kept, dear], 180.0, process).late] == [dear]
-    long = replace(dear, outside=1.0, measuring=150.0)
-    assert [each for each, _ in plan([kept, long], 220.0, process).late] == [long]
-
-
-@given(
-    left=st.floats(0, 1e6),
-    outside=st.floats(0, 1e4),
-    measuring=st.floats(0, 1e6),
-)
-def test_a_share_is_a_part_and_never_nothing(left: float, outside: float, measuring: float) -> None:
-    share = share_of_time(left, outside, measuring)
-    assert 0 < share <= 1
-    if LEAST_SHARE < share < 1:
-        assert outside + share * measuring <= left
-    if share > LEAST_SHARE and measuring > 0:
-        assert outside + share * measuring <= BUDGET_USED * left + ROUNDING
-    else:
-        assert share in (LEAST_SHARE, 1)
-
-
-# -- whole sessions
 
 
 @dataclass
@@ -341,17 +213,6 @@ def test_what_the_first_process_compiles_is_not_planned_for_the_others() -> None
     assert [machine.count(lot) for lot in machine.lots] == [WANTED] * 3
     assert len(machine.works) == WANTED
     assert machine.told == []
-
-
-def test_what_groups_leave_over_goes_to_those_that_were_put_off() -> None:
-    machine = first(once=0.0, budget=450.0)
-    machine.own = {**machine.own, machine.cases[-1].id: 60.0}
-    assert not machine.manager.run()
-    *kept, late = map(machine.count, machine.lots)
-    assert kept == [WANTED] * 2
-    assert late == 3  # with the others, once more to be sure what it takes, and of what was over
-    assert any(line.startswith("put off") for line in machine.told)
-    assert machine.left < machine.least_of(machine.lots[-1])
 
 
 def test_a_case_that_failed_is_no_cost_of_its_group() -> None:

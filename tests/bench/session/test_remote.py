@@ -99,14 +99,6 @@ def test_when_the_node_dies_what_came_is_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}.json"]
 
 
-def test_a_node_that_dies_before_it_says_anything_leaves_nothing(tmp_path: Path) -> None:
-    found = worker(tmp_path, Node(LostError("gone")), Clock())
-    with pytest.raises(LostError, match="gone"):
-        found.poll()
-    assert found.settle([]) is None
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_node_that_is_silent_is_given_up_and_no_case_is_blamed(tmp_path: Path) -> None:
     clock = Clock()
     found = worker(tmp_path, Node(WorkerNews()), clock)

@@ -7,22 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.records.schema import Figures
-from bench.session.schedule import MEMORY_CASE, Schedule
+from bench.session.schedule import Schedule
 from bench.session.session import Goal, Work
 from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, WEIGHED, even, file_of, ids
-
-
-def test_every_case_is_measured_in_as_many_processes_as_are_wanted() -> None:
-    schedule = Schedule(CASES, Goal(processes=2), 0)
-    for number in (1, 2):
-        work = schedule.next()
-        assert ids(work) == {case.id for case in CASES}
-        assert work is not None
-        assert work.number == number
-        schedule.add(file_of(number, dict.fromkeys(CASES, 1.0)))
-    assert schedule.next() is None
-    assert schedule.finished
 
 
 def test_the_order_comes_from_the_seed_and_differs_between_processes() -> None:
@@ -58,16 +45,6 @@ def test_precision_is_judged_at_six_processes_and_not_before() -> None:
     assert schedule.next() is None
 
 
-def test_a_wide_interval_asks_for_more_processes_until_it_is_narrow() -> None:
-    schedule = Schedule([A5], Goal(0.02), 0)
-    for number in range(1, 7):
-        schedule.add(file_of(number, {A5: 1.0 + 0.01 * number}))
-    assert schedule.next() is not None
-    for number in range(7, 30):
-        schedule.add(file_of(number, {A5: 1.03}))
-    assert schedule.next() is None
-
-
 def test_a_clear_winner_is_no_reason_to_stop() -> None:
     schedule = Schedule([A5, B5], Goal(0.02), 0)
     for number in range(1, 9):
@@ -88,12 +65,6 @@ def test_what_another_process_would_only_repeat_is_not_tried_again(outcome: str)
     schedule = Schedule(CASES, Goal(processes=2), 0)
     schedule.add(file_of(1, {A5: 1.0, A6: 1.0, B6: 1.0}, {B5: outcome}))
     assert B5.id not in ids(schedule.next())
-
-
-def test_what_was_interrupted_is_tried_again() -> None:
-    schedule = Schedule([A5], Goal(processes=1), 0)
-    schedule.add(file_of(1, {}, {A5: "interrupted"}))
-    assert ids(schedule.next()) == {A5.id}
 
 
 def test_a_case_that_crashed_goes_alone_next_and_twice_is_enough() -> None:
@@ -156,27 +127,6 @@ def test_memory_that_a_killed_process_did_not_come_to_is_measured_by_the_next() 
     assert not work.memory
 
 
-def test_memory_that_could_not_be_told_is_not_tried_in_every_process() -> None:
-    schedule = Schedule([A5], Goal(processes=2), 0, memory=True)
-    unknown: Figures = {"peak_bytes": None, "steady_bytes": None, "how": "not known: it died"}
-    schedule.add(file_of(1, {A5: 1.0}, memory=unknown))
-    work = schedule.next()
-    assert work is not None
-    assert not work.memory
-
-
-def test_memory_still_to_be_measured_counts_in_what_fits_the_time_left() -> None:
-    def fits(figures: Figures | None) -> float:
-        """The least time, to half a second, in which everything is begun."""
-        schedule = Schedule(CASES, Goal(processes=9), 0, memory=True)
-        schedule.add(file_of(1, dict.fromkeys(CASES, 1.0), memory=figures))
-        schedule.costs.learn(Work(1, CASES, 0), 2.0, even({A5.group: 10.0, A6.group: 30.0}), 42.0)
-        return next(each / 2 for each in range(200) if len(ids(schedule.next(each / 2))) == 4)
-
-    assert fits(WEIGHED) == 42.0
-    assert fits(None) == 42.0 + 4 * MEMORY_CASE
-
-
 def test_of_groups_that_cannot_all_be_done_those_that_have_come_furthest_are_kept() -> None:
     schedule = Schedule(CASES, Goal(processes=6), 0)
     for number in (1, 2, 3):
@@ -185,17 +135,6 @@ def test_of_groups_that_cannot_all_be_done_those_that_have_come_furthest_are_kep
     schedule.costs.learn(Work(1, CASES, 0), 2.0, even({A5.group: 10.0, A6.group: 10.0}), 22.0)
     assert ids(schedule.next(40.0)) == {A6.id, B6.id}
     assert ids(schedule.next(100.0)) == {A5.id, B5.id}  # both fit: the one behind comes first
-
-
-def test_the_import_that_falls_into_a_processs_first_group_is_no_cost_of_the_group() -> None:
-    schedule = Schedule(CASES, Goal(processes=6), 0)
-    for first, second in ((17.0, 10.0), (10.0, 17.0)):  # 7 s to import, 1 s to end
-        costs = even({A5.group: first, A6.group: second})
-        schedule.costs.learn(Work(1, CASES, 0), 2.0, costs, 2.0 + 27.0 + 1.0)
-    schedule.add(file_of(1, dict.fromkeys(CASES, 1.0)))
-    assert schedule.next(29.9) is not None
-    work = schedule.next(30.0)  # 10 for itself with each of the groups, 20 for both
-    assert ids(work) == {case.id for case in CASES}
 
 
 def test_the_first_process_is_not_shortened_for_cases_of_a_device_that_is_not_here() -> None:

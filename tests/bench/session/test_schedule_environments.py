@@ -38,17 +38,6 @@ def test_each_environment_has_its_processes_and_they_alternate() -> None:
     assert plan.finished
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_environment_with_the_fewest_processes_is_next(seed: int) -> None:
-    cases = [case(name, steps) for steps in (5, 6) for name in ("east", "west")]
-    plan = Schedule(cases, Goal(processes=2), seed, needs=needs)
-    # A process that was killed after the first of its groups: what it left may wait for its turn.
-    plan.add(file_of(1, {case("west", 5): 1.0}))
-    work = plan.next()
-    assert work is not None
-    assert work.environment == EAST
-
-
 def test_a_bridge_is_no_reason_to_go_on_nor_to_stop() -> None:
     plan = schedule("moonlight", "east", "west", processes=None)
     numbers = Counter[Environment]()
@@ -81,16 +70,6 @@ def test_a_bridge_that_fails_elsewhere_is_not_given_up_at_home(outcome: str) -> 
     assert east == [{"moonlight", "plain", "east"}, {"plain", "east"}]
     assert west == [{"moonlight", "west"}] * 2
     assert not plan.outcomes
-
-
-def test_what_is_left_of_one_environment_is_made_up_for_there() -> None:
-    plan = schedule("moonlight", "east", "west")
-    plan.add(file_of(1, {case("west"): 1.0, case("moonlight"): 1.0}))
-    plan.add(file_of(2, {case("moonlight"): 1.0, case("west"): 1.0}))
-    work = plan.next()
-    assert work is not None
-    assert work.environment == EAST
-    assert {each.backend for each in work.cases} == {"moonlight", "east"}
 
 
 def test_a_budget_is_shared_by_the_environments() -> None:
@@ -130,11 +109,6 @@ def test_where_a_variable_changes_how_a_framework_computes_its_others_stay_out()
     assert names(apart) == ((("SIDE", "dark"),), ["eclipse"], ["plain"])
     alone = lots([case("moonlight"), case("eclipse")], needs)
     assert [names(lot)[1:] for lot in alone] == [(["moonlight"], []), (["eclipse"], [])]
-
-
-def test_where_nobody_is_free_there_is_no_bridge() -> None:
-    found = lots([case("east"), case("west")], needs)
-    assert [names(lot) for lot in found] == [(EAST, ["east"], []), (WEST, ["west"], [])]
 
 
 def test_keras_shares_tensorflows_processes_and_its_other_backends_their_frameworks() -> None:

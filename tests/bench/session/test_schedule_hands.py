@@ -23,19 +23,6 @@ def begun(schedule: Schedule, hands: int, place: str = "") -> Work:
     return work
 
 
-def ended(schedule: Schedule, work: Work, number: int) -> None:
-    schedule.add(file_of(number, dict.fromkeys(work.cases, 1.0)))
-    schedule.flights.end(work)
-
-
-def test_what_is_in_work_is_not_begun_again() -> None:
-    schedule = Schedule(CASES, Goal(processes=1), 0)
-    first, second = begun(schedule, 2), begun(schedule, 2)
-    assert ids(first) | ids(second) == {case.id for case in CASES}
-    assert not ids(first) & ids(second)
-    assert schedule.next(math.inf, 2) is None
-
-
 def test_one_hand_takes_all_and_many_take_a_part_each() -> None:
     many = [case(backend, steps) for steps in range(5, 17) for backend in ("a", "b")]
     alone = Schedule(many, Goal(processes=2), 0)
@@ -53,45 +40,6 @@ def test_cases_of_one_group_stay_together_however_many_hands_there_are() -> None
     while work := schedule.next(math.inf, 1000):
         schedule.flights.begin(work)
         assert ids(work) in ({A5.id, B5.id}, {A6.id, B6.id})
-
-
-def test_numbers_of_processes_in_work_differ() -> None:
-    schedule = Schedule(CASES, Goal(processes=4), 0)
-    works = [begun(schedule, 8) for _ in range(8)]
-    schedule.flights.end(works[7])  # lost, without a file
-    works.append(begun(schedule, 8))
-    assert len({work.number for work in works}) == len(works)
-    assert len({work.order_seed for work in works}) == len(works)
-
-
-def test_a_lost_process_leaves_its_cases_open() -> None:
-    schedule = Schedule([A5], Goal(processes=1), 0)
-    work = begun(schedule, 2)
-    assert schedule.next(math.inf, 2) is None
-    schedule.flights.end(work)
-    assert ids(schedule.next(math.inf, 2)) == {A5.id}
-
-
-def test_replicates_of_a_group_come_from_different_places() -> None:
-    schedule, places = Schedule(CASES, Goal(processes=4), 0), "wxyz"
-    had: dict[str, set[str]] = {}
-    number = 0
-    while True:
-        works = []
-        for place in places:
-            if work := schedule.next(math.inf, len(places), place):
-                schedule.flights.begin(work, place)
-                works.append(work)
-                for each in {each.group for each in work.cases}:
-                    had.setdefault(each, set()).add(place)
-        if not works:
-            break
-        for work in works:
-            number += 1
-            ended(schedule, work, number)
-    # Who is behind comes first, so that a place may get a group again before each had its turn.
-    assert set(had) == {A5.group, A6.group}
-    assert min(map(len, had.values())) >= 3
 
 
 def test_memory_that_is_being_measured_is_not_measured_beside() -> None:
@@ -112,14 +60,6 @@ def test_until_precise_no_more_than_half_is_begun_beyond_what_is_there(seen: int
         schedule.flights.begin(work)
         works += 1
     assert works == max(ENOUGH_PROCESSES - seen, max(1, seen // 2) if seen >= 5 else 0)
-
-
-def test_what_is_in_work_does_not_make_a_session_finished() -> None:
-    schedule = Schedule([A5], Goal(processes=1), 0)
-    work = begun(schedule, 1)
-    assert not schedule.done(A5.id)
-    ended(schedule, work, 1)
-    assert schedule.finished
 
 
 @settings(max_examples=40)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,16 +35,6 @@ def test_a_session_of_streams_goes_on_as_it_was(tmp_path: Path) -> None:
     assert load(tmp_path) == session(started=written.started)
 
 
-def test_a_session_of_before_memory_goes_on_without_it(tmp_path: Path) -> None:
-    written = session(memory=True)
-    written.save(tmp_path)
-    (path,) = (tmp_path / ".sessions").iterdir()
-    data = json.loads(path.read_text())
-    del data["memory"]
-    path.write_text(json.dumps(data))
-    assert load(tmp_path, "s") == replace(written, memory=False)
-
-
 def test_the_newest_unfinished_session_is_gone_on_with(tmp_path: Path) -> None:
     for name, day in (("a", 1), ("b", 3), ("c", 2)):
         session(id=name, started=datetime(2025, 1, day, tzinfo=UTC).isoformat()).save(tmp_path)
@@ -59,13 +48,6 @@ def test_an_unknown_session_is_told_with_the_known_ones(tmp_path: Path, name: st
     session().save(tmp_path)
     with pytest.raises(SessionError, match=r"no session .*there are s$"):
         load(tmp_path, name)
-
-
-def test_no_file_outside_the_sessions_is_taken_for_one(tmp_path: Path) -> None:
-    session().save(tmp_path)
-    (tmp_path / ".sessions" / "s.session.json").rename(tmp_path / "s.session.json")
-    with pytest.raises(SessionError, match="there is no session"):
-        load(tmp_path, "../s")
 
 
 @pytest.mark.parametrize(

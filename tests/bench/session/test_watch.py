@@ -8,7 +8,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.session.manager import IDLE_LIMIT, Watch
-from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, WEIGHED
+from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES
 
 
 def test_a_case_has_its_limit_while_it_is_prepared() -> None:
@@ -29,15 +29,6 @@ def test_cases_that_are_timed_in_turn_share_what_each_has_left() -> None:
     assert watch.timing
     assert not watch.overdue(20.0)  # 6 s of one and 7 s of the other
     assert watch.overdue(20.1)
-
-
-def test_a_case_alone_in_its_group_is_announced_twice_and_has_one_limit() -> None:
-    watch = Watch(CASES, 10.0, 0.0)
-    watch.see({"begun": [A5.id]}, 0.0)
-    watch.see({"begun": [A5.id]}, 4.0)
-    assert watch.timing
-    assert not watch.overdue(10.0)
-    assert watch.overdue(10.1)
 
 
 def test_finished_cases_are_not_busy_any_more() -> None:
@@ -73,10 +64,6 @@ def line_of(case: Case, **ours: object) -> dict[str, object]:
     return {"benchmark": {"extra_info": {"lstm": {"case_id": case.id, **ours}}}}
 
 
-def weighed(case: Case) -> dict[str, object]:
-    return line_of(case, memory=dict(WEIGHED))
-
-
 def test_a_case_costs_what_it_took_beside_being_timed_and_an_import_is_the_processs() -> None:
     watch = Watch(CASES, 100.0, 0.0, dict.fromkeys((case.id for case in CASES), 10.0))
     watch.see({"begun": [A5.id]}, 2.0)
@@ -91,35 +78,6 @@ def test_a_case_costs_what_it_took_beside_being_timed_and_an_import_is_the_proce
     # 18 s in turn, of which 4 and 10 were to be timed.
     assert watch.timed == 14.0
     assert watch.costs == {A5.id: 10.0 - 6.0 + 2.0, B5.id: 3.0 + 2.0, A6.id: 1.0, B6.id: 1.0}
-
-
-def test_the_time_for_memory_is_no_cost_of_a_later_process() -> None:
-    watch = Watch(CASES, 100.0, 0.0)
-    watch.see({"begun": [A5.id]}, 2.0)
-    watch.see({"begun": [B5.id]}, 3.0)
-    watch.see({"begun": [A5.id, B5.id]}, 4.0)
-    watch.see({"begun": [A5.id]}, 10.0)
-    watch.see({"begun": [B5.id]}, 17.0)
-    watch.see(weighed(A5), 24.0)
-    watch.see(weighed(B5), 24.0)
-    watch.see({"begun": [A6.id]}, 25.0)
-    watch.see({"finished": "now"}, 26.0)
-    assert watch.once == 14.0
-    assert watch.costs[A5.id] + watch.costs[B5.id] == 23.0 - 14.0
-    assert watch.costs[A6.id] + watch.costs[B6.id] == 1.0
-
-
-def test_a_case_whose_memory_is_measured_has_what_preparing_it_has_left() -> None:
-    watch = Watch(CASES, 10.0, 0.0)
-    watch.see({"begun": [A5.id]}, 0.0)
-    watch.see({"begun": [B5.id]}, 4.0)
-    watch.see({"begun": [A5.id, B5.id]}, 7.0)
-    watch.see({"begun": [A5.id]}, 18.0)  # timed for 11 s, which the two share
-    assert not watch.overdue(24.0)
-    assert watch.overdue(24.1)
-    watch.see({"begun": [B5.id]}, 20.0)
-    assert not watch.overdue(27.0)
-    assert watch.overdue(27.1)
 
 
 @pytest.mark.parametrize("seconds", [None, "soon", -1.0, math.inf, math.nan])

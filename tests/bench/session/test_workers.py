@@ -69,16 +69,6 @@ def test_a_worker_is_told_all_that_its_session_is(tmp_path: Path) -> None:
     assert not [part for part in plain if part.startswith(tuple(f"--lstm-{n}=" for n in absent))]
 
 
-def test_a_worker_is_told_whether_to_measure_memory_and_the_limit_it_has_for_it(
-    tmp_path: Path,
-) -> None:
-    executor = workers.LocalExecutor(session(case_limit=45.0), tmp_path)
-    for memory, said in ((True, "on"), (False, "off")):
-        command = executor._command(Work(1, CASES, 0, memory=memory), tmp_path / "cases.json")
-        assert f"--lstm-memory={said}" in command
-        assert "--lstm-case-limit=45.0" in command
-
-
 def test_a_worker_is_told_when_calls_are_due_and_what_runs_beside_them(tmp_path: Path) -> None:
     streams = session(periods=(None, 0.01), deadline=0.0005, load=2)
     work, listing = Work(1, CASES, 0), tmp_path / "cases.json"
@@ -87,14 +77,6 @@ def test_a_worker_is_told_when_calls_are_due_and_what_runs_beside_them(tmp_path:
     assert told <= set(command)
     plain = workers.LocalExecutor(session(), tmp_path)._command(work, listing)
     assert not [each for each in plain if each.startswith(("--lstm-period", "--lstm-deadline"))]
-
-
-def test_workers_are_told_where_they_share_what_the_reference_computed(tmp_path: Path) -> None:
-    work = Work(1, CASES, 0)
-    alone = workers.LocalExecutor(session(), tmp_path)._command(work, tmp_path / "cases.json")
-    assert not [part for part in alone if part.startswith("--lstm-judged")]
-    sharing = workers.LocalExecutor(session(), tmp_path, judged=tmp_path / "j")
-    assert f"--lstm-judged={tmp_path / 'j'}" in sharing._command(work, tmp_path / "cases.json")
 
 
 def test_a_worker_has_the_environment_of_its_work(
