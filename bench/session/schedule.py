@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import TypeAlias
 
 from bench.case.cases import Case
 from bench.records.schema import Outcome, ResultFile
@@ -210,17 +211,15 @@ class Coming:
     """What is to come of a lot.
 
     begun: processes that it has had or is in; missing: what it lacks to enough, when these have
-    ended; left: the same while those in work are still to come, one at the least. promised: whether
-    the last plan held all of them. outside, measuring: seconds of one process, measuring at its
-    whole length; once: of what one process does for all. looks: processes that have shown
-    ``outside``; a guess where none has.
+    ended; left: the same while those in work are still to come, one at the least. outside,
+    measuring: seconds of one process, measuring at its whole length; once: of what one process does
+    for all. looks: processes that have shown ``outside``; a guess where none has.
     """
 
     lot: Lot
     begun: int
     missing: int
     left: int
-    promised: bool
     outside: float
     measuring: float
     once: float
@@ -250,8 +249,15 @@ class Needed:
         there.update(range(each.begun, each.begun + number))
 
     def share(self, seconds: float) -> float:
-        """The part of its measuring time that each case gets in so many seconds."""
-        return share_of_time(seconds, self._outside, self._measuring)
+        """The part of its measuring time that each case gets in so many seconds.
+
+        More processes with fewer samples each say more than the other way round: the processes
+        differ by more than the samples of one.
+        """
+        if self._measuring <= 0:
+            return 1.0
+        rest = BUDGET_USED * seconds - self._outside
+        return min(1.0, max(LEAST_SHARE, rest / self._measuring))
 
     def _with(self, each: Coming, number: int) -> tuple[float, float]:
         environment = each.lot.environment
@@ -261,34 +267,28 @@ class Needed:
         return self._outside + outside, self._measuring + number * each.measuring
 
 
-@dataclass(frozen=True)
-class LotPlan:
-    """first: lots, and of each how many processes there is time for; late: the others, and what
-    they lack."""
-
-    first: Sequence[tuple[Coming, int]]
-    late: Sequence[tuple[Coming, int]] = ()
+_Parts: TypeAlias = list[tuple[Coming, int]]
+"""Lots, and so many processes of each."""
 
 
 def plan(
     coming: Sequence[Coming], seconds: float, process: Callable[[Environment], float]
-) -> LotPlan:
-    """Which lots come to enough processes in so many seconds.
+) -> tuple[_Parts, _Parts]:
+    """Which lots there is time for in so many seconds; the others are put off.
 
     On a slow machine a budget holds fewer groups: some with intervals and verdicts that hold say
-    more than all with none. Those that it was to hold before are kept, then those that have come
-    furthest, and of equals those that the suite names first. Until every lot's costs are known, all
-    are tried.
+    more than all with none. Those that have come furthest are kept, and of equals those that the
+    suite names first. Until every lot's costs are known, all are tried.
 
     The first process of a session compiles what others find compiled, and computes what they read,
     so that what it shows is more than others take. A lot that one process has met is met by another
     before it is put off: if it could come to enough had all of that been for once, and if those
-    that are kept come to enough next to it. Where none is kept, all are late alike.
+    that are kept come to enough next to it.
     """
     if seconds == math.inf or not all(each.looks for each in coming):
-        return LotPlan([(each, each.left) for each in coming])
+        return [(each, each.left) for each in coming], []
     needed, numbers = Needed(process), dict[int, int]()
-    order = sorted(range(len(coming)), key=lambda n: (not coming[n].promised, -coming[n].begun))
+    order = sorted(range(len(coming)), key=lambda n: -coming[n].begun)
     for n in order:
         if needed.fits(coming[n], coming[n].missing, seconds):
             needed.add(coming[n], coming[n].missing)
@@ -298,22 +298,8 @@ def plan(
         if needed.fits(at_best, at_best.missing, seconds) and needed.fits(coming[n], 1, seconds):
             needed.add(coming[n], 1)
             numbers[n] = 1
-    return LotPlan(
-        [(coming[n], number) for n, number in sorted(numbers.items())],
-        [(each, each.left) for n, each in enumerate(coming) if n not in numbers],
-    )
-
-
-def share_of_time(left: float, outside: float, measuring: float) -> float:
-    """The part of its measuring time that each case gets, so that the budget holds the processes.
-
-    left: seconds of the budget; outside: what all processes to come take next to measuring;
-    measuring: what they would measure for at the whole length. More processes with fewer samples
-    each say more than the other way round: the processes differ by more than the samples of one.
-    """
-    if measuring <= 0:
-        return 1.0
-    return min(1.0, max(LEAST_SHARE, (BUDGET_USED * left - outside) / measuring))
+    first = [(coming[n], number) for n, number in sorted(numbers.items())]
+    return first, [(each, each.left) for n, each in enumerate(coming) if n not in numbers]
 
 
 class Schedule:
@@ -323,8 +309,7 @@ class Schedule:
     whether that of each case is measured, by the first process that reaches it. absent: devices
     that are not here, whose cases take no time. needs: what each backend needs of its process.
     side_by_side: how many processes start at the same time.
-    put_off: groups that there is no time for, as of the last look at what is next; promised: lots
-    that there is time for.
+    put_off: groups that there is no time for, as of the last look at what is next.
     """
 
     def __init__(
@@ -347,7 +332,6 @@ class Schedule:
         self.faults = Faults()
         self.put_off: tuple[str, ...] = ()
         self.costs = Costs(seconds or {}, side_by_side)
-        self.promised: set[tuple[str, Environment]] = set()
         self._seed = seed
         # Asked once of each: for a name that is not ours all installed packages are looked through.
         needs = functools.cache(needs)
@@ -451,12 +435,13 @@ class Schedule:
         """
         number = max(len(self.runs), self.flights.number) + 1
         order = Random(f"{self._seed}/{number}")
-        found = plan([*map(self._coming, self._open())], hands * seconds, self.costs.process)
-        self.promised = {each.lot.key for each, wanted in found.first if wanted == each.left}
-        message = found.first or any(map(self._has_enough, self._lots))
-        self.put_off = tuple(dict.fromkeys(each.lot.group for each, _ in found.late if message))
-        for waiting in (found.first, found.late):
-            most = self._part(waiting, hands)
+        first, late = plan([*map(self._coming, self._open())], hands * seconds, self.costs.process)
+        named = first or any(map(self._has_enough, self._lots))
+        self.put_off = tuple(dict.fromkeys(each.lot.group for each, _ in late if named))
+        for waiting in (first, late):
+            # A hand takes its part of all that is still to come: large parts first, since each
+            # process starts a framework, and small ones at the end, so that all end together.
+            most = max(1, math.ceil(sum(max(1, each.missing) for each, _ in waiting) / hands))
             lots = [each for each, _ in waiting]
             order.shuffle(lots)
             lots.sort(key=lambda each: self.flights.given(place, each.lot.key))
@@ -470,7 +455,9 @@ class Schedule:
         return None
 
     def _coming(self, lot: Lot) -> Coming:
-        environment, present = lot.environment, self._present(lot)
+        environment = lot.environment
+        # Devices that are not here take no time.
+        present = [each for each in self._with_bridge(lot) if each.device not in self._absent]
         begun = self._count(lot)
         seen = min((self._seen[environment, case.id] for case in present), default=begun)
         return Coming(
@@ -478,7 +465,6 @@ class Schedule:
             begun=begun,
             missing=max(0, self._enough - begun),
             left=max(1, self._enough - seen),
-            promised=lot.key in self.promised,
             outside=self.costs.outside(present, environment),
             measuring=self.costs.measuring(present),
             once=self._once(present),
@@ -498,25 +484,16 @@ class Schedule:
         """One process each of those that one process measures in that time, the furthest behind."""
         for level in sorted({each.begun for each in waiting}):
             there = [each for each in waiting if each.begun == level]
-            for environment in self._alternating(each.lot for each in there):
+            # The environment with the fewest processes first: so they alternate in time.
+            environments = dict.fromkeys(each.lot.environment for each in there)
+            for environment in sorted(environments, key=self._in_environment):
                 here = [each for each in there if each.lot.environment == environment]
                 if chosen := self._that_fit(here, seconds, most):
                     return [(each, 1) for each in chosen]
         return []
 
-    def _alternating(self, waiting: Iterable[Lot]) -> list[Environment]:
-        """The environments, that with the fewest processes first: so they alternate in time."""
-        found = dict.fromkeys(lot.environment for lot in waiting)
-        return sorted(found, key=lambda each: self._processes[each] + self.flights.processes(each))
-
-    def _part(self, waiting: Sequence[tuple[Coming, int]], hands: int) -> int:
-        """How many groups one of so many hands takes: its part of all that is still to come.
-
-        Large parts first, since each process starts a framework; small ones at the end, so that all
-        hands end at about the same time. One hand takes all.
-        """
-        left = sum(max(1, each.missing) for each, _ in waiting)
-        return max(1, math.ceil(left / hands))
+    def _in_environment(self, environment: Environment) -> int:
+        return self._processes[environment] + self.flights.processes(environment)
 
     def _that_fit(self, waiting: Sequence[Coming], seconds: float, most: int) -> list[Coming]:
         """Of lots of one environment, those that one process measures in that time."""
@@ -555,10 +532,6 @@ class Schedule:
         living = [case for case in lot.cases if not self.given_up(case.id)]
         return bool(living) and self._count(replace(lot, cases=tuple(living))) >= self._enough
 
-    def _present(self, lot: Lot) -> list[Case]:
-        """What a process measures of a lot, without devices that are not here."""
-        return [case for case in self._with_bridge(lot) if case.device not in self._absent]
-
     def _open(self) -> list[Lot]:
         """What is not done of each lot, without the cases that are given up."""
         found = []
@@ -571,20 +544,14 @@ class Schedule:
                 if living:
                     found.append(replace(lot, cases=tuple(living)))
             elif not all(self.done(case.id) for case in living):
+                # Up to the number that an interval takes, one more next to those in work; then so
+                # many at once that what turns out to be too much is half of what was needed.
                 lot = replace(lot, cases=tuple(living))
-                if self._may_go_on(lot):
+                begun = self._count(lot)
+                ended = min(self._seen[lot.environment, case.id] for case in living)
+                if begun < ENOUGH_PROCESSES or begun - ended < max(1, ended // 2):
                     found.append(lot)
         return found
-
-    def _may_go_on(self, lot: Lot) -> bool:
-        """Whether a group whose intervals are wide yet gets one process more next to those in work.
-
-        Up to the number that an interval takes, yes; then so many at once that what turns out to be
-        too much is half of what was needed at most.
-        """
-        begun = self._count(lot)
-        seen = min(self._seen[lot.environment, case.id] for case in lot.cases)
-        return begun < ENOUGH_PROCESSES or begun - seen < max(1, seen // 2)
 
     def _begun(self, environment: Environment, case: Case) -> int:
         """How many processes have measured a case, or measure it now."""

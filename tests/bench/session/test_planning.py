@@ -51,7 +51,6 @@ class Machine:
     works: list[Work] = field(default_factory=list)
     killed: list[Work] = field(default_factory=list)
     had: Counter[tuple[Environment, str]] = field(default_factory=Counter)
-    promised: set[Key] = field(default_factory=set)
     told: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -78,7 +77,6 @@ class Machine:
 
     def start(self, work: Work) -> Worker:
         if all(self.count(lot) for lot in self.lots):
-            self.promised |= self.manager.schedule.promised
             self.check(work)
         self.works.append(work)
         self.process = Process(self, work)
@@ -282,7 +280,6 @@ def test_whatever_processes_take_a_budget_is_kept_spent_and_shared(machine: Mach
     for work in machine.killed:
         assert any(not machine.had[work.environment, case.id] for case in work.cases)
     assert max(counts.values()) <= WANTED
-    assert all(counts[key] == WANTED for key in machine.promised)
     assert finished == (min(counts.values()) == WANTED)
     for lot in machine.lots:
         if counts[lot.key] < WANTED:

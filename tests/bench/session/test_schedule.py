@@ -174,3 +174,14 @@ def test_what_is_late_is_told_where_others_come_to_enough_or_have() -> None:
     assert late(250.0, 6) == ({A6.id, B6.id}, (A6.group,))
     # Where no group comes to enough, all are late alike and none is named.
     assert late(7.0, 0) == ({A5.id, B5.id}, ())
+
+
+def test_the_import_that_falls_into_a_processs_first_group_is_no_cost_of_the_group() -> None:
+    schedule = Schedule(CASES, Goal(processes=6), 0)
+    for first, second in ((17.0, 10.0), (10.0, 17.0)):  # 7 s to import, 1 s to end
+        costs = even({A5.group: first, A6.group: second})
+        schedule.costs.learn(Work(1, CASES, 0), 2.0, costs, 2.0 + 27.0 + 1.0)
+    schedule.add(file_of(1, dict.fromkeys(CASES, 1.0)))
+    assert schedule.next(29.9) is not None
+    work = schedule.next(30.0)  # 10 for itself with each of the groups, 20 for both
+    assert ids(work) == {case.id for case in CASES}
