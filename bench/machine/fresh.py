@@ -11,10 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -22,7 +20,6 @@ _T = TypeVar("_T")
 LIMIT_GONE = 97
 """Exit code of a process that ends because a backend's code lowered one of its limits for good."""
 
-_QUESTION, _ANSWER = "question.json", "answer.json"
 _LONGEST = 200
 """Letters of its last line that are reported: a framework's message can be a whole program."""
 
@@ -43,43 +40,35 @@ def ask(
     question: object,
     seconds: float | None = None,
     environment: Mapping[str, str] | None = None,
-    *,
-    quiet: bool = False,
     python: str = sys.executable,
 ) -> Any | Died:
-    """Return what ``python WORDS FOLDER`` answers, which calls ``answer`` with the folder.
+    """Return what ``python WORDS`` answers, which calls ``answer``.
 
-    seconds: that it may take. environment: variables of its own. quiet: whether its output is
-    dropped. python: of another environment, in which this suite is installed.
+    seconds: that it may take. environment: variables of its own. python: of another environment, in
+    which this suite is installed.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / _QUESTION).write_text(json.dumps(question), encoding="utf-8")
-        try:
-            done = subprocess.run(
-                [python, *words, name],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL if quiet else None,
-                stderr=subprocess.PIPE,
-                timeout=seconds,
-                env={**os.environ, **(environment or {})},
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return Died(None)
-        if not (folder / _ANSWER).exists():
-            return Died(done.returncode, last_words(done.stderr.decode(errors="replace")))
-        return json.loads((folder / _ANSWER).read_text(encoding="utf-8"))
+    try:
+        done = subprocess.run(
+            [python, *words],
+            input=json.dumps(question).encode(),
+            capture_output=True,
+            timeout=seconds,
+            env={**os.environ, **(environment or {})},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Died(None)
+    try:
+        return json.loads(done.stdout)
+    except ValueError:  # it has not answered, or died while it did
+        return Died(done.returncode, last_words(done.stderr.decode(errors="replace")))
 
 
-def answer(folder: str | os.PathLike[str], to: Callable[[Any], object]) -> None:
+def answer(to: Callable[[Any], object]) -> None:
     """Answer, in the process that is asked, with what ``to`` makes of the question."""
-    place = Path(folder) / _ANSWER
-    found = to(json.loads((place.parent / _QUESTION).read_text(encoding="utf-8")))
-    # Renamed when it is whole: a process that dies while it writes has not answered.
-    part = place.with_suffix(".part")
-    part.write_text(json.dumps(found), encoding="utf-8")
-    part.replace(place)
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)  # what a framework prints is no answer
+        answers.write(json.dumps(to(json.load(sys.stdin))))
 
 
 def question(kind: Callable[..., _T], found: Mapping[str, Any]) -> _T:

@@ -51,9 +51,7 @@ def ask(environment: Path) -> Python:
     """What is installed in an environment. Raises NoPythonError."""
     python = executable(environment)
     install = f"install this suite there: {python} -m pip install lstm-benchmark-suite"
-    found = fresh.ask(
-        ["-m", "bench.machine.packages"], None, _LIMIT, quiet=True, python=str(python)
-    )
+    found = fresh.ask(["-m", "bench.machine.packages"], None, _LIMIT, python=str(python))
     if isinstance(found, fresh.Died):
         ended = "did not answer" if found.code is None else fresh.ending(found.code)
         raise NoPythonError(f"{python} {ended} ({found.said}); {install}")
@@ -81,7 +79,7 @@ def here() -> Python:
 
 
 if __name__ == "__main__":
-    fresh.answer(sys.argv[1], lambda _: asdict(here()))
+    fresh.answer(lambda _: asdict(here()))
 
 
 # -- two environments, whose results lie in a folder each next to a file that names them

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -177,7 +176,7 @@ def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnsw
     """Ask about one framework in a process of its own."""
     name = request.framework
     words = ["-m", "bench.machine.survey"]
-    found = fresh.ask(words, asdict(request), seconds, request.environment, quiet=True)
+    found = fresh.ask(words, asdict(request), seconds, request.environment)
     if not isinstance(found, fresh.Died):
         answer: SurveyAnswer = found
         return answer
@@ -215,4 +214,4 @@ def answer_here(request: SurveyRequest) -> SurveyAnswer:
 
 
 if __name__ == "__main__":
-    fresh.answer(sys.argv[1], lambda asked: answer_here(fresh.question(SurveyRequest, asked)))
+    fresh.answer(lambda asked: answer_here(fresh.question(SurveyRequest, asked)))
