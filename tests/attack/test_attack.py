@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from unittest import mock
 import pytest
 
 from bench import records
-from tests import payloads
 from tests.attack import attack_disks, attack_hostile, attack_kills, attack_mutations
 from tests.attack.attack_mutations import Source, wrong_with
 from tests.attack.commands import Ended, wrong_end
@@ -225,29 +223,6 @@ def test_an_output_that_acts_on_its_reader_is_reported(kind: str, data: bytes, t
 )
 def test_an_output_that_does_not_is_not(kind: str, data: bytes) -> None:
     assert list(JUDGES[kind](data)) == []
-
-
-def test_free_texts_are_what_a_reader_accepts_in_the_place_of() -> None:
-    documents = {"a": {"kind": "fixed", "name": "n", "inside": ["n", "m"]}}
-    free = payloads.free_texts(documents, lambda _, made: made.get("kind") == "fixed")
-    assert list(free.values) == ["n", "m"]
-    assert list(free.keys) == ["name", "inside"]
-    texts = payloads.Texts(free.values)
-    made = [
-        payloads.poisoned(documents, texts, random.Random(seed), ["=1"])["a"] for seed in range(300)
-    ]
-    assert {tuple(each["inside"]) for each in made} == {
-        ("n", "m"),
-        ("=1", "m"),
-        ("n", "=1"),
-        ("=1", "=1m"),
-    }
-    assert all(each["name"] == each["inside"][0] for each in made)
-    made = [
-        payloads.poisoned(documents, free, random.Random(seed), ["=1"])["a"] for seed in range(99)
-    ]
-    assert all("kind" in each for each in made)
-    assert any("inside" not in each for each in made)
 
 
 # Hostile backends

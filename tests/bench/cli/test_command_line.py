@@ -90,25 +90,6 @@ def test_a_terminal_without_a_width_is_one_of_the_usual_width(width: str) -> Non
     assert ended(program, "", COLUMNS=width) == (7, "some words\n", "")
 
 
-def test_python_is_called_as_the_user_can_call_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    binary = tmp_path / "an env" / "bin"
-    binary.mkdir(parents=True)
-    (binary / "python").touch(0o755)
-    monkeypatch.setattr(sys, "executable", str(binary / "python"))
-    monkeypatch.delenv("TOX_ENV_DIR", raising=False)
-    monkeypatch.setenv("PATH", str(binary))
-    assert command_line.python() == "python"
-    monkeypatch.setenv("TOX_ENV_DIR", "x")  # tox set that PATH, and the user has it not
-    assert command_line.python() == f"'{binary}/python'"
-    monkeypatch.chdir(tmp_path)
-    assert command_line.python() == "'an env/bin/python'"
-    monkeypatch.delenv("TOX_ENV_DIR")
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert command_line.python() == "'an env/bin/python'"
-
-
 # What a command does with its words
 
 
@@ -143,15 +124,6 @@ def test_an_interruption_has_a_code_and_a_line_where_a_command_says_so(
     work = raising(KeyboardInterrupt())
     assert command_line.run(parser(), work, [], interrupted=told) == command_line.INTERRUPTED
     assert capsys.readouterr() == ("", line)
-
-
-def test_any_other_error_is_no_answer() -> None:
-    for error in (OSError("disk"), ZeroDivisionError(), KeyboardInterrupt()):
-        with pytest.raises(type(error)):
-            command_line.run(parser(), raising(error), [])
-    # Who read the output has seen enough: that is no bad input of anybody's.
-    with pytest.raises(BrokenPipeError):
-        command_line.run(parser(), raising(BrokenPipeError()), [], OSError)
 
 
 @given(st.text(max_size=300))

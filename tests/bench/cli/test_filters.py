@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,18 +95,6 @@ def test_the_line_says_what_is_done_and_is_gone_in_the_end() -> None:
     assert "\n" not in terminal.getvalue()
 
 
-def test_what_has_no_parts_is_shown_and_a_long_line_stays_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("COLUMNS", "30")
-    terminal = Terminal("training with ")
-    with Progress(f"training with \x1b[2Ja{'b' * 100}", terminal, after=0):
-        assert terminal.told.wait(PATIENCE)
-        assert len(line(terminal)) == 29
-        assert "\x1b[2J" not in terminal.getvalue()
-    assert line(terminal) == ""
-
-
 def test_a_pipe_and_a_terminal_without_a_cursor_get_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -196,13 +183,6 @@ def test_a_filter_never_adds_and_what_is_left_fits_each(wanted: dict[str, tuple[
 def test_a_name_that_nobody_has_is_told_with_those_there_are() -> None:
     with pytest.raises(NothingThereError, match=r"--device tpu: .* there are of: cpu, gpu:0"):
         only(RESULTS, {"device": ("tpu",)})
-
-
-def test_names_that_are_there_but_never_together_are_told() -> None:
-    lone = replace(CASES[0], device="gpu:7")
-    results = gather(measured(lone, 1.0, run("a")), measured(CASES[-1], 1.0, run("a")))
-    with pytest.raises(NothingThereError, match="no case is all of that"):
-        only(results, {"device": ("gpu:7",), "backend": ("while_loop",)})
 
 
 def test_what_has_no_time_is_filtered_too() -> None:

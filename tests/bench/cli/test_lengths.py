@@ -26,14 +26,6 @@ def test_uniform_lengths_are_within_their_bounds_and_drawn_again_by_the_seed() -
     assert not np.array_equal(drawn, source("uniform:10-20").draw(2000, 4))
 
 
-def test_log_normal_lengths_have_their_median_and_their_most() -> None:
-    drawn = source("lognormal:80,0.6,200").draw(20_000, 0)
-    assert abs(np.median(drawn) - 80) < 3
-    assert drawn.max() == 200
-    assert drawn.min() >= 1
-    assert source("lognormal:80,0.6").draw(20_000, 0).max() <= round(80 * np.exp(1.8))
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [

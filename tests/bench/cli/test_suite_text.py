@@ -90,14 +90,6 @@ def test_the_file_holds_those_that_are_tied_or_those_that_are_named(tmp_path: Pa
         assert {case.backend for case in suites.load(str(path)).cases} == expected
 
 
-def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "a.toml"
-    path.write_text("mine")
-    with pytest.raises(SuiteError, match="there is such a file already"):
-        suite_text.write(path, QUESTION, NOTHING, ())
-    assert path.read_text() == "mine"
-
-
 @pytest.mark.parametrize(
     ("name", "backends", "told"),
     [("a.txt", (), r"expected a name ending in \.toml"), ("a.toml", ("no_such",), "no_such")],

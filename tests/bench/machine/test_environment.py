@@ -325,14 +325,6 @@ def test_what_can_change_a_time_makes_another_kind(path: Any, value: object) -> 
     assert other.id != kind(ENVIRONMENT).id
 
 
-def test_a_kind_says_what_it_is_and_survives_a_file() -> None:
-    assert str(kind(ENVIRONMENT)) == "EPYC 9B14, 4 processors, 2 × H100"
-    assert kind(json.loads(json.dumps(ENVIRONMENT))) == kind(ENVIRONMENT)
-    assert len({kind(ENVIRONMENT), kind(copy.deepcopy(ENVIRONMENT))}) == 1
-    shared = kind(changed("cpu", "quota", to=1.5))
-    assert str(shared) == "EPYC 9B14, 4 processors, the time of 1.5, 2 × H100"
-
-
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
@@ -377,15 +369,6 @@ def test_the_busiest_others_are_named() -> None:
     after = later(others={1: ("init", 500.0), 2: ("trainer", 109.5), 4: ("new", 2.0)})
     found = disturbance.between(before, after)
     assert found.culprits == ("trainer (pid 2) 95%", "new (pid 4) 20%")
-
-
-def test_swapping_heat_and_clock_are_differences() -> None:
-    before = replace(QUIET, swapped=4096, cpu_throttled=7, gpu_throttled={0: 1.0})
-    after = later(swapped=8192, cpu_throttled=9, gpu_throttled={0: 1.5, 1: 3.0}, clock_hz=1.5e9)
-    found = disturbance.between(before, after)
-    assert (found.swapped, found.cpu_throttled) == (4096, 2)
-    assert found.gpu_throttled == {0: 0.5}
-    assert found.clock_change == 0.5
 
 
 def test_what_was_not_counted_is_not_told() -> None:

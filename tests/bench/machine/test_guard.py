@@ -67,11 +67,6 @@ def forgive_all() -> None:
     warnings.simplefilter("ignore")
 
 
-def close_files() -> None:
-    os.close(1)
-    os.close(2)
-
-
 def lower(limit: int) -> None:
     resource.setrlimit(limit, (1000, resource.getrlimit(limit)[1]))
 
@@ -148,16 +143,6 @@ def test_a_limit_that_cannot_be_lifted_ends_the_process_by_name(
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert "lowered RLIMIT_NOFILE for good" in capfd.readouterr().err
     assert "lowered a limit of the process for good" in ending(LIMIT_GONE)
-
-
-def test_files_that_are_closed_are_open_again() -> None:
-    before = [os.fstat(number) for number in (1, 2)]
-    guard = Guard()
-    for _ in range(3):
-        with guard:
-            close_files()
-    assert [os.fstat(number) for number in (1, 2)] == before
-    assert guard.remarks == ["it changed the standard streams, which was put back"]
 
 
 def test_no_file_is_left_open_by_the_guard_itself() -> None:

@@ -93,26 +93,6 @@ def test_the_children_of_a_process_end_with_it(tmp_path: Path) -> None:
     assert not alive(child)
 
 
-def test_a_process_is_interrupted_where_this_one_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log = tmp_path / "log"
-
-    def interrupted(process: object, end: float, stop: object) -> bool:
-        while "ready" not in log.read_text():
-            time.sleep(0.01)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(processes, "_wait", interrupted)
-    code = (
-        "import time\ntry:\n    print('ready', flush=True)\n    time.sleep(600)\n"
-        "except KeyboardInterrupt:\n    print('told')\n"
-    )
-    with pytest.raises(KeyboardInterrupt):
-        processes.run(python(code), 60.0, log, grace=300.0)
-    assert log.read_text().split() == ["ready", "told"]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ends it")
 def test_a_process_that_dies_with_its_parent_does_so_however_that_ended(tmp_path: Path) -> None:
     child = tmp_path / "child"
@@ -261,16 +241,6 @@ def test_orders_that_any_may_have_go_to_whoever_is_idle(pair: ProcessPool) -> No
     todo = list(words)
     found = pair.share(lambda: echo(todo.pop()) if todo else None, lambda: True, "in a test")
     assert sorted(each["said"] for each in found) == sorted(words)
-
-
-def test_shared_orders_end_when_they_are_not_wanted_any_more(pair: ProcessPool) -> None:
-    orders: Iterator[dict[str, object]] = iter([{"do": "hang"}, echo("a")])
-    found: list[object] = []
-    for each in pair.share(lambda: next(orders, None), lambda: not found, "in a test"):
-        found.append(each["said"])
-    assert found == ["a"]
-    pair.close()
-    assert not left(pair)
 
 
 def test_they_end_when_whoever_told_them_is_killed(tmp_path: Path) -> None:

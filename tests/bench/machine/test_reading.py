@@ -31,7 +31,6 @@ from bench.machine.reading import (
     is_url,
     journal_lines,
     meant_for_learning,
-    parse_json,
     regular_bytes,
 )
 from bench.records import maps
@@ -58,14 +57,6 @@ def test_a_device_is_refused(place: str, name: str) -> None:
         READERS[name](Path(place))
 
 
-def test_a_terabyte_of_nothing_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "sparse.json"
-    with path.open("wb") as file:
-        file.truncate(2**40)
-    with pytest.raises(ResultError, match="is larger than 1,000 bytes"):
-        regular_bytes(path, 1000)
-
-
 @pytest.mark.parametrize(
     ("name", "told"),
     [("nothing", "does not exist"), ("", "is a folder"), ("x" * 5000, "name too long")],
@@ -73,22 +64,6 @@ def test_a_terabyte_of_nothing_is_not_read(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, told: str) -> None:
     with pytest.raises(ResultError, match=told):
         regular_bytes(tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    ("data", "told"),
-    [
-        (b"\xff", "is not UTF-8 text (byte 0)"),
-        (b"{", "is cut off or not JSON"),
-        (b"1" * 5000, "holds a number of too many digits"),
-        (b'{"b": [{"a\\u001b": 1, "a\\u001b": 1}]}', 'has the key "a\\u001b" twice in one object'),
-    ],
-)
-def test_what_is_no_json_is_told_with_its_place(data: bytes, told: str) -> None:
-    with pytest.raises(ResultError) as caught:
-        parse_json(Path("a.json"), data, "line 3:")
-    assert told in str(caught.value)
-    assert "line 3:" in str(caught.value)
 
 
 def test_a_journal_is_its_whole_lines_each_with_its_number() -> None:
@@ -331,9 +306,3 @@ def test_what_is_printed_is_one_harmless_line_of_the_same_letters(text: str, lim
     assert told.removesuffix("..." if len(text) > limit else "") == "".join(
         letter if letter.isprintable() else "?" for letter in text[:limit]
     )
-
-
-@given(value=JSON)
-def test_a_value_is_shown_on_one_short_line(value: object) -> None:
-    assert shown(value).isprintable()
-    assert len(shown(value)) <= 200

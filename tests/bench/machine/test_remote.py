@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +17,6 @@ from bench.machine.remote import (
     RemotePath,
     answer_within_limit,
     fetched,
-    opened,
     reason,
     shown,
 )
@@ -134,21 +132,6 @@ def test_a_name_from_a_place_leads_nowhere_else(
     made = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert all(path.parent == found.path for path in made)
     assert {path.name for path in made} <= {remote.INDEX, "a.json"}
-
-
-@pytest.mark.parametrize("index", [b"", b"[]", b'{"a.json": 5}', b"\xff", b'"x"'])
-def test_a_damaged_index_costs_a_copy_and_nothing_else(
-    place: Callable[[Files], str], index: bytes
-) -> None:
-    files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
-    url = place(files)
-    copied = fetched(url, all_of).path
-    (copied / remote.INDEX).write_bytes(index)
-    (copied / "stranger.json").write_text("{}")
-    found = fetched(url, all_of)
-    assert found.errors == ()
-    assert not (copied / "stranger.json").exists()
-    assert len(files.read) == 2
 
 
 def test_a_file_is_fetched_by_its_own_url(place: Callable[[Files], str]) -> None:
@@ -285,9 +268,3 @@ def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> 
     for odd in ("", "nan", "-1", "inf", "soon"):
         monkeypatch.setenv(LIMIT_VARIABLE, odd)
         assert remote.limit() == remote.LIMIT
-
-
-def test_without_fsspec_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(PlaceError, match=r"pip install 'lstm-benchmark-suite\[remote\]'"):
-        opened("s3://team/lstm")

@@ -1,6 +1,5 @@
 """What result files may contain, and what is left of them when something goes wrong."""
 
-import copy
 import json
 import os
 import subprocess
@@ -15,11 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import records
-from bench.machine.fields import ResultError
 from bench.records import files
 from bench.records.journal import Journal
 from tests.bench.made_results import SHAPES, make_store
-from tests.bench.mutations import mutate, patched, put, refusal_of, saved
+from tests.bench.mutations import mutate, patched, refusal_of, saved
 from tests.places import GOLDEN, ROOT
 
 REPLICATE = GOLDEN / "replicate-1.json"
@@ -80,15 +78,6 @@ def test_a_journal_without_its_end_gives_the_finished_cases_and_says_so() -> Non
     assert "did not come to its end" in file.notes[1]
 
 
-def test_a_time_whose_gate_did_not_pass_is_not_shown(tmp_path: Path, golden: Json) -> None:
-    put(golden, "benchmarks[0].extra_info.lstm.gate", {"passed": False, "errors": {"y": None}})
-    file = records.read(saved(tmp_path / "a.json", golden))
-    backends = [(each.case.backend, each.case.workload.mode) for each in file.measurements]
-    assert ("keras", "inference") not in backends
-    assert [each.outcome for each in file.outcomes if each.case.backend == "keras"] == ["failed"]
-    assert "benchmarks[0] did not pass its gate" in file.notes[0]
-
-
 def test_a_case_that_was_measured_and_has_an_outcome_too_keeps_its_measurement(
     tmp_path: Path, golden: Json
 ) -> None:
@@ -102,13 +91,6 @@ def test_a_case_that_was_measured_and_has_an_outcome_too_keeps_its_measurement(
 
 
 # What is refused, and in which words
-
-
-def test_two_measurements_of_one_case_in_one_run_are_refused(tmp_path: Path, golden: Json) -> None:
-    golden["benchmarks"].append(copy.deepcopy(golden["benchmarks"][1]))
-    told = refusal(saved(tmp_path / "a.json", golden))
-    assert "benchmarks[6].extra_info.lstm.case_id" in told
-    assert "it stands at benchmarks[1] too" in told
 
 
 @pytest.mark.parametrize(
@@ -133,17 +115,6 @@ def test_bytes_that_are_no_result_file_are_refused(
     path = tmp_path / "a.json"
     path.write_bytes(content)
     assert told in refusal(path)
-
-
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == "is a folder; expected a file"
-    assert refusal(tmp_path / "none.json") == "does not exist"
-    os.mkfifo(tmp_path / "pipe.json")
-    assert refusal(tmp_path / "pipe.json") == "is not a regular file"
-    with pytest.raises(ResultError, match="cannot be read: File name too long"):
-        records.read("n" * 5000 + ".json")
-    with pytest.raises(ResultError, match=r"a\?b\.json cannot be read: embedded null"):
-        records.read("a\0b.json")
 
 
 @settings(
@@ -286,13 +257,6 @@ def test_the_latest_results_are_the_session_that_began_last(folder: Path, golden
     run.update(id="new", session="new", started="2026-01-01T00:00:00+09:00")
     saved(folder / "aa-new.json", golden)
     assert [path.name for path in records.latest(folder)] == ["aa-new.json"]
-
-
-def test_a_broken_file_comes_with_the_latest_so_that_it_is_seen(folder: Path) -> None:
-    (folder / "broken.json").write_text("{")
-    found = records.collect(records.latest(folder))
-    assert len(found.files) == 2
-    assert len(found.errors) == 1
 
 
 def test_reference_results_are_the_latest_only_where_nothing_else_is(folder: Path) -> None:

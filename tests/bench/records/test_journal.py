@@ -178,23 +178,6 @@ def test_a_full_disk_keeps_the_lines_before_and_nothing_of_the_one_that_failed(
     assert len(records.read(path).measurements) == 2
 
 
-def test_a_full_disk_leaves_no_journal_without_a_run(
-    tmp_path: Path, run: Json, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.journal.jsonl"
-    with Journal(path) as journal:
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "write", full_disk(100))
-            with pytest.raises(ResultWriteError, match="No space left on device"):
-                journal.start(run)
-        with pytest.raises(RuntimeError):
-            journal.begin(["a case"])
-        assert not path.exists()
-        journal.start(run)  # there is room again
-    assert records.read(path).run.id == run["id"]
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_of_two_who_want_one_name_the_second_is_refused(
     tmp_path: Path, run: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:

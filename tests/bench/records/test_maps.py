@@ -144,11 +144,6 @@ def test_a_cell_that_is_wrong_is_refused_by_its_place(
     assert told in error
 
 
-def test_a_cell_twice_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path / "learning-a.json", file_data(RUN, [cell(), cell(loss=0.2)]))
-    assert refusal(path) == "learning.cells[1] is a cell that the file holds already"
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -214,15 +209,6 @@ def test_the_newest_comes_first_and_bad_files_are_told_beside_it(tmp_path: Path)
     assert [each.run.id for each in found.maps] == ["day-3", "day-2", "day-1"]
     (error,) = found.errors
     assert "learning-bad.json" in str(error)
-
-
-def test_reference_maps_are_read_where_a_folder_has_none_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "reference").mkdir()
-    write(tmp_path / "reference/learning-a.json", file_data(RUN, [cell()]))
-    assert [each.run.id for each in maps.collect([tmp_path]).maps] == ["made"]
-    write(tmp_path / "learning-b.json", file_data({**RUN, "id": "own"}, [cell()]))
-    assert [each.run.id for each in maps.collect([tmp_path]).maps] == ["own"]
-    assert maps.collect([]) == maps.Loaded((), ())
 
 
 def test_a_journal_counts_where_its_file_is_not_there(tmp_path: Path) -> None:

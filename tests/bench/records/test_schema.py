@@ -185,29 +185,6 @@ def test_a_figure_of_which_sums_and_inverses_are_no_numbers_is_refused(
     assert f"{OURS}.roofs.of_matmul is" in refused(golden)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "good"),
-    [
-        ("build_s", 0, True),
-        ("build_s", 1e-30, True),
-        ("build_s", 1e-31, False),
-        ("build_s", -1e-3, False),
-        ("compile_s", -1e-3, True),  # a difference of two times
-        ("compile_s", -1e-31, False),
-        ("build_s", 1e9, True),
-        ("build_s", 1.1e9, False),
-    ],
-)
-def test_a_time_of_preparing_is_a_time_and_a_difference_of_two_may_be_below_zero(
-    golden: Json, key: str, value: float, good: bool
-) -> None:
-    put(golden, f"{OURS}.setup.{key}", value)
-    if good:
-        assert measured(golden)[3].setup[key] == value
-    else:
-        assert f"{OURS}.setup.{key} is" in refused(golden)
-
-
 def test_what_was_timed_is_all_calls_of_its_blocks_or_until_the_last_was_due(golden: Json) -> None:
     first = measured(golden)[0]
     assert first.calls == 4

@@ -133,10 +133,6 @@ def test_ours_reads_what_hdrhistogram_s_own_library_writes() -> None:
     assert decode(text.decode() if isinstance(text, bytes) else text) == decode(encode(seconds))
 
 
-def test_a_stream_of_a_minute_takes_some_kilobytes() -> None:
-    assert len(encode(RNG.lognormal(-9, 0.3, 600_000))) < 8000
-
-
 def packed(
     body: bytes,
     *,

@@ -43,11 +43,6 @@ def test_one_that_was_changed_is_refused_and_an_older_one_without_a_digest_is_re
     assert study.read(path, "denormals").answers[0][0]["a"].integer(0) == 7
 
 
-def test_the_newest_of_several_is_found(tmp_path: Path) -> None:
-    every = [saved(tmp_path, day=day) for day in (3, 9, 5)]
-    assert study.newest(every, "denormals").run.started.day == 9
-
-
 def test_readers_of_results_pass_studies_over(tmp_path: Path) -> None:
     saved(tmp_path)
     found = files.collect([tmp_path])

@@ -160,14 +160,6 @@ def constant(document: Json) -> None:
     ours(document)["steady"] = True
 
 
-def copied(document: Json) -> None:
-    """One case's samples are another's, a little slower: as if both had been measured."""
-    data = [1.01 * each for each in entry(document, 0)["stats"]["data"]]
-    entry(document, 1)["stats"]["iterations"] = entry(document, 0)["stats"]["iterations"]
-    ours(document, 1)["blocks"]["calls"] = ours(document, 0)["blocks"]["calls"]
-    sampled(document, data, 1)
-
-
 def forced_through_the_gate(document: Json) -> None:
     gate = ours(document)["gate"]
     gate["errors"]["y"] = 10 * gate["bounds"]["y"]
@@ -279,13 +271,6 @@ def test_samples_of_another_process_are_found_in_any_multiple(
     (told,) = copies([first, second])
     assert told.startswith("b.json: ")
     assert "has the samples of a.json: " in told
-
-
-def test_samples_of_another_case_are_found(tmp_path: Path, document: Json) -> None:
-    assert copies([read(saved(tmp_path / "a.json", document))]) == []
-    copied(document)
-    (told,) = copies([read(saved(tmp_path / "a.json", document))])
-    assert "or a multiple of them" in told
 
 
 # -- streams

@@ -273,14 +273,6 @@ def test_samples_that_somebody_handed_in_before_are_refused(tmp_path: Path, docu
     assert handed_in() == [made]
 
 
-def test_a_file_of_another_run_is_not_replaced(tmp_path: Path) -> None:
-    made_of(SESSION[0])
-    other = tmp_path / SESSION[0].name
-    other.write_bytes(SESSION[1].read_bytes())
-    with pytest.raises(ResultError, match="is another run's"):
-        submitted(other)
-
-
 def remarked(document: Json, tmp_path: Path, text: str) -> str:
     """What a remark of somebody is in what is handed in."""
     document["benchmarks"][0]["extra_info"]["lstm"]["remarks"] = [text]
