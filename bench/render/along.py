@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.render.data import COLUMNS
 from bench.render.escape import clean
 from bench.render.labels import caption, compact_verdict, heading, machine, name
-from bench.render.messages import basis_text, speed_moved
+from bench.render.messages import basis_text, speed_changed
 from bench.render.quantities import (
     count,
     listed,
@@ -48,7 +48,6 @@ from bench.stats.along import (
 )
 from bench.stats.intervals import CASE_CONFIDENCE, ENOUGH_PROCESSES, Interval
 from bench.stats.rows import Row
-from bench.stats.trust import WIDE_INTERVAL
 
 Value = str | float | int | bool | None
 
@@ -225,14 +224,7 @@ def method(found: Sequence[AxisSeries]) -> list[str]:
             f"Intervals of the lines: {few[-1]}; from {ENOUGH_PROCESSES} processes on they are "
             "what was measured."
         )
-    moved = [
-        row.interval.half_width
-        for each in found
-        for row in each.rows
-        if row.interval and any(doubt.code == WIDE_INTERVAL for doubt in row.validity.noted)
-    ]
-    if moved:
-        lines.append(speed_moved(moved))
+    lines += speed_changed(row for each in found for row in each.rows)
     if source := next((each.learned_from for each in found if each.learned_from), ""):
         lines.append(
             "Learned is a distance that every seed learned at that window, the state carried from "

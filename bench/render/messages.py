@@ -38,48 +38,10 @@ from bench.render.quantities import (
     share,
 )
 from bench.render.table import Finding
-from bench.stats.bound import (
-    CHAIN,
-    COPIES,
-    GATES,
-    HOST,
-    LAUNCHES,
-    MEMORY,
-    NOT_KNOWN,
-    PADDING,
-    PRODUCTS,
-    WAITING,
-    Bound,
-)
-from bench.stats.comparison import (
-    MOST_NEEDED,
-    OF_NODES,
-    OF_NODES_APART,
-    OF_PROCESSES,
-    PLAIN_MEAN_OPPOSED,
-    PROCESSES_SHIFTED,
-    SAME_WITHIN,
-    Comparison,
-    Heterogeneity,
-    Pairing,
-    Verdict,
-    processes_needed,
-)
-from bench.stats.intervals import (
-    BRIDGE_APART,
-    ENOUGH_PROCESSES,
-    FEWEST_SAMPLES,
-    LEAST_SPREAD,
-    MOST_SPREAD,
-    OF_ITS_CALLS,
-    OF_ITS_SAMPLES,
-    OF_MEDIANS,
-    OF_NODES_MEDIANS,
-    OF_ONE_NODE,
-    Reason,
-    count_nodes,
-    count_words,
-)
+from bench.stats import bound as step
+from bench.stats import comparison, intervals, trust
+from bench.stats.comparison import SAME_WITHIN, Comparison, Heterogeneity, Pairing, Verdict
+from bench.stats.intervals import ENOUGH_PROCESSES, Reason, count_nodes, count_words
 from bench.stats.outliers import outliers
 from bench.stats.ratios import (
     OF_CASES,
@@ -100,16 +62,7 @@ from bench.stats.rows import (
     break_even,
     compare_rows,
 )
-from bench.stats.trust import (
-    FEW_PROCESSES,
-    FEW_ROUNDS,
-    MINORITY,
-    OF_RATIO,
-    UNSTEADY_RATIO,
-    WIDE_INTERVAL,
-    WIDE_OVER_PROCESSES,
-    Doubt,
-)
+from bench.stats.trust import Doubt
 from lstm_impl.registry import get_backend, strategies
 from lstm_impl.spec import UnsupportedError
 
@@ -230,13 +183,13 @@ def findings(section: Section) -> list[Finding]:
     found = [Finding(_answer(table), answer=True) for table in tables]
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
-    found += [Finding(f"{text}.") for table in tables if (text := _of_winner(table))]
     found += [Finding(text) for table in tables for text in (*_fallbacks(table), *_paybacks(table))]
     found += [Finding(text, loud=True) for text in of_nodes(section)]
     if not section.complete:
         found.append(Finding("A run did not finish: cases may be missing.", loud=True))
     found += [Finding(f"{text}.", loud=True) for text in uneven_bridges(rows)]
-    found += [*_doubtful(rows), *_noted(rows), *_remarks(rows), *_without_time(rows)]
+    found += [*_doubtful(rows), *map(Finding, speed_changed(rows))]
+    found += [*_remarks(rows), *_without_time(rows)]
     if text := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
         found.append(Finding(f"{text}."))
     return found
@@ -355,7 +308,7 @@ def _doubtful(rows: Sequence[Row]) -> list[Finding]:
     found = _by_reason(measured, lambda row: row.invalid, "INVALID: {}", "measurement")
     found += _by_reason(
         compared,
-        lambda row: [each for each in row.ratio_doubts if each.code in OF_RATIO],
+        lambda row: [each for each in row.ratio_doubts if each.code in trust.OF_RATIO],
         *("INVALID: {}", "ratio"),
     )
     found += _by_reason(measured, lambda row: row.validity.of_time, unreliable, "time", loud=False)
@@ -393,28 +346,6 @@ def _by_reason(
 
 def _to_change(text: str, advice: str) -> str:
     return f"{_ended(text)} To change that: {_ended(clean(advice))}" if advice else _ended(text)
-
-
-def _noted(rows: Iterable[Row]) -> list[Finding]:
-    """What happened in a few processes and spoils nothing, in a line."""
-    by_code: dict[str, list[Doubt]] = {}
-    moved: list[float] = []
-    for row in rows:
-        for doubt in row.validity.noted:
-            if doubt.code == WIDE_INTERVAL and row.interval is not None:
-                if not row.interval.nodes:
-                    moved.append(row.interval.half_width)
-            elif doubt.code != FEW_PROCESSES:  # ``method`` says what stands in for them
-                by_code.setdefault(doubt.code, []).append(doubt)
-    messages = [
-        f"{clean(doubt_text(doubts[0]))} ({count(len(doubts), 'case')})"
-        for doubts in by_code.values()
-    ]
-    few_processes = "Noted in at most a quarter of a case's processes, too few to move its median"
-    return [
-        *([Finding(speed_moved(moved))] if moved else []),
-        *([Finding(_ended(f"{few_processes}: {'; '.join(messages)}"))] if messages else []),
-    ]
 
 
 def _without_time(rows: Iterable[Row]) -> list[Finding]:
@@ -468,10 +399,10 @@ def _ended(text: str) -> str:
 
 
 UNCLEAR_REASONS = {
-    PROCESSES_SHIFTED: "the two sides shifted apart during the session, so its earlier and later "
-    "processes disagree; measure again, or in more processes",
-    PLAIN_MEAN_OPPOSED: "a few outlying processes decide which side is faster, and the mean of all "
-    "processes says the opposite; measure in more processes",
+    comparison.PROCESSES_SHIFTED: "the two sides shifted apart during the session, so its earlier "
+    "and later processes disagree; measure again, or in more processes",
+    comparison.PLAIN_MEAN_OPPOSED: "a few outlying processes decide which side is faster, and the "
+    "mean of all processes says the opposite; measure in more processes",
 }
 """Why a ratio is UNCLEAR though its processes agree, by the code of the reason."""
 
@@ -513,9 +444,9 @@ def _why_unclear(ratios: Sequence[Comparison]) -> str:
     if len(spreads) > 1:
         reach = f"{percent(spreads[0])} to {percent(spreads[-1])} (median {reach})"
     for_small, for_large = (
-        f"{'over' if number is None else 'about'} {number or MOST_NEEDED}"
+        f"{'over' if number is None else 'about'} {number or comparison.MOST_NEEDED}"
         for effect in (0.05, 0.1)
-        for number in [processes_needed(middle, effect)]
+        for number in [comparison.processes_needed(middle, effect)]
     )
     return (
         f"their processes spread by {reach}, so a difference of 5% needs {for_small} processes and "
@@ -610,14 +541,14 @@ def few(rows: Sequence[Row]) -> list[str]:
     if 1 in counts:
         found.append(
             "1 process: the interval of a time covers the samples of this process only; medians of "
-            f"other processes were seen to differ by {percent(LEAST_SPREAD)} to "
-            f"{percent(MOST_SPREAD)} on one machine"
+            f"other processes were seen to differ by {percent(intervals.LEAST_SPREAD)} to "
+            f"{percent(intervals.MOST_SPREAD)} on one machine"
         )
     for noun, numbers in (("process", counts), ("node", {each.nodes for each in known})):
         if some := [each for each in numbers if 1 < each < ENOUGH_PROCESSES]:
             found.append(
                 f"{count(max(some), noun)}: the interval of a time is a t-interval over their "
-                f"medians, assumed to spread by at least {percent(LEAST_SPREAD)}"
+                f"medians, assumed to spread by at least {percent(intervals.LEAST_SPREAD)}"
             )
     for noun in ("process", "node"):
         ratios = [row.to_baseline for row in rows if row.to_baseline]
@@ -638,36 +569,22 @@ def few(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def speed_moved(widths: Sequence[float]) -> str:
-    """That the machine's speed moved; widths: of the times' intervals that show it, one or more."""
+def speed_changed(rows: Iterable[Row]) -> list[str]:
+    """Say, where wide intervals show it, that the machine's speed changed between processes."""
+    widths = [
+        row.interval.half_width
+        for row in rows
+        if row.interval is not None and not row.interval.nodes
+        if any(doubt.code == trust.WIDE_INTERVAL for doubt in row.validity.noted)
+    ]
+    if not widths:
+        return []
     reach = f"±{min(widths):.0%} to ±{max(widths):.0%}" if len(widths) > 1 else f"±{widths[0]:.0%}"
-    return (
+    return [
         "The machine's speed changed from process to process: the intervals of "
         f"{count(len(widths), 'time')} reach {reach}. Ratios to other backends are taken inside "
         "each process and are not affected."
-    )
-
-
-def _of_winner(table: Table) -> str:
-    """What binds the backend that leads a table most; empty where that is not known of it.
-
-    ``cpu, training: fused_cpu is bound by the chain of products at 3 of 5 shapes``
-    """
-    counts = Counter(group[0].case.backend for group in table.groups)
-    best = counts.most_common(1)[0][0]
-    rows = [group[0] for group in table.groups if group[0].case.backend == best]
-    kinds = Counter(row.bound.kind for row in rows if row.bound is not None)
-    known = [(kind, number) for kind, number in kinds.most_common() if kind != NOT_KNOWN]
-    if not known:
-        return ""
-    start = f"{title(table)}: {name(best)} is "
-    if len(rows) == 1:
-        return f"{start}{clean(bound_sentence(rows[0]), LONGEST_SENTENCE)}"
-    parts = [
-        f"by {_BOUND_KINDS.get(kind, kind)} at {number if number < len(rows) else 'all'}"
-        for kind, number in known
     ]
-    return f"{start}bound {listed(parts)} of {count(len(rows), table.noun)} (--why has each)"
 
 
 def _fallbacks(table: Table) -> list[str]:
@@ -708,7 +625,7 @@ def of_nodes(section: Section) -> Iterable[str]:
     invalid = [row for row in rows if row.invalid]
     processes = Counter(node_of[run.run] for row in invalid for run in row.runs)
     disturbed = Counter(node_of[run] for row in invalid for run in row.disturbed if run in node_of)
-    bad = [node for node, number in disturbed.items() if number > MINORITY * processes[node]]
+    bad = [node for node, number in disturbed.items() if number > trust.MINORITY * processes[node]]
     if bad and len(bad) < len(section.nodes):
         yield (
             f"INVALID because of {listed([name(section.nodes[node]) for node in bad])}: on the "
@@ -789,46 +706,44 @@ def _outcome(outcome: str) -> str:
 # What a case is bound by
 
 
-_BOUND_KINDS = {CHAIN: "the chain of products", HOST: "the host"}
+_BOUND_KINDS = {step.CHAIN: "the chain of products", step.HOST: "the host"}
 """As they are called after "bound by", where that is not their code."""
 
 _BOUND_PARTS = {
-    LAUNCHES: "starting its operators",
-    HOST: "calling its operators from Python",
-    CHAIN: "the chain of products",
-    PRODUCTS: "its products",
-    MEMORY: "moving its data",
-    WAITING: "waiting",
+    step.LAUNCHES: "starting its operators",
+    step.HOST: "calling its operators from Python",
+    step.CHAIN: "the chain of products",
+    step.PRODUCTS: "its products",
+    step.MEMORY: "moving its data",
+    step.WAITING: "waiting",
 }
 """As they are called where none of them is most of a step."""
 
 _BOUND = {
-    LAUNCHES: "bound by launches: starting as many operators ({launches}) that do nothing takes "
-    "{part} of the step",
-    HOST: "bound by the host: calling as many operators ({launches}) that do nothing from Python "
-    "takes {part} of the step",
-    CHAIN: "bound by the chain of products: those that wait for one another take {part} of the "
+    step.LAUNCHES: "starting as many operators ({launches}) that do nothing takes {part} of the "
+    "step",
+    step.HOST: "calling as many operators ({launches}) that do nothing from Python takes {part} of "
+    "the step",
+    step.CHAIN: "those that wait for one another take {part} of the step at the best that was seen "
+    "here",
+    "above_chain": "it is as fast as those that wait for one another at the best that was seen "
+    "here ({part})",
+    step.PRODUCTS: "they take {part} of the step at the best rate that was seen here",
+    "too_many": "it makes {times} times the multiplications that the step needs, {part} of the "
     "step at the best that was seen here",
-    "above_chain": "bound by the chain of products: it is as fast as those that wait for one "
-    "another at the best that was seen here ({part})",
-    PRODUCTS: "bound by products: they take {part} of the step at the best rate that was seen here",
-    "too_many": "bound by products: it makes {times} times the multiplications that the step "
-    "needs, {part} of the step at the best that was seen here",
-    MEMORY: "bound by memory: moving its data once takes {part} of the step at the best bandwidth "
-    "that was seen here",
-    WAITING: "bound by waiting: for {part} of the step no processor computes",
-    PADDING: "bound by padding: {part} of the timesteps are padding, and with them {of} would take "
-    "{padded} of the step",
-    NOT_KNOWN: "not known: the largest known part is {of}, at least {part} of the step; no part is "
-    "known to take more than half",
+    step.MEMORY: "moving its data once takes {part} of the step at the best bandwidth that was "
+    "seen here",
+    step.WAITING: "for {part} of the step no processor computes",
+    step.PADDING: "{part} of the timesteps are padding, and with them {of} would take {padded} of "
+    "the step",
 }
 
 _BOUND_BY_PROFILE = {
-    LAUNCHES: "bound by launches: for {part} of the step no operator was at work",
-    HOST: "bound by the host: for {part} of the step no operator was at work, which Python calls",
-    PRODUCTS: "bound by products: {part} of the step by its profile",
-    COPIES: "bound by copies: {part} of the step by its profile moves, transposes, cuts and joins",
-    GATES: "bound by gates: {part} of the step by its profile is computed number by number",
+    step.LAUNCHES: "for {part} of the step no operator was at work",
+    step.HOST: "for {part} of the step no operator was at work, which Python calls",
+    step.PRODUCTS: "{part} of the step by its profile",
+    step.COPIES: "{part} of the step by its profile moves, transposes, cuts and joins",
+    step.GATES: "{part} of the step by its profile is computed number by number",
 }
 
 
@@ -854,25 +769,27 @@ def bound_sentence(row: Row) -> str:
     return text
 
 
-def bound_words(bound: Bound, figures: Mapping[str, float]) -> str:
+def bound_words(bound: step.Bound, figures: Mapping[str, float]) -> str:
     """What binds a case, and how that is known. figures: of its roofs."""
-    if bound.kind == NOT_KNOWN and not bound.of:
+    kind, part, of = bound.kind, f"{bound.share:.0%}", _BOUND_PARTS.get(bound.of, "")
+    if kind == step.NOT_KNOWN and not of:
         return "not known: no roofs are recorded"
-    template = _BOUND.get(bound.kind, "")
-    if bound.kind == CHAIN and bound.share >= 1.0:
+    if kind == step.NOT_KNOWN:
+        return (
+            f"not known: the largest known part is {of}, at least {part} of the step; no part is "
+            "known to take more than half"
+        )
+    template, named = _BOUND.get(kind, ""), kind
+    if kind == step.CHAIN and bound.share >= 1.0:
         template = _BOUND["above_chain"]
-    elif bound.times > 1.0 and bound.kind in (CHAIN, PRODUCTS):
-        template = _BOUND["too_many"]
+    elif bound.times > 1.0 and kind in (step.CHAIN, step.PRODUCTS):
+        template, named = _BOUND["too_many"], step.PRODUCTS
     elif bound.profiled:
-        template = _BOUND_BY_PROFILE.get(bound.kind, template)
-    padded = bound.parts[bound.of] / (1.0 - bound.share) if bound.kind == PADDING else 0.0
-    return template.format(
-        part=f"{bound.share:.0%}",
-        times=f"{bound.times:.1f}",
-        launches=f"{figures.get('launches', 0.0):,.0f}",
-        of=_BOUND_PARTS.get(bound.of, ""),
-        padded=f"{padded:.0%}",
-    )
+        template = _BOUND_BY_PROFILE.get(kind, template)
+    padded = bound.parts[bound.of] / (1.0 - bound.share) if kind == step.PADDING else 0.0
+    launches, times = f"{figures.get('launches', 0.0):,.0f}", f"{bound.times:.1f}"
+    text = template.format(part=part, of=of, padded=f"{padded:.0%}", launches=launches, times=times)
+    return f"bound by {_BOUND_KINDS.get(named, named)}: {text}"
 
 
 # Why numbers are not to be trusted
@@ -891,10 +808,10 @@ def doubt_lines(doubts: Iterable[Doubt]) -> str:
 
 
 _DOUBTS = {
-    UNSTEADY_RATIO: "the earlier and the later half of the rounds have different ratios",
-    FEW_ROUNDS: "fewer than {fewest} rounds: a median of so few has no 95% interval",
-    FEW_PROCESSES: "{processes}: a median over processes has no 95% interval of its own under "
-    "{enough}",
+    trust.UNSTEADY_RATIO: "the earlier and the later half of the rounds have different ratios",
+    trust.FEW_ROUNDS: "fewer than {fewest} rounds: a median of so few has no 95% interval",
+    trust.FEW_PROCESSES: "{processes}: a median over processes has no 95% interval of its own "
+    "under {enough}",
 }
 
 
@@ -902,15 +819,15 @@ def doubt_text(doubt: Doubt) -> str:
     """Return why numbers are not to be trusted: as it was recorded, or by its code."""
     if doubt.text or not doubt.values:
         return doubt.text
-    if doubt.code == WIDE_INTERVAL:
+    if doubt.code == trust.WIDE_INTERVAL:
         width, processes, nodes = doubt.values
         over = count_nodes(round(nodes)) if nodes else f"{processes:.0f} processes"
         why = "nodes differ, or are few" if nodes else "the machine's speed changed between them"
-        beyond = width > WIDE_OVER_PROCESSES
-        why = f", over ±{WIDE_OVER_PROCESSES:.0%}" if beyond else f": {why}"
+        beyond = width > trust.WIDE_OVER_PROCESSES
+        why = f", over ±{trust.WIDE_OVER_PROCESSES:.0%}" if beyond else f": {why}"
         return f"the interval of the median over {over} is ±{width:.1%}{why}"
     return _DOUBTS[doubt.code].format(
-        fewest=FEWEST_SAMPLES,
+        fewest=intervals.FEWEST_SAMPLES,
         processes=count_words(round(doubt.values[0])),
         enough=ENOUGH_PROCESSES,
     )
@@ -920,12 +837,12 @@ def doubt_advice(doubt: Doubt) -> str:
     """Return what to do about it: as it was recorded, or by its code."""
     if doubt.text or not doubt.values:
         return doubt.advice
-    if doubt.code == FEW_PROCESSES:
+    if doubt.code == trust.FEW_PROCESSES:
         return "go on with python -m bench.run --resume"
-    if doubt.code != WIDE_INTERVAL:
+    if doubt.code != trust.WIDE_INTERVAL:
         return worded(MORE_TIME, bool(doubt.values[0]))
     width, _, nodes = doubt.values
-    if width > WIDE_OVER_PROCESSES:
+    if width > trust.WIDE_OVER_PROCESSES:
         more = "on more nodes" if nodes else "in more processes"
         return f"measure {more}, or on a machine of its own"
     if nodes:
@@ -999,7 +916,7 @@ def uneven_note(heterogeneity: Heterogeneity) -> str:
         base=base,
         ratio=heterogeneity.found.ratio.mid,
         bounds=uneven_bounds(heterogeneity),
-        allowed=BRIDGE_APART,
+        allowed=intervals.BRIDGE_APART,
         by=f"{100 * math.expm1(abs(heterogeneity.found.log_ratio)):.2g}%",
     )
 
@@ -1084,14 +1001,14 @@ def _of_cases_together(cases: int, processes: int, allowance: float | None, node
 
 _OF_ONE = "1 process: order statistics of its own {}; how processes differ is not included"
 _BASES: Mapping[str, Callable[..., str]] = {
-    OF_PROCESSES: _of_processes,
-    OF_NODES: _of_nodes,
-    OF_NODES_APART: _of_nodes_apart,
-    OF_MEDIANS: _of_medians,
-    OF_NODES_MEDIANS: _of_medians,
-    OF_ITS_SAMPLES: functools.partial(_OF_ONE.format, "samples"),
-    OF_ITS_CALLS: functools.partial(_OF_ONE.format, "calls"),
-    OF_ONE_NODE: lambda of: f"{basis_text(of)}; how nodes differ is not included",
+    comparison.OF_PROCESSES: _of_processes,
+    comparison.OF_NODES: _of_nodes,
+    comparison.OF_NODES_APART: _of_nodes_apart,
+    intervals.OF_MEDIANS: _of_medians,
+    intervals.OF_NODES_MEDIANS: _of_medians,
+    intervals.OF_ITS_SAMPLES: functools.partial(_OF_ONE.format, "samples"),
+    intervals.OF_ITS_CALLS: functools.partial(_OF_ONE.format, "calls"),
+    intervals.OF_ONE_NODE: lambda of: f"{basis_text(of)}; how nodes differ is not included",
     "of_lines": _of_lines,
     OF_CASES: lambda cases, of: f"{count(cases, 'case')}: {basis_text(of)}",
     OF_CASES_TOGETHER: _of_cases_together,

@@ -11,8 +11,6 @@ import contextlib
 import importlib.util
 import io
 import math
-import os
-import sys
 import textwrap
 import warnings
 import zlib
@@ -109,27 +107,14 @@ def label(text: str, limit: int = 60) -> str:
     return f" {found}" if found.startswith("_") else found
 
 
-def matplotlib() -> Any:
-    """The library; what $MPLBACKEND names does not stop it, for a file needs no window."""
-    named = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
-    try:
-        import matplotlib as found
-    finally:
-        if named is not None:
-            os.environ["MPLBACKEND"] = named
-    if named:
-        with contextlib.suppress(ValueError):
-            found.rcParams["backend"] = named
-    return found
-
-
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """Within it, figures are made, drawn and written with the look of this suite's pictures.
 
     Nothing is left changed. A letter that the font lacks is drawn as a box, without a word.
     """
-    mpl = matplotlib()
+    import matplotlib as mpl
+
     params = mpl.rc_params_from_file(_STYLE, fail_on_error=True, use_default_template=False)
     with mpl.rc_context(params), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -147,7 +132,6 @@ def empty_figure(
     layout: who places what is in it, matplotlib or, with None, whoever draws. dpi: by default that
     of ``style``.
     """
-    matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Empty
 

@@ -20,7 +20,6 @@ from bench.render.messages import (
     findings,
     method,
     over_bridges,
-    speed_moved,
     summary,
     uneven_bridges,
 )
@@ -247,16 +246,6 @@ answer_to("answer_beside_an_approximation", **{"torch": 2.0, "scan": 3.0, "torch
 
 
 @scenario
-def bound_of_the_winner() -> list[str]:
-    parts = ((32, "of_chain", 0.7), (64, "of_chain", 0.8), (16, "of_matmul", 0.9))
-    items = [
-        measured("fast", 1.0, work=Workload(batch, 100), roofs={key: part})
-        for batch, key, part in (*parts, (8, "of_matmul", 0.1))
-    ]
-    return [*said(of(items[0])), *said(of(*items))]
-
-
-@scenario
 def fallback_and_its_cost() -> list[str]:
     def items(reasons: Sequence[RecordedReason]) -> list[Measurement]:
         slow = [measured("keras_torch", 0.05, a_run(n), reasons=reasons) for n in range(6)]
@@ -285,11 +274,6 @@ def methods() -> list[str]:
         )
         for line in ("--", *method(of(*items)))
     ]
-
-
-@scenario
-def speed_of_the_machine() -> list[str]:
-    return [speed_moved([0.2]), speed_moved([0.2, 0.05, 0.1])]
 
 
 @scenario
