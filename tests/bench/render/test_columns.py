@@ -12,7 +12,6 @@ import pytest
 from bench.records.schema import Figures, Run
 from bench.render.data import COLUMNS, Value, records
 from bench.stats.rows import build
-from lstm_impl import Workload
 from tests.bench.made_nodes import WILD, a_case, fleet
 from tests.bench.made_reports import (
     BUSY,
@@ -88,12 +87,6 @@ def test_the_baseline_has_no_ratio_and_what_has_no_time_no_word_of_trust() -> No
     assert (base["valid"], none["valid"], none["time_valid"]) == (True, None, None)
     assert (base["rank"], base["fastest"], none["rank"]) == (1, False, None)
     assert none["reason"] == "no GPU is here"
-
-
-@pytest.mark.parametrize(("mode", "gradients"), [("inference", None), ("training", "all")])
-def test_only_training_has_gradients(mode: str, gradients: str | None) -> None:
-    (row,) = records(report_of(measured("keras", 1.0, work=Workload(2, 10, mode))))
-    assert row["gradients"] == gradients
 
 
 FIGURES: Figures = {"peak_bytes": 1e6, "of_matmul": 0.5, "of_bandwidth": 0.25, "operations": 9.0}

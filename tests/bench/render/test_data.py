@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 import math
@@ -105,17 +104,6 @@ def test_each_column_has_its_type_its_unit_and_its_meaning(place: Path) -> None:
     assert kinds == ["string", "int64", "bool", "double"]
 
 
-def test_csv_is_written_to_a_file_as_it_is_printed(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    capsys.readouterr()
-    assert report.main(["results", "--format", "csv"]) == 0
-    printed = capsys.readouterr().out
-    assert report.main(["results", "--format", "csv", "--output", "cases.csv"]) == 0
-    assert Path("cases.csv").read_bytes().decode() == printed
-    assert len(printed.splitlines()) == 1 + parquet.read_metadata("cases.parquet").num_rows
-
-
 def test_text_that_is_no_utf_8_and_no_row_at_all_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,17 +134,7 @@ def test_without_pyarrow_the_error_names_the_extra(
     assert not Path("x.parquet").exists()
 
 
-def test_parquet_is_not_written_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main([str(GOLDEN / "replicate-1.json"), "--format", "parquet"]) == 2
-    assert "--output" in capsys.readouterr().err
-
-
 # -- SQL
-
-
-def test_the_docs_ask_some_questions() -> None:
-    assert len(SQL) >= 5
-    assert importlib.util.find_spec("duckdb") is not None
 
 
 @pytest.mark.parametrize("query", SQL, ids=range(len(SQL)))

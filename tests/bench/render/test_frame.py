@@ -1,14 +1,19 @@
-"""The report as one flat table: what says nothing is None, and a frame has its types."""
+"""The report and its samples as flat tables: what says nothing is None, and frames have types."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
+from pathlib import Path
 
 import pytest
 
 import bench
+from bench import report
 from bench.machine.fields import ResultError
-from bench.render.data import COLUMNS, cells, framed, load_frame, records
+from bench.records.files import collect
+from bench.render.data import COLUMNS, SAMPLE_COLUMNS, cells, load_frame, records
 from tests.bench.made_reports import REPLICATES, endless
 from tests.places import GOLDEN
 
@@ -36,12 +41,6 @@ def test_a_frame_knows_what_is_not_there() -> None:
     assert frame.attrs["meanings"]["rank"] == COLUMNS["rank"].meaning
 
 
-def test_no_rows_are_a_frame_of_the_same_columns() -> None:
-    frame = framed(COLUMNS, [])
-    assert list(frame.columns) == list(COLUMNS)
-    assert len(frame) == 0
-
-
 def test_what_says_nothing_is_none() -> None:
     rows = records(endless())
     assert [row["time_high_s"] is None for row in rows].count(True) == 4
@@ -50,3 +49,34 @@ def test_what_says_nothing_is_none() -> None:
             assert value != ""
             assert not isinstance(value, float) or math.isfinite(value)
     assert [list(row.values()) for row in rows] == list(cells(endless()))
+
+
+def test_each_sample_of_each_process_is_a_row_with_its_time_and_round() -> None:
+    frame = bench.load_samples(REPLICATES)
+    measured = collect(REPLICATES).measurements
+    assert len(frame) == sum(each.samples.size for each in measured)
+    first = frame[(frame.run == measured[0].run.id) & (frame.case_id == measured[0].case.id)]
+    assert first.time_s.tolist() == measured[0].samples.tolist()
+    assert first["round"].tolist() == measured[0].rounds.tolist()
+    assert frame.attrs["units"]["time_s"] == "s"
+    assert frame.columns.tolist() == list(SAMPLE_COLUMNS)
+    row = load_frame(REPLICATES).dropna(subset=["time_s"]).iloc[0]
+    medians = frame[frame.case_id == row.case_id].groupby("run").time_s.median()
+    assert medians.median() == pytest.approx(row.time_s, rel=0.01)
+    with pytest.raises(ResultError):
+        bench.load_samples([GOLDEN / "foreign-pytest-benchmark.json"])
+
+
+def test_samples_as_csv_and_parquet_are_the_same_and_filtered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    paths = [*map(str, REPLICATES), "--backend", "keras"]
+    assert report.main(["--format", "samples.csv", *paths]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {row["backend"] for row in rows} == {"keras"}
+    file = tmp_path / "s.parquet"
+    assert report.main(["--format", "samples.parquet", "--output", str(file), *paths]) == 0
+    table = pq.read_table(file).to_pylist()
+    assert [float(row["time_s"]) for row in rows] == [row["time_s"] for row in table]
+    assert pq.read_schema(file).field("time_s").metadata[b"unit"] == b"s"

@@ -4,24 +4,32 @@ from dataclasses import replace
 
 import pytest
 
-from bench.render.labels import caption, heading, machine, title, where
-from bench.render.messages import few
+from bench.render.labels import (
+    DOUBTFUL_TIME,
+    FASTEST,
+    MARKS,
+    SHORTEST,
+    bounds_of_time,
+    caption,
+    heading,
+    machine,
+    mark,
+    notes,
+    title,
+)
+from bench.stats.intervals import Interval
 from bench.stats.rows import build
-from tests.bench import made_nodes
 from tests.bench.made_reports import (
+    DOUBT,
     SPEC,
     TRAINING,
     a_run,
     measured,
+    replicated,
+    report_of,
     results_of,
+    the_row,
 )
-
-
-@pytest.mark.parametrize("package", ["tensorflow", "tensorflow-cpu", "tf-nightly"])
-def test_tensorflow_is_told_whatever_its_package_is_called(package: str) -> None:
-    of = a_run(environment={"before": {"libraries": {package: "2.21.0"}}})
-    (section,) = build(results_of(measured("keras", 0.01, of))).sections
-    assert ("Libraries", f"{package} 2.21.0") in machine(section)
 
 
 def test_what_stands_under_a_table_without_a_heading_is_the_session_and_the_machine() -> None:
@@ -52,19 +60,6 @@ def test_a_gpu_and_the_threads_are_told_as_far_as_they_are_known() -> None:
     assert machine(section) == [("CPU", "A CPU")]
 
 
-def test_of_few_nodes_the_intervals_are_over_nodes_and_not_over_processes() -> None:
-    case = made_nodes.a_case()
-    luck = {name: 0.01 * place for place, name in enumerate("abcdef")}
-    items = made_nodes.fleet(luck, {case: 1.0}, processes=1)
-    (section,) = build(made_nodes.results(*items[:3])).sections
-    (told,) = few(section.rows)
-    assert told.startswith("3 nodes: the interval of a time is a t-interval over their medians")
-    (section,) = build(made_nodes.results(*items)).sections
-    assert few(section.rows) == []
-    assert where(section) == "6 nodes (a, b, c, d and 2 more)"
-    assert dict(machine(section))["Nodes"].startswith("a (1 process), b (1 process)")
-
-
 def test_a_table_is_called_by_device_mode_and_what_is_not_usual() -> None:
     half = replace(SPEC, dtype="float16")
     items = [
@@ -80,3 +75,32 @@ def test_a_table_is_called_by_device_mode_and_what_is_not_usual() -> None:
         "gpu:0, training in windows (batch 2 × 10 steps, 3 in, 4 hidden, gradients of weights, "
         "input, state)",
     ]
+
+
+def test_the_fastest_of_a_group_has_a_star_that_is_full_if_it_is_surely_so() -> None:
+    sure = report_of(*replicated(6, ("keras", 0.020), ("torch", 0.010)))
+    assert (mark(the_row(sure, "torch")), mark(the_row(sure, "keras"))) == (FASTEST, "")
+    near = report_of(*replicated(6, ("keras", 0.0101), ("torch", 0.0100)))
+    assert (mark(the_row(near, "torch")), mark(the_row(near, "keras"))) == (SHORTEST, "")
+    alone = report_of(measured("keras", 0.01))
+    assert mark(the_row(alone, "keras")) == ""
+
+
+def test_only_marks_that_are_there_are_explained() -> None:
+    (section,) = report_of(*replicated(6, ("keras", 0.020), ("torch", 0.010))).sections
+    assert notes(section.rows) == [MARKS]
+    assert notes(section.rows[1:]) == []
+    first = section.rows[0]
+    doubt = replace(first.validity, of_time=(DOUBT,))
+    doubtful = replace(first, validity=doubt)
+    assert notes([doubtful]) == [MARKS, DOUBTFUL_TIME]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "told"),
+    [(0.95, "0.900–1.20"), (0.95 - 1e-12, "0.900–1.20"), (0.75, "0.900–1.20 (75%)"), (0.0, "")],
+)
+def test_bounds_have_their_level_where_few_samples_cannot_give_the_heading_s(
+    confidence: float, told: str
+) -> None:
+    assert bounds_of_time(Interval(0.9, 1.0, 1.2, confidence), 1.0) == told

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import pytest
-
 from bench.case.cases import Case
 from bench.records.schema import Run
 from bench.render.labels import details
@@ -75,11 +73,6 @@ def test_clocks_memory_threads_and_settings_are_told() -> None:
         "tensorflow": "version 2.21.0, cuda_version 12.5, is_cuda_build True, tf32 True",
         "variables": "OMP_NUM_THREADS 2",
     }
-
-
-@pytest.mark.parametrize("environment", [{}, {"before": 5}, {"before": {}, "after": []}])
-def test_what_was_not_recorded_is_not_told(environment: dict[str, object]) -> None:
-    assert details(section(environment)) == []
 
 
 def test_values_of_any_kind_are_survived() -> None:

@@ -16,8 +16,8 @@ from bench.render.messages import answer, method
 from bench.render.page import page
 from bench.render.report import brief, fastest, markdown
 from bench.stats.rows import Report, Section, build
-from tests.bench.made_nodes import a_case, fleet, on, results
-from tests.bench.made_results import as_text, measured
+from tests.bench.made_nodes import a_case, fleet, results
+from tests.bench.made_results import as_text
 
 KERAS, LOOP = a_case("keras"), a_case("while_loop")
 TIMES = {a_case(name, batch): 1.0 for name in ("keras", "while_loop") for batch in (1, 2, 4)}
@@ -88,14 +88,6 @@ def test_of_one_machine_nothing_is_said_of_nodes() -> None:
     (row, *_) = csv.DictReader(io.StringIO("\n".join(comma_separated(found))))
     assert row["nodes"] == row["spread_between_nodes"] == row["spread_within_nodes"] == ""
     assert "nodes" not in json.loads(as_json(found))["sections"][0]
-
-
-def test_two_kinds_of_machines_have_a_table_each() -> None:
-    items = [
-        measured(KERAS, 1.0, on(host, 0, cpu=cpu))
-        for host, cpu in (("a", "X"), ("b", "X"), ("c", "Y"))
-    ]
-    assert [len(each.nodes) for each in build(results(*items)).sections] == [2, 0]
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", "=cmd()", "a\x1b[31m", "|x|"])

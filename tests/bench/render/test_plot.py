@@ -1,21 +1,209 @@
-"""Which rows of a session a picture is of."""
+"""What a picture for a slide or a paper shows, as far as its letters say."""
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
+from bench.case.cases import Case
 from bench.machine.fields import InputError
 from bench.records.files import collect
-from bench.render.plot import choose
+from bench.records.schema import Measurement, Results, Run
+from bench.render import plot
+from bench.render.plot import Plot, _bar, choose
 from bench.stats.rows import Section, build
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+from tests.bench.made_results import BUSY, a_run, gather, measured
 from tests.places import ROOT
+
+EXAMPLE = ROOT / "docs/examples/quick.json"
+
+
+def run(name: str, host: str = "laptop") -> Run:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    environment = {"before": {"cpu": {"name": "Test CPU", "cores": 2}}, "after": {}}
+    begun = {"started": moment, "finished": moment}
+    return a_run(0, host, "quick", id=name, environment=environment, **begun)
+
+
+def case(backend: str = "keras", *, batch: int = 8, device: str = "cpu") -> Case:
+    return Case(backend, LSTMSpec(4, 8), Workload(batch, 10), device)
+
+
+def made(
+    times: Mapping[Case, float],
+    *,
+    invalid: Sequence[Case] = (),
+    setup: Mapping[str, float | None] | None = None,
+    memory: Mapping[str, float] | None = None,
+    roofs: Mapping[str, float] | None = None,
+    processes: int = 6,
+) -> Results:
+    items: list[Measurement] = [
+        replace(
+            measured(of, seconds, run(f"r{process}"), [BUSY] if of in invalid else []),
+            setup=setup or {},
+            memory=memory,
+            roofs=roofs,
+        )
+        for process in range(processes)
+        for of, seconds in times.items()
+    ]
+    return gather(*items)
+
+
+def section(results: Results) -> Section:
+    return build(results).sections[0]
+
+
+def words(results: Results, what: str, width: float = 7.0) -> list[str]:
+    """All letters of the picture, a text each."""
+    found = section(results)
+    data = plot.picture(Plot(what, found, choose(found, what), width), "svg")
+    texts = ET.fromstring(data).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(each.itertext()).strip() for each in texts]
+
+
+PAIR = {case("keras"): 0.02, case("scan"): 0.01, case("keras", batch=16): 0.02}
+
+
+def test_throughput_names_the_machine_the_date_and_every_rate() -> None:
+    found = words(made(PAIR), "throughput")
+    assert "Sequences per second" in found
+    assert f"quick on {run('a').machine} · 2026-01-01 00:00 UTC · 6 processes" in found
+    assert "Test CPU, 2 cores" in found
+    assert {"400", "800"} <= set(found)  # 8 sequences in 20 and 10 ms, and 16 in 20 ms
+    assert found.count("800") == 2
+    assert "★ scan" in found
+    assert "batch 8 × 10 steps" in found
+
+
+def test_speed_up_is_the_baselines_time_over_each() -> None:
+    found = words(made(PAIR), "speedup")
+    assert "Speed-up over keras" in found
+    assert "2.00×" in found
+    # Its second panel has a baseline and nothing beside it: nothing to draw.
+    assert "batch 16 × 10 steps" not in found
+    slower = words(made({case("keras"): 0.01, case("scan"): 0.02}), "speedup")
+    assert "0.50× SLOWER" in slower
+
+
+@pytest.mark.parametrize("what", ["throughput", "speedup", "memory", "roofline"])
+def test_a_backend_keeps_its_colour_whoever_stands_beside_it(what: str) -> None:
+    figures = {"operations": 1e9, "bytes": 1e7, "of_matmul": 0.5, "of_bandwidth": 0.1}
+    seen = []
+    for others in (["scan"], ["keras", "while_loop"], ["a_loop", "z_loop", "keras"]):
+        times = {case(name): 0.01 * (2 + place) for place, name in enumerate([*others, "torch"])}
+        found = section(made(times, memory={"peak_bytes": 1e6}, roofs=figures))
+        svg = plot.picture(Plot(what, found, choose(found, what), 7.0), "svg").decode().lower()
+        seen.append(plot.look_of("torch").colour.lower() in svg)
+        for name in others:
+            if name != "scan" or what != "speedup":  # the baseline itself has no bar of speed there
+                assert plot.look_of(name).colour.lower() in svg, name
+    assert seen == [True] * 3
+
+
+def test_what_is_invalid_says_so_beside_its_bar_and_below() -> None:
+    results = made(PAIR, invalid=[case("scan")])
+    found = words(results, "throughput")
+    assert "800 INVALID" in found
+    assert "★ scan" not in found
+    assert any("hatched: INVALID, not to be trusted" in each for each in found)
+    assert not any("INVALID" in each for each in words(made(PAIR), "throughput"))
+
+
+@pytest.mark.parametrize("what", ["throughput", "speedup"])
+def test_a_bar_lies_between_the_ends_of_its_whiskers(what: str) -> None:
+    plot = Plot(what, found := section(made(PAIR, processes=3)), choose(found, what))
+    ends = [(bar.low, bar.value, bar.high) for row in plot.rows if (bar := _bar(plot, row))]
+    assert any(low < value < high for low, value, high in ends)
+    assert ends == [tuple(sorted(each)) for each in ends]
+
+
+def test_whose_whiskers_they_are_and_which_device_is_told_where_that_is_a_question() -> None:
+    both = made(PAIR | {case("scan", device="gpu:0"): 0.01}, processes=1)
+    found = " ".join(words(both, "throughput"))
+    assert "whiskers: 95% CI of one process alone" in found
+    assert "inference, float32, gpu:0" in found
+    found = " ".join(words(made(PAIR), "throughput"))
+    assert "whiskers: 95% CI" in found
+    assert "one process alone" not in found
+    assert "float32, cpu" not in found
+
+
+def test_setup_adds_up_what_comes_before_the_first_result() -> None:
+    setup = {"build_s": 0.5, "trace_s": 1.0, "first_call_s": 2.0, "compile_s": 1.9}
+    found = words(made(PAIR, setup=setup), "setup")
+    assert found.count("3.50 s") == 3  # compiling is within the first call
+    assert {"build", "trace", "first call, compiling included"} <= set(found)
+    assert not any("★" in each for each in found)
+
+
+def test_memory_is_shown_in_mebibytes() -> None:
+    assert words(made(PAIR, memory={"peak_bytes": 3.0 * 2**20}), "memory").count("3.00 MiB") == 3
+
+
+def test_the_roofline_takes_the_roofs_back_from_how_near_the_cases_came() -> None:
+    """1e9 operations in 10 ms are 100 G/s, a fifth of 500; 1e6 bytes 100 MB/s, half of 200."""
+    roofs = {
+        "operations": 1e9,
+        "bytes": 1e6,
+        "of_matmul": 0.2,
+        "of_bandwidth": 0.5,
+        "of_chain": 0.5,
+    }
+    found = words(made({case("scan"): 0.01}, roofs=roofs), "roofline")
+    assert "matrix products: 500G/s" in found
+    assert "memory: 200MB/s" in found
+    assert "scan, inference" in found
+    without = words(made({case("scan"): 0.01}, roofs={"operations": 1e9, "bytes": 1e6}), "roofline")
+    assert not any("matrix" in each or "memory:" in each for each in without)
+
+
+def test_more_shapes_than_fit_are_counted() -> None:
+    many = {case("keras", batch=batch): 0.01 for batch in range(1, 31)}
+    found = words(made(many), "throughput")
+    assert "Sequences per second (of 24 shapes; 6 more not drawn)" in found
+
+
+def test_no_letter_is_smaller_than_6_points_and_no_text_leaves_the_page() -> None:
+    """At the width of one column of a paper, with its longest names."""
+    found = section(collect([EXAMPLE]))
+    for width in (3.5, 7.0):
+        plan = Plot("speedup", found, choose(found, "speedup", pattern="*/training/*"), width)
+        with plot.style():
+            figure = plot._bars(plan)
+            figure.canvas.draw()
+            page = figure.bbox
+            for text in figure.findobj(lambda each: hasattr(each, "get_fontsize")):
+                box = text.get_window_extent()
+                # A tick beyond the end of its axis is not drawn.
+                is_tick = re.fullmatch(r"[\d.]+", text.get_text())
+                if text.get_text().strip() and not is_tick:
+                    assert text.get_fontsize() >= 6, text.get_text()
+                    assert box.x0 >= page.x0 - 2, text.get_text()
+                    assert box.x1 <= page.x1 + 2, text.get_text()
+
+
+def test_hostile_names_are_letters_and_no_formula() -> None:
+    """Not even one that matplotlib would leave out of a legend, or draw by TeX."""
+    roofs = {"operations": 1e9, "bytes": 1e6}
+    name = "_$\\frac{$ <b>&\x1b[31m\n"
+    for what in ("throughput", "roofline"):
+        results = made({case(name): 0.01, case("keras"): 0.01}, roofs=roofs)
+        assert any("_$\\frac{$ <b>&" in each for each in words(results, what)), what
+    assert any("漢字" in each for each in words(made({case("漢字"): 0.01}), "throughput"))
 
 
 @pytest.fixture(scope="module")
 def found() -> Section:
-    (section,) = build(collect([ROOT / "docs/examples/quick.json"])).sections
+    (section,) = build(collect([EXAMPLE])).sections
     return section
 
 
@@ -26,18 +214,6 @@ def test_rows_are_chosen_by_name_and_stand_in_the_report_s_order(found: Section)
         assert {row.case.backend for row in rows} == {"keras"}
     rows = choose(found, "throughput")
     assert list(rows) == [row for row in found.rows if row.measured]
-
-
-def test_a_row_without_the_figure_comes_with_its_group_and_goes_with_it(found: Section) -> None:
-    """Its place is left blank, so that nobody wonders where it is."""
-    first, *others = choose(found, "setup")
-    group = [row for row in others if row.case.group == first.case.group]
-    assert group
-    bare = replace(first, setup=None)
-    assert bare in choose(replace(found, rows=(bare, *others)), "setup")
-    without = [replace(row, setup=None) if row in group else row for row in others]
-    left = choose(replace(found, rows=(bare, *without)), "setup")
-    assert list(left) == [row for row in others if row not in group]
 
 
 def test_what_fits_nothing_and_figures_that_are_nowhere_are_told(found: Section) -> None:
