@@ -38,7 +38,7 @@ exit codes:
   0  the comparison was made, and no --fail-on rule was broken
   1  a case broke the --fail-on rule
   2  bad input, whatever else was found: an option, a file that cannot be read (the good
-     files beside it are still shown), nothing that --fail-on could have judged; or the
+     files are still shown), nothing that --fail-on could have judged; or the
      output cannot be written
 
 verdicts: FASTER and SLOWER where the 99.5% interval of time_new / time_base excludes 1,
@@ -60,7 +60,7 @@ What differs between the packages of the two is told first.
 PUBLISHED_EPILOG = """\
 exit codes:
   0  the times were shown, or there is no shared shape
-  2  bad input: an option, a file that cannot be read (the good files beside it are still shown)
+  2  bad input: an option, a file that cannot be read (the good files are still shown)
 
 Published times are other people's, on other machines: no ratio and no verdict is made of them.
 """

@@ -21,7 +21,7 @@ EPILOG = """\
 exit codes:
   0  the history was shown, and no --fail-on rule was broken, or the history is too short to judge
   1  something has become slower and stayed so: the --fail-on rule was broken
-  2  bad input: an option, a file that cannot be read (the good files beside it are still
+  2  bad input: an option, a file that cannot be read (the good files are still
      shown), or no case to show
 
 A session's ratio is to the session before it that has the same case on the same machine: below

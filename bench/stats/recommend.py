@@ -547,41 +547,6 @@ def per_batch(lengths: Lengths, batch: int) -> BatchPlan:
     return BatchPlan("batch", dict(sorted(found.items())), batch, int(lengths.sum()))
 
 
-@dataclass(frozen=True)
-class PaddedBatch:
-    """One padded batch: timesteps, and the numbers of its sequences, the rest of its rows empty."""
-
-    timesteps: int
-    sequences: tuple[int, ...]
-
-
-def arranged(lengths: Lengths, plan: BatchPlan) -> list[PaddedBatch]:
-    """The batches of a plan in the order in which they are full, as the sequences come.
-
-    With buckets each sequence waits in its own until that has a batch; what is left at the end
-    makes smaller ones.
-    """
-    edges = plan.edges or (int(lengths.max()),)
-    waiting: dict[int, list[int]] = {edge: [] for edge in edges}
-    own = not plan.edges and plan.shapes > 1
-    found: list[PaddedBatch] = []
-
-    def leave(edge: int) -> None:
-        rows = tuple(waiting[edge])
-        waiting[edge].clear()
-        found.append(PaddedBatch(int(lengths[list(rows)].max()) if own else edge, rows))
-
-    places = np.searchsorted(np.asarray(edges), lengths)
-    for number, place in enumerate(places.tolist()):
-        waiting[edges[place]].append(number)
-        if len(waiting[edges[place]]) == plan.batch:
-            leave(edges[place])
-    for edge in edges:
-        if waiting[edge]:
-            leave(edge)
-    return found
-
-
 def bucketed(lengths: Lengths, batch: int, edges: Sequence[int], policy: str) -> BatchPlan:
     """Batches of sequences of one bucket, padded to its edge; the last of a bucket may be small.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench import compare
 from tests.bench.made_grids import STEPS, grid
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run, save
+from tests.places import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +44,6 @@ def test_missing_files_are_errors_and_nothing_is_shown(
         assert "does not exist" in err
 
 
-def test_without_results_the_command_says_how_to_make_some(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert compare.main(["backends"]) == 2
-    assert "pytest --benchmark-only" in capsys.readouterr().err
-
-
 def test_the_latest_results_are_the_default(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,16 +53,6 @@ def test_the_latest_results_are_the_default(
     assert "scan" in capsys.readouterr().out
     assert compare.main(["devices"]) == 0
     assert "No two devices have results (cpu)" in capsys.readouterr().out
-
-
-def test_the_measuring_side_s_variable_says_where_results_are(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    items = [measured(a_case(name), 1.0, run("a")) for name in ("keras", "scan")]
-    save(tmp_path / "elsewhere", gather(*items))
-    monkeypatch.setenv("LSTM_RESULTS", "elsewhere")
-    assert compare.main(["backends"]) == 0
-    assert "scan" in capsys.readouterr().out
 
 
 def test_output_goes_to_a_file_and_one_that_cannot_be_written_is_an_error(
@@ -167,3 +152,14 @@ def test_a_reader_that_leaves_early_causes_no_traceback(slower: list[str]) -> No
     process.stderr.close()
     process.wait()
     assert told == ""
+
+
+def test_the_exit_codes_of_the_page_are_those_of_the_command() -> None:
+    """In the same words, but for the marks of code."""
+    page = (ROOT / "docs/comparing.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| (\d) \| (.*) \|$", page, re.MULTILINE)
+    told = compare.EPILOG.split("exit codes:\n")[1].split("\n\n")[0]
+    codes = re.findall(r"^  (\d)  (.*(?:\n     .*)*)", told, re.MULTILINE)
+    assert [(code, " ".join(words.split())) for code, words in codes] == [
+        (code, words.replace("`", "")) for code, words in table
+    ]

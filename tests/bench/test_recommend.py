@@ -12,7 +12,6 @@ from bench import case as suites
 from bench import recommend
 from bench.case.cases import Case
 from bench.cli.command_line import BAD_INPUT
-from bench.records.only import NothingThereError
 from bench.records.schema import Results
 from lstm_impl import LSTMSpec, Workload
 from tests.bench import made_windows as made
@@ -93,6 +92,7 @@ COSTS = {"keras": made.Cost(1e-3, 1e-4)}
 
 @pytest.fixture(autouse=True)
 def _no_reference_of_this_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(recommend, "CLONE", tmp_path / "clone")
 
 
@@ -165,17 +165,6 @@ def test_the_map_of_the_reference_is_asked_where_there_is_none_of_ones_own(
     assert answer_of(capsys, *DEPENDENCY)["window"] == 60
 
 
-def test_the_answer_is_of_the_backends_that_are_named(
-    usual_windows: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    named = answer_of(capsys, *DEPENDENCY, usual_windows, "--backend", "while_loop")
-    assert named["backend"] == "while_loop"
-    like = answer_of(capsys, *DEPENDENCY, usual_windows, "--backend", "*hoisted*")
-    assert "hoisted" in str(like["backend"])
-    with pytest.raises(NothingThereError, match="--backend nothing: there are no results of it"):
-        answered(*DEPENDENCY, usual_windows, "--backend", "nothing")
-
-
 # -- what cannot be read, and what is written
 
 
@@ -241,25 +230,6 @@ def available(monkeypatch: pytest.MonkeyPatch, found: Results) -> None:
     monkeypatch.setattr(
         recommend, "available", lambda paths: recommend.Available(found, [], None, [])
     )
-
-
-def test_the_answer_is_data_too_and_only_of_the_backends_that_are_named(
-    lengths: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    available(monkeypatch, results())
-    options = [
-        "--lengths",
-        lengths,
-        *SIZES,
-        "--backend",
-        "while_loop",
-        "--format",
-        "json",
-    ]
-    assert recommend.main(options) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [each["backend"] for each in found["backends"]] == ["while_loop"]
-    assert found["command"].startswith("python -m bench.ask --batch ")
 
 
 def test_without_results_near_it_is_told_what_measures(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from bench.records.schema import Measurement, Outcome, Results
+from bench.records.schema import Results
 from bench.render.compare import note_text
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.pairs import ComparisonRow, compare_backends
@@ -145,22 +143,3 @@ def test_whether_a_bridge_is_even_is_asked_of_each_place_and_device_by_itself() 
     ]
     found = {(row.case.device, row.comparison.uneven) for row in over_bridges(gather(*items))}
     assert found == {("cpu", True), ("gpu:0", False)}
-
-
-def test_the_bridge_is_what_most_processes_measured_and_has_a_time() -> None:
-    items: list[Measurement | Outcome] = [*two_environments(0.0, 1.1, cases=2)]
-    during = {item.run.id: item.run for item in items}.values()
-    items += [measured(replace(items[0].case, backend="rare"), 1.0, each) for each in [*during][:2]]
-    items += [
-        unmeasured(replace(items[0].case, backend="gone"), each, "failed", "") for each in during
-    ]
-    rows = over_bridges(gather(*items))
-    assert {
-        row.comparison.heterogeneity and row.comparison.heterogeneity.bridge for row in rows
-    } == {"bridge"}
-
-
-def test_machines_of_one_kind_are_nodes_when_a_bridge_is_asked_too() -> None:
-    (row, *_) = over_bridges(gather(*two_environments(0.0, 1.1, hosts=("h1", "h2"))))
-    assert row.comparison.heterogeneity is not None
-    assert (row.comparison.nodes, row.comparison.heterogeneity.found.nodes) == (2, 2)

@@ -18,7 +18,7 @@ from bench.stats.pairs import compare_devices
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_grids import STEPS, Times, a_case, grid, maps
-from tests.bench.made_results import BUSY, LAPTOP, SERVER, gather, measured, run
+from tests.bench.made_results import BUSY, gather, measured, run
 
 
 def test_a_map_has_the_ratio_of_every_shape_that_both_devices_measured() -> None:
@@ -54,13 +54,6 @@ def test_a_row_without_one_line_is_told_as_it_is() -> None:
     assert wins_from(found, 2) == "only at 32"
     (lost,) = maps(*grid({(1, 32): (1, 3), (1, 64): (1, 3)}))
     assert wins_from(lost, 1) == "nowhere measured (64: SLOWER)"
-
-
-def test_a_base_that_is_not_to_be_trusted_makes_its_cells_invalid() -> None:
-    items = grid({(1, 32): (9.0, 1.0), (1, 64): (9.0, 1.0)}, processes=1)
-    items[0] = replace(items[0], valid=False, reasons=(BUSY,))
-    (found,) = maps(*items)
-    assert [cell.state for cell in found.cells] == ["INVALID", "FASTER"]
 
 
 def test_what_is_unclear_or_invalid_is_not_won() -> None:
@@ -102,20 +95,6 @@ def test_shapes_that_differ_in_more_are_on_maps_of_their_own() -> None:
     ]
 
 
-def test_square_layers_are_one_map_though_their_inputs_differ() -> None:
-    """And a shape that is square by chance is on the map of its input's width alone."""
-    square, wide = [], []
-    for device in ("cpu", "gpu:0"):
-        for hidden in (8, 16):
-            square.append(measured(a_case(device, 2, hidden, features=hidden), 1.0, run("r0")))
-            wide.append(measured(a_case(device, 2, hidden, features=8), 1.0, run("r0")))
-    (found,) = maps(*square)
-    assert map_work(found) == "inference, float32, 10 steps, input as wide as the layer"
-    (found,) = maps(*wide)
-    assert map_work(found) == "inference, float32, 10 steps, 8 in"
-    assert len(found.cells) == 2
-
-
 def test_without_two_shapes_that_differ_in_these_alone_a_suite_is_named_that_has_them() -> None:
     report = compare_devices(gather(*grid({(1, 32): (1.0, 3.0)})))
     assert report.maps == ()
@@ -126,17 +105,6 @@ def test_without_two_shapes_that_differ_in_these_alone_a_suite_is_named_that_has
     items = [measured(of, 1.0, run("r0")) for of in made.cases]
     for found in maps(*items):
         assert len(found.cells) == len(found.batches) * len(found.hidden_sizes) == 12
-
-
-def test_across_machines_each_pair_of_devices_has_its_map() -> None:
-    items = grid(STEPS)
-    for place in STEPS:
-        items.append(measured(a_case("gpu:0", *place), 0.1, run("x", host="server")))
-    labels = {(found.base_label, found.new_label) for found in maps(*items)}
-    assert labels == {
-        (f"cpu on {LAPTOP}", f"gpu:0 on {LAPTOP}"),
-        (f"gpu:0 on {LAPTOP}", f"gpu:0 on {SERVER}"),
-    }
 
 
 def test_a_map_is_shown_with_its_line_its_winners_in_bold_and_blanks() -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from bench.records.schema import RecordedReason
 from bench.render.compare import note_text
-from bench.stats.comparison import Pairing, Verdict
+from bench.stats.comparison import Verdict
 from bench.stats.pairs import compare_devices
 from bench.stats.rows import NothingToReportError
 from bench.stats.trust import NOT_STEADY
 from lstm_impl.workload import Workload
 from tests.bench.made_nodes import a_case
-from tests.bench.made_results import LAPTOP, SERVER, gather, measured, run, unmeasured
+from tests.bench.made_results import LAPTOP, SERVER, gather, measured, run
 
 
 def test_the_devices_of_a_machine_are_compared_with_its_cpu() -> None:
@@ -29,12 +29,6 @@ def test_the_devices_of_a_machine_are_compared_with_its_cpu() -> None:
     assert (row.base_label, row.new_label) == ("cpu", "gpu:0")
     assert row.heading == "gpu:0 (Test GPU) against cpu (Test CPU)"
     assert row.comparison.verdict is Verdict.FASTER
-
-
-def test_devices_of_one_run_are_paired_by_process_but_not_by_round() -> None:
-    during = run("a")
-    items = [measured(a_case(device=device), 1.0, during) for device in ("cpu", "gpu:0")]
-    assert compare_devices(gather(*items)).rows[0].comparison.pairing is Pairing.SEQUENTIAL
 
 
 def test_the_same_device_of_two_machines_is_compared_across_them() -> None:
@@ -52,30 +46,6 @@ def test_the_same_device_of_two_machines_is_compared_across_them() -> None:
         (f"cpu on {SERVER}", f"gpu:0 on {SERVER}"),
         (f"gpu:0 on {LAPTOP}", f"gpu:0 on {SERVER}"),
     ]
-
-
-def test_a_cpu_here_and_a_gpu_elsewhere_are_compared_too() -> None:
-    report = compare_devices(
-        gather(
-            measured(a_case(), 1.0, run("a")),
-            measured(a_case(device="gpu:0"), 0.01, run("b", host="server")),
-        )
-    )
-    (row,) = report.rows
-    assert (row.base_label, row.new_label) == (f"cpu on {LAPTOP}", f"gpu:0 on {SERVER}")
-    assert row.comparison.pairing is Pairing.UNPAIRED
-
-
-def test_machines_with_one_host_name_are_told_apart() -> None:
-    first = run("a")
-    second = replace(run("b"), machine_id="other")
-    report = compare_devices(
-        gather(measured(a_case(), 1.0, first), measured(a_case(), 1.0, second))
-    )
-    (row,) = report.rows
-    assert first.machine != second.machine
-    labels = (f"cpu on {first.machine}", f"cpu on {second.machine}")
-    assert (row.base_label, row.new_label) == labels
 
 
 def test_a_baseline_device_is_compared_with_all_others() -> None:
@@ -113,12 +83,3 @@ def test_where_a_time_moved_its_cell_of_the_map_is_invalid() -> None:
     ]
     report = compare_devices(gather(*items))
     assert {cell.state for found in report.maps for cell in found.cells} == {"INVALID"}
-
-
-def test_a_single_device_says_so_and_how_to_add_another() -> None:
-    no_gpu = unmeasured(a_case(device="gpu:0"), run("a"), "not_measured", "no GPU was seen")
-    report = compare_devices(gather(measured(a_case(), 1.0, run("a")), no_gpu))
-    assert note_text(report.finding).startswith("No two devices have results (cpu)")
-    assert "pytest --benchmark-only --lstm-device gpu:0" in note_text(report.finding)
-    assert report.rows == ()
-    assert report.unmeasured[0].reason == "no GPU was seen"

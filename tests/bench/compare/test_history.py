@@ -19,7 +19,7 @@ from bench.render import history as history_picture
 from bench.render import history as history_words
 from bench.render import plot
 from bench.render.compare import beyond_words
-from bench.render.history import CSV_COLUMNS, changed, error_lines, gate_line, what
+from bench.render.history import CSV_COLUMNS, changed, gate_line, what
 from bench.render.history import as_csv as comma_separated
 from bench.render.history import changes_method as method
 from bench.render.history import changes_table as sheet
@@ -146,16 +146,6 @@ def test_of_six_processes_of_a_session_one_that_was_disturbed_spoils_nothing_and
     assert tuple(map(doubt_line, point.reasons)) == ((told,) if invalid else ())
 
 
-def test_a_session_whose_time_moved_makes_its_time_and_both_its_ratios_doubtful() -> None:
-    moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
-    items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2, 3)]
-    points = build(gather(*items)).machines[0].lines[0].points
-    assert [[doubt.code for doubt in point.of_time] for point in points] == [[], [NOT_STEADY], []]
-    told = [[doubt.code for doubt in point.of_ratio] for point in points]
-    assert told == [[], [NOT_STEADY], [NOT_STEADY]]
-    assert not any(point.reasons for point in points)
-
-
 def moved_on(history: History) -> tuple[MachineHistory, tuple[Moved, ...]]:
     """The only machine of a history, and what moved there."""
     (machine,) = history.machines
@@ -239,18 +229,6 @@ def test_only_the_last_sessions_are_searched() -> None:
     assert none == "None was found."
 
 
-def test_what_changed_on_the_way_between_two_sessions_of_a_case_is_told_as_one() -> None:
-    """The case is not measured in the session in which TensorFlow is new."""
-    items = [
-        item
-        for item in nights(slower=SLOW_SCAN, since=18).measurements
-        if item.case.backend == "keras" or item.run.id.split("-")[0] != "rlaptop18"
-    ]
-    _, (moved,) = moved_on(watched(gather(*items)))
-    assert (moved.before.number, moved.session.number) == (17, 19)
-    assert "tensorflow 2.20.0 → 2.21.0" in changed(moved.changes)
-
-
 def test_changes_of_several_devices_stand_in_the_order_of_time() -> None:
     """A device with a short history does not make that of the others too short."""
     cpu = [a_case(name) for name in ("keras", "scan")]
@@ -273,12 +251,6 @@ def test_between_two_sessions_only_what_is_other_than_before_has_changed() -> No
     _, second, third, fourth = build(gather(*items)).machines[0].sessions
     assert changed(_between([second, third])).startswith("tensorflow 2.20.0 → 2.22.0")
     assert _between([second, third, fourth]) == ()
-
-
-def test_github_actions_gets_an_error_for_what_broke_the_rule() -> None:
-    (line,) = error_lines(judge(parse_rule("slower"), slow_scan()))
-    assert line.startswith("::error title=SLOWER since 2026-01-19::scan (2 cases): 0.8")
-    assert line.endswith("; changed there: tensorflow 2.20.0 → 2.21.0; 1 other")
 
 
 def rows_of(history: History) -> list[dict[str, str]]:
@@ -367,25 +339,6 @@ def test_what_crashed_is_told_in_place_of_a_time() -> None:
     assert "| \\#2 | — |  |  |  | crashed: out of memory |  |" in text
 
 
-def test_of_versions_that_changed_the_first_are_named_and_all_else_by_number() -> None:
-    version, other = build(upgrade()).machines[0].sessions[1].changes
-    assert history_words.changed([version, other], 2) == "tensorflow 2.20.0 → 2.21.0; 1 other"
-    assert history_words.changed([version] * 3, 2).endswith("2.21.0; 1 more")
-    assert history_words.changed([other], 2) == "1 other than versions"
-    assert history_words.changed([], 2) == ""
-
-
-def test_what_was_allowed_for_is_marked_and_explained_and_of_enough_processes_nothing_is() -> None:
-    few = build(gather(*session(1, {a_case(): 1.0}, processes=1), *session(2, {a_case(): 1.0})))
-    text = shown(few, sessions=True)
-    assert re.search(r"^ *#2 .* \d\.\d{3}\*", text, re.M)
-    assert "* A session of fewer than 6 processes cannot show how much processes differ" in text
-    assert "The interval of a time of one process is of its own samples" in text
-    enough = shown(build(upgrade()), sessions=True)
-    assert "*" not in enough
-    assert "of one process" not in enough
-
-
 def test_a_doubtful_time_is_marked_and_the_reasons_of_a_kind_are_told_together() -> None:
     reasons = [RecordedReason(NOT_STEADY, f"it became {n}% slower", "wait") for n in (3, 4)]
     items = [
@@ -401,30 +354,10 @@ def test_a_doubtful_time_is_marked_and_the_reasons_of_a_kind_are_told_together()
     assert "UNCLEAR (INVALID)" in text  # a ratio of sessions has no rounds that both moved in
 
 
-def test_machines_and_notes_stand_apart() -> None:
-    here = session(1, {a_case(): 1.0})
-    found = build(gather(*here, measured(a_case(), 1.0, run(1, host="server"))))
-    found = replace(found, notes=("one file was cut off",))
-    lines = shown(found, sessions=False).splitlines()
-    titles = [n for n, line in enumerate(lines) if line.startswith("History on")]
-    assert len(titles) == 2
-    assert lines[titles[1] - 1] == ""
-    assert any("one file was cut off" in line for line in lines)
-    assert "- one file was cut off" in history_words.document(found).markdown()
-
-
 def texts(history: History) -> list[str]:
     drawn = ET.fromstring(history_picture.picture(history, "svg"))
     marked = drawn.iter("{http://www.w3.org/2000/svg}text")
     return ["".join(each.itertext()).strip() for each in marked]
-
-
-def test_the_picture_marks_the_sessions_whose_versions_changed() -> None:
-    words = texts(build(upgrade()))
-    assert "#2: tensorflow 2.20.0 → 2.21.0" in words
-    assert "Time of a step on laptop" in words
-    # On the axis each has its number; where a dashed line stands, there is another.
-    assert [words.count(f"#{number}") for number in (1, 2, 3)] == [1, 2, 1]
 
 
 def test_the_picture_shades_what_changed_for_longer_than_a_session() -> None:
@@ -455,18 +388,6 @@ def test_over_a_session_without_a_time_there_is_no_line() -> None:
         False,
     ]
     assert axes.get_ylim()[0] == 0
-
-
-def test_what_was_taken_back_is_shaded_until_then_in_the_colour_of_its_verdict() -> None:
-    from matplotlib.colors import to_hex
-
-    back = watched(nights(slower=SLOW_SCAN, since=10, until=20, cases=[*SLOW_SCAN, a_case()]))
-    slower, faster = (
-        (each.get_x(), each.get_x() + each.get_width(), to_hex(each.get_facecolor()).upper())
-        for each in drawn(back).patches
-    )
-    assert slower == (9.5, 19.5, "#D55E00")
-    assert faster == (19.5, 30.5, "#0072B2")
 
 
 def test_of_many_cases_and_machines_some_are_drawn_and_the_title_says_so() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,6 @@ from bench.render.compare import (
     CSV_COLUMNS,
     as_json,
     details,
-    method_lines,
     summary_lines,
     unmeasured_details,
     warning_lines,
@@ -36,10 +34,9 @@ from bench.stats.pairs import (
     compare_runs,
     judge,
 )
-from tests.bench import made_bridges
 from tests.bench.compare.shown import show
 from tests.bench.made_grids import Times, grid
-from tests.bench.made_nodes import a_case, fleet, results
+from tests.bench.made_nodes import a_case
 from tests.bench.made_results import (
     BUSY,
     ENVIRONMENT,
@@ -155,16 +152,6 @@ def test_a_rule_counts_an_invalid_case_and_says_so() -> None:
     assert ("INVALID, and where", [f"{told}: {a_case().id}"]) in details(report)
 
 
-def test_an_unclear_ratio_says_what_would_decide() -> None:
-    nodes = {"a": 0.0, "b": 0.0, "c": 0.0}
-    times = {a_case("keras"): 1.0, a_case("while_loop"): 1.0}
-    items = fleet(nodes, times, own=0.08, processes=6)
-    lines = method_lines(compare_backends(results(*items)))
-    (told,) = [line for line in lines if "UNCLEAR" in line]
-    assert "within a node their processes spread by" in told
-    assert any("Fewer than 6 nodes cannot show" in line for line in lines)
-
-
 def test_what_else_differs_is_told_or_that_nothing_does() -> None:
     other = ENVIRONMENT | {"libraries": {"tensorflow": "2.20.0"}}
     base = gather(measured(a_case(), 1.0, run("b")))
@@ -174,15 +161,6 @@ def test_what_else_differs_is_told_or_that_nothing_does() -> None:
     assert "libraries.tensorflow: 2.21.0 → 2.20.0" in lines
     (found,) = details(compare_runs(base, gather(measured(a_case(), 1.0, run("m")))))
     assert found == ("Nothing else that was recorded differs from BASE to NEW", [])
-
-
-def test_of_a_long_list_the_first_are_told_and_how_many_more_there_are() -> None:
-    during = run("b")
-    base = gather(*(measured(a_case(batch=n), 1.0, during) for n in range(1, 26)))
-    report = compare_runs(base, gather(measured(a_case(batch=1), 1.0, run("n"))))
-    lines = next(lines for heading, lines in details(report) if heading.startswith("24 cases"))
-    assert lines[-1] == "and 4 more (all of them with --format json)"
-    assert len(lines) == 21
 
 
 def test_what_has_no_time_is_one_line_but_for_what_went_wrong_or_if_asked_for() -> None:
@@ -217,14 +195,6 @@ def test_annotations_escape_what_ends_a_workflow_command() -> None:
     assert line.startswith("::warning title=SLOWER%3A 50%25%2Ca%3Ab::50%25,a:b/b8")
 
 
-def test_an_annotation_says_whether_its_case_is_to_be_trusted_and_why() -> None:
-    base = replicates("b", {a_case(): 1.0})
-    report = compare_runs(base, disturbed(replicates("n", {a_case(): 2.0}), 2))
-    (line,) = warning_lines(report)
-    assert line.startswith("::warning title=SLOWER (INVALID)%3A keras::")
-    assert line.endswith("; INVALID: NEW: the cores were busy (close what runs) [in 2 of 6 runs]")
-
-
 def rows_of(report: ComparisonReport) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO("".join(comma_separated(report)))))
 
@@ -248,32 +218,6 @@ def test_csv_has_a_row_for_every_case_compared_or_not() -> None:
     assert rows[4]["reason"] == "out of memory use less"
 
 
-def test_what_is_invalid_says_why_in_its_row_and_how_many_are_in_the_mean_s() -> None:
-    base = replicates("b", {a_case(batch=1): 1.0, a_case(batch=2): 1.0}, count=1)
-    spoilt = measured(a_case(batch=1), 3.0, run("n"), [BUSY])
-    report = compare_runs(base, gather(spoilt, measured(a_case(batch=2), 2.0, run("n"))))
-    assert [(row["valid"], row["reason"]) for row in rows_of(report)] == [
-        ("false", "NEW: the cores were busy (close what runs)"),
-        ("true", ""),
-        ("false", "1 of 2 cases INVALID"),
-    ]
-
-
-def test_json_has_the_whole_report() -> None:
-    times = {a_case("keras"): 1.3, a_case("scan"): 1.0}
-    base = replicates("b", dict.fromkeys(times, 1.0), jitter=0.005)
-    report = compare_runs(base, replicates("n", times, jitter=0.005))
-    report = replace(report, gate=judge(parse_rule("slower"), report.rows))
-    found = json.loads(as_json(report))
-    assert [each["verdict"] for each in found["cases"]] == ["SLOWER", "SAME", "SLOWER"]
-    assert found["cases"][2]["kind"] == "geometric mean"
-    assert found["fail_on"] == {
-        "rule": "slower",
-        "judged": 2,
-        "failed": ["keras/b8-t10-i4-h8/float32/inference/cpu"],
-    }
-
-
 def test_a_bound_beyond_every_number_is_null_in_json() -> None:
     wild = [measured(a_case(), 1e-300 ** (-1) ** n, run(f"n{n}")) for n in range(2)]
     report = compare_runs(gather(measured(a_case(), 1.0, run("b"))), gather(*wild))
@@ -292,51 +236,10 @@ def test_csv_has_the_cells_of_a_map_that_are_no_cases_of_their_own() -> None:
     assert [each.count("fastest of each") for each in kinds] == [0, 2]
 
 
-def test_a_map_s_cells_say_whether_they_are_to_be_trusted() -> None:
-    times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
-    items = [*grid(times, processes=1), *grid(times, processes=1, backend="other")]
-    items = [replace(item, valid=False, reasons=(BUSY,)) for item in items[:2]] + items[2:]
-    report = compare_devices(gather(*items[:4]))
-    (found,) = json.loads(as_json(report))["crossover"]
-    assert [cell["valid"] for cell in found["cells"]] == [False, True]
-    both = [replace(item, valid=False, reasons=(BUSY,)) for item in items]
-    (cell, *_) = (
-        row for row in rows_of(compare_devices(gather(*both))) if "fastest" in row["kind"]
-    )
-    assert (cell["valid"], cell["base_device"], cell["device"]) == ("false", "cpu", "gpu:0")
-
-
-def test_a_case_of_two_devices_names_both() -> None:
-    (row,) = rows_of(compare_devices(gather(*grid({(1, 32): (1.0, 3.0)}))))
-    assert (row["base_device"], row["device"], row["nodes"]) == ("cpu", "gpu:0", "")
-
-
-def test_the_bridge_of_a_ratio_and_of_a_mean_stands_beside_it() -> None:
-    found = json.loads(as_json(compare_backends(made_bridges.results(math.log(1.3), 1.1), "b")))
-    cases = [each for each in found["cases"] if each.get("backend") == "a"]
-    assert len(cases) == 10
-    for case in cases:
-        assert case["bridge"] == "bridge"
-        assert case["bridge_ratio_low"] > 1.01
-        assert "over which a and b are compared, took itself 1." in case["note"]
-        assert "by which the third case differs from itself" in case["how"]
-    (mean,) = (
-        each for each in found["cases"] if each["kind"] == "geometric mean" and each["new"] == "a"
-    )
-    assert mean["verdict"] == "UNCLEAR"
-    assert mean["bridge"] == "bridge"
-
-
 def gate_of(rule: str, times: Mapping[Case, float], **options: float) -> Gate:
     base = replicates("b", dict.fromkeys(times, 1.0), **options)  # type: ignore[arg-type]
     new = replicates("n", times, **options)  # type: ignore[arg-type]
     return judge(parse_rule(rule), compare_runs(base, new).rows)
-
-
-def test_the_gate_fails_for_a_slower_case_and_names_it() -> None:
-    found = gate_of("slower", {a_case(batch=1): 1.3, a_case(batch=2): 1.0})
-    assert [row.case for row in found.failed] == [a_case(batch=1)]
-    assert found.judged == 2
 
 
 def test_a_gate_with_a_threshold_needs_the_whole_interval_beyond_it() -> None:

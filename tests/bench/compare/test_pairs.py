@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ from bench.render.compare import note_text, reason_texts
 from bench.render.messages import basis_text, path_words
 from bench.stats import rows
 from bench.stats.comparison import Pairing, Verdict
-from bench.stats.intervals import Reason as Note
 from bench.stats.pairs import (
     ComparisonSide,
     at_percentile,
@@ -24,12 +22,10 @@ from bench.stats.pairs import (
     environment_differences,
     hardware,
     join_sides,
-    report_of,
 )
 from bench.stats.trust import NOT_STEADY
 from tests.bench.made_nodes import WILD, a_case, fleet, results
 from tests.bench.made_results import (
-    BUSY,
     LAPTOP,
     SERVER,
     disturbed,
@@ -80,18 +76,6 @@ def test_the_geometric_mean_is_over_shared_cases_only() -> None:
     assert mean.comparison.ratio.mid == pytest.approx(4.0)
 
 
-def test_of_few_processes_one_that_is_invalid_marks_the_row_and_the_mean() -> None:
-    base = replicates("b", {a_case(batch=1): 1.0, a_case(batch=2): 1.0})
-    spoilt = measured(a_case(batch=1), 3.0, run("n0"), [BUSY])
-    fine = [measured(a_case(batch=n), 3.0, run(r)) for n, r in ((2, "n0"), (1, "n1"), (2, "n1"))]
-    report = compare_runs(base, gather(spoilt, *fine))
-    reasons = {row.case: reason_texts(row) for row in report.rows}
-    told = "NEW: the cores were busy (close what runs) [in 1 of 2 runs]"
-    assert reasons[a_case(batch=1)] == [told]
-    assert reasons[a_case(batch=2)] == []
-    assert report.means[0].invalid == 1
-
-
 @pytest.mark.parametrize(("number", "invalid"), [(1, False), (2, True)])
 def test_of_six_processes_one_that_was_disturbed_spoils_nothing_and_two_do(
     number: int, invalid: bool
@@ -109,14 +93,6 @@ def test_a_process_in_which_the_case_failed_spoils_it_however_many_have_a_time()
     assert reason_texts(row) == ["NEW: failed: the outputs differ [in 1 of 7 runs]"]
 
 
-def test_medians_that_are_far_apart_are_told_by_the_ratio_s_interval_and_leave_it_valid() -> None:
-    wide = gather(*(measured(a_case(), 1.0 + 0.2 * n, run(f"n{n}")) for n in range(6)))
-    (row,) = compare_runs(replicates("b", {a_case(): 1.0}), wide).rows
-    assert row.reasons == ()
-    assert row.comparison.ratio.high > 1.5 * row.comparison.ratio.low
-    assert row.comparison.spread == pytest.approx(0.26, abs=0.02)
-
-
 def test_a_change_is_found_inside_each_node_however_far_they_differ() -> None:
     base = results(*fleet(WILD, {a_case(): 1.0}, session="before", seed=1))
     new = results(*fleet(WILD, {a_case(): 1.2}, session="after", seed=2))
@@ -126,27 +102,6 @@ def test_a_change_is_found_inside_each_node_however_far_they_differ() -> None:
     assert found.ratio.mid == pytest.approx(1.2, rel=0.02)
     assert (row.new_s / row.base_s) == pytest.approx(1.2, rel=0.03)
     assert "6 nodes" in basis_text(found.basis)
-
-
-def test_sides_of_other_nodes_are_told_apart_only_as_far_as_nodes_allow() -> None:
-    base = results(*fleet({"a": 0.0, "b": 0.05}, {a_case(): 1.0}, session="before"))
-    new = results(*fleet({"c": 0.2, "d": 0.25}, {a_case(): 1.0}, session="after"))
-    (row,) = compare_runs(base, new).rows
-    assert (row.comparison.verdict, row.comparison.nodes) == (Verdict.UNCLEAR, 2)
-    assert "none with both" in basis_text(row.comparison.basis)
-
-
-def test_of_cases_on_many_nodes_the_one_that_became_slower_on_all_is_found() -> None:
-    nodes = dict.fromkeys("abcdefgh", 0.0)
-    cases = {a_case("keras", batch): 1.0 for batch in (1, 2, 4)}
-    base = results(*fleet(nodes, cases, session="before", seed=1))
-    slower = {case: time * (1.3 if case.workload.batch == 4 else 1) for case, time in cases.items()}
-    new = results(*fleet(nodes, slower, session="after", seed=2))
-    report = compare_runs(base, new)
-    assert [row.comparison.verdict is Verdict.SLOWER for row in report.rows] == [True, False, False]
-    assert report.rows[0].comparison.log_ratio == pytest.approx(math.log(1.3), abs=0.02)
-    (mean,) = report.means
-    assert mean.comparison.nodes == 8
 
 
 def test_cases_of_one_process_are_paired_by_rounds_only_within_their_group() -> None:
@@ -193,22 +148,6 @@ def test_sides_that_moved_apart_in_their_rounds_make_the_ratio_invalid() -> None
 
 def drifting(item: Measurement) -> Measurement:
     return replace(item, samples=item.samples * np.linspace(0.5, 2.0, item.samples.size))
-
-
-def test_what_differs_is_told_of_each_pair_of_sides_and_notes_of_all_results() -> None:
-    sides = []
-    for name in ("a", "b", "c", "d"):
-        side = ComparisonSide(name)
-        environment = {"libraries": {"tensorflow": name}}
-        side.add("x", measured(a_case(), 1.0, run(name, environment=environment)))
-        sides.append(side)
-    noted = [replace(gather(), notes=(text,)) for text in ("first", "second")]
-    report = report_of("x", [], [], noted, sides, notes=[Note("own")])
-    assert [(each.base_label, each.new_label, *each.items) for each in report.differences] == [
-        ("a", "b", ("libraries.tensorflow", "a", "b")),
-        ("c", "d", ("libraries.tensorflow", "c", "d")),
-    ]
-    assert report.notes == (Note("own"), "first", "second")
 
 
 def test_a_path_is_told_without_what_is_nobody_s_business() -> None:
@@ -328,18 +267,6 @@ def test_a_device_is_called_what_its_environment_says(device: str, name: str) ->
     assert hardware(run("a"), device) == name
 
 
-def test_hosts_and_sizes_are_named_and_what_was_not_read_is_nothing() -> None:
-    other = {"memory": {"total_bytes": 2**35}, "driver": None}
-    here = {"memory": {"total_bytes": 2**34}}
-    found = environment_differences(
-        [run("a", environment=here)], [run("b", host="server", environment=other)]
-    )
-    assert found == [
-        ("host", "laptop", "server"),
-        ("memory.total_bytes", "16 GiB", "32 GiB"),
-    ]
-
-
 def verdicts(percentile: float, processes: int = 6) -> list[Verdict]:
     found, _ = at_percentile(streams({"keras": 5.0, "torch": 8.0}, processes), percentile)
     return [row.comparison.verdict for row in compare_backends(found, "keras").rows]
@@ -351,25 +278,10 @@ def test_backends_that_differ_in_their_tails_alone_are_told_apart_there() -> Non
     assert verdicts(50.0) == [Verdict.SAME]
 
 
-def test_the_ratio_is_of_the_percentiles_process_by_process() -> None:
-    found, _ = at_percentile(streams({"keras": 5.0, "torch": 8.0}), 99.0)
-    (row,) = compare_backends(found, "keras").rows
-    assert row.comparison.ratio.mid == pytest.approx(1.6, rel=0.05)
-    assert row.new_s / row.base_s == pytest.approx(1.6, rel=0.05)
-    assert row.comparison.processes == 6
-    assert not row.reasons
-
-
 def test_of_fewer_than_six_processes_there_is_no_verdict_and_a_note_why() -> None:
     found, notes = at_percentile(streams({"keras": 5.0, "torch": 8.0}, 5), 99.0)
     assert not compare_backends(found, None).rows
     assert note_text(notes[0]).startswith("left out: 2 of 2 streams")
-
-
-def test_a_percentile_that_there_are_too_few_calls_for_is_left_out() -> None:
-    found = streams({"keras": 5.0}, calls=661)
-    assert at_percentile(found, 90.0)[0].measurements
-    assert not at_percentile(found, 99.0)[0].measurements
 
 
 def test_what_is_no_stream_is_left_out_and_notes_stay() -> None:

@@ -9,12 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.cells import cell_len
-from rich.console import Console
 
 from bench.case import published
 from bench.case.cases import Case
-from bench.case.published import PublishedShape
 from bench.cli.output import Target
 from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.render import published as published_words
@@ -22,7 +19,7 @@ from bench.render.published import PublishedReport, beside_published
 from bench.stats.trust import NOT_STEADY
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.compare.shown import show_published
-from tests.bench.made_results import BUSY, LAPTOP, SERVER, gather, measured, run, unmeasured
+from tests.bench.made_results import BUSY, gather, measured, run, unmeasured
 
 BRAUN = Workload(64, 100, "training")
 SPEC = LSTMSpec(123, 320)
@@ -52,43 +49,6 @@ def test_a_failed_process_spoils_a_time_and_one_that_moved_makes_it_doubtful() -
     (shared,) = beside(moved).shared
     assert shared.ours[0].reasons == ()
     assert shared.ours[0].doubts == ("it became slower (wait)",)
-
-
-def test_of_two_machines_each_time_says_whose_it_is() -> None:
-    of = Case("torch", SPEC, BRAUN)
-    items = [measured(of, 1.0, run("a")), measured(of, 2.0, run("b", host="server"))]
-    (shared,) = beside(*items).shared
-    assert [ours.place for ours in shared.ours] == [f"cpu on {LAPTOP}", f"cpu on {SERVER}"]
-
-
-def test_shapes_stand_in_the_order_of_their_mode_and_sizes() -> None:
-    shapes = [
-        each.shape
-        for each in beside(
-            *(
-                measured(Case("keras", spec, work), 1.0, run("a"))
-                for spec, work in (
-                    (SPEC, BRAUN),
-                    (LSTMSpec(512, 512), Workload(32, 25, "training")),
-                    (LSTMSpec(512, 512), Workload(16, 25, "training")),
-                    (LSTMSpec(512, 512), Workload(1, 25, "inference")),
-                )
-            )
-        ).shared
-    ]
-    assert [(shape.mode, shape.batch) for shape in shapes] == [
-        *(("inference", 1), ("training", 16), ("training", 32), ("training", 64))
-    ]
-
-
-def test_processes_of_one_case_are_one_time() -> None:
-    case = Case("keras", SPEC, BRAUN)
-    items = [measured(case, seconds, run(name)) for name, seconds in (("a", 1.0), ("b", 3.0))]
-    (shared,) = beside(*items).shared
-    (ours,) = shared.ours
-    assert ours.time.processes == 2
-    # Theirs are no part of the interval.
-    assert ours.time.low > max(step.seconds for step in shared.theirs)
 
 
 @pytest.mark.parametrize(
@@ -196,15 +156,6 @@ def test_a_finding_is_told_in_every_format_that_has_words(kind: str, tmp_path: P
     assert ("deepbench-train" in text) == (kind != "csv")
 
 
-def test_a_narrow_terminal_loses_no_time() -> None:
-    console = Console(file=io.StringIO(), width=60)
-    published_words.document(full_report()).terminal(console)
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
-    assert "10.0 ms" in text
-    assert all(cell_len(line) <= 60 for line in text.splitlines())
-
-
 def test_a_doubtful_time_is_marked_and_its_reason_told_beside_the_notes(tmp_path: Path) -> None:
     moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
     report = beside(measured(Case("torch", LSTMSpec(123, 320), BRAUN), 1.0, run("a"), [moved]))
@@ -215,13 +166,3 @@ def test_a_doubtful_time_is_marked_and_its_reason_told_beside_the_notes(tmp_path
     assert "#### INVALID" not in text
     assert "- it became slower (wait): torch/" in text.replace("\\", "")
     assert "one file was cut off" in text
-
-
-def test_a_shape_is_told_with_what_is_more_than_usual() -> None:
-    shape = PublishedShape.of(
-        Case("torch", LSTMSpec(1, 2, num_layers=4, bidirectional=True), Workload(3, 5, "training"))
-    )
-    assert shape is not None
-    assert published_words.shape_line(shape) == (
-        "training: batch 3 × 5 steps, 1 in, 2 hidden, 4 layers, bidirectional"
-    )

@@ -121,12 +121,6 @@ def test_times_that_bend_away_from_the_line_are_noted(tmp_path: Path) -> None:
     assert "window 480 it costs 27% (2" in told
 
 
-def test_invalid_windows_are_counted(tmp_path: Path) -> None:
-    path = made.write_first_two_invalid(tmp_path, COSTS)
-    (found,) = made.read_streams([path])
-    assert cells(found, "while_loop")["trust"][0] == "2 of 10 INVALID"
-
-
 def test_learned_distances_stand_beside_their_windows(learning: Callable[..., AxisSeries]) -> None:
     found = replace(learning((15, 8), (30, 20), (60, 8)), learned_from="a-map.json")
     told = "\n".join([*along.notes(found), *along.method([found])])

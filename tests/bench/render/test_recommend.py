@@ -126,13 +126,6 @@ def test_one_process_says_that_its_interval_is_its_own_and_what_is_invalid(tmp_p
     assert "the shortest time" in lines(given)["backend"]
 
 
-def test_whole_sequences_that_stand_in_are_told_as_such(tmp_path: Path) -> None:
-    costs = {"keras": made.Cost(1e-3, 1e-4)}
-    paths = made.write_windows(tmp_path, costs, (None,), timesteps=30, processes=1)
-    measured = lines(made.read_places(paths))["measured"]
-    assert "whole sequences of that length, no state carried; " in measured
-
-
 # -- sequences that end
 
 
@@ -203,22 +196,3 @@ def test_a_dependency_that_no_window_learned_leads_with_what_the_map_knows(
 
 
 # -- data
-
-
-def test_json_has_the_answer_as_data(tmp_path: Path) -> None:
-    given = made.read_places(made.write_windows(tmp_path, batch=96))
-    found = json.loads(as_json(QUESTION, answer(QUESTION, given), None, COMMANDS))
-    assert found["answered"] is True
-    assert found["question"]["dependency"] == 14
-    assert found["needed_window"]["assumed"] is True
-    assert found["exact"] is False
-    assert found["differences"] == {"batch": {"measured": 96, "asked": 64}}
-    interval = found["time_per_step_s"]
-    assert interval["low"] <= interval["mid"] <= interval["high"]
-    assert found["time_per_timestep_s"]["mid"] == pytest.approx(interval["mid"] / 30)
-    assert found["sure"] is True
-    assert (found["next"]["backend"], found["rivals"]) == ("static_unroll+xla", [])
-    assert found["next"]["ratio"]["mid"] > 1
-    assert found["longer"]["saves"] == pytest.approx(1 - 0.2225 / 0.26, abs=0.02)
-    assert (found["learned_from"], found["allowance"]) == (None, None)
-    assert found["measure"] == list(COMMANDS)

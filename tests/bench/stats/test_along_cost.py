@@ -119,13 +119,6 @@ def test_the_answer_lies_between_its_bounds_in_any_unit(
     )
 
 
-def test_windows_that_no_process_shares_are_compared_with_more_doubt() -> None:
-    answer = found({30: {"0": 1.1}, 60: {"1": 1.0}})
-    assert answer.over[30].processes == 0
-    assert answer.over[30].low < 0.6
-    assert answer.first_high == 60
-
-
 # -- streams
 
 
@@ -139,12 +132,6 @@ def test_the_line_of_every_backend_is_that_of_its_costs(stream: AxisSeries) -> N
         assert cost.fit.processes == 6
         assert cost.memory_slope is not None
         assert cost.memory_slope.mid == pytest.approx(truth.bytes_per_timestep)
-
-
-def test_backends_stand_in_the_order_of_their_ranks(stream: AxisSeries) -> None:
-    # Not by how many windows they have: an unrolled loop, first in short ones, has no long ones.
-    order = ["while_loop+hoisted", "static_unroll+xla", "while_loop"]
-    assert [cost.backend for cost in stream.backends] == order
 
 
 def test_a_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
@@ -162,21 +149,6 @@ def test_a_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
     assert cost.fit is not None
     assert cost.fit.line.fixed == pytest.approx(1e-3)
     assert cost.fit.line.per_timestep == pytest.approx(1e-4)
-
-
-def test_streams_that_differentiate_something_else_stand_apart(tmp_path: Path) -> None:
-    """In one session: what only computes the weights' gradients is no window of the other."""
-    each, other = (
-        made.write_windows(tmp_path, session=gradients, gradients=gradients, processes=2)
-        for gradients in ("all", "weights")
-    )
-    made.join(each, other)
-    found = made.read_streams(each)
-    of_each = [{row.case.workload.gradients for row in stream.rows} for stream in found]
-    assert sorted(of_each, key=str) == [{"all"}, {"weights"}]
-    for stream in found:
-        assert stream.values == made.WINDOWS
-        assert len(stream.backends) == len(made.COSTS)
 
 
 def test_windows_that_were_not_reached_have_no_time_and_the_others_still_a_line(

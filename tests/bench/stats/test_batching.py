@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -137,11 +136,9 @@ def test_every_policy_counts_batches_that_hold_all_sequences_once(
     for plan in (whole, each, *(bucketed(lengths, batch, some, "optimal") for some in edges)):
         assert plan.steady(cost) >= least - 1e-9
         assert 0 <= plan.padding < 1
-        arranged = plans.arranged(lengths, plan)
-        assert Counter(one.timesteps for one in arranged) == Counter(plan.batches)
-        assert all(len(one.sequences) <= batch for one in arranged)
-        assert all(lengths[list(one.sequences)].max() <= one.timesteps for one in arranged)
-        assert sorted(n for one in arranged for n in one.sequences) == list(range(lengths.size))
+        for longer in np.unique(lengths):
+            rows = batch * sum(n for steps, n in plan.batches.items() if steps >= longer)
+            assert rows >= np.sum(lengths >= longer)
     assert each.steady(cost) <= whole.steady(cost) + 1e-9
 
 

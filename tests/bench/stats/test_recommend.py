@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.machine.fields import ResultError
 from bench.records import maps
-from bench.records.maps import TASKS, LearningMap, newest, parted, untold
+from bench.records.maps import TASKS, LearningMap, newest, untold
 from bench.render.recommend import map_source, needed
 from bench.stats.recommend import (
     NEAR,
@@ -45,13 +43,6 @@ def answered(paths: Sequence[Path], reference: Sequence[Path] = ()) -> Recommend
 
 
 # -- which window
-
-
-def test_the_window_is_the_shortest_measured_one_that_reaches(
-    usual: Sequence[MeasuredWindows],
-) -> None:
-    for learned, window in ((None, 30), (made.learned_through({10: 8, 15: 20}), 15)):
-        assert found_in(usual, learned=learned).window == window
 
 
 def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
@@ -167,20 +158,6 @@ def test_whole_sequences_stand_in_where_no_stream_was_cut(tmp_path: Path) -> Non
     assert answered([*paths, *cut]).place.kind == "truncation"
 
 
-@pytest.mark.parametrize(
-    "work",
-    [{"min_length": 10}, {"dropout": 0.5, "spec": replace(made.SPEC, num_layers=2)}],
-    ids=["padded", "dropout"],
-)
-def test_padded_sequences_and_dropout_answer_nothing(work: dict[str, Any], tmp_path: Path) -> None:
-    plain = {name: value for name, value in work.items() if name == "spec"}
-    layers = plain.get("spec", made.SPEC).num_layers
-    asked = replace(QUESTION, num_layers=layers)
-    for name, how, answers in (("plain", plain, True), ("other", work, False)):
-        paths = made.write_windows(tmp_path / name, KERAS, (None,), timesteps=30, **how)
-        assert isinstance(answer(asked, made.read_places(paths)), Recommendation) is answers
-
-
 def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
     reference = made.write_windows(tmp_path / "reference", session="reference", host="theirs")
     found = answered([], reference)
@@ -202,25 +179,6 @@ def test_a_longer_dependency_never_gets_a_shorter_window_from_any_results(tmp_pa
         found = found_in(given, Query(dependency, 64, 256), learned)
         assert found.window >= max(before, found.need.window)
         before = found.window
-
-
-def test_steps_that_ask_for_the_weights_alone_come_before_those_that_ask_for_more(
-    tmp_path: Path,
-) -> None:
-    made.write_windows(tmp_path, KERAS, session="a", day=2, gradients="all")
-    faster = {"keras": made.Cost(1e-3, 1e-4)}
-    made.write_windows(tmp_path, faster, session="b", day=1, gradients="weights")
-    found = answered([tmp_path])
-    assert found.place.case.workload.gradients == "weights"
-    assert found.step.mid == pytest.approx(1e-3 + 30 * 1e-4, rel=0.03)
-
-
-def test_of_two_that_fit_as_well_the_nearer_and_then_the_newer_answers(tmp_path: Path) -> None:
-    for day, batch in ((1, 80), (2, 80), (3, 48), (4, 90)):
-        made.write_windows(tmp_path, KERAS, session=f"day {day}", day=day, batch=batch, processes=1)
-    found = answered([tmp_path])
-    # 80 for 64 is nearer than 48, by its factor.
-    assert found.place.section.run.session == "day 2"
 
 
 def test_what_nothing_answers_is_told_by_what_there_is(tmp_path: Path) -> None:
@@ -403,12 +361,6 @@ def test_past_the_map_what_is_assumed_is_said_and_is_no_less_than_what_was_learn
     assert "assumed is 5 times the dependency and one timestep, as many times as" in needed(steep)
 
 
-def test_the_shortest_window_that_was_tried_says_nothing_of_what_it_takes() -> None:
-    """A distance of 1 learned through 10, where nothing shorter was tried: not ten times."""
-    some = of_task("echo", {1: row({10, 30}, (10, 30)), 12: row({30}, (10, 30))})
-    assert need(20, map_of(some)).window == 51  # 2.5 times, from 12 through 30
-
-
 def test_without_a_map_twice_the_dependency_and_one_timestep_are_assumed() -> None:
     found = need(20, None)
     assert (found.window, found.assumed) == (41, True)
@@ -451,12 +403,6 @@ def test_the_newest_whole_map_of_the_task_is_taken(tmp_path: Path) -> None:
     found, (error,) = newest([tmp_path])
     assert found is not None
     assert "learning-e.json" in str(error)
-
-
-def test_files_are_looked_at_for_times_or_for_a_map_and_folders_for_both(tmp_path: Path) -> None:
-    (times,) = made.write_windows(tmp_path, windows=(30,), processes=1)
-    path = made.write_learning(tmp_path, {30: 20})
-    assert parted([times, tmp_path, path]) == ([times, tmp_path], [tmp_path, path])
 
 
 def test_what_was_told_already_is_not_told_again() -> None:
