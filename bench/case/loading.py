@@ -323,7 +323,14 @@ def _suite(root: Value, choice: SuiteChoice) -> Suite:
         for key in ("backends", "devices"):
             if not getattr(own, key):
                 raise SuiteError(f"{root.path}: {key} is missing, and {group.where} names none")
-        own = replace(own, backends=_varied(group, own))
+        if own.variants != (NO_VARIANT,):
+            varied = (
+                backend if variant == NO_VARIANT else f"{backend}:{variant}"
+                for backend, variant in itertools.product(own.backends, own.variants)
+            )
+            place = f"{root.path}: {group.where}: "
+            names = _resolved(((place, name) for name in varied), _backends)
+            own = replace(own, backends=names)
         grids = [Grid.of(shape) for shape in entries["shapes"].items(_SHAPES)]
         windows = (
             entries["windows"].items("a list of window lengths") if "windows" in entries else [None]
@@ -380,18 +387,6 @@ def _cases(
             for device, backend in itertools.product(axes.devices, axes.backends):
                 if device in places[backend]:
                     yield Case(backend, spec, workload, device)
-
-
-def _varied(group: Value, axes: _Axes) -> tuple[str, ...]:
-    """The variants that are requested, of each backend."""
-    names = (
-        backend if variant == NO_VARIANT else f"{backend}:{variant}"
-        for backend in axes.backends
-        for variant in axes.variants
-    )
-    if axes.variants == (NO_VARIANT,):
-        return axes.backends
-    return _resolved(((f"{group.path}: {group.where}: ", name) for name in names), _backends)
 
 
 def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:

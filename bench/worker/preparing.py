@@ -40,29 +40,6 @@ FROM_ANOTHER = "from_another_process"
 
 
 @dataclass(frozen=True)
-class Turn:
-    """The right to measure, which one process of a session has at a time, to its end.
-
-    descriptor: of a file on which the manager took a shared lock for this process before it
-    started, so that nobody measures while it starts. None needs no turn.
-    """
-
-    descriptor: int | None = None
-
-    def take(self) -> None:
-        """Wait until no other process of the session starts or measures."""
-        if self.descriptor is None:
-            return
-        import fcntl
-
-        # A backend may have closed it as it started: who then measures at the same time is seen in
-        # each case's record, as any other process that keeps the machine busy.
-        with contextlib.suppress(OSError):
-            os.set_inheritable(self.descriptor, False)  # what a backend starts must not keep it
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-
-
-@dataclass(frozen=True)
 class Prepared:
     """A case that may be timed: it has passed the gate.
 

@@ -30,7 +30,7 @@ from bench.stats.trust import OF_TIME
 from bench.worker import MARKER
 from bench.worker.equivalence import SharedFolder, share_answers
 from bench.worker.outcomes import FAILED, Measured, Unmeasured, counted_reasons
-from bench.worker.preparing import Bench, Turn, prepare
+from bench.worker.preparing import Bench, prepare
 from bench.worker.recorder import Recorder, Settings
 from bench.worker.resources import unweighed
 
@@ -383,7 +383,7 @@ def _settings(config: pytest.Config) -> Settings:
         # With -s, its user wants to see it.
         output=config.getoption("capture") != "no",
         shared=shared and config.invocation_params.dir / shared,
-        turn=None if get("lstm_turn") is None else Turn(get("lstm_turn")),
+        turn=get("lstm_turn"),
         options=chosen,
         **{name: chosen[name] for name in _PASSED_ON if name in chosen},
     )

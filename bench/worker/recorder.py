@@ -6,6 +6,7 @@ It knows which cases are wanted, which are done, and the journal, and nothing of
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from bench.worker.equivalence import SharedFolder
 from bench.worker.group import measure_group
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.output import Output
-from bench.worker.preparing import Bench, Turn, start_ahead
+from bench.worker.preparing import Bench, start_ahead
 from bench.worker.resources import ProcessMemory
 from bench.worker.roofs import Roofs
 from bench.worker.timing import NUMBERS, StreamConditions, TimingPlan
@@ -50,7 +51,7 @@ class Settings:
     alone. memory: whether that of cases on the CPU is measured too, None for what the suite says.
     case_limit: seconds after which a case is ended from outside, if it is. load, deadline: of
     streams (``StreamConditions``). output: whether what backends print is kept out of the way.
-    shared: a folder of the processes of the session. turn: to be taken before anything is built.
+    shared: a folder of the processes of the session. turn: a file to lock before anything is built.
     options: what the user requested, for the record.
     """
 
@@ -67,7 +68,7 @@ class Settings:
     deadline: float | None = None
     output: bool = False
     shared: Path | None = None
-    turn: Turn | None = None
+    turn: int | None = None
     options: Information = field(default_factory=dict)
 
 
@@ -151,7 +152,7 @@ class Recorder:
         for case in self.wanted:
             start_ahead(case, bench)
         self._open_journal().begin((), WAITING)
-        self.settings.turn.take()
+        take_turn(self.settings.turn)
         if bench.roofs is not None:
             bench.roofs.read_again()
 
@@ -255,3 +256,18 @@ class Recorder:
         if self._journal is None:
             raise RuntimeError("Recorder.start was not called")
         return self._journal
+
+
+def take_turn(descriptor: int) -> None:
+    """Wait until no other process of the session starts or measures; held to this one's end.
+
+    descriptor: of a file on which the manager took a shared lock for this process before it
+    started, so that nobody measures while it starts.
+    """
+    import fcntl
+
+    # A backend may have closed it as it started: who then measures at the same time is seen in each
+    # case's record, as any other process that keeps the machine busy.
+    with contextlib.suppress(OSError):
+        os.set_inheritable(descriptor, False)  # what a backend starts must not keep it
+        fcntl.flock(descriptor, fcntl.LOCK_EX)

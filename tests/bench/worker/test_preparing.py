@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -266,45 +262,3 @@ def test_only_much_that_was_printed_is_worth_a_remark(world: World) -> None:
     for size, remarks in ((10**6, []), (3 * 10**6, ["it printed 3 MB before it was timed"])):
         found = prepared(world, case, output=Kept([Printed(), Printed(size, "x")]))
         assert list(found.guard.remarks) == remarks
-
-
-# -- the turn to measure
-
-TAKES = """
-import sys
-from pathlib import Path
-from bench.worker.preparing import Turn
-print("waits", flush=True)
-Turn(int(sys.argv[1])).take()
-print("measures", Path(sys.argv[2]).exists(), flush=True)
-sys.stdin.read()
-"""
-
-
-def locked(path: Path, how: int) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(descriptor, how)
-    return descriptor
-
-
-def test_process_measures_when_the_others_have_started_or_ended(tmp_path: Path) -> None:
-    path, started = tmp_path / "turn", tmp_path / "started"
-    other, own = (locked(path, fcntl.LOCK_SH) for _ in range(2))
-    command = [sys.executable, "-c", TAKES, str(own), str(started)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=(own,)
-    ) as process:
-        try:
-            os.close(own)
-            assert process.stdout is not None
-            assert process.stdin is not None
-            assert process.stdout.readline() == "waits\n"
-            started.touch()
-            fcntl.flock(other, fcntl.LOCK_UN)
-            assert process.stdout.readline() == "measures True\n"
-            with pytest.raises(BlockingIOError):
-                fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)  # none starts meanwhile
-        finally:
-            process.kill()
-    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it ends with the process
-    os.close(other)

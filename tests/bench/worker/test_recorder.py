@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -252,3 +256,45 @@ def test_where_the_file_cannot_be_made_the_journal_stays(
         found.finish()
     (path,) = (tmp_path / "results").iterdir()
     assert len(records.read(path).measurements) == 1
+
+
+# -- the turn to measure
+
+TAKES = """
+import sys
+from pathlib import Path
+from bench.worker.recorder import take_turn
+print("waits", flush=True)
+take_turn(int(sys.argv[1]))
+print("measures", Path(sys.argv[2]).exists(), flush=True)
+sys.stdin.read()
+"""
+
+
+def locked(path: Path, how: int) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, how)
+    return descriptor
+
+
+def test_process_measures_when_the_others_have_started_or_ended(tmp_path: Path) -> None:
+    path, started = tmp_path / "turn", tmp_path / "started"
+    other, own = (locked(path, fcntl.LOCK_SH) for _ in range(2))
+    command = [sys.executable, "-c", TAKES, str(own), str(started)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=(own,)
+    ) as process:
+        try:
+            os.close(own)
+            assert process.stdout is not None
+            assert process.stdin is not None
+            assert process.stdout.readline() == "waits\n"
+            started.touch()
+            fcntl.flock(other, fcntl.LOCK_UN)
+            assert process.stdout.readline() == "measures True\n"
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)  # none starts meanwhile
+        finally:
+            process.kill()
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it ends with the process
+    os.close(other)
