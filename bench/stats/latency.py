@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,15 +47,9 @@ def fewest_calls(part: float) -> int:
     """How many calls a percentile needs: ``P(Binomial(n, 1 - part) < BEYOND) <= 1%``."""
     from scipy import special
 
-    beyond = 1 - part / 100
-    low, high = BEYOND - 1, 1  # too few; enough
-    while special.bdtr(BEYOND - 1.0, high, beyond) > 1 - SURELY:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = special.bdtr(BEYOND - 1.0, middle, beyond) <= 1 - SURELY
-        low, high = (low, middle) if enough else (middle, high)
-    return high
+    counts = np.arange(1, 10_000)
+    few = special.bdtr(BEYOND - 1.0, counts, 1 - part / 100) > 1 - SURELY
+    return int(counts[few.argmin()])
 
 
 def percentile(
@@ -122,59 +116,6 @@ def over_processes(
     return found
 
 
-Percentiles = Mapping[str, float]
-"""A percentile of each process that could tell it, by run."""
-
-
-Nodes = Mapping[str, str]
-"""The node of each run, empty where nodes are not distinguished."""
-
-
-def compare_percentiles(
-    pairs: Sequence[tuple[Percentiles, Percentiles]],
-    nodes: Sequence[Nodes] = (),
-    started: Sequence[Mapping[str, float]] = (),
-) -> list[Comparison | None]:
-    """The ratio of a percentile of two cases, each ``(new, base)``, judged as a ratio of medians.
-
-    Where both sides took turns in the same processes the unit is a process's own ratio. None with
-    fewer than six processes (on a side, if they share none): of a median an allowance can stand in
-    for what so few do not show, of rare calls nobody knows one (``docs/verdicts.md``). Where nodes
-    are distinguished, of each pair in ``nodes``, it takes six of them. started: of each pair, when
-    the processes started, where that is known.
-    """
-    found: list[Comparison | None] = [None] * len(pairs)
-    enough = {}
-    for number, (new, base) in enumerate(pairs):
-        on = nodes[number] if nodes else {}
-        shared = new.keys() & base.keys()
-        if min(_units(shared or new, on), _units(shared or base, on)) >= ENOUGH_PROCESSES:
-            since = started[number] if started else {}
-            enough[number] = _runs(new, on, since), _runs(base, on, since)
-    for number, comparison in zip(enough, compare_all(list(enough.values())), strict=True):
-        found[number] = comparison
-    return found
-
-
-def _units(runs: Iterable[str], nodes: Nodes) -> int:
-    """How many nodes these are of; processes, where nodes are not distinguished."""
-    return len({nodes.get(run) or f" {run}" for run in runs})
-
-
-def _runs(percentiles: Percentiles, nodes: Nodes, started: Mapping[str, float]) -> list[RunSamples]:
-    """As samples of one round, which each process has."""
-    return [
-        RunSamples(
-            run,
-            np.array([value]),
-            np.array([0]),
-            node=nodes.get(run, ""),
-            started=started.get(run),
-        )
-        for run, value in percentiles.items()
-    ]
-
-
 @dataclass(frozen=True)
 class StreamProcesses:
     """The calls of a streaming case in all of its processes.
@@ -182,12 +123,10 @@ class StreamProcesses:
     latency: percentiles, by their number (99.9), in seconds from when a call was due; service: from
     when it began. most: the longest latency. load: processes that kept a processor busy each
     meanwhile. deadline, missed: seconds, and how many calls took longer; both None where there was
-    none, or not one for all. told: each process's own percentiles of latency. histograms: of
-    latency, one a process, as ``results.hdr`` has them. nodes: of each process its node, empty
-    where nodes are not distinguished. started: of each process when it started, in seconds since
-    1970.
-    to_baseline: the ratio of each percentile of latency to the
-    baseline's, where there are processes enough to judge it.
+    none, or not one for all. by_process: each process's own percentiles of latency, as samples of
+    one round, which each has. histograms: of latency, one a process, as ``results.hdr`` has them.
+    to_baseline: the ratio of each percentile of latency to the baseline's, where there are
+    processes enough to judge it.
     """
 
     calls: int
@@ -197,19 +136,20 @@ class StreamProcesses:
     load: int
     deadline: float | None
     missed: int | None
-    percentiles_by_run: Mapping[float, Percentiles] = field(repr=False)
-    histograms: tuple[str, ...] = field(repr=False)
-    nodes: Nodes = field(repr=False)
-    started: Mapping[str, float] = field(default_factory=dict, repr=False)
+    by_process: Mapping[float, Sequence[RunSamples]] = field(repr=False)
+    histograms: tuple[str, ...] = field(default=(), repr=False)
     to_baseline: Mapping[float, Comparison] = field(default_factory=dict)
 
 
-def stream_of(measured: Sequence[Measurement], nodes: Nodes) -> StreamProcesses | None:
-    """What these processes' calls are together; None of a case that is no stream."""
-    found = {item.run.id: item.streaming for item in measured if item.streaming is not None}
+def stream_of(measured: Sequence[Measurement], nodes: Mapping[str, str]) -> StreamProcesses | None:
+    """What these processes' calls are together; None of a case that is no stream.
+
+    nodes: the node of each run, empty where nodes are not distinguished.
+    """
+    found = [(item.run, item.streaming) for item in measured if item.streaming is not None]
     if not found:
         return None
-    each, on = list(found.values()), [nodes.get(run, "") for run in found]
+    each, on = [calls for _, calls in found], [nodes.get(run.id, "") for run, _ in found]
     deadlines = {calls.deadline for calls in each}
     deadline = deadlines.pop() if len(deadlines) == 1 else None
     return StreamProcesses(
@@ -220,39 +160,50 @@ def stream_of(measured: Sequence[Measurement], nodes: Nodes) -> StreamProcesses 
         load=max(calls.load for calls in each),
         deadline=deadline,
         missed=None if deadline is None else sum(calls.missed for calls in each),
-        percentiles_by_run=percentiles_by_run(measured),
+        by_process={
+            part: [
+                RunSamples(
+                    run.id,
+                    np.array([calls.latency.percentiles[part].mid]),
+                    np.array([0]),
+                    node=nodes.get(run.id, ""),
+                    started=run.started.timestamp(),
+                )
+                for run, calls in found
+                if part in calls.latency.percentiles
+            ]
+            for part in PARTS
+        },
         histograms=tuple(calls.latency.histogram for calls in each),
-        nodes=nodes,
-        started={item.run.id: item.run.started.timestamp() for item in measured},
     )
-
-
-def percentiles_by_run(measured: Sequence[Measurement]) -> dict[float, Percentiles]:
-    """The percentiles of latency of each process that could tell them, by run."""
-    found = {item.run.id: item.streaming.latency for item in measured if item.streaming is not None}
-    return {
-        part: {
-            run: taken.percentiles[part].mid
-            for run, taken in found.items()
-            if part in taken.percentiles
-        }
-        for part in PARTS
-    }
 
 
 def compared(
     pairs: Sequence[tuple[StreamProcesses, StreamProcesses]],
 ) -> list[dict[float, Comparison]]:
-    """Of each pair, a new stream and a base, the ratios of the percentiles that can be judged."""
-    requested = [
-        (new.percentiles_by_run.get(part, {}), base.percentiles_by_run.get(part, {}))
-        for new, base in pairs
-        for part in PARTS
+    """Of each pair, a new stream and a base, the ratios of the percentiles that can be judged.
+
+    Where both sides took turns in the same processes the unit is a process's own ratio. None with
+    fewer than six processes (on a side, if they share none), or nodes where these are
+    distinguished: of a median an allowance can stand in for what so few do not show, of rare calls
+    nobody knows one (``docs/verdicts.md``).
+    """
+    enough: dict[tuple[int, float], tuple[Sequence[RunSamples], Sequence[RunSamples]]] = {}
+    for number, (new, base) in enumerate(pairs):
+        for part in PARTS:
+            sides = new.by_process[part], base.by_process[part]
+            shared = set.intersection(*({run.run for run in side} for side in sides))
+            units = [
+                {run.node or f" {run.run}" for run in side if run.run in shared or not shared}
+                for side in sides
+            ]
+            if min(map(len, units)) >= ENOUGH_PROCESSES:
+                enough[number, part] = sides
+    found = dict(zip(enough, compare_all(list(enough.values())), strict=True))
+    return [
+        {part: found[number, part] for part in PARTS if (number, part) in found}
+        for number in range(len(pairs))
     ]
-    nodes = [{**new.nodes, **base.nodes} for new, base in pairs for _ in PARTS]
-    started = [{**new.started, **base.started} for new, base in pairs for _ in PARTS]
-    found = iter(compare_percentiles(requested, nodes, started))
-    return [{part: ratio for part in PARTS if (ratio := next(found)) is not None} for _ in pairs]
 
 
 def _intervals(taken: Taken) -> dict[float, Interval]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,16 +11,18 @@ import pytest
 from scipy import stats
 
 from bench.render.messages import basis_text
-from bench.stats.comparison import Verdict
+from bench.stats.comparison import Comparison, Verdict
 from bench.stats.intervals import Interval
 from bench.stats.latency import (
     PARTS,
-    compare_percentiles,
+    StreamProcesses,
+    compared,
     fewest_calls,
     over_processes,
     percentile,
     stream_of,
 )
+from bench.stats.ratios import RunSamples
 from bench.worker.timing import StreamConditions
 from tests.bench.made_results import measured
 from tests.bench.made_streams import a_run, a_stream, streamed
@@ -100,44 +104,52 @@ def test_a_process_that_could_not_tell_does_not_count_if_the_others_are_enough()
     assert over_processes([*told(1.0, 3.0), {}]) == {}
 
 
-def sides(new: list[float], base: list[float]) -> tuple[dict[str, float], dict[str, float]]:
-    return (
-        {f"run{n}": value for n, value in enumerate(new)},
-        {f"run{n}": value for n, value in enumerate(base)},
-    )
+def stream(values: Iterable[float], name: str = "run", nodes: int = 0) -> StreamProcesses:
+    """A stream of whose processes only the 99th percentiles are known."""
+    runs = [
+        RunSamples(
+            f"{name}{n}", np.array([value]), np.array([0]), node=f"{n % nodes}" if nodes else ""
+        )
+        for n, value in enumerate(values)
+    ]
+    by_process = {**dict.fromkeys(PARTS, ()), 99.0: runs}
+    return StreamProcesses(1, {}, {}, 1.0, 0, None, None, by_process)
+
+
+def ratio(new: StreamProcesses, base: StreamProcesses) -> Comparison | None:
+    (found,) = compared([(new, base)])
+    return found.get(99.0)
 
 
 def test_a_percentile_is_judged_process_by_process() -> None:
-    """The processes differ by far more than the sides do, and both sides alike."""
+    """The processes differ by far more than the sides do, and both sides equally."""
     base = [1.0, 2.0, 0.5, 4.0, 1.5, 3.0]
     new = [1.2 * each * (1 + 0.004 * n) for n, each in enumerate(base)]
-    (found,) = compare_percentiles([sides(new, base)])
+    found = ratio(stream(new), stream(base))
     assert found is not None
     assert found.verdict is Verdict.SLOWER
     assert found.ratio.mid == pytest.approx(1.2, rel=0.02)
-    (turned,) = compare_percentiles([sides(base, new)])
-    assert turned is not None
-    assert turned.verdict is Verdict.FASTER
 
 
-def test_of_fewer_than_six_processes_no_verdict_is_made() -> None:
-    new, base = sides([2.0] * 5, [1.0] * 5)
-    assert compare_percentiles([(new, base)]) == [None]
+def test_of_fewer_than_six_processes_or_nodes_no_verdict_is_made() -> None:
+    six, other = stream([2.0] * 6), stream([1.0] * 6)
+    assert ratio(stream([2.0] * 5), stream([1.0] * 5)) is ratio(stream([]), six) is None
     # Nor of six on each side of which five are shared: it is the shared ones that are judged.
-    assert compare_percentiles([(new | {"x": 2.0}, base | {"y": 1.0})]) == [None]
-    assert compare_percentiles([({}, base)]) == [None]
+    renamed = replace(other.by_process[99.0][0], run="x")
+    shared = {**other.by_process, 99.0: [renamed, *other.by_process[99.0][1:]]}
+    assert ratio(six, replace(other, by_process=shared)) is None
+    assert ratio(stream([2.0] * 12, nodes=5), stream([1.0] * 12, nodes=5)) is None
+    assert ratio(stream([2.0] * 12, nodes=6), stream([1.0] * 12, nodes=6)) is not None
 
 
-def test_other_pairs_are_judged_beside_one_that_cannot_be() -> None:
-    good = sides([2.0] * 6, [1.0] * 6)
-    found = compare_percentiles([({}, {}), good, sides([1.0], [1.0])])
-    assert [each is None for each in found] == [True, False, True]
+def test_other_pairs_are_judged_next_to_one_that_cannot_be() -> None:
+    few, good = (stream([1.0]), stream([1.0])), (stream([2.0] * 6), stream([1.0] * 6))
+    assert [list(each) for each in compared([few, good, few])] == [[], [99.0], []]
 
 
 def test_separate_processes_are_compared_as_such() -> None:
-    new = {f"new{n}": 2.0 + 0.01 * n for n in range(6)}
-    base = {f"base{n}": 1.0 + 0.01 * n for n in range(6)}
-    (found,) = compare_percentiles([(new, base)])
+    base = stream([1.0 + 0.01 * n for n in range(6)], "base")
+    found = ratio(stream([2.0 + 0.01 * n for n in range(6)], "new"), base)
     assert found is not None
     assert not found.paired
     assert found.verdict is Verdict.SLOWER
@@ -166,12 +178,9 @@ def test_the_calls_of_all_processes_are_told_together() -> None:
     assert len(found.histograms) == 2
     # 100 calls tell no 99th percentile, and one of two processes is too few.
     assert list(found.latency) == list(found.service) == [50.0, 90.0]
-    assert {part: set(runs) for part, runs in found.percentiles_by_run.items()} == {
-        50.0: {"session-0", "session-1"},
-        90.0: {"session-0", "session-1"},
-        99.0: set(),
-        99.9: set(),
-    }
+    runs = {part: [each.run for each in runs] for part, runs in found.by_process.items()}
+    both = ["session-0", "session-1"]
+    assert runs == {50.0: both, 90.0: both, 99.0: [], 99.9: []}
 
 
 def test_of_different_deadlines_none_is_missed() -> None:
