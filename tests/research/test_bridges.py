@@ -37,27 +37,6 @@ def test_a_bridge_that_is_the_same_in_both_is_accused_in_at_most_one_percent(
     assert accused(0.0, luck, processes, trials=TRIALS) <= most
 
 
-@pytest.mark.parametrize("processes", [6, 20])
-def test_nor_is_one_that_differs_by_what_is_allowed_for(processes: int) -> None:
-    assert accused(0.01, 0.03, processes, trials=TRIALS) <= 0.0125
-    assert accused(1 / 1.01 - 1, 0.03, processes, trials=TRIALS) <= 0.0125
-
-
-def test_what_six_processes_find_of_a_bridge_depends_on_how_far_they_spread() -> None:
-    quiet = [accused(apart, 0.03, 6, trials=TRIALS) for apart in (0.05, 0.10, 0.20)]
-    assert quiet == sorted(quiet)
-    assert quiet[1] > 0.6
-    assert quiet[2] > 0.99
-    restless = accused(0.20, 0.10, 6, trials=TRIALS)
-    assert restless < quiet[1]
-    assert accused(0.20, 0.10, 20, trials=TRIALS) > restless
-
-
-def test_more_cases_help_by_what_is_their_own_and_no_more() -> None:
-    alone, ten, hundred = (accused(0.10, 0.03, 6, cases, TRIALS) for cases in (1, 10, 100))
-    assert alone < ten <= hundred + 0.05
-
-
 @pytest.mark.parametrize("apart", [0.10, 0.20])
 @pytest.mark.parametrize("luck", [0.03, 0.10])
 def test_over_a_bridge_that_is_called_uneven_equals_get_no_word(apart: float, luck: float) -> None:
@@ -68,18 +47,6 @@ def test_over_a_bridge_that_is_called_uneven_equals_get_no_word(apart: float, lu
     # Nearly all of them would be called different without the check.
     assert rate(found.unchecked, *WORDS) > 0.9
     assert rate(found.checked, *WORDS) < rate(found.unchecked, *WORDS) or luck == 0.10
-
-
-def test_over_an_even_bridge_the_check_costs_nothing_to_speak_of() -> None:
-    for effect in (0.10, 0.20):
-        (found,) = judge([effect], 0.0, 0.03, 6, trials=TRIALS)
-        with_it, without = (rate(each, Verdict.SLOWER) for each in (found.checked, found.unchecked))
-        assert without - with_it <= 0.0125
-
-
-def test_a_large_effect_is_found_over_an_uneven_bridge_too() -> None:
-    (found,) = judge([0.5], 1 / 1.1 - 1, 0.03, 10, trials=TRIALS)
-    assert rate(found.checked, Verdict.SLOWER) > 0.9
 
 
 def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:

@@ -13,49 +13,12 @@ from research.changes import (
     NAMES,
     OUTSIDE,
     WORLDS,
-    World,
-    exchanged,
-    missing,
-    wandering,
 )
 from tests.research.documented import assert_same
 
 
 def rng(seed: int = 1) -> np.random.Generator:
     return np.random.default_rng(seed)
-
-
-@pytest.mark.parametrize("name", [*WORLDS, *OUTSIDE])
-def test_a_world_draws_a_history_of_every_case(name: str) -> None:
-    logs = {**WORLDS, **OUTSIDE}[name].draw(rng(), 30)
-    assert logs.shape == (len(NAMES), 30)
-    assert np.isfinite(logs).any(axis=1).all()
-
-
-def test_the_luck_of_a_session_is_common_to_its_cases() -> None:
-    quiet = World(noise=lambda rng, shape: np.zeros(shape)).draw(rng(), 30)
-    apart = quiet - quiet[:, :1]
-    assert np.allclose(apart, apart[0])
-    assert np.std(apart[0]) > 0.01
-
-
-@pytest.mark.parametrize("unequal", [False, True])
-def test_a_machine_that_wanders_resembles_itself_and_less_after_a_pause(unequal: bool) -> None:
-    luck = np.array([wandering(0.8, unequal)(rng(seed), 60) for seed in range(300)])
-    alike = np.mean(luck[:, 1:] * luck[:, :-1]) / np.mean(luck**2)
-    # After k nights, geometric with 0.4, 0.8**k is 0.62 in the mean.
-    assert alike == pytest.approx(0.62 if unequal else 0.8, abs=0.04)
-
-
-def test_changes_of_a_world_are_what_they_are_called() -> None:
-    logs = np.zeros((len(NAMES), 30))
-    exchanged(rng(), logs)
-    assert np.all(logs[:, :15] == 0)
-    assert np.all((logs[:, 15:] <= -0.1) & (logs[:, 15:] >= -0.3))
-    logs = np.zeros((len(NAMES), 30))
-    missing(rng(), logs)
-    assert np.isnan(logs).mean() == pytest.approx(0.36, abs=0.08)
-    assert np.isnan(logs[0, :10]).all()
 
 
 @pytest.mark.parametrize("name", ["as measured", "a third is missing", "restless machine, 10%"])

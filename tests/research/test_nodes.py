@@ -53,11 +53,6 @@ def test_processes_taken_as_if_of_one_machine_would_call_equals_different() -> N
     assert rate(verdicts(means(logs)), *DIFFERENT) < 0.02
 
 
-def test_true_effects_are_found() -> None:
-    found = means(draw(WORLDS["nodes 2%, processes 5%"], 10, TRIALS))
-    assert rate(verdicts(found, effect=0.10), Verdict.SLOWER) > 0.9
-
-
 @pytest.mark.parametrize(
     ("make", "trials"),
     [

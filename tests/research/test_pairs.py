@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement
-from bench.stats.comparison import Verdict
 from lstm_impl import LSTMSpec, Workload
-from research import pairs, rules
-from research.pairs import KINDS, Pair
-from research.rules import rate
-from tests.bench.made_results import a_run, gather, measured
+from research import pairs, verdict_pairs
+from research.pairs import Pair
+from tests.bench.made_results import a_run, gather, measured, save
 
 KERAS, TORCH = (Case(each, LSTMSpec(3, 4), Workload(2, 10)) for each in ("keras", "torch"))
 LUCK = (0.0, 0.3, -0.2, 0.1, 0.2, -0.1)
@@ -60,75 +58,25 @@ def test_fewer_processes_other_sessions_or_blocks_not_in_turn_make_none() -> Non
     assert found(list(zip(keras, after, strict=True))) == []
 
 
-def a_pair(logs: npt.ArrayLike, seconds: float = 0.01, work: Workload = KERAS.workload) -> Pair:
-    return Pair(replace(KERAS, workload=work), np.array(logs), seconds)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save(tmp_path, gather(*(each for both in measurements() for each in both)))
 
 
-@pytest.mark.parametrize(
-    ("work", "seconds", "kinds"),
-    [
-        (Workload(1, 10), 0.001, {"inference, batch 1", "the shorter step under 3 ms"}),
-        (Workload(2, 10), 0.003, {"inference, larger batches", "the shorter step 3 to 30 ms"}),
-        (Workload(1, 10, "training"), 0.03, {"training, batch 1", "the shorter step over 30 ms"}),
-        (
-            Workload(2, 10, "training"),
-            0.029,
-            {"training, larger batches", "the shorter step 3 to 30 ms"},
-        ),
-        (
-            Workload(1, 10, "training", window=5),
-            1.0,
-            {"truncated training", "the shorter step over 30 ms"},
-        ),
-        (
-            Workload(1, 1, "streaming", period=0.01),
-            0.001,
-            {"streams", "the shorter step under 3 ms"},
-        ),
-    ],
-)
-def test_each_pair_is_of_its_kind_of_case_and_of_its_length(
-    work: Workload, seconds: float, kinds: set[str]
+def test_pairs_are_told_with_what_the_promises_cover(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair = a_pair([0.0] * 6, seconds, work)
-    assert {name for name, belongs in KINDS.items() if belongs(pair)} == {"all", *kinds}
+    monkeypatch.setattr(pairs, "RIVAL_TRIALS", 20)
+    assert verdict_pairs.main([str(folder)]) == 0
+    line, spreads, covered = capsys.readouterr().out.split("\n\n")
+    assert line.startswith("1 pairs of 6 processes or more.")
+    assert "| all " in spreads
+    assert "| 5% with 20 processes, in 90% |" in covered
 
 
-def test_the_spreads_of_each_kind_are_told_by_their_quarters() -> None:
-    some = [a_pair(spread * np.array([-1, 1] * 3)) for spread in (0.1, 0.2, 0.3, 0.4, 0.5)]
-    lines = {line[0].text: [cell.text for cell in line[1:]] for line in pairs.spreads(some).lines}
-    assert set(lines) == {"all", "inference, larger batches", "the shorter step 3 to 30 ms"}
-    unit = math.sqrt(6 / 5)
-    expected = [f"{100 * each * unit:.1f}%" for each in (0.2, 0.3, 0.4, 0.46, 0.5)]
-    assert lines["all"][:6] == ["5", *expected]
-
-
-def test_one_process_is_falsely_sure_where_it_alone_is_far_from_the_others() -> None:
-    # Measured in turn it takes 1.68 times as long; the others are 2/5 below their mean with it.
-    assert pairs._falsely_alone([a_pair([1, 1, 1, 1, 1, 3.0])]) == pytest.approx(1 / 6)
-    assert pairs._falsely_alone([a_pair([1, 1, 1, 1, 1, 1.4])]) == 0
-
-
-def test_neighbours_and_the_furthest_ratio_are_told_in_a_line() -> None:
-    line = pairs.shape([a_pair([0.6, 0.4] * 3)])
-    # -5/6 among one another, and 1/6 that their common mean takes off.
-    assert "1 pairs of 6 processes or more" in line
-    assert "before: -0.67 in the mean" in line
-    assert "mean: 10.5%." in line
-
-
-def test_the_pairs_within_what_is_found_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "RIVAL_TRIALS", 100)
-    quiet, loud = (spread * np.array([-1, 1] * 3) for spread in (1e-4, 0.4))
-    sheet = pairs.coverage([a_pair(quiet), a_pair(quiet), a_pair(quiet), a_pair(loud)])
-    reach = [float(line[1].text.rstrip("%")) for line in sheet.lines]
-    assert {line[2].text for line in sheet.lines} == {"75%"}
-    # The less surely an effect need be found, the further processes may spread.
-    assert reach[:3] == sorted(reach[:3])
-    assert reach[3:] == sorted(reach[3:])
-
-
-def test_the_largest_spread_is_where_the_power_is_what_was_asked() -> None:
-    most = pairs.largest_spread(0.05, 20, 0.8)
-    (found,) = rules.paired_verdicts([0.05], most, 20, seed=9)
-    assert rate(found, Verdict.SLOWER) == pytest.approx(0.8, abs=0.025)
+def test_results_without_a_pair_are_one_line_and_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert verdict_pairs.main([str(tmp_path / "empty")]) == 2
+    assert "error: no" in capsys.readouterr().err

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from bench.stats.comparison import Verdict
-from bench.stats.ratios import compare
 from research import rules
 from research.noises import (
     Samples,
@@ -18,7 +14,6 @@ from research.noises import (
 )
 from research.rules import rate
 from research.verdicts import STATES
-from tests.bench.stats.made_processes import runs
 
 
 def few(trials: int = 40) -> list[Samples]:
@@ -125,51 +120,6 @@ def test_the_verdict_rule_says_what_compare_says(processes: int, paired: bool) -
 TRIALS = 2000
 
 
-@pytest.fixture(scope="module")
-def worlds() -> SimpleNamespace:
-    return SimpleNamespace(
-        paired=paired_samples(0.035, 6, TRIALS),
-        unpaired=unpaired_samples(0.10, 6, TRIALS),
-    )
-
-
-def test_the_verdict_is_false_in_at_most_one_percent_of_raw_comparisons(
-    worlds: SimpleNamespace,
-) -> None:
-    assert np.mean(rules.verdict_rule(worlds.paired)) <= 0.01
-    assert np.mean(rules.verdict_rule(worlds.unpaired)) <= 0.01
-
-
-def test_a_percentile_bootstrap_over_six_processes_is_false_several_times_as_often(
-    worlds: SimpleNamespace,
-) -> None:
-    assert np.mean(rules.bootstrap_rule(worlds.paired)) >= 0.03
-    assert np.mean(rules.bootstrap_rule(worlds.unpaired)) >= 0.03
-
-
-def test_a_pooled_mann_whitney_test_is_false_in_a_quarter_of_comparisons_and_more(
-    worlds: SimpleNamespace,
-) -> None:
-    assert np.mean(rules.mann_whitney_rule(worlds.paired)) >= 0.25
-    assert np.mean(rules.mann_whitney_rule(worlds.unpaired)) >= 0.5
-
-
-def test_pyperf_s_test_on_pooled_values_is_false_in_a_third_of_comparisons_and_more(
-    worlds: SimpleNamespace,
-) -> None:
-    assert np.mean(rules.pyperf_rule(worlds.paired)) >= 0.33
-    assert np.mean(rules.pyperf_rule(worlds.unpaired)) >= 0.5
-
-
-def test_a_limit_on_the_mean_fails_equals_of_separate_processes_in_a_quarter_and_more(
-    worlds: SimpleNamespace,
-) -> None:
-    assert np.mean(rules.pytest_benchmark_rule(worlds.unpaired)) >= 0.25
-    # And it misses half of what is exactly at its limit, whatever the processes.
-    missed = 1 - np.mean(rules.pytest_benchmark_rule(worlds.unpaired.slowed(0.05)))
-    assert 0.4 <= missed <= 0.6
-
-
 @pytest.mark.parametrize(
     ("effect", "spread", "paired"),
     [
@@ -211,23 +161,6 @@ def test_many_processes_are_told_by_a_formula(
     assert rules.processes_needed(effect, spread, paired) == count
 
 
-def test_an_effect_that_no_reasonable_number_finds_has_no_number(soon: None) -> None:
-    assert rules.processes_needed(0.001, 0.29, paired=False) is None
-
-
-def test_the_study_says_what_the_comparison_says() -> None:
-    rng = np.random.default_rng(7)
-    said = []
-    for _ in range(20):
-        new, base = (rng.normal(0, 0.05, 6) for _ in range(2))
-        bridged = runs("east", [0.0] * 6) + runs("west", [0.0] * 6)
-        shift = [*(new + 0.15)]
-        said.append(compare(runs("east", shift), runs("west", [*base]), bridged).verdict)
-    (rate,) = rules.bridged_verdicts([math.expm1(0.15)], (0.05, 0.05), 6, trials=4000)
-    expected = rules.rate(rate, Verdict.SLOWER)
-    assert abs(np.mean([each is Verdict.SLOWER for each in said]) - expected) < 0.35
-
-
 # Two environments in turn
 
 
@@ -239,17 +172,3 @@ def test_equal_environments_are_called_different_in_about_one_percent(
     machine = STATES[state]
     (paired,), _ = rules.in_turn_verdicts([0.0], spread, machine, 10, trials=4000)
     assert rate(paired, Verdict.FASTER, Verdict.SLOWER) <= 0.015
-
-
-def test_turns_find_what_the_machine_s_wandering_hides_from_separate_processes() -> None:
-    machine = STATES["wandering by 10%"]
-    (paired,), (apart,) = rules.in_turn_verdicts([0.05], 0.02, machine, 20, trials=1000)
-    told = [rate(each, Verdict.SLOWER) for each in (paired, apart)]
-    assert told[0] > told[1] + 0.2
-
-
-def test_a_machine_that_slows_down_steadily_slows_neither_side_more() -> None:
-    """The second of a turn is the first of the next: what is left is of two processes in twenty."""
-    machine = STATES["slower by 20% from first to last"]
-    (paired,), _ = rules.in_turn_verdicts([0.0], 0.0001, machine, 10, trials=10)
-    assert rate(paired, Verdict.FASTER, Verdict.SLOWER) == 0

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from bench.render import plot
 from bench.render.plot import Figure, empty_figure
 from bench.render.table import Sheet
-from research import bridges, changes, nodes, percentiles, rules, verdict_study, verdicts
+from bench.stats.intervals import count_words
+from research import bridges, changes, nodes, percentiles, pictures, rules, verdict_study, verdicts
+from research.pictures import COUNTS, PROMISES
 from research.rates import table
+from tests.places import ROOT
+from tests.research.documented import text
 
 STUDIES = (verdicts, bridges, percentiles, nodes, changes)
 
@@ -95,33 +103,48 @@ def test_what_does_not_go_together_is_refused_before_anything_is_simulated(
     assert asked == []
 
 
-def test_a_folder_that_cannot_be_made_is_one_line_and_code_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: list[tuple[str, int]]
+Line = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+TRIALS = 300
+
+
+@functools.cache
+def panels(name: str, trials: int = TRIALS) -> list[Any]:
+    if not plot.available():
+        pytest.skip("there is no matplotlib")
+    return list(pictures.pictures(trials)[name]().axes)
+
+
+def lines(axis: Any) -> dict[str, Line]:
+    """What is drawn in a panel, by its name."""
+    return {
+        line.get_label(): (np.asarray(line.get_xdata()), np.asarray(line.get_ydata()))
+        for line in axis.get_lines()
+    }
+
+
+def test_the_pictures_that_the_documentation_shows_are_those_that_the_study_draws() -> None:
+    shown = set(re.findall(r"\(../docs/pictures/(verdicts-[\w-]+\.png)\)", text()))
+    assert shown == set(pictures.pictures(1))
+    for name in shown:
+        assert (ROOT / "docs" / "pictures" / name).is_file()
+
+
+@pytest.mark.parametrize("panel", [0, 1])
+def test_an_effect_is_found_more_often_the_larger_it_is_and_as_often_as_is_promised(
+    panel: int,
 ) -> None:
-    (tmp_path / "file").write_text("")
-    assert verdict_study.main(["--trials", "5", "--output", str(tmp_path / "file" / "sub")]) == 2
-    err = capsys.readouterr().err
-    assert "cannot be written" in err
-    assert err.count("\n") == 1
-
-
-def test_without_matplotlib_the_pictures_are_refused_before_anything_is_simulated(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    asked: list[tuple[str, int]],
-) -> None:
-    monkeypatch.setattr(plot, "available", lambda: False)
-    assert verdict_study.main(["--output", str(tmp_path)]) == 2
-    assert "a picture needs matplotlib" in capsys.readouterr().err
-    assert asked == []
-
-
-@pytest.mark.parametrize("trials", ["0", "-1", "many"])
-def test_trials_that_are_no_number_are_refused(
-    trials: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        verdict_study.main([f"--trials={trials}"])
-    assert caught.value.code == 2
-    assert "is not a whole number of at least 1" in capsys.readouterr().err
+    drawn = lines(panels("verdicts-power.png")[panel])
+    for count in COUNTS:
+        effects, rates = drawn[count_words(count)]
+        assert (effects[0], effects[-1]) == (0, 15)
+        assert np.all(np.diff(rates) >= 0)
+        if count in PROMISES:
+            (effect,), (promised,) = drawn[f"promised for {count}"]
+            assert (effect, promised) == (
+                100 * PROMISES[count][0],
+                100 * PROMISES[count][1 + panel],
+            )
+            # 300 trials of 85% have a standard error of 2%.
+            assert np.interp(effect, effects, rates) >= promised - 6
+    assert drawn[count_words(50)][1][30] > drawn[count_words(3)][1][30]

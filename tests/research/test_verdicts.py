@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 
 from bench.render.table import Sheet
@@ -56,8 +55,3 @@ def test_the_tables_are_those_of_the_documentation() -> None:
     for sheet in verdicts.tables(TRIALS).values():
         # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
         assert_same(sheet, within=0.15)
-
-
-def test_one_stops_at_the_first_that_is_true_or_else_at_the_last() -> None:
-    flags = np.array([[False, True, True], [True, False, False], [False, False, False]])
-    assert verdicts._first(flags).tolist() == [1, 0, 2]

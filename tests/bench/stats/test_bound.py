@@ -12,13 +12,17 @@ from bench.stats.bound import (
     LAUNCHES,
     MEMORY,
     NOT_KNOWN,
+    OVERHEAD,
     PADDING,
     PRODUCTS,
     WAITING,
     Bound,
     Shares,
     bound,
+    kind,
+    shares,
 )
+from lstm_impl import Event, Profile
 
 TENSORFLOW = {"of_launch": "a loop of TensorFlow's"}
 PYTHON = {"of_launch": "operators of PyTorch called from Python"}
@@ -125,3 +129,64 @@ def test_a_profile_in_which_nothing_ran_is_waiting_if_no_processor_worked() -> N
     figures = {**LOW, "processors_busy": 0.1}
     assert bound(figures, TENSORFLOW, shares=nothing).kind == WAITING
     assert bound({**LOW, "processors_busy": 1.0}, PYTHON, shares=nothing).kind == HOST
+
+
+NAMES = {
+    PRODUCTS: (
+        *("_MklMatMul", "MatMul", "_MklNativeFusedMatMul", "BlockLSTMV2", "LstmImplFusedLstm"),
+        *("CudnnRNNV3", "aten::mm", "aten::addmm", "aten::bmm", "aten::linear", "aten::lstm"),
+        *("aten::mkldnn_rnn_layer", "aten::mkldnn_rnn_layer_backward", "dot", "sgemm_128x64"),
+    ),
+    COPIES: (
+        *("Transpose", "ConcatV2", "Split", "TensorListGetItem", "TensorListStack", "Pack"),
+        *("StridedSlice", "ReadVariableOp", "aten::t", "aten::cat", "aten::copy_", "aten::select"),
+        *("copy", "transpose", "dynamic-slice", "concatenate", "pad", "GatherV2", "aten::clone"),
+    ),
+    GATES: (
+        *("Sigmoid", "Tanh", "Mul", "AddV2", "AddN", "BiasAdd", "aten::sigmoid", "aten::mul"),
+        *("aten::add", "fusion", "wrapped_tanh", "loop_add_fusion", "convert", "Cast", "Maximum"),
+    ),
+    OVERHEAD: (
+        *("While", "while", "call", "conditional", "StatefulPartitionedCall"),
+        *("AddmmBackward0", "torch::autograd::AccumulateGrad"),
+        "autograd::engine::evaluate_function: AddmmBackward0",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [(n, k) for k, names in NAMES.items() for n in names]
+)
+def test_an_operator_s_name_says_what_it_does(name: str, expected: str) -> None:
+    assert kind(name) == expected
+
+
+def profile(*events: Event, steps: int = 1) -> Profile:
+    return Profile("a profiler", events, steps)
+
+
+def test_shares_are_of_the_step_that_nobody_watched() -> None:
+    made = profile(Event("MatMul", 0.0, 0.3), Event("Tanh", 0.4, 0.1), Event("Pack", 0.6, 0.2))
+    found = shares(made, 1.0)
+    assert found.products == pytest.approx(0.3)
+    assert found.gates == pytest.approx(0.1)
+    assert found.copies == pytest.approx(0.2)
+    assert found.nothing == pytest.approx(0.4)
+
+
+def test_a_loop_that_covers_its_operators_does_none_of_their_work() -> None:
+    made = profile(Event("While", 0.0, 1.0), Event("MatMul", 0.1, 0.2))
+    found = shares(made, 1.0)
+    assert found.products == pytest.approx(0.2)
+    assert found.nothing == pytest.approx(0.8)
+
+
+def test_a_step_that_watching_made_longer_is_no_more_than_whole() -> None:
+    found = shares(profile(Event("MatMul", 0.0, 3.0), Event("Tanh", 3.0, 1.0)), 1.0)
+    assert found.products == pytest.approx(0.75)
+    assert found.gates == pytest.approx(0.25)
+    assert found.nothing == 0.0
+
+
+def test_where_nothing_ran_all_of_the_step_is_nothing() -> None:
+    assert shares(profile(Event("While", 0.0, 1.0)), 1.0).nothing == 1.0

@@ -1,4 +1,4 @@
-"""Rows of a report that share no process are compared over one that shares some with each."""
+"""Bridges: rows that share no process, compared over one that shares some with each."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special
 
 from bench.case.cases import Case
 from bench.records.schema import RecordedReason, Results, Run
-from bench.render.messages import uneven_bridges
-from bench.stats.comparison import Pairing, Verdict
-from bench.stats.ratios import compare
+from bench.render.messages import basis_text, uneven_bridges
+from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
+from bench.stats.intervals import BRIDGE_APART, Estimates, Reason
+from bench.stats.ratios import (
+    HeterogeneityTests,
+    allowing,
+    compare,
+    geometric_mean,
+    judged,
+    most_heterogeneous,
+)
 from bench.stats.rows import (
     Row,
     all_doubts,
@@ -27,12 +38,14 @@ from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_bridges import (
     FAR,
     a_case,
+    apart_of,
+    ratios_of,
     results,
     rows_of,
     two_environments,
 )
 from tests.bench.made_results import gather, measured
-from tests.bench.stats.made_processes import LUCK, OTHER_LUCK, runs
+from tests.bench.stats.made_processes import LUCK, OTHER_LUCK, runs, shifted
 
 
 def case(backend: str) -> Case:
@@ -184,3 +197,209 @@ def test_rows_that_share_processes_are_not_doubted_for_a_bridge() -> None:
     far = replace(a_row("d", ["north"]), bridge=third)
     # It does not reach there.
     assert doubts(far, east) == doubts(east, far) == ()
+
+
+@pytest.mark.parametrize("apart", [FAR, -FAR])
+def test_one_that_is_not_is_found_over_all_of_its_cases(apart: float) -> None:
+    found = apart_of(results(apart))
+    assert (found.bridge, found.new, found.base) == ("bridge", "a", "b")
+    assert found.uneven
+    assert found.cases == 10
+    assert found.found.processes == 6
+    assert found.found.pairing is Pairing.UNPAIRED
+    assert found.found.log_ratio == pytest.approx(apart, abs=0.05)
+
+
+def test_a_case_of_one_environment_only_tilts_nothing() -> None:
+    plain = two_environments(ratio=1.5)
+    # Ten times as slow, and in the processes of the east alone.
+    slow = [
+        measured(a_case("bridge", 90), 10.0, run)
+        for run in {item.run.id: item.run for item in plain}.values()
+        if "east" in run.id
+    ]
+    alone, beside = apart_of(gather(*plain)), apart_of(gather(*plain, *slow))
+    assert beside.cases == alone.cases == 10
+    assert beside.found.log_ratio == pytest.approx(alone.found.log_ratio)
+
+
+def test_a_case_that_one_process_measured_by_the_way_does_not_count() -> None:
+    """As where a backend's refusal is known from its second process on."""
+    found = apart_of(
+        results(FAR, has=lambda place, process, case: place == "west" or case < 5 or process == 0)
+    )
+    assert found.cases == 5
+    assert found.uneven
+
+
+def test_processes_that_lack_a_case_are_left_out_if_enough_have_all() -> None:
+    def has(environment: str, process: int, case: int) -> bool:
+        return process < 6 or case % 2 == process % 2
+
+    found = apart_of(results(FAR, processes=9, has=has))
+    assert found.cases == 10
+    assert found.found.processes == 6
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5])
+def test_few_processes_accuse_nobody_of_what_they_cannot_show(processes: int) -> None:
+    for seed in range(5):
+        found = apart_of(results(0.1, processes=processes, seed=seed))
+        assert not found.uneven
+        assert found.found.allowance is not None
+
+
+def test_cases_at_which_the_bridge_was_disturbed_say_nothing_of_it() -> None:
+    found = results(FAR, invalid=range(7))
+    assert {
+        each.heterogeneity.cases for each in ratios_of(found) if each.heterogeneity is not None
+    } == {3}
+    everywhere = results(FAR, invalid=range(10))
+    assert all(each.heterogeneity is None for each in ratios_of(everywhere))
+    # Then the ratios are INVALID themselves.
+    assert all(row.ratio_doubts for row in rows_of(everywhere))
+
+
+def test_of_two_bridges_the_even_one_is_not_accused_nor_its_ratios() -> None:
+    bridges = dict.fromkeys(range(5), "good")
+    found = results(FAR, 1.1, bridges=bridges, even=("good",))
+    said = {}
+    for row in rows_of(found):
+        ratio = row.to_baseline
+        assert ratio is not None
+        assert ratio.heterogeneity is not None
+        said[row.case.workload.batch - 2] = ratio.heterogeneity.bridge, ratio.uneven, ratio.verdict
+    for case in range(5):
+        assert said[case] == ("good", False, Verdict.SLOWER)
+        assert said[5 + case] == ("bridge", True, Verdict.UNCLEAR)
+    (section,) = build(found, baseline="b").sections
+    (line,) = uneven_bridges(section.rows)
+    assert line.startswith("Uneven bridge: bridge, over which a and b")
+
+
+def test_on_several_machines_of_one_kind_it_is_asked_inside_each() -> None:
+    hosts = ("one", "two", "three")
+    found = results(FAR, 1.1, processes=18, hosts=hosts)
+    apart = apart_of(found)
+    assert apart.found.nodes == 3
+    assert apart.uneven
+    assert all(each.verdict is Verdict.UNCLEAR for each in ratios_of(found))
+    even = results(0.0, 1.3, processes=18, hosts=hosts)
+    assert not apart_of(even).uneven
+    assert all(each.verdict is Verdict.SLOWER for each in ratios_of(even))
+
+
+def test_the_same_is_found_from_either_side() -> None:
+    east, west = runs("east", [0.0, 0.01, 0.02, 0.0, 0.03, 0.01]), runs("west", [0.3] * 6)
+    both = [*runs("east", shifted([0.0] * 6, 1.0)), *runs("west", shifted([0.3] * 6, 1.2))]
+    one, other = (
+        HeterogeneityTests([("a", east, False), ("b", west, False), ("bridge", both, False)])
+        for _ in range(2)
+    )
+    there, back = one.between("bridge", "a", "b"), other.between("bridge", "b", "a")
+    assert there is not None
+    assert back is not None
+    assert there.found.log_ratio == pytest.approx(-back.found.log_ratio)
+    assert one.between("bridge", "b", "a") == there.inverse
+    assert there.uneven
+    assert there.inverse.uneven
+
+
+@pytest.mark.parametrize("apart", [FAR, -FAR])
+@pytest.mark.parametrize("ratio", [1.0, 1.1, 1 / 1.1, 1.25])
+def test_no_ratio_nearer_to_1_than_its_bridge_is_to_itself_has_a_word(
+    apart: float, ratio: float
+) -> None:
+    for each in ratios_of(results(apart, ratio)):
+        assert each.uneven
+        off = abs(each.heterogeneity.found.log_ratio) if each.heterogeneity else 0.0
+        word = each.verdict in (Verdict.FASTER, Verdict.SLOWER)
+        assert not word or abs(each.log_ratio) > off
+    if ratio == 1.0:
+        assert {each.verdict for each in ratios_of(results(apart, ratio))} == {Verdict.UNCLEAR}
+
+
+def test_nobody_is_the_fastest_by_what_the_bridge_may_be_off() -> None:
+    for apart, first in ((0.0, True), (-FAR, False)):
+        (section,) = build(results(apart, 1 / 1.05), baseline="b").sections
+        ranked = [row for row in section.rows if row.rank == 1]
+        assert [row.fastest for row in ranked] == [first] * 10
+
+
+def comparison(log: float, error: float, degrees: float) -> Comparison:
+    basis = 6, Pairing.BRIDGED, None, Reason("of_its_samples")
+    estimate = Estimates(np.array([log]), np.array([error]), np.array([degrees]))
+    (found,) = judged(estimate, [basis])
+    return found
+
+
+def a_bridge(log: float, error: float, degrees: float = 10.0) -> Heterogeneity:
+    return Heterogeneity("bridge", "a", "b", 10, comparison(log, error, degrees))
+
+
+LOGS = st.floats(-1.0, 1.0)
+ERRORS = st.floats(1e-4, 0.3)
+DEGREES = st.floats(2.0, 1e6) | st.just(math.inf)
+
+
+@given(LOGS, ERRORS, DEGREES, LOGS, ERRORS, DEGREES)
+def test_an_interval_is_wider_by_the_difference_and_no_word_is_within_it(
+    log: float, error: float, degrees: float, off: float, own: float, free: float
+) -> None:
+    found, apart = comparison(log, error, degrees), a_bridge(off, own, free)
+    told = allowing(found, [apart])
+    assert told.heterogeneity is apart
+    if not apart.uneven:
+        assert (told.ratio, told.verdict) == (found.ratio, found.verdict)
+        return
+    assert told.log_ratio == found.log_ratio
+    assert told.ratio.mid == found.ratio.mid
+    half = math.log(told.ratio.high) - log
+    assert half == pytest.approx(log - math.log(told.ratio.low), abs=1e-9)
+    # As much wider as the difference, at the least, and by its doubt.
+    assert half >= abs(off) * (1 - 1e-9)
+    assert math.log(told.ratio.high) >= math.log(found.ratio.high) + abs(off) * (1 - 1e-9)
+    if told.verdict in (Verdict.FASTER, Verdict.SLOWER):
+        assert abs(log) > abs(off) * (1 - 1e-9)
+        assert told.verdict is found.verdict
+    else:
+        assert told.verdict is Verdict.UNCLEAR
+    # Interval, word and p-value are of one t distribution.
+    p = min(told.p_slower(), told.inverse.p_slower())
+    assert (p < 0.0025) == (told.verdict is not Verdict.UNCLEAR) or p == pytest.approx(0.0025)
+
+
+def test_what_is_known_of_no_bridge_changes_nothing() -> None:
+    found = comparison(0.1, 0.01, 8.0)
+    assert allowing(found, [None]) == found
+    assert most_heterogeneous([None, None]) is None
+    even, far = a_bridge(0.2, 0.2), a_bridge(-0.1, 0.01)
+    assert most_heterogeneous([None, even, far]) is far
+
+
+def test_a_mean_over_cases_is_no_surer_of_the_bridge_than_each_of_them() -> None:
+    found = ratios_of(results(FAR, 1.1))
+    mean = geometric_mean(found)
+    assert mean.verdict is Verdict.UNCLEAR
+    assert mean.uneven
+    assert math.log(mean.ratio.high) - mean.log_ratio >= abs(FAR) * 0.8
+    even = geometric_mean(ratios_of(results(0.0, 1.1)))
+    assert even.verdict is Verdict.SLOWER
+    assert even.standard_error >= BRIDGE_APART  # which no number of cases makes less
+
+
+def test_cases_are_off_by_the_mean_of_their_bridges_differences() -> None:
+    """One without an uneven bridge is off by nothing: of two cases it is half."""
+    found, sure = comparison(0.5, 0.01, 1e9), a_bridge(0.2, 1e-6, 1e9)
+    plain = math.log(found.ratio.high) - 0.5
+    for aparts, by, told in (([sure], 0.2, "22%"), ([sure, None], 0.1, "11%")):
+        wide = allowing(found, aparts)
+        assert math.log(wide.ratio.high) - 0.5 == pytest.approx(plain + by, abs=1e-4)
+        assert basis_text(wide.basis).endswith(
+            f"; {told} more each way, by which the third case differs from itself"
+        )
+    # What is not known of the bridge is not known of the ratio.
+    doubtful = allowing(found, [a_bridge(0.2, 0.02, 1e9), None])
+    assert doubtful.standard_error == pytest.approx(
+        math.hypot(0.01, 0.01) + 0.1 / special.ndtri(0.9975), rel=1e-3
+    )

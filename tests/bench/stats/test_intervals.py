@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.render.messages import basis_text
 from bench.stats import intervals
 from bench.stats.intervals import PERCENTILES, percentiles
 from bench.stats.ratios import RunSamples
@@ -48,16 +47,6 @@ def test_median_interval_scales_with_its_samples(values: list[float], scale: flo
     assert scaled.confidence == plain.confidence
 
 
-@pytest.mark.parametrize(
-    ("count", "rank"),
-    # The ranks of the 95% interval of the median in printed tables of order statistics.
-    [(6, 1), (8, 1), (9, 2), (11, 2), (12, 3), (15, 4), (17, 5), (20, 6), (25, 8), (50, 18)],
-)
-def test_median_interval_takes_the_tabulated_order_statistics(count: int, rank: int) -> None:
-    found = intervals.median_interval(np.arange(1, count + 1))
-    assert (found.low, found.high) == (rank, count + 1 - rank)
-
-
 @pytest.mark.parametrize("count", range(1, 31))
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.995])
 def test_confidence_is_the_exact_binomial_sum_and_the_narrowest_that_suffices(
@@ -75,12 +64,6 @@ def test_confidence_is_the_exact_binomial_sum_and_the_narrowest_that_suffices(
         assert rank == count // 2 or covered(rank + 1) < confidence
     else:
         assert rank == 1
-
-
-def test_five_samples_say_that_they_give_less_than_was_asked() -> None:
-    assert intervals.median_interval([1, 2, 3, 4, 5]).confidence == pytest.approx(0.9375)
-    assert intervals.median_interval([1.0]).confidence == 0
-    assert intervals.median_interval([1, 2, 3, 4, 5, 6]).confidence == pytest.approx(0.96875)
 
 
 def test_median_interval_covers_a_skewed_median_as_often_as_it_says() -> None:
@@ -161,42 +144,6 @@ def test_case_interval_scales_with_its_samples(runs: list[list[float]], scale: f
     assert scaled.high == pytest.approx(scale * plain.high, rel=1e-9)
 
 
-def test_six_processes_speak_for_themselves() -> None:
-    found = intervals.case_interval([[float(value)] * 9 for value in (5, 1, 4, 2, 6, 3)])
-    assert (found.low, found.mid, found.high) == (1, 3.5, 6)
-    assert found.allowance is None
-    assert "6 processes" in basis_text(found.basis)
-
-
-def test_one_process_tells_its_own_interval_and_that_it_is_that() -> None:
-    samples = [float(value) for value in range(1, 12)]
-    found = intervals.case_interval([samples])
-    own = intervals.median_interval(samples)
-    assert (found.low, found.mid, found.high) == (own.low, own.mid, own.high)
-    assert found.confidence == own.confidence
-    assert found.allowance is None
-    assert (
-        basis_text(found.basis)
-        == "1 process: order statistics of its own samples; how processes differ is not included"
-    )
-
-
-def test_one_sample_is_no_interval_and_says_so() -> None:
-    found = intervals.case_interval([[2.0]])
-    assert (found.low, found.high, found.confidence) == (2, 2, 0)
-
-
-def test_few_processes_get_a_t_interval_on_their_log_medians() -> None:
-    medians = (1.0, 1.1, 1.25)
-    found = intervals.case_interval([[median] * 9 for median in medians])
-    logs = np.log(medians)
-    half = 4.302653 * logs.std(ddof=1) / math.sqrt(3)
-    assert math.log(found.low) == pytest.approx(logs.mean() - half)
-    assert math.log(found.high) == pytest.approx(logs.mean() + half)
-    assert found.mid == pytest.approx(1.1)
-    assert basis_text(found.basis).startswith("3 processes: t-interval on their log medians")
-
-
 @pytest.mark.parametrize("spread", [0.03, slowly(0.08), slowly(0.15), 0.29])
 @pytest.mark.parametrize("count", [2, 3, slowly(4), 5, 6, 9])
 def test_case_interval_covers_the_truth_at_the_spreads_that_were_seen(
@@ -214,23 +161,6 @@ def test_few_processes_cover_the_truth_where_one_in_ten_is_bad() -> None:
     logs = rng.normal(0, 0.05, (4000, 4)) + 0.3 * (rng.random((4000, 4)) < 0.1)
     found = intervals.case_intervals([[[value] for value in row] for row in np.exp(logs)])
     assert np.mean([each.low <= 1 <= each.high for each in found]) >= 0.95
-
-
-def test_the_interval_of_one_process_covers_its_own_median_and_no_more() -> None:
-    rng = np.random.default_rng(2)
-    inside = np.exp(rng.normal(0, 0.05, (1000, 15)))
-    found = intervals.case_intervals([[row] for row in inside])
-    assert np.mean([each.low <= 1 <= each.high for each in found]) >= 0.94
-    between = np.exp(rng.normal(0, 0.15, (1000, 1)))
-    found = intervals.case_intervals([[row] for row in inside * between])
-    assert np.mean([each.low <= 1 <= each.high for each in found]) < 0.5
-
-
-@pytest.mark.parametrize(
-    ("count", "words", "nodes"), [(1, "1 process", "1 node"), (2, "2 processes", "2 nodes")]
-)
-def test_one_is_told_as_one(count: int, words: str, nodes: str) -> None:
-    assert (intervals.count_words(count), intervals.count_nodes(count)) == (words, nodes)
 
 
 def test_a_ratio_upside_down_is_a_speed_and_of_no_time_it_is_infinite() -> None:

@@ -37,13 +37,6 @@ def test_a_percentile_takes_so_many_calls_that_two_lie_beyond_it_in_99_of_100(
     assert stats.binom.cdf(1, calls, beyond) <= 0.01 < stats.binom.cdf(1, calls - 1, beyond)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_fewer_calls_tell_no_percentile(part: float) -> None:
-    few = fewest_calls(part)
-    assert percentile(np.arange(1.0, few), part) is None
-    assert percentile(np.arange(1.0, few + 1), part) is not None
-
-
 @pytest.mark.parametrize("count", [64, 100, 997, 6636, 20000])
 @pytest.mark.parametrize("part", PARTS)
 def test_the_bounds_are_the_nearest_ranks_that_cover_as_surely_as_asked(
@@ -181,20 +174,3 @@ def test_the_calls_of_all_processes_are_told_together() -> None:
     runs = {part: [each.run for each in runs] for part, runs in found.by_process.items()}
     both = ["session-0", "session-1"]
     assert runs == {50.0: both, 90.0: both, 99.0: [], 99.9: []}
-
-
-def test_of_different_deadlines_none_is_missed() -> None:
-    items = [
-        streamed(
-            a_stream("keras", 1e-3),
-            a_run(number),
-            1e-4,
-            4.0,
-            100,
-            StreamConditions(deadline=deadline),
-        )
-        for number, deadline in enumerate((1e-4, 2e-4))
-    ]
-    found = stream_of(items, {})
-    assert found is not None
-    assert found.deadline is found.missed is None

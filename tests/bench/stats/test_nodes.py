@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from bench.records.files import collect
 from bench.records.schema import Measurement
 from bench.stats import nodes
 from bench.stats.nodes import SectionItems, places
 from bench.stats.rows import build
 from tests.bench.made_nodes import a_case, fleet, on, results
 from tests.bench.made_results import measured
-from tests.places import REFERENCE
 
 KERAS = a_case("keras")
 
@@ -25,16 +23,6 @@ def one(host: str, number: int = 0, **facts: object) -> Measurement:
 def told(found: list[SectionItems]) -> list[tuple[list[str], list[str]]]:
     """Of each place its runs, and its nodes' names."""
     return [([i.run.id for i in place.items], [*place.nodes.values()]) for place in found]
-
-
-def test_machines_of_one_kind_in_one_session_are_one_place() -> None:
-    found = places([one("a"), one("b"), one("a", 1)])
-    assert told(found) == [(["s-a-0", "s-a-1", "s-b-0"], ["a", "b"])]
-
-
-def test_two_kinds_in_a_folder_are_two_places_and_machines_alone_are_no_nodes() -> None:
-    found = places([one("a"), one("b", cpu="Another CPU")])
-    assert told(found) == [(["s-a-0"], []), (["s-b-0"], [])]
 
 
 def test_two_kinds_of_two_machines_each_are_two_tables() -> None:
@@ -50,11 +38,6 @@ def test_a_machine_that_does_not_say_what_it_is_stands_alone() -> None:
 def test_sessions_of_machines_of_one_kind_that_were_brought_together_are_one_place() -> None:
     found = places([one("a", session="s1"), one("b", session="s2", hours=5)])
     assert told(found) == [(["s1-a-0", "s2-b-0"], ["a", "b"])]
-
-
-def test_sessions_of_one_machine_stay_apart() -> None:
-    found = places([one("a", session="s1"), one("a", session="s2", hours=5)])
-    assert told(found) == [(["s1-a-0"], []), (["s2-a-0"], [])]
 
 
 @pytest.mark.parametrize("skew", [0.0, 1000.0, -1000.0])
@@ -75,11 +58,6 @@ def test_a_session_s_nodes_stay_together_whichever_began_last(late: float) -> No
     older = [one(host, session="s1", hours=late * (host == "c")) for host in ("a", "b", "c")]
     newer = [one(host, session="s2", hours=1) for host in ("a", "b")]
     assert [each[1] for each in told(places([*older, *newer]))] == [["a", "b", "c"], ["a", "b"]]
-
-
-def test_other_suites_are_other_tables() -> None:
-    found = places([one("a", session="s1"), one("b", session="s2", suite="other")])
-    assert [each[1] for each in told(found)] == [[], []]
 
 
 def test_machines_with_one_host_name_are_told_apart() -> None:
@@ -151,20 +129,6 @@ def test_kinds_of_machines_have_the_name_of_their_first() -> None:
     }
 
 
-def test_results_of_one_machine_are_what_they_were_before_there_were_nodes() -> None:
-    report = build(collect(sorted(REFERENCE.glob("quick-*.json"))))
-    assert report.sections
-    for section in report.sections:
-        assert not section.nodes
-        for row in section.rows:
-            assert not any(run.node for run in row.runs)
-            assert row.interval is None or row.interval.nodes == 0
-            assert row.to_baseline is None or (row.to_baseline.nodes, row.to_baseline.by_node) == (
-                0,
-                {},
-            )
-
-
 def test_a_report_has_one_table_of_all_nodes_and_its_times_are_of_all() -> None:
     times = {KERAS: 1.0, a_case("while_loop"): 2.0}
     items = fleet({"a": 0.0, "b": 0.1, "c": -0.1}, times, spread=0.0, own=0.0)
@@ -178,26 +142,3 @@ def test_a_report_has_one_table_of_all_nodes_and_its_times_are_of_all() -> None:
     assert loop.to_baseline is not None
     assert loop.to_baseline.nodes == 3
     assert loop.to_baseline.ratio.mid == pytest.approx(2.0, rel=1e-3)
-
-
-def test_the_order_of_files_changes_no_number() -> None:
-    items = fleet({"a": 0.0, "b": 0.1, "c": -0.1}, {KERAS: 1.0, a_case("while_loop"): 2.0})
-    there, back = (build(results(*each)).sections[0].rows for each in (items, items[::-1]))
-    for one_way, other in zip(there, back, strict=True):
-        assert one_way.interval is not None
-        assert other.interval is not None
-        assert one_way.interval.low == pytest.approx(other.interval.low, rel=1e-12)
-        if one_way.to_baseline is not None and other.to_baseline is not None:
-            assert one_way.to_baseline.log_ratio == pytest.approx(
-                other.to_baseline.log_ratio, rel=1e-12
-            )
-
-
-def test_machines_that_do_not_say_what_they_are_are_of_no_kind_and_none_is_another() -> None:
-    strange = [replace(on(host, 0), environment={"before": ["no object"]}) for host in ("a", "b")]
-    assert nodes.machines(strange) == {"id of a": "id of a", "id of b": "id of b"}
-    assert nodes.in_one_kind(strange) == {"id of a": "id of a", "id of b": "id of b"}
-    assert nodes.in_one_kind([on("a", 0), on("b", 0)]) == {
-        "id of a": "id of a",
-        "id of b": "id of a",
-    }

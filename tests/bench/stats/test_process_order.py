@@ -9,11 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bench.render.labels import compact_verdict
-from bench.render.messages import UNCLEAR_REASONS, unclear
 from bench.stats.comparison import PLAIN_MEAN_OPPOSED, PROCESSES_SHIFTED, Verdict
-from bench.stats.ratios import RunSamples, compare, geometric_mean
-from research.noises import BEYOND, Noise, as_measured, autoregressive, shift
+from bench.stats.ratios import RunSamples, compare
+from research.noises import Noise, as_measured, autoregressive, shift
 from research.rules import DIFFERENT, paired_verdicts, rate
 
 NOISE = [0.010, -0.012, 0.004, -0.006, 0.009, -0.004]
@@ -95,21 +93,6 @@ def test_runs_are_put_in_the_order_in_which_they_started() -> None:
     assert list(found.new_logs) == [str(run) for run in range(12)]
 
 
-def test_sides_of_other_processes_are_each_judged_in_their_order() -> None:
-    steps = [0.02 + each for each in NOISE] + [0.3 + each for each in NOISE]
-    known = compare(*sides(steps, range(12), paired=False))
-    unknown = compare(*sides(steps, paired=False))
-    assert known.standard_error > unknown.standard_error
-
-
-def test_mean_over_cases_is_judged_in_the_order_of_processes() -> None:
-    cases = [compare(*sides([each + extra for each in STEP], range(12))) for extra in (0.0, 0.001)]
-    found = geometric_mean(cases)
-    assert [each.code for each in found.reasons] == [PROCESSES_SHIFTED]
-    unknown = [compare(*sides([each + extra for each in STEP])) for extra in (0.0, 0.001)]
-    assert geometric_mean(unknown).verdict is Verdict.SLOWER
-
-
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("paired", [True, False])
 def test_verdict_is_unclear_where_outliers_give_the_plain_mean_the_other_sign(
@@ -124,23 +107,3 @@ def test_verdict_is_unclear_where_outliers_give_the_plain_mean_the_other_sign(
     assert reason.values["ratio"] == pytest.approx(math.exp(sign * np.mean(logs)))
     agreeing = compare(*sides([sign * each for each in [*logs[:5], good]], paired=paired))
     assert agreeing.verdict is (Verdict.SLOWER if sign > 0 else Verdict.FASTER)
-
-
-def test_reason_is_given_only_where_it_takes_a_firm_verdict_back() -> None:
-    rng = np.random.default_rng(5)
-    for noise in BEYOND.values():
-        for logs in noise(rng, (20, 10)):
-            found = compare(*sides(logs.tolist(), range(10)))
-            assert not found.reasons or found.verdict is Verdict.UNCLEAR
-
-
-def test_messages_say_why_ratios_are_unclear_though_their_processes_agree() -> None:
-    shifted = compare(*sides(STEP, range(12)))
-    opposed = compare(*sides([0.05, 0.053, 0.048, 0.051, -0.15, -0.1]))
-    assert compact_verdict(shifted) == "UNCLEAR, shifted by 6%"
-    assert compact_verdict(opposed) == "UNCLEAR, outliers decide"
-    lines = unclear([shifted, opposed, compare(*sides(STEP))])
-    assert [line.partition(";")[0] for line in lines] == [
-        f"1 of 3 ratios is UNCLEAR: {UNCLEAR_REASONS[code].partition(';')[0]}"
-        for code in (PROCESSES_SHIFTED, PLAIN_MEAN_OPPOSED)
-    ]

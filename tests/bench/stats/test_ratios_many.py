@@ -86,11 +86,6 @@ def test_each_of_many_intervals_is_what_its_definition_gives(
         assert (each.allowance is None) == (not 1 < len(runs) < ENOUGH_PROCESSES)
 
 
-def test_nothing_to_judge_gives_nothing() -> None:
-    assert ratios.compare_all([]) == []
-    assert intervals.case_intervals([]) == []
-
-
 def test_one_bad_side_among_many_is_refused_as_it_is_alone() -> None:
     good = [RunSamples("a", np.ones(3))]
     with pytest.raises(ValueError, match="base: no run"):

@@ -1,29 +1,287 @@
-"""The report as data: what a row says of its runs, and how rows stand together in tables."""
+"""From result files to rows: what is pooled, held against what, ranked, and called the fastest."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.case.cases import Case
-from bench.records.schema import Measurement, RecordedReason
+from bench.records.files import collect
+from bench.records.schema import Figures, Measurement, Outcome, RecordedReason, Results
 from bench.render.data import COLUMNS, records
+from bench.render.messages import doubt_line
+from bench.stats.comparison import Verdict
 from bench.stats.intervals import FEWEST_BEYOND, PERCENTILES
-from bench.stats.rows import Row, Table, build, ranked_backends, stream, usual_baseline
+from bench.stats.rows import (
+    NothingToReportError,
+    Row,
+    Table,
+    build,
+    ranked_backends,
+    usual_baseline,
+)
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_reports import (
     BUSY,
+    INFERENCE,
+    REPLICATES,
     SPEC,
     TRAINING,
     a_run,
     measured,
+    replicated,
     report_of,
     results_of,
     the_row,
     without_time,
 )
+
+
+def test_replicates_are_pooled_into_one_row_a_case() -> None:
+    found = build(collect(REPLICATES))
+    (section,) = found.sections
+    assert [run.id for run in section.runs] == ["run-1", "run-2"]
+    row = next(r for r in section.rows if r.case.id == "keras/b2-t10-i3-h4/float32/inference/cpu")
+    # The medians of the two processes are 0.011 and 0.01122.
+    assert row.time == pytest.approx(0.01111)
+    assert row.samples == 10
+    assert row.interval is not None
+    assert row.interval.processes == 2
+    assert row.sequences_per_s == pytest.approx(2 / 0.01111)
+    assert row.timesteps_per_s == pytest.approx(20 / 0.01111)
+    assert row.time_per_timestep == pytest.approx(0.001111)
+    assert row.first_result == pytest.approx(1.75)
+    other = next(
+        r for r in section.rows if r.case.id == "while_loop/b2-t10-i3-h4/float32/inference/cpu"
+    )
+    assert (row.rank, other.rank) == (1, 2)
+    assert other.to_baseline is not None
+    assert other.to_baseline.ratio.mid == pytest.approx(0.021 / 0.011)
+    assert other.to_baseline.verdict is Verdict.SLOWER
+    assert other.to_baseline.processes == 2
+
+
+def test_approximate_backend_is_compared_and_has_its_error_but_no_rank() -> None:
+    run = a_run(1)
+    exact = measured("torch", 0.02, run), measured("onnxruntime", 0.03, run)
+    errors = {"passed": True, "errors": {"rms y": 0.015, "rms h": 0.02}}
+    int8 = replace(measured("torch:int8", 0.01, run), gate=errors)
+    (section,) = report_of(*exact, int8).sections
+    rows = {row.case.backend: row for row in section.rows}
+    assert list(rows) == ["torch", "onnxruntime", "torch:int8"]
+    assert [row.rank for row in rows.values()] == [1, 2, None]
+    assert [row.error for row in rows.values()] == [None, None, 0.015]
+    assert set(rows["torch"].behind) == {"onnxruntime"}
+    assert section.baseline in ("torch", "onnxruntime")
+    ratio = rows["torch:int8"].to_baseline
+    assert ratio is not None
+    assert ratio.ratio.mid == pytest.approx(0.01 / rows[section.baseline].time, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("backends", "expected"),
+    [
+        (["torch", "while_loop", "keras"], "keras"),
+        (["torch", "while_loop"], "while_loop"),
+        (["torch", "static_unroll"], "torch"),
+    ],
+)
+def test_ratios_refer_to_the_usual_baseline_that_was_measured(
+    backends: list[str], expected: str
+) -> None:
+    items: list[Measurement] = [measured(backend, 0.01) for backend in backends]
+    items.append(measured(expected, 0.02, work=TRAINING))
+    found = build(results_of(*items))
+    assert found.sections[0].baseline == expected
+    for row in found.sections[0].rows:
+        if row.case.workload == INFERENCE:
+            assert (row.to_baseline is None) == (row.case.backend == expected)
+
+
+def test_what_was_asked_for_and_is_not_there_is_told_with_what_is() -> None:
+    results = results_of(measured("keras", 0.01), without_time("cudnn"))
+    asked: list[dict[str, str]] = [
+        {"baseline": "torch"},
+        {"device": "gpu:1"},
+        {"kind": "truncation"},
+    ]
+    found = []
+    for each in asked:
+        with pytest.raises(NothingToReportError) as error:
+            build(results, **each)
+        found.append((error.value.reason.code, error.value.reason.values.get("known")))
+    assert found == [
+        ("unknown_name", ["keras"]),
+        ("unknown_name", ["cpu", "gpu:0"]),
+        ("no_case_of_kind", None),
+    ]
+    with pytest.raises(NothingToReportError, match="no_case"):
+        build(Results((), ()))
+    with pytest.raises(NothingToReportError, match="nothing_to_name"):
+        build(results_of(without_time("cudnn")), baseline="keras")
+
+
+def test_device_and_kind_choose_cases() -> None:
+    window = replace(TRAINING, window=5)
+    results = results_of(
+        measured("keras", 0.01),
+        measured("keras", 0.02, work=window),
+        measured("keras", 0.03, device="gpu:0"),
+    )
+    assert [row.time for row in build(results, device="gpu:0").sections[0].rows] == [
+        pytest.approx(0.03)
+    ]
+    assert [row.case.kind for row in build(results, kind="truncation").sections[0].rows] == [
+        "truncation"
+    ]
+    assert len(build(results).sections[0].rows) == 3
+
+
+def test_the_first_is_sure_only_if_the_next_is_surely_slower() -> None:
+    near = build(results_of(*replicated(6, ("keras", 0.0100), ("torch", 0.0101))))
+    assert the_row(near, "keras").rank == 1
+    assert not the_row(near, "keras").fastest
+    far = build(results_of(*replicated(6, ("keras", 0.010), ("torch", 0.012))))
+    assert the_row(far, "keras").fastest
+    assert not the_row(far, "torch").fastest
+    alone = build(results_of(*replicated(6, ("keras", 0.010))))
+    assert not the_row(alone, "keras").fastest
+
+
+def test_an_invalid_measurement_is_never_surely_the_first() -> None:
+    items = replicated(6, ("keras", 0.010), ("torch", 0.012))
+    for index in (0, 2):  # keras in two of the six
+        items[index] = replace(items[index], valid=False, reasons=(BUSY,))
+    row = the_row(build(results_of(*items)), "keras")
+    assert row.rank == 1
+    assert not row.fastest
+    assert (
+        doubt_line(row.invalid[0]) == "the machine was busy (close other programs) [in 2 of 6 runs]"
+    )
+
+
+def test_of_several_outcomes_the_gravest_is_told() -> None:
+    items = [
+        without_time("a", "not_measured", "no GPU", a_run(1)),
+        without_time("a", "failed", "wrong", a_run(2)),
+        without_time("a", "timed_out", "slow", a_run(3)),
+    ]
+    row = the_row(build(results_of(*items)), "a")
+    assert (row.outcome, row.reason) == ("failed", "wrong")
+
+
+@pytest.mark.parametrize(("time", "fastest"), [(0.0101, False), (0.02, True)])
+def test_star_judges_an_invalid_neighbour_by_its_ratio_too(time: float, fastest: bool) -> None:
+    items = replicated(6, ("keras", 0.010), ("numpy", time), ("torch", 0.012))
+    bad = [
+        replace(item, valid=False, reasons=(BUSY,)) if item.case.backend == "numpy" else item
+        for item in items
+    ]
+    first = the_row(report_of(*bad), "keras")
+    assert first.fastest is fastest
+    assert set(first.behind) == {"numpy", "torch"}
+    assert the_row(report_of(*bad), "numpy").ahead is None
+
+
+def test_each_ratio_is_over_the_baseline_and_over_the_first() -> None:
+    found = report_of(*replicated(6, ("keras", 2.0), ("numpy", 4.0), ("torch", 1.0)))
+    ratios = {name: the_row(found, name).to_baseline for name in ("keras", "numpy", "torch")}
+    assert ratios.pop("keras") is None
+    assert {name: each and each.ratio.mid for name, each in ratios.items()} == pytest.approx(
+        {"numpy": 2.0, "torch": 0.5}
+    )
+    first = the_row(found, "torch")
+    behind = {name: each.ratio.mid for name, each in first.behind.items()}
+    assert behind == pytest.approx({"keras": 2.0, "numpy": 4.0})
+    assert {each.verdict for each in first.behind.values()} == {Verdict.SLOWER}
+
+
+@given(st.randoms(use_true_random=False))
+def test_rows_stand_in_one_order_whatever_the_files_are_called(random: Random) -> None:
+    window = replace(TRAINING, window=5)
+    wanted: list[Measurement | Outcome] = [
+        measured("a", 1.0),
+        measured("b", 2.0),
+        without_time("c", device="cpu"),
+        measured("a", 9.0, spec=LSTMSpec(3, 5)),
+        measured("a", 1.0, work=TRAINING),
+        measured("a", 1.0, work=replace(TRAINING, window=2)),
+        measured("a", 1.0, work=window),
+        measured("a", 1.0, work=Workload(1, 1, "streaming")),
+        measured("a", 1.0, device="gpu:2"),
+        measured("a", 1.0, device="gpu:10"),
+    ]
+    items = list(wanted)
+    random.shuffle(items)
+    (section,) = report_of(*items).sections
+    assert [row.case for row in section.rows] == [item.case for item in wanted]
+
+
+# What the processes of a case have in common
+
+
+def with_setup(number: int, **setup: float | None) -> Measurement:
+    return replace(measured("keras", 1.0, a_run(number)), setup=setup)
+
+
+def test_preparing_takes_the_middle_of_what_the_processes_took() -> None:
+    times = [{"build_s": value, "compile_s": off} for value, off in ((1.0, -3.0), (2.0, -1.0))]
+    row = the_row(report_of(*(with_setup(n, **each) for n, each in enumerate(times))), "keras")
+    # Compiling is a difference of two times: noise under zero is not known.
+    assert row.setup == {"build_s": 1.5, "trace_s": None, "compile_s": None, "first_call_s": None}
+    more = [*times, {"build_s": 9.0, "compile_s": 0.5}, {"compile_s": 0.5}, {"compile_s": 0.5}]
+    row = the_row(report_of(*(with_setup(n, **each) for n, each in enumerate(more))), "keras")
+    assert row.setup is not None
+    assert (row.setup["build_s"], row.setup["compile_s"]) == (2.0, 0.5)
+
+
+def test_figures_are_medians_and_words_about_them_the_commonest() -> None:
+    roofs: list[Figures | None] = [
+        {"of_matmul": 0.1, "matmul_by": "keras"},
+        {"of_matmul": 0.4, "matmul_by": "torch", "operations": None},
+        {"of_matmul": 0.2, "matmul_by": "torch"},
+        None,
+    ]
+    items = [measured("a", 1.0, a_run(number), roofs=each) for number, each in enumerate(roofs)]
+    row = the_row(report_of(*items), "a")
+    assert row.roofs == {"of_matmul": 0.2}
+    assert row.roofs_by == {"of_matmul": "torch"}
+    assert row.memory == row.energy == {}
+
+
+@pytest.mark.parametrize(
+    ("steady", "told"),
+    [((True, True), True), ((True, False), False), ((True, None), None), ((None, False), False)],
+)
+def test_a_case_is_steady_if_all_of_its_processes_were(
+    steady: tuple[bool | None, ...], told: bool | None
+) -> None:
+    items = [
+        replace(measured("a", 1.0, a_run(number)), steady=each)
+        for number, each in enumerate(steady)
+    ]
+    assert the_row(report_of(*items), "a").steady is told
+
+
+def test_what_ran_in_place_of_it_is_what_most_processes_ran_and_a_remark_stands_once() -> None:
+    loop: dict[str, object] = {"fallback": "the loop"}
+    ran: list[dict[str, object]] = [loop, loop, {"fallback": 3}, {}]
+    items = [
+        replace(
+            measured("a", 1.0, a_run(number)), evidence=each, remarks=("it warned", f"{number % 2}")
+        )
+        for number, each in enumerate(ran)
+    ]
+    row = the_row(report_of(*items[:3]), "a")
+    assert row.fallback == "the loop"
+    assert row.remarks == ("it warned", "0", "1")
+    assert the_row(report_of(*items[2:]), "a").fallback == ""
+
 
 UNSTEADY = RecordedReason("not_steady", "the halves differ", "give it more time")
 
@@ -45,11 +303,6 @@ def test_percentiles_leave_a_disturbed_process_out_and_not_one_that_spreads_by_i
         assert COLUMNS[f"p{part}_s"].meaning.endswith(f"fewer than {needed} samples")
 
 
-def test_padding_is_not_counted_among_the_timesteps() -> None:
-    found = build(results_of(measured("a", 0.5, work=Workload(2, 10, min_length=4))))
-    assert the_row(found, "a").timesteps_per_s == pytest.approx((10 + 4) / 0.5)
-
-
 def test_a_batch_of_any_size_is_counted_at_once() -> None:
     found = build(results_of(measured("a", 0.5, work=Workload((2**31 - 1), 10, min_length=4))))
     assert the_row(found, "a").timesteps_per_s == pytest.approx((2**31 - 1) * 7 / 0.5)
@@ -57,13 +310,6 @@ def test_a_batch_of_any_size_is_counted_at_once() -> None:
 
 def a_row(backend: str = "keras", rank: int | None = None, work: Workload = TRAINING) -> Row:
     return Row(Case(backend, SPEC, work), "measured", rank=rank)
-
-
-def test_the_first_result_is_what_is_known_of_the_way_there() -> None:
-    setup = {"build_s": 1.0, "trace_s": None, "compile_s": 7.0, "first_call_s": 0.5}
-    assert replace(a_row(), setup=setup).first_result == 1.5
-    assert replace(a_row(), setup=dict.fromkeys(setup)).first_result is None
-    assert a_row().first_result is None
 
 
 def test_what_has_no_time_has_no_speed() -> None:
@@ -75,12 +321,6 @@ def test_what_has_no_time_has_no_speed() -> None:
 
 
 # Tables
-
-
-def test_cases_that_differ_in_their_window_are_of_one_stream() -> None:
-    five, ten = (Case("keras", SPEC, replace(TRAINING, window=window)) for window in (5, 10))
-    assert stream(five) == stream(ten) == Case("torch", SPEC, TRAINING).group
-    assert stream(Case("keras", SPEC, TRAINING)) == ""
 
 
 def test_a_section_s_tables_are_by_device_kind_mode_and_stream() -> None:
@@ -107,15 +347,6 @@ def test_a_section_s_tables_are_by_device_kind_mode_and_stream() -> None:
     assert section.timed_tables == list(section.tables[:4])
 
 
-def test_groups_have_the_fastest_first_and_what_has_no_time_last() -> None:
-    slow, fast, none = (measured("b", 2.0), measured("a", 1.0), without_time("c", device="cpu"))
-    lonely = without_time("c", device="cpu", spec=LSTMSpec(3, 8))
-    (section,) = report_of(slow, none, fast, lonely).sections
-    (table,) = section.tables
-    assert [[row.case.backend for row in group] for group in table.groups] == [["a", "b", "c"]]
-    assert len(table.rows) == 4
-
-
 @pytest.mark.parametrize(
     ("most", "shown", "left"), [(0, 1, 2), (2, 1, 2), (3, 1, 2), (4, 2, 1), (6, 3, 0), (99, 3, 0)]
 )
@@ -128,13 +359,6 @@ def test_a_table_s_beginning_is_of_whole_groups_and_at_least_one(
     begun, rest = section.tables[0].begin(most)
     assert (len(begun.groups), rest) == (shown, left)
     assert begun.groups == section.tables[0].groups[:shown]
-
-
-def test_a_table_that_is_shown_whole_keeps_what_has_no_time() -> None:
-    lonely = without_time("c", device="cpu", spec=LSTMSpec(3, 8))
-    (section,) = report_of(measured("a", 1.0), lonely).sections
-    begun, _ = section.tables[0].begin(1)
-    assert len(begun.rows) == 2
 
 
 def test_backends_stand_by_how_well_they_rank_after_the_baseline() -> None:

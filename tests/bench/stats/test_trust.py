@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,10 +11,9 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, RecordedReason, Run
-from bench.render.messages import doubt_advice, doubt_line, doubt_text, findings
+from bench.render.messages import doubt_advice, doubt_line, doubt_text
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.ratios import RunSamples
-from bench.stats.rows import Report, build
 from bench.stats.trust import (
     FEW_PROCESSES,
     Doubt,
@@ -27,7 +25,7 @@ from bench.stats.trust import (
 )
 from bench.stats.trust import WIDE as WIDE_FROM
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import as_text, gather, measured
+from tests.bench.made_results import measured
 
 CASE = Case("keras", LSTMSpec(3, 4), Workload(2, 10, "training"))
 STARTED = datetime(2025, 1, 31, tzinfo=UTC)
@@ -88,10 +86,6 @@ def test_a_session_with_too_few_processes_is_noted(count: int) -> None:
     assert "--resume" in doubt_advice(found.noted[0])
 
 
-def test_six_processes_that_agree_are_valid() -> None:
-    assert codes(judged(processes(6))) == ([], [])
-
-
 @pytest.mark.parametrize(
     ("count", "disturbed", "valid"), [(6, 1, True), (6, 2, False), (8, 2, True), (8, 3, False)]
 )
@@ -139,30 +133,6 @@ def test_a_case_that_failed_once_is_never_valid(kind: str) -> None:
 
 def test_a_process_that_was_stopped_from_the_keyboard_is_nobodys_fault() -> None:
     assert codes(judged(processes(6), [outcome("interrupted")])) == ([], [])
-
-
-def test_the_report_tells_what_was_noted_and_calls_the_case_valid() -> None:
-    report: Report = build(gather(*processes(6, disturbed=1)))
-    (row,) = report.sections[0].rows
-    assert not row.invalid
-    told = [each.text for each in findings(report.sections[0])]
-    assert any(text.startswith("Noted") and BUSY.text in text for text in told)
-    assert not any(text.startswith("INVALID") for text in told)
-
-
-def test_a_report_without_anything_noted_does_not_say_so() -> None:
-    quiet = build(gather(*[replace(item, valid=True) for item in processes(6)]))
-    assert not any(each.text.startswith("Noted") for each in findings(quiet.sections[0]))
-
-
-def test_times_that_moved_are_told_apart_from_what_disturbed_a_few() -> None:
-    report = build(gather(*processes(6, spread=0.2)))
-    (row,) = report.sections[0].rows
-    assert not row.invalid
-    told = [each.text for each in findings(report.sections[0])]
-    (moved,) = [text for text in told if text.startswith("The machine's speed changed")]
-    assert "the intervals of 1 time reach ±20%" in moved
-    assert not any(text.startswith("Noted") for text in told)
 
 
 # Times and ratios apart
@@ -223,16 +193,6 @@ def test_of_six_processes_one_that_drifted_spoils_no_ratio_and_two_do(
     assert (of_ratio(one, two) == ()) == valid
 
 
-def test_advice_on_a_ratio_names_the_option_of_the_command_that_measured_it() -> None:
-    drift = timed("keras", np.repeat([1.0, 1.2], 10), 0)
-    steady = timed("scan", [1.0] * 20, 0)
-    managed = replace(a_run(0), options={"session": "s"})
-    for runs, option in ((a_run(0), "--lstm-budget SECONDS"), (managed, "--seconds TIME")):
-        one, two = (side([replace(each, run=runs)]) for each in (drift, steady))
-        (doubt,) = of_ratio(one, two)
-        assert doubt_advice(doubt) == f"give it more time: {option}"
-
-
 def test_a_ratio_of_few_rounds_is_doubtful_where_processes_are_few() -> None:
     for count, codes_of in ((1, ["few_rounds"]), (6, [])):
         one, two = (
@@ -247,27 +207,6 @@ def test_a_ratio_of_separate_processes_takes_the_drift_of_either() -> None:
     one = side([timed("keras", np.repeat([1.0, 1.2], 10), 0)])
     two = side([timed("keras", [1.0] * 20, 1)])
     assert [doubt.code for doubt in of_ratio(one, two)] == ["not_steady"]
-
-
-@pytest.mark.parametrize("reason", [BUSY, SWAP, HOT])
-@pytest.mark.parametrize(("of", "disturbed"), [(1, 1), (3, 1), (6, 2), (9, 3)])
-def test_what_disturbed_a_third_of_the_processes_is_told_of_times_and_ratios(
-    reason: RecordedReason, of: int, disturbed: int
-) -> None:
-    spoilt = [timed("keras", [1.0] * 20, n, [reason] * (n < disturbed)) for n in range(of)]
-    good = [timed("scan", [1.0] * 20, n) for n in range(of)]
-    one, two = side(spoilt), side(good)
-    assert [doubt.code for doubt in one[0].invalid] == [reason.code]
-    assert [doubt.code for doubt in one[0].time] == [reason.code]
-    for pair in ((one, two), (two, one)):
-        assert {doubt.code for doubt in all_doubts(*pair)} == {reason.code}
-
-
-@pytest.mark.parametrize("reason", [BUSY, SWAP, HOT])
-def test_what_disturbed_one_of_six_is_noted(reason: RecordedReason) -> None:
-    one = side([timed("keras", [1.0] * 20, n, [reason] * (n == 0)) for n in range(6)])
-    assert [doubt.code for doubt in one[0].noted] == [reason.code]
-    assert not one[0].time
 
 
 @pytest.mark.parametrize("spread", [0.03, 0.08, 0.15, 0.29])
@@ -296,39 +235,3 @@ def test_of_undisturbed_processes_hardly_any_ratio_is_called_invalid(spread: flo
     assert invalid <= 0.02 * trials
     if spread >= 0.29:
         assert doubtful > 0.5 * trials  # of the time it is said, and rightly
-
-
-def test_the_report_tells_a_doubtful_time_apart_from_an_invalid_ratio() -> None:
-    drift = np.repeat([1.0, 1.2], 10)
-    together = [timed("keras", drift, 0), timed("scan", 3 * drift, 0)]
-    (section,) = build(gather(*together)).sections
-    assert all(row.trusted for row in section.rows)
-    assert section.rows[0].fastest
-    told = [each.text for each in findings(section)]
-    assert not any(text.startswith("INVALID") for text in told)
-    assert any(text.startswith("Unreliable: both times") for text in told)
-    text = as_text(build(gather(*together)))
-    assert re.search(r"keras ★ +~1\.1", text)
-    assert "~ an unreliable time" in text
-    assert "INVALID" not in text
-
-    apart = [timed("keras", drift, 0), timed("scan", [3.0] * 20, 0)]
-    (section,) = build(gather(*apart)).sections
-    ratio = next(row for row in section.rows if row.to_baseline is not None)
-    assert not ratio.trusted
-    assert not ratio.invalid
-    assert not any(row.fastest for row in section.rows)
-    (loud,) = [each for each in findings(section) if each.loud]
-    assert loud.text.startswith("INVALID: the only ratio: the earlier and the later half of the")
-
-
-def test_advice_stands_in_brackets_where_there_is_any() -> None:
-    assert doubt_line(Doubt("a", "it broke", "mend it", 1, 1)) == "it broke (mend it)"
-    assert doubt_line(Doubt("a", "it broke", "", 1, 1)) == "it broke"
-    assert doubt_line(Doubt("a", "it broke", "", 1, 2)) == "it broke [in 1 of 2 runs]"
-
-
-def test_cases_by_themselves_are_judged_as_all_together() -> None:
-    cases = [(processes(6, disturbed=2), ()), (processes(5), (outcome("failed"),))]
-    assert each_together(cases) == [judged(*case) for case in cases]
-    assert [codes(each)[0] for each in each_together(cases)] == [["busy"], ["failed"]]

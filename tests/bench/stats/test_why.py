@@ -7,11 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-import pytest
-
 from bench.case.cases import Case
 from bench.records.schema import Measurement, RecordedReason, Run
-from bench.render.data import records
 from bench.render.messages import bound_sentence
 from bench.stats.rows import UNTRIED, Row, build
 from lstm_impl import LSTMSpec, Workload, list_backends
@@ -89,15 +86,6 @@ def test_what_cannot_be_trusted_is_not_named() -> None:
     assert "few takes" not in bound_sentence(found["keras"])
 
 
-def test_what_is_in_the_group_is_no_suggestion_whether_it_helped_or_not() -> None:
-    found = rows(
-        made("keras", 1.0, LAUNCHES),
-        made("fused_cpu", 1.5, FEWER),
-        made("partial_unroll@10", 1.5, FEWER),
-    )
-    assert bound_sentence(found["keras"]).endswith("71% of the step")
-
-
 def test_of_a_case_near_its_chain_whoever_is_faster_may_help() -> None:
     found = rows(made("keras", 1.0, CHAIN), made("fused_cpu", 0.6, {**CHAIN, "of_chain": 1.1}))
     assert bound_sentence(found["keras"]) == (
@@ -111,57 +99,6 @@ def test_of_a_case_near_its_chain_whoever_is_faster_may_help() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("roofs", "start"),
-    [
-        (
-            {**LAUNCHES, "launch_by": "operators of PyTorch called from Python"},
-            "bound by the host: calling as many operators (2,107) that do nothing from Python",
-        ),
-        ({"of_matmul": 0.8}, "bound by products: they take 80% of the step at the best rate"),
-        (
-            {"of_matmul": 0.4, "operations": 1e6, "operations_ran": 2e6},
-            "bound by products: it makes 2.0 times the multiplications that the step needs, 80%",
-        ),
-        ({"of_bandwidth": 0.6}, "bound by memory: moving its data once takes 60% of the step"),
-        ({"processors_busy": 0.1}, "bound by waiting: for 90% of the step no processor computes"),
-        ({}, "not known: no roofs are recorded"),
-        (None, "not known: no roofs are recorded"),
-        (
-            {"of_chain": 0.2, "of_matmul": 0.31},
-            "not known: the largest known part is its products, at least 31%",
-        ),
-    ],
-)
-def test_each_bound_is_told_with_how_it_is_known(roofs: Roofs | None, start: str) -> None:
-    assert bound_sentence(rows(made("a", 1.0, roofs))["a"]).startswith(start)
-
-
-def test_padding_is_told_with_what_it_would_be_without() -> None:
-    work = Workload(32, 100, min_length=10)
-    (row,) = rows(made("a", 1.0, {"of_chain": 0.4}, work)).values()
-    assert bound_sentence(row) == (
-        "bound by padding: 45% of the timesteps are padding, and with them the chain of products "
-        "would take 73% of the step"
-    )
-
-
-def test_the_tidy_table_has_it_of_each_case() -> None:
-    report = build(gather(*made("keras", 1.0, LAUNCHES)))
-    (record,) = records(report)
-    assert record["bound_by"] == "launches"
-    assert record["of_launch_roof"] == 0.71
-    assert str(record["why"]).startswith("bound by launches: ")
-
-
 def test_what_is_suggested_exists() -> None:
     known = list_backends()
     assert {each for names in UNTRIED.values() for each in names} <= set(known)
-
-
-def test_of_what_cannot_be_trusted_nothing_is_known() -> None:
-    broken = RecordedReason("busy", "others computed", "close them")
-    row = rows(made("keras", 1.0, LAUNCHES, reasons=(broken,)))["keras"]
-    assert row.bound is not None
-    assert row.bound.kind == "not known"
-    assert bound_sentence(row) == "not known: what was measured of it is INVALID"

@@ -1,4 +1,4 @@
-"""Ratios over nodes: paired in each node, and each node one number."""
+"""Times and means over nodes: what their intervals stand on, and that they cover."""
 
 from __future__ import annotations
 
@@ -9,12 +9,138 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 
 from bench.render.messages import basis_text
 from bench.stats.comparison import Comparison, Pairing, Verdict
+from bench.stats.intervals import (
+    LEAST_SPREAD,
+    MOST_SPREAD,
+    RATIO_ALLOWANCE,
+    TIME_ALLOWANCE,
+    Estimates,
+    case_interval,
+    means_over_nodes,
+    node_intervals,
+    pooled_spread,
+    spread_between,
+)
 from bench.stats.ratios import RunSamples, compare, compare_all, geometric_mean
 
-logs = st.floats(min_value=-2, max_value=2)
+logs = st.floats(min_value=-3, max_value=3)
+
+
+def runs(nodes: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
+    """A process for each log median."""
+    return [(node, [math.exp(log)]) for node, all_logs in nodes.items() for log in all_logs]
+
+
+def test_without_nodes_an_interval_is_that_of_the_processes_to_the_last_digit() -> None:
+    samples = [[1.0, 1.1, 1.3], [1.2, 0.9], [1.05]]
+    (found,) = node_intervals([[("", each) for each in samples]])
+    assert found == case_interval(samples)
+
+
+def test_one_node_says_nothing_of_others() -> None:
+    (found,) = node_intervals([runs({"a": [0.0, 0.1, 0.2]})])
+    plain = case_interval([[math.exp(each)] for each in (0.0, 0.1, 0.2)])
+    assert (found.low, found.mid, found.high) == (plain.low, plain.mid, plain.high)
+    assert (found.nodes, found.between) == (1, None)
+    assert "how nodes differ is not included" in basis_text(found.basis)
+
+
+def test_a_node_counts_once_however_many_processes_it_has() -> None:
+    (few,) = node_intervals([runs({"a": [0.0], "b": [0.1], "c": [0.2]})])
+    (many,) = node_intervals([runs({"a": [0.0] * 50, "b": [0.1], "c": [0.2]})])
+    assert few.mid == many.mid == pytest.approx(math.exp(0.1))
+    assert few.nodes == many.nodes == 3
+    assert (few.processes, many.processes) == (3, 52)
+
+
+@given(st.lists(st.lists(logs, min_size=1, max_size=4), min_size=2, max_size=8), logs)
+def test_an_interval_holds_its_middle_and_follows_the_unit(
+    nodes: list[list[float]], unit: float
+) -> None:
+    named = {str(place): each for place, each in enumerate(nodes)}
+    (found,) = node_intervals([runs(named)])
+    assert found.low <= found.mid * (1 + 1e-12)
+    assert found.mid <= found.high * (1 + 1e-12)
+    (scaled,) = node_intervals(
+        [runs({node: [log + unit for log in all_] for node, all_ in named.items()})]
+    )
+    assert scaled.mid == pytest.approx(found.mid * math.exp(unit), rel=1e-9)
+    assert scaled.half_width == pytest.approx(found.half_width, rel=1e-6, abs=1e-9)
+
+
+def test_what_nodes_differ_by_is_told_apart_from_what_processes_do() -> None:
+    rng = np.random.default_rng(3)
+    nodes = {
+        str(place): list(luck + 0.05 * rng.standard_normal(20))
+        for place, luck in enumerate(0.20 * rng.standard_normal(40))
+    }
+    (found,) = node_intervals([runs(nodes)])
+    assert found.within == pytest.approx(0.05, rel=0.1)
+    assert found.between == pytest.approx(0.20, rel=0.25)
+    alike = {node: list(0.05 * rng.standard_normal(20)) for node in nodes}
+    (found,) = node_intervals([runs(alike)])
+    assert found.between is not None
+    assert found.between < 0.01
+
+
+def test_of_one_process_each_nobody_knows_what_nodes_differ_by() -> None:
+    (found,) = node_intervals([runs({"a": [0.0], "b": [0.3]})])
+    assert (found.between, found.within) == (None, None)
+    assert spread_between(np.array([0.0, 0.3]), None) is None
+    assert pooled_spread([None, None], [1, 1]) is None
+    assert pooled_spread([None, 0.1], [1, 4]) == pytest.approx(0.1)
+
+
+def test_of_two_that_are_far_apart_the_interval_is_no_wider_than_any_spread_asks_for() -> None:
+    (found,) = node_intervals([runs({"a": [0.0], "b": [0.28]})])
+    # Of one process each nobody knows how far processes spread: as far as any did.
+    most = math.hypot(TIME_ALLOWANCE, MOST_SPREAD)
+    half = special.ndtri(0.995) * most / math.sqrt(2)
+    assert math.log(found.high) == pytest.approx(0.14 + half)
+    assert math.log(found.low) == pytest.approx(0.14 - half)
+    (near,) = node_intervals([runs({"a": [0.0], "b": [0.01]})])
+    assert math.log(near.high) == pytest.approx(
+        0.005 + special.stdtrit(1, 0.975) * LEAST_SPREAD / math.sqrt(2)
+    )
+
+
+# Means over nodes
+
+
+def means(middles: list[float], error: float = 0.01) -> tuple[float, float, float]:
+    """Middle and bounds."""
+    each = np.array([middles])
+    of_nodes = Estimates(each, np.full_like(each, error), np.full_like(each, 5.0))
+    found = means_over_nodes(of_nodes, RATIO_ALLOWANCE)
+    low, high = found.bounds()
+    return float(found.middles[0]), float(low[0]), float(high[0])
+
+
+@given(st.lists(logs, min_size=2, max_size=10), st.randoms())
+def test_no_node_is_left_out_and_their_order_does_not_matter(
+    middles: list[float], shuffle: object
+) -> None:
+    middle, low, high = means(middles)
+    assert middle == pytest.approx(np.mean(middles), abs=1e-9)
+    assert low <= middle <= high
+    shuffle.shuffle(middles)  # type: ignore[attr-defined]
+    assert means(middles) == (middle, low, high)
+
+
+@given(st.lists(logs, min_size=6, max_size=12), st.floats(min_value=0, max_value=0.5))
+def test_from_six_nodes_on_it_is_no_narrower_than_student_s(
+    middles: list[float], error: float
+) -> None:
+    from scipy import special
+
+    _, low, high = means(middles, error)
+    count = len(middles)
+    plain = special.stdtrit(count - 1, 0.9975) * np.std(middles, ddof=1) / math.sqrt(count)
+    assert high - low >= 2 * plain * (1 - 1e-9)
 
 
 def side(
@@ -101,16 +227,6 @@ def test_turned_around_it_is_its_own_inverse(
     assert one.nodes == len(nodes)
 
 
-def test_processes_of_a_node_that_share_none_are_compared_inside_it() -> None:
-    found = compare(
-        side(shifted(NOISE, {"a": 3.5, "b": -1.5, "c": 1.2}), name="new"),
-        side(shifted(NOISE, {"a": 3.0, "b": -2.0, "c": 0.7}), name="base"),
-    )
-    assert found.pairing is Pairing.UNPAIRED
-    assert found.log_ratio == pytest.approx(0.5)
-    assert found.nodes == 3
-
-
 def test_cases_that_share_no_node_hardly_say_anything() -> None:
     found = compare(side({"a": [0.3] * 20}), side({"b": [0.0] * 20}))
     assert (found.pairing, found.nodes, found.verdict) == (Pairing.UNPAIRED, 1, Verdict.UNCLEAR)
@@ -123,31 +239,6 @@ def test_only_nodes_that_have_both_count() -> None:
     new, base = RATIOS | {"d": [9.0]}, dict(NOISE) | {"e": [-9.0]}
     found = compare(side(new), side(base))
     assert (found.nodes, set(found.by_node)) == (3, {"a", "b", "c"})
-
-
-def test_one_node_in_common_allows_for_what_others_may_do() -> None:
-    alone = compare(
-        *(
-            [RunSamples(run.run, run.samples, run.rounds) for run in side({"a": each["a"]})]
-            for each in (RATIOS, NOISE)
-        )
-    )
-    found = compare(side({"a": RATIOS["a"], "b": [0.0]}), side({"a": NOISE["a"], "c": [0.0]}))
-    assert found.nodes == 1
-    assert found.log_ratio == pytest.approx(alone.log_ratio)
-    assert found.standard_error > alone.standard_error
-
-
-def test_how_far_nodes_and_processes_spread_is_told_apart() -> None:
-    rng = np.random.default_rng(5)
-    luck = 0.15 * rng.standard_normal(40)
-    new = {str(n): list(each + 0.03 * rng.standard_normal(12)) for n, each in enumerate(luck)}
-    found = compare(side(new), side({node: [0.0] * 12 for node in new}))
-    assert found.between == pytest.approx(0.15, rel=0.25)
-    assert found.spread == pytest.approx(0.03, rel=0.15)
-    assert found.allowance is None
-    one_each = compare(side({"a": [0.1], "b": [0.2]}), side({"a": [0.0], "b": [0.0]}))
-    assert (one_each.between, one_each.spread) == (None, None)
 
 
 def test_a_mean_over_cases_is_that_of_each_node() -> None:
@@ -165,25 +256,3 @@ def test_a_mean_over_cases_is_that_of_each_node() -> None:
         np.mean([cases[0].standard_error, other.standard_error])
     )
     assert "taken to err together" in basis_text(mixed.basis)
-
-
-def test_times_beyond_every_number_make_no_error() -> None:
-    found = compare(side({"a": [300.0], "b": [-300.0]}), side({"a": [0.0], "b": [0.0]}))
-    assert found.verdict is Verdict.UNCLEAR
-    assert math.isfinite(found.log_ratio)
-
-
-def test_environments_on_the_same_nodes_are_compared_over_a_third_inside_each() -> None:
-    luck = {"a": 3.0, "b": -2.0, "c": 0.7}
-    new, base = side(shifted(RATIOS, luck), name="n"), side(shifted(NOISE, luck), name="b")
-    ones = {node: [luck[node] + log for log in NOISE[node]] for node in NOISE}
-    bridge = side(ones, name="n") + side(ones, name="b")
-    found = compare(new, base, bridge)
-    assert (found.pairing, found.nodes) == (Pairing.BRIDGED, 3)
-    assert found.log_ratio == pytest.approx(0.5, abs=0.01)
-
-
-def test_one_process_each_on_nodes_apart_shows_no_spread() -> None:
-    assert compare(side({"a": [0.3]}), side({"b": [0.0]})).spread is None
-    found = compare(side({"a": [0.3, 0.4]}), side({"b": [0.0, 0.2]}))
-    assert found.spread == pytest.approx(np.std([0.0, 0.2], ddof=1), rel=0.01)
