@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from lstm_impl.backends.jax.scan import scanned
 from lstm_impl.call import State, Tensor
 from lstm_impl.keras.base import Weights
 
@@ -36,33 +37,11 @@ def compute(
     every_step: bool,
 ) -> tuple[Tensor, Tensor, State]:
     """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c."""
-    kernel, recurrent_kernel, bias = weights
-    preproject = name == BACKEND
-
-    def project(x: Tensor) -> Tensor:
-        product = jnp.matmul(x, kernel)
-        return product if bias is None else product + bias
-
-    def step(carry: State, slices: tuple[Tensor, Tensor | None]) -> tuple[State, Tensor | None]:
-        h, c = carry
-        x_t, valid = slices
-        z = (x_t if preproject else project(x_t)) + jnp.matmul(h, recurrent_kernel)
-        i, f, g, o = jnp.split(z, 4, axis=-1)
-        c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
-        if valid is not None:
-            h_new, c_new = jnp.where(valid, h_new, h), jnp.where(valid, c_new, c)
-        y = h_new
-        if valid is not None and zero_masked:
-            y = jnp.where(valid, h_new, jnp.zeros_like(h_new))
-        return (h_new, c_new), y if every_step else None
-
     x = jnp.swapaxes(sequences, 0, 1)
     valid = None if mask is None else jnp.swapaxes(mask, 0, 1)[:, :, None]
-    (h, c), y = jax.lax.scan(step, state, (project(x) if preproject else x, valid))
+    how = {"zero_masked": zero_masked, "every_step": every_step}
+    y, h, c = scanned(x, state, weights, valid, name == BACKEND, **how)
     last = h
     if valid is not None and zero_masked:
         last = jnp.where(valid[-1], h, jnp.zeros_like(h))
-    if not every_step:
-        return last, last[:, None], (h, c)
-    return last, jnp.swapaxes(y, 0, 1), (h, c)
+    return last, jnp.swapaxes(y, 0, 1) if every_step else last[:, None], (h, c)

@@ -37,13 +37,7 @@ class FusedModel(TensorFlowModel):
     def network(self, call: Call, training: bool) -> Outputs:
         # Not transposed, as for other backends: the ops take either layout.
         with self._tf.device(self.tf_device):
-            return self._network.forward(call, self._tensors(), keep=training)[0]
-
-    def _tensors(self) -> Tensors:
-        """The variables' values in the compute type."""
-        tf = self._tf
-        values = [tf.convert_to_tensor(variable) for variable in self.variables]
-        return [tf.cast(value, self.compute_dtype) for value in values]
+            return self._network.forward(call, self._values(), keep=training)[0]
 
     @functools.cached_property
     def _network(self) -> Network:
@@ -85,17 +79,17 @@ class FusedModel(TensorFlowModel):
         """Whether the weights are kept in another type than they are read in."""
         return bool(self.variable_dtype != self.compute_dtype)
 
+    @functools.cached_property
+    def _handles(self) -> Tensors:
+        return [variable.handle for variable in self.variables]
+
     @property
     def _parameters(self) -> Tensors:
         """The variables' handles: outside a graph the ops read them by themselves."""
         if not self._mixed:
             return self._handles
         with self._tf.device(self.tf_device):
-            return self._tensors()
-
-    @functools.cached_property
-    def _handles(self) -> Tensors:
-        return [variable.handle for variable in self.variables]
+            return self._values()
 
 
 class FusedCpu(TensorFlowBackend):

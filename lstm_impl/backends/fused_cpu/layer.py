@@ -100,25 +100,6 @@ class FusedLayer:
         """Gradients of x, h and c (``[1, B, H]``) and of the parameters; upstream's states have
         rows as h and c do. last: what was kept is not needed again, and may be written over.
         """
-        inputs, weights, dz = self.gradients(
-            kept, h, c, parameters, padding, upstream, of_state, last
-        )
-        if of_input:
-            inputs = inputs._replace(dx=self.of_input(kept.x, parameters[0], dz))
-        return inputs, weights
-
-    def gradients(
-        self,
-        kept: Kept,
-        h: Tensor,
-        c: Tensor,
-        parameters: Tensors,
-        padding: Tensor | None,
-        upstream: Upstream,
-        of_state: bool = True,
-        last: bool = False,
-    ) -> tuple[InputGradients, list[Tensor], Tensor]:
-        """The same but for x's, and what ``of_input`` makes that of."""
         dz, dh, dc, *weights = self._gradient(
             kept.x,
             h,
@@ -131,35 +112,24 @@ class FusedLayer:
             overwrite=last,
             **self._attributes,
         )
-        return InputGradients(None, *((dh, dc) if of_state else (None, None))), weights, dz
-
-    def of_input(self, x: Tensor, kernel: Tensor, dz: Tensor) -> Tensor:
-        """The gradient of ``x``, of which only the shape is read."""
-        return self._input_gradient(x, kernel, dz, **self._layout)
+        dx = self._input_gradient(kept.x, parameters[0], dz, **self._layout) if of_input else None
+        return InputGradients(dx, *((dh, dc) if of_state else (None, None))), weights
 
 
 def as_padding(padding: Tensor | None) -> Tensor:
     """As the ops take it: int32 or bool."""
-    if padding is None:
-        return _no_padding()
     import tensorflow as tf
 
+    if padding is None:
+        # Of the graph that is being traced: a loop's gradient cannot capture what was made outside.
+        return _no_padding() if tf.executing_eagerly() else tf.zeros([0], tf.int32)
     padding = tf.convert_to_tensor(padding)
     return padding if padding.dtype == tf.bool else tf.cast(padding, tf.int32)
 
 
-def _no_padding() -> Tensor:
-    """No lengths and no mask, of the graph that is being traced: a loop's gradient cannot capture
-    what was made outside.
-    """
-    import tensorflow as tf
-
-    return _eager_no_padding() if tf.executing_eagerly() else tf.zeros([0], tf.int32)
-
-
 @functools.cache
-def _eager_no_padding() -> Tensor:
-    """The same outside a graph; made once, which takes as long as a small op."""
+def _no_padding() -> Tensor:
+    """Made once, which takes as long as a small op."""
     import tensorflow as tf
 
     with tf.device("/CPU:0"):
@@ -206,15 +176,12 @@ def ops() -> Any:
         raise UnsupportedError(NO_SECOND_GRADIENT)
 
     tf.RegisterGradient("LstmImplFusedLstm")(_gradient_of_inference)
-    tf.RegisterGradient("LstmImplFusedLstmTraining")(_gradient_of_training)
+    tf.RegisterGradient("LstmImplFusedLstmTraining")(
+        lambda op, *upstream: _gradient(op, [op.outputs[0], *op.outputs[3:]], upstream[:3])
+    )
     for kind in ("Grad", "InputGrad"):
         tf.RegisterGradient(f"LstmImplFusedLstm{kind}")(refuse)
     return module
-
-
-def _gradient_of_training(op: Any, *upstream: Tensor) -> list[Tensor | None]:
-    y, _, _, *kept = op.outputs
-    return _gradient(op, [y, *kept], upstream[:3])
 
 
 def _gradient_of_inference(op: Any, *upstream: Tensor) -> list[Tensor | None]:
@@ -232,7 +199,7 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
     row, reverse, batch_major = map(op.get_attr, ("row", "reverse", "batch_major"))
     layer = FusedLayer(0, reverse, batch_major)
     states = h[row : row + 1], c[row : row + 1]
-    (_, dh, dc), weights, dz = layer.gradients(
+    (dx, dh, dc), weights = layer.backward(
         Kept(x, *kept), *states, parameters, padding, Upstream(*upstream)
     )
 
@@ -248,9 +215,7 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
     inputs = [x, *states, *parameters]
     dh, dc, *weights = with_gradient(plain, inputs, upstream, [dh, dc, *weights], 1, [padding])
     # By itself, for a graph that does not need it computes it not.
-    (dx,) = with_gradient(
-        plain, inputs, upstream, [layer.of_input(x, parameters[0], dz)], 0, [padding]
-    )
+    (dx,) = with_gradient(plain, inputs, upstream, [dx], 0, [padding])
     around = [[row, h.shape[0] - row - 1], [0, 0], [0, 0]]
     if h.shape[0] > 1:
         dh, dc = tf.pad(dh, around), tf.pad(dc, around)

@@ -89,10 +89,7 @@ class JaxModel(Model):
         self._inference_step = jax.jit(self._inference)
         # The first argument, what is differentiated, is part of the program.
         self._training_step = jax.jit(self._training, static_argnums=0)
-        self._updating_steps = {
-            "sgd": jax.jit(self._sgd, static_argnums=0),
-            "adam": jax.jit(self._adam, static_argnums=0),
-        }
+        self._updating_step = jax.jit(self._updating, static_argnums=0)
         self._optimizers: dict[str, Any] = {}
         self._last: Tensor = None
 
@@ -139,22 +136,18 @@ class JaxModel(Model):
         weights, *of_inputs = pull_back(Outputs(*upstream))
         return outputs, of_inputs, weights
 
-    def _sgd(self, gradients: str, optimizer: tuple[()], parameters: Tensors, *args: Any) -> Any:
+    def _updating(
+        self, gradients: str, optimizer: Any, parameters: Tensors, *args: Any
+    ) -> tuple[Any, Tensors, Any]:
+        """A training step and its update; Adam's is what ``optax.adam`` computes."""
         results = self._training(gradients, parameters, *args)
-        updated = [
-            parameter - LEARNING_RATE * gradient
-            for parameter, gradient in zip(parameters, results[-1], strict=True)
-        ]
-        return results, updated, optimizer
-
-    def _adam(self, gradients: str, optimizer: Any, parameters: Tensors, *args: Any) -> Any:
-        """What ``optax.adam`` computes, without another package to install."""
-        step, moments = optimizer
-        step = step + 1
+        pairs = zip(parameters, results[-1], strict=True)
+        if not optimizer:
+            return results, [each - LEARNING_RATE * gradient for each, gradient in pairs], ()
+        step, moments = optimizer[0] + 1, optimizer[1]
         corrections = adam_corrections(step.astype(self.variable_dtype))
-        results = self._training(gradients, parameters, *args)
         updated, after = [], []
-        for parameter, gradient, (m, v) in zip(parameters, results[-1], moments, strict=True):
+        for (parameter, gradient), (m, v) in zip(pairs, moments, strict=True):
             change, m, v = adam(gradient, m, v, corrections, self._jax.numpy.sqrt)
             updated.append(parameter + change)
             after.append((m, v))
@@ -196,17 +189,14 @@ class JaxModel(Model):
         self._optimizers[name] = ()
         if name == "adam":
             zeros = [np.zeros(parameter.shape) for parameter in self.parameters]
-            moments = [
-                (self._placed(each, self.variable_dtype), self._placed(each, self.variable_dtype))
-                for each in zeros
-            ]
+            moments = [tuple(self._placed(z, self.variable_dtype) for _ in "mv") for z in zeros]
             self._optimizers[name] = (self._placed(np.array(0), np.int32), moments)
 
     def _train_and_update(
         self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
         with self._wide():
-            results, self.parameters, self._optimizers[optimizer] = self._updating_steps[optimizer](
+            results, self.parameters, self._optimizers[optimizer] = self._updating_step(
                 gradients, self._optimizers[optimizer], self.parameters, call, upstream
             )
         raw = RawGradients.of(*results)
@@ -220,7 +210,7 @@ class JaxModel(Model):
                 return self._inference_step.lower(self.parameters, call)
             if optimizer is None:
                 return self._training_step.lower(gradients, self.parameters, call, upstream)
-            return self._updating_steps[optimizer].lower(
+            return self._updating_step.lower(
                 gradients, self._optimizers[optimizer], self.parameters, call, upstream
             )
 

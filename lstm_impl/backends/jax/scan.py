@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lstm_impl.backends.jax.model import JaxBackend
 from lstm_impl.call import Outputs, State, Tensor, Tensors
 
@@ -21,32 +23,53 @@ class JaxScan(JaxBackend):
     def layer(
         self, x: Tensor, state: State, parameters: Tensors, lengths: Tensor | None, reverse: bool
     ) -> Outputs:
-        import jax
         import jax.numpy as jnp
-
-        kernel, recurrent_kernel, bias = parameters
-        preproject = "preproject" in self.options
-
-        def project(x: Tensor) -> Tensor:
-            return jnp.matmul(x, kernel) + bias
-
-        def step(carry: State, slices: tuple[Tensor, Tensor | None]) -> tuple[State, Tensor]:
-            h, c = carry
-            x_t, valid = slices
-            z = (x_t if preproject else project(x_t)) + jnp.matmul(h, recurrent_kernel)
-            i, f, g, o = jnp.split(z, 4, axis=-1)
-            c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-            h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
-            if valid is None:
-                return (h_new, c_new), h_new
-            # Backwards, the state simply does not move before the first valid step.
-            y = jnp.where(valid, h_new, jnp.zeros_like(h_new))
-            return (jnp.where(valid, h_new, h), jnp.where(valid, c_new, c)), y
 
         valid = None
         if lengths is not None:
             steps = jnp.arange(x.shape[0], dtype=lengths.dtype)
             valid = (steps[:, None] < lengths[None, :])[:, :, None]
-        sequences = (project(x) if preproject else x, valid)
-        (h, c), y = jax.lax.scan(step, state, sequences, reverse=reverse)
-        return Outputs(y, h, c)
+        preproject = "preproject" in self.options
+        return scanned(x, state, parameters, valid, preproject, reverse=reverse)
+
+
+def scanned(
+    x: Tensor,
+    state: State,
+    parameters: Sequence[Tensor | None],
+    valid: Tensor | None,
+    preproject: bool,
+    *,
+    reverse: bool = False,
+    zero_masked: bool = True,
+    every_step: bool = True,
+) -> Outputs:
+    """Outputs ``[T, B, H]``, or None without every_step, and the final state.
+
+    x ``[T, B, in]``; valid ``[T, B, 1]``: a step that is False leaves the state, and its output is
+    that of the step before, or zero.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    kernel, recurrent_kernel, bias = parameters
+
+    def project(x: Tensor) -> Tensor:
+        product = jnp.matmul(x, kernel)
+        return product if bias is None else product + bias
+
+    def step(carry: State, slices: tuple[Tensor, Tensor | None]) -> tuple[State, Tensor | None]:
+        h, c = carry
+        x_t, valid = slices
+        z = (x_t if preproject else project(x_t)) + jnp.matmul(h, recurrent_kernel)
+        i, f, g, o = jnp.split(z, 4, axis=-1)
+        c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        y = h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
+        if valid is not None:
+            # Backwards, the state simply does not move before the first valid step.
+            h_new, c_new = jnp.where(valid, h_new, h), jnp.where(valid, c_new, c)
+            y = jnp.where(valid, h_new, jnp.zeros_like(h_new)) if zero_masked else h_new
+        return (h_new, c_new), y if every_step else None
+
+    (h, c), y = jax.lax.scan(step, state, (project(x) if preproject else x, valid), reverse=reverse)
+    return Outputs(y, h, c)

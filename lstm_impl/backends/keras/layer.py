@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from lstm_impl.availability import Package
-from lstm_impl.backends.keras.cells import Arrays, make_layers, through_keras
+from lstm_impl.backends.keras.cells import make_layers, through_keras
 from lstm_impl.backends.keras.environment import PACKAGE, KerasThree
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
@@ -45,19 +44,7 @@ class LayerModel(TensorFlowModel):
             def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
                 return self._layers[row](x, initial_state=[h, c], mask=valid, training=training)
 
-            def upto(lengths: Tensor, x: Tensor) -> Tensor:
-                steps = tf.range(tf.shape(x)[1], dtype=lengths.dtype)
-                return steps[None, :] < lengths[:, None]
-
-            arrays = Arrays(
-                swap=lambda each: tf.transpose(each, [1, 0, 2]),
-                upto=upto,
-                reverse=lambda y: tf.reverse(y, [1]),
-                zero=lambda y, valid: tf.where(valid[:, :, None], y, tf.zeros_like(y)),
-                join=functools.partial(tf.concat, axis=-1),
-                stack=tf.stack,
-            )
-            return through_keras(self.spec, call, run, arrays, self.batch_major)
+            return through_keras(self.spec, call, run, self.batch_major)
 
 
 class KerasBackend(TensorFlowBackend):
@@ -106,7 +93,7 @@ class Keras(KerasThree, KerasBackend):
         return ""
 
 
-class TfKeras(KerasBackend):
+class TfKeras(KerasThree, KerasBackend):
     """``tf_keras.layers.LSTM``, Keras 2's; ``+unroll`` is its own argument."""
 
     strategy = "tf_keras"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from lstm_impl.backend import Backend
 from lstm_impl.backends.jax.model import JaxBackend, JaxModel
-from lstm_impl.backends.keras.cells import Arrays, make_layers, through_keras
+from lstm_impl.backends.keras.cells import make_layers, through_keras
 from lstm_impl.backends.keras.environment import PACKAGE, VARIABLE, KerasThree
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.evidence import Evidence
@@ -30,7 +30,6 @@ class KerasJaxModel(JaxModel):
         import keras
 
         super().__init__(backend, spec, device, batch_major, weights)
-        self._arrays = Arrays.of_keras(keras.ops)
         more: dict[str, Any] = {"unroll": "unroll" in backend.options}
         if backend.options:
             more["use_cudnn"] = False
@@ -50,7 +49,7 @@ class KerasJaxModel(JaxModel):
             )
             return outputs
 
-        return through_keras(self.spec, call, run, self._arrays, self.batch_major)
+        return through_keras(self.spec, call, run, self.batch_major)
 
     def evidence(self, workload: Workload) -> Evidence:
         found = super().evidence(workload)

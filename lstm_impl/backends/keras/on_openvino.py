@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lstm_impl.backends.keras.cells import Arrays, make_layers, through_keras
+from lstm_impl.backends.keras.cells import make_layers, through_keras
 from lstm_impl.backends.keras.environment import PACKAGE, VARIABLE, KerasThree
 from lstm_impl.backends.others.openvino import OpenVINOBackend, OpenVINOModel
 from lstm_impl.call import Call, Outputs, Tensor
@@ -16,7 +16,6 @@ class KerasOpenVINOModel(OpenVINOModel):
     """Keras's layers, called with parameters."""
 
     def network(self, call: Call) -> Outputs:
-        import keras
         from keras.src.backend.openvino.core import OpenVINOKerasTensor
 
         inside = Call(*(None if each is None else OpenVINOKerasTensor(each) for each in call))
@@ -24,8 +23,7 @@ class KerasOpenVINOModel(OpenVINOModel):
         def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
             return self._layers[row](x, initial_state=[h, c], mask=valid)
 
-        arrays = Arrays.of_keras(keras.ops)
-        y, h, c = through_keras(self.spec, inside, run, arrays, self.batch_major)
+        y, h, c = through_keras(self.spec, inside, run, self.batch_major)
         return Outputs(y.output, h.output, c.output)
 
     def _set_weights(self, weights: LSTMWeights) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from lstm_impl.backends.keras.cells import Arrays, make_layers, through_keras
+from lstm_impl.backends.keras.cells import make_layers, through_keras
 from lstm_impl.backends.keras.environment import PACKAGE, VARIABLE, KerasThree
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, Tensor
@@ -30,7 +30,6 @@ class KerasTorchModel(TorchModel):
         import keras
 
         self._keras = keras
-        self._arrays = Arrays.of_keras(keras.ops)
         more = {"use_cudnn": False} if self.backend.options else {}
         with self._on_device():
             self._layers = make_layers(keras, self.spec, weights, **more)
@@ -48,7 +47,7 @@ class KerasTorchModel(TorchModel):
             return self._layers[row](x, initial_state=[h, c], mask=valid)
 
         with self._on_device():
-            return through_keras(self.spec, call, run, self._arrays, self.batch_major)
+            return through_keras(self.spec, call, run, self.batch_major)
 
     def implementation(self, ops: Mapping[str, int]) -> str:
         if any("cudnn_rnn" in op for op in ops):

@@ -55,7 +55,7 @@ class TensorFlowModel(Model):
         self.compute_dtype = tf.as_dtype(spec.precision.compute)
         self.variable_dtype = tf.as_dtype(spec.precision.variable)
         if device != "cpu" and spec.dtype in ("float32", "tf32"):
-            self._set_tf32()
+            tf.config.experimental.enable_tensor_float_32_execution(spec.dtype == "tf32")
         with tf.device(self.tf_device):
             self.variables = self._make_variables(weights)
         self._steps = TracedSteps(self)
@@ -127,17 +127,18 @@ class TensorFlowModel(Model):
         with tf.device(self.tf_device):
             return Outputs(tf.transpose(y, [1, 0, 2]) if self.batch_major else y, h, c)
 
+    def _values(self) -> Tensors:
+        """The variables' values in the compute type."""
+        tf = self._tf
+        return [tf.cast(tf.convert_to_tensor(each), self.compute_dtype) for each in self.variables]
+
     def _computed(
         self, by: Callable[[LSTMSpec, Call, Tensors, bool], Tensors], call: Call, training: bool
     ) -> Tensors:
         """What a function of the backend gives, as ops, here, for a call in the model's layout."""
         tf = self._tf
         with tf.device(self.tf_device):
-            # read once, not in every turn of a loop
-            parameters = [
-                tf.cast(tf.convert_to_tensor(variable), self.compute_dtype)
-                for variable in self.variables
-            ]
+            parameters = self._values()  # read once, not in every turn of a loop
             if self.batch_major:
                 call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
             return by(self.spec, call, parameters, training)
@@ -243,9 +244,6 @@ class TensorFlowModel(Model):
 
     def synchronize(self) -> None:
         self._tf.test.experimental.sync_devices()
-
-    def _set_tf32(self) -> None:
-        self._tf.config.experimental.enable_tensor_float_32_execution(self.spec.dtype == "tf32")
 
 
 # -- traced steps
