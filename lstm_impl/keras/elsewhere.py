@@ -137,27 +137,21 @@ def obstacle(name: str, arguments: Arguments) -> str:
 
 def choose(arguments: Arguments, call: LayerCall) -> Choice:
     """What ``backend="auto"`` picks: theirs where it can compute the layer, else Keras's code."""
-    name = _computing.BACKEND
     if reason := needs_keras(arguments):
         return Choice(KERAS, f"only Keras's own loop can: the layer has {reason}", (), True)
-    if reason := obstacle(name, arguments):
+    if reason := obstacle(_computing.BACKEND, arguments):
         return Choice(KERAS, f"it does what was asked for: {reason}")
-    if _THEIRS == "torch":
-        return _on_torch(arguments, call)
-    return Choice(
-        KERAS, "its scan on JAX was at least as fast as ours on a CPU, and takes cuDNN on a GPU"
-    )
-
-
-def _on_torch(arguments: Arguments, call: LayerCall) -> Choice:
-    if call.device == "gpu" and not arguments.use_cudnn:
-        return Choice(KERAS, "the layer has use_cudnn=False, and torch takes cuDNN on a GPU")
-    if call.traced and call.masked:
-        return Choice(
-            KERAS,
-            "PyTorch records a program from this call, and packing by a mask would fix its lengths",
+    if _THEIRS == "jax":
+        reason = "its scan on JAX was at least as fast as ours on a CPU, and takes cuDNN on a GPU"
+    elif call.device == "gpu" and not arguments.use_cudnn:
+        reason = "the layer has use_cudnn=False, and torch takes cuDNN on a GPU"
+    elif call.traced and call.masked:
+        reason = (
+            "PyTorch records a program from this call, and packing by a mask would fix its lengths"
         )
-    return Choice(_computing.BACKEND, "one call for all steps, where Keras loops in Python")
+    else:
+        return Choice(_computing.BACKEND, "one call for all steps, where Keras loops in Python")
+    return Choice(KERAS, reason)
 
 
 def tune(

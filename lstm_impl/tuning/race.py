@@ -26,19 +26,11 @@ FAR = 1.5
 """Whose fastest block of the first look took this many times the slowest of the leader's is far
 behind: what disturbs a machine makes blocks slower, never faster."""
 
+ENOUGH = 12
+"""Blocks of one that races alone: from 11 on the range of ratios holds the median with ``LEVEL``."""
+
 LEVEL = 0.001
 """How often, at most, an interval of ratios lies next to the true median."""
-
-BEHIND = 1.03
-"""Whose whole interval lies above this is surely behind, and leaves."""
-
-ALIKE = 1.01
-"""Once all intervals end below this, who is left is alike, and the race is over."""
-
-LOOKS = (12, 24, 48, 96, 192, 384)
-"""Rounds after which those who are surely behind leave: each as many again as all before, so that
-looking often does not find by chance what is not there. From 11 rounds on the range of ratios
-holds the median with ``LEVEL``."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +72,8 @@ def race(
     rounds = 0
     left = list(racing)
     while left and (rounds < FIRST_LOOK or now() < end):
+        if len(left) == 1 and rounds >= ENOUGH:
+            break
         order.shuffle(left)
         for name in list(left):
             try:
@@ -91,15 +85,9 @@ def race(
                 out[name] = Ran(problem=_in_words(error))
                 left.remove(name)
         rounds += 1
-        blocks = {name: racing[name].blocks for name in left}
-        if not left:
-            break
-        if rounds == FIRST_LOOK:
-            left = _not_far(blocks)
-        elif rounds in LOOKS:
-            left = _not_behind(blocks)
-            if len(left) == 1 or _alike({name: blocks[name] for name in left}):
-                break
+        if left and rounds == FIRST_LOOK:
+            leading = min((racing[name].blocks for name in left), key=min)
+            left = [name for name in left if min(racing[name].blocks) <= FAR * max(leading)]
     done = {name: each for name, each in racing.items() if name not in out}
     out |= {name: Ran(tuple(each.blocks), each.first) for name, each in done.items()}
     return {name: out[name] for name in entrants}
@@ -141,21 +129,6 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def _not_far(blocks: Mapping[str, Sequence[float]]) -> list[str]:
-    leader = min(blocks, key=lambda name: min(blocks[name]))
-    return [name for name in blocks if min(blocks[name]) <= FAR * max(blocks[leader])]
-
-
-def _not_behind(blocks: Mapping[str, Sequence[float]]) -> list[str]:
-    leader = fastest(blocks)
-    return [name for name in blocks if ratio(blocks[name], blocks[leader]).low <= BEHIND]
-
-
-def _alike(blocks: Mapping[str, Sequence[float]]) -> bool:
-    leader = fastest(blocks)
-    return all(ratio(each, blocks[leader]).high <= ALIKE for each in blocks.values())
-
-
 def fastest(blocks: Mapping[str, Sequence[float]]) -> str:
     """Of those that ran all rounds, the one with the smallest ratios to the first of them."""
     rounds = max(map(len, blocks.values()))
@@ -174,19 +147,17 @@ class Ratio:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """Our time over theirs, from the rounds that both ran."""
+    """Our time over theirs, from the rounds that both ran.
+
+    The interval is that of the sign test at ``LEVEL``, which assumes no distribution; of fewer
+    rounds than it needs it is their whole range.
+    """
     rounds = min(len(ours), len(theirs))
     if not rounds:
         raise ValueError("two entrants without a round in common have no ratio")
     ratios = np.sort(np.array(ours[:rounds]) / np.array(theirs[:rounds]))
-    left_out = _left_out(rounds)
-    return Ratio(
-        float(ratios[left_out]), float(np.median(ratios)), float(ratios[rounds - 1 - left_out])
-    )
-
-
-def _left_out(rounds: int) -> int:
-    """How many ratios at either end are outside the interval of their median."""
     from scipy.stats import binom  # it takes a second, and reading decisions needs no race
 
-    return max(0, int(binom.ppf(LEVEL / 2, rounds, 0.5)) - 1)
+    left_out = max(0, int(binom.ppf(LEVEL / 2, rounds, 0.5)) - 1)
+    ends = ratios[left_out], np.median(ratios), ratios[rounds - 1 - left_out]
+    return Ratio(*map(float, ends))

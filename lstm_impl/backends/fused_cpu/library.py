@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -246,7 +246,15 @@ def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Pa
                 return library
             logger.warning("%s is deleted and compiled again: %s", library, problem)
             _remove(library)
-        _told(compiler, lambda: _compile(compiler, KERNEL_FLAGS, flags, links, library))
+        told = f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this TensorFlow"
+        print(f"{told} and CPU ...", end="", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        try:
+            _compile(compiler, KERNEL_FLAGS, flags, links, library)
+        except UnavailableError:
+            print(" failed", file=sys.stderr)
+            raise
+        print(f" {time.monotonic() - started:.0f} s", file=sys.stderr)
     return library
 
 
@@ -275,7 +283,12 @@ def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
         )
     if unpacked is None and not (able := _can_be_compiled()):
         raise UnavailableError(f"fused_cpu: {able}")
-    version, flags, links = _installed() if unpacked is None else _unpacked(unpacked)
+    if unpacked is None:
+        import tensorflow as tf
+
+        version, (flags, links) = tf.__version__, _tensorflow_flags()
+    else:
+        version, flags, links = _unpacked(unpacked)
     compiler = _compiler_for(kind)
     sources = fused_cpu_prebuilt.digest(SOURCES)
     library = folder.absolute() / fused_cpu_prebuilt.file_name(version, cpu, sources)
@@ -296,13 +309,6 @@ def _compiler_for(kind: fused_cpu_prebuilt.CPUKind) -> Compiler:
     if problem := requested.problem():
         raise UnavailableError(f"fused_cpu: {problem}")
     return requested
-
-
-def _installed() -> tuple[str, list[str], list[str]]:
-    """Version, and flags to compile and to link, of the TensorFlow that is installed here."""
-    import tensorflow as tf
-
-    return tf.__version__, *_tensorflow_flags()
 
 
 def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
@@ -333,22 +339,6 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _told(compiler: Compiler, work: Callable[[], None]) -> None:
-    """Do the work, which takes a while, with a line that says so."""
-    sys.stderr.write(
-        f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this TensorFlow "
-        "and CPU ..."
-    )
-    sys.stderr.flush()
-    started = time.monotonic()
-    try:
-        work()
-    except UnavailableError:
-        sys.stderr.write(" failed\n")
-        raise
-    sys.stderr.write(f" {time.monotonic() - started:.0f} s\n")
 
 
 def _compile(

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
 
 from lstm_impl.step import Step
-from lstm_impl.tuning.race import FIRST_LOOK, LEVEL, LOOKS, Ran, _left_out, fastest, race, ratio
+from lstm_impl.tuning.race import FIRST_LOOK, Ran, fastest, race, ratio
 
 
 class World:
@@ -43,14 +42,8 @@ def test_the_faster_wins_and_one_that_is_far_behind_leaves_after_the_first_look(
     ran = race(steps, 20.0, now=world.now)
     assert fastest({name: each.blocks for name, each in ran.items()}) == "fast"
     assert len(ran["slow"].blocks) == FIRST_LOOK
-    assert len(ran["near"].blocks) == len(ran["fast"].blocks) >= LOOKS[0]
+    assert len(ran["near"].blocks) == len(ran["fast"].blocks) > FIRST_LOOK
     assert ratio(ran["slow"].blocks, ran["fast"].blocks).mid == pytest.approx(10.0)
-
-
-def test_who_is_surely_behind_leaves_and_the_race_ends_when_one_is_left() -> None:
-    world = World()
-    ran = race({"a": world.always(0.05), "b": world.always(0.055)}, 1e6, now=world.now)
-    assert len(ran["a"].blocks) == len(ran["b"].blocks) == LOOKS[0]
 
 
 def test_after_a_rest_a_call_that_is_not_timed_wakes_threads() -> None:
@@ -159,7 +152,7 @@ def test_the_interval_of_a_ratio_holds_the_true_one() -> None:
     assert missed <= 12  # 4 expected at LEVEL
 
 
-@pytest.mark.parametrize("rounds", [1, FIRST_LOOK, 7, LOOKS[0]])
+@pytest.mark.parametrize("rounds", [1, FIRST_LOOK, 7])
 def test_who_breaks_has_its_reason_whichever_round_it_is_and_whoever_else_runs(
     rounds: int,
 ) -> None:
@@ -172,10 +165,10 @@ def test_who_breaks_has_its_reason_whichever_round_it_is_and_whoever_else_runs(
             raise RuntimeError("broke")
         return 0.05
 
-    ran = race({"a": world.step(breaks)}, 1e6, now=world.now)
+    ran = race({"a": world.step(breaks)}, 10.0, now=world.now)
     assert ran == {"a": Ran(problem="RuntimeError: broke")}
     calls = iter(range(100))
-    ran = race({"a": world.step(breaks), "b": world.always(0.05)}, 1e6, now=world.now)
+    ran = race({"a": world.step(breaks), "b": world.always(0.05)}, 10.0, now=world.now)
     assert ran["a"] == Ran(problem="RuntimeError: broke")
     assert len(ran["b"].blocks) >= FIRST_LOOK
 
@@ -190,17 +183,10 @@ def test_entrants_take_turns_in_another_order_each_round_and_begin_each_block_an
 
         return Step(run, lambda: None, lambda: None, restart=lambda: anew.append(name))
 
-    ran = race({name: entrant(name) for name in "abc"}, 1e6, now=world.now)
-    assert [len(each.blocks) for each in ran.values()] == [LOOKS[0]] * 3
+    ran = race({name: entrant(name) for name in "abc"}, 2.0, now=world.now)
+    assert {len(each.blocks) for each in ran.values()} == {12}
     blocks = turns[6:]  # two calls of each come before the race, and a call fills a block
     assert anew == blocks
     rounds = ["".join(blocks[k : k + 3]) for k in range(0, len(blocks), 3)]
     assert all(sorted(each) == ["a", "b", "c"] for each in rounds)
     assert len(set(rounds)) > 3
-
-
-@pytest.mark.parametrize("rounds", [11, *LOOKS])
-def test_an_interval_is_as_narrow_as_its_level_lets_it_be(rounds: int) -> None:
-    """The chance that the median lies beside it is that of so many heads, or tails, of as many."""
-    left_out = _left_out(rounds)
-    assert 2 * binom.cdf(left_out, rounds, 0.5) <= LEVEL < 2 * binom.cdf(left_out + 1, rounds, 0.5)
