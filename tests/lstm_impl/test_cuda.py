@@ -178,12 +178,6 @@ def test_versions_are_read(text: str, version: tuple[int, int] | None) -> None:
     assert cuda.parse_version(text) == version
 
 
-@given(st.text())
-def test_what_is_no_version_is_none_and_never_an_error(text: str) -> None:
-    found = cuda.parse_version(text)
-    assert found is None or len(found) == 2
-
-
 @pytest.mark.parametrize(("device", "index"), [("gpu", 0), ("gpu:0", 0), ("gpu:12", 12)])
 def test_a_gpu_is_named_by_its_number(device: str, index: int) -> None:
     assert cuda.gpu_index(device) == index

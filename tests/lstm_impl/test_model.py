@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,33 +150,6 @@ def test_a_workload_that_a_backend_refuses_is_not_computed() -> None:
     with pytest.raises(UnsupportedError, match=r"^numpy: no training$"):
         model.prepare(Workload(1, 1, "training"))
     model.prepare(Workload(1, 1))
-
-
-def test_a_backend_is_asked_for_just_what_a_call_is_given() -> None:
-    asked: list[Workload | None] = []
-
-    class Asked(NumPyLoop):
-        def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-            asked.append(workload)
-            return ""
-
-    model = Asked().build(DEEP, LSTMWeights.random(DEEP), batch_major=True)
-    x, dy, masks = np.zeros((2, 5, 3)), np.zeros((2, 5, 8)), np.ones((1, 5, 2, 8))
-    asked.clear()
-    model.forward(x)
-    model.forward(x, lengths=[5, 3], masks=masks)
-    model.gradients(x, dy, of="weights")
-    model.start_optimizer("adam")
-    model.forward_and_gradients(x, dy, optimizer="adam")
-    plain = Workload(2, 5, batch_major=True)
-    training = replace(plain, mode="training")
-    assert asked == [
-        plain,
-        replace(plain, min_length=3, dropout=0.5),  # whatever the rate: there are masks
-        replace(training, gradients="weights"),
-        Workload(1, 1, "training", optimizer="adam", gradients="weights"),
-        replace(training, optimizer="adam"),
-    ]
 
 
 def test_a_workload_of_the_other_layout_is_refused() -> None:

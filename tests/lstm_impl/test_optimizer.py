@@ -17,12 +17,10 @@ from lstm_impl import (
     LSTMState,
     LSTMWeights,
     Model,
-    UnsupportedError,
     Workload,
     get_backend,
     list_backends,
 )
-from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.workload import OPTIMIZERS
 
@@ -259,62 +257,3 @@ def test_the_evidence_is_that_of_the_step_with_its_update(name: str) -> None:
         assert not any(expected in op for op in plain["ops"])
     else:  # compiled into fusions, which have no names
         assert updating["fusions"] > plain["fusions"]
-
-
-# -- refusals
-
-
-@pytest.mark.parametrize(
-    "name", ["static_unroll", "block_lstm", "cudnn", "flashrnn+alternating", "jax_cudnn"]
-)
-def test_a_backend_with_reasons_of_its_own_has_the_common_ones_too(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backend = get_backend(name)
-    workload = Workload(2, 3, "training", optimizer="adam")
-    assert not backend.refusal(LSTMSpec(3, 4), workload)
-    monkeypatch.setattr(type(backend), "optimizers", ("sgd",))
-    assert backend.refusal(LSTMSpec(3, 4), workload) == "it updates no weights with adam"
-
-
-def test_every_backend_takes_an_optimizer_or_says_why_not() -> None:
-    # Keras adds Adam's epsilon elsewhere: what calls its optimizers takes SGD, and nothing else.
-    trained = [name for name in list_backends() if get_backend(name).optimizers != ("sgd",)]
-    workload = Workload(2, 3, "training", optimizer="adam")
-    refused = {
-        name: reason
-        for name in trained
-        if (reason := get_backend(name).refusal(LSTMSpec(3, 16), workload))
-    }
-    untrained = {
-        name: reason
-        for name in trained
-        if (reason := get_backend(name).refusal(LSTMSpec(3, 16), TRAIN))
-    }
-    assert refused == untrained
-
-
-class OneWay(NumPyLoop):
-    """A backend from elsewhere, which knows nothing of optimizers and has reasons of its own."""
-
-    strategy = "one_way"
-
-    def refusal(self, *rest: Any) -> str:
-        return ""
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        class Plain(NumPyModel):
-            _start_optimizer = Model._start_optimizer
-            _train_and_update = Model._train_and_update
-
-        return Plain(self, spec, device, batch_major, weights)
-
-
-def test_a_backend_that_knows_no_optimizer_refuses_one() -> None:
-    model = OneWay().build(LSTMSpec(3, 4), LSTMWeights.random(LSTMSpec(3, 4)))
-    words = "one_way: it updates no weights with adam"
-    with pytest.raises(UnsupportedError, match=words):
-        model.prepare(Workload(2, 3, "training", optimizer="adam"))
-    with pytest.raises(UnsupportedError, match=words):
-        model.start_optimizer("adam")
-    model.prepare(TRAIN).run()

@@ -149,7 +149,6 @@ def _computed(
     timesteps, batch, features = x.shape
     rows, _, units = h.shape
     lengths = tf.fill([batch], timesteps) if lengths is None else tf.cast(lengths, tf.int32)
-    _check(x, h, c, params, lengths, directions)
     # Half precision is kept in 16 bits and computed in 32, as TensorFlow asks of cuDNN.
     stored = x.dtype
     dtype = stored if stored in (tf.float32, tf.float64) else tf.float32
@@ -234,29 +233,6 @@ def _refuse_what_is_not_emulated(arguments: dict[str, Any]) -> None:
             raise NotImplementedError(f"the emulation has no {name}={arguments[name]!r}")
 
 
-def _check(
-    x: Tensor, h: Tensor, c: Tensor, params: Tensor, lengths: Tensor, directions: int
-) -> None:
-    """What the kernel checks when it runs (InvalidArgumentError); time-major tensors."""
-    import tensorflow as tf
-
-    equal = tf.debugging.assert_equal
-    rows, units, features = h.shape[0], h.shape[2], x.shape[2]
-    batch = x.shape[1]
-    size = params_size(rows // directions, units, features, directions)
-    equal(rows % directions, 0, message="input_h has half a bidirectional layer")
-    equal(h.shape[1], batch, message="input_h has another batch than input")
-    equal(c.shape, h.shape, message="input_c has another shape than input_h")
-    equal(tf.shape(lengths), [batch], message="sequence_lengths is not one for each sequence")
-    # cuDNN refuses the descriptor of an empty or too long sequence.
-    tf.debugging.assert_positive(lengths, message="sequence_lengths holds an empty sequence")
-    tf.debugging.assert_less_equal(
-        lengths, x.shape[0], message="sequence_lengths holds more than the timesteps"
-    )
-    # The real op trusts the size and reads what lies there.
-    equal(tf.shape(params), [size], message="params has not CudnnRNNParamsSize's size")
-
-
 # -- the parameter buffer
 
 
@@ -291,35 +267,7 @@ def _regions(
     return matrices, pieces[len(shapes) :]
 
 
-def _params_size(arguments: dict[str, Any]) -> tuple[Tensor]:
-    """``CudnnRNNParamsSize``: one number."""
-    import tensorflow as tf
-
-    _refuse_what_is_not_emulated(arguments)
-    directions = 2 if arguments["direction"] == "bidirectional" else 1
-    size = params_size(
-        arguments["num_layers"], arguments["num_units"], arguments["input_size"], directions
-    )
-    return (tf.constant([size], arguments["S"]),)
-
-
-def _params_to_canonical(arguments: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
-    """``CudnnRNNParamsToCanonical``: the lists of matrices and of biases."""
-    import tensorflow as tf
-
-    _refuse_what_is_not_emulated(arguments)
-    directions = 2 if arguments["direction"] == "bidirectional" else 1
-    shape = (arguments["num_layers"], arguments["num_units"], arguments["input_size"], directions)
-    matrices, biases = _regions(arguments["params"], *shape)
-    tf.debugging.assert_equal(
-        len(matrices), arguments["num_params"], message="Number of params mismatch"
-    )
-    return matrices, biases
-
-
 EMULATIONS: dict[str, Callable[[dict[str, Any]], tuple[Any, ...]]] = {
     "CudnnRNNV2": _cudnn_rnn,
     "CudnnRNNV3": _cudnn_rnn,
-    "CudnnRNNParamsSize": _params_size,
-    "CudnnRNNParamsToCanonical": _params_to_canonical,
 }

@@ -7,13 +7,8 @@ PyTorch kernel (``vanilla``) is called instead.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import shutil
 import sys
 import types
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,38 +94,3 @@ def test_what_a_kernel_cannot_do_is_refused(name: str, spec: LSTMSpec, words: st
 def test_two_kernels_at_once_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="two kernels; choose one"):
         get_backend("flashrnn+alternating+triton")
-
-
-def test_an_old_gpu_is_named() -> None:
-    assert flashrnn.capability_availability((8, 0))
-    assert flashrnn.capability_availability((9, 0))
-    words = str(flashrnn.capability_availability((7, 5)))
-    assert words.endswith("compute capability 8.0 (Ampere) or later, not 7.5")
-
-
-def nothing(name: str) -> None:
-    return None
-
-
-@pytest.mark.parametrize(
-    ("name", "which", "words"),
-    [
-        ("flashrnn", nothing, "compiles its kernels with nvcc, which is not found; install"),
-        ("flashrnn", lambda name: name if name == "nvcc" else None, "needs a C++ compiler"),
-        ("flashrnn+triton", shutil.which, "Triton is not installed: pip install triton"),
-    ],
-    ids=["nvcc", "g++", "triton"],
-)
-def test_a_missing_compiler_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    name: str,
-    which: Callable[[str], str | None],
-    words: str,
-) -> None:
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    monkeypatch.setattr(shutil, "which", which)
-    monkeypatch.setattr(importlib.util, "find_spec", nothing)
-    backend = get_backend(name)
-    assert isinstance(backend, flashrnn.FlashRNN)
-    assert words in str(backend._compiler_availability())

@@ -88,15 +88,6 @@ def test_another_abi_is_refused(make_compiler: MakeCompiler) -> None:
     assert "c++-of-a-test 12.4.0" in found.reason
 
 
-def test_a_compiler_that_cannot_compile_for_this_cpu_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "c++-of-a-test"
-    path.write_text("#!/bin/sh\necho 'cc1plus: error: bad value for -march=' >&2\nexit 1\n")
-    path.chmod(0o755)
-    found = library._compiler(str(path))
-    assert not isinstance(found, library.Compiler)
-    assert "bad value for -march=" in found.reason
-
-
 def test_elsewhere_than_on_linux_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert "on Linux only" in library.availability().reason
@@ -288,17 +279,6 @@ def test_for_another_machine_it_is_compiled_against_a_wheel(
     assert f"-isystem {unpacked}/tensorflow/include" in words
     links = f"-L{unpacked}/tensorflow -l:libtensorflow_framework.so.2 -Wl,-z,defs"
     assert links in words.splitlines()[-1]
-
-
-def test_without_a_compiler_for_another_machine_it_says_what_to_install(
-    unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(library.COMPILER, raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    words = "no compiler aarch64-linux-gnu-g++: apt-get install g++-aarch64-linux-gnu"
-    with pytest.raises(UnavailableError, match=re.escape(words)):
-        library.build("aarch64", tmp_path / "made", unpacked)
-    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("without", ["headers", "library", "version", "anything"])

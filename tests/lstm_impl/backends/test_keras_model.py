@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import types
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
-from lstm_impl.backends.keras import model as keras_model
 from lstm_impl.backends.keras.calls import PATHS
 from lstm_impl.backends.keras.model import CalledModel
 from lstm_impl.optimizer import LEARNING_RATE
@@ -125,22 +124,24 @@ def test_a_second_step_shows_its_own_outputs_and_gradients() -> None:
             np.testing.assert_allclose(new - old, -LEARNING_RATE * gradient, atol=2e-7)
 
 
-def test_arrays_are_made_as_keras_has_them_once_and_the_oldest_forgotten(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(keras_model, "MOST_PLACED", 2)
-    made: list[str] = []
+def few(purpose: str) -> list[Any]:
+    """Those that take seconds to trace, compile or save only with the slow tests."""
+    slow = ("fit", "signature", "predict")
+    return [
+        pytest.param(each, marks=pytest.mark.slow if each in slow else ())
+        for each, path in PATHS.items()
+        if getattr(path, purpose)
+    ]
 
-    def make(tensor: types.SimpleNamespace) -> str:
-        made.append(tensor.name)
-        return made[-1]
 
-    placed = keras_model._Placed(make)
-    first, second, third = (types.SimpleNamespace(name=name) for name in "abc")
-    assert [placed(each) for each in (first, second, first)] == ["a", "b", "a"]
-    assert made == ["a", "b"]
-    placed(third)
-    placed(second)
-    assert made == ["a", "b", "c"]
-    placed(first)
-    assert made == ["a", "b", "c", "a"]
+@pytest.mark.parametrize("path", few("infers"))
+def test_each_call_infers_what_the_reference_does(path: str) -> None:
+    result = gate(built(f"keras_model+{path}" if path else "keras_model"), INFER, seed=3)
+    assert result.passed, result.describe()
+
+
+@pytest.mark.parametrize("path", few("trains"))
+def test_each_call_leaves_the_weights_that_the_reference_leaves(path: str) -> None:
+    result = gate(built(f"keras_model+{path}" if path else "keras_model"), TRAIN, seed=3)
+    assert result.passed, result.describe()
+    assert "update" in result.errors

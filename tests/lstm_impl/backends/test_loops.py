@@ -104,3 +104,13 @@ def test_static_unroll_bidirectional_float64_is_refused_because_xla_compiles_it_
     monkeypatch.setattr(type(backend), "refusal", TensorFlowBackend.refusal)
     result = gate(built("static_unroll+xla", spec), Workload(4, 7, "inference"))
     assert not result.passed, "XLA compiles this rightly now: take the refusal out"
+
+
+pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
+
+
+def test_the_gate_rejects_the_gradient_that_tensorflow_registers_for_blocklstmv2() -> None:
+    result = gate(built("block_lstm+registered"), Workload(2, 6, "training"))
+    assert not result.passed
+    assert "dx" in result.describe()
+    assert result.errors["y"] <= result.bounds["y"]  # the forward pass is right

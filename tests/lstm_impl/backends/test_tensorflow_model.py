@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+import tempfile
+from pathlib import Path
+from typing import Any
 
-from lstm_impl import LSTMSpec, LSTMState, Workload, reference
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend, reference
+from lstm_impl.backends.hlo import ProfiledEvent, describe_hlo
+from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
+from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
+from lstm_impl.backends.tensorflow.evidence import summarise, timeline
+from lstm_impl.model import Stream
 from lstm_impl.proof.comparison import error, named
 from tests.lstm_impl.backends.built import built
 
@@ -69,3 +81,176 @@ def test_a_profile_has_each_operator_on_its_thread() -> None:
     assert len(products) == 12
     assert all(each.seconds > 0 and each.track for each in products)
     assert len({each.start for each in products}) > 6
+
+
+SPECS = some.builds(
+    LSTMSpec, some.integers(1, 4), some.integers(1, 4), some.integers(1, 3), some.booleans()
+)
+
+
+# The variables of a cell are three, two, and one of all cells.
+@given(SPECS, some.sampled_from(["while_loop", "block_lstm", "dynamic_rnn", "cudnn"]))
+def test_weights_come_back_from_the_arrays_that_they_are_kept_in(spec: LSTMSpec, name: str) -> None:
+    backend = get_backend(name)
+    assert isinstance(backend, TensorFlowBackend)
+    weights = LSTMWeights.random(spec, seed=1)
+    back = backend.unpack(spec, backend.pack(spec, weights))
+    assert [len(layer) for layer in back.layers] == [spec.num_directions] * spec.num_layers
+    for ours, theirs in zip(back.arrays(), weights.arrays(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "anew"),
+    [("while_loop", False), ("while_loop+xla", True), ("static_unroll", True), ("keras", False)],
+)
+def test_who_compiles_or_unrolls_makes_each_length_anew(name: str, anew: bool) -> None:
+    assert get_backend(name).each_length_anew == anew
+
+
+HOST, GPU = "/host:CPU", "/device:GPU:0"
+
+
+def test_ops_are_told_from_all_else_that_the_host_did() -> None:
+    found = summarise(
+        [
+            (HOST, "pool 1", "model/lstm/MatMul_1:_MklMatMul"),
+            (HOST, "pool 2", "model/lstm/MatMul:_MklMatMul"),
+            (HOST, "python", "EagerLocalExecute: Tanh"),
+            (HOST, "python", "EagerLocalExecute: __inference_step_12"),  # a call of a graph
+            (HOST, "python", "EagerLocalExecute: SyncDevice"),  # waiting
+            (HOST, "pool 1", "ThreadpoolListener::Region"),
+            (HOST, "pool 1", "std::function:Call"),
+            (HOST, "pool 1", "Executor: run"),
+            (HOST, "pool 1", "MatMul"),
+            ("/host:metadata", "", ""),
+        ]
+    )
+    assert found["ops"] == {"_MklMatMul": 2, "Tanh": 1}
+    assert found["devices"] == [HOST]
+    assert (found["kernels"], found["cudnn"]) == ({}, False)
+
+
+def test_kernels_are_those_of_a_device_s_streams_and_counted_once() -> None:
+    found = summarise(
+        [
+            (GPU, "Stream #13(Compute)", "sgemm_32x32"),
+            (GPU, "Stream #14(Compute)", "sgemm_32x32"),
+            (GPU, "Stream #13(Compute)", "void LSTM_elementWise_fp<float>"),
+            (GPU, "TensorFlow Ops", "a/MatMul:MatMul"),  # the same, grouped
+            (GPU, "XLA Modules", "sgemm_32x32"),
+            (HOST, "python", "a/MatMul:MatMul"),
+        ]
+    )
+    assert found["kernels"] == {"sgemm_32x32": 2, "void LSTM_elementWise_fp<float>": 1}
+    assert found["ops"] == {"MatMul": 1}
+    assert found["devices"] == [GPU, HOST]
+    assert found["cudnn"]
+
+
+def test_a_timeline_has_ops_instructions_and_kernels_each_on_its_line() -> None:
+    events = timeline(
+        [
+            ProfiledEvent(HOST, "pool 1", "a/MatMul:MatMul", 1.0, 0.5),
+            ProfiledEvent(HOST, "pool 2", "anything", 1.5, 0.25, "dot.12"),
+            ProfiledEvent(HOST, "pool 2", "Executor: run", 0.0, 9.0),
+            ProfiledEvent(GPU, "Stream #13", "sgemm", 2.0, 0.125),
+            ProfiledEvent(GPU, "XLA Ops", "sgemm", 2.0, 0.125),
+        ]
+    )
+    assert [(each.name, each.start, each.seconds, each.track) for each in events] == [
+        ("MatMul", 1.0, 0.5, "pool 1"),
+        ("dot", 1.5, 0.25, "pool 2"),
+        ("sgemm", 2.0, 0.125, f"{GPU} Stream #13"),
+    ]
+
+
+tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
+
+
+def compilations(run: Any) -> int:
+    """How many modules XLA compiled while ``run`` ran, by the profiler."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        run()
+        tf.profiler.experimental.stop()
+        space = xplane_pb2.XSpace()
+        for path in Path(folder).rglob("*.xplane.pb"):
+            space.ParseFromString(path.read_bytes())
+    return sum(
+        plane.event_metadata[event.metadata_id].name == "CpuCompiler::CompileCpuExecutable"
+        for plane in space.planes
+        for line in plane.lines
+        for event in line.events
+    )
+
+
+def test_xla_traces_once_and_compiles_once_for_each_shape() -> None:
+    model = built("while_loop+xla")
+    counts = [
+        compilations(lambda timesteps=timesteps: model.forward(np.zeros((timesteps, 2, 3))))
+        for timesteps in (3, 3, 6, 3)
+    ]
+    assert counts == [1, 0, 1, 0]
+    assert model.trace_count() == 1
+
+
+# The layout is one matter, how a backend loops another.
+@pytest.mark.parametrize(
+    ("name", "batch_major"),
+    [
+        ("while_loop", False),
+        ("while_loop+hoisted", True),
+        ("partial_unroll@3", False),
+        ("scan", True),
+        ("block_lstm", False),
+        ("keras", True),
+    ],
+)
+def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
+    name: str, batch_major: bool
+) -> None:
+    model: Any = built(name, batch_major=batch_major)
+    traces = []
+    for batch, timesteps in ((2, 3), (2, 8), (2, 1), (5, 3), (2, 4), (5, 9)):
+        shape = (batch, timesteps, 3) if batch_major else (timesteps, batch, 3)
+        model.forward(np.zeros(shape))
+        traces.append(model.trace_count())
+    assert traces == [1, 1, 1, 2, 2, 2]
+
+
+# Products of a step in one layer: forward those of x and h, backward that of h (not in an unrolled
+# graph's first step) and those for the gradients of both kernels; each once a timestep, or once
+# where it is taken out of the loop. With the input's gradient there are as many more as of x.
+@pytest.mark.parametrize(
+    ("name", "products", "more"),
+    [
+        ("keras", 35, 7),
+        ("while_loop", 35, 7),
+        ("while_loop+preproject", 23, 1),
+        ("while_loop+hoisted", 17, 1),
+        ("while_loop+hoisted+xla", 5, 1),
+    ],
+)
+def test_no_product_is_made_for_an_input_whose_gradient_is_not_asked_for(
+    name: str, products: int, more: int
+) -> None:
+    model = built(name)
+    steps = model._steps
+
+    def made(gradients: str) -> int:
+        workload = Workload(2, 7, "training", gradients=gradients)
+        if model.backend.xla:
+            found = describe_hlo(steps.optimized_hlo(Stream(model, workload).first()))
+            assert found["loops"] == 2  # forward and backward
+            assert found["fusions"] > 0
+            return int(found["matrix_products"])
+        step = model.prepare(workload)
+        step.run()
+        ops = tensorflow_evidence.profile(step.run, step.synchronize)["ops"]
+        return sum(count for op, count in ops.items() if "MatMul" in op)
+
+    assert made("weights") == products
+    assert made("weights+input") == products + more

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import sysconfig
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, Workload, cuda, get_backend
+from lstm_impl import LSTMSpec, Workload, dropout_masks, get_backend
 from lstm_impl.backends.torch import model as torch_model
-from lstm_impl.cuda import CudaFacts
 from lstm_impl.profile import Event
+from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import built, needs
 
@@ -41,22 +45,6 @@ def test_a_training_step_keeps_no_graph_of_the_window_before() -> None:
     assert not any(tensor.requires_grad for tensor in (raw.y, raw.h, raw.c))
 
 
-def test_a_half_precision_model_keeps_half_and_a_mixed_one_keeps_single() -> None:
-    import torch
-
-    half, mixed = (
-        built("torch", LSTMSpec(3, 5, dtype="bfloat16")),
-        built("torch", LSTMSpec(3, 5, dtype="mixed_bfloat16")),
-    )
-    assert half.parameters[0].dtype == torch.bfloat16
-    assert mixed.parameters[0].dtype == torch.float32
-    x = torch.ones(2, 1, 3, dtype=torch.bfloat16)
-    assert mixed(x)[0].dtype == torch.bfloat16
-    for model in (half, mixed):
-        y, state = model.forward(np.ones((2, 1, 3)))
-        assert y.dtype == state.c.dtype == np.float32  # NumPy has no bfloat16
-
-
 @pytest.fixture
 def _precision_restored() -> Iterator[None]:
     import torch
@@ -80,20 +68,6 @@ def test_each_call_sets_the_precision_of_its_own_model(dtype: str, word: str) ->
     with model.precision():
         assert torch.backends.cudnn.rnn.fp32_precision == word
         assert torch.backends.cuda.matmul.fp32_precision == word
-
-
-def test_a_build_without_cuda_is_named_where_there_is_a_gpu(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import torch
-
-    if torch.version.cuda:
-        pytest.skip("this PyTorch is built with CUDA")
-    facts = CudaFacts(hardware=True, driver_version=(12, 8))
-    monkeypatch.setattr(cuda, "machine_facts", lambda: facts)
-    words = str(get_backend("torch").availability("gpu:0"))
-    assert words.startswith(f"a GPU is here, but PyTorch {torch.__version__} is built without CUDA")
-    assert words.endswith("pip install torch")
 
 
 def test_evidence_counts_what_python_starts_and_what_it_multiplies() -> None:
@@ -157,3 +131,123 @@ def test_a_timeline_is_in_seconds_by_thread_and_gpu() -> None:
         ]
     )
     assert events == [Event("aten::mm", 1.0, 0.5, "thread 3"), Event("sgemm", 2.0, 2.0, "GPU 1")]
+
+
+def test_the_input_bias_is_zero_and_not_trained() -> None:
+    import torch
+
+    model = built("torch")
+    assert len(model.parameters) == 3
+    x = torch.ones(2, 1, 3)
+    y, _ = model(x)
+    y.sum().backward()
+    biases = [p for name, p in model.module.named_parameters() if name.startswith("bias_ih")]
+    assert len(biases) == 1
+    assert biases[0].grad is None
+    assert not biases[0].any()
+
+
+def test_masks_see_weights_that_were_trained_in_place() -> None:
+    import torch
+
+    spec = LSTMSpec(3, 5, 2)
+    model, other = built("torch", spec), built("torch", spec, seed=2)
+    masks = dropout_masks(spec, 4, 2, 0.5, seed=0)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3))
+    model.forward(x, masks=masks)
+    with torch.no_grad():
+        for ours, theirs in zip(model.parameters, other.parameters, strict=True):
+            ours.copy_(theirs)
+    ours, _ = model.forward(x, masks=masks)
+    expected, _ = get_backend("numpy").build(spec, other.get_weights()).forward(x, masks=masks)
+    assert error(ours, expected) < 1e-5
+
+
+def test_evidence_says_whose_lstm_ran() -> None:
+    import torch
+
+    found = built("torch").evidence(Workload(2, 4, mode="training"))
+    assert found["ops_total"] > 5
+    assert found["kernels_total"] == 0
+    if torch.backends.mkldnn.is_available():
+        assert found["implementation"] == "oneDNN"
+        assert found["ops"]["aten::mkldnn_rnn_layer"] == 1
+    double = built("torch", LSTMSpec(3, 5, dtype="float64")).evidence(Workload(2, 4))
+    assert double["implementation"] == "PyTorch's operators, step by step"
+
+
+@pytest.fixture
+def _uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+
+
+COMPILED = {
+    "two layers, both directions, lengths": (
+        LSTMSpec(3, 5, 2, True),
+        Workload(4, 6, "training", min_length=2),
+    ),
+    "windows": (LSTMSpec(3, 5), Workload(2, 7, "training", window=3)),
+    "batch-major": (LSTMSpec(3, 5), Workload(4, 6, "training", batch_major=True, min_length=3)),
+    "dropout": (LSTMSpec(3, 5, 2), Workload(4, 6, "training", dropout=0.5)),
+    "float64": (LSTMSpec(4, 6, dtype="float64"), Workload(3, 5, "training")),
+    "float16": (LSTMSpec(4, 6, dtype="float16"), Workload(3, 5, "training")),
+    "mixed_bfloat16": (LSTMSpec(4, 6, dtype="mixed_bfloat16"), Workload(3, 5, "training")),
+}
+
+
+@pytest.mark.usefixtures("_uncompiled")
+@pytest.mark.parametrize("case", COMPILED)
+@pytest.mark.parametrize("name", ["torch_compile", "torch_compile+cell"])
+def test_the_loop_to_compile_equals_the_reference(name: str, case: str) -> None:
+    spec, workload = COMPILED[case]
+    result = gate(built(name, spec, batch_major=workload.batch_major), workload, seed=2)
+    assert result.passed, result.describe()
+
+
+def test_each_shape_and_kind_of_call_is_compiled_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    codes = []
+
+    def compiled(function: types.FunctionType, **options: bool) -> types.FunctionType:
+        assert options == {"fullgraph": True, "dynamic": False}
+        codes.append(function.__code__)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    for _ in range(2):
+        model = built("torch_compile")
+        for timesteps in (2, 2, 3):
+            x = np.ones((timesteps, 1, 3))
+            model.forward(x)
+            model.gradients(x, np.ones((timesteps, 1, 5)))
+    assert len(codes) == 8
+    assert len({id(code) for code in codes}) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["torch_compile", "torch_compile+cell"])
+def test_the_compiled_loop_equals_the_reference_and_was_compiled(name: str) -> None:
+    model = built(name)
+    workload = Workload(2, 3, "training", min_length=2)
+    result = gate(model, workload, seed=2)
+    assert result.passed, result.describe()
+    assert model.evidence(workload)["implementation"] == "compiled by Inductor"
+
+
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    words = str(get_backend("torch_compile").availability("cpu"))
+    assert words.startswith("torch.compile needs a C++ compiler, and no-such-compiler is not found")
+    assert words.endswith("apt-get install g++")
+
+
+def test_missing_headers_of_python_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CXX", sys.executable)  # anything that can be run
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    words = str(get_backend("torch_compile").availability("cpu"))
+    assert words.startswith(f"torch.compile needs Python's headers, and {tmp_path / 'Python.h'} is")

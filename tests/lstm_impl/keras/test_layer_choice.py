@@ -19,7 +19,6 @@ import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
 from lstm_impl.keras import choice, tuning  # noqa: E402
-from lstm_impl.keras.choice import LayerCall  # noqa: E402
 
 BATCH, STEPS, WIDTH, UNITS = 2, 5, 3, 4
 X = np.random.default_rng(0).standard_normal((BATCH, STEPS, WIDTH)).astype(np.float32)
@@ -154,14 +153,3 @@ def test_what_the_layer_s_arguments_rule_out_is_passed_over() -> None:
     save(tuned("keras"))
     layer = lstm_impl.keras.LSTM(UNITS, activation="relu")
     assert [choice.fallback for _, choice in layer.explain().choices] == [True, True]
-
-
-def test_what_was_picked_for_calls_without_end_is_not_kept_without_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(lstm_impl.keras.layer, "MOST_PICKED", 3)
-    layer = lstm_impl.keras.LSTM(UNITS)
-    for batch in range(1, 9):
-        call = LayerCall("cpu", True, False, False, batch, STEPS, WIDTH)
-        assert layer._choose(call) == layer._choose(call)
-        assert len(layer._memory.picked) <= 3

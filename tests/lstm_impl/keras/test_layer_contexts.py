@@ -54,10 +54,6 @@ def in_cond(call: Call, x: Any) -> Any:
     return tf.cond(tf.reduce_sum(x) < 1e9, lambda: call(x), lambda: call(2 * x))
 
 
-def in_map_fn(call: Call, x: Any) -> Any:
-    return tf.map_fn(lambda each: call(each[None])[0], x)
-
-
 def in_scan(call: Call, x: Any) -> Any:
     return tf.scan(
         lambda total, each: total + call(each), tf.stack([x, -x]), tf.zeros([2, 3, UNITS])
@@ -68,12 +64,7 @@ def in_recompute_grad(call: Call, x: Any) -> Any:
     return tf.recompute_grad(lambda each: call(each))(x)
 
 
-def in_nested_functions(call: Call, x: Any) -> Any:
-    inner = tf.function(call, autograph=False)
-    return tf.function(lambda each: inner(each), autograph=False)(x)
-
-
-CONTEXTS = (in_while_loop, in_cond, in_map_fn, in_scan, in_recompute_grad, in_nested_functions)
+CONTEXTS = (in_while_loop, in_cond, in_scan, in_recompute_grad)
 
 
 def keras_layer() -> Any:

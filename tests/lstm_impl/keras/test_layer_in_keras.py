@@ -262,31 +262,6 @@ def test_one_graph_serves_batches_on_both_sides_of_the_limit(
     assert (chosen.backend, chosen.most_sequences) == ("block_lstm", limit)
 
 
-@pytest.mark.usefixtures("without_a_compiler")
-def test_a_kept_state_goes_through_the_branches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "PREPROJECT_BATCH", 2)
-
-    def make(lstm: MakeLSTM) -> Any:
-        states = [keras.Input((4,)), keras.Input((4,))]
-        sequence = keras.Input((STEPS, 3))
-        outputs = lstm(return_state=True)(sequence, initial_state=states)
-        return keras.Model([sequence, *states], outputs)
-
-    model, reference = both(make)
-    shapes = ((None, STEPS, 3), (None, 4), (None, 4))
-    one_graph = tf.function(
-        lambda *given: model(list(given)),
-        input_signature=[tf.TensorSpec(shape, tf.float32) for shape in shapes],
-        autograph=False,
-    ).get_concrete_function()
-    for batch in (2, 3):
-        state = [RNG.standard_normal((batch, 4)).astype(np.float32) for _ in range(2)]
-        given = [tf.constant(array) for array in (X[:batch], *state)]
-        same(one_graph(*given), reference(given))
-    ((_, chosen),) = model.layers[-1].explain().choices
-    assert (chosen.backend, chosen.most_sequences) == ("partial_unroll@5+preproject", 2)
-
-
 @pytest.mark.parametrize("training", [True, False])
 def test_in_a_graph_compiled_by_xla_auto_picks_what_can_be_compiled(training: bool) -> None:
     def make(lstm: MakeLSTM) -> Any:
@@ -303,30 +278,6 @@ def test_in_a_graph_compiled_by_xla_auto_picks_what_can_be_compiled(training: bo
     layer.backend = "block_lstm"
     with pytest.raises(UnsupportedError, match="XLA cannot compile its op"):
         jitted(layer)(X)
-
-
-def test_fit_is_not_compiled_where_the_backend_cannot_be() -> None:
-    model = sequential(by("block_lstm"))
-    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
-        fits_as_keras(model, jit_compile=True)
-    assert "cannot compile" in str(model.layers[0].explain())
-
-
-def test_regularizers_and_constraints_act_as_with_keras() -> None:
-    arguments = {
-        "kernel_regularizer": "l2",
-        "recurrent_regularizer": "l1",
-        "bias_regularizer": "l2",
-        "activity_regularizer": "l2",
-        "kernel_constraint": "unit_norm",
-        "recurrent_constraint": "non_neg",
-        "bias_constraint": "max_norm",
-    }
-    model, reference = both(lambda lstm: sequential(lstm, **arguments))
-    same(fitted(model), fitted(reference))
-    for each in (model, reference):
-        each(X)
-    same(model.losses, reference.losses)
 
 
 def test_dropout_is_drawn_as_keras_draws_it() -> None:
@@ -432,18 +383,6 @@ def test_weights_go_both_ways(tmp_path: Path) -> None:
         source.save_weights(tmp_path / "all.weights.h5")
         target.load_weights(tmp_path / "all.weights.h5")
         same(target(X), source(X))
-
-
-def test_a_model_is_cloned_with_its_backends() -> None:
-    model = keras.Sequential(
-        [keras.Input((STEPS, 3)), keras.layers.Bidirectional(ours(backend="scan", use_cudnn=False))]
-    )
-    clone = keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
-    same(clone(X), model(X))
-    for part in (clone.layers[0].forward_layer, clone.layers[0].backward_layer):
-        assert part.backend == "scan"
-        assert part.use_cudnn is False
 
 
 @pytest.mark.parametrize("backend", ["auto", "cudnn", "while_loop+hoisted+xla"])

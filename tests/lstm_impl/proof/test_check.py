@@ -335,11 +335,6 @@ def test_everything_is_judged_once_for_each_spec_and_on_little() -> None:
     assert other.asked == first.asked
 
 
-def test_inference_is_judged_without_gradients() -> None:
-    model = GradientMutant(LSTMSpec(6, 8), GRADIENT_MUTATIONS["dx_is_nan"])
-    assert gate(model, Workload(2, 3, "inference")).passed
-
-
 def test_a_state_that_is_not_carried_between_windows_fails() -> None:
     class Forgetful(NumPyModel):
         def _infer(self, call: Call) -> Outputs:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload
 from lstm_impl.call import Call, Outputs, RawGradients
 from lstm_impl.proof import GateResult, gate
-from lstm_impl.proof.comparison import TELLING, coarseness, gains, may_be_coarser, rounded
+from lstm_impl.proof.comparison import gains
 from lstm_impl.spec import round_to_bfloat16
 from tests.lstm_impl.rounded_model import RoundedModel, to_single
 from tests.pairs import Row, pairwise, spelled
@@ -131,58 +131,3 @@ def test_a_gain_is_that_of_the_best_fit_and_noise_has_none(gain: float) -> None:
     signs = np.repeat([1.0, -1.0], 40)[:, None]
     found, _ = gains(HALF, {name: array * (1 + gain * signs) for name, array in up.items()}, up, 4)
     assert max(found.values()) < 1e-12
-
-
-def test_one_unit_is_measured_by_itself_unless_it_is_small() -> None:
-    off = np.array([1.0, 1.0, 1.0, 1.1, 1.0, 1.0])
-    found, _ = gains(HALF, {"y": ARRAYS["y"] * off}, {"y": ARRAYS["y"]}, 4)
-    assert found["unit y"] == pytest.approx(0.1)
-    assert found["whole y"] < 0.03
-    small = ARRAYS["y"] * np.array([1.0, 1.0, 1.0, 0.01, 1.0, 1.0])
-    found, _ = gains(HALF, {"y": small * off}, {"y": small}, 4)
-    assert found["unit y"] < 1e-3
-
-
-def test_finer_types_and_arrays_of_another_shape_are_not_looked_at() -> None:
-    assert gains(LSTMSpec(3, 6), ARRAYS, ARRAYS, 4) == ({}, {})
-    assert gains(HALF, {"y": np.ones(3)}, {"y": np.ones((3, 6))}, 4) == ({}, {})
-    assert coarseness({"y": np.ones(3)}, {"y": np.ones(4)}, {"y": np.ones(4)}) == ({}, {})
-
-
-@pytest.mark.parametrize(
-    ("dtype", "numbers", "wanted"),
-    [
-        ("float16", TELLING, True),
-        ("tf32", TELLING, True),
-        ("float16", TELLING - 1, False),
-        ("bfloat16", TELLING, False),  # none is coarser
-        ("float32", TELLING, False),  # its bounds are tight
-    ],
-)
-def test_a_coarser_type_is_looked_for_where_there_is_one_and_enough_to_tell(
-    dtype: str, numbers: int, wanted: bool
-) -> None:
-    arrays = {"y": np.ones(numbers - 2), "h": np.ones(1), "c": np.ones(1), "dx": np.ones(999)}
-    assert may_be_coarser(LSTMSpec(3, 6, dtype=dtype), arrays) is wanted
-
-
-@given(st.floats(-2, 2))
-def test_as_much_of_a_coarser_type_s_errors_is_found_as_is_in_it(share: float) -> None:
-    coarse = {name: array + 0.01 * array**2 for name, array in ARRAYS.items()}
-    ours = {name: array + share * (coarse[name] - array) for name, array in ARRAYS.items()}
-    found, allowed = coarseness(ours, ARRAYS, coarse)
-    assert found["bfloat16's errors"] == pytest.approx(share, abs=1e-9)
-    assert found["errors beside bfloat16's"] == pytest.approx(abs(share), abs=1e-9)
-    assert found.keys() == allowed.keys()
-
-
-def test_the_coarser_network_is_the_same_rounded_to_bfloat16_weights_and_all_inputs() -> None:
-    spec = LSTMSpec(3, 4, dtype="mixed_float16")
-    weights, inputs = LSTMWeights.random(spec), Workload(2, 3, "training").inputs(spec)
-    coarse, fed = rounded(weights, inputs)
-    pairs = [*zip(coarse.arrays(), weights.arrays(), strict=True)]
-    pairs += [(fed.x, inputs.x), (fed.dy, inputs.dy)]
-    pairs += [(fed.state.h, inputs.state.h), (fed.state.c, inputs.state.c)]
-    for ours, theirs in pairs:
-        np.testing.assert_array_equal(ours, round_to_bfloat16(theirs))
-        assert np.any(ours != theirs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.tuning import Decision, DecisionError, Raced, TunedMachine, TuningRequest
+from lstm_impl.tuning import (
+    Decision,
+    DecisionError,
+    Raced,
+    TunedMachine,
+    TuningRequest,
+    folder,
+    load,
+    machine,
+    save,
+)
 from lstm_impl.tuning.decision import NEAR, of_race
+from lstm_impl.tuning.machine import cpu_words, model_name
 from lstm_impl.tuning.race import Ran
+from lstm_impl.tuning.store import find, nearest
 
 HERE = TunedMachine("AMD EPYC, 2 usable", {"tensorflow": "2.21.0", "torch": "2.9"})
 ASKED = TuningRequest(LSTMSpec(128, 128), Workload(32, 100, "training"), "keras", HERE)
@@ -156,3 +170,138 @@ def test_from_json_with_a_repeated_key_raises() -> None:
 def test_any_json_is_a_decision_or_an_error_in_words(value: object) -> None:
     with pytest.raises(DecisionError):
         Decision.from_json(json.dumps(value))
+
+
+STORED = TuningRequest(LSTMSpec(128, 128), Workload(32, 100), "keras", TunedMachine("here", {}))
+
+
+def stored(name: str, question: TuningRequest = STORED, made: str = "2026-11-26") -> Decision:
+    return Decision(question, (Raced(name, 1.0, 1.0, 1.0, 1.0, 20),), "", made, "a test")
+
+
+def sized(batch: int) -> TuningRequest:
+    return replace(STORED, workload=Workload(batch, 100))
+
+
+# -- the nearest
+
+
+def test_the_nearest_is_lent_and_of_the_same_the_newer() -> None:
+    found = [stored("a", sized(30)), stored("b", sized(24)), stored("c", sized(30))]
+    for order in (found, [found[1], found[0], found[2]], [found[0], found[2], found[1]]):
+        taken = nearest(STORED, order)
+        assert taken is not None
+        assert taken.backend == "c"
+
+
+# -- files
+
+
+def test_a_decision_comes_back_from_its_file(tmp_path: Path) -> None:
+    found = stored("scan")
+    path = save(found, tmp_path / "new")
+    assert load(tmp_path / "new") == [found]
+    assert find(STORED, tmp_path / "new") == found
+    assert find(replace(STORED, through="model"), tmp_path / "new") is None
+    newer = stored("keras", made="2026-11-27")
+    assert save(newer, tmp_path / "new") == path
+    assert load(tmp_path / "new") == [newer]
+    assert not list((tmp_path / "new").glob("*.partial"))
+
+
+def test_the_oldest_is_read_first_whatever_its_file_is_called(tmp_path: Path) -> None:
+    made = ["2026-11-28", "2026-11-26", "2026-11-27"]
+    for batch, when in enumerate(made, start=1):
+        save(stored("scan", sized(batch), when), tmp_path)
+    assert [each.made for each in load(tmp_path)] == sorted(made)
+
+
+def test_a_decision_that_cannot_be_written_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(stored("scan"), tmp_path)
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        save(stored("keras"), tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == [f"{STORED.digest}.json"]
+    assert load(tmp_path) == [stored("scan")]
+
+
+def test_the_folder_is_the_user_s_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "named"))
+    assert folder() == tmp_path / "named"
+    save(stored("scan"))
+    assert find(STORED) == stored("scan")
+    assert load() == load(tmp_path / "named") == [stored("scan")]
+    monkeypatch.setenv("LSTM_DECISIONS", "")
+    assert folder().name == "decisions"
+    assert tmp_path not in folder().parents
+
+
+def test_a_file_that_is_none_is_passed_over_with_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(stored("keras"), tmp_path)
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "c.json").mkdir()
+    (tmp_path / "d.json").write_text(stored("scan").to_json() + " " * 1_000_000)
+    assert len(load(tmp_path)) == 1
+    assert len(caplog.records) == 4
+    assert all(name in caplog.text for name in ("a.json", "b.json", "c.json", "d.json"))
+
+
+def test_load_of_a_file_with_escape_codes_in_its_name_logs_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a\x1b[2Jb\n.json").write_text("{")
+    assert load(tmp_path) == []
+    (record,) = caplog.records
+    assert record.getMessage().isprintable()
+    assert "a?[2Jb?.json is passed over" in record.getMessage()
+
+
+# -- whose they are
+
+
+@pytest.mark.parametrize("which", ["folder", "file"])
+def test_decisions_that_others_can_write_are_not_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, which: str
+) -> None:
+    place = tmp_path / "shared"
+    path = save(stored("scan"), place)
+    (place if which == "folder" else path).chmod(0o777)
+    assert load(place) == []
+    assert "can be written by others" in caplog.text
+    if which == "folder":
+        with pytest.raises(PermissionError, match="can be written by others"):
+            save(stored("scan"), place)
+
+
+def test_the_processor_is_named_as_linux_names_it() -> None:
+    assert model_name("processor\t: 0\nmodel name\t: AMD  EPYC\n") == "AMD EPYC"
+    assert model_name("")
+    assert cpu_words("AMD EPYC", 2) == "AMD EPYC, 2 usable"
+
+
+def test_this_machine_is_its_processor_or_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: "model name : A\n")
+    monkeypatch.setattr(machine, "usable", lambda: 3)
+    assert machine.this("cpu").device == "A, 3 usable"
+    assert machine.this("gpu:0", "An accelerator").device == "An accelerator"
+    assert machine.this("gpu:1").device == "gpu:1"  # which nobody can name
+    assert machine.this("cpu").versions == machine.versions()
+
+
+def test_processors_that_are_forbidden_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5}, raising=False)
+    assert machine.usable() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert machine.usable() == 7

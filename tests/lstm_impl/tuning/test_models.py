@@ -94,17 +94,6 @@ class ForgetfulModel(NumPyModel):
         return super()._train(gradients, self._seen(call), upstream)
 
 
-def test_sequences_of_different_lengths_are_a_race_and_a_decision_of_their_own() -> None:
-    padded = Workload(2, 4, "training", min_length=2)
-    found = lstm_impl.tune(SPEC, padded, candidates=["numpy"], seconds=0.1)
-    assert "for training of 2 x 4 with lengths of 2 to 4, 2 -> 3 on " in found.headline
-    whole = lstm_impl.tune(SPEC, WORK, candidates=["numpy"], seconds=0.1)
-    assert "for training of 2 x 4, 2 -> 3 on " in whole.headline
-    assert len(load()) == 2
-    assert lstm_impl.tune(SPEC, padded, candidates=["numpy"]) == found
-    assert lstm_impl.tune(SPEC, WORK, candidates=["numpy"]) == whole
-
-
 DEEP = replace(SPEC, num_layers=2)
 
 
