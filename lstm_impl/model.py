@@ -6,7 +6,7 @@ import abc
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,16 +26,13 @@ from lstm_impl.stream import InputSets
 from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, differentiated
 
-if TYPE_CHECKING:
-    from lstm_impl.backend import Backend
-
 
 class Model(abc.ABC):
     """An LSTM on a device. NumPy in, NumPy out; ``prepare`` for the clock."""
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Any,  # a Backend, whose module imports this one
         spec: LSTMSpec,
         device: str,
         batch_major: bool,
@@ -83,7 +80,8 @@ class Model(abc.ABC):
     def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
         """Gradients of the weights, or the weights, in canonical form, from the backend's own."""
         arrays = [self._host_float(each) for each in raw]
-        return self.backend.unpack(self.spec, arrays, gradient)
+        weights: LSTMWeights = self.backend.unpack(self.spec, arrays, gradient)
+        return weights
 
     @abc.abstractmethod
     def get_weights(self) -> LSTMWeights:

@@ -32,23 +32,27 @@ COMMANDS, LIBRARY = "commands", "lstm_impl"
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 
 
-def modules() -> dict[str, Path]:
+def modules(folder: Path = BENCH) -> dict[str, Path]:
     """Every module of the package by its name, packages among them."""
     found = {}
-    for path in sorted(BENCH.rglob("*.py")):
-        parts = path.relative_to(BENCH.parent).with_suffix("").parts
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder.parent).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The modules that a file imports, of this project, wherever in the file."""
+def imported(path: Path, known: dict[str, Path], packages: bool = False) -> Iterator[str]:
+    """The modules that a file imports, of this project, wherever in the file.
+
+    packages: also those that it imports from, which Python imports first.
+    """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             whole = [each.name for each in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             whole = [f"{node.module}.{each.name}" for each in node.names]
             whole = [each if each in known else node.module for each in whole]
+            whole += [node.module] if packages else []
         else:
             continue
         yield from (each for each in whole if each in known or each.split(".")[0] == LIBRARY)

@@ -7,7 +7,9 @@ from typing import Any
 
 import keras
 
-from lstm_impl.keras import alike, choice, entrants
+import lstm_impl.keras.alike as alike
+import lstm_impl.keras.choice as choice
+import lstm_impl.keras.entrants as entrants
 from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, Sizes, obstacle
 from lstm_impl.keras.layer import LSTM
 from lstm_impl.registry import get_backend

@@ -27,7 +27,7 @@ FAR = 1.5
 behind: what disturbs a machine makes blocks slower, never faster."""
 
 ENOUGH = 12
-"""Blocks of one that races alone: from 11 on the range of ratios holds the median with ``LEVEL``."""
+"""Blocks of one that races alone: from 11 on a range of ratios holds the median with ``LEVEL``."""
 
 LEVEL = 0.001
 """How often, at most, an interval of ratios lies next to the true median."""

@@ -145,4 +145,5 @@ class DataParallel:
     def _canonical(self, arrays: Sequence[Tensor], gradient: bool) -> LSTMWeights:
         model = self.model
         found: list[FloatArray] = [np.asarray(each.numpy(), np.float64) for each in arrays]
-        return model.backend.unpack(model.spec, found, gradient=gradient)
+        weights: LSTMWeights = model.backend.unpack(model.spec, found, gradient=gradient)
+        return weights

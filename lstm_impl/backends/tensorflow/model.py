@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,18 +28,12 @@ from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
-if TYPE_CHECKING:
-    from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
-
-
 WARM = 5
 """Timesteps before a profile: a new graph makes its kernels, and its memory, when it first runs."""
 
 
 class TensorFlowModel(Model):
     """Variables on a device and the traced functions over them."""
-
-    backend: TensorFlowBackend
 
     def __init__(
         self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
