@@ -129,9 +129,8 @@ def _along(options: argparse.Namespace) -> int:
         "csv": lambda: along.as_csv(found),
         "json": lambda: along.as_json(found),
     }
-    letters = {**output.ASCII, "·": "*"}  # a product
     target = output.Target(options.output)
-    output.deliver(options.format, target, document.terminal, texts, letters=letters)
+    output.deliver(options.format, target, document.terminal, texts)
     return command_line.BAD_INPUT if results.errors or bad else 0
 
 
@@ -170,7 +169,7 @@ def _show(report: Report, options: argparse.Namespace) -> None:
     output.deliver(options.format, target, lambda console: shown.show(report, console, draw), texts)
     if options.brief and options.format == "terminal" and options.output is None:
         message = f"full report: {command_line.typed('report', *map(str, options.paths))}"
-        output.show(lambda console: console.print(message, style="bold", soft_wrap=True))
+        output.console().print(message, style="bold", soft_wrap=True)
 
 
 __all__ = ["load_frame", "main"]

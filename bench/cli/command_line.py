@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import io
 import os
@@ -13,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from bench.cli import import_notes
 from bench.machine.fields import InputError, printable
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 
@@ -40,8 +40,7 @@ def end(main: Callable[[], int]) -> NoReturn:
     was closed before anything was begun.
     """
     # Before any framework is imported, here or in a process of ours. A user's own choice stands.
-    os.environ.setdefault(import_notes.LEVEL, "2")
-    import_notes.hold_back()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if sys.stdout is None:
         _exit("error: standard output is closed; send it to /dev/null if it is not wanted")
     if not (width := os.environ.get("COLUMNS", "80")).isdecimal() or int(width[:9]) < NARROWEST:
@@ -130,10 +129,32 @@ def _write_nowhere() -> None:
 
 
 def write_any_letter() -> None:
-    """Print "?" in place of letters that this terminal has not: names may hold any."""
+    """Print others in place of letters that this terminal has not: names may hold any."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=PLAIN)
+
+
+PLAIN = "lstm-plain"
+"""The name of the error handler of streams that have not all letters."""
+
+_ASCII = {
+    **dict(zip("★☆▲✓–−—×·µ≤─━│┃█▉▊▋▌▍▎▏", "*+*+---x-u<--||#####---", strict=True)),
+    **dict(zip("▁▂▃▄▅▆▇", "1234567", strict=True)),
+    "°": " ",
+    "±": "+-",
+    "∞": "inf",
+}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_ASCII.get(each, "?") for each in letters), error.end
+
+
+codecs.register_error(PLAIN, _plain)
 
 
 def width_is_known() -> bool:

@@ -29,15 +29,6 @@ Draw: TypeAlias = Callable[[Console], None]
 Answer: TypeAlias = str | bytes | Iterable[str]
 """An answer in another form, at once or line by line."""
 
-ASCII: Mapping[str, str] = {
-    **dict(zip("★☆▲✓–−—×·µ≤─━│┃█▉▊▋▌▍▎▏", "*+*+---x-u<--||#####---", strict=True)),
-    **dict(zip("▁▂▃▄▅▆▇", "1234567", strict=True)),
-    "°": " ",
-    "±": "+-",
-    "∞": "inf",
-}
-"""For terminals that have no such letters."""
-
 
 @dataclass(frozen=True)
 class Target:
@@ -81,11 +72,8 @@ def deliver(
     terminal: Draw,
     texts: Mapping[str, Callable[[], Answer]],
     annotations: Callable[[], Sequence[str]] = tuple,
-    letters: Mapping[str, str] = ASCII,
 ) -> None:
     """Write one of an answer's forms where it is wanted, and its Markdown for GitHub Actions.
-
-    letters: what a terminal shows that has none but ASCII's.
 
     Raises UsageError if a file cannot be written.
     """
@@ -97,7 +85,7 @@ def deliver(
         assert not isinstance(text, bytes), "checked before"
         sys.stdout.writelines([text] if isinstance(text, str) else text)
     else:
-        show(terminal, letters)
+        terminal(console())
     if summary := target.environment.get("GITHUB_STEP_SUMMARY"):
         _append(Path(summary), _encoded(texts["markdown"]()) + b"\n")
         # Next to output that another program reads, annotations would be in the way on stdout;
@@ -111,30 +99,6 @@ def deliver(
 def console() -> Console:
     """Standard output: as wide as it is, or where that is not known as ``WIDTH``."""
     return text_console(width=None if command_line.width_is_known() else WIDTH)
-
-
-def show(draw: Draw, letters: Mapping[str, str] = ASCII) -> None:
-    """Print to standard output, in letters that it has."""
-    draw_on(console(), draw, letters)
-
-
-def draw_on(console: Console, draw: Draw, letters: Mapping[str, str] = ASCII) -> None:
-    """Print to a console; one that has not all letters gets others in their place."""
-    if console.encoding.lower().startswith("utf"):
-        draw(console)
-        return
-    file = io.StringIO()
-    draw(
-        text_console(
-            file=file,
-            width=console.width,
-            force_terminal=console.is_terminal,
-            no_color=console.no_color,
-        )
-    )
-    text = file.getvalue().translate({ord(each): plain for each, plain in letters.items()})
-    text = text.encode(console.encoding, "replace").decode(console.encoding)
-    console.out(text, end="", highlight=False)
 
 
 def plain_text(draw: Draw, width: int = WIDTH) -> str:

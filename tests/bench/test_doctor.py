@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from bench import doctor
-from bench.cli.output import draw_on
+from bench.cli.command_line import PLAIN
 from bench.doctor import Diagnosis, show
 from bench.machine import devices, environment
 from bench.machine.survey import Entry, Survey
@@ -43,9 +43,9 @@ def diagnosis(*findings: RecordedReason) -> Diagnosis:
 
 
 def shown(found: Diagnosis, encoding: str = "utf-8") -> str:
-    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors=PLAIN)
     console = Console(file=file, width=100, highlight=False)
-    draw_on(console, lambda console: show(found, console))
+    show(found, console)
     file.flush()
     assert isinstance(file.buffer, io.BytesIO)
     return file.buffer.getvalue().decode(encoding)

@@ -1,6 +1,5 @@
 """The report in a terminal of any width and as Markdown: in full, in brief, and why."""
 
-import functools
 import io
 import re
 from dataclasses import replace
@@ -10,7 +9,7 @@ from hypothesis import example, given, settings
 from rich.cells import cell_len
 from rich.console import Console
 
-from bench.cli.output import draw_on
+from bench.cli.command_line import PLAIN
 from bench.records.schema import Measurement, Outcome
 from bench.render.report import (
     Draw,
@@ -296,8 +295,8 @@ def test_colour_is_for_terminals_that_want_it(few: Report, monkeypatch: pytest.M
 
 
 def test_terminal_without_these_letters_gets_others(few: Report) -> None:
-    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    draw_on(Console(file=out, width=100, highlight=False), functools.partial(show, few))
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors=PLAIN)
+    show(few, Console(file=out, width=100, highlight=False))
     out.seek(0)
     text = out.read()
     assert text.isascii()
