@@ -28,9 +28,9 @@ from bench.stats.nodes import (
     machines,
     node_names,
 )
-from bench.stats.ratios import RunSamples, Sides, compare_all, geometric_mean
+from bench.stats.ratios import RunSamples, compare_all, geometric_mean
 from bench.stats.rows import check_known, sections, usual_baseline
-from bench.stats.trust import Doubt, each_together, of_ratio
+from bench.stats.trust import Doubt, Validity, each_together, of_ratio, pooled
 
 
 @dataclass(frozen=True)
@@ -191,24 +191,24 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
             for runs in (base, new)
         )
     ]
-    columns = []
-    for runs in (base, new):
-        values: dict[str, dict[str, None]] = {}
+    sides: list[dict[str, dict[str, None]]] = [{}, {}]
+    for runs, values in zip((base, new), sides, strict=True):
         for run in {run.id: run for run in runs}.values():
-            state: dict[str, object] = {"host": run.host, "options": run.options}
-            state |= mapping(run.environment.get("before"))
             after = mapping(run.environment.get("after"))
-            state |= {name: after[name] for name in late if name in after}
+            state = {
+                "host": run.host,
+                "options": run.options,
+                **mapping(run.environment.get("before")),
+                **{name: after[name] for name in late if name in after},
+            }
             for name, text in _values(state):
                 values.setdefault(name, {})[text] = None
-        columns.append(values)
-    names = dict.fromkeys([*columns[0], *columns[1]])
-    found = []
-    for name in names:
-        there, here = (values.get(name, {}) for values in columns)
-        if set(there) != set(here):
-            found.append((name, _either(there), _either(here)))
-    return found
+    both = {name: [values.get(name, {}) for values in sides] for name in (*sides[0], *sides[1])}
+    return [
+        (name, " or ".join(there) or "not recorded", " or ".join(here) or "not recorded")
+        for name, (there, here) in both.items()
+        if set(there) != set(here)
+    ]
 
 
 def _values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
@@ -218,29 +218,19 @@ def _values(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
         if not stack:
             return
         name, value = stack.pop()
-        if name in _OWN:
-            continue
-        if _PASSING.search(name.lower()) and not _LASTING.search(name.lower()):
+        passing = _PASSING.search(name.lower()) and not _LASTING.search(name.lower())
+        if passing or name in _OWN or value is None:
             continue
         if isinstance(value, Mapping):
             stack.extend([(f"{name}.{key}", each) for key, each in value.items()][::-1])
         elif isinstance(value, list):
             stack.extend([(f"{name}[{i}]", each) for i, each in enumerate(value)][::-1])
-        elif value is not None:
-            yield name, _value(name, value)
-
-
-def _value(name: str, value: object) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if name.endswith("_hz"):
-            return f"{value / 1e9:.3g} GHz"
-        if name.endswith("_bytes"):
-            return f"{value / 2**30:.3g} GiB"
-    return str(value)
-
-
-def _either(texts: Mapping[str, None]) -> str:
-    return " or ".join(texts) if texts else "not recorded"
+        elif isinstance(value, int | float) and name.endswith("_hz"):
+            yield name, f"{value / 1e9:.3g} GHz"
+        elif isinstance(value, int | float) and name.endswith("_bytes"):
+            yield name, f"{value / 2**30:.3g} GiB"
+        else:
+            yield name, str(value)
 
 
 def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason, ...]]:
@@ -248,38 +238,37 @@ def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason,
 
     A note says how many streams are left out, since too few processes could tell theirs.
     """
-    processes: Counter[tuple[str, str]] = Counter()
-    for item in results.measurements:
-        if item.streaming is not None:
-            processes[_key(item)] += _percentile(item, part) is not None
-    enough = {key for key, number in processes.items() if number >= ENOUGH_PROCESSES}
+    streams = grouped(
+        (item for item in results.measurements if item.streaming is not None),
+        lambda item: (item.run.machine_id, item.case.id),
+    )
+    enough: dict[int, float] = {}  # the percentile of each measurement, by its id
+    few = 0
+    for items in streams.values():
+        known = {
+            id(item): item.streaming.latency.percentiles[part].mid
+            for item in items
+            if item.streaming is not None and part in item.streaming.latency.percentiles
+        }
+        if len(known) >= ENOUGH_PROCESSES:
+            enough |= known
+        else:
+            few += 1
     files = tuple(
         replace(
             file,
             measurements=tuple(
                 # As if it had one sample, in a round that every process has.
-                replace(item, samples=np.array([value]), rounds=np.array([0]))
+                replace(item, samples=np.array([enough[id(item)]]), rounds=np.array([0]))
                 for item in file.measurements
-                if (value := _percentile(item, part)) is not None and _key(item) in enough
+                if id(item) in enough
             ),
             outcomes=tuple(each for each in file.outcomes if each.case.workload.streaming),
         )
         for file in results.files
     )
-    few = len(processes) - len(enough)
-    notes = Reason("few_processes", {"left_out": few, "streams": len(processes), "part": part})
+    notes = Reason("few_processes", {"left_out": few, "streams": len(streams), "part": part})
     return replace(results, files=files), (notes,) if few else ()
-
-
-def _key(item: Measurement) -> tuple[str, str]:
-    return item.run.machine_id, item.case.id
-
-
-def _percentile(item: Measurement, part: float) -> float | None:
-    if item.streaming is None:
-        return None
-    found = item.streaming.latency.percentiles.get(part)
-    return None if found is None else found.mid
 
 
 @dataclass
@@ -296,10 +285,6 @@ class ComparisonSide:
             self.measured.setdefault(key, []).append(item)
         else:
             self.unmeasured.setdefault(key, []).append(item)
-
-    def processes(self, key: str) -> tuple[list[Measurement], list[Outcome]]:
-        """Those that measured a case, and those in which it got no time."""
-        return self.measured[key], self.unmeasured.get(key, [])
 
     @property
     def runs(self) -> list[Run]:
@@ -319,91 +304,65 @@ def entries(results: Results) -> list[Measurement | Outcome]:
 def join_sides(
     base: ComparisonSide, new: ComparisonSide, heading: str = "", *, adjacent: bool = False
 ) -> tuple[list[ComparisonRow], list[OneSided]]:
-    """The cases that both sides have, and those that one lacks; adjacent: as of ``CasePair``."""
-    pairs = [
-        CasePair(heading, base, new, key, adjacent=adjacent)
-        for key in base.measured
-        if key in new.measured
-    ]
-    one_sided = []
-    for has, lacks in ((base, new), (new, base)):
-        for key, items in has.measured.items():
-            if key not in lacks.measured:
-                one_sided.append(OneSided(has.label, items[0].case, why_missing(lacks, key)))
-    return rows_of_pairs(pairs), one_sided
-
-
-@dataclass(frozen=True)
-class CasePair:
-    """A case that two sides have, under the key that both have it by.
+    """The cases that both sides have, and those that one lacks.
 
     adjacent: whether the two took turns, a process of each right after one of the other.
     """
-
-    heading: str
-    base: ComparisonSide
-    new: ComparisonSide
-    key: str
-    adjacent: bool = False
-
-    @property
-    def sides(self) -> Sides:
-        """What ``ratios.compare_all`` takes."""
-        new, base = self.new.measured[self.key], self.base.measured[self.key]
-        if self.adjacent:
-            return _by_turn(new), _by_turn(base)
-        # Rounds of different groups are numbered alike but were not taken in turn.
-        interleaved = new[0].case.group == base[0].case.group
-        nodes = self._nodes
-        return samples_of(new, interleaved, nodes), samples_of(base, interleaved, nodes)
-
-    @property
-    def _nodes(self) -> Mapping[str, str]:
-        """The machine of each machine's id, where those of a side are several; else nothing."""
-        sides = [side.measured[self.key] for side in (self.new, self.base)]
-        found = machines(item.run for side in sides for item in side)
-        each = ({found[item.run.machine_id] for item in side} for side in sides)
-        return found if any(len(side) > 1 for side in each) else {}
-
-
-def rows_of_pairs(pairs: Sequence[CasePair]) -> list[ComparisonRow]:
-    """A row for each pair, in this order; all are judged in one go."""
-    sides = [pair.sides for pair in pairs]
-    comparisons = compare_all(sides)
-    times = _times(pairs)
-    of_base = each_together([pair.base.processes(pair.key) for pair in pairs])
-    of_new = each_together([pair.new.processes(pair.key) for pair in pairs])
-    return [
+    one_sided = [
+        OneSided(has.label, items[0].case, why_missing(lacks, key))
+        for has, lacks in ((base, new), (new, base))
+        for key, items in has.measured.items()
+        if key not in lacks.measured
+    ]
+    shared = [key for key in base.measured if key in new.measured]
+    found = [(side, side.measured[key], key) for key in shared for side in (base, new)]
+    times = node_intervals([by_machine(measured) for _, measured, _ in found])
+    validities = [
+        pooled(measured, side.unmeasured.get(key, ()), time)
+        for (side, measured, key), time in zip(found, times, strict=True)
+    ]
+    sides = [_samples(new.measured[key], base.measured[key], adjacent=adjacent) for key in shared]
+    rows = [
         ComparisonRow(
-            pair.heading,
-            pair.base.label,
-            pair.new.label,
-            pair.base.measured[pair.key][0].case,
-            pair.new.measured[pair.key][0].case,
-            times[id(pair.base), pair.key],
-            times[id(pair.new), pair.key],
+            heading,
+            base.label,
+            new.label,
+            base.measured[key][0].case,
+            new.measured[key][0].case,
+            times[2 * at].mid,
+            times[2 * at + 1].mid,
             comparison,
-            (
-                *((pair.base.label, doubt) for doubt in there.invalid),
-                *((pair.new.label, doubt) for doubt in here.invalid),
-                *(("", doubt) for doubt in of_ratio((here, new), (there, base))),
+            _reasons(
+                (base.label, validities[2 * at], sides[at][1]),
+                (new.label, validities[2 * at + 1], sides[at][0]),
             ),
         )
-        for pair, (new, base, *_), comparison, there, here in zip(
-            pairs, sides, comparisons, of_base, of_new, strict=True
-        )
+        for at, (key, comparison) in enumerate(zip(shared, compare_all(sides), strict=True))
     ]
+    return rows, one_sided
 
 
-def _times(pairs: Sequence[CasePair]) -> dict[tuple[int, str], float]:
-    """Seconds per step of each side's cases, each reckoned once: a base has many pairs."""
-    found = {
-        (id(side), pair.key): by_machine(side.measured[pair.key])
-        for pair in pairs
-        for side in (pair.base, pair.new)
-    }
-    each = node_intervals(list(found.values()))
-    return {key: interval.mid for key, interval in zip(found, each, strict=True)}
+_Judged = tuple[str, Validity, Sequence[RunSamples]]  # one side of a case, with its label
+
+
+def _reasons(base: _Judged, new: _Judged) -> tuple[tuple[str, Doubt], ...]:
+    """Why the ratio is INVALID, each reason with the side whose time it spoils."""
+    sides = [(label, doubt) for label, validity, _ in (base, new) for doubt in validity.invalid]
+    return (*sides, *(("", doubt) for doubt in of_ratio(new[1:], base[1:])))
+
+
+def _samples(
+    new: Sequence[Measurement], base: Sequence[Measurement], *, adjacent: bool
+) -> tuple[list[RunSamples], list[RunSamples]]:
+    """What ``ratios.compare_all`` takes of a case that both sides measured."""
+    if adjacent:
+        return _by_turn(new), _by_turn(base)
+    # Rounds of different groups are numbered alike but were not taken in turn.
+    interleaved = new[0].case.group == base[0].case.group
+    found = machines(item.run for item in (*new, *base))
+    several = any(len({found[item.run.machine_id] for item in side}) > 1 for side in (new, base))
+    nodes = found if several else None
+    return samples_of(new, interleaved, nodes), samples_of(base, interleaved, nodes)
 
 
 def samples_of(
@@ -590,11 +549,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
                 base.time,
                 row.time,
                 row.to_baseline,
-                (
-                    *((baseline, doubt) for doubt in base.invalid),
-                    *((row.case.backend, doubt) for doubt in row.invalid),
-                    *(("", doubt) for doubt in of_ratio(row.side, base.side)),
-                ),
+                _reasons((baseline, *base.side), (row.case.backend, *row.side)),
             )
             for row in others
             if row.to_baseline
@@ -642,12 +597,13 @@ def compare_devices(results: Results, baseline: str | None = None) -> Comparison
 
 def _timed(side: ComparisonSide) -> list[DeviceTime]:
     """What one device measured, as a map takes it."""
-    validities = each_together([side.processes(key) for key in side.measured])
+    found = [(items, side.unmeasured.get(key, [])) for key, items in side.measured.items()]
+    validities = each_together(found)
     return [
         DeviceTime(
             items[0].case, tuple(samples_of(items, interleaved=False)), bool(validity.unpaired)
         )
-        for items, validity in zip(side.measured.values(), validities, strict=True)
+        for (items, _), validity in zip(found, validities, strict=True)
     ]
 
 
@@ -676,30 +632,16 @@ def _device_places(results: Results) -> dict[_Place, ComparisonSide]:
 def _device_pairs(
     places: Sequence[_Place], sides: Mapping[_Place, ComparisonSide], baseline: str | None
 ) -> list[tuple[_Place, _Place]]:
-    """Which place is compared with which: (base, new), every place linked to every other."""
+    """Which place is compared with which: (base, new), each but the first with another."""
     if baseline is not None:
         base = next(place for place in places if sides[place].label == baseline)
         return [(base, place) for place in places if place != base]
     pairs = []
-    group = {place: index for index, place in enumerate(places)}
-    for place in places:
+    for place in places[1:]:
         firsts = [next(other for other in places if other[part] == place[part]) for part in (0, 1)]
-        for first in firsts:
-            if first != place:
-                pairs.append((first, place))
-                _merge(group, first, place)
-    for place in places:
-        if group[place] != group[places[0]]:
-            pairs.append((places[0], place))
-            _merge(group, places[0], place)
+        others = [first for first in firsts if first != place] or [places[0]]
+        pairs += [(first, place) for first in others]
     return pairs
-
-
-def _merge(group: dict[_Place, int], one: _Place, other: _Place) -> None:
-    old, kept = group[other], group[one]
-    for place in group:
-        if group[place] == old:
-            group[place] = kept
 
 
 def _with_hardware(side: ComparisonSide, device: str) -> str:
