@@ -7,21 +7,52 @@ the result of its own case and of no other.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import os
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from bench.case.cases import Case
+from bench.machine import devices, disturbance, environment
 from bench.machine.disturbance import between
-from bench.machine.guard import EscapedError
+from bench.machine.fresh import one_line
+from bench.machine.guard import EscapedError, Guard, Interrupts
 from bench.machine.processes import busy
 from bench.records.schema import Figures
-from bench.worker import resources, roofs, streaming, timing
+from bench.worker import equivalence, estimate, resources, roofs, timing
 from bench.worker.disturbances import validity
-from bench.worker.outcomes import FAILED, Measured, Result, Unmeasured, failed, kept
-from bench.worker.preparing import Bench, Prepared, ignored_deprecations, prepare
-from bench.worker.timing import Broken, StepSeries, TimingPlan, processors_busy
-from lstm_impl import Workload
+from bench.worker.outcomes import (
+    FAILED,
+    NOT_MEASURED,
+    REFUSED,
+    Measured,
+    Result,
+    Unmeasured,
+    failed,
+    kept,
+)
+from bench.worker.output import Output, Printed
+from bench.worker.roofs import Roofs
+from bench.worker.timing import (
+    Broken,
+    Clock,
+    Last,
+    Processors,
+    StepSeries,
+    StreamConditions,
+    TimingPlan,
+    processors_busy,
+)
+from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
+from lstm_impl.backend import Backend
+from lstm_impl.model import Model
+from lstm_impl.proof import GateResult
+from lstm_impl.registry import get_backend
+from lstm_impl.step import Step
 
 
 def measure_group(
@@ -103,8 +134,8 @@ def _timed(
         return timing.measure(steps, plan, bench.clock, guards)
     # They have ended before the machine is asked what disturbed it: they are no disturbance.
     with busy(bench.stream.load):
-        pace = streaming.Pace(workload.period, bench.sleep)
-        return streaming.measure(steps, plan, bench.clock, guards, pace)
+        pace = timing.Pace(workload.period, bench.sleep)
+        return timing.measure_streams(steps, plan, bench.clock, guards, pace)
 
 
 def judge_last(
@@ -197,3 +228,270 @@ def with_needs(
     left = None if bench.case_limit is None else bench.case_limit - prepared.took
     held = bench.resident(case, seed, resources.time_limit(first, left))
     return replace(measured, memory=held)
+
+
+# -- a case made ready: built, traced, called, and held against the reference
+
+MOST_EVIDENCE = 1_000_000
+"""Letters of a case's evidence as JSON. What says which kernels ran takes some thousands."""
+
+MUCH_PRINTED = 1_000_000
+"""Bytes that a case may print before that is worth a remark: a compiler's log is thousands."""
+
+
+FROM_ANOTHER = "from_another_process"
+"""Key of evidence that another process of the session has looked up."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case that may be timed: it has passed the gate.
+
+    setup: seconds, as in ``Measured``. memory: what it held on a GPU. guard: to be around whatever
+    more is called of it. took: seconds of all of it.
+    """
+
+    step: Step
+    model: Model
+    setup: Mapping[str, float]
+    gate: GateResult
+    evidence: Mapping[str, object]
+    memory: Figures | None = None
+    guard: Guard = field(default_factory=Guard)
+    took: float = 0.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What measuring needs besides the cases; a test puts in its own.
+
+    announce: called with the cases that the process is busy with from now on: one while it is
+    prepared, all of a group while they are timed in turn. starting: called with a case whose
+    framework is started ahead. started: seconds that starting took and that no case has been given
+    yet. shared: where processes of a session keep what is looked up once. threads: how many each
+    backend may use; None is their own choice. roofs: None takes none. gauge: of the memory on a
+    GPU. resident: measures a case's memory on the CPU with a seed and within so many seconds; None
+    measures none. energy: of a step on a device, which takes so many seconds. case_limit: seconds
+    after which a case is ended from outside, if it is. output: keeps what backends print; None
+    leaves it where it goes. stream: what is next to the calls of a stream.
+    """
+
+    clock: Clock = field(default_factory=Clock.system)
+    gate: Callable[[Model, Workload, int], GateResult] = equivalence.gate
+    activity: Callable[[], disturbance.Activity] = disturbance.activity
+    too_many_threads: Callable[[], Sequence[str]] = lambda: environment.too_many_threads(
+        environment.read()
+    )
+    started: dict[tuple[str, ...], float] = field(default_factory=dict)
+    free: Callable[[str], estimate.Free] = estimate.free
+    announce: Callable[[Sequence[Case]], None] = lambda cases: None
+    starting: Callable[[Case], None] = lambda case: None
+    shared: equivalence.SharedFolder | None = None
+    threads: int | None = None
+    roofs: Roofs | None = field(default_factory=Roofs.of_machine)
+    gauge: Callable[[Backend, str], Callable[[Step], Figures] | None] = resources.gauge
+    resident: Callable[[Case, int, float], Figures] | None = None
+    energy: Callable[[Step, str, float], Figures | None] = field(
+        default_factory=lambda: resources.EnergyMeter().measure
+    )
+    case_limit: float | None = None
+    interrupts: Interrupts = field(default_factory=Interrupts)
+    gate_last: Callable[[Model, Workload, int, Last], GateResult] = equivalence.gate_last
+    output: Output | None = None
+    stream: StreamConditions = field(default_factory=StreamConditions)
+    sleep: Callable[[float], None] = time.sleep
+    processors: Processors = field(default_factory=Processors)
+
+    def frameworks(self, device: str) -> set[str]:
+        """Those that this process computes with on a device."""
+        return {get_backend(key[0]).framework for key in self.started if key[1] == device}
+
+    def start(self, backend: Backend, case: Case) -> None:
+        """Have a backend compute one step of one unit, the first time it is met on a device.
+
+        Importing a framework, opening a device and loading a compiler take seconds, and would
+        otherwise count as the building and compiling of the first case.
+        """
+        work = case.workload
+        key = _start_key(backend, case)
+        if key in self.started:
+            return
+        self.started[key] = 0.0
+        begun = self.clock.now()
+        if self.threads is not None:
+            backend.use_threads(self.threads)
+        smallest = LSTMSpec(1, 1, dtype=case.spec.dtype)
+        model = backend.build(smallest, LSTMWeights.random(smallest), case.device)
+        step = model.prepare(
+            Workload(1, 1, work.mode, optimizer=work.optimizer, gradients=work.gradients)
+        )
+        step.run()
+        step.synchronize()
+        self.started[key] = self.clock.now() - begun
+
+
+def _start_key(backend: Backend, case: Case) -> tuple[str, ...]:
+    work = case.workload
+    return backend.name, case.device, work.mode, work.optimizer or ""
+
+
+def start_ahead(case: Case, bench: Bench) -> None:
+    """Start the framework of a case before the process has its turn to measure.
+
+    Whatever goes wrong is left to ``prepare``, which tries again and gives the reason.
+    """
+    key = None
+    try:
+        with Guard(), ignored_deprecations():
+            backend = get_backend(case.backend)
+            key = _start_key(backend, case)
+            if key in bench.started or devices.explain_missing(case.device):
+                return
+            if _cannot(backend, case, bench) is None:
+                bench.starting(case)
+                bench.start(backend, case)
+    except Exception:
+        if key is not None:
+            bench.started.pop(key, None)
+
+
+@contextlib.contextmanager
+def ignored_deprecations() -> Iterator[None]:
+    """What a framework is going to change is no news about the case that runs on it today."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        yield
+
+
+def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
+    """Build a case, call it for the first time, and let the gate judge it.
+
+    The first use comes before the gate, which calls the same functions: after it, tracing and
+    compiling would be over and could not be timed. Their times are kept only if the gate is passed.
+    """
+    if missing := devices.explain_missing(case.device):
+        return Unmeasured(NOT_MEASURED, f"no {case.device}: {missing}")
+    begun = bench.clock.now()
+    take = Printed if bench.output is None else bench.output.take
+    take()  # what was printed before
+    guard = Guard(bench.interrupts)
+    stages = ["while it was looked up"]
+    found: Prepared | Unmeasured
+    try:
+        with bench.interrupts, guard:
+            found = _prepare(case, seed, bench, stages)
+    except UnavailableError as error:
+        found = Unmeasured(NOT_MEASURED, one_line(error))
+    except UnsupportedError as error:
+        found = Unmeasured(REFUSED, one_line(error))
+    except Exception as error:
+        # Whatever a backend raises is the result of its own case, SystemExit and a
+        # KeyboardInterrupt of its own making too: the guard lets a real one through.
+        found = failed(error, stages[-1])
+    printed = take()
+    if isinstance(found, Prepared):
+        if printed.size > MUCH_PRINTED:
+            guard.note(f"it printed {printed.size / 1e6:.0f} MB before it was timed")
+        return replace(found, guard=guard, took=bench.clock.now() - begun)
+    if found.outcome == FAILED and printed.text.strip():
+        return replace(found, details=f"{found.details}\nIt printed:\n{printed.text}")
+    return found
+
+
+def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
+    """Why a backend cannot measure a case here, None if it can."""
+    available = backend.availability(case.device)
+    if not available:
+        reason = _text("reason for being unavailable", available.reason)
+        advice = _text("way to install", available.install)
+        if backend.environment and not backend.process():
+            variables = " ".join(f"{name}={value}" for name, value in backend.environment.items())
+            advice = (
+                "python -m bench.run measures it in a process of its own; "
+                f"pytest does with {variables} before it"
+            )
+        return Unmeasured(NOT_MEASURED, reason, advice)
+    if refusal := backend.refusal(case.spec, case.workload):
+        return Unmeasured(REFUSED, _text("refusal", refusal))
+    if reason := estimate.too_large(case, bench.free(case.device)):
+        return Unmeasured(NOT_MEASURED, reason, estimate.ADVICE)
+    return None
+
+
+def _evidence(
+    model: Model, case: Case, shared: equivalence.SharedFolder | None
+) -> dict[str, object]:
+    """What a case runs, which one process of a session looks up.
+
+    Raises TypeError and ValueError for what cannot be recorded.
+    """
+    # Processes that have the same variables, packages and machine run the same kernels.
+    variables = {name: each for name, each in os.environ.items() if not name.startswith("PYTEST_")}
+    facts = json.dumps([case.id, sorted(variables.items())])
+    key = f"evidence-{hashlib.sha256(facts.encode()).hexdigest()[:32]}"
+    if shared is not None and (kept := shared.find(key)) is not None:
+        return {**json.loads(kept), FROM_ANOTHER: True}
+    evidence = model.evidence(case.workload)
+    if not isinstance(evidence, Mapping):
+        raise TypeError(f"its evidence is a {type(evidence).__name__}; expected a dictionary")
+    text = json.dumps(dict(evidence))  # what is not plain data could not be recorded
+    if len(text) > MOST_EVIDENCE:
+        raise ValueError(f"its evidence is {len(text)} letters long; at most {MOST_EVIDENCE} fit")
+    if shared is not None:
+        shared.keep(key, text.encode())
+    return dict(evidence)
+
+
+def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared | Unmeasured:
+    """``prepare`` within a guard. stages: what it is doing, the latest last."""
+    now = bench.clock.now
+    backend = get_backend(case.backend)
+    if (why_not := _cannot(backend, case, bench)) is not None:
+        return why_not
+    stages.append("while its framework was started")
+    key = _start_key(backend, case)
+    bench.start(backend, case)
+    setup, bench.started[key] = {"start_s": bench.started[key]}, 0.0
+    stages.append("while it was built")
+    gauge = bench.gauge(backend, case.device)
+    begun = now()
+    model = backend.build(
+        case.spec,
+        LSTMWeights.random(case.spec, seed),
+        case.device,
+        batch_major=case.workload.batch_major,
+    )
+    setup["build_s"] = now() - begun
+    step = model.prepare(case.workload, seed)
+    stages.append("in its first call")
+    first = timing.first_use(step, bench.clock)
+    setup |= {"trace_s": first.trace, "first_call_s": first.first_call}
+    held = None if gauge is None else gauge(step)
+    stages.append("while the gate compared it with the reference")
+    begun = now()
+    result = bench.gate(model, case.workload, seed)
+    setup["gate_s"] = now() - begun
+    if not result.passed:
+        return Unmeasured(
+            FAILED,
+            f"it does not compute what the reference computes: {result.describe()}",
+            "its time would be that of another function; none was taken",
+        )
+    stages.append("while it was asked what it runs")
+    begun = now()
+    evidence = _evidence(model, case, bench.shared)
+    setup["evidence_s"] = now() - begun
+    if missing := backend.missing_evidence(evidence, case.device):
+        return Unmeasured(
+            FAILED,
+            _text("missing evidence", missing),
+            "its time would be that of something else; none was taken",
+        )
+    return Prepared(step, model, setup, result, evidence, held)
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"its {what} is a {type(value).__name__}; expected text")
+    return value

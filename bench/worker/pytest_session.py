@@ -29,8 +29,8 @@ from bench.machine.writing import ResultWriteError
 from bench.stats.trust import OF_TIME
 from bench.worker import MARKER
 from bench.worker.equivalence import SharedFolder, share_answers
+from bench.worker.group import Bench, prepare
 from bench.worker.outcomes import FAILED, Measured, Unmeasured, counted_reasons
-from bench.worker.preparing import Bench, prepare
 from bench.worker.recorder import Recorder, Settings
 from bench.worker.resources import unweighed
 

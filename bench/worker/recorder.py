@@ -25,10 +25,9 @@ from bench.records.journal import STARTING, WAITING, Journal
 from bench.records.schema import Run
 from bench.worker import outcomes
 from bench.worker.equivalence import SharedFolder
-from bench.worker.group import measure_group
+from bench.worker.group import Bench, measure_group, start_ahead
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.output import Output
-from bench.worker.preparing import Bench, start_ahead
 from bench.worker.resources import ProcessMemory
 from bench.worker.roofs import Roofs
 from bench.worker.timing import NUMBERS, StreamConditions, TimingPlan

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.worker import preparing, resources
+from bench.worker import group, resources
 from bench.worker.disturbances import LIMITING
 from bench.worker.resources import ProcessMemory
 from tests.bench.worker import forked_backends, modelled_backends
@@ -16,7 +16,7 @@ from tests.bench.worker.told_backends import World
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Backends that do as they are told, found by their names."""
     world = World()
-    monkeypatch.setattr(preparing, "get_backend", world.backends.__getitem__)
+    monkeypatch.setattr(group, "get_backend", world.backends.__getitem__)
     return world
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bench.worker.preparing import Bench
+from bench.worker.group import Bench
 from bench.worker.roof_libraries import Library, RoofWork, Sizes
 from bench.worker.roofs import Roofs
 from bench.worker.timing import Clock, Processors

@@ -9,10 +9,10 @@ import pytest
 from bench import case as suites
 from bench.case.cases import Case
 from bench.case.loading import SuiteChoice
-from bench.worker import estimate, preparing
+from bench.worker import estimate, group
 from bench.worker.estimate import Free
+from bench.worker.group import Bench
 from bench.worker.outcomes import Unmeasured
-from bench.worker.preparing import Bench
 from lstm_impl import LSTMSpec, Workload
 
 GIB = 2**30
@@ -142,7 +142,7 @@ def test_a_containers_limit_is_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("host", "outcome"), [(1000, True), (10**9, False)])
 def test_a_case_that_is_too_large_is_recorded_as_not_measured(host: int, outcome: bool) -> None:
     small = Case("numpy", LSTMSpec(3, 4), Workload(2, 5, "training"))
-    result = preparing.prepare(small, 0, Bench(free=lambda device: Free(host, None, 2)))
+    result = group.prepare(small, 0, Bench(free=lambda device: Free(host, None, 2)))
     assert isinstance(result, Unmeasured) == outcome
     if isinstance(result, Unmeasured):
         assert result.outcome == "not_measured"

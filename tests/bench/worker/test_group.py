@@ -18,8 +18,8 @@ import pytest
 from bench.case.cases import Case
 from bench.machine import devices
 from bench.records.schema import Figures
-from bench.worker import group, outcomes, preparing, resources
-from bench.worker.preparing import Bench
+from bench.worker import group, outcomes, resources
+from bench.worker.group import Bench
 from bench.worker.roofs import AccountingError, Roofs
 from bench.worker.timing import Processors, TimingPlan
 from lstm_impl import (
@@ -69,7 +69,7 @@ def test_the_real_gate_tells_a_wrong_backend_from_a_right_one(
         def _build(self, spec: LSTMSpec, weights: LSTMWeights, *rest: Any) -> Model:
             return super()._build(spec, weights.map(lambda array: array * 1.001), *rest)
 
-    monkeypatch.setattr(preparing, "get_backend", {"numpy": NumPyLoop(), "wrong": Wrong()}.get)
+    monkeypatch.setattr(group, "get_backend", {"numpy": NumPyLoop(), "wrong": Wrong()}.get)
     cases = [Case("numpy", SPEC, WORK), Case("wrong", SPEC, WORK)]
     # What NumPyModel.get_weights says is what the judge is given: only this one lies about it.
     truth = LSTMWeights.random(SPEC, 3)

@@ -13,15 +13,15 @@ from bench.case.cases import Case
 from bench.machine import devices
 from bench.worker import estimate
 from bench.worker.equivalence import SharedFolder
-from bench.worker.outcomes import Unmeasured
-from bench.worker.output import Printed
-from bench.worker.preparing import (
+from bench.worker.group import (
     FROM_ANOTHER,
     Bench,
     Prepared,
     prepare,
     start_ahead,
 )
+from bench.worker.outcomes import Unmeasured
+from bench.worker.output import Printed
 from lstm_impl import (
     Availability,
     LSTMSpec,

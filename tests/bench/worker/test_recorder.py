@@ -17,8 +17,8 @@ from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.machine.writing import ResultWriteError, Writer, unfinished_name
 from bench.worker import recorder
+from bench.worker.group import Bench
 from bench.worker.outcomes import Measured, Result, Unmeasured
-from bench.worker.preparing import Bench
 from bench.worker.recorder import Recorder, Settings
 from bench.worker.timing import StepSeries, Stopped, TimingPlan
 from lstm_impl import LSTMSpec, Workload

@@ -12,17 +12,18 @@ import pytest
 from bench import case as suites
 from bench.case import SuiteChoice
 from bench.stats.latency import fewest_calls
-from bench.worker import streaming
+from bench.worker import timing
 from bench.worker.outcomes import kept
-from bench.worker.streaming import Pace, timed_calls
 from bench.worker.timing import (
     Broken,
     Clock,
+    Pace,
     StepSeries,
     Stopped,
     StreamConditions,
     Streamed,
     TimingPlan,
+    timed_calls,
 )
 from lstm_impl.step import Step
 
@@ -110,7 +111,7 @@ def series(found: StepSeries | Broken) -> StepSeries:
 def test_all_of_the_time_is_taken_and_every_call_kept() -> None:
     machine = Machine()
     steps = {"a": machine.step(0.0002), "b": machine.step(0.0004)}
-    found = streaming.measure(steps, TimingPlan(2.0, precision=0.5), machine.clock)
+    found = timing.measure_streams(steps, TimingPlan(2.0, precision=0.5), machine.clock)
     for name, cost in (("a", 0.0002), ("b", 0.0004)):
         result = series(found[name])
         assert result.stopped is Stopped.TIME
@@ -128,7 +129,7 @@ def test_the_suite_s_seconds_hold_the_calls_of_a_99th_percentile_and_some_more()
     machine = Machine(late=0.0001)
     steps = {name: machine.step(0.0003) for name in backends}
     plan, pace = TimingPlan(suite.seconds[paced]), Pace(0.01, machine.sleep)
-    for result in streaming.measure(steps, plan, machine.clock, pace=pace).values():
+    for result in timing.measure_streams(steps, plan, machine.clock, pace=pace).values():
         streamed = series(result).streamed
         assert streamed is not None
         # A stall of half a second in which none is timed leaves enough.
@@ -139,7 +140,7 @@ def test_a_sample_is_the_median_of_its_block_whatever_its_slowest_call_took() ->
     machine = Machine()
     costs = itertools.cycle([0.001] * 9 + [0.1])
     result = series(
-        streaming.measure({"a": machine.step(costs)}, TimingPlan(20.0), machine.clock)["a"]
+        timing.measure_streams({"a": machine.step(costs)}, TimingPlan(20.0), machine.clock)["a"]
     )
     assert result.samples == pytest.approx([0.001] * len(result.samples))
     assert result.streamed is not None
@@ -149,7 +150,7 @@ def test_a_sample_is_the_median_of_its_block_whatever_its_slowest_call_took() ->
 def test_a_step_that_raises_leaves_the_others() -> None:
     machine = Machine()
     steps = {"a": machine.step(iter([0.001] * 50)), "b": machine.step(0.001)}
-    found = streaming.measure(steps, TimingPlan(1.0), machine.clock)
+    found = timing.measure_streams(steps, TimingPlan(1.0), machine.clock)
     assert isinstance(found["a"], Broken)
     assert series(found["b"]).streamed is not None
 
@@ -177,7 +178,7 @@ def test_what_is_not_waited_for_is_found() -> None:
         results=results,
         place_results=lambda results: lambda: None,
     )
-    found = streaming.measure({"a": step}, TimingPlan(0.5), machine.clock)["a"]
+    found = timing.measure_streams({"a": step}, TimingPlan(0.5), machine.clock)["a"]
     assert isinstance(found, Broken)
     assert "not waited for" in str(found.error)
 
@@ -188,7 +189,7 @@ def test_one_that_turns_slow_takes_no_calls_from_the_others(period: float | None
     machine = Machine()
     turning = itertools.chain([0.0002] * 300, itertools.repeat(0.05))
     steps = {"a": machine.step(0.0002), "slow": machine.step(turning), "b": machine.step(0.0002)}
-    found = streaming.measure(
+    found = timing.measure_streams(
         steps, TimingPlan(8.0), machine.clock, pace=Pace(period, machine.sleep)
     )
     for name in ("a", "b"):

@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 
 from bench.case.cases import Case
-from bench.worker import outcomes, preparing
-from bench.worker.group import measure_group
+from bench.worker import group, outcomes
+from bench.worker.group import Bench, measure_group
 from bench.worker.outcomes import Measured, Unmeasured
-from bench.worker.preparing import Bench
 from bench.worker.timing import Clock, TimingPlan
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
@@ -719,7 +718,7 @@ def measured(
         def _build(self, spec: LSTMSpec, weights: LSTMWeights, *rest: Any) -> Model:
             return model(self, spec, *rest, weights)  # type: ignore[call-arg]
 
-    monkeypatch.setattr(preparing, "get_backend", lambda name: Backend())
+    monkeypatch.setattr(group, "get_backend", lambda name: Backend())
     monkeypatch.setattr("lstm_impl.proof.check._all_judged", {})
     monkeypatch.setattr(model, "now", 0.0)
     case = Case("numpy", SPEC, workload)
@@ -784,7 +783,7 @@ def test_a_gain_of_a_twentieth_is_found_in_half_precision_too(
             def _build(self, spec: LSTMSpec, weights: LSTMWeights, *rest: Any) -> Model:
                 return Louder(spec, weights)
 
-        monkeypatch.setattr(preparing, "get_backend", lambda name: Backend())
+        monkeypatch.setattr(group, "get_backend", lambda name: Backend())
         case = Case("numpy", LSTMSpec(5, 8, dtype=dtype), Workload(4, 20))
         return measure_group([case], TimingPlan(0.05), seed=3, bench=Bench(roofs=None))[case.id]
 

@@ -9,8 +9,8 @@ from typing import Any
 from bench.case.cases import Case
 from bench.machine.disturbance import Activity
 from bench.worker import outcomes
+from bench.worker.group import Bench
 from bench.worker.outcomes import Measured, Unmeasured
-from bench.worker.preparing import Bench
 from bench.worker.timing import Clock
 from lstm_impl import (
     Availability,
