@@ -22,8 +22,8 @@ EPILOG = """\
 Ctrl-C stops after the current window, and the picture shows what was trained.
 
 exit codes:
-  0    trained (with --check-curve: and the curve is within its bound)
-  1    the training diverged, or --check-curve found the curve outside its bound
+  0    trained
+  1    the training diverged
   2    an option makes no sense; one line says which
   130  stopped by Ctrl-C
 """
@@ -59,7 +59,6 @@ def _echo_parser() -> arguments.Parser:
         ("echo", "N", int, f"timesteps between a bit and its repetition ({usual.echo})"),
         ("batch", "N", int, f"parallel series ({usual.batch})"),
         ("window", "N", int, f"timesteps a step back-propagates through ({usual.window})"),
-        ("stride", "N", int, "timesteps between the starts of two windows (the window)"),
     )
     arguments.add_flags(task, reset_state="start each window from the zero state")
     add(
@@ -79,11 +78,6 @@ def _echo_parser() -> arguments.Parser:
     )
     shown = parser.add_argument_group("what is shown")
     add(shown, ("output", "FILE", Path, "the picture, .png, .svg or .pdf (results/echo.png)"))
-    arguments.add_flags(
-        shown,
-        check_curve="compare the curve with a float64 NumPy training's, within the bound of what "
-        "rounding may do (five more trainings in NumPy)",
-    )
     return parser
 
 

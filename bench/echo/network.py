@@ -63,12 +63,6 @@ class Parameters:
             )
         return cls(LSTMWeights.from_arrays(spec, lstm), kernel, bias)
 
-    def probabilities(self, y: Float64) -> Float64:
-        """Return the probabilities of 0 and 1 for outputs ``y [T, B, H]``, ``[T, B, 2]``."""
-        logits = y @ self.kernel + self.bias
-        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return np.asarray(shares / shares.sum(axis=-1, keepdims=True), np.float64)
-
 
 @dataclass(frozen=True)
 class HeadResult:

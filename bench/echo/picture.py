@@ -5,7 +5,6 @@ matplotlib is imported when something is drawn.
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ SUFFIXES = tuple(f".{kind}" for kind in plot.FORMATS)
 INPUT, TARGET, PREDICTION, WRONG = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 FAINT = "#B8B8B8"
 _CROSS: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 5, "color": INK}
-_SIZE = (12.0, 7.2)  # inches
 _MOST_SERIES = 6  # panels that are readable at that height
 _MOST_STEPS = 60  # bars that are distinct at that width
 _SMOOTH = 50  # windows of the running median
@@ -50,40 +48,27 @@ class Scene:
 
 def save(scene: Scene, path: Path) -> None:
     """Draw into a file whose suffix is one of ``SUFFIXES``, atomically. Raises OSError."""
-    figure = plot.empty_figure(*_SIZE, layout=None, dpi=150)
+    figure = plot.empty_figure(12.0, 7.2, dpi=150)
     draw(figure, scene)
-    file = io.BytesIO()
-    figure.savefig(file, format=path.suffix[1:].lower())
-    write_bytes(path, file.getvalue())
+    write_bytes(path, plot.encoded(figure, path.suffix[1:].lower()))
 
 
 def draw(figure: Figure, scene: Scene) -> None:
-    """Draw a scene on a matplotlib figure, replacing what it shows."""
-    figure.clear()
+    """Draw a scene on an empty matplotlib figure with constrained layout."""
     settings = scene.settings
-    series = min(settings.batch, _MOST_SERIES)
-    grid = figure.add_gridspec(
-        *(series, 2),
-        width_ratios=(1.15, 1.0),
-        left=0.06,
-        right=0.985,
-        top=0.775,
-        bottom=0.085,
-        wspace=0.2,
-        hspace=0.42,
-    )
     title = f"Repeat each bit {settings.echo} timesteps later, with windows of {settings.window}"
-    figure.text(0.06, 0.945, title, fontsize=16, fontweight="bold", color=INK)
-    subtitle = textwrap.fill(_subtitle(scene), 150)
-    figure.text(0.06, 0.925, subtitle, va="top", fontsize=9.5, linespacing=1.4, color=SUBTLE)
-    curve = figure.add_subplot(grid[:, 0])
+    text = f"{title}\n{textwrap.fill(_subtitle(scene), 150)}"
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11, color=SUBTLE)
+    left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1.0))
+    curve = left.subplots()
     _draw_losses(curve, scene)
-    panels = [figure.add_subplot(grid[row, 1]) for row in range(series)]
+    series = min(settings.batch, _MOST_SERIES)
+    panels = right.subplots(series, 1, squeeze=False)[:, 0]
     for row, axes in enumerate(panels):
         _draw_series(axes, scene.last, row, settings)
     panels[-1].tick_params(axis="x", labelbottom=True, length=3.5)
     panels[-1].set_xlabel("timestep of the window", fontsize=10, color=INK)
-    _draw_legends(figure, curve, panels[0], settings)
+    _draw_legends(left, right, curve, settings)
 
 
 def _subtitle(scene: Scene) -> str:
@@ -93,8 +78,6 @@ def _subtitle(scene: Scene) -> str:
     parts.append(f"{settings.optimizer.capitalize()} {settings.learning_rate:g}")
     if settings.dropout:
         parts.append(f"dropout {settings.dropout:g}")
-    if settings.step < settings.window:
-        parts.append(f"a window every {settings.step} timesteps")
     parts.append("state reset at each window" if settings.reset_state else "state carried over")
     parts += [f"backend {scene.backend}", settings.dtype, f"seed {settings.seed}"]
     return "  ·  ".join(parts)
@@ -157,7 +140,7 @@ def _draw_series(axes: Figure, window: Window, row: int, settings: EchoSettings)
     axes.spines[:].set_visible(False)
 
 
-def _draw_legends(figure: Figure, curve: Figure, top: Figure, settings: EchoSettings) -> None:
+def _draw_legends(left: Figure, right: Figure, curve: Figure, settings: EchoSettings) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -169,17 +152,16 @@ def _draw_legends(figure: Figure, curve: Figure, top: Figure, settings: EchoSett
     wrong = (Patch(color=WRONG), Line2D([], [], **_CROSS))
     bars = [Patch(color=colour) for colour in (INPUT, TARGET, PREDICTION)]
     names = ["input", "target", "prediction, as high as P(1)", "wrong"]
-    for axes, heading, handles, labels in (
-        (curve, "Loss: cross-entropy in nats", *curve.get_legend_handles_labels()),
-        (top, which, [*bars, wrong], names),
+    for figure, heading, handles, labels in (
+        (left, "Loss: cross-entropy in nats", *curve.get_legend_handles_labels()),
+        (right, which, [*bars, wrong], names),
     ):
-        x = axes.get_position().x0
-        figure.text(x, 0.845, heading, fontsize=11.5, fontweight="bold", color=INK)
         figure.legend(
             *(handles, labels),
-            loc="upper left",
-            bbox_to_anchor=(x - 0.006, 0.838),
+            loc="outside upper left",
             ncols=len(labels),
+            title=heading,
+            alignment="left",
             fontsize=9,
             frameon=False,
             handlelength=1.1,
@@ -188,7 +170,6 @@ def _draw_legends(figure: Figure, curve: Figure, top: Figure, settings: EchoSett
 
 def running_median(values: Float64, length: int) -> Float64:
     """Return the median of the latest ``length`` values at each place."""
-    start = min(length, len(values))
-    first = [np.median(values[: end + 1]) for end in range(start - 1)]
-    rest = np.median(np.lib.stride_tricks.sliding_window_view(values, start), axis=-1)
-    return np.concatenate([first, rest])
+    return np.array(
+        [np.median(values[max(0, end - length) : end]) for end in range(1, len(values) + 1)]
+    )

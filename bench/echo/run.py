@@ -18,7 +18,7 @@ import numpy as np
 
 import lstm_impl
 from bench.cli.command_line import INTERRUPTED, UsageError, tell_errors
-from bench.echo import picture, rounding
+from bench.echo import picture
 from bench.echo.task import EchoSettings, SettingsError, best_possible_loss, check_backend
 from bench.echo.training import DivergedError, Training, model_of
 from bench.machine import devices
@@ -44,7 +44,6 @@ class RunOptions:
     backend: str | None
     device: str
     picture: Path | None
-    check_curve: bool
 
     @property
     def windows(self) -> int:
@@ -80,7 +79,6 @@ def parse(options: argparse.Namespace) -> RunOptions:
         backend=given.get("backend"),
         device=device,
         picture=output if plot.available() else None,
-        check_curve=given.get("check_curve", False),
     )
 
 
@@ -170,12 +168,7 @@ def train(options: argparse.Namespace) -> int:
     if done < run.windows:
         print(f"stopped after window {done} of {run.windows}")
         return INTERRUPTED
-    within = True
-    if run.check_curve:
-        print("training five more times in float64 NumPy to check the curve ...", flush=True)
-        text, within = rounding.compare_with_float64(run.settings, losses)
-        print(text)
-    return 0 if within else 1
+    return 0
 
 
 def show_progress(training: Training, epochs: int) -> None:

@@ -42,9 +42,6 @@ class EchoSettings:
     bits : random bits drawn in each epoch, cut into ``batch`` consecutive series.
     echo : timesteps between a bit and its repetition.
     window : timesteps that one training step back-propagates through.
-    stride : timesteps between the starts of two windows (default: ``window``). With a smaller
-        stride the windows overlap, and from the second on only the newest ``stride`` timesteps
-        count in the loss, so each bit counts once.
     dropout : rate of inverted dropout between layers.
     seed : of weights, bits and dropout masks.
     dtype : precision of the LSTM; everything else is float64.
@@ -62,7 +59,6 @@ class EchoSettings:
     echo: int = 3
     batch: int = 5
     window: int = 15
-    stride: int | None = None
     units: int = 4
     layers: int = 1
     dropout: float = 0.0
@@ -77,8 +73,6 @@ class EchoSettings:
         least = {"echo": 0, "seed": 0, "memory": 0}
         for field in ("bits", "batch", "window", "units", "layers", *least):
             _require_integer(field, getattr(self, field), least.get(field, 1))
-        if self.stride is not None:
-            _require_integer("stride", self.stride, 1)
         for field, valid, expected in self._rules():
             if not valid:
                 raise SettingsError(field, f"is {getattr(self, field)!r}; expected {expected}")
@@ -91,8 +85,6 @@ class EchoSettings:
         yield "batch", self.batch <= self.bits, f"at most the {self.bits} bits of an epoch"
         series = f"the timesteps of each series ({self.bits} bits in {self.batch} series)"
         yield "window", self.window <= self.timesteps, f"at most {self.timesteps}, {series}"
-        covers = self.stride is None or self.stride <= self.window
-        yield "stride", covers, f"at most the window, {self.window}: a longer one would skip bits"
         share = _is_number(self.dropout) and 0.0 <= self.dropout < 1.0
         yield "dropout", share, "at least 0 and less than 1"
         positive = _is_number(self.learning_rate) and 0.0 < self.learning_rate < np.inf
@@ -117,18 +109,9 @@ class EchoSettings:
         return self.bits // self.batch
 
     @property
-    def step(self) -> int:
-        """Timesteps between the starts of two windows."""
-        return self.window if self.stride is None else self.stride
-
-    @property
     def windows_per_epoch(self) -> int:
         """Complete windows in an epoch; like the tutorial's, a training drops the rest."""
-        return (self.timesteps - self.window) // self.step + 1
-
-    def counted(self, window: int) -> slice:
-        """Return the timesteps of an epoch's window, counted from 0, that its loss averages."""
-        return slice(0 if window == 0 else self.window - self.step, self.window)
+        return self.timesteps // self.window
 
 
 def check_backend(backend: Backend, device: str, settings: EchoSettings) -> None:
@@ -174,24 +157,20 @@ def best_possible_loss(settings: EchoSettings) -> Float64:
     among the targets that the network cannot distinguish. It cannot tell the series of a batch
     apart, nor, with ``reset_state``, one window from another.
     """
-    windows, length = settings.windows_per_epoch, settings.window
-    position = np.arange(length)
-    time = np.arange(windows)[:, None] * settings.step + position  # within the epoch
-    seen = np.broadcast_to(position, time.shape) if settings.reset_state else time
-    counted = np.ones(time.shape, bool)
-    counted[1:, : length - settings.step] = False
+    position = np.arange(settings.window)
+    start = np.arange(settings.windows_per_epoch)[:, None] * settings.window
+    time = start + position  # within the epoch
     # A series whose target comes from before the stream's first bit has a 0 there for certain;
     # any other unseen bit is 0 half of the time.
     certain = np.ceil((settings.echo - time) / settings.timesteps).clip(0, settings.batch)
-    zeros = 0.5 + 0.5 * certain / settings.batch
-    guess = zeros
+    zeros = guess = 0.5 + 0.5 * certain / settings.batch
     if settings.reset_state:
-        alike = (zeros * counted).sum(axis=0) / counted.sum(axis=0).clip(1)
-        guess = np.broadcast_to(alike, zeros.shape)
-    cost = np.zeros(time.shape)
-    paid = (seen < settings.echo) & counted
+        guess = np.broadcast_to(zeros.mean(axis=0), zeros.shape)
+    seen = position if settings.reset_state else time
+    paid = np.broadcast_to(seen < settings.echo, zeros.shape)
+    cost = np.zeros(zeros.shape)
     cost[paid] = _cross_entropy(zeros[paid], guess[paid])
-    return np.asarray((cost * counted).sum(axis=1) / counted.sum(axis=1), np.float64)
+    return np.asarray(cost.mean(axis=1), np.float64)
 
 
 def _cross_entropy(truth: Float64, guess: Float64) -> Float64:

@@ -34,9 +34,8 @@ class DivergedError(ArithmeticError):
 class Window:
     """The result of one training step, computed before its update.
 
-    loss is the mean cross-entropy in nats, and accuracy the share of right predictions, over the
-    timesteps ``counted``; inputs, targets and ones (the predicted probability of a 1) are
-    ``[window, batch]``.
+    loss is the mean cross-entropy in nats, and accuracy the share of right predictions; inputs,
+    targets and ones (the predicted probability of a 1) are ``[window, batch]``.
     """
 
     loss: float
@@ -44,7 +43,6 @@ class Window:
     inputs: Bits
     targets: Bits
     ones: Float64
-    counted: slice
 
 
 class Trainable(Protocol):
@@ -121,7 +119,7 @@ class Training:
         if number == 0:
             self._series = draw_series(settings, self._bits_rng)
         assert self._series is not None
-        start = number * settings.step
+        start = number * settings.window
         inputs, targets = (bits[start : start + settings.window] for bits in self._series)
         state = self.state
         if number == 0 or settings.reset_state:
@@ -132,27 +130,18 @@ class Training:
             masks = dropout_masks(
                 settings.spec, settings.window, settings.batch, settings.dropout, self._masks_rng
             )
-        y, next_state = self._forward(x, state, masks)
-        counted = settings.counted(number)
-        head = softmax_loss(
-            y[counted], targets[counted], self.parameters.kernel, self.parameters.bias
-        )
+        y, next_state = self.model.forward(x, state, masks=masks)
+        kernel, bias = self.parameters.kernel, self.parameters.bias
+        head = softmax_loss(np.asarray(y, np.float64), targets, kernel, bias)
         if not np.isfinite(head.loss):
             raise self._diverged()
         # The mean over many steps makes each step's gradient too small for half precision, and
         # their sum would be too large; a power of two changes nothing in wider types.
-        scale = 2.0 ** round(0.5 * np.log2(targets[counted].size))
-        dy = np.zeros(y.shape)
-        dy[counted] = head.dy * scale
-        found = self.model.gradients(x, dy, state, masks=masks)
+        scale = 2.0 ** round(0.5 * np.log2(targets.size))
+        found = self.model.gradients(x, head.dy * scale, state, masks=masks)
         of_lstm = [np.asarray(each, np.float64) / scale for each in found.weights.arrays()]
         updated, sums = self._update([*of_lstm, head.dkernel, head.dbias])
-        ones = head.ones
-        if counted.start:  # the timesteps that an earlier window has counted
-            ones = np.concatenate(
-                [self.parameters.probabilities(y[: counted.start])[..., 1], head.ones]
-            )
-        self.last = Window(head.loss, head.accuracy, inputs, targets, ones, counted)
+        self.last = Window(head.loss, head.accuracy, inputs, targets, head.ones)
         self.parameters = Parameters.from_arrays(settings.spec, updated)
         self.model.set_weights(self.parameters.lstm)
         self._optimizer_state, self.state = sums, next_state
@@ -183,21 +172,3 @@ class Training:
             f"the training diverged at window {self.windows_done + 1}: loss or weights are no "
             "longer finite; lower the learning rate or take a wider dtype"
         )
-
-    def _forward(
-        self, x: FloatArray, state: LSTMState, masks: FloatArray | None
-    ) -> tuple[Float64, LSTMState]:
-        """Return the window's outputs, and the state from which the next window starts."""
-        settings = self.settings
-        parts = [slice(0, settings.window)]
-        if settings.step < settings.window and not settings.reset_state:
-            # The next window starts within this one, from the state at that timestep.
-            parts = [slice(0, settings.step), slice(settings.step, settings.window)]
-        outputs, states = [], []
-        for part in parts:
-            y, state = self.model.forward(
-                x[part], state, masks=None if masks is None else masks[:, part]
-            )
-            outputs.append(np.asarray(y, np.float64))
-            states.append(state)
-        return np.concatenate(outputs), states[0]

