@@ -28,9 +28,8 @@ from bench.render.plot import Axes, Figure
 from bench.render.quantities import count, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Cell, Column, Document, Sheet, finite
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
-from bench.stats.crossover import INVALID, SUITE, CrossoverCell, Map
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Reason
-from bench.stats.pairs import ComparisonReport, ComparisonRow, Gate, Rule
+from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, Rule
 
 LONGEST_LIST = 20
 """A list of names longer than this says how many more there are; CSV and JSON have them all."""
@@ -41,7 +40,7 @@ _MOST_MAPS = 12  # are shown; CSV and JSON have all
 
 NO_MAP = (
     "No map of batch × hidden size: no two shapes that both devices measured differ in these "
-    f"alone. `pytest --benchmark-only --lstm-suite {SUITE}` measures a grid of them."
+    "alone. `pytest --benchmark-only --lstm-suite crossover` measures a grid of them."
 )
 
 _NOTES = {
@@ -382,24 +381,27 @@ def as_csv(report: ComparisonReport) -> Iterator[str]:
     The maps of each device's fastest backend follow; of one backend a cell is a case of its own.
     """
     cells = [
-        {
-            "kind": "fastest of each",
-            "base": found.base_label,
-            "new": found.new_label,
-            **_pair(cell),
-            **_numbers(cell.comparison),
-            "valid": not cell.invalid,
-        }
+        {"kind": "fastest of each", **_record(cell)}
         for found in report.maps
         if not found.backend
-        for cell in found.cells
+        for cell in found.cells.values()
     ]
     return table.records(CSV_COLUMNS, [*_records(report), *cells])
 
 
-def _pair(of: ComparisonRow | CrossoverCell) -> dict[str, object]:
-    base = of.base_case
-    return {"base_backend": base.backend, **_case(of.case), "base_device": base.device}
+def _record(row: ComparisonRow) -> dict[str, object]:
+    return {
+        "base": row.base_label,
+        "new": row.new_label,
+        "base_backend": row.base_case.backend,
+        **_case(row.case),
+        "base_device": row.base_case.device,
+        "base_s": row.base_s,
+        "new_s": row.new_s,
+        **_numbers(row.comparison),
+        "valid": not row.reasons,
+        "reason": "; ".join(reason_texts(row)),
+    }
 
 
 def as_json(report: ComparisonReport) -> str:
@@ -428,14 +430,14 @@ def as_json(report: ComparisonReport) -> str:
                 "work": map_work(found),
                 "cells": [
                     {
-                        "batch": cell.batch,
-                        "hidden_size": cell.hidden_size,
+                        "batch": batch,
+                        "hidden_size": hidden_size,
                         "base_backend": cell.base_case.backend,
                         "new_backend": cell.case.backend,
                         **_numbers(cell.comparison),
-                        "valid": not cell.invalid,
+                        "valid": not cell.reasons,
                     }
-                    for cell in found.cells
+                    for (batch, hidden_size), cell in found.cells.items()
                 ],
                 "wins_from": {str(batch): wins_from(found, batch) for batch in found.batches},
             }
@@ -453,20 +455,7 @@ def as_json(report: ComparisonReport) -> str:
 
 
 def _records(report: ComparisonReport) -> list[dict[str, object]]:
-    records: list[dict[str, object]] = [
-        {
-            "kind": "case",
-            "base": row.base_label,
-            "new": row.new_label,
-            **_pair(row),
-            "base_s": row.base_s,
-            "new_s": row.new_s,
-            **_numbers(row.comparison),
-            "valid": not row.reasons,
-            "reason": "; ".join(reason_texts(row)),
-        }
-        for row in report.rows
-    ]
+    records: list[dict[str, object]] = [{"kind": "case", **_record(row)} for row in report.rows]
     records += [
         {
             "kind": "geometric mean",
@@ -504,7 +493,7 @@ _LINE = "┃"
 
 def map_work(found: Map) -> str:
     """Describe what the shapes of a map share."""
-    case = found.cells[0].case
+    case = next(iter(found.cells.values())).case
     spec, work = case.spec, case.workload
     parts = [f"{work.mode}, {spec.dtype}, {count(work.timesteps, 'step')}"]
     parts.append("input as wide as the layer" if found.square else f"{spec.input_size} in")
@@ -516,14 +505,17 @@ def map_work(found: Map) -> str:
 
 def wins_from(found: Map, batch: int) -> str:
     """Say from which hidden size on the new device wins with this batch, and what comes before."""
-    row, (won, before) = found.row(batch), found.first_win(batch)
+    row = found.row(batch)
+    sizes = list(row)
+    won = [size for size in sizes if row[size].wins]
     if not won:
-        return f"nowhere measured ({row[-1].hidden_size}: {row[-1].state})"
-    if before is not None:
-        return f"{won[0]} ({before.hidden_size}: {before.state})"
-    if len(won) == len(row):
+        return f"nowhere measured ({sizes[-1]}: {row[sizes[-1]].state})"
+    if won != sizes[-len(won) :]:
+        return f"only at {', '.join(map(str, won))}"
+    if len(won) == len(sizes):
         return f"{won[0]}, the narrowest measured"
-    return f"only at {', '.join(map(str, won))}"
+    before = sizes[-len(won) - 1]
+    return f"{won[0]} ({before}: {row[before].state})"
 
 
 def map_title(found: Map) -> str:
@@ -537,7 +529,7 @@ def map_lines(report: ComparisonReport) -> list[str]:
     """How to read the maps, and what is not shown of them."""
     if not report.maps:
         return [NO_MAP] if report.no_map else []
-    cells = [cell for found in report.maps for cell in found.cells]
+    cells = [cell for found in report.maps for cell in found.cells.values()]
     states = {cell.state for cell in cells}
     marks = ", ".join(f"{mark} {state}" for state, mark in MARKS.items() if state in states)
     lines = [
@@ -556,9 +548,9 @@ def map_lines(report: ComparisonReport) -> list[str]:
     return lines
 
 
-def _cell_text(found: Map, cell: CrossoverCell) -> str:
+def _cell_text(found: Map, place: tuple[int, int]) -> str:
     """``┃3.205 F``: with a line where the new device begins, or ceases, to win."""
-    line = _LINE if found.starts(cell) else ""
+    cell, line = found.cells[place], _LINE if found.starts(*place) else ""
     return f"{line}{times_as_fast(cell.comparison.ratio.mid, 3)} {MARKS[cell.state]}"
 
 
@@ -566,11 +558,11 @@ def _map_table(found: Map) -> Sheet:
     """Per batch: its cells, and from where on the new device wins."""
 
     def place(batch: int, hidden: int) -> Cell:
-        cell = found.by_place.get((batch, hidden))
+        cell = found.cells.get((batch, hidden))
         if cell is None:
             return Cell()
-        style = "yellow" if cell.invalid else STYLES[cell.comparison.verdict]
-        return Cell(_cell_text(found, cell), style=style, strong=cell.wins)
+        style = "yellow" if cell.reasons else STYLES[cell.comparison.verdict]
+        return Cell(_cell_text(found, (batch, hidden)), style=style, strong=cell.wins)
 
     columns = ["batch \\ hidden", *map(str, found.hidden_sizes)]
     return Sheet.of(
@@ -630,16 +622,16 @@ def _draw_map(axes: Axes, found: Map) -> None:
     title, _, work = map_title(found).partition(": ")
     axes.set_title(f"{plot.label(title, 70)}\n{plot.label(work, 70)}", loc="left", fontsize=7.5)
     strengths = [[math.nan] * len(found.hidden_sizes) for _ in found.batches]
-    for (batch, hidden), cell in found.by_place.items():
+    for (batch, hidden), cell in found.cells.items():
         row, column = found.batches.index(batch), found.hidden_sizes.index(hidden)
         strength = max(-1.0, min(1.0, -cell.comparison.log_ratio / _STRONGEST))
-        if not cell.invalid:
+        if not cell.reasons:
             strengths[row][column] = strength
-        dark = abs(strength) > 0.6 and not cell.invalid
+        dark = abs(strength) > 0.6 and not cell.reasons
         axes.text(
             column,
             row,
-            _cell_text(found, cell),
+            _cell_text(found, (batch, hidden)),
             ha="center",
             va="center",
             fontsize=7.5,

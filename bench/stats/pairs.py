@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from bench.machine.fields import mapping
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Verdict, holm
-from bench.stats.crossover import DeviceTime, Map, maps
 from bench.stats.intervals import ENOUGH_PROCESSES, Reason, ReasonedError, node_intervals
 from bench.stats.nodes import (
     SectionItems,
@@ -53,6 +53,59 @@ class ComparisonRow:
     new_s: float
     comparison: Comparison
     reasons: tuple[tuple[str, Doubt], ...] = ()
+
+    @property
+    def state(self) -> str:
+        """Its verdict, or INVALID."""
+        return INVALID if self.reasons else self.comparison.verdict.value
+
+    @property
+    def wins(self) -> bool:
+        """Whether the new side is FASTER, and that can be trusted."""
+        return self.state == Verdict.FASTER
+
+
+INVALID = "INVALID"
+
+Cells = dict[tuple[int, int], ComparisonRow]
+"""Rows by batch and hidden size."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """Shapes that differ in batch and hidden size alone, on two devices.
+
+    backend: with which both were measured; empty where each device has its own fastest one.
+    square: whether the input is as wide as the layer, or of one width. cells: by batch and hidden
+    size, in their order; at least two. What was not measured stays blank.
+    """
+
+    base_label: str
+    new_label: str
+    backend: str
+    square: bool
+    cells: Cells
+
+    @cached_property
+    def batches(self) -> tuple[int, ...]:
+        """Its rows."""
+        return tuple(sorted({batch for batch, _ in self.cells}))
+
+    @cached_property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """Its columns."""
+        return tuple(sorted({hidden for _, hidden in self.cells}))
+
+    def row(self, batch: int) -> dict[int, ComparisonRow]:
+        """What was measured of a batch, the narrowest first."""
+        return {hidden: cell for (of, hidden), cell in self.cells.items() if of == batch}
+
+    def starts(self, batch: int, hidden_size: int) -> bool:
+        """Whether one of this cell and the next narrower one that was measured wins alone."""
+        row = self.row(batch)
+        sizes = list(row)
+        at = sizes.index(hidden_size)
+        return at > 0 and row[hidden_size].wins != row[sizes[at - 1]].wins
 
 
 @dataclass(frozen=True)
@@ -285,6 +338,10 @@ class ComparisonSide:
             self.measured.setdefault(key, []).append(item)
         else:
             self.unmeasured.setdefault(key, []).append(item)
+
+    def work(self, key: str) -> str:
+        """What a case computes, whatever its backend and device."""
+        return replace(self.measured[key][0].case, backend="any", device="any").id
 
     @property
     def runs(self) -> list[Run]:
@@ -579,10 +636,10 @@ def compare_devices(results: Results, baseline: str | None = None) -> Comparison
     pairs = _device_pairs(list(places), places, baseline)
     for one, other in pairs:
         base, new = places[one], places[other]
-        found_maps.extend(maps(base.label, new.label, _timed(base), _timed(new)))
         heading = f"{_with_hardware(new, other[1])} against {_with_hardware(base, one[1])}"
         found, missing = join_sides(base, new, heading)
         rows.extend(found)
+        found_maps.extend(_maps(base, new, found))
         one_sided.extend(missing)
     finding = None
     if not pairs:
@@ -595,15 +652,70 @@ def compare_devices(results: Results, baseline: str | None = None) -> Comparison
     return replace(report, maps=tuple(found_maps), no_map=bool(pairs) and not found_maps)
 
 
-def _timed(side: ComparisonSide) -> list[DeviceTime]:
-    """What one device measured, as a map takes it."""
-    found = [(items, side.unmeasured.get(key, [])) for key, items in side.measured.items()]
-    validities = each_together(found)
+def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRow]) -> list[Map]:
+    """The maps that two devices share: first the best of each, then each backend on both.
+
+    The best of a device is its fastest backend on a shape, of those that are not INVALID unless all
+    are. With one backend in all there is no other best. rows: of each backend on both.
+    """
+    works = [grouped(side.measured, side.work) for side in (base, new)]
+    shared = works[0].keys() & works[1].keys()
+    names = {
+        side.measured[key][0].case.backend
+        for side, of in zip((base, new), works, strict=True)
+        for work in shared
+        for key in of[work]
+    }
+    best, _ = join_sides(_fastest(base, works[0]), _fastest(new, works[1]))
+    by_backend = sorted(grouped(rows, lambda row: row.case.backend).items())
     return [
-        DeviceTime(
-            items[0].case, tuple(samples_of(items, interleaved=False)), bool(validity.unpaired)
-        )
-        for (items, _), validity in zip(found, validities, strict=True)
+        Map(base.label, new.label, backend, square, dict(sorted(cells.items())))
+        for backend, found in [("", best)] * (len(names) > 1) + by_backend
+        for square, cells in _families(found)
+    ]
+
+
+def _fastest(side: ComparisonSide, works: Mapping[str, Sequence[str]]) -> ComparisonSide:
+    """Of each work the backend with the shortest time, those that are INVALID last."""
+    keys = list(side.measured)
+    validities = each_together([(side.measured[k], side.unmeasured.get(k, [])) for k in keys])
+    times = node_intervals([by_machine(side.measured[key]) for key in keys])
+    ranks = {
+        key: (bool(validity.unpaired), time.mid)
+        for key, validity, time in zip(keys, validities, times, strict=True)
+    }
+    best = {work: min(found, key=ranks.__getitem__) for work, found in works.items()}
+    measured = {work: side.measured[key] for work, key in best.items()}
+    unmeasured = {work: side.unmeasured.get(key, []) for work, key in best.items()}
+    return ComparisonSide(side.label, measured, unmeasured)
+
+
+def _families(
+    rows: Iterable[ComparisonRow],
+) -> list[tuple[bool, dict[tuple[int, int], ComparisonRow]]]:
+    """Rows that differ in batch and hidden size alone, by these, and whether their input is square.
+
+    The input is of one width, or as wide as the layer: a row may fit both, and what is within
+    another family is left out.
+    """
+    groups: dict[tuple[Case, bool], Cells] = {}
+    for row in rows:
+        case, spec = row.case, row.case.spec
+        work = replace(case.workload, batch=1)
+        place = case.workload.batch, spec.hidden_size
+        widths = [(spec.input_size, False), (1, True)][: 1 + (spec.input_size == spec.hidden_size)]
+        for width, square in widths:
+            alike = replace(spec, hidden_size=1, input_size=width)
+            family = replace(case, backend="any", device="any", spec=alike, workload=work), square
+            groups.setdefault(family, {})[place] = row
+    sets = {key: set(map(id, found.values())) for key, found in groups.items()}
+    return [
+        (square, found)
+        for (of, square), found in groups.items()
+        if len(found) > 1
+        and not any(sets[of, square] < other for other in sets.values())
+        # As wide as the layer is one width where there is one layer.
+        and not (square and list(sets.values()).count(sets[of, square]) > 1)
     ]
 
 

@@ -28,16 +28,16 @@ def test_a_map_has_the_ratio_of_every_shape_that_both_devices_measured() -> None
     assert map_work(found) == "inference, float32, 10 steps, 4 in"
     assert found.batches == (1, 8, 64)
     assert found.hidden_sizes == (32, 128, 512)
-    assert set(found.by_place) == set(STEPS)
-    ratio = found.by_place[1, 512].comparison.ratio.mid
+    assert set(found.cells) == set(STEPS)
+    ratio = found.cells[1, 512].comparison.ratio.mid
     assert ratio == pytest.approx(1 / 3)
-    assert found.by_place[1, 32].state == "SLOWER"
-    assert found.by_place[1, 32].comparison.pairing is Pairing.SEQUENTIAL
+    assert found.cells[1, 32].state == "SLOWER"
+    assert found.cells[1, 32].comparison.pairing is Pairing.SEQUENTIAL
 
 
 def test_the_line_runs_where_the_new_device_begins_to_win() -> None:
     (found,) = maps(*grid(STEPS))
-    starts = {place for place, cell in found.by_place.items() if found.starts(cell)}
+    starts = {place for place in found.cells if found.starts(*place)}
     assert starts == {(1, 512), (8, 128)}
     assert wins_from(found, 1) == "512 (128: SLOWER)"
     assert wins_from(found, 8) == "128 (32: SLOWER)"
@@ -61,7 +61,7 @@ def test_what_is_unclear_or_invalid_is_not_won() -> None:
     unclear = grid({(1, 32): (1.2, 1.0), (1, 64): (9.0, 1.0)}, processes=1)
     spoilt = measured(a_case("gpu:0", 1, 128), 1.0, run("r0"), [BUSY])
     (found,) = maps(*unclear, spoilt, measured(a_case("cpu", 1, 128), 9.0, run("r0")))
-    assert [cell.state for cell in found.cells] == ["UNCLEAR", "FASTER", "INVALID"]
+    assert [cell.state for cell in found.cells.values()] == ["UNCLEAR", "FASTER", "INVALID"]
     assert wins_from(found, 1) == "only at 64"
 
 
@@ -73,12 +73,12 @@ def test_the_best_of_each_device_may_be_of_different_backends() -> None:
         items.append(measured(a_case("gpu:0", *place, backend="broken"), 0.1, run("r0"), [BUSY]))
     best, alike = maps(*items)
     assert (best.backend, alike.backend) == ("", "keras")
-    assert [(cell.base_case.backend, cell.case.backend) for cell in best.cells] == [
+    assert [(cell.base_case.backend, cell.case.backend) for cell in best.cells.values()] == [
         ("keras", "cudnn"),
         ("keras", "cudnn"),
     ]
-    assert best.cells[0].comparison.ratio.mid == pytest.approx(0.5)
-    assert alike.cells[0].comparison.ratio.mid == pytest.approx(3.0)
+    assert best.cells[1, 32].comparison.ratio.mid == pytest.approx(0.5)
+    assert alike.cells[1, 32].comparison.ratio.mid == pytest.approx(3.0)
 
 
 def test_shapes_that_differ_in_more_are_on_maps_of_their_own() -> None:

@@ -82,4 +82,4 @@ def test_where_a_time_moved_its_cell_of_the_map_is_invalid() -> None:
         for device in ("cpu", "gpu:0")
     ]
     report = compare_devices(gather(*items))
-    assert {cell.state for found in report.maps for cell in found.cells} == {"INVALID"}
+    assert {cell.state for found in report.maps for cell in found.cells.values()} == {"INVALID"}
