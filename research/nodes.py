@@ -195,7 +195,8 @@ def report(
         adjacent = [off[owners == owner].mean(axis=0) - whole for owner in range(BACKENDS)]
         squares += float(np.sum(whole**2)), float(np.sum(np.mean(np.square(adjacent), axis=0)))
     counts = np.array([world.size(node) for node in range(nodes)], dtype=np.float64)
-    return NodeTimes.of(logs, [*map(str, owners)], (float(squares[0]), float(squares[1])), counts)
+    both, names = (float(squares[0]), float(squares[1])), [*map(str, range(nodes))]
+    return NodeTimes(names, logs, [*map(str, owners)], both, counts)
 
 
 EQUAL = {name: replace(WORLDS[name], bad=0.0) for name in WORLDS if "one in ten bad" not in name}
@@ -228,8 +229,8 @@ def found(trials: int) -> Sheet:
                     right = wrong = 0
                     for _ in range(trials):
                         times = report(WORLDS[name], nodes, rng, moved, backend)
-                        described = {each[:2] for each in outlying_times(times)}
-                        wanted = (0, "0" if backend else "")
+                        described = {(each.node, each.backend) for each in outlying_times(times)}
+                        wanted = ("0", "0" if backend else "")
                         right += wanted in described
                         wrong += bool(described - {wanted})
                     cells.append(beside(right / trials, wrong / trials))

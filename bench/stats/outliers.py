@@ -11,11 +11,12 @@ rule is for one. What is named stays in every interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.records.grouping import grouped
 from bench.stats.intervals import DEGREES, RATIO_ALLOWANCE, FloatArray
 from bench.stats.rows import Row
 
@@ -35,165 +36,124 @@ of the 3 to 29% that were seen."""
 
 @dataclass(frozen=True)
 class Outlier:
-    """A node that is apart from the others.
+    """A node that differs from the others.
 
-    node: its id. device: where. backend: the one that is apart, empty if all are together. factor:
-    its time over that of the others. others: how many these are. beyond, cases: in how many, of how
-    many that all of these nodes measured, it is on that side of every other node. processes: of the
-    node.
+    node: its id. backend: the one that differs, empty if all do together. factor: its time over
+    that of the others. others: how many these are. beyond, cases: in how many, of how many that all
+    of these nodes measured, it is on that side of every other node. device: where.
     """
 
     node: str
-    device: str
     backend: str
     factor: float
     others: int
     beyond: int
     cases: int
-    processes: int
+    device: str = ""
 
 
 @dataclass(frozen=True)
 class NodeTimes:
     """Times of cases that all of some nodes measured.
 
-    logs ``[cases, nodes]``: of each node's median. backends: of each case. luck: the variance of a
-    process's mean over all cases, and of one backend's next to the others. counts ``[nodes]``: the
-    processes of each node.
+    nodes: their ids. logs ``[cases, nodes]``: of each node's median. backends: of each case.
+    squares: over all processes, of the mean of a process's distances from its node over all cases,
+    and of one backend's next to that. counts ``[nodes]``: the processes of each node.
     """
 
+    nodes: Sequence[str]
     logs: FloatArray
     backends: Sequence[str]
-    luck: tuple[float, float]
+    squares: tuple[float, float]
     counts: FloatArray
 
-    @classmethod
-    def of(
-        cls,
-        logs: FloatArray,
-        backends: Sequence[str],
-        squares: tuple[float, float],
-        counts: FloatArray,
-    ) -> NodeTimes:
-        """With the luck that these sums of squares over all processes show.
-
-        squares: of the mean of each process's distances from its node, over all cases, and over one
-        backend's next to that.
-        """
-        free = float(np.sum(counts - 1))
+    @property
+    def luck(self) -> tuple[float, float]:
+        """The variance of a process's mean over all cases, and of one backend's next to it."""
+        free = float(np.sum(self.counts - 1))
         if not free:
-            return cls(logs, backends, (LUCK**2, RATIO_ALLOWANCE**2), counts)
-        return cls(logs, backends, (squares[0] / free, squares[1] / free), counts)
+            return LUCK**2, RATIO_ALLOWANCE**2
+        return self.squares[0] / free, self.squares[1] / free
 
 
 def outliers(rows: Sequence[Row]) -> list[Outlier]:
-    """The nodes that are apart, on each device; rows: of one section."""
-    devices = dict.fromkeys(row.case.device for row in rows if row.measured)
-    found: list[Outlier] = []
-    for device in devices:
-        medians = {
-            row.case.id: (row.case.backend, _medians(row))
-            for row in rows
-            if row.measured and row.case.device == device
-        }
-        nodes, cases = _common({case: by_node for case, (_, by_node) in medians.items()})
-        if len(nodes) >= FEWEST_NODES:
-            of = _table(nodes, [medians[case] for case in cases])
-            for place, backend, factor, others, beyond, shared in outlying_times(
-                of, LEVEL / len(devices)
-            ):
-                count = int(of.counts[place])
-                found.append(
-                    Outlier(nodes[place], device, backend, factor, others, beyond, shared, count)
-                )
-    return found
+    """The nodes that differ, on each device; rows: of one section."""
+    devices = grouped((row for row in rows if row.measured), lambda row: row.case.device)
+    return [
+        replace(each, device=device)
+        for device, here in devices.items()
+        if (times := _node_times(here)) is not None
+        for each in outlying_times(times, LEVEL / len(devices))
+    ]
 
 
-_Medians = Mapping[str, Mapping[str, float]]
-"""Of a case by node and process: the log of the median."""
+def _node_times(rows: Sequence[Row]) -> NodeTimes | None:
+    """The times of the cases that all nodes measured; None of fewer than three nodes.
 
-
-def _medians(row: Row) -> _Medians:
-    found: dict[str, dict[str, float]] = {}
-    for run in row.runs:
-        found.setdefault(run.node, {})[run.run] = math.log(float(np.median(run.samples)))
-    return found
-
-
-def _common(cases: Mapping[str, _Medians]) -> tuple[list[str], list[str]]:
-    """Nodes, and the cases that all of them have: who has the fewest goes until there are some."""
-    nodes = list(dict.fromkeys(node for by_node in cases.values() for node in by_node))
-    while len(nodes) >= FEWEST_NODES:
-        shared = [case for case, by_node in cases.items() if all(node in by_node for node in nodes)]
-        if shared:
-            return nodes, shared
-        nodes.remove(min(nodes, key=lambda node: sum(node in each for each in cases.values())))
-    return [], []
-
-
-def _table(nodes: Sequence[str], cases: Sequence[tuple[str, _Medians]]) -> NodeTimes:
+    The node with the fewest cases is left out until there are some.
+    """
+    medians: dict[str, dict[str, dict[str, float]]] = {}  # logs by case, node and process
+    for row in rows:
+        by_node = medians.setdefault(row.case.id, {})
+        for run in row.runs:
+            by_node.setdefault(run.node, {})[run.run] = math.log(float(np.median(run.samples)))
+    nodes = list(dict.fromkeys(node for by_node in medians.values() for node in by_node))
+    while not (cases := [row for row in rows if medians[row.case.id].keys() >= set(nodes)]):
+        nodes.remove(min(nodes, key=lambda node: sum(node in each for each in medians.values())))
+    if len(nodes) < FEWEST_NODES:
+        return None
     logs = np.array(
-        [[np.median([*by_node[node].values()]) for node in nodes] for _, by_node in cases]
+        [[np.median([*medians[row.case.id][node].values()]) for node in nodes] for row in cases]
     )
-    backends = [backend for backend, _ in cases]
-    # Of each process how far it is from its node: over all its cases, and a backend's next to that.
-    strays: list[dict[str, list[tuple[str, float]]]] = [{} for _ in nodes]
-    for row, (backend, by_node) in enumerate(cases):
-        for place, node in enumerate(nodes):
-            for run, log in by_node[node].items():
-                off = log - float(logs[row, place])
-                strays[place].setdefault(run, []).append((backend, off))
     of_all = of_one = 0.0
-    for runs in strays:
-        for offsets in runs.values():
-            whole = float(np.mean([off for _, off in offsets]))
-            names = {backend for backend, _ in offsets}
-            relative = [
-                float(np.mean([off for name, off in offsets if name == backend])) - whole
-                for backend in names
-            ]
+    counts = []
+    for place, node in enumerate(nodes):
+        # Of each process how far it is from its node in each case, by backend.
+        strays: dict[str, dict[str, list[float]]] = {}
+        for row, log in zip(cases, logs[:, place].tolist(), strict=True):
+            for run, own in medians[row.case.id][node].items():
+                strays.setdefault(run, {}).setdefault(row.case.backend, []).append(own - log)
+        for by_backend in strays.values():
+            whole = float(np.mean(np.concatenate([*by_backend.values()])))
             of_all += whole**2
-            of_one += float(np.mean(np.square(relative)))
-    counts = np.array([len(runs) for runs in strays], dtype=np.float64)
-    return NodeTimes.of(logs, backends, (of_all, of_one), counts)
+            means = np.array([np.mean(each) for each in by_backend.values()])
+            of_one += float(np.mean((means - whole) ** 2))
+        counts.append(float(len(strays)))
+    backends = [row.case.backend for row in cases]
+    return NodeTimes(nodes, logs, backends, (of_all, of_one), np.array(counts))
 
 
-OutlyingTimes = tuple[int, str, float, int, int, int]
-"""The place of a node, and from ``backend`` to ``cases`` what ``Outlier`` has."""
-
-
-def outlying_times(table: NodeTimes, level: float = LEVEL) -> list[OutlyingTimes]:
-    """Which nodes of a table are apart, at this level for all of it; those in all cases first."""
-    logs, count = table.logs, table.logs.shape[1]
+def outlying_times(table: NodeTimes, level: float = LEVEL) -> list[Outlier]:
+    """Which nodes of a table differ, at this level for all of it; those in all cases first."""
+    logs, count = table.logs, len(table.nodes)
     names = list(dict.fromkeys(table.backends))
     owners = np.array([names.index(backend) for backend in table.backends])
     centred = logs - logs.mean(axis=1, keepdims=True)
     by_backend = np.array([centred[owners == owner].mean(axis=0) for owner in range(len(names))])
-    # Where one backend of three or more is apart, the middle one is not.
+    # Where one backend of three or more differs, the middle one does not.
     machine = np.median(by_backend, axis=0)
-    own = table.luck[0] / table.counts
-    surely = p_apart(machine, own) <= level / 2 / count
-    found = [
-        (place, "", *_far(logs, machine, place))
-        for place in np.flatnonzero(surely).tolist()
+    significant = p_apart(machine, table.luck[0] / table.counts) <= level / 2 / count
+    found = {
+        place: _outlier(table.nodes[place], "", machine, logs, place)
+        for place in np.flatnonzero(significant).tolist()
         if abs(_effect(machine, place)) >= math.log1p(LEAST)
-    ]
-    if len(names) < 2:
-        return found
-    relative = by_backend - machine
-    own = table.luck[1] / table.counts
-    p_values = np.array([p_apart(each, own) for each in relative])
-    # Of two backends both are as far from their middle: it is that which itself moved further.
-    whole = np.array([[abs(_effect(each, place)) for place in range(count)] for each in by_backend])
-    outlying_places = {place for place, *_ in found}
-    for place in range(count):
-        least = np.round(np.log(np.maximum(p_values[:, place], 1e-300)), 6)
-        owner = min(range(len(names)), key=lambda each: (least[each], -whole[each, place]))
-        sure = p_values[owner, place] <= level / 2 / p_values.size
-        if sure and place not in outlying_places and whole[owner, place] >= math.log1p(LEAST):
-            part = logs[owners == owner]
-            found.append((place, names[owner], *_far(part, by_backend[owner], place)))
-    return found
+    }
+    if len(names) > 1:
+        own = table.luck[1] / table.counts
+        p_values = np.array([p_apart(each, own) for each in by_backend - machine])
+        for place in set(range(count)) - set(found):
+            # Of two backends both are as far from their middle: it is that which itself moved
+            # further.
+            least = np.round(np.log(np.maximum(p_values[:, place], 1e-300)), 6)
+            whole = [abs(_effect(each, place)) for each in by_backend]
+            owner = min(range(len(names)), key=lambda each: (least[each], -whole[each]))
+            if p_values[owner, place] > level / 2 / p_values.size or whole[owner] < math.log1p(
+                LEAST
+            ):
+                continue
+            part, values = logs[owners == owner], by_backend[owner]
+            found[place] = _outlier(table.nodes[place], names[owner], values, part, place)
+    return list(found.values())
 
 
 def _effect(values: FloatArray, place: int) -> float:
@@ -201,12 +161,11 @@ def _effect(values: FloatArray, place: int) -> float:
     return float(values[place] - np.mean(np.delete(values, place)))
 
 
-def _far(logs: FloatArray, values: FloatArray, place: int) -> tuple[float, int, int, int]:
-    """From ``factor`` to ``cases`` what ``Outlier`` has."""
+def _outlier(node: str, backend: str, values: FloatArray, logs: FloatArray, place: int) -> Outlier:
     effect, others = _effect(values, place), np.delete(logs, place, axis=1)
     own = logs[:, place]
     beyond = own > others.max(axis=1) if effect > 0 else own < others.min(axis=1)
-    return math.exp(effect), others.shape[1], int(beyond.sum()), len(logs)
+    return Outlier(node, backend, math.exp(effect), others.shape[1], int(beyond.sum()), len(logs))
 
 
 def p_apart(values: FloatArray, own: FloatArray, allowance: float = RATIO_ALLOWANCE) -> FloatArray:
