@@ -10,7 +10,6 @@ the thresholds. Operators of a profile are distinguished by their names, which f
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -36,18 +35,8 @@ LAUNCHES, HOST, CHAIN, PRODUCTS, MEMORY, PADDING, COPIES, GATES, WAITING, NOT_KN
 )
 
 
-@dataclass(frozen=True)
-class Shares:
-    """Parts of a step's time by kind, as a profiler saw them: of operators' own time.
-
-    products: matrix products and whole LSTMs; copies: moving, transposing, cutting and joining;
-    gates: what is computed number by number; nothing: no operator ran.
-    """
-
-    products: float
-    copies: float
-    gates: float
-    nothing: float
+NOTHING = "nothing"
+"""Of a profile: the part of a step in which no operator ran."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +64,17 @@ def bound(
     figures: Mapping[str, float],
     owners: Mapping[str, str],
     valid: float = 1.0,
-    shares: Shares | None = None,
+    shares: Mapping[str, float] | None = None,
 ) -> Bound:
     """What a case is bound by.
 
     figures: of its roofs, by the names of a result file (``of_chain`` and its like are parts of the
     step). owners: whose the roofs are, by the same names. valid: part of the timesteps that are no
-    padding. shares: by a profile.
+    padding. shares: by a profile, as ``shares`` returns them.
     """
-    times = _times(figures)
+    needed, ran = figures.get("operations", 0.0), figures.get("operations_ran", 0.0)
+    # How many times the multiplications that are needed were made, where it is too many.
+    times = ran / needed if needed > 0 and ran >= EXCESS * needed else 1.0
     parts = {
         kind: figures[name] * (1.0 if kind == MEMORY else times)
         for kind, name in _ROOFS.items()
@@ -92,57 +83,42 @@ def bound(
     starting = HOST if owners.get("of_launch", "").endswith(FROM_PYTHON) else LAUNCHES
     if "of_launch" in figures:
         parts[starting] = figures["of_launch"]
-    busy = figures.get("processors_busy", 1.0)
-    if busy < 1.0:
+    if (busy := figures.get("processors_busy", 1.0)) < 1.0:
         parts[WAITING] = 1.0 - busy
-    if shares is not None and (seen := _of_profile(shares, parts, starting, times)) is not None:
-        return seen
-    largest = max(parts, key=parts.__getitem__, default="")
-    if not largest:
-        return Bound(NOT_KNOWN)
-    share = parts[largest]
+    if shares is not None:
+        seen = {starting if kind == NOTHING else kind: share for kind, share in shares.items()}
+        largest = _largest(seen)
+        if seen[largest] > MOST_OF_IT:
+            return _profiled(largest, seen[largest], parts, {**parts, **seen}, times)
+    largest = _largest(parts)
+    share = parts.get(largest, 0.0)
     if share > MOST_OF_IT:
         return Bound(largest, share, largest, parts, times)
-    return _padded(parts, valid) or Bound(NOT_KNOWN, share, largest, parts, times)
+    if 0.0 < valid <= 1.0 - MUCH_PADDING:
+        # Padding, if what is valid takes less than half, and with it more.
+        computed = {kind: parts[kind] / valid for kind in (CHAIN, PRODUCTS) if kind in parts}
+        padded = _largest(computed)
+        if computed.get(padded, 0.0) > MOST_OF_IT:
+            return Bound(PADDING, 1.0 - valid, padded, {**parts, PADDING: 1.0 - valid})
+    return Bound(NOT_KNOWN, share, largest, parts, times) if largest else Bound(NOT_KNOWN)
 
 
-def _times(figures: Mapping[str, float]) -> float:
-    """How many times the multiplications that are needed were made, where it is too many."""
-    needed, ran = figures.get("operations", 0.0), figures.get("operations_ran", 0.0)
-    found = ran / needed if needed > 0 else 1.0
-    return found if found >= EXCESS else 1.0
+def _largest(parts: Mapping[str, float]) -> str:
+    return max(parts, key=parts.__getitem__, default="")
 
 
-def _padded(parts: Mapping[str, float], valid: float) -> Bound | None:
-    """Padding, if what is valid takes less than half, and with it more."""
-    if not 0.0 < valid <= 1.0 - MUCH_PADDING:
-        return None
-    computed = {kind: parts[kind] / valid for kind in (CHAIN, PRODUCTS) if kind in parts}
-    largest = max(computed, key=computed.__getitem__, default="")
-    if not largest or computed[largest] <= MOST_OF_IT:
-        return None
-    return Bound(PADDING, 1.0 - valid, largest, {**parts, PADDING: 1.0 - valid})
-
-
-def _of_profile(
-    shares: Shares, roofs: Mapping[str, float], starting: str, times: float
-) -> Bound | None:
+def _profiled(
+    largest: str,
+    share: float,
+    roofs: Mapping[str, float],
+    parts: Mapping[str, float],
+    times: float,
+) -> Bound:
     """What a profile shows to take more than half, with the roof that stands behind it."""
-    seen = {
-        PRODUCTS: shares.products,
-        COPIES: shares.copies,
-        GATES: shares.gates,
-        starting: shares.nothing,
-    }
-    largest = max(seen, key=seen.__getitem__)
-    share = seen[largest]
-    if share <= MOST_OF_IT:
-        return None
-    parts = {**roofs, **seen}
-    if largest == starting and roofs.get(WAITING, 0.0) > MOST_OF_IT:
+    if largest in (HOST, LAUNCHES) and roofs.get(WAITING, 0.0) > MOST_OF_IT:
         return Bound(WAITING, roofs[WAITING], WAITING, parts, profiled=True)
     if largest == PRODUCTS and roofs.get(CHAIN, 0.0) > max(MOST_OF_IT, roofs.get(PRODUCTS, 0.0)):
-        return Bound(CHAIN, roofs[CHAIN], CHAIN, parts, times, profiled=True)
+        largest, share = CHAIN, roofs[CHAIN]
     return Bound(largest, share, largest, parts, times, profiled=True)
 
 
@@ -183,28 +159,22 @@ def kind(name: str) -> str:
     return next((found for found, pattern in _KINDS if pattern.search(name)), GATES)
 
 
-def shares(profile: Profile, seconds: float) -> Shares:
-    """Parts of a step that takes ``seconds`` when nobody watches it.
+def shares(profile: Profile, seconds: float) -> dict[str, float]:
+    """Parts of a step that takes ``seconds`` without a profiler, by kind; the rest is ``NOTHING``.
 
-    Operators that run side by side share the time that they cover. Where watching made them slower
-    than the whole step is, their time is taken for all of it.
+    Operators that run in parallel share the time that they cover. Where the profiler made them
+    slower than the whole step is, their time is taken for all of it.
     """
-    spent: defaultdict[str, float] = defaultdict(float)
+    spent = dict.fromkeys((PRODUCTS, COPIES, GATES, OVERHEAD), 0.0)
     for name, each in by_name(profile.events).items():
         spent[kind(name)] += each.seconds
-    spent.pop(OVERHEAD, None)
+    del spent[OVERHEAD]
     computed = sum(spent.values())
     if computed <= 0.0:
-        return Shares(0.0, 0.0, 0.0, 1.0)
+        return {**spent, NOTHING: 1.0}
     work = [each for each in profile.events if kind(each.name) != OVERHEAD]
     # Own time alone: what covers the time of others, such as a loop, is in none of them.
     busy = min(covered(work), computed) / profile.steps
     whole = max(seconds, busy)
-    scale = busy / computed / whole
-    parts = {name: value * scale for name, value in spent.items()}
-    return Shares(
-        parts.get(PRODUCTS, 0.0),
-        parts.get(COPIES, 0.0),
-        parts.get(GATES, 0.0),
-        max(0.0, 1.0 - busy / whole),
-    )
+    parts = {name: value * busy / computed / whole for name, value in spent.items()}
+    return {**parts, NOTHING: max(0.0, 1.0 - busy / whole)}

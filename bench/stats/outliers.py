@@ -111,8 +111,8 @@ def _node_times(rows: Sequence[Row]) -> NodeTimes | None:
         # Of each process how far it is from its node in each case, by backend.
         strays: dict[str, dict[str, list[float]]] = {}
         for row, log in zip(cases, logs[:, place].tolist(), strict=True):
-            for run, own in medians[row.case.id][node].items():
-                strays.setdefault(run, {}).setdefault(row.case.backend, []).append(own - log)
+            for process, own in medians[row.case.id][node].items():
+                strays.setdefault(process, {}).setdefault(row.case.backend, []).append(own - log)
         for by_backend in strays.values():
             whole = float(np.mean(np.concatenate([*by_backend.values()])))
             of_all += whole**2
@@ -141,18 +141,16 @@ def outlying_times(table: NodeTimes, level: float = LEVEL) -> list[Outlier]:
     if len(names) > 1:
         own = table.luck[1] / table.counts
         p_values = np.array([p_apart(each, own) for each in by_backend - machine])
-        for place in set(range(count)) - set(found):
+        for place in [each for each in range(count) if each not in found]:
             # Of two backends both are as far from their middle: it is that which itself moved
             # further.
             least = np.round(np.log(np.maximum(p_values[:, place], 1e-300)), 6)
             whole = [abs(_effect(each, place)) for each in by_backend]
             owner = min(range(len(names)), key=lambda each: (least[each], -whole[each]))
-            if p_values[owner, place] > level / 2 / p_values.size or whole[owner] < math.log1p(
-                LEAST
-            ):
-                continue
-            part, values = logs[owners == owner], by_backend[owner]
-            found[place] = _outlier(table.nodes[place], names[owner], values, part, place)
+            certain = p_values[owner, place] <= level / 2 / p_values.size
+            if certain and whole[owner] >= math.log1p(LEAST):
+                part, values = logs[owners == owner], by_backend[owner]
+                found[place] = _outlier(table.nodes[place], names[owner], values, part, place)
     return list(found.values())
 
 

@@ -12,12 +12,12 @@ from bench.stats.bound import (
     LAUNCHES,
     MEMORY,
     NOT_KNOWN,
+    NOTHING,
     OVERHEAD,
     PADDING,
     PRODUCTS,
     WAITING,
     Bound,
-    Shares,
     bound,
     kind,
     shares,
@@ -27,6 +27,11 @@ from lstm_impl import Event, Profile
 TENSORFLOW = {"of_launch": "a loop of TensorFlow's"}
 PYTHON = {"of_launch": "operators of PyTorch called from Python"}
 LOW = {"of_matmul": 0.1, "of_chain": 0.2, "of_bandwidth": 0.01, "of_launch": 0.1}
+
+
+def parts(products: float, copies: float, gates: float, nothing: float) -> dict[str, float]:
+    """Shares of a step, as of a profile."""
+    return {PRODUCTS: products, COPIES: copies, GATES: gates, NOTHING: nothing}
 
 
 @pytest.mark.parametrize(
@@ -99,33 +104,33 @@ def test_padding_binds_where_only_with_it_a_roof_takes_most() -> None:
 @pytest.mark.parametrize(
     ("shares", "kind"),
     [
-        (Shares(0.1, 0.7, 0.1, 0.1), COPIES),
-        (Shares(0.1, 0.1, 0.7, 0.1), GATES),
-        (Shares(0.1, 0.1, 0.1, 0.7), LAUNCHES),
-        (Shares(0.7, 0.1, 0.1, 0.1), PRODUCTS),
+        (parts(0.1, 0.7, 0.1, 0.1), COPIES),
+        (parts(0.1, 0.1, 0.7, 0.1), GATES),
+        (parts(0.1, 0.1, 0.1, 0.7), LAUNCHES),
+        (parts(0.7, 0.1, 0.1, 0.1), PRODUCTS),
     ],
 )
-def test_a_profile_shows_what_has_no_roof(shares: Shares, kind: str) -> None:
+def test_a_profile_shows_what_has_no_roof(shares: dict[str, float], kind: str) -> None:
     found = bound(LOW, TENSORFLOW, shares=shares)
     assert (found.kind, found.profiled) == (kind, True)
     assert found.share == pytest.approx(0.7)
 
 
 def test_a_profile_without_a_large_part_leaves_it_to_the_roofs() -> None:
-    even = Shares(0.25, 0.25, 0.25, 0.25)
+    even = parts(0.25, 0.25, 0.25, 0.25)
     assert bound(LOW, TENSORFLOW, shares=even).kind == NOT_KNOWN
     found = bound({**LOW, "of_launch": 0.6}, TENSORFLOW, shares=even)
     assert (found.kind, found.profiled) == (LAUNCHES, False)
 
 
 def test_products_in_a_profile_are_the_chain_where_that_explains_them() -> None:
-    products = Shares(0.9, 0.0, 0.05, 0.05)
+    products = parts(0.9, 0.0, 0.05, 0.05)
     assert bound({**LOW, "of_chain": 0.7}, {}, shares=products).kind == CHAIN
     assert bound({**LOW, "of_chain": 0.6, "of_matmul": 0.8}, {}, shares=products).kind == PRODUCTS
 
 
 def test_a_profile_in_which_nothing_ran_is_waiting_if_no_processor_worked() -> None:
-    nothing = Shares(0.05, 0.0, 0.0, 0.95)
+    nothing = parts(0.05, 0.0, 0.0, 0.95)
     figures = {**LOW, "processors_busy": 0.1}
     assert bound(figures, TENSORFLOW, shares=nothing).kind == WAITING
     assert bound({**LOW, "processors_busy": 1.0}, PYTHON, shares=nothing).kind == HOST
@@ -168,25 +173,25 @@ def profile(*events: Event, steps: int = 1) -> Profile:
 def test_shares_are_of_the_step_that_nobody_watched() -> None:
     made = profile(Event("MatMul", 0.0, 0.3), Event("Tanh", 0.4, 0.1), Event("Pack", 0.6, 0.2))
     found = shares(made, 1.0)
-    assert found.products == pytest.approx(0.3)
-    assert found.gates == pytest.approx(0.1)
-    assert found.copies == pytest.approx(0.2)
-    assert found.nothing == pytest.approx(0.4)
+    assert found[PRODUCTS] == pytest.approx(0.3)
+    assert found[GATES] == pytest.approx(0.1)
+    assert found[COPIES] == pytest.approx(0.2)
+    assert found[NOTHING] == pytest.approx(0.4)
 
 
 def test_a_loop_that_covers_its_operators_does_none_of_their_work() -> None:
     made = profile(Event("While", 0.0, 1.0), Event("MatMul", 0.1, 0.2))
     found = shares(made, 1.0)
-    assert found.products == pytest.approx(0.2)
-    assert found.nothing == pytest.approx(0.8)
+    assert found[PRODUCTS] == pytest.approx(0.2)
+    assert found[NOTHING] == pytest.approx(0.8)
 
 
 def test_a_step_that_watching_made_longer_is_no_more_than_whole() -> None:
     found = shares(profile(Event("MatMul", 0.0, 3.0), Event("Tanh", 3.0, 1.0)), 1.0)
-    assert found.products == pytest.approx(0.75)
-    assert found.gates == pytest.approx(0.25)
-    assert found.nothing == 0.0
+    assert found[PRODUCTS] == pytest.approx(0.75)
+    assert found[GATES] == pytest.approx(0.25)
+    assert found[NOTHING] == 0.0
 
 
 def test_where_nothing_ran_all_of_the_step_is_nothing() -> None:
-    assert shares(profile(Event("While", 0.0, 1.0)), 1.0).nothing == 1.0
+    assert shares(profile(Event("While", 0.0, 1.0)), 1.0)[NOTHING] == 1.0
