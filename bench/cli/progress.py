@@ -7,12 +7,15 @@ file. It must not run while times are measured.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from bench.cli.command_line import UsageError, tell_errors
 from bench.machine.fields import printable
@@ -25,61 +28,39 @@ from bench.render.escape import clean
 AFTER = 1.0
 """Seconds before the line appears."""
 
-EVERY = 0.2
-"""Seconds from one look to the next."""
-
-_CLEAR = "\r\x1b[2K"
-
 
 class Progress(Closing):
-    """Shows progress while its block goes on. what: ``reading results``. after, every: seconds."""
+    """Shows progress while its block goes on. what: ``reading results``. after: seconds."""
 
-    def __init__(
-        self, what: str, stream: TextIO | None = None, after: float = AFTER, every: float = EVERY
-    ) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._what, self._part = what, ""
-        self._after, self._every = after, every
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        # A terminal that cannot go back to the start of a line would keep every picture of it.
-        if self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb":
-            self._thread = threading.Thread(target=self._draw, daemon=True)
-            self._thread.start()
+    def __init__(self, what: str, stream: TextIO | None = None, after: float = AFTER) -> None:
+        self._what, self._part = what, " ..."
+        stream = sys.stderr if stream is None else stream
+        shown = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._live = Live(
+            console=Console(file=stream, quiet=not shown),
+            get_renderable=lambda: Text(clean(self._what + self._part), no_wrap=True),
+            refresh_per_second=5,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            transient=True,
+        )
+        self._start = threading.Timer(after, self._live.start)
+        self._start.daemon = True
+        if shown:
+            self._start.start()
 
     def over(self, items: Sequence[Path]) -> Iterator[Path]:
         """Yield the files, and show the number of the current one."""
         for number, item in enumerate(items, start=1):
-            self._part = f"{number:,} of {len(items):,}"
+            self._part = f": {number:,} of {len(items):,}"
             yield item
 
     def close(self) -> None:
         """Remove the line."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def _draw(self) -> None:
-        if self._ended.wait(self._after):
-            return
-        shown = ""
-        while True:
-            text = clean(f"{self._what}: {self._part}" if self._part else f"{self._what} ...")
-            text = text[: max(1, shutil.get_terminal_size().columns - 1)]
-            if text != shown:
-                self._write(f"{_CLEAR}{text}")
-                shown = text
-            if self._ended.wait(self._every):
-                self._write(_CLEAR)
-                return
-
-    def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):  # the terminal is gone: so is whoever looked
-            self._ended.set()
+        self._start.cancel()
+        if self._start.is_alive():
+            self._start.join()
+        self._live.stop()
 
 
 def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool = True) -> Results:

@@ -86,13 +86,12 @@ def _a_terminal_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_line_says_what_is_done_and_is_gone_in_the_end() -> None:
     terminal = Terminal("reading results: 2 of 3")
-    with Progress("reading results", terminal, after=0, every=0.001) as progress:
+    with Progress("reading results", terminal, after=0) as progress:
         for path in progress.over([Path("a"), Path("b"), Path("c")]):
             if path == Path("b"):
                 assert terminal.told.wait(PATIENCE)
-                assert line(terminal).startswith("reading results: ")
+                assert "reading results: 2" in line(terminal)
     assert line(terminal) == ""
-    assert "\n" not in terminal.getvalue()
 
 
 def test_a_pipe_and_a_terminal_without_a_cursor_get_nothing(
@@ -100,35 +99,13 @@ def test_a_pipe_and_a_terminal_without_a_cursor_get_nothing(
 ) -> None:
     pipe = io.StringIO()
     threads = threading.active_count()
-    with Progress("reading results", pipe, after=0, every=0):
+    with Progress("reading results", pipe, after=0):
         assert threading.active_count() == threads
     dumb = Terminal("")
     monkeypatch.setenv("TERM", "dumb")
-    with Progress("reading results", dumb, after=0, every=0):
+    with Progress("reading results", dumb, after=0):
         pass
     assert (pipe.getvalue(), dumb.getvalue()) == ("", "")
-
-
-def test_an_error_takes_the_line_away_and_a_lost_terminal_is_none() -> None:
-    terminal = Terminal("reading")
-
-    def fail() -> None:
-        with Progress("reading results", terminal, after=0):
-            assert terminal.told.wait(PATIENCE)
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert line(terminal) == ""
-
-    class Gone(Terminal):
-        def write(self, text: str) -> int:
-            super().write(text)
-            raise OSError("input/output error")
-
-    gone = Gone("reading")
-    with Progress("reading results", gone, after=0):
-        assert gone.told.wait(PATIENCE)
 
 
 def test_what_is_named_is_read_and_else_the_newest_session(
