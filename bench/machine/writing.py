@@ -236,15 +236,14 @@ class ResultWriteError(OSError):
 class LineFile(Closing):
     """Writes a file line by line, each an object; a line is on the disk before the call returns.
 
-    The file must not exist yet, or with ``again`` must: it is then continued after its last whole
-    line. It takes its name with its first line, which names its writer, and is locked while it is
-    open, so that others can see that its writer is alive.
+    The file must not exist yet. It takes its name with its first line, which names its writer, and
+    is locked while it is open, so that others can see that its writer is alive.
 
     Raises ResultWriteError, naming the path, where the file cannot be made or a line not written;
     the lines before it stay whole.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, again: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._process = os.getpid()
         self._file = -1
@@ -252,21 +251,12 @@ class LineFile(Closing):
         self._hidden: Path | None = None  # where it is until it has its name
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if again:
-                self._file = os.open(self.path, os.O_RDWR)
-                self._locks = lock(self._file, wait=False)
-                if self._locks is False:
-                    raise BlockingIOError(0, f"it is being written by {living(self.path)}")
-                whole = self.path.read_bytes().rfind(b"\n") + 1
-                os.ftruncate(self._file, whole)
-                os.lseek(self._file, whole, os.SEEK_SET)
-            else:
-                _check_free(self.path)
-                hidden = self.path.with_name(unfinished_name(self.path.name))
-                self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-                self._hidden = hidden
-                # Others can have it for a moment: those that look whether it is locked.
-                self._locks = lock(self._file, wait=True)
+            _check_free(self.path)
+            hidden = self.path.with_name(unfinished_name(self.path.name))
+            self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            self._hidden = hidden
+            # Others can have it for a moment: those that look whether it is locked.
+            self._locks = lock(self._file, wait=True)
             _OPEN.add(self)
         except (OSError, ValueError) as error:
             self.close()

@@ -117,25 +117,6 @@ def test_a_line_is_there_whole_or_not_at_all(
     assert lines[1:] == [{"c": None, "d": 1.5, "e": ["x"]}]
 
 
-def test_a_file_of_lines_is_new_or_gone_on_with_after_its_last_whole_line(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "a.jsonl"
-    with pytest.raises(ResultWriteError, match="No such file"):
-        LineFile(path, again=True)
-    with LineFile(path) as file:
-        file.append({"a": 1})
-    with pytest.raises(ResultWriteError, match="File exists"):
-        LineFile(path)
-    with path.open("a") as cut:
-        cut.write('{"b')
-    with LineFile(path, again=True) as file:
-        file.append({"c": 3})
-    file.close()
-    assert [sorted(json.loads(line)) for line in path.read_text().splitlines()] == [
-        ["a", "writer"],
-        ["c"],
-    ]
-
-
 COMMANDS: dict[str, Callable[[Path], int]] = {
     "report": lambda path: report.main([str(GOLDEN), "--format", "csv", "--output", str(path)]),
     "plot": lambda path: plot.main([str(GOLDEN), "--output", str(path)]),
@@ -287,15 +268,6 @@ def test_a_file_of_lines_lives_as_long_as_its_writer(path: Path) -> None:
         process.kill()
         process.wait()
         assert living(path) == ""
-
-
-def test_a_second_writer_is_refused_and_told_whose_it_is(path: Path) -> None:
-    with (
-        another_process(path) as process,
-        pytest.raises(OSError, match="cannot be written") as told,
-    ):
-        LineFile(path, again=True)
-    assert f"it is being written by process {process.pid}" in str(told.value)
 
 
 def test_a_zombie_has_ended(path: Path) -> None:
