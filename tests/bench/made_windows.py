@@ -149,16 +149,6 @@ def write_windows(
     return paths
 
 
-def write_first_two_invalid(folder: Path, costs: Mapping[str, Cost]) -> Path:
-    """One process whose first two cases are INVALID."""
-    (path,) = write_windows(folder, costs, processes=1, valid=False)
-    document = json.loads(path.read_text())
-    for entry in document["benchmarks"][2:]:
-        entry["extra_info"]["lstm"]["validity"] = {"valid": True, "reasons": []}
-    path.write_text(json.dumps(document))
-    return path
-
-
 def join(paths: Sequence[Path], others: Sequence[Path]) -> None:
     """Put into each of these files what another holds, as what the same process measured."""
     for path, other in zip(paths, others, strict=True):

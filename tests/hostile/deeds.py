@@ -24,8 +24,6 @@ from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 PLACES = ("availability", "refusal", "build", "prepare", "call", "gate", "timing", "evidence")
 """Where in a case's life."""
 
-GIGABYTE = 2**30
-
 
 class Panic(BaseException):
     """What a Rust extension raises when it panics."""
