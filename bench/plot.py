@@ -1,7 +1,7 @@
 """``python -m bench.plot``: draw results for a slide or a paper, as PNG, SVG or PDF.
 
-Throughput, speedup over a baseline, time to the first result, memory or the roofline of one
-session; or with ``--along`` time and memory against the window, timesteps or batch.
+Throughput, speedup over a baseline or memory of one session; or with ``--along`` time and memory
+against the window, timesteps or batch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draw results as PNG, SVG or PDF: bars by shape, the roofline, and times along an axis.
+"""Draw results as PNG, SVG or PDF: bars by shape, and times along an axis.
 
 Also what all pictures share: a backend has the same colour, marker and dashes in each of them, and
 nothing is said by colour alone, so that a grey print and colour-blind readers lose nothing.
@@ -34,10 +34,10 @@ from bench.render.labels import (
     machine,
     spread_words,
 )
-from bench.render.quantities import rate, ratio, scale, seconds, shape_words, size
+from bench.render.quantities import rate, scale, shape_words, size, times_as_fast
 from bench.stats.along import AxisSeries, BackendCost, unit_interval, value
 from bench.stats.comparison import Verdict
-from bench.stats.intervals import CASE_CONFIDENCE
+from bench.stats.intervals import CASE_CONFIDENCE, speed
 from bench.stats.rows import Row, Section, ranked_backends
 
 FORMATS = PICTURES
@@ -209,31 +209,12 @@ KIND_OF = {
     "speedup": PlotKind(
         "Speed-up", lambda row: row.to_baseline is not None, "no case is compared with a baseline"
     ),
-    "setup": PlotKind(
-        "Time to the first result",
-        lambda row: bool(_setup(row)),
-        "no case says what building, tracing and the first call took",
-    ),
     "memory": PlotKind(
         "Peak memory (MiB)",
         lambda row: "peak_bytes" in row.memory,
         "no case has figures of memory: they are of a version that did not measure it",
     ),
-    "roofline": PlotKind(
-        "Roofline",
-        lambda row: row.measured and all(row.roofs.get(key) for key in ("operations", "bytes")),
-        "no case has figures of roofs: they are of a version that did not measure them",
-    ),
 }
-
-SETUP = {"build_s": "build", "trace_s": "trace", "first_call_s": "first call, compiling included"}
-"""What comes before the first result, in its order, and how it is called."""
-
-
-def _setup(row: Row) -> dict[str, float]:
-    """Seconds of each part of ``SETUP`` that is known, by its key."""
-    setup = row.setup or {}
-    return {key: value for key in SETUP if (value := setup.get(key)) is not None}
 
 
 @dataclass(frozen=True)
@@ -273,16 +254,14 @@ MOST_PANELS = 24
 
 _COLUMN = 1.4  # inches that a panel needs next to the names
 _BAR, _HEAD = 0.19, 0.78  # inches
-_ENTRY = 1.75  # inches of a legend's column, of the parts of a setup
 _NAME = 26  # letters of a backend
-_PARTS = (("#0B3C6F", ""), ("#FFFFFF", "...."), ("#6FA8D6", ""))  # of a setup: colour and hatch
 _EDGES = {"height": 0.72, "edgecolor": INK, "linewidth": 0.5}
 
 
 def picture(plot: Plot, kind: str) -> bytes:
     """The plot as a PNG, SVG or PDF file."""
     with style():
-        return encoded((roofline if plot.what == "roofline" else _bars)(plot), kind)
+        return encoded(_bars(plot), kind)
 
 
 # Bars
@@ -290,52 +269,37 @@ def picture(plot: Plot, kind: str) -> bytes:
 
 @dataclass(frozen=True)
 class _Bar:
-    """A bar of one or more parts with their looks, its whiskers, and the text next to it."""
+    """A bar and its whiskers, in the axis's unit; text: next to it."""
 
-    parts: Sequence[tuple[float, Mapping[str, object]]]
+    value: float
     low: float
     high: float
     text: str
 
-    @property
-    def value(self) -> float:
-        return sum(size for size, _ in self.parts)
-
 
 def _bar(plot: Plot, row: Row) -> _Bar | None:
     """What is drawn of a row, None where it lacks that."""
-    look = {**_EDGES, "facecolor": look_of(row.case.backend).colour}
-    if _spoilt(plot, row):
-        look |= {"facecolor": "#F2F2F2", "hatch": "/////"}
     bad = " INVALID" * _spoilt(plot, row)
-    if plot.what == "setup":
-        looks = [{**_EDGES, "facecolor": colour, "hatch": hatch} for colour, hatch in _PARTS]
-        known = _setup(row)
-        parts = [(known[key], of) for key, of in zip(SETUP, looks, strict=True) if key in known]
-        whole = sum(known.values())
-        return _Bar(parts, whole, whole, seconds(whole) + bad) if parts else None
     if plot.what == "throughput":
         assert row.interval is not None
         batch = row.case.workload.batch
-        ends = [batch / each for each in (row.interval.high, row.time, row.interval.low)]
-        text = f"{DOUBTFUL if row.validity.of_time else ''}{rate(ends[1])}"
-    elif plot.what == "speedup":
-        if row.case.backend == plot.section.baseline:
-            return _Bar([(1.0, look)], 1.0, 1.0, bad)
-        if (found := row.to_baseline) is None:
-            return None
-        high = 1 / found.ratio.low if found.ratio.low > 0 else math.inf
-        ends = [1 / found.ratio.high, 1 / found.ratio.mid, high]
-        text = f"{ratio(ends[1])}×"
-        if found.verdict is not Verdict.FASTER:
-            spread = spread_words(found)
-            text += f" {found.verdict}{spread and f' ({spread})'}"
-    else:
+        low, mid, high = (batch / each for each in (row.interval.high, row.time, row.interval.low))
+        return _Bar(mid, low, high, f"{DOUBTFUL * bool(row.validity.of_time)}{rate(mid)}{bad}")
+    if plot.what == "memory":
         if (peak := row.memory.get("peak_bytes")) is None:
             return None
-        ends = [peak / 2**20] * 3
-        text = size(peak)
-    return _Bar([(ends[1], look)], ends[0], ends[2], text + bad)
+        mid = peak / 2**20
+        return _Bar(mid, mid, mid, size(peak) + bad)
+    if row.case.backend == plot.section.baseline:
+        return _Bar(1.0, 1.0, 1.0, bad)
+    if (found := row.to_baseline) is None:
+        return None
+    text = f"{times_as_fast(found.ratio.mid)}×"
+    if found.verdict is not Verdict.FASTER:
+        spread = spread_words(found)
+        text += f" {found.verdict}{spread and f' ({spread})'}"
+    low, mid, high = (speed(getattr(found.ratio, each)) for each in ("high", "mid", "low"))
+    return _Bar(mid, low, high, text + bad)
 
 
 def _spoilt(plot: Plot, row: Row) -> bool:
@@ -361,33 +325,25 @@ def _bars(plot: Plot) -> Figure:
         text += f" over {label(plot.section.baseline, 40)}"
     if left_out := len(groups) - len(shown):
         text += f" (of {MOST_PANELS} shapes; {left_out} more not drawn)"
-    title(figure, plot, text)
+    letters = int(plot.width * 14)
+    kinds = {row.case.device.partition(":")[0].upper() for row in plot.rows}
+    hardware = "; ".join(text for key, text in machine(plot.section) if key[:3] in kinds)
+    places = [label(each, letters) for each in (heading(plot.section), hardware)]
+    text = "\n".join(filter(None, [text, *places]))
+    figure.suptitle(text, fontsize=8.5, x=0.01, ha="left", linespacing=1.4)
     grid = figure.subplots(lines, columns, squeeze=False)
     for number, panel in enumerate(shown):
         axes = grid[number // columns][number % columns]
         _panel(axes, plot, panel, names, named=number % columns == 0)
     for axes in grid.flatten()[len(shown) :]:
         axes.set_axis_off()
-    below = _below(plot, rows)
-    if plot.what != "setup":
-        figure.supxlabel(below, fontsize=7, x=0.01, ha="left", color=SUBTLE)
-        return figure
-    from matplotlib.patches import Patch
-
-    handles = [
-        Patch(facecolor=colour, hatch=hatch, edgecolor=INK, linewidth=0.5, label=word)
-        for (colour, hatch), word in zip(_PARTS, SETUP.values(), strict=True)
-    ]
-    handles += [Patch(alpha=0, label=below)] * bool(below)
-    ncols = max(1, int(plot.width / _ENTRY))
-    figure.legend(handles=handles, loc="outside lower left", ncols=ncols, frameon=False)
+    figure.supxlabel(_below(plot, rows), fontsize=7, x=0.01, ha="left", color=SUBTLE)
     return figure
 
 
 def _below(plot: Plot, rows: Sequence[Row]) -> str:
     """How to read it."""
     words = []
-    invalid = any(_spoilt(plot, row) for row in rows)
     if plot.what in ("throughput", "speedup"):
         words.append("the longer the faster")
         interval = {"throughput": TIME_INTERVAL, "speedup": RATIO_INTERVAL}[plot.what]
@@ -401,11 +357,9 @@ def _below(plot: Plot, rows: Sequence[Row]) -> str:
         )
     if plot.what == "throughput" and any(row.validity.of_time for row in rows):
         words.append(f"{DOUBTFUL} an unreliable time")
-    if plot.what != "setup":
-        words += ["hatched: INVALID, not to be trusted"] * invalid
-        words.append("a colour for each backend, the same in every picture")
-    elif invalid:
-        words.append("INVALID: not to be trusted")
+    if any(_spoilt(plot, row) for row in rows):
+        words.append("hatched: INVALID, not to be trusted")
+    words.append("a colour for each backend, the same in every picture")
     return textwrap.fill(" · ".join(words), int(plot.width * 17), break_long_words=False)
 
 
@@ -425,10 +379,11 @@ def _panel(
     # A whisker of one process reaches far: beyond twice the longest bar it leaves the panel.
     most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0) or 1.0
     for name, bar in bars.items():
-        place, left = names.index(name), 0.0
-        for length, look in bar.parts:
-            axes.barh(place, length, left=left, **look)
-            left += length
+        look = {**_EDGES, "facecolor": look_of(name).colour}
+        if _spoilt(plot, panel[name]):
+            look |= {"facecolor": "#F2F2F2", "hatch": "/////"}
+        place = names.index(name)
+        axes.barh(place, bar.value, **look)
         if bar.high > bar.low:
             # Black on white, so that it is seen on a dark bar too.
             for colour, width in (("white", 2.4), ("black", 0.9)):
@@ -454,109 +409,9 @@ def _panel(
     axes.tick_params(axis="y", length=0, pad=2)
     axes.locator_params(axis="x", nbins=3)
     axes.tick_params(axis="x", labelsize=6.5)
-    numbers = {"throughput": rate, "setup": seconds}.get(plot.what)
-    if numbers is not None:
-        axes.xaxis.set_major_formatter(lambda value, _: numbers(value) if value else "0")
+    if plot.what == "throughput":
+        axes.xaxis.set_major_formatter(lambda value, _: rate(value) if value else "0")
 
-
-def title(figure: Figure, plot: Plot, message: str) -> None:
-    """What it is, then where and when it was measured."""
-    letters = int(plot.width * 14)
-    kinds = {row.case.device.partition(":")[0].upper() for row in plot.rows}
-    hardware = "; ".join(text for label, text in machine(plot.section) if label[:3] in kinds)
-    lines = [message, label(heading(plot.section), letters), label(hardware, letters)]
-    text = "\n".join(filter(None, lines))
-    figure.suptitle(text, fontsize=8.5, x=0.01, ha="left", linespacing=1.4)
-
-
-# The roofline
-
-_CHAIN = {"linestyle": "none", "marker": "_", "markersize": 9, "color": SUBTLE}
-
-
-def roofline(plot: Plot) -> Figure:
-    """Rate of operations over operations a byte, below what the device can do at best.
-
-    Williams, Waterman & Patterson 2009. The roofs are taken back from how near to them the cases
-    came, so they are those that were measured next to them.
-    """
-    rows = [row for row in plot.rows if KIND_OF["roofline"].has(row)]
-    devices = list(dict.fromkeys(row.case.device for row in rows))
-    figure = empty_figure(plot.width, 3.6 * len(devices))
-    title(figure, plot, "Roofline: how near to the device's measured best")
-    grid = figure.subplots(len(devices), 1, squeeze=False).flatten()
-    entries: dict[str, object] = {}
-    for axes, device in zip(grid, devices, strict=True):
-        _roofs(axes, [row for row in rows if row.case.device == device])
-        axes.set_title(label(device, 20), loc="left")
-        handles, labels = axes.get_legend_handles_labels()
-        entries.update(zip(labels, handles, strict=True))
-    entries = dict(sorted(entries.items()))
-    ncols = max(1, int(plot.width / (0.4 + 0.058 * max(map(len, entries)))))
-    figure.set_figheight(0.9 + 2.7 * len(devices) + 0.165 * math.ceil(len(entries) / ncols))
-    figure.legend(
-        entries.values(), entries.keys(), loc="outside lower left", ncols=ncols, frameon=False
-    )
-    return figure
-
-
-def _roofs(axes: Axes, rows: Sequence[Row]) -> None:
-    """Each case by its backend and mode with the roof of its chain, and the device's roofs."""
-    rates, widths, named = [], [], set()
-    for row in rows:
-        roofs, look = row.roofs, look_of(row.case.backend)
-        x, y = roofs["operations"] / roofs["bytes"], roofs["operations"] / row.time
-        filled = row.case.workload.mode == "training"
-        text = f"{label(row.case.backend, 24)}, {row.case.workload.mode}"
-        axes.plot(
-            x,
-            y,
-            linestyle="none",
-            marker=look.marker,
-            markersize=5,
-            markeredgewidth=1.2,
-            color=look.colour,
-            markerfacecolor=look.colour if filled else "white",
-            label="" if text in named else text,
-        )
-        named.add(text)
-        if row.invalid:
-            axes.annotate("INVALID", (x, y), xytext=(4, -7), textcoords="offset points", fontsize=6)
-        if chain := roofs.get("of_chain"):
-            axes.plot(x, y / chain, label="" if _CHAIN_LABEL in named else _CHAIN_LABEL, **_CHAIN)
-            named.add(_CHAIN_LABEL)
-        rates += [y / part for part in [roofs.get("of_matmul")] if part]
-        widths += [y / x / part for part in [roofs.get("of_bandwidth")] if part]
-    xs = [row.roofs["operations"] / row.roofs["bytes"] for row in rows]
-    low, high = min(xs) / 4, max(xs) * 4
-    line = {"color": INK, "linewidth": 1.2}
-    words = {"textcoords": "offset points", "fontsize": 7}
-    if rates:
-        top = max(rates)
-        axes.plot([low, high], [top] * 2, **line)
-        text = f"matrix products: {rate(top)}/s"
-        axes.annotate(text, (low, top), xytext=(6, 2), va="bottom", **words)
-    if widths:
-        width = max(widths)
-        # Where it passes the other roof it is none any more.
-        until = min(high, max(rates) / width) if rates else high
-        if until > low:
-            axes.plot([low, until], [low * width, until * width], linestyle=(0, (5, 2)), **line)
-            text = f"memory: {rate(width)}B/s"
-            axes.annotate(text, (low, low * width), xytext=(6, 0), va="top", **words)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(low, high)
-    # matplotlib's own labels of a log axis are formulas, and none are read here.
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_major_formatter(lambda value, _: rate(value))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_formatter(lambda value, _: "")
-    axes.set_xlabel("operations a byte")
-    axes.set_ylabel("operations/s")
-
-
-_CHAIN_LABEL = "chain of waiting products"
 
 # Along an axis
 

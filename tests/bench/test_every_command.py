@@ -318,8 +318,6 @@ def test_figures_at_their_bounds_are_shown_and_drawn_by_every_command(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name, command in COMMANDS.items():
-            if name == "plot roofline" and bound == "zero":
-                continue  # nothing to draw: it has no operations
             # Where nothing was learned, there is no window to recommend.
             codes = (0, recommend.NO_RESULTS) if "recommend" in name else (0,)
             text = shown(command, store, codes)

@@ -40,17 +40,13 @@ def made(
     times: Mapping[Case, float],
     *,
     invalid: Sequence[Case] = (),
-    setup: Mapping[str, float | None] | None = None,
     memory: Mapping[str, float] | None = None,
-    roofs: Mapping[str, float] | None = None,
     processes: int = 6,
 ) -> Results:
     items: list[Measurement] = [
         replace(
             measured(of, seconds, run(f"r{process}"), [BUSY] if of in invalid else []),
-            setup=setup or {},
             memory=memory,
-            roofs=roofs,
         )
         for process in range(processes)
         for of, seconds in times.items()
@@ -94,13 +90,12 @@ def test_speed_up_is_the_baselines_time_over_each() -> None:
     assert "0.50× SLOWER" in slower
 
 
-@pytest.mark.parametrize("what", ["throughput", "speedup", "memory", "roofline"])
+@pytest.mark.parametrize("what", ["throughput", "speedup", "memory"])
 def test_a_backend_keeps_its_colour_whoever_stands_beside_it(what: str) -> None:
-    figures = {"operations": 1e9, "bytes": 1e7, "of_matmul": 0.5, "of_bandwidth": 0.1}
     seen = []
     for others in (["scan"], ["keras", "while_loop"], ["a_loop", "z_loop", "keras"]):
         times = {case(name): 0.01 * (2 + place) for place, name in enumerate([*others, "torch"])}
-        found = section(made(times, memory={"peak_bytes": 1e6}, roofs=figures))
+        found = section(made(times, memory={"peak_bytes": 1e6}))
         svg = plot.picture(Plot(what, found, choose(found, what), 7.0), "svg").decode().lower()
         seen.append(plot.look_of("torch").colour.lower() in svg)
         for name in others:
@@ -137,33 +132,8 @@ def test_whose_whiskers_they_are_and_which_device_is_told_where_that_is_a_questi
     assert "float32, cpu" not in found
 
 
-def test_setup_adds_up_what_comes_before_the_first_result() -> None:
-    setup = {"build_s": 0.5, "trace_s": 1.0, "first_call_s": 2.0, "compile_s": 1.9}
-    found = words(made(PAIR, setup=setup), "setup")
-    assert found.count("3.50 s") == 3  # compiling is within the first call
-    assert {"build", "trace", "first call, compiling included"} <= set(found)
-    assert not any("★" in each for each in found)
-
-
 def test_memory_is_shown_in_mebibytes() -> None:
     assert words(made(PAIR, memory={"peak_bytes": 3.0 * 2**20}), "memory").count("3.00 MiB") == 3
-
-
-def test_the_roofline_takes_the_roofs_back_from_how_near_the_cases_came() -> None:
-    """1e9 operations in 10 ms are 100 G/s, a fifth of 500; 1e6 bytes 100 MB/s, half of 200."""
-    roofs = {
-        "operations": 1e9,
-        "bytes": 1e6,
-        "of_matmul": 0.2,
-        "of_bandwidth": 0.5,
-        "of_chain": 0.5,
-    }
-    found = words(made({case("scan"): 0.01}, roofs=roofs), "roofline")
-    assert "matrix products: 500G/s" in found
-    assert "memory: 200MB/s" in found
-    assert "scan, inference" in found
-    without = words(made({case("scan"): 0.01}, roofs={"operations": 1e9, "bytes": 1e6}), "roofline")
-    assert not any("matrix" in each or "memory:" in each for each in without)
 
 
 def test_more_shapes_than_fit_are_counted() -> None:
@@ -193,11 +163,9 @@ def test_no_letter_is_smaller_than_6_points_and_no_text_leaves_the_page() -> Non
 
 def test_hostile_names_are_letters_and_no_formula() -> None:
     """Not even one that matplotlib would leave out of a legend, or draw by TeX."""
-    roofs = {"operations": 1e9, "bytes": 1e6}
     name = "_$\\frac{$ <b>&\x1b[31m\n"
-    for what in ("throughput", "roofline"):
-        results = made({case(name): 0.01, case("keras"): 0.01}, roofs=roofs)
-        assert any("_$\\frac{$ <b>&" in each for each in words(results, what)), what
+    results = made({case(name): 0.01, case("keras"): 0.01})
+    assert any("_$\\frac{$ <b>&" in each for each in words(results, "throughput"))
     assert any("漢字" in each for each in words(made({case("漢字"): 0.01}), "throughput"))
 
 
@@ -208,10 +176,8 @@ def found() -> Section:
 
 
 def test_rows_are_chosen_by_name_and_stand_in_the_report_s_order(found: Section) -> None:
-    for what in ("throughput", "setup"):
-        rows = choose(found, what, pattern="keras/b32-*/training/*")
-        assert {row.case.workload.mode for row in rows} == {"training"}
-        assert {row.case.backend for row in rows} == {"keras"}
+    rows = choose(found, "throughput", pattern="keras/b32-*/training/*")
+    assert {row.case.workload.mode for row in rows} == {"training"}
     rows = choose(found, "throughput")
     assert list(rows) == [row for row in found.rows if row.measured]
 
@@ -219,7 +185,7 @@ def test_rows_are_chosen_by_name_and_stand_in_the_report_s_order(found: Section)
 def test_what_fits_nothing_and_figures_that_are_nowhere_are_told(found: Section) -> None:
     with pytest.raises(InputError, match="no measured case fits what was chosen"):
         choose(found, "throughput", pattern="nothing")
-    with pytest.raises(InputError, match="--what roofline: no case has figures"):
-        choose(replace(found, rows=tuple(replace(row, roofs={}) for row in found.rows)), "roofline")
+    with pytest.raises(InputError, match="--what memory: no case has figures"):
+        choose(replace(found, rows=tuple(replace(row, memory={}) for row in found.rows)), "memory")
     with pytest.raises(InputError, match="no case was measured"):
         choose(replace(found, rows=()), "throughput")
