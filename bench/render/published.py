@@ -101,9 +101,16 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Publi
         )
         for shape, cases in found.items()
     ]
+    suites = [name for source in published.SOURCES.values() for name in source.suites]
+    have = "No measured shape is" if results.measurements else "Nothing was measured that is"
+    finding = (
+        f"{have} among the {len(published_by)} that others have published times for."
+        f" To measure theirs, run `pytest --benchmark-only --lstm-suite {suites[0]}`, "
+        f"or one of the suites {', '.join(suites[1:])}."
+    )
     missing = [item for item in results.outcomes if PublishedShape.of(item.case) in published_by]
     return PublishedReport(
-        "" if shared else _finding(results, published_by),
+        "" if shared else finding,
         tuple(sorted(shared, key=lambda each: (each.shape.mode, each.shape))),
         gathered((each.case, each.outcome, each.reason, each.advice) for each in missing),
         results.notes,
@@ -127,16 +134,6 @@ def _ours(
     )
 
 
-def _finding(results: Results, published_by: Mapping[PublishedShape, object]) -> str:
-    suites = [name for source in published.SOURCES.values() for name in source.suites]
-    have = "No measured shape is" if results.measurements else "Nothing was measured that is"
-    return (
-        f"{have} among the {len(published_by)} that others have published times for."
-        f" To measure theirs, run `pytest --benchmark-only --lstm-suite {suites[0]}`, "
-        f"or one of the suites {', '.join(suites[1:])}."
-    )
-
-
 CSV_COLUMNS = (
     *("kind", "source", "where", "file", "implementation", "device", "hardware", "dtype", "mode"),
     *("batch", "timesteps", "input_size", "hidden_size", "num_layers", "bidirectional"),
@@ -145,16 +142,41 @@ CSV_COLUMNS = (
 )
 
 
-def comma_separated(report: PublishedReport) -> Iterator[str]:
-    """One row a time, in seconds; ``kind`` says whose."""
-    return table.records(
-        CSV_COLUMNS,
-        (
-            {**row, **_sizes(each.shape)}
-            for each in report.shared
-            for row in (*map(_our_record, each.ours), *map(_their_record, each.theirs))
-        ),
-    )
+def records(report: PublishedReport) -> Iterator[dict[str, object]]:
+    """Return a row a time, in seconds; ``kind`` says whose."""
+    for each in report.shared:
+        sizes = {"mode": each.shape.mode, **asdict(each.shape)}
+        for ours in each.ours:
+            yield {
+                "kind": "ours",
+                "implementation": ours.case.backend,
+                "device": ours.place,
+                "hardware": ours.hardware,
+                "dtype": ours.case.spec.dtype,
+                **sizes,
+                "seconds": ours.time.mid,
+                "seconds_low": ours.time.low,
+                "seconds_high": ours.time.high,
+                "processes": ours.time.processes,
+                "valid": not ours.reasons,
+                "reason": "; ".join(ours.reasons),
+            }
+        for step in each.theirs:
+            first, source = step.first, step.first.source
+            yield {
+                "kind": "published",
+                "source": source.name,
+                "where": source.where,
+                "file": first.file,
+                "implementation": first.implementation,
+                "device": first.device,
+                "dtype": first.dtype,
+                **sizes,
+                "seconds": step.seconds,
+                "measured": step.measured,
+                "how": step.how,
+                "note": source.note,
+            }
 
 
 def as_json(report: PublishedReport) -> str:
@@ -163,30 +185,9 @@ def as_json(report: PublishedReport) -> str:
         "title": TITLE,
         "caution": CAUTION,
         "finding": report.finding,
-        "shapes": [
-            {
-                **_sizes(each.shape),
-                "ours": [_our_record(ours) for ours in each.ours],
-                "published": [
-                    {
-                        **_their_record(step),
-                        "figures": [
-                            {"measured": figure.measured, "seconds": figure.seconds}
-                            for figure in step.figures
-                        ],
-                    }
-                    for step in each.theirs
-                ],
-            }
-            for each in report.shared
-        ],
+        "rows": list(records(report)),
         "unmeasured": [
-            {
-                "outcome": group.outcome,
-                "reason": group.reason,
-                "advice": group.advice,
-                "cases": [case.id for case in group.cases],
-            }
+            {"reason": group.words, "cases": [case.id for case in group.cases]}
             for group in report.unmeasured
         ],
         "notes": list(report.notes),
@@ -194,48 +195,11 @@ def as_json(report: PublishedReport) -> str:
     return table.json_text(document)
 
 
-def _sizes(shape: PublishedShape) -> dict[str, object]:
-    return {"mode": shape.mode, **asdict(shape)}  # the mode first
-
-
-def _our_record(ours: Ours) -> dict[str, object]:
-    return {
-        "kind": "ours",
-        "implementation": ours.case.backend,
-        "device": ours.place,
-        "hardware": ours.hardware,
-        "dtype": ours.case.spec.dtype,
-        "seconds": ours.time.mid,
-        "seconds_low": ours.time.low,
-        "seconds_high": ours.time.high,
-        "processes": ours.time.processes,
-        "valid": not ours.reasons,
-        "reason": "; ".join(ours.reasons),
-    }
-
-
-def _their_record(step: PublishedStep) -> dict[str, object]:
-    first = step.first
-    return {
-        "kind": "published",
-        "source": first.source.name,
-        "where": first.source.where,
-        "file": first.file,
-        "implementation": first.implementation,
-        "device": first.device,
-        "dtype": first.dtype,
-        "seconds": step.seconds,
-        "measured": step.measured,
-        "how": step.how,
-        "note": first.source.note,
-    }
-
-
 def texts(report: PublishedReport) -> dict[str, Callable[[], str | Iterable[str]]]:
     """Return what makes each format but a terminal's."""
     return {
         "markdown": document(report).markdown,
-        "csv": lambda: comma_separated(report),
+        "csv": lambda: table.records(CSV_COLUMNS, records(report)),
         "json": lambda: as_json(report),
     }
 
