@@ -84,10 +84,9 @@ def table(found: AxisSeries) -> Sheet:
         Column("backend", names=True),
         *numbers("fixed per step", f"per {unit}", f"within {NEAR_CHEAPEST:.0%} from"),
         *numbers(f"memory per {unit}", "line misses by"),
+        *numbers(f"vs {name(found.section.baseline)} at {found.values[0]}"),
+        *(Column("verdict"), Column("trust")),
     ]
-    least = found.values[0]
-    columns.append(Column(f"vs {name(found.section.baseline)} at {least}", right=True))
-    columns += [Column("verdict"), Column("trust")]
     return Sheet.of(columns, [_line(found, each) for each in found.backends]).without_empty()
 
 
@@ -96,53 +95,40 @@ def _line(found: AxisSeries, of: BackendCost) -> list[Cell]:
         outcomes = dict.fromkeys(row.outcome.replace("_", " ") for row in of.rows)
         return [Cell(of.backend, name(", ".join(outcomes))), *[Cell()] * 8]
     longest = value(of.measured[-1], found.axis)
-    cells = [Cell(of.backend, f"up to {longest}" if longest < found.values[-1] else "")]
-    fit = of.fit
+    fit, near, slope = of.fit, of.cheapest, of.memory_slope
+    fixed, per_unit, first, memory, misfit, versus, verdict = [Cell()] * 7
     if fit is None or not fit.is_line:
-        cells += [Cell("too few values" if fit is None else "no line"), Cell()]
+        fixed = Cell("too few values" if fit is None else "no line")
     else:
-        for number, interval in (
-            (fit.line.fixed, fit.fixed),
-            (fit.line.per_timestep, fit.per_timestep),
-        ):
-            bounds = signed_seconds_range(interval) if interval else ""
-            cells.append(Cell(signed_seconds(number), bounds))
-    cells.append(Cell() if of.cheapest is None else Cell(*_near_from(of.cheapest)))
-    slope = of.memory_slope
-    if slope is None:
-        cells.append(Cell())
-    else:
-        cells.append(Cell(size(slope.mid), size_range(slope) if slope.confidence else ""))
-    if fit is None:
-        cells.append(Cell())
-    else:
-        cells.append(Cell(f"{100 * fit.residual:+.1f}%", f"at {fit.worst}"))
-    first = of.measured[0]
-    ratio = first.to_baseline if value(first, found.axis) == found.values[0] else None
-    if ratio is None:
-        cells += [Cell(), Cell()]
-    else:
+        fixed, per_unit = (
+            Cell(signed_seconds(number), signed_seconds_range(interval) if interval else "")
+            for number, interval in (
+                (fit.line.fixed, fit.fixed),
+                (fit.line.per_timestep, fit.per_timestep),
+            )
+        )
+    if fit is not None:
+        misfit = Cell(f"{100 * fit.residual:+.1f}%", f"at {fit.worst}")
+    if near is not None:
+        low, high = (_at_the_ends(near, each) for each in (near.first_low, near.first_high))
+        bounds = "" if near.first_low == near.first_high else f"{low}–{high}"
+        first = Cell(_at_the_ends(near, near.first), bounds)
+    if slope is not None:
+        memory = Cell(size(slope.mid), size_range(slope) if slope.confidence else "")
+    ratio = of.measured[0].to_baseline
+    if ratio is not None and value(of.measured[0], found.axis) == found.values[0]:
         bounds = times_bounds(ratio.ratio.low, ratio.ratio.high)
-        cells.append(Cell(f"{times_as_fast(ratio.ratio.mid)}×", bounds))
-        cells.append(Cell(compact_verdict(ratio)))
+        versus = Cell(f"{times_as_fast(ratio.ratio.mid)}×", bounds)
+        verdict = Cell(compact_verdict(ratio))
     invalid = sum(not row.trusted for row in of.measured)
-    return [*cells, Cell(f"{invalid} of {len(of.measured)} INVALID" if invalid else "")]
-
-
-def _near_from(near: Cheapest) -> tuple[str, str]:
-    """The first value near the least, and its bounds: ``60`` and ``30–120``.
-
-    At the ends nothing is said of values that were not measured: ``≤ 3`` or ``≥ 960``.
-    """
-    low, high = near.first_low, near.first_high
-    interval = f"{_at_the_ends(near, low)}–{_at_the_ends(near, high)}" if low != high else ""
-    return _at_the_ends(near, near.first), interval
+    trust = Cell(f"{invalid} of {len(of.measured)} INVALID" if invalid else "")
+    backend = Cell(of.backend, f"up to {longest}" if longest < found.values[-1] else "")
+    return [backend, fixed, per_unit, first, memory, misfit, versus, verdict, trust]
 
 
 def _at_the_ends(near: Cheapest, k: int) -> str:
-    if k == near.values[0]:
-        return f"≤ {k}"
-    return f"≥ {k}" if k == near.values[-1] else str(k)
+    """``60``; at the ends nothing is said of values that were not measured: ``≤ 3``, ``≥ 960``."""
+    return f"≤ {k}" if k == near.values[0] else f"≥ {k}" if k == near.values[-1] else str(k)
 
 
 # What is said of a series
@@ -260,7 +246,8 @@ def brief(found: Sequence[AxisSeries]) -> Document:
     drawn = [each for each in found if each.values]
     blocks = [Block(title(each), sheet=table(each), level=0) for each in drawn]
     sections = {id(each.section): each.section for each in drawn}.values()
-    return Document([*blocks, Block(lines=[caption(each) for each in sections])], _HEADING)
+    blocks += [Block(lines=[caption(each)], joined=True) for each in sections]
+    return Document(blocks, _HEADING)
 
 
 # Data
