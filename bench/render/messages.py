@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.case.cases import Case
-from bench.machine.fields import printable, without_secrets
-from bench.machine.reading import is_url
+from bench.machine.fields import printable
 from bench.machine.remote import named
 from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped
@@ -86,68 +85,44 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
     measured = [row for row in section.rows if row.measured]
     unranked = [row for row in measured if not row.case.ranked]
     ranked = measured[: len(measured) - len(unranked)] or unranked
-    first = ranked[0]
-    if len(ranked) == 1:
-        lines = [f"Only {name(first.case.backend)} was measured: {_cost(first)}."]
-    else:
-        lines = [_use(first, ranked[1], section.baseline)]
-        inside = _inside(ranked, section.baseline)
-        if inside is not None:
-            lines.append(inside)
-    if ranked is not unranked:
-        lines += [_unranked(row, section.baseline) for row in unranked]
+    first, *others = ranked
+    lines = [f"Only {name(first.case.backend)} was measured: {_cost(first)}."]
+    if others:
+        lines = [_use(first, others[0], section.baseline)]
+        home = _framework(section.baseline)
+        inside = [row for row in ranked if home and _framework(row.case.backend) == home]
+        if inside and inside[0] is not first:
+            best = inside[0]
+            itself = " itself" if best.case.backend == section.baseline else ""
+            text = f"{name(best.case.backend)}{itself}, {seconds(best.time)}"
+            text += f", {versus(best.to_baseline, section.baseline)}" if best.to_baseline else ""
+            lines.append(f"Inside {FRAMEWORKS.get(home, home)}: {text}.")
+    for row in unranked if ranked is not unranked else ():
+        text = "approximates" if row.case.approximate else "has no rank"
+        text = f"{name(row.case.backend)} {text}, {_cost(row)}"
+        text += "" if row.error is None else f", with outputs {row.error:.2%} off the reference"
+        text += f": {versus(row.to_baseline, section.baseline)}" if row.to_baseline else ""
+        lines.append(f"{text}.")
     doubts = dict.fromkeys(map(doubt_line, (*first.validity.invalid, *first.ratio_doubts)))
     if doubts:
         text = "; ".join(clean(advice(each)) for each in list(doubts)[:_MOST_DOUBTS])
         lines.append(f"Do not rely on it yet: {text}.")
     lines += [f"{text}." for text in uneven_bridges(ranked)]
-    lines.append(
-        f"From {count(len(section.runs), 'process')} on {where(section)}, "
-        f"{section.started:%Y-%m-%d %H:%M} UTC."
-    )
-    return lines
-
-
-def _unranked(row: Row, baseline: str) -> str:
-    off = "" if row.error is None else f", with outputs {row.error:.2%} off the reference"
-    text = "" if row.to_baseline is None else f": {versus(row.to_baseline, baseline)}"
-    what = "approximates" if row.case.approximate else "has no rank"
-    return f"{name(row.case.backend)} {what}, {_cost(row)}{off}{text}."
+    runs, started = count(len(section.runs), "process"), f"{section.started:%Y-%m-%d %H:%M}"
+    return [*lines, f"From {runs} on {where(section)}, {started} UTC."]
 
 
 def _use(first: Row, second: Row, baseline: str) -> str:
-    cost = _cost(first)
-    who = name(first.case.backend)
-    parts = []
-    if first.to_baseline is not None:
-        parts.append(versus(first.to_baseline, baseline))
+    parts = [] if first.to_baseline is None else [versus(first.to_baseline, baseline)]
     if second.case.backend != baseline and (ahead := first.behind.get(second.case.backend)):
         parts.append(versus(ahead.inverse, second.case.backend, ", the next"))
     text = f": {'; '.join(parts)}" if parts else ""
     if first.fastest:
-        return f"Use {who}, {cost}{text}."
-    alike = [
-        name(other)
-        for other, found in first.behind.items()
-        if found.verdict in (Verdict.SAME, Verdict.UNCLEAR)
-    ]
-    adjacent = f", not significantly different from {listed(alike)}" if alike else ""
-    return f"{who} has the shortest times, {cost}{adjacent}{text}."
-
-
-def _inside(ranked: Sequence[Row], baseline: str) -> str | None:
-    """The best of the baseline's framework, if another framework's is the fastest."""
-    home = _framework(baseline)
-    if not home or _framework(ranked[0].case.backend) == home:
-        return None
-    best = next((row for row in ranked if _framework(row.case.backend) == home), None)
-    if best is None:
-        return None
-    itself = " itself" if best.case.backend == baseline else ""
-    text = f"{name(best.case.backend)}{itself}, {seconds(best.time)}"
-    if best.to_baseline is not None:
-        text += f", {versus(best.to_baseline, baseline)}"
-    return f"Inside {FRAMEWORKS.get(home, home)}: {text}."
+        return f"Use {name(first.case.backend)}, {_cost(first)}{text}."
+    near = (Verdict.SAME, Verdict.UNCLEAR)
+    equal = [name(other) for other, found in first.behind.items() if found.verdict in near]
+    also = f", not significantly different from {listed(equal)}" if equal else ""
+    return f"{name(first.case.backend)} has the shortest times, {_cost(first)}{also}{text}."
 
 
 @functools.cache  # a page asks for thousands of rows
@@ -173,8 +148,6 @@ _MOST_REMARKS = 4
 
 _LATER = 0.1
 """Seconds by which a first result must come later for it to be worth a sentence."""
-
-_OUTCOME_WORDS = {"failed": "FAILED", "crashed": "CRASHED", "timed_out": "TIMED OUT"}
 
 
 def findings(section: Section) -> list[Finding]:
@@ -888,36 +861,24 @@ def _as_shown(value: object) -> object:
 
 def path_words(path: str | os.PathLike[str]) -> str:
     """Return a path as text, a URL without what is private in it."""
-    text = named(os.fspath(path))
-    return without_secrets(text) if is_url(text) else printable(text)
+    return printable(named(os.fspath(path)))
 
 
 # Reference cases that differ between the two sides
 
 
-_UNEVEN = (
-    "{bridge}, over which {new} and {base} are compared, took itself {ratio:.2f} times as long in "
-    "the processes of {new} as in those of {base} ({bounds}), and {allowed:.0%} is allowed for: "
-    "the interval is wider by {by} each way. To change that: see in more processes (--processes) "
-    "whether it stays so, or take another bridge (of the backends that need no environment of "
-    "their own, the first that --backends names)"
-)
-
-
 def uneven_note(heterogeneity: Heterogeneity) -> str:
     """Return by how much a bridge differs from itself, what that does to ratios, and what to do."""
-    bridge, new, base = (
-        printable(each, 60)
-        for each in (heterogeneity.bridge, heterogeneity.new, heterogeneity.base)
-    )
-    return _UNEVEN.format(
-        bridge=bridge,
-        new=new,
-        base=base,
-        ratio=heterogeneity.found.ratio.mid,
-        bounds=uneven_bounds(heterogeneity),
-        allowed=intervals.BRIDGE_APART,
-        by=f"{100 * math.expm1(abs(heterogeneity.found.log_ratio)):.2g}%",
+    found, backends = heterogeneity.found, (heterogeneity.new, heterogeneity.base)
+    new, base = (printable(each, 60) for each in backends)
+    return (
+        f"{printable(heterogeneity.bridge, 60)}, over which {new} and {base} are compared, took "
+        f"itself {found.ratio.mid:.2f} times as long in the processes of {new} as in those of "
+        f"{base} ({uneven_bounds(heterogeneity)}), and {intervals.BRIDGE_APART:.0%} is allowed "
+        f"for: the interval is wider by {100 * math.expm1(abs(found.log_ratio)):.2g}% each way. To "
+        "change that: see in more processes (--processes) whether it stays so, or take another "
+        "bridge (of the backends that need no environment of their own, the first that --backends "
+        "names)"
     )
 
 
