@@ -5,7 +5,6 @@ Others take: ``load``, ``available``, ``Suite``, ``SuiteChoice`` and ``SuiteErro
 files in this folder.
 """
 
-from bench.case.loading import Suite, SuiteChoice, available, load, load_cases
-from bench.case.values import SuiteError
+from bench.case.loading import Suite, SuiteChoice, SuiteError, available, load, load_cases
 
 __all__ = ["Suite", "SuiteChoice", "SuiteError", "available", "load", "load_cases"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.case import loading
 from bench.case.cases import BACKENDS, PEERS
-from bench.case.values import SuiteError
+from bench.case.loading import SuiteError
 from bench.machine import devices
 from bench.machine.fields import printable
 from bench.machine.writing import write_bytes

@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import case as suites
-from bench.case.loading import Suite, SuiteChoice
-from bench.case.values import SuiteError
+from bench.case.loading import Suite, SuiteChoice, SuiteError
 from bench.machine import devices, environment
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.writing import Closing

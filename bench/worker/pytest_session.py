@@ -19,8 +19,7 @@ import pytest
 from bench import case as suites
 from bench import records
 from bench.case.cases import Case
-from bench.case.loading import Suite
-from bench.case.values import SuiteError, period_words
+from bench.case.loading import Suite, SuiteError, period_words
 from bench.machine import devices
 from bench.machine.fields import ResultError, printable
 from bench.machine.lock import HeldError, LockError, MachineLock

@@ -11,8 +11,7 @@ import pytest
 from bench import case as suites
 from bench.case import loading
 from bench.case.cases import Case
-from bench.case.loading import Suite, SuiteChoice
-from bench.case.values import SuiteError
+from bench.case.loading import Suite, SuiteChoice, SuiteError
 from bench.machine import devices
 from lstm_impl import LSTMSpec, Workload
 

@@ -10,8 +10,7 @@ import pytest
 
 from bench import case as suites
 from bench.case import loading
-from bench.case.loading import SuiteChoice
-from bench.case.values import SuiteError
+from bench.case.loading import SuiteChoice, SuiteError
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
 from tests.places import ROOT

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.case.loading import Grid
-from bench.case.values import SuiteError, Value
+from bench.case.loading import Grid, SuiteError, Value
 from lstm_impl import LSTMSpec, Workload
 
 SIZES = {"batch": 2, "timesteps": 6, "input_size": 1, "hidden_size": 4}

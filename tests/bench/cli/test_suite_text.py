@@ -8,8 +8,7 @@ import pytest
 from bench import case as suites
 from bench import recommend
 from bench.case import loading
-from bench.case.loading import Suite
-from bench.case.values import SuiteError
+from bench.case.loading import Suite, SuiteError
 from bench.cli import suite_text
 from bench.stats.recommend import (
     Query,
