@@ -465,8 +465,7 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
     setup["build_s"] = now() - begun
     step = model.prepare(case.workload, seed)
     stages.append("in its first call")
-    first = timing.first_use(step, bench.clock)
-    setup |= {"trace_s": first.trace, "first_call_s": first.first_call}
+    setup["trace_s"], setup["first_call_s"] = timing.first_use(step, bench.clock)
     held = None if gauge is None else gauge(step)
     stages.append("while the gate compared it with the reference")
     begun = now()

@@ -83,22 +83,14 @@ class Clock:
         return replace(cls.of(time.perf_counter), rest=Rest())
 
 
-@dataclass(frozen=True)
-class FirstUse:
-    """Seconds of what comes once: tracing, and the first call, which compiles."""
-
-    trace: float
-    first_call: float
-
-
-def first_use(step: Step, clock: Clock) -> FirstUse:
-    """Trace ``step``, then call it for the first time and wait for it."""
+def first_use(step: Step, clock: Clock) -> tuple[float, float]:
+    """Seconds to trace ``step``, and to call it for the first time, which compiles."""
     start = clock.now()
     step.trace()
     traced = clock.now()
     step.run()
     step.synchronize()
-    return FirstUse(traced - start, clock.now() - traced)
+    return traced - start, clock.now() - traced
 
 
 ENOUGH = 0.1
@@ -119,8 +111,7 @@ def processors_busy(
     """Processors that a step of ``seconds`` keeps busy, on average.
 
     None where it kept less than one busy and others had the rest: a step that waits for a processor
-    is no step that waits. now: seconds that never go back. Threads that turn round and round while
-    they wait count as busy.
+    is no step that waits. Threads that loop while they wait count as busy.
     """
     calls = max(1, math.ceil(ENOUGH / seconds))
     step.synchronize()
@@ -142,14 +133,11 @@ NUMBERS = 2**31
 class TimingPlan:
     """How long and how well one group is measured.
 
-    seconds: for each member, warm-up included; together they share the time of all, since a round
-        takes one block of each. One round is always made.
-    precision: how far the median's 95% interval may reach, relative to the median, for a member to
-        be known well enough.
-    seed: of the order of the members within each round.
-    whole: take all of the time, however narrow the intervals are by then.
-    judged: number of the inputs of the last call, whose results are compared with the reference;
-        None draws one. Processes with the same number share the reference's answer.
+    seconds: for each member, warm-up included; together they share the time of all. One round is
+    always made. precision: how far the median's 95% interval may reach, relative to the median.
+    seed: of the order of the members within each round. whole: take all of the time, however narrow
+    the intervals are by then. judged: number of the inputs of the last call, whose results are
+    compared with the reference; None draws one. Processes with the same number share the answer.
     """
 
     seconds: float
@@ -203,17 +191,12 @@ class StreamConditions:
 class StepSeries:
     """What was measured of one step.
 
-    calls: of the step in one block.
-    blocks: seconds of each block, its wait included.
-    rounds: the alternating round that each block was taken in; blocks of two members with the same
-        round are a pair.
-    warmup: seconds per step of the blocks that were made before, in order.
-    stopped: why there are no more blocks.
-    steady: whether the two halves of the blocks agree; None if there are too few to tell.
-    synchronize: seconds that waiting takes when there is nothing to wait for.
-    last: what the judged calls computed; None if the step cannot show it.
-    streamed: of a stream, every call of the blocks by itself.
-    untimed: seconds of placing inputs, and of the calls before blocks that fill the caches again.
+    blocks: seconds of each block of so many calls, its wait included. rounds: the alternating round
+    that each was taken in; blocks of two members with the same round are a pair. warmup: seconds
+    per step of the blocks before. steady: whether the two halves of the blocks agree; None if there
+    are too few to tell. synchronize: seconds that waiting takes when there is nothing to wait for.
+    last: None if the step cannot show it. untimed: seconds of placing inputs, and of the calls
+    before blocks that fill the caches again.
     """
 
     calls: int
@@ -235,10 +218,7 @@ class StepSeries:
 
 @dataclass(frozen=True)
 class Broken:
-    """A step raised while it was measured: it has no times.
-
-    during: when, in words.
-    """
+    """A step raised while it was measured: it has no times."""
 
     error: Exception
     during: str
@@ -316,21 +296,6 @@ UPDATES = 3
 was given and no moments, the second and the third see what those before have left."""
 
 
-def recorded(
-    steps: Mapping[str, Step], seconds: float, seed: int, clock: Clock | None = None
-) -> dict[str, dict[str, Any]]:
-    """``measure``, with a plain record of each for a fresh process to answer: its ``samples`` and
-    their ``rounds``, or how it ``failed``."""
-    plan = TimingPlan(seconds=seconds, precision=0.005, seed=seed)
-    found = measure(steps, plan, clock or Clock.system()) if steps else {}
-    return {
-        name: {"failed": f"{type(each.error).__name__} {each.during}: {each.error}"}
-        if isinstance(each, Broken)
-        else {"samples": list(each.samples), "rounds": list(each.rounds)}
-        for name, each in found.items()
-    }
-
-
 def measure(
     steps: Mapping[str, Step],
     plan: TimingPlan,
@@ -340,16 +305,15 @@ def measure(
 ) -> dict[str, StepSeries | Broken]:
     """Time the members of one group in alternating blocks.
 
-    Each step has been called before (``first_use``). A step that raises becomes ``Broken`` and the
-    others go on; an interruption (Ctrl-C) is let through. Rounds are made until every member's
-    interval is as narrow as ``plan.precision`` or the next one would end after the time is up.
+    Each step has been called before (``first_use``). One that raises, or is still at work when it
+    has been waited for, becomes ``Broken`` and the others go on. Rounds are made until every
+    member's interval is as narrow as ``plan.precision`` or the next would end after the time is up.
     guards: entered around each use of a step, outside the clock. member: what times each of them,
     by default in blocks with one wait at the end.
 
     Every call of a block works on inputs of its own, which no call has seen before; they are drawn
-    and placed outside the clock. After the samples comes one block more, which is like them but for
-    what its last call computed: that is kept for the judge (``StepSeries.last``). A step that is
-    still at work when it has been waited for is ``Broken``.
+    and placed outside the clock. After the samples comes one block more, whose last result is kept
+    for the judge (``StepSeries.last``).
     """
     # Its first call imports what it needs, a third of a second that is not to be the group's.
     median_interval([1.0] * FEWEST_SAMPLES)
@@ -727,22 +691,15 @@ class Pace:
     sleep: Callable[[float], None] = time.sleep
 
 
-@dataclass
-class Calls:
-    """What calls took, in seconds: from when each was due, and from when it began."""
-
-    latency: list[float] = field(default_factory=list)
-    service: list[float] = field(default_factory=list)
-
-
-def timed_calls(step: Step, count: int, pace: Pace, clock: Clock) -> Calls:
+def timed_calls(step: Step, count: int, pace: Pace, clock: Clock) -> Streamed:
     """Calls, each waited for.
 
     Back to back, one begins when the one before is done. Else one is due every period, the first
     after one; what is due while another is at work begins as soon as that is done, and nothing is
     left out.
     """
-    calls = Calls()
+    latency: list[float] = []
+    service: list[float] = []
     run, wait, now = step.run, step.synchronize, clock.now
     begin = now()
     for number in range(1, count + 1):
@@ -755,9 +712,9 @@ def timed_calls(step: Step, count: int, pace: Pace, clock: Clock) -> Calls:
         run()
         wait()
         done = now()
-        calls.latency.append(done - (began if due is None else due))
-        calls.service.append(done - began)
-    return calls
+        latency.append(done - (began if due is None else due))
+        service.append(done - began)
+    return Streamed(np.array(latency), np.array(service))
 
 
 @dataclass
@@ -765,8 +722,8 @@ class StreamMember(GroupMember):
     """A stream, while it is measured: its samples are the medians of its blocks' latencies."""
 
     pace: Pace = Pace()
-    taken: list[Calls] = field(default_factory=list)
-    _latest: Calls = field(default_factory=Calls)
+    taken: list[Streamed] = field(default_factory=list)
+    _latest: Streamed | None = None
 
     def calibrate(self, clock: Clock, seconds: float) -> None:
         """As of any step; paced, as many calls as leave time for ``BLOCKS`` blocks."""
@@ -807,8 +764,9 @@ class StreamMember(GroupMember):
     def sample(self, clock: Clock, number: int) -> None:
         """One block that counts, with each of its calls."""
         super().sample(clock, number)
-        if min(self._latest.service) <= 0:
-            raise TimingError(f"a call took {min(self._latest.service):g} s by the clock")
+        assert self._latest is not None
+        if (shortest := self._latest.service.min()) <= 0:
+            raise TimingError(f"a call took {shortest:g} s by the clock")
         self.taken.append(self._latest)
 
     def look_at_last(self, clock: Clock, judged: int) -> None:
@@ -834,7 +792,7 @@ class StreamMember(GroupMember):
         if isinstance(found, Broken):
             return found
         latency, service = (
-            np.array([each for calls in self.taken for each in getattr(calls, name)])
+            np.concatenate([getattr(calls, name) for calls in self.taken])
             for name in ("latency", "service")
         )
         return replace(found, streamed=Streamed(latency, service))
