@@ -1,4 +1,9 @@
-"""The nodes of a Ray cluster: which there are, the worker of each, and the loop over all."""
+"""The nodes of a Ray cluster: which there are, the worker of each, and the loop over all.
+
+A ``Hand`` is what measures on a node: the workers of that machine, in a scratch folder. It knows
+nothing of Ray: what it is asked and what it answers is plain data and the suite's own types, since
+both ends run the same code.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +13,27 @@ import pickle
 import re
 import signal
 import socket
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from bench.case.loading import Suite
+from bench import case as suites
+from bench.case.loading import Suite, SuiteChoice, SuiteError
 from bench.cli.command_line import UsageError
+from bench.machine import devices, environment
 from bench.machine.facts import MachineKind, kind_of
+from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.writing import JOURNAL_SUFFIX, Closing, LineFile, write_bytes
 from bench.records.schema import ResultFile
 from bench.render.escape import clean
 from bench.session import stub
-from bench.session.hand import Facts, NodeRequest, WorkerNews
 from bench.session.manager import CANNOT_WRITE, LOOK_EVERY, Manager, WorkerError
 from bench.session.session import Session, Work
-from bench.session.workers import Executor, LostError, settle
+from bench.session.workers import Executor, LocalExecutor, LocalWorker, LostError, settle
 
 GRACE = 60.0
 """Seconds for which a kind of machine that has work left and no machine any more is waited for:
@@ -242,10 +250,7 @@ class Far(Protocol):
 
 
 class RemoteExecutor:
-    """Worker processes of one session on one node, one at a time.
-
-    folder: where results go, here.
-    """
+    """Worker processes of one session on one node, one at a time. folder: of the results here."""
 
     def __init__(
         self, far: Far, session: Session, folder: Path, now: Callable[[], float] = time.monotonic
@@ -255,10 +260,7 @@ class RemoteExecutor:
 
     def start(self, work: Work) -> RemoteWorker:
         """A worker for ``work``."""
-        started = self._far.ask("start", self._session, work)
-        self._worker = RemoteWorker(
-            self._far, started, self._session.suite_name, self._folder, self._now
-        )
+        self._worker = RemoteWorker(self._far, self._session, work, self._folder, self._now)
         return self._worker
 
     def hurry(self) -> None:
@@ -269,13 +271,13 @@ class RemoteExecutor:
 
 
 class RemoteWorker:
-    """One of them."""
+    """A worker on a node, whose journal is written down here as its lines come."""
 
     def __init__(
-        self, far: Far, started: NodeAnswer, suite: str, folder: Path, now: Callable[[], float]
+        self, far: Far, session: Session, work: Work, folder: Path, now: Callable[[], float]
     ) -> None:
-        self._far, self._suite, self._folder, self._now = far, suite, folder, now
-        self._answer: NodeAnswer | None = started
+        self._far, self._suite, self._folder, self._now = far, session.suite_name, folder, now
+        self._answer: NodeAnswer | None = far.ask("start", session, work)
         self._asked = now()
         self._lost = False
         self._killing: NodeAnswer | None = None
@@ -286,46 +288,42 @@ class RemoteWorker:
 
     def poll(self) -> int | None:
         """Its exit code, or None. Raises LostError."""
-        if self._end is None:
-            try:
-                self._listen()
-            except LostError:
-                self._lost = True
-                raise
+        silent = self._now() - self._asked
+        try:
+            if self._end is not None:
+                pass
+            elif self._answer is None:
+                if silent >= ASK_EVERY:
+                    self._answer, self._asked = self._far.ask("look"), self._now()
+            elif self._answer.ready():
+                self._take(0.0)
+            elif silent > SILENCE:
+                raise LostError(f"it has not answered for {SILENCE:.0f} s", blame=False)
+        except LostError:
+            self._lost = True
+            raise
         return None if self._end is None else self._end.code
 
-    def _listen(self) -> None:
-        silent = self._now() - self._asked
-        if self._answer is None:
-            if silent >= ASK_EVERY:
-                self._answer, self._asked = self._far.ask("look"), self._now()
-            return
-        if self._answer.ready():
-            seen = self._answer.get(0.0)
-            self._answer = None
-            self._take(seen)
-        elif silent > SILENCE:
-            raise LostError(f"it has not answered for {SILENCE:.0f} s", blame=False)
-
-    def _take(self, seen: WorkerNews) -> None:
+    def _take(self, seconds: float) -> None:
+        """Take in what the node answers within so many seconds."""
+        assert self._answer is not None
+        seen: WorkerNews = self._answer.get(seconds)
+        self._answer = None
         self._new += seen.lines
-        self._keep(seen)
-        if seen.code is not None:
-            if found := CANNOT_WRITE.search(seen.words):
-                raise LostError(f"on that machine {clean(found[1])}", blame=False)
-            if seen.data is not None:
-                self._named(seen.name, ".json")
-            self._end = seen
-
-    def _keep(self, seen: WorkerNews) -> None:
-        """Write down what came; the first line says which run it is, so that none goes before."""
         self._early += seen.lines
+        # The first line says which run it is, so that none is written before it.
         if self._journal is None and seen.journal and any("run" in line for line in self._early):
             self._journal = LineFile(self._folder / self._named(seen.journal, JOURNAL_SUFFIX))
         if self._journal is not None:
             for line in self._early:
                 self._journal.append(line)
             self._early = []
+        if seen.code is not None:
+            if found := CANNOT_WRITE.search(seen.words):
+                raise LostError(f"on that machine {clean(found[1])}", blame=False)
+            if seen.data is not None:
+                self._named(seen.name, ".json")
+            self._end = seen
 
     def _named(self, name: str, suffix: str) -> str:
         """A file's name as a node gives it, if it is one that a run of this suite could have."""
@@ -351,12 +349,11 @@ class RemoteWorker:
             return
         try:
             if self._answer is not None:
-                seen = self._answer.get(END_WITHIN)
-                self._answer = None
-                self._take(seen)
+                self._take(END_WITHIN)
             self.hurry()
             if self._killing is not None:
-                self._take(self._killing.get(END_WITHIN))
+                self._answer = self._killing
+                self._take(END_WITHIN)
         except LostError:
             self._lost = True
             raise
@@ -374,6 +371,149 @@ class RemoteWorker:
     def last_words(self) -> str:
         """The end of what it printed."""
         return "" if self._end is None else self._end.words
+
+
+# -- on a node
+
+
+@dataclass(frozen=True)
+class NodeRequest:
+    """What a node is asked to be ready for.
+
+    suite: the name of one of the package, or of a file whose content is ``text``. wait, force:
+    while another run measures on the node, wait for it or go on next to it.
+    """
+
+    suite: str
+    text: bytes | None
+    choice: SuiteChoice
+    wait: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a node says of itself: its environment as a result file has it, the suite's cases there,
+    and the devices of these that it does not have."""
+
+    host: str
+    environment: Mapping[str, object]
+    suite: Suite
+    absent: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WorkerNews:
+    """What came of a worker since it was last looked at.
+
+    journal: its journal's name, empty until there is one. code: its exit code, None while it runs.
+    When it has ended, words: the last that it printed; name, data: its result file, if it has one.
+    """
+
+    lines: tuple[Mapping[str, object], ...] = ()
+    journal: str = ""
+    code: int | None = None
+    words: str = ""
+    name: str = ""
+    data: bytes | None = None
+
+
+class Hand(Closing):
+    """Measures on the machine it runs on, one process at a time."""
+
+    def __init__(self) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="lstm-node-")
+        self._folder = Path(self._scratch.name)
+        self._lock = MachineLock()
+        self._suite: Path | None = None
+        self._executors: dict[str, LocalExecutor] = {}
+        self._worker: LocalWorker | None = None
+
+    def ready(self, requested: NodeRequest) -> tuple[str, Facts | None]:
+        """Take the machine's lock and say what is here; or why nothing can be measured."""
+        name = requested.suite
+        if requested.text is not None:
+            self._suite = self._folder / "suite" / name
+            self._suite.parent.mkdir(exist_ok=True)
+            self._suite.write_bytes(requested.text)
+            name = str(self._suite)
+        try:
+            suite = suites.load(name, requested.choice)
+            if requested.wait:
+                self._lock.wait(suite.name, lambda text: None)
+            else:
+                self._lock.acquire(suite.name)
+        except HeldError as error:
+            if not requested.force:
+                return str(error), None
+        except (SuiteError, LockError) as error:
+            return str(error), None
+        absent = tuple(devices.missing(case.device for case in suite.cases))
+        here = environment.read().to_dict()
+        return "", Facts(socket.gethostname(), here, suite, absent)
+
+    def start(self, session: Session, work: Work) -> WorkerNews:
+        """Begin a process, which is looked at by ``look``."""
+        self.kill()
+        _forget_what_ray_set()
+        if session.id not in self._executors:
+            if self._suite is not None:
+                session = replace(session, suite=str(self._suite))
+            folder, judged = self._folder / session.id, self._folder / "judged"
+            for each in (folder, judged):
+                each.mkdir(exist_ok=True)
+            self._executors[session.id] = LocalExecutor(session, folder, self._lock.fd, judged)
+        self._worker = self._executors[session.id].start(work)
+        return WorkerNews()
+
+    def look(self) -> WorkerNews:
+        """What came of it since the last look."""
+        if self._worker is None:
+            return WorkerNews()
+        code = self._worker.poll()  # before its lines are read, so that none is missed
+        lines = tuple(self._worker.lines())
+        if code is None:
+            return WorkerNews(lines, self._worker.journal)
+        return self._end(code, lines)
+
+    def kill(self) -> WorkerNews:
+        """End it; what came of it."""
+        if self._worker is None:
+            return WorkerNews()
+        self._worker.kill()
+        lines = tuple(self._worker.lines())
+        return self._end(self._worker.poll() or 0, lines)
+
+    def _end(self, code: int, lines: tuple[Mapping[str, object], ...]) -> WorkerNews:
+        worker, self._worker = self._worker, None
+        assert worker is not None
+        file = worker.settle(())
+        seen = WorkerNews(lines, worker.journal, code, worker.last_words())
+        if file is None:
+            return seen
+        seen = replace(seen, name=file.path.name, data=file.path.read_bytes())
+        with contextlib.suppress(OSError):  # it is the manager's now
+            file.path.unlink()
+        return seen
+
+    def close(self) -> None:
+        """End what runs, and leave nothing behind."""
+        self.kill()
+        self._lock.close()
+        self._scratch.cleanup()
+
+
+def _forget_what_ray_set(start: Path = Path("/proc/self/environ")) -> None:
+    """Ray gives a process OMP_NUM_THREADS by the processors it reserves: measured without Ray, a
+    library would choose for itself. What the node's own environment says stays.
+    """
+    with contextlib.suppress(OSError):
+        if b"\0OMP_NUM_THREADS=" in b"\0" + start.read_bytes():
+            return
+    os.environ.pop("OMP_NUM_THREADS", None)
+
+
+# -- the cluster
 
 
 EXTRA = "lstm-benchmark-suite[ray]"

@@ -50,8 +50,14 @@ from bench.records import naming
 from bench.render.compare import differences_line
 from bench.render.escape import clean
 from bench.render.quantities import count, listed
-from bench.session.cluster import HERE, ClusterMachines, ClusterMember, Fleet, RemoteExecutor
-from bench.session.hand import NodeRequest
+from bench.session.cluster import (
+    HERE,
+    ClusterMachines,
+    ClusterMember,
+    Fleet,
+    NodeRequest,
+    RemoteExecutor,
+)
 from bench.session.manager import Manager, ProgressView, WorkerError, cases_words
 from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, View, summarize
 from bench.session.session import PRECISION, Goal, Session, SessionError, load, newest, of_fleet

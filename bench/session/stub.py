@@ -2,7 +2,7 @@
 
 Its code travels to the node with the request, so that a node without the suite, or with another
 version of it, can say so. It imports the standard library alone until the two copies are known to
-be the same; from then on it hands calls on to ``hand``.
+be the same; from then on it hands calls on to ``cluster.Hand``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Stub:
         if here != code:
             message = ", ".join(f"{name} {here[name]}, not {code[name]}" for name in PACKAGES)
             return f"another version of the suite is installed there ({message})", None
-        from bench.session.hand import Hand
+        from bench.session.cluster import Hand
 
         self._hand = Hand()
         return self._hand.ready(pickle.loads(requested))  # type: ignore[no-any-return]

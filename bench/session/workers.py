@@ -206,7 +206,7 @@ class LocalWorker:
         self.siblings: set[int] = set()
         self._session = session
         self._folder = folder
-        self._known = set(_files(folder, session.suite_name))
+        self._known = {*_files(folder, session.suite_name), *journals(folder, session.suite_name)}
         self._journal: Path | None = None
         self._lines: BinaryIO | None = None
         self._others = {child.pid for child in psutil.Process().children()}
@@ -247,7 +247,7 @@ class LocalWorker:
             if self._lines is None:
                 path = self._find_journal()
                 if path is None:
-                    return self._from_result()
+                    return []
                 # Kept open: the last line is read also when the journal has become a file.
                 self._lines = path.open("rb")
             before = self._lines.tell()
@@ -255,7 +255,7 @@ class LocalWorker:
             whole = data[: data.rfind(b"\n") + 1]
             self._lines.seek(before + len(whole))
         except OSError:
-            return self._from_result()
+            return []
         return [line for line in map(_parsed, whole.splitlines()) if line is not None]
 
     def kill(self) -> None:
@@ -292,38 +292,21 @@ class LocalWorker:
         self._output.seek(max(0, size - LAST_WORDS))
         return self._output.read().decode("utf-8", "replace")
 
-    def _from_result(self) -> Sequence[Mapping[str, object]]:
-        """The lines of a journal that has become the result file before all of it was read."""
-        path = records.json_path(self._journal) if self._journal else self._find_result()
-        if path is None or not _readable(path):
-            return []
-        data = json.loads(path.read_bytes())
-        return [
-            *({"benchmark": entry} for entry in data["benchmarks"]),
-            *({"outcome": entry} for entry in data["lstm"]["outcomes"]),
-            {"finished": data["lstm"]["run"]["finished"]},
-        ]
-
     def _find_journal(self) -> Path | None:
-        if self._journal is None:
-            for path in journals(self._folder, self._session.suite_name):
-                if (
-                    path not in self._known
-                    and _session_of(path) == self._session.id
-                    and self._may_be_ours(writer_of(path))
-                ):
-                    self._journal = path
+        for path in () if self._journal else journals(self._folder, self._session.suite_name):
+            ours = path not in self._known and _session_of(path) == self._session.id
+            if ours and self._may_be_ours(writer_of(path)):
+                self._journal = path
         return self._journal
 
     def _find_result(self) -> Path | None:
         """The file of a worker that was done before its journal was looked for."""
-        for path in _files(self._folder, self._session.suite_name):
-            if path not in self._known and path.suffix == ".json":
-                with contextlib.suppress(ResultError):
-                    session = records.read(path).run.session
-                    writer = json.loads(path.read_bytes())["lstm"].get("writer")
-                    if session == self._session.id and self._may_be_ours(Writer.from_data(writer)):
-                        return path
+        for path in set(_files(self._folder, self._session.suite_name)) - self._known:
+            with contextlib.suppress(ResultError):
+                session = records.read(path).run.session
+                writer = json.loads(path.read_bytes())["lstm"].get("writer")
+                if session == self._session.id and self._may_be_ours(Writer.from_data(writer)):
+                    return path
         return None
 
     def _may_be_ours(self, writer: Writer | None) -> bool:
@@ -384,7 +367,7 @@ def being_written(session: Session, folder: Path) -> dict[Path, str]:
 
 
 def _files(folder: Path, suite: str) -> list[Path]:
-    return [*folder.glob(f"{suite}-*.json"), *journals(folder, suite)]
+    return [*folder.glob(f"{suite}-*.json")]
 
 
 def _readable(path: Path) -> bool:

@@ -177,7 +177,7 @@ LISTENING = """
 import json, time
 import psutil
 from bench.session.cluster import HERE, ClusterMachines
-from bench.session.hand import NodeRequest
+from bench.session.cluster import NodeRequest
 from bench.case.loading import SuiteChoice
 
 with ClusterMachines(HERE, NodeRequest("smoke", None, SuiteChoice()), print) as cluster:

@@ -21,8 +21,9 @@ from bench.session.cluster import (
     PATIENCE,
     ClusterMachines,
     ClusterMember,
+    Facts,
+    NodeRequest,
 )
-from bench.session.hand import Facts, NodeRequest
 from bench.session.workers import LostError
 
 SUITE = Suite("mine", "", Path("mine.toml"), (), {})

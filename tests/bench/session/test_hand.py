@@ -12,8 +12,7 @@ import pytest
 
 from bench import records
 from bench.case.loading import SuiteChoice
-from bench.session.cluster import RemoteExecutor
-from bench.session.hand import Facts, Hand, NodeRequest
+from bench.session.cluster import Facts, Hand, NodeRequest, RemoteExecutor
 from bench.session.manager import Manager
 from bench.session.session import Goal
 from tests import quick_pytest
@@ -93,7 +92,7 @@ def test_a_hand_says_what_is_wrong_with_a_suite(hand: Hand) -> None:
 def test_what_ray_sets_for_a_process_is_not_what_measures_under(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.session import hand as module
+    from bench.session import cluster as module
 
     start = tmp_path / "environ"
     start.write_bytes(b"A=1\0OMP_NUM_THREADS=3\0")

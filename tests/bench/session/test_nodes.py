@@ -22,8 +22,7 @@ from bench.case.loading import Suite
 from bench.cli.command_line import INTERRUPTED, typed
 from bench.machine.facts import MachineKind
 from bench.session import measure as nodes
-from bench.session.cluster import ClusterMember, Fleet
-from bench.session.hand import NodeRequest, WorkerNews
+from bench.session.cluster import ClusterMember, Fleet, NodeRequest, WorkerNews
 from bench.session.manager import Manager, WorkerError
 from bench.session.measure import NodePlan
 from bench.session.progress import BAD_INPUT, FAILED, INCOMPLETE, MEASURED

@@ -11,8 +11,7 @@ import pytest
 
 from bench import records
 from bench.machine.writing import living
-from bench.session.cluster import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker
-from bench.session.hand import WorkerNews
+from bench.session.cluster import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker, WorkerNews
 from bench.session.session import Goal, Session, Work
 from bench.session.workers import LostError, settle_all
 from tests.bench.made_texts import PAYLOADS

@@ -11,7 +11,7 @@ import pytest
 
 from bench.case.loading import SuiteChoice
 from bench.session import stub
-from bench.session.hand import NodeRequest
+from bench.session.cluster import NodeRequest
 from bench.session.stub import Stub, fingerprint
 
 ASKED = pickle.dumps(NodeRequest("smoke", None, SuiteChoice()))
