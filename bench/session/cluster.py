@@ -641,7 +641,9 @@ class ClusterMachines(Closing):
         )
         labels = facts.get("Labels") or {}
         label = labels.get("ray.io/accelerator-type") or _accelerator(resources)
-        answer = _Answer(self._ray, actor.ready.remote(self._code, pickle.dumps(self._asked)))
+        answer = _Answer(
+            self._ray, actor.ready.remote(self._code, pickle.dumps((Hand, self._asked)))
+        )
         return Node(self._ray, name, actor, label, answer, self._now())
 
     def _member(self, node: Node) -> ClusterMember | None:

@@ -154,21 +154,20 @@ class WorkQuery:
     device: str = "cpu"
 
     @property
-    def group(self) -> str:
-        """The group of the cases that do this work (``Case.group``)."""
-        return Case("", self.spec, self.workload, self.device).group
+    def case(self) -> Case:
+        """The case that does this work, of no backend."""
+        return Case("", self.spec, self.workload, self.device)
 
     @property
     def name(self) -> str:
         """In short, for a file: its shape, mode and device."""
-        case = Case("", self.spec, self.workload, self.device)
         dtype = "" if self.spec.dtype == "float32" else f"-{self.spec.dtype}"
-        return f"{case.shape}{dtype}-{self.workload.mode}-{self.device.replace(':', '')}"
+        return f"{self.case.shape}{dtype}-{self.workload.mode}-{self.device.replace(':', '')}"
 
     @property
     def words(self) -> str:
         """The same for people."""
-        parts = shape_words(Case("", self.spec, self.workload, self.device))
+        parts = shape_words(self.case)
         if self.spec.dtype != "float32":
             parts.append(self.spec.dtype)
         if (window := self.workload.window) is not None:
@@ -275,17 +274,15 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
         before = here.activity()
         here.sleep(LOOK)
         busy = between(before, here.activity()).kept_busy()
-        waited = here.now() - begun
-        if not busy or waited + LOOK > seconds:
+        if not busy:
+            return
+        if here.now() - begun + LOOK > seconds:
             break
         if not note:
-            console.print(
-                f"others keep {clean(busy)}; waiting up to {seconds:.0f} s for a quiet machine",
-                markup=False,
-            )
+            wait = f"waiting up to {seconds:.0f} s for a quiet machine"
+            console.print(f"others keep {clean(busy)}; {wait}", markup=False)
             note = True
-    if busy:
-        console.print(f"measuring all the same: others keep {clean(busy)}", markup=False)
+    console.print(f"measuring all the same: others keep {clean(busy)}", markup=False)
 
 
 def measure(
@@ -329,7 +326,7 @@ def found(
     been tried in that session; it must then hold no INVALID time or ratio.
     """
     files = [
-        of_cases(file, lambda case: case.group == question.group)
+        of_cases(file, lambda case: case.group == question.case.group)
         for file in results.files
         if machine in (None, file.run.machine_id)
     ]

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from bench import records
 from bench.case.cases import Case
 from bench.machine.fields import Field, InputError, ResultError, error_at, printable
 from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import JOURNAL_SUFFIX, write
+from bench.records.grouping import grouped
 from bench.records.schema import ResultFile
 from lstm_impl import UnsupportedError, get_backend
+
+_T = TypeVar("_T")
 
 Environment: TypeAlias = tuple[tuple[str, str], ...]
 """Variables and their values, sorted by name."""
@@ -103,16 +106,19 @@ def lots(cases: Iterable[Case], needs: Needs = needs_of) -> list[Lot]:
     """The lots of these cases, in their order."""
     cases = list(cases)
     homes = environments((case.backend for case in cases), needs)
-    found: dict[tuple[str, Environment], list[Case]] = {}
-    free: dict[str, list[Case]] = {}
-    for case in cases:
-        found.setdefault((case.group, homes[case.backend]), []).append(case)
-        if not needs(case.backend).environment:
-            free.setdefault(case.group, []).append(case)
-    return [
-        Lot(group, environment, tuple(members), _bridges(free.get(group, ()), members, needs))
-        for (group, environment), members in found.items()
-    ]
+    unbound = (case for case in cases if not needs(case.backend).environment)
+    free = grouped(unbound, lambda case: case.group)
+    found = []
+    of_lot = grouped(cases, lambda case: (case.group, homes[case.backend]))
+    for (group, environment), members in of_lot.items():
+        changed = {need.framework for case in members if (need := needs(case.backend)).apart}
+        able = [
+            each for each in free.get(group, ()) if needs(each.backend).framework not in changed
+        ]
+        # Where the first choice is here at home there is nothing to add.
+        bridges = () if not able or able[0] in members else tuple(able)
+        found.append(Lot(group, environment, tuple(members), bridges))
+    return found
 
 
 def environments(backends: Iterable[str], needs: Needs = needs_of) -> dict[str, Environment]:
@@ -127,13 +133,6 @@ def environments(backends: Iterable[str], needs: Needs = needs_of) -> dict[str, 
         name: need.environment or of_framework.get(need.framework, first)
         for name, need in known.items()
     }
-
-
-def _bridges(free: Sequence[Case], members: Sequence[Case], needs: Needs) -> tuple[Case, ...]:
-    """None where the first choice is here at home: then there is nothing to add."""
-    changed = {need.framework for case in members if (need := needs(case.backend)).apart}
-    able = tuple(case for case in free if needs(case.backend).framework not in changed)
-    return () if not able or able[0] in members else able
 
 
 SCHEMA = 1
@@ -211,11 +210,6 @@ def journals(folder: Path, suite: str) -> list[Path]:
     return sorted(folder.glob(f"{suite}-*{JOURNAL_SUFFIX}"))
 
 
-def cases_path(folder: Path, session: str, number: int) -> Path:
-    """Where a session lists the cases for one of its workers."""
-    return folder / FOLDER / f"{session}.{number}.cases.json"
-
-
 def load(folder: Path, session: str = "") -> Session:
     """The session with this id, or the newest that has not come to its end.
 
@@ -291,6 +285,9 @@ def _read(path: Path) -> Session:
         if data["id"].value != path.name.removesuffix(_SUFFIX):
             # Files are named after it: another would be written elsewhere.
             raise data["id"].error("what the file is named after")
+        # What files are named after, and looked for by: no folder, no pattern.
+        if not _ID.fullmatch(name := data["suite_name"].label()):
+            raise data["suite_name"].error("letters, digits, - and _")
         processes, budget = _integer(goal["processes"], 1), _number(data["budget"])
         precision = goal["precision"].number(0.0)
         if precision == 0.0 and processes is None and budget is None:
@@ -298,7 +295,7 @@ def _read(path: Path) -> Session:
         return Session(
             id=data["id"].label(),
             suite=data["suite"].text(),
-            suite_name=_file_name(data["suite_name"]),
+            suite_name=name,
             cases=tuple(_cases(data["cases"].items())),
             goal=Goal(precision, processes),
             budget=budget,
@@ -308,16 +305,16 @@ def _read(path: Path) -> Session:
             devices=_names(data["devices"]),
             backends=_names(data["backends"]),
             modes=_names(data["modes"]),
-            periods=_periods(data["periods"]),
+            periods=_given(data["periods"], lambda field: tuple(map(_number, field.items()))),
             deadline=_number(data["deadline"]),
             load=_integer(data["load"], 0) or 0,
             threads=_integer(data["threads"], 1),
             seconds=_number(data["seconds"]),
-            memory=data["memory"].given and data["memory"].boolean(),
+            memory=_given(data["memory"], Field.boolean) or False,
             spent=data["spent"].number(0.0),
-            finished=data["finished"].time().isoformat() if data["finished"].given else None,
-            fleet=data["fleet"].text() if data["fleet"].given else "",
-            kind=data["kind"].text() if data["kind"].given else "",
+            finished=_given(data["finished"], lambda field: field.time().isoformat()),
+            fleet=_given(data["fleet"], Field.text) or "",
+            kind=_given(data["kind"], Field.text) or "",
             variants=_names(data["variants"]),
         )
     except ResultError as error:
@@ -336,24 +333,17 @@ def _cases(items: Sequence[Field]) -> Iterator[Case]:
             raise error_at(item.path, str(error), item.name) from None
 
 
-def _file_name(field: Field) -> str:
-    """What files are named after, and looked for by: no folder, no pattern."""
-    if not _ID.fullmatch(name := field.label()):
-        raise field.error("letters, digits, - and _")
-    return name
+def _given(field: Field, parse: Callable[[Field], _T]) -> _T | None:
+    return parse(field) if field.given else None
 
 
 def _number(field: Field) -> float | None:
-    return field.number(0.0) if field.given else None
+    return _given(field, lambda field: field.number(0.0))
 
 
 def _integer(field: Field, minimum: int) -> int | None:
-    return field.integer(minimum) if field.given else None
-
-
-def _periods(field: Field) -> tuple[float | None, ...] | None:
-    return tuple(map(_number, field.items())) if field.given else None
+    return _given(field, lambda field: field.integer(minimum))
 
 
 def _names(field: Field) -> tuple[str, ...] | None:
-    return tuple(item.text() for item in field.items()) if field.given else None
+    return _given(field, lambda field: tuple(item.text() for item in field.items()))

@@ -43,7 +43,8 @@ class Stub:
     def ready(self, code: dict[str, str], requested: bytes) -> tuple[str, Any]:
         """Why the node cannot measure, else empty, and what ``Hand.ready`` said.
 
-        code: the manager's ``fingerprint``. asked: pickled, as it is of a type of the suite's own.
+        code: the manager's ``fingerprint``. requested: what measures here and what it is asked,
+        pickled, as they are of types of the suite's own.
         """
         here = fingerprint()
         if missing := [name for name, digest in here.items() if not digest]:
@@ -51,10 +52,9 @@ class Stub:
         if here != code:
             message = ", ".join(f"{name} {here[name]}, not {code[name]}" for name in PACKAGES)
             return f"another version of the suite is installed there ({message})", None
-        from bench.session.cluster import Hand
-
-        self._hand = Hand()
-        return self._hand.ready(pickle.loads(requested))  # type: ignore[no-any-return]
+        hand, request = pickle.loads(requested)
+        self._hand = hand()
+        return self._hand.ready(request)  # type: ignore[no-any-return]
 
     def call(self, method: str, *words: Any) -> Any:
         """A method of the ``Hand``."""

@@ -24,7 +24,7 @@ from bench.machine.fields import ResultError
 from bench.machine.writing import Writer, living, write, write_bytes, writer_of
 from bench.records.digest import with_digest
 from bench.records.schema import ResultFile
-from bench.session.session import Environment, Session, Work, cases_path, journals
+from bench.session.session import FOLDER, Environment, Session, Work, journals
 
 LAST_WORDS = 4000
 """Bytes of a worker's output that are looked through for its last words."""
@@ -122,7 +122,7 @@ class LocalExecutor:
 
     def start(self, work: Work) -> LocalWorker:
         """A pytest of its own, in a process group of its own."""
-        listing = cases_path(self.folder, self.session.id, work.number)
+        listing = self.folder / FOLDER / f"{self.session.id}.{work.number}.cases.json"
         cases = [case.to_dict() for case in work.cases]
         write_bytes(listing, json.dumps(cases).encode())
         with self._turn() as turn:

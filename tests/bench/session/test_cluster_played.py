@@ -193,7 +193,7 @@ def test_a_node_is_reserved_as_a_whole_and_asked_for_what_is_to_be_measured(
     ]
     ((method, code, asked),) = ray.actors[0].asked
     assert (method, code) == ("ready", stub.fingerprint())
-    assert pickle.loads(asked) == ASKED
+    assert pickle.loads(asked) == (cluster.Hand, ASKED)
     nodes.far(second).ask("look", 3)
     assert ray.actors[1].asked[1:] == [("look", 3)]
     assert looked(nodes, clock) == []  # who is here does not come again

@@ -100,7 +100,7 @@ def test_the_suite_measures_precisely_what_was_asked(
     path = tmp_path_factory.mktemp("s") / "asked.toml"
     path.write_text(suite_text(question, ["numpy"]))
     (only,) = suites.load(str(path)).cases
-    assert only.group == question.group
+    assert only.group == question.case.group
 
 
 def test_the_suite_lies_beside_the_results_under_a_name_that_says_what_it_is(
