@@ -22,43 +22,9 @@ import numpy as np
 from bench.case.cases import Case
 from bench.machine.fields import InputError
 from bench.records.hdr import decode
-from bench.render import plot
+from bench.render import labels, messages, plot, quantities
 from bench.render.data import COLUMNS
 from bench.render.escape import LONGEST_SENTENCE, clean
-from bench.render.labels import (
-    BARS,
-    FASTEST,
-    MARKS,
-    bounds_of_time,
-    compact_verdict,
-    details,
-    heading,
-    machine,
-    mark,
-    name,
-    notes,
-    title,
-)
-from bench.render.messages import (
-    answer,
-    bound_sentence,
-    doubt_line,
-    doubt_lines,
-    findings,
-    method,
-    summary,
-)
-from bench.render.quantities import (
-    GRADIENT_WORDS,
-    count,
-    pace_words,
-    seconds,
-    shape_words,
-    size,
-    times_as_fast,
-    times_bounds,
-    unusual,
-)
 from bench.render.report import sheet
 from bench.render.table import Cell, Column
 from bench.stats.bound import NOT_KNOWN
@@ -143,25 +109,25 @@ def page(report: Report) -> str:
         # Whatever is written is made harmless first, but for what is HTML of our own.
         finalize=lambda value: clean(value, LONGEST_SENTENCE) if type(value) is str else value,
     )
-    made.filters["name"] = name
+    made.filters["name"] = labels.name
     made.globals |= {
-        "heading": heading,
-        "machine": machine,
-        "details": details,
-        "method": method,
-        "summary": summary,
-        "findings": findings,
-        "title": title,
+        "heading": labels.heading,
+        "machine": labels.machine,
+        "details": labels.details,
+        "method": messages.method,
+        "summary": messages.summary,
+        "findings": messages.findings,
+        "title": labels.title,
         "sheet": sheet,
         "kind": _kind,
-        "notes": lambda section: [*notes(section.rows), BARS],
-        "count": count,
+        "notes": lambda section: [*labels.notes(section.rows), labels.BARS],
+        "count": quantities.count,
         "doubts": _doubts,
-        "fastest": FASTEST,
+        "fastest": labels.FASTEST,
     }
     return made.get_template("page.html").render(
         report=report,
-        about=f"{', '.join(map(name, suites))} on {', '.join(map(name, hosts))}",
+        about=f"{', '.join(map(labels.name, suites))} on {', '.join(map(labels.name, hosts))}",
         hashes=Markup(" ".join(f"'sha256-{each}'" for each in digests)),
         style=style,
         script=script,
@@ -173,7 +139,7 @@ def page(report: Report) -> str:
         choices=data.choices(),
         backends=data.backends.shown,
         sizes=SIZES,
-        marks=MARKS,
+        marks=labels.MARKS,
         most_open=_MOST_OPEN,
         most_rows=max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables)),
         most_skipped=_MOST_SKIPPED,
@@ -214,8 +180,8 @@ def _doubts(section: Section) -> list[tuple[str, list[tuple[str, str]]]]:
     }
     return [
         (
-            what.format(count(len(rows), "measurement")),
-            [(row.case.id, doubt_lines(doubts)) for row, doubts in rows[:_MOST_SKIPPED]],
+            what.format(quantities.count(len(rows), "measurement")),
+            [(row.case.id, messages.doubt_lines(doubts)) for row, doubts in rows[:_MOST_SKIPPED]],
         )
         for what, doubted in kinds.items()
         if (rows := [(row, doubts) for row, doubts in doubted if doubts])
@@ -270,7 +236,7 @@ class Data:
         self._report = report
         self._left_out = max(0, len(pairs) - MOST_CASES)
         self._pairs = pairs[:MOST_CASES]
-        self.backends, self._whys = _Words(name), _Words(clean)
+        self.backends, self._whys = _Words(labels.name), _Words(clean)
         groups: dict[tuple[int, str], list[tuple[int, Row]]] = {}
         for place, (section, row) in enumerate(self._pairs):
             groups.setdefault((section, row.case.group), []).append((place, row))
@@ -291,7 +257,7 @@ class Data:
         samples, complete = self._samples()
         return {
             "sections": [
-                {"title": clean(heading(each)), "baseline": name(each.baseline)}
+                {"title": clean(labels.heading(each)), "baseline": labels.name(each.baseline)}
                 for each in self._report.sections
             ],
             "backends": self.backends.shown,
@@ -342,7 +308,7 @@ class Data:
     def options(self) -> dict[str, tuple[str, list[object]]]:
         """Return label and values of each filter that has more than one."""
         found = {key: (label, self._values(key)) for key, label in FILTERS.items()}
-        sessions: list[object] = [heading(each) for each in self._report.sections]
+        sessions: list[object] = [labels.heading(each) for each in self._report.sections]
         found["session"] = found["session"][0], sessions
         return {key: each for key, each in found.items() if len(each[1]) > 1}
 
@@ -354,7 +320,7 @@ class Data:
         ratio, interval, peak = row.to_baseline, row.interval, row.memory.get("peak_bytes")
         baseline = row.measured and row.case.backend == section.baseline
         doubts = (*row.invalid, *row.ratio_doubts, *row.validity.of_time)
-        why = [*map(doubt_line, doubts), row.reason, row.advice]
+        why = [*map(messages.doubt_line, doubts), row.reason, row.advice]
         trust = 1 if not row.trusted else 2 if row.validity.of_time else 3
         found = {
             key: _short(COLUMNS[column].value(section, row)) for key, column in _FIGURES.items()
@@ -364,7 +330,7 @@ class Data:
             "backend": self.backends[row.case.backend],
             # A verdict of a ratio's, also where it is not to be trusted: ``trust`` says that.
             "verdict": "baseline" if baseline else ratio.verdict.value if ratio else "",
-            "mark": mark(row),
+            "mark": labels.mark(row),
             "trust": trust if row.measured else 0,
             "outcome": row.outcome.replace("_", " "),
             "why": self._whys["; ".join(dict.fromkeys(filter(None, why)))],
@@ -372,13 +338,13 @@ class Data:
             "bandwidth": _short(row.roofs.get("bandwidth_per_s")),
             # As every other format writes them.
             "texts": [
-                seconds(row.time) if row.measured else row.outcome.replace("_", " "),
-                bounds_of_time(interval, row.time) if interval else "",
-                "1" if baseline else times_as_fast(ratio.ratio.mid) if ratio else "",
-                times_bounds(ratio.ratio.low, ratio.ratio.high) if ratio else "",
-                compact_verdict(ratio) if ratio else "baseline" if baseline else "",
-                seconds(row.first_result) if row.first_result is not None else "",
-                size(peak) if peak is not None else "",
+                quantities.seconds(row.time) if row.measured else row.outcome.replace("_", " "),
+                labels.bounds_of_time(interval, row.time) if interval else "",
+                "1" if baseline else quantities.times_as_fast(ratio.ratio.mid) if ratio else "",
+                quantities.times_bounds(ratio.ratio.low, ratio.ratio.high) if ratio else "",
+                labels.compact_verdict(ratio) if ratio else "baseline" if baseline else "",
+                quantities.seconds(row.first_result) if row.first_result is not None else "",
+                quantities.size(peak) if peak is not None else "",
             ],
         }
 
@@ -394,9 +360,9 @@ class Data:
             of = replace(self._report.sections[section], rows=tuple(rows))
             found["text"].append(said(rows[0].case))
             found["group"].append(clean(group, 150))
-            found["answer"].append(answer(of) if rows[0].measured else [])
+            found["answer"].append(messages.answer(of) if rows[0].measured else [])
             known = rows[0].bound is not None and rows[0].bound.kind != NOT_KNOWN
-            found["why"].append(bound_sentence(rows[0]) if known else "")
+            found["why"].append(messages.bound_sentence(rows[0]) if known else "")
         return found
 
     def _samples(self) -> tuple[list[list[list[float]]], bool]:
@@ -423,10 +389,10 @@ def question(case: Case) -> dict[str, object]:
     return {
         **{key: getattr(work, key) for key in ("batch", "timesteps", "window")},
         **{key: getattr(spec, key) for key in ("input_size", "hidden_size", "num_layers")},
-        "dtype": name(spec.dtype),
-        "optimizer": name(work.optimizer or NO_OPTIMIZER),
-        "device": name(case.device),
-        "mode": name(work.mode),
+        "dtype": labels.name(spec.dtype),
+        "optimizer": labels.name(work.optimizer or NO_OPTIMIZER),
+        "device": labels.name(case.device),
+        "mode": labels.name(work.mode),
         "variant": variant(case),
         "kind": case.kind,
     }
@@ -435,9 +401,9 @@ def question(case: Case) -> dict[str, object]:
 def said(case: Case) -> str:
     """Return a case's work in words: ``batch 32 × 100 steps, ...; training on cpu, float32``."""
     window = case.workload.window
-    words = [*shape_words(case), *([] if window is None else [f"windows of {window}"])]
-    where = f"{name(case.workload.mode)} on {name(case.device)}, {name(case.spec.dtype)}"
-    return f"{', '.join(words)}; {where}"
+    words = [*quantities.shape_words(case), *([] if window is None else [f"windows of {window}"])]
+    mode, device, dtype = map(labels.name, (case.workload.mode, case.device, case.spec.dtype))
+    return f"{', '.join(words)}; {mode} on {device}, {dtype}"
 
 
 def variant(case: Case) -> str:
@@ -446,11 +412,11 @@ def variant(case: Case) -> str:
     A training step is taken to have the gradients of the weights: that is what trains a layer.
     """
     work = case.workload
-    found = unusual(case)
+    found = quantities.unusual(case)
     if work.streaming:
-        found.append(pace_words(work.period))
+        found.append(quantities.pace_words(work.period))
     if work.training and work.gradients != "weights":
-        found.append(GRADIENT_WORDS[work.gradients])
+        found.append(quantities.GRADIENT_WORDS[work.gradients])
     return ", ".join(found)
 
 
@@ -486,7 +452,8 @@ def _latency(row: Row) -> dict[str, object] | None:
             counts[math.floor(BINS_PER_DECADE * math.log10(middle))] += each.number
     return {
         "parts": [
-            [part, _short(each.mid), seconds(each.mid)] for part, each in stream.latency.items()
+            [part, _short(each.mid), quantities.seconds(each.mid)]
+            for part, each in stream.latency.items()
         ],
         "bins": [
             [float(f"{1e-9 * 10 ** ((place + 0.5) / BINS_PER_DECADE):.4g}"), counts[place]]
