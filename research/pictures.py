@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bench.render.plot import Axes, Figure, empty_figure
+from bench.render.quantities import count as number_of
 from bench.stats.comparison import SAME_WITHIN, Verdict
-from bench.stats.intervals import count_words
 from research.noises import (
     PAIRED_SPREADS,
     UNPAIRED_SPREADS,
@@ -48,7 +48,7 @@ def draw_power(trials: int) -> Figure:
         for count, colour in zip(COUNTS, COLOURS, strict=False):
             found = paired_verdicts(effects, noise, count, trials)
             rates = [100 * rate(each, Verdict.SLOWER) for each in found]
-            axis.plot(100 * effects, rates, color=colour, lw=2, label=count_words(count))
+            axis.plot(100 * effects, rates, color=colour, lw=2, label=number_of(count, "process"))
         for count, (effect, *promised) in PROMISES.items():
             axis.plot(
                 100 * effect,
@@ -75,7 +75,8 @@ def draw_unpaired_power(trials: int) -> Figure:
         for count, colour in zip(COUNTS, COLOURS, strict=False):
             found = unpaired_verdicts(factors - 1, (spread, spread), (count, count), trials)
             rates = [100 * rate(each, Verdict.SLOWER) for each in found]
-            axis.plot(factors, rates, color=colour, lw=2, label=f"{count_words(count)} a side")
+            label = f"{number_of(count, 'process')} a side"
+            axis.plot(factors, rates, color=colour, lw=2, label=label)
         axis.set(title=f"processes spread by {spread:.0%}", xlabel="true time, times as long")
         axis.set_xscale("log")
         _plain_ticks(axis.xaxis, [1, 1.5, 2, 3, 4, 5])
@@ -133,7 +134,7 @@ def draw_verdicts(trials: int) -> Figure:
         for verdict, (colour, style) in styles.items():
             rates = [100 * rate(each, verdict) for each in found]
             axis.plot(100 * effects, rates, color=colour, ls=style, lw=2, label=str(verdict))
-        axis.set(title=count_words(count), xlabel="true change of time, %", xlim=(-8, 8))
+        axis.set(title=number_of(count, "process"), xlabel="true change of time, %", xlim=(-8, 8))
         axis.set_xticks([-8, -4, -2, 0, 2, 4, 8])
     axes[0].set_ylabel("comparisons, %")
     _legend_below(drawn, axes[0], 4)

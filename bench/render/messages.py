@@ -40,7 +40,7 @@ from bench.render.table import Finding
 from bench.stats import bound as step
 from bench.stats import comparison, intervals, trust
 from bench.stats.comparison import SAME_WITHIN, Comparison, Heterogeneity, Pairing, Verdict
-from bench.stats.intervals import ENOUGH_PROCESSES, Reason, count_nodes, count_words
+from bench.stats.intervals import ENOUGH_PROCESSES, Reason
 from bench.stats.outliers import outliers
 from bench.stats.ratios import (
     OF_CASES,
@@ -48,7 +48,7 @@ from bench.stats.ratios import (
     OF_PROCESSES_MEANS,
     UNEVEN,
     all_slower,
-    together,
+    geometric_mean,
 )
 from bench.stats.rows import (
     KINDS,
@@ -243,8 +243,8 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
     found = [one.behind.get(other.case.backend) for one, other in zip(new, base, strict=True)]
     known = [each for each in found if each is not None]
     if len(known) == len(found):  # what leads everywhere was held against all others already
-        return together(known).inverse
-    return together(compare_rows(list(zip(new, base, strict=True))))
+        return geometric_mean(known).inverse
+    return geometric_mean(compare_rows(list(zip(new, base, strict=True))))
 
 
 def paid_back(row: Row) -> BreakEven | None:
@@ -794,14 +794,14 @@ def doubt_text(doubt: Doubt) -> str:
         return doubt.text
     if doubt.code == trust.WIDE_INTERVAL:
         width, processes, nodes = doubt.values
-        over = count_nodes(round(nodes)) if nodes else f"{processes:.0f} processes"
+        over = count(round(nodes), "node") if nodes else f"{processes:.0f} processes"
         why = "nodes differ, or are few" if nodes else "the machine's speed changed between them"
         beyond = width > trust.WIDE_OVER_PROCESSES
         why = f", over ±{trust.WIDE_OVER_PROCESSES:.0%}" if beyond else f": {why}"
         return f"the interval of the median over {over} is ±{width:.1%}{why}"
     return _DOUBTS[doubt.code].format(
         fewest=intervals.FEWEST_SAMPLES,
-        processes=count_words(round(doubt.values[0])),
+        processes=count(round(doubt.values[0]), "process"),
         enough=ENOUGH_PROCESSES,
     )
 
@@ -915,7 +915,7 @@ def _spread_added(allowance: float, of: str = "processes") -> str:
 
 
 def _of_processes(counts: Sequence[int], pairing: Pairing, allowance: float | None) -> str:
-    sides = " against ".join([*map(str, counts[:-1]), count_words(counts[-1])])
+    sides = " against ".join([*map(str, counts[:-1]), count(counts[-1], "process")])
     how = f"{_interval_on(pairing)}, {_LEFT_OUT}"
     if allowance is not None and min(counts) == 1:
         how = f"allowance of {100 * allowance:.2g}% for what one process can be off by"
@@ -930,19 +930,19 @@ def _on_nodes(start: str, pairing: Pairing, what: str, allowance: float | None) 
 
 
 def _of_nodes(nodes: int, processes: int, pairing: Pairing, allowance: float | None) -> str:
-    start = f"{count_nodes(nodes)}, {count_words(processes)}"
+    start = f"{count(nodes, 'node')}, {count(processes, 'process')}"
     return _on_nodes(start, pairing, "t-interval on their log ratios", allowance)
 
 
 def _of_nodes_apart(nodes: tuple[int, int], pairing: Pairing, allowance: float | None) -> str:
-    start = f"{nodes[0]} against {count_nodes(nodes[1])}, none with both"
+    start = f"{nodes[0]} against {count(nodes[1], 'node')}, none with both"
     return _on_nodes(start, pairing, _interval_on(pairing), allowance).replace(" in each node", "")
 
 
 def _of_medians(processes: int, allowance: float | None, nodes: int = 0) -> str:
-    start, whose = count_words(processes), "their"
+    start, whose = count(processes, "process"), "their"
     if nodes:
-        start, whose = f"{count_nodes(nodes)}, {start}", "the nodes'"
+        start, whose = f"{count(nodes, 'node')}, {start}", "the nodes'"
     if allowance is None:
         return f"{start}: order statistics of {whose} medians"
     least = f"which are taken to spread by {100 * allowance:g}% at least"
@@ -951,11 +951,12 @@ def _of_medians(processes: int, allowance: float | None, nodes: int = 0) -> str:
 
 def _of_lines(processes: int, allowance: float | None) -> str:
     how = "t-interval over their lines" if allowance is None else _spread_added(allowance)
-    return f"{count_words(processes)}: {how}"
+    return f"{count(processes, 'process')}: {how}"
 
 
 def _of_cases_together(cases: int, processes: int, allowance: float | None, nodes: int) -> str:
-    text = f"{count(cases, 'case')}, taken to err together; {count_words(processes)} or more each"
+    least = f"{count(processes, 'process')} or more each"
+    text = f"{count(cases, 'case')}, taken to err together; {least}"
     of = "nodes" if nodes else "processes"
     return text if allowance is None else f"{text}: {_spread_added(allowance, of)}"
 
@@ -975,7 +976,7 @@ _BASES: Mapping[str, Callable[..., str]] = {
     OF_CASES_TOGETHER: _of_cases_together,
     OF_PROCESSES_MEANS: lambda cases, pairing, processes: (
         f"{count(cases, 'case')}: {_interval_of(pairing)} on the geometric means of "
-        f"{count_words(processes)}, {_LEFT_OUT}"
+        f"{count(processes, 'process')}, {_LEFT_OUT}"
     ),
     UNEVEN: lambda of, by: (
         f"{basis_text(of)}; {100 * by:.2g}% more each way, by which the third case differs from "

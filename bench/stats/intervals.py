@@ -530,9 +530,11 @@ def case_intervals(
     low, mid, high, coverage = median_intervals(inside[1], offsets, confidence)
     few = (counts > 1) & (counts < ENOUGH_PROCESSES)
     if np.any(few):
-        logs, spreads = np.log(inside[1]), deviations(np.log(inside[1]), offsets)
+        logs = np.log(inside[1])
         # Around the mean of the logs, from which a median is never further than this.
         middle = np.add.reduceat(logs, offsets[:-1]) / counts
+        squares = np.add.reduceat((logs - np.repeat(middle, counts)) ** 2, offsets[:-1])
+        spreads = np.sqrt(squares / np.maximum(counts - 1, 1))
         half = _half_of_few(counts, spreads, np.maximum(spreads, MOST_SPREAD), confidence)
         with np.errstate(over="ignore", under="ignore"):
             low = np.where(few, np.exp(middle - half), low)
@@ -750,14 +752,6 @@ def boundaries(sizes: IntArray) -> IntArray:
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-def deviations(values: FloatArray, offsets: IntArray) -> FloatArray:
-    """The standard deviation of each segment; 0 for a single value."""
-    start, sizes = offsets[:-1], np.diff(offsets)
-    means = np.add.reduceat(values, start) / sizes
-    squares = np.add.reduceat((values - np.repeat(means, sizes)) ** 2, start)
-    return np.where(sizes > 1, np.sqrt(squares / np.maximum(sizes - 1, 1)), 0.0)
-
-
 def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
     """Times as an array; raises ValueError, naming them, unless all are above 0 and finite."""
     try:
@@ -774,16 +768,6 @@ def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
         index = int(np.argmin(good))
         raise ValueError(f"{name}[{index}] is {float(values[index])!r}")
     return values
-
-
-def count_words(count: int) -> str:
-    """A number of processes."""
-    return "1 process" if count == 1 else f"{count} processes"
-
-
-def count_nodes(count: int) -> str:
-    """A number of nodes."""
-    return "1 node" if count == 1 else f"{count} nodes"
 
 
 # Whether samples have come to rest
@@ -842,14 +826,7 @@ def percentiles(samples: Sequence[FloatArray]) -> dict[int, float]:
     """
     if not samples:
         return {}
-    ordered = np.sort(np.concatenate(samples))
-    found = {}
-    for each in PERCENTILES:
-        part = each / 100
-        if ordered.size * min(part, 1 - part) < FEWEST_BEYOND - 1e-9:  # 20 * 0.25 is 5
-            continue
-        at = part * (ordered.size - 1)
-        below, rest = int(at), at % 1
-        above = ordered[min(below + 1, ordered.size - 1)]
-        found[each] = float(ordered[below] + rest * (above - ordered[below]))
-    return found
+    together = np.concatenate(samples)
+    beyond = {each: together.size * min(each, 100 - each) / 100 for each in PERCENTILES}
+    known = [each for each, number in beyond.items() if number >= FEWEST_BEYOND]
+    return dict(zip(known, np.percentile(together, known).tolist(), strict=True))

@@ -583,40 +583,60 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     """
     if len(comparisons) == 0:
         raise ValueError("no ratios")
-    first = comparisons[0]
-    cases = len(comparisons)
-    aparts = [item.heterogeneity for item in comparisons]
-    if first.by_node and all(item.by_node.keys() == first.by_node.keys() for item in comparisons):
-        return allowing(_mean_over_nodes(comparisons, cases), aparts)
-    together = all(
+    first, cases = comparisons[0], len(comparisons)
+    if cases == 1:
+        return first
+    tests = [item.heterogeneity for item in comparisons]
+    nodes, processes = first.by_node.keys(), min(item.processes for item in comparisons)
+    if nodes and all(item.by_node.keys() == nodes for item in comparisons):
+        # A node's luck is common to its cases, so each has its own mean.
+        means = {n: geometric_mean([each.by_node[n] for each in comparisons]) for n in nodes}
+        (whole,) = _over_nodes([means])
+        basis = Reason(OF_CASES, {"cases": cases, "of": whole.basis})
+        return allowing(replace(whole, basis=basis), tests)
+    if not all(
         item.allowance is None
         and not item.nodes
         and item.pairing is first.pairing
         and item.new_logs.keys() == first.new_logs.keys()
         and item.base_logs.keys() == first.base_logs.keys()
         for item in comparisons
+    ):
+        # Their errors have the bridges' already.
+        whole = _erring_together(comparisons, processes)
+        return replace(whole, heterogeneity=most_heterogeneous(tests))
+    new, base = (
+        {run: float(np.mean([logs[run] for logs in sides])) for run in sides[0]}
+        for sides in zip(*((each.new_logs, each.base_logs) for each in comparisons), strict=True)
     )
-    if not together:  # whose errors have it already
-        return replace(_apart(comparisons, cases), heterogeneity=most_heterogeneous(aparts))
-    pairing, processes = first.pairing, min(item.processes for item in comparisons)
-    new = {run: float(np.mean([c.new_logs[run] for c in comparisons])) for run in first.new_logs}
-    base = {run: float(np.mean([c.base_logs[run] for c in comparisons])) for run in first.base_logs}
     ordered = all(item.in_order for item in comparisons)
+    units = [[*new.values()], [*base.values()]]
     if first.paired:
-        parts = [_mean_of([new[run] - base[run] for run in new], pairing, ordered)]
-    else:
-        parts = [_mean_of(list(side.values()), pairing, ordered) for side in (new, base)]
-    if pairing is Pairing.BRIDGED:
+        units = [[log - base[run] for run, log in new.items()]]
+    parts = [process_means(np.array([s]), first.pairing.allowance, ordered) for s in units]
+    if first.pairing is Pairing.BRIDGED:
         parts = [each.over_bridge() for each in parts]
-    numbers = {"cases": cases, "pairing": pairing, "processes": processes}
-    how = Reason(OF_PROCESSES_MEANS, numbers)
-    (found,) = judged(difference(*parts), [(processes, pairing, None, how)], parts=parts)
-    return allowing(replace(found, new_logs=new, base_logs=base, in_order=ordered), aparts)
+    numbers = {"cases": cases, "pairing": first.pairing, "processes": processes}
+    stands_on = processes, first.pairing, None, Reason(OF_PROCESSES_MEANS, numbers)
+    (whole,) = judged(difference(*parts), [stands_on], parts=parts)
+    return allowing(replace(whole, new_logs=new, base_logs=base, in_order=ordered), tests)
 
 
-def together(comparisons: Sequence[Comparison]) -> Comparison:
-    """What one or several cases say: of one its own ratio, else their geometric mean."""
-    return comparisons[0] if len(comparisons) == 1 else geometric_mean(comparisons)
+def _erring_together(comparisons: Sequence[Comparison], processes: int) -> Comparison:
+    """The mean of cases whose errors are not known to be independent."""
+    # The widest allowance, the loosest pairing and the fewest processes stand for all of them.
+    pairing = loosest(item.pairing for item in comparisons)
+    allowance = max((item.allowance for item in comparisons if item.allowance), default=None)
+    nodes = min(item.nodes for item in comparisons)
+    numbers: dict[str, object] = {"cases": len(comparisons), "processes": processes}
+    how = Reason(OF_CASES_TOGETHER, {**numbers, "allowance": allowance, "nodes": nodes})
+    mean = Estimates.of(
+        float(np.mean([item.log_ratio for item in comparisons])),
+        float(np.mean([item.standard_error for item in comparisons])),
+        min(item.degrees for item in comparisons),
+    )
+    (found,) = judged(mean, [(processes, pairing, allowance, how)])
+    return replace(found, nodes=nodes)
 
 
 def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
@@ -628,50 +648,13 @@ def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
     than 1% where an equal third is noisy. A single comparison is judged as by its verdict. False
     where there is none.
     """
-    every = [found for group in groups for found in group]
-    if not every:
-        return [False] * len(groups)
-    numbers = np.array([(each.log_ratio, each.standard_error, each.degrees) for each in every])
-    p_values = Estimates(*numbers.T).p_slower().tolist()
-    combined, start = [], 0
-    for group in groups:
-        p, start = p_values[start : start + len(group)], start + len(group)
-        combined.append(
-            bool(group)
-            and all(found.verdict is Verdict.SLOWER for found in group)
-            and max(p) <= GATE_LEVEL / len(p)
-        )
-    return combined
-
-
-def _mean_over_nodes(comparisons: Sequence[Comparison], cases: int) -> Comparison:
-    """Of cases of the same nodes: a node's luck is common to them, so each has its own mean."""
-    nodes = comparisons[0].by_node
-    means = {node: geometric_mean([each.by_node[node] for each in comparisons]) for node in nodes}
-    (whole,) = _over_nodes([means])
-    return replace(whole, basis=Reason(OF_CASES, {"cases": cases, "of": whole.basis}))
-
-
-def _apart(comparisons: Sequence[Comparison], cases: int) -> Comparison:
-    """Of cases that are taken to err together."""
-    # The widest allowance, the loosest pairing and the fewest processes stand for all of them.
-    pairing = loosest(item.pairing for item in comparisons)
-    allowance = max((item.allowance for item in comparisons if item.allowance), default=None)
-    processes = min(item.processes for item in comparisons)
-    nodes = min(item.nodes for item in comparisons)
-    numbers = {"cases": cases, "processes": processes, "allowance": allowance, "nodes": nodes}
-    how = Reason(OF_CASES_TOGETHER, numbers)
-    mean = Estimates.of(
-        float(np.mean([item.log_ratio for item in comparisons])),
-        float(np.mean([item.standard_error for item in comparisons])),
-        min(item.degrees for item in comparisons),
-    )
-    (found,) = judged(mean, [(processes, pairing, allowance, how)])
-    return replace(found, nodes=nodes)
-
-
-def _mean_of(values: Sequence[float], pairing: Pairing, in_order: bool) -> Means:
-    return process_means(np.array([values]), pairing.allowance, in_order)
+    numbers = [(f.log_ratio, f.standard_error, f.degrees) for group in groups for f in group]
+    p_values = iter(Estimates(*np.array(numbers).reshape(-1, 3).T).p_slower().tolist())
+    most = [max([next(p_values) for _ in group], default=1.0) for group in groups]
+    return [
+        p <= GATE_LEVEL / max(1, len(group)) and all(f.verdict is Verdict.SLOWER for f in group)
+        for p, group in zip(most, groups, strict=True)
+    ]
 
 
 # Reference cases

@@ -14,8 +14,8 @@ import pytest
 
 from bench.render import plot
 from bench.render.plot import Figure, empty_figure
+from bench.render.quantities import count as number_of
 from bench.render.table import Sheet
-from bench.stats.intervals import count_words
 from research import bridges, changes, nodes, percentiles, pictures, rules, verdict_study, verdicts
 from research.pictures import COUNTS, PROMISES
 from research.rates import table
@@ -136,7 +136,7 @@ def test_an_effect_is_found_more_often_the_larger_it_is_and_as_often_as_is_promi
 ) -> None:
     drawn = lines(panels("verdicts-power.png")[panel])
     for count in COUNTS:
-        effects, rates = drawn[count_words(count)]
+        effects, rates = drawn[number_of(count, "process")]
         assert (effects[0], effects[-1]) == (0, 15)
         assert np.all(np.diff(rates) >= 0)
         if count in PROMISES:
@@ -147,4 +147,4 @@ def test_an_effect_is_found_more_often_the_larger_it_is_and_as_often_as_is_promi
             )
             # 300 trials of 85% have a standard error of 2%.
             assert np.interp(effect, effects, rates) >= promised - 6
-    assert drawn[count_words(50)][1][30] > drawn[count_words(3)][1][30]
+    assert drawn[number_of(50, "process")][1][30] > drawn[number_of(3, "process")][1][30]

@@ -150,8 +150,8 @@ def test_the_geometric_mean_over_cases_is_of_each_processs_own_mean() -> None:
 
 def test_one_case_says_its_own_ratio_and_several_their_mean() -> None:
     one, other = paired([0.1] * 6), paired([0.3] * 6)
-    assert ratios.together([one]) is one
-    assert ratios.together([one, other]).log_ratio == pytest.approx(0.2)
+    assert ratios.geometric_mean([one]) is one
+    assert ratios.geometric_mean([one, other]).log_ratio == pytest.approx(0.2)
 
 
 def test_of_nothing_that_was_compared_nobody_is_the_fastest() -> None:
