@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from bench.machine.writing import ResultWriteError
 from bench.records.maps import TASKS, LearningMap, newest, parted, untold
 from bench.records.schema import Results
 from bench.render import recommend as shown
+from bench.render.table import Document
 from bench.stats import recommend
 from bench.stats.recommend import NEAR
 from bench.stats.rows import NothingToReportError, Section, build
@@ -44,25 +45,14 @@ exit codes:
   1  there are no results near the question; how to get them is told
   2  bad input: an option, a file that cannot be read, a suite that cannot be written
 
-The first line says it: this window, this backend, at what cost. The window is the shortest measured
-one of at least what the dependency needs. A map of what windows learn (python -m bench.echo
-windows) says what that is: the next distance that a task learned, from the dependency on, and of
-several tasks the one that needs the longest window. Beyond what any task learned, the answer says
-so first and assumes a multiple of the dependency, at least twice. A longer dependency never gets a
-shorter window. Longer windows that take less time per timestep are named. Sequences that end
-(--steps) are never cut into windows longer than they are, and inference has no window.
+The window is the shortest measured one of at least what the dependency needs, by the newest map of
+what windows learn (python -m bench.echo windows); without a map it is assumed to be twice the
+dependency and one timestep. Times are of the same shape, or of one that is near and named as such:
+batch, hidden and input size each within a factor of {NEAR:g}. Nothing is scaled or extrapolated.
 
-Times are of the same shape, or of one that is near and named as such: batch, hidden and input size
-each within a factor of {NEAR:g}. Nothing is scaled and nothing extrapolated. One's own results come
-before the reference's, and steps that ask for the weights' gradients alone before those that ask
-for more; streams cut into windows come before training on whole sequences of a window's length,
-which is the same work but for the carried state. Where nothing near was measured, the nearest is
-named, as what it is.
-
-With --lengths the answer is a policy of batching: padding, or buckets with their edges, for
-sequences of these lengths in this order, and the backend that makes it cheapest, over --passes
-passes of a fresh process. The time of a batch is a line over its timesteps, from cases measured at
-three lengths or more of a near shape.
+With --lengths the answer is how to batch sequences of these lengths in this order: padding, or
+buckets with their edges, and the backend that makes it cheapest over --passes passes of a fresh
+process. docs/truncation.md and docs/lengths.md have the method.
 """
 
 
@@ -92,46 +82,34 @@ def _parser() -> argparse.ArgumentParser:
         f"${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/, and the reference results)",
     )
     size, add = arguments.SIZE, arguments.add_values
-    add(
-        parser, ("dependency", "N", size, "how many timesteps back what matters lies (of training)")
-    )
     add(parser, ("batch", "N", size, "sequences in a step"), required=True)
     parser.add_argument(
         "--hidden", "--units", metavar="N", type=size, required=True, help="units of a layer"
     )
+    instead = f"how to batch sequences of these lengths instead: {SPELLING}"
+    write = "write the suite that measures precisely this to a new TOML file"
+    those = "of that suite, separated by commas (default: those that are tied, or the usual)"
     add(
         parser,
+        ("dependency", "N", size, "how many timesteps back what matters lies (of training)"),
         ("input", "N", size, "features of a timestep (default: whatever was measured)"),
         ("steps", "N", size, "timesteps of a whole sequence (default: a stream without end)"),
+        ("lengths", "LENGTHS", str, instead),
+        ("write-suite", "FILE", Path, write),
+        ("backends", "NAMES", arguments.names, those),
     )
     mode = "inference has no window, and needs --steps"
     arguments.add_choice(parser, "mode", SEQUENCE_MODES, mode, "training")
     arguments.add_choice(parser, "dtype", PRECISIONS, usual="float32")
+    passes = "with --lengths: over all sequences, new shapes traced once"
     arguments.add_usual(
         parser,
         ("device", "NAME", _device, "cpu", "cpu, gpu:0, ..."),
         ("layers", "N", size, 1, "stacked"),
+        ("passes", "N", size, 1, passes),
     )
     arguments.add_output(parser, FORMATS, by_name=True)
     filters.add(parser, FILTERS)
-    # The other question.
-    add(
-        parser,
-        ("lengths", "LENGTHS", str, f"how to batch sequences of these lengths instead: {SPELLING}"),
-    )
-    passes = "with --lengths: over all sequences, new shapes traced once"
-    arguments.add_usual(parser, ("passes", "N", size, 1, passes))
-    add(
-        parser,
-        (
-            *("write-suite", "FILE", Path),
-            "write the suite that measures precisely this to a new TOML file",
-        ),
-        (
-            *("backends", "NAMES", arguments.names),
-            "of that suite, separated by commas (default: those that are tied, or the usual)",
-        ),
-    )
     return parser
 
 
@@ -179,11 +157,7 @@ def _window(options: argparse.Namespace, there: Available) -> bool:
     commands = suite_text.commands(question, options.paths, suite)
     typed = list(map(command_line.typed_command, commands))
     answered = shown.document(question, found, there.learned, typed)
-    texts = {
-        "markdown": answered.markdown,
-        "json": lambda: shown.as_json(question, found, there.learned, commands),
-    }
-    output.as_asked(options, answered.terminal, texts)
+    _write(options, answered, lambda: shown.as_json(question, found, there.learned, commands))
     return not isinstance(found, recommend.NoRecommendation)
 
 
@@ -205,12 +179,12 @@ def _batching(options: argparse.Namespace, there: Available) -> bool:
         for steps in sorted({int(low), int(middle), int(high)})
     )
     described = shown.batching(question, found, command)
-    texts = {
-        "markdown": described.markdown,
-        "json": lambda: shown.batching_json(question, found, command),
-    }
-    output.as_asked(options, described.terminal, texts)
+    _write(options, described, lambda: shown.batching_json(question, found, command))
     return not isinstance(found, recommend.NoAdvice)
+
+
+def _write(options: argparse.Namespace, answer: Document, json: Callable[[], str]) -> None:
+    output.as_asked(options, answer.terminal, {"markdown": answer.markdown, "json": json})
 
 
 def sections(there: Available, options: argparse.Namespace) -> Sequence[Section]:
@@ -265,11 +239,8 @@ def available(paths: Sequence[str]) -> Available:
         reference = [
             file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE
         ]
-        learned, bad = None, ()
-        for place in filter(Path.is_dir, folders):
-            learned, bad = newest([place], TASKS)
-            if learned is not None or bad:
-                break
+        found = (newest([place], TASKS) for place in folders if place.is_dir())
+        learned, bad = next((each for each in found if any(each)), (None, ()))
     also = untold(bad, results.errors)
     tell_errors(also)
     return Available(results, reference, learned, [*results.errors, *also])

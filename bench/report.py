@@ -22,7 +22,6 @@ from bench.records.schema import Results
 from bench.render import along, data, page
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, load_frame, sample_rows
-from bench.render.recommend import map_source
 from bench.render.table import comma_separated
 from bench.stats.along import AXES, series
 from bench.stats.rows import KINDS, Report, build
@@ -116,7 +115,7 @@ def _along(options: argparse.Namespace) -> int:
     command_line.tell_errors(untold(bad, results.errors))
     with Progress("judging results"):
         sections = build(results, baseline=options.baseline).sections
-    found = series(sections, options.along, learned, map_source(learned) if learned else "")
+    found = series(sections, options.along, learned)
     if not any(each.values for each in found):
         why = "; ".join(dict.fromkeys(note for each in found for note in along.notes(each)))
         raise UsageError(

@@ -183,10 +183,8 @@ def notes(found: AxisSeries) -> list[str]:
                 messages.append("no process measured every value, so the line has no interval")
         lines += [f"{name(of.backend)}: {each}" for each in messages]
     if learned := {k: each for k in found.values if (each := found.learnable(k)) is not None}:
-        pairs = [
-            f"{k}: {each}{'*' * found.short_of_updates(k)}" for k, each in sorted(learned.items())
-        ]
-        lines.append(f"longest distance learned, by window: {', '.join(pairs)}")
+        pairs = [f"{k}: {each}" for k, each in sorted(learned.items())]
+        lines.append(f"longest distance of the echo learned, by window: {', '.join(pairs)}")
     return lines
 
 
@@ -211,16 +209,6 @@ def method(found: Sequence[AxisSeries]) -> list[str]:
             "what was measured."
         )
     lines += speed_changed(row for each in found for row in each.rows)
-    if source := next((each.learned_from for each in found if each.learned_from), ""):
-        lines.append(
-            "Learned is a distance that every seed learned at that window, the state carried from "
-            f"window to window ({source})."
-        )
-        if any(each.short_of_updates(k) for each in found for k in each.values):
-            lines.append(
-                "* A shorter window learned a longer distance, because this one makes fewer "
-                "updates of as many timesteps: it is no limit of the window."
-            )
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from bench.records.maps import LEARNED, TASKS, TASKS_IN_WORDS, LearningMap
+from bench.records.maps import LEARNED, TASKS_IN_WORDS, LearningMap
 from bench.render import labels
 from bench.render.escape import clean
 from bench.render.labels import heading, machine
@@ -164,7 +164,7 @@ def document(
     else:
         lines = _full_answer(question, found)
     if learned is not None and question.training:
-        lines.append(f"learned from: {map_source(learned, TASKS)}")
+        lines.append(f"learned from: {map_source(learned)}")
     return Document(
         [
             Block(in_one_line(question, found), level=2),
@@ -284,10 +284,10 @@ def _with_interval(interval: Interval) -> str:
     return f"{seconds(interval.mid)} ({low_high})"
 
 
-def map_source(learned: LearningMap, tasks: Sequence[str] = ("echo",)) -> str:
+def map_source(learned: LearningMap) -> str:
     """Describe a map: its file, its tasks, by what they were learned and for how long."""
-    cells = [cell for cell in learned.cells if cell.task in tasks and cell.carried]
-    there = [TASKS_IN_WORDS[task] for task in tasks if any(cell.task == task for cell in cells)]
+    cells = [cell for cell in learned.cells if cell.carried]
+    there = [TASKS_IN_WORDS[task] for task in learned.tasks()]
     longest = max(cell.timesteps for cell in cells)
     seeds = count(len({cell.seed for cell in cells}), "seed")
     return (
@@ -323,7 +323,7 @@ def as_json(
         | {
             "question": asdict(question),
             "answer": in_one_line(question, found),
-            "learned_from": None if learned is None else map_source(learned, TASKS),
+            "learned_from": None if learned is None else map_source(learned),
             "measure": list(commands),
         }
     )

@@ -375,14 +375,13 @@ class BackendCost:
 class AxisSeries:
     """One amount of work on one machine at several values of an axis, by every backend.
 
-    learned: what was learned at these windows, where that was measured; learned_from: in words.
+    learned: what was learned at these windows, where that was measured.
     """
 
     section: Section
     axis: str
     rows: tuple[Row, ...]
     learned: LearningMap | None = field(default=None, compare=False)
-    learned_from: str = ""
 
     @cached_property
     def backends(self) -> tuple[BackendCost, ...]:
@@ -408,22 +407,11 @@ class AxisSeries:
         """The distance that was learned at a window; None if none or if it was not measured."""
         return None if self.learned is None else self.learned.learnable_distance(length)
 
-    def short_of_updates(self, length: int) -> bool:
-        """Whether a shorter window learned a longer distance.
-
-        No window forbids what a shorter one allows: of the same timesteps it makes fewer updates,
-        and these ran out.
-        """
-        own = self.learnable(length)
-        shorter = (self.learnable(k) or 0 for k in self.values if k < length)
-        return own is not None and max(shorter, default=0) > own
-
 
 def series(
     sections: Iterable[Section],
     axis: str = "window",
     learned: LearningMap | None = None,
-    learned_from: str = "",
 ) -> tuple[AxisSeries, ...]:
     """Return every series in these sections, those that have no time at any value too.
 
@@ -431,7 +419,7 @@ def series(
     one value.
     """
     return tuple(
-        AxisSeries(section, axis, tuple(rows), learned, learned_from)
+        AxisSeries(section, axis, tuple(rows), learned)
         for section in sections
         for rows in _groups(section.rows, axis)
     )

@@ -1,6 +1,5 @@
 """What windows cost: from which on a timestep is cheap, and what memory each timestep takes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -159,16 +158,6 @@ def test_windows_that_were_not_reached_have_no_time_and_the_others_still_a_line(
     assert [window(row) for row in unrolled.unreached] == [120, 240, 480, 960]
     assert {step_interval(row) for row in unrolled.unreached} == {None}
     assert unrolled.fit is not None
-
-
-def test_a_window_that_learned_less_than_a_shorter_one_ran_out_of_updates(
-    learning: Callable[..., AxisSeries], stream: AxisSeries
-) -> None:
-    found = learning((15, 8), (30, 20), (60, 8), (120, 1))
-    assert [found.learnable(k) for k in (10, 15, 30, 60)] == [None, 8, 20, 8]
-    assert [k for k in found.values if found.short_of_updates(k)] == [60, 120]
-    assert not any(learning((30, 20), (60, 20)).short_of_updates(k) for k in made.WINDOWS)
-    assert stream.learnable(30) is None
 
 
 # -- memory
