@@ -54,7 +54,10 @@ def what(machine: MachineHistory, moved: Moved) -> str:
         number = len(moved.cases)
         return (f"all {number:,} cases" if number > 1 else "the only case") + on
     if moved.movement.scope is Scope.BACKENDS:
-        names = [clean(name, LONGEST_NAME) for name in moved.movement.backends]
+        names = [
+            clean(name, LONGEST_NAME)
+            for name in dict.fromkeys(case.backend for case in moved.cases)
+        ]
         return f"{listed(names, _MOST_NAMES)} ({count(len(moved.cases), 'case')}){on}"
     return listed([clean(case.id, 120) for case in moved.cases], _MOST_NAMES)
 

@@ -110,18 +110,20 @@ def changes(
             series_list.append(_Series(row, columns, values[columns]))
     if not series_list:
         return []
+    from scipy.stats import false_discovery_control
+
     shares = _shares(series_list, kinds)
     answers = [_ask(each, shares[kinds[each.row]], _STAGES[1]) for each in series_list]
-    sure = _discoveries(answers, level)
+    sure = false_discovery_control([each.p for each in answers]) <= level
     # More permutations only where nothing is sure without them: they take ten times as long.
     for most in _STAGES[2:]:
-        if any(sure) or not any(answer.open for answer in answers):
+        if sure.any() or not any(answer.open for answer in answers):
             break
         answers = [
             _ask(each, shares[kinds[each.row]], most) if answer.open else answer
             for each, answer in zip(series_list, answers, strict=True)
         ]
-        sure = _discoveries(answers, level)
+        sure = false_discovery_control([each.p for each in answers]) <= level
     found = []
     for each, answer, significant in zip(series_list, answers, sure, strict=True):
         if significant:
@@ -130,13 +132,6 @@ def changes(
             at = int(each.columns[answer.start])
             found.append(ChangePoint(each.row, at, until, answer.p, answer.score))
     return sorted(found, key=lambda each: (each.p, -each.score))
-
-
-def _discoveries(answers: Sequence[_Answer], level: float) -> list[bool]:
-    from scipy.stats import false_discovery_control
-
-    found: list[bool] = (false_discovery_control([each.p for each in answers]) <= level).tolist()
-    return found
 
 
 # One series
@@ -189,9 +184,10 @@ def _judged(values: FloatArray, kind: str, share: float, most: int) -> _Answer:
     squares = float(np.sum(centred**2))
     between = _between(centred[:, None], starts, ends)[:, 0]
     best = int(between.argmax())
-    (own,) = _squared_t(between[[best]], squares, n).tolist()
-    # What only rounding distinguishes has been reached.
-    reached = share * own * (1 - 1e-9)
+    # Levels without any noise stay finite.
+    score = share * (n - 2) * between[best] / max(squares - between[best], 1e-12)
+    # The sum of squares of that statistic; what only rounding distinguishes has been reached.
+    reached = (1 - 1e-9) * squares * score / (n - 2 + score)
     most_at_once = max(1, _AT_ONCE // starts.size)
     beyond = done = 0
     for stage in _STAGES:
@@ -201,12 +197,12 @@ def _judged(values: FloatArray, kind: str, share: float, most: int) -> _Answer:
         for first in range(done, stage, most_at_once):
             permuted = centred[orders[:, first : min(stage, first + most_at_once)]]
             largest = _between(permuted, starts, ends).max(axis=0)
-            beyond += int(np.sum(_squared_t(largest, squares, n) >= reached))
+            beyond += int(np.sum(largest >= reached))
         done = stage
         if beyond >= _ENOUGH:
             break
-    p, score = (beyond + 1) / (done + 1), share * own
-    return _Answer(p, score, int(starts[best]), int(ends[best]), open=beyond == 0)
+    p = (beyond + 1) / (done + 1)
+    return _Answer(p, float(score), int(starts[best]), int(ends[best]), open=beyond == 0)
 
 
 @functools.lru_cache(maxsize=64)
@@ -245,13 +241,6 @@ def _between(centred: FloatArray, starts: IntArray, ends: IntArray) -> FloatArra
     between *= between
     between *= (n / (inside * (n - inside)))[:, None]
     return between
-
-
-def _squared_t(between: FloatArray, squares: float, n: int) -> FloatArray:
-    """The squared t statistics of sums of squares between two levels. squares: of all ``n``."""
-    # Levels without any noise stay finite.
-    found: FloatArray = (n - 2) * between / np.maximum(squares - between, 1e-12)
-    return found
 
 
 # Neighbours that resemble each other
@@ -316,17 +305,14 @@ class Movement:
 
     before, at: columns, the last before it and the first after it. rows: the cases that moved.
     ratio: time after it over time before it, with its interval; next to the cases that stayed, if
-    there are any. p: of the surest series it was found in. taken_back: the column from which on
-    most of it was gone again, None if it lasts.
+    there are any. taken_back: the column from which on most of it was gone again, None if it lasts.
     """
 
     scope: Scope
     before: int
     at: int
-    backends: tuple[str, ...]
     rows: tuple[int, ...]
     ratio: Interval
-    p: float
     taken_back: int | None = None
 
     @property
@@ -353,24 +339,23 @@ def movements(logs: FloatArray, backends: Sequence[str], level: float = LEVEL) -
         return []
     found, rest = _parts(logs, backends, level)
     found.sort(key=lambda part: (part.at, list(Scope).index(part.scope)))
-    moved = [_movement(part, found, rest, backends) for part in found]
+    moved = [_movement(part, found, rest) for part in found]
     ended = [replace(each, taken_back=_taken_back(each, moved[n:])) for n, each in enumerate(moved)]
     return [each for each in ended if each.verdict is not Verdict.SAME]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Cases that moved together. at: from which column on; shifts: by how much each."""
+    """Cases that moved together. at: from which column on; shifts: by how much, by row."""
 
     scope: Scope
     at: int
-    rows: tuple[int, ...]
-    shifts: tuple[float, ...]
-    p: float
+    shifts: Mapping[int, float]
 
     def path(self, columns: int) -> FloatArray:
         """How far each of its rows has moved in each column, ``[rows, columns]``."""
-        return np.asarray(np.array(self.shifts)[:, None] * (np.arange(columns) >= self.at))
+        shifts = np.array(list(self.shifts.values()))
+        return np.asarray(shifts[:, None] * (np.arange(columns) >= self.at))
 
 
 def _parts(
@@ -386,10 +371,10 @@ def _parts(
     found: list[_Part] = []
     while len(every) < MOST and (part := _surest(rest, backends, every, level)) is not None:
         every.append(part)
-        rest[list(part.rows)] -= part.path(rest.shape[1])
+        rest[list(part.shifts)] -= part.path(rest.shape[1])
         for number, known in enumerate(found):
-            if known.rows == part.rows and abs(known.at - part.at) <= NEAR:
-                shifts = tuple(a + b for a, b in zip(known.shifts, part.shifts, strict=True))
+            if known.shifts.keys() == part.shifts.keys() and abs(known.at - part.at) <= NEAR:
+                shifts = {row: shift + part.shifts[row] for row, shift in known.shifts.items()}
                 found[number] = replace(known, shifts=shifts)
                 break
         else:
@@ -421,8 +406,7 @@ def _surest(
     shifted = np.array([_apart(values, row, at, until, known) for row, values in enumerate(logs)])
     scope, shifts = _who_moved(shifted, backends, evidence)
     # Of a change of two kinds at one place, the second is found when the first is taken out.
-    moved = tuple(shifts), tuple(shifts.values())
-    return _Part(scope, at, *moved, near[0].p) if shifts else None
+    return _Part(scope, at, shifts) if shifts else None
 
 
 def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int, FloatArray]]:
@@ -454,7 +438,7 @@ def _apart(
     too much or too little. Of others it is from all there is, since a level that was taken from few
     sessions and given to many would be a change.
     """
-    own = [part.at for part in known if row in part.rows]
+    own = [part.at for part in known if row in part.shifts]
     start = max((place for place in own if place < at - NEAR), default=0)
     ends = [place for place in own if place > at + NEAR]
     end = min(ends if until is None else [*ends, until], default=None)
@@ -537,33 +521,27 @@ def _shared_shift(shifts: Sequence[float], near: float) -> float:
 # How far
 
 
-def _movement(
-    part: _Part, every: Sequence[_Part], rest: FloatArray, backends: Sequence[str]
-) -> Movement:
+def _movement(part: _Part, every: Sequence[_Part], rest: FloatArray) -> Movement:
     """A part, and how far it went: in what is left of the times, with its shift put back."""
-    rows, at = list(part.rows), part.at
+    rows, at = list(part.shifts), part.at
     level = rest - _medians(rest, axis=1)[:, None]
     shifted = level[rows] + part.path(rest.shape[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # not a number where there is none
         path = np.nanmean(shifted, axis=0)
-    moved = {row for each in every if each.scope is not Scope.ALL for row in each.rows}
+    moved = {row for each in every if each.scope is not Scope.ALL for row in each.shifts}
     others = [row for row in range(len(rest)) if row not in moved]
     if part.scope is not Scope.ALL and others:
         others_level = _medians(level[others], axis=0)
         path = np.where(np.isfinite(others_level), path - others_level, path)
-    seen = np.flatnonzero(np.isfinite(path)).tolist()
-    ends = (
-        max((each for each in seen if each < at), default=at),
-        min((each for each in seen if each >= at), default=at),
-    )
+    seen = np.flatnonzero(np.isfinite(path))
+    before, after = seen[seen < at], seen[seen >= at]
     return Movement(
         part.scope,
-        *ends,
-        tuple(dict.fromkeys(backends[row] for row in rows)),
+        int(before[-1]) if before.size else at,
+        int(after[0]) if after.size else at,
         tuple(sorted(rows)),
         _size(path[:at], path[at:]),
-        part.p,
     )
 
 

@@ -48,6 +48,10 @@ def rows(names: Sequence[str], *wanted: str) -> list[int]:
     return [row for row, name in enumerate(names) if name in wanted]
 
 
+def moved(found: Movement, names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names[row] for row in found.rows))
+
+
 def only(found: Sequence[Movement]) -> Movement:
     assert len(found) == 1, found
     return found[0]
@@ -81,7 +85,7 @@ def test_a_backend_moved(backends: Sequence[str], cases: int) -> None:
     here = rows(names, "scan")
     logs[here, 18:] += math.log(1.25)
     found = only(movements(logs, names))
-    assert (found.scope, found.backends, found.at) == (Scope.BACKENDS, ("scan",), 18)
+    assert (found.scope, moved(found, names), found.at) == (Scope.BACKENDS, ["scan"], 18)
     assert found.rows == tuple(here)
     assert found.ratio.mid == pytest.approx(1.25, rel=0.03)
 
@@ -90,7 +94,7 @@ def test_most_backends_moved_and_one_stayed_so_it_was_not_the_machine() -> None:
     logs, names = history(luck=0.01)
     logs[rows(names, "keras", "scan"), 18:] += math.log(1.25)
     found = only(movements(logs, names))
-    assert (found.scope, found.backends) == (Scope.BACKENDS, ("keras", "scan"))
+    assert (found.scope, moved(found, names)) == (Scope.BACKENDS, ["keras", "scan"])
     assert found.ratio.mid == pytest.approx(1.25, rel=0.03)
 
 
@@ -98,7 +102,7 @@ def test_a_case_moved() -> None:
     logs, names = history()
     logs[5, 18:] -= math.log(1.3)
     found = only(movements(logs, names))
-    assert (found.scope, found.rows, found.backends) == (Scope.CASES, (5,), ("scan",))
+    assert (found.scope, found.rows) == (Scope.CASES, (5,))
     assert found.verdict is Verdict.FASTER
     assert found.ratio.mid == pytest.approx(1 / 1.3, rel=0.03)
 
@@ -109,7 +113,7 @@ def test_the_machine_and_a_backend_moved_at_once() -> None:
     logs[rows(names, "torch"), 18:] += math.log(1.5)
     machine, backend = movements(logs, names)
     assert (machine.scope, machine.at) == (Scope.ALL, 18)
-    assert (backend.scope, backend.backends, backend.at) == (Scope.BACKENDS, ("torch",), 18)
+    assert (backend.scope, moved(backend, names), backend.at) == (Scope.BACKENDS, ["torch"], 18)
     assert backend.ratio.mid == pytest.approx(1.5, rel=0.03)  # beside the others
 
 
@@ -128,7 +132,7 @@ def test_a_case_that_is_missing_in_some_sessions_moves_nobody_else() -> None:
     logs[9, 20:] = np.nan  # and one no more
     logs[5, ::3] = np.nan
     found = only(movements(logs, names))
-    assert (found.scope, found.backends, found.at) == (Scope.BACKENDS, ("scan",), 18)
+    assert (found.scope, moved(found, names), found.at) == (Scope.BACKENDS, ["scan"], 18)
     assert found.ratio.mid == pytest.approx(1.25, rel=0.04)
 
 
@@ -162,8 +166,8 @@ def test_a_stair_is_found_step_by_step() -> None:
     for at in (20, 40):
         logs[rows(names, "scan"), at:] += math.log(1.2)
     first, second = movements(logs, names)
-    assert [(each.at, each.backends) for each in (first, second)] == [
-        *((20, ("scan",)), (40, ("scan",)))
+    assert [(each.at, moved(each, names)) for each in (first, second)] == [
+        *((20, ["scan"]), (40, ["scan"]))
     ]
     assert first.ratio.mid == pytest.approx(1.2, rel=0.03)
     assert second.ratio.mid == pytest.approx(1.2, rel=0.03)
@@ -204,7 +208,7 @@ def test_a_change_is_not_taken_back_by_the_lesser_part_of_its_cases() -> None:
 def test_what_is_within_two_percent_for_certain_is_the_same(
     low: float, mid: float, high: float, verdict: Verdict
 ) -> None:
-    found = Movement(Scope.ALL, 1, 2, ("keras",), (0,), Interval(low, mid, high, 0.995), 0.001)
+    found = Movement(Scope.ALL, 1, 2, (0,), Interval(low, mid, high, 0.995))
     assert found.verdict is verdict
 
 
