@@ -1,21 +1,34 @@
 """``python -m bench.profile``: where the time of one case goes, apart from timing it.
 
-Prints what the case is bound by and its operators by time, and writes one file that Perfetto opens.
-The command; ``measuring.profiling`` looks and tells.
+The case is prepared and judged as for a measurement, called without the profiler to know what a
+step takes, held against the roofs, and then called once more with it. Prints what the case is bound
+by and its operators by time, and writes a timeline that Perfetto opens.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.case.cases import ID_SPELLING, Case
-from bench.cli import arguments, command_line
+from bench.cli import arguments, command_line, output
+from bench.machine.fresh import one_line
 from bench.render.escape import clean
-from bench.studies.profiling import OPEN_WITH, profiled, write
-from bench.worker.outcomes import Unmeasured
+from bench.render.messages import bound_words
+from bench.render.quantities import seconds
+from bench.render.table import Block, Column, Document, Sheet, comma_separated, numbers
+from bench.stats.bound import Bound, bound, kind, shares
+from bench.worker.group import Bench, Prepared, ignored_deprecations, of_step, prepare
+from bench.worker.outcomes import NOT_MEASURED, REFUSED, Unmeasured, failed
+from lstm_impl import Profile, UnavailableError, UnsupportedError
+from lstm_impl.profile import by_name
+
+OPEN_WITH = "https://ui.perfetto.dev"
 
 PROFILED, NOT_PROFILED = range(2)
 
@@ -33,6 +46,149 @@ judged like one that is measured. The file opens in {OPEN_WITH} (nothing is sent
 read in the browser) and in chrome://tracing. A profiler slows what it watches: the times are its
 own, and the time of a step that is told beside them was taken without it.
 """
+
+FEWEST_CALLS, SECONDS = 5, 0.5
+"""Calls without the profiler: so many, and more while this has not passed."""
+
+MOST = 20
+"""Operators in a table; csv has all."""
+
+COLUMNS = ("operator", "kind", "count", "seconds", "share")
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """What was seen of a case. seconds: of a step that nobody watched, the median of some calls.
+    figures: of its roofs, as far as they are numbers."""
+
+    case: Case
+    profile: Profile
+    seconds: float
+    bound: Bound
+    figures: Mapping[str, float]
+
+
+def profiled(case: Case, seed: int = 0, bench: Bench | None = None) -> Profiled | Unmeasured:
+    """Where the time of one step of a case goes, or why that cannot be determined."""
+    bench = bench or Bench()
+    with bench.interrupts, ignored_deprecations():
+        prepared = prepare(case, seed, bench)
+        if not isinstance(prepared, Prepared):
+            return prepared
+        try:
+            with prepared.guard:
+                return _profiled(case, prepared, bench)
+        except UnavailableError as error:
+            return Unmeasured(NOT_MEASURED, one_line(error))
+        except UnsupportedError as error:
+            return Unmeasured(REFUSED, one_line(error))
+        except Exception as error:
+            return failed(error, "while it was profiled")
+
+
+def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
+    profile = prepared.model.profile(case.workload)
+    if not profile.events:
+        raise UnsupportedError(f"{profile.source} saw no operator of {case.backend}")
+    taken = _seconds(prepared, bench)
+    figures: dict[str, float | str | None] = {}
+    if bench.roofs is not None:
+        figures |= bench.roofs.figures(case, taken, bench.threads, bench.frameworks(case.device))
+    figures |= of_step(case, prepared, taken, bench)
+    numbers = {key: each for key, each in figures.items() if isinstance(each, int | float)}
+    owners = {
+        f"of_{key.removesuffix('_by')}": str(each)
+        for key, each in figures.items()
+        if key.endswith("_by")
+    }
+    work = case.workload
+    valid = work.valid_timesteps() / (work.batch * work.timesteps)
+    found = bound(numbers, owners, valid, shares(profile, taken))
+    return Profiled(case, profile, taken, found, numbers)
+
+
+def _seconds(prepared: Prepared, bench: Bench) -> float:
+    step, now = prepared.step, bench.clock.now
+    taken: list[float] = []
+    step.synchronize()
+    end = now() + SECONDS
+    while len(taken) < FEWEST_CALLS or now() < end:
+        start = now()
+        step.run()
+        step.synchronize()
+        taken.append(now() - start)
+    return statistics.median(taken)
+
+
+# -- what was seen
+
+
+def write(found: Profiled, timeline: Path, form: str) -> None:
+    """Write the timeline's file, and tell the rest in this form. Raises UsageError."""
+    said = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
+    output.write_file(timeline, trace(found.profile, said, kind))
+    # By operator, the most time first: of one step under the profiler, own time alone.
+    spent = by_name(found.profile.events)
+    whole = sum(each.seconds for each in spent.values()) or 1.0
+    every = [
+        (name, kind(name), each.count, each.seconds, each.seconds / whole)
+        for name, each in spent.items()
+    ]
+    sheet = Sheet.of(
+        [
+            Column("operator", names=True),
+            Column("kind"),
+            *numbers("times", "own time", "of all operators"),
+        ],
+        [
+            [name, of, f"{count:,}", seconds(own), f"{share:.1%}"]
+            for name, of, count, own, share in every[:MOST]
+        ],
+    )
+    title = f"{found.case.id}: {seconds(found.seconds)} a step without {found.profile.source}"
+    left = len(every) - MOST
+    more = [f"and {left} more; --format csv has all"] if left > 0 else []
+    blocks = [
+        Block(lines=[title, bound_words(found.bound, found.figures)], joined=True),
+        Block(sheet=sheet),
+        Block(lines=more, joined=True),
+    ]
+    here = Block(lines=[*more, f"Timeline: open {timeline} in {OPEN_WITH}"])
+    texts = {
+        "markdown": Document(blocks).markdown,
+        "csv": lambda: comma_separated(COLUMNS, every),
+    }
+    output.deliver(form, output.Target(None), Document([*blocks[:2], here]).terminal, texts)
+
+
+def trace(profile: Profile, said: Mapping[str, object], kind: Callable[[str], str]) -> str:
+    """The file. said: what it is a profile of, plain data. kind: of an operator, by its name."""
+    tracks = {track: n for n, track in enumerate(dict.fromkeys(e.track for e in profile.events))}
+    begin = min((event.start for event in profile.events), default=0.0)
+    events: list[dict[str, object]] = [
+        {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": profile.source}}
+    ]
+    events += [
+        {"ph": "M", "name": "thread_name", "pid": 0, "tid": number, "args": {"name": track}}
+        for track, number in tracks.items()
+    ]
+    events += [
+        {
+            "ph": "X",
+            "name": event.name,
+            "cat": kind(event.name),
+            "pid": 0,
+            "tid": tracks[event.track],
+            "ts": round(1e6 * (event.start - begin), 3),
+            "dur": round(1e6 * event.seconds, 3),
+            **({"args": {"detail": event.detail}} if event.detail else {}),
+        }
+        for event in sorted(profile.events, key=lambda each: (each.start, -each.seconds))
+    ]
+    return json.dumps({"traceEvents": events, "displayTimeUnit": "ms", "otherData": dict(said)})
+
+
+# -- the command
 
 
 def main(words: Sequence[str] | None = None) -> int:

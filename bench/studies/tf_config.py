@@ -34,23 +34,12 @@ _LONGEST = 1_000_000
 class ClusterAddress:
     """workers: where each listens, a chief first. index: this one's place among them.
 
-    has_chief: whether the first is named chief in the variable, which makes no other difference.
+    variable: the value of ``TF_CONFIG`` that says so.
     """
 
     workers: tuple[str, ...]
     index: int
-    has_chief: bool = False
-
-    @property
-    def variable(self) -> str:
-        """The value of ``TF_CONFIG``."""
-        names = [_CHIEF] * self.has_chief + [_WORKER] * (len(self.workers) - self.has_chief)
-        cluster: dict[str, list[str]] = {}
-        for name, address in zip(names, self.workers, strict=True):
-            cluster.setdefault(name, []).append(address)
-        kind = names[self.index]
-        index = self.index - (self.has_chief and kind == _WORKER)
-        return json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+    variable: str
 
 
 def given(environment: Mapping[str, str]) -> ClusterAddress | None:
@@ -71,10 +60,7 @@ def given(environment: Mapping[str, str]) -> ClusterAddress | None:
         raise error_at(path, "is nested too deeply") from None
     except ResultError as error:
         raise ResultError(f"{error}; expected {EXAMPLE}") from None
-    return _parsed(Field(path, "", found))
-
-
-def _parsed(root: Field) -> ClusterAddress:
+    root = Field(path, "", found)
     root.mapping()
     cluster = root["cluster"]
     for name in cluster.mapping():
@@ -101,9 +87,8 @@ def _parsed(root: Field) -> ClusterAddress:
     index = root["task"]["index"].integer(0)
     if index >= size:
         raise root["task"]["index"].error(f"less than {size}, the number of {kind}s")
-    return ClusterAddress(
-        tuple(addresses), index + (len(chiefs) if kind == _WORKER else 0), has_chief=bool(chiefs)
-    )
+    place = index + (len(chiefs) if kind == _WORKER else 0)
+    return ClusterAddress(tuple(addresses), place, text)
 
 
 def _address(field: Field) -> str:
@@ -126,4 +111,12 @@ def here(count: int) -> list[ClusterAddress]:
         for each in sockets:
             each.bind((HERE, 0))
         workers = tuple(f"{HERE}:{each.getsockname()[1]}" for each in sockets)
-    return [ClusterAddress(workers, index) for index in range(count)]
+    cluster = {_WORKER: workers}
+    return [
+        ClusterAddress(
+            workers,
+            index,
+            json.dumps({"cluster": cluster, "task": {"type": _WORKER, "index": index}}),
+        )
+        for index in range(count)
+    ]

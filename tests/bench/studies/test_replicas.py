@@ -89,7 +89,7 @@ def test_each_replica_of_this_machine_has_processors_of_its_own(
 
 
 def test_of_a_cluster_this_machine_starts_its_own_worker_alone() -> None:
-    plan = ReplicaPlan(QUESTION, LIMIT, ClusterAddress(("a:1", "b:2"), 1))
+    plan = ReplicaPlan(QUESTION, LIMIT, ClusterAddress(("a:1", "b:2"), 1, "{}"))
     names = [each[0] for each in replicas._members(plan)]
     assert names == ["one replica alone", "worker 1"]
 

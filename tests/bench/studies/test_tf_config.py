@@ -23,23 +23,15 @@ def config(**changes: Any) -> str:
     )
 
 
-@given(
-    some.lists(
-        some.tuples(some.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True), some.integers(1, 65535)),
-        min_size=2,
-        max_size=6,
-        unique=True,
-    ),
-    some.data(),
-    some.booleans(),
+@pytest.mark.parametrize(
+    ("kind", "index", "place"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2)]
 )
-def test_a_cluster_comes_back_as_it_went_in(
-    addresses: list[tuple[str, int]], data: some.DataObject, has_chief: bool
-) -> None:
-    workers = tuple(f"{host}:{port}" for host, port in addresses)
-    index = data.draw(some.integers(0, len(workers) - 1))
-    made = ClusterAddress(workers, index, has_chief)
-    assert tf_config.given({VARIABLE: made.variable}) == made
+def test_a_chief_is_the_first_of_all_workers(kind: str, index: int, place: int) -> None:
+    text = config(
+        cluster={"chief": ["a:1"], "worker": WORKERS}, task={"type": kind, "index": index}
+    )
+    made = tf_config.given({VARIABLE: text})
+    assert made == ClusterAddress(("a:1", *WORKERS), place, text)
 
 
 def test_without_the_variable_there_is_none() -> None:
@@ -120,6 +112,8 @@ def test_a_cluster_of_this_machine_has_free_ports_that_others_cannot_reach() -> 
     assert [each.index for each in made] == [0, 1, 2]
     assert len({each.workers for each in made}) == 1
     assert len(set(made[0].workers)) == 3
+    for each in made:
+        assert tf_config.given({VARIABLE: each.variable}) == each
     for address in made[0].workers:
         host, _, port = address.partition(":")
         assert host == "127.0.0.1"
