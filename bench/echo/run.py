@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import lstm_impl
+from bench.cli import arguments
 from bench.cli.command_line import INTERRUPTED, UsageError, tell_errors
 from bench.echo import picture
 from bench.echo.task import EchoSettings, SettingsError, best_possible_loss, check_backend
@@ -26,71 +27,87 @@ from bench.render import plot
 
 USUAL_BACKEND = "while_loop"  # what the tutorial's dynamic_rnn was
 FALLBACK_BACKEND = "numpy"  # needs no framework
-EPOCHS = 4
 PICTURE = Path("results/echo.png")
 RECENT = 50  # windows that a reported loss averages
 LINES_EVERY = 100  # windows between two lines of progress, as in the tutorial
 
+DESCRIPTION = """\
+Train an LSTM to repeat each bit of a random stream some timesteps later, one window at a
+time: the echo task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)".
+python -m bench.echo windows trains a map of which distances each window learns.
+"""
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What the options ask for, checked before a framework is loaded.
+EPILOG = """\
+Ctrl-C stops after the current window, and the picture shows what was trained.
 
-    picture is None where matplotlib is missing.
-    """
-
-    settings: EchoSettings
-    epochs: int
-    backend: str | None
-    device: str
-    picture: Path | None
-
-    @property
-    def windows(self) -> int:
-        """Windows of the whole training."""
-        return self.epochs * self.settings.windows_per_epoch
+exit codes:
+  0    trained
+  1    the training diverged
+  2    an option makes no sense; one line says which
+  130  stopped by Ctrl-C
+"""
 
 
-def parse(options: argparse.Namespace) -> RunOptions:
-    """Check parsed options. Raises UsageError."""
-    given: dict[str, Any] = vars(options)
-    output = given.get("output", PICTURE)
-    if output.suffix.lower() not in picture.SUFFIXES:
-        suffixes = ", ".join(picture.SUFFIXES)
-        raise UsageError(f"--output {output}: expected a name that ends in {suffixes}")
-    if not plot.available() and "output" in given:
-        raise UsageError(f"a picture needs matplotlib: {plot.INSTALL}")
-    _require_writable("--output", output)
-    names = {each.name for each in fields(EchoSettings)}
+def parser() -> arguments.Parser:
+    """The options of ``bench.echo``."""
+    made = arguments.parser("echo", DESCRIPTION, EPILOG, allow_abbrev=False)
+    usual = EchoSettings()
+    arguments.add_usual(
+        made,
+        ("epochs", "N", arguments.whole(1), 4, "epochs in all"),
+        ("bits", "N", int, usual.bits, "bits of an epoch"),
+        ("echo", "N", int, usual.echo, "timesteps between a bit and its repetition"),
+        ("batch", "N", int, usual.batch, "parallel series"),
+        ("window", "N", int, usual.window, "timesteps a step back-propagates through"),
+        ("units", "N", int, usual.units, "units of each layer"),
+        ("layers", "N", int, usual.layers, "stacked layers"),
+        ("dropout", "RATE", float, usual.dropout, "rate of dropout between layers"),
+        ("learning-rate", "RATE", float, usual.learning_rate, "of Adagrad"),
+        ("seed", "N", int, usual.seed, "of weights, bits and dropout"),
+        ("dtype", "NAME", str, usual.dtype, f"one of {', '.join(lstm_impl.PRECISIONS)}"),
+        ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."),
+    )
+    arguments.add_flags(made, reset_state="start each window from the zero state")
+    backend = f"what computes the LSTM ({USUAL_BACKEND}, or {FALLBACK_BACKEND} where it is missing)"
+    arguments.add_values(
+        made,
+        ("backend", "ID", str, backend),
+        ("output", "FILE", Path, f"the picture, .png, .svg or .pdf ({PICTURE})"),
+    )
+    return made
+
+
+def settings_of(options: argparse.Namespace) -> EchoSettings:
+    """Return the settings that the options name. Raises UsageError."""
+    given = {key: value for key, value in vars(options).items() if key in _SETTINGS}
     try:
-        settings = EchoSettings(**{name: given[name] for name in names & set(given)})
+        return EchoSettings(**given)
     except SettingsError as error:
         raise UsageError(f"--{error.field.replace('_', '-')} {error.problem}") from error
-    epochs = given.get("epochs", EPOCHS)
-    if epochs < 1:
-        raise UsageError(f"--epochs is {epochs}; expected an integer of at least 1")
-    try:
-        device = devices.parse(given.get("device", "cpu"))
-    except devices.DeviceError as error:
-        raise UsageError(f"--device {error}") from error
-    return RunOptions(
-        settings=settings,
-        epochs=epochs,
-        backend=given.get("backend"),
-        device=device,
-        picture=output if plot.available() else None,
-    )
 
 
-def _require_writable(option: str, path: Path) -> None:
-    """Fail before the training rather than after it."""
+_SETTINGS = {each.name for each in fields(EchoSettings)}
+
+
+def picture_of(output: Path | None) -> Path | None:
+    """Return where the picture goes, None without matplotlib.
+
+    Raises UsageError for what cannot be drawn or written: before the training, not after it.
+    """
+    if not plot.available():
+        if output is not None:
+            raise UsageError(f"a picture needs matplotlib: {plot.INSTALL}")
+        return None
+    path = output or PICTURE
+    if path.suffix.lower() not in picture.SUFFIXES:
+        suffixes = ", ".join(picture.SUFFIXES)
+        raise UsageError(f"--output {path}: expected a name that ends in {suffixes}")
     if path.is_dir():
-        raise UsageError(f"{option} {path}: is a folder; expected a file's name")
-    folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
+        raise UsageError(f"--output {path}: is a folder; expected a file's name")
+    folder = next(each for each in path.parents if each.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UsageError(f"{option} {path}: {folder} is not a folder that can be written to")
+        raise UsageError(f"--output {path}: {folder} is not a folder that can be written to")
+    return path
 
 
 def choose_backend(name: str | None, device: str, settings: EchoSettings) -> lstm_impl.Backend:
@@ -137,17 +154,21 @@ def train(options: argparse.Namespace) -> int:
 
     Raises UsageError, UnsupportedError.
     """
-    run = parse(options)
-    backend = choose_backend(run.backend, run.device, run.settings)
-    training = Training(run.settings, model_of(run.settings, backend.name, run.device))
-    best = np.tile(best_possible_loss(run.settings), run.epochs)
+    path, settings = picture_of(options.output), settings_of(options)
+    try:
+        device = devices.parse(options.device)
+    except devices.DeviceError as error:
+        raise UsageError(f"--device {error}") from error
+    backend = choose_backend(options.backend, device, settings)
+    training = Training(settings, model_of(settings, backend.name, device))
+    best = np.tile(best_possible_loss(settings), options.epochs)
 
     started = time.perf_counter()
     try:
         with interruption() as interrupted:
-            while training.windows_done < run.windows and not interrupted():
+            while training.windows_done < len(best) and not interrupted():
                 training.step()
-                show_progress(training, run.epochs)
+                show_progress(training, options.epochs)
     except DivergedError as error:
         tell_errors([error])
         return 1
@@ -156,17 +177,21 @@ def train(options: argparse.Namespace) -> int:
         print("stopped before the first window", file=sys.stderr)
         return INTERRUPTED
     print(f"{done} windows in {time.perf_counter() - started:.1f} s ({backend.name})")
-    print(summary(training, best[:done]), flush=True)
-    if run.picture is None:
+    for span in sorted({min(RECENT, done), min(settings.windows_per_epoch, done)}):
+        print(
+            f"mean loss of the last {span} windows: {np.mean(losses[-span:]):.5f}"
+            f"  (best possible: {np.mean(best[:done][-span:]):.5f}),"
+            f" {np.mean(training.accuracies[-span:]):.2%} right",
+            flush=True,
+        )
+    if path is None:
         print(f"no picture: it needs matplotlib ({plot.INSTALL})")
     else:
-        scene = picture.Scene(
-            run.settings, backend.name, losses, best[:done], run.windows, training.last
-        )
-        picture.save(scene, run.picture)
-        print(f"picture: {run.picture}")
-    if done < run.windows:
-        print(f"stopped after window {done} of {run.windows}")
+        scene = picture.Scene(settings, backend.name, losses, best[:done], len(best), training.last)
+        picture.save(scene, path)
+        print(f"picture: {path}")
+    if done < len(best):
+        print(f"stopped after window {done} of {len(best)}")
         return INTERRUPTED
     return 0
 
@@ -182,15 +207,3 @@ def show_progress(training: Training, epochs: int) -> None:
             f"right {np.mean(training.accuracies[-RECENT:]):6.1%}",
             flush=True,
         )
-
-
-def summary(training: Training, best: np.typing.NDArray[np.float64]) -> str:
-    """Describe the loss of the last windows and of the last epoch next to the best possible."""
-    done = training.windows_done
-    spans = {min(RECENT, done), min(training.settings.windows_per_epoch, done)}
-    return "\n".join(
-        f"mean loss of the last {span} windows: {np.mean(training.losses[-span:]):.5f}"
-        f"  (best possible: {np.mean(best[-span:]):.5f}),"
-        f" {np.mean(training.accuracies[-span:]):.2%} right"
-        for span in sorted(spans)
-    )

@@ -8,22 +8,18 @@ this window only, and update the weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from bench.echo.network import INITIAL_ACCUMULATOR, Parameters, adagrad, adam, softmax_loss
 from bench.echo.task import Bits, EchoSettings, Float64, draw_series
 from lstm_impl import (
-    LSTMGradients,
-    LSTMSpec,
     LSTMState,
     LSTMWeights,
     Model,
     dropout_masks,
     get_backend,
 )
-from lstm_impl.spec import FloatArray
 
 
 class DivergedError(ArithmeticError):
@@ -45,25 +41,6 @@ class Window:
     ones: Float64
 
 
-class Trainable(Protocol):
-    """The methods of ``lstm_impl.Model`` that a training calls."""
-
-    spec: LSTMSpec
-
-    def set_weights(self, weights: LSTMWeights) -> None:
-        """See ``Model.set_weights``."""
-
-    def forward(
-        self, x: FloatArray, state: LSTMState, *, masks: FloatArray | None
-    ) -> tuple[FloatArray, LSTMState]:
-        """See ``Model.forward``."""
-
-    def gradients(
-        self, x: FloatArray, dy: FloatArray, state: LSTMState, *, masks: FloatArray | None
-    ) -> LSTMGradients:
-        """See ``Model.gradients``."""
-
-
 def model_of(settings: EchoSettings, backend: str = "numpy", device: str = "cpu") -> Model:
     """Build the LSTM of these settings with a backend; ``Training`` sets its weights."""
     return get_backend(backend).build(settings.spec, LSTMWeights.random(settings.spec), device)
@@ -83,7 +60,7 @@ class Training:
     last : the latest window, None before the first.
     """
 
-    def __init__(self, settings: EchoSettings, model: Trainable) -> None:
+    def __init__(self, settings: EchoSettings, model: Model) -> None:
         if model.spec != settings.spec:
             raise ValueError(f"the model is a {model.spec}; the settings ask for {settings.spec}")
         self.settings, self.model = settings, model

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import lstm_impl
-from bench.cli import command_line
+from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.echo.run import interruption
 from bench.echo.task import (
@@ -32,7 +32,7 @@ from bench.echo.task import (
     best_possible_loss,
     check_backend,
 )
-from bench.echo.training import DivergedError, Trainable, Training, model_of
+from bench.echo.training import DivergedError, Training, model_of
 from bench.machine import process_pool
 from bench.machine.reading import LEARNING_PREFIX, default_folder, expanded
 from bench.machine.writing import write
@@ -41,6 +41,7 @@ from bench.records.digest import with_digest
 from bench.records.maps import LearningMap, MapCell, nothing_to_learn
 from bench.render import escape
 from bench.render.table import Sheet, numbers
+from lstm_impl.tuning.machine import usable
 
 BATCH, HIDDEN, LEARNING_RATE = 16, 24, 0.02
 """Of every cell; the rate of Adam was chosen at distance 8, from 0.01 to 0.06."""
@@ -60,6 +61,21 @@ THREADS = (
 
 Item = tuple[int, int, bool, int]
 """Distance, window, whether the state is carried, seed."""
+
+
+DESCRIPTION = """\
+Train the echo of each distance through windows of each length, with the state carried from
+window to window and with it reset, and show which are learned. bench.recommend --dependency
+uses the newest map. Every cell sees the same timesteps; Ctrl-C keeps the finished cells.
+"""
+
+EPILOG = """\
+exit codes:
+  0    trained or shown
+  1    a training failed
+  2    an option or a file makes no sense; one line says which
+  130  stopped by Ctrl-C
+"""
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,7 @@ class MapPlan:
         )
 
 
-def train_cell(plan: MapPlan, item: Item, model: Trainable | None = None) -> MapCell:
+def train_cell(plan: MapPlan, item: Item, model: lstm_impl.Model | None = None) -> MapCell:
     """Train one cell to its end. Raises UnsupportedError if the backend cannot do it."""
     settings = plan.settings(item)
     training = Training(settings, model or model_of(settings, plan.backend, plan.device))
@@ -247,6 +263,31 @@ def markdown(found: LearningMap) -> str:
         "and k ≤ d)."
     )
     return "\n\n".join(blocks)
+
+
+def parser() -> arguments.Parser:
+    """The options of ``bench.echo windows``."""
+    made = arguments.parser("echo windows", DESCRIPTION, EPILOG, allow_abbrev=False)
+    usual = MapPlan()
+    arguments.add_usual(
+        made,
+        ("distances", "LIST", arguments.wholes, usual.distances, "timesteps of the echo"),
+        ("windows", "LIST", arguments.wholes, usual.windows, "timesteps of a window"),
+        ("seeds", "N", int, usual.seeds, "trainings of each cell"),
+        ("timesteps", "N", int, usual.timesteps, "of each series, none seen twice"),
+        ("backend", "ID", str, usual.backend, "what computes the LSTMs"),
+        ("device", "NAME", str, usual.device, "cpu, gpu:0, ..."),
+        ("jobs", "N", arguments.whole(1, 4096), usable(), "trainings at a time"),
+    )
+    arguments.add_values(made, ("results", "DIR", Path, "folder of the map (results)"))
+    made.add_argument(
+        "--show",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="show the newest map in these files and folders (results) and train nothing",
+    )
+    return made
 
 
 def main(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import signal
 from pathlib import Path
@@ -25,8 +26,8 @@ def run(*options: str) -> int:
     return echo.main([*SMALL, *options])
 
 
-def parsed(*options: str) -> echo_run.RunOptions:
-    return echo_run.parse(echo._echo_parser().parse_args(options))
+def parsed(*options: str) -> argparse.Namespace:
+    return echo_run.parser().parse_args(options)
 
 
 @pytest.fixture(autouse=True)
@@ -51,19 +52,19 @@ def test_each_option_reaches_the_training() -> None:
         "--backend", "numpy", "--device", "cpu:0", "--output", "a/b.svg",
     ]  # fmt: skip
     found = parsed(*options)
-    assert found.settings == EchoSettings(
+    assert echo_run.settings_of(found) == EchoSettings(
         bits=3000, echo=2, batch=4, window=10, units=3, layers=2, dropout=0.25,
         learning_rate=0.2, seed=7, dtype="float64", reset_state=True,
     )  # fmt: skip
-    assert (found.epochs, found.backend, found.device) == (2, "numpy", "cpu")
-    assert found.picture == Path("a/b.svg")
+    assert (found.epochs, found.backend, found.device) == (2, "numpy", "cpu:0")
+    assert echo_run.picture_of(found.output) == Path("a/b.svg")
 
 
 def test_without_options_it_is_the_tutorial() -> None:
     found = parsed()
-    assert found.settings == EchoSettings()
-    assert (found.epochs, found.windows) == (4, 4 * 666)
-    assert found.picture == Path("results/echo.png")
+    assert echo_run.settings_of(found) == EchoSettings()
+    assert found.epochs == 4
+    assert echo_run.picture_of(found.output) == Path("results/echo.png")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_without_options_it_is_the_tutorial() -> None:
         (["--dropout", "0.5"], "--dropout acts between layers"),
         (["--learning-rate", "-1"], "--learning-rate is -1.0"),
         (["--dtype", "float8"], "--dtype is 'float8'"),
-        (["--epochs", "0"], "--epochs is 0"),
+        (["--epochs", "0"], "--epochs: '0' is not a whole number of at least 1"),
         (["--wind", "3"], "unrecognized arguments: --wind"),
         (["--device", "tpu"], "--device 'tpu' is no device"),
         (["--output", "echo.bmp"], "--output echo.bmp: expected a name that ends in .png"),

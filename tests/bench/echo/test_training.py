@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def accumulators(training: Training) -> list[Float64]:
 
 def spied(settings: EchoSettings, windows: int) -> tuple[Spy, Training]:
     spy = Spy(model_of(settings))
-    training = Training(settings, spy)
+    training = Training(settings, cast("Any", spy))
     training.until(windows)
     return spy, training
 

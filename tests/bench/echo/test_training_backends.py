@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -96,5 +97,5 @@ def test_every_backend_has_the_same_curve_with_layers_and_dropout(name: str) -> 
 )
 def test_a_wrong_model_has_another_loss_curve(mistake: str) -> None:
     reference, bound = judged(SETTINGS, WINDOWS)
-    training = Training(SETTINGS, Wrong(model_of(SETTINGS), mistake))
+    training = Training(SETTINGS, cast("Any", Wrong(model_of(SETTINGS), mistake)))
     assert np.any(np.abs(training.until(WINDOWS) - reference) > bound)

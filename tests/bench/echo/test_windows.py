@@ -132,7 +132,8 @@ def test_a_framework_trains_a_cell_as_numpy_does() -> None:
 
 def test_a_training_that_diverges_is_a_cell_that_says_so() -> None:
     item = (1, 3, True, 0)
-    found = train_cell(SMALL, item, Failing(SMALL.settings(item).spec, good=4))
+    failing: Any = Failing(SMALL.settings(item).spec, good=4)
+    found = train_cell(SMALL, item, failing)
     assert "diverged at window 5" in found.problem
     assert (found.loss, found.accuracy, found.learned) == (None, None, False)
     assert len(found.curve) == 4
