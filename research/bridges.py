@@ -26,8 +26,7 @@ from research.noises import (
     bad_processes,
     drawn,
 )
-from research.rates import beside, percent, table
-from research.rules import DIFFERENT, Flags, Verdicts, rate
+from research.rules import DIFFERENT, Flags, Verdicts, beside, percent, rate, table
 
 CASES = 10
 """Of a bridge, as the suite ``keras-backends`` has them."""

@@ -19,7 +19,7 @@ from bench.render.table import Sheet
 from bench.stats.change_points import LEAST, NEAR, FloatArray, Movement, Scope, movements
 from bench.stats.comparison import Verdict
 from research.noises import BEYOND, NOISES, QUIET, RESTLESS, SEED, Noise, as_measured
-from research.rates import percent, table
+from research.rules import percent, table
 
 BACKENDS, CASES = ("a", "b", "c"), 4
 NAMES = [name for name in BACKENDS for _ in range(CASES)]

@@ -26,8 +26,7 @@ from bench.stats.intervals import (
 )
 from bench.stats.outliers import NodeTimes, outlying_times
 from research.noises import SEED
-from research.rates import beside, percent, table
-from research.rules import DIFFERENT, rate, verdicts
+from research.rules import DIFFERENT, beside, percent, rate, table, verdicts
 
 NODES = (2, 3, 5, 10)
 PROCESSES = 6

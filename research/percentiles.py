@@ -18,8 +18,7 @@ from bench.render.table import Sheet
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import FloatArray, process_means
 from research.noises import SEED
-from research.rates import table
-from research.rules import DIFFERENT, rate, verdicts
+from research.rules import DIFFERENT, rate, table, verdicts
 
 BLOCK = 20
 """Calls of one stream before it is the other's turn."""

@@ -9,23 +9,17 @@ import numpy as np
 
 from bench.render.plot import Axes, Figure, empty_figure
 from bench.render.quantities import count as number_of
-from bench.stats.comparison import SAME_WITHIN, Verdict
+from bench.stats.comparison import Verdict
 from research.noises import (
     PAIRED_SPREADS,
     UNPAIRED_SPREADS,
     as_measured,
     bad_processes,
-    paired_samples,
-    unpaired_samples,
 )
 from research.rules import (
-    RIVAL_TRIALS,
-    RULES,
     paired_verdicts,
     processes_needed,
     rate,
-    unpaired_verdicts,
-    verdict_rule,
 )
 
 # What the method promises: with so many processes an effect is found at least so often where the
@@ -67,24 +61,6 @@ def draw_power(trials: int) -> Figure:
     return drawn
 
 
-def draw_unpaired_power(trials: int) -> Figure:
-    """The same for processes that are not paired."""
-    drawn, axes = _figure(3, "How surely an effect is found: other runs, other machines (unpaired)")
-    factors = np.geomspace(1, 5, 81)
-    for axis, spread in zip(axes, UNPAIRED_SPREADS, strict=True):
-        for count, colour in zip(COUNTS, COLOURS, strict=False):
-            found = unpaired_verdicts(factors - 1, (spread, spread), (count, count), trials)
-            rates = [100 * rate(each, Verdict.SLOWER) for each in found]
-            label = f"{number_of(count, 'process')} a side"
-            axis.plot(factors, rates, color=colour, lw=2, label=label)
-        axis.set(title=f"processes spread by {spread:.0%}", xlabel="true time, times as long")
-        axis.set_xscale("log")
-        _plain_ticks(axis.xaxis, [1, 1.5, 2, 3, 4, 5])
-    axes[0].set_ylabel("comparisons that say SLOWER, %")
-    _legend_below(drawn, axes[0], 3)
-    return drawn
-
-
 def draw_needed() -> Figure:
     """The processes that an effect needs, against its size."""
     drawn, axes = _figure(1, "Processes needed to find an effect in 90% of comparisons")
@@ -117,51 +93,6 @@ def draw_needed() -> Figure:
     return drawn
 
 
-def draw_verdicts(trials: int) -> Figure:
-    """How often each verdict is said, against the true effect."""
-    drawn, axes = _figure(3, "Which verdict is said: paired processes, spread 2.5%")
-    effects = np.linspace(-0.08, 0.08, 97)
-    styles = {
-        Verdict.FASTER: ("#009e73", "-"),
-        Verdict.SAME: ("#0072b2", "--"),
-        Verdict.UNCLEAR: ("#777777", ":"),
-        Verdict.SLOWER: ("#d55e00", "-."),
-    }
-    edge = 100 * SAME_WITHIN
-    for axis, count in zip(axes, (6, 20, 50), strict=True):
-        found = paired_verdicts(effects, 0.025, count, trials)
-        axis.axvspan(-edge, edge, color="#0072b2", alpha=0.08, lw=0)
-        for verdict, (colour, style) in styles.items():
-            rates = [100 * rate(each, verdict) for each in found]
-            axis.plot(100 * effects, rates, color=colour, ls=style, lw=2, label=str(verdict))
-        axis.set(title=number_of(count, "process"), xlabel="true change of time, %", xlim=(-8, 8))
-        axis.set_xticks([-8, -4, -2, 0, 2, 4, 8])
-    axes[0].set_ylabel("comparisons, %")
-    _legend_below(drawn, axes[0], 4)
-    return drawn
-
-
-def draw_rivals(trials: int) -> Figure:
-    """What each rule says of the same data, against the true effect."""
-    drawn, axes = _figure(2, "What other rules say of the same data")
-    effects = np.linspace(0, 0.12, 25)
-    worlds = (
-        ("20 paired processes, ratios spread by 3.5%", paired_samples(0.035, 20, trials)),
-        ("20 processes a side, unpaired, spread 10%", unpaired_samples(0.10, 20, trials)),
-    )
-    styles = ("-", (0, (5, 1)), "--", "-.", ":", (0, (1, 1)))
-    colours = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#a0407c", "#000000")
-    for axis, (title, samples) in zip(axes, worlds, strict=True):
-        for (name, rule), style, colour in zip(RULES.items(), styles, colours, strict=True):
-            rates = [100 * float(np.mean(rule(samples.slowed(effect)))) for effect in effects]
-            width = 3.5 if rule is verdict_rule else 2
-            axis.plot(100 * effects, rates, ls=style, color=colour, lw=width, label=name)
-        axis.set(title=title, xlabel="true slowdown, %  (what is said at 0 is false)")
-    axes[0].set_ylabel("comparisons called different, %")
-    _legend_below(drawn, axes[0], 2)
-    return drawn
-
-
 def _plain_ticks(axis: Axes, values: Sequence[float]) -> None:
     axis.set_ticks(values, [f"{value:g}" for value in values])
     axis.set_ticks([], minor=True)
@@ -178,7 +109,7 @@ def _legend_below(drawn: Figure, axis: Axes, columns: int) -> None:
 
 
 def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
-    made = empty_figure({1: 7.5, 2: 10.0, 3: 11.0}[panels], 4.6, dpi=120)
+    made = empty_figure({1: 7.5, 2: 10.0}[panels], 4.6, dpi=120)
     axes = list(made.subplots(1, panels, sharey=True, squeeze=False)[0])
     made.suptitle(title, fontsize=13)
     for axis in axes:
@@ -191,8 +122,5 @@ def pictures(trials: int) -> dict[str, Callable[[], Figure]]:
     """The pictures of ``research/verdicts.md``, by file name."""
     return {
         "verdicts-power.png": lambda: draw_power(trials),
-        "verdicts-power-unpaired.png": lambda: draw_unpaired_power(trials),
         "verdicts-needed.png": draw_needed,
-        "verdicts-shares.png": lambda: draw_verdicts(trials),
-        "verdicts-other-rules.png": lambda: draw_rivals(min(RIVAL_TRIALS, trials)),
     }

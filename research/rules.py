@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.render.table import Cell, Column, Sheet
 from bench.stats import comparison, ratios
 from bench.stats.comparison import Comparison, Pairing, Verdict
 from bench.stats.intervals import (
@@ -48,6 +49,22 @@ _MOST_NEEDED = 2000
 
 POWER = 0.9
 """In how many comparisons an effect is found by as many processes as it is said to need."""
+
+
+def table(headings: Sequence[str], rows: Iterable[Iterable[Cell | str]]) -> Sheet:
+    """Of our own words, which are Markdown; the numbers to the right."""
+    columns = (Column(each, right=index > 0, ours=True) for index, each in enumerate(headings))
+    return Sheet.of(columns, rows)
+
+
+def percent(value: float) -> str:
+    """A rate in per cent, with one digit after the point."""
+    return f"{100 * value:.1f}%"
+
+
+def beside(rate: float, other: float) -> str:
+    """A rate, and in brackets another to compare it with."""
+    return f"{percent(rate)} ({percent(other)})"
 
 
 # What the rule of ``ratios.compare`` says

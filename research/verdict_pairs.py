@@ -1,17 +1,170 @@
 """``python -m research.verdict_pairs``: how far the ratios of real pairs spread between processes.
 
-The command; ``studying.pairs`` finds it out, from result files. No framework.
+Every two backends that the files hold of the same work, measured in turn in the same processes:
+how far their ratio spreads from process to process, by kind of case; how often one process alone
+would have called two sides different that others of the pair do not; and for how many of the pairs
+the promises of ``research/verdicts.md`` hold. From these files the noise of ``noises`` has its
+numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from bench.case.cases import Case
 from bench.cli import arguments, command_line
 from bench.cli.progress import Progress, read_results
-from bench.stats.intervals import ENOUGH_PROCESSES
-from research.pairs import coverage, pairs_of, shape, spreads
+from bench.records.schema import Measurement, Results
+from bench.render.table import Sheet
+from bench.stats.comparison import Pairing, Verdict, verdicts
+from bench.stats.intervals import ENOUGH_PROCESSES, FloatArray, process_means
+from bench.stats.ratios import RunSamples, compare_all
+from research.noises import normal
+from research.rules import RIVAL_TRIALS, paired_means, percent, table
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two backends of the same work. logs ``[processes]``: of their ratio in each process."""
+
+    case: Case
+    logs: FloatArray
+    seconds: float
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation between processes."""
+        return float(np.std(self.logs, ddof=1))
+
+
+def pairs_of(results: Results) -> list[Pair]:
+    """Every two cases that did the same work in turn in the same 6 processes or more."""
+    groups: dict[tuple[str, str, str], dict[str, list[Measurement]]] = {}
+    for item in results.measurements:
+        group = groups.setdefault((item.run.session, item.run.machine_id, item.case.group), {})
+        group.setdefault(item.case.id, []).append(item)
+    sides = [
+        (cases[new], cases[base])
+        for cases in groups.values()
+        for new, base in itertools.combinations(cases, 2)
+    ]
+    compared = compare_all([(_runs(new), _runs(base)) for new, base in sides])
+    return [
+        Pair(
+            new[0].case,
+            np.array([found.new_logs[run] - found.base_logs[run] for run in found.new_logs]),
+            math.exp(
+                min(np.mean([*found.new_logs.values()]), np.mean([*found.base_logs.values()]))
+            ),
+        )
+        for (new, base), found in zip(sides, compared, strict=True)
+        if found.pairing is Pairing.ALTERNATING and found.processes >= ENOUGH_PROCESSES
+    ]
+
+
+def _runs(items: Iterable[Measurement]) -> list[RunSamples]:
+    return [
+        RunSamples(item.run.id, item.samples, item.rounds, started=item.run.started.timestamp())
+        for item in items
+    ]
+
+
+KINDS: dict[str, Callable[[Pair], bool]] = {
+    "all": lambda pair: True,
+    "inference, batch 1": lambda pair: _is(pair, "inference") and _batch(pair) == 1,
+    "inference, larger batches": lambda pair: _is(pair, "inference") and _batch(pair) > 1,
+    "training, batch 1": lambda pair: _is(pair, "training") and _batch(pair) == 1,
+    "training, larger batches": lambda pair: _is(pair, "training") and _batch(pair) > 1,
+    "truncated training": lambda pair: pair.case.kind == "truncation",
+    "streams": lambda pair: pair.case.kind == "streaming",
+    "the shorter step under 3 ms": lambda pair: pair.seconds < 0.003,
+    "the shorter step 3 to 30 ms": lambda pair: 0.003 <= pair.seconds < 0.03,
+    "the shorter step over 30 ms": lambda pair: pair.seconds >= 0.03,
+}
+
+
+def _is(pair: Pair, mode: str) -> bool:
+    return pair.case.kind == "throughput" and pair.case.workload.mode == mode
+
+
+def _batch(pair: Pair) -> int:
+    return pair.case.workload.batch
+
+
+def spreads(pairs: Sequence[Pair]) -> Sheet:
+    """The table of the spreads, by kind of case."""
+    rows = []
+    for name, belongs in KINDS.items():
+        some = [pair for pair in pairs if belongs(pair)]
+        if some:
+            found = np.array([pair.spread for pair in some])
+            quartiles = (percent(each) for each in np.quantile(found, (0.25, 0.5, 0.75, 0.9, 1)))
+            alone = percent(_falsely_alone(some))
+            rows.append([name, str(len(some)), *quartiles, alone])
+    headings = ("pairs", "a quarter", "half", "three quarters", "nine tenths", "all", "one process")
+    return table(["spread of the ratio up to, in:", *headings], rows)
+
+
+def _falsely_alone(pairs: Sequence[Pair]) -> float:
+    """How often one process alone would say FASTER or SLOWER of a pair whose mean is equality."""
+    # Each process from the mean of the others of its pair.
+    separate = np.concatenate(
+        [each.logs - (each.logs.sum() - each.logs) / (each.logs.size - 1) for each in pairs]
+    )
+    means = process_means(separate[:, None], Pairing.ALTERNATING.allowance, in_order=True)
+    said = verdicts(*means.bounds())
+    return float(np.mean(np.isin(said, [Verdict.FASTER, Verdict.SLOWER])))
+
+
+def shape(pairs: Sequence[Pair]) -> str:
+    """One line on what the processes' ratios look like: neighbours and tails."""
+    neighbours, far = [], []
+    for pair in pairs:
+        separate = pair.logs - np.mean(pair.logs)
+        neighbours.append(float(np.sum(separate[1:] * separate[:-1]) / np.sum(separate**2)))
+        # What independent ones show, since the mean is of the same processes.
+        neighbours[-1] += 1 / pair.logs.size
+        far.append(np.abs(separate).max())
+    return (
+        f"{len(pairs)} pairs of {ENOUGH_PROCESSES} processes or more. "
+        f"Correlation of a process with the one before: {np.mean(neighbours):.2f} in the mean. "
+        f"The ratio furthest from its pair's mean: {percent(math.expm1(max(far)))}."
+    )
+
+
+def coverage(pairs: Sequence[Pair]) -> Sheet:
+    """Up to which spread effects are found how often, and how many pairs spread no further."""
+    found = np.array([pair.spread for pair in pairs])
+    rows = []
+    for effect, count in ((0.05, 20), (0.10, 6)):
+        for power in (0.9, 0.8, 0.7):
+            most = largest_spread(effect, count, power)
+            rows.append(
+                [
+                    f"{effect:.0%} with {count} processes, in {power:.0%}",
+                    percent(most),
+                    f"{np.mean(found <= most):.0%}",
+                ]
+            )
+    return table(["an effect of:", "found up to a spread of", "pairs within"], rows)
+
+
+def largest_spread(effect: float, processes: int, power: float) -> float:
+    """The largest spread of normal processes at which the effect is found with this power."""
+    low, high = 0.001, 0.5
+    while high / low > 1.01:
+        middle = math.sqrt(low * high)
+        found, _ = paired_means(normal(middle), processes, RIVAL_TRIALS).bounds()
+        low, high = (
+            (middle, high) if np.mean(found + math.log1p(effect) > 0) >= power else (low, middle)
+        )
+    return low
 
 
 def main(words: Sequence[str] | None = None) -> int:

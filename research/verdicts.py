@@ -25,20 +25,22 @@ from research.noises import (
     unpaired_samples,
     wander,
 )
-from research.rates import beside, percent, table
 from research.rules import (
     DIFFERENT,
     RIVAL_TRIALS,
     RULES,
     Flags,
+    beside,
     bridged_verdicts,
     different,
     in_turn_verdicts,
     paired_means,
     paired_verdicts,
+    percent,
     processes_needed,
     rate,
     t_flags,
+    table,
     unpaired_verdicts,
     verdicts,
 )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from research import pairs
+from research import verdict_pairs
 from research.noises import (
     LOG_SPREAD,
     NOISES,
@@ -59,7 +59,7 @@ def test_the_noise_as_in_the_reference_is_that_of_its_pairs() -> None:
     # Those that the study's row was made from.
     made_from = ("fused-*", "mine-*", "quick-*", "truncation-*")
     paths = sorted(path for each in made_from for path in REFERENCE.glob(each))
-    found = pairs.pairs_of(collect(paths))
+    found = verdict_pairs.pairs_of(collect(paths))
     spreads = [pair.spread for pair in found]
     # New reference results need new numbers, and the study anew.
     assert np.median(spreads) == pytest.approx(REFERENCE_SPREAD, rel=0.1)

@@ -13,8 +13,8 @@ import pytest
 from bench.case.cases import Case
 from bench.records.schema import Measurement
 from lstm_impl import LSTMSpec, Workload
-from research import pairs, verdict_pairs
-from research.pairs import Pair
+from research import verdict_pairs
+from research.verdict_pairs import Pair
 from tests.bench.made_results import a_run, gather, measured, save
 
 KERAS, TORCH = (Case(each, LSTMSpec(3, 4), Workload(2, 10)) for each in ("keras", "torch"))
@@ -35,7 +35,7 @@ def measurements(
 
 
 def found(items: Sequence[tuple[Measurement, Measurement]]) -> list[Pair]:
-    return pairs.pairs_of(gather(*(each for both in items for each in both)))
+    return verdict_pairs.pairs_of(gather(*(each for both in items for each in both)))
 
 
 def test_a_pair_is_two_backends_of_one_work_in_the_same_six_processes() -> None:
@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
 def test_pairs_are_told_with_what_the_promises_cover(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs, "RIVAL_TRIALS", 20)
+    monkeypatch.setattr(verdict_pairs, "RIVAL_TRIALS", 20)
     assert verdict_pairs.main([str(folder)]) == 0
     line, spreads, covered = capsys.readouterr().out.split("\n\n")
     assert line.startswith("1 pairs of 6 processes or more.")
