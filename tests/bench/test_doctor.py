@@ -71,18 +71,6 @@ def test_versions_problems_and_findings_are_shown_as_they_are_written() -> None:
     assert "nothing to change" in shown(diagnosis())
 
 
-def test_a_terminal_without_unicode_gets_letters_it_has() -> None:
-    text = shown(diagnosis(), encoding="ascii")
-    row = next(line for line in text.splitlines() if line.startswith("  loop "))
-    assert "+" in row
-    assert "✓" not in text
-
-
-def test_no_line_is_wider_than_a_hundred_columns() -> None:
-    long = RecordedReason("busy", "word " * 60, "do " * 60)
-    assert max(map(len, shown(diagnosis(long)).splitlines())) <= 100
-
-
 @pytest.mark.parametrize(
     ("requested", "code"),
     [((), 0), (("cpu", "gpu:0"), 1), (("gpu:0",), 1), (("cpu",), 0)],

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from bench import records, report, run
-from bench.case import loading
 from bench.cli.command_line import INTERRUPTED
 from bench.machine.lock import HeldError, MachineLock
 from bench.records.schema import Measurement, Outcome
@@ -198,6 +197,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         lock.acquire("quick")
         done = place.run("--processes", "1", "--force")
     assert done.code == 0, done.out + done.err
+    assert "forced" in done.out
     return Ran(place, done)
 
 
@@ -216,6 +216,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         out, err = process.communicate(timeout=300)
     done = Done(process.returncode, waited + out, err)
     assert done.code == 0, done.out + done.err
+    assert "waiting for it" in waited
     return Ran(place, done)
 
 
@@ -407,16 +408,6 @@ def test_a_suite_may_be_called_as_the_files_of_what_was_learned(
         assert f"{name} on " in capsys.readouterr().out
 
 
-def test_the_budget_ends_it_and_what_was_not_reached_is_told(place: Place) -> None:
-    place.backends("hanging")
-    place.an_hour_passes_when_one_hangs()
-    done = place.run("--budget", "30m", "--case-limit", "2h")
-    assert done.code == 5, done.out + done.err
-    assert "3 not reached" in done.out
-    assert "the budget is spent" in done.out
-    assert re.search(r"go on: \S*python3? -m bench\.run .*--resume \S+ --budget", done.out)
-
-
 def test_the_second_run_on_a_machine_is_refused(
     place: Place,
     monkeypatch: pytest.MonkeyPatch,
@@ -432,16 +423,6 @@ def test_the_second_run_on_a_machine_is_refused(
         rf"error: another run measures .*process {os.getpid()}, since .*--force.*\n", done.err
     )
     assert not place.results.exists()
-
-
-def test_the_second_run_waits_if_told_to(twice: Ran) -> None:
-    assert "waiting for it" in twice.done.out.splitlines()[0]
-    assert len(twice.place.measurements) == 6
-
-
-def test_the_second_run_goes_on_if_forced(once: Ran) -> None:
-    assert "forced" in once.done.out
-    assert len(once.place.measurements) == 3
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(
@@ -532,18 +513,6 @@ def test_bad_input_is_one_line(
     assert done.err.startswith("error: ")
     assert told in done.err
     assert not list(tmp_path.iterdir())
-
-
-def test_the_suites_are_listed_with_a_line_each(
-    capsys: pytest.CaptureFixture[str], signals: None
-) -> None:
-    from bench import case as suites
-
-    assert run.main(["--list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [*suites.available(), *loading.UNTIMED]
-    assert any(line.endswith("python -m bench.echo windows") for line in lines)
-    assert any("what a truncation window costs" in line for line in lines)
 
 
 def test_every_exit_code_is_in_the_help_and_in_the_docs() -> None:

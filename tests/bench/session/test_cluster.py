@@ -161,18 +161,6 @@ def beside_a_death(nodes: Nodes, mortal: list[str], folder: Path) -> str:
     return dead
 
 
-@pytest.mark.slow
-def test_a_node_that_dies_costs_what_it_had_in_work(nodes: Nodes, tmp_path: Path) -> None:
-    both = [nodes.lend(), nodes.lend()]
-    dead = beside_a_death(nodes, both, tmp_path / "results")
-    (measured,) = counts(tmp_path / "results").values()
-    assert len(measured) == 2
-    assert set(measured.values()) == {2}
-    for each in both:
-        if each != dead:
-            nodes.kill(each)  # it would be one more kind to the others
-
-
 LISTENING = """
 import json, time
 import psutil

@@ -6,7 +6,6 @@ import argparse
 import io
 import math
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,11 +13,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import compare
 from bench import run as bench_run
 from bench.cli.command_line import INTERRUPTED, UsageError
-from bench.cli.progress import read_results
-from bench.compare import compare_environments
 from bench.machine import packages
 from bench.machine import packages as two_environments
 from bench.machine.packages import Python
@@ -28,7 +24,6 @@ from bench.session import measure as room
 from bench.session.measure import interleave
 from bench.session.session import Goal, Session, Work, load
 from bench.session.workers import Worker
-from bench.stats.comparison import Pairing
 from tests.bench.session.made_sessions import B5, CASES, SEGFAULT, World, session
 
 
@@ -232,30 +227,3 @@ def test_what_does_not_go_with_going_on_is_told(
         UsageError, match=r"^old is not the environment that it was: keras old → new"
     ):
         measure("--results", "here", "--resume")
-
-
-@pytest.mark.slow
-def test_the_same_environment_twice_breaks_no_rule(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Measured truly. The rule is wrong in 1 of 400 such comparisons, and with 5% in fewer."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
-    words = ["smoke", "--python", sys.executable, "--python", sys.executable, "--processes", "6"]
-    assert bench_run.main(words) == 0
-    (folder,) = (tmp_path / "results/environments").iterdir()
-    out = capsys.readouterr().out
-    assert "No package differs" in out
-    assert str(folder.relative_to(tmp_path)) in out
-    assert compare.main(["environments", str(folder), "--fail-on", "slower:5%"]) == 0
-    sides = [read_results([folder / name]) for name in two_environments.SIDES]
-    starts = sorted(
-        (file.run.started, name)
-        for name, side in zip("ab", sides, strict=True)
-        for file in side.files
-    )
-    assert "".join(name for _, name in starts) == "abbaabbaabba"
-    pythons = two_environments.load(folder)
-    report = compare_environments(sides[0], sides[1], pythons)
-    assert {row.comparison.pairing for row in report.rows} == {Pairing.ADJACENT}
-    assert len(report.rows) == 4

@@ -24,7 +24,7 @@ from bench.session.cluster import GRACE, ClusterMember, Fleet
 from bench.session.manager import Manager
 from bench.session.session import Goal, Need, Work
 from bench.session.workers import LostError
-from tests.bench.session.made_sessions import DIE, Told, World, case, session
+from tests.bench.session.made_sessions import B5, CASES, DIE, Told, World, case, session
 
 SUITE = Suite("mine", "", Path("mine.toml"), (), {})
 
@@ -191,6 +191,19 @@ def test_machines_fail_and_every_case_gets_its_processes_and_nothing_is_lost(
     world.behaviour = dict(world.behaviour)
     check(world, world.run())
     assert world.budget is None or world.time <= world.budget + GRACE + 1.0
+
+
+@pytest.mark.parametrize(("how", "lost"), [(DIE, 2), (f"timed {DIE}", 3)])
+def test_a_case_that_takes_machines_down_is_not_tried_again(how: str, lost: int) -> None:
+    """Of cases timed in turn the one is found alone: together, together again, and alone."""
+    world = Cluster(cases=CASES, machines=1, processes=2, behaviour={B5.id: how})
+    world.run()
+    assert sum(" is lost: its node died" in text for text in world.told) == lost
+    assert world.outcomes == {B5.id: "crashed"}
+    assert world.counts == {each.id: 0 if each == B5 else 2 for each in CASES}
+    assert any("was lost: its node died; tried again elsewhere" in text for text in world.told)
+    (reason,) = {each.reason for file in world.files for each in file.outcomes}
+    assert "its node died" in reason
 
 
 def test_a_machine_whose_processes_come_to_nothing_is_left_out_and_the_others_go_on() -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,21 +155,6 @@ def test_on_a_slow_machine_a_budget_is_spent_on_fewer_cases_with_six_processes(
     assert world.time <= 401.0
     told = [line for line in world.told if line.startswith("put off")]
     assert [A6.group in line for line in told] == ([] if slow <= 2.0 else [True])  # told once
-
-
-def test_what_was_put_off_is_measured_when_there_is_more_time() -> None:
-    world = World(seconds=dict.fromkeys(HOURS, 20.0), step=5.0)
-    found = world.manager(session(goal=Goal(processes=6), budget=400.0, case_limit=1000.0))
-    assert not found.run()
-    found.session = replace(found.session, budget=2000.0)
-    assert found.run()
-    assert set(world.counts.values()) == {6}
-
-
-def test_a_time_that_was_chosen_for_each_case_is_not_shortened() -> None:
-    world = World(seconds=HOURS)
-    world.manager(session(goal=Goal(), budget=300.0, seconds=100.0)).run()
-    assert {work.share for work in world.started} == {1.0}
 
 
 def test_an_interruption_keeps_what_was_finished() -> None:

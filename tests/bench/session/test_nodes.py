@@ -271,19 +271,3 @@ def test_without_any_machine_there_is_an_error_and_ctrl_c_is_one(played: Played)
     played.interrupted_at = 0
     with pytest.raises(KeyboardInterrupt):
         ran("smoke", "--ray")
-
-
-def test_a_fleet_s_files_are_copied_to_their_place_unless_it_is_stopped(
-    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("fsspec")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    place = f"file://{tmp_path}/team"
-    words = ("smoke", "--ray", "--processes", "2", "--results", place)
-    played.interrupted_at = 2
-    assert ran(*words)[0] == INTERRUPTED
-    assert not (tmp_path / "team").exists()
-    played.interrupted_at = -1
-    code, said = ran("--ray", "--resume", "--results", place)
-    assert (code, f"copied: 2 files to {place}" in said) == (MEASURED, True)
-    assert len(list((tmp_path / "team").glob("smoke-*.json"))) == 2

@@ -25,14 +25,6 @@ def test_the_order_comes_from_the_seed_and_differs_between_processes() -> None:
     assert len(set(seeds(7))) == 3
 
 
-def test_what_a_killed_process_did_not_reach_comes_before_a_second_process() -> None:
-    schedule = Schedule(CASES, Goal(processes=2), 0)
-    schedule.add(file_of(1, {A5: 1.0, B5: 1.0, A6: 1.0}))
-    assert ids(schedule.next()) == {B6.id}
-    schedule.add(file_of(2, {B6: 1.0}))
-    assert ids(schedule.next()) == {case.id for case in CASES}
-
-
 def test_precision_is_judged_at_six_processes_and_not_before() -> None:
     schedule = Schedule([A5], Goal(0.02), 0)
     for number in range(1, 6):
