@@ -16,7 +16,7 @@ import socket
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -146,14 +146,23 @@ class Fleet:
             busy = [seat for seat in self._seats if seat.process is not None]
             for seat in busy:
                 seat.executor.hurry()  # all at once: each takes a moment to end
-            with contextlib.ExitStack() as each:  # one that fails keeps no other from its end
+            with contextlib.ExitStack() as stack:  # one that fails keeps no other from its end
                 for seat in busy:
-                    each.callback(_end, seat)
+                    assert seat.process is not None
+                    stack.enter_context(contextlib.suppress(LostError))
+                    stack.callback(seat.process.close)
 
     def _turn(self) -> bool:
         """Look at all once; False where nothing is left to wait for."""
         for member in self._machines.arrived():
-            self._seat(member)
+            if member.key not in self.kinds:
+                self.kinds[member.key] = Kind(self._open(member), str(member))
+            kind = self.kinds[member.key]
+            self._seats.append(_Seat(member, kind, self._post(member, kind.manager)))
+            kind.members += 1
+            kind.manned = self._now()  # one that is gone again at the first look was there, too
+            kind.idle = False
+            self._message(f"{member.name} measures: {member}")
         hands = Counter(seat.member.key for seat in self._seats)
         for seat in list(self._seats):
             self._advance(seat, hands[seat.member.key])
@@ -171,16 +180,6 @@ class Fleet:
             and now - kind.manned < GRACE
             for key, kind in self.kinds.items()
         )
-
-    def _seat(self, member: ClusterMember) -> None:
-        if member.key not in self.kinds:
-            self.kinds[member.key] = Kind(self._open(member), str(member))
-        kind = self.kinds[member.key]
-        self._seats.append(_Seat(member, kind, self._post(member, kind.manager)))
-        kind.members += 1
-        kind.manned = self._now()  # one that is gone again at the first look was there, too
-        kind.idle = False
-        self._message(f"{member.name} measures: {member}")
 
     def _advance(self, seat: _Seat, hands: int) -> None:
         """Begin a process where there is none, or look at it once."""
@@ -209,13 +208,6 @@ class Fleet:
         self._message(f"{seat.member.name} {why}")
         self._seats.remove(seat)
         self._machines.retire(seat.member, for_good=for_good)
-
-
-def _end(seat: _Seat) -> None:
-    process, seat.process = seat.process, None
-    if process is not None:
-        with contextlib.suppress(LostError):
-            process.close()
 
 
 ASK_EVERY = 1.0
@@ -640,7 +632,9 @@ class ClusterMachines(Closing):
             .remote()
         )
         labels = facts.get("Labels") or {}
-        label = labels.get("ray.io/accelerator-type") or _accelerator(resources)
+        # Older clusters have it as a resource: accelerator_type:H100.
+        older = [name[17:] for name in sorted(resources) if name.startswith("accelerator_type:")]
+        label = labels.get("ray.io/accelerator-type") or "".join(older[:1])
         answer = _Answer(
             self._ray, actor.ready.remote(self._code, pickle.dumps((Hand, self._asked)))
         )
@@ -772,19 +766,19 @@ def _connect(ray: Ray, address: str) -> None:
         options["address"] = address
     # That a node died it would print between our lines, with the last hundred of its own log. No
     # option turns that off; where this version has another name for it, nothing is changed.
-    ray._private.worker.print_to_stdstream = _to_nobody
+    ray._private.worker.print_to_stdstream = lambda *words, **named: None
     # The stub's code travels: the node may have none, or another.
     ray.cloudpickle.register_pickle_by_value(stub)
-    with _own_signals():
-        try:
-            ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-            where = "on this machine" if address == HERE else f"at {clean(address, 100)}"
-            raise UsageError(f"no Ray cluster {where}: {_line(error)}") from None
-
-
-def _to_nobody(*words: object, **named: object) -> None:
-    """In place of what prints."""
+    # Ray puts handlers of its own in place of ours, which keep what was measured.
+    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        where = "on this machine" if address == HERE else f"at {clean(address, 100)}"
+        raise UsageError(f"no Ray cluster {where}: {_line(error)}") from None
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
 
 def _check(address: str) -> None:
@@ -803,23 +797,6 @@ def _check(address: str) -> None:
     except OSError as error:
         why = error.strerror or str(error) or type(error).__name__
         raise UsageError(f"no Ray cluster answers at {clean(address, 100)}: {clean(why)}") from None
-
-
-@contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray puts handlers of its own in place of ours, which keep what was measured."""
-    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in ours.items():
-            signal.signal(number, handler)
-
-
-def _accelerator(resources: Mapping[str, float]) -> str:
-    """The type that older clusters tell as a resource: ``accelerator_type:H100``."""
-    names = (name.partition(":") for name in sorted(resources))
-    return next((kind for key, _, kind in names if key == "accelerator_type"), "")
 
 
 def _line(error: BaseException, which: int = 0) -> str:

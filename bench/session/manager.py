@@ -97,7 +97,7 @@ class Watch:
         elif "finished" in line:
             self._enter_group(None, now)
             self.ended, self.busy, self._since = True, (), now
-        elif case := _case_id(line):
+        elif isinstance(case := _of(line.get("outcome") or _of(line, *_OURS), "case_id"), str):
             self.done.add(case)
             if "benchmark" in line:
                 planned = self._seconds.get(case, 0.0)
@@ -152,18 +152,12 @@ class Watch:
         return now - self._since > sum(left)
 
 
-def _case_id(line: Mapping[str, object]) -> str:
-    """The case of a line that finishes one, or an empty string."""
-    found: object = line.get("outcome")
-    if found is None:
-        found = _of(line, "benchmark", "extra_info", "lstm")
-    case = _of(found, "case_id")
-    return case if isinstance(case, str) else ""
+_OURS = ("benchmark", "extra_info", "lstm")
 
 
 def _seconds(line: Mapping[str, object], *keys: str) -> float | None:
     """What a line's case says under keys, if that is a time."""
-    seconds = _of(line, "benchmark", "extra_info", "lstm", *keys)
+    seconds = _of(line, *_OURS, *keys)
     return seconds if isinstance(seconds, float) and 0 < seconds < math.inf else None
 
 
@@ -466,7 +460,18 @@ class Manager:
             raise ResultWriteError(clean(found[1]))
         # Of several that were timed in turn none can be blamed, and of a budget's end none.
         lost = watch.busy if ending.in_budget and not watch.ended else ()
-        outcomes = [self._blame(lost[0], watch, ending)] if len(lost) == 1 else []
+        outcome, reason = "crashed", f"its process {ending}"
+        advice = "its backend or framework is at fault; run it alone to see all that it prints"
+        if not ending.in_time:
+            outcome, advice = "timed_out", "allow it more: --case-limit TIME"
+            reason = (
+                f"it took longer than its limit of {self.session.case_limit:g} s, with tracing and "
+                f"compiling, and was ended while it was {'timed' if watch.timing else 'prepared'}"
+            )
+        elif ending.code == -signal.SIGKILL:
+            advice = "free some memory, or choose a smaller case"
+        alone = lost if len(lost) == 1 else ()
+        outcomes = [self._outcome(case, outcome, reason, advice) for case in alone]
         file = worker.settle(outcomes)
         settled = 0 if file is None else self.schedule.add(file)
         if len(lost) > 1:
@@ -481,9 +486,9 @@ class Manager:
             said = clean((errors or lines or ["it said nothing"])[-1])
             raise WorkerError(f"process {work.number} {ending} and measured nothing: {said}")
         self._report(outcomes)
-        for outcome in () if file is None else file.outcomes:
-            if outcome.outcome == "failed":
-                self._view.message(f"{outcome.case.id} failed: {outcome.reason}")
+        for each in () if file is None else file.outcomes:
+            if each.outcome == "failed":
+                self._view.message(f"{each.case.id} failed: {each.reason}")
 
     def _lose(self, worker: Worker, watch: Watch, work: Work, error: LostError) -> None:
         """Keep what came of a worker whose machine is gone; what was in flight is open again."""
@@ -504,19 +509,6 @@ class Manager:
     def _report(self, outcomes: Sequence[Mapping[str, object]]) -> None:
         for each in outcomes:
             self._view.message(f"{each['case_id']} {each['outcome']}: {each['reason']}")
-
-    def _blame(self, case: str, watch: Watch, ending: _Ending) -> dict[str, object]:
-        """What is written down of the case that a worker was busy with at its end."""
-        if not ending.in_time:
-            reason = (
-                f"it took longer than its limit of {self.session.case_limit:g} s, with tracing and "
-                f"compiling, and was ended while it was {'timed' if watch.timing else 'prepared'}"
-            )
-            return self._outcome(case, "timed_out", reason, "allow it more: --case-limit TIME")
-        advice = "its backend or framework is at fault; run it alone to see all that it prints"
-        if ending.code == -signal.SIGKILL:
-            advice = "free some memory, or choose a smaller case"
-        return self._outcome(case, "crashed", f"its process {ending}", advice)
 
     def _outcome(self, case: str, outcome: str, reason: str, advice: str) -> dict[str, object]:
         found = {"case_id": case, "outcome": outcome, "reason": reason, "advice": advice}

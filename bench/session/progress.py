@@ -257,7 +257,11 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         rows = [row for each in build(Results(tuple(files), ())).sections for row in each.rows]
     wanted = [row for row in rows if row.case.id in schedule.cases]
     measured = [row for row in wanted if row.measured]
-    doubts = [list(_spoilt(row)) for row in measured]
+    # A time alone is separate from the ratio that the report has of it.
+    doubts = [
+        list({doubt.code: doubt for doubt in (*row.ratio_doubts, *row.invalid)}.values())
+        for row in measured
+    ]
     if schedule.goal.processes is None:
         # Processes are what this command is there for: too few of them is no good end here.
         for row, found in zip(measured, doubts, strict=True):
@@ -294,12 +298,6 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         ),
         unweighed=Counter(map(clean, unweighed(memories.values()).elements())),
     )
-
-
-def _spoilt(row: Row) -> tuple[Doubt, ...]:
-    """Why a row is INVALID, or the ratio that the report has of it; a time alone is separate."""
-    own = {doubt.code for doubt in row.invalid}
-    return (*row.invalid, *(doubt for doubt in row.ratio_doubts if doubt.code not in own))
 
 
 def _counted_doubts(cases: Iterable[Sequence[Doubt]]) -> Counter[str]:
