@@ -460,51 +460,36 @@ def write(report: Report) -> tuple[Path, list[Decision]]:
 def decisions(report: Report) -> Iterator[Decision]:
     """A decision for each group in which two backends or more have a time to be trusted.
 
-    The newest session's comes last, so that of two on the same question it stays. A run that was
-    told how many threads to use says nothing of one that was not, and teaches nothing.
+    The newest session's comes last, so that of two on the same question it stays. A run with a
+    fixed number of threads says nothing of one without, and teaches nothing.
     """
     for section in reversed(report.sections):
-        if any(run.options.get("threads") for run in section.runs):
-            continue
-        for each in section.tables:
-            for group in each.groups:
-                if (decision := _decision(section, group)) is not None:
-                    yield decision
-
-
-def _decision(section: Section, group: tuple[Row, ...]) -> Decision | None:
-    first = group[0]
-    machine = _machine(section.run, first.case.device)
-    if machine is None or first.invalid:
-        return None
-    raced = [_raced(first, first)]
-    raced += [_raced(row, first) for row in group[1:] if row.case.backend in first.behind]
-    if len(raced) < 2:
-        return None
-    # Whose median is shortest is not always who was the fastest in pairs, where the two are level.
-    raced.sort(key=lambda each: each.ratio)
-    requested = TuningRequest(first.case.spec, first.case.workload, "model", machine)
-    made = section.started.isoformat(timespec="seconds")
-    return Decision(requested, tuple(raced), "", made, BY)
+        fixed = any(run.options.get("threads") for run in section.runs)
+        made = section.started.isoformat(timespec="seconds")
+        for group in (group for each in section.tables for group in each.groups if not fixed):
+            first = group[0]
+            machine = _machine(section.run, first.case.device)
+            others = [row for row in group[1:] if row.case.backend in first.behind]
+            if machine is None or first.invalid or not others:
+                continue
+            # The shortest median is not always the fastest in pairs, where the two are level.
+            raced = sorted((_raced(row, first) for row in (first, *others)), key=lambda r: r.ratio)
+            requested = TuningRequest(first.case.spec, first.case.workload, "model", machine)
+            yield Decision(requested, tuple(raced), "", made, BY)
 
 
 def _raced(row: Row, first: Row) -> Raced:
+    ratio = None if row is first else first.behind[row.case.backend].ratio
+    ends = (ratio.mid, ratio.low, ratio.high) if ratio else (1.0, 1.0, 1.0)
     first_call = float((row.setup or {}).get("first_call_s") or 0.0)
-    if row is first:
-        return Raced(row.case.backend, row.time, 1.0, 1.0, 1.0, row.samples, first_call)
-    ratio = first.behind[row.case.backend].ratio
-    return Raced(
-        row.case.backend, row.time, ratio.mid, ratio.low, ratio.high, row.samples, first_call
-    )
+    return Raced(row.case.backend, row.time, *ends, row.samples, first_call)
 
 
 def _machine(run: Run, device: str) -> TunedMachine | None:
     """Where a run measured; None where its file does not say enough."""
     before = mapping(run.environment.get("before"))
     installed = mapping(before.get("libraries"))
-    versions = {
-        name: str(installed[name]) for name in DISTRIBUTIONS if isinstance(installed.get(name), str)
-    }
+    versions = {each: v for each in DISTRIBUTIONS if isinstance(v := installed.get(each), str)}
     if device == "cpu":
         cpu = mapping(before.get("cpu"))
         name, usable = cpu.get("name"), cpu.get("usable")

@@ -350,7 +350,7 @@ def _overview(machine: MachineHistory) -> Sheet:
             now = Cell(f"{now.text} ({number.text})")
         lines.append([line.case.id, sparkline(line, machine), now, *ratio])
     columns = [
-        Column("case", names=True, most=160, greedy=True),  # gives way, and none of the others
+        Column("case", names=True, most=160),  # gives way, and none of the others
         *(
             Column(name, right=name in ("now", "speed"), whole=True)
             for name in ("", "now", "speed", RATIO_INTERVAL, "verdict")

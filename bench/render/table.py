@@ -55,9 +55,9 @@ class Column:
     right: numbers, which stand to the right. names: of backends or cases, which are code in
     Markdown and there and in a terminal have at most ``most`` letters. ours: its cells are our own
     too, and Markdown already. whole: a terminal cuts a cell short rather than break it into lines.
-    least, widest: cells in a terminal, as far as that has them. greedy: takes what room the others
-    leave. needed: how soon a terminal may leave it out where room is short: 0 never, 1 last, then
-    2, ... bars: of the share of each cell, in a terminal that has room.
+    least, widest: cells in a terminal, as far as that has them. needed: how soon a terminal may
+    leave it out where room is short: 0 never, 1 last, then 2, ... bars: of the share of each cell,
+    in a terminal that has room.
     """
 
     heading: str
@@ -68,7 +68,6 @@ class Column:
     whole: bool = False
     least: int | None = None
     widest: int | None = None
-    greedy: bool = False
     needed: int = 0
     bars: bool = False
 
@@ -186,7 +185,6 @@ class Sheet:
             show_edge=False,
             show_header=header,
             padding=(0, 1, 0, 0),  # the box puts another blank between two columns
-            expand=any(column.greedy for column in self.columns),
         )
         for column in self.columns:
             grid.add_column(
@@ -196,7 +194,6 @@ class Sheet:
                 overflow="ellipsis" if column.whole else "fold",
                 min_width=column.least,
                 max_width=column.widest,
-                ratio=1 if column.greedy else None,
             )
         for line in self.lines:
             grid.add_row(*map(_in_terminal, self.columns, line))

@@ -69,7 +69,7 @@ def test_aligned_markdown_has_its_columns_below_one_another_and_our_own_cells_as
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     long = Sheet.of(
-        [Column("case", names=True, most=160, greedy=True), Column("k", whole=True)],
+        [Column("case", names=True, most=160), Column("k", whole=True)],
         [["x" * 100, "y" * 8]],
     )
     lines = shown(long, width)
