@@ -12,8 +12,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -137,7 +136,7 @@ def page(report: Report) -> str:
         works=data.listed(),
         options=data.options(),
         choices=data.choices(),
-        backends=data.backends.shown,
+        backends=data.backends,
         sizes=SIZES,
         marks=labels.MARKS,
         most_open=_MOST_OPEN,
@@ -191,21 +190,6 @@ def _doubts(section: Section) -> list[tuple[str, list[tuple[str, str]]]]:
 # The data behind question and plots
 
 
-@dataclass
-class _Words:
-    """Texts by number: each once, cut short."""
-
-    limit: Callable[[str], str]
-    numbers: dict[str, int] = field(default_factory=dict)
-    shown: list[str] = field(default_factory=list)
-
-    def __getitem__(self, text: str) -> int:
-        if text not in self.numbers:
-            self.numbers[text] = len(self.shown)
-            self.shown.append(self.limit(text))
-        return self.numbers[text]
-
-
 _FIGURES = {
     "time": "time_s",
     "low": "time_low_s",
@@ -236,7 +220,8 @@ class Data:
         self._report = report
         self._left_out = max(0, len(pairs) - MOST_CASES)
         self._pairs = pairs[:MOST_CASES]
-        self.backends, self._whys = _Words(labels.name), _Words(clean)
+        self._backends: dict[str, int] = {}  # each text once, with its number
+        self._whys: dict[str, int] = {}
         groups: dict[tuple[int, str], list[tuple[int, Row]]] = {}
         for place, (section, row) in enumerate(self._pairs):
             groups.setdefault((section, row.case.group), []).append((place, row))
@@ -260,11 +245,9 @@ class Data:
                 {"title": clean(labels.heading(each)), "baseline": labels.name(each.baseline)}
                 for each in self._report.sections
             ],
-            "backends": self.backends.shown,
-            "looks": [
-                [look.colour, look.shape] for look in map(plot.look_of, self.backends.numbers)
-            ],
-            "whys": self._whys.shown,
+            "backends": self.backends,
+            "looks": [[look.colour, look.shape] for look in map(plot.look_of, self._backends)],
+            "whys": list(map(clean, self._whys)),
             "cases": cases,
             "works": self._work_columns(),
             "samples": samples,
@@ -279,6 +262,11 @@ class Data:
             "sizes": list(SIZES),
             "choices": list(CHOICES),
         }
+
+    @property
+    def backends(self) -> list[str]:
+        """Those of ``columns``, which must have been called before."""
+        return list(map(labels.name, self._backends))
 
     def listed(self) -> list[tuple[int, str]]:
         """Return the first works that have a time, each question once: number and words."""
@@ -320,20 +308,21 @@ class Data:
         ratio, interval, peak = row.to_baseline, row.interval, row.memory.get("peak_bytes")
         baseline = row.measured and row.case.backend == section.baseline
         doubts = (*row.invalid, *row.ratio_doubts, *row.validity.of_time)
-        why = [*map(messages.doubt_line, doubts), row.reason, row.advice]
+        reasons = (*map(messages.doubt_line, doubts), row.reason, row.advice)
+        why = "; ".join(dict.fromkeys(filter(None, reasons)))
         trust = 1 if not row.trusted else 2 if row.validity.of_time else 3
         found = {
             key: _short(COLUMNS[column].value(section, row)) for key, column in _FIGURES.items()
         }
         found["speed"] = 1 if baseline else found["speed"]
         return found | {
-            "backend": self.backends[row.case.backend],
+            "backend": self._backends.setdefault(row.case.backend, len(self._backends)),
             # A verdict of a ratio's, also where it is not to be trusted: ``trust`` says that.
             "verdict": "baseline" if baseline else ratio.verdict.value if ratio else "",
             "mark": labels.mark(row),
             "trust": trust if row.measured else 0,
             "outcome": row.outcome.replace("_", " "),
-            "why": self._whys["; ".join(dict.fromkeys(filter(None, why)))],
+            "why": self._whys.setdefault(why, len(self._whys)),
             "peak": _short(row.roofs.get("matmul_per_s")),
             "bandwidth": _short(row.roofs.get("bandwidth_per_s")),
             # As every other format writes them.
