@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.machine.fields import InputError, printable
 from bench.render import INSTALL_PICTURES, PICTURES
@@ -121,21 +121,12 @@ def style() -> Iterator[None]:
         yield
 
 
-def empty_figure(
-    width: float,
-    height: float,
-    layout: Literal["constrained"] | None = "constrained",
-    dpi: float | None = None,
-) -> Figure:
-    """An empty figure of so many inches, for a file: it belongs to no window.
-
-    layout: who places what is in it, matplotlib or, with None, whoever draws. dpi: by default that
-    of ``style``.
-    """
+def empty_figure(width: float, height: float, dpi: float | None = None) -> Figure:
+    """An empty figure of so many inches, for a file; dpi: by default that of ``style``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Empty
 
-    made = Empty(figsize=(width, height), layout=layout, dpi=dpi, facecolor="white")
+    made = Empty(figsize=(width, height), layout="constrained", dpi=dpi, facecolor="white")
     FigureCanvasAgg(made)
     return made
 

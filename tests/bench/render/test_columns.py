@@ -76,6 +76,7 @@ def test_how_many_times_as_fast_is_the_ratio_upside_down() -> None:
         1 / low,
     )
     assert row["verdict"] == "SLOWER"
+    assert row["time_low_s"] < row["time_s"] < row["time_high_s"]  # type: ignore[operator]
     assert row["ratio_valid"] is True
 
 

@@ -21,7 +21,7 @@ SHEET = Sheet.of(
     ],
     [
         ["keras", "", Cell("1.0 s", "0.9–1.1", strong=True)],
-        ["a|b`c", "", Cell("2.0 s")],
+        ["a|b`c", "", Cell("2.0 s", "<b>")],
     ],
 )
 
@@ -38,6 +38,7 @@ def test_a_terminal_has_bounds_below_and_numbers_to_the_right() -> None:
         "keras                   1.0 s",
         "                      0.9–1.1",
         "a|b`c                   2.0 s",
+        "                          <b>",
     ]
 
 
@@ -51,7 +52,7 @@ def test_markdown_has_names_as_code_bounds_in_brackets_and_strong_cells() -> Non
         "| backend | a long heading of it |",
         "| --- | ---: |",
         "| `keras` | **1.0 s (0.9–1.1)** |",
-        r"| a\|b\`c | 2.0 s |",
+        r"| a\|b\`c | 2.0 s (\<b\>) |",
     ]
 
 
