@@ -136,11 +136,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, metavar, kind, described in OPTIONS:
         more = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
         group.addoption(f"--lstm-{name}", metavar=metavar, help=described, default=None, **more)
-    group.addoption(
-        "--lstm-fail-on-invalid",
-        action="store_true",
-        help="Fail if what was measured of a case is not to be trusted (INVALID). Default: say so.",
-    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -27,7 +27,6 @@ from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.rows import NothingToReportError, Row, build
 from bench.stats.trust import FEW_PROCESSES, Doubt
-from bench.worker.resources import unweighed
 from lstm_impl import UnsupportedError
 
 DRAW_EVERY = 1.0
@@ -296,7 +295,11 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
             for row in wanted
             if row.outcome in _UNTRIED
         ),
-        unweighed=Counter(map(clean, unweighed(memories.values()).elements())),
+        unweighed=Counter(
+            clean(str(each.get("how", "not known")))
+            for each in memories.values()
+            if each.get("peak_bytes") is None
+        ),
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import statistics
 import traceback
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
@@ -120,16 +119,6 @@ def failed(error: BaseException, during: str) -> Unmeasured:
         f"{type(error).__name__} {during}: {message}",
         details="".join(traceback.format_exception(error)),
     )
-
-
-def counted_reasons(results: Iterable[Measured]) -> Counter[RecordedReason]:
-    """How many measurements each reason spoils, by its code, in its first wording."""
-    first: dict[str, RecordedReason] = {}
-    counts: Counter[RecordedReason] = Counter()
-    for result in results:
-        for reason in result.reasons:
-            counts[first.setdefault(reason.code, reason)] += 1
-    return counts
 
 
 def kept(streamed: Streamed, conditions: StreamConditions, period: float | None) -> StreamCalls:

@@ -29,9 +29,8 @@ from bench.stats.trust import OF_TIME
 from bench.worker import MARKER
 from bench.worker.equivalence import SharedFolder, share_answers
 from bench.worker.group import Bench, prepare
-from bench.worker.outcomes import FAILED, Measured, Unmeasured, counted_reasons
+from bench.worker.outcomes import FAILED, Measured, Unmeasured
 from bench.worker.recorder import Recorder, Settings
-from bench.worker.resources import unweighed
 
 _MOST_REMARKS = 8
 _LONGEST_LINE = 10_000  # letters: all of a long reason, and not a gigabyte
@@ -62,39 +61,39 @@ def header(suite: Suite, settings: Settings) -> list[str]:
     return lines
 
 
-def untrusted(recorder: Recorder) -> list[str]:
-    """The cases that were measured and are INVALID: not for an unreliable time alone."""
-    return [
-        case
-        for case, result in recorder.done.items()
-        if isinstance(result, Measured) and any(each.code not in OF_TIME for each in result.reasons)
-    ]
-
-
 def summary(recorder: Recorder) -> Iterator[str]:
     """What came of the cases, and why it is not to be trusted."""
     measured = [result for result in recorder.done.values() if isinstance(result, Measured)]
-    invalid = [result for result in measured if result.reasons]
-    spoilt = len(untrusted(recorder))
-    parts = [f"{spoilt} of them INVALID"] * bool(spoilt)
-    parts += [f"{len(invalid) - spoilt} with an unreliable time"] * (len(invalid) > spoilt)
+    unreliable = [result for result in measured if result.reasons]
+    # Not for an unreliable time alone.
+    invalid = sum(any(e.code not in OF_TIME for e in result.reasons) for result in unreliable)
+    parts = [f"{invalid} of them INVALID"] * bool(invalid)
+    parts += [f"{len(unreliable) - invalid} with an unreliable time"] * (len(unreliable) > invalid)
     tail = f", {' and '.join(parts)}:" if parts else ""
     yield f"{_cases(len(measured))} measured{tail}"
-    for reason, count in counted_reasons(invalid).items():
+    # Each reason in its first wording.
+    reasons = [reason for result in unreliable for reason in result.reasons]
+    counts = Counter(reason.code for reason in reasons)
+    for reason in {reason.code: reason for reason in reversed(reasons)}.values():
+        count = counts[reason.code]
         more = f" (and {count - 1} more like it)" if count > 1 else ""
         yield f"  {reason.text}{more}; {reason.advice}"
     remarks = Counter(text for result in measured for text in result.remarks)
     for text, count in remarks.most_common(_MOST_REMARKS):
         yield f"said by the code of {_cases(count)}: {text}"
-    for why, count in unweighed(result.memory for result in measured).items():
+    memory = [result.memory for result in measured if result.memory is not None]
+    unknown = Counter(each.get("how") for each in memory if each.get("peak_bytes") is None)
+    for why, count in unknown.items():
         yield f"memory of {_cases(count)} {why}"
-    others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
     words = {"not_measured": "not measured", "refused": "refused by their backend"}
-    for (outcome, why, advice), count in Counter(
-        (each.outcome, each.reason, each.advice) for each in others
-    ).items():
-        message = f"{why}; {advice}" if advice else why
-        yield f"{_cases(count)} {words.get(outcome, outcome)}: {message}"
+    others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
+    messages = [
+        f"{words.get(each.outcome, each.outcome)}: {each.reason}"
+        + (f"; {each.advice}" if each.advice else "")
+        for each in others
+    ]
+    for message, count in Counter(messages).items():
+        yield f"{_cases(count)} {message}"
 
 
 def plain(text: str) -> str:
@@ -296,10 +295,6 @@ class Measuring:
             )
         except (ResultWriteError, ResultError) as error:
             self._problem = self._problem or str(error)
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        invalid = untrusted(self.recorder)
-        if invalid and self.config.getoption("lstm_fail_on_invalid"):
-            self._problem = self._problem or f"INVALID: {', '.join(invalid)}"
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     # -- telling

@@ -22,7 +22,6 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,15 +63,6 @@ class NotKnownError(RuntimeError):
 def unknown(reason: str, names: Iterable[str] = ("peak_bytes", "steady_bytes")) -> Figures:
     """The figures of a case, where they are not known."""
     return {**dict.fromkeys(names), "how": f"not known: {reason}"}
-
-
-def unweighed(figures: Iterable[Figures | None]) -> Counter[str]:
-    """Why the memory of cases is not known, though it was requested, and of how many."""
-    return Counter(
-        str(each.get("how", "not known"))
-        for each in figures
-        if each is not None and each.get("peak_bytes") is None
-    )
 
 
 # -- on a CPU, in a process of its own

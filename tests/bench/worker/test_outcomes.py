@@ -16,8 +16,8 @@ from bench.case.cases import Case
 from bench.machine.fields import Field
 from bench.machine.guard import EscapedError
 from bench.records.hdr import decode
-from bench.records.schema import Figures, Measurement, RecordedReason, parse_benchmark, parse_run
-from bench.worker.outcomes import FAILED, Measured, counted_reasons, failed, kept
+from bench.records.schema import Figures, Measurement, parse_benchmark, parse_run
+from bench.worker.outcomes import FAILED, Measured, failed, kept
 from bench.worker.timing import StepSeries, Stopped, StreamConditions, Streamed
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
@@ -99,13 +99,6 @@ def test_compiling_is_what_the_first_call_takes_beyond_an_ordinary_one() -> None
     assert read_back(WHOLE).setup == pytest.approx(expected)
     assert read_back(LEAST).setup["compile_s"] is None  # noise leaves nothing of it
     assert read_back(replace(LEAST, setup={"first_call_s": 0.2})).setup["compile_s"] == 0.0
-
-
-def test_reasons_are_counted_by_what_they_are_in_their_first_wording() -> None:
-    few = [RecordedReason("few_samples", f"{count} samples", "more") for count in (4, 5, 3)]
-    busy = RecordedReason("busy", "it was", "wait")
-    results = [replace(LEAST, reasons=each) for each in ((few[0], busy), (few[1],), (), (few[2],))]
-    assert counted_reasons(results) == {few[0]: 3, busy: 1}
 
 
 # -- errors

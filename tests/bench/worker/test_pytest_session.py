@@ -283,7 +283,7 @@ def test_memory_is_measured_where_the_suite_or_the_option_says_so(
     assert figures("off", "--lstm-memory=off") is None
 
 
-def test_more_threads_than_processors_make_it_invalid_and_a_run_fails_for_that_if_asked(
+def test_more_threads_than_processors_make_a_time_invalid(
     project: Project,
 ) -> None:
     wanted = (f"--lstm-threads={1 + (os.cpu_count() or 1)}", "-kthroughput")
@@ -291,11 +291,6 @@ def test_more_threads_than_processors_make_it_invalid_and_a_run_fails_for_that_i
     assert done.code == 0
     (each,) = done.file.measurements
     assert "threads" in [reason.code for reason in each.reasons]
-    folder = project.folder / "strict"
-    done = project.measure(*wanted, "--lstm-fail-on-invalid", f"--lstm-results={folder}")
-    assert done.code == 1
-    assert re.search(r"^INVALID: numpy/\S+$", done.out, re.M)
-    assert len(list(folder.glob("*.json"))) == 1  # kept all the same
 
 
 def test_an_order_seed_shuffles_groups_and_keeps_each_together(project: Project) -> None:

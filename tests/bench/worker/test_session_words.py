@@ -12,7 +12,6 @@ from bench.case.loading import Suite
 from bench.machine import devices
 from bench.records.schema import RecordedReason
 from bench.stats.trust import OF_TIME
-from bench.worker import pytest_session
 from bench.worker.outcomes import Measured, Result, Unmeasured
 from bench.worker.pytest_session import header, plain, summary
 from bench.worker.recorder import Recorder, Settings
@@ -88,8 +87,6 @@ def test_what_was_measured_is_counted_with_what_is_not_to_be_trusted(tmp_path: P
     ]
     assert told(tmp_path, spoilt)[0] == "1 case measured, 1 of them INVALID:"
     assert told(tmp_path, doubtful)[0] == "1 case measured, 1 with an unreliable time:"
-    found = came_of(tmp_path, GOOD, spoilt, doubtful)
-    assert pytest_session.untrusted(found) == ["case 1"]
 
 
 def test_what_backends_warned_of_is_told_the_most_frequent_first_and_no_page_of_it(
