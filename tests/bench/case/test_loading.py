@@ -313,13 +313,6 @@ def test_an_unknown_choice_is_told_with_what_is_close(choice: SuiteChoice, told:
     assert str(raised.value).startswith(told)
 
 
-def test_a_path_is_relative_to_the_folder_that_was_named(tmp_path: Path) -> None:
-    write(tmp_path, GOOD)
-    assert suites.load("my.toml", folder=tmp_path).name == "mine"
-    with pytest.raises(SuiteError, match=r"other\.toml: there is no such file"):
-        suites.load("other.toml", folder=tmp_path)
-
-
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(SuiteError, match="is no UTF-8 text"):

@@ -10,7 +10,7 @@ import pytest
 
 from bench import case as suites
 from bench.case import loading
-from bench.case.loading import SuiteChoice, SuiteError
+from bench.case.loading import SuiteChoice
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
 from tests.places import ROOT
@@ -91,16 +91,3 @@ def test_the_reference_has_every_choice_and_the_default_time() -> None:
     assert keys["seconds"][1] == str(loading.DEFAULT_SECONDS)
     optimizers = table("Keys of a shape")["optimizer"][0].split(":")[0]
     assert set(quoted.findall(optimizers)) == set(OPTIMIZERS)
-
-
-@pytest.mark.parametrize(
-    ("right", "wrong"),
-    [("batch = [1, 4]", "bacth = 1"), ('"float32", "mixed_b', '"f32", "mixed_b')],
-)
-def test_a_mistake_is_told_as_the_page_shows(tmp_path: Path, right: str, wrong: str) -> None:
-    assert right in EXAMPLE
-    with pytest.raises(SuiteError) as raised:
-        suites.load(write(tmp_path, EXAMPLE.replace(right, wrong)))
-    told = str(raised.value).removeprefix(f"{tmp_path}/")
-    shown = [line[:-4] for line in PAGE.splitlines() if line.startswith("my.toml: ")]
-    assert any(told.startswith(line) for line in shown), told

@@ -104,12 +104,6 @@ def test_an_error_is_not_as_long_as_what_it_quotes() -> None:
     assert len(shown(list(range(1000)))) == 60
 
 
-def test_what_json_cannot_spell_is_shown_by_its_kind() -> None:
-    deep: list[Any] = []
-    deep.append(deep)
-    assert shown(deep) == "'list'"
-
-
 def test_only_names_that_are_like_it_are_suggested_and_no_more_than_three() -> None:
     assert did_you_mean("xyz", ["batch"]) == ""
     assert did_you_mean("mode1", ["mode2", "mode3", "mode4", "mode5"]).count(" or ") == 2

@@ -324,19 +324,6 @@ def test_a_roof_that_cases_are_above_is_measured_again_so_often_and_no_more(worl
         world.log.clear()
 
 
-def test_a_roof_that_was_taken_at_a_bad_moment_is_taken_again(world: World) -> None:
-    machine = Machine(world, rate=RATE / 10, bandwidth=1e13, product=1e-9)
-    found = roofs(world, machine)
-    found.figures(case(), 1.0)
-    machine.rate = RATE
-    seconds = 2 * estimate.operations(SPEC, WORK) / RATE
-    figures = found.figures(case(), seconds)
-    assert figures["of_matmul"] == pytest.approx(0.5)
-    # Best of both: a bad moment later takes nothing away.
-    machine.rate = RATE / 10
-    assert found.figures(case(), seconds)["of_matmul"] == pytest.approx(0.5)
-
-
 def test_what_fits_into_caches_may_be_moved_as_fast_as_they_move_it(world: World) -> None:
     machine = Machine(world, rate=1e13, bandwidth=1e6, cached=1e9, product=1e-9)
     found = roofs(world, machine)
@@ -346,16 +333,6 @@ def test_what_fits_into_caches_may_be_moved_as_fast_as_they_move_it(world: World
     longer = Case("a", SPEC, Workload(2, 11))
     size = estimate.least_bytes(SPEC, longer.workload)
     assert found.figures(longer, 2 * size / 1e6)["of_bandwidth"] == pytest.approx(0.5)
-
-
-def test_a_kernel_that_stays_on_a_gpu_may_be_faster_than_a_chain_of_products(world: World) -> None:
-    machine = Machine(world, rate=1e13, bandwidth=1e13)
-    figures = roofs(world, machine).figures(case(device="gpu:0"), 5 * PRODUCT)
-    assert figures["of_chain"] == pytest.approx(2.0)
-    assert doubts(figures) == []
-    machine = Machine(world, rate=1.0, bandwidth=1e13)
-    with pytest.raises(AccountingError, match="the matrix-product rate"):
-        roofs(world, machine).figures(case(device="gpu:0"), 1.0)
 
 
 def test_a_library_that_comes_later_may_raise_a_roof(world: World) -> None:
