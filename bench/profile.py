@@ -23,8 +23,17 @@ from bench.render.messages import bound_words
 from bench.render.quantities import seconds
 from bench.render.table import Block, Column, Document, Sheet, comma_separated, numbers
 from bench.stats.bound import Bound, bound, kind, shares
-from bench.worker.group import Bench, Prepared, ignored_deprecations, of_step, prepare
-from bench.worker.outcomes import NOT_MEASURED, REFUSED, Unmeasured, failed
+from bench.worker.group import (
+    NOT_MEASURED,
+    REFUSED,
+    Bench,
+    Prepared,
+    Unmeasured,
+    failed,
+    ignored_deprecations,
+    of_step,
+    prepare,
+)
 from lstm_impl import Profile, UnavailableError, UnsupportedError
 from lstm_impl.profile import by_name
 

@@ -12,9 +12,13 @@ import json
 import os
 import statistics
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
 
 from bench.case.cases import Case
 from bench.machine import devices, disturbance, environment
@@ -22,19 +26,12 @@ from bench.machine.disturbance import between
 from bench.machine.fresh import one_line
 from bench.machine.guard import EscapedError, Guard, Interrupts
 from bench.machine.processes import busy
-from bench.records.schema import Figures
+from bench.records import hdr
+from bench.records.schema import SCHEMA, Figures, RecordedReason
+from bench.records.streaming import Bounds, StreamCalls, Taken
+from bench.stats.latency import PARTS, percentile
 from bench.worker import equivalence, estimate, resources, roofs, timing
 from bench.worker.disturbances import validity
-from bench.worker.outcomes import (
-    FAILED,
-    NOT_MEASURED,
-    REFUSED,
-    Measured,
-    Result,
-    Unmeasured,
-    failed,
-    kept,
-)
 from bench.worker.output import Output, Printed
 from bench.worker.roofs import Roofs
 from bench.worker.timing import (
@@ -44,6 +41,7 @@ from bench.worker.timing import (
     Processors,
     StepSeries,
     StreamConditions,
+    Streamed,
     TimingPlan,
     processors_busy,
 )
@@ -52,182 +50,140 @@ from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.proof import GateResult
 from lstm_impl.registry import get_backend
+from lstm_impl.spec import FloatArray
 from lstm_impl.step import Step
 
+# -- what comes of a case
 
-def measure_group(
-    cases: Sequence[Case], plan: TimingPlan, seed: int = 0, bench: Bench | None = None
-) -> dict[str, Result]:
-    """Measure cases that do the same work on the same device: a result for each case id.
+NOT_MEASURED, REFUSED, FAILED = "not_measured", "refused", "failed"
 
-    seed: of the weights and the inputs, the same for all (``plan`` has one of its own).
 
-    Each is built, called once and judged before any is timed; those that pass are then timed in
-    alternating blocks.
+@dataclass(frozen=True)
+class Unmeasured:
+    """A case that has no time.
+
+    outcome: ``not_measured`` (it cannot run here), ``refused`` (the backend cannot compute it) or
+    ``failed`` (an error, or the gate). reason: one line. details: all that is known, a traceback
+    perhaps.
     """
-    bench = bench or Bench()
-    with bench.interrupts, bench.output or contextlib.nullcontext():
-        return _measure_group(cases, plan, seed, bench)
+
+    outcome: str
+    reason: str
+    advice: str = ""
+    details: str = ""
 
 
-def _measure_group(
-    cases: Sequence[Case], plan: TimingPlan, seed: int, bench: Bench
-) -> dict[str, Result]:
-    ready: dict[str, Prepared] = {}
-    results: dict[str, Result] = {}
-    with ignored_deprecations():
-        for case in cases:
-            bench.announce((case,))
-            prepared = prepare(case, seed, bench)
-            if isinstance(prepared, Prepared):
-                ready[case.id] = prepared
-            else:
-                results[case.id] = prepared
-        if ready:
-            bench.announce([case for case in cases if case.id in ready])
-        before = bench.activity()
-        begun = bench.clock.now()
-        timed = _timed(ready, plan, bench, cases[0].workload)
-        timing_each = (bench.clock.now() - begun) / max(1, len(ready))
-        disturbance = between(before, bench.activity())
-        threads = bench.too_many_threads() if ready else ()
-        for case in cases:
-            if case.id not in ready:
-                continue
-            prepared, series = ready[case.id], timed[case.id]
-            if isinstance(series, Broken):
-                results[case.id] = failed(series.error, series.during)
-                continue
-            begun = bench.clock.now()
-            if (wrong := judge_last(case, prepared, series, seed, bench)) is not None:
-                results[case.id] = wrong
-                continue
-            gate_s = prepared.setup["gate_s"] + bench.clock.now() - begun
-            setup = {**prepared.setup, "gate_s": gate_s, "timing_s": timing_each}
-            reasons = validity(series, disturbance, threads, case.device, case.workload.period)
-            measured = Measured(
-                series,
-                setup,
-                prepared.gate,
-                prepared.evidence,
-                tuple(reasons),
-                stream=None
-                if series.streamed is None
-                else kept(series.streamed, bench.stream, case.workload.period),
-            )
-            results[case.id] = under_roofs(case, prepared, measured, bench)
-        # All that takes part in no comparison of times comes when none is taken any more.
-        for case in cases:
-            found = results[case.id]
-            if isinstance(found, Measured):
-                found = with_needs(case, found, ready[case.id], seed, bench)
-                results[case.id] = replace(found, remarks=tuple(ready[case.id].guard.remarks))
-    return {case.id: results[case.id] for case in cases}
+SETUP = (
+    *("build_s", "trace_s", "first_call_s", "compile_s", "gate_s", "evidence_s", "timing_s"),
+    *("untimed_s", "start_s", "roofs_s"),
+)
+"""Seconds that are recorded of a case, besides its samples."""
 
 
-def _timed(
-    ready: Mapping[str, Prepared], plan: TimingPlan, bench: Bench, workload: Workload
-) -> dict[str, StepSeries | Broken]:
-    steps = {name: each.step for name, each in ready.items()}
-    guards = {name: each.guard for name, each in ready.items()}
-    if not workload.streaming:
-        return timing.measure(steps, plan, bench.clock, guards)
-    # They have ended before the machine is asked what disturbed it: they are no disturbance.
-    with busy(bench.stream.load):
-        pace = timing.Pace(workload.period, bench.sleep)
-        return timing.measure_streams(steps, plan, bench.clock, guards, pace)
+@dataclass(frozen=True)
+class Measured:
+    """A case that passed the gate and was timed.
 
-
-def judge_last(
-    case: Case, prepared: Prepared, series: StepSeries, seed: int, bench: Bench
-) -> Unmeasured | None:
-    """Why what a case computed while it was timed is wrong; None if it is right.
-
-    The gate has judged the same function before; this is for what it does only when it is timed.
+    setup: seconds of each part, by the names of ``SETUP``: to make the model, trace it, call it for
+    the first time, judge it, look up what it runs; its part of the seconds for which its group was
+    warmed up and timed; to start its framework, if it was the first to need it, and to find its
+    roofs. reasons: empty if it is valid. remarks: what its backend's code warned of, and what it
+    changed of the process.
     """
-    if series.last is None:
-        return None
-    try:
-        with prepared.guard:
-            result = bench.gate_last(prepared.model, case.workload, seed, series.last)
-    except Exception as error:
-        return failed(error, "while what it computed in the last timed call was judged")
-    if result.passed:
-        return None
+
+    series: StepSeries
+    setup: Mapping[str, float]
+    gate: GateResult
+    evidence: Mapping[str, object]
+    reasons: tuple[RecordedReason, ...] = ()
+    roofs: Figures | None = None
+    memory: Figures | None = None
+    energy: Figures | None = None
+    remarks: tuple[str, ...] = ()
+    stream: StreamCalls | None = None
+
+    def to_extra(self, case: Case, seed: int) -> dict[str, object]:
+        """What is next to the samples in a result file."""
+        series = self.series
+        setup: dict[str, float | None] = {name: self.setup.get(name) for name in SETUP}
+        # What the first call takes beyond an ordinary one; noise may leave nothing of it.
+        compiling = self.setup["first_call_s"] - statistics.median(series.samples)
+        setup |= {"compile_s": compiling if compiling >= 0 else None, "untimed_s": series.untimed}
+        streaming = {} if self.stream is None else {"streaming": self.stream.to_dict()}
+        return {
+            "schema": SCHEMA,
+            "case": case.to_dict(),
+            "case_id": case.id,
+            "gate": asdict(self.gate),
+            "evidence": dict(self.evidence),
+            "setup": setup,
+            "blocks": {
+                "calls": series.calls,
+                "round": list(series.rounds),
+                "warmup": list(series.warmup),
+                "seed": seed,
+                "stopped": str(series.stopped),
+                "synchronize_s": series.synchronize,
+            },
+            "steady": series.steady,
+            "memory": None if self.memory is None else dict(self.memory),
+            "roofs": None if self.roofs is None else dict(self.roofs),
+            "energy": None if self.energy is None else dict(self.energy),
+            "validity": {
+                "valid": not self.reasons,
+                "reasons": [asdict(each) for each in self.reasons],
+            },
+            "remarks": list(self.remarks),
+            **streaming,
+        }
+
+
+Result: TypeAlias = Measured | Unmeasured
+
+
+def failed(error: BaseException, during: str) -> Unmeasured:
+    """What becomes of a case whose backend raised this. during: when, in words."""
+    if isinstance(error, EscapedError):
+        error = error.error
+    message = one_line(error)
+    if isinstance(error, KeyboardInterrupt):
+        message += "; its own code raised it: no Ctrl-C came"
     return Unmeasured(
         FAILED,
-        f"what was timed does not compute what the reference computes: {result.describe()}",
-        "it was right before it was timed; its time would be that of another function",
+        f"{type(error).__name__} {during}: {message}",
+        details="".join(traceback.format_exception(error)),
     )
 
 
-def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) -> Result:
-    """With how near it came to its device's roofs; a failure if it is past all that is possible.
+def kept(streamed: Streamed, conditions: StreamConditions, period: float | None) -> StreamCalls:
+    """What a result file holds of the calls of a stream.
 
-    The roofs are of exact arithmetic: an approximate backend may be past them.
+    A deadline is the period where none is given: what is later is late for the next call, too.
     """
-    if bench.roofs is None or case.approximate:
-        return measured
-    seconds = statistics.median(measured.series.samples)
-    start = bench.clock.now()
-    try:
-        frameworks = bench.frameworks(case.device)
-        figures = {
-            **bench.roofs.figures(case, seconds, bench.threads, frameworks),
-            **of_step(case, prepared, seconds, bench),
-        }
-    except roofs.AccountingError as error:
-        return Unmeasured(
-            FAILED,
-            str(error),
-            "it was not waited for, did less than it should, or used more threads than it was to; "
-            "if none of these, the roof is too low: please report it",
-        )
-    reasons = (*measured.reasons, *roofs.doubts(figures))
-    setup = {**measured.setup, "roofs_s": bench.clock.now() - start}
-    return replace(measured, roofs=figures, setup=setup, reasons=reasons)
+    deadline = period if conditions.deadline is None else conditions.deadline
+    missed = 0 if deadline is None else int(np.count_nonzero(streamed.latency > deadline))
+    return StreamCalls(
+        calls=streamed.latency.size,
+        latency=_taken(streamed.latency),
+        service=_taken(streamed.service),
+        load=conditions.load,
+        deadline=deadline,
+        missed=missed,
+    )
 
 
-def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
-    """What its step does: operators that it starts, multiplications, processors at work."""
-    found: dict[str, float | str | None] = {}
-    if bench.roofs is not None:
-        framework = prepared.model.backend.framework
-        found |= bench.roofs.of_launches(case, framework, prepared.evidence, seconds)
-    operations = prepared.evidence.get("operations")
-    if isinstance(operations, int | float):
-        found["operations_ran"] = float(operations)
-    if case.device == "cpu":
-        # Its time is known; whatever it raises now, this figure alone is missing.
-        with contextlib.suppress(Exception), prepared.guard:
-            working = processors_busy(prepared.step, seconds, bench.clock.now, bench.processors)
-            if working is not None:
-                found["processors_busy"] = working
-    return found
-
-
-def with_needs(
-    case: Case, measured: Measured, prepared: Prepared, seed: int, bench: Bench
-) -> Measured:
-    """With the memory and the energy that it needs."""
-    on_cpu = case.device == "cpu"
-    if on_cpu and bench.resident is None:
-        return measured
-    bench.announce((case,))  # it is watched for this apart: its time limit begins again
-    if not on_cpu:
-        seconds = statistics.median(measured.series.samples)
-        try:
-            with prepared.guard:
-                used = bench.energy(prepared.step, case.device, seconds)
-        except EscapedError as escaped:
-            why = f"{type(escaped.error).__name__} while it was measured"
-            used = resources.unknown(why, resources.ENERGY)
-        return replace(measured, memory=prepared.memory, energy=used)
-    assert bench.resident is not None
-    first = sum(prepared.setup[name] for name in ("build_s", "trace_s", "first_call_s"))
-    left = None if bench.case_limit is None else bench.case_limit - prepared.took
-    held = bench.resident(case, seed, resources.time_limit(first, left))
-    return replace(measured, memory=held)
+def _taken(seconds: FloatArray) -> Taken:
+    ordered = np.sort(seconds).astype(np.float64)
+    found = {part: percentile(ordered, part) for part in PARTS}
+    return Taken(
+        {
+            part: Bounds(each.low, each.mid, each.high, each.confidence)
+            for part, each in found.items()
+            if each is not None
+        },
+        float(ordered[-1]),
+        hdr.encode(ordered),
+    )
 
 
 # -- a case made ready: built, traced, called, and held against the reference
@@ -494,3 +450,181 @@ def _text(what: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"its {what} is a {type(value).__name__}; expected text")
     return value
+
+
+# -- cases of one group measured
+
+
+def measure_group(
+    cases: Sequence[Case], plan: TimingPlan, seed: int = 0, bench: Bench | None = None
+) -> dict[str, Result]:
+    """Measure cases that do the same work on the same device: a result for each case id.
+
+    seed: of the weights and the inputs, the same for all (``plan`` has one of its own).
+
+    Each is built, called once and judged before any is timed; those that pass are then timed in
+    alternating blocks.
+    """
+    bench = bench or Bench()
+    with bench.interrupts, bench.output or contextlib.nullcontext():
+        return _measure_group(cases, plan, seed, bench)
+
+
+def _measure_group(
+    cases: Sequence[Case], plan: TimingPlan, seed: int, bench: Bench
+) -> dict[str, Result]:
+    ready: dict[str, Prepared] = {}
+    results: dict[str, Result] = {}
+    with ignored_deprecations():
+        for case in cases:
+            bench.announce((case,))
+            prepared = prepare(case, seed, bench)
+            if isinstance(prepared, Prepared):
+                ready[case.id] = prepared
+            else:
+                results[case.id] = prepared
+        if ready:
+            bench.announce([case for case in cases if case.id in ready])
+        before = bench.activity()
+        begun = bench.clock.now()
+        timed = _timed(ready, plan, bench, cases[0].workload)
+        timing_each = (bench.clock.now() - begun) / max(1, len(ready))
+        disturbance = between(before, bench.activity())
+        threads = bench.too_many_threads() if ready else ()
+        for case in cases:
+            if case.id not in ready:
+                continue
+            prepared, series = ready[case.id], timed[case.id]
+            if isinstance(series, Broken):
+                results[case.id] = failed(series.error, series.during)
+                continue
+            begun = bench.clock.now()
+            if (wrong := judge_last(case, prepared, series, seed, bench)) is not None:
+                results[case.id] = wrong
+                continue
+            gate_s = prepared.setup["gate_s"] + bench.clock.now() - begun
+            setup = {**prepared.setup, "gate_s": gate_s, "timing_s": timing_each}
+            reasons = validity(series, disturbance, threads, case.device, case.workload.period)
+            measured = Measured(
+                series,
+                setup,
+                prepared.gate,
+                prepared.evidence,
+                tuple(reasons),
+                stream=None
+                if series.streamed is None
+                else kept(series.streamed, bench.stream, case.workload.period),
+            )
+            results[case.id] = under_roofs(case, prepared, measured, bench)
+        # All that takes part in no comparison of times comes when none is taken any more.
+        for case in cases:
+            found = results[case.id]
+            if isinstance(found, Measured):
+                found = with_needs(case, found, ready[case.id], seed, bench)
+                results[case.id] = replace(found, remarks=tuple(ready[case.id].guard.remarks))
+    return {case.id: results[case.id] for case in cases}
+
+
+def _timed(
+    ready: Mapping[str, Prepared], plan: TimingPlan, bench: Bench, workload: Workload
+) -> dict[str, StepSeries | Broken]:
+    steps = {name: each.step for name, each in ready.items()}
+    guards = {name: each.guard for name, each in ready.items()}
+    if not workload.streaming:
+        return timing.measure(steps, plan, bench.clock, guards)
+    # They have ended before the machine is asked what disturbed it: they are no disturbance.
+    with busy(bench.stream.load):
+        pace = timing.Pace(workload.period, bench.sleep)
+        return timing.measure_streams(steps, plan, bench.clock, guards, pace)
+
+
+def judge_last(
+    case: Case, prepared: Prepared, series: StepSeries, seed: int, bench: Bench
+) -> Unmeasured | None:
+    """Why what a case computed while it was timed is wrong; None if it is right.
+
+    The gate has judged the same function before; this is for what it does only when it is timed.
+    """
+    if series.last is None:
+        return None
+    try:
+        with prepared.guard:
+            result = bench.gate_last(prepared.model, case.workload, seed, series.last)
+    except Exception as error:
+        return failed(error, "while what it computed in the last timed call was judged")
+    if result.passed:
+        return None
+    return Unmeasured(
+        FAILED,
+        f"what was timed does not compute what the reference computes: {result.describe()}",
+        "it was right before it was timed; its time would be that of another function",
+    )
+
+
+def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) -> Result:
+    """With how near it came to its device's roofs; a failure if it is past all that is possible.
+
+    The roofs are of exact arithmetic: an approximate backend may be past them.
+    """
+    if bench.roofs is None or case.approximate:
+        return measured
+    seconds = statistics.median(measured.series.samples)
+    start = bench.clock.now()
+    try:
+        frameworks = bench.frameworks(case.device)
+        figures = {
+            **bench.roofs.figures(case, seconds, bench.threads, frameworks),
+            **of_step(case, prepared, seconds, bench),
+        }
+    except roofs.AccountingError as error:
+        return Unmeasured(
+            FAILED,
+            str(error),
+            "it was not waited for, did less than it should, or used more threads than it was to; "
+            "if none of these, the roof is too low: please report it",
+        )
+    reasons = (*measured.reasons, *roofs.doubts(figures))
+    setup = {**measured.setup, "roofs_s": bench.clock.now() - start}
+    return replace(measured, roofs=figures, setup=setup, reasons=reasons)
+
+
+def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
+    """What its step does: operators that it starts, multiplications, processors at work."""
+    found: dict[str, float | str | None] = {}
+    if bench.roofs is not None:
+        framework = prepared.model.backend.framework
+        found |= bench.roofs.of_launches(case, framework, prepared.evidence, seconds)
+    operations = prepared.evidence.get("operations")
+    if isinstance(operations, int | float):
+        found["operations_ran"] = float(operations)
+    if case.device == "cpu":
+        # Its time is known; whatever it raises now, this figure alone is missing.
+        with contextlib.suppress(Exception), prepared.guard:
+            working = processors_busy(prepared.step, seconds, bench.clock.now, bench.processors)
+            if working is not None:
+                found["processors_busy"] = working
+    return found
+
+
+def with_needs(
+    case: Case, measured: Measured, prepared: Prepared, seed: int, bench: Bench
+) -> Measured:
+    """With the memory and the energy that it needs."""
+    on_cpu = case.device == "cpu"
+    if on_cpu and bench.resident is None:
+        return measured
+    bench.announce((case,))  # it is watched for this apart: its time limit begins again
+    if not on_cpu:
+        seconds = statistics.median(measured.series.samples)
+        try:
+            with prepared.guard:
+                used = bench.energy(prepared.step, case.device, seconds)
+        except EscapedError as escaped:
+            why = f"{type(escaped.error).__name__} while it was measured"
+            used = resources.unknown(why, resources.ENERGY)
+        return replace(measured, memory=prepared.memory, energy=used)
+    assert bench.resident is not None
+    first = sum(prepared.setup[name] for name in ("build_s", "trace_s", "first_call_s"))
+    left = None if bench.case_limit is None else bench.case_limit - prepared.took
+    held = bench.resident(case, seed, resources.time_limit(first, left))
+    return replace(measured, memory=held)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Results, Run
-from bench.worker.outcomes import kept
+from bench.worker.group import kept
 from bench.worker.timing import StreamConditions, Streamed
 from lstm_impl import LSTMSpec, Workload
 from tests.bench import made_results

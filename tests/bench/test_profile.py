@@ -16,7 +16,7 @@ from bench.cli.command_line import BAD_INPUT
 from bench.profile import FEWEST_CALLS, MOST, SECONDS, Profiled, profiled, trace, write
 from bench.render.messages import bound_words
 from bench.stats.bound import Bound
-from bench.worker.outcomes import Unmeasured
+from bench.worker.group import Unmeasured
 from lstm_impl import Event, LSTMSpec, Profile, UnsupportedError, Workload
 from tests.bench.worker import modelled_backends
 from tests.bench.worker.modelled_backends import (

@@ -11,8 +11,7 @@ from bench.case.cases import Case
 from bench.case.loading import SuiteChoice
 from bench.worker import estimate, group
 from bench.worker.estimate import Free
-from bench.worker.group import Bench
-from bench.worker.outcomes import Unmeasured
+from bench.worker.group import Bench, Unmeasured
 from lstm_impl import LSTMSpec, Workload
 
 GIB = 2**30

@@ -18,7 +18,7 @@ import pytest
 from bench.case.cases import Case
 from bench.machine import devices
 from bench.records.schema import Figures
-from bench.worker import group, outcomes, resources
+from bench.worker import group, resources
 from bench.worker.group import Bench
 from bench.worker.roofs import AccountingError, Roofs
 from bench.worker.timing import Processors, TimingPlan
@@ -33,7 +33,7 @@ from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from tests.bench.worker.told_backends import SPEC, WORK, World, measured, unmeasured
 
 
-def only(world: World, case: Case) -> outcomes.Result:
+def only(world: World, case: Case) -> group.Result:
     return group.measure_group([case], TimingPlan(5.0), bench=world.bench())[case.id]
 
 
@@ -192,7 +192,7 @@ def test_what_one_backend_changes_does_not_reach_the_next(
     assert look() == before
     assert set(map(str, seen)) == {str(before)}
     assert measured(results[good.id]).remarks == ()
-    if isinstance(results[bad.id], outcomes.Measured):
+    if isinstance(results[bad.id], group.Measured):
         told = f"it changed {what}, which was put back"
         assert measured(results[bad.id]).remarks == (told,)
     else:  # what was called after its deed failed

@@ -16,8 +16,8 @@ from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.render.messages import bound_sentence
 from bench.stats.rows import Row, build
-from bench.worker.outcomes import Measured
-from bench.worker.recorder import Recorder, Settings
+from bench.worker.group import Measured
+from bench.worker.pytest_session import Recorder, Settings
 from tests.bench.worker.modelled_backends import (
     LARGE,
     LAUNCH,

@@ -17,7 +17,7 @@ from bench.machine.fields import Field
 from bench.machine.guard import EscapedError
 from bench.records.hdr import decode
 from bench.records.schema import Figures, Measurement, parse_benchmark, parse_run
-from bench.worker.outcomes import FAILED, Measured, failed, kept
+from bench.worker.group import FAILED, Measured, failed, kept
 from bench.worker.timing import StepSeries, Stopped, StreamConditions, Streamed
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult

@@ -17,10 +17,10 @@ from bench.worker.group import (
     FROM_ANOTHER,
     Bench,
     Prepared,
+    Unmeasured,
     prepare,
     start_ahead,
 )
-from bench.worker.outcomes import Unmeasured
 from bench.worker.output import Printed
 from lstm_impl import (
     Availability,

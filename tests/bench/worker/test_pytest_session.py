@@ -200,7 +200,7 @@ def test_what_the_reader_would_refuse_is_a_failure_and_in_no_file(project: Proje
     (project.packages / "odd.py").write_text(
         textwrap.dedent(
             """
-            from bench.worker.outcomes import Measured
+            from bench.worker.group import Measured
             whole = Measured.to_extra
             Measured.to_extra = lambda *all: whole(*all) | {"steady": "perhaps"}
             """

@@ -16,10 +16,9 @@ from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.machine.writing import ResultWriteError, Writer, unfinished_name
-from bench.worker import recorder
-from bench.worker.group import Bench
-from bench.worker.outcomes import Measured, Result, Unmeasured
-from bench.worker.recorder import Recorder, Settings
+from bench.worker import pytest_session
+from bench.worker.group import Bench, Measured, Result, Unmeasured
+from bench.worker.pytest_session import Recorder, Settings
 from bench.worker.timing import StepSeries, Stopped, TimingPlan
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
@@ -64,7 +63,7 @@ class Measurer:
 @pytest.fixture
 def measurer(monkeypatch: pytest.MonkeyPatch) -> Measurer:
     stand_in = Measurer()
-    monkeypatch.setattr(recorder, "measure_group", stand_in)
+    monkeypatch.setattr(pytest_session, "measure_group", stand_in)
     return stand_in
 
 
@@ -160,7 +159,7 @@ def test_an_error_of_the_suite_itself_is_filed_and_not_tried_for_ever(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("in the suite")
 
-    monkeypatch.setattr(recorder, "measure_group", fail)
+    monkeypatch.setattr(pytest_session, "measure_group", fail)
     found = started(tmp_path)
     for case in CASES[:2]:
         result = found.result(case)
@@ -263,7 +262,7 @@ def test_where_the_file_cannot_be_made_the_journal_stays(
 TAKES = """
 import sys
 from pathlib import Path
-from bench.worker.recorder import take_turn
+from bench.worker.pytest_session import take_turn
 print("waits", flush=True)
 take_turn(int(sys.argv[1]))
 print("measures", Path(sys.argv[2]).exists(), flush=True)

@@ -12,9 +12,8 @@ from bench.case.loading import Suite
 from bench.machine import devices
 from bench.records.schema import RecordedReason
 from bench.stats.trust import OF_TIME
-from bench.worker.outcomes import Measured, Result, Unmeasured
-from bench.worker.pytest_session import header, plain, summary
-from bench.worker.recorder import Recorder, Settings
+from bench.worker.group import Measured, Result, Unmeasured
+from bench.worker.pytest_session import Recorder, Settings, header, plain, summary
 from bench.worker.timing import StepSeries, Stopped
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult

@@ -13,7 +13,7 @@ from bench import case as suites
 from bench.case import SuiteChoice
 from bench.stats.latency import fewest_calls
 from bench.worker import timing
-from bench.worker.outcomes import kept
+from bench.worker.group import kept
 from bench.worker.timing import (
     Broken,
     Clock,

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 from bench.case.cases import Case
-from bench.worker import group, outcomes
-from bench.worker.group import Bench, measure_group
-from bench.worker.outcomes import Measured, Unmeasured
+from bench.worker import group
+from bench.worker.group import Bench, Measured, Unmeasured, measure_group
 from bench.worker.timing import Clock, TimingPlan
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
@@ -711,7 +710,7 @@ WRONG = {
 
 def measured(
     monkeypatch: pytest.MonkeyPatch, model: type[Honest], workload: Workload
-) -> outcomes.Result:
+) -> group.Result:
     """What comes of a case of this model on its own clock."""
 
     class Backend(NumPyLoop):
@@ -770,7 +769,7 @@ def test_a_gain_of_a_twentieth_is_found_in_half_precision_too(
 ) -> None:
     calls_before = 6  # its first, those of the gate, and one that counts
 
-    def result(gain: float) -> outcomes.Result:
+    def result(gain: float) -> group.Result:
         class Louder(RoundedModel):
             calls = 0
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from bench.case.cases import Case
 from bench.machine.disturbance import Activity
-from bench.worker import outcomes
-from bench.worker.group import Bench
-from bench.worker.outcomes import Measured, Unmeasured
+from bench.worker import group
+from bench.worker.group import Bench, Measured, Unmeasured
 from bench.worker.timing import Clock
 from lstm_impl import (
     Availability,
@@ -124,11 +123,11 @@ class World:
         return Bench(clock, self.gate, lambda: QUIET, lambda: (), roofs=None)
 
 
-def measured(result: outcomes.Result) -> Measured:
+def measured(result: group.Result) -> Measured:
     assert isinstance(result, Measured), result
     return result
 
 
-def unmeasured(result: outcomes.Result) -> Unmeasured:
+def unmeasured(result: group.Result) -> Unmeasured:
     assert isinstance(result, Unmeasured), result
     return result
