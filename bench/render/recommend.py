@@ -29,7 +29,6 @@ from bench.stats.comparison import Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, Interval
 from bench.stats.recommend import (
     BEYOND,
-    LEAST_RATIO,
     NEAR,
     Advice,
     Advised,
@@ -120,9 +119,9 @@ def needed(found: NeededWindow) -> str:
     if found.cut is not None:
         rest = needed(replace(found, window=found.cut, cut=None))
         return f"the whole sequence: a longer one would need {found.cut} ({rest})"
-    if found.factor is None and not found.reached:
+    if not found.guessed and not found.reached:
         return "inference runs forward only, so the window does not limit what it remembers"
-    if found.factor is None:
+    if not found.guessed:
         messages = [
             f"{TASKS_IN_WORDS[task]} of {distance} was learned in windows of {window}"
             for task, (distance, window) in found.reached.items()
@@ -133,11 +132,7 @@ def needed(found: NeededWindow) -> str:
         ]
         messages += [f"{TASKS_IN_WORDS[task]} not at all" for task in found.never]
         return f"{listed(messages)}, by every seed, with the state carried"
-    reason = "with which more than half of a window's positions reach back to their input"
-    if found.factor > LEAST_RATIO:
-        reason = "as many times as the learned distances took"
-    times = f"{float(found.factor):.3g} times the dependency and one timestep"
-    return f"{_known(found)}; assumed is {times}, {reason}"
+    return f"{_known(found)}; assumed is twice the dependency and one timestep"
 
 
 def document(

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import cached_property
 from typing import TypeAlias
 
@@ -103,8 +102,8 @@ class NeededWindow:
 
     reached: the tasks that learned the dependency, each with the distance and the window that did.
     ended: tasks that learned shorter distances only, each with the furthest and its window;
-    never: tasks that learned none. Without ``reached`` the window is assumed: ``factor`` times the
-    dependency and one timestep; furthest is then the longest distance that was learned, None
+    never: tasks that learned none. guessed: that no task learned it, so that the window is twice
+    the dependency and one timestep; furthest is then the longest distance that was learned, None
     without a map. cut: the window that a longer sequence would need, where the whole sequence is
     shorter.
     """
@@ -114,14 +113,14 @@ class NeededWindow:
     reached: dict[str, tuple[int, int]] = field(default_factory=dict)
     ended: dict[str, tuple[int, int]] = field(default_factory=dict)
     never: tuple[str, ...] = ()
-    factor: Fraction | None = None
+    guessed: bool = False
     furthest: int | None = None
     cut: int | None = None
 
     @property
     def assumed(self) -> bool:
         """Whether no map gives the window, and it is not that of the whole sequence."""
-        return self.factor is not None and self.cut is None
+        return self.guessed and self.cut is None
 
 
 @dataclass(frozen=True)
@@ -371,21 +370,6 @@ def _known(interval: Interval | None) -> Interval:
 # -- the window that a dependency needs
 
 
-LEAST_RATIO = Fraction(2)
-"""Of window and dependency, where no map says that it takes more: with one timestep next to it more
-than half of a window's positions then reach back to their input. A window just past the dependency
-has hardly any that do, and learned nothing in the maps that were made."""
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A distance that a task learned: from which window on. shortest: that no shorter was tried."""
-
-    distance: int
-    window: int
-    shortest: bool
-
-
 def need(dependency: int, learned: LearningMap | None, steps: int | None = None) -> NeededWindow:
     """The shortest window for a dependency of so many timesteps.
 
@@ -395,8 +379,9 @@ def need(dependency: int, learned: LearningMap | None, steps: int | None = None)
     taken that was learned; its window is the smallest that learned it and is no shorter than what
     shorter distances took. The task that needs the longest window decides. What one task did not
     learn through any window, which may be for want of updates or units, does not speak against
-    another that did. Past every learned distance it is ``LEAST_RATIO`` times the dependency and one
-    timestep, or as many times as the learned distances took, and no less than any of them.
+    another that did. Past every learned distance it is twice the dependency and one timestep, with
+    which more than half of a window's positions reach back to their input, and no less than what
+    the learned distances took: a window just past the dependency learned nothing in the maps.
     """
     found = _need(dependency, learned)
     if steps is None or found.window <= steps:
@@ -406,60 +391,47 @@ def need(dependency: int, learned: LearningMap | None, steps: int | None = None)
 
 def _need(dependency: int, learned: LearningMap | None) -> NeededWindow:
     tasks = {} if learned is None else {task: _steps(learned, task) for task in learned.tasks()}
-    last = {task: (steps[-1].distance, steps[-1].window) for task, steps in tasks.items() if steps}
-    reached = {}
-    for task, steps in tasks.items():
-        if steps and steps[-1].distance >= dependency:
-            step = next(step for step in steps if step.distance >= dependency)
-            reached[task] = step.distance, step.window
+    last = {task: list(steps.items())[-1] for task, steps in tasks.items() if steps}
+    reached = {
+        task: next(step for step in steps.items() if step[0] >= dependency)
+        for task, steps in tasks.items()
+        if steps and last[task][0] >= dependency
+    }
+    least = max((window for _, window in last.values()), default=0)
     if reached:
         ended = {task: each for task, each in last.items() if task not in reached}
         window = max(window for _, window in (*reached.values(), *ended.values()))
         never = tuple(task for task in tasks if task not in last)
         return NeededWindow(window, dependency, reached, ended, never)
-    # What a task took for its furthest distance is the least for all beyond it.
-    least = max((window for _, window in last.values()), default=0)
-    factor = max((LEAST_RATIO, *(_ratio(steps) for steps in tasks.values() if steps)))
+    furthest = max((distance for distance, _ in last.values()), default=0)
     return NeededWindow(
-        max(least, math.ceil(factor * dependency) + 1),
+        max(least, 2 * dependency + 1),
         dependency,
-        factor=factor,
-        furthest=None
-        if learned is None
-        else max((distance for distance, _ in last.values()), default=0),
+        guessed=True,
+        furthest=None if learned is None else furthest,
     )
 
 
-def _steps(learned: LearningMap, task: str) -> tuple[_Step, ...]:
-    """What a task learned, both distance and window rising.
+def _steps(learned: LearningMap, task: str) -> dict[int, int]:
+    """The distances that a task learned, each from which window on, both rising.
 
     A window counts from which on all longer ones learned the distance, up to the last that did.
     Where a window failed between two that did not, the shorter of the two was luck, or close to an
     edge. That windows past the last one failed, which make fewer updates of the same timesteps,
     says nothing against it.
     """
-    windows = learned.windows(task, carried=True)
-    found: list[_Step] = []
+    found: dict[int, int] = {}
+    least = 0
     for distance in learned.distances(task, carried=True):
-        least = found[-1].window if found else 0
-        tried = {k: learned.learned(distance, k, True, task) for k in windows}
         window: int | None = None
-        for length in reversed([k for k in windows if k >= least]):
-            if tried[length]:
-                window = length
-            elif tried[length] is False and window is not None:
+        for length in reversed(learned.windows(task, carried=True)):
+            there = learned.learned(distance, length, True, task)
+            if length < least or (there is False and window is not None):
                 break
+            window = length if there else window
         if window is not None:
-            shortest = min(k for k, what in tried.items() if what is not None)
-            found.append(_Step(distance, window, window == shortest))
-    return tuple(found)
-
-
-def _ratio(steps: Sequence[_Step]) -> Fraction:
-    """Window over distance at the most, where that was more than the shortest window tried."""
-    known = [step for step in steps if not step.shortest] or list(steps)
-    ratios = [Fraction(step.window, step.distance) for step in known if step.distance]
-    return max(ratios, default=Fraction(0))
+            found[distance] = least = window
+    return found
 
 
 # -- batches of sequences of different lengths

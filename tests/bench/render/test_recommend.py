@@ -95,8 +95,7 @@ def test_the_answer_has_intervals_memory_and_what_was_measured(
     found = lines(exact)
     assert found["window"] == (
         "30 timesteps, the shortest measured one of at least 29: no map says which window learns a "
-        "dependency of 14; assumed is 2 times the dependency and one timestep, with which more "
-        "than half of a window's positions reach back to their input"
+        "dependency of 14; assumed is twice the dependency and one timestep"
     )
     # 7.8 ms, and 9.4 ms of the next.
     assert found["backend"] == (
