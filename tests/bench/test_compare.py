@@ -136,24 +136,6 @@ def test_what_are_no_two_environments_is_one_line_and_code_2(
 # Starting
 
 
-def test_a_reader_that_leaves_early_causes_no_traceback(slower: list[str]) -> None:
-    root = Path(compare.__file__).parents[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.compare", *slower],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=root,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    told = process.stderr.read()
-    process.stderr.close()
-    process.wait()
-    assert told == ""
-
-
 def test_the_exit_codes_of_the_page_are_those_of_the_command() -> None:
     """In the same words, but for the marks of code."""
     page = (ROOT / "docs/comparing.md").read_text(encoding="utf-8")

@@ -39,18 +39,6 @@ def test_the_answer_is_printed_in_the_form_that_is_asked_for_or_that_a_file_is_n
         assert told.startswith(starts[form])
 
 
-def test_no_results_near_are_exit_code_1_with_how_to_get_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made.write_windows(tmp_path, batch=8, processes=1)
-    assert run(*ASKED, tmp_path) == 1
-    out = capsys.readouterr().out
-    assert "no shape within a factor of 1.5" in out
-    assert "python -m bench.run" in out
-    assert run(*ASKED, tmp_path, "--format", "json") == 1
-    assert json.loads(capsys.readouterr().out)["answered"] is False
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -42,18 +42,6 @@ def test_the_baseline_can_be_chosen_and_an_unknown_one_lists_the_known() -> None
     assert unknown.value.reason.values["known"] == ["keras", "scan"]
 
 
-def test_without_the_usual_baselines_the_commonest_backend_is_taken() -> None:
-    during = run("a")
-    report = compare_backends(
-        gather(
-            measured(a_case("rare"), 1.0, during),
-            measured(a_case("common"), 1.0, during),
-            measured(a_case("common", batch=2), 1.0, during),
-        )
-    )
-    assert [(row.base_label, row.new_label) for row in report.rows] == [("common", "rare")]
-
-
 def test_a_group_without_the_baseline_is_named_with_the_reason() -> None:
     during = run("a")
     report = compare_backends(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.records.schema import Measurement, Outcome, RecordedReason, Run
+from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.render.compare import note_text, reason_texts
 from bench.render.messages import basis_text, path_words
 from bench.stats import rows
@@ -20,14 +20,11 @@ from bench.stats.pairs import (
     compare_backends,
     compare_runs,
     environment_differences,
-    hardware,
     join_sides,
 )
 from bench.stats.trust import NOT_STEADY
 from tests.bench.made_nodes import WILD, a_case, fleet, results
 from tests.bench.made_results import (
-    LAPTOP,
-    SERVER,
     disturbed,
     gather,
     measured,
@@ -104,19 +101,6 @@ def test_a_change_is_found_inside_each_node_however_far_they_differ() -> None:
     assert "6 nodes" in basis_text(found.basis)
 
 
-def test_cases_of_one_process_are_paired_by_rounds_only_within_their_group() -> None:
-    during = run("a")
-    base, new = ComparisonSide("cpu"), ComparisonSide("gpu:0")
-    for side, device in ((base, "cpu"), (new, "gpu:0")):
-        side.add("x", measured(a_case(device=device), 1.0, during))
-    ((row,), _) = join_sides(base, new)
-    assert row.comparison.pairing is Pairing.SEQUENTIAL
-    alike = ComparisonSide("scan")
-    alike.add("x", measured(a_case("scan"), 1.0, during))
-    ((row,), _) = join_sides(base, alike)
-    assert row.comparison.pairing is Pairing.ALTERNATING
-
-
 def test_turns_are_counted_in_the_order_in_which_they_began() -> None:
     """The machine becomes slower: only turn by turn are the two sides alike."""
     sides = []
@@ -167,13 +151,6 @@ def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
     assert report.rows[0].new_s == pytest.approx(2.0, rel=1e-5)
 
 
-def test_runs_without_a_shared_case_say_so() -> None:
-    base = gather(measured(a_case(batch=1), 1.0, run("b")))
-    report = compare_runs(base, gather(measured(a_case(batch=2), 1.0, run("n"))))
-    assert note_text(report.finding) == "BASE and NEW share no case: there is nothing to compare."
-    assert len(report.one_sided) == 2
-
-
 def test_runs_that_differ_in_what_is_differentiated_are_not_compared_and_it_is_said() -> None:
     old = replace(a_case(), workload=replace(a_case().workload, mode="training", gradients="all"))
     new = replace(old, workload=replace(old.workload, gradients="weights"))
@@ -185,16 +162,6 @@ def test_runs_that_differ_in_what_is_differentiated_are_not_compared_and_it_is_s
         'other work. Results from before suites had the key have "all"',
     )
     assert not compare_runs(base, gather(measured(old, 0.5, run("n")))).notes
-
-
-def test_a_side_of_several_machines_is_noted() -> None:
-    base = gather(measured(a_case(), 1.0, run("b")))
-    new = gather(
-        measured(a_case(), 1.0, run("n1")), measured(a_case(), 1.0, run("n2", host="server"))
-    )
-    report = compare_runs(base, new)
-    told = f"NEW holds runs of several machines ({', '.join(sorted((LAPTOP, SERVER)))})"
-    assert tuple(map(note_text, report.notes)) == (told,)
 
 
 def test_versions_hardware_and_threads_that_differ_are_named_and_passing_states_are_not() -> None:
@@ -218,15 +185,6 @@ def test_versions_hardware_and_threads_that_differ_are_named_and_passing_states_
     }
 
 
-def test_what_names_a_session_is_no_difference() -> None:
-    sides = [
-        replace(run(name), options={"session": name, "cases": f"{name}.json", "threads": number})
-        for number, name in enumerate("ab")
-    ]
-    found = environment_differences(sides[:1], sides[1:])
-    assert [name for name, _, _ in found] == ["options.threads"]
-
-
 def test_runs_of_a_side_that_differ_among_themselves_are_each_named() -> None:
     other = {"libraries": {"tensorflow": "2.20.0"}}
     same = {"libraries": {"tensorflow": "2.21.0"}}
@@ -244,27 +202,6 @@ def test_an_environment_of_any_shape_is_read_without_an_error() -> None:
     wide: dict[str, object] = {"x": list(range(100_000)), "gpus": "none", "cpu": 3, "deep": deep}
     found = environment_differences([run("a", environment=wide)], [run("b")])
     assert len(found) <= 5000
-
-
-def test_thread_counts_that_only_the_framework_knows_are_named() -> None:
-    def with_threads(name: str, threads: int | None) -> Run:
-        during = run(name)
-        after = {} if threads is None else {"threads": {"tensorflow_intra": threads}}
-        return replace(during, environment={**during.environment, "after": after})
-
-    base = [with_threads("a", 2)]
-    (found,) = environment_differences(base, [with_threads("b", 8)])
-    assert found == ("threads.tensorflow_intra", "2", "8")
-    # A run that was cut off does not say: that is no difference.
-    assert environment_differences(base, [with_threads("c", None)]) == []
-
-
-@pytest.mark.parametrize(
-    ("device", "name"),
-    [("cpu", "Test CPU"), ("gpu:0", "Test GPU"), ("gpu:1", ""), ("gpu:x", ""), ("tpu:0", "")],
-)
-def test_a_device_is_called_what_its_environment_says(device: str, name: str) -> None:
-    assert hardware(run("a"), device) == name
 
 
 def verdicts(percentile: float, processes: int = 6) -> list[Verdict]:

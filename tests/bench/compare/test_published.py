@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,15 +146,3 @@ def test_a_finding_is_told_in_every_format_that_has_words(kind: str, tmp_path: P
     report = beside(measured(Case("keras", LSTMSpec(1, 1), BRAUN), 1.0, run("a")))
     text = shown(report, kind, tmp_path)
     assert ("deepbench-train" in text) == (kind != "csv")
-
-
-def test_a_doubtful_time_is_marked_and_its_reason_told_beside_the_notes(tmp_path: Path) -> None:
-    moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
-    report = beside(measured(Case("torch", LSTMSpec(123, 320), BRAUN), 1.0, run("a"), [moved]))
-    report = replace(report, notes=("one file was cut off",))
-    text = shown(report, "markdown", tmp_path)
-    assert "| \\~1.00 s" in text or "| ~1.00 s" in text
-    assert "#### Unreliable times (\\~), and where" in text
-    assert "#### INVALID" not in text
-    assert "- it became slower (wait): torch/" in text.replace("\\", "")
-    assert "one file was cut off" in text

@@ -85,11 +85,6 @@ def test_whole_sequences_have_a_line_along_timesteps_and_batch(axis: str, unit: 
     assert along.method([found])[0].startswith(f"time = fixed + slope · {axis}: ")
 
 
-def test_one_length_is_no_series_along_timesteps() -> None:
-    found = build(gather(measured(made.streamed("keras", None), 1e-3, a_run(0))))
-    assert series(found.sections, "timesteps") == ()
-
-
 def test_value_without_a_time_is_named_with_its_reason(stream: AxisSeries) -> None:
     told = " ".join(along.notes(stream))
     assert "static_unroll+xla: window 120, 240, 480 and 960: timed out: its time limit" in told

@@ -19,7 +19,6 @@ from bench.stats.along import (
     step_interval,
     steps,
     timestep_interval,
-    window,
 )
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
 from bench.stats.rows import build
@@ -150,16 +149,6 @@ def test_a_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
     assert cost.fit.line.per_timestep == pytest.approx(1e-4)
 
 
-def test_windows_that_were_not_reached_have_no_time_and_the_others_still_a_line(
-    stream: AxisSeries,
-) -> None:
-    unrolled = next(cost for cost in stream.backends if cost.backend == "static_unroll+xla")
-    assert [window(row) for row in unrolled.measured] == [3, 5, 10, 15, 30, 60]
-    assert [window(row) for row in unrolled.unreached] == [120, 240, 480, 960]
-    assert {step_interval(row) for row in unrolled.unreached} == {None}
-    assert unrolled.fit is not None
-
-
 # -- memory
 
 
@@ -175,12 +164,6 @@ def test_the_interval_holds_the_true_slope_as_often_as_it_says() -> None:
         assert found is not None
         hits += found.low <= 5000 <= found.high
     assert 925 <= hits <= 975
-
-
-def test_two_windows_give_a_slope_of_no_confidence() -> None:
-    found = bytes_per_unit({10: 100.0, 20: 400.0})
-    assert found is not None
-    assert (found.low, found.mid, found.high, found.confidence) == (30.0, 30.0, 30.0, 0.0)
 
 
 def test_without_two_windows_there_is_no_slope() -> None:

@@ -22,7 +22,6 @@ from bench.stats.ratios import RunSamples
 from bench.stats.recommend import (
     Advice,
     BatchCost,
-    BatchPlan,
     Lengths,
     NoAdvice,
     Query,
@@ -118,13 +117,6 @@ def test_more_buckets_that_are_kept_cost_less_and_none_cost_more_than_equal_coun
         assert min(costs) <= equal + 1e-9
 
 
-def test_a_bucket_takes_the_sequences_up_to_its_edge() -> None:
-    plan = bucketed(np.array([1, 5, 5, 6, 9]), 2, [5, 9], "by hand")
-    assert plan == BatchPlan("by hand", {5: 2, 9: 1}, 2, 26, (5, 9))
-    assert plan.padding == 1 - 26 / (2 * (2 * 5 + 9))
-    assert plan.shapes == 2
-
-
 @given(LENGTHS, BATCHES, LINES)
 def test_every_policy_counts_batches_that_hold_all_sequences_once(
     lengths: Lengths, batch: int, cost: BatchCost
@@ -142,11 +134,6 @@ def test_every_policy_counts_batches_that_hold_all_sequences_once(
     assert each.steady(cost) <= whole.steady(cost) + 1e-9
 
 
-def test_equal_counts_are_equal_and_repeated_lengths_share_an_edge() -> None:
-    assert equal_edges(np.arange(1, 101), 4) == (25, 50, 75, 100)
-    assert equal_edges(np.array([4, 4, 4, 9]), 4) == (4, 9)
-
-
 def test_many_different_lengths_are_near_the_optimum_and_hold_all() -> None:
     lengths = np.random.default_rng(0).integers(1, 20_000, 30_000)
     edges = optimal_edges(lengths, 32, BatchCost(1e-3, 1e-5), 3)[3]
@@ -161,14 +148,6 @@ def test_a_backend_without_new_shape_costs_takes_buckets_and_saves_padding() -> 
     assert only.best.edges
     assert only.best.padding < 0.2
     assert only.line.shape == 0
-
-
-def test_the_backend_whose_best_policy_is_cheapest_comes_first() -> None:
-    there = section({"torch": (5e-3, 1e-3), "while_loop": (1e-3, 1e-4)})
-    assert [each.backend for each in found(there).backends] == [
-        "while_loop",
-        "torch",
-    ]
 
 
 def test_of_policies_that_cost_about_the_same_the_one_with_the_fewest_shapes_is_taken() -> None:

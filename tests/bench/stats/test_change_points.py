@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from bench.stats import change_points as room
 from bench.stats.change_points import (
     LEAST,
-    LEVEL,
     ChangePoint,
     FloatArray,
     Movement,
@@ -23,7 +22,6 @@ from bench.stats.change_points import (
     movements,
 )
 from bench.stats.comparison import Verdict
-from bench.stats.intervals import Interval
 
 BACKENDS = ("keras", "scan", "torch")
 
@@ -161,19 +159,6 @@ def test_the_order_of_the_cases_does_not_matter() -> None:
     assert sorted(order[list(there.rows)].tolist()) == list(here.rows)
 
 
-def test_a_stair_is_found_step_by_step() -> None:
-    logs, names = history(sessions=60)
-    for at in (20, 40):
-        logs[rows(names, "scan"), at:] += math.log(1.2)
-    first, second = movements(logs, names)
-    assert [(each.at, moved(each, names)) for each in (first, second)] == [
-        *((20, ["scan"]), (40, ["scan"]))
-    ]
-    assert first.ratio.mid == pytest.approx(1.2, rel=0.03)
-    assert second.ratio.mid == pytest.approx(1.2, rel=0.03)
-    assert first.taken_back is None
-
-
 def test_what_is_taken_out_beside_an_earlier_change_makes_none_of_its_own() -> None:
     """A level of few sessions that was given to all later ones would stand out from the rest."""
     for seed in (1, 4):
@@ -196,22 +181,6 @@ def test_a_change_is_not_taken_back_by_the_lesser_part_of_its_cases() -> None:
     assert (last.rows, last.verdict) == ((scan[0],), Verdict.FASTER)
 
 
-@pytest.mark.parametrize(
-    ("low", "mid", "high", "verdict"),
-    [
-        (0.99, 1.005, 1.019, Verdict.SAME),
-        (0.99, 1.005, 1.021, Verdict.SLOWER),
-        (0.979, 0.99, 1.0, Verdict.FASTER),
-        (1 / 1.02, 1.0, 1.02, Verdict.SAME),
-    ],
-)
-def test_what_is_within_two_percent_for_certain_is_the_same(
-    low: float, mid: float, high: float, verdict: Verdict
-) -> None:
-    found = Movement(Scope.ALL, 1, 2, (0,), Interval(low, mid, high, 0.995))
-    assert found.verdict is verdict
-
-
 # Series
 
 
@@ -221,14 +190,6 @@ def noise(count: int, sessions: int, seed: int = 1, spread: float = 0.02) -> Flo
 
 def places(found: list[ChangePoint], series: int = 0) -> list[int]:
     return sorted(each.at for each in found if each.series == series)
-
-
-def test_a_step_is_found_where_it_is() -> None:
-    series = noise(1, 30)
-    series[0, 18:] += 0.2
-    (found,) = changes(series)
-    assert (found.series, found.at, found.until) == (0, 18, None)
-    assert found.p <= LEVEL
 
 
 def test_a_step_is_found_some_sessions_after_it() -> None:

@@ -99,14 +99,6 @@ def test_the_exact_shape_comes_before_a_near_one(tmp_path: Path) -> None:
     assert found.best.case.workload.batch == 64
 
 
-def test_a_near_shape_is_named_and_not_scaled(tmp_path: Path) -> None:
-    paths = made.write_windows(tmp_path, batch=96, noise=0.0)
-    found = answered(paths)
-    assert found.differences
-    assert found.differences == (("batch", 96, 64),)
-    assert found.step.mid == pytest.approx(1.2e-3 + 30 * 2.2e-4)
-
-
 @pytest.mark.parametrize(("batch", "answers"), [(96, True), (97, False), (43, True), (42, False)])
 def test_near_is_within_a_factor_and_not_beyond(batch: int, answers: bool, tmp_path: Path) -> None:
     assert NEAR == 1.5
@@ -131,13 +123,6 @@ def test_another_shape_device_or_precision_is_no_answer(
     question: Query, usual: Sequence[MeasuredWindows]
 ) -> None:
     assert isinstance(answer(question, usual), NoRecommendation)
-
-
-def test_inference_does_not_answer_for_training(tmp_path: Path) -> None:
-    paths = made.write_windows(tmp_path, mode="inference", optimizer=None)
-    found = answer(QUESTION, made.read_places(paths))
-    assert isinstance(found, NoRecommendation)
-    assert found.places == ("inference on cpu",)
 
 
 def test_whole_sequences_stand_in_where_no_stream_was_cut(tmp_path: Path) -> None:
@@ -314,14 +299,6 @@ def test_what_is_told_to_be_learned_was_and_what_is_assumed_is_more_than_just_pa
     else:
         assert answer.window >= 2 * dependency + 1
         assert "assumed is" in needed(answer)
-
-
-@settings(max_examples=60, deadline=None)
-@given(cells, st.integers(1, 500), st.integers(1, 500))
-def test_no_window_is_longer_than_the_sequence(found: Cells, dependency: int, steps: int) -> None:
-    free, cut = need(dependency, map_of(found)), need(dependency, map_of(found), steps)
-    assert cut.window == min(free.window, steps)
-    assert ("the whole sequence" in needed(cut)) is (free.window > steps)
 
 
 def test_the_reference_map_gives_no_window_just_past_the_dependency() -> None:
