@@ -150,50 +150,16 @@ LEFT_OUT = unmeasured(a_case("keras"), run("a"), "not_measured", "no GPU")
             "--baseline torch: the results hold no backend of that name; choose one of keras, scan",
         ),
         (
-            [LEFT_OUT],
-            "report {folder} --baseline keras",
-            "--baseline keras: the results hold no backend with a time, so none can be chosen; "
-            "leave --baseline out",
-        ),
-        (
-            [KERAS],
-            "report {folder} --kind streaming",
-            "--kind streaming: the results hold no such case, only throughput; choose one of "
-            "these, or all",
-        ),
-        (
             [],
             "report {folder}",
             "the files hold no case: nothing was measured or left out. Measure first, as with "
             "`python -m bench.run quick`, or name other files",
         ),
         (
-            [KERAS, SCAN],
-            "compare backends {folder} --baseline torch",
-            "--baseline torch: the results hold no backend of that name; choose one of keras, scan",
-        ),
-        (
-            [KERAS],
-            "compare devices {folder} --baseline tpu",
-            "--baseline tpu: the results hold no device of that name; choose one of cpu",
-        ),
-        (
             [KERAS],
             "compare runs {folder} {folder}",
             "{folder}/a.json holds the same run as {folder}/a.json; BASE and NEW must be different "
             "runs",
-        ),
-        (
-            [KERAS, SCAN],
-            "history {folder} --case torch/*",
-            f"--case torch/*: no measured case fits; a case is named like {KERAS.case.id}, and * "
-            "stands for any part. The measured backends are keras, scan",
-        ),
-        (
-            [LEFT_OUT],
-            "history {folder}",
-            "the files hold no measured case; `python -m bench.report --unmeasured` shows why each "
-            "case has no time",
         ),
         (
             [KERAS],

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import compare, history, plot, records, report
+from bench import compare, plot, records, report
 from bench.records import maps
 from bench.records.digest import CHANGED, changed, digest, is_as_written, with_digest
 from bench.records.files import journal_to_json
@@ -190,10 +190,7 @@ def test_a_map_of_what_was_learned_that_was_changed_is_noticed(tmp_path: Path) -
     "command",
     [
         lambda path: report.main([path]),
-        lambda path: report.main([path, "--format", "csv"]),
-        lambda path: compare.main(["backends", path]),
         lambda path: compare.main(["runs", path, str(WITH_DIGEST)]),
-        lambda path: history.main([path]),
         lambda path: plot.main([path, "--output", f"{path}.svg"]),
     ],
 )
