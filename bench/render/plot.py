@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import io
 import math
+import os
 import textwrap
 import warnings
 import zlib
@@ -113,8 +114,11 @@ def style() -> Iterator[None]:
 
     Nothing is left changed. A letter that the font lacks is drawn as a box, without a word.
     """
+    named = os.environ.pop("MPLBACKEND", None)  # it may be wrong, and a file needs no window
     import matplotlib as mpl
 
+    if named is not None:
+        os.environ["MPLBACKEND"] = named
     params = mpl.rc_params_from_file(_STYLE, fail_on_error=True, use_default_template=False)
     with mpl.rc_context(params), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")

@@ -52,7 +52,8 @@ def call(arguments: Sequence[str], width: int) -> Ended:
     with environ, streams[0], streams[1], warnings.catch_warnings():
         warnings.simplefilter("always")
         try:
-            code = importlib.import_module(arguments[0]).main(list(arguments[1:]))
+            name = f"{arguments[0]}{'.__main__' * (arguments[0] == 'bench.echo')}"
+            code = importlib.import_module(name).main(list(arguments[1:]))
         except SystemExit as stopped:
             code = stopped.code if isinstance(stopped.code, int) else 1
         except (Exception, Hang):
