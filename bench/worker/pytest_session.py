@@ -111,7 +111,7 @@ class Recorder:
         wanted = suite.memory if settings.memory is None else settings.memory
         self._bench = bench or Bench(
             shared=None if settings.shared is None else SharedFolder(settings.shared),
-            roofs=Roofs.of_machine(settings.session or "", settings.shared),
+            roofs=Roofs.of_machine(settings.shared),
             threads=settings.threads,
             resident=self._memory.measure if wanted else None,
             case_limit=settings.case_limit,

@@ -158,8 +158,7 @@ class LibraryRoof:
     """What one library reached of one roof: seconds of a unit (an operation, a byte, a product).
 
     machine, roof, library: whose it is. by: in words. processes: that have measured it since one
-    was last much better than those before. when: seconds since 1970, of the best of them. session:
-    that measured it last.
+    was last much better than those before. when: seconds since 1970, of the best of them.
     """
 
     machine: str
@@ -169,19 +168,15 @@ class LibraryRoof:
     by: str
     processes: int
     when: float
-    session: str = ""
 
 
 class RoofsSeen:
     """The file, and what this process adds to it.
 
-    path: None keeps nothing. today: seconds since 1970. session: of this process.
+    path: None keeps nothing. today: seconds since 1970.
     """
 
-    def __init__(
-        self, path: Path | None, today: Callable[[], float] = time.time, session: str = ""
-    ) -> None:
-        self._session = session
+    def __init__(self, path: Path | None, today: Callable[[], float] = time.time) -> None:
         self._path = path
         self._today = today
         self._here: dict[Place, LibraryRoof] = {}  # what this process measured
@@ -216,20 +211,16 @@ class RoofsSeen:
         return here or self.settled(machine, roof, library)
 
     def settled(self, machine: str, roof: Key, library: str) -> bool:
-        """Whether so many processes have measured it with this library that no more need to, or
-        another one of this session has."""
-        place = (machine, json.dumps(roof), library)
-        if (found := self._seen.get(place)) is None:
-            return False
-        ours = bool(self._session) and found.session == self._session
-        return found.processes >= ENOUGH or (ours and place not in self._written)
+        """Whether so many processes have measured it with this library that no more need to."""
+        found = self._seen.get((machine, json.dumps(roof), library))
+        return found is not None and found.processes >= ENOUGH
 
     def add(self, machine: str, roof: Key, library: str, seconds: float, by: str) -> None:
         """What this process has just measured; ``save`` writes it."""
         place = (machine, json.dumps(roof), library)
         before = self._here.get(place)
         if 0 < seconds < math.inf and (before is None or seconds < before.seconds):
-            self._here[place] = LibraryRoof(*place, seconds, by, 1, self._today(), self._session)
+            self._here[place] = LibraryRoof(*place, seconds, by, 1, self._today())
             self._unsaved.add(place)
 
     def save(self) -> None:
@@ -249,7 +240,7 @@ class RoofsSeen:
                 # A process counts once, however often it measures.
                 processes = old.processes + (place not in self._written)
                 better = news.seconds < (1 - MUCH) * old.seconds
-                news = replace(best, processes=1 if better else processes, session=self._session)
+                news = replace(best, processes=1 if better else processes)
             self._seen[place] = news
         self._written |= new
         with contextlib.suppress(OSError):
@@ -268,8 +259,7 @@ class RoofsSeen:
             found = []
             for entry in data["seen"].items():
                 for name, kind in LibraryRoof.__annotations__.items():
-                    if name != "session" or (entry[name].given and entry[name].value):
-                        entry[name].annotated(kind)
+                    entry[name].annotated(kind)
                 found.append(LibraryRoof(**cast("dict[str, Any]", entry.mapping())))
         except (ResultError, RecursionError, TypeError):  # TypeError: it has other keys, too
             return {}
@@ -365,14 +355,12 @@ class Roofs:
         self._rounds: Counter[Key] = Counter()
 
     @classmethod
-    def of_machine(cls, session: str = "", shared: Path | None = None) -> Roofs:
+    def of_machine(cls, shared: Path | None = None) -> Roofs:
         """With what other processes of this user saw on this machine.
 
-        session: whose processes measure a roof once. shared: their folder, which is used where
-        nothing is kept for others.
+        shared: a folder of the session, which is used where nothing is kept for others.
         """
-        path = default_path() or (None if shared is None else shared / NAME)
-        return cls(seen=RoofsSeen(path, session=session))
+        return cls(seen=RoofsSeen(default_path() or (None if shared is None else shared / NAME)))
 
     def read_again(self) -> None:
         """Take in what other processes have seen since this one began."""

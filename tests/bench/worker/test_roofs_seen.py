@@ -105,21 +105,6 @@ def test_a_damaged_file_is_as_good_as_none_and_is_replaced(file: Path, content: 
     assert best(file) == 2.0
 
 
-def test_roof_is_settled_for_the_other_processes_of_the_session_that_measured_it(
-    file: Path,
-) -> None:
-    first, second = (RoofsSeen(file, session="one") for _ in range(2))
-    first.add("machine", ("matmul",), "a 1", 2.0, "words")
-    first.save()
-    assert not second.settled("machine", ("matmul",), "a 1")
-    second.read_again()
-    assert second.settled("machine", ("matmul",), "a 1")
-    assert not second.settled("machine", ("matmul",), "b 1")
-    assert not first.settled("machine", ("matmul",), "a 1")  # it measures again where it must
-    assert not RoofsSeen(file, session="another").settled("machine", ("matmul",), "a 1")
-    assert not RoofsSeen(file).settled("machine", ("matmul",), "a 1")
-
-
 def test_bytes_that_are_no_text_and_files_that_are_too_large_are_passed_over(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
