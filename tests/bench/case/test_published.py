@@ -55,12 +55,6 @@ def test_every_published_shape_is_in_a_suite_that_its_source_names() -> None:
         assert {each.shape for each in figures} <= shapes
 
 
-def test_a_whole_step_stands_as_it_was_published(tmp_path: Path) -> None:
-    (step,) = published.steps(published.read(table(tmp_path, HEADER + BRAUN)))
-    assert step.seconds == pytest.approx(0.528)
-    assert (step.how, step.measured) == ("", "train:batch")
-
-
 def test_what_was_published_in_parts_is_added_up(tmp_path: Path) -> None:
     text = HEADER + DEEP.format("forward", 1) + DEEP.format("backward_data", 2)
     assert published.steps(published.read(table(tmp_path, text))) == ()  # no whole step
@@ -69,12 +63,6 @@ def test_what_was_published_in_parts_is_added_up(tmp_path: Path) -> None:
     assert step.seconds == pytest.approx(0.007)
     assert step.how == "forward, backward_data and backward_weights added up"
     assert [each.seconds for each in step.figures] == pytest.approx([0.001, 0.002, 0.004])
-
-
-def test_parts_of_different_devices_are_not_added_up(tmp_path: Path) -> None:
-    text = HEADER + DEEP.format("forward", 1)
-    text += DEEP.format("backward", 2).replace("V100", "P100")
-    assert published.steps(published.read(table(tmp_path, text))) == ()
 
 
 def test_an_epoch_is_divided_into_its_batches() -> None:

@@ -63,34 +63,21 @@ def test_a_stream_s_chunk_is_one_timestep_unless_the_shape_says_more() -> None:
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        ([], " is []; expected a table"),
         ({**SIZES, "bacth": 1}, ".bacth is not known (did you mean batch?); expected one of"),
         (WIDTHS, ".timesteps is missing"),
-        ({"timesteps": 6, **WIDTHS, "batch": 0}, ".batch is 0; expected a positive integer or a"),
         ({key: 1 for key in SIZES if key != "batch"}, ".batch is missing"),
         ({**SIZES, "batch": [2, 0]}, ".batch[1] is 0; expected a positive integer"),
-        ({**SIZES, "batch": []}, ".batch is []; expected a positive integer or a list of them"),
         (
             {**SIZES, "input_size": "hidden"},
             '.input_size is "hidden"; expected a positive integer, a list of them, or "hidden_s',
         ),
-        (
-            {**SIZES, "hidden_size": "hidden_size"},
-            '.hidden_size is "hidden_size"; expected a positive integer or a list of them',
-        ),
         ({**SIZES, "num_layers": 10**9}, ".num_layers is 1000000000; expected at most 1000"),
         ({**SIZES, "dropout": 1.0}, ".dropout is 1.0; expected a number from 0 to below 1"),
-        ({**SIZES, "dropout": float("nan")}, ".dropout is NaN; expected a number from 0 to"),
         ({**SIZES, "bidirectional": 1}, ".bidirectional is 1; expected true or false"),
-        (
-            {**SIZES, "optimizer": "adma"},
-            '.optimizer is "adma"; expected one of sgd, adam (did you mean adam?)',
-        ),
         (
             {**SIZES, "optimizer": "adam"},
             '.optimizer is "adam"; expected modes = ["training"] beside it: inference updates no',
         ),
-        ({**SIZES, "min_length": 7}, ".min_length is 7; expected at most the 6 timesteps"),
         (
             {**SIZES, "timesteps": [9, 6], "min_length": 7},
             ".min_length is 7; expected at most the 6 timesteps",

@@ -242,18 +242,6 @@ def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
     assert result.setup["roofs_s"] == pytest.approx(1.5 + 0.2)  # two calls say how busy it is
 
 
-def test_a_case_well_above_a_roof_is_invalid_and_has_its_time(world: World) -> None:
-    case = world.add("a")
-    bench = replace(world.bench(), roofs=Ceilings(part=2.0))
-    result = measured(group.measure_group([case], TimingPlan(5.0), bench=bench)[case.id])
-    (reason,) = result.reasons
-    assert reason.code == "above_roof"
-    assert "200% of the matrix-product rate" in reason.text
-    assert "an abacus" in reason.text
-    assert result.roofs is not None
-    assert result.roofs["of_matmul"] == 2.0
-
-
 def test_a_case_past_all_that_is_possible_is_a_failure_and_the_others_stay(world: World) -> None:
     cases = [world.add("a"), world.add("b")]
     bench = replace(world.bench(), roofs=Ceilings(above=["a"]))

@@ -93,13 +93,6 @@ def test_a_stall_makes_every_call_late_that_had_to_wait_for_it() -> None:
     assert (found.deadline, found.missed, found.calls) == (0.01, 4, 8)
 
 
-def test_a_stream_that_cannot_keep_up_falls_behind_for_ever() -> None:
-    machine = Machine()
-    calls = timed_calls(machine.step(0.015), 5, Pace(0.01, machine.sleep), machine.clock)
-    assert calls.latency == pytest.approx([0.015, 0.02, 0.025, 0.03, 0.035])
-    assert len(machine.naps) == 1
-
-
 def series(found: StepSeries | Broken) -> StepSeries:
     assert isinstance(found, StepSeries), found
     return found
@@ -142,14 +135,6 @@ def test_a_sample_is_the_median_of_its_block_whatever_its_slowest_call_took() ->
     assert result.samples == pytest.approx([0.001] * len(result.samples))
     assert result.streamed is not None
     assert result.streamed.latency.max() == pytest.approx(0.1)
-
-
-def test_a_step_that_raises_leaves_the_others() -> None:
-    machine = Machine()
-    steps = {"a": machine.step(iter([0.001] * 50)), "b": machine.step(0.001)}
-    found = timing.measure_streams(steps, TimingPlan(1.0), machine.clock)
-    assert isinstance(found["a"], Broken)
-    assert series(found["b"]).streamed is not None
 
 
 def test_what_is_not_waited_for_is_found() -> None:

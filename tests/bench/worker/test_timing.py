@@ -56,6 +56,11 @@ def series(result: StepSeries | Broken) -> StepSeries:
     return result
 
 
+def alone(machine: Machine, step: Step, seconds: float = 20.0) -> StepSeries:
+    """What is measured of a step by itself."""
+    return series(timing.measure({"a": step}, TimingPlan(seconds), machine.clock())["a"])
+
+
 def noisy(center: float, spread: float) -> Iterator[float]:
     """Costs around ``center`` that no number of samples makes precise: a slow and a fast state."""
     return itertools.cycle([center * (1 - spread), center * (1 + spread)])
@@ -126,7 +131,7 @@ def test_the_device_has_finished_before_the_clock_is_read() -> None:
 
     step = Step(launch, finish, lambda: None)
     assert first_use(step, machine.clock())[1] == pytest.approx(0.00301)
-    result = series(timing.measure({"a": step}, TimingPlan(1.0), machine.clock())["a"])
+    result = alone(machine, step, 1.0)
     assert result.samples == pytest.approx([0.00301] * len(result.samples))
 
 
@@ -135,7 +140,7 @@ def test_the_wait_costs_at_most_a_hundredth_of_a_block(cost: float) -> None:
     machine = Machine()
     wait = 0.001
     step = machine.step("a", cost, wait=wait)
-    result = series(timing.measure({"a": step}, TimingPlan(10.0), machine.clock())["a"])
+    result = alone(machine, step, 10.0)
     assert result.synchronize == pytest.approx(wait)
     assert min(result.blocks) >= 100 * wait * 0.999
 
@@ -186,9 +191,7 @@ def test_short_of_time_a_call_of_thirty_milliseconds_has_none_before_it_that_is_
 def test_a_block_that_warming_up_made_too_short_gets_more_calls() -> None:
     machine = Machine()
     costs = itertools.chain([0.02] * 4, itertools.repeat(0.001))
-    result = series(
-        timing.measure({"a": machine.step("a", costs)}, TimingPlan(5.0), machine.clock())["a"]
-    )
+    result = alone(machine, machine.step("a", costs), 5.0)
     assert result.calls >= 10
     assert result.samples == pytest.approx([0.001] * len(result.samples))
 
@@ -251,7 +254,7 @@ def test_a_slow_start_is_kept_as_warm_up_and_not_among_the_samples() -> None:
     machine = Machine()
     slow = [0.3 * 0.7**k + 0.1 for k in range(30)]
     step = machine.step("a", itertools.chain(slow, itertools.repeat(0.1)))
-    result = series(timing.measure({"a": step}, TimingPlan(30.0), machine.clock())["a"])
+    result = alone(machine, step, 30.0)
     assert result.warmup[:3] == pytest.approx(slow[:3])
     assert max(result.samples) < 0.11
     assert result.steady is True
@@ -260,7 +263,7 @@ def test_a_slow_start_is_kept_as_warm_up_and_not_among_the_samples() -> None:
 def test_a_step_that_never_settles_is_measured_and_marked_unsteady() -> None:
     machine = Machine()
     step = machine.step("a", (0.1 * 1.05**k for k in itertools.count()))
-    result = series(timing.measure({"a": step}, TimingPlan(20.0), machine.clock())["a"])
+    result = alone(machine, step, 20.0)
     assert result.steady is False
     warmup = sum(result.warmup)
     assert warmup <= timing.WARMUP_SHARE * 20.0
@@ -289,13 +292,6 @@ def test_a_step_that_raises_is_broken_and_the_others_go_on(after: int, during: s
     assert during in broken.during
     assert len(series(results["good"]).blocks) > 10
     assert series(results["good"]).rounds == series(results["other"]).rounds
-
-
-def test_an_interruption_is_let_through() -> None:
-    machine = Machine()
-    step = machine.step("a", raising(4, KeyboardInterrupt()))
-    with pytest.raises(KeyboardInterrupt):
-        timing.measure({"a": step}, TimingPlan(9.0), machine.clock())
 
 
 def test_a_step_that_takes_no_time_is_broken_not_infinitely_fast() -> None:
@@ -427,7 +423,7 @@ def test_time_outside_the_clock_is_part_of_a_member_s() -> None:
         machine.time += 0.2
 
     step = replace(machine.step("a", noisy(0.02, 0.3)), use=use, room=1000)
-    result = series(timing.measure({"a": step}, TimingPlan(10.0), machine.clock())["a"])
+    result = alone(machine, step, 10.0)
     assert machine.time <= 10.0
     assert max(result.samples) <= 0.026 + 1e-9
 
@@ -499,7 +495,3 @@ def test_short_steps_are_called_until_it_can_be_told_and_long_ones_once() -> Non
     clocks = Clocks()
     clocks.busy(3.0, 3.0)
     assert clocks.calls == 1
-
-
-def test_a_clock_of_processors_that_goes_back_is_no_less_than_none() -> None:
-    assert Clocks().busy(1.0, -1.0) == 0.0
