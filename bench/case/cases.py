@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from bench.machine.fields import InputError
 from lstm_impl.spec import LSTMSpec
-from lstm_impl.workload import OPTIMIZERS, Workload
+from lstm_impl.workload import LONGEST_PERIOD, OPTIMIZERS, SHORTEST_PERIOD, Workload
 
 ID_SPELLING = "backend/b32-t100-i128-h256/float32/inference/cpu"
 
@@ -55,6 +55,35 @@ _SHAPE = re.compile(
     r"(-len(?P<min_length>\d+))?(-drop(?P<dropout>[0-9.e+-]+?))?(-(?P<batch_major>bm))?"
     rf"(-(?P<optimizer>{'|'.join(OPTIMIZERS)}))?(-(?P<gradients>dwx?))?"
 )
+
+
+BACK_TO_BACK = "back-to-back"
+"""Each call as soon as the one before is done."""
+
+PERIODS = f'"{BACK_TO_BACK}" or a time from 1us to 1h, such as "10ms"'
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?) ?(us|µs|ms|s)")
+_SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def parse_period(text: str) -> float | None:
+    """Seconds between the calls of a stream, None for back to back.
+
+    Raises ValueError for what is neither.
+    """
+    if text == BACK_TO_BACK:
+        return None
+    match = _TIME.fullmatch(text.strip())
+    # Rounded, so that 10ms is 0.01 and not the number next to it: it is part of a case's name.
+    seconds = round(float(match[1]) * _SECONDS[match[2]], 9) if match else 0.0
+    if not SHORTEST_PERIOD <= seconds <= LONGEST_PERIOD:
+        raise ValueError(f"{text[:40]!r} is no period; expected {PERIODS}")
+    return seconds
+
+
+def period_words(period: float | None) -> str:
+    """As ``parse_period`` reads it."""
+    return BACK_TO_BACK if period is None else f"{1000 * period:.10g}ms"
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,13 @@ import difflib
 import itertools
 import json
 import math
-import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.case.cases import NO_VARIANT, Case
+from bench.case.cases import NO_VARIANT, PERIODS, Case, parse_period
 from bench.machine import devices
 from bench.machine.fields import InputError, ResultError, printable
 from bench.machine.reading import FolderError, expanded, parse_json, regular_bytes
@@ -27,11 +26,9 @@ from lstm_impl.registry import VARIANTS, get_backend, list_backends
 from lstm_impl.spec import MOST_LAYERS, MOST_SIZE, PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import (
     GRADIENTS,
-    LONGEST_PERIOD,
     MODES,
     OPTIMIZERS,
     SEQUENCE_MODES,
-    SHORTEST_PERIOD,
     Workload,
 )
 
@@ -167,35 +164,6 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):
         text = repr(type(value).__name__)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-BACK_TO_BACK = "back-to-back"
-"""Each call as soon as the one before is done."""
-
-PERIODS = f'"{BACK_TO_BACK}" or a time from 1us to 1h, such as "10ms"'
-
-_TIME = re.compile(r"(\d+(?:\.\d+)?) ?(us|µs|ms|s)")
-_SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
-
-
-def parse_period(text: str) -> float | None:
-    """Seconds between the calls of a stream, None for back to back.
-
-    Raises ValueError for what is neither.
-    """
-    if text == BACK_TO_BACK:
-        return None
-    match = _TIME.fullmatch(text.strip())
-    # Rounded, so that 10ms is 0.01 and not the number next to it: it is part of a case's name.
-    seconds = round(float(match[1]) * _SECONDS[match[2]], 9) if match else 0.0
-    if not SHORTEST_PERIOD <= seconds <= LONGEST_PERIOD:
-        raise ValueError(f"{text[:40]!r} is no period; expected {PERIODS}")
-    return seconds
-
-
-def period_words(period: float | None) -> str:
-    """As ``parse_period`` reads it."""
-    return BACK_TO_BACK if period is None else f"{1000 * period:.10g}ms"
 
 
 _SHAPES = "a list of shapes, each with its batch, timesteps, ..."

@@ -158,7 +158,7 @@ def short_time(text: str) -> float:
 
 def _period(text: str) -> float | None:
     # What it takes to know them is not every pytest's to wait for.
-    from bench.case.loading import parse_period
+    from bench.case.cases import parse_period
 
     try:
         return parse_period(text)

@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 import psutil
 
 from bench import records
-from bench.case.loading import period_words
+from bench.case.cases import period_words
 from bench.machine.fields import ResultError
 from bench.machine.writing import Writer, living, write, write_bytes, writer_of
 from bench.records.digest import with_digest

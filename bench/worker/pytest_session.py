@@ -23,8 +23,8 @@ import pytest
 
 from bench import case as suites
 from bench import records
-from bench.case.cases import Case
-from bench.case.loading import Suite, SuiteError, period_words
+from bench.case.cases import Case, period_words
+from bench.case.loading import Suite, SuiteError
 from bench.machine import devices, environment, facts
 from bench.machine.fields import ResultError, printable
 from bench.machine.lock import HeldError, LockError, MachineLock

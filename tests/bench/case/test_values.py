@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.case.loading import SuiteError, Value, did_you_mean, parse_period, period_words, shown
+from bench.case.cases import parse_period, period_words
+from bench.case.loading import SuiteError, Value, did_you_mean, shown
 from lstm_impl.spec import MOST_SIZE
 
 
