@@ -1,8 +1,8 @@
 """Data-parallel training: what is measured, the proof that it is the same training, a process.
 
 One replica alone is held against several that share a batch. Every side of that is a step of SGD on
-the same network: what differs is how many sequences a replica has, whether the gradients are added
-up over the replicas, and how many processors it may use.
+the same network: what differs is how many sequences a replica has, and how many processors it may
+use.
 
 ``python -m bench.studies.data_parallel`` builds, proves and times steps as it is reported on its
 standard input (``machine.process_pool``). Workers of one team do the same orders at the same time:
@@ -29,7 +29,7 @@ import numpy.typing as npt
 from bench.machine import fresh, process_pool
 from bench.machine.fresh import one_line
 from lstm_impl import UnavailableError, UnsupportedError, get_backend
-from lstm_impl.backends.tensorflow.data_parallel import DataParallel, share
+from lstm_impl.backends.tensorflow.data_parallel import DataParallel
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.proof import Judge, final_gradient, gate, numpy_judge
 from lstm_impl.proof.comparison import bounds, compare, update_error
@@ -51,14 +51,12 @@ ONE, TEAM, CORES = "one", "team", "cores"
 class DataParallelSide:
     """One of the things that are held against one another.
 
-    world: who computes it. batch: sequences of a step, over all replicas. reduced: whether
-    gradients are added up over the replicas.
+    world: who computes it. batch: sequences of a step, over all replicas.
     """
 
     name: str
     world: str
     batch: int
-    reduced: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,10 +91,6 @@ class DataParallelRequest:
         """What a step does, apart from being shared."""
         return Workload(batch, self.timesteps, "training", gradients="weights")
 
-    def global_batch(self, scaling: str) -> int:
-        """Sequences of a step of all replicas."""
-        return self.batch * (self.replicas if scaling == WEAK else 1)
-
 
 def sides(question: DataParallelRequest, *, cores: bool) -> list[DataParallelSide]:
     """All that is measured for a question.
@@ -105,11 +99,8 @@ def sides(question: DataParallelRequest, *, cores: bool) -> list[DataParallelSid
     """
     found = [DataParallelSide("one", ONE, question.batch)]
     for scaling in question.scalings:
-        batch = question.global_batch(scaling)
+        batch = question.batch * (question.replicas if scaling == WEAK else 1)
         found.append(DataParallelSide(scaling, TEAM, batch))
-        found.append(DataParallelSide(f"{scaling}-unreduced", TEAM, batch, reduced=False))
-        if scaling == STRONG:
-            found.append(DataParallelSide("strong-part", ONE, batch // question.replicas))
         if cores:
             found.append(DataParallelSide(f"{scaling}-cores", CORES, batch))
     return found
@@ -184,12 +175,8 @@ class StepWorker:
 
     def __call__(self, order: dict[str, Any]) -> dict[str, Any]:
         """Do what is ordered, and return the answer."""
-        known: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "start": self._start,
-            "build": self._build,
-            "block": self._block,
-        }
-        return known[order["do"]](order)
+        answer: dict[str, Any] = getattr(self, f"_{order['do']}")(order)
+        return answer
 
     # -- what it is
 
@@ -219,22 +206,18 @@ class StepWorker:
         return {"replicas": replicas, "alike": len(set(request_digest.ravel().tolist())) == 1}
 
     def _made_strategy(self) -> Any:
-        tf, question = self._tf, self._question
+        tf, question, count = self._tf, self._question, self._question.replicas
         if self._world != TEAM:
             return tf.distribute.get_strategy()
-        if question.strategy == MIRRORED:
-            return tf.distribute.MirroredStrategy(self._local_devices())
-        return tf.distribute.MultiWorkerMirroredStrategy()
-
-    def _local_devices(self) -> list[str]:
-        """Of a mirrored strategy: GPUs, or as many logical processors."""
-        tf, count = self._tf, self._question.replicas
-        if self._question.device == "gpu":
-            return [f"/gpu:{number}" for number in range(count)]
-        (processor,) = tf.config.list_physical_devices("CPU")
-        one = tf.config.LogicalDeviceConfiguration()
-        tf.config.set_logical_device_configuration(processor, [one] * count)
-        return [f"/cpu:{number}" for number in range(count)]
+        if question.strategy != MIRRORED:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        if question.device == "cpu":  # as many logical processors
+            (processor,) = tf.config.list_physical_devices("CPU")
+            one = tf.config.LogicalDeviceConfiguration()
+            tf.config.set_logical_device_configuration(processor, [one] * count)
+        return tf.distribute.MirroredStrategy(
+            [f"/{question.device}:{number}" for number in range(count)]
+        )
 
     # -- what all of a team must know
 
@@ -299,29 +282,20 @@ class StepWorker:
         question, spec = self._question, self._question.spec
         workload = question.workload(side.batch)
         inputs = workload.inputs(spec, question.seed)
-        step = model.step(reduced=side.reduced)
+        step = model.step()
         placed = model.place(inputs, final_gradient(inputs.state))
         model.model.set_weights(weights)
         returned = step(*placed)
         gradients, after = model.gradients(returned), model.weights()
         model.model.set_weights(weights)
         self._steps[side.name] = partial(step, *placed)
-        judge, failure = numpy_judge(spec), ""
+        theirs = expected(numpy_judge(spec), weights, inputs, workload.timesteps)
         pairs = list(zip(gradients, after, strict=True))
-        if side.reduced:
-            theirs = expected(judge, weights, inputs, workload.timesteps)
-            failure = prove(spec, workload, theirs, weights, pairs)
-        else:
-            # Each its own part, or it would be no measure of what a replica computes.
-            own = question.workload(side.batch // model.replicas)
-            for number, pair in enumerate(pairs, start=self._index * len(pairs)):
-                part = share(inputs, number, model.replicas)
-                theirs = expected(judge, weights, part, own.timesteps)
-                failure = failure or prove(spec, own, theirs, weights, [pair])
+        failure = prove(spec, workload, theirs, weights, pairs)
         checksums = self._gathered([float(bool(failure)), *map(fingerprint, after)])
         if not failure and checksums[:, 0].any():
             failure = f"worker {int(np.flatnonzero(checksums[:, 0])[0])} computes something else"
-        if not failure and side.reduced and len(set(checksums[:, 1:].ravel().tolist())) > 1:
+        if not failure and len(set(checksums[:, 1:].ravel().tolist())) > 1:
             failure = "after a step the replicas' weights are no longer the same"
         return failure
 
@@ -337,20 +311,14 @@ class StepWorker:
             start = time.perf_counter()
             for _ in calls:
                 returned = step()
-            self._wait(returned)
+            # Until a step has ended on each device of this process, by a number of its last
+            # gradient: ``sync_devices`` would ask other machines' devices, too, and cannot.
+            for part in self._strategy.experimental_local_results(returned[-1]):
+                self._tf.reshape(part, [-1])[:1].numpy()
             seconds = time.perf_counter() - start
         finally:
             gc.enable()
         return {"seconds": float(self._gathered([seconds]).max())}
-
-    def _wait(self, returned: Any) -> None:
-        """Until a step has ended on each device of this process.
-
-        By a number of its last gradient, behind which a GPU has nothing more of it in its queue:
-        ``sync_devices`` would ask other machines' devices, too, and cannot.
-        """
-        for part in self._strategy.experimental_local_results(returned[-1]):
-            self._tf.reshape(part, [-1])[:1].numpy()
 
 
 if __name__ == "__main__":

@@ -107,13 +107,13 @@ class DataParallel:
 
     # -- the step
 
-    def step(self, reduced: bool = True) -> Any:
+    def step(self) -> Any:
         """A traced function of what ``place`` gives, that updates the weights once."""
         tf = self._tf
 
         def replica(*arrays: Tensor) -> Sequence[Tensor]:
             gradients = self._own(*arrays)
-            if reduced and self.replicas > 1:
+            if self.replicas > 1:
                 context = tf.distribute.get_replica_context()
                 gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             self._optimizer.apply(gradients)

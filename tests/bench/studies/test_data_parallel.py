@@ -105,9 +105,6 @@ def test_weak_keeps_each_replica_s_batch_and_strong_shares_one() -> None:
     assert found["one"] == DataParallelSide("one", "one", 8)
     assert found["weak"] == DataParallelSide("weak", "team", 16)
     assert found["strong"] == DataParallelSide("strong", "team", 8)
-    assert found["weak-unreduced"] == DataParallelSide("weak-unreduced", "team", 16, reduced=False)
-    # One replica alone has the batch that each of several has.
-    assert found["strong-part"] == DataParallelSide("strong-part", "one", 4)
     # One on all processors has the whole batch of all of them.
     assert found["weak-cores"].batch == 16
     assert found["strong-cores"].batch == 8
@@ -115,7 +112,7 @@ def test_weak_keeps_each_replica_s_batch_and_strong_shares_one() -> None:
 
 def test_what_is_not_asked_for_is_not_measured() -> None:
     names = {side.name for side in sides(question((WEAK,)), cores=False)}
-    assert names == {"one", "weak", "weak-unreduced"}
+    assert names == {"one", "weak"}
 
 
 def test_two_replicas_share_a_fingerprint_only_if_all_their_bits_are_alike() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.machine.process_pool import PoolError
-from bench.studies import replicas
+from bench.studies import scaling
 from bench.studies.data_parallel import (
     SCALINGS,
     TEAM,
@@ -19,7 +19,7 @@ from bench.studies.data_parallel import (
     DataParallelSide,
     sides,
 )
-from bench.studies.replicas import ROUNDS, ReplicaPlan, measured, timed
+from bench.studies.scaling import ROUNDS, ReplicaPlan, measured, timed
 from bench.studies.tf_config import ClusterAddress
 
 BACKEND = "while_loop+hoisted"
@@ -48,8 +48,9 @@ def test_each_side_has_a_block_in_every_round_that_fills_its_time() -> None:
     for side in own:
         assert found[side.name] == [pytest.approx(1e-3)] * ROUNDS
     assert {calls for _, calls in told} == {1, 20}
-    first = [name for name, _ in told][-2 * 4 :]
-    assert len(set(first)) == 4, "in an order of its own each round"
+    names = [name for name, _ in told][-2 * ROUNDS :]
+    orders = set(zip(names[::2], names[1::2], strict=True))
+    assert orders == {("weak", "strong"), ("strong", "weak")}, "in an order of its own each round"
 
 
 def test_machines_with_clocks_of_their_own_tell_their_team_the_same() -> None:
@@ -75,7 +76,7 @@ def test_each_replica_of_this_machine_has_processors_of_its_own(
         *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", SCALINGS, threads=2, seconds=1.0, seed=0
     )
     plan = ReplicaPlan(question, LIMIT, processors=(3, 4, 5, 6))
-    members = {each[0]: each for each in replicas._members(plan)}
+    members = {each[0]: each for each in scaling._members(plan)}
     assert {name: each[4] for name, each in members.items()} == {
         "one replica alone": [3, 4],
         "one replica on all processors": [3, 4, 5, 6],
@@ -90,15 +91,15 @@ def test_each_replica_of_this_machine_has_processors_of_its_own(
 
 def test_of_a_cluster_this_machine_starts_its_own_worker_alone() -> None:
     plan = ReplicaPlan(QUESTION, LIMIT, ClusterAddress(("a:1", "b:2"), 1, "{}"))
-    names = [each[0] for each in replicas._members(plan)]
+    names = [each[0] for each in scaling._members(plan)]
     assert names == ["one replica alone", "worker 1"]
 
 
 def test_gpus_are_dealt_out_from_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    assert [replicas._gpu(index) for index in range(2)] == ["4", "7"]
+    assert [scaling._gpu(index) for index in range(2)] == ["4", "7"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert [replicas._gpu(index) for index in range(2)] == ["0", "1"]
+    assert [scaling._gpu(index) for index in range(2)] == ["0", "1"]
 
 
 # -- with TensorFlow
@@ -188,7 +189,7 @@ def mirrored() -> list[dict[str, Any]]:
     """
     pytest.importorskip("tensorflow")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replicas, "WORKER", ("-c", WRONG))
+        patch.setattr(scaling, "WORKER", ("-c", WRONG))
         return measured(ReplicaPlan(MIRRORED, LIMIT), lambda _: None)
 
 
@@ -202,8 +203,7 @@ def of_backend(records: list[dict[str, Any]], name: str) -> list[dict[str, Any]]
 def test_a_wrong_reduction_gets_no_time(backend: str, mirrored: list[dict[str, Any]]) -> None:
     found = by_side(of_backend(mirrored, backend))
     assert "differs from the reference's on the whole batch" in found["weak"]["failed"]
-    for name in ("one", "weak-unreduced"):
-        assert found[name]["failed"].startswith("not timed, since: ")
+    assert found["one"]["failed"].startswith("not timed, since: ")
     assert not any(record["samples"] for record in found.values())
 
 
@@ -226,7 +226,7 @@ class Worker:
             self.world = order["world"]
             return {"replicas": 2, "alike": True}
         assert order["do"] == "build", "it is timed all the same"
-        names = {"one": ["one"], "team": ["weak", "weak-unreduced"], "cores": ["weak-cores"]}
+        names = {"one": ["one"], "team": ["weak"], "cores": ["weak-cores"]}
         return {"refused": "", "proofs": {
             name: f"{name} is wrong" if self.world == "cores" else ""
             for name in names[self.world]
@@ -240,11 +240,11 @@ process_pool.serve(Worker())
 def test_no_side_is_timed_beside_one_that_is_wrong_on_all_processors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replicas, "WORKER", ("-c", WRONG_ON_ALL))
+    monkeypatch.setattr(scaling, "WORKER", ("-c", WRONG_ON_ALL))
     plan = ReplicaPlan(replace(MIRRORED, backends=(BACKEND,)), LIMIT, processors=(0, 1))
     found = by_side(measured(plan, lambda _: None))
     assert {name: each["failed"] for name, each in found.items()} == {
-        **dict.fromkeys(["one", "weak", "weak-unreduced"], "not timed, since: weak-cores is wrong"),
+        **dict.fromkeys(["one", "weak"], "not timed, since: weak-cores is wrong"),
         "weak-cores": "weak-cores is wrong",
     }
     assert not any(each["samples"] for each in found.values())
@@ -260,7 +260,7 @@ class Worker:
             self.second = (order["world"], order["index"]) == ("team", 1)
             return {"replicas": 2, "alike": True}
         if order["do"] == "build":
-            return {"refused": "", "proofs": dict.fromkeys(["one", "weak", "weak-unreduced"], "")}
+            return {"refused": "", "proofs": dict.fromkeys(["one", "weak"], "")}
         if self.second and order["calls"] > 1:
             os.kill(os.getpid(), 9)
         return {"seconds": 1e-3 * order["calls"]}
@@ -297,7 +297,7 @@ def test_a_worker_that_is_killed_ends_the_set_with_its_name(
 ) -> None:
     if code is KILLED:
         pytest.importorskip("tensorflow")
-    monkeypatch.setattr(replicas, "WORKER", ("-c", code))
+    monkeypatch.setattr(scaling, "WORKER", ("-c", code))
     question = DataParallelRequest(
         *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", (WEAK,), threads=1, seconds=3.0, seed=0
     )

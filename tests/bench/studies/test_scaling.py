@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import run
-from bench.studies import replicas, scaling
+from bench.studies import scaling
 from bench.studies.data_parallel import sides
 
 
@@ -83,9 +83,9 @@ def test_every_repetition_has_inputs_of_its_own_and_all_are_in_the_file(
 ) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
-    asked: list[replicas.ReplicaPlan] = []
+    asked: list[scaling.ReplicaPlan] = []
 
-    def measured(plan: replicas.ReplicaPlan, tell: Any) -> list[dict[str, Any]]:
+    def measured(plan: scaling.ReplicaPlan, tell: Any) -> list[dict[str, Any]]:
         asked.append(plan)
         tell("keras")
         return [
