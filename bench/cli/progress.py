@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -23,7 +22,7 @@ from bench.machine.reading import default_folder
 from bench.machine.writing import Closing
 from bench.records.files import by_default, collect
 from bench.records.schema import Results
-from bench.render.escape import clean
+from bench.render.escape import clean, text_console
 
 AFTER = 1.0
 """Seconds before the line appears."""
@@ -37,7 +36,7 @@ class Progress(Closing):
         stream = sys.stderr if stream is None else stream
         shown = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
         self._live = Live(
-            console=Console(file=stream, quiet=not shown),
+            console=text_console(file=stream, quiet=not shown),
             get_renderable=lambda: Text(clean(self._what + self._part), no_wrap=True),
             refresh_per_second=5,
             redirect_stdout=False,

@@ -2,8 +2,8 @@
 
 import functools
 import gc
-import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -148,55 +148,45 @@ def test_bounds_beyond_every_number_and_batches_of_any_size_are_survived() -> No
 # The command
 
 
-def run_report(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
-    environment.pop("COLUMNS", None)
-    return subprocess.run(
-        [sys.executable, "-m", "bench.report", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=cwd,
-        env=environment,
-        check=False,
-    )
-
-
-def test_the_command_shows_the_latest_results(tmp_path: Path) -> None:
-    done = run_report(cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr == (
+def test_newest_results_of_the_folder_are_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert report.main([]) == 2
+    assert capsys.readouterr() == (
+        "",
         "error: there are no results in results/; make some with `pytest --benchmark-only`, or "
-        "name result files or folders\n"
+        "name result files or folders\n",
     )
     (tmp_path / "results").mkdir()
     for path in REPLICATES:
-        (tmp_path / "results" / path.name).write_bytes(path.read_bytes())
-    done = run_report(cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "keras is the fastest" in done.stdout
-    assert "\x1b" not in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
+        shutil.copy(path, tmp_path / "results")
+    assert report.main([]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "keras is the fastest" in out
+    assert "\x1b" not in out
+    assert max(map(len, out.splitlines())) <= 100
 
 
-def test_bad_files_give_a_line_each_and_the_good_ones_are_shown(tmp_path: Path) -> None:
+def test_bad_files_give_a_line_each_and_the_good_ones_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty.json").touch()
     (tmp_path / "cut.json").write_bytes(REPLICATES[0].read_bytes()[:5000])
-    (tmp_path / "missing.json").unlink(missing_ok=True)
-    bad = [tmp_path / name for name in ("empty.json", "cut.json", "missing.json")]
-    bad.append(GOLDEN / "foreign-pytest-benchmark.json")
-    done = run_report(*bad, REPLICATES[0])
-    assert done.returncode == 2
-    lines = done.stderr.splitlines()
-    assert len(lines) == 4
-    for path, told in zip(bad, ("is empty", "cut off", "not exist", "no results"), strict=True):
-        assert any(str(path) in line and told in line for line in lines)
-    assert "keras is the fastest" in done.stdout
-    alone = run_report(*bad)
-    assert alone.returncode == 2
-    assert alone.stdout == ""
-    assert len(alone.stderr.splitlines()) == 4
+    bad = [str(tmp_path / name) for name in ("empty.json", "cut.json", "missing.json")]
+    bad.append(str(GOLDEN / "foreign-pytest-benchmark.json"))
+    for good in ([str(REPLICATES[0])], []):
+        assert report.main([*bad, *good]) == 2
+        out, err = capsys.readouterr()
+        lines = err.splitlines()
+        assert len(lines) == 4
+        reasons = ("is empty", "cut off", "not exist", "no results")
+        for path, reason in zip(bad, reasons, strict=True):
+            assert any(path in line and reason in line for line in lines)
+        assert ("keras is the fastest" in out) == bool(good)
 
 
 @pytest.mark.parametrize("path", [REPLICATES[0], "not-there.json"])

@@ -178,17 +178,13 @@ def test_map_of_what_was_learned_is_read_beside_the_results(
     assert capsys.readouterr().err.count("learning-made-up.json") == 1
 
 
-@pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_plot_draws_a_panel_for_time_and_one_for_memory(
-    usual_windows: Path, tmp_path: Path, suffix: str
+    usual_windows: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib")
-    file = tmp_path / f"a.{suffix}"
-    words = [str(usual_windows), "--along", "window", "--output", str(file)]
-    assert plot.main(words) == 0
-    assert file.stat().st_size > 10_000
-    if suffix == "svg":
-        text = file.read_text(encoding="utf-8")
-        for told in ("What a timestep costs along window", "per timestep", "peak memory (MiB)"):
-            assert told in text
-        assert all(name in text for name in made.COSTS)
+    file = tmp_path / "a.svg"
+    assert plot.main([str(usual_windows), "--along", "window", "--output", str(file)]) == 0
+    text = file.read_text(encoding="utf-8")
+    for words in ("What a timestep costs along window", "per timestep", "peak memory (MiB)"):
+        assert words in text
+    assert all(name in text for name in made.COSTS)

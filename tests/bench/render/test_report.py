@@ -314,7 +314,7 @@ def test_picture_asks_nobody_for_anything(few: Report) -> None:
 
 
 @pytest.mark.parametrize("draw", [full, brief])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(text=HOSTILE)
 @example(text="x" * 1_000_000)
 @example(text="漢字" * 40)
@@ -322,11 +322,10 @@ def test_picture_asks_nobody_for_anything(few: Report) -> None:
 @example(text="[red]:smile:[/red]\n" * 40)
 def test_hostile_text_is_harmless_in_a_terminal(draw: Draw, text: str) -> None:
     found = hostile_report(text)
-    for width in (60, 100):
-        shown = as_text(found, width, draw)
-        assert len(shown) < 100_000
-        assert all(letter.isprintable() for letter in shown.replace("\n", ""))
-        assert max(map(cell_len, shown.splitlines())) <= width
+    shown = as_text(found, 60, draw)
+    assert len(shown) < 100_000
+    assert all(letter.isprintable() for letter in shown.replace("\n", ""))
+    assert max(map(cell_len, shown.splitlines())) <= 60
 
 
 def test_rich_markup_is_shown_as_it_is() -> None:
