@@ -77,11 +77,10 @@ def gate_last(
 ) -> GateResult:
     """Compare what a step computed when it was timed with the reference.
 
-    seed: of ``Model.prepare``. It is compared with all that the step works through, window after
-    window: the last one's results, and the final state. Of a stream it is what it computed when it
-    went on from the state that the timed calls left (``proof.streamed.gone_on``). With an optimizer
-    the calls must have been the first after ``Step.restart``, and the model's weights be those that
-    they left; the reference makes the same updates by the formula.
+    seed: of ``Model.prepare``. Of windows it is the last one's results and the final state; of a
+    stream what it computed when it went on from the state that the timed calls left
+    (``proof.streamed.gone_on``). With an optimizer the calls must have been the first after
+    ``Step.restart``, and the model's weights be those that they left.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     found: dict[str, float] = {}
@@ -192,8 +191,7 @@ def _worked_through(
 def _unsure(optimizer: str, gradient: FloatArray, off: float) -> FloatArray:
     """How far an update may be off where the gradient is off by ``off`` of its largest value.
 
-    Adam's step is the learning rate in the gradient's direction, whatever its size, so that it may
-    be made the other way where the gradient is smaller than its error.
+    Adam may step the other way where the gradient is smaller than its error.
     """
     most = off * max(float(np.max(np.abs(gradient), initial=0.0)), SMALLEST_SCALE)
     if optimizer == "sgd":

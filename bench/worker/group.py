@@ -30,7 +30,7 @@ from bench.records import hdr
 from bench.records.schema import SCHEMA, Figures, RecordedReason
 from bench.records.streaming import Bounds, StreamCalls, Taken
 from bench.stats.latency import PARTS, percentile
-from bench.worker import equivalence, estimate, resources, roofs, timing
+from bench.worker import equivalence, estimate, memory_server, resources, roofs, timing
 from bench.worker.disturbances import validity
 from bench.worker.output import Output, Printed
 from bench.worker.roofs import Roofs
@@ -45,7 +45,7 @@ from bench.worker.timing import (
     TimingPlan,
     processors_busy,
 )
-from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
+from lstm_impl import LSTMWeights, UnavailableError, UnsupportedError, Workload
 from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.proof import GateResult
@@ -268,21 +268,12 @@ class Bench:
         Importing a framework, opening a device and loading a compiler take seconds, and would
         otherwise count as the building and compiling of the first case.
         """
-        work = case.workload
         key = _start_key(backend, case)
         if key in self.started:
             return
         self.started[key] = 0.0
         begun = self.clock.now()
-        if self.threads is not None:
-            backend.use_threads(self.threads)
-        smallest = LSTMSpec(1, 1, dtype=case.spec.dtype)
-        model = backend.build(smallest, LSTMWeights.random(smallest), case.device)
-        step = model.prepare(
-            Workload(1, 1, work.mode, optimizer=work.optimizer, gradients=work.gradients)
-        )
-        step.run()
-        step.synchronize()
+        memory_server.start(backend, case, self.threads)
         self.started[key] = self.clock.now() - begun
 
 

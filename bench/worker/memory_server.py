@@ -19,9 +19,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.machine.fresh import ending, one_line
 from bench.machine.processes import die_with
+
+if TYPE_CHECKING:
+    from bench.case.cases import Case
+    from lstm_impl import Backend
 
 MODULES: Mapping[str, Sequence[str]] = {
     # What a framework's backends use besides the module of its name, or those of a strategy that
@@ -87,6 +92,20 @@ def _status() -> dict[str, int]:
     return found
 
 
+def start(backend: Backend, case: Case, threads: int | None) -> None:
+    """Have a backend compute one step of one unit, as a case would: what that starts is its own."""
+    from lstm_impl import LSTMSpec, LSTMWeights, Workload
+
+    if threads is not None:
+        backend.use_threads(threads)
+    smallest, work = LSTMSpec(1, 1, dtype=case.spec.dtype), case.workload
+    step = backend.build(smallest, LSTMWeights.random(smallest), case.device).prepare(
+        Workload(1, 1, work.mode, optimizer=work.optimizer, gradients=work.gradients)
+    )
+    step.run()
+    step.synchronize()
+
+
 def measure(request: Mapping[str, object]) -> dict[str, object]:
     """The memory of one case, in this process: ``peak_bytes`` and ``steady_bytes``.
 
@@ -96,23 +115,14 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     Raises whatever the backend raises.
     """
     from bench.case.cases import Case
-    from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+    from lstm_impl import LSTMWeights, get_backend
 
     data, seed, threads = request["case"], request["seed"], request["threads"]
     assert isinstance(data, Mapping)
     assert isinstance(seed, int)
     case = Case.from_dict(data)
-    backend = get_backend(case.backend)
-    if isinstance(threads, int):
-        backend.use_threads(threads)
-    smallest = LSTMSpec(1, 1, dtype=case.spec.dtype)
-    work = case.workload
-    step = backend.build(smallest, LSTMWeights.random(smallest), case.device).prepare(
-        Workload(1, 1, work.mode, optimizer=work.optimizer, gradients=work.gradients)
-    )
-    step.run()
-    step.synchronize()
-    del step
+    backend, work = get_backend(case.backend), case.workload
+    start(backend, case, threads if isinstance(threads, int) else None)
     weights = LSTMWeights.random(case.spec, seed)
     resident = Resident()
     model = backend.build(case.spec, weights, case.device, batch_major=work.batch_major)

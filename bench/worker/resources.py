@@ -86,7 +86,7 @@ class Server:
         }
         command = [sys.executable, "-P", "-W", "ignore", "-m", "bench.worker.memory_server"]
         try:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [*command, str(os.getpid()), framework, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -113,14 +113,9 @@ class Server:
 
     def close(self) -> None:
         """End it and its child, at once."""
-        self._process.kill()  # the kernel then ends its child
+        self.process.kill()  # the kernel then ends its child
         self._connection.close()
-        self._process.wait()
-
-    @property
-    def process(self) -> int:
-        """Its number."""
-        return self._process.pid
+        self.process.wait()
 
     @property
     def closed(self) -> bool:

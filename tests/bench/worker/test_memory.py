@@ -163,7 +163,7 @@ def test_a_server_that_was_killed_is_started_anew(
 ) -> None:
     known(process_memory.measure(case("grows"), 0, ENOUGH))
     (server,) = process_memory._servers.values()
-    os.kill(server.process, signal.SIGKILL)
+    os.kill(server.process.pid, signal.SIGKILL)
     assert "the process for memory has" in reason(process_memory.measure(case("grows"), 0, ENOUGH))
     known(process_memory.measure(case("grows"), 0, ENOUGH))
 

@@ -103,7 +103,7 @@ def test_the_server_and_its_child_end_with_whoever_started_them(backends: Path) 
         "from bench.case.cases import Case\n"
         "from lstm_impl import LSTMSpec, Workload\n"
         "server = Server('told')\n"
-        "print(server.process, flush=True)\n"
+        "print(server.process.pid, flush=True)\n"
         "case = Case('hangs', LSTMSpec(1, 4), Workload(2, 6))\n"
         "server.ask({'case': case.to_dict(), 'seed': 0, 'threads': None}, 1000.0)\n"
     )
