@@ -738,37 +738,22 @@ class HeterogeneityTests:
 
     def _apart(self, bridge: str, new: str, base: str) -> Heterogeneity | None:
         there, here = self._processes.get(new, set()), self._processes.get(base, set())
+        sides = there - here, here - there
         cases = [
-            tuple([run for run in runs if run.run in side] for side in (there - here, here - there))
+            [[run for run in runs if run.run in side] for side in sides]
             for runs in self._cases.get(bridge, ())
         ]
-        sides = _in_the_same_processes([(one, other) for one, other in cases if one and other])
-        if not sides:
+        cases = [case for case in cases if all(case)]
+        if not cases:
             return None
-        found = geometric_mean(compare_all(sides))
-        return Heterogeneity(bridge, new, base, len(sides), found)
-
-
-def _in_the_same_processes(
-    cases: Sequence[tuple[list[RunSamples], list[RunSamples]]],
-) -> list[tuple[list[RunSamples], list[RunSamples]]]:
-    """The cases that enough processes have on both sides, and of these the processes that have all.
-
-    A process's luck is common to its cases, so that only processes with the same cases can be held
-    against one another by their means. All as they are, where too few would be left.
-    """
-    many = [case for case in cases if min(map(len, case)) >= ENOUGH_PROCESSES]
-    if not many:
-        return list(cases)
-    common = [
-        set.intersection(*({run.run for run in case[side]} for case in many)) for side in (0, 1)
-    ]
-    if min(map(len, common)) < ENOUGH_PROCESSES:
-        return many
-    return [
-        (
-            [run for run in new if run.run in common[0]],
-            [run for run in base if run.run in common[1]],
-        )
-        for new, base in many
-    ]
+        if many := [case for case in cases if min(map(len, case)) >= ENOUGH_PROCESSES]:
+            # A process's luck is common to its cases, so that only processes with the same cases
+            # can be held against one another by their means; unless too few would be left.
+            ids = [[{run.run for run in side} for side in case] for case in many]
+            common = [set.intersection(*side) for side in zip(*ids, strict=True)]
+            cases = many
+            if min(map(len, common)) >= ENOUGH_PROCESSES:
+                kept = set.union(*common)
+                cases = [[[run for run in s if run.run in kept] for s in case] for case in many]
+        found = geometric_mean(compare_all([(one, other) for one, other in cases]))
+        return Heterogeneity(bridge, new, base, len(cases), found)
