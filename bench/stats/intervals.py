@@ -86,10 +86,7 @@ _STEPS = 12
 
 @dataclass(frozen=True)
 class Estimates:
-    """What is known of true logs, ``[cases]``: t distributions.
-
-    errors: their scales. degrees: of freedom; infinite where they are normal.
-    """
+    """t distributions of true logs, ``[cases]``; their degrees are infinite where normal."""
 
     middles: FloatArray
     errors: FloatArray
@@ -101,10 +98,7 @@ class Estimates:
         return cls(*(np.array([number]) for number in numbers))
 
     def minus(self, base: Estimates) -> Estimates:
-        """Of the differences, by Welch with Satterthwaite's degrees of freedom.
-
-        A side with infinite degrees has a known variance and takes none of them.
-        """
+        """Of the differences, by Welch with Satterthwaite's degrees of freedom."""
         own, others = self.errors**2, base.errors**2
         variance = own + others
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -200,7 +194,7 @@ class _Model:
 def process_means(
     logs: FloatArray, allowance: float | FloatArray, in_order: bool | BoolArray = False
 ) -> Means:
-    """Return the mean of ``logs [cases, processes]``, with at least one process.
+    """Return the mean of ``logs [cases, processes]``.
 
     allowance, a number or ``[cases]``: the spread between processes that stands in for what fewer
     than 6 of them cannot show. in_order, one or ``[cases]``: whether the processes are in the order
@@ -255,23 +249,9 @@ def _allow_for_shifts(means: Means, logs: FloatArray, in_order: bool | BoolArray
     )
 
 
-def means_of_all(values: FloatArray, spread: FloatArray) -> Means:
-    """The same of two or more ``values [cases, values]`` none of which is taken for bad.
-
-    Each counts alike. spread ``[cases]``: what theirs is drawn towards, however many they are; from
-    6 on the interval is never narrower than the plain t-interval.
-    """
-    model = _Model(spread, values.shape[1] < ENOUGH_PROCESSES)
-    separate, centre = _around_median(values)
-    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        return _with_errors(separate, centre, _all_good(separate, model), model)
-
-
 def _around_median(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Each case's values less their median, and these medians.
-
-    In order, so that the order in which they came changes not even the last digit.
-    """
+    """Each case's values less their median, and these medians."""
+    # In order, so that the order in which they came changes not even the last digit.
     ordered = np.sort(values, axis=1)
     centre = _median(ordered)
     return ordered - centre[:, None], centre
@@ -399,10 +379,10 @@ class ReasonedError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value between its bounds, and the confidence that the bounds really have.
+    """A value between its bounds, and the confidence that these have.
 
-    ``confidence`` is below what was requested where so few samples cannot give it (the whole
-    range of n samples covers the median with 1 - 2/2**n).
+    It is below what was requested where so few samples cannot give it: the whole range of n samples
+    covers the median with 1 - 2/2**n.
     """
 
     low: float
@@ -463,10 +443,8 @@ def median_intervals(
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """``median_interval`` of many cases at once: low, mid, high and confidence, each ``[cases]``.
 
-    values ``[total]``: the samples, one case after the other; offsets ``[cases + 1]``: where each
-    case begins, and the end. Values may be of either sign (log ratios have medians too).
-
-    Raises ValueError for a case without samples or a value that is not finite.
+    values ``[total]``: the samples of any sign, one case after the other; offsets ``[cases + 1]``:
+    where each case begins, and the end.
     """
     sizes = np.diff(offsets)
     if sizes.size == 0 or np.any(sizes < 1):
@@ -509,10 +487,7 @@ def case_interval(
 def case_intervals(
     cases: Sequence[Sequence[npt.ArrayLike]], confidence: float = CASE_CONFIDENCE
 ) -> list[CaseInterval]:
-    """``case_interval`` of many cases at once: ``cases[i]`` has the samples of each process.
-
-    Raises ValueError as it does.
-    """
+    """``case_interval`` of many cases at once: ``cases[i]`` has the samples of each process."""
     if not all(len(runs) for runs in cases):
         raise ValueError("no runs")
     if len(cases) == 0:
@@ -608,7 +583,12 @@ def means_over_nodes(each: Estimates, allowance: float) -> Means:
     cases, count = each.middles.shape
     if count > 1:
         own = np.sqrt(np.mean(np.sort(each.errors, axis=1) ** 2, axis=1))
-        return means_of_all(each.middles, np.hypot(allowance, own))
+        # Each counts alike, and none is taken for bad. However many they are, their spread is drawn
+        # towards the allowance; from 6 on that is never narrower than the plain t-interval.
+        model = _Model(np.hypot(allowance, own), count < ENOUGH_PROCESSES)
+        separate, centre = _around_median(each.middles)
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            return _with_errors(separate, centre, _all_good(separate, model), model)
     # What one node says of others: no more than one process does.
     nothing = np.zeros(cases)
     others = Estimates(nothing, np.full(cases, ALONE * allowance), np.full(cases, DEGREES))
@@ -650,8 +630,6 @@ def node_intervals(
     nodes or more the bounds are order statistics of these, which cover whatever their distribution
     is and however many processes each has. With 2 to 5 they are a t-interval on their logs, taken
     to spread by ``LEAST_SPREAD`` at least. One node says nothing of others.
-
-    Raises ValueError as ``case_intervals`` does.
     """
     found = case_intervals([[samples for _, samples in runs] for runs in cases], confidence)
     for index, runs in enumerate(cases):
