@@ -18,12 +18,12 @@ import numpy.typing as npt
 from lstm_impl import reference
 from lstm_impl.arguments import batch_and_timesteps, checked_lengths, checked_state
 from lstm_impl.backend import Backend
-from lstm_impl.call import Call, Outputs, RawGradients, Tensor
+from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.model import Model, given_step
 from lstm_impl.profile import Profile
 from lstm_impl.proof.comparison import named
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.step import Results, Step
 from lstm_impl.stream import InputSets
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
@@ -40,17 +40,8 @@ class VariantModel(Model):
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         return self.plain._to_device(array)
 
-    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        return self.plain._to_host(tensor)
-
     def _infer(self, call: Call) -> Outputs:
         return self.plain._infer(call)
-
-    def _train(self, gradients: str, call: Call, upstream: Any) -> RawGradients:
-        return self.plain._train(gradients, call, upstream)
-
-    def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
-        return self.plain._host_weights(raw, gradient)
 
     def get_weights(self) -> LSTMWeights:
         return self.plain.get_weights()
@@ -131,15 +122,17 @@ def decaying(weights: LSTMWeights) -> LSTMWeights:
 class DenormalModel(VariantModel):
     """Its step has no input, and a state and gradients that are denormal."""
 
+    def forward(self, *given: Any, **more: Any) -> Any:
+        return self.plain.forward(*given, **more)
+
+    def forward_and_gradients(self, *given: Any, **more: Any) -> Any:
+        return self.plain.forward_and_gradients(*given, **more)
+
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
-        step = self._step(workload, seed)
+        inputs = self.inputs(workload, seed)
+        step = given_step(self.plain, inputs, workload.mode, workload.gradients)
         # The gate judges the model; what is denormal has too few digits for its bounds.
         return replace(step, results=None, place_results=None)
-
-    def _step(self, workload: Workload, seed: int) -> Step:
-        return given_step(
-            self.plain, self.inputs(workload, seed), workload.mode, workload.gradients
-        )
 
     def inputs(self, workload: Workload, seed: int = 0) -> Inputs:
         """A silent input; what flows back is as small as the state, so that gradients decay too."""
@@ -157,14 +150,14 @@ class DenormalModel(VariantModel):
 
         Raises ArithmeticError if they are neither the reference's nor zero.
         """
-        inputs, step = self.inputs(workload), self._step(workload, 0)
-        assert step.results is not None
-        ours = np.asarray(step.results(step.run())["y"], np.float64)
+        given = self.inputs(workload)
+        ours, _ = self.plain.forward(self._swapped(given.x), given.state, given.lengths)
         theirs, _ = reference.forward(
-            self.spec, self.get_weights(), inputs.x, inputs.state, inputs.lengths
+            self.spec, self.get_weights(), given.x, given.state, given.lengths
         )
+        off = np.abs(self._swapped(ours).astype(np.float64) - theirs)
         kept = bool(ours.any())
-        if kept and np.max(np.abs(ours - theirs)) > LOOSE * np.max(np.abs(theirs)):
+        if kept and off.max() > LOOSE * np.abs(theirs).max():
             raise ArithmeticError("its denormal outputs are neither the reference's nor zero")
         made = "kept" if kept else "flushed to zero"
         return {**self.plain.evidence(workload), "denormals": made}
@@ -258,15 +251,14 @@ class BatchedModel(VariantModel):
 
     backend: VariantBackend
 
-    def _parts(self, lengths: npt.NDArray[np.integer] | None, shape: Sequence[int]) -> list[Batch]:
-        timesteps, batch = shape[:2]
-        return batches(
-            self.backend.variant, np.full(batch, timesteps) if lengths is None else lengths
-        )
+    def _parts(self, inputs: Inputs) -> list[Batch]:
+        timesteps, batch = inputs.x.shape[:2]
+        lengths = np.full(batch, timesteps) if inputs.lengths is None else inputs.lengths
+        return batches(self.backend.variant, lengths)
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         sets = InputSets(self.spec, workload, seed)
-        parts = self._parts(sets.first.lengths, sets.first.x.shape)
+        parts = self._parts(sets.first)
         steps: list[Step] = []
 
         def use(numbers: Sequence[int]) -> None:
@@ -292,7 +284,7 @@ class BatchedModel(VariantModel):
             trace,
             use,
             results,
-            place_results=self._place_results,
+            place_results=self.plain._place_results,
         )
 
     def forward(
@@ -300,10 +292,9 @@ class BatchedModel(VariantModel):
         x: npt.ArrayLike,
         state: LSTMState | None = None,
         lengths: npt.ArrayLike | None = None,
-        *,
-        masks: npt.ArrayLike | None = None,
+        **more: Any,
     ) -> tuple[FloatArray, LSTMState]:
-        found = self._in_batches(x, None, state, None, lengths, masks, "")
+        found = self._in_batches(x, None, state, None, lengths, more)
         return self._swapped(found["y"]), LSTMState(found["h"], found["c"])
 
     def forward_and_gradients(
@@ -313,20 +304,13 @@ class BatchedModel(VariantModel):
         state: LSTMState | None = None,
         dstate: LSTMState | None = None,
         lengths: npt.ArrayLike | None = None,
-        *,
-        masks: npt.ArrayLike | None = None,
-        optimizer: str | None = None,
-        of: str = "all",
+        **more: Any,
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
-        if optimizer is not None:
-            raise UnsupportedError(f"{self.backend.name}: it updates no weights with {optimizer}")
-        found = self._in_batches(x, dy, state, dstate, lengths, masks, of)
-        weights = LSTMWeights.from_arrays(
-            self.spec, [found[f"d{name}"] for name in self.get_weights().names()]
-        )
+        found = self._in_batches(x, dy, state, dstate, lengths, more)
+        names = self.get_weights().names()
         gradients = LSTMGradients(
             self._swapped(found["dx"]) if "dx" in found else None,
-            weights,
+            LSTMWeights.from_arrays(self.spec, [found[f"d{name}"] for name in names]),
             LSTMState(found["dh"], found["dc"]) if "dh" in found else None,
         )
         return self._swapped(found["y"]), LSTMState(found["h"], found["c"]), gradients
@@ -338,33 +322,28 @@ class BatchedModel(VariantModel):
         state: LSTMState | None,
         dstate: LSTMState | None,
         lengths: npt.ArrayLike | None,
-        masks: npt.ArrayLike | None,
-        of: str,
+        more: Mapping[str, Any],
     ) -> Results:
         """The results by name; dy: None in inference."""
-        if masks is not None:
-            raise UnsupportedError(f"{self.backend.name}: it takes no dropout masks")
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
         swap, plain = self._swapped, self.plain
-        x_ = swap(np.asarray(x))
         inputs = Inputs(
-            x_,
-            np.zeros_like(x_) if dy is None else swap(np.asarray(dy)),
+            swap(np.asarray(x)),
+            swap(np.asarray(x if dy is None else dy)),
             checked_state(self.spec, "state", state, batch),
             checked_lengths(lengths, batch, timesteps),
             None,
         )
         back = replace(inputs, state=checked_state(self.spec, "dstate", dstate, batch))
-        parts, found = self._parts(inputs.lengths, x_.shape), []
+        parts, found = self._parts(inputs), []
         for part in parts:
-            given, flowing = part.of(inputs), part.of(back).state
-            call = swap(given.x), swap(given.dy), given.state
-            gradients = None
+            given, gradients = part.of(inputs), None
             if dy is None:
-                y, final = plain.forward(call[0], given.state, given.lengths)
+                y, final = plain.forward(swap(given.x), given.state, given.lengths, **more)
             else:
+                flowing = part.of(back).state
                 y, final, gradients = plain.forward_and_gradients(
-                    *call, flowing, given.lengths, of=of
+                    swap(given.x), swap(given.dy), given.state, flowing, given.lengths, **more
                 )
             results = named(swap(y), final, gradients)
             if "dx" in results:

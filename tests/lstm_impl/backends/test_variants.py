@@ -54,8 +54,9 @@ def test_denormal_numbers_of_other_types_or_layers_are_refused() -> None:
     backend = get_backend("numpy:denormal")
     for spec in (LSTMSpec(2, 3, dtype="float64"), LSTMSpec(2, 3, num_layers=2)):
         assert "one layer in one direction" in backend.refusal(spec)
-    with pytest.raises(UnsupportedError, match="takes no dropout masks"):
-        built("numpy:padded").forward(np.zeros((2, 1, 3)), masks=np.zeros((1, 2, 1, 5)))
+    model, given = built("numpy:padded"), (np.zeros((2, 1, 3)), np.zeros((2, 1, 5)))
+    with pytest.raises(UnsupportedError, match="without an optimizer and without dropout"):
+        model.forward_and_gradients(*given, optimizer="sgd")
 
 
 # -- batches
