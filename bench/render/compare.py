@@ -25,7 +25,7 @@ from bench.render.messages import (
     uneven,
 )
 from bench.render.plot import Axes, Figure
-from bench.render.quantities import count, seconds, times_as_fast, times_bounds
+from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Cell, Column, Document, Sheet, finite
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Reason
@@ -34,7 +34,6 @@ from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Ma
 LONGEST_LIST = 20
 """A list of names longer than this says how many more there are; CSV and JSON have them all."""
 
-_LONGEST_LINE = 5  # names
 _MOST_PACKAGES = 12
 _MOST_MAPS = 12  # are shown; CSV and JSON have all
 
@@ -127,7 +126,7 @@ def _gate_line(gate: Gate) -> str:
         return f"--fail-on {gate.rule.text}: passed, none is SLOWER{beyond}; {judged}."
     invalid = sum(bool(row.reasons) for row in gate.failed)
     marked = f" ({invalid} of them INVALID)" if invalid else ""
-    names = _listed([clean(row.case.id, 120) for row in gate.failed], LONGEST_LIST)
+    names = listed([clean(row.case.id, 120) for row in gate.failed], LONGEST_LIST)
     return (
         f"--fail-on {gate.rule.text}: FAILED, {len(gate.failed)} slower{beyond}{marked}: {names}; "
         f"{judged}."
@@ -165,7 +164,7 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
     )
     if by_reason:
         lines = [
-            f"{clean(reason)}: {_listed([clean(case, 120) for _, case in where])}"
+            f"{clean(reason)}: {listed([clean(case, 120) for _, case in where], 5)}"
             for reason, where in by_reason.items()
         ]
         found.append(("INVALID, and where", _listed_lines(lines)))
@@ -218,11 +217,6 @@ def _bounds(found: Comparison) -> str:
 def _verdict(row: ComparisonRow) -> str:
     """The verdict of a row, and whether its times are to be trusted."""
     return f"{compact_verdict(row.comparison)}{' (INVALID)' if row.reasons else ''}"
-
-
-def _listed(names: Sequence[str], most: int = _LONGEST_LINE) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _listed_lines(lines: Iterable[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -116,7 +116,10 @@ def fit(
     if not complete:
         return Fit(line, None, None, False, *miss, 0, len(every))
     bounds, bent = lines.intervals(), False
-    for some in _ends(len(windows)):
+    # The shortest windows and the longest, from half of them to all but one.
+    count = len(windows)
+    sizes = range(max(2, -(-count // 2)), count)
+    for some in (end for size in sizes for end in (slice(0, size), slice(count - size, count))):
         if np.unique(x[some]).size < 2:
             continue
         part = _Lines.through(x[some], table[:, some])
@@ -218,13 +221,6 @@ class _Lines:
             for each in (0, 1)
         ]
         return any(each.low > 0 or each.high < 0 for each in found)
-
-
-def _ends(count: int) -> Iterator[slice]:
-    """The shortest windows and the longest, from half of them to all but one."""
-    for size in range(max(2, -(-count // 2)), count):
-        yield slice(0, size)
-        yield slice(count - size, count)
 
 
 def over_processes(
