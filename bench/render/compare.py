@@ -288,7 +288,7 @@ def warning_lines(report: ComparisonReport) -> list[str]:
     """A line for each SLOWER case, in the form of GitHub's workflow commands.
 
     An ``::error`` if the case broke the rule, and so fails the step, else a ``::warning``. Only of
-    new runs against older ones, or where a rule asked: that one backend or device is slower than
+    new runs against older ones, or where there is a rule: that one backend or device is slower than
     another is what was requested, and no reason for alarm.
 
     https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
@@ -514,9 +514,9 @@ def wins_from(found: Map, batch: int) -> str:
 
 def map_title(found: Map) -> str:
     """``gpu:0 over cpu, the fastest backend of each: training, float32, 50 steps, 128 in``."""
-    who = clean(found.backend, 60) if found.backend else "the fastest backend of each"
+    backend = clean(found.backend, 60) if found.backend else "the fastest backend of each"
     devices = f"{clean(found.new_label, 120)} over {clean(found.base_label, 120)}"
-    return f"{devices}, {who}: {map_work(found)}"
+    return f"{devices}, {backend}: {map_work(found)}"
 
 
 def map_lines(report: ComparisonReport) -> list[str]:

@@ -290,7 +290,7 @@ class RuleResult:
 
 
 def judge(rule: Rule, history: History) -> RuleResult:
-    """Which changes for the worse last until now and, with a threshold, are surely beyond it."""
+    """Which changes for the worse last until now and are significantly beyond a threshold."""
     failed = [
         (machine, moved)
         for machine in history.machines
