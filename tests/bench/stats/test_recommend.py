@@ -51,8 +51,8 @@ def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
     # 1.2 ms and 0.22 ms a timestep: at 30 a timestep takes 0.26 ms, in long windows 0.22.
     assert found.longer.row.case.workload.window in (240, 480)
     assert found.longer.saves == pytest.approx(1 - 0.2225 / 0.26, abs=0.02)
-    costs = {"while_loop": made.Cost(1e-6, 1e-4)}
-    found = answered(made.write_windows(tmp_path / "flat", costs))
+    costs = {"while_loop": made.Cost(1e-4, 1e-4)}  # 3% less: certain, and too little
+    found = answered(made.write_windows(tmp_path / "flat", costs, noise=0.0))
     assert found.longer is None
 
 
