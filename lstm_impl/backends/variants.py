@@ -1,8 +1,7 @@
 """Variants that any backend has: the same models, given other inputs or given them in batches.
 
-``keras:denormal`` times a state that has decayed into float32's denormal numbers, where many
-processors take a slow path. ``keras:padded``, ``keras:batches`` and ``keras:buckets`` compute a
-workload of sequences with different lengths in batches of ``BATCH``, padded by one policy each.
+``:denormal`` times a state that has decayed into float32's denormal numbers, where many processors
+are slow; ``:padded``, ``:batches`` and ``:buckets`` sequences of different lengths in batches.
 """
 
 from __future__ import annotations
@@ -18,9 +17,7 @@ import numpy.typing as npt
 from lstm_impl import reference
 from lstm_impl.arguments import batch_and_timesteps, checked_lengths, checked_state
 from lstm_impl.backend import Backend
-from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.model import Model, given_step
-from lstm_impl.profile import Profile
 from lstm_impl.proof.comparison import named
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
@@ -31,39 +28,21 @@ from lstm_impl.workload import Inputs, Workload
 
 
 class VariantModel(Model):
-    """A model that leaves all but what its variant changes to ``plain``, the backend's own."""
+    """What a variant changes of the backend's own model, which is the other base of its class."""
 
-    def __init__(self, plain: Model) -> None:
-        super().__init__(plain.backend, plain.spec, plain.device, plain.batch_major)
-        self.plain = plain
-
-    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
-        return self.plain._to_device(array)
-
-    def _infer(self, call: Call) -> Outputs:
-        return self.plain._infer(call)
-
-    def get_weights(self) -> LSTMWeights:
-        return self.plain.get_weights()
-
-    def _set_weights(self, weights: LSTMWeights) -> None:
-        self.plain.set_weights(weights)
-
-    def synchronize(self) -> None:
-        self.plain.synchronize()
-
-    def evidence(self, workload: Workload) -> Mapping[str, Any]:
-        return self.plain.evidence(workload)
-
-    def _profiled(self, workload: Workload) -> Profile:
-        return self.plain.profile(workload)
+    def _warmed(self, workload: Workload) -> Step:
+        """The backend's own step, which its evidence is of."""
+        step = super().prepare(workload)
+        step.run()
+        step.synchronize()
+        return step
 
 
 class VariantBackend(Backend):
     """A backend's variant: ``_variant`` derives it from this and from the backend's own class."""
 
     variant: ClassVar[str]
-    variant_model: ClassVar[type[DenormalModel | BatchedModel]]
+    variant_model: ClassVar[type[VariantModel]]
 
     @property
     def name(self) -> str:
@@ -77,19 +56,19 @@ class VariantBackend(Backend):
                 return f"{self.variant} is measured without an optimizer and without dropout"
         return super().refusal(spec, workload)
 
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return self.variant_model(super()._build(spec, weights, device, batch_major))
 
-
-_kinds: dict[tuple[type[Backend], str], type[VariantBackend]] = {}
+_kinds: dict[tuple[type[Backend], type[Model], str], type[VariantBackend]] = {}
 """Each class once: ``use_threads`` is remembered by it."""
 
 
 def _variant(change: type[VariantBackend], variant: str, backend: str) -> Backend:
     plain = get_backend(backend)
-    of = type(plain)
-    made = type(f"{of.__name__}_{variant}", (change, of), {"variant": variant})
-    return _kinds.setdefault((of, variant), made)(plain.options, plain.number)
+    of, key = type(plain), (type(plain), plain.model, variant)
+    if key not in _kinds:
+        model = type(f"{plain.model.__name__}_{variant}", (change.variant_model, plain.model), {})
+        own = {"variant": variant, "model": model}
+        _kinds[key] = type(f"{of.__name__}_{variant}", (change, of), own)
+    return _kinds[key](plain.options, plain.number)
 
 
 # -- denormal numbers
@@ -122,15 +101,9 @@ def decaying(weights: LSTMWeights) -> LSTMWeights:
 class DenormalModel(VariantModel):
     """Its step has no input, and a state and gradients that are denormal."""
 
-    def forward(self, *given: Any, **more: Any) -> Any:
-        return self.plain.forward(*given, **more)
-
-    def forward_and_gradients(self, *given: Any, **more: Any) -> Any:
-        return self.plain.forward_and_gradients(*given, **more)
-
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         inputs = self.inputs(workload, seed)
-        step = given_step(self.plain, inputs, workload.mode, workload.gradients)
+        step = given_step(self, inputs, workload.mode, workload.gradients)
         # The gate judges the model; what is denormal has too few digits for its bounds.
         return replace(step, results=None, place_results=None)
 
@@ -151,7 +124,7 @@ class DenormalModel(VariantModel):
         Raises ArithmeticError if they are neither the reference's nor zero.
         """
         given = self.inputs(workload)
-        ours, _ = self.plain.forward(self._swapped(given.x), given.state, given.lengths)
+        ours, _ = super().forward(self._swapped(given.x), given.state, given.lengths)
         theirs, _ = reference.forward(
             self.spec, self.get_weights(), given.x, given.state, given.lengths
         )
@@ -160,7 +133,7 @@ class DenormalModel(VariantModel):
         if kept and off.max() > LOOSE * np.abs(theirs).max():
             raise ArithmeticError("its denormal outputs are neither the reference's nor zero")
         made = "kept" if kept else "flushed to zero"
-        return {**self.plain.evidence(workload), "denormals": made}
+        return {**super().evidence(workload), "denormals": made}
 
 
 class DenormalBackend(VariantBackend):
@@ -265,12 +238,12 @@ class BatchedModel(VariantModel):
             (number,) = numbers
             given = sets(number)
             steps[:] = [
-                given_step(self.plain, part.of(given), workload.mode, workload.gradients)
+                given_step(self, part.of(given), workload.mode, workload.gradients)
                 for part in parts
             ]
 
         def results(raw: Any) -> Results:
-            found = [self.plain._host_results(each) for each in raw]
+            found = [self._host_results(each) for each in raw]
             return merged(parts, found, workload.timesteps)
 
         def trace() -> None:
@@ -284,7 +257,7 @@ class BatchedModel(VariantModel):
             trace,
             use,
             results,
-            place_results=self.plain._place_results,
+            place_results=self._place_results,
         )
 
     def forward(
@@ -326,7 +299,7 @@ class BatchedModel(VariantModel):
     ) -> Results:
         """The results by name; dy: None in inference."""
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
-        swap, plain = self._swapped, self.plain
+        swap = self._swapped
         inputs = Inputs(
             swap(np.asarray(x)),
             swap(np.asarray(x if dy is None else dy)),
@@ -339,10 +312,10 @@ class BatchedModel(VariantModel):
         for part in parts:
             given, gradients = part.of(inputs), None
             if dy is None:
-                y, final = plain.forward(swap(given.x), given.state, given.lengths, **more)
+                y, final = super().forward(swap(given.x), given.state, given.lengths, **more)
             else:
                 flowing = part.of(back).state
-                y, final, gradients = plain.forward_and_gradients(
+                y, final, gradients = super().forward_and_gradients(
                     swap(given.x), swap(given.dy), given.state, flowing, given.lengths, **more
                 )
             results = named(swap(y), final, gradients)

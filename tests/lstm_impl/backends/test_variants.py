@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from lstm_impl import LSTMSpec, LSTMWeights, get_backend, list_backends
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend, list_backends
 from lstm_impl.backends import variants
 from lstm_impl.backends.variants import DenormalModel, batches
 from lstm_impl.model import Model
@@ -129,7 +129,7 @@ def test_a_denormal_step_passes_the_gate_and_says_what_it_makes_of_them(mode: st
 def test_denormal_outputs_that_are_wrong_are_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built("numpy:denormal")
     assert isinstance(model, DenormalModel)
-    plain = type(model.plain)
+    plain = type(model)
     infer = plain._infer
 
     def scaled(by: float) -> None:
