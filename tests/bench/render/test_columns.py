@@ -80,16 +80,6 @@ def test_how_many_times_as_fast_is_the_ratio_upside_down() -> None:
     assert row["ratio_valid"] is True
 
 
-def test_the_baseline_has_no_ratio_and_what_has_no_time_no_word_of_trust() -> None:
-    rows = records(report_of(*replicated(6, ("keras", 1.0)), without_time("cudnn", device="cpu")))
-    base, none = of("keras", rows), of("cudnn", rows)
-    for name in ("ratio", "speedup", "verdict", "ratio_valid", "ratio_reasons"):
-        assert base[name] is none[name] is None
-    assert (base["valid"], none["valid"], none["time_valid"]) == (True, None, None)
-    assert (base["rank"], base["fastest"], none["rank"]) == (1, False, None)
-    assert none["reason"] == "no GPU is here"
-
-
 FIGURES: Figures = {"peak_bytes": 1e6, "of_matmul": 0.5, "of_bandwidth": 0.25, "operations": 9.0}
 
 

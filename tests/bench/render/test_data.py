@@ -142,29 +142,6 @@ def test_every_query_in_the_docs_has_an_answer(query: str, place: Path) -> None:
     assert duckdb.sql(query).fetchall()
 
 
-def test_backends_are_compared_over_the_shapes_that_they_share(place: Path) -> None:
-    (query,) = [query for query in SQL if "times_as_fast" in query]
-    found = duckdb.sql(query).fetchall()
-    pairs = {row[:5]: row[5:] for row in found}
-    assert len(pairs) == len(found)
-    for (device, mode, dtype, one, other), (shapes, speed) in pairs.items():
-        # Turned around it is the same comparison.
-        assert pairs[device, mode, dtype, other, one] == (shapes, pytest.approx(1 / speed))
-    rows = [row for row in records(build(collect(["results"]))) if row["valid"]]
-    (device, mode, dtype, one, other), (shapes, speed) = next(
-        item for item in pairs.items() if item[0][4] == rows[0]["baseline"]
-    )
-    logs = [
-        math.log(row["speedup"])
-        for row in rows
-        if (row["device"], row["mode"], row["dtype"], row["backend"]) == (device, mode, dtype, one)
-        and row["baseline"] == other
-        and isinstance(row["speedup"], float)
-    ]
-    assert len(logs) == shapes
-    assert speed == pytest.approx(math.exp(sum(logs) / len(logs)))
-
-
 def test_the_answers_are_those_of_the_report(place: Path) -> None:
     rows = [row for row in records(build(collect(["results"]))) if row["valid"]]
     first = duckdb.sql(SQL[0]).fetchall()

@@ -45,14 +45,6 @@ def test_a_heading_names_the_nodes_and_the_machine_says_who_measured_how_often()
     assert any("Each has the same weight" in line for line in method(found))
 
 
-def test_of_disjoint_cases_no_ratio_is_sure() -> None:
-    items = fleet({"a": 0.0}, {KERAS: 1.0}) + fleet({"b": 0.0}, {LOOP: 1.3})
-    (found,) = build(results(*items)).sections
-    ratio = found.rows[1].to_baseline
-    assert ratio is not None
-    assert (ratio.verdict.value, ratio.nodes) == ("UNCLEAR", 1)
-
-
 def test_a_ratio_that_is_unclear_says_how_far_nodes_spread() -> None:
     found = build(
         results(*fleet(FIVE, {KERAS: 1.0, LOOP: 1.0}, own=0.05, moved={("a", "while_loop"): 0.1}))

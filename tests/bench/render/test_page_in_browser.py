@@ -373,16 +373,6 @@ def test_field_that_is_no_whole_number_is_not_asked(opened: Opened, text: str) -
     assert opened.backends == []
 
 
-def test_measured_shape_can_be_chosen_from_the_list(opened: Opened) -> None:
-    label = "batch 8 × 100 steps, 64 in, 64 hidden; inference on gpu:0, float32"
-    opened.page.locator("#work").select_option(label=label)
-    opened.settle()
-    assert "Only keras was measured" in opened.answer
-    assert opened.page.locator("#want-device").evaluate("one => one.selectedOptions[0].text") == (
-        "gpu:0"
-    )
-
-
 def test_several_machines_and_sessions_are_on_one_page(new: Any, tmp_path: Path) -> None:
     items = []
     for number, host in ((1, "first"), (5000, "second")):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import pytest
 
-from bench.render.data import comma_separated, records
+from bench.render.data import records
 from bench.render.page import Data
-from bench.render.report import markdown
 from bench.stats.rows import Report, build
 from bench.worker.timing import StreamConditions
 from tests.bench.made_results import as_text, gather
@@ -34,22 +30,6 @@ def test_the_table_has_each_percentile_with_the_verdict_of_the_99th(report: Repo
     assert rows["keras"]["latency_p99_verdict"] is None
     assert rows["torch"]["latency_p99_s"] == pytest.approx(8e-4, rel=0.1)
     assert rows["torch"]["calls"] == 6 * 7000
-
-
-def test_csv_and_markdown_have_them(report: Report) -> None:
-    rows = list(csv.DictReader(io.StringIO("".join(comma_separated(report)))))
-    assert all(float(row["latency_p99_s"]) > float(row["latency_p50_s"]) for row in rows)
-    assert "| p99 " in markdown(report)
-
-
-def test_what_is_no_stream_has_nothing_in_these_columns() -> None:
-    from bench.case.cases import Case
-    from lstm_impl import LSTMSpec, Workload
-    from tests.bench.made_results import measured
-
-    case = Case("keras", LSTMSpec(3, 4), Workload(1, 2))
-    (record,) = records(build(gather(measured(case, 0.001, a_run(0)))))
-    assert {record[key] for key in record if key.startswith("latency_") or key == "calls"} == {None}
 
 
 def test_missed_deadlines_are_counted() -> None:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from bench import ask, compare, load_frame, plot, report
+from bench import ask, compare, load_frame, report
 from tests.bench.harmless import (
     assert_markdown,
     assert_page,
@@ -125,17 +125,6 @@ def test_the_answer_for_one_shape_has_the_note(
         folder = save(tmp_path / f"{apart}", results(apart, 1 / 1.1))
         assert ask.main([*asked, str(folder)]) == 0
         assert (NOTE in in_words(capsys.readouterr().out)) == (apart == FAR)
-
-
-def test_a_picture_of_speed_ups_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib")
-    for name, apart in (("uneven", FAR), ("even", 0.0)):
-        save(tmp_path / name, results(apart, 1.1, cases=3))
-        out = tmp_path / f"{name}.svg"
-        options = ["--what", "speedup", "--baseline", "b", "--output", str(out)]
-        assert plot.main([str(tmp_path / name), *options]) == 0
-        assert ("uneven bridge" in out.read_text(encoding="utf-8")) == (name == "uneven")
-    capsys.readouterr()
 
 
 HOSTILE = "\x1b]0;title\x07[red]|<script>alert(1)</script>\x9b31m\nbridge"
