@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import os
 import statistics
@@ -342,20 +341,13 @@ def _without_time(rows: Iterable[Row]) -> list[Finding]:
 
 def _remarks(rows: Iterable[Row]) -> list[Finding]:
     """One line for what backends' code warned of, and for what it changed of its process."""
-    by_text: dict[str, list[str]] = {}
-    for row in rows:
-        for text in row.remarks:
-            by_text.setdefault(text, []).append(row.case.backend)
-    messages = [
-        f"{clean(text)} ({listed(list(map(name, dict.fromkeys(found))), 3)}, "
-        f"{count(len(found), 'case')})"
-        for text, found in itertools.islice(by_text.items(), _MOST_REMARKS)
-    ]
-    if (more := len(by_text) - _MOST_REMARKS) > 0:
-        messages.append(f"and {more} more in the result files")
-    return (
-        [Finding(f"Warnings from the backends: {_ended('; '.join(messages))}")] if messages else []
-    )
+    by_text = grouped(((text, row) for row in rows for text in row.remarks), lambda each: each[0])
+    messages = []
+    for text, found in by_text.items():
+        backends = list(dict.fromkeys(name(row.case.backend) for _, row in found))
+        messages.append(f"{clean(text)} ({listed(backends, 3)}, {count(len(found), 'case')})")
+    text = f"Warnings from the backends: {listed(messages, _MOST_REMARKS)}" if messages else ""
+    return [Finding(_ended(text))] if text else []
 
 
 def _not_too_many(found: list[Finding]) -> list[Finding]:
@@ -523,15 +515,10 @@ def few(rows: Sequence[Row]) -> list[str]:
                 f"{count(max(some), noun)}: the interval of a time is a t-interval over their "
                 f"medians, assumed to spread by at least {percent(intervals.LEAST_SPREAD)}"
             )
+    ratios = [row.to_baseline for row in rows if row.to_baseline and row.to_baseline.allowance]
     for noun in ("process", "node"):
-        ratios = [row.to_baseline for row in rows if row.to_baseline]
-        allowed = sorted(
-            {
-                each.allowance
-                for each in ratios
-                if each.allowance and bool(each.nodes) == (noun == "node")
-            }
-        )
+        on = [each for each in ratios if bool(each.nodes) == (noun == "node")]
+        allowed = sorted({each.allowance for each in on if each.allowance})
         if allowed:
             found.append(
                 f"Fewer than {count(ENOUGH_PROCESSES, noun)} do not show how far they differ: the "
