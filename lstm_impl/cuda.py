@@ -57,35 +57,39 @@ def explain(
     """
     if visible > index:
         return AVAILABLE
-    fix = ""
     if visible:
-        reason = (
+        return Availability(
+            False,
             f"gpu:{index} does not exist: {framework} sees {visible} GPU"
-            f"{'s' if visible > 1 else ''}, gpu:0 to gpu:{visible - 1}"
+            f"{'s' if visible > 1 else ''}, gpu:0 to gpu:{visible - 1}",
         )
-    elif not facts.hardware:
-        reason = (
+    if not facts.hardware:
+        return Availability(
+            False,
             "no NVIDIA GPU is seen on this machine (no /dev/nvidia0 and no NVIDIA driver); "
-            "run where there is one, in a container with --gpus all"
+            "run where there is one, in a container with --gpus all",
         )
-    elif built_with is None:
-        reason, fix = f"a GPU is here, but {framework} is built without CUDA", install
-    elif facts.driver_version is None:
-        reason = (
+    if built_with is None:
+        return Availability(False, f"a GPU is here, but {framework} is built without CUDA", install)
+    if facts.driver_version is None:
+        return Availability(
+            False,
             "a GPU is here, but the driver's libcuda.so.1 cannot be loaded; install the NVIDIA "
-            "driver, or start the container with --gpus all"
+            "driver, or start the container with --gpus all",
         )
     # CUDA promises that a driver serves every toolkit of its own major version.
-    elif facts.driver_version[0] < built_with[0]:
+    if facts.driver_version[0] < built_with[0]:
         has, needs = (".".join(map(str, version)) for version in (facts.driver_version, built_with))
-        reason = (
+        return Availability(
+            False,
             f"the NVIDIA driver is too old: it supports CUDA {has} and {framework} needs "
-            f"CUDA {needs}; update the driver"
+            f"CUDA {needs}; update the driver",
         )
-    else:
-        libraries = "its CUDA libraries (cuDNN, cuBLAS, ...) are not found"
-        reason, fix = f"{framework} does not see the GPU: {libraries}", install
-    return Availability(False, reason, fix)
+    return Availability(
+        False,
+        f"{framework} does not see the GPU: its CUDA libraries (cuDNN, cuBLAS, ...) are not found",
+        install,
+    )
 
 
 @dataclass(frozen=True)

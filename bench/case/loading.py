@@ -425,7 +425,7 @@ def _suite(root: Value, choice: SuiteChoice) -> Suite:
     chosen: dict[str, Any] = {}
     for key, resolve in (("backends", _backends), ("variants", _variants), ("devices", _devices)):
         if (names := getattr(choice, key)) is not None:
-            chosen[key] = _resolved(resolve, (("", name) for name in names))
+            chosen[key] = _resolved((("", name) for name in names), resolve)
     if choice.periods is not None:
         chosen["periods"] = _once(choice.periods)
     for mode in choice.modes or ():
@@ -448,15 +448,20 @@ def _suite(root: Value, choice: SuiteChoice) -> Suite:
                 for backend, variant in itertools.product(own.backends, own.variants)
             )
             place = f"{root.path}: {group.where}: "
-            names = _resolved(_backends, ((place, name) for name in varied))
+            names = _resolved(((place, name) for name in varied), _backends)
             own = replace(own, backends=names)
         grids = [Grid.of(shape) for shape in entries["shapes"].items(_SHAPES)]
-        windows: list[Value | None] = [None]
-        if "windows" in entries:
-            windows = [*entries["windows"].items("a list of window lengths")]
+        windows = (
+            entries["windows"].items("a list of window lengths") if "windows" in entries else [None]
+        )
         places = {name: _places(name, own.devices) for name in own.backends}
-        each = len(windows) * len(own.dtypes) * len(list(_modes(own)))
-        count += sum(map(len, grids)) * each * sum(map(len, places.values()))
+        count += (
+            sum(map(len, grids))
+            * len(windows)
+            * len(own.dtypes)
+            * len(list(_modes(own)))
+            * sum(map(len, places.values()))
+        )
         if count > MOST_CASES:
             raise SuiteError(
                 f"{root.path}: {group.where} brings the suite to {count:,} cases, of all modes; "
@@ -544,11 +549,13 @@ def _names(value: Value, resolve: Callable[[str], Sequence[str]]) -> tuple[str, 
     if value.value == ALL:
         return tuple(resolve(ALL))
     items = value.items('a list with at least one name, or "all"')
-    return _resolved(resolve, ((f"{i.path}: {i.where}: ", i.text("a name")) for i in items))
+    return _resolved(
+        ((f"{item.path}: {item.where}: ", item.text("a name")) for item in items), resolve
+    )
 
 
 def _resolved(
-    resolve: Callable[[str], Sequence[str]], names: Iterable[tuple[str, str]]
+    names: Iterable[tuple[str, str]], resolve: Callable[[str], Sequence[str]]
 ) -> tuple[str, ...]:
     """What names stand for, each once. names: where each is written, for an error, and itself."""
     found: dict[str, None] = {}

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+import lstm_impl.keras.alike as alike
 import lstm_impl.keras.choice as choice
 import lstm_impl.keras.entrants as entrants
 from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, Sizes, obstacle
@@ -161,7 +162,7 @@ def enter(
                 return str(available)
             if name == KERAS:
                 return ""
-            return entrants.difference(results(name), truth, question.spec, *sizes)
+            return alike.difference(results(name), truth, question.spec, *sizes)
         except Exception as error:
             return f"{type(error).__name__}: {error}"
 

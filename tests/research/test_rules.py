@@ -120,47 +120,6 @@ def test_the_verdict_rule_says_what_compare_says(processes: int, paired: bool) -
 TRIALS = 2000
 
 
-@pytest.mark.parametrize(
-    ("effect", "spread", "paired"),
-    [
-        (0.05, 0.025, True),
-        (0.20, 0.10, False),
-        pytest.param(0.10, 0.10, False, marks=pytest.mark.slow),
-        pytest.param(0.03, 0.042, True, marks=pytest.mark.slow),
-        pytest.param(0.03, 0.06, True, marks=pytest.mark.slow),
-    ],
-)
-def test_the_processes_needed_are_enough_in_simulation_and_one_fewer_is_not(
-    effect: float, spread: float, paired: bool
-) -> None:
-    count = rules.processes_needed(effect, spread, paired)
-    assert count is not None
-
-    def found(processes: int) -> float:
-        if paired:
-            (said,) = rules.paired_verdicts([effect], spread, processes, seed=3)
-        else:
-            (said,) = rules.unpaired_verdicts(
-                [effect], (spread, spread), (processes, processes), seed=3
-            )
-        return rate(said, Verdict.SLOWER)
-
-    # 4,000 comparisons or a formula told, and 20,000 are asked: both err by up to 1%.
-    assert found(count) >= 0.88
-    assert found(count - 1) < 0.915
-
-
-@pytest.mark.parametrize(
-    ("effect", "spread", "paired", "count"),
-    # As in the documentation's table, of which these are by a formula.
-    [(0.03, 0.06, True, 70), (0.03, 0.10, False, 382), (0.05, 0.29, False, 1181)],
-)
-def test_many_processes_are_told_by_a_formula(
-    effect: float, spread: float, paired: bool, count: int, soon: None
-) -> None:
-    assert rules.processes_needed(effect, spread, paired) == count
-
-
 # Two environments in turn
 
 

@@ -19,7 +19,6 @@ from bench.render.messages import basis_text, uneven_bridges
 from bench.stats.comparison import Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import BRIDGE_APART, Estimates, Reason
 from bench.stats.ratios import (
-    HeterogeneityTests,
     allowing,
     compare,
     geometric_mean,
@@ -45,7 +44,7 @@ from tests.bench.made_bridges import (
     two_environments,
 )
 from tests.bench.made_results import gather, measured
-from tests.bench.stats.made_processes import LUCK, OTHER_LUCK, runs, shifted
+from tests.bench.stats.made_processes import LUCK, OTHER_LUCK, runs
 
 
 def case(backend: str) -> Case:
@@ -210,19 +209,6 @@ def test_one_that_is_not_is_found_over_all_of_its_cases(apart: float) -> None:
     assert found.found.log_ratio == pytest.approx(apart, abs=0.05)
 
 
-def test_a_case_of_one_environment_only_tilts_nothing() -> None:
-    plain = two_environments(ratio=1.5)
-    # Ten times as slow, and in the processes of the east alone.
-    slow = [
-        measured(a_case("bridge", 90), 10.0, run)
-        for run in {item.run.id: item.run for item in plain}.values()
-        if "east" in run.id
-    ]
-    alone, beside = apart_of(gather(*plain)), apart_of(gather(*plain, *slow))
-    assert beside.cases == alone.cases == 10
-    assert beside.found.log_ratio == pytest.approx(alone.found.log_ratio)
-
-
 def test_a_case_that_one_process_measured_by_the_way_does_not_count() -> None:
     """As where a backend's refusal is known from its second process on."""
     found = apart_of(
@@ -289,22 +275,6 @@ def test_on_several_machines_of_one_kind_it_is_asked_inside_each() -> None:
     assert all(each.verdict is Verdict.SLOWER for each in ratios_of(even))
 
 
-def test_the_same_is_found_from_either_side() -> None:
-    east, west = runs("east", [0.0, 0.01, 0.02, 0.0, 0.03, 0.01]), runs("west", [0.3] * 6)
-    both = [*runs("east", shifted([0.0] * 6, 1.0)), *runs("west", shifted([0.3] * 6, 1.2))]
-    one, other = (
-        HeterogeneityTests([("a", east, False), ("b", west, False), ("bridge", both, False)])
-        for _ in range(2)
-    )
-    there, back = one.between("bridge", "a", "b"), other.between("bridge", "b", "a")
-    assert there is not None
-    assert back is not None
-    assert there.found.log_ratio == pytest.approx(-back.found.log_ratio)
-    assert one.between("bridge", "b", "a") == there.inverse
-    assert there.uneven
-    assert there.inverse.uneven
-
-
 @pytest.mark.parametrize("apart", [FAR, -FAR])
 @pytest.mark.parametrize("ratio", [1.0, 1.1, 1 / 1.1, 1.25])
 def test_no_ratio_nearer_to_1_than_its_bridge_is_to_itself_has_a_word(
@@ -317,13 +287,6 @@ def test_no_ratio_nearer_to_1_than_its_bridge_is_to_itself_has_a_word(
         assert not word or abs(each.log_ratio) > off
     if ratio == 1.0:
         assert {each.verdict for each in ratios_of(results(apart, ratio))} == {Verdict.UNCLEAR}
-
-
-def test_nobody_is_the_fastest_by_what_the_bridge_may_be_off() -> None:
-    for apart, first in ((0.0, True), (-FAR, False)):
-        (section,) = build(results(apart, 1 / 1.05), baseline="b").sections
-        ranked = [row for row in section.rows if row.rank == 1]
-        assert [row.fastest for row in ranked] == [first] * 10
 
 
 def comparison(log: float, error: float, degrees: float) -> Comparison:

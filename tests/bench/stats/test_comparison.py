@@ -21,8 +21,6 @@ from bench.stats.comparison import (
     basis_of,
     holm,
     loosest,
-    nodes_apart_basis,
-    nodes_basis,
     verdicts,
 )
 from bench.stats.intervals import ALONE, ENOUGH_PROCESSES, Estimates, Interval
@@ -153,28 +151,6 @@ def test_the_side_with_fewer_processes_is_what_it_stands_on() -> None:
     assert basis_of(Pairing.UNPAIRED, 9, 7)[:3] == (7, Pairing.UNPAIRED, None)
     assert basis_of(Pairing.UNPAIRED, 3, 7)[:3] == (3, Pairing.UNPAIRED, 0.16)
     assert basis_of(Pairing.UNPAIRED, 7, 3)[0] == 3
-
-
-def test_of_nodes_it_is_told_how_many_and_what_too_few_of_them_are_allowed() -> None:
-    *stands_on, basis = nodes_basis(6, 12, Pairing.ALTERNATING, 0.03)
-    assert stands_on == [12, Pairing.ALTERNATING, None]
-    assert basis_text(basis) == (
-        "6 nodes, 12 processes, alternating blocks in each node: t-interval on their log ratios, "
-        "outlying processes left out"
-    )
-    *_, allowance, basis = nodes_basis(1, 12, Pairing.ALTERNATING, 0.042)
-    assert allowance == 0.042
-    assert basis_text(basis) == (
-        "1 node, 12 processes, alternating blocks in each node: t-interval on their log ratios, "
-        "allowance of 4.2% for the spread between nodes added"
-    )
-    # Of nodes apart, the fewer ones count.
-    apart = nodes_apart_basis((7, 2), 12, Pairing.UNPAIRED, 0.1)
-    assert apart[2] == 0.1
-    assert basis_text(apart[3]).startswith(
-        "7 against 2 nodes, none with both, unpaired: Welch's interval on "
-    )
-    assert nodes_apart_basis((7, 6), 12, Pairing.UNPAIRED, 0.1)[2] is None
 
 
 def test_the_less_noise_cancels_the_looser_a_pairing_is() -> None:

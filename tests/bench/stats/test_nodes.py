@@ -60,6 +60,11 @@ def test_a_session_s_nodes_stay_together_whichever_began_last(late: float) -> No
     assert [each[1] for each in told(places([*older, *newer]))] == [["a", "b", "c"], ["a", "b"]]
 
 
+def test_other_suites_are_other_tables() -> None:
+    found = places([one("a", session="s1"), one("b", session="s2", suite="other")])
+    assert [each[1] for each in told(found)] == [[], []]
+
+
 def test_machines_with_one_host_name_are_told_apart() -> None:
     other = one("a", 1)
     other = replace(other, run=replace(other.run, machine_id="another"))

@@ -44,7 +44,7 @@ def test_of_two_nodes_none_is_named_however_far_apart() -> None:
 
 
 def test_a_small_difference_is_nobody_s_business_however_sure() -> None:
-    equal = {str(place): 0.0 for place in range(10)}
+    equal = {str(place): 0.0 for place in range(40)}
     assert outliers(rows(equal | {"bad": 0.04}, spread=0.0005, own=0.0005)) == []
 
 

@@ -25,7 +25,7 @@ from bench.stats.intervals import (
     pooled_spread,
     spread_between,
 )
-from bench.stats.ratios import RunSamples, compare, compare_all, geometric_mean
+from bench.stats.ratios import RunSamples, compare, geometric_mean
 
 logs = st.floats(min_value=-3, max_value=3)
 
@@ -199,14 +199,6 @@ def test_nodes_that_disagree_are_not_made_sure_by_many_processes() -> None:
         for each in (apart, many)
     ]
     assert compare(*plain).verdict is Verdict.SLOWER
-
-
-def test_without_nodes_a_comparison_is_what_it_was() -> None:
-    new, base = side({"": [0.5, 0.52, 0.47]}), side({"": [0.0, 0.01, 0.0]})
-    assert compare(new, base).nodes == 0
-    told = compare_all([(new, base), (side(RATIOS), side(NOISE)), (new, base)])
-    assert [each.nodes for each in told] == [0, 3, 0]
-    assert told[0] == told[2] == compare(new, base)
 
 
 @given(

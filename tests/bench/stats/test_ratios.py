@@ -22,13 +22,11 @@ from tests.bench.stats.made_processes import (
     BRIDGE,
     LUCK,
     NEW,
-    OTHER_LUCK,
     paired,
     runs,
     runs_of,
     samples,
     scales,
-    shifted,
     times,
     unpaired,
 )
@@ -111,17 +109,6 @@ def test_the_geometric_mean_of_one_case_is_that_case() -> None:
         assert found.log_ratio == pytest.approx(one.log_ratio)
         assert found.standard_error == pytest.approx(one.standard_error)
         assert found.verdict is one.verdict
-
-
-def test_luck_that_cancels_between_cases_makes_their_mean_surer() -> None:
-    luck = np.array([0.02, -0.03, 0.01, 0.03, -0.02, 0.0])
-    found = ratios.geometric_mean([paired(luck.tolist()), paired((-luck).tolist())])
-    assert found.spread == pytest.approx(0, abs=1e-9)
-    assert found.standard_error < 1e-6
-    sides = [unpaired((s * luck).tolist(), (-s * luck[::-1]).tolist()) for s in (1.0, -1.0)]
-    mean = ratios.geometric_mean(sides)
-    assert mean.spread == pytest.approx(0, abs=1e-9)
-    assert mean.standard_error < 1e-6
 
 
 def test_cases_of_different_processes_are_taken_to_err_together() -> None:
@@ -224,17 +211,6 @@ def test_a_drift_that_both_sides_follow_adds_no_doubt() -> None:
     assert apart.standard_error > 1.1 * ALONE * Pairing.SEQUENTIAL.allowance
 
 
-def test_several_samples_of_a_round_are_one_pair() -> None:
-    rounds = np.repeat(np.arange(8), 3)
-    drift = np.exp(np.repeat(np.linspace(0, 1, 8), 3))
-    found = ratios.compare(
-        [RunSamples("a", 2 * drift[::-1], rounds[::-1])],
-        [RunSamples("a", drift[::3], rounds[::3])],
-    )
-    assert found.ratio.mid == pytest.approx(2)
-    assert found.standard_error == pytest.approx(ALONE * Pairing.ALTERNATING.allowance)
-
-
 def test_the_luck_of_processes_is_no_part_of_a_ratio_over_a_bridge() -> None:
     found = compare(NEW, BASE, BRIDGE)
     assert found.pairing is Pairing.BRIDGED
@@ -260,12 +236,6 @@ def test_what_the_bridge_itself_may_differ_is_left_in_doubt() -> None:
 
 def test_a_bridge_that_does_not_reach_both_sides_is_none() -> None:
     assert compare(NEW, BASE, BRIDGE[:6]).pairing is Pairing.UNPAIRED
-
-
-def test_a_bridge_without_rounds_is_compared_by_medians() -> None:
-    bridge = runs("east", shifted(LUCK, 1.0), rounds=False)
-    bridge += runs("west", shifted(OTHER_LUCK, 1.0), rounds=False)
-    assert compare(NEW, BASE, bridge).ratio.mid == pytest.approx(1.5)
 
 
 WIGGLE = 0.01 * np.array([-1.0, 0.6, 0.2, -0.4, 1.0, -0.4])

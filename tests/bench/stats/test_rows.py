@@ -14,7 +14,6 @@ from bench.case.cases import Case
 from bench.records.files import collect
 from bench.records.schema import Figures, Measurement, Outcome, RecordedReason, Results
 from bench.render.data import COLUMNS, records
-from bench.render.messages import doubt_line
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import FEWEST_BEYOND, PERCENTILES
 from bench.stats.rows import (
@@ -28,7 +27,6 @@ from bench.stats.rows import (
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_reports import (
     BUSY,
-    INFERENCE,
     REPLICATES,
     SPEC,
     TRAINING,
@@ -83,26 +81,6 @@ def test_approximate_backend_is_compared_and_has_its_error_but_no_rank() -> None
     assert ratio.ratio.mid == pytest.approx(0.01 / rows[section.baseline].time, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    ("backends", "expected"),
-    [
-        (["torch", "while_loop", "keras"], "keras"),
-        (["torch", "while_loop"], "while_loop"),
-        (["torch", "static_unroll"], "torch"),
-    ],
-)
-def test_ratios_refer_to_the_usual_baseline_that_was_measured(
-    backends: list[str], expected: str
-) -> None:
-    items: list[Measurement] = [measured(backend, 0.01) for backend in backends]
-    items.append(measured(expected, 0.02, work=TRAINING))
-    found = build(results_of(*items))
-    assert found.sections[0].baseline == expected
-    for row in found.sections[0].rows:
-        if row.case.workload == INFERENCE:
-            assert (row.to_baseline is None) == (row.case.backend == expected)
-
-
 def test_what_was_asked_for_and_is_not_there_is_told_with_what_is() -> None:
     results = results_of(measured("keras", 0.01), without_time("cudnn"))
     asked: list[dict[str, str]] = [
@@ -151,18 +129,6 @@ def test_the_first_is_sure_only_if_the_next_is_surely_slower() -> None:
     assert not the_row(far, "torch").fastest
     alone = build(results_of(*replicated(6, ("keras", 0.010))))
     assert not the_row(alone, "keras").fastest
-
-
-def test_an_invalid_measurement_is_never_surely_the_first() -> None:
-    items = replicated(6, ("keras", 0.010), ("torch", 0.012))
-    for index in (0, 2):  # keras in two of the six
-        items[index] = replace(items[index], valid=False, reasons=(BUSY,))
-    row = the_row(build(results_of(*items)), "keras")
-    assert row.rank == 1
-    assert not row.fastest
-    assert (
-        doubt_line(row.invalid[0]) == "the machine was busy (close other programs) [in 2 of 6 runs]"
-    )
 
 
 def test_of_several_outcomes_the_gravest_is_told() -> None:
@@ -254,20 +220,6 @@ def test_figures_are_medians_and_words_about_them_the_commonest() -> None:
     assert row.memory == row.energy == {}
 
 
-@pytest.mark.parametrize(
-    ("steady", "told"),
-    [((True, True), True), ((True, False), False), ((True, None), None), ((None, False), False)],
-)
-def test_a_case_is_steady_if_all_of_its_processes_were(
-    steady: tuple[bool | None, ...], told: bool | None
-) -> None:
-    items = [
-        replace(measured("a", 1.0, a_run(number)), steady=each)
-        for number, each in enumerate(steady)
-    ]
-    assert the_row(report_of(*items), "a").steady is told
-
-
 def test_what_ran_in_place_of_it_is_what_most_processes_ran_and_a_remark_stands_once() -> None:
     loop: dict[str, object] = {"fallback": "the loop"}
     ran: list[dict[str, object]] = [loop, loop, {"fallback": 3}, {}]
@@ -301,11 +253,6 @@ def test_percentiles_leave_a_disturbed_process_out_and_not_one_that_spreads_by_i
     for part in PERCENTILES:
         needed = round(100 * FEWEST_BEYOND / min(part, 100 - part))
         assert COLUMNS[f"p{part}_s"].meaning.endswith(f"fewer than {needed} samples")
-
-
-def test_a_batch_of_any_size_is_counted_at_once() -> None:
-    found = build(results_of(measured("a", 0.5, work=Workload((2**31 - 1), 10, min_length=4))))
-    assert the_row(found, "a").timesteps_per_s == pytest.approx((2**31 - 1) * 7 / 0.5)
 
 
 def a_row(backend: str = "keras", rank: int | None = None, work: Workload = TRAINING) -> Row:

@@ -7,16 +7,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from bench.stats import ratios
-from bench.stats.comparison import GATE_LEVEL, Pairing, Verdict, holm
+from bench.stats.comparison import GATE_LEVEL, Verdict, holm
 from bench.stats.intervals import (
     Means,
-    process_means,
 )
-from bench.stats.ratios import RunSamples
 from research import rules
 from research.noises import NOISES, Noise, as_measured, bad_processes
 from research.rules import Verdicts, rate
@@ -140,24 +135,6 @@ def test_holm_keeps_the_gate_s_family_wise_rate_over_many_equal_cases(
     uncorrected = np.mean((p <= GATE_LEVEL).any(axis=1))
     assert corrected <= most
     assert uncorrected > 2 * most
-
-
-@settings(max_examples=25)
-@given(st.integers(1, 12), st.integers(0, 2**32 - 1), st.booleans())
-def test_the_simulated_rule_is_the_one_that_compare_applies(
-    processes: int, seed: int, in_turn: bool
-) -> None:
-    logs = np.random.default_rng(seed).normal(0.05, 0.03, processes)
-    base = [RunSamples(str(run), np.ones(7), np.arange(7)) for run in range(processes)]
-    new = [
-        RunSamples(str(run), np.full(7, math.exp(log)), np.arange(7) if in_turn else None)
-        for run, log in enumerate(logs)
-    ]
-    found = ratios.compare(new, base)
-    assert found.pairing is (Pairing.ALTERNATING if in_turn else Pairing.SEQUENTIAL)
-    means = process_means(logs[None], found.pairing.allowance)
-    (simulated,) = rules.verdicts(means)
-    assert found.verdict == simulated
 
 
 @pytest.mark.parametrize("noise", NOISES)
