@@ -52,8 +52,7 @@ def place(tmp_path: Path, warm: WarmPytest) -> Place:
     return Place(tmp_path, warm)
 
 
-@pytest.mark.parametrize("where", ["build", "timing"])
-@pytest.mark.parametrize("command", ["pytest", "run"])
+@pytest.mark.parametrize(("where", "command"), [("build", "run"), ("timing", "pytest")])
 def test_the_culprit_is_named_and_the_innocent_are_measured(
     place: Place, where: str, command: str
 ) -> None:
