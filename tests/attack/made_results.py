@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,50 +11,17 @@ from bench import records
 from bench.machine.fields import ResultError
 from bench.records import maps
 from tests.attack.commands import OLDER
-from tests.bench.made_windows import Cost, write_learning, write_windows
-from tests.payloads import Documents, Texts, replaced
-from tests.places import GOLDEN
-
-COSTS = {
-    "while_loop": Cost(2e-3, 4e-4),
-    "static_unroll": Cost(4e-4, 3e-4, reaches=10),
-}
+from tests.bench.made_texts import write_store
+from tests.payloads import Documents
 
 
 def make(folder: Path) -> None:
     """Write it."""
-    for number in (1, 2):
-        document = json.loads((GOLDEN / f"replicate-{number}.json").read_text())
-        _save(folder / f"golden-{number}.json", document)
-        _save(folder / OLDER / f"golden-{number}.json", _a_year_before(document))
-    for device in ("cpu", "gpu:0"):
-        session = f"windows-{device[:3]}"
-        write_windows(
-            folder,
-            COSTS,
-            (3, 10, 30, None),
-            processes=2,
-            session=session,
-            device=device,
-            timesteps=60,
-        )
-    write_learning(folder, {3: 1, 10: 3, 30: 8})
-
-
-def _a_year_before(document: Any) -> Any:
-    """The same run in another session, with another version of a library."""
-    run = document["lstm"]["run"]
-    return replaced(
-        document,
-        Texts(
-            {
-                run["id"]: f"{run['id']}-older",
-                run["session"]: f"{run['session']}-older",
-                run["started"]: run["started"].replace("2025", "2024", 1),
-                run["finished"]: run["finished"].replace("2025", "2024", 1),
-            }
-        ),
-    )
+    store = write_store(folder / "made", lambda document: document)
+    for path in (*store.new.iterdir(), *store.windows.iterdir(), store.learning):
+        path.rename(folder / path.name)
+    store.old.rename(folder / OLDER)
+    shutil.rmtree(folder / "made")
 
 
 def _save(path: Path, document: Any) -> None:
