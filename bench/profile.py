@@ -1,4 +1,4 @@
-"""``python -m bench.profile``: where the time of one case goes, apart from timing it.
+"""``python -m bench.profile``: where the time of one case goes.
 
 The case is prepared and judged as for a measurement, called without the profiler to know what a
 step takes, held against the roofs, and then called once more with it. Prints what the case is bound
@@ -50,10 +50,10 @@ exit codes:
      profiler that is known here
   2  bad input
 
-A case's id is spelled as in reports: {ID_SPELLING}. The case is
+A case's id is written as in reports: {ID_SPELLING}. The case is
 judged like one that is measured. The file opens in {OPEN_WITH} (nothing is sent: it is
 read in the browser) and in chrome://tracing. A profiler slows what it watches: the times are its
-own, and the time of a step that is told beside them was taken without it.
+own, and the time of a step above them was taken without it.
 """
 
 FEWEST_CALLS, SECONDS = 5, 0.5

@@ -4,11 +4,11 @@ One replica alone is held against several that share a batch. Every side of that
 the same network: what differs is how many sequences a replica has, and how many processors it may
 use.
 
-``python -m bench.studies.data_parallel`` builds, proves and times steps as it is reported on its
+``python -m bench.studies.data_parallel`` builds, proves and times steps by the orders on its
 standard input (``machine.process_pool``). Workers of one team do the same orders at the same time:
-each step waits for all of them. Where several machines form a team, each has whoever tells its own
-worker what to do, and what they decide by must be the same everywhere; so times of a team are
-those of its slowest worker, exchanged by the same all-reduce as the gradients are.
+each step waits for all of them. Where several machines form a team, a command on each orders its
+own worker, and what they decide by must be the same everywhere; so times of a team are those of its
+slowest worker, exchanged by the same all-reduce as the gradients are.
 """
 
 from __future__ import annotations
@@ -37,9 +37,6 @@ from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Inputs, Workload
 
-WEAK, STRONG = "weak", "strong"
-SCALINGS = (WEAK, STRONG)
-
 WORKERS, MIRRORED = "workers", "mirrored"
 STRATEGIES = {WORKERS: "MultiWorkerMirroredStrategy", MIRRORED: "MirroredStrategy"}
 
@@ -64,9 +61,8 @@ class DataParallelRequest:
     """What is measured in one set of processes.
 
     batch, timesteps, inputs, hidden: sizes, the batch being that of one replica alone. replicas:
-    how many share the work. strategy: one of ``STRATEGIES``. device: ``cpu`` or ``gpu``. scalings:
-    those of ``SCALINGS`` that are requested. threads: of each replica; 0 leaves them as they are.
-    seconds: of timing each side.
+    how many share the work. strategy: one of ``STRATEGIES``. device: ``cpu`` or ``gpu``. threads:
+    of each replica; 0 leaves them as they are. seconds: of timing each side.
     """
 
     batch: int
@@ -77,7 +73,6 @@ class DataParallelRequest:
     replicas: int
     strategy: str
     device: str
-    scalings: tuple[str, ...]
     threads: int
     seconds: float
     seed: int
@@ -88,7 +83,7 @@ class DataParallelRequest:
         return LSTMSpec(self.inputs, self.hidden)
 
     def workload(self, batch: int) -> Workload:
-        """What a step does, apart from being shared."""
+        """What a step computes."""
         return Workload(batch, self.timesteps, "training", gradients="weights")
 
 
@@ -98,8 +93,10 @@ def sides(question: DataParallelRequest, *, cores: bool) -> list[DataParallelSid
     cores: whether one process has all processors of the replicas, as a user would otherwise do.
     """
     found = [DataParallelSide("one", ONE, question.batch)]
-    for scaling in question.scalings:
-        batch = question.batch * (question.replicas if scaling == WEAK else 1)
+    for scaling, batch in (
+        ("weak", question.batch * question.replicas),  # each has the batch of one alone
+        ("strong", question.batch),  # all share it
+    ):
         found.append(DataParallelSide(scaling, TEAM, batch))
         if cores:
             found.append(DataParallelSide(f"{scaling}-cores", CORES, batch))
@@ -168,7 +165,7 @@ def digest(reported: bytes) -> float:
 
 
 class StepWorker:
-    """The process: what it was told to be, and the steps of the backend at hand."""
+    """The process: its place in the team, and the steps of the current backend."""
 
     def __init__(self) -> None:
         self._steps: dict[str, Callable[[], Any]] = {}
@@ -203,7 +200,7 @@ class StepWorker:
         request_digest = self._gathered(
             [digest(json.dumps(order["question"], sort_keys=True).encode())]
         )
-        return {"replicas": replicas, "alike": len(set(request_digest.ravel().tolist())) == 1}
+        return {"replicas": replicas, "same": len(set(request_digest.ravel().tolist())) == 1}
 
     def _made_strategy(self) -> Any:
         tf, question, count = self._tf, self._question, self._question.replicas
@@ -259,7 +256,7 @@ class StepWorker:
         refused = "" if (found := backend.availability(device)) else str(found)
         refused = refused or backend.refusal(spec, question.workload(question.batch))
         if (others := self._gathered([float(bool(refused))])[:, 0]).any():
-            # Before anything is built: whoever builds waits for the others.
+            # Before anything is built: building waits for the others.
             first = int(np.flatnonzero(others)[0])
             return {"refused": refused or f"worker {first} cannot compute it"}
         weights = LSTMWeights.random(spec, question.seed)

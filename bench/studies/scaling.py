@@ -15,7 +15,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,9 +35,7 @@ from bench.studies.data_parallel import (
     CORES,
     MIRRORED,
     ONE,
-    SCALINGS,
     STRATEGIES,
-    STRONG,
     TEAM,
     WORKERS,
     DataParallelRequest,
@@ -84,7 +82,7 @@ With TF_CONFIG set, this machine has the worker that it names: start the same co
 options on every machine. Worker 0 writes the results.
 
 exit codes: 0 all was measured; 1 something was not measured, or a worker died or hung
-(told in a line); 2 bad input; 3 the results cannot be written; 4 another run measures on this
+(a line says which); 2 bad input; 3 the results cannot be written; 4 another run measures on this
 machine (--force goes on); 130 stopped
 """
 
@@ -187,7 +185,7 @@ def timed(
 
     block: the seconds of so many steps. In each round every side has a block, in an order of its
     own; what is decided here depends on nothing but a team's own times and ``seed``, so that
-    several machines decide alike.
+    several machines decide the same.
     """
     calls: dict[str, int] = {}
     for side in own:
@@ -214,7 +212,7 @@ def _world(name: str) -> str:
 
 
 def _started(plan: ReplicaPlan) -> ProcessPool:
-    """A pool that has started: TensorFlow imported, the team joined, all asked the same."""
+    """A pool that has started: TensorFlow imported, the team joined, the same request for all."""
     for _ in range(TRIES - 1 if plan.cluster is None else 0):
         try:
             return _start(plan)
@@ -244,9 +242,9 @@ def _start(plan: ReplicaPlan) -> ProcessPool:
         for name, answer in answers.items():
             if _world(name) != TEAM:
                 continue
-            if not answer["alike"]:
+            if not answer["same"]:
                 raise MismatchError(
-                    "the workers were asked for different things: start the command on every "
+                    "the workers have different options: start the command on every "
                     "machine with the same options"
                 )
             if answer["replicas"] != question.replicas:
@@ -304,7 +302,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     given = tf_config.given(os.environ)
-    plans = planned(options, given)
+    plan = planned(options, given)
     folder = expanded(options.results or default_folder())
     started = datetime.now(UTC)
     with MachineLock() as lock:
@@ -315,15 +313,17 @@ def _run(options: argparse.Namespace) -> int:
                 raise
         answers = []
         for number in range(options.processes):
-            for plan in planned(options, given, number):
-                what = f"set {number + 1} of {options.processes}, {plan.question.replicas} replicas"
-                tell = functools.partial(print, f"{what}:", file=sys.stderr)
-                answers.append(measured(plan, tell))
+            what = f"set {number + 1} of {options.processes}, {plan.question.replicas} replicas:"
+            # Each repetition has inputs of its own.
+            question = replace(plan.question, seed=options.seed + number)
+            tell = functools.partial(print, what, file=sys.stderr)
+            answers.append(measured(replace(plan, question=question), tell))
     if given is not None and given.index > 0:
         print(f"worker {given.index}: done; worker 0 has the results", file=sys.stderr)
         return MEASURED
-    found = study.document(KIND, started, _document(options, plans, given), answers)
-    path = study.save(found, folder)
+    # No addresses: they are of no use to others.
+    request = {**asdict(plan.question), "machines": 1 if given is None else len(given.workers)}
+    path = study.save(study.document(KIND, started, request, answers), folder)
     print(f"written: {path}", file=sys.stderr)
     problems = table.deliver([str(path)], options)
     for problem in problems:
@@ -331,28 +331,8 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if problems else MEASURED
 
 
-def _document(
-    options: argparse.Namespace, plans: Sequence[ReplicaPlan], given: ClusterAddress | None
-) -> dict[str, Any]:
-    """What was asked, as it stands in the file: no addresses, which are nobody else's."""
-    return {
-        **asdict(plans[0].question),
-        "seed": options.seed,
-        "replicas": [plan.question.replicas for plan in plans],
-        "threads": [plan.question.threads for plan in plans],
-        "machines": 1 if given is None else len(given.workers),
-    }
-
-
-# -- what is measured
-
-
-def planned(
-    options: argparse.Namespace, given: ClusterAddress | None, number: int = 0
-) -> list[ReplicaPlan]:
-    """The sets of one repetition: one for each number of replicas.
-
-    number: of the repetition, which has inputs of its own.
+def planned(options: argparse.Namespace, given: ClusterAddress | None) -> ReplicaPlan:
+    """What is measured, by the options and ``TF_CONFIG``.
 
     Raises UsageError for options that do not go together, or that ask for what is not here,
     UnsupportedError for a backend that is none of TensorFlow's, InputError for no shape.
@@ -369,37 +349,28 @@ def planned(
     backends = options.backends or BACKENDS[options.device]
     for each in backends:
         data_parallel.check(get_backend(each))
-    chosen = tuple(scaling for scaling in SCALINGS if getattr(options, scaling)) or SCALINGS
-    plans = []
-    for replicas in _replicas(options, given):
-        if STRONG in chosen and shape.batch % replicas:
-            below = shape.batch // replicas * replicas
-            raise UsageError(
-                f"--shape {shape}: {replicas} replicas cannot share a batch of {shape.batch} "
-                f"equally; take {below or replicas}{f' or {below + replicas}' if below else ''}, "
-                "or --weak alone"
-            )
-        processors = _processors(options, given, replicas)
-        question = DataParallelRequest(
-            shape.batch,
-            shape.timesteps,
-            shape.inputs,
-            shape.hidden,
-            tuple(backends),
-            replicas,
-            strategy,
-            options.device,
-            chosen,
-            len(processors) // replicas,
-            options.seconds,
-            options.seed + number,
+    replicas = _replicas(options, given)
+    if shape.batch % replicas:
+        below = shape.batch // replicas * replicas
+        raise UsageError(
+            f"--shape {shape}: {replicas} replicas cannot share a batch of {shape.batch} "
+            f"equally; take {below or replicas}{f' or {below + replicas}' if below else ''}"
         )
-        plans.append(ReplicaPlan(question, options.limit, given, processors))
-    return plans
+    processors = _processors(options, given, replicas)
+    question = DataParallelRequest(
+        **asdict(shape),
+        backends=tuple(backends),
+        replicas=replicas,
+        strategy=strategy,
+        device=options.device,
+        threads=len(processors) // replicas,
+        seconds=options.seconds,
+        seed=options.seed,
+    )
+    return ReplicaPlan(question, options.limit, given, processors)
 
 
-def _replicas(options: argparse.Namespace, given: ClusterAddress | None) -> list[int]:
-    """How many replicas are requested: those above one, each once, in order."""
+def _replicas(options: argparse.Namespace, given: ClusterAddress | None) -> int:
     gpus = devices.gpu_facts().visible if options.device == "gpu" else 0
     if options.device == "gpu" and (missing := devices.explain_missing("gpu:0")):
         raise UsageError(f"--device gpu: {missing}")
@@ -408,18 +379,14 @@ def _replicas(options: argparse.Namespace, given: ClusterAddress | None) -> list
             raise UsageError(
                 "--replicas does not go with TF_CONFIG, which names the workers: leave it out"
             )
-        return [len(given.workers) * max(1, gpus)]
-    usual = (2,) if options.device == "cpu" else (gpus,)
-    requested = sorted(set(usual if options.replicas is None else options.replicas))
-    if requested[0] < 1:
-        raise UsageError(f"--replicas {requested[0]}: expected whole numbers from 1 on")
-    found = [each for each in requested if each > 1]
-    if not found:
+        return len(given.workers) * max(1, gpus)
+    replicas = int(options.replicas or gpus or 2)
+    if replicas < 2:
         why = "this machine has one GPU" if options.replicas is None else "one shares nothing"
         raise UsageError(f"--replicas 1: {why}; ask for 2 or more, where there are so many devices")
-    if options.device == "gpu" and (missing := devices.explain_missing(f"gpu:{found[-1] - 1}")):
-        raise UsageError(f"--replicas {found[-1]}: each needs a GPU of its own, and {missing}")
-    return found
+    if options.device == "gpu" and (missing := devices.explain_missing(f"gpu:{replicas - 1}")):
+        raise UsageError(f"--replicas {replicas}: each needs a GPU of its own, and {missing}")
+    return replicas
 
 
 def _processors(
@@ -443,20 +410,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     cpu, gpu = (", ".join(BACKENDS[device]) for device in ("cpu", "gpu"))
     which = f"TensorFlow's, separated by commas (default: {cpu}; on GPUs {gpu})"
-    arguments.add_values(parser, ("backends", "NAMES", arguments.names, which))
-    parser.add_argument(
-        "--replicas",
-        type=arguments.wholes,
-        metavar="N,...",
-        help="how many share the work; one alone is always measured beside them (default: 2 on a "
-        "CPU, or every GPU)",
-    )
-    arguments.add_flags(
+    replicas = "how many share the work, compared with one (default: 2 on a CPU, or every GPU)"
+    arguments.add_values(
         parser,
-        weak="each replica has a whole batch",
-        strong="they share one (default: weak and strong)",
+        ("backends", "NAMES", arguments.names, which),
+        ("replicas", "N", arguments.whole(1), replicas),
     )
-    shape = "of one replica alone, as case ids spell it"
+    shape = "of one replica alone, as in case ids"
     arguments.add_usual(parser, ("shape", "SHAPE", str, SHAPE, shape))
     strategy = (
         "workers: a process for each replica; mirrored: one process, several devices (default: "
@@ -464,7 +424,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     arguments.add_choice(parser, "device", ("cpu", "gpu"), usual="cpu")
     arguments.add_choice(parser, "strategy", STRATEGIES, strategy)
-    limit = "that whatever a worker is told may take, before all are ended"
+    limit = "that one order to a worker may take, before all are ended"
     arguments.add_usual(
         parser,
         ("processes", "N", arguments.whole(1, 10_000), ENOUGH_PROCESSES, "sets of fresh ones"),
@@ -473,6 +433,6 @@ def _parser() -> argparse.ArgumentParser:
         ("seed", "N", arguments.whole(0, 2**53), 0, ""),
     )
     parser.add_argument("--results", metavar="DIR", help="where the file is written (results/)")
-    arguments.add_flags(parser, force="measure beside another run all the same")
+    arguments.add_flags(parser, force="measure while another run does")
     arguments.add_output(parser, table.FORMATS)
     return parser

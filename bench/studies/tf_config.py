@@ -1,7 +1,7 @@
 """``TF_CONFIG``: which processes train together, and which of them this one is.
 
 TensorFlow takes from this variable where its workers listen, and waits without end for one that is
-not there, so it is read here first, and every mistake in it told with its place. A cluster of
+not there, so it is read here first, and every mistake in it reported with its place. A cluster of
 processes of this machine is made here, too. This module knows the variable, no framework.
 """
 
@@ -99,9 +99,9 @@ def _address(field: Field) -> str:
 
 
 def here(count: int) -> list[ClusterAddress]:
-    """A cluster of processes of this machine, as each of them is told of it.
+    """A cluster of processes of this machine, as each of them sees it.
 
-    The ports were free just now; whoever is quicker may take one, and then TensorFlow says so.
+    The ports were free just now; another process may take one, and then TensorFlow says so.
     """
     with contextlib.ExitStack() as stack:
         sockets = [

@@ -10,10 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from bench.studies.data_parallel import (
-    SCALINGS,
-    WEAK,
     DataParallelRequest,
-    DataParallelSide,
     digest,
     expected,
     fingerprint,
@@ -96,23 +93,17 @@ def test_weights_that_did_not_take_the_step_are_caught() -> None:
     assert "update" in failure(right, after=updated(combined([right], 0.5)))
 
 
-def question(scalings: tuple[str, ...] = SCALINGS) -> DataParallelRequest:
-    return DataParallelRequest(8, 4, 3, 5, ("keras",), 2, "workers", "cpu", scalings, 1, 0.1, 0)
-
-
 def test_weak_keeps_each_replica_s_batch_and_strong_shares_one() -> None:
-    found = {side.name: side for side in sides(question(), cores=True)}
-    assert found["one"] == DataParallelSide("one", "one", 8)
-    assert found["weak"] == DataParallelSide("weak", "team", 16)
-    assert found["strong"] == DataParallelSide("strong", "team", 8)
-    # One on all processors has the whole batch of all of them.
-    assert found["weak-cores"].batch == 16
-    assert found["strong-cores"].batch == 8
-
-
-def test_what_is_not_asked_for_is_not_measured() -> None:
-    names = {side.name for side in sides(question((WEAK,)), cores=False)}
-    assert names == {"one", "weak"}
+    asked = DataParallelRequest(8, 4, 3, 5, ("keras",), 2, "workers", "cpu", 1, 0.1, 0)
+    found = [(side.name, side.world, side.batch) for side in sides(asked, cores=True)]
+    assert found == [
+        ("one", "one", 8),
+        ("weak", "team", 16),
+        ("weak-cores", "cores", 16),  # the whole batch of all of them
+        ("strong", "team", 8),
+        ("strong-cores", "cores", 8),
+    ]
+    assert len(sides(asked, cores=False)) == 3
 
 
 def test_two_replicas_share_a_fingerprint_only_if_all_their_bits_are_alike() -> None:

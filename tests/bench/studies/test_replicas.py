@@ -12,9 +12,7 @@ import pytest
 from bench.machine.process_pool import PoolError
 from bench.studies import scaling
 from bench.studies.data_parallel import (
-    SCALINGS,
     TEAM,
-    WEAK,
     DataParallelRequest,
     DataParallelSide,
     sides,
@@ -24,7 +22,7 @@ from bench.studies.tf_config import ClusterAddress
 
 BACKEND = "while_loop+hoisted"
 QUESTION = DataParallelRequest(
-    *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", SCALINGS, threads=1, seconds=0.01, seed=0
+    *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", threads=1, seconds=0.01, seed=0
 )
 LIMIT = 300.0
 """Seconds that no machine needs for an order here."""
@@ -73,7 +71,7 @@ def test_each_replica_of_this_machine_has_processors_of_its_own(
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", "whatever")
     question = DataParallelRequest(
-        *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", SCALINGS, threads=2, seconds=1.0, seed=0
+        *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", threads=2, seconds=1.0, seed=0
     )
     plan = ReplicaPlan(question, LIMIT, processors=(3, 4, 5, 6))
     members = {each[0]: each for each in scaling._members(plan)}
@@ -174,7 +172,6 @@ MIRRORED = DataParallelRequest(
     2,
     "mirrored",
     "cpu",
-    (WEAK,),
     threads=1,
     seconds=0.01,
     seed=0,
@@ -224,11 +221,12 @@ class Worker:
     def __call__(self, order):
         if order["do"] == "start":
             self.world = order["world"]
-            return {"replicas": 2, "alike": True}
+            return {"replicas": 2, "same": True}
         assert order["do"] == "build", "it is timed all the same"
-        names = {"one": ["one"], "team": ["weak"], "cores": ["weak-cores"]}
+        cores = ["weak-cores", "strong-cores"]
+        names = {"one": ["one"], "team": ["weak", "strong"], "cores": cores}
         return {"refused": "", "proofs": {
-            name: f"{name} is wrong" if self.world == "cores" else ""
+            name: "cores is wrong" if self.world == "cores" else ""
             for name in names[self.world]
         }}
 
@@ -244,8 +242,8 @@ def test_no_side_is_timed_beside_one_that_is_wrong_on_all_processors(
     plan = ReplicaPlan(replace(MIRRORED, backends=(BACKEND,)), LIMIT, processors=(0, 1))
     found = by_side(measured(plan, lambda _: None))
     assert {name: each["failed"] for name, each in found.items()} == {
-        **dict.fromkeys(["one", "weak"], "not timed, since: weak-cores is wrong"),
-        "weak-cores": "weak-cores is wrong",
+        **dict.fromkeys(["one", "weak", "strong"], "not timed, since: cores is wrong"),
+        **dict.fromkeys(["weak-cores", "strong-cores"], "cores is wrong"),
     }
     assert not any(each["samples"] for each in found.values())
 
@@ -258,9 +256,9 @@ class Worker:
     def __call__(self, order):
         if order["do"] == "start":
             self.second = (order["world"], order["index"]) == ("team", 1)
-            return {"replicas": 2, "alike": True}
+            return {"replicas": 2, "same": True}
         if order["do"] == "build":
-            return {"refused": "", "proofs": dict.fromkeys(["one", "weak"], "")}
+            return {"refused": "", "proofs": dict.fromkeys(["one", "weak", "strong"], "")}
         if self.second and order["calls"] > 1:
             os.kill(os.getpid(), 9)
         return {"seconds": 1e-3 * order["calls"]}
@@ -299,7 +297,7 @@ def test_a_worker_that_is_killed_ends_the_set_with_its_name(
         pytest.importorskip("tensorflow")
     monkeypatch.setattr(scaling, "WORKER", ("-c", code))
     question = DataParallelRequest(
-        *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", (WEAK,), threads=1, seconds=3.0, seed=0
+        *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", threads=1, seconds=3.0, seed=0
     )
     with pytest.raises(PoolError, match=r"worker 1 was ended by SIGKILL .* while it was timed"):
         measured(ReplicaPlan(question, LIMIT), lambda _: None)

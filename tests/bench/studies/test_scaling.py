@@ -17,10 +17,9 @@ from bench.studies.data_parallel import sides
     ("words", "told"),
     [
         (["--shape", "b3-t1-i1-h1"], "2 replicas cannot share a batch of 3 equally; take 2 or 4"),
-        (["--shape", "b1-t1-i1-h1"], "cannot share a batch of 1 equally; take 2, or --weak alone"),
+        (["--shape", "b1-t1-i1-h1"], "cannot share a batch of 1 equally; take 2"),
         (["--shape", "wide"], "'wide' is no shape"),
         (["--replicas", "1"], "--replicas 1: one shares nothing; ask for 2 or more"),
-        (["--replicas", "0,2"], "--replicas 0: expected whole numbers from 1 on"),
         (["--replicas", "9999"], "--replicas 9999: each needs a processor of its own"),
         (["--backends", "torch"], "torch is no layer of TensorFlow's ops"),
         (["--backends", "kers"], "there is no backend 'kers'; did you mean keras"),
@@ -35,7 +34,7 @@ def test_what_cannot_be_measured_is_refused_before_a_process_starts(
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.setattr(scaling, "measured", None)
     if words[0] == "--replicas":
-        words = [*words, "--weak"]
+        words = [*words, "--shape", "b9999-t1-i1-h1"]
     assert run.main(["scaling", *words]) == 2
     err = capsys.readouterr().err
     assert told in err
@@ -111,7 +110,7 @@ def test_every_repetition_has_inputs_of_its_own_and_all_are_in_the_file(
     found = json.loads(path.read_text())
     assert next(iter(found)) == "study"
     assert len(found["answers"]) == 2
-    assert found["question"]["replicas"] == [2]
+    assert found["question"]["replicas"] == 2
     out = capsys.readouterr()
     assert "set 2 of 2, 2 replicas: keras" in out.err
     assert "strong-cores" in out.out
