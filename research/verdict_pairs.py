@@ -69,10 +69,7 @@ def pairs_of(results: Results) -> list[Pair]:
 
 
 def _runs(items: Iterable[Measurement]) -> list[RunSamples]:
-    return [
-        RunSamples(item.run.id, item.samples, item.rounds, started=item.run.started.timestamp())
-        for item in items
-    ]
+    return [RunSamples.of(item) for item in items]
 
 
 KINDS: dict[str, Callable[[Pair], bool]] = {

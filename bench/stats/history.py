@@ -254,10 +254,7 @@ def _line(
 
 
 def _samples(items: Iterable[Measurement]) -> list[RunSamples]:
-    return [
-        RunSamples(item.run.id, item.samples, started=item.run.started.timestamp())
-        for item in items
-    ]
+    return [RunSamples.of(item).out_of_turn for item in items]
 
 
 def _changes(

@@ -366,7 +366,13 @@ def join_sides(
     adjacent: whether the two took turns, a process of each right after one of the other.
     """
     one_sided = [
-        OneSided(has.label, items[0].case, why_missing(lacks, key))
+        OneSided(
+            has.label,
+            items[0].case,
+            f"{lacks.label}: {why[0].outcome}: {why[0].reason}"
+            if (why := lacks.unmeasured.get(key))
+            else "",
+        )
         for has, lacks in ((base, new), (new, base))
         for key, items in has.measured.items()
         if key not in lacks.measured
@@ -412,48 +418,23 @@ def _samples(
     new: Sequence[Measurement], base: Sequence[Measurement], *, adjacent: bool
 ) -> tuple[list[RunSamples], list[RunSamples]]:
     """What ``ratios.compare_all`` takes of a case that both sides measured."""
-    if adjacent:
-        return _by_turn(new), _by_turn(base)
-    # Rounds of different groups are numbered alike but were not taken in turn.
-    interleaved = new[0].case.group == base[0].case.group
+    sides: list[list[RunSamples]] = []
+    if adjacent:  # the first of each side are a pair, then the second
+        for side in (new, base):
+            ordered = enumerate(sorted(side, key=lambda item: (item.run.started, item.run.id)))
+            runs = [RunSamples(f"{n}", i.samples, adjacent=True, started=n) for n, i in ordered]
+            sides.append(runs)
+        return sides[0], sides[1]
     found = machines(item.run for item in (*new, *base))
     several = any(len({found[item.run.machine_id] for item in side}) > 1 for side in (new, base))
-    nodes = found if several else None
-    return samples_of(new, interleaved, nodes), samples_of(base, interleaved, nodes)
-
-
-def samples_of(
-    items: Iterable[Measurement], interleaved: bool, nodes: Mapping[str, str] | None = None
-) -> list[RunSamples]:
-    """The samples of each process; paired by round only if both sides took theirs in turn.
-
-    nodes: of each machine's id its node, where machines are distinguished.
-    """
-    return [
-        RunSamples(
-            item.run.id,
-            item.samples,
-            item.rounds if interleaved else None,
-            node=nodes.get(item.run.machine_id, item.run.machine_id) if nodes else "",
-            started=item.run.started.timestamp(),
-        )
-        for item in items
+    sides = [
+        [RunSamples.of(item, found[item.run.machine_id] if several else "") for item in side]
+        for side in (new, base)
     ]
-
-
-def _by_turn(items: Iterable[Measurement]) -> list[RunSamples]:
-    """The first of each side are a pair, then the second."""
-    ordered = sorted(items, key=lambda item: (item.run.started, item.run.id))
-    return [
-        RunSamples(f"turn {turn}", item.samples, adjacent=True, started=turn)
-        for turn, item in enumerate(ordered)
-    ]
-
-
-def why_missing(side: ComparisonSide, key: str) -> str:
-    """Why a side has no time for a case, as far as it says."""
-    found = side.unmeasured.get(key)
-    return f"{side.label}: {found[0].outcome}: {found[0].reason}" if found else ""
+    if new[0].case.group != base[0].case.group:
+        # Rounds of different groups are numbered alike but were not taken in turn.
+        sides = [[run.out_of_turn for run in side] for side in sides]
+    return sides[0], sides[1]
 
 
 def report_of(

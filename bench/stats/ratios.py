@@ -22,6 +22,7 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from bench.records.grouping import grouped
+from bench.records.schema import Measurement
 from bench.stats.comparison import (
     GATE_LEVEL,
     PLAIN_MEAN_OPPOSED,
@@ -103,6 +104,12 @@ class RunSamples:
             raise ValueError(f"rounds: shape {self.rounds.shape}")
         if self.rounds is not None and self.rounds.dtype.kind not in "iu":
             raise ValueError(f"rounds: {self.rounds.dtype}")
+
+    @classmethod
+    def of(cls, item: Measurement, node: str = "") -> RunSamples:
+        """The samples of a measurement."""
+        started = item.run.started.timestamp()
+        return cls(item.run.id, item.samples, item.rounds, node=node, started=started)
 
     @property
     def out_of_turn(self) -> RunSamples:

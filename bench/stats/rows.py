@@ -458,16 +458,7 @@ def _row(
     return Row(
         case=case,
         outcome=MEASURED,
-        runs=tuple(
-            RunSamples(
-                item.run.id,
-                item.samples,
-                item.rounds,
-                node=nodes.get(item.run.id, ""),
-                started=item.run.started.timestamp(),
-            )
-            for item in measured
-        ),
+        runs=tuple(RunSamples.of(item, nodes.get(item.run.id, "")) for item in measured),
         interval=interval,
         disturbed=frozenset(
             item.run.id
