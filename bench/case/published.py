@@ -74,9 +74,7 @@ class PublishedShape:
         Nobody did for windows, padding or dropout, nor with the time of an optimizer in it.
         """
         spec, work = case.spec, case.workload
-        if work.window is not None or work.min_length is not None or work.dropout:
-            return None
-        if work.optimizer is not None:
+        if work.window or work.min_length or work.dropout or work.optimizer:
             return None
         return cls(
             work.batch,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,13 +142,15 @@ def free(device: str) -> Free:
     """What this machine has to spare now for a case on a device."""
     import psutil
 
-    host = int(psutil.virtual_memory().available)
-    limit = cgroup_bytes()
-    return Free(
-        host_bytes=host if limit is None else min(host, limit),
-        gpu_bytes=None if device == "cpu" else _gpu_bytes(device),
-        processors=usable(),
-    )
+    host, limit = int(psutil.virtual_memory().available), cgroup_bytes()
+    gpu = None
+    # What the driver cannot say, the estimate does without.
+    if device != "cpu":
+        with contextlib.suppress(Exception), devices.opened_nvml() as nvml:
+            handle = devices.gpu_handle(nvml, os.environ, device)
+            if handle is not None:  # else a part of a GPU, whose size is not the GPU's
+                gpu = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    return Free(host if limit is None else min(host, limit), gpu, usable())
 
 
 def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
@@ -165,15 +166,6 @@ def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
         return max(0, limit - used + int(stat["inactive_file"]))
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _gpu_bytes(device: str, environ: Mapping[str, str] = os.environ) -> int | None:
-    # Whatever the driver cannot say, the estimate does without.
-    with contextlib.suppress(Exception), devices.opened_nvml() as nvml:
-        handle = devices.gpu_handle(nvml, environ, device)
-        if handle is not None:  # else a part of a GPU, whose size is not the GPU's
-            return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
-    return None
 
 
 def too_large(case: Case, machine: Free) -> str:

@@ -146,6 +146,9 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
 def serve(framework: str, connection: Connection) -> None:
     """Import the framework, say so, and answer requests until there are no more."""
     try:
+        from lstm_impl.backends.others.openvino import without_telemetry
+
+        without_telemetry()
         for name in MODULES.get(framework, (framework,)):
             _import(name)
     except Exception as error:
@@ -159,9 +162,6 @@ def serve(framework: str, connection: Connection) -> None:
 
 
 def _import(name: str) -> None:
-    from lstm_impl.backends.others.openvino import without_telemetry
-
-    without_telemetry()
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:

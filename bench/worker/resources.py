@@ -6,15 +6,15 @@ case is built and run once more in a fresh process (``memory_server``), while no
 Whatever goes wrong here costs the figure and never the case. ``docs/memory.md`` says what the
 figures mean.
 
-Energy is read from the counter that NVIDIA's driver keeps (NVML): the whole board's, in millijoules
-since the driver was loaded, on Volta and later, in ticks of 20 to 100 ms. Timed blocks are shorter
-and take turns with those of other cases. So each case runs once more by itself, after the timing,
-from one tick to a later one: all of the energy between is that of the steps between.
+Energy is read from the counter of the whole board that NVIDIA's driver keeps (NVML, on Volta and
+later) in ticks of 20 to 100 ms. So each case runs once more by itself, after the timing, from one
+tick to a later one: all of the energy between is that of the steps between.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import math
 import multiprocessing
@@ -375,19 +375,16 @@ class EnergyMeter:
                     text = "it is a part of a GPU, and the counter is the whole GPU's"
                     raise NotKnownError(text)
                 if device not in self._idle:
-                    self._idle[device] = self._idle_watts(nvml, gpu)
+                    self.sleep(IDLE)
+                    self._idle[device] = None
+                    # A board without the sensor may have the counter all the same.
+                    with contextlib.suppress(nvml.NVMLError):
+                        self._idle[device] = int(nvml.nvmlDeviceGetPowerUsage(gpu)) / 1e3
                 joules = self._joules(step, seconds, nvml, gpu)
         except Exception as error:
             # The driver may fail in ways of its own, and so may the step: the case has its time.
             return unknown(one_line(error), ENERGY)
         return {"joules": joules, "idle_watts": self._idle[device], "how": HOW}
-
-    def _idle_watts(self, nvml: Nvml, gpu: object) -> float | None:
-        self.sleep(IDLE)
-        try:
-            return int(nvml.nvmlDeviceGetPowerUsage(gpu)) / 1e3
-        except nvml.NVMLError:  # a board without the sensor may have the counter all the same
-            return None
 
     def _joules(self, step: Step, seconds: float, nvml: Nvml, gpu: object) -> float:
         calls = max(1, math.ceil(CHUNK / seconds))

@@ -264,9 +264,8 @@ and what they say about the number of calls is not to be trusted far."""
 WARMUP_SHARE = 0.1
 """Part of the time that warm-up may take; a step that has not settled by then is measured as it is
 and marked by ``StepSeries.steady``. It was called several times before, by first use and the gate:
-over 600 series of the reference results the first block took 1.5 to 4% longer than the samples'
-median, and from the second on blocks were within 1.5% of it; those with fewer than six blocks of
-warm-up were no less often steady."""
+over 600 series of the reference results blocks were within 1.5% of the samples' median from the
+second on."""
 
 MOST_ROUNDS = 2000
 """Past this the interval of a median narrows by less than 2% for each hundred rounds more, and the
