@@ -53,7 +53,7 @@ _ENVIRONMENTS = "compare two Python environments that were measured in turn here
 ENVIRONMENTS_EPILOG = f"""\
 python -m bench.run SUITE --python BASE --python NEW measures them: a process of one and a process
 of the other take turns, so that what slows the machine slows both; each such pair gives one ratio.
-What differs between the packages of the two is told first.
+What differs between the packages of the two is reported first.
 
 {EPILOG}"""
 
@@ -228,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     command("environments", _ENVIRONMENTS, ENVIRONMENTS_EPILOG).add_argument(
         "paths", nargs="+", metavar="FOLDER", help="the folder of results that bench.run has left"
     )
-    summary = "show times beside published ones of the same shapes"
+    summary = "show times next to published ones of the same shapes"
     command_line.add_result_paths(command("published", summary, PUBLISHED_EPILOG, ruled=False))
     return parser
 

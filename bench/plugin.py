@@ -39,43 +39,31 @@ COLUMNS, SORT = ("median", "iqr", "min", "rounds", "iterations"), "median"
 minimum would name other winners than the medians that the report goes by."""
 
 OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
-    (
-        *("suite", "NAME|FILE", str),
-        "A suite of the package or the path of a TOML file (default: quick).",
-    ),
-    (
-        *("device", "DEVICES", arguments.names),
-        "cpu, gpu:0, ... or all, separated by commas (default: what the suite says).",
-    ),
-    (
-        *("backends", "NAMES", arguments.names),
-        "Which implementations, separated by commas, or all (default: those of the suite).",
-    ),
+    ("suite", "NAME|FILE", str, "A suite of the package or the path of a TOML file."),
+    ("device", "DEVICES", arguments.names, "cpu, gpu:0, ... or all, separated by commas."),
+    ("backends", "NAMES", arguments.names, "Implementations, separated by commas, or all."),
     (
         *("variant", "NAMES", arguments.names),
-        "Which variants of the backends, separated by commas, such as none,int8 (none: the backend "
-        "itself; default: those of the suite).",
+        "Variants of the backends, separated by commas, such as none,int8 (none: itself).",
+    ),
+    ("mode", "MODES", arguments.names, "Only inference, training or streaming."),
+    (
+        "results",
+        "DIR",
+        str,
+        f"Folder of the result file (default: ${RESULTS_VARIABLE} or results).",
     ),
     (
-        *("mode", "MODES", arguments.names),
-        "Only inference, training or streaming (default: all of the suite).",
-    ),
-    (
-        *("results", "DIR", str),
-        f"Folder for the result file (default: ${RESULTS_VARIABLE} if set, else results).",
-    ),
-    (
-        *("seed", "N", arguments.whole(0)),
-        "Seed of weights, inputs and of the order in which backends take turns (default: 0).",
+        "seed",
+        "N",
+        arguments.whole(0),
+        "Seed of weights, inputs and backends' turns (default: 0).",
     ),
     (
         *("budget", "SECONDS", arguments.seconds),
         "Measuring time for each case, in place of the suite's: more narrows the intervals.",
     ),
-    (
-        *("share", "PART", arguments.share),
-        "Part of that time that is measured (bench.run; default: 1).",
-    ),
+    ("share", "PART", arguments.share, "Part of that time that is measured (bench.run)."),
     (
         *("precision", "PERCENT", arguments.percentage),
         "Stop once every median's 95%% interval is within this (default: 1%%).",
@@ -86,17 +74,13 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     ),
     (
         *("memory", "auto|on|off", ("auto", "on", "off")),
-        "Whether to measure the peak memory of cases on the CPU too, some seconds for each "
-        "(default: auto, what the suite says).",
+        "Whether to measure the peak memory of cases on the CPU too (auto: what the suite says).",
     ),
-    (
-        *("case-limit", "SECONDS", arguments.seconds),
-        "After how long a case that is not done is ended from outside (bench.run).",
-    ),
+    ("case-limit", "SECONDS", arguments.seconds, "When a case is ended from outside (bench.run)."),
     (
         *("period", "PERIODS", arguments.periods),
         "When calls of streams are due: a time between two, such as 10ms, or back-to-back, or "
-        "several separated by commas (default: what the suite says).",
+        "several separated by commas.",
     ),
     (
         *("deadline", "TIME", arguments.short_time),
@@ -106,25 +90,16 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
         *("load", "N", arguments.whole(0, 4096)),
         "Processes that keep a processor busy each while streams are timed (default: 0).",
     ),
-    (
-        *("cases", "FILE", str),
-        "Only the cases in this JSON file: a list of case ids of the suite, or of whole cases.",
-    ),
+    ("cases", "FILE", str, "Only the cases in this JSON list: ids of the suite, or whole cases."),
     (
         *("busy", "refuse|wait|force", ("refuse", "wait", "force")),
         "While another run measures on this machine: refuse to start, wait for it, or go on though "
         "both spoil each other (default: refuse).",
     ),
-    (*("judged", "DIR", str), "Folder that the processes of a session share (bench.run)."),
-    (
-        *("turn", "FD", arguments.whole(0)),
-        "Wait for the lock on this open file before measuring (bench.run).",
-    ),
-    (*("session", "ID", str), "Name shared by runs that are replicates of one another."),
-    (
-        *("order-seed", "N", arguments.whole(0)),
-        "Measure groups and backends in a random order with this seed (default: the suite's).",
-    ),
+    ("judged", "DIR", str, "Folder that the processes of a session share (bench.run)."),
+    ("turn", "FD", arguments.whole(0), "Lock this open file before measuring (bench.run)."),
+    ("session", "ID", str, "Name shared by runs that are replicates of one another."),
+    ("order-seed", "N", arguments.whole(0), "Measure in a random order with this seed."),
 )
 """Of pytest, with ``--lstm-`` before each: its name, what stands for the value, the type of that or
 the words that it may be, and what it means."""

@@ -42,7 +42,7 @@ FORMATS = ("terminal", "markdown", "json")
 EPILOG = f"""\
 exit codes:
   0  answered
-  1  there are no results near the question; how to get them is told
+  1  there are no results near the question; how to get them is reported
   2  bad input: an option, a file that cannot be read, a suite that cannot be written
 
 The window is the shortest measured one of at least what the dependency needs, by the newest map of
@@ -234,7 +234,7 @@ def available(paths: Sequence[str]) -> Available:
         own = Path(default_folder())
         folders = list(dict.fromkeys((own, own / REFERENCE, CLONE / DEFAULT_FOLDER / REFERENCE)))
         # A folder without files of its own stands for its reference folder, and one without any is
-        # an error of who named it: here nobody has.
+        # an error where it was named: here it was not.
         results = read_results([each for each in folders if _holds_results(each)])
         reference = [
             file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE

@@ -17,11 +17,8 @@ LONGEST = 0.25
 
 LONG_CALL = 0.05
 """Seconds. After other steps have run, a step finds its data in no cache and its threads asleep; a
-call that is not timed brings both back. None comes before a block of one call that takes longer,
-since it would take as long again. Of three calls in a row after another backend's, the first used
-0.8, 1.7 and 2.2% more processor time than the third where that used 20 to 43 ms, and up to 6% where
-it used 3 to 15 ms (40 interleaved rounds a backend, standard error 1.4 to 2%, on two cores): under
-1% of 50 ms."""
+call that is not timed brings both back. None comes before a block of one call that takes longer: it
+would take as long again, and the first of such calls used under 1% more processor time."""
 
 TRIES = 3
 """Waits in vain after which there are no more: such a thread belongs to what is measured."""

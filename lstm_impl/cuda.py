@@ -57,39 +57,35 @@ def explain(
     """
     if visible > index:
         return AVAILABLE
+    fix = ""
     if visible:
-        return Availability(
-            False,
+        reason = (
             f"gpu:{index} does not exist: {framework} sees {visible} GPU"
-            f"{'s' if visible > 1 else ''}, gpu:0 to gpu:{visible - 1}",
+            f"{'s' if visible > 1 else ''}, gpu:0 to gpu:{visible - 1}"
         )
-    if not facts.hardware:
-        return Availability(
-            False,
+    elif not facts.hardware:
+        reason = (
             "no NVIDIA GPU is seen on this machine (no /dev/nvidia0 and no NVIDIA driver); "
-            "run where there is one, in a container with --gpus all",
+            "run where there is one, in a container with --gpus all"
         )
-    if built_with is None:
-        return Availability(False, f"a GPU is here, but {framework} is built without CUDA", install)
-    if facts.driver_version is None:
-        return Availability(
-            False,
+    elif built_with is None:
+        reason, fix = f"a GPU is here, but {framework} is built without CUDA", install
+    elif facts.driver_version is None:
+        reason = (
             "a GPU is here, but the driver's libcuda.so.1 cannot be loaded; install the NVIDIA "
-            "driver, or start the container with --gpus all",
+            "driver, or start the container with --gpus all"
         )
     # CUDA promises that a driver serves every toolkit of its own major version.
-    if facts.driver_version[0] < built_with[0]:
+    elif facts.driver_version[0] < built_with[0]:
         has, needs = (".".join(map(str, version)) for version in (facts.driver_version, built_with))
-        return Availability(
-            False,
+        reason = (
             f"the NVIDIA driver is too old: it supports CUDA {has} and {framework} needs "
-            f"CUDA {needs}; update the driver",
+            f"CUDA {needs}; update the driver"
         )
-    return Availability(
-        False,
-        f"{framework} does not see the GPU: its CUDA libraries (cuDNN, cuBLAS, ...) are not found",
-        install,
-    )
+    else:
+        libraries = "its CUDA libraries (cuDNN, cuBLAS, ...) are not found"
+        reason, fix = f"{framework} does not see the GPU: {libraries}", install
+    return Availability(False, reason, fix)
 
 
 @dataclass(frozen=True)

@@ -211,18 +211,13 @@ class Model(abc.ABC):
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         """Place the inputs of ``workload`` on the device and return the step to time.
 
-        With a window, one step works through the whole stream, window after window, each call
-        taking the state that the one before returned. In training, a step computes the outputs
-        and the gradients that the workload names, each window's of its own.
+        With a window, one step works through the whole stream, window after window, each from the
+        state that the one before left; each window's gradients are its own. Streaming, a step takes
+        the next chunk, and goes on from the state that the step before left.
 
         With an optimizer, which is started again here, each window also updates the weights of this
-        model, as training does. From one call of the step to the next the sign of the gradient that
-        flows into the output alternates, and with it the direction of the updates: the weights stay
-        near where they are however long it is timed, and neither saturated gates nor denormal
-        numbers come into it.
-
-        Streaming, one step takes the next chunk of as many timesteps as the workload has, and goes
-        on from the state that the step before left.
+        model. From one call of the step to the next the sign of the gradient that flows into the
+        output alternates, so that the weights stay near where they are however long it is timed.
 
         Raises UnsupportedError for what the backend cannot do.
         """

@@ -15,12 +15,9 @@ import numpy.typing as npt
 Float64 = npt.NDArray[np.float64]
 
 LEARNING_RATE = 1e-5
-"""Of both optimizers. What is timed is the work of an update, not its use: the weights should be
-near their start however long it goes on. A step of Adam moves a weight by no more than this (by
-three times this for moments, while they adapt), the 320 windows of a stream of 960 timesteps by
-0.003 if all pull one way; a gradient of SGD, the sum over a batch and a window of random terms, is
-some tens. It is still 80 times the rounding of a float32 weight near 1, so that an update that is
-wrong shows."""
+"""Of both optimizers: so small that weights stay near their start for long (a step of
+Adam moves one by about this), and 80 times the rounding of a float32 weight near 1, so that a wrong
+update shows."""
 
 BETA1, BETA2 = 0.9, 0.999
 """Adam's decay rates, which all libraries have as their default."""

@@ -15,10 +15,10 @@ from lstm_impl.spec import UnsupportedError
 _BUILT_IN: dict[str, str] = {
     # strategy: where its Backend class is. Adding a backend is adding its line here.
     "numpy": "lstm_impl.backends.others.numpy_loop:NumPyLoop",
-    "static_unroll": "lstm_impl.backends.tensorflow.static_unroll:StaticUnroll",
-    "while_loop": "lstm_impl.backends.tensorflow.while_loop:WhileLoop",
-    "partial_unroll": "lstm_impl.backends.tensorflow.partial_unroll:PartialUnroll",
-    "scan": "lstm_impl.backends.tensorflow.scan:Scan",
+    "static_unroll": "lstm_impl.backends.tensorflow.loops:StaticUnroll",
+    "while_loop": "lstm_impl.backends.tensorflow.loops:WhileLoop",
+    "partial_unroll": "lstm_impl.backends.tensorflow.loops:PartialUnroll",
+    "scan": "lstm_impl.backends.tensorflow.loops:Scan",
     "block_lstm": "lstm_impl.backends.tensorflow.block_lstm:BlockLSTM",
     "fused_cpu": "lstm_impl.backends.fused_cpu:FusedCpu",
     "cudnn": "lstm_impl.backends.tensorflow.cudnn:Cudnn",
@@ -34,10 +34,10 @@ _BUILT_IN: dict[str, str] = {
     "tf_keras": "lstm_impl.backends.keras.layer:TfKeras",
     "keras_model": "lstm_impl.backends.keras.model:KerasModel",
     "lstm_impl_model": "lstm_impl.backends.keras.model:LstmImplModel",
-    "keras_jax": "lstm_impl.backends.keras.on_jax:KerasJax",
-    "keras_torch": "lstm_impl.backends.keras.on_torch:KerasTorch",
+    "keras_jax": "lstm_impl.backends.keras.elsewhere:KerasJax",
+    "keras_torch": "lstm_impl.backends.keras.elsewhere:KerasTorch",
     "openvino": "lstm_impl.backends.others.openvino:OpenVINO",
-    "keras_openvino": "lstm_impl.backends.keras.on_openvino:KerasOpenVINO",
+    "keras_openvino": "lstm_impl.backends.keras.elsewhere:KerasOpenVINO",
     "dynamic_rnn": "lstm_impl.backends.tensorflow.legacy_rnn:DynamicRNN",
     "static_rnn": "lstm_impl.backends.tensorflow.legacy_rnn:StaticRNN",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -110,69 +111,39 @@ class Workload:
         require_positive_integer("Workload.timesteps", self.timesteps)
         require_one_of("Workload.mode", self.mode, MODES)
         require_flag("Workload.batch_major", self.batch_major)
+        require_one_of("Workload.gradients", self.gradients, GRADIENTS)
+        for field, problem in self._problems():
+            raise ValueError(f"Workload.{field} is {getattr(self, field)!r}{problem}")
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        """What is wrong with which field."""
         for field in ("min_length", "window"):
-            value = getattr(self, field)
-            if value is not None:
+            if (value := getattr(self, field)) is not None:
                 require_positive_integer(f"Workload.{field}", value)
                 if value > self.timesteps:
-                    raise ValueError(
-                        f"Workload.{field} is {value}; "
-                        f"expected at most the {self.timesteps} timesteps"
-                    )
+                    yield field, f"; expected at most the {self.timesteps} timesteps"
         if self.window is not None and self.min_length is not None:
-            raise ValueError(
-                "Workload.window and Workload.min_length are both given; a stream cut into windows "
-                "has no padding: leave one of them out"
-            )
+            both = " and Workload.min_length is given too; a stream cut into windows has no padding"
+            yield "window", f"{both}: leave one of them out"
         if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(
-                f"Workload.dropout is {self.dropout!r}; expected at least 0 and less than 1"
-            )
+            yield "dropout", "; expected at least 0 and less than 1"
         if self.optimizer is not None and self.optimizer not in OPTIMIZERS:
-            raise ValueError(
-                f"Workload.optimizer is {self.optimizer!r}; "
-                f"expected one of {', '.join(OPTIMIZERS)}, or None"
-            )
+            yield "optimizer", f"; expected one of {', '.join(OPTIMIZERS)}, or None"
+        but = f", but mode is {self.mode!r}; expected"
         if self.optimizer is not None and not self.training:
-            raise ValueError(
-                f"Workload.optimizer is {self.optimizer!r}, but mode is {self.mode!r}; "
-                "expected None: only training updates weights"
-            )
-        require_one_of("Workload.gradients", self.gradients, GRADIENTS)
+            yield "optimizer", f"{but} None: only training updates weights"
         if self.gradients != "all" and not self.training:
-            raise ValueError(
-                f"Workload.gradients is {self.gradients!r}, but mode is {self.mode!r}; "
-                "only training computes gradients: leave it out"
-            )
-        self._check_streaming()
-
-    def _check_streaming(self) -> None:
-        if not self.streaming:
-            if self.period is not None:
-                raise ValueError(
-                    f"Workload.period is {self.period!r}, but mode is {self.mode!r}; expected "
-                    "None: only the calls of a stream are due at a time"
-                )
-            return
-        for field, nothing in (("min_length", None), ("window", None), ("dropout", 0.0)):
-            value = getattr(self, field)
-            if value != nothing:
-                raise ValueError(
-                    f"Workload.{field} is {value!r}, but mode is streaming: leave it out, a stream "
-                    "has no padding, no windows and no dropout"
-                )
+            yield "gradients", f"{but} 'all': only training computes gradients"
         period = self.period
-        if period is None:
-            return
-        if (
-            isinstance(period, bool)
-            or not isinstance(period, int | float)
-            or not (SHORTEST_PERIOD <= period <= LONGEST_PERIOD)
-        ):
-            raise ValueError(
-                f"Workload.period is {period!r}; expected seconds from {SHORTEST_PERIOD:g} to "
-                f"{LONGEST_PERIOD:g}, or None"
-            )
+        if period is not None and not self.streaming:
+            yield "period", f"{but} None: only the calls of a stream are due at a time"
+        for field, nothing in (("min_length", None), ("window", None), ("dropout", 0.0)):
+            if self.streaming and getattr(self, field) != nothing:
+                yield field, f"{but} {nothing}: a stream has no padding, no windows and no dropout"
+        number = isinstance(period, int | float) and not isinstance(period, bool)
+        if period is not None and not (number and SHORTEST_PERIOD <= period <= LONGEST_PERIOD):
+            limits = f"{SHORTEST_PERIOD:g} to {LONGEST_PERIOD:g}"
+            yield "period", f"; expected seconds from {limits}, or None"
 
     @property
     def training(self) -> bool:

@@ -425,7 +425,7 @@ def _suite(root: Value, choice: SuiteChoice) -> Suite:
     chosen: dict[str, Any] = {}
     for key, resolve in (("backends", _backends), ("variants", _variants), ("devices", _devices)):
         if (names := getattr(choice, key)) is not None:
-            chosen[key] = _resolved((("", name) for name in names), resolve)
+            chosen[key] = _resolved(resolve, (("", name) for name in names))
     if choice.periods is not None:
         chosen["periods"] = _once(choice.periods)
     for mode in choice.modes or ():
@@ -448,20 +448,15 @@ def _suite(root: Value, choice: SuiteChoice) -> Suite:
                 for backend, variant in itertools.product(own.backends, own.variants)
             )
             place = f"{root.path}: {group.where}: "
-            names = _resolved(((place, name) for name in varied), _backends)
+            names = _resolved(_backends, ((place, name) for name in varied))
             own = replace(own, backends=names)
         grids = [Grid.of(shape) for shape in entries["shapes"].items(_SHAPES)]
-        windows = (
-            entries["windows"].items("a list of window lengths") if "windows" in entries else [None]
-        )
+        windows: list[Value | None] = [None]
+        if "windows" in entries:
+            windows = [*entries["windows"].items("a list of window lengths")]
         places = {name: _places(name, own.devices) for name in own.backends}
-        count += (
-            sum(map(len, grids))
-            * len(windows)
-            * len(own.dtypes)
-            * len(list(_modes(own)))
-            * sum(map(len, places.values()))
-        )
+        each = len(windows) * len(own.dtypes) * len(list(_modes(own)))
+        count += sum(map(len, grids)) * each * sum(map(len, places.values()))
         if count > MOST_CASES:
             raise SuiteError(
                 f"{root.path}: {group.where} brings the suite to {count:,} cases, of all modes; "
@@ -549,13 +544,11 @@ def _names(value: Value, resolve: Callable[[str], Sequence[str]]) -> tuple[str, 
     if value.value == ALL:
         return tuple(resolve(ALL))
     items = value.items('a list with at least one name, or "all"')
-    return _resolved(
-        ((f"{item.path}: {item.where}: ", item.text("a name")) for item in items), resolve
-    )
+    return _resolved(resolve, ((f"{i.path}: {i.where}: ", i.text("a name")) for i in items))
 
 
 def _resolved(
-    names: Iterable[tuple[str, str]], resolve: Callable[[str], Sequence[str]]
+    resolve: Callable[[str], Sequence[str]], names: Iterable[tuple[str, str]]
 ) -> tuple[str, ...]:
     """What names stand for, each once. names: where each is written, for an error, and itself."""
     found: dict[str, None] = {}

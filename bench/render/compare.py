@@ -25,7 +25,7 @@ from bench.render.messages import (
     uneven,
 )
 from bench.render.plot import Axes, Figure
-from bench.render.quantities import count, seconds, times_as_fast, times_bounds
+from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Cell, Column, Document, Sheet, finite
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Reason
@@ -34,7 +34,6 @@ from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Ma
 LONGEST_LIST = 20
 """A list of names longer than this says how many more there are; CSV and JSON have them all."""
 
-_LONGEST_LINE = 5  # names
 _MOST_PACKAGES = 12
 _MOST_MAPS = 12  # are shown; CSV and JSON have all
 
@@ -127,7 +126,7 @@ def _gate_line(gate: Gate) -> str:
         return f"--fail-on {gate.rule.text}: passed, none is SLOWER{beyond}; {judged}."
     invalid = sum(bool(row.reasons) for row in gate.failed)
     marked = f" ({invalid} of them INVALID)" if invalid else ""
-    names = _listed([clean(row.case.id, 120) for row in gate.failed], LONGEST_LIST)
+    names = listed([clean(row.case.id, 120) for row in gate.failed], LONGEST_LIST)
     return (
         f"--fail-on {gate.rule.text}: FAILED, {len(gate.failed)} slower{beyond}{marked}: {names}; "
         f"{judged}."
@@ -165,7 +164,7 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
     )
     if by_reason:
         lines = [
-            f"{clean(reason)}: {_listed([clean(case, 120) for _, case in where])}"
+            f"{clean(reason)}: {listed([clean(case, 120) for _, case in where], 5)}"
             for reason, where in by_reason.items()
         ]
         found.append(("INVALID, and where", _listed_lines(lines)))
@@ -218,11 +217,6 @@ def _bounds(found: Comparison) -> str:
 def _verdict(row: ComparisonRow) -> str:
     """The verdict of a row, and whether its times are to be trusted."""
     return f"{compact_verdict(row.comparison)}{' (INVALID)' if row.reasons else ''}"
-
-
-def _listed(names: Sequence[str], most: int = _LONGEST_LINE) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _listed_lines(lines: Iterable[str]) -> list[str]:
@@ -294,7 +288,7 @@ def warning_lines(report: ComparisonReport) -> list[str]:
     """A line for each SLOWER case, in the form of GitHub's workflow commands.
 
     An ``::error`` if the case broke the rule, and so fails the step, else a ``::warning``. Only of
-    new runs against older ones, or where a rule asked: that one backend or device is slower than
+    new runs against older ones, or where there is a rule: that one backend or device is slower than
     another is what was requested, and no reason for alarm.
 
     https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
@@ -520,9 +514,9 @@ def wins_from(found: Map, batch: int) -> str:
 
 def map_title(found: Map) -> str:
     """``gpu:0 over cpu, the fastest backend of each: training, float32, 50 steps, 128 in``."""
-    who = clean(found.backend, 60) if found.backend else "the fastest backend of each"
+    backend = clean(found.backend, 60) if found.backend else "the fastest backend of each"
     devices = f"{clean(found.new_label, 120)} over {clean(found.base_label, 120)}"
-    return f"{devices}, {who}: {map_work(found)}"
+    return f"{devices}, {backend}: {map_work(found)}"
 
 
 def map_lines(report: ComparisonReport) -> list[str]:

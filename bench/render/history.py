@@ -339,8 +339,8 @@ def _overview(machine: MachineHistory) -> Sheet:
 
     def news(line: CaseHistory) -> float:
         last = line.points[-1].to_before
-        told = last is not None and last.verdict in (Verdict.FASTER, Verdict.SLOWER)
-        return -abs(last.log_ratio) if last is not None and told else 0.0
+        changed_now = last is not None and last.verdict in (Verdict.FASTER, Verdict.SLOWER)
+        return -abs(last.log_ratio) if last is not None and changed_now else 0.0
 
     lines: list[list[Cell | str]] = []
     for line in sorted(machine.lines, key=news):
@@ -407,9 +407,9 @@ def _where(machine: MachineHistory, reasons: Callable[[Point], Sequence[Doubt]])
         for doubt in reasons(point)
     ]
     return [
-        f"{count(len(alike), 'time')}, {clean(doubt_line(alike[0][0]))}: "
-        f"{listed([where for _, where in alike], 5)}"
-        for alike in grouped(found, lambda each: each[0].code).values()
+        f"{count(len(same), 'time')}, {clean(doubt_line(same[0][0]))}: "
+        f"{listed([where for _, where in same], 5)}"
+        for same in grouped(found, lambda each: each[0].code).values()
     ]
 
 

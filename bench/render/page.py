@@ -121,7 +121,7 @@ def page(report: Report) -> str:
         "kind": _kind,
         "notes": lambda section: [*labels.notes(section.rows), labels.BARS],
         "count": quantities.count,
-        "doubts": _doubts,
+        "problems": _problems,
         "fastest": labels.FASTEST,
     }
     return made.get_template("page.html").render(
@@ -166,25 +166,21 @@ def _kind(cell: Cell, column: Column) -> str:
     return " ".join(filter(None, [*kinds, _CLASSES.get(cell.text.rpartition(" ")[2], "")]))
 
 
-def _doubts(section: Section) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What is not to be trusted: a summary, and each case with its reasons."""
-    kinds = {
-        "{} INVALID, and why": [(row, row.invalid) for row in section.rows],
-        "{} with an INVALID ratio, and why": [
-            (row, () if row.invalid else row.ratio_doubts) for row in section.rows
-        ],
-        "{} with an unreliable time, and why": [
-            (row, row.validity.of_time) for row in section.rows
-        ],
-    }
-    return [
-        (
-            what.format(quantities.count(len(rows), "measurement")),
-            [(row.case.id, messages.doubt_lines(doubts)) for row, doubts in rows[:_MOST_SKIPPED]],
-        )
-        for what, doubted in kinds.items()
-        if (rows := [(row, doubts) for row, doubts in doubted if doubts])
-    ]
+def _problems(section: Section) -> list[tuple[str, str, str]]:
+    """Each case without a time or not to be trusted, with what is wrong and why."""
+    found = []
+    for row in section.rows:
+        what, doubts = "INVALID", row.invalid
+        if not doubts and row.ratio_doubts:
+            what, doubts = "INVALID ratio", row.ratio_doubts
+        elif not doubts:
+            what, doubts = "unreliable time", row.validity.of_time
+        if not row.measured:
+            why = ". ".join(filter(None, (row.reason.rstrip("."), row.advice)))
+            found.append((row.case.id, row.outcome.replace("_", " "), why))
+        elif doubts:
+            found.append((row.case.id, what, messages.doubt_lines(doubts)))
+    return found
 
 
 # The data behind question and plots

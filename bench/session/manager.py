@@ -475,7 +475,7 @@ class Manager:
         file = worker.settle(outcomes)
         settled = 0 if file is None else self.schedule.add(file)
         if len(lost) > 1:
-            self.schedule.faults.suspect(lost)
+            self.schedule.faults.suspects.update(lost)
             self._view.message(
                 f"process {work.number} {ending} while {listed(list(lost), 3)} were timed in "
                 "turn; each is measured alone now"
@@ -526,7 +526,7 @@ class Manager:
             spent=self.spent,
             budget=self.session.budget,
             processes=self.session.goal.processes,
-            place=self.schedule.flights.place(work),
+            place=self.schedule.flights.works[work.number][1],
         )
 
 

@@ -7,8 +7,8 @@ import copy
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.live import Live
@@ -26,7 +26,7 @@ from bench.render.quantities import count, listed
 from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
 from bench.stats.rows import NothingToReportError, Row, build
-from bench.stats.trust import FEW_PROCESSES, Doubt
+from bench.stats.trust import FEW_PROCESSES
 from lstm_impl import UnsupportedError
 
 DRAW_EVERY = 1.0
@@ -152,14 +152,13 @@ def code_of(work: Callable[[], int], *, held: str, stopped: str) -> int:
 class Summary:
     """What a session has found. spent, timed: seconds of it all, and inside blocks that count.
 
-    invalid: why measurements or their ratios are not to be trusted, and how many; doubtful: why
-    times alone are not. skipped: why cases were not even tried, and how many. unweighed: why the
-    memory of cases is not known, though it was requested.
+    reasons: why times, ratios or memory are not to be trusted or not known, and of how many cases.
+    skipped: why cases were not even tried, and how many.
     """
 
     cases: int
     valid: int
-    invalid: Counter[str]
+    reasons: Counter[str]
     outcomes: Counter[str]
     unreached: int
     processes: int
@@ -167,9 +166,7 @@ class Summary:
     few: int
     spent: float
     timed: float
-    doubtful: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    unweighed: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str]
 
     @property
     def measured(self) -> int:
@@ -211,15 +208,11 @@ class Summary:
             parts.append(f"{self.unreached} not reached")
         lines = [f"{count(self.cases, 'case')}: {', '.join(parts)}"]
 
-        def add(found: Iterable[tuple[str, int]], start: str = "") -> None:
-            lines.extend(f"  {start}{why} ({count(n, 'case')})" for why, n in found)
-
-        add(self.invalid.items())
-        add(self.doubtful.items(), "unreliable as a time, ratios are judged separately: ")
-        add(self.skipped.most_common(_MOST_REASONS))
-        if (more := len(self.skipped) - _MOST_REASONS) > 0:
+        skipped = self.skipped.most_common(_MOST_REASONS)
+        reasons = [*self.reasons.items(), *skipped]
+        lines += [f"  {why} ({count(n, 'case')})" for why, n in reasons]
+        if more := len(self.skipped) - len(skipped):
             lines.append(f"  {count(more, 'other reason')}: the report has them")
-        add(self.unweighed.most_common(_MOST_REASONS), "memory ")
         return lines
 
     def _of_time(self, manager: Manager) -> Iterator[str]:
@@ -277,12 +270,27 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         if case in times and outcome.outcome in ("failed", "crashed", "timed_out"):
             kinds[outcome.outcome] += 0 if not schedule.given_up(case) else 1
     measurements = [each for file in files for each in file.measurements]
+    reasons: Counter[str] = Counter()
+    texts: dict[tuple[str, str], str] = {}  # in the words of the first of each kind
+    alone = "unreliable as a time, ratios are judged separately: "
+    of_time = [row.validity.of_time for row in measured]
+    for start, doubt in [
+        *(("", doubt) for found in doubts for doubt in found),
+        *((alone, doubt) for found in of_time for doubt in found),
+    ]:
+        advice = f"; {message}" if (message := doubt_advice(doubt)) else ""
+        text = f"{start}{clean(f'{doubt_text(doubt)}{advice}')}"
+        reasons[texts.setdefault((start, doubt.code), text)] += 1
     memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
+    reasons.update(
+        f"memory {clean(str(each.get('how', 'not known')))}"
+        for each in memories.values()
+        if each.get("peak_bytes") is None
+    )
     return Summary(
         cases=len(schedule.cases),
         valid=len(measured) - spoilt,
-        invalid=_counted_doubts(doubts),
-        doubtful=_counted_doubts(row.validity.of_time for row in measured),
+        reasons=reasons,
         outcomes=+kinds,
         unreached=len(schedule.cases) - known,
         processes=len(files),
@@ -295,20 +303,4 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
             for row in wanted
             if row.outcome in _UNTRIED
         ),
-        unweighed=Counter(
-            clean(str(each.get("how", "not known")))
-            for each in memories.values()
-            if each.get("peak_bytes") is None
-        ),
     )
-
-
-def _counted_doubts(cases: Iterable[Sequence[Doubt]]) -> Counter[str]:
-    """How many cases each kind of reason spoils, in the words of the first."""
-    words: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    for doubts in cases:
-        for doubt in doubts:
-            advice = f"; {message}" if (message := doubt_advice(doubt)) else ""
-            counts[words.setdefault(doubt.code, clean(f"{doubt_text(doubt)}{advice}"))] += 1
-    return counts

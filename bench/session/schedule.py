@@ -90,52 +90,34 @@ class Costs:
 
 
 class Flights:
-    """The processes in work. number: of the last that was begun.
+    """The processes in work.
 
     A process that has begun counts as if it had brought its results, so that no other repeats it;
     what a place has been given is remembered, so that replicates are spread over places. One that
     ends, in whichever way, counts no more: its results do, if it brought any.
+
+    number: of the last that was begun. works: each with the place that it runs on, by its number.
+    cases: how many measure each now. given: how often a place has been given a group.
     """
 
     def __init__(self) -> None:
         self.number = 0
-        self._works: dict[int, tuple[Work, str]] = {}
-        self._cases: Counter[tuple[Environment, str]] = Counter()
-        self._given: Counter[tuple[str, str, Environment]] = Counter()
+        self.works: dict[int, tuple[Work, str]] = {}
+        self.cases: Counter[tuple[Environment, str]] = Counter()
+        self.given: Counter[tuple[str, str, Environment]] = Counter()
 
     def begin(self, work: Work, place: str = "") -> None:
         """A process begins; place: the name of the machine that it runs on."""
         self.number = max(self.number, work.number)
-        self._works[work.number] = work, place
-        self._cases.update((work.environment, case.id) for case in work.cases)
-        for group in {case.group for case in work.cases}:
-            self._given[place, group, work.environment] += 1
+        self.works[work.number] = work, place
+        self.cases.update((work.environment, case.id) for case in work.cases)
+        groups = {case.group for case in work.cases}
+        self.given.update((place, group, work.environment) for group in groups)
 
     def end(self, work: Work) -> None:
         """It has ended."""
-        del self._works[work.number]
-        self._cases.subtract((work.environment, case.id) for case in work.cases)
-
-    def of(self, environment: Environment, case: str) -> int:
-        """How many measure a case now."""
-        return self._cases[environment, case]
-
-    def processes(self, environment: Environment) -> int:
-        """How many run in an environment."""
-        return sum(work.environment == environment for work, _ in self._works.values())
-
-    def given(self, place: str, lot: tuple[str, Environment]) -> int:
-        """How often a place has been given a lot."""
-        return self._given[(place, *lot)]
-
-    def place(self, work: Work) -> str:
-        """Where a process runs."""
-        return self._works[work.number][1]
-
-    def weighed(self) -> set[str]:
-        """The cases whose memory is being measured."""
-        works = (work for work, _ in self._works.values() if work.memory)
-        return {case.id for work in works for case in work.cases}
+        del self.works[work.number]
+        self.cases.subtract((work.environment, case.id) for case in work.cases)
 
 
 MOST_CRASHES = 2
@@ -151,26 +133,22 @@ FINAL = ("not_measured", "refused", "failed", "timed_out")
 
 
 class Faults:
-    """What is held against the cases of a session: who is suspected, and is not tried again."""
+    """What is held against the cases of a session. suspects: those to be measured alone."""
 
     def __init__(self) -> None:
         self._crashes: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
-        self._suspects: set[str] = set()
+        self.suspects: set[str] = set()
 
     def measured(self, case: str) -> None:
         """A case has a time: what its process or machine had died of before was not its doing."""
-        self._suspects.discard(case)
+        self.suspects.discard(case)
         self._losses.pop(case, None)
 
     def crashed(self, case: str) -> None:
         """A process died of it."""
         self._crashes[case] += 1
-        self._suspects.add(case)
-
-    def suspect(self, cases: Iterable[str]) -> None:
-        """One of these ended its process while they were timed in turn: each goes alone next."""
-        self._suspects.update(cases)
+        self.suspects.add(case)
 
     def lose(self, cases: Sequence[str]) -> list[str]:
         """A machine was gone while these were in flight; returns those that are not tried again.
@@ -181,13 +159,9 @@ class Faults:
         self._losses.update(cases)
         again = [case for case in cases if self._losses[case] >= MOST_LOSSES]
         if len(cases) > 1:
-            self.suspect(again)
+            self.suspects.update(again)
             return []
         return again
-
-    def suspected(self, case: str) -> bool:
-        """Whether it is to be measured alone."""
-        return case in self._suspects
 
     def given_up(self, case: str, outcome: Outcome) -> bool:
         """Whether another process could find nothing new about a case with this outcome."""
@@ -436,7 +410,11 @@ class Schedule:
         number = max(len(self.runs), self.flights.number) + 1
         order = Random(f"{self._seed}/{number}")
         first, late = plan([*map(self._coming, self._open())], hands * seconds, self.costs.process)
-        named = first or any(map(self._has_enough, self._lots))
+        named = first or any(
+            self._count(replace(lot, cases=tuple(living))) >= self._enough
+            for lot in self._lots
+            if (living := [case for case in lot.cases if not self.given_up(case.id)])
+        )
         self.put_off = tuple(dict.fromkeys(each.lot.group for each, _ in late if named))
         for waiting in (first, late):
             # A hand takes its part of all that is still to come: large parts first, since each
@@ -444,7 +422,7 @@ class Schedule:
             most = max(1, math.ceil(sum(max(1, each.missing) for each, _ in waiting) / hands))
             lots = [each for each, _ in waiting]
             order.shuffle(lots)
-            lots.sort(key=lambda each: self.flights.given(place, each.lot.key))
+            lots.sort(key=lambda each: self.flights.given[(place, *each.lot.key)])
             if chosen := self._chosen(lots, seconds, most):
                 share = min(self._share(waiting, hands * seconds), self._share(chosen, seconds))
                 cases = tuple(case for each, _ in chosen for case in self._behind(each.lot))
@@ -485,15 +463,15 @@ class Schedule:
         for level in sorted({each.begun for each in waiting}):
             there = [each for each in waiting if each.begun == level]
             # The environment with the fewest processes first: so they alternate in time.
+            had = self._processes + Counter(
+                work.environment for work, _ in self.flights.works.values()
+            )
             environments = dict.fromkeys(each.lot.environment for each in there)
-            for environment in sorted(environments, key=self._in_environment):
+            for environment in sorted(environments, key=had.__getitem__):
                 here = [each for each in there if each.lot.environment == environment]
                 if chosen := self._that_fit(here, seconds, most):
                     return [(each, 1) for each in chosen]
         return []
-
-    def _in_environment(self, environment: Environment) -> int:
-        return self._processes[environment] + self.flights.processes(environment)
 
     def _that_fit(self, waiting: Sequence[Coming], seconds: float, most: int) -> list[Coming]:
         """Of lots of one environment, those that one process measures in that time."""
@@ -521,16 +499,13 @@ class Schedule:
         """Those whose memory is still to be measured: unlike the time, once is enough."""
         if not self._memory:
             return []
-        weighed = self._weighed | self.flights.weighed()
+        now = [work for work, _ in self.flights.works.values() if work.memory]
+        weighed = self._weighed.union(case.id for work in now for case in work.cases)
         return [case for case in cases if case.id not in weighed]
 
     def _once(self, cases: Iterable[Case]) -> float:
         """Seconds that it will take, by a guess. On a GPU it comes with the first call."""
         return MEMORY_CASE * sum(case.device == "cpu" for case in self._unweighed(cases))
-
-    def _has_enough(self, lot: Lot) -> bool:
-        living = [case for case in lot.cases if not self.given_up(case.id)]
-        return bool(living) and self._count(replace(lot, cases=tuple(living))) >= self._enough
 
     def _open(self) -> list[Lot]:
         """What is not done of each lot, without the cases that are given up."""
@@ -555,7 +530,7 @@ class Schedule:
 
     def _begun(self, environment: Environment, case: Case) -> int:
         """How many processes have measured a case, or measure it now."""
-        return self._seen[environment, case.id] + self.flights.of(environment, case.id)
+        return self._seen[environment, case.id] + self.flights.cases[environment, case.id]
 
     def _count(self, lot: Lot) -> int:
         return min(self._begun(lot.environment, case) for case in lot.cases)
@@ -573,5 +548,5 @@ class Schedule:
         """Of one lot, what one process measures."""
         fewest = self._count(lot)
         behind = [case for case in lot.cases if self._begun(lot.environment, case) == fewest]
-        suspects = [case for case in behind if self.faults.suspected(case.id)]
+        suspects = [case for case in behind if case.id in self.faults.suspects]
         return suspects[:1] or self._with_bridge(replace(lot, cases=tuple(behind)))

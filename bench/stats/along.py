@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -32,8 +32,8 @@ FEWEST_WINDOWS = 3
 """Two windows make a line whatever they cost; the third can contradict it."""
 
 OTHER_LINE = 0.99
-"""Confidence that some windows alone have another line. It is asked of up to half as many parts as
-there are windows, at either end: at 95% a true line would be called bent in one case of six."""
+"""Confidence that some windows alone have another line. Up to half as many parts as there are
+windows are compared, at either end: at 95% a true line would be called bent in one case of six."""
 
 OTHER_TIME = 0.01
 """And the other line has to say another time somewhere, by more than this: what is significant but
@@ -116,7 +116,10 @@ def fit(
     if not complete:
         return Fit(line, None, None, False, *miss, 0, len(every))
     bounds, bent = lines.intervals(), False
-    for some in _ends(len(windows)):
+    # The shortest windows and the longest, from half of them to all but one.
+    count = len(windows)
+    sizes = range(max(2, -(-count // 2)), count)
+    for some in (end for size in sizes for end in (slice(0, size), slice(count - size, count))):
         if np.unique(x[some]).size < 2:
             continue
         part = _Lines.through(x[some], table[:, some])
@@ -150,7 +153,7 @@ class _Lines:
     def through(cls, x: FloatArray, table: FloatArray) -> _Lines:
         """Through times ``table [processes, n]`` over lengths ``x [n]``.
 
-        Nearest in relative errors, since times span decades and their errors are alike in per cent:
+        Nearest in relative errors, since times span decades and their errors are equal in per cent:
         the squares of (time - line) / line are weighed, with the line of the iteration before in
         the denominator (iteratively reweighted least squares, Carroll & Ruppert 1988, chapter 2),
         since dividing by the measured time would favour those that are too short by chance.
@@ -218,13 +221,6 @@ class _Lines:
             for each in (0, 1)
         ]
         return any(each.low > 0 or each.high < 0 for each in found)
-
-
-def _ends(count: int) -> Iterator[slice]:
-    """The shortest windows and the longest, from half of them to all but one."""
-    for size in range(max(2, -(-count // 2)), count):
-        yield slice(0, size)
-        yield slice(count - size, count)
 
 
 def over_processes(
@@ -530,7 +526,7 @@ def bytes_per_unit(peaks: Mapping[int, float]) -> Interval | None:
     The error of a peak is that of a process (its pages, its allocator's arenas), the same at every
     value, so that least squares is the right estimate, and the large values, which tell most of
     the slope, weigh most. The bounds are the t-interval of the slope with n - 2 degrees of freedom,
-    for three values or more; two fix a line but not how sure it is, so that its bounds are the
+    for three values or more; two fix a line but not its uncertainty, so that its bounds are the
     slope itself and its confidence is 0.
 
     None with fewer than two values. A slope may be negative or 0 where the memory of building and

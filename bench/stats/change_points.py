@@ -1,4 +1,4 @@
-"""Change points: where the times of a machine, a backend or a case moved, and how surely.
+"""Change points: where the times of a machine, a backend or a case moved, and how significantly.
 
 In each series one change of level is looked for, by the largest t statistic over the places where
 it may be, and for a change that was taken back, by the largest over the arcs between two places
@@ -9,9 +9,9 @@ most (Benjamini & Hochberg 1995).
 
 A table has log times of cases (rows) over sessions (columns), some missing. Each case's own level
 and what all cases of a session share are taken out of it (median polish: Tukey 1977), so that there
-are a series of the machine, one of each backend and one of each case. Of what is found the surest
-is one event, and what moved in it is read from the plain times: a backend whose times stayed where
-they were is a sign that the machine did not change. What moved is then taken out of the table, and
+are a series of the machine, one of each backend and one of each case. Of what is found the most
+significant is one event, and what moved in it is read from the plain times: a backend whose times
+stayed is a sign that the machine did not change. What moved is then taken out of the table, and
 the rest is searched again, until nothing is found.
 """
 
@@ -51,7 +51,8 @@ REACH = 6.0
 distance, so that one wild session hides no change. In the permutations, too."""
 
 KEPT = 0.8
-"""Of the differences between neighbours those that tell how alike these are: the smaller ones."""
+"""Of the differences between neighbours the smaller ones, which show how much these resemble each
+other."""
 
 CAUTION = 0.8
 """Of a resemblance so much over the root of the number of values is not believed: of independent
@@ -96,11 +97,12 @@ def changes(
     families: Sequence[int] | None = None,
     level: float = LEVEL,
 ) -> list[ChangePoint]:
-    """A change of level of each of the series ``[series, times]`` that has one, the surest first.
+    """A change of level of each of the series ``[series, times]`` that has one, the most
+    significant first.
 
     A value that is not a number is one that is missing: the others close up. Rows with fewer than
-    ``LEAST`` values, or whose values are all alike, have none. families: of each series; those of
-    one resemble their neighbours alike. By default each is its own.
+    ``LEAST`` values, or whose values are all equal, have none. families: of each series; those of
+    one resemble their neighbours equally. By default each is its own.
     """
     series_list = []
     kinds = range(len(series)) if families is None else families
@@ -114,19 +116,19 @@ def changes(
 
     shares = _shares(series_list, kinds)
     answers = [_ask(each, shares[kinds[each.row]], _STAGES[1]) for each in series_list]
-    sure = false_discovery_control([each.p for each in answers]) <= level
-    # More permutations only where nothing is sure without them: they take ten times as long.
+    significant = false_discovery_control([each.p for each in answers]) <= level
+    # More permutations only where nothing is significant without them: they take ten times as long.
     for most in _STAGES[2:]:
-        if sure.any() or not any(answer.open for answer in answers):
+        if significant.any() or not any(answer.open for answer in answers):
             break
         answers = [
             _ask(each, shares[kinds[each.row]], most) if answer.open else answer
             for each, answer in zip(series_list, answers, strict=True)
         ]
-        sure = false_discovery_control([each.p for each in answers]) <= level
+        significant = false_discovery_control([each.p for each in answers]) <= level
     found = []
-    for each, answer, significant in zip(series_list, answers, sure, strict=True):
-        if significant:
+    for each, answer, found_there in zip(series_list, answers, significant, strict=True):
+        if found_there:
             last = answer.end == each.values.size
             until = None if last else int(each.columns[answer.end])
             at = int(each.columns[answer.start])
@@ -250,8 +252,8 @@ def _shares(series_list: Sequence[_Series], families: Sequence[int]) -> dict[int
     """What counts of the squared statistics of each family: (1 - r) / (1 + r).
 
     r: the correlation of a value with the one before, from 0 up, which is what that adds to the
-    variance of a mean (of a first-order autoregression). It is seen from how much further apart
-    values are two places on than one: a change of level stands in one or two of these differences,
+    variance of a mean (of a first-order autoregression). It is seen from how much more values
+    differ two places on than one: a change of level stands in one or two of these differences,
     and hardly shows in the smaller of them. Permutations have none of it: what is taken off makes
     them say less, never more.
     """
@@ -265,9 +267,9 @@ def _shares(series_list: Sequence[_Series], families: Sequence[int]) -> dict[int
             sums[families[each.row]] = [a + b for a, b in zip(kept, line_weights, strict=True)]
     shares = {}
     for family, (near, far, count) in sums.items():
-        alike = far / near - 1 - CAUTION / math.sqrt(count) if near else 0.0
-        alike = min(max(alike, 0.0), _MOST_ALIKE)
-        shares[family] = (1 - alike) / (1 + alike)
+        correlation = far / near - 1 - CAUTION / math.sqrt(count) if near else 0.0
+        correlation = min(max(correlation, 0.0), _MOST_ALIKE)
+        shares[family] = (1 - correlation) / (1 + correlation)
     return shares
 
 
@@ -286,7 +288,7 @@ TOGETHER = 3 / 4
 """Of the cases so many must have gone along, by half as much at the least, if all are to have."""
 
 MOST = 20
-"""Events that are looked for: who has more has no history but a mess."""
+"""Events that are looked for."""
 
 _POLISHING = 20  # sweeps; most tables are settled after three
 
@@ -325,7 +327,7 @@ class Movement:
 
 
 def enough(logs: FloatArray) -> bool:
-    """Whether any case ``[cases, sessions]`` has been measured often enough to be asked."""
+    """Whether any case ``[cases, sessions]`` has been measured often enough to be judged."""
     return logs.size > 0 and int(np.isfinite(logs).sum(axis=1).max()) >= LEAST
 
 
@@ -363,13 +365,13 @@ def _parts(
 ) -> tuple[list[_Part], FloatArray]:
     """What moved in a table, and the table without it.
 
-    The surest first; each is taken out before the next is looked for, and an event that is found a
-    part of it at a time is one.
+    The most significant first; each is taken out before the next is looked for, and an event that
+    is found a part of it at a time is one.
     """
     rest = np.array(logs, dtype=np.float64)
     every: list[_Part] = []
     found: list[_Part] = []
-    while len(every) < MOST and (part := _surest(rest, backends, every, level)) is not None:
+    while len(every) < MOST and (part := _next_part(rest, backends, every, level)) is not None:
         every.append(part)
         rest[list(part.shifts)] -= part.path(rest.shape[1])
         for number, known in enumerate(found):
@@ -382,28 +384,28 @@ def _parts(
     return found, rest
 
 
-def _surest(
+def _next_part(
     logs: FloatArray,
     backends: Sequence[str],
     known: Sequence[_Part],
     level: float,
 ) -> _Part | None:
-    """Who moved in the surest event that a table holds; None if it holds none.
+    """What moved in the most significant event that a table holds; None if it holds none.
 
     known: what was found before and is taken out.
     """
     series_list = _series(logs, backends)
-    # What the machine does from night to night is its own; next to it, all are much alike.
+    # What the machine does from night to night is its own; the others resemble each other.
     families = [int(scope is not Scope.ALL) for scope, _, _ in series_list]
     found = changes(np.array([values for _, _, values in series_list]), families, level)
     if not found:
         return None
     near = [each for each in found if abs(each.at - found[0].at) <= NEAR]
-    # Of places that as many name, the surest, which comes first.
+    # Of places that as many name, the most significant, which comes first.
     ((at, _),) = Counter(each.at for each in near).most_common(1)
     until = next(each.until for each in near if each.at == at)
     evidence = [series_list[each.series][:2] for each in near]
-    shifted = np.array([_apart(values, row, at, until, known) for row, values in enumerate(logs)])
+    shifted = np.array([_shift(values, row, at, until, known) for row, values in enumerate(logs)])
     scope, shifts = _who_moved(shifted, backends, evidence)
     # Of a change of two kinds at one place, the second is found when the first is taken out.
     return _Part(scope, at, shifts) if shifts else None
@@ -429,7 +431,7 @@ def _rows_by(backends: Sequence[str]) -> dict[str, list[int]]:
     return grouped(range(len(backends)), lambda row: backends[row])
 
 
-def _apart(
+def _shift(
     values: FloatArray, row: int, at: int, until: int | None, known: Sequence[_Part]
 ) -> float:
     """The log time of a case after a place over that before it; not a number if one is missing.
@@ -447,7 +449,7 @@ def _apart(
     return float(np.median(after) - np.median(before)) if before.size and after.size else math.nan
 
 
-# Who moved
+# What moved
 
 
 def _who_moved(

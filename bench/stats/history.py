@@ -161,8 +161,12 @@ def build(results: Results, *, pattern: str = "*") -> History:
     measured = results.measurements
     items: list[Measurement | Outcome] = [*measured, *results.outcomes]
     wanted = [item for item in items if fnmatchcase(item.case.id, pattern)]
+    if not measured:
+        raise NothingToReportError("no_measured_case")
     if not any(isinstance(item, Measurement) for item in wanted):
-        raise _nothing([item.case for item in measured], pattern)
+        known = sorted({item.case.backend for item in measured})
+        example = measured[0].case.id
+        raise NothingToReportError("no_case_fits", pattern=pattern, example=example, known=known)
     names = machine_names({item.run.machine_id: item.run for item in measured})
     machines = [
         _machine(names[machine], machine, found, commits)
@@ -187,13 +191,6 @@ def since(results: Results, moment: datetime) -> Results:
         last = max(begun.values())
         raise NothingToReportError("no_session_since", moment=moment, last=last)
     return replace(results, files=files)
-
-
-def _nothing(cases: Sequence[Case], pattern: str) -> NothingToReportError:
-    if not cases:
-        return NothingToReportError("no_measured_case")
-    known = sorted({case.backend for case in cases})
-    return NothingToReportError("no_case_fits", pattern=pattern, example=cases[0].id, known=known)
 
 
 def _machine(
@@ -267,15 +264,14 @@ def _changes(
     ]
     sides = [dict.fromkeys(commits.get(run.id, "") for run in runs) for runs in (before, after)]
     if set(sides[0]) != set(sides[1]):
-        there, here = (" or ".join(map(_commit_words, side)) for side in sides)
+        # As people write a commit: its first letters, and whether there were changes.
+        parts = [[commit.partition(" ") for commit in side] for side in sides]
+        there, here = (
+            " or ".join(f"{name[:10]}{blank}{rest}" or "not recorded" for name, blank, rest in side)
+            for side in parts
+        )
         found.insert(0, Change("commit", there, here, True))
     return tuple(sorted(found, key=lambda change: not change.version))
-
-
-def _commit_words(commit: str) -> str:
-    """A commit as people write it: its first letters, and whether there were changes."""
-    identity, space, rest = commit.partition(" ")
-    return f"{identity[:10]}{space}{rest}" or "not recorded"
 
 
 @dataclass(frozen=True)
@@ -291,7 +287,7 @@ class RuleResult:
 
 
 def judge(rule: Rule, history: History) -> RuleResult:
-    """Which changes for the worse last until now and, with a threshold, are surely beyond it."""
+    """Which changes for the worse last until now and are significantly beyond a threshold."""
     failed = [
         (machine, moved)
         for machine in history.machines

@@ -268,19 +268,19 @@ def answer(
             distance(differ),
         )
 
-    alike = [
+    same_work = [
         place
         for place in sorted(found, key=lambda place: place.section.started, reverse=True)
         if question.same_work(place.case)
         and (question.training or place.case.workload.window is None)
         and place.by_window
     ]
-    near = [place for place in alike if are_near(question.differences(place.case))]
+    near = [place for place in same_work if are_near(question.differences(place.case))]
     reaching = [place for place in near if _lengths(question, requested, place)]
     if reaching:
         return _answer_at(question, requested, min(reaching, key=rank))
     nearest = min(
-        (place for place in alike if _lengths(question, requested, place)),
+        (place for place in same_work if _lengths(question, requested, place)),
         key=lambda place: (distance(_differences(question, requested, place)), *rank(place)),
         default=None,
     )
@@ -549,7 +549,7 @@ def optimal_edges(
     Dynamic programming over the different lengths: the last bucket of the best division of the
     shortest j lengths into k begins where the best division into k - 1 ends (Bellman 1961). Exact
     up to ``MOST_EDGES`` different lengths. A number of buckets that costs no less than fewer is
-    left out. Costs only have to be right relative to each other: of a line of zeros all are alike.
+    left out. Costs only have to be right relative to each other: of a line of zeros all are equal.
     """
     candidates, counts = np.unique(lengths, return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])  # sequences up to each candidate, from 0

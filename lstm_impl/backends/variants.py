@@ -1,8 +1,7 @@
 """Variants that any backend has: the same models, given other inputs or given them in batches.
 
-``keras:denormal`` times a state that has decayed into float32's denormal numbers, where many
-processors take a slow path. ``keras:padded``, ``keras:batches`` and ``keras:buckets`` compute a
-workload of sequences with different lengths in batches of ``BATCH``, padded by one policy each.
+``:denormal`` times a state that has decayed into float32's denormal numbers, where many processors
+are slow; ``:padded``, ``:batches`` and ``:buckets`` sequences of different lengths in batches.
 """
 
 from __future__ import annotations
@@ -18,12 +17,10 @@ import numpy.typing as npt
 from lstm_impl import reference
 from lstm_impl.arguments import batch_and_timesteps, checked_lengths, checked_state
 from lstm_impl.backend import Backend
-from lstm_impl.call import Call, Outputs, RawGradients, Tensor
 from lstm_impl.model import Model, given_step
-from lstm_impl.profile import Profile
 from lstm_impl.proof.comparison import named
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.step import Results, Step
 from lstm_impl.stream import InputSets
 from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
@@ -31,48 +28,21 @@ from lstm_impl.workload import Inputs, Workload
 
 
 class VariantModel(Model):
-    """A model that leaves all but what its variant changes to ``plain``, the backend's own."""
+    """What a variant changes of the backend's own model, which is the other base of its class."""
 
-    def __init__(self, plain: Model) -> None:
-        super().__init__(plain.backend, plain.spec, plain.device, plain.batch_major)
-        self.plain = plain
-
-    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
-        return self.plain._to_device(array)
-
-    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        return self.plain._to_host(tensor)
-
-    def _infer(self, call: Call) -> Outputs:
-        return self.plain._infer(call)
-
-    def _train(self, gradients: str, call: Call, upstream: Any) -> RawGradients:
-        return self.plain._train(gradients, call, upstream)
-
-    def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
-        return self.plain._host_weights(raw, gradient)
-
-    def get_weights(self) -> LSTMWeights:
-        return self.plain.get_weights()
-
-    def _set_weights(self, weights: LSTMWeights) -> None:
-        self.plain.set_weights(weights)
-
-    def synchronize(self) -> None:
-        self.plain.synchronize()
-
-    def evidence(self, workload: Workload) -> Mapping[str, Any]:
-        return self.plain.evidence(workload)
-
-    def _profiled(self, workload: Workload) -> Profile:
-        return self.plain.profile(workload)
+    def _warmed(self, workload: Workload) -> Step:
+        """The backend's own step, which its evidence is of."""
+        step = super().prepare(workload)
+        step.run()
+        step.synchronize()
+        return step
 
 
 class VariantBackend(Backend):
     """A backend's variant: ``_variant`` derives it from this and from the backend's own class."""
 
     variant: ClassVar[str]
-    variant_model: ClassVar[type[DenormalModel | BatchedModel]]
+    variant_model: ClassVar[type[VariantModel]]
 
     @property
     def name(self) -> str:
@@ -86,19 +56,19 @@ class VariantBackend(Backend):
                 return f"{self.variant} is measured without an optimizer and without dropout"
         return super().refusal(spec, workload)
 
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return self.variant_model(super()._build(spec, weights, device, batch_major))
 
-
-_kinds: dict[tuple[type[Backend], str], type[VariantBackend]] = {}
+_kinds: dict[tuple[type[Backend], type[Model], str], type[VariantBackend]] = {}
 """Each class once: ``use_threads`` is remembered by it."""
 
 
 def _variant(change: type[VariantBackend], variant: str, backend: str) -> Backend:
     plain = get_backend(backend)
-    of = type(plain)
-    made = type(f"{of.__name__}_{variant}", (change, of), {"variant": variant})
-    return _kinds.setdefault((of, variant), made)(plain.options, plain.number)
+    of, key = type(plain), (type(plain), plain.model, variant)
+    if key not in _kinds:
+        model = type(f"{plain.model.__name__}_{variant}", (change.variant_model, plain.model), {})
+        own = {"variant": variant, "model": model}
+        _kinds[key] = type(f"{of.__name__}_{variant}", (change, of), own)
+    return _kinds[key](plain.options, plain.number)
 
 
 # -- denormal numbers
@@ -132,14 +102,10 @@ class DenormalModel(VariantModel):
     """Its step has no input, and a state and gradients that are denormal."""
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
-        step = self._step(workload, seed)
+        inputs = self.inputs(workload, seed)
+        step = given_step(self, inputs, workload.mode, workload.gradients)
         # The gate judges the model; what is denormal has too few digits for its bounds.
         return replace(step, results=None, place_results=None)
-
-    def _step(self, workload: Workload, seed: int) -> Step:
-        return given_step(
-            self.plain, self.inputs(workload, seed), workload.mode, workload.gradients
-        )
 
     def inputs(self, workload: Workload, seed: int = 0) -> Inputs:
         """A silent input; what flows back is as small as the state, so that gradients decay too."""
@@ -157,17 +123,17 @@ class DenormalModel(VariantModel):
 
         Raises ArithmeticError if they are neither the reference's nor zero.
         """
-        inputs, step = self.inputs(workload), self._step(workload, 0)
-        assert step.results is not None
-        ours = np.asarray(step.results(step.run())["y"], np.float64)
+        given = self.inputs(workload)
+        ours, _ = super().forward(self._swapped(given.x), given.state, given.lengths)
         theirs, _ = reference.forward(
-            self.spec, self.get_weights(), inputs.x, inputs.state, inputs.lengths
+            self.spec, self.get_weights(), given.x, given.state, given.lengths
         )
+        off = np.abs(self._swapped(ours).astype(np.float64) - theirs)
         kept = bool(ours.any())
-        if kept and np.max(np.abs(ours - theirs)) > LOOSE * np.max(np.abs(theirs)):
+        if kept and off.max() > LOOSE * np.abs(theirs).max():
             raise ArithmeticError("its denormal outputs are neither the reference's nor zero")
         made = "kept" if kept else "flushed to zero"
-        return {**self.plain.evidence(workload), "denormals": made}
+        return {**super().evidence(workload), "denormals": made}
 
 
 class DenormalBackend(VariantBackend):
@@ -258,27 +224,26 @@ class BatchedModel(VariantModel):
 
     backend: VariantBackend
 
-    def _parts(self, lengths: npt.NDArray[np.integer] | None, shape: Sequence[int]) -> list[Batch]:
-        timesteps, batch = shape[:2]
-        return batches(
-            self.backend.variant, np.full(batch, timesteps) if lengths is None else lengths
-        )
+    def _parts(self, inputs: Inputs) -> list[Batch]:
+        timesteps, batch = inputs.x.shape[:2]
+        lengths = np.full(batch, timesteps) if inputs.lengths is None else inputs.lengths
+        return batches(self.backend.variant, lengths)
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         sets = InputSets(self.spec, workload, seed)
-        parts = self._parts(sets.first.lengths, sets.first.x.shape)
+        parts = self._parts(sets.first)
         steps: list[Step] = []
 
         def use(numbers: Sequence[int]) -> None:
             (number,) = numbers
             given = sets(number)
             steps[:] = [
-                given_step(self.plain, part.of(given), workload.mode, workload.gradients)
+                given_step(self, part.of(given), workload.mode, workload.gradients)
                 for part in parts
             ]
 
         def results(raw: Any) -> Results:
-            found = [self.plain._host_results(each) for each in raw]
+            found = [self._host_results(each) for each in raw]
             return merged(parts, found, workload.timesteps)
 
         def trace() -> None:
@@ -300,10 +265,9 @@ class BatchedModel(VariantModel):
         x: npt.ArrayLike,
         state: LSTMState | None = None,
         lengths: npt.ArrayLike | None = None,
-        *,
-        masks: npt.ArrayLike | None = None,
+        **more: Any,
     ) -> tuple[FloatArray, LSTMState]:
-        found = self._in_batches(x, None, state, None, lengths, masks, "")
+        found = self._in_batches(x, None, state, None, lengths, more)
         return self._swapped(found["y"]), LSTMState(found["h"], found["c"])
 
     def forward_and_gradients(
@@ -313,20 +277,13 @@ class BatchedModel(VariantModel):
         state: LSTMState | None = None,
         dstate: LSTMState | None = None,
         lengths: npt.ArrayLike | None = None,
-        *,
-        masks: npt.ArrayLike | None = None,
-        optimizer: str | None = None,
-        of: str = "all",
+        **more: Any,
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
-        if optimizer is not None:
-            raise UnsupportedError(f"{self.backend.name}: it updates no weights with {optimizer}")
-        found = self._in_batches(x, dy, state, dstate, lengths, masks, of)
-        weights = LSTMWeights.from_arrays(
-            self.spec, [found[f"d{name}"] for name in self.get_weights().names()]
-        )
+        found = self._in_batches(x, dy, state, dstate, lengths, more)
+        names = self.get_weights().names()
         gradients = LSTMGradients(
             self._swapped(found["dx"]) if "dx" in found else None,
-            weights,
+            LSTMWeights.from_arrays(self.spec, [found[f"d{name}"] for name in names]),
             LSTMState(found["dh"], found["dc"]) if "dh" in found else None,
         )
         return self._swapped(found["y"]), LSTMState(found["h"], found["c"]), gradients
@@ -338,33 +295,28 @@ class BatchedModel(VariantModel):
         state: LSTMState | None,
         dstate: LSTMState | None,
         lengths: npt.ArrayLike | None,
-        masks: npt.ArrayLike | None,
-        of: str,
+        more: Mapping[str, Any],
     ) -> Results:
         """The results by name; dy: None in inference."""
-        if masks is not None:
-            raise UnsupportedError(f"{self.backend.name}: it takes no dropout masks")
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
-        swap, plain = self._swapped, self.plain
-        x_ = swap(np.asarray(x))
+        swap = self._swapped
         inputs = Inputs(
-            x_,
-            np.zeros_like(x_) if dy is None else swap(np.asarray(dy)),
+            swap(np.asarray(x)),
+            swap(np.asarray(x if dy is None else dy)),
             checked_state(self.spec, "state", state, batch),
             checked_lengths(lengths, batch, timesteps),
             None,
         )
         back = replace(inputs, state=checked_state(self.spec, "dstate", dstate, batch))
-        parts, found = self._parts(inputs.lengths, x_.shape), []
+        parts, found = self._parts(inputs), []
         for part in parts:
-            given, flowing = part.of(inputs), part.of(back).state
-            call = swap(given.x), swap(given.dy), given.state
-            gradients = None
+            given, gradients = part.of(inputs), None
             if dy is None:
-                y, final = plain.forward(call[0], given.state, given.lengths)
+                y, final = super().forward(swap(given.x), given.state, given.lengths, **more)
             else:
-                y, final, gradients = plain.forward_and_gradients(
-                    *call, flowing, given.lengths, of=of
+                flowing = part.of(back).state
+                y, final, gradients = super().forward_and_gradients(
+                    swap(given.x), swap(given.dy), given.state, flowing, given.lengths, **more
                 )
             results = named(swap(y), final, gradients)
             if "dx" in results:

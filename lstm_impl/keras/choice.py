@@ -14,7 +14,7 @@ from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
 from lstm_impl.backends.tensorflow.cudnn import Cudnn
 from lstm_impl.backends.tensorflow.loop import LoopBackend
-from lstm_impl.backends.tensorflow.static_unroll import StaticUnroll
+from lstm_impl.backends.tensorflow.loops import StaticUnroll
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.tuning.decision import Decision, TuningRequest
@@ -280,10 +280,9 @@ UNITS_PER_SEQUENCE = 4
 product of the size of the weights in each step, and costs copies of the size of the batch."""
 
 PREPROJECT_BATCH = 4
-"""Sequences up to which one product for the input of all steps pays in inference: with so few, a
-step's products take longer to read the weights than to multiply by them, and half of the weights
-stay out of the loop. One sequence of 512 units was 2.0 times as fast as Keras's loop, 4 of 256
-units 1.09 (0.99 to 1.20); 8 of them 0.99, and 16 to 32 of 128 and 256 units 0.87 to 0.91."""
+"""Sequences up to which one product for the input of all steps pays in inference: half of the
+weights stay out of the loop, where reading them takes longer than the products. One sequence of 512
+units was 2.0 times as fast as Keras's loop, 4 of 256 units 1.09 times, 8 of them 0.99."""
 
 PREPROJECT_STATE = 4_096
 """Numbers in the state (sequences times units) up to which it pays: one sequence of 1024 units took

@@ -12,11 +12,16 @@ from lstm_impl.backends.fused_cpu.layer import FusedLayer
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
 from lstm_impl.backends.tensorflow.loop import LayerInputs, LoopBackend, by_loop
+from lstm_impl.backends.tensorflow.loops import StaticUnroll, WhileLoop
 from lstm_impl.backends.tensorflow.second_gradient import in_forward_mode, own, twice_differentiable
-from lstm_impl.backends.tensorflow.static_unroll import StaticUnroll
-from lstm_impl.backends.tensorflow.while_loop import WhileLoop
 from lstm_impl.call import Call, Outputs, Tensor, Tensors, Upstream
 from lstm_impl.spec import LSTMSpec, UnsupportedError
+
+FORWARD_MODE = (
+    "forward-mode differentiation (tf.autodiff.ForwardAccumulator) in a graph needs the number of "
+    "timesteps when it is traced: give the function an input of known shape, or enter the "
+    "accumulator outside of the graph"
+)
 
 
 class LayerCore:
@@ -38,7 +43,9 @@ class LayerCore:
         requested in any case.
         """
         if in_forward_mode(inputs):
-            return _unrolled(inputs, mask, reverse)
+            if inputs.x.shape[0] is None:
+                raise UnsupportedError(FORWARD_MODE)
+            return by_loop(StaticUnroll(), inputs, mask, reverse)
         if isinstance(self.backend, FusedCpu):
             return by_fused_op(inputs, mask, reverse, training)
         if self.backend.xla:
@@ -155,7 +162,9 @@ class LayerCore:
         )
 
     def _compiled_pair(self, masked: bool, reverse: bool) -> tuple[Any, Any]:
-        by_hand = self._by_hand
+        by_hand = None  # the backend, if it has the gradient written by hand
+        if isinstance(self.backend, LoopBackend) and "hoisted" in self.backend.options:
+            by_hand = self.backend
 
         def forward(inputs: LayerInputs, masks: Tensors) -> tuple[Outputs, Tensors]:
             mask = _only(masks)
@@ -179,13 +188,6 @@ class LayerCore:
                 self._functions[key] = tf.function(body, jit_compile=True, autograph=False)
             pair.append(self._functions[key])
         return pair[0], pair[1]
-
-    @property
-    def _by_hand(self) -> LoopBackend | None:
-        """The backend, if it has the gradient written by hand."""
-        if isinstance(self.backend, LoopBackend) and "hoisted" in self.backend.options:
-            return self.backend
-        return None
 
 
 def _twice_differentiable(
@@ -212,17 +214,6 @@ def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) 
         list(targets), list(sources), output_gradients=list(upstream)
     )
     return gradients
-
-
-def _unrolled(inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
-    """The outputs by ops that forward mode follows anywhere."""
-    if inputs.x.shape[0] is None:
-        raise UnsupportedError(
-            "forward-mode differentiation (tf.autodiff.ForwardAccumulator) in a graph needs the "
-            "number of timesteps when it is traced: give the function an input of known shape, or "
-            "enter the accumulator outside of the graph"
-        )
-    return by_loop(StaticUnroll(), inputs, mask, reverse)
 
 
 def by_fused_op(inputs: LayerInputs, mask: Tensor | None, reverse: bool, training: bool) -> Outputs:

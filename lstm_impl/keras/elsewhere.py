@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -14,7 +13,6 @@ from lstm_impl.keras.choice import AUTO, KERAS, Arguments, Choice, LayerCall, Sh
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.tuning import Decision
-from lstm_impl.tuning.models import SECONDS
 
 _THEIRS = keras.config.backend()
 """Keras's backend in this process: ``jax`` or ``torch``."""
@@ -154,17 +152,7 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
     return Choice(KERAS, reason)
 
 
-def tune(
-    model: Any,
-    batch_size: int,
-    steps: int,
-    *,
-    min_length: int | None = None,
-    modes: Sequence[str] = ("training", "inference"),
-    candidates: Sequence[str] | None = None,
-    seconds: float = SECONDS,
-    again: bool = False,
-) -> list[Decision]:
+def tune(*given: Any, **more: Any) -> list[Decision]:
     """Raises UnsupportedError: where Keras does not run on TensorFlow there is nothing to race."""
     raise UnsupportedError(
         f"lstm_impl.keras.tune races TensorFlow's backends, and Keras runs on {_THEIRS} here, "

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from lstm_impl.keras.alike import PARAMETERS
 from lstm_impl.keras.layer import LSTM
-from lstm_impl.spec import FloatArray
+from lstm_impl.proof import comparison
+from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.step import Step
 from lstm_impl.workload import Workload
+
+PARAMETERS = ("dlayer0.forward.kernel", "dlayer0.forward.recurrent", "dlayer0.forward.bias")
+"""The gradients of a Keras layer's variables, by the names that bounds are known under."""
 
 
 def clone(layer: LSTM, backend: str, **changed: Any) -> LSTM:
@@ -72,6 +76,25 @@ def step(layer: LSTM, x: Any, mask: Any, training: bool) -> Step:
 def _traced(function: Any, *arguments: Any) -> Any:
     """A graph for these arguments alone: one for each clone is meant, and not worth a warning."""
     return tf.function(function, autograph=False).get_concrete_function(*arguments)
+
+
+def difference(
+    ours: Mapping[str, FloatArray],
+    theirs: Mapping[str, FloatArray],
+    spec: LSTMSpec,
+    batch: int,
+    timesteps: int,
+) -> str:
+    """Where results are not those of Keras's layer, in words, or an empty string."""
+    allowed = comparison.bounds(spec, batch, timesteps, list(ours))
+    for name, error in comparison.compare(ours, theirs).items():
+        # both sides are rounded, each by as much as the bound allows
+        if not error <= 2 * allowed[name]:
+            return (
+                f"{name} differs from Keras's by {error:.1e} of its largest value, "
+                f"{2 * allowed[name]:.1e} allowed"
+            )
+    return ""
 
 
 def padding(workload: Workload, *, around: bool = False) -> Any:

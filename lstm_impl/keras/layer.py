@@ -111,8 +111,8 @@ class LSTM(BackendLSTM):
     def _call_to_come(self, training: bool) -> LayerCall:
         sizes = self._memory.sizes
         masked = sizes is not None and sizes.min_length is not None
-        unknown = None, None, self._features()
-        return LayerCall(self._device(), training, True, False, *unknown, masked)
+        features = int(self.cell.kernel.shape[0]) if self.built else None
+        return LayerCall(self._device(), training, True, False, None, None, features, masked)
 
     def _choose(self, call: LayerCall) -> Choice:
         """Raises UnsupportedError or UnavailableError where nothing may compute the call."""
@@ -171,9 +171,6 @@ class LSTM(BackendLSTM):
             known[name, device] = get_backend(name).availability(device)
         return known[name, device]
 
-    def _features(self) -> int | None:
-        return int(self.cell.kernel.shape[0]) if self.built else None
-
     @staticmethod
     def _device() -> str:
         """``gpu`` or ``cpu``: where ops made here are placed."""
@@ -230,28 +227,17 @@ class LSTM(BackendLSTM):
         sequences = self._dropped(sequences, training)
         # A kept state comes as its variable, which has moved on when the gradient is computed.
         h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in initial_state)
-        return self._compute(self._core(backend), sequences, (h, c), mask, training)
-
-    def _core(self, name: str) -> LayerCore:
-        if name not in self._memory.cores:
-            backend = self._memory.backend or named(name, self._arguments())
-            assert isinstance(backend, TensorFlowBackend)
-            self._memory.cores[name] = LayerCore(in_layer(backend), self.cell.compute_dtype)
-        return self._memory.cores[name]
-
-    def _compute(
-        self,
-        core: LayerCore,
-        sequences: Tensor,
-        initial_state: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        training: bool,
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         x = tf.transpose(sequences, [1, 0, 2])
-        valid = None if mask is None else _time_major_mask(mask)
-        inputs = LayerInputs(x, *initial_state, *self._parameters())
-        steps = None if valid is None else valid[:, :, None]
-        y, h, c = core(inputs, steps, self.go_backwards, training)
+        valid = steps = None
+        if mask is not None:  # [B, T] or [B, T, 1] of any type
+            mask = tf.cast(mask, tf.bool)
+            valid = tf.transpose(mask[:, :, 0] if mask.shape.rank == 3 else mask)
+            steps = valid[:, :, None]
+        kernel, recurrent_kernel, bias = Weights.of(self.cell)
+        if bias is None:
+            bias = tf.zeros([4 * self.units], self.cell.compute_dtype)
+        inputs = LayerInputs(x, h, c, kernel, recurrent_kernel, bias)
+        y, h, c = self._core(backend)(inputs, steps, self.go_backwards, training)
         if valid is not None and self.go_backwards:
             valid = tf.reverse(valid, [0])
         last = h
@@ -267,22 +253,14 @@ class LSTM(BackendLSTM):
             y = repeat_last(y, valid)
         return last, tf.transpose(y, [1, 0, 2]), [h, c]
 
-    def _parameters(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Kernel, recurrent kernel and bias as tensors of the compute type."""
-        *kernels, bias = Weights.of(self.cell)
-        if bias is None:
-            bias = tf.zeros([4 * self.units], self.cell.compute_dtype)
-        return (*kernels, bias)
+    def _core(self, name: str) -> LayerCore:
+        if name not in self._memory.cores:
+            backend = self._memory.backend or named(name, self._arguments())
+            assert isinstance(backend, TensorFlowBackend)
+            self._memory.cores[name] = LayerCore(in_layer(backend), self.cell.compute_dtype)
+        return self._memory.cores[name]
 
 
 def _flat(found: tuple[Tensor, Tensor, list[Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     last, outputs, (h, c) = found
     return last, outputs, h, c
-
-
-def _time_major_mask(mask: Tensor) -> Tensor:
-    """A mask ``[B, T]`` or ``[B, T, 1]`` of any type as ``[T, B]`` bool."""
-    mask = tf.cast(mask, tf.bool)
-    if mask.shape.rank == 3:
-        mask = mask[:, :, 0]
-    return tf.transpose(mask)

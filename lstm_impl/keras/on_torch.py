@@ -87,14 +87,11 @@ def _masked(
 
 
 def _arguments(weights: Weights) -> tuple[list[Tensor], bool, int, float, bool, bool]:
-    """What PyTorch's LSTM is told after its input and state: one layer, one direction."""
+    """What PyTorch's LSTM takes after its input and state: one layer, one direction."""
+    *matrices, bias = weights
+    # The gates are in the same order.
+    parameters = [matrix.t().contiguous() for matrix in matrices]
+    if bias is not None:
+        parameters += [bias, torch.zeros_like(bias)]
     keeps_for_gradient = torch.is_grad_enabled()
-    return _parameters(weights), weights.bias is not None, 1, 0.0, keeps_for_gradient, False
-
-
-def _parameters(weights: Weights) -> list[Tensor]:
-    """Keras's weights as PyTorch has them: transposed, the gates in the same order."""
-    matrices = [weights.kernel.t().contiguous(), weights.recurrent_kernel.t().contiguous()]
-    if weights.bias is None:
-        return matrices
-    return [*matrices, weights.bias, torch.zeros_like(weights.bias)]
+    return parameters, bias is not None, 1, 0.0, keeps_for_gradient, False

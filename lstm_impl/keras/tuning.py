@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 
-import lstm_impl.keras.alike as alike
 import lstm_impl.keras.choice as choice
 import lstm_impl.keras.entrants as entrants
 from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, Sizes, obstacle
@@ -162,7 +161,7 @@ def enter(
                 return str(available)
             if name == KERAS:
                 return ""
-            return alike.difference(results(name), truth, question.spec, *sizes)
+            return entrants.difference(results(name), truth, question.spec, *sizes)
         except Exception as error:
             return f"{type(error).__name__}: {error}"
 

@@ -21,7 +21,6 @@ from lstm_impl.proof.comparison import (
     CONSTANT,
     HALF,
     RMS,
-    STALE,
     Errors,
     approximate_errors,
     asked_for,
@@ -77,60 +76,43 @@ class GateResult:
         )
 
 
+OFF = "differs from the {judge} by {found:.2e} of its largest value, {allowed:.2e} allowed"
+NUMBERS = "{found:.2e}, {allowed:.2e} allowed"
+
+COMPLAINTS = {
+    "zeros": f"with an input, a state and forget biases of zeros {{array}} {OFF}",
+    "repeats": f"with an input that repeats and biases of zeros {{array}} {OFF}",
+    "updated": f"after an update of the weights {{array}} {OFF}",
+    "saturated": "with kernels and inputs 8 times as large {array} differs from the {judge}, "
+    f"relative root mean square {NUMBERS}",
+    RMS: "the root mean square of {array}'s difference from the {judge} is {found:.1%} of its own, "
+    "{allowed:.0%} allowed",
+    "streamed": "fed chunk by chunk, {array} differs by {found:.2e} from that of the whole "
+    "sequence by the {judge}, {allowed:.2e} allowed",
+    "whole": f"{{array}} as a whole is not as large as that of the {{judge}}: off by {NUMBERS}",
+    "unit": f"a unit of {{array}} is not as large as that of the {{judge}}: off by {NUMBERS}",
+    "updates": f"it computes with weights from before its updates: {{name}} {NUMBERS}",
+    "bfloat16's": f"it seems to compute in bfloat16: {{name}} {NUMBERS}",
+    "errors": f"it seems to compute in bfloat16: {{name}} {NUMBERS}",
+}
+"""What is wrong, by the kind of check that the name of an error begins with."""
+
+
 def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
-    """What is wrong, by the kind of check that the name begins with."""
     kind, _, array = name.partition(" ")
-    numbers = f"{found:.2e}, {allowed:.2e} allowed"
-    if kind in SPECIAL:
-        off = f"{array} differs from the {judge} by {found:.2e} of its largest value"
-        return f"{SPECIAL[kind]} {off}, {allowed:.2e} allowed"
-    if kind == "saturated":
-        return (
-            f"with kernels and inputs 8 times as large {array} differs from the {judge}, relative "
-            f"root mean square {numbers}"
-        )
-    if kind == RMS:
-        return (
-            f"the root mean square of {array}'s difference from the {judge} is {found:.1%} of its "
-            f"own, {allowed:.0%} allowed"
-        )
-    if kind == "streamed":
-        return (
-            f"fed chunk by chunk, {array} differs by {found:.2e} from that of the whole sequence "
-            f"by the {judge}, {allowed:.2e} allowed"
-        )
-    if kind == "whole":
-        return f"{array} as a whole is not as large as that of the {judge}: off by {numbers}"
-    if kind == "unit":
-        return f"a unit of {array} is not as large as that of the {judge}: off by {numbers}"
-    if name == STALE:
-        return f"it computes with weights from before its updates: {name} {numbers}"
-    if "bfloat16" in name:
-        return f"it seems to compute in bfloat16: {name} {numbers}"
-    return (
-        f"{name} differs from the {judge} by {found:.2e} of its largest value, "
-        f"{allowed:.2e} allowed"
-    )
+    words = COMPLAINTS.get(kind, f"{{name}} {OFF}")
+    return words.format(name=name, array=array, judge=judge, found=found, allowed=allowed)
 
 
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
-    """Compare ``model`` with the reference on ``workload``'s own shapes.
+    """Compare ``model`` with the reference, or another judge, on ``workload``'s own shapes.
 
-    A stream cut into windows is compared over its first two windows, state carried from one to the
-    other, and the shorter last one if there is one: the windows between are the same computation.
-    In inference mode the gradients are not part of the work and are not compared. The judge is the
-    NumPy reference, unless one is given.
-
-    With an optimizer it is the updating step that computes all this, each time from the weights
-    that the model was given, which it has again in the end. The update must be the formula's for
-    the step's own gradients, which are those of the reference within their bounds.
-
-    Last comes the saturated network, in the first window's number of timesteps.
-
-    A chunk of a stream is judged like a sequence; then several, by the step that is timed.
-
-    A step that does not differentiate everything is compared in what it computes. That its backend
-    could compute the rest is judged too, once for each spec, on a few timesteps of a few sequences.
+    Of windows the first two are compared, state carried from one to the other, and a shorter last
+    one. With an optimizer it is the updating step that computes all this, from the weights that the
+    model was given, which it has again in the end; the update must be the formula's for the step's
+    own gradients. Then come the saturated network and special numbers, and of a stream several
+    chunks, by the step that is timed. A step that leaves gradients out is compared in what it
+    computes, and its backend's gradients once for each spec, on a few timesteps.
 
     Of an approximate backend the errors of the outputs and of the final state are found, as root
     mean squares, and it passes unless they are those of another network.
@@ -303,14 +285,6 @@ class _Comparison:
 UPDATES = 3
 """Updating calls in a row that are judged: the second has moments and weights that the first left,
 and an update that is made in every second call only is missing in one of them."""
-
-SPECIAL = {
-    "zeros": "with an input, a state and forget biases of zeros",
-    "repeats": "with an input that repeats and biases of zeros",
-    "updated": "after an update of the weights",
-}
-"""What is judged by numbers of its own, by what stands before the names of its arrays."""
-
 
 FEW = 3
 """Timesteps and sequences on which all gradients of a backend are judged: as few as show an order

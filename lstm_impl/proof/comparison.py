@@ -16,26 +16,22 @@ from lstm_impl.workload import Inputs, Workload, differentiated
 
 CONSTANT = 4.0
 """Safety over the random-walk model: a maximum over many elements lies about four standard
-deviations out. The largest share of a bound that any backend was seen to use is 0.6, in half
-precision over one timestep; 0.1 is usual (``docs/equivalence.md``)."""
+deviations out. At most 0.6 of a bound was seen used (``docs/equivalence.md``)."""
 
 CEILING = 0.125
 """No precision is too coarse to be judged: mixing up gates or dropping a bias moves outputs by more
 than this, so a bound above it would certify nothing."""
 
 SMALLEST_SCALE = 0.1
-"""Outputs and gradients of such a network are about this large or larger. An array whose largest
-value is smaller has few elements that happen to cancel; its error is not relative to the rest."""
+"""Outputs and gradients are about this large or larger, but where few elements cancel."""
 
 ELEMENTWISE = 9
-"""Operations of a step that each round: the gates i, f, g and o, f*c, i*g, their sum, its tanh and
-the product with o. One rounds by u at most and, evenly spread, by u/sqrt(3) in the root mean
-square. In one timestep of one unit they are most of the error: without them a right loop in float16
-used 1.06 of its bound."""
+"""Operations of a step that each round, by u/sqrt(3) in the root mean square: the gates i, f, g and
+o, f*c, i*g, their sum, its tanh and the product with o. In one timestep of one unit they are most
+of the error."""
 
 SMALLEST_CELL = 0.25
-"""The same of cells. A cell is the sum of two terms, f*c and i*g, of about this size; where few of
-them cancel, the rounding is that of the terms."""
+"""The same of cells, each the sum of two terms of about this size, f*c and i*g."""
 
 Errors = dict[str, float]
 
@@ -154,31 +150,26 @@ HALF = 2.0**-11
 
 WHOLE = 8.0
 """By how many units of roundoff an array may be too large or too small as a whole: 3% in bfloat16.
-The largest seen is 1.2 for outputs, 3.6 for what flows back and 5.8 for a bias over 150 steps, all
-in float16 (``docs/equivalence.md``)."""
+At most 5.8 was seen, of a bias over 150 steps in float16 (``docs/equivalence.md``)."""
 
 UNIT, GATE_COLUMN = 16.0, 40.0
-"""The same for one unit of the outputs, states and what flows back (6% in bfloat16; 10.1 was seen,
-for one timestep of one sequence in float16), and for one gate of one unit in a weight's gradient
-(27 was seen, of a bias), a sum over steps that cancel."""
+"""The same for one unit of outputs, states and what flows back (10.1 was seen), and for one gate of
+one unit in a weight's gradient (27 was seen), a sum over steps that cancel."""
 
 SMALL_UNIT = 0.25
-"""A unit with less than this part of the mean square of all is taken as one that has it: a few
-small numbers are off by much relative to themselves."""
+"""A unit with less than this part of the mean square of all is taken as one that has it."""
 
 SMALLEST = 0.03
 """Root mean square of an array under which it is taken as one that has it; as ``SMALLEST_SCALE``
 of the maximum, which is some three times as large."""
 
 COARSER = 0.5
-"""Part of the coarser type's error that may be found in ours. A right result has none of it: from
--0.42 to 0.25 was seen where ``TELLING`` numbers or more are compared. A computation whose weights
-are bfloat16 has all of it, 0.97 to 1.02 if nothing else is."""
+"""Part of the coarser type's error that may be found in ours. A right result has none of it: -0.42
+to 0.25 was seen. A computation whose weights are bfloat16 has all of it."""
 
 AS_LARGE = 0.8
 """How large errors may be, all together, next to those that rounding the weights and inputs to the
-coarser type makes. Right ones are at most 0.6; states kept in bfloat16 make 0.76 and more in
-inference, 1.08 and more in training."""
+coarser type makes. Right ones are at most 0.6; states kept in bfloat16 make 0.76 and more."""
 
 TELLING = 256
 """Numbers in the outputs and final states from which on these two tell anything."""

@@ -17,9 +17,8 @@ from lstm_impl.workload import Inputs
 
 SHARED_PRODUCT = 1e8
 """Operations of a timestep's products, some 5 ms on one core, from which on several threads are
-worth it. Smaller ones are shared out all the same by NumPy's OpenBLAS, whose threads then wait for
-one another in a busy loop: next to a thread pool that keeps the other core, 960 timesteps of 2e6
-operations took 13 s with two threads and 0.5 s with one."""
+worth it. OpenBLAS shares out smaller ones all the same, and its threads wait in a busy loop: next
+to another thread pool 960 timesteps of 2e6 operations took 13 s with two and 0.5 s with one."""
 
 
 @dataclass(frozen=True)

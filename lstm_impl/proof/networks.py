@@ -27,23 +27,20 @@ LARGE_INPUT = 64.0
 """In the first feature of every timestep: some inputs are over 50, whatever is drawn."""
 
 CELLS = (24.0, 32.0)
-"""Sizes of the initial cell states: one that is cut to 10 is off by over half, after one timestep
-as after many."""
+"""Sizes of the initial cell states: one that is cut to 10 is off by over half."""
 
 HELD = 64
 """Timesteps for which an input stays the same. Open gates add up to 1 to a cell in each, so that it
-grows to 64 by itself and, with its start, to 96: bfloat16 adds 1 exactly up to 256."""
+grows to 96 with its start: bfloat16 adds 1 exactly up to 256."""
 
 ROUNDOFFS = 2.0**18
-"""Relative root mean square error allowed in float32 and float64, in units of roundoff. Sums are
-some hundreds and so is their rounding, and a unit whose gate is just then half open passes it on
-to a cell of 32. Few units are: right ones use 0.02 of this (``docs/equivalence.md``)."""
+"""Relative root mean square error allowed in float32 and float64, in units of roundoff: a half open
+gate passes the rounding of sums of hundreds on. Right ones use 0.02 of this."""
 
 CELL, OUTPUT = {2.0**-11: 0.3, 2.0**-8: 0.45}, 0.7
-"""The same in half precision and TF32, of cells and of outputs. A sum of some hundreds is off by up
-to 1 in bfloat16, so single units come out with a gate open that should be shut: the root mean
-square says how many. Right ones use 0.6 of this in bfloat16 and 0.04 in float16. A cell cut to 10
-is off by 0.58 or more, an output of zeros by 1; gradients must be finite and no more."""
+"""The same in half precision and TF32, of cells and of outputs: single units have a gate open that
+should be shut. Right ones use 0.6 of this in bfloat16 and 0.04 in float16. A cell cut to 10 is off
+by 0.58 or more, an output of zeros by 1; gradients must be finite and no more."""
 
 
 def saturated(spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:

@@ -190,26 +190,21 @@ class Decision:
         if not isinstance(whole["raced"], list):
             raise DecisionError("raced is no list")
         try:
+            versions = dict(machine["versions"])
+            for each in (*versions, *versions.values()):
+                _text(each, "versions")
             return cls(
                 TuningRequest(
                     LSTMSpec(**_fields(requested["spec"], LSTMSpec, "spec")),
                     Workload(**_fields(requested["workload"], Workload, "workload")),
                     _text(requested["through"], "through"),
-                    TunedMachine(
-                        _text(machine["device"], "device"),
-                        {
-                            _text(name, "versions"): _text(version, "versions")
-                            for name, version in dict(machine["versions"]).items()
-                        },
-                    ),
+                    TunedMachine(_text(machine["device"], "device"), versions),
                 ),
                 tuple(_raced(each) for each in whole["raced"]),
                 rule=_text(whole["rule"], "rule"),
                 made=_text(whole["made"], "made"),
                 by=_text(whole["by"], "by"),
             )
-        except DecisionError:
-            raise
         except (TypeError, ValueError, OverflowError) as error:
             raise DecisionError(str(error)) from error
 

@@ -129,20 +129,17 @@ def _entrant(
         if not proof.passed:
             return f"it computes something else: {proof.describe()}"
         step = model.prepare(workload, seed)
-        return _waited_for(step) if workload.streaming else step
+        if not workload.streaming:
+            return step
+
+        def run() -> Tensor:  # with the wait of anyone who needs each output in each call
+            returned = step.run()
+            step.synchronize()
+            return returned
+
+        return replace(step, run=run)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-
-
-def _waited_for(step: Step) -> Step:
-    """With the wait of anyone who needs each output in each call."""
-
-    def run() -> Tensor:
-        returned = step.run()
-        step.synchronize()
-        return returned
-
-    return replace(step, run=run)
 
 
 def gpu_name(device: str) -> str:

@@ -3,45 +3,26 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import signal
-import subprocess
-import sys
 import tomllib
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
 from bench import records
-from tests.attack import attack_disks, attack_hostile, attack_kills, attack_mutations
+from tests.attack import attack_kills, attack_mutations
 from tests.attack.attack_mutations import Source, wrong_with
 from tests.attack.commands import Ended, wrong_end
 from tests.attack.outputs import JUDGES
-from tests.attack.trials import Attack
-from tests.hostile.place import Place
 from tests.places import ROOT
 
 GOLDEN = attack_mutations.GOLDEN
 
 
 # Trials
-
-
-def test_what_fails_is_told_with_its_trial_and_the_seed() -> None:
-    attack = Attack(7)
-    with pytest.raises(AssertionError, match=r"(?s)kind:.*3: odd.*5: odd.*--attack-seed 7"):
-        attack.run("kind", range(1, 7), lambda n: ["odd"] if n in (3, 5) else [])
-    assert attack.counts == {"kind": {"trials": 6, "failed": 2}}
-
-
-def test_a_seed_draws_the_same_trials_again() -> None:
-    assert Attack(3).random("a").random() == Attack(3).random("a").random()
-    assert Attack(3).random("a").random() != Attack(4).random("a").random()
-    assert Attack(3).random("a").random() != Attack(3).random("b").random()
 
 
 def test_only_its_own_environment_of_tox_finds_the_attack() -> None:
@@ -74,44 +55,6 @@ def test_what_is_missing_or_left_over_in_the_end_is_reported(tmp_path: Path) -> 
     (folder / "a.journal.jsonl").touch()
     assert len(list(attack_kills.left_over(folder, temporary))) == 3
     assert len(list(attack_kills.unfinished(folder))) == 1
-
-
-WRITING = """
-import sys
-from bench.machine.writing import LineFile
-with LineFile(sys.argv[2]) as file:
-    file.append({"schema": 1})
-    for case in "ab":
-        file.append({"benchmark": {"extra_info": {"lstm": {"case_id": case}}}})
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc which file is open")
-@pytest.mark.parametrize(
-    ("at", "when", "promised"),
-    [
-        (9, "before", {}),
-        (9, "after", {"a": 1}),
-        (10, "after", {"a": 1}),
-        (99, "after", {"a": 1, "b": 1}),
-    ],
-)
-def test_a_strike_comes_at_its_change_and_promises_stand_written(
-    tmp_path: Path, at: int, when: str, promised: dict[str, int]
-) -> None:
-    # The folder, the file, its first line written and synced, its name given, the other one taken
-    # away, the folder synced; then write and sync of each of two lines.
-    session = attack_kills.Session(tmp_path)
-    plan = {"role": "worker", "at": at, "when": when, "signal": signal.SIGKILL, "group": False}
-    done = subprocess.run(
-        [sys.executable, "-c", WRITING, "pytest", str(session.results / "a.journal.jsonl")],
-        env=session.environ | {"ATTACK_PLAN": json.dumps(plan)},
-        timeout=300,
-    )
-    assert session.struck is (at < 99)
-    assert done.returncode == (-signal.SIGKILL if at < 99 else 0)
-    assert session.promised == promised
-    assert session.changes("worker") == min(at, 11)
 
 
 # Mutations
@@ -223,40 +166,3 @@ def test_an_output_that_acts_on_its_reader_is_reported(kind: str, data: bytes, t
 )
 def test_an_output_that_does_not_is_not(kind: str, data: bytes) -> None:
     assert list(JUDGES[kind](data)) == []
-
-
-# Hostile backends
-
-
-def test_a_culprit_that_is_not_named_and_an_innocent_that_is_are_reported() -> None:
-    place = mock.Mock(spec=Place)
-    place.remarks, place.reasons = {"numpy": ("it did",)}, {}
-    place.found.measurements, place.found.errors = [1, 2], ["a.json is cut off"]
-    trial = attack_hostile.Trial("exits", "build", "run")
-    told = list(attack_hostile.wrong_with(trial, place))
-    assert [each.split(":")[0] for each in told] == [
-        "the innocent is blamed",
-        "the culprit is not named",
-        "of the culprit it is said",
-        "a case stands there twice",
-        "unreadable",
-    ]
-    place.remarks = {}
-    assert "the innocent has no time" in next(attack_hostile.wrong_with(trial, place))
-
-
-# Disks
-
-
-def test_what_is_half_written_or_left_over_is_reported(tmp_path: Path) -> None:
-    out = tmp_path / "out.svg"
-    out.write_bytes(b"<svg")
-    (tmp_path / ".out.svg.1.tmp").touch()
-    told = list(attack_disks.wrong_on(out, Ended(2, b"", b"error: a")))
-    assert [each.split(":")[0] for each in told] == [
-        "it failed, and what stood there is gone",
-        "left over",
-    ]
-    out.write_bytes(attack_disks.OLD)
-    (told_of_old, _) = attack_disks.wrong_on(out, Ended(0, b"", b""))
-    assert told_of_old == "it ended with 0, and has written nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,9 +11,26 @@ from pathlib import Path
 import pytest
 
 from bench import compare
+from bench.cli import filters
+from bench.cli.command_line import UsageError
+from bench.cli.output import plain_text
+from bench.compare import compare_environments
+from bench.machine import packages as two_environments
+from bench.machine.fields import ResultError
+from bench.machine.packages import FILE, SIDES, differences, labels, load
+from bench.render import compare as output
+from bench.render.compare import as_csv as comma_separated
+from bench.render.messages import basis_text
+from bench.stats.comparison import Pairing, Verdict
+from bench.stats.intervals import ReasonedError
+from bench.stats.rows import NothingToReportError
+from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
+from tests.bench.made_environments import NEW, OLD, environment, side
 from tests.bench.made_grids import STEPS, grid
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run, save
+from tests.bench.made_streams import streams
+from tests.bench.made_texts import CLOSING, LINK, PAYLOADS
 from tests.places import ROOT
 
 
@@ -145,3 +163,173 @@ def test_the_exit_codes_of_the_page_are_those_of_the_command() -> None:
     assert [(code, " ".join(words.split())) for code, words in codes] == [
         (code, words.replace("`", "")) for code, words in table
     ]
+
+
+def ask(words: list[str]) -> int:
+    return compare._compare(compare._parser().parse_args(words))
+
+
+def test_a_rule_that_is_broken_is_code_1_and_another_way_round_none(
+    slower: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(slower) == 0
+    assert ask([*slower, "--fail-on", "slower"]) == 1
+    assert "--fail-on slower: FAILED, 1 slower: keras/b8" in capsys.readouterr().out
+    assert ask([*slower, "--fail-on", "slower:50%"]) == 0
+    out = capsys.readouterr().out
+    assert "--fail-on slower:50%: passed, none is SLOWER by more than 50%" in out
+    with pytest.raises(UsageError, match="--fail-on"):
+        ask([*slower, "--fail-on", "faster"])
+    assert ask([*slower[::2], slower[1], "--fail-on", "slower"]) == 0  # the other way
+
+
+def test_a_gate_without_a_shared_case_is_an_error_not_a_pass(tmp_path: Path) -> None:
+    base = save(tmp_path / "old", gather(measured(a_case(batch=1), 1.0, run("b"))))
+    new = save(tmp_path / "new", gather(measured(a_case(batch=2), 1.0, run("n"))))
+    assert ask(["runs", str(base), str(new)]) == 0
+    with pytest.raises(UsageError, match="there is no shared case to judge"):
+        ask(["runs", str(base), str(new), "--fail-on", "slower"])
+
+
+def test_a_device_that_loses_is_no_alarm_in_ci_unless_a_rule_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(save(tmp_path / "made", gather(*grid(STEPS))))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    assert ask(["devices", folder]) == 0
+    assert "::warning" not in capsys.readouterr().out
+    assert "wins from hidden size" in Path("summary.md").read_text(encoding="utf-8")
+    assert ask(["devices", folder, "--fail-on", "slower"]) == 1
+    assert capsys.readouterr().out.count("::error title=SLOWER") == 3
+
+
+def test_an_unknown_baseline_and_one_run_on_both_sides_are_refused_with_what_there_is(
+    tmp_path: Path,
+) -> None:
+    items = [measured(a_case(name), 1.0, run("a")) for name in ("keras", "scan")]
+    folder = str(save(tmp_path / "made", gather(*items)))
+    for what, known in (("backends", "backend.*keras.*scan"), ("devices", "device.*cpu")):
+        with pytest.raises(NothingToReportError, match=f"--baseline.*{known}"):
+            ask([what, folder, "--baseline", "tpu"])
+    with pytest.raises(ReasonedError, match="same_run"):
+        ask(["runs", folder, folder])
+
+
+def test_a_percentile_is_compared_and_judged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = streams({"keras": 5.0, "torch": 8.0})
+    monkeypatch.setattr(filters, "read_results", lambda paths: made)
+    words = ["backends", str(Path("somewhere")), "--percentile", "99", "--format", "json"]
+    assert ask([*words, "--fail-on", "slower"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert "p99 of the latency" in document["title"]
+    assert [case["verdict"] for case in document["cases"]] == ["SLOWER"]
+
+
+@pytest.fixture
+def in_turn(tmp_path: Path) -> Path:
+    """What a measurement of two environments has left."""
+    two_environments.save(tmp_path / "left", (OLD, NEW))
+    for name, factor in zip(SIDES, (1.0, 1.2), strict=True):
+        save(tmp_path / "left" / name, side(name, factor))
+    return tmp_path / "left"
+
+
+def test_what_was_measured_is_shown_again_what_differs_before_the_table(
+    in_turn: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(["environments", str(in_turn)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "nightly against release, measured in turn"
+    assert lines[1] == "What differs from release to nightly: tensorflow 2.20.0 → 2.21.0."
+    assert sum("SLOWER" in line for line in lines[2:12]) >= 2
+
+
+def test_of_two_environments_a_filter_chooses_what_the_rule_judges(
+    in_turn: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["environments", str(in_turn), "--fail-on", "slower:5%", "--backend", "keras"]
+    assert ask([*words, "--format", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["fail_on"]["failed"] == [a_case().id]
+    assert found["opening"] == ["What differs from release to nightly: tensorflow 2.20.0 → 2.21.0."]
+    assert {case["pairing"] for case in found["cases"] if case["kind"] == "case"} == {"adjacent"}
+    assert ask(["environments", str(in_turn), "--fail-on", "slower:50%"]) == 0
+
+
+def test_processes_in_turn_are_paired_so_that_a_machine_that_slows_down_slows_both() -> None:
+    report = compare_environments(side("base", 1.0), side("new", 1.1), (OLD, NEW))
+    for row in report.rows:
+        assert row.comparison.pairing is Pairing.ADJACENT
+        assert row.comparison.paired
+        assert row.comparison.processes == 10
+        assert row.comparison.verdict is Verdict.SLOWER
+        assert row.comparison.ratio.low < 1.1 < row.comparison.ratio.high
+    assert "right before or after it" in basis_text(report.rows[0].comparison.basis)
+    (mean,) = report.means
+    assert mean.comparison.verdict is Verdict.SLOWER
+    assert report.over_time
+
+
+def test_what_differs_is_told_first_what_can_change_a_time_before_the_rest() -> None:
+    new = environment("nightly", **{"aaa": "3", "tf-nightly-cpu": "2.22.0.dev1", "zzz": "2"})
+    assert differences(OLD.python, new.python) == [
+        ("tensorflow", "2.20.0", "not installed"),
+        ("tf-nightly-cpu", "not installed", "2.22.0.dev1"),
+        ("aaa", "not installed", "3"),
+        ("zzz", "1", "2"),
+    ]
+    report = compare_environments(side("base", 1.0), side("new", 1.1), (OLD, NEW))
+    assert report.opening == ("What differs from release to nightly: tensorflow 2.20.0 → 2.21.0.",)
+    same = compare_environments(side("base", 1.0), side("new", 1.1), (OLD, OLD))
+    assert same.opening[0].startswith("No package differs from release to release")
+
+
+@pytest.mark.parametrize(
+    ("paths", "wanted"),
+    [
+        (("/a/release", "/a/nightly"), ["release", "nightly"]),
+        (("/a/release/bin/python", "/b/nightly"), ["release", "nightly"]),
+        (("/a/venv", "/b/venv"), ["/a/venv", "/b/venv"]),
+        (("/a/venv", "/a/venv"), ["venv (A)", "venv (B)"]),
+        (("/a/release/Scripts/python.exe", "/b/nightly"), ["release", "nightly"]),
+    ],
+)
+def test_a_side_is_called_by_its_folder(paths: tuple[str, str], wanted: list[str]) -> None:
+    assert labels([Path(path) for path in paths]) == wanted
+
+
+def test_what_the_sides_were_is_written_and_read(tmp_path: Path) -> None:
+    two_environments.save(tmp_path, (OLD, NEW))
+    assert load(tmp_path) == (OLD, NEW)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"schema": 2}, "schema is 2; expected at most 1"),
+        ({"sides": []}, "sides are 0; expected two environments"),
+        ({"sides": [{"label": "a"}] * 2}, "sides[0].python"),
+        ({"sides": 3}, "sides is 3; expected a list"),
+    ],
+)
+def test_a_file_that_is_no_such_file_is_told(
+    tmp_path: Path, change: dict[str, object], told: str
+) -> None:
+    two_environments.save(tmp_path, (OLD, NEW))
+    path = tmp_path / FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ResultError) as caught:
+        load(tmp_path)
+    assert told in str(caught.value)
+
+
+def test_what_a_file_of_environments_says_is_text_in_every_form() -> None:
+    base, new = side("base", 1.0, 2), side("new", 1.2, 2)
+    for payload in (*PAYLOADS, LINK, CLOSING):
+        hostile = environment(f"{payload}new", **{f"{payload}x": f"{payload}1"})
+        report = compare_environments(base, new, (OLD, hostile))
+        assert_plain(plain_text(output.document(report).terminal))
+        assert_markdown(output.document(report).markdown())
+        assert_sheet("".join(comma_separated(report)))

@@ -4,13 +4,55 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import history
-from tests.bench.made_history import SLOW_SCAN, nights, upgrade
-from tests.bench.made_results import save
+from bench.cli.fail_on import parse_rule
+from bench.records.schema import RecordedReason
+from bench.render import history as history_picture
+from bench.render import history as history_words
+from bench.render import plot
+from bench.render.compare import beyond_words
+from bench.render.history import CSV_COLUMNS, changed, gate_line, what
+from bench.render.history import as_csv as comma_separated
+from bench.render.history import changes_method as method
+from bench.render.history import changes_table as sheet
+from bench.render.messages import doubt_line
+from bench.render.plot import Axes
+from bench.render.quantities import times_as_fast
+from bench.stats import history as history_stats
+from bench.stats.change_points import Scope
+from bench.stats.comparison import Verdict
+from bench.stats.history import (
+    History,
+    MachineHistory,
+    Moved,
+    _between,
+    build,
+    judge,
+    since,
+)
+from bench.stats.rows import NothingToReportError
+from bench.stats.trust import NOT_STEADY
+from tests.bench.made_history import (
+    SLOW_SCAN,
+    nights,
+    run,
+    session,
+    shown,
+    slow_scan,
+    upgrade,
+    watched,
+)
+from tests.bench.made_nodes import a_case
+from tests.bench.made_results import BUSY, gather, measured, save
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +138,300 @@ def test_bad_input_is_one_line_and_code_2(
         assert error.startswith("error: ")
         assert told in error
         assert error.count("\n") == 1
+
+
+def test_sessions_stand_in_the_order_of_time_each_against_the_one_before() -> None:
+    (machine,) = build(upgrade()).machines
+    assert [(each.number, each.id) for each in machine.sessions] == [
+        *((1, "slaptop1"), (2, "slaptop2"), (3, "slaptop3"))
+    ]
+    (line,) = machine.lines
+    first, second, third = line.points
+    assert first.to_before is None
+    assert second.to_before is not None
+    assert second.to_before.verdict is Verdict.SLOWER
+    assert second.to_before.ratio.mid == pytest.approx(1.3)
+    assert third.to_before is not None
+    assert third.to_before.verdict is Verdict.SAME
+    assert [point.time.mid for point in line.measured if point.time] == pytest.approx(
+        [1.0, 1.3, 1.3]
+    )
+
+
+def test_what_changed_is_marked_where_it_changed_versions_first() -> None:
+    (machine,) = build(upgrade()).machines
+    first, second, third = machine.sessions
+    assert first.changes == third.changes == ()
+    assert [(each.name, each.version) for each in second.changes] == [
+        ("libraries.tensorflow", True),
+        ("memory.swap_total_bytes", False),
+    ]
+
+
+def test_a_commit_that_changed_is_marked() -> None:
+    found = upgrade()
+    commits = {"slaptop1": "a" * 40, "slaptop2": "a" * 40, "slaptop3": "b" * 40 + " with changes"}
+    files = tuple(replace(file, commit=commits[file.run.session]) for file in found.files)
+    (machine,) = build(replace(found, files=files)).machines
+    changes = [[(c.name, c.before, c.after) for c in s.changes] for s in machine.sessions]
+    assert changes[2] == [("commit", "a" * 10, "b" * 10 + " with changes")]
+    assert "commit" not in {name for name, _, _ in changes[1]}
+
+
+def test_since_a_time_are_the_sessions_that_began_then_or_later() -> None:
+    """A session is one, though some of its processes came later than that time."""
+    third = run(3).started
+    late = measured(a_case(), 1.3, replace(run(2, 9), started=third + timedelta(hours=1)))
+    found = since(gather(*upgrade().measurements, late), third)
+    assert {file.run.session for file in found.files} == {"slaptop3"}
+    with pytest.raises(NothingToReportError, match="no_session_since"):
+        since(upgrade(), third + timedelta(days=1))
+
+
+def test_a_session_without_the_case_is_passed_over_and_its_changes_still_count() -> None:
+    """The third session is compared with the first, so what changed in the second may be why."""
+    other = a_case("scan")
+    found = gather(
+        *session(1, {a_case(): 1.0, other: 1.0}),
+        *session(2, {other: 1.0}, tensorflow="2.21.0"),
+        *session(3, {a_case(): 1.3, other: 1.0}, tensorflow="2.21.0"),
+    )
+    line = build(found).machines[0].lines[0]
+    assert [point.session.number for point in line.points] == [1, 3]
+    assert line.points[1].changes[0].name == "libraries.tensorflow"
+    assert build(found).machines[0].sessions[2].changes == ()
+
+
+def test_machines_are_never_compared_with_each_other() -> None:
+    found = gather(
+        measured(a_case(), 1.0, run(1)),
+        measured(a_case(), 0.1, run(2, host="server")),
+    )
+    machines = build(found).machines
+    assert [machine.name for machine in machines] == ["server", "laptop"]
+    assert all(p.to_before is None for m in machines for line in m.lines for p in line.points)
+
+
+@pytest.mark.parametrize(("number", "invalid"), [(1, False), (2, True)])
+def test_of_six_processes_of_a_session_one_that_was_disturbed_spoils_nothing_and_two_do(
+    number: int, invalid: bool
+) -> None:
+    items = [measured(a_case(), 1.0, run(1, n), [BUSY] if n < number else []) for n in range(6)]
+    (machine,) = build(gather(*items)).machines
+    (point,) = machine.lines[0].points
+    told = f"the cores were busy (close what runs) [in {number} of 6 runs]"
+    assert tuple(map(doubt_line, point.reasons)) == ((told,) if invalid else ())
+
+
+def moved_on(history: History) -> tuple[MachineHistory, tuple[Moved, ...]]:
+    """The only machine of a history, and what moved there."""
+    (machine,) = history.machines
+    assert machine.moved is not None
+    return machine, machine.moved
+
+
+def test_a_backend_that_became_slower_is_named_with_since_when_and_what_was_new() -> None:
+    machine, (moved,) = moved_on(slow_scan())
+    assert (moved.before.number, moved.session.number) == (17, 18)
+    assert moved.movement.scope is Scope.BACKENDS
+    assert {each.backend for each in moved.cases} == {"scan"}
+    assert moved.movement.ratio.mid == pytest.approx(1.2, rel=0.02)
+    ((since, *cells),) = sheet(machine).lines
+    assert since.text == "#18 2026-01-19"
+    assert [cell.text for cell in cells if not cell.text.startswith("0.")] == [
+        *("scan (2 cases)", "SLOWER", "tensorflow 2.20.0 → 2.21.0; 1 other")
+    ]
+
+
+def test_a_change_of_one_device_is_nothing_to_the_other() -> None:
+    here = [a_case("keras"), a_case("scan")]
+    gpu = [replace(each, device="gpu:0") for each in here]
+    found = watched(nights(slower=dict.fromkeys(gpu, 1.2), cases=[*here, *gpu]))
+    machine, (moved,) = moved_on(found)
+    assert moved.movement.scope is Scope.ALL
+    assert set(moved.cases) == set(gpu)
+    assert what(machine, moved) == "all 2 cases on gpu:0"
+
+
+@pytest.mark.parametrize(
+    ("rule", "fails"), [("slower", True), ("slower:5%", True), ("slower:30%", False)]
+)
+def test_a_rule_fails_on_what_became_slower_and_stayed_so(rule: str, fails: bool) -> None:
+    guard = judge(parse_rule(rule), slow_scan())
+    assert bool(guard.failed) is fails
+    assert guard.judged == 1
+    assert gate_line(guard) == (
+        f"--fail-on {rule}: FAILED, SLOWER{beyond_words(guard.rule)}: scan (2 cases) since #18."
+        if fails
+        else f"--fail-on {rule}: passed, nothing has become SLOWER by more than 30% and stayed so."
+    )
+
+
+def test_a_rule_passes_what_was_taken_back() -> None:
+    found = watched(nights(slower=SLOW_SCAN, since=10, until=20))
+    machine, moved = moved_on(found)
+    assert [(each.session.number, each.back and each.back.number) for each in moved] == [
+        *((10, 20), (20, None))
+    ]
+    assert not judge(parse_rule("slower"), found).failed
+    assert [line[4].text for line in sheet(machine).lines] == ["SLOWER until #20", "FASTER"]
+
+
+def test_too_short_a_history_says_so_and_breaks_no_rule() -> None:
+    found = watched(nights(10, SLOW_SCAN, since=5))
+    (machine,) = found.machines
+    assert machine.moved is None
+    guard = judge(parse_rule("slower"), found)
+    assert (guard.failed, guard.judged) == ((), 0)
+    assert "not judged, the history is too short" in gate_line(guard)
+    (told,) = method(machine)
+    assert "takes 11 sessions with the same case; here are at most 10" in told
+
+
+def test_only_the_last_sessions_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (history_stats, history_words):
+        monkeypatch.setattr(module, "LONGEST", 15)
+    found = watched(nights(35, SLOW_SCAN, since=12, cases=[*SLOW_SCAN, a_case()]))
+    machine, moved = moved_on(found)
+    assert moved == ()
+    looked, none = method(machine)
+    assert "in the last 15 sessions" in looked
+    assert none == "None was found."
+
+
+def test_between_two_sessions_only_what_is_other_than_before_has_changed() -> None:
+    """From what it was before the first to what it is in the last, whatever was between."""
+    versions = ("2.20.0", "2.21.0", "2.22.0", "2.20.0")
+    items = [measured(a_case(), 1.0, run(n, tensorflow=each)) for n, each in enumerate(versions, 1)]
+    _, second, third, fourth = build(gather(*items)).machines[0].sessions
+    assert changed(_between([second, third])).startswith("tensorflow 2.20.0 → 2.22.0")
+    assert _between([second, third, fourth]) == ()
+
+
+def rows_of(history: History) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO("".join(comma_separated(history)))))
+
+
+def test_csv_has_a_row_a_case_and_session() -> None:
+    rows = rows_of(build(upgrade()))
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert [row["number"] for row in rows] == ["1", "2", "3"]
+    assert rows[1]["verdict"] == "SLOWER"
+    assert rows[1]["versions_changed"] == "tensorflow 2.20.0 → 2.21.0"
+    assert float(rows[1]["ratio"]) == pytest.approx(1.3)
+    assert float(rows[1]["speedup_low"]) == pytest.approx(1 / float(rows[1]["ratio_high"]))
+    assert rows[0]["ratio"] == rows[0]["versions_changed"] == ""
+
+
+def test_what_changed_for_longer_stands_in_the_first_session_of_the_cases_that_moved() -> None:
+    rows = [row for row in rows_of(slow_scan()) if row["moved"]]
+    assert {(row["number"], row["moved"], row["moved_verdict"]) for row in rows} == {
+        ("18", "backends", "SLOWER")
+    }
+    assert sorted(row["case_id"] for row in rows) == sorted(
+        a_case("scan", batch).id for batch in (8, 16)
+    )
+
+
+def test_a_time_that_moved_is_doubtful_and_so_is_its_ratio_and_both_say_why() -> None:
+    moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
+    items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2)]
+    first, second = rows_of(build(gather(*items)))
+    assert (first["valid"], first["time_valid"], first["ratio_valid"]) == ("true", "true", "")
+    assert (second["valid"], second["time_valid"], second["ratio_valid"]) == (
+        *("true", "false", "false"),
+    )
+    assert second["time_reasons"] == second["ratio_reasons"] == "it became slower (wait)"
+
+
+def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
+    def drawn(*times: float) -> str:
+        items = [item for n, s in enumerate(times, 1) for item in session(n, {a_case(): s})]
+        machine = build(gather(*items)).machines[0]
+        return history_words.sparkline(machine.lines[0], machine)
+
+    assert drawn(1.0, 1.0, 2.0) == "▁▁█"
+    assert set(drawn(1.0, 1.01, 1.0)) <= set("▄▅")
+    assert drawn(1.0) == "▅"
+
+
+def test_lasting_changes_come_before_the_sessions_and_the_cases() -> None:
+    text = shown(slow_scan(), sessions=False)
+    line = r"#18 2026-01-19  scan \(2 cases\) +0\.8\d\d .* SLOWER +tensorflow 2\.20"
+    assert re.search(line, text)
+    first = text.index("What changed for longer than a session")
+    assert first < text.index("start (UTC)") < text.index("keras/")
+    markdown = history_words.document(slow_scan()).markdown()
+    assert markdown.index("### What changed for longer") < markdown.index("start (UTC)")
+    told = "| #18 2026-01-19 | scan (2 cases) |".replace("#", "\\#")
+    assert told in history_words.document(slow_scan()).markdown()
+    assert "What changed for longer" not in shown(build(upgrade()), sessions=False)
+
+
+def test_a_terminal_has_a_line_a_case_and_those_that_changed_come_first() -> None:
+    same, faster, slower = a_case("keras"), a_case("scan"), a_case("loop")
+    found = gather(
+        *session(1, {same: 1.0, faster: 1.0, slower: 1.0}),
+        *session(2, {same: 1.0, faster: 0.9, slower: 2.0}),
+    )
+    lines = shown(build(found), sessions=False).splitlines()
+    told = [line for line in lines if line.startswith(("keras/", "scan/", "loop/"))]
+    assert [line.split("/")[0] for line in told] == ["loop", "scan", "keras"]
+    assert "2.00 s" in told[0]
+    assert "0.500" in told[0]
+    assert "SLOWER" in told[0]
+    assert "SAME" in told[2]
+    whole = shown(build(found), sessions=True)
+    assert "changed since" in whole
+    assert len(whole.splitlines()) > len(lines)
+
+
+def test_a_doubtful_time_is_marked_and_the_reasons_of_a_kind_are_told_together() -> None:
+    reasons = [RecordedReason(NOT_STEADY, f"it became {n}% slower", "wait") for n in (3, 4)]
+    items = [
+        measured(a_case(name), 1.0, run(n), [reasons[n - 2]] if n > 1 else [])
+        for n in (1, 2, 3)
+        for name in ("keras", "scan")
+    ]
+    text = shown(build(gather(*items)), sessions=True)
+    assert re.search(r"^ *#2 +~1\.00 s", text, re.M)
+    told = " ".join(text.split())
+    assert "Unreliable times, and where" in told
+    assert "4 times, it became 3% slower (wait): keras/" in told
+    assert "UNCLEAR (INVALID)" in text  # a ratio of sessions has no rounds that both moved in
+
+
+def texts(history: History) -> list[str]:
+    drawn = ET.fromstring(history_picture.picture(history, "svg"))
+    marked = drawn.iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(each.itertext()).strip() for each in marked]
+
+
+def test_the_picture_shades_what_changed_for_longer_than_a_session() -> None:
+    found = slow_scan()
+    (moved,) = found.machines[0].moved or ()
+    words = texts(found)
+    speed = times_as_fast(moved.movement.ratio.mid, 3)
+    (note,) = {each for each in words if each.startswith("shaded since")}
+    assert note == f"shaded since #18: scan (2 cases), {speed} times as fast, SLOWER"
+    # In the panels of the two cases that moved, of six.
+    assert len(found.machines[0].lines) == 6
+    assert words.count(f"{speed}×") == 2
+
+
+def drawn(history: History) -> Axes:
+    """The first panel."""
+    with plot.style():
+        return history_picture._draw(history).axes[0]
+
+
+def test_over_a_session_without_a_time_there_is_no_line() -> None:
+    other = session(2, {a_case("scan"): 1.0})
+    items = [*session(1, {a_case(): 1.0}), *other, *session(3, {a_case(): 1.2})]
+    axes = drawn(build(gather(*items)))
+    assert np.isnan(np.asarray(axes.containers[0][0].get_ydata(), float)).tolist() == [
+        False,
+        True,
+        False,
+    ]
+    assert axes.get_ylim()[0] == 0

@@ -47,12 +47,6 @@ def test_it_waits_until_the_others_rest_and_little_longer(share: float, late: fl
     assert 0.03 <= process.time <= 0.03 + 2 * (LOOK + late)
 
 
-def test_what_wakes_up_now_and_then_is_not_waited_for() -> None:
-    process = Process(10.0, AT_WORK / 2)
-    process.rest()()
-    assert process.looks == 1
-
-
 def test_a_thread_that_never_rests_is_waited_for_a_few_times() -> None:
     process = Process(1e9)
     rest = process.rest()
@@ -60,15 +54,6 @@ def test_a_thread_that_never_rests_is_waited_for_a_few_times() -> None:
         rest()
     assert rest.in_vain == TRIES
     assert process.time <= TRIES * (LONGEST + 2 * LOOK)
-
-
-def test_one_wait_in_vain_is_forgotten_once_they_rested() -> None:
-    process = Process(1.5 * LONGEST)
-    rest = process.rest()
-    rest()
-    assert rest.in_vain == 1
-    rest()
-    assert rest.in_vain == 0
 
 
 # With threads

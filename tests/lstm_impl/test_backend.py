@@ -18,23 +18,16 @@ from lstm_impl import (
     UnavailableError,
     UnsupportedError,
     Workload,
-    cuda,
     get_backend,
     list_backends,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
-from lstm_impl.cuda import CudaFacts, Framework, FrameworkBuild
 from lstm_impl.workload import OPTIMIZERS
 from tests.loaded import FRAMEWORKS
 
 SPEC = LSTMSpec(3, 4)
 
 # -- its name
-
-
-def test_options_are_spelled_in_one_order_and_once() -> None:
-    assert get_backend("while_loop+xla+hoisted+xla").name == "while_loop+hoisted+xla"
-    assert repr(get_backend("cudnn+training+lengths")) == "<backend cudnn+lengths+training>"
 
 
 @pytest.mark.parametrize(
@@ -128,28 +121,6 @@ def test_on_a_cpu_a_backend_for_gpus_says_whether_a_gpu_would_do(
     assert str(Oven().availability("cpu")) == "ovens are hot; use --device gpu:0"
 
 
-@pytest.mark.parametrize("hardware", [True, False])
-def test_a_framework_is_asked_for_gpus_only_where_there_is_one(
-    monkeypatch: pytest.MonkeyPatch, hardware: bool
-) -> None:
-    asked = []
-
-    def look() -> FrameworkBuild:
-        asked.append("asked")
-        return FrameworkBuild("1.0", 1, (12, 4))
-
-    monkeypatch.setattr(Loaf, "tools", lambda self, device: Availability(True))
-    monkeypatch.setattr(Loaf, "gpu", Framework("Flour", "pip install it", look))
-    monkeypatch.setattr(cuda, "machine_facts", lambda: CudaFacts(hardware, (12, 8)))
-    installed(monkeypatch, "flour", "salt")
-    assert Loaf().availability("cpu")
-    assert asked == []
-    assert bool(Loaf().availability("gpu:0")) == hardware
-    assert asked == ["asked"] * hardware
-    if hardware:
-        assert "gpu:1 does not exist: Flour 1.0 sees 1 GPU" in str(Loaf().availability("gpu:1"))
-
-
 def test_where_no_framework_is_installed_each_backend_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -170,16 +141,6 @@ def test_where_no_framework_is_installed_each_backend_says_what_to_install(
         assert "pip install" in found.install, name
         with pytest.raises(UnavailableError, match="is not installed"):
             backend.build(SPEC, LSTMWeights.random(SPEC), device=device)
-
-
-@pytest.mark.parametrize("name", ["numpy", "while_loop", "static_unroll"])
-@pytest.mark.parametrize("device", ["tpu:0", "gpu:nine", "gpu:-1", ""])
-def test_a_device_that_is_not_there_is_refused_with_backend_and_device(
-    name: str, device: str
-) -> None:
-    backend = get_backend(name)
-    with pytest.raises(UnavailableError, match=f"^{name} on {device}: ..."):
-        backend.build(SPEC, LSTMWeights.random(SPEC), device=device)
 
 
 def test_any_backend_may_need_variables_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:

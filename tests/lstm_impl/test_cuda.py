@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lstm_impl import cuda
 from lstm_impl.availability import Availability
@@ -29,12 +27,6 @@ def explain(
     return cuda.explain(
         CudaFacts(hardware, driver), "Framework 2.5", visible, index, built_with, INSTALL
     )
-
-
-def test_a_gpu_that_the_framework_sees_can_be_used_whatever_else_is_known() -> None:
-    assert explain(visible=1)
-    assert explain(visible=4, index=3)
-    assert explain(visible=1, hardware=False, driver=None, built_with=None)
 
 
 @pytest.mark.parametrize(
@@ -93,27 +85,6 @@ def test_a_driver_is_too_old_if_its_major_version_is_behind(
         assert not found.install
 
 
-@given(
-    st.booleans(),
-    st.none() | st.tuples(st.integers(9, 14), st.integers(0, 9)),
-    st.integers(0, 4),
-    st.integers(0, 6),
-    st.none() | st.tuples(st.integers(9, 14), st.integers(0, 9)),
-)
-def test_there_is_a_reason_exactly_when_it_cannot_be_used(
-    hardware: bool,
-    driver: tuple[int, int] | None,
-    visible: int,
-    index: int,
-    built_with: tuple[int, int] | None,
-) -> None:
-    found = explain(
-        hardware=hardware, driver=driver, visible=visible, index=index, built_with=built_with
-    )
-    assert bool(found) == (visible > index) == (not found.reason)
-    assert "\n" not in str(found)
-
-
 # -- the facts
 
 
@@ -168,14 +139,6 @@ def test_the_driver_is_asked_for_the_cuda_version_it_supports(
 
 
 # -- names and versions
-
-
-@pytest.mark.parametrize(
-    ("text", "version"),
-    [("12.5.1", (12, 5)), ("12", (12, 0)), ("64_112", None), ("", None), ("twelve", None)],
-)
-def test_versions_are_read(text: str, version: tuple[int, int] | None) -> None:
-    assert cuda.parse_version(text) == version
 
 
 @pytest.mark.parametrize(("device", "index"), [("gpu", 0), ("gpu:0", 0), ("gpu:12", 12)])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_impl import LayerWeights, LSTMSpec, LSTMWeights, layouts, reference
+from lstm_impl import LayerWeights, LSTMSpec, LSTMWeights, layouts
 
 DEEP = LSTMSpec(3, 5, num_layers=2, bidirectional=True)
 
@@ -62,38 +59,7 @@ def test_two_biases_come_back_as_their_sum_or_as_the_second_for_gradients() -> N
     assert_bias(layouts.cudnn_unpack(spec, buffer, "second").layers[0][0].bias, second)
 
 
-@pytest.mark.parametrize("shape", [(10,), (1, 96), (0,)])
-def test_a_buffer_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"buffer has shape .*; this spec needs \(96,\)"):
-        layouts.cudnn_unpack(LSTMSpec(3, 3), np.zeros(shape))
-
-
 # -- the 2016 cell
-
-
-def basic_lstm_cell(
-    x: Any, h: Any, c: Any, kernel: Any, bias: Any, forget_bias: float
-) -> tuple[Any, Any]:
-    """One step of TensorFlow 1's BasicLSTMCell: gates i, j, f, o, a constant added to f."""
-    i, j, f, o = np.split(np.concatenate([x, h], axis=1) @ kernel + bias, 4, axis=1)
-    sigmoid = reference.sigmoid
-    c = c * sigmoid(f + forget_bias) + sigmoid(i) * np.tanh(j)
-    return np.tanh(c) * sigmoid(o), c
-
-
-@pytest.mark.parametrize("forget_bias", [1.0, 0.0, 2.5])
-def test_a_basic_lstm_cell_computes_the_reference(forget_bias: float) -> None:
-    spec = LSTMSpec(3, 5, dtype="float64")
-    weights = LSTMWeights.random(spec)
-    kernel, bias = layouts.basic_cell(weights.layers[0][0], forget_bias)
-    assert kernel.shape == (8, 20)
-    x = np.random.default_rng(0).standard_normal((4, 2, 3))
-    h, c = np.zeros((2, 5)), np.zeros((2, 5))
-    for t in range(4):
-        h, c = basic_lstm_cell(x[t], h, c, kernel, bias, forget_bias)
-    _, state = reference.forward(spec, weights, x)
-    np.testing.assert_allclose(h, state.h[0], atol=1e-12)
-    np.testing.assert_allclose(c, state.c[0], atol=1e-12)
 
 
 @given(specs, st.sampled_from([0.0, 1.0, 0.5]))
@@ -105,12 +71,6 @@ def test_weights_come_back_from_a_basic_lstm_cell(spec: LSTMSpec, forget_bias: f
         np.testing.assert_allclose(a, b, atol=4 * spec.precision.roundoff)
         np.testing.assert_array_equal(b, untouched)  # no array of the caller is changed
         assert a.dtype == b.dtype
-
-
-def test_gradients_come_back_without_the_constant() -> None:
-    kernel, bias = np.arange(32.0).reshape(4, 8), np.arange(8.0)
-    back = layouts.from_basic_cell(kernel, bias, forget_bias=0)
-    assert back.bias.tolist() == [0, 1, 4, 5, 2, 3, 6, 7]
 
 
 # -- ONNX

@@ -21,7 +21,7 @@ from lstm_impl import (
     reference,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
-from lstm_impl.registry import strategies, variants
+from lstm_impl.registry import strategies
 from tests.loaded import FRAMEWORKS, SLOW, loaded_by
 
 
@@ -52,13 +52,6 @@ def test_every_listed_backend_is_found_by_its_name_and_spells_it_so() -> None:
 def test_an_unknown_name_is_answered_with_close_ones(name: str, close: str) -> None:
     with pytest.raises(UnsupportedError, match=f"there is no backend .*did you mean .*{close}"):
         get_backend(name)
-
-
-@pytest.mark.parametrize("name", ["", "§§§", "+xla", "@3", "@" + "9" * 5000, "partial_unroll@٣"])
-def test_a_name_like_no_other_is_answered_with_where_to_look(name: str) -> None:
-    with pytest.raises(UnsupportedError, match="there is no backend") as caught:
-        get_backend(name)
-    assert "list_backends()" in str(caught.value) or "did you mean" in str(caught.value)
 
 
 # -- entry points: backends from other packages
@@ -131,18 +124,6 @@ def test_a_backend_of_another_package_is_listed_and_computes(install: Callable[.
         get_backend("abakus")
 
 
-def test_for_one_of_ours_no_installed_package_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A layer that is called outside a graph asks in each call, and it would take milliseconds."""
-
-    def asked(**which: str) -> None:
-        raise AssertionError(which)
-
-    monkeypatch.setattr(importlib.metadata, "entry_points", asked)
-    assert get_backend("while_loop+xla").name == "while_loop+xla"
-    with pytest.raises(AssertionError, match=r"lstm_impl\.backends"):
-        get_backend("abacus")
-
-
 def test_a_backend_that_cannot_be_made_says_so_and_hides_no_other(
     install: Callable[..., None],
 ) -> None:
@@ -153,16 +134,6 @@ def test_a_backend_that_cannot_be_made_says_so_and_hides_no_other(
     with pytest.raises(UnavailableError, match="which cannot be imported: SystemExit: 4"):
         get_backend("exiting")
     assert list_backends() == [*before, "leaving", "exiting"]
-
-
-def test_whoever_stops_the_program_in_another_package_stops_it(
-    install: Callable[..., None],
-) -> None:
-    install(making="abacus_lstm:Stopped", importing="stopped_lstm:Abacus")
-    for call in (get_backend, variants):
-        for name in ("making", "importing"):
-            with pytest.raises(KeyboardInterrupt):
-                call(name)
 
 
 def test_another_package_cannot_take_the_name_of_a_built_in_backend(

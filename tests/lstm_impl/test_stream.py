@@ -12,7 +12,6 @@ from lstm_impl import (
     LSTMSpec,
     LSTMWeights,
     Model,
-    UnsupportedError,
     Workload,
     get_backend,
     reference,
@@ -21,10 +20,8 @@ from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Request
 from lstm_impl.model import FIRST_CHUNKS, given_step
 from lstm_impl.proof.comparison import named
-from lstm_impl.proof.streamed import SEVERAL, joined_inputs
+from lstm_impl.proof.streamed import joined_inputs
 from lstm_impl.stream import (
-    MOST_PLACED,
-    SPREAD,
     STATES_TOO,
     InputSets,
 )
@@ -68,21 +65,6 @@ def test_a_training_step_stops_the_gradient_between_windows() -> None:
     np.testing.assert_allclose(raw.weights.arrays()[0], alone.weights.arrays()[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", [None, "adam"])
-def test_a_step_computes_the_gradients_that_its_workload_names(optimizer: str | None) -> None:
-    everything = build(DEEP).prepare(Workload(2, 4, "training", optimizer=optimizer)).run()
-    for gradients, asked in (("weights", ()), ("weights+input", ("dx",))):
-        workload = Workload(2, 4, "training", optimizer=optimizer, gradients=gradients)
-        raw = build(DEEP).prepare(workload).run()
-        for ours, theirs in zip(raw.weights.arrays(), everything.weights.arrays(), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-        for name in ("dx", "dh", "dc"):
-            if name in asked:
-                np.testing.assert_array_equal(getattr(raw, name), getattr(everything, name))
-            else:
-                assert getattr(raw, name) is None
-
-
 def test_a_step_gives_the_model_its_lengths_and_masks() -> None:
     workload = Workload(3, 5, "training", min_length=2, dropout=0.5)
     inputs = workload.inputs(DEEP, seed=1)
@@ -117,30 +99,6 @@ def test_calls_work_on_the_sets_of_inputs_that_were_placed_one_after_another(
     assert np.abs(found[0] - found[1]).max() > 0.1
     assert np.abs(found[1] - found[2]).max() > 0.1
     np.testing.assert_array_equal(found[3], found[0])
-
-
-def test_sets_of_inputs_differ_and_are_the_same_in_each_process() -> None:
-    short, long = Workload(1, 1), Workload(4, 20, "training", min_length=3)
-    spec = LSTMSpec(1, 1)
-    sets, again = (InputSets(spec, short, seed=4) for _ in range(2))
-    seen = [(sets(n).x.item(), sets(n).state.h.item()) for n in range(1, SPREAD)]
-    assert len(set(seen)) > 0.99 * SPREAD
-    assert seen[:5] == [(again(n).x.item(), again(n).state.h.item()) for n in range(1, 6)]
-    assert sets(0).x == short.inputs(spec, seed=4).x
-    sets = InputSets(SPEC, long)
-    assert sets(5).state is sets(0).state  # too little of the work to place it anew
-    assert sets(5).dy is sets(0).dy
-    assert sets(5).lengths is sets(0).lengths
-    assert sets(5).x.dtype == sets(0).x.dtype
-    assert np.mean(sets(5).x ** 2) == pytest.approx(1.0, abs=0.3)
-
-
-def test_as_many_sets_are_placed_at_once_as_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lstm_impl.stream.PLACED_BYTES", 2**20)
-    assert InputSets(SPEC, Workload(2, 3)).room() == MOST_PLACED
-    assert 1 < InputSets(LSTMSpec(16, 4), Workload(64, 25)).room() < 100
-    assert InputSets(LSTMSpec(64, 1), Workload(64, 100)).room() == 1
-    assert FIRST_CHUNKS > SEVERAL + 1
 
 
 @pytest.mark.parametrize("batch_major", [False, True])
@@ -221,20 +179,6 @@ def test_a_step_on_inputs_of_the_caller_s_own_computes_what_the_reference_does(
     few = given_step(model, inputs, "training")
     assert few.results is not None
     assert "dx" not in few.results(few.run())
-
-
-def test_a_step_that_the_backend_cannot_do_is_refused_on_inputs_of_one_s_own_too(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = build()
-    monkeypatch.setattr(
-        type(model.backend),
-        "refusal",
-        lambda self, spec, workload: "no lengths" if workload.min_length else "",
-    )
-    given_step(model, Workload(2, 3).inputs(SPEC))
-    with pytest.raises(UnsupportedError, match=r"^numpy: no lengths$"):
-        given_step(model, Workload(2, 3, min_length=1).inputs(SPEC))
 
 
 # -- a stream without end

@@ -98,20 +98,6 @@ def test_lengths_spread_evenly_from_the_longest_to_the_shortest(
     assert workload.valid_timesteps() == lengths.sum()
 
 
-# -- windows
-
-
-@given(times, st.data())
-def test_windows_cover_every_timestep_once_in_order(timesteps: int, data: st.DataObject) -> None:
-    size = data.draw(st.none() | st.integers(1, timesteps))
-    windows = Workload(1, timesteps, window=size).windows()
-    covered = [t for window in windows for t in range(window.start, window.stop)]
-    assert covered == list(range(timesteps))
-    widths = [window.stop - window.start for window in windows]
-    assert all(width == (size or timesteps) for width in widths[:-1])
-    assert 1 <= widths[-1] <= (size or timesteps)
-
-
 # -- the arrays
 
 
@@ -130,23 +116,6 @@ def test_arrays_have_their_shapes_and_what_the_precision_can_hold(dtype: str) ->
         np.testing.assert_array_equal(array, spec.quantize(array))
     assert np.all(inputs.state.h != 0)  # a backend that drops the state must fail
     assert not np.any(inputs.state.h == inputs.state.c)
-
-
-def test_a_seed_gives_the_same_arrays_and_another_seed_others() -> None:
-    workload = Workload(4, 7, "training", dropout=0.5)
-    first, again, other = (workload.inputs(SPEC, seed) for seed in (5, 5, 6))
-    for name in ("x", "dy", "masks"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
-        assert not np.array_equal(getattr(first, name), getattr(other, name))
-    np.testing.assert_array_equal(first.state.c, again.state.c)
-    assert not np.array_equal(first.state.c, other.state.c)
-
-
-def test_the_window_and_the_lengths_leave_the_numbers_alone() -> None:
-    """Cases that differ only in how they cut the stream work on the same stream."""
-    plain = Workload(4, 8).inputs(SPEC)
-    for workload in (Workload(4, 8, window=3), Workload(4, 8, min_length=2)):
-        np.testing.assert_array_equal(workload.inputs(SPEC).x, plain.x)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import lstm_impl.backends.fused_cpu.library as fused_cpu_library
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
 from lstm_impl.backends.tensorflow.backend import PaddingMask
 from lstm_impl.backends.tensorflow.loop import LayerInputs, by_loop
+from lstm_impl.backends.tensorflow.loops import WhileLoop
 from lstm_impl.backends.tensorflow.second_gradient import with_gradient
-from lstm_impl.backends.tensorflow.while_loop import WhileLoop
 from lstm_impl.call import Outputs, Tensor, Tensors, Upstream
 from lstm_impl.spec import UnsupportedError
 

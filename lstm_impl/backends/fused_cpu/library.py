@@ -289,26 +289,20 @@ def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
         version, (flags, links) = tf.__version__, _tensorflow_flags()
     else:
         version, flags, links = _unpacked(unpacked)
-    compiler = _compiler_for(kind)
+    name, install = "g++", INSTALL
+    if kind.machine != here:
+        name = f"{kind.machine}-linux-gnu-g++"
+        install = f"apt-get install g++-{kind.machine.replace('_', '-')}-linux-gnu"
+    compiler = _compiler(os.environ.get(COMPILER) or name, f"-march={kind.march}", install)
+    if isinstance(compiler, Availability):
+        raise UnavailableError(f"fused_cpu: {compiler}")
+    if problem := compiler.problem():
+        raise UnavailableError(f"fused_cpu: {problem}")
     sources = fused_cpu_prebuilt.digest(SOURCES)
     library = folder.absolute() / fused_cpu_prebuilt.file_name(version, cpu, sources)
     library.parent.mkdir(parents=True, exist_ok=True)
     _compile(compiler, kernel_flags(f"-march={kind.march}"), flags, links, library)
     return library
-
-
-def _compiler_for(kind: fused_cpu_prebuilt.CPUKind) -> Compiler:
-    if kind.machine == platform.machine():
-        name, install = "g++", INSTALL
-    else:
-        name = f"{kind.machine}-linux-gnu-g++"
-        install = f"apt-get install g++-{kind.machine.replace('_', '-')}-linux-gnu"
-    requested = _compiler(os.environ.get(COMPILER) or name, f"-march={kind.march}", install)
-    if isinstance(requested, Availability):
-        raise UnavailableError(f"fused_cpu: {requested}")
-    if problem := requested.problem():
-        raise UnavailableError(f"fused_cpu: {problem}")
-    return requested
 
 
 def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:

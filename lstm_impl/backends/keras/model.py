@@ -1,12 +1,11 @@
 """``keras_model`` and ``lstm_impl_model``: a Keras model of one LSTM, by the call a user makes.
 
-``keras`` times Keras's layer inside a graph; a user calls a model, and the call has a cost of its
-own: ``keras_model`` is ``model(x)``, ``keras_model+predict`` is ``model.predict(x)``, and so on
-(``keras_calls.PATHS``). ``lstm_impl_model`` is the same model with this library's layer. Arrays are
+``keras_model`` is ``model(x)``, ``keras_model+predict`` is ``model.predict(x)``, and so on
+(``keras_calls.PATHS``); ``lstm_impl_model`` is the same model with this library's layer. Arrays are
 batch-major, as Keras has them; what lies time-major is turned when it is first met.
 
-A training call returns its loss, and neither outputs nor gradients. What the gate sees of these is
-the same model's, taken apart from the call; of the call itself it sees the weights that it left.
+A training call returns its loss alone. The outputs and gradients that the gate sees are computed by
+a call of their own; of the call itself it sees the weights that it left.
 """
 
 from __future__ import annotations

@@ -16,12 +16,11 @@ from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.backends.inference_model import InferenceModel, shapes_of
 from lstm_impl.backends.others import litert_fused
-from lstm_impl.backends.tensorflow.while_loop import WhileLoop
+from lstm_impl.backends.tensorflow.loops import WhileLoop
 from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec, UnsupportedError
-from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 INSTALL = "pip install tensorflow-cpu ai-edge-litert"
@@ -64,9 +63,9 @@ class LiteRT(Backend):
             return ""
         return "LiteRT's fused operator is not in the model that ran"
 
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        kind = FusedLiteRTModel if "fused" in self.options else LiteRTModel
-        return kind(self, spec, device, batch_major, weights)
+    @property
+    def model(self) -> type[Model]:  # type: ignore[override]  # by option
+        return FusedLiteRTModel if "fused" in self.options else LiteRTModel
 
 
 class _Ready(NamedTuple):

@@ -1,16 +1,12 @@
 """``cudnn``: TensorFlow's fused cuDNN op, the whole network in one call, on an NVIDIA GPU.
 
-The parameters are one flat buffer in cuDNN's layout, packed once and trained as it is. cuDNN has
-two biases a gate, which are added; the input one stays zero and gets no gradient, since training
-both would double the effective bias step.
+The parameters are one flat buffer in cuDNN's layout, packed once and trained as it is. Of the two
+biases a gate, which are added, the input one stays zero and gets no gradient.
 
-Options name three costs that Keras's layer always pays: ``+lengths`` passes sequence lengths even
-where every sequence is full; ``+repack`` keeps canonical weights and packs them in every step;
-``+training`` asks for the training mode, which keeps what a backward pass needs, in inference too.
-
-Without lengths the op tries cuDNN's standard and persistent algorithms with its first call at a
-shape, and keeps the fastest; with lengths, which is how Keras calls it, it takes the standard one.
-``+untuned`` has it take the standard one too, which is a variable of the whole process.
+Options name costs that Keras's layer always pays: ``+lengths`` passes sequence lengths even where
+every sequence is full; ``+repack`` keeps canonical weights and packs them in every step;
+``+training`` takes the training mode in inference too. Without lengths the op tries cuDNN's
+algorithms with its first call at a shape; with them, or ``+untuned``, it takes the standard one.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import os
 import shutil
 import sysconfig
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.availability import Availability
+from lstm_impl.availability import AVAILABLE, Availability, Package
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
@@ -136,28 +135,19 @@ class TorchCompile(TorchBackend):
 
 def compiler_availability(device: str) -> Availability:
     """Whether what Inductor needs to compile for ``device`` is here."""
-    if device != "cpu" and importlib.util.find_spec("triton") is None:
-        return Availability(
-            False,
-            "torch.compile needs Triton on a GPU, which is not installed",
-            "pip install triton",
-        )
+    triton = Package("triton", "torch.compile needs Triton on a GPU, which", "pip install triton")
+    if device != "cpu" and not (installed := triton.availability(device)):
+        return installed
+    needs = "torch.compile needs"
     compiler = os.environ.get("CXX") or "g++"
     if shutil.which(compiler) is None:
-        return Availability(
-            False,
-            f"torch.compile needs a C++ compiler, and {compiler} is not found "
-            "(the variable CXX names another)",
-            "apt-get install g++",
-        )
-    headers = Path(sysconfig.get_path("include"))
-    if not (headers / "Python.h").exists():
-        return Availability(
-            False,
-            f"torch.compile needs Python's headers, and {headers / 'Python.h'} is not there",
-            "apt-get install python3-dev",
-        )
-    return Availability(True)
+        found = f"{compiler} is not found (the variable CXX names another)"
+        return Availability(False, f"{needs} a C++ compiler, and {found}", "apt-get install g++")
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    if not headers.exists():
+        reason = f"{needs} Python's headers, and {headers} is not there"
+        return Availability(False, reason, "apt-get install python3-dev")
+    return AVAILABLE
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import os
 import shutil
 from collections.abc import Sequence
@@ -136,13 +135,12 @@ class FlashRNN(TorchBackend):
         import torch
 
         capability = torch.cuda.get_device_capability(cuda.gpu_index(device))
-        return capability_availability(capability) and self._compiler_availability()
-
-    def _compiler_availability(self) -> Availability:
+        if capability < OLDEST_GPU:
+            has, needs = (".".join(map(str, version)) for version in (capability, OLDEST_GPU))
+            needed = f"a GPU of compute capability {needs} (Ampere) or later, not {has}"
+            return Availability(False, f"FlashRNN needs {needed}")
         if "triton" in self.options:
-            if importlib.util.find_spec("triton") is None:
-                return Availability(False, "Triton is not installed", "pip install triton")
-            return AVAILABLE
+            return Package("triton", "Triton", "pip install triton").availability(device)
         home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
         if shutil.which("nvcc") is None and not (Path(home) / "bin" / "nvcc").exists():
             return Availability(
@@ -151,9 +149,8 @@ class FlashRNN(TorchBackend):
                 "toolkit of PyTorch's CUDA version, or set CUDA_HOME",
             )
         if shutil.which(os.environ.get("CXX") or "g++") is None:
-            return Availability(
-                False, "FlashRNN needs a C++ compiler beside nvcc", "apt-get install g++"
-            )
+            reason = "FlashRNN needs a C++ compiler next to nvcc"
+            return Availability(False, reason, "apt-get install g++")
         return AVAILABLE
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
@@ -175,13 +172,3 @@ class FlashRNN(TorchBackend):
             sizes = ", ".join(map(str, TRITON_SIZES))
             return f"FlashRNN's Triton kernel takes hidden sizes {sizes}, not {spec.hidden_size}"
         return super().refusal(spec, workload)
-
-
-def capability_availability(capability: tuple[int, int]) -> Availability:
-    """Whether a GPU of this compute capability is new enough."""
-    if capability >= OLDEST_GPU:
-        return AVAILABLE
-    has, needs = (".".join(map(str, version)) for version in (capability, OLDEST_GPU))
-    return Availability(
-        False, f"FlashRNN needs a GPU of compute capability {needs} (Ampere) or later, not {has}"
-    )

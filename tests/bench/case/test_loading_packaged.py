@@ -45,15 +45,6 @@ def test_truncation_cuts_one_stream_into_whole_windows_with_an_optimizer() -> No
     }
 
 
-def test_truncation_measures_for_about_three_of_its_five_minutes() -> None:
-    """In the rest of a process it traces, compiles and checks."""
-    suite = suites.load("truncation", SuiteChoice(devices=["cpu"]))
-    here = [case for case in suite.cases if case.backend != "cudnn"]
-    assert 150 < sum(suite.seconds[case.group] for case in here) < 200
-    shortest = [case.group for case in suite.cases if case.workload.window == 3]
-    assert {suite.seconds[group] for group in shortest} == {max(suite.seconds.values())}
-
-
 def test_first_measures_half_of_two_minutes_in_six_processes() -> None:
     """The rest goes into starting, compiling ``fused_cpu``, tracing and checking."""
     suite = suites.load("first", SuiteChoice(devices=["cpu"]))

@@ -14,7 +14,7 @@ from bench.render import compare as output
 from bench.render import plot
 from bench.render.compare import map_work, wins_from
 from bench.stats.comparison import Pairing
-from bench.stats.pairs import compare_devices
+from bench.stats.pairs import Map, compare_devices
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_grids import STEPS, Times, a_case, grid, maps
@@ -93,6 +93,29 @@ def test_shapes_that_differ_in_more_are_on_maps_of_their_own() -> None:
         "training, float32, 10 steps, 4 in, gradients of weights, input, state",
         "training, float32, 20 steps, 4 in, gradients of weights, input, state",
     ]
+
+
+def test_square_layers_are_one_map_and_a_shape_that_is_square_by_chance_is_on_another() -> None:
+    def grid_of(widths: tuple[int, int]) -> tuple[Map, ...]:
+        return maps(
+            *(
+                measured(a_case(device, 2, hidden, features=width), 1.0, run("r0"))
+                for device in ("cpu", "gpu:0")
+                for hidden, width in zip((8, 16), widths, strict=True)
+            )
+        )
+
+    (square,), (wide,) = grid_of((8, 16)), grid_of((8, 8))
+    assert map_work(square) == "inference, float32, 10 steps, input as wide as the layer"
+    assert map_work(wide) == "inference, float32, 10 steps, 8 in"
+    (single,) = maps(
+        *(
+            measured(a_case(device, batch, 8, features=8), 1.0, run("r0"))
+            for device in ("cpu", "gpu:0")
+            for batch in (1, 2)
+        )
+    )
+    assert map_work(single).endswith(", 8 in")
 
 
 def test_without_two_shapes_that_differ_in_these_alone_a_suite_is_named_that_has_them() -> None:

@@ -9,22 +9,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.records.schema import Measurement, Outcome, RecordedReason
+from bench.records.schema import Measurement, Outcome, RecordedReason, Results
 from bench.render.compare import note_text, reason_texts
 from bench.render.messages import basis_text, path_words
 from bench.stats import rows
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.pairs import (
+    ComparisonRow,
     ComparisonSide,
     at_percentile,
     compare_backends,
+    compare_devices,
     compare_runs,
     environment_differences,
     join_sides,
 )
+from bench.stats.rows import NothingToReportError, build
 from bench.stats.trust import NOT_STEADY
-from tests.bench.made_nodes import WILD, a_case, fleet, results
+from lstm_impl.workload import Workload
+from tests.bench import made_bridges
+from tests.bench.made_bridges import FAR, two_environments
+from tests.bench.made_nodes import WILD, a_case, fleet, on, results
 from tests.bench.made_results import (
+    ENVIRONMENT,
+    LAPTOP,
+    SERVER,
     disturbed,
     gather,
     measured,
@@ -235,3 +244,189 @@ def test_what_is_no_stream_is_left_out_and_notes_stay() -> None:
     assert [item.case.backend for item in found.outcomes] == ["torch"]
     assert found.notes == ("one file was cut off",)
     assert notes == ()
+
+
+def test_the_devices_of_a_machine_are_compared_with_its_cpu() -> None:
+    during = run("a")
+    report = compare_devices(
+        gather(
+            measured(a_case(device="gpu:0"), 0.01, during),
+            measured(a_case(), 1.0, during),
+        )
+    )
+    (row,) = report.rows
+    assert (row.base_label, row.new_label) == ("cpu", "gpu:0")
+    assert row.heading == "gpu:0 (Test GPU) against cpu (Test CPU)"
+    assert row.comparison.verdict is Verdict.FASTER
+
+
+def test_the_same_device_of_two_machines_is_compared_across_them() -> None:
+    report = compare_devices(
+        gather(
+            measured(a_case(), 1.0, run("a")),
+            measured(a_case(device="gpu:0"), 1.0, run("a")),
+            measured(a_case(), 1.0, run("b", host="server")),
+            measured(a_case(device="gpu:0"), 1.0, run("b", host="server")),
+        )
+    )
+    assert [(row.base_label, row.new_label) for row in report.rows] == [
+        (f"cpu on {LAPTOP}", f"gpu:0 on {LAPTOP}"),
+        (f"cpu on {LAPTOP}", f"cpu on {SERVER}"),
+        (f"cpu on {SERVER}", f"gpu:0 on {SERVER}"),
+        (f"gpu:0 on {LAPTOP}", f"gpu:0 on {SERVER}"),
+    ]
+
+
+def test_a_baseline_device_is_compared_with_all_others() -> None:
+    during = run("a")
+    items = [measured(a_case(device=name), 1.0, during) for name in ("cpu", "gpu:0", "gpu:1")]
+    report = compare_devices(gather(*items), baseline="gpu:1")
+    assert [(row.base_label, row.new_label) for row in report.rows] == [
+        ("gpu:1", "cpu"),
+        ("gpu:1", "gpu:0"),
+    ]
+    with pytest.raises(NothingToReportError) as unknown:
+        compare_devices(gather(*items), baseline="tpu")
+    assert unknown.value.reason.values["known"] == ["cpu", "gpu:0", "gpu:1"]
+
+
+def test_devices_that_share_no_case_or_no_two_shapes_say_so() -> None:
+    during = run("a")
+    cpu = measured(a_case(batch=1), 1.0, during)
+    apart = compare_devices(gather(cpu, measured(a_case(batch=2, device="gpu:0"), 1.0, during)))
+    assert note_text(apart.finding).startswith("The devices (cpu, gpu:0) share no case")
+    one = [cpu, measured(a_case(batch=1, device="gpu:0"), 1.0, during)]
+    assert compare_devices(gather(*one)).no_map
+    two = [replace(each, case=replace(each.case, workload=Workload(2, 10))) for each in one]
+    assert not compare_devices(gather(*one, *two)).no_map
+    assert not compare_devices(gather(cpu)).no_map
+
+
+def test_where_a_time_moved_its_cell_of_the_map_is_invalid() -> None:
+    """Devices are measured one after the other, and not in rounds that both would have moved in."""
+    during, moved = run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")]
+    items = [
+        measured(a_case(batch=batch, device=device), 1.0, during, moved * (device == "gpu:0"))
+        for batch in (1, 2)
+        for device in ("cpu", "gpu:0")
+    ]
+    report = compare_devices(gather(*items))
+    assert {cell.state for found in report.maps for cell in found.cells.values()} == {"INVALID"}
+
+
+def test_backends_are_compared_with_the_baseline_in_their_rounds() -> None:
+    during = run("a")
+    report = compare_backends(
+        gather(
+            measured(a_case("while_loop"), 2.0, during),
+            measured(a_case("static_unroll"), 0.5, during),
+            measured(a_case("keras"), 1.0, during),
+        )
+    )
+    assert [(row.base_label, row.new_label) for row in report.rows] == [
+        ("keras", "static_unroll"),
+        ("keras", "while_loop"),
+    ]
+    assert [row.comparison.ratio.mid for row in report.rows] == pytest.approx([0.5, 2.0])
+    assert {row.comparison.pairing for row in report.rows} == {Pairing.ALTERNATING}
+    assert {row.heading for row in report.rows} == {a_case().group}
+
+
+def test_the_baseline_can_be_chosen_and_an_unknown_one_lists_the_known() -> None:
+    during = run("a")
+    items = [measured(a_case(name), 1.0, during) for name in ("keras", "scan")]
+    assert compare_backends(gather(*items), baseline="scan").rows[0].new_label == "keras"
+    with pytest.raises(NothingToReportError) as unknown:
+        compare_backends(gather(*items), baseline="keras2")
+    assert unknown.value.reason.values["known"] == ["keras", "scan"]
+
+
+def test_a_group_without_the_baseline_is_named_with_the_reason() -> None:
+    during = run("a")
+    report = compare_backends(
+        gather(
+            measured(a_case("keras"), 1.0, during),
+            measured(a_case("scan"), 1.0, during),
+            measured(a_case("scan", batch=2), 1.0, during),
+            unmeasured(a_case("keras", batch=2), during, "failed", "wrong gradients"),
+        )
+    )
+    (only,) = report.one_sided
+    assert only.case == a_case("scan", batch=2)
+    assert only.why == "keras: failed: wrong gradients"
+
+
+def test_backends_of_two_machines_or_devices_are_not_averaged_together() -> None:
+    other = {**ENVIRONMENT, "cpu": {"name": "Another CPU", "cores": 2}}
+    here, there = run("a"), run("b", host="server", environment=other)
+    items = [
+        measured(a_case(name, device=device, batch=batch), 1.0, during)
+        for name in ("keras", "scan")
+        for batch in (1, 2)
+        for device, during in (("cpu", here), ("gpu:0", here), ("cpu", there))
+    ]
+    report = compare_backends(gather(*items))
+    assert [(mean.new_label, mean.cases) for mean in report.means] == [
+        (f"scan on cpu on {LAPTOP}", 2),
+        (f"scan on gpu:0 on {LAPTOP}", 2),
+        (f"scan on cpu on {there.machine}", 2),
+    ]
+
+
+def test_a_single_backend_says_that_there_is_nothing_to_compare() -> None:
+    one, none = (
+        compare_backends(gather(measured(a_case(), 1.0, run("a")))),
+        compare_backends(gather()),
+    )
+    assert "two backends with results (keras)" in note_text(one.finding)
+    assert "two backends with results (none)" in note_text(none.finding)
+
+
+def test_backends_on_two_kinds_are_compared_on_each() -> None:
+    items = fleet({"a": 0.0, "b": 0.1}, {a_case(): 1.0, a_case("while_loop"): 2.0})
+    other = on("z", 0, cpu="Another CPU")
+    items += [measured(a_case(), 1.0, other), measured(a_case("while_loop"), 3.0, other)]
+    report = compare_backends(results(*items))
+    assert {row.new_label for row in report.rows} == {
+        "while_loop on 2 nodes (a, b)",
+        f"while_loop on {other.machine}",
+    }
+    assert {row.comparison.nodes for row in report.rows} == {0, 2}
+
+
+# Over a bridge
+
+
+def over_bridges(found: Results) -> list[ComparisonRow]:
+    """The rows of the backend that shares no process with the baseline."""
+    return [row for row in compare_backends(found, "b").rows if row.case.backend == "a"]
+
+
+def test_over_an_uneven_bridge_it_finds_what_the_report_finds() -> None:
+    found = made_bridges.results(FAR, 1.1, cases=4)
+    (section,) = build(found, baseline="b").sections
+    told = {row.case.id: row.to_baseline for row in section.rows}
+    rows = over_bridges(found)
+    assert len(rows) == 4
+    for row in rows:
+        ratio = told[row.case.id]
+        assert ratio is not None
+        assert row.comparison.uneven
+        assert row.comparison.pairing is Pairing.BRIDGED
+        assert row.comparison.verdict is ratio.verdict is Verdict.UNCLEAR
+        assert row.comparison.ratio.high == pytest.approx(ratio.ratio.high)
+    even = compare_backends(made_bridges.results(0.0, 1.5, cases=4), "b").rows
+    assert not any(row.comparison.uneven for row in even)
+    by_backend = {row.case.backend: row.comparison for row in even}
+    assert by_backend["a"].ratio.mid == pytest.approx(1.5, rel=0.01)
+    assert by_backend["a"].heterogeneity
+    assert by_backend["bridge"].paired
+
+
+def test_whether_a_bridge_is_even_is_asked_of_each_place_and_device_by_itself() -> None:
+    items = [
+        *two_environments(FAR, 1.1),
+        *two_environments(0.0, 1.1, device="gpu:0", seed=2),
+    ]
+    found = {(row.case.device, row.comparison.uneven) for row in over_bridges(gather(*items))}
+    assert found == {("cpu", True), ("gpu:0", False)}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bench.echo.network import Parameters, adagrad, adam, softmax_loss
+from bench.echo.network import Parameters, adagrad, softmax_loss
 from bench.echo.task import Bits, EchoSettings
 
 # -- the head
@@ -73,57 +72,12 @@ def test_the_head_begins_within_its_limit_and_the_precision_changes_nothing() ->
         np.testing.assert_array_equal(one, other)
 
 
-def test_parameters_come_back_from_their_arrays_and_others_are_refused() -> None:
-    settings = EchoSettings()
-    found = Parameters.initial(settings, np.random.default_rng(1))
-    again = Parameters.from_arrays(settings.spec, found.arrays())
-    for one, other in zip(found.arrays(), again.arrays(), strict=True):
-        np.testing.assert_array_equal(one, other)
-    *lstm, kernel, bias = found.arrays()
-    for arrays in ([*lstm, kernel.T, bias], [*lstm, kernel, bias[:1]]):
-        with pytest.raises(ValueError, match=r"softmax layer has shapes .*; expected \(4, 2\)"):
-            Parameters.from_arrays(settings.spec, arrays)
-
-
 # -- optimizers
 
 
-def test_adam_is_the_papers_algorithm() -> None:
-    rng = np.random.default_rng(2)
-    value = [rng.normal(size=3), rng.normal(size=(2, 2))]
-    moments = [np.zeros_like(each) for each in (*value, *value)]
-    first, second = ([np.zeros_like(each) for each in value] for _ in range(2))
-    expected = [each.copy() for each in value]
-    for step in range(1, 5):
-        gradients = [rng.normal(size=each.shape) for each in value]
-        value, moments = adam(value, moments, gradients, 0.1, step)
-        for place, gradient in enumerate(gradients):
-            first[place] = 0.9 * first[place] + 0.1 * gradient
-            second[place] = 0.999 * second[place] + 0.001 * gradient**2
-            corrected = first[place] / (1 - 0.9**step)
-            expected[place] = expected[place] - 0.1 * corrected / (
-                np.sqrt(second[place] / (1 - 0.999**step)) + 1e-8
-            )
-    for got, want in itertools.chain(
-        zip(value, expected, strict=True), zip(moments, [*first, *second], strict=True)
-    ):
-        np.testing.assert_allclose(got, want, rtol=1e-12)
-
-
-def test_adagrad_is_the_step_of_tensorflows_own_op() -> None:
-    tf = pytest.importorskip("tensorflow", reason="compares with TensorFlow's op")
-    rng = np.random.default_rng(0)
-    values, sums = [rng.normal(size=(3, 4))], [np.full((3, 4), 0.1)]
-    variable = tf.Variable(values[0], dtype=tf.float64)
-    accumulator = tf.Variable(sums[0], dtype=tf.float64)
-    for _ in range(5):
-        gradient = rng.normal(size=(3, 4))
-        values, sums = adagrad(values, sums, [gradient], 0.3)
-        tf.raw_ops.ResourceApplyAdagrad(
-            var=variable.handle,
-            accum=accumulator.handle,
-            lr=tf.constant(0.3, tf.float64),
-            grad=tf.constant(gradient, tf.float64),
-        )
-    np.testing.assert_allclose(values[0], variable.numpy(), rtol=1e-13)
-    np.testing.assert_allclose(sums[0], accumulator.numpy(), rtol=1e-13)
+def test_adagrad_is_its_definition() -> None:
+    moved, sums = adagrad(
+        [np.array([1.0, -2.0])], [np.array([0.1, 0.1])], [np.array([0.3, 0.0])], 0.5
+    )
+    np.testing.assert_allclose(sums[0], [0.19, 0.1])  # as TensorFlow's ResourceApplyAdagrad
+    np.testing.assert_allclose(moved[0], [1.0 - 0.5 * 0.3 / np.sqrt(0.19), -2.0])

@@ -593,7 +593,7 @@ def test_without_scripts_the_answers_and_the_tables_are_there(new: Any, written:
         assert not found.page.locator(hidden).is_visible()
     # Folded, and opened without a script.
     for summary, words in (
-        ("Findings:", "bound by products at 2 of 6 shapes"),
+        ("Findings:", "4 of 54 measurements"),
         ("All numbers:", "b32-t100-i64-h64"),
         ("The machine", "CPU of machine"),
     ):

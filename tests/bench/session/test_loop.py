@@ -247,7 +247,7 @@ def test_an_interrupted_fleet_keeps_what_came_though_a_machine_cannot_be_reached
     (kind,) = fleet.kinds.values()
     kept = sum(len(file.measurements) for file in world.files)
     assert kept > 0
-    assert not any(kind.manager.schedule.flights.of((), each.id) for each in world.cases)
+    assert not any(kind.manager.schedule.flights.cases[(), each.id] for each in world.cases)
     assert not world.working
 
 

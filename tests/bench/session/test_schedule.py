@@ -72,7 +72,7 @@ def test_a_case_that_crashed_goes_alone_next_and_twice_is_enough() -> None:
 
 def test_suspects_are_measured_one_by_one_and_then_together_again() -> None:
     schedule = Schedule([A5, B5], Goal(processes=2), 0)
-    schedule.faults.suspect([A5.id, B5.id])
+    schedule.faults.suspects.update([A5.id, B5.id])
     alone = schedule.next()
     assert len(ids(alone)) == 1
     assert alone is not None

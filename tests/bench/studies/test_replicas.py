@@ -61,11 +61,6 @@ def test_machines_with_clocks_of_their_own_tell_their_team_the_same() -> None:
     assert here == there
 
 
-def test_a_step_that_is_longer_than_its_time_is_measured_all_the_same() -> None:
-    found = timed(clock({"one": 9.0}, []), sides(QUESTION, cores=False), 0.1, seed=0)
-    assert found["one"] == [9.0] * ROUNDS
-
-
 def test_each_replica_of_this_machine_has_processors_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

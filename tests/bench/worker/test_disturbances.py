@@ -105,11 +105,6 @@ def test_what_is_not_known_or_in_order_is_no_finding(here: Environment) -> None:
     assert codes(here) == []
 
 
-def test_a_quota_below_one_processor_still_asks_for_a_thread() -> None:
-    (found,) = findings(with_cpu(quota=0.5), CALM, GpuFacts())
-    assert "--lstm-threads 1," in found.advice
-
-
 def test_processes_on_a_gpu_are_named_with_what_they_hold() -> None:
     here = with_gpu(processes=(GpuProcess(7, "trainer", 2**30), GpuProcess(8, None, None)))
     (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1))
@@ -190,16 +185,6 @@ def test_every_reason_says_what_to_do() -> None:
     assert len(reasons) == 7
     assert all(each.text and each.advice for each in reasons)
     assert "mail (pid 3) 90%" in " ".join(each.text for each in reasons)
-
-
-def test_what_more_time_would_not_narrow_wants_a_quiet_machine() -> None:
-    told = {}
-    for stopped in (Stopped.TIME, Stopped.ROUNDS):
-        series = replace(GOOD, blocks=WIDE, stopped=stopped)
-        (reason,) = disturbances.validity(series, CALM, (), "cpu")
-        told[stopped] = reason.advice
-    assert "--lstm-budget" in told[Stopped.TIME]
-    assert "close what else runs" in told[Stopped.ROUNDS]
 
 
 @pytest.mark.parametrize(

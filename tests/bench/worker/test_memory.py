@@ -16,7 +16,7 @@ import pytest
 
 from bench.records.schema import Figures
 from bench.worker import estimate, resources
-from bench.worker.resources import NotKnownError, ProcessMemory, Server, gauge, time_limit
+from bench.worker.resources import ProcessMemory, gauge, time_limit
 from lstm_impl import Step
 from tests.bench.worker.forked_backends import ENOUGH, case, known, linux, reason
 
@@ -179,12 +179,6 @@ def test_a_machine_without_room_for_another_process_costs_the_figure_only(
     found = process_memory.measure(case("numpy"), 0, ENOUGH)
     told = "not known: the process for memory cannot be started: too many processes"
     assert reason(found) == told
-
-
-@linux
-def test_a_server_that_is_not_ready_in_time_is_an_error(backends: Path) -> None:
-    with pytest.raises(NotKnownError, match="was not ready in 0 s"):
-        Server("told", limit=0.0)
 
 
 def test_without_time_it_is_not_begun(process_memory: ProcessMemory) -> None:

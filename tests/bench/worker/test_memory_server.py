@@ -76,11 +76,6 @@ def test_a_child_that_hangs_is_ended_at_its_limit_and_its_server_goes_on(
     assert 0 < slow + quick <= took
 
 
-@linux
-def test_what_a_framework_prints_is_no_answer(lasting: ProcessMemory) -> None:
-    known(lasting.measure(case("talks"), 0, ENOUGH))
-
-
 def soon(happens: Callable[[], bool]) -> bool:
     end = time.monotonic() + ENOUGH
     while not happens():

@@ -132,16 +132,6 @@ def test_what_escaped_is_told_as_itself_and_a_keyboard_interrupt_as_nobody_s() -
 CALLS = st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=300)
 
 
-def test_stream_is_recorded_with_its_conditions() -> None:
-    streamed = Streamed(np.array([0.003, 0.012, 0.002]), np.array([0.001, 0.009, 0.002]))
-    case = replace(CASE, workload=Workload(1, 1, "streaming", period=0.01))
-    stream = kept(streamed, StreamConditions(2, 0.005), 0.01)
-    read = read_back(replace(WHOLE, stream=stream), case).streaming
-    assert read is not None
-    assert (read.calls, read.load, read.deadline, read.missed) == (3, 2, 0.005, 1)
-    assert (read.latency.most, read.service.most) == (0.012, 0.009)
-
-
 @pytest.mark.parametrize(
     ("deadline", "period", "told", "missed"),
     [

@@ -25,8 +25,6 @@ from bench.worker.output import Printed
 from lstm_impl import (
     Availability,
     LSTMSpec,
-    UnavailableError,
-    UnsupportedError,
     registry,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
@@ -196,7 +194,6 @@ def test_backend_that_needs_another_process_is_not_measured_with_both_ways_to_do
         ("a start", "while its framework was started"),
         ("a build", "while it was built"),
         ("a run", "in its first call"),
-        ("a trace", "in its first call"),
         ("a gate", "while the gate compared it with the reference"),
         ("a evidence", "while it was asked what it runs"),
     ],
@@ -226,17 +223,6 @@ def test_an_answer_of_the_wrong_kind_is_a_failure_in_words(
     found = refused(world, world.add("a", **answers))
     assert found.outcome == "failed"
     assert told in found.reason
-
-
-@pytest.mark.parametrize(
-    ("error", "outcome"),
-    [(UnavailableError("no such device"), "not_measured"), (UnsupportedError("no"), "refused")],
-)
-def test_error_while_building_is_sorted_by_its_kind(
-    world: World, error: Exception, outcome: str
-) -> None:
-    world.errors["a build"] = error
-    assert refused(world, world.add("a")).outcome == outcome
 
 
 @dataclass

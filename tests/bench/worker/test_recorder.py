@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,21 +119,6 @@ def test_the_settings_reach_the_clock(tmp_path: Path, measurer: Measurer) -> Non
     assert plans[0].seed != plans[1].seed
     assert found.plan(CASES[0].group) == plans[0]
     assert Recorder(SUITE, Settings(tmp_path, seed=5)).plan(CASES[0].group).seed != plans[0].seed
-
-
-@pytest.mark.parametrize("of_suite", [True, False])
-@pytest.mark.parametrize("chosen", [None, True, False])
-def test_memory_is_measured_where_the_suite_says_so_unless_chosen_otherwise(
-    tmp_path: Path, measurer: Measurer, of_suite: bool, chosen: bool | None
-) -> None:
-    suite = replace(SUITE, memory=of_suite)
-    found = Recorder(suite, Settings(tmp_path, memory=chosen, case_limit=33.0))
-    found.want(CASES)
-    found.start()
-    keep(found, CASES[0])
-    (bench,) = measurer.benches
-    assert (bench.resident is not None) == (of_suite if chosen is None else chosen)
-    assert bench.case_limit == 33.0
 
 
 def test_what_a_killed_run_left_half_written_is_cleared_at_the_start(

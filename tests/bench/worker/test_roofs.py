@@ -163,15 +163,6 @@ def test_a_block_is_long_enough_for_the_clock(world: World) -> None:
     assert counts == [1, 1, 2, 4, 8, 16, 32, 64, 128, 128, 128]
 
 
-def test_threads_are_timed_in_blocks_that_hide_their_start(world: World) -> None:
-    def run(count: int) -> None:
-        world.time += 50e-6 + count * 1e-6
-
-    alone = fastest(RoofWork(run, 1, "it"), 0.02, world.now)
-    assert fastest(RoofWork(run, 1, "it", 2e-3), 0.02, world.now) == pytest.approx(1e-6, rel=0.05)
-    assert alone > 1.15e-6
-
-
 # -- figures
 
 
@@ -335,19 +326,6 @@ def test_what_fits_into_caches_may_be_moved_as_fast_as_they_move_it(world: World
     assert found.figures(longer, 2 * size / 1e6)["of_bandwidth"] == pytest.approx(0.5)
 
 
-def test_a_library_that_comes_later_may_raise_a_roof(world: World) -> None:
-    slow, fast = Machine(world, "slow", product=2 * PRODUCT), Machine(world, "fast")
-    found = Roofs(
-        lambda device, frameworks, threads: [slow, fast] if "fast" in frameworks else [slow],
-        world.now,
-        lambda device: 2**20,
-    )
-    assert found.figures(case(), 1.0)["of_chain"] == pytest.approx(20 * PRODUCT)
-    world.log.clear()
-    assert found.figures(case(), 1.0, None, {"fast"})["of_chain"] == pytest.approx(10 * PRODUCT)
-    assert {each[0] for each in world.log} == {"fast"}
-
-
 def test_doubts_name_the_roof_its_library_and_what_to_do() -> None:
     figures: Figures = {
         "of_matmul": WELL_ABOVE,
@@ -429,16 +407,6 @@ def test_the_part_is_that_of_the_best_that_any_process_saw(world: World, file: P
     assert later["of_chain"] == first["of_chain"]
     assert later["chain_here"] == pytest.approx(2 * (first["chain_s"] or 0))
     assert later["chain_from"] == "this machine, 1970-01-01"
-
-
-def test_a_case_is_not_doubted_under_a_roof_that_another_process_saw(
-    world: World, file: Path
-) -> None:
-    machine, least = below(world, "matmul")
-    better = Machine(world, "better", rate=4e6, bandwidth=1e13, cached=1e13)
-    roofs(world, better, seen=RoofsSeen(file)).figures(case(), 1.0)
-    figures = roofs(world, machine, seen=RoofsSeen(file)).figures(case(), least / 3.2)
-    assert figures["of_matmul"] == pytest.approx(0.8)
 
 
 def test_what_three_processes_have_measured_a_fourth_does_not(world: World, file: Path) -> None:

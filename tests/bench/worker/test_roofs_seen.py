@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -151,31 +149,3 @@ def test_it_is_in_the_user_s_cache_folder_or_nowhere(
 
     monkeypatch.setattr(roofs, "user_cache_path", nowhere)
     assert default_path({}) is None
-
-
-def test_tests_leave_the_user_s_own_file_alone() -> None:
-    assert default_path() is None
-
-
-SAVES = """
-import sys
-from pathlib import Path
-from bench.worker.roofs import RoofsSeen
-for number in range(40):
-    seen = RoofsSeen(Path(sys.argv[1]), lambda: 0.0)
-    seen.add("here", ("matmul", number), f"{sys.argv[2]} 1", 1.0, "it")
-    seen.save()
-    best = RoofsSeen(Path(sys.argv[1]), lambda: 0.0).best
-    assert number == 0 or any(best("here", ("matmul", each)).by for each in range(number + 1))
-"""
-
-
-def test_two_processes_at_once_never_leave_half_a_file(file: Path) -> None:
-    working = [
-        subprocess.Popen([sys.executable, "-c", SAVES, str(file), name]) for name in ("a", "b")
-    ]
-    assert [each.wait(300) for each in working] == [0, 0]
-    data = json.loads(file.read_text())
-    # What one wrote in the same instant as the other may be lost; the rest is there.
-    assert len(data["seen"]) >= 40
-    assert [each.name for each in file.parent.iterdir()] == ["roofs.json"]

@@ -80,31 +80,6 @@ def test_it_computes_outputs_state_and_gradients_of_the_reference(name: str, cas
     assert found.passed, found.describe()
 
 
-# Alone these options do not change how a graph knows its shapes, and the last has them together.
-@pytest.mark.usefixtures("emulation")
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.slow
-            if name in ("cudnn+repack", "cudnn+training", "cudnn+untuned")
-            else (),
-        )
-        for name in OPTIONS
-    ],
-)
-def test_one_model_serves_every_batch_and_length(name: str) -> None:
-    """The graph must not keep the shapes, or the lengths, of the first call."""
-    weights = LSTMWeights.random(SMALL, seed=1)
-    model = build(name, SMALL)
-    for batch, timesteps, lengths in ((1, 1, None), (3, 5, None), (3, 2, None), (3, 5, [5, 1, 3])):
-        x = np.random.default_rng(batch).standard_normal((timesteps, batch, 3))
-        y, _ = model.forward(x, lengths=lengths)
-        expected, _ = reference.forward(SMALL, weights, x, lengths=lengths)
-        np.testing.assert_allclose(y, expected, atol=1e-6)
-
-
 # -- the parameter buffer
 
 
@@ -187,41 +162,6 @@ def test_the_input_bias_stays_zero_and_the_other_moves_by_one_step(tf: Any) -> N
         model.get_weights().arrays(), before.arrays(), found.weights.arrays(), strict=True
     ):
         np.testing.assert_allclose(now, was - 0.1 * gradient, atol=1e-5)
-
-
-# -- the graph: tracing needs no GPU, so that what is asked of the real op can be seen
-
-
-def traced(tf: Any, name: str, workload: Workload, op: str = "CudnnRNNV2") -> list[Any]:
-    """The nodes of the real op in the graph that is traced for the clock."""
-    nodes = []
-    real = getattr(tf.raw_ops, op)
-
-    def record(**arguments: Any) -> Any:
-        result = real(**arguments)
-        nodes.append(result.output.op)
-        return result
-
-    with cudnn_on_cpu(), mock.patch.object(tf.raw_ops, op, record):
-        build(name, DEEP).prepare(workload).trace()
-    return nodes
-
-
-def test_inference_asks_cudnn_for_inference(tf: Any) -> None:
-    (node,) = traced(tf, "cudnn", Workload(2, 3))
-    assert node.type == "CudnnRNNV2"
-    assert node.get_attr("is_training") is False
-    assert node.get_attr("rnn_mode") == b"lstm"
-    assert node.get_attr("direction") == b"bidirectional"
-    assert node.get_attr("dropout") == 0
-
-
-def test_training_has_the_real_gradient_op_in_its_graph(tf: Any) -> None:
-    (node,) = traced(tf, "cudnn", training(2, 3))
-    assert node.get_attr("is_training") is True
-    types = [op.type for op in node.graph.get_operations()]
-    assert types.count("CudnnRNNBackpropV2") == 1
-    assert "While" not in types
 
 
 # -- what it refuses, and why it is not available
@@ -369,14 +309,3 @@ def test_the_evidence_names_the_algorithm_and_what_a_new_shape_costs(
     assert found["algorithm"]["name"].startswith(algorithm)
     assert found.get("new_shape_s", 0.0) >= 0.0
     assert ("new_shape_s" in found) == (name == "cudnn")
-
-
-def test_without_tuning_it_needs_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(cudnn.TUNING, raising=False)
-    backend = lstm_impl.get_backend("cudnn+untuned")
-    assert lstm_impl.get_backend("cudnn").process()
-    assert f"{cudnn.TUNING}=0 python ..." in str(backend.process())
-    monkeypatch.setenv(cudnn.TUNING, "0")
-    assert backend.process()
-    with pytest.raises(UnsupportedError, match="never tuned"):
-        lstm_impl.get_backend("cudnn+lengths+untuned")

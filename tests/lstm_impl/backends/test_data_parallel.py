@@ -60,12 +60,6 @@ def test_what_tensorflow_cannot_share_is_refused(name: str) -> None:
         check(get_backend(name))
 
 
-@pytest.mark.parametrize("name", ["keras", "while_loop+hoisted", "fused_cpu", "cudnn"])
-def test_those_that_are_named_in_that_case_can_be(name: str) -> None:
-    backend = get_backend(name)
-    assert check(backend) is backend
-
-
 @pytest.mark.parametrize("name", ["while_loop", "while_loop+xla"])
 def test_a_step_takes_the_gradients_that_it_returns(name: str) -> None:
     tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")

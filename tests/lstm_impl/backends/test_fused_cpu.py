@@ -49,33 +49,6 @@ def test_odd_sizes_pass_the_gate(row: Row) -> None:
                 assert result.passed, f"{each}: {result.describe()}"
 
 
-SHARED: dict[str, Sequence[Any]] = {
-    # One for each way of sharing out the work, forward and backward: by rows, by units, and not at
-    # all; with the input's product in the step and ahead of it; with the kernels as they lie, for
-    # few rows. Batch, timesteps, inputs, units.
-    "sizes": [
-        *((64, 5, 40, 96), (8, 9, 70, 130), (1, 20, 64, 256), (26, 4, 200, 65), (11, 7, 5, 40)),
-        *((1, 1, 64, 520), (7, 1, 70, 330), (2, 4, 61, 200)),
-    ],
-    "dtype": DTYPES,
-    "min_length": [None, 2],
-    "batch_major": [False, True],
-}
-
-
-@pytest.mark.parametrize("row", pairwise(SHARED), ids=spelled)
-def test_sizes_worth_several_threads_pass_the_gate(row: Row) -> None:
-    batch, timesteps, inputs, units = row["sizes"]
-    spec = LSTMSpec(inputs, units, num_layers=2, bidirectional=True, dtype=row["dtype"])
-    shortest = row["min_length"] and min(row["min_length"], timesteps)
-    layout = row["batch_major"]
-    workload = Workload(
-        batch, timesteps, "training", min_length=shortest, dropout=0.4, batch_major=layout
-    )
-    result = gate(built("fused_cpu", spec, batch_major=layout), workload)
-    assert result.passed, result.describe()
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("batch_major", [False, True])
 def test_results_are_the_same_to_the_last_bit_every_time(batch_major: bool, dtype: str) -> None:
@@ -135,25 +108,6 @@ def test_what_stands_in_the_padding_reaches_nothing() -> None:
         found.append([each.numpy() for each in (y, *state, *gradients)])
     for clean, spoilt in zip(*found, strict=True):
         np.testing.assert_array_equal(spoilt, clean)
-
-
-def test_no_sequences_and_no_timesteps_are_nothing_to_do() -> None:
-    spec = LSTMSpec(3, 40)
-    model = built("fused_cpu", spec)
-    for batch, timesteps in ((0, 4), (2, 0)):
-        x, h = tf.zeros([timesteps, batch, 3]), tf.ones([1, batch, 40])
-        c = tf.reshape(tf.range(batch * 40.0), h.shape)
-        with tf.GradientTape() as tape:
-            tape.watch([x, h])
-            y, (h_last, c_last) = model(x, (h, c), training=True)
-            loss = tf.reduce_sum(y) + tf.reduce_sum(2.0 * h_last)
-        dx, dh, *weights = tape.gradient(loss, [x, h, *model.variables])
-        assert y.shape == (timesteps, batch, 40)
-        np.testing.assert_array_equal(h_last, h)
-        np.testing.assert_array_equal(c_last, c)
-        np.testing.assert_array_equal(dh, np.full(h.shape, 2.0))
-        assert dx.shape == x.shape
-        assert all(not np.any(each) for each in weights)
 
 
 # -- what runs

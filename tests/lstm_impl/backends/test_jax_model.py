@@ -75,27 +75,6 @@ def test_the_function_can_be_differentiated_by_the_user() -> None:
     assert error(np.asarray(kernel), expected.weights.layers[0][0].kernel) < 1e-5
 
 
-def test_the_callers_array_is_not_shared_with_the_device() -> None:
-    model = built("jax_scan")
-    # JAX uses the caller's memory where it begins at a multiple of 64 bytes.
-    memory = np.zeros(4096 + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    array = memory[start : start + 4096].view(np.float32)
-    placed = model._to_device(array)
-    array += 1
-    assert not np.asarray(placed).any()
-
-
-def test_waiting_waits_for_the_last_step() -> None:
-    model = built("jax_scan", LSTMSpec(64, 128))
-    step = model.prepare(Workload(32, 50, mode="training"))
-    step.synchronize()  # nothing has been run: nothing to wait for
-    step.run()
-    raw = step.run()
-    step.synchronize()
-    assert all(array.is_ready() for array in (raw.y, raw.h, raw.c, raw.dx, *raw.weights))
-
-
 def test_evidence_counts_loops_and_products_of_what_was_compiled() -> None:
     forward = shared("jax_scan").evidence(Workload(2, 4))
     assert forward["platform"] == "cpu"
@@ -137,17 +116,6 @@ def test_on_a_gpu_products_have_the_precision_that_the_spec_asks_for(
     monkeypatch.setattr(model, "_network", network)
     model.function(model.parameters, None, None, None)
     assert asked == [precision]
-
-
-def test_kernels_are_those_of_a_gpu_s_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = [
-        ProfiledEvent("/device:GPU:0", "Stream #7", "gemm", 1.0, 0.5),
-        ProfiledEvent("/device:GPU:0", "Stream #8", "gemm", 1.0, 0.5),
-        ProfiledEvent("/device:GPU:0", "XLA Ops", "gemm", 1.0, 0.5),
-        ProfiledEvent("/host:CPU", "Stream #7", "gemm", 1.0, 0.5),
-    ]
-    monkeypatch.setattr(jax_evidence, "record", lambda run, synchronize: seen)
-    assert jax_evidence.profile(lambda: None, lambda: None) == {"gemm": 2}
 
 
 def test_a_timeline_has_kernels_by_stream_and_instructions_by_thread() -> None:

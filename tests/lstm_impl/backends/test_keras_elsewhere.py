@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from lstm_impl import Evidence, LSTMSpec, Workload, get_backend
-from lstm_impl.backends.keras.on_torch import KerasTorchModel
+from lstm_impl.backends.keras.elsewhere import KerasTorchModel
 from lstm_impl.backends.torch import model as torch_model
 from lstm_impl.backends.torch.model import TorchModel
 from tests.lstm_impl.backends.own_process import run_peers

@@ -17,25 +17,6 @@ from tests.lstm_impl.backends.built import SPEC, built, needs
 pytestmark = needs("onnxruntime")
 
 
-@pytest.mark.parametrize("batch_major", [False, True])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize(("timesteps", "batch"), [(4, 2), (1, 1), (1, 3), (3, 1), (2, 2)])
-def test_outputs_have_the_model_s_axes_though_the_operator_has_others(
-    batch_major: bool, bidirectional: bool, layers: int, timesteps: int, batch: int
-) -> None:
-    spec = LSTMSpec(3, 5, layers, bidirectional)
-    model = built("onnxruntime", spec, batch_major=batch_major)
-    x = np.random.default_rng(0).standard_normal((timesteps, batch, 3))
-    y, state = model.forward(np.swapaxes(x, 0, 1) if batch_major else x)
-    expected, final = get_backend("numpy").build(spec, model.get_weights()).forward(x)
-    y = np.swapaxes(y, 0, 1) if batch_major else y
-    assert y.shape == expected.shape
-    assert error(y, expected) < 1e-5
-    assert error(state.h, final.h) < 1e-5
-    assert error(state.c, final.c) < 1e-5
-
-
 def test_an_output_is_not_overwritten_by_the_next_call() -> None:
     model = built("onnxruntime")
     x = np.random.default_rng(0).standard_normal((4, 2, 3))

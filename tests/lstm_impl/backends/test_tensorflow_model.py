@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
 
-from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend, reference
+from lstm_impl import LSTMSpec, Workload, get_backend
 from lstm_impl.backends.hlo import ProfiledEvent, describe_hlo
 from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
-from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.evidence import summarise, timeline
 from lstm_impl.model import Stream
-from lstm_impl.proof.comparison import error, named
 from tests.lstm_impl.backends.built import built
 
 pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
@@ -29,23 +25,6 @@ def test_evidence_names_the_ops_that_ran_and_how_often() -> None:
     assert products == 12  # two matrix products a step
     assert found["devices"] == ["/host:CPU"]
     assert not found["cudnn"]
-
-
-def test_a_step_through_windows_ends_in_the_state_of_the_whole() -> None:
-    spec = LSTMSpec(3, 4)
-    model = built("while_loop", spec)
-    workload = Workload(2, 11, "training", window=4)
-    step = model.prepare(workload)
-    step.trace()
-    traces = model.trace_count()
-    raw = step.run()
-    step.synchronize()
-    assert model.trace_count() == traces
-    inputs = workload.inputs(spec)
-    y, state = reference.forward(spec, model.get_weights(), inputs.x, inputs.state)
-    found = named(raw.y.numpy(), LSTMState(raw.h.numpy(), raw.c.numpy()), None)
-    assert error(found["y"], y[8:]) < 1e-6
-    assert error(found["h"], state.h) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["while_loop", "while_loop+xla"])
@@ -73,31 +52,6 @@ def test_evidence_counts_what_a_step_starts_however_often_it_was_called(name: st
         assert started(Workload(2, 200)) == short + each * 194
     # Two windows of six are twice one.
     assert started(Workload(2, 12, window=6)) == 2 * short
-
-
-def test_a_profile_has_each_operator_on_its_thread() -> None:
-    found = built("while_loop").profile(Workload(2, 6))
-    products = [each for each in found.events if "MatMul" in each.name]
-    assert len(products) == 12
-    assert all(each.seconds > 0 and each.track for each in products)
-    assert len({each.start for each in products}) > 6
-
-
-SPECS = some.builds(
-    LSTMSpec, some.integers(1, 4), some.integers(1, 4), some.integers(1, 3), some.booleans()
-)
-
-
-# The variables of a cell are three, two, and one of all cells.
-@given(SPECS, some.sampled_from(["while_loop", "block_lstm", "dynamic_rnn", "cudnn"]))
-def test_weights_come_back_from_the_arrays_that_they_are_kept_in(spec: LSTMSpec, name: str) -> None:
-    backend = get_backend(name)
-    assert isinstance(backend, TensorFlowBackend)
-    weights = LSTMWeights.random(spec, seed=1)
-    back = backend.unpack(spec, backend.pack(spec, weights))
-    assert [len(layer) for layer in back.layers] == [spec.num_directions] * spec.num_layers
-    for ours, theirs in zip(back.arrays(), weights.arrays(), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import pytest
 
 from lstm_impl import LSTMSpec, Workload, dropout_masks, get_backend
 from lstm_impl.backends.torch import model as torch_model
-from lstm_impl.profile import Event
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import built, needs
@@ -37,12 +36,6 @@ def test_the_tensor_face_is_differentiable_and_agrees_with_forward() -> None:
     assert tensor.grad is not None
     gradients = model.gradients(x, np.ones_like(expected))
     assert error(tensor.grad.numpy(), gradients.x) < 1e-6
-
-
-def test_a_training_step_keeps_no_graph_of_the_window_before() -> None:
-    model = built("torch")
-    raw = model.prepare(Workload(2, 6, mode="training", window=2)).run()
-    assert not any(tensor.requires_grad for tensor in (raw.y, raw.h, raw.c))
 
 
 @pytest.fixture
@@ -80,12 +73,6 @@ def test_evidence_counts_what_python_starts_and_what_it_multiplies() -> None:
     assert apart["operations"] == 2.0 * 4 * 2 * 20 * (3 + 5)
 
 
-def test_a_profile_has_each_operator_on_its_thread() -> None:
-    found = built("torch").profile(Workload(2, 4))
-    assert "aten::lstm" in {each.name for each in found.events}
-    assert all(each.seconds >= 0 and each.track for each in found.events)
-
-
 @dataclass
 class Seen:
     """An event of PyTorch's profiler."""
@@ -121,16 +108,6 @@ def test_what_an_operator_calls_is_no_launch_and_only_products_are_operations() 
     assert found["kernels"] == {"sgemm": 2}
     assert (found["launches"], found["operations"]) == (3, 150.0)
     assert found["launched_by"] == "python"
-
-
-def test_a_timeline_is_in_seconds_by_thread_and_gpu() -> None:
-    events = torch_model.timeline(
-        [
-            Seen("aten::mm", thread=3, start=1e6, end=1.5e6),
-            Seen("sgemm", "DeviceType.CUDA", device_index=1, start=2e6, end=4e6),
-        ]
-    )
-    assert events == [Event("aten::mm", 1.0, 0.5, "thread 3"), Event("sgemm", 2.0, 2.0, "GPU 1")]
 
 
 def test_the_input_bias_is_zero_and_not_trained() -> None:

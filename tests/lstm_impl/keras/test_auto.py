@@ -214,22 +214,6 @@ def test_a_backend_that_cannot_serve_the_arguments_raises_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    ("backend", "arguments"),
-    [
-        ("keras", {"activation": "relu", "recurrent_dropout": 0.1, "unroll": True}),
-        ("while_loop", {"dropout": 0.1, "use_cudnn": False, "compute_dtype": "float64"}),
-        ("while_loop", {"implementation": 1}),  # without dropout it is all the same
-        ("while_loop", {"compute_dtype": "int8"}),  # what no backend knows is Keras's to refuse
-        ("static_unroll+hoisted", {"unroll": True}),
-        ("cudnn", {"use_cudnn": True, "dropout": 0.1}),
-        ("fused_cpu", {}),
-    ],
-)
-def test_a_backend_that_can_serve_them_is_found(backend: str, arguments: dict[str, Any]) -> None:
-    assert named(backend, Arguments(4, **arguments)).name == backend
-
-
-@pytest.mark.parametrize(
     ("backend", "compiled"),
     [
         ("while_loop", True),
@@ -298,21 +282,6 @@ def _choice(found: Decision, call: LayerCall, rule: str = "keras") -> Choice | N
     return decided.raced_choice(found, Arguments(UNITS), call, Choice(rule, "a rule"))
 
 
-def test_xla_is_taken_only_where_all_sizes_are_known_in_a_graph() -> None:
-    found = raced("while_loop+hoisted+xla", "keras")
-    assert _choice(found, SMALL_CALL) is not None
-    for call in (replace(SMALL_CALL, batch=None), replace(SMALL_CALL, traced=False)):
-        choice = _choice(found, call)
-        assert choice is not None
-        assert choice.backend != "while_loop+hoisted+xla"
-        assert choice.passed_over[0].startswith("while_loop+hoisted+xla: ")
-
-
-def test_in_a_graph_that_xla_compiles_only_what_it_can_compile_is_taken() -> None:
-    assert _choice(raced("block_lstm"), SMALL_CALL) is not None
-    assert _choice(raced("block_lstm"), replace(SMALL_CALL, compiled=True)) is None
-
-
 def test_sizes_that_are_not_known_are_those_that_tune_was_told() -> None:
     arguments, machine = Arguments(UNITS), TunedMachine("here", {})
     call = replace(SMALL_CALL, batch=None, timesteps=None)
@@ -338,11 +307,6 @@ def test_a_decision_is_for_calls_with_such_a_mask_and_dropout_only(
         # the dropout of a model is another one, between layers
         wanted = other == (masked, rate) and not (rate and through == "model")
         assert (taken is not None) == wanted, other
-
-
-def test_a_dropout_that_does_not_act_asks_the_same_as_none() -> None:
-    assert asked_for(False, RATE, training=False) == asked_for(False, 0.0, training=False)
-    assert asked_for(False, 1.0) == asked_for(False, 0.0)
 
 
 @pytest.mark.parametrize(

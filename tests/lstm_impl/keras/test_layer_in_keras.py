@@ -280,45 +280,6 @@ def test_in_a_graph_compiled_by_xla_auto_picks_what_can_be_compiled(training: bo
         jitted(layer)(X)
 
 
-def test_dropout_is_drawn_as_keras_draws_it() -> None:
-    model, reference = both(lambda lstm: sequential(lstm, dropout=0.5, seed=7))
-    same(fit(model), fitted(reference))
-    assert model.layers[0].explain().choices[0][1].backend != "keras"
-
-
-@pytest.mark.parametrize(
-    ("backend", "in_function"),
-    [
-        pytest.param("block_lstm", True, marks=pytest.mark.slow),
-        ("block_lstm", False),
-        pytest.param("fused_cpu", True, marks=FUSED),
-        pytest.param("fused_cpu", False, marks=FUSED),
-        pytest.param("while_loop+hoisted+xla", False, marks=pytest.mark.slow),
-        pytest.param("while_loop+hoisted+xla", True, marks=pytest.mark.slow),
-    ],
-)
-def test_a_persistent_tape_outside_or_in_a_function_of_the_users(
-    backend: str, in_function: bool
-) -> None:
-    def gradients(layer: Any) -> Any:
-        x = tf.constant(X)
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(x)
-            y = layer(x)
-            losses = [tf.reduce_sum(y), tf.reduce_sum(y * y)]
-        sources = [x, *(variable.value for variable in layer.trainable_variables)]
-        return [tape.gradient(loss, sources) for loss in losses]
-
-    def make(lstm: MakeLSTM) -> Any:
-        layer = lstm()
-        layer.build(X.shape)
-        return layer
-
-    layer, reference = both(make, by(backend))
-    step = tf.function(gradients, autograph=False) if in_function else gradients
-    same(step(layer), gradients(reference))
-
-
 def twice_differentiated(lstm: MakeLSTM) -> Any:
     layer = lstm(go_backwards=True, return_sequences=True)
     layer.build(X.shape)

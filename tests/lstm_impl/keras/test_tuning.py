@@ -93,21 +93,6 @@ def test_what_cannot_be_tuned_is_told(made: Any, words: str) -> None:
         lstm_impl.keras.tune(made(), BATCH, STEPS)
 
 
-def test_sizes_and_seconds_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="seconds is 0"):
-        lstm_impl.keras.tune(model(), BATCH, STEPS, seconds=0)
-    with pytest.raises(ValueError, match="batch_size is -1"):
-        lstm_impl.keras.tune(model(), -1, STEPS)
-    with pytest.raises(ValueError, match="steps is 0"):
-        lstm_impl.keras.tune(model(), BATCH, 0)
-    with pytest.raises(ValueError, match="min_length is 0"):
-        lstm_impl.keras.tune(model(), BATCH, STEPS, min_length=0)
-    with pytest.raises(ValueError, match="min_length is 6; expected at most the 5 steps"):
-        lstm_impl.keras.tune(model(), BATCH, STEPS, min_length=6)
-    with pytest.raises(lstm_impl.UnsupportedError, match="did you mean scan"):
-        lstm_impl.keras.tune(model(), BATCH, STEPS, candidates=["scann"])
-
-
 # -- masks and dropout
 
 
@@ -165,18 +150,6 @@ def test_under_masks_and_dropout_candidates_compute_what_keras_does(
     assert problems == {}
     for each in steps.values():
         each.run()
-
-
-def test_one_that_ignores_the_mask_does_not_race_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lstm_impl.backends.tensorflow.loop import by_loop
-    from lstm_impl.keras import core
-
-    monkeypatch.setattr(
-        core, "by_loop", lambda backend, x, _, reverse: by_loop(backend, x, None, reverse)
-    )
-    assert entered(0.0, None, "scan", last=True)[1] == {}
-    # The last output; those of each step are the layer's own, where a step is padding.
-    assert "differs from Keras's" in entered(0.0, 2, "scan", last=True)[1]["scan"]
 
 
 @pytest.mark.parametrize("other", [{"dropout": 0.0}, {"seed": 7}])

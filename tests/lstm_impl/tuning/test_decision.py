@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,12 +59,6 @@ def test_the_best_that_is_allowed_is_measured_against_the_fastest_that_is() -> N
     assert found.best(lambda name: False) == ""
 
 
-def test_nobody_with_a_time_decides_nothing() -> None:
-    found = of_race(ASKED, {"a": Ran(problem="broke")}, {}, "keras", "now", "a test")
-    assert found.backend == ""
-    assert str(found).startswith("nothing for training of 32 x 100")
-
-
 @pytest.mark.parametrize(
     ("other", "lent"),
     [
@@ -90,19 +83,6 @@ def test_a_decision_is_lent_to_near_sizes_of_the_same_work_only(
     for one, another in ((ASKED, other), (other, ASKED)):
         far = one.far(another)
         assert (far is not None and far <= NEAR) == lent
-
-
-def test_lengths_and_dropout_lend_among_themselves_and_are_told() -> None:
-    padded = replace(ASKED, workload=Workload(32, 100, "training", min_length=50, dropout=0.2))
-    other = replace(ASKED, workload=Workload(30, 90, "training", min_length=1, dropout=0.5))
-    assert other.far(padded) is not None
-    assert ASKED.far(padded) is None
-    assert padded.sizes == "32 x 100 with lengths of 50 to 100 and dropout 0.2"
-    assert ASKED.sizes == "32 x 100"
-    # in inference nothing is dropped
-    infer = replace(ASKED, workload=Workload(32, 100, dropout=0.2))
-    assert infer.sizes == "32 x 100"
-    assert infer.far(replace(ASKED, workload=Workload(32, 100))) == 0
 
 
 # -- files
@@ -155,11 +135,6 @@ def test_a_field_that_is_not_what_it_should_be_is_named(
         Decision.from_json(_changed(path, value))
 
 
-def test_what_is_nested_beyond_measure_is_no_decision() -> None:
-    with pytest.raises(DecisionError, match="it is not JSON"):
-        Decision.from_json("[" * 100_000)
-
-
 def test_from_json_with_a_repeated_key_raises() -> None:
     text = decided(keras=1.0).to_json().replace('"rule": ', '"rule": "scan", "rule": ', 1)
     with pytest.raises(DecisionError, match="an object has a key twice"):
@@ -207,13 +182,6 @@ def test_a_decision_comes_back_from_its_file(tmp_path: Path) -> None:
     assert save(newer, tmp_path / "new") == path
     assert load(tmp_path / "new") == [newer]
     assert not list((tmp_path / "new").glob("*.partial"))
-
-
-def test_the_oldest_is_read_first_whatever_its_file_is_called(tmp_path: Path) -> None:
-    made = ["2026-11-28", "2026-11-26", "2026-11-27"]
-    for batch, when in enumerate(made, start=1):
-        save(stored("scan", sized(batch), when), tmp_path)
-    assert [each.made for each in load(tmp_path)] == sorted(made)
 
 
 def test_a_decision_that_cannot_be_written_leaves_nothing_behind(
@@ -297,11 +265,3 @@ def test_this_machine_is_its_processor_or_its_gpu(monkeypatch: pytest.MonkeyPatc
     assert machine.this("gpu:0", "An accelerator").device == "An accelerator"
     assert machine.this("gpu:1").device == "gpu:1"  # which nobody can name
     assert machine.this("cpu").versions == machine.versions()
-
-
-def test_processors_that_are_forbidden_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5}, raising=False)
-    assert machine.usable() == 2
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert machine.usable() == 7

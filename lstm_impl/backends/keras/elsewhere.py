@@ -1,0 +1,198 @@
+"""``keras.layers.LSTM`` on Keras's JAX, PyTorch and OpenVINO backends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from lstm_impl.backend import Backend
+from lstm_impl.backends.jax.model import JaxBackend, JaxModel
+from lstm_impl.backends.keras.cells import make_layers, through_keras
+from lstm_impl.backends.keras.environment import PACKAGE, VARIABLE, KerasThree
+from lstm_impl.backends.others.openvino import OpenVINOBackend, OpenVINOModel
+from lstm_impl.backends.torch.model import TorchBackend, TorchModel
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
+from lstm_impl.evidence import Evidence
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+CUDNN, SCAN, UNROLLED = "cuDNN", "lax.scan", "unrolled steps"
+
+
+class KerasJaxModel(JaxModel):
+    """Keras's layers, which lend their arithmetic; the parameters are the model's own."""
+
+    backend: KerasJax
+
+    def __init__(
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
+    ) -> None:
+        import keras
+
+        super().__init__(backend, spec, device, batch_major, weights)
+        more: dict[str, Any] = {"unroll": "unroll" in backend.options}
+        if backend.options:
+            more["use_cudnn"] = False
+        with self._wide(), self._jax.default_device(self._device):
+            self._layers = make_layers(keras, spec, weights, **more)
+            # Seeds of dropout that none of them has.
+            self._constants = [
+                [variable.value for variable in layer.non_trainable_variables]
+                for layer in self._layers
+            ]
+
+    def _network(self, parameters: Tensors, call: Call) -> Outputs:
+        def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
+            variables = parameters[3 * row : 3 * row + 3]
+            outputs, _ = self._layers[row].stateless_call(
+                variables, self._constants[row], x, initial_state=[h, c], mask=valid
+            )
+            return outputs
+
+        return through_keras(self.spec, call, run, self.batch_major)
+
+    def evidence(self, workload: Workload) -> Evidence:
+        found = super().evidence(workload)
+        calls = " ".join((*found.details["custom_calls"], *(found.kernels or ())))
+        if "cudnn" in calls.lower() and "rnn" in calls.lower():
+            ran = CUDNN
+        else:
+            # One while-loop of XLA's for each layer and direction, and more for the gradients.
+            ran = SCAN if found.details["loops"] >= self.spec.state_layers else UNROLLED
+        details = {**found.details, "implementation": ran}
+        if self.device != "cpu" and ran == SCAN and not self.backend.options:
+            details["fallback"] = f"{SCAN} in place of cuDNN"
+        return replace(found, details=details)
+
+
+class KerasJax(KerasThree, JaxBackend):
+    """``keras.layers.LSTM``; ``+unroll`` is its own argument, ``+loop`` its ``use_cudnn=False``."""
+
+    strategy = "keras_jax"
+    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "jax"}
+    packages = (*JaxBackend.packages, PACKAGE)
+    summary = "keras.layers.LSTM on Keras's JAX backend"
+    model = KerasJaxModel
+    flags: ClassVar[tuple[str, ...]] = ("unroll", "loop")
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype == "float64":
+            # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow
+            # alone. The layer's outputs are called float64, and are not.
+            return "Keras computes float64 in float32 on its JAX backend"
+        return super().refusal(spec, workload)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        wanted = {"unroll": UNROLLED, "loop": SCAN}
+        for option in self.options:
+            if (ran := evidence.get("implementation")) != wanted[option]:
+                return f"{self.name} is Keras's {wanted[option]}, and what ran is {ran}"
+        return ""
+
+
+PYTHON_LOOP = "a Python loop"
+
+
+class KerasTorchModel(TorchModel):
+    """Keras's layers, whose variables are PyTorch's parameters; mixed precision is Keras's own."""
+
+    backend: KerasTorch
+    autocast = False
+
+    def _made(self, weights: LSTMWeights) -> list[Tensor]:
+        import keras
+
+        self._keras = keras
+        more = {"use_cudnn": False} if self.backend.options else {}
+        with self._on_device():
+            self._layers = make_layers(keras, self.spec, weights, **more)
+        return [each.value for layer in self._layers for each in layer.trainable_variables]
+
+    def _on_device(self) -> contextlib.AbstractContextManager[Any]:
+        """Keras moves what it computes with to the device that it prefers, unless told another."""
+        return self._keras.device(str(self.torch_device))  # type: ignore[no-any-return]
+
+    def network(self, call: Call) -> Outputs:
+        if call.lengths is not None:
+            call = call._replace(lengths=call.lengths.to(call.x.device))
+
+        def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
+            return self._layers[row](x, initial_state=[h, c], mask=valid)
+
+        with self._on_device():
+            return through_keras(self.spec, call, run, self.batch_major)
+
+    def implementation(self, ops: Mapping[str, int]) -> str:
+        if any("cudnn_rnn" in op for op in ops):
+            return "cuDNN"
+        return PYTHON_LOOP
+
+    def evidence(self, workload: Workload) -> Evidence:
+        found = super().evidence(workload)
+        ops = found.ops or Counter()
+        # Dispatched by Python, each once a step: in the forward pass the loop has made so many.
+        details = {**found.details, "products": ops["aten::matmul"], "steps": workload.timesteps}
+        if not self.backend.options and details["implementation"] == PYTHON_LOOP:
+            details["fallback"] = f"{PYTHON_LOOP} over time"
+        return replace(found, details=details)
+
+
+class KerasTorch(KerasThree, TorchBackend):
+    """``keras.layers.LSTM``; ``+loop`` is its own ``use_cudnn=False``."""
+
+    strategy = "keras_torch"
+    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "torch"}
+    packages = (*TorchBackend.packages, PACKAGE)
+    summary = "keras.layers.LSTM on Keras's PyTorch backend"
+    model = KerasTorchModel
+    flags: ClassVar[tuple[str, ...]] = ("loop",)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype == "float64" and workload is not None and workload.min_length is not None:
+            # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow
+            # alone. Without a mask PyTorch's own operators decide.
+            return (
+                "Keras computes float64 in float32 on its PyTorch backend where there is a mask; "
+                "sequences of one length it computes in float64"
+            )
+        return super().refusal(spec, workload)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if self.options and (ran := evidence.get("implementation")) != PYTHON_LOOP:
+            return f"{self.name} is Keras's loop, and what ran is {ran}"
+        return ""
+
+
+class KerasOpenVINOModel(OpenVINOModel):
+    """Keras's layers, called with parameters."""
+
+    def network(self, call: Call) -> Outputs:
+        from keras.src.backend.openvino.core import OpenVINOKerasTensor
+
+        inside = Call(*(None if each is None else OpenVINOKerasTensor(each) for each in call))
+
+        def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
+            return self._layers[row](x, initial_state=[h, c], mask=valid)
+
+        y, h, c = through_keras(self.spec, inside, run, self.batch_major)
+        return Outputs(y.output, h.output, c.output)
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        import keras
+
+        super()._set_weights(weights)
+        self._layers = make_layers(keras, self.spec, weights)
+
+
+class KerasOpenVINO(KerasThree, OpenVINOBackend):
+    """``keras.layers.LSTM``."""
+
+    strategy = "keras_openvino"
+    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "openvino"}
+    summary = "keras.layers.LSTM on Keras's OpenVINO backend, inference only"
+    model = KerasOpenVINOModel
+    packages = (*OpenVINOBackend.packages, PACKAGE)
