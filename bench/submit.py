@@ -42,7 +42,7 @@ already is left as it is, and another one of its name is never replaced.
 
 exit codes:
   0  all files are written, or were there
-  1  a file says what cannot be; each reason is told, and nothing is written
+  1  a file says what cannot be; each reason is printed, and nothing is written
   2  bad input: a file that cannot be read, a folder that cannot be written to; not agreed to
   3  a file could not be copied to the URL
 """

@@ -32,16 +32,12 @@ def chosen(
     return only(results, {name: getattr(options, name) for name in names})
 
 
-def read(
-    options: argparse.Namespace,
-    *places: Sequence[str | os.PathLike[str]],
-    names: Iterable[str] = FILTERS,
-) -> list[Results]:
-    """What the files of each place hold, of it what is ``chosen``; each that is bad was reported.
+def read(options: argparse.Namespace, *places: Sequence[str | os.PathLike[str]]) -> list[Results]:
+    """What is ``chosen`` of the files of each place; each that is bad was reported.
 
     Raises ReportedError if of one of them no file could be read, NothingThereError.
     """
     found = [read_results(paths) for paths in places]
     if not all(results.files for results in found):
         raise ReportedError
-    return [chosen(results, options, names) for results in found]
+    return [chosen(results, options) for results in found]

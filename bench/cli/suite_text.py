@@ -1,4 +1,4 @@
-"""Write the suite that measures exactly what ``bench.recommend`` was asked."""
+"""Write the suite that measures exactly what a query of ``bench.recommend`` is about."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Devices: their names, which are here, and why one is not.
 
 No framework is imported: it takes seconds to start and is wrong about a GPU whenever its own
-libraries are missing. The driver is asked, or its files are looked at.
+libraries are missing. The driver is queried, or its files are looked at.
 """
 
 from __future__ import annotations

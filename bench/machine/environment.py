@@ -164,7 +164,7 @@ def cpu_clock(machine: Machine) -> float:
     except (LookupError, OSError, ValueError):
         found = re.findall(r"^cpu MHz\s*:\s*([0-9.]+)", machine.text("proc/cpuinfo"), re.MULTILINE)
         if not found:
-            raise LookupError("neither cpufreq nor proc/cpuinfo tells it") from None
+            raise LookupError("neither cpufreq nor proc/cpuinfo has it") from None
         return 1e6 * sum(map(float, found)) / len(found)
 
 

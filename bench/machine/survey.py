@@ -214,4 +214,4 @@ def answer_here(request: SurveyRequest) -> SurveyAnswer:
 
 
 if __name__ == "__main__":
-    fresh.answer(lambda asked: answer_here(fresh.question(SurveyRequest, asked)))
+    fresh.answer(lambda given: answer_here(fresh.question(SurveyRequest, given)))

@@ -1,8 +1,6 @@
-"""Advice that names an option, in the words of the command that was run.
+"""Advice in the options of the command that was run.
 
-Processes that measure are all pytest's, and say what its options are called; those that
-``bench.run`` started are told to somebody who never saw these. Files hold what the process said, so
-it is put right where they are read.
+Files hold that of the process that measured, which is pytest's.
 """
 
 from __future__ import annotations
@@ -11,11 +9,7 @@ MORE_TIME = "give it more time: --lstm-budget SECONDS"
 """What helps where samples are few or did not settle."""
 
 _OF_RUN = {"--lstm-budget SECONDS": "--seconds TIME", "--lstm-threads": "--threads"}
-"""Options of the pytest plugin, and what ``bench.run`` calls them."""
-
-
 _OF_ASK = {"--seconds TIME": "--budget TIME --again", "--threads": "bench.run with --threads"}
-"""What ``bench.run`` calls its options, and what does the same in ``bench.ask``."""
 
 
 def worded_for_ask(advice: str) -> str:
