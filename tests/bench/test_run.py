@@ -18,6 +18,7 @@ from bench import records, report, run
 from bench.cli.command_line import INTERRUPTED
 from bench.machine.lock import HeldError, MachineLock
 from bench.records.schema import Measurement, Outcome
+from bench.session import measure
 from bench.session.progress import (
     BAD_INPUT,
     FAILED,
@@ -183,22 +184,6 @@ class Ran:
 
     place: Place
     done: Done
-
-
-@pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """A suite that was measured in one process, forced to beside another run.
-
-    It is called as the files of what was learned are, which are read from the same folder.
-    """
-    place = Place(tmp_path_factory.mktemp("once"))
-    place.name("learning")
-    with MachineLock(place.lock) as lock:
-        lock.acquire("quick")
-        done = place.run("--processes", "1", "--force")
-    assert done.code == 0, done.out + done.err
-    assert "forced" in done.out
-    return Ran(place, done)
 
 
 @pytest.fixture(scope="module")
@@ -400,12 +385,11 @@ def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(
 
 
 def test_a_suite_may_be_called_as_the_files_of_what_was_learned(
-    once: Ran, twice: Ran, capsys: pytest.CaptureFixture[str]
+    twice: Ran, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for ran, name, count in ((once, "learning", 3), (twice, "learning-rate", 6)):
-        assert len(ran.place.measurements) == count
-        assert report.main([str(ran.place.results)]) == 0
-        assert f"{name} on " in capsys.readouterr().out
+    assert len(twice.place.measurements) == 6
+    assert report.main([str(twice.place.results)]) == 0
+    assert "learning-rate on " in capsys.readouterr().out
 
 
 def test_the_second_run_on_a_machine_is_refused(
@@ -423,6 +407,11 @@ def test_the_second_run_on_a_machine_is_refused(
         rf"error: another run measures .*process {os.getpid()}, since .*--force.*\n", done.err
     )
     assert not place.results.exists()
+    monkeypatch.setattr(measure, "_measure", lambda *words: MEASURED)
+    with MachineLock(place.lock) as lock:
+        lock.acquire("quick")
+        done = called(capsys, *place.given, "--force")
+    assert (done.code, "; forced: both spoil each other" in done.out) == (MEASURED, True)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(
@@ -439,13 +428,13 @@ def compact(data: object) -> str:
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_was_finished(
-    once: Ran,
+    twice: Ran,
     place: Place,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     signals: None,
 ) -> None:
-    (path,) = once.place.results.glob("*.json")
+    path = next(twice.place.results.glob("*.json"))
     data = json.loads(path.read_text())
     # The limit of a file's size stands for the disk's: the journal's second entry exceeds it.
     first_line = data["lstm"]["run"] | {"environment": {"before": None}}
