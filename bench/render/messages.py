@@ -911,19 +911,9 @@ def _of_processes(counts: Sequence[int], pairing: Pairing, allowance: float | No
     return f"{sides}, {_SIDES[pairing]}: {how}"
 
 
-def _on_nodes(start: str, pairing: Pairing, what: str, allowance: float | None) -> str:
+def _over_nodes(start: str, pairing: Pairing, what: str, allowance: float | None) -> str:
     more = _LEFT_OUT if allowance is None else _spread_added(allowance, "nodes")
-    return f"{start}, {_SIDES[pairing]} in each node: {what}, {more}"
-
-
-def _of_nodes(nodes: int, processes: int, pairing: Pairing, allowance: float | None) -> str:
-    start = f"{count(nodes, 'node')}, {count(processes, 'process')}"
-    return _on_nodes(start, pairing, "t-interval on their log ratios", allowance)
-
-
-def _of_nodes_apart(nodes: tuple[int, int], pairing: Pairing, allowance: float | None) -> str:
-    start = f"{nodes[0]} against {count(nodes[1], 'node')}, none with both"
-    return _on_nodes(start, pairing, _interval_on(pairing), allowance).replace(" in each node", "")
+    return f"{start}, {_SIDES[pairing]}{what}, {more}"
 
 
 def _of_medians(processes: int, allowance: float | None, nodes: int = 0) -> str:
@@ -941,18 +931,17 @@ def _of_lines(processes: int, allowance: float | None) -> str:
     return f"{count(processes, 'process')}: {how}"
 
 
-def _of_cases_together(cases: int, processes: int, allowance: float | None, nodes: int) -> str:
-    least = f"{count(processes, 'process')} or more each"
-    text = f"{count(cases, 'case')}, taken to err together; {least}"
-    of = "nodes" if nodes else "processes"
-    return text if allowance is None else f"{text}: {_spread_added(allowance, of)}"
-
-
 _OF_ONE = "1 process: order statistics of its own {}; how processes differ is not included"
 _BASES: Mapping[str, Callable[..., str]] = {
     comparison.OF_PROCESSES: _of_processes,
-    comparison.OF_NODES: _of_nodes,
-    comparison.OF_NODES_APART: _of_nodes_apart,
+    comparison.OF_NODES: lambda nodes, processes, pairing, allowance: _over_nodes(
+        f"{count(nodes, 'node')}, {count(processes, 'process')}",
+        *(pairing, " in each node: t-interval on their log ratios", allowance),
+    ),
+    comparison.OF_NODES_APART: lambda nodes, pairing, allowance: _over_nodes(
+        f"{nodes[0]} against {count(nodes[1], 'node')}, none with both",
+        *(pairing, f": {_interval_on(pairing)}", allowance),
+    ),
     intervals.OF_MEDIANS: _of_medians,
     intervals.OF_NODES_MEDIANS: _of_medians,
     intervals.OF_ITS_SAMPLES: functools.partial(_OF_ONE.format, "samples"),
@@ -960,7 +949,10 @@ _BASES: Mapping[str, Callable[..., str]] = {
     intervals.OF_ONE_NODE: lambda of: f"{basis_text(of)}; how nodes differ is not included",
     "of_lines": _of_lines,
     OF_CASES: lambda cases, of: f"{count(cases, 'case')}: {basis_text(of)}",
-    OF_CASES_TOGETHER: _of_cases_together,
+    OF_CASES_TOGETHER: lambda cases, processes, allowance, nodes: (
+        f"{count(cases, 'case')}, taken to err together; {count(processes, 'process')} or more each"
+        + (f": {_spread_added(allowance, 'nodes' if nodes else 'processes')}" if allowance else "")
+    ),
     OF_PROCESSES_MEANS: lambda cases, pairing, processes: (
         f"{count(cases, 'case')}: {_interval_of(pairing)} on the geometric means of "
         f"{count(processes, 'process')}, {_LEFT_OUT}"

@@ -99,10 +99,10 @@ def parts(table: Table) -> list[TablePart]:
         found.append(TablePart("sequences/s", lambda row: _known(row.sequences_per_s, rate), 3))
         found.append(TablePart("timesteps/s", lambda row: _known(row.timesteps_per_s, rate), 4))
     for part in (part for part in PARTS[1:] if any(percentile(row, part) for row in rows)):
-        text = functools.partial(_percentile_text, part=part)
+        text = functools.partial(_percentile, part=part, words=lambda found: seconds(found.mid))
         found.append(TablePart(f"p{part:g}", text, 0 if part == TAIL else 3))
         if part == TAIL:
-            text = functools.partial(_percentile_bounds, part=part)
+            text = functools.partial(_percentile, part=part, words=_bounds)
             found.append(TablePart(f"p{part:g}, {TIME_INTERVAL}", text, 1))
     if any(map(_missed, rows)):
         found.append(TablePart("late", _missed, 2))
@@ -151,14 +151,13 @@ def percentile(row: Row, part: float) -> CaseInterval | None:
     return None if row.stream is None else row.stream.latency.get(part)
 
 
-def _percentile_text(row: Row, part: float) -> str:
+def _percentile(row: Row, part: float, words: Callable[[CaseInterval], str]) -> str:
     found = percentile(row, part)
-    return "" if found is None else seconds(found.mid)
+    return "" if found is None else words(found)
 
 
-def _percentile_bounds(row: Row, part: float) -> str:
-    found = percentile(row, part)
-    return "" if found is None else seconds_range(found.low, found.high, found.mid)
+def _bounds(found: CaseInterval) -> str:
+    return seconds_range(found.low, found.high, found.mid)
 
 
 def _missed(row: Row) -> str:
