@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 
 import lstm_impl
 from bench.cli import command_line
 from bench.echo import run, windows
-from bench.machine.process_pool import PoolError
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser, work = run.parser, run.train
     if words[:1] == ["windows"]:
         parser, work, words = windows.parser, windows.main, words[1:]
-    failures = lstm_impl.UnsupportedError, PoolError, OSError
+    failures = lstm_impl.UnsupportedError, BrokenExecutor, OSError
     return command_line.run(parser(), work, words, *failures, interrupted="stopped at once")
 
 

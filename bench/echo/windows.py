@@ -9,15 +9,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import multiprocessing
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Callable
+from concurrent import futures
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +35,6 @@ from bench.echo.task import (
     check_backend,
 )
 from bench.echo.training import DivergedError, Training, model_of
-from bench.machine import process_pool
 from bench.machine.reading import LEARNING_PREFIX, default_folder, expanded
 from bench.machine.writing import write
 from bench.records import maps
@@ -162,28 +163,34 @@ def train_cell(plan: MapPlan, item: Item, model: lstm_impl.Model | None = None) 
 def train_cells(
     plan: MapPlan, jobs: int, done: Callable[[MapCell], None], stopped: Callable[[], bool]
 ) -> None:
-    """Train all cells, ``jobs`` at a time, until stopped. Raises PoolError if a worker fails."""
-    waiting = list(reversed(plan.items()))
-    launch = process_pool.Launch(("-m", __name__), {**dict.fromkeys(THREADS, "1"), **os.environ})
+    """Train all cells, ``jobs`` at a time, until stopped.
 
-    def order() -> dict[str, object] | None:
-        return {"plan": asdict(plan), "item": waiting.pop()} if waiting else None
+    Raises BrokenExecutor if a process dies, and what a training raises.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
+    spawn = multiprocessing.get_context("spawn")
+    pool = futures.ProcessPoolExecutor(jobs, spawn, _leave_signals)
+    try:
+        waiting = {pool.submit(train_cell, plan, item) for item in plan.items()}
+        while waiting and not stopped():
+            finished, waiting = futures.wait(waiting, 0.2, futures.FIRST_COMPLETED)
+            for each in finished:
+                done(each.result())
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+        for process in multiprocessing.active_children() if stopped() else ():
+            process.kill()
+        pool.shutdown(cancel_futures=True)
 
-    with process_pool.ProcessPool(
-        {f"trainer {number}": launch for number in range(1, jobs + 1)}
-    ) as workers:
-        try:
-            for answer in workers.share(order, lambda: not stopped(), "in a training"):
-                done(MapCell(**{**answer, "curve": tuple(answer["curve"])}))
-        except process_pool.PoolError:
-            if not stopped():  # Ctrl-C ends the workers too
-                raise
 
-
-def _serve(order: dict[str, Any]) -> dict[str, object]:
-    plan = order["plan"]
-    axes = {name: tuple(plan[name]) for name in ("distances", "windows")}
-    return train_cell(MapPlan(**{**plan, **axes}), tuple(order["item"])).to_dict()
+def _leave_signals() -> None:
+    """Let the command end this process, which a terminal's Ctrl-C reaches too."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:
@@ -320,7 +327,3 @@ def _show(paths: list[Path]) -> int:
         where = ", ".join(map(str, paths))
         raise UsageError(f"{where} holds no map; python -m bench.echo windows makes one")
     return command_line.BAD_INPUT if loaded.errors else 0
-
-
-if __name__ == "__main__":
-    process_pool.serve(_serve)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,27 +129,6 @@ class ProcessPool(Closing):
                 ]
                 raise PoolError(f"not done within {seconds:g} s {what}: {'; '.join(late)}")
         return {name: answers[name] for name in orders}
-
-    def share(
-        self,
-        orders: Callable[[], Mapping[str, object] | None],
-        wanted: Callable[[], bool],
-        what: str,
-    ) -> Iterator[Any]:
-        """Yield what they answer to orders that any of them may have, as it comes.
-
-        orders: the next one; None where none is to be begun. It ends when all are idle, or as soon
-        as it is not ``wanted`` any more. Raises PoolError as ``ask`` does, without a limit of time.
-        """
-        idle = list(self._processes)
-        while wanted():
-            while idle and (order := orders()) is not None:
-                self._order(idle.pop(), order)
-            if len(idle) == len(self._processes):
-                return
-            for name, answer in self._next(what).items():
-                idle.append(name)
-                yield answer
 
     def _order(self, name: str, order: Mapping[str, object]) -> None:
         stdin = self._processes[name].stdin

@@ -1,22 +1,21 @@
 """What truncation windows learned: the files that ``bench.echo windows`` writes.
 
 A file is one map: for each task, distance and window, with the state carried and with it reset, the
-loss that each seed's training came to, next to the best possible and that of one without memory. It
-is made from a journal, one line a finished cell; both are read or refused in one line.
+loss that each seed's training came to, next to the best possible and that of one without memory.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.machine.fields import Field, ResultError, error_at, printable
-from bench.machine.reading import journal_lines, meant_for_learning, parse_json, regular_bytes
+from bench.machine.reading import meant_for_learning, parse_json, regular_bytes
 from bench.records.digest import CHANGED, MARK, changed
 from bench.records.files import in_folder, local_paths
 from bench.records.grouping import grouped
@@ -187,8 +186,8 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
     """The maps in these files and folders, the newest first, and what cannot be read.
 
     A folder stands for the ``learning-*.json`` files directly in it, or in its ``reference`` folder
-    if there are none, and for journals whose file is not there; it may hold none. A map is never
-    mixed with another: each has its own settings.
+    if there are none; it may hold none. A map is never mixed with another: each has its own
+    settings.
     """
     maps: dict[str, LearningMap] = {}
     errors: list[ResultError] = []
@@ -211,13 +210,10 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
 
 
 def read(path: str | os.PathLike[str]) -> LearningMap:
-    """The map in a file or, if the name ends in ``.jsonl``, in a journal.
-
-    Raises ResultError, whatever the bytes are.
-    """
+    """The map in a file. Raises ResultError, whatever the bytes are."""
     path = Path(path)
     try:
-        return _read_journal(path) if path.name.endswith(".jsonl") else _read_json(path)
+        return _read(path)
     except RecursionError:
         raise error_at(path, "is nested too deeply to be a map of what was learned") from None
 
@@ -234,36 +230,16 @@ def file_data(run: Mapping[str, object], cells: Sequence[MapCell]) -> dict[str, 
     }
 
 
-def _read_json(path: Path) -> LearningMap:
+def _read(path: Path) -> LearningMap:
     document = Field(path, "", parse_json(path, regular_bytes(path)))
     if not isinstance(document.value, dict) or "learning" not in document.value:
         raise error_at(path, "holds no map of what was learned (from python -m bench.echo windows)")
     ours = document["learning"]
     _check_schema(ours["schema"])
-    run = _parse_run(ours["run"])
+    run, items = _parse_run(ours["run"]), ours["cells"].items()
     notes = [f"{printable(str(path))} {CHANGED}"] if changed(document.mapping()) else []
-    return _map(path, run, ours["cells"].items(), notes)
-
-
-def _read_journal(path: Path) -> LearningMap:
-    lines, notes = journal_lines(path, regular_bytes(path), "learning", "bench.echo windows")
-    head = lines[0]["learning"]
-    _check_schema(head["schema"])
-    run = _parse_run(head["run"])
-    cells = []
-    for line in lines[1:]:
-        if line.only_of("cell", "finished") == "cell":
-            cells.append(line["cell"])
-        else:
-            run = replace(
-                run, finished=line["finished"].time(), complete=line["complete"].boolean()
-            )
-    if run.finished is None:
+    if not run.complete:
         notes.append(f"{printable(str(path))} did not come to its end; its finished cells are read")
-    return _map(path, run, cells, notes)
-
-
-def _map(path: Path, run: LearningRun, items: list[Field], notes: list[str]) -> LearningMap:
     if len(items) > _MOST_CELLS:
         raise error_at(path, f"holds {len(items)} cells; expected at most {_MOST_CELLS}")
     cells: dict[tuple[str, int, int, bool, int], MapCell] = {}

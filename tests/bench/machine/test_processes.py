@@ -236,13 +236,6 @@ def test_one_that_hangs_is_ended_and_named(pair: ProcessPool) -> None:
     assert not left(pair)
 
 
-def test_orders_that_any_may_have_go_to_whoever_is_idle(pair: ProcessPool) -> None:
-    words = [f"word {number}" for number in range(20)]
-    todo = list(words)
-    found = pair.share(lambda: echo(todo.pop()) if todo else None, lambda: True, "in a test")
-    assert sorted(each["said"] for each in found) == sorted(words)
-
-
 def test_they_end_when_whoever_told_them_is_killed(tmp_path: Path) -> None:
     code = f"""
 import os, sys

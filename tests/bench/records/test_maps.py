@@ -18,7 +18,6 @@ from tests.bench.mutations import mutate, patched, refusal_of, saved
 from tests.places import GOLDEN
 
 WHOLE = GOLDEN / "learning-1.json"
-CUT = GOLDEN / "learning-cut.journal.jsonl"
 
 RUN: dict[str, object] = {
     "id": "made",
@@ -79,15 +78,6 @@ def test_the_golden_file_is_read_as_it_was_written() -> None:
     # The first timestep of each window of three cannot be known.
     (there,) = found.seeds("echo", 1, 3, False)
     assert there.best == pytest.approx(math.log(2) / 3, rel=1e-5)
-
-
-def test_a_journal_that_was_cut_off_gives_its_whole_cells() -> None:
-    found = maps.read(CUT)
-    assert not found.run.complete
-    assert found.run.finished is None
-    assert found.cells == maps.read(WHOLE).cells[:3]
-    assert any("the last line is cut off" in note for note in found.notes)
-    assert any("did not come to its end" in note for note in found.notes)
 
 
 CELLS = st.builds(
@@ -173,15 +163,14 @@ def test_a_golden_file_mutated_gives_a_map_or_a_clear_error(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    source=st.sampled_from([WHOLE, CUT]),
     where=st.floats(0, 1),
     length=st.integers(0, 30),
     patch=st.binary(max_size=30),
 )
 def test_a_golden_file_with_other_bytes_gives_a_map_or_a_clear_error(
-    tmp_path: Path, source: Path, where: float, length: int, patch: bytes
+    tmp_path: Path, where: float, length: int, patch: bytes
 ) -> None:
-    check_survives(patched(source, tmp_path, where, length, patch))
+    check_survives(patched(WHOLE, tmp_path, where, length, patch))
 
 
 def check_survives(path: Path) -> None:
@@ -209,19 +198,6 @@ def test_the_newest_comes_first_and_bad_files_are_told_beside_it(tmp_path: Path)
     assert [each.run.id for each in found.maps] == ["day-3", "day-2", "day-1"]
     (error,) = found.errors
     assert "learning-bad.json" in str(error)
-
-
-def test_a_journal_counts_where_its_file_is_not_there(tmp_path: Path) -> None:
-    journal = tmp_path / "learning-a.journal.jsonl"
-    journal.write_bytes(CUT.read_bytes())
-    (found,) = maps.collect([tmp_path]).maps
-    assert len(found.cells) == 3
-    (tmp_path / "learning-a.json").write_bytes(WHOLE.read_bytes())
-    (found,) = maps.collect([tmp_path]).maps
-    assert (found.path.name, len(found.cells)) == ("learning-a.json", 14)
-    # Named one by one they are the same run: the fuller of the two is taken.
-    (found,) = maps.collect([journal, tmp_path / "learning-a.json"]).maps
-    assert len(found.cells) == 14
 
 
 # -- what a map answers
