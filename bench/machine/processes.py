@@ -8,7 +8,7 @@ measured.
 from __future__ import annotations
 
 import contextlib
-import inspect
+import ctypes
 import os
 import signal
 import subprocess
@@ -28,19 +28,10 @@ LOOK_EVERY = 0.2
 
 def die_with(parent: int) -> None:
     """Have Linux kill this process when its parent has ended, however that came."""
-    # Imported here: the text of this function stands in programs of its own, too.
-    import ctypes
-    import os
-    import sys
-
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
         if os.getppid() != parent:  # it ended before that was said
             os._exit(1)
-
-
-DIE_WITH = inspect.getsource(die_with)
-"""The same for a program that is given to Python as text."""
 
 
 @dataclass(frozen=True)

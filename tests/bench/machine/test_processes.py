@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from bench.machine import processes
 from bench.machine.process_pool import FailedError, Launch, PoolError, ProcessPool
 from bench.machine.processes import busy
 from tests.places import ROOT
+
+DIE_WITH = f"import ctypes, os, sys\n{inspect.getsource(processes.die_with)}"
 
 
 def python(code: str) -> list[str]:
@@ -97,7 +100,7 @@ def test_the_children_of_a_process_end_with_it(tmp_path: Path) -> None:
 def test_a_process_that_dies_with_its_parent_does_so_however_that_ended(tmp_path: Path) -> None:
     child = tmp_path / "child"
     code = (
-        f"{processes.DIE_WITH}\nimport pathlib, sys, time\ndie_with(int(sys.argv[1]))\n"
+        f"{DIE_WITH}\nimport pathlib, sys, time\ndie_with(int(sys.argv[1]))\n"
         f"pathlib.Path({str(child)!r}).write_text(str(__import__('os').getpid()))\n"
         "print(flush=True)\ntime.sleep(600)\n"
     )
@@ -113,7 +116,7 @@ def test_a_process_that_dies_with_its_parent_does_so_however_that_ended(tmp_path
     while alive(pid):  # the kernel ends it, in its own time
         time.sleep(0.01)
     # One whose parent has gone before it asked ends by itself.
-    orphan = f"{processes.DIE_WITH}\ndie_with(1 << 30)\nprint('lives')\n"
+    orphan = f"{DIE_WITH}\ndie_with(1 << 30)\nprint('lives')\n"
     done = subprocess.run(python(orphan), capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
 
