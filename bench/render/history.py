@@ -83,31 +83,6 @@ def _speed(ratio: Interval) -> tuple[str, str]:
     return times_as_fast(ratio.mid, 3), times_bounds(ratio.low, ratio.high, 3)
 
 
-def changes_method(machine: MachineHistory) -> list[str]:
-    """How it was found out, or why it was not."""
-    if machine.moved is None:
-        most = max(len(line.measured) for line in machine.lines)
-        return [
-            f"Finding when a change began takes {LEAST} sessions with the same case; here are at "
-            f"most {most}."
-        ] * (len(machine.sessions) > 1)
-    looked = f"the last {LONGEST}" if len(machine.sessions) > LONGEST else "all"
-    lines = [
-        f"Changes for longer than a session are sought in {looked} sessions, all cases judged "
-        "together: where nothing changed, one is found in about "
-        f"{percent(LEVEL)} of histories."
-    ]
-    if not machine.moved:
-        return [*lines, "None was found."]
-    lines.append(
-        "Their speed is that after the change against that before it; of a backend or a case, "
-        "relative to the cases that did not change."
-    )
-    if any(moved.movement.scope is Scope.ALL for moved in machine.moved):
-        lines.append("Where all cases moved, it is the machine, or something that all of them use.")
-    return lines
-
-
 def gate_line(guard: RuleResult) -> str:
     """What the rule found."""
     text = guard.rule.text
@@ -243,7 +218,7 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
                 blocks.append(Block(clean(line.case.id, 160) + bars, sheet=sheet))
         else:
             blocks.append(Block(sheet=_overview(machine)))
-        blocks.append(Block(lines=[*changes_method(machine), *_method(machine)], style="dim"))
+        blocks.append(Block(lines=method(machine), style="dim"))
         for title, reasons in (
             ("INVALID, and where", lambda point: point.reasons),
             ("Unreliable times, and where", lambda point: point.of_time),
@@ -372,29 +347,36 @@ def sparkline(line: CaseHistory, machine: MachineHistory) -> str:
     return "".join(" " if each is None else _BARS[min(most, int(each * 8))] for each in heights)
 
 
-def _method(machine: MachineHistory) -> list[str]:
-    points = [point for line in machine.lines for point in line.points]
-    comparisons = [point.to_before for point in points if point.to_before is not None]
-    lines = []
-    if comparisons:
-        lines.append(
-            "speed: how many times as fast as in the session before with the case, with its "
-            f"{100 * VERDICT_CONFIDENCE:g}% interval; above 1, it became faster."
+def method(machine: MachineHistory) -> list[str]:
+    """How the tables are to be read, and how changes were looked for or why they were not."""
+    if len(machine.sessions) == 1:
+        return ["One session is no history yet: run the suite again to have a second."]
+    if machine.moved is None:
+        most = max(len(line.measured) for line in machine.lines)
+        looked = (
+            f"Finding when a change began takes {LEAST} sessions with the same case; here are at "
+            f"most {most}."
         )
-    if any(found.allowance for found in comparisons):
+    else:
+        sessions = f"the last {LONGEST}" if len(machine.sessions) > LONGEST else "all"
+        looked = (
+            f"Changes for longer than a session are sought in {sessions} sessions, all cases "
+            f"judged together: where nothing changed, one is found in about {percent(LEVEL)} of "
+            "histories; of a backend or a case, relative to the cases that did not change."
+        )
+    lines = [
+        looked + (" None was found." if machine.moved == () else ""),
+        "speed: how many times as fast as in the session before with the case, with its "
+        f"{100 * VERDICT_CONFIDENCE:g}% interval; above 1, it became faster.",
+    ]
+    points = [point for line in machine.lines for point in line.points]
+    if any(point.to_before is not None and point.to_before.allowance for point in points):
         lines.append(
             f"* A session of fewer than {ENOUGH_PROCESSES} processes cannot show how much "
             "processes differ, so an allowance was added to the interval."
         )
-    if any(point.time is not None and point.time.processes == 1 for point in points):
-        lines.append(
-            "The interval of a time of one process is of its own samples, and says nothing of what "
-            "other processes would have shown."
-        )
     if any(point.of_time for point in points):
         lines.append(f"{labels.DOUBTFUL_TIME}.")
-    if len(machine.sessions) == 1:
-        lines.append("One session is no history yet: run the suite again to have a second.")
     return lines
 
 
