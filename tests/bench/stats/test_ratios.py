@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -249,10 +250,12 @@ def sides_of(logs: npt.NDArray[np.float64]) -> list[list[RunSamples]]:
     ]
 
 
-def a_group(logs: npt.NDArray[np.float64]) -> list[Comparison]:
+def groups_of(tables: Iterable[npt.NDArray[np.float64]]) -> list[list[Comparison]]:
     """What each other takes over the shortest of ``logs [backends, processes]`` by its median."""
-    first, *others = sides_of(logs[np.argsort(np.median(logs, axis=1))])
-    return ratios.compare_all([(other, first) for other in others])
+    sides = [sides_of(logs[np.argsort(np.median(logs, axis=1))]) for logs in tables]
+    pairs = [(other, first) for first, *others in sides for other in others]
+    found = iter(ratios.compare_all(pairs))
+    return [[next(found) for _ in others] for _, *others in sides]
 
 
 @pytest.mark.parametrize(
@@ -262,10 +265,11 @@ def a_group(logs: npt.NDArray[np.float64]) -> list[Comparison]:
 def test_a_third_that_is_equal_and_noisy_leaves_no_star(spread: float) -> None:
     """The first and a noisy third are equal, a second is slower and steady: who is FASTER?"""
     rng = np.random.default_rng(round(1000 * spread))
-    groups = []
+    tables = []
     for _ in range(600):
         first, second = rng.normal(0, 0.005, 6), rng.normal(0.6 * spread, 0.005, 6)
-        groups.append(a_group(np.stack([first, second, rng.normal(0, spread, 6)])))
+        tables.append(np.stack([first, second, rng.normal(0, spread, 6)]))
+    groups = groups_of(tables)
     false = np.mean(ratios.all_slower(groups))
     assert false <= 0.01
     # What was asked before: only the next by its median.
@@ -274,21 +278,19 @@ def test_a_third_that_is_equal_and_noisy_leaves_no_star(spread: float) -> None:
 
 def test_a_true_fastest_gets_its_star() -> None:
     rng = np.random.default_rng(5)
-    groups = [
-        a_group(np.stack([rng.normal(level, 0.025, 10) for level in (0, 0.12, 0.2, 0.2, 0.3)]))
-        for _ in range(200)
-    ]
+    levels = np.array([0, 0.12, 0.2, 0.2, 0.3])[:, None]
+    groups = groups_of(levels + rng.normal(0, 0.025, (5, 10)) for _ in range(200))
     assert np.mean(ratios.all_slower(groups)) >= 0.9
 
 
 def test_among_many_equals_the_first_is_hardly_ever_called_the_fastest() -> None:
     rng = np.random.default_rng(6)
-    groups = [a_group(rng.normal(0, 0.03, (5, 6))) for _ in range(400)]
+    groups = groups_of(rng.normal(0, 0.03, (5, 6)) for _ in range(400))
     assert np.mean(ratios.all_slower(groups)) <= 0.005
 
 
 def test_one_comparison_is_judged_by_its_verdict_and_none_is_no_star() -> None:
-    (slower,) = a_group(np.stack([WIGGLE, WIGGLE[::-1] + 0.3]))
+    ((slower,),) = groups_of([np.stack([WIGGLE, WIGGLE[::-1] + 0.3])])
     assert slower.verdict is Verdict.SLOWER
     assert ratios.all_slower([[slower], [], [slower.inverse], [slower, slower.inverse]]) == [
         True,

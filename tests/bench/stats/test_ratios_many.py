@@ -18,7 +18,7 @@ from bench.stats.comparison import Comparison, Pairing
 from bench.stats.intervals import ENOUGH_PROCESSES, process_means
 from bench.stats.ratios import RunSamples
 
-unhurried = settings(deadline=None, max_examples=60)
+unhurried = settings(deadline=None, max_examples=40)
 
 Runs = list[RunSamples]
 

@@ -209,7 +209,7 @@ def test_a_ratio_of_separate_processes_takes_the_drift_of_either() -> None:
     assert [doubt.code for doubt in of_ratio(one, two)] == ["not_steady"]
 
 
-@pytest.mark.parametrize("spread", [0.03, 0.08, 0.15, 0.29])
+@pytest.mark.parametrize("spread", [0.03, 0.29])
 def test_of_undisturbed_processes_hardly_any_ratio_is_called_invalid(spread: float) -> None:
     """Six processes of two backends: machines move between them, drift in them, and wander."""
     rng = np.random.default_rng(round(100 * spread))
