@@ -75,12 +75,6 @@ def test_what_is_clear_needs_no_word() -> None:
     assert unclear([ratio(spread=0.06, heterogeneity=bridge())]) == []
 
 
-def test_one_process_does_not_say_how_many_would_decide() -> None:
-    (told,) = unclear([ratio(), ratio(Verdict.SAME), None])
-    assert told.startswith("1 of 2 ratios is UNCLEAR: one process does not show how many are")
-    assert "python -m bench.run --processes 6" in told
-
-
 @pytest.mark.parametrize(
     ("spreads", "reach", "middle"),
     [([0.06], "6%", 0.06), ([0.09, 0.03, 0.05], "3% to 9% (median 5%)", 0.05), ([0.5], "50%", 0.5)],
