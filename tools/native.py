@@ -9,14 +9,17 @@ takes the one that fits.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import lstm_impl.backends.fused_cpu.library as fused_cpu_library
+import lstm_impl.backends.fused_cpu.library as library
+import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from bench.cli import arguments, command_line
 from lstm_impl import UnsupportedError
+from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backends.fused_cpu.prebuilt import KINDS
 
 EPILOG = """\
@@ -31,13 +34,76 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     for cpu in options.cpu or _of_this_machine():
-        made = fused_cpu_library.build(cpu, options.folder, options.tensorflow)
+        made = build(cpu, options.folder, options.tensorflow)
         print(f"written: {made}", file=sys.stderr)
     return 0
 
 
 def _of_this_machine() -> list[str]:
     return [name for name, kind in KINDS.items() if kind.machine == platform.machine()]
+
+
+def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
+    """Compile the library for a kind of CPU, for machines that have no compiler; where it is.
+
+    It is for the TensorFlow that is installed here, or for one whose wheel is ``unpacked`` in a
+    folder, which may be for another kind of machine than this; and for systems whose C and C++
+    libraries are no older than the compiler's. Raises UnsupportedError for a kind that is not known
+    or that cannot be compiled for here, UnavailableError where there is no compiler for it.
+    """
+    kind = KINDS.get(cpu)
+    if kind is None:
+        known = ", ".join(KINDS)
+        raise UnsupportedError(f"no kind of CPU is called {cpu!r}; expected one of {known}")
+    here = platform.machine()
+    if unpacked is None and kind.machine != here:
+        raise UnsupportedError(
+            f"{cpu} is compiled on a machine of its kind, and this is {here}; or here, for a "
+            "TensorFlow that is unpacked from its wheel for that kind (--tensorflow)"
+        )
+    if unpacked is None and not (able := library.can_be_compiled()):
+        raise UnavailableError(f"fused_cpu: {able}")
+    if unpacked is None:
+        import tensorflow as tf
+
+        version, (flags, links) = tf.__version__, library.tensorflow_flags()
+    else:
+        version, flags, links = _unpacked(unpacked)
+    name, install = "g++", library.INSTALL
+    if kind.machine != here:
+        name = f"{kind.machine}-linux-gnu-g++"
+        install = f"apt-get install g++-{kind.machine.replace('_', '-')}-linux-gnu"
+    compiler = library.find_compiler(
+        os.environ.get(library.COMPILER) or name, f"-march={kind.march}", install
+    )
+    if isinstance(compiler, Availability):
+        raise UnavailableError(f"fused_cpu: {compiler}")
+    if problem := compiler.problem():
+        raise UnavailableError(f"fused_cpu: {problem}")
+    sources = prebuilt.digest(library.SOURCES)
+    made = folder.absolute() / prebuilt.file_name(version, cpu, sources)
+    made.parent.mkdir(parents=True, exist_ok=True)
+    library.compile_library(
+        compiler, library.kernel_flags(f"-march={kind.march}"), flags, links, made
+    )
+    return made
+
+
+def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
+    """The same of one that is unpacked from its wheel, and may not run here."""
+    place = folder.absolute() / "tensorflow"
+    version = prebuilt.installed_version(folder)
+    frameworks = sorted(place.glob("libtensorflow_framework.so.*"))
+    if not version or not frameworks or not (place / library.HEADER).is_file():
+        raise UnsupportedError(
+            f"{folder}: there is no TensorFlow for Linux unpacked, with its headers and its "
+            f"dist-info: python -m zipfile -e WHEEL {folder}"
+        )
+    # As every TensorFlow for Linux was compiled that these sources know. That nothing is left
+    # undefined is requested, since it cannot be loaded here to be seen.
+    flags = ["-isystem", str(place / "include"), "-D_GLIBCXX_USE_CXX11_ABI=1", "--std=c++17"]
+    links = [f"-L{place}", f"-l:{frameworks[0].name}", "-Wl,-z,defs"]
+    return version, [*flags, "-DEIGEN_MAX_ALIGN_BYTES=64"], links
 
 
 # -- the command line

@@ -38,12 +38,7 @@ from lstm_impl.proof.comparison import (
     update_error,
 )
 from lstm_impl.proof.judge import Judge, numpy_judge
-from lstm_impl.proof.networks import (
-    large_updates,
-    saturated,
-    saturated_errors,
-    special_numbers,
-)
+from lstm_impl.proof.networks import large_updates, saturated, saturated_errors, special_numbers
 from lstm_impl.proof.streamed import streamed
 from lstm_impl.spec import FloatArray
 from lstm_impl.weights import LSTMState, LSTMWeights

@@ -75,9 +75,7 @@ def saturated(spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs) -> tuple[LST
 
 
 def saturated_errors(
-    spec: LSTMSpec,
-    ours: Mapping[str, FloatArray],
-    theirs: Mapping[str, FloatArray],
+    spec: LSTMSpec, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Each array's error and the largest one allowed, named ``saturated NAME``."""
     found: dict[str, float] = {}

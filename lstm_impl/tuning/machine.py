@@ -14,10 +14,7 @@ from pathlib import Path
 DECISIVE = ("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras")
 """Distributions a new version of which makes a decision void."""
 
-DISTRIBUTIONS = (
-    *DECISIVE,
-    *("torch", "jax", "jaxlib", "flax", "onnxruntime", "ai-edge-litert"),
-)
+DISTRIBUTIONS = (*DECISIVE, *("torch", "jax", "jaxlib", "flax", "onnxruntime", "ai-edge-litert"))
 """What computes."""
 
 

@@ -127,10 +127,7 @@ class Driver:
     ],
 )
 def test_the_driver_is_asked_for_the_cuda_version_it_supports(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    driver: object,
-    version: tuple[int, int] | None,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: object, version: tuple[int, int] | None
 ) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
     (tmp_path / "dev").mkdir()

@@ -12,15 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_impl import (
-    LSTMSpec,
-    LSTMState,
-    LSTMWeights,
-    Model,
-    Workload,
-    get_backend,
-    list_backends,
-)
+from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Model, Workload, get_backend, list_backends
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.workload import OPTIMIZERS
 

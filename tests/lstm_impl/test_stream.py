@@ -8,23 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_impl import (
-    LSTMSpec,
-    LSTMWeights,
-    Model,
-    Workload,
-    get_backend,
-    reference,
-)
+from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend, reference
 from lstm_impl.backends.others.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Request
 from lstm_impl.model import FIRST_CHUNKS, given_step
 from lstm_impl.proof.comparison import named
 from lstm_impl.proof.streamed import joined_inputs
-from lstm_impl.stream import (
-    STATES_TOO,
-    InputSets,
-)
+from lstm_impl.stream import STATES_TOO, InputSets
 from lstm_impl.workload import OPTIMIZERS
 
 SPEC = LSTMSpec(3, 4)

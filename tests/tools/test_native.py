@@ -15,6 +15,7 @@ import pytest
 
 import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
+from tests.lstm_impl.fake_compiler import MakeCompiler
 from tools import native
 
 # TensorFlow takes seconds to import, and not every process that collects these tests runs them.
@@ -29,6 +30,7 @@ def test_what_cannot_be_made_is_a_line_and_exit_code_2(
     made, nowhere = str(tmp_path / "made"), str(tmp_path / "nowhere")
     for words, told in (
         (["--cpu", "i386"], "no kind of CPU is called 'i386'; expected one of x86-64-v4"),
+        (["--cpu", "aarch64"], "aarch64 is compiled on a machine of its kind, and this is x86_64"),
         (["--tensorflow", nowhere], f"{nowhere}: there is no TensorFlow for Linux unpacked"),
     ):
         assert native.main([made, *words]) == 2
@@ -36,6 +38,37 @@ def test_what_cannot_be_made_is_a_line_and_exit_code_2(
         assert line.startswith(f"error: {told}")
         assert line.count("\n") == 1
         assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What of a wheel is looked at, on a machine with x86."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    folder = tmp_path / "unpacked"
+    header = folder / "tensorflow" / library.HEADER
+    header.parent.mkdir(parents=True)
+    header.touch()
+    (folder / "tensorflow" / "libtensorflow_framework.so.2").touch()
+    about = folder / "tensorflow-2.99.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tensorflow\nVersion: 2.99.1\n")
+    return folder
+
+
+def test_for_another_machine_it_is_compiled_against_a_wheel(
+    make_compiler: MakeCompiler, unpacked: Path, tmp_path: Path
+) -> None:
+    make_compiler(f'echo "$words" >> {tmp_path}/words; touch "$out"', __aarch64__="1")
+    made = native.build("aarch64", tmp_path / "made", unpacked)
+    sources = prebuilt.digest(library.SOURCES)
+    assert made.name == prebuilt.file_name("2.99.1", "aarch64", sources)
+    assert set(made.parent.iterdir()) == {made, prebuilt.digest_file(made)}
+    words = (tmp_path / "words").read_text()
+    assert "-march=armv8-a" in words
+    assert library.NATIVE not in words
+    assert f"-isystem {unpacked}/tensorflow/include" in words
+    links = f"-L{unpacked}/tensorflow -l:libtensorflow_framework.so.2 -Wl,-z,defs"
+    assert links in words.splitlines()[-1]
 
 
 def installed() -> Path:

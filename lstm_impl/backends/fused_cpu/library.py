@@ -8,7 +8,6 @@ import hashlib
 import importlib.util
 import logging
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from platformdirs import user_cache_path
 import lstm_impl.backends.fused_cpu.prebuilt as fused_cpu_prebuilt
 import lstm_impl.private_files as private_files
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
-from lstm_impl.spec import UnsupportedError
 
 logger = logging.getLogger(__name__)
 
@@ -99,18 +97,19 @@ def availability() -> Availability:
     if prebuilt.fitting:
         cpu = fused_cpu_prebuilt.cpu_of(prebuilt.fitting[0])
         return Availability(True, f"fused_cpu runs from a prebuilt library, for {cpu}")
-    compiled = _can_be_compiled()
+    compiled = can_be_compiled()
     if not compiled and (why_not := prebuilt.why_not()):
         return replace(compiled, reason=f"{compiled.reason}; and {why_not}")
     return compiled
 
 
-def _can_be_compiled() -> Availability:
+def can_be_compiled() -> Availability:
+    """Whether what compiles the library is here."""
     found = importlib.util.find_spec("tensorflow")
     places = found.submodule_search_locations if found is not None else None
     if places and not any((Path(place) / HEADER).is_file() for place in places):
         return Availability(False, f"this TensorFlow comes without its headers ({HEADER})")
-    requested = _compiler(os.environ.get(COMPILER) or "g++")
+    requested = find_compiler(os.environ.get(COMPILER) or "g++")
     if isinstance(requested, Availability):
         return requested
     if problem := requested.problem():
@@ -126,7 +125,9 @@ _unloadable: dict[Path, str] = {}
 
 
 @functools.cache
-def _compiler(name: str, march: str = NATIVE, install: str = INSTALL) -> Compiler | Availability:
+def find_compiler(
+    name: str, march: str = NATIVE, install: str = INSTALL
+) -> Compiler | Availability:
     """For this CPU, or the kind that ``march`` says. install: the command that brings it."""
     path = shutil.which(name)
     if path is None:
@@ -185,22 +186,23 @@ def load() -> Any:
             _unloadable[path] = f"it cannot be loaded: {_gist(str(error))}"
     if not (available := availability()):
         raise UnavailableError(f"fused_cpu: {available}")
-    compiler = _compiler(os.environ.get(COMPILER) or "g++")
+    compiler = find_compiler(os.environ.get(COMPILER) or "g++")
     assert isinstance(compiler, Compiler)
     try:
-        library = _built(compiler, *_tensorflow_flags())
+        library = _built(compiler, *tensorflow_flags())
         try:
             return tf.load_op_library(str(library))
         except tf.errors.OpError:  # made on another system, perhaps
             _remove(library)
-            return tf.load_op_library(str(_built(compiler, *_tensorflow_flags())))
+            return tf.load_op_library(str(_built(compiler, *tensorflow_flags())))
     except (OSError, UnavailableError, tf.errors.OpError) as error:
         reason = f"its library cannot be made or loaded: {error}"
         _failed[compiler.path] = Availability(False, reason)
         raise UnavailableError(f"fused_cpu: {reason}") from error
 
 
-def _tensorflow_flags() -> tuple[list[str], list[str]]:
+def tensorflow_flags() -> tuple[list[str], list[str]]:
+    """Flags to compile and to link with for the TensorFlow that is installed."""
     import tensorflow as tf
 
     # A system's headers, so that warnings in them are not ours.
@@ -250,7 +252,7 @@ def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Pa
         print(f"{told} and CPU ...", end="", file=sys.stderr, flush=True)
         started = time.monotonic()
         try:
-            _compile(compiler, KERNEL_FLAGS, flags, links, library)
+            compile_library(compiler, KERNEL_FLAGS, flags, links, library)
         except UnavailableError:
             print(" failed", file=sys.stderr)
             raise
@@ -261,65 +263,6 @@ def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Pa
 def _remove(library: Path) -> None:
     library.unlink(missing_ok=True)
     fused_cpu_prebuilt.digest_file(library).unlink(missing_ok=True)
-
-
-def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
-    """Compile the library for a kind of CPU, for machines that have no compiler; where it is.
-
-    It is for the TensorFlow that is installed here, or for one whose wheel is ``unpacked`` in a
-    folder, which may be for another kind of machine than this; and for systems whose C and C++
-    libraries are no older than the compiler's. Raises UnsupportedError for a kind that is not known
-    or that cannot be compiled for here, UnavailableError where there is no compiler for it.
-    """
-    kind = fused_cpu_prebuilt.KINDS.get(cpu)
-    if kind is None:
-        known = ", ".join(fused_cpu_prebuilt.KINDS)
-        raise UnsupportedError(f"no kind of CPU is called {cpu!r}; expected one of {known}")
-    here = platform.machine()
-    if unpacked is None and kind.machine != here:
-        raise UnsupportedError(
-            f"{cpu} is compiled on a machine of its kind, and this is {here}; or here, for a "
-            "TensorFlow that is unpacked from its wheel for that kind (--tensorflow)"
-        )
-    if unpacked is None and not (able := _can_be_compiled()):
-        raise UnavailableError(f"fused_cpu: {able}")
-    if unpacked is None:
-        import tensorflow as tf
-
-        version, (flags, links) = tf.__version__, _tensorflow_flags()
-    else:
-        version, flags, links = _unpacked(unpacked)
-    name, install = "g++", INSTALL
-    if kind.machine != here:
-        name = f"{kind.machine}-linux-gnu-g++"
-        install = f"apt-get install g++-{kind.machine.replace('_', '-')}-linux-gnu"
-    compiler = _compiler(os.environ.get(COMPILER) or name, f"-march={kind.march}", install)
-    if isinstance(compiler, Availability):
-        raise UnavailableError(f"fused_cpu: {compiler}")
-    if problem := compiler.problem():
-        raise UnavailableError(f"fused_cpu: {problem}")
-    sources = fused_cpu_prebuilt.digest(SOURCES)
-    library = folder.absolute() / fused_cpu_prebuilt.file_name(version, cpu, sources)
-    library.parent.mkdir(parents=True, exist_ok=True)
-    _compile(compiler, kernel_flags(f"-march={kind.march}"), flags, links, library)
-    return library
-
-
-def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
-    """The same of one that is unpacked from its wheel, and may not run here."""
-    place = folder.absolute() / "tensorflow"
-    version = fused_cpu_prebuilt.installed_version(folder)
-    frameworks = sorted(place.glob("libtensorflow_framework.so.*"))
-    if not version or not frameworks or not (place / HEADER).is_file():
-        raise UnsupportedError(
-            f"{folder}: there is no TensorFlow for Linux unpacked, with its headers and its "
-            f"dist-info: python -m zipfile -e WHEEL {folder}"
-        )
-    # As every TensorFlow for Linux was compiled that these sources know. That nothing is left
-    # undefined is requested, since it cannot be loaded here to be seen.
-    flags = ["-isystem", str(place / "include"), "-D_GLIBCXX_USE_CXX11_ABI=1", "--std=c++17"]
-    links = [f"-L{place}", f"-l:{frameworks[0].name}", "-Wl,-z,defs"]
-    return version, [*flags, "-DEIGEN_MAX_ALIGN_BYTES=64"], links
 
 
 @contextlib.contextmanager
@@ -335,13 +278,14 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _compile(
+def compile_library(
     compiler: Compiler,
     kernel_flags: Sequence[str],
     flags: Sequence[str],
     links: Sequence[str],
     library: Path,
 ) -> None:
+    """Compile the library and put it there, its digest next to it."""
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         objects = [str(Path(scratch) / name) for name in ("kernels.o", "ops.o")]
         sources = [str(SOURCES / name) for name in ("kernels.cc", "ops.cc")]

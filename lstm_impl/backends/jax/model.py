@@ -252,11 +252,7 @@ class JaxModel(Model):
             step = self._warmed(workload)
             kernels = jax_evidence.profile(step.run, step.synchronize)
         return Evidence(
-            "compiled HLO",
-            kernels=kernels,
-            details=details,
-            launches=started,
-            launched_by="xla",
+            "compiled HLO", kernels=kernels, details=details, launches=started, launched_by="xla"
         )
 
     def _profiled(self, workload: Workload) -> Profile:

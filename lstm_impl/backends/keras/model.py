@@ -191,10 +191,7 @@ class CalledModelModel(Model):
             self._before = None
 
     def _seen(
-        self,
-        before: LSTMWeights,
-        inputs: Mapping[str, Tensor],
-        flowing: Mapping[str, Tensor],
+        self, before: LSTMWeights, inputs: Mapping[str, Tensor], flowing: Mapping[str, Tensor]
     ) -> tuple[Any, Any]:
         """Outputs and gradients of a step that began with these weights."""
         after = self.get_weights()

@@ -52,12 +52,7 @@ class DataParallel:
     """A model under a strategy, and its training step."""
 
     def __init__(
-        self,
-        backend: Backend,
-        spec: LSTMSpec,
-        weights: LSTMWeights,
-        device: str,
-        strategy: Any,
+        self, backend: Backend, spec: LSTMSpec, weights: LSTMWeights, device: str, strategy: Any
     ) -> None:
         import tensorflow as tf
 

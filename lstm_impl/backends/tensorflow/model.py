@@ -222,10 +222,6 @@ class TensorFlowModel(Model):
         words = "" if part == 1 else f", {timesteps} of {workload.timesteps} timesteps"
         return Profile(f"TensorFlow's profiler{words}", tuple(events), part)
 
-    def trace_count(self) -> int:
-        """How many graphs have been traced for this model so far."""
-        return self._steps.count()
-
     def get_weights(self) -> LSTMWeights:
         return self._host_weights(self.variables, gradient=False)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.lstm_impl.backends.cudnn_emulation import emulated_cudnn
+from tests.lstm_impl.fake_compiler import make_compiler  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 
 import lstm_impl
-from lstm_impl import (
-    LSTMSpec,
-    LSTMWeights,
-    UnsupportedError,
-    Workload,
-    layouts,
-    reference,
-)
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, layouts, reference
 from lstm_impl.backends.tensorflow import cudnn
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.cudnn_emulation import cudnn_on_cpu
@@ -126,12 +119,7 @@ def assert_buffer_is_as_tensorflow_cuts_it(tf: Any, spec: LSTMSpec, buffer: Any)
             np.testing.assert_array_equal(biases[first + 4], cell.bias[units])
 
 
-BUFFER_SPECS = [
-    SMALL,
-    LSTMSpec(7, 9, num_layers=3),
-    LSTMSpec(5, 3, bidirectional=True),
-    DEEP,
-]
+BUFFER_SPECS = [SMALL, LSTMSpec(7, 9, num_layers=3), LSTMSpec(5, 3, bidirectional=True), DEEP]
 
 
 @pytest.mark.usefixtures("emulation", "eagerly")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,45 +13,20 @@ import pytest
 import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import UnavailableError
-
-MACROS = {"__FMA__": "1", "_GLIBCXX_USE_CXX11_ABI": "1", "__VERSION__": '"12.4.0"'}
-
-MakeCompiler = Callable[..., Path]
-
-
-@pytest.fixture
-def make_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeCompiler:
-    """Scripts in a compiler's place, which CXX names."""
-
-    def make(compiles: str = 'touch "$out"', **macros: str) -> Path:
-        path = tmp_path / "c++-of-a-test"
-        said = "\n".join(f"#define {name} {value}" for name, value in (MACROS | macros).items())
-        path.write_text(
-            "#!/bin/sh\n"
-            f"case \"$*\" in *-dM*) cat <<'END'\n{said}\nEND\nexit;; esac\n"
-            'words="$*"\n'
-            'while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done\n'
-            f"echo once >> {tmp_path}/calls\n{compiles}\n"
-        )
-        path.chmod(0o755)
-        monkeypatch.setenv(library.COMPILER, str(path))
-        monkeypatch.setenv(library.CACHE, str(tmp_path / "cache"))
-        return path
-
-    return make
+from tests.lstm_impl.fake_compiler import MakeCompiler
 
 
 @pytest.fixture(autouse=True)
 def _ask_again() -> Iterator[None]:
     """What a compiler has said is remembered for a process."""
-    library._compiler.cache_clear()
+    library.find_compiler.cache_clear()
     yield
-    library._compiler.cache_clear()
+    library.find_compiler.cache_clear()
     library._failed.clear()
 
 
 def compiler(path: Path) -> library.Compiler:
-    found = library._compiler(str(path))
+    found = library.find_compiler(str(path))
     assert isinstance(found, library.Compiler)
     return found
 
@@ -213,37 +188,3 @@ def test_the_key_is_of_all_that_the_library_depends_on(
     (sources / "vector.h").write_text("// changed\n")
     keys.append(library.key(made, ["-Ia"], "2.21.0"))
     assert len(set(keys)) == len(keys)
-
-
-# -- for a TensorFlow that is unpacked from its wheel
-
-
-@pytest.fixture
-def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What of a wheel is looked at, on a machine with x86."""
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    folder = tmp_path / "unpacked"
-    header = folder / "tensorflow" / library.HEADER
-    header.parent.mkdir(parents=True)
-    header.touch()
-    (folder / "tensorflow" / "libtensorflow_framework.so.2").touch()
-    about = folder / "tensorflow-2.99.1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tensorflow\nVersion: 2.99.1\n")
-    return folder
-
-
-def test_for_another_machine_it_is_compiled_against_a_wheel(
-    make_compiler: MakeCompiler, unpacked: Path, tmp_path: Path
-) -> None:
-    make_compiler(f'echo "$words" >> {tmp_path}/words; touch "$out"', __aarch64__="1")
-    made = library.build("aarch64", tmp_path / "made", unpacked)
-    sources = prebuilt.digest(library.SOURCES)
-    assert made.name == prebuilt.file_name("2.99.1", "aarch64", sources)
-    assert set(made.parent.iterdir()) == {made, prebuilt.digest_file(made)}
-    words = (tmp_path / "words").read_text()
-    assert "-march=armv8-a" in words
-    assert library.NATIVE not in words
-    assert f"-isystem {unpacked}/tensorflow/include" in words
-    links = f"-L{unpacked}/tensorflow -l:libtensorflow_framework.so.2 -Wl,-z,defs"
-    assert links in words.splitlines()[-1]

@@ -12,7 +12,6 @@ import pytest
 import lstm_impl.backends.fused_cpu.library as library
 import lstm_impl.backends.fused_cpu.prebuilt as prebuilt
 from lstm_impl.availability import UnavailableError
-from lstm_impl.spec import UnsupportedError
 
 SOURCES = prebuilt.digest(library.SOURCES)
 V3, V4 = (" ".join(prebuilt.KINDS[name].features) for name in ("x86-64-v3", "x86-64-v4"))
@@ -28,9 +27,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr(prebuilt, "CPUINFO", tmp_path / "cpuinfo")
     of_cpu(tmp_path, V4)
-    library._compiler.cache_clear()
+    library.find_compiler.cache_clear()
     yield tmp_path / "made"
-    library._compiler.cache_clear()
+    library.find_compiler.cache_clear()
     library._unloadable.clear()
 
 
@@ -115,18 +114,3 @@ def test_one_that_cannot_be_loaded_gives_way_to_the_next(folder: Path) -> None:
     with pytest.raises(UnavailableError, match=r"no compiler.*v3.*cannot be loaded.*v4.*cannot be"):
         library.load.__wrapped__()
     assert not library.availability()
-
-
-# -- making them
-
-
-def test_what_cannot_be_made_is_refused(folder: Path) -> None:
-    pytest.importorskip("tensorflow", reason="it is made for a TensorFlow: pip install '.[cpu]'")
-    for cpu, words in (
-        ("i386", "expected one of x86-64-v4, x86-64-v3, aarch64"),
-        ("aarch64", "compiled on a machine of its kind, and this is x86_64"),
-        ("x86-64-v3", "there is no compiler no-such-compiler"),
-    ):
-        with pytest.raises(UnsupportedError, match=words):
-            library.build(cpu, folder)
-    assert not list(folder.iterdir())

@@ -47,9 +47,7 @@ def test_a_profile_of_a_gpu_is_read() -> None:
     )
 
 
-def test_threads_are_those_of_the_sessions_made_afterwards(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_threads_are_those_of_the_sessions_made_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime_lstm.OnnxRuntime, "threads", None)
     get_backend("onnxruntime").use_threads(1)
     options = built("onnxruntime")._session(Call(None, None, None)).get_session_options()

@@ -148,7 +148,7 @@ def test_xla_traces_once_and_compiles_once_for_each_shape() -> None:
         for timesteps in (3, 3, 6, 3)
     ]
     assert counts == [1, 0, 1, 0]
-    assert model.trace_count() == 1
+    assert model._steps.count() == 1
 
 
 # The layout is one matter, how a backend loops another.
@@ -171,7 +171,7 @@ def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
     for batch, timesteps in ((2, 3), (2, 8), (2, 1), (5, 3), (2, 4), (5, 9)):
         shape = (batch, timesteps, 3) if batch_major else (timesteps, batch, 3)
         model.forward(np.zeros(shape))
-        traces.append(model.trace_count())
+        traces.append(model._steps.count())
     assert traces == [1, 1, 1, 2, 2, 2]
 
 

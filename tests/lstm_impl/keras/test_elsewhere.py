@@ -17,8 +17,7 @@ from lstm_impl.availability import Package
 # XLA compiles for half a minute. The tests without TensorFlow (`tox -e peers`) have these; beside
 # it they would be made a second time.
 JAX = pytest.param(
-    "jax",
-    marks=[pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else [],
+    "jax", marks=[pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else []
 )
 
 HERE = Path(__file__).resolve().parent
@@ -53,10 +52,7 @@ def in_a_process_of(backend: str, *words: str, more: dict[str, str] | None = Non
 @pytest.mark.parametrize(
     ("backend", "few"),
     # Each row of the matrix is compiled by XLA: a third of them is enough to see that it works.
-    [
-        ("torch", ""),
-        pytest.param("jax", "not (computes_what and jax_scan)", marks=JAX.marks),
-    ],
+    [("torch", ""), pytest.param("jax", "not (computes_what and jax_scan)", marks=JAX.marks)],
 )
 def test_it_does_there_what_keras_does_there(backend: str, few: str) -> None:
     assert in_a_process_of(backend, str(HERE / "layer_elsewhere.py"), "-k", few) >= 20

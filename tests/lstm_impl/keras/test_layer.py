@@ -127,10 +127,7 @@ def results(layer: Any, row: Row) -> list[npt.NDArray[Any]]:
             tape.watch([x, *state])
             outputs = tf.nest.flatten(
                 layer(
-                    x,
-                    initial_state=state or None,
-                    mask=masks[0] if masks else None,
-                    training=True,
+                    x, initial_state=state or None, mask=masks[0] if masks else None, training=True
                 )
             )
             loss = sum(tf.reduce_sum(y * weights_for(y)) for y in outputs)
@@ -251,9 +248,7 @@ TYPED = [
     ),
     *(
         pytest.param(
-            "fused_cpu",
-            dtype,
-            marks=pytest.mark.skipif(not FUSED, reason=f"fused_cpu: {FUSED}"),
+            "fused_cpu", dtype, marks=pytest.mark.skipif(not FUSED, reason=f"fused_cpu: {FUSED}")
         )
         for dtype in ("bfloat16", "mixed_bfloat16")
     ),

@@ -190,9 +190,7 @@ def test_fit_uses_the_fused_op(trained: Any) -> None:
     assert picked == {"fused_cpu"}
 
 
-SAVED = [
-    *("module serve", "module draw", "by_keras serving_default", "serve.tflite"),
-]
+SAVED = [*("module serve", "module draw", "by_keras serving_default", "serve.tflite")]
 
 
 @pytest.mark.parametrize("saved", SAVED)

@@ -9,13 +9,7 @@ import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights
 from lstm_impl.optimizer import NumPyOptimizer
-from lstm_impl.proof.comparison import (
-    CEILING,
-    bounds,
-    compare,
-    error,
-    update_error,
-)
+from lstm_impl.proof.comparison import CEILING, bounds, compare, error, update_error
 from lstm_impl.workload import OPTIMIZERS
 
 

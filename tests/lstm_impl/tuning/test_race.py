@@ -133,9 +133,7 @@ def test_a_ratio_lies_in_its_interval_and_knows_no_units(blocks: list[float], un
 
 
 @pytest.mark.parametrize("rounds", [1, FIRST_LOOK, 7])
-def test_who_breaks_has_its_reason_whichever_round_it_is_and_whoever_else_runs(
-    rounds: int,
-) -> None:
+def test_who_breaks_has_its_reason_whichever_round_it_is_and_whoever_else_runs(rounds: int) -> None:
     world = World()
     calls = iter(range(100))
 
