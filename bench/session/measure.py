@@ -16,7 +16,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,7 +31,7 @@ from bench.cli import command_line
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.machine import devices, packages
 from bench.machine.fields import ResultError
-from bench.machine.lock import LOOK_EVERY, HeldError, MachineLock
+from bench.machine.lock import HeldError, MachineLock
 from bench.machine.packages import (
     FILE,
     PROCESSES,
@@ -61,7 +60,7 @@ from bench.session.cluster import (
 from bench.session.manager import Manager, ProgressView, WorkerError, cases_words
 from bench.session.progress import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, View, summarize
 from bench.session.session import PRECISION, Goal, Session, SessionError, load, newest, of_fleet
-from bench.session.workers import Executor, LocalExecutor, being_written
+from bench.session.workers import Executor, LocalExecutor
 from lstm_impl.tuning.machine import usable
 
 SUITE = "quick"
@@ -206,10 +205,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     session, suite = open_session(options, folder)
     with MachineLock() as lock:
         hold(lock, suite.name, options, console)
-        if options.resume is not None:
-            _leave_to_its_writer(session, folder, options, console)
-            if options.wait:  # the one waited for may have measured it
-                session, suite = open_session(options, folder)
+        if options.wait and options.resume is not None:  # the one waited for may have measured it
+            session, suite = open_session(options, folder)
         code = _measure(session, suite, folder, place, lock, options, console)
     return code if place is None or copy([session], folder, place, console) else UNWRITABLE
 
@@ -264,34 +261,6 @@ def side_by_side(session: Session) -> int:
     absent = devices.missing(case.device for case in session.cases)
     on_gpu = any(case.device != "cpu" and case.device not in absent for case in session.cases)
     return 1 if on_gpu or os.name != "posix" or usable() < 2 else 2
-
-
-def _leave_to_its_writer(
-    session: Session, folder: Path, options: argparse.Namespace, console: Console
-) -> None:
-    """Wait for a process that measures this session already, or go on next to it if forced to.
-
-    Such a process is on another machine or in another container, whose lock is another, or has been
-    forced too. Raises HeldError.
-    """
-    note = False
-    while found := being_written(session, folder):
-        path, who = next(iter(found.items()))
-        where = clean(str(path))
-        if options.force:
-            console.print(
-                f"{who} still measures session {session.id}: {where} is left alone, and what it "
-                "has not finished by now is measured again",
-                markup=False,
-            )
-            return
-        message = f"{who} still measures session {session.id} ({where})"
-        if not options.wait:
-            raise HeldError(message)
-        if not note:
-            console.print(f"{message}; waiting for it")
-            note = True
-        time.sleep(LOOK_EVERY)
 
 
 def _measure(

@@ -347,7 +347,7 @@ def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultF
 def settle_all(session: Session, folder: Path, *, alone: bool) -> None:
     """``settle`` for every journal that killed workers of a session have left.
 
-    Those whose writer lives are left alone (``being_written``). alone: whether no other run goes
+    Those whose writer lives are left alone. alone: whether no other run goes
     on, so that a journal without a whole line is nobody's.
     """
     for path in journals(folder, session.suite_name):
@@ -355,15 +355,6 @@ def settle_all(session: Session, folder: Path, *, alone: bool) -> None:
         mine = found == session.id or (found is None and alone)
         if mine and not living(path):
             settle(path)
-
-
-def being_written(session: Session, folder: Path) -> dict[Path, str]:
-    """The journals of a session that are not to be touched, and in words who writes each."""
-    found = {}
-    for path in journals(folder, session.suite_name):
-        if _session_of(path) == session.id and (who := living(path)):
-            found[path] = who
-    return found
 
 
 def _files(folder: Path, suite: str) -> list[Path]:

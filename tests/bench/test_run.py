@@ -342,48 +342,6 @@ def test_a_worker_that_hangs_is_gone_with_its_killed_manager(place: Place) -> No
     lock.close()
 
 
-def session_of(place: Place) -> str:
-    (path,) = (place.results / ".sessions").glob("*.session.json")
-    return path.name.removesuffix(".session.json")
-
-
-def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(
-    place: Place,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    signals: None,
-) -> None:
-    place.backends("hanging", "numpy")
-    place.suite.write_text(place.suite.read_text().replace("[2, 3, 4]", "2"))
-    # Another machine or container, or a run that was forced: its lock is another one.
-    elsewhere = place.folder / "elsewhere"
-    elsewhere.mkdir()
-    with place.start("--processes", "1", "--case-limit", "100s") as process:
-        place.wait_for_journal("hanging")
-        (journal,) = place.results.glob("*.journal.jsonl")
-        before = journal.read_bytes()
-        place.environ["TMPDIR"] = str(elsewhere)
-        monkeypatch.setenv("LSTM_LOCK", str(elsewhere / "lock"))
-        monkeypatch.syspath_prepend(place.folder / "packages")  # which has the session's backend
-        done = place.resumed(capsys)
-        assert done.code == 4
-        assert re.fullmatch(
-            rf"error: process \d+ on .* still measures session {session_of(place)} "
-            r"\(.*\.journal\.jsonl\); --wait waits for it, --force goes on all the same\n",
-            done.err,
-        )
-        place.an_hour_passes_when_one_hangs()
-        forced = place.run("--resume", "--force", "--case-limit", "300s", suite=False)
-        assert forced.code == 1, forced.out + forced.err
-        assert re.search(r"^process \d+ on .* is left alone", forced.out, re.MULTILINE)
-        assert journal.read_bytes()[: len(before)] == before
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=300)
-    measured = [each.case.backend for each in place.measurements]
-    assert "numpy" in measured
-    assert not list(place.results.glob("*.jsonl"))
-
-
 def test_a_suite_may_be_called_as_the_files_of_what_was_learned(
     twice: Ran, capsys: pytest.CaptureFixture[str]
 ) -> None:
