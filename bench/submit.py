@@ -18,7 +18,7 @@ from bench.machine.fields import ResultError, printable
 from bench.machine.reading import expanded, is_url
 from bench.machine.remote import check, shown, upload
 from bench.machine.writing import ResultWriteError
-from bench.records.files import files_of, read
+from bench.records.files import latest, read
 from bench.render.quantities import count
 from bench.sharing.anonymous import texts
 from bench.sharing.submission import FOLDER, submit
@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    paths = files_of(options.paths)
+    paths = [path for each in options.paths for path in (latest(each) if each.is_dir() else [each])]
     if not paths:
         raise ResultError("no result files are there")
     url = options.to if is_url(options.to) else None
@@ -121,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "submit", "Check result files, make them anonymous, put them where they are shared.", EPILOG
     )
-    command_line.add_result_files(parser)
+    text = "result files; of a folder those of its newest run"
+    parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help=text)
     parser.add_argument(
         "--to",
         metavar="PLACE",

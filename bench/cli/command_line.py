@@ -193,17 +193,6 @@ def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest
     )
 
 
-def add_result_files(parser: argparse.ArgumentParser) -> None:
-    """The argument ``paths`` of commands on files, not on the results in them."""
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        type=Path,
-        help="result files; of a folder those of its newest run",
-    )
-
-
 class UsageError(InputError):
     """A command cannot be carried out; one line that says why and what to do."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -75,9 +75,16 @@ def collect(
     notes: list[str] = []
     files: dict[str, ResultFile] = {}
     seen: set[Path] = set()
-    here = local_paths(paths, errors)
+    ordered: list[Path] = []
+    for each in map(Path, local_paths(paths, errors)):
+        # Unlike a Path's own method, false for a name too long, or with a NUL in it.
+        folder = os.path.isdir(each)  # noqa: PTH112
+        found = in_folder(each) if folder else [each]
+        if not found:
+            errors.append(error_at(each, "holds no result files"))
+        ordered += found
     # JSON first: a journal named next to its JSON then turns out to hold a run that is there.
-    ordered = sorted(_expand(here, errors), key=_is_journal)
+    ordered.sort(key=_is_journal)
     # Reading makes no cycles; with a hundred thousand cases, searching for them takes a third of
     # the time.
     collects = gc.isenabled()
@@ -143,11 +150,6 @@ def local_paths(paths: Iterable[AnyPath], errors: list[ResultError]) -> list[Any
 
 def _holds_results(copy: remote.Fetched) -> bool:
     return copy.path.is_file() or any(result_names(each.name for each in copy.path.iterdir()))
-
-
-def files_of(given: Iterable[Path]) -> list[Path]:
-    """The files that were named, and of a folder those of its newest run."""
-    return [path for each in given for path in (latest(each) if each.is_dir() else [each])]
 
 
 def latest(folder: AnyPath = DEFAULT_FOLDER) -> list[Path]:
@@ -239,19 +241,7 @@ def _is_journal(path: Path) -> bool:
 def _spare(path: Path) -> Path | None:
     """The journal to read where a JSON file cannot be."""
     journal = journal_path(path)
-    # Unlike a Path's own method, false for a name too long, or with a NUL in it.
     return journal if not _is_journal(path) and os.path.isfile(journal) else None  # noqa: PTH113
-
-
-def _expand(paths: Iterable[AnyPath], errors: list[ResultError]) -> Iterator[Path]:
-    for path in map(Path, paths):
-        if not os.path.isdir(path):  # noqa: PTH112 (as above)
-            yield path
-            continue
-        found = in_folder(path)
-        if not found:
-            errors.append(error_at(path, "holds no result files"))
-        yield from found
 
 
 def in_folder(
