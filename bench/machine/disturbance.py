@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from bench.machine import devices
 from bench.machine.environment import cpu_clock
-from bench.machine.facts import Asker, Machine, per_cpu
+from bench.machine.facts import Machine, attempt, per_cpu
 
 BUSY = 0.1
 """Part of the machine's processors that others may keep busy. A tenth is what a desktop does at
@@ -68,17 +68,16 @@ class Disturbance:
 def activity(machine: Machine | None = None) -> Activity:
     """The counters now. Never raises."""
     machine = machine or Machine()
-    ask = Asker({})
     return Activity(
         time=time.monotonic(),
-        processors=ask("processors", lambda: machine.psutil.cpu_count(logical=True)) or 1,
-        busy=ask("busy", lambda: _busy_seconds(machine.psutil.cpu_times())),
-        own=ask("own", lambda: sum(machine.psutil.Process().cpu_times()[:4])),
-        others=ask("others", lambda: _others(machine)) or {},
-        swapped=ask("swapped", lambda: sum(machine.psutil.swap_memory()[4:6])),
-        cpu_throttled=ask("cpu_throttled", lambda: sum(map(int, per_cpu(machine, _THROTTLED)))),
-        gpu_throttled=ask("gpu_throttled", lambda: _gpu_throttled(machine)) or {},
-        clock_hz=ask("clock_hz", lambda: cpu_clock(machine)),
+        processors=attempt(lambda: machine.psutil.cpu_count(logical=True)) or 1,
+        busy=attempt(lambda: _busy_seconds(machine.psutil.cpu_times())),
+        own=attempt(lambda: sum(machine.psutil.Process().cpu_times()[:4])),
+        others=attempt(lambda: _others(machine)) or {},
+        swapped=attempt(lambda: sum(machine.psutil.swap_memory()[4:6])),
+        cpu_throttled=attempt(lambda: sum(map(int, per_cpu(machine, _THROTTLED)))),
+        gpu_throttled=attempt(lambda: _gpu_throttled(machine)) or {},
+        clock_hz=attempt(lambda: cpu_clock(machine)),
     )
 
 

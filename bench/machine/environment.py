@@ -1,7 +1,7 @@
 """Read what the machine is and what state it is in.
 
 ``read`` never raises: a machine may lack any of what is looked for, and what could not be read is
-None with its reason under ``unread``. No framework is imported; one that the process has imported
+None. No framework is imported; one that the process has imported
 is asked. The machine's files are looked for under a root and its driver, process table and modules
 are parameters, so that tests can make up any machine.
 """
@@ -22,13 +22,13 @@ from typing import Any
 from bench.machine import devices
 from bench.machine.devices import Nvml
 from bench.machine.facts import (
-    Asker,
     Cpu,
     Environment,
     Gpu,
     GpuProcess,
     Machine,
     MemorySize,
+    attempt,
     per_cpu,
     variables,
 )
@@ -55,24 +55,28 @@ def read(machine: Machine | None = None, threads: int | None = None) -> Environm
     """The machine now. ``threads``: how many were requested, if any were."""
     machine = machine or Machine()
     unread: dict[str, str] = {}
-    ask = Asker(unread)
+    gpus: tuple[Gpu, ...] = ()
+    try:
+        gpus = read_gpus(machine)
+    except Exception as error:  # whatever a driver does
+        unread["gpus"] = str(error) or type(error).__name__
     return Environment(
         time=datetime.now(UTC).isoformat(),
-        host=ask("host", socket.gethostname) or "",
-        system=ask("system", lambda: _os_release(machine)),
-        kernel=ask("kernel", platform.platform),
-        container=ask("container", lambda: devices.container(machine.root, machine.environ)),
+        host=attempt(socket.gethostname) or "",
+        system=attempt(lambda: _os_release(machine)),
+        kernel=attempt(platform.platform),
+        container=attempt(lambda: devices.container(machine.root, machine.environ)),
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        cpu=_cpu(machine, ask),
-        load=ask("load", machine.psutil.getloadavg),
-        memory=_memory(machine, ask),
-        gpus=read_gpus(machine, ask),
-        libraries=ask("libraries", lambda: _libraries(machine)) or {},
-        tensorflow=ask("tensorflow", lambda: _tensorflow(machine, ask)),
-        threads=_threads(machine, ask, threads),
-        variables=ask("variables", lambda: variables(machine.environ)) or {},
+        cpu=_cpu(machine),
+        load=attempt(lambda: machine.psutil.getloadavg()),
+        memory=_memory(machine),
+        gpus=gpus,
+        libraries=attempt(lambda: _libraries(machine)) or {},
+        tensorflow=attempt(lambda: _tensorflow(machine)),
+        threads=_threads(machine, threads),
+        variables=attempt(lambda: variables(machine.environ)) or {},
         unread=unread,
-        boot=ask("boot", lambda: _boot(machine)),
+        boot=attempt(lambda: _boot(machine)),
     )
 
 
@@ -94,25 +98,23 @@ def _boot(machine: Machine) -> str:
     return hashlib.sha256(f"lstm benchmark {drawn}".encode()).hexdigest()[:12]
 
 
-def _cpu(machine: Machine, ask: Asker) -> Cpu:
-    ask = ask.within("cpu")
+def _cpu(machine: Machine) -> Cpu:
     return Cpu(
         # Where the kernel names no model (ARM), the architecture is better than nothing.
-        name=ask("name", lambda: model_name(machine.text("proc/cpuinfo"))),
+        name=attempt(lambda: model_name(machine.text("proc/cpuinfo"))),
         architecture=platform.machine(),
-        cores=ask("cores", lambda: machine.psutil.cpu_count(logical=False)),
-        logical=ask("logical", lambda: machine.psutil.cpu_count(logical=True)),
-        usable=ask("usable", lambda: len(machine.psutil.Process().cpu_affinity())),
-        quota=ask("quota", lambda: _quota(machine)),
-        virtual=ask("virtual", lambda: _virtual(machine)),
-        governor=ask("governor", lambda: " and ".join(sorted({*per_cpu(machine, _GOVERNOR)}))),
-        turbo=ask("turbo", lambda: _turbo(machine)),
-        clock_hz=ask("clock_hz", lambda: cpu_clock(machine)),
-        clock_max_hz=ask(
-            "clock_max_hz",
+        cores=attempt(lambda: machine.psutil.cpu_count(logical=False)),
+        logical=attempt(lambda: machine.psutil.cpu_count(logical=True)),
+        usable=attempt(lambda: len(machine.psutil.Process().cpu_affinity())),
+        quota=attempt(lambda: _quota(machine)),
+        virtual=attempt(lambda: _virtual(machine)),
+        governor=attempt(lambda: " and ".join(sorted({*per_cpu(machine, _GOVERNOR)}))),
+        turbo=attempt(lambda: _turbo(machine)),
+        clock_hz=attempt(lambda: cpu_clock(machine)),
+        clock_max_hz=attempt(
             lambda: 1e3 * max(map(float, per_cpu(machine, "cpufreq/cpuinfo_max_freq"))),
         ),
-        temperature_c=ask("temperature_c", lambda: _cpu_temperature(machine)),
+        temperature_c=attempt(lambda: _cpu_temperature(machine)),
     )
 
 
@@ -120,9 +122,10 @@ def device_name(device: str, machine: Machine | None = None) -> str:
     """Name a device: a GPU's name, or a CPU's and how many processors of it may be used."""
     machine = machine or Machine()
     if device != "cpu":
-        gpus, index = read_gpus(machine, Asker({})), devices.gpu_index(device)
+        index = devices.gpu_index(device)
+        gpus = attempt(lambda: read_gpus(machine)) or ()
         return (gpus[index].name if index < len(gpus) else None) or device
-    cpu = _cpu(machine, Asker({}))
+    cpu = _cpu(machine)
     shared = "" if cpu.quota is None else f", the time of {cpu.quota:g}"
     return f"{cpu.name or socket.gethostname()}, {cpu.usable or '?'} processors{shared}"
 
@@ -176,10 +179,9 @@ def _cpu_temperature(machine: Machine) -> float:
     raise LookupError("no sensor of the CPU is shown")
 
 
-def _memory(machine: Machine, ask: Asker) -> MemorySize:
-    ask = ask.within("memory")
-    memory = ask("total_bytes", lambda: machine.psutil.virtual_memory())
-    swap = ask("swap_total_bytes", lambda: machine.psutil.swap_memory())
+def _memory(machine: Machine) -> MemorySize:
+    memory = attempt(lambda: machine.psutil.virtual_memory())
+    swap = attempt(lambda: machine.psutil.swap_memory())
     return MemorySize(
         total_bytes=None if memory is None else memory.total,
         available_bytes=None if memory is None else memory.available,
@@ -198,18 +200,15 @@ def _libraries(machine: Machine) -> dict[str, str]:
     return found
 
 
-def _tensorflow(machine: Machine, ask: Asker) -> dict[str, object] | None:
+def _tensorflow(machine: Machine) -> dict[str, object] | None:
     tf = machine.modules.get("tensorflow")
     if tf is None:
         return None
-    ask = ask.within("tensorflow")
-    build = ask("build", lambda: tf.sysconfig.get_build_info())
+    build = attempt(lambda: tf.sysconfig.get_build_info())
     return {
-        "version": ask("version", lambda: str(tf.__version__)),
+        "version": attempt(lambda: str(tf.__version__)),
         "build": None if build is None else {str(key): _plain(build[key]) for key in build},
-        "tf32": ask(
-            "tf32", lambda: bool(tf.config.experimental.tensor_float_32_execution_enabled())
-        ),
+        "tf32": attempt(lambda: bool(tf.config.experimental.tensor_float_32_execution_enabled())),
     }
 
 
@@ -219,8 +218,7 @@ def _plain(value: object) -> object:
     return value if isinstance(value, bool | int | float | None) else str(value)
 
 
-def _threads(machine: Machine, ask: Asker, requested: int | None) -> dict[str, int | None]:
-    ask = ask.within("threads")
+def _threads(machine: Machine, requested: int | None) -> dict[str, int | None]:
     found: dict[str, int | None] = {"requested": requested}
     if tf := machine.modules.get("tensorflow"):
 
@@ -228,9 +226,9 @@ def _threads(machine: Machine, ask: Asker, requested: int | None) -> dict[str, i
             return int(getattr(tf.config.threading, f"get_{kind}_op_parallelism_threads")())
 
         for kind in ("intra", "inter"):  # 0 where TensorFlow chooses for itself
-            found[f"tensorflow_{kind}"] = ask(f"tensorflow_{kind}", partial(count, kind))
+            found[f"tensorflow_{kind}"] = attempt(partial(count, kind))
     if torch := machine.modules.get("torch"):
-        found["torch"] = ask("torch", lambda: int(torch.get_num_threads()))
+        found["torch"] = attempt(lambda: int(torch.get_num_threads()))
     return found
 
 
@@ -270,20 +268,15 @@ _THROTTLE_REASONS = {
 }
 
 
-def read_gpus(machine: Machine, ask: Asker) -> tuple[Gpu, ...]:
+def read_gpus(machine: Machine) -> tuple[Gpu, ...]:
     """All GPUs that are visible here."""
 
-    def all_of_them() -> tuple[Gpu, ...]:
-        with devices.opened_nvml(machine.load_nvml) as nvml:
-            return tuple(
-                _gpu(nvml, number, ask.within(f"gpus[{index}]"))
-                for index, number in enumerate(devices.visible_here(nvml, machine.environ))
-            )
-
-    return ask("gpus", all_of_them) or ()
+    with devices.opened_nvml(machine.load_nvml) as nvml:
+        numbers = devices.visible_here(nvml, machine.environ)
+        return tuple(_gpu(nvml, number) for number in numbers)
 
 
-def _gpu(nvml: Nvml, number: int | None, ask: Asker) -> Gpu:
+def _gpu(nvml: Nvml, number: int | None) -> Gpu:
     def answer(question: Callable[[Any], Any]) -> Any:
         if number is None:
             raise LookupError("CUDA_VISIBLE_DEVICES names a part of a GPU")
@@ -313,9 +306,9 @@ def _gpu(nvml: Nvml, number: int | None, ask: Asker) -> Gpu:
         "processes": lambda gpu: _gpu_processes(nvml, gpu),
     }
     return Gpu(
-        driver=ask("driver", lambda: devices.decoded(nvml.nvmlSystemGetDriverVersion())),
-        cuda_version=ask("cuda_version", lambda: _cuda_version(nvml)),
-        **{name: ask(name, partial(answer, question)) for name, question in questions.items()},
+        driver=attempt(lambda: devices.decoded(nvml.nvmlSystemGetDriverVersion())),
+        cuda_version=attempt(lambda: _cuda_version(nvml)),
+        **{name: attempt(partial(answer, question)) for name, question in questions.items()},
     )
 
 

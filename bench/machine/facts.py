@@ -174,7 +174,7 @@ class Environment:
     load: the average number of processes that wanted to run, over 1, 5 and 15 minutes.
     libraries: installed versions by distribution name. tensorflow: its build and settings, None if
     it is not imported. threads: what was requested and what the frameworks report.
-    variables: environment variables that can change a time. unread: name → why it is None.
+    variables: environment variables that can change a time. unread: why there are no ``gpus``.
     boot: names the start of the kernel, the same in all containers on it, and nothing else.
     """
 
@@ -234,32 +234,15 @@ class Machine:
         return (self.root / place).read_text(errors="replace").strip()
 
 
-class Asker:
-    """Reads one value, or returns None and keeps the reason."""
+def attempt(question: Callable[[], Answer]) -> Answer | None:
+    """Return what ``question`` returns, or None if it raises.
 
-    def __init__(self, unread: dict[str, str], prefix: str = "") -> None:
-        self._unread = unread
-        self._prefix = prefix
-
-    def __call__(self, name: str, question: Callable[[], Answer]) -> Answer | None:
-        """What ``question`` returns, or None with the reason noted under this name."""
-        try:
-            return question()
-        except Exception as error:
-            # A record of the machine must not end a measurement, whatever a driver does.
-            self._unread[self._prefix + name] = why(error)
-            return None
-
-    def within(self, name: str) -> Asker:
-        """For questions whose names begin with ``name.``."""
-        return Asker(self._unread, f"{self._prefix}{name}.")
-
-
-def why(error: Exception) -> str:
-    """Return the reason of an error in one line."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
+    A record of the machine must not end a measurement, whatever a driver does.
+    """
+    try:
+        return question()
+    except Exception:
+        return None
 
 
 def per_cpu(machine: Machine, place: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -66,7 +65,6 @@ def test_the_cpu_quota_of_a_container(
         write(tmp_path, place, text)
     read = environment.read(machine(tmp_path))
     assert read.cpu.quota == quota
-    assert "cpu.quota" not in read.unread
 
 
 def test_load_memory_and_system(tmp_path: Path) -> None:
@@ -85,11 +83,8 @@ def test_what_cannot_be_read_is_none_with_its_reason(tmp_path: Path) -> None:
     broken = SimpleNamespace(**dict.fromkeys(vars(fake_psutil()), fail), NoSuchProcess=ValueError)
     read = environment.read(Machine(empty, {}, no_nvml, broken, {}, no_version))
     assert read.cpu.name is None
-    assert "cpuinfo" in read.unread["cpu.name"]
     assert read.cpu.cores is None
-    assert read.unread["cpu.cores"] == "the sensor is broken"
     assert read.cpu.governor is None
-    assert "scaling_governor" in read.unread["cpu.governor"]
     assert read.load is None
     assert read.memory.total_bytes is None
     assert read.memory.swap_used_bytes is None
@@ -110,7 +105,6 @@ def test_gpus_are_read_through_the_driver(tmp_path: Path) -> None:
     assert gpu.utilization_percent == 12.0
     assert gpu.persistence is True
     assert gpu.mig is None  # this driver does not support the question
-    assert read.unread["gpus[0].mig"] == "Not Supported"
     assert nvml.shut
 
 
@@ -234,21 +228,6 @@ def test_the_machines_id_stays_until_its_hardware_changes(tmp_path: Path) -> Non
     with_gpus = environment.read(machine(tmp_path, load_nvml=FakeNvml))
     assert with_gpus.machine_id != first.machine_id
     assert replace(first, host="another").machine_id != first.machine_id
-
-
-def test_what_cannot_be_answered_is_none_and_its_reason_kept_under_its_name() -> None:
-    unread: dict[str, str] = {}
-    ask = facts.Asker(unread)
-    assert ask("fine", lambda: 0) == 0
-    assert ask("a", lambda: [][0]) is None
-    within = ask.within("cpu").within("clock")
-    assert within("now", lambda: Path("/no/such").read_text()) is None
-    assert unread == {
-        "a": "list index out of range",
-        "cpu.clock.now": "No such file or directory: /no/such",
-    }
-    with pytest.raises(KeyboardInterrupt):
-        ask("b", lambda: signal.raise_signal(signal.SIGINT))
 
 
 ENVIRONMENT: dict[str, Any] = {
