@@ -861,18 +861,13 @@ def uneven_note(heterogeneity: Heterogeneity) -> str:
     return (
         f"{printable(heterogeneity.bridge, 60)}, over which {new} and {base} are compared, took "
         f"itself {found.ratio.mid:.2f} times as long in the processes of {new} as in those of "
-        f"{base} ({uneven_bounds(heterogeneity)}), and {intervals.BRIDGE_APART:.0%} is allowed "
-        f"for: the interval is wider by {100 * math.expm1(abs(found.log_ratio)):.2g}% each way. To "
+        f"{base} ({found.ratio.low:.2f}–{found.ratio.high:.2f}, over "
+        f"{count(heterogeneity.cases, 'case')}), and {intervals.BRIDGE_APART:.0%} is allowed for: "
+        f"the interval is wider by {100 * math.expm1(abs(found.log_ratio)):.2g}% each way. To "
         "change that: see in more processes (--processes) whether it stays so, or take another "
         "bridge (of the backends that need no environment of their own, the first that --backends "
         "names)"
     )
-
-
-def uneven_bounds(heterogeneity: Heterogeneity) -> str:
-    """``0.80–0.97, over 10 cases``: the ratio's, in new's processes over base's."""
-    ratio = heterogeneity.found.ratio
-    return f"{ratio.low:.2f}–{ratio.high:.2f}, over {count(heterogeneity.cases, 'case')}"
 
 
 # What an interval stands on

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.machine.fields import InputError, printable
 from bench.render import INSTALL_PICTURES, PICTURES
@@ -185,12 +185,8 @@ def look_of(backend: str) -> Look:
 NARROWEST, WIDEST = 3.0, 30.0
 
 
-@dataclass(frozen=True)
-class PlotKind:
-    """What a picture can be of.
-
-    title: over it. has: whether a row has what is drawn. lacking: shown where no row has.
-    """
+class PlotKind(NamedTuple):
+    """What a picture can be of; lacking: shown where no row has it."""
 
     title: str
     has: Callable[[Row], bool]
