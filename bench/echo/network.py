@@ -54,13 +54,8 @@ class Parameters:
 
     @classmethod
     def from_arrays(cls, spec: LSTMSpec, arrays: list[Float64]) -> Parameters:
-        """Restore what ``arrays`` returned. Raises ValueError for a wrong shape."""
+        """Restore what ``arrays`` returned."""
         *lstm, kernel, bias = arrays
-        if kernel.shape != (spec.output_size, 2) or bias.shape != (2,):
-            raise ValueError(
-                f"the softmax layer has shapes {kernel.shape} and {bias.shape}; expected "
-                f"{(spec.output_size, 2)} and (2,)"
-            )
         return cls(LSTMWeights.from_arrays(spec, lstm), kernel, bias)
 
 

@@ -62,12 +62,6 @@ of them. The same number on all machines, whatever their clocks say."""
 
 MOST_CALLS = 10_000
 
-TRIES = 3
-"""Sets of ports, if others were quicker to take them."""
-
-_TAKEN = ("Could not start gRPC server", "Address already in use")
-"""What TensorFlow says where it cannot listen."""
-
 WORKER = ("-m", "bench.studies.data_parallel")
 
 NAMES = {ONE: "one replica alone", CORES: "one replica on all processors"}
@@ -213,16 +207,6 @@ def _world(name: str) -> str:
 
 def _started(plan: ReplicaPlan) -> ProcessPool:
     """A pool that has started: TensorFlow imported, the team joined, the same request for all."""
-    for _ in range(TRIES - 1 if plan.cluster is None else 0):
-        try:
-            return _start(plan)
-        except FailedError as error:
-            if not any(words in error.said for words in _TAKEN):
-                raise
-    return _start(plan)
-
-
-def _start(plan: ReplicaPlan) -> ProcessPool:
     question = plan.question
     launches, orders = {}, {}
     for name, world, index, workers, processors, environment in _members(plan):
