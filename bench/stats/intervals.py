@@ -34,7 +34,7 @@ BoolArray = npt.NDArray[np.bool_]
 ENOUGH_PROCESSES = 6
 
 # Two-sided, so that a false FASTER or SLOWER is expected in 0.5% of comparisons of equals: half of
-# the 1% that is promised, which leaves room for what real spreads do that normal ones do not.
+# the 1% that is promised, which allows for what real spreads do that normal ones do not.
 VERDICT_CONFIDENCE = 0.995
 
 # One process in a hundred is expected to be bad, though the noises that this must withstand have
@@ -74,7 +74,7 @@ TOO_WIDE_UNTIL = 20
 
 # Six processes or more that came one after the other may have moved during the session: the
 # interval is no narrower than half of what the later ones differ from the earlier ones by, times
-# this. Chosen by simulation: where two sides shift apart by 6% half-way through a session, it
+# this. Chosen by simulation: where two sides shift by 6% half-way through a session, it
 # leaves 3% false verdicts of 39% with 20 processes, and takes 6% of the power at most. A t
 # distribution of one degree of freedom, for the two halves, would ask for 127.
 SHIFT_REACH = 2.5
@@ -752,8 +752,8 @@ def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
 
 
 WARMUP_BLOCKS = 6
-"""Blocks that the steady state is looked for in, during warm-up: two halves of three, which fall
-apart by chance in one of ten cases, and one more round settles it."""
+"""Blocks that the steady state is looked for in, during warm-up: two halves of three, which differ
+by chance in one of ten cases, and one more round settles it."""
 
 DRIFT = 0.05
 """Two halves of the samples that differ by less count as one: a drift that would not change an

@@ -27,7 +27,7 @@ LEVEL = 0.005
 """Half of the 1% that is promised for a report of equal nodes, as for verdicts."""
 
 LEAST = 0.05
-"""What is apart by less need not be looked at, however surely it is."""
+"""A smaller difference need not be looked at, however significant it is."""
 
 LUCK = 0.10
 """The spread of a process that is assumed where no node has two, so that none shows it: the middle

@@ -429,8 +429,8 @@ def _compare_processes(pairs: Sequence[Sides]) -> list[Comparison]:
         elif over and all(over):
             kinds.setdefault(Pairing.BRIDGED, {})[index] = (*over[0], *over[1])
         else:
-            apart = tuple(list(side.values()) for side in sides)
-            kinds.setdefault(Pairing.UNPAIRED, {})[index] = apart
+            separate = tuple(list(side.values()) for side in sides)
+            kinds.setdefault(Pairing.UNPAIRED, {})[index] = separate
     found: dict[int, Comparison] = {}
     for pairing, cases in kinds.items():
         columns = [list(column) for column in zip(*cases.values(), strict=True)]
@@ -695,7 +695,7 @@ def allowing(found: Comparison, aparts: Sequence[Heterogeneity | None]) -> Compa
 
 
 def most_heterogeneous(aparts: Sequence[Heterogeneity | None]) -> Heterogeneity | None:
-    """The one to be told of: an uneven one before others, and of these the furthest."""
+    """The one to report: an uneven one before others, and of these the furthest."""
     known = [each for each in aparts if each is not None]
     return max(known, key=lambda each: (each.uneven, abs(each.found.log_ratio)), default=None)
 

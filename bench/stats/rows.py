@@ -352,8 +352,8 @@ def _bridge(new: Row, base: Row) -> Row | None:
     if new.bridge is None:
         return None
     one, other, third = ({run.run for run in row.runs} for row in (new, base, new.bridge))
-    apart = one.isdisjoint(other)
-    return new.bridge if apart and not (one.isdisjoint(third) or other.isdisjoint(third)) else None
+    reached = not (one.isdisjoint(third) or other.isdisjoint(third))
+    return new.bridge if one.isdisjoint(other) and reached else None
 
 
 def _once(found: Sequence[Doubt]) -> tuple[Doubt, ...]:

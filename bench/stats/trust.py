@@ -1,11 +1,10 @@
 """Whether a case's numbers are to be trusted, over all the processes that measured it.
 
 Each process says for itself whether its measurement is valid. This module pools what they say, and
-judges times and ratios apart: a machine whose speed moves makes a time doubtful, and leaves the
-ratio of two backends that took turns in the same processes as good as it was. With one process,
-what it says is all there is; with enough of them, their medians show by themselves how far they
-agree, and what disturbed a few of them is noted and spoils nothing. It knows results and plain
-numbers.
+judges times and ratios separately: a machine whose speed moves makes a time doubtful, and leaves
+the ratio of two backends that took turns in the same processes as good as it was. With enough
+processes their medians show by themselves how far they agree, and what disturbed a few of them is
+noted and spoils nothing.
 """
 
 from __future__ import annotations
@@ -31,18 +30,16 @@ WIDE = 0.05
 shape often differ by less."""
 
 WIDE_OVER_PROCESSES = 0.25
-"""The same of a median over processes. A machine's own speed moves from process to process, on
-shared ones by a tenth and more, and every backend of a shape with it: what they are to each other
-is known far better, and has its own interval. Past a quarter not even a time's first digit is
-known, and the time is doubtful."""
+"""The same of a median over processes: a machine's own speed moves from process to process, on
+shared ones by a tenth and more. Past a quarter not even a time's first digit is known."""
 
 MINORITY = 0.25
-"""Part of the processes that may have been disturbed. The median over them does not follow so few,
-and its interval shows what they do: with six, it reaches from the smallest to the largest."""
+"""Part of the processes that may have been disturbed: the median over them does not follow so few,
+and its interval shows what they do."""
 
 FEW_PROCESSES = "few_processes"
 """The code of a note that a session ended before a case had the processes for an interval of its
-own. ``bench.run`` counts such cases as INVALID: processes are what it is there for."""
+own; ``bench.run`` counts such cases as INVALID."""
 
 WIDE_INTERVAL = "wide_interval"
 """The code of a median that is known too little, of one process or over several."""
@@ -51,14 +48,9 @@ FEW_SAMPLES, NOT_STEADY = "few_samples", "not_steady"
 """Codes of what a process says of its own samples (``measuring.group``): there are few, or their
 earlier and later half differ."""
 
-UNSTEADY_RATIO = "unsteady_ratio"
-"""The code of a ratio that was not the same in the earlier and in the later rounds of a process."""
-
-FEW_ROUNDS = "few_rounds"
-"""The code of a ratio of so few rounds that their median has no interval."""
-
-OF_RATIO = (UNSTEADY_RATIO, FEW_ROUNDS)
-"""Codes of what is doubtful in a ratio of two sides of which neither is INVALID."""
+OF_RATIO = UNSTEADY_RATIO, FEW_ROUNDS = "unsteady_ratio", "few_rounds"
+"""Codes of what is doubtful in a ratio of two sides of which neither is INVALID: it was not the
+same in the earlier and later rounds of a process, or has so few that they have no interval."""
 
 _OF_ONE_PROCESS = (FEW_SAMPLES, WIDE_INTERVAL)
 """Reasons that say how little one process's own median is known. Over enough processes that shows
@@ -214,7 +206,7 @@ def _drifted(new: RunSamples, base: RunSamples) -> bool:
     if new.rounds is None or base.rounds is None:
         return True  # not in turn: the drift of one is a drift of the ratio
     _, here, there = np.intersect1d(new.rounds, base.rounds, return_indices=True)
-    # Too few rounds to tell is told as that.
+    # Too few rounds are a reason of their own.
     return halves_agree((new.samples[here] / base.samples[there]).tolist()) is False
 
 
