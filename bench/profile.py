@@ -11,7 +11,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +99,16 @@ def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
     profile = prepared.model.profile(case.workload)
     if not profile.events:
         raise UnsupportedError(f"{profile.source} saw no operator of {case.backend}")
-    taken = _seconds(prepared, bench)
+    step, now = prepared.step, bench.clock.now
+    times: list[float] = []
+    step.synchronize()
+    end = now() + SECONDS
+    while len(times) < FEWEST_CALLS or now() < end:
+        start = now()
+        step.run()
+        step.synchronize()
+        times.append(now() - start)
+    taken = statistics.median(times)
     figures: dict[str, float | str | None] = {}
     if bench.roofs is not None:
         figures |= bench.roofs.figures(case, taken, bench.threads, bench.frameworks(case.device))
@@ -116,26 +125,13 @@ def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
     return Profiled(case, profile, taken, found, numbers)
 
 
-def _seconds(prepared: Prepared, bench: Bench) -> float:
-    step, now = prepared.step, bench.clock.now
-    taken: list[float] = []
-    step.synchronize()
-    end = now() + SECONDS
-    while len(taken) < FEWEST_CALLS or now() < end:
-        start = now()
-        step.run()
-        step.synchronize()
-        taken.append(now() - start)
-    return statistics.median(taken)
-
-
 # -- what was seen
 
 
 def write(found: Profiled, timeline: Path, form: str) -> None:
     """Write the timeline's file, and tell the rest in this form. Raises UsageError."""
     said = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
-    output.write_file(timeline, trace(found.profile, said, kind))
+    output.write_file(timeline, trace(found.profile, said))
     # By operator, the most time first: of one step under the profiler, own time alone.
     spent = by_name(found.profile.events)
     whole = sum(each.seconds for each in spent.values()) or 1.0
@@ -170,8 +166,8 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
     output.deliver(form, output.Target(None), Document([*blocks[:2], here]).terminal, texts)
 
 
-def trace(profile: Profile, said: Mapping[str, object], kind: Callable[[str], str]) -> str:
-    """The file. said: what it is a profile of, plain data. kind: of an operator, by its name."""
+def trace(profile: Profile, said: Mapping[str, object]) -> str:
+    """The timeline in JSON. said: what it is a profile of, plain data."""
     tracks = {track: n for n, track in enumerate(dict.fromkeys(e.track for e in profile.events))}
     begin = min((event.start for event in profile.events), default=0.0)
     events: list[dict[str, object]] = [

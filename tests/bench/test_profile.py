@@ -180,7 +180,7 @@ def test_each_operator_is_a_complete_event_on_its_track() -> None:
         Event("While", 100.0, 1.0, "thread 7"),
         Event("</script>", 100.25, 0.5, "stream 1"),
     )
-    data = json.loads(trace(Profile("a profiler", events), {"case": "x"}, str.lower))
+    data = json.loads(trace(Profile("a profiler", events), {"case": "x"}))
     names = {e["tid"]: e["args"]["name"] for e in data["traceEvents"] if e["name"] == "thread_name"}
     found = [e for e in data["traceEvents"] if e["ph"] == "X"]
     assert [(e["name"], e["ts"], e["dur"], names[e["tid"]]) for e in found] == [
@@ -189,8 +189,8 @@ def test_each_operator_is_a_complete_event_on_its_track() -> None:
         ("MatMul", 500000.0, 250000.0, "thread 7"),
     ]
     assert found[2]["args"]["detail"] == "while/body/MatMul:MatMul"
-    assert (found[2]["cat"], data["otherData"]) == ("matmul", {"case": "x"})
-    nothing = json.loads(trace(Profile("a profiler", ()), {}, str))
+    assert (found[2]["cat"], data["otherData"]) == ("products", {"case": "x"})
+    nothing = json.loads(trace(Profile("a profiler", ()), {}))
     assert [e["ph"] for e in nothing["traceEvents"]] == ["M"]
 
 
