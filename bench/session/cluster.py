@@ -588,7 +588,13 @@ class ClusterMachines(Closing):
         """The nodes that have become ready since the last look."""
         if self._looked is None or self._now() - self._looked >= NODES_EVERY:
             self._looked = self._now()
-            self._look()
+            for facts in self._ray.nodes():
+                name = f"{facts['NodeManagerHostname']}#{facts['NodeID'][:6]}"
+                lends = facts["Alive"] and (facts.get("Resources") or {}).get("CPU")
+                known = name in self._asking or name in self._nodes
+                if lends and not known and self._lives[name] < LIVES:
+                    self._lives[name] += 1
+                    self._asking[name] = self._reserve(name, facts, facts["Resources"])
         found = []
         for name, node in list(self._asking.items()):
             if node.answer.ready():
@@ -603,19 +609,6 @@ class ClusterMachines(Closing):
                     f"{name} is not free yet: other work of the cluster or another run has it"
                 )
         return found
-
-    def _look(self) -> None:
-        """Ask the nodes that are new."""
-        for facts in self._ray.nodes():
-            name = f"{facts['NodeManagerHostname']}#{facts['NodeID'][:6]}"
-            resources = facts.get("Resources") or {}
-            known = name in self._asking or name in self._nodes
-            if not facts["Alive"] or known or self._lives[name] >= LIVES:
-                continue
-            if not resources.get("CPU"):
-                continue  # a head that lends nothing
-            self._lives[name] += 1
-            self._asking[name] = self._reserve(name, facts, resources)
 
     def _reserve(self, name: str, facts: Mapping[str, Any], resources: Mapping[str, float]) -> Node:
         affinity = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy

@@ -307,6 +307,7 @@ class Schedule:
         self.put_off: tuple[str, ...] = ()
         self.costs = Costs(seconds or {}, side_by_side)
         self._seed = seed
+        self._enough = goal.processes or ENOUGH_PROCESSES  # processes of a case, at the least
         # Asked once of each: for a name that is not ours all installed packages are looked through.
         needs = functools.cache(needs)
         self._memory = memory
@@ -489,11 +490,6 @@ class Schedule:
                 left -= cost
                 chosen.append(each)
         return chosen
-
-    @property
-    def _enough(self) -> int:
-        """Processes that a case is to have at the least."""
-        return self.goal.processes or ENOUGH_PROCESSES
 
     def _unweighed(self, cases: Iterable[Case]) -> list[Case]:
         """Those whose memory is still to be measured: unlike the time, once is enough."""
