@@ -32,7 +32,6 @@ from bench.stats.pairs import (
 from bench.stats.rows import USUAL_BASELINES
 
 FORMATS = ("terminal", "markdown", "csv", "json")
-PICTURES = ("svg", "png")  # of the maps of two devices
 EPILOG = """\
 exit codes:
   0  the comparison was made, and no --fail-on rule was broken
@@ -74,7 +73,6 @@ def main(words: Sequence[str] | None = None) -> int:
 def _compare(options: argparse.Namespace) -> int:
     """Show what is requested; the exit code. Raises UsageError and what ``filters.read`` raises."""
     target = output.Target(options.output, os.environ)
-    output.check(options.format, target)
     if options.what == "published":
         return _published(options, target)
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
@@ -182,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     def command(
-        name: str, text: str, epilog: str = EPILOG, pictures: Sequence[str] = (), ruled: bool = True
+        name: str, text: str, epilog: str = EPILOG, ruled: bool = True
     ) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
@@ -191,8 +189,7 @@ def _parser() -> argparse.ArgumentParser:
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        note = "svg and png draw the maps, with matplotlib" if pictures else ""
-        arguments.add_output(added, (*FORMATS, *pictures), note)
+        arguments.add_output(added, (*FORMATS, "svg") if ruled else FORMATS)
         arguments.add_unmeasured(added)
         filters.add(added)
         if ruled:
@@ -213,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     of_machines = "compare CPU and GPU of a machine, and machine with machine"
-    devices = command("devices", of_machines, pictures=PICTURES)
+    devices = command("devices", of_machines)
     command_line.add_result_paths(devices)
     devices.add_argument(
         "--baseline", metavar="DEVICE", help="compare all with this one: cpu, or 'cpu on MACHINE'"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.case.cases import Case
-from bench.machine.fields import InputError
 from bench.records.grouping import grouped
-from bench.render import plot, quantities, table
+from bench.render import quantities, table
 from bench.render.data import OF_BRIDGE, OF_RATIO
-from bench.render.escape import clean
+from bench.render.escape import clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import (
     UnmeasuredCases,
@@ -24,7 +21,6 @@ from bench.render.messages import (
     unclear,
     uneven,
 )
-from bench.render.plot import Axes, Figure
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.render.table import Block, Cell, Column, Document, Sheet, finite
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
@@ -35,6 +31,7 @@ LONGEST_LIST = 20
 """A list of names longer than this says how many more there are; CSV and JSON have them all."""
 
 _MOST_PACKAGES = 12
+WIDTH = 100  # of a picture, in letters
 _MOST_MAPS = 12  # are shown; CSV and JSON have all
 
 NO_MAP = (
@@ -271,13 +268,14 @@ def _cells(row: ComparisonRow) -> list[str | Cell]:
     ]
 
 
-def texts(report: ComparisonReport) -> dict[str, Callable[[], str | bytes | Iterable[str]]]:
+def texts(report: ComparisonReport) -> dict[str, Callable[[], str | Iterable[str]]]:
     """Return what makes each format but a terminal's."""
+    shown = document(report)
     return {
-        "markdown": document(report).markdown,
+        "markdown": shown.markdown,
         "csv": lambda: as_csv(report),
         "json": lambda: as_json(report),
-        **{form: functools.partial(_picture, report, form) for form in plot.FORMATS},
+        "svg": lambda: terminal_picture(shown.terminal, "python -m bench.compare", WIDTH),
     }
 
 
@@ -573,68 +571,3 @@ def _map_table(found: Map) -> Sheet:
             for batch in found.batches
         ],
     )
-
-
-MOST_MAPS = 6
-"""So many are drawn on one page, the best of each device first."""
-
-_PAGE_WIDTH = 7.0  # inches
-_ROW, _HEAD, _FOOT = 0.34, 0.85, 0.4
-_STRONGEST = math.log(10)  # ratios beyond it have the palest and the strongest colour
-
-
-def _picture(report: ComparisonReport, kind: str) -> bytes:
-    """The maps, drawn. Raises InputError where there is none."""
-    if not report.maps:
-        raise InputError(NO_MAP if report.no_map else "there is no map to draw")
-    with plot.style():
-        return plot.encoded(_draw_maps(report.maps), kind)
-
-
-def _draw_maps(maps: Sequence[Map]) -> Figure:
-    shown = maps[:MOST_MAPS]
-    columns = min(2, len(shown))
-    rows = math.ceil(len(shown) / columns)
-    tallest = max(len(found.batches) for found in shown)
-    figure = plot.empty_figure(_PAGE_WIDTH, rows * (_HEAD + _ROW * tallest) + _FOOT)
-    grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes, found in zip(grid, shown, strict=False):
-        _draw_map(axes, found)
-    for axes in grid[len(shown) :]:
-        axes.set_axis_off()
-    marks = ", ".join(f"{mark} {state}" for state, mark in MARKS.items())
-    below = f"times as fast as the base; {marks}"
-    if len(maps) > len(shown):
-        below += f"; {count(len(maps) - len(shown), 'more map')} not drawn"
-    figure.supxlabel(below, fontsize=7, x=0.01, ha="left", color=plot.SUBTLE)
-    return figure
-
-
-def _draw_map(axes: Axes, found: Map) -> None:
-    """Orange where the base is faster, violet where the new device is, blank what is not trusted
-    or not measured: it would say which wins."""
-    title, _, work = map_title(found).partition(": ")
-    axes.set_title(f"{plot.label(title, 70)}\n{plot.label(work, 70)}", loc="left", fontsize=7.5)
-    strengths = [[math.nan] * len(found.hidden_sizes) for _ in found.batches]
-    for (batch, hidden), cell in found.cells.items():
-        row, column = found.batches.index(batch), found.hidden_sizes.index(hidden)
-        strength = max(-1.0, min(1.0, -cell.comparison.log_ratio / _STRONGEST))
-        if not cell.reasons:
-            strengths[row][column] = strength
-        dark = abs(strength) > 0.6 and not cell.reasons
-        axes.text(
-            column,
-            row,
-            _cell_text(found, (batch, hidden)),
-            ha="center",
-            va="center",
-            fontsize=7.5,
-            fontweight="bold" if cell.wins else "normal",
-            color="white" if dark else plot.INK,
-        )
-    axes.imshow(strengths, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(found.hidden_sizes)), list(map(str, found.hidden_sizes)))
-    axes.set_yticks(range(len(found.batches)), list(map(str, found.batches)))
-    axes.set_xlabel("hidden size")
-    axes.set_ylabel("batch")
-    axes.tick_params(length=0)

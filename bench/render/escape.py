@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -75,6 +77,15 @@ def text_console(**options: Any) -> Console:
     options: those of Rich's own ``Console``.
     """
     return Console(markup=False, emoji=False, highlight=False, **options)
+
+
+def terminal_picture(draw: Callable[[Console], object], title: str, width: int) -> str:
+    """What a terminal of that width shows, in SVG: the same answer gives the same picture."""
+    console = text_console(file=io.StringIO(), width=width, record=True, force_terminal=True)
+    draw(console)
+    svg = console.export_svg(title=title, unique_id="report")
+    # Rich's own asks a server for a typeface; a picture must not ask anybody.
+    return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
 def hanging(head: str, text: Text, style: str = "") -> Table:

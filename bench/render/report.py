@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import io
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from rich.console import Console
 
-from bench.render.escape import text_console
+from bench.render.escape import terminal_picture
 from bench.render.labels import (
     BARS,
     DOUBTFUL,
@@ -369,9 +367,5 @@ def _notes(report: Report) -> Block:
 
 def as_picture(report: Report, width: int = _PICTURE, draw: Draw = full) -> str:
     """The report as it looks in a terminal, in SVG: the same report gives the same picture."""
-    console = text_console(file=io.StringIO(), width=width, record=True, force_terminal=True)
-    show(report, console, draw)
     command = f"python -m bench.report{' --brief' if draw is brief else ''}"
-    svg = console.export_svg(title=command, unique_id="report")
-    # Rich's own asks a server for a typeface; a picture must not ask anybody.
-    return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
+    return terminal_picture(lambda console: show(report, console, draw), command, width)

@@ -73,7 +73,7 @@ def _all() -> Iterator[Command]:
     yield from _formats("bench.compare runs OLDER FILES", texts)
     yield from _formats("bench.compare backends FILES", texts)
     yield from _formats("bench.compare published FILES", texts)
-    yield from _formats("bench.compare devices FILES", texts, ["svg", "png"])
+    yield from _formats("bench.compare devices FILES", (*texts, "svg"))
     yield from _formats("bench.report --along window FILES", texts)
     for suffix in (".svg", ".png"):
         yield Command(("bench.plot", "FILES", "--along", "window", "--output", "OUT"), suffix)

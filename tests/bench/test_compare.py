@@ -87,15 +87,13 @@ def test_output_goes_to_a_file_and_one_that_cannot_be_written_is_an_error(
     assert "out.txt/folder.txt cannot be written" in capsys.readouterr().err
 
 
-def test_a_picture_needs_a_file_and_is_drawn_into_it(
+def test_a_picture_shows_what_a_terminal_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(save(tmp_path / "made", gather(*grid(STEPS))))
-    assert compare.main(["devices", folder, "--format", "png"]) == 2
-    assert "--format png needs --output FILE.png" in capsys.readouterr().err
     assert compare.main(["devices", folder, "--format", "svg", "--output", "a.svg"]) == 0
     assert "wins" not in capsys.readouterr().out
-    assert "3.000 F" in Path("a.svg").read_text(encoding="utf-8")
+    assert "3.000&#160;F" in Path("a.svg").read_text(encoding="utf-8")
 
 
 def test_without_results_beside_published_ones_a_suite_of_theirs_is_named(

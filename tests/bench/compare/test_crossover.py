@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
 from bench import case as suites
 from bench.case.cases import Case
 from bench.cli.output import plain_text
 from bench.render import compare as output
-from bench.render import plot
 from bench.render.compare import map_work, wins_from
 from bench.stats.comparison import Pairing
 from bench.stats.pairs import Map, compare_devices
@@ -143,22 +139,3 @@ def test_a_map_is_shown_with_its_line_its_winners_in_bold_and_blanks() -> None:
     assert "| 1 | 0.333 S | 0.667 S | **┃3.000 F** | 512 (128: SLOWER) |" in (
         output.document(report).markdown()
     )
-
-
-def test_the_picture_has_a_tile_for_each_measured_shape_and_none_for_what_is_invalid() -> None:
-    items = grid({**STEPS, (64, 128): (9.0, 3.0)})
-    items = [replace(each, valid=False, reasons=(BUSY,)) for each in items if _corner(each.case)]
-    items += [each for each in grid(STEPS) if not _corner(each.case)]
-    with plot.style():
-        (axes,) = output._draw_maps(maps(*items)).axes
-    (image,) = axes.images
-    tiles = np.ma.filled(image.get_array(), np.nan)
-    assert np.isfinite(tiles).sum() == len(STEPS)
-    assert tiles[0, 0] < 0 < tiles[0, 2]  # orange where the base wins, violet where it loses
-    texts = {each.get_text(): each.get_fontweight() for each in axes.texts}
-    assert texts["┃3.000 !"] == texts["0.333 S"] == "normal"
-    assert texts["┃3.000 F"] == "bold"
-
-
-def _corner(of: Case) -> bool:
-    return (of.workload.batch, of.spec.hidden_size) == (64, 128)

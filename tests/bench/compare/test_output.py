@@ -15,7 +15,6 @@ from bench.case.cases import Case
 from bench.cli.command_line import UsageError
 from bench.cli.fail_on import parse_rule
 from bench.cli.output import WIDTH, Target, plain_text
-from bench.machine.fields import InputError
 from bench.render import compare as output
 from bench.render.compare import (
     CSV_COLUMNS,
@@ -95,13 +94,6 @@ def test_a_narrow_terminal_keeps_the_case_the_interval_and_the_verdict(width: in
     assert {"case", "speed", "CI", "verdict"} <= set(heading.split())
     assert next(line for line in lines if "SLOWER" in line).split().count("SLOWER") == 1
     assert not [line for line in lines if "…" in line]
-
-
-def test_a_picture_of_what_has_no_map_is_refused_with_the_reason(tmp_path: Path) -> None:
-    report = compare_devices(gather(*grid({(1, 32): (1.0, 3.0)})))
-    with pytest.raises(InputError, match="No map of batch × hidden size"):
-        show(report, "png", Target(tmp_path / "a.png"))
-    assert not (tmp_path / "a.png").exists()
 
 
 def test_github_actions_gets_the_tables_and_a_line_for_each_slower_case(
