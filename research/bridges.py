@@ -1,7 +1,7 @@
 """How often a bridge is called uneven, and what verdicts over it are worth, by simulation.
 
 A bridge's own times have the luck of their processes, of which the ratios over it are free, so that
-it is known less well than they are, however many of its cases are taken together. This room knows
+it is known less well than they are, however many of its cases are taken together. It knows
 the statistics and NumPy.
 """
 

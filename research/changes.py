@@ -4,7 +4,7 @@ A history is three backends with four cases each on one machine. What each sessi
 case is its level, what the machine's luck was in that session, which is common to all cases, and
 noise of its own as ``noises`` draws it. Beside these noises stand worlds that no rule was made for:
 a machine that wanders from day to day, one that was exchanged, sessions at unequal times, cases
-that are missing, slow drift. Every draw is seeded. This room knows the statistics and NumPy.
+that are missing, slow drift. Every draw is seeded. It knows the statistics and NumPy.
 """
 
 from __future__ import annotations

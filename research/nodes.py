@@ -2,7 +2,7 @@
 
 Machines of one kind, each with luck of its own, and on each some processes with theirs, as nobody
 told the rule: from none to a tenth between nodes, with tails, a bad node in ten, few processes here
-and many there. This room knows the statistics and NumPy.
+and many there. It knows the statistics and NumPy.
 """
 
 from __future__ import annotations

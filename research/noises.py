@@ -3,7 +3,7 @@
 A noise draws the log ratios of paired processes of two equal sides: most as the pairs of the
 reference results spread (``python -m research.verdict_pairs`` shows how those do), the others as no
 rule assumes: heavy tails, drift, processes that resemble the one before, two states, bad processes
-and bad cases. This room knows NumPy only.
+and bad cases. It knows NumPy only.
 """
 
 from __future__ import annotations

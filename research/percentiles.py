@@ -2,7 +2,7 @@
 
 Calls are slow now and then, some of them very, and a slow one seldom comes alone: a machine that
 does something else does it for a while. Two streams take turns in blocks on that machine, in each
-process anew, and are judged as measured ones are. This room knows the statistics and NumPy.
+process anew, and are judged as measured ones are. It knows the statistics and NumPy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What each rule says of simulated comparisons: this suite's, and those of other tools.
 
 Draws processes whose noise is known and asks the rule that ``ratios.compare`` applies what it sees,
-and the rules of other tools what they see in the same data. Every draw is seeded. This room knows
+and the rules of other tools what they see in the same data. Every draw is seeded. It knows
 the statistics and NumPy.
 """
 

@@ -1,6 +1,6 @@
 """``python -m research.verdict_study``: how often the verdicts are right, by simulation.
 
-The command; ``studying`` has the tables of ``research/verdicts.md`` and draws its pictures.
+The command; this package has the tables of ``research/verdicts.md`` and draws its pictures.
 """
 
 from __future__ import annotations

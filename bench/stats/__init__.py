@@ -1,7 +1,6 @@
 """From samples to verdicts, as pure functions: intervals, ratios, trust, and the rows of a report.
 
-Others take: ``intervals`` (of a median), ``ratios`` (of two, paired), ``verdict`` (faster, slower,
-or not to be reported), ``trust`` (whether a case's numbers are good), ``ranking`` (files to
-``rows``) and ``table`` (rows as one flat table); ``scaling`` (what several replicas gain). How
-often the verdicts are right is what ``studying`` shows.
+``intervals`` has the interval of a median and of means over processes and nodes, ``ratios`` what
+two cases are to one another, ``trust`` whether a case's numbers are good, ``rows`` what reports and
+comparisons are made of. ``research/`` simulates how often the verdicts are right.
 """

@@ -30,8 +30,7 @@ LEAST = 0.05
 """A smaller difference need not be looked at, however significant it is."""
 
 LUCK = 0.10
-"""The spread of a process that is assumed where no node has two, so that none shows it: the middle
-of the 3 to 29% that were seen."""
+"""The spread of a process that is assumed where no node has two: the middle of what was seen."""
 
 
 @dataclass(frozen=True)
