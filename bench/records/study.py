@@ -6,9 +6,8 @@ an answer is the study's own to check.
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,18 +75,13 @@ def save(found: Mapping[str, object], folder: Path) -> Path:
     return path
 
 
-def _root(path: Path) -> Field:
+def read(path: Path, kinds: Collection[str]) -> Study:
+    """The study, of one of these kinds, in a file. Raises ResultError, whatever the bytes are."""
     try:
-        return Field(path, "", parse_json(path, regular_bytes(path)))
+        root = Field(path, "", parse_json(path, regular_bytes(path)))
     except RecursionError:
         raise error_at(path, "is nested too deeply to be a study") from None
-
-
-def read(path: Path, kind: str) -> Study:
-    """The study in a file. Raises ResultError, whatever the bytes are."""
-    root = _root(path)
-    if root["study"].label() != kind:
-        raise root["study"].error(f"{kind!r}, the study of this command")
+    kind = root["study"].one_of(kinds)
     if root["schema"].integer(1) != SCHEMA:
         raise root["schema"].error(f"{SCHEMA}, which this version knows")
     answers = tuple(tuple(each.items()) for each in root["answers"].items())
@@ -97,13 +91,3 @@ def read(path: Path, kind: str) -> Study:
     if changed(root.mapping()):
         raise error_at(path, CHANGED)
     return Study(kind, run, root["question"], answers)
-
-
-def kind_of(path: Path) -> str:
-    """Return the kind of the study in a file. Raises ResultError if it is none."""
-    return _root(path)["study"].label()
-
-
-def newest(paths: Sequence[str | os.PathLike[str]], kind: str) -> Study:
-    """Return the newest of these studies of one kind. Raises ResultError."""
-    return max((read(Path(each), kind) for each in paths), key=lambda study: study.run.started)

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.cli import output
 from bench.cli.command_line import UsageError
-from bench.machine.fields import Field, printable
+from bench.machine.fields import Field
 from bench.records import study
 from bench.records.study import Study
 from bench.render.escape import LONGEST_SENTENCE, clean
@@ -66,17 +66,15 @@ _Records = list[tuple[int, Field]]
 def deliver(paths: Sequence[str], options: argparse.Namespace) -> list[str]:
     """Show the newest of the files' studies; what is not in the table, and why.
 
-    Raises UsageError for files of several kinds or of an unknown one, ResultError.
+    Raises UsageError for files of several kinds, ResultError for what is no study.
     """
-    kinds = list(dict.fromkeys(study.kind_of(Path(each)) for each in paths))
-    if len(kinds) > 1 or kinds[0] not in KINDS:
-        raise UsageError(
-            f"the files are of studies: {listed([printable(each, 60) for each in kinds])}; "
-            f"expected one of {', '.join(KINDS)}"
-        )
+    found = [study.read(Path(each), KINDS) for each in paths]
+    kinds = list(dict.fromkeys(each.kind for each in found))
+    if len(kinds) > 1:
+        raise UsageError(f"the files are of several studies, {listed(kinds)}: name those of one")
     if options.format not in FORMATS:
         raise UsageError(f"a study of {kinds[0]} is shown with --format {' or '.join(FORMATS)}")
-    shown, problems = document(study.newest(paths, kinds[0]))
+    shown, problems = document(max(found, key=lambda each: each.run.started))
     output.as_asked(options, shown.terminal, {"markdown": shown.markdown})
     return problems
 

@@ -21,7 +21,7 @@ def saved(folder: Path, kind: str = "denormals", day: int = 1) -> Path:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = saved(tmp_path)
-    found = study.read(path, "denormals")
+    found = study.read(path, ("denormals",))
     assert path.name.startswith("denormals-20250101T120000Z-")
     assert found.question["seed"].integer(0) == 1
     assert [[each["a"].integer(0) for each in answer] for answer in found.answers] == [[1], [2]]
@@ -37,10 +37,10 @@ def test_one_that_was_changed_is_refused_and_an_older_one_without_a_digest_is_re
     data["answers"][0][0]["a"] = 7
     path.write_text(json.dumps(data))
     with pytest.raises(ResultError, match=r"\.json was changed after it was written"):
-        study.read(path, "denormals")
+        study.read(path, ("denormals",))
     del data["digest"]
     path.write_text(json.dumps(data))
-    assert study.read(path, "denormals").answers[0][0]["a"].integer(0) == 7
+    assert study.read(path, ("denormals",)).answers[0][0]["a"].integer(0) == 7
 
 
 def test_readers_of_results_pass_studies_over(tmp_path: Path) -> None:
@@ -65,4 +65,4 @@ def test_a_file_that_is_no_such_study_is_told(
     path = saved(tmp_path)
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ResultError, match=words):
-        study.read(path, "denormals")
+        study.read(path, ("denormals",))

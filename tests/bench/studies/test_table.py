@@ -188,17 +188,13 @@ def test_studies_of_two_kinds_or_of_an_unknown_one_or_as_data_are_refused(
     lengths = written(tmp_path, "lengths", str)
     denormals = written(tmp_path, "denormals", str)
     assert report.main([str(lengths), str(denormals)]) == 2
-    assert "the files are of studies: lengths and denormals; expected one of" in (
-        capsys.readouterr().err
-    )
+    assert "the files are of several studies, lengths and denormals" in capsys.readouterr().err
     code, _, err = shown("lengths", lengths, capsys, "--format", "csv")
     assert code == 2
     assert "a study of lengths is shown with --format terminal or markdown" in err
     denormals.write_text(denormals.read_text().replace('"denormals"', '"dreams"', 1))
     assert report.main([str(denormals)]) == 2
-    assert "the files are of studies: dreams; expected one of denormals, " in (
-        capsys.readouterr().err
-    )
+    assert 'study is "dreams"; expected one of denormals, ' in capsys.readouterr().err
 
 
 def test_each_side_is_compared_with_the_baseline_by_sequence(
