@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +20,6 @@ from bench.case.cases import Case
 from bench.machine.fields import (
     LONGEST,
     Field,
-    MissingField,
     ResultError,
     error_at,
     mapping,
@@ -30,8 +29,6 @@ from bench.machine.fields import (
 from bench.records.advice import worded
 from bench.records.streaming import StreamCalls
 from bench.records.streaming import parse as parse_streaming
-from lstm_impl.spec import LSTMSpec
-from lstm_impl.workload import Workload
 
 SCHEMA = 2
 Figures: TypeAlias = Mapping[str, float | str | None]
@@ -356,13 +353,6 @@ def _figures(field: Field, numbers: Sequence[str] = ()) -> Figures | None:
     return figures
 
 
-_PARTS = tuple(
-    (key, tuple((each.name, str(each.type), each.default is MISSING) for each in fields(kind)))
-    for key, kind in (("spec", LSTMSpec), ("workload", Workload))
-)
-"""The fields of a case's parts: their names, their types, and whether they must be there."""
-
-
 MOST_CASES_KEPT = 20_000
 
 _read: dict[tuple[str, object], Case] = {}
@@ -392,17 +382,12 @@ def _checked_case(parent: Field) -> Case:
     field["device"].label()
     if field["variant"].given:
         field["variant"].label()
-    for key, known in _PARTS:
-        part = field[key]
-        for name, annotation, required in known:
-            value = part[name]
-            if value.value is not MissingField or required:
-                value.annotated(annotation)
     try:
         case = Case.from_dict(field.mapping())
     except ValueError as error:
         # The types' own errors say "case.spec: LSTMSpec.dtype is".
         text = re.sub(r"^case\.(spec|workload): (LSTMSpec|Workload)\.", r"case.\1.", str(error))
+        text = re.sub(r"__init__\(\) missing .* argument.?: '(\w+)'.*", r"\1 is missing", text)
         where, _, what = text.partition(" ")
         parents = field.name.removesuffix("case")
         raise error_at(field.path, printable(what), parents + printable(where)) from None
