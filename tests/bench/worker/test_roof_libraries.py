@@ -109,16 +109,28 @@ def test_numpy_makes_small_products_in_one_call_and_counts_each(
         assert work.amount == stack
 
 
-def test_numpy_s_blas_has_its_threads_back_after_a_roof() -> None:
+def test_numpy_s_blas_has_one_thread_within_ours_and_its_own_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def threads() -> set[int]:
         return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
     with threadpool_limits(2, user_api="blas"):
         if threads() != {2}:
             pytest.skip("NumPy's BLAS cannot be told how many threads to use")
-        for work in NumPyLibrary("cpu", 2).products((32, 64, 64), "float32"):
+        library = NumPyLibrary("cpu", 2)
+        given: list[int] = []
+        limit = library._blas.limit
+
+        def limited(limits: int) -> Any:
+            given.append(limits)
+            return limit(limits=limits)
+
+        monkeypatch.setattr(library._blas, "limit", limited)
+        for work in library.products((32, 64, 64), "float32"):
             work.run(3)
         assert threads() == {2}
+        assert given == [1, 1]  # of the works on one thread and on two
 
 
 def test_numpy_copies_on_one_thread_and_on_all_but_not_small_shares() -> None:
