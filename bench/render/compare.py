@@ -42,9 +42,6 @@ NO_MAP = (
 _NOTES = {
     "no_shared_case": "{sides[0]} and {sides[1]} share no case: there is nothing to compare.",
     "several_machines": "{side} holds runs of several machines ({hosts})",
-    "other_gradients": "not compared: {cases} training cases of {sides[0]} that {sides[1]} has "
-    "only with other gradients, which is other work. Results from before suites had the key have "
-    '"all"',
     "too_few_backends": "No group has two backends with results ({backends}): there is nothing to "
     "compare. To add backends, run `pytest --benchmark-only --lstm-backends all`.",
     "too_few_devices": "No two devices have results ({devices}): there is nothing to compare. To "

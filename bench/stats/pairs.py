@@ -505,30 +505,10 @@ def compare_runs(
         for side in sides
         if len(hosts := {run.machine for run in side.runs}) > 1
     ]
-    notes += _other_gradients(*sides)
     finding = None if rows else Reason("no_shared_case", {"sides": list(names)})
     title = f"{names[1]} against {names[0]}"
     report = report_of(title, rows, one_sided, (base, new), sides, notes, finding)
     return replace(report, over_time=True)
-
-
-def _other_gradients(base: ComparisonSide, new: ComparisonSide) -> list[Reason]:
-    """That training cases of two sides differ in nothing but what is differentiated, if some do."""
-
-    def by_work(side: ComparisonSide) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
-        for case in (items[0].case for items in side.measured.values()):
-            work = replace(case.workload, gradients="all")
-            found.setdefault(replace(case, workload=work).id, set()).add(case.workload.gradients)
-        return found
-
-    ours, theirs = by_work(new), by_work(base)
-    separate = [work for work in ours if work in theirs and not ours[work] & theirs[work]]
-    if not separate:
-        return []
-    requested = [sorted(set().union(*(side[work] for work in separate))) for side in (ours, theirs)]
-    values = {"cases": len(separate), "sides": [new.label, base.label], "gradients": requested}
-    return [Reason("other_gradients", values)]
 
 
 def compare_backends(results: Results, baseline: str | None = None) -> ComparisonReport:

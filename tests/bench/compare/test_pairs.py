@@ -160,19 +160,6 @@ def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
     assert report.rows[0].new_s == pytest.approx(2.0, rel=1e-5)
 
 
-def test_runs_that_differ_in_what_is_differentiated_are_not_compared_and_it_is_said() -> None:
-    old = replace(a_case(), workload=replace(a_case().workload, mode="training", gradients="all"))
-    new = replace(old, workload=replace(old.workload, gradients="weights"))
-    base = gather(measured(old, 1.0, run("b")))
-    report = compare_runs(base, gather(measured(new, 0.5, run("n"))))
-    assert not report.rows
-    assert tuple(map(note_text, report.notes)) == (
-        "not compared: 1 training cases of NEW that BASE has only with other gradients, which is "
-        'other work. Results from before suites had the key have "all"',
-    )
-    assert not compare_runs(base, gather(measured(old, 0.5, run("n")))).notes
-
-
 def test_versions_hardware_and_threads_that_differ_are_named_and_passing_states_are_not() -> None:
     other = {
         "cpu": {"name": "Other CPU", "cores": 2, "clock_hz": 2.9e9, "clock_max_hz": 3.5e9},
