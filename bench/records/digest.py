@@ -51,16 +51,8 @@ def changed(document: Mapping[str, object]) -> bool:
     none. Older files have none."""
     if document.get(KEY) is not None:
         return document[KEY] != digest(document)
-    for section in map(mapping, (document.get("lstm"), document.get("learning"))):
-        if MARK in section or "submitted" in section:
-            return True
-    # Files before ``MARK`` are known by fields that are younger than the digest: ``boot`` of the
-    # machine's state, and how busy the processors were while the roofs were measured.
-    entries = document.get("benchmarks")
-    return _holds(document, "lstm", "run", "environment", "before", "boot") or any(
-        _holds(entry, "extra_info", "lstm", "roofs", "processors_busy")
-        for entry in (entries if isinstance(entries, list) else ())
-    )
+    sections = map(mapping, (document.get("lstm"), document.get("learning")))
+    return any(MARK in section or "submitted" in section for section in sections)
 
 
 def is_as_written(data: bytes) -> bool:
@@ -85,10 +77,3 @@ def _canonical(document: Mapping[str, object]) -> str:
 
 def _digest_of(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode('ascii')).hexdigest()}"
-
-
-def _holds(value: object, *keys: str) -> bool:
-    *parents, last = keys
-    for key in parents:
-        value = mapping(value).get(key)
-    return last in mapping(value)
