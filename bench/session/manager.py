@@ -43,7 +43,7 @@ class Watch:
     be timed, by its id.
 
     startup: seconds until it could begin with its first case. waited: seconds for its turn.
-    costs: of each case of the groups that are over, the seconds next to those and next to ``once``.
+    costs: of each case of the groups that are over, the seconds next to those.
     """
 
     def __init__(
@@ -68,14 +68,8 @@ class Watch:
         self._seconds = seconds or {}
         self._first = ""
         self._prepared: dict[str, float] = {}
-        self._once: dict[str, float] = {}
         self._timed: dict[str, float] = {}
         self._frameworks = 0.0
-
-    @property
-    def once(self) -> float:
-        """Seconds for what no later process does again: measuring memory."""
-        return sum(self._once.values())
 
     @property
     def timed(self) -> float:
@@ -103,7 +97,6 @@ class Watch:
                 planned = self._seconds.get(case, 0.0)
                 taken = _seconds(line, "setup", "timing_s")
                 self._timed[case] = planned if taken is None else min(planned, taken)
-                self._once[case] = _seconds(line, "memory", "seconds") or 0.0
                 if case == self._first:
                     # A framework is imported for the first: that is no cost of its own.
                     self._frameworks = _seconds(line, "setup", "start_s") or 0.0
@@ -128,7 +121,7 @@ class Watch:
             self._group = None
             cases = [case for case, of in self._groups.items() if of == name]
             own = {case: self._prepared.get(case, 0.0) for case in cases}
-            known = (own, self._once, self._timed)
+            known = (own, self._timed)
             overhead = now - since - sum(each.get(case, 0.0) for each in known for case in cases)
             sharing = [case for case in cases if case in self._timed] or cases
             for case in sharing:
@@ -401,7 +394,7 @@ class Manager:
         finally:
             self.schedule.flights.end(work)
             self._watches.remove(watch)
-        outside = self._now() - started - watch.timed - watch.once - watch.waited
+        outside = self._now() - started - watch.timed - watch.waited
         if (startup := watch.startup) is not None:
             # Those that start at the same time take it once.
             own = startup / self._side_by_side

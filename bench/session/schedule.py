@@ -21,10 +21,6 @@ from bench.records.schema import Outcome, ResultFile
 from bench.session.session import Environment, Goal, Lot, Needs, Work, lots, needs_of
 from bench.stats.intervals import ENOUGH_PROCESSES, case_interval, median_interval
 
-MEMORY_CASE = 2.0
-"""Seconds that the memory of a case takes to measure, by a guess that is planned with before it has
-been: TensorFlow builds, traces and runs a small case once more, in a process of its own."""
-
 OUTSIDE_CASE, OUTSIDE_PROCESS = 0.8, 12.0
 """Seconds that preparing a case and starting a process take, by a guess that only the first process
 is planned with: building, tracing and checking small cases of TensorFlow on two cores, and its
@@ -186,8 +182,8 @@ class Coming:
 
     begun: processes that it has had or is in; missing: what it lacks to enough, when these have
     ended; left: the same while those in work are still to come, one at the least. outside,
-    measuring: seconds of one process, measuring at its whole length; once: of what one process does
-    for all. looks: processes that have shown ``outside``; a guess where none has.
+    measuring: seconds of one process, measuring at its whole length. looks: processes that
+    have shown ``outside``; a guess where none has.
     """
 
     lot: Lot
@@ -196,7 +192,6 @@ class Coming:
     left: int
     outside: float
     measuring: float
-    once: float
     looks: int
 
 
@@ -237,7 +232,7 @@ class Needed:
         environment = each.lot.environment
         there = self._processes.get(environment, ())
         more = sum(n not in there for n in range(each.begun, each.begun + number))
-        outside = number * each.outside + each.once + more * self._process(environment)
+        outside = number * each.outside + more * self._process(environment)
         return self._outside + outside, self._measuring + number * each.measuring
 
 
@@ -446,7 +441,6 @@ class Schedule:
             left=max(1, self._enough - seen),
             outside=self.costs.outside(present, environment),
             measuring=self.costs.measuring(present),
-            once=self._once(present),
             looks=self.costs.looks(present, environment),
         )
 
@@ -484,7 +478,7 @@ class Schedule:
             # What no process has had yet is tried: how long it takes is not known.
             cost = 0.0
             if self.costs.looks(cases, environment):
-                cost = self.costs.outside(cases, environment) + self._once(cases)
+                cost = self.costs.outside(cases, environment)
                 cost += LEAST_SHARE * self.costs.measuring(cases)
             if cost <= left and left > 0 and len(chosen) < most:
                 left -= cost
@@ -498,10 +492,6 @@ class Schedule:
         now = [work for work, _ in self.flights.works.values() if work.memory]
         weighed = self._weighed.union(case.id for work in now for case in work.cases)
         return [case for case in cases if case.id not in weighed]
-
-    def _once(self, cases: Iterable[Case]) -> float:
-        """Seconds that it will take, by a guess. On a GPU it comes with the first call."""
-        return MEMORY_CASE * sum(case.device == "cpu" for case in self._unweighed(cases))
 
     def _open(self) -> list[Lot]:
         """What is not done of each lot, without the cases that are given up."""

@@ -81,11 +81,11 @@ def test_a_case_costs_what_it_took_beside_being_timed_and_an_import_is_the_proce
 
 
 @pytest.mark.parametrize("seconds", [None, "soon", -1.0, math.inf, math.nan])
-def test_a_time_for_memory_that_makes_no_sense_is_none(seconds: object) -> None:
-    watch = Watch(CASES, 10.0, 0.0)
-    ours = {"case_id": A5.id, "memory": {"seconds": seconds}}
+def test_a_time_that_makes_no_sense_is_the_planned_one(seconds: object) -> None:
+    watch = Watch(CASES, 10.0, 0.0, {A5.id: 3.0})
+    ours = {"case_id": A5.id, "setup": {"timing_s": seconds}}
     watch.see({"benchmark": {"extra_info": {"lstm": ours}}}, 1.0)
-    assert watch.once == 0.0
+    assert watch.timed == 3.0
 
 
 @pytest.mark.parametrize(
