@@ -422,12 +422,6 @@ def _draw(history: History) -> Figure:
         if (found := [change for change in session.changes if change.version])
     }
     notes = [f"#{number}: {changed(found, 2)}" for number, found in versions.items()]
-    for moved in machine.moved or ():
-        speed = f"{times_as_fast(moved.movement.ratio.mid, 3)} times as fast"
-        notes.append(
-            f"shaded since #{moved.session.number}: {what(machine, moved)}, {speed}, "
-            f"{moved.movement.verdict}"
-        )
     if len(notes) > _MOST_NOTES:
         notes[_MOST_NOTES:] = [f"and {len(notes) - _MOST_NOTES} more (--format csv)"]
     columns = min(_PANELS_ABREAST, len(lines))
@@ -466,20 +460,9 @@ def _panel(axes: Axes, line: CaseHistory, machine: MachineHistory, marks: list[i
         ),
         strict=True,
     )
-    axes.errorbar(
-        numbers,
-        mids,
-        yerr=[
-            [mid - low for low, mid in zip(lows, mids, strict=True)],
-            [high - mid for mid, high in zip(mids, highs, strict=True)],
-        ],
-        color=plot.look_of(case.backend).colour,
-        linewidth=1.2,
-        marker="o",
-        markersize=3.5,
-        elinewidth=1.0,
-        capsize=2.5,
-    )
+    colour = plot.look_of(case.backend).colour
+    axes.plot(numbers, mids, color=colour, linewidth=1.2, marker="o", markersize=3.5)
+    axes.fill_between(numbers, lows, highs, color=colour, alpha=0.2, linewidth=0)
     invalid = [point.session.number for point in line.measured if point.reasons]
     if invalid:
         at = [times[number].mid / size for number in invalid]
@@ -496,11 +479,11 @@ def _panel(axes: Axes, line: CaseHistory, machine: MachineHistory, marks: list[i
     for moved in machine.moved or ():
         if case in moved.cases:
             end = numbers[-1] + 1 if moved.back is None else moved.back.number
-            colour = _SHADES[moved.movement.verdict]
+            shade = _SHADES[moved.movement.verdict]
             begin = moved.session.number - 0.5
-            axes.axvspan(begin, end - 0.5, color=colour, alpha=0.12, linewidth=0)
+            axes.axvspan(begin, end - 0.5, color=shade, alpha=0.12, linewidth=0)
             speed = f"{times_as_fast(moved.movement.ratio.mid, 3)}×"
-            axes.text(begin, 0, speed, fontsize=6.5, color=colour, va="bottom")
+            axes.text(begin, 0, speed, fontsize=6.5, color=shade, va="bottom")
     # From 0, so that a small change looks small.
     top = 1.22 * max(time.high / size for time in times.values())
     axes.set_ylim(0, top)
