@@ -152,27 +152,6 @@ def basis_of(pairing: Pairing, *counts: int) -> Basis:
     return fewest, pairing, allowance, Reason(OF_PROCESSES, values)
 
 
-@functools.cache
-def nodes_basis(nodes: int, processes: int, pairing: Pairing, allowance: float) -> Basis:
-    """Of so many processes on nodes each of which measured both sides.
-
-    allowance: the spread between nodes that stands in for what too few of them cannot show.
-    """
-    used = None if nodes >= ENOUGH_PROCESSES else allowance
-    values = {"nodes": nodes, "processes": processes, "pairing": pairing, "allowance": used}
-    return processes, pairing, used, Reason(OF_NODES, values)
-
-
-@functools.cache
-def nodes_apart_basis(
-    nodes: tuple[int, int], processes: int, pairing: Pairing, allowance: float
-) -> Basis:
-    """Of nodes none of which measured both: so many of either side, new and base."""
-    used = None if min(nodes) >= ENOUGH_PROCESSES else allowance
-    values = {"nodes": nodes, "pairing": pairing, "allowance": used}
-    return processes, pairing, used, Reason(OF_NODES_APART, values)
-
-
 PROCESSES_SHIFTED = "processes_shifted"
 PLAIN_MEAN_OPPOSED = "plain_mean_opposed"
 

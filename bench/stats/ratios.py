@@ -25,6 +25,8 @@ from bench.records.grouping import grouped
 from bench.records.schema import Measurement
 from bench.stats.comparison import (
     GATE_LEVEL,
+    OF_NODES,
+    OF_NODES_APART,
     PLAIN_MEAN_OPPOSED,
     PROCESSES_SHIFTED,
     Basis,
@@ -34,8 +36,6 @@ from bench.stats.comparison import (
     Verdict,
     basis_of,
     loosest,
-    nodes_apart_basis,
-    nodes_basis,
     verdicts,
 )
 from bench.stats.intervals import (
@@ -513,15 +513,14 @@ def _over_nodes(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
             np.array([[getattr(each, name) for each in nodes] for nodes in parts])
             for name in ("log_ratio", "standard_error", "degrees")
         )
-        bases = [
-            nodes_basis(
-                count,
-                sum(each.processes for each in nodes),
-                loosest(each.pairing for each in nodes),
-                RATIO_ALLOWANCE,
-            )
-            for nodes in parts
-        ]
+        # What stands in for what too few nodes cannot show.
+        used = None if count >= ENOUGH_PROCESSES else RATIO_ALLOWANCE
+        bases: list[Basis] = []
+        for nodes in parts:
+            processes = sum(each.processes for each in nodes)
+            pairing = loosest(each.pairing for each in nodes)
+            values = {"nodes": count, "processes": processes, "pairing": pairing, "allowance": used}
+            bases.append((processes, pairing, used, Reason(OF_NODES, values)))
         whole = judged(means_over_nodes(Estimates(*numbers), RATIO_ALLOWANCE), bases)
         found.update(zip(here, map(_with_nodes, whole, (cases[i] for i in here)), strict=True))
     return [found[index] for index in range(len(cases))]
@@ -567,9 +566,10 @@ def _on_other_nodes(*sides: Sequence[RunSamples]) -> Comparison:
             )
         )
         logs.append(dict(zip(units.runs, units.logs.tolist(), strict=True)))
-    basis = nodes_apart_basis(
-        (counts[0], counts[1]), min(map(len, logs)), Pairing.UNPAIRED, TIME_ALLOWANCE
-    )
+    used = None if min(counts) >= ENOUGH_PROCESSES else TIME_ALLOWANCE
+    values = {"nodes": tuple(counts), "pairing": Pairing.UNPAIRED, "allowance": used}
+    how = Reason(OF_NODES_APART, values)
+    basis = min(map(len, logs)), Pairing.UNPAIRED, used, how
     (found,) = judged(difference(*parts), [basis], parts=parts)
     return replace(found, new_logs=logs[0], base_logs=logs[1], nodes=min(counts))
 
