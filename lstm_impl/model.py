@@ -44,6 +44,10 @@ class Model(abc.ABC):
         self.batch_major = batch_major
         # What a user gave last: what is judged, so that a wrong conversion cannot judge itself.
         self.given_weights = weights
+        self._open(weights)
+
+    def _open(self, weights: Any) -> None:  # noqa: B027
+        """Make what the backend keeps, for these weights."""
 
     # -- what a backend supplies
 

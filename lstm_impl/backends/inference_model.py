@@ -8,20 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.backend import Backend
 from lstm_impl.call import Call, Tensor
 from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
 
 class InferenceModel(Model):
     """What such models share; arrays are NumPy's, and a call returns when it is done."""
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
-        super().__init__(backend, spec, device, batch_major, weights)
+    def _open(self, weights: LSTMWeights) -> None:
         self._ready: dict[Any, Any] = {}
         self._set_weights(weights)
 

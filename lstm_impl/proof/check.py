@@ -180,8 +180,7 @@ class _Comparison:
             changes = NumPyOptimizer(optimizer).changes(
                 [ours[f"d{name}"] for name in weights.names()]
             )
-            off, most = self._update_error(weights, changes)
-            self.keep({"update": off}, {"update": most})
+            self.keep_update(weights, changes)
         if not special:
             self.keep(*gains(spec, ours, theirs, self.workload.batch))
             if may_be_coarser(spec, theirs):
@@ -199,12 +198,12 @@ class _Comparison:
         before = f"{special} " if special else ""
         self.keep(*({before + name: each for name, each in of.items()} for of in (found, allowed)))
 
-    def _update_error(
-        self, before: LSTMWeights, changes: Sequence[FloatArray]
-    ) -> tuple[float, float]:
+    def keep_update(self, before: LSTMWeights, changes: Sequence[FloatArray]) -> None:
+        """Keep how far the weights are from where these changes bring them, and the bound."""
         model = self.model
         after, offset = model.get_weights(), model.backend.bias_offset
-        return update_error(model.spec, before, after, changes, offset)
+        off, most = update_error(model.spec, before, after, changes, offset)
+        self.keep({"update": off}, {"update": most})
 
     def compare_updates(self, weights: LSTMWeights, seed: int) -> None:
         """Compare three updating calls in a row, each on inputs of its own."""
@@ -226,8 +225,7 @@ class _Comparison:
             self.keep_errors(ours, theirs, "updated" if number else "")
             changes = formula.changes([ours[f"d{name}"] for name in weights.names()])
             after = model.get_weights()
-            off, most = self._update_error(before, changes)
-            self.keep({"update": off}, {"update": most})
+            self.keep_update(before, changes)
             if number and spec.precision.roundoff >= HALF:
                 stale = self._judged(weights, self._quantized(inputs), nothing)
                 self.keep(*staleness(ours, theirs, stale))

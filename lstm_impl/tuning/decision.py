@@ -7,8 +7,8 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args, get_origin, get_type_hints
 
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.tuning.machine import TunedMachine
@@ -180,33 +180,15 @@ class Decision:
         """The decision of a file."""
         try:
             record = json.loads(text, object_pairs_hook=_without_repeats)
-        except (ValueError, RecursionError) as error:
-            raise DecisionError(f"it is not JSON: {error}") from error
-        whole = _fields(record, cls, "the file")
-        if whole["format"] != FORMAT:
-            raise DecisionError(f"format is {whole['format']!r}; this version reads {FORMAT}")
-        requested = _fields(whole["question"], TuningRequest, "question")
-        machine = _fields(requested["machine"], TunedMachine, "machine")
-        if not isinstance(whole["raced"], list):
-            raise DecisionError("raced is no list")
-        try:
-            versions = dict(machine["versions"])
-            for each in (*versions, *versions.values()):
-                _text(each, "versions")
-            return cls(
-                TuningRequest(
-                    LSTMSpec(**_fields(requested["spec"], LSTMSpec, "spec")),
-                    Workload(**_fields(requested["workload"], Workload, "workload")),
-                    _text(requested["through"], "through"),
-                    TunedMachine(_text(machine["device"], "device"), versions),
-                ),
-                tuple(_raced(each) for each in whole["raced"]),
-                rule=_text(whole["rule"], "rule"),
-                made=_text(whole["made"], "made"),
-                by=_text(whole["by"], "by"),
-            )
-        except (TypeError, ValueError, OverflowError) as error:
+            if isinstance(record, dict) and record.get("format") != FORMAT:
+                found = record.get("format")
+                raise DecisionError(f"format is {found!r}; this version reads {FORMAT}")
+            read: Decision = _read(cls, record, "the file")
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise DecisionError(str(error)) from error
+        if any(not each.problem and not each.ratio for each in read.raced):
+            raise DecisionError("ratio is 0; expected more of one who has no problem")
+        return read
 
 
 def of_race(
@@ -239,30 +221,26 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _fields(record: object, kind: type, where: str) -> dict[str, Any]:
-    """The fields of a record, all of them and no others."""
-    names = {each.name for each in fields(kind)}
-    if not isinstance(record, dict) or set(record) != names:
-        raise DecisionError(f"{where} is no object with {', '.join(sorted(names))}")
+def _read(kind: Any, record: Any, name: str) -> Any:
+    """What of this type a file's record is; raises ValueError where it is none."""
+    if hasattr(kind, "__dataclass_fields__"):
+        hints = get_type_hints(kind)
+        if not isinstance(record, dict) or set(record) != set(hints):
+            raise DecisionError(f"{name} is no object with {', '.join(sorted(hints))}")
+        if kind not in (LSTMSpec, Workload):  # which look at their fields themselves
+            record = {each: _read(of, record[each], each) for each, of in hints.items()}
+        return kind(**record)
+    if get_origin(kind) is tuple:
+        if not isinstance(record, list):
+            raise DecisionError(f"{name} is no list")
+        return tuple(_read(get_args(kind)[0], each, f"a line of {name}") for each in record)
+    if get_origin(kind) is Mapping:
+        return {_read(str, key, name): _read(str, each, name) for key, each in dict(record).items()}
+    if kind is str:
+        if not isinstance(record, str) or len(record) > 1_000:
+            raise DecisionError(f"{name} is no text of at most 1,000 characters")
+    elif isinstance(record, bool) or not isinstance(record, int | float):
+        raise DecisionError(f"{name} is no number")
+    elif not (math.isfinite(record) and record >= 0):
+        raise DecisionError(f"{name} is {record}; expected a number from 0 on")
     return record
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str) or len(value) > 1_000:
-        raise DecisionError(f"{name} is no text of at most 1,000 characters")
-    return value
-
-
-def _raced(record: object) -> Raced:
-    given = _fields(record, Raced, "a line of raced")
-    for name in ("backend", "problem"):
-        _text(given[name], name)
-    for name in ("seconds", "ratio", "low", "high", "rounds", "first"):
-        value = given[name]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise DecisionError(f"{name} is no number")
-        if not (math.isfinite(value) and value >= 0):
-            raise DecisionError(f"{name} is {value}; expected a number from 0 on")
-    if not given["problem"] and not given["ratio"]:
-        raise DecisionError("ratio is 0; expected more of one who has no problem")
-    return Raced(**given)

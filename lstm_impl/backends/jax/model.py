@@ -70,12 +70,10 @@ class JaxModel(Model):
 
     backend: JaxBackend
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
+    def _open(self, weights: LSTMWeights) -> None:
         import jax
 
-        super().__init__(backend, spec, device, batch_major, weights)
+        spec, device = self.spec, self.device
         self._jax = jax
         self._device = jax.devices("cpu")[0] if device == "cpu" else _gpus()[cuda.gpu_index(device)]
         self._precision: str | None = None

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from lstm_impl.backend import Backend
 from lstm_impl.backends.jax.model import JaxBackend, JaxModel
 from lstm_impl.backends.keras.cells import make_layers, through_keras
 from lstm_impl.backends.keras.environment import PACKAGE, VARIABLE, KerasThree
@@ -28,12 +27,11 @@ class KerasJaxModel(JaxModel):
 
     backend: KerasJax
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
+    def _open(self, weights: LSTMWeights) -> None:
         import keras
 
-        super().__init__(backend, spec, device, batch_major, weights)
+        super()._open(weights)
+        spec, backend = self.spec, self.backend
         more: dict[str, Any] = {"unroll": "unroll" in backend.options}
         if backend.options:
             more["use_cudnn"] = False

@@ -21,7 +21,6 @@ import numpy.typing as npt
 
 import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability
-from lstm_impl.backend import Backend
 from lstm_impl.backends.keras import calls as keras_calls
 from lstm_impl.backends.keras.calls import INPUTS, OUTPUTS, PATHS, Path
 from lstm_impl.backends.keras.environment import PACKAGE, KerasThree
@@ -47,13 +46,11 @@ class CalledModelModel(Model):
 
     backend: CalledModel
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
+    def _open(self, weights: LSTMWeights) -> None:
         import keras
         import tensorflow as tf
 
-        super().__init__(backend, spec, device, batch_major, weights)
+        spec, backend, device = self.spec, self.backend, self.device
         self._tf = tf
         name = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
         # Where there is nothing to choose from, a call should not pay for choosing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,41 +20,32 @@ def build_graph(
     spec: LSTMSpec, weights: LSTMWeights, batch_major: bool, lengths: bool, masks: bool
 ) -> bytes:
     """A serialised ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c."""
-    from onnx import checker, helper
+    from onnx import checker, helper, numpy_helper
 
-    nodes = _Nodes(np.dtype(spec.precision.storage))
-    _add_layers(nodes, spec, weights, batch_major, lengths, masks)
+    nodes: list[Any] = []
+    constants: list[Any] = []
+
+    def add(op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
+        """The name of a new node's first output."""
+        nodes.append(helper.make_node(op, inputs, outputs, **attributes))
+        return outputs[0]
+
+    def constant(name: str, array: npt.NDArray[np.generic]) -> str:
+        constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    _add_layers(add, constant, spec, weights, batch_major, lengths, masks)
     inputs, outputs = _face(spec, batch_major, lengths, masks)
-    graph = helper.make_graph(nodes.nodes, "lstm", inputs, outputs, nodes.constants)
+    graph = helper.make_graph(nodes, "lstm", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = IR_VERSION
     checker.check_model(model)
     return bytes(model.SerializeToString())
 
 
-class _Nodes:
-    """A graph's nodes and constants; each is told by the name of its (first) output."""
-
-    def __init__(self, storage: np.dtype[Any]) -> None:
-        self.storage = storage
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def add(self, op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(op, inputs, outputs, **attributes))
-        return outputs[0]
-
-    def constant(self, name: str, array: npt.NDArray[np.generic]) -> str:
-        from onnx import numpy_helper
-
-        self.constants.append(numpy_helper.from_array(array, name))
-        return name
-
-
 def _add_layers(
-    nodes: _Nodes,
+    add: Callable[..., str],
+    constant: Callable[[str, npt.NDArray[np.generic]], str],
     spec: LSTMSpec,
     weights: LSTMWeights,
     batch_major: bool,
@@ -63,11 +55,11 @@ def _add_layers(
     layers = range(spec.num_layers)
     states = ("h", "c") if spec.num_layers > 1 else ()
     for name in states:
-        nodes.add("Split", [f"{name}0"], [f"{name}0_{layer}" for layer in layers], axis=0)
+        add("Split", [f"{name}0"], [f"{name}0_{layer}" for layer in layers], axis=0)
     if spec.num_layers > 1:
         # No axis of directions: the last two in one, or one of length 1 left out. 0 keeps an axis.
         shape = [0, 0, -1] if spec.bidirectional else [0, -1, spec.hidden_size]
-        joined = nodes.constant("joined", np.array(shape, np.int64))
+        joined = constant("joined", np.array(shape, np.int64))
     # Of the operator's output, where that is not what is wanted already.
     perm = {
         (False, False): None,
@@ -75,19 +67,19 @@ def _add_layers(
         (True, False): [0, 2, 1, 3],
         (True, True): [2, 0, 1, 3],
     }[spec.bidirectional, batch_major]
-    y = nodes.add("Transpose", ["x"], ["time_major"], perm=[1, 0, 2]) if batch_major else "x"
+    y = add("Transpose", ["x"], ["time_major"], perm=[1, 0, 2]) if batch_major else "x"
     for layer in layers:
         if layer and masks:
-            row = nodes.constant(f"row_{layer}", np.array(layer - 1, np.int64))
-            mask = nodes.add("Gather", ["masks", row], [f"mask_{layer}"], axis=0)
-            y = nodes.add("Mul", [y, mask], [f"dropped_{layer}"])
+            row = constant(f"row_{layer}", np.array(layer - 1, np.int64))
+            mask = add("Gather", ["masks", row], [f"mask_{layer}"], axis=0)
+            y = add("Mul", [y, mask], [f"dropped_{layer}"])
         parameters = [
-            nodes.constant(f"{name}_{layer}", np.ascontiguousarray(array, dtype=nodes.storage))
+            constant(f"{name}_{layer}", np.ascontiguousarray(array, dtype=spec.precision.storage))
             for name, array in zip("WRB", onnx_layer(weights.layers[layer]), strict=True)
         ]
         split = f"_{layer}" if spec.num_layers > 1 else ""
         last = layer == layers[-1]
-        rows = nodes.add(
+        rows = add(
             "LSTM",
             [y, *parameters, "lengths" if lengths else "", f"h0{split}", f"c0{split}"],
             ["y" if last and perm is None else f"rows_{layer}", f"h{split}", f"c{split}"],
@@ -96,12 +88,12 @@ def _add_layers(
         )
         if not last:
             if spec.bidirectional:
-                rows = nodes.add("Transpose", [rows], [f"side_by_side_{layer}"], perm=[0, 2, 1, 3])
-            y = nodes.add("Reshape", [rows, joined], [f"y_{layer}"])
+                rows = add("Transpose", [rows], [f"side_by_side_{layer}"], perm=[0, 2, 1, 3])
+            y = add("Reshape", [rows, joined], [f"y_{layer}"])
         elif perm is not None:
-            nodes.add("Transpose", [rows], ["y"], perm=perm)
+            add("Transpose", [rows], ["y"], perm=perm)
     for name in states:
-        nodes.add("Concat", [f"{name}_{layer}" for layer in layers], [name], axis=0)
+        add("Concat", [f"{name}_{layer}" for layer in layers], [name], axis=0)
 
 
 def _face(

@@ -60,14 +60,13 @@ class OnnxRuntimeModel(InferenceModel):
     _bound: tuple[Any, list[Tensor], Any] | None
     _fed: tuple[Any, list[str]] | None
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
+    def _open(self, weights: LSTMWeights) -> None:
         import onnxruntime
 
-        super().__init__(backend, spec, device, batch_major, weights)
+        super()._open(weights)
         self._ort = onnxruntime
-        self._place = ("cpu", 0) if device == "cpu" else ("cuda", cuda.gpu_index(device))
+        on_cpu = self.device == "cpu"
+        self._place = ("cpu", 0) if on_cpu else ("cuda", cuda.gpu_index(self.device))
 
     # -- sessions
 
@@ -81,7 +80,7 @@ class OnnxRuntimeModel(InferenceModel):
         options.inter_op_num_threads = 1  # layers wait for one another: nothing runs side by side
         return options
 
-    def _open(self, options: Any, lengths: bool, masks: bool) -> Any:
+    def _new_session(self, options: Any, lengths: bool, masks: bool) -> Any:
         provider: str | tuple[str, dict[str, str]] = "CPUExecutionProvider"
         if self.device != "cpu":
             if hasattr(self._ort, "preload_dlls"):  # finds CUDA's libraries in Python packages
@@ -108,7 +107,7 @@ class OnnxRuntimeModel(InferenceModel):
     def _session(self, call: Call) -> Any:
         key = (call.lengths is not None, call.masks is not None)
         if key not in self._ready:
-            self._ready[key] = self._open(self._options(), *key)
+            self._ready[key] = self._new_session(self._options(), *key)
         return self._ready[key]
 
     # -- what Model asks for
@@ -181,7 +180,7 @@ class OnnxRuntimeModel(InferenceModel):
             options = self._options()
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._open(options, call.lengths is not None, False)
+            session = self._new_session(options, call.lengths is not None, False)
             names = [each.name for each in session.get_inputs()]
             values = call.given().values()
             session.run_with_ort_values(None, dict(zip(names, values, strict=True)))

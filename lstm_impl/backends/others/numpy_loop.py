@@ -13,7 +13,6 @@ from lstm_impl.backend import Backend
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
 from lstm_impl.model import Model
 from lstm_impl.optimizer import NumPyOptimizer
-from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload
 
@@ -21,10 +20,7 @@ from lstm_impl.workload import OPTIMIZERS, Workload
 class NumPyModel(Model):
     """The reference, holding its weights."""
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
-        super().__init__(backend, spec, device, batch_major, weights)
+    def _open(self, weights: LSTMWeights) -> None:
         self._weights = weights
         self._optimizers: dict[str, NumPyOptimizer] = {}
 

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 import lstm_impl.cuda as cuda
-from lstm_impl.backend import Backend
 from lstm_impl.backends.hlo import describe_hlo, launches
 from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence
 from lstm_impl.backends.tensorflow.evidence import SURE
@@ -35,12 +34,10 @@ WARM = 5
 class TensorFlowModel(Model):
     """Variables on a device and the traced functions over them."""
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
+    def _open(self, weights: LSTMWeights) -> None:
         import tensorflow as tf
 
-        super().__init__(backend, spec, device, batch_major, weights)
+        spec, device = self.spec, self.device
         self._tf = tf
         self.tf_device = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
         if tf.distribute.has_strategy():

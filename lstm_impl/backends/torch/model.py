@@ -21,7 +21,6 @@ from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.profile import Event, Profile
-from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
@@ -64,12 +63,10 @@ class TorchModel(Model):
 
     autocast: ClassVar[bool] = True
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
+    def _open(self, weights: LSTMWeights) -> None:
         import torch
 
-        super().__init__(backend, spec, device, batch_major, weights)
+        spec, device = self.spec, self.device
         self._torch = torch
         self.torch_device = torch.device(
             "cpu" if device == "cpu" else f"cuda:{cuda.gpu_index(device)}"
