@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeGuard
@@ -240,17 +240,6 @@ class Field:
             if not level:
                 return self.mapping()
         raise self.error(f"at most {DEEPEST} levels", "is nested too deeply")
-
-    def annotated(self, annotation: str) -> None:
-        """Check against the type of a dataclass's field, as it is written there."""
-        checks: dict[str, Callable[[], object]] = {
-            "int": lambda: self.integer(1),
-            "float": lambda: self.number(0.0),
-            "bool": self.boolean,
-            "str": self.label,
-        }
-        if self.value is not None or not annotation.endswith(" | None"):
-            checks[annotation.removesuffix(" | None")]()
 
 
 def is_number(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from platformdirs import user_cache_path
 
@@ -258,10 +258,13 @@ class RoofsSeen:
                 return {}
             found = []
             for entry in data["seen"].items():
-                for name, kind in LibraryRoof.__annotations__.items():
-                    entry[name].annotated(kind)
-                found.append(LibraryRoof(**cast("dict[str, Any]", entry.mapping())))
-        except (ResultError, RecursionError, TypeError):  # TypeError: it has other keys, too
+                machine, roof, library, by = (
+                    entry[name].label() for name in ("machine", "roof", "library", "by")
+                )
+                seconds, when = (entry[name].number(0.0) for name in ("seconds", "when"))
+                processes = entry["processes"].integer(1)
+                found.append(LibraryRoof(machine, roof, library, seconds, by, processes, when))
+        except (ResultError, RecursionError):
             return {}
         return {(e.machine, e.roof, e.library): e for e in found if e.seconds > 0}
 
