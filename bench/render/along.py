@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.render.data import COLUMNS
 from bench.render.escape import clean
 from bench.render.labels import caption, compact_verdict, heading, machine, name
-from bench.render.messages import basis_text, speed_changed
+from bench.render.messages import basis_text, gathered, headline, speed_changed
 from bench.render.quantities import (
     count,
     listed,
@@ -134,19 +134,6 @@ def _at_the_ends(near: Cheapest, k: int) -> str:
 # What is said of a series
 
 
-def without_time(costs: Iterable[BackendCost]) -> list[str]:
-    """Say of the backends that have no time at any value why, those of one reason together."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for one in costs:
-        if not one.measured:
-            reasons = tuple(dict.fromkeys(_reason(row) for row in one.rows))
-            found.setdefault(reasons, []).append(name(one.backend))
-    return [
-        f"{listed(names)} {'has' if len(names) == 1 else 'have'} no time: {'; '.join(reasons)}"
-        for reasons, names in found.items()
-    ]
-
-
 def _reason(row: Row) -> str:
     """Why a case has no time, and what changes that."""
     text = f"{row.outcome.replace('_', ' ')}: {clean(row.reason)}"
@@ -155,7 +142,9 @@ def _reason(row: Row) -> str:
 
 def notes(found: AxisSeries) -> list[str]:
     """Say what is missing in a series and why, and where a line does not describe the times."""
-    lines = without_time(found.backends)
+    never = [row for of in found.backends if not of.measured for row in of.rows]
+    groups = gathered((row.case, row.outcome, row.reason, row.advice) for row in never)
+    lines = [f"{headline(each)} ({each.which})" for each in groups]
     for of in (each for each in found.backends if each.measured):
         reasons: dict[str, list[int]] = {}
         for row in of.unreached:

@@ -624,6 +624,12 @@ class UnmeasuredCases:
         parts = [clean(text, 300).rstrip(".") for text in (self.reason, self.advice) if text]
         return f"{_outcome(self.outcome)}: {'. '.join(parts) or 'no reason was recorded'}"
 
+    @property
+    def which(self) -> str:
+        """``cudnn and torch on gpu:0``."""
+        backends = sorted({name(case.backend) for case in self.cases})
+        return f"{listed(backends)} on {listed(sorted({name(case.device) for case in self.cases}))}"
+
 
 def gathered(items: Iterable[tuple[Case, str, str, str]]) -> tuple[UnmeasuredCases, ...]:
     """Cases with outcome, reason and advice: those with the same ones together, each case once."""
@@ -646,9 +652,7 @@ def one_line(groups: Sequence[UnmeasuredCases], option: str = "--unmeasured") ->
         return ""
     text = f"{count(len(cases), 'case')} {'has' if len(cases) == 1 else 'have'} no time"
     if len(quiet) == 1:
-        backends = sorted({name(case.backend) for case in cases})
-        devices = sorted({name(case.device) for case in cases})
-        return f"{text}, {quiet[0].words} ({listed(backends)} on {listed(devices)})"
+        return f"{text}, {quiet[0].words} ({quiet[0].which})"
     counts = Counter(group.outcome for group in quiet for _ in group.cases)
     messages = [f"{number:,} {_outcome(outcome)}" for outcome, number in counts.most_common()]
     return f"{text}: {', '.join(messages)} ({option} lists them)"

@@ -98,7 +98,7 @@ def test_value_without_a_time_is_named_with_its_reason(stream: AxisSeries) -> No
 def test_backends_without_any_time_share_one_reason(tmp_path: Path) -> None:
     costs = {**COSTS, **made.refused("cudnn", "torch")}
     (found,) = made.read_streams(made.write_windows(tmp_path, costs))
-    told = "cudnn and torch have no time: refused: it runs on GPUs only"
+    told = "20 cases refused by the backend: it runs on GPUs only."
     for text in (
         plain_text(along.document([found]).terminal),
         along.document([found]).markdown(),
@@ -163,7 +163,7 @@ def test_results_without_a_series_say_how_to_measure_one(
     assert "measure some with `python -m bench.run truncation`" in capsys.readouterr().err
     made.write_windows(tmp_path / "b", made.refused("keras"), processes=1)
     assert report.main([str(tmp_path / "b"), "--along", "window"]) == BAD_INPUT
-    assert "keras has no time: refused: it runs on GPUs only" in capsys.readouterr().err
+    assert "10 cases refused by the backend: it runs on GPUs only." in capsys.readouterr().err
 
 
 def test_map_of_what_was_learned_is_read_beside_the_results(
