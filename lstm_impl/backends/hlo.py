@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from typing import Any, NamedTuple
@@ -61,9 +62,24 @@ def kind_of(instruction: str) -> str:
 def launches(text: str) -> int | None:
     """How many kernels a call of the compiled module starts, those of its loops in each turn."""
     entry, computations = _computations(text)
+
+    @functools.cache
+    def started(name: str) -> int:
+        lines = computations[name]
+        return sum(by(opcode, line) for line in lines for opcode in _INSTRUCTION.findall(line))
+
+    def by(opcode: str, line: str) -> int:
+        called = dict(_CALLED.findall(line))
+        if opcode == "call":
+            return started(called["to_apply"])
+        if opcode == "while":
+            turns = _trips(line, called["condition"], computations)
+            return turns * (started(called["condition"]) + started(called["body"]))
+        return int(opcode not in _FREE)
+
     try:
-        return _started(entry, computations, {})
-    except (KeyError, RecursionError):
+        return started(entry)
+    except (KeyError, RecursionError):  # of what the text does not say
         return None
 
 
@@ -78,29 +94,6 @@ def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
         else:
             lines.append(line)
     return entry, found
-
-
-def _started(name: str, computations: dict[str, list[str]], known: dict[str, int]) -> int:
-    """Raises KeyError for what is not said."""
-    if name not in known:
-        known[name] = sum(
-            _of_line(opcode, line, computations, known)
-            for line in computations[name]
-            for opcode in _INSTRUCTION.findall(line)
-        )
-    return known[name]
-
-
-def _of_line(
-    opcode: str, line: str, computations: dict[str, list[str]], known: dict[str, int]
-) -> int:
-    called = dict(_CALLED.findall(line))
-    if opcode == "call":
-        return _started(called["to_apply"], computations, known)
-    if opcode == "while":
-        each = sum(_started(called[key], computations, known) for key in ("condition", "body"))
-        return _trips(line, called["condition"], computations) * each
-    return int(opcode not in _FREE)
 
 
 def _trips(line: str, condition: str, computations: dict[str, list[str]]) -> int:

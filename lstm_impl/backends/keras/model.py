@@ -115,16 +115,16 @@ class CalledModelModel(Model):
         """The exported model for an input ``[B, T, in]``."""
         key = tuple(shape) if "litert" in self.backend.options else ()
         if key not in self._exported:
-            self._exported[key] = self._made(key)
+            threads = self.backend.threads
+            if key:
+                made = keras_calls.litert(self._converted(key), threads)
+            elif "onnx" in self.backend.options:
+                made = keras_calls.onnx(self.spec, self.get_weights(), threads or 0)
+            else:
+                with self._placing():
+                    made = keras_calls.signature(self._model)
+            self._exported[key] = made
         return self._exported[key]
-
-    def _made(self, key: tuple[int, ...]) -> keras_calls.Infer:
-        if key:
-            return keras_calls.litert(self._converted(key), self.backend.threads)
-        if "onnx" in self.backend.options:
-            return keras_calls.onnx(self.spec, self.get_weights(), self.backend.threads or 0)
-        with self._placing():
-            return keras_calls.signature(self._model)
 
     def _converted(self, shape: tuple[int, ...]) -> bytes:
         return keras_calls.convert(self._model, shape, self.spec.hidden_size)
