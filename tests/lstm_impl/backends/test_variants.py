@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend, list_backends
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, get_backend, list_backends, reference
 from lstm_impl.backends import variants
 from lstm_impl.backends.variants import DenormalModel, batches
 from lstm_impl.model import Model
@@ -113,6 +113,15 @@ def test_what_is_timed_in_batches_is_what_the_reference_computes(policy: str) ->
 
 
 # -- denormal numbers
+
+
+def test_outputs_after_a_hundred_denormal_steps_are_all_denormal() -> None:
+    model = built("numpy:denormal")
+    assert isinstance(model, DenormalModel)
+    inputs = model.inputs(Workload(4, 100))
+    y, state = reference.forward(SPEC, model.get_weights(), inputs.x, inputs.state)
+    for array in map(np.abs, (y, state.c, inputs.dy)):
+        assert np.all((array > 0) & (array < np.finfo(np.float32).tiny))
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
