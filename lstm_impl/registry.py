@@ -66,9 +66,9 @@ def strategies() -> dict[str, str]:
 
 
 def _place(strategy: str) -> str | None:
-    """Where the class of one strategy is. Ours come first, so of them nobody else need be asked:
+    """Where the class of one strategy is. Ours come first, and need no look at other packages:
     reading what every installed package says of itself takes milliseconds, and a layer that is
-    called outside a graph asks in each call.
+    called outside a graph looks in each call.
     """
     return _BUILT_IN.get(strategy) or strategies().get(strategy)
 

@@ -1,1 +1,1 @@
-"""The backends, one file a strategy. None imports its framework before it is asked to work."""
+"""The backends, one file a strategy. None imports its framework before it is used."""

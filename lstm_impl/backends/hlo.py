@@ -43,7 +43,7 @@ class ProfiledEvent(NamedTuple):
 
 
 def describe_hlo(text: str) -> dict[str, Any]:
-    """How many of each instruction there are; loops, fusions and calls of libraries apart."""
+    """How many of each instruction there are; of loops, fusions and calls of libraries too."""
     instructions = Counter(_INSTRUCTION.findall(text))
     return {
         "fusions": instructions["fusion"],

@@ -162,7 +162,7 @@ class LSTM(BackendLSTM):
         return machine.this(device, gpu_name(device))
 
     def _fused(self) -> Availability:
-        """Whether the fused op can run on this machine; the compiler is asked once."""
+        """Whether the fused op can run on this machine; looked for once."""
         return self._available(FUSED_CPU, "cpu")
 
     def _available(self, name: str, device: str) -> Availability:

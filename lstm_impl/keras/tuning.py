@@ -116,7 +116,7 @@ def _lstms(model: Any) -> list[LSTM]:
 def request(
     layer: LSTM, training: bool, sizes: Sizes, candidates: Sequence[str] | None = None
 ) -> tuple[TuningRequest, str, list[str]]:
-    """What is asked of a built layer in one mode, what the rule picks, and who is to race."""
+    """What is to be decided of a layer in one mode, what the rule picks, and who is to race."""
     arguments = layer._arguments()
     shape = sizes.batch, sizes.timesteps, entrants.features(layer)
     masked = sizes.min_length is not None

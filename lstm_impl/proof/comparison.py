@@ -208,7 +208,7 @@ def gains(
 
 def may_be_coarser(spec: LSTMSpec, theirs: Mapping[str, FloatArray]) -> bool:
     """Whether a coarser type, bfloat16, could be taken for this one, and there is enough to tell
-    them apart."""
+    which it is."""
     numbers = sum(theirs[name].size for name in ("y", "h", "c"))
     return spec.precision.roundoff == HALF and numbers >= TELLING
 

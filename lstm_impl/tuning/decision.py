@@ -28,7 +28,7 @@ class DecisionError(ValueError):
 
 @dataclass(frozen=True)
 class TuningRequest:
-    """What was asked: this LSTM, on these sizes, through a model of the library or a Keras layer.
+    """This LSTM, on these sizes, through a model of the library or a Keras layer.
 
     through: ``model`` or ``keras``.
     """
@@ -90,7 +90,7 @@ def _drops(workload: Workload) -> bool:
 
 @dataclass(frozen=True)
 class Raced:
-    """One who was asked to run.
+    """One candidate.
 
     seconds: the median of a call. ratio, low, high: times as long as the fastest's, from blocks of
     the same rounds, and the interval. rounds: blocks it ran; who was far behind ran fewer. first:

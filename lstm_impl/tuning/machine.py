@@ -23,7 +23,7 @@ class TunedMachine:
     """Where a decision holds.
 
     device: the processor and how many of them may be used, or the GPU. versions: of what computes,
-    by distribution; of what is not TensorFlow's they are told but do not make a decision void.
+    by distribution; a new one of ``DECISIVE`` makes a decision void.
     """
 
     device: str

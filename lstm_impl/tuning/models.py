@@ -81,7 +81,7 @@ def tune(
 
 
 def answered(question: TuningRequest, candidates: Sequence[str]) -> Decision | None:
-    """What is remembered of this question, if all of ``candidates`` were asked, with what is
+    """What is remembered of this question, if all of ``candidates`` raced, with what is
     installed now.
     """
     known = store.find(question)

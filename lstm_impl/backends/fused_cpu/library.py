@@ -248,8 +248,8 @@ def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Pa
                 return library
             logger.warning("%s is deleted and compiled again: %s", library, problem)
             _remove(library)
-        told = f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this TensorFlow"
-        print(f"{told} and CPU ...", end="", file=sys.stderr, flush=True)
+        line = f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this TensorFlow"
+        print(f"{line} and CPU ...", end="", file=sys.stderr, flush=True)
         started = time.monotonic()
         try:
             compile_library(compiler, KERNEL_FLAGS, flags, links, library)

@@ -30,7 +30,7 @@ INSTALL_GPU = "pip install 'jax[cuda12]'"
 
 
 def wide(dtype: str) -> contextlib.AbstractContextManager[Any]:
-    """JAX rounds 64 bits to 32 unless told not to; in here it is told so, for float64 only."""
+    """JAX rounds 64 bits to 32 unless it is set not to, as in here, for float64 only."""
     if dtype != "float64":
         return contextlib.nullcontext()
     import jax

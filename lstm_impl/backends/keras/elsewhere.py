@@ -111,7 +111,7 @@ class KerasTorchModel(TorchModel):
         return [each.value for layer in self._layers for each in layer.trainable_variables]
 
     def _on_device(self) -> contextlib.AbstractContextManager[Any]:
-        """Keras moves what it computes with to the device that it prefers, unless told another."""
+        """Keras computes on the device that it prefers, unless another is named."""
         return self._keras.device(str(self.torch_device))  # type: ignore[no-any-return]
 
     def network(self, call: Call) -> Outputs:

@@ -17,7 +17,7 @@ from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
 
 OPTIMIZER = "sgd"
-"""One sum a weight: what the update costs is not what is asked here."""
+"""One sum a weight: what the update costs is not measured here."""
 
 
 def share(inputs: Inputs, replica: int, replicas: int) -> Inputs:

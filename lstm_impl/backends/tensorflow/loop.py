@@ -112,7 +112,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
     ) -> tuple[Outputs, Slices]:
         """The outputs, and what the backward pass needs, by step: the gates i, f, g and o, the
-        hidden and the cell state. The gates are kept apart, for joined ones would be split again.
+        hidden and the cell state. The gates stay separate, for joined ones would be split again.
         """
         import tensorflow as tf
 

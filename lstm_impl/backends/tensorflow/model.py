@@ -326,7 +326,7 @@ class TracedSteps:
             def step(call: dict[str, Tensor], *upstream: Tensor) -> Any:
                 return body(Call(**call), *upstream)
 
-            # A name of its own shows in profiles; and TensorFlow, which tells functions apart by
+            # A name of its own shows in profiles; and TensorFlow, which knows functions by
             # their code, would else warn of retracing when many models are built.
             kind = optimizer or ("infer" if gradients is None else "train")
             name = f"{backend.name}_{kind}_{next(_numbers)}"

@@ -31,7 +31,7 @@ STEP_BY_STEP = "PyTorch's operators, step by step"
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 """Operators whose multiplications and additions are those of matrix products. Those of oneDNN's and
-cuDNN's LSTMs are not told."""
+cuDNN's LSTMs are not known."""
 
 FRAMES = "ProfilerStep"
 """The profiler's own events."""
