@@ -545,9 +545,10 @@ def _no_advice(question: Query, found: NoAdvice) -> str:
 
 def plan_name(plan: BatchPlan) -> str:
     """Name the policy of a plan."""
-    if plan.policy == "longest":
-        return "padded to the longest of all"
-    if plan.policy == "batch":
-        return "padded to the batch's longest"
-    how = {"equal": "equal counts", "optimal": "optimal edges"}.get(plan.policy, plan.policy)
-    return f"{count(len(plan.batches), 'bucket')}, {how}"
+    buckets = count(len(plan.batches), "bucket")
+    return {
+        "longest": "padded to the longest of all",
+        "batch": "padded to the batch's longest",
+        "equal": f"{buckets}, equal counts",
+        "optimal": f"{buckets}, optimal edges",
+    }[plan.policy]
