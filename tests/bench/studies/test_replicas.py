@@ -262,35 +262,11 @@ process_pool.serve(Worker())
 """
 """A worker that computes nothing, and is killed in the end."""
 
-KILLED = """
-import os
-from bench.machine import process_pool
-from bench.studies import data_parallel
 
-class Worker(data_parallel.StepWorker):
-    def _block(self, order):
-        if self._world == "team" and self._index == 1 and order["calls"] > 1:
-            os.kill(os.getpid(), 9)
-        return super()._block(order)
-
-process_pool.serve(Worker())
-"""
-"""One of TensorFlow's, for which the other waits in a collective."""
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        pytest.param(PLAYED, id="played"),
-        pytest.param(KILLED, id="TensorFlow", marks=pytest.mark.slow),
-    ],
-)
 def test_a_worker_that_is_killed_ends_the_set_with_its_name(
-    code: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if code is KILLED:
-        pytest.importorskip("tensorflow")
-    monkeypatch.setattr(scaling, "WORKER", ("-c", code))
+    monkeypatch.setattr(scaling, "WORKER", ("-c", PLAYED))
     question = DataParallelRequest(
         *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", threads=1, seconds=3.0, seed=0
     )

@@ -43,14 +43,10 @@ def test_without_the_variable_there_is_none() -> None:
     ("text", "told"),
     [
         ("{", "is cut off or not JSON (Expecting property name enclosed in double quotes"),
-        ("[]", "is a list; expected an object"),
         ("{}", "cluster is missing; expected an object"),
         (config(cluster={"ps": WORKERS}), "cluster names 'ps'; expected worker and perhaps chief"),
-        (config(cluster={"worker": "a:1"}), 'cluster.worker is "a:1"; expected a list'),
         (config(cluster={"worker": ["a:1"]}), "cluster names 1; expected two or more workers"),
-        (config(cluster={"worker": ["a:1", 3]}), "cluster.worker[1] is 3; expected text"),
         (config(cluster={"worker": ["a:1", "b"]}), 'cluster.worker[1] is "b"; expected host:port'),
-        (config(cluster={"worker": ["a:1", "b:0"]}), 'cluster.worker[1] is "b:0"; expected host'),
         (
             config(cluster={"worker": ["a:1", "b:70000"]}),
             'cluster.worker[1] is "b:70000"; expected host:port, the port from 1 to 65535',
@@ -60,17 +56,13 @@ def test_without_the_variable_there_is_none() -> None:
             'cluster.worker[0] is "a:1"; expected an address of its own',
         ),
         (config(cluster={"chief": WORKERS}), "cluster.chief names 2; expected one chief"),
-        (config(task={"index": 0}), "task.type is missing; expected text"),
         (
             config(task={"type": "chief", "index": 0}),
             'task.type is "chief"; expected one of worker',
         ),
-        (config(task={"type": "worker"}), "task.index is missing; expected an integer"),
         (config(task={"type": "worker", "index": "0"}), 'task.index is "0"; expected an integer'),
         (config(task={"type": "worker", "index": 2}), "task.index is 2; expected less than 2"),
         ("[" * 100_000, "is nested too deeply"),
-        ("9" * 5_000, "holds a number of too many digits"),
-        ("{\udcff", "is not UTF-8 text"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(text: str, told: str) -> None:
