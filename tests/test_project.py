@@ -17,7 +17,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench import case as suites
@@ -26,7 +25,7 @@ from bench.__main__ import COMMANDS as ANSWERS
 from bench.cli import fail_on as comparison
 from bench.machine import packages as two_environments
 from bench.worker.equivalence import gate
-from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend, list_backends
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, list_backends
 from tests import quick_pytest
 from tests.loaded import FRAMEWORKS
 from tests.outside import outside
@@ -374,17 +373,6 @@ def test_the_example_backend_is_found_and_equals_the_reference(example: Path) ->
         model = backend.build(spec, weights, batch_major=batch_major)
         result = gate(model, Workload(4, 9, "inference", batch_major=batch_major))
         assert result.passed, result.describe()
-
-
-def test_the_example_backend_carries_its_state(example: Path) -> None:
-    spec = LSTMSpec(2, 3)
-    model = get_backend("numpy_single").build(spec, LSTMWeights.random(spec))
-    x = Workload(2, 6).inputs(spec).x
-    whole, last = model.forward(x)
-    first, state = model.forward(x[:4])
-    second, state = model.forward(x[4:], LSTMState(state.h, state.c))
-    np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-6)
-    np.testing.assert_allclose(state.c, last.c, rtol=1e-6)
 
 
 def test_the_example_is_measured_as_the_guide_says(example: Path) -> None:
