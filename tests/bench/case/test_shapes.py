@@ -67,6 +67,12 @@ def test_a_stream_s_chunk_is_one_timestep_unless_the_shape_says_more() -> None:
         (WIDTHS, ".timesteps is missing"),
         ({key: 1 for key in SIZES if key != "batch"}, ".batch is missing"),
         ({**SIZES, "batch": [2, 0]}, ".batch[1] is 0; expected a positive integer"),
+        ({**SIZES, "batch": True}, ".batch is true; expected a positive integer or a list of them"),
+        ({**SIZES, "batch": 2.0}, ".batch is 2.0; expected a positive integer or a list of them"),
+        ({**SIZES, "batch": []}, ".batch is []; expected a positive integer or a list of them"),
+        ({**SIZES, "batch": 10**18}, f".batch is {10**18}; expected at most"),
+        ({**SIZES, "dropout": True}, ".dropout is true; expected a number from 0 to below 1"),
+        ({**SIZES, "dropout": float("nan")}, ".dropout is NaN; expected a number from 0 to below"),
         (
             {**SIZES, "input_size": "hidden"},
             '.input_size is "hidden"; expected a positive integer, a list of them, or "hidden_s',

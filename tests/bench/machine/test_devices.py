@@ -7,13 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from bench.machine import devices
-from bench.machine.devices import DeviceError, NvmlError
+from bench.machine.devices import DeviceError
+from tests.bench.machine.made_machines import no_nvml, write
 
 PCI = "sys/bus/pci/devices/0000:01:00.0"
-
-
-def missing_nvml() -> devices.Nvml:
-    raise NvmlError("nvidia-ml-py is not installed: pip install nvidia-ml-py")
 
 
 def nvml_with(count: int) -> Callable[[], devices.Nvml]:
@@ -31,13 +28,6 @@ def failing_nvml(message: str) -> Callable[[], devices.Nvml]:
         raise RuntimeError(message)
 
     return lambda: SimpleNamespace(nvmlInit=fail, nvmlShutdown=lambda: None)
-
-
-def touch(root: Path, *places: str) -> Path:
-    for place in places:
-        (root / place).parent.mkdir(parents=True, exist_ok=True)
-        (root / place).write_text("")
-    return root
 
 
 @pytest.mark.parametrize(
@@ -60,12 +50,6 @@ def test_what_is_no_device_is_refused_with_what_would_be(text: str) -> None:
         devices.parse(text)
 
 
-def test_the_driver_says_how_many_gpus_there_are(tmp_path: Path) -> None:
-    facts = devices.gpu_facts(tmp_path, {}, nvml_with(2))
-    assert devices.available(facts) == ["cpu", "gpu:0", "gpu:1"]
-    assert facts.hidden_by is None
-
-
 @pytest.mark.parametrize(
     "places",
     [
@@ -76,8 +60,9 @@ def test_the_driver_says_how_many_gpus_there_are(tmp_path: Path) -> None:
 def test_without_nvml_the_drivers_files_are_counted(
     tmp_path: Path, places: tuple[str, ...]
 ) -> None:
-    touch(tmp_path, *places)
-    assert devices.gpu_facts(tmp_path, {}, missing_nvml).visible == 2
+    for place in places:
+        write(tmp_path, place, "")
+    assert devices.gpu_facts(tmp_path, {}, no_nvml).visible == 2
 
 
 @pytest.mark.parametrize(
@@ -115,13 +100,9 @@ def test_cuda_visible_devices_is_read_as_cuda_does(
 def test_containers_are_recognised(
     tmp_path: Path, places: tuple[str, ...], environ: dict[str, str], name: str | None
 ) -> None:
-    assert devices.container(touch(tmp_path, *places), environ) == name
-
-
-def test_this_machine_can_be_asked() -> None:
-    here = devices.available()
-    assert here[0] == "cpu"
-    assert devices.explain_missing("gpu:999")
+    for place in places:
+        write(tmp_path, place, "")
+    assert devices.container(tmp_path, environ) == name
 
 
 NONE = "this machine has no NVIDIA GPU"
@@ -130,14 +111,14 @@ NONE = "this machine has no NVIDIA GPU"
 @pytest.mark.parametrize(
     ("device", "setting", "load", "files", "reason"),
     [
-        ("cpu", "", missing_nvml, {}, ""),
+        ("cpu", "", no_nvml, {}, ""),
         ("gpu:1", None, nvml_with(2), {}, ""),
         ("gpu:1", "0,1", nvml_with(2), {}, ""),
         ("gpu:1", "0", nvml_with(2), {}, "CUDA_VISIBLE_DEVICES='0' hides it (1 of 2 GPUs left)"),
         ("gpu:5", "", nvml_with(1), {}, "CUDA_VISIBLE_DEVICES='' hides it"),
         ("gpu:4", None, nvml_with(1), {}, "this machine has 1 GPU, gpu:0"),
         ("gpu:4", "0,1", nvml_with(3), {}, "this machine has 2 GPUs, gpu:0 to gpu:1"),
-        ("gpu:0", "GPU-0aaa", missing_nvml, {}, NONE),  # the variable hides nothing
+        ("gpu:0", "GPU-0aaa", no_nvml, {}, NONE),  # the variable hides nothing
         (
             *("gpu:0", None, failing_nvml("Driver/library version mismatch")),
             *(
@@ -148,20 +129,20 @@ NONE = "this machine has no NVIDIA GPU"
         ("gpu:0", None, failing_nvml("NVML Shared Library Not Found"), {}, NONE),
         ("gpu:0", None, nvml_with(0), {"dev/nvidiactl": ""}, "NVIDIA's driver is loaded but shows"),
         (
-            *("gpu:0", None, missing_nvml, {f"{PCI}/vendor": "0x10de", f"{PCI}/class": "0x030200"}),
+            *("gpu:0", None, no_nvml, {f"{PCI}/vendor": "0x10de", f"{PCI}/class": "0x030200"}),
             "an NVIDIA GPU is in this machine but its driver is not loaded",
         ),
         (
-            *("gpu:0", None, missing_nvml, {f"{PCI}/vendor": "0x1002", f"{PCI}/class": "0x030000"}),
+            *("gpu:0", None, no_nvml, {f"{PCI}/vendor": "0x1002", f"{PCI}/class": "0x030000"}),
             NONE,  # another maker's
         ),
         (
-            *("gpu:0", None, missing_nvml, {f"{PCI}/vendor": "0x10de", f"{PCI}/class": "0x040300"}),
+            *("gpu:0", None, no_nvml, {f"{PCI}/vendor": "0x10de", f"{PCI}/class": "0x040300"}),
             NONE,  # the audio part of a graphics card
         ),
-        ("gpu:0", None, missing_nvml, {".dockerenv": ""}, "this container is given no NVIDIA GPU"),
+        ("gpu:0", None, no_nvml, {".dockerenv": ""}, "this container is given no NVIDIA GPU"),
         (
-            *("gpu:0", None, missing_nvml, {"proc/1/cgroup": "3:cpu:/docker/0123"}),
+            *("gpu:0", None, no_nvml, {"proc/1/cgroup": "3:cpu:/docker/0123"}),
             "this container is given no NVIDIA GPU",
         ),
     ],
@@ -175,7 +156,7 @@ def test_a_missing_device_is_explained(
     reason: str,
 ) -> None:
     for name, text in files.items():
-        touch(tmp_path, name).joinpath(name).write_text(f"{text}\n")
+        write(tmp_path, name, text)
     environ = {} if setting is None else {"CUDA_VISIBLE_DEVICES": setting}
     found = devices.explain_missing(device, devices.gpu_facts(tmp_path, environ, load))
     assert found.startswith(reason)

@@ -18,20 +18,6 @@ from bench.machine.guard import LONGEST_REMARK, MOST_REMARKS, EscapedError, Guar
 from tests.places import ROOT
 
 
-@pytest.mark.parametrize("error", [SystemExit(0), GeneratorExit(), KeyboardInterrupt()])
-def test_what_is_no_exception_comes_out_as_one(error: BaseException) -> None:
-    with pytest.raises(EscapedError) as raised, Guard():
-        raise error
-    assert raised.value.error is error
-
-
-@pytest.mark.parametrize("error", [ValueError("no"), StopIteration(), MemoryError()])
-def test_an_exception_comes_out_as_it_is(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, Guard():
-        raise error
-    assert raised.value is error
-
-
 def test_a_signal_is_told_from_an_exception_of_the_same_name() -> None:
     before = signal.getsignal(signal.SIGINT)
     with Interrupts() as interrupts:
@@ -177,16 +163,6 @@ def test_remarks_are_distinct_few_short_and_harmless_to_a_terminal() -> None:
     assert len(set(guard.remarks)) == MOST_REMARKS
     assert all(len(each) <= LONGEST_REMARK + 3 for each in guard.remarks)
     assert all(each.isprintable() for each in guard.remarks)
-
-
-def test_a_step_that_warns_in_each_call_is_heard_once_for_each_use_of_it() -> None:
-    heard: list[object] = []
-    guard = Guard()
-    guard._warned = lambda *given, **_: heard.append(given)  # type: ignore[method-assign]
-    with guard:
-        for _ in range(100_000):
-            warnings.warn("again", RuntimeWarning, stacklevel=1)
-    assert len(heard) == 1
 
 
 FORKED = """

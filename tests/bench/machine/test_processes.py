@@ -137,24 +137,6 @@ def test_so_many_processes_are_busy_while_it_lasts_and_gone_after() -> None:
     assert not any(psutil.pid_exists(child.pid) for child in own)
 
 
-def test_they_end_when_who_started_them_is_killed() -> None:
-    program = (
-        "import sys; from bench.machine.processes import busy\n"
-        "import psutil, time\n"
-        "with busy(1):\n"
-        "    print(psutil.Process().children()[0].pid, flush=True); time.sleep(600)"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as started:
-        assert started.stdout is not None
-        pid = int(started.stdout.readline())
-        started.kill()
-    # However long that takes on a busy machine. Where nobody reaps it, it stays as a zombie.
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.01)
-
-
 SERVE = """
 import os, sys, time
 from bench.machine.process_pool import serve
@@ -184,18 +166,6 @@ def pair() -> Iterator[ProcessPool]:
         yield pool
 
 
-def left(pool: ProcessPool) -> list[int]:
-    """The processes that are still there, and do anything."""
-    found = []
-    for pid in pool.pids.values():
-        try:
-            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.append(pid)
-        except psutil.NoSuchProcess:
-            pass
-    return found
-
-
 def echo(word: str) -> dict[str, object]:
     return {"do": "echo", "word": word}
 
@@ -219,7 +189,7 @@ def test_one_that_dies_is_named_with_its_last_line_though_another_is_waited_for(
         "line: no memory"
     )
     pair.close()
-    assert not left(pair)
+    assert not any(map(alive, pair.pids.values()))
 
 
 def test_an_error_is_an_answer(pair: ProcessPool) -> None:
@@ -236,31 +206,26 @@ def test_one_that_hangs_is_ended_and_named(pair: ProcessPool) -> None:
         pair.ask({"second": echo("c")}, 0.3, "while it was timed")
     assert "not done within 0.3 s while it was timed: second, said last" in str(raised.value)
     pair.close()
-    assert not left(pair)
+    assert not any(map(alive, pair.pids.values()))
 
 
-def test_they_end_when_whoever_told_them_is_killed(tmp_path: Path) -> None:
+def test_all_end_when_whoever_started_them_is_killed(tmp_path: Path) -> None:
     code = f"""
-import os, sys
+import os, psutil
 from bench.machine.process_pool import ProcessPool, Launch
-with ProcessPool({{"one": Launch(("-c", {SERVE!r}), dict(os.environ))}}) as pool:
+from bench.machine.processes import busy
+with busy(1), ProcessPool({{"one": Launch(("-c", {SERVE!r}), dict(os.environ))}}) as pool:
     pool.ask({{"one": {{"do": "echo", "word": "a"}}}}, {PATIENT}, "in a test")
-    print(pool.pids["one"], flush=True)
+    print(*(child.pid for child in psutil.Process().children()), flush=True)
     pool.ask({{"one": {{"do": "hang"}}}}, {PATIENT}, "in a test")
 """
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(python(code), stdout=subprocess.PIPE, cwd=ROOT, env=environ) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(pids) == 2
     end = time.monotonic() + PATIENT
-    while psutil.pid_exists(child) and time.monotonic() < end:
-        if psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
-            break  # whoever reaps it is not ours
+    while any(map(alive, pids)) and time.monotonic() < end:
         time.sleep(0.05)
-    assert time.monotonic() < end, "it outlived whoever told it what to do"
+    assert not any(map(alive, pids)), "one outlived whoever started it"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,6 @@ from bench.machine.writing import (
     Writer,
     clear_left_over,
     living,
-    token_lives,
     unfinished_name,
     write,
     write_bytes,
@@ -117,37 +116,6 @@ def test_a_line_is_there_whole_or_not_at_all(
     assert lines[1:] == [{"c": None, "d": 1.5, "e": ["x"]}]
 
 
-COMMANDS: dict[str, Callable[[Path], int]] = {
-    "report": lambda path: report.main([str(GOLDEN), "--format", "csv", "--output", str(path)]),
-    "plot": lambda path: plot.main([str(GOLDEN), "--output", str(path)]),
-}
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_full_disk_keeps_the_old_file_of_every_command(
-    tmp_path: Path,
-    command: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    path = tmp_path / ("a.svg" if command == "plot" else "a.txt")
-    path.write_text("old")
-    tried: list[int] = []
-
-    def full(file: int, data: object) -> int:
-        tried.append(file)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(writing.os, "write", full)  # type: ignore[attr-defined]
-        code = COMMANDS[command](path)
-    assert tried
-    assert code not in (0, 1)
-    assert "cannot be written: No space left on device" in capsys.readouterr().err
-    assert path.read_text() == "old"
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]
-
-
 def test_only_what_is_surely_left_over_is_cleared(tmp_path: Path) -> None:
     me = Writer.this_process()
     _, started, boot, space = me.token.split("-")
@@ -205,6 +173,20 @@ def test_a_full_disk_leaves_the_file_that_was_there_and_none_beside_it(
         write(path, {"new": list(range(100))})
     assert json.loads(path.read_text()) == {"old": True}
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_keeps_the_old_file_of_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for main, name in ((report.main, "a.csv"), (plot.main, "a.svg")):
+        path = tmp_path / name
+        path.write_text("old")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full_disk(0))
+            assert main([str(GOLDEN), "--output", str(path)]) not in (0, 1)
+        assert "cannot be written: No space left on device" in capsys.readouterr().err
+        assert path.read_text() == "old"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv", "a.svg"]
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -326,15 +308,6 @@ def test_a_journal_that_names_no_writer_is_left_by_it_unless_locked(path: Path, 
     path.write_text(first + "\n")
     assert writer_of(path) is None
     assert living(path) == ""
-
-
-def test_a_token_tells_whether_its_process_lives() -> None:
-    mine = Writer.this_process().token
-    assert token_lives(f".a.json.{mine}.0123abcd.tmp") is True
-    pid, started, boot, space = mine.split("-")
-    assert token_lives(f"{pid}-{int(started) + 1}-{boot}-{space}") is False
-    assert token_lives(f"{pid}-{started}-{'0' * 8}-{space}") is None
-    assert token_lives("nothing of the kind") is None
 
 
 FORKING = """

@@ -19,7 +19,7 @@ from bench.records.digest import digest
 from bench.records.files import collect, read
 from bench.sharing import anonymous as anonymous_module
 from bench.sharing import submission
-from bench.sharing.anonymous import HIDDEN, SOMEBODY, anonymous, kind
+from bench.sharing.anonymous import HIDDEN, anonymous, kind
 from bench.sharing.submission import FOLDER, Submission, submit
 from bench.stats.rows import build
 from tests.bench.made_nodes import a_case
@@ -233,13 +233,6 @@ def test_the_names_of_this_machine_and_its_user_are_taken_out_too(
     assert "bertha" not in made_of(signed(tmp_path / "a.json", document)).read_text()
 
 
-def test_a_second_time_nothing_is_written() -> None:
-    made = made_of(SESSION[0])
-    before = made.read_bytes()
-    assert submitted(SESSION[0]) == Submission(there=(made,))
-    assert made.read_bytes() == before
-
-
 def test_one_bad_file_stops_all_of_them(tmp_path: Path, document: Json) -> None:
     document["benchmarks"][0]["stats"]["median"] *= 0.9
     path = signed(tmp_path / "a.json", document)
@@ -271,28 +264,6 @@ def test_samples_that_somebody_handed_in_before_are_refused(tmp_path: Path, docu
     found = submitted(signed(tmp_path / "mine.json", document))
     assert "has the samples of " in found.problems[0]
     assert handed_in() == [made]
-
-
-def remarked(document: Json, tmp_path: Path, text: str) -> str:
-    """What a remark of somebody is in what is handed in."""
-    document["benchmarks"][0]["extra_info"]["lstm"]["remarks"] = [text]
-    tmp_path.mkdir(exist_ok=True)
-    Path(FOLDER, MACHINE, "a.json").unlink(missing_ok=True)
-    found = json.loads(made_of(signed(tmp_path / "a.json", document)).read_text())
-    (remark,) = found["benchmarks"][0]["extra_info"]["lstm"]["remarks"]
-    assert isinstance(remark, str)
-    return remark
-
-
-def test_a_name_is_taken_out_whole_in_any_letters_and_so_is_the_machine_s_id(
-    tmp_path: Path, document: Json
-) -> None:
-    machine = document["lstm"]["run"]["machine_id"]
-    text = f"ANNAS-desktop.example.org is {machine}, said Anna in /home/anna/notes"
-    told = remarked(document, tmp_path, text)
-    assert told == HIDDEN
-    told = remarked(document, tmp_path / "again", text.partition(",")[0])
-    assert told == f"{SOMEBODY} is {SOMEBODY}"
 
 
 def test_a_name_that_is_still_there_stops_the_file(

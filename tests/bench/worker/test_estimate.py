@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from bench import case as suites
 from bench.case.cases import Case
 from bench.case.loading import SuiteChoice
-from bench.worker import estimate, group
+from bench.worker import estimate
 from bench.worker.estimate import Free
-from bench.worker.group import Bench, Unmeasured
 from lstm_impl import LSTMSpec, Workload
 
 GIB = 2**30
@@ -136,14 +133,3 @@ def test_a_containers_limit_is_known(tmp_path: Path) -> None:
     assert estimate.cgroup_bytes(tmp_path) == 500
     (tmp_path / "memory.max").write_text("max\n")
     assert estimate.cgroup_bytes(tmp_path) is None
-
-
-@pytest.mark.parametrize(("host", "outcome"), [(1000, True), (10**9, False)])
-def test_a_case_that_is_too_large_is_recorded_as_not_measured(host: int, outcome: bool) -> None:
-    small = Case("numpy", LSTMSpec(3, 4), Workload(2, 5, "training"))
-    result = group.prepare(small, 0, Bench(free=lambda device: Free(host, None, 2)))
-    assert isinstance(result, Unmeasured) == outcome
-    if isinstance(result, Unmeasured):
-        assert result.outcome == "not_measured"
-        assert "0.0 GiB are free" in result.reason
-        assert result.advice == estimate.ADVICE

@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,13 +23,9 @@ from bench.worker.roofs import AccountingError, Roofs
 from bench.worker.timing import Processors, TimingPlan
 from lstm_impl import (
     Backend,
-    LSTMSpec,
-    LSTMWeights,
-    Model,
     Step,
 )
-from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
-from tests.bench.worker.told_backends import SPEC, WORK, World, measured, unmeasured
+from tests.bench.worker.told_backends import World, measured, unmeasured
 
 
 def only(world: World, case: Case) -> group.Result:
@@ -60,41 +55,6 @@ def test_a_backend_that_fails_the_gate_gets_no_time_and_the_others_do(world: Wor
     assert world.log.count("wrong run") == 1
     assert measured(results[right.id]).gate.passed
     assert list(results) == [right.id, wrong.id]
-
-
-def test_the_real_gate_tells_a_wrong_backend_from_a_right_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Wrong(NumPyLoop):
-        def _build(self, spec: LSTMSpec, weights: LSTMWeights, *rest: Any) -> Model:
-            return super()._build(spec, weights.map(lambda array: array * 1.001), *rest)
-
-    monkeypatch.setattr(group, "get_backend", {"numpy": NumPyLoop(), "wrong": Wrong()}.get)
-    cases = [Case("numpy", SPEC, WORK), Case("wrong", SPEC, WORK)]
-    # What NumPyModel.get_weights says is what the judge is given: only this one lies about it.
-    truth = LSTMWeights.random(SPEC, 3)
-    monkeypatch.setattr(NumPyModel, "get_weights", lambda self: truth)
-    results = group.measure_group(cases, TimingPlan(0.1), seed=3, bench=Bench(roofs=None))
-    assert measured(results[cases[0].id]).gate.judge == "float64 NumPy reference"
-    assert "does not compute what the reference" in unmeasured(results[cases[1].id]).reason
-
-
-def test_an_error_while_timing_fails_its_case_alone(world: World) -> None:
-    bad, good = world.add("a"), world.add("b")
-    calls = 0
-    happen = world.happen
-
-    def fail_late(what: str) -> None:
-        nonlocal calls
-        happen(what)
-        calls += what == "a run"
-        if what == "a run" and calls == 12:
-            raise OSError("the device is gone")
-
-    world.happen = fail_late  # type: ignore[method-assign]
-    results = group.measure_group([bad, good], TimingPlan(5.0), bench=world.bench())
-    assert "OSError in round" in unmeasured(results[bad.id]).reason
-    assert measured(results[good.id])
 
 
 EVERYWHERE = ("availability", "start", "build", "trace", "run", "gate", "evidence")

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.machine.fields import Field
-from bench.machine.guard import EscapedError
 from bench.records.hdr import decode
 from bench.records.schema import Figures, Measurement, parse_benchmark, parse_run
-from bench.worker.group import FAILED, Measured, failed, kept
+from bench.worker.group import Measured, kept
 from bench.worker.timing import StepSeries, Stopped, StreamConditions, Streamed
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
@@ -99,32 +98,6 @@ def test_compiling_is_what_the_first_call_takes_beyond_an_ordinary_one() -> None
     assert read_back(WHOLE).setup == pytest.approx(expected)
     assert read_back(LEAST).setup["compile_s"] is None  # noise leaves nothing of it
     assert read_back(replace(LEAST, setup={"first_call_s": 0.2})).setup["compile_s"] == 0.0
-
-
-# -- errors
-
-
-def raised(error: BaseException) -> BaseException:
-    try:
-        raise error
-    except BaseException as found:
-        return found
-
-
-def test_an_error_is_told_in_a_line_with_when_it_came_and_its_traceback() -> None:
-    found = failed(raised(ValueError("it is broken\nand more")), "while it was built")
-    assert found.outcome == FAILED
-    assert found.reason == "ValueError while it was built: it is broken"
-    assert "Traceback" in found.details
-    assert found.details.endswith("ValueError: it is broken\nand more\n")
-
-
-def test_what_escaped_is_told_as_itself_and_a_keyboard_interrupt_as_nobody_s() -> None:
-    found = failed(EscapedError(SystemExit(3)), "in its first call")
-    assert found.reason == "SystemExit in its first call: 3"
-    assert "EscapedError" not in found.details
-    found = failed(EscapedError(KeyboardInterrupt()), "in round 3")
-    assert found.reason.endswith("; its own code raised it: no Ctrl-C came")
 
 
 # -- the calls of a stream

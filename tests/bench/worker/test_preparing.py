@@ -10,7 +10,6 @@ import pytest
 
 from bench import case as suites
 from bench.case.cases import Case
-from bench.machine import devices
 from bench.worker import estimate
 from bench.worker.equivalence import SharedFolder
 from bench.worker.group import (
@@ -125,15 +124,6 @@ def test_a_backend_is_told_the_number_of_threads_before_it_is_built(
 
 
 # -- what cannot be measured here
-
-
-def test_a_device_that_is_not_here_is_told_without_asking_a_framework(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(devices, "explain_missing", lambda device: "it was sold")
-    found = refused(world, world.add("a").on("gpu:0"))
-    assert found == Unmeasured("not_measured", "no gpu:0: it was sold")
-    assert world.log == []
 
 
 def test_what_does_not_fit_is_told_before_anything_is_built(world: World) -> None:

@@ -308,21 +308,6 @@ def test_an_order_seed_shuffles_groups_and_keeps_each_together(project: Project)
     assert orders[0] == orders[2]
 
 
-def test_what_the_reference_computed_is_shared_in_the_folder_that_is_named(
-    project: Project,
-) -> None:
-    shared = project.folder / "shared"
-    shared.mkdir()
-    words = (f"--lstm-judged={shared}", "--lstm-session=one", "-k", "training")
-    first = project.measure(*words)
-    assert first.code == 0
-    answers = {path.name: path.stat().st_mtime_ns for path in shared.iterdir()}
-    assert answers
-    second = project.measure(*words)
-    assert second.code == 0
-    assert {path.name: path.stat().st_mtime_ns for path in shared.iterdir()} == answers
-
-
 OSC_52 = "\x1b]52;c;cm0gLXJmIH4=\x07"
 """It would put a command into the clipboard of whoever looks at it."""
 

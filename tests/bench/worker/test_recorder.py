@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -40,7 +39,6 @@ class Measurer:
         self.asked: list[tuple[list[str], TimingPlan, int]] = []
         self.answers: dict[str, Result | BaseException] = {}
         self.benches: list[Bench] = []
-        self.busy = False
 
     def __call__(
         self, cases: Sequence[Case], plan: TimingPlan, seed: int, bench: Bench
@@ -48,9 +46,6 @@ class Measurer:
         self.asked.append(([case.id for case in cases], plan, seed))
         self.benches.append(bench)
         found: dict[str, Result] = {}
-        if self.busy:
-            bench.announce(cases[:1])
-            bench.announce(cases)
         for case in cases:
             answer = self.answers.get(case.backend, TIME)
             if isinstance(answer, BaseException):
@@ -84,11 +79,6 @@ def keep(found: Recorder, case: Case) -> None:
         "extra_info": {"lstm": result.to_extra(case, 0)},
     }
     found.keep(case, result, entry)
-
-
-def journal(folder: Path) -> list[dict[str, Any]]:
-    (path,) = (folder / "results").glob("*.journal.jsonl")
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_the_first_of_a_group_has_all_of_it_measured_together(
@@ -150,80 +140,6 @@ def test_an_error_of_the_suite_itself_is_filed_and_not_tried_for_ever(
         assert isinstance(result, Unmeasured)
         assert result.outcome == "failed"
         assert result.reason == "ZeroDivisionError in the suite itself: in the suite"
-
-
-def test_every_finished_case_is_on_disk_before_the_next(tmp_path: Path, measurer: Measurer) -> None:
-    measurer.answers["b"] = MISSING
-    found = started(tmp_path)
-    assert [list(line) for line in journal(tmp_path)] == [["schema", "run", "writer"]]
-    keep(found, CASES[0])
-    assert journal(tmp_path)[1]["benchmark"]["name"] == CASES[0].id
-    keep(found, CASES[1])
-    outcome = journal(tmp_path)[2]["outcome"]
-    assert outcome.pop("case") == CASES[1].to_dict()
-    assert outcome == {
-        "case_id": CASES[1].id,
-        "outcome": "not_measured",
-        "reason": "it is not here",
-        "advice": "buy one",
-    }
-
-
-def test_what_the_process_is_busy_with_is_in_the_journal_and_no_result(
-    tmp_path: Path, measurer: Measurer
-) -> None:
-    found = started(tmp_path)
-    measurer.busy = True
-    keep(found, CASES[0])
-    lines = journal(tmp_path)
-    assert [line["begun"] for line in lines if "begun" in line] == [
-        [CASES[0].id],
-        [CASES[0].id, CASES[1].id],
-    ]
-    assert "benchmark" in lines[-1]
-    path = found.finish()
-    assert path is not None
-    assert [each.case for each in records.read(path).measurements] == [CASES[0]]
-
-
-def test_the_file_holds_the_whole_run(tmp_path: Path, measurer: Measurer) -> None:
-    measurer.answers["b"] = MISSING
-    found = started(tmp_path, seed=3, session="s", options={"suite": "mine"})
-    for case in CASES:
-        keep(found, case)
-    path = found.finish({"node": "here"}, {"id": "abc"})
-    assert path is not None
-    file = records.read(path)
-    assert file.run.complete
-    assert (file.run.suite, file.run.seed, file.run.session) == ("mine", 3, "s")
-    assert file.run.options == {"suite": "mine"}
-    assert file.run.finished is not None
-    assert {"before", "after"} <= set(file.run.environment)
-    assert [each.case for each in file.measurements] == [CASES[0], CASES[2]]
-    assert list(file.measurements[0].samples) == [0.1, 0.2]
-    assert [each.case for each in file.outcomes] == [CASES[1], CASES[3]]
-    data = json.loads(path.read_text())
-    assert (data["machine_info"], data["commit_info"]) == ({"node": "here"}, {"id": "abc"})
-
-
-def test_an_interruption_keeps_what_is_finished_and_names_the_group_in_flight(
-    tmp_path: Path, measurer: Measurer
-) -> None:
-    found = started(tmp_path)
-    keep(found, CASES[0])
-    keep(found, CASES[1])
-    measurer.answers["b"] = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
-        found.result(CASES[2])
-    path = found.finish(interrupted=True)
-    assert path is not None
-    file = records.read(path)
-    assert not file.run.complete
-    assert [each.case for each in file.measurements] == CASES[:2]
-    assert [(each.case, each.outcome) for each in file.outcomes] == [
-        (CASES[2], "interrupted"),
-        (CASES[3], "interrupted"),
-    ]
 
 
 def test_where_the_file_cannot_be_made_the_journal_stays(

@@ -214,17 +214,6 @@ def test_what_a_library_cannot_do_is_left_to_the_others(world: World) -> None:
     assert nobody["of_bandwidth"]
 
 
-def test_larger_products_are_tried_while_they_are_short(world: World) -> None:
-    # 256: 3.4 ms, 512: 27 ms, 1024: 0.2 s
-    roofs(world, Machine(world, rate=1e10)).figures(case(), 1.0)
-    squares = [each[2] for each in world.log if each[1] == "products" and each[2] != FORWARD]
-    assert squares == [(64,) * 3, (256,) * 3, (512,) * 3, (1024,) * 3]
-    world.log.clear()
-    roofs(world, Machine(world, rate=1e9)).figures(case(), 1.0)
-    squares = [each[2] for each in world.log if each[1] == "products" and each[2] != FORWARD]
-    assert squares == [(64,) * 3, (256,) * 3]
-
-
 # -- above a roof
 
 

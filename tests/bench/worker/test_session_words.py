@@ -12,8 +12,8 @@ from bench.case.loading import Suite
 from bench.machine import devices
 from bench.records.schema import RecordedReason
 from bench.stats.trust import OF_TIME
-from bench.worker.group import Measured, Result, Unmeasured
-from bench.worker.pytest_session import Recorder, Settings, header, plain, summary
+from bench.worker.group import Measured, Result
+from bench.worker.pytest_session import Recorder, Settings, header, summary
 from bench.worker.timing import StepSeries, Stopped
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.proof import GateResult
@@ -99,31 +99,3 @@ def test_what_backends_warned_of_is_told_the_most_frequent_first_and_no_page_of_
     assert lines[1] == "said by the code of 2 cases: overflow"
     assert lines[2] == "said by the code of 1 case: warning 0"
     assert len(lines) == 1 + 8
-
-
-def test_memory_that_is_not_known_is_told_with_why(tmp_path: Path) -> None:
-    dead = replace(GOOD, memory={"peak_bytes": None, "how": "not known: it died"})
-    assert told(tmp_path, dead, dead, GOOD)[1] == "memory of 2 cases not known: it died"
-
-
-def test_cases_without_a_time_are_counted_by_why(tmp_path: Path) -> None:
-    missing = Unmeasured("not_measured", "it is not installed", "pip install it")
-    choosy = Unmeasured("refused", "no windows")
-    assert told(tmp_path, missing, choosy, missing, Unmeasured("failed", "broken")) == [
-        "0 cases measured",
-        "2 cases not measured: it is not installed; pip install it",
-        "1 case refused by their backend: no windows",
-        "1 case failed: broken",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("a\nb", "a\nb"),
-        ("\x1b]52;c;cm0gLXJmIH4=\x07", "?]52;c;cm0gLXJmIH4=?"),
-        ("\u202etxt", "?txt"),
-    ],
-)
-def test_a_terminal_is_given_nothing_that_it_would_act_on(text: str, shown: str) -> None:
-    assert plain(text) == shown

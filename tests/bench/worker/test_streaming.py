@@ -65,20 +65,14 @@ def test_back_to_back_each_call_is_timed_with_its_wait() -> None:
     np.testing.assert_array_equal(calls.latency, calls.service)
 
 
-def test_a_paced_call_is_due_at_its_time_and_comes_after_idling() -> None:
-    machine = Machine()
-    calls = timed_calls(machine.step(0.002), 4, Pace(0.01, machine.sleep), machine.clock)
-    assert calls.latency == pytest.approx([0.002] * 4)
-    assert calls.service == pytest.approx([0.002] * 4)
-    assert machine.naps == pytest.approx([0.01, 0.008, 0.008, 0.008])
-    assert machine.time == pytest.approx(100.0 + 4 * 0.01 + 0.002)
-
-
 def test_latency_counts_from_when_a_call_was_due_and_service_from_when_it_began() -> None:
-    machine = Machine(late=0.0005)
-    calls = timed_calls(machine.step(0.002), 4, Pace(0.01, machine.sleep), machine.clock)
-    assert calls.latency == pytest.approx([0.0025] * 4)
-    assert calls.service == pytest.approx([0.002] * 4)
+    for late in (0.0, 0.0005):
+        machine = Machine(late=late)
+        calls = timed_calls(machine.step(0.002), 4, Pace(0.01, machine.sleep), machine.clock)
+        assert calls.latency == pytest.approx([0.002 + late] * 4)
+        assert calls.service == pytest.approx([0.002] * 4)
+        # It is idle until the next is due.
+        assert machine.naps == pytest.approx([0.01, *[0.008 - late] * 3])
 
 
 def test_a_stall_makes_every_call_late_that_had_to_wait_for_it() -> None:

@@ -109,12 +109,6 @@ def test_a_call_by_itself_has_one_before_it_that_wakes_its_threads() -> None:
         assert samples == pytest.approx([cost] * len(samples))
 
 
-def test_trace_and_first_call_are_timed_apart() -> None:
-    machine = Machine()
-    step = machine.step("a", iter([0.5, 0.001]), wait=0.25, trace=2.0)
-    assert first_use(step, machine.clock()) == (2.0, 0.75)
-
-
 def test_the_device_has_finished_before_the_clock_is_read() -> None:
     machine = Machine()
     queued = 0.0
@@ -268,23 +262,20 @@ def test_a_step_that_raises_is_broken_and_the_others_go_on(after: int, during: s
     assert series(results["good"]).rounds == series(results["other"]).rounds
 
 
-def test_a_step_that_takes_no_time_is_broken_not_infinitely_fast() -> None:
+@pytest.mark.parametrize(
+    ("timed", "told"), [(0, "too short to be timed"), (7, "took 0 s by the clock")]
+)
+def test_a_step_that_takes_no_time_is_broken_not_infinitely_fast(timed: int, told: str) -> None:
     machine = Machine()
-    steps = {"nothing": machine.step("nothing", 0.0), "good": machine.step("good", 0.1)}
+    costs = itertools.chain([0.1] * timed, itertools.repeat(0.0))
+    steps = {"nothing": machine.step("nothing", costs), "good": machine.step("good", 0.1)}
     results = timing.measure(steps, TimingPlan(9.0), machine.clock())
     broken = results["nothing"]
     assert isinstance(broken, Broken)
     assert isinstance(broken.error, TimingError)
-    assert "too short to be timed" in str(broken.error)
-    assert series(results["good"]).samples == pytest.approx([0.1] * 6)
-
-
-def test_a_block_for_which_the_clock_stood_still_is_no_sample() -> None:
-    machine = Machine()
-    costs = itertools.chain([0.1] * 7, itertools.repeat(0.0))
-    broken = timing.measure({"a": machine.step("a", costs)}, TimingPlan(9.0), machine.clock())["a"]
-    assert isinstance(broken, Broken)
-    assert "took 0 s by the clock" in str(broken.error)
+    assert told in str(broken.error)
+    samples = series(results["good"]).samples
+    assert samples == pytest.approx([0.1] * len(samples))
 
 
 def test_a_clock_that_stands_still_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,12 +446,3 @@ def test_a_step_whose_processor_others_have_is_not_said_to_wait(
 ) -> None:
     found = Clocks(others).busy(1e-2, processors * 1e-2)
     assert found == (pytest.approx(processors) if told else None)
-
-
-def test_short_steps_are_called_until_it_can_be_told_and_long_ones_once() -> None:
-    clocks = Clocks()
-    clocks.busy(1e-4, 1e-4)
-    assert clocks.calls * 1e-4 == pytest.approx(timing.ENOUGH)
-    clocks = Clocks()
-    clocks.busy(3.0, 3.0)
-    assert clocks.calls == 1
