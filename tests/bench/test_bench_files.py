@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench.measured_project import IDS, Project
+from tests.bench.measured_project import Project
 
 STREAM = """
 [[groups]]
@@ -28,14 +28,3 @@ def test_named_by_itself_it_measures_the_streams_of_a_suite_with_every_call(
         assert each.streaming.calls == each.calls * len(each.samples)
         # No call of NumPy's loop is done in a microsecond.
         assert each.streaming.missed == each.streaming.calls
-
-
-def test_throughput_and_truncation_measure_the_cases_of_their_kind(project: Project) -> None:
-    files = [f"bench/bench_{kind}.py" for kind in ("throughput", "truncation")]
-    done = project.run(*files, *project.into)
-    assert done.code == 0, done.out
-    assert [each["fullname"] for each in done.data["benchmarks"]] == [
-        f"{files[0]}::test_throughput[{IDS[0]}]",
-        *(f"{files[1]}::test_truncation[{case}]" for case in IDS[1:]),
-    ]
-    assert [each.case.workload.window for each in done.file.measurements] == [None, 2, 2]

@@ -298,11 +298,6 @@ def test_a_side_is_called_by_its_folder(paths: tuple[str, str], wanted: list[str
     assert labels([Path(path) for path in paths]) == wanted
 
 
-def test_what_the_sides_were_is_written_and_read(tmp_path: Path) -> None:
-    two_environments.save(tmp_path, (OLD, NEW))
-    assert load(tmp_path) == (OLD, NEW)
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [

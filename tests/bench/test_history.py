@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bench import history
@@ -18,17 +17,14 @@ from bench.cli.fail_on import parse_rule
 from bench.records.schema import RecordedReason
 from bench.render import history as history_picture
 from bench.render import history as history_words
-from bench.render import plot
 from bench.render.compare import beyond_words
 from bench.render.history import CSV_COLUMNS, changed, gate_line, what
 from bench.render.history import as_csv as comma_separated
 from bench.render.history import changes_table as sheet
 from bench.render.messages import doubt_line
-from bench.render.plot import Axes
 from bench.render.quantities import times_as_fast
 from bench.stats import history as history_stats
 from bench.stats.change_points import Scope
-from bench.stats.comparison import Verdict
 from bench.stats.history import (
     History,
     MachineHistory,
@@ -137,34 +133,6 @@ def test_bad_input_is_one_line_and_code_2(
         assert error.startswith("error: ")
         assert told in error
         assert error.count("\n") == 1
-
-
-def test_sessions_stand_in_the_order_of_time_each_against_the_one_before() -> None:
-    (machine,) = build(upgrade()).machines
-    assert [(each.number, each.id) for each in machine.sessions] == [
-        *((1, "slaptop1"), (2, "slaptop2"), (3, "slaptop3"))
-    ]
-    (line,) = machine.lines
-    first, second, third = line.points
-    assert first.to_before is None
-    assert second.to_before is not None
-    assert second.to_before.verdict is Verdict.SLOWER
-    assert second.to_before.ratio.mid == pytest.approx(1.3)
-    assert third.to_before is not None
-    assert third.to_before.verdict is Verdict.SAME
-    assert [point.time.mid for point in line.measured if point.time] == pytest.approx(
-        [1.0, 1.3, 1.3]
-    )
-
-
-def test_what_changed_is_marked_where_it_changed_versions_first() -> None:
-    (machine,) = build(upgrade()).machines
-    first, second, third = machine.sessions
-    assert first.changes == third.changes == ()
-    assert [(each.name, each.version) for each in second.changes] == [
-        ("libraries.tensorflow", True),
-        ("memory.swap_total_bytes", False),
-    ]
 
 
 def test_a_commit_that_changed_is_marked() -> None:
@@ -322,16 +290,6 @@ def test_csv_has_a_row_a_case_and_session() -> None:
     assert rows[0]["ratio"] == rows[0]["versions_changed"] == ""
 
 
-def test_what_changed_for_longer_stands_in_the_first_session_of_the_cases_that_moved() -> None:
-    rows = [row for row in rows_of(slow_scan()) if row["moved"]]
-    assert {(row["number"], row["moved"], row["moved_verdict"]) for row in rows} == {
-        ("18", "backends", "SLOWER")
-    }
-    assert sorted(row["case_id"] for row in rows) == sorted(
-        a_case("scan", batch).id for batch in (8, 16)
-    )
-
-
 def test_a_time_that_moved_is_doubtful_and_so_is_its_ratio_and_both_say_why() -> None:
     moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
     items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2)]
@@ -414,21 +372,3 @@ def test_the_picture_shades_what_changed_for_longer_than_a_session() -> None:
     # In the panels of the two cases that moved, of six.
     assert len(found.machines[0].lines) == 6
     assert words.count(f"{speed}×") == 2
-
-
-def drawn(history: History) -> Axes:
-    """The first panel."""
-    with plot.style():
-        return history_picture._draw(history).axes[0]
-
-
-def test_over_a_session_without_a_time_there_is_no_line() -> None:
-    other = session(2, {a_case("scan"): 1.0})
-    items = [*session(1, {a_case(): 1.0}), *other, *session(3, {a_case(): 1.2})]
-    axes = drawn(build(gather(*items)))
-    assert np.isnan(np.asarray(axes.lines[0].get_ydata(), float)).tolist() == [
-        False,
-        True,
-        False,
-    ]
-    assert axes.get_ylim()[0] == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import COMMANDS, NAMES, console, main
+from bench.__main__ import COMMANDS, console, main
 from tests.places import GOLDEN, ROOT
 from tools.packages import BENCH, modules, package_of
 from tools.packages import COMMANDS as BESIDE
@@ -29,16 +29,6 @@ def test_every_command_stands_under_its_question(capsys: pytest.CaptureFixture[s
     for name in listed:
         assert f"python -m bench.{name} " in out
         assert (BENCH / f"{name}.py").exists() or (BENCH / name / "__main__.py").exists()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_lstm_bench_runs_the_command_that_its_first_word_names(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([name, "--help"])
-    assert ended.value.code == 0
-    assert f"python -m bench.{name}" in capsys.readouterr().out
 
 
 def test_lstm_bench_hands_the_command_its_words_and_returns_its_exit_code(

@@ -2,20 +2,15 @@
 
 import functools
 import gc
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bench import report
-from bench.case.cases import Case
 from bench.cli.command_line import UsageError
 from bench.records.files import collect
-from bench.records.journal import Journal
 from bench.records.schema import Measurement, Outcome
 from bench.render.data import as_json, comma_separated
 from bench.render.page import page
@@ -23,9 +18,7 @@ from bench.render.report import as_picture, full, markdown
 from bench.stats.rows import Report, build
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
-    INFERENCE,
     REPLICATES,
-    SPEC,
     a_run,
     endless,
     measured,
@@ -34,7 +27,7 @@ from tests.bench.made_reports import (
     without_time,
 )
 from tests.bench.made_results import as_text
-from tests.places import GOLDEN, ROOT
+from tests.places import GOLDEN
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     "terminal": as_text,
@@ -193,44 +186,3 @@ def test_bad_files_give_a_line_each_and_the_good_ones_are_shown(
 def test_garbage_is_collected_again_afterwards(path: object) -> None:
     report.main([str(path), "--brief"])
     assert gc.isenabled()
-
-
-def test_a_file_that_cannot_be_written_gives_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").touch()
-    path = tmp_path / "file" / "out.html"
-    assert report.main([*map(str, REPLICATES), "--output", str(path)]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {path} cannot be written: ")
-
-
-def test_options_that_name_what_is_not_there_give_one_line(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    for option in (["--baseline", "nix"], ["--device", "gpu:7"]):
-        assert report.main([*map(str, REPLICATES), *option]) == 2
-        assert re.fullmatch(
-            rf"error: {option[0]} .*(hold no (backend|device) of that name|no results of it).*\n",
-            capsys.readouterr().err,
-        )
-
-
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
-    with Journal(tmp_path / "a.journal.jsonl") as journal:
-        journal.start(a_run())
-        for number in range(100):
-            case = Case(f"b{number}", SPEC, INFERENCE)
-            journal.outcome(
-                {
-                    "case": case.to_dict(),
-                    "case_id": case.id,
-                    "outcome": "failed",
-                    "reason": "more than a pipe holds " * 100,
-                }
-            )
-    command = f"{sys.executable} -m bench.report --format csv {tmp_path} | head -n 1"
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    assert done.stdout.startswith("session,")
-    assert done.stderr == ""

@@ -16,7 +16,7 @@ import pytest
 
 from bench import records, report, run
 from bench.cli.command_line import INTERRUPTED
-from bench.machine.lock import HeldError, MachineLock
+from bench.machine.lock import MachineLock
 from bench.records.schema import Measurement, Outcome
 from bench.session import measure
 from bench.session.progress import (
@@ -303,43 +303,6 @@ def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(
     told = place.resumed(capsys)
     assert told.code == 2
     assert "there is no unfinished session" in told.err
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a child with its parent")
-def test_a_worker_that_hangs_is_gone_with_its_killed_manager(place: Place) -> None:
-    import psutil
-
-    place.backends("hanging")
-    with place.start("--processes", "1") as process:
-        place.wait_for_journal('"begun"')
-        (worker,) = psutil.Process(process.pid).children()
-        process.kill()
-
-        def gone() -> bool:
-            """Ended, whether or not whoever inherits it has taken note of that."""
-            try:
-                return str(worker.status()) == psutil.STATUS_ZOMBIE
-            except psutil.NoSuchProcess:
-                return True
-
-        end = time.monotonic() + 300
-        while not gone() and time.monotonic() < end:
-            time.sleep(0.05)
-        try:
-            assert gone()
-        finally:
-            if worker.is_running():  # or it would outlive this test by minutes
-                worker.kill()
-    # Of several threads the first may be gone before the others, which hold the lock till then.
-    lock = MachineLock(place.lock)
-    while True:
-        try:
-            lock.acquire("the next one")
-            break
-        except HeldError:
-            assert time.monotonic() < end
-            time.sleep(0.05)
-    lock.close()
 
 
 def test_a_suite_may_be_called_as_the_files_of_what_was_learned(

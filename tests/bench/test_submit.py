@@ -77,25 +77,6 @@ def test_submit_to_a_url_asks_at_a_terminal(
     assert bool([*there.iterdir()]) == sent
 
 
-def test_submit_unchanged_sends_each_file_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("fsspec")
-    there = tmp_path / "there"
-    there.mkdir()
-    url = f"file://{there}"
-    assert main(*SESSION, "--unchanged", "--to", url, "--yes") == 0
-    assert capsys.readouterr().out.split()[-2:] == [f"{url}/{path.name}" for path in SESSION]
-    for path in SESSION:
-        assert (there / path.name).read_bytes() == path.read_bytes()
-    (there / SESSION[0].name).write_text("somebody else's")
-    assert main(*SESSION, "--unchanged", "--to", url, "--yes") == 3
-    out, err = capsys.readouterr()
-    assert out.splitlines()[-1] == f"{url}/{SESSION[1].name}"
-    assert err.startswith(f"error: {url}/{SESSION[0].name} is there with other contents")
-    assert (there / SESSION[0].name).read_text() == "somebody else's"
-
-
 def test_a_file_that_cannot_be_is_refused_with_each_reason_and_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,22 +71,6 @@ def turned(value: Any) -> Any:
     return [turned(item) for item in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        lambda document: json.dumps(document, indent=2),
-        lambda document: json.dumps(turned(document)),
-        lambda document: json.dumps(document, indent="\t", ensure_ascii=False) + "\r\n",
-    ],
-)
-def test_order_blanks_and_spelling_do_not_matter(
-    tmp_path: Path, document: Json, form: Callable[[Json], str]
-) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(form(document).encode())
-    assert notes(path) == []
-
-
 def faster(document: Json) -> None:
     document["benchmarks"][0]["stats"]["data"][0] *= 1 - 1e-15
 

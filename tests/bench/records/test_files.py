@@ -237,17 +237,6 @@ def test_a_hundred_thousand_cases_in_a_thousand_files_are_reported_in_bounded_me
         assert sys.platform != "linux" or used.ru_maxrss < 1.5 * 2**20
 
 
-def test_bad_files_do_not_hide_the_good_ones(folder: Path) -> None:
-    (folder / "empty.json").touch()
-    found = records.collect([folder, folder / "missing.json", folder / "reference"])
-    assert len(found.files) == 2
-    assert [str(error).removeprefix(str(folder)) for error in found.errors] == [
-        "/reference holds no result files",
-        "/empty.json is empty",
-        "/missing.json does not exist",
-    ]
-
-
 def test_the_latest_results_are_the_session_that_began_last(folder: Path, golden: Json) -> None:
     run = golden["lstm"]["run"]
     run.update(id="old", session="old", started="2024-01-01T00:00:00+00:00", finished=None)

@@ -239,15 +239,3 @@ def test_what_was_acknowledged_before_a_sigkill_is_readable_after_it(tmp_path: P
         # The JSON can be made from what is left, and holds the same.
         made = records.read(records.journal_to_json(path))
         assert [each.case.id for each in made.measurements] == found
-
-
-def test_what_a_process_is_busy_with_stands_there_and_is_no_result(
-    tmp_path: Path, run: Json, entry: Json
-) -> None:
-    path = tmp_path / "a.journal.jsonl"
-    with Journal(path) as journal:
-        journal.start(run)
-        journal.begin(["a", "b"])
-        assert json.loads(path.read_text().splitlines()[-1]) == {"begun": ["a", "b"]}
-        journal.benchmark(entry)
-    assert len(records.read(path).measurements) == 1

@@ -191,11 +191,6 @@ def is_of_this_machine(text: str) -> bool:
     return bool((getattr(address, "ipv4_mapped", None) or address).is_loopback)
 
 
-def test_only_an_address_of_this_machine_is_one() -> None:
-    assert all(map(is_of_this_machine, ("127.0.0.1", "::1", "::ffff:127.0.0.1")))
-    assert not any(map(is_of_this_machine, ("0.0.0.0", "::", "::ffff:0.0.0.0", "10.0.0.1")))
-
-
 def test_ray_that_is_started_here_hears_this_machine_alone_and_ends() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LISTENING],
@@ -254,24 +249,3 @@ def test_a_fleet_that_was_stopped_goes_on_and_a_node_with_another_suite_is_told(
         assert process.wait() == MEASURED, text
     assert re.search(rf"#{stranger} is left out: another version of the suite", text), text
     assert all(set(measured.values()) == {3} for measured in counts(folder).values())
-
-
-@pytest.mark.slow
-def test_without_an_address_ray_is_started_here_and_ended(tmp_path: Path) -> None:
-    folder = tmp_path / "results"
-    suite = tmp_path / "mine.toml"
-    suite.write_text(SUITE)
-    words = [str(suite), "--ray", "--processes", "1", "--results", str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.run", *words],
-        cwd=ROOT,
-        env=plain_environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == MEASURED, done.stdout + done.stderr
-    assert done.stderr == ""
-    (measured,) = counts(folder).values()
-    assert set(measured.values()) == {1}

@@ -215,14 +215,6 @@ def test_a_machine_whose_processes_come_to_nothing_is_left_out_and_the_others_go
     assert all("and measured nothing: it said nothing" in text for text in left_out)
 
 
-def test_where_all_come_to_nothing_the_fleet_ends_and_has_the_error() -> None:
-    world = Cluster(cases=cases(), machines=2, mute_nodes={"node0", "node1"})
-    fleet = world.run()
-    assert world.time <= GRACE + 2.0
-    assert all(kind.error for kind in fleet.kinds.values())
-    assert not world.files
-
-
 def test_a_kind_that_lost_its_last_machine_is_waited_for_and_no_longer_than_a_minute() -> None:
     world = Cluster(cases=cases(), machines=2, failures=2000.0, replaced=False)
     fleet = world.run()

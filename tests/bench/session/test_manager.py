@@ -119,15 +119,6 @@ def test_of_cases_timed_in_turn_the_guilty_one_is_found_alone(how: str, outcome:
     assert world.counts == {A5.id: 2, B5.id: 0, A6.id: 2, B6.id: 2}
 
 
-def test_when_the_budget_is_spent_the_worker_is_ended() -> None:
-    world = World(behaviour={B6.id: HANG})
-    found = world.manager(session(goal=Goal(), budget=8.0, case_limit=100.0))
-    assert not found.run()
-    assert world.time < 9.0
-    assert world.outcomes == {}
-    assert world.saved[-1].finished is not None
-
-
 @pytest.mark.parametrize("weighing", [1.0, 20.0])
 def test_a_budget_holds_six_processes_and_the_memory_that_the_first_measures(
     weighing: float,
@@ -155,15 +146,6 @@ def test_on_a_slow_machine_a_budget_is_spent_on_fewer_cases_with_six_processes(
     assert world.time <= 401.0
     told = [line for line in world.told if line.startswith("put off")]
     assert [A6.group in line for line in told] == ([] if slow <= 2.0 else [True])  # told once
-
-
-def test_an_interruption_keeps_what_was_finished() -> None:
-    world = World(interrupt_at=6.5)
-    with pytest.raises(KeyboardInterrupt):
-        world.manager(session()).run()
-    assert sum(world.counts.values()) >= 1
-    assert world.outcomes == {}
-    assert world.saved[-1].finished is None
 
 
 def test_a_worker_that_measures_nothing_is_an_error_with_its_last_words() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -191,60 +190,6 @@ def cases_of(backends: Sequence[str], groups: int) -> tuple[Case, ...]:
         for group in range(groups)
         for backend in backends
     )
-
-
-def first(once: float, budget: float, groups: int = 3) -> Machine:
-    """Groups of three backends; the last group's third is compiled by the first process."""
-    cases = cases_of(("a", "b", "c"), groups)
-    return Machine(
-        cases,
-        budget,
-        own=dict.fromkeys((case.id for case in cases), 1.5),
-        measuring=dict.fromkeys((case.group for case in cases), 2.0),
-        once={cases[-1].id: once},
-    )
-
-
-def test_what_the_first_process_compiles_is_not_planned_for_the_others() -> None:
-    machine = first(once=40.0, budget=300.0)
-    assert machine.manager.run()
-    assert [machine.count(lot) for lot in machine.lots] == [WANTED] * 3
-    assert len(machine.works) == WANTED
-    assert machine.told == []
-
-
-def test_a_case_that_failed_is_no_cost_of_its_group() -> None:
-    """It was compiled for a minute, and is not tried again."""
-    machine = first(once=0.0, budget=300.0)
-    failing = machine.cases[-1]
-    machine.own = {**machine.own, failing.id: 60.0}
-    script = Process.script
-
-    def fails(process: Process) -> Iterator[tuple[float, dict[str, Any]]]:
-        for due, line in script(process):
-            ours = line.get("benchmark", {}).get("extra_info", {}).get("lstm", {})
-            if ours.get("case_id") != failing.id:
-                yield due, line
-                continue
-            said = {"case": failing.to_dict(), "case_id": failing.id, "outcome": "failed"}
-            yield due, {"outcome": said}
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Process, "script", fails)
-        settle = Process.settle
-
-        def settled(
-            process: Process, outcomes: Sequence[Mapping[str, object]]
-        ) -> ResultFile | None:
-            found = settle(process, outcomes)
-            if found is None or failing not in process.work.cases:
-                return found
-            return replace(found, outcomes=file_of(0, {}, {failing: "failed"}).outcomes)
-
-        patch.setattr(Process, "settle", settled)
-        assert machine.manager.run()
-    counts = [machine.had[(), case.id] for case in machine.cases if case != failing]
-    assert set(counts) == {WANTED}
 
 
 def tables(

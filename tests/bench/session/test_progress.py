@@ -85,13 +85,6 @@ def test_time_outside_measured_blocks_is_all_but_the_blocks() -> None:
     assert words in "\n".join(summary.lines(found))
 
 
-@pytest.mark.parametrize("latency", [1e-4, 2.0])
-def test_calls_that_are_due_at_a_time_take_their_periods(latency: float) -> None:
-    stream = replace(A5, workload=replace(A5.workload, mode="streaming", period=0.01))
-    item = measured(stream, latency, run_of(1))
-    assert replace(item, calls=20).timed_s == pytest.approx(0.01 * item.samples.size * 20)
-
-
 @pytest.mark.parametrize("processes", [2, 6])
 def test_cases_in_fewer_processes_than_were_requested_are_counted(processes: int) -> None:
     world = World(seconds=dict.fromkeys(HOURS, 20.0), step=5.0)

@@ -72,18 +72,6 @@ def test_a_bridge_that_fails_elsewhere_is_not_given_up_at_home(outcome: str) -> 
     assert not plan.outcomes
 
 
-def test_a_budget_is_shared_by_the_environments() -> None:
-    cases = [case(name) for name in ("moonlight", "east", "west")]
-    seconds = {cases[0].group: 2.0}
-    one = Schedule(cases[:1], Goal(), 0, seconds, needs=needs).next(200.0)
-    both = Schedule(cases, Goal(), 0, seconds, needs=needs).next(200.0)
-    assert one is not None
-    assert both is not None
-    assert one.share == 1.0
-    # Six rounds of two processes with two cases each, of which each process's start is a part.
-    assert 0.2 < both.share < 0.5
-
-
 def names(found: Lot) -> tuple[Environment, list[str], list[str]]:
     backends = [case.backend for case in found.cases]
     return found.environment, backends, [case.backend for case in found.bridges]
@@ -94,11 +82,6 @@ def test_who_needs_nothing_goes_where_its_framework_is_and_the_first_bridges_the
     west, east = lots(cases, needs)
     assert names(west) == (WEST, ["moonlight", "west"], [])
     assert names(east) == (EAST, ["plain", "east"], ["moonlight", "plain"])
-
-
-def test_without_environments_there_is_one_lot_a_group_and_no_bridge() -> None:
-    cases = [case(name, steps) for steps in (5, 6) for name in ("moonlight", "plain")]
-    assert [names(lot) for lot in lots(cases, needs)] == [((), ["moonlight", "plain"], [])] * 2
 
 
 def test_where_a_variable_changes_how_a_framework_computes_its_others_stay_out() -> None:
