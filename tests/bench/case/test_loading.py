@@ -129,27 +129,20 @@ def test_variants_of_a_suite_are_measured_beside_each_backend(
     assert [case.backend for case in cases] == backends
 
 
-def test_variant_that_is_not_known_or_that_a_backend_lacks_is_an_error(tmp_path: Path) -> None:
-    for text, choice, told in (
-        (
-            f'variants = ["int9"]\n{GOOD}',
-            SuiteChoice(),
-            r'variants\[0\] is "int9"; expected one of none, i',
-        ),
-        (
-            f'variants = ["int8"]\n{GOOD}',
-            SuiteChoice(),
-            r"groups\[0\]: numpy has no variant int8; torch",
-        ),
-        (
-            GOOD,
-            SuiteChoice(variants=["int9"]),
-            r'no variant "int9" \(did you mean int8\?\); expected',
-        ),
-        (GOOD, SuiteChoice(variants=["int8"]), "numpy has no variant int8"),
-    ):
-        with pytest.raises(SuiteError, match=told):
-            load(tmp_path, text, choice)
+@pytest.mark.parametrize(
+    ("line", "variants", "told"),
+    [
+        ('variants = ["int9"]', None, r'variants\[0\] is "int9"; expected one of none, i'),
+        ('variants = ["int8"]', None, r"groups\[0\]: numpy has no variant int8; torch"),
+        ("", ["int9"], r'no variant "int9" \(did you mean int8\?\); expected'),
+        ("", ["int8"], "numpy has no variant int8"),
+    ],
+)
+def test_variant_that_is_not_known_or_that_a_backend_lacks_is_an_error(
+    tmp_path: Path, line: str, variants: list[str] | None, told: str
+) -> None:
+    with pytest.raises(SuiteError, match=told):
+        load(tmp_path, f"{line}\n{GOOD}", SuiteChoice(variants=variants))
 
 
 def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) -> None:
@@ -162,14 +155,8 @@ def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) 
     [
         (("batch = 2", 'batch = "x"'), 'groups[0].shapes[0].batch is "x"; expected a positive int'),
         (("batch = 2", f"batch = 1{'0' * 5000}"), "is no TOML: "),
-        (
-            ("[[groups]]", "[[groups]]\nwindows = [7]"),
-            "groups[0].windows[0] is 7; expected",
-        ),
-        (
-            ("[[groups]]", "[[groups]]\nwindow = [3]"),
-            "groups[0].window is not known (did",
-        ),
+        (("[[groups]]", "[[groups]]\nwindows = [7]"), "groups[0].windows[0] is 7; expected"),
+        (("[[groups]]", "[[groups]]\nwindow = [3]"), "groups[0].window is not known (did"),
         (
             ("[[groups]]", '[[groups]]\nmodes = ["train"]'),
             'groups[0].modes[0] is "train"; expected',
@@ -179,10 +166,7 @@ def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) 
             ("[[groups]]", '[[groups]]\nperiods = ["1ms", "10"]'),
             'groups[0].periods[1] is "10"; expected "back-to-back" or a time',
         ),
-        (
-            ('["numpy"]', '["nunpy"]'),
-            "backends[0]: there is no backend 'nunpy'; did you",
-        ),
+        (('["numpy"]', '["nunpy"]'), "backends[0]: there is no backend 'nunpy'; did you"),
         (('["numpy"]', "[3]"), "backends[0] is 3; expected a name"),
         (('backends = ["numpy"]', ""), "backends is missing, and groups[0] names none"),
         (('["cpu"]', '"everywhere"'), 'devices is "everywhere"; expected a list with at least one'),

@@ -26,12 +26,8 @@ cpu MHz\t\t: 2000.000
 flags\t\t: fpu sse2 hypervisor avx2
 """
 
-
 Swap = namedtuple("Swap", "total used free percent sin sout")
-
-
 CpuTimes = namedtuple("CpuTimes", "user nice system idle iowait irq softirq steal guest guest_nice")
-
 
 OwnTimes = namedtuple("OwnTimes", "user system children_user children_system iowait")
 

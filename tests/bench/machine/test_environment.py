@@ -106,9 +106,7 @@ def test_gpus_are_read_through_the_driver(tmp_path: Path) -> None:
     assert gpu.persistence is True
     assert gpu.mig is None  # this driver does not support the question
     assert nvml.shut
-
-
-def test_gpus_are_in_the_order_in_which_cuda_shows_them(tmp_path: Path) -> None:
+    # They are in the order in which CUDA shows them.
     environ = {"CUDA_VISIBLE_DEVICES": "1,0"}
     read = environment.read(machine(tmp_path, load_nvml=FakeNvml, environ=environ))
     assert [gpu.name for gpu in read.gpus] == ["Imaginary B", "Imaginary A"]

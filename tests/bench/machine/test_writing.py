@@ -39,11 +39,8 @@ from tests.places import GOLDEN, ROOT
 
 
 def test_a_device_is_written_to_and_stays_one() -> None:
-    before = Path("/dev/null").stat()
     write_bytes("/dev/null", b"gone")
-    after = Path("/dev/null").stat()
-    assert stat.S_ISCHR(after.st_mode)
-    assert (after.st_ino, after.st_rdev) == (before.st_ino, before.st_rdev)
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

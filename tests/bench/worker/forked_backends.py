@@ -13,10 +13,7 @@ from bench.records.schema import Figures
 from lstm_impl import LSTMSpec, Workload
 
 MIB = 2**20
-
-
 ENOUGH = 120.0  # seconds for what takes one: the machine may be busy with something else
-
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -62,47 +61,37 @@ def with_gpu(**changes: Any) -> Environment:
     return replace(HERE, gpus=(replace(GPU, **changes),))
 
 
-def test_a_machine_at_rest_has_nothing_to_change() -> None:
-    assert codes() == []
-    assert codes(with_gpu()) == []
-
-
 @pytest.mark.parametrize(
-    ("here", "code"),
+    ("here", "found"),
     [
-        (with_cpu(governor="powersave"), "governor"),
-        (with_cpu(turbo=True), "turbo"),
-        (with_cpu(virtual=True), "virtual"),
-        (with_cpu(quota=1.5), "quota"),
-        (replace(HERE, variables={"OMP_NUM_THREADS": "8"}), "threads"),
-        (replace(HERE, variables={"OPENBLAS_CORETYPE": "Haswell"}), "instructions"),
-        (replace(HERE, variables={"ATEN_CPU_CAPABILITY": "avx2"}), "instructions"),
-        (replace(HERE, variables={"CUDA_LAUNCH_BLOCKING": "1"}), "launch_blocking"),
-        (replace(HERE, memory=MemorySize(2**34, 2**30, 0, 0)), "memory"),
-        (replace(HERE, libraries={"tensorflow": "2", "tensorflow-cpu": "2"}), "tensorflows"),
-        (with_gpu(processes=(GpuProcess(7, "trainer", 2**30),)), "gpu_shared"),
-        (with_gpu(utilization_percent=40.0), "gpu_busy"),
-        (with_gpu(throttle_reasons=("gpu_idle", "hw_thermal_slowdown")), "gpu_slowed"),
-        (with_gpu(mig=True), "mig"),
-        (with_gpu(persistence=False), "persistence"),
+        (with_cpu(governor="powersave"), ["governor"]),
+        (with_cpu(turbo=True), ["turbo"]),
+        (with_cpu(virtual=True), ["virtual"]),
+        (with_cpu(quota=1.5), ["quota"]),
+        (replace(HERE, variables={"OMP_NUM_THREADS": "8"}), ["threads"]),
+        (replace(HERE, variables={"OPENBLAS_CORETYPE": "Haswell"}), ["instructions"]),
+        (replace(HERE, variables={"ATEN_CPU_CAPABILITY": "avx2"}), ["instructions"]),
+        (replace(HERE, variables={"CUDA_LAUNCH_BLOCKING": "1"}), ["launch_blocking"]),
+        (replace(HERE, memory=MemorySize(2**34, 2**30, 0, 0)), ["memory"]),
+        (replace(HERE, libraries={"tensorflow": "2", "tensorflow-cpu": "2"}), ["tensorflows"]),
+        (with_gpu(processes=(GpuProcess(7, "trainer", 2**30),)), ["gpu_shared"]),
+        (with_gpu(utilization_percent=40.0), ["gpu_busy"]),
+        (with_gpu(throttle_reasons=("gpu_idle", "hw_thermal_slowdown")), ["gpu_slowed"]),
+        (with_gpu(mig=True), ["mig"]),
+        (with_gpu(persistence=False), ["persistence"]),
+        # What is not known, or in order, is no finding.
+        (with_cpu(governor=None, turbo=None, virtual=None, usable=None, quota=None), []),
+        (with_cpu(quota=4.0), []),
+        (replace(HERE, variables={"OMP_NUM_THREADS": "4", "CUDA_LAUNCH_BLOCKING": "0"}), []),
+        (replace(HERE, memory=MemorySize(None, None, None, None)), []),
+        (with_gpu(processes=None, utilization_percent=None, throttle_reasons=None), []),
+        (with_gpu(persistence=None), []),
+        (HERE, []),
+        (with_gpu(), []),
     ],
 )
-def test_each_thing_that_spoils_times_is_found_alone(here: Environment, code: str) -> None:
-    assert codes(here) == [code]
-
-
-@pytest.mark.parametrize(
-    "here",
-    [
-        with_cpu(governor=None, turbo=None, virtual=None, usable=None, quota=None),
-        with_cpu(quota=4.0),
-        replace(HERE, variables={"OMP_NUM_THREADS": "4", "CUDA_LAUNCH_BLOCKING": "0"}),
-        replace(HERE, memory=MemorySize(None, None, None, None)),
-        with_gpu(processes=None, utilization_percent=None, throttle_reasons=None, persistence=None),
-    ],
-)
-def test_what_is_not_known_or_in_order_is_no_finding(here: Environment) -> None:
-    assert codes(here) == []
+def test_each_thing_that_spoils_times_is_found_alone(here: Environment, found: list[str]) -> None:
+    assert codes(here) == found
 
 
 def test_processes_on_a_gpu_are_named_with_what_they_hold() -> None:
@@ -124,58 +113,37 @@ def test_a_gpu_whose_state_cannot_be_read_says_what_to_install() -> None:
 GOOD = StepSeries(1, (0.1,) * 20, tuple(range(20)), (), Stopped.TIME, True, 1e-5)
 
 
-def spoiling(
-    series: StepSeries = GOOD,
-    disturbance: Disturbance = CALM,
-    threads: tuple[str, ...] = (),
-    device: str = "cpu",
-) -> list[str]:
-    return [each.code for each in disturbances.validity(series, disturbance, threads, device)]
-
-
-def test_a_good_measurement_on_a_calm_machine_is_valid() -> None:
-    assert spoiling() == []
-    unknown = Disturbance(10.0, 4, None, (), None, None, {}, None)
-    assert spoiling(replace(GOOD, steady=None), unknown) == []
-
-
 WIDE = (0.08, 0.1, 0.12) * 2
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("change", "code"),
     [
-        (lambda: spoiling(replace(GOOD, blocks=(0.1,) * 5)), "few_samples"),
-        (lambda: spoiling(replace(GOOD, blocks=WIDE)), "wide_interval"),
-        (lambda: spoiling(replace(GOOD, steady=False)), "not_steady"),
-        (lambda: spoiling(disturbance=replace(CALM, others=0.5)), "busy"),
-        (lambda: spoiling(disturbance=replace(CALM, swapped=4096)), "swap"),
-        (lambda: spoiling(disturbance=replace(CALM, cpu_throttled=1)), "throttled"),
-        (lambda: spoiling(disturbance=replace(CALM, clock_change=0.7)), "clock"),
-        (lambda: spoiling(disturbance=replace(CALM, clock_change=1.3)), "clock"),
-        (lambda: spoiling(threads=("OMP_NUM_THREADS=64",)), "threads"),
-        (
-            lambda: spoiling(disturbance=replace(CALM, gpu_throttled={1: 0.2}), device="gpu:1"),
-            "throttled",
-        ),
+        ({"series": replace(GOOD, blocks=(0.1,) * 5)}, ["few_samples"]),
+        ({"series": replace(GOOD, blocks=WIDE)}, ["wide_interval"]),
+        ({"series": replace(GOOD, steady=False)}, ["not_steady"]),
+        ({"disturbance": replace(CALM, others=0.5)}, ["busy"]),
+        ({"disturbance": replace(CALM, swapped=4096)}, ["swap"]),
+        ({"disturbance": replace(CALM, cpu_throttled=1)}, ["throttled"]),
+        ({"disturbance": replace(CALM, clock_change=0.7)}, ["clock"]),
+        ({"disturbance": replace(CALM, clock_change=1.3)}, ["clock"]),
+        ({"threads": ("OMP_NUM_THREADS=64",)}, ["threads"]),
+        ({"disturbance": replace(CALM, gpu_throttled={1: 0.2}), "device": "gpu:1"}, ["throttled"]),
+        # What does not matter to a CPU, or is not known, does not spoil a measurement.
+        ({}, []),
+        ({"series": replace(GOOD, steady=None)}, []),
+        ({"disturbance": Disturbance(10.0, 4, None, (), None, None, {}, None)}, []),
+        ({"disturbance": replace(CALM, others=0.3)}, []),
+        ({"disturbance": replace(CALM, clock_change=0.9)}, []),
+        ({"disturbance": replace(CALM, gpu_throttled={0: 9.0})}, []),
     ],
 )
 def test_each_disturbance_makes_a_measurement_invalid(
-    found: Callable[[], list[str]], code: str
+    change: dict[str, Any], code: list[str]
 ) -> None:
-    assert found() == [code]
-
-
-@pytest.mark.parametrize(
-    "disturbance",
-    [
-        replace(CALM, others=0.3),
-        replace(CALM, clock_change=0.9),
-        replace(CALM, gpu_throttled={0: 9.0}),
-    ],
-)
-def test_what_does_not_matter_to_a_cpu_does_not_spoil_it(disturbance: Disturbance) -> None:
-    assert spoiling(disturbance=disturbance) == []
+    standing: dict[str, Any] = {"series": GOOD, "disturbance": CALM, "threads": (), "device": "cpu"}
+    found = disturbances.validity(*(standing | change).values())
+    assert [each.code for each in found] == code
 
 
 def test_every_reason_says_what_to_do() -> None:

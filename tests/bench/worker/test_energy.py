@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,13 +134,9 @@ def test_a_gpu_without_a_counter_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert gpu.opened == 0
 
 
-def _still(used: float) -> Callable[[int], int]:
-    return lambda handle: int(used)
-
-
 def test_a_counter_that_stands_still_ends_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu()
-    monkeypatch.setattr(gpu, "nvmlDeviceGetTotalEnergyConsumption", _still(5.0))
+    monkeypatch.setattr(gpu, "nvmlDeviceGetTotalEnergyConsumption", lambda handle: 5)
     begun = gpu.time
     found = gpu.meter().measure(gpu.step(0.01), "gpu:0", 0.01)
     assert "did not move in 5 s" in reason(found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bench import case as suites
 from bench.case.cases import Case
 from bench.case.loading import SuiteChoice
@@ -96,27 +98,27 @@ def test_masks_are_moved_and_padding_is_not() -> None:
     assert whole - padded == 4 * (3 + 4) * (20 - 12)
 
 
-def test_what_the_judge_cannot_hold_is_told_in_gib() -> None:
-    # 512,000 steps of (4 + 5) * 512 numbers of 8 bytes
-    told = "needs about 18 GiB to check its results in float64; 17 GiB are free"
-    assert estimate.too_large(case(), Free(17 * GIB, None, 64)) == told
-    assert estimate.too_large(case("gpu:0"), Free(17 * GIB, 80 * GIB, 64)) == told
-    assert estimate.too_large(case(), Free(18 * GIB, None, 64)) == ""
+# 512,000 steps of (4 + 5) * 512 numbers of 8 bytes
+JUDGE = "needs about 18 GiB to check its results in float64; 17 GiB are free"
+LONG = (
+    "needs about 6.4e+12 operations a step, some 3 minutes here; a step of more than 2 is not begun"
+)
 
 
-def test_what_a_gpu_cannot_hold_is_told_with_what_it_has() -> None:
-    told = estimate.too_large(case("gpu:1"), Free(64 * GIB, 8 * GIB, 2))
-    assert told == "needs about 8.8 GiB on the GPU; gpu:1 has 8.0 GiB"
-
-
-def test_a_step_of_many_minutes_is_not_begun() -> None:
-    told = estimate.too_large(case(), ROOMY)
-    assert told == (
-        "needs about 6.4e+12 operations a step, some 3 minutes here; "
-        "a step of more than 2 is not begun"
-    )
-    assert estimate.too_large(case(), Free(2**50, None, 4)) == ""
-    assert estimate.too_large(case("gpu:0"), ROOMY) == ""
+@pytest.mark.parametrize(
+    ("device", "free", "told"),
+    [
+        ("cpu", Free(17 * GIB, None, 64), JUDGE),
+        ("gpu:0", Free(17 * GIB, 80 * GIB, 64), JUDGE),
+        ("cpu", Free(18 * GIB, None, 64), ""),
+        ("gpu:1", Free(64 * GIB, 8 * GIB, 2), "needs about 8.8 GiB on the GPU; gpu:1 has 8.0 GiB"),
+        ("cpu", ROOMY, LONG),
+        ("cpu", Free(2**50, None, 4), ""),
+        ("gpu:0", ROOMY, ""),
+    ],
+)
+def test_what_is_too_large_is_told_with_what_is_there(device: str, free: Free, told: str) -> None:
+    assert estimate.too_large(case(device), free) == told
 
 
 def test_what_is_asked_of_a_newcomer_is_never_too_large() -> None:

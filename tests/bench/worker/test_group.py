@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import resource
 import signal
 import statistics
 import sys
@@ -11,7 +10,6 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from bench.case.cases import Case
@@ -21,10 +19,7 @@ from bench.worker import group, resources
 from bench.worker.group import Bench
 from bench.worker.roofs import AccountingError, Roofs
 from bench.worker.timing import Processors, TimingPlan
-from lstm_impl import (
-    Backend,
-    Step,
-)
+from lstm_impl import Backend, Step
 from tests.bench.worker.told_backends import World, measured, unmeasured
 
 
@@ -122,19 +117,12 @@ def test_a_warning_is_recorded_with_its_case_and_fails_none(world: World) -> Non
 
 
 DEEDS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-    "NumPy's error state": (lambda: np.seterr(all="raise"), np.geterr),
     "the recursion limit": (
         # As low as Python allows at this depth: too low for the guard around it.
         lambda: sys.setrecursionlimit(len(inspect.stack(0)) + 8),
         sys.getrecursionlimit,
     ),
     "sys.path": (sys.path.clear, lambda: tuple(sys.path)),
-    "the limit RLIMIT_FSIZE": (
-        lambda: resource.setrlimit(
-            resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-        ),
-        lambda: resource.getrlimit(resource.RLIMIT_FSIZE),
-    ),
 }
 
 

@@ -15,24 +15,32 @@ from bench import records
 from bench.case.cases import Case
 from bench.case.loading import Suite
 from bench.render.messages import bound_sentence
-from bench.stats.rows import Row, build
+from bench.stats.rows import build
 from bench.worker.group import Measured
 from bench.worker.pytest_session import Recorder, Settings
-from tests.bench.worker.modelled_backends import (
-    LARGE,
-    LAUNCH,
-    SMALL,
-    WIDE,
-    bench,
-)
+from lstm_impl import LSTMSpec, Workload
+from tests.bench.worker.modelled_backends import LARGE, SMALL, WIDE, bench
 
 pytestmark = pytest.mark.usefixtures("modelled")
 
 
-def recorded(folder: Path, *cases: Case) -> dict[str, Row]:
-    """The cases as rows of a report, by backend."""
-    suite = Suite("known", "", Path("known.toml"), cases, {case.group: 100.0 for case in cases})
-    recorder = Recorder(suite, Settings(folder), bench())
+@pytest.mark.parametrize(
+    ("backend", "shape", "kind", "told"),
+    [
+        ("modelled", SMALL, "host", "bound by the host: calling as many operators (108)"),
+        ("modelled", LARGE, "chain", ""),
+        ("modelled", WIDE, "products", ""),
+        ("sleeps", LARGE, "waiting", "no processor computes"),
+        ("twice", LARGE, "chain", "2.0 times the multiplications that the step needs"),
+        ("copies", LARGE, "not known", ""),  # its profile knows
+    ],
+)
+def test_what_binds_a_backend_is_read_from_its_file(
+    tmp_path: Path, backend: str, shape: tuple[LSTMSpec, Workload], kind: str, told: str
+) -> None:
+    cases = [Case(name, *shape) for name in dict.fromkeys((backend, "modelled"))]
+    suite = Suite("known", "", Path("known.toml"), tuple(cases), {cases[0].group: 100.0})
+    recorder = Recorder(suite, Settings(tmp_path), bench())
     recorder.want(cases)
     recorder.start()
     for case in cases:
@@ -46,54 +54,10 @@ def recorded(folder: Path, *cases: Case) -> dict[str, Row]:
         recorder.keep(case, result, json.loads(json.dumps(entry)))
     path = recorder.finish()
     assert path is not None
-    report = build(records.collect([path]))
-    return {row.case.backend: row for section in report.sections for row in section.rows}
-
-
-def bound_by(row: Row) -> str:
-    assert row.bound is not None
-    return row.bound.kind
-
-
-def test_a_small_step_is_bound_by_starting_its_operators(tmp_path: Path) -> None:
-    row = recorded(tmp_path, Case("modelled", *SMALL))["modelled"]
-    assert bound_by(row) == "host"
-    assert row.roofs["launches"] == 6 * 18
-    assert row.roofs["launch_s"] == pytest.approx(6 * 18 * LAUNCH)
-    assert row.roofs["of_launch"] > 0.9
-    assert bound_sentence(row).startswith("bound by the host: calling as many operators (108)")
-
-
-def test_a_large_step_is_bound_by_its_chain_of_products(tmp_path: Path) -> None:
-    row = recorded(tmp_path, Case("modelled", *LARGE))["modelled"]
-    assert bound_by(row) == "chain"
-    assert row.roofs["of_launch"] < 0.2
-
-
-def test_a_wide_input_makes_a_step_bound_by_products(tmp_path: Path) -> None:
-    assert bound_by(recorded(tmp_path, Case("modelled", *WIDE))["modelled"]) == "products"
-
-
-def test_one_that_sleeps_between_steps_is_bound_by_waiting(tmp_path: Path) -> None:
-    found = recorded(tmp_path, Case("sleeps", *LARGE), Case("modelled", *LARGE))
-    assert bound_by(found["sleeps"]) == "waiting"
-    assert found["sleeps"].roofs["processors_busy"] < 0.1
-    assert found["modelled"].roofs["processors_busy"] == pytest.approx(1.0)
-    told = bound_sentence(found["sleeps"])
-    assert "no processor computes" in told
-    assert "modelled takes" in told
-
-
-def test_one_that_multiplies_twice_is_bound_by_products_that_nobody_needs(tmp_path: Path) -> None:
-    found = recorded(tmp_path, Case("twice", *LARGE), Case("modelled", *LARGE))
-    row = found["twice"]
-    assert row.bound is not None
-    assert row.bound.times == pytest.approx(2.0)
-    assert "2.0 times the multiplications that the step needs" in bound_sentence(row)
-    assert found["modelled"].bound is not None
-    assert found["modelled"].bound.times == 1.0
-
-
-def test_what_binds_one_that_copies_is_not_known_by_roofs(tmp_path: Path) -> None:
-    """Its profile knows."""
-    assert bound_by(recorded(tmp_path, Case("copies", *LARGE))["copies"]) == "not known"
+    (section,) = build(records.collect([path])).sections
+    rows = {row.case.backend: row for row in section.rows}
+    found = rows[backend].bound
+    assert found is not None
+    assert found.kind == kind
+    assert found.times == pytest.approx(2.0 if backend == "twice" else 1.0)
+    assert told in bound_sentence(rows[backend])

@@ -39,45 +39,32 @@ class Pool:
         self.hold(size)
         self.in_use -= size
 
-    def reset(self) -> None:
+    def reset(self, device: object) -> None:
         self.peak = self.in_use
 
-    def tensorflow(self) -> Any:
-        def info(device: str) -> dict[str, int]:
-            self.calls.append(device)
-            return {"current": self.in_use, "peak": self.peak}
+    def asked(self, device: object) -> int:
+        self.calls.append(str(device))
+        return self.in_use
 
-        def reset(device: str) -> None:
-            self.reset()
-
-        experimental = SimpleNamespace(get_memory_info=info, reset_memory_stats=reset)
-        return SimpleNamespace(config=SimpleNamespace(experimental=experimental))
-
-    def torch(self) -> Any:
-        def allocated(device: int) -> int:
-            self.calls.append(str(device))
-            return self.in_use
-
-        def most(device: int) -> int:
-            return self.peak
-
-        def reset(device: int) -> None:
-            self.reset()
-
-        cuda = SimpleNamespace(
-            memory_allocated=allocated, max_memory_allocated=most, reset_peak_memory_stats=reset
+    def framework(self, name: str) -> Any:
+        """The module of a framework, as far as it is asked."""
+        if name == "tensorflow":
+            experimental = SimpleNamespace(
+                get_memory_info=lambda of: {"current": self.asked(of), "peak": self.peak},
+                reset_memory_stats=self.reset,
+            )
+            return SimpleNamespace(config=SimpleNamespace(experimental=experimental))
+        if name == "torch":
+            cuda = SimpleNamespace(
+                memory_allocated=self.asked,
+                max_memory_allocated=lambda device: self.peak,
+                reset_peak_memory_stats=self.reset,
+            )
+            return SimpleNamespace(cuda=cuda)
+        gpu = SimpleNamespace(
+            memory_stats=lambda: {"bytes_in_use": self.in_use, "peak_bytes_in_use": self.peak}
         )
-        return SimpleNamespace(cuda=cuda)
-
-    def jax(self) -> Any:
-        def stats() -> dict[str, int]:
-            return {"bytes_in_use": self.in_use, "peak_bytes_in_use": self.peak}
-
-        def devices(kind: str) -> list[Any]:
-            self.calls.append(kind)
-            return [SimpleNamespace(memory_stats=stats), SimpleNamespace(memory_stats=stats)]
-
-        return SimpleNamespace(devices=devices)
+        return SimpleNamespace(devices=lambda kind: [gpu, gpu] if self.asked(kind) >= 0 else [])
 
 
 def told(framework: str) -> Any:
@@ -98,7 +85,7 @@ def one_case(framework: str, modules: dict[str, Any], pool: Pool, *, first: int)
 def test_a_gpus_peak_is_that_of_the_case_and_of_no_earlier_one(framework: str) -> None:
     pool = Pool(in_use=1000, peak=9000)
     module = "torch" if framework == "flashrnn" else framework
-    found = one_case(framework, {module: getattr(pool, module)()}, pool, first=400)
+    found = one_case(framework, {module: pool.framework(module)}, pool, first=400)
     assert found["peak_bytes"] == 500
     assert found["steady_bytes"] == 150
     assert pool.calls[0] == ("GPU:1" if module == "tensorflow" else "1")
@@ -107,12 +94,12 @@ def test_a_gpus_peak_is_that_of_the_case_and_of_no_earlier_one(framework: str) -
 @pytest.mark.parametrize("framework", ["jax", "flax"])
 def test_jaxs_peak_counts_where_the_case_has_raised_it(framework: str) -> None:
     pool = Pool(in_use=1000, peak=1200)
-    found = one_case(framework, {"jax": pool.jax()}, pool, first=400)
+    found = one_case(framework, {"jax": pool.framework("jax")}, pool, first=400)
     assert (found["peak_bytes"], found["steady_bytes"]) == (500, None)
     assert "JAX cannot reset its peak" in str(found["how"])
     assert pool.calls == ["gpu"]
     pool.peak = 9000
-    found = one_case(framework, {"jax": pool.jax()}, pool, first=400)
+    found = one_case(framework, {"jax": pool.framework("jax")}, pool, first=400)
     assert "something before it in the process needed more" in str(found["how"])
 
 

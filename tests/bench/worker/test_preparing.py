@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,20 +13,9 @@ from bench import case as suites
 from bench.case.cases import Case
 from bench.worker import estimate
 from bench.worker.equivalence import SharedFolder
-from bench.worker.group import (
-    FROM_ANOTHER,
-    Bench,
-    Prepared,
-    Unmeasured,
-    prepare,
-    start_ahead,
-)
+from bench.worker.group import FROM_ANOTHER, Bench, Prepared, Unmeasured, prepare, start_ahead
 from bench.worker.output import Printed
-from lstm_impl import (
-    Availability,
-    LSTMSpec,
-    registry,
-)
+from lstm_impl import Availability, LSTMSpec, registry
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from tests.bench.worker.told_backends import WORK, World
 
@@ -215,20 +205,15 @@ def test_an_answer_of_the_wrong_kind_is_a_failure_in_words(
     assert told in found.reason
 
 
-@dataclass
-class Kept:
+def kept(*parts: Printed) -> Any:
     """What was printed, a part each time that it is taken."""
-
-    parts: list[Printed] = field(default_factory=list)
-
-    def take(self) -> Printed:
-        return self.parts.pop(0)
+    return SimpleNamespace(take=iter(parts).__next__)
 
 
 def test_what_a_case_that_failed_printed_is_told_and_what_came_before_is_not(world: World) -> None:
-    kept = Kept([Printed(9, "of another"), Printed(8, "it burns")])
+    output = kept(Printed(9, "of another"), Printed(8, "it burns"))
     world.errors["a build"] = ValueError("broken")
-    found = refused(world, world.add("a"), output=kept)
+    found = refused(world, world.add("a"), output=output)
     assert found.details.endswith("\nIt printed:\nit burns")
     assert "of another" not in found.details
 
@@ -236,5 +221,5 @@ def test_what_a_case_that_failed_printed_is_told_and_what_came_before_is_not(wor
 def test_only_much_that_was_printed_is_worth_a_remark(world: World) -> None:
     case = world.add("a")
     for size, remarks in ((10**6, []), (3 * 10**6, ["it printed 3 MB before it was timed"])):
-        found = prepared(world, case, output=Kept([Printed(), Printed(size, "x")]))
+        found = prepared(world, case, output=kept(Printed(), Printed(size, "x")))
         assert list(found.guard.remarks) == remarks

@@ -114,17 +114,14 @@ def test_the_settings_reach_the_clock(tmp_path: Path, measurer: Measurer) -> Non
 def test_what_a_killed_run_left_half_written_is_cleared_at_the_start(
     tmp_path: Path, measurer: Measurer
 ) -> None:
-    pid, started_at, *rest = Writer.this_process().token.split("-")
-    ended = "-".join([pid, str(int(started_at) + 1), *rest])
-    folder = tmp_path / "results"
-    for place in (folder, folder / ".sessions"):
-        place.mkdir(exist_ok=True)
-        (place / f".a.json.{ended}.0123abcd.tmp").touch()
-    (folder / unfinished_name("b.json")).touch()
+    mine = unfinished_name("b.json")
+    pid, started_at, _ = Writer.this_process().token.split("-", 2)
+    ended = mine.replace(f"{pid}-{started_at}", f"{pid}-{int(started_at) + 1}")
+    (tmp_path / "results").mkdir()
+    for name in (mine, ended):
+        (tmp_path / "results" / name).touch()
     started(tmp_path)
-    left = [each.name for each in folder.rglob("*.tmp")]
-    assert len(left) == 1
-    assert left[0].startswith(".b.json.")
+    assert [each.name for each in tmp_path.rglob("*.tmp")] == [mine]
 
 
 def test_an_error_of_the_suite_itself_is_filed_and_not_tried_for_ever(

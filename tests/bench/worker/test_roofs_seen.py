@@ -84,6 +84,7 @@ WHOLE = {
 @pytest.mark.parametrize(
     "content",
     [
+        b"\xff\xfe\x00{",
         *("", "{", "null", "[" * 100_000, '{"schema": 2, "seen": []}', '{"schema": 1}'),
         '{"schema": 1, "seen": [3, null, {}, {"machine": "here"}]}',
         *(
@@ -95,21 +96,14 @@ WHOLE = {
         ),
     ],
 )
-def test_a_damaged_file_is_as_good_as_none_and_is_replaced(file: Path, content: str) -> None:
+def test_a_damaged_file_is_as_good_as_none_and_is_replaced(
+    file: Path, content: str | bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file.parent.mkdir()
-    file.write_text(content)
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert best(file) is None
     saw(file, 2.0)
     assert best(file) == 2.0
-
-
-def test_bytes_that_are_no_text_and_files_that_are_too_large_are_passed_over(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file.parent.mkdir()
-    file.write_bytes(b"\xff\xfe\x00{")
-    assert best(file) is None
-    saw(file, 2.0)
     monkeypatch.setattr(roofs, "LARGEST", 10)
     assert best(file) is None
 

@@ -11,21 +11,11 @@ from bench.machine.disturbance import Activity
 from bench.worker import group
 from bench.worker.group import Bench, Measured, Unmeasured
 from bench.worker.timing import Clock
-from lstm_impl import (
-    Availability,
-    Backend,
-    LSTMSpec,
-    LSTMWeights,
-    Model,
-    Step,
-    Workload,
-)
+from lstm_impl import Availability, Backend, LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.proof import GateResult
 
 SPEC = LSTMSpec(1, 4)
-
-
 WORK = Workload(2, 6, "training")
 
 
