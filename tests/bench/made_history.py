@@ -84,17 +84,13 @@ def nights(
     return gather(*items)
 
 
-def watched(found: Results) -> History:
-    return build(found)
-
-
 SLOW_SCAN = {a_case("scan"): 1.2, a_case("scan", 16): 1.2}
 
 
 @functools.cache
 def slow_scan() -> History:
     """Thirty nights, of which from the eighteenth on one backend was slower."""
-    return watched(nights(slower=SLOW_SCAN))
+    return build(nights(slower=SLOW_SCAN))
 
 
 def shown(found: History, *, sessions: bool) -> str:

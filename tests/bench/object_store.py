@@ -54,12 +54,6 @@ class Faults:
             return [whole[: len(whole) // 2]]
         return list(self._application(environ, start))
 
-    def fetched(self) -> list[str]:
-        """The objects that were read since the last call."""
-        found = [name for method, name in self.asked if method == "GET" and "." in name]
-        self.asked.clear()
-        return found
-
     def end(self) -> None:
         """Let go of whoever waits."""
         self._ended.set()

@@ -146,20 +146,8 @@ def test_layers_of_a_model_share_the_time_of_the_command(
     shape = [None, 20, 8]
     layers = [lstm(f"layer{units}", units, shape) for units in (16, 32, 64)]
     save_model(tmp_path / "m.keras", *layers)
-    ask.main(
-        [
-            "--batch",
-            "4",
-            "--steps",
-            "20",
-            "--model",
-            "m.keras",
-            "--budget",
-            "102s",
-            "--again",
-            *BOTH,
-        ]
-    )
+    words = "--batch 4 --steps 20 --model m.keras --budget 102s --again"
+    ask.main([*words.split(), *BOTH])
     assert len(measuring.budgets) == 3
     assert measuring.time <= 102
     assert min(measuring.budgets) > 25

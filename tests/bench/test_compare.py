@@ -51,17 +51,6 @@ def test_a_bad_file_gives_one_line_and_code_2_and_the_good_ones_are_shown(
     assert "SLOWER" in out
 
 
-def test_missing_files_are_errors_and_nothing_is_shown(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    for arguments in (["devices", "none.json"], ["runs", "a.json", "b.json"]):
-        assert compare.main(arguments) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("error: ")
-        assert "does not exist" in err
-
-
 def test_the_latest_results_are_the_default(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,7 +41,6 @@ WRONG = {
     "--lstm-mode=train": 'there is no mode "train" (did you mean training or streaming?)',
     "--lstm-cases=nowhere.json": "nowhere.json does not exist",
     "--lstm-budget=0": "'0' is not a time; write 90s",
-    "--lstm-budget=soon": "'soon' is not a time; write 90s",
     "--lstm-threads=0": "'0' is not a whole number from 1 to 4096",
     "--lstm-seed=-1": "'-1' is not a whole number",
     "--lstm-precision=0%": "'0%' is no percentage from 0 to 100",
@@ -129,6 +128,32 @@ def test_threads_are_set_before_numpy_starts(project: Project) -> None:
     before = done.data["lstm"]["run"]["environment"]["before"]
     assert before["threads"]["requested"] == 1
     assert before["variables"]["TF_NUM_INTRAOP_THREADS"] == "1"
+
+
+STREAM = """
+[[groups]]
+modes = ["streaming"]
+shapes = [{ batch = 1, input_size = 1, hidden_size = 2 }]
+"""
+
+
+def test_named_by_itself_it_measures_the_streams_of_a_suite_with_every_call(
+    project: Project,
+) -> None:
+    project.suite.write_text(project.suite.read_text() + STREAM)
+    paced = ("--lstm-period=back-to-back,1ms", "--lstm-deadline=1us", "--lstm-budget=0.1")
+    done = project.run("bench/bench_streaming.py", *project.into, *paced)
+    assert done.code == 0, done.out
+    case = "numpy/b1-t1-i1-h2{}/float32/streaming/cpu"
+    assert [each["fullname"] for each in done.data["benchmarks"]] == [
+        f"bench/bench_streaming.py::test_streaming[{case.format(period)}]"
+        for period in ("", "-p1ms")
+    ]
+    for each in done.file.measurements:
+        assert each.streaming is not None
+        assert each.streaming.calls == each.calls * len(each.samples)
+        # No call of NumPy's loop is done in a microsecond.
+        assert each.streaming.missed == each.streaming.calls
 
 
 # Outside a clone

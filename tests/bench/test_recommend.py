@@ -97,9 +97,6 @@ def answer_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[st
     return found
 
 
-# -- the question
-
-
 # -- of which results
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 
@@ -115,17 +115,13 @@ def test_variables_leave_out_where_results_are_and_clean_other_urls() -> None:
     }
 
 
-def _with_a_secret(state: dict[str, Any]) -> None:
-    state.setdefault("variables", {})["LSTM_RESULTS"] = URLS[0]
-
-
 def test_credentials_in_an_older_file_are_not_read_from_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = json.loads((GOLDEN / "replicate-1.json").read_text())
     environment = document["lstm"]["run"]["environment"]
     for state in environment.values():
-        _with_a_secret(state)
+        state.setdefault("variables", {})["LSTM_RESULTS"] = URLS[0]
     path = saved(tmp_path / "a.json", document)
     assert_clean(repr(records.read(path).run))
     assert report.main([str(path), "--format", "html", "--output", "page.html"]) == 0

@@ -21,7 +21,7 @@ from bench.machine.fields import ResultError
 from bench.machine.reading import FolderError
 from bench.records.schema import Measurement, Outcome, ResultFile, Results
 from tests.bench.made_nodes import a_case
-from tests.bench.made_results import gather, measured, run, save, unmeasured
+from tests.bench.made_results import gather, measured, run, save
 
 LINES = (
     "from bench.cli.command_line import end\n"
@@ -138,7 +138,6 @@ def test_an_error_is_one_plain_line_whatever_it_says(text: str) -> None:
 
 KERAS, SCAN = (measured(a_case(name), 1.0, run("a")) for name in ("keras", "scan"))
 EMPTY = Results((ResultFile(Path("a.json"), KERAS.run, (), (), ()),), (), ())
-LEFT_OUT = unmeasured(a_case("keras"), run("a"), "not_measured", "no GPU")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from bench.cli import output
-from bench.cli.command_line import PLAIN, UsageError
+from bench.cli.command_line import PLAIN
 from bench.cli.output import Target
 from bench.render.escape import text_console
 
@@ -47,15 +47,6 @@ def test_a_file_has_what_a_pipe_gets_and_its_name_is_told(
         assert capsys.readouterr() == ("", f"written: {path}\n")
     output.deliver("markdown", Target(None), terminal, TEXTS)
     assert capsys.readouterr() == ("**x**\n", "")
-
-
-def test_what_is_no_text_needs_a_file_and_what_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match=r"--format png needs --output FILE\.png"):
-        output.check("png", Target(None))
-    output.check("markdown", Target(None))
-    monkeypatch.setattr(output, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="a picture needs matplotlib"):
-        output.check("svg", Target(Path("x.svg")))
 
 
 def test_letters_that_a_terminal_has_not_are_others_and_the_layout_stays() -> None:

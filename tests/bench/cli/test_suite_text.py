@@ -8,7 +8,7 @@ import pytest
 from bench import case as suites
 from bench import recommend
 from bench.case import loading
-from bench.case.loading import Suite, SuiteError
+from bench.case.loading import Suite
 from bench.cli import suite_text
 from bench.stats.recommend import (
     Query,
@@ -87,18 +87,6 @@ def test_the_file_holds_those_that_are_tied_or_those_that_are_named(tmp_path: Pa
         path = tmp_path / f"{name}.toml"
         suite_text.write(path, QUESTION, found, named)
         assert {case.backend for case in suites.load(str(path)).cases} == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "backends", "told"),
-    [("a.txt", (), r"expected a name ending in \.toml"), ("a.toml", ("no_such",), "no_such")],
-)
-def test_a_file_that_no_suite_could_be_read_from_is_not_written(
-    name: str, backends: tuple[str, ...], told: str, tmp_path: Path
-) -> None:
-    with pytest.raises(SuiteError, match=told):
-        suite_text.write(tmp_path / name, QUESTION, NOTHING, backends)
-    assert not list(tmp_path.iterdir())
 
 
 # -- what to type

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import compare, plot, records, report
+from bench.case.cases import Case
 from bench.records import maps
 from bench.records.digest import CHANGED, changed, digest, is_as_written, with_digest
 from bench.records.files import journal_to_json
@@ -135,17 +136,11 @@ def test_a_file_made_of_a_journal_has_its_digest(tmp_path: Path) -> None:
     assert is_as_written(made.read_bytes())
     outcome = copy.deepcopy(document["lstm"]["outcomes"][0])
     outcome["case"]["spec"]["hidden_size"] += 1
-    file = workers.settle(made, [{**outcome, "case_id": _id(outcome)}])
+    file = workers.settle(made, [{**outcome, "case_id": Case.from_dict(outcome["case"]).id}])
     assert file is not None
     assert len(file.outcomes) == len(document["lstm"]["outcomes"]) + 1
     assert notes(made) == []
     assert is_as_written(made.read_bytes())
-
-
-def _id(outcome: Json) -> str:
-    from bench.case.cases import Case
-
-    return Case.from_dict(outcome["case"]).id
 
 
 def test_a_map_of_what_was_learned_that_was_changed_is_noticed(tmp_path: Path) -> None:

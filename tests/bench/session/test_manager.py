@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import os
 import random
 import signal
@@ -16,7 +18,7 @@ import pytest
 from bench import records
 from bench.machine.writing import ResultWriteError
 from bench.session import manager
-from bench.session.manager import WorkerError
+from bench.session.manager import Watch, WorkerError
 from bench.session.session import Goal, Work, load
 from tests.bench.session import made_sessions
 from tests.bench.session.made_sessions import (
@@ -161,6 +163,23 @@ def test_a_worker_that_cannot_write_says_where() -> None:
         world.manager(session()).run()
 
 
+@pytest.mark.parametrize("seconds", [None, "soon", -1.0, math.inf, math.nan])
+def test_a_time_that_makes_no_sense_is_the_planned_one(seconds: object) -> None:
+    watch = Watch(CASES, 10.0, 0.0, {A5.id: 3.0})
+    ours = {"case_id": A5.id, "setup": {"timing_s": seconds}}
+    watch.see({"benchmark": {"extra_info": {"lstm": ours}}}, 1.0)
+    assert watch.timed == 3.0
+
+
+@pytest.mark.parametrize(
+    "line", [{}, {"begun": 3}, {"begun": []}, {"benchmark": 1}, {"outcome": {"case_id": 3}}]
+)
+def test_lines_that_make_no_sense_are_passed_over(line: dict[str, object]) -> None:
+    watch = Watch(CASES, 10.0, 0.0)
+    watch.see(line, 1.0)
+    assert (watch.busy, watch.done, watch.ended) == ((), set(), False)
+
+
 DRIVER = """\
 import sys
 from pathlib import Path
@@ -232,8 +251,6 @@ def journals_and_files(folder: Path) -> set[tuple[str, str]]:
 
 
 def test_killing_manager_or_worker_at_any_moment_loses_no_finished_case(tmp_path: Path) -> None:
-    import inspect
-
     folder = tmp_path / "results"
     cases = tuple(case(name, steps) for steps in range(2, 6) for name in ("a", "b"))
     session(cases=cases, goal=Goal(processes=2)).save(folder)

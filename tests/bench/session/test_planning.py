@@ -23,8 +23,6 @@ WANTED = 6
 START, IMPORT, END = 5.0, 5.0, 1.0
 ROUNDING = 1e-6
 
-Key = tuple[str, Environment]
-
 
 def needs(backend: str) -> Need:
     sides = {name: Need(name, (("SIDE", name),)) for name in ("east", "west")}

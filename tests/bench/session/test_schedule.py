@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench.session.schedule import Schedule
-from bench.session.session import Goal
+from bench.session.session import Goal, Work
 from tests.bench.session.made_sessions import A5, A6, B5, B6, CASES, WEIGHED, file_of, ids
 
 
@@ -61,6 +61,15 @@ def test_memory_that_a_killed_process_did_not_come_to_is_measured_by_the_next() 
     work = schedule.next()
     assert work is not None
     assert not work.memory
+
+
+def test_a_case_that_failed_is_no_cost_of_its_group() -> None:
+    """It was compiled for a minute, and is not tried again."""
+    schedule = Schedule(CASES, Goal(processes=6), 0)
+    costs = {A5.id: 5.0, B5.id: 60.0, A6.id: 5.0, B6.id: 5.0}
+    schedule.costs.learn(Work(1, CASES, 0), 2.0, costs, 80.0)
+    schedule.add(file_of(1, {A5: 1.0, A6: 1.0, B6: 1.0}, {B5: "failed"}))
+    assert ids(schedule.next(25.0)) == {A5.id, A6.id, B6.id}
 
 
 def test_the_first_process_is_not_shortened_for_cases_of_a_device_that_is_not_here() -> None:

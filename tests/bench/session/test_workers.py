@@ -44,6 +44,9 @@ def test_a_worker_is_told_all_that_its_session_is(tmp_path: Path) -> None:
         threads=2,
         seconds=1.5,
         case_limit=45.0,
+        periods=(None, 0.01),
+        deadline=0.0005,
+        load=2,
     )
     executor = LocalExecutor(whole, tmp_path, python="/b/python", bench=tmp_path)
     for name in ("bench_y.py", "bench_x.py", "run.py"):
@@ -61,21 +64,13 @@ def test_a_worker_is_told_all_that_its_session_is(tmp_path: Path) -> None:
         *("--lstm-order-seed=9", f"--lstm-cases={tmp_path}/cases.json", "--lstm-share=0.2500"),
         *(f"--lstm-results={tmp_path}", "--lstm-device=cpu,gpu:0", "--lstm-backends=a,b"),
         *("--lstm-mode=training", "--lstm-threads=2", "--lstm-budget=1.5", "--lstm-memory=on"),
-        "--lstm-case-limit=45.0",
+        *("--lstm-case-limit=45.0", "--lstm-period=back-to-back,10ms", "--lstm-deadline=0.5ms"),
+        "--lstm-load=2",
     }
     plain = LocalExecutor(session(), tmp_path)._command(Work(1, CASES, 9), tmp_path / "c")
-    absent = ("device", "backends", "mode", "threads", "budget", "share", "judged")
+    absent = ("device", "backends", "mode", "threads", "budget", "share", "judged", "period")
+    absent += ("deadline",)
     assert not [part for part in plain if part.startswith(tuple(f"--lstm-{n}=" for n in absent))]
-
-
-def test_a_worker_is_told_when_calls_are_due_and_what_runs_beside_them(tmp_path: Path) -> None:
-    streams = session(periods=(None, 0.01), deadline=0.0005, load=2)
-    work, listing = Work(1, CASES, 0), tmp_path / "cases.json"
-    command = workers.LocalExecutor(streams, tmp_path)._command(work, listing)
-    told = {"--lstm-period=back-to-back,10ms", "--lstm-deadline=0.5ms", "--lstm-load=2"}
-    assert told <= set(command)
-    plain = workers.LocalExecutor(session(), tmp_path)._command(work, listing)
-    assert not [each for each in plain if each.startswith(("--lstm-period", "--lstm-deadline"))]
 
 
 def test_a_worker_has_the_environment_of_its_work(
