@@ -15,7 +15,6 @@ from tests.bench.made_results import a_run, gather, measured
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 CPU = "Test CPU"
-
 WILD = {"a": 0.0, "b": 0.6, "c": -0.5, "d": 0.3, "e": -0.2, "f": 0.1}
 """The luck of nodes that differ by far more than what is to be found."""
 

@@ -24,17 +24,9 @@ from tests.bench.made_texts import PAYLOADS
 from tests.places import GOLDEN
 
 REPLICATES = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json"]
-
-
 SPEC = LSTMSpec(3, 4)
-
-
 INFERENCE = Workload(2, 10)
-
-
 TRAINING = Workload(2, 10, "training")
-
-
 BUSY = RecordedReason("busy", "the machine was busy", "close other programs")
 DOUBT = Doubt("slow", "the clock was slow", "wait until it is cool", 1, 1)
 

@@ -218,28 +218,20 @@ SHAPES = ("distinct", "replicates")
 
 
 def make_store(
-    folder: Path,
-    shape: str = "replicates",
-    *,
-    files: int = 1000,
-    cases: int = 100,
-    samples: int = 10,
-) -> list[Path]:
-    """Write ``files`` result files of ``cases`` measurements of ``samples`` samples each.
+    folder: Path, shape: str = "replicates", *, files: int = 1000, cases: int = 100
+) -> None:
+    """Write ``files`` result files of ``cases`` measurements each.
 
     shape: one of ``SHAPES``. With ``distinct`` each ten files are a session of their own, as when
     results of many weeks lie in one folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    names = ("y", "h", "c", "x", "kernel", "recurrent_kernel", "bias")
-    variables = {f"TF_VARIABLE_{number}": str(number) for number in range(20)}
-    seen = {**ENVIRONMENT, "variables": variables}
-    paths = []
+    errors = dict.fromkeys(("y", "h", "c", "x", "kernel", "recurrent_kernel", "bias"), 1e-7)
+    seen = {**ENVIRONMENT, "variables": {f"TF_VARIABLE_{number}": "1" for number in range(20)}}
     for number in range(files):
         session = number // (files if shape == "replicates" else 10)
-        groups = -(-cases // len(BACKENDS))
-        first = 0 if shape == "replicates" else number * groups
+        first = 0 if shape == "replicates" else number * cases
         moment = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=session, seconds=number)
         during = a_run(
             number,
@@ -250,28 +242,20 @@ def make_store(
             environment={"before": seen, "after": seen},
         )
         items = []
-        for group in range(first, first + groups):
-            size = 16 + group // 7
-            spec, mode = LSTMSpec(8 + group % 7, size), ("inference", "training")[group % 2]
+        for group, place in (divmod(each, len(BACKENDS)) for each in range(first, first + cases)):
+            size, mode = 16 + group // 7, ("inference", "training")[group % 2]
             work = Workload(1 + group % 5, 10 + group % 11, mode)
-            for place, backend in enumerate(BACKENDS):
-                noise = 0.03 * rng.standard_normal() + 0.005 * rng.standard_normal(samples)
-                item = measured(
-                    Case(backend, spec, work),
-                    1.0,
-                    during,
-                    samples=1e-3 * (1 + place) * size / 16 * np.exp(noise),
-                    rounds=np.arange(samples),
-                    warmup=(1e-3,) * 3,
-                    calls=4,
-                    gate={"errors": dict.fromkeys(names, 1e-7), "bounds": dict.fromkeys(names, 1)},
-                    evidence={"ops": {"MatMul": 100, "Tanh": 200}, "kernels": ["MatMul", "Split"]},
-                    setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": None},
-                    memory={"peak_bytes": 1e6 * size, "how": "a fresh process"},
-                    roofs={"operations": 1e6 * size, "bytes": 1e5 * size, "of_matmul": 0.5},
-                )
-                items.append(item)
-        path = folder / f"made-up-{number:05}.json"
-        path.write_text(json.dumps(document(during, items[:cases]), indent=1), encoding="utf-8")
-        paths.append(path)
-    return paths
+            item = measured(
+                Case(BACKENDS[place], LSTMSpec(8 + group % 7, size), work),
+                1e-3 * (1 + place) * size / 16 * float(np.exp(0.03 * rng.standard_normal())),
+                during,
+                warmup=(1e-3,) * 3,
+                calls=4,
+                gate={"errors": errors, "bounds": errors},
+                evidence={"ops": {"MatMul": 100, "Tanh": 200}, "kernels": ["MatMul", "Split"]},
+                setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": None},
+                memory={"peak_bytes": 1e6 * size, "how": "a fresh process"},
+                roofs={"operations": 1e6 * size, "bytes": 1e5 * size, "of_matmul": 0.5},
+            )
+            items.append(item)
+        (folder / f"made-up-{number:05}.json").write_text(json.dumps(document(during, items)))

@@ -21,8 +21,6 @@ from lstm_impl import Availability
 from tests.loaded import FRAMEWORKS
 
 YES = Availability(True)
-
-
 NO_GPU = Availability(False, "no NVIDIA GPU is seen", "pip install 'imaginary[cuda]'")
 
 

@@ -34,7 +34,6 @@ from tests.outside import outside
 from tests.places import ROOT
 
 SUITE = small_suite(timesteps=(2, 3, 4))
-
 MISCHIEF = """\
 import ctypes, os, signal, time
 from lstm_impl import Availability

@@ -15,7 +15,7 @@ from bench.case.cases import Case
 from bench.cli import filters
 from bench.cli.command_line import ReportedError, UsageError
 from bench.cli.progress import Progress, asked_for
-from bench.records.only import FILTERS, NothingThereError, only
+from bench.records.only import NothingThereError, only
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured, run, unmeasured
 from tests.places import GOLDEN
@@ -39,16 +39,6 @@ def test_where_a_place_has_no_good_file_all_that_is_bad_is_told_and_nothing_read
     told = capsys.readouterr().err
     assert "old.json" in told
     assert "new.json" in told
-
-
-def test_of_each_place_is_taken_what_the_options_ask_for() -> None:
-    (whole,) = filters.read(asked(), [GOOD])
-    backend = whole.measurements[0].case.backend
-    options = asked("--backend", backend)
-    for found in filters.read(options, [GOOD], [GOOD]):
-        assert {item.case.backend for item in found.measurements} == {backend}
-    with pytest.raises(NothingThereError):
-        filters.read(asked("--backend", "nobody"), [GOOD])
 
 
 PATIENCE = 60.0  # seconds for a thread that waits for a processor
@@ -127,11 +117,6 @@ CASES = [
     for device in ("cpu", "gpu:0")
 ]
 RESULTS = gather(*(measured(case, 1.0, run("a")) for case in CASES))
-
-
-def test_nothing_asked_for_is_all() -> None:
-    assert only(RESULTS, {}) is RESULTS
-    assert only(RESULTS, dict.fromkeys(FILTERS)) is RESULTS
 
 
 @given(

@@ -53,11 +53,8 @@ def refused(document: Json) -> str:
 
 
 OURS = "benchmarks[3].extra_info.lstm"
-
 WORK = f"{OURS}.case.workload"
-
 SPEC = f"{OURS}.case.spec"
-
 TIME = "expected a time in seconds between 1e-12 and 1e+09"
 
 

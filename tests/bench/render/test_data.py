@@ -79,7 +79,7 @@ SQL = re.findall(r"^```sql\n(.*?)^```", DOCS, re.M | re.S)
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with results and cases.parquet in it, as the docs make them."""
-    make_store(tmp_path / "results", files=7, cases=20, samples=4)
+    make_store(tmp_path / "results", files=7, cases=20)
     shutil.copy(GOLDEN / "replicate-1.json", tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     for command in re.findall(r"^python -m bench\.report (.*)$", DOCS, re.M):
@@ -162,4 +162,4 @@ def test_the_samples_are_all_there(place: Path) -> None:
     (query,) = [query for query in SQL if "samples.parquet" in query]
     found = duckdb.sql(query).fetchall()
     assert len(found) == 20
-    assert {(row[1], row[2]) for row in found} == {(7, 28)}
+    assert {(row[1], row[2]) for row in found} == {(7, 77)}

@@ -9,6 +9,13 @@ from bench.session.workers import LostError
 from tests.bench.session.made_sessions import A5
 
 
+class Clock:
+    time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
 class Given:
     """An answer that is there, is still to come (None), or is an error."""
 

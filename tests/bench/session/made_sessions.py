@@ -59,11 +59,7 @@ def ids(work: Work | None) -> set[str]:
 
 
 WEIGHED: Figures = {"peak_bytes": 10, "steady_bytes": 5, "how": "told", "seconds": 7.0}
-
-
 EAST: Environment = (("SIDE", "east"),)
-
-
 WEST: Environment = (("SIDE", "west"),)
 
 

@@ -25,6 +25,7 @@ from bench.session.cluster import (
     NodeRequest,
 )
 from bench.session.workers import LostError
+from tests.bench.session.made_far import Clock
 
 SUITE = Suite("mine", "", Path("mine.toml"), (), {})
 ASKED = NodeRequest("mine", None, SuiteChoice())
@@ -131,13 +132,6 @@ class Ray:
 
     def shutdown(self) -> None:
         self.ended = True
-
-
-class Clock:
-    time = 0.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 @pytest.fixture

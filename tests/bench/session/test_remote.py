@@ -15,7 +15,7 @@ from bench.session.cluster import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWork
 from bench.session.session import Goal, Session, Work
 from bench.session.workers import LostError, settle_all
 from tests.bench.made_texts import PAYLOADS
-from tests.bench.session.made_far import Given, found_session
+from tests.bench.session.made_far import Clock, Given, found_session
 from tests.bench.session.made_sessions import A5, B5, run_of
 
 
@@ -29,13 +29,6 @@ class Node:
     def ask(self, method: str, *words: Any) -> Given:
         self.asked.append(method)
         return Given(self.answers.pop(0) if self.answers else None)
-
-
-class Clock:
-    time = 0.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 HEADER = {"schema": 1, "run": run_of(1).to_dict() | {"finished": None, "complete": False}}

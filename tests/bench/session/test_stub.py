@@ -46,12 +46,6 @@ def test_a_node_with_another_copy_says_so_before_anything_of_the_suite_is_import
     assert facts is None
 
 
-def test_a_node_without_the_suite_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stub, "PACKAGES", ("no_such_package_anywhere",))
-    problem, _ = Stub().ready({"no_such_package_anywhere": "x"}, ASKED)
-    assert problem == "the suite is not installed there: no package no_such_package_anywhere"
-
-
 def test_it_runs_where_there_is_nothing_but_python() -> None:
     source = Path(stub.__file__).read_text()
     code = f"exec({source!r})\nprint(Stub().ready({{'bench': 'x', 'lstm_impl': 'y'}}, b'')[0])"
