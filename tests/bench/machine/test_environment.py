@@ -27,7 +27,7 @@ from tests.bench.machine.made_machines import (
 )
 
 
-def test_the_cpu_is_read_from_the_machines_files(tmp_path: Path) -> None:
+def test_cpu_load_memory_and_system_are_read(tmp_path: Path) -> None:
     for core, khz in ((0, 1_000_000), (1, 3_000_000)):
         folder = f"sys/devices/system/cpu/cpu{core}/cpufreq"
         write(tmp_path, f"{folder}/scaling_governor", "performance")
@@ -41,6 +41,11 @@ def test_the_cpu_is_read_from_the_machines_files(tmp_path: Path) -> None:
     assert (cpu.governor, cpu.turbo, cpu.virtual) == ("performance", True, True)
     assert (cpu.clock_hz, cpu.clock_max_hz) == (2e9, 3.5e9)
     assert cpu.temperature_c == 54.5
+    write(tmp_path, "etc/os-release", 'NAME="x"\nPRETTY_NAME="Imaginary Linux 7"')
+    read = environment.read(machine(tmp_path))
+    assert read.load == (0.5, 0.25, 0.125)
+    assert read.memory == facts.MemorySize(8_000, 5_000, 1_000, 100)
+    assert read.system == "Imaginary Linux 7"
 
 
 @pytest.mark.parametrize(
@@ -65,14 +70,6 @@ def test_the_cpu_quota_of_a_container(
         write(tmp_path, place, text)
     read = environment.read(machine(tmp_path))
     assert read.cpu.quota == quota
-
-
-def test_load_memory_and_system(tmp_path: Path) -> None:
-    write(tmp_path, "etc/os-release", 'NAME="x"\nPRETTY_NAME="Imaginary Linux 7"')
-    read = environment.read(machine(tmp_path))
-    assert read.load == (0.5, 0.25, 0.125)
-    assert read.memory == facts.MemorySize(8_000, 5_000, 1_000, 100)
-    assert read.system == "Imaginary Linux 7"
 
 
 def test_what_cannot_be_read_is_none_with_its_reason(tmp_path: Path) -> None:

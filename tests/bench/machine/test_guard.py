@@ -35,15 +35,6 @@ def change_streams() -> None:
     sys.stdout = sys.stderr = None
 
 
-def ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def forgive_all() -> None:
-    warnings.resetwarnings()
-    warnings.simplefilter("ignore")
-
-
 def lower(limit: int) -> None:
     resource.setrlimit(limit, (1000, resource.getrlimit(limit)[1]))
 
@@ -52,7 +43,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "the working directory": lambda: os.chdir("/"),
     "the standard streams": change_streams,
     "NumPy's error state": lambda: np.seterr(all="raise"),
-    "the handler of SIGINT": ignore_interrupts,
+    "the handler of SIGINT": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     "the alarm clock": lambda: signal.alarm(1000),
     "garbage collection": gc.disable,
     "the recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() - 7),
@@ -136,7 +127,8 @@ def test_no_file_is_left_open_by_the_guard_itself() -> None:
 def test_filters_are_put_back_and_warnings_are_heard_again() -> None:
     first, second = Guard(), Guard()
     with first:
-        forgive_all()
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
     with second:
         warnings.warn("heard", UserWarning, stacklevel=1)
     assert second.remarks == ["UserWarning: heard"]

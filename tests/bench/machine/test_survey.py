@@ -11,7 +11,6 @@ from bench.machine.survey import SurveyAnswer, SurveyRequest
 from lstm_impl import Availability
 
 NOTHING: SurveyAnswer = {"version": None, "error": "", "available": {}}
-BROKEN: SurveyAnswer = {**NOTHING, "error": "it is broken"}
 
 
 @pytest.fixture

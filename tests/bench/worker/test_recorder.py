@@ -38,13 +38,11 @@ class Measurer:
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], TimingPlan, int]] = []
         self.answers: dict[str, Result | BaseException] = {}
-        self.benches: list[Bench] = []
 
     def __call__(
         self, cases: Sequence[Case], plan: TimingPlan, seed: int, bench: Bench
     ) -> dict[str, Result]:
         self.asked.append(([case.id for case in cases], plan, seed))
-        self.benches.append(bench)
         found: dict[str, Result] = {}
         for case in cases:
             answer = self.answers.get(case.backend, TIME)
