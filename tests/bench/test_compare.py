@@ -6,8 +6,10 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import compare
@@ -17,7 +19,8 @@ from bench.cli.output import plain_text
 from bench.compare import compare_environments
 from bench.machine import packages as two_environments
 from bench.machine.fields import ResultError
-from bench.machine.packages import FILE, SIDES, differences, labels, load
+from bench.machine.packages import FILE, SIDES, LabelledPython, Python, differences, labels, load
+from bench.records.schema import Results, Run
 from bench.render import compare as output
 from bench.render.compare import as_csv as comma_separated
 from bench.render.messages import basis_text
@@ -25,13 +28,40 @@ from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import ReasonedError
 from bench.stats.rows import NothingToReportError
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
-from tests.bench.made_environments import NEW, OLD, environment, side
 from tests.bench.made_grids import STEPS, grid
 from tests.bench.made_nodes import a_case
-from tests.bench.made_results import gather, measured, run, save
+from tests.bench.made_results import a_run, gather, measured, run, save
 from tests.bench.made_streams import streams
 from tests.bench.made_texts import CLOSING, LINK, PAYLOADS
 from tests.places import ROOT
+
+
+def environment(label: str, **packages: str) -> LabelledPython:
+    known = {"pytest": "9.0", "zzz": "1", **packages}
+    return LabelledPython(label, Python(f"/{label}/bin/python", "3.11.7", known, "/bench"))
+
+
+OLD, NEW = environment("release", tensorflow="2.20.0"), environment("nightly", tensorflow="2.21.0")
+
+
+def of_turn(side: str, turn: int) -> Run:
+    """Both sides of a turn within minutes of each other, on a machine that becomes slower."""
+    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=turn, minutes=side == "new")
+    return a_run(turn, id=f"{side}{turn}", session=side, started=moment, finished=moment)
+
+
+def side(name: str, factor: float, turns: int = 10, seed: int = 0) -> Results:
+    """Whose times grow by half from first to last, and have a little luck of their own."""
+    luck = np.random.default_rng([seed, len(name)]).normal(0, 0.01, turns)
+    return gather(
+        *(
+            measured(
+                case, factor * (1 + 0.05 * turn) * float(np.exp(luck[turn])), of_turn(name, turn)
+            )
+            for turn in (range(turns) if name == "new" else reversed(range(turns)))
+            for case in (a_case("keras"), a_case("while_loop"))
+        )
+    )
 
 
 @pytest.fixture(autouse=True)

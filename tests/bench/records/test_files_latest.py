@@ -1,11 +1,14 @@
-"""What is shown where nothing is named: the newest run, of a fleet with all kinds of machines."""
+"""The newest run, which is shown where nothing is named, and names of sessions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench import report
 from bench.records import latest, naming
@@ -99,3 +102,26 @@ def test_a_report_of_nothing_named_has_every_kind_and_keeps_them_apart(
     # The two machines of a kind are nodes of its table.
     assert "2 nodes (east-1 and east-2)" in both[1]
     assert "24 processes" not in out
+
+
+TEXTS = st.text(max_size=60)
+
+
+def test_a_session_s_name_begins_with_its_time() -> None:
+    name = naming.new(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    assert name.startswith("20260102T030405Z-")
+    assert name != naming.new(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+
+
+@given(TEXTS.filter(bool))
+def test_the_sessions_of_all_kinds_of_machines_are_of_their_fleet_s_run(kind: str) -> None:
+    run = naming.new()
+    assert naming.run_of(naming.of_kind(run, kind)) == run
+
+
+@pytest.mark.parametrize(
+    "name",
+    [RUN, f"{RUN}-", f"x{RUN}-east", f"{RUN}east", RUN.upper() + "-east", "mine-east", "", "s"],
+)
+def test_what_a_user_calls_a_session_joins_nothing(name: str) -> None:
+    assert naming.run_of(name) == name

@@ -16,11 +16,9 @@ from rich.console import Console
 from bench import run as bench_run
 from bench.cli.command_line import INTERRUPTED, UsageError
 from bench.machine import packages
-from bench.machine import packages as two_environments
 from bench.machine.packages import Python
 from bench.records.schema import ResultFile
-from bench.session import measure as measured_module
-from bench.session import measure as room
+from bench.session import measure as measuring
 from bench.session.measure import interleave
 from bench.session.session import Goal, Session, Work, load
 from bench.session.workers import Worker
@@ -89,15 +87,15 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
         return Python(f"{path}/bin/python", "3.11.7", {"keras": path.name}, f"{path}/bench")
 
     monkeypatch.setattr(packages, "ask", ask)
-    monkeypatch.setattr(room, "LocalExecutor", Executor)
+    monkeypatch.setattr(measuring, "LocalExecutor", Executor)
 
     def call(*words: str, **changes: object) -> Path:
         options = bench_run._parser().parse_args(words or TWICE)
         options = argparse.Namespace(**{**vars(options), **changes})
         # Its managers look at a worker's journal five times a second: here that costs no time.
-        monkeypatch.setattr(measured_module, "Manager", quick)
+        monkeypatch.setattr(measuring, "Manager", quick)
         output = io.StringIO()
-        if room.run_environments(options, Console(file=output, width=300)) == INTERRUPTED:
+        if measuring.run_environments(options, Console(file=output, width=300)) == INTERRUPTED:
             raise KeyboardInterrupt(output.getvalue())
         found = re.search(r"compare them: .*compare environments (\S+)", output.getvalue())
         assert found is not None
@@ -117,7 +115,7 @@ def quick(*arguments: object, **more: object) -> object:
 def test_each_side_has_a_folder_and_a_session_and_its_own_python(measure: Measure) -> None:
     folder = measure()
     assert folder.parent == Path("results/environments")
-    sides = two_environments.load(folder)
+    sides = packages.load(folder)
     assert [side.label for side in sides] == ["old", "new"]
     assert [side.python.packages for side in sides] == [{"keras": "old"}, {"keras": "new"}]
     first, second = Executor.made
@@ -130,15 +128,15 @@ def test_each_side_has_a_folder_and_a_session_and_its_own_python(measure: Measur
         assert load(place, of.id).finished is not None
 
 
-def test_run_goes_on_with_a_folder_of_two_environments(
+def test_run_goes_on_with_a_folder_of_packages(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not room.holds_environments(None)
-    assert not room.holds_environments("s3://team/lstm")
-    assert not room.holds_environments("here")
+    assert not measuring.holds_environments(None)
+    assert not measuring.holds_environments("s3://team/lstm")
+    assert not measuring.holds_environments("here")
     measure(*HERE, "--processes", "1")
-    assert room.holds_environments("here")
-    monkeypatch.setattr(room, "run_environments", lambda options, console: 77)
+    assert measuring.holds_environments("here")
+    monkeypatch.setattr(measuring, "run_environments", lambda options, console: 77)
     assert bench_run.main(["--results", "here", "--resume"]) == 77
     assert bench_run.main([*TWICE, "--ray"]) == 2
 

@@ -269,12 +269,7 @@ def test_killing_manager_or_worker_at_any_moment_loses_no_finished_case(tmp_path
     chance = random.Random(1)
     kept: set[tuple[str, str]] = set()
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [
-        sys.executable,
-        str(tmp_path / "driver.py"),
-        str(folder),
-        str(tmp_path / "worker.py"),
-    ]
+    command = [sys.executable, *map(str, (tmp_path / "driver.py", folder, tmp_path / "worker.py"))]
     steps = tmp_path / "steps"
     steps.touch()
     kills = 0
