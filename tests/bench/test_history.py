@@ -426,16 +426,12 @@ def test_a_doubtful_time_is_marked_and_the_reasons_of_a_kind_are_told_together()
     assert "UNCLEAR (INVALID)" in text  # a ratio of sessions has no rounds that both moved in
 
 
-def texts(history: History) -> list[str]:
-    drawn = ET.fromstring(history_picture.picture(history, "svg"))
-    marked = drawn.iter("{http://www.w3.org/2000/svg}text")
-    return ["".join(each.itertext()).strip() for each in marked]
-
-
 def test_the_picture_shades_what_changed_for_longer_than_a_session() -> None:
     found = slow_scan()
     (moved,) = found.machines[0].moved or ()
-    words = texts(found)
+    drawn = ET.fromstring(history_picture.picture(found, "svg"))
+    marked = drawn.iter("{http://www.w3.org/2000/svg}text")
+    words = ["".join(each.itertext()).strip() for each in marked]
     speed = times_as_fast(moved.movement.ratio.mid, 3)
     # In the panels of the two cases that moved, of six.
     assert len(found.machines[0].lines) == 6

@@ -1,7 +1,6 @@
 """What the report says of results, in every format, and that nothing in a file can act on it."""
 
 import functools
-import gc
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -180,9 +179,3 @@ def test_bad_files_give_a_line_each_and_the_good_ones_are_shown(
         for path, reason in zip(bad, reasons, strict=True):
             assert any(path in line and reason in line for line in lines)
         assert ("keras is the fastest" in out) == bool(good)
-
-
-@pytest.mark.parametrize("path", [REPLICATES[0], "not-there.json"])
-def test_garbage_is_collected_again_afterwards(path: object) -> None:
-    report.main([str(path), "--brief"])
-    assert gc.isenabled()

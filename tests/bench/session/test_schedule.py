@@ -51,6 +51,17 @@ def test_what_another_process_would_only_repeat_is_not_tried_again(outcome: str)
     assert B5.id not in ids(schedule.next())
 
 
+def test_a_case_that_crashed_goes_alone_next_and_twice_is_enough() -> None:
+    schedule = Schedule([A5, B5], Goal(processes=1), 0)
+    schedule.add(file_of(1, {}, {B5: "crashed"}))
+    assert ids(schedule.next()) == {B5.id}
+    schedule.add(file_of(2, {}, {B5: "crashed"}))
+    assert ids(schedule.next()) == {A5.id}
+    schedule.add(file_of(3, {A5: 1.0}))
+    assert schedule.next() is None
+    assert schedule.outcomes[B5.id].outcome == "crashed"
+
+
 def test_memory_that_a_killed_process_did_not_come_to_is_measured_by_the_next() -> None:
     schedule = Schedule(CASES, Goal(processes=2), 0, memory=True)
     schedule.add(file_of(1, {A5: 1.0, B5: 1.0, A6: 1.0}, memory=WEIGHED))
