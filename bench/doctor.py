@@ -32,7 +32,7 @@ SCHEMA = 1
 FORMATS = ("terminal", "json")
 EPILOG = """\
 exit codes:
-  0  on every device asked about (by default: on one at least) some backend can run,
+  0  on every requested device (by default: on one at least) some backend can run,
      the NumPy reference not counted
   1  none can; what to install is said
   2  bad input: an option, or a backend or device that does not exist

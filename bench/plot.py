@@ -26,7 +26,7 @@ from bench.stats.rows import KINDS, build
 EPILOG = """\
 exit codes:
   0  the picture was written
-  2  bad input: an option, a file that cannot be read (of the good files beside it the picture
+  2  bad input: an option, a file that cannot be read (of the good files the picture
      is still made), nothing to draw, or no matplotlib
 
 One picture is of one session: of several the newest is drawn. `python -m bench.history` draws

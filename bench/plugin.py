@@ -1,6 +1,6 @@
 """The pytest side: ``pytest --benchmark-only`` measures a suite, plain ``pytest`` runs the tests.
 
-Its options, and whether it was asked to measure; what happens then is
+Its options, and whether it is to measure; what happens then is
 ``worker.pytest_session``'s. It is loaded wherever the package is installed, so until there is
 something to measure it imports nothing that takes time.
 """
@@ -164,7 +164,7 @@ def _only(config: pytest.Config) -> bool:
 
 
 def _measures(config: pytest.Config) -> bool:
-    """Whether this pytest was asked to run our benchmarks: by --benchmark-only, or by name."""
+    """Whether this pytest is to run our benchmarks: by --benchmark-only, or by name."""
     if config.getoption("benchmark_skip", None) is None:  # pytest-benchmark is switched off
         return False
     places = [_place(argument.partition("::")[0], config) for argument in config.args]

@@ -176,7 +176,7 @@ __all__ = ["load_frame", "main"]
 EPILOG = """\
 exit codes:
   0  the report was written
-  2  bad input: an option, a file that cannot be read (the good files beside it are still
+  2  bad input: an option, a file that cannot be read (the good files are still
      shown), or nothing to report
 
 `python -m bench.plot` draws pictures for slides and papers.

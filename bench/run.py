@@ -175,9 +175,7 @@ def _add_ways(parser: arguments.Parser) -> None:
     )
     busy = parser.add_mutually_exclusive_group()
     busy.add_argument("--wait", action="store_true", help="wait while another run measures here")
-    busy.add_argument(
-        "--force", action="store_true", help="measure beside another run all the same"
-    )
+    busy.add_argument("--force", action="store_true", help="measure although another run does")
 
 
 _STREAMING = (

@@ -253,7 +253,7 @@ def test_every_file_of_the_project_that_a_paper_names_exists(paper: str) -> None
         assert (ROOT / name).exists() or "NAME" in name, name
 
 
-def test_the_changelog_has_room_for_what_is_new_and_a_date_for_what_is_released() -> None:
+def test_the_changelog_has_an_unreleased_part_and_a_date_for_each_release() -> None:
     headings = re.findall(r"^## (.*)$", PAPERS["CHANGELOG.md"], re.MULTILINE)
     assert headings[0] == "Unreleased"
     assert re.fullmatch(rf"{re.escape(PROJECT['version'])} \(\d{{4}}-\d\d-\d\d\)", headings[1])

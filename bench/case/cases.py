@@ -229,7 +229,7 @@ class Case:
         parts = text.split("/")
         match = _SHAPE.fullmatch(parts[1]) if len(parts) == 5 else None
         if match is None:
-            raise ValueError(f"{text[:200]!r} is no case's id; one is spelled {ID_SPELLING}")
+            raise ValueError(f"{text[:200]!r} is no case's id; one is written {ID_SPELLING}")
         backend, _, dtype, mode, device = parts
         sizes: dict[str, Any] = {
             key: int(value)
@@ -253,7 +253,7 @@ class Case:
         )
         if case.id != text:
             raise ValueError(
-                f"{text[:200]!r} is no case's id; the same sizes are spelled {case.id}"
+                f"{text[:200]!r} is no case's id; the same sizes are written {case.id}"
             )
         return case
 

@@ -382,7 +382,7 @@ class Grid:
         if cut is not None and "min_length" in table:
             raise table["min_length"].error("none here: a stream cut into windows has no padding")
         if "optimizer" in table and mode != "training":
-            text = f'modes = ["training"] beside it: {mode} updates no weights'
+            text = f'modes = ["training"] next to it: {mode} updates no weights'
             raise table["optimizer"].error(text)
         spec = LSTMSpec(
             inputs or hidden,

@@ -87,7 +87,7 @@ def run(
         return BAD_INPUT
     except mended as error:
         if isinstance(error, BrokenPipeError):
-            raise  # whoever read the output has seen enough
+            raise  # the reader of the output has seen enough
         return failed(error)
     except KeyboardInterrupt:
         if interrupted is None:

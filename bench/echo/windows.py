@@ -81,7 +81,7 @@ exit codes:
 
 @dataclass(frozen=True)
 class MapPlan:
-    """Everything that decides a map, apart from rounding. Raises SettingsError."""
+    """Everything that decides a map, except rounding. Raises SettingsError."""
 
     distances: tuple[int, ...] = (1, 3, 8, 20, 50)
     windows: tuple[int, ...] = (3, 5, 10, 15, 30, 60, 120)

@@ -2,7 +2,7 @@
 
 ``read`` never raises: a machine may lack any of what is looked for, and what could not be read is
 None. No framework is imported; one that the process has imported
-is asked. The machine's files are looked for under a root and its driver, process table and modules
+is read. The machine's files are looked for under a root and its driver, process table and modules
 are parameters, so that tests can make up any machine.
 """
 

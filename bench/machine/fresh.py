@@ -65,7 +65,7 @@ def ask(
 
 
 def answer(to: Callable[[Any], object]) -> None:
-    """Answer, in the process that is asked, with what ``to`` makes of the question."""
+    """Answer, in the process that serves, with what ``to`` makes of the question."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)  # what a framework prints is no answer
         answers.write(json.dumps(to(json.load(sys.stdin))))

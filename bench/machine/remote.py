@@ -287,7 +287,7 @@ def fetched(url: str, wanted: Wanted) -> Fetched:
 def _listed(place: RemotePath) -> dict[str, Mapping[str, Any]]:
     """What the place says of each file directly in the folder, by its name."""
     found = answer_within_limit(place.files.ls, place.root, detail=True)
-    # What is asked of a single file must not be answered from this list.
+    # A question about a single file must not be answered from this list.
     place.files.invalidate_cache()
     listed = {}
     for info in found:
@@ -360,7 +360,7 @@ def _upload(data: bytes, place: RemotePath, name: str) -> None:
             if place.protocols & _WITH_FOLDERS:
                 answer_within_limit(place.files.makedirs, place.root, exist_ok=True)
             _create(place, target, data)
-            # Of two who write one name at once only one is told that its file is there.
+            # Of two who write one name at once only one learns that its file is there.
             found = _there(place, target)
     except Exception as error:
         text = "there is no such folder or bucket" if is_gone(error) else reason(error, place.url)
@@ -386,7 +386,7 @@ def _create(place: RemotePath, target: str, data: bytes) -> None:
         if place.protocols & _EXCLUSIVE:
             answer_within_limit(exclusively)
         else:
-            # S3 and Google's store are told to refuse it (`If-None-Match: *`).
+            # S3 and Google's store are requested to refuse it (`If-None-Match: *`).
             answer_within_limit(place.files.pipe_file, target, data, mode="create")
     except Exception as error:
         if isinstance(error, FileExistsError) or _there(place, target) is not None:

@@ -168,7 +168,7 @@ def availability(backend: Backend, device: str) -> Availability:
     except BaseException as error:
         if interrupts.received:
             raise
-        # A backend may come from anywhere; the others are asked all the same.
+        # A backend may come from anywhere; the others are queried all the same.
         return Availability(False, f"asking failed: {type(error).__name__}: {one_line(error)}")
 
 

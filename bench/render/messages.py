@@ -364,8 +364,8 @@ def _ended(text: str) -> str:
 
 
 UNCLEAR_REASONS = {
-    comparison.PROCESSES_SHIFTED: "the two sides shifted apart during the session, so its earlier "
-    "and later processes disagree; measure again, or in more processes",
+    comparison.PROCESSES_SHIFTED: "the difference of the two sides shifted during the session, so "
+    "its earlier and later processes disagree; measure again, or in more processes",
     comparison.PLAIN_MEAN_OPPOSED: "a few outlying processes decide which side is faster, and the "
     "mean of all processes says the opposite; measure in more processes",
 }

@@ -55,7 +55,7 @@ COLOURS = (
     *("#7E57C2", "#CC79A7", "#A87900", "#2A96D4"),
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
-# A line's dashes tell it apart where there is no colour, next to its marker and its name.
+# A line's dashes distinguish it where there is no colour, next to its marker and its name.
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
     (0, ()),
     (0, (5, 1.5)),
@@ -181,7 +181,7 @@ def look_of(backend: str) -> Look:
     return Look(len(USUAL) + zlib.crc32(backend.encode("utf-8", "replace")) % left)
 
 
-# A picture that is wider than this is no picture of a page, and one narrower has no room for bars.
+# A picture that is wider than this is no picture of a page, and one narrower has no space for bars.
 NARROWEST, WIDEST = 3.0, 30.0
 
 
@@ -527,7 +527,7 @@ def _values(axes: Axes, found: AxisSeries) -> None:
     values = found.values
     axes.set_xscale("log")
     shown = [values[-1]]
-    for each in reversed(values[:-1]):  # numbers that have room next to one another
+    for each in reversed(values[:-1]):  # numbers that fit next to one another
         if shown[-1] / each >= (values[-1] / values[0]) ** 0.07:
             shown.append(each)
     axes.xaxis.set_major_locator(FixedLocator(shown))

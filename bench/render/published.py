@@ -26,7 +26,7 @@ from bench.stats.nodes import machine_names
 from bench.stats.pairs import hardware
 from bench.stats.trust import each_together
 
-TITLE = "Our times beside published ones"
+TITLE = "Our times and published ones"
 CAUTION = (
     "Published times are other people's, on other machines and of other software, as they stand in "
     "their own files: no ratio and no verdict is made of them."

@@ -58,7 +58,7 @@ def bounds(low: float, high: float, places: int = 2) -> str:
 
 
 def times_as_fast(time_ratio: float, places: int = 2) -> str:
-    """The number alone, for a table: 2.40, 0.77. Told the same way everywhere."""
+    """The number alone, for a table: 2.40, 0.77. Written the same way everywhere."""
     return ratio(speed(time_ratio), places)
 
 

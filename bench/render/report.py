@@ -57,7 +57,7 @@ from bench.stats.rows import KINDS, Report, Row, Section, Table
 # Nobody reads more rows than these, and to lay them out takes longer than to judge them.
 _MOST_ROWS = 1000
 _FEWEST_ROWS = 20  # of each table, however many tables there are
-_PICTURE = 112  # cells of a picture's width: bars have room next to all columns of a brief report
+_PICTURE = 112  # cells of a picture's width: bars fit next to all columns of a brief report
 
 _STYLES = {str(verdict): style for verdict, style in STYLES.items()}
 _STYLES |= dict.fromkeys(("INVALID", "failed", "crashed", "timed out"), "bold red")
@@ -74,7 +74,7 @@ Draw: TypeAlias = Callable[[Section, int], Iterable[Block]]
 class TablePart:
     """One thing that is shown of each case; text gives "" where a row has nothing to say.
 
-    needed: how soon it may be left out where room is short: 0 never, 1 last, then 2, ... brief:
+    needed: how soon it may be left out where space is short: 0 never, 1 last, then 2, ... brief:
     whether a brief report has it.
     """
 

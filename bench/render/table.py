@@ -28,7 +28,7 @@ from bench.render import escape
 
 _NARROWEST_NAME = 16  # letters of the first column, before columns are left out for it
 _SHORTEST_BAR, _LONGEST_BAR = 6, 24
-_LESS_THAN_A_BAR = 3  # what is needed as little as this makes room for bars
+_LESS_THAN_A_BAR = 3  # what is needed as little as this makes space for bars
 _GAP = 2  # blanks between two columns in a terminal
 
 
@@ -56,8 +56,8 @@ class Column:
     Markdown and there and in a terminal have at most ``most`` letters. ours: its cells are our own
     too, and Markdown already. whole: a terminal cuts a cell short rather than break it into lines.
     least, widest: cells in a terminal, as far as that has them. needed: how soon a terminal may
-    leave it out where room is short: 0 never, 1 last, then 2, ... bars: of the share of each cell,
-    in a terminal that has room.
+    leave it out where space is short: 0 never, 1 last, then 2, ... bars: of the share of each cell,
+    in a terminal that is wide enough.
     """
 
     heading: str
@@ -120,7 +120,7 @@ class Sheet:
         )
 
     def terminal(self, width: int, heading: int = escape.LONGEST_NAME) -> Iterator[RenderableType]:
-        """As much of it as a terminal has room for; of groups each below its name."""
+        """As much of it as a terminal is wide enough for; of groups each below its name."""
         if not self.grouped:
             yield self._fitting(width).grid(heading)
             return
@@ -142,7 +142,7 @@ class Sheet:
             yield self.lines[start][0], tuple(line[1:] for line in self.lines[start:end])
 
     def _fitting(self, width: int) -> Sheet:
-        """Without the columns that are needed least, as far as room is short, and with its bars."""
+        """Without the columns that are needed least where space is short, and with its bars."""
         if not any(column.needed or column.bars for column in self.columns):
             return self
         sizes = [

@@ -1,7 +1,7 @@
 """The nodes of a Ray cluster: which there are, the worker of each, and the loop over all.
 
 A ``Hand`` is what measures on a node: the workers of that machine, in a scratch folder. It knows
-nothing of Ray: what it is asked and what it answers is plain data and the suite's own types, since
+nothing of Ray: its requests and answers are plain data and the suite's own types, since
 both ends run the same code.
 """
 
@@ -225,7 +225,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class NodeAnswer(Protocol):
-    """What a node was asked."""
+    """A request to a node."""
 
     def ready(self) -> bool:
         """Whether it has answered, or never will."""
@@ -235,7 +235,7 @@ class NodeAnswer(Protocol):
 
 
 class Far(Protocol):
-    """A ``Hand`` on a node: it does what it is asked one after the other."""
+    """A ``Hand`` on a node: it serves requests one after the other."""
 
     def ask(self, method: str, *words: Any) -> NodeAnswer:
         """Ask it to do something, without waiting for it."""
@@ -370,7 +370,7 @@ class RemoteWorker:
 
 @dataclass(frozen=True)
 class NodeRequest:
-    """What a node is asked to be ready for.
+    """What a node is to be ready for.
 
     suite: the name of one of the package, or of a file whose content is ``text``. wait, force:
     while another run measures on the node, wait for it or go on next to it.
@@ -679,7 +679,7 @@ class ClusterMachines(Closing):
 
 
 class _Answer:
-    """What an actor was asked."""
+    """A request to an actor."""
 
     def __init__(self, ray: Ray, reference: Any) -> None:
         self._ray, self._reference = ray, reference

@@ -180,7 +180,7 @@ _OVER = object()
 
 
 class WorkerError(RuntimeError):
-    """Workers do not measure what they are asked to; one line that says what the last one said."""
+    """Workers do not measure what they are to; one line that says what the last one said."""
 
 
 @dataclass(frozen=True)

@@ -486,7 +486,7 @@ class NodePlan:
 
     @property
     def asked(self) -> NodeRequest:
-        """What each node is asked to be ready for."""
+        """What each node is to be ready for."""
         path, options = self.suite.path, self._options
         named = _of_package(self.suite)
         name, text = (path.stem, None) if named else (path.name, path.read_bytes())

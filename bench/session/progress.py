@@ -227,7 +227,7 @@ class Summary:
         elif self.few:
             yield (
                 f"{count(self.few, 'case')} in fewer than the {goal.processes} processes that were "
-                "asked for: the budget held no more"
+                "requested: the budget held no more"
             )
         why = "done" if finished else "the budget is spent"
         message = f"{count(self.processes, 'process')}, {duration(self.spent)}"

@@ -43,7 +43,7 @@ class Stub:
     def ready(self, code: dict[str, str], requested: bytes) -> tuple[str, Any]:
         """Why the node cannot measure, else empty, and what ``Hand.ready`` said.
 
-        code: the manager's ``fingerprint``. requested: what measures here and what it is asked,
+        code: the manager's ``fingerprint``. requested: what measures here, and the request,
         pickled, as they are of types of the suite's own.
         """
         here = fingerprint()

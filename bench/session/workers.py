@@ -49,7 +49,7 @@ _SUBREAPER = 36
 
 
 class LostError(RuntimeError):
-    """The machine that a worker ran on is gone, or cannot be asked; one line that says why.
+    """The machine that a worker ran on is gone, or does not answer; one line that says why.
 
     blame: whether what it measured may be at fault, and not the machine's owner or its disk.
     """
@@ -210,7 +210,7 @@ class LocalWorker:
         self._journal: Path | None = None
         self._lines: BinaryIO | None = None
         self._others = {child.pid for child in psutil.Process().children()}
-        # A file without a name: it is gone with the process, and takes no room among the results.
+        # A file without a name: it is gone with the process, and takes no place among the results.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         weakref.finalize(self, self._output.close)  # its last words may be requested at any time
         command = [sys.executable, "-I", "-S", "-c", _IN_FRONT, str(os.getpid()), *command]

@@ -33,7 +33,7 @@ GATE_LEVEL = (1 - VERDICT_CONFIDENCE) / 2
 # Two times count as the SAME where the whole interval of their ratio lies within this factor.
 SAME_WITHIN = 0.02
 
-# Processes that a person may be told to wait for: at a minute each, three hours.
+# Processes that a person may be advised to wait for: at a minute each, three hours.
 MOST_NEEDED = 200
 
 

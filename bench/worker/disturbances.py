@@ -1,8 +1,7 @@
 """What about a machine makes times doubtful: before they are taken, and when they were.
 
 Pure functions of what ``machine`` read, so that every sentence is tested without the machine it
-speaks of. What would make them doubtful is told to a person who is about to measure, with what to
-do about it.
+speaks of. What would make them unreliable is reported before measuring, with what to do about it.
 """
 
 from __future__ import annotations

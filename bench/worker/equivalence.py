@@ -284,7 +284,7 @@ the largest in any suite are 100 MB each, and are judged again for each backend 
 
 
 def _remembering(judge: Judge, spec: LSTMSpec) -> Judge:
-    """The judge, asked only what has not been asked before."""
+    """The judge, with what it has computed before kept."""
 
     def run(
         weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
@@ -344,7 +344,7 @@ class SharedFolder:
         return data[_DIGEST:] if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] else None
 
     def keep(self, key: str, data: bytes) -> None:
-        """Keep this, if there is room; what cannot be written is found out again, no more."""
+        """Keep this, if there is space; what cannot be written is found out again, no more."""
         with contextlib.suppress(OSError, ResultWriteError):
             held = sum(path.stat().st_size for path in self.folder.iterdir())
             if held + len(data) <= LARGEST_FOLDER:

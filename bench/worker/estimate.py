@@ -1,4 +1,4 @@
-"""What a case needs, told from its sizes alone: operations, bytes and time, before it is built.
+"""Estimate from a case's sizes alone what it needs: operations, bytes and time.
 
 So that a case too large for the machine is skipped with a reason, where it would otherwise swap,
 be killed or never end. Bytes are lower bounds of what any backend holds, so that nothing is skipped

@@ -424,7 +424,7 @@ def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared
             f"it does not compute what the reference computes: {result.describe()}",
             "its time would be that of another function; none was taken",
         )
-    stages.append("while it was asked what it runs")
+    stages.append("while what it runs was looked up")
     begun = now()
     evidence = _evidence(model, case, bench.shared)
     setup["evidence_s"] = now() - begun
@@ -523,7 +523,7 @@ def _timed(
     guards = {name: each.guard for name, each in ready.items()}
     if not workload.streaming:
         return timing.measure(steps, plan, bench.clock, guards)
-    # They have ended before the machine is asked what disturbed it: they are no disturbance.
+    # They have ended before the disturbances are read: they are no disturbance.
     with busy(bench.stream.load):
         pace = timing.Pace(workload.period, bench.sleep)
         return timing.measure_streams(steps, plan, bench.clock, guards, pace)
@@ -604,7 +604,7 @@ def with_needs(
     on_cpu = case.device == "cpu"
     if on_cpu and bench.resident is None:
         return measured
-    bench.announce((case,))  # it is watched for this apart: its time limit begins again
+    bench.announce((case,))  # it is watched for this separately: its time limit begins again
     if not on_cpu:
         seconds = statistics.median(measured.series.samples)
         try:

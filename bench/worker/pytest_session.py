@@ -421,7 +421,7 @@ class Measuring:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Bring the items into the order that was requested.
 
-        A kind that the suite has no case of has an item without one: it would be told as skipped.
+        A kind that the suite has no case of has an item without one, which would show as skipped.
         """
         items[:] = [
             item for item in items if self._case(item) or not item.get_closest_marker(MARKER)
@@ -559,7 +559,7 @@ class Measuring:
             self._problem = self._problem or str(error)
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    # -- telling
+    # -- reporting
 
     @pytest.hookimpl
     def pytest_report_header(self) -> list[str]:

@@ -94,7 +94,7 @@ class Server:
                 env=environ,
                 pass_fds=(theirs.fileno(),),
             )
-        except OSError as error:  # no room for another process, a limit on their number
+        except OSError as error:  # no memory for another process, a limit on their number
             self._connection.close()
             text = f"the process for memory cannot be started: {error.strerror}"
             raise NotKnownError(text) from error
@@ -172,7 +172,7 @@ class ProcessMemory(Closing):
         if limit < SHORTEST:
             return unknown("no time was left for it of what the case may take")
         if reason := estimate.too_large(case, estimate.free(case.device)):
-            return unknown(f"beside the process that times, {reason}")
+            return unknown(f"next to the process that times, {reason}")
         backend = get_backend(case.backend)
         framework = backend.strategy if backend.strategy in MODULES else backend.framework
         end = time.monotonic() + limit
@@ -248,7 +248,7 @@ def _of_jax(jax: Any, index: int) -> Allocator:
     def read() -> tuple[int, int]:
         stats: Mapping[str, int] | None = device.memory_stats()
         if stats is None:  # with XLA_PYTHON_CLIENT_ALLOCATOR=platform nobody counts
-            raise NotKnownError("the allocator that JAX was told to use does not count")
+            raise NotKnownError("the allocator that JAX was set to use does not count")
         return int(stats["bytes_in_use"]), int(stats["peak_bytes_in_use"])
 
     return Allocator("JAX", read, None)

@@ -349,7 +349,7 @@ class GroupMember:
     def place(self, count: int, last: int | None = None) -> None:
         """Place inputs for so many calls, which no call before had.
 
-        They are numbered from one that no seed tells a backend: drawn anew for each block, they
+        They are numbered from one that no seed tells a backend: drawn again for each block, they
         would now and then be those of an earlier one.
 
         last: the number of the last one; the next like the others by default.
@@ -359,7 +359,7 @@ class GroupMember:
         numbers = [self.next_inputs + each for each in range(min(count, self.step.room))]
         self.next_inputs += len(numbers)
         if last is not None:
-            # Beyond the room for them they come again: so that the last call gets the last.
+            # Beyond their number they come again: so that the last call gets the last.
             numbers[(count - 1) % len(numbers)] = last
         self.step.use(numbers)
 

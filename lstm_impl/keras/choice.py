@@ -186,7 +186,7 @@ def obstacle(backend: Backend, arguments: Arguments) -> str:
     if isinstance(backend, Keras):
         if backend.options:
             return (
-                f"in a layer it is spelled backend={KERAS!r}, with unroll=True for +unroll, "
+                f"in a layer it is written backend={KERAS!r}, with unroll=True for +unroll, "
                 "use_cudnn=False for +loop and compile(jit_compile=True) for +xla"
             )
         return ""
@@ -417,8 +417,8 @@ def _branch(arguments: Arguments, call: LayerCall, most: int) -> int | None:
 def not_static(call: LayerCall) -> str:
     """Why a call is not compiled by XLA on its own, in words."""
     if not call.traced:
-        return "outside a graph the next call may have another shape, and would be compiled anew"
-    return "a size is known at run time only, and each new one would be compiled anew"
+        return "outside a graph the next call may have another shape, and would be compiled again"
+    return "a size is known at run time only, and each new one would be compiled again"
 
 
 # -- what auto picks from races

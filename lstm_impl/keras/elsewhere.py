@@ -67,11 +67,11 @@ class LSTM(BackendLSTM):
         """Raises UnsupportedError where what is named may not compute the call."""
         arguments = self._arguments()
         if self.backend == KERAS:
-            return Choice(KERAS, "it was asked for by name")
+            return Choice(KERAS, "it was requested by name")
         if self.backend != AUTO:
             # attributes such as unroll may have been set since the backend was named
             _refuse(self.backend, arguments)
-            return Choice(self.backend, "it was asked for by name")
+            return Choice(self.backend, "it was requested by name")
         return choose(arguments, call)
 
     # -- the computation
@@ -138,7 +138,7 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
     if reason := needs_keras(arguments):
         return Choice(KERAS, f"only Keras's own loop can: the layer has {reason}", (), True)
     if reason := obstacle(_computing.BACKEND, arguments):
-        return Choice(KERAS, f"it does what was asked for: {reason}")
+        return Choice(KERAS, f"it does what was requested: {reason}")
     if _THEIRS == "jax":
         reason = "its scan on JAX was at least as fast as ours on a CPU, and takes cuDNN on a GPU"
     elif call.device == "gpu" and not arguments.use_cudnn:

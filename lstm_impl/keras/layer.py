@@ -141,7 +141,7 @@ class LSTM(BackendLSTM):
                 f"backend={self.backend!r} cannot run here: {available}. To let the layer pick "
                 "another, set its attribute backend to 'auto' and compile the model again"
             )
-        return Choice(backend.name, "it was asked for by name")
+        return Choice(backend.name, "it was requested by name")
 
     def _by_race(self, arguments: Arguments, call: LayerCall) -> Choice:
         """The fastest of a race on such a call, if there was one; else what the rule picks."""

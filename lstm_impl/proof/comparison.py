@@ -171,7 +171,7 @@ AS_LARGE = 0.8
 """How large errors may be, all together, next to those that rounding the weights and inputs to the
 coarser type makes. Right ones are at most 0.6; states kept in bfloat16 make 0.76 and more."""
 
-TELLING = 256
+ENOUGH_NUMBERS = 256
 """Numbers in the outputs and final states from which on these two tell anything."""
 
 
@@ -210,7 +210,7 @@ def may_be_coarser(spec: LSTMSpec, theirs: Mapping[str, FloatArray]) -> bool:
     """Whether a coarser type, bfloat16, could be taken for this one, and there is enough to tell
     which it is."""
     numbers = sum(theirs[name].size for name in ("y", "h", "c"))
-    return spec.precision.roundoff == HALF and numbers >= TELLING
+    return spec.precision.roundoff == HALF and numbers >= ENOUGH_NUMBERS
 
 
 def rounded(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
@@ -231,7 +231,7 @@ def coarseness(
     found = _found_in(ours, theirs, coarse)
     if found is None:
         return {}, {}
-    names = ("bfloat16's errors", "errors beside bfloat16's")
+    names = ("bfloat16's errors", "errors next to bfloat16's")
     return dict(zip(names, found, strict=True)), dict(zip(names, (COARSER, AS_LARGE), strict=True))
 
 

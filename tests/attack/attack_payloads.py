@@ -114,7 +114,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Documents, Text
     )
 
 
-def test_no_text_of_a_file_acts_on_whoever_reads_the_output(
+def test_no_text_of_a_file_acts_on_who_reads_the_output(
     attack: Attack, originals: tuple[Documents, Texts], tmp_path: Path
 ) -> None:
     documents, free = originals

@@ -172,7 +172,7 @@ def test_named_results_answer_for_their_machine_and_nothing_is_measured(
     assert "these results have fewer than two backends" in " ".join(capsys.readouterr().out.split())
 
 
-def test_every_layer_of_a_model_is_asked_about_once(
+def test_every_layer_of_a_model_is_queried_once(
     here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path / "results", times())
@@ -210,7 +210,7 @@ def test_a_question_that_makes_no_sense_is_refused_in_a_line(
     assert error.count("\n") == 1
 
 
-def test_two_backends_are_measured_and_the_answer_is_told(tmp_path: Path) -> None:
+def test_two_backends_are_measured_and_the_answer_is_reported(tmp_path: Path) -> None:
     """The whole way, with two backends that are there without a framework."""
     twin = "from lstm_impl.backends.others.numpy_loop import NumPyLoop\n"
     twin += "class Twin(NumPyLoop):\n    strategy = 'twin'\n"

@@ -115,20 +115,20 @@ def test_a_picture_shows_what_a_terminal_does(
     assert "3.000&#160;F" in Path("a.svg").read_text(encoding="utf-8")
 
 
-def test_without_results_beside_published_ones_a_suite_of_theirs_is_named(
+def test_without_results_next_to_published_ones_a_suite_of_theirs_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert compare.main(["published"]) == 2
     assert "pytest --benchmark-only --lstm-suite braun" in capsys.readouterr().err
 
 
-def test_beside_published_times_there_is_no_verdict_that_could_fail() -> None:
+def test_next_to_published_times_there_is_no_verdict_that_could_fail() -> None:
     with pytest.raises(SystemExit) as raised:
         compare.main(["published", "--fail-on", "slower"])
     assert raised.value.code == 2
 
 
-def test_a_file_that_cannot_be_written_is_told_in_one_line_by_the_command_itself(
+def test_a_file_that_cannot_be_written_is_reported_in_one_line_by_the_command_itself(
     tmp_path: Path,
 ) -> None:
     # The command runs as __main__, and its errors are bench.compare's.
@@ -289,7 +289,7 @@ def test_processes_in_turn_are_paired_so_that_a_machine_that_slows_down_slows_bo
     assert report.over_time
 
 
-def test_what_differs_is_told_first_what_can_change_a_time_before_the_rest() -> None:
+def test_what_differs_is_reported_first_what_can_change_a_time_before_the_rest() -> None:
     new = environment("nightly", **{"aaa": "3", "tf-nightly-cpu": "2.22.0.dev1", "zzz": "2"})
     assert differences(OLD.python, new.python) == [
         ("tensorflow", "2.20.0", "not installed"),
@@ -326,7 +326,7 @@ def test_a_side_is_called_by_its_folder(paths: tuple[str, str], wanted: list[str
         ({"sides": 3}, "sides is 3; expected a list"),
     ],
 )
-def test_a_file_that_is_no_such_file_is_told(
+def test_a_file_that_is_no_such_file_is_reported(
     tmp_path: Path, change: dict[str, object], told: str
 ) -> None:
     two_environments.save(tmp_path, (OLD, NEW))

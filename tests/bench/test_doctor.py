@@ -49,7 +49,7 @@ def shown(found: Diagnosis, encoding: str = "utf-8") -> str:
     return file.buffer.getvalue().decode(encoding)
 
 
-def test_each_backend_is_a_row_and_each_reason_is_told_once() -> None:
+def test_each_backend_is_a_row_and_each_reason_is_reported_once() -> None:
     text = shown(diagnosis())
     rows = {line.split()[0]: line for line in text.splitlines() if line.startswith("  loop")}
     assert "✓" in rows["loop"]

@@ -247,7 +247,7 @@ def test_a_files_own_name_is_text_in_errors(
     assert "[link=" in errors
 
 
-def test_a_folders_own_name_is_text_in_the_commands_that_are_told(
+def test_a_folders_own_name_is_text_in_the_commands_that_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

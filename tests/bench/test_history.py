@@ -358,7 +358,7 @@ def test_csv_has_a_row_a_case_and_session() -> None:
     assert rows[2]["verdict"] == "SAME"
 
 
-def test_a_time_that_moved_is_doubtful_and_so_is_its_ratio_and_both_say_why() -> None:
+def test_a_time_that_moved_is_unreliable_and_so_is_its_ratio_and_both_say_why() -> None:
     moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
     items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2)]
     first, second = rows_of(build(gather(*items)))
@@ -411,7 +411,7 @@ def test_a_terminal_has_a_line_a_case_and_those_that_changed_come_first() -> Non
     assert len(whole.splitlines()) > len(lines)
 
 
-def test_a_doubtful_time_is_marked_and_the_reasons_of_a_kind_are_told_together() -> None:
+def test_an_unreliable_time_is_marked_and_reasons_of_a_kind_are_reported_together() -> None:
     reasons = [RecordedReason(NOT_STEADY, f"it became {n}% slower", "wait") for n in (3, 4)]
     items = [
         measured(a_case(name), 1.0, run(n), [reasons[n - 2]] if n > 1 else [])

@@ -105,7 +105,7 @@ def test_what_cannot_be_profiled_says_why(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("error", "outcome"), [(UnsupportedError("no"), "refused"), (ValueError("no"), "failed")]
 )
-def test_whatever_a_profiler_raises_is_told(
+def test_whatever_a_profiler_raises_is_reported(
     error: Exception, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(model: ModelledModel, workload: Workload) -> Profile:
@@ -131,7 +131,7 @@ def found(*events: Event) -> Profiled:
     return Profiled(CASE, Profile("a profiler", events), 0.9, BOUND, {})
 
 
-def test_the_sentence_the_operators_and_the_timeline_are_told(
+def test_the_sentence_the_operators_and_the_timeline_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "timeline.json"

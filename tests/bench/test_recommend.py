@@ -25,7 +25,7 @@ def run(*arguments: object) -> int:
     return recommend.main([str(each) for each in arguments])
 
 
-def test_the_answer_is_printed_in_the_form_that_is_asked_for_or_that_a_file_is_named_for(
+def test_the_answer_is_printed_in_the_form_that_is_requested_or_that_a_file_is_named_for(
     usual_windows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     starts = {"terminal": "No map says", "markdown": "## No map says", "json": "{"}
@@ -100,7 +100,7 @@ def answer_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[st
 # -- of which results
 
 
-def test_by_default_all_sessions_and_the_reference_are_asked(
+def test_by_default_all_sessions_and_the_reference_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
@@ -127,7 +127,7 @@ def test_where_nothing_was_ever_measured_nothing_is_an_error(
         assert out.err == ""
 
 
-def test_a_map_beside_the_results_is_found_and_named(
+def test_a_map_next_to_the_results_is_found_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made.write_windows(tmp_path, COSTS, processes=1)
@@ -139,7 +139,7 @@ def test_a_map_beside_the_results_is_found_and_named(
         assert str(found["learned_from"]).startswith("learning-made-up.json: the echo")
 
 
-def test_the_map_of_the_reference_is_asked_where_there_is_none_of_ones_own(
+def test_the_map_of_the_reference_is_read_where_there_is_none_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
@@ -153,7 +153,7 @@ def test_the_map_of_the_reference_is_asked_where_there_is_none_of_ones_own(
 # -- what cannot be read, and what is written
 
 
-def test_a_file_that_cannot_be_read_is_told_and_the_others_answer(
+def test_a_file_that_cannot_be_read_is_reported_and_the_others_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.json").write_text("{")
@@ -171,7 +171,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_answer(
     assert out.out.startswith("No map says which window learns a dependency of 14. Assuming at")
 
 
-def test_the_suite_that_measures_it_is_written_and_told(
+def test_the_suite_that_measures_it_is_written_and_reported(
     usual_windows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mine.toml"
@@ -217,7 +217,7 @@ def available(monkeypatch: pytest.MonkeyPatch, found: Results) -> None:
     )
 
 
-def test_without_results_near_it_is_told_what_measures(
+def test_without_results_near_it_the_measuring_command_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     available(monkeypatch, results((10, 50)))
@@ -230,7 +230,7 @@ def test_without_results_near_it_is_told_what_measures(
     )
 
 
-def test_lengths_that_are_no_question_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_lengths_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     for words, told in (
         ("uniform:5-90 --steps 9", "a question of its own"),
         ("uniform:5-90 --dependency 9", "a question of its own"),

@@ -86,7 +86,7 @@ def test_a_command_that_cannot_read_a_url_says_nothing_of_its_credentials(
     "told",
     ["Invalid bucket name 'al1ce:hunter2@team'", "401 for al1ce", "password hunter2 is wrong"],
 )
-def test_the_error_of_another_library_is_told_without_the_credentials(
+def test_the_error_of_another_library_is_reported_without_the_credentials(
     told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core = pytest.importorskip("fsspec.core")

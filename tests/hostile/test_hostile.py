@@ -93,7 +93,7 @@ def test_much_output_of_one_spoils_no_other(place: Place) -> None:
     assert len(place.remarks) == 4
 
 
-def test_what_a_failing_backend_printed_is_told_with_its_failure(place: Place) -> None:
+def test_what_a_failing_backend_printed_is_reported_with_its_failure(place: Place) -> None:
     place.environ["HOSTILE_MEGABYTES"] = "1"
     place.measures("prints_and_exits_in_build", "numpy")
     done = place.pytest()

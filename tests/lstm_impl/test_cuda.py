@@ -126,7 +126,7 @@ class Driver:
         (object(), None),  # a library that is no driver
     ],
 )
-def test_the_driver_is_asked_for_the_cuda_version_it_supports(
+def test_the_cuda_version_that_the_driver_supports_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: object, version: tuple[int, int] | None
 ) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)

@@ -24,7 +24,7 @@ def test_it_has_what_was_counted_and_nothing_that_was_not_looked_at() -> None:
         found["kernels"]
 
 
-def test_what_a_step_starts_and_multiplies_is_told_where_it_is_known() -> None:
+def test_what_a_step_starts_and_multiplies_is_reported_where_it_is_known() -> None:
     found = Evidence("a profiler", launches=7, launched_by="xla", operations=12.0)
     assert dict(found) == {
         "source": "a profiler",

@@ -348,7 +348,7 @@ def test_two_windows_with_carried_state_are_one_long_sequence(
         np.testing.assert_allclose(a + b, both, rtol=1e-9, atol=1e-11)
 
 
-def test_masks_of_one_change_nothing_and_masks_of_zero_cut_the_layers_apart() -> None:
+def test_masks_of_one_change_nothing_and_masks_of_zero_cut_the_layers_separately() -> None:
     problem = draw(LSTMSpec(2, 3, num_layers=2, dtype="float64"))
     ones = np.ones((1, 3, 2, 3))
     assert_close(replace(problem, masks=ones).gradients(), problem.gradients())

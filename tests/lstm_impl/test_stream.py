@@ -125,7 +125,7 @@ def test_the_first_and_a_shorter_last_window_are_traced_ahead() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_what_a_step_adds_to_the_weights_the_next_takes_off_and_it_can_begin_anew(
+def test_what_a_step_adds_to_the_weights_the_next_takes_off_and_it_can_begin_again(
     optimizer: str,
 ) -> None:
     model = build()

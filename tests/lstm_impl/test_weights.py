@@ -19,7 +19,7 @@ def test_a_seed_always_gives_the_same_weights_and_another_seed_others() -> None:
         assert not np.any(a == c)
 
 
-def test_random_weights_can_tell_gates_biases_and_transposes_apart() -> None:
+def test_random_weights_distinguish_gates_biases_and_transposes() -> None:
     """Whatever a backend mixes up must change its outputs."""
     square = LSTMSpec(4, 4)
     for cell in LSTMWeights.random(square).layers[0]:

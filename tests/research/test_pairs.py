@@ -63,7 +63,7 @@ def folder(tmp_path: Path) -> Path:
     return save(tmp_path, gather(*(each for both in measurements() for each in both)))
 
 
-def test_pairs_are_told_with_what_the_promises_cover(
+def test_pairs_are_reported_with_what_the_promises_cover(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verdict_pairs, "RIVAL_TRIALS", 20)

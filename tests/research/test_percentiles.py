@@ -22,12 +22,12 @@ def slow_calls(stream: Stream, processes: int = 40, calls: int = 2000) -> npt.ND
 
 @pytest.mark.parametrize("run", [1, 10])
 @pytest.mark.parametrize("slow", [0.05, 0.4])
-def test_the_part_that_is_slow_is_as_asked_however_long_the_runs(slow: float, run: int) -> None:
+def test_the_part_that_is_slow_is_as_requested_however_long_the_runs(slow: float, run: int) -> None:
     found = slow_calls(Stream(slow, run=run))
     assert found.mean() == pytest.approx(slow, rel=0.15)
 
 
-def test_a_clear_effect_is_found_and_equals_are_not_told_apart() -> None:
+def test_a_clear_effect_is_found_and_equals_are_not_distinguished() -> None:
     (found,) = logs(Stream(0.001), [90.0], 700, 600)
     assert percentiles._cells(found, 6, 0.0, Verdict.FASTER, Verdict.SLOWER) <= 0.02
     assert percentiles._cells(found, 6, 0.5, Verdict.SLOWER) > 0.95

@@ -54,7 +54,7 @@ USUAL = ("verdicts", "bridges", "percentiles")
         (["--nodes", "--trials", "7"], ("nodes",), 7),
     ],
 )
-def test_it_prints_the_tables_that_were_asked_for(
+def test_it_prints_the_tables_that_were_requested(
     words: list[str],
     studies: Sequence[str],
     trials: int,

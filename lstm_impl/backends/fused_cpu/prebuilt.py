@@ -91,7 +91,7 @@ def damage(library: Path) -> str:
             return ""
     except (OSError, UnicodeDecodeError) as error:
         return f"its size and digest cannot be read: {error}"
-    return "its size or digest is not the one beside it"
+    return "its size or digest is not the recorded one"
 
 
 @dataclass(frozen=True)

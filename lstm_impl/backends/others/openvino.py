@@ -47,7 +47,7 @@ class OpenVINOBackend(Backend):
         if workload is not None and workload.training:
             return "OpenVINO only infers; it computes no gradients"
         if spec.dtype != "float32":
-            return f"OpenVINO is asked for float32 only, not {spec.dtype}"
+            return f"OpenVINO is given float32 only, not {spec.dtype}"
         return ""
 
 

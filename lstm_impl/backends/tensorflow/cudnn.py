@@ -159,7 +159,7 @@ def chosen(kept: Tensors, lengths: bool, training: bool) -> dict[str, Any]:
     if not tuned:
         return {"name": "standard", "tuned": False}
     if not training:
-        return {"name": "not told in inference", "tuned": True}
+        return {"name": "not known in inference", "tuned": True}
     number, tensor_cores = (int(each) for each in kept[4].numpy())
     if number == NOT_TUNED:
         return {"name": "standard", "tuned": False}

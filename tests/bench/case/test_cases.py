@@ -131,7 +131,7 @@ def test_a_case_written_before_it_could_be_chosen_has_all_gradients_and_its_old_
         "keras/b1-t2-i3-h4-drop0/float32/training/cpu",
     ],
 )
-def test_what_is_no_id_is_told_in_words(text: str) -> None:
+def test_what_is_no_id_is_reported_in_words(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Case.from_id(text)
 
@@ -144,7 +144,7 @@ def test_what_is_no_id_is_told_in_words(text: str) -> None:
         *("b1-t2-i3-h٣", f"b1-t2-i3-h{'9' * 5000}"),
     ],
 )
-def test_what_is_no_shape_is_told_with_one_that_is(text: str) -> None:
+def test_what_is_no_shape_is_reported_with_one_that_is(text: str) -> None:
     with pytest.raises(InputError, match=f"is no shape; expected one such as {SPELLING}") as told:
         Shape.parse(text)
     assert len(str(told.value)) < 150

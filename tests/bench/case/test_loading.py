@@ -121,7 +121,7 @@ VARIED = f'modes = ["inference"]\n{GOOD.replace("numpy", "torch")}'.replace(
         ("", ["int8"], ["torch:int8", "onnxruntime:int8"]),
     ],
 )
-def test_variants_of_a_suite_are_measured_beside_each_backend(
+def test_variants_of_a_suite_are_measured_next_to_each_backend(
     tmp_path: Path, key: str, chosen: list[str] | None, backends: list[str]
 ) -> None:
     text = f"variants = {key}\n{VARIED}" if key else VARIED
@@ -145,7 +145,7 @@ def test_variant_that_is_not_known_or_that_a_backend_lacks_is_an_error(
         load(tmp_path, f"{line}\n{GOOD}", SuiteChoice(variants=variants))
 
 
-def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) -> None:
+def test_what_was_requested_does_not_vanish_where_it_cannot_run(tmp_path: Path) -> None:
     choice = SuiteChoice(backends=["cudnn", "numpy"], devices=["cpu"], modes=["training"])
     assert [case.backend for case in load(tmp_path, GOOD, choice).cases] == ["cudnn", "numpy"]
 
@@ -177,7 +177,7 @@ def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) 
         (("[[groups]]", "[groups]"), "groups is {"),
     ],
 )
-def test_a_mistake_is_told_with_its_file_and_key(
+def test_a_mistake_is_reported_with_its_file_and_key(
     tmp_path: Path, change: tuple[str, str], told: str
 ) -> None:
     assert change[0] in GOOD
@@ -208,7 +208,7 @@ def test_a_list_of_cases_of_a_hundred_thousand_is_put_in_order_in_one_pass(
     assert len(suite.cases) == 2 * 20 * 25
 
 
-def test_a_suite_that_is_nested_too_deeply_is_told(tmp_path: Path) -> None:
+def test_a_suite_that_is_nested_too_deeply_is_reported(tmp_path: Path) -> None:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(1000)  # some frameworks raise it for the whole process
     try:
@@ -249,7 +249,7 @@ def test_a_stream_has_a_case_for_each_of_its_periods_or_of_those_that_were_chose
     assert chosen == ["numpy/b2-t6-i1-h4-p2ms/float32/streaming/cpu"]
 
 
-def test_a_mistake_is_told_even_where_a_choice_replaces_it(tmp_path: Path) -> None:
+def test_a_mistake_is_reported_even_where_a_choice_replaces_it(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="nunpy"):
         load(tmp_path, GOOD.replace('"numpy"', '"nunpy"'), SuiteChoice(backends=["numpy"]))
     inference = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["inference"]')
@@ -271,13 +271,13 @@ def test_a_mistake_is_told_even_where_a_choice_replaces_it(tmp_path: Path) -> No
         ),
     ],
 )
-def test_an_unknown_choice_is_told_with_what_is_close(choice: SuiteChoice, told: str) -> None:
+def test_an_unknown_choice_is_reported_with_what_is_close(choice: SuiteChoice, told: str) -> None:
     with pytest.raises(SuiteError) as raised:
         suites.load("quick", choice)
     assert str(raised.value).startswith(told)
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_reported(tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(SuiteError, match="is no UTF-8 text"):
         suites.load(str(tmp_path / "my.toml"))
@@ -303,7 +303,9 @@ def test_a_list_of_cases_picks_from_a_suite_and_may_add(tmp_path: Path) -> None:
         ('[{"backend": "numpy"}]', "[0]: case.device is None; expected a name"),
     ],
 )
-def test_a_bad_list_of_cases_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+def test_a_bad_list_of_cases_is_reported_with_its_place(
+    tmp_path: Path, text: str, told: str
+) -> None:
     path = tmp_path / "cases.json"
     path.write_text(text)
     with pytest.raises(SuiteError) as raised:

@@ -90,7 +90,7 @@ def test_a_stream_s_chunk_is_one_timestep_unless_the_shape_says_more() -> None:
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_place(table: object, told: str) -> None:
+def test_a_mistake_is_reported_with_its_place(table: object, told: str) -> None:
     with pytest.raises(SuiteError) as raised:
         shapes(table)
     assert str(raised.value).startswith(f"my.toml: groups[0].shapes[0]{told}")
@@ -113,7 +113,7 @@ def test_a_window_is_no_longer_than_its_stream_which_has_no_padding() -> None:
         ({"bidirectional": True}, "bidirectional is true; expected false"),
     ],
 )
-def test_what_no_stream_has_is_told_with_its_place(more: dict[str, Any], told: str) -> None:
+def test_what_no_stream_has_is_reported_with_its_place(more: dict[str, Any], told: str) -> None:
     with pytest.raises(SuiteError) as raised:
         shapes({**WIDTHS, **more}, mode="streaming")
     assert f"shapes[0].{told}" in str(raised.value)

@@ -73,7 +73,7 @@ def test_end_interrupted_by_ctrl_c_exits_with_130_and_no_traceback() -> None:
     assert ended(program, "") == (130, "a line\n", "")
 
 
-def test_a_closed_output_is_told_before_anything_is_done() -> None:
+def test_a_closed_output_is_reported_before_anything_is_done() -> None:
     program = "from bench.cli.command_line import end\nend(lambda: 1 / 0)"
     code, _, errors = ended(program, ">&-")
     assert code == 2

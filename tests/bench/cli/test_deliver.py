@@ -32,7 +32,7 @@ TEXTS: Mapping[str, Callable[[], output.Answer]] = {
 }
 
 
-def test_a_file_has_what_a_pipe_gets_and_its_name_is_told(
+def test_a_file_has_what_a_pipe_gets_and_its_name_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kind, expected in (

@@ -29,7 +29,7 @@ def asked(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_where_a_place_has_no_good_file_all_that_is_bad_is_told_and_nothing_read(
+def test_where_a_place_has_no_good_file_all_that_is_bad_is_reported_and_nothing_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("old.json", "new.json"):
@@ -140,7 +140,7 @@ def test_a_filter_never_adds_and_what_is_left_fits_each(wanted: dict[str, tuple[
         assert {id(each) for each in left} <= alone
 
 
-def test_a_name_that_nobody_has_is_told_with_those_there_are() -> None:
+def test_a_name_that_nobody_has_is_reported_with_those_there_are() -> None:
     with pytest.raises(NothingThereError, match=r"--device tpu: .* there are of: cpu, gpu:0"):
         only(RESULTS, {"device": ("tpu",)})
 

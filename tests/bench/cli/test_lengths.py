@@ -37,7 +37,7 @@ def test_uniform_lengths_are_within_their_bounds_and_drawn_again_by_the_seed() -
         ("lognormal:80,0.5,20", "median"),
     ],
 )
-def test_a_distribution_that_is_none_is_told(text: str, words: str) -> None:
+def test_a_distribution_that_is_none_is_reported(text: str, words: str) -> None:
     with pytest.raises(LengthsError, match=words):
         source(text)
 
@@ -54,7 +54,7 @@ def test_a_distribution_that_is_none_is_told(text: str, words: str) -> None:
         (b"\xff\xfe\x00", "no text of whole numbers"),
     ],
 )
-def test_a_file_that_holds_something_else_is_told_with_its_line(
+def test_a_file_that_holds_something_else_is_reported_with_its_line(
     content: bytes, words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "lengths.txt"

@@ -97,7 +97,7 @@ def test_the_file_holds_those_that_are_tied_or_those_that_are_named(tmp_path: Pa
     [QUESTION, INFERENCE, Query(14, 8, 32, "gpu:1", 16, 2, "float64", 100)],
     ids=["usual", "inference", "all options"],
 )
-def test_the_command_that_is_told_asks_the_same_question(question: Query) -> None:
+def test_the_printed_command_repeats_the_query(question: Query) -> None:
     first, second = suite_text.commands(question, ["my results"], None)
     options = recommend._parser().parse_args(shlex.split(first)[3:])
     assert recommend._question(options) == question

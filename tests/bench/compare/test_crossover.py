@@ -40,7 +40,7 @@ def test_the_line_runs_where_the_new_device_begins_to_win() -> None:
     assert wins_from(found, 64) == "32, the narrowest measured"
 
 
-def test_a_row_without_one_line_is_told_as_it_is() -> None:
+def test_a_row_without_one_line_is_reported_as_it_is() -> None:
     (found,) = maps(
         *grid(
             {(1, 32): (3, 1), (1, 64): (1, 3), (1, 128): (3, 1), (2, 32): (3, 1), (2, 64): (1, 1)}

@@ -144,7 +144,7 @@ def test_a_rule_counts_an_invalid_case_and_says_so() -> None:
     assert ("INVALID, and where", [f"{told}: {a_case().id}"]) in details(report)
 
 
-def test_what_else_differs_is_told_or_that_nothing_does() -> None:
+def test_what_else_differs_is_reported_or_that_nothing_does() -> None:
     other = ENVIRONMENT | {"libraries": {"tensorflow": "2.20.0"}}
     base = gather(measured(a_case(), 1.0, run("b")))
     new = gather(measured(a_case(), 1.0, run("n", environment=other)))
@@ -155,7 +155,7 @@ def test_what_else_differs_is_told_or_that_nothing_does() -> None:
     assert found == ("Nothing else that was recorded differs from BASE to NEW", [])
 
 
-def test_what_has_no_time_is_one_line_but_for_what_went_wrong_or_if_asked_for() -> None:
+def test_what_has_no_time_is_one_line_but_for_what_went_wrong_or_if_requested() -> None:
     quiet = unmeasured(a_case("cudnn"), run("a"), "not_measured", "no GPU", "get one")
     loud = unmeasured(a_case("scan"), run("a"), "crashed", "out of memory")
     report = compare_backends(gather(measured(a_case(), 1.0, run("a")), quiet, loud))

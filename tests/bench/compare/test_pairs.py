@@ -126,7 +126,7 @@ def test_turns_are_counted_in_the_order_in_which_they_began() -> None:
     assert row.comparison.pairing is Pairing.ADJACENT
 
 
-def test_sides_that_moved_apart_in_their_rounds_make_the_ratio_invalid() -> None:
+def test_sides_that_drifted_apart_over_rounds_make_the_ratio_invalid() -> None:
     during, moved = run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")]
     report = compare_backends(
         gather(
@@ -143,7 +143,7 @@ def drifting(item: Measurement) -> Measurement:
     return replace(item, samples=item.samples * np.linspace(0.5, 2.0, item.samples.size))
 
 
-def test_a_path_is_told_without_what_is_nobody_s_business() -> None:
+def test_a_path_is_reported_without_what_is_nobody_s_business() -> None:
     assert path_words("s3://me:secret@team/lstm?sign=abc") == "s3://team/lstm"
     assert path_words(Path("a\x1b[31m/b.json")) == "a?[31m/b.json"
 
@@ -205,7 +205,7 @@ def verdicts(percentile: float, processes: int = 6) -> list[Verdict]:
     return [row.comparison.verdict for row in compare_backends(found, "keras").rows]
 
 
-def test_backends_that_differ_in_their_tails_alone_are_told_apart_there() -> None:
+def test_backends_that_differ_in_their_tails_alone_are_distinguished_there() -> None:
     assert verdicts(99.0) == [Verdict.SLOWER]
     assert verdicts(99.9) == [Verdict.SLOWER]
     assert verdicts(50.0) == [Verdict.SAME]
@@ -410,7 +410,7 @@ def test_over_an_uneven_bridge_it_finds_what_the_report_finds() -> None:
     assert by_backend["bridge"].paired
 
 
-def test_whether_a_bridge_is_even_is_asked_of_each_place_and_device_by_itself() -> None:
+def test_whether_a_bridge_is_even_is_tested_for_each_place_and_device() -> None:
     items = [
         *two_environments(FAR, 1.1),
         *two_environments(0.0, 1.1, device="gpu:0", seed=2),

@@ -39,7 +39,7 @@ def test_what_has_the_same_shape_and_mode_stands_side_by_side_the_fastest_first(
     assert len(shared.theirs) == 9
 
 
-def test_a_failed_process_spoils_a_time_and_one_that_moved_makes_it_doubtful() -> None:
+def test_a_failed_process_spoils_a_time_and_one_that_moved_makes_it_unreliable() -> None:
     of = Case("torch", SPEC, BRAUN)
     failed = unmeasured(of, run("b"), "failed", "the outputs differ")
     moved = measured(of, 1.0, run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")])
@@ -76,7 +76,7 @@ def test_what_is_other_work_is_not_shared_and_the_suites_to_run_are_named(
     )
 
 
-def test_what_could_not_be_measured_of_a_published_shape_is_told_with_its_reason() -> None:
+def test_what_could_not_be_measured_of_a_published_shape_is_reported_with_its_reason() -> None:
     case, other = Case("cudnn", SPEC, BRAUN, "gpu:0"), Case("cudnn", LSTMSpec(1, 1), BRAUN)
     outcomes = [
         Outcome(each, run("a"), "not_measured", "no GPU", "get one", Path("a.json"))
@@ -142,7 +142,7 @@ def test_json_has_the_rows_of_the_csv_and_no_ratio(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["terminal", "markdown", "csv", "json"])
-def test_a_finding_is_told_in_every_format_that_has_words(kind: str, tmp_path: Path) -> None:
+def test_a_finding_is_reported_in_every_format_that_has_words(kind: str, tmp_path: Path) -> None:
     report = beside(measured(Case("keras", LSTMSpec(1, 1), BRAUN), 1.0, run("a")))
     text = shown(report, kind, tmp_path)
     assert ("deepbench-train" in text) == (kind != "csv")

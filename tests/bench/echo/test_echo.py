@@ -135,7 +135,7 @@ def test_without_the_usual_backend_numpy_trains_and_a_note_says_so(
 # -- the training
 
 
-def test_it_trains_reports_the_loss_beside_the_best_possible_and_draws(
+def test_it_trains_reports_the_loss_next_to_the_best_possible_and_draws(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run("--epochs", "3") == 0

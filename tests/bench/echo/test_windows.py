@@ -215,7 +215,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(Path.cwd().iterdir())
 
 
-def test_a_file_that_cannot_be_read_is_reported_beside_the_newest_other(
+def test_a_file_that_cannot_be_read_is_reported_next_to_the_newest_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("learning-bad.json").write_text("{")

@@ -109,7 +109,7 @@ def test_gpus_are_read_through_the_driver(tmp_path: Path) -> None:
     assert [gpu.name for gpu in read.gpus] == ["Imaginary B", "Imaginary A"]
 
 
-def test_a_device_has_a_name_that_tells_machines_apart(tmp_path: Path) -> None:
+def test_a_device_name_distinguishes_machines(tmp_path: Path) -> None:
     asked = machine(tmp_path, load_nvml=FakeNvml)
     assert environment.device_name("cpu", asked) == "Imaginary CPU 9000, 1 processors"
     write(tmp_path, "sys/fs/cgroup/cpu.max", "150000 100000")
@@ -137,7 +137,7 @@ def fake_tensorflow() -> ModuleType:
     return tf
 
 
-def test_an_imported_tensorflow_is_asked_for_its_build_and_threads(tmp_path: Path) -> None:
+def test_build_and_threads_of_an_imported_tensorflow_are_read(tmp_path: Path) -> None:
     read = environment.read(machine(tmp_path, modules={"tensorflow": fake_tensorflow()}), threads=3)
     assert read.tensorflow == {
         "version": "2.99",
@@ -304,7 +304,7 @@ def test_any_plain_data_in_a_field_is_taken_or_passed_over(key: str, value: obje
         assert found is None or (hash(found) == hash(kind_of(state)) and len(found.id) == 8)
 
 
-def test_numbers_that_count_nothing_are_not_told() -> None:
+def test_numbers_that_count_nothing_are_not_reported() -> None:
     assert str(kind({"cpu": {"name": "x"}})) == "x, processors not counted"
     for nothing in (0, -2, True, 1.0):
         found = kind({"cpu": {"name": "x", "usable": nothing, "logical": 3}})
@@ -336,7 +336,7 @@ def test_the_busiest_others_are_named() -> None:
     assert found.culprits == ("trainer (pid 2) 95%", "new (pid 4) 20%")
 
 
-def test_what_was_not_counted_is_not_told() -> None:
+def test_what_was_not_counted_is_not_reported() -> None:
     nothing = Activity(100.0, 4, None, None, {}, None, None, {}, None)
     found = disturbance.between(nothing, later())
     assert (found.others, found.swapped, found.cpu_throttled, found.clock_change) == (None,) * 4

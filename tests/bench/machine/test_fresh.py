@@ -31,7 +31,7 @@ def script(folder: Path, text: str) -> list[str]:
     return [str(path)]
 
 
-def test_it_answers_what_it_was_asked_in_its_own_environment(tmp_path: Path) -> None:
+def test_it_answers_a_request_in_its_own_environment(tmp_path: Path) -> None:
     question = {"a": [1, None, "é"]}
     found = fresh.ask(script(tmp_path, ANSWERING), question, environment={"WHO": "x"})
     assert found == {"got": question, "by": "x"}
@@ -49,7 +49,9 @@ def test_it_answers_what_it_was_asked_in_its_own_environment(tmp_path: Path) -> 
         ("print('{')", Died(0)),
     ],
 )
-def test_how_it_died_and_what_it_said_last_are_told(tmp_path: Path, text: str, died: Died) -> None:
+def test_how_it_died_and_what_it_said_last_are_reported(
+    tmp_path: Path, text: str, died: Died
+) -> None:
     assert fresh.ask(script(tmp_path, text), {}) == died
 
 
@@ -58,7 +60,7 @@ def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-def test_an_ending_is_told_with_the_name_of_its_signal() -> None:
+def test_an_ending_is_reported_with_the_name_of_its_signal() -> None:
     assert fresh.ending(0) == "ended with exit code 0"
     assert fresh.ending(3) == "ended with exit code 3"
     assert fresh.ending(-signal.SIGSEGV) == "was ended by SIGSEGV"

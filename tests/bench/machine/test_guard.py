@@ -18,7 +18,7 @@ from bench.machine.guard import LONGEST_REMARK, MOST_REMARKS, EscapedError, Guar
 from tests.places import ROOT
 
 
-def test_a_signal_is_told_from_an_exception_of_the_same_name() -> None:
+def test_a_signal_is_distinguished_from_an_exception_of_the_same_name() -> None:
     before = signal.getsignal(signal.SIGINT)
     with Interrupts() as interrupts:
         with pytest.raises(EscapedError), Guard(interrupts):

@@ -47,7 +47,7 @@ def test_a_lock_that_is_a_link_or_a_pipe_is_refused(tmp_path: Path) -> None:
         MachineLock(tmp_path / "pipe").acquire("quick")
 
 
-def test_the_second_is_refused_and_told_who_holds_the_lock_or_held_it(tmp_path: Path) -> None:
+def test_the_second_is_refused_and_learns_who_holds_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.write_text("x" * 200)  # what another version wrote: nothing of it may stay
     with MachineLock(path) as first:

@@ -209,7 +209,7 @@ def test_one_that_hangs_is_ended_and_named(pair: ProcessPool) -> None:
     assert not any(map(alive, pair.pids.values()))
 
 
-def test_all_end_when_whoever_started_them_is_killed(tmp_path: Path) -> None:
+def test_all_end_when_who_started_them_is_killed(tmp_path: Path) -> None:
     code = f"""
 import os, psutil
 from bench.machine.process_pool import ProcessPool, Launch

@@ -61,7 +61,7 @@ def test_a_device_is_refused(place: str, name: str) -> None:
     ("name", "told"),
     [("nothing", "does not exist"), ("", "is a folder"), ("x" * 5000, "name too long")],
 )
-def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, told: str) -> None:
+def test_what_cannot_be_read_is_reported(tmp_path: Path, name: str, told: str) -> None:
     with pytest.raises(ResultError, match=told):
         regular_bytes(tmp_path / name)
 
@@ -86,7 +86,7 @@ def test_a_journal_is_its_whole_lines_each_with_its_number() -> None:
         (b'{"run": 1}\n{"cut\n', "a.jsonl: line 2: is cut off or not JSON"),
     ],
 )
-def test_what_is_no_journal_is_told(data: bytes, told: str) -> None:
+def test_what_is_no_journal_is_reported(data: bytes, told: str) -> None:
     with pytest.raises(ResultError) as error:
         journal_lines(Path("a.jsonl"), data, "run", "maps")
     assert told in str(error.value)
@@ -99,7 +99,7 @@ def test_what_is_no_journal_is_told(data: bytes, told: str) -> None:
         *(("results", False), ("a:b", False), ("/s3://x", False), ("C:\\results", False)),
     ],
 )
-def test_a_url_is_told_from_a_path(text: str, wanted: bool) -> None:
+def test_a_url_is_distinguished_from_a_path(text: str, wanted: bool) -> None:
     assert is_url(text) is wanted
     assert is_url(Path(text)) is False
 
@@ -125,7 +125,7 @@ def test_where_a_folder_is_needed_a_url_is_refused_and_no_folder_of_its_name_mad
         ("a.json", b"", False, False),
     ],
 )
-def test_what_a_file_holds_is_told_by_its_first_key(
+def test_what_a_file_holds_is_reported_by_its_first_key(
     tmp_path: Path, name: str, data: bytes, study: bool, learning: bool
 ) -> None:
     path = tmp_path / name
@@ -183,7 +183,7 @@ ASKED: dict[str, tuple[Callable[[Field], object], list[object], list[object]]] =
 
 
 @pytest.mark.parametrize("expected", ASKED)
-def test_a_value_is_what_was_asked_for_or_the_error_says_what_it_is_and_should_be(
+def test_a_value_is_what_was_requested_or_the_error_says_what_it_is_and_should_be(
     expected: str,
 ) -> None:
     ask, right, wrong = ASKED[expected]
@@ -212,7 +212,7 @@ def test_any_value_is_answered_as_it_is_or_refused_in_one_line(
     assert len(told) < 400
 
 
-def test_a_moment_is_told_in_utc() -> None:
+def test_a_moment_is_reported_in_utc() -> None:
     moment = field("2025-01-31T12:00:00+01:00").time()
     assert moment == datetime(2025, 1, 31, 11, tzinfo=UTC)
     assert moment.tzinfo is UTC

@@ -230,11 +230,11 @@ def test_upload_to_a_store_that_knows_no_condition_compares_what_it_holds_then(
         ("https://[secret?secret", "https://[secret"),
     ],
 )
-def test_what_is_told_of_a_url_has_no_secret_and_no_escape(url: str, told: str) -> None:
+def test_what_is_reported_of_a_url_has_no_secret_and_no_escape(url: str, told: str) -> None:
     assert shown(url) == told
 
 
-def test_a_denial_that_is_told_as_a_loss_is_one() -> None:
+def test_a_denial_that_is_reported_as_a_loss_is_one() -> None:
     class RefusedError(Exception):
         status = 403
 

@@ -48,7 +48,7 @@ def test_a_framework_that_works_tells_its_version_and_what_its_backends_say(
         ("import os, sys; print('out of luck', file=sys.stderr); os._exit(7)", "out of luck"),
     ],
 )
-def test_a_framework_that_ends_its_process_is_told_of_and_ends_nothing_else(
+def test_a_framework_that_ends_its_process_is_reported_and_ends_nothing_else(
     framework: Path, code: str, words: str
 ) -> None:
     framework.write_text(code + "\n")
@@ -73,7 +73,7 @@ def test_a_framework_that_is_not_installed_is_not_started(monkeypatch: pytest.Mo
     assert asked == ["numpy"]
 
 
-def test_what_needs_another_environment_is_asked_in_a_process_that_has_it() -> None:
+def test_what_needs_another_environment_is_answered_by_a_process_that_has_it() -> None:
     asked: list[SurveyRequest] = []
 
     def ask(request: SurveyRequest) -> SurveyAnswer:

@@ -113,7 +113,7 @@ def test_a_line_is_there_whole_or_not_at_all(
     assert lines[1:] == [{"c": None, "d": 1.5, "e": ["x"]}]
 
 
-def test_only_what_is_surely_left_over_is_cleared(tmp_path: Path) -> None:
+def test_only_what_is_certainly_left_over_is_cleared(tmp_path: Path) -> None:
     me = Writer.this_process()
     _, started, boot, space = me.token.split("-")
     dead = f"{me.pid}-{int(started) + 1}-{boot}-{space}"
@@ -160,7 +160,7 @@ def test_what_a_killed_writer_leaves_is_hidden_and_cleared_by_the_next(tmp_path:
 
 
 @pytest.mark.parametrize("space", [0, 10])
-def test_a_full_disk_leaves_the_file_that_was_there_and_none_beside_it(
+def test_a_full_disk_leaves_the_file_that_was_there_and_none_next_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: int
 ) -> None:
     path = tmp_path / "a.json"
@@ -258,7 +258,9 @@ def test_a_zombie_has_ended(path: Path) -> None:
         process.wait()
 
 
-def test_a_file_system_without_locks_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_reported(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -276,7 +278,7 @@ def test_another_machine_is_believed_while_its_file_is_fresh(path: Path) -> None
     assert living(rewritten(path, other, age=2 * FRESH)) == ""
 
 
-def test_a_machine_that_was_started_anew_writes_no_more(
+def test_a_machine_that_was_restarted_writes_no_more(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "_here", lambda: ("now", "ns", "name", "id"))

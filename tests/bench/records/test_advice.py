@@ -29,7 +29,7 @@ def test_options_are_those_of_the_command(advice: str, for_run: str) -> None:
 
 
 @pytest.mark.parametrize("managed", [False, True])
-def test_a_file_is_read_in_the_words_of_whoever_made_it(tmp_path: Path, managed: bool) -> None:
+def test_a_file_is_read_in_the_words_of_who_made_it(tmp_path: Path, managed: bool) -> None:
     document = json.loads((GOLDEN / "replicate-1.json").read_text())
     options = document["lstm"]["run"]["options"]
     if managed:

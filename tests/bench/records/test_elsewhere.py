@@ -115,7 +115,7 @@ def test_a_journal_is_read_only_where_its_file_is_not(files: Any, faults: Faults
         ("gone", "was listed and is not there"),
     ],
 )
-def test_a_file_that_cannot_be_had_is_told_by_name_and_the_others_are_read(
+def test_a_file_that_cannot_be_had_is_reported_by_name_and_the_others_are_read(
     faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
 ) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_had_is_told_by_name_and_the_others_are_read(
 
 
 @pytest.mark.parametrize(("fault", "told"), [("denied", "access is denied"), ("slow", "no answer")])
-def test_a_list_that_cannot_be_had_is_told_and_no_copy_taken_for_it(
+def test_a_list_that_cannot_be_had_is_reported_and_no_copy_taken_for_it(
     faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
 ) -> None:
     records.collect([TEAM])

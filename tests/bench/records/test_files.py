@@ -173,7 +173,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_stands_for_its_files_and_a_journal_beside_its_json_is_not_read_twice(
+def test_a_folder_stands_for_its_files_and_a_journal_next_to_its_json_is_not_read_twice(
     folder: Path,
 ) -> None:
     found = records.collect([folder])
@@ -297,7 +297,7 @@ def begun(folder: Path, golden: Json, *cases: list[str], done: int = 1, name: st
     return path
 
 
-def test_a_run_without_an_end_is_told_with_what_it_was_busy_with(
+def test_a_run_without_an_end_is_reported_with_what_it_was_busy_with(
     tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "living", lambda path: "")
@@ -315,7 +315,7 @@ def test_a_run_without_an_end_is_told_with_what_it_was_busy_with(
     assert records.collect([path]).notes == (note,)
 
 
-def test_unfinished_runs_are_told_the_newest_first_and_none_that_goes_on(
+def test_unfinished_runs_are_reported_the_newest_first_and_none_that_goes_on(
     tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive = begun(tmp_path, golden, ["x"], name="alive")

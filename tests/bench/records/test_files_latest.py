@@ -83,7 +83,7 @@ def test_sessions_of_single_machines_are_runs_of_their_own(folder: Path) -> None
     assert len(latest(folder)) == 1
 
 
-def test_a_report_of_nothing_named_has_every_kind_and_keeps_them_apart(
+def test_a_report_of_nothing_named_has_every_kind_separately(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = said(report.main, ["--format", "markdown"], capsys)

@@ -188,7 +188,7 @@ def check_survives(path: Path) -> None:
 # -- which files
 
 
-def test_the_newest_comes_first_and_bad_files_are_told_beside_it(tmp_path: Path) -> None:
+def test_the_newest_comes_first_and_bad_files_are_reported_next_to_it(tmp_path: Path) -> None:
     for day in (1, 3, 2):
         run = {**RUN, "id": f"day-{day}", "started": f"2025-01-0{day}T12:00:00+00:00"}
         write(tmp_path / f"learning-{day}.json", file_data(run, [cell()]))

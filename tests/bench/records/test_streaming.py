@@ -58,7 +58,7 @@ def test_it_comes_back_as_it_went() -> None:
         ({"latency": {"percentiles": {"50": [0, 2, 3, 0.9]}}}, "a time in seconds"),
     ],
 )
-def test_what_cannot_be_is_told_with_its_place(change: dict[str, Any], told: str) -> None:
+def test_what_cannot_be_is_reported_with_its_place(change: dict[str, Any], told: str) -> None:
     with pytest.raises(ResultError, match=r"^a\.json: streaming") as raised:
         parsed(CALLS.to_dict() | change)
     assert told in str(raised.value)

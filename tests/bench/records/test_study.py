@@ -59,7 +59,7 @@ def test_readers_of_results_pass_studies_over(tmp_path: Path) -> None:
         ({"run": {}}, "run"),
     ],
 )
-def test_a_file_that_is_no_such_study_is_told(
+def test_a_file_that_is_no_such_study_is_reported(
     change: dict[str, object], words: str, tmp_path: Path
 ) -> None:
     path = saved(tmp_path)

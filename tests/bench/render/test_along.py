@@ -116,7 +116,7 @@ def test_times_that_bend_away_from_the_line_are_noted(tmp_path: Path) -> None:
     assert "window 480 it costs 27% (2" in told
 
 
-def test_learned_distances_stand_beside_their_windows(learning: Callable[..., AxisSeries]) -> None:
+def test_learned_distances_stand_next_to_their_windows(learning: Callable[..., AxisSeries]) -> None:
     told = "\n".join(along.notes(learning((15, 8), (30, 20), (60, 8))))
     assert "longest distance of the echo learned, by window: " in told
     assert "15: 8, 30: 20, 60: 8" in told
@@ -166,7 +166,7 @@ def test_results_without_a_series_say_how_to_measure_one(
     assert "10 cases refused by the backend: it runs on GPUs only." in capsys.readouterr().err
 
 
-def test_map_of_what_was_learned_is_read_beside_the_results(
+def test_map_of_what_was_learned_is_read_next_to_the_results(
     one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = made.write_learning(tmp_path / "maps", {10: 8, 30: 20})

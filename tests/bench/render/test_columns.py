@@ -108,7 +108,7 @@ def test_one_machine_has_its_own_id_and_nodes_one_together_in_any_order() -> Non
     assert machines(one, third) != {both}
 
 
-def test_nodes_are_told_with_how_far_they_spread() -> None:
+def test_nodes_are_reported_with_how_far_they_spread() -> None:
     rows = records(report_of(*FLEET))
     keras, torch = of("keras", rows), of("torch", rows)
     assert (keras["nodes"], keras["ratio_nodes"]) == (6, None)

@@ -7,7 +7,7 @@ from bench.render.plot import COLOURS, MARKERS, USUAL, look_of
 from lstm_impl import get_backend
 
 
-def test_a_backend_looks_the_same_whatever_stands_beside_it() -> None:
+def test_a_backend_looks_the_same_whatever_stands_next_to_it() -> None:
     # The page, slides and papers of others rely on these: a change is seen by every reader.
     assert (look_of("keras").colour, look_of("keras").marker) == ("#757575", "o")
     assert (look_of("while_loop+hoisted").colour, look_of("while_loop+hoisted").marker) == (
@@ -17,7 +17,7 @@ def test_a_backend_looks_the_same_whatever_stands_beside_it() -> None:
     assert look_of("my_own").number == 30
 
 
-def test_the_usual_ones_are_told_apart_by_colour_and_all_share_by_colour_and_mark() -> None:
+def test_the_usual_ones_are_distinguished_by_colour_and_all_share_by_colour_and_mark() -> None:
     first = USUAL[: len(COLOURS)]
     assert len({look_of(name).colour for name in first}) == len(COLOURS)
     assert len({(look_of(name).colour, look_of(name).marker) for name in USUAL}) == len(USUAL)

@@ -42,7 +42,7 @@ def test_what_stands_under_a_table_without_a_heading_is_the_session_and_the_mach
     assert heading(unnamed).startswith("unnamed suite on A 034903 · ")
 
 
-def test_a_gpu_and_the_threads_are_told_as_far_as_they_are_known() -> None:
+def test_a_gpu_and_the_threads_are_reported_as_far_as_they_are_known() -> None:
     gpus = [{"name": "A GPU", "driver": "550"}, {"name": 5}, {"driver": "551"}]
     cpu = {"name": "A CPU", "cores": 1, "usable": 4}
     before = {"cpu": cpu, "gpus": gpus, "system": "Linux", "python": "3.11"}
@@ -78,7 +78,7 @@ def test_a_table_is_called_by_device_mode_and_what_is_not_usual() -> None:
     ]
 
 
-def test_the_fastest_of_a_group_has_a_star_that_is_full_if_it_is_surely_so() -> None:
+def test_the_fastest_of_a_group_has_a_star_that_is_full_if_it_is_significantly_so() -> None:
     sure = report_of(*replicated(6, ("keras", 0.020), ("torch", 0.010)))
     assert (mark(the_row(sure, "torch")), mark(the_row(sure, "keras"))) == (FASTEST, "")
     near = report_of(*replicated(6, ("keras", 0.0101), ("torch", 0.0100)))

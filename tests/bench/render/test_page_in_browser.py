@@ -368,7 +368,7 @@ def test_shape_that_was_not_measured_names_near_ones_and_the_command(opened: Ope
 
 
 @pytest.mark.parametrize("text", ["", "1.5"])
-def test_field_that_is_no_whole_number_is_not_asked(opened: Opened, text: str) -> None:
+def test_field_that_is_no_whole_number_is_not_requested(opened: Opened, text: str) -> None:
     assert opened.ask(Batch=text).startswith("Fill in whole numbers from 1 on.")
     assert opened.backends == []
 

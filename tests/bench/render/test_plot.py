@@ -91,7 +91,7 @@ def test_speed_up_is_the_baselines_time_over_each() -> None:
 
 
 @pytest.mark.parametrize("what", ["throughput", "speedup", "memory"])
-def test_a_backend_keeps_its_colour_whoever_stands_beside_it(what: str) -> None:
+def test_a_backend_keeps_its_colour_next_to_any_other(what: str) -> None:
     seen = []
     for others in (["scan"], ["keras", "while_loop"], ["a_loop", "z_loop", "keras"]):
         times = {case(name): 0.01 * (2 + place) for place, name in enumerate([*others, "torch"])}
@@ -104,7 +104,7 @@ def test_a_backend_keeps_its_colour_whoever_stands_beside_it(what: str) -> None:
     assert seen == [True] * 3
 
 
-def test_what_is_invalid_says_so_beside_its_bar_and_below() -> None:
+def test_what_is_invalid_says_so_next_to_its_bar_and_below() -> None:
     results = made(PAIR, invalid=[case("scan")])
     found = words(results, "throughput")
     assert "800 INVALID" in found
@@ -121,7 +121,7 @@ def test_a_bar_lies_between_the_ends_of_its_whiskers(what: str) -> None:
     assert ends == [tuple(sorted(each)) for each in ends]
 
 
-def test_whose_whiskers_they_are_and_which_device_is_told_where_that_is_a_question() -> None:
+def test_whose_whiskers_they_are_and_which_device_is_reported_where_that_is_a_question() -> None:
     both = made(PAIR | {case("scan", device="gpu:0"): 0.01}, processes=1)
     found = " ".join(words(both, "throughput"))
     assert "whiskers: 95% CI of one process alone" in found
@@ -182,7 +182,7 @@ def test_rows_are_chosen_by_name_and_stand_in_the_report_s_order(found: Section)
     assert list(rows) == [row for row in found.rows if row.measured]
 
 
-def test_what_fits_nothing_and_figures_that_are_nowhere_are_told(found: Section) -> None:
+def test_what_fits_nothing_and_figures_that_are_nowhere_are_reported(found: Section) -> None:
     with pytest.raises(InputError, match="no measured case fits what was chosen"):
         choose(found, "throughput", pattern="nothing")
     with pytest.raises(InputError, match="--what memory: no case has figures"):

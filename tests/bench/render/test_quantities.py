@@ -83,7 +83,7 @@ def test_a_size_is_read_back_whichever_its_sign(value: float, sign: int) -> None
 
 
 @given(positive(0.1, 1e6))
-def test_a_ratio_is_told_to_two_places_or_three_digits(value: float) -> None:
+def test_a_ratio_is_reported_to_two_places_or_three_digits(value: float) -> None:
     assert float(ratio(value)) == pytest.approx(value, rel=THREE_DIGITS, abs=0.00501)
     assert ratio(1 / value) != "0" or value > 1e5
 
@@ -107,12 +107,12 @@ def test_a_ratio_that_nobody_knows_is_endless_or_nothing(
     assert ratio(value, places) == told
 
 
-def test_a_ratio_of_times_is_told_as_the_speed_its_bounds_exchanged() -> None:
+def test_a_ratio_of_times_is_reported_as_the_speed_its_bounds_exchanged() -> None:
     assert times_bounds(0.5, 2.0) == bounds(0.5, 2.0) == "0.50–2.00"
     assert times_bounds(0.25, 0.5) == "2.00–4.00"
 
 
-def test_bounds_are_told_in_the_unit_of_what_stands_beside_them() -> None:
+def test_bounds_are_reported_in_the_unit_of_what_stands_next_to_them() -> None:
     assert seconds_range(0.0008, 0.0012, 0.001) == "0.800–1.20"
     assert seconds_range(0.9, math.inf, 0.9995) == "0.900–∞"
     assert size_range(Interval(2**19, 2**20, 2**21, 0.95)) == "0.500–2.00"
@@ -142,7 +142,7 @@ def test_long_lists_are_cut_and_what_is_left_out_counted() -> None:
     assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
 
 
-def test_of_a_shape_is_told_what_is_not_usual() -> None:
+def test_unusual_properties_of_a_shape_are_reported() -> None:
     plain = Case("keras", LSTMSpec(3, 4), Workload(2, 1))
     assert shape_words(plain) == ["batch 2 × 1 step", "3 in, 4 hidden"]
     spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)

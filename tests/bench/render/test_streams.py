@@ -46,7 +46,7 @@ def test_missed_deadlines_are_counted() -> None:
     assert " of 42,000" in text
 
 
-def test_loaded_processors_are_told() -> None:
+def test_loaded_processors_are_reported() -> None:
     def said(load: int) -> bool:
         found = streamed(a_stream("keras"), a_run(0), 1e-4, 5.0, beside=StreamConditions(load=load))
         return "The suite kept 2 processors busy" in as_text(build(gather(found)), width=200)

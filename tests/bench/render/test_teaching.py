@@ -76,7 +76,7 @@ def test_the_command_writes_them_where_auto_looks(
     assert load() == written
 
 
-def test_nothing_to_teach_is_told(
+def test_nothing_to_teach_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "decisions"))

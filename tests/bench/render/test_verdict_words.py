@@ -62,7 +62,7 @@ def test_an_unclear_verdict_has_the_spread_that_is_why(found: Comparison, compac
     assert spread_words(found) == compact.partition("spread ")[2]
 
 
-def test_a_ratio_of_times_is_told_as_a_speed_against_whose_time_it_is() -> None:
+def test_a_ratio_of_times_is_reported_as_a_speed_against_whose_time_it_is() -> None:
     found = ratio(Verdict.FASTER, mid=1 / 1.6)
     assert versus(found, "keras", ", the next") == (
         "1.60× faster than keras, the next (99.5% CI 1.45–1.76)"
@@ -79,7 +79,7 @@ def test_what_is_clear_needs_no_word() -> None:
     ("spreads", "reach", "middle"),
     [([0.06], "6%", 0.06), ([0.09, 0.03, 0.05], "3% to 9% (median 5%)", 0.05), ([0.5], "50%", 0.5)],
 )
-def test_how_many_processes_would_see_a_difference_is_told_of_the_middle_spread(
+def test_processes_needed_are_reported_for_the_median_spread(
     spreads: Sequence[float], reach: str, middle: float
 ) -> None:
     small, large = (processes_needed(middle, effect) for effect in (0.05, 0.1))
@@ -111,7 +111,7 @@ def test_unclear_ratio_on_nodes_has_both_spreads_as_far_as_they_are_known(
     assert message in told
 
 
-def test_an_uneven_bridge_is_told_once_whichever_way_it_is_crossed() -> None:
+def test_an_uneven_bridge_is_reported_once_whichever_way_it_is_crossed() -> None:
     there = bridge()
     even, other = bridge(1.0), bridge(0.7)
     ratios = [ratio(heterogeneity=each) for each in (there, there, there.inverse, even, other)]

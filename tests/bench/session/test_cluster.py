@@ -209,7 +209,7 @@ def test_ray_that_is_started_here_hears_this_machine_alone_and_ends() -> None:
 
 
 @pytest.mark.slow
-def test_kinds_are_measured_apart_and_a_node_that_dies_costs_one_of_them_its_work(
+def test_kinds_are_measured_separately_and_a_node_that_dies_costs_one_of_them_its_work(
     nodes: Nodes, tmp_path: Path
 ) -> None:
     first = [nodes.lend("A100"), nodes.lend("A100")]
@@ -223,7 +223,7 @@ def test_kinds_are_measured_apart_and_a_node_that_dies_costs_one_of_them_its_wor
 
 
 @pytest.mark.slow
-def test_a_fleet_that_was_stopped_goes_on_and_a_node_with_another_suite_is_told(
+def test_a_fleet_that_was_stopped_goes_on_and_a_node_with_another_suite_is_reported(
     nodes: Nodes, tmp_path: Path
 ) -> None:
     other = tmp_path / "other" / "bench"

@@ -166,7 +166,7 @@ def looked(nodes: ClusterMachines, clock: Clock) -> list[ClusterMember]:
     return list(nodes.arrived())
 
 
-def test_a_node_is_reserved_as_a_whole_and_asked_for_what_is_to_be_measured(
+def test_a_node_is_reserved_as_a_whole_and_given_what_to_measure(
     nodes: ClusterMachines, ray: Ray, clock: Clock
 ) -> None:
     ray.lend(1, Resources={"CPU": 4.0, "GPU": 2.0}, Labels={"ray.io/accelerator-type": "H100"})
@@ -237,7 +237,7 @@ def test_a_member_that_is_given_up_may_come_once_more(
     assert looked(nodes, clock) == []
 
 
-def test_the_first_node_is_waited_for_a_while_and_each_that_was_asked_longer(
+def test_the_first_node_is_waited_for_a_while_and_requested_ones_longer(
     nodes: ClusterMachines, ray: Ray, clock: Clock, told: list[str]
 ) -> None:
     assert nodes.waiting
@@ -295,7 +295,7 @@ THERE.cause = ValueError("no such method\nat all")
         (RayError("first\nsecond"), "first", False),
     ],
 )
-def test_whatever_ray_raises_the_machine_is_lost_and_who_is_to_blame_is_told(
+def test_whatever_ray_raises_the_machine_is_lost_and_who_is_to_blame_is_reported(
     nodes: ClusterMachines, ray: Ray, clock: Clock, error: Exception, why: str, blame: bool
 ) -> None:
     ray.lend(1)
@@ -315,7 +315,7 @@ def test_whatever_ray_raises_the_machine_is_lost_and_who_is_to_blame_is_told(
 @pytest.mark.parametrize(
     "address", ["smoke", "host", "host:", ":6379", "host:0", "host:99999", "host:x", "ray://x", " "]
 )
-def test_what_is_no_address_is_told_in_a_line(address: str) -> None:
+def test_what_is_no_address_is_reported_in_a_line(address: str) -> None:
     with pytest.raises(UsageError, match="is no address of a cluster: expected HOST:PORT"):
         cluster._check(address)
 

@@ -178,7 +178,7 @@ def test_one_that_was_done_goes_on_to_more_processes_in_the_order_of_turns(
     assert Executor.started == ["base", "new", "new", "base", "base", "new"]
 
 
-def test_what_does_not_go_with_going_on_is_told(
+def test_what_does_not_go_with_going_on_is_reported(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match="give --python twice"):

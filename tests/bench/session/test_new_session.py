@@ -30,7 +30,9 @@ def written(folder: Path, text: str = small_suite(), name: str = "mine") -> Path
     return path
 
 
-def test_a_new_session_has_a_budget_unless_it_is_told_how_many_processes(tmp_path: Path) -> None:
+def test_a_new_session_has_a_budget_unless_processes_are_given(
+    tmp_path: Path,
+) -> None:
     plain = opened(tmp_path)
     assert (plain.suite, plain.budget, plain.case_limit) == (SUITE, BUDGET, CASE_LIMIT)
     assert (plain.goal, plain.spent, plain.finished) == (Goal(PRECISION), 0.0, None)

@@ -237,7 +237,7 @@ def test_a_fleet_that_is_stopped_keeps_what_it_has_and_says_how_to_go_on(played:
     assert len(played.works) == 3
 
 
-def test_a_kind_of_which_no_machine_comes_again_is_told(played: Played) -> None:
+def test_a_kind_of_which_no_machine_comes_again_is_reported(played: Played) -> None:
     played.labels, played.interrupted_at = ("", "H100"), 2
     ran("smoke", "--ray", "--processes", "2")
     played.labels, played.interrupted_at = ("",), -1
@@ -257,7 +257,7 @@ def test_a_budget_that_was_spent_says_how_to_go_on(
     assert "the budget is spent, or no machine is left: 1 process" in said
 
 
-def test_machines_that_come_to_nothing_are_told(played: Played) -> None:
+def test_machines_that_come_to_nothing_are_reported(played: Played) -> None:
     played.mute = True
     code, said = ran("smoke", "--ray", "--processes", "1")
     assert code == FAILED

@@ -93,5 +93,5 @@ def test_cases_in_fewer_processes_than_were_requested_are_counted(processes: int
     found.run()
     summary = summarize(found, world.files)
     assert summary.unreached == 0
-    few = "2 cases in fewer than the 6 processes that were asked for: the budget held no more"
+    few = "2 cases in fewer than the 6 processes that were requested: the budget held no more"
     assert (few in summary.lines(found)) is (processes == 6)

@@ -66,7 +66,7 @@ def test_variants_are_measured_for_the_backends_that_have_them() -> None:
     mode=st.sampled_from(["training", "inference"]),
     dtype=st.sampled_from(["float32", "float64"]),
 )
-def test_the_suite_measures_precisely_what_was_asked(
+def test_the_suite_measures_precisely_what_was_requested(
     tmp_path_factory: pytest.TempPathFactory,
     batch: int,
     steps: int,
@@ -94,7 +94,7 @@ def test_the_suite_measures_precisely_what_was_asked(
     assert only.group == question.case.group
 
 
-def test_the_suite_lies_beside_the_results_under_a_name_that_says_what_it_is(
+def test_the_suite_lies_next_to_the_results_under_a_name_that_says_what_it_is(
     tmp_path: Path,
 ) -> None:
     path = write_suite(QUESTION, tmp_path)
@@ -108,7 +108,7 @@ def test_the_suite_lies_beside_the_results_under_a_name_that_says_what_it_is(
     assert "fused_cpu" not in on_gpu
 
 
-def test_a_question_is_told_in_words_and_named_in_short() -> None:
+def test_a_question_is_reported_in_words_and_named_in_short() -> None:
     assert QUESTION.words == (
         "batch 4 × 20 steps, 8 in, 16 hidden, adam updates, gradients of weights, training on cpu"
     )

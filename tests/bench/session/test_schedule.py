@@ -96,7 +96,7 @@ def test_the_first_process_is_not_shortened_for_cases_of_a_device_that_is_not_he
     assert shares[0] == shares[1]
 
 
-def test_a_case_that_lost_a_machine_once_and_is_measured_then_starts_anew() -> None:
+def test_a_case_that_lost_a_machine_once_and_is_measured_then_starts_again() -> None:
     schedule = Schedule([A5], Goal(processes=3), 0)
     assert schedule.faults.lose([A5.id]) == []
     schedule.add(file_of(1, {A5: 1.0}))

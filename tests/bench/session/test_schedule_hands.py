@@ -42,7 +42,7 @@ def test_cases_of_one_group_stay_together_however_many_hands_there_are() -> None
         assert ids(work) in ({A5.id, B5.id}, {A6.id, B6.id})
 
 
-def test_memory_that_is_being_measured_is_not_measured_beside() -> None:
+def test_memory_is_not_measured_in_parallel() -> None:
     schedule = Schedule([A5], Goal(processes=3), 0, memory=True)
     first, second = begun(schedule, 3), begun(schedule, 3)
     assert (first.memory, second.memory) == (True, False)

@@ -45,7 +45,7 @@ def test_the_newest_unfinished_session_is_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nonsense", "../s", "a/b", "\x1b[2J"])
-def test_an_unknown_session_is_told_with_the_known_ones(tmp_path: Path, name: str) -> None:
+def test_an_unknown_session_is_reported_with_the_known_ones(tmp_path: Path, name: str) -> None:
     session().save(tmp_path)
     with pytest.raises(SessionError, match=r"no session .*there are s$"):
         load(tmp_path, name)
@@ -67,7 +67,7 @@ def test_an_unknown_session_is_told_with_the_known_ones(tmp_path: Path, name: st
         {"precision": 0.0},
     ],
 )
-def test_a_damaged_session_is_told_with_its_field(
+def test_a_damaged_session_is_reported_with_its_field(
     tmp_path: Path, change: dict[str, object]
 ) -> None:
     session().save(tmp_path)

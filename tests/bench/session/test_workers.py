@@ -34,7 +34,7 @@ from tests.bench.session.made_sessions import (
 )
 
 
-def test_a_worker_is_told_all_that_its_session_is(tmp_path: Path) -> None:
+def test_a_worker_is_given_all_settings_of_its_session(tmp_path: Path) -> None:
     whole = session(
         suite="/a/mine.toml",
         seed=7,

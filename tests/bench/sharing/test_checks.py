@@ -232,7 +232,7 @@ DOCTORED: dict[Callable[[Json], None], str] = {
 
 
 @pytest.mark.parametrize("change", DOCTORED, ids=lambda change: change.__name__)
-def test_a_doctored_file_is_stopped_and_told_where(
+def test_a_doctored_file_is_refused_with_the_place(
     tmp_path: Path, document: Json, change: Callable[[Json], None]
 ) -> None:
     assert wrong(tmp_path, document) == []
@@ -302,7 +302,7 @@ def test_streams_that_were_measured_have_calls_that_fit(tmp_path: Path, streams:
         ),
     ],
 )
-def test_calls_that_were_made_better_are_told(
+def test_calls_that_were_made_better_are_reported(
     change: Callable[[Json], object], told: str, tmp_path: Path, streams: Json
 ) -> None:
     change(ours(streams))

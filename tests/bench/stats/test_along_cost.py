@@ -85,7 +85,7 @@ def test_the_bounds_hold_the_truth_as_often_as_they_say(curve: str, processes: i
     assert hits / repetitions > 0.915  # 95%, less three standard deviations of a share of 300
 
 
-def test_with_few_processes_hardly_any_window_is_surely_near() -> None:
+def test_with_few_processes_hardly_any_window_is_significantly_near() -> None:
     times = of(np.array([9, 5, 3, 2, 1.2, 1.04, 1.02, 1.0, 1.03]), processes=1)
     answer = found(times)
     assert answer.over[30].allowance == SEQUENTIAL_ALLOWANCE

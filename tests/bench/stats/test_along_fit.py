@@ -94,7 +94,7 @@ def test_with_few_processes_an_allowance_widens_the_intervals_and_is_named(proce
     assert exactly.half_width >= 1.9 * UNPAIRED_ALLOWANCE / np.sqrt(processes)
 
 
-def test_short_and_long_windows_weigh_alike_in_relative_errors() -> None:
+def test_short_and_long_windows_have_equal_weight() -> None:
     """Plain least squares would take the fixed cost from the errors of the long windows."""
     t = np.array([2e-4 + 1e-5 * k for k in WINDOWS])
     t[-1] *= 1.05

@@ -158,7 +158,7 @@ def test_of_policies_that_cost_about_the_same_the_one_with_the_fewest_shapes_is_
     assert only.best.shapes == min(plan.shapes for plan in near)
 
 
-def test_an_unknown_backend_is_taken_to_trace_each_length_anew() -> None:
+def test_an_unknown_backend_is_taken_to_trace_each_length_again() -> None:
     assert plans.each_length_anew("somebody_else's")
     assert plans.each_length_anew("while_loop+xla")
     assert not plans.each_length_anew("while_loop")

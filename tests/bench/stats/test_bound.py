@@ -54,7 +54,7 @@ def test_a_case_is_bound_by_what_takes_more_than_half(
     assert bound({**LOW, name: 0.5}, owners).of == kind
 
 
-def test_what_takes_less_than_half_is_told_and_decides_nothing() -> None:
+def test_what_takes_less_than_half_is_reported_and_decides_nothing() -> None:
     found = bound(LOW, TENSORFLOW)
     assert (found.kind, found.of, found.share) == (NOT_KNOWN, CHAIN, 0.2)
     assert bound({}, {}) == Bound(NOT_KNOWN)

@@ -120,7 +120,7 @@ def test_a_bridge_that_is_the_same_in_both_changes_no_ratio() -> None:
     assert uneven_bridges(section.rows) == []
 
 
-def test_each_device_is_asked_by_itself() -> None:
+def test_each_device_is_judged_by_itself() -> None:
     items = [*two_environments(FAR, 1.1), *two_environments(0.0, 1.1, device="gpu:0", seed=2)]
     (section,) = build(gather(*items), baseline="b").sections
     said = {
@@ -174,7 +174,7 @@ def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
     assert paired.paired
 
 
-def test_a_ratio_over_a_bridge_takes_what_is_doubtful_in_any_of_the_three() -> None:
+def test_a_ratio_over_a_bridge_is_unreliable_where_any_of_the_three_is() -> None:
     def doubted(east: Row, west: Row, both: Row) -> set[str]:
         east, west = (replace(row, bridge=both) for row in (east, west))
         return {doubt.code for doubt in all_doubts(east, west)}
@@ -263,7 +263,7 @@ def test_of_two_bridges_the_even_one_is_not_accused_nor_its_ratios() -> None:
     assert line.startswith("Uneven bridge: bridge, over which a and b")
 
 
-def test_on_several_machines_of_one_kind_it_is_asked_inside_each() -> None:
+def test_on_several_machines_of_one_kind_it_is_tested_inside_each() -> None:
     hosts = ("one", "two", "three")
     found = results(FAR, 1.1, processes=18, hosts=hosts)
     apart = apart_of(found)

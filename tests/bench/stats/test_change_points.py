@@ -134,7 +134,7 @@ def test_a_case_that_is_missing_in_some_sessions_moves_nobody_else() -> None:
     assert found.ratio.mid == pytest.approx(1.25, rel=0.04)
 
 
-def test_what_nobody_should_act_on_is_not_told() -> None:
+def test_what_nobody_should_act_on_is_not_reported() -> None:
     logs, names = history(spread=0.001, luck=0.0)
     logs[rows(names, "scan"), 18:] += 0.01
     assert movements(logs, names) == []
@@ -159,7 +159,7 @@ def test_the_order_of_the_cases_does_not_matter() -> None:
     assert sorted(order[list(there.rows)].tolist()) == list(here.rows)
 
 
-def test_what_is_taken_out_beside_an_earlier_change_makes_none_of_its_own() -> None:
+def test_what_is_taken_out_next_to_an_earlier_change_makes_none_of_its_own() -> None:
     """A level of few sessions that was given to all later ones would stand out from the rest."""
     for seed in (1, 4):
         logs, names = history(cases=10, sessions=50, seed=seed)

@@ -209,6 +209,8 @@ def test_they_are_those_of_all_samples_together(samples: list[float], cut: int) 
 @pytest.mark.parametrize(
     ("count", "told"), [(0, []), (19, []), (20, [25, 75]), (99, [25, 75]), (100, [5, 25, 75, 95])]
 )
-def test_what_fewer_than_five_samples_lie_beyond_is_not_told(count: int, told: list[int]) -> None:
+def test_what_fewer_than_five_samples_lie_beyond_is_not_reported(
+    count: int, told: list[int]
+) -> None:
     samples = [np.linspace(1.0, 2.0, count)] if count else []
     assert list(percentiles(samples)) == told

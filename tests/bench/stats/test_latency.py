@@ -39,7 +39,7 @@ def test_a_percentile_takes_so_many_calls_that_two_lie_beyond_it_in_99_of_100(
 
 @pytest.mark.parametrize("count", [64, 100, 997, 6636, 20000])
 @pytest.mark.parametrize("part", PARTS)
-def test_the_bounds_are_the_nearest_ranks_that_cover_as_surely_as_asked(
+def test_the_bounds_are_the_nearest_ranks_with_the_requested_coverage(
     part: float, count: int
 ) -> None:
     found = percentile(np.arange(1.0, count + 1), part)
@@ -155,7 +155,7 @@ def test_what_is_no_stream_has_no_calls() -> None:
     assert stream_of([measured(a_stream("keras"), 1e-4, a_run(0))], {}) is None
 
 
-def test_the_calls_of_all_processes_are_told_together() -> None:
+def test_the_calls_of_all_processes_are_reported_together() -> None:
     case = a_stream("keras", period=1e-3)
     beside = [StreamConditions(load=load, deadline=1.2e-4) for load in (0, 2)]
     items = [

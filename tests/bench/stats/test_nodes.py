@@ -65,7 +65,7 @@ def test_other_suites_are_other_tables() -> None:
     assert [each[1] for each in told(found)] == [[], []]
 
 
-def test_machines_with_one_host_name_are_told_apart() -> None:
+def test_machines_with_one_host_name_are_distinguished() -> None:
     other = one("a", 1)
     other = replace(other, run=replace(other.run, machine_id="another"))
     (found,) = places([one("a"), other])

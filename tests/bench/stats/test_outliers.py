@@ -38,7 +38,7 @@ def test_a_node_where_one_backend_is_slower_is_named_with_it() -> None:
     assert found.factor == pytest.approx(1.4, abs=0.05)
 
 
-def test_of_two_nodes_none_is_named_however_far_apart() -> None:
+def test_of_two_nodes_none_is_named_however_different() -> None:
     assert outliers(rows({"a": 0.0, "b": 2.0})) == []
     assert len(outliers(rows({"a": 0.0, "b": 0.01, "c": 2.0}))) == 1
 

@@ -72,7 +72,7 @@ def test_an_interval_holds_its_middle_and_follows_the_unit(
     assert scaled.half_width == pytest.approx(found.half_width, rel=1e-6, abs=1e-9)
 
 
-def test_what_nodes_differ_by_is_told_apart_from_what_processes_do() -> None:
+def test_what_nodes_differ_by_is_distinguished_from_what_processes_do() -> None:
     rng = np.random.default_rng(3)
     nodes = {
         str(place): list(luck + 0.05 * rng.standard_normal(20))
@@ -95,7 +95,7 @@ def test_of_one_process_each_nobody_knows_what_nodes_differ_by() -> None:
     assert pooled_spread([None, 0.1], [1, 4]) == pytest.approx(0.1)
 
 
-def test_of_two_that_are_far_apart_the_interval_is_no_wider_than_any_spread_asks_for() -> None:
+def test_of_two_that_differ_much_the_interval_is_no_wider_than_needed() -> None:
     (found,) = node_intervals([runs({"a": [0.0], "b": [0.28]})])
     # Of one process each nobody knows how far processes spread: as far as any did.
     most = math.hypot(TIME_ALLOWANCE, MOST_SPREAD)

@@ -203,7 +203,7 @@ def test_each_pair_of_many_has_its_own_shared_rounds(far: int) -> None:
     assert np.isnan(ratios).tolist() == np.isnan(errors).tolist() == [False, False, True]
 
 
-def test_a_drift_that_both_sides_follow_adds_no_doubt() -> None:
+def test_a_drift_that_both_sides_follow_adds_no_unreliability() -> None:
     drift = np.exp(np.linspace(0, 1, 25))
     rounds = np.arange(25)
     found = ratios.compare([RunSamples("a", 2 * drift, rounds)], [RunSamples("a", drift, rounds)])
@@ -224,7 +224,7 @@ def test_the_luck_of_processes_is_no_part_of_a_ratio_over_a_bridge() -> None:
     assert found.inverse.ratio.mid == pytest.approx(1 / 1.5)
 
 
-def test_what_the_bridge_itself_may_differ_is_left_in_doubt() -> None:
+def test_what_the_bridge_itself_may_differ_is_left_in_unreliability() -> None:
     found = compare(NEW, BASE, BRIDGE)
     # Processes that agree exactly have no doubt of their own.
     assert found.standard_error == pytest.approx(BRIDGE_APART, rel=1e-3)

@@ -60,7 +60,9 @@ def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
     assert found.longer is None
 
 
-def test_the_surely_fastest_is_named_with_what_it_costs(usual: Sequence[MeasuredWindows]) -> None:
+def test_the_significantly_fastest_is_named_with_what_it_costs(
+    usual: Sequence[MeasuredWindows],
+) -> None:
     found = found_in(usual)
     assert found.best.case.backend == "while_loop+hoisted"
     assert found.fastest
@@ -70,7 +72,7 @@ def test_the_surely_fastest_is_named_with_what_it_costs(usual: Sequence[Measured
     assert found.best.memory["peak_bytes"] == truth.base_bytes + 30 * truth.bytes_per_timestep
 
 
-def test_backends_that_are_not_surely_slower_are_tied(tmp_path: Path) -> None:
+def test_backends_that_are_not_significantly_slower_are_tied(tmp_path: Path) -> None:
     costs = {
         "keras": made.Cost(1e-3, 1.000e-4),
         "while_loop": made.Cost(1e-3, 1.005e-4),
@@ -170,7 +172,7 @@ def test_a_longer_dependency_never_gets_a_shorter_window_from_any_results(tmp_pa
         before = found.window
 
 
-def test_what_nothing_answers_is_told_by_what_there_is(tmp_path: Path) -> None:
+def test_what_nothing_answers_is_reported_by_what_there_is(tmp_path: Path) -> None:
     paths = [
         path
         for batch in (1, 2, 4, 8, 16, 24, 32)
@@ -290,7 +292,7 @@ def test_a_longer_dependency_never_gets_a_shorter_window(found: Cells) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(cells, st.integers(1, 500))
-def test_what_is_told_to_be_learned_was_and_what_is_assumed_is_more_than_just_past(
+def test_what_is_said_to_be_learned_was_and_what_is_assumed_is_longer(
     found: Cells, dependency: int
 ) -> None:
     learned = map_of(found)
@@ -383,12 +385,12 @@ def test_the_newest_whole_map_of_the_task_is_taken(tmp_path: Path) -> None:
     assert "learning-e.json" in str(error)
 
 
-def test_what_was_told_already_is_not_told_again() -> None:
+def test_what_was_reported_already_is_not_reported_again() -> None:
     one, same, other = ResultError("a is cut off"), ResultError("a is cut off"), ResultError("b")
     assert untold([one, other], [same]) == [other]
 
 
-def test_a_map_is_told_with_its_tasks_and_how_it_was_learned(tmp_path: Path) -> None:
+def test_a_map_is_reported_with_its_tasks_and_how_it_was_learned(tmp_path: Path) -> None:
     whole = maps.read(made.write_learning(tmp_path, {30: 20}, seeds=1))
     assert map_source(whole) == (
         "learning-made-up.json: the echo with while_loop, 1 seed, 20.0k timesteps seen; learned is "
@@ -455,7 +457,7 @@ def test_the_first_line_says_what_is_assumed_near_or_untrusted(tmp_path: Path) -
     assert told.endswith("measured at a near shape (batch 96 for 64).")
 
 
-def test_others_that_may_be_as_fast_are_told_in_the_first_line_and_named_below(
+def test_others_that_may_be_as_fast_are_reported_in_the_first_line_and_named_below(
     tmp_path: Path,
 ) -> None:
     costs = {"keras": made.Cost(1e-3, 1e-4), "while_loop": made.Cost(1e-3, 1.005e-4)}
@@ -548,7 +550,7 @@ def test_inference_has_no_window(tmp_path: Path) -> None:
 # -- where nothing answers
 
 
-def test_what_was_not_measured_is_told_first_and_the_nearest_is_named_as_such(
+def test_what_was_not_measured_is_reported_first_and_the_nearest_is_named_as_such(
     tmp_path: Path,
 ) -> None:
     given = made.read_places(made.write_windows(tmp_path, batch=8, processes=1))

@@ -61,7 +61,7 @@ def rows(*backends: list[Measurement]) -> dict[str, Row]:
     return {row.case.backend: row for section in report.sections for row in section.rows}
 
 
-def test_launches_are_told_with_who_starts_fewer_and_was_faster() -> None:
+def test_launches_are_reported_with_who_starts_fewer_and_was_faster() -> None:
     found = rows(made("keras", 1.0, LAUNCHES), made("while_loop+hoisted", 0.5, FEWER))
     told = bound_sentence(found["keras"])
     assert told.startswith(
@@ -95,7 +95,7 @@ def test_what_cannot_be_trusted_is_not_named() -> None:
     assert "few takes" not in bound_sentence(found["keras"])
 
 
-def test_of_a_case_near_its_chain_whoever_is_faster_may_help() -> None:
+def test_of_a_case_near_its_chain_who_is_faster_may_help() -> None:
     found = rows(made("keras", 1.0, CHAIN), made("fused_cpu", 0.6, {**CHAIN, "of_chain": 1.1}))
     assert bound_sentence(found["keras"]) == (
         "bound by the chain of products: those that wait for one another take 67% of the step at "
@@ -139,7 +139,7 @@ def ratio(row: Row) -> Comparison:
     return row.to_baseline
 
 
-def test_every_pair_of_a_slow_start_and_a_faster_step_is_told_and_no_other() -> None:
+def test_every_pair_of_a_slow_start_and_a_faster_step_is_reported_and_no_other() -> None:
     times = {"keras": (0.010, 1.0), "xla": (0.006, 9.0), "unrolled": (0.008, 4.0)}
     told = {
         (row.case.backend, other.case.backend): after

@@ -81,7 +81,7 @@ def test_approximate_backend_is_compared_and_has_its_error_but_no_rank() -> None
     assert ratio.ratio.mid == pytest.approx(0.01 / rows[section.baseline].time, rel=0.01)
 
 
-def test_what_was_asked_for_and_is_not_there_is_told_with_what_is() -> None:
+def test_what_was_requested_and_is_not_there_is_reported_with_what_is() -> None:
     results = results_of(measured("keras", 0.01), without_time("cudnn"))
     asked: list[dict[str, str]] = [
         {"baseline": "torch"},
@@ -120,7 +120,7 @@ def test_device_and_kind_choose_cases() -> None:
     assert len(build(results).sections[0].rows) == 3
 
 
-def test_the_first_is_sure_only_if_the_next_is_surely_slower() -> None:
+def test_the_first_is_significant_only_if_the_next_is_significantly_slower() -> None:
     near = build(results_of(*replicated(6, ("keras", 0.0100), ("torch", 0.0101))))
     assert the_row(near, "keras").rank == 1
     assert not the_row(near, "keras").fastest
@@ -131,7 +131,7 @@ def test_the_first_is_sure_only_if_the_next_is_surely_slower() -> None:
     assert not the_row(alone, "keras").fastest
 
 
-def test_of_several_outcomes_the_gravest_is_told() -> None:
+def test_of_several_outcomes_the_gravest_is_reported() -> None:
     items = [
         without_time("a", "not_measured", "no GPU", a_run(1)),
         without_time("a", "failed", "wrong", a_run(2)),

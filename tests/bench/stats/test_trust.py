@@ -105,7 +105,7 @@ def test_how_little_one_process_knows_does_not_matter_where_their_medians_agree(
     assert not few.invalid
 
 
-def test_medians_that_differ_are_noted_and_by_too_much_doubtful_as_times() -> None:
+def test_medians_that_differ_are_noted_and_by_too_much_unreliable_as_times() -> None:
     assert codes(judged(processes(6, spread=0.04))) == ([], [])
     found = judged(processes(6, spread=0.2))
     assert codes(found) == ([], ["wide_interval"])
@@ -193,7 +193,7 @@ def test_of_six_processes_one_that_drifted_spoils_no_ratio_and_two_do(
     assert (of_ratio(one, two) == ()) == valid
 
 
-def test_a_ratio_of_few_rounds_is_doubtful_where_processes_are_few() -> None:
+def test_a_ratio_of_few_rounds_is_unreliable_where_processes_are_few() -> None:
     for count, codes_of in ((1, ["few_rounds"]), (6, [])):
         one, two = (
             side([timed(name, [1.0, 1.01, 1.02], n, [SHORT]) for n in range(count)])

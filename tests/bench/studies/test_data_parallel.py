@@ -106,7 +106,7 @@ def test_weak_keeps_each_replica_s_batch_and_strong_shares_one() -> None:
     assert len(sides(asked, cores=False)) == 3
 
 
-def test_two_replicas_share_a_fingerprint_only_if_all_their_bits_are_alike() -> None:
+def test_two_replicas_share_a_fingerprint_only_if_all_their_bits_are_equal() -> None:
     arrays = [each.copy() for each in WEIGHTS.arrays()]
     assert fingerprint(LSTMWeights.from_arrays(SPEC, arrays)) == fingerprint(WEIGHTS)
     arrays[2].flat[-1] = np.nextafter(arrays[2].flat[-1], np.float32(2.0))

@@ -120,7 +120,7 @@ def assert_proven_and_timed(
 
 
 @pytest.mark.slow
-def test_two_processes_are_proven_and_timed_beside_one() -> None:
+def test_two_processes_are_proven_and_timed_against_one() -> None:
     pytest.importorskip("tensorflow")
     found = by_side(
         measured(ReplicaPlan(QUESTION, LIMIT, processors=processors(2)), lambda _: None)
@@ -230,7 +230,7 @@ process_pool.serve(Worker())
 """They compute nothing; the one that has all processors says of itself that it is wrong."""
 
 
-def test_no_side_is_timed_beside_one_that_is_wrong_on_all_processors(
+def test_no_side_is_timed_with_one_that_is_wrong_on_all_processors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scaling, "WORKER", ("-c", WRONG_ON_ALL))

@@ -65,7 +65,7 @@ def test_without_the_variable_there_is_none() -> None:
         ("[" * 100_000, "is nested too deeply"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(text: str, told: str) -> None:
+def test_what_is_wrong_is_reported_with_its_place(text: str, told: str) -> None:
     with pytest.raises(ResultError) as raised:
         tf_config.given({VARIABLE: text})
     assert str(raised.value).startswith(f"{VARIABLE}: ") or str(raised.value).startswith(VARIABLE)

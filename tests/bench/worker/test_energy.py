@@ -115,7 +115,7 @@ def test_power_at_rest_is_read_once_for_each_gpu_after_a_pause() -> None:
     assert gpu.slept == 2 * resources.IDLE
 
 
-def test_a_cpu_has_no_energy_and_nothing_is_asked() -> None:
+def test_a_cpu_has_no_energy_and_nothing_is_requested() -> None:
     def load() -> Any:
         raise AssertionError
 

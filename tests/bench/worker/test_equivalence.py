@@ -92,7 +92,7 @@ def judge_that_counts(spec: LSTMSpec, calls: list[int]) -> Judge:
 
 
 @pytest.mark.usefixtures("another_process")
-def test_a_second_process_reads_what_the_first_computed_and_judges_alike() -> None:
+def test_a_second_process_reads_what_the_first_computed_and_judges_the_same() -> None:
     calls: list[int] = []
     found = []
     for seed in (0, 0, 1):

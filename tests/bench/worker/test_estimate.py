@@ -66,7 +66,7 @@ def test_operations_are_those_of_the_products_of_all_layers_and_directions() -> 
     assert estimate.operations(spec, Workload(2, 5, "training", window=2)) == 3 * forward
 
 
-def test_the_least_to_move_is_everything_given_and_everything_asked_for_once() -> None:
+def test_the_least_to_move_is_everything_given_and_everything_requested_once() -> None:
     spec = LSTMSpec(3, 4)
     weights, x, y, states = 4 * 4 * 8, 3 * 10, 4 * 10, 2 * 2 * 4
     forward = weights + x + y + 2 * states
@@ -117,11 +117,13 @@ LONG = (
         ("gpu:0", ROOMY, ""),
     ],
 )
-def test_what_is_too_large_is_told_with_what_is_there(device: str, free: Free, told: str) -> None:
+def test_what_is_too_large_is_reported_with_what_is_there(
+    device: str, free: Free, told: str
+) -> None:
     assert estimate.too_large(case(device), free) == told
 
 
-def test_what_is_asked_of_a_newcomer_is_never_too_large() -> None:
+def test_what_is_suggested_to_a_newcomer_is_never_too_large() -> None:
     small = Free(2 * GIB, 4 * GIB, 2)
     cases = suites.load("quick", SuiteChoice(devices=["cpu", "gpu:0"])).cases
     assert [case.id for case in cases if estimate.too_large(case, small)] == []

@@ -210,7 +210,7 @@ def test_it_is_announced_what_is_prepared_and_then_what_is_timed(world: World) -
     assert told == [["a"], ["b"], ["c"], ["a", "c"]]
 
 
-def test_a_case_is_told_its_part_of_the_time_that_its_group_was_timed(world: World) -> None:
+def test_a_case_is_given_its_part_of_its_group_s_time(world: World) -> None:
     world.costs |= {"a build": 0.5, "b build": 0.25, "a gate": 2.0}
     cases = [world.add("a"), world.add("b")]
     results = group.measure_group(cases, TimingPlan(5.0), bench=world.bench())

@@ -145,7 +145,7 @@ def test_a_framework_that_does_not_start_is_not_started_again(
 
 
 @linux
-def test_a_server_that_was_killed_is_started_anew(
+def test_a_server_that_was_killed_is_started_again(
     backends: Path, process_memory: ProcessMemory
 ) -> None:
     known(process_memory.measure(case("grows"), 0, ENOUGH))
@@ -156,7 +156,7 @@ def test_a_server_that_was_killed_is_started_anew(
 
 
 @linux
-def test_a_machine_without_room_for_another_process_costs_the_figure_only(
+def test_a_machine_without_space_for_another_process_costs_the_figure_only(
     process_memory: ProcessMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object, **more: object) -> None:

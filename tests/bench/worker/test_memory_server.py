@@ -91,7 +91,7 @@ def children(process: int) -> list[int]:
 
 
 @linux
-def test_the_server_and_its_child_end_with_whoever_started_them(backends: Path) -> None:
+def test_the_server_and_its_child_end_with_who_started_them(backends: Path) -> None:
     code = (
         "import sys\n"
         "from bench.worker.resources import Server\n"

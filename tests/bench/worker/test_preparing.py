@@ -101,7 +101,7 @@ def test_evidence_is_looked_up_by_one_process_of_a_session(
 
 
 @pytest.mark.parametrize("threads", [None, 1])
-def test_a_backend_is_told_the_number_of_threads_before_it_is_built(
+def test_a_backend_is_given_the_number_of_threads_before_it_is_built(
     threads: int | None, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = world.add("a")
@@ -116,7 +116,7 @@ def test_a_backend_is_told_the_number_of_threads_before_it_is_built(
 # -- what cannot be measured here
 
 
-def test_what_does_not_fit_is_told_before_anything_is_built(world: World) -> None:
+def test_what_does_not_fit_is_reported_before_anything_is_built(world: World) -> None:
     found = refused(world, world.add("a"), free=lambda device: estimate.Free(1, None, 2))
     assert found.outcome == "not_measured"
     assert found.reason.startswith("needs about ")
@@ -175,10 +175,10 @@ def test_backend_that_needs_another_process_is_not_measured_with_both_ways_to_do
         ("a build", "while it was built"),
         ("a run", "in its first call"),
         ("a gate", "while the gate compared it with the reference"),
-        ("a evidence", "while it was asked what it runs"),
+        ("a evidence", "while what it runs was looked up"),
     ],
 )
-def test_an_error_is_told_with_when_it_came(world: World, what: str, during: str) -> None:
+def test_an_error_is_reported_with_when_it_came(world: World, what: str, during: str) -> None:
     world.errors[what] = ValueError("Graph execution error:\n\n  it is broken\nand more")
     found = refused(world, world.add("a"))
     assert found.reason == f"ValueError {during}: Graph execution error: it is broken"
@@ -210,7 +210,9 @@ def kept(*parts: Printed) -> Any:
     return SimpleNamespace(take=iter(parts).__next__)
 
 
-def test_what_a_case_that_failed_printed_is_told_and_what_came_before_is_not(world: World) -> None:
+def test_what_a_case_that_failed_printed_is_reported_and_what_came_before_is_not(
+    world: World,
+) -> None:
     output = kept(Printed(9, "of another"), Printed(8, "it burns"))
     world.errors["a build"] = ValueError("broken")
     found = refused(world, world.add("a"), output=output)

@@ -160,7 +160,7 @@ def test_a_kill_leaves_the_finished_cases_in_the_journal(project: Project) -> No
     assert re.search(rf"lstm: .*{re.escape(journal.name)} holds a run .* {died}", again)
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_measured(
     project: Project,
 ) -> None:
     (project.folder / "results").write_text("a file, no folder")
@@ -337,7 +337,7 @@ class Rude(NumPyLoop):
     assert not {"\x1b", "\x07"} & set(done.out)
 
 
-def test_a_run_beside_another_on_the_machine_is_refused_unless_forced(project: Project) -> None:
+def test_a_run_next_to_another_on_the_machine_is_refused_unless_forced(project: Project) -> None:
     with MachineLock(project.temporary / f"lstm-bench-{os.getuid()}.lock") as lock:
         lock.acquire("another")
         done = project.measure("-k", "w2 and inference")

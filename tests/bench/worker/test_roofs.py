@@ -192,7 +192,7 @@ def test_the_fastest_library_makes_the_roof(world: World) -> None:
         assert (found["bandwidth_by"], found["chain_by"]) == ("slow", "fast, float32")
 
 
-def test_a_roof_is_measured_once_and_that_of_each_precision_apart(world: World) -> None:
+def test_a_roof_is_measured_once_and_that_of_each_precision_separately(world: World) -> None:
     found = roofs(world, Machine(world, half=3.0))
     first = found.figures(case(), 1.0)
     asked = len(world.log)
@@ -273,7 +273,7 @@ def test_without_a_framework_s_own_products_nothing_is_doubted(world: World, tim
         assert doubts(found.figures(case(), least / times, None, {"a"}))
 
 
-def test_a_busy_moment_of_each_measurement_but_the_last_is_no_doubt(world: World) -> None:
+def test_a_busy_moment_of_each_measurement_but_the_last_is_no_unreliability(world: World) -> None:
     """The rate is a hundredth while others compute, which they do for a while."""
     seconds = below(world, "matmul")[1] / 2
 

@@ -88,7 +88,7 @@ def test_what_was_measured_is_counted_with_what_is_not_to_be_trusted(tmp_path: P
     assert told(tmp_path, doubtful)[0] == "1 case measured, 1 with an unreliable time:"
 
 
-def test_what_backends_warned_of_is_told_the_most_frequent_first_and_no_page_of_it(
+def test_what_backends_warned_of_is_reported_the_most_frequent_first_and_no_page_of_it(
     tmp_path: Path,
 ) -> None:
     def remarks(*texts: str) -> Measured:

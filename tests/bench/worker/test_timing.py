@@ -363,7 +363,7 @@ def test_no_two_timed_calls_work_on_the_same_inputs() -> None:
     assert machine.used[-2] == 5  # its result is kept over one call more
 
 
-def test_inputs_beyond_the_room_for_them_come_again_and_the_last_call_gets_the_last() -> None:
+def test_inputs_beyond_the_space_for_them_come_again_and_the_last_call_gets_the_last() -> None:
     used: list[list[int]] = []
     machine = Machine()
     step = replace(machine.step("a", 0.001), use=lambda numbers: used.append([*numbers]), room=4)
@@ -388,7 +388,7 @@ def test_time_outside_the_clock_is_part_of_a_member_s() -> None:
     assert max(result.samples) <= 0.026 + 1e-9
 
 
-def test_a_step_that_changes_its_weights_begins_anew_and_three_calls_are_judged() -> None:
+def test_a_step_that_changes_its_weights_begins_again_and_three_calls_are_judged() -> None:
     machine, restarted = Device(), []
     step = replace(machine.step(), restart=lambda: restarted.append(machine.runs))
     result = timing.measure({"a": step}, TimingPlan(0.5, judged=5), machine.clock)["a"]

@@ -261,11 +261,11 @@ class Given:
         ((-1, 0), False, True, None, {"name": "standard", "tuned": False}),
         ((-1, 0), False, True, "0", {"name": "standard", "tuned": False}),
         ((), True, True, None, {"name": "standard", "tuned": False}),
-        ((), False, False, None, {"name": "not told in inference", "tuned": True}),
+        ((), False, False, None, {"name": "not known in inference", "tuned": True}),
         ((), False, False, "false", {"name": "standard", "tuned": False}),
     ],
 )
-def test_the_algorithm_is_told_as_far_as_tensorflow_tells_it(
+def test_the_algorithm_is_reported_as_far_as_tensorflow_tells_it(
     numbers: tuple[int, ...],
     lengths: bool,
     training: bool,

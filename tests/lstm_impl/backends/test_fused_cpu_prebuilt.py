@@ -101,7 +101,9 @@ def test_libraries_that_others_can_write_are_refused(folder: Path, which: str) -
     assert "can be written by others" in library.availability().reason
 
 
-def test_a_folder_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_not_there_is_reported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(prebuilt.FOLDER, str(folder / "nowhere"))
     assert f"{folder / 'nowhere'}: there is no such folder" in library.availability().reason
 

@@ -20,14 +20,16 @@ from tests.lstm_impl.backends.built import built
 @pytest.mark.parametrize(
     ("name", "module"), [("keras", "keras"), ("tf_keras", "tf_keras"), ("keras+loop", "keras")]
 )
-def test_each_keras_is_asked_for_its_own_layer(name: str, module: str) -> None:
+def test_each_keras_is_given_its_own_layer(name: str, module: str) -> None:
     (layer,) = built(name)._layers
     assert type(layer).__module__.partition(".")[0] == module
     assert type(layer).__name__ == "LSTM"
 
 
 @pytest.mark.parametrize("name", ["keras+loop", "keras+unroll", "keras+xla", "keras+loop+xla"])
-def test_where_the_name_says_loop_the_layer_is_told_so_and_cudnn_is_a_failure(name: str) -> None:
+def test_where_the_name_says_loop_the_layer_gets_use_cudnn_false(
+    name: str,
+) -> None:
     backend = get_backend(name)
     assert isinstance(backend, keras_layer.Keras)
     assert backend.arguments()["use_cudnn"] is False
@@ -45,7 +47,7 @@ def test_where_the_name_says_loop_the_layer_is_told_so_and_cudnn_is_a_failure(na
         ("keras+loop", "gpu:0", False, False),
     ],
 )
-def test_on_a_gpu_keras_without_cudnn_is_told_as_a_fallback(
+def test_on_a_gpu_keras_without_cudnn_is_reported_as_a_fallback(
     name: str, device: str, cudnn: bool, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Evidence("made up", details={"cudnn": cudnn})
@@ -90,7 +92,7 @@ def test_once_imported_it_is_keras_that_says_what_it_has(
 
 
 @pytest.mark.parametrize("name", ["keras", "keras_jax", "keras_torch", "keras_openvino"])
-def test_a_process_whose_keras_has_another_backend_is_told_in_one_line_how_to_get_one(
+def test_a_process_whose_keras_has_another_backend_is_reported_in_one_line_how_to_get_one(
     name: str, at_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = get_backend(name)

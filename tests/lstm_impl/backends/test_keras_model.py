@@ -100,7 +100,7 @@ def test_a_call_that_updates_by_another_gradient_is_stopped() -> None:
     assert not gate(model, TRAIN, seed=3).passed
 
 
-def test_an_export_is_made_anew_when_the_weights_change() -> None:
+def test_an_export_is_made_again_when_the_weights_change() -> None:
     model = built("keras_model+litert")
     x = np.ones((4, 2, 3), np.float32)
     before, _ = model.forward(x)

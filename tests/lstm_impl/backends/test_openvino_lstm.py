@@ -58,7 +58,9 @@ def test_the_operation_computes_what_the_reference_does(batch_major: bool) -> No
 
 
 @pytest.mark.parametrize("name", ["openvino", "openvino+throughput"])
-def test_it_is_compiled_as_it_is_asked_to_be(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_compiled_as_it_is_requested_to_be(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(OpenVINO, "threads", None)
     ready(name).use_threads(1)
     found = built(name).evidence(Workload(1, 2))

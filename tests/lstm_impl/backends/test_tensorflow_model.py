@@ -58,14 +58,14 @@ def test_evidence_counts_what_a_step_starts_however_often_it_was_called(name: st
     ("name", "anew"),
     [("while_loop", False), ("while_loop+xla", True), ("static_unroll", True), ("keras", False)],
 )
-def test_who_compiles_or_unrolls_makes_each_length_anew(name: str, anew: bool) -> None:
+def test_who_compiles_or_unrolls_makes_each_length_again(name: str, anew: bool) -> None:
     assert get_backend(name).each_length_anew == anew
 
 
 HOST, GPU = "/host:CPU", "/device:GPU:0"
 
 
-def test_ops_are_told_from_all_else_that_the_host_did() -> None:
+def test_ops_are_distinguished_from_all_else_that_the_host_did() -> None:
     found = summarise(
         [
             (HOST, "pool 1", "model/lstm/MatMul_1:_MklMatMul"),
@@ -188,7 +188,7 @@ def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
         ("while_loop+hoisted+xla", 5, 1),
     ],
 )
-def test_no_product_is_made_for_an_input_whose_gradient_is_not_asked_for(
+def test_no_product_is_made_for_an_input_whose_gradient_is_not_requested(
     name: str, products: int, more: int
 ) -> None:
     model = built(name)

@@ -183,7 +183,9 @@ def test_the_loop_to_compile_equals_the_reference(name: str, case: str) -> None:
     assert result.passed, result.describe()
 
 
-def test_each_shape_and_kind_of_call_is_compiled_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_shape_and_kind_of_call_is_compiled_separately(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import torch
 
     codes = []

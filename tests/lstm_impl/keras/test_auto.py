@@ -58,7 +58,7 @@ def test_on_a_gpu_auto_takes_cudnn_for_what_cudnn_can_do(
     assert supports_jit(None, Arguments(4, **arguments), has_gpu=False)
 
 
-def test_cudnn_that_was_asked_for_and_cannot_be_had_is_refused() -> None:
+def test_cudnn_that_was_requested_and_cannot_be_had_is_refused() -> None:
     asked = Arguments(4, use_cudnn=True)
     check_auto(asked)
     for call, reason in (
@@ -282,7 +282,7 @@ def _choice(found: Decision, call: LayerCall, rule: str = "keras") -> Choice | N
     return decided.raced_choice(found, Arguments(UNITS), call, Choice(rule, "a rule"))
 
 
-def test_sizes_that_are_not_known_are_those_that_tune_was_told() -> None:
+def test_unknown_sizes_are_those_that_tune_was_given() -> None:
     arguments, machine = Arguments(UNITS), TunedMachine("here", {})
     call = replace(SMALL_CALL, batch=None, timesteps=None)
     assert decided.request(arguments, call, machine, None) is None

@@ -57,7 +57,7 @@ def test_a_masked_step_keeps_the_state_and_repeats_the_last_output_or_is_zero(
     np.testing.assert_allclose(state[1], c, atol=1e-6)
 
 
-def test_a_program_that_is_traced_is_told_from_a_call() -> None:
+def test_a_traced_program_is_distinguished_from_a_call() -> None:
     found = []
 
     def seen(x: object) -> object:

@@ -88,7 +88,7 @@ def test_layers_in_wrappers_and_models_are_found_each_once() -> None:
         (lambda: 3, "nothing to choose"),
     ],
 )
-def test_what_cannot_be_tuned_is_told(made: Any, words: str) -> None:
+def test_what_cannot_be_tuned_is_reported(made: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         lstm_impl.keras.tune(made(), BATCH, STEPS)
 

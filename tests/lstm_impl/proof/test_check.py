@@ -408,7 +408,7 @@ def test_the_first_two_windows_are_judged_and_a_shorter_last_one(
     assert [(part.start, part.stop) for part in found] == parts
 
 
-def test_the_worst_is_told_first_and_what_is_no_number_before_all() -> None:
+def test_the_worst_is_reported_first_and_what_is_no_number_before_all() -> None:
     bounds = {"y": 1.0, "dx": 1e-3, "whole y": 0.5, "unit y": 0.5, "saturated c": 0.1}
     errors = {"y": 0.5, "dx": 2e-3, "whole y": math.nan, "unit y": 5.0, "saturated c": 0.05}
     told = GateResult(False, "judge", errors, bounds).describe().split("; ")

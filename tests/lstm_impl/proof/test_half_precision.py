@@ -104,7 +104,7 @@ def test_a_gain_of_a_twentieth_or_a_unit_off_by_a_tenth_is_stopped(row: Row) -> 
     assert not judged(LargerGradients(spec, weights), batch, timesteps, "training").passed
 
 
-def test_what_only_the_signs_of_errors_show_is_told_in_words() -> None:
+def test_what_only_the_signs_of_errors_show_is_reported_in_words() -> None:
     spec = LSTMSpec(40, 32, dtype="bfloat16")
     weights = LSTMWeights.random(spec, seed=3)
     result = judged(OneUnitLarger(spec, weights), 32, 20)

@@ -48,7 +48,7 @@ def test_the_fastest_is_picked_and_the_others_are_in_order() -> None:
     assert "scan: 20 ms; the fastest is 2.00 times as fast (2.00 to 2.00, 20 rounds)" in str(found)
 
 
-def test_the_rule_s_pick_stays_where_it_is_alike() -> None:
+def test_the_rule_s_pick_stays_where_it_is_equal() -> None:
     assert decided(keras=0.01, scan=0.02).backend == "keras"
     assert decided(keras=0.0101, scan=0.01).backend == "keras"
     assert decided(keras=0.0103, scan=0.01).backend == "scan"

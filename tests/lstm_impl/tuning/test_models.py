@@ -54,7 +54,7 @@ def test_what_was_raced_with_other_versions_of_what_computes_races_again() -> No
     assert models.answered(replace(asked, machine=newer), ["numpy"]) is None
 
 
-def test_bad_input_is_told_before_anything_runs(folder: Path) -> None:
+def test_bad_input_is_reported_before_anything_runs(folder: Path) -> None:
     with pytest.raises(ValueError, match="seconds is 0"):
         lstm_impl.tune(SPEC, WORK, seconds=0)
     with pytest.raises(UnsupportedError, match="did you mean numpy"):

@@ -67,7 +67,7 @@ def test_after_a_rest_a_call_that_is_not_timed_wakes_threads() -> None:
     assert world.time == 2 + FIRST_LOOK
 
 
-def test_first_calls_are_in_the_budget_and_who_comes_too_late_is_told_so() -> None:
+def test_first_calls_are_in_the_budget_and_late_entrants_are_reported() -> None:
     world = World()
     steps = {"a": world.always(0.01, first=30.0), "b": world.always(0.001)}
     ran = race(steps, 20.0, now=world.now)
@@ -133,7 +133,7 @@ def test_a_ratio_lies_in_its_interval_and_knows_no_units(blocks: list[float], un
 
 
 @pytest.mark.parametrize("rounds", [1, FIRST_LOOK, 7])
-def test_who_breaks_has_its_reason_whichever_round_it_is_and_whoever_else_runs(rounds: int) -> None:
+def test_who_breaks_has_its_reason_whichever_round_it_is_and_who_else_runs(rounds: int) -> None:
     world = World()
     calls = iter(range(100))
 
@@ -151,7 +151,7 @@ def test_who_breaks_has_its_reason_whichever_round_it_is_and_whoever_else_runs(r
     assert len(ran["b"].blocks) >= FIRST_LOOK
 
 
-def test_entrants_take_turns_in_another_order_each_round_and_begin_each_block_anew() -> None:
+def test_entrants_take_turns_in_another_order_each_round_and_begin_each_block_again() -> None:
     world, turns, anew = World(), list[str](), list[str]()
 
     def entrant(name: str) -> Step:
