@@ -192,6 +192,28 @@ def _found(effect: Effect, size: float, after: int, trials: int) -> float:
     return right / trials
 
 
+DRIFTS = (30, 60)
+
+
+def found_drifts(trials: int) -> Sheet:
+    """How often a backend that becomes slower a little every night is found as that alone."""
+    rows = []
+    for size in (0.05, 0.10):
+        rates = []
+        for sessions in DRIFTS:
+            rng = np.random.default_rng(SEED)
+            right = 0
+            for _ in range(trials):
+                logs = World().draw(rng, sessions)
+                logs[:CASES] += np.linspace(0, math.log1p(size), sessions)
+                found = movements(logs, NAMES)
+                right += [each.rows for each in found if each.gradual] == [tuple(range(CASES))]
+            rates.append(percent(right / trials))
+        rows.append([f"one backend, {size:.0%} slower in the end", *rates])
+    headings = [f"{sessions} sessions" for sessions in DRIFTS]
+    return table(["drifts found and named:", *headings], rows)
+
+
 def _is(found: Movement, effect: Effect) -> bool:
     return (
         found.scope is effect.scope
@@ -207,4 +229,5 @@ def tables(trials: int) -> dict[str, Sheet]:
         "False changes": false_changes(trials),
         "False alarms of a guard": nightly_alarms(max(1, trials // 4)),
         "Found changes": found_changes(max(1, trials // 4)),
+        "Found drifts": found_drifts(max(1, trials // 10)),
     }

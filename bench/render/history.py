@@ -23,10 +23,9 @@ from bench.render.quantities import (
     times_bounds,
 )
 from bench.render.table import Block, Cell, Column, Document, Sheet, finite
-from bench.stats.change_points import LEAST, LEVEL, Scope
+from bench.stats.change_points import LEAST, LEVEL, LONGEST, Scope
 from bench.stats.comparison import Verdict
 from bench.stats.history import (
-    LONGEST,
     CaseHistory,
     Change,
     History,
@@ -83,6 +82,14 @@ def _speed(ratio: Interval) -> tuple[str, str]:
     return times_as_fast(ratio.mid, 3), times_bounds(ratio.low, ratio.high, 3)
 
 
+def _when(moved: Moved) -> tuple[str, str]:
+    """Since when in a sentence, and what changed there."""
+    if moved.movement.gradual:
+        first, last = moved.before.number, moved.session.number
+        return f"gradually from #{first} to #{last}", "a little in each session"
+    return f"since #{moved.session.number}", changed(moved.changes)
+
+
 def gate_line(guard: RuleResult) -> str:
     """What the rule found."""
     text = guard.rule.text
@@ -91,9 +98,7 @@ def gate_line(guard: RuleResult) -> str:
     beyond = beyond_words(guard.rule)
     if not guard.failed:
         return f"--fail-on {text}: passed, nothing has become SLOWER{beyond} and stayed so."
-    found = [
-        f"{what(machine, moved)} since #{moved.session.number}" for machine, moved in guard.failed
-    ]
+    found = [f"{what(machine, moved)} {_when(moved)[0]}" for machine, moved in guard.failed]
     return f"--fail-on {text}: FAILED, SLOWER{beyond}: {'; '.join(found)}."
 
 
@@ -104,9 +109,10 @@ def error_lines(guard: RuleResult) -> list[str]:
         speed, bounds = _speed(moved.movement.ratio)
         text = (
             f"{what(machine, moved)}: {speed} times as fast as before ({bounds}); changed there: "
-            f"{changed(moved.changes)}"
+            f"{_when(moved)[1]}"
         )
-        found.append(annotation("error", f"SLOWER since {moved.session.started:%Y-%m-%d}", text))
+        first = moved.before if moved.movement.gradual else moved.session
+        found.append(annotation("error", f"SLOWER since {first.started:%Y-%m-%d}", text))
     return found
 
 
@@ -237,13 +243,16 @@ def changes_table(machine: MachineHistory) -> Sheet:
     for moved in machine.moved or ():
         verdict = moved.movement.verdict
         until = "" if moved.back is None else f" until #{moved.back.number}"
+        since = f"#{moved.session.number} {moved.session.started:%Y-%m-%d}"
+        if moved.movement.gradual:
+            since = f"#{moved.before.number} to #{moved.session.number}, gradually"
         lines.append(
             [
-                f"#{moved.session.number} {moved.session.started:%Y-%m-%d}",
+                since,
                 what(machine, moved),
                 *_speed(moved.movement.ratio),
                 Cell(f"{verdict}{until}", style=STYLES[verdict]),
-                changed(moved.changes),
+                _when(moved)[1],
             ]
         )
     return Sheet.of(
@@ -358,9 +367,10 @@ def method(machine: MachineHistory) -> list[str]:
             f"most {most}."
         )
     else:
-        sessions = f"the last {LONGEST}" if len(machine.sessions) > LONGEST else "all"
+        long = len(machine.sessions) > LONGEST
+        sessions = f"the last {LONGEST} sessions (trends in all)" if long else "all sessions"
         looked = (
-            f"Changes for longer than a session are sought in {sessions} sessions, all cases "
+            f"Changes for longer than a session are sought in {sessions}, all cases "
             f"judged together: where nothing changed, one is found in about {percent(LEVEL)} of "
             "histories; of a backend or a case, relative to the cases that did not change."
         )
@@ -480,7 +490,8 @@ def _panel(axes: Axes, line: CaseHistory, machine: MachineHistory, marks: list[i
         if case in moved.cases:
             end = numbers[-1] + 1 if moved.back is None else moved.back.number
             shade = _SHADES[moved.movement.verdict]
-            begin = moved.session.number - 0.5
+            first = moved.before if moved.movement.gradual else moved.session
+            begin = first.number - 0.5
             axes.axvspan(begin, end - 0.5, color=shade, alpha=0.12, linewidth=0)
             speed = f"{times_as_fast(moved.movement.ratio.mid, 3)}×"
             axes.text(begin, 0, speed, fontsize=6.5, color=shade, va="bottom")

@@ -1,11 +1,12 @@
 """Change points: where the times of a machine, a backend or a case moved, and how significantly.
 
 In each series one change of level is looked for, by the largest t statistic over the places where
-it may be, and for a change that was taken back, by the largest over the arcs between two places
-(circular binary segmentation: Olshen, Venkatraman, Lucito & Wigler 2004). Permutations of the
-series say how large these are where nothing changed, so that no distribution is assumed. All
-series are judged together: the expected share of false ones among what is found is a hundredth at
-most (Benjamini & Hochberg 1995).
+it may be, and a change that was taken back, by the largest over the arcs between two places
+(circular binary segmentation: Olshen, Venkatraman, Lucito & Wigler 2004). From ``LEAST_GRADUAL``
+values on it is a trend in their place where a line explains the series better than steps do.
+Permutations of the series say how large these statistics are where nothing changed, so that no
+distribution is assumed. All series are judged together: the expected share of false ones among what
+is found is a hundredth at most (Benjamini & Hochberg 1995).
 
 A table has log times of cases (rows) over sessions (columns), some missing. Each case's own level
 and what all cases of a session share are taken out of it (median polish: Tukey 1977), so that there
@@ -20,7 +21,6 @@ from __future__ import annotations
 import enum
 import functools
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +42,12 @@ LEAST = 11
 """Values that a series must have. Of eleven, six before and five after a change, there are 462
 orders, and the clearest change has p = 2 × 2/462 by chance (two ends, two questions); with ten it
 would be 2 × 2/252, more than ``LEVEL``."""
+
+LEAST_GRADUAL = 20
+"""Values that a series must have to be requested a trend: in fewer it looks like a step."""
+
+MOST_STEPS = 4
+"""Steps that a line is held against, at most."""
 
 EDGE = 2
 """Values on either side of a change at the least: one alone is an outlier."""
@@ -73,7 +79,8 @@ class ChangePoint:
     """A change in a series.
 
     series: its row. at: the column of the first value after it; until: of the first after it was
-    taken back, None if it was not. p: by permutation. score: the statistic, a squared t.
+    taken back, None if it was not. p: by permutation. score: the statistic, a squared t. gradual:
+    whether it is a trend over the whole series; then ``at`` is its last column.
     """
 
     series: int
@@ -81,6 +88,7 @@ class ChangePoint:
     until: int | None
     p: float
     score: float
+    gradual: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,13 +104,15 @@ def changes(
     series: FloatArray,
     families: Sequence[int] | None = None,
     level: float = LEVEL,
+    arcs: bool = True,
 ) -> list[ChangePoint]:
     """A change of level of each of the series ``[series, times]`` that has one, the most
     significant first.
 
     A value that is not a number is one that is missing: the others close up. Rows with fewer than
     ``LEAST`` values, or whose values are all equal, have none. families: of each series; those of
-    one resemble their neighbours equally. By default each is its own.
+    one resemble their neighbours equally. By default each is its own. arcs: whether changes
+    that were taken back are looked for too, which takes time with the square of their number.
     """
     series_list = []
     kinds = range(len(series)) if families is None else families
@@ -112,28 +122,33 @@ def changes(
             series_list.append(_Series(row, columns, values[columns]))
     if not series_list:
         return []
-    from scipy.stats import false_discovery_control
-
     shares = _shares(series_list, kinds)
-    answers = [_ask(each, shares[kinds[each.row]], _STAGES[1]) for each in series_list]
-    significant = false_discovery_control([each.p for each in answers]) <= level
+    answers = [_ask(each, shares[kinds[each.row]], _STAGES[1], arcs) for each in series_list]
+    significant = _discoveries(answers, level)
     # More permutations only where nothing is significant without them: they take ten times as long.
     for most in _STAGES[2:]:
-        if significant.any() or not any(answer.open for answer in answers):
+        if any(significant) or not any(answer.open for answer in answers):
             break
         answers = [
-            _ask(each, shares[kinds[each.row]], most) if answer.open else answer
+            _ask(each, shares[kinds[each.row]], most, arcs) if answer.open else answer
             for each, answer in zip(series_list, answers, strict=True)
         ]
-        significant = false_discovery_control([each.p for each in answers]) <= level
+        significant = _discoveries(answers, level)
     found = []
-    for each, answer, found_there in zip(series_list, answers, significant, strict=True):
-        if found_there:
+    for each, answer, there in zip(series_list, answers, significant, strict=True):
+        if there:
             last = answer.end == each.values.size
             until = None if last else int(each.columns[answer.end])
-            at = int(each.columns[answer.start])
-            found.append(ChangePoint(each.row, at, until, answer.p, answer.score))
+            at = int(each.columns[-1 if answer.gradual else answer.start])
+            found.append(ChangePoint(each.row, at, until, answer.p, answer.score, answer.gradual))
     return sorted(found, key=lambda each: (each.p, -each.score))
+
+
+def _discoveries(answers: Sequence[_Answer], level: float) -> list[bool]:
+    from scipy.stats import false_discovery_control
+
+    found: list[bool] = (false_discovery_control([each.p for each in answers]) <= level).tolist()
+    return found
 
 
 # One series
@@ -151,45 +166,107 @@ class _Answer:
     start: int
     end: int
     open: bool = False
+    gradual: bool = False
 
 
-def _ask(series: _Series, share: float, most: int) -> _Answer:
+def _ask(series: _Series, share: float, most: int, arcs: bool) -> _Answer:
     """Whether and where a series has another level, by so many permutations at the most.
 
     share: what counts of its statistics, of which resemblance makes large ones (``_shares``).
     """
-    values = series.values
+    clipped = _clipped(series.values)
+    # Each p-value counts as often as there are questions (Bonferroni).
+    questions = 1 + arcs
+    if series.values.size >= LEAST_GRADUAL:
+        questions += 1
+        line = _line(series.columns)
+        if _is_line(clipped, line):
+            trend = _judged(clipped, "trend", share, most, line)
+            return replace(trend, p=min(1.0, questions * trend.p), gradual=True)
+    answer = _judged(clipped, "steps", share, most)
+    if not answer.open and arcs:
+        arc = _judged(clipped, "arcs", share, min(most, _MOST_FOR_ARCS))
+        answer = arc if arc.p < answer.p else answer
+    return replace(answer, p=min(1.0, questions * answer.p))
+
+
+def _line(columns: IntArray) -> FloatArray:
+    """A line over these columns, around 0 and of length 1."""
+    centred = columns - columns.mean()
+    return np.asarray(centred / np.linalg.norm(centred))
+
+
+def _is_line(values: FloatArray, line: FloatArray) -> bool:
+    """Whether a line explains values better than steps do, by the Bayesian information criterion.
+
+    A line has one parameter more than a level alone, and each step two: its place and its size.
+    """
+    n = values.size
+    centred = values - values.mean()
+    left = float(np.sum((centred - line * (line @ centred)) ** 2))
+
+    def criterion(squares: float, parameters: int) -> float:
+        return n * math.log(max(squares, n * _EQUAL**2)) + parameters * math.log(n)
+
+    of_line = criterion(left, 1)
+    return all(
+        of_line < criterion(squares, 2 * steps) for steps, squares in enumerate(_by_steps(centred))
+    )
+
+
+def _by_steps(values: FloatArray) -> list[float]:
+    """The least sum of squares that is left by no step, by one, and so on: exact, by dynamic
+    programming over the places of the last step."""
+    n = values.size
+    sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (values, values**2))
+    starts, ends = np.arange(n + 1)[:, None], np.arange(n + 1)[None, :]
+    lengths = ends - starts
+    with np.errstate(divide="ignore", invalid="ignore"):
+        within = (
+            squares[None, :] - squares[:, None] - (sums[None, :] - sums[:, None]) ** 2 / lengths
+        )
+    within = np.where(lengths >= EDGE, within, math.inf)
+    least = within[0]
+    found = [float(least[n])]
+    for _ in range(MOST_STEPS):
+        least = np.min(least[:, None] + within, axis=0)
+        found.append(float(least[n]))
+    return found
+
+
+def _clipped(values: FloatArray) -> FloatArray:
     middle = np.median(values)
     spread = 1.4826 * np.median(np.abs(values - middle))  # the sd of a normal distribution
-    if spread > 0:
-        values = np.clip(values, middle - REACH * spread, middle + REACH * spread)
-    answer = _judged(values, "steps", share, most)
-    if not answer.open:
-        arc = _judged(values, "arcs", share, min(most, _MOST_FOR_ARCS))
-        answer = arc if arc.p < answer.p else answer
-    # Each p-value counts as often as there are questions (Bonferroni).
-    return replace(answer, p=min(1.0, 2 * answer.p))
+    if spread == 0:
+        return values
+    return np.asarray(np.clip(values, middle - REACH * spread, middle + REACH * spread))
 
 
-def _judged(values: FloatArray, kind: str, share: float, most: int) -> _Answer:
+def _judged(
+    values: FloatArray, kind: str, share: float, most: int, line: FloatArray | None = None
+) -> _Answer:
     """The p-value of the largest statistic, and between which places it is.
 
     As many permutations as it takes (Besag & Clifford 1991): most series show with the first
-    hundred that there is nothing.
+    hundred that there is nothing. line: what is requested in place of levels.
     """
     n = values.size
     starts, ends = _places(n, kind)
     if starts.size == 0:
         return _Answer(1.0, 0.0, EDGE, n)
 
+    def explained(columns: FloatArray) -> FloatArray:
+        if line is not None:
+            return np.asarray((line @ columns)[None, :] ** 2)
+        return _between(columns, starts, ends)
+
     centred = values - values.mean()
     squares = float(np.sum(centred**2))
-    between = _between(centred[:, None], starts, ends)[:, 0]
+    between = explained(centred[:, None])[:, 0]
     best = int(between.argmax())
-    # Levels without any noise stay finite.
-    score = share * (n - 2) * between[best] / max(squares - between[best], 1e-12)
-    # The sum of squares of that statistic; what only rounding distinguishes has been reached.
-    reached = (1 - 1e-9) * squares * score / (n - 2 + score)
+    (own,) = _squared_t(between[[best]], squares, n).tolist()
+    # What only rounding distinguishes has been reached.
+    reached = share * own * (1 - 1e-9)
     most_at_once = max(1, _AT_ONCE // starts.size)
     beyond = done = 0
     for stage in _STAGES:
@@ -198,18 +275,20 @@ def _judged(values: FloatArray, kind: str, share: float, most: int) -> _Answer:
         orders = _orders(n, stage)
         for first in range(done, stage, most_at_once):
             permuted = centred[orders[:, first : min(stage, first + most_at_once)]]
-            largest = _between(permuted, starts, ends).max(axis=0)
-            beyond += int(np.sum(largest >= reached))
+            largest = explained(permuted).max(axis=0)
+            beyond += int(np.sum(_squared_t(largest, squares, n) >= reached))
         done = stage
         if beyond >= _ENOUGH:
             break
-    p = (beyond + 1) / (done + 1)
-    return _Answer(p, float(score), int(starts[best]), int(ends[best]), open=beyond == 0)
+    p, score = (beyond + 1) / (done + 1), share * own
+    return _Answer(p, score, int(starts[best]), int(ends[best]), open=beyond == 0)
 
 
 @functools.lru_cache(maxsize=64)
 def _places(n: int, kind: str) -> tuple[IntArray, IntArray]:
     """From where to where a level may be another: to the end, or over an arc within."""
+    if kind == "trend":
+        return np.array([0]), np.array([n])
     if kind == "steps":
         starts = np.arange(EDGE, n - EDGE + 1)
         return starts, np.full(starts.size, n)
@@ -221,12 +300,17 @@ def _places(n: int, kind: str) -> tuple[IntArray, IntArray]:
 @functools.lru_cache(maxsize=16)
 def _orders(n: int, count: int) -> npt.NDArray[np.int16]:
     """Orders ``[n, count]``, the same for every series of that length; the first ones stay."""
-    number = _STAGES.index(count)
-    before = _STAGES[number - 1] if number else 0
-    rng = np.random.default_rng([SEED, n, count])
-    orders = np.tile(np.arange(n, dtype=np.int16), (count - before, 1))
-    fresh = np.ascontiguousarray(rng.permuted(orders, axis=1).T)
-    return np.concatenate([_orders(n, before), fresh], axis=1) if number else fresh
+    if count > _STAGES[0]:
+        before = _STAGES[_STAGES.index(count) - 1]
+        fresh = _drawn(n, count - before, count)
+        return np.concatenate([_orders(n, before), fresh], axis=1)
+    return _drawn(n, count, count)
+
+
+def _drawn(n: int, count: int, stage: int) -> npt.NDArray[np.int16]:
+    rng = np.random.default_rng([SEED, n, stage])
+    orders = np.tile(np.arange(n, dtype=np.int16), (count, 1))
+    return np.ascontiguousarray(rng.permuted(orders, axis=1).T)
 
 
 def _between(centred: FloatArray, starts: IntArray, ends: IntArray) -> FloatArray:
@@ -243,6 +327,13 @@ def _between(centred: FloatArray, starts: IntArray, ends: IntArray) -> FloatArra
     between *= between
     between *= (n / (inside * (n - inside)))[:, None]
     return between
+
+
+def _squared_t(between: FloatArray, squares: float, n: int) -> FloatArray:
+    """The squared t statistics of sums of squares between two levels. squares: of all ``n``."""
+    # Levels without any noise stay finite.
+    found: FloatArray = (n - 2) * between / np.maximum(squares - between, 1e-12)
+    return found
 
 
 # Neighbours that resemble each other
@@ -267,9 +358,9 @@ def _shares(series_list: Sequence[_Series], families: Sequence[int]) -> dict[int
             sums[families[each.row]] = [a + b for a, b in zip(kept, line_weights, strict=True)]
     shares = {}
     for family, (near, far, count) in sums.items():
-        correlation = far / near - 1 - CAUTION / math.sqrt(count) if near else 0.0
-        correlation = min(max(correlation, 0.0), _MOST_ALIKE)
-        shares[family] = (1 - correlation) / (1 + correlation)
+        resemblance = far / near - 1 - CAUTION / math.sqrt(count) if near else 0.0
+        resemblance = min(max(resemblance, 0.0), _MOST_ALIKE)
+        shares[family] = (1 - resemblance) / (1 + resemblance)
     return shares
 
 
@@ -288,7 +379,11 @@ TOGETHER = 3 / 4
 """Of the cases so many must have gone along, by half as much at the least, if all are to have."""
 
 MOST = 20
-"""Events that are looked for."""
+"""Events that are looked for: no history has more."""
+
+LONGEST = 100
+"""Sessions in which steps are looked for, the last: the work grows with their square, and
+nobody will act on a step of a hundred nights ago. Trends are looked for in all sessions."""
 
 _POLISHING = 20  # sweeps; most tables are settled after three
 
@@ -308,6 +403,8 @@ class Movement:
     before, at: columns, the last before it and the first after it. rows: the cases that moved.
     ratio: time after it over time before it, with its interval; next to the cases that stayed, if
     there are any. taken_back: the column from which on most of it was gone again, None if it lasts.
+    gradual: whether it is a trend, a little in each session; then ``before`` and ``at`` are the
+    first and the last column, and ratio is that of the times at these.
     """
 
     scope: Scope
@@ -316,6 +413,12 @@ class Movement:
     rows: tuple[int, ...]
     ratio: Interval
     taken_back: int | None = None
+    gradual: bool = False
+
+    @property
+    def unreliable(self) -> bool:
+        """Whether it is a trend that, seen over all that moved, may be none."""
+        return self.gradual and self.ratio.low <= 1 <= self.ratio.high
 
     @property
     def verdict(self) -> Verdict:
@@ -337,51 +440,90 @@ def movements(logs: FloatArray, backends: Sequence[str], level: float = LEVEL) -
     logs: of the time of each case in each session, not a number where it was not measured.
     backends: of each case.
     """
-    if not enough(logs):
-        return []
-    found, rest = _parts(logs, backends, level)
-    found.sort(key=lambda part: (part.at, list(Scope).index(part.scope)))
+    rest = np.array(logs, dtype=np.float64)
+    found: list[_Part] = []
+    start = max(0, rest.shape[1] - LONGEST) if rest.ndim == 2 else 0
+    if start and enough(rest):
+        # What moved in steps is found below, by its last sessions alone.
+        found = [part for part in _parts(rest, backends, level, arcs=False) if part.gradual]
+        for part in found:
+            part.take_out(rest)
+    recent = rest[:, start:]
+    steps = _parts(recent, backends, level) if enough(recent) else []
+    for part in steps:
+        part.take_out(recent)
+    found = [
+        *found,
+        *(replace(part, first=part.first + start, at=part.at + start) for part in steps),
+    ]
+    found = _joined(found)
+    found.sort(key=lambda part: (part.first, part.at, list(Scope).index(part.scope)))
     moved = [_movement(part, found, rest) for part in found]
-    ended = [replace(each, taken_back=_taken_back(each, moved[n:])) for n, each in enumerate(moved)]
-    return [each for each in ended if each.verdict is not Verdict.SAME]
+    ended = [
+        replace(each, taken_back=_taken_back(each, moved[number + 1 :]))
+        for number, each in enumerate(moved)
+    ]
+    return [each for each in ended if each.verdict is not Verdict.SAME and not each.unreliable]
+
+
+def _parts(
+    logs: FloatArray, backends: Sequence[str], level: float, arcs: bool = True
+) -> list[_Part]:
+    """What moved in a table, the most significant first; each is taken out before the next."""
+    rest = np.array(logs)
+    found: list[_Part] = []
+    for _ in range(MOST):
+        part = _next_part(rest, backends, found, level, arcs)
+        if part is None:
+            break
+        found.append(part)
+        part.take_out(rest)
+    return found
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Cases that moved together. at: from which column on; shifts: by how much, by row."""
+    """Cases that moved together. at: from which column on; shifts: by how much each.
+
+    gradual: whether from ``first`` to ``at`` a little in each column; else both are the same.
+    """
 
     scope: Scope
+    first: int
     at: int
-    shifts: Mapping[int, float]
+    rows: tuple[int, ...]
+    shifts: tuple[float, ...]
+    gradual: bool = False
 
     def path(self, columns: int) -> FloatArray:
-        """How far each of its rows has moved in each column, ``[rows, columns]``."""
-        shifts = np.array(list(self.shifts.values()))
-        return np.asarray(shifts[:, None] * (np.arange(columns) >= self.at))
+        """Return how far each of its rows has moved in each column, ``[rows, columns]``."""
+        if self.gradual:
+            way = np.clip((np.arange(columns) - self.first) / (self.at - self.first), 0.0, 1.0)
+        else:
+            way = (np.arange(columns) >= self.at).astype(np.float64)
+        return np.asarray(np.array(self.shifts)[:, None] * way)
+
+    def take_out(self, logs: FloatArray) -> None:
+        """Take it out of a table, in place."""
+        logs[list(self.rows)] -= self.path(logs.shape[1])
 
 
-def _parts(
-    logs: FloatArray, backends: Sequence[str], level: float
-) -> tuple[list[_Part], FloatArray]:
-    """What moved in a table, and the table without it.
-
-    The most significant first; each is taken out before the next is looked for, and an event that
-    is found a part of it at a time is one.
-    """
-    rest = np.array(logs, dtype=np.float64)
-    every: list[_Part] = []
+def _joined(parts: Iterable[_Part]) -> list[_Part]:
+    """Each event once, also where it was found in several goes, a part of it at a time."""
     found: list[_Part] = []
-    while len(every) < MOST and (part := _next_part(rest, backends, every, level)) is not None:
-        every.append(part)
-        rest[list(part.shifts)] -= part.path(rest.shape[1])
+    for part in parts:
         for number, known in enumerate(found):
-            if known.shifts.keys() == part.shifts.keys() and abs(known.at - part.at) <= NEAR:
-                shifts = {row: shift + part.shifts[row] for row, shift in known.shifts.items()}
+            near = abs(known.at - part.at) <= NEAR and abs(known.first - part.first) <= NEAR
+            if known.rows == part.rows and known.gradual == part.gradual and near:
+                shifts = tuple(a + b for a, b in zip(known.shifts, part.shifts, strict=True))
                 found[number] = replace(known, shifts=shifts)
                 break
         else:
             found.append(part)
-    return found, rest
+    return found
+
+
+# The next event
 
 
 def _next_part(
@@ -389,6 +531,7 @@ def _next_part(
     backends: Sequence[str],
     known: Sequence[_Part],
     level: float,
+    arcs: bool,
 ) -> _Part | None:
     """What moved in the most significant event that a table holds; None if it holds none.
 
@@ -397,9 +540,17 @@ def _next_part(
     series_list = _series(logs, backends)
     # What the machine does from night to night is its own; the others resemble each other.
     families = [int(scope is not Scope.ALL) for scope, _, _ in series_list]
-    found = changes(np.array([values for _, _, values in series_list]), families, level)
+    found = changes(np.array([values for _, _, values in series_list]), families, level, arcs)
     if not found:
         return None
+    if found[0].gradual:
+        evidence = [series_list[each.series][:2] for each in found if each.gradual]
+        lines = np.array([_rise(values) for values in logs])
+        scope, shifts = _who_moved(lines, backends, evidence)
+        last = logs.shape[1] - 1
+        moved = tuple(shifts), tuple(shifts.values())
+        return _Part(scope, 0, last, *moved, gradual=True) if shifts else None
+    found = [each for each in found if not each.gradual]
     near = [each for each in found if abs(each.at - found[0].at) <= NEAR]
     # Of places that as many name, the most significant, which comes first.
     ((at, _),) = Counter(each.at for each in near).most_common(1)
@@ -408,7 +559,17 @@ def _next_part(
     shifted = np.array([_shift(values, row, at, until, known) for row, values in enumerate(logs)])
     scope, shifts = _who_moved(shifted, backends, evidence)
     # Of a change of two kinds at one place, the second is found when the first is taken out.
-    return _Part(scope, at, shifts) if shifts else None
+    moved = tuple(shifts), tuple(shifts.values())
+    return _Part(scope, at, at, *moved) if shifts else None
+
+
+def _rise(values: FloatArray) -> float:
+    """How far a line through the values rises from the first column to the last."""
+    columns = np.flatnonzero(np.isfinite(values))
+    if columns.size < LEAST:
+        return math.nan
+    slope = np.polynomial.polynomial.polyfit(columns, values[columns], 1)[1]
+    return float(slope * (values.size - 1))
 
 
 def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int, FloatArray]]:
@@ -440,7 +601,7 @@ def _shift(
     too much or too little. Of others it is from all there is, since a level that was taken from few
     sessions and given to many would be a change.
     """
-    own = [part.at for part in known if row in part.shifts]
+    own = [part.at for part in known if row in part.rows and not part.gradual]
     start = max((place for place in own if place < at - NEAR), default=0)
     ends = [place for place in own if place > at + NEAR]
     end = min(ends if until is None else [*ends, until], default=None)
@@ -469,17 +630,21 @@ def _who_moved(
     scopes = {scope for scope, _ in evidence}
     if not scopes & {Scope.ALL, Scope.BACKENDS}:
         single = [row for _, row in evidence if math.isfinite(shifted[row])]
-        moved = {row: float(shifted[row]) - shifts[backends[row]] for row in single}
-        return Scope.CASES, _farthest(moved)
+        return _farthest(
+            Scope.CASES, {row: float(shifted[row]) - shifts[backends[row]] for row in single}
+        )
     near = STAYED * max(map(abs, shifts.values()), default=0.0)
     shared = _shared_shift(list(shifts.values()), near)
     if shared and Scope.ALL in scopes:
         return _all(shifted, by_backend, shared, near)
     stayed = [each for each in shifts.values() if abs(each - shared) <= near]
     base = _least_median(np.array(stayed)) if stayed else 0.0
-    moved = _farthest({rows[0]: shifts[name] - base for name, rows in by_backend.items()})
+    scope, moved = _farthest(
+        Scope.BACKENDS,
+        {rows[0]: shifts[name] - base for name, rows in by_backend.items()},
+    )
     every = [row for rows in by_backend.values() if rows[0] in moved for row in rows]
-    return Scope.BACKENDS, {row: float(shifted[row]) - base for row in every}
+    return scope, {row: float(shifted[row]) - base for row in every}
 
 
 def _all(
@@ -501,14 +666,15 @@ def _all(
     return Scope.CASES, {row: float(shifted[row]) - stayed for row in along}
 
 
-def _farthest(shifts: Mapping[int, float]) -> dict[int, float]:
+def _farthest(scope: Scope, shifts: Mapping[int, float]) -> tuple[Scope, dict[int, float]]:
     """Those that went farthest, and those that went the same way, if not nearly as far."""
     most = max(shifts.values(), key=abs, default=0.0)
-    return {
+    far = {
         row: each
         for row, each in shifts.items()
         if each * most > 0 and abs(each) > STAYED * abs(most)
     }
+    return scope, far
 
 
 def _shared_shift(shifts: Sequence[float], near: float) -> float:
@@ -516,8 +682,14 @@ def _shared_shift(shifts: Sequence[float], near: float) -> float:
     if any(abs(shift) <= near for shift in shifts):
         return 0.0
     company = [sum(abs(other - shift) <= near for other in shifts) for shift in shifts]
-    most = max(company)
-    return min((s for s, others in zip(shifts, company, strict=True) if others == most), key=abs)
+    return min(
+        (
+            shift
+            for shift, others_level in zip(shifts, company, strict=True)
+            if others_level == max(company)
+        ),
+        key=abs,
+    )
 
 
 # How far
@@ -525,26 +697,44 @@ def _shared_shift(shifts: Sequence[float], near: float) -> float:
 
 def _movement(part: _Part, every: Sequence[_Part], rest: FloatArray) -> Movement:
     """A part, and how far it went: in what is left of the times, with its shift put back."""
-    rows, at = list(part.shifts), part.at
+    rows, at = list(part.rows), part.at
     level = rest - _medians(rest, axis=1)[:, None]
-    shifted = level[rows] + part.path(rest.shape[1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # not a number where there is none
-        path = np.nanmean(shifted, axis=0)
-    moved = {row for each in every if each.scope is not Scope.ALL for row in each.shifts}
+    path = _means(level[rows] + part.path(rest.shape[1]))[None, :]
+    moved = {row for each in every if each.scope is not Scope.ALL for row in each.rows}
     others = [row for row in range(len(rest)) if row not in moved]
     if part.scope is not Scope.ALL and others:
         others_level = _medians(level[others], axis=0)
         path = np.where(np.isfinite(others_level), path - others_level, path)
-    seen = np.flatnonzero(np.isfinite(path))
-    before, after = seen[seen < at], seen[seen >= at]
+    seen = np.flatnonzero(np.isfinite(path[0]))
+    if part.gradual:
+        seen = seen[(seen >= part.first) & (seen <= at)]
+        ends = int(seen[0]), int(seen[-1])
+        size = _size_of_trend(seen, path[0, seen])
+    else:
+        ends = (
+            int(max((each for each in seen if each < at), default=at)),
+            int(min((each for each in seen if each >= at), default=at)),
+        )
+        size = _size(path[0, :at], path[0, at:])
     return Movement(
         part.scope,
-        int(before[-1]) if before.size else at,
-        int(after[0]) if after.size else at,
+        *ends,
         tuple(sorted(rows)),
-        _size(path[:at], path[at:]),
+        size,
+        gradual=part.gradual,
     )
+
+
+def _size_of_trend(columns: IntArray, values: FloatArray) -> Interval:
+    """The ratio of the last to the first on a line through logs, with its t-interval."""
+    centred = columns - columns.mean()
+    squares = float(np.sum(centred**2))
+    slope = float(centred @ values) / squares
+    left = values - values.mean() - slope * centred
+    free = max(values.size - 2, 1)
+    span = float(columns[-1] - columns[0])
+    error = span * math.sqrt(float(np.sum(left**2)) / free / squares)
+    return _as_ratio(Estimates.of(span * slope, error, float(free)))
 
 
 def _size(before: FloatArray, after: FloatArray) -> Interval:
@@ -561,7 +751,10 @@ def _size(before: FloatArray, after: FloatArray) -> Interval:
     free = max(sum(counts) - 2, 1)
     squares = sum(float(np.sum((values - values.mean()) ** 2)) for values in sides)
     error = math.sqrt(squares / free * sum(1 / count for count in counts))
-    found = Estimates.of(middle, error, float(free))
+    return _as_ratio(Estimates.of(middle, error, float(free)))
+
+
+def _as_ratio(found: Estimates) -> Interval:
     low, high = found.bounds()
     with np.errstate(over="ignore", under="ignore"):
         bounds = [float(np.exp(each[0])) for each in (low, found.middles, high)]
@@ -598,9 +791,20 @@ def _polished(logs: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _medians(values: FloatArray, axis: int) -> FloatArray:
     """Of numbers; not a number where there is none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(np.nanmedian(values, axis=axis))
+    some = np.isfinite(values).any(axis=axis)
+    found = np.full(some.shape, np.nan)
+    taken = values[:, some] if axis == 0 else values[some]
+    if taken.size:
+        found[some] = np.nanmedian(taken, axis=axis)
+    return found
+
+
+def _means(values: FloatArray) -> FloatArray:
+    """Over the cases, of numbers."""
+    there = np.isfinite(values)
+    counts = there.sum(axis=0)
+    sums = np.where(there, values, 0.0).sum(axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _least_median(values: FloatArray) -> float:

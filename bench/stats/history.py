@@ -138,10 +138,6 @@ class History:
     notes: tuple[str, ...] = ()
 
 
-LONGEST = 100
-"""The last sessions, in which changes are looked for: the work grows with the square of their
-number, and nobody will act on a change of a hundred nights ago."""
-
 # Of what an environment holds, that which is a version, or decides how the work is done. It comes
 # first, since that is what a person looks for; whatever else differs follows.
 _VERSIONS = re.compile(
@@ -304,12 +300,11 @@ def _moved(
     every: Sequence[CaseHistory], sessions: Sequence[SessionReplicates]
 ) -> tuple[Moved, ...] | None:
     """What moved, device by device: a new driver of a GPU is nothing to the CPU."""
-    recent = sessions[-LONGEST:]
-    columns = {session.number: column for column, session in enumerate(recent)}
+    columns = {session.number: column for column, session in enumerate(sessions)}
     found: list[Moved] = []
     judged = False
     for lines in grouped(every, lambda line: line.case.device).values():
-        logs = np.full((len(lines), len(recent)), np.nan)
+        logs = np.full((len(lines), len(sessions)), np.nan)
         for row, line in enumerate(lines):
             for point in line.points:
                 if point.time is not None and point.session.number in columns:
@@ -318,11 +313,11 @@ def _moved(
         found += [
             Moved(
                 each,
-                recent[each.before],
-                recent[each.at],
+                sessions[each.before],
+                sessions[each.at],
                 tuple(lines[row].case for row in each.rows),
-                _between(recent[each.before + 1 : each.at + 1]),
-                None if each.taken_back is None else recent[each.taken_back],
+                () if each.gradual else _between(sessions[each.before + 1 : each.at + 1]),
+                None if each.taken_back is None else sessions[each.taken_back],
             )
             for each in movements(logs, [line.case.backend for line in lines])
         ]

@@ -29,7 +29,7 @@ from bench.render.history import as_csv as comma_separated
 from bench.render.history import changes_table as sheet
 from bench.render.messages import doubt_line
 from bench.render.quantities import times_as_fast
-from bench.stats import history as history_stats
+from bench.stats import change_points
 from bench.stats.change_points import Scope
 from bench.stats.history import (
     History,
@@ -93,8 +93,12 @@ def nights(
     since: int = 18,
     until: int = 10**6,
     cases: Sequence[Case] = (),
+    gradually: bool = False,
 ) -> Results:
-    """A session a night; from one on ``slower`` cases take so many times as long."""
+    """A session a night; from one on ``slower`` cases take so many times as long.
+
+    gradually: only in the last night; before, a little more in each.
+    """
     rng = np.random.default_rng(1)
     every = cases or [
         a_case(name, batch) for name in ("keras", "scan", "torch") for batch in (8, 16)
@@ -104,7 +108,8 @@ def nights(
         luck = rng.normal(0, 0.02)
         times = {
             of: math.exp(luck + rng.normal(0, 0.01))
-            * ((slower or {}).get(of, 1.0) if since <= night < until else 1.0)
+            * (slower or {}).get(of, 1.0)
+            ** ((night - 1) / (count - 1) if gradually else since <= night < until)
             for of in every
         }
         version = "2.21.0" if night >= since else "2.20.0"
@@ -322,8 +327,25 @@ def test_too_short_a_history_says_so_and_breaks_no_rule() -> None:
     assert "takes 11 sessions with the same case; here are at most 10" in told
 
 
+def test_slow_drift_breaks_the_rule_and_is_one_gradual_change() -> None:
+    creeping = {a_case("scan"): 1.1, a_case("scan", 16): 1.1}
+    found = build(nights(200, creeping, gradually=True))
+    (machine,) = found.machines
+    assert machine.moved is not None
+    (moved,) = machine.moved
+    assert (moved.before.number, moved.session.number) == (1, 200)
+    assert moved.movement.ratio.mid == pytest.approx(1.1, rel=0.01)
+    guard = judge(parse_rule("slower:5%"), found)
+    assert guard.failed == ((machine, moved),)
+    assert "scan (2 cases) gradually from #1 to #200" in gate_line(guard)
+    assert "a little in each session" in history_words.error_lines(guard)[0]
+    assert not judge(parse_rule("slower:12%"), found).failed
+    ((when, *_, why),) = sheet(machine).lines
+    assert (when.text, why.text) == ("#1 to #200, gradually", "a little in each session")
+
+
 def test_only_the_last_sessions_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (history_stats, history_words):
+    for module in (change_points, history_words):
         monkeypatch.setattr(module, "LONGEST", 15)
     found = build(nights(35, SLOW_SCAN, since=12, cases=[*SLOW_SCAN, a_case()]))
     machine, moved = moved_on(found)

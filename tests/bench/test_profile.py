@@ -223,4 +223,4 @@ def test_command_without_a_profiler_says_why_and_writes_no_file(
     with pytest.raises(SystemExit) as ended:
         profile.main(["keras", "--output", "x.json"])
     assert ended.value.code == BAD_INPUT
-    assert "one is spelled backend/b32" in capsys.readouterr().err
+    assert "one is written backend/b32" in capsys.readouterr().err

@@ -47,9 +47,11 @@ def test_the_tables_have_a_row_for_every_world_and_effect(monkeypatch: pytest.Mo
     monkeypatch.setattr(changes, "LENGTHS", (12,))
     monkeypatch.setattr(changes, "NIGHTS", (12,))
     monkeypatch.setattr(changes, "AFTER", (3,))
+    monkeypatch.setattr(changes, "DRIFTS", (20,))
     made = changes.tables(1)
     assert len(made["False changes"].lines) == len(WORLDS) + len(OUTSIDE)
     assert len(made["Found changes"].lines) == 3 * len(EFFECTS)
+    assert len(made["Found drifts"].lines) == 2
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def test_a_stream_s_chunk_is_one_timestep_unless_the_shape_says_more() -> None:
         ({**SIZES, "bidirectional": 1}, ".bidirectional is 1; expected true or false"),
         (
             {**SIZES, "optimizer": "adam"},
-            '.optimizer is "adam"; expected modes = ["training"] beside it: inference updates no',
+            '.optimizer is "adam"; expected modes = ["training"] next to it: inference updates no',
         ),
         (
             {**SIZES, "timesteps": [9, 6], "min_length": 7},

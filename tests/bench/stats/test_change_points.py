@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.stats import change_points as room
+from bench.stats import change_points
 from bench.stats.change_points import (
     LEAST,
     ChangePoint,
@@ -243,7 +243,7 @@ def test_neighbours_that_resemble_each_other_raise_fewer_alarms(
         return sum(bool(changes(each[None, :])) for each in fresh)
 
     seen = alarms()
-    monkeypatch.setattr(room, "_MOST_ALIKE", 0.0)
+    monkeypatch.setattr(change_points, "_MOST_ALIKE", 0.0)
     assert seen < alarms() / 2
 
 
@@ -278,8 +278,42 @@ def test_the_statistic_is_the_square_of_students_t() -> None:
     values = noise(1, 15, seed=8)
     # Alternating, so that no value resembles its neighbour and nothing is taken off.
     values[0] += 0.1 * (-1.0) ** np.arange(15)
-    starts, _ = room._places(15, "steps")
-    found = room._judged(values[0], "steps", share=1.0, most=room._STAGES[0])
+    starts, _ = change_points._places(15, "steps")
+    found = change_points._judged(values[0], "steps", share=1.0, most=change_points._STAGES[0])
     wanted = [ttest_ind(values[0, :at], values[0, at:]).statistic ** 2 for at in starts]
     assert found.score == pytest.approx(max(wanted))
     assert found.start == starts[int(np.argmax(wanted))]
+
+
+@pytest.mark.parametrize("sessions", [40, 150])
+@pytest.mark.parametrize("moving", [("scan",), BACKENDS])
+def test_slow_drift_is_one_gradual_movement_and_no_step(
+    sessions: int, moving: Sequence[str]
+) -> None:
+    logs, names = history(sessions=sessions)
+    here = rows(names, *moving)
+    logs[here] += np.linspace(0, math.log(1.2), sessions)
+    found = only(movements(logs, names))
+    assert found.gradual
+    assert (found.before, found.at, found.rows) == (0, sessions - 1, tuple(here))
+    assert found.ratio.mid == pytest.approx(1.2, rel=0.06)
+    assert found.verdict is Verdict.SLOWER
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_staircase_is_no_drift(steps: int) -> None:
+    logs, names = history(sessions=60)
+    for step in range(1, steps + 1):
+        logs[rows(names, "scan"), 60 * step // (steps + 1) :] += math.log(1.15)
+    found = movements(logs, names)
+    assert not any(each.gradual for each in found)
+    assert len(found) == steps
+
+
+def test_trend_over_missing_sessions_is_found_and_equals_have_none() -> None:
+    series = noise(1, 60)
+    series[0] += np.linspace(0, 0.15, 60)
+    series[0, 10:30] = np.nan
+    (found,) = changes(series)
+    assert found.gradual
+    assert not any(each.gradual for each in changes(noise(150, 30, seed=9)))

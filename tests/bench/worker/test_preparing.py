@@ -194,7 +194,7 @@ def test_an_error_is_reported_with_when_it_came(world: World, what: str, during:
         ({"availability": Availability(False, 3)}, "is a int; expected text"),  # type: ignore[arg-type]
         ({"evidence": ["a"]}, "its evidence is a list; expected a dictionary"),
         ({"evidence": {"kernels": ["a"] * 400_000}}, "its evidence is"),
-        ({"evidence": {"kernels": {1, 2}}}, "TypeError while it was asked what it runs"),
+        ({"evidence": {"kernels": {1, 2}}}, "TypeError while what it runs was looked up"),
     ],
 )
 def test_an_answer_of_the_wrong_kind_is_a_failure_in_words(

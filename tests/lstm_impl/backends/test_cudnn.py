@@ -285,7 +285,7 @@ def test_the_algorithm_is_reported_as_far_as_tensorflow_tells_it(
     ("name", "training", "algorithm"),
     [
         ("cudnn", True, "standard"),
-        ("cudnn", False, "not told"),
+        ("cudnn", False, "not known"),
         ("cudnn+lengths", False, "standard"),
     ],
 )

@@ -111,7 +111,7 @@ def test_it_explains_what_it_picked_for_each_way_of_calling() -> None:
     ways = [(call.training, call.masked) for call, _ in explanation.choices]
     assert ways == [(False, False), (True, False), (False, True)]
     assert "training on cpu, outside a graph, batch x time 2x5: scan" in str(explanation)
-    assert "asked for by name" in str(explanation)
+    assert "requested by name" in str(explanation)
 
 
 def test_auto_says_that_it_falls_back_to_keras(caplog: pytest.LogCaptureFixture) -> None:
