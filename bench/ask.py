@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from bench.render import report as shown
 from bench.render.messages import answer
 from bench.render.table import Document
 from bench.session import query
-from bench.session.query import WorkQuery
+from bench.session.query import Surroundings, WorkQuery
 from bench.stats.rows import Section
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
@@ -62,8 +61,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _answered(options: argparse.Namespace) -> int:
-    console = output.console()
-    end = time.monotonic() + options.budget
+    console, here = output.console(), Surroundings()
+    end = here.now() + options.budget
     questions = query.questions(options)
     at_hand = {
         question: section
@@ -71,13 +70,15 @@ def _answered(options: argparse.Namespace) -> int:
         if not options.again and (section := query.look(question, options, sound=True))
     }
     open_ = 0 if options.paths else len(questions) - len(at_hand)
+    if open_:
+        query.wait_until_quiet(query.WAIT_SHARE * options.budget, console, here)
     codes = []
     for question, message in questions:
         if message:
             console.print(f"{message}: {question.words}", style="bold")
         section = at_hand.get(question)
         if section is None and not options.paths:
-            seconds = max(1.0, (end - time.monotonic()) / open_ - ANSWERING)
+            seconds = max(1.0, (end - here.now()) / open_ - ANSWERING)
             query.measure(question, options, console, seconds)
             section = query.look(question, options)
             open_ -= 1

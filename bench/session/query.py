@@ -12,8 +12,9 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,11 +24,13 @@ from bench.case.cases import BACKENDS, PEERS, Case
 from bench.cli.command_line import INTERRUPTED, ReportedError, UsageError
 from bench.cli.progress import read_results
 from bench.machine import devices, environment
+from bench.machine.disturbance import Activity, activity, between
 from bench.machine.fields import InputError, printable
 from bench.machine.reading import default_folder, expanded
 from bench.machine.writing import write_bytes
 from bench.records.only import of_cases
 from bench.records.schema import Results
+from bench.render.escape import clean
 from bench.render.quantities import shape_words
 from bench.stats.rows import Section, build
 from lstm_impl.registry import VARIANTS, get_backend
@@ -243,6 +246,43 @@ def look(
     results = read_results(files, tell=False) if files else Results((), ())
     machine = environment.read().machine_id
     return found(question, results, machine, options.baseline, variants, tried)
+
+
+LOOK = 2.0
+"""Seconds of one look at what else the machine does."""
+
+WAIT_SHARE = 0.25
+"""Part of the time that may be spent waiting until the machine is quiet."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What tells how busy the machine is, and the clock; a test puts in its own."""
+
+    activity: Callable[[], Activity] = activity
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> None:
+    """Say what else keeps the machine busy, and wait until nothing does, so many seconds at most.
+
+    It takes ``LOOK`` seconds where the machine is quiet.
+    """
+    begun, note = here.now(), False
+    while True:
+        before = here.activity()
+        here.sleep(LOOK)
+        busy = between(before, here.activity()).kept_busy()
+        if not busy:
+            return
+        if here.now() - begun + LOOK > seconds:
+            break
+        if not note:
+            wait = f"waiting up to {seconds:.0f} s for a quiet machine"
+            console.print(f"others keep {clean(busy)}; {wait}", markup=False)
+            note = True
+    console.print(f"measuring all the same: others keep {clean(busy)}", markup=False)
 
 
 def measure(
