@@ -37,7 +37,7 @@ from bench.session.workers import Executor, LocalExecutor, LocalWorker, LostErro
 
 GRACE = 60.0
 """Seconds for which a kind of machine that has work left and no machine any more is waited for:
-what was pre-empted is often replaced."""
+what was preempted is often replaced."""
 
 
 @dataclass(frozen=True)
