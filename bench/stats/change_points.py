@@ -21,6 +21,7 @@ from __future__ import annotations
 import enum
 import functools
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -300,17 +301,12 @@ def _places(n: int, kind: str) -> tuple[IntArray, IntArray]:
 @functools.lru_cache(maxsize=16)
 def _orders(n: int, count: int) -> npt.NDArray[np.int16]:
     """Orders ``[n, count]``, the same for every series of that length; the first ones stay."""
-    if count > _STAGES[0]:
-        before = _STAGES[_STAGES.index(count) - 1]
-        fresh = _drawn(n, count - before, count)
-        return np.concatenate([_orders(n, before), fresh], axis=1)
-    return _drawn(n, count, count)
-
-
-def _drawn(n: int, count: int, stage: int) -> npt.NDArray[np.int16]:
-    rng = np.random.default_rng([SEED, n, stage])
-    orders = np.tile(np.arange(n, dtype=np.int16), (count, 1))
-    return np.ascontiguousarray(rng.permuted(orders, axis=1).T)
+    number = _STAGES.index(count)
+    before = _STAGES[number - 1] if number else 0
+    rng = np.random.default_rng([SEED, n, count])
+    orders = np.tile(np.arange(n, dtype=np.int16), (count - before, 1))
+    fresh = np.ascontiguousarray(rng.permuted(orders, axis=1).T)
+    return np.concatenate([_orders(n, before), fresh], axis=1) if number else fresh
 
 
 def _between(centred: FloatArray, starts: IntArray, ends: IntArray) -> FloatArray:
@@ -630,21 +626,17 @@ def _who_moved(
     scopes = {scope for scope, _ in evidence}
     if not scopes & {Scope.ALL, Scope.BACKENDS}:
         single = [row for _, row in evidence if math.isfinite(shifted[row])]
-        return _farthest(
-            Scope.CASES, {row: float(shifted[row]) - shifts[backends[row]] for row in single}
-        )
+        moved = {row: float(shifted[row]) - shifts[backends[row]] for row in single}
+        return Scope.CASES, _farthest(moved)
     near = STAYED * max(map(abs, shifts.values()), default=0.0)
     shared = _shared_shift(list(shifts.values()), near)
     if shared and Scope.ALL in scopes:
         return _all(shifted, by_backend, shared, near)
     stayed = [each for each in shifts.values() if abs(each - shared) <= near]
     base = _least_median(np.array(stayed)) if stayed else 0.0
-    scope, moved = _farthest(
-        Scope.BACKENDS,
-        {rows[0]: shifts[name] - base for name, rows in by_backend.items()},
-    )
+    moved = _farthest({rows[0]: shifts[name] - base for name, rows in by_backend.items()})
     every = [row for rows in by_backend.values() if rows[0] in moved for row in rows]
-    return scope, {row: float(shifted[row]) - base for row in every}
+    return Scope.BACKENDS, {row: float(shifted[row]) - base for row in every}
 
 
 def _all(
@@ -666,15 +658,14 @@ def _all(
     return Scope.CASES, {row: float(shifted[row]) - stayed for row in along}
 
 
-def _farthest(scope: Scope, shifts: Mapping[int, float]) -> tuple[Scope, dict[int, float]]:
+def _farthest(shifts: Mapping[int, float]) -> dict[int, float]:
     """Those that went farthest, and those that went the same way, if not nearly as far."""
     most = max(shifts.values(), key=abs, default=0.0)
-    far = {
+    return {
         row: each
         for row, each in shifts.items()
         if each * most > 0 and abs(each) > STAYED * abs(most)
     }
-    return scope, far
 
 
 def _shared_shift(shifts: Sequence[float], near: float) -> float:
@@ -682,14 +673,8 @@ def _shared_shift(shifts: Sequence[float], near: float) -> float:
     if any(abs(shift) <= near for shift in shifts):
         return 0.0
     company = [sum(abs(other - shift) <= near for other in shifts) for shift in shifts]
-    return min(
-        (
-            shift
-            for shift, others_level in zip(shifts, company, strict=True)
-            if others_level == max(company)
-        ),
-        key=abs,
-    )
+    most = max(company)
+    return min((s for s, others in zip(shifts, company, strict=True) if others == most), key=abs)
 
 
 # How far
@@ -699,23 +684,25 @@ def _movement(part: _Part, every: Sequence[_Part], rest: FloatArray) -> Movement
     """A part, and how far it went: in what is left of the times, with its shift put back."""
     rows, at = list(part.rows), part.at
     level = rest - _medians(rest, axis=1)[:, None]
-    path = _means(level[rows] + part.path(rest.shape[1]))[None, :]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # not a number where there is none
+        path = np.nanmean(level[rows] + part.path(rest.shape[1]), axis=0)
     moved = {row for each in every if each.scope is not Scope.ALL for row in each.rows}
     others = [row for row in range(len(rest)) if row not in moved]
     if part.scope is not Scope.ALL and others:
         others_level = _medians(level[others], axis=0)
         path = np.where(np.isfinite(others_level), path - others_level, path)
-    seen = np.flatnonzero(np.isfinite(path[0]))
+    seen = np.flatnonzero(np.isfinite(path))
     if part.gradual:
         seen = seen[(seen >= part.first) & (seen <= at)]
         ends = int(seen[0]), int(seen[-1])
-        size = _size_of_trend(seen, path[0, seen])
+        size = _size_of_trend(seen, path[seen])
     else:
         ends = (
             int(max((each for each in seen if each < at), default=at)),
             int(min((each for each in seen if each >= at), default=at)),
         )
-        size = _size(path[0, :at], path[0, at:])
+        size = _size(path[:at], path[at:])
     return Movement(
         part.scope,
         *ends,
@@ -774,7 +761,7 @@ def _taken_back(each: Movement, later: Iterable[Movement]) -> int | None:
     return None
 
 
-# Medians and means of what is there
+# Medians of what is there
 
 
 def _polished(logs: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -791,20 +778,9 @@ def _polished(logs: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _medians(values: FloatArray, axis: int) -> FloatArray:
     """Of numbers; not a number where there is none."""
-    some = np.isfinite(values).any(axis=axis)
-    found = np.full(some.shape, np.nan)
-    taken = values[:, some] if axis == 0 else values[some]
-    if taken.size:
-        found[some] = np.nanmedian(taken, axis=axis)
-    return found
-
-
-def _means(values: FloatArray) -> FloatArray:
-    """Over the cases, of numbers."""
-    there = np.isfinite(values)
-    counts = there.sum(axis=0)
-    sums = np.where(there, values, 0.0).sum(axis=0)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmedian(values, axis=axis))
 
 
 def _least_median(values: FloatArray) -> float:
