@@ -30,6 +30,10 @@ from lstm_impl.workload import Inputs, Workload, differentiated
 class Model(abc.ABC):
     """An LSTM on a device. NumPy in, NumPy out; ``prepare`` for the clock."""
 
+    steps_return_loss = False
+    """Whether a step that updates weights returns its loss alone, as Keras's ``fit`` does: then the
+    last timed call is judged by its weights. Of any other model missing results are an error."""
+
     def __init__(
         self,
         backend: Any,  # a Backend, whose module imports this one

@@ -45,6 +45,7 @@ class CalledModelModel(Model):
     """The model, and what its calls need next to it."""
 
     backend: CalledModel
+    steps_return_loss = True
 
     def _open(self, weights: LSTMWeights) -> None:
         import keras

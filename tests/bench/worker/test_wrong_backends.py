@@ -587,6 +587,21 @@ class UpdatesNothing(Honest):
         return replace(step, run=run)
 
 
+class ShowsNothing(Honest):
+    """From its step's third call on it returns no results, as if its weights said enough."""
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        step, calls = super().prepare(workload, seed), itertools.count()
+        shown = step.results
+        assert shown is not None
+
+        def run() -> Any:
+            raw = step.run()
+            return raw if next(calls) < CALLS_BEFORE else None
+
+        return replace(step, run=run, results=lambda raw: {} if raw is None else shown(raw))
+
+
 def half_of(array: Any) -> Any:
     """Of the sequences; nothing for the others."""
     kept = np.array(array)
@@ -704,6 +719,7 @@ WRONG = {
     "keeps_the_first_rows": Wrong(KeepsFirstRows, (INFERENCE,), TIMED),
     "goes_on_from_its_own_state": Wrong(GoesOn, (INFERENCE,), TIMED),
     "late_outputs": Wrong(LateOutputs, (INFERENCE, TRAINING), CHANGED),
+    "shows_nothing": Wrong(ShowsNothing, (INFERENCE, TRAINING, *BOTH, WINDOWS), TIMED),
     **{name: Wrong(model, (workload,), TIMED) for name, (workload, model) in LATER.items()},
 }
 
