@@ -42,17 +42,19 @@ def _what_is_imported_stays() -> None:
 def pytest_pycollect_makemodule() -> None:
     """Before a file of tests is imported, which no benchmark is."""
     gc.set_threshold(20_000)  # nor does it come often: what is imported stays
-    _no_deadlines()
+    _load_hypothesis_profile()
 
 
 @functools.cache
-def _no_deadlines() -> None:
-    """A property does not fail because the machine is busy: Hypothesis gives an example 200 ms."""
+def _load_hypothesis_profile() -> None:
+    """No deadlines, since machines are busy, and the same examples in every run.
+
+    ``HYPOTHESIS_PROFILE=search`` looks for new examples, many more of them.
+    """
     if importlib.util.find_spec("hypothesis") is not None:
         from hypothesis import HealthCheck, settings
 
-        slow = [HealthCheck.too_slow]
-        # Of what is usual here: in CI the examples are always the same.
-        usual = settings.default
-        settings.register_profile("busy", usual, deadline=None, suppress_health_check=slow)
-        settings.load_profile("busy")
+        busy = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.register_profile("repeat", busy, derandomize=True, database=None)
+        settings.register_profile("search", busy, derandomize=False, max_examples=1000)
+        settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))

@@ -23,13 +23,13 @@ def clean(text: str, limit: int = LONGEST_REASON) -> str:
     """Text on one line, not longer than ``limit`` by much, with nothing a terminal acts on."""
     # A run of blanks in a hostile name must not push what follows off the screen. Splitting before
     # the cut would read a megabyte; after it, what is cut is at most blanks.
-    cut = " ".join(printable(text[: 4 * limit], 4 * limit).split())[:limit]
-    return without_commands(cut + ("..." if len(text) > limit else ""))
+    line = without_commands(" ".join(printable(text[: 4 * limit], 4 * limit).split()))
+    return line[:limit] + ("..." if max(len(text), len(line)) > limit else "")
 
 
 def without_commands(text: str) -> str:
     """Text in which a CI runner that reads the log finds no command of its own."""
-    return text.replace("::", ": :").replace("##[", "# #[")
+    return re.sub(":(?=:)", ": ", text).replace("##[", "# #[")
 
 
 # What Markdown acts on anywhere: escapes, code, emphasis, links, HTML, tables, strikes, formulas,

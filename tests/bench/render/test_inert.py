@@ -36,6 +36,8 @@ def shown(source: str) -> str:
 
 @given(TEXT, st.integers(1, 100))
 @example("A:/\x1f", 4)
+@example(":::", 3)
+@example("::0", 2)
 def test_a_line_is_short_and_nothing_in_it_is_acted_upon(text: str, limit: int) -> None:
     found = clean(text, limit)
     assert_plain(found)
