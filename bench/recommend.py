@@ -1,18 +1,15 @@
-"""``python -m bench.recommend``: which window and backend, or which batches, from results."""
+"""``python -m bench.recommend``: which window and which backend, from results."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from bench.cli import arguments, command_line, filters, output, suite_text
 from bench.cli.command_line import UsageError, tell_errors
-from bench.cli.lengths import SPELLING, source
 from bench.cli.progress import read_results
 from bench.machine import devices
 from bench.machine.fields import ResultError, printable
@@ -28,10 +25,9 @@ from bench.machine.writing import ResultWriteError
 from bench.records.maps import TASKS, LearningMap, newest, parted, untold
 from bench.records.schema import Results
 from bench.render import recommend as shown
-from bench.render.table import Document
 from bench.stats import recommend
 from bench.stats.recommend import NEAR
-from bench.stats.rows import NothingToReportError, Section, build
+from bench.stats.rows import NothingToReportError, build
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import SEQUENCE_MODES
 
@@ -49,10 +45,7 @@ The window is the shortest measured one of at least what the dependency needs, b
 what windows learn (python -m bench.echo windows); without a map it is assumed to be twice the
 dependency and one timestep. Times are of the same shape, or of one that is near and named as such:
 batch, hidden and input size each within a factor of {NEAR:g}. Nothing is scaled or extrapolated.
-
-With --lengths the answer is how to batch sequences of these lengths in this order: padding, or
-buckets with their edges, and the backend that makes it cheapest over --passes passes of a fresh
-process. docs/truncation.md and docs/lengths.md have the method.
+docs/truncation.md has the method.
 """
 
 
@@ -86,7 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--hidden", "--units", metavar="N", type=size, required=True, help="units of a layer"
     )
-    instead = f"how to batch sequences of these lengths instead: {SPELLING}"
     write = "write the suite that measures precisely this to a new TOML file"
     those = "of that suite, separated by commas (default: those that are tied, or the usual)"
     add(
@@ -94,27 +86,21 @@ def _parser() -> argparse.ArgumentParser:
         ("dependency", "N", size, "how many timesteps back what matters lies (of training)"),
         ("input", "N", size, "features of a timestep (default: whatever was measured)"),
         ("steps", "N", size, "timesteps of a whole sequence (default: a stream without end)"),
-        ("lengths", "LENGTHS", str, instead),
         ("write-suite", "FILE", Path, write),
         ("backends", "NAMES", arguments.names, those),
     )
     mode = "inference has no window, and needs --steps"
     arguments.add_choice(parser, "mode", SEQUENCE_MODES, mode, "training")
     arguments.add_choice(parser, "dtype", PRECISIONS, usual="float32")
-    passes = "with --lengths: over all sequences, new shapes traced once"
     arguments.add_usual(
         parser,
         ("device", "NAME", _device, "cpu", "cpu, gpu:0, ..."),
         ("layers", "N", size, 1, "stacked"),
-        ("passes", "N", size, 1, passes),
     )
     arguments.add_output(parser, FORMATS, by_name=True)
     filters.add(parser, FILTERS)
     return parser
 
-
-DRAWN = 10_000
-"""Sequences that are drawn where a distribution is named: shares of them are known to a percent."""
 
 FILTERS = ("backend", "shape")
 """Of the results; the other filters are the question itself."""
@@ -127,15 +113,31 @@ def _recommend(options: argparse.Namespace) -> int:
     there = available(options.paths)
     if options.paths and there.errors and not there.results.files and there.learned is None:
         return command_line.BAD_INPUT
-    answer = _window if options.lengths is None else _batching
-    answered = answer(options, there)
+    query = _query(options)
+    try:
+        sections = build(filters.chosen(there.results, options, FILTERS)).sections
+    except NothingToReportError:
+        sections = ()
+    measured = recommend.places(sections, there.reference)
+    found = recommend.answer(query, measured, there.learned)
+    suite = options.write_suite
+    if suite is not None:
+        suite_text.write(suite, query, found, options.backends or ())
+        print(f"written: {printable(str(suite))}", file=sys.stderr)
+    commands = suite_text.commands(query, options.paths, suite)
+    typed = list(map(command_line.typed_command, commands))
+    answer = shown.document(query, found, there.learned, typed)
+    texts = {
+        "markdown": answer.markdown,
+        "json": lambda: shown.as_json(query, found, there.learned, commands),
+    }
+    output.as_asked(options, answer.terminal, texts)
     if there.errors:
         return command_line.BAD_INPUT
-    return ANSWERED if answered else NO_RESULTS
+    return NO_RESULTS if isinstance(found, recommend.NoRecommendation) else ANSWERED
 
 
-def _window(options: argparse.Namespace, there: Available) -> bool:
-    """Answer which window and backend to take; return whether there was an answer."""
+def _query(options: argparse.Namespace) -> recommend.Query:
     training, steps, dependency = options.mode == "training", options.steps, options.dependency
     if training and dependency is None:
         raise UsageError("--dependency N is missing: how many timesteps back what matters lies")
@@ -146,65 +148,15 @@ def _window(options: argparse.Namespace, there: Available) -> bool:
             f"--dependency {dependency}: nothing lies so far back in sequences of {steps} "
             f"timesteps; expected at most {steps - 1}"
         )
-    question = _question(options)
-    found = recommend.answer(
-        question, recommend.places(sections(there, options), there.reference), there.learned
-    )
-    suite = options.write_suite
-    if suite is not None:
-        suite_text.write(suite, question, found, options.backends or ())
-        print(f"written: {printable(str(suite))}", file=sys.stderr)
-    commands = suite_text.commands(question, options.paths, suite)
-    typed = list(map(command_line.typed_command, commands))
-    answered = shown.document(question, found, there.learned, typed)
-    _write(options, answered, lambda: shown.as_json(question, found, there.learned, commands))
-    return not isinstance(found, recommend.NoRecommendation)
-
-
-def _batching(options: argparse.Namespace, there: Available) -> bool:
-    """Answer how to batch sequences of one's own lengths; return whether there was an answer."""
-    given = source(options.lengths)
-    if options.dependency is not None or options.steps is not None or options.write_suite:
-        raise UsageError(
-            "--lengths is a question of its own: without --dependency, --steps, --write-suite"
-        )
-    question = _question(options)
-    lengths = given.draw(DRAWN, 0) if given.known is None else given.known
-    found = recommend.advise(question, lengths, sections(there, options), options.passes)
-    size = question.input_size or question.hidden_size
-    sizes = f"--batch {question.batch} --hidden {question.hidden_size} --input {size}"
-    low, middle, high = np.quantile(lengths, (0, 0.5, 1), method="nearest")
-    command = " && ".join(
-        f"python -m bench.ask {sizes} --steps {steps} --mode {question.mode}"
-        for steps in sorted({int(low), int(middle), int(high)})
-    )
-    described = shown.batching(question, found, command)
-    _write(options, described, lambda: shown.batching_json(question, found, command))
-    return not isinstance(found, recommend.NoAdvice)
-
-
-def _write(options: argparse.Namespace, answer: Document, json: Callable[[], str]) -> None:
-    output.as_asked(options, answer.terminal, {"markdown": answer.markdown, "json": json})
-
-
-def sections(there: Available, options: argparse.Namespace) -> Sequence[Section]:
-    """Those of what the options choose of the results at hand; none where there is nothing."""
-    try:
-        return build(filters.chosen(there.results, options, FILTERS)).sections
-    except NothingToReportError:
-        return ()
-
-
-def _question(options: argparse.Namespace) -> recommend.Query:
     return recommend.Query(
-        dependency=options.dependency or 0,
+        dependency=dependency or 0,
         batch=options.batch,
         hidden_size=options.hidden,
         device=options.device,
         input_size=options.input,
         num_layers=options.layers,
         dtype=options.dtype,
-        steps=options.steps,
+        steps=steps,
         mode=options.mode,
     )
 

@@ -15,9 +15,9 @@ from bench.render.messages import basis_text, gathered, headline, speed_changed
 from bench.render.quantities import (
     count,
     listed,
+    seconds,
+    seconds_range,
     shape_words,
-    signed_seconds,
-    signed_seconds_range,
     size,
     size_range,
     times_as_fast,
@@ -101,7 +101,7 @@ def _line(found: AxisSeries, of: BackendCost) -> list[Cell]:
         fixed = Cell("too few values" if fit is None else "no line")
     else:
         fixed, per_unit = (
-            Cell(signed_seconds(number), signed_seconds_range(interval) if interval else "")
+            Cell(_signed(number), _signed_range(interval) if interval else "")
             for number, interval in (
                 (fit.line.fixed, fit.fixed),
                 (fit.line.per_timestep, fit.per_timestep),
@@ -124,6 +124,20 @@ def _line(found: AxisSeries, of: BackendCost) -> list[Cell]:
     trust = Cell(f"{invalid} of {len(of.measured)} INVALID" if invalid else "")
     backend = Cell(of.backend, f"up to {longest}" if longest < found.values[-1] else "")
     return [backend, fixed, per_unit, first, memory, misfit, versus, verdict, trust]
+
+
+def _signed(value: float) -> str:
+    """Return seconds of either sign: a fitted cost may be negative."""
+    return f"−{seconds(-value)}" if value < 0 else seconds(value)
+
+
+def _signed_range(interval: Interval) -> str:
+    """Return the bounds of such a value, in the unit of its middle if they are near it."""
+    largest = max(abs(interval.low), abs(interval.high))
+    if largest > 100 * abs(interval.mid):
+        return f"{_signed(interval.low)} to {_signed(interval.high)}"
+    described = seconds_range(interval.low, interval.high, abs(interval.mid))
+    return described.replace("–", " to ").replace("-", "−") if interval.low < 0 else described
 
 
 def _at_the_ends(near: Cheapest, k: int) -> str:

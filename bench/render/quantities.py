@@ -168,26 +168,7 @@ def size(value: float) -> str:
 
 
 def size_range(interval: Interval) -> str:
-    """The bounds of bytes, in the unit in which their middle is shown."""
+    """Return the bounds of bytes in the unit of their middle."""
     unit_size, _ = scale(interval.mid, _BYTES)
     low, high = (_digits(each / unit_size) for each in (interval.low, interval.high))
     return f"{low}–{high}".replace("-", "−")
-
-
-def signed_seconds(value: float) -> str:
-    """Seconds of either sign: a fit may say less than nothing."""
-    return f"−{seconds(-value)}" if value < 0 else seconds(value)
-
-
-def signed_seconds_range(interval: Interval) -> str:
-    """The bounds of such a value, in the unit of its middle if they are near it."""
-    largest = max(abs(interval.low), abs(interval.high))
-    if largest > 100 * abs(interval.mid):
-        return f"{signed_seconds(interval.low)} to {signed_seconds(interval.high)}"
-    described = seconds_range(interval.low, interval.high, abs(interval.mid))
-    return described.replace("–", " to ").replace("-", "−") if interval.low < 0 else described
-
-
-def with_range(number: float, interval: Interval | None) -> str:
-    """Seconds of either sign with bounds in brackets, where there are some."""
-    return signed_seconds(number) + (f" ({signed_seconds_range(interval)})" if interval else "")

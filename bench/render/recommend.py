@@ -1,4 +1,4 @@
-"""Describe what ``bench.recommend`` found: a window and a backend, or a policy of batching."""
+"""Describe the window and the backend that ``bench.recommend`` found."""
 
 from __future__ import annotations
 
@@ -21,21 +21,15 @@ from bench.render.quantities import (
     seconds,
     seconds_range,
     size,
-    with_range,
 )
-from bench.render.table import Block, Column, Document, Sheet, finite, json_text, numbers
+from bench.render.table import Block, Document, finite, json_text
 from bench.stats.along import window
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, Interval
 from bench.stats.recommend import (
-    BEYOND,
     NEAR,
-    Advice,
-    Advised,
-    BatchPlan,
     Difference,
     NeededWindow,
-    NoAdvice,
     NoRecommendation,
     Query,
     Recommendation,
@@ -388,167 +382,3 @@ def _rival_data(found: Rival) -> dict[str, object]:
 def _data(interval: Interval) -> dict[str, float | None]:
     parts = ("mid", "low", "high", "confidence")
     return {part: finite(getattr(interval, part)) for part in parts}
-
-
-# Batches of sequences of different lengths
-
-MOST_SHOWN = 8
-"""Policies in the table: the cheapest, and both ways of padding whatever they cost."""
-
-
-def batching(question: Query, found: Advice | NoAdvice, command: str) -> Document:
-    """Return the decision and what was weighed; command: what measures it."""
-    measure = Block("To measure it", [command], typed=True)
-    if isinstance(found, NoAdvice):
-        return Document([Block(f"No answer: {_no_advice(question, found)}.", level=2), measure])
-    first = found.backends[0]
-    backend = labels.name(first.backend)
-    return Document(
-        [
-            Block(_decision(first, found), level=2),
-            Block(f"Policies of {backend}", sheet=_policies(first, found.passes)),
-            Block("The best policy of each backend", sheet=_backends(found)),
-            Block(lines=_grounds(found), style="dim"),
-            measure,
-        ],
-        heading=10,
-    )
-
-
-def _decision(first: Advised, found: Advice) -> str:
-    best, line = first.best, first.line
-    cost = best.cost(line, found.passes)
-    whole = next(plan for plan in first.plans if plan.policy == "longest")
-    edges = [f"{each:,}" for each in best.edges]
-    where = f", up to {listed(edges, 16)} timesteps" if edges else ""
-    gain = whole.cost(line, found.passes) / cost if cost > 0 else 1.0
-    return (
-        f"{labels.name(first.backend)}, {plan_name(best)}{where}: {seconds(cost)} for "
-        f"{count(found.passes, 'pass')}, {gain:.3g} times as fast as padding all to the longest; "
-        f"{best.padding:.0%} of what it computes is padding, and it has "
-        f"{count(best.shapes, 'shape')}."
-    )
-
-
-def _policies(first: Advised, passes: int) -> Sheet:
-    shown = list(first.plans[:MOST_SHOWN])
-    shown += [plan for plan in first.plans[MOST_SHOWN:] if not plan.edges]
-    line = first.line
-    return Sheet.of(
-        [
-            Column("policy"),
-            *numbers("batches", "shapes", "padding", count(passes, "pass")),
-            *numbers("of it new shapes", "a batch later"),
-        ],
-        [
-            [
-                plan_name(plan),
-                f"{plan.count:,}",
-                f"{plan.shapes:,}",
-                f"{plan.padding:.0%}",
-                seconds(plan.cost(line, passes)),
-                seconds(line.shape * plan.shapes) if line.shape else "",
-                seconds(plan.steady(line) / plan.count),
-            ]
-            for plan in shown
-        ],
-    )
-
-
-def _backends(found: Advice) -> Sheet:
-    return Sheet.of(
-        [
-            Column("backend", names=True),
-            Column("its policy"),
-            *numbers(count(found.passes, "pass")),
-            *map(Column, ("a batch", "a timestep")),
-            *numbers("a new shape"),
-        ],
-        [
-            [
-                each.backend,
-                plan_name(each.best),
-                seconds(each.best.cost(each.line, found.passes)),
-                with_range(each.fit.line.fixed, each.fit.fixed),
-                with_range(each.fit.line.per_timestep, each.fit.per_timestep),
-                seconds(each.line.shape) if each.line.shape else "none",
-            ]
-            for each in found.backends
-        ],
-    )
-
-
-def _grounds(found: Advice) -> list[str]:
-    """Where the numbers are from, and what is not the same as what was requested."""
-    case = found.backends[0].rows[0].case
-    steps = sorted({row.case.workload.timesteps for each in found.backends for row in each.rows})
-    sizes = f"batch {case.workload.batch}, {case.spec.input_size} in, {case.spec.hidden_size}"
-    lines = [
-        f"Modelled, not measured, from {heading(found.section)}: {sizes} hidden, "
-        f"{listed(list(map(str, steps)))} timesteps; a batch is taken to cost a fixed time and one "
-        "of each timestep, whole sequences without a mask, and each new number of timesteps the "
-        "tracing and compiling that were recorded."
-    ]
-    if other := found.question.differences(case):
-        lines.append(f"A near shape: {_differ(other)}.")
-    if found.longest > steps[-1]:
-        lines.append(f"Lengths of up to {found.longest:,} lie beyond those that were measured.")
-    return lines
-
-
-def batching_json(question: Query, found: Advice | NoAdvice, command: str) -> str:
-    """The same for other programs: seconds are never scaled."""
-    if isinstance(found, NoAdvice):
-        reason = _no_advice(question, found)
-        return json_text({"answered": False, "reason": reason, "command": command})
-    document = {
-        "answered": True,
-        "modelled": True,
-        "command": command,
-        "passes": found.passes,
-        "backends": [
-            {
-                "backend": each.backend,
-                "fixed_s": each.line.fixed,
-                "per_timestep_s": each.line.per_timestep,
-                "new_shape_s": each.line.shape,
-                "policies": [
-                    {
-                        "policy": plan_name(plan),
-                        "edges": list(plan.edges),
-                        "batches": plan.count,
-                        "shapes": plan.shapes,
-                        "padding": plan.padding,
-                        "cost_s": plan.cost(each.line, found.passes),
-                        "steady_s": plan.steady(each.line),
-                    }
-                    for plan in each.plans
-                ],
-            }
-            for each in found.backends
-        ],
-    }
-    return json_text(document)
-
-
-def _no_advice(question: Query, found: NoAdvice) -> str:
-    if found.longest is not None:
-        return (
-            f"the longest of these sequences has {found.longest:,} timesteps, over {BEYOND:g} "
-            "times as many as were measured at a near shape"
-        )
-    return (
-        f"no shape within a factor of {NEAR:g} was measured in {question.mode} on "
-        f"{question.device} at three lengths or more"
-    )
-
-
-def plan_name(plan: BatchPlan) -> str:
-    """Name the policy of a plan."""
-    buckets = count(len(plan.batches), "bucket")
-    return {
-        "longest": "padded to the longest of all",
-        "batch": "padded to the batch's longest",
-        "equal": f"{buckets}, equal counts",
-        "optimal": f"{buckets}, optimal edges",
-    }[plan.policy]

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from bench import case as suites
 from bench import recommend
-from bench.case.cases import Case
-from bench.cli.command_line import BAD_INPUT
-from bench.records.schema import Results
-from lstm_impl import LSTMSpec, Workload
 from tests.bench import made_windows as made
-from tests.bench.harmless import assert_markdown, assert_plain
-from tests.bench.made_results import a_run, gather, measured
 
 ASKED = ("--dependency", 14, "--batch", 64, "--hidden", 256)
 
@@ -182,77 +175,3 @@ def test_the_suite_that_measures_it_is_written_and_reported(
     assert out.err.endswith(f"written: {path}\n")
     assert f"python -m bench.run {path} --processes 6" in out.out
     assert "--write-suite" not in out.out
-
-
-SIZES = ("--batch", "8", "--hidden", "64", "--mode", "training")
-
-
-def results(
-    timesteps: Sequence[int] = (10, 50, 100), names: tuple[str, str] = ("torch", "while_loop")
-) -> Results:
-    return gather(
-        *(
-            measured(
-                Case(backend, LSTMSpec(16, 64), Workload(8, each, "training")),
-                (fixed + 1e-3 * each) * (1 + 0.01 * number),
-                a_run(number),
-            )
-            for number in range(6)
-            for backend, fixed in zip(names, (1e-3, 3e-3), strict=True)
-            for each in timesteps
-        )
-    )
-
-
-@pytest.fixture
-def lengths(tmp_path: Path) -> str:
-    path = tmp_path / "lengths.txt"
-    path.write_text("\n".join(map(str, [5, 9, 12, 30, 33, 40, 80, 95, 100] * 20)))
-    return str(path)
-
-
-def available(monkeypatch: pytest.MonkeyPatch, found: Results) -> None:
-    monkeypatch.setattr(
-        recommend, "available", lambda paths: recommend.Available(found, [], None, [])
-    )
-
-
-def test_without_results_near_it_the_measuring_command_is_printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    available(monkeypatch, results((10, 50)))
-    assert recommend.main(["--lengths", "uniform:5-90", *SIZES]) == recommend.NO_RESULTS
-    out = " ".join(capsys.readouterr().out.split())
-    assert "three lengths or more" in out
-    assert (
-        "python -m bench.ask --batch 8 --hidden 64 --input 64 --steps 5 --mode training && "
-        "python -m bench.ask --batch 8 --hidden 64 --input 64 --steps " in out
-    )
-
-
-def test_invalid_lengths_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, told in (
-        ("uniform:5-90 --steps 9", "a question of its own"),
-        ("uniform:5-90 --dependency 9", "a question of its own"),
-        ("nowhere.txt", "does not exist"),
-        ("uniform:5", "is no distribution"),
-    ):
-        assert recommend.main(["--lengths", *words.split(), *SIZES]) == BAD_INPUT
-        assert told in capsys.readouterr().err
-
-
-def test_names_of_result_files_are_text_in_the_answer(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ours = "\x1b]0;title\x07[red]\x9b2J\nours"
-    available(monkeypatch, results(names=(ours, f"{ours}2")))
-    for form in ("terminal", "markdown", "json"):
-        words = ["--lengths", "uniform:5-90", *SIZES, "--format", form]
-        assert recommend.main(words) == recommend.ANSWERED
-        out, err = capsys.readouterr()
-        assert_plain(err)
-        (assert_markdown if form == "markdown" else assert_plain)(out)
-        if form == "json":
-            assert ours in [each["backend"] for each in json.loads(out)["backends"]]
-        else:
-            assert "red" in out

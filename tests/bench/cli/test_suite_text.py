@@ -100,7 +100,7 @@ def test_the_file_holds_those_that_are_tied_or_those_that_are_named(tmp_path: Pa
 def test_the_printed_command_repeats_the_query(question: Query) -> None:
     first, second = suite_text.commands(question, ["my results"], None)
     options = recommend._parser().parse_args(shlex.split(first)[3:])
-    assert recommend._question(options) == question
+    assert recommend._query(options) == question
     assert options.paths == ["my results"]
     name = f"{suite_text.name(question)}.toml"
     assert options.write_suite == Path(name)
