@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability, Package, UnavailableError
 from lstm_impl.model import Model
+from lstm_impl.names import check_options, join
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -68,20 +69,7 @@ class Backend:
     approximate: ClassVar[bool] = False
 
     def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:
-        unknown = [option for option in options if option not in self.flags]
-        if unknown:
-            known = ", ".join(f"+{flag}" for flag in self.flags) or "none"
-            raise UnsupportedError(
-                f"{self.strategy} has no option +{unknown[0]}; its options are: {known}"
-            )
-        if self.takes_number and number is None:
-            raise UnsupportedError(
-                f"{self.strategy} needs a number, as in {self.strategy}@10: steps per iteration"
-            )
-        if number is not None and not self.takes_number:
-            raise UnsupportedError(f"{self.strategy} takes no number (@{number})")
-        if number is not None and number < 1:
-            raise UnsupportedError(f"{self.strategy}@{number}: the number must be at least 1")
+        check_options(self.strategy, self.flags, self.takes_number, options, number)
         self.options = tuple(flag for flag in self.flags if flag in options)
         self.number = number
         if problem := self.conflict():
@@ -90,8 +78,7 @@ class Backend:
     @property
     def name(self) -> str:
         """The id, canonically written."""
-        number = "" if self.number is None else f"@{self.number}"
-        return "+".join((self.strategy + number, *self.options))
+        return join(self.strategy, self.flags, self.options, self.number)
 
     @classmethod
     def variants(cls) -> Sequence[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from lstm_impl.backend import Backend
 from lstm_impl.backends.onnx.runtime import OnnxRuntime, OnnxRuntimeModel
 from lstm_impl.backends.torch.lstm import Torch, TorchLSTMModel
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -99,7 +99,5 @@ class OnnxRuntimeInt8(_Int8, OnnxRuntime):
 
 def int8(backend: str) -> Backend:
     """The quantised backend of the same runtime as the float32 backend with this id."""
-    for kind in (TorchInt8, OnnxRuntimeInt8):
-        if kind.strategy == f"{backend}:int8":
-            return kind()
-    raise UnsupportedError(f"{backend} has no variant int8; torch and onnxruntime have one")
+    kinds = {kind.strategy: kind for kind in (TorchInt8, OnnxRuntimeInt8)}
+    return kinds[f"{backend}:int8"]()

@@ -22,7 +22,8 @@ from bench.machine import devices
 from bench.machine.fields import InputError, ResultError, printable
 from bench.machine.reading import FolderError, expanded, parse_json, regular_bytes
 from lstm_impl.availability import UnavailableError
-from lstm_impl.registry import VARIANTS, get_backend, list_backends
+from lstm_impl.names import VARIANTS
+from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import MOST_LAYERS, MOST_SIZE, PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import (
     GRADIENTS,

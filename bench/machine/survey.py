@@ -18,7 +18,8 @@ from bench.machine import fresh
 from bench.machine.fresh import one_line
 from bench.machine.guard import Interrupts
 from lstm_impl import Availability, Backend, UnsupportedError, get_backend
-from lstm_impl.registry import strategies, variants
+from lstm_impl.names import strategies
+from lstm_impl.registry import variants
 
 PATIENCE = 180.0
 """Seconds that one framework may take to start: TensorFlow takes 7 here, tens on a cold disk."""

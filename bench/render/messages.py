@@ -61,8 +61,7 @@ from bench.stats.rows import (
     compare_rows,
 )
 from bench.stats.trust import Doubt
-from lstm_impl.registry import get_backend, strategies
-from lstm_impl.spec import UnsupportedError
+from lstm_impl.names import framework
 
 _MOST_DOUBTS = 2  # in an answer; the report has all
 
@@ -88,8 +87,8 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
     lines = [f"Only {name(first.case.backend)} was measured: {_cost(first)}."]
     if others:
         lines = [_use(first, others[0], section.baseline)]
-        home = _framework(section.baseline)
-        inside = [row for row in ranked if home and _framework(row.case.backend) == home]
+        home = framework(section.baseline)
+        inside = [row for row in ranked if home and framework(row.case.backend) == home]
         if inside and inside[0] is not first:
             best = inside[0]
             itself = " itself" if best.case.backend == section.baseline else ""
@@ -122,17 +121,6 @@ def _use(first: Row, second: Row, baseline: str) -> str:
     equal = [name(other) for other, found in first.behind.items() if found.verdict in near]
     also = f", not significantly different from {listed(equal)}" if equal else ""
     return f"{name(first.case.backend)} has the shortest times, {_cost(first)}{also}{text}."
-
-
-@functools.cache  # a page asks for thousands of rows
-def _framework(backend: str) -> str:
-    """Whose a backend is; empty for one of a package that is not here."""
-    if backend.partition("+")[0].partition("@")[0] not in strategies():
-        return ""
-    try:
-        return get_backend(backend).framework
-    except UnsupportedError:
-        return ""
 
 
 def _cost(row: Row) -> str:

@@ -33,7 +33,7 @@ from bench.records.schema import Results
 from bench.render.escape import clean
 from bench.render.quantities import shape_words
 from bench.stats.rows import Section, build
-from lstm_impl.registry import VARIANTS, get_backend
+from lstm_impl.names import VARIANTS, canonical
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
@@ -188,7 +188,7 @@ def questions(options: argparse.Namespace) -> list[tuple[WorkQuery, str]]:
     else:
         layers = lstm_layers(options.model)
     for name in options.backends or ():
-        get_backend(name)
+        canonical(name)
     requested: dict[WorkQuery, list[str]] = {}
     for layer in layers:
         requested.setdefault(_question(layer, options), []).append(layer.name)
@@ -240,7 +240,7 @@ def look(
             raise ReportedError("there is nothing to answer from")
         return found(question, results, None, options.baseline, variants)
     wanted = options.backends or usual_backends(question)
-    tried = [get_backend(name).name for name in wanted] if sound else None
+    tried = [canonical(name) for name in wanted] if sound else None
     folder = expanded(default_folder())
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
     results = read_results(files, tell=False) if files else Results((), ())
@@ -364,7 +364,7 @@ def with_variants(backends: Sequence[str], variants: Sequence[str]) -> list[str]
         some = []
         for backend in backends:
             with contextlib.suppress(UnsupportedError):
-                some.append(get_backend(f"{backend}:{variant}").name)
+                some.append(canonical(f"{backend}:{variant}"))
         if not some:
             raise UsageError(
                 f"--variant {printable(variant, 60)}: none of {', '.join(backends)} has it; the "

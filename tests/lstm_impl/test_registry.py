@@ -21,7 +21,7 @@ from lstm_impl import (
     reference,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
-from lstm_impl.registry import strategies
+from lstm_impl.names import BUILT_IN, canonical, strategies
 from tests.loaded import FRAMEWORKS, SLOW, loaded_by
 
 
@@ -38,6 +38,44 @@ def test_every_listed_backend_is_found_by_its_name_and_spells_it_so() -> None:
         assert set(backend.devices) <= {"cpu", "gpu"}
 
 
+def test_table_of_strategies_agrees_with_their_classes() -> None:
+    for name, known in BUILT_IN.items():
+        module, _, attribute = known.place.partition(":")
+        kind = getattr(importlib.import_module(module), attribute)
+        of_class = kind.strategy, kind.framework, kind.flags, kind.takes_number
+        assert of_class == (name, known.framework, known.flags, known.takes_number)
+
+
+@pytest.mark.parametrize(
+    ("written", "id_"),
+    [
+        ("while_loop+xla+hoisted", "while_loop+hoisted+xla"),
+        ("partial_unroll@010+xla", "partial_unroll@10+xla"),
+        ("torch:int8", "torch:int8"),
+        ("litert+fused+fused:padded", "litert+fused:padded"),
+    ],
+)
+def test_canonical_is_the_name_of_the_backend(written: str, id_: str) -> None:
+    assert canonical(written) == get_backend(written).name == id_
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("scan+bogus", "scan has no option \\+bogus; its options are: \\+preproject, \\+hoisted"),
+        ("partial_unroll", "partial_unroll needs a number"),
+        ("scan@5", "scan takes no number"),
+        ("partial_unroll@0", "the number must be at least 1"),
+        ("keras:int8", "keras has no variant int8; torch and onnxruntime have one"),
+        ("keras:int4", "there is no variant 'int4' of keras; the variants are int8, denormal"),
+    ],
+)
+def test_canonical_refuses_what_get_backend_refuses(name: str, says: str) -> None:
+    for read in (canonical, get_backend):
+        with pytest.raises(UnsupportedError, match=says):
+            read(name)
+
+
 @pytest.mark.parametrize(
     ("name", "close"),
     [
@@ -50,8 +88,9 @@ def test_every_listed_backend_is_found_by_its_name_and_spells_it_so() -> None:
     ],
 )
 def test_an_unknown_name_is_answered_with_close_ones(name: str, close: str) -> None:
-    with pytest.raises(UnsupportedError, match=f"there is no backend .*did you mean .*{close}"):
-        get_backend(name)
+    for read in (canonical, get_backend):
+        with pytest.raises(UnsupportedError, match=f"there is no backend .*did you mean .*{close}"):
+            read(name)
 
 
 # -- entry points: backends from other packages

@@ -27,7 +27,7 @@ from lstm_impl import (
     Outputs,
     Profile,
     Workload,
-    registry,
+    names,
 )
 from lstm_impl.backends.others.numpy_loop import NumPyLoop, NumPyModel
 from tests.bench.worker.told_backends import QUIET
@@ -196,7 +196,9 @@ def register(patch: pytest.MonkeyPatch) -> None:
     MACHINE.time = MACHINE.worked = 0.0
     MACHINE.events.clear()
     for name, kind in BACKENDS.items():
-        patch.setitem(registry._BUILT_IN, name, f"{kind.__module__}:{kind.__name__}")
+        place = f"{kind.__module__}:{kind.__name__}"
+        known = names.Strategy(kind.framework, place, kind.flags, kind.takes_number)
+        patch.setitem(names.BUILT_IN, name, known)
 
 
 def bench() -> Bench:

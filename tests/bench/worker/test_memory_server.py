@@ -131,10 +131,10 @@ def test_memory_of_tensorflow_grows_with_the_window(process_memory: ProcessMemor
 
 def test_every_framework_of_ours_is_imported_before_the_fork() -> None:
     from lstm_impl import get_backend
-    from lstm_impl.registry import _BUILT_IN
+    from lstm_impl.names import BUILT_IN
 
     numbers = {"partial_unroll": "partial_unroll@10"}
-    backends = [get_backend(numbers.get(name, name)) for name in _BUILT_IN]
+    backends = [get_backend(numbers.get(name, name)) for name in BUILT_IN]
     # Keras's other backends need Keras besides, and TensorFlow's must not be there with them.
     usual = {"KERAS_BACKEND": "tensorflow"}
     keras = {each.strategy for each in backends if {**usual, **each.environment} != usual}

@@ -15,7 +15,7 @@ from bench.worker import estimate
 from bench.worker.equivalence import SharedFolder
 from bench.worker.group import FROM_ANOTHER, Bench, Prepared, Unmeasured, prepare, start_ahead
 from bench.worker.output import Printed
-from lstm_impl import Availability, LSTMSpec, registry
+from lstm_impl import Availability, LSTMSpec, names
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from tests.bench.worker.told_backends import WORK, World
 
@@ -133,8 +133,8 @@ def test_a_backend_without_the_kernel_it_must_run_is_a_failure(world: World) -> 
 def test_a_broken_package_with_a_backend_is_one_case_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    known = {"numpy": registry._BUILT_IN["numpy"], "broken": "there_is_no_such_module:Broken"}
-    monkeypatch.setattr(registry, "strategies", lambda: known)
+    known = {"numpy": names.BUILT_IN["numpy"].place, "broken": "there_is_no_such_module:Broken"}
+    monkeypatch.setattr(names, "strategies", lambda: known)
     suite = suites.load("smoke", suites.SuiteChoice(backends=("all",), modes=("inference",)))
     assert {case.backend for case in suite.cases} == {"numpy", "broken"}
     broken = next(case for case in suite.cases if case.backend == "broken")
