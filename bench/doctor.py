@@ -20,7 +20,7 @@ from rich.text import Text
 from bench.cli import arguments, command_line, output
 from bench.machine import devices, disturbance, environment
 from bench.machine.disturbance import activity
-from bench.machine.facts import Environment
+from bench.machine.environment import Environment
 from bench.machine.survey import Ask, Survey, survey
 from bench.records.schema import RecordedReason
 from bench.render.escape import clean, hanging

@@ -16,7 +16,8 @@ from pathlib import Path
 from bench.cli import arguments, command_line
 from bench.machine.fields import ResultError, printable
 from bench.machine.reading import expanded, is_url
-from bench.machine.remote import check, shown, upload
+from bench.machine.remote import shown
+from bench.machine.upload import check, upload
 from bench.machine.writing import ResultWriteError
 from bench.records.files import latest, read
 from bench.render.quantities import count

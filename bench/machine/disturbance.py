@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bench.machine import devices
-from bench.machine.environment import cpu_clock
-from bench.machine.facts import Machine, attempt, per_cpu
+from bench.machine.environment import Machine, attempt, cpu_clock, per_cpu
 
 BUSY = 0.1
 """Part of the machine's processors that others may keep busy. A tenth is what a desktop does at

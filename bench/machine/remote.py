@@ -6,7 +6,7 @@ and is imported when the first URL is met.
 
 What is read is copied into a folder of the user's cache and read there as any other file. A copy is
 used as long as the place says of the file what it said when it was copied (its ETag or time of
-change, and its size). In the other direction a file is written whole, and never over another one.
+change, and its size).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import posixpath
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from platformdirs import user_cache_path
 
 from bench.machine.fields import ResultError, printable
-from bench.machine.reading import LARGEST_FILE, regular_bytes
+from bench.machine.reading import LARGEST_FILE
 from bench.machine.writing import ResultWriteError, write, write_bytes
 
 EXTRA = "lstm-benchmark-suite[remote]"
@@ -58,13 +58,6 @@ _MARKS = (
 
 _FILES = (".json", ".jsonl")
 """How the URL of a file ends; any other is a folder's."""
-
-_WITH_FOLDERS = frozenset(("file", "local", "sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs"))
-"""Places where a folder must be made before a file in it. In an object store nothing is made but
-objects: a bucket whose name was mistyped is an error and not a new bucket."""
-
-_EXCLUSIVE = frozenset(("file", "local", "sftp", "ssh"))
-"""Places whose files can be opened under the condition that they are new."""
 
 Wanted = Callable[[Iterable[str]], Iterable[str]]
 """Which of the names in a folder are to be read."""
@@ -208,9 +201,6 @@ def _size(info: Mapping[str, Any]) -> int | None:
     return size if type(size) is int and size >= 0 else None
 
 
-# -- from elsewhere
-
-
 @dataclass(frozen=True)
 class Fetched:
     """The copy of a place: a folder, or a file. errors: of files of which there is no copy."""
@@ -319,92 +309,3 @@ def _copy(place: RemotePath, to: Path, info: Mapping[str, Any], where: str, know
         raise place.error(text, where)
     write_bytes(to, data)
     return mark
-
-
-# -- to elsewhere
-
-
-def check(url: str) -> None:
-    """Raise PlaceError where files cannot be written to such a place, as far as is known."""
-    place = opened(url)
-    if place.protocols & {"http", "https"}:
-        raise place.error("can only be read: results go to s3://, gs://, sftp:// and the like")
-
-
-def upload(paths: Sequence[Path], url: str) -> tuple[list[str], list[ResultError]]:
-    """Copy files into a folder elsewhere: the URLs of those that are there now, and what failed.
-
-    Raises PlaceError where the place cannot be reached at all.
-    """
-    check(url)
-    place = opened(url)
-
-    def one(path: Path) -> str | ResultError:
-        try:
-            _upload(regular_bytes(path), place, path.name)
-        except ResultError as error:
-            return error
-        return f"{place.name}/{path.name}"
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(one, paths))
-    errors = [each for each in found if isinstance(each, ResultError)]
-    return [each for each in found if isinstance(each, str)], errors
-
-
-def _upload(data: bytes, place: RemotePath, name: str) -> None:
-    target = place.inside(name)
-    try:
-        found = _there(place, target)
-        if found is None:
-            if place.protocols & _WITH_FOLDERS:
-                answer_within_limit(place.files.makedirs, place.root, exist_ok=True)
-            _create(place, target, data)
-            # Of two who write one name at once only one learns that its file is there.
-            found = _there(place, target)
-    except Exception as error:
-        text = "there is no such folder or bucket" if is_gone(error) else reason(error, place.url)
-        raise place.error(f"cannot be written: {text}", name) from None
-    if found is None or (found != data and data.startswith(found)):
-        text = f"was not written whole: {len(found or b''):,} of {len(data):,} bytes are there"
-        raise place.error(text, name)
-    if found != data:
-        raise place.error("is there with other contents; it is left as it is", name)
-
-
-def _create(place: RemotePath, target: str, data: bytes) -> None:
-    """Write a file that is not there, where the place can without replacing another's.
-
-    Whatever another has written meanwhile is compared by the caller.
-    """
-
-    def exclusively() -> None:
-        with place.files.open(target, "xb") as file:
-            file.write(data)
-
-    try:
-        if place.protocols & _EXCLUSIVE:
-            answer_within_limit(exclusively)
-        else:
-            # S3 and Google's store are requested to refuse it (`If-None-Match: *`).
-            answer_within_limit(place.files.pipe_file, target, data, mode="create")
-    except Exception as error:
-        if isinstance(error, FileExistsError) or _there(place, target) is not None:
-            return
-        if not isinstance(error, TypeError | NotImplementedError) and (
-            "NotImplemented" not in str(error)
-        ):
-            raise
-        # A store without conditional writes.
-        answer_within_limit(place.files.pipe_file, target, data)
-
-
-def _there(place: RemotePath, target: str) -> bytes | None:
-    """The contents of a file; None if it is not there."""
-    try:
-        found: bytes = answer_within_limit(place.files.cat_file, target)
-    except Exception as error:
-        if is_gone(error):
-            return None
-        raise
-    return found

@@ -9,7 +9,6 @@ or container can see. A writer of which nothing is known is taken to be alive.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import json
 import math
@@ -19,7 +18,6 @@ import socket
 import stat
 import time
 import uuid
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -233,100 +231,9 @@ class ResultWriteError(OSError):
     """A result file cannot be written; one line, naming the path. Nothing half written is left."""
 
 
-class LineFile(Closing):
-    """Writes a file line by line, each an object; a line is on the disk before the call returns.
-
-    The file must not exist yet. It takes its name with its first line, which names its writer, and
-    is locked while it is open, so that others can see that its writer is alive.
-
-    Raises ResultWriteError, naming the path, where the file cannot be made or a line not written;
-    the lines before it stay whole.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._process = os.getpid()
-        self._file = -1
-        self._locks: bool | None = None
-        self._hidden: Path | None = None  # where it is until it has its name
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _check_free(self.path)
-            hidden = self.path.with_name(unfinished_name(self.path.name))
-            self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            self._hidden = hidden
-            # Others can have it for a moment: those that look whether it is locked.
-            self._locks = lock(self._file, wait=True)
-            _OPEN.add(self)
-        except (OSError, ValueError) as error:
-            self.close()
-            raise _write_error(self.path, error) from None
-
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-            if self._hidden is not None and os.getpid() == self._process:
-                with contextlib.suppress(OSError):
-                    self._hidden.unlink()
-
-    def append(self, line: Mapping[str, object]) -> None:
-        """Write one line more."""
-        line = plain(line, "")
-        if os.getpid() != self._process:
-            # A fork: what it writes would stand there twice, or between two halves of a line.
-            raise RuntimeError(f"{self.path} is written by process {self._process} alone")
-        if os.lseek(self._file, 0, os.SEEK_CUR) == 0:
-            writer = Writer.this_process(locks=self._locks is True)
-            line = {**line, "writer": writer.to_dict()}
-        before = os.lseek(self._file, 0, os.SEEK_CUR)
-        try:
-            _write_all(self._file, _encode(line) + b"\n")
-            os.fsync(self._file)
-            if self._hidden is not None:
-                _name(self._hidden, self.path)
-                self._hidden = None
-        except OSError as error:
-            # What was written of the line (a full disk takes a part) must not stay: the next line
-            # would be glued to it. If that fails, the reader drops a last line that is cut off.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, before)
-                os.lseek(self._file, before, os.SEEK_SET)
-            raise _write_error(self.path, error) from None
-
-
-def _check_free(path: Path) -> None:
-    """Raises FileExistsError where the name is taken, by a link that leads nowhere too."""
-    if path.exists() or path.is_symlink():
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-
-
-def _name(hidden: Path, path: Path) -> None:
-    """Give a file its name. Raises FileExistsError where another has it."""
-    try:
-        path.hardlink_to(hidden)
-    except FileExistsError:
-        raise
-    except OSError:  # a disk without such links
-        _check_free(path)
-        hidden.rename(path)
-    else:
-        with contextlib.suppress(OSError):  # it has its name: its line must not be taken back
-            hidden.unlink()
-    _sync_folder(path.parent)
-
-
-_OPEN: weakref.WeakSet[LineFile] = weakref.WeakSet()
-
-if hasattr(os, "register_at_fork"):
-    # A fork must not go on holding the lock when its parent has ended.
-    os.register_at_fork(after_in_child=lambda: list(map(LineFile.close, list(_OPEN))))
-
-
 def write(path: str | os.PathLike[str], data: Mapping[str, object]) -> None:
     """Write an object to a file as JSON, in the way of ``write_bytes``."""
-    write_bytes(path, _encode(plain(data, "")) + b"\n")
+    write_bytes(path, encode(plain(data, "")) + b"\n")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -342,13 +249,13 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         if _is_written_through(path):
             file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
             try:
-                _write_all(file, data)
+                write_all(file, data)
             finally:
                 os.close(file)
         else:
             _write_and_rename(Path(os.path.realpath(path)), data)
     except (OSError, ValueError) as error:
-        raise _write_error(path, error) from None
+        raise write_error(path, error) from None
 
 
 def clear_left_over(folder: str | os.PathLike[str]) -> None:
@@ -394,14 +301,14 @@ def _write_and_rename(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        _write_all(file, data)
+        write_all(file, data)
         with contextlib.suppress(OSError):  # of a file that is there, its rights stay
             os.fchmod(file, stat.S_IMODE(path.stat().st_mode))
         os.fsync(file)
         os.close(file)
         file = -1
         unfinished.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         if file >= 0:
             os.close(file)
@@ -410,13 +317,14 @@ def _write_and_rename(path: Path, data: bytes) -> None:
             unfinished.unlink(missing_ok=True)
 
 
-def _write_all(file: int, data: bytes) -> None:
+def write_all(file: int, data: bytes) -> None:
+    """Write all of the data to an open file."""
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a new name in a folder outlive a power cut; some file systems cannot, and need not."""
     try:
         file = os.open(folder, os.O_RDONLY)
@@ -427,12 +335,14 @@ def _sync_folder(folder: Path) -> None:
     os.close(file)
 
 
-def _write_error(path: Path, error: Exception) -> ResultWriteError:
+def write_error(path: Path, error: Exception) -> ResultWriteError:
+    """Return the error for a file that cannot be written."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return ResultWriteError(f"{printable(str(path))} cannot be written: {printable(reason)}")
 
 
-def _encode(data: object) -> bytes:
+def encode(data: object) -> bytes:
+    """Return plain data as JSON."""
     # ASCII only, so that a lone surrogate in a name is no obstacle.
     return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 

@@ -17,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-LONGEST_TEXT = 200_000
-"""Letters, three times those of a histogram of all values that differ there."""
+from bench.records.streaming import LONGEST_TEXT
 
 _NANOSECONDS = 1e9
 _HIGHEST = 3_600 * 10**9

@@ -5,13 +5,27 @@ What would not be read back is refused before it is written.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.machine.fields import Field, printable
-from bench.machine.writing import JOURNAL_SUFFIX, LineFile, plain
+from bench.machine.writing import (
+    JOURNAL_SUFFIX,
+    Closing,
+    Writer,
+    encode,
+    lock,
+    plain,
+    sync_folder,
+    unfinished_name,
+    write_all,
+    write_error,
+)
 from bench.records.schema import (
     SCHEMA,
     Run,
@@ -23,6 +37,97 @@ from bench.records.schema import (
 
 STARTING, WAITING = "starting", "waiting"
 """Phases of a process that shares its start with another one of its session."""
+
+
+class LineFile(Closing):
+    """Writes a file line by line, each an object; a line is on the disk before the call returns.
+
+    The file must not exist yet. It takes its name with its first line, which names its writer, and
+    is locked while it is open, so that others can see that its writer is alive.
+
+    Raises ResultWriteError, naming the path, where the file cannot be made or a line not written;
+    the lines before it stay whole.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._process = os.getpid()
+        self._file = -1
+        self._locks: bool | None = None
+        self._hidden: Path | None = None  # where it is until it has its name
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _check_free(self.path)
+            hidden = self.path.with_name(unfinished_name(self.path.name))
+            self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            self._hidden = hidden
+            # Others can have it for a moment: those that look whether it is locked.
+            self._locks = lock(self._file, wait=True)
+            _OPEN.add(self)
+        except (OSError, ValueError) as error:
+            self.close()
+            raise write_error(self.path, error) from None
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+            if self._hidden is not None and os.getpid() == self._process:
+                with contextlib.suppress(OSError):
+                    self._hidden.unlink()
+
+    def append(self, line: Mapping[str, object]) -> None:
+        """Write one line more."""
+        line = plain(line, "")
+        if os.getpid() != self._process:
+            # A fork: what it writes would stand there twice, or between two halves of a line.
+            raise RuntimeError(f"{self.path} is written by process {self._process} alone")
+        if os.lseek(self._file, 0, os.SEEK_CUR) == 0:
+            writer = Writer.this_process(locks=self._locks is True)
+            line = {**line, "writer": writer.to_dict()}
+        before = os.lseek(self._file, 0, os.SEEK_CUR)
+        try:
+            write_all(self._file, encode(line) + b"\n")
+            os.fsync(self._file)
+            if self._hidden is not None:
+                _name(self._hidden, self.path)
+                self._hidden = None
+        except OSError as error:
+            # What was written of the line (a full disk takes a part) must not stay: the next line
+            # would be glued to it. If that fails, the reader drops a last line that is cut off.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, before)
+                os.lseek(self._file, before, os.SEEK_SET)
+            raise write_error(self.path, error) from None
+
+
+def _check_free(path: Path) -> None:
+    """Raises FileExistsError where the name is taken, by a link that leads nowhere too."""
+    if path.exists() or path.is_symlink():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _name(hidden: Path, path: Path) -> None:
+    """Give a file its name. Raises FileExistsError where another has it."""
+    try:
+        path.hardlink_to(hidden)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without such links
+        _check_free(path)
+        hidden.rename(path)
+    else:
+        with contextlib.suppress(OSError):  # it has its name: its line must not be taken back
+            hidden.unlink()
+    sync_folder(path.parent)
+
+
+_OPEN: weakref.WeakSet[LineFile] = weakref.WeakSet()
+
+if hasattr(os, "register_at_fork"):
+    # A fork must not go on holding the lock when its parent has ended.
+    os.register_at_fork(after_in_child=lambda: list(map(LineFile.close, list(_OPEN))))
 
 
 class Journal(LineFile):

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bench.machine.fields import LONGEST, SHORTEST, Field
-from bench.records.hdr import LONGEST_TEXT
+
+LONGEST_TEXT = 200_000
+"""Letters of a histogram, three times those of one of all values that differ there."""
 
 
 class Bounds(NamedTuple):

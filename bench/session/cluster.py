@@ -25,9 +25,10 @@ from bench import case as suites
 from bench.case.loading import Suite, SuiteChoice, SuiteError
 from bench.cli.command_line import UsageError
 from bench.machine import devices, environment
-from bench.machine.facts import MachineKind, kind_of
+from bench.machine.environment import MachineKind, kind_of
 from bench.machine.lock import HeldError, LockError, MachineLock
-from bench.machine.writing import JOURNAL_SUFFIX, Closing, LineFile, write_bytes
+from bench.machine.writing import JOURNAL_SUFFIX, Closing, write_bytes
+from bench.records.journal import LineFile
 from bench.records.schema import ResultFile
 from bench.render.escape import clean
 from bench.session import stub

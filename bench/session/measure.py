@@ -43,7 +43,8 @@ from bench.machine.packages import (
     labels,
 )
 from bench.machine.reading import DEFAULT_FOLDER, default_folder, expanded, is_url
-from bench.machine.remote import PlaceError, check, shown, upload
+from bench.machine.remote import PlaceError, shown
+from bench.machine.upload import check, upload
 from bench.machine.writing import Writer, clear_left_over, token_lives
 from bench.records import naming
 from bench.render.compare import differences_line

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.case.cases import Case
-from bench.machine import facts
-from bench.machine.environment import LIBRARIES
+from bench.machine.environment import LIBRARIES, Cpu, Gpu
 from bench.machine.fields import error_at, mapping
 from bench.records import digest
 from bench.records.schema import Measurement, Outcome, ResultFile
@@ -73,8 +72,8 @@ _BUILD = (
     *("is_cuda_build", "is_rocm_build", "is_tensorrt_build"),
     *("cuda_version", "cudnn_version", "cuda_compute_capabilities"),
 )
-_CPU = tuple(each.name for each in fields(facts.Cpu) if each.name != "name")
-_GPU = tuple(each.name for each in fields(facts.Gpu) if each.name not in ("name", "processes"))
+_CPU = tuple(each.name for each in fields(Cpu) if each.name != "name")
+_GPU = tuple(each.name for each in fields(Gpu) if each.name not in ("name", "processes"))
 _OPTIONS = (
     *("suite", "seed", "session", "order_seed", "memory", "case_limit", "share", "budget"),
     *("threads", "time_limit", "roofs", "rounds"),

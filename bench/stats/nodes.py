@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from bench.machine.facts import MachineKind, kind_of
+from bench.machine.environment import MachineKind, kind_of
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Run
 

@@ -14,7 +14,7 @@ import numpy as np
 from bench.machine import devices, environment
 from bench.machine.devices import GpuFacts
 from bench.machine.disturbance import Disturbance
-from bench.machine.facts import Environment, Gpu
+from bench.machine.environment import Environment, Gpu
 from bench.records.advice import MORE_TIME
 from bench.records.schema import RecordedReason
 from bench.stats import intervals

@@ -25,7 +25,7 @@ from bench import case as suites
 from bench import records
 from bench.case.cases import Case, period_words
 from bench.case.loading import Suite, SuiteError
-from bench.machine import devices, environment, facts
+from bench.machine import devices, environment
 from bench.machine.fields import ResultError, printable
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.reading import DEFAULT_FOLDER, FolderError, default_folder, expanded
@@ -101,7 +101,7 @@ class Recorder:
         suite: Suite,
         settings: Settings,
         bench: Bench | None = None,
-        read_environment: Callable[[], facts.Environment] | None = None,
+        read_environment: Callable[[], environment.Environment] | None = None,
     ) -> None:
         self.suite = suite
         self.settings = settings

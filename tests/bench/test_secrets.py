@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 
 from bench import compare, plot, records, report
-from bench.machine import facts, remote
+from bench.machine import environment, remote
 from bench.machine.fields import printable, without_secrets
 from bench.machine.remote import PlaceError
 from bench.records.journal import Journal
@@ -108,7 +108,7 @@ def test_variables_leave_out_where_results_are_and_clean_other_urls() -> None:
         "TF_PROXY": f"via {URLS[1]}",
         "OMP_NUM_THREADS": "2",
     }
-    assert facts.variables(environ) == {
+    assert environment.variables(environ) == {
         "LSTM_REMOTE": "sftp://host.invalid/lstm",
         "OMP_NUM_THREADS": "2",
         "TF_PROXY": "via s3://team/lstm",

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench.machine.devices import Nvml, NvmlError
-from bench.machine.facts import Machine
+from bench.machine.environment import Machine
 
 CPUINFO = """\
 processor\t: 0

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.machine import disturbance, environment, facts
+from bench.machine import disturbance, environment
 from bench.machine.disturbance import Activity
-from bench.machine.facts import Machine, MachineKind, kind_of
+from bench.machine.environment import Machine, MachineKind, kind_of
 from tests.bench.machine.made_machines import (
     FakeNvml,
     fake_psutil,
@@ -44,7 +44,7 @@ def test_cpu_load_memory_and_system_are_read(tmp_path: Path) -> None:
     write(tmp_path, "etc/os-release", 'NAME="x"\nPRETTY_NAME="Imaginary Linux 7"')
     read = environment.read(machine(tmp_path))
     assert read.load == (0.5, 0.25, 0.125)
-    assert read.memory == facts.MemorySize(8_000, 5_000, 1_000, 100)
+    assert read.memory == environment.MemorySize(8_000, 5_000, 1_000, 100)
     assert read.system == "Imaginary Linux 7"
 
 
@@ -117,7 +117,7 @@ def test_a_device_name_distinguishes_machines(tmp_path: Path) -> None:
     assert environment.device_name("gpu:1", asked) == "Imaginary B"
     assert environment.device_name("gpu:7", asked) == "gpu:7"
     # Where nothing can be read there is a name all the same.
-    nowhere = facts.Machine(tmp_path / "none", psutil=SimpleNamespace())
+    nowhere = environment.Machine(tmp_path / "none", psutil=SimpleNamespace())
     assert environment.device_name("cpu", nowhere)
 
 
@@ -204,7 +204,7 @@ def test_only_variables_that_change_a_time_are_kept_and_no_secret_and_no_place()
         "LSTM_LOCK": "/home/me/lock",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
-    assert facts.variables(environ) == {
+    assert environment.variables(environ) == {
         "CUDA_VISIBLE_DEVICES": "0",
         "NPY_DISABLE_CPU_FEATURES": "AVX512F",
         "NVIDIA_TF32_OVERRIDE": "0",

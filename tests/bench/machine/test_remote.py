@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.machine import remote
+from bench.machine import remote, upload
 from bench.machine.reading import LARGEST_FILE
 from bench.machine.remote import (
     LIMIT_VARIABLE,
@@ -58,9 +58,10 @@ class Files:
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], str]:
     def put(files: Files) -> str:
-        monkeypatch.setattr(
-            remote, "opened", lambda url: RemotePath(url, files, url[len("fake://") :])
-        )
+        for module in (remote, upload):
+            monkeypatch.setattr(
+                module, "opened", lambda url: RemotePath(url, files, url[len("fake://") :])
+            )
         return "fake://there"
 
     return put
@@ -167,7 +168,7 @@ def test_a_file_is_written_once_and_whole_and_never_over_another(
     paths = [tmp_path / name for name in ("a.json", "b.json", "no.json")]
     for path in paths[:2]:
         path.write_bytes(b"0123456789")
-    there, errors = remote.upload(paths, url)
+    there, errors = upload.upload(paths, url)
     assert there == ["fake://there/a.json"]
     assert [str(error).partition(".json ")[2] for error in errors] == [
         "is there with other contents; it is left as it is",
@@ -175,12 +176,12 @@ def test_a_file_is_written_once_and_whole_and_never_over_another(
     ]
     assert files.contents == {"a.json": b"0123456789", "b.json": b"another"}
     files.most = 4
-    assert remote.upload(paths[:1], url) == (there, [])  # it is not written again
+    assert upload.upload(paths[:1], url) == (there, [])  # it is not written again
     del files.contents["a.json"]
-    (error,) = remote.upload(paths[:1], url)[1]
+    (error,) = upload.upload(paths[:1], url)[1]
     assert str(error).endswith("was not written whole: 4 of 10 bytes are there")
     files.denied = True
-    (error,) = remote.upload(paths[:1], url)[1]
+    (error,) = upload.upload(paths[:1], url)[1]
     assert "a.json cannot be written: access is denied" in str(error)
 
 
@@ -192,7 +193,7 @@ def test_upload_of_a_name_that_another_takes_meanwhile_is_refused_and_replaces_n
     there = tmp_path / "there"
     there.mkdir()
     (tmp_path / "a.json").write_bytes(b"mine")
-    real, looks = remote._there, []
+    real, looks = upload._there, []
 
     def look(place: RemotePath, target: str) -> bytes | None:
         looks.append(target)
@@ -201,8 +202,8 @@ def test_upload_of_a_name_that_another_takes_meanwhile_is_refused_and_replaces_n
             return None
         return real(place, target)
 
-    monkeypatch.setattr(remote, "_there", look)
-    done, (error,) = remote.upload([tmp_path / "a.json"], f"file://{there}")
+    monkeypatch.setattr(upload, "_there", look)
+    done, (error,) = upload.upload([tmp_path / "a.json"], f"file://{there}")
     assert done == []
     assert "a.json is there with other contents" in str(error)
     assert (there / "a.json").read_bytes() == b"another's"
@@ -216,7 +217,7 @@ def test_upload_to_a_store_that_knows_no_condition_compares_what_it_holds_then(
             super().pipe_file(path, b"another's")
 
     (tmp_path / "a.json").write_bytes(b"mine")
-    done, (error,) = remote.upload([tmp_path / "a.json"], place(Overtaken({})))
+    done, (error,) = upload.upload([tmp_path / "a.json"], place(Overtaken({})))
     assert done == []
     assert "a.json is there with other contents" in str(error)
 

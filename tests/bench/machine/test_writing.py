@@ -23,7 +23,6 @@ from bench import plot, records, report
 from bench.machine import writing
 from bench.machine.writing import (
     FRESH,
-    LineFile,
     ResultWriteError,
     Writer,
     clear_left_over,
@@ -33,7 +32,7 @@ from bench.machine.writing import (
     write_bytes,
     writer_of,
 )
-from bench.records.journal import Journal
+from bench.records.journal import Journal, LineFile
 from tests.bench.full_disk import full_disk
 from tests.places import GOLDEN, ROOT
 
@@ -139,11 +138,11 @@ KILLED = """
 import os, signal
 from bench.machine import writing
 from bench.machine.fields import ResultError
-real = writing._write_all
+real = writing.write_all
 def half(file, data):
     real(file, data[:10])
     os.kill(os.getpid(), signal.SIGKILL)
-writing._write_all = half
+writing.write_all = half
 writing.write_bytes("a.json", b"x" * 1000)
 """
 
@@ -202,7 +201,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 WRITING = """
 import sys
-from bench.machine.writing import LineFile, ResultWriteError
+from bench.machine.writing import ResultWriteError
+from bench.records.journal import LineFile
 file = LineFile(sys.argv[1])
 file.append({"a": 1})
 print("ready", flush=True)
@@ -311,7 +311,8 @@ def test_a_journal_that_names_no_writer_is_left_by_it_unless_locked(path: Path, 
 
 FORKING = """
 import os, sys
-from bench.machine.writing import LineFile, ResultWriteError
+from bench.machine.writing import ResultWriteError
+from bench.records.journal import LineFile
 with LineFile(sys.argv[1]) as file:
     file.append({"a": 1})
     child = os.fork()

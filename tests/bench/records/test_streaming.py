@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bench import records
 from bench.machine.fields import Field, ResultError
-from bench.records import hdr, streaming
+from bench.records import streaming
 from bench.records.hdr import decode, encode
 from bench.records.streaming import Bounds, StreamCalls, Taken
 from tests.places import GOLDEN
@@ -155,7 +155,7 @@ def packed(
         "",
         "no histogram",
         "HISTFAAA",
-        "A" * (hdr.LONGEST_TEXT + 1),
+        "A" * (streaming.LONGEST_TEXT + 1),
         packed(b"\x02")[:-8],
         packed(b"\x02", cookie=7),
         packed(b"\x02", plain=7),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from bench.case.cases import Case
 from bench.case.loading import Suite
-from bench.machine.facts import MachineKind
+from bench.machine.environment import MachineKind
 from bench.records.schema import ResultFile
 from bench.session.cluster import GRACE, ClusterMember, Fleet
 from bench.session.manager import Manager

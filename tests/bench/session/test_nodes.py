@@ -20,7 +20,7 @@ from bench import case as suites
 from bench import run
 from bench.case.loading import Suite
 from bench.cli.command_line import INTERRUPTED, typed
-from bench.machine.facts import MachineKind
+from bench.machine.environment import MachineKind
 from bench.session import measure as nodes
 from bench.session.cluster import ClusterMember, Fleet, NodeRequest, WorkerNews
 from bench.session.manager import Manager, WorkerError

@@ -10,7 +10,7 @@ import pytest
 
 from bench.machine.devices import GpuFacts
 from bench.machine.disturbance import Disturbance
-from bench.machine.facts import Cpu, Environment, Gpu, GpuProcess, MemorySize
+from bench.machine.environment import Cpu, Environment, Gpu, GpuProcess, MemorySize
 from bench.worker import disturbances
 from bench.worker.disturbances import findings
 from bench.worker.timing import StepSeries, Stopped, Streamed
