@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import json
 import math
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,19 +18,21 @@ from typing import Any, TypeVar
 
 from bench.case.cases import NO_VARIANT, PERIODS, Case, parse_period
 from bench.machine import devices
-from bench.machine.fields import InputError, ResultError, printable
+from bench.machine.fields import (
+    Field,
+    InputError,
+    ResultError,
+    error_at,
+    is_number,
+    printable,
+    shown,
+)
 from bench.machine.reading import FolderError, expanded, parse_json, regular_bytes
 from lstm_impl.availability import UnavailableError
 from lstm_impl.names import VARIANTS
 from lstm_impl.registry import get_backend, list_backends
-from lstm_impl.spec import MOST_LAYERS, MOST_SIZE, PRECISIONS, LSTMSpec, UnsupportedError
-from lstm_impl.workload import (
-    GRADIENTS,
-    MODES,
-    OPTIMIZERS,
-    SEQUENCE_MODES,
-    Workload,
-)
+from lstm_impl.spec import MOST_SIZE, PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.workload import GRADIENTS, MODES, SEQUENCE_MODES, Workload
 
 _T = TypeVar("_T")
 
@@ -68,103 +69,46 @@ class SuiteError(InputError):
         super().__init__(printable(message, _LONGEST_ERROR))
 
 
-@dataclass(frozen=True)
-class Value:
-    """A value of a file and where it stands, so that an error can say so."""
-
-    path: Path
-    where: str
-    value: object
-
-    def error(self, expected: str) -> SuiteError:
-        """What is wrong with it: where it stands, what it is, and what would be right."""
-        what = self.where or "it"
-        return SuiteError(f"{self.path}: {what} is {shown(self.value)}; expected {expected}")
-
-    def mapping(self) -> Mapping[str, object]:
-        """It as a table."""
-        if not isinstance(self.value, Mapping):
-            raise self.error("a table")
-        return self.value
-
-    def table(self, known: Sequence[str], required: Sequence[str]) -> dict[str, Value]:
-        """Its values by key. Raises SuiteError for an unknown key and for one that is missing."""
-        data = self.mapping()
-        dot = f"{self.where}." if self.where else ""
-        for key in data:
-            if key not in known:
-                raise SuiteError(
-                    f"{self.path}: {dot}{key} is not known{did_you_mean(key, known)}; "
-                    f"expected one of {', '.join(known)}"
-                )
-        for key in required:
-            if key not in data:
-                raise SuiteError(f"{self.path}: {dot}{key} is missing")
-        return {key: Value(self.path, dot + key, value) for key, value in data.items()}
-
-    def items(self, expected: str) -> list[Value]:
-        """Its items. Raises SuiteError unless it is a list with at least one."""
-        if not isinstance(self.value, list) or not self.value:
-            raise self.error(expected)
-        return [
-            Value(self.path, f"{self.where}[{index}]", value)
-            for index, value in enumerate(self.value)
-        ]
-
-    def text(self, expected: str = "a text") -> str:
-        """It as a text that is not empty."""
-        if not isinstance(self.value, str) or not self.value.strip():
-            raise self.error(expected)
-        return self.value
-
-    def positive_integer(self, expected: str = "a positive integer", most: int = MOST_SIZE) -> int:
-        """It as an integer from 1 to ``most``."""
-        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 1:
-            raise self.error(expected)
-        if self.value > most:
-            raise self.error(f"at most {most}")
-        return self.value
-
-    def sizes(self, expected: str = "a positive integer or a list of them") -> tuple[int, ...]:
-        """One size or a list of them, each once."""
-        if not isinstance(self.value, list):
-            return (self.positive_integer(expected),)
-        items = self.items(expected)
-        return tuple(dict.fromkeys(item.positive_integer() for item in items))
-
-    def boolean(self) -> bool:
-        """It as true or false."""
-        if not isinstance(self.value, bool):
-            raise self.error("true or false")
-        return self.value
-
-    def number(self, expected: str, fits: Callable[[float], bool]) -> float:
-        """It as a number that fits."""
-        value = self.value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
-            raise self.error(expected)
-        return float(value)
-
-    def one_of(self, known: Sequence[str]) -> str:
-        """It as one of the known words."""
-        if self.value not in known:
-            raise self.error(f"one of {', '.join(known)}{did_you_mean(str(self.value), known)}")
-        return str(self.value)
+def _table(field: Field, known: Sequence[str], required: Sequence[str]) -> dict[str, Field]:
+    """Return the fields of a table. Raises ResultError for an unknown key and a missing one."""
+    if not isinstance(field.value, dict):
+        raise field.error("a table")
+    for key in field.value:
+        if key not in known:
+            text = f"is not known{did_you_mean(key, known)}; expected one of {', '.join(known)}"
+            raise error_at(field.path, text, field[key].name)
+    for key in required:
+        if key not in field.value:
+            raise error_at(field.path, "is missing", field[key].name)
+    return {key: field[key] for key in field.value}
 
 
-def did_you_mean(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
-    """Which known names are like it, as the end of a sentence."""
+def _items(field: Field, expected: str) -> list[Field]:
+    if not isinstance(field.value, list) or not field.value:
+        raise field.error(expected)
+    return field.items()
+
+
+def _sizes(field: Field, expected: str = "a positive integer or a list of them") -> tuple[int, ...]:
+    """Return one size, or each of a list once."""
+    if isinstance(field.value, list):
+        return _once(item.integer(1, MOST_SIZE) for item in _items(field, expected))
+    if type(field.value) is not int:
+        raise field.error(expected)
+    return (field.integer(1, MOST_SIZE),)
+
+
+def _one_of(field: Field, known: Sequence[str]) -> str:
+    if field.value not in known:
+        hint = did_you_mean(str(field.value), known)
+        raise field.error(f"one of {', '.join(known)}{hint}")
+    return str(field.value)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return which known names are similar, as the end of a sentence."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f" (did you mean {' or '.join(close)}?)" if close else ""
-
-
-def shown(value: object) -> str:
-    """A value as TOML and JSON spell it, cut where it is long."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    except (ValueError, RecursionError):
-        text = repr(type(value).__name__)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 _SHAPES = "a list of shapes, each with its batch, timesteps, ..."
@@ -234,9 +178,10 @@ def load(name: str, choice: SuiteChoice | None = None, folder: Path | None = Non
     """
     path = _find(name, folder or Path())
     try:
-        return parsed(path, regular_bytes(path, LARGEST_SUITE), choice)
+        text = regular_bytes(path, LARGEST_SUITE)
     except ResultError as error:
         raise SuiteError(str(error)) from error
+    return parsed(path, text, choice)
 
 
 def parsed(path: Path, text: bytes, choice: SuiteChoice | None = None) -> Suite:
@@ -249,7 +194,10 @@ def parsed(path: Path, text: bytes, choice: SuiteChoice | None = None) -> Suite:
         raise SuiteError(f"{path}: is no TOML: {error}") from error
     except RecursionError as error:
         raise SuiteError(f"{path}: is nested too deeply to be read") from error
-    return _suite(Value(path, "", data), choice or SuiteChoice())
+    try:
+        return _suite(Field(path, "", data), choice or SuiteChoice())
+    except ResultError as error:
+        raise SuiteError(str(error)) from error
 
 
 def load_cases(path: Path, suite: Suite) -> Suite:
@@ -257,26 +205,31 @@ def load_cases(path: Path, suite: Suite) -> Suite:
 
     Raises SuiteError, in one line, for whatever is wrong with the file.
     """
-    try:
-        data = parse_json(path, regular_bytes(path))
-    except (ResultError, RecursionError) as error:
-        deep = f"{path}: is nested too deeply to be read"
-        raise SuiteError(str(error) if isinstance(error, ResultError) else deep) from error
     by_id = {case.id: case for case in suite.cases}
     found = []
-    for item in Value(path, "", data).items("a list of case ids or cases"):
-        if isinstance(item.value, str):
-            if item.value not in by_id:
-                raise item.error(
-                    f"the id of a case of {suite.name}{did_you_mean(item.value, by_id)}"
-                )
-            found.append(by_id[item.value])
-        else:
-            try:
-                found.append(Case.from_dict(item.mapping()))
-            except ValueError as error:
-                raise SuiteError(f"{path}: {item.where}: {error}") from error
+    try:
+        data = Field(path, "", parse_json(path, regular_bytes(path)))
+        for item in _items(data, "a list of case ids or cases"):
+            if not isinstance(item.value, str):
+                found.append(_case(item))
+            elif item.value in by_id:
+                found.append(by_id[item.value])
+            else:
+                close = did_you_mean(item.value, by_id)
+                raise item.error(f"the id of a case of {suite.name}{close}")
+    except ResultError as error:
+        raise SuiteError(str(error)) from error
+    except RecursionError as error:
+        raise SuiteError(f"{path}: is nested too deeply to be read") from error
     return suite.only(found)
+
+
+def _case(item: Field) -> Case:
+    data = item.mapping()
+    try:
+        return Case.from_dict(data)
+    except ValueError as error:
+        raise SuiteError(f"{item.path}: {item.name}: {error}") from error
 
 
 def _find(name: str, folder: Path) -> Path:
@@ -304,15 +257,8 @@ def _find(name: str, folder: Path) -> Path:
 
 
 _SIZES = ("batch", "timesteps", "input_size", "hidden_size")
-_READ_SHAPE: Mapping[str, Callable[[Value], Any]] = {
-    "num_layers": lambda value: value.positive_integer(most=MOST_LAYERS),
-    "bidirectional": Value.boolean,
-    "min_length": Value.positive_integer,
-    "dropout": lambda value: value.number("a number from 0 to below 1", lambda rate: 0 <= rate < 1),
-    "batch_major": Value.boolean,
-    "optimizer": lambda value: value.one_of(OPTIMIZERS),
-}
-SHAPE_KEYS = (*_SIZES, *_READ_SHAPE)
+_OPTIONAL = ("num_layers", "bidirectional", "min_length", "dropout", "batch_major", "optimizer")
+SHAPE_KEYS = (*_SIZES, *_OPTIONAL)
 
 SQUARE = "hidden_size"
 """The input_size that is each layer's own width."""
@@ -327,22 +273,24 @@ class Grid:
     chosen: what the entry says besides sizes.
     """
 
-    where: str
-    table: Mapping[str, Value]
+    entry: Field
     sizes: tuple[tuple[int, ...], ...]
     chosen: Mapping[str, Any]
 
     @classmethod
-    def of(cls, shape: Value) -> Grid:
-        """The grid of an entry. Raises SuiteError for keys and values that no entry can have."""
-        table = shape.table(SHAPE_KEYS, [each for each in _SIZES if each != "timesteps"])
-        batches, widths = (table[key].sizes() for key in ("batch", "hidden_size"))
-        times = table["timesteps"].sizes() if "timesteps" in table else (1,)  # of a stream's chunk
+    def of(cls, entry: Field) -> Grid:
+        """The grid of an entry. Raises ResultError for keys and values that no entry can have."""
+        table = _table(entry, SHAPE_KEYS, [each for each in _SIZES if each != "timesteps"])
+        batches, widths = (_sizes(table[key]) for key in ("batch", "hidden_size"))
+        times = _sizes(table["timesteps"]) if "timesteps" in table else (1,)  # of a stream's chunk
         inputs: tuple[int, ...] = (0,)  # as wide as the layer
         if table["input_size"].value != SQUARE:
-            inputs = table["input_size"].sizes(f'a positive integer, a list of them, or "{SQUARE}"')
-        chosen = {key: read(table[key]) for key, read in _READ_SHAPE.items() if key in table}
-        return cls(shape.where, table, (batches, times, inputs, widths), chosen)
+            expected = f'a positive integer, a list of them, or "{SQUARE}"'
+            inputs = _sizes(table["input_size"], expected)
+        chosen: dict[str, Any] = {key: table[key].value for key in _OPTIONAL if key in table}
+        if "dropout" in table:
+            chosen["dropout"] = table["dropout"].number(0.0, 1.0)
+        return cls(entry, (batches, times, inputs, widths), chosen)
 
     def __len__(self) -> int:
         return math.prod(map(len, self.sizes))
@@ -353,7 +301,7 @@ class Grid:
     def shape(
         self,
         sizes: Sequence[int],
-        window: Value | None,
+        window: int | None,
         dtype: str,
         mode: str,
         gradients: str,
@@ -363,37 +311,19 @@ class Grid:
 
         Raises SuiteError for what does not go together.
         """
-        table, chosen = self.table, dict(self.chosen)
+        entry, chosen = self.entry, dict(self.chosen)
         batch, timesteps, inputs, hidden = sizes
-        cut = None if window is None else window.positive_integer()
-        if mode == "streaming":
-            for key in ("min_length", "dropout", "optimizer"):
-                if key in table:
-                    raise table[key].error("none here: the calls of a stream have none")
-            if window is not None:
-                raise window.error("no windows here: the chunks of a stream are its timesteps")
-            if chosen.get("bidirectional"):
-                raise table["bidirectional"].error("false here: a stream has no end to begin at")
-        elif "timesteps" not in table:
-            raise SuiteError(f"{table['batch'].path}: {self.where}.timesteps is missing")
-        if chosen.get("min_length", 0) > timesteps:
-            raise table["min_length"].error(f"at most the {timesteps} timesteps")
-        if window is not None and cut is not None and cut > timesteps:
-            raise window.error(f"at most the {timesteps} timesteps of {self.where}")
-        if cut is not None and "min_length" in table:
-            raise table["min_length"].error("none here: a stream cut into windows has no padding")
-        if "optimizer" in table and mode != "training":
-            text = f'modes = ["training"] next to it: {mode} updates no weights'
-            raise table["optimizer"].error(text)
-        spec = LSTMSpec(
-            inputs or hidden,
-            hidden,
-            num_layers=chosen.pop("num_layers", 1),
-            bidirectional=chosen.pop("bidirectional", False),
-            dtype=dtype,
-        )
-        work = {"window": cut, "gradients": gradients, "period": period, **chosen}
-        return spec, Workload(batch, timesteps, mode, **work)
+        if mode == "streaming" and chosen.get("bidirectional"):
+            raise entry["bidirectional"].error("false: a stream has no end to begin at")
+        if mode != "streaming" and not entry["timesteps"].given:
+            raise error_at(entry.path, "is missing", entry["timesteps"].name)
+        layers = {key: chosen.pop(key) for key in ("num_layers", "bidirectional") if key in chosen}
+        work = {"window": window, "gradients": gradients, "period": period, **chosen}
+        try:
+            spec = LSTMSpec(inputs or hidden, hidden, dtype=dtype, **layers)
+            return spec, Workload(batch, timesteps, mode, **work)
+        except (TypeError, ValueError) as error:
+            raise SuiteError(f"{entry.path}: {entry.name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -409,18 +339,18 @@ class _Axes:
     periods: tuple[float | None, ...] = (None,)
     seconds: float = DEFAULT_SECONDS
 
-    def changed(self, table: Mapping[str, Value], chosen: Collection[str]) -> _Axes:
+    def changed(self, table: Mapping[str, Field], chosen: Collection[str]) -> _Axes:
         """With what ``table`` says, save of what the user chose."""
         # Read even where the choice replaces it: a mistake in a file should not hide.
         said = {key: read(table[key]) for key, read in _READ.items() if key in table}
         return replace(self, **{key: each for key, each in said.items() if key not in chosen})
 
 
-def _suite(root: Value, choice: SuiteChoice) -> Suite:
-    table = root.table(_SUITE_KEYS, ("schema", "name", "groups"))
+def _suite(root: Field, choice: SuiteChoice) -> Suite:
+    table = _table(root, _SUITE_KEYS, ("schema", "name", "groups"))
     if table["schema"].value != SCHEMA:
         raise table["schema"].error(f"{SCHEMA}, which this version of the suite knows")
-    name = table["name"].text()
+    name = table["name"].label()
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         raise table["name"].error("letters, digits, - and _ (result files are named after it)")
     chosen: dict[str, Any] = {}
@@ -430,37 +360,36 @@ def _suite(root: Value, choice: SuiteChoice) -> Suite:
     if choice.periods is not None:
         chosen["periods"] = _once(choice.periods)
     for mode in choice.modes or ():
-        if mode not in MODES:
-            hint, known = did_you_mean(mode, MODES), ", ".join(MODES)
-            raise SuiteError(f"there is no mode {shown(mode)}{hint}; expected one of {known}")
+        _require("mode", mode, MODES)
     axes = _Axes(**chosen).changed(table, chosen)
     seconds: dict[str, float] = {}
     cases: dict[str, dict[Case, None]] = {}
     count = 0
-    for group in table["groups"].items("a list of groups ([[groups]])"):
-        entries = group.table(_GROUP_KEYS, ("shapes",))
+    for group in _items(table["groups"], "a list of groups ([[groups]])"):
+        entries = _table(group, _GROUP_KEYS, ("shapes",))
         own = axes.changed(entries, chosen)
         for key in ("backends", "devices"):
             if not getattr(own, key):
-                raise SuiteError(f"{root.path}: {key} is missing, and {group.where} names none")
+                raise SuiteError(f"{root.path}: {key} is missing, and {group.name} names none")
         if own.variants != (NO_VARIANT,):
             varied = (
                 backend if variant == NO_VARIANT else f"{backend}:{variant}"
                 for backend, variant in itertools.product(own.backends, own.variants)
             )
-            place = f"{root.path}: {group.where}: "
+            place = f"{root.path}: {group.name}: "
             names = _resolved(_backends, ((place, name) for name in varied))
             own = replace(own, backends=names)
-        grids = [Grid.of(shape) for shape in entries["shapes"].items(_SHAPES)]
-        windows: list[Value | None] = [None]
+        grids = [Grid.of(shape) for shape in _items(entries["shapes"], _SHAPES)]
+        windows: list[int | None] = [None]
         if "windows" in entries:
-            windows = [*entries["windows"].items("a list of window lengths")]
+            lengths = _items(entries["windows"], "a list of window lengths")
+            windows = [length.integer(1, MOST_SIZE) for length in lengths]
         places = {name: _places(name, own.devices) for name in own.backends}
         each = len(windows) * len(own.dtypes) * len(list(_modes(own)))
         count += sum(map(len, grids)) * each * sum(map(len, places.values()))
         if count > MOST_CASES:
             raise SuiteError(
-                f"{root.path}: {group.where} brings the suite to {count:,} cases, of all modes; "
+                f"{root.path}: {group.name} brings the suite to {count:,} cases, of all modes; "
                 f"expected at most {MOST_CASES:,}: split it"
             )
         for case in _cases(grids, windows, places, own, choice):
@@ -476,18 +405,18 @@ def _suite(root: Value, choice: SuiteChoice) -> Suite:
         raise SuiteError(f"{root.path}: no case is left of suite {name}{what}")
     return Suite(
         name=name,
-        summary=table["summary"].text() if "summary" in table else "",
+        summary=table["summary"].label() if "summary" in table else "",
         path=root.path,
         cases=tuple(case for group in cases.values() for case in group),
         seconds=seconds,
-        source=table["source"].text() if "source" in table else "",
+        source=table["source"].label() if "source" in table else "",
         memory="memory" in table and table["memory"].boolean(),
     )
 
 
 def _cases(
     grids: Iterable[Grid],
-    windows: Sequence[Value | None],
+    windows: Sequence[int | None],
     places: Mapping[str, Sequence[str]],
     axes: _Axes,
     choice: SuiteChoice,
@@ -529,23 +458,29 @@ def _once(items: Iterable[_T]) -> tuple[_T, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def _words(value: Value, known: Sequence[str]) -> tuple[str, ...]:
-    return _once(item.one_of(known) for item in value.items("a list with at least one name"))
+def _words(field: Field, known: Sequence[str]) -> tuple[str, ...]:
+    return _once(_one_of(item, known) for item in _items(field, "a list with at least one name"))
 
 
-def _period(value: Value) -> float | None:
+def _period(field: Field) -> float | None:
     try:
-        return parse_period(value.text(PERIODS))
+        return parse_period(field.text())
     except ValueError:
-        raise value.error(PERIODS) from None
+        raise field.error(PERIODS) from None
 
 
-def _names(value: Value, resolve: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
+def _seconds(field: Field) -> float:
+    if not is_number(field.value) or field.value <= 0:
+        raise field.error("a number of seconds above 0")
+    return float(field.value)
+
+
+def _names(field: Field, resolve: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
     """The names that a file lists, or all of them."""
-    if value.value == ALL:
+    if field.value == ALL:
         return tuple(resolve(ALL))
-    items = value.items('a list with at least one name, or "all"')
-    return _resolved(resolve, ((f"{i.path}: {i.where}: ", i.text("a name")) for i in items))
+    items = _items(field, 'a list with at least one name, or "all"')
+    return _resolved(resolve, ((f"{i.path}: {i.name}: ", i.label()) for i in items))
 
 
 def _resolved(
@@ -566,10 +501,14 @@ def _backends(name: str) -> Sequence[str]:
 
 
 def _variants(name: str) -> Sequence[str]:
-    if name not in (known := (NO_VARIANT, *VARIANTS)):
-        expected = f"{did_you_mean(name, known)}; expected one of {', '.join(known)}"
-        raise UnsupportedError(f"there is no variant {shown(name)}{expected}")
+    _require("variant", name, (NO_VARIANT, *VARIANTS))
     return (name,)
+
+
+def _require(what: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        expected = f"{did_you_mean(name, known)}; expected one of {', '.join(known)}"
+        raise SuiteError(f"there is no {what} {shown(name)}{expected}")
 
 
 def _devices(name: str) -> Sequence[str]:
@@ -580,18 +519,16 @@ def _devices(name: str) -> Sequence[str]:
     return here if len(here) > 1 else [*here, "gpu:0"]
 
 
-_READ: Mapping[str, Callable[[Value], Any]] = {
-    "modes": lambda value: _words(value, MODES),
-    "gradients": lambda value: (
-        _words(value, GRADIENTS) if isinstance(value.value, list) else (value.one_of(GRADIENTS),)
+_READ: Mapping[str, Callable[[Field], Any]] = {
+    "modes": lambda field: _words(field, MODES),
+    "gradients": lambda field: (
+        _words(field, GRADIENTS) if isinstance(field.value, list) else (_one_of(field, GRADIENTS),)
     ),
-    "dtypes": lambda value: _words(value, tuple(PRECISIONS)),
-    "periods": lambda value: _once(map(_period, value.items("a list of periods"))),
-    "seconds": lambda value: value.number(
-        "a number of seconds above 0", lambda seconds: 0 < seconds < math.inf
-    ),
-    "backends": lambda value: _names(value, _backends),
-    "variants": lambda value: _words(value, (NO_VARIANT, *VARIANTS)),
-    "devices": lambda value: _names(value, _devices),
+    "dtypes": lambda field: _words(field, tuple(PRECISIONS)),
+    "periods": lambda field: _once(map(_period, _items(field, "a list of periods"))),
+    "seconds": _seconds,
+    "backends": lambda field: _names(field, _backends),
+    "variants": lambda field: _words(field, (NO_VARIANT, *VARIANTS)),
+    "devices": lambda field: _names(field, _devices),
 }
 """How what stands for each of the ``_Axes`` is read, in the order of their errors."""

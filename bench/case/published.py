@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.case.cases import Case
 
 FILE = Path(__file__).with_name("published.csv")
 
+_SIZES = ("batch", "timesteps", "input_size", "hidden_size", "layers")
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _EPOCH_SEQUENCES = 500  # of RETURNN's benchmark: an epoch of its training data
 
 # What makes a whole step of each mode, in the words of the table, and how it is reported. Of a step
 # that stands there in parts only all of them together are one.
-_WHOLE: Mapping[str, tuple[tuple[str, ...], ...]] = {
+_COMPLETE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "inference": (("inference:forward",),),
     "training": (
         ("train:batch",),
@@ -32,7 +33,7 @@ _WHOLE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     ),
 }
 _MODES = {
-    measured: mode for mode, wholes in _WHOLE.items() for parts in wholes for measured in parts
+    measured: mode for mode, steps in _COMPLETE.items() for parts in steps for measured in parts
 }
 
 
@@ -76,20 +77,17 @@ class PublishedShape:
         spec, work = case.spec, case.workload
         if work.window or work.min_length or work.dropout or work.optimizer:
             return None
-        return cls(
-            work.batch,
-            work.timesteps,
-            spec.input_size,
-            spec.hidden_size,
-            spec.num_layers,
-            spec.bidirectional,
-            work.mode,
-        )
+        layers = (spec.input_size, spec.hidden_size, spec.num_layers, spec.bidirectional)
+        return cls(work.batch, work.timesteps, *layers, work.mode)
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One published time as it stands in the table. file: in the source's repository."""
+class PublishedStep:
+    """One published time. file: in the source's repository.
+
+    measured: what was measured, in the table's words. how: what was done with the figures of the
+    table to get the seconds of a whole step, empty if one of them is the step.
+    """
 
     source: PublishedSource
     file: str
@@ -99,79 +97,49 @@ class Figure:
     shape: PublishedShape
     measured: str
     seconds: float
+    how: str = ""
 
 
-@dataclass(frozen=True)
-class PublishedStep:
-    """Seconds of one whole step, and the figures that they are made of.
-
-    how: what was done with the figures, empty if one of them is the step.
-    """
-
-    figures: tuple[Figure, ...]
-    seconds: float
-    how: str
-
-    @property
-    def first(self) -> Figure:
-        """A figure that says all but the time."""
-        return self.figures[0]
-
-    @property
-    def measured(self) -> str:
-        """What was measured, in the table's words."""
-        return " + ".join(figure.measured for figure in self.figures)
-
-
-def read(path: Path = FILE) -> tuple[Figure, ...]:
-    """The figures of the table."""
+def read(path: Path = FILE) -> tuple[PublishedStep, ...]:
+    """Return the figures of the table, parts of steps among them."""
     with path.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Figure(
-                SOURCES[row["source"]],
-                row["file"],
-                row["device"],
-                row["implementation"],
-                row["dtype"],
-                PublishedShape(
-                    int(row["batch"]),
-                    int(row["timesteps"]),
-                    int(row["input_size"]),
-                    int(row["hidden_size"]),
-                    int(row["layers"]),
-                    row["bidirectional"] == "True",
-                    _MODES[row["measured"]],
-                ),
-                row["measured"],
-                float(row["value"]) * _UNITS[row["unit"]],
-            )
-            for row in csv.DictReader(file, strict=True)
-        )
+        return tuple(map(_figure, csv.DictReader(file, strict=True)))
 
 
-def steps(figures: Iterable[Figure]) -> tuple[PublishedStep, ...]:
-    """Times of whole steps, which alone are of the same work as ours.
+def _figure(row: Mapping[str, str]) -> PublishedStep:
+    batch, timesteps, inputs, hidden, layers = (int(row[name]) for name in _SIZES)
+    both = row["bidirectional"] == "True"
+    mode = _MODES[row["measured"]]
+    return PublishedStep(
+        source=SOURCES[row["source"]],
+        file=row["file"],
+        device=row["device"],
+        implementation=row["implementation"],
+        dtype=row["dtype"],
+        shape=PublishedShape(batch, timesteps, inputs, hidden, layers, both, mode),
+        measured=row["measured"],
+        seconds=float(row["value"]) * _UNITS[row["unit"]],
+    )
+
+
+def steps(figures: Iterable[PublishedStep]) -> tuple[PublishedStep, ...]:
+    """Return the times of whole steps, which alone are of the same work as ours.
 
     What was published in parts is added up, and an epoch divided into its batches; a forward pass
     of training whose backward pass was not published is no step and left out.
     """
-    groups: dict[tuple[object, ...], dict[str, Figure]] = {}
+    groups: dict[PublishedStep, dict[str, PublishedStep]] = {}
     for each in figures:
-        key = (
-            *(each.source.name, each.file, each.device, each.implementation, each.dtype),
-            each.shape,
-        )
-        groups.setdefault(key, {})[each.measured] = each
-    found = []
-    for group in groups.values():
-        mode = next(iter(group.values())).shape.mode
-        for whole in _WHOLE[mode]:
-            if set(whole) <= set(group):
-                found.append(_step([group[part] for part in whole]))
-    return tuple(found)
+        groups.setdefault(replace(each, measured="", seconds=0.0), {})[each.measured] = each
+    return tuple(
+        _step([parts[name] for name in complete])
+        for key, parts in groups.items()
+        for complete in _COMPLETE[key.shape.mode]
+        if set(complete) <= set(parts)
+    )
 
 
-def _step(parts: Sequence[Figure]) -> PublishedStep:
+def _step(parts: Sequence[PublishedStep]) -> PublishedStep:
     seconds, how = sum(part.seconds for part in parts), ""
     if len(parts) > 1:
         words = [part.measured.partition(":")[2] for part in parts]
@@ -180,4 +148,5 @@ def _step(parts: Sequence[Figure]) -> PublishedStep:
         batch = parts[0].shape.batch
         seconds *= batch / _EPOCH_SEQUENCES
         how = f"an epoch of {_EPOCH_SEQUENCES} sequences, times {batch}/{_EPOCH_SEQUENCES}"
-    return PublishedStep(tuple(parts), seconds, how)
+    measured = " + ".join(part.measured for part in parts)
+    return replace(parts[0], measured=measured, seconds=seconds, how=how)

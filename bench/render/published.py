@@ -71,7 +71,7 @@ class PublishedReport:
     def sources(self) -> tuple[PublishedSource, ...]:
         """Those of the figures that are shown; note n of a table is the nth of them."""
         steps = (step for each in self.shared for step in each.theirs)
-        return tuple({step.first.source.name: step.first.source for step in steps}.values())
+        return tuple({step.source.name: step.source for step in steps}.values())
 
 
 def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> PublishedReport:
@@ -79,7 +79,7 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Publi
 
     Of ours only what is the work that others published: no windows, padding or dropout.
     """
-    published_by = grouped(theirs, lambda step: step.first.shape)
+    published_by = grouped(theirs, lambda step: step.shape)
     names = machine_names({item.run.machine_id: item.run for item in results.measurements})
     found: dict[PublishedShape, dict[tuple[str, str], list[Measurement]]] = {}
     without = grouped(results.outcomes, lambda item: (item.run.machine_id, item.case.id))
@@ -162,15 +162,15 @@ def records(report: PublishedReport) -> Iterator[dict[str, object]]:
                 "reason": "; ".join(ours.reasons),
             }
         for step in each.theirs:
-            first, source = step.first, step.first.source
+            source = step.source
             yield {
                 "kind": "published",
                 "source": source.name,
                 "where": source.where,
-                "file": first.file,
-                "implementation": first.implementation,
-                "device": first.device,
-                "dtype": first.dtype,
+                "file": step.file,
+                "implementation": step.implementation,
+                "device": step.device,
+                "dtype": step.dtype,
                 **sizes,
                 "seconds": step.seconds,
                 "measured": step.measured,
@@ -247,7 +247,7 @@ def _notes(report: PublishedReport) -> Iterator[str]:
     """Note n of the tables: who published it, and what to know of what was measured."""
     steps = [step for each in report.shared for step in each.theirs]
     for number, source in enumerate(report.sources, start=1):
-        hows = dict.fromkeys(each.how for each in steps if each.how and each.first.source == source)
+        hows = dict.fromkeys(each.how for each in steps if each.how and each.source == source)
         yield f"[{number}] published by {source.where}: {'; '.join((source.note, *hows))}."
 
 
@@ -268,8 +268,7 @@ def _table(each: Shared, report: PublishedReport) -> Sheet:
         )
         lines.append([Cell(text, style="bold") for text in texts])
     for step in each.theirs:
-        first = step.first
-        note = f"[{report.sources.index(first.source) + 1}]"
-        what = (first.implementation, clean(first.device, 120), first.dtype)
+        note = f"[{report.sources.index(step.source) + 1}]"
+        what = (step.implementation, clean(step.device, 120), step.dtype)
         lines.append([*map(Cell, ("published", *what, seconds(step.seconds), "", note))])
     return Sheet.of(columns, lines)

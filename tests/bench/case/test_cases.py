@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.case.cases import SPELLING, Case, Shape
+from bench.case.cases import SPELLING, Case, Shape, parse_period, period_words
 from bench.machine.fields import InputError
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
@@ -157,3 +157,23 @@ def test_a_case_without_a_period_is_written_as_it_always_was() -> None:
     for case in (plain, paced):
         assert Case.from_dict(case.to_dict()) == case
     assert paced.kind == "streaming"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10ms", 0.01), ("10 ms", 0.01), ("0.5s", 0.5), ("1s", 1.0), ("20us", 2e-5), ("20µs", 2e-5)],
+)
+def test_a_period_is_a_time_with_its_unit(text: str, seconds: float) -> None:
+    assert parse_period(text) == seconds
+    assert parse_period(period_words(seconds)) == seconds
+
+
+def test_back_to_back_is_no_period() -> None:
+    assert parse_period("back-to-back") is None
+    assert period_words(None) == "back-to-back"
+
+
+@pytest.mark.parametrize("text", ["", "10", "ms", "-1ms", "0s", "1h", "2e3s", "10msx", "7200s"])
+def test_what_is_no_period_says_what_is_one(text: str) -> None:
+    with pytest.raises(ValueError, match='"10ms"'):
+        parse_period(text)

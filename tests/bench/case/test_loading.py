@@ -155,7 +155,10 @@ def test_what_was_requested_does_not_vanish_where_it_cannot_run(tmp_path: Path) 
     [
         (("batch = 2", 'batch = "x"'), 'groups[0].shapes[0].batch is "x"; expected a positive int'),
         (("batch = 2", f"batch = 1{'0' * 5000}"), "is no TOML: "),
-        (("[[groups]]", "[[groups]]\nwindows = [7]"), "groups[0].windows[0] is 7; expected"),
+        (
+            ("[[groups]]", "[[groups]]\nwindows = [7]"),
+            "Workload.window is 7; expected",
+        ),
         (("[[groups]]", "[[groups]]\nwindow = [3]"), "groups[0].window is not known (did"),
         (
             ("[[groups]]", '[[groups]]\nmodes = ["train"]'),
@@ -174,7 +177,7 @@ def test_what_was_requested_does_not_vanish_where_it_cannot_run(tmp_path: Path) 
         (("schema = 1", "schema = 2"), "schema is 2; expected 1"),
         (("schema = 1", "schema = 1\nmemory = 1"), "memory is 1; expected true or false"),
         (('"mine"', '"../mine"'), 'name is "../mine"; expected letters, digits'),
-        (("[[groups]]", "[groups]"), "groups is {"),
+        (("[[groups]]", "[groups]"), "groups is an object; expected a list of groups"),
     ],
 )
 def test_a_mistake_is_reported_with_its_file_and_key(
@@ -297,9 +300,9 @@ def test_a_list_of_cases_picks_from_a_suite_and_may_add(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("[", "is cut off or not JSON"),
-        ("{}", "it is {}; expected a list of case ids or cases"),
+        ("{}", " is an object; expected a list of case ids or cases"),
         ('["numpy/x"]', '[0] is "numpy/x"; expected the id of a case of mine'),
-        ("[3]", "[0] is 3; expected a table"),
+        ("[3]", "cases.json: [0] is 3; expected an object"),
         ('[{"backend": "numpy"}]', "[0]: case.device is None; expected a name"),
     ],
 )
@@ -312,3 +315,8 @@ def test_a_bad_list_of_cases_is_reported_with_its_place(
         suites.load_cases(path, load(tmp_path, GOOD))
     assert str(raised.value).startswith(str(path))
     assert told in str(raised.value)
+
+
+def test_only_names_that_are_like_it_are_suggested_and_no_more_than_three() -> None:
+    assert loading.did_you_mean("xyz", ["batch"]) == ""
+    assert loading.did_you_mean("mode1", ["mode2", "mode3", "mode4", "mode5"]).count(" or ") == 2
