@@ -15,11 +15,10 @@ from bench.cli.command_line import UsageError
 from bench.cli.fail_on import parse_rule
 from bench.cli.progress import Progress, asked_for
 from bench.machine import packages
-from bench.machine.fields import ResultError
+from bench.machine.fields import ResultError, printable
 from bench.records.schema import Results
 from bench.render import compare as shown
 from bench.render import published as published_shown
-from bench.render.messages import path_words
 from bench.stats.latency import PARTS
 from bench.stats.pairs import (
     ComparisonReport,
@@ -29,7 +28,7 @@ from bench.stats.pairs import (
     compare_runs,
     judge,
 )
-from bench.stats.rows import USUAL_BASELINES
+from bench.stats.rows import USUAL_BASELINES, build
 
 FORMATS = ("terminal", "markdown", "csv", "json")
 EPILOG = """\
@@ -97,10 +96,10 @@ def _published(options: argparse.Namespace, target: output.Target) -> int:
     made_by = "pytest --benchmark-only --lstm-suite braun"
     (results,) = filters.read(options, asked_for(options.paths, made_by))
     theirs = published.steps(published.read())
-    report = published_shown.beside_published(results, theirs)
-    report = replace(report, list_unmeasured=options.unmeasured)
-    terminal = published_shown.document(report).terminal
-    output.deliver(options.format, target, terminal, published_shown.texts(report))
+    report = published_shown.with_published(build(results), theirs)
+    document = published_shown.document(report, options.unmeasured)
+    texts = published_shown.texts(report, document)
+    output.deliver(options.format, target, document.terminal, texts)
     return command_line.BAD_INPUT if results.errors else 0
 
 
@@ -124,7 +123,7 @@ def _compared(options: argparse.Namespace) -> tuple[ComparisonReport, bool]:
         if sides is not None:
             report = compare_environments(base, new, sides)
         elif options.what == "runs":
-            title = f"NEW ({path_words(options.new)}) against BASE ({path_words(options.base)})"
+            title = f"NEW ({printable(options.new)}) against BASE ({printable(options.base)})"
             report = replace(compare_runs(base, new), title=title)
         else:
             make = {"devices": compare_devices, "backends": compare_backends}[options.what]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.case.cases import Case
 from bench.machine.fields import printable
-from bench.machine.remote import named
 from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped
 from bench.render.escape import LONGEST_SENTENCE, clean
@@ -148,7 +145,7 @@ def findings(section: Section) -> list[Finding]:
     if not section.complete:
         found.append(Finding("A run did not finish: cases may be missing.", loud=True))
     found += [Finding(f"{text}.", loud=True) for text in uneven_bridges(rows)]
-    found += [*_doubtful(rows), *map(Finding, speed_changed(rows))]
+    found += [*doubtful(rows), *map(Finding, speed_changed(rows))]
     found += [*_remarks(rows), *_without_time(rows)]
     if text := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
         found.append(Finding(f"{text}."))
@@ -260,8 +257,8 @@ def _paybacks(table: Table) -> Iterable[str]:
 # What is doubtful, and what has no time
 
 
-def _doubtful(rows: Sequence[Row]) -> list[Finding]:
-    """What is not to be trusted: of measurements, then of ratios alone, then of times alone."""
+def doubtful(rows: Sequence[Row]) -> list[Finding]:
+    """Return what is INVALID or unreliable: measurements, then ratios alone, then times alone."""
     measured = [row for row in rows if row.measured]
     compared = [row for row in measured if row.to_baseline is not None]
     unreliable = "Unreliable: {} (ratios are judged separately)"
@@ -820,7 +817,7 @@ _ERRORS = {
     "* stands for any part. The measured backends are {known}",
     "no_session_since": "--since {moment:%Y-%m-%d %H:%M} (UTC): no session began then or later, "
     "the last began at {last:%Y-%m-%d %H:%M}; name that time or an earlier one",
-    "same_run": "{new} holds the same run as {base}; BASE and NEW must be different runs",
+    "same_run": "{new} of NEW holds the same run as {base} of BASE; they must be different runs",
 }
 
 
@@ -833,14 +830,7 @@ def _as_shown(value: object) -> object:
     """Return names so that a terminal can show them, several in a row; times as they are."""
     if isinstance(value, list):
         return ", ".join(printable(each, 60) for each in value)
-    if isinstance(value, Path):
-        return path_words(value)
     return printable(value, 120) if isinstance(value, str) else value
-
-
-def path_words(path: str | os.PathLike[str]) -> str:
-    """Return a path as text, a URL without what is private in it."""
-    return printable(named(os.fspath(path)))
 
 
 # Reference cases that differ between the two sides

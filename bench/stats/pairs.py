@@ -497,7 +497,8 @@ def compare_runs(
     common = {file.run.id: file for file in base.files}
     for file in new.files:
         if file.run.id in common:
-            raise ReasonedError("same_run", base=common[file.run.id].path, new=file.path)
+            other = common[file.run.id].path.name
+            raise ReasonedError("same_run", base=other, new=file.path.name)
     rows, one_sided = join_sides(sides[0], sides[1], adjacent=adjacent)
     rows.sort(key=lambda row: -abs(row.comparison.log_ratio))
     notes = [

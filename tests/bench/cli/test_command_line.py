@@ -157,8 +157,7 @@ EMPTY = Results((ResultFile(Path("a.json"), KERAS.run, (), (), ()),), (), ())
         (
             [KERAS],
             "compare runs {folder} {folder}",
-            "{folder}/a.json holds the same run as {folder}/a.json; BASE and NEW must be different "
-            "runs",
+            "a.json of NEW holds the same run as a.json of BASE; they must be different runs",
         ),
         (
             [KERAS],

@@ -14,4 +14,5 @@ def show(report: ComparisonReport, kind: str, target: Target) -> None:
 
 
 def show_published(report: PublishedReport, kind: str, target: Target) -> None:
-    deliver(kind, target, published.document(report).terminal, published.texts(report))
+    shown = published.document(report)
+    deliver(kind, target, shown.terminal, published.texts(report, shown))

@@ -11,7 +11,7 @@ import pytest
 
 from bench.records.schema import Measurement, Outcome, RecordedReason, Results
 from bench.render.compare import note_text, reason_texts
-from bench.render.messages import basis_text, path_words
+from bench.render.messages import basis_text
 from bench.stats import rows
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.pairs import (
@@ -141,11 +141,6 @@ def test_sides_that_drifted_apart_over_rounds_make_the_ratio_invalid() -> None:
 
 def drifting(item: Measurement) -> Measurement:
     return replace(item, samples=item.samples * np.linspace(0.5, 2.0, item.samples.size))
-
-
-def test_a_path_is_reported_without_what_is_nobody_s_business() -> None:
-    assert path_words("s3://me:secret@team/lstm?sign=abc") == "s3://team/lstm"
-    assert path_words(Path("a\x1b[31m/b.json")) == "a?[31m/b.json"
 
 
 def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:

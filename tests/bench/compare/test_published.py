@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ from bench.case.cases import Case
 from bench.cli.output import Target
 from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.render import published as published_words
-from bench.render.published import PublishedReport, beside_published
+from bench.render.messages import doubt_line
+from bench.render.published import PublishedReport, with_published
+from bench.stats.rows import build
 from bench.stats.trust import NOT_STEADY
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.compare.shown import show_published
@@ -25,29 +29,40 @@ SPEC = LSTMSpec(123, 320)
 
 
 def beside(*items: Measurement | Outcome) -> PublishedReport:
-    return beside_published(gather(*items), published.steps(published.read()))
+    return with_published(build(gather(*items)), published.steps(published.read()))
 
 
-def test_what_has_the_same_shape_and_mode_stands_side_by_side_the_fastest_first() -> None:
+def test_with_published_same_shape_and_mode_gives_both_sides_the_fastest_first() -> None:
     slow, fast = Case("keras", SPEC, BRAUN), Case("torch", SPEC, BRAUN)
     (shared,) = beside(measured(slow, 2.0, run("a")), measured(fast, 1.0, run("a"))).shared
-    assert [ours.case for ours in shared.ours] == [fast, slow]
-    assert shared.ours[0].time.mid == pytest.approx(1.0)
-    assert shared.ours[0].hardware == "Test CPU"
+    assert [row.case for row, *_ in shared.ours] == [fast, slow]
+    row, *place = shared.ours[0]
+    assert place == ["cpu", "Test CPU"]
+    assert row.time == pytest.approx(1.0)
     assert {step.source.name for step in shared.theirs} == {"braun"}
     assert [step.seconds for step in shared.theirs[:2]] == pytest.approx([0.010, 0.011])
     assert len(shared.theirs) == 9
 
 
-def test_a_failed_process_spoils_a_time_and_one_that_moved_makes_it_unreliable() -> None:
+def test_with_published_two_sessions_of_one_machine_takes_the_newest_time() -> None:
+    of = Case("torch", SPEC, BRAUN)
+    days = (replace(run("a"), started=datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2))
+    sessions = [replace(each, id=f"{n}", session=f"{n}") for n, each in enumerate(days)]
+    (shared,) = beside(*(measured(of, 1.0 + n, each) for n, each in enumerate(sessions))).shared
+    assert [row.time for row, *_ in shared.ours] == pytest.approx([2.0])
+
+
+def test_with_published_failed_process_is_invalid_and_unsteady_one_unreliable() -> None:
     of = Case("torch", SPEC, BRAUN)
     failed = unmeasured(of, run("b"), "failed", "the outputs differ")
     moved = measured(of, 1.0, run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")])
     (shared,) = beside(measured(of, 1.0, run("a")), failed).shared
-    assert shared.ours[0].reasons == ("failed: the outputs differ [in 1 of 2 runs]",)
+    (doubt,) = shared.ours[0][0].invalid
+    assert doubt_line(doubt) == "failed: the outputs differ [in 1 of 2 runs]"
     (shared,) = beside(moved).shared
-    assert shared.ours[0].reasons == ()
-    assert shared.ours[0].doubts == ("it became slower (wait)",)
+    validity = shared.ours[0][0].validity
+    assert validity.invalid == ()
+    assert [doubt_line(each) for each in validity.of_time] == ["it became slower (wait)"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +125,7 @@ def test_the_terminal_says_whose_times_they_are_and_what_was_measured(tmp_path: 
     assert "[2] published by stefbraun/rnn_benchmarks" in text
     assert "copy from the host" in text
     assert "no ratio and no verdict is made of them" in text
-    assert "the cores were busy (close what runs)" in text
+    assert "the cores were busy (torch/b64-t100-i123-h320/float32/training/cpu)." in text
 
 
 def test_markdown_is_tables_whose_rows_are_as_wide_as_their_head(tmp_path: Path) -> None:
