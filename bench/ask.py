@@ -1,7 +1,6 @@
-"""``python -m bench.ask``: which backend for my shape, here, and how much faster is it.
+"""``python -m bench.ask``: say which backend is fastest here for a shape, and by how much.
 
-The command: options, what is looked for, what is measured if nothing is found. The question and its
-results are ``session.query``'s, the answer in words is ``render.messages``'s.
+``session.query`` looks for results or measures them; ``render.messages`` writes the answer.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.case.cases import Case
 from bench.cli import arguments, command_line, output
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.writing import ResultWriteError
@@ -21,7 +21,7 @@ from bench.render import report as shown
 from bench.render.messages import answer
 from bench.render.table import Document
 from bench.session import query
-from bench.session.query import Surroundings, WorkQuery
+from bench.session.query import Surroundings
 from bench.stats.rows import Section
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
@@ -63,33 +63,31 @@ def main(words: Sequence[str] | None = None) -> int:
 def _answered(options: argparse.Namespace) -> int:
     console, here = output.console(), Surroundings()
     end = here.now() + options.budget
-    questions = query.questions(options)
-    at_hand = {
-        question: section
-        for question, _ in questions
-        if not options.again and (section := query.look(question, options, sound=True))
-    }
-    open_ = 0 if options.paths else len(questions) - len(at_hand)
-    if open_:
+    queries = query.queries(options)
+    sections = {}
+    if options.paths or not options.again:
+        sections = {case: query.look(case, options, sound=not options.paths) for case in queries}
+    missing = [case for case in queries if not options.paths and sections.get(case) is None]
+    if missing:
         query.wait_until_quiet(query.WAIT_SHARE * options.budget, console, here)
     codes = []
-    for question, message in questions:
-        if message:
-            console.print(f"{message}: {question.words}", style="bold")
-        section = at_hand.get(question)
-        if section is None and not options.paths:
-            seconds = max(1.0, (end - here.now()) / open_ - ANSWERING)
-            query.measure(question, options, console, seconds)
-            section = query.look(question, options)
-            open_ -= 1
-        codes.append(_answer(question, section, options, console))
-        if question in at_hand and not options.paths:
+    for case, layers in queries.items():
+        if layers:
+            console.print(f"{layers}: {query.described(case)}", style="bold")
+        if case in missing:
+            left = len(missing) - missing.index(case)
+            seconds = max(1.0, (end - here.now()) / left - ANSWERING)
+            if query.measure(case, options, console, seconds) == command_line.BAD_INPUT:
+                return command_line.BAD_INPUT  # bench.run has said what is wrong
+            sections[case] = query.look(case, options)
+        codes.append(_answer(case, sections[case], options, console))
+        if case not in missing and not options.paths:
             console.print("These results were at hand; --again measures it again.")
     return max(codes)
 
 
 def _answer(
-    question: WorkQuery, section: Section | None, options: argparse.Namespace, console: Console
+    case: Case, section: Section | None, options: argparse.Namespace, console: Console
 ) -> int:
     if section is None:
         why = (
@@ -98,7 +96,7 @@ def _answer(
             if options.paths
             else "fewer than two backends could be measured; the lines above say why"
         )
-        console.print(f"No answer for {question.words}: {why}.")
+        console.print(f"No answer for {query.described(case)}: {why}.")
         return NOT_ANSWERED
     if not options.brief:
         Document(shown.brief(section, len(section.rows))).terminal(console)

@@ -1,14 +1,13 @@
-"""One shape, one answer: what is fastest for it here, from available results or measured now.
+"""Answer which backend is fastest for one shape: from available results, or measured now.
 
-A query is one amount of work on one device. Results that have it answer it at once; else a suite
-of this one shape is written next to the results and measured, so that the next answer comes from
-it. A model's layers are read from its file.
+A query is a case without a backend. Results that have it answer it at once; else a suite of this
+one shape is written next to the results and measured, so that the next answer comes from it. The
+LSTM layers of a model are read from its file.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
@@ -33,14 +32,14 @@ from bench.records.schema import Results
 from bench.render.escape import clean
 from bench.render.quantities import shape_words
 from bench.stats.rows import Section, build
-from lstm_impl.names import VARIANTS, canonical
+from lstm_impl.names import canonical
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
 LARGEST_CONFIG = 64 * 2**20
-"""Bytes of a configuration; a model of 10,000 layers has a tenth of it."""
+"""Bytes of a configuration; that of a model of 10,000 layers is a tenth of it."""
 
-_DEEPEST = 200  # nested models; what is deeper is no model that somebody trains
+_DEEPEST = 200  # nested models
 
 
 class ModelError(InputError):
@@ -59,14 +58,15 @@ class Layer:
 
 
 def lstm_layers(path: Path) -> list[Layer]:
-    """All LSTM layers of a model, in the order of its file.
+    """Return all LSTM layers of a model, in the order of its file.
 
-    Raises ModelError for what is no model, a layer that was never built, and a model without LSTM.
+    Raises ModelError for a file that is no model, a layer that was never built, and a model without
+    an LSTM.
     """
     where = printable(str(path))
     if path.suffix != ".keras":
         raise ModelError(f"{where}: expected a .keras file; write one: model.save('model.keras')")
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():
         raise ModelError(f"{where}: is not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -107,7 +107,7 @@ def _in_config(node: object, where: str, shape: object, depth: int) -> Iterator[
         yield _layer(config, shape, where)
         return
     if kind == "Bidirectional" and isinstance(config, Mapping):
-        # Its layer may be built by itself, or with what is around it.
+        # The layer inside may have no input shape of its own.
         for each in _in_config(config.get("layer"), where, shape, depth + 1):
             yield replace(each, bidirectional=True)
         return
@@ -134,118 +134,125 @@ def _layer(config: Mapping[str, object], shape: object, where: str) -> Layer:
 
 
 FOLDER = "asked"
-"""Next to the results: the suites of what was requested."""
+"""Next to the results: the suites of queries."""
 
 SECONDS = 1.5
 """Of measuring for each backend in a process: with what starting, tracing and checking takes, three
 or four processes fit into two minutes on two cores."""
 
 
-@dataclass(frozen=True)
-class WorkQuery:
-    """One amount of work on one device.
-
-    Whether the step's gradients are the weights' alone is no option: training on data needs
-    no others.
-    """
-
-    spec: LSTMSpec
-    workload: Workload
-    device: str = "cpu"
-
-    @property
-    def case(self) -> Case:
-        """The case that does this work, of no backend."""
-        return Case("", self.spec, self.workload, self.device)
-
-    @property
-    def name(self) -> str:
-        """In short, for a file: its shape, mode and device."""
-        dtype = "" if self.spec.dtype == "float32" else f"-{self.spec.dtype}"
-        return f"{self.case.shape}{dtype}-{self.workload.mode}-{self.device.replace(':', '')}"
-
-    @property
-    def words(self) -> str:
-        """The same for people."""
-        parts = shape_words(self.case)
-        if self.spec.dtype != "float32":
-            parts.append(self.spec.dtype)
-        if (window := self.workload.window) is not None:
-            parts.append(f"windows of {window}")
-        return f"{', '.join(parts)}, {self.workload.mode} on {self.device}"
+def suite_name(case: Case) -> str:
+    """Return the name of a query's suite file: its shape, mode and device."""
+    dtype = "" if case.spec.dtype == "float32" else f"-{case.spec.dtype}"
+    return f"{case.shape}{dtype}-{case.workload.mode}-{case.device.replace(':', '')}"
 
 
-def questions(options: argparse.Namespace) -> list[tuple[WorkQuery, str]]:
-    """What the options of ``bench.ask`` ask, each with a heading where there are several.
+def described(case: Case) -> str:
+    """Return a query in words."""
+    parts = shape_words(case)
+    if case.spec.dtype != "float32":
+        parts.append(case.spec.dtype)
+    if case.workload.window is not None:
+        parts.append(f"windows of {case.workload.window}")
+    return f"{', '.join(parts)}, {case.workload.mode} on {case.device}"
+
+
+def queries(options: argparse.Namespace) -> dict[Case, str]:
+    """Return the queries of ``bench.ask``, each with the names of the layers that it is for.
 
     Raises UsageError, ModelError, DeviceError, UnsupportedError for a backend that does not exist,
     and ValueError for what no LSTM can be.
     """
     if (options.model is None) == (options.hidden is None):
         raise UsageError("name the layer's units (--hidden N) or a model (--model PATH)")
-    if options.model is None:
-        layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
-    else:
-        layers = lstm_layers(options.model)
-    for name in options.backends or ():
-        canonical(name)
-    requested: dict[WorkQuery, list[str]] = {}
-    for layer in layers:
-        requested.setdefault(_question(layer, options), []).append(layer.name)
-    return [(question, ", ".join(names)) for question, names in requested.items()]
-
-
-def _question(layer: Layer, options: argparse.Namespace) -> WorkQuery:
     training = options.mode == "training"
     if options.optimizer is not None and not training:
         raise UsageError("--optimizer goes with --mode training: inference updates nothing")
     if options.window is not None and options.steps % options.window:
         raise UsageError(
             f"--window {options.window}: expected a divisor of the {options.steps} steps, so that "
-            "all windows are alike"
+            "all windows have the same length"
         )
-    precision = layer.dtype if layer.dtype in PRECISIONS else options.dtype
-    return WorkQuery(
-        LSTMSpec(
+    for name in options.backends or ():
+        canonical(name)
+    if options.model is None:
+        layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
+    else:
+        layers = lstm_layers(options.model)
+    device = devices.parse(options.device)
+    workload = Workload(
+        options.batch,
+        options.steps,
+        options.mode,
+        window=options.window,
+        optimizer=options.optimizer,
+        # Training on data needs no other gradients.
+        gradients="weights" if training else "all",
+    )
+    found: dict[Case, str] = {}
+    for layer in layers:
+        spec = LSTMSpec(
             layer.input_size,
             layer.units,
             num_layers=options.layers,
             bidirectional=layer.bidirectional or options.bidirectional,
-            dtype=precision,
-        ),
-        Workload(
-            options.batch,
-            options.steps,
-            options.mode,
-            window=options.window,
-            optimizer=options.optimizer,
-            gradients="weights" if training else "all",
-        ),
-        devices.parse(options.device),
-    )
+            dtype=layer.dtype if layer.dtype in PRECISIONS else options.dtype,
+        )
+        case = Case("", spec, workload, device)
+        found[case] = f"{found[case]}, {layer.name}" if case in found else layer.name
+    return found
 
 
-def look(
-    question: WorkQuery, options: argparse.Namespace, *, sound: bool = False
-) -> Section | None:
-    """What results say: those named, or those of this machine in the results folder.
+def look(case: Case, options: argparse.Namespace, *, sound: bool = False) -> Section | None:
+    """Look for a query's answer in the results named, or in this machine's in the results folder.
 
-    sound: only a session that tried all backends that are to be measured, and of which nothing is
-    INVALID.
+    sound: accept only a session that tried all backends that would be measured, and of which
+    nothing is INVALID.
     """
-    variants = options.variant or ()
     if options.paths:
         results = read_results(options.paths)
         if not results.files and results.errors:
             raise ReportedError("there is nothing to answer from")
-        return found(question, results, None, options.baseline, variants)
-    wanted = options.backends or usual_backends(question)
-    tried = [canonical(name) for name in wanted] if sound else None
+        return found(case, results, None, options)
     folder = expanded(default_folder())
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
     results = read_results(files, tell=False) if files else Results((), ())
-    machine = environment.read().machine_id
-    return found(question, results, machine, options.baseline, variants, tried)
+    wanted = [*map(canonical, options.backends or usual_backends(case))] if sound else None
+    return found(case, results, environment.read().machine_id, options, wanted)
+
+
+def found(
+    case: Case,
+    results: Results,
+    machine: str | None,
+    options: argparse.Namespace,
+    wanted: Sequence[str] | None = None,
+) -> Section | None:
+    """Return the newest session that measured two backends or more at a query, with no other case.
+
+    machine: the machine's id, None for any. options: its baseline is used if it was measured; some
+    backend must have been measured in each of its variants. wanted: backends that must have been
+    tried in that session; it must then hold no INVALID time or ratio.
+    """
+    files = [
+        of_cases(file, lambda each: each.group == case.group)
+        for file in results.files
+        if machine in (None, file.run.machine_id)
+    ]
+    measured = {each.case.backend for file in files for each in file.measurements}
+    if len(measured) < 2:
+        return None
+    baseline = options.baseline if options.baseline in measured else None
+    for section in build(Results(tuple(files), ()), baseline=baseline).sections:  # newest first
+        rows = [row for row in section.rows if row.measured]
+        variants = {row.case.variant for row in rows}
+        if len(rows) < 2 or not variants.issuperset(options.variant or ()):
+            continue
+        tried = {row.case.backend for row in section.rows}
+        doubtful = any(row.invalid or row.ratio_doubts for row in rows)
+        if wanted is None or (tried.issuperset(wanted) and not doubtful):
+            return section
+    return None
 
 
 LOOK = 2.0
@@ -257,7 +264,7 @@ WAIT_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What tells how busy the machine is, and the clock; a test puts in its own."""
+    """How busy the machine is, and the clock; a test puts in its own."""
 
     activity: Callable[[], Activity] = activity
     now: Callable[[], float] = time.monotonic
@@ -285,21 +292,17 @@ def wait_until_quiet(seconds: float, console: Console, here: Surroundings) -> No
     console.print(f"measuring all the same: others keep {clean(busy)}", markup=False)
 
 
-def measure(
-    question: WorkQuery, options: argparse.Namespace, console: Console, seconds: float
-) -> None:
-    """Measure it in the results folder; that command itself tells what could not be measured.
-
-    seconds: for all of it.
+def measure(case: Case, options: argparse.Namespace, console: Console, seconds: float) -> int:
+    """Measure a query in the results folder with ``bench.run``, and return its exit code.
 
     Raises UsageError, ResultWriteError, and KeyboardInterrupt if it was stopped so.
     """
-    if missing := devices.explain_missing(question.device):
-        raise UsageError(f"no {question.device}: {missing}")
-    varied = with_variants(options.backends or usual_backends(question), options.variant or ())
-    suite = write_suite(question, expanded(default_folder()), varied)
+    if missing := devices.explain_missing(case.device):
+        raise UsageError(f"no {case.device}: {missing}")
+    backends = with_variants(options.backends or usual_backends(case), options.variant or ())
+    suite = write_suite(case, expanded(default_folder()), backends)
     console.print(
-        f"measuring {question.words} for up to {seconds:.0f} s, in fresh processes", markup=False
+        f"measuring {described(case)} for up to {seconds:.0f} s, in fresh processes", markup=False
     )
     command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{seconds:.0f}s"]
     command.append("--brief")  # its advice would name options that this command does not have
@@ -309,115 +312,75 @@ def measure(
     if done.returncode in (INTERRUPTED, -2):
         raise KeyboardInterrupt
     console.print()
+    return done.returncode
 
 
-def found(
-    question: WorkQuery,
-    results: Results,
-    machine: str | None,
-    baseline: str | None = None,
-    variants: Sequence[str] = (),
-    wanted: Sequence[str] | None = None,
-) -> Section | None:
-    """The newest session that measured two backends or more at this work, and nothing else of it.
-
-    machine: the machine's id, None for any. baseline: what ratios refer to, if it was measured.
-    variants: that some backend must have been measured in, each. wanted: backends that must have
-    been tried in that session; it must then hold no INVALID time or ratio.
-    """
-    files = [
-        of_cases(file, lambda case: case.group == question.case.group)
-        for file in results.files
-        if machine in (None, file.run.machine_id)
-    ]
-    measured = {each.case.backend for file in files for each in file.measurements}
-    if len(measured) < 2:
-        return None
-    report = build(Results(tuple(files), ()), baseline=baseline if baseline in measured else None)
-    for section in report.sections:  # the newest first
-        there = {row.case.variant for row in section.rows if row.measured}
-        rows = [row for row in section.rows if row.measured]
-        if len(rows) < 2 or not there.issuperset(variants):
-            continue
-        tried = {row.case.backend for row in section.rows}
-        doubtful = any(row.invalid or row.ratio_doubts for row in rows)
-        if wanted is None or (tried.issuperset(wanted) and not doubtful):
-            return section
-    return None
-
-
-def usual_backends(question: WorkQuery) -> tuple[str, ...]:
+def usual_backends(case: Case) -> tuple[str, ...]:
     """Return the backends that are measured where none is named."""
-    on_gpu = devices.kind(question.device) == "gpu"
+    on_gpu = devices.kind(case.device) == "gpu"
     fused = "cudnn" if on_gpu else "fused_cpu"
-    served = () if question.workload.training or on_gpu else ("onnxruntime",)
+    served = () if case.workload.training or on_gpu else ("onnxruntime",)
     return (*BACKENDS, fused, *PEERS, *served)
 
 
 def with_variants(backends: Sequence[str], variants: Sequence[str]) -> list[str]:
-    """Return the backends and, after them, the variants of those that have them.
+    """Return the backends, and after them the variants of those that have them.
 
     Raises UsageError for a variant that none of them has.
     """
     found = list(backends)
     for variant in variants:
-        some = []
+        number, error = len(found), None
         for backend in backends:
-            with contextlib.suppress(UnsupportedError):
-                some.append(canonical(f"{backend}:{variant}"))
-        if not some:
-            raise UsageError(
-                f"--variant {printable(variant, 60)}: none of {', '.join(backends)} has it; the "
-                f"variants are {', '.join(VARIANTS)}"
-            )
-        found += some
+            try:
+                found.append(canonical(f"{backend}:{variant}"))
+            except UnsupportedError as lacking:
+                error = lacking
+        if len(found) == number:
+            raise UsageError(f"--variant {printable(variant, 60)}: {error}")
     return found
 
 
-def suite_text(question: WorkQuery, backends: Sequence[str] = (), seconds: float = SECONDS) -> str:
-    """A suite of this one shape as TOML. backends: by default the usual ones of the device."""
-    spec, work = question.spec, question.workload
-    chosen = list(backends or usual_backends(question))
+def suite_text(case: Case, backends: Sequence[str]) -> str:
+    """Return a suite of one query as TOML."""
+    spec, work = case.spec, case.workload
+    suite = {
+        "schema": 1,
+        "name": "asked",
+        "summary": suite_name(case),
+        "backends": list(backends),
+        "devices": [case.device],
+        "modes": [work.mode],
+        "gradients": work.gradients,
+        "dtypes": [spec.dtype],
+        "seconds": SECONDS,
+    }
     shape: dict[str, object] = {
         "batch": work.batch,
         "timesteps": work.timesteps,
         "input_size": spec.input_size,
         "hidden_size": spec.hidden_size,
+        "num_layers": spec.num_layers,
+        "bidirectional": spec.bidirectional,
     }
-    if spec.num_layers > 1:
-        shape["num_layers"] = spec.num_layers
-    if spec.bidirectional:
-        shape["bidirectional"] = True
     if work.optimizer is not None:
         shape["optimizer"] = work.optimizer
-    inside = ", ".join(f"{key} = {json.dumps(value)}" for key, value in shape.items())
-    lines = [
-        "# Written by python -m bench.ask.",
-        "schema = 1",
-        'name = "asked"',
-        f"summary = {json.dumps(question.name)}",
-        f"backends = {json.dumps(chosen)}",
-        f"devices = {json.dumps([question.device])}",
-        f"modes = {json.dumps([work.mode])}",
-        f"dtypes = {json.dumps([spec.dtype])}",
-        f"seconds = {seconds}",
-        "",
-        "[[groups]]",
-    ]
-    if work.training:
-        lines.append(f"gradients = {json.dumps(work.gradients)}")
+    lines = ["# Written by python -m bench.ask.", *_pairs(suite), "", "[[groups]]"]
     if work.window is not None:
         lines.append(f"windows = [{work.window}]")
-    lines.append(f"shapes = [{{ {inside} }}]")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, f"shapes = [{{ {', '.join(_pairs(shape))} }}]", ""])
 
 
-def write_suite(question: WorkQuery, folder: Path, backends: Sequence[str] = ()) -> Path:
-    """The suite's file next to the results; one that is there is replaced.
+def _pairs(values: Mapping[str, object]) -> list[str]:
+    return [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+
+
+def write_suite(case: Case, folder: Path, backends: Sequence[str]) -> Path:
+    """Write a query's suite next to the results, in place of an old one.
 
     Raises ResultWriteError.
     """
-    path = folder / FOLDER / f"{question.name}.toml"
+    path = folder / FOLDER / f"{suite_name(case)}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, suite_text(question, backends).encode())
+    write_bytes(path, suite_text(case, backends).encode())
     return path

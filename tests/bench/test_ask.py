@@ -214,6 +214,14 @@ def test_no_answer_is_an_exit_code_of_its_own(
     assert "No answer" in capsys.readouterr().out
 
 
+def test_ask_ends_with_bad_input_where_bench_run_refuses_its_suite(
+    here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 2)
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
+    assert ask.main(SHAPE) == 2
+
+
 def test_named_results_answer_for_their_machine_and_nothing_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

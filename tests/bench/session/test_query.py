@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,20 @@ from hypothesis import strategies as st
 from bench import case as suites
 from bench.case.cases import Case
 from bench.cli.command_line import UsageError
-from bench.session.query import WorkQuery, found, suite_text, with_variants, write_suite
+from bench.session.query import (
+    described,
+    found,
+    suite_text,
+    usual_backends,
+    with_variants,
+    write_suite,
+)
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured, run
 
 SPEC, WORK = LSTMSpec(8, 16), Workload(4, 20, "training", optimizer="adam", gradients="weights")
-QUESTION = WorkQuery(SPEC, WORK)
+QUERY = Case("", SPEC, WORK)
+USUAL = Namespace(baseline=None, variant=None)
 
 
 def case(backend: str, batch: int = 4) -> Case:
@@ -33,7 +42,9 @@ def test_the_session_that_has_the_shape_answers_with_nothing_else_of_it() -> Non
     )
     # A baseline that was not measured is no reason to say nothing.
     for baseline, shown in (("keras", "keras"), ("while_loop", "while_loop"), ("torch", "keras")):
-        section = found(QUESTION, results, during.machine_id, baseline)
+        section = found(
+            QUERY, results, during.machine_id, Namespace(baseline=baseline, variant=None)
+        )
         assert section is not None
         assert [row.case.backend for row in section.rows] == ["while_loop", "keras"]
         assert section.baseline == shown
@@ -42,18 +53,20 @@ def test_the_session_that_has_the_shape_answers_with_nothing_else_of_it() -> Non
 def test_another_machine_another_shape_and_a_lone_backend_answer_nothing() -> None:
     during = run("a")
     both = gather(measured(case("keras"), 2.0, during), measured(case("scan"), 1.0, during))
-    assert found(QUESTION, both, "another") is None
-    assert found(QUESTION, both, None) is not None
-    assert found(WorkQuery(SPEC, replace(WORK, optimizer=None)), both, None) is None
-    assert found(QUESTION, gather(measured(case("keras"), 2.0, during)), None) is None
+    assert found(QUERY, both, "another", USUAL) is None
+    assert found(QUERY, both, None, USUAL) is not None
+    other = Case("", SPEC, replace(WORK, optimizer=None))
+    assert found(other, both, None, USUAL) is None
+    assert found(QUERY, gather(measured(case("keras"), 2.0, during)), None, USUAL) is None
+    assert found(QUERY, both, None, Namespace(baseline=None, variant=["int8"])) is None
 
 
-def test_variants_are_measured_for_the_backends_that_have_them() -> None:
+def test_with_variants_adds_those_of_the_backends_that_have_them() -> None:
     assert with_variants(["keras", "torch", "onnxruntime"], ["int8"]) == [
         *("keras", "torch", "onnxruntime", "torch:int8", "onnxruntime:int8")
     ]
     assert with_variants(["keras"], []) == ["keras"]
-    with pytest.raises(UsageError, match="--variant int8: none of keras has it; the variants are "):
+    with pytest.raises(UsageError, match="--variant int8: keras has no variant int8; "):
         with_variants(["keras"], ["int8"])
 
 
@@ -77,7 +90,8 @@ def test_the_suite_measures_precisely_what_was_requested(
     dtype: str,
 ) -> None:
     training = mode == "training"
-    question = WorkQuery(
+    query = Case(
+        "",
         LSTMSpec(3, 5, num_layers=layers, bidirectional=both and window is None, dtype=dtype),
         Workload(
             batch,
@@ -89,30 +103,27 @@ def test_the_suite_measures_precisely_what_was_requested(
         ),
     )
     path = tmp_path_factory.mktemp("s") / "asked.toml"
-    path.write_text(suite_text(question, ["numpy"]))
+    path.write_text(suite_text(query, ["numpy"]))
     (only,) = suites.load(str(path)).cases
-    assert only.group == question.case.group
+    assert only.group == query.group
 
 
 def test_the_suite_lies_next_to_the_results_under_a_name_that_says_what_it_is(
     tmp_path: Path,
 ) -> None:
-    path = write_suite(QUESTION, tmp_path)
+    path = write_suite(QUERY, tmp_path, usual_backends(QUERY))
     assert path == tmp_path / "asked" / "b4-t20-i8-h16-adam-dw-training-cpu.toml"
     backends = {each.backend for each in suites.load(str(path)).cases}
     assert {"keras", "while_loop+hoisted", "fused_cpu", "torch"} <= backends
-    served = WorkQuery(SPEC, Workload(1, 20))
-    assert '"onnxruntime"' in suite_text(served)
-    on_gpu = suite_text(replace(served, device="gpu:0"))
-    assert '"cudnn"' in on_gpu
-    assert "fused_cpu" not in on_gpu
+    inference = Case("", SPEC, Workload(1, 20))
+    assert "onnxruntime" in usual_backends(inference)
+    assert "cudnn" in usual_backends(inference.on("gpu:0"))
+    assert "fused_cpu" not in usual_backends(inference.on("gpu:0"))
 
 
 def test_a_question_is_reported_in_words_and_named_in_short() -> None:
-    assert QUESTION.words == (
+    assert described(QUERY) == (
         "batch 4 × 20 steps, 8 in, 16 hidden, adam updates, gradients of weights, training on cpu"
     )
-    cut = WorkQuery(
-        LSTMSpec(8, 16, dtype="float64"), Workload(1, 20, "training", window=5), "gpu:0"
-    )
-    assert cut.words.endswith(", state, float64, windows of 5, training on gpu:0")
+    cut = Case("", LSTMSpec(8, 16, dtype="float64"), Workload(1, 20, "training", window=5), "gpu:0")
+    assert described(cut).endswith(", state, float64, windows of 5, training on gpu:0")
