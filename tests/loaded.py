@@ -9,7 +9,7 @@ from tests.places import ROOT
 
 FRAMEWORKS = (
     *("tensorflow", "keras", "tf_keras", "torch", "jax", "jaxlib", "flax"),
-    *("onnx", "onnxruntime", "ai_edge_litert", "flashrnn", "triton", "openvino"),
+    *("onnx", "onnxruntime", "ai_edge_litert", "triton", "openvino"),
 )
 """Seconds each, and not all are installed everywhere."""
 

@@ -269,7 +269,7 @@ LIBRARIES = (
     *("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu"),
     *("keras", "keras-nightly", "tf-keras"),
     *("torch", "triton", "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "flax"),
-    *("onnx", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "openvino", "flashrnn"),
+    *("onnx", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "openvino"),
     *("numpy", "scipy", "psutil", "nvidia-ml-py", "pytest", "pytest-benchmark"),
     *(
         f"nvidia-{part}-{cuda}"

@@ -36,7 +36,6 @@ MODULES: Mapping[str, Sequence[str]] = {
     "jax": ("jax", "jax.numpy"),
     "flax": ("jax", "jax.numpy", "flax.nnx"),
     "torch": ("torch",),
-    "flashrnn": ("torch",),
     "keras_jax": ("jax", "jax.numpy", "keras"),
     "keras_torch": ("torch", "keras"),
     "openvino": ("openvino",),

@@ -258,7 +258,6 @@ _ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
     # framework: its module
     "tensorflow": ("tensorflow", _of_tensorflow),
     "torch": ("torch", _of_torch),
-    "flashrnn": ("torch", _of_torch),
     "jax": ("jax", _of_jax),
     "flax": ("jax", _of_jax),
 }

@@ -259,7 +259,7 @@ class TorchLibrary(Library):
     """PyTorch's operators."""
 
     name = "PyTorch"
-    frameworks = ("torch", "flashrnn")
+    frameworks = ("torch",)
 
     def __init__(self, device: str, threads: int = 1) -> None:
         super().__init__(device, threads)

@@ -52,7 +52,7 @@ def test_table_of_strategies_agrees_with_their_classes() -> None:
         ("while_loop+xla+hoisted", "while_loop+hoisted+xla"),
         ("partial_unroll@010+xla", "partial_unroll@10+xla"),
         ("torch:int8", "torch:int8"),
-        ("litert+fused+fused:padded", "litert+fused:padded"),
+        ("openvino+throughput+throughput:padded", "openvino+throughput:padded"),
     ],
 )
 def test_canonical_is_the_name_of_the_backend(written: str, id_: str) -> None:

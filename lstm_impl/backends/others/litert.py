@@ -6,8 +6,7 @@ import importlib.metadata
 import importlib.util
 import warnings
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,65 +14,13 @@ import numpy.typing as npt
 from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.backends.inference_model import InferenceModel, shapes_of
-from lstm_impl.backends.others import litert_fused
 from lstm_impl.backends.tensorflow.loops import WhileLoop
 from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
 INSTALL = "pip install tensorflow-cpu ai-edge-litert"
-
-FUSED = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM")
-
-
-class LiteRT(Backend):
-    """The converted ``while_loop``.
-
-    Option ``+preproject`` converts the loop that computes the input product of all timesteps
-    before it starts; ``+fused`` takes the runtime's own LSTM operator in place of the loop.
-    """
-
-    strategy = "litert"
-    framework = "litert"
-    summary = "a TensorFlow loop converted to LiteRT (TensorFlow Lite), inference only"
-    flags = ("preproject", "fused")
-    devices = ("cpu",)
-    elsewhere = "LiteRT runs on the CPU here: its GPU delegates are for phones"
-    packages = (Package("tensorflow", "TensorFlow, which holds LiteRT's converter,", INSTALL),)
-    listed = ("", "+preproject", "+fused")
-
-    def conflict(self) -> str:
-        if self.options == ("preproject", "fused"):
-            return "the fused operator computes the input product itself; leave one of the two out"
-        return ""
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if workload is not None and workload.training:
-            return "LiteRT only infers; it computes no gradients"
-        if spec.dtype != "float32":
-            return f"LiteRT's LSTM is converted in float32 only, not {spec.dtype}"
-        if "fused" in self.options and workload is not None and workload.min_length is not None:
-            return "LiteRT's fused operator takes no lengths"
-        return ""
-
-    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
-        if "fused" not in self.options or evidence.get("fused_loop"):
-            return ""
-        return "LiteRT's fused operator is not in the model that ran"
-
-    @property
-    def model(self) -> type[Model]:  # type: ignore[override]  # by option
-        return FusedLiteRTModel if "fused" in self.options else LiteRTModel
-
-
-class _Ready(NamedTuple):
-    """An interpreter with its memory, and its tensors' indices: by name, and the outputs'."""
-
-    interpreter: Any
-    places: dict[str, int]
-    outputs: tuple[int, ...]
 
 
 class LiteRTModel(InferenceModel):
@@ -104,24 +51,19 @@ class LiteRTModel(InferenceModel):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], function)
         return bytes(converter.convert())
 
-    def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> _Ready:
+    def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> tuple[Any, dict[str, int], Any]:
+        """Return an interpreter, its inputs' indices by name and its outputs' indices."""
         key = shapes_of(inputs)
         if key not in self._ready:
             model = self.convert({name: array.shape for name, array in inputs.items()})
             interpreter = open_interpreter(model, self.backend.threads)
             interpreter.allocate_tensors()
-            self._ready[key] = self._places(interpreter)
-        ready: _Ready = self._ready[key]
+            # Kept, because to ask for them takes longer than a small network.
+            given, returned = interpreter.get_input_details(), interpreter.get_output_details()
+            places = {input_name(each["name"]): each["index"] for each in given}
+            self._ready[key] = interpreter, places, [each["index"] for each in returned]
+        ready: tuple[Any, dict[str, int], Any] = self._ready[key]
         return ready
-
-    def _places(self, interpreter: Any) -> _Ready:
-        """Where its inputs and outputs are: to ask takes longer than a small network."""
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        return _Ready(
-            interpreter,
-            {input_name(each["name"]): each["index"] for each in inputs},
-            tuple(each["index"] for each in outputs),
-        )
 
     # -- what Model asks for
 
@@ -152,43 +94,34 @@ class LiteRTModel(InferenceModel):
             "device": self.device,
             "interpreter": interpreter_name(),
             "threads": self.backend.threads or 1,
-            "fused_loop": any(op in FUSED for op in ops),
             "loops": ops["WHILE"],
         }
         return Evidence("converted model", ops, details=details)
 
 
-class FusedLiteRTModel(LiteRTModel):
-    """The runtime's own LSTM operator, its state in variables of the model."""
+class LiteRT(Backend):
+    """The converted ``while_loop``.
 
-    def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
-        """The LiteRT model for an input of this shape. Raises UnsupportedError for other inputs."""
-        for name in ("lengths", "masks"):
-            if name in inputs:
-                raise UnsupportedError(f"{self.backend.name}: the fused operator takes no {name}")
-        sizes = inputs["x"][:2]
-        batch, timesteps = sizes if self.batch_major else sizes[::-1]
-        return litert_fused.network(self.spec, self._weights, timesteps, batch, self.batch_major)
+    Option ``+preproject`` converts the loop that computes the input product of all timesteps
+    before it starts.
+    """
 
-    def _places(self, interpreter: Any) -> _Ready:
-        known = {each["name"]: each["index"] for each in interpreter.get_tensor_details()}
-        states = [
-            litert_fused.state_name(kind, row)
-            for kind in "hc"
-            for row in range(self.spec.state_layers)
-        ]
-        x, y, *places = (known[name] for name in (litert_fused.INPUT, litert_fused.OUTPUT, *states))
-        return _Ready(interpreter, {litert_fused.INPUT: x}, (y, *places))
+    strategy = "litert"
+    framework = "litert"
+    model = LiteRTModel
+    summary = "a TensorFlow loop converted to LiteRT (TensorFlow Lite), inference only"
+    flags = ("preproject",)
+    devices = ("cpu",)
+    elsewhere = "LiteRT runs on the CPU here: its GPU delegates are for phones"
+    packages = (Package("tensorflow", "TensorFlow, which holds LiteRT's converter,", INSTALL),)
+    listed = ("", "+preproject")
 
-    def _infer(self, call: Call) -> Outputs:
-        interpreter, places, (y, *state) = self._made(call.given())
-        interpreter.set_tensor(places[litert_fused.INPUT], call.x)
-        for place, row in zip(state, (*call.h, *call.c), strict=True):
-            interpreter.set_tensor(place, row)
-        interpreter.invoke()
-        states = np.stack([interpreter.get_tensor(place) for place in state])
-        rows = self.spec.state_layers
-        return Outputs(interpreter.get_tensor(y), states[:rows], states[rows:])
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if workload is not None and workload.training:
+            return "LiteRT only infers; it computes no gradients"
+        if spec.dtype != "float32":
+            return f"LiteRT's LSTM is converted in float32 only, not {spec.dtype}"
+        return ""
 
 
 def input_name(tensor: str) -> str:

@@ -11,19 +11,13 @@ algorithms with its first call at a shape; with them, or ``+untuned``, it takes 
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from lstm_impl.backends.tensorflow.backend import Arrays, TensorFlowBackend
-from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.cuda import OWN_MASKS
-from lstm_impl.evidence import Evidence
 from lstm_impl.layouts import cudnn_pack, cudnn_sizes, cudnn_unpack
-from lstm_impl.model import Stream
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -31,50 +25,12 @@ from lstm_impl.workload import Workload
 TUNING = "TF_CUDNN_RNN_USE_AUTOTUNE"
 """TensorFlow's variable, which it reads once: whether its op tries more than one algorithm."""
 
-ALGORITHMS = {0: "standard", 1: "persistent static", 2: "persistent dynamic"}
-"""``cudnnRNNAlgo_t`` by its number, in NVIDIA's reference of cuDNN."""
-
-NOT_TUNED = -1
-"""What TensorFlow notes where it tried none: cuDNN then takes the standard algorithm."""
-
-
-class CudnnModel(TensorFlowModel):
-    """Says, next to the kernels, which algorithm the op chose, and what its first call costs."""
-
-    backend: Cudnn
-
-    def evidence(self, workload: Workload) -> Evidence:
-        """Ops and kernels of one step; the op's algorithm; the cost of a shape it has not seen."""
-        found = super().evidence(workload)
-        call = Stream(self, workload.first_window()).first().call
-        training = workload.training or "training" in self.backend.options
-        kept = self._computed(self.backend.op, call, training)
-        lengths = call.lengths is not None or "lengths" in self.backend.options
-        details: dict[str, Any] = {"algorithm": chosen(kept, lengths, training)}
-        if not lengths:
-            details["new_shape_s"] = self._new_shape_seconds(call, training)
-        return replace(found, details={**found.details, **details})
-
-    def _new_shape_seconds(self, call: Call, training: bool) -> float:
-        """What the first call at a shape takes beyond the second: tuning, and descriptors."""
-        tf, axis = self._tf, 1 if self.batch_major else 0
-        longer = call._replace(x=tf.concat([call.x, call.x], axis))
-        seconds = []
-        for _ in range(2):
-            self.synchronize()
-            start = time.perf_counter()
-            self._computed(self.backend.op, longer, training)
-            self.synchronize()
-            seconds.append(time.perf_counter() - start)
-        return max(0.0, seconds[0] - seconds[1])
-
 
 class Cudnn(TensorFlowBackend):
     """``CudnnRNNV2``, or ``CudnnRNNV3`` with sequence lengths."""
 
     strategy = "cudnn"
     summary = "TensorFlow's cuDNN op, parameters packed once"
-    model = CudnnModel
     flags = ("lengths", "repack", "training", "untuned")
     apart = True
     devices = ("gpu",)
@@ -120,11 +76,6 @@ class Cudnn(TensorFlowBackend):
         return cudnn_unpack(spec, arrays[0], "second" if gradient else "sum")
 
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
-        y, h, c, *_ = self.op(spec, call, parameters, training)
-        return Outputs(y, h, c)
-
-    def op(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Tensors:
-        """All that the op gives: outputs, final state, and what it keeps for itself."""
         import tensorflow as tf
 
         x, h, c, lengths, masks = call
@@ -145,26 +96,12 @@ class Cudnn(TensorFlowBackend):
             "is_training": training or "training" in self.options,
         }
         if lengths is None and "lengths" not in self.options:
-            return tuple(tf.raw_ops.CudnnRNNV2(**arguments))
+            return Outputs(*tf.raw_ops.CudnnRNNV2(**arguments)[:3])
         if lengths is None:
             shape = tf.shape(x)
             lengths = tf.fill([shape[1]], shape[0])
         kept = tf.raw_ops.CudnnRNNV3(**arguments, sequence_lengths=lengths, time_major=True)
-        return tuple(kept)
-
-
-def chosen(kept: Tensors, lengths: bool, training: bool) -> dict[str, Any]:
-    """Which of cuDNN's algorithms the op took, as far as TensorFlow tells."""
-    tuned = not lengths and os.environ.get(TUNING, "1").lower() in ("1", "true")
-    if not tuned:
-        return {"name": "standard", "tuned": False}
-    if not training:
-        return {"name": "not known in inference", "tuned": True}
-    number, tensor_cores = (int(each) for each in kept[4].numpy())
-    if number == NOT_TUNED:
-        return {"name": "standard", "tuned": False}
-    name = ALGORITHMS.get(number, f"number {number}")
-    return {"name": name, "tuned": True, "tensor_cores": bool(tensor_cores)}
+        return Outputs(*kept[:3])
 
 
 def keep_input_biases(spec: LSTMSpec, buffer: Tensor) -> Tensor:

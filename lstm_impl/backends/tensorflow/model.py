@@ -23,7 +23,6 @@ from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model, Stream
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.profile import Profile
-from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
@@ -114,25 +113,17 @@ class TensorFlowModel(Model):
     def network(self, call: Call, training: bool) -> Outputs:
         """The outputs, in the model's layout, and the final state, as ops, here."""
         tf = self._tf
-        y, h, c = self._computed(self.backend.stack, call, training)
         with tf.device(self.tf_device):
+            parameters = self._values()  # read once, not in every turn of a loop
+            if self.batch_major:
+                call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
+            y, h, c = self.backend.stack(self.spec, call, parameters, training)
             return Outputs(tf.transpose(y, [1, 0, 2]) if self.batch_major else y, h, c)
 
     def _values(self) -> Tensors:
         """The variables' values in the compute type."""
         tf = self._tf
         return [tf.cast(tf.convert_to_tensor(each), self.compute_dtype) for each in self.variables]
-
-    def _computed(
-        self, by: Callable[[LSTMSpec, Call, Tensors, bool], Tensors], call: Call, training: bool
-    ) -> Tensors:
-        """What a function of the backend gives, as ops, here, for a call in the model's layout."""
-        tf = self._tf
-        with tf.device(self.tf_device):
-            parameters = self._values()  # read once, not in every turn of a loop
-            if self.batch_major:
-                call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
-            return by(self.spec, call, parameters, training)
 
     # -- what Model asks for
 

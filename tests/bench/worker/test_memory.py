@@ -81,14 +81,13 @@ def one_case(framework: str, modules: dict[str, Any], pool: Pool, *, first: int)
     return found(Step(lambda: pool.use(50), lambda: None, lambda: None))
 
 
-@pytest.mark.parametrize("framework", ["tensorflow", "torch", "flashrnn"])
+@pytest.mark.parametrize("framework", ["tensorflow", "torch"])
 def test_a_gpus_peak_is_that_of_the_case_and_of_no_earlier_one(framework: str) -> None:
     pool = Pool(in_use=1000, peak=9000)
-    module = "torch" if framework == "flashrnn" else framework
-    found = one_case(framework, {module: pool.framework(module)}, pool, first=400)
+    found = one_case(framework, {framework: pool.framework(framework)}, pool, first=400)
     assert found["peak_bytes"] == 500
     assert found["steady_bytes"] == 150
-    assert pool.calls[0] == ("GPU:1" if module == "tensorflow" else "1")
+    assert pool.calls[0] == ("GPU:1" if framework == "tensorflow" else "1")
 
 
 @pytest.mark.parametrize("framework", ["jax", "flax"])

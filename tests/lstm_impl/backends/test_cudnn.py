@@ -11,7 +11,6 @@ import pytest
 
 import lstm_impl
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, layouts, reference
-from lstm_impl.backends.tensorflow import cudnn
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.cudnn_emulation import cudnn_on_cpu
 
@@ -231,69 +230,3 @@ def test_on_a_gpu_full_lengths_first_do_not_spoil_short_ones_after(gpu: str) -> 
         expected, last = reference.forward(SMALL, weights, x, lengths=lengths)
         np.testing.assert_allclose(y, expected, atol=1e-5)
         np.testing.assert_allclose(state.c, last.c, atol=1e-5)
-
-
-# -- which of cuDNN's algorithms
-
-
-class Given:
-    """What TensorFlow's op gives last: numbers on the host."""
-
-    def __init__(self, *numbers: int) -> None:
-        self._numbers = np.array(numbers, np.int8)
-
-    def numpy(self) -> Any:
-        return self._numbers
-
-
-@pytest.mark.parametrize(
-    ("numbers", "lengths", "training", "tuning", "found"),
-    [
-        ((0, 1), False, True, None, {"name": "standard", "tuned": True, "tensor_cores": True}),
-        (
-            (1, 0),
-            False,
-            True,
-            "1",
-            {"name": "persistent static", "tuned": True, "tensor_cores": False},
-        ),
-        ((7, 0), False, True, None, {"name": "number 7", "tuned": True, "tensor_cores": False}),
-        ((-1, 0), False, True, None, {"name": "standard", "tuned": False}),
-        ((-1, 0), False, True, "0", {"name": "standard", "tuned": False}),
-        ((), True, True, None, {"name": "standard", "tuned": False}),
-        ((), False, False, None, {"name": "not known in inference", "tuned": True}),
-        ((), False, False, "false", {"name": "standard", "tuned": False}),
-    ],
-)
-def test_the_algorithm_is_reported_as_far_as_tensorflow_tells_it(
-    numbers: tuple[int, ...],
-    lengths: bool,
-    training: bool,
-    tuning: str | None,
-    found: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv(cudnn.TUNING, raising=False)
-    if tuning is not None:
-        monkeypatch.setenv(cudnn.TUNING, tuning)
-    kept = [None, None, None, None, Given(*numbers)]
-    assert cudnn.chosen(kept, lengths, training) == found
-
-
-@pytest.mark.usefixtures("emulation")
-@pytest.mark.parametrize(
-    ("name", "training", "algorithm"),
-    [
-        ("cudnn", True, "standard"),
-        ("cudnn", False, "not known"),
-        ("cudnn+lengths", False, "standard"),
-    ],
-)
-def test_the_evidence_names_the_algorithm_and_what_a_new_shape_costs(
-    name: str, training: bool, algorithm: str
-) -> None:
-    mode = "training" if training else "inference"
-    found = build(name, SMALL).evidence(Workload(2, 3, mode))
-    assert found["algorithm"]["name"].startswith(algorithm)
-    assert found.get("new_shape_s", 0.0) >= 0.0
-    assert ("new_shape_s" in found) == (name == "cudnn")
