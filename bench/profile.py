@@ -22,7 +22,8 @@ from bench.render.escape import clean
 from bench.render.messages import bound_words
 from bench.render.quantities import seconds
 from bench.render.table import Block, Column, Document, Sheet, comma_separated, numbers
-from bench.stats.bound import Bound, bound, kind, shares
+from bench.stats.bound import Bound
+from bench.stats.operators import kind, profiled_bound, shares
 from bench.worker.group import (
     NOT_MEASURED,
     REFUSED,
@@ -121,7 +122,7 @@ def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
     }
     work = case.workload
     valid = work.valid_timesteps() / (work.batch * work.timesteps)
-    found = bound(numbers, owners, valid, shares(profile, taken))
+    found = profiled_bound(numbers, owners, valid, shares(profile, taken))
     return Profiled(case, profile, taken, found, numbers)
 
 

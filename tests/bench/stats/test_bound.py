@@ -12,16 +12,13 @@ from bench.stats.bound import (
     LAUNCHES,
     MEMORY,
     NOT_KNOWN,
-    NOTHING,
-    OVERHEAD,
     PADDING,
     PRODUCTS,
     WAITING,
     Bound,
     bound,
-    kind,
-    shares,
 )
+from bench.stats.operators import NOTHING, OVERHEAD, kind, profiled_bound, shares
 from lstm_impl import Event, Profile
 
 TENSORFLOW = {"of_launch": "a loop of TensorFlow's"}
@@ -111,29 +108,29 @@ def test_padding_binds_where_only_with_it_a_roof_takes_most() -> None:
     ],
 )
 def test_a_profile_shows_what_has_no_roof(shares: dict[str, float], kind: str) -> None:
-    found = bound(LOW, TENSORFLOW, shares=shares)
+    found = profiled_bound(LOW, TENSORFLOW, 1.0, shares)
     assert (found.kind, found.profiled) == (kind, True)
     assert found.share == pytest.approx(0.7)
 
 
 def test_a_profile_without_a_large_part_leaves_it_to_the_roofs() -> None:
     even = parts(0.25, 0.25, 0.25, 0.25)
-    assert bound(LOW, TENSORFLOW, shares=even).kind == NOT_KNOWN
-    found = bound({**LOW, "of_launch": 0.6}, TENSORFLOW, shares=even)
+    assert profiled_bound(LOW, TENSORFLOW, 1.0, even).kind == NOT_KNOWN
+    found = profiled_bound({**LOW, "of_launch": 0.6}, TENSORFLOW, 1.0, even)
     assert (found.kind, found.profiled) == (LAUNCHES, False)
 
 
 def test_products_in_a_profile_are_the_chain_where_that_explains_them() -> None:
     products = parts(0.9, 0.0, 0.05, 0.05)
-    assert bound({**LOW, "of_chain": 0.7}, {}, shares=products).kind == CHAIN
-    assert bound({**LOW, "of_chain": 0.6, "of_matmul": 0.8}, {}, shares=products).kind == PRODUCTS
+    assert profiled_bound({**LOW, "of_chain": 0.7}, {}, 1.0, products).kind == CHAIN
+    assert profiled_bound({**LOW, "of_chain": 0.6, "of_matmul": 0.8}, {}, 1.0, products).kind == PRODUCTS
 
 
 def test_a_profile_in_which_nothing_ran_is_waiting_if_no_processor_worked() -> None:
     nothing = parts(0.05, 0.0, 0.0, 0.95)
     figures = {**LOW, "processors_busy": 0.1}
-    assert bound(figures, TENSORFLOW, shares=nothing).kind == WAITING
-    assert bound({**LOW, "processors_busy": 1.0}, PYTHON, shares=nothing).kind == HOST
+    assert profiled_bound(figures, TENSORFLOW, 1.0, nothing).kind == WAITING
+    assert profiled_bound({**LOW, "processors_busy": 1.0}, PYTHON, 1.0, nothing).kind == HOST
 
 
 NAMES = {

@@ -1,0 +1,110 @@
+"""Find what bounds a case from a profile of its operators.
+
+Operators are classified by their names, which frameworks choose: ``_MklMatMul`` is TensorFlow's,
+``aten::addmm`` PyTorch's, ``dot`` XLA's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from bench.stats.bound import (
+    CHAIN,
+    COPIES,
+    GATES,
+    HOST,
+    LAUNCHES,
+    MOST_OF_IT,
+    PRODUCTS,
+    WAITING,
+    Bound,
+    bound,
+    starting,
+)
+from lstm_impl.profile import Profile, by_name, covered
+
+NOTHING = "nothing"
+"""The part of a step in which no operator ran."""
+
+OVERHEAD = "overhead"
+"""Operators that only call others: their own time is that of starting them."""
+
+_KINDS = (
+    (
+        OVERHEAD,
+        re.compile(
+            r"^(while|call|conditional|tuple|get-tuple-element|partitionedcall"
+            r"|statefulpartitionedcall|(torch::)?autograd::.*|\w+Backward\d+|.*executor.*|thunk.*)$",
+            re.I,
+        ),
+    ),
+    (
+        PRODUCTS,
+        re.compile(
+            r"mat_?mul|gemm|gemv|\bdot|(?<![a-z])(add|b|badd)?b?mm(?![a-z])|linear|lstm|rnn|conv(?!ert)",
+            re.I,
+        ),
+    ),
+    (
+        COPIES,
+        re.compile(
+            r"transpos|cop(y|ies)|memcpy|memset|concat|(?<![a-z])cat(?![a-z])|split|slice|stack|pack"
+            r"|unbind|gather|scatter|(?<![a-z])pad(?![a-z])|revers|(?<![a-z])flip|tile|tensorlist"
+            r"|select|as_strided|view|reshape|expand|permute|narrow|clone|contiguous|broadcast(?!.*_)"
+            r"|(?<![a-z])t(?![a-z])|empty|zeros|fill|readvariable|identity|detach|resize",
+            re.I,
+        ),
+    ),
+)
+
+
+def kind(name: str) -> str:
+    """Return ``products``, ``copies``, ``overhead``, or ``gates`` for all other operators."""
+    return next((found for found, pattern in _KINDS if pattern.search(name)), GATES)
+
+
+def shares(profile: Profile, seconds: float) -> dict[str, float]:
+    """Return the parts of a step by kind; the rest is ``NOTHING``.
+
+    seconds: of the step without a profiler. Operators that run in parallel share the time that they
+    cover. Where the profiler made them slower than the step is, their time is taken for all of it.
+    """
+    spent = dict.fromkeys((PRODUCTS, COPIES, GATES, OVERHEAD), 0.0)
+    for name, each in by_name(profile.events).items():
+        spent[kind(name)] += each.seconds
+    del spent[OVERHEAD]
+    computed = sum(spent.values())
+    if computed <= 0.0:
+        return {**spent, NOTHING: 1.0}
+    work = [each for each in profile.events if kind(each.name) != OVERHEAD]
+    # Own time alone: what covers the time of others, such as a loop, is in none of them.
+    busy = min(covered(work), computed) / profile.steps
+    step = max(seconds, busy)
+    parts = {name: value * busy / computed / step for name, value in spent.items()}
+    return {**parts, NOTHING: max(0.0, 1.0 - busy / step)}
+
+
+def profiled_bound(
+    figures: Mapping[str, float],
+    owners: Mapping[str, str],
+    valid: float,
+    profile: Mapping[str, float],
+) -> Bound:
+    """Return what a case is bound by: what its profile shows to take most, else what its roofs say.
+
+    figures, owners, valid: as of ``bound``. profile: as ``shares`` returns it.
+    """
+    of_roofs = bound(figures, owners, valid)
+    roofs, launching = of_roofs.parts, starting(owners)
+    seen = {launching if each == NOTHING else each: share for each, share in profile.items()}
+    largest = max(seen, key=seen.__getitem__)
+    share = seen[largest]
+    if share <= MOST_OF_IT:
+        return of_roofs
+    parts = {**roofs, **seen}
+    if largest in (HOST, LAUNCHES) and roofs.get(WAITING, 0.0) > MOST_OF_IT:
+        return Bound(WAITING, roofs[WAITING], WAITING, parts, profiled=True)
+    if largest == PRODUCTS and roofs.get(CHAIN, 0.0) > max(MOST_OF_IT, roofs.get(PRODUCTS, 0.0)):
+        largest, share = CHAIN, roofs[CHAIN]
+    return Bound(largest, share, largest, parts, of_roofs.times, profiled=True)
