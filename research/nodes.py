@@ -17,6 +17,7 @@ from bench.render.table import Sheet
 from bench.stats.comparison import Pairing, Verdict
 from bench.stats.intervals import (
     RATIO_ALLOWANCE,
+    TIME_ALLOWANCE,
     Estimates,
     FloatArray,
     Means,
@@ -125,7 +126,7 @@ def covered(logs: Sequence[FloatArray]) -> float:
         own = np.sum(squares, axis=0) / free * share
     else:
         own = np.full(len(medians), 0.29**2 * share)
-    low, high, _ = time_bounds(medians, own)
+    low, _, high, _ = time_bounds(np.exp(medians), np.sqrt(TIME_ALLOWANCE**2 + own))
     return float(np.mean((low <= 1) & (high >= 1)))
 
 

@@ -16,7 +16,6 @@ from bench.stats.intervals import (
     ENOUGH_PROCESSES,
     UNPAIRED_ALLOWANCE,
     CaseInterval,
-    Estimates,
     FloatArray,
     Interval,
     Reason,
@@ -234,17 +233,19 @@ def over_processes(
     allowance: the spread that is assumed where there are too few processes to show it, in the
     values' own unit; named: as a part of a time, as it is reported.
     """
+    from scipy import special
+
     count = values.size
     few = count < ENOUGH_PROCESSES
     spread = float(np.std(values, ddof=1)) if count > 1 else 0.0
     # Of few the larger of spread and allowance is taken as known, so that the interval is normal.
     assumed = max(spread, allowance if few else 0.0)
-    error = math.sqrt(assumed * assumed / count)
-    mid = float(np.mean(values))
-    low, high = Estimates.of(mid, error, math.inf if few else count - 1.0).bounds(confidence)
+    tail = (1 + confidence) / 2
+    quantile = special.ndtri(tail) if few else special.stdtrit(count - 1.0, tail)
+    mid, half = float(np.mean(values)), float(quantile) * assumed / math.sqrt(count)
     basis = Reason("of_lines", {"processes": count, "allowance": named if few else None})
     return CaseInterval(
-        float(low[0]), mid, float(high[0]), confidence, count, named if few else None, basis
+        mid - half, mid, mid + half, confidence, count, named if few else None, basis
     )
 
 

@@ -86,7 +86,7 @@ _STEPS = 12
 
 @dataclass(frozen=True)
 class Estimates:
-    """t distributions of true logs, ``[cases]``; their degrees are infinite where normal."""
+    """t distributions of true logs, ``[cases]`` each."""
 
     middles: FloatArray
     errors: FloatArray
@@ -111,12 +111,7 @@ class Estimates:
         """Of the interval of each."""
         from scipy import special
 
-        p = (1 + confidence) / 2
-        finite = np.isfinite(self.degrees)
-        quantile = np.where(
-            finite, special.stdtrit(np.where(finite, self.degrees, 1.0), p), special.ndtri(p)
-        )
-        half = quantile * self.errors
+        half = special.stdtrit(self.degrees, (1 + confidence) / 2) * self.errors
         return self.middles - half, self.middles + half
 
     def p_slower(self, threshold: float = 0.0) -> FloatArray:
@@ -131,9 +126,7 @@ class Estimates:
         beyond = self.middles - math.log1p(threshold)
         with np.errstate(divide="ignore", invalid="ignore"):
             t = np.where(beyond == 0, 0.0, beyond / self.errors)
-        finite = np.isfinite(self.degrees)
-        student = special.stdtr(np.where(finite, self.degrees, 1.0), -t)
-        return np.asarray(np.where(finite, student, special.ndtr(-t)), dtype=np.float64)
+        return np.asarray(special.stdtr(self.degrees, -t))
 
 
 @dataclass(frozen=True)
@@ -467,76 +460,93 @@ def median_intervals(
     return ordered[start + ranks - 1], mid, ordered[start + sizes - ranks], coverage
 
 
+Runs = Sequence[tuple[str, npt.ArrayLike]]
+"""The node of each process of a case (empty where nodes are not distinguished), and its samples."""
+
+
 def case_interval(
     runs: Sequence[npt.ArrayLike], confidence: float = CASE_CONFIDENCE
 ) -> CaseInterval:
-    """The time of one case, from the samples of each of its processes (seconds per step).
+    """Return the time of one case from the samples of each of its processes (seconds per step).
 
     The middle is the median of the processes' medians. With 6 processes or more the bounds are
     order statistics of these medians. With 2 to 5 they are a t-interval on their logarithms, their
     spread taken to be ``LEAST_SPREAD`` at least, and never wider than ``MOST_SPREAD`` asks for: it
     covers in 94% or more over all spreads between these two. One process shows nothing of the
-    others: the bounds are order statistics of its own samples, and say how well *its* median is
-    known (``confidence`` says how surely: 0 with one sample).
+    others: the bounds are order statistics of its own samples, and ``confidence`` is that of its
+    own median (0 with one sample).
 
     Raises ValueError without a run, and for samples that are empty, not finite or not positive.
     """
-    return case_intervals([runs], confidence)[0]
+    return case_intervals([[("", samples) for samples in runs]], confidence)[0]
 
 
 def case_intervals(
-    cases: Sequence[Sequence[npt.ArrayLike]], confidence: float = CASE_CONFIDENCE
+    cases: Sequence[Runs], confidence: float = CASE_CONFIDENCE
 ) -> list[CaseInterval]:
-    """``case_interval`` of many cases at once: ``cases[i]`` has the samples of each process."""
+    """Return ``case_interval`` of many cases at once, over nodes where these are distinguished.
+
+    Over nodes the middle is the median of the nodes' medians, each of its processes' medians, and
+    the bounds are as over so many processes. One node says nothing of others.
+    """
     if not all(len(runs) for runs in cases):
         raise ValueError("no runs")
     if len(cases) == 0:
         return []
     arrays = [
-        checked_times(f"run {index} samples", run)
+        checked_times(f"run {index} samples", samples)
         for runs in cases
-        for index, run in enumerate(runs)
+        for index, (_, samples) in enumerate(runs)
     ]
+    sizes = boundaries(np.array([values.size for values in arrays]))
+    inside = np.array(median_intervals(np.concatenate(arrays), sizes, confidence))
     counts = np.array([len(runs) for runs in cases])
-    offsets = boundaries(counts)
-    inside = median_intervals(
-        np.concatenate(arrays), boundaries(np.array([values.size for values in arrays])), confidence
-    )
-    low, mid, high, coverage = median_intervals(inside[1], offsets, confidence)
-    few = (counts > 1) & (counts < ENOUGH_PROCESSES)
-    if np.any(few):
-        logs = np.log(inside[1])
-        # Around the mean of the logs, from which a median is never further than this.
-        middle = np.add.reduceat(logs, offsets[:-1]) / counts
-        squares = np.add.reduceat((logs - np.repeat(middle, counts)) ** 2, offsets[:-1])
-        spreads = np.sqrt(squares / np.maximum(counts - 1, 1))
-        half = _half_of_few(counts, spreads, np.maximum(spreads, MOST_SPREAD), confidence)
-        with np.errstate(over="ignore", under="ignore"):
-            low = np.where(few, np.exp(middle - half), low)
-            high = np.where(few, np.exp(middle + half), high)
-        coverage = np.where(few, confidence, coverage)
-    own = offsets[:-1]
-    low, high, coverage = (
-        np.where(counts == 1, inside[part][own], over)
-        for part, over in ((0, low), (2, high), (3, coverage))
-    )
-    columns = (low.tolist(), mid.tolist(), high.tolist(), coverage.tolist(), counts.tolist())
-    return [
-        CaseInterval(lower, middle, upper, covered, *_case_basis(count))
-        for lower, middle, upper, covered, count in zip(*columns, strict=True)
-    ]
+    starts = boundaries(counts)
+    found = np.empty((4, len(cases)))
+    for count in np.unique(counts).tolist():
+        here = np.flatnonzero(counts == count)
+        rows = starts[here][:, None] + np.arange(count)
+        found[:, here] = (
+            inside[:, rows[:, 0]]
+            if count == 1
+            else time_bounds(inside[1, rows], MOST_SPREAD, confidence)
+        )
+    intervals = []
+    for at, runs in enumerate(cases):
+        nodes: dict[str, list[float]] = {}
+        for (node, _), median in zip(runs, inside[1, starts[at] :], strict=False):
+            if node:
+                nodes.setdefault(node, []).append(float(median))
+        low, mid, high, covered = found[:, at].tolist()
+        alone = CaseInterval(low, mid, high, covered, *_case_basis(len(runs)))
+        intervals.append(_over_nodes(alone, list(nodes.values()), confidence) if nodes else alone)
+    return intervals
 
 
-def _half_of_few(
-    counts: int | IntArray, spreads: FloatArray, widest: FloatArray, confidence: float
-) -> FloatArray:
-    """How far the interval of 2 to 5 logs reaches, with these spreads and at the most these."""
+def time_bounds(
+    times: FloatArray, widest: float | FloatArray, confidence: float = CASE_CONFIDENCE
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return low, middle, high and confidence of times ``[cases, units]`` of two units or more.
+
+    widest: the spread beyond which that of 2 to 5 units makes the interval no wider.
+    """
     from scipy import special
 
-    quantile = special.stdtrit(np.maximum(counts, 2) - 1, (1 + confidence) / 2)
+    cases, count = times.shape
+    offsets = count * np.arange(cases + 1)
+    low, mid, high, covered = median_intervals(times.ravel(), offsets, confidence)
+    if count >= ENOUGH_PROCESSES:
+        return low, mid, high, covered
+    logs = np.sort(np.log(times), axis=1)
+    # Around the mean of the logs, from which a median is never further than this.
+    centre, spread = np.mean(logs, axis=1), np.std(logs, axis=1, ddof=1)
+    quantile = special.stdtrit(count - 1.0, (1 + confidence) / 2)
     most = special.ndtri((1 + max(confidence, CAP_CONFIDENCE)) / 2)
-    halves = np.minimum(quantile * np.maximum(spreads, LEAST_SPREAD), most * widest)
-    return np.asarray(halves / np.sqrt(counts), dtype=np.float64)
+    half = np.minimum(
+        quantile * np.maximum(spread, LEAST_SPREAD), most * np.maximum(spread, widest)
+    ) / math.sqrt(count)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.exp(centre - half), mid, np.exp(centre + half), np.full(cases, confidence)
 
 
 OF_MEDIANS, OF_ITS_SAMPLES, OF_ITS_CALLS = "of_medians", "of_its_samples", "of_its_calls"
@@ -617,41 +627,16 @@ def pooled_spread(spreads: Sequence[float | None], counts: Sequence[int]) -> flo
 OF_ONE_NODE, OF_NODES_MEDIANS = "of_one_node", "of_nodes_medians"
 """Codes of what a time's interval over nodes stands on."""
 
-Runs = Sequence[tuple[str, npt.ArrayLike]]
-"""The node of each process of a case (empty where nodes are not distinguished), and its samples."""
-
-
-def node_intervals(
-    cases: Sequence[Runs], confidence: float = CASE_CONFIDENCE
-) -> list[CaseInterval]:
-    """``case_intervals`` of many cases, over nodes where these are distinguished.
-
-    The middle then is the median of the nodes' medians, each of its processes' medians. With 6
-    nodes or more the bounds are order statistics of these, which cover whatever their distribution
-    is and however many processes each has. With 2 to 5 they are a t-interval on their logs, taken
-    to spread by ``LEAST_SPREAD`` at least. One node says nothing of others.
-    """
-    found = case_intervals([[samples for _, samples in runs] for runs in cases], confidence)
-    for index, runs in enumerate(cases):
-        nodes: dict[str, list[float]] = {}
-        for node, samples in runs:
-            if node:
-                nodes.setdefault(node, []).append(float(np.median(np.asarray(samples))))
-        if nodes:
-            medians = [np.array(each) for each in nodes.values()]
-            found[index] = _over_nodes(found[index], medians, confidence)
-    return found
-
 
 def _over_nodes(
-    alone: CaseInterval, nodes: Sequence[FloatArray], confidence: float
+    alone: CaseInterval, nodes: Sequence[Sequence[float]], confidence: float
 ) -> CaseInterval:
-    """The interval of a case from the medians of each node's processes.
+    """Return the interval of a case from the medians of each node's processes.
 
     alone: of all of its processes as if they were of one node.
     """
-    count, sizes = len(nodes), [each.size for each in nodes]
-    spreads = [float(np.std(np.log(each), ddof=1)) if each.size > 1 else None for each in nodes]
+    count, sizes = len(nodes), [len(each) for each in nodes]
+    spreads = [float(np.std(np.log(each), ddof=1)) if len(each) > 1 else None for each in nodes]
     within = pooled_spread(spreads, sizes)
     if count == 1:
         basis = Reason(OF_ONE_NODE, {"of": alone.basis})
@@ -660,14 +645,13 @@ def _over_nodes(
     share = float(np.mean([1 / size for size in sizes]))
     own = None if within is None else within**2 * share
     # Where no node has two processes, none shows how far they spread: as far as any did.
-    known = MOST_SPREAD**2 * share if own is None else own
-    low, high, covered = time_bounds(np.log(medians)[None], np.array([known]), confidence)
-    middle = float(median_intervals(medians, np.array([0, count]))[1][0])
+    widest = math.sqrt(TIME_ALLOWANCE**2 + (MOST_SPREAD**2 * share if own is None else own))
+    low, middle, high, covered = time_bounds(medians[None], widest, confidence)
     allowance = None if count >= ENOUGH_PROCESSES else LEAST_SPREAD
     numbers = {"nodes": count, "processes": alone.processes, "allowance": allowance}
     return CaseInterval(
         float(low[0]),
-        middle,
+        float(middle[0]),
         float(high[0]),
         float(covered[0]),
         alone.processes,
@@ -677,29 +661,6 @@ def _over_nodes(
         between=spread_between(np.log(medians), own),
         within=within,
     )
-
-
-def time_bounds(
-    logs: FloatArray, own: FloatArray, confidence: float = CASE_CONFIDENCE
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The bounds of a time and the confidence that they have, ``[cases]`` each.
-
-    logs ``[cases, nodes]``: of two or more nodes' medians. own ``[cases]``: the mean variance of
-    these that comes from the processes.
-    """
-    cases, count = logs.shape
-    if count >= ENOUGH_PROCESSES:
-        offsets = count * np.arange(cases + 1)
-        low, _, high, covered = median_intervals(logs.ravel(), offsets, confidence)
-    else:
-        ordered = np.sort(logs, axis=1)
-        spread, centre = np.std(ordered, axis=1, ddof=1), np.mean(ordered, axis=1)
-        # No wider than the largest spread that is allowed for asks for: of nodes, and of processes.
-        widest = np.maximum(spread, np.sqrt(TIME_ALLOWANCE**2 + own))
-        half = _half_of_few(count, spread, widest, confidence)
-        low, high, covered = centre - half, centre + half, np.full(cases, confidence)
-    with np.errstate(over="ignore", under="ignore"):
-        return np.exp(low), np.exp(high), covered
 
 
 def _order_statistics(sizes: IntArray, confidence: float) -> tuple[IntArray, FloatArray]:

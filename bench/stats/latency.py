@@ -27,7 +27,7 @@ from bench.stats.intervals import (
     FloatArray,
     Interval,
     Reason,
-    node_intervals,
+    case_intervals,
 )
 from bench.stats.ratios import RunSamples, compare_all
 from bench.stats.trust import MINORITY
@@ -112,7 +112,7 @@ def over_processes(
             found[part] = CaseInterval(own.low, own.mid, own.high, own.confidence, 1, None, how)
         elif percentiles:
             runs = [(node, [each.mid]) for node, each in zip(where, percentiles, strict=True)]
-            found[part] = node_intervals([runs])[0]
+            found[part] = case_intervals([runs])[0]
     return found
 
 

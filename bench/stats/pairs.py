@@ -19,7 +19,7 @@ from bench.machine.fields import mapping
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Verdict, holm
-from bench.stats.intervals import ENOUGH_PROCESSES, Reason, ReasonedError, node_intervals
+from bench.stats.intervals import ENOUGH_PROCESSES, Reason, ReasonedError, case_intervals
 from bench.stats.nodes import (
     SectionItems,
     by_machine,
@@ -379,7 +379,7 @@ def join_sides(
     ]
     shared = [key for key in base.measured if key in new.measured]
     found = [(side, side.measured[key], key) for key in shared for side in (base, new)]
-    times = node_intervals([by_machine(measured) for _, measured, _ in found])
+    times = case_intervals([by_machine(measured) for _, measured, _ in found])
     validities = [
         pooled(measured, side.unmeasured.get(key, ()), time)
         for (side, measured, key), time in zip(found, times, strict=True)
@@ -641,7 +641,7 @@ def _fastest(side: ComparisonSide, works: Mapping[str, Sequence[str]]) -> Compar
     """Of each work the backend with the shortest time, those that are INVALID last."""
     keys = list(side.measured)
     validities = each_together([(side.measured[k], side.unmeasured.get(k, [])) for k in keys])
-    times = node_intervals([by_machine(side.measured[key]) for key in keys])
+    times = case_intervals([by_machine(side.measured[key]) for key in keys])
     ranks = {
         key: (bool(validity.unpaired), time.mid)
         for key, validity, time in zip(keys, validities, times, strict=True)

@@ -132,58 +132,34 @@ def paired_logs(
 
     All three ``[pairs]`` are not a number where no round is shared.
     """
-    values, rounds, owners = [], [], []
+    log_new, log_base, errors = (np.full(len(new), np.nan) for _ in range(3))
+    times, rounds, owners = [], [], []
     for side in (new, base):
-        with_rounds = [(run.samples, run.rounds) for run in side if run.rounds is not None]
-        values.append(np.concatenate([np.empty(0), *(each[0] for each in with_rounds)]))
-        rounds.append(np.concatenate([np.empty(0, np.int64), *(each[1] for each in with_rounds)]))
+        timed = [(run.samples, run.rounds) for run in side if run.rounds is not None]
+        times.append(np.concatenate([np.empty(0), *(each[0] for each in timed)]))
+        rounds.append(np.concatenate([np.empty(0, np.int64), *(each[1] for each in timed)]))
         sizes = [0 if run.rounds is None else run.rounds.size for run in side]
         owners.append(np.repeat(np.arange(len(side)), sizes))
-    log_new, log_base, errors = (np.full(len(new), np.nan) for _ in range(3))
-    # A number for each round of each pair, so that all of them are matched by one sorting.
-    codes = np.concatenate(rounds)
-    first, last = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
-    if (last - first + 1) * len(new) < 2**62:
-        codes, span = codes - first, last - first + 1
-    else:
-        known, codes = np.unique(codes, return_inverse=True)
-        span = known.size
-    keys = [
-        owner * span + code
-        for owner, code in zip(owners, np.split(codes, [rounds[0].size]), strict=True)
-    ]
-    if not (keys[0].size and keys[1].size):
+    # A number for each round of each pair. Of a round with several samples the first one counts.
+    known, codes = np.unique(np.concatenate(rounds), return_inverse=True)
+    new_codes, base_codes = np.split(codes, [rounds[0].size])
+    shared, *places = np.intersect1d(
+        owners[0] * known.size + new_codes,
+        owners[1] * known.size + base_codes,
+        return_indices=True,
+    )
+    if shared.size == 0:
         return log_new, log_base, errors
-    # Stable, since what is sorted already, as most is, then costs no sorting.
-    distinct = [_runs_of_equals(np.sort(key, kind="stable"))[0] for key in keys]
-    shared_keys = distinct[0][_among(*distinct)]
-    if shared_keys.size == 0:
-        return log_new, log_base, errors
-    places, offsets = _runs_of_equals(shared_keys // span)
-    by_round: list[FloatArray] = []
-    for times, key, logs in zip(values, keys, (log_new, log_base), strict=True):
-        order = np.argsort(key, kind="stable")
-        order = order[_among(key[order], shared_keys)]
-        times, key = times[order], key[order]
-        logs[places] = np.log(median_intervals(times, _runs_of_equals(key // span)[1])[1])
-        # A round may hold several samples of a side: its median stands for them.
-        by_round.append(median_intervals(np.log(times), _runs_of_equals(key)[1])[1])
+    pairs, starts = np.unique(shared // known.size, return_index=True)
+    offsets = np.append(starts, shared.size)
+    in_rounds = [of[place] for of, place in zip(times, places, strict=True)]
+    for logs, of in zip((log_new, log_base), in_rounds, strict=True):
+        logs[pairs] = np.log(median_intervals(of, offsets)[1])
     # The difference within each round, so that a drift that both sides follow cancels.
-    low, _, high, coverage = median_intervals(by_round[0] - by_round[1], offsets)
-    errors[places] = own_errors(low, high, coverage)
+    differences = np.log(in_rounds[0]) - np.log(in_rounds[1])
+    low, _, high, coverage = median_intervals(differences, offsets)
+    errors[pairs] = own_errors(low, high, coverage)
     return log_new, log_base, errors
-
-
-def _among(values: IntArray, known: IntArray) -> BoolArray:
-    """Which of the values are among the known ones, which are sorted."""
-    place = np.minimum(np.searchsorted(known, values), known.size - 1)
-    return np.asarray(known[place] == values)
-
-
-def _runs_of_equals(ordered: IntArray) -> tuple[IntArray, IntArray]:
-    """The distinct values of an ordered, non-empty array, and where each begins, and the end."""
-    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
-    return ordered[starts], np.append(starts, ordered.size)
 
 
 def own_errors(low: FloatArray, high: FloatArray, coverage: FloatArray) -> FloatArray:

@@ -30,7 +30,7 @@ from bench.stats.bound import (
     bound,
 )
 from bench.stats.comparison import Comparison, Pairing, Verdict
-from bench.stats.intervals import CaseInterval, ReasonedError, node_intervals, percentiles
+from bench.stats.intervals import CaseInterval, ReasonedError, case_intervals, percentiles
 from bench.stats.latency import StreamProcesses
 from bench.stats.nodes import SectionItems, places
 from bench.stats.ratios import (
@@ -406,7 +406,7 @@ def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Secti
         for place, here in zip(places, cases, strict=True)
         for case in here
     ]
-    each = iter(node_intervals([case for case in samples if case]))
+    each = iter(case_intervals([case for case in samples if case]))
     measured: list[Section] = []
     for place, here in zip(places, cases, strict=True):
         runs = {item.run.id: item.run for item in place.items}

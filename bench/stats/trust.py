@@ -19,8 +19,8 @@ from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.stats.intervals import (
     ENOUGH_PROCESSES,
     CaseInterval,
+    case_intervals,
     halves_agree,
-    node_intervals,
 )
 from bench.stats.nodes import by_machine
 from bench.stats.ratios import RunSamples
@@ -214,5 +214,5 @@ def each_together(
     cases: Sequence[tuple[Sequence[Measurement], Sequence[Outcome]]],
 ) -> list[Validity]:
     """``pooled`` of many cases, each with the interval over its own processes."""
-    found = node_intervals([by_machine(measured) for measured, _ in cases])
+    found = case_intervals([by_machine(measured) for measured, _ in cases])
     return [pooled(*case, interval) for case, interval in zip(cases, found, strict=True)]

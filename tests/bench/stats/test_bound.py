@@ -123,7 +123,10 @@ def test_a_profile_without_a_large_part_leaves_it_to_the_roofs() -> None:
 def test_products_in_a_profile_are_the_chain_where_that_explains_them() -> None:
     products = parts(0.9, 0.0, 0.05, 0.05)
     assert profiled_bound({**LOW, "of_chain": 0.7}, {}, 1.0, products).kind == CHAIN
-    assert profiled_bound({**LOW, "of_chain": 0.6, "of_matmul": 0.8}, {}, 1.0, products).kind == PRODUCTS
+    assert (
+        profiled_bound({**LOW, "of_chain": 0.6, "of_matmul": 0.8}, {}, 1.0, products).kind
+        == PRODUCTS
+    )
 
 
 def test_a_profile_in_which_nothing_ran_is_waiting_if_no_processor_worked() -> None:

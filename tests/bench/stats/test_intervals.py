@@ -151,7 +151,7 @@ def test_case_interval_covers_the_truth_at_the_spreads_that_were_seen(
 ) -> None:
     rng = np.random.default_rng(count)
     draws = np.exp(rng.normal(0, spread, (4000, count)))
-    found = intervals.case_intervals([[[value] for value in row] for row in draws])
+    found = intervals.case_intervals([[("", [value]) for value in row] for row in draws])
     covered = np.mean([each.low <= 1 <= each.high for each in found])
     assert covered >= 0.937  # 94.5%, less two standard errors of 4000 trials
 
@@ -159,7 +159,7 @@ def test_case_interval_covers_the_truth_at_the_spreads_that_were_seen(
 def test_few_processes_cover_the_truth_where_one_in_ten_is_bad() -> None:
     rng = np.random.default_rng(1)
     logs = rng.normal(0, 0.05, (4000, 4)) + 0.3 * (rng.random((4000, 4)) < 0.1)
-    found = intervals.case_intervals([[[value] for value in row] for row in np.exp(logs)])
+    found = intervals.case_intervals([[("", [value]) for value in row] for row in np.exp(logs)])
     assert np.mean([each.low <= 1 <= each.high for each in found]) >= 0.95
 
 

@@ -20,8 +20,8 @@ from bench.stats.intervals import (
     TIME_ALLOWANCE,
     Estimates,
     case_interval,
+    case_intervals,
     means_over_nodes,
-    node_intervals,
     pooled_spread,
     spread_between,
 )
@@ -37,12 +37,12 @@ def runs(nodes: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
 
 def test_without_nodes_an_interval_is_that_of_the_processes_to_the_last_digit() -> None:
     samples = [[1.0, 1.1, 1.3], [1.2, 0.9], [1.05]]
-    (found,) = node_intervals([[("", each) for each in samples]])
+    (found,) = case_intervals([[("", each) for each in samples]])
     assert found == case_interval(samples)
 
 
 def test_one_node_says_nothing_of_others() -> None:
-    (found,) = node_intervals([runs({"a": [0.0, 0.1, 0.2]})])
+    (found,) = case_intervals([runs({"a": [0.0, 0.1, 0.2]})])
     plain = case_interval([[math.exp(each)] for each in (0.0, 0.1, 0.2)])
     assert (found.low, found.mid, found.high) == (plain.low, plain.mid, plain.high)
     assert (found.nodes, found.between) == (1, None)
@@ -50,8 +50,8 @@ def test_one_node_says_nothing_of_others() -> None:
 
 
 def test_a_node_counts_once_however_many_processes_it_has() -> None:
-    (few,) = node_intervals([runs({"a": [0.0], "b": [0.1], "c": [0.2]})])
-    (many,) = node_intervals([runs({"a": [0.0] * 50, "b": [0.1], "c": [0.2]})])
+    (few,) = case_intervals([runs({"a": [0.0], "b": [0.1], "c": [0.2]})])
+    (many,) = case_intervals([runs({"a": [0.0] * 50, "b": [0.1], "c": [0.2]})])
     assert few.mid == many.mid == pytest.approx(math.exp(0.1))
     assert few.nodes == many.nodes == 3
     assert (few.processes, many.processes) == (3, 52)
@@ -62,10 +62,10 @@ def test_an_interval_holds_its_middle_and_follows_the_unit(
     nodes: list[list[float]], unit: float
 ) -> None:
     named = {str(place): each for place, each in enumerate(nodes)}
-    (found,) = node_intervals([runs(named)])
+    (found,) = case_intervals([runs(named)])
     assert found.low <= found.mid * (1 + 1e-12)
     assert found.mid <= found.high * (1 + 1e-12)
-    (scaled,) = node_intervals(
+    (scaled,) = case_intervals(
         [runs({node: [log + unit for log in all_] for node, all_ in named.items()})]
     )
     assert scaled.mid == pytest.approx(found.mid * math.exp(unit), rel=1e-9)
@@ -78,17 +78,17 @@ def test_what_nodes_differ_by_is_distinguished_from_what_processes_do() -> None:
         str(place): list(luck + 0.05 * rng.standard_normal(20))
         for place, luck in enumerate(0.20 * rng.standard_normal(40))
     }
-    (found,) = node_intervals([runs(nodes)])
+    (found,) = case_intervals([runs(nodes)])
     assert found.within == pytest.approx(0.05, rel=0.1)
     assert found.between == pytest.approx(0.20, rel=0.25)
     alike = {node: list(0.05 * rng.standard_normal(20)) for node in nodes}
-    (found,) = node_intervals([runs(alike)])
+    (found,) = case_intervals([runs(alike)])
     assert found.between is not None
     assert found.between < 0.01
 
 
 def test_of_one_process_each_nobody_knows_what_nodes_differ_by() -> None:
-    (found,) = node_intervals([runs({"a": [0.0], "b": [0.3]})])
+    (found,) = case_intervals([runs({"a": [0.0], "b": [0.3]})])
     assert (found.between, found.within) == (None, None)
     assert spread_between(np.array([0.0, 0.3]), None) is None
     assert pooled_spread([None, None], [1, 1]) is None
@@ -96,13 +96,13 @@ def test_of_one_process_each_nobody_knows_what_nodes_differ_by() -> None:
 
 
 def test_of_two_that_differ_much_the_interval_is_no_wider_than_needed() -> None:
-    (found,) = node_intervals([runs({"a": [0.0], "b": [0.28]})])
+    (found,) = case_intervals([runs({"a": [0.0], "b": [0.28]})])
     # Of one process each nobody knows how far processes spread: as far as any did.
     most = math.hypot(TIME_ALLOWANCE, MOST_SPREAD)
     half = special.ndtri(0.995) * most / math.sqrt(2)
     assert math.log(found.high) == pytest.approx(0.14 + half)
     assert math.log(found.low) == pytest.approx(0.14 - half)
-    (near,) = node_intervals([runs({"a": [0.0], "b": [0.01]})])
+    (near,) = case_intervals([runs({"a": [0.0], "b": [0.01]})])
     assert math.log(near.high) == pytest.approx(
         0.005 + special.stdtrit(1, 0.975) * LEAST_SPREAD / math.sqrt(2)
     )

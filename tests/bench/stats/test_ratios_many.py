@@ -81,7 +81,7 @@ def test_each_of_many_intervals_is_what_its_definition_gives(
     pairs: list[tuple[Runs, Runs]],
 ) -> None:
     cases = [[run.samples for run in side] for pair in pairs for side in pair]
-    found = intervals.case_intervals(cases)
+    found = intervals.case_intervals([[("", each) for each in runs] for runs in cases])
     assert len(found) == len(cases)
     for each, runs in zip(found, cases, strict=True):
         assert each == intervals.case_interval(runs)
@@ -97,9 +97,9 @@ def test_one_bad_side_among_many_is_refused_as_it_is_alone() -> None:
     with pytest.raises(ValueError, match=r"new: .* twice"):
         ratios.compare_all([(good, good), ([*good, *good], good)])
     with pytest.raises(ValueError, match="no runs"):
-        intervals.case_intervals([[np.ones(3)], []])
+        intervals.case_intervals([[("", np.ones(3))], []])
     with pytest.raises(ValueError, match=r"run 1 samples\[2\] is nan"):
-        intervals.case_intervals([[np.ones(3)], [np.ones(3), np.array([1.0, 1.0, math.nan])]])
+        intervals.case_interval([np.ones(3), np.array([1.0, 1.0, math.nan])])
 
 
 def _equal(one: Comparison, other: Comparison) -> None:
@@ -175,9 +175,8 @@ def _in_rounds(new: RunSamples, base: RunSamples) -> tuple[float, float, float] 
     sides = []
     for side in (new, base):
         assert side.rounds is not None
-        by_round = [side.samples[side.rounds == each] for each in shared]
-        logs = [float(np.median(np.log(values))) for values in by_round]
-        sides.append((math.log(np.median(np.concatenate(by_round))), np.array(logs)))
+        times = [side.samples[side.rounds == each][0] for each in shared]
+        sides.append((math.log(np.median(times)), np.log(times)))
     (log_new, rounds_new), (log_base, rounds_base) = sides
     return log_new, log_base, _error(rounds_new - rounds_base)
 
