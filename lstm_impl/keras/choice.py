@@ -13,8 +13,7 @@ from lstm_impl.backends.keras.layer import Keras
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
 from lstm_impl.backends.tensorflow.cudnn import Cudnn
-from lstm_impl.backends.tensorflow.loop import LoopBackend
-from lstm_impl.backends.tensorflow.loops import StaticUnroll
+from lstm_impl.backends.tensorflow.loops import LoopBackend, StaticUnroll
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.tuning.decision import Decision, TuningRequest

@@ -7,12 +7,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from lstm_impl.backends.fused_cpu.backend import FusedCpu
-from lstm_impl.backends.fused_cpu.layer import FusedLayer
+from lstm_impl.backends.fused_cpu.backend import FusedCpu, FusedLayer
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.block_lstm import BlockLSTM
-from lstm_impl.backends.tensorflow.loop import LayerInputs, LoopBackend, by_loop
-from lstm_impl.backends.tensorflow.loops import StaticUnroll, WhileLoop
+from lstm_impl.backends.tensorflow.loops import (
+    LayerInputs,
+    LoopBackend,
+    StaticUnroll,
+    WhileLoop,
+    by_loop,
+)
 from lstm_impl.backends.tensorflow.second_gradient import in_forward_mode, own, twice_differentiable
 from lstm_impl.call import Call, Outputs, Tensor, Tensors, Upstream
 from lstm_impl.spec import LSTMSpec, UnsupportedError

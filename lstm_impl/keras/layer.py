@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backend import Backend
-from lstm_impl.backends.fused_cpu.layer import compiled_by_xla, loaded
+from lstm_impl.backends.fused_cpu.backend import compiled_by_xla, loaded
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
-from lstm_impl.backends.tensorflow.loop import LayerInputs
+from lstm_impl.backends.tensorflow.loops import LayerInputs
 from lstm_impl.backends.tensorflow.second_gradient import recorded
 from lstm_impl.call import Tensor
 from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, CallMemory, Weights, one_mask

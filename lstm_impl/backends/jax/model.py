@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,14 +17,13 @@ import numpy.typing as npt
 import lstm_impl.cuda as cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
-from lstm_impl.backends.hlo import describe_hlo, launches
-from lstm_impl.backends.jax import evidence as jax_evidence
+from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, kind_of, launches
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model, Stream
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
-from lstm_impl.profile import Profile
+from lstm_impl.profile import Event, Profile
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
@@ -248,14 +251,14 @@ class JaxModel(Model):
         kernels = None
         if self.device != "cpu":
             step = self._warmed(workload)
-            kernels = jax_evidence.profile(step.run, step.synchronize)
+            kernels = profile(step.run, step.synchronize)
         return Evidence(
             "compiled HLO", kernels=kernels, details=details, launches=started, launched_by="xla"
         )
 
     def _profiled(self, workload: Workload) -> Profile:
         step = self._warmed(workload)
-        events = jax_evidence.timeline(jax_evidence.record(step.run, step.synchronize))
+        events = timeline(record(step.run, step.synchronize))
         return Profile("JAX's profiler", tuple(events))
 
 
@@ -292,3 +295,60 @@ class JaxBackend(Backend):
 
         join = functools.partial(jnp.concatenate, axis=-1)
         return through_layers(spec, call, layer, join, jnp.stack)
+
+
+def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[ProfiledEvent]:
+    """What the profiler saw of one call of ``run``."""
+    import jax
+
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            run()
+            synchronize()
+        return list(_read(Path(folder).rglob("*.xplane.pb")))
+
+
+def profile(
+    run: Callable[[], Tensor],
+    synchronize: Callable[[], None],
+    plane: str = "/device:GPU",
+    line: str = "Stream",
+) -> Counter[str]:
+    """Names and counts of what one call of ``run`` had on the profiler's planes so named."""
+    return Counter(
+        each.name
+        for each in record(run, synchronize)
+        if each.plane.startswith(plane) and each.line.startswith(line)
+    )
+
+
+def timeline(events: Iterable[ProfiledEvent]) -> list[Event]:
+    """The kernels of GPUs and the instructions that a CPU ran, each on its stream or thread."""
+    found = []
+    for plane, line, name, start, seconds, instruction in events:
+        if plane.startswith("/device:"):
+            if line.startswith("Stream"):
+                found.append(Event(name, start, seconds, f"{plane} {line}", instruction))
+        elif instruction:
+            found.append(Event(kind_of(instruction), start, seconds, line, instruction))
+    return found
+
+
+def _read(files: Iterable[Path]) -> Iterator[ProfiledEvent]:
+    from jax.profiler import ProfileData
+
+    for file in files:
+        for plane in ProfileData.from_file(str(file)).planes:
+            for number, line in enumerate(plane.lines):
+                # Threads of one name, such as those of a pool, differ in their number.
+                name = f"{line.name} {number}" if plane.name.startswith("/host:") else line.name
+                for event in line.events:
+                    said = dict(event.stats)
+                    yield ProfiledEvent(
+                        plane.name,
+                        name,
+                        event.name,
+                        event.start_ns * 1e-9,
+                        event.duration_ns * 1e-9,
+                        str(said.get(OF_XLA, "")),
+                    )

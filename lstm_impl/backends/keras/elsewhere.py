@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from lstm_impl.backends.jax.model import JaxBackend, JaxModel
-from lstm_impl.backends.keras.cells import make_layers, through_keras
-from lstm_impl.backends.keras.environment import PACKAGE, VARIABLE, KerasThree
+from lstm_impl.backends.keras.cells import PACKAGE, VARIABLE, KerasThree, make_layers, through_keras
 from lstm_impl.backends.others.openvino import OpenVINOBackend, OpenVINOModel
 from lstm_impl.backends.torch.model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from lstm_impl.availability import Package
-from lstm_impl.backends.keras.cells import make_layers, through_keras
-from lstm_impl.backends.keras.environment import PACKAGE, KerasThree
+from lstm_impl.backends.keras.cells import PACKAGE, KerasThree, make_layers, through_keras
 from lstm_impl.backends.tensorflow.backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.call import Call, Outputs, Tensor

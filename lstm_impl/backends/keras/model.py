@@ -23,7 +23,7 @@ import lstm_impl.cuda as cuda
 from lstm_impl.availability import AVAILABLE, Availability
 from lstm_impl.backends.keras import calls as keras_calls
 from lstm_impl.backends.keras.calls import INPUTS, OUTPUTS, PATHS, Path
-from lstm_impl.backends.keras.environment import PACKAGE, KerasThree
+from lstm_impl.backends.keras.cells import PACKAGE, KerasThree
 from lstm_impl.backends.onnx.runtime import OnnxRuntime
 from lstm_impl.backends.others import litert
 from lstm_impl.backends.tensorflow import evidence as tensorflow_evidence

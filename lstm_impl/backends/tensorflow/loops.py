@@ -2,10 +2,242 @@
 
 from __future__ import annotations
 
-from lstm_impl.backends.tensorflow.loop import Carry, LoopBackend, Slices, StepFunction
-from lstm_impl.call import Tensor
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
+from lstm_impl.call import Outputs, State, Tensor, Tensors, Upstream
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
+
+Carry = tuple[Tensor, ...]
+Slices = tuple[Tensor, ...]
+StepFunction = Callable[[Carry, Slices], tuple[Carry, Slices]]
+
+
+class LayerInputs(NamedTuple):
+    """All of a layer that has a gradient: x ``[T, B, in]``, h and c ``[B, H]``, kernel
+    ``[in, 4H]``, recurrent_kernel ``[H, 4H]`` and bias ``[4H]``; or these gradients."""
+
+    x: Tensor
+    h: Tensor
+    c: Tensor
+    kernel: Tensor
+    recurrent_kernel: Tensor
+    bias: Tensor
+
+
+class LoopBackend(TensorFlowBackend, abc.ABC):
+    """A backend that loops over time with ``scan``.
+
+    Options: ``+preproject`` computes the input product of all timesteps in one matrix product
+    before the loop (more memory, fewer products); ``+hoisted`` is the hand-written gradient, which
+    preprojects too; ``+xla`` compiles the step.
+    """
+
+    flags = ("preproject", "hoisted", "xla")
+
+    def conflict(self) -> str:
+        if "preproject" in self.options and "hoisted" in self.options:
+            return "+hoisted computes the input product before the loop already; drop +preproject"
+        return ""
+
+    @abc.abstractmethod
+    def scan(
+        self, step: StepFunction, carry: Carry, sequences: Slices, outputs: Slices, reverse: bool
+    ) -> tuple[Carry, Slices]:
+        """Run ``step(carry, slices) -> carry, outputs`` over time.
+
+        sequences: tensors ``[T, ...]``, one slice of each a step. outputs: for each output of a
+        step, a tensor of its shape and type. Returns the last carry and the outputs stacked on
+        time. With ``reverse`` it goes from the last step to the first; outputs keep their place.
+        """
+
+    def layer(
+        self,
+        x: Tensor,
+        state: State,
+        parameters: Tensors,
+        padding: PaddingMask | None,
+        reverse: bool,
+    ) -> Outputs:
+        # Backwards, the state simply does not move before the first valid step: no copy of x.
+        mask = None if padding is None else padding.mask
+        if "hoisted" in self.options:
+            return self._hoisted_layer(LayerInputs(x, *state, *parameters), mask, reverse)
+        import tensorflow as tf
+
+        kernel, recurrent_kernel, bias = parameters
+        preproject = "preproject" in self.options
+        sequence = project(x, kernel, bias) if preproject else x
+
+        def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
+            h, c = carry
+            if preproject:
+                z = slices[0] + tf.matmul(h, recurrent_kernel)
+            else:
+                z = tf.matmul(slices[0], kernel) + tf.matmul(h, recurrent_kernel) + bias
+            h_new, c_new = cell(split_gates(z), c)
+            if mask is None:
+                return (h_new, c_new), (h_new,)
+            valid = slices[1]
+            y = tf.where(valid, h_new, tf.zeros_like(h_new))
+            return (tf.where(valid, h_new, h), tf.where(valid, c_new, c)), (y,)
+
+        sequences = (sequence,) if mask is None else (sequence, mask)
+        (h, c), (y,) = self.scan(step, state, sequences, (state[0],), reverse)
+        return Outputs(y, h, c)
+
+    # -- the gradient by hand
+
+    def _hoisted_layer(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
+        import tensorflow as tf
+
+        @tf.custom_gradient
+        def layer(*inputs: Tensor) -> tuple[Any, Callable[..., Any]]:
+            given = LayerInputs(*inputs)
+            outputs, residuals = self.forward_with_residuals(given, mask, reverse)
+
+            def backward(*upstream: Tensor) -> Any:
+                return tuple(
+                    self.backward_from_residuals(
+                        residuals, given, mask, reverse, Upstream(*upstream)
+                    )
+                )
+
+            return tuple(outputs), backward
+
+        return Outputs(*layer(*inputs))
+
+    def forward_with_residuals(
+        self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
+    ) -> tuple[Outputs, Slices]:
+        """The outputs, and what the backward pass needs, by step: the gates i, f, g and o, the
+        hidden and the cell state. The gates stay separate, for joined ones would be split again.
+        """
+        import tensorflow as tf
+
+        x, h0, c0, kernel, recurrent_kernel, bias = inputs
+
+        def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
+            h, c = carry
+            i, f, g, o = split_gates(slices[0] + tf.matmul(h, recurrent_kernel))
+            h_new, c_new = cell((i, f, g, o), c)
+            if mask is not None:
+                h_new, c_new = tf.where(slices[1], h_new, h), tf.where(slices[1], c_new, c)
+            return (h_new, c_new), (i, f, g, o, h_new, c_new)
+
+        projected = project(x, kernel, bias)
+        sequences = (projected,) if mask is None else (projected, mask)
+        (h, c), residuals = self.scan(step, (h0, c0), sequences, (h0,) * 6, reverse)
+        hidden = residuals[4]
+        y = hidden if mask is None else tf.where(mask, hidden, tf.zeros_like(hidden))
+        return Outputs(y, h, c), residuals
+
+    def backward_from_residuals(
+        self,
+        residuals: Slices,
+        inputs: LayerInputs,
+        mask: Tensor | None,
+        reverse: bool,
+        upstream: Upstream,
+    ) -> LayerInputs:
+        """The gradient of each input."""
+        import tensorflow as tf
+
+        x, h0, c0, kernel, recurrent_kernel, _ = inputs
+        dy, dh, dc = upstream
+        *gates, hidden, cells = residuals
+        hidden_before = shift(hidden, h0, reverse)
+        cells_before = shift(cells, c0, reverse)
+        # one op each for y * (1 - y) * dy and (1 - y * y) * dy, which would be three
+        sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
+
+        def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
+            dh, dc = carry
+            dy_t, i, f, g, o, c_t, c_before = slices[:7]
+            tanh_c = tf.tanh(c_t)
+            dh_t = dh + dy_t
+            dc_t = dc + tanh_gradient(y=tanh_c, dy=dh_t * o)
+            dz = tf.concat(
+                [
+                    sigmoid_gradient(y=i, dy=dc_t * g),
+                    sigmoid_gradient(y=f, dy=dc_t * c_before),
+                    tanh_gradient(y=g, dy=dc_t * i),
+                    sigmoid_gradient(y=o, dy=dh_t * tanh_c),
+                ],
+                axis=-1,
+            )
+            if mask is not None:
+                valid = slices[7]
+                dz = tf.where(valid, dz, tf.zeros_like(dz))
+                dh_next = tf.matmul(dz, recurrent_kernel, transpose_b=True)
+                return (tf.where(valid, dh_next, dh), tf.where(valid, dc_t * f, dc)), (dz,)
+            return (tf.matmul(dz, recurrent_kernel, transpose_b=True), dc_t * f), (dz,)
+
+        sequences: Slices = (dy, *gates, cells, cells_before)
+        if mask is not None:
+            # The output on padding is zero whatever flows into it.
+            sequences = (*sequences, mask)
+        like = tf.concat([h0, h0, h0, h0], axis=-1)
+        (dh0, dc0), (dz,) = self.scan(step, (dh, dc), sequences, (like,), not reverse)
+        flat = tf.reshape(dz, [-1, dz.shape[-1]])
+        return LayerInputs(
+            tf.reshape(tf.matmul(flat, kernel, transpose_b=True), tf.shape(x)),
+            dh0,
+            dc0,
+            tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), flat, transpose_a=True),
+            tf.matmul(tf.reshape(hidden_before, [-1, h0.shape[-1]]), flat, transpose_a=True),
+            tf.reduce_sum(flat, axis=0),
+        )
+
+
+def by_loop(
+    backend: LoopBackend, inputs: LayerInputs, mask: Tensor | None, reverse: bool
+) -> Outputs:
+    """The outputs of one layer by a loop, which takes any mask ``[T, B, 1]`` as it is."""
+    x, h, c, *parameters = inputs
+    padding = None if mask is None else PaddingMask(None, mask)  # a loop needs no lengths
+    return backend.layer(x, (h, c), parameters, padding, reverse)
+
+
+def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
+    """The state before each step: ``states [T, B, H]`` moved one step on, the initial one first."""
+    import tensorflow as tf
+
+    if reverse:
+        return tf.concat([states[1:], initial[None]], axis=0)
+    return tf.concat([initial[None], states[:-1]], axis=0)
+
+
+def project(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """``x [T, B, in]`` times the kernel, plus the bias, in one matrix product: ``[T, B, 4H]``."""
+    import tensorflow as tf
+
+    shape = tf.shape(x)
+    flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel) + bias
+    return tf.reshape(flat, [shape[0], shape[1], kernel.shape[-1]])
+
+
+def split_gates(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pre-activations ``[B, 4H]`` as the gates i, f, g, o after their nonlinearities."""
+    import tensorflow as tf
+
+    i, f, g, o = tf.split(z, 4, axis=-1)
+    return tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+
+
+def cell(gates: tuple[Tensor, Tensor, Tensor, Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
+    """The new h and c from the gates and the cell state before."""
+    import tensorflow as tf
+
+    i, f, g, o = gates
+    c = f * c + i * g
+    return o * tf.tanh(c), c
+
+
+# -- the loops
 
 
 class WhileLoop(LoopBackend):

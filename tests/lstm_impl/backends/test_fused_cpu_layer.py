@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, UnsupportedError
-from lstm_impl.backends.fused_cpu.layer import ops
+from lstm_impl.backends.fused_cpu.backend import ops
 from tests.lstm_impl.backends.built import built, needs, tensors
 
 tf = pytest.importorskip("tensorflow", reason="the ops are TensorFlow's: pip install '.[cpu]'")

@@ -19,7 +19,6 @@ from lstm_impl import (
     reference,
 )
 from lstm_impl.backends.hlo import ProfiledEvent
-from lstm_impl.backends.jax import evidence as jax_evidence
 from lstm_impl.backends.jax import model as jax_model
 from lstm_impl.backends.jax.scan import JaxScan
 from lstm_impl.call import Call, Upstream
@@ -119,7 +118,7 @@ def test_on_a_gpu_products_have_the_precision_that_the_spec_asks_for(
 
 
 def test_a_timeline_has_kernels_by_stream_and_instructions_by_thread() -> None:
-    events = jax_evidence.timeline(
+    events = jax_model.timeline(
         [
             ProfiledEvent("/device:GPU:0", "Stream #7", "gemm", 1.0, 0.5, "custom-call.3"),
             ProfiledEvent("/device:GPU:0", "XLA Ops", "gemm", 1.0, 0.5, "custom-call.3"),

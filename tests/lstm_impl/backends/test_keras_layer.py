@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from lstm_impl import Workload, get_backend
-from lstm_impl.backends.keras import environment as keras_environment
+from lstm_impl.backends.keras import cells as keras_environment
 from lstm_impl.backends.keras import layer as keras_layer
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
 from lstm_impl.evidence import Evidence

@@ -12,7 +12,7 @@ from lstm_impl import Workload
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
 
 import lstm_impl.keras  # noqa: E402
-from lstm_impl.keras import entrants  # noqa: E402
+from lstm_impl.keras import tuning  # noqa: E402
 
 X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
 
@@ -56,7 +56,7 @@ def layer(**arguments: Any) -> Any:
 
 def test_a_clone_has_the_weights_and_stands_alone() -> None:
     mine = layer(stateful=True, return_state=True, go_backwards=True, name="mine", dropout=0.5)
-    made = entrants.clone(mine, "block_lstm", dropout=0.0)
+    made = tuning.clone(mine, "block_lstm", dropout=0.0)
     for ours, theirs in zip(made.get_weights(), mine.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert (made.backend, mine.backend) == ("block_lstm", "auto")
@@ -67,7 +67,7 @@ def test_a_clone_has_the_weights_and_stands_alone() -> None:
     assert made.name != "mine"
     made.set_weights([0 * each for each in made.get_weights()])
     assert all(np.any(each) for each in mine.get_weights()[:2])
-    assert entrants.features(mine) == WIDTH
+    assert tuning.features(mine) == WIDTH
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -75,23 +75,25 @@ def test_what_is_timed_is_the_layer_in_inference_and_its_gradients_in_training(
     masked: bool,
 ) -> None:
     made = layer(backend="block_lstm")
-    x = entrants.sample(BATCH, STEPS, WIDTH, "float32")
+    x = tuning.sample(BATCH, STEPS, WIDTH, "float32")
     mask = tf.constant(MASK) if masked else None
-    y = entrants.step(made, x, mask, training=False)
+    y = tuning.layer_step(made, x, mask, training=False)
     y.trace()
     np.testing.assert_allclose(y.run(), made(x, mask=mask), rtol=1e-6)
     with tf.GradientTape() as tape:
         tape.watch(x)
         loss = tf.reduce_sum(made(x, mask=mask, training=True))
     wanted = tape.gradient(loss, [x, *(each.value for each in made.trainable_variables)])
-    for ours, theirs in zip(entrants.step(made, x, mask, training=True).run(), wanted, strict=True):
+    for ours, theirs in zip(
+        tuning.layer_step(made, x, mask, training=True).run(), wanted, strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_the_mask_is_that_of_sequences_padded_on_the_right_or_on_both_sides() -> None:
-    assert entrants.padding(Workload(BATCH, STEPS)) is None
-    assert entrants.padding(Workload(BATCH, STEPS), around=True) is None
+    assert tuning.padding(Workload(BATCH, STEPS)) is None
+    assert tuning.padding(Workload(BATCH, STEPS), around=True) is None
     work = Workload(BATCH, STEPS, min_length=2)
-    np.testing.assert_array_equal(entrants.padding(work), MASK)
+    np.testing.assert_array_equal(tuning.padding(work), MASK)
     around = [[True] * STEPS, [False, False, True, True, False]]
-    np.testing.assert_array_equal(entrants.padding(work, around=True), around)
+    np.testing.assert_array_equal(tuning.padding(work, around=True), around)

@@ -20,7 +20,7 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 
 import keras  # noqa: E402
 
-import lstm_impl.backends.fused_cpu.layer as fused_cpu_layer  # noqa: E402
+import lstm_impl.backends.fused_cpu.backend as fused_cpu_layer  # noqa: E402
 import lstm_impl.keras  # noqa: E402
 from lstm_impl.keras import layer as keras_layer  # noqa: E402
 from tests.lstm_impl.backends.built import needs  # noqa: E402

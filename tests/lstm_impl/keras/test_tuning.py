@@ -156,16 +156,15 @@ def test_under_masks_and_dropout_candidates_compute_what_keras_does(
 def test_one_that_drops_nothing_or_something_else_does_not_race_with_dropout(
     monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
 ) -> None:
-    from lstm_impl.keras import entrants
 
-    kept = entrants.clone
+    kept = tuning.clone
 
     def otherwise(layer: Any, backend: str, **changed: Any) -> Any:
         if backend == "block_lstm" and "seed" in changed:
             changed |= other
         return kept(layer, backend, **changed)
 
-    monkeypatch.setattr(entrants, "clone", otherwise)
+    monkeypatch.setattr(tuning, "clone", otherwise)
     assert "differs from Keras's" in entered(RATE, None, "block_lstm")[1]["block_lstm"]
     # where nothing is dropped neither makes a difference
     assert entered(0.0, None, "block_lstm")[1] == {}
