@@ -18,7 +18,6 @@ import pytest
 from bench.cli import arguments
 from bench.machine.fields import printable
 from bench.machine.reading import RESULTS_VARIABLE
-from bench.worker import MARKER
 
 if TYPE_CHECKING:
     from bench.case.cases import Case
@@ -127,9 +126,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(tryfirst=True)  # before pytest-benchmark reads the options changed here
 def pytest_configure(config: pytest.Config) -> None:
     """Load the suite and make ready to measure, if that is what was requested."""
-    config.addinivalue_line(
-        "markers", f"{MARKER}(kind): one item for each case of this kind (Case.kind) of the suite."
-    )
     _refuse_lone_paths(config)
     if not _measures(config):
         return

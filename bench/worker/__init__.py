@@ -5,6 +5,3 @@ each finished case on disk), ``equivalence`` (the gate), ``timing`` (blocks and 
 ``resources`` (memory, energy) and ``roofs``; ``disturbances`` say what about the machine makes
 times unreliable.
 """
-
-MARKER = "lstm_cases"
-"""Of an item that measures; pytest loads it with the options, so this file imports nothing."""

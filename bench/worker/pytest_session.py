@@ -8,6 +8,7 @@ work on them as on any other.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import random
@@ -34,7 +35,6 @@ from bench.records.grouping import grouped
 from bench.records.journal import STARTING, WAITING, Journal
 from bench.records.schema import Run
 from bench.stats.trust import OF_TIME
-from bench.worker import MARKER
 from bench.worker.equivalence import SharedFolder, share_answers
 from bench.worker.group import (
     FAILED,
@@ -187,19 +187,17 @@ class Recorder:
             # What is ready and not yet on disk would not outlive a crash, so that no more than one
             # group is ever ready.
             self._ready = dict.fromkeys((each.id for each in group), INTERRUPTED)
-            self._ready = self._measure(group)
+            plan = self.plan(case.group)
+            try:
+                self._ready = measure_group(group, plan, self.settings.seed, self._announcing())
+            except ResultWriteError:
+                raise
+            except Exception as error:
+                # No backend's doing, since those are caught: the suite's own. It is recorded all
+                # the same, or every process to come would try it again.
+                broken = failed(error, "in the suite itself")
+                self._ready = dict.fromkeys(self._ready, broken)
         return self._ready[case.id]
-
-    def _measure(self, group: Sequence[Case]) -> dict[str, Result]:
-        plan = self.plan(group[0].group)
-        try:
-            return measure_group(group, plan, self.settings.seed, self._announcing())
-        except ResultWriteError:
-            raise
-        except Exception as error:
-            # No backend's doing, since those are caught: the suite's own. It is filed all the same,
-            # or every process to come would try it again.
-            return dict.fromkeys((each.id for each in group), failed(error, "in the suite itself"))
 
     def keep(self, case: Case, result: Result, entry: Information | None = None) -> None:
         """Put on disk what was measured of a case, or why it has no time.
@@ -294,7 +292,6 @@ def take_turn(descriptor: int) -> None:
 
 # -- what pytest says
 
-_MOST_REMARKS = 8
 _LONGEST_LINE = 10_000  # letters: all of a long reason, and not a gigabyte
 
 
@@ -340,13 +337,6 @@ def summary(recorder: Recorder) -> Iterator[str]:
         count = counts[reason.code]
         more = f" (and {count - 1} more like it)" if count > 1 else ""
         yield f"  {reason.text}{more}; {reason.advice}"
-    remarks = Counter(text for result in measured for text in result.remarks)
-    for text, count in remarks.most_common(_MOST_REMARKS):
-        yield f"said by the code of {_cases(count)}: {text}"
-    memory = [result.memory for result in measured if result.memory is not None]
-    unknown = Counter(each.get("how") for each in memory if each.get("peak_bytes") is None)
-    for why, count in unknown.items():
-        yield f"memory of {_cases(count)} {why}"
     words = {"not_measured": "not measured", "refused": "refused by their backend"}
     others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
     messages = [
@@ -404,42 +394,33 @@ class Measuring:
 
     @pytest.hookimpl
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """One item for each case of the function's kind."""
-        marker = metafunc.definition.get_closest_marker(MARKER)
-        if marker is None or FIXTURE not in metafunc.fixturenames:
+        """Make one item for each case."""
+        if FIXTURE not in metafunc.fixturenames:
             return
         parameters = []
         for case in self.cases.values():
-            if case.kind == marker.args[0]:
-                readings = self._readings[case.id]
-                marks = pytest.mark.benchmark(group=case.group, timer=lambda of=readings: of.pop(0))
-                # The parameter is the id, which is plain: a Case would be stored as UNSERIALIZABLE.
-                parameters.append(pytest.param(case.id, id=case.id, marks=marks))
+            readings = self._readings[case.id]
+            marks = pytest.mark.benchmark(group=case.group, timer=lambda of=readings: of.pop(0))
+            # The parameter is the id, which is plain: a Case would be stored as UNSERIALIZABLE.
+            parameters.append(pytest.param(case.id, id=case.id, marks=marks))
         metafunc.parametrize(FIXTURE, parameters, indirect=True)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Bring the items into the order that was requested.
-
-        A kind that the suite has no case of has an item without one, which would show as skipped.
-        """
-        items[:] = [
-            item for item in items if self._case(item) or not item.get_closest_marker(MARKER)
-        ]
-        seed = self.config.getoption("lstm_order_seed")
-        if seed is None:
+        """Shuffle groups, and the cases in each, if a seed for it was given."""
+        if (seed := self.config.getoption("lstm_order_seed")) is None:
             return
-        ours: dict[str, list[pytest.Item]] = {}
-        for item in items:
-            if case := self._case(item):
-                ours.setdefault(case.group, []).append(item)
         order = random.Random(seed)
-        groups = list(ours.values())
-        order.shuffle(groups)
-        for group in groups:
+        groups: dict[str, list[pytest.Item]] = {}
+        for item in items:
+            case = self._case(item)
+            groups.setdefault(case.group if case else "", []).append(item)
+        others = groups.pop("", [])
+        shuffled = list(groups.values())
+        order.shuffle(shuffled)
+        for group in shuffled:
             order.shuffle(group)
-        others = [item for item in items if self._case(item) is None]
-        items[:] = [*others, *(item for group in groups for item in group)]
+        items[:] = [*others, *itertools.chain(*shuffled)]
 
     @pytest.hookimpl
     def pytest_collection_finish(self, session: pytest.Session) -> None:

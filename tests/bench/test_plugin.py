@@ -22,11 +22,7 @@ def test_benchmark_only_collects_benchmarks_and_no_test(project: Project) -> Non
     done = project.measure("--collect-only", "-q")
     assert done.code == 0
     listed = [line for line in done.out.splitlines() if "::" in line]
-    assert listed == [
-        f"bench/bench_throughput.py::test_throughput[{IDS[0]}]",
-        f"bench/bench_truncation.py::test_truncation[{IDS[1]}]",
-        f"bench/bench_truncation.py::test_truncation[{IDS[2]}]",
-    ]
+    assert listed == [f"bench/bench_cases.py::test_case[{each}]" for each in IDS]
     assert not done.folder.exists()
     # Of all tests one folder: to collect the others a minute of imports.
     done = project.run("--collect-only", "-q", "-o", "testpaths=tests/bench/cli bench")
@@ -121,7 +117,7 @@ def test_threads_are_set_before_numpy_starts(project: Project) -> None:
         "            print('numpy sees', os.environ.get('OPENBLAS_NUM_THREADS'))\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
-    given = ("-p", "watch", "--lstm-threads=1", "-s", "-kthroughput")
+    given = ("-p", "watch", "--lstm-threads=1", "-s", "-kt3-i1")
     done = project.start(*project.suited, *given, environ=quick_pytest.USED)
     assert done.code == 0, done.out
     assert "numpy sees 1" in done.out
@@ -142,12 +138,11 @@ def test_named_by_itself_it_measures_the_streams_of_a_suite_with_every_call(
 ) -> None:
     project.suite.write_text(project.suite.read_text() + STREAM)
     paced = ("--lstm-period=back-to-back,1ms", "--lstm-deadline=1us", "--lstm-budget=0.1")
-    done = project.run("bench/bench_streaming.py", *project.into, *paced)
+    done = project.run("bench/bench_cases.py", "-kstreaming", *project.into, *paced)
     assert done.code == 0, done.out
     case = "numpy/b1-t1-i1-h2{}/float32/streaming/cpu"
     assert [each["fullname"] for each in done.data["benchmarks"]] == [
-        f"bench/bench_streaming.py::test_streaming[{case.format(period)}]"
-        for period in ("", "-p1ms")
+        f"bench/bench_cases.py::test_case[{case.format(period)}]" for period in ("", "-p1ms")
     ]
     for each in done.file.measurements:
         assert each.streaming is not None
@@ -193,7 +188,7 @@ def elsewhere(tmp_path: Path) -> Path:
 def test_an_installed_suite_is_measured_from_any_folder(
     project: Project, installed: dict[str, str], elsewhere: Path
 ) -> None:
-    words = (*project.suited, "--pyargs", "bench.bench_throughput")
+    words = (*project.suited, "--pyargs", "bench.bench_cases", "-kt3-i1")
     done = project.start(*words, where=elsewhere, environ=installed)
     assert done.code == 0, done.out
     assert [each.case.id for each in done.file.measurements] == [IDS[0]]

@@ -29,7 +29,7 @@ shapes = [{{ batch = 1, timesteps = 3, input_size = 1, hidden_size = 2 }}]
 
 PYTEST = (
     *("-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
-    *("--benchmark-only", "bench/bench_throughput.py"),
+    *("--benchmark-only", "bench/bench_cases.py"),
 )
 """What pytest is given, besides the suite and a folder."""
 

@@ -86,16 +86,3 @@ def test_what_was_measured_is_counted_with_what_is_not_to_be_trusted(tmp_path: P
     ]
     assert told(tmp_path, spoilt)[0] == "1 case measured, 1 of them INVALID:"
     assert told(tmp_path, doubtful)[0] == "1 case measured, 1 with an unreliable time:"
-
-
-def test_what_backends_warned_of_is_reported_the_most_frequent_first_and_no_page_of_it(
-    tmp_path: Path,
-) -> None:
-    def remarks(*texts: str) -> Measured:
-        return replace(GOOD, remarks=texts)
-
-    many = remarks(*(f"warning {number}" for number in range(20)))
-    lines = told(tmp_path, many, remarks("overflow"), remarks("overflow"))
-    assert lines[1] == "said by the code of 2 cases: overflow"
-    assert lines[2] == "said by the code of 1 case: warning 0"
-    assert len(lines) == 1 + 8
