@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import statistics
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -255,7 +254,6 @@ class Bench:
     gate_last: Callable[[Model, Workload, int, Last], GateResult] = equivalence.gate_last
     output: Output | None = None
     stream: StreamConditions = field(default_factory=StreamConditions)
-    sleep: Callable[[float], None] = time.sleep
     processors: Processors = field(default_factory=Processors)
 
     def frameworks(self, device: str) -> set[str]:
@@ -525,8 +523,7 @@ def _timed(
         return timing.measure(steps, plan, bench.clock, guards)
     # They have ended before the disturbances are read: they are no disturbance.
     with busy(bench.stream.load):
-        pace = timing.Pace(workload.period, bench.sleep)
-        return timing.measure_streams(steps, plan, bench.clock, guards, pace)
+        return timing.measure_streams(steps, plan, bench.clock, guards, workload.period)
 
 
 def judge_last(

@@ -7,8 +7,7 @@ Whatever goes wrong here costs the figure and never the case. ``docs/memory.md``
 figures mean.
 
 Energy is read from the counter of the whole board that NVIDIA's driver keeps (NVML, on Volta and
-later) in ticks of 20 to 100 ms. So each case runs once more by itself, after the timing, from one
-tick to a later one: all of the energy between is that of the steps between.
+later) in ticks of 20 to 100 ms. So each case runs for two seconds more by itself, after the timing.
 """
 
 from __future__ import annotations
@@ -211,8 +210,8 @@ def time_limit(first_use: float, left: float | None) -> float:
 class Allocator:
     """What a framework's allocator says about one GPU.
 
-    read: bytes in use now by what is alive, and the most since the last reset or since the process
-    began. reset: begin a new peak from what is in use; None if it cannot.
+    read: bytes in use now, and the most since the last reset or since the process began.
+    reset: begin a new peak from what is in use; None if it cannot.
     """
 
     name: str
@@ -221,7 +220,6 @@ class Allocator:
 
 
 def _of_tensorflow(tensorflow: Any, index: int) -> Allocator:
-    """``tf.config.experimental``, which knows GPUs only."""
     config, device = tensorflow.config.experimental, f"GPU:{index}"
 
     def read() -> tuple[int, int]:
@@ -232,7 +230,6 @@ def _of_tensorflow(tensorflow: Any, index: int) -> Allocator:
 
 
 def _of_torch(torch: Any, index: int) -> Allocator:
-    """``torch.cuda``'s caching allocator: what tensors hold, not what it keeps for later."""
     of = torch.cuda
     return Allocator(
         "PyTorch",
@@ -242,7 +239,6 @@ def _of_torch(torch: Any, index: int) -> Allocator:
 
 
 def _of_jax(jax: Any, index: int) -> Allocator:
-    """``Device.memory_stats``, whose peak is that of the whole process and cannot be reset."""
     device = jax.devices("gpu")[index]
 
     def read() -> tuple[int, int]:
@@ -320,28 +316,18 @@ def _gpu_figures(allocator: Allocator, in_use: int, before: int, step: Step) -> 
     }
 
 
-SHORTEST_SPAN = 0.5
-"""Seconds between the two ticks at least: 5 ticks or more of the slowest counter."""
-
-TICK = 0.1
-"""Seconds from one tick of the slowest counter to the next."""
-
-LONGEST_WAIT = 5.0
-"""Seconds in which two such ticks must have come."""
+SPAN = 2.0
+"""Seconds of steps at least: 20 ticks of the slowest counter, of which one at most is wrongly
+counted."""
 
 CHUNK = 0.01
-"""Seconds of steps, at least one, between two looks at the counter."""
-
-CHUNKS = 20
-"""From one tick to the other at least. A tick is noticed at the end of the chunk, or of the tick,
-that it falls into, whichever is shorter: at either end up to one of 20 is wrongly counted."""
+"""Seconds of steps, at least one, between two waits."""
 
 IDLE = 1.5
 """Seconds that the GPU is left alone before its power at rest is read: the driver's reading is an
 average over up to a second."""
 
 HOW = "NVML total energy counter"
-
 
 ENERGY = ("joules", "idle_watts")
 
@@ -386,34 +372,20 @@ class EnergyMeter:
         return {"joules": joules, "idle_watts": self._idle[device], "how": HOW}
 
     def _joules(self, step: Step, seconds: float, nvml: Nvml, gpu: object) -> float:
-        calls = max(1, math.ceil(CHUNK / seconds))
-
         def millijoules() -> int:
             try:
                 return int(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu))
             except nvml.NVMLError as error:
                 raise NotKnownError(f"the GPU has no energy counter: {error}") from None
 
-        def tick(after: float, until: float) -> tuple[int, int]:
-            """Run steps until the counter moves, later than ``after``: where to, and how many."""
-            count, last = 0, millijoules()
-            while self.now() < until:
-                for _ in range(calls):
-                    step.run()
-                step.synchronize()
-                count += calls
-                value = millijoules()
-                if value != last and self.now() >= after:
-                    return value, count
-                last = value
-            raise NotKnownError(f"the GPU's energy counter did not move in {LONGEST_WAIT:g} s")
-
-        start = self.now()
-        longest = LONGEST_WAIT + 3 * seconds  # a step may be longer than all of that
-        first, _ = tick(start, start + longest)
-        middle = self.now()
-        span = max(SHORTEST_SPAN, CHUNKS * min(TICK, seconds))
-        second, count = tick(middle + span, middle + longest)
-        if second <= first:
-            raise NotKnownError("the GPU's energy counter went back")
-        return (second - first) / 1e3 / count
+        calls = max(1, math.ceil(CHUNK / seconds))
+        count, before, end = 0, millijoules(), self.now() + SPAN
+        while self.now() < end:
+            for _ in range(calls):
+                step.run()
+            step.synchronize()
+            count += calls
+        used = millijoules() - before
+        if used <= 0:
+            raise NotKnownError("the GPU's energy counter did not move")
+        return used / 1e3 / count

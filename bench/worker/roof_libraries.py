@@ -318,7 +318,7 @@ class TorchLibrary(Library):
 
 
 class JaxLibrary(Library):
-    """JAX's operators, and XLA's loops."""
+    """JAX's operators; TensorFlow measures XLA's loops of products."""
 
     name = "JAX"
     frameworks = ("jax", "flax")
@@ -332,57 +332,24 @@ class JaxLibrary(Library):
         self._device = jax.devices("gpu" if self._gpu else "cpu")[self._index]
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Operators called one by one; on a GPU, where calling takes longer, XLA's loop too."""
+        """Operators called one by one."""
         from lstm_impl.backends.jax.model import wide
 
-        jax, within = self._jax, partial(wide, precision)
-        left, right = self._factors(sizes, precision)
-        product = jax.jit(partial(jax.numpy.matmul, precision=self._exact(precision)))
+        jax, dtype, exact = self._jax, precision, None
+        if self._gpu:
+            exact = {"float32": "highest", "tf32": "tensorfloat32"}.get(precision)
+            dtype = "float32" if precision == "tf32" else precision
+        product = jax.jit(partial(jax.numpy.matmul, precision=exact))
+        with wide(precision):
+            left, right = (
+                jax.device_put(jax.numpy.asarray(each, dtype), self._device)
+                for each in factors(sizes)
+            )
 
         def call() -> None:  # each waited for: JAX may run independent ones at once
             jax.block_until_ready(product(left, right))
 
-        works = [RoofWork(repeated(call, within=within), 1, "JAX")]
-        return [*works, self.compiled(sizes, precision)] if self._gpu else works
-
-    def _exact(self, precision: str) -> str | None:
-        """How matrix products are to be computed, as JAX names it."""
-        return {"float32": "highest", "tf32": "tensorfloat32"}.get(precision) if self._gpu else None
-
-    def _factors(self, sizes: Sizes, precision: str) -> list[Any]:
-        from lstm_impl.backends.jax.model import wide
-
-        put, dtype = self._jax.device_put, "float32" if precision == "tf32" else precision
-        with wide(precision):
-            return [
-                put(self._jax.numpy.asarray(each, dtype), self._device) for each in factors(sizes)
-            ]
-
-    def compiled(self, sizes: Sizes, precision: str) -> RoofWork:
-        """A loop that XLA compiles."""
-        from lstm_impl.backends.jax.model import wide
-
-        jax, unrolled = self._jax, unrolls(sizes)
-        left, right = self._factors(sizes, precision)
-        product = partial(jax.numpy.matmul, precision=self._exact(precision))
-
-        def body(number: Any, carried: Any) -> Any:
-            left, out = carried
-            for _ in range(unrolled):
-                out = product(left, right)
-                # The next product waits for this one, as a timestep does.
-                left = jax.lax.dynamic_update_slice(left, out[:1, :1], (0, 0))
-            return left, out
-
-        loop = jax.jit(lambda count, left, out: jax.lax.fori_loop(0, count, body, (left, out)))
-        with wide(precision):
-            out = product(left, right)
-
-        def run(count: int) -> None:
-            with wide(precision):
-                jax.block_until_ready(loop(count, left, out))
-
-        return RoofWork(run, unrolled, "JAX with XLA")
+        return [RoofWork(repeated(call, within=partial(wide, precision)), 1, "JAX")]
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
         """On a GPU: adding a number to an array."""
@@ -435,68 +402,48 @@ class OnnxRuntimeLibrary(Library):
         self._place = ("cuda" if self._gpu else "cpu", self._index)
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """With weights that it may lay out as it likes; and, where small, several in one call."""
+        """One product in a call, with weights that it may lay out as it likes."""
+        from lstm_impl.backends.onnx import graph as onnx_graph
+
         if precision == "bfloat16":
             return ()
-        works = [self._session(sizes, precision, 1, constant=True)]
-        # On a GPU a call is waited for, and products that do not need one another may overlap.
-        if unrolls(sizes) > 1 and not self._gpu:
-            works.append(self._session(sizes, precision, UNROLLED, constant=False))
-        return works
-
-    def _session(self, sizes: Sizes, precision: str, unrolled: int, *, constant: bool) -> RoofWork:
         dtype = np.dtype("float32" if precision == "tf32" else precision)
         left, right = (factor.astype(dtype) for factor in factors(sizes))
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        # Else equal products would be found, and made once.
-        options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         provider, chosen = "CPUExecutionProvider", {}
         if self._gpu:
             provider = "CUDAExecutionProvider"
             tf32 = "1" if precision == "tf32" else "0"
             chosen = {"device_id": str(self._place[1]), "use_tf32": tf32}
-        session = self._ort.InferenceSession(
-            self._graph(left, right, unrolled, constant=constant),
-            sess_options=options,
-            providers=[(provider, chosen)],
-        )
-        if session.get_providers()[0] != provider:
-            raise RuntimeError("ONNX Runtime would compute on the CPU without a word")
-        binding = session.io_binding()
-        value = self._ort.OrtValue.ortvalue_from_numpy
-        binding.bind_ortvalue_input("left", value(left, *self._place))
-        if not constant:
-            binding.bind_ortvalue_input("right", value(right, *self._place))
-        for number in range(unrolled):
-            out = value(np.empty((sizes[0], sizes[2]), dtype), *self._place)
-            binding.bind_ortvalue_output(f"out_{number}", out)
-        call = partial(session.run_with_iobinding, binding)
-        return RoofWork(repeated(call), unrolled, self.name)
-
-    def _graph(
-        self, left: FloatArray, right: FloatArray, unrolled: int, *, constant: bool
-    ) -> bytes:
-        from lstm_impl.backends.onnx import graph as onnx_graph
-
         helper = self._onnx.helper
-        dtype = helper.np_dtype_to_tensor_dtype(left.dtype)
-        value = partial(helper.make_tensor_value_info, elem_type=dtype)
-        outs = [f"out_{number}" for number in range(unrolled)]
-        inputs = [value("left", shape=left.shape)]
+        value = partial(
+            helper.make_tensor_value_info, elem_type=helper.np_dtype_to_tensor_dtype(dtype)
+        )
         graph = helper.make_graph(
-            [helper.make_node("MatMul", ["left", "right"], [out]) for out in outs],
-            "products",
-            inputs if constant else [*inputs, value("right", shape=right.shape)],
-            [value(out, shape=(len(left), right.shape[1])) for out in outs],
-            [self._onnx.numpy_helper.from_array(right, "right")] if constant else [],
+            [helper.make_node("MatMul", ["left", "right"], ["out"])],
+            "product",
+            [value("left", shape=left.shape)],
+            [value("out", shape=(sizes[0], sizes[2]))],
+            [self._onnx.numpy_helper.from_array(right, "right")],
         )
         # As old as the backend's own graph: for every ONNX Runtime that it runs on.
         opset = helper.make_opsetid("", onnx_graph.OPSET)
         model = helper.make_model(graph, opset_imports=[opset])
         model.ir_version = onnx_graph.IR_VERSION
-        return bytes(model.SerializeToString())
+        session = self._ort.InferenceSession(
+            bytes(model.SerializeToString()), options, [(provider, chosen)]
+        )
+        if session.get_providers()[0] != provider:
+            raise RuntimeError("ONNX Runtime would compute on the CPU without a word")
+        binding = session.io_binding()
+        on_device = self._ort.OrtValue.ortvalue_from_numpy
+        binding.bind_ortvalue_input("left", on_device(left, *self._place))
+        out = on_device(np.empty((sizes[0], sizes[2]), dtype), *self._place)
+        binding.bind_ortvalue_output("out", out)
+        call = partial(session.run_with_iobinding, binding)
+        return [RoofWork(repeated(call), 1, self.name)]
 
 
 SMALL_STACK = 32 * 1024

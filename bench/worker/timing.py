@@ -53,12 +53,13 @@ class Clock:
     """now: seconds that never go back; resolution: the smallest step of ``now``, in seconds.
 
     rest: returns once what others have left at work in this process has come to rest; None where
-    there is nothing to wait for.
+    there is nothing to wait for. sleep: lets that many seconds pass, or somewhat less.
     """
 
     now: Callable[[], float]
     resolution: float
     rest: Callable[[], None] | None = None
+    sleep: Callable[[float], None] = time.sleep
 
     @classmethod
     def of(cls, now: Callable[[], float]) -> Clock:
@@ -381,15 +382,11 @@ class GroupMember:
         if wakes:
             self.step.run()
             self.step.synchronize()
-        run, before_last = self.step.run, range(self.calls - 1)
         collecting = gc.isenabled()
         gc.disable()  # a collection inside a block would time the garbage of the whole process
         try:
             start = clock.now()
-            for _ in before_last:
-                run()
-            returned = run()
-            self.step.synchronize()
+            returned = self.run_block(clock)
             end = clock.now()
         finally:
             if collecting:
@@ -397,6 +394,15 @@ class GroupMember:
         self.latest, self.took = end - start, end - begun
         self.untimed += start - begun
         return self.latest, returned
+
+    def run_block(self, clock: Clock) -> object:
+        """Call the step as often as a block does, wait once, and return what the last returned."""
+        run = self.step.run
+        for _ in range(self.calls - 1):
+            run()
+        returned = run()
+        self.step.synchronize()
+        return returned
 
     def look_at_last(self, clock: Clock, judged: int) -> None:
         """One more block, and what its last call computed, on the inputs of this number.
@@ -678,22 +684,10 @@ class _Group:
 # "How NOT to Measure Latency").
 
 
-@dataclass(frozen=True)
-class Pace:
-    """When the calls of a stream come.
+def timed_calls(step: Step, count: int, period: float | None, clock: Clock) -> Streamed:
+    """Make calls, each waited for.
 
-    period: seconds between two, None for back to back. sleep: lets that many seconds pass, or
-    somewhat less.
-    """
-
-    period: float | None = None
-    sleep: Callable[[float], None] = time.sleep
-
-
-def timed_calls(step: Step, count: int, pace: Pace, clock: Clock) -> Streamed:
-    """Calls, each waited for.
-
-    Back to back, one begins when the one before is done. Else one is due every period, the first
+    Without a period one begins when the one before is done. Else one is due every period, the first
     after one; what is due while another is at work begins as soon as that is done, and nothing is
     left out.
     """
@@ -703,10 +697,10 @@ def timed_calls(step: Step, count: int, pace: Pace, clock: Clock) -> Streamed:
     begin = now()
     for number in range(1, count + 1):
         due = None
-        if pace.period is not None:
-            due = begin + number * pace.period
+        if period is not None:
+            due = begin + number * period
             while (early := due - now()) > 0:
-                pace.sleep(early)
+                clock.sleep(early)
         began = now()
         run()
         wait()
@@ -720,45 +714,38 @@ def timed_calls(step: Step, count: int, pace: Pace, clock: Clock) -> Streamed:
 class StreamMember(GroupMember):
     """A stream, while it is measured: its samples are the medians of its blocks' latencies."""
 
-    pace: Pace = Pace()
+    period: float | None = None
     taken: list[Streamed] = field(default_factory=list)
     _latest: Streamed | None = None
 
     def calibrate(self, clock: Clock, seconds: float) -> None:
         """As of any step; paced, as many calls as leave time for ``BLOCKS`` blocks."""
-        if self.pace.period is None:
+        if self.period is None:
             super().calibrate(clock, seconds)
             return
         self.step.synchronize()
-        self.calls = max(1, int(seconds / self.pace.period / BLOCKS))
+        self.calls = max(1, int(seconds / self.period / BLOCKS))
         self.warm_up(clock)
 
     def lengthen(self) -> None:
         """Paced, a block is as long as its calls are due, however quick they are."""
-        if self.pace.period is None:
+        if self.period is None:
             super().lengthen()
 
-    def timed(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
-        """One block, as long as if each of its calls had taken the median; and nothing kept.
+    def wakes(self, clock: Clock) -> bool:
+        """Always: another stream ran last, and the caches are its own."""
+        return True
 
-        A call outside the clock comes first: another stream ran last, and the caches are its own.
-        """
-        begun = clock.now()
-        self.place(self.calls + 1)
-        self.step.run()
-        self.step.synchronize()
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            start = clock.now()
-            found = timed_calls(self.step, self.calls, self.pace, clock)
-            end = clock.now()
-        finally:
-            if collecting:
-                gc.enable()
-        self.latest, self.took = end - start, end - begun
-        self._latest = found
-        return statistics.median(found.latency) * self.calls, None
+    def timed(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
+        """One block, as long as if each of its calls had taken the median; and nothing kept."""
+        super().timed(clock, judged)
+        assert self._latest is not None
+        return statistics.median(self._latest.latency) * self.calls, None
+
+    def run_block(self, clock: Clock) -> object:
+        """Time each call of the block by itself."""
+        self._latest = timed_calls(self.step, self.calls, self.period, clock)
+        return None
 
     def sample(self, clock: Clock, number: int) -> None:
         """One block that counts, with each of its calls."""
@@ -802,11 +789,12 @@ def measure_streams(
     plan: TimingPlan,
     clock: Clock,
     guards: Mapping[str, Guard] | None = None,
-    pace: Pace | None = None,
+    period: float | None = None,
 ) -> dict[str, StepSeries | Broken]:
     """``timing.measure`` of streams: blocks in turn, and every call by itself.
 
-    All of the time is taken: what is rare is not known sooner for the median being known.
+    period: seconds between two calls, None for back to back. All of the time is taken: what is rare
+    is not known sooner for the median being known.
     """
-    member = partial(StreamMember, pace=pace or Pace())
+    member = partial(StreamMember, period=period)
     return measure(steps, replace(plan, whole=True), clock, guards, member)

@@ -17,7 +17,6 @@ from bench.worker.group import kept
 from bench.worker.timing import (
     Broken,
     Clock,
-    Pace,
     StepSeries,
     Stopped,
     StreamConditions,
@@ -38,7 +37,7 @@ class Machine:
 
     @property
     def clock(self) -> Clock:
-        return Clock(lambda: self.time, 1e-9)
+        return Clock(lambda: self.time, 1e-9, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
         assert seconds > 0
@@ -60,7 +59,7 @@ class Machine:
 
 def test_back_to_back_each_call_is_timed_with_its_wait() -> None:
     machine = Machine()
-    calls = timed_calls(machine.step(iter([1.0, 2.0, 3.0]), wait=0.5), 3, Pace(), machine.clock)
+    calls = timed_calls(machine.step(iter([1.0, 2.0, 3.0]), wait=0.5), 3, None, machine.clock)
     assert calls.service == pytest.approx([1.5, 2.5, 3.5])
     np.testing.assert_array_equal(calls.latency, calls.service)
 
@@ -68,7 +67,7 @@ def test_back_to_back_each_call_is_timed_with_its_wait() -> None:
 def test_latency_counts_from_when_a_call_was_due_and_service_from_when_it_began() -> None:
     for late in (0.0, 0.0005):
         machine = Machine(late=late)
-        calls = timed_calls(machine.step(0.002), 4, Pace(0.01, machine.sleep), machine.clock)
+        calls = timed_calls(machine.step(0.002), 4, 0.01, machine.clock)
         assert calls.latency == pytest.approx([0.002 + late] * 4)
         assert calls.service == pytest.approx([0.002] * 4)
         # It is idle until the next is due.
@@ -79,7 +78,7 @@ def test_a_stall_makes_every_call_late_that_had_to_wait_for_it() -> None:
     """No coordinated omission: one stall of 45 ms is felt by the four calls that fell due."""
     machine = Machine()
     step = machine.step(iter([0.001, 0.045, *[0.001] * 6]))
-    calls = timed_calls(step, 8, Pace(0.01, machine.sleep), machine.clock)
+    calls = timed_calls(step, 8, 0.01, machine.clock)
     assert calls.service == pytest.approx([0.001, 0.045, *[0.001] * 6])
     expected = [0.001, 0.045, 0.036, 0.027, 0.018, 0.009, 0.001, 0.001]
     assert calls.latency == pytest.approx(expected)
@@ -112,8 +111,8 @@ def test_the_suite_s_seconds_hold_the_calls_of_a_99th_percentile_and_some_more()
     backends = [case.backend for case in suite.cases if case.group == paced]
     machine = Machine(late=0.0001)
     steps = {name: machine.step(0.0003) for name in backends}
-    plan, pace = TimingPlan(suite.seconds[paced]), Pace(0.01, machine.sleep)
-    for result in timing.measure_streams(steps, plan, machine.clock, pace=pace).values():
+    plan = TimingPlan(suite.seconds[paced])
+    for result in timing.measure_streams(steps, plan, machine.clock, period=0.01).values():
         streamed = series(result).streamed
         assert streamed is not None
         # A stall of half a second in which none is timed leaves enough.
@@ -165,9 +164,7 @@ def test_one_that_turns_slow_takes_no_calls_from_the_others(period: float | None
     machine = Machine()
     turning = itertools.chain([0.0002] * 300, itertools.repeat(0.05))
     steps = {"a": machine.step(0.0002), "slow": machine.step(turning), "b": machine.step(0.0002)}
-    found = timing.measure_streams(
-        steps, TimingPlan(8.0), machine.clock, pace=Pace(period, machine.sleep)
-    )
+    found = timing.measure_streams(steps, TimingPlan(8.0), machine.clock, period=period)
     for name in ("a", "b"):
         streamed = series(found[name]).streamed
         assert streamed is not None

@@ -737,12 +737,11 @@ def measured(
     monkeypatch.setattr("lstm_impl.proof.check._all_judged", {})
     monkeypatch.setattr(model, "now", 0.0)
     case = Case("numpy", SPEC, workload)
-    clock = Clock(lambda: model.now, 1e-9)
 
     def sleep(seconds: float) -> None:
         model.now += seconds
 
-    bench = Bench(clock, roofs=None, sleep=sleep)
+    bench = Bench(Clock(lambda: model.now, 1e-9, sleep=sleep), roofs=None)
     return measure_group([case], TimingPlan(0.1), seed=3, bench=bench)[case.id]
 
 
