@@ -1,7 +1,7 @@
-"""Devices: their names, which are here, and why one is not.
+"""Parse the names of devices, and find which devices this machine has and why one is missing.
 
-No framework is imported: it takes seconds to start and is wrong about a GPU whenever its own
-libraries are missing. The driver is queried, or its files are looked at.
+No framework is imported: starting one takes seconds, and it is wrong about a GPU if its own
+libraries are missing. The driver or its files are queried.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any, TypeAlias
 from bench.machine.fields import InputError
 
 Nvml: TypeAlias = Any
-"""The module ``pynvml`` (of nvidia-ml-py, which has no types), initialised."""
+"""The initialised module ``pynvml`` (from nvidia-ml-py, which has no types)."""
 
 _NAME = re.compile(r"(?P<kind>cpu|gpu)(:(?P<index>0|[1-9][0-9]{0,3}))?")
 
 
 class DeviceError(InputError):
-    """A name of no device; one line that says what is one."""
+    """A name is not that of a device; one line that says what is expected."""
 
 
 class NvmlError(RuntimeError):
-    """NVIDIA's management library does not answer; the message says why and what to do."""
+    """NVIDIA's management library failed; the message says why and what to do."""
 
 
 def parse(text: str) -> str:
@@ -41,12 +41,12 @@ def parse(text: str) -> str:
 
 
 def kind(device: str) -> str:
-    """``cpu`` or ``gpu``."""
+    """Return ``cpu`` or ``gpu``."""
     return parse(device).partition(":")[0]
 
 
 def gpu_index(device: str) -> int:
-    """The N of ``gpu:N``. Raises DeviceError if it is no GPU."""
+    """Return the N of ``gpu:N``. Raises DeviceError if the device is not a GPU."""
     name, _, index = parse(device).partition(":")
     if name != "gpu":
         raise DeviceError(f"{device!r} is no GPU; expected gpu:N, such as gpu:0")
@@ -55,12 +55,12 @@ def gpu_index(device: str) -> int:
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """What this machine shows of its GPUs.
+    """The GPUs of this machine.
 
     installed: how many the driver has. visible: how many of them CUDA programs may use. hidden_by:
-    the value of CUDA_VISIBLE_DEVICES where it hides some. hardware: an NVIDIA GPU is on the PCI
-    bus, with or without a driver. driver: the kernel has NVIDIA's driver loaded. problem: what the
-    management library said if it is there and failed, else empty.
+    the value of CUDA_VISIBLE_DEVICES if it hides some. hardware: an NVIDIA GPU is on the PCI bus,
+    with or without a driver. driver: the kernel has loaded NVIDIA's driver. problem: the error of
+    the management library if it is installed and failed, else empty.
     """
 
     installed: int = 0
@@ -73,7 +73,7 @@ class GpuFacts:
 
 
 def import_nvml() -> Nvml:
-    """Return the module, not yet initialised. Raises NvmlError if it is not installed."""
+    """Return the module, not initialised. Raises NvmlError if it is not installed."""
     try:
         import pynvml
     except ImportError:
@@ -83,17 +83,17 @@ def import_nvml() -> Nvml:
 
 @contextmanager
 def opened_nvml(load: Callable[[], Nvml] = import_nvml) -> Iterator[Nvml]:
-    """The NVIDIA driver's library, initialised. Raises NvmlError where it does not answer."""
+    """Yield the library of NVIDIA's driver, initialised. Raises NvmlError if it fails."""
     nvml = load()
     try:
         nvml.nvmlInit()
     except Exception as error:
-        # Its own error classes are made at run time.
+        # Its error classes are created at run time.
         raise NvmlError(f"NVIDIA's driver does not answer: {error}") from error
     try:
         yield nvml
     finally:
-        with contextlib.suppress(Exception):  # nothing depends on a clean goodbye
+        with contextlib.suppress(Exception):  # nothing depends on it
             nvml.nvmlShutdown()
 
 
@@ -102,10 +102,9 @@ def gpu_facts(
     environ: Mapping[str, str] = os.environ,
     load_nvml: Callable[[], Nvml] = import_nvml,
 ) -> GpuFacts:
-    """The facts about the machine whose ``dev``, ``proc`` and ``sys`` are under ``root``."""
-    driver = any(
-        (root / place).exists() for place in ("proc/driver/nvidia/version", "dev/nvidiactl")
-    )
+    """Return the GPUs of the machine whose ``dev``, ``proc`` and ``sys`` are under ``root``."""
+    places = ("proc/driver/nvidia/version", "dev/nvidiactl")
+    driver = any((root / place).exists() for place in places)
     problem = ""
     uuids: list[str] = []
     try:
@@ -115,7 +114,7 @@ def gpu_facts(
     except Exception as error:
         files = [*root.glob("dev/nvidia[0-9]*")] or [*root.glob("proc/driver/nvidia/gpus/*")]
         installed = len(files)
-        # Without the package or a driver, the error of the library does not help.
+        # Without the package or a driver, the library's error does not help.
         problem = str(error) if driver and "not installed" not in str(error) else ""
     setting = environ.get("CUDA_VISIBLE_DEVICES")
     visible = len(visible_gpus(setting, installed, uuids))
@@ -131,11 +130,10 @@ def gpu_facts(
 
 
 def visible_gpus(setting: str | None, installed: int, uuids: list[str]) -> list[int | None]:
-    """The driver's number of each GPU that CUDA shows, in CUDA's order.
+    """Return the driver's number of each GPU that CUDA shows, in CUDA's order.
 
-    setting: CUDA_VISIBLE_DEVICES, None if unset. uuids: of the installed GPUs, as far as known;
-    another one (of a slice of a GPU) gives None. The list ends at the first entry that is no
-    device, as CUDA's does.
+    setting: CUDA_VISIBLE_DEVICES, None if unset. uuids: of the installed GPUs, if known; another
+    one (of a slice of a GPU) gives None. As in CUDA, the list ends at the first invalid entry.
     """
     if setting is None:
         return list(range(installed))
@@ -152,30 +150,30 @@ def visible_gpus(setting: str | None, installed: int, uuids: list[str]) -> list[
 
 
 def visible_here(nvml: Nvml, environ: Mapping[str, str]) -> list[int | None]:
-    """``visible_gpus`` of this machine."""
+    """Return ``visible_gpus`` of this machine."""
     uuids = gpu_uuids(nvml)
     return visible_gpus(environ.get("CUDA_VISIBLE_DEVICES"), len(uuids), uuids)
 
 
 def gpu_handle(nvml: Nvml, environ: Mapping[str, str], device: str) -> object:
-    """NVML's handle of ``gpu:N``; None for a part of a GPU."""
+    """Return NVML's handle of ``gpu:N``, None for a part of a GPU."""
     number = visible_here(nvml, environ)[gpu_index(device)]
     return None if number is None else nvml.nvmlDeviceGetHandleByIndex(number)
 
 
 def available(facts: GpuFacts | None = None) -> list[str]:
-    """The devices that are here: ``cpu`` and every GPU that CUDA may use."""
+    """Return ``cpu`` and every GPU that CUDA may use."""
     facts = gpu_facts() if facts is None else facts
     return ["cpu", *(f"gpu:{index}" for index in range(facts.visible))]
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """Those of these devices that cannot be used here, each once."""
+    """Return the distinct devices that cannot be used here."""
     return [name for name in dict.fromkeys(names) if explain_missing(name)]
 
 
 def explain_missing(device: str, facts: GpuFacts | None = None) -> str:
-    """Why ``device`` cannot be used here and what to do; empty if it is here.
+    """Return why a device cannot be used here and what to do; empty if it can be used.
 
     Raises DeviceError if it names no device.
     """
@@ -212,24 +210,23 @@ def explain_missing(device: str, facts: GpuFacts | None = None) -> str:
     return "this machine has no NVIDIA GPU; run the suite on one that has to add its results"
 
 
+_CONTAINER_FILES = {".dockerenv": "docker", "run/.containerenv": "podman"}
+_CONTAINER_VARIABLES = {
+    "KUBERNETES_SERVICE_HOST": "kubernetes",
+    "APPTAINER_CONTAINER": "apptainer",
+    "SINGULARITY_CONTAINER": "apptainer",
+}
+
+
 def container(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> str | None:
-    """What kind of container this is (docker, podman, kubernetes, ...), None if it seems none."""
-    for kind, place in (("docker", ".dockerenv"), ("podman", "run/.containerenv")):
-        if (root / place).exists():
-            return kind
-    for kind, variable in (
-        ("kubernetes", "KUBERNETES_SERVICE_HOST"),
-        ("apptainer", "APPTAINER_CONTAINER"),
-        ("apptainer", "SINGULARITY_CONTAINER"),
-    ):
-        if variable in environ:
-            return kind
+    """Return the kind of this container (docker, podman, ...), None outside of containers."""
+    found = [kind for place, kind in _CONTAINER_FILES.items() if (root / place).exists()]
+    found += [kind for name, kind in _CONTAINER_VARIABLES.items() if name in environ]
     with contextlib.suppress(OSError, UnicodeDecodeError):
         groups = (root / "proc/1/cgroup").read_text()
-        for word in ("docker", "kubepods", "containerd", "lxc"):
-            if f"/{word}" in groups:
-                return word
-    return environ.get("container") or None
+        kinds = ("docker", "kubepods", "containerd", "lxc")
+        found += [kind for kind in kinds if f"/{kind}" in groups]
+    return next(iter(found), environ.get("container") or None)
 
 
 def _count(number: int) -> str:
@@ -237,20 +234,20 @@ def _count(number: int) -> str:
 
 
 def gpu_uuids(nvml: Nvml) -> list[str]:
-    """The names that CUDA_VISIBLE_DEVICES may call the GPUs by."""
+    """Return the names that CUDA_VISIBLE_DEVICES may use for the GPUs."""
     handles = map(nvml.nvmlDeviceGetHandleByIndex, range(int(nvml.nvmlDeviceGetCount())))
     return [decoded(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
 
 
 def decoded(text: str | bytes) -> str:
-    """Text from NVML, which is bytes in older versions."""
+    """Return text from NVML, which is bytes in older versions."""
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
 def _on_the_bus(root: Path) -> bool:
     for place in root.glob("sys/bus/pci/devices/*"):
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            # NVIDIA's number, and the PCI classes of displays and accelerators.
+            # NVIDIA's vendor number, and the PCI classes of displays and accelerators.
             nvidia = (place / "vendor").read_text().strip() == "0x10de"
             if nvidia and (place / "class").read_text().startswith(("0x03", "0x12")):
                 return True

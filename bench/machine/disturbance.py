@@ -1,4 +1,4 @@
-"""What a machine does while something is measured."""
+"""Record what else a machine does during a measurement."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from bench.machine import devices
 from bench.machine.environment import Machine, attempt, cpu_clock, per_cpu
 
 BUSY = 0.1
-"""Part of the machine's processors that others may keep busy. A tenth is what a desktop does at
-rest; more takes away caches and, in bursts, processors."""
+"""Share of the machine's processors that others may keep busy. An idle desktop takes a tenth; more
+takes away caches and, in bursts, processors."""
 
 
 @dataclass(frozen=True)
 class Activity:
-    """Counters that only grow, at one time.
+    """Counters at one time.
 
-    time: monotonic seconds. busy: processor seconds of the whole machine, those that a hypervisor
-    took away included. own: those of this process and its finished children. others: those of each
-    other process, by pid, with its name. swapped: bytes moved from and to swap. cpu_throttled: how
-    often a core was too hot. gpu_throttled: seconds that each GPU was slowed down by heat.
-    clock_hz: of the CPU, at this time.
+    time: monotonic seconds. busy: processor seconds of the machine, including those that a
+    hypervisor took. own: those of this process and its finished children. others: name and seconds
+    of each other process, by pid. swapped: bytes moved from and to swap. cpu_throttled: how often a
+    core was too hot. gpu_throttled: seconds of each GPU's thermal throttling. clock_hz: of the CPU.
     """
 
     time: float
@@ -41,9 +40,9 @@ class Activity:
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What went on during a measurement; None where it is not known.
+    """Changes of the counters during a measurement; None where unknown.
 
-    others: processors that others kept busy, on average. culprits: the busiest processes, in words.
+    others: processors that others kept busy, on average. culprits: the busiest processes, as text.
     clock_change: the CPU's clock at the end over that at the start.
     """
 
@@ -57,7 +56,7 @@ class Disturbance:
     clock_change: float | None
 
     def kept_busy(self) -> str:
-        """Which processors other processes kept busy; empty if it was little."""
+        """Return how many processors others kept busy and which did, empty if it was little."""
         if self.others is None or self.others <= BUSY * self.processors:
             return ""
         culprits = f" ({', '.join(self.culprits)})" if self.culprits else ""
@@ -65,7 +64,7 @@ class Disturbance:
 
 
 def activity(machine: Machine | None = None) -> Activity:
-    """The counters now. Never raises."""
+    """Read the counters now. Never raises."""
     machine = machine or Machine()
     return Activity(
         time=time.monotonic(),
@@ -81,14 +80,9 @@ def activity(machine: Machine | None = None) -> Activity:
 
 
 def between(before: Activity, after: Activity) -> Disturbance:
-    """What went on from one time to the other."""
+    """Return the changes from one time to another."""
     seconds = after.time - before.time
-    busy, own = _growth(before.busy, after.busy), _growth(before.own, after.own)
-    others = None
-    # The kernel counts processor time in hundredths of a second: over less than half a second the
-    # count is noise.
-    if busy is not None and own is not None and seconds >= 0.5:
-        others = max(0.0, busy - own) / seconds
+    foreign = _growth(_growth(before.own, after.own), _growth(before.busy, after.busy))
     used = {
         f"{name} (pid {pid})": (spent - before.others.get(pid, ("", 0.0))[1]) / max(seconds, 1e-9)
         for pid, (name, spent) in after.others.items()
@@ -98,9 +92,10 @@ def between(before: Activity, after: Activity) -> Disturbance:
     return Disturbance(
         seconds=seconds,
         processors=after.processors,
-        others=others,
-        # A twentieth of a processor is what a desktop's clock and mail take at rest.
-        culprits=tuple(f"{who} {100 * used[who]:.0f}%" for who in busiest if used[who] >= 0.05),
+        # The kernel counts hundredths of a second: below half a second the count is noise.
+        others=None if foreign is None or seconds < 0.5 else max(0.0, foreign) / seconds,
+        # An idle desktop's programs take a twentieth of a processor.
+        culprits=tuple(f"{name} {100 * used[name]:.0f}%" for name in busiest if used[name] >= 0.05),
         swapped=_growth(before.swapped, after.swapped),
         cpu_throttled=_growth(before.cpu_throttled, after.cpu_throttled),
         gpu_throttled={
@@ -123,7 +118,7 @@ _THROTTLED = "thermal_throttle/core_throttle_count"
 
 
 def _busy_seconds(times: object) -> float:
-    # Not all systems have all of them. Guests' time is part of the user's.
+    # Not all systems have all of them. Guests' time is part of "user".
     names = ("user", "nice", "system", "irq", "softirq", "steal")
     return math.fsum(getattr(times, name, 0.0) for name in names)
 

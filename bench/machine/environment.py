@@ -7,6 +7,7 @@ process table and modules are parameters, so that tests can make up any machine.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -31,16 +33,16 @@ from bench.machine.fields import is_number, mapping, without_secrets
 from lstm_impl.tuning.machine import model_name
 
 _MOST = 200
-"""GPUs and libraries of a file that are looked at: no machine has as many."""
+"""GPUs and libraries of a file that are read: no machine has more."""
 
 
 @dataclass(frozen=True, order=True)
 class MachineKind:
-    """What is equal on all machines of one kind.
+    """The properties that all machines of one kind share.
 
-    cpu: its model, or its architecture if that is unknown. processors: how many of them a process
-    may use, -1 if that is not known. quota: processors' worth of time allowed, 0 without a limit.
-    gpus: name and driver of each, in CUDA's order. libraries: name and version, by name.
+    cpu: its model, or its architecture if that is unknown. processors: how many a process may use,
+    -1 if unknown. quota: processors' worth of time allowed, 0 without a limit. gpus: name and
+    driver of each, in CUDA's order. libraries: name and version, by name.
     """
 
     cpu: str
@@ -52,15 +54,13 @@ class MachineKind:
 
     @property
     def id(self) -> str:
-        """Eight hexadecimal digits that name it, the same in every process."""
+        """Return eight hexadecimal digits, the same in every process."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
 
     def __str__(self) -> str:
-        """The machine in a few words: processors and accelerators, no libraries."""
+        """Return its processors and GPUs in a few words."""
         shared = f", the time of {self.quota:g}" if self.quota else ""
-        count = (
-            f"{self.processors} processors" if self.processors >= 0 else "processors not counted"
-        )
+        count = "processors not counted" if self.processors < 0 else f"{self.processors} processors"
         gpus = [
             f"{number} × {name}" if number > 1 else name
             for name, number in Counter(name for name, _ in self.gpus).items()
@@ -69,10 +69,9 @@ class MachineKind:
 
 
 def kind_of(environment: object) -> MachineKind | None:
-    """Return the kind of machine of an environment; None where its processor is unknown.
+    """Return the kind of machine of an environment; None if its processor is unknown.
 
-    environment: of a result file, what ``run.environment`` has under ``before``. It may be any
-    plain data.
+    environment: ``run.environment["before"]`` of a result file, which may be any plain data.
     """
     known = mapping(environment)
     cpu = mapping(known.get("cpu"))
@@ -106,7 +105,7 @@ _VARIABLES = re.compile(
     r"|CUDA\w*|NPROC|LD_PRELOAD|NVIDIA_TF32_OVERRIDE|NVIDIA_VISIBLE_DEVICES|PYTHONMALLOC"
 )
 
-# Where files lie changes no time, and often holds a user's name; nor does how much is reported.
+# Paths and log levels change no time, and paths often hold a user's name.
 _PLACES = re.compile(
     r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS|NATIVE_CACHE|NATIVE_PREBUILT|DECISIONS|RESULTS)|TF_CPP_MIN_LOG_LEVEL"
 )
@@ -115,10 +114,10 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Cpu:
-    """cores are physical, logical what the system schedules on, usable what this process may use.
+    """A processor. cores: physical ones; logical: those of the system; usable: by this process.
 
     quota: processors' worth of time that a control group allows; None without a limit.
-    virtual: a hypervisor runs below. Clocks in Hz, ``clock_hz`` the mean over processors now.
+    virtual: a hypervisor runs it. Clocks in Hz, ``clock_hz`` the mean over processors now.
     """
 
     name: str | None
@@ -147,7 +146,7 @@ class MemorySize:
 
 @dataclass(frozen=True)
 class GpuProcess:
-    """Another process that holds memory on a GPU (in a container its number is the host's)."""
+    """Another process with memory on a GPU (in a container its number is the host's)."""
 
     pid: int
     name: str | None
@@ -156,7 +155,7 @@ class GpuProcess:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU, in the order in which CUDA shows them: the N of ``gpu:N``."""
+    """A GPU; they are in CUDA's order, that of the N of ``gpu:N``."""
 
     name: str | None
     driver: str | None
@@ -183,9 +182,9 @@ class Environment:
 
     load: the average number of processes that wanted to run, over 1, 5 and 15 minutes.
     libraries: installed versions by distribution name. tensorflow: its build and settings, None if
-    it is not imported. threads: what was requested and what the frameworks report.
+    it is not imported. threads: the requested number and those that the frameworks report.
     variables: environment variables that can change a time. unread: why there are no ``gpus``.
-    boot: names the start of the kernel, the same in all containers on it, and nothing else.
+    boot: identifies the start of the kernel, the same in all containers on it.
     """
 
     time: str
@@ -206,18 +205,18 @@ class Environment:
     boot: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, as it stands in a result file."""
+        """Return plain data, as in a result file."""
         return asdict(self)
 
     @property
     def machine_id(self) -> str:
-        """A short hash that is the same as long as host, CPU and GPUs are."""
+        """Return a short hash of host, CPU and GPUs."""
         parts = [self.host, self.cpu.name or "", *(gpu.name or "" for gpu in self.gpus)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables that can change a time, without what may be a secret."""
+    """Return the environment variables that can change a time, without possible secrets."""
     return {
         name: "(hidden)" if _SECRET.search(name) else without_secrets(value)
         for name, value in sorted(environ.items())
@@ -230,25 +229,22 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a machine is read from; by default, this one."""
+    """The sources from which a machine is read; by default, those of this one."""
 
     root: Path = Path("/")
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     load_nvml: Callable[[], Nvml] = devices.import_nvml
-    psutil: Any = psutil  # or what a test puts in its place
+    psutil: Any = psutil
     modules: Mapping[str, ModuleType] = field(default_factory=lambda: sys.modules)
     version: Callable[[str], str] = metadata.version
 
     def text(self, place: str) -> str:
-        """The content of a file, stripped."""
+        """Return the content of a file, stripped."""
         return (self.root / place).read_text(errors="replace").strip()
 
 
 def attempt(question: Callable[[], Answer]) -> Answer | None:
-    """Return what ``question`` returns, or None if it raises.
-
-    A record of the machine must not end a measurement, whatever a driver does.
-    """
+    """Return what ``question`` returns, or None if it raises: no driver may end a measurement."""
     try:
         return question()
     except Exception:
@@ -282,13 +278,13 @@ LIBRARIES = (
 
 
 def read(machine: Machine | None = None, threads: int | None = None) -> Environment:
-    """The machine now. ``threads``: how many were requested, if any were."""
+    """Read the machine now. threads: how many were requested, if any were."""
     machine = machine or Machine()
     unread: dict[str, str] = {}
     gpus: tuple[Gpu, ...] = ()
     try:
         gpus = read_gpus(machine)
-    except Exception as error:  # whatever a driver does
+    except Exception as error:
         unread["gpus"] = str(error) or type(error).__name__
     return Environment(
         time=datetime.now(UTC).isoformat(),
@@ -310,9 +306,6 @@ def read(machine: Machine | None = None, threads: int | None = None) -> Environm
     )
 
 
-# -- the parts
-
-
 def _os_release(machine: Machine) -> str:
     for place in ("etc/os-release", "usr/lib/os-release"):
         if (machine.root / place).exists():
@@ -323,14 +316,13 @@ def _os_release(machine: Machine) -> str:
 
 
 def _boot(machine: Machine) -> str:
-    """A hash of the number that a kernel draws when it starts."""
+    """Return a hash of the number that a kernel draws when it starts."""
     drawn = machine.text("proc/sys/kernel/random/boot_id")
     return hashlib.sha256(f"lstm benchmark {drawn}".encode()).hexdigest()[:12]
 
 
 def _cpu(machine: Machine) -> Cpu:
     return Cpu(
-        # Where the kernel names no model (ARM), the architecture is better than nothing.
         name=attempt(lambda: model_name(machine.text("proc/cpuinfo"))),
         architecture=platform.machine(),
         cores=attempt(lambda: machine.psutil.cpu_count(logical=False)),
@@ -338,7 +330,9 @@ def _cpu(machine: Machine) -> Cpu:
         usable=attempt(lambda: len(machine.psutil.Process().cpu_affinity())),
         quota=attempt(lambda: _quota(machine)),
         virtual=attempt(lambda: _virtual(machine)),
-        governor=attempt(lambda: " and ".join(sorted({*per_cpu(machine, _GOVERNOR)}))),
+        governor=attempt(
+            lambda: " and ".join(sorted({*per_cpu(machine, "cpufreq/scaling_governor")}))
+        ),
         turbo=attempt(lambda: _turbo(machine)),
         clock_hz=attempt(lambda: cpu_clock(machine)),
         clock_max_hz=attempt(
@@ -349,7 +343,7 @@ def _cpu(machine: Machine) -> Cpu:
 
 
 def device_name(device: str, machine: Machine | None = None) -> str:
-    """Name a device: a GPU's name, or a CPU's and how many processors of it may be used."""
+    """Return a GPU's name, or a CPU's and how many processors of it may be used."""
     machine = machine or Machine()
     if device != "cpu":
         index = devices.gpu_index(device)
@@ -360,18 +354,13 @@ def device_name(device: str, machine: Machine | None = None) -> str:
     return f"{cpu.name or socket.gethostname()}, {cpu.usable or '?'} processors{shared}"
 
 
-_GOVERNOR, _FASTEST = "cpufreq/scaling_governor", "cpufreq/cpuinfo_max_freq"
-
-
 def _virtual(machine: Machine) -> bool:
-    match = re.search(r"^flags\s*:(.*)$", machine.text("proc/cpuinfo"), re.MULTILINE)
-    if match is None:
-        raise LookupError("proc/cpuinfo lists no flags")
-    return "hypervisor" in match[1].split()
+    flags = re.findall(r"^flags\s*:(.*)$", machine.text("proc/cpuinfo"), re.MULTILINE)
+    return "hypervisor" in flags[0].split()
 
 
 def _quota(machine: Machine) -> float | None:
-    """Of control groups, version 2 and then 1; None where there is no limit."""
+    """Return the limit of control groups, version 2 or else 1; None without one."""
     if (machine.root / "sys/fs/cgroup/cpu.max").exists():
         limit, period = machine.text("sys/fs/cgroup/cpu.max").split()
         return None if limit == "max" else int(limit) / int(period)
@@ -390,23 +379,18 @@ def _turbo(machine: Machine) -> bool:
 
 
 def cpu_clock(machine: Machine) -> float:
-    """The mean clock of the processors now, in Hz."""
+    """Return the mean clock of the processors now, in Hz."""
     try:
-        khz = [float(text) for text in per_cpu(machine, "cpufreq/scaling_cur_freq")]
-        return 1e3 * sum(khz) / len(khz)
+        return 1e3 * fmean(map(float, per_cpu(machine, "cpufreq/scaling_cur_freq")))
     except (LookupError, OSError, ValueError):
         found = re.findall(r"^cpu MHz\s*:\s*([0-9.]+)", machine.text("proc/cpuinfo"), re.MULTILINE)
-        if not found:
-            raise LookupError("neither cpufreq nor proc/cpuinfo has it") from None
-        return 1e6 * sum(map(float, found)) / len(found)
+        return 1e6 * fmean(map(float, found))
 
 
 def _cpu_temperature(machine: Machine) -> float:
     sensors = machine.psutil.sensors_temperatures()
-    for name in ("coretemp", "k10temp", "zenpower", "cpu_thermal"):
-        if sensors.get(name):
-            return float(max(sensor.current for sensor in sensors[name]))
-    raise LookupError("no sensor of the CPU is shown")
+    names = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
+    return float(max(each.current for each in next(filter(None, map(sensors.get, names)))))
 
 
 def _memory(machine: Machine) -> MemorySize:
@@ -423,10 +407,8 @@ def _memory(machine: Machine) -> MemorySize:
 def _libraries(machine: Machine) -> dict[str, str]:
     found = {}
     for name in LIBRARIES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = machine.version(name)
-        except metadata.PackageNotFoundError:
-            continue  # not installed: its absence from the list says so
     return found
 
 
@@ -451,32 +433,27 @@ def _plain(value: object) -> object:
 def _threads(machine: Machine, requested: int | None) -> dict[str, int | None]:
     found: dict[str, int | None] = {"requested": requested}
     if tf := machine.modules.get("tensorflow"):
-
-        def count(kind: str) -> int:
-            return int(getattr(tf.config.threading, f"get_{kind}_op_parallelism_threads")())
-
-        for kind in ("intra", "inter"):  # 0 where TensorFlow chooses for itself
-            found[f"tensorflow_{kind}"] = attempt(partial(count, kind))
+        for kind in ("intra", "inter"):  # 0 if TensorFlow chooses for itself
+            ask = f"get_{kind}_op_parallelism_threads"
+            read = partial(lambda ask: int(getattr(tf.config.threading, ask)()), ask)
+            found[f"tensorflow_{kind}"] = attempt(read)
     if torch := machine.modules.get("torch"):
         found["torch"] = attempt(lambda: int(torch.get_num_threads()))
     return found
 
 
 def too_many_threads(environment: Environment) -> Sequence[str]:
-    """Thread settings over the processors that this process may use, as ``name=count``."""
+    """Return thread settings above the number of usable processors, as ``name=count``."""
     usable = environment.cpu.usable or environment.cpu.logical
     if usable is None:
         return ()
     counts = {name: count for name, count in environment.threads.items() if count}
     for name, value in environment.variables.items():
-        if name.endswith("_NUM_THREADS") or name in (
-            "TF_NUM_INTRAOP_THREADS",
-            "TF_NUM_INTEROP_THREADS",
-        ):
+        if re.fullmatch(r".*_NUM_THREADS|TF_NUM_INT(RA|ER)OP_THREADS", name):
             first = value.split(",")[0].strip()
             if first.isdigit() and int(first):
                 counts[name] = int(first)
-    # Inter-op threads wait for one another most of the time; more of them than cores do no harm.
+    # Inter-op threads mostly wait for one another; more of them than cores do no harm.
     return tuple(
         f"{name}={count}"
         for name, count in counts.items()
@@ -484,7 +461,7 @@ def too_many_threads(environment: Environment) -> Sequence[str]:
     )
 
 
-# Bits of NVML's reasons why a clock is below its highest (nvml.h, nvmlClocksEventReason*).
+# Bits of NVML's reasons for a low clock (nvml.h, nvmlClocksEventReason*).
 _THROTTLE_REASONS = {
     0x1: "gpu_idle",
     0x2: "applications_clocks_setting",
@@ -499,8 +476,7 @@ _THROTTLE_REASONS = {
 
 
 def read_gpus(machine: Machine) -> tuple[Gpu, ...]:
-    """All GPUs that are visible here."""
-
+    """Return all visible GPUs."""
     with devices.opened_nvml(machine.load_nvml) as nvml:
         numbers = devices.visible_here(nvml, machine.environ)
         return tuple(_gpu(nvml, number) for number in numbers)
@@ -562,7 +538,6 @@ def _gpu_processes(nvml: Nvml, gpu: object) -> tuple[GpuProcess, ...]:
         try:
             name: str | None = devices.decoded(nvml.nvmlSystemGetProcessName(process.pid))
         except Exception:
-            # It ended in between, or is outside this container: the number alone must do.
-            name = None
+            name = None  # it ended meanwhile, or is outside this container
         found.append(GpuProcess(process.pid, name, process.usedGpuMemory))
     return tuple(found)

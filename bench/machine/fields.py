@@ -1,7 +1,7 @@
-"""Values of a result file, each checked where it is used and each with its place in the file.
+"""Check the values of a result file, which may hold anything, where they are used.
 
-A file may hold anything: a ``Field`` is a value with its place, and returns a number, a list of
-times or a name, or raises one line that names the file and the field.
+A ``Field`` is a value with its place in the file. It returns a number, a list of times or a name,
+or raises one line that names the file and the field.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeGuard
 
-# A step shorter than a picosecond or longer than thirty years was not measured; within these
-# bounds no rate or ratio overflows.
 SHORTEST, LONGEST = 1e-12, 1e9
-# Integers past this lose digits in other JSON readers, and no size of a workload comes near it.
+"""Bounds of a measured time in seconds, within which no rate or ratio overflows."""
+
 LARGEST_INTEGER = 2**53
-# Free-form fields come from our own writer at a depth of three or four.
+"""Larger integers lose digits in other JSON readers; no size of a workload comes near it."""
+
 DEEPEST = 40
+"""Levels of free-form data; our writer makes three or four."""
 
 
 class InputError(ValueError):
-    """What was given or requested cannot be; one line that says what, where, and what to do."""
+    """An input is invalid; one line that says what, where, and what to do."""
 
 
 class ResultError(InputError):
@@ -33,23 +34,23 @@ class ResultError(InputError):
 
 
 def error_at(path: Path, text: str, where: str = "") -> ResultError:
-    """An error about the file, or about the field ``where`` in it."""
+    """Return an error about a file, or about the field ``where`` in it."""
     subject = printable(str(path))
     return ResultError(f"{subject}: {where} {text}" if where else f"{subject} {text}")
 
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:/{1,2})"
-    # A password may hold a slash, which no parser of URLs allows for.
+    # A password may hold a slash, which parsers of URLs do not allow for.
     r"(?:[^\s'\"<>@]*:[^\s'\"<>]*@|[^\s'\"<>/@]*@)?"
     r"(?P<place>[^\s'\"<>?#]*)(?:[?#][^\s'\"<>]*)?"
 )
 
 
 def without_secrets(text: str) -> str:
-    """Return the text with the URLs in it cut down to scheme, host and path.
+    """Return the text with its URLs reduced to scheme, host and path.
 
-    The user's name, the password, the query and the fragment go: any of them may be a credential.
+    User name, password, query and fragment are removed: each of them may be a credential.
     """
     if ":/" not in text:  # a path halves the slashes of a URL
         return text
@@ -57,17 +58,17 @@ def without_secrets(text: str) -> str:
 
 
 def printable(text: str, limit: int = 300) -> str:
-    """Return the text on one line, without what a terminal would act on, or credentials of URLs."""
+    """Return the text on one line, without control characters and credentials of URLs."""
     text = without_secrets(text)
     text = text if len(text) <= limit else text[:limit] + "..."
     if text.isprintable():
-        return text  # as nearly all is
-    # A letter that is replaced may have hidden a URL, or make a query of what follows it.
+        return text
+    # A replaced letter may have hidden a URL, or turn what follows it into a query.
     return without_secrets("".join(each if each.isprintable() else "?" for each in text))
 
 
 def shown(value: object) -> str:
-    """A value of a file, short, on one line and harmless."""
+    """Return a value of a file as a short and safe line."""
     if isinstance(value, dict | list):
         return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, str):
@@ -76,19 +77,18 @@ def shown(value: object) -> str:
 
 
 def mapping(value: object) -> Mapping[str, object]:
-    """Return an object of free-form data, and an empty one in place of anything else."""
+    """Return an object of free-form data, or an empty one in place of anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
 class MissingField:
-    """The value of a field that is not there."""
+    """The value of a missing field."""
 
 
 class Field:
     """A value of a file and its place there.
 
-    Every method that returns a kind of value raises ResultError where it is of another. A name is
-    put together only for an error.
+    Every method that returns a kind of value raises ResultError for a value of another kind.
     """
 
     __slots__ = ("_key", "_parent", "path", "value")
@@ -103,7 +103,7 @@ class Field:
 
     @property
     def name(self) -> str:
-        """Its place in the file: ``benchmarks[3].stats``."""
+        """Return its place in the file, such as ``benchmarks[3].stats``."""
         if self._parent is None:
             return str(self._key)
         before = self._parent.name
@@ -113,65 +113,68 @@ class Field:
         return f"{before}{between}{self._key}"
 
     def error(self, expected: str, found: str | None = None) -> ResultError:
-        """An error that says what the field is, or ``found``, and what it should be."""
+        """Return an error that says what the field is, or ``found``, and what is expected."""
         if found is None:
             found = "is missing" if self.value is MissingField else f"is {shown(self.value)}"
         return error_at(self.path, f"{found}; expected {expected}", self.name)
 
     def mapping(self) -> dict[str, object]:
-        """An object."""
+        """Return an object."""
         if not isinstance(self.value, dict):
             raise self.error("an object")
         return self.value
 
     def __getitem__(self, key: str) -> Field:
-        """The field under a key, which may be missing: its methods then say so."""
+        """Return the field of a key. If it is missing, its methods raise."""
         return Field(self.path, key, self.mapping().get(key, MissingField), self)
 
     @property
     def given(self) -> bool:
-        """Whether it is there and not null."""
+        """Return whether the field exists and is not null."""
         return self.value is not MissingField and self.value is not None
 
     def only_of(self, *keys: str) -> str:
-        """The one of these keys that the object has."""
+        """Return the one of these keys that the object has."""
         found = [key for key in keys if key in self.mapping()]
         if len(found) != 1:
             raise error_at(self.path, f"holds {found or 'none'}; expected one of {keys}", self.name)
         return found[0]
 
     def items(self) -> list[Field]:
-        """The items of a list."""
+        """Return the items of a list as fields."""
+        return [Field(self.path, index, value, self) for index, value in enumerate(self._list())]
+
+    def _list(self) -> list[object]:
         if not isinstance(self.value, list):
             raise self.error("a list")
-        return [Field(self.path, index, value, self) for index, value in enumerate(self.value)]
+        return self.value
 
     def text(self) -> str:
-        """Any text, possibly empty."""
+        """Return a text, possibly empty."""
         if not isinstance(self.value, str):
             raise self.error("text")
         return self.value
 
     def one_of(self, known: Collection[str]) -> str:
-        """One of these texts."""
+        """Return one of these texts."""
         if not isinstance(self.value, str) or self.value not in known:
             raise self.error(f"one of {', '.join(known)}")
         return self.value
 
     def label(self) -> str:
-        """Text that names something, so not blank."""
+        """Return a text that is not blank."""
         if not isinstance(self.value, str) or not self.value.strip():
             raise self.error("a name")
         return self.value
 
     def boolean(self) -> bool:
-        """True or False, and not 1 or 0."""
+        """Return true or false; 1 and 0 are neither."""
         if not isinstance(self.value, bool):
             raise self.error("true or false")
         return self.value
 
     def integer(self, minimum: int, maximum: int = LARGEST_INTEGER) -> int:
-        """An integer within these bounds."""
+        """Return an integer within these bounds."""
         if type(self.value) is not int or not minimum <= self.value <= maximum:
             kind = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
             too_large = type(self.value) is int and self.value > maximum
@@ -179,17 +182,16 @@ class Field:
         return self.value
 
     def integers(self, minimum: int) -> list[int]:
-        """A list of integers."""
-        if not isinstance(self.value, list):
-            raise self.error("a list")
-        if not all(
-            type(value) is int and minimum <= value <= LARGEST_INTEGER for value in self.value
-        ):
-            return [item.integer(minimum) for item in self.items()]
-        return self.value
+        """Return a list of integers."""
+        return [
+            value
+            if type(value) is int and minimum <= value <= LARGEST_INTEGER
+            else Field(self.path, index, value, self).integer(minimum)
+            for index, value in enumerate(self._list())
+        ]
 
     def number(self, minimum: float = -math.inf, maximum: float = math.inf) -> float:
-        """A finite number within these bounds."""
+        """Return a finite number within these bounds."""
         value = self.value
         if is_number(value, minimum, maximum):
             return float(value)
@@ -200,18 +202,18 @@ class Field:
         raise self.error("a number of at least 0" if minimum == 0.0 else "a finite number")
 
     def times(self) -> list[float]:
-        """A list of seconds."""
-        if not isinstance(self.value, list):
-            raise self.error("a list")
-        # Item by item only to name the one that is not right, as in all lists of numbers.
-        if not all(is_number(value, SHORTEST, LONGEST) for value in self.value):
-            return [item.number(SHORTEST, LONGEST) for item in self.items()]
-        return self.value
+        """Return a list of seconds."""
+        return [
+            value
+            if is_number(value, SHORTEST, LONGEST)
+            else Field(self.path, index, value, self).number(SHORTEST, LONGEST)
+            for index, value in enumerate(self._list())
+        ]
 
     def numbers_or_nulls(
         self, minimum: float = -math.inf, maximum: float = math.inf
     ) -> dict[str, float | None]:
-        """An object whose values are numbers within these bounds, or null."""
+        """Return an object whose values are numbers within these bounds, or null."""
         return {
             key: value
             if value is None or (type(value) is float and is_number(value, minimum, maximum))
@@ -220,7 +222,7 @@ class Field:
         }
 
     def time(self) -> datetime:
-        """A moment, in UTC."""
+        """Return a time in UTC."""
         with contextlib.suppress(ValueError, OverflowError):
             moment = datetime.fromisoformat(self.text())
             if moment.tzinfo is not None:
@@ -228,7 +230,7 @@ class Field:
         raise self.error('a time with its zone, like "2025-01-31T12:00:00+00:00"')
 
     def free(self) -> dict[str, object]:
-        """An object of any content, nested at most ``DEEPEST`` levels deep."""
+        """Return an object of any content, nested at most ``DEEPEST`` levels deep."""
         level: list[object] = [self.mapping()]
         for _ in range(DEEPEST):
             level = [
@@ -245,8 +247,8 @@ class Field:
 def is_number(
     value: object, minimum: float = -math.inf, maximum: float = math.inf
 ) -> TypeGuard[float]:
-    """Whether a value is a finite number within these bounds."""
+    """Return whether a value is a finite number within these bounds."""
     if type(value) is float:
         return minimum <= value <= maximum and math.isfinite(value)
-    # An integer may be past what a float can hold, but compares with one all the same.
+    # An integer too large for a float still compares with one.
     return type(value) is int and minimum <= value <= maximum and abs(value) <= LARGEST_INTEGER

@@ -1,7 +1,6 @@
-"""Ask a fresh process one thing in JSON, which answers in JSON; or say how it died.
+"""Run one function in a new process, which reads and answers JSON, or report how it ended.
 
-What it does may end it (a framework built for another processor) or take for ever, and no answer is
-ever half an answer.
+Its work may end it (a framework built for another processor) or never finish.
 """
 
 from __future__ import annotations
@@ -18,18 +17,15 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 LIMIT_GONE = 97
-"""Exit code of a process that ends because a backend's code lowered one of its limits for good."""
+"""Exit code of a process whose limits a backend's code has lowered permanently."""
 
-_LONGEST = 200
-"""Letters of its last line that are reported: a framework's message can be a whole program."""
+_LONGEST, LONGEST_ERROR = 200, 300
+"""Letters of a last line, and of an error, that are kept: some messages are complete programs."""
 
 
 @dataclass(frozen=True)
 class Died:
-    """A process that did not answer. code: None if it was ended since it took too long.
-
-    said: the last line that it wrote to standard error.
-    """
+    """A process that did not answer. code: None after a timeout. said: its last line of stderr."""
 
     code: int | None
     said: str = ""
@@ -44,8 +40,8 @@ def ask(
 ) -> Any | Died:
     """Return what ``python WORDS`` answers, which calls ``answer``.
 
-    seconds: that it may take. environment: variables of its own. python: of another environment, in
-    which this suite is installed.
+    seconds: the time limit. environment: additional variables. python: perhaps that of another
+    environment in which this suite is installed.
     """
     try:
         done = subprocess.run(
@@ -60,32 +56,32 @@ def ask(
         return Died(None)
     try:
         return json.loads(done.stdout)
-    except ValueError:  # it has not answered, or died while it did
+    except ValueError:  # no answer, or only a part of one
         return Died(done.returncode, last_words(done.stderr.decode(errors="replace")))
 
 
 def answer(to: Callable[[Any], object]) -> None:
-    """Answer, in the process that serves, with what ``to`` makes of the question."""
+    """Answer the request on standard input with the result of ``to``, in the new process."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)  # what a framework prints is no answer
+        os.dup2(2, 1)  # for what a framework prints
         answers.write(json.dumps(to(json.load(sys.stdin))))
 
 
 def question(kind: Callable[..., _T], found: Mapping[str, Any]) -> _T:
-    """Return a dataclass that has been JSON, where its tuples are lists."""
+    """Return a dataclass from JSON, where its tuples are lists."""
     return kind(
         **{name: tuple(each) if isinstance(each, list) else each for name, each in found.items()}
     )
 
 
 def last_words(printed: str) -> str:
-    """Return the beginning of the last line of what a process printed, possibly empty."""
+    """Return the beginning of the last line of a process's output, possibly empty."""
     lines = printed.strip().splitlines()
     return lines[-1].strip()[:_LONGEST] if lines else ""
 
 
 def ending(code: int) -> str:
-    """Say how a process ended by its exit code, which is negative for a signal."""
+    """Describe how a process ended by its exit code, which is negative for a signal."""
     if code == LIMIT_GONE:
         return "ended: code that ran in it had lowered a limit of the process for good"
     if code >= 0:
@@ -98,16 +94,11 @@ def ending(code: int) -> str:
     return f"was ended by {name}{more}"
 
 
-LONGEST_ERROR = 300
-"""Letters of a line: a framework's message can be a whole program."""
-
-
 def one_line(error: BaseException) -> str:
-    """Return the first line of an error: a framework's goes on for pages."""
+    """Return the first line of an error: a framework's may have pages."""
     try:
         text = str(error)
-    except BaseException:
-        # Its own code runs here and may raise anything: that is about the words, not the case.
+    except BaseException:  # the error's own code
         return "it cannot be put into words: asking for its text raises an error too"
     # Some are megabytes.
     lines = [line.strip() for line in text[:100_000].splitlines() if line.strip()]

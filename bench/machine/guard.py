@@ -1,10 +1,10 @@
-"""A guard around a backend's code: what it raises and what it changes stays its own.
+"""Isolate a backend's code: contain what it raises, and undo what it changes in the process.
 
-A backend is somebody else's code in the process that measures its neighbours too. Whatever it
-raises comes out as an ``Exception``, so that it becomes the result of its case, and a real Ctrl-C
-is distinguished from an exception of that name. What it changes of the process (streams, working
-directory, NumPy's error state, signal handlers, limits, sys.path, ...) is put back after each call
-and noted, as are the warnings that it gives. A fork that comes back in the child ends there.
+The process measures other backends too. Whatever a backend raises becomes an ``Exception``, the
+result of its case, and a real Ctrl-C is distinguished from an exception of that name. What it
+changes in the process (streams, working directory, NumPy's error state, signal handlers, limits,
+sys.path, ...) is restored after each call and noted, as are its warnings. A child of a fork that
+returns ends there.
 """
 
 from __future__ import annotations
@@ -26,17 +26,15 @@ import numpy as np
 from bench.machine.fields import printable
 from bench.machine.fresh import LIMIT_GONE, one_line
 
-MOST_REMARKS = 8
-"""Distinct remarks that are kept of a case. More warnings say the same with other numbers."""
-
-LONGEST_REMARK = 300
+MOST_REMARKS, LONGEST_REMARK = 8, 300
+"""Distinct remarks that are kept of a case, and letters of each. More warnings repeat them."""
 
 _EXPECTED = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning)
-"""What a framework is going to change is no news about the case that runs on it today."""
+"""Warnings of future changes, which say nothing about today's measurement."""
 
 
 class EscapedError(Exception):
-    """A backend raised what is no ``Exception``, such as SystemExit; ``error`` is that."""
+    """A backend raised ``error``, which is no ``Exception``, such as SystemExit."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(type(error).__name__)
@@ -44,9 +42,9 @@ class EscapedError(Exception):
 
 
 class Interrupts:
-    """Whether a SIGINT came while it is entered; it may be entered within itself.
+    """Records whether a SIGINT came during its blocks, which may be nested.
 
-    An exception alone does not tell: a backend's own code may raise KeyboardInterrupt.
+    A backend's own code may raise KeyboardInterrupt, so the exception alone is no proof.
     """
 
     def __init__(self) -> None:
@@ -61,7 +59,7 @@ class Interrupts:
         self.received = False
         if threading.current_thread() is threading.main_thread():
             before = signal.getsignal(signal.SIGINT)
-            # Where it is ignored, or another's code in C has it, none will come.
+            # If it is ignored, or handled by code in C, none will come.
             if callable(before):
                 self._before = before
                 signal.signal(signal.SIGINT, self._receive)
@@ -80,12 +78,12 @@ class Interrupts:
 
 
 class Guard:
-    """Around each call of one backend's code: ``with guard: ...``; not within itself.
+    """Surrounds each call of one backend's code: ``with guard: ...``, not nested.
 
-    remarks: what the code warned of and what it changed, each once, the first of many.
+    remarks: the first distinct warnings of the code and changes that it made.
 
-    On leaving it, what is no ``Exception`` is raised as ``EscapedError``, and KeyboardInterrupt if
-    a SIGINT came meanwhile, even where the code kept it to itself.
+    On exit it raises ``EscapedError`` for what is no ``Exception``, and KeyboardInterrupt if a
+    SIGINT came meanwhile, even if the code caught it.
     """
 
     def __init__(self, interrupts: Interrupts | None = None) -> None:
@@ -102,7 +100,7 @@ class Guard:
         self._restore = [setting() for setting in _SETTINGS]
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
-        # Each place of the code once: what a step warns of, it warns of in every call.
+        # Each place of the code once: a step warns in every call.
         warnings.simplefilter("default")
         for category in _EXPECTED:
             warnings.simplefilter("ignore", category)
@@ -116,11 +114,10 @@ class Guard:
         trace: TracebackType | None,
     ) -> None:
         if os.getpid() != self._process:
-            # A fork that came back in the child: another process that would measure and write the
-            # same again. What it was made for it has no way to do here.
+            # The child of a fork would measure and write everything a second time.
             os._exit(0)
         assert self._warnings is not None
-        # First of all: with a low limit nothing below could be called.
+        # First, since nothing below could be called with a low limit.
         low = sys.getrecursionlimit() < self._depth
         if low:
             sys.setrecursionlimit(self._depth)
@@ -134,7 +131,7 @@ class Guard:
             raise EscapedError(error) from error
 
     def note(self, text: str) -> None:
-        """One remark more, if it is new and there are not too many."""
+        """Add a remark if it is new and there are not too many."""
         text = printable(" ".join(text.split()), LONGEST_REMARK)
         if text not in self.remarks and len(self.remarks) < MOST_REMARKS:
             self.remarks.append(text)
@@ -146,10 +143,8 @@ class Guard:
         self.note(f"{category.__name__}: {text}")
 
 
-# What of a process is everybody's and can be put back: each reads a setting, and returns a function
-# that makes it as it was and says what had changed, if it had.
-
 _Setting: TypeAlias = Callable[[], Callable[[], str]]
+"""Reads a setting of the process, and returns a function that restores it and names the change."""
 
 
 def _setting(name: str, get: Callable[[], Any], put: Callable[[Any], object]) -> _Setting:
@@ -170,7 +165,7 @@ def _setting(name: str, get: Callable[[], Any], put: Callable[[Any], object]) ->
 def _handlers() -> Callable[[], str]:
     if threading.current_thread() is not threading.main_thread():
         return str
-    # Those of Unix; beyond them are the real-time signals, which nothing here uses.
+    # Without the real-time signals, which nothing here uses.
     numbers = [number for number in sorted(signal.valid_signals()) if number < 32]
     before = {number: signal.getsignal(number) for number in numbers}
 
@@ -190,7 +185,7 @@ def _streams() -> Callable[[], str]:
     before = (sys.stdin, sys.stdout, sys.stderr)
     files: dict[int, int] = {}
     for number in (1, 2):
-        with contextlib.suppress(OSError):  # it is closed
+        with contextlib.suppress(OSError):
             files[number] = os.dup(number)
 
     def restore() -> str:
@@ -215,7 +210,7 @@ def _path() -> Callable[[], str]:
     before = list(sys.path)
 
     def restore() -> str:
-        # Frameworks add to it, which harms nobody.
+        # Frameworks may add to it.
         if all(place in sys.path for place in before):
             return ""
         sys.path[:] = [*before, *(each for each in sys.path if each not in before)]
@@ -242,7 +237,7 @@ def _limits() -> Callable[[], str]:
             try:
                 resource.setrlimit(numbers[name], before[name])
             except (OSError, ValueError):
-                # With such a limit whatever is measured next would fail for what it did not do.
+                # The next cases would fail although they did nothing wrong.
                 text = f"ERROR the code of a backend lowered {name} for good; its process ends\n"
                 with contextlib.suppress(OSError):
                     os.write(2, text.encode())
@@ -254,19 +249,14 @@ def _limits() -> Callable[[], str]:
 
 def _folder() -> str:
     try:
-        return os.getcwd()  # noqa: PTH109 (taken around each block, and quicker)
+        return os.getcwd()  # noqa: PTH109 (read around each block, and faster)
     except OSError:
         return ""
 
 
 def _change_folder(path: str) -> None:
-    with contextlib.suppress(OSError):  # it has gone: nobody can be there
+    with contextlib.suppress(OSError):  # it was deleted
         os.chdir(path)
-
-
-def _trace(functions: tuple[Any, Any]) -> None:
-    sys.settrace(functions[0])
-    sys.setprofile(functions[1])
 
 
 _SETTINGS: tuple[_Setting, ...] = (
@@ -284,11 +274,8 @@ _SETTINGS: tuple[_Setting, ...] = (
         lambda was: (np.seterr(**was[0]), np.seterrcall(was[1])),
     ),
     _setting("garbage collection", gc.isenabled, lambda was: (gc.enable if was else gc.disable)()),
-    _setting(
-        "Python's tracing",
-        lambda: (sys.gettrace(), sys.getprofile()),
-        _trace,
-    ),
+    _setting("Python's tracing", sys.gettrace, sys.settrace),
+    _setting("Python's profiling", sys.getprofile, sys.setprofile),
     _path,
     _limits,
 )

@@ -1,8 +1,7 @@
-"""One measurement at a time on a machine: a lock that names its holder.
+"""Allow one measurement at a time on a machine, with a lock that names its holder.
 
-The lock is the system's own (``flock``), on a file in the user's temporary folder: it is gone when
-its last holder is, however that ended. Worker processes inherit it: what a killed manager leaves
-running still holds it.
+The lock is the system's (``flock``) on a file in the user's temporary folder, and ends with its
+last holder. Worker processes inherit it: those that a killed manager leaves running still hold it.
 """
 
 from __future__ import annotations
@@ -24,18 +23,17 @@ from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import Closing, lock
 
 VARIABLE = "LSTM_LOCK"
-"""Of the environment: a path of the lock's file, where not all that measures here should share one,
-as in a container of a shared machine, or in tests."""
+"""The environment variable with another path of the lock's file, as for a container or tests."""
 
 LARGEST = 10_000
-"""Bytes of the file that are looked at for its holder, who writes a hundred."""
+"""Bytes of the file that are read; its holder writes a hundred."""
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at whether the lock is free."""
+"""Seconds between two attempts to take the lock."""
 
 
 class HeldError(RuntimeError):
-    """Another run measures on this machine; the message says who and since when."""
+    """Another run measures on this machine; the message names it and its start."""
 
 
 class LockError(OSError):
@@ -43,15 +41,15 @@ class LockError(OSError):
 
 
 def default_path() -> Path:
-    """The user's own: one made by another user could not be opened, nor trusted."""
+    """Return a path of the user's own: another user's file could not be opened or trusted."""
     own = Path(tempfile.gettempdir()) / f"lstm-bench-{os.getuid()}.lock"
     return Path(os.environ.get(VARIABLE) or own)
 
 
 class MachineLock(Closing):
-    """Held from ``acquire`` until ``close``, or the end of the process and of its workers.
+    """A lock held from ``acquire`` until ``close``, or the end of the process and its workers.
 
-    fd: the open file, to be inherited; None where the lock was not acquired.
+    fd: the open file, to be inherited; None if the lock was not acquired.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -59,7 +57,7 @@ class MachineLock(Closing):
         self.fd: int | None = None
 
     def acquire(self, what: str) -> None:
-        """Take the lock. what: a word on what is measured, for anyone who comes next.
+        """Take the lock. what: describes the measurement to others who want the lock.
 
         Raises HeldError if another process has it, LockError if its file cannot be used.
         """
@@ -76,7 +74,9 @@ class MachineLock(Closing):
             raise HeldError(f"another run measures on this machine: {self._holder()}")
         self.fd = file
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without its holder's name
+        with contextlib.suppress(
+            OSError
+        ):  # on a full disk the lock holds without its holder's name
             os.ftruncate(file, 0)
             said = {"pid": os.getpid(), "since": since, "what": what}
             os.pwrite(file, json.dumps(said).encode(), 0)
@@ -87,7 +87,7 @@ class MachineLock(Closing):
         tell: Callable[[str], None],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Try ``acquire`` until it succeeds; ``tell`` is called once if it does not at once."""
+        """Repeat ``acquire`` until it succeeds; ``tell`` is called once if it must wait."""
         announced = False
         while self.fd is None:
             try:
@@ -99,7 +99,7 @@ class MachineLock(Closing):
                 sleep(LOOK_EVERY)
 
     def close(self) -> None:
-        """Let the next one have it; a second call does nothing."""
+        """Release the lock; a second call does nothing."""
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
@@ -112,5 +112,5 @@ class MachineLock(Closing):
         except (ValueError, RecursionError, OverflowError):  # ResultError is a ValueError
             return "it has not said who it is"
         text = f"process {pid}, since {printable(since, 40)}, {printable(what, 80)}"
-        # Its number may have gone to another process meanwhile: a hint, no more.
+        # Only a hint: another process may have its number by now.
         return text if alive else f"a worker that outlives {text}"

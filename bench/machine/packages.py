@@ -1,4 +1,4 @@
-"""What is installed in a Python, perhaps another than this, as a process of it finds it."""
+"""List what is installed in a Python, perhaps another than this, by a process of that Python."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bench.machine.reading import parse_json, regular_bytes
 from bench.machine.writing import write
 
 _LIMIT = 60.0
-"""Seconds that it may take. A second is usual; a cold network drive takes longer."""
+"""Seconds; it usually takes one, on a cold network drive more."""
 
 
 @dataclass(frozen=True)
 class Python:
-    """executable: of a virtual environment a link, which must not be followed. version: ``3.11.7``.
+    """A Python. executable: in a virtual environment a link, not followed. version: ``3.11.7``.
 
-    packages: versions by the names of distributions, in lower case. bench: this suite's folder.
+    packages: versions by names of distributions, in lower case. bench: this suite's folder.
     """
 
     executable: str
@@ -32,11 +32,11 @@ class Python:
 
 
 class NoPythonError(RuntimeError):
-    """A Python cannot measure; one line that says why and what to do."""
+    """A Python cannot measure; one line with the reason and what to do."""
 
 
 def executable(environment: Path) -> Path:
-    """The Python of a virtual environment, or the file itself. Raises NoPythonError."""
+    """Return the Python of a virtual environment, or the file itself. Raises NoPythonError."""
     if environment.is_file():
         return environment.absolute()
     for place in ("bin/python", "Scripts/python.exe"):
@@ -48,23 +48,23 @@ def executable(environment: Path) -> Path:
 
 
 def ask(environment: Path) -> Python:
-    """What is installed in an environment. Raises NoPythonError."""
+    """Return the Python of an environment. Raises NoPythonError."""
     python = executable(environment)
     install = f"install this suite there: {python} -m pip install lstm-benchmark-suite"
     found = fresh.ask(["-m", "bench.machine.packages"], None, _LIMIT, python=str(python))
     if isinstance(found, fresh.Died):
         ended = "did not answer" if found.code is None else fresh.ending(found.code)
         raise NoPythonError(f"{python} {ended} ({found.said}); {install}")
-    for name in ("pytest", "pytest-benchmark"):  # the rest is imported before it answers
+    for name in ("pytest", "pytest-benchmark"):  # it has imported the others
         if name not in found["packages"]:
             raise NoPythonError(f"{python} has no {name}; {install}")
     return Python(str(python), found["version"], found["packages"], found["bench"])
 
 
 def here() -> Python:
-    """What is installed in this Python, whatever it has imported by now."""
+    """Return this Python."""
     packages: dict[str, str] = {}
-    # Ray adds a place with copies of its own, inside its package, once it is imported.
+    # Importing Ray adds a place inside its package that has copies of some.
     places = [
         place
         for place in sys.path
@@ -72,7 +72,7 @@ def here() -> Python:
     ]
     for each in metadata.distributions(path=places):
         if name := each.metadata["Name"]:  # a broken one has none
-            # Of two the first is what an import finds.
+            # An import finds the first of two.
             packages.setdefault(name.lower().replace("_", "-"), each.version)
     version = ".".join(map(str, sys.version_info[:3]))
     return Python(sys.executable, version, packages, str(Path(__file__).resolve().parents[1]))
@@ -82,29 +82,30 @@ if __name__ == "__main__":
     fresh.answer(lambda _: asdict(here()))
 
 
-# -- two environments, whose results lie in a folder each next to a file that names them
-
 SCHEMA = 1
 FILE = "environments.json"
+"""The file that names two environments, next to the folders of their results."""
+
 SIDES = ("base", "new")
-"""Folders of the results, next to the file."""
+"""The folders of the results."""
 
 PROCESSES = 10
-"""In each environment: with six a gate fails more often than it says (docs/verdicts.md)."""
+"""Of each environment: with six a gate fails more often than it says (docs/verdicts.md)."""
 
-_LARGEST_FILE = 10_000_000  # bytes; a thousand packages take 30 kB
+_LARGEST_FILE = 10_000_000
+"""Bytes; a thousand packages take 30 kB."""
 
 
 @dataclass(frozen=True)
 class LabelledPython:
-    """One side: its name, and what is installed there."""
+    """A side of a comparison: its name and its Python."""
 
     label: str
     python: Python
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
-    """Name the environments at these paths by their folders, or else by the whole paths."""
+    """Name the environments at these paths by their folders, or else by the paths."""
     roots = [
         path.parent.parent if path.parent.name in ("bin", "Scripts") else path for path in paths
     ]
@@ -115,12 +116,12 @@ def labels(paths: Sequence[Path]) -> list[str]:
 
 
 def save(folder: Path, sides: Sequence[LabelledPython]) -> None:
-    """Write down what the two sides are. Raises ResultWriteError."""
+    """Write the file of the two sides. Raises ResultWriteError."""
     write(folder / FILE, {"schema": SCHEMA, "sides": [asdict(side) for side in sides]})
 
 
 def load(folder: Path) -> tuple[LabelledPython, LabelledPython]:
-    """What the two sides were. Raises ResultError."""
+    """Read the file of the two sides. Raises ResultError."""
     path = folder / FILE
     data = Field(path, "", parse_json(path, regular_bytes(path, _LARGEST_FILE)))
     if data["schema"].integer(1) > SCHEMA:
@@ -143,10 +144,9 @@ def _environment(side: Field) -> LabelledPython:
 
 
 def differences(base: Python, new: Python) -> list[tuple[str, str, str]]:
-    """What differs: name, base, new; what can change a time first."""
-    there, here = ({"python": side.version, **side.packages} for side in (base, new))
+    """Return name, base and new version of each difference, those that can change a time first."""
+    old, now = ({"python": side.version, **side.packages} for side in (base, new))
     first = {name: number for number, name in enumerate(("python", *LIBRARIES))}
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    names.sort(key=lambda name: (first.get(name, len(first)), name))
-    none = "not installed"
-    return [(name, there.get(name, none), here.get(name, none)) for name in names]
+    names = sorted(old | now, key=lambda name: (first.get(name, len(first)), name))
+    pairs = [(n, old.get(n, "not installed"), now.get(n, "not installed")) for n in names]
+    return [pair for pair in pairs if pair[1] != pair[2]]

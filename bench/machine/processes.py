@@ -1,8 +1,7 @@
-"""Processes with an end: when their time is up, when their parent has gone, or with a block.
+"""Run processes that end in time, with their parent, or with a block.
 
-What runs in a stage of long work may hang where Python cannot reach it (a compiler, a driver), so
-it is a process of its own and is ended from outside. Others keep processors busy next to what is
-measured.
+Work may hang where Python cannot interrupt it (a compiler, a driver), so it is ended from outside.
+Other processes keep processors busy during a measurement.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GRACE = 20.0
-"""Seconds from the interruption of a process, in which pytest makes its result file, to its end."""
+"""Seconds after the interruption of a process, in which pytest writes its result file."""
 
 LOOK_EVERY = 0.2
-"""Seconds between two looks at whether to stop."""
+"""Seconds between two checks whether to stop."""
 
 
 def die_with(parent: int) -> None:
-    """Have Linux kill this process when its parent has ended, however that came."""
+    """Have Linux kill this process when its parent ends, for whatever reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
-        if os.getppid() != parent:  # it ended before that was said
+        if os.getppid() != parent:  # it had ended before
             os._exit(1)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """code: the exit code, negative for a signal. in_time: whether it ended by itself in time."""
+    """The end of a process. code: negative for a signal. in_time: it ended by itself in time."""
 
     code: int
     in_time: bool
@@ -51,10 +50,10 @@ def run(
     grace: float = GRACE,
     stop: threading.Event | None = None,
 ) -> Ended:
-    """Run a command for at most ``seconds``; what it and its children print goes into ``log``.
+    """Run a command for at most ``seconds``; it and its children write to ``log``.
 
-    When the time is up it is interrupted as by Ctrl-C, and after ``grace`` seconds killed, with all
-    its children. The same happens when ``stop`` is set, or if this process is interrupted.
+    After that time it is interrupted as by Ctrl-C, and ``grace`` seconds later killed with all its
+    children. The same happens when ``stop`` is set, or if this process is interrupted.
     """
     start = time.monotonic()
     with log.open("ab") as file:
@@ -81,7 +80,7 @@ def run(
 
 
 def _wait(process: subprocess.Popen[bytes], end: float, stop: threading.Event) -> bool:
-    """Return whether a process ended by itself, before ``end`` and before it was to stop."""
+    """Return whether a process ended by itself, before ``end`` and before ``stop`` was set."""
     while not stop.is_set():
         left = end - time.monotonic()
         try:
@@ -96,7 +95,7 @@ def _wait(process: subprocess.Popen[bytes], end: float, stop: threading.Event) -
 
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:
     """Interrupt, wait, kill."""
-    # To the process alone: its children are its own to stop.
+    # It stops its children itself.
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -106,13 +105,13 @@ def _end(process: subprocess.Popen[bytes], grace: float) -> None:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a group of its own, with all that it has started."""
+    """Kill a process that leads a group of its own, with all its children."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-# A product at a time keeps a processor as busy as any program does, and no cache or memory. Every
-# 10 ms or so it looks whether its parent still lives.
+# One product at a time keeps a processor busy, but no cache or memory. It checks every 10 ms or so
+# whether its parent still runs.
 _COUNTING = """
 import os, sys
 while os.getppid() == int(sys.argv[1]):
@@ -124,7 +123,7 @@ while os.getppid() == int(sys.argv[1]):
 
 @contextlib.contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Keep so many processors busy, by a process each, which have ended when it is left."""
+    """Keep so many processors busy during the block, with a process each."""
     with contextlib.ExitStack() as stack:
         for _ in range(processes):
             started = subprocess.Popen(

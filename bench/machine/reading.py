@@ -1,4 +1,4 @@
-"""Read files and their JSON, whatever is there, or say in one line why not.
+"""Read files and their JSON safely, or raise one line that says why not.
 
 A path may lead to a pipe that never ends, a device, a folder or a terabyte of zeros.
 """
@@ -14,25 +14,24 @@ from pathlib import Path
 from bench.machine.fields import Field, InputError, ResultError, error_at, printable, shown
 
 LARGEST_FILE = 2**30
-"""Bytes. A result file of 10,000 cases is a twentieth of it, and JSON takes ten times as much
-memory."""
+"""Bytes. 10,000 cases take a twentieth of it, and JSON ten times as much memory as its file."""
 
 
 def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
-    """All that a regular file holds.
+    """Return the contents of a regular file.
 
-    Raises ResultError for what is not there, cannot be read, is no regular file (a pipe or a device
-    may never end) or is larger than ``largest`` bytes.
+    Raises ResultError for a file that is missing, unreadable, not regular (a pipe or a device may
+    never end) or larger than ``largest`` bytes.
     """
     try:
-        # Opening a pipe would wait for its writer. The kind is that of what was opened: by now the
-        # name may be another file's.
+        # Opening a pipe would wait for its writer. The kind is checked on the open file, since the
+        # name may be another file's by now.
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(file, "rb") as stream:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
                 raise error_at(path, "is not a regular file")
-            # Some say that they are empty and are not (/proc); others grow meanwhile.
+            # The stated size may be wrong (/proc), and a file may grow meanwhile.
             data = stream.read(largest + 1) if status.st_size <= largest else None
     except ResultError:
         raise
@@ -51,10 +50,10 @@ def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
 
 
 def parse_json(path: Path, data: bytes, where: str = "") -> object:
-    """Return the JSON value of ``data``, which stands at ``where`` in the file.
+    """Return the JSON value of ``data``, which is at ``where`` in the file.
 
-    Raises ResultError, naming the place, also for an object that has a key twice: readers differ in
-    which value they take. Raises RecursionError for what is nested too deeply.
+    Raises ResultError, naming the place, also for a key that an object has twice, since readers
+    differ in which value they take. Raises RecursionError for data nested too deeply.
     """
 
     def checked(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -84,14 +83,14 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
 def journal_lines(
     path: Path, data: bytes, first: str, message: str
 ) -> tuple[list[Field], list[str]]:
-    """Return the lines of a journal that are whole, and a note if the last is not.
+    """Return the complete lines of a journal, and a note if the last one is cut off.
 
-    first: the key that its first line has. message: what a file without it is no journal of. Raises
-    ResultError.
+    first: the key that its first line must have. message: what a journal is of, for the error.
+    Raises ResultError.
     """
     raw = data.split(b"\n")
     notes = []
-    # What stands after the last newline was being written when the process died.
+    # The process ended while it wrote what follows the last newline.
     if raw.pop().strip():
         notes.append(f"{printable(str(path))}: the last line is cut off and was dropped")
     lines = []
@@ -109,17 +108,17 @@ def journal_lines(
 DEFAULT_FOLDER = "results"
 
 REFERENCE = "reference"
-"""The folder next to a person's own results that holds the committed ones."""
+"""The folder of the committed results, inside that of a user's own."""
 
 RESULTS_VARIABLE = "LSTM_RESULTS"
 """The environment variable that names another folder, or a URL."""
 
 LEARNING_PREFIX = "learning-"
-"""The prefix of files of ``bench.echo windows``, which lie in the same folder and hold no times."""
+"""The prefix of files of ``bench.echo windows``, which are in the same folder and hold no times."""
 
 
 def default_folder() -> str:
-    """The folder, if nobody names one."""
+    """Return the folder of results that is used if none is named."""
     return os.environ.get(RESULTS_VARIABLE) or DEFAULT_FOLDER
 
 
@@ -129,15 +128,12 @@ def holds_study(path: Path) -> bool:
 
 
 def holds_no_cases(path: Path) -> bool:
-    """Whether a file lies among results and holds none."""
+    """Return whether a file of the results folder has no cases."""
     return _first_key(path) in ("learning", "study")
 
 
 def meant_for_learning(path: Path) -> bool:
-    """Whether it holds a map of what was learned.
-
-    What cannot be read and is named so is taken for one: its reader says what is wrong with it.
-    """
+    """Return whether a file holds a learning map, or cannot be read and is named like one."""
     key = _first_key(path)
     return key == "learning" or (not key and path.name.startswith(LEARNING_PREFIX))
 
@@ -145,7 +141,7 @@ def meant_for_learning(path: Path) -> bool:
 def _first_key(path: Path) -> str:
     try:
         if not path.is_file():
-            return ""  # a pipe may never end
+            return ""
         with path.open("rb") as file:
             found = re.match(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(\w+)"\s*:', file.read(256))
     except (OSError, ValueError):
@@ -154,16 +150,16 @@ def _first_key(path: Path) -> str:
 
 
 def is_url(path: object) -> bool:
-    """Whether a path of a command line is a URL, of which ``Path`` would halve the ``//``."""
+    """Return whether a path is a URL, whose ``//`` a ``Path`` would halve."""
     return isinstance(path, str) and re.match(r"[A-Za-z][A-Za-z0-9+.:-]+://", path) is not None
 
 
 class FolderError(InputError):
-    """A path cannot be resolved; one line."""
+    """A path cannot be resolved."""
 
 
 def expanded(text: str) -> Path:
-    """Return a path with ``~`` expanded. Raises FolderError for an unknown home, and for a URL."""
+    """Return a path with ``~`` expanded. Raises FolderError for an unknown home or a URL."""
     if is_url(text):
         raise FolderError(
             f"{printable(text)}: here a folder of this machine is needed; what reads results, and "

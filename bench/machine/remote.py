@@ -1,12 +1,11 @@
-"""Places that are no folder of this machine: any that fsspec knows, by their URL.
+"""Read folders and files elsewhere, by any URL that fsspec knows.
 
-Whatever such a place does (it denies, is slow, cuts a file off, loses one between two questions),
-an answer comes within a limit or one line says what is wrong with which file. fsspec is an extra
-and is imported when the first URL is met.
+Such a place may deny access, be slow, cut a file off or lose it between two requests: an answer
+comes within a limit, or one line says what is wrong with which file. fsspec is an extra, imported
+for the first URL.
 
-What is read is copied into a folder of the user's cache and read there as any other file. A copy is
-used as long as the place says of the file what it said when it was copied (its ETag or time of
-change, and its size).
+Files are copied into the user's cache folder and read there. A copy is used until its file's ETag
+or time of change, or its size, differs.
 """
 
 from __future__ import annotations
@@ -33,40 +32,36 @@ from bench.machine.fields import ResultError, printable
 from bench.machine.reading import LARGEST_FILE
 from bench.machine.writing import ResultWriteError, write, write_bytes
 
-EXTRA = "lstm-benchmark-suite[remote]"
-"""What brings fsspec."""
-
 LIMIT_VARIABLE = "LSTM_REMOTE_LIMIT"
 LIMIT = 60.0
-"""Seconds for one question or one file, unless the variable says otherwise: a file of a megabyte
-over a slow line takes some ten."""
+"""Seconds for one request, unless the variable is set: a megabyte over a slow line takes ten."""
 
 AT_ONCE = 8
-"""Files copied side by side: most of the time is the way there and back."""
+"""Files copied in parallel: most of the time is latency."""
 
 ASKING = "asking elsewhere"
 """The name of each thread that waits for a place."""
 
 INDEX = ".copies.json"
-"""In the folder of copies: of each, what the place said of its file."""
+"""The file in a folder of copies that has the mark of each copy."""
 
 _MARKS = (
     *("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "Last-Modified"),
     *("last_modified", "updated", "modified", "created"),
 )
-"""What places call that by which a file with other contents is known, the surest first."""
+"""Places' names of a property that changes with a file's contents, the most reliable first."""
 
 _FILES = (".json", ".jsonl")
-"""How the URL of a file ends; any other is a folder's."""
+"""Endings of the URLs of files; any other is that of a folder."""
 
 Wanted = Callable[[Iterable[str]], Iterable[str]]
-"""Which of the names in a folder are to be read."""
+"""Selects the names in a folder that are to be read."""
 
 T = TypeVar("T")
 
 
 class PlaceError(ResultError):
-    """A place cannot be used, or not in this way; one line that begins with its URL."""
+    """A place cannot be used; one line that begins with its URL."""
 
 
 def shown(url: str) -> str:
@@ -76,7 +71,7 @@ def shown(url: str) -> str:
 
 @dataclass(frozen=True)
 class RemotePath:
-    """A folder or a file elsewhere. files: fsspec's file system, on which ``root`` is its path."""
+    """A folder or a file elsewhere. files: fsspec's file system; root: its path there."""
 
     url: str
     files: Any
@@ -84,42 +79,40 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """As it is reported, without a slash at its end."""
+        """Return the URL for messages, without a slash at its end."""
         return shown(self.url).rstrip("/")
 
     @property
     def protocols(self) -> frozenset[str]:
-        """What kind of place it is: ``s3``, ``https``."""
+        """Return its protocols: ``s3``, ``https``."""
         found = self.files.protocol
         return frozenset((found,) if isinstance(found, str) else found)
 
     def inside(self, name: str) -> str:
-        """The path of a file in the folder."""
+        """Return the path of a file in the folder."""
         return f"{self.root.rstrip('/')}/{name}"
 
     def error(self, text: str, name: str = "") -> PlaceError:
-        """``text`` says what is wrong with the place, or with a file in it."""
-        return PlaceError(
-            f"{self.name}/{printable(name)} {text}" if name else f"{self.name} {text}"
-        )
+        """Return an error about the place, or about a file in it."""
+        return PlaceError(f"{self.name}{name and f'/{printable(name)}'} {text}")
 
 
 def opened(url: str) -> RemotePath:
-    """The place of a URL. Nothing of it is requested yet.
+    """Return the place of a URL, without a request to it.
 
-    Raises PlaceError where fsspec, or what it needs for this kind of place, is not installed.
+    Raises PlaceError if fsspec, or what it needs for this kind of place, is not installed.
     """
     try:
         core = importlib.import_module("fsspec.core")
     except ImportError:
-        text = f"cannot be reached without fsspec: pip install '{EXTRA}'"
+        text = "cannot be reached without fsspec: pip install 'lstm-benchmark-suite[remote]'"
         raise PlaceError(f"{shown(url)} {text}") from None
     try:
         files, root = core.url_to_fs(url)
-        # What another command of this process saw may be old.
+        # Listings of an earlier command may be outdated.
         files.invalidate_cache()
     except Exception as error:
-        # fsspec says what to install.
+        # fsspec's ImportError says what to install.
         install = isinstance(error, ImportError)
         text = printable(_cleaned(str(error), url)) if install else reason(error, url)
         raise PlaceError(f"{shown(url)} cannot be reached: {text}") from None
@@ -127,7 +120,7 @@ def opened(url: str) -> RemotePath:
 
 
 def limit() -> float:
-    """Seconds for one question."""
+    """Return the seconds for one request."""
     try:
         found = float(os.environ.get(LIMIT_VARIABLE, ""))
     except ValueError:
@@ -136,9 +129,9 @@ def limit() -> float:
 
 
 def answer_within_limit(call: Callable[..., T], *arguments: object, **options: object) -> T:
-    """What a place answers within the limit; raises TimeoutError after it, or what it raises.
+    """Return what a call returns within the limit; raises TimeoutError, or what the call raises.
 
-    The question itself cannot be taken back: a thread waits on for it, and holds nothing up.
+    The call cannot be cancelled: a daemon thread goes on waiting for it.
     """
     answer: Future[T] = Future()
 
@@ -153,9 +146,9 @@ def answer_within_limit(call: Callable[..., T], *arguments: object, **options: o
 
 
 def reason(error: BaseException, url: str = "") -> str:
-    """Return why a place did not do what was requested, in words, without credentials.
+    """Return the reason of a place's error as text without credentials.
 
-    url: of the place, whose credentials the words of other libraries may hold in any form.
+    url: that of the place, whose credentials other libraries may put into their messages.
     """
     if _denied(error):
         return "access is denied: are the credentials those of somebody who may?"
@@ -168,7 +161,7 @@ def reason(error: BaseException, url: str = "") -> str:
 
 
 def _cleaned(text: str, url: str) -> str:
-    """Remove the credentials of a URL from a text, in whole and in parts, the longest first."""
+    """Remove the credentials of a URL and their parts from a text, the longest first."""
     head, _, query = url.partition("://")[2].partition("?")
     user = head.rpartition("@")[0]
     found = {user, query, *re.split("[:/]", user), *(value for _, value in parse_qsl(query))}
@@ -179,12 +172,12 @@ def _cleaned(text: str, url: str) -> str:
 
 
 def is_gone(error: BaseException) -> bool:
-    """Whether what was requested is not there, and not only denied: some places say so of both."""
+    """Return whether something does not exist; some places report denied access the same way."""
     return isinstance(error, FileNotFoundError) and not _denied(error)
 
 
 def _denied(error: BaseException) -> bool:
-    """By the error or one that led to it: 401 and 403 are HTTP's words for it."""
+    """Return whether access was denied, by the error or its causes (401 and 403 in HTTP)."""
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in seen:
@@ -196,37 +189,37 @@ def _denied(error: BaseException) -> bool:
 
 
 def _size(info: Mapping[str, Any]) -> int | None:
-    """The bytes of a file by what a place says of it, None where it does not say."""
+    """Return the size of a file in bytes, None if the place does not give it."""
     size = info.get("size")
     return size if type(size) is int and size >= 0 else None
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """The copy of a place: a folder, or a file. errors: of files of which there is no copy."""
+    """The copy of a folder or a file. errors: those of files that could not be copied."""
 
     path: Path
     errors: tuple[ResultError, ...] = ()
 
 
 _NAMES: dict[str, str] = {}
-"""Of each copy that this process has, by its path, what it is a copy of."""
+"""The URL of each copy that this process uses, by its path."""
 
 
 def named(text: str) -> str:
-    """Return a text about copies as one about the places that they are copies of."""
+    """Replace the paths of copies in a text by their URLs."""
     for path, name in _NAMES.items():
         text = text.replace(path, name)
     return text
 
 
 def fetched(url: str, wanted: Wanted) -> Fetched:
-    """The copy of a file, or of the files in a folder that are wanted, as they are now.
+    """Copy a file, or the wanted files of a folder, unless their copies are up to date.
 
-    Raises PlaceError where the place, or a file that is requested by its URL, cannot be had.
+    Raises PlaceError if the place, or a file named by its URL, cannot be read.
     """
     place = opened(url)
-    # By its whole URL: two users of one place may see different files.
+    # By the complete URL: two users of one place may see different files.
     key = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
     folder = user_cache_path("lstm-benchmark-suite").absolute() / "remote" / key
     marks: dict[str, object] = {}
@@ -240,7 +233,7 @@ def fetched(url: str, wanted: Wanted) -> Fetched:
         raise place.error(f"cannot be read: {reason(error, url)}") from None
 
     def copy(name: str) -> str | PlaceError:
-        """The mark of the file, of which there is a copy now, or why there is none."""
+        """Return the mark of the copied file, or the error."""
         where = "" if file else name
         try:
             return _copy(place, folder / name, listed[name], where, marks.get(name))
@@ -260,7 +253,7 @@ def fetched(url: str, wanted: Wanted) -> Fetched:
     copied = {name: mark for name, mark in found.items() if isinstance(mark, str)}
     errors = tuple(error for error in found.values() if isinstance(error, PlaceError))
     try:
-        # Only what is known to be there is left for anyone who reads the folder.
+        # Leave only the current copies for readers of the folder.
         write(folder / INDEX, copied)
         for path in folder.iterdir():
             if path.name not in copied and path.name != INDEX:
@@ -275,23 +268,23 @@ def fetched(url: str, wanted: Wanted) -> Fetched:
 
 
 def _listed(place: RemotePath) -> dict[str, Mapping[str, Any]]:
-    """What the place says of each file directly in the folder, by its name."""
+    """Return fsspec's information on each file directly in the folder, by its name."""
     found = answer_within_limit(place.files.ls, place.root, detail=True)
-    # A question about a single file must not be answered from this list.
+    # A later request for a single file must not be answered from this list.
     place.files.invalidate_cache()
     listed = {}
     for info in found:
         name = posixpath.basename(str(info.get("name", "")).rstrip("/"))
-        # One that is a path here and not there would be written elsewhere.
+        # A name that is a path here would be written to another folder.
         if info.get("type") == "file" and name and not {"\\", "\0"} & set(name):
             listed[name] = info
     return listed
 
 
 def _copy(place: RemotePath, to: Path, info: Mapping[str, Any], where: str, known: object) -> str:
-    """Bring a copy up to date and return what its file is known by, perhaps nothing.
+    """Update a copy and return the mark of its file, possibly empty.
 
-    known: the same of the copy that is there. where: how errors name the file in its place.
+    known: the mark of the present copy. where: the file's name in errors.
     """
     path = str(info.get("name") or place.inside(where)) if where else place.root
     if _size(info) is None:

@@ -11,15 +11,15 @@ from bench.machine.reading import regular_bytes
 from bench.machine.remote import AT_ONCE, RemotePath, answer_within_limit, is_gone, opened, reason
 
 _WITH_FOLDERS = frozenset(("file", "local", "sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs"))
-"""Places where a folder must be made before a file in it. In an object store nothing is made but
-objects: a bucket whose name was mistyped is an error and not a new bucket."""
+"""Places where a folder must be created before a file in it. In an object store a mistyped bucket
+is an error and is never created."""
 
 _EXCLUSIVE = frozenset(("file", "local", "sftp", "ssh"))
-"""Places whose files can be opened under the condition that they are new."""
+"""Places that can open a file on the condition that it is new."""
 
 
 def check(url: str) -> RemotePath:
-    """Return a place. Raises PlaceError if files surely cannot be written there."""
+    """Return a place. Raises PlaceError if files can certainly not be written there."""
     place = opened(url)
     if place.protocols & {"http", "https"}:
         raise place.error("can only be read: results go to s3://, gs://, sftp:// and the like")
@@ -27,9 +27,9 @@ def check(url: str) -> RemotePath:
 
 
 def upload(paths: Sequence[Path], url: str) -> tuple[list[str], list[ResultError]]:
-    """Copy files into a folder elsewhere: the URLs of those that are there now, and what failed.
+    """Copy files into a folder elsewhere. Return the URLs of those that are there, and the errors.
 
-    Raises PlaceError where the place cannot be reached at all.
+    Raises PlaceError if the place cannot be reached at all.
     """
     place = check(url)
 
@@ -54,7 +54,7 @@ def _upload(data: bytes, place: RemotePath, name: str) -> None:
             if place.protocols & _WITH_FOLDERS:
                 answer_within_limit(place.files.makedirs, place.root, exist_ok=True)
             _create(place, target, data)
-            # Of two who write one name at once only one learns that its file is there.
+            # Of two simultaneous writers of one name, only one finds its own file.
             found = _there(place, target)
     except Exception as error:
         text = "there is no such folder or bucket" if is_gone(error) else reason(error, place.url)
@@ -67,9 +67,9 @@ def _upload(data: bytes, place: RemotePath, name: str) -> None:
 
 
 def _create(place: RemotePath, target: str, data: bytes) -> None:
-    """Write a file that is not there, where the place can without replacing another's.
+    """Write a new file, if the place can do so without replacing another's.
 
-    Whatever another has written meanwhile is compared by the caller.
+    The caller compares what another writer may have written meanwhile.
     """
 
     def exclusively() -> None:
@@ -80,7 +80,7 @@ def _create(place: RemotePath, target: str, data: bytes) -> None:
         if place.protocols & _EXCLUSIVE:
             answer_within_limit(exclusively)
         else:
-            # S3 and Google's store are requested to refuse it (`If-None-Match: *`).
+            # S3 and Google's store refuse to replace a file (`If-None-Match: *`).
             answer_within_limit(place.files.pipe_file, target, data, mode="create")
     except Exception as error:
         if isinstance(error, FileExistsError) or _there(place, target) is not None:
@@ -94,7 +94,7 @@ def _create(place: RemotePath, target: str, data: bytes) -> None:
 
 
 def _there(place: RemotePath, target: str) -> bytes | None:
-    """The contents of a file; None if it is not there."""
+    """Return the contents of a file, None if it does not exist."""
     try:
         found: bytes = answer_within_limit(place.files.cat_file, target)
     except Exception as error:

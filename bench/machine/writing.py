@@ -1,9 +1,8 @@
-"""Write results so that nothing finished is ever lost and nothing half written is ever seen.
+"""Write files atomically, and find out whether the writer of a file still runs.
 
-A journal line is on the disk before the next case starts; a file takes its name only when it is
-whole. A journal is locked while it is written, and names its writer (the machine since its start,
-the process, and when that was started), since some file systems have no locks that another machine
-or container can see. A writer of which nothing is known is taken to be alive.
+A file takes its name only when it is complete. A journal is locked while it is written. It also
+names its writer (the process and the start of its machine), since other machines and containers do
+not see the locks of some file systems. An unknown writer counts as running.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from bench.machine.fields import ResultError, printable
 
 
 class Closing(ABC):
-    """A context manager that is itself what its block uses, and is closed in the end."""
+    """A context manager that yields itself and is closed at the end of its block."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is held; a second call does nothing."""
+        """Release what is held; a second call does nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -44,14 +43,14 @@ class Closing(ABC):
 
 
 FRESH = 900.0
-"""Seconds since its last change for which a file may have a writer where nothing else shows it: on
-another machine, over a file system without common locks. Few cases take as long."""
+"""Seconds after its last change in which a file may have a writer that this machine cannot see.
+Few cases take longer."""
 
 
 @dataclass(frozen=True)
 class Writer:
-    """A process. started: as the system counts it. boot: which start of the machine. namespace: in
-    which container its number counts. locks: whether it has locked what it writes.
+    """A process. started: in the system's unit. boot: identifies the start of the machine.
+    namespace: identifies the container. locks: whether it has locked its file.
     """
 
     pid: int
@@ -64,12 +63,12 @@ class Writer:
 
     @classmethod
     def this_process(cls, *, locks: bool = False) -> Writer:
-        """Return the process that calls it."""
+        """Return the calling process."""
         return cls(os.getpid(), _started(os.getpid()) or 0, *_here(), locks)
 
     @classmethod
     def from_data(cls, data: object) -> Writer | None:
-        """Return what ``to_dict`` wrote; None for anything else."""
+        """Return the result of ``to_dict`` as a Writer; None for anything else."""
         kinds = {"pid": int, "started": int, "boot": str, "namespace": str}
         kinds |= {"host": str, "machine": str}
         given = data if isinstance(data, Mapping) else {}
@@ -78,22 +77,21 @@ class Writer:
         return cls(**{name: given[name] for name in kinds}, locks=given.get("locks") is True)
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
     @property
     def token(self) -> str:
-        """Short and of plain letters, for the name of a file."""
-        space = "".join(filter(str.isdigit, self.namespace)) or "0"
-        return f"{self.pid}-{self.started}-{_short(self.boot)}-{space}"
+        """Return a short form for the name of a file."""
+        boot = re.sub("[^0-9a-f]", "", self.boot.lower())[-8:].rjust(8, "0")
+        return f"{self.pid}-{self.started}-{boot}-{re.sub('[^0-9]', '', self.namespace) or '0'}"
 
     @property
     def lives(self) -> bool | None:
-        """Whether it still runs; None if that cannot be determined from here."""
+        """Return whether the process runs; None if that is unknown here."""
         boot, namespace, host, machine = _here()
         if self.boot != boot:
-            # Of this machine, it has ended when that was started again. Of machines of one name
-            # only those are one that have an id, too.
+            # It ended if this machine has started again. The host name alone identifies no machine.
             same = bool(machine) and (self.host, self.machine) == (host, machine)
             return False if same else None
         if self.namespace != namespace:
@@ -106,19 +104,15 @@ class Writer:
 
 
 def token_lives(name: str) -> bool | None:
-    """Whether the process whose ``token`` a name holds still runs; None if that is unknown."""
-    found = re.search(r"(\d+)-(\d+)-([0-9a-f]{8})-(\d+)", name)
-    if found is None:
-        return None
-    boot, namespace, _, _ = _here()
-    mine = (_short(boot), "".join(filter(str.isdigit, namespace)) or "0")
-    if (found[3], found[4]) != mine:
+    """Return whether the process whose ``token`` is in a name runs; None if that is unknown."""
+    found = re.search(r"(\d+)-(\d+)-([0-9a-f]{8}-\d+)", name)
+    if found is None or found[3] != Writer.this_process().token.split("-", 2)[2]:
         return None
     return _started(int(found[1])) == int(found[2])
 
 
 def writer_of(path: Path) -> Writer | None:
-    """Return the process that the first line of a journal names, if it names one."""
+    """Return the process that the first line of a journal names, if any."""
     try:
         with path.open("rb") as file:
             data = json.loads(file.readline(2**20))
@@ -128,16 +122,15 @@ def writer_of(path: Path) -> Writer | None:
 
 
 def living(path: Path) -> str:
-    """Return which process still writes a journal, in words; empty if none does."""
+    """Describe the process that still writes a journal; empty if none does."""
     writer = writer_of(path)
     held = _locked(path)
     if held:
         return str(writer or "a process that does not give its number")
     if held is False and (writer is None or (writer.locks and writer.boot == _here()[0])):
-        return ""  # one machine has one set of locks, for all of its containers
-    lives = None if writer is None else writer.lives
-    if lives is not None:
-        return str(writer) if lives else ""
+        return ""  # all containers of a machine see the same locks
+    if writer is not None and writer.lives is not None:
+        return str(writer) if writer.lives else ""
     try:
         age = time.time() - path.stat().st_mtime
     except OSError:
@@ -146,9 +139,9 @@ def living(path: Path) -> str:
 
 
 def lock(file: int, *, wait: bool, shared: bool = False) -> bool | None:
-    """Lock an open file until it is closed. False if another process has it, None without locks.
+    """Lock an open file until it is closed, perhaps shared with other shared locks.
 
-    shared: with all who lock it so.
+    Returns False if another process has the lock, None if there are no locks.
     """
     try:
         import fcntl
@@ -165,13 +158,13 @@ def lock(file: int, *, wait: bool, shared: bool = False) -> bool | None:
 
 
 def _locked(path: Path) -> bool | None:
-    """Whether a process has locked a file; None where that cannot be determined."""
+    """Return whether a process has locked a file; None if that is unknown."""
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
     try:
-        # Shared: two that look at the same time do not take each other for a writer.
+        # Shared, so that two simultaneous readers do not take each other for a writer.
         free = lock(file, wait=False, shared=True)
     finally:
         os.close(file)
@@ -180,10 +173,10 @@ def _locked(path: Path) -> bool | None:
 
 @functools.cache
 def _here() -> tuple[str, str, str, str]:
-    """This start of this machine, the container, and what they are called."""
+    """Return identifiers of the machine's start and the container, and names of the machine."""
     boot = _text("/proc/sys/kernel/random/boot_id")
     try:
-        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (it leads to no path)
+        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (not a path)
     except OSError:
         namespace = ""
     if not boot:
@@ -200,16 +193,11 @@ def _text(path: str) -> str:
         return ""
 
 
-def _short(boot: str) -> str:
-    digits = "".join(letter for letter in boot.lower() if letter in "0123456789abcdef")
-    return digits[-8:].rjust(8, "0")
-
-
 def _started(pid: int) -> int | None:
-    """When a process was started, in the system's own count; None if there is none."""
+    """Return when a process was started, in the system's unit; None if there is none."""
     try:
-        # After the name, which may hold anything: the state is the third field of proc(5), the
-        # start the twenty-second.
+        # After the name, which may hold anything, are the state, the third field of proc(5), and
+        # the start, the twenty-second.
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return None if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, IndexError, ValueError):
@@ -228,21 +216,21 @@ JOURNAL_SUFFIX = ".journal.jsonl"
 
 
 class ResultWriteError(OSError):
-    """A result file cannot be written; one line, naming the path. Nothing half written is left."""
+    """A file cannot be written; one line that names the path. No partial file is left."""
 
 
 def write(path: str | os.PathLike[str], data: Mapping[str, object]) -> None:
-    """Write an object to a file as JSON, in the way of ``write_bytes``."""
-    write_bytes(path, encode(plain(data, "")) + b"\n")
+    """Write an object to a file as JSON, like ``write_bytes``."""
+    write_bytes(path, encode(plain(data)) + b"\n")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file of any content: all of it, or nothing.
+    """Write a file completely or not at all.
 
-    It is written next to its name, which it then takes. What a symbolic link leads to is written in
-    that way too, and the link stays. A device or a FIFO is never replaced: the data goes into it.
+    The data is written under another name, which is then changed. A symbolic link stays, and its
+    target is written. A device or a FIFO is never replaced: the data is written into it.
 
-    Raises ResultWriteError, naming the path; what stood under the name before then still does.
+    Raises ResultWriteError, naming the path; an existing file then stays as it was.
     """
     path = Path(path)
     try:
@@ -259,9 +247,9 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def clear_left_over(folder: str | os.PathLike[str]) -> None:
-    """Delete what writers that were killed have left half written in a results folder.
+    """Delete the partial files in a results folder whose writer has ended.
 
-    That is what a process of this machine that has ended was writing, or what is a day old.
+    If that is unknown, a partial file is deleted after a day.
     """
     for place in (Path(folder), Path(folder) / ".sessions"):
         with contextlib.suppress(OSError):
@@ -276,43 +264,40 @@ def clear_left_over(folder: str | os.PathLike[str]) -> None:
 
 
 def unfinished_name(name: str, suffix: str = ".tmp") -> str:
-    """Return a hidden name for a file that is still being written, with its writer in it."""
-    # In bytes, of which a name can have 255.
+    """Return a hidden name for a file that is being written, with the token of its writer."""
+    # A name can have 255 bytes.
     name = name.encode(errors="ignore")[:100].decode(errors="ignore")
     return f".{name}.{Writer.this_process().token}.{uuid.uuid4().hex[:8]}{suffix}"
 
 
 def _is_written_through(path: Path) -> bool:
-    """Whether a path is no place for a file of its own: a device, a FIFO, an open stream."""
+    """Return whether a path is a device, a FIFO or an open stream, which no file may replace."""
     try:
         kind = path.stat().st_mode
     except FileNotFoundError:
         return False
     if not stat.S_ISREG(kind):
         return not stat.S_ISDIR(kind)
-    # Where the shell leads a stream into a file, /dev/stdout is that file; others write to it too.
+    # If the shell redirects a stream, /dev/stdout is the file, and others write to it too.
     streams = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
     return path.absolute().as_posix().startswith(streams)
 
 
 def _write_and_rename(path: Path, data: bytes) -> None:
     unfinished = path.with_name(unfinished_name(path.name))
-    file = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        write_all(file, data)
-        with contextlib.suppress(OSError):  # of a file that is there, its rights stay
-            os.fchmod(file, stat.S_IMODE(path.stat().st_mode))
-        os.fsync(file)
-        os.close(file)
-        file = -1
+        try:
+            write_all(file, data)
+            with contextlib.suppress(OSError):  # keep the permissions of an existing file
+                os.fchmod(file, stat.S_IMODE(path.stat().st_mode))
+            os.fsync(file)
+        finally:
+            os.close(file)
         unfinished.replace(path)
         sync_folder(path.parent)
     finally:
-        if file >= 0:
-            os.close(file)
-        # If this fails it was never made, for the reason that is already being raised.
         with contextlib.suppress(OSError, ValueError):
             unfinished.unlink(missing_ok=True)
 
@@ -325,7 +310,7 @@ def write_all(file: int, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder outlive a power cut; some file systems cannot, and need not."""
+    """Make a new name in a folder survive a power failure; some file systems cannot."""
     try:
         file = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -343,17 +328,17 @@ def write_error(path: Path, error: Exception) -> ResultWriteError:
 
 def encode(data: object) -> bytes:
     """Return plain data as JSON."""
-    # ASCII only, so that a lone surrogate in a name is no obstacle.
+    # ASCII, since a name may hold a lone surrogate.
     return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 
-def plain(value: Mapping[str, object], where: str) -> dict[str, object]:
-    """Only what JSON can hold; raises ResultWriteError, naming where, for anything else."""
+def plain(value: Mapping[str, object], where: str = "") -> dict[str, object]:
+    """Return an object as JSON can hold it. Raises ResultError, naming where, if it cannot."""
     return {str(key): _plain_value(item, f"{where}{key}") for key, item in value.items()}
 
 
 def _plain_value(value: object, where: str) -> object:
-    """The value as JSON can hold it; NaN and infinity, for which JSON has no spelling, as null."""
+    """Return the value as JSON can hold it; NaN and infinity become null."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):

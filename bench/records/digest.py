@@ -1,8 +1,7 @@
-"""The digest of a result file, by which changes of its contents are detected.
+"""Detect changes of a result file's contents by its digest, which is not a signature.
 
-SHA-256 over a canonical form of all that the file holds but the digest itself: JSON with its keys
-sorted, no blanks, ASCII only, numbers as Python's ``json`` writes them. So the order of fields,
-indentation and line ends may change, and no value. It is no signature.
+The digest is the SHA-256 of the file's other contents as JSON with sorted keys, no blanks, ASCII
+only, and numbers as Python's ``json`` writes them: only order and layout of fields may change.
 """
 
 from __future__ import annotations
@@ -16,29 +15,29 @@ from bench.machine.fields import mapping
 from bench.machine.writing import plain
 
 KEY = "digest"
-"""The field of the digest, at the top of the file."""
+"""The field of the digest at the top of the file."""
 
 MARK = "digested"
-"""The field of a file's own part that says that its version of the suite writes a digest."""
+"""The field that says that the version which wrote the file also writes a digest."""
 
 CHANGED = (
     "was changed after it was written: its digest is missing or is not that of its contents; "
     "take the original, or measure again"
 )
-"""Says of such a file what is wrong, after its name."""
+"""The message about a changed file, after its name."""
 
 
 def digest(document: Mapping[str, object]) -> str:
-    """Return ``sha256:`` and 64 digits for a document of plain data, ignoring a digest in it."""
+    """Return ``sha256:`` and 64 digits for a document of plain data, without a digest in it."""
     return _digest_of(_canonical(document))
 
 
 def with_digest(document: Mapping[str, object]) -> dict[str, object]:
-    """Return the document as plain data with its digest at its end and the keys inside sorted.
+    """Return the document as plain data, its inner keys sorted and its digest at the end.
 
     Raises ResultError for what JSON cannot hold.
     """
-    text = _canonical(plain(document, ""))
+    text = _canonical(plain(document))
     contents = json.loads(text)
     return {
         **{key: contents[key] for key in map(str, document) if key != KEY},
@@ -47,8 +46,7 @@ def with_digest(document: Mapping[str, object]) -> dict[str, object]:
 
 
 def changed(document: Mapping[str, object]) -> bool:
-    """Return whether a file was changed: its digest is wrong, or its version wrote one and it has
-    none. Older files have none."""
+    """Return whether a file was changed: its digest is wrong or, except in old files, missing."""
     if document.get(KEY) is not None:
         return document[KEY] != digest(document)
     sections = map(mapping, (document.get("lstm"), document.get("learning")))
@@ -56,9 +54,9 @@ def changed(document: Mapping[str, object]) -> bool:
 
 
 def is_as_written(data: bytes) -> bool:
-    """Return whether a file is byte for byte the canonical form with its digest at the end.
+    """Return whether a file is exactly the canonical form with its digest at the end.
 
-    It saves half of the time of reading such a file; others may be unchanged, too.
+    This check halves the time of reading; other files may be unchanged too.
     """
     pattern = re.compile(rb',"digest":"(sha256:[0-9a-f]{64})"\}\s*\Z')
     found = pattern.search(data, max(0, len(data) - 200))
@@ -71,7 +69,7 @@ def is_as_written(data: bytes) -> bool:
 
 def _canonical(document: Mapping[str, object]) -> str:
     contents = {key: value for key, value in document.items() if key != KEY}
-    # Not the RFC 8785 form: that has no integers beyond 2^53, and seeds are.
+    # RFC 8785 has no integers beyond 2^53, and seeds are larger.
     return json.dumps(contents, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 

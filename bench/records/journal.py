@@ -1,6 +1,6 @@
-"""The journal of a run: a line a finished case, on the disk before the next case starts.
+"""Write the journal of a run: a line for each finished case, on disk before the next case starts.
 
-What would not be read back is refused before it is written.
+An entry that could not be read back is refused before it is written.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from bench.records.schema import (
 )
 
 STARTING, WAITING = "starting", "waiting"
-"""Phases of a process that shares its start with another one of its session."""
+"""Phases of a process that starts while another one of its session measures."""
 
 
 class LineFile(Closing):
-    """Writes a file line by line, each an object; a line is on the disk before the call returns.
+    """Writes a new file of objects, one a line; a line is on disk before the call returns.
 
-    The file must not exist yet. It takes its name with its first line, which names its writer, and
-    is locked while it is open, so that others can see that its writer is alive.
+    The file takes its name with its first line, which names its writer, and is locked while it is
+    open, so that others can see that its writer runs.
 
-    Raises ResultWriteError, naming the path, where the file cannot be made or a line not written;
-    the lines before it stay whole.
+    Raises ResultWriteError, naming the path, if the file cannot be created or a line not written;
+    the lines before it stay complete.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -54,14 +54,14 @@ class LineFile(Closing):
         self._process = os.getpid()
         self._file = -1
         self._locks: bool | None = None
-        self._hidden: Path | None = None  # where it is until it has its name
+        self._hidden: Path | None = None  # its path until the first line
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _check_free(self.path)
             hidden = self.path.with_name(unfinished_name(self.path.name))
             self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             self._hidden = hidden
-            # Others can have it for a moment: those that look whether it is locked.
+            # Wait, since others hold the lock for a moment to check it.
             self._locks = lock(self._file, wait=True)
             _OPEN.add(self)
         except (OSError, ValueError) as error:
@@ -78,15 +78,14 @@ class LineFile(Closing):
                     self._hidden.unlink()
 
     def append(self, line: Mapping[str, object]) -> None:
-        """Write one line more."""
-        line = plain(line, "")
+        """Write a line."""
+        line = plain(line)
         if os.getpid() != self._process:
-            # A fork: what it writes would stand there twice, or between two halves of a line.
+            # The child of a fork would write lines twice, or inside another line.
             raise RuntimeError(f"{self.path} is written by process {self._process} alone")
-        if os.lseek(self._file, 0, os.SEEK_CUR) == 0:
-            writer = Writer.this_process(locks=self._locks is True)
-            line = {**line, "writer": writer.to_dict()}
         before = os.lseek(self._file, 0, os.SEEK_CUR)
+        if before == 0:
+            line["writer"] = Writer.this_process(locks=self._locks is True).to_dict()
         try:
             write_all(self._file, encode(line) + b"\n")
             os.fsync(self._file)
@@ -94,8 +93,8 @@ class LineFile(Closing):
                 _name(self._hidden, self.path)
                 self._hidden = None
         except OSError as error:
-            # What was written of the line (a full disk takes a part) must not stay: the next line
-            # would be glued to it. If that fails, the reader drops a last line that is cut off.
+            # Remove a partial line (on a full disk), to which the next line would be appended. If
+            # that fails, the reader drops it.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, before)
                 os.lseek(self._file, before, os.SEEK_SET)
@@ -103,22 +102,22 @@ class LineFile(Closing):
 
 
 def _check_free(path: Path) -> None:
-    """Raises FileExistsError where the name is taken, by a link that leads nowhere too."""
+    """Raise FileExistsError if the name is taken, perhaps by a broken link."""
     if path.exists() or path.is_symlink():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def _name(hidden: Path, path: Path) -> None:
-    """Give a file its name. Raises FileExistsError where another has it."""
+    """Give a file its name. Raises FileExistsError if another file has it."""
     try:
         path.hardlink_to(hidden)
     except FileExistsError:
         raise
-    except OSError:  # a disk without such links
+    except OSError:  # a file system without hard links
         _check_free(path)
         hidden.rename(path)
     else:
-        with contextlib.suppress(OSError):  # it has its name: its line must not be taken back
+        with contextlib.suppress(OSError):  # it has its name, so its line must stay
             hidden.unlink()
     sync_folder(path.parent)
 
@@ -126,7 +125,7 @@ def _name(hidden: Path, path: Path) -> None:
 _OPEN: weakref.WeakSet[LineFile] = weakref.WeakSet()
 
 if hasattr(os, "register_at_fork"):
-    # A fork must not go on holding the lock when its parent has ended.
+    # The child of a fork must not hold the lock after its parent has ended.
     os.register_at_fork(after_in_child=lambda: list(map(LineFile.close, list(_OPEN))))
 
 
@@ -146,26 +145,26 @@ class Journal(LineFile):
         super().__init__(path)
 
     def start(self, run: Run | Mapping[str, object]) -> None:
-        """Write the first line: what run this is. It has not ended, whatever its fields say."""
+        """Write the first line, the run, as not finished."""
         data = run.to_dict() if isinstance(run, Run) else run
         begun = {**data, "finished": None, "complete": False}
-        line = plain({"schema": SCHEMA, "run": begun}, "")
+        line = plain({"schema": SCHEMA, "run": begun})
         parsed = parse_run(Field(self.path, "run", line["run"]))
         self.append(line)
         self._run = parsed
 
     def begin(self, case_ids: Sequence[str], phase: str = "") -> None:
-        """Write which cases the process is busy with from now on; readers of results skip it.
+        """Write on which cases the process works now; readers of results skip it.
 
-        phase: ``STARTING`` while the framework of a case is started ahead of its turn, ``WAITING``
-        while the process waits for its turn to measure; else the cases are prepared or timed.
+        phase: ``STARTING`` if it starts the framework of a case in advance, ``WAITING`` if it waits
+        for its turn to measure; otherwise the cases are prepared or timed.
         """
         self._started()
         self.append({"begun": list(case_ids)} | ({"phase": phase} if phase else {}))
 
     def benchmark(self, entry: Mapping[str, object]) -> None:
-        """Write a measured case as pytest-benchmark makes it, with ours in ``extra_info``."""
-        line = plain({"benchmark": entry}, "")
+        """Write a measured case in pytest-benchmark's form, with ours in ``extra_info``."""
+        line = plain({"benchmark": entry})
         field = Field(self.path, "benchmark", line["benchmark"])
         case_id = parse_benchmark(field, self._started()).case.id
         if case_id in self._measured:
@@ -174,8 +173,8 @@ class Journal(LineFile):
         self._measured.add(case_id)
 
     def outcome(self, entry: Mapping[str, object]) -> None:
-        """Write a case that has no time."""
-        line = plain({"outcome": entry}, "")
+        """Write a case without a time."""
+        line = plain({"outcome": entry})
         parse_outcome(Field(self.path, "outcome", line["outcome"]), self._started())
         self.append(line)
 
@@ -186,12 +185,12 @@ class Journal(LineFile):
         *,
         complete: bool = True,
     ) -> None:
-        """Write the last line: when it ended (by default now), and whether all was done."""
+        """Write the last line: when the run ended (by default now), and whether it is complete."""
         run = self._started()
         finished = datetime.now(UTC) if finished is None else finished
         time = finished if isinstance(finished, str) else finished.isoformat()
         ended = {"finished": time, "environment_after": environment_after, "complete": complete}
-        line = plain(ended, "")
+        line = plain(ended)
         parse_finish(run, Field(self.path, "", line))
         self.append(line)
 

@@ -50,7 +50,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "sys.path": sys.path.clear,
     "the limit RLIMIT_FSIZE": lambda: lower(resource.RLIMIT_FSIZE),
     "the limit RLIMIT_NOFILE": lambda: lower(resource.RLIMIT_NOFILE),
-    "Python's tracing": lambda: sys.setprofile(lambda *_: None),
+    "Python's profiling": lambda: sys.setprofile(lambda *_: None),
 }
 
 
