@@ -7,10 +7,9 @@ from collections.abc import Callable
 from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.spec import LSTMSpec
 
-Layer = Callable[[int, Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor, Tensor]]
-"""One direction of one layer: from its row in the state, the sequence it reads, its initial h and c
-``[B, H]`` and whether it reads backwards, to its outputs (at the step they belong to) and last h
-and c."""
+Layer = Callable[[int, Call, bool], Outputs]
+"""Compute one direction of one layer, from its row in the state, its own call (h and c ``[B, H]``)
+and whether it reads backwards; outputs stand at the step they belong to."""
 
 
 def through_layers(
@@ -20,7 +19,7 @@ def through_layers(
     join: Callable[[list[Tensor]], Tensor],
     stack: Callable[[list[Tensor]], Tensor],
 ) -> Outputs:
-    """The whole network: outputs ``[.., .., D*H]`` with the input's axes, final h and c."""
+    """Compute the network: outputs ``[.., .., D*H]`` with the input's axes, final h and c."""
     x = call.x
     h_last, c_last = [], []
     for number in range(spec.num_layers):
@@ -29,7 +28,8 @@ def through_layers(
         outputs = []
         for direction in range(spec.num_directions):
             row = number * spec.num_directions + direction
-            y, h, c = layer(row, x, call.h[row], call.c[row], direction == 1)
+            own = Call(x, call.h[row], call.c[row], call.lengths)
+            y, h, c = layer(row, own, direction == 1)
             outputs.append(y)
             h_last.append(h)
             c_last.append(c)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lstm_impl.availability import Package
 from lstm_impl.backends.jax.model import INSTALL_CPU, INSTALL_GPU, JaxBackend
-from lstm_impl.call import Outputs, State, Tensor, Tensors
+from lstm_impl.call import Call, Outputs, Tensors
 
 
 class Flax(JaxBackend):
@@ -18,13 +18,11 @@ class Flax(JaxBackend):
     )
     summary = "flax.nnx.RNN over an OptimizedLSTMCell, compiled by XLA"
 
-    def layer(
-        self, x: Tensor, state: State, parameters: Tensors, lengths: Tensor | None, reverse: bool
-    ) -> Outputs:
+    def layer(self, call: Call, parameters: Tensors, reverse: bool) -> Outputs:
         import jax.numpy as jnp
         from flax import nnx
 
-        h, c = state
+        x, h, c, lengths, _ = call
         kernel, recurrent_kernel, bias = parameters
 
         def make() -> nnx.RNN:

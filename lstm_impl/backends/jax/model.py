@@ -19,7 +19,7 @@ from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.hlo import OF_XLA, ProfiledEvent, describe_hlo, kind_of, launches
 from lstm_impl.backends.stacking import through_layers
-from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model, Stream
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
@@ -274,14 +274,12 @@ class JaxBackend(Backend):
 
     # -- what a strategy says
 
-    def layer(
-        self, x: Tensor, state: State, parameters: Tensors, lengths: Tensor | None, reverse: bool
-    ) -> Outputs:
-        """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
+    def layer(self, call: Call, parameters: Tensors, reverse: bool) -> Outputs:
+        """Compute one direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
 
-        x ``[T, B, in]``; parameters kernel, recurrent kernel and bias, in the compute type;
-        lengths ``[B]``. With ``reverse`` it reads each sequence's valid steps from the last to the
-        first; outputs stand at the step they belong to, and are zero on padding.
+        call: x ``[T, B, in]``, h and c ``[B, H]``. parameters: kernel, recurrent kernel and bias,
+        in the compute type. With ``reverse`` each sequence's valid steps are read from the last to
+        the first; outputs stand at the step they belong to, and are zero on padding.
         """
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
@@ -289,9 +287,8 @@ class JaxBackend(Backend):
         """The whole network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
         import jax.numpy as jnp
 
-        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
-            cell = parameters[3 * row : 3 * row + 3]
-            return self.layer(x, (h, c), cell, call.lengths, reverse)
+        def layer(row: int, own: Call, reverse: bool) -> Outputs:
+            return self.layer(own, parameters[3 * row : 3 * row + 3], reverse)
 
         join = functools.partial(jnp.concatenate, axis=-1)
         return through_layers(spec, call, layer, join, jnp.stack)

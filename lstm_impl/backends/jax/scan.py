@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lstm_impl.backends.jax.model import JaxBackend
-from lstm_impl.call import Outputs, State, Tensor, Tensors
+from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
 
 
 class JaxScan(JaxBackend):
@@ -20,17 +20,16 @@ class JaxScan(JaxBackend):
     flags = ("preproject",)
     listed = ("", "+preproject")
 
-    def layer(
-        self, x: Tensor, state: State, parameters: Tensors, lengths: Tensor | None, reverse: bool
-    ) -> Outputs:
+    def layer(self, call: Call, parameters: Tensors, reverse: bool) -> Outputs:
         import jax.numpy as jnp
 
+        x, h, c, lengths, _ = call
         valid = None
         if lengths is not None:
             steps = jnp.arange(x.shape[0], dtype=lengths.dtype)
             valid = (steps[:, None] < lengths[None, :])[:, :, None]
         preproject = "preproject" in self.options
-        return scanned(x, state, parameters, valid, preproject, reverse=reverse)
+        return scanned(x, (h, c), parameters, valid, preproject, reverse=reverse)
 
 
 def scanned(

@@ -65,8 +65,8 @@ def through_keras(spec: LSTMSpec, call: Call, run: Run, batch_major: bool) -> Ou
     if masks is not None:
         masks = [swap(masks[number]) for number in range(spec.num_layers - 1)]
 
-    def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
-        y, h, c = run(row, x, h, c, valid)
+    def layer(row: int, own: Call, reverse: bool) -> Outputs:
+        y, h, c = run(row, own.x, own.h, own.c, valid)
         if reverse:  # Keras leaves the outputs in the order they were computed
             y = ops.flip(y, axis=1)
         if valid is not None:  # Keras repeats the last valid output on padding

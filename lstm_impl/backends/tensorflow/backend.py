@@ -12,7 +12,7 @@ from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.tensorflow.model import TensorFlowModel
-from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LayerWeights, LSTMWeights
@@ -89,18 +89,13 @@ class TensorFlowBackend(Backend):
     # -- what a strategy says
 
     def layer(
-        self,
-        x: Tensor,
-        state: State,
-        parameters: Tensors,
-        padding: PaddingMask | None,
-        reverse: bool,
+        self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
     ) -> Outputs:
-        """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
+        """Compute one direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
 
-        x ``[T, B, in]``; parameters as ``to_layout`` orders them, in the compute type. With
-        ``reverse`` it reads each sequence's valid steps from the last to the first; outputs stand
-        at the step they belong to, and are zero on padding.
+        call: x ``[T, B, in]``, h and c ``[B, H]``. parameters: as ``to_layout`` orders them, in the
+        compute type. With ``reverse`` each sequence's valid steps are read from the last to the
+        first; outputs stand at the step they belong to, and are zero on padding.
         """
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
@@ -129,8 +124,7 @@ class TensorFlowBackend(Backend):
         padding = None if call.lengths is None else PaddingMask.of(call.x, call.lengths)
         size = len(parameters) // spec.state_layers
 
-        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
-            cell = parameters[row * size : (row + 1) * size]
-            return self.layer(x, (h, c), cell, padding, reverse)
+        def layer(row: int, own: Call, reverse: bool) -> Outputs:
+            return self.layer(own, parameters[row * size : (row + 1) * size], padding, reverse)
 
         return through_layers(spec, call, layer, functools.partial(tf.concat, axis=-1), tf.stack)

@@ -16,7 +16,7 @@ from lstm_impl.backends.tensorflow.backend import (
     reverse_time,
 )
 from lstm_impl.backends.tensorflow.second_gradient import guarded, in_vectorized_map
-from lstm_impl.call import Outputs, State, Tensor, Tensors
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import Workload
@@ -43,18 +43,14 @@ class BlockLSTM(TensorFlowBackend):
         return LayerWeights(both[:inputs], both[inputs:], bias)
 
     def layer(
-        self,
-        x: Tensor,
-        state: State,
-        parameters: Tensors,
-        padding: PaddingMask | None,
-        reverse: bool,
+        self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
     ) -> Outputs:
         import tensorflow as tf
 
+        x, h, c, *_ = call
         inputs = reverse_time(x, padding) if reverse else x
         compute = _forward if "registered" in self.options else _with_gradient
-        hidden, cells = compute(inputs, *state, *parameters)
+        hidden, cells = compute(inputs, h, c, *parameters)
         if padding is None:
             y, h, c = hidden, hidden[-1], cells[-1]
         else:

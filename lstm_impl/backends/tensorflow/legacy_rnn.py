@@ -16,7 +16,7 @@ from lstm_impl.backends.tensorflow.backend import (
     TensorFlowBackend,
     reverse_time,
 )
-from lstm_impl.call import Outputs, State, Tensor, Tensors
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.layouts import basic_cell, from_basic_cell
 from lstm_impl.weights import LayerWeights
 
@@ -45,14 +45,9 @@ class DynamicRNN(TensorFlowBackend):
         return from_basic_cell(kernel, bias, forget_bias=0.0 if gradient else 1.0)
 
     def layer(
-        self,
-        x: Tensor,
-        state: State,
-        parameters: Tensors,
-        padding: PaddingMask | None,
-        reverse: bool,
+        self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
     ) -> Outputs:
-        h, c = state
+        x, h, c, *_ = call
         with legacy_keras() as rnn_cell:
             cell = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
             # The cell would make variables of its own; it is given ours.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lstm_impl.backends.tensorflow.backend import PaddingMask, TensorFlowBackend
-from lstm_impl.call import Outputs, State, Tensor, Tensors, Upstream
+from lstm_impl.call import Call, Outputs, Tensor, Tensors, Upstream
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
@@ -55,19 +55,15 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         """
 
     def layer(
-        self,
-        x: Tensor,
-        state: State,
-        parameters: Tensors,
-        padding: PaddingMask | None,
-        reverse: bool,
+        self, call: Call, parameters: Tensors, padding: PaddingMask | None, reverse: bool
     ) -> Outputs:
         # Backwards, the state simply does not move before the first valid step: no copy of x.
         mask = None if padding is None else padding.mask
         if "hoisted" in self.options:
-            return self._hoisted_layer(LayerInputs(x, *state, *parameters), mask, reverse)
+            return self._hoisted_layer(LayerInputs(*call[:3], *parameters), mask, reverse)
         import tensorflow as tf
 
+        x, state = call.x, (call.h, call.c)
         kernel, recurrent_kernel, bias = parameters
         preproject = "preproject" in self.options
         sequence = project(x, kernel, bias) if preproject else x
@@ -199,7 +195,7 @@ def by_loop(
     """The outputs of one layer by a loop, which takes any mask ``[T, B, 1]`` as it is."""
     x, h, c, *parameters = inputs
     padding = None if mask is None else PaddingMask(None, mask)  # a loop needs no lengths
-    return backend.layer(x, (h, c), parameters, padding, reverse)
+    return backend.layer(Call(x, h, c), parameters, padding, reverse)
 
 
 def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:

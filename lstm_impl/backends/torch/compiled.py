@@ -82,10 +82,10 @@ class TorchCompileModel(TorchModel):
             steps = torch.arange(x.shape[0], device=x.device)
             valid = (steps[:, None] < lengths[None, :])[:, :, None]
 
-        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
+        def layer(row: int, own: Call, reverse: bool) -> Outputs:
             kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
-            projected = x @ kernel + bias
-            state = (h, c)
+            projected = own.x @ kernel + bias
+            state = own.h, own.c
             hidden = []
             for t in reversed(order) if reverse else order:
                 mask = None if valid is None else valid[t]
