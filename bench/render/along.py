@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.render.data import COLUMNS
 from bench.render.escape import clean
 from bench.render.labels import caption, compact_verdict, heading, machine, name
-from bench.render.messages import basis_text, gathered, headline, speed_changed
+from bench.render.messages import basis_text, gathered, headline
 from bench.render.quantities import (
     count,
     listed,
@@ -211,7 +211,6 @@ def method(found: Sequence[AxisSeries]) -> list[str]:
             f"Intervals of the lines: {few[-1]}; from {ENOUGH_PROCESSES} processes on they are "
             "what was measured."
         )
-    lines += speed_changed(row for each in found for row in each.rows)
     return lines
 
 

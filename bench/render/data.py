@@ -33,13 +33,12 @@ from bench.render.messages import (
     error_text,
     findings,
     method,
-    paid_back,
     uneven_note,
 )
-from bench.stats.comparison import Comparison, Heterogeneity
+from bench.stats.comparison import Comparison, Heterogeneity, Verdict
 from bench.stats.intervals import PERCENTILES, speed
 from bench.stats.latency import PARTS, StreamProcesses
-from bench.stats.rows import NothingToReportError, Report, Row, Section, build, pairs
+from bench.stats.rows import NothingToReportError, Report, Row, Section, break_even, build, pairs
 from lstm_impl.tuning import Decision, Raced, TunedMachine, TuningRequest, folder, save
 from lstm_impl.tuning.machine import DISTRIBUTIONS, cpu_words
 
@@ -106,6 +105,15 @@ def _in(part: str, *names: str, **keys: str | int) -> dict[str, _Getter]:
 
 def _heterogeneity(row: Row) -> Heterogeneity | None:
     return None if row.to_baseline is None else row.to_baseline.heterogeneity
+
+
+def _break_even_steps(row: Row) -> Value:
+    """After how many steps a backend that is FASTER than the baseline has paid back its start."""
+    ratio = row.to_baseline
+    if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
+        return None
+    paid = break_even(row, row.base, ratio)
+    return None if paid is None else paid.steps
 
 
 def _machine_id(section: Section) -> str:
@@ -205,7 +213,7 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
                 "ratio_valid": lambda row: not row.ratio_doubts if row.to_baseline else None,
                 "ratio_reasons": lambda row: doubt_lines(row.ratio_doubts),
                 "fastest": lambda row: row.fastest if row.rank == 1 else None,
-                "break_even_steps": lambda row: paid.steps if (paid := paid_back(row)) else None,
+                "break_even_steps": _break_even_steps,
                 "why": bound_sentence,
                 "nodes": lambda row: row.interval.nodes or None if row.interval else None,
             },

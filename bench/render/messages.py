@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.case.cases import Case
 from bench.machine.fields import printable
@@ -23,38 +23,21 @@ from bench.render.labels import (
     versus,
     where,
 )
-from bench.render.quantities import (
-    capital,
-    count,
-    listed,
-    part_of,
-    percent,
-    seconds,
-    share,
-)
+from bench.render.quantities import count, listed, part_of, percent, seconds
 from bench.render.table import Finding
 from bench.stats import bound as step
 from bench.stats import comparison, intervals, trust
 from bench.stats.comparison import SAME_WITHIN, Comparison, Heterogeneity, Pairing, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, Reason
 from bench.stats.outliers import outliers
-from bench.stats.ratios import (
-    OF_CASES,
-    OF_CASES_TOGETHER,
-    OF_PROCESSES_MEANS,
-    UNEVEN,
-    all_slower,
-    geometric_mean,
-)
+from bench.stats.ratios import OF_CASES_TOGETHER, UNEVEN, all_slower, geometric_mean
 from bench.stats.rows import (
     KINDS,
     MEASURED,
-    BreakEven,
     Row,
     Section,
     Table,
     all_doubts,
-    break_even,
     compare_rows,
 )
 from bench.stats.trust import Doubt
@@ -130,9 +113,6 @@ def _cost(row: Row) -> str:
 _MOST_LINES = 12
 _MOST_REMARKS = 4
 
-_LATER = 0.1
-"""Seconds by which a first result must come later for it to be worth a sentence."""
-
 
 def findings(section: Section) -> list[Finding]:
     """Return which backend is the fastest, what went wrong, and what has no time and why."""
@@ -140,13 +120,12 @@ def findings(section: Section) -> list[Finding]:
     found = [Finding(_answer(table), answer=True) for table in tables]
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
-    found += [Finding(text) for table in tables for text in (*_fallbacks(table), *_paybacks(table))]
+    found += [Finding(text) for table in tables for text in _fallbacks(table)]
     found += [Finding(text, loud=True) for text in of_nodes(section)]
     if not section.complete:
         found.append(Finding("A run did not finish: cases may be missing.", loud=True))
     found += [Finding(f"{text}.", loud=True) for text in uneven_bridges(rows)]
-    found += [*doubtful(rows), *map(Finding, speed_changed(rows))]
-    found += [*_remarks(rows), *_without_time(rows)]
+    found += [*doubtful(rows), *_remarks(rows), *_without_time(rows)]
     if text := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
         found.append(Finding(f"{text}."))
     return found
@@ -154,10 +133,9 @@ def findings(section: Section) -> list[Finding]:
 
 def summary(found: Sequence[Finding]) -> list[Finding]:
     """Return the answers among findings, and how many warnings the others hold."""
-    wrong = sum(each.loud for each in found)
-    text = f"{count(wrong, 'warning')} below, under Findings: read {'it' if wrong == 1 else 'them'}"
-    warning = Finding(f"{text} before you rely on this.", loud=True)
-    return [*(each for each in found if each.answer), *[warning] * bool(wrong)]
+    answers, wrong = [each for each in found if each.answer], sum(each.loud for each in found)
+    text = f"{count(wrong, 'warning')} below, under Findings: read before you rely on this."
+    return [*answers, *[Finding(text, loud=True)] * bool(wrong)]
 
 
 def unmeasured(section: Section) -> tuple[UnmeasuredCases, ...]:
@@ -218,7 +196,7 @@ def _answer(table: Table) -> str:
         near = [name(each) for each, of in ratios.items() if of.verdict is not Verdict.FASTER]
         text += f" It is not significantly faster than {listed(near or ['all others jointly'])}."
     if doubtful:
-        text += f" Do not rely on it: {share(doubtful, len(pairs), 'ratio')} INVALID."
+        text += f" Do not rely on it: {part_of(doubtful, len(pairs), 'ratio')} INVALID."
     return text + (leaders if {*counts} != {first} else "")
 
 
@@ -229,29 +207,6 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
     if len(known) == len(found):  # what leads everywhere was held against all others already
         return geometric_mean(known).inverse
     return geometric_mean(compare_rows(list(zip(new, base, strict=True))))
-
-
-def paid_back(row: Row) -> BreakEven | None:
-    """Return when a backend that is FASTER than the baseline has made up for a slower start."""
-    ratio = row.to_baseline
-    if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
-        return None
-    return break_even(row, row.base, ratio)
-
-
-def _paybacks(table: Table) -> Iterable[str]:
-    """Say after how many steps a slower start of those that lead has paid back."""
-    after: dict[str, list[BreakEven]] = {}
-    for row in (group[0] for group in table.groups if table.kind == KINDS[0]):
-        if (paid := paid_back(row)) is not None and paid.later >= _LATER:
-            after.setdefault(row.case.backend, []).append(paid)
-    for backend, found in after.items():
-        steps = [round(each.steps) for each in found]
-        reach = f"{min(steps):,} to {max(steps):,}" if min(steps) < max(steps) else f"{steps[0]:,}"
-        yield (
-            f"{title(table)}: {name(backend)} starts up to {seconds(max(e.later for e in found))} "
-            f"later than {name(table.baseline)}, and has made up for it after {reach} steps."
-        )
 
 
 # What is doubtful, and what has no time
@@ -289,7 +244,8 @@ def _by_reason(
         first = doubts[0][1]
         differ = any((each.text, each.values) != (first.text, first.values) for _, each in doubts)
         text = start.format(part_of(len(doubts), len(rows), noun))
-        text += f": {'for one, ' * differ}{clean(doubt_text(first))}"
+        reason, advice = doubt_texts(first)
+        text += f": {'for one, ' * differ}{clean(reason)}"
         if differ or len(doubts) < len(rows):
             text += (
                 f" ({listed([name(row.case.id) for row, _ in doubts][: 1 if differ else None], 2)})"
@@ -297,7 +253,7 @@ def _by_reason(
         most = max(doubt.runs for _, doubt in doubts)
         if most < first.of:
             text += f", in {'up to ' if len(doubts) > 1 else ''}{most} of {first.of} processes"
-        found.append(Finding(_to_change(text, doubt_advice(first)), loud=loud))
+        found.append(Finding(_to_change(text, advice), loud=loud))
     return found
 
 
@@ -368,40 +324,28 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
     why = [(number, UNCLEAR_REASONS[code]) for code, number in counts.items()]
     if by_spread := [ratio for ratio in open_ones if not ratio.reasons]:
         why.append((len(by_spread), _why_unclear(by_spread)))
-    return [
-        f"{capital(share(number, len(judged), 'ratio'))} UNCLEAR: {text}" for number, text in why
-    ]
+    return [f"UNCLEAR: {part_of(number, len(judged), 'ratio')}: {text}" for number, text in why]
 
 
 def _why_unclear(ratios: Sequence[Comparison]) -> str:
     """Return how far the processes of UNCLEAR ratios spread, and how many would decide."""
-    spreads = sorted(ratio.spread for ratio in ratios if ratio.spread is not None)
+    spreads = [ratio.spread for ratio in ratios if ratio.spread is not None]
     between = [ratio.between for ratio in ratios if ratio.between is not None]
     if not spreads or (any(ratio.nodes for ratio in ratios) and not between):
         return (
             f"one process does not show how many are needed; measure in {ENOUGH_PROCESSES} "
             f"(python -m bench.run --processes {ENOUGH_PROCESSES})"
         )
-    middle = statistics.median(spreads)
+    spread = statistics.median(spreads)
+    text = f"processes spread by {percent(spread)}{' (median)' * (len(spreads) > 1)}"
     if between:
-        of_nodes = statistics.median(between)
-        more = "" if of_nodes > middle else ", or in more processes on each"
-        return (
-            f"within a node their processes spread by {percent(middle)}, nodes beyond that by "
-            f"{percent(of_nodes)} (medians); measure on more nodes{more}"
-        )
-    reach = percent(middle)
-    if len(spreads) > 1:
-        reach = f"{percent(spreads[0])} to {percent(spreads[-1])} (median {reach})"
-    for_small, for_large = (
-        f"{'over' if number is None else 'about'} {number or comparison.MOST_NEEDED}"
+        nodes = percent(statistics.median(between))
+        return f"on a node {text}, nodes beyond that by {nodes}; measure on more nodes"
+    small, large = (
+        comparison.processes_needed(spread, effect) or f"over {comparison.MOST_NEEDED}"
         for effect in (0.05, 0.1)
-        for number in [comparison.processes_needed(middle, effect)]
     )
-    return (
-        f"their processes spread by {reach}, so a difference of 5% needs {for_small} processes and "
-        f"one of 10% {for_large}"
-    )
+    return f"{text}, so a difference of 5% needs {small} processes and one of 10% {large}"
 
 
 def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
@@ -484,52 +428,28 @@ def uneven_bridges(rows: Sequence[Row]) -> list[str]:
 
 
 def few(rows: Sequence[Row]) -> list[str]:
-    """What the intervals of fewer processes than six stand on, without a full stop; once a page."""
+    """Return what the intervals assume of fewer than six processes or nodes, without full stops."""
     known = [row.interval for row in rows if row.interval is not None]
-    counts = {each.processes for each in known if each.nodes < 2}
+    ratios = [row.to_baseline for row in rows if row.to_baseline is not None]
     found = []
-    if 1 in counts:
+    if any(each.processes == 1 for each in known):
         found.append(
             "1 process: the interval of a time covers the samples of this process only; medians of "
             f"other processes were seen to differ by {percent(intervals.LEAST_SPREAD)} to "
             f"{percent(intervals.MOST_SPREAD)} on one machine"
         )
-    for noun, numbers in (("process", counts), ("node", {each.nodes for each in known})):
-        if some := [each for each in numbers if 1 < each < ENOUGH_PROCESSES]:
-            found.append(
-                f"{count(max(some), noun)}: the interval of a time is a t-interval over their "
-                f"medians, assumed to spread by at least {percent(intervals.LEAST_SPREAD)}"
-            )
-    ratios = [row.to_baseline for row in rows if row.to_baseline and row.to_baseline.allowance]
-    for noun in ("process", "node"):
-        on = [each for each in ratios if bool(each.nodes) == (noun == "node")]
-        allowed = sorted({each.allowance for each in on if each.allowance})
-        if allowed:
+    for noun, of_nodes in (("process", False), ("node", True)):
+        assumed = []
+        for what, judged in (("times", known), ("ratios", ratios)):
+            here = {e.allowance for e in judged if e.allowance and (e.nodes > 1) == of_nodes}
+            if here:
+                assumed.append(f"{' and '.join(map(percent, sorted(here)))} for {what}")
+        if assumed:
             found.append(
                 f"Fewer than {count(ENOUGH_PROCESSES, noun)} do not show how far they differ: the "
-                f"intervals of ratios assume {' and '.join(f'{100 * each:g}%' for each in allowed)}"
-                f", on which the verdicts depend; from {ENOUGH_PROCESSES} on they are based on "
-                "what was measured"
+                f"intervals assume {', '.join(assumed)}, on which the verdicts depend"
             )
     return found
-
-
-def speed_changed(rows: Iterable[Row]) -> list[str]:
-    """Say, where wide intervals show it, that the machine's speed changed between processes."""
-    widths = [
-        row.interval.half_width
-        for row in rows
-        if row.interval is not None and not row.interval.nodes
-        if any(doubt.code == trust.WIDE_INTERVAL for doubt in row.validity.noted)
-    ]
-    if not widths:
-        return []
-    reach = f"±{min(widths):.0%} to ±{max(widths):.0%}" if len(widths) > 1 else f"±{widths[0]:.0%}"
-    return [
-        "The machine's speed changed from process to process: the intervals of "
-        f"{count(len(widths), 'time')} reach {reach}. Ratios to other backends are taken inside "
-        "each process and are not affected."
-    ]
 
 
 def _fallbacks(table: Table) -> list[str]:
@@ -746,7 +666,7 @@ def bound_words(bound: step.Bound, figures: Mapping[str, float]) -> str:
 
 def doubt_line(doubt: Doubt) -> str:
     """Return in a line why numbers are not to be trusted, what to do, and in how many runs."""
-    text, advice = doubt_text(doubt), doubt_advice(doubt)
+    text, advice = doubt_texts(doubt)
     message = f"{text} ({advice})" if advice else text
     return message if doubt.runs == doubt.of else f"{message} [in {doubt.runs} of {doubt.of} runs]"
 
@@ -756,47 +676,34 @@ def doubt_lines(doubts: Iterable[Doubt]) -> str:
     return "; ".join(map(doubt_line, doubts))
 
 
-_DOUBTS = {
-    trust.UNSTEADY_RATIO: "the earlier and the later half of the rounds have different ratios",
-    trust.FEW_ROUNDS: "fewer than {fewest} rounds: a median of so few has no 95% interval",
-    trust.FEW_PROCESSES: "{processes}: a median over processes has no 95% interval of its own "
-    "under {enough}",
-}
-
-
-def doubt_text(doubt: Doubt) -> str:
-    """Return why numbers are not to be trusted: as it was recorded, or by its code."""
+def doubt_texts(doubt: Doubt) -> tuple[str, str]:
+    """Return why numbers are not to be trusted and what to do, as recorded or by the code."""
     if doubt.text or not doubt.values:
-        return doubt.text
-    if doubt.code == trust.WIDE_INTERVAL:
-        width, processes, nodes = doubt.values
-        over = count(round(nodes), "node") if nodes else f"{processes:.0f} processes"
-        why = "nodes differ, or are few" if nodes else "the machine's speed changed between them"
-        beyond = width > trust.WIDE_OVER_PROCESSES
-        why = f", over ±{trust.WIDE_OVER_PROCESSES:.0%}" if beyond else f": {why}"
-        return f"the interval of the median over {over} is ±{width:.1%}{why}"
-    return _DOUBTS[doubt.code].format(
-        fewest=intervals.FEWEST_SAMPLES,
-        processes=count(round(doubt.values[0]), "process"),
-        enough=ENOUGH_PROCESSES,
-    )
-
-
-def doubt_advice(doubt: Doubt) -> str:
-    """Return what to do about it: as it was recorded, or by its code."""
-    if doubt.text or not doubt.values:
-        return doubt.advice
+        return doubt.text, doubt.advice
     if doubt.code == trust.FEW_PROCESSES:
-        return "go on with python -m bench.run --resume"
-    if doubt.code != trust.WIDE_INTERVAL:
-        return worded(MORE_TIME, bool(doubt.values[0]))
-    width, _, nodes = doubt.values
+        return (
+            f"{count(round(doubt.values[0]), 'process')}: a median over processes has no 95% "
+            f"interval of its own under {ENOUGH_PROCESSES}",
+            "go on with python -m bench.run --resume",
+        )
+    if doubt.code == trust.UNSTEADY_RATIO:
+        text = "the earlier and the later half of the rounds have different ratios"
+        return text, worded(MORE_TIME, bool(doubt.values[0]))
+    if doubt.code == trust.FEW_ROUNDS:
+        text = (
+            f"fewer than {intervals.FEWEST_SAMPLES} rounds: a median of so few has no 95% interval"
+        )
+        return text, worded(MORE_TIME, bool(doubt.values[0]))
+    width, processes, nodes = doubt.values
+    over = count(round(nodes), "node") if nodes else f"{processes:.0f} processes"
+    text = f"the interval of the median over {over} is ±{width:.1%}"
     if width > trust.WIDE_OVER_PROCESSES:
         more = "on more nodes" if nodes else "in more processes"
-        return f"measure {more}, or on a machine of its own"
-    if nodes:
-        return "ratios to other backends come from inside each node, and differ less"
-    return "ratios to other backends come from inside each process, and do not move with it"
+        text += f", over ±{trust.WIDE_OVER_PROCESSES:.0%}"
+        return text, f"measure {more}, or on a machine of its own"
+    text += f": {'nodes' if nodes else 'the speed of the machine'} differed"
+    unit = "node" if nodes else "process"
+    return text, f"ratios to other backends come from inside each {unit} and differ less"
 
 
 # Why a command has nothing to show
@@ -852,95 +759,43 @@ def uneven_note(heterogeneity: Heterogeneity) -> str:
     )
 
 
-# What an interval stands on
+# What an interval is based on
 
 
-_LEFT_OUT = "outlying processes left out"
-_SIDES = {
+_PAIRINGS = {
     Pairing.ALTERNATING: "alternating blocks",
     Pairing.SEQUENTIAL: "one side after the other",
     Pairing.ADJACENT: "each with one of the other side right before or after it",
     Pairing.BRIDGED: "each measured with the same third case",
     Pairing.UNPAIRED: "unpaired",
 }
-_UNITS = {Pairing.UNPAIRED: "log medians", Pairing.BRIDGED: "log ratios to it"}
-
-
-def _interval_of(pairing: Pairing) -> str:
-    return "Welch's interval" if pairing in _UNITS else "t-interval"
-
-
-def _interval_on(pairing: Pairing) -> str:
-    return f"{_interval_of(pairing)} on their {_UNITS.get(pairing, 'log ratios')}"
-
-
-def _spread_added(allowance: float, of: str = "processes") -> str:
-    return f"allowance of {100 * allowance:.2g}% for the spread between {of} added"
-
-
-def _of_processes(counts: Sequence[int], pairing: Pairing, allowance: float | None) -> str:
-    sides = " against ".join([*map(str, counts[:-1]), count(counts[-1], "process")])
-    how = f"{_interval_on(pairing)}, {_LEFT_OUT}"
-    if allowance is not None and min(counts) == 1:
-        how = f"allowance of {100 * allowance:.2g}% for what one process can be off by"
-    elif allowance is not None:
-        how = _spread_added(allowance)
-    return f"{sides}, {_SIDES[pairing]}: {how}"
-
-
-def _over_nodes(start: str, pairing: Pairing, what: str, allowance: float | None) -> str:
-    more = _LEFT_OUT if allowance is None else _spread_added(allowance, "nodes")
-    return f"{start}, {_SIDES[pairing]}{what}, {more}"
-
-
-def _of_medians(processes: int, allowance: float | None, nodes: int = 0) -> str:
-    start, whose = count(processes, "process"), "their"
-    if nodes:
-        start, whose = f"{count(nodes, 'node')}, {start}", "the nodes'"
-    if allowance is None:
-        return f"{start}: order statistics of {whose} medians"
-    least = f"which are taken to spread by {100 * allowance:g}% at least"
-    return f"{start}: t-interval on {whose} log medians, {least}"
-
-
-def _of_lines(processes: int, allowance: float | None) -> str:
-    how = "t-interval over their lines" if allowance is None else _spread_added(allowance)
-    return f"{count(processes, 'process')}: {how}"
-
-
-_OF_ONE = "1 process: order statistics of its own {}; how processes differ is not included"
-_BASES: Mapping[str, Callable[..., str]] = {
-    comparison.OF_PROCESSES: _of_processes,
-    comparison.OF_NODES: lambda nodes, processes, pairing, allowance: _over_nodes(
-        f"{count(nodes, 'node')}, {count(processes, 'process')}",
-        *(pairing, " in each node: t-interval on their log ratios", allowance),
-    ),
-    comparison.OF_NODES_APART: lambda nodes, pairing, allowance: _over_nodes(
-        f"{nodes[0]} against {count(nodes[1], 'node')}, none with both",
-        *(pairing, f": {_interval_on(pairing)}", allowance),
-    ),
-    intervals.OF_MEDIANS: _of_medians,
-    intervals.OF_NODES_MEDIANS: _of_medians,
-    intervals.OF_ITS_SAMPLES: functools.partial(_OF_ONE.format, "samples"),
-    intervals.OF_ITS_CALLS: functools.partial(_OF_ONE.format, "calls"),
-    intervals.OF_ONE_NODE: lambda of: f"{basis_text(of)}; how nodes differ is not included",
-    "of_lines": _of_lines,
-    OF_CASES: lambda cases, of: f"{count(cases, 'case')}: {basis_text(of)}",
-    OF_CASES_TOGETHER: lambda cases, processes, allowance, nodes: (
-        f"{count(cases, 'case')}, taken to err together; {count(processes, 'process')} or more each"
-        + (f": {_spread_added(allowance, 'nodes' if nodes else 'processes')}" if allowance else "")
-    ),
-    OF_PROCESSES_MEANS: lambda cases, pairing, processes: (
-        f"{count(cases, 'case')}: {_interval_of(pairing)} on the geometric means of "
-        f"{count(processes, 'process')}, {_LEFT_OUT}"
-    ),
-    UNEVEN: lambda of, by: (
-        f"{basis_text(of)}; {100 * by:.2g}% more each way, by which the third case differs from "
-        "itself"
-    ),
+_ALSO = {
+    comparison.OF_NODES_APART: "none with both",
+    intervals.OF_ITS_SAMPLES: "1 process, its own samples: how processes differ is not included",
+    intervals.OF_ITS_CALLS: "1 process, its own calls: how processes differ is not included",
+    intervals.OF_ONE_NODE: "how nodes differ is not included",
+    OF_CASES_TOGETHER: "taken to err together",
+    UNEVEN: "{by:.2g}% more each way, by which the third case differs from itself",
 }
 
 
 def basis_text(basis: Reason) -> str:
-    """Return what an interval stands on: how many processes, how paired, what was allowed for."""
-    return _BASES[basis.code](**basis.values)
+    """Return what an interval is based on: ``6 processes, alternating blocks``.
+
+    Then come the spread that was assumed of processes or nodes, if any, and what is not included.
+    """
+    values: dict[str, Any] = dict(basis.values)
+    parts = [basis_text(values["of"])] if "of" in values else []
+    for key, noun in (("nodes", "node"), ("processes", "process"), ("counts", "process")):
+        if number := values.get(key):
+            sides = number if isinstance(number, tuple) else (number,)
+            parts.append(" against ".join([*map(str, sides[:-1]), count(sides[-1], noun)]))
+    if "pairing" in values:
+        parts.append(_PAIRINGS[values["pairing"]])
+    if allowance := values.get("allowance"):
+        units = "nodes" if values.get("nodes") else "processes"
+        parts.append(f"allowance of {100 * allowance:.2g}% for the spread between {units}")
+    if basis.code in _ALSO:
+        parts.append(_ALSO[basis.code].format(by=100 * values.get("by", 0.0)))
+    cases = f"{count(values['cases'], 'case')}: " if "cases" in values else ""
+    return f"{cases}{', '.join(parts)}"

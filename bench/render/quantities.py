@@ -78,23 +78,9 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
-def part_of(part: int, whole: int, noun: str) -> str:
-    """Return how many of all: 2 of 4 ratios, the only ratio, both ratios, all 3 ratios."""
-    if whole == 1:
-        return f"the only {noun}"
-    if part == whole == 2:
-        return f"both {noun}s"
-    return f"all {count(whole, noun)}" if part == whole else f"{part} of {count(whole, noun)}"
-
-
-def share(part: int, whole: int, noun: str) -> str:
-    """Return the same with its verb: 2 of 4 ratios are, the only ratio is."""
-    return f"{part_of(part, whole, noun)} {'is' if part == 1 else 'are'}"
-
-
-def capital(text: str) -> str:
-    """Return a sentence with its first letter in upper case."""
-    return f"{text[:1].upper()}{text[1:]}"
+def part_of(part: int, total: int, noun: str) -> str:
+    """Return how many of all: 2 ratios of 4; 4 ratios."""
+    return count(part, noun) + (f" of {total:,}" if part < total else "")
 
 
 def listed(names: list[str], most: int = 6) -> str:

@@ -13,7 +13,6 @@ from bench.render.messages import basis_text, doubt_line
 from bench.render.quantities import (
     GRADIENT_WORDS,
     bounds,
-    capital,
     count,
     listed,
     percent,
@@ -43,14 +42,14 @@ def in_one_line(question: Query, found: Recommendation | NoRecommendation) -> st
     """This window, this backend, and what they cost; or what is not known."""
     known = ""
     if found.need.assumed:
-        known = f"{capital(_known(found.need))}. "
+        known = f"{_capital(_known(found.need))}. "
     if isinstance(found, NoRecommendation):
         start = "which backend is fastest was not measured"
         if known:
             start = f"{known}Windows of at least {found.need.window} are assumed; {start}"
         elif question.training:
             start = f"Take windows of {found.need.window}; {start}"
-        return f"{capital(start)}: {_in_short(found, question)}."
+        return f"{_capital(start)}: {_in_short(found, question)}."
     name = labels.name(found.best.case.backend)
     start = f"Take {name}"
     if question.training:
@@ -69,6 +68,10 @@ def in_one_line(question: Query, found: Recommendation | NoRecommendation) -> st
     if found.differences:
         text += f"; measured at a near shape ({_differ(found.differences)})"
     return f"{text}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _differ(found: Sequence[Difference]) -> str:

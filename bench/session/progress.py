@@ -21,7 +21,7 @@ from bench.machine.process_pool import PoolError
 from bench.machine.writing import Closing, ResultWriteError
 from bench.records.schema import ResultFile, Results
 from bench.render.escape import clean
-from bench.render.messages import doubt_advice, doubt_text
+from bench.render.messages import doubt_texts
 from bench.render.quantities import count, listed
 from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
@@ -278,8 +278,7 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         *(("", doubt) for found in doubts for doubt in found),
         *((alone, doubt) for found in of_time for doubt in found),
     ]:
-        advice = f"; {message}" if (message := doubt_advice(doubt)) else ""
-        text = f"{start}{clean(f'{doubt_text(doubt)}{advice}')}"
+        text = f"{start}{clean('; '.join(filter(None, doubt_texts(doubt))))}"
         reasons[texts.setdefault((start, doubt.code), text)] += 1
     memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
     reasons.update(

@@ -89,14 +89,6 @@ def fed(windows: Mapping[int, float], batch: int = 2, **factors: float) -> list[
     ]
 
 
-def late(first: Mapping[str, float], *items: Measurement) -> list[Measurement]:
-    """The same with these seconds of a backend's first call."""
-    return [
-        replace(item, setup={**item.setup, "first_call_s": first.get(item.case.backend, 1.0)})
-        for item in items
-    ]
-
-
 def spoilt(item: Measurement, text: str) -> Measurement:
     return replace(item, valid=False, reasons=(RecordedReason("busy", text, ""),))
 
@@ -168,21 +160,6 @@ findings_of(
         for device in ("cpu", "gpu:0")
         for backend, t in (("keras", 0.02), ("scan", 0.01))
     ],
-)
-findings_of(
-    "slow_start_pays_back",
-    late(
-        {"torch": 11.0, "jax": 11.0},
-        *replicated(6, *TWO, ("jax", 0.04)),
-        *replicated(6, ("keras", 0.04), ("torch", 0.01), work=BATCH_4),
-    ),
-)
-findings_of(
-    "slow_start_of_many",
-    late(
-        {f"b{n}": 11.0 for n in range(5)},
-        *replicated(6, ("keras", 0.02), *((f"b{n}", 0.010 + n / 1000) for n in range(5))),
-    ),
 )
 findings_of("nothing_was_measured", [without_time("cudnn")])
 findings_of(

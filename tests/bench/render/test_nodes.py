@@ -50,7 +50,7 @@ def test_a_ratio_that_is_unclear_says_how_far_nodes_spread() -> None:
         results(*fleet(FIVE, {KERAS: 1.0, LOOP: 1.0}, own=0.05, moved={("a", "while_loop"): 0.1}))
     )
     text = as_text(found, 600)
-    assert "The only ratio is UNCLEAR: within a node their processes spread by" in text
+    assert "UNCLEAR: 1 ratio: on a node processes spread by" in text
     assert ", nodes " in text  # in the table's cell, beside the processes' spread
     text = as_text(found, 600, brief)
     assert ", nodes " in text

@@ -14,13 +14,13 @@ from bench.render.quantities import (
     bounds,
     count,
     listed,
+    part_of,
     percent,
     rate,
     ratio,
     seconds,
     seconds_range,
     shape_words,
-    share,
     size,
     size_range,
     times_bounds,
@@ -130,10 +130,7 @@ def test_sizes_and_parts_are_readable() -> None:
 def test_numbers_agree_with_their_nouns() -> None:
     assert [count(n, "case") for n in (0, 1, 2_000)] == ["0 cases", "1 case", "2,000 cases"]
     assert count(2, "process") == "2 processes"
-    assert share(1, 1, "ratio") == "the only ratio is"
-    assert share(2, 2, "ratio") == "both ratios are"
-    assert share(1, 4, "ratio") == "1 of 4 ratios is"
-    assert share(2, 4, "ratio") == "2 of 4 ratios are"
+    assert [part_of(n, 2, "ratio") for n in (1, 2)] == ["1 ratio of 2", "2 ratios"]
 
 
 def test_long_lists_are_cut_and_what_is_left_out_counted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import pytest
@@ -76,39 +77,40 @@ def test_what_is_clear_needs_no_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spreads", "reach", "middle"),
-    [([0.06], "6%", 0.06), ([0.09, 0.03, 0.05], "3% to 9% (median 5%)", 0.05), ([0.5], "50%", 0.5)],
+    ("spreads", "text"),
+    [
+        ([0.06], "UNCLEAR: 1 ratio: processes spread by 6%, "),
+        ([0.09, 0.03, 0.05], "UNCLEAR: 3 ratios: processes spread by 5% (median), "),
+        ([0.5], "UNCLEAR: 1 ratio: processes spread by 50%, "),
+    ],
 )
-def test_processes_needed_are_reported_for_the_median_spread(
-    spreads: Sequence[float], reach: str, middle: float
+def test_unclear_spread_of_processes_gives_how_many_would_decide(
+    spreads: Sequence[float], text: str
 ) -> None:
-    small, large = (processes_needed(middle, effect) for effect in (0.05, 0.1))
-    words = [f"about {each}" if each else f"over {MOST_NEEDED}" for each in (small, large)]
-    (told,) = unclear([ratio(spread=each) for each in spreads])
-    start = "The only ratio is" if len(spreads) == 1 else "All 3 ratios are"
-    assert told == (
-        f"{start} UNCLEAR: their processes spread by {reach}, so a difference of 5% needs "
-        f"{words[0]} processes and one of 10% {words[1]}"
-    )
+    middle = statistics.median(spreads)
+    small, large = (processes_needed(middle, e) or f"over {MOST_NEEDED}" for e in (0.05, 0.1))
+    (found,) = unclear([ratio(spread=each) for each in spreads])
+    assert found == (f"{text}so a difference of 5% needs {small} processes and one of 10% {large}")
+
+
+ONE = "one process does not show how many are needed; measure in 6"
 
 
 @pytest.mark.parametrize(
     ("between", "within", "message"),
     [
-        (0.01, 0.03, "spread by 3%, nodes beyond that by 1% (medians); measure on more nodes, or"),
-        (0.03, 0.01, "spread by 1%, nodes beyond that by 3% (medians); measure on more nodes"),
-        (None, None, "one process does not show how many are needed; measure in 6"),
-        (0.1, None, "one process does not show how many are needed; measure in 6"),
-        (None, 0.1, "one process does not show how many are needed; measure in 6"),
+        (0.01, 0.03, "on a node processes spread by 3%, nodes beyond that by 1%; measure on more"),
+        (None, None, ONE),
+        (0.1, None, ONE),
+        (None, 0.1, ONE),
     ],
 )
-def test_unclear_ratio_on_nodes_has_both_spreads_as_far_as_they_are_known(
+def test_unclear_ratio_on_nodes_gives_both_spreads_where_known(
     between: float | None, within: float | None, message: str
 ) -> None:
     made = ratio(spread=within, nodes=3, processes=18, between=between)
-    (told,) = unclear([made, ratio(Verdict.SAME)])
-    assert told.startswith("1 of 2 ratios is UNCLEAR")
-    assert message in told
+    (found,) = unclear([made, ratio(Verdict.SAME)])
+    assert found.startswith(f"UNCLEAR: 1 ratio of 2: {message}")
 
 
 def test_an_uneven_bridge_is_reported_once_whichever_way_it_is_crossed() -> None:

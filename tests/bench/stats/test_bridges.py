@@ -359,7 +359,7 @@ def test_cases_are_off_by_the_mean_of_their_bridges_differences() -> None:
         wide = allowing(found, aparts)
         assert math.log(wide.ratio.high) - 0.5 == pytest.approx(plain + by, abs=1e-4)
         assert basis_text(wide.basis).endswith(
-            f"; {told} more each way, by which the third case differs from itself"
+            f", {told} more each way, by which the third case differs from itself"
         )
     # What is not known of the bridge is not known of the ratio.
     doubtful = allowing(found, [a_bridge(0.2, 0.02, 1e9), None])

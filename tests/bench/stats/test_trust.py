@@ -11,7 +11,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, RecordedReason, Run
-from bench.render.messages import doubt_advice, doubt_line, doubt_text
+from bench.render.messages import doubt_line, doubt_texts
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.ratios import RunSamples
 from bench.stats.trust import (
@@ -82,8 +82,9 @@ def test_one_process_alone_is_as_valid_as_it_says() -> None:
 def test_a_session_with_too_few_processes_is_noted(count: int) -> None:
     found = judged(processes(count))
     assert codes(found) == ([], [FEW_PROCESSES])
-    assert f"{count} process" in doubt_text(found.noted[0])
-    assert "--resume" in doubt_advice(found.noted[0])
+    text, advice = doubt_texts(found.noted[0])
+    assert f"{count} process" in text
+    assert "--resume" in advice
 
 
 @pytest.mark.parametrize(
@@ -109,13 +110,14 @@ def test_medians_that_differ_are_noted_and_by_too_much_unreliable_as_times() -> 
     assert codes(judged(processes(6, spread=0.04))) == ([], [])
     found = judged(processes(6, spread=0.2))
     assert codes(found) == ([], ["wide_interval"])
-    assert "over 6 processes is ±20.0%: the machine's speed changed" in doubt_text(found.noted[0])
-    assert "inside each process" in doubt_advice(found.noted[0])
+    text, advice = doubt_texts(found.noted[0])
+    assert "over 6 processes is ±20.0%: the speed of the machine differed" in text
+    assert "inside each process" in advice
     found = judged(processes(6, spread=0.3))
     assert codes(found) == ([], [])
     (doubt,) = found.of_time
     assert doubt.code == "wide_interval"
-    assert "over 6 processes is ±30.0%, over ±25%" in doubt_text(doubt)
+    assert "over 6 processes is ±30.0%, over ±25%" in doubt_texts(doubt)[0]
     assert found.time == (doubt,)
     assert found.unpaired == ()  # how far it is known stands in the ratio's own interval
 
