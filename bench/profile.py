@@ -18,10 +18,11 @@ from pathlib import Path
 from bench.case.cases import ID_SPELLING, Case
 from bench.cli import arguments, command_line, output
 from bench.machine.fresh import one_line
+from bench.render.data import csv_lines
 from bench.render.escape import clean
 from bench.render.messages import bound_words
 from bench.render.quantities import seconds
-from bench.render.table import Block, Column, Document, Sheet, comma_separated, numbers
+from bench.render.table import Block, Column, Document, Sheet, numbers
 from bench.stats.bound import Bound
 from bench.stats.operators import kind, profiled_bound, shares
 from bench.worker.group import (
@@ -162,7 +163,7 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
     here = Block(lines=[*more, f"Timeline: open {timeline} in {OPEN_WITH}"])
     texts = {
         "markdown": Document(blocks).markdown,
-        "csv": lambda: comma_separated(COLUMNS, every),
+        "csv": lambda: csv_lines(COLUMNS, every),
     }
     output.deliver(form, output.Target(None), Document([*blocks[:2], here]).terminal, texts)
 

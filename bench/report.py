@@ -21,8 +21,7 @@ from bench.records.maps import newest, parted, untold
 from bench.records.schema import Results
 from bench.render import along, data, page
 from bench.render import report as shown
-from bench.render.data import SAMPLE_COLUMNS, load_frame, sample_rows
-from bench.render.table import comma_separated
+from bench.render.data import SAMPLE_COLUMNS, csv_lines, load_frame, sample_rows
 from bench.stats.along import AXES, series
 from bench.stats.rows import KINDS, Report, build
 from bench.studies import table
@@ -61,7 +60,7 @@ def report(options: argparse.Namespace) -> int:
             print(f"note: {note}", file=sys.stderr)
     if options.format in SAMPLES:
         samples: Texts = {
-            "samples.csv": lambda: comma_separated(SAMPLE_COLUMNS, sample_rows(results)),
+            "samples.csv": lambda: csv_lines(SAMPLE_COLUMNS, sample_rows(results)),
             "samples.parquet": lambda: data.as_parquet(SAMPLE_COLUMNS, sample_rows(results)),
         }
         target = output.Target(options.output)
@@ -144,7 +143,7 @@ def _teach(report: Report, options: argparse.Namespace) -> None:
 def _samples(results: Results) -> Texts:
     """Every sample, a row each."""
     return {
-        "samples.csv": lambda: comma_separated(SAMPLE_COLUMNS, sample_rows(results)),
+        "samples.csv": lambda: csv_lines(SAMPLE_COLUMNS, sample_rows(results)),
         "samples.parquet": lambda: data.as_parquet(SAMPLE_COLUMNS, sample_rows(results)),
     }
 
@@ -159,7 +158,7 @@ def _show(report: Report, options: argparse.Namespace) -> None:
     texts: Texts = {
         "markdown": lambda: shown.markdown(report, shown.fastest if options.brief else draw),
         "html": lambda: page.page(report),
-        "csv": lambda: data.comma_separated(report),
+        "csv": lambda: data.as_csv(report),
         "json": lambda: data.as_json(report),
         "parquet": lambda: data.parquet(report),
         "svg": lambda: shown.as_picture(report, draw=draw),

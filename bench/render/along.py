@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench.render.data import COLUMNS
+from bench.render.data import COLUMNS, csv_lines, finite, json_text
 from bench.render.escape import clean
 from bench.render.labels import caption, compact_verdict, heading, machine, name
 from bench.render.messages import basis_text, gathered, headline
@@ -30,9 +30,6 @@ from bench.render.table import (
     Document,
     Finding,
     Sheet,
-    comma_separated,
-    finite,
-    json_text,
     numbers,
 )
 from bench.stats.along import (
@@ -336,7 +333,7 @@ def _bounds(key: str, unit: str, interval: Interval | None) -> dict[str, Value]:
 def as_csv(found: Sequence[AxisSeries]) -> Iterator[str]:
     """Write ``records`` under a line of their names."""
     rows = records(found)
-    return comma_separated(rows[0], (row.values() for row in rows))
+    return csv_lines(rows[0], (row.values() for row in rows))
 
 
 def as_json(found: Sequence[AxisSeries]) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.case.cases import Case
 from bench.records.grouping import grouped
-from bench.render import quantities, table
-from bench.render.data import OF_BRIDGE, OF_RATIO
+from bench.render import quantities
+from bench.render.data import OF_BRIDGE, OF_RATIO, csv_records, finite, json_text
 from bench.render.escape import clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import (
@@ -22,7 +22,7 @@ from bench.render.messages import (
     uneven,
 )
 from bench.render.quantities import count, listed, seconds, times_as_fast, times_bounds
-from bench.render.table import Block, Cell, Column, Document, Sheet, finite
+from bench.render.table import Block, Cell, Column, Document, Sheet
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Reason
 from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, Rule
@@ -375,7 +375,7 @@ def as_csv(report: ComparisonReport) -> Iterator[str]:
         if not found.backend
         for cell in found.cells.values()
     ]
-    return table.records(CSV_COLUMNS, [*_records(report), *cells])
+    return csv_records(CSV_COLUMNS, [*_records(report), *cells])
 
 
 def _record(row: ComparisonRow) -> dict[str, object]:
@@ -440,7 +440,7 @@ def as_json(report: ComparisonReport) -> str:
             "failed": [row.case.id for row in gate.failed],
         },
     }
-    return table.json_text(whole)
+    return json_text(whole)
 
 
 def _records(report: ComparisonReport) -> list[dict[str, object]]:

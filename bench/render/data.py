@@ -11,21 +11,23 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
+import io
 import itertools
+import json
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 from bench.machine.fields import InputError, mapping, printable
 from bench.records.files import collect
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Results, Run
-from bench.render import table
+from bench.render import escape
 from bench.render.labels import machine
 from bench.render.messages import (
     bound_sentence,
@@ -338,9 +340,9 @@ EXTRA = "lstm-benchmark-suite[parquet]"
 _BATCH = 10_000
 
 
-def comma_separated(report: Report) -> Iterator[str]:
-    """One line a case under a line of column names; empty where there is no value."""
-    return table.comma_separated(COLUMNS, cells(report))
+def as_csv(report: Report) -> Iterator[str]:
+    """Return the table as CSV: a line a case under a line of column names."""
+    return csv_lines(COLUMNS, cells(report))
 
 
 def as_json(report: Report) -> str:
@@ -365,7 +367,7 @@ def as_json(report: Report) -> str:
         "cases": records(report),
         "notes": list(report.notes),
     }
-    return table.json_text(document)
+    return json_text(document)
 
 
 def break_evens(section: Section) -> list[dict[str, Value]]:
@@ -382,14 +384,57 @@ def break_evens(section: Section) -> list[dict[str, Value]]:
             "later_s": after.later,
             "steps": after.steps,
             "steps_low": after.low,
-            "steps_high": table.finite(after.high),
+            "steps_high": finite(after.high),
         }
         for group in groups.values()
         for row, other, after in pairs(group)
     ]
 
 
-# Parquet
+# Files
+
+
+def csv_lines(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    """Yield CSV line by line: rows under a line of column names; empty where there is no value.
+
+    Text is on one line, and begins with an apostrophe where a spreadsheet would take it for a
+    formula.
+    """
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(columns)
+    for values in rows:
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+        writer.writerow([None if value is None else _in_csv(value) for value in values])
+    yield out.getvalue()
+
+
+def _in_csv(value: object) -> object:
+    if isinstance(value, str):
+        return escape.spreadsheet(value)
+    return ("false", "true")[value] if isinstance(value, bool) else finite(value)
+
+
+def csv_records(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """Yield the same of rows by name; what a row does not name is empty."""
+
+    def values(row: Mapping[str, object]) -> list[object]:
+        assert row.keys() <= set(columns), f"no such columns: {row.keys() - set(columns)}"
+        return [row.get(name) for name in columns]
+
+    return csv_lines(columns, map(values, rows))
+
+
+def finite(value: Any) -> Any:
+    """Return the value, None in place of a number that JSON does not have."""
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def json_text(document: Mapping[str, object]) -> str:
+    """Return data for other programs as JSON that every reader accepts."""
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def check_parquet() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.records.grouping import grouped
-from bench.render import labels, plot, table
+from bench.render import labels, plot
 from bench.render.compare import RATIO, annotation, beyond_words
+from bench.render.data import csv_records
 from bench.render.escape import LONGEST_NAME, clean
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import doubt_line, doubt_lines
@@ -22,7 +24,7 @@ from bench.render.quantities import (
     times_as_fast,
     times_bounds,
 )
-from bench.render.table import Block, Cell, Column, Document, Sheet, finite
+from bench.render.table import Block, Cell, Column, Document, Sheet
 from bench.stats.change_points import LEAST, LEVEL, LONGEST, Scope
 from bench.stats.comparison import Verdict
 from bench.stats.history import (
@@ -129,15 +131,8 @@ CSV_COLUMNS = (
 
 def as_csv(history: History) -> Iterator[str]:
     """One row a case and session, in seconds and plain ratios."""
-    return table.records(
-        CSV_COLUMNS,
-        (
-            {name: finite(value) for name, value in record.items()}
-            for machine in history.machines
-            for line in machine.lines
-            for record in _records(machine, line)
-        ),
-    )
+    rows = (_records(machine, line) for machine in history.machines for line in machine.lines)
+    return csv_records(CSV_COLUMNS, itertools.chain.from_iterable(rows))
 
 
 def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, object]]:

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from bench.case import published
 from bench.case.published import PublishedShape, PublishedSource, PublishedStep
 from bench.records.grouping import grouped
-from bench.render import table
 from bench.render.compare import unmeasured_details
+from bench.render.data import csv_records, json_text
 from bench.render.escape import clean
 from bench.render.labels import DOUBTFUL, TIME_INTERVAL, bounds_of_time, where
 from bench.render.messages import UnmeasuredCases, doubt_lines, doubtful, gathered
@@ -159,8 +159,8 @@ def texts(report: PublishedReport, shown: Document) -> dict[str, Callable[[], st
     }
     return {
         "markdown": shown.markdown,
-        "csv": lambda: table.records(CSV_COLUMNS, records(report)),
-        "json": lambda: table.json_text(data),
+        "csv": lambda: csv_records(CSV_COLUMNS, records(report)),
+        "json": lambda: json_text(data),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 from bench.records.maps import LEARNED, TASKS_IN_WORDS, LearningMap
 from bench.render import labels
+from bench.render.data import finite, json_text
 from bench.render.escape import clean
 from bench.render.labels import heading, machine
 from bench.render.messages import basis_text, doubt_line
@@ -21,7 +22,7 @@ from bench.render.quantities import (
     seconds_range,
     size,
 )
-from bench.render.table import Block, Document, finite, json_text
+from bench.render.table import Block, Document
 from bench.stats.along import window
 from bench.stats.comparison import Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, Interval

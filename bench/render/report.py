@@ -50,7 +50,6 @@ from bench.render.quantities import (
 )
 from bench.render.table import Block, Cell, Column, Document, Sheet
 from bench.stats.comparison import SAME_WITHIN, Comparison
-from bench.stats.intervals import CaseInterval
 from bench.stats.latency import PARTS
 from bench.stats.rows import KINDS, Report, Row, Section, Table
 
@@ -72,7 +71,7 @@ Draw: TypeAlias = Callable[[Section, int], Iterable[Block]]
 
 @dataclass(frozen=True)
 class TablePart:
-    """One thing that is shown of each case; text gives "" where a row has nothing to say.
+    """One thing that is shown of each case; text gives "" where a row has nothing to show.
 
     needed: how soon it may be left out where space is short: 0 never, 1 last, then 2, ... brief:
     whether a brief report has it.
@@ -85,77 +84,71 @@ class TablePart:
     brief: bool = False
 
 
+TAIL = 99.0
+"""The percentile whose interval and ratio are shown: the last that a run of some minutes can
+determine for calls that come a hundred times a second."""
+
+
 def parts(table: Table) -> list[TablePart]:
-    """Return what is shown of each case of this table."""
-    rows, base = table.rows, name(table.baseline)
-    steps = table.rows[0].case.workload.timesteps if table.kind == KINDS[1] else 1
+    """Return what is shown of each case of this table, as far as any case has it."""
+    base, windows = name(table.baseline), table.kind == KINDS[1]
     found = [
-        TablePart("per timestep" if table.kind == KINDS[1] else "median", _time, brief=True),
-        TablePart(TIME_INTERVAL, functools.partial(_interval, steps=steps), 1, brief=True),
+        TablePart("per timestep" if windows else "median", _time, brief=True),
+        TablePart(TIME_INTERVAL, _interval, 1, brief=True),
     ]
     if table.kind == KINDS[0]:
         found.append(TablePart("sequences/s", lambda row: _known(row.sequences_per_s, rate), 3))
         found.append(TablePart("timesteps/s", lambda row: _known(row.timesteps_per_s, rate), 4))
-    for part in (part for part in PARTS[1:] if any(percentile(row, part) for row in rows)):
-        text = functools.partial(_percentile, part=part, words=lambda found: seconds(found.mid))
+    for part in PARTS[1:]:
+        text = functools.partial(_latency, part=part)
         found.append(TablePart(f"p{part:g}", text, 0 if part == TAIL else 3))
         if part == TAIL:
-            text = functools.partial(_percentile, part=part, words=_bounds)
-            found.append(TablePart(f"p{part:g}, {TIME_INTERVAL}", text, 1))
-    if any(map(_missed, rows)):
-        found.append(TablePart("late", _missed, 2))
-    if table.kind != KINDS[1]:
+            found.append(TablePart(f"p{part:g}, {TIME_INTERVAL}", _tail_interval, 1))
+    found.append(TablePart("late", _missed, 2))
+    if not windows:
         found.append(TablePart("first result", lambda row: _known(row.first_result, seconds), 5))
-    if any("peak_bytes" in row.memory for row in rows):
-        found.append(TablePart("memory", lambda row: _known(row.memory.get("peak_bytes"), size), 6))
-    if any(row.to_baseline for row in rows):
+    found.append(TablePart("memory", lambda row: _known(row.memory.get("peak_bytes"), size), 6))
+    if any(row.to_baseline for row in table.rows):
         text = functools.partial(_versus, baseline=table.baseline)
         found.append(TablePart(f"vs {base}", text, right=False, brief=True))
-        found.append(TablePart(RATIO_INTERVAL, _versus_bounds, 2, brief=True))
-    if any(_tail(row) for row in rows):
-        text = functools.partial(_ratio, of=_tail)
-        found.append(TablePart(f"p{TAIL:g} vs {base}", text, right=False))
-    if any(row.error is not None for row in rows):
-        found.append(TablePart("error", lambda row: _known(row.error, "{:.2%}".format), brief=True))
-    if any(_spread(row) for row in rows):
-        found.append(TablePart("processes spread", _spread, 3, brief=True))
-    if not all(row.trusted for row in rows):
-        found.append(TablePart("trust", _trust, right=False, brief=True))
-    return found
-
-
-TAIL = 99.0
-"""The percentile of which an interval and a ratio stand in the tables: the last that a run of some
-minutes can tell of calls that come a hundred times in a second."""
+        found.append(TablePart(RATIO_INTERVAL, _versus_interval, 2, brief=True))
+    found += [
+        TablePart(f"p{TAIL:g} vs {base}", lambda row: _ratio(_tail(row)), right=False),
+        TablePart("error", lambda row: _known(row.error, "{:.2%}".format), brief=True),
+        TablePart("processes spread", _spread, 3, brief=True),
+        TablePart("trust", _trust, right=False, brief=True),
+    ]
+    return [part for part in found if any(map(part.text, table.rows))]
 
 
 def _time(row: Row) -> str:
     if not row.measured:
         return row.outcome.replace("_", " ")
-    time = row.time / (row.case.workload.timesteps if row.case.kind == KINDS[1] else 1)
-    return f"{DOUBTFUL if row.validity.of_time else ''}{seconds(time)}"
+    return f"{DOUBTFUL if row.validity.of_time else ''}{seconds(row.time / _steps(row))}"
 
 
-def _interval(row: Row, steps: int) -> str:
+def _interval(row: Row) -> str:
+    steps = _steps(row)
     return bounds_of_time(row.interval, row.time / steps, steps) if row.interval else ""
+
+
+def _steps(row: Row) -> int:
+    """Timesteps that a time is divided by: those of truncation."""
+    return row.case.workload.timesteps if row.case.kind == KINDS[1] else 1
 
 
 def _known(value: float | None, words: Callable[[float], str]) -> str:
     return "" if value is None else words(value)
 
 
-def percentile(row: Row, part: float) -> CaseInterval | None:
-    """Return a percentile of a row's calls, None where there are too few calls for it."""
-    return None if row.stream is None else row.stream.latency.get(part)
+def _latency(row: Row, part: float) -> str:
+    found = row.stream and row.stream.latency.get(part)
+    return seconds(found.mid) if found else ""
 
 
-def _percentile(row: Row, part: float, words: Callable[[CaseInterval], str]) -> str:
-    found = percentile(row, part)
-    return "" if found is None else words(found)
-
-
-def _bounds(found: CaseInterval) -> str:
-    return seconds_range(found.low, found.high, found.mid)
+def _tail_interval(row: Row) -> str:
+    found = row.stream and row.stream.latency.get(TAIL)
+    return seconds_range(found.low, found.high, found.mid) if found else ""
 
 
 def _missed(row: Row) -> str:
@@ -166,29 +159,27 @@ def _missed(row: Row) -> str:
 
 
 def _tail(row: Row) -> Comparison | None:
-    return None if row.stream is None else row.stream.to_baseline.get(TAIL)
+    return row.stream.to_baseline.get(TAIL) if row.stream else None
 
 
-def _ratio(row: Row, of: Callable[[Row], Comparison | None]) -> str:
+def _ratio(found: Comparison | None) -> str:
     """Ratio and verdict, each at its place in a fixed width."""
-    found = of(row)
-    return "" if found is None else f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value}"
+    return f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value}" if found else ""
 
 
 def _versus(row: Row, baseline: str) -> str:
-    if row.to_baseline is None:
-        return f"{1:>4}× baseline" if row.measured and row.case.backend == baseline else ""
-    return _ratio(row, lambda row: row.to_baseline)
+    if row.to_baseline is None and row.measured and row.case.backend == baseline:
+        return f"{1:>4}× baseline"
+    return _ratio(row.to_baseline)
 
 
-def _versus_bounds(row: Row) -> str:
+def _versus_interval(row: Row) -> str:
     found = row.to_baseline
-    return "" if found is None else times_bounds(found.ratio.low, found.ratio.high)
+    return times_bounds(found.ratio.low, found.ratio.high) if found else ""
 
 
 def _spread(row: Row) -> str:
-    """How far the processes' ratios spread, where they leave it UNCLEAR which side is faster."""
-    return "" if row.to_baseline is None else spread_words(row.to_baseline)
+    return spread_words(row.to_baseline) if row.to_baseline else ""
 
 
 def _trust(row: Row) -> str:
@@ -196,7 +187,7 @@ def _trust(row: Row) -> str:
 
 
 def work_words(row: Row, table: Table) -> list[str]:
-    """What work a group of this table does, a short line each, its id last."""
+    """Return what work a group of this table does, a short line each, its id last."""
     case = row.case
     dtypes = {each.case.spec.dtype for each in table.rows}
     dtype = [case.spec.dtype] if len(dtypes) > 1 else []
@@ -301,7 +292,6 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
     lines: list[list[Cell | str]] = []
     for table in tables:
         place = f"{table.device}, {table.mode}"
-        time, interval = parts(table)[:2]
         for row in (group[0] for group in table.groups):
             work = shape_words(row.case)
             work += [row.case.spec.dtype] * (row.case.spec.dtype != "float32")
@@ -309,8 +299,8 @@ def fastest(section: Section, rows: int) -> Iterator[Block]:
             if table.kind == KINDS[1]:
                 per = " a timestep"
                 work.append(f"window {row.case.workload.window}")
-            shown = [f"{time.text(row)}{per}", interval.text(row)]
-            shown += [_versus(row, table.baseline).strip(), _versus_bounds(row), _spread(row)]
+            shown = [f"{_time(row)}{per}", _interval(row)]
+            shown += [_versus(row, table.baseline).strip(), _versus_interval(row), _spread(row)]
             backend = Cell(row.case.backend, mark=mark(row))
             lines.append([place, ", ".join(work), backend, *shown, _trust(row)])
             place = ""  # it stands only in the first line of its works

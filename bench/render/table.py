@@ -1,19 +1,14 @@
-"""Lay out what a command shows once: for a terminal, as Markdown, and data as CSV and JSON.
+"""Lay out what a command shows once: for a terminal and as Markdown.
 
 What is shown is a ``Document``: blocks of a title, a table (``Sheet``) and lines.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import json
-import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rich import box
 from rich.bar import Bar
@@ -50,14 +45,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """What is alike in the cells of a column; its heading may name a backend.
+    """What the cells of a column share; its heading may name a backend.
 
-    right: numbers, which stand to the right. names: of backends or cases, which are code in
-    Markdown and there and in a terminal have at most ``most`` letters. ours: its cells are our own
-    too, and Markdown already. whole: a terminal cuts a cell short rather than break it into lines.
-    least, widest: cells in a terminal, as far as that has them. needed: how soon a terminal may
-    leave it out where space is short: 0 never, 1 last, then 2, ... bars: of the share of each cell,
-    in a terminal that is wide enough.
+    right: aligned to the right, as numbers are. names: of backends or cases, which are code in
+    Markdown and have at most ``most`` letters there and in a terminal. ours: its cells are Markdown
+    already. whole: a terminal cuts a cell short rather than break it into lines. least, widest: in
+    a terminal. needed: how soon a terminal may leave it out where space is short: 0 never, 1 last,
+    then 2, ... bars: of the share of each cell, in a terminal that is wide enough.
     """
 
     heading: str
@@ -348,49 +342,3 @@ def _in_list(line: Finding | str) -> str:
         return escape.prose(line if isinstance(line, str) else line.text)
     subject, colon, rest = line.text.partition(": ")
     return f"**{escape.prose(subject)}**{escape.prose(colon + rest)}"
-
-
-def comma_separated(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
-    """CSV line by line: rows under a line of column names; empty where there is no value.
-
-    Text is on one line, and where a spreadsheet would take it for a formula begins with an
-    apostrophe.
-    """
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(columns)
-    for values in rows:
-        yield out.getvalue()
-        out.seek(0)
-        out.truncate()
-        # Most values are numbers or none, which stay what they are.
-        writer.writerow(
-            [value if value is None or type(value) is float else _value(value) for value in values]
-        )
-    yield out.getvalue()
-
-
-def records(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
-    """The same of rows by name; what a row does not name is empty."""
-
-    def values(row: Mapping[str, object]) -> list[object]:
-        assert row.keys() <= set(columns), f"no such columns: {row.keys() - set(columns)}"
-        return [row.get(name) for name in columns]
-
-    return comma_separated(columns, map(values, rows))
-
-
-def finite(value: Any) -> Any:
-    """The value; None in place of a number that JSON does not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def json_text(document: Mapping[str, object]) -> str:
-    """Data for other programs, with nothing in it that is not every reader's JSON."""
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
-
-
-def _value(value: object) -> object:
-    if isinstance(value, str):
-        return escape.spreadsheet(value)
-    return ("false", "true")[value] if isinstance(value, bool) else value

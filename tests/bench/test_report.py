@@ -11,7 +11,7 @@ from bench import report
 from bench.cli.command_line import UsageError
 from bench.records.files import collect
 from bench.records.schema import Measurement, Outcome
-from bench.render.data import as_json, comma_separated
+from bench.render.data import as_csv, as_json
 from bench.render.page import page
 from bench.render.report import as_picture, full, markdown
 from bench.stats.rows import Report, build
@@ -31,7 +31,7 @@ from tests.places import GOLDEN
 FORMATS: dict[str, Callable[[Report], str]] = {
     "terminal": as_text,
     "markdown": markdown,
-    "csv": lambda report: "".join(comma_separated(report)),
+    "csv": lambda report: "".join(as_csv(report)),
     "json": as_json,
     "html": page,
     "svg": as_picture,

@@ -26,7 +26,7 @@ from tests.places import GOLDEN, ROOT
 
 
 def test_csv_has_a_line_a_case_in_seconds(few: Report) -> None:
-    rows = list(csv.DictReader(io.StringIO("".join(data.comma_separated(few)))))
+    rows = list(csv.DictReader(io.StringIO("".join(data.as_csv(few)))))
     assert list(rows[0]) == list(COLUMNS)
     assert len(rows) == 9
     keras = rows[0]
@@ -51,7 +51,7 @@ def test_json_has_the_same_rows_with_their_units(few: Report) -> None:
 def test_a_bound_beyond_every_number_is_null() -> None:
     found = endless()
     assert json.loads(data.as_json(found))["cases"][0]["time_high_s"] is None
-    assert "inf" not in "".join(data.comma_separated(found)).replace("inference", "")
+    assert "inf" not in "".join(data.as_csv(found)).replace("inference", "")
 
 
 @settings(max_examples=15, deadline=None)
@@ -63,7 +63,7 @@ def test_a_bound_beyond_every_number_is_null() -> None:
 @example("\t=1")
 def test_hostile_text_is_harmless_in_csv_and_whole_in_json(text: str) -> None:
     found = hostile_report(text)
-    rows = list(csv.reader(io.StringIO("".join(data.comma_separated(found)), newline="")))
+    rows = list(csv.reader(io.StringIO("".join(data.as_csv(found)), newline="")))
     assert {len(row) for row in rows} == {len(COLUMNS)}
     for row in rows[1:]:
         assert not any(re.match(r"\s*[-=+@＝＋－＠]", cell) for cell in row)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pytest
 
 from bench.render import messages
-from bench.render.data import as_json, comma_separated
+from bench.render.data import as_csv, as_json
 from bench.render.labels import heading, machine
 from bench.render.messages import answer, method
 from bench.render.page import page
@@ -61,7 +61,7 @@ def test_every_format_has_one_table_of_all_nodes() -> None:
     for text in (as_text(found), markdown(found), page(found), markdown(found, fastest)):
         assert "6 nodes" in text
     assert "Node bad is an outlier" in page(found)
-    rows = list(csv.DictReader(io.StringIO("\n".join(comma_separated(found)))))
+    rows = list(csv.DictReader(io.StringIO("\n".join(as_csv(found)))))
     assert {row["host"] for row in rows} == {"a, b, c, d, e, bad"}
     assert {row["nodes"] for row in rows} == {"6"}
     assert len({row["machine_id"] for row in rows}) == 1
@@ -77,7 +77,7 @@ def test_of_one_machine_nothing_is_said_of_nodes() -> None:
     body = page(found).partition("<main>")[2].partition("</main>")[0]
     for text in (as_text(found), markdown(found), body):
         assert "node" not in text.lower().replace("nodes:", "")
-    (row, *_) = csv.DictReader(io.StringIO("\n".join(comma_separated(found))))
+    (row, *_) = csv.DictReader(io.StringIO("\n".join(as_csv(found))))
     assert row["nodes"] == row["spread_between_nodes"] == row["spread_within_nodes"] == ""
     assert "nodes" not in json.loads(as_json(found))["sections"][0]
 

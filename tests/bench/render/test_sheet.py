@@ -9,7 +9,8 @@ import pytest
 from rich.cells import cell_len
 
 from bench.cli.output import plain_text
-from bench.render.table import Cell, Column, Sheet, comma_separated, records
+from bench.render.data import csv_lines, csv_records
+from bench.render.table import Cell, Column, Sheet
 from tests.bench.harmless import assert_sheet
 from tests.bench.made_texts import PAYLOADS
 
@@ -56,7 +57,7 @@ def test_markdown_has_names_as_code_bounds_in_brackets_and_strong_cells() -> Non
     ]
 
 
-def test_aligned_markdown_has_its_columns_below_one_another_and_our_own_cells_as_they_are() -> None:
+def test_markdown_aligned_pads_columns_and_keeps_own_markdown() -> None:
     columns = [Column("of all", ours=True), Column("%", right=True, ours=True), Column("a name")]
     sheet = Sheet.of(columns, [["**mean**", "5*", "a*b"], ["*one*", "100*", "c"]])
     assert sheet.markdown(aligned=True).splitlines() == [
@@ -91,7 +92,7 @@ def test_csv_is_made_line_by_line_and_holds_no_formula() -> None:
             taken.append(1)
             yield row
 
-    lines = comma_separated(["a", "b", "c"], counted())  # type: ignore[arg-type]
+    lines = csv_lines(["a", "b", "c"], counted())  # type: ignore[arg-type]
     assert next(lines) == "a,b,c\r\n"
     assert len(taken) <= 1
     read = list(csv.reader(io.StringIO("".join(lines), newline="")))
@@ -100,12 +101,12 @@ def test_csv_is_made_line_by_line_and_holds_no_formula() -> None:
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
 def test_any_text_is_one_cell(payload: str) -> None:
-    text = "".join(comma_separated(("words",), [[payload]]))
+    text = "".join(csv_lines(("words",), [[payload]]))
     assert_sheet(text)
     assert len(list(csv.reader(io.StringIO(text, newline="")))) == 2
 
 
 def test_records_stand_under_their_names_and_an_unknown_name_is_an_error() -> None:
-    assert "".join(records(["a", "b"], [{"b": 2}, {"a": 1}])) == "a,b\r\n,2\r\n1,\r\n"
+    assert "".join(csv_records(["a", "b"], [{"b": 2}, {"a": 1}])) == "a,b\r\n,2\r\n1,\r\n"
     with pytest.raises(AssertionError, match="no such columns"):
-        list(records(["a"], [{"c": 1}]))
+        list(csv_records(["a"], [{"c": 1}]))
