@@ -17,14 +17,15 @@ from bench.cli.command_line import UsageError
 from bench.cli.progress import Progress, asked_for
 from bench.machine.fields import printable
 from bench.machine.reading import default_folder, holds_study, is_url
+from bench.records import study as studies
 from bench.records.maps import newest, parted, untold
 from bench.records.schema import Results
-from bench.render import along, data, page
+from bench.render import along, data, page, study
 from bench.render import report as shown
 from bench.render.data import SAMPLE_COLUMNS, csv_lines, load_frame, sample_rows
+from bench.render.table import Document
 from bench.stats.along import AXES, series
 from bench.stats.rows import KINDS, Report, build
-from bench.studies import table
 
 SAMPLES = ("samples.csv", "samples.parquet")
 FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES)
@@ -49,8 +50,7 @@ def report(options: argparse.Namespace) -> int:
     Raises UsageError and what ``build`` and what ``filters.read`` raises.
     """
     if options.paths and all(map(_is_study, options.paths)):
-        table.deliver(options.paths, options)
-        return 0
+        return _studies(options)
     _check(options)
     if options.along is not None:
         return _along(options)
@@ -74,6 +74,17 @@ def report(options: argparse.Namespace) -> int:
 
 def _is_study(path: str) -> bool:
     return not is_url(path) and Path(path).is_file() and holds_study(Path(path))
+
+
+def _studies(options: argparse.Namespace) -> int:
+    """Write the tables of studies of earlier versions; the exit code of ``bench.report``."""
+    if options.format not in LISTING:
+        raise UsageError(f"a study is shown with --format {' or '.join(LISTING)}")
+    found = [studies.read(Path(each), study.KINDS) for each in options.paths]
+    document = Document([block for each in found for block in study.blocks(each)])
+    target, texts = output.Target(options.output), {"markdown": document.markdown}
+    output.deliver(options.format, target, document.terminal, texts)
+    return 0
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import functools
 import signal
-import sys
 from collections.abc import Sequence
 
 from bench import case as suites
@@ -45,12 +44,7 @@ docs/running.md explains how it measures, docs/scale.md how on many machines.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["scaling"]:
-        from bench.studies import scaling
-
-        return scaling.main(words[1:])
-    options = _parser().parse_args(words)
+    options = _parser().parse_args(arguments)
     options.suite = options.suite or options.named
     command_line.write_any_letter()
     return code_of(

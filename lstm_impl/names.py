@@ -80,11 +80,18 @@ VARIANTS: dict[str, str] = {
     "padded": "lstm_impl.backends.variants:padded",
     "batches": "lstm_impl.backends.variants:batched",
     "buckets": "lstm_impl.backends.variants:buckets",
+    "replicas": "lstm_impl.backends.tensorflow.replicas:replicated",
 }
 """Ways to change a backend, written after a colon: ``torch:int8``."""
 
 INT8 = ("torch", "onnxruntime")
-"""The backends that have the variant ``int8``; all have the others."""
+"""The backends that have the variant ``int8``."""
+
+REPLICATED = (
+    *("keras", "tf_keras", "while_loop", "static_unroll", "partial_unroll", "scan", "block_lstm"),
+    *("fused_cpu", "cudnn", "dynamic_rnn", "static_rnn"),
+)
+"""The strategies that have the variant ``replicas``: TensorFlow's layers."""
 
 _NAME = re.compile(r"(?P<strategy>\w+)(@(?P<number>\d{1,9}))?(?P<flags>(\+\w+)*)", re.ASCII)
 
@@ -167,6 +174,10 @@ def check_variant(backend: str, variant: str) -> None:
         )
     if variant == "int8" and backend not in INT8:
         raise UnsupportedError(f"{backend} has no variant int8; {' and '.join(INT8)} have one")
+    if variant == "replicas" and parse(backend)[0] not in REPLICATED:
+        raise UnsupportedError(
+            f"{backend} has no variant replicas; {', '.join(REPLICATED)} have one"
+        )
 
 
 def canonical(name: str) -> str:

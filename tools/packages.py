@@ -24,7 +24,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("worker",),
     ("echo",),
     ("session", "sharing"),
-    ("studies",),
 )
 """From the ground up. A module imports from its own package and from the floors below."""
 

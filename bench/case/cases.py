@@ -31,6 +31,9 @@ UNRANKED = (*APPROXIMATE, "denormal")
 """Variants whose times are shown and never ranked: nobody has a choice of these numbers."""
 
 BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
+REPLICAS = "replicas"
+"""The variant that computes on all GPUs, or on two logical CPUs."""
+
 PEERS = ("torch", "jax_scan")
 """TensorFlow's ways that compile at any length, and its peers; what is not installed is recorded as
 not measured and costs no time."""
@@ -134,6 +137,11 @@ class Case:
     def ranked(self) -> bool:
         """Whether its time has a rank among those of its group."""
         return self.variant not in UNRANKED
+
+    @property
+    def several_gpus(self) -> bool:
+        """Whether it computes on all GPUs: roofs and counters of one say nothing about it."""
+        return self.variant == REPLICAS and self.device != "cpu"
 
     @property
     def sizes(self) -> Shape:

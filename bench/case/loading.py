@@ -52,7 +52,6 @@ MOST_CASES = 1_000_000
 
 UNTIMED = {
     "learning": "what a truncation window learns; it times nothing: python -m bench.echo windows",
-    "scaling": "training on several devices at once and on one: python -m bench.run scaling",
 }
 """What is requested like a suite and has no cases to time: what it is, and its command."""
 

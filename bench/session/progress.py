@@ -17,7 +17,6 @@ from rich.text import Text
 from bench.cli.command_line import INTERRUPTED, failed
 from bench.machine.fields import InputError
 from bench.machine.lock import HeldError, LockError
-from bench.machine.process_pool import PoolError
 from bench.machine.writing import Closing, ResultWriteError
 from bench.records.schema import ResultFile, Results
 from bench.render.escape import clean
@@ -142,7 +141,7 @@ def code_of(work: Callable[[], int], *, held: str, stopped: str) -> int:
         return failed(f"{error}; {held}", HELD)
     except (ResultWriteError, LockError) as error:
         return failed(error, UNWRITABLE)
-    except (WorkerError, PoolError) as error:
+    except WorkerError as error:
         return failed(error, FAILED)
     except KeyboardInterrupt:
         return failed(stopped, INTERRUPTED)

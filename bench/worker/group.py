@@ -552,9 +552,9 @@ def judge_last(
 def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) -> Result:
     """With how near it came to its device's roofs; a failure if it is past all that is possible.
 
-    The roofs are of exact arithmetic: an approximate backend may be past them.
+    The roofs are of exact arithmetic on one device: others may be past them.
     """
-    if bench.roofs is None or case.approximate:
+    if bench.roofs is None or case.approximate or case.several_gpus:
         return measured
     seconds = statistics.median(measured.series.samples)
     start = bench.clock.now()
@@ -599,7 +599,7 @@ def with_needs(
 ) -> Measured:
     """With the memory and the energy that it needs."""
     on_cpu = case.device == "cpu"
-    if on_cpu and bench.resident is None:
+    if case.several_gpus or (on_cpu and bench.resident is None):
         return measured
     bench.announce((case,))  # it is watched for this separately: its time limit begins again
     if not on_cpu:

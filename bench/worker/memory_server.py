@@ -92,14 +92,17 @@ def _status() -> dict[str, int]:
 
 
 def start(backend: Backend, case: Case, threads: int | None) -> None:
-    """Have a backend compute one step of one unit, as a case would: what that starts is its own."""
+    """Have a backend compute one step of one unit, as a case would: what that starts is its own.
+
+    The batch is the case's, of which each replica needs a part.
+    """
     from lstm_impl import LSTMSpec, LSTMWeights, Workload
 
     if threads is not None:
         backend.use_threads(threads)
     smallest, work = LSTMSpec(1, 1, dtype=case.spec.dtype), case.workload
     step = backend.build(smallest, LSTMWeights.random(smallest), case.device).prepare(
-        Workload(1, 1, work.mode, optimizer=work.optimizer, gradients=work.gradients)
+        Workload(work.batch, 1, work.mode, optimizer=work.optimizer, gradients=work.gradients)
     )
     step.run()
     step.synchronize()

@@ -24,7 +24,7 @@ import pytest
 
 from bench import case as suites
 from bench import records
-from bench.case.cases import Case, period_words
+from bench.case.cases import REPLICAS, Case, period_words
 from bench.case.loading import Suite, SuiteError
 from bench.machine import devices, environment
 from bench.machine.fields import ResultError, printable
@@ -125,7 +125,9 @@ class Recorder:
 
     def want(self, cases: Sequence[Case]) -> None:
         """Say which cases will be requested: those of one group are measured together."""
-        self._wanted = grouped(dict.fromkeys(cases), lambda case: case.group)
+        # Replicas first: TensorFlow must start with two logical CPUs.
+        order = sorted(dict.fromkeys(cases), key=lambda case: case.variant != REPLICAS)
+        self._wanted = grouped(order, lambda case: case.group)
 
     @property
     def wanted(self) -> list[Case]:

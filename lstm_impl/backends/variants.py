@@ -45,7 +45,7 @@ class VariantModel(Model):
 
 
 class VariantBackend(Backend):
-    """A backend's variant: ``_variant`` derives it from this and from the backend's own class."""
+    """A backend's variant, which ``make_variant`` derives from this and the backend's class."""
 
     variant: ClassVar[str]
     variant_model: ClassVar[type[VariantModel]]
@@ -67,7 +67,8 @@ _kinds: dict[tuple[type[Backend], type[Model], str], type[VariantBackend]] = {}
 """Each class once: ``use_threads`` is remembered by it."""
 
 
-def _variant(change: type[VariantBackend], variant: str, backend: str) -> Backend:
+def make_variant(change: type[VariantBackend], variant: str, backend: str) -> Backend:
+    """Make a variant of this name of the backend with this id."""
     plain = get_backend(backend)
     of, key = type(plain), (type(plain), plain.model, variant)
     if key not in _kinds:
@@ -337,10 +338,10 @@ class BatchedBackend(VariantBackend):
     variant_model = BatchedModel
 
 
-denormal = functools.partial(_variant, DenormalBackend, "denormal")
-padded = functools.partial(_variant, BatchedBackend, "padded")
-batched = functools.partial(_variant, BatchedBackend, "batches")
-buckets = functools.partial(_variant, BatchedBackend, "buckets")
+denormal = functools.partial(make_variant, DenormalBackend, "denormal")
+padded = functools.partial(make_variant, BatchedBackend, "padded")
+batched = functools.partial(make_variant, BatchedBackend, "batches")
+buckets = functools.partial(make_variant, BatchedBackend, "buckets")
 
 
 # -- dynamic quantisation to int8

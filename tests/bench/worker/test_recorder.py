@@ -79,6 +79,13 @@ def keep(found: Recorder, case: Case) -> None:
     found.keep(case, result, entry)
 
 
+def test_wanted_cases_begin_with_replicas(tmp_path: Path, measurer: Measurer) -> None:
+    plain = CASES[0]
+    replicas = replace(plain, backend="keras:replicas")
+    found = started(tmp_path, [plain, replicas])
+    assert found.wanted == [replicas, plain]
+
+
 def test_the_first_of_a_group_has_all_of_it_measured_together(
     tmp_path: Path, measurer: Measurer
 ) -> None:

@@ -1,0 +1,159 @@
+"""Show studies of earlier versions: what processes measured of each side, against a baseline.
+
+``scaling``, ``lengths`` and ``denormals`` were studies before they became suites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.machine.fields import Field
+from bench.records.study import Study
+from bench.render.escape import LONGEST_SENTENCE, clean
+from bench.render.labels import RATIO_INTERVAL, TIME_INTERVAL, compact_verdict, name
+from bench.render.quantities import (
+    count,
+    rate,
+    seconds,
+    seconds_range,
+    times_as_fast,
+    times_bounds,
+)
+from bench.render.table import Block, Cell, Column, Sheet, numbers
+from bench.stats.intervals import case_interval
+from bench.stats.ratios import RunSamples, compare
+
+_BOUNDS = 10
+"""Letters that an interval takes: 1.00-1.00."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How to compare the records of one kind of study.
+
+    keys: fields that two compared records share. side: the field in which they differ. baseline: a
+    side; empty for that of the question's first way and policy. adjacent: whether each side had a
+    process of its own, one after the other. Times of sides with a ``batch`` are compared by
+    sequence.
+    """
+
+    keys: tuple[str, ...]
+    side: str
+    baseline: str = ""
+    adjacent: bool = False
+
+
+KINDS: Mapping[str, _Kind] = {
+    "denormals": _Kind(("backend", "way"), "numbers", "ordinary"),
+    "lengths": _Kind((), "stream"),
+    "scaling": _Kind(("backend", "replicas"), "side", "one", adjacent=True),
+}
+
+_Records = list[tuple[int, Field]]
+"""Records of one side, each with the number of its process."""
+
+
+def blocks(found: Study) -> list[Block]:
+    """Return the table, a line above it, and below it what is not in it and why.
+
+    Raises ResultError for records that are not those of such a study.
+    """
+    kind = KINDS[found.kind]
+    baseline = kind.baseline or _first(found)
+    problems: dict[str, None] = {}
+    sheet = Sheet.of(
+        [
+            *(Column(each, names=each != "replicas") for each in (*kind.keys, kind.side)),
+            *numbers("batch"),
+            Column("time", right=True, least=_BOUNDS),
+            *numbers("per second"),
+            Column("times as fast", right=True, least=_BOUNDS),
+            Column("verdict"),
+        ],
+        list(_lines(found, kind, baseline, problems)),
+    ).without_empty()
+    above = (
+        f"{found.kind}: {count(len(found.answers), 'process')} on {name(found.run.machine)}, "
+        f"{found.run.started:%Y-%m-%d %H:%M} UTC:"
+    )
+    below = (
+        f"With each time its {TIME_INTERVAL}, with each ratio its {RATIO_INTERVAL}. Times as fast: "
+        f"compared with {name(baseline)}{' by sequence' * kind.adjacent}, above 1 is faster."
+    )
+    notes = (f"Not measured: {clean(each, LONGEST_SENTENCE)}." for each in problems)
+    first, *rest = (Block(lines=(each,), joined=True) for each in (above, below, *notes))
+    return [first, Block(sheet=sheet), *rest]
+
+
+def _lines(
+    found: Study, kind: _Kind, baseline: str, problems: dict[str, None]
+) -> Iterator[list[Cell | str]]:
+    groups: dict[tuple[str, ...], dict[str, _Records]] = {}
+    for number, answer in enumerate(found.answers):
+        for record in answer:
+            key = tuple(_text(record[each]) for each in kind.keys)
+            side = record[kind.side].label().replace("-apart", "-unreduced")  # as it was named
+            groups.setdefault(key, {}).setdefault(side, []).append((number, record))
+    for key, sides in groups.items():
+        measured = {}
+        for side, records in sides.items():
+            failures = {f"{', '.join((*key, side))}: {each['failed'].text()}": None
+                        for _, each in records if each["failed"].text()}  # fmt: skip
+            problems |= failures
+            if not failures:
+                measured[side] = _runs(records, kind)
+        base = measured.get(baseline)
+        for side, runs in sorted(measured.items()):
+            record = sides[side][0][1]
+            batch, given = _batch(record), record["batch"].given
+            time = case_interval([batch * run.samples for run in runs])
+            line: list[Cell | str] = [
+                *(*key, side),
+                str(batch) * given,
+                Cell(seconds(time.mid), seconds_range(time.low, time.high, time.mid)),
+                rate(batch / time.mid) * given,
+            ]
+            if base is None or side == baseline:
+                yield [*line, "", ""]
+                continue
+            found_ratio = compare(runs, base)
+            ratio = found_ratio.ratio
+            times = Cell(times_as_fast(ratio.mid), times_bounds(ratio.low, ratio.high))
+            yield [*line, times, compact_verdict(found_ratio)]
+
+
+def _first(found: Study) -> str:
+    """The side of the first way that was requested with the first policy."""
+    question = found.question
+    policies = list(question["batches"].mapping())
+    if question["policies"].given:  # in order: a file's keys are sorted
+        policies = [each.label() for each in question["policies"].items()]
+    ways = question["ways"].items()
+    if not policies or not ways:
+        raise question.error("ways and policies with batches", "asks for nothing")
+    return f"{ways[0].label()} {policies[0]}"
+
+
+def _text(field: Field) -> str:
+    return str(field.integer(1)) if field.name.endswith("replicas") else field.label()
+
+
+def _batch(record: Field) -> int:
+    return record["batch"].integer(1) if record["batch"].given else 1
+
+
+def _runs(records: _Records, kind: _Kind) -> list[RunSamples]:
+    """What each process measured. Raises ResultError for wrong samples or rounds."""
+    runs = []
+    for number, record in records:
+        samples, rounds = record["samples"].times(), record["rounds"].integers(0)
+        if not samples or len(samples) != len(rounds) or len(set(rounds)) != len(rounds):
+            raise record["rounds"].error("a round of its own for each sample", "does not fit")
+        times = np.array(samples) / _batch(record)
+        runs.append(
+            RunSamples(str(number), times, np.array(rounds), adjacent=kind.adjacent, started=number)
+        )
+    return runs

@@ -1,1 +1,0 @@
-"""Training on several devices at once, which is no suite of cases."""

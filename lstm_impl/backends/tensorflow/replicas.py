@@ -1,0 +1,171 @@
+"""``:replicas``: a backend's model on several devices, each with its part of the batch.
+
+``tf.distribute.MirroredStrategy`` keeps the weights on every GPU and adds their gradients up
+(all-reduce). On a CPU two logical devices share its cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.availability import Availability
+from lstm_impl.backends.tensorflow import evidence
+from lstm_impl.backends.tensorflow.model import TensorFlowModel, TracedSteps
+from lstm_impl.backends.variants import VariantBackend, VariantModel, make_variant
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.evidence import Evidence
+from lstm_impl.profile import Profile
+from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+LOGICAL_CPUS = 2
+
+
+def count_devices(kind: str) -> int:
+    """Return how many devices of a kind can hold a replica.
+
+    Make the logical CPUs if TensorFlow has not started in this process.
+    """
+    import tensorflow as tf
+
+    if kind != "cpu":
+        return len(tf.config.list_physical_devices("GPU"))
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if not tf.config.get_logical_device_configuration(cpu):
+        logical = [tf.config.LogicalDeviceConfiguration()] * LOGICAL_CPUS
+        with contextlib.suppress(RuntimeError):  # TensorFlow has started
+            tf.config.set_logical_device_configuration(cpu, logical)
+    return len(tf.config.get_logical_device_configuration(cpu) or (cpu,))
+
+
+@functools.cache
+def shared_strategy(kind: str) -> Any:
+    """Return the process's strategy: the all-reduces of a second one would clash with its own."""
+    import tensorflow as tf
+
+    names = [f"{kind}:{number}" for number in range(count_devices(kind))]
+    return tf.distribute.MirroredStrategy(names)
+
+
+class ReplicatedModel(VariantModel, TensorFlowModel):
+    """A model whose inputs, outputs and steps are shared by the replicas of a strategy."""
+
+    def _open(self, weights: LSTMWeights) -> None:
+        self._strategy = shared_strategy(self.device.partition(":")[0])
+        self._shared: dict[str | None, Any] = {}
+        with self._strategy.scope():
+            super()._open(weights)
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        """Place each replica's part of a batch ``[_, B, _]`` on its device; else the array."""
+        replicas = self._strategy.num_replicas_in_sync
+        if array.ndim != 3:
+            return super()._to_device(array)
+        if array.shape[1] < replicas:
+            raise UnsupportedError(f"{replicas} replicas cannot share a batch of {array.shape[1]}")
+        parts = np.array_split(array, replicas, axis=1)
+        devices, place = self._strategy.extended.worker_devices, super()._to_device
+
+        def part(context: Any) -> Tensor:
+            number = context.replica_id_in_sync_group
+            with self._tf.device(devices[number]):
+                return place(parts[number])
+
+        return self._strategy.experimental_distribute_values_from_function(part)
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        """Join the replicas' parts of a batch; weights and their gradients must be the same."""
+        parts = [each.numpy() for each in self._strategy.experimental_local_results(tensor)]
+        if parts[0].ndim == 3:
+            return np.concatenate(parts, axis=1)
+        if not all(np.array_equal(each, parts[0], equal_nan=True) for each in parts):
+            raise ArithmeticError("the replicas' weights, or gradients of them, differ")
+        return np.asarray(parts[0])
+
+    def _infer(self, call: Call) -> Outputs:
+        return Outputs(*self._step(None)(call.x, call.h, call.c))
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        return RawGradients.of(*self._step(gradients)(call.x, call.h, call.c, *upstream))
+
+    def _trace_ahead(self, request: Request) -> None:
+        call = request.call
+        arguments = (call.x, call.h, call.c, *(request.upstream or ()))
+        self._step(request.gradients).get_concrete_function(*arguments)
+
+    def _step(self, gradients: str | None) -> Any:
+        """Return the traced step of all replicas; gradients: None in inference."""
+        if gradients in self._shared:
+            return self._shared[gradients]
+        tf, strategy = self._tf, self._strategy
+
+        def compute(x: Tensor, h: Tensor, c: Tensor, *upstream: Tensor) -> Any:
+            call = Call(x, h, c)
+            if gradients is None:
+                return self.network(call, training=False)
+            return TracedSteps(self).train(gradients, call, *upstream)
+
+        own: Callable[..., Any] = compute
+        if self.backend.xla:  # by itself: XLA cannot compile the all-reduce
+            own = tf.function(compute, jit_compile=True, autograph=False)
+
+        def replica(*arrays: Tensor) -> Any:
+            found = own(*arrays)
+            if gradients is None:
+                return found
+            context = tf.distribute.get_replica_context()
+            return *found[:2], context.all_reduce(tf.distribute.ReduceOp.SUM, list(found[2]))
+
+        def run(*placed: Any) -> Any:
+            return strategy.run(replica, args=placed)
+
+        self._shared[gradients] = tf.function(run, autograph=False)
+        return self._shared[gradients]
+
+    def evidence(self, workload: Workload) -> Evidence:
+        step = self._warmed(workload)
+        found = evidence.profile(step.run, step.synchronize)
+        replicas = {"replicas": self._strategy.num_replicas_in_sync}
+        return replace(found, details={**found.details, **replicas})
+
+    def _profiled(self, workload: Workload) -> Profile:
+        step = self._warmed(workload)
+        events = evidence.timeline(evidence.record(step.run, step.synchronize))
+        return Profile("TensorFlow's profiler", tuple(events), 1.0)
+
+
+class ReplicatedBackend(VariantBackend):
+    """The backend on all GPUs of the machine, or on two logical CPUs."""
+
+    variant_model = ReplicatedModel
+
+    def availability(self, device: str = "cpu") -> Availability:
+        if not (found := super().availability(device)):
+            return found
+        if device not in ("cpu", "gpu:0"):
+            return Availability(False, "replicas use all GPUs; name gpu:0")
+        if count_devices(device.partition(":")[0]) < 2:
+            reason = "replicas need two GPUs, and TensorFlow sees one"
+            if device == "cpu":
+                reason = (
+                    "TensorFlow has started in this process with one CPU; name replicas before "
+                    "none, as in --variant replicas,none"
+                )
+            return Availability(False, reason)
+        return found
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if workload is not None and (workload.batch_major or workload.min_length is not None):
+            return "replicas share time-major batches of sequences of one length"
+        return super().refusal(spec, workload)
+
+
+replicated = functools.partial(make_variant, ReplicatedBackend, "replicas")
