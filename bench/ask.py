@@ -16,7 +16,7 @@ from bench.case.cases import Case
 from bench.cli import arguments, command_line, output
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine.writing import ResultWriteError
-from bench.records.advice import worded_for_ask
+from bench.records.schema import worded_for_ask
 from bench.render import report as shown
 from bench.render.messages import answer
 from bench.render.table import Document

@@ -1,8 +1,4 @@
-"""Files of results: what one holds, how it is written, found and read.
-
-Others take the names below, or those of a module: ``schema`` has the types, and ``maps`` are the
-files of what truncation windows learned.
-"""
+"""Write, find and read result files; ``schema`` has the types of their contents."""
 
 from bench.records.files import (
     collect,

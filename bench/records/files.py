@@ -1,10 +1,12 @@
 """Find and read result files.
 
-A result file is pytest-benchmark's JSON with ours next to it; while a run goes on it is a journal,
-one line a finished case, from which the JSON is made at the end. What is read comes from anywhere,
-so nothing in it is believed before it is checked, and whatever is wrong with it is reported in one
-line that names the file and the field. ``records.schema`` knows what is in the files. What a URL
-leads to is copied first (``machine.remote``), and reported under its URL.
+A result file is pytest-benchmark's JSON with our own part. During a run it is a journal, one line
+for each finished case, from which the JSON is made at the end. Files may come from anywhere: each
+value is checked (``records.schema``), and an error is one line that names the file and the field.
+Files of a URL are copied first (``machine.remote``) and reported under their URL.
+
+A session is what one command measured on one machine, or on machines of one kind. The sessions of
+a run on machines of several kinds have names that begin with that of the run.
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -30,7 +35,6 @@ from bench.machine.reading import (
 )
 from bench.machine.writing import JOURNAL_SUFFIX, living, write, writer_of
 from bench.records.digest import CHANGED, MARK, changed, is_as_written, with_digest
-from bench.records.naming import run_of
 from bench.records.schema import (
     SCHEMA,
     Measurement,
@@ -49,9 +53,9 @@ AnyPath = str | os.PathLike[str]
 
 
 def read(path: AnyPath) -> ResultFile:
-    """The run in a result file or, if the name ends in ``.jsonl``, in a journal.
+    """Read the run in a result file or, if the name ends in ``.jsonl``, in a journal.
 
-    Raises ResultError, whatever the bytes are.
+    Raises ResultError for any invalid bytes.
     """
     path = Path(path)
     try:
@@ -64,12 +68,12 @@ def collect(
     paths: Iterable[AnyPath],
     watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Results:
-    """Every run in these files and folders, here or elsewhere by their URLs, each once.
+    """Read the distinct runs in these files, folders and URLs.
 
-    A folder stands for the result files directly in it, or in its ``reference`` folder if there
-    are none. A journal is read only where its JSON is not there or cannot be read.
+    A folder means the result files directly in it, or in its ``reference`` folder if there are
+    none. A journal is read only if its JSON is missing or cannot be read.
 
-    watch: gets the files and gives them back one by one, as they are read.
+    watch: yields the files again, to show progress.
     """
     errors: list[ResultError] = []
     notes: list[str] = []
@@ -77,16 +81,15 @@ def collect(
     seen: set[Path] = set()
     ordered: list[Path] = []
     for each in map(Path, local_paths(paths, errors)):
-        # Unlike a Path's own method, false for a name too long, or with a NUL in it.
+        # Unlike a Path's method, false for a name too long or with a NUL.
         folder = os.path.isdir(each)  # noqa: PTH112
         found = in_folder(each) if folder else [each]
         if not found:
             errors.append(error_at(each, "holds no result files"))
         ordered += found
-    # JSON first: a journal named next to its JSON then turns out to hold a run that is there.
+    # JSON first, so that a journal named next to its JSON is recognised as the same run.
     ordered.sort(key=_is_journal)
-    # Reading makes no cycles; with a hundred thousand cases, searching for them takes a third of
-    # the time.
+    # Reading makes no cycles; searching for them takes a third of the time of 100,000 cases.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -122,10 +125,7 @@ def collect(
 
 
 def local_paths(paths: Iterable[AnyPath], errors: list[ResultError]) -> list[AnyPath]:
-    """Return the paths, with copies in place of URLs.
-
-    errors: gets one for each file that there is no copy of.
-    """
+    """Return the paths, with copies in place of URLs; add to the errors."""
     found: list[AnyPath] = []
     for path in paths:
         if not is_url(path):
@@ -142,7 +142,7 @@ def local_paths(paths: Iterable[AnyPath], errors: list[ResultError]) -> list[Any
             errors.append(error)
             continue
         errors += copy.errors
-        # Of one all of whose files are missing the errors have said so.
+        # If all files are missing, the errors are enough.
         if _holds_results(copy) or not copy.errors:
             found.append(copy.path)
     return found
@@ -153,27 +153,39 @@ def _holds_results(copy: remote.Fetched) -> bool:
 
 
 def latest(folder: AnyPath = DEFAULT_FOLDER) -> list[Path]:
-    """The files of the newest run directly in a folder, by when its processes started.
+    """Return the files of the newest run in a folder, or else in its ``reference`` folder.
 
-    Of a fleet that is all of its sessions (``naming``). Files that cannot be read come with them,
-    since one of them may have been the newest: the reader's error should be seen. If the folder
-    holds nothing, the same of its ``reference`` folder; empty if that holds nothing either.
+    Files that cannot be read are included: the newest may be one of them, and its error is shown.
     """
     found: list[tuple[Path, Run | None]] = []
     for path in in_folder(Path(folder)):
-        run = _run_or_none(path)
-        if run is None and (spare := _spare(path)):
-            run = _run_or_none(spare)
-        found.append((path, run))
+        spare = _spare(path)
+        found.append((path, _run_or_none(path) or (_run_or_none(spare) if spare else None)))
     runs = [run for _, run in found if run is not None]
     newest = {run_of(max(runs, key=lambda run: run.started).session)} if runs else set()
     return [path for path, run in found if run is None or run_of(run.session) in newest]
 
 
-def by_default(folder: str) -> list[Path] | list[str]:
-    """What is read where nothing is named: ``latest`` of a folder, here or elsewhere by its URL.
+def new_session_name(now: datetime | None = None) -> str:
+    """Return a unique name of a session that sorts by time."""
+    return f"{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
-    The URL itself where not all of it can be had: reading it then reports the errors.
+
+def session_of_kind(run: str, kind: str) -> str:
+    """Return the name of a run's session on machines of a kind."""
+    return f"{run}-{kind}"
+
+
+def run_of(session: str) -> str:
+    """Return the name of a session's run, which for one kind of machine is its own name."""
+    found = re.fullmatch(r"(\d{8}T\d{6}Z-[0-9a-f]{6})-.+", session, re.DOTALL)
+    return found[1] if found else session
+
+
+def by_default(folder: str) -> list[Path] | list[str]:
+    """Return ``latest`` of a folder or a URL, which a command reads by default.
+
+    If not all files of a URL can be copied, return the URL: reading it reports the errors.
     """
     errors: list[ResultError] = []
     here = local_paths([folder], errors)
@@ -181,13 +193,13 @@ def by_default(folder: str) -> list[Path] | list[str]:
 
 
 def journal_path(path: AnyPath) -> Path:
-    """The journal that belongs to a JSON result file."""
+    """Return the journal of a JSON result file."""
     path = Path(path)
     return path.with_name(path.name.removesuffix(".json") + JOURNAL_SUFFIX)
 
 
 def json_path(journal: AnyPath) -> Path:
-    """The JSON result file that is made from a journal."""
+    """Return the JSON result file of a journal."""
     journal = Path(journal)
     for suffix in (JOURNAL_SUFFIX, ".jsonl"):
         if journal.name.endswith(suffix):
@@ -200,12 +212,10 @@ def journal_to_json(
     machine_info: Mapping[str, object] | None = None,
     commit_info: Mapping[str, object] | None = None,
 ) -> Path:
-    """Make the JSON result file from a journal, finished or not, and return its path.
+    """Write the JSON result file of a journal, finished or not, and return its path.
 
-    machine_info, commit_info: pytest-benchmark's own. The journal stays where it is.
-
-    Raises ResultError if the journal cannot be read, ResultWriteError if the file cannot be
-    written.
+    machine_info, commit_info: pytest-benchmark's. The journal stays. Raises ResultError if it
+    cannot be read, ResultWriteError if the file cannot be written.
     """
     journal = Path(journal)
     run = read(journal).run
@@ -215,7 +225,7 @@ def journal_to_json(
     with contextlib.suppress(metadata.PackageNotFoundError):
         version = metadata.version("pytest-benchmark")
     document = {
-        # In the order of the canonical form, so that the digest is that of the bytes.
+        # In the order of the canonical form, for ``is_as_written``.
         "benchmarks": [line["benchmark"].value for line in lines if line["benchmark"].given],
         "commit_info": commit_info or {},
         "datetime": (run.finished or run.started).isoformat(),
@@ -239,7 +249,7 @@ def _is_journal(path: Path) -> bool:
 
 
 def _spare(path: Path) -> Path | None:
-    """The journal to read where a JSON file cannot be."""
+    """Return the journal to read if a JSON file cannot be read."""
     journal = journal_path(path)
     return journal if not _is_journal(path) and os.path.isfile(journal) else None  # noqa: PTH113
 
@@ -247,9 +257,9 @@ def _spare(path: Path) -> Path | None:
 def in_folder(
     folder: Path, wanted: Callable[[Path], bool] = lambda path: not holds_no_cases(path)
 ) -> list[Path]:
-    """The files of results directly in a folder, or in its ``reference`` folder if there are none.
+    """Return the result files directly in a folder, or in its ``reference`` folder if it has none.
 
-    wanted: of which kind; by default those of cases (``maps`` and ``study`` read the others).
+    wanted: selects their kind, by default files of cases (``maps`` and ``study`` read the others).
     """
     for place in (folder, folder / REFERENCE):
         try:
@@ -262,9 +272,9 @@ def in_folder(
 
 
 def result_names(there: Iterable[str]) -> list[str]:
-    """Those of a folder's names that are of results, journals only where their file is not."""
+    """Return the names of results in a folder, journals only if their JSON is missing."""
     names = set(there)
-    # A name that starts with a dot is a file still being written, or none of ours.
+    # A name that starts with a dot is that of a file being written, or of another program.
     return [
         name
         for name in sorted(names)
@@ -277,7 +287,7 @@ def result_names(there: Iterable[str]) -> list[str]:
 
 
 def _run_or_none(path: Path) -> Run | None:
-    """The run alone, its cases unchecked, or None if that much cannot be read."""
+    """Read the run without its cases; None if it cannot be read."""
     try:
         if _is_journal(path):
             return parse_run(_journal_lines(path)[0][0]["run"])
@@ -295,7 +305,7 @@ def _read_json(path: Path) -> ResultFile:
     warnings = [] if is_whole else [f"{printable(str(path))} {CHANGED}"]
     notes = list(warnings)
     found = _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), notes)
-    # pytest-benchmark's own part: in a form that it does not have now, it is no error.
+    # pytest-benchmark's own part may have any form.
     info, commit = document["commit_info"].value, ""
     if isinstance(info, dict) and isinstance(info.get("id"), str):
         commit = f"{info['id']}{' with changes' if info.get('dirty') is True else ''}"
@@ -303,7 +313,7 @@ def _read_json(path: Path) -> ResultFile:
 
 
 def _document(path: Path, data: bytes) -> Field:
-    """The whole of a JSON file that is one of ours."""
+    """Return the contents of a JSON file of this suite."""
     document = Field(path, "", parse_json(path, data))
     if not isinstance(document.value, dict) or "lstm" not in document.value:
         made = "they are made by pytest --benchmark-only"
@@ -317,7 +327,6 @@ def _read_journal(path: Path) -> ResultFile:
     if lines[0]["schema"].given:
         check_schema(lines[0]["schema"])
     run = parse_run(lines[0]["run"])
-    # What was begun is for anyone who watches the process; what became of it stands in other lines.
     kinds = ("benchmark", "outcome", "begun", "finished")
     entries: dict[str, list[Field]] = {kind: [] for kind in kinds}
     for line in lines[1:]:
@@ -326,17 +335,17 @@ def _read_journal(path: Path) -> ResultFile:
             run = parse_finish(run, line)
         entries[kind].append(line[kind])
     if run.finished is None:
-        if who := living(path):
-            text = f"is still being written by {who}; its finished cases are read"
+        text = "holds a run that did not come to its end; its finished cases are read"
+        if process := living(path):
+            text = f"is still being written by {process}; its finished cases are read"
         else:
-            text = "holds a run that did not come to its end; its finished cases are read"
             text += _last_words(entries)
         notes.append(f"{printable(str(path))} {text}")
     return _result_file(path, run, entries["benchmark"], entries["outcome"], notes)
 
 
 def _last_words(entries: Mapping[str, list[Field]]) -> str:
-    """What a run that ended without a word was busy with, as far as its journal says so."""
+    """Name the cases on which a process worked when it died, if its journal has them."""
     begun = entries["begun"][-1].value if entries["begun"] else None
     done = {field["case_id"].value for field in entries["outcome"]}
     done |= {field["extra_info"]["lstm"]["case_id"].value for field in entries["benchmark"]}
@@ -349,7 +358,7 @@ def _last_words(entries: Mapping[str, list[Field]]) -> str:
 
 
 def unfinished(folder: str | os.PathLike[str]) -> list[str]:
-    """A note on each journal in a folder whose process ended without a word, the newest first."""
+    """Return a note on each journal in a folder whose process died, the newest first."""
     found: list[tuple[float, list[str]]] = []
     for path in Path(folder).glob(f"*{JOURNAL_SUFFIX}"):
         with contextlib.suppress(ResultError, OSError):

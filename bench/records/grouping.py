@@ -1,4 +1,4 @@
-"""Items by what they share: the processes of a case, the rows of a device."""
+"""Group items by a key, such as the processes of a case or the rows of a device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 def grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:
-    """The items under each key; keys and items in the order in which they came."""
+    """Return the items of each key; keys and items keep their order."""
     found: dict[_Key, list[_Item]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)

@@ -1,8 +1,7 @@
-"""Histograms of seconds in the format of HdrHistogram.
+"""Encode and decode histograms of seconds in HdrHistogram's "V2 compressed" format, in Base64.
 
-It is its "V2 compressed" encoding in Base64 (``HISTFAAA...``), of whole nanoseconds with three
-significant digits. It is written and read here since a result file may come from anyone, and
-HdrHistogram's libraries allocate what a text claims to need; the tests compare with them.
+They count whole nanoseconds with three significant digits. HdrHistogram's libraries are not used,
+since they allocate what a text of a foreign file claims to need; the tests compare with them.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from bench.records.streaming import LONGEST_TEXT
 
 _NANOSECONDS = 1e9
 _HIGHEST = 3_600 * 10**9
-"""Nanoseconds: an hour. What takes longer counts as that."""
+"""An hour in nanoseconds. Longer times count as an hour."""
 
 _DIGITS, _HALF_BITS = 3, 10
-"""Three digits need 2 x 10**3 values distinguished in each power of two's double: 2 x 2**10."""
+"""Three digits need 2 x 10**3 distinct values for each power of two: 2 x 2**10."""
 _PLAIN, _COMPRESSED = 0x1C849313, 0x1C849314
 _HEAD = struct.Struct(">iiiiqqd")
 _OUTER = struct.Struct(">ii")
@@ -34,7 +33,7 @@ _LARGEST_COUNT = 2**53
 
 
 class Bin(NamedTuple):
-    """How many values, ``number``, lie from ``low`` up to but without ``high``, in seconds."""
+    """The number of values from ``low`` to below ``high`` seconds."""
 
     low: float
     high: float
@@ -42,7 +41,7 @@ class Bin(NamedTuple):
 
 
 def encode(seconds: npt.NDArray[np.float64]) -> str:
-    """The histogram of these times ``[n]``."""
+    """Return the histogram of times ``[n]``."""
     values = np.clip(np.rint(seconds * _NANOSECONDS), 0, _HIGHEST).astype(np.int64)
     counts = np.bincount(_places(values)) if values.size else np.zeros(1, np.int64)
     body = bytearray()
@@ -61,9 +60,9 @@ def encode(seconds: npt.NDArray[np.float64]) -> str:
 
 
 def decode(text: str) -> list[Bin]:
-    """The values that a histogram holds, in order; empty bins are left out.
+    """Return the bins of a histogram in order, without empty ones.
 
-    Raises ValueError, in a few words, for text that is no such histogram.
+    Raises ValueError for text that is no such histogram.
     """
     counts: list[Bin] = []
     place = 0
@@ -80,20 +79,20 @@ def decode(text: str) -> list[Bin]:
 
 
 def _places(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The bin of each value: a row of bins for each power of two, each row's half of them."""
-    # Exact: a double holds 53 bits, an hour of nanoseconds has 42.
+    """Return the bin of each value; each power of two has a row of bins."""
+    # Exact, since a double holds 53 bits and an hour of nanoseconds has 42.
     row = np.maximum(np.frexp(values.astype(np.float64))[1] - _HALF_BITS - 1, 0)
     return np.asarray((row << _HALF_BITS) + (values >> row), dtype=np.int64)
 
 
 def _value(place: int) -> tuple[int, int]:
-    """The least value of a bin, and how wide it is."""
+    """Return the least value of a bin and its width."""
     row = max((place >> _HALF_BITS) - 1, 0)
     return (place - (row << _HALF_BITS)) << row, 1 << row
 
 
 def _variable(number: int) -> bytes:
-    """A whole number as ZigZag LEB128: seven bits a byte, the least first."""
+    """Encode an integer as ZigZag LEB128: seven bits a byte, the lowest first."""
     rest = number << 1 if number >= 0 else ((-number) << 1) - 1
     found = bytearray()
     while rest >= 0x80:

@@ -1,7 +1,7 @@
-"""What truncation windows learned: the files that ``bench.echo windows`` writes.
+"""Read the learning maps that ``bench.echo windows`` writes.
 
-A file is one map: for each task, distance and window, with the state carried and with it reset, the
-loss that each seed's training came to, next to the best possible and that of one without memory.
+A map has, for each task, distance and window, with the state carried and with it reset, the final
+loss of each seed's training, the best possible loss and the loss without memory.
 """
 
 from __future__ import annotations
@@ -26,32 +26,31 @@ TASKS = ("echo", "copy")
 TASKS_IN_WORDS = {"echo": "the echo", "copy": "copy memory"}
 
 LEARNED = 0.9
-"""Share of the way from the memoryless loss to the best possible one that counts as learned."""
+"""The share of the memoryless loss's excess over the best loss that must be removed."""
 
 _LARGEST_LOSS = 1e9  # nats; a softmax in double precision cannot come to a billion
 _MOST_CELLS = 100_000
 
 
 def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
-    """Whether no training can learn it: the state is reset and no input is in its window.
+    """Return whether no training can learn it: the state is reset, and the window is too short.
 
-    Such places of a map are known without a training, and need no cell.
+    Such cells of a map are known without a training.
     """
     return not carried and window <= distance
 
 
 @dataclass(frozen=True)
 class MapCell:
-    """One training: a task at a distance, through a window, from one seed.
+    """One training: a task at a distance, with a window, from one seed.
 
-    distance: timesteps from an input to the target that needs it. window, stride: timesteps that a
-    training step goes back through, and from one to the next. carried: whether a window starts in
-    the state where the one before ended, or from zero. timesteps: seen of each series; updates:
-    training steps that they were. loss: mean over the final part of the training, nats a timestep,
-    each taken before the weights had seen that window. accuracy: share of the guesses requested
-    that were right there, None where none was. best, memoryless: the expected losses there of one
-    who uses all that can be known, and of one who remembers nothing. curve: mean losses of equal
-    parts of the training. problem: why there is no loss (the training diverged), else empty.
+    distance: timesteps from an input to the target that needs it. window, stride: timesteps of
+    backpropagation in a training step, and between two steps. carried: a window starts in the final
+    state of the previous one, or else from zero. timesteps: of each series; updates: training
+    steps. loss: mean over the final part of the training, in nats a timestep, before the update of
+    each window. accuracy: share of correct guesses there, None without guesses. best, memoryless:
+    the expected losses there with all possible knowledge, and without memory. curve: mean losses of
+    equal parts of the training. problem: why there is no loss (the training diverged), else empty.
     """
 
     task: str
@@ -71,36 +70,35 @@ class MapCell:
 
     @property
     def key(self) -> tuple[str, int, int, bool, int]:
-        """What identifies it among the cells of its map."""
+        """Return what identifies it in its map."""
         return self.task, self.distance, self.window, self.carried, self.seed
 
     @property
     def closed(self) -> float | None:
-        """Share of the way from the memoryless loss to the best possible one that was gone.
+        """Return the share of what can be learned that was learned: 1 is all, 0 nothing.
 
-        1 is all that can be learned, 0 is nothing; below 0 is worse than knowing nothing. None
-        where there is nothing to learn (a reset state and k <= d) or the training diverged.
+        None if there is nothing to learn (a reset state and k <= d) or the training diverged.
         """
         way = self.memoryless - self.best
         return None if self.loss is None or way <= 1e-9 else (self.memoryless - self.loss) / way
 
     @property
     def learned(self) -> bool:
-        """Whether at least ``LEARNED`` of the way was gone."""
+        """Return whether at least ``LEARNED`` was learned."""
         return self.closed is not None and self.closed >= LEARNED
 
     def to_dict(self) -> dict[str, object]:
-        """As it stands in a file."""
+        """Return plain data, as in a file."""
         return {**asdict(self), "curve": list(self.curve)}
 
 
 @dataclass(frozen=True)
 class LearningRun:
-    """What the cells of a map have in common.
+    """The common properties of the cells of a map.
 
-    started, finished: UTC; finished is None if it did not come to its end. complete: all that was
-    requested is there. backend, device: what computed the LSTMs. settings: the plan that decides
-    the result (``bench.echo.windows.MapPlan``). libraries: their versions.
+    started, finished: UTC; finished is None for an interrupted run. complete: all requested cells
+    exist. backend, device: of the LSTMs. settings: those of ``bench.echo.windows.MapPlan``.
+    libraries: their versions.
     """
 
     id: str
@@ -115,10 +113,7 @@ class LearningRun:
 
 @dataclass(frozen=True)
 class LearningMap:
-    """A map d x k of what was learned; ``cells`` each once.
-
-    notes: what a reader should know of the file.
-    """
+    """A map of distances and windows. notes: remarks on the file for its reader."""
 
     path: Path
     run: LearningRun
@@ -130,70 +125,60 @@ class LearningMap:
         return grouped(sorted(self.cells, key=lambda cell: cell.seed), lambda cell: cell.key[:4])
 
     def seeds(self, task: str, distance: int, window: int, carried: bool) -> tuple[MapCell, ...]:
-        """The cells of one place of the map, by seed; empty where nothing was measured."""
+        """Return the cells at one place of the map, by seed; empty if nothing was measured."""
         return tuple(self._places.get((task, distance, window, carried), ()))
 
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that were measured."""
+        """Return the measured tasks."""
         there = {cell.task for cell in self.cells}
         return tuple(task for task in TASKS if task in there)
 
     def distances(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
-        """The measured distances of a task, in their order."""
+        """Return the measured distances of a task in ascending order."""
         return self._values("distance", task, carried)
 
     def windows(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
-        """The measured windows of a task, in their order."""
+        """Return the measured windows of a task in ascending order."""
         return self._values("window", task, carried)
 
     def _values(self, name: str, task: str, carried: bool | None) -> tuple[int, ...]:
         cells = (c for c in self.cells if c.task == task and carried in (None, c.carried))
         return tuple(sorted({getattr(cell, name) for cell in cells}))
 
-    def learned(
-        self, distance: int, window: int, carried: bool = True, task: str = "echo"
-    ) -> bool | None:
-        """Whether every seed learned it; None where that is not known."""
-        if nothing_to_learn(distance, window, carried):
-            return False
-        cells = self.seeds(task, distance, window, carried)
+    def learned(self, distance: int, window: int, task: str = "echo") -> bool | None:
+        """Return whether every seed learned it with the state carried; None if unknown."""
+        cells = self.seeds(task, distance, window, carried=True)
         return all(cell.learned for cell in cells) if cells else None
 
-    def learnable_distance(
-        self, window: int, carried: bool = True, task: str = "echo"
-    ) -> int | None:
-        """The largest measured distance that every seed learned through this window.
+    def learnable_distance(self, window: int) -> int | None:
+        """Return the largest echo distance that every seed learned with the state carried.
 
-        Where the window was not measured, through the next smaller one that was. None if there is
-        none, or if no measured distance was learned.
+        For a window that was not measured, take the next smaller one. None if there is none, or if
+        no measured distance was learned.
         """
-        shorter = [each for each in self.windows(task, carried) if each <= window]
-        if not shorter:
-            return None
-        distances = self.distances(task, carried)
-        good = [d for d in distances if self.learned(d, shorter[-1], carried, task)]
-        return max(good, default=None)
+        shorter = [each for each in self.windows(carried=True) if each <= window]
+        distances = self.distances(carried=True) if shorter else ()
+        return max((d for d in distances if self.learned(d, shorter[-1])), default=None)
 
 
 class Loaded(NamedTuple):
-    """Maps, the newest first, and what could not be read."""
+    """Maps, the newest first, and the errors of files that could not be read."""
 
     maps: tuple[LearningMap, ...]
     errors: tuple[ResultError, ...]
 
 
 def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
-    """The maps in these files and folders, the newest first, and what cannot be read.
+    """Read the maps in these files and folders.
 
-    A folder stands for the ``learning-*.json`` files directly in it, or in its ``reference`` folder
-    if there are none; it may hold none. A map is never mixed with another: each has its own
-    settings.
+    A folder means the ``learning-*.json`` files directly in it, or in its ``reference`` folder if
+    there are none; it may have none. Maps are never combined, since each has its own settings.
     """
     maps: dict[str, LearningMap] = {}
     errors: list[ResultError] = []
     files: dict[Path, None] = {}
     for path in map(Path, paths):
-        # Reading says what is wrong with a name too long, or with a NUL in it.
+        # Unlike a Path's method, false for a name too long or with a NUL: reading reports it.
         folder = os.path.isdir(path)  # noqa: PTH112
         files.update(dict.fromkeys(in_folder(path, meant_for_learning) if folder else [path]))
     for path in files:
@@ -210,7 +195,7 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
 
 
 def read(path: str | os.PathLike[str]) -> LearningMap:
-    """The map in a file. Raises ResultError, whatever the bytes are."""
+    """Read the map in a file. Raises ResultError for any invalid bytes."""
     path = Path(path)
     try:
         return _read(path)
@@ -219,7 +204,7 @@ def read(path: str | os.PathLike[str]) -> LearningMap:
 
 
 def file_data(run: Mapping[str, object], cells: Sequence[MapCell]) -> dict[str, object]:
-    """The whole of a file, to be written by ``machine.writing.write``."""
+    """Return the contents of a file, for ``machine.writing.write``."""
     return {
         "learning": {
             "schema": SCHEMA,
@@ -235,7 +220,9 @@ def _read(path: Path) -> LearningMap:
     if not isinstance(document.value, dict) or "learning" not in document.value:
         raise error_at(path, "holds no map of what was learned (from python -m bench.echo windows)")
     ours = document["learning"]
-    _check_schema(ours["schema"])
+    schema = ours["schema"]
+    if type(schema.value) is not int or schema.value != SCHEMA:
+        raise schema.error(f"{SCHEMA}, the schema that this version reads")
     run, items = _parse_run(ours["run"]), ours["cells"].items()
     notes = [f"{printable(str(path))} {CHANGED}"] if changed(document.mapping()) else []
     if not run.complete:
@@ -249,11 +236,6 @@ def _read(path: Path) -> LearningMap:
             raise error_at(path, "is a cell that the file holds already", item.name)
         cells[cell.key] = cell
     return LearningMap(path, run, tuple(cells.values()), tuple(notes))
-
-
-def _check_schema(field: Field) -> None:
-    if type(field.value) is not int or field.value != SCHEMA:
-        raise field.error(f"{SCHEMA}, the schema that this version reads")
 
 
 def _parse_run(field: Field) -> LearningRun:
@@ -305,9 +287,9 @@ def _parse_cell(field: Field) -> MapCell:
 
 
 def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
-    """Return where to look for times and where for maps: a folder may hold both.
+    """Return the paths that may hold times, and those that may hold maps: a folder may hold both.
 
-    Raises ResultError for a URL of which not all can be had.
+    Raises ResultError for a URL of which not all files can be read.
     """
     errors: list[ResultError] = []
     here = local_paths(paths, errors)
@@ -326,13 +308,11 @@ def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Pa
 def newest(
     places: Sequence[Path], tasks: Sequence[str] = ("echo",)
 ) -> tuple[LearningMap | None, tuple[ResultError, ...]]:
-    """Return the newest map of any of the tasks, complete ones first, and what cannot be read."""
+    """Return the newest map of any of the tasks, complete ones first, and the errors."""
     found = collect(places)
-    fitting = [
-        each for each in found.maps if any(each.windows(task, carried=True) for task in tasks)
-    ]
-    whole = [each for each in fitting if each.run.complete]
-    return next(iter(whole or fitting), None), found.errors
+    maps = [each for each in found.maps if any(each.windows(task, carried=True) for task in tasks)]
+    maps.sort(key=lambda each: not each.run.complete)
+    return next(iter(maps), None), found.errors
 
 
 def untold(bad: Iterable[ResultError], shown: Iterable[ResultError]) -> list[ResultError]:

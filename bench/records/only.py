@@ -1,4 +1,4 @@
-"""Some of the results: of the devices, backends, shapes, modes and types that were requested."""
+"""Select results by device, backend, shape, variant, mode and type."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ FILTERS: Mapping[str, Callable[[Case], str]] = {
     "mode": lambda case: case.workload.mode,
     "dtype": lambda case: case.spec.dtype,
 }
-"""The options of every command that reads results, and what of a case each is about."""
+"""The filter options of every command that reads results, and the value of a case for each."""
 
 _MOST_KNOWN = 12  # names in an error
 
 
 class NothingThereError(InputError):
-    """No case is as it was requested; one line that says what there is."""
+    """No case matches; one line that says which values there are."""
 
 
 def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Results:
-    """The results whose cases fit every filter, in all files, also those that have none of them.
+    """Return the results whose cases match every filter. Files without a match stay, empty.
 
-    wanted: by name of ``FILTERS`` the names that are requested, any of which will do; a name may be
-    a pattern (``b32-*``). None, or none of them, asks for all.
+    wanted: by name of ``FILTERS`` the accepted values, which may be patterns (``b32-*``). None, or
+    no values, accept all.
 
-    Raises NothingThereError for a name that no case has, and if nothing is left.
+    Raises NothingThereError for a value that no case has, and if nothing is left.
     """
     requested = {name: names for name, names in wanted.items() if names}
     if not requested:
@@ -58,7 +58,7 @@ def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Result
 
 
 def of_cases(file: ResultFile, wanted: Callable[[Case], bool]) -> ResultFile:
-    """A file with those of its cases alone that are wanted."""
+    """Return a file with its wanted cases only."""
     return replace(
         file,
         measurements=tuple(each for each in file.measurements if wanted(each.case)),
@@ -67,7 +67,7 @@ def of_cases(file: ResultFile, wanted: Callable[[Case], bool]) -> ResultFile:
 
 
 def fits(case: Case, wanted: Mapping[str, Sequence[str] | None]) -> bool:
-    """Whether a case is as every filter asks for; None, or no name, asks for all."""
+    """Return whether a case matches every filter; None, or no values, accept all."""
     return all(
         any(fnmatchcase(FILTERS[name](case), each) for each in names)
         for name, names in wanted.items()

@@ -1,6 +1,6 @@
-"""What a result file holds, schema 2: its types, and how each is made from checked fields.
+"""Define the contents of a result file, schema 2, and parse them from checked fields.
 
-Schema 2 added ``case.variant``; files of schema 1, which have none, are read for ever.
+Schema 2 added ``case.variant``. Files of schema 1, which have none, will always be read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from bench.machine.fields import (
     printable,
     without_secrets,
 )
-from bench.records.advice import worded
 from bench.records.streaming import StreamCalls
 from bench.records.streaming import parse as parse_streaming
 
@@ -36,12 +35,32 @@ OUTCOMES = ("not_measured", "refused", "failed", "crashed", "timed_out", "interr
 
 
 _MARKS = re.compile(r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|@.*", re.IGNORECASE)
-"""Parts of a processor's name that distinguish none."""
+"""Parts of a processor's name that distinguish no processors."""
+
+MORE_TIME = "give it more time: --lstm-budget SECONDS"
+"""Advice for few or unsettled samples, as in files: with the options of pytest, which measured."""
+
+_RUN_OPTIONS = {"--lstm-budget SECONDS": "--seconds TIME", "--lstm-threads": "--threads"}
+_ASK_OPTIONS = {"--seconds TIME": "--budget TIME --again", "--threads": "bench.run with --threads"}
+
+
+def worded_for_ask(advice: str) -> str:
+    """Return advice for ``bench.run`` with the options of ``bench.ask``."""
+    for before, after in _ASK_OPTIONS.items():
+        advice = advice.replace(before, after)
+    return advice
+
+
+def worded(advice: str, managed: bool) -> str:
+    """Return a file's advice with the options of ``bench.run`` (managed) or pytest."""
+    for before, after in _RUN_OPTIONS.items() if managed else ():
+        advice = advice.replace(before, after)
+    return advice
 
 
 @dataclass(frozen=True)
 class RecordedReason:
-    """Why a measurement is not to be trusted, and what to do about it."""
+    """A reason not to trust a measurement, and what to do about it."""
 
     code: str
     text: str
@@ -50,10 +69,10 @@ class RecordedReason:
 
 @dataclass(frozen=True)
 class Run:
-    """One process that measured.
+    """The run of one process. session: that of its replicates too.
 
-    session: runs with the same one are replicates. started, finished: UTC; finished is None if the
-    run never came to its end. environment: the machine's state ``before`` and ``after``.
+    started, finished: UTC; finished is None for an interrupted run. environment: the machine's
+    state ``before`` and ``after``.
     """
 
     id: str
@@ -70,14 +89,14 @@ class Run:
 
     @property
     def managed(self) -> bool:
-        """Whether ``bench.run`` started it: it gives all its processes the name of a session."""
+        """Return whether ``bench.run`` started it, which names a session in the options."""
         return "session" in self.options
 
     @property
     def machine(self) -> str:
-        """Name the machine by its processor and six digits of its id: ``AMD EPYC 3192a4``.
+        """Return the processor's name and six digits of the machine's id: ``AMD EPYC 3192a4``.
 
-        Host names such as ``vm`` are those of many machines.
+        Many machines share a host name such as ``vm``.
         """
         cpu = mapping(mapping(self.environment.get("before")).get("cpu"))
         processor = cpu.get("name")
@@ -90,7 +109,7 @@ class Run:
         return " ".join([*words, digits[:6]])
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, as it stands in a result file."""
+        """Return plain data, as in a result file."""
         return {
             **vars(self),
             "started": self.started.isoformat(),
@@ -100,17 +119,16 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What one run measured of one case, its gate passed.
+    """The measurement of one case by one run, its gate passed.
 
-    samples: seconds per step, one a block of ``calls`` steps. rounds: for each sample the
-    alternating round in which it was taken; samples of two cases of one group with the same round
-    in the same run are a pair. warmup: seconds per step before them. setup: seconds by name, such
-    as ``trace_s`` and ``timing_s`` (its part of its group's warm-up and blocks), each possibly None
-    or missing. memory, roofs, energy: figures by name (numbers, or words about them), None where
-    none were taken. steady: whether the samples showed no trend, None if it is not known. valid,
-    reasons: whether the numbers are to be trusted, and if not why. remarks: what the backend's code
-    warned of, and what it changed of its process. streaming: what is kept of the calls of a stream,
-    whose medians, a block each, the samples are.
+    samples: seconds per step, one for each block of ``calls`` steps. rounds: the alternating round
+    of each sample; samples of one group with the same round and run are paired. warmup: seconds per
+    step before them. setup: seconds by name, such as ``trace_s`` and ``timing_s`` (its part of its
+    group's warm-up and blocks), possibly None or missing. memory, roofs, energy: figures by name,
+    None if not measured. steady: whether the samples have no trend, None if unknown. valid,
+    reasons: whether the numbers can be trusted, or else why not. remarks: warnings of the backend's
+    code, and changes that it made in its process. streaming: statistics of all calls of a stream;
+    the samples are then the medians of its blocks.
     """
 
     case: Case
@@ -135,7 +153,7 @@ class Measurement:
 
     @property
     def timed_s(self) -> float:
-        """Seconds of its blocks, or until its last call was due: latencies may overlap."""
+        """Return the seconds of its blocks, in a stream until its last call was due."""
         period = self.case.workload.period
         if period is not None:
             return period * self.samples.size * self.calls
@@ -144,7 +162,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A case that has no time: one of ``OUTCOMES``, and why, in words a user can act on."""
+    """A case without a time: one of ``OUTCOMES``, the reason and what to do."""
 
     case: Case
     run: Run
@@ -156,9 +174,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ResultFile:
-    """One run, read. notes: what a reader should know of how it was read.
+    """The contents of one file. notes: remarks on how it was read.
 
-    commit: of the project that the run was started in, possibly empty. warnings: those of the notes
+    commit: that of the project in which the run was started, possibly empty. warnings: the notes
     that every command prints.
     """
 
@@ -173,7 +191,7 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class Results:
-    """Several files: those that could be read, one error for each that could not, and notes."""
+    """The readable ones of several files, the errors of the others, and notes."""
 
     files: tuple[ResultFile, ...]
     errors: tuple[ResultError, ...]
@@ -182,24 +200,24 @@ class Results:
 
     @property
     def measurements(self) -> list[Measurement]:
-        """Those of all files."""
+        """Return the measurements of all files."""
         return [each for file in self.files for each in file.measurements]
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """Those of all files."""
+        """Return the outcomes of all files."""
         return [each for file in self.files for each in file.outcomes]
 
 
 def check_schema(schema: Field) -> None:
-    """Raise ResultError if the file is of a schema that this version does not know."""
+    """Raise ResultError for a schema that this version does not know."""
     if schema.integer(1) > SCHEMA:
         known = f"this version knows schema {SCHEMA}"
         raise schema.error(f"at most {SCHEMA}: {known}, upgrade the suite to read the file")
 
 
 def parse_run(field: Field) -> Run:
-    """The run that ``Run.to_dict`` wrote."""
+    """Parse the result of ``Run.to_dict``."""
     return Run(
         id=field["id"].label(),
         session=field["session"].label(),
@@ -216,7 +234,7 @@ def parse_run(field: Field) -> Run:
 
 
 def _without_secrets(environment: Mapping[str, object]) -> dict[str, object]:
-    """Return a run's environment with the URLs of its variables cleaned; older files kept them."""
+    """Remove secrets from the URLs of a run's variables, which older files have."""
     found = dict(environment)
     for time, state in environment.items():
         if variables := mapping(mapping(state).get("variables")):
@@ -229,7 +247,7 @@ def _without_secrets(environment: Mapping[str, object]) -> dict[str, object]:
 
 
 def parse_finish(run: Run, line: Field) -> Run:
-    """The run as a journal's last line leaves it."""
+    """Return the run with the values of a journal's last line."""
     environment = dict(run.environment)
     if line["environment_after"].given:
         environment["after"] = line["environment_after"].free()
@@ -243,7 +261,7 @@ def parse_finish(run: Run, line: Field) -> Run:
 
 
 def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
-    """A benchmark entry; a failed Outcome if its gate did not pass, whatever time stands there."""
+    """Parse a benchmark entry; it is a failed Outcome if its gate did not pass."""
     ours = field["extra_info"]["lstm"]
     check_schema(ours["schema"])
     case = _case(ours)
@@ -261,7 +279,16 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
     rounds = blocks["round"].integers(0)
     if len(rounds) != len(samples):
         raise blocks["round"].error(f"a round for each of the {len(samples)} samples in stats.data")
-    valid, reasons = _validity(ours["validity"], run)
+    validity = ours["validity"]
+    valid = validity["valid"].boolean()
+    reasons = tuple(
+        RecordedReason(
+            each["code"].label(), each["text"].text(), worded(each["advice"].text(), run.managed)
+        )
+        for each in validity["reasons"].items()
+    )
+    if not valid and not reasons:
+        raise validity["reasons"].error("at least one reason, since valid is false", "is empty")
     remarks = ours["remarks"]
     return Measurement(
         case=case,
@@ -287,37 +314,22 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
 
 
 def parse_outcome(field: Field, run: Run) -> Outcome:
-    """An entry of a case that has no time."""
-    outcome = field["outcome"]
-    if outcome.value not in OUTCOMES:
-        raise outcome.error("one of " + ", ".join(OUTCOMES))
+    """Parse an entry of a case without a time."""
+    outcome = field["outcome"].one_of(OUTCOMES)
     return Outcome(
         case=_case(field),
         run=run,
-        outcome=outcome.text(),
+        outcome=outcome,
         reason=field["reason"].text(),
         advice=worded(field["advice"].text(), run.managed) if field["advice"].given else "",
         path=field.path,
     )
 
 
-def _validity(field: Field, run: Run) -> tuple[bool, tuple[RecordedReason, ...]]:
-    valid = field["valid"].boolean()
-    reasons = tuple(
-        RecordedReason(
-            each["code"].label(), each["text"].text(), worded(each["advice"].text(), run.managed)
-        )
-        for each in field["reasons"].items()
-    )
-    if not valid and not reasons:
-        raise field["reasons"].error("at least one reason, since valid is false", "is empty")
-    return valid, reasons
-
-
 def _setup(field: Field) -> dict[str, float | None]:
     seconds = field.numbers_or_nulls(maximum=LONGEST)
     for key, value in seconds.items():
-        # compile_s is a difference of two measured times, and noise can turn it under zero.
+        # compile_s is a difference of two measured times and may be negative.
         if value is not None and value < 0 and key != "compile_s":
             raise field[key].error("a number of at least 0")
         if value is not None and 0 < abs(value) < SMALLEST_FIGURE:
@@ -326,13 +338,13 @@ def _setup(field: Field) -> dict[str, float | None]:
 
 
 SMALLEST_FIGURE, LARGEST_FIGURE = 1e-30, 1e30
-"""Of bytes, operations, joules other than 0: their sums, squares and inverses are finite."""
+"""Bounds of bytes, operations and joules, whose sums, squares and inverses are then finite."""
 
 
 def _figures(field: Field, numbers: Sequence[str] = ()) -> Figures | None:
-    """Numbers of at least 0, words or nulls by name; None where the field is null or missing.
+    """Parse numbers of at least 0, texts or nulls by name; None if the field is null or missing.
 
-    numbers: names under which there are no words.
+    numbers: the names that may have no text.
     """
     if not field.given:
         return None
@@ -345,7 +357,7 @@ def _figures(field: Field, numbers: Sequence[str] = ()) -> Figures | None:
             or isinstance(value, str)
             or (type(value) is float and SMALLEST_FIGURE <= value <= LARGEST_FIGURE)
         ):
-            figures[key] = value
+            figures[key] = value  # without a Field, which is slow
             continue
         figures[key] = number = field[key].number(0.0, LARGEST_FIGURE)
         if 0 < number < SMALLEST_FIGURE:
@@ -356,17 +368,17 @@ def _figures(field: Field, numbers: Sequence[str] = ()) -> Figures | None:
 MOST_CASES_KEPT = 20_000
 
 _read: dict[tuple[str, object], Case] = {}
-"""Cases that were checked, by their text: checking takes a third of the time of reading an entry,
-and replicates have the same cases. Text, since 1, 1.0 and true are equal."""
+"""Checked cases by their text, since 1, 1.0 and true are equal. Replicates have the same cases, and
+checking them takes a third of the time of reading an entry."""
 
 
 def _case(parent: Field) -> Case:
-    """The case of an entry, one object for all entries that say the same."""
+    """Return the case of an entry, one object for all equal ones."""
     try:
         key = repr(parent["case"].value), parent["case_id"].value
         found = _read.get(key)
     except (RecursionError, TypeError, ValueError):
-        return _checked_case(parent)  # which names what is wrong
+        return _checked_case(parent)  # raises a clear error
     if found is None:
         found = _checked_case(parent)
         if len(_read) >= MOST_CASES_KEPT:
@@ -376,7 +388,7 @@ def _case(parent: Field) -> Case:
 
 
 def _checked_case(parent: Field) -> Case:
-    """The case of an entry, each field checked under its own name."""
+    """Parse the case of an entry, and name the invalid field in an error."""
     field = parent["case"]
     field["backend"].label()
     field["device"].label()
@@ -385,7 +397,7 @@ def _checked_case(parent: Field) -> Case:
     try:
         case = Case.from_dict(field.mapping())
     except ValueError as error:
-        # The types' own errors say "case.spec: LSTMSpec.dtype is".
+        # The errors of the types begin with "case.spec: LSTMSpec.dtype is".
         text = re.sub(r"^case\.(spec|workload): (LSTMSpec|Workload)\.", r"case.\1.", str(error))
         text = re.sub(r"__init__\(\) missing .* argument.?: '(\w+)'.*", r"\1 is missing", text)
         where, _, what = text.partition(" ")

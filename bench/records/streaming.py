@@ -1,6 +1,6 @@
-"""What a result file holds of a stream's calls: percentiles, missed deadlines, the histogram.
+"""Define what a result file keeps of a stream's calls: percentiles, missed deadlines, a histogram.
 
-Every call was timed and none is kept by itself. The percentiles are made from the exact times.
+Single calls are not kept. The percentiles were computed from the exact times.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import NamedTuple
 from bench.machine.fields import LONGEST, SHORTEST, Field
 
 LONGEST_TEXT = 200_000
-"""Letters of a histogram, three times those of one of all values that differ there."""
+"""Letters of a histogram, three times the length of one with all possible values."""
 
 
 class Bounds(NamedTuple):
-    """A percentile of one process's calls in seconds, its interval, and how sure that is."""
+    """A percentile of one process's calls in seconds, with its interval and confidence."""
 
     low: float
     mid: float
@@ -26,10 +26,10 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Taken:
-    """What calls took, in seconds.
+    """The times of calls in seconds.
 
-    percentiles: those that there were enough calls to tell, by their number (99.9). most: the
-    longest. histogram: as ``results.hdr`` has it.
+    percentiles: those with enough calls, by their number (99.9). most: the longest time.
+    histogram: see ``records.hdr``.
     """
 
     percentiles: Mapping[float, Bounds]
@@ -37,7 +37,7 @@ class Taken:
     histogram: str
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, as it stands in a result file."""
+        """Return plain data, as in a result file."""
         return {
             "percentiles": {f"{part:g}": list(each) for part, each in self.percentiles.items()},
             "most_s": self.most,
@@ -47,11 +47,11 @@ class Taken:
 
 @dataclass(frozen=True)
 class StreamCalls:
-    """All calls of one stream in one process, those before the clock ran left out.
+    """All timed calls of one stream in one process.
 
-    latency: from when a call was due until it was done; service: from when it began. load:
-    processes that kept a processor busy each meanwhile. deadline: seconds, None where there was
-    none. missed: calls whose latency was longer, 0 without one.
+    latency: from when a call was due until its end; service: from its start. load: processes that
+    each kept a processor busy meanwhile. deadline: seconds, or None. missed: calls with a longer
+    latency, 0 without a deadline.
     """
 
     calls: int
@@ -62,7 +62,7 @@ class StreamCalls:
     missed: int = 0
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, as it stands in a result file."""
+        """Return plain data, as in a result file."""
         return {
             "calls": self.calls,
             "latency": self.latency.to_dict(),
@@ -74,7 +74,7 @@ class StreamCalls:
 
 
 def parse(field: Field) -> StreamCalls | None:
-    """What ``StreamCalls.to_dict`` wrote; None where the field is null or missing."""
+    """Parse the result of ``StreamCalls.to_dict``; None if the field is null or missing."""
     if not field.given:
         return None
     calls = field["calls"].integer(1)

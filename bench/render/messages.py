@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.case.cases import Case
 from bench.machine.fields import printable
-from bench.records.advice import MORE_TIME, worded
 from bench.records.grouping import grouped
+from bench.records.schema import MORE_TIME, worded
 from bench.render.escape import LONGEST_SENTENCE, clean
 from bench.render.labels import (
     RATIO_INTERVAL,

@@ -46,7 +46,7 @@ from bench.machine.reading import DEFAULT_FOLDER, default_folder, expanded, is_u
 from bench.machine.remote import PlaceError, shown
 from bench.machine.upload import check, upload
 from bench.machine.writing import Writer, clear_left_over, token_lives
-from bench.records import naming
+from bench.records.files import new_session_name, session_of_kind
 from bench.render.compare import differences_line
 from bench.render.escape import clean
 from bench.render.quantities import count, listed
@@ -108,7 +108,7 @@ def new_session(options: argparse.Namespace) -> tuple[Session, Suite]:
     if budget is None and options.processes is None:
         budget = BUDGET
     session = Session(
-        id=naming.new(),
+        id=new_session_name(),
         suite=options.suite or SUITE,
         suite_name="",
         cases=(),
@@ -428,7 +428,7 @@ def _two_new(options: argparse.Namespace) -> _Two:
         folder = expanded(default_folder()) / ENVIRONMENTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     elif any((folder := expanded(options.results)).glob("*/*.json")):
         raise UsageError(f"{folder} holds results already; name another folder")
-    return sides, [first, replace(first, id=naming.new())], suite, folder
+    return sides, [first, replace(first, id=new_session_name())], suite, folder
 
 
 def _two_resumed(options: argparse.Namespace) -> _Two:
@@ -500,7 +500,7 @@ class NodePlan:
             return session, suite.only(session.cases)
         session = replace(
             self._model,
-            id=naming.of_kind(self.fleet, member.key),
+            id=session_of_kind(self.fleet, member.key),
             fleet=self.fleet,
             kind=member.key,
             cases=suite.cases,

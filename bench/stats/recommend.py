@@ -418,7 +418,7 @@ def _steps(learned: LearningMap, task: str) -> dict[int, int]:
     for distance in learned.distances(task, carried=True):
         window: int | None = None
         for length in reversed(learned.windows(task, carried=True)):
-            there = learned.learned(distance, length, True, task)
+            there = learned.learned(distance, length, task)
             if length < least or (there is False and window is not None):
                 break
             window = length if there else window

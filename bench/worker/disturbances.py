@@ -15,8 +15,7 @@ from bench.machine import devices, environment
 from bench.machine.devices import GpuFacts
 from bench.machine.disturbance import Disturbance
 from bench.machine.environment import Environment, Gpu
-from bench.records.advice import MORE_TIME
-from bench.records.schema import RecordedReason
+from bench.records.schema import MORE_TIME, RecordedReason
 from bench.stats import intervals
 from bench.stats.trust import WIDE
 from bench.worker.timing import StepSeries, Stopped

@@ -14,8 +14,7 @@ import pytest
 from bench import ask
 from bench.case.cases import Case
 from bench.machine.disturbance import Activity
-from bench.records.advice import worded_for_ask
-from bench.records.schema import Results
+from bench.records.schema import Results, worded_for_ask
 from bench.session import query
 from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest

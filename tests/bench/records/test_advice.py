@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import records
-from bench.records.advice import MORE_TIME, worded
+from bench.records.schema import MORE_TIME, worded
 from tests.places import GOLDEN
 
 

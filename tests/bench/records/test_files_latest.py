@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import report
-from bench.records import latest, naming
+from bench.records.files import latest, new_session_name, run_of, session_of_kind
 from bench.records.schema import Measurement
 from tests.bench.made_nodes import a_case, on
 from tests.bench.made_results import gather, measured, save
@@ -27,7 +27,7 @@ def of_a_kind(kind: str, run: str = RUN, hours: float = 0.0) -> list[Measurement
     """What two machines of a kind measured in a fleet's run; the kinds began an hour apart."""
     cpu, *seconds = KINDS[kind]
     hours += list(KINDS).index(kind)
-    session = naming.of_kind(run, kind)
+    session = session_of_kind(run, kind)
     return [
         measured(a_case(backend), each * (1 + 0.004 * number), during)
         for host in (f"{kind}-1", f"{kind}-2")
@@ -108,15 +108,15 @@ TEXTS = st.text(max_size=60)
 
 
 def test_a_session_s_name_begins_with_its_time() -> None:
-    name = naming.new(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    name = new_session_name(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert name.startswith("20260102T030405Z-")
-    assert name != naming.new(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    assert name != new_session_name(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
 @given(TEXTS.filter(bool))
 def test_the_sessions_of_all_kinds_of_machines_are_of_their_fleet_s_run(kind: str) -> None:
-    run = naming.new()
-    assert naming.run_of(naming.of_kind(run, kind)) == run
+    run = new_session_name()
+    assert run_of(session_of_kind(run, kind)) == run
 
 
 @pytest.mark.parametrize(
@@ -124,4 +124,4 @@ def test_the_sessions_of_all_kinds_of_machines_are_of_their_fleet_s_run(kind: st
     [RUN, f"{RUN}-", f"x{RUN}-east", f"{RUN}east", RUN.upper() + "-east", "mine-east", "", "s"],
 )
 def test_what_a_user_calls_a_session_joins_nothing(name: str) -> None:
-    assert naming.run_of(name) == name
+    assert run_of(name) == name

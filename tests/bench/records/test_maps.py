@@ -218,9 +218,6 @@ def test_a_place_is_learned_if_every_seed_learned_it() -> None:
     assert a_map(good).learned(3, 5) is True
     assert a_map(good, bad).learned(3, 5) is False
     assert a_map(good).learned(3, 6) is None
-    assert a_map(good).learned(3, 5, carried=False) is None
-    # Known without a training: no input that is needed lies in the window.
-    assert a_map(good).learned(5, 5, carried=False) is False
     assert a_map(good, bad).seeds("echo", 3, 5, True) == (good, bad)
 
 
@@ -241,13 +238,10 @@ def test_the_longest_distance_is_that_of_the_definition(
         if not nothing_to_learn(d, k, c)
         for seed, learned in enumerate(seeds)
     ]
-    found = a_map(*cells)
-    for carried in (True, False):
-        here = [each for each in cells if each.carried == carried]
-        tried = {(each.distance, each.window) for each in here}
-        failed = {(each.distance, each.window) for each in here if not each.learned}
-        good = tried - failed
-        shorter = sorted({each.window for each in here if each.window <= window})
-        expected = max((d for d, k in good if shorter and k == shorter[-1]), default=None)
-        assert found.learnable_distance(window, carried) == expected
-        assert found.learnable_distance(window, carried, "copy") is None
+    here = [each for each in cells if each.carried]
+    tried = {(each.distance, each.window) for each in here}
+    failed = {(each.distance, each.window) for each in here if not each.learned}
+    good = tried - failed
+    shorter = sorted({each.window for each in here if each.window <= window})
+    expected = max((d for d, k in good if shorter and k == shorter[-1]), default=None)
+    assert a_map(*cells).learnable_distance(window) == expected

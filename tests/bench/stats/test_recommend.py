@@ -317,9 +317,9 @@ def test_the_reference_map_gives_no_window_just_past_the_dependency() -> None:
         assert window >= 1.5 * d
         # And no window of which the map says, in every task that was tried, that it is too short.
         tried = {
-            task: found.learned(d, window, True, task)
+            task: found.learned(d, window, task)
             for task in found.tasks()
-            if found.learned(d, window, True, task) is not None
+            if found.learned(d, window, task) is not None
         }
         assert not tried or any(tried.values())
 
