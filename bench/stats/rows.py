@@ -21,18 +21,11 @@ from bench.case.cases import Case
 from bench.records.grouping import grouped
 from bench.records.schema import Figures, Measurement, Outcome, Results, Run
 from bench.stats import latency
-from bench.stats.bound import (
-    CHAIN,
-    HOST,
-    LAUNCHES,
-    NOT_KNOWN,
-    Bound,
-    bound,
-)
+from bench.stats.bound import CHAIN, HOST, LAUNCHES, NOT_KNOWN, Bound, bound
 from bench.stats.comparison import Comparison, Pairing, Verdict
 from bench.stats.intervals import CaseInterval, ReasonedError, case_intervals, percentiles
 from bench.stats.latency import StreamProcesses
-from bench.stats.nodes import SectionItems, places
+from bench.stats.nodes import Item, SectionItems, places
 from bench.stats.ratios import (
     HeterogeneityTests,
     RunSamples,
@@ -392,69 +385,86 @@ def build(
 
 
 def sections(places: Sequence[SectionItems], baseline: str | None) -> list[Section]:
-    """A section for each place; the intervals and ratios of all of them are made in one go.
+    """Return a section for each place; the intervals and ratios of all are made in one go.
 
     baseline: as of ``build``; where a place has no time of it, the usual one of that place.
     """
-    cases = [list(grouped(place.items, lambda item: item.case.id).values()) for place in places]
-    samples = [
-        [
-            (place.node_of.get(item.run.id, ""), item.samples)
-            for item in case
-            if isinstance(item, Measurement)
-        ]
-        for place, here in zip(places, cases, strict=True)
-        for case in here
+    cases = [
+        (number, items)
+        for number, place in enumerate(places)
+        for items in grouped(place.items, lambda item: item.case.id).values()
     ]
-    each = iter(case_intervals([case for case in samples if case]))
-    measured: list[Section] = []
-    for place, here in zip(places, cases, strict=True):
+    measured = case_rows([(items, places[number].node_of) for number, items in cases])
+    by_place = grouped(zip(cases, measured, strict=True), lambda each: each[0][0])
+    found: list[Section] = []
+    groups: list[_Group] = []
+    for number, place in enumerate(places):
+        own = [row for _, row in by_place[number]]
+        counts = Counter(row.case.backend for row in own if row.measured)
+        exact = Counter(row.case.backend for row in own if row.measured and row.case.ranked)
+        chosen = baseline if baseline in counts else usual_baseline(exact or counts)
         runs = {item.run.id: item.run for item in place.items}
-        rows = tuple(_row(case, each, place.node_of) for case in here)
-        counts = Counter(row.case.backend for row in rows if row.measured)
-        exact = Counter(row.case.backend for row in rows if row.measured and row.case.ranked)
-        own = baseline if baseline in counts else None
         ordered = tuple(sorted(runs.values(), key=lambda run: (run.started, run.id)))
-        chosen = own or usual_baseline(exact or counts)
-        measured.append(Section(ordered, rows, chosen, place.nodes, place.node_of))
+        found.append(Section(ordered, (), chosen or "", place.nodes, place.node_of))
+        groups += _groups(number, own, chosen or "")
+    judged = grouped(zip(groups, _placed(groups), strict=True), lambda each: each[0].section)
     return [
-        replace(section, rows=tuple(sorted(rows, key=_order)))
-        for section, rows in zip(measured, _judged(measured), strict=True)
+        replace(
+            section, rows=tuple(sorted((row for _, rows in judged[n] for row in rows), key=_order))
+        )
+        for n, section in enumerate(found)
     ]
 
 
 _GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_measured")
 
 
+def case_rows(cases: Sequence[tuple[Sequence[Item], Mapping[str, str]]]) -> list[Row]:
+    """Return the row of each case from all of its items, without a place among other cases.
+
+    With the items is the node of each run, by its id, where nodes are distinguished.
+    """
+    measured = [[each for each in items if isinstance(each, Measurement)] for items, _ in cases]
+    times = iter(
+        case_intervals(
+            [
+                [(nodes.get(item.run.id, ""), item.samples) for item in own]
+                for own, (_, nodes) in zip(measured, cases, strict=True)
+                if own
+            ]
+        )
+    )
+    found = []
+    for own, (items, nodes) in zip(measured, cases, strict=True):
+        outcomes = [item for item in items if isinstance(item, Outcome)]
+        if own:
+            found.append(_row(own, outcomes, next(times), nodes))
+        else:
+            # What went wrong most gravely is what is reported: a failed gate before a missing
+            # device.
+            worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
+            found.append(Row(worst.case, worst.outcome, worst.reason, worst.advice))
+    return found
+
+
 def _row(
-    items: Sequence[Measurement | Outcome],
-    intervals: Iterator[CaseInterval],
+    measured: Sequence[Measurement],
+    outcomes: Sequence[Outcome],
+    interval: CaseInterval,
     nodes: Mapping[str, str],
 ) -> Row:
-    """The row of one case, its place among others still to be found.
-
-    intervals: the next one is this case's, if it was measured. nodes: of each run its node,
-    where these are distinguished.
-    """
-    measured = [item for item in items if isinstance(item, Measurement)]
-    outcomes = [item for item in items if isinstance(item, Outcome)]
-    if not measured:
-        # What went wrong most gravely is what is reported: a failed gate before a missing device.
-        worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
-        return Row(worst.case, worst.outcome, worst.reason, worst.advice)
-    interval = next(intervals)
     validity = pooled(measured, outcomes, interval)
     steady = {item.steady for item in measured}
     case, work = measured[0].case, measured[0].case.workload
     valid = work.valid_timesteps() / (work.batch * work.timesteps)  # those that are no padding
     roofs = _figures([item.roofs for item in measured])
-    words = [item.evidence.get("fallback") for item in measured]
+    fallbacks = [item.evidence.get("fallback") for item in measured]
     owners: dict[str, list[str]] = {}
     for item in measured:
         for key, value in (item.roofs or {}).items():
             if key.endswith("_by") and isinstance(value, str):
                 owners.setdefault(f"of_{key.removesuffix('_by')}", []).append(value)
-    roofs_by = {key: _commonest(values) for key, values in owners.items()}
+    roofs_by = {key: statistics.mode(values) for key, values in owners.items()}
     return Row(
         case=case,
         outcome=MEASURED,
@@ -473,7 +483,7 @@ def _row(
         steady=False if False in steady else True if steady == {True} else None,
         validity=validity,
         stream=latency.stream_of(measured, nodes),
-        fallback=_commonest([text if isinstance(text, str) else "" for text in words]),
+        fallback=statistics.mode(each if isinstance(each, str) else "" for each in fallbacks),
         error=_error(measured) if case.approximate else None,
         bound=Bound(NOT_KNOWN) if validity.invalid else bound(roofs, roofs_by, valid),
         remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
@@ -489,10 +499,6 @@ def _error(items: Sequence[Measurement]) -> float | None:
     found = (item.gate.get("errors") for item in items)
     values = [each.get(OUTPUT_ERROR) for each in found if isinstance(each, Mapping)]
     return max((each for each in values if isinstance(each, int | float)), default=None)
-
-
-def _commonest(values: Sequence[str]) -> str:
-    return Counter(values).most_common(1)[0][0]
 
 
 def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
@@ -520,23 +526,30 @@ def _figures(items: Sequence[Figures | None]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Group:
-    """Rows of the same work.
+    """Rows of the same work in one section, given by its number.
 
-    rows: those with a time, exact ones first, each by its time. base: the baseline's, if it has a
-    time. backends: all of them, measured or not.
+    rows: those with a time, exact ones first, each by its time. rest: those without. base: the
+    baseline's, if it has a time. helpers: the helper of a row by its id.
     """
 
+    section: int
     rows: list[Row]
+    rest: list[Row]
     base: Row | None
-    backends: frozenset[str]
+    helpers: Mapping[int, Row]
 
     @property
-    def exact(self) -> list[Row]:
-        return [row for row in self.rows if row.case.ranked]
+    def pairs(self) -> Iterator[tuple[Row, Row]]:
+        """New and base of each ratio that is judged: to the baseline, to the first, of helpers."""
+        for row in self.rows:
+            helper = self.helpers.get(id(row))
+            for new, base in ((row, self.base), (row, self.rows[0]), (helper, row)):
+                if new is not None and base is not None and new is not base:
+                    yield new, base
 
 
-def _groups(section: Section) -> list[_Group]:
-    """The groups of a section, each row with the bridge over which others are reached.
+def _groups(section: int, every: Sequence[Row], baseline: str) -> Iterator[_Group]:
+    """Yield the groups of a section, each row with the bridge over which others are reached.
 
     That is the row in most processes, if not all are in the same; of those in as many, the first
     that is not INVALID. Whether it is the same everywhere is known by device: what a library does
@@ -545,11 +558,10 @@ def _groups(section: Section) -> list[_Group]:
 
     @functools.cache
     def heterogeneity(device: str) -> HeterogeneityTests:
-        here = (row for row in section.rows if row.measured and row.case.device == device)
+        here = (row for row in every if row.measured and row.case.device == device)
         return HeterogeneityTests((row.case.backend, row.runs, bool(row.invalid)) for row in here)
 
-    found = []
-    for group in grouped(section.rows, lambda row: row.case.group).values():
+    for group in grouped(every, lambda row: row.case.group).values():
         rows = sorted(
             (row for row in group if row.measured),
             key=lambda row: (not row.case.ranked, row.time, row.case.backend),
@@ -561,73 +573,56 @@ def _groups(section: Section) -> list[_Group]:
                 row if row is best else replace(row, bridge=best, heterogeneity=tests)
                 for row in rows
             ]
-        base = next((row for row in rows if row.case.backend == section.baseline), None)
-        found.append(_Group(rows, base, frozenset(row.case.backend for row in group)))
-    return found
+        base = next((row for row in rows if row.case.backend == baseline), None)
+        helped = ((row, _helper(row, rows)) for row in rows)
+        helpers = {id(row): helper for row, helper in helped if helper is not None}
+        yield _Group(section, rows, [row for row in group if not row.measured], base, helpers)
 
 
-def _judged(sections: Sequence[Section]) -> list[list[Row]]:
-    """The rows of each section with their places among others; all ratios are made in one go."""
-    groups = [_groups(section) for section in sections]
-    pairs: dict[tuple[int, int], tuple[Row, Row]] = {}
-    streams: dict[int, tuple[StreamProcesses, StreamProcesses]] = {}
-    helpers: dict[int, Row] = {}
-    for group in itertools.chain.from_iterable(groups):
-        base = group.base
-        for row in group.rows:
-            # What is first over the baseline is turned around.
-            others = [base, None if row is base else group.rows[0]]
-            if (found := _helper(row, group.rows)) is not None:
-                helpers[id(row)] = found
-                others.append(found)
-            for other in others:
-                if other is not None and other is not row:
-                    pairs[id(row), id(other)] = row, other
-            if base is not None and base is not row and row.stream and base.stream:
-                streams[id(row)] = row.stream, base.stream
+def _placed(groups: Sequence[_Group]) -> Iterator[list[Row]]:
+    """Yield the rows of each group with their places in it; all ratios are made in one go."""
+    pairs = {(id(new), id(base)): (new, base) for group in groups for new, base in group.pairs}
     ratios = dict(zip(pairs, compare_rows(list(pairs.values())), strict=True))
+    streams = {
+        key: (new.stream, base.stream)
+        for key, (new, base) in pairs.items()
+        if new.stream is not None and base.stream is not None
+    }
     of_streams = dict(zip(streams, latency.compared(list(streams.values())), strict=True))
-
-    def ratio(new: Row, base: Row) -> Comparison:
-        found = ratios.get((id(new), id(base)))
-        return ratios[id(base), id(new)].inverse if found is None else found
-
     behind: list[dict[str, Comparison]] = []
-    relied_on: list[list[Comparison]] = []
-    for group in itertools.chain.from_iterable(groups):
-        exact = group.exact
-        behind.append({row.case.backend: ratio(row, exact[0]) for row in exact[1:]})
+    relied_on: list[Sequence[Comparison]] = []
+    for group in groups:
+        exact = [row for row in group.rows if row.case.ranked]
+        behind.append({row.case.backend: ratios[id(row), id(exact[0])] for row in exact[1:]})
         # INVALID ones count too, and nothing is the fastest by a ratio that is doubtful.
-        sure = exact and not (exact[0].invalid or any(doubts(row, exact[0]) for row in exact[1:]))
-        relied_on.append(list(behind[-1].values()) if sure else [])
-    firsts = zip(behind, all_slower(relied_on), strict=True)
-    judged: list[list[Row]] = []
-    for section, own in zip(sections, groups, strict=True):
-        judged.append([row for row in section.rows if not row.measured])
-        for group, (of_first, fastest) in zip(own, firsts, strict=False):
-            for number, row in enumerate(group.rows):
-                base = None if row is group.base else group.base
-                ranked, helped_by = row.case.ranked, helpers.get(id(row))
-                device, stream = row.case.device.partition(":")[0], row.stream
-                known = UNTRIED.get((row.bound.kind, device), ()) if row.bound and ranked else ()
-                if stream and id(row) in of_streams:
-                    stream = replace(stream, to_baseline=of_streams[id(row)])
-                judged[-1].append(
-                    replace(
-                        row,
-                        rank=number + 1 if ranked else None,
-                        base=base,
-                        to_baseline=None if base is None else ratio(row, base),
-                        ratio_doubts=() if base is None else all_doubts(row, base),
-                        behind=of_first if ranked and number == 0 else {},
-                        fastest=fastest and ranked and number == 0,
-                        helper=helped_by,
-                        helper_ratio=None if helped_by is None else ratio(helped_by, row),
-                        untried=tuple(name for name in known if name not in group.backends),
-                        stream=stream,
-                    )
+        firm = exact and not (exact[0].invalid or any(doubts(row, exact[0]) for row in exact[1:]))
+        relied_on.append(list(behind[-1].values()) if firm else [])
+    for group, of_first, fastest in zip(groups, behind, all_slower(relied_on), strict=True):
+        backends = {row.case.backend for row in (*group.rows, *group.rest)}
+        placed = list(group.rest)
+        for number, row in enumerate(group.rows):
+            base = None if row is group.base else group.base
+            to_base, ranked, stream = (id(row), id(base)), row.case.ranked, row.stream
+            if stream is not None and to_base in of_streams:
+                stream = replace(stream, to_baseline=of_streams[to_base])
+            helper, device = group.helpers.get(id(row)), row.case.device.partition(":")[0]
+            known = UNTRIED.get((row.bound.kind, device), ()) if row.bound and ranked else ()
+            placed.append(
+                replace(
+                    row,
+                    rank=number + 1 if ranked else None,
+                    base=base,
+                    to_baseline=ratios.get(to_base),
+                    ratio_doubts=() if base is None else all_doubts(row, base),
+                    behind=of_first if ranked and number == 0 else {},
+                    fastest=fastest and ranked and number == 0,
+                    helper=helper,
+                    helper_ratio=None if helper is None else ratios[id(helper), id(row)],
+                    untried=tuple(name for name in known if name not in backends),
+                    stream=stream,
                 )
-    return judged
+            )
+        yield placed
 
 
 FEWER = 0.5
