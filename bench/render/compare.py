@@ -252,8 +252,8 @@ def _cells(row: ComparisonRow) -> list[str | Cell]:
     found = row.comparison
     return [
         row.case.backend if row.case.group in row.heading else row.case.id,
-        seconds(row.base_s),
-        seconds(row.new_s),
+        seconds(row.base.time),
+        seconds(row.new.time),
         times_as_fast(found.ratio.mid, 3),
         _bounds(found),
         Cell(
@@ -382,11 +382,11 @@ def _record(row: ComparisonRow) -> dict[str, object]:
     return {
         "base": row.base_label,
         "new": row.new_label,
-        "base_backend": row.base_case.backend,
+        "base_backend": row.base.case.backend,
         **_case(row.case),
-        "base_device": row.base_case.device,
-        "base_s": row.base_s,
-        "new_s": row.new_s,
+        "base_device": row.base.case.device,
+        "base_s": row.base.time,
+        "new_s": row.new.time,
         **_numbers(row.comparison),
         "valid": not row.reasons,
         "reason": "; ".join(reason_texts(row)),
@@ -421,7 +421,7 @@ def as_json(report: ComparisonReport) -> str:
                     {
                         "batch": batch,
                         "hidden_size": hidden_size,
-                        "base_backend": cell.base_case.backend,
+                        "base_backend": cell.base.case.backend,
                         "new_backend": cell.case.backend,
                         **_numbers(cell.comparison),
                         "valid": not cell.reasons,
@@ -525,7 +525,7 @@ def map_lines(report: ComparisonReport) -> list[str]:
         "In a map: how many times as fast the new device is as the base, above 1 it is faster; "
         f"{marks}; {_LINE} where it begins or ceases to win. Blank: not measured on both."
     ]
-    if any(cell.base_case.backend != cell.case.backend for cell in cells):
+    if any(cell.base.case.backend != cell.case.backend for cell in cells):
         lines.append(
             "The fastest backend of each: picked after measuring, so that its time is a little too "
             "short on both sides; --format json says which it was."

@@ -37,6 +37,7 @@ from bench.stats.history import (
     RuleResult,
 )
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Interval
+from bench.stats.rows import Row
 from bench.stats.trust import Doubt
 
 HEADING = "What changed for longer than a session"
@@ -154,21 +155,22 @@ def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, o
             "number": session.number,
             "started": session.started.isoformat(),
             "suite": session.suites,
-            "outcome": point.outcome or "measured",
+            "outcome": _outcome(point.row),
         }
         for name, wanted in (("versions_changed", True), ("also_changed", False)):
             shown = [_change(change) for change in point.changes if change.version is wanted]
             record[name] = "; ".join(shown)
-        if point.time is not None:
+        row, time = point.row, point.row.interval
+        if time is not None:
             record |= {
-                "processes": point.time.processes,
-                "time_s": point.time.mid,
-                "time_low_s": point.time.low,
-                "time_high_s": point.time.high,
-                "valid": not point.reasons,
-                "invalid_reasons": doubt_lines(point.reasons),
-                "time_valid": not (point.reasons or point.of_time),
-                "time_reasons": doubt_lines((*point.reasons, *point.of_time)),
+                "processes": time.processes,
+                "time_s": time.mid,
+                "time_low_s": time.low,
+                "time_high_s": time.high,
+                "valid": not row.invalid,
+                "invalid_reasons": doubt_lines(row.invalid),
+                "time_valid": not row.validity.time,
+                "time_reasons": doubt_lines(row.validity.time),
             }
         if point.to_before is not None:
             record |= {name: get(point.to_before) for name, get in RATIO.items()}
@@ -221,8 +223,8 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
             blocks.append(Block(sheet=_overview(machine)))
         blocks.append(Block(lines=method(machine), style="dim"))
         for title, reasons in (
-            ("INVALID, and where", lambda point: point.reasons),
-            ("Unreliable times, and where", lambda point: point.of_time),
+            ("INVALID, and where", lambda point: point.row.invalid),
+            ("Unreliable times, and where", lambda point: point.row.validity.of_time),
         ):
             if lines := _where(machine, reasons):
                 blocks.append(Block(title, lines, level=4, indent=2))
@@ -294,19 +296,23 @@ _COLUMNS = (
 )
 
 
+def _outcome(row: Row) -> str:
+    return row.outcome if row.measured else f"{row.outcome.replace('_', ' ')}: {row.reason}"
+
+
 def _cells(point: Point) -> list[Cell]:
     """The cells of a session; ``verdict`` also says INVALID."""
     number = f"#{point.session.number}"
-    if point.time is None:
-        return list(map(Cell, (number, "—", "", "", "", clean(point.outcome, 80), "")))
-    time, to_before = point.time, point.to_before
-    sign = labels.DOUBTFUL if point.of_time else ""
+    if point.row.interval is None:
+        return list(map(Cell, (number, "—", "", "", "", clean(_outcome(point.row), 80), "")))
+    time, to_before = point.row.interval, point.to_before
+    sign = labels.DOUBTFUL if point.row.validity.of_time else ""
     speed, bounds, verdict, style = "", "", "", ""
     if to_before is not None:
         speed, bounds = _speed(to_before.ratio)
         speed += "*" if to_before.allowance else ""
         verdict, style = compact_verdict(to_before), STYLES[to_before.verdict]
-    if point.reasons or point.of_ratio:
+    if point.row.invalid or point.of_ratio:
         verdict = f"{verdict} (INVALID)".strip()
     step = f"{sign}{seconds(time.mid)}"
     cells = (number, step, labels.bounds_of_time(time, time.mid), speed, bounds)
@@ -340,7 +346,7 @@ def _overview(machine: MachineHistory) -> Sheet:
 
 def sparkline(line: CaseHistory, machine: MachineHistory) -> str:
     """A bar for each session of the machine, higher for slower; a blank where there is no time."""
-    logs = {point.session.number: math.log(point.time.mid) for point in line.points if point.time}
+    logs = {point.session.number: math.log(point.row.time) for point in line.measured}
     middle = (min(logs.values()) + max(logs.values())) / 2
     span = max(max(logs.values()) - min(logs.values()), math.log(_LEAST_SPAN))
     heights = [
@@ -380,7 +386,7 @@ def method(machine: MachineHistory) -> list[str]:
             f"* A session of fewer than {ENOUGH_PROCESSES} processes cannot show how much "
             "processes differ, so an allowance was added to the interval."
         )
-    if any(point.of_time for point in points):
+    if any(point.row.validity.of_time for point in points):
         lines.append(f"{labels.DOUBTFUL_TIME}.")
     return lines
 
@@ -454,7 +460,9 @@ def _panel(axes: Axes, line: CaseHistory, machine: MachineHistory, marks: list[i
     work = f"{case.spec.dtype} {case.workload.mode} {plot.label(case.device, 12)}"
     title = f"{plot.label(case.backend, 34)}\n{plot.label(case.shape, 34)}\n{work}"
     axes.set_title(title, loc="left", fontsize=7.5)
-    times = {point.session.number: point.time for point in line.points if point.time is not None}
+    times = {
+        point.session.number: point.row.interval for point in line.points if point.row.interval
+    }
     size, unit = scale(max((time.high for time in times.values()), default=1.0))
     numbers = [session.number for session in machine.sessions]
     nothing = (math.nan,) * 3  # over a session without a time there is no line
@@ -468,7 +476,7 @@ def _panel(axes: Axes, line: CaseHistory, machine: MachineHistory, marks: list[i
     colour = plot.look_of(case.backend).colour
     axes.plot(numbers, mids, color=colour, linewidth=1.2, marker="o", markersize=3.5)
     axes.fill_between(numbers, lows, highs, color=colour, alpha=0.2, linewidth=0)
-    invalid = [point.session.number for point in line.measured if point.reasons]
+    invalid = [point.session.number for point in line.measured if point.row.invalid]
     if invalid:
         at = [times[number].mid / size for number in invalid]
         axes.plot(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -24,12 +24,11 @@ from bench.stats.change_points import (
     movements,
 )
 from bench.stats.comparison import Comparison, Verdict
-from bench.stats.intervals import CaseInterval, case_interval
-from bench.stats.nodes import machine_names
+from bench.stats.nodes import Item, machine_names
 from bench.stats.pairs import Rule, environment_differences
-from bench.stats.ratios import RunSamples, compare
-from bench.stats.rows import NothingToReportError
-from bench.stats.trust import Doubt, Validity, each_together
+from bench.stats.ratios import compare
+from bench.stats.rows import NothingToReportError, Row, case_rows
+from bench.stats.trust import Doubt
 
 
 @dataclass(frozen=True)
@@ -70,20 +69,16 @@ class SessionReplicates:
 class Point:
     """A case in one session.
 
-    time: seconds per step; None where it was not measured, and ``outcome`` says why. to_before:
-    over the last session before this that has a time, None for the first. changes: since then, so
-    those of sessions without this case too. reasons: why what was measured is INVALID, empty if it
-    is not. of_time, of_ratio: why that time, or that ratio, is not to be trusted.
+    row: what was measured of it, or why nothing was. to_before: over the last session before this
+    that has a time, None for the first. changes: since then, so those of sessions without this case
+    too. of_ratio: why that ratio is not to be trusted.
     """
 
     session: SessionReplicates
-    time: CaseInterval | None
+    row: Row
     to_before: Comparison | None = None
     changes: tuple[Change, ...] = ()
-    reasons: tuple[Doubt, ...] = ()
-    of_time: tuple[Doubt, ...] = ()
     of_ratio: tuple[Doubt, ...] = ()
-    outcome: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,7 @@ class CaseHistory:
     @property
     def measured(self) -> tuple[Point, ...]:
         """Those with a time."""
-        return tuple(point for point in self.points if point.time is not None)
+        return tuple(point for point in self.points if point.row.measured)
 
 
 @dataclass(frozen=True)
@@ -203,51 +198,33 @@ def _machine(
         here = tuple(during.values())
         before = sessions[-1].runs if sessions else here
         sessions.append(SessionReplicates(number, session, here, _changes(before, here, commits)))
-    cases: dict[str, dict[str, list[Measurement | Outcome]]] = {}
-    for item in items:
-        cases.setdefault(item.case.id, {}).setdefault(item.run.session, []).append(item)
-    lines = [_line(found, sessions, commits) for found in cases.values()]
+    by_case = grouped(items, lambda item: item.case.id).values()
+    lines = [_line(found, sessions, commits) for found in by_case]
     measured = tuple(line for line in lines if line.measured)
     return MachineHistory(name, machine, tuple(sessions), measured, _moved(measured, sessions))
 
 
 def _line(
-    items: Mapping[str, Sequence[Measurement | Outcome]],
-    sessions: Sequence[SessionReplicates],
-    commits: Mapping[str, str],
+    items: Sequence[Item], sessions: Sequence[SessionReplicates], commits: Mapping[str, str]
 ) -> CaseHistory:
+    by_session = grouped(items, lambda item: item.run.session)
+    present = [session for session in sessions if session.id in by_session]
     points: list[Point] = []
-    last: tuple[SessionReplicates, list[Measurement], Validity] | None = None
-    case = next(iter(items.values()))[0].case
-    for session in sessions:
-        if session.id not in items:
-            continue
-        measured = [item for item in items[session.id] if isinstance(item, Measurement)]
-        outcomes = [item for item in items[session.id] if isinstance(item, Outcome)]
-        if not measured:
-            text = f"{outcomes[0].outcome.replace('_', ' ')}: {outcomes[0].reason}"
-            points.append(Point(session, None, outcome=text))
-            continue
-        (validity,) = each_together([(measured, outcomes)])
-        doubts = validity.unpaired + (() if last is None else last[2].unpaired)
-        # Of a session nothing but its own processes count: it is never paired with another's.
-        points.append(
-            Point(
-                session,
-                case_interval([item.samples for item in measured]),
-                None if last is None else compare(_samples(measured), _samples(last[1])),
-                () if last is None else _changes(last[0].runs, session.runs, commits),
-                validity.invalid,
-                validity.of_time,
-                () if last is None else tuple(dict.fromkeys(doubts)),
-            )
-        )
-        last = session, measured, validity
-    return CaseHistory(case, tuple(points))
-
-
-def _samples(items: Iterable[Measurement]) -> list[RunSamples]:
-    return [RunSamples.of(item).out_of_turn for item in items]
+    last: Point | None = None
+    for session, row in zip(
+        present, case_rows([(by_session[session.id], {}) for session in present]), strict=True
+    ):
+        point = Point(session, row)
+        if row.measured and last is not None:
+            # Of a session nothing but its own processes count: it is never paired with another's.
+            both = [[run.out_of_turn for run in each.runs] for each in (row, last.row)]
+            doubts = row.validity.unpaired + last.row.validity.unpaired
+            changes = _changes(last.session.runs, session.runs, commits)
+            of_ratio = tuple(dict.fromkeys(doubts))
+            point = Point(session, row, compare(*both), changes, of_ratio)
+        points.append(point)
+        last = point if row.measured else last
+    return CaseHistory(items[0].case, tuple(points))
 
 
 def _changes(
@@ -307,8 +284,8 @@ def _moved(
         logs = np.full((len(lines), len(sessions)), np.nan)
         for row, line in enumerate(lines):
             for point in line.points:
-                if point.time is not None and point.session.number in columns:
-                    logs[row, columns[point.session.number]] = math.log(point.time.mid)
+                if point.row.measured and point.session.number in columns:
+                    logs[row, columns[point.session.number]] = math.log(point.row.time)
         judged = judged or enough(logs)
         found += [
             Moved(

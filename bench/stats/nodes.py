@@ -14,9 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
-
 from bench.machine.environment import MachineKind, kind_of
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Run
@@ -159,11 +156,12 @@ def machines(runs: Iterable[Run]) -> dict[str, str]:
     return found
 
 
-def by_machine(measured: Sequence[Measurement]) -> list[tuple[str, npt.NDArray[np.float64]]]:
-    """Of each process its machine, if they are of several, else nothing, and its samples."""
-    found = machines(item.run for item in measured)
-    several = len(set(found.values())) > 1
-    return [(found[item.run.machine_id] if several else "", item.samples) for item in measured]
+def node_of(*sides: Sequence[Item]) -> dict[str, str]:
+    """Return the node of each run by its id; empty where no side is of several machines."""
+    found = machines(item.run for side in sides for item in side)
+    if all(len({found[item.run.machine_id] for item in side}) < 2 for side in sides):
+        return {}
+    return {item.run.id: found[item.run.machine_id] for side in sides for item in side}
 
 
 def _kinds(runs: Iterable[Run]) -> dict[str, set[MachineKind]]:

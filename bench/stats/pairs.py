@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,18 +19,19 @@ from bench.machine.fields import mapping
 from bench.records.grouping import grouped
 from bench.records.schema import Measurement, Outcome, Results, Run
 from bench.stats.comparison import Comparison, Verdict, holm
-from bench.stats.intervals import ENOUGH_PROCESSES, Reason, ReasonedError, case_intervals
+from bench.stats.intervals import ENOUGH_PROCESSES, Reason, ReasonedError
 from bench.stats.nodes import (
+    Item,
     SectionItems,
-    by_machine,
     in_one_kind,
     machine_names,
     machines,
     node_names,
+    node_of,
 )
 from bench.stats.ratios import RunSamples, compare_all, geometric_mean
-from bench.stats.rows import check_known, sections, usual_baseline
-from bench.stats.trust import Doubt, Validity, each_together, of_ratio, pooled
+from bench.stats.rows import Row, case_rows, check_known, sections, usual_baseline
+from bench.stats.trust import Doubt, Validity, of_ratio
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class ComparisonRow:
     """One shared case: new against base.
 
     heading: under which it is shown; base_label, new_label: what the two sides are called;
-    base_s, new_s: seconds per step, the median of each side's processes' medians, as everywhere;
-        their quotient is not the ratio, which ``comparison`` makes process by process;
+    base, new: their rows, whose quotient of times is not the ratio, which ``comparison`` makes
+        process by process;
     reasons: why its ratio is INVALID, each with the side whose time it spoils, or "" for the
         ratio; what is doubtful in the times alone is no reason.
     """
@@ -47,12 +48,15 @@ class ComparisonRow:
     heading: str
     base_label: str
     new_label: str
-    base_case: Case
-    case: Case
-    base_s: float
-    new_s: float
+    base: Row
+    new: Row
     comparison: Comparison
     reasons: tuple[tuple[str, Doubt], ...] = ()
+
+    @property
+    def case(self) -> Case:
+        """The case of the new side."""
+        return self.new.case
 
     @property
     def state(self) -> str:
@@ -324,83 +328,72 @@ def at_percentile(results: Results, part: float) -> tuple[Results, tuple[Reason,
     return replace(results, files=files), (notes,) if few else ()
 
 
-@dataclass
+@dataclass(frozen=True)
 class ComparisonSide:
-    """One side of a comparison: what it is called, and what it has by case."""
+    """One side of a comparison: what it is called, and its items by case."""
 
     label: str
-    measured: dict[str, list[Measurement]] = field(default_factory=dict)
-    unmeasured: dict[str, list[Outcome]] = field(default_factory=dict)
-
-    def add(self, key: str, item: Measurement | Outcome) -> None:
-        """Take in what one process says of a case."""
-        if isinstance(item, Measurement):
-            self.measured.setdefault(key, []).append(item)
-        else:
-            self.unmeasured.setdefault(key, []).append(item)
-
-    def work(self, key: str) -> str:
-        """What a case computes, whatever its backend and device."""
-        return replace(self.measured[key][0].case, backend="any", device="any").id
+    cases: Mapping[str, Sequence[Item]]
 
     @property
     def runs(self) -> list[Run]:
         """The runs that measured anything."""
-        found = {item.run.id: item.run for items in self.measured.values() for item in items}
-        return list(found.values())
+        items = (item for items in self.cases.values() for item in items)
+        return list({i.run.id: i.run for i in items if isinstance(i, Measurement)}.values())
+
+    def rows(self, other: ComparisonSide | None = None) -> dict[str, Row]:
+        """Return the row of each case, on nodes where it or the other side's case is on several."""
+        there = {} if other is None else other.cases
+        cases = [(own, node_of(own, there.get(key, ()))) for key, own in self.cases.items()]
+        return dict(zip(self.cases, case_rows(cases), strict=True))
 
 
 # Joining
 
 
-def entries(results: Results) -> list[Measurement | Outcome]:
-    """All that results say of cases, measured or not."""
+def entries(results: Results) -> list[Item]:
+    """Return all that results say of cases, measured or not."""
     return [*results.measurements, *results.outcomes]
 
 
 def join_sides(
     base: ComparisonSide, new: ComparisonSide, heading: str = "", *, adjacent: bool = False
 ) -> tuple[list[ComparisonRow], list[OneSided]]:
-    """The cases that both sides have, and those that one lacks.
+    """Return the cases that both sides have, and those that one lacks.
 
     adjacent: whether the two took turns, a process of each right after one of the other.
     """
+    bases, news = base.rows(new), new.rows(base)
+    measured = [{key for key, row in rows.items() if row.measured} for rows in (bases, news)]
     one_sided = [
         OneSided(
-            has.label,
-            items[0].case,
-            f"{lacks.label}: {why[0].outcome}: {why[0].reason}"
-            if (why := lacks.unmeasured.get(key))
-            else "",
+            label,
+            row.case,
+            f"{lacking}: {there[key].outcome}: {there[key].reason}" if key in there else "",
         )
-        for has, lacks in ((base, new), (new, base))
-        for key, items in has.measured.items()
-        if key not in lacks.measured
+        for label, lacking, rows, there in (
+            (base.label, new.label, bases, news),
+            (new.label, base.label, news, bases),
+        )
+        for key, row in rows.items()
+        if row.measured and not (key in there and there[key].measured)
     ]
-    shared = [key for key in base.measured if key in new.measured]
-    found = [(side, side.measured[key], key) for key in shared for side in (base, new)]
-    times = case_intervals([by_machine(measured) for _, measured, _ in found])
-    validities = [
-        pooled(measured, side.unmeasured.get(key, ()), time)
-        for (side, measured, key), time in zip(found, times, strict=True)
-    ]
-    sides = [_samples(new.measured[key], base.measured[key], adjacent=adjacent) for key in shared]
+    shared = [key for key in bases if key in measured[0] & measured[1]]
+    sides = [_samples(news[key], bases[key], adjacent=adjacent) for key in shared]
     rows = [
         ComparisonRow(
             heading,
             base.label,
             new.label,
-            base.measured[key][0].case,
-            new.measured[key][0].case,
-            times[2 * at].mid,
-            times[2 * at + 1].mid,
+            bases[key],
+            news[key],
             comparison,
             _reasons(
-                (base.label, validities[2 * at], sides[at][1]),
-                (new.label, validities[2 * at + 1], sides[at][0]),
+                (base.label, bases[key].validity, runs[1]),
+                (new.label, news[key].validity, runs[0]),
             ),
         )
-        for at, (key, comparison) in enumerate(zip(shared, compare_all(sides), strict=True))
+        for key, runs, comparison in zip(shared, sides, compare_all(sides), strict=True)
     ]
     return rows, one_sided
 
@@ -409,32 +402,28 @@ _Judged = tuple[str, Validity, Sequence[RunSamples]]  # one side of a case, with
 
 
 def _reasons(base: _Judged, new: _Judged) -> tuple[tuple[str, Doubt], ...]:
-    """Why the ratio is INVALID, each reason with the side whose time it spoils."""
+    """Return why a ratio is INVALID, each reason with the side whose time it spoils."""
     sides = [(label, doubt) for label, validity, _ in (base, new) for doubt in validity.invalid]
     return (*sides, *(("", doubt) for doubt in of_ratio(new[1:], base[1:])))
 
 
 def _samples(
-    new: Sequence[Measurement], base: Sequence[Measurement], *, adjacent: bool
-) -> tuple[list[RunSamples], list[RunSamples]]:
-    """What ``ratios.compare_all`` takes of a case that both sides measured."""
-    sides: list[list[RunSamples]] = []
+    new: Row, base: Row, *, adjacent: bool
+) -> tuple[Sequence[RunSamples], Sequence[RunSamples]]:
+    """Return what ``ratios.compare_all`` takes of a case that both sides measured."""
     if adjacent:  # the first of each side are a pair, then the second
-        for side in (new, base):
-            ordered = enumerate(sorted(side, key=lambda item: (item.run.started, item.run.id)))
-            runs = [RunSamples(f"{n}", i.samples, adjacent=True, started=n) for n, i in ordered]
-            sides.append(runs)
-        return sides[0], sides[1]
-    found = machines(item.run for item in (*new, *base))
-    several = any(len({found[item.run.machine_id] for item in side}) > 1 for side in (new, base))
-    sides = [
-        [RunSamples.of(item, found[item.run.machine_id] if several else "") for item in side]
-        for side in (new, base)
-    ]
-    if new[0].case.group != base[0].case.group:
+        one, other = (
+            [
+                RunSamples(f"{turn}", run.samples, adjacent=True, started=turn)
+                for turn, run in enumerate(sorted(row.runs, key=lambda run: (run.started, run.run)))
+            ]
+            for row in (new, base)
+        )
+        return one, other
+    if new.case.group != base.case.group:
         # Rounds of different groups are numbered alike but were not taken in turn.
-        sides = [[run.out_of_turn for run in side] for side in sides]
-    return sides[0], sides[1]
+        return [run.out_of_turn for run in new.runs], [run.out_of_turn for run in base.runs]
+    return new.runs, base.runs
 
 
 def report_of(
@@ -488,12 +477,10 @@ def compare_runs(
 
     Raises ReasonedError where a run is on both sides.
     """
-    sides = []
-    for results, name in zip((base, new), names, strict=True):
-        side = ComparisonSide(name)
-        for item in entries(results):
-            side.add(item.case.id, item)
-        sides.append(side)
+    sides = [
+        ComparisonSide(name, grouped(entries(results), lambda item: item.case.id))
+        for results, name in zip((base, new), names, strict=True)
+    ]
     common = {file.run.id: file for file in base.files}
     for file in new.files:
         if file.run.id in common:
@@ -563,10 +550,8 @@ def compare_backends(results: Results, baseline: str | None = None) -> Compariso
                 group + on_machine,
                 baseline + where,
                 row.case.backend + where,
-                base.case,
-                row.case,
-                base.time,
-                row.time,
+                base,
+                row,
                 row.to_baseline,
                 _reasons((baseline, *base.side), (row.case.backend, *row.side)),
             )
@@ -620,36 +605,33 @@ def _maps(base: ComparisonSide, new: ComparisonSide, rows: Sequence[ComparisonRo
     The best of a device is its fastest backend on a shape, of those that are not INVALID unless all
     are. With one backend in all there is no other best. rows: of each backend on both.
     """
-    works = [grouped(side.measured, side.work) for side in (base, new)]
+    works = []
+    best = []
+    for side in (base, new):
+        measured = [(key, row) for key, row in side.rows().items() if row.measured]
+        works.append(grouped(measured, lambda each: _work(each[1].case)))
+        fastest = {work: min(found, key=_validly_fast)[0] for work, found in works[-1].items()}
+        cases = {work: side.cases[key] for work, key in fastest.items()}
+        best.append(ComparisonSide(side.label, cases))
     shared = works[0].keys() & works[1].keys()
-    names = {
-        side.measured[key][0].case.backend
-        for side, of in zip((base, new), works, strict=True)
-        for work in shared
-        for key in of[work]
-    }
-    best, _ = join_sides(_fastest(base, works[0]), _fastest(new, works[1]))
+    names = {row.case.backend for of in works for work in shared for _, row in of[work]}
     by_backend = sorted(grouped(rows, lambda row: row.case.backend).items())
     return [
         Map(base.label, new.label, backend, square, dict(sorted(cells.items())))
-        for backend, found in [("", best)] * (len(names) > 1) + by_backend
+        for backend, found in [("", join_sides(best[0], best[1])[0])] * (len(names) > 1)
+        + by_backend
         for square, cells in _families(found)
     ]
 
 
-def _fastest(side: ComparisonSide, works: Mapping[str, Sequence[str]]) -> ComparisonSide:
-    """Of each work the backend with the shortest time, those that are INVALID last."""
-    keys = list(side.measured)
-    validities = each_together([(side.measured[k], side.unmeasured.get(k, [])) for k in keys])
-    times = case_intervals([by_machine(side.measured[key]) for key in keys])
-    ranks = {
-        key: (bool(validity.unpaired), time.mid)
-        for key, validity, time in zip(keys, validities, times, strict=True)
-    }
-    best = {work: min(found, key=ranks.__getitem__) for work, found in works.items()}
-    measured = {work: side.measured[key] for work, key in best.items()}
-    unmeasured = {work: side.unmeasured.get(key, []) for work, key in best.items()}
-    return ComparisonSide(side.label, measured, unmeasured)
+def _work(case: Case) -> str:
+    """Return what a case computes, whatever its backend and device."""
+    return replace(case, backend="any", device="any").id
+
+
+def _validly_fast(each: tuple[str, Row]) -> tuple[bool, float]:
+    """Order rows by their time, INVALID ones after all others."""
+    return bool(each[1].validity.unpaired), each[1].time
 
 
 def _families(
@@ -689,18 +671,16 @@ _Place = tuple[str, str]  # machine_id, device
 def _device_places(results: Results) -> dict[_Place, ComparisonSide]:
     """What was measured where, in the order of the files, a machine's CPU before its GPUs."""
     machines = {item.run.machine_id: item.run for item in results.measurements}
-    names = machine_names(machines)
-    order = list(machines)
-    found: dict[_Place, ComparisonSide] = {}
-    for each in results.measurements:
-        place = (each.run.machine_id, each.case.device)
-        label = each.case.device + (f" on {names[place[0]]}" if len(machines) > 1 else "")
-        found.setdefault(place, ComparisonSide(label))
-    for item in entries(results):
-        side = found.get((item.run.machine_id, item.case.device))
-        if side is not None:
-            side.add(item.case.on("any").id, item)
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
+    names, order = machine_names(machines), list(machines)
+    measured = {(item.run.machine_id, item.case.device) for item in results.measurements}
+    items = grouped(entries(results), lambda item: (item.run.machine_id, item.case.device))
+    return {
+        (machine, device): ComparisonSide(
+            device + (f" on {names[machine]}" if len(machines) > 1 else ""),
+            grouped(items[machine, device], lambda item: item.case.on("any").id),
+        )
+        for machine, device in sorted(measured, key=lambda each: (order.index(each[0]), each[1]))
+    }
 
 
 def _device_pairs(

@@ -19,10 +19,8 @@ from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.stats.intervals import (
     ENOUGH_PROCESSES,
     CaseInterval,
-    case_intervals,
     halves_agree,
 )
-from bench.stats.nodes import by_machine
 from bench.stats.ratios import RunSamples
 
 WIDE = 0.05
@@ -208,11 +206,3 @@ def _drifted(new: RunSamples, base: RunSamples) -> bool:
     _, here, there = np.intersect1d(new.rounds, base.rounds, return_indices=True)
     # Too few rounds are a reason of their own.
     return halves_agree((new.samples[here] / base.samples[there]).tolist()) is False
-
-
-def each_together(
-    cases: Sequence[tuple[Sequence[Measurement], Sequence[Outcome]]],
-) -> list[Validity]:
-    """``pooled`` of many cases, each with the interval over its own processes."""
-    found = case_intervals([by_machine(measured) for measured, _ in cases])
-    return [pooled(*case, interval) for case, interval in zip(cases, found, strict=True)]

@@ -259,7 +259,7 @@ def test_of_six_processes_of_a_session_one_that_was_disturbed_spoils_nothing_and
     (machine,) = build(gather(*items)).machines
     (point,) = machine.lines[0].points
     told = f"the cores were busy (close what runs) [in {number} of 6 runs]"
-    assert tuple(map(doubt_line, point.reasons)) == ((told,) if invalid else ())
+    assert tuple(map(doubt_line, point.row.invalid)) == ((told,) if invalid else ())
 
 
 def moved_on(history: History) -> tuple[MachineHistory, tuple[Moved, ...]]:

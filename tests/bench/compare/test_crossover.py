@@ -69,7 +69,7 @@ def test_the_best_of_each_device_may_be_of_different_backends() -> None:
         items.append(measured(a_case("gpu:0", *place, backend="broken"), 0.1, run("r0"), [BUSY]))
     best, alike = maps(*items)
     assert (best.backend, alike.backend) == ("", "keras")
-    assert [(cell.base_case.backend, cell.case.backend) for cell in best.cells.values()] == [
+    assert [(cell.base.case.backend, cell.case.backend) for cell in best.cells.values()] == [
         ("keras", "cudnn"),
         ("keras", "cudnn"),
     ]

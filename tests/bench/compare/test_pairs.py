@@ -56,7 +56,7 @@ def test_a_time_is_that_of_the_report_the_median_of_the_processes_medians() -> N
     (row,) = compare_backends(found).rows
     in_report = {each.case.backend: each.time for each in rows.build(found).sections[0].rows}
     assert in_report == {"keras": pytest.approx(1.25), "scan": pytest.approx(2.4)}
-    assert (row.base_s, row.new_s) == (in_report["keras"], in_report["scan"])
+    assert (row.base.time, row.new.time) == (in_report["keras"], in_report["scan"])
 
 
 def test_a_case_that_only_one_side_has_is_named_with_what_became_of_it() -> None:
@@ -106,7 +106,7 @@ def test_a_change_is_found_inside_each_node_however_far_they_differ() -> None:
     found = row.comparison
     assert (found.verdict, found.nodes, found.pairing) == (Verdict.SLOWER, 6, Pairing.UNPAIRED)
     assert found.ratio.mid == pytest.approx(1.2, rel=0.02)
-    assert (row.new_s / row.base_s) == pytest.approx(1.2, rel=0.03)
+    assert (row.new.time / row.base.time) == pytest.approx(1.2, rel=0.03)
     assert "6 nodes" in basis_text(found.basis)
 
 
@@ -114,12 +114,12 @@ def test_turns_are_counted_in_the_order_in_which_they_began() -> None:
     """The machine becomes slower: only turn by turn are the two sides alike."""
     sides = []
     for name, first, order in (("base", 0, 1), ("new", 9, -1)):
-        side = ComparisonSide(name)
+        items = []
         for turn in range(8):
             began = run("").started + timedelta(hours=turn)
             during = replace(run(f"{name}{first + order * turn}"), started=began)
-            side.add("x", measured(a_case(), 1.0 + turn, during))
-        sides.append(side)
+            items.append(measured(a_case(), 1.0 + turn, during))
+        sides.append(ComparisonSide(name, {"x": items}))
     ((row,), _) = join_sides(sides[0], sides[1], adjacent=True)
     assert row.comparison.ratio.mid == pytest.approx(1.0)
     assert row.comparison.ratio.high < 1.02
@@ -151,8 +151,8 @@ def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
     assert [row.case for row in report.rows] == [large, small]
     assert [row.comparison.verdict for row in report.rows] == [Verdict.SLOWER, Verdict.FASTER]
     assert report.rows[0].comparison.ratio.mid == pytest.approx(2.0)
-    assert report.rows[0].base_s == pytest.approx(1.0, rel=1e-5)
-    assert report.rows[0].new_s == pytest.approx(2.0, rel=1e-5)
+    assert report.rows[0].base.time == pytest.approx(1.0, rel=1e-5)
+    assert report.rows[0].new.time == pytest.approx(2.0, rel=1e-5)
 
 
 def test_versions_hardware_and_threads_that_differ_are_named_and_passing_states_are_not() -> None:

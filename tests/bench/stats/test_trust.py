@@ -19,7 +19,6 @@ from bench.stats.trust import (
     Doubt,
     Side,
     Validity,
-    each_together,
     of_ratio,
     pooled,
 )
@@ -165,8 +164,7 @@ def timed(
 
 
 def side(items: Sequence[Measurement]) -> Side:
-    (judged,) = each_together([(items, ())])
-    return judged, [RunSamples(item.run.id, item.samples, item.rounds) for item in items]
+    return judged(items), [RunSamples(item.run.id, item.samples, item.rounds) for item in items]
 
 
 def test_a_drift_that_both_sides_follow_is_none_of_the_ratio() -> None:
