@@ -51,19 +51,19 @@ exit codes:
 def parser() -> arguments.Parser:
     """The options of ``bench.echo``."""
     made = arguments.parser("echo", DESCRIPTION, EPILOG, allow_abbrev=False)
-    usual = EchoSettings()
+    usual, whole = EchoSettings(), arguments.whole(1)
     arguments.add_usual(
         made,
-        ("epochs", "N", arguments.whole(1), 4, "epochs in all"),
-        ("bits", "N", int, usual.bits, "bits of an epoch"),
-        ("echo", "N", int, usual.echo, "timesteps between a bit and its repetition"),
-        ("batch", "N", int, usual.batch, "parallel series"),
-        ("window", "N", int, usual.window, "timesteps a step back-propagates through"),
-        ("units", "N", int, usual.units, "units of each layer"),
-        ("layers", "N", int, usual.layers, "stacked layers"),
+        ("epochs", "N", whole, 4, "epochs in all"),
+        ("bits", "N", whole, usual.bits, "bits of an epoch"),
+        ("echo", "N", arguments.whole(0), usual.echo, "timesteps between a bit and its repetition"),
+        ("batch", "N", whole, usual.batch, "parallel series"),
+        ("window", "N", whole, usual.window, "timesteps a step back-propagates through"),
+        ("units", "N", whole, usual.units, "units of each layer"),
+        ("layers", "N", whole, usual.layers, "stacked layers"),
         ("dropout", "RATE", float, usual.dropout, "rate of dropout between layers"),
         ("learning-rate", "RATE", float, usual.learning_rate, "of Adagrad"),
-        ("seed", "N", int, usual.seed, "of weights, bits and dropout"),
+        ("seed", "N", arguments.whole(0), usual.seed, "of weights, bits and dropout"),
         ("dtype", "NAME", str, usual.dtype, f"one of {', '.join(lstm_impl.PRECISIONS)}"),
         ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."),
     )

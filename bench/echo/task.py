@@ -1,4 +1,4 @@
-"""The echo task: read a random stream of bits, and say each bit again some timesteps later.
+"""The echo task: read a random stream of bits, and repeat each bit some timesteps later.
 
 This is the task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)". The defaults of
 ``EchoSettings`` are the tutorial's: repeat a bit after 3 timesteps, learn through windows of 15
@@ -7,7 +7,6 @@ timesteps, and carry the state from each window to the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +34,7 @@ class SettingsError(InputError):
 
 @dataclass(frozen=True)
 class EchoSettings:
-    """Everything that decides a loss curve, except how the backend rounds.
+    """Everything that decides a loss curve except the backend's rounding; sizes are positive.
 
     Parameters
     ----------
@@ -70,28 +69,20 @@ class EchoSettings:
     memory: int = 0
 
     def __post_init__(self) -> None:
-        least = {"echo": 0, "seed": 0, "memory": 0}
-        for field in ("bits", "batch", "window", "units", "layers", *least):
-            _require_integer(field, getattr(self, field), least.get(field, 1))
-        for field, valid, expected in self._rules():
+        series = f"the timesteps of each series ({self.bits} bits in {self.batch} series)"
+        rules = {
+            "echo": (self.echo < self.bits, f"less than the {self.bits} bits of an epoch"),
+            "batch": (self.batch <= self.bits, f"at most the {self.bits} bits of an epoch"),
+            "window": (self.window <= self.timesteps, f"at most {self.timesteps}, {series}"),
+            "dropout": (0.0 <= self.dropout < 1.0, "at least 0 and less than 1"),
+            "learning_rate": (0.0 < self.learning_rate < np.inf, "a positive number"),
+            "dtype": (self.dtype in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+        }
+        for field, (valid, expected) in rules.items():
             if not valid:
                 raise SettingsError(field, f"is {getattr(self, field)!r}; expected {expected}")
         if self.dropout and self.layers == 1:
             raise SettingsError("dropout", "acts between layers; ask for at least 2 layers")
-
-    def _rules(self) -> Iterator[tuple[str, bool, str]]:
-        """Yield each field, whether its value is possible, and what is."""
-        yield "echo", self.echo < self.bits, f"less than the {self.bits} bits of an epoch"
-        yield "batch", self.batch <= self.bits, f"at most the {self.bits} bits of an epoch"
-        series = f"the timesteps of each series ({self.bits} bits in {self.batch} series)"
-        yield "window", self.window <= self.timesteps, f"at most {self.timesteps}, {series}"
-        share = _is_number(self.dropout) and 0.0 <= self.dropout < 1.0
-        yield "dropout", share, "at least 0 and less than 1"
-        positive = _is_number(self.learning_rate) and 0.0 < self.learning_rate < np.inf
-        yield "learning_rate", positive, "a positive number"
-        yield "dtype", self.dtype in PRECISIONS, f"one of {', '.join(PRECISIONS)}"
-        yield "reset_state", isinstance(self.reset_state, bool), "True or False"
-        yield "optimizer", self.optimizer in ("adagrad", "adam"), "adagrad or adam"
 
     @property
     def spec(self) -> LSTMSpec:
@@ -120,15 +111,6 @@ def check_backend(backend: Backend, device: str, settings: EchoSettings) -> None
         raise UsageError(f"--backend {backend.name} on {device}: {available}")
     if reason := backend.refusal(settings.spec, settings.workload):
         raise UsageError(f"--backend {backend.name} cannot train this: {reason}")
-
-
-def _require_integer(field: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SettingsError(field, f"is {value!r}; expected an integer of at least {least}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def draw_series(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits, Bits]:

@@ -54,10 +54,10 @@ chance, so what it does not learn is the window's doing."""
 FINAL = 0.1
 """Part of a training, at its end, that its loss is the mean over."""
 
-THREADS = (
+THREADS = {
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
-)
+}
 """Set to 1 in each worker unless the user has set them: the networks are too small for two."""
 
 Item = tuple[int, int, bool, int]
@@ -94,8 +94,6 @@ class MapPlan:
         for name, values in (("distances", self.distances), ("windows", self.windows)):
             if not values or min(values) < 1 or len(set(values)) != len(values):
                 raise SettingsError(name, "must be different positive integers, at least one")
-        if self.seeds < 1:
-            raise SettingsError("seeds", f"is {self.seeds}; expected a positive integer")
         # Two windows at least: the loss of the second shows the first update.
         if self.timesteps < (least := 2 * max(self.windows)):
             raise SettingsError("timesteps", f"is {self.timesteps}; expected at least {least}")
@@ -167,9 +165,8 @@ def train_cells(
 
     Raises BrokenExecutor if a process dies, and what a training raises.
     """
-    before = {name: os.environ.get(name) for name in THREADS}
-    for name in THREADS:
-        os.environ.setdefault(name, "1")
+    ours = dict.fromkeys(THREADS - os.environ.keys(), "1")
+    os.environ.update(ours)
     spawn = multiprocessing.get_context("spawn")
     pool = futures.ProcessPoolExecutor(jobs, spawn, _leave_signals)
     try:
@@ -179,9 +176,8 @@ def train_cells(
             for each in finished:
                 done(each.result())
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
+        for name in ours:
+            del os.environ[name]
         for process in multiprocessing.active_children() if stopped() else ():
             process.kill()
         pool.shutdown(cancel_futures=True)
@@ -197,7 +193,7 @@ def train_map(plan: MapPlan, folder: Path, jobs: int) -> Path:
     """Train a map and return its file, which is written again after each cell."""
     started, run_id = datetime.now(UTC), uuid.uuid4().hex
     libraries = {}
-    for name in dict.fromkeys(("numpy", lstm_impl.get_backend(plan.backend).framework)):
+    for name in ("numpy", lstm_impl.get_backend(plan.backend).framework):
         with contextlib.suppress(metadata.PackageNotFoundError):
             libraries[name] = metadata.version(name)
     run: dict[str, object] = {
@@ -280,7 +276,7 @@ def parser() -> arguments.Parser:
         made,
         ("distances", "LIST", arguments.wholes, usual.distances, "timesteps of the echo"),
         ("windows", "LIST", arguments.wholes, usual.windows, "timesteps of a window"),
-        ("seeds", "N", int, usual.seeds, "trainings of each cell"),
+        ("seeds", "N", arguments.whole(1), usual.seeds, "trainings of each cell"),
         ("timesteps", "N", int, usual.timesteps, "of each series, none seen twice"),
         ("backend", "ID", str, usual.backend, "what computes the LSTMs"),
         ("device", "NAME", str, usual.device, "cpu, gpu:0, ..."),

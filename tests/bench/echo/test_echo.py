@@ -72,7 +72,7 @@ def test_without_options_it_is_the_tutorial() -> None:
     [
         (["--echo", "1500"], "--echo is 1500; expected less than the 1500 bits"),
         (["--window", "301"], "--window is 301; expected at most 300"),
-        (["--bits", "many"], "--bits: invalid int value: 'many'"),
+        (["--bits", "many"], "--bits: 'many' is not a whole number of at least 1"),
         (["--dropout", "0.5"], "--dropout acts between layers"),
         (["--learning-rate", "-1"], "--learning-rate is -1.0"),
         (["--dtype", "float8"], "--dtype is 'float8'"),

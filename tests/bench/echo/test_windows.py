@@ -196,7 +196,7 @@ def test_ctrl_c_ends_it_at_once_and_keeps_the_finished_cells() -> None:
         (["--distances", "one"], "--distances: 'one'; expected integers"),
         (["--distances", "0"], "--distances must be different positive integers"),
         (["--windows", "31"], "--timesteps is 60; expected at least 62"),
-        (["--seeds", "0"], "--seeds is 0; expected a positive integer"),
+        (["--seeds", "0"], "--seeds: '0' is not a whole number of at least 1"),
         (["--backend", "nosuch"], "nosuch"),
         (["--backend", "cudnn"], "--backend cudnn on cpu: "),
         (["--show", "none.json"], "none.json does not exist"),
