@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -30,67 +29,6 @@ def alive(pid: int) -> bool:
     except (ProcessLookupError, FileNotFoundError):
         return False
     return state != "Z"
-
-
-def test_a_process_that_ends_in_time_leaves_its_code_and_what_it_said(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)"
-    ended = processes.run(python(code), 30.0, log)
-    assert (ended.code, ended.in_time) == (7, True)
-    assert sorted(log.read_text().split()) == ["err", "out"]
-
-
-def late_once(log: Path, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An hour passes when this word stands in the log: not before the process is so far."""
-
-    def clock() -> float:
-        return 3600.0 if log.exists() and word in log.read_text() else 0.0
-
-    monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=clock))
-
-
-def test_a_process_that_is_late_is_interrupted_and_may_still_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log = tmp_path / "log"
-    late_once(log, "ready", monkeypatch)
-    code = (
-        "import time\n"
-        "try:\n    print('ready', flush=True)\n    time.sleep(600)\n"
-        "except KeyboardInterrupt:\n    print('saved')\n"
-    )
-    ended = processes.run(python(code), 60.0, log, grace=120.0)
-    assert ended == processes.Ended(0, False, 3600.0)
-    assert log.read_text().split() == ["ready", "saved"]
-
-
-def test_a_process_that_does_not_heed_the_interrupt_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log = tmp_path / "log"
-    late_once(log, "deaf", monkeypatch)
-    code = (
-        "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "print('deaf', flush=True)\ntime.sleep(600)\n"
-    )
-    ended = processes.run(python(code), 60.0, log, grace=0.5)
-    assert ended == processes.Ended(-9, False, 3600.0)
-
-
-def test_the_children_of_a_process_end_with_it(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    code = (
-        "import subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "print(child.pid, flush=True)\n"
-    )
-    ended = processes.run(python(code), 30.0, log)
-    assert ended.in_time
-    child = int(log.read_text())
-    end = time.monotonic() + 120  # it has been killed; a busy kernel may take a while
-    while alive(child) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not alive(child)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ends it")
