@@ -15,8 +15,7 @@ from bench.machine.reading import default_folder
 from bench.render import history as shown
 from bench.stats.history import build, judge, since
 
-TEXTS = ("terminal", "markdown", "csv")
-PICTURES = ("svg", "png")
+FORMATS = ("terminal", "markdown", "csv", "svg")
 EPILOG = """\
 exit codes:
   0  the history was shown, and no --fail-on rule was broken, or the history is too short to judge
@@ -39,8 +38,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    target = output.Target(options.output)
-    output.check(options.format, target)
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
     asked_for(options.paths)  # some are there
     (results,) = filters.read(options, options.paths or [default_folder()])
@@ -49,12 +46,8 @@ def _show(options: argparse.Namespace) -> int:
     with Progress("comparing sessions"):
         history = build(results, pattern=options.case)
     guard = None if rule is None else judge(rule, history)
-    output.deliver(
-        options.format,
-        target,
-        shown.document(history, options.sessions, guard).terminal,
-        shown.texts(history, options.sessions, guard),
-    )
+    document = shown.document(history, options.sessions, guard)
+    output.as_asked(options, document.terminal, shown.texts(history, document))
     if guard is not None and options.format not in ("terminal", "markdown"):
         print(shown.gate_line(guard), file=sys.stderr)
     if guard is not None and os.environ.get("GITHUB_ACTIONS"):
@@ -91,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     filters.add(parser)
     sessions = "each case with all its sessions; else a line a case, news first"
     arguments.add_flags(parser, sessions=sessions)
-    arguments.add_output(parser, (*TEXTS, *PICTURES), "a picture needs matplotlib")
+    arguments.add_output(parser, FORMATS)
     return parser
 
 

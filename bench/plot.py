@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cli import arguments, command_line, filters, output
+from bench.cli import arguments, command_line, filters
 from bench.cli.command_line import UsageError
 from bench.cli.progress import asked_for
 from bench.machine.fields import printable
@@ -48,7 +48,7 @@ def _plot(options: argparse.Namespace) -> int:
         raise UsageError(
             f"--width {options.width:g}: expected inches from {NARROWEST:g} to {WIDEST:g}"
         )
-    output.check(kind, output.Target(options.output))
+    plot.check()
     (results,) = filters.read(options, asked_for(options.paths))
     kinds = "all" if options.along else options.kind
     sections = build(results, baseline=options.baseline, kind=kinds).sections

@@ -19,10 +19,9 @@ from bench.machine.fields import printable
 from bench.machine.reading import default_folder, holds_study, is_url
 from bench.records import study as studies
 from bench.records.maps import newest, parted, untold
-from bench.records.schema import Results
 from bench.render import along, data, page, study
 from bench.render import report as shown
-from bench.render.data import SAMPLE_COLUMNS, csv_lines, load_frame, sample_rows
+from bench.render.data import SAMPLE_COLUMNS, csv_lines, sample_rows
 from bench.render.table import Document
 from bench.stats.along import AXES, series
 from bench.stats.rows import KINDS, Report, build
@@ -63,8 +62,7 @@ def report(options: argparse.Namespace) -> int:
             "samples.csv": lambda: csv_lines(SAMPLE_COLUMNS, sample_rows(results)),
             "samples.parquet": lambda: data.as_parquet(SAMPLE_COLUMNS, sample_rows(results)),
         }
-        target = output.Target(options.output)
-        output.deliver(options.format, target, lambda console: None, samples)
+        output.as_asked(options, lambda console: None, samples)
     else:
         with Progress("judging results"):
             made = build(results, baseline=options.baseline, kind=options.kind)
@@ -138,8 +136,7 @@ def _along(options: argparse.Namespace) -> int:
         "csv": lambda: along.as_csv(found),
         "json": lambda: along.as_json(found),
     }
-    target = output.Target(options.output)
-    output.deliver(options.format, target, document.terminal, texts)
+    output.as_asked(options, document.terminal, texts)
     return command_line.BAD_INPUT if results.errors or bad else 0
 
 
@@ -149,14 +146,6 @@ def _teach(report: Report, options: argparse.Namespace) -> None:
     for each in found:
         print(printable(each.headline, 200))
     print(f"{len(found)} decisions for backend='auto' written to {printable(str(place))}")
-
-
-def _samples(results: Results) -> Texts:
-    """Every sample, a row each."""
-    return {
-        "samples.csv": lambda: csv_lines(SAMPLE_COLUMNS, sample_rows(results)),
-        "samples.parquet": lambda: data.as_parquet(SAMPLE_COLUMNS, sample_rows(results)),
-    }
 
 
 def _show(report: Report, options: argparse.Namespace) -> None:
@@ -174,14 +163,11 @@ def _show(report: Report, options: argparse.Namespace) -> None:
         "parquet": lambda: data.parquet(report),
         "svg": lambda: shown.as_picture(report, draw=draw),
     }
-    target = output.Target(options.output)
-    output.deliver(options.format, target, lambda console: shown.show(report, console, draw), texts)
+    output.as_asked(options, lambda console: shown.show(report, console, draw), texts)
     if options.brief and options.format == "terminal" and options.output is None:
         message = f"full report: {command_line.typed('report', *map(str, options.paths))}"
         output.console().print(message, style="bold", soft_wrap=True)
 
-
-__all__ = ["load_frame", "main"]
 
 EPILOG = """\
 exit codes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.cli import arguments, command_line, output
 from bench.cli.command_line import UsageError
 from bench.cli.progress import Progress
+from bench.render import plot
 from bench.render.table import Sheet
 from research import bridges, changes, nodes, percentiles, verdicts
 from research.pictures import pictures
@@ -33,7 +34,7 @@ def _study(options: argparse.Namespace) -> int:
         if options.changes or options.nodes:
             other = "--changes" if options.changes else "--nodes"
             raise UsageError(f"{other} has no pictures, so --output does not go with it")
-        output.check("png", output.Target(folder))
+        plot.check()
     with Progress("simulating, for some minutes"):
         made = _tables(options)
     for title, sheet in made.items():

@@ -7,7 +7,6 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,7 +16,6 @@ from bench.cli import command_line
 from bench.cli.command_line import UsageError
 from bench.machine.fields import printable
 from bench.machine.writing import ResultWriteError, write_bytes
-from bench.render import INSTALL_PICTURES, PICTURES
 from bench.render.escape import text_console
 
 # Wide enough for a whole row, narrow enough for a terminal next to an editor.
@@ -41,21 +39,7 @@ class Target:
 def kind_of(output: Path | None) -> str:
     """What a file's name asks for where no form is named: what a terminal shows by default."""
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    kinds = {"md": "markdown", **{each: each for each in ("csv", "json", *PICTURES)}}
-    return kinds.get(suffix, "terminal")
-
-
-def check(kind: str, target: Target) -> None:
-    """Before anything is read: whether a form that is no text has a file, and can be drawn.
-
-    Raises UsageError.
-    """
-    if kind not in PICTURES:
-        return
-    if target.output is None:
-        raise UsageError(f"--format {kind} needs --output FILE.{kind}")
-    if find_spec("matplotlib") is None:
-        raise UsageError(f"a picture needs matplotlib: {INSTALL_PICTURES}")
+    return {"md": "markdown", "csv": "csv", "json": "json"}.get(suffix, "terminal")
 
 
 def as_asked(

@@ -96,7 +96,7 @@ def picture_of(output: Path | None) -> Path | None:
     """
     if not plot.available():
         if output is not None:
-            raise UsageError(f"a picture needs matplotlib: {plot.INSTALL}")
+            plot.check()
         return None
     path = output or PICTURE
     if path.suffix.lower() not in picture.SUFFIXES:

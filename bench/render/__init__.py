@@ -3,6 +3,3 @@
 ``messages`` is the only place that builds sentences; ``quantities``, ``labels`` and ``escape`` are
 what every format writes numbers, names and text from files with.
 """
-
-PICTURES = ("png", "svg", "pdf")
-INSTALL_PICTURES = "pip install 'lstm-benchmark-suite[plots]'"

@@ -1,25 +1,22 @@
-"""Show a history: in a terminal, as Markdown, CSV or a picture, with what changed first."""
+"""Show a history in a terminal, as Markdown, CSV or a picture, with what changed first."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.records.grouping import grouped
-from bench.render import labels, plot
-from bench.render.compare import RATIO, annotation, beyond_words
+from bench.render import labels
+from bench.render.compare import RATIO, WIDTH, annotation, beyond_words
 from bench.render.data import csv_records
-from bench.render.escape import LONGEST_NAME, clean
+from bench.render.escape import LONGEST_NAME, clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import doubt_line, doubt_lines
-from bench.render.plot import Axes, Figure
 from bench.render.quantities import (
     count,
     listed,
     percent,
-    scale,
     seconds,
     times_as_fast,
     times_bounds,
@@ -187,14 +184,12 @@ def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, o
         yield record
 
 
-def texts(
-    history: History, sessions: bool = False, guard: RuleResult | None = None
-) -> dict[str, Callable[[], str | bytes | Iterable[str]]]:
-    """Return what makes each format but a terminal's."""
+def texts(history: History, shown: Document) -> dict[str, Callable[[], str | Iterable[str]]]:
+    """Return what makes each format but a terminal's; shown: its document."""
     return {
-        "markdown": document(history, sessions, guard).markdown,
+        "markdown": shown.markdown,
         "csv": lambda: as_csv(history),
-        **{form: functools.partial(picture, history, form) for form in plot.FORMATS},
+        "svg": lambda: terminal_picture(shown.terminal, "python -m bench.history", WIDTH),
     }
 
 
@@ -404,109 +399,3 @@ def _where(machine: MachineHistory, reasons: Callable[[Point], Sequence[Doubt]])
         f"{listed([where for _, where in same], 5)}"
         for same in grouped(found, lambda each: each[0].code).values()
     ]
-
-
-# Pictures
-
-MOST_CASES = 12
-"""So many panels can still be read on a page; of more, --case chooses."""
-
-_PANELS_ABREAST = 3
-_WIDTH, _PANEL, _TEXT_LINE = 7.0, 1.75, 0.14  # inches
-_MOST_DATES = 5  # below a panel
-_MOST_NOTES = 24
-_SHADES = {Verdict.SLOWER: "#D55E00", Verdict.FASTER: "#0072B2"}
-
-
-def picture(history: History, kind: str) -> bytes:
-    """The history of the machine that measured last, as a PNG, SVG or PDF file."""
-    with plot.style():
-        return plot.encoded(_draw(history), kind)
-
-
-def _draw(history: History) -> Figure:
-    machine = history.machines[0]
-    lines = machine.lines[:MOST_CASES]
-    versions = {
-        session.number: found
-        for session in machine.sessions
-        if (found := [change for change in session.changes if change.version])
-    }
-    notes = [f"#{number}: {changed(found, 2)}" for number, found in versions.items()]
-    if len(notes) > _MOST_NOTES:
-        notes[_MOST_NOTES:] = [f"and {len(notes) - _MOST_NOTES} more (--format csv)"]
-    columns = min(_PANELS_ABREAST, len(lines))
-    rows = math.ceil(len(lines) / columns)
-    figure = plot.empty_figure(_WIDTH, rows * _PANEL + _TEXT_LINE * (len(notes) + 4))
-    title = f"Time of a step on {plot.label(machine.name) or 'an unnamed machine'}"
-    if len(lines) < len(machine.lines):
-        title += f" · {len(lines)} of {len(machine.lines)} cases (--case chooses)"
-    if len(history.machines) > 1:
-        title += f" · {count(len(history.machines) - 1, 'more machine')} not shown"
-    figure.suptitle(title, fontsize=9, x=0.01, ha="left")
-    grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes, line in zip(grid, lines, strict=False):
-        _panel(axes, line, machine, list(versions))
-    for axes in grid[len(lines) :]:
-        axes.set_axis_off()
-    if notes:
-        text = "\n".join(plot.label(note, 160) for note in notes)
-        figure.supxlabel(text, fontsize=7.5, x=0.01, ha="left", color=plot.INK)
-    return figure
-
-
-def _panel(axes: Axes, line: CaseHistory, machine: MachineHistory, marks: list[int]) -> None:
-    case = line.case
-    work = f"{case.spec.dtype} {case.workload.mode} {plot.label(case.device, 12)}"
-    title = f"{plot.label(case.backend, 34)}\n{plot.label(case.shape, 34)}\n{work}"
-    axes.set_title(title, loc="left", fontsize=7.5)
-    times = {
-        point.session.number: point.row.interval for point in line.points if point.row.interval
-    }
-    size, unit = scale(max((time.high for time in times.values()), default=1.0))
-    numbers = [session.number for session in machine.sessions]
-    nothing = (math.nan,) * 3  # over a session without a time there is no line
-    lows, mids, highs = zip(
-        *(
-            (time.low / size, time.mid / size, time.high / size) if time else nothing
-            for time in map(times.get, numbers)
-        ),
-        strict=True,
-    )
-    colour = plot.look_of(case.backend).colour
-    axes.plot(numbers, mids, color=colour, linewidth=1.2, marker="o", markersize=3.5)
-    axes.fill_between(numbers, lows, highs, color=colour, alpha=0.2, linewidth=0)
-    invalid = [point.session.number for point in line.measured if point.row.invalid]
-    if invalid:
-        at = [times[number].mid / size for number in invalid]
-        axes.plot(
-            invalid,
-            at,
-            linestyle="none",
-            marker="x",
-            markersize=8,
-            color=plot.INK,
-            label="INVALID",
-        )
-        axes.legend(fontsize=7, loc="lower right")
-    for moved in machine.moved or ():
-        if case in moved.cases:
-            end = numbers[-1] + 1 if moved.back is None else moved.back.number
-            shade = _SHADES[moved.movement.verdict]
-            first = moved.before if moved.movement.gradual else moved.session
-            begin = first.number - 0.5
-            axes.axvspan(begin, end - 0.5, color=shade, alpha=0.12, linewidth=0)
-            speed = f"{times_as_fast(moved.movement.ratio.mid, 3)}×"
-            axes.text(begin, 0, speed, fontsize=6.5, color=shade, va="bottom")
-    # From 0, so that a small change looks small.
-    top = 1.22 * max(time.high / size for time in times.values())
-    axes.set_ylim(0, top)
-    axes.set_xlim(0.6, len(numbers) + 0.4)
-    for number in marks:
-        axes.axvline(number - 0.5, color=plot.SUBTLE, linestyle=(0, (4, 2)), linewidth=0.9)
-        axes.text(number - 0.47, top, f"#{number}", va="top", fontsize=6.5, color=plot.SUBTLE)
-    axes.set_ylabel(unit)
-    ticks = machine.sessions[:: math.ceil(len(numbers) / _MOST_DATES)]
-    axes.set_xticks(
-        [session.number for session in ticks], [f"#{s.number}\n{s.started:%m-%d}" for s in ticks]
-    )

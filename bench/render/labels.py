@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from bench.machine.fields import mapping
 from bench.render.escape import LONGEST_NAME, clean
@@ -70,7 +69,7 @@ def machine(section: Section) -> list[tuple[str, str]]:
     counts = [count(n, unit) for n, unit in numbers if type(n) is int and 0 < n < 100_000]
     found.append(("CPU", _joined(cpu.get("name"), *counts)))
     gpus = before.get("gpus")
-    for index, gpu in enumerate(map(mapping, gpus[:_MOST] if isinstance(gpus, list) else [])):
+    for index, gpu in enumerate(map(mapping, gpus[:MOST_FACTS] if isinstance(gpus, list) else [])):
         driver = _joined(gpu.get("driver"))
         found.append((f"GPU {index}", _joined(gpu.get("name"), driver and f"driver {driver}")))
     versions = [f"{each} {_joined(libraries[each])}" for each in _LIBRARIES if each in libraries]
@@ -84,36 +83,8 @@ def _joined(*parts: object) -> str:
     return ", ".join(name(part) for part in parts if isinstance(part, str) and part)
 
 
-_DETAILS = ("kernel", "container", "cpu", "memory", "gpus", "threads", "tensorflow", "variables")
-_UNITS = {"_hz": (1e9, "GHz"), "_bytes": (2.0**30, "GiB")}
-_MOST = 24
-"""GPUs, threads or variables beyond these are left out."""
-
-
-def details(section: Section) -> list[tuple[str, str]]:
-    """What else its first run recorded of the machine, by the names of its file."""
-    before = mapping(section.run.environment.get("before"))
-    # Frameworks are loaded while a run goes on: what they say of themselves is there at its end.
-    after = mapping(section.run.environment.get("after"))
-    recorded = {
-        **before,
-        **{each: after[each] for each in ("threads", "tensorflow") if each in after},
-    }
-    found = [(each, list(itertools.islice(_facts(recorded.get(each)), _MOST))) for each in _DETAILS]
-    return [(label, ", ".join(facts)) for label, facts in found if facts]
-
-
-def _facts(value: object, label: str = "", depth: int = 3) -> Iterator[str]:
-    """Every known value with its name, also of what is nested."""
-    if isinstance(value, Mapping | list) and depth:
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, each in items:
-            yield from _facts(each, str(key), depth - 1)
-    elif isinstance(value, str | int | float):
-        size, unit = next((_UNITS[end] for end in _UNITS if label.endswith(end)), (1.0, ""))
-        if unit and not isinstance(value, str) and abs(value) < 1e30:
-            label, value = label.rpartition("_")[0], f"{value / size:.3g} {unit}"
-        yield name(f"{label} {value}".strip())
+MOST_FACTS = 24
+"""GPUs beyond these are left out, and on a page threads and variables."""
 
 
 def caption(section: Section) -> str:

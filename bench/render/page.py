@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import math
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.case.cases import Case
-from bench.machine.fields import InputError
+from bench.machine.fields import InputError, mapping
 from bench.records.hdr import decode
 from bench.render import labels, messages, plot, quantities
 from bench.render.data import COLUMNS
@@ -112,7 +114,7 @@ def page(report: Report) -> str:
     made.globals |= {
         "heading": labels.heading,
         "machine": labels.machine,
-        "details": labels.details,
+        "details": _details,
         "method": messages.method,
         "summary": messages.summary,
         "findings": messages.findings,
@@ -181,6 +183,37 @@ def _problems(section: Section) -> list[tuple[str, str, str]]:
         elif doubts:
             found.append((row.case.id, what, messages.doubt_lines(doubts)))
     return found
+
+
+_DETAILS = ("kernel", "container", "cpu", "memory", "gpus", "threads", "tensorflow", "variables")
+_UNITS = {"_hz": (1e9, "GHz"), "_bytes": (2.0**30, "GiB")}
+
+
+def _details(section: Section) -> list[tuple[str, str]]:
+    """What else its first run recorded of the machine, by the names of its file."""
+    before = mapping(section.run.environment.get("before"))
+    # Frameworks are loaded while a run goes on: what they say of themselves is there at its end.
+    after = mapping(section.run.environment.get("after"))
+    late = {key: after[key] for key in ("threads", "tensorflow") if key in after}
+    recorded = {**before, **late}
+    found = [
+        (each, list(itertools.islice(_facts(recorded.get(each)), labels.MOST_FACTS)))
+        for each in _DETAILS
+    ]
+    return [(label, ", ".join(facts)) for label, facts in found if facts]
+
+
+def _facts(value: object, label: str = "", depth: int = 3) -> Iterator[str]:
+    """Every known value with its name, also of what is nested."""
+    if isinstance(value, Mapping | list) and depth:
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, each in items:
+            yield from _facts(each, str(key), depth - 1)
+    elif isinstance(value, str | int | float):
+        size, unit = next((_UNITS[end] for end in _UNITS if label.endswith(end)), (1.0, ""))
+        if unit and not isinstance(value, str) and abs(value) < 1e30:
+            label, value = label.rpartition("_")[0], f"{value / size:.3g} {unit}"
+        yield labels.name(f"{label} {value}".strip())
 
 
 # The data behind question and plots

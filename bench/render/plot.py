@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.machine.fields import InputError, printable
-from bench.render import INSTALL_PICTURES, PICTURES
 from bench.render.along import UNITS
 from bench.render.along import title as series_title
 from bench.render.escape import clean
@@ -41,8 +40,8 @@ from bench.stats.comparison import Verdict
 from bench.stats.intervals import CASE_CONFIDENCE, speed
 from bench.stats.rows import Row, Section, ranked_backends
 
-FORMATS = PICTURES
-INSTALL = INSTALL_PICTURES
+FORMATS = ("png", "svg", "pdf")
+INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
 
 Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
 Axes = Any
@@ -91,6 +90,12 @@ _METADATA: dict[str, dict[str, Any]] = {
 def available() -> bool:
     """Whether matplotlib is installed; it is not imported."""
     return importlib.util.find_spec("matplotlib") is not None
+
+
+def check() -> None:
+    """Raise InputError, saying what to install, if pictures cannot be drawn here."""
+    if not available():
+        raise InputError(f"a picture needs matplotlib: {INSTALL}")
 
 
 def kind_of(path: Path) -> str | None:

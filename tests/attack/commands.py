@@ -68,7 +68,7 @@ def _all() -> Iterator[Command]:
     every = ("terminal", "markdown", "csv", "json", "html", "svg")
     yield from _formats("bench.report FILES", every, ["parquet"])
     yield from _formats("bench.report --brief FILES", ("terminal", "markdown", "svg"))
-    yield from _formats("bench.history FILES", ("terminal", "markdown", "csv"), ["svg", "png"])
+    yield from _formats("bench.history FILES", ("terminal", "markdown", "csv", "svg"))
     texts = ("terminal", "markdown", "csv", "json")
     yield from _formats("bench.compare runs OLDER FILES", texts)
     yield from _formats("bench.compare backends FILES", texts)

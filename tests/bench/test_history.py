@@ -7,7 +7,6 @@ import functools
 import io
 import math
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,14 +20,12 @@ from bench.case.cases import Case
 from bench.cli.fail_on import parse_rule
 from bench.cli.output import plain_text
 from bench.records.schema import Measurement, Outcome, RecordedReason, Results, Run
-from bench.render import history as history_picture
 from bench.render import history as history_words
 from bench.render.compare import beyond_words
 from bench.render.history import CSV_COLUMNS, changed, gate_line, what
 from bench.render.history import as_csv as comma_separated
 from bench.render.history import changes_table as sheet
 from bench.render.messages import doubt_line
-from bench.render.quantities import times_as_fast
 from bench.stats import change_points
 from bench.stats.change_points import Scope
 from bench.stats.history import (
@@ -187,7 +184,8 @@ def test_a_picture_is_written_to_a_file(tmp_path: Path) -> None:
     folder = save(tmp_path / "results", upgrade())
     path = tmp_path / "history.svg"
     assert history.main([str(folder), "--format", "svg", "--output", str(path)]) == 0
-    assert "#2: tensorflow 2.20.0 → 2.21.0" in path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace("&#160;", " ")
+    assert "tensorflow 2.20.0 → 2.21.0" in text
 
 
 def test_bad_input_is_one_line_and_code_2(
@@ -197,7 +195,6 @@ def test_bad_input_is_one_line_and_code_2(
     for arguments, told in (
         ([], "there are no results in results/; make some with"),
         ([str(folder), "--case", "nothing"], "--case nothing: no measured case fits"),
-        ([str(folder), "--format", "png"], "--format png needs --output FILE.png"),
         ([str(folder), "--output", f"{next(folder.iterdir())}/x"], "cannot be"),
     ):
         assert history.main(arguments) == 2
@@ -446,15 +443,3 @@ def test_an_unreliable_time_is_marked_and_reasons_of_a_kind_are_reported_togethe
     assert "Unreliable times, and where" in told
     assert "4 times, it became 3% slower (wait): keras/" in told
     assert "UNCLEAR (INVALID)" in text  # a ratio of sessions has no rounds that both moved in
-
-
-def test_the_picture_shades_what_changed_for_longer_than_a_session() -> None:
-    found = slow_scan()
-    (moved,) = found.machines[0].moved or ()
-    drawn = ET.fromstring(history_picture.picture(found, "svg"))
-    marked = drawn.iter("{http://www.w3.org/2000/svg}text")
-    words = ["".join(each.itertext()).strip() for each in marked]
-    speed = times_as_fast(moved.movement.ratio.mid, 3)
-    # In the panels of the two cases that moved, of six.
-    assert len(found.machines[0].lines) == 6
-    assert words.count(f"{speed}×") == 2

@@ -9,7 +9,7 @@ import pytest
 
 from bench import plot
 from bench.case.cases import Case
-from bench.cli import output
+from bench.render import plot as drawing
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import a_run, gather, measured, save
 from tests.places import ROOT
@@ -86,6 +86,6 @@ def test_bad_input_is_one_line_and_code_2(
 def test_without_matplotlib_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(output, "find_spec", lambda name: None)
+    monkeypatch.setattr(drawing, "available", lambda: False)
     assert plot.main([EXAMPLE, "--output", "a.png"]) == 2
     assert "pip install 'lstm-benchmark-suite[plots]'" in capsys.readouterr().err

@@ -11,7 +11,6 @@ from bench.render.labels import (
     SHORTEST,
     bounds_of_time,
     caption,
-    details,
     heading,
     machine,
     mark,
@@ -105,41 +104,3 @@ def test_bounds_have_their_level_where_few_samples_cannot_give_the_heading_s(
     confidence: float, told: str
 ) -> None:
     assert bounds_of_time(Interval(0.9, 1.0, 1.2, confidence), 1.0) == told
-
-
-def details_of(environment: dict[str, object]) -> list[tuple[str, str]]:
-    found = build(results_of(measured("a", 0.1, a_run(environment=environment))))
-    return details(found.sections[0])
-
-
-def test_details_are_what_was_recorded_by_its_names_with_units() -> None:
-    before: dict[str, object] = {
-        "kernel": "Linux-6.1",
-        "cpu": {"name": "A CPU", "turbo": False, "governor": None, "clock_hz": 2.596e9},
-        "memory": {"total_bytes": 2**34, "swap_used_bytes": 0},
-        "gpus": [{"name": "A GPU", "memory_total_bytes": 80 * 2**30, "power_limit_w": 700.0}],
-        "threads": {"requested": None},
-        "variables": {"OMP_NUM_THREADS": "2"},
-    }
-    after = {"threads": {"tensorflow_inter": 0}, "tensorflow": {"build": {"cuda_version": "12.5"}}}
-    assert dict(details_of({"before": before, "after": after})) == {
-        "kernel": "Linux-6.1",
-        "cpu": "name A CPU, turbo False, clock 2.6 GHz",
-        "memory": "total 16 GiB, swap_used 0 GiB",
-        "gpus": "name A GPU, memory_total 80 GiB, power_limit_w 700.0",
-        "threads": "tensorflow_inter 0",
-        "tensorflow": "cuda_version 12.5",
-        "variables": "OMP_NUM_THREADS 2",
-    }
-
-
-@pytest.mark.parametrize(
-    "odd", [None, [], {"a": {}}, "x", -1, 10**400, float("nan"), True, [[[[[[1]]]]]]]
-)
-def test_details_survive_values_of_any_kind(odd: object) -> None:
-    inner = {"cpu": {"clock_hz": odd}, "memory": {"total_bytes": odd}, "gpus": [{"a": odd}]}
-    parts = {"cpu": odd, "memory": odd, "gpus": [odd], "threads": odd}
-    for before in (inner, parts, odd):
-        for _, text in details_of({"before": before, "after": {"tensorflow": odd}}):
-            assert text.isprintable()
-            assert len(text) < 2000

@@ -15,8 +15,8 @@ import pytest
 from bench import report
 from bench.render import page as pages
 from bench.render.page import Data, page
-from bench.stats.rows import Report
-from tests.bench.made_reports import REPLICATES
+from bench.stats.rows import Report, build
+from tests.bench.made_reports import REPLICATES, a_run, measured, results_of
 
 
 class Read(HTMLParser):
@@ -120,3 +120,41 @@ def test_without_plotly_the_page_says_what_to_install(
     text = page(few)
     assert "since plotly was not installed where it was written" in text
     assert len(Read(text).scripts) == 2
+
+
+def details_of(environment: dict[str, object]) -> list[tuple[str, str]]:
+    found = build(results_of(measured("a", 0.1, a_run(environment=environment))))
+    return pages._details(found.sections[0])
+
+
+def test_details_are_what_was_recorded_by_its_names_with_units() -> None:
+    before: dict[str, object] = {
+        "kernel": "Linux-6.1",
+        "cpu": {"name": "A CPU", "turbo": False, "governor": None, "clock_hz": 2.596e9},
+        "memory": {"total_bytes": 2**34, "swap_used_bytes": 0},
+        "gpus": [{"name": "A GPU", "memory_total_bytes": 80 * 2**30, "power_limit_w": 700.0}],
+        "threads": {"requested": None},
+        "variables": {"OMP_NUM_THREADS": "2"},
+    }
+    after = {"threads": {"tensorflow_inter": 0}, "tensorflow": {"build": {"cuda_version": "12.5"}}}
+    assert dict(details_of({"before": before, "after": after})) == {
+        "kernel": "Linux-6.1",
+        "cpu": "name A CPU, turbo False, clock 2.6 GHz",
+        "memory": "total 16 GiB, swap_used 0 GiB",
+        "gpus": "name A GPU, memory_total 80 GiB, power_limit_w 700.0",
+        "threads": "tensorflow_inter 0",
+        "tensorflow": "cuda_version 12.5",
+        "variables": "OMP_NUM_THREADS 2",
+    }
+
+
+@pytest.mark.parametrize(
+    "odd", [None, [], {"a": {}}, "x", -1, 10**400, float("nan"), True, [[[[[[1]]]]]]]
+)
+def test_details_survive_values_of_any_kind(odd: object) -> None:
+    inner = {"cpu": {"clock_hz": odd}, "memory": {"total_bytes": odd}, "gpus": [{"a": odd}]}
+    parts = {"cpu": odd, "memory": odd, "gpus": [odd], "threads": odd}
+    for before in (inner, parts, odd):
+        for _, text in details_of({"before": before, "after": {"tensorflow": odd}}):
+            assert text.isprintable()
+            assert len(text) < 2000
