@@ -1,9 +1,8 @@
-"""From steps that are ready to run to samples of their time: clock, blocks, warm-up and stopping.
+"""Time steps that are ready to run: clock, blocks, warm-up and stopping.
 
-The steps of one group are timed in rounds, one block of calls each, in an order drawn again for
-each round: the speed of a machine drifts by more than the differences that matter, and what is
-timed in the same round has seen the same machine. The clock is handed in, so that all of this is
-tested with a fake one.
+The steps of one group are timed in rounds, one block of calls each, in a new random order for each
+round: the speed of a machine drifts by more than the differences that matter, and blocks of the
+same round have seen the same machine. Tests pass a fake clock.
 """
 
 from __future__ import annotations
@@ -37,23 +36,23 @@ from lstm_impl.spec import FloatArray
 from lstm_impl.step import Results, Step
 
 MOST_CLOCK_READS = 10_000_000
-"""In search of its resolution. The coarsest clock in use, 16 ms, moves within a million."""
+"""Limit of the search for the resolution. The coarsest clock in use (16 ms) moves within 10⁶."""
 
 
 class TimingError(RuntimeError):
-    """A step or the clock cannot be timed; the message says why."""
+    """A step cannot be timed, or the clock is unusable."""
 
 
 class NotWaitedForError(TimingError):
-    """Work went on after the wait that should have ended it: its times are too short."""
+    """Work continued after the wait that should have ended it, so times are too short."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """now: seconds that never go back; resolution: the smallest step of ``now``, in seconds.
+    """A source of time, in seconds.
 
-    rest: returns once what others have left at work in this process has come to rest; None where
-    there is nothing to wait for. sleep: lets that many seconds pass, or somewhat less.
+    now: never goes back. resolution: the smallest step of ``now``. rest: waits until the threads of
+    other steps are idle; None where there are none. sleep: waits that long, or somewhat less.
     """
 
     now: Callable[[], float]
@@ -63,10 +62,7 @@ class Clock:
 
     @classmethod
     def of(cls, now: Callable[[], float]) -> Clock:
-        """``now`` with the resolution that it shows.
-
-        Raises TimingError if it stands still.
-        """
+        """Measure the resolution of ``now``. Raises TimingError if it stands still."""
         smallest, reads, last = math.inf, 0, now()
         while reads < 1000 or smallest == math.inf:
             reads += 1
@@ -80,12 +76,12 @@ class Clock:
 
     @classmethod
     def system(cls) -> Clock:
-        """The performance counter of this machine, and the threads of this process."""
+        """Return the performance counter, and rest for the threads of this process."""
         return replace(cls.of(time.perf_counter), rest=Rest())
 
 
 def first_use(step: Step, clock: Clock) -> tuple[float, float]:
-    """Seconds to trace ``step``, and to call it for the first time, which compiles."""
+    """Return the seconds to trace ``step``, and of its first call, which compiles."""
     start = clock.now()
     step.trace()
     traced = clock.now()
@@ -95,12 +91,12 @@ def first_use(step: Step, clock: Clock) -> tuple[float, float]:
 
 
 ENOUGH = 0.1
-"""Seconds of calls: ten of the hundredths in which a system counts its processors' idle time."""
+"""Seconds of calls: ten units of 10 ms, in which Linux counts the idle time of processors."""
 
 
 @dataclass(frozen=True)
 class Processors:
-    """Seconds of processors' time so far: used by this process, and idle, of all together."""
+    """Processor seconds so far: used by this process, and idle on all processors together."""
 
     used: Callable[[], float] = time.process_time
     idle: Callable[[], float] = lambda: float(psutil.cpu_times().idle)
@@ -109,10 +105,10 @@ class Processors:
 def processors_busy(
     step: Step, seconds: float, now: Callable[[], float], processors: Processors
 ) -> float | None:
-    """Processors that a step of ``seconds`` keeps busy, on average.
+    """Return how many processors a step of ``seconds`` keeps busy, on average.
 
-    None where it kept less than one busy and others had the rest: a step that waits for a processor
-    is no step that waits. Threads that loop while they wait count as busy.
+    None if it kept less than one busy because other processes used the rest. Threads that spin
+    while they wait count as busy.
     """
     calls = max(1, math.ceil(ENOUGH / seconds))
     step.synchronize()
@@ -120,31 +116,31 @@ def processors_busy(
     for _ in range(calls):
         step.run()
     step.synchronize()
-    whole = now() - start
-    busy = max(0.0, processors.used() - used) / whole
-    left = (processors.idle() - idle) / whole
+    elapsed = now() - start
+    busy = max(0.0, processors.used() - used) / elapsed
+    left = (processors.idle() - idle) / elapsed
     return busy if busy >= 1.0 or left >= 1.0 - busy else None
 
 
 NUMBERS = 2**31
-"""Sets of inputs are numbered from 1 to this."""
+"""Sets of inputs have numbers from 1 to this."""
 
 
 @dataclass(frozen=True)
 class TimingPlan:
-    """How long and how well one group is measured.
+    """How long and how precisely one group is measured.
 
-    seconds: for each member, warm-up included; together they share the time of all. One round is
-    always made. precision: how far the median's 95% interval may reach, relative to the median.
-    seed: of the order of the members within each round. whole: take all of the time, however narrow
-    the intervals are by then. judged: number of the inputs of the last call, whose results are
-    compared with the reference; None draws one. Processes with the same number share the answer.
+    seconds: for each member, including warm-up; members share the sum. precision: half-width of the
+    median's 95% interval at which to stop, relative to the median. seed: of the order of members in
+    each round. use_all_time: never stop early. judged: number of the inputs of the last call, whose
+    results are compared with the reference; None draws one. Processes with the same number share
+    the reference's answer.
     """
 
     seconds: float
     precision: float = 0.01
     seed: int = 0
-    whole: bool = False
+    use_all_time: bool = False
     judged: int | None = None
 
 
@@ -158,7 +154,7 @@ class Stopped(StrEnum):
 
 @dataclass(frozen=True)
 class Last:
-    """What the judged calls in a row computed, and the numbers of the inputs they worked on."""
+    """Results of consecutive calls that are judged, and the numbers of their inputs."""
 
     inputs: tuple[int, ...]
     results: tuple[Results, ...]
@@ -166,10 +162,10 @@ class Last:
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """Every call of a stream by itself, in order, in seconds.
+    """Seconds of every call of a stream, in order.
 
-    latency: from when it was due until it was done. service: from when it began; the same where
-    calls come back to back.
+    latency: from when a call was due until it was done. service: from when it began; the same for
+    back-to-back calls.
     """
 
     latency: FloatArray
@@ -178,10 +174,10 @@ class Streamed:
 
 @dataclass(frozen=True)
 class StreamConditions:
-    """What is next to the calls of a stream.
+    """Conditions under which a stream is measured.
 
-    load: processes that keep a processor busy each meanwhile. deadline: seconds within which each
-    call is to be done, counted from when it was due; None for the period, if there is one.
+    load: processes that each keep a processor busy meanwhile. deadline: seconds from when a call is
+    due until it must be done; None for the period, if there is one.
     """
 
     load: int = 0
@@ -190,14 +186,13 @@ class StreamConditions:
 
 @dataclass(frozen=True)
 class StepSeries:
-    """What was measured of one step.
+    """Times of one step.
 
-    blocks: seconds of each block of so many calls, its wait included. rounds: the alternating round
-    that each was taken in; blocks of two members with the same round are a pair. warmup: seconds
-    per step of the blocks before. steady: whether the two halves of the blocks agree; None if there
-    are too few to tell. synchronize: seconds that waiting takes when there is nothing to wait for.
-    last: None if the step cannot show it. untimed: seconds of placing inputs, and of the calls
-    before blocks that fill the caches again.
+    blocks: seconds of each block of ``calls`` calls, including its wait. rounds: the round of each
+    block; blocks of two members with the same round are a pair. warmup: seconds per step of the
+    blocks before. steady: whether the two halves of the blocks agree; None if there are too few.
+    synchronize: seconds that an idle wait takes. last: None if the step cannot show its results.
+    untimed: seconds of placing inputs, and of the untimed calls before blocks.
     """
 
     calls: int
@@ -213,13 +208,13 @@ class StepSeries:
 
     @property
     def samples(self) -> tuple[float, ...]:
-        """Seconds per step, one for each block."""
+        """Seconds per step of each block."""
         return tuple(block / self.calls for block in self.blocks)
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A step raised while it was measured: it has no times."""
+    """A step that raised while it was measured, and so has no times."""
 
     error: Exception
     during: str
@@ -228,72 +223,69 @@ class Broken:
 Guard: TypeAlias = contextlib.AbstractContextManager[object]
 
 SYNCHRONIZE_SHARE = 0.01
-"""A block is so long that the wait at its end costs at most this part of it: a hundredth is under
-what any comparison here can distinguishes."""
+"""Largest part of a block that the wait at its end may take: less than any comparison can show."""
 
 RESOLUTIONS_PER_BLOCK = 1000
-"""A block is at least this many ticks of the clock, so that reading it is wrong by 0.1% at most."""
+"""Least ticks of the clock in a block, so that reading it is wrong by at most 0.1%."""
 
 SHORTEST_BLOCK = 0.01
-"""Seconds. A block evicts what the one before it left in the caches and thread pools; in 10 ms the
-refilling is lost among the calls, and the operating system's interruptions (of 0.1 ms and less)
-cannot make a sample."""
+"""Seconds. Refilling caches and waking threads is small in 10 ms, and so are interruptions by the
+operating system (0.1 ms and less)."""
 
 FEW_ROUNDS = 12
-"""Rounds: from fewer, six processes seldom come to a verdict. Where the time holds no more, calls
-before blocks that are not timed are left out from ``SHORT_OF_TIME`` seconds on."""
+"""With fewer rounds six processes seldom come to a verdict. If time allows no more, the untimed call
+before a block is left out for calls of ``SHORT_OF_TIME`` seconds and more."""
 
 SHORT_OF_TIME = 0.02
-"""Seconds of one call. The first of three then takes 1 to 2% longer than the third, alike for all
-backends within 1.4% (``lstm_impl.at_rest.LONG_CALL``)."""
+"""Seconds of one call. The first of three then takes 1 to 2% longer than the third, for all backends
+within 1.4% (``lstm_impl.at_rest.LONG_CALL``)."""
 
 MOST_CALLS = 100_000
-"""In one block. It fills ``SHORTEST_BLOCK`` with steps of 100 ns; nothing faster is an LSTM, so a
-step that asks for more does not work, or the clock does not."""
+"""Most calls in a block: they fill ``SHORTEST_BLOCK`` with steps of 100 ns. No LSTM is faster, so
+either the step does no work or the clock is wrong."""
 
 CALLS_FOR_ONE = 20
-"""Where a block is of several calls, one that is not timed comes before it (``GroupMember.block``).
-Of 2 calls it would be half as much again, of these a twentieth; while the time holds ``BLOCKS``."""
+"""Calls of a block that has an untimed call before it, so that this call costs a twentieth; fewer if
+the time would not hold ``BLOCKS`` such blocks."""
 
 BLOCKS = 40
-"""Past so many samples the interval of a median is not what makes a process's figure unsure."""
+"""Beyond this many samples the interval of the median no longer limits a process's precision."""
 
 GROWTH = 10
-"""A block grows by this factor at most from one trial to the next: the first calls are the slowest,
-and what they say about the number of calls is not to be trusted far."""
+"""Largest growth of a block from one trial to the next: the first calls are the slowest, so they
+say little about the number of calls."""
 
 WARMUP_SHARE = 0.1
-"""Part of the time that warm-up may take; a step that has not settled by then is measured as it is
-and marked by ``StepSeries.steady``. It was called several times before, by first use and the gate:
-over 600 series of the reference results blocks were within 1.5% of the samples' median from the
-second on."""
+"""Part of the time that warm-up may take; a step that is not steady by then is measured as it is and
+marked by ``StepSeries.steady``. First use and the gate have called it before: in 600 series of the
+reference results, blocks were within 1.5% of the samples' median from the second on."""
 
 MOST_ROUNDS = 2000
-"""Past this the interval of a median narrows by less than 2% for each hundred rounds more, and the
-result file is all samples."""
+"""Beyond this the interval of a median narrows by less than 2% per hundred rounds, and the result
+file is mostly samples."""
 
-_UNGUESSED = random.SystemRandom()
+_UNPREDICTABLE = random.SystemRandom()
 
 LATE_SHARE = 0.1
-"""Part of a call's time that its work may go on after the wait, so that no time is shorter by more:
-by so much may the first copy of its result take longer than copies do."""
+"""Largest part of a call's time that its work may continue after the wait: the first copy of a
+result may take this much longer than other copies."""
 
 SLOWEST_COPY = 2.0
-"""How long a copy of a result may take, relative to a copy of the same arrays which were placed on
-the device and waited for. Results are also transposed and split: 1.7 was the most seen, over eleven
+"""Largest time of copying a result, relative to a copy of the same arrays that were placed on the
+device and waited for. Results are also transposed and split: the most seen was 1.7, over eleven
 backends from 1x1 to 64x25x512."""
 
 LATE_TRIES = 3
-"""Series of copies that must all be late before a step counts as one that is not waited for: a
-machine that stands still just then may make one of them seem so."""
+"""Consecutive series of copies that must be late before a step is refused: a busy machine may delay
+one of them."""
 
 COPIES = 9
-"""Results in such a series, of which the median counts; one of a call of 10 ms or more, next to
-which what disturbs a copy is small."""
+"""Results in such a series, of which the median counts; one for a call of 10 ms or more, for which
+a disturbance of a copy is small."""
 
 UPDATES = 3
-"""Calls in a row that are judged of a step that updates weights: the first sees the weights that it
-was given and no moments, the second and the third see what those before have left."""
+"""Consecutive calls that are judged of a step that updates weights: the first uses the given weights
+and no moments, the others what the calls before left."""
 
 
 def measure(
@@ -305,17 +297,15 @@ def measure(
 ) -> dict[str, StepSeries | Broken]:
     """Time the members of one group in alternating blocks.
 
-    Each step has been called before (``first_use``). One that raises, or is still at work when it
-    has been waited for, becomes ``Broken`` and the others go on. Rounds are made until every
-    member's interval is as narrow as ``plan.precision`` or the next would end after the time is up.
-    guards: entered around each use of a step, outside the clock. member: what times each of them,
-    by default in blocks with one wait at the end.
+    Each step has been called before (``first_use``). One that raises, or still works after its
+    wait, becomes ``Broken`` and the others go on. Rounds are made until every member's interval is
+    as narrow as ``plan.precision`` or the next would end after the time is up; there is at least
+    one. guards: entered around each use of a step, outside the clock. member: times one step.
 
-    Every call of a block works on inputs of its own, which no call has seen before; they are drawn
-    and placed outside the clock. After the samples comes one block more, whose last result is kept
-    for the judge (``StepSeries.last``).
+    Every call of a block has new inputs, which are drawn and placed outside the clock. After the
+    samples comes one more block, whose last result is kept for the judge (``StepSeries.last``).
     """
-    # Its first call imports what it needs, a third of a second that is not to be the group's.
+    # The first call imports what it needs: a third of a second that is not the group's.
     median_interval([1.0] * FEWEST_SAMPLES)
     group = _Group(steps, plan, clock, guards or {}, member or GroupMember)
     group.calibrate()
@@ -327,7 +317,7 @@ def measure(
 
 @dataclass
 class GroupMember:
-    """One step, while it is measured."""
+    """One step while it is measured."""
 
     step: Step
     guard: Guard = field(default_factory=contextlib.nullcontext)
@@ -337,49 +327,45 @@ class GroupMember:
     latest: float = 0.0  # seconds of the last block
     long_call: float = LONG_CALL
     untimed: float = 0.0  # seconds outside the clock: placing inputs, and calls before blocks
-    took: float = 0.0  # seconds of the last block with what is outside the clock
-    spent: float = 0.0  # seconds of blocks that were warmed up with or count
+    took: float = 0.0  # seconds of the last block, including what is outside the clock
+    spent: float = 0.0  # seconds of warm-up blocks and samples
     warmup: list[float] = field(default_factory=list)
-    warmed_from: int = 0  # where in ``warmup`` the blocks of this many calls begin
+    warmed_from: int = 0  # index in ``warmup`` of the first block with this many calls
     blocks: list[float] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
     broken: Broken | None = None
     last: Last | None = None
-    next_inputs: int = field(default_factory=lambda: 1 + _UNGUESSED.randrange(NUMBERS))
+    next_inputs: int = field(default_factory=lambda: 1 + _UNPREDICTABLE.randrange(NUMBERS))
 
     def place(self, count: int, last: int | None = None) -> None:
-        """Place inputs for so many calls, which no call before had.
+        """Place new inputs for ``count`` calls. last: number of the inputs of the last call.
 
-        They are numbered from one that no seed tells a backend: drawn again for each block, they
-        would now and then be those of an earlier one.
-
-        last: the number of the last one; the next like the others by default.
+        The first number is unpredictable, and no number is used twice.
         """
         if self.step.use is None:
             return
         numbers = [self.next_inputs + each for each in range(min(count, self.step.room))]
         self.next_inputs += len(numbers)
         if last is not None:
-            # Beyond their number they come again: so that the last call gets the last.
+            # If there is room for fewer they repeat: this one is for the last call.
             numbers[(count - 1) % len(numbers)] = last
         self.step.use(numbers)
 
-    def wakes(self, clock: Clock) -> bool:
-        """Whether a call outside the clock comes before a block.
+    def needs_call_before(self, clock: Clock) -> bool:
+        """Whether an untimed call comes before a block.
 
-        Another member ran last and the caches are its own; after a rest all threads sleep. One call
-        brings ours back.
+        It refills the caches after another member's block, and wakes the threads after a rest.
         """
         return self.calls > 1 or (clock.rest is not None and self.latest < self.long_call)
 
     def timed(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
-        """Seconds of one block, its calls and one wait at the end, and what the last call returned.
+        """Return the seconds of one block, and what its last call returned.
 
-        What the others returned is let go at once. judged: number of the inputs of the last call.
+        judged: number of the inputs of the last call.
         """
-        begun, wakes = clock.now(), self.wakes(clock)
-        self.place(self.calls + wakes, judged)
-        if wakes:
+        begun, untimed = clock.now(), self.needs_call_before(clock)
+        self.place(self.calls + untimed, judged)
+        if untimed:
             self.step.run()
             self.step.synchronize()
         collecting = gc.isenabled()
@@ -396,7 +382,7 @@ class GroupMember:
         return self.latest, returned
 
     def run_block(self, clock: Clock) -> object:
-        """Call the step as often as a block does, wait once, and return what the last returned."""
+        """Make the calls of a block, wait once, and return what the last call returned."""
         run = self.step.run
         for _ in range(self.calls - 1):
             run()
@@ -405,10 +391,9 @@ class GroupMember:
         return returned
 
     def look_at_last(self, clock: Clock, judged: int) -> None:
-        """One more block, and what its last call computed, on the inputs of this number.
+        """Time one more block and keep what its last call computed, on the inputs ``judged``.
 
-        A step that changes its own weights computes something else in each call: for the judge it
-        begins again after the block, and makes ``UPDATES`` calls in a row.
+        A step that updates weights starts again after the block and makes ``UPDATES`` calls.
         """
         step = self.step
         if step.results is None:
@@ -433,10 +418,10 @@ class GroupMember:
             self.last = Last(numbers, tuple(found))
 
     def check_wait(self, clock: Clock) -> None:
-        """Raise NotWaitedForError if work goes on after the wait that should end it.
+        """Raise NotWaitedForError if work continues after the wait that should end it.
 
-        A result is then not there when it is first copied: the copy waits for it or computes it,
-        and takes longer than one of arrays that are there.
+        The first copy of a result then waits for the result, or computes it, and takes longer than
+        a copy of arrays that are there.
         """
         results, place_results = self.step.results, self.step.place_results
         if results is None or place_results is None:
@@ -460,7 +445,7 @@ class GroupMember:
         results: Callable[[Any], Results],
         place_results: Callable[[Results], Callable[[], object]],
     ) -> float:
-        """Seconds by which copying the result of the last of so many calls takes too long."""
+        """Return the seconds by which copying the last result of ``calls`` calls takes too long."""
         step, late = self.step, []
         short = calls == 1 and self.latest < self.calls * SHORTEST_BLOCK
         before = None
@@ -482,7 +467,7 @@ class GroupMember:
         return statistics.median(late)
 
     def calibrate(self, clock: Clock, seconds: float) -> None:
-        """Find the number of calls that makes a block long enough; ``seconds`` are for all."""
+        """Find how many calls make a block long enough. seconds: of all blocks."""
         self.step.synchronize()
         waits = []
         for _ in range(9):
@@ -518,21 +503,21 @@ class GroupMember:
             self.calls = min(MOST_CALLS, max(wanted, self.calls + 1))
 
     def warm_up(self, clock: Clock) -> None:
-        """One block that is kept as warm-up."""
+        """Time one block as warm-up."""
         self.warmup.append(self._block(clock) / self.calls)
 
     def settled(self) -> bool:
-        """Whether the latest blocks are of one speed."""
+        """Whether the latest blocks have the same speed."""
         return halves_agree(self.warmup[self.warmed_from :][-WARMUP_BLOCKS:]) is True
 
     def lengthen(self) -> None:
-        """More calls to a block, if warming up has made the step quicker than it seemed."""
+        """Add calls to a block if warm-up has made the step faster than it seemed."""
         quickest = min(self.warmup)
         if quickest * self.calls < self.shortest:
             self.calls = min(MOST_CALLS, math.ceil(self.shortest / quickest))
 
     def sample(self, clock: Clock, number: int) -> None:
-        """One block that counts, in round ``number``."""
+        """Time one block as a sample of round ``number``."""
         self.blocks.append(self._block(clock))
         self.rounds.append(number)
 
@@ -545,15 +530,15 @@ class GroupMember:
 
     @property
     def samples(self) -> list[float]:
-        """Seconds per step, one for each block that counts."""
+        """Seconds per step of each sample."""
         return [block / self.calls for block in self.blocks]
 
     def precise(self, plan: TimingPlan) -> bool:
-        """Whether its median is known well enough to stop."""
-        return not plan.whole and relative_half_width(self.samples) <= plan.precision
+        """Whether its median is precise enough to stop."""
+        return not plan.use_all_time and relative_half_width(self.samples) <= plan.precision
 
     def result(self, plan: TimingPlan, reason: Stopped) -> StepSeries | Broken:
-        """What is handed out."""
+        """Return the times, or the error."""
         if self.broken is not None:
             return self.broken
         return StepSeries(
@@ -570,7 +555,7 @@ class GroupMember:
 
 
 def check_kept(first: Results, again: Results) -> None:
-    """Raise TimingError if a result was another after the call that followed it."""
+    """Raise TimingError if the next call changed a result."""
     for name, array in first.items():
         if not np.array_equal(array, again[name], equal_nan=True):
             raise TimingError(
@@ -580,7 +565,7 @@ def check_kept(first: Results, again: Results) -> None:
 
 
 class _Group:
-    """The members of one group and the time that is left to them."""
+    """The members of one group and their time."""
 
     def __init__(
         self,
@@ -610,31 +595,32 @@ class _Group:
         work: Callable[[GroupMember], None],
         chosen: Callable[[GroupMember], bool] = lambda member: True,
     ) -> None:
-        """Do something with each chosen member, in an order drawn again; one that raises is out."""
+        """Do ``work`` with each chosen member in a new random order; one that raises is out."""
         members = self._living
         self._order.shuffle(members)
         for member in filter(chosen, members):
             if self._clock.rest is not None:
-                # Threads of who was timed before may still be waiting for work in a loop.
+                # Threads of the member before may still spin.
                 self._clock.rest()
             try:
                 with member.guard:
                     work(member)
             except Exception as error:
-                # Whatever a backend raises is its own result: the others are still to be measured.
+                # Whatever a backend raises is its own result; the others are still measured.
                 member.broken = Broken(error, during)
 
     def _round_fits(self, share: float) -> bool:
-        """Whether one more round would end within ``share`` of the time."""
+        """Whether one more round ends within ``share`` of the time."""
         next_round = sum(member.took for member in self._living if self._takes_part(member))
         return self._clock.now() - self._start + next_round <= share * self._seconds
 
     def _takes_part(self, member: GroupMember) -> bool:
-        """Whether a member is in the next round: where all of the time is taken, each has its own.
+        """Whether a member is in the next round.
 
-        One that turns slow would else leave the others few blocks of the time of all.
+        If all of the time is used each member has its own share of it, or one that becomes slow
+        would leave the others few blocks.
         """
-        if not self._plan.whole or not member.rounds:
+        if not self._plan.use_all_time or not member.rounds:
             return True
         return member.spent + member.latest <= self._plan.seconds
 
@@ -649,7 +635,7 @@ class _Group:
                 member.long_call = SHORT_OF_TIME
 
     def warm_up(self) -> None:
-        """Rounds until the latest blocks of every member are of one speed, or time presses."""
+        """Make rounds until every member is steady, or time is short."""
         while not all(member.settled() for member in self._living):
             if not self._round_fits(WARMUP_SHARE):
                 break
@@ -658,7 +644,7 @@ class _Group:
             member.lengthen()
 
     def take_samples(self) -> Stopped:
-        """Rounds whose blocks are the samples; says why they ended."""
+        """Make the rounds whose blocks are the samples, and return why they ended."""
         for number in range(MOST_ROUNDS):
             sample = methodcaller("sample", self._clock, number)
             self._each(f"in round {number}", sample, self._takes_part)
@@ -671,25 +657,23 @@ class _Group:
     def look_at_last(self) -> None:
         during = "when its results were copied"
         self._each(during, lambda member: member.check_wait(self._clock))
-        judged = self._plan.judged or 1 + _UNGUESSED.randrange(NUMBERS)
+        judged = self._plan.judged or 1 + _UNPREDICTABLE.randrange(NUMBERS)
         during = "when its last result was looked at"
         self._each(during, lambda member: member.look_at_last(self._clock, judged))
 
 
 # -- streams: every call timed by itself
 #
-# A paced call is due at ``begin + i * period``, whatever became of those before it, and its latency
-# counts from then: a call that has to wait because the one before it was late is late itself.
-# Timing each call from when it could be made would leave that out ("coordinated omission": Tene,
-# "How NOT to Measure Latency").
+# Call i of a stream with a period is due at ``begin + i * period``, and its latency counts from
+# then: a call that waits because the one before was late is late itself. Timing each call from its
+# start would omit that ("coordinated omission": Tene, "How NOT to Measure Latency").
 
 
 def timed_calls(step: Step, count: int, period: float | None, clock: Clock) -> Streamed:
-    """Make calls, each waited for.
+    """Time each of ``count`` calls by itself.
 
-    Without a period one begins when the one before is done. Else one is due every period, the first
-    after one; what is due while another is at work begins as soon as that is done, and nothing is
-    left out.
+    Without a period a call begins when the one before is done. Otherwise one is due every period;
+    one that is due during another begins as soon as that is done, and none is left out.
     """
     latency: list[float] = []
     service: list[float] = []
@@ -712,14 +696,14 @@ def timed_calls(step: Step, count: int, period: float | None, clock: Clock) -> S
 
 @dataclass
 class StreamMember(GroupMember):
-    """A stream, while it is measured: its samples are the medians of its blocks' latencies."""
+    """A stream while it is measured: a sample is the median latency of a block."""
 
     period: float | None = None
     taken: list[Streamed] = field(default_factory=list)
     _latest: Streamed | None = None
 
     def calibrate(self, clock: Clock, seconds: float) -> None:
-        """As of any step; paced, as many calls as leave time for ``BLOCKS`` blocks."""
+        """With a period, choose the calls so that ``BLOCKS`` blocks fit."""
         if self.period is None:
             super().calibrate(clock, seconds)
             return
@@ -728,16 +712,16 @@ class StreamMember(GroupMember):
         self.warm_up(clock)
 
     def lengthen(self) -> None:
-        """Paced, a block is as long as its calls are due, however quick they are."""
+        """With a period the length of a block does not depend on how fast calls are."""
         if self.period is None:
             super().lengthen()
 
-    def wakes(self, clock: Clock) -> bool:
-        """Always: another stream ran last, and the caches are its own."""
+    def needs_call_before(self, clock: Clock) -> bool:
+        """Always: another stream ran last and filled the caches."""
         return True
 
     def timed(self, clock: Clock, judged: int | None = None) -> tuple[float, object]:
-        """One block, as long as if each of its calls had taken the median; and nothing kept."""
+        """Return the seconds of a block as if each of its calls had taken their median."""
         super().timed(clock, judged)
         assert self._latest is not None
         return statistics.median(self._latest.latency) * self.calls, None
@@ -748,7 +732,7 @@ class StreamMember(GroupMember):
         return None
 
     def sample(self, clock: Clock, number: int) -> None:
-        """One block that counts, with each of its calls."""
+        """Time one block as a sample, and keep the times of its calls."""
         super().sample(clock, number)
         assert self._latest is not None
         if (shortest := self._latest.service.min()) <= 0:
@@ -756,7 +740,7 @@ class StreamMember(GroupMember):
         self.taken.append(self._latest)
 
     def look_at_last(self, clock: Clock, judged: int) -> None:
-        """The stream goes on from the state that the timed calls left, with inputs of its own."""
+        """Go on from the state that the timed calls left, with new inputs, and keep the results."""
         step = self.step
         if step.results is None or step.use is None:
             return
@@ -773,7 +757,7 @@ class StreamMember(GroupMember):
         self.last = Last(tuple(numbers), tuple(results))
 
     def result(self, plan: TimingPlan, reason: Stopped) -> StepSeries | Broken:
-        """With every call that was timed."""
+        """Return the times, with those of every call."""
         found = super().result(plan, reason)
         if isinstance(found, Broken):
             return found
@@ -791,10 +775,10 @@ def measure_streams(
     guards: Mapping[str, Guard] | None = None,
     period: float | None = None,
 ) -> dict[str, StepSeries | Broken]:
-    """``timing.measure`` of streams: blocks in turn, and every call by itself.
+    """Time streams as ``measure`` does, and every call by itself.
 
-    period: seconds between two calls, None for back to back. All of the time is taken: what is rare
-    is not known sooner for the median being known.
+    period: seconds between two calls, None for back to back. All of the time is used: rare slow
+    calls need many calls, however precise the median is.
     """
     member = partial(StreamMember, period=period)
-    return measure(steps, replace(plan, whole=True), clock, guards, member)
+    return measure(steps, replace(plan, use_all_time=True), clock, guards, member)
