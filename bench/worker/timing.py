@@ -233,20 +233,20 @@ SHORTEST_BLOCK = 0.01
 operating system (0.1 ms and less)."""
 
 FEW_ROUNDS = 12
-"""With fewer rounds six processes seldom come to a verdict. If time allows no more, the untimed call
-before a block is left out for calls of ``SHORT_OF_TIME`` seconds and more."""
+"""With fewer rounds six processes seldom come to a verdict. If time allows no more, the untimed
+call before a block is left out for calls of ``SHORT_OF_TIME`` seconds and more."""
 
 SHORT_OF_TIME = 0.02
-"""Seconds of one call. The first of three then takes 1 to 2% longer than the third, for all backends
-within 1.4% (``lstm_impl.at_rest.LONG_CALL``)."""
+"""Seconds of one call. The first of three then takes 1 to 2% longer than the third, for all
+backends within 1.4% (``lstm_impl.at_rest.LONG_CALL``)."""
 
 MOST_CALLS = 100_000
 """Most calls in a block: they fill ``SHORTEST_BLOCK`` with steps of 100 ns. No LSTM is faster, so
 either the step does no work or the clock is wrong."""
 
 CALLS_FOR_ONE = 20
-"""Calls of a block that has an untimed call before it, so that this call costs a twentieth; fewer if
-the time would not hold ``BLOCKS`` such blocks."""
+"""Calls of a block that has an untimed call before it, so that this call costs a twentieth; fewer
+if the time would not hold ``BLOCKS`` such blocks."""
 
 BLOCKS = 40
 """Beyond this many samples the interval of the median no longer limits a process's precision."""
@@ -256,9 +256,9 @@ GROWTH = 10
 say little about the number of calls."""
 
 WARMUP_SHARE = 0.1
-"""Part of the time that warm-up may take; a step that is not steady by then is measured as it is and
-marked by ``StepSeries.steady``. First use and the gate have called it before: in 600 series of the
-reference results, blocks were within 1.5% of the samples' median from the second on."""
+"""Part of the time that warm-up may take; a step that is not steady by then is measured as it is
+and marked by ``StepSeries.steady``. First use and the gate have called it before: in 600 series of
+the reference results, blocks were within 1.5% of the samples' median from the second on."""
 
 MOST_ROUNDS = 2000
 """Beyond this the interval of a median narrows by less than 2% per hundred rounds, and the result
@@ -284,8 +284,8 @@ COPIES = 9
 a disturbance of a copy is small."""
 
 UPDATES = 3
-"""Consecutive calls that are judged of a step that updates weights: the first uses the given weights
-and no moments, the others what the calls before left."""
+"""Consecutive calls that are judged of a step that updates weights: the first uses the given
+weights and no moments, the others what the calls before left."""
 
 
 def measure(
