@@ -1,9 +1,7 @@
-"""The process that measures the memory of cases on the CPU.
+"""Measure the memory of cases on the CPU, in a process of their own.
 
-``python -m bench.worker.memory_server`` imports one framework, does nothing else with it, and forks
-a child for each case that it is sent: a fork takes milliseconds where an import takes seconds, and
-each child is as fresh as the process was. ``resources`` starts it; nothing else does. Linux only:
-it reads ``/proc``.
+``python -m bench.worker.memory_server`` imports one framework and forks a child for each case: a
+fork takes milliseconds, an import seconds. ``resources`` starts it. Linux only: it reads ``/proc``.
 """
 
 from __future__ import annotations
@@ -29,9 +27,8 @@ if TYPE_CHECKING:
     from lstm_impl import Backend
 
 MODULES: Mapping[str, Sequence[str]] = {
-    # What a framework's backends use besides the module of its name, or those of a strategy that
-    # uses more; what is not installed is passed over. It is here, before any case, so that it is
-    # not counted as the case's.
+    # Modules of a framework, or of a strategy that needs more. They are imported before any case,
+    # so that they are not counted as the case's; one that is not installed is skipped.
     "tensorflow": ("tensorflow", "keras", "tf_keras"),
     "jax": ("jax", "jax.numpy"),
     "flax": ("jax", "jax.numpy", "flax.nnx"),
@@ -45,15 +42,14 @@ MODULES: Mapping[str, Sequence[str]] = {
 }
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-RESET_PEAK = "5"  # what is written to clear_refs to set VmHWM to VmRSS (man 5 proc)
+RESET_PEAK = "5"  # written to clear_refs, it sets VmHWM to VmRSS (man 5 proc)
 
 
 class Resident:
-    """The memory of this process that is not a file's, in bytes, and its peak.
+    """Growth of this process's memory in bytes, without pages of files.
 
-    The pages of files are the program code of the libraries, which the kernel shares between
-    processes and may drop. They are read in as they are run for the first time, 20 MB of them for a
-    small case of PyTorch and 130 MB where XLA compiles, and are no part of what a case needs.
+    Those are program code, which processes share and the kernel may drop. It is read when it first
+    runs (20 MB for a small case of PyTorch, 130 MB where XLA compiles): no need of the case.
     """
 
     def __init__(self) -> None:
@@ -62,21 +58,17 @@ class Resident:
         self.start = status["RssAnon"] + status["RssShmem"]
 
     def release(self) -> None:
-        """Give back to the system what has been freed, and begin a new peak from what is left.
-
-        An allocator keeps freed pages for later; what they later hold would not show as growth.
-        """
+        """Return freed pages to the system, where their reuse shows as growth; begin a new peak."""
         gc.collect()
-        with contextlib.suppress(AttributeError, OSError):  # in glibc; elsewhere it must do without
+        with contextlib.suppress(AttributeError, OSError):  # only glibc has it
             ctypes.CDLL(None).malloc_trim(0)
         CLEAR.write_text(RESET_PEAK)
 
     def peak(self) -> int:
-        """Of the growth since the start, the largest since the last ``release``.
+        """Return the largest growth since the start, of those since the last ``release``.
 
-        The kernel keeps the peak of all pages together: those of files are taken off as they are at
-        the end, when there are most, so that the figure may be too small by those that were read in
-        after the peak (some MB in a first call, none in a later one).
+        The kernel has one peak for all pages. Those of files are subtracted as they are now, so the
+        figure may be too small by what was read after the peak (some MB in a first call).
         """
         status = _status()
         return max(0, status["VmHWM"] - status["RssFile"] - self.start)
@@ -92,7 +84,7 @@ def _status() -> dict[str, int]:
 
 
 def start(backend: Backend, case: Case, threads: int | None) -> None:
-    """Have a backend compute one step of one unit, as a case would: what that starts is its own.
+    """Compute one step of one unit, so that what a framework starts is not counted as a case's.
 
     The batch is the case's, of which each replica needs a part.
     """
@@ -109,10 +101,7 @@ def start(backend: Backend, case: Case, threads: int | None) -> None:
 
 
 def measure(request: Mapping[str, object]) -> dict[str, object]:
-    """The memory of one case, in this process: ``peak_bytes`` and ``steady_bytes``.
-
-    Like the clock, it begins when the backend has computed one step of one unit: what the framework
-    starts for that (thread pools, a compiler) is its own and not the case's.
+    """Measure one case in this process, after ``start``: ``peak_bytes`` and ``steady_bytes``.
 
     Raises whatever the backend raises.
     """
@@ -130,7 +119,7 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     model = backend.build(case.spec, weights, case.device, batch_major=work.batch_major)
     peaks = [resident.peak()]
     step = model.prepare(work, seed)
-    # The inputs stay, and count; drawing them took several times their size, which is our doing.
+    # The inputs count; drawing them takes several times their size, which is not the case's.
     resident.release()
     step.trace()
     for _ in range(2):
@@ -141,12 +130,12 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     step.run()
     step.synchronize()
     steady = resident.peak()
-    # A later step is as much a part of the case as the first, and may hold a page more.
+    # A later step may hold a page more than the first.
     return {"peak_bytes": max(*peaks, steady), "steady_bytes": steady}
 
 
 def serve(framework: str, connection: Connection) -> None:
-    """Import the framework, say so, and answer requests until there are no more."""
+    """Import the framework, report it, and answer requests until the connection ends."""
     try:
         from lstm_impl.backends.others.openvino import without_telemetry
 
@@ -154,7 +143,6 @@ def serve(framework: str, connection: Connection) -> None:
         for name in MODULES.get(framework, (framework,)):
             _import(name)
     except Exception as error:
-        # A framework may fail in any way to start; the answer says in which.
         connection.send({"error": f"{framework} cannot be imported: {one_line(error)}"})
         return
     connection.send({})
@@ -175,7 +163,7 @@ _FORK = multiprocessing.get_context("fork")
 
 
 def _in_a_fork(request: Mapping[str, object], requests: Connection) -> dict[str, object]:
-    """What a child of its own finds out, or why it does not."""
+    """Return what a forked child measures, or the error."""
     limit = request["limit"]
     assert isinstance(limit, int | float)
     ours, theirs = _FORK.Pipe(duplex=False)
@@ -202,12 +190,12 @@ def _be_the_child(
     requests.close()
     try:
         die_with(server)
-        # What runs out of memory for this ought to be this process, not the one that times.
+        # If memory runs out, the kernel should end this process and not the one that times.
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
         found = measure(request)
     except BaseException as error:
-        # Nothing may get out of a fork: above it stands the server's own loop.
+        # Nothing may leave a fork: the server's loop is above it.
         found = {"error": f"{type(error).__name__}: {one_line(error)}"}
     with contextlib.suppress(OSError):
         answers.send(found)
@@ -218,7 +206,7 @@ def main(arguments: Sequence[str]) -> None:
     """``python -m bench.worker.memory_server PARENT FRAMEWORK DESCRIPTOR`` of a connection."""
     parent, framework, descriptor = arguments
     die_with(int(parent))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for its parent, and ends both
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process
     with Connection(int(descriptor)) as connection:
         serve(framework, connection)
 

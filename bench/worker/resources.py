@@ -1,10 +1,9 @@
-"""Peak memory of a case, and the energy of a step on a GPU.
+"""Measure the peak memory of a case, and the energy of a step on a GPU.
 
-On a GPU the framework's own allocator knows the memory, in the process that times. On a CPU there
-is no such allocator, and a process that has computed other things before keeps their pages; so each
-case is built and run once more in a fresh process (``memory_server``), while nothing is timed.
-Whatever goes wrong here costs the figure and never the case. ``docs/memory.md`` says what the
-figures mean.
+On a GPU the framework's allocator counts memory, in the process that times. On a CPU no allocator
+does, and a process keeps the pages of what it computed before; so each case runs once more in a
+fresh process (``memory_server``) while nothing is timed. An error here costs the figure and never
+the case. ``docs/memory.md`` explains the figures.
 
 Energy is read from the counter of the whole board that NVIDIA's driver keeps (NVML, on Volta and
 later) in ticks of 20 to 100 ms. So each case runs for two seconds more by itself, after the timing.
@@ -40,27 +39,27 @@ RESIDENT = "growth of the resident memory of a process of its own, program code 
 ALLOCATOR = "of {}'s allocator on the GPU, beyond what other cases held"
 
 START_LIMIT = 60.0
-"""Seconds for a framework's import: 10 times what TensorFlow takes on two slow cores."""
+"""Seconds for importing a framework: 10 times what TensorFlow takes on two slow cores."""
 
 LONGEST = 300.0
-"""Seconds for one case, whatever it took before: nobody waits an hour for this figure."""
+"""Most seconds for one case."""
 
 SLACK = 10.0
-"""Seconds that any case gets: a fork, the first step of one unit, and a busy machine."""
+"""Seconds for a fork and the first step of one unit on a busy machine."""
 
 SHORTEST = 1.0
-"""Seconds under which it is not begun: Python alone takes half of it to start."""
+"""Least seconds to start with: Python alone needs half of them."""
 
 GRACE = 5.0
-"""Seconds for an answer to arrive after its limit: to kill a child that holds some GB takes one."""
+"""Seconds to wait for an answer beyond its limit: killing a child that holds some GB takes one."""
 
 
 class NotKnownError(RuntimeError):
-    """Memory or energy cannot be determined; one line that says why."""
+    """Memory or energy cannot be measured; one line says why."""
 
 
 def unknown(reason: str, names: Iterable[str] = ("peak_bytes", "steady_bytes")) -> Figures:
-    """The figures of a case, where they are not known."""
+    """Return figures that are not known, with the reason."""
     return {**dict.fromkeys(names), "how": f"not known: {reason}"}
 
 
@@ -68,9 +67,9 @@ def unknown(reason: str, names: Iterable[str] = ("peak_bytes", "steady_bytes")) 
 
 
 class Server:
-    """A process that has imported one framework and measures one case after the other.
+    """A process that has imported one framework and measures cases one after another.
 
-    Raises NotKnownError if it cannot be started within ``limit`` seconds.
+    Raises NotKnownError if it does not start within ``limit`` seconds.
     """
 
     def __init__(self, framework: str, limit: float = START_LIMIT) -> None:
@@ -79,7 +78,7 @@ class Server:
         path = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         environ = os.environ | {
             "PYTHONPATH": os.pathsep.join(path),
-            # A framework that sees a GPU takes its memory even for a case on the CPU.
+            # A framework that sees a GPU takes GPU memory even for a case on the CPU.
             "CUDA_VISIBLE_DEVICES": "-1",
             "JAX_PLATFORMS": "cpu",
         }
@@ -93,7 +92,7 @@ class Server:
                 env=environ,
                 pass_fds=(theirs.fileno(),),
             )
-        except OSError as error:  # no memory for another process, a limit on their number
+        except OSError as error:  # no memory, or too many processes
             self._connection.close()
             text = f"the process for memory cannot be started: {error.strerror}"
             raise NotKnownError(text) from error
@@ -102,7 +101,7 @@ class Server:
         self._receive(limit, "was not ready")
 
     def ask(self, request: Mapping[str, object], limit: float) -> Figures:
-        """Its answer. Raises NotKnownError if there is none; if it is late, the server is ended."""
+        """Return the answer. Raises NotKnownError; a server that answers late is ended."""
         try:
             self._connection.send({**request, "limit": limit})
         except OSError as error:
@@ -111,18 +110,17 @@ class Server:
         return self._receive(limit + GRACE, "did not answer")
 
     def close(self) -> None:
-        """End it and its child, at once."""
+        """End the process and its child at once."""
         self.process.kill()  # the kernel then ends its child
         self._connection.close()
         self.process.wait()
 
     @property
     def closed(self) -> bool:
-        """Whether it has been ended."""
+        """Whether the process has been ended."""
         return self._connection.closed
 
     def _receive(self, limit: float, failing: str) -> Figures:
-        """What it sends next."""
         try:
             if not self._connection.poll(limit):
                 raise NotKnownError(f"the process for memory {failing} in {limit:.0f} s")
@@ -130,7 +128,7 @@ class Server:
         except (EOFError, OSError) as error:
             self.close()
             raise NotKnownError("the process for memory has ended") from error
-        except BaseException:  # Ctrl-C among them: nothing may go on computing behind our back
+        except BaseException:  # such as Ctrl-C: it must not go on computing
             self.close()
             raise
         if "error" in found:
@@ -141,8 +139,7 @@ class Server:
 class ProcessMemory(Closing):
     """Measures cases on the CPU, with a server for each framework.
 
-    threads: how many each backend may use, None for its own choice. Close it, or use it as a
-    context; what is left open is closed when Python ends.
+    threads: of each backend, None for its own choice. Servers are ended when Python ends.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -152,54 +149,53 @@ class ProcessMemory(Closing):
         atexit.register(self.close)
 
     def close(self) -> None:
-        """End its servers; a case that comes later starts new ones."""
+        """End the servers; a later case starts new ones."""
         for server in self._servers.values():
             server.close()
         self._servers = {}
 
     def measure(self, case: Case, seed: int, limit: float) -> Figures:
-        """What a case needs, found within ``limit`` seconds, and how long that took.
+        """Return the memory of a case, found within ``limit`` seconds, and the seconds it took.
 
-        Never raises for what goes wrong: the figures then say what.
+        Never raises for what goes wrong: the figures then give the reason.
         """
         begun = time.monotonic()
-        return {**self._measure(case, seed, limit), "seconds": time.monotonic() - begun}
+        try:
+            found = {**self._ask(case, seed, limit), "how": RESIDENT}
+        except NotKnownError as error:
+            found = {**unknown(str(error))}
+        return {**found, "seconds": time.monotonic() - begun}
 
-    def _measure(self, case: Case, seed: int, limit: float) -> Figures:
+    def _ask(self, case: Case, seed: int, limit: float) -> Figures:
+        end = time.monotonic() + limit
         if sys.platform != "linux":
-            return unknown("on a CPU it is read from Linux's /proc")
+            raise NotKnownError("on a CPU it is read from Linux's /proc")
         if limit < SHORTEST:
-            return unknown("no time was left for it of what the case may take")
+            raise NotKnownError("no time was left for it of what the case may take")
         if reason := estimate.too_large(case, estimate.free(case.device)):
-            return unknown(f"next to the process that times, {reason}")
+            raise NotKnownError(f"next to the process that times, {reason}")
         backend = get_backend(case.backend)
         framework = backend.strategy if backend.strategy in MODULES else backend.framework
-        end = time.monotonic() + limit
-        try:
-            if framework in self._broken:
-                raise self._broken[framework]
-            if framework not in self._servers or self._servers[framework].closed:
-                try:
-                    self._servers[framework] = Server(framework, min(START_LIMIT, limit))
-                except NotKnownError as error:
-                    self._broken[framework] = error  # it would be no better the next time
-                    raise
-            request = {"case": case.to_dict(), "seed": seed, "threads": self._threads}
-            left = max(SHORTEST, end - time.monotonic())
-            return {**self._servers[framework].ask(request, left), "how": RESIDENT}
-        except NotKnownError as error:
-            return unknown(str(error))
+        if framework in self._broken:
+            raise self._broken[framework]
+        if framework not in self._servers or self._servers[framework].closed:
+            try:
+                self._servers[framework] = Server(framework, min(START_LIMIT, limit))
+            except NotKnownError as error:
+                self._broken[framework] = error  # it would fail again
+                raise
+        request = {"case": case.to_dict(), "seed": seed, "threads": self._threads}
+        return self._servers[framework].ask(request, max(SHORTEST, end - time.monotonic()))
 
 
 def time_limit(first_use: float, left: float | None) -> float:
-    """Seconds that the memory of a case may take.
+    """Return the seconds that measuring the memory of a case may take.
 
-    first_use: what building, tracing and calling it for the first time took; here they come again,
-    and two more calls, next to whatever else the machine does. left: what ``bench.run`` still
-    allows the case before it ends the whole process, None without such a limit.
+    first_use: seconds of building, tracing and the first call, which are repeated here with two
+    more calls. left: seconds until ``bench.run`` ends the whole process, None without a limit.
     """
     wanted = min(LONGEST, START_LIMIT + SLACK + 3 * first_use)
-    # The answer must come before the process is ended from outside, whose cases would be lost.
+    # The answer must come before then, or the finished cases of the group are lost.
     return wanted if left is None else min(wanted, 0.8 * left - GRACE)
 
 
@@ -210,8 +206,8 @@ def time_limit(first_use: float, left: float | None) -> float:
 class Allocator:
     """What a framework's allocator says about one GPU.
 
-    read: bytes in use now, and the most since the last reset or since the process began.
-    reset: begin a new peak from what is in use; None if it cannot.
+    read: bytes in use now, and the most since the last reset or since the process began. reset:
+    begin a new peak from what is in use; None if it cannot.
     """
 
     name: str
@@ -262,11 +258,10 @@ _ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
 def gauge(
     backend: Backend, device: str, modules: Mapping[str, Any] | None = None
 ) -> Callable[[Step], Figures] | None:
-    """Begin to follow the allocator of a GPU, before a case is built; None on a CPU.
+    """Begin to watch the allocator of a GPU, before a case is built; None on a CPU.
 
-    What is returned gives the figures after the first call, and makes one more. Nothing is raised,
-    for whatever the allocator may raise. The backend has been started on the device. modules: those
-    that are imported, by name.
+    The function returned gives the figures after the first call, and makes one more. Neither raises
+    an error of the allocator. modules: those that are imported, by name.
     """
     if devices.kind(device) == "cpu":
         return None
@@ -276,12 +271,11 @@ def gauge(
         if kind is None or module not in loaded:
             raise NotKnownError(f"{backend.framework} does not say what it holds on a GPU")
         allocator = kind(loaded[module], devices.gpu_index(device))
-        gc.collect()  # what an earlier case has left would otherwise go meanwhile
+        gc.collect()  # or memory of an earlier case would be freed meanwhile
         if allocator.reset is not None:
             allocator.reset()
         in_use, before = allocator.read()
     except Exception as error:
-        # A framework that does not answer costs the figure; the case goes on.
         reason = one_line(error)
         return lambda step: unknown(reason)
 
@@ -295,7 +289,7 @@ def gauge(
 
 
 def _gpu_figures(allocator: Allocator, in_use: int, before: int, step: Step) -> Figures:
-    """in_use, before: what was in use and the peak, when the case began."""
+    """in_use, before: bytes in use, and the peak, when the case began."""
     name, (_, peak) = allocator.name, allocator.read()
     how = ALLOCATOR.format(name)
     if allocator.reset is None:
@@ -324,8 +318,8 @@ CHUNK = 0.01
 """Seconds of steps, at least one, between two waits."""
 
 IDLE = 1.5
-"""Seconds that the GPU is left alone before its power at rest is read: the driver's reading is an
-average over up to a second."""
+"""Seconds without work before the idle power of a GPU is read: the driver averages over up to a
+second."""
 
 HOW = "NVML total energy counter"
 
@@ -334,10 +328,7 @@ ENERGY = ("joules", "idle_watts")
 
 @dataclass
 class EnergyMeter:
-    """Measures one case after the other on the GPUs of this machine.
-
-    now, sleep: seconds. load: gives NVML. environ: which GPUs CUDA shows.
-    """
+    """Measures the energy of cases on the GPUs of this machine. load: gives NVML."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -346,10 +337,10 @@ class EnergyMeter:
     _idle: dict[str, float | None] = field(default_factory=dict)
 
     def measure(self, step: Step, device: str, seconds: float) -> Figures | None:
-        """Joules of one step, and the watts that the GPU takes while it waits; None on a CPU.
+        """Return joules of one step and watts of the idle GPU; None on a CPU.
 
-        step: has been called before. seconds: what it takes. Never raises for what goes wrong: the
-        figures then say what.
+        step: has been called before. seconds: its time. Never raises for what goes wrong: the
+        figures then give the reason.
         """
         if devices.kind(device) == "cpu":
             return None
@@ -367,7 +358,7 @@ class EnergyMeter:
                         self._idle[device] = int(nvml.nvmlDeviceGetPowerUsage(gpu)) / 1e3
                 joules = self._joules(step, seconds, nvml, gpu)
         except Exception as error:
-            # The driver may fail in ways of its own, and so may the step: the case has its time.
+            # The driver or the step may raise anything; the case keeps its time.
             return unknown(one_line(error), ENERGY)
         return {"joules": joules, "idle_watts": self._idle[device], "how": HOW}
 
