@@ -571,7 +571,7 @@ def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench
             "it was not waited for, did less than it should, or used more threads than it was to; "
             "if none of these, the roof is too low: please report it",
         )
-    reasons = (*measured.reasons, *roofs.doubts(figures))
+    reasons = (*measured.reasons, *roofs.above_roofs(figures))
     setup = {**measured.setup, "roofs_s": bench.clock.now() - start}
     return replace(measured, roofs=figures, setup=setup, reasons=reasons)
 

@@ -1,10 +1,9 @@
-"""What roofs are measured with: matrix products, moved bytes and empty loops of each library.
+"""Measure roofs with matrix products, moved bytes and empty loops of each library.
 
 Each framework computes with its own library, so each has its own products here; NumPy measures the
 bandwidth of a CPU's memory, any framework that of a GPU's. An LSTM's loop starts some twenty small
-operators at each timestep; what starting takes (the launch roof) is measured in a loop of operators
-on small arrays, by the backend's own means: TensorFlow's executor, what XLA compiled, or a Python
-program.
+operators at each timestep; the launch roof is the time of a loop of operators on small arrays, as
+the backend starts them: by TensorFlow's executor, by XLA or from Python.
 """
 
 from __future__ import annotations
@@ -25,26 +24,25 @@ from bench.worker import estimate
 from lstm_impl.spec import FloatArray
 
 Sizes: TypeAlias = tuple[int, int, int]
-"""Of a product: m, k and n of ``[m, k] x [k, n]``."""
+"""Sizes m, k and n of a product ``[m, k] x [k, n]``."""
 
 UNROLLED = 8
-"""Products in one pass of a compiled loop, so that the loop's own work does not count."""
+"""Products in one pass of a compiled loop, so that the loop's own work is negligible."""
 
 LARGE = 2**24
-"""Multiplications of a product that is long enough (0.1 ms and more) to be alone in a loop."""
+"""Multiplications of a product that is long enough (0.1 ms) to be alone in a pass."""
 
 SHORTEST, SHORTEST_OF_THREADS = 2e-4, 2e-3
-"""Seconds of a block: a thousand times what reading the clock takes, and short enough to fit
-between two interruptions on a busy machine, since the fastest block is what counts. Threads are
-started again for each block, which takes tens of microseconds."""
+"""Seconds of a block: a thousand times as long as reading the clock, and short enough to fit
+between two interruptions on a busy machine. Starting threads takes tens of microseconds in each
+block."""
 
 
 @dataclass(frozen=True)
 class RoofWork:
-    """Something to time. run(count): does it ``count`` times and waits.
+    """Work to time. run(count): does it ``count`` times and waits.
 
-    amount: what is done each time, in products, bytes or operators. by: which library does it.
-    shortest: seconds of a block of them that is worth timing.
+    amount: products, bytes or operators each time. by: the library. shortest: seconds of a block.
     """
 
     run: Callable[[int], None]
@@ -58,7 +56,7 @@ def repeated(
     wait: Callable[[], object] = lambda: None,
     within: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Callable[[int], None]:
-    """Calls in a row and one wait, within a context."""
+    """Return a function that makes calls and one wait within a context."""
 
     def run(count: int) -> None:
         with within():
@@ -70,11 +68,11 @@ def repeated(
 
 
 class Library:
-    """What computes on a device, by default nothing.
+    """A library that computes on a device.
 
-    frameworks: the backends' whose products are this library's. precision: ``float64``,
-    ``float32``, ``tf32``, ``float16`` or ``bfloat16``. Any method may raise whatever its library
-    raises for what it cannot do; an empty sequence says the same.
+    frameworks: those whose products are this library's. precision: ``float64``, ``float32``,
+    ``tf32``, ``float16`` or ``bfloat16``. A method returns an empty sequence, or raises whatever
+    the library raises, for what the library cannot do.
     """
 
     name: str
@@ -87,61 +85,55 @@ class Library:
         self._threads = threads
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Products one after another."""
+        """Return products one after another."""
         return ()
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """Reading ``size`` bytes, or reading them and writing as many."""
+        """Return reads of ``size`` bytes, or copies of them."""
         return ()
 
     def operators(self, by: str) -> Sequence[RoofWork]:
-        """An empty loop of operators that are started ``by``, as a backend's evidence names it."""
+        """Return an empty loop of operators started ``by`` what a backend's evidence names."""
         return ()
 
 
 def factors(sizes: Sizes) -> tuple[FloatArray, FloatArray]:
-    """Two matrices whose product, fed back into the first, neither grows nor becomes denormal."""
+    """Return matrices whose product, fed back into the first, neither grows nor gets denormal."""
     m, k, n = sizes
-    # Few random numbers over and over, never in the same place of two rows: quick to make.
+    # Repeating few random numbers is fast; rows differ since no size is a multiple of 4099.
     numbers = np.random.default_rng(0).uniform(-1, 1, 4099).astype(np.float32)
     return np.resize(numbers, (m, k)), np.resize(numbers / np.float32(k), (k, n))
 
 
-def unrolls(sizes: Sizes) -> int:
-    """How many products are called in a row: fewer of large ones."""
-    return 1 if sizes[0] * sizes[1] * sizes[2] > LARGE else UNROLLED
-
-
 ARRAY = 128 * 2**20
-"""Bytes of each of the arrays that bandwidth is measured with: past the last caches of all but some
-servers, whose roof is then too high; an array that is past those would take gigabytes."""
+"""Bytes of each array that measures bandwidth: larger than the last cache of all but some servers,
+whose roof is then too high; arrays for those would take gigabytes."""
 
 MEMORY_SHARE = 1 / 16
 """Part of the free memory that one of them may take."""
 
 
 def array_bytes(device: str) -> int:
-    """Bytes of arrays past the last cache, as far as there is memory for them."""
+    """Return the bytes of such an array, less if memory is short."""
     free = estimate.free(device).host_bytes if device == "cpu" else None
     return ARRAY if free is None else min(ARRAY, int(free * MEMORY_SHARE))
 
 
 OPERATORS = 16
-"""In one pass of an empty loop, so that the loop's own work is shared by about as many as in an
-LSTM's."""
+"""Operators in one pass of an empty loop: about as many as in an LSTM's."""
 
 PASSES = 1000
-"""Of one call: calling a graph takes as long as some hundred of its operators."""
+"""Passes in one call: calling a graph takes as long as some hundred of its operators."""
 
 NUMBERS = 1024
-"""That an operator of XLA's computes: a loop over less than a kilobyte it makes into one kernel,
-which starts nothing. A tenth of a microsecond at the most."""
+"""Numbers that an operator of XLA computes, in 0.1 µs: a loop over less than a kilobyte becomes one
+kernel, which starts nothing."""
 
 
 def _kernels(text: str) -> int:
-    """Kernels that a compiled loop starts, which decides itself what it fuses.
+    """Return how many kernels a compiled loop starts, by its text.
 
-    Raises RuntimeError where its text does not say, or a pass starts none.
+    Raises RuntimeError if the text does not say, or a pass starts none.
     """
     from lstm_impl.backends.hlo import launches
 
@@ -163,7 +155,7 @@ class TensorFlowLibrary(Library):
 
         self.version = str(tf.__version__)
         self._tf: Any = tf
-        # Else TensorFlow would compute on the CPU without a word.
+        # Otherwise TensorFlow silently computes on the CPU.
         if self._gpu and len(tf.config.list_logical_devices("GPU")) <= self._index:
             raise RuntimeError(f"TensorFlow does not see {device}")
         self._here = partial(tf.device, f"/{'GPU' if self._gpu else 'CPU'}:{self._index}")
@@ -179,11 +171,12 @@ class TensorFlowLibrary(Library):
             with self._here():
                 yield
         finally:
-            if self._gpu:  # a setting of the whole process, on which the models rely
+            if self._gpu:  # a setting of the process that models rely on
                 config.enable_tensor_float_32_execution(before)
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Operators called one by one; on a GPU, where calling takes longer, XLA's loop too."""
+        """Return operators called one by one; on a GPU, where a call takes longer, XLA's loop
+        too."""
         left, right = self._factors(sizes, precision)
         call = partial(self._tf.matmul, left, right)
         works = [RoofWork(repeated(call, self._wait, partial(self._at, precision)), 1, self.name)]
@@ -195,8 +188,8 @@ class TensorFlowLibrary(Library):
             return [tf.cast(tf.constant(each), dtype) for each in factors(sizes)]
 
     def compiled(self, sizes: Sizes, precision: str) -> RoofWork:
-        """A loop that XLA compiles, which takes half a second."""
-        tf, unrolled = self._tf, unrolls(sizes)
+        """Return a loop that XLA compiles in half a second."""
+        tf, unrolled = self._tf, 1 if np.prod(sizes) > LARGE else UNROLLED
         left, right = self._factors(sizes, precision)
         out = tf.matmul(left, right)
 
@@ -220,7 +213,7 @@ class TensorFlowLibrary(Library):
         return RoofWork(run, unrolled, "TensorFlow with XLA")
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """On a GPU: adding a number to an array. A CPU's memory is as fast for any library."""
+        """On a GPU, return additions to an array; NumPy measures a CPU's memory."""
         if not self._gpu:
             return ()
         with self._here():
@@ -229,7 +222,7 @@ class TensorFlowLibrary(Library):
         return (RoofWork(repeated(add, self._wait, self._here), 2 * size, by),)
 
     def operators(self, by: str) -> Sequence[RoofWork]:
-        """A loop in its executor, or one that XLA compiles."""
+        """Return a loop in its executor, or one that XLA compiles."""
         tf, compiled = self._tf, by == "xla"
         if by not in ("tensorflow", "xla"):
             return ()
@@ -283,7 +276,7 @@ class TorchLibrary(Library):
             yield
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Operators called one by one: its BLAS's, and on a CPU those of oneDNN, as its LSTM's."""
+        """Return operators called one by one: its BLAS's, and on a CPU those of oneDNN."""
         torch, within = self._torch, partial(self._at, precision)
         dtype = getattr(torch, "float32" if precision == "tf32" else precision)
         left, right = (torch.tensor(each).to(self._device, dtype) for each in factors(sizes))
@@ -291,8 +284,8 @@ class TorchLibrary(Library):
         works = [RoofWork(repeated(call, self._wait, within), 1, self.name)]
         if not self._gpu:
             with contextlib.suppress(Exception), within():
-                # The operator that PyTorch's own compiler puts in place of a linear layer. It may
-                # have been built without oneDNN, or not know the precision.
+                # PyTorch's compiler uses this operator for a linear layer. It may be missing, or
+                # not know the precision.
                 onednn = torch.ops.mkldnn
                 columns = onednn._reorder_linear_weight(right.t().contiguous(), len(left))
                 call = partial(onednn._linear_pointwise, left, columns, None, "none", [], "")
@@ -301,7 +294,7 @@ class TorchLibrary(Library):
         return works
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """On a GPU: a copy."""
+        """On a GPU, return a copy."""
         if not self._gpu:
             return ()
         source = self._torch.ones(size // 4, device=self._device)
@@ -309,7 +302,7 @@ class TorchLibrary(Library):
         return (RoofWork(repeated(copy, self._wait), 2 * size, "copy of an array by PyTorch"),)
 
     def operators(self, by: str) -> Sequence[RoofWork]:
-        """Operators called from Python."""
+        """Return operators called from Python."""
         if by != "python":
             return ()
         call = partial(self._torch.tanh, self._torch.full((1,), 0.5, device=self._device))
@@ -332,7 +325,7 @@ class JaxLibrary(Library):
         self._device = jax.devices("gpu" if self._gpu else "cpu")[self._index]
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """Operators called one by one."""
+        """Return operators called one by one."""
         from lstm_impl.backends.jax.model import wide
 
         jax, dtype, exact = self._jax, precision, None
@@ -346,13 +339,13 @@ class JaxLibrary(Library):
                 for each in factors(sizes)
             )
 
-        def call() -> None:  # each waited for: JAX may run independent ones at once
+        def call() -> None:  # waits each time: JAX may run independent products at once
             jax.block_until_ready(product(left, right))
 
         return [RoofWork(repeated(call, within=partial(wide, precision)), 1, "JAX")]
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """On a GPU: adding a number to an array."""
+        """On a GPU, return additions to an array."""
         if not self._gpu:
             return ()
         jax = self._jax
@@ -367,7 +360,7 @@ class JaxLibrary(Library):
         return (RoofWork(run, 2 * size, "adding to an array by JAX"),)
 
     def operators(self, by: str) -> Sequence[RoofWork]:
-        """A loop that XLA compiles."""
+        """Return a loop that XLA compiles."""
         if by != "xla":
             return ()
         jax = self._jax
@@ -386,7 +379,7 @@ class JaxLibrary(Library):
 
 
 class OnnxRuntimeLibrary(Library):
-    """ONNX Runtime's MatMul, in sessions of its own. threads: of each session."""
+    """ONNX Runtime's MatMul. threads: of each session."""
 
     name = "ONNX Runtime"
     frameworks = ("onnxruntime",)
@@ -402,7 +395,7 @@ class OnnxRuntimeLibrary(Library):
         self._place = ("cuda" if self._gpu else "cpu", self._index)
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """One product in a call, with weights that it may lay out as it likes."""
+        """Return one product a call, with constant weights that it may reorder."""
         from lstm_impl.backends.onnx import graph as onnx_graph
 
         if precision == "bfloat16":
@@ -436,7 +429,7 @@ class OnnxRuntimeLibrary(Library):
             bytes(model.SerializeToString()), options, [(provider, chosen)]
         )
         if session.get_providers()[0] != provider:
-            raise RuntimeError("ONNX Runtime would compute on the CPU without a word")
+            raise RuntimeError("ONNX Runtime would silently compute on the CPU")
         binding = session.io_binding()
         on_device = self._ort.OrtValue.ortvalue_from_numpy
         binding.bind_ortvalue_input("left", on_device(left, *self._place))
@@ -447,21 +440,20 @@ class OnnxRuntimeLibrary(Library):
 
 
 SMALL_STACK = 32 * 1024
-"""Bytes of the results of the products that NumPy makes in one call: they stay in the first cache,
-as the result of a timestep does."""
+"""Bytes of the results of one call of NumPy: they stay in the first cache, like a timestep's."""
 
 MOST_STACKED = 64
-"""Products in one call: the call itself, half a microsecond, is then a hundredth of each."""
+"""Most products in one call: the call, half a microsecond, is then a hundredth of each."""
 
 FEWEST_COLUMNS = 8
-"""Of a thread's share of a product: fewer keep a processor's vectors half empty."""
+"""Fewest columns of a thread: fewer do not fill the vectors of a processor."""
 
 FEWEST_BYTES = 64 * 1024
-"""Of a thread's share of a copy: less is copied sooner than several threads have begun."""
+"""Fewest bytes of a thread's part of a copy: less is copied before several threads have started."""
 
 
 class NumPyLibrary(Library):
-    """NumPy, which calls a BLAS for each product. threads: that it may use."""
+    """NumPy, which calls a BLAS for each product."""
 
     name = "NumPy"
     version = np.__version__
@@ -472,14 +464,13 @@ class NumPyLibrary(Library):
         self._blas = ThreadpoolController().select(user_api="blas")
 
     def products(self, sizes: Sizes, precision: str) -> Sequence[RoofWork]:
-        """As the BLAS shares it among its threads; on one; and each thread with its own columns.
+        """Return products on the BLAS's threads, on one, and on threads with their own columns.
 
-        BLAS's threads wait for one another at each product, which takes longer than many a
-        timestep's, and more so on a busy machine. With its own columns, each thread's part of the
-        weights stays in its processor's second cache.
+        The threads of a BLAS wait for one another at each product, longer than a small product
+        takes. With its own columns each thread's part of the weights stays in its second cache.
         """
         if precision not in ("float32", "float64"):
-            return ()  # NumPy's product of halves is no BLAS's, and many times slower
+            return ()  # NumPy multiplies halves without a BLAS, many times slower
         works = [self._product(sizes, precision, 0)]
         if self._blas.lib_controllers and self._threads > 1:
             parts = min(self._threads, sizes[2] // FEWEST_COLUMNS)
@@ -490,10 +481,9 @@ class NumPyLibrary(Library):
         return works
 
     def _product(self, sizes: Sizes, precision: str, parts: int) -> RoofWork:
-        """As many in one call as fit into the first cache.
+        """Return as many products a call as fit into the first cache.
 
-        parts: threads, each of which makes its columns of all products and waits for none; 0 leaves
-        them to the BLAS.
+        parts: threads, each with its columns of all products; 0 leaves threads to the BLAS.
         """
         left, right = (factor.astype(precision) for factor in factors(sizes))
         stack = max(1, min(MOST_STACKED, SMALL_STACK // (sizes[0] * sizes[2] * 8)))
@@ -517,9 +507,9 @@ class NumPyLibrary(Library):
         return RoofWork(run, stack, f"{self.name} on {where}", shortest)
 
     def traffic(self, size: int, threads: int) -> Sequence[RoofWork]:
-        """Copying, and reading alone: a copy may read what it is going to overwrite.
+        """Return copies, and reads alone, since a copy may first read what it overwrites.
 
-        Both on one thread, and on all: one processor may not fill the memory's channels.
+        Both on one thread and on all: one processor may not use all channels of the memory.
         """
         count = max(1, size // 4)
         source, target = np.ones(count, np.float32), np.ones(count, np.float32)
@@ -539,14 +529,14 @@ class NumPyLibrary(Library):
         return works
 
     def operators(self, by: str) -> Sequence[RoofWork]:
-        """Operators called from Python."""
+        """Return operators called from Python."""
         call = partial(np.tanh, np.full(1, 0.5, np.float32))
         work = RoofWork(repeated(call), 1, f"operators of NumPy {FROM_PYTHON}")
         return (work,) if by == "python" else ()
 
 
 def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]:
-    """All tasks side by side, each so many times; one alone needs no thread of its own."""
+    """Return a function that runs all tasks in parallel, each so many times."""
     if len(tasks) == 1:
         return tasks[0]
     pool = ThreadPoolExecutor(len(tasks))
@@ -561,19 +551,16 @@ def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]
 LIBRARIES: tuple[type[Library], ...] = (
     *(NumPyLibrary, TensorFlowLibrary, TorchLibrary, JaxLibrary, OnnxRuntimeLibrary),
 )
-"""Backends of other frameworks have no products of their own."""
+"""Other frameworks have no products here."""
 
 
 def libraries(device: str, frameworks: Collection[str], threads: int = 1) -> list[Library]:
-    """Those that serve ``device`` in a process that computes with these frameworks there.
-
-    threads: that products and copies on a CPU may use.
-    """
+    """Return those for ``device`` in a process that uses these frameworks there."""
     found: list[Library] = []
     for make in LIBRARIES:
         everywhere = make is NumPyLibrary and device == "cpu"
         if everywhere or not set(make.frameworks).isdisjoint(frameworks):
-            # Whatever it raises, a library that cannot use the device gives no roof for it.
+            # A library that cannot use the device has no roof for it, whatever it raises.
             with contextlib.suppress(Exception):
                 found.append(make(device, threads))
     return found

@@ -1,11 +1,10 @@
-"""The roofs of a case: what its device could do at best, and how near to that the case came.
+"""Measure the roofs of a device, and how near to them a case comes.
 
-Three ceilings, the best that was seen on this machine: the rate of matrix products, the bandwidth
-of memory, and the chain of products that wait for one another. Each is as good as the libraries it
-was measured with, so that a case above it is no error by itself: far above the rate of products it
-is unreliable, and only what is past any uncertainty fails. What a process reaches depends on the
-libraries in it, so what each reached is kept in a file in the user's cache folder, and the best of
-all counts. ``docs/roofs.md`` explains it to users.
+A roof is the best seen on this machine: the rate of matrix products, the bandwidth of memory, the
+chain of products that wait for one another, and the launch of operators. A roof is only as good as
+the libraries that measured it, so a case above it is no error: far above the rate of products it is
+INVALID, and it fails only beyond any uncertainty. A file in the user's cache folder keeps what each
+library reached in any process. ``docs/roofs.md`` explains roofs to users.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -39,29 +39,30 @@ from lstm_impl.tuning.machine import usable
 from lstm_impl.workload import Workload
 
 WELL_ABOVE = 1.5
-"""Times a roof from which on a case is doubted. On one CPU the best products of two libraries
-differ by more, but here each library's own are in the roof; a clock changes by a tenth or two."""
+"""Times a roof above which a case is INVALID. The best products of two libraries differ by more on
+one CPU, but the roof includes each library's own; a clock changes by 10 or 20%."""
 
 IMPOSSIBLE = 3.0
-"""Times the rate of products of every library at hand: no kernel is so much better than all that
-its own library, and the others, do best; half a step's work, or none, would be."""
+"""Times the best rate of products of all libraries: no kernel is so much better, but a step that
+does half of its work or none is."""
 
 WORDS = {"matmul": "the matrix-product rate", "bandwidth": "the memory bandwidth"}
 
 THIS_PROCESS = "this process"
-"""Where a roof comes from that no other process on this machine has exceeded."""
+"""Origin of a roof that no other process on this machine has exceeded."""
 
 
 class AccountingError(RuntimeError):
-    """A case seems to be faster than its device can possibly be; the message says by how much."""
+    """A case seems to be faster than its device can be."""
 
 
 @dataclass(frozen=True)
 class Roof:
-    """Seconds of one unit (an operation, a byte, a product) at the best, and who was that fast.
+    """The fewest seconds of one unit (an operation, a byte, a product), and which library took
+    them.
 
-    origin: ``THIS_PROCESS``, or when another one on this machine saw it. here: the best of this
-    process; infinite if it measured none.
+    origin: ``THIS_PROCESS``, or the day on which another process measured it. here: the fewest
+    seconds in this process; infinite if it measured none.
     """
 
     seconds: float
@@ -71,17 +72,18 @@ class Roof:
 
 
 NO_ROOF = Roof(math.inf, "")
+_seconds = attrgetter("seconds")
 
 
-def doubts(figures: Figures) -> list[RecordedReason]:
-    """Why a case is not to be trusted whose figures these are: it is well above a roof.
+def above_roofs(figures: Figures) -> list[RecordedReason]:
+    """Return why a case with these figures is INVALID: it is well above a roof.
 
-    Never for the chain, which a kernel that holds the weights is rightly above; for the rate of
-    products only if those of every framework in the process are in it; and for the bandwidth only
-    if the case's data is larger than the arrays that it was measured with.
+    Never for the chain, which a kernel that keeps the weights may exceed; for the rate of products
+    only if it includes those of every framework in the process; for the bandwidth only if the
+    case's data is larger than the arrays that measured it.
     """
-    size, whole = figures.get("bytes"), figures.get("array_bytes")
-    past_caches = isinstance(size, float) and isinstance(whole, float) and size > whole
+    size, array = figures.get("bytes"), figures.get("array_bytes")
+    past_caches = isinstance(size, float) and isinstance(array, float) and size > array
     judged = ["matmul"] * (not figures.get("matmul_without")) + ["bandwidth"] * past_caches
     return [
         RecordedReason(
@@ -97,13 +99,13 @@ def doubts(figures: Figures) -> list[RecordedReason]:
 
 
 def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
-    """How many products of each size must wait for one another in one step.
+    """Return how many products of each size must wait for one another in one step.
 
-    Forward each timestep takes ``[batch, hidden] x [hidden, 4 hidden]``, and in training one of
-    ``[batch, 4 hidden] x [4 hidden, hidden]`` backward, even where the initial state's gradient is
-    not requested. Directions can run side by side. So can layers, each one timestep behind the one
-    below (Appleyard, Kočiský and Blunsom 2016), unless there are two directions: the next layer
-    then waits for both ends. A product counts for the part of its rows that is valid.
+    Each timestep takes ``[batch, hidden] x [hidden, 4 hidden]``, and in training one of ``[batch, 4
+    hidden] x [4 hidden, hidden]`` backward. Directions can run in parallel. So can layers, each one
+    timestep behind the one below (Appleyard, Kočiský and Blunsom 2016), unless there are two
+    directions: the next layer then waits for both ends. A product counts for the part of its rows
+    that is valid.
     """
     layers = spec.num_layers
     steps = 0
@@ -117,7 +119,7 @@ def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
 
 
 def precisions(spec: LSTMSpec, device: str) -> tuple[str, ...]:
-    """What a case's products may be computed in; a CPU often has to compute halves in float32."""
+    """Return the precisions of a case's products; a CPU often computes halves in float32."""
     compute = spec.precision.compute
     if device == "cpu":
         return (compute, "float32") if compute in ("float16", "bfloat16") else (compute,)
@@ -125,27 +127,24 @@ def precisions(spec: LSTMSpec, device: str) -> tuple[str, ...]:
 
 
 VARIABLE = "LSTM_ROOFS"
-"""The environment variable that names the file, or switches it off where it is ``off``."""
+"""Environment variable with the path of the file, or ``off``."""
 
 SWITCH = "LSTM_CACHE"
-"""The environment variable that switches it off, too, where it is ``off``."""
+"""Environment variable that switches the file off, too, if it is ``off``."""
 
 NAME = "roofs.json"
 
 SCHEMA = 1
 
 DAYS = 30
-"""After which what was seen no longer counts: a machine gets another firmware, or other clocks."""
+"""Age at which a roof no longer counts: firmware and clocks change."""
 
 ENOUGH = 3
-"""Processes that have measured a roof with a library, none of them much better than the first: a
-further one takes what they found. One alone may have had a bad moment."""
-
-MUCH = 0.1
-"""Part by which a process is much better: a clock changes by less, a busy machine by more."""
+"""Processes that measure a roof with a library before others use what they found: one alone may
+have had a busy moment."""
 
 LARGEST = 4 * 2**20
-"""Bytes. Ten thousand roofs take two; what is larger is no file of ours."""
+"""Bytes of the file at most. Ten thousand roofs take two MiB."""
 
 Key: TypeAlias = tuple[object, ...]
 
@@ -155,10 +154,9 @@ Place: TypeAlias = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class LibraryRoof:
-    """What one library reached of one roof: seconds of a unit (an operation, a byte, a product).
+    """The fewest seconds of a unit (an operation, a byte, a product) that one library reached.
 
-    machine, roof, library: whose it is. by: in words. processes: that have measured it since one
-    was last much better than those before. when: seconds since 1970, of the best of them.
+    by: a description. processes: that have measured it. when: seconds since 1970 of the best.
     """
 
     machine: str
@@ -180,12 +178,11 @@ class RoofsSeen:
         self._path = path
         self._today = today
         self._here: dict[Place, LibraryRoof] = {}  # what this process measured
-        self._unsaved: set[Place] = set()
-        self._written: set[Place] = set()
+        self._saved: dict[Place, LibraryRoof] = {}
         self.read_again()
 
     def read_again(self) -> None:
-        """Take in what other processes have written since this one began."""
+        """Read what other processes have written since this one began."""
         self._seen = {
             place: each
             for place, each in self._read().items()
@@ -193,7 +190,7 @@ class RoofsSeen:
         }
 
     def best(self, machine: str, roof: Key) -> Roof:
-        """The fastest that any process saw with any library; ``NO_ROOF`` if none did."""
+        """Return the fastest of any process with any library, or ``NO_ROOF``."""
         place = (machine, json.dumps(roof))
         here, seen = (
             min((e for key, e in of.items() if key[:2] == place), key=_seconds, default=None)
@@ -206,50 +203,47 @@ class RoofsSeen:
         return found
 
     def served(self, machine: str, roof: Key, library: str) -> bool:
-        """Whether a library's products are in a roof."""
+        """Whether a roof includes what a library reaches."""
         here = (machine, json.dumps(roof), library) in self._here
         return here or self.settled(machine, roof, library)
 
     def settled(self, machine: str, roof: Key, library: str) -> bool:
-        """Whether so many processes have measured it with this library that no more need to."""
+        """Whether enough processes have measured a roof with this library."""
         found = self._seen.get((machine, json.dumps(roof), library))
         return found is not None and found.processes >= ENOUGH
 
     def add(self, machine: str, roof: Key, library: str, seconds: float, by: str) -> None:
-        """What this process has just measured; ``save`` writes it."""
+        """Add what this process has just measured; ``save`` writes it."""
         place = (machine, json.dumps(roof), library)
         before = self._here.get(place)
         if 0 < seconds < math.inf and (before is None or seconds < before.seconds):
             self._here[place] = LibraryRoof(*place, seconds, by, 1, self._today())
-            self._unsaved.add(place)
 
     def save(self) -> None:
-        """Write what is new, next to what other processes wrote meanwhile.
+        """Write what is new, with what other processes wrote meanwhile.
 
-        The file is replaced as a whole, so that a reader never sees half of one. Of two processes
-        that write in the same instant one's news may be lost: the next to measure brings them.
+        Of two processes that write at the same instant one's news may be lost; the next process
+        measures them again.
         """
-        new, self._unsaved = self._unsaved, set()
+        new = {place: e for place, e in self._here.items() if self._saved.get(place) is not e}
         if not new or self._path is None:
             return
         self.read_again()
-        for place in new:
-            news = self._here[place]
+        for place, mine in new.items():
+            best = mine
             if (old := self._seen.get(place)) is not None:
-                best = min(old, news, key=lambda each: each.seconds)
                 # A process counts once, however often it measures.
-                processes = old.processes + (place not in self._written)
-                better = news.seconds < (1 - MUCH) * old.seconds
-                news = replace(best, processes=1 if better else processes)
-            self._seen[place] = news
-        self._written |= new
+                processes = old.processes + (place not in self._saved)
+                best = replace(min(old, mine, key=_seconds), processes=processes)
+            self._seen[place] = best
+        self._saved |= new
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             kept = [asdict(each) for each in self._seen.values()]
             write(self._path, {"schema": SCHEMA, "seen": kept})
 
     def _read(self) -> dict[Place, LibraryRoof]:
-        """What the file holds; nothing if anything in it is damaged."""
+        """Return what the file holds; nothing if anything in it is damaged."""
         if self._path is None:
             return {}
         try:
@@ -270,52 +264,51 @@ class RoofsSeen:
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Where the environment says or the system keeps caches; None if off, or without a home."""
+    """Return the path of the file; None if it is off, or the user has no home."""
     named = environ.get(VARIABLE, "")
     if "off" in (named, environ.get(SWITCH)):
         return None
     try:
         path = Path(named) if named else user_cache_path("lstm-benchmark-suite") / NAME
-        # Without a home "~" stays as it is, and would become a folder of that name.
+        # Without a home "~" is not expanded, and would be the name of a folder.
         return path.absolute() if named or path.is_absolute() else None
     except (OSError, RuntimeError):
         return None
 
 
 SECONDS = {"matmul": 0.04, "bandwidth": 0.04, "chain": 0.01, "launch": 0.02}
-"""Of measuring, for each library and size."""
+"""Seconds of measuring for each library and size."""
 
 AGAIN = 3
-"""Times as long for a roof that a case seems to be above."""
+"""Times as long if a case seems to be above the roof."""
 
 ROUNDS = {"matmul": 3, "bandwidth": 3, "chain": 1, "launch": 0}
-"""Of measuring it again, at most, in a process: a busy machine is not busy at each moment. A kernel
-that holds the weights is rightly faster than a chain of products that are called one by one."""
+"""Most repetitions in a process if a case seems to be above the roof. A kernel that keeps the
+weights is rightly faster than a chain of products."""
 
 FEWEST_BLOCKS = 3
-"""On a busy machine one product of microseconds can take 60 ms."""
+"""Fewest blocks: on a busy machine one product of microseconds can take 60 ms."""
 
 SQUARES = {"cpu": (64, 256, 512, 1024), "gpu": (1024, 4096, 8192)}
-"""Sizes of the square products whose rate is the roof; from the first on each is tried while the
-one before takes less than ``LONG_PRODUCT``. A BLAS leaves the smallest to one thread, which on a
-busy machine can be faster than threads that wait for one another."""
+"""Sizes of the square products whose rate is the roof; a size is tried if the one before takes less
+than ``LONG_PRODUCT``. A BLAS runs the smallest on one thread, which on a busy machine can be faster
+than threads that wait for one another."""
 
 LONG_PRODUCT = 0.03
 """Seconds. The next size has at least eight times the work: a quarter of a second."""
 
 SMALLEST_COPY = 16 * 1024
-"""Bytes. Calling the copy takes longer than copying less."""
+"""Bytes. With fewer, calling the copy takes longer than copying."""
 
 _RATES = ("matmul", "bandwidth")
-"""Roofs that are recorded as so many a second; the others as a case's least seconds."""
+"""Roofs that are recorded as rates; the others as a case's least seconds."""
 
 
 def fastest(work: RoofWork, seconds: float, now: Callable[[], float]) -> float:
-    """Seconds of one unit in the fastest block.
+    """Return the seconds of one unit in the fastest block.
 
-    Blocks of ever more repetitions until they are long enough, then as many as ``seconds`` hold, at
-    least ``FEWEST_BLOCKS``. The first repetition is not counted: what it compiles and allocates
-    comes once.
+    Repetitions are doubled until a block is long enough; then come as many blocks as fit into
+    ``seconds``, at least ``FEWEST_BLOCKS``. The first repetition, which compiles, does not count.
     """
     work.run(1)
     count, blocks, best, end = 1, 0, math.inf, now() + seconds
@@ -335,9 +328,9 @@ def fastest(work: RoofWork, seconds: float, now: Callable[[], float]) -> float:
 class Roofs:
     """The roofs of this machine, each measured when it is first requested, if it is not known.
 
-    libraries: what can compute on a device, given the frameworks that the process computes with
-    there, and the threads. now: seconds that never go back. array_bytes: of each array that
-    bandwidth is measured with, by the device. seen: what other processes saw; None asks nobody.
+    libraries: those for a device, the frameworks that the process uses there, and the threads.
+    array_bytes: size of the arrays that measure the bandwidth of a device. seen: what other
+    processes measured.
     """
 
     def __init__(
@@ -359,14 +352,14 @@ class Roofs:
 
     @classmethod
     def of_machine(cls, shared: Path | None = None) -> Roofs:
-        """With what other processes of this user saw on this machine.
+        """Include what other processes of this user measured.
 
-        shared: a folder of the session, which is used where nothing is kept for others.
+        shared: a folder of the session, which is used if there is no file for the user.
         """
         return cls(seen=RoofsSeen(default_path() or (None if shared is None else shared / NAME)))
 
     def read_again(self) -> None:
-        """Take in what other processes have seen since this one began."""
+        """Read what other processes have measured since this one began."""
         self._seen.read_again()
 
     def figures(
@@ -376,30 +369,29 @@ class Roofs:
         threads: int | None = None,
         frameworks: Collection[str] = (),
     ) -> Figures:
-        """What is recorded of a case that takes ``seconds`` a step.
+        """Return what is recorded of a case that takes ``seconds`` a step.
 
-        threads: that may be used; None is all processors that are usable. frameworks: those of the
-        backends that this process has started on the device.
+        threads: that may be used; None is all usable processors. frameworks: those that this
+        process has started on the device.
 
-        ``of_matmul`` and its like are the least time under a roof over the case's, however far
-        above 1; figures of a roof that nothing here can measure are missing. ``matmul_per_s`` is
-        the roof, ``matmul_by`` whose it is, ``matmul_from`` where it was seen, ``matmul_here`` what
-        this process measured of it. ``matmul_without`` names frameworks in this process whose
-        products are not in it. A roof that the case seems to be above is measured again, longer,
-        and the fastest counts.
+        ``of_matmul`` is the least time under the roof over the case's time, ``matmul_per_s`` the
+        roof, ``matmul_by`` its library, ``matmul_from`` its origin and ``matmul_here`` what this
+        process measured; the other roofs have the same, and a roof that nothing measured has none.
+        ``matmul_without`` names frameworks whose products are not in the roof. A roof that the case
+        seems to exceed is measured again for longer.
 
         Raises AccountingError if the case is still ``IMPOSSIBLE`` times above the rate of products,
-        and every framework of the process has its products in that.
+        and that includes every framework of the process.
         """
         device, processors = case.device, threads or usable()
         operations = estimate.operations(case.spec, case.workload)
         size = estimate.least_bytes(case.spec, case.workload)
-        whole = self._array_bytes(device)
+        array = self._array_bytes(device)
         libraries = self._libraries(device, frameworks, processors)
         precise = precisions(case.spec, device)
         products: list[Key] = [("matmul", device, each, processors) for each in precise]
-        moved: list[Key] = [("bandwidth", device, processors, whole)]
-        if size < whole:  # the caches may hold it; measured only if the case is above the memory's
+        moved: list[Key] = [("bandwidth", device, processors, array)]
+        if size < array:  # caches may hold it; measured only if the case is above the memory's roof
             moved.append(("bandwidth", device, processors, size // 2))
         chained: list[tuple[float, list[Key]]] = [
             (count, [("chain", device, each, sizes, processors) for each in precise])
@@ -408,7 +400,7 @@ class Roofs:
         found: dict[str, float | str | None] = {
             "operations": operations,
             "bytes": float(size),
-            "array_bytes": float(whole),
+            "array_bytes": float(array),
         }
         if limits := [f"{name}={os.environ[name]}" for name in LIMITING if os.environ.get(name)]:
             found["limits"] = ", ".join(limits)
@@ -434,9 +426,9 @@ class Roofs:
     def of_launches(
         self, case: Case, framework: str, evidence: Mapping[str, object], seconds: float
     ) -> Figures:
-        """The figures of an empty loop of as many operators as a step starts one by one.
+        """Return the figures of an empty loop of as many operators as a step starts.
 
-        None where a backend's evidence does not say how many, or its library has no such loop.
+        None if the evidence does not say how many, or the library has no such loop.
         """
         count, by = evidence.get("launches"), evidence.get("launched_by")
         if not isinstance(count, int | float) or not isinstance(by, str) or count <= 0:
@@ -454,9 +446,9 @@ class Roofs:
         libraries: Sequence[Library],
         seconds: float,
     ) -> dict[str, float | str | None]:
-        """The figures of one roof, measured again while the case seems to be above it.
+        """Return the figures of one roof, measured again while the case seems to be above it.
 
-        parts: so many units of each of these, which ever of the keys is the fastest.
+        parts: numbers of units, each with alternative roofs of which the fastest counts.
         """
         name = str(parts[0][1][0][0])
         self._measure(parts, libraries, again=False)
@@ -487,7 +479,7 @@ class Roofs:
         *,
         again: bool,
     ) -> bool:
-        """Measure what is not known of these roofs yet, or all of them again, longer.
+        """Measure the roofs that are not known yet, or all again and longer.
 
         Returns whether any was measured again.
         """
@@ -497,7 +489,7 @@ class Roofs:
             self._rounds.update(keys)
         for key in keys:
             if key[0] == "bandwidth" and key != keys[0] and not again:
-                continue  # of what the caches may hold
+                continue  # of data that caches may hold
             for library in libraries:
                 place = self._place(key, library)
                 if again or not ((key, place[-1]) in self._tried or self._seen.settled(*place)):
@@ -507,7 +499,7 @@ class Roofs:
         return bool(keys)
 
     def _take(self, key: Key, library: Library, times: int) -> None:
-        """Measure one roof with one library, which may not be able to."""
+        """Measure one roof with one library. Raises whatever the library raises."""
         for works, units, words in _works(key, library):
             taken = [fastest(work, times * SECONDS[str(key[0])], self._now) for work in works]
             for work, seconds in zip(works, taken, strict=True):
@@ -520,13 +512,12 @@ class Roofs:
         return self._machine(str(key[1])), key, f"{library.name} {library.version}"
 
     def _best(self, keys: Sequence[Key]) -> Roof:
-        """The best of these roofs, of this process and of the others on this machine."""
         found = [self._seen.best(self._machine(str(key[1])), key) for key in keys]
         return replace(min(found, key=_seconds), here=min(each.here for each in found))
 
 
 def _works(key: Key, library: Library) -> Iterator[tuple[Sequence[RoofWork], float, str]]:
-    """What a roof is measured with, each with its units in one of the work's, and in words."""
+    """Yield what measures a roof, with its units in one of the work's, and a description."""
     name, device, first, *rest = key
     if name == "bandwidth":
         threads, size = int(str(first)), int(str(rest[0]))
@@ -539,7 +530,3 @@ def _works(key: Key, library: Library) -> Iterator[tuple[Sequence[RoofWork], flo
         for size in SQUARES[devices.kind(str(device))]:
             works = library.products((size, size, size), str(first))
             yield works, 2.0 * size**3, f"{first}, {size} x {size}"
-
-
-def _seconds(roof: Roof | LibraryRoof) -> float:
-    return roof.seconds

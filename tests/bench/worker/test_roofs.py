@@ -18,8 +18,8 @@ from bench.worker.roofs import (
     AccountingError,
     Roofs,
     RoofsSeen,
+    above_roofs,
     chain,
-    doubts,
     fastest,
     precisions,
 )
@@ -245,7 +245,7 @@ def test_a_case_above_a_roof_has_its_time_and_its_part(
     machine, least = below(world, name)
     figures = roofs(world, machine).figures(case(), least / times)
     assert figures[f"of_{name}"] == pytest.approx(times)
-    doubted = [each.code for each in doubts(figures)]
+    doubted = [each.code for each in above_roofs(figures)]
     assert doubted == (["above_roof"] if name == "matmul" and times == 2.4 else [])
 
 
@@ -268,9 +268,9 @@ def test_without_a_framework_s_own_products_nothing_is_doubted(world: World, tim
     figures = found.figures(case(), least / times, None, {"a", "b"})
     assert figures["matmul_without"] == "b"
     assert figures["of_matmul"] == pytest.approx(times)
-    assert doubts(figures) == []
+    assert above_roofs(figures) == []
     if times < 3:
-        assert doubts(found.figures(case(), least / times, None, {"a"}))
+        assert above_roofs(found.figures(case(), least / times, None, {"a"}))
 
 
 def test_a_busy_moment_of_each_measurement_but_the_last_is_no_unreliability(world: World) -> None:
@@ -285,7 +285,7 @@ def test_a_busy_moment_of_each_measurement_but_the_last_is_no_unreliability(worl
 
     busy = Busy(world, bandwidth=1e13, cached=1e13, product=1e-9)
     figures = roofs(world, busy).figures(case(), seconds)
-    assert doubts(figures) == []
+    assert above_roofs(figures) == []
     part = figures["of_matmul"]
     assert isinstance(part, float)
     assert part < 1
@@ -325,15 +325,15 @@ def test_doubts_name_the_roof_its_library_and_what_to_do() -> None:
         "bytes": 3.0 * 2**20,
         "array_bytes": 1.0 * 2**20,
     }
-    assert doubts(figures) == doubts({}) == []
-    (doubt,) = doubts({**figures, "of_matmul": 2.0})
+    assert above_roofs(figures) == above_roofs({}) == []
+    (doubt,) = above_roofs({**figures, "of_matmul": 2.0})
     assert doubt.code == "above_roof"
     assert "200% of the matrix-product rate" in doubt.text
     assert "a library, float32, 64 x 64" in doubt.text
-    (doubt,) = doubts({**figures, "of_bandwidth": 2.0})
+    (doubt,) = above_roofs({**figures, "of_bandwidth": 2.0})
     assert "200% of the memory bandwidth" in doubt.text
     # The caches may move what they hold.
-    assert doubts({**figures, "of_bandwidth": 50.0, "bytes": 1.0 * 2**20}) == []
+    assert above_roofs({**figures, "of_bandwidth": 50.0, "bytes": 1.0 * 2**20}) == []
 
 
 # -- the launch roof
@@ -469,5 +469,5 @@ def test_the_fastest_correct_backends_keep_their_times(
         step.synchronize()
         taken.append(time.perf_counter() - start)
     figures = Roofs().figures(Case(backend, spec, work), min(taken), used, {made.framework})
-    assert doubts(figures) == []
+    assert above_roofs(figures) == []
     assert "matmul_without" not in figures
