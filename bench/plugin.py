@@ -1,8 +1,7 @@
-"""The pytest side: ``pytest --benchmark-only`` measures a suite, plain ``pytest`` runs the tests.
+"""Add a suite's options to pytest: ``pytest --benchmark-only`` measures, ``pytest`` runs tests.
 
-Its options, and whether it is to measure; what happens then is
-``worker.pytest_session``'s. It is loaded wherever the package is installed, so until there is
-something to measure it imports nothing that takes time.
+Measuring itself is in ``worker.pytest_session``. This plugin is loaded wherever the package is
+installed, so it imports nothing slow until there is something to measure.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ THREAD_VARIABLES = (
     *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
     "NPROC",  # what XLA's CPU client, and so JAX, sizes its pool by
 )
-"""Read by the frameworks when they start, and never again: set before any is imported."""
+"""Frameworks read these when they start, so they are set before any is imported."""
 
 COLUMNS, SORT = ("median", "iqr", "min", "rounds", "iterations"), "median"
-"""Of pytest-benchmark's table, unless chosen: its ten do not fit a terminal, and the order by the
-minimum would name other winners than the medians that the report goes by."""
+"""Defaults for pytest-benchmark's table: its ten columns do not fit a terminal, and its order by
+the minimum may differ from the medians of the report."""
 
 OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     ("suite", "NAME|FILE", str, "A suite of the package or the path of a TOML file."),
@@ -100,12 +99,11 @@ OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     ("session", "ID", str, "Name shared by runs that are replicates of one another."),
     ("order-seed", "N", arguments.whole(0), "Measure in a random order with this seed."),
 )
-"""Of pytest, with ``--lstm-`` before each: its name, what stands for the value, the type of that or
-the words that it may be, and what it means."""
+"""Options ``--lstm-NAME`` of pytest: name, placeholder, type or choices of the value, and help."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The suite's options, all with a prefix of their own."""
+    """Add the options."""
     group = parser.getgroup("lstm", "LSTM benchmark suite (with --benchmark-only)")
     for name, metavar, kind, described in OPTIONS:
         more = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
@@ -113,10 +111,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With --benchmark-only no test is collected, without it no benchmark.
-
-    Only files of this project: another project's tests and benchmarks are its own business.
-    """
+    """With --benchmark-only ignore this project's tests, without it its benchmarks."""
     if _only(config):
         return True if collection_path.is_relative_to(TESTS) else None
     is_benchmark = collection_path.parent == BENCH and collection_path.name.startswith("bench_")
@@ -125,7 +120,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-benchmark reads the options changed here
 def pytest_configure(config: pytest.Config) -> None:
-    """Load the suite and make ready to measure, if that is what was requested."""
+    """Prepare to measure, if that was requested."""
     _refuse_lone_paths(config)
     if not _measures(config):
         return
@@ -134,22 +129,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None) or config.getoption("dist", "no") != "no":
         raise pytest.UsageError(
             "--benchmark-only does not go with -n or --dist: benchmarks that run at the same time "
-            "slow one another down and none of their times would be true"
+            "slow one another down"
         )
-    # Its fixture is not used where a case has no time, which we say ourselves and better.
-    # What stands in a project's own settings (ours makes tests of warnings) is for its tests: a
-    # backend's warnings are recorded with their case, those of the suite itself are shown.
+    # A case without a time does not use the fixture. A project's own filters are for its tests:
+    # warnings of backends are recorded with their case, those of the suite are shown.
     config.addinivalue_line("filterwarnings", "default")
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used at all")
-    # A project that this is installed into has other names for files of tests; those of its own
-    # that bear ours are not meant.
+    # Other projects have other patterns for test files.
     config.addinivalue_line("python_files", str(BENCH / "bench_*.py"))
     given = [str(argument).partition("=")[0] for argument in config.invocation_params.args]
     if config.option.benchmark_columns is None:
         config.option.benchmark_columns = list(COLUMNS)
     if "--benchmark-sort" not in given:
         config.option.benchmark_sort = SORT
-    # Imported now, when threads are set: what it brings reads them once.
+    # Imported after threads are set: what it imports reads them once.
     from bench.worker.pytest_session import Measuring
 
     config.pluginmanager.register(Measuring(config), "lstm-measuring")
@@ -160,7 +153,7 @@ def _only(config: pytest.Config) -> bool:
 
 
 def _measures(config: pytest.Config) -> bool:
-    """Whether this pytest is to run our benchmarks: by --benchmark-only, or by name."""
+    """Whether this pytest runs our benchmarks: by --benchmark-only, or by name."""
     if config.getoption("benchmark_skip", None) is None:  # pytest-benchmark is switched off
         return False
     places = [_place(argument.partition("::")[0], config) for argument in config.args]
@@ -171,7 +164,7 @@ def _measures(config: pytest.Config) -> bool:
 
 
 def _place(argument: str, config: pytest.Config) -> Path:
-    """What an argument of pytest names: a path, or with --pyargs a module of ours."""
+    """Return the path that an argument of pytest names, with --pyargs by a module of ours."""
     if config.getoption("pyargs", False) and argument.partition(".")[0] == BENCH.name:
         names = argument.split(".")[1:]
         return BENCH.joinpath(*names[:-1], f"{names[-1]}.py") if names else BENCH
@@ -179,8 +172,8 @@ def _place(argument: str, config: pytest.Config) -> Path:
 
 
 def _refuse_lone_paths(config: pytest.Config) -> None:
-    """pytest looks for its root before it knows our options and takes their paths for tests' (its
-    documentation of rootdir says so): outside the project, no benchmark would be found.
+    """Refuse a path after a space: pytest looks for its root before it knows our options, takes the
+    path for one of tests (see its documentation of rootdir), and would find no benchmark.
     """
     arguments = config.invocation_params.args
     for option, value in itertools.pairwise(arguments):
@@ -188,23 +181,23 @@ def _refuse_lone_paths(config: pytest.Config) -> None:
             continue
         path = (config.invocation_params.dir / value).resolve()
         taken = path.exists() and path.is_relative_to(config.rootpath)
-        # A root above the project is as bad: its settings are not found from there.
+        # A root above the project is wrong, too: its settings are not found from there.
         if taken and config.rootpath != BENCH.parent:
             raise pytest.UsageError(
                 f"write {option}={printable(value)}, with =: pytest takes a path that stands alone "
-                "for the place of the tests"
+                "for the folder of the tests"
             )
 
 
 @pytest.fixture
 def lstm_case(request: pytest.FixtureRequest) -> Case:
-    """The case of this item."""
+    """Return the case of this item."""
     measuring: Measuring = request.config.pluginmanager.getplugin("lstm-measuring")
     return measuring.cases[request.param]
 
 
 @pytest.fixture
 def lstm_measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Case], None]:
-    """Call it with the item's case: the case is measured and its samples are kept."""
+    """Return a function that measures a case and records its samples."""
     measuring: Measuring = request.config.pluginmanager.getplugin("lstm-measuring")
     return lambda case: measuring.publish(case, benchmark)

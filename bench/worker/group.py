@@ -1,7 +1,7 @@
-"""From the cases of one group to their results: the gate first, then the clock.
+"""Measure the cases of one group: the gate first, then the clock.
 
-A case ends as ``Measured`` or as ``Unmeasured`` with a reason; whatever a backend raises becomes
-the result of its own case and of no other.
+A case ends as ``Measured``, or as ``Unmeasured`` with a reason. Whatever a backend raises is the
+result of its own case and of no other.
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ class Unmeasured:
     """A case that has no time.
 
     outcome: ``not_measured`` (it cannot run here), ``refused`` (the backend cannot compute it) or
-    ``failed`` (an error, or the gate). reason: one line. details: all that is known, a traceback
-    perhaps.
+    ``failed`` (an error, or the gate). reason: one line. details: such as a traceback.
     """
 
     outcome: str
@@ -76,18 +75,16 @@ SETUP = (
     *("build_s", "trace_s", "first_call_s", "compile_s", "gate_s", "evidence_s", "timing_s"),
     *("untimed_s", "start_s", "roofs_s"),
 )
-"""Seconds that are recorded of a case, besides its samples."""
+"""Recorded seconds of a case, besides its samples."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """A case that passed the gate and was timed.
 
-    setup: seconds of each part, by the names of ``SETUP``: to make the model, trace it, call it for
-    the first time, judge it, look up what it runs; its part of the seconds for which its group was
-    warmed up and timed; to start its framework, if it was the first to need it, and to find its
-    roofs. reasons: empty if it is valid. remarks: what its backend's code warned of, and what it
-    changed of the process.
+    setup: seconds of each part, by the names of ``SETUP``; ``timing_s`` is its part of the group's,
+    and ``start_s`` is 0 unless it was the first case of its framework. reasons: empty if the case
+    is valid. remarks: warnings of its backend's code, and what that changed in the process.
     """
 
     series: StepSeries
@@ -102,10 +99,10 @@ class Measured:
     stream: StreamCalls | None = None
 
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
-        """What is next to the samples in a result file."""
+        """Return what a result file holds besides the samples."""
         series = self.series
         setup: dict[str, float | None] = {name: self.setup.get(name) for name in SETUP}
-        # What the first call takes beyond an ordinary one; noise may leave nothing of it.
+        # What the first call takes beyond an ordinary one; with noise it may be negative.
         compiling = self.setup["first_call_s"] - statistics.median(series.samples)
         setup |= {"compile_s": compiling if compiling >= 0 else None, "untimed_s": series.untimed}
         streaming = {} if self.stream is None else {"streaming": self.stream.to_dict()}
@@ -141,7 +138,7 @@ Result: TypeAlias = Measured | Unmeasured
 
 
 def failed(error: BaseException, during: str) -> Unmeasured:
-    """What becomes of a case whose backend raised this. during: when, in words."""
+    """Return the result of a case whose backend raised this. during: when, in words."""
     if isinstance(error, EscapedError):
         error = error.error
     message = one_line(error)
@@ -155,9 +152,9 @@ def failed(error: BaseException, during: str) -> Unmeasured:
 
 
 def kept(streamed: Streamed, conditions: StreamConditions, period: float | None) -> StreamCalls:
-    """What a result file holds of the calls of a stream.
+    """Return what a result file holds of the calls of a stream.
 
-    A deadline is the period where none is given: what is later is late for the next call, too.
+    Without a deadline it is the period: a later call delays the next one.
     """
     deadline = period if conditions.deadline is None else conditions.deadline
     missed = 0 if deadline is None else int(np.count_nonzero(streamed.latency > deadline))
@@ -185,14 +182,13 @@ def _taken(seconds: FloatArray) -> Taken:
     )
 
 
-# -- a case made ready: built, traced, called, and held against the reference
+# -- prepare a case: build, trace, call and judge it
 
 MOST_EVIDENCE = 1_000_000
-"""Letters of a case's evidence as JSON. What says which kernels ran takes some thousands."""
+"""Most characters of a case's evidence as JSON. Names of kernels take some thousands."""
 
 MUCH_PRINTED = 1_000_000
-"""Bytes that a case may print before that is worth a remark: a compiler's log is thousands."""
-
+"""Bytes of output that are worth a remark: a compiler's log has thousands."""
 
 FROM_ANOTHER = "from_another_process"
 """Key of evidence that another process of the session has looked up."""
@@ -200,10 +196,10 @@ FROM_ANOTHER = "from_another_process"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case that may be timed: it has passed the gate.
+    """A case that has passed the gate and may be timed.
 
-    setup: seconds, as in ``Measured``. memory: what it held on a GPU. guard: to be around whatever
-    more is called of it. took: seconds of all of it.
+    setup: seconds, as in ``Measured``. memory: on a GPU. guard: for further calls of the backend.
+    took: seconds of preparing.
     """
 
     step: Step
@@ -218,17 +214,15 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Bench:
-    """What measuring needs besides the cases; a test puts in its own.
+    """What measuring needs besides the cases; tests replace parts of it.
 
-    announce: called with the cases that the process is busy with from now on: one while it is
-    prepared, all of a group while they are timed in turn. starting: called with a case whose
-    framework is started ahead. started: seconds that starting took and that no case has been given
-    yet. shared: where processes of a session keep what is looked up once. threads: how many each
-    backend may use; None is their own choice. roofs: None takes none. gauge: of the memory on a
-    GPU. resident: measures a case's memory on the CPU with a seed and within so many seconds; None
-    measures none. energy: of a step on a device, which takes so many seconds. case_limit: seconds
-    after which a case is ended from outside, if it is. output: keeps what backends print; None
-    leaves it where it goes. stream: what is next to the calls of a stream.
+    announce: called with the cases that the process works on from now: one while it is prepared,
+    all of a group while they are timed. starting: called with a case whose framework is started
+    ahead. started: seconds of starting that no case has been given yet. shared: for what processes
+    of a session look up once. threads: of each backend; None is its own choice. roofs: None for no
+    roofs. gauge: of memory on a GPU. resident: memory of a case on the CPU, by seed and time limit;
+    None measures none. energy: of a step with its device and seconds. case_limit: seconds after
+    which ``bench.run`` ends a case. output: keeps what backends print, if it is not None.
     """
 
     clock: Clock = field(default_factory=Clock.system)
@@ -257,14 +251,14 @@ class Bench:
     processors: Processors = field(default_factory=Processors)
 
     def frameworks(self, device: str) -> set[str]:
-        """Those that this process computes with on a device."""
+        """Return the frameworks that this process has started on a device."""
         return {get_backend(key[0]).framework for key in self.started if key[1] == device}
 
     def start(self, backend: Backend, case: Case) -> None:
-        """Have a backend compute one step of one unit, the first time it is met on a device.
+        """Compute one step of one unit, once for each backend and device.
 
-        Importing a framework, opening a device and loading a compiler take seconds, and would
-        otherwise count as the building and compiling of the first case.
+        Importing a framework, opening a device and loading a compiler take seconds, which would
+        count as building and compiling the first case.
         """
         key = _start_key(backend, case)
         if key in self.started:
@@ -281,9 +275,9 @@ def _start_key(backend: Backend, case: Case) -> tuple[str, ...]:
 
 
 def start_ahead(case: Case, bench: Bench) -> None:
-    """Start the framework of a case before the process has its turn to measure.
+    """Start the framework of a case before it is the process's turn to measure.
 
-    Whatever goes wrong is left to ``prepare``, which tries again and gives the reason.
+    ``prepare`` repeats whatever fails here and gives the reason.
     """
     key = None
     try:
@@ -302,7 +296,7 @@ def start_ahead(case: Case, bench: Bench) -> None:
 
 @contextlib.contextmanager
 def ignored_deprecations() -> Iterator[None]:
-    """What a framework is going to change is no news about the case that runs on it today."""
+    """Ignore warnings of future changes of a framework, which say nothing about a case."""
     with warnings.catch_warnings():
         for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", category)
@@ -310,10 +304,10 @@ def ignored_deprecations() -> Iterator[None]:
 
 
 def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
-    """Build a case, call it for the first time, and let the gate judge it.
+    """Build a case, time its first call, and judge it by the gate.
 
-    The first use comes before the gate, which calls the same functions: after it, tracing and
-    compiling would be over and could not be timed. Their times are kept only if the gate is passed.
+    The gate calls the same functions, so tracing and compiling are timed before it. Their times
+    count only if the gate is passed.
     """
     if missing := devices.explain_missing(case.device):
         return Unmeasured(NOT_MEASURED, f"no {case.device}: {missing}")
@@ -331,8 +325,8 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     except UnsupportedError as error:
         found = Unmeasured(REFUSED, one_line(error))
     except Exception as error:
-        # Whatever a backend raises is the result of its own case, SystemExit and a
-        # KeyboardInterrupt of its own making too: the guard lets a real one through.
+        # Whatever a backend raises is its case's result, even SystemExit and KeyboardInterrupt: the
+        # guard lets a real Ctrl-C through.
         found = failed(error, stages[-1])
     printed = take()
     if isinstance(found, Prepared):
@@ -345,7 +339,7 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
 
 
 def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
-    """Why a backend cannot measure a case here, None if it can."""
+    """Return why a backend cannot measure a case here, None if it can."""
     available = backend.availability(case.device)
     if not available:
         reason = _text("reason for being unavailable", available.reason)
@@ -367,11 +361,11 @@ def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
 def _evidence(
     model: Model, case: Case, shared: equivalence.SharedFolder | None
 ) -> dict[str, object]:
-    """What a case runs, which one process of a session looks up.
+    """Return what a case runs, which one process of a session looks up.
 
     Raises TypeError and ValueError for what cannot be recorded.
     """
-    # Processes that have the same variables, packages and machine run the same kernels.
+    # Processes with the same environment variables run the same kernels.
     variables = {name: each for name, each in os.environ.items() if not name.startswith("PYTEST_")}
     facts = json.dumps([case.id, sorted(variables.items())])
     key = f"evidence-{hashlib.sha256(facts.encode()).hexdigest()[:32]}"
@@ -380,7 +374,7 @@ def _evidence(
     evidence = model.evidence(case.workload)
     if not isinstance(evidence, Mapping):
         raise TypeError(f"its evidence is a {type(evidence).__name__}; expected a dictionary")
-    text = json.dumps(dict(evidence))  # what is not plain data could not be recorded
+    text = json.dumps(dict(evidence))  # raises for what is not plain data
     if len(text) > MOST_EVIDENCE:
         raise ValueError(f"its evidence is {len(text)} letters long; at most {MOST_EVIDENCE} fit")
     if shared is not None:
@@ -389,7 +383,7 @@ def _evidence(
 
 
 def _prepare(case: Case, seed: int, bench: Bench, stages: list[str]) -> Prepared | Unmeasured:
-    """``prepare`` within a guard. stages: what it is doing, the latest last."""
+    """Prepare within a guard. stages: descriptions of what has been begun."""
     now = bench.clock.now
     backend = get_backend(case.backend)
     if (why_not := _cannot(backend, case, bench)) is not None:
@@ -441,30 +435,21 @@ def _text(what: str, value: object) -> str:
     return value
 
 
-# -- cases of one group measured
+# -- measure the cases of a group
 
 
 def measure_group(
     cases: Sequence[Case], plan: TimingPlan, seed: int = 0, bench: Bench | None = None
 ) -> dict[str, Result]:
-    """Measure cases that do the same work on the same device: a result for each case id.
-
-    seed: of the weights and the inputs, the same for all (``plan`` has one of its own).
+    """Measure cases that do the same work on the same device, and return results by case id.
 
     Each is built, called once and judged before any is timed; those that pass are then timed in
-    alternating blocks.
+    alternating blocks. seed: of the weights and inputs, the same for all.
     """
     bench = bench or Bench()
-    with bench.interrupts, bench.output or contextlib.nullcontext():
-        return _measure_group(cases, plan, seed, bench)
-
-
-def _measure_group(
-    cases: Sequence[Case], plan: TimingPlan, seed: int, bench: Bench
-) -> dict[str, Result]:
     ready: dict[str, Prepared] = {}
     results: dict[str, Result] = {}
-    with ignored_deprecations():
+    with bench.interrupts, bench.output or contextlib.nullcontext(), ignored_deprecations():
         for case in cases:
             bench.announce((case,))
             prepared = prepare(case, seed, bench)
@@ -474,16 +459,13 @@ def _measure_group(
                 results[case.id] = prepared
         if ready:
             bench.announce([case for case in cases if case.id in ready])
-        before = bench.activity()
-        begun = bench.clock.now()
+        before, begun = bench.activity(), bench.clock.now()
         timed = _timed(ready, plan, bench, cases[0].workload)
-        timing_each = (bench.clock.now() - begun) / max(1, len(ready))
+        seconds = (bench.clock.now() - begun) / max(1, len(ready))
         disturbance = between(before, bench.activity())
         threads = bench.too_many_threads() if ready else ()
-        for case in cases:
-            if case.id not in ready:
-                continue
-            prepared, series = ready[case.id], timed[case.id]
+        for case in (case for case in cases if case.id in ready):
+            series, prepared = timed[case.id], ready[case.id]
             if isinstance(series, Broken):
                 results[case.id] = failed(series.error, series.during)
                 continue
@@ -492,23 +474,21 @@ def _measure_group(
                 results[case.id] = wrong
                 continue
             gate_s = prepared.setup["gate_s"] + bench.clock.now() - begun
-            setup = {**prepared.setup, "gate_s": gate_s, "timing_s": timing_each}
-            reasons = validity(series, disturbance, threads, case.device, case.workload.period)
+            period = case.workload.period
             measured = Measured(
                 series,
-                setup,
+                {**prepared.setup, "gate_s": gate_s, "timing_s": seconds},
                 prepared.gate,
                 prepared.evidence,
-                tuple(reasons),
+                tuple(validity(series, disturbance, threads, case.device, period)),
                 stream=None
                 if series.streamed is None
-                else kept(series.streamed, bench.stream, case.workload.period),
+                else kept(series.streamed, bench.stream, period),
             )
             results[case.id] = under_roofs(case, prepared, measured, bench)
-        # All that takes part in no comparison of times comes when none is taken any more.
+        # Whatever needs no comparison of times comes when all have been taken.
         for case in cases:
-            found = results[case.id]
-            if isinstance(found, Measured):
+            if isinstance(found := results[case.id], Measured):
                 found = with_needs(case, found, ready[case.id], seed, bench)
                 results[case.id] = replace(found, remarks=tuple(ready[case.id].guard.remarks))
     return {case.id: results[case.id] for case in cases}
@@ -521,7 +501,7 @@ def _timed(
     guards = {name: each.guard for name, each in ready.items()}
     if not workload.streaming:
         return timing.measure(steps, plan, bench.clock, guards)
-    # They have ended before the disturbances are read: they are no disturbance.
+    # These processes end before the disturbance is read.
     with busy(bench.stream.load):
         return timing.measure_streams(steps, plan, bench.clock, guards, workload.period)
 
@@ -529,9 +509,9 @@ def _timed(
 def judge_last(
     case: Case, prepared: Prepared, series: StepSeries, seed: int, bench: Bench
 ) -> Unmeasured | None:
-    """Why what a case computed while it was timed is wrong; None if it is right.
+    """Return what is wrong with the results of the timed calls, None if they are right.
 
-    The gate has judged the same function before; this is for what it does only when it is timed.
+    The gate has judged the same function before; this finds what it does only when it is timed.
     """
     if series.last is None:
         return None
@@ -550,9 +530,9 @@ def judge_last(
 
 
 def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) -> Result:
-    """With how near it came to its device's roofs; a failure if it is past all that is possible.
+    """Add how near a case came to its roofs; it fails if it is faster than is possible.
 
-    The roofs are of exact arithmetic on one device: others may be past them.
+    Roofs are of exact arithmetic on one device, which other cases may exceed.
     """
     if bench.roofs is None or case.approximate or case.several_gpus:
         return measured
@@ -577,7 +557,7 @@ def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench
 
 
 def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
-    """What its step does: operators that it starts, multiplications, processors at work."""
+    """Return what a step does: operators that it starts, multiplications, busy processors."""
     found: dict[str, float | str | None] = {}
     if bench.roofs is not None:
         framework = prepared.model.backend.framework
@@ -586,7 +566,7 @@ def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Fig
     if isinstance(operations, int | float):
         found["operations_ran"] = float(operations)
     if case.device == "cpu":
-        # Its time is known; whatever it raises now, this figure alone is missing.
+        # Whatever it raises now costs this figure alone.
         with contextlib.suppress(Exception), prepared.guard:
             working = processors_busy(prepared.step, seconds, bench.clock.now, bench.processors)
             if working is not None:
@@ -597,22 +577,20 @@ def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Fig
 def with_needs(
     case: Case, measured: Measured, prepared: Prepared, seed: int, bench: Bench
 ) -> Measured:
-    """With the memory and the energy that it needs."""
-    on_cpu = case.device == "cpu"
-    if case.several_gpus or (on_cpu and bench.resident is None):
+    """Add the memory and the energy that a case needs."""
+    if case.several_gpus or (case.device == "cpu" and bench.resident is None):
         return measured
-    bench.announce((case,))  # it is watched for this separately: its time limit begins again
-    if not on_cpu:
-        seconds = statistics.median(measured.series.samples)
-        try:
-            with prepared.guard:
-                used = bench.energy(prepared.step, case.device, seconds)
-        except EscapedError as escaped:
-            why = f"{type(escaped.error).__name__} while it was measured"
-            used = resources.unknown(why, resources.ENERGY)
-        return replace(measured, memory=prepared.memory, energy=used)
-    assert bench.resident is not None
-    first = sum(prepared.setup[name] for name in ("build_s", "trace_s", "first_call_s"))
-    left = None if bench.case_limit is None else bench.case_limit - prepared.took
-    held = bench.resident(case, seed, resources.time_limit(first, left))
-    return replace(measured, memory=held)
+    bench.announce((case,))  # its time limit begins again
+    if bench.resident is not None and case.device == "cpu":
+        first = sum(prepared.setup[name] for name in ("build_s", "trace_s", "first_call_s"))
+        left = None if bench.case_limit is None else bench.case_limit - prepared.took
+        held = bench.resident(case, seed, resources.time_limit(first, left))
+        return replace(measured, memory=held)
+    seconds = statistics.median(measured.series.samples)
+    try:
+        with prepared.guard:
+            used = bench.energy(prepared.step, case.device, seconds)
+    except EscapedError as escaped:
+        why = f"{type(escaped.error).__name__} while it was measured"
+        used = resources.unknown(why, resources.ENERGY)
+    return replace(measured, memory=prepared.memory, energy=used)

@@ -1,8 +1,7 @@
-"""A pytest that measures: one item for each case of a suite, and what pytest says of the session.
+"""Measure a suite in pytest, with one item for each case.
 
-The first item of a group has the recorder measure the group in alternating blocks; each item then
-publishes its own samples by replaying them to pytest-benchmark, whose table, files and comparisons
-work on them as on any other.
+For the first item of a group the recorder measures the whole group in alternating blocks. Each item
+then replays its samples to pytest-benchmark, whose table, files and comparisons use them as usual.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ from bench.worker.resources import ProcessMemory
 from bench.worker.roofs import Roofs
 from bench.worker.timing import NUMBERS, StreamConditions, TimingPlan
 
-# -- what is measured is put on disk
+# -- record
 
 INTERRUPTED = Unmeasured(
     "interrupted",
@@ -67,13 +66,12 @@ Information: TypeAlias = Mapping[str, object]
 class Settings:
     """How a run measures.
 
-    seconds: of measuring for each case, in place of the suite's. share: the part of that time that
-    is measured. session: what runs that are replicates of one another share; by default a run is
-    alone. memory: whether that of cases on the CPU is measured too, None for what the suite says.
-    case_limit: seconds after which a case is ended from outside, if it is. load, deadline: of
-    streams (``StreamConditions``). output: whether what backends print is kept out of the way.
-    shared: a folder of the processes of the session. turn: a file to lock before anything is built.
-    options: what the user requested, for the record.
+    seconds: for each case, in place of the suite's. share: the part of them that is used. session:
+    shared by runs that are replicates; None for a run of its own. memory: whether the memory of
+    cases on the CPU is measured, None for what the suite says. case_limit: seconds after which
+    ``bench.run`` ends a case. load, deadline: ``StreamConditions``. output: whether to hide what
+    backends print. shared: a folder of the session. turn: a file to lock before anything is built.
+    options: what the user requested, which is recorded.
     """
 
     folder: Path
@@ -94,7 +92,7 @@ class Settings:
 
 
 class Recorder:
-    """Measures the wanted cases of a suite, and keeps what was found."""
+    """Measures the selected cases of a suite and records the results."""
 
     def __init__(
         self,
@@ -124,21 +122,18 @@ class Recorder:
         self._journal: Journal | None = None
 
     def want(self, cases: Sequence[Case]) -> None:
-        """Say which cases will be requested: those of one group are measured together."""
+        """Select the cases; those of one group are measured together."""
         # Replicas first: TensorFlow must start with two logical CPUs.
         order = sorted(dict.fromkeys(cases), key=lambda case: case.variant != REPLICAS)
         self._wanted = grouped(order, lambda case: case.group)
 
     @property
     def wanted(self) -> list[Case]:
-        """All cases that will be requested."""
+        """The selected cases."""
         return [case for group in self._wanted.values() for case in group]
 
     def start(self) -> None:
-        """Begin the journal.
-
-        Raises ResultWriteError if it cannot be written.
-        """
+        """Begin the journal. Raises ResultWriteError if it cannot be written."""
         settings = self.settings
         clear_left_over(settings.folder)
         before = self._read()
@@ -165,7 +160,7 @@ class Recorder:
         )
 
     def take_turn(self) -> None:
-        """Start the frameworks of all wanted cases, then wait for the turn to measure.
+        """Start the frameworks of all selected cases, then wait for the turn to measure.
 
         Raises ResultWriteError if the journal cannot be written.
         """
@@ -180,14 +175,13 @@ class Recorder:
             bench.roofs.read_again()
 
     def result(self, case: Case) -> Result:
-        """What was found of a case; the first of a group that is requested measures them all.
+        """Return the result of a case; the first request of a group measures all of it.
 
         Raises ResultWriteError if the journal cannot be written.
         """
         if case.id not in self._ready:
             group = [each for each in self._wanted[case.group] if each.id not in self.done]
-            # What is ready and not yet on disk would not outlive a crash, so that no more than one
-            # group is ever ready.
+            # Only one group is measured ahead: a crash loses what is not on disk.
             self._ready = dict.fromkeys((each.id for each in group), INTERRUPTED)
             plan = self.plan(case.group)
             try:
@@ -195,16 +189,14 @@ class Recorder:
             except ResultWriteError:
                 raise
             except Exception as error:
-                # No backend's doing, since those are caught: the suite's own. It is recorded all
-                # the same, or every process to come would try it again.
+                # An error of the suite itself: those of backends are caught. It is recorded, or
+                # every later process would repeat it.
                 broken = failed(error, "in the suite itself")
                 self._ready = dict.fromkeys(self._ready, broken)
         return self._ready[case.id]
 
     def keep(self, case: Case, result: Result, entry: Information | None = None) -> None:
-        """Put on disk what was measured of a case, or why it has no time.
-
-        entry: of a measured case as pytest-benchmark makes it, ours within.
+        """Write the result of a case. entry: of pytest-benchmark, for a measured case.
 
         Raises ResultWriteError if it cannot be written.
         """
@@ -225,10 +217,9 @@ class Recorder:
         *,
         interrupted: bool = False,
     ) -> Path | None:
-        """End the run and make its result file; None if it was never started.
+        """End the run and write its result file; None if it was never started.
 
-        Raises ResultWriteError if it cannot be written; the journal then stays, and is read as
-        well as the file would be.
+        Raises ResultWriteError if that fails; the journal then stays and is read in its place.
         """
         self._memory.close()
         if self._bench.output is not None:
@@ -237,23 +228,22 @@ class Recorder:
             return None
         with self._journal as journal:
             if interrupted:
-                # The group in flight has no times that can be trusted.
+                # The times of an interrupted group are not valid.
                 for case in [case for case in self.wanted if case.id in self._ready]:
                     self.keep(case, INTERRUPTED)
             complete = not interrupted and all(case.id in self.done for case in self.wanted)
             journal.finish(environment_after=self._read().to_dict(), complete=complete)
         self._journal = None
         self.path = records.journal_to_json(journal.path, machine_info, commit_info)
-        with contextlib.suppress(OSError):  # a journal next to its file does no harm
+        with contextlib.suppress(OSError):  # a journal beside its file is harmless
             journal.path.unlink()
         return self.path
 
     def plan(self, group: str) -> TimingPlan:
-        """How a group is measured."""
+        """Return how a group is measured."""
         settings = self.settings
         seconds = settings.seconds or self.suite.seconds[group]
-        # A seed of its own for each group: were it the same, the backends would take turns in the
-        # same order in all of them.
+        # Each group has its own seed, and so another order of backends.
         seed = random.Random(f"{settings.seed}/{group}").getrandbits(32)
         judged = None
         if settings.session is not None:  # replicates share the reference's answers
@@ -261,7 +251,7 @@ class Recorder:
         return TimingPlan(seconds * settings.share, settings.precision, seed, judged=judged)
 
     def _announcing(self) -> Bench:
-        """The bench, which says in the journal what it is busy with, to be seen from outside."""
+        """Return the bench, which writes what it works on into the journal."""
 
         def announce(cases: Sequence[Case]) -> None:
             self._open_journal().begin([case.id for case in cases])
@@ -278,27 +268,26 @@ class Recorder:
 
 
 def take_turn(descriptor: int) -> None:
-    """Wait until no other process of the session starts or measures; held to this one's end.
+    """Wait until no other process of the session starts or measures, and keep the lock.
 
     descriptor: of a file on which the manager took a shared lock for this process before it
-    started, so that nobody measures while it starts.
+    started, so that none measures while it starts.
     """
     import fcntl
 
-    # A backend may have closed it as it started: who then measures at the same time is seen in each
-    # case's record, as any other process that keeps the machine busy.
+    # If a backend has closed it, processes that measure at the same time are recorded as busy.
     with contextlib.suppress(OSError):
         os.set_inheritable(descriptor, False)  # what a backend starts must not keep it
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
-# -- what pytest says
+# -- report in the terminal
 
-_LONGEST_LINE = 10_000  # letters: all of a long reason, and not a gigabyte
+_LONGEST_LINE = 10_000  # characters
 
 
 def header(suite: Suite, settings: Settings) -> list[str]:
-    """What is to be measured, where, and for how long at most."""
+    """Return what is measured, where, and for how long at most."""
     missing = {
         name: reason
         for name in dict.fromkeys(case.device for case in suite.cases)
@@ -323,16 +312,16 @@ def header(suite: Suite, settings: Settings) -> list[str]:
 
 
 def summary(recorder: Recorder) -> Iterator[str]:
-    """What came of the cases, and why it is not to be trusted."""
+    """Count the results, with the reasons why some are not reliable or missing."""
     measured = [result for result in recorder.done.values() if isinstance(result, Measured)]
     unreliable = [result for result in measured if result.reasons]
-    # Not for an unreliable time alone.
+    # Reasons of ``OF_TIME`` make a time unreliable, others make the case INVALID.
     invalid = sum(any(e.code not in OF_TIME for e in result.reasons) for result in unreliable)
     parts = [f"{invalid} of them INVALID"] * bool(invalid)
     parts += [f"{len(unreliable) - invalid} with an unreliable time"] * (len(unreliable) > invalid)
     tail = f", {' and '.join(parts)}:" if parts else ""
     yield f"{_cases(len(measured))} measured{tail}"
-    # Each reason in its first wording.
+    # Each reason as it was first worded.
     reasons = [reason for result in unreliable for reason in result.reasons]
     counts = Counter(reason.code for reason in reasons)
     for reason in {reason.code: reason for reason in reversed(reasons)}.values():
@@ -351,7 +340,7 @@ def summary(recorder: Recorder) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Text for a terminal: a backend's reasons and a suite's names may hold what one acts on."""
+    """Clean text of backends and suites for a terminal, which acts on escape codes."""
     return "\n".join(printable(line, _LONGEST_LINE) for line in text.split("\n"))
 
 
@@ -360,7 +349,7 @@ def _cases(count: int) -> str:
 
 
 def from_here(path: Path) -> str:
-    """A path as one would type it here."""
+    """Return a path as a user would type it here."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -368,13 +357,13 @@ def from_here(path: Path) -> str:
 
 
 FIXTURE = "lstm_case"
-"""The fixture that an item's case comes by."""
+"""The fixture that gives an item its case."""
 
 _MOST_LEFT = 3
 
 
 class Measuring:
-    """What pytest calls while a suite is measured."""
+    """Hooks of pytest while a suite is measured."""
 
     def __init__(self, config: pytest.Config) -> None:
         try:
@@ -386,7 +375,7 @@ class Measuring:
         if judged := config.getoption("lstm_judged"):
             share_answers(SharedFolder(config.invocation_params.dir / judged))
         self.cases: dict[str, Case] = {case.id: case for case in suite.cases}
-        # Of a case: what pytest-benchmark's timer says, each block from zero.
+        # What pytest-benchmark's timer returns for a case, each block from zero.
         self._readings: dict[str, list[float]] = {case: [] for case in self.cases}
         self._interrupted = False
         self._problem = ""
@@ -426,9 +415,8 @@ class Measuring:
 
     @pytest.hookimpl
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Tell the recorder what is left after -k and --deselect: only that is measured."""
-        found = [case for item in session.items if (case := self._case(item))]
-        self.recorder.want(found)
+        """Select what is left after -k and --deselect."""
+        self.recorder.want([case for item in session.items if (case := self._case(item))])
 
     def _case(self, item: pytest.Item) -> Case | None:
         if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
@@ -439,13 +427,13 @@ class Measuring:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Begin the journal, before the first case and only if there is one."""
+        """Begin the journal if there is a case."""
         if session.config.option.collectonly or not self.recorder.wanted:
             return
         if session.config._benchmarksession.disabled:  # type: ignore[attr-defined]
-            return  # --benchmark-disable: everything runs once and nothing is kept
+            return  # --benchmark-disable: everything runs once and nothing is recorded
 
-        # Held until this process ends; a worker's manager holds it instead.
+        # Held until this process ends; for a worker its manager holds it.
         busy, self._lock = self.config.getoption("lstm_busy"), MachineLock()
         try:
             if busy == "wait":
@@ -465,9 +453,8 @@ class Measuring:
             raise pytest.UsageError(f"{error}; choose another folder: --lstm-results DIR") from None
 
     def publish(self, case: Case, benchmark: Any) -> None:
-        """Measure a case, or say why not, and keep what was found."""
-        if benchmark.disabled:
-            # Under --benchmark-disable it is built, called and judged, and nothing is timed.
+        """Measure a case and record the result, or the reason for none."""
+        if benchmark.disabled:  # it is built, called and judged, and not timed
             prepared = prepare(case, self.recorder.settings.seed, Bench())
             if isinstance(prepared, Unmeasured):
                 _report(prepared)
@@ -480,7 +467,7 @@ class Measuring:
                     self.recorder.keep(case, result, benchmark.stats.as_dict(include_data=True))
                     return
                 except ResultError as error:
-                    # What its own reader would refuse is no result, in nobody's file.
+                    # What our reader would refuse is no result.
                     benchmark.has_error = True
                     result = Unmeasured(FAILED, f"it cannot be recorded: {error}")
             self.recorder.keep(case, result)
@@ -491,7 +478,7 @@ class Measuring:
         _report(result)
 
     def _replay(self, case: Case, measured: Measured, benchmark: Any) -> None:
-        """Hand the samples to pytest-benchmark as if they were taken now."""
+        """Give the samples to pytest-benchmark as if they were taken now."""
         series = measured.series
         self._readings[case.id][:] = [each for block in series.blocks for each in (0.0, block)]
         seed = self.recorder.plan(case.group).seed
@@ -501,7 +488,7 @@ class Measuring:
                 lambda: None, rounds=len(series.blocks), iterations=series.calls, warmup_rounds=0
             )
         except BaseException:
-            # Ctrl-C just here would otherwise leave half of the samples as a good case.
+            # Otherwise Ctrl-C here would leave half of the samples as a valid case.
             benchmark.has_error = True
             raise
 
@@ -509,7 +496,7 @@ class Measuring:
     def pytest_benchmark_group_stats(
         self, benchmarks: list[dict[str, Any]], group_by: str
     ) -> Iterator[None]:
-        """Name rows of the table by their backend: the rest of a case is the table's heading."""
+        """Name rows of the table by their backend; the heading names the rest of the case."""
         groups = yield
         if group_by == "group":
             for entry in benchmarks:
@@ -521,12 +508,12 @@ class Measuring:
 
     @pytest.hookimpl
     def pytest_keyboard_interrupt(self) -> None:
-        """Remember that not everything was measured."""
+        """Remember that the run is not complete."""
         self._interrupted = True
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Make the result file from the journal."""
+        """Write the result file from the journal."""
         if self._lock is not None:
             self._lock.close()
         if self.recorder.path is None:
@@ -546,7 +533,7 @@ class Measuring:
 
     @pytest.hookimpl
     def pytest_report_header(self) -> list[str]:
-        """What is going to be measured, and what an earlier run has left unfinished."""
+        """Say what will be measured, and what earlier runs left unfinished."""
         lines = header(self.recorder.suite, self.recorder.settings)
         left = records.unfinished(self.recorder.settings.folder)
         lines += [f"lstm: {note}" for note in left[:_MOST_LEFT]]
@@ -556,7 +543,7 @@ class Measuring:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """What was found, where it is, and what to do next."""
+        """Say what was found, where it is, and what to do next."""
         if not self.recorder.done and not self._problem and not self._interrupted:
             return
 
@@ -593,7 +580,7 @@ def _suite(config: pytest.Config) -> Suite:
     )
     suite = suites.load(get("lstm_suite") or "quick", choice, folder)
     if listed := get("lstm_cases"):
-        suite = suites.load_cases(folder / listed, suite)
+        return suites.load_cases(folder / listed, suite)
     return suite
 
 
@@ -609,7 +596,7 @@ def _settings(config: pytest.Config) -> Settings:
     chosen = {name: value for name, value in given.items() if value is not None}
     if "period" in chosen:
         chosen["period"] = [period_words(each) for each in chosen["period"]]
-    # Results are shown around: a file's folder is nobody's business, and no difference of two runs.
+    # Results are shared: they do not name private folders.
     chosen |= {name: Path(chosen[name]).name for name in ("suite", "cases") if name in chosen}
     try:
         folder = expanded(get("lstm_results") or default_folder())
@@ -619,7 +606,7 @@ def _settings(config: pytest.Config) -> Settings:
         folder=config.invocation_params.dir / folder,
         seconds=given["budget"],
         memory={"on": True, "off": False}.get(given["memory"]),
-        # With -s, its user wants to see it.
+        # With -s the user wants to see it.
         output=config.getoption("capture") != "no",
         shared=shared and config.invocation_params.dir / shared,
         turn=get("lstm_turn"),
@@ -628,11 +615,8 @@ def _settings(config: pytest.Config) -> Settings:
     )
 
 
-# -- single cases
-
-
 def _report(result: Unmeasured) -> None:
-    """Tell pytest about a case that has no time."""
+    """Report a case without a time to pytest."""
     advice = f"; {result.advice}" if result.advice else ""
     if result.outcome == FAILED:
         details = f"\n\n{result.details}" if result.details else ""
