@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from bench.records.grouping import grouped
 from bench.records.maps import LearningMap
+from bench.stats.change_points import slope
 from bench.stats.intervals import (
     CASE_CONFIDENCE,
     ENOUGH_PROCESSES,
@@ -21,7 +23,7 @@ from bench.stats.intervals import (
     Reason,
 )
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
-from bench.stats.rows import KINDS, Row, Section
+from bench.stats.rows import KINDS, Row, Section, ranked_backends
 
 NO_LINE = 0.5
 """A line that misses a window by more than half of what it says is none: its two numbers would be
@@ -297,30 +299,18 @@ def cheapest(times: Mapping[int, Mapping[str, float]]) -> Cheapest | None:
     values = sorted(k for k, found in times.items() if found)
     if len(values) < 2:
         return None
-    medians = {k: float(np.median(list(times[k].values()))) for k in values}
-    best = min(values, key=lambda k: medians[k])
+    best = min(values, key=lambda k: float(np.median(list(times[k].values()))))
     over = {k: _over(times[k], times[best], k == best) for k in values}
     at = values.index(best)
 
-    def reach(steps: Sequence[int], bound: Callable[[CaseInterval], float]) -> int:
+    def reach(steps: Sequence[int], end: str) -> int:
         """The furthest of these values, from the best one on, that are all near it."""
-        found = best
-        for k in steps:
-            if bound(over[k]) > 1 + NEAR_CHEAPEST:
-                break
-            found = k
-        return found
+        most = 1 + NEAR_CHEAPEST
+        return [best, *itertools.takewhile(lambda k: getattr(over[k], end) <= most, steps)][-1]
 
     down, up = values[:at][::-1], values[at + 1 :]
-    return Cheapest(
-        best,
-        over,
-        reach(down, lambda each: each.mid),
-        reach(down, lambda each: each.low),
-        reach(down, lambda each: each.high),
-        reach(up, lambda each: each.mid),
-        reach(up, lambda each: each.low),
-    )
+    first, first_low, first_high = (reach(down, end) for end in ("mid", "low", "high"))
+    return Cheapest(best, over, first, first_low, first_high, reach(up, "mid"), reach(up, "low"))
 
 
 def _over(mine: Mapping[str, float], best: Mapping[str, float], same: bool) -> CaseInterval:
@@ -332,13 +322,8 @@ def _over(mine: Mapping[str, float], best: Mapping[str, float], same: bool) -> C
         # No process has both: two processes differ as two times do.
         logs = np.array([math.log(np.median(list(mine.values())) / np.median(list(best.values())))])
         found = over_processes(logs, math.sqrt(2) * UNPAIRED_ALLOWANCE, UNPAIRED_ALLOWANCE)
-    return replace(
-        found,
-        low=math.exp(found.low),
-        mid=math.exp(found.mid),
-        high=math.exp(found.high),
-        processes=len(both),
-    )
+    low, mid, high = (math.exp(each) for each in (found.low, found.mid, found.high))
+    return replace(found, low=low, mid=mid, high=high, processes=len(both))
 
 
 @dataclass(frozen=True)
@@ -383,17 +368,8 @@ class AxisSeries:
     @cached_property
     def backends(self) -> tuple[BackendCost, ...]:
         """Those measured here by their ranks, then those that were not measured at all."""
-        names = dict.fromkeys((*self.ranked, *(row.case.backend for row in self.rows)))
-        return tuple(cost(name, self.rows, self.axis) for name in names)
-
-    @property
-    def ranked(self) -> tuple[str, ...]:
-        """The measured backends, by how well they rank over the values."""
-        ranks: dict[str, list[int]] = {}
-        for row in self.rows:
-            if row.rank is not None:
-                ranks.setdefault(row.case.backend, []).append(row.rank)
-        return tuple(sorted(ranks, key=lambda name: (sum(ranks[name]) / len(ranks[name]), name)))
+        every = (*ranked_backends(self.rows, ""), *(row.case.backend for row in self.rows))
+        return tuple(cost(name, self.rows, self.axis) for name in dict.fromkeys(every))
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -412,36 +388,25 @@ def series(
 ) -> tuple[AxisSeries, ...]:
     """Return every series in these sections, those that have no time at any value too.
 
-    Along timesteps and batch only whole, unpadded sequences, and of these only what has more than
-    one value.
+    Along timesteps and batch only complete, unpadded sequences, and of these only what has more
+    than one value.
     """
-    return tuple(
-        AxisSeries(section, axis, tuple(rows), learned)
-        for section in sections
-        for rows in _groups(section.rows, axis)
-    )
 
-
-def _groups(rows: Iterable[Row], axis: str, least: int = 2) -> list[list[Row]]:
-    """Rows that differ in nothing but backend and the value of the axis, of which they have
-    ``least`` or more, if they are not windows."""
-    kind = KINDS[1] if axis == "window" else KINDS[0]
-    fitting = (
-        row
-        for row in rows
-        if row.case.kind == kind and (axis == "window" or row.case.workload.min_length is None)
-    )
+    def fits(row: Row) -> bool:
+        if axis == "window":
+            return row.case.kind == KINDS[1]
+        return row.case.kind == KINDS[0] and row.case.workload.min_length is None
 
     def same_work(row: Row) -> str:
         anywhere = replace(row.case.workload, **{axis: 1})  # type: ignore[arg-type]
         return replace(row.case, workload=anywhere).group
 
-    found = grouped(fitting, same_work).values()
-    return [
-        each
-        for each in found
-        if axis == "window" or len({value(row, axis) for row in each}) >= least
-    ]
+    return tuple(
+        AxisSeries(section, axis, tuple(rows), learned)
+        for section in sections
+        for rows in grouped(filter(fits, section.rows), same_work).values()
+        if axis == "window" or len({value(row, axis) for row in rows}) > 1
+    )
 
 
 def cost(backend: str, rows: Iterable[Row], axis: str = "window") -> BackendCost:
@@ -450,6 +415,9 @@ def cost(backend: str, rows: Iterable[Row], axis: str = "window") -> BackendCost
         (row for row in rows if row.case.backend == backend), key=lambda row: value(row, axis)
     )
     measured = [row for row in own if row.measured]
+    times = {value(row, axis): _medians(row, steps(row)) for row in measured}
+    # The last window may be shorter: what a step does on average is a line in the mean length.
+    means = {value(row, axis): row.case.workload.timesteps / steps(row) for row in measured}
     peaks = {
         value(row, axis): row.memory["peak_bytes"] for row in measured if "peak_bytes" in row.memory
     }
@@ -458,7 +426,7 @@ def cost(backend: str, rows: Iterable[Row], axis: str = "window") -> BackendCost
         axis,
         tuple(own),
         cheapest({value(row, axis): _medians(row, units(row, axis)) for row in measured}),
-        _fit(measured, axis),
+        fit(times, means if axis == "window" else None),
         bytes_per_unit(peaks),
     )
 
@@ -487,37 +455,22 @@ def steps(row: Row) -> int:
 
 
 def step_interval(row: Row) -> Interval | None:
-    """Seconds of one step: of a sequence that is cut, over its windows."""
+    """Return the seconds of one step: of a sequence that is cut, over its windows."""
     return _divided(row, steps(row))
 
 
-def unit_interval(row: Row, axis: str) -> Interval | None:
-    """Seconds of one timestep of the whole batch, or along the batch of one sequence."""
+def unit_interval(row: Row, axis: str = "window") -> Interval | None:
+    """Return the seconds of one timestep of the batch, or along the batch of one sequence."""
     return _divided(row, units(row, axis))
-
-
-def timestep_interval(row: Row) -> Interval | None:
-    """Seconds of one timestep of the whole batch."""
-    return unit_interval(row, "window")
 
 
 def _divided(row: Row, by: int) -> Interval | None:
     found = row.interval
-    if found is None:
-        return None
-    return Interval(found.low / by, found.mid / by, found.high / by, found.confidence)
-
-
-def _fit(rows: Sequence[Row], axis: str) -> Fit | None:
-    times = {value(row, axis): _medians(row, steps(row)) for row in rows}
-    if axis != "window":
-        return fit(times)
-    # The last window may be shorter: what a step does on average is a line in the mean length.
-    return fit(times, {window(row): row.case.workload.timesteps / steps(row) for row in rows})
+    return found and Interval(found.low / by, found.mid / by, found.high / by, found.confidence)
 
 
 def _medians(row: Row, by: int) -> dict[str, float]:
-    """Seconds of each process, over so many parts."""
+    """Return the seconds of each process, over so many parts."""
     return {run.run: float(np.median(run.samples)) / by for run in row.runs}
 
 
@@ -535,31 +488,9 @@ def bytes_per_unit(peaks: Mapping[int, float]) -> Interval | None:
     """
     if len(peaks) < 2:
         return None
-    x, y = (np.array(list(each), dtype=np.float64) for each in (peaks, peaks.values()))
-    # Around their means, so that large numbers do not cancel.
-    x, y = x - np.mean(x), y - np.mean(y)
-    square = float(np.sum(x * x))
-    slope = float(np.sum(x * y)) / square
-    degrees = len(x) - 2
-    if degrees == 0:
-        return Interval(slope, slope, slope, 0.0)
-    from scipy import special  # 0.3 s to import, and only memory needs it
-
-    error = math.sqrt(float(np.sum((y - slope * x) ** 2)) / degrees / square)
-    reach = float(special.stdtrit(float(degrees), (1 + CASE_CONFIDENCE) / 2)) * error
-    return Interval(slope - reach, slope, slope + reach, CASE_CONFIDENCE)
-
-
-# Whole sequences, for plans of batches with padding
-
-
-def questions(rows: Iterable[Row]) -> list[list[Row]]:
-    """Return the measured rows of whole, unpadded sequences that differ in nothing but backend and
-    timesteps; each group by timesteps, rising."""
-    found = _groups((row for row in rows if row.measured), "timesteps", least=1)
-    return [sorted(each, key=lambda row: row.case.workload.timesteps) for each in found]
-
-
-def line(rows: Sequence[Row]) -> Fit | None:
-    """Return the line through one backend's rows; None with fewer than three lengths."""
-    return _fit(rows, "timesteps")
+    found = slope(np.array(list(peaks), dtype=np.float64), np.array(list(peaks.values())))
+    middle = float(found.middles[0])
+    if len(peaks) == 2:
+        return Interval(middle, middle, middle, 0.0)
+    low, high = found.bounds(CASE_CONFIDENCE)
+    return Interval(float(low[0]), middle, float(high[0]), CASE_CONFIDENCE)

@@ -564,8 +564,7 @@ def _rise(values: FloatArray) -> float:
     columns = np.flatnonzero(np.isfinite(values))
     if columns.size < LEAST:
         return math.nan
-    slope = np.polynomial.polynomial.polyfit(columns, values[columns], 1)[1]
-    return float(slope * (values.size - 1))
+    return float(slope(columns, values[columns]).middles[0]) * (values.size - 1)
 
 
 def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int, FloatArray]]:
@@ -696,7 +695,9 @@ def _movement(part: _Part, every: Sequence[_Part], rest: FloatArray) -> Movement
     if part.gradual:
         seen = seen[(seen >= part.first) & (seen <= at)]
         ends = int(seen[0]), int(seen[-1])
-        size = _size_of_trend(seen, path[seen])
+        found = slope(seen, path[seen])
+        span = float(seen[-1] - seen[0])
+        size = _as_ratio(replace(found, middles=span * found.middles, errors=span * found.errors))
     else:
         ends = (
             int(max((each for each in seen if each < at), default=at)),
@@ -712,16 +713,14 @@ def _movement(part: _Part, every: Sequence[_Part], rest: FloatArray) -> Movement
     )
 
 
-def _size_of_trend(columns: IntArray, values: FloatArray) -> Interval:
-    """The ratio of the last to the first on a line through logs, with its t-interval."""
-    centred = columns - columns.mean()
-    squares = float(np.sum(centred**2))
-    slope = float(centred @ values) / squares
-    left = values - values.mean() - slope * centred
-    free = max(values.size - 2, 1)
-    span = float(columns[-1] - columns[0])
-    error = span * math.sqrt(float(np.sum(left**2)) / free / squares)
-    return _as_ratio(Estimates.of(span * slope, error, float(free)))
+def slope(x: npt.NDArray[np.float64 | np.int64], y: FloatArray) -> Estimates:
+    """Return the slope of the least-squares line through these points, of one case."""
+    x, y = x - x.mean(), y - y.mean()  # so that large numbers do not cancel
+    squares = float(np.sum(x**2))
+    found = float(x @ y) / squares
+    free = max(y.size - 2, 1)
+    error = math.sqrt(float(np.sum((y - found * x) ** 2)) / free / squares)
+    return Estimates.of(found, error, float(free))
 
 
 def _size(before: FloatArray, after: FloatArray) -> Interval:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from bench.case.cases import Case
 from bench.records.maps import LearningMap
-from bench.stats.along import step_interval, timestep_interval, window
+from bench.stats.along import step_interval, unit_interval, window
 from bench.stats.comparison import Comparison, Verdict
 from bench.stats.intervals import Interval
 from bench.stats.ratios import compare
@@ -194,7 +194,7 @@ class Recommendation:
     @property
     def timestep(self) -> Interval:
         """Seconds of a timestep of the whole batch."""
-        return _known(timestep_interval(self.best))
+        return _known(unit_interval(self.best))
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
 def _longer(place: MeasuredWindows, length: int, best: Row, steps: int | None) -> Longer | None:
     """The shortest longer window that is ``CLOSE`` to the cheapest per timestep."""
     found = [
-        (_known(timestep_interval(first)), first)
+        (_known(unit_interval(first)), first)
         for each, rows in place.by_window.items()
         if length < each <= (steps or math.inf)
         for first in _ranked(rows)[:1]
@@ -351,7 +351,7 @@ def _longer(place: MeasuredWindows, length: int, best: Row, steps: int | None) -
     unpaired = [[run.out_of_turn for run in each.runs] for each in (row, best)]
     timesteps = row.case.workload.timesteps / best.case.workload.timesteps
     ratio = compare(*unpaired).ratio.high / timesteps
-    saves = 1 - timestep.mid / _known(timestep_interval(best)).mid
+    saves = 1 - timestep.mid / _known(unit_interval(best)).mid
     return Longer(row, timestep, saves) if ratio < 1 and saves > LITTLE else None
 
 

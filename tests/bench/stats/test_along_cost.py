@@ -7,21 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.records.files import collect
-from bench.records.grouping import grouped
 from bench.stats.along import (
     AxisSeries,
     Cheapest,
     bytes_per_unit,
     cheapest,
-    line,
-    questions,
     step_interval,
     steps,
-    timestep_interval,
+    unit_interval,
 )
 from bench.stats.ratios import SEQUENTIAL_ALLOWANCE
-from bench.stats.rows import build
 from tests.bench import made_windows as made
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480)
@@ -139,7 +134,7 @@ def test_a_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
     (found,) = made.read_streams(paths)
     (cost,) = found.backends
     assert [steps(row) for row in cost.rows] == [10, 4, 1]
-    step, timestep = step_interval(cost.rows[1]), timestep_interval(cost.rows[1])
+    step, timestep = step_interval(cost.rows[1]), unit_interval(cost.rows[1])
     assert step is not None
     assert timestep is not None
     assert step.mid == pytest.approx(1e-3 + 1e-4 * 25)
@@ -168,40 +163,3 @@ def test_the_interval_holds_the_true_slope_as_often_as_it_says() -> None:
 
 def test_without_two_windows_there_is_no_slope() -> None:
     assert bytes_per_unit({10: 1.0}) is None
-
-
-# -- whole sequences
-
-
-def test_whole_sequences_make_a_line_for_each_backend_of_each_question(tmp_path: Path) -> None:
-    costs = {"keras": made.Cost(2e-3, 1e-4), "torch": made.Cost(1e-3, 3e-4)}
-    for timesteps, batch in ((60, 8), (15, 8), (30, 8), (15, 64), (240, 8)):
-        made.write_windows(
-            tmp_path,
-            costs,
-            (None,),
-            timesteps=timesteps,
-            batch=batch,
-            session=f"{timesteps} {batch}",
-            noise=0.0,
-            processes=2,
-        )
-    made.write_windows(tmp_path, costs, (None,), min_length=5, session="padded", processes=1)
-    made.write_windows(tmp_path, costs, (30,), batch=8, session="cut", processes=1)
-    nowhere = made.refused("numpy")
-    made.write_windows(tmp_path, nowhere, (None,), batch=8, session="refused", processes=1)
-    report = build(collect([tmp_path]))
-    tables = [table for section in report.sections for table in section.tables]
-    found = questions(row for table in tables for row in table.rows)
-    lengths = [[row.case.workload.timesteps for row in rows] for rows in found]
-    assert sorted(lengths) == [[15, 15], [15, 15, 30, 30, 60, 60, 240, 240]]
-    (few,) = [rows for rows in found if len(rows) == 2]
-    (rows,) = [rows for rows in found if len(rows) == 8]
-    assert line(few) is None
-    for backend, own in grouped(rows, lambda row: row.case.backend).items():
-        assert {row.case.backend for row in own} == {backend}
-        # No process measured all lengths: they are sessions.
-        through = line(own)
-        assert through is not None
-        assert through.line.fixed == pytest.approx(costs[backend].fixed)
-        assert through.line.per_timestep == pytest.approx(costs[backend].per_timestep)
