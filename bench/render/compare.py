@@ -26,6 +26,7 @@ from bench.render.table import Block, Cell, Column, Document, Sheet
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Reason
 from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, Rule
+from bench.stats.trust import Doubt
 
 LONGEST_LIST = 20
 """A list of names longer than this says how many more there are; CSV and JSON have them all."""
@@ -70,6 +71,14 @@ def note_text(note: Reason | str | None) -> str:
 def reason_texts(row: ComparisonRow) -> list[str]:
     """Describe why the ratio of a row is INVALID, after the side whose time is meant."""
     return [f"{side}: {doubt_line(why)}" if side else doubt_line(why) for side, why in row.reasons]
+
+
+def by_reason(found: Iterable[tuple[Doubt, str]]) -> list[str]:
+    """Return a line for each kind of reason, in the words of the first, with where it holds."""
+    return [
+        f"{clean(doubt_line(same[0][0]))}: {listed([clean(where, 200) for _, where in same], 5)}"
+        for same in grouped(found, lambda each: each[0].code).values()
+    ]
 
 
 def differences_line(base: str, new: str, found: Sequence[tuple[str, str, str]]) -> str:
@@ -152,16 +161,13 @@ def method_lines(report: ComparisonReport) -> list[str]:
 def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
     """Headings with their lines: what is not in the table, and what may be the cause."""
     found = []
-    by_reason = grouped(
-        ((reason, row.case.id) for row in report.rows for reason in reason_texts(row)),
-        lambda each: each[0],
+    invalid = by_reason(
+        (doubt, f"{row.case.id} ({side})" if side else row.case.id)
+        for row in report.rows
+        for side, doubt in row.reasons
     )
-    if by_reason:
-        lines = [
-            f"{clean(reason)}: {listed([clean(case, 120) for _, case in where], 5)}"
-            for reason, where in by_reason.items()
-        ]
-        found.append(("INVALID, and where", _listed_lines(lines)))
+    if invalid:
+        found.append(("INVALID, and where", _listed_lines(invalid)))
     for difference in report.differences:
         lines = [
             f"{clean(name, 120)}: {clean(base, 120)} → {clean(new, 120)}"

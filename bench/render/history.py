@@ -6,13 +6,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from bench.records.grouping import grouped
 from bench.render import labels
-from bench.render.compare import RATIO, WIDTH, annotation, beyond_words
+from bench.render.compare import RATIO, WIDTH, annotation, beyond_words, by_reason
 from bench.render.data import csv_records
 from bench.render.escape import LONGEST_NAME, clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
-from bench.render.messages import doubt_line, doubt_lines
+from bench.render.messages import doubt_lines
 from bench.render.quantities import (
     count,
     listed,
@@ -35,7 +34,6 @@ from bench.stats.history import (
 )
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Interval
 from bench.stats.rows import Row
-from bench.stats.trust import Doubt
 
 HEADING = "What changed for longer than a session"
 _MOST_NAMES = 3
@@ -217,11 +215,17 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
         else:
             blocks.append(Block(sheet=_overview(machine)))
         blocks.append(Block(lines=method(machine), style="dim"))
-        for title, reasons in (
-            ("INVALID, and where", lambda point: point.row.invalid),
-            ("Unreliable times, and where", lambda point: point.row.validity.of_time),
+        for title, of_time in (
+            ("INVALID, and where", False),
+            ("Unreliable times, and where", True),
         ):
-            if lines := _where(machine, reasons):
+            lines = by_reason(
+                (doubt, f"{line.case.id} in #{point.session.number}")
+                for line in machine.lines
+                for point in line.points
+                for doubt in (point.row.validity.of_time if of_time else point.row.invalid)
+            )
+            if lines:
                 blocks.append(Block(title, lines, level=4, indent=2))
     if history.notes:
         lines = [clean(note, 500) for note in history.notes]
@@ -384,18 +388,3 @@ def method(machine: MachineHistory) -> list[str]:
     if any(point.row.validity.of_time for point in points):
         lines.append(f"{labels.DOUBTFUL_TIME}.")
     return lines
-
-
-def _where(machine: MachineHistory, reasons: Callable[[Point], Sequence[Doubt]]) -> list[str]:
-    """A line for each kind of reason, in the words of the first."""
-    found = [
-        (doubt, f"{clean(line.case.id, 120)} in #{point.session.number}")
-        for line in machine.lines
-        for point in line.points
-        for doubt in reasons(point)
-    ]
-    return [
-        f"{count(len(same), 'time')}, {clean(doubt_line(same[0][0]))}: "
-        f"{listed([where for _, where in same], 5)}"
-        for same in grouped(found, lambda each: each[0].code).values()
-    ]

@@ -140,8 +140,8 @@ def test_a_rule_counts_an_invalid_case_and_says_so() -> None:
     *_, invalid, gate = summary_lines(judged(report, "slower"))
     assert invalid.startswith("INVALID: 1 case, marked in the table")
     assert "FAILED, 1 slower (1 of them INVALID): keras/" in gate
-    told = "NEW: the cores were busy (close what runs) [in 2 of 6 runs]"
-    assert ("INVALID, and where", [f"{told}: {a_case().id}"]) in details(report)
+    told = "the cores were busy (close what runs) [in 2 of 6 runs]"
+    assert ("INVALID, and where", [f"{told}: {a_case().id} (NEW)"]) in details(report)
 
 
 def test_what_else_differs_is_reported_or_that_nothing_does() -> None:
