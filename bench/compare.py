@@ -71,18 +71,18 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     """Show what is requested; the exit code. Raises UsageError and what ``filters.read`` raises."""
-    target = output.Target(options.output, os.environ)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if options.what == "published":
-        return _published(options, target)
+        return _published(options, summary)
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
     report, complete = _compared(options)
     if rule is not None:
         report = replace(report, gate=judge(rule, report.rows))
     output.deliver(
-        options.format,
-        target,
+        options,
         shown.document(report).terminal,
         shown.texts(report),
+        summary,
         functools.partial(shown.warning_lines, report),
     )
     if rule is not None and not report.rows:
@@ -92,14 +92,14 @@ def _compare(options: argparse.Namespace) -> int:
     return 1 if report.gate is not None and report.gate.failed else 0
 
 
-def _published(options: argparse.Namespace, target: output.Target) -> int:
+def _published(options: argparse.Namespace, summary: str | None) -> int:
     made_by = "pytest --benchmark-only --lstm-suite braun"
     (results,) = filters.read(options, asked_for(options.paths, made_by))
     theirs = published.steps(published.read())
     report = published_shown.with_published(build(results), theirs)
     document = published_shown.document(report, options.unmeasured)
     texts = published_shown.texts(report, document)
-    output.deliver(options.format, target, document.terminal, texts)
+    output.deliver(options, document.terminal, texts, summary)
     return command_line.BAD_INPUT if results.errors else 0
 
 

@@ -210,7 +210,7 @@ def _doctor(options: argparse.Namespace) -> int:
     # Where there is no GPU, why there is none is part of the answer.
     usual = here if len(here) > 1 else [*here, "gpu:0"]
     found = diagnose(requested or usual, options.backends)
-    output.as_asked(
+    output.deliver(
         options,
         lambda console: show(found, console),
         {"json": lambda: json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n"},

@@ -47,7 +47,7 @@ def _show(options: argparse.Namespace) -> int:
         history = build(results, pattern=options.case)
     guard = None if rule is None else judge(rule, history)
     document = shown.document(history, options.sessions, guard)
-    output.as_asked(options, document.terminal, shown.texts(history, document))
+    output.deliver(options, document.terminal, shown.texts(history, document))
     if guard is not None and options.format not in ("terminal", "markdown"):
         print(shown.gate_line(guard), file=sys.stderr)
     if guard is not None and os.environ.get("GITHUB_ACTIONS"):

@@ -165,7 +165,8 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
         "markdown": Document(blocks).markdown,
         "csv": lambda: csv_lines(COLUMNS, every),
     }
-    output.deliver(form, output.Target(None), Document([*blocks[:2], here]).terminal, texts)
+    target = argparse.Namespace(format=form, output=None)
+    output.deliver(target, Document([*blocks[:2], here]).terminal, texts)
 
 
 def trace(profile: Profile, said: Mapping[str, object]) -> str:

@@ -131,7 +131,7 @@ def _recommend(options: argparse.Namespace) -> int:
         "markdown": answer.markdown,
         "json": lambda: shown.as_json(query, found, there.learned, commands),
     }
-    output.as_asked(options, answer.terminal, texts)
+    output.deliver(options, answer.terminal, texts)
     if there.errors:
         return command_line.BAD_INPUT
     return NO_RESULTS if isinstance(found, recommend.NoRecommendation) else ANSWERED

@@ -62,7 +62,7 @@ def report(options: argparse.Namespace) -> int:
             "samples.csv": lambda: csv_lines(SAMPLE_COLUMNS, sample_rows(results)),
             "samples.parquet": lambda: data.as_parquet(SAMPLE_COLUMNS, sample_rows(results)),
         }
-        output.as_asked(options, lambda console: None, samples)
+        output.deliver(options, lambda console: None, samples)
     else:
         with Progress("judging results"):
             made = build(results, baseline=options.baseline, kind=options.kind)
@@ -80,8 +80,7 @@ def _studies(options: argparse.Namespace) -> int:
         raise UsageError(f"a study is shown with --format {' or '.join(LISTING)}")
     found = [studies.read(Path(each), study.KINDS) for each in options.paths]
     document = Document([block for each in found for block in study.blocks(each)])
-    target, texts = output.Target(options.output), {"markdown": document.markdown}
-    output.deliver(options.format, target, document.terminal, texts)
+    output.deliver(options, document.terminal, {"markdown": document.markdown})
     return 0
 
 
@@ -136,7 +135,7 @@ def _along(options: argparse.Namespace) -> int:
         "csv": lambda: along.as_csv(found),
         "json": lambda: along.as_json(found),
     }
-    output.as_asked(options, document.terminal, texts)
+    output.deliver(options, document.terminal, texts)
     return command_line.BAD_INPUT if results.errors or bad else 0
 
 
@@ -163,7 +162,7 @@ def _show(report: Report, options: argparse.Namespace) -> None:
         "parquet": lambda: data.parquet(report),
         "svg": lambda: shown.as_picture(report, draw=draw),
     }
-    output.as_asked(options, lambda console: shown.show(report, console, draw), texts)
+    output.deliver(options, lambda console: shown.show(report, console, draw), texts)
     if options.brief and options.format == "terminal" and options.output is None:
         message = f"full report: {command_line.typed('report', *map(str, options.paths))}"
         output.console().print(message, style="bold", soft_wrap=True)

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from bench.cli import output
 from bench.cli.command_line import PLAIN
-from bench.cli.output import Target
 from bench.render.escape import text_console
 
 
@@ -23,6 +22,10 @@ def terminal(console: Console) -> None:
 def lines() -> Iterator[str]:
     yield "a\n"
     yield "b\ud800\n"
+
+
+def target(kind: str | None, path: Path | None) -> argparse.Namespace:
+    return argparse.Namespace(format=kind, output=path)
 
 
 TEXTS: Mapping[str, Callable[[], output.Answer]] = {
@@ -42,10 +45,10 @@ def test_a_file_has_what_a_pipe_gets_and_its_name_is_reported(
         ("png", b"\x89PNG"),
     ):
         path = tmp_path / kind
-        output.deliver(kind, Target(path), terminal, TEXTS)
+        output.deliver(target(kind, path), terminal, TEXTS)
         assert path.read_bytes() == expected
         assert capsys.readouterr() == ("", f"written: {path}\n")
-    output.deliver("markdown", Target(None), terminal, TEXTS)
+    output.deliver(target("markdown", None), terminal, TEXTS)
     assert capsys.readouterr() == ("**x**\n", "")
 
 
@@ -63,10 +66,12 @@ def test_github_gets_the_markdown_behind_what_is_there(
 ) -> None:
     summary = tmp_path / "summary.md"
     summary.write_text("before\n")
-    target = Target(None, {"GITHUB_STEP_SUMMARY": str(summary)})
-    output.deliver("csv", target, terminal, {"markdown": TEXTS["markdown"], "csv": lambda: "a\n"})
+    texts = {"markdown": TEXTS["markdown"], "csv": lambda: "a\n"}
+    output.deliver(target("csv", None), terminal, texts, str(summary))
     assert summary.read_text() == "before\n**x**\n\n"
-    output.deliver("markdown", target, terminal, TEXTS, annotations=lambda: ["::warning::w"])
+    output.deliver(
+        target("markdown", None), terminal, TEXTS, str(summary), lambda: ["::warning::w"]
+    )
     assert capsys.readouterr().err == "::warning::w\n"
 
 
@@ -74,8 +79,5 @@ def test_an_answer_goes_where_the_options_say_and_in_the_form_that_a_name_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for form, path in ((None, tmp_path / "a.csv"), ("csv", tmp_path / "a.md")):
-        output.as_asked(argparse.Namespace(format=form, output=path), terminal, TEXTS)
+        output.deliver(target(form, path), terminal, TEXTS)
         assert path.read_bytes() == b"a\nb?\n"
-    capsys.readouterr()
-    output.as_asked(argparse.Namespace(format="markdown", output=None), terminal, TEXTS)
-    assert capsys.readouterr().out == "**x**\n"

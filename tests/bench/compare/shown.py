@@ -1,18 +1,22 @@
 """Write comparisons as the command does, for the tests of their formats."""
 
+from argparse import Namespace
 from functools import partial
+from pathlib import Path
 
-from bench.cli.output import Target, deliver
+from bench.cli.output import deliver
 from bench.render import compare, published
 from bench.render.published import PublishedReport
 from bench.stats.pairs import ComparisonReport
 
 
-def show(report: ComparisonReport, kind: str, target: Target) -> None:
+def show(
+    report: ComparisonReport, kind: str, path: Path | None, summary: str | None = None
+) -> None:
     terminal, warnings = compare.document(report).terminal, partial(compare.warning_lines, report)
-    deliver(kind, target, terminal, compare.texts(report), warnings)
+    deliver(Namespace(format=kind, output=path), terminal, compare.texts(report), summary, warnings)
 
 
-def show_published(report: PublishedReport, kind: str, target: Target) -> None:
+def show_published(report: PublishedReport, kind: str, path: Path) -> None:
     shown = published.document(report)
-    deliver(kind, target, shown.terminal, published.texts(report, shown))
+    deliver(Namespace(format=kind, output=path), shown.terminal, published.texts(report, shown))

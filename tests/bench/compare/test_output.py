@@ -14,7 +14,7 @@ import pytest
 from bench.case.cases import Case
 from bench.cli.command_line import UsageError
 from bench.cli.fail_on import parse_rule
-from bench.cli.output import WIDTH, Target, plain_text
+from bench.cli.output import WIDTH, plain_text
 from bench.render import compare as output
 from bench.render.compare import (
     CSV_COLUMNS,
@@ -101,14 +101,14 @@ def test_github_actions_gets_the_tables_and_a_line_for_each_slower_case(
 ) -> None:
     summary = tmp_path / "summary.md"
     summary.write_text("before\n")
-    show(SLOWER, "terminal", Target(None, {"GITHUB_STEP_SUMMARY": str(summary)}))
+    show(SLOWER, "terminal", None, str(summary))
     text = summary.read_text()
     assert text.startswith("before\n## NEW")
     assert "| `keras/b8-t10-i4-h8/float32/inference/cpu` |" in text
     assert "**SLOWER**" in text
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("::"))
     assert line.startswith("::warning title=SLOWER%3A keras::keras/b8-t10-i4-h8/float32")
-    show(SLOWER, "terminal", Target(None))
+    show(SLOWER, "terminal", None)
     assert "::warning" not in capsys.readouterr().out
 
 
@@ -116,7 +116,7 @@ def test_annotations_keep_out_of_output_that_another_program_reads(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = str(tmp_path / "summary.md")
-    show(SLOWER, "json", Target(None, {"GITHUB_STEP_SUMMARY": summary}))
+    show(SLOWER, "json", None, summary)
     out, err = capsys.readouterr()
     json.loads(out)
     assert err.startswith("::warning ")

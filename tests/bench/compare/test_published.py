@@ -13,7 +13,6 @@ import pytest
 
 from bench.case import published
 from bench.case.cases import Case
-from bench.cli.output import Target
 from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.render import published as published_words
 from bench.render.messages import doubt_line
@@ -103,7 +102,7 @@ def test_what_could_not_be_measured_of_a_published_shape_is_reported_with_its_re
 
 def shown(report: PublishedReport, kind: str, tmp_path: Path) -> str:
     path = tmp_path / "out"
-    show_published(report, kind, Target(path, {}))
+    show_published(report, kind, path)
     return path.read_text(encoding="utf-8")
 
 
