@@ -1,8 +1,8 @@
-"""The nodes of a Ray cluster: which there are, the worker of each, and the loop over all.
+"""Measure on the nodes of a Ray cluster: find them, give each a worker, and follow all of them.
 
-A ``Hand`` is what measures on a node: the workers of that machine, in a scratch folder. It knows
-nothing of Ray: its requests and answers are plain data and the suite's own types, since
-both ends run the same code.
+A ``Hand`` measures on a node: it runs the workers of that machine in a scratch folder. It knows
+nothing of Ray: its requests and answers are plain data and the suite's own types, since both ends
+run the same code.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -37,16 +38,16 @@ from bench.session.session import Session, Work
 from bench.session.workers import Executor, LocalExecutor, LocalWorker, LostError, settle
 
 GRACE = 60.0
-"""Seconds for which a kind of machine that has work left and no machine any more is waited for:
-what was preempted is often replaced."""
+"""Seconds after the loss of a machine in which another is waited for, where work is left: what was
+preempted is often replaced."""
 
 
 @dataclass(frozen=True)
 class ClusterMember:
-    """A machine that measures, the whole of it reserved.
+    """A machine that measures, reserved completely.
 
     name: of the node, unlike any other's. kind, label: what it is, and what the cluster calls its
-    accelerator. suite, absent: the cases there, and the devices of these that it does not have.
+    accelerator. suite, absent: its cases, and those of their devices that it does not have.
     """
 
     name: str
@@ -74,32 +75,24 @@ class Machines(Protocol):
         """Whether machines are about to come."""
 
     def arrived(self) -> Sequence[ClusterMember]:
-        """Those that have come since the last look."""
+        """Return those that have come since the last look."""
 
     def retire(self, member: ClusterMember, *, for_good: bool) -> None:
-        """A machine is given up; unless for good, it may come again if it is there again."""
-
-
-class Posting(Executor, Protocol):
-    """An executor that can end its worker without waiting for it."""
-
-    def hurry(self) -> None:
-        """Have the worker end."""
+        """Give a machine up; unless for good, it may come again if it is there again."""
 
 
 @dataclass
 class Kind:
     """The machines of one kind, which have one session.
 
-    members: how many machines came. error: what last went wrong with the processes of one. manned:
-    when a machine was last there. idle: whether nothing could be begun at the last look.
+    members: how many machines came. error: what last went wrong with the processes of one. idle:
+    whether nothing could be begun at the last look.
     """
 
     manager: Manager
     words: str
     members: int = 0
     error: WorkerError | None = None
-    manned: float = 0.0
     idle: bool = False
 
 
@@ -109,30 +102,31 @@ class _Seat:
 
     member: ClusterMember
     kind: Kind
-    executor: Posting
+    executor: Executor
     process: Generator[None, None, None] | None = None
 
 
 class Fleet:
     """Runs sessions on machines until nothing is left to do, or no machine or time to do it.
 
-    open_manager: the manager of a kind of machine, by its first member; it has begun. post: the
-    executor of a machine for its kind's session. message: takes what happens to machines.
+    open_manager: makes the manager of a kind of machine for its first member; it has begun.
+    executor: makes the executor of a machine for its kind's session. message: takes what happens.
     """
 
     def __init__(
         self,
         machines: Machines,
         open_manager: Callable[[ClusterMember], Manager],
-        post: Callable[[ClusterMember, Manager], Posting],
+        executor: Callable[[ClusterMember, Manager], Executor],
         message: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.kinds: dict[str, Kind] = {}
-        self._machines, self._open, self._post = machines, open_manager, post
+        self._machines, self._open, self._executor = machines, open_manager, executor
         self._message, self._now, self._sleep = message, now, sleep
         self._seats: list[_Seat] = []
+        self._lost_until = now()
 
     def run(self) -> None:
         """Measure until the end.
@@ -144,43 +138,30 @@ class Fleet:
             while self._turn():
                 self._sleep(LOOK_EVERY)
         finally:
-            busy = [seat for seat in self._seats if seat.process is not None]
-            for seat in busy:
-                seat.executor.hurry()  # all at once: each takes a moment to end
-            with contextlib.ExitStack() as stack:  # one that fails keeps no other from its end
-                for seat in busy:
-                    assert seat.process is not None
-                    stack.enter_context(contextlib.suppress(LostError))
-                    stack.callback(seat.process.close)
+            busy = [seat.process for seat in self._seats if seat.process is not None]
+            with ThreadPoolExecutor(len(busy) or 1) as pool:  # each takes a moment to end
+                for ended in [pool.submit(process.close) for process in busy]:
+                    with contextlib.suppress(LostError):
+                        ended.result()
 
     def _turn(self) -> bool:
-        """Look at all once; False where nothing is left to wait for."""
+        """Look at all machines once; return False where nothing is left to wait for."""
         for member in self._machines.arrived():
             if member.key not in self.kinds:
                 self.kinds[member.key] = Kind(self._open(member), str(member))
             kind = self.kinds[member.key]
-            self._seats.append(_Seat(member, kind, self._post(member, kind.manager)))
+            self._seats.append(_Seat(member, kind, self._executor(member, kind.manager)))
             kind.members += 1
-            kind.manned = self._now()  # one that is gone again at the first look was there, too
             kind.idle = False
             self._message(f"{member.name} measures: {member}")
         hands = Counter(seat.member.key for seat in self._seats)
         for seat in list(self._seats):
             self._advance(seat, hands[seat.member.key])
-        now = self._now()
-        for seat in self._seats:
-            seat.kind.manned = now
         if any(seat.process is not None or not seat.kind.idle for seat in self._seats):
             return True
-        # A kind that has work and has lost its last machine may get another soon.
-        manned = {seat.member.key for seat in self._seats}
-        return self._machines.waiting or any(
-            key not in manned
-            and not kind.manager.schedule.finished
-            and kind.manager.left > 0
-            and now - kind.manned < GRACE
-            for key, kind in self.kinds.items()
-        )
+        managers = [kind.manager for kind in self.kinds.values()]
+        unfinished = any(each.left > 0 and not each.schedule.finished for each in managers)
+        return self._machines.waiting or (unfinished and self._now() < self._lost_until)
 
     def _advance(self, seat: _Seat, hands: int) -> None:
         """Begin a process where there is none, or look at it once."""
@@ -199,6 +180,7 @@ class Fleet:
             pass
         except LostError as error:
             self._leave(seat, f"is lost: {error}", for_good=False)
+            self._lost_until = self._now() + GRACE
         except WorkerError as error:
             kind.error = error
             self._leave(seat, f"is left out: {error}", for_good=True)
@@ -226,41 +208,34 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class NodeAnswer(Protocol):
-    """A request to a node."""
+    """The answer to a request to a node."""
 
     def ready(self) -> bool:
-        """Whether it has answered, or never will."""
+        """Return whether it has answered, or never will."""
 
     def get(self, seconds: float) -> Any:
-        """What it answered. Raises LostError where it does not, or not within these seconds."""
+        """Return the answer. Raises LostError where none comes within these seconds."""
 
 
 class Far(Protocol):
     """A ``Hand`` on a node: it serves requests one after the other."""
 
     def ask(self, method: str, *words: Any) -> NodeAnswer:
-        """Ask it to do something, without waiting for it."""
+        """Call a method, without waiting for its answer."""
 
 
+@dataclass(frozen=True)
 class RemoteExecutor:
-    """Worker processes of one session on one node, one at a time. folder: of the results here."""
+    """Starts worker processes of one session on one node. folder: of the results here."""
 
-    def __init__(
-        self, far: Far, session: Session, folder: Path, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._far, self._session, self._folder, self._now = far, session, folder, now
-        self._worker: RemoteWorker | None = None
+    far: Far
+    session: Session
+    folder: Path
+    now: Callable[[], float] = time.monotonic
 
     def start(self, work: Work) -> RemoteWorker:
-        """A worker for ``work``."""
-        self._worker = RemoteWorker(self._far, self._session, work, self._folder, self._now)
-        return self._worker
-
-    def hurry(self) -> None:
-        """Have the node end its worker, without waiting for it."""
-        if self._worker is not None:
-            with contextlib.suppress(LostError):
-                self._worker.hurry()
+        """Start a worker for ``work``."""
+        return RemoteWorker(self.far, self.session, work, self.folder, self.now)
 
 
 class RemoteWorker:
@@ -271,42 +246,34 @@ class RemoteWorker:
     ) -> None:
         self._far, self._suite, self._folder, self._now = far, session.suite_name, folder, now
         self._answer: NodeAnswer | None = far.ask("start", session, work)
-        self._asked = now()
-        self._lost = False
-        self._killing: NodeAnswer | None = None
+        self._requested = now()
         self._journal: LineFile | None = None
         self._early: list[Mapping[str, object]] = []
         self._new: list[Mapping[str, object]] = []
         self._end: WorkerNews | None = None
 
     def poll(self) -> int | None:
-        """Its exit code, or None. Raises LostError."""
-        silent = self._now() - self._asked
-        try:
-            if self._end is not None:
-                pass
-            elif self._answer is None:
-                if silent >= ASK_EVERY:
-                    self._answer, self._asked = self._far.ask("look"), self._now()
-            elif self._answer.ready():
-                self._take(0.0)
-            elif silent > SILENCE:
-                raise LostError(f"it has not answered for {SILENCE:.0f} s", blame=False)
-        except LostError:
-            self._lost = True
-            raise
+        """Return its exit code, or None. Raises LostError."""
+        silent = self._now() - self._requested
+        if self._end is None and self._answer is None:
+            if silent >= ASK_EVERY:
+                self._answer, self._requested = self._far.ask("look"), self._now()
+        elif self._answer is not None and self._answer.ready():
+            self._take(0.0)
+        elif self._end is None and silent > SILENCE:
+            raise LostError(f"it has not answered for {SILENCE:.0f} s", blame=False)
         return None if self._end is None else self._end.code
 
     def _take(self, seconds: float) -> None:
         """Take in what the node answers within so many seconds."""
         assert self._answer is not None
-        seen: WorkerNews = self._answer.get(seconds)
-        self._answer = None
+        answer, self._answer = self._answer, None
+        seen: WorkerNews = answer.get(seconds)
         self._new += seen.lines
         self._early += seen.lines
         # The first line says which run it is, so that none is written before it.
         if self._journal is None and seen.journal and any("run" in line for line in self._early):
-            self._journal = LineFile(self._folder / self._named(seen.journal, JOURNAL_SUFFIX))
+            self._journal = LineFile(self._folder / self._checked(seen.journal, JOURNAL_SUFFIX))
         if self._journal is not None:
             for line in self._early:
                 self._journal.append(line)
@@ -315,11 +282,11 @@ class RemoteWorker:
             if found := CANNOT_WRITE.search(seen.words):
                 raise LostError(f"on that machine {clean(found[1])}", blame=False)
             if seen.data is not None:
-                self._named(seen.name, ".json")
+                self._checked(seen.name, ".json")
             self._end = seen
 
-    def _named(self, name: str, suffix: str) -> str:
-        """A file's name as a node gives it, if it is one that a run of this suite could have."""
+    def _checked(self, name: str, suffix: str) -> str:
+        """Return a file's name from a node. Raises LostError for one that no run here can have."""
         stem = name.removesuffix(suffix)
         known = name.endswith(suffix) and stem.startswith(f"{self._suite}-")
         if not known or not _NAME.fullmatch(stem):
@@ -327,32 +294,20 @@ class RemoteWorker:
         return name
 
     def lines(self) -> Sequence[Mapping[str, object]]:
-        """What has come to its journal since the last call."""
+        """Return what has come to its journal since the last call."""
         found, self._new = self._new, []
         return found
 
-    def hurry(self) -> None:
-        """Have it end, without waiting for that. Raises LostError."""
-        if self._killing is None and self._end is None and not self._lost:
-            self._killing = self._far.ask("kill")
-
     def kill(self) -> None:
         """End it, and wait until it has ended. Raises LostError."""
-        if self._end is not None or self._lost:
-            return
-        try:
-            if self._answer is not None:
-                self._take(END_WITHIN)
-            self.hurry()
-            if self._killing is not None:
-                self._answer = self._killing
-                self._take(END_WITHIN)
-        except LostError:
-            self._lost = True
-            raise
+        if self._answer is not None:
+            self._take(END_WITHIN)
+        if self._end is None:
+            self._answer = self._far.ask("kill")
+            self._take(END_WITHIN)
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
-        """Its result file, which the node has made, or else one of the lines that came."""
+        """Return its result file, which the node has made, or else one of the lines that came."""
         if self._journal is not None:
             self._journal.close()
         if self._end is not None and self._end.data is not None:
@@ -362,7 +317,7 @@ class RemoteWorker:
         return None if self._journal is None else settle(self._journal.path, outcomes)
 
     def last_words(self) -> str:
-        """The end of what it printed."""
+        """Return the end of what it printed."""
         return "" if self._end is None else self._end.words
 
 
@@ -385,19 +340,8 @@ class NodeRequest:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a node says of itself: its environment as a result file has it, the suite's cases there,
-    and the devices of these that it does not have."""
-
-    host: str
-    environment: Mapping[str, object]
-    suite: Suite
-    absent: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class WorkerNews:
-    """What came of a worker since it was last looked at.
+    """What came of a worker since the last look.
 
     journal: its journal's name, empty until there is one. code: its exit code, None while it runs.
     When it has ended, words: the last that it printed; name, data: its result file, if it has one.
@@ -419,11 +363,10 @@ class Hand(Closing):
         self._folder = Path(self._scratch.name)
         self._lock = MachineLock()
         self._suite: Path | None = None
-        self._executors: dict[str, LocalExecutor] = {}
         self._worker: LocalWorker | None = None
 
-    def ready(self, requested: NodeRequest) -> tuple[str, Facts | None]:
-        """Take the machine's lock and say what is here; or why nothing can be measured."""
+    def ready(self, requested: NodeRequest) -> tuple[str, ClusterMember | None]:
+        """Take the machine's lock and return this machine, or why nothing can be measured."""
         name = requested.suite
         if requested.text is not None:
             self._suite = self._folder / "suite" / name
@@ -441,45 +384,33 @@ class Hand(Closing):
                 return str(error), None
         except (SuiteError, LockError) as error:
             return str(error), None
+        kind = kind_of(environment.read().to_dict())
+        if kind is None:
+            return "it does not say what processor it has", None
         absent = tuple(devices.missing(case.device for case in suite.cases))
-        here = environment.read().to_dict()
-        return "", Facts(socket.gethostname(), here, suite, absent)
+        return "", ClusterMember("", kind, "", suite, absent)
 
     def start(self, session: Session, work: Work) -> WorkerNews:
-        """Begin a process, which is looked at by ``look``."""
+        """Start a process, which ``look`` looks at."""
         self.kill()
         _forget_what_ray_set()
-        if session.id not in self._executors:
-            if self._suite is not None:
-                session = replace(session, suite=str(self._suite))
-            folder, judged = self._folder / session.id, self._folder / "judged"
-            for each in (folder, judged):
-                each.mkdir(exist_ok=True)
-            self._executors[session.id] = LocalExecutor(session, folder, self._lock.fd, judged)
-        self._worker = self._executors[session.id].start(work)
+        if self._suite is not None:
+            session = replace(session, suite=str(self._suite))
+        folder, judged = self._folder / session.id, self._folder / "judged"
+        for each in (folder, judged):
+            each.mkdir(exist_ok=True)
+        self._worker = LocalExecutor(session, folder, self._lock.fd, judged).start(work)
         return WorkerNews()
 
     def look(self) -> WorkerNews:
-        """What came of it since the last look."""
+        """Return what came of it since the last look."""
         if self._worker is None:
             return WorkerNews()
         code = self._worker.poll()  # before its lines are read, so that none is missed
         lines = tuple(self._worker.lines())
         if code is None:
             return WorkerNews(lines, self._worker.journal)
-        return self._end(code, lines)
-
-    def kill(self) -> WorkerNews:
-        """End it; what came of it."""
-        if self._worker is None:
-            return WorkerNews()
-        self._worker.kill()
-        lines = tuple(self._worker.lines())
-        return self._end(self._worker.poll() or 0, lines)
-
-    def _end(self, code: int, lines: tuple[Mapping[str, object], ...]) -> WorkerNews:
         worker, self._worker = self._worker, None
-        assert worker is not None
         file = worker.settle(())
         seen = WorkerNews(lines, worker.journal, code, worker.last_words())
         if file is None:
@@ -489,6 +420,12 @@ class Hand(Closing):
             file.path.unlink()
         return seen
 
+    def kill(self) -> WorkerNews:
+        """End it, and return what came of it."""
+        if self._worker is not None:
+            self._worker.kill()
+        return self.look()
+
     def close(self) -> None:
         """End what runs, and leave nothing behind."""
         self.kill()
@@ -497,8 +434,9 @@ class Hand(Closing):
 
 
 def _forget_what_ray_set(start: Path = Path("/proc/self/environ")) -> None:
-    """Ray gives a process OMP_NUM_THREADS by the processors it reserves: measured without Ray, a
-    library would choose for itself. What the node's own environment says stays.
+    """Remove the OMP_NUM_THREADS that Ray sets, so that libraries choose as they do without Ray.
+
+    That of the node's own environment stays.
     """
     with contextlib.suppress(OSError):
         if b"\0OMP_NUM_THREADS=" in b"\0" + start.read_bytes():
@@ -544,8 +482,8 @@ Ray: TypeAlias = Any
 class ClusterMachines(Closing):
     """The nodes of a cluster, as ``Machines``.
 
-    address: as Ray takes it, or ``HERE``. request: what each node is to be ready for. message: gets
-    the nodes that are left out, and why.
+    address: as Ray takes it, or ``HERE``. requested: what each node is to be ready for. message:
+    takes which nodes are left out, and why.
 
     Raises UsageError where there is no Ray, or no cluster at the address.
     """
@@ -562,17 +500,17 @@ class ClusterMachines(Closing):
             # for this variable, whose name is of the systems on which that is so by default.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         self._ray = _ray()
-        self._asked, self._message, self._now = requested, message, now
+        self._requested, self._message, self._now = requested, message, now
         self._code = stub.fingerprint()
-        self._asking: dict[str, Node] = {}
+        self._pending: dict[str, Node] = {}
         self._nodes: dict[str, Node] = {}
         self._lives: Counter[str] = Counter()
-        self._looked: float | None = None
+        self._looked = -NODES_EVERY
         _connect(self._ray, address)
         self._began = now()
 
     def far(self, member: ClusterMember) -> Node:
-        """The node of a member."""
+        """Return the node of a member."""
         return self._nodes[member.name]
 
     @property
@@ -581,30 +519,29 @@ class ClusterMachines(Closing):
         now = self._now()
         if not self._lives:
             return now - self._began < FIRST
-        return any(
-            self._asked.wait or now - each.requested_at < PATIENCE for each in self._asking.values()
-        )
+        since = [node.requested_at for node in self._pending.values()]
+        return any(self._requested.wait or now - each < PATIENCE for each in since)
 
     def arrived(self) -> Sequence[ClusterMember]:
-        """The nodes that have become ready since the last look."""
-        if self._looked is None or self._now() - self._looked >= NODES_EVERY:
-            self._looked = self._now()
+        """Return the nodes that have become ready since the last look."""
+        now = self._now()
+        if now - self._looked >= NODES_EVERY:
+            self._looked = now
             for facts in self._ray.nodes():
                 name = f"{facts['NodeManagerHostname']}#{facts['NodeID'][:6]}"
                 lends = facts["Alive"] and (facts.get("Resources") or {}).get("CPU")
-                known = name in self._asking or name in self._nodes
+                known = name in self._pending or name in self._nodes
                 if lends and not known and self._lives[name] < LIVES:
                     self._lives[name] += 1
-                    self._asking[name] = self._reserve(name, facts, facts["Resources"])
+                    self._pending[name] = self._reserve(name, facts, facts["Resources"])
         found = []
-        for name, node in list(self._asking.items()):
+        for name, node in list(self._pending.items()):
             if node.answer.ready():
-                del self._asking[name]
-                member = self._member(node)
-                if member is not None:
+                del self._pending[name]
+                if (member := self._member(node)) is not None:
                     self._nodes[name] = node
                     found.append(member)
-            elif self._now() - node.requested_at > PATIENCE and not node.note:
+            elif now - node.requested_at > PATIENCE and not node.note:
                 node.note = True
                 self._message(
                     f"{name} is not free yet: other work of the cluster or another run has it"
@@ -613,49 +550,39 @@ class ClusterMachines(Closing):
 
     def _reserve(self, name: str, facts: Mapping[str, Any], resources: Mapping[str, float]) -> Node:
         affinity = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        actor = (
-            self._ray.remote(stub.Stub)
-            .options(
-                num_cpus=resources["CPU"],
-                num_gpus=resources.get("GPU", 0),
-                max_restarts=0,
-                # Ray has its processes stand back behind all others: not what is measured.
-                runtime_env={"env_vars": {"RAY_worker_niceness": "0"}},
-                scheduling_strategy=affinity(facts["NodeID"], soft=False),
-            )
-            .remote()
+        options = self._ray.remote(stub.Stub).options(
+            num_cpus=resources["CPU"],
+            num_gpus=resources.get("GPU", 0),
+            max_restarts=0,
+            # Ray has its processes stand back behind all others: not what is measured.
+            runtime_env={"env_vars": {"RAY_worker_niceness": "0"}},
+            scheduling_strategy=affinity(facts["NodeID"], soft=False),
         )
-        labels = facts.get("Labels") or {}
-        # Older clusters have it as a resource: accelerator_type:H100.
-        older = [name[17:] for name in sorted(resources) if name.startswith("accelerator_type:")]
-        label = labels.get("ray.io/accelerator-type") or "".join(older[:1])
-        answer = _Answer(
-            self._ray, actor.ready.remote(self._code, pickle.dumps((Hand, self._asked)))
-        )
+        actor = options.remote()
+        # Older clusters have the label as a resource: accelerator_type:H100.
+        older = [each[17:] for each in sorted(resources) if each.startswith("accelerator_type:")]
+        label = (facts.get("Labels") or {}).get("ray.io/accelerator-type") or "".join(older[:1])
+        request = pickle.dumps((Hand, self._requested))
+        answer = _Answer(self._ray, actor.ready.remote(self._code, request))
         return Node(self._ray, name, actor, label, answer, self._now())
 
     def _member(self, node: Node) -> ClusterMember | None:
-        """A node that has answered; None of one that is left out, with a message."""
-        lost = False
+        """Return a node that has answered; None if it is left out, with a message."""
         try:
-            problem, facts = node.answer.get(0.0)
+            problem, found = node.answer.get(0.0)
+            if isinstance(found, ClusterMember):
+                return replace(found, name=node.name, label=node.label)
+            self._lives[node.name] = LIVES  # it would answer the same again
         except LostError as error:
-            problem, facts, lost = str(error), None, True
-        kind = kind_of(facts.environment) if isinstance(facts, Facts) else None
-        if kind is not None:
-            return ClusterMember(node.name, kind, node.label, facts.suite, facts.absent)
+            problem = str(error)
         self._end(node)
-        if not lost:  # it would answer the same again
-            self._lives[node.name] = LIVES
-        why = problem or "it does not say what processor it has"
-        self._message(f"{node.name} is left out: {why}")
+        self._message(f"{node.name} is left out: {problem}")
         return None
 
     def retire(self, member: ClusterMember, *, for_good: bool) -> None:
-        """A node is given up; one that is still there afterwards is tried once more."""
-        node = self._nodes.pop(member.name, None)
-        if node is not None:
-            self._end(node)
+        """Give a node up; one that is still there afterwards is tried once more."""
+        if member.name in self._nodes:
+            self._end(self._nodes.pop(member.name))
         if for_good:
             self._lives[member.name] = LIVES
 
@@ -672,28 +599,29 @@ class ClusterMachines(Closing):
         end = self._now() + CLOSE_WITHIN
         for answer in answers:
             with contextlib.suppress(LostError):
-                answer.get(max(0.1, end - self._now()))
-        for node in (*self._nodes.values(), *self._asking.values()):
+                answer.get(end - self._now())
+        for node in (*self._nodes.values(), *self._pending.values()):
             self._end(node)
-        self._nodes, self._asking = {}, {}
+        self._nodes, self._pending = {}, {}
         self._ray.shutdown()
 
 
+@dataclass(frozen=True)
 class _Answer:
-    """A request to an actor."""
+    """The answer of an actor."""
 
-    def __init__(self, ray: Ray, reference: Any) -> None:
-        self._ray, self._reference = ray, reference
+    ray: Ray
+    reference: Any
 
     def ready(self) -> bool:
-        """Whether there is an answer, or an error in place of one."""
-        return bool(self._ray.wait([self._reference], timeout=0)[0])
+        """Return whether there is an answer, or an error in place of one."""
+        return bool(self.ray.wait([self.reference], timeout=0)[0])
 
     def get(self, seconds: float) -> Any:
-        """The answer. Raises LostError."""
-        errors = self._ray.exceptions
+        """Return the answer. Raises LostError."""
+        errors = self.ray.exceptions
         try:
-            return self._ray.get(self._reference, timeout=max(seconds, 0.1))
+            return self.ray.get(self.reference, timeout=max(seconds, 0.1))
         except errors.GetTimeoutError:
             raise LostError(f"it did not answer within {seconds:.0f} s", blame=False) from None
         except errors.ActorUnavailableError:
@@ -711,7 +639,7 @@ class _Answer:
 
 @dataclass
 class Node:
-    """A node and its actor, as ``remote.Far``.
+    """A node and its actor, as ``Far``.
 
     label: what the cluster calls its accelerator. answer: whether it is ready; requested_at: when
     that was requested. note: whether it was reported that this takes long.
@@ -726,7 +654,7 @@ class Node:
     note: bool = False
 
     def ask(self, method: str, *words: Any) -> _Answer:
-        """Ask the actor to do something. Raises LostError if it is known to be gone."""
+        """Call a method of the actor. Raises LostError if it is known to be gone."""
         try:
             return _Answer(self.ray, self.actor.call.remote(method, *words))
         except self.ray.exceptions.RayError as error:
@@ -776,7 +704,7 @@ def _connect(ray: Ray, address: str) -> None:
 
 
 def _check(address: str) -> None:
-    """Raise UsageError for what is no address, or one where nobody answers."""
+    """Raise UsageError for an address that is none, or at which nobody answers."""
     if address == "auto":
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -794,6 +722,6 @@ def _check(address: str) -> None:
 
 
 def _line(error: BaseException, which: int = 0) -> str:
-    """One of the lines that it says, the first if not another, or else what it is."""
+    """Return a line of an error's text, by default the first, or its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return clean(lines[which] if lines else type(error).__name__, 300)

@@ -12,7 +12,7 @@ import pytest
 
 from bench import records
 from bench.case.loading import SuiteChoice
-from bench.session.cluster import Facts, Hand, NodeRequest, RemoteExecutor
+from bench.session.cluster import ClusterMember, Hand, NodeRequest, RemoteExecutor
 from bench.session.manager import Manager
 from bench.session.session import Goal
 from tests import quick_pytest
@@ -43,7 +43,7 @@ def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield made
 
 
-def ready(hand: Hand, text: bytes = SUITE, **changes: Any) -> tuple[str, Facts | None]:
+def ready(hand: Hand, text: bytes = SUITE, **changes: Any) -> tuple[str, ClusterMember | None]:
     return hand.ready(replace(NodeRequest("mine.toml", text, SuiteChoice()), **changes))
 
 

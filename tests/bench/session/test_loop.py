@@ -45,6 +45,11 @@ class Node(Told):
             raise LostError("it is gone", blame=not self.cluster.preempted)
         return super().poll()
 
+    def kill(self) -> None:
+        if self.member.name == self.cluster.unreachable:
+            raise LostError("it cannot be reached")
+        super().kill()
+
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
         self.cluster.settled(self)
         return None if self.code == 4 else super().settle(outcomes)
@@ -62,10 +67,6 @@ class Post:
         self.world.working.add(self.member.name)
         return Node(self.world, work, self.member)
 
-    def hurry(self) -> None:
-        if self.member.name == self.world.hurry_fails:
-            self.world.gone[self.member.name] = 0.0
-
 
 @dataclass
 class Cluster(World):
@@ -82,7 +83,7 @@ class Cluster(World):
     budget: float | None = None
     seed: int = 0
     mute_nodes: set[str] = field(default_factory=set)
-    hurry_fails: str = ""
+    unreachable: str = ""
     gone: dict[str, float] = field(default_factory=dict)
     places: dict[str, set[str]] = field(default_factory=dict)
     working: set[str] = field(default_factory=set)
@@ -232,7 +233,7 @@ def test_replicates_come_from_as_many_machines_as_there_are() -> None:
 
 
 def test_an_interrupted_fleet_keeps_what_came_though_a_machine_cannot_be_reached() -> None:
-    world = Cluster(cases=cases(groups=10), interrupt_at=20.0, hurry_fails="node1")
+    world = Cluster(cases=cases(groups=10), interrupt_at=20.0, unreachable="node1")
     fleet = world.fleet()
     with pytest.raises(KeyboardInterrupt):
         fleet.run()

@@ -83,7 +83,6 @@ def test_when_the_node_dies_what_came_is_kept(tmp_path: Path) -> None:
     looked(found, clock, 4)
     with pytest.raises(LostError, match="its node died"):
         looked(found, clock, 4)
-    found.kill()  # nobody is asked any more
     assert node.asked == ["start", "look", "look"]
     file = found.settle([])
     assert file is not None
@@ -145,17 +144,14 @@ def test_a_node_cannot_name_a_file_elsewhere(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["results"]
 
 
-def test_a_worker_that_is_hurried_brings_what_it_had_when_it_is_ended(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_brings_what_it_had(tmp_path: Path) -> None:
     clock = Clock()
     head = json.dumps(HEADER).encode()
     ended = WorkerNews((refused(A5),), JOURNAL, -9, "", f"{NAME}.json", head)
     node = Node(WorkerNews((HEADER,), JOURNAL), ended)
     executor = RemoteExecutor(node, found_session(), tmp_path, clock)
-    executor.hurry()
     found = executor.start(Work(1, (A5,), 0))
     looked(found, clock, 1)
-    executor.hurry()
-    executor.hurry()
     found.kill()
     assert node.asked == ["start", "kill"]
     file = found.settle([])
