@@ -1,4 +1,4 @@
-"""Why a GPU cannot be used, in words a user can act on."""
+"""Explain why a GPU cannot be used, and what a user can do about it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ OWN_MASKS = "cuDNN draws its own dropout masks, which no other backend can be gi
 
 @dataclass(frozen=True)
 class CudaFacts:
-    """What is known about the GPU of this machine."""
+    """Whether this machine has a GPU, and the CUDA version that its driver supports."""
 
     hardware: bool
     driver_version: tuple[int, int] | None
 
 
 def machine_facts(root: Path = Path("/")) -> CudaFacts:
-    """The facts about this machine; ``root`` is where ``dev`` and ``proc`` are looked for."""
+    """Look for a GPU and its driver; ``root`` is where ``dev`` and ``proc`` are."""
     hardware = any(
         (root / place).exists()
         for place in ("dev/nvidia0", "dev/nvidiactl", "proc/driver/nvidia/version", "dev/dxg")
@@ -41,35 +41,53 @@ def _driver_cuda_version() -> tuple[int, int] | None:
     return version.value // 1000, version.value % 1000 // 10
 
 
-def explain(
-    facts: CudaFacts,
-    framework: str,
-    visible: int,
-    index: int,
-    built_with: tuple[int, int] | None,
-    install: str,
-) -> Availability:
-    """Whether ``gpu:<index>`` can be used by a framework, or why not.
+@dataclass(frozen=True)
+class FrameworkBuild:
+    """What a framework says of itself, once imported.
 
-    framework: its name and version, for the sentence; visible: how many GPUs it sees;
-    built_with: the CUDA version it was built for, None if built without CUDA; install: the command
-    that brings a build with the CUDA libraries.
+    visible: how many GPUs it sees. built_with: the CUDA version it was built for, None without.
     """
+
+    version: str
+    visible: int
+    built_with: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Framework:
+    """A framework that can use a GPU.
+
+    title: its name in sentences. install: the command that brings a build with the CUDA libraries.
+    look: imports the framework and describes its build.
+    """
+
+    title: str
+    install: str
+    look: Callable[[], FrameworkBuild]
+
+
+def explain(facts: CudaFacts, framework: Framework, index: int) -> Availability:
+    """Return whether a framework can use ``gpu:<index>``, or why not."""
+    if not facts.hardware:  # no need to spend seconds on importing a framework to say this
+        return Availability(
+            False,
+            "no NVIDIA GPU is seen on this machine (no /dev/nvidia0 and no NVIDIA driver); "
+            "run where there is one, in a container with --gpus all",
+        )
+    build = framework.look()
+    title, visible, built_with = (
+        f"{framework.title} {build.version}",
+        build.visible,
+        build.built_with,
+    )
     if visible > index:
         return AVAILABLE
     fix = ""
     if visible:
-        reason = (
-            f"gpu:{index} does not exist: {framework} sees {visible} GPU"
-            f"{'s' if visible > 1 else ''}, gpu:0 to gpu:{visible - 1}"
-        )
-    elif not facts.hardware:
-        reason = (
-            "no NVIDIA GPU is seen on this machine (no /dev/nvidia0 and no NVIDIA driver); "
-            "run where there is one, in a container with --gpus all"
-        )
+        gpus = f"{visible} GPU{'s' if visible > 1 else ''}, gpu:0 to gpu:{visible - 1}"
+        reason = f"gpu:{index} does not exist: {title} sees {gpus}"
     elif built_with is None:
-        reason, fix = f"a GPU is here, but {framework} is built without CUDA", install
+        reason, fix = f"a GPU is here, but {title} is built without CUDA", framework.install
     elif facts.driver_version is None:
         reason = (
             "a GPU is here, but the driver's libcuda.so.1 cannot be loaded; install the NVIDIA "
@@ -79,63 +97,34 @@ def explain(
     elif facts.driver_version[0] < built_with[0]:
         has, needs = (".".join(map(str, version)) for version in (facts.driver_version, built_with))
         reason = (
-            f"the NVIDIA driver is too old: it supports CUDA {has} and {framework} needs "
+            f"the NVIDIA driver is too old: it supports CUDA {has} and {title} needs "
             f"CUDA {needs}; update the driver"
         )
     else:
         libraries = "its CUDA libraries (cuDNN, cuBLAS, ...) are not found"
-        reason, fix = f"{framework} does not see the GPU: {libraries}", install
+        reason, fix = f"{title} does not see the GPU: {libraries}", framework.install
     return Availability(False, reason, fix)
 
 
-@dataclass(frozen=True)
-class FrameworkBuild:
-    """What a framework says of itself, once imported."""
-
-    version: str
-    visible: int
-    built_with: tuple[int, int] | None
-
-
-@dataclass(frozen=True)
-class Framework:
-    """How a framework that can use a GPU is requested it.
-
-    title: its name for the sentence; install: the command that brings a build with the CUDA
-    libraries; look: imports the framework and says what it sees.
-    """
-
-    title: str
-    install: str
-    look: Callable[[], FrameworkBuild]
-
-
 def available_to(framework: Framework | None, device: str) -> Availability:
-    """Whether an installed framework can use ``device``, or why not."""
+    """Return whether an installed framework can use ``device``, or why not."""
     if device == "cpu":
         return AVAILABLE
     try:
         index = gpu_index(device)
     except ValueError as error:
         return Availability(False, str(error))
-    if framework is None:
-        return AVAILABLE
-    facts = machine_facts()
-    if not facts.hardware:  # no need to spend seconds on importing a framework to say this
-        return explain(facts, framework.title, 0, index, None, framework.install)
-    view = framework.look()
-    title = f"{framework.title} {view.version}"
-    return explain(facts, title, view.visible, index, view.built_with, framework.install)
+    return AVAILABLE if framework is None else explain(machine_facts(), framework, index)
 
 
 def parse_version(text: str) -> tuple[int, int] | None:
-    """``"12.5.1"`` as ``(12, 5)``; None for what is no version."""
+    """Return ``(12, 5)`` for ``"12.5.1"``; None for what is no version."""
     match = re.match(r"([0-9]+)(?:\.([0-9]+))?(?![0-9_])", text)
     return None if match is None else (int(match[1]), int(match[2] or 0))
 
 
 def gpu_index(device: str) -> int:
-    """The number N of ``gpu:N`` (``gpu`` is ``gpu:0``). Raises ValueError for anything else."""
+    """Return N of ``gpu:N`` (``gpu`` is ``gpu:0``). Raises ValueError for anything else."""
     match = re.fullmatch(r"gpu(?::([0-9]+))?", device)
     if match is None:
         raise ValueError(f"device is {device!r}; expected cpu, gpu or gpu:N")

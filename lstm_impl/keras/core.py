@@ -224,8 +224,8 @@ def by_fused_op(inputs: LayerInputs, mask: Tensor | None, reverse: bool, trainin
     """The outputs by the fused op, which takes any mask as it is."""
     x, h, c, *parameters = inputs
     layer = FusedLayer(reverse=reverse)
-    read = (x, h[None], c[None], parameters, None if mask is None else mask[:, :, 0])
-    y, h, c = layer.train(*read)[0] if training else layer.infer(*read)
+    call = Call(x, h[None], c[None], None if mask is None else mask[:, :, 0])
+    y, h, c = layer.train(call, parameters)[0] if training else layer.infer(call, parameters)
     return Outputs(y, h[0], c[0])
 
 

@@ -7,6 +7,8 @@ repeats the last output, with zeros before the first valid step (or is zero, wit
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -188,45 +190,38 @@ class LSTM(BackendLSTM):
         and final state, as Keras's own method.
         """
         mask = one_mask(mask)
+        given = sequences, initial_state, mask, training
         how = self._device(), bool(training), not tf.executing_eagerly(), compiled_by_xla()
         sizes: Shape = sequences.shape
         call = LayerCall(*how, *sizes, mask is not None, recorded())
         choice = self._choose(call)
         self._remember(call, choice)
         if choice.backend == KERAS:
-            return self._by_keras(sequences, initial_state, mask, training)
-        if choice.most_sequences is not None:
+            last, outputs, h, c = self._by_keras(*given)
+        elif choice.most_sequences is not None:
             # One graph for any batch: it looks at the batch when it runs.
             last, outputs, h, c = tf.cond(
                 tf.shape(sequences)[0] <= choice.most_sequences,
-                lambda: _flat(self._by(choice.backend, sequences, initial_state, mask, training)),
-                lambda: _flat(self._by_keras(sequences, initial_state, mask, training)),
+                lambda: self._by(choice.backend, *given),
+                lambda: self._by_keras(*given),
             )
-            return last, outputs, [h, c]
-        return self._by(choice.backend, sequences, initial_state, mask, training)
+        else:
+            last, outputs, h, c = self._by(choice.backend, *given)
+        return last, outputs, [h, c]
 
-    def _by_keras(
-        self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """By Keras's own code: named, it may choose cuDNN as it does; from auto, it is the loop."""
+    def _by_keras(self, *given: Any) -> tuple[Tensor, ...]:
+        """Compute by Keras's code: named, it may choose cuDNN; from auto, it is the loop."""
         keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
-        last, outputs, states = keras_layer.inner_loop(
-            self, sequences, initial_state, mask, training
-        )
-        return last, outputs, list(states)
+        last, outputs, states = keras_layer.inner_loop(self, *given)
+        return last, outputs, *states
 
     def _by(
-        self,
-        backend: str,
-        sequences: Tensor,
-        initial_state: list[Tensor],
-        mask: Tensor,
-        training: bool,
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """By a backend of this library."""
+        self, backend: str, sequences: Tensor, state: list[Tensor], mask: Tensor, training: bool
+    ) -> tuple[Tensor, ...]:
+        """Compute by a backend of this library: last output, outputs and final h and c."""
         sequences = self._dropped(sequences, training)
         # A kept state comes as its variable, which has moved on when the gradient is computed.
-        h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in initial_state)
+        h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in state)
         x = tf.transpose(sequences, [1, 0, 2])
         valid = steps = None
         if mask is not None:  # [B, T] or [B, T, 1] of any type
@@ -246,12 +241,12 @@ class LSTM(BackendLSTM):
             some = valid[-1] if self.zero_output_for_mask else tf.reduce_any(valid, axis=0)
             last = tf.where(some[:, None], h, tf.zeros_like(h))
         if not self.return_sequences:
-            return last, last[:, None, :], [h, c]
+            return last, last[:, None, :], h, c
         if self.go_backwards:
             y = tf.reverse(y, [0])
         if valid is not None and not self.zero_output_for_mask:
             y = repeat_last(y, valid)
-        return last, tf.transpose(y, [1, 0, 2]), [h, c]
+        return last, tf.transpose(y, [1, 0, 2]), h, c
 
     def _core(self, name: str) -> LayerCore:
         if name not in self._memory.cores:
@@ -259,8 +254,3 @@ class LSTM(BackendLSTM):
             assert isinstance(backend, TensorFlowBackend)
             self._memory.cores[name] = LayerCore(in_layer(backend), self.cell.compute_dtype)
         return self._memory.cores[name]
-
-
-def _flat(found: tuple[Tensor, Tensor, list[Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    last, outputs, (h, c) = found
-    return last, outputs, h, c

@@ -24,9 +24,9 @@ def explain(
     index: int = 0,
     built_with: tuple[int, int] | None = (12, 5),
 ) -> Availability:
-    return cuda.explain(
-        CudaFacts(hardware, driver), "Framework 2.5", visible, index, built_with, INSTALL
-    )
+    build = cuda.FrameworkBuild("2.5", visible, built_with)
+    framework = cuda.Framework("Framework", INSTALL, lambda: build)
+    return cuda.explain(CudaFacts(hardware, driver), framework, index)
 
 
 @pytest.mark.parametrize(

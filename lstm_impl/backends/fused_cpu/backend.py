@@ -51,15 +51,7 @@ class FusedModel(TensorFlowModel):
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         parameters = self._parameters
         outputs, kept = self._network.forward(call, parameters, keep=True)
-        inputs, weights = self._network.backward(
-            call,
-            parameters,
-            kept,
-            upstream,
-            of_input=gradients != "weights",
-            of_state=gradients == "all",
-            last=True,
-        )
+        inputs, weights = self._network.backward(call, parameters, kept, upstream, gradients)
         if self._mixed:
             with self._tf.device(self.tf_device):
                 weights = [self._tf.cast(each, self.variable_dtype) for each in weights]
@@ -137,25 +129,24 @@ class Network:
         ]
 
     def forward(self, call: Call, parameters: Tensors, keep: bool) -> tuple[Outputs, list[Kept]]:
-        """Outputs and final states; and, to ``keep``, what ``backward`` needs of each layer and
-        direction.
-        """
-        x, h, c, padding, _ = call
+        """Compute outputs and final states, and keep what ``backward`` needs of each layer."""
         if len(self._layers) == 1 and not keep:
-            return self._layers[0].infer(x, h, c, parameters, padding), []
+            return self._layers[0].infer(call, parameters), []
+        x = call.x
         states: list[State] = []
         kept: list[Kept] = []
         for number in range(self._num_layers):
             if number and call.masks is not None:
                 x = x * self._mask(call.masks, number)
+            own = call._replace(x=x)
             of_layer = []
             for row in self._rows(number):
-                read = (x, h, c, parameters[3 * row : 3 * row + 3], padding)
+                cell = parameters[3 * row : 3 * row + 3]
                 if keep:
-                    made, needed = self._layers[row].train(*read)
+                    made, needed = self._layers[row].train(own, cell)
                     kept.append(needed)
                 else:
-                    made = self._layers[row].infer(*read)
+                    made = self._layers[row].infer(own, cell)
                 of_layer.append(made.y)
                 states.append((made.h, made.c))
             x = _joined(of_layer, 2)
@@ -167,48 +158,41 @@ class Network:
         parameters: Tensors,
         kept: Sequence[Kept],
         upstream: Upstream,
-        of_input: bool = True,
-        of_state: bool = True,
-        last: bool = False,
-    ) -> tuple[InputGradients, list[Tensor]]:
-        """Gradients of x, h and c, where they are requested, and of the parameters.
+        gradients: str,
+    ) -> tuple[Tensors, list[Tensor]]:
+        """Compute gradients of x, h and c, None where not requested, and of the parameters.
 
-        last: what was kept is not needed again.
+        gradients: one of ``GRADIENTS``. What was kept may be written over.
         """
         import tensorflow as tf
 
-        dy = upstream.dy
+        dy, of_state = upstream.dy, gradients == "all"
         weights: list[Tensor] = []
-        states: list[State] = []
+        states: list[Tensors] = []
         for number in reversed(range(self._num_layers)):
             parts = [dy] if self._directions == 1 else tf.split(dy, 2, axis=2)
-            of_layer: list[Tensor] = []
-            of_inputs: list[InputGradients] = []
-            for row, part in zip(self._rows(number), parts, strict=True):
-                inputs, gradients = self._layers[row].backward(
+            of_input = number > 0 or gradients != "weights"
+            found = [
+                self._layers[row].backward(
                     kept[row],
-                    call.h,
-                    call.c,
                     parameters[3 * row : 3 * row + 3],
-                    call.lengths,
                     upstream._replace(dy=part),
-                    of_input=of_input or number > 0,
+                    of_input=of_input,
                     of_state=of_state,
-                    last=last,
+                    last=True,
                 )
-                of_layer += gradients
-                of_inputs.append(inputs)
-            weights = of_layer + weights
-            states = [(each.dh, each.dc) for each in of_inputs] + states
-            dy = of_inputs[0].dx
-            if len(of_inputs) == 2 and dy is not None:
-                dy = dy + of_inputs[1].dx
+                for row, part in zip(self._rows(number), parts, strict=True)
+            ]
+            weights = [each for _, of_cell in found for each in of_cell] + weights
+            states = [inputs[1:] for inputs, _ in found] + states
+            dy = found[0][0][0]
+            if len(found) == 2 and of_input:
+                dy = dy + found[1][0][0]
             if number and call.masks is not None:
                 dy = dy * self._mask(call.masks, number)
         if not of_state:
-            return InputGradients(dy, None, None), weights
-        dh, dc = (_joined(each, 0) for each in zip(*states, strict=True))
-        return InputGradients(dy, dh, dc), weights
+            return (dy, None, None), weights
+        return (dy, *(_joined(each, 0) for each in zip(*states, strict=True))), weights
 
     def _rows(self, number: int) -> range:
         return range(number * self._directions, (number + 1) * self._directions)
@@ -242,33 +226,24 @@ NO_SECOND_GRADIENT = (
 
 
 class Kept(NamedTuple):
-    """What a layer keeps for its gradient: what it read, and its op's outputs."""
+    """What a layer keeps for its gradient: its call, and its op's outputs."""
 
-    x: Tensor
+    call: Call
     y: Tensor
     gates: Tensor
     cells: Tensor
     hidden: Tensor
 
 
-class InputGradients(NamedTuple):
-    """Gradients of the input and the initial state; None where they are not requested."""
-
-    dx: Tensor
-    dh: Tensor
-    dc: Tensor
-
-
 class FusedLayer:
     """One direction of one layer: the ops, with what does not change from call to call.
 
-    row: which of the states ``[rows, B, H]`` that it is given is its own. reverse: the steps are
-    read from the last to the first; outputs stand at the step they belong to. batch_major: of
-    input and output.
+    row: which of a call's states ``[rows, B, H]`` is its own. reverse: the steps are read from the
+    last to the first; outputs stand at the step they belong to. batch_major: of input and output.
 
     parameters are kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]`` and bias ``[4H]``, or outside a
-    graph the handles of their variables; padding is integer lengths ``[B]``, a bool mask ``[T, B]``
-    that is False where a step is left out, or None.
+    graph the handles of their variables; a call's lengths are integers ``[B]``, a bool mask
+    ``[T, B]`` that is False where a step is left out, or None.
     """
 
     def __init__(self, row: int = 0, reverse: bool = False, batch_major: bool = False) -> None:
@@ -282,40 +257,36 @@ class FusedLayer:
         given = {"row": row, "reverse": reverse}
         self._attributes = {name: each for name, each in given.items() if each} | self._layout
 
-    def infer(
-        self, x: Tensor, h: Tensor, c: Tensor, parameters: Tensors, padding: Tensor | None
-    ) -> Outputs:
-        """Outputs ``[T, B, H]`` and final states ``[1, B, H]``, and nothing kept."""
+    def infer(self, call: Call, parameters: Tensors) -> Outputs:
+        """Compute outputs ``[T, B, H]`` and final states ``[1, B, H]``, and keep nothing."""
         check_not_compiled()
-        read = (x, h, c, *parameters, as_padding(padding))
+        read = (*call[:3], *parameters, as_padding(call.lengths))
         return Outputs(*self._inference(*read, **self._attributes))
 
-    def train(
-        self, x: Tensor, h: Tensor, c: Tensor, parameters: Tensors, padding: Tensor | None
-    ) -> tuple[Outputs, Kept]:
-        """The same, and what ``backward`` needs."""
+    def train(self, call: Call, parameters: Tensors) -> tuple[Outputs, Kept]:
+        """Compute the same, and keep what ``backward`` needs."""
         check_not_compiled()
-        read = (x, h, c, *parameters, as_padding(padding))
-        y, h_last, c_last, *kept = self._training(*read, **self._attributes)
-        return Outputs(y, h_last, c_last), Kept(x, y, *kept)
+        read = (*call[:3], *parameters, as_padding(call.lengths))
+        y, h, c, *kept = self._training(*read, **self._attributes)
+        return Outputs(y, h, c), Kept(call, y, *kept)
 
     def backward(
         self,
         kept: Kept,
-        h: Tensor,
-        c: Tensor,
         parameters: Tensors,
-        padding: Tensor | None,
         upstream: Upstream,
         of_input: bool = True,
         of_state: bool = True,
         last: bool = False,
-    ) -> tuple[InputGradients, list[Tensor]]:
-        """Gradients of x, h and c (``[1, B, H]``) and of the parameters; upstream's states have
-        rows as h and c do. last: what was kept is not needed again, and may be written over.
+    ) -> tuple[Tensors, list[Tensor]]:
+        """Compute gradients of x, h and c (``[1, B, H]``) and of the parameters.
+
+        upstream: its states have the rows of the call's. last: what was kept is not needed again,
+        and may be written over.
         """
+        x, h, c, padding, _ = kept.call
         dz, dh, dc, *weights = self._gradient(
-            kept.x,
+            x,
             h,
             c,
             parameters[1],
@@ -326,8 +297,8 @@ class FusedLayer:
             overwrite=last,
             **self._attributes,
         )
-        dx = self._input_gradient(kept.x, parameters[0], dz, **self._layout) if of_input else None
-        return InputGradients(dx, *((dh, dc) if of_state else (None, None))), weights
+        dx = self._input_gradient(x, parameters[0], dz, **self._layout) if of_input else None
+        return (dx, *((dh, dc) if of_state else (None, None))), weights
 
 
 def as_padding(padding: Tensor | None) -> Tensor:
@@ -413,9 +384,8 @@ def _gradient(op: Any, kept: Tensors, upstream: Tensors) -> list[Tensor | None]:
     row, reverse, batch_major = map(op.get_attr, ("row", "reverse", "batch_major"))
     layer = FusedLayer(0, reverse, batch_major)
     states = h[row : row + 1], c[row : row + 1]
-    (dx, dh, dc), weights = layer.backward(
-        Kept(x, *kept), *states, parameters, padding, Upstream(*upstream)
-    )
+    call = Call(x, *states, padding)
+    (dx, dh, dc), weights = layer.backward(Kept(call, *kept), parameters, Upstream(*upstream))
 
     def plain(x: Tensor, h: Tensor, c: Tensor, *rest: Tensor) -> Tensors:
         *parameters, padding = rest

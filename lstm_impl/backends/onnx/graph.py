@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,14 @@ OPSET, IR_VERSION = 17, 8
 def build_graph(
     spec: LSTMSpec, weights: LSTMWeights, batch_major: bool, lengths: bool, masks: bool
 ) -> bytes:
-    """A serialised ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c."""
+    """Serialise an ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c."""
     from onnx import checker, helper, numpy_helper
 
     nodes: list[Any] = []
     constants: list[Any] = []
 
     def add(op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
-        """The name of a new node's first output."""
+        """Add a node and return the name of its first output."""
         nodes.append(helper.make_node(op, inputs, outputs, **attributes))
         return outputs[0]
 
@@ -34,24 +33,6 @@ def build_graph(
         constants.append(numpy_helper.from_array(array, name))
         return name
 
-    _add_layers(add, constant, spec, weights, batch_major, lengths, masks)
-    inputs, outputs = _face(spec, batch_major, lengths, masks)
-    graph = helper.make_graph(nodes, "lstm", inputs, outputs, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    model.ir_version = IR_VERSION
-    checker.check_model(model)
-    return bytes(model.SerializeToString())
-
-
-def _add_layers(
-    add: Callable[..., str],
-    constant: Callable[[str, npt.NDArray[np.generic]], str],
-    spec: LSTMSpec,
-    weights: LSTMWeights,
-    batch_major: bool,
-    lengths: bool,
-    masks: bool,
-) -> None:
     layers = range(spec.num_layers)
     states = ("h", "c") if spec.num_layers > 1 else ()
     for name in states:
@@ -94,12 +75,17 @@ def _add_layers(
             add("Transpose", [rows], ["y"], perm=perm)
     for name in states:
         add("Concat", [f"{name}_{layer}" for layer in layers], [name], axis=0)
+    inputs, outputs = _inputs_and_outputs(spec, batch_major, lengths, masks)
+    graph = helper.make_graph(nodes, "lstm", inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = IR_VERSION
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
-def _face(
+def _inputs_and_outputs(
     spec: LSTMSpec, batch_major: bool, lengths: bool, masks: bool
 ) -> tuple[list[Any], list[Any]]:
-    """The graph's inputs and outputs."""
     from onnx import TensorProto, helper
 
     dtype = helper.np_dtype_to_tensor_dtype(np.dtype(spec.precision.storage))
