@@ -1,11 +1,11 @@
-"""The proof that a model computes what the reference computes, on a workload's own shapes.
+"""Prove that a model computes what the reference computes, on a workload's own shapes.
 
 Outputs, final state and every gradient of the step are compared with the float64 reference, with
-the workload's inputs and the model's weights (``comparison.py``). What these numbers cannot show, a
-saturated network and special numbers (``networks.py``) and, in half precision, the look of the
-errors do. Where an optimizer updates the weights in the same step, what that step adds
-to them is judged too. A step that leaves gradients out is judged by what it computes, and its
-backend once by all of them. ``docs/equivalence.md`` says what is caught by which of these.
+the workload's inputs and the model's weights (``comparison.py``); then on a saturated network and
+special numbers (``networks.py``), and in half precision the pattern of the errors is examined. If
+an optimizer updates the weights in the same step, the update is compared too. A step that leaves
+gradients out is judged by what it computes, and its backend once by all of them.
+``docs/equivalence.md`` says which wrong backends each of these stops.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ import numpy as np
 from lstm_impl.model import Model
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.proof.comparison import (
+    COARSE,
     CONSTANT,
     HALF,
     RMS,
+    STALE,
     Errors,
     approximate_errors,
     asked_for,
     bounds,
-    coarseness,
     compare,
     error,
     gains,
@@ -34,7 +35,7 @@ from lstm_impl.proof.comparison import (
     named,
     order,
     rounded,
-    staleness,
+    shared_errors,
     update_error,
 )
 from lstm_impl.proof.judge import Judge, numpy_judge
@@ -47,7 +48,7 @@ from lstm_impl.workload import Inputs, Workload
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate found: each array's error and its bound, by name, and who judged."""
+    """What the gate found: the judge, and each array's error and bound by name."""
 
     passed: bool
     judge: str
@@ -55,7 +56,7 @@ class GateResult:
     bounds: Mapping[str, float]
 
     def describe(self) -> str:
-        """One line a failed array, the worst first; or the largest share of a bound used."""
+        """Return a sentence for each failed array, the worst first; or the largest error."""
         shares = {name: self.errors[name] / self.bounds[name] for name in self.errors}
         worst = sorted(shares, key=lambda name: -order(shares[name]))
         if self.passed:
@@ -90,7 +91,7 @@ COMPLAINTS = {
     "bfloat16's": f"it seems to compute in bfloat16: {{name}} {NUMBERS}",
     "errors": f"it seems to compute in bfloat16: {{name}} {NUMBERS}",
 }
-"""What is wrong, by the kind of check that the name of an error begins with."""
+"""Sentences by the kind of check, with which the name of an error begins."""
 
 
 def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
@@ -102,15 +103,17 @@ def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
     """Compare ``model`` with the reference, or another judge, on ``workload``'s own shapes.
 
-    Of windows the first two are compared, state carried from one to the other, and a shorter last
-    one. With an optimizer it is the updating step that computes all this, from the weights that the
-    model was given, which it has again in the end; the update must be the formula's for the step's
-    own gradients. Then come the saturated network and special numbers, and of a stream several
-    chunks, by the step that is timed. A step that leaves gradients out is compared in what it
-    computes, and its backend's gradients once for each spec, on a few timesteps.
+    If the workload has windows, the first two are compared, with the state carried between them,
+    and a shorter last one. With an optimizer, the updating step computes all this from the weights
+    that the model was given, which are set again in the end; the update must be that of the formula
+    for the step's own gradients. The saturated network and special numbers follow, and for a stream
+    several chunks by the step that is timed. A step that leaves gradients out is compared in what
+    it computes, and all gradients of its backend once for each spec, on a few timesteps.
 
-    Of an approximate backend the errors of the outputs and of the final state are found, as root
-    mean squares, and it passes unless they are those of another network.
+    For an approximate backend the errors of outputs and final state are root mean squares, and it
+    passes unless they are as large as those of another network.
+
+    Raises UnsupportedError for what the backend cannot do.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     inputs = workload.inputs(spec, seed)
@@ -136,7 +139,7 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
         comparison.compare_updates(weights, seed)
     model.set_weights(weights)
     if workload.training and workload.gradients != "all":
-        comparison.keep(*_everything(model, workload))
+        comparison.keep(*_all_gradients(model, workload))
     if workload.streaming:
         comparison.keep(*streamed(model, comparison.judge, weights, workload, seed))
     # A conversion and its inverse could be wrong alike: the weights must come back as they went in.
@@ -148,8 +151,9 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
 
 @dataclass
 class _Comparison:
-    """A model and its judge, with the errors and bounds found so far: of several of one name, the
-    error that uses up most of its bound.
+    """A model and its judge, with the errors and bounds found so far.
+
+    Of several errors of one name, it keeps the one that uses up most of its bound.
     """
 
     model: Model
@@ -184,8 +188,8 @@ class _Comparison:
         if not special:
             self.keep(*gains(spec, ours, theirs, self.workload.batch))
             if may_be_coarser(spec, theirs):
-                coarse = rounded(weights, inputs)
-                self.keep(*coarseness(ours, theirs, self._judged(*coarse)))
+                coarse = self._judged(*rounded(weights, inputs))
+                self.keep(*shared_errors(ours, theirs, coarse, COARSE))
         return LSTMState(theirs["h"], theirs["c"])
 
     def keep_errors(
@@ -199,14 +203,14 @@ class _Comparison:
         self.keep(*({before + name: each for name, each in of.items()} for of in (found, allowed)))
 
     def keep_update(self, before: LSTMWeights, changes: Sequence[FloatArray]) -> None:
-        """Keep how far the weights are from where these changes bring them, and the bound."""
+        """Keep how far the weights are from ``before`` plus these changes, and the bound."""
         model = self.model
         after, offset = model.get_weights(), model.backend.bias_offset
         off, most = update_error(model.spec, before, after, changes, offset)
         self.keep({"update": off}, {"update": most})
 
     def compare_updates(self, weights: LSTMWeights, seed: int) -> None:
-        """Compare three updating calls in a row, each on inputs of its own."""
+        """Compare three consecutive updating calls, each on its own inputs."""
         spec, workload, model = self.model.spec, self.workload, self.model
         optimizer = workload.optimizer
         assert optimizer is not None
@@ -216,7 +220,7 @@ class _Comparison:
             for number in range(UPDATES)
         ]
         weights = given[0][0]
-        # The states are too large for what ``final_gradient`` makes of them.
+        # The states are too large to be gradients, which ``final_gradient`` makes of them.
         nothing = LSTMState.zeros(spec, workload.batch)
         self.begin(weights)
         formula, before = NumPyOptimizer(optimizer), model.get_weights()
@@ -228,7 +232,7 @@ class _Comparison:
             self.keep_update(before, changes)
             if number and spec.precision.roundoff >= HALF:
                 stale = self._judged(weights, self._quantized(inputs), nothing)
-                self.keep(*staleness(ours, theirs, stale))
+                self.keep(*shared_errors(ours, theirs, stale, STALE))
             before = after
 
     def _quantized(self, inputs: Inputs) -> Inputs:
@@ -240,7 +244,7 @@ class _Comparison:
     def results(
         self, weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None = None
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-        """Return the model's and the judge's results of what the workload asks for."""
+        """Return the model's and the judge's results of the workload's step."""
         model, workload = self.model, self.workload
 
         def swap(array: FloatArray) -> FloatArray:
@@ -276,21 +280,19 @@ class _Comparison:
 
 
 UPDATES = 3
-"""Updating calls in a row that are judged: the second has moments and weights that the first left,
-and an update that is made in every second call only is missing in one of them."""
+"""Consecutive updating calls that are judged: the second has moments and weights that the first
+left, and an update that is made in every second call only is missing in one of them."""
 
 FEW = 3
-"""Timesteps and sequences on which all gradients of a backend are judged: as few as show an order
-of time and of sequences."""
+"""Timesteps and sequences on which all gradients of a backend are judged: enough to show a wrong
+order of time or of sequences."""
 
 _all_judged: dict[tuple[object, ...], GateResult] = {}
-"""What the gate said of steps with all gradients, by backend, device, spec and small workload."""
+"""The gate's results for steps with all gradients, by backend, device, spec and small workload."""
 
 
-def _everything(
-    model: Model, workload: Workload
-) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Errors and bounds of a step with all gradients, on a small workload of the same kind."""
+def _all_gradients(model: Model, workload: Workload) -> tuple[Errors, Errors]:
+    """Return errors and bounds of a step with all gradients, on a small workload of this kind."""
     timesteps = min(FEW, workload.timesteps)
     small = replace(
         workload,
@@ -306,19 +308,17 @@ def _everything(
     key = (model.backend.name, model.device, model.spec, small)
     if key not in _all_judged:
         _all_judged[key] = gate(model, small)
-    return _all_judged[key].errors, _all_judged[key].bounds
+    return dict(_all_judged[key].errors), dict(_all_judged[key].bounds)
 
 
 def final_gradient(state: LSTMState) -> LSTMState:
-    """A gradient that flows into the final state: any numbers that are not zero will do."""
+    """Return a gradient for the final state: any numbers that are not zero will do."""
     return LSTMState(h=state.c, c=state.h)
 
 
 def judged_parts(workload: Workload) -> list[slice]:
-    """The parts of a sequence that are judged: the first two windows, and a shorter last one."""
+    """Return the parts of a sequence to judge: the first two windows, and a shorter last one."""
     windows = workload.windows()
-    parts = windows[:2]
-    last = windows[-1]
-    if len(windows) > 2 and last.stop - last.start != windows[0].stop - windows[0].start:
-        parts.append(last)
-    return parts
+    last = windows[2:][-1:]
+    shorter = [each for each in last if each.stop - each.start < windows[0].stop]
+    return windows[:2] + shorter

@@ -1,4 +1,4 @@
-"""How far arrays differ, and how far they may: two right backends differ by rounding."""
+"""Compute how far arrays differ and how far they may: two right backends differ by rounding."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ CONSTANT = 4.0
 deviations out. At most 0.6 of a bound was seen used (``docs/equivalence.md``)."""
 
 CEILING = 0.125
-"""No precision is too coarse to be judged: mixing up gates or dropping a bias moves outputs by more
-than this, so a bound above it would certify nothing."""
+"""The largest bound of any precision: mixing up gates or dropping a bias moves outputs by more than
+this, so a larger bound would certify nothing."""
 
 SMALLEST_SCALE = 0.1
-"""Outputs and gradients are about this large or larger, but where few elements cancel."""
+"""Outputs and gradients are at least about this large, except where few elements cancel."""
 
 ELEMENTWISE = 9
 """Operations of a step that each round, by u/sqrt(3) in the root mean square: the gates i, f, g and
-o, f*c, i*g, their sum, its tanh and the product with o. In one timestep of one unit they are most
-of the error."""
+o, f*c, i*g, their sum, its tanh and the product with o. With one timestep and one unit they are
+most of the error."""
 
 SMALLEST_CELL = 0.25
-"""The same of cells, each the sum of two terms of about this size, f*c and i*g."""
+"""The same for cells, each the sum of two terms of about this size, f*c and i*g."""
 
 Errors = dict[str, float]
 
 
 def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Errors:
-    """The largest allowed relative error of each array."""
+    """Return the largest relative error that each array may have."""
     u = spec.precision.roundoff
     single = 2.0**-24
     fan_in = max(spec.input_size, spec.output_size) + spec.hidden_size + 1
@@ -45,7 +45,7 @@ def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Erro
     # kept in the compute type by some backends, so those count with u.
     per_step = u * math.sqrt(fan_in) if u <= single else u + single * math.sqrt(fan_in)
     tf32 = spec.dtype == "tf32"
-    # Of the last step alone: what earlier ones add is lost in the products' errors of all steps.
+    # Of the last step alone: those of earlier steps are small next to the products' errors.
     elementwise = (single if tf32 else u) * math.sqrt(ELEMENTWISE / 3)
     forward = math.hypot(per_step * math.sqrt(timesteps), elementwise) * math.sqrt(spec.num_layers)
     sums = (single if tf32 else u) * math.sqrt(batch * timesteps if u <= single else timesteps)
@@ -62,7 +62,7 @@ def _kind(name: str) -> str:
 def keep(
     errors: Errors, bounds: Errors, found: Mapping[str, float], allowed: Mapping[str, float]
 ) -> None:
-    """Add what was found to errors and bounds: of one name, what uses up most of its bound."""
+    """Add what was found to errors and bounds: for each name, what uses up most of its bound."""
     for name, off in found.items():
         known = errors.get(name)
         share = order(off / allowed[name])
@@ -71,23 +71,22 @@ def keep(
 
 
 def order(share: float) -> float:
-    """What is no number is worse than any."""
+    """Return the share; NaN is worse than any."""
     return math.inf if math.isnan(share) else share
 
 
 def compare(ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]) -> Errors:
-    """The error of each array: its largest deviation over the reference's largest magnitude."""
+    """Return each array's largest deviation over the reference's largest magnitude."""
     return {name: error(ours[name], theirs[name], smallest_scale(name)) for name in theirs}
 
 
 def smallest_scale(name: str) -> float:
-    """Under which an array's largest value is taken as this."""
+    """Return the largest magnitude that an array is taken to have at least."""
     return SMALLEST_CELL if name == "c" else SMALLEST_SCALE
 
 
 def error(ours: npt.ArrayLike, theirs: npt.ArrayLike, smallest: float = 0.0) -> float:
-    """max|ours - theirs| / max|theirs|, or ``smallest`` if that is larger; infinite for NaN or
-    another shape."""
+    """Return max|ours - theirs| / max(max|theirs|, smallest); infinite for NaN or another shape."""
     a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if a.shape != b.shape or not np.all(np.isfinite(a)):
         return math.inf
@@ -105,8 +104,8 @@ def update_error(
     changes: Sequence[FloatArray],
     bias_offset: float = 0.0,
 ) -> tuple[float, float]:
-    """How far an update is from the changes that the optimizer's formula makes, and how far it may
-    be: of the array of weights where it uses up most of that."""
+    """Return how far an update is from the changes that the optimizer's formula makes, and how far
+    it may be, for the array of weights where it uses up most of that."""
     u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
     worst = (0.0, 1.0)
     for old, new, change in zip(before.arrays(), after.arrays(), changes, strict=True):
@@ -125,7 +124,7 @@ def update_error(
 def named(
     y: FloatArray, state: LSTMState, gradients: LSTMGradients | None
 ) -> dict[str, FloatArray]:
-    """All results by the names the gate reports: y, h, c, dx, dh, dc, dlayer0.forward.kernel."""
+    """Return all results by name: y, h, c, dx, dh, dc, dlayer0.forward.kernel and so on."""
     arrays: dict[str, FloatArray] = {"y": y, "h": state.h, "c": state.c}
     if gradients is not None:
         if gradients.x is not None:
@@ -137,7 +136,7 @@ def named(
 
 
 def asked_for(theirs: Mapping[str, FloatArray], workload: Workload) -> dict[str, FloatArray]:
-    """Of all that a judge computes, what the workload's step is requested."""
+    """Return those of a judge's results that the workload's step computes too."""
     flow = ("dx", "dh", "dc")
     left_out = set(flow) - set(differentiated(workload.gradients, *flow))
     return {name: array for name, array in theirs.items() if name not in left_out}
@@ -146,11 +145,11 @@ def asked_for(theirs: Mapping[str, FloatArray], workload: Workload) -> dict[str,
 # -- what the errors of half precision look like
 
 HALF = 2.0**-11
-"""Types of this unit roundoff or a larger one are looked at; the bounds of others are tight."""
+"""Types of at least this unit roundoff are looked at; the bounds of others are tight enough."""
 
 WHOLE = 8.0
-"""By how many units of roundoff an array may be too large or too small as a whole: 3% in bfloat16.
-At most 5.8 was seen, of a bias over 150 steps in float16 (``docs/equivalence.md``)."""
+"""By how many units of roundoff an array may be too large or too small overall: 3% in bfloat16. At
+most 5.8 was seen, of a bias over 150 steps in float16 (``docs/equivalence.md``)."""
 
 UNIT, GATE_COLUMN = 16.0, 40.0
 """The same for one unit of outputs, states and what flows back (10.1 was seen), and for one gate of
@@ -163,24 +162,16 @@ SMALLEST = 0.03
 """Root mean square of an array under which it is taken as one that has it; as ``SMALLEST_SCALE``
 of the maximum, which is some three times as large."""
 
-COARSER = 0.5
-"""Part of the coarser type's error that may be found in ours. A right result has none of it: -0.42
-to 0.25 was seen. A computation whose weights are bfloat16 has all of it."""
-
-AS_LARGE = 0.8
-"""How large errors may be, all together, next to those that rounding the weights and inputs to the
-coarser type makes. Right ones are at most 0.6; states kept in bfloat16 make 0.76 and more."""
-
 ENOUGH_NUMBERS = 256
-"""Numbers in the outputs and final states from which on these two tell anything."""
+"""Numbers in the outputs and final states below which these two show nothing."""
 
 
 def gains(
     spec: LSTMSpec, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray], batch: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """By how much each array, and the worst of its units, is too large or too small, and may be."""
-    found: dict[str, float] = {}
-    allowed: dict[str, float] = {}
+) -> tuple[Errors, Errors]:
+    """Return by how much each array and its worst unit are too large or too small, and may be."""
+    found: Errors = {}
+    allowed: Errors = {}
     u = spec.precision.roundoff
     if u < HALF:
         return found, allowed
@@ -207,91 +198,69 @@ def gains(
 
 
 def may_be_coarser(spec: LSTMSpec, theirs: Mapping[str, FloatArray]) -> bool:
-    """Whether a coarser type, bfloat16, could be taken for this one, and there is enough to tell
-    which it is."""
+    """Return whether bfloat16 could pass for this type, and there are enough numbers to tell."""
     numbers = sum(theirs[name].size for name in ("y", "h", "c"))
     return spec.precision.roundoff == HALF and numbers >= ENOUGH_NUMBERS
 
 
 def rounded(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
-    """Weights and inputs as the coarser type holds them."""
+    """Return weights and inputs as bfloat16 holds them."""
     state = LSTMState(round_to_bfloat16(inputs.state.h), round_to_bfloat16(inputs.state.c))
     return weights.map(round_to_bfloat16), replace(
         inputs, x=round_to_bfloat16(inputs.x), dy=round_to_bfloat16(inputs.dy), state=state
     )
 
 
-def coarseness(
-    ours: Mapping[str, FloatArray],
-    theirs: Mapping[str, FloatArray],
-    coarse: Mapping[str, FloatArray],
-) -> tuple[dict[str, float], dict[str, float]]:
-    """How much of the coarser type's errors is found in ours, how large ours are next to them, and
-    what is allowed."""
-    found = _found_in(ours, theirs, coarse)
-    if found is None:
-        return {}, {}
-    names = ("bfloat16's errors", "errors next to bfloat16's")
-    return dict(zip(names, found, strict=True)), dict(zip(names, (COARSER, AS_LARGE), strict=True))
+COARSE: Errors = {"bfloat16's errors": 0.5, "errors next to bfloat16's": 0.8}
+"""Part of the coarser type's error that may be found in a result, and how large all its errors may
+be next to those that rounding the weights and inputs to the coarser type makes. Right results have
+-0.42 to 0.25 and at most 0.6; a computation whose weights are bfloat16 has all of it, and one whose
+states are kept in bfloat16 makes 0.76 and more."""
+
+STALE: Errors = {"updates left out": 0.5}
+"""The same of what updates of the weights change."""
 
 
-STALE = "updates left out"
-
-
-def staleness(
-    ours: Mapping[str, FloatArray],
-    theirs: Mapping[str, FloatArray],
-    stale: Mapping[str, FloatArray],
-) -> tuple[dict[str, float], dict[str, float]]:
-    """How much of what updates of the weights change is missing in ours: half is allowed."""
-    found = _found_in(ours, theirs, stale)
-    return ({}, {}) if found is None else ({STALE: found[0]}, {STALE: COARSER})
-
-
-def _found_in(
+def shared_errors(
     ours: Mapping[str, FloatArray],
     theirs: Mapping[str, FloatArray],
     other: Mapping[str, FloatArray],
-) -> tuple[float, float] | None:
-    """How much of another computation's errors is found in ours, and how large ours are next to
-    them; None where a shape is wrong, for which the largest error is infinite."""
+    allowed: Errors,
+) -> tuple[Errors, Errors]:
+    """Return how much of another computation's errors is found in ours, by the first name allowed,
+    and how large ours are next to them, by the second; and what is allowed."""
     along = ours_squared = other_squared = 0.0
     for name, right in theirs.items():
         b = np.asarray(right, np.float64)
         if np.shape(ours[name]) != b.shape:
-            return None
+            return {}, {}  # the largest error is infinite then
         scale = max(float(np.mean(b * b)), SMALLEST**2)
         error = np.asarray(ours[name], np.float64) - b
         off = np.asarray(other[name], np.float64) - b
         along += float(np.mean(error * off)) / scale
         ours_squared += float(np.mean(error * error)) / scale
         other_squared += float(np.mean(off * off)) / scale
-    return along / other_squared, float(np.sqrt(ours_squared / other_squared))
+    found = along / other_squared, float(np.sqrt(ours_squared / other_squared))
+    return dict(zip(allowed, found, strict=False)), allowed
 
 
 # -- backends that are near the reference on purpose
 
 RMS = "rms"
-"""What the name of such an error begins with, as in ``rms y``."""
+"""How the name of such an error begins, as in ``rms y``."""
 
 LARGEST_ERROR = 0.1
 """Quantisation to int8 costs up to 3%. Two gates exchanged, a forgotten bias, products or the
 initial state left out cost 14% and more in at least one array, on all but networks of one unit."""
 
 
-def relative_error(ours: FloatArray, theirs: FloatArray) -> float:
-    """Return the root mean square of the difference over that of ``theirs``."""
-    difference = np.asarray(ours, np.float64) - theirs
-    size = float(np.sqrt(np.mean(np.square(theirs, dtype=np.float64))))
-    return float(np.sqrt(np.mean(difference**2))) / (size or 1.0)
-
-
 def approximate_errors(
     ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the relative error of each array that the reference has, and the bound of each."""
-    found = {
-        f"{RMS} {name}": relative_error(ours[name], array) if name in ours else float("inf")
-        for name, array in theirs.items()
-    }
+) -> tuple[Errors, Errors]:
+    """Return the root mean square of each array's difference over its own, and the bound."""
+    found = {}
+    for name, right in theirs.items():
+        size = float(np.sqrt(np.mean(np.square(right, dtype=np.float64)))) or 1.0
+        difference = np.asarray(ours.get(name, math.inf), np.float64) - right
+        found[f"{RMS} {name}"] = float(np.sqrt(np.mean(difference**2))) / size
     return found, dict.fromkeys(found, LARGEST_ERROR)

@@ -1,4 +1,4 @@
-"""Whose results count as right: the float64 NumPy reference, or what is proven against it."""
+"""Judges, whose results count as right: the float64 reference, or what is proven against it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
 
 SHARED_PRODUCT = 1e8
-"""Operations of a timestep's products, some 5 ms on one core, from which on several threads are
-worth it. OpenBLAS shares out smaller ones all the same, and its threads wait in a busy loop: next
-to another thread pool 960 timesteps of 2e6 operations took 13 s with two and 0.5 s with one."""
+"""Operations of a timestep's products, about 5 ms on one core, from which several threads pay.
+OpenBLAS uses them for smaller ones too, and its threads wait in a busy loop: next to another thread
+pool 960 timesteps of 2e6 operations took 13 s with two threads and 0.5 s with one."""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Whose results count as right: a name for the record, and how it computes them.
+    """What computes the results that count as right.
 
-    run: from weights, inputs, and the gradient that flows into the final state (without one, no
-        gradients), to arrays as ``named`` gives.
+    name: for the record. run: takes weights, inputs and the gradient of the final state (None for
+        no gradients), and returns arrays as ``named`` does.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Judge:
 
 
 def few_threads(spec: LSTMSpec, batch: int) -> contextlib.AbstractContextManager[object]:
-    """While it lasts, NumPy's products take one thread if those of a timestep are small."""
+    """Let NumPy's products use one thread if those of a timestep are small."""
     rows = max(spec.input_size, spec.output_size) + spec.hidden_size
     if 2.0 * batch * rows * 4 * spec.hidden_size >= SHARED_PRODUCT:
         return contextlib.nullcontext()
@@ -45,12 +45,12 @@ def few_threads(spec: LSTMSpec, batch: int) -> contextlib.AbstractContextManager
 
 @functools.cache
 def _pools() -> threadpoolctl.ThreadpoolController:
-    """NumPy's, looked for once: among the libraries of a framework that takes milliseconds."""
+    """Find NumPy's thread pools, once: with a framework loaded that takes milliseconds."""
     return threadpoolctl.ThreadpoolController()
 
 
 def numpy_judge(spec: LSTMSpec) -> Judge:
-    """The float64 NumPy reference."""
+    """Return the float64 NumPy reference as a judge."""
 
     def run(
         weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None

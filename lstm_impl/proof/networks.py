@@ -1,9 +1,9 @@
-"""Networks and inputs on which a model is judged besides random ones, which do not show everything.
+"""Make the networks and inputs on which a model is judged besides random ones.
 
 ``saturated``: with weights within 1/sqrt(H) and inputs of unit variance no cell grows past 3 and no
-gate is quite open or shut; a cell that is clipped or an exponential that overflows shows in kernels
-and inputs eight times as large. ``special_numbers``: zeros, and equal neighbours in time.
-``large_updates``: an optimizer's update is small next to the weights; here it is not.
+gate is fully open or shut. Kernels and inputs eight times as large show a clipped cell or an
+exponential that overflows. ``special_numbers``: zeros, and equal neighbours in time.
+``large_updates``: weights that an optimizer's update changes by a large part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from lstm_impl.optimizer import LEARNING_RATE
-from lstm_impl.proof.comparison import SMALLEST_SCALE
+from lstm_impl.proof.comparison import SMALLEST_SCALE, Errors
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
@@ -24,31 +24,31 @@ FACTOR = 8.0
 """A power of two, so that each weight is held as exactly as before."""
 
 LARGE_INPUT = 64.0
-"""In the first feature of every timestep: some inputs are over 50, whatever is drawn."""
+"""Size of each timestep's first feature, so that some inputs are over 50 for any seed."""
 
 CELLS = (24.0, 32.0)
-"""Sizes of the initial cell states: one that is cut to 10 is off by over half."""
+"""Sizes of the initial cell states: cutting one to 10 is an error of over half."""
 
 HELD = 64
 """Timesteps for which an input stays the same. Open gates add up to 1 to a cell in each, so that it
-grows to 96 with its start: bfloat16 adds 1 exactly up to 256."""
+grows to at most 96: bfloat16 adds 1 exactly up to 256."""
 
 ROUNDOFFS = 2.0**18
 """Relative root mean square error allowed in float32 and float64, in units of roundoff: a half open
-gate passes the rounding of sums of hundreds on. Right ones use 0.02 of this."""
+gate passes on the rounding of sums of hundreds. Right backends use 0.02 of this."""
 
 CELL, OUTPUT = {2.0**-11: 0.3, 2.0**-8: 0.45}, 0.7
-"""The same in half precision and TF32, of cells and of outputs: single units have a gate open that
-should be shut. Right ones use 0.6 of this in bfloat16 and 0.04 in float16. A cell cut to 10 is off
-by 0.58 or more, an output of zeros by 1; gradients must be finite and no more."""
+"""The same in half precision and TF32, for cells and for outputs: a few units have a gate open that
+should be shut. Right backends use 0.6 of this in bfloat16 and 0.04 in float16. A cell cut to 10 is
+off by 0.58 or more, an output of zeros by 1. Of gradients only finite numbers are required."""
 
 
 def saturated(spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
-    """``weights`` and ``inputs``, made larger; as many timesteps as before.
+    """Return larger ``weights`` and ``inputs``, with as many timesteps.
 
-    The initial cells are full, with the signs they had. The initial hidden state stays, since it
-    cannot be larger than 1; so do the recurrent kernels: eight times as large they would make a
-    network whose steps amplify, in which two right results part.
+    The initial cells are large, with the signs they had. The initial hidden state stays, since it
+    cannot be larger than 1. So do the recurrent kernels: eight times as large they would make a
+    network whose steps amplify, in which two right results diverge.
     """
 
     def enlarge(array: FloatArray) -> FloatArray:
@@ -56,7 +56,7 @@ def saturated(spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs) -> tuple[LST
 
     x = np.asarray(inputs.x, np.float64)
     steps = len(x)
-    # Counted from the end, so that the last stretch, which the final cells show, is a whole one.
+    # Counted from the end, so that the last stretch, which the final cells show, is complete.
     x = x[[max(0, steps - 1 - HELD * ((steps - 1 - step) // HELD)) for step in range(steps)]]
     x = x * FACTOR
     x[..., 0] = np.copysign(LARGE_INPUT, x[..., 0])
@@ -76,10 +76,10 @@ def saturated(spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs) -> tuple[LST
 
 def saturated_errors(
     spec: LSTMSpec, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Each array's error and the largest one allowed, named ``saturated NAME``."""
-    found: dict[str, float] = {}
-    allowed: dict[str, float] = {}
+) -> tuple[Errors, Errors]:
+    """Return each array's error and the largest one allowed, named ``saturated NAME``."""
+    found: Errors = {}
+    allowed: Errors = {}
     u = spec.precision.roundoff
     for name, right in theirs.items():
         a, b = np.asarray(ours[name], np.float64), np.asarray(right, np.float64)
@@ -101,7 +101,7 @@ def saturated_errors(
 def special_numbers(
     spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs
 ) -> Iterator[tuple[str, LSTMWeights, Inputs]]:
-    """Weights and inputs that random numbers are not: zeros, and equal neighbours in time."""
+    """Yield names, weights and inputs that random numbers never are: zeros, equal neighbours."""
 
     def changed(zero: slice) -> LSTMWeights:
         cells = []
@@ -123,23 +123,23 @@ def special_numbers(
 
 
 TARGET = 0.1
-"""Part of the weights' size that updates with SGD change; with Adam, whose updates are of the
-learning rate, weights are made as small as ``SMALL`` of it."""
+"""Part of the weights' size that updates with SGD change. With Adam, whose updates have the size of
+the learning rate, the weights are made small instead."""
 
 SMALL, SMALL_HALF = 3.0, 12.0
-"""Sizes of weights in learning rates: an update of Adam's then changes a third of them, or in
-float16, which holds smaller numbers with fewer digits, a twelfth."""
+"""Sizes of weights in learning rates: an update by Adam then changes them by a third, or by a twelfth
+in float16, which holds small numbers with fewer digits."""
 
 
 def large_updates(
     spec: LSTMSpec, optimizer: str, weights: LSTMWeights, inputs: Inputs
 ) -> tuple[LSTMWeights, Inputs]:
-    """Weights and inputs with which an update is large next to the weights and their rounding."""
+    """Return weights and inputs whose update is large next to the weights and their rounding."""
     batch, timesteps = inputs.x.shape[1], len(inputs.x)
     sums = math.sqrt(batch * timesteps)
 
     def power(value: float) -> float:
-        """The power of two next to it, so that each number is held as exactly as before."""
+        """Return the nearest power of two, so that each number is held as exactly as before."""
         return 2.0 ** round(math.log2(value))
 
     if optimizer == "sgd":

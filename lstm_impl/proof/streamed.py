@@ -1,4 +1,4 @@
-"""A stream, chunk by chunk through the step that is timed, against the reference of the whole."""
+"""Compare the chunks of a stream, by the step that is timed, with one pass of the reference."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload
 
 SEVERAL = 8
-"""Chunks that are judged as one sequence. The state is carried seven times, and an LSTM of random
-weights has then not yet forgotten where it began."""
+"""Chunks that are judged as one sequence. The state is carried seven times; an LSTM of random
+weights has not yet forgotten its start then."""
 
 
 def streamed(
     model: Model, judge: Judge, weights: LSTMWeights, workload: Workload, seed: int
 ) -> tuple[Errors, Errors]:
-    """Errors and bounds of the first chunks of a stream, named ``streamed NAME``."""
+    """Return errors and bounds of the first chunks of a stream, named ``streamed NAME``."""
     step = model.prepare(workload, seed)
     assert step.results is not None
     outputs = []
@@ -34,19 +34,19 @@ def streamed(
     ours = joined([step.results(each) for each in outputs])
     sets = InputSets(model.spec, workload, seed)
     theirs = judge.run(weights, joined_inputs(sets, range(SEVERAL), sets.first.state), None)
-    pair = _held_against(model.spec, workload, ours, theirs)
+    pair = _compared(model.spec, workload, ours, theirs)
     found, allowed = ({f"streamed {name}": each for name, each in of.items()} for of in pair)
     return found, allowed
 
 
 def joined(results: Sequence[Results]) -> dict[str, FloatArray]:
-    """What calls in a row computed, as of one sequence: all outputs, and the last state."""
+    """Return the results of consecutive calls as of one sequence: all outputs, the last state."""
     y = np.concatenate([each["y"] for each in results])
     return {"y": y, "h": results[-1]["h"], "c": results[-1]["c"]}
 
 
 def joined_inputs(sets: InputSets, numbers: Sequence[int], state: LSTMState) -> Inputs:
-    """What calls in a row work on, as one sequence that begins with this state."""
+    """Return the inputs of consecutive calls as one sequence that begins with this state."""
     x = np.concatenate([sets(number).x for number in numbers])
     return replace(sets.first, x=x, state=state)
 
@@ -60,14 +60,14 @@ def gone_on(
     numbers: Sequence[int],
     results: Sequence[Results],
 ) -> tuple[Errors, Errors]:
-    """Errors and bounds of calls with which a stream went on after it was timed."""
+    """Return errors and bounds of the calls that continued a stream after it was timed."""
     begun = LSTMState(*(np.asarray(results[0][name]) for name in ("h", "c")))
     inputs = joined_inputs(InputSets(spec, workload, seed), numbers[1:], begun)
     theirs = judge.run(weights, inputs, None)
-    return _held_against(spec, workload, joined(results[1:]), theirs)
+    return _compared(spec, workload, joined(results[1:]), theirs)
 
 
-def _held_against(
+def _compared(
     spec: LSTMSpec,
     workload: Workload,
     ours: Mapping[str, FloatArray],

@@ -174,7 +174,7 @@ def calling(row: Row) -> Iterator[None]:
 @pytest.fixture
 def only_what_a_step_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gradients that a step leaves out are in other rows, and need no graph of their own."""
-    monkeypatch.setattr(check, "_everything", lambda model, workload: ({}, {}))
+    monkeypatch.setattr(check, "_all_gradients", lambda model, workload: ({}, {}))
 
 
 def check_row(row: Row) -> None:
