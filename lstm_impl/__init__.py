@@ -1,4 +1,4 @@
-"""One LSTM, many implementations, behind one interface.
+"""Compute an LSTM by many implementations, behind one interface.
 
 >>> import lstm_impl
 >>> spec = lstm_impl.LSTMSpec(input_size=2, hidden_size=3)

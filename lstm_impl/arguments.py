@@ -1,4 +1,4 @@
-"""What a user passes to a model, checked: shapes, types and finite numbers."""
+"""Check what a user passes to a model: shapes, types and finite numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lstm_impl.weights import LSTMState
 
 
 def batch_and_timesteps(shape: tuple[int, ...], batch_major: bool) -> tuple[int, int]:
-    """The sizes of an input of this shape. Raises ValueError if it has none."""
+    """Return batch and timesteps of an input. Raises ValueError if it has other axes or none."""
     axes = "[batch, time, feature]" if batch_major else "[time, batch, feature]"
     if len(shape) != 3:
         raise ValueError(f"x has shape {shape}; expected three axes, {axes}")
@@ -24,7 +24,7 @@ def batch_and_timesteps(shape: tuple[int, ...], batch_major: bool) -> tuple[int,
 def checked_array(
     spec: LSTMSpec, name: str, value: npt.ArrayLike, shape: tuple[int, ...]
 ) -> FloatArray:
-    """``value`` in the spec's storage type. Raises ValueError for another shape or NaN."""
+    """Return ``value`` in the spec's storage type. Raises ValueError for another shape or NaN."""
     array = np.asarray(value)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
@@ -39,7 +39,7 @@ def checked_array(
 
 
 def checked_state(spec: LSTMSpec, name: str, state: LSTMState | None, batch: int) -> LSTMState:
-    """The state, zeros if None. Raises ValueError if it does not fit."""
+    """Return the state, zeros if None. Raises ValueError if it does not fit."""
     state = state or LSTMState.zeros(spec, batch)
     shape = (spec.state_layers, batch, spec.hidden_size)
     return LSTMState(
@@ -51,7 +51,7 @@ def checked_state(spec: LSTMSpec, name: str, state: LSTMState | None, batch: int
 def checked_lengths(
     lengths: npt.ArrayLike | None, batch: int, timesteps: int
 ) -> npt.NDArray[np.int32] | None:
-    """The lengths ``[batch]``, or None. Raises ValueError if they do not fit."""
+    """Return the lengths ``[batch]``, or None. Raises ValueError if they do not fit."""
     if lengths is None:
         return None
     array = np.asarray(lengths)
@@ -71,7 +71,7 @@ def checked_lengths(
 def checked_masks(
     spec: LSTMSpec, masks: npt.ArrayLike | None, batch: int, timesteps: int
 ) -> FloatArray | None:
-    """The dropout masks ``[L-1, T, B, D*H]``, or None. Raises ValueError if they do not fit."""
+    """Return the masks ``[L-1, T, B, D*H]``, or None. Raises ValueError if they do not fit."""
     if masks is None:
         return None
     if spec.num_layers == 1:

@@ -6,31 +6,31 @@ import time
 from collections.abc import Callable
 
 LOOK = 5e-4
-"""Seconds of one look: what is at work all that time has used as much of a processor."""
+"""Seconds of one look: a thread that works all that time uses as much of a processor."""
 
 AT_WORK = 0.1
-"""Part of a look. Threads that wake up now and then (a garbage collector's, a profiler's) use
-less, one that waits in a loop all of it; on a machine that is busy with other work still half."""
+"""Part of a look that counts as work. Threads that wake up now and then (a garbage collector's, a
+profiler's) use less; one that waits in a loop uses all of it, on a busy machine still half."""
 
 LONGEST = 0.25
 """Seconds to wait at most: ONNX Runtime's threads rested after 90 ms on a busy machine."""
 
 LONG_CALL = 0.05
-"""Seconds. After other steps have run, a step finds its data in no cache and its threads asleep; a
-call that is not timed brings both back. None comes before a block of one call that takes longer: it
-would take as long again, and the first of such calls used under 1% more processor time."""
+"""Seconds of a call up to which one that is not timed comes before a block: after other steps its
+data is in no cache and its threads are asleep. Before longer ones it would double the time, and the
+first of those used under 1% more processor time."""
 
 TRIES = 3
-"""Waits in vain after which there are no more: such a thread belongs to what is measured."""
+"""Waits in vain after which no more follow: such a thread belongs to what is measured."""
 
 
 def other_threads() -> float:
-    """Processor seconds that this process has used, but for the thread that asks."""
+    """Return the processor seconds that this process's other threads have used."""
     return time.process_time() - time.thread_time()
 
 
 class Rest:
-    """Waits for it, each time it is called. now, others, sleep: of the process, or of a test."""
+    """Waits, each time it is called, until the other threads rest."""
 
     def __init__(
         self,

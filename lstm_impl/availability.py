@@ -1,4 +1,4 @@
-"""Whether a backend can run on a device here, or why not, in words a user can act on."""
+"""Describe whether a backend can run on a device here, and if not, what a user can do."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from lstm_impl.spec import UnsupportedError
 
 
 class UnavailableError(UnsupportedError):
-    """A backend or device is not there on this machine; the message says what to do about it."""
+    """A backend or device is not available on this machine; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Availability:
     """Whether a backend can run on a device here.
 
-    reason: why not, in words a user can act on; if it can, what is to be known of that, or empty.
-    install: the command that would make it available, or empty.
+    reason: why not, as a user can act on it; if it can, a remark or empty. install: the command
+    that would make it available, or empty.
     """
 
     ok: bool
@@ -38,10 +38,10 @@ AVAILABLE = Availability(True)
 
 @dataclass(frozen=True)
 class Package:
-    """A package that a backend cannot be without.
+    """A package that a backend needs.
 
     module: its name for ``import``. title: its name in a sentence. install, install_gpu: the
-    commands that bring it for a CPU and for a GPU; one serves both if there is no other.
+    commands that install it for a CPU and for a GPU; the first serves both if the other is empty.
     """
 
     module: str
@@ -50,7 +50,7 @@ class Package:
     install_gpu: str = ""
 
     def availability(self, device: str) -> Availability:
-        """Whether it is installed; it is not imported for that."""
+        """Return whether it is installed, without importing it."""
         if importlib.util.find_spec(self.module) is not None:
             return AVAILABLE
         install = self.install if device == "cpu" else self.install_gpu or self.install

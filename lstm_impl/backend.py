@@ -1,4 +1,4 @@
-"""What a backend is: one way to compute an LSTM, with its options.
+"""Define a backend: one way to compute an LSTM, with its options.
 
 A backend must: take canonical weights; compute the outputs and final state of ``reference.py`` from
 an input, an initial state and lengths, and every gradient of them; carry its state from call to
@@ -33,18 +33,18 @@ class Backend:
     takes_number: whether ``@k`` must follow the strategy.
     listed: what follows the strategy in the ids that ``list_backends`` shows.
     devices: kinds of device it can run on.
-    elsewhere: what to say of another device; empty for a sentence with the strategy's name.
+    elsewhere: why it runs on no other device; empty for a sentence with the strategy's name.
     packages: what must be installed.
-    gpu: how its framework is requested the GPUs that it sees; None if it uses none.
-    optimizers: what its models can update their weights with.
+    gpu: how its framework finds GPUs; None if it uses none.
+    optimizers: the optimizers with which its models can update their weights.
     bias_offset: what is added to the biases that it keeps, whose updates round as the sum does.
     environment: variables that must have these values in a process before anything is imported in
         it; two backends that need different ones never share a process.
-    each_length_anew: whether it traces, compiles or tunes again at each number of timesteps that it
-        has not seen; where nothing is known, the worse is said.
-    threads: what ``use_threads`` was reported, None before.
-    apart: whether that environment changes how others of its framework compute, which then keep out
-        of it.
+    each_length_anew: whether it traces, compiles or tunes again for each new number of timesteps;
+        True where that is not known.
+    threads: the count that ``use_threads`` got, None before.
+    apart: whether that environment changes how other backends of its framework compute, which then
+        run in other processes.
     approximate: whether it computes another function on purpose, near the reference (int8). Its
         error is shown next to its time, and it is never ranked with exact backends.
     """
@@ -77,7 +77,7 @@ class Backend:
 
     @property
     def name(self) -> str:
-        """The id, canonically written."""
+        """The canonical id."""
         return join(self.strategy, self.flags, self.options, self.number)
 
     @classmethod
@@ -86,13 +86,13 @@ class Backend:
         return [cls.strategy + options for options in cls.listed]
 
     def conflict(self) -> str:
-        """Why this combination of options makes no sense, or an empty string."""
+        """Return why these options exclude each other, or an empty string."""
         return ""
 
     def availability(self, device: str = "cpu") -> Availability:
-        """Whether it can run on ``device`` (``cpu``, ``gpu:0``, ...) of this machine.
+        """Return whether it can run on ``device`` (``cpu``, ``gpu:0``, ...) of this machine.
 
-        Its framework is imported only where there is a GPU to ask it for.
+        Its framework is imported only for a GPU, and only if the machine has one.
         """
         if device.partition(":")[0] not in self.devices:
             reason = self.elsewhere or f"{self.strategy} runs on {' and '.join(self.devices)} only"
@@ -108,7 +108,7 @@ class Backend:
         return cuda.available_to(self.gpu, device) and self.tools(device)
 
     def process(self) -> Availability:
-        """Whether this process has the ``environment`` that it needs."""
+        """Return whether this process has the ``environment`` that it needs."""
         for name, value in self.environment.items():
             if os.environ.get(name) != value:
                 reason = f"{self.strategy} needs a process of its own, with {name}={value}"
@@ -116,13 +116,13 @@ class Backend:
         return AVAILABLE
 
     def tools(self, device: str) -> Availability:
-        """Whether all else is there that it needs on ``device``, a compiler say."""
+        """Return whether it has what else it needs on ``device``, such as a compiler."""
         return AVAILABLE
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        """Why this backend cannot compute ``spec`` (on ``workload``), or an empty string.
+        """Return why it cannot compute ``spec`` (on ``workload``), or an empty string.
 
-        Here is what holds for all of them; a backend adds its own reasons.
+        These reasons hold for all backends; a backend adds its own.
         """
         if workload is None or workload.optimizer is None:
             return ""
@@ -136,31 +136,31 @@ class Backend:
         return ""
 
     def use_threads(self, count: int) -> None:
-        """Let the strategy's models use ``count`` CPU threads for what they make from now on.
+        """Let models of this strategy use ``count`` CPU threads for what they make from now on.
 
-        It tells frameworks that read no environment variable for it when they start.
+        It is for frameworks that read no environment variable for it when they start.
         """
         type(self).threads = count
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
-        """What must have run but did not, by ``Model.evidence``, or an empty string.
+        """Return what should have run but did not, by ``Model.evidence``, or an empty string.
 
-        A case whose backend misses its evidence is a failure, never a time.
+        A case without this evidence is a failure and gets no time.
         """
         return ""
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
-        """Canonical weights as the arrays that this backend keeps and trains."""
+        """Return canonical weights as the arrays that this backend keeps and trains."""
         return weights.arrays()
 
     def unpack(
         self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
     ) -> LSTMWeights:
-        """The inverse of ``pack``; with ``gradient``, for gradients of the arrays."""
+        """Invert ``pack``; with ``gradient``, for gradients of the arrays."""
         return LSTMWeights.from_arrays(spec, arrays)
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        """The model, after ``build`` has checked everything."""
+        """Return the model; ``build`` has checked everything."""
         return self.model(self, spec, device, batch_major, weights)
 
     def build(
@@ -171,12 +171,25 @@ class Backend:
         *,
         batch_major: bool = False,
     ) -> Model:
-        """This LSTM with these weights, on ``device``.
+        """Build an LSTM with these weights on a device.
 
-        batch_major: inputs and outputs are ``[batch, time, feature]`` (the state's axes stay).
+        Parameters
+        ----------
+        spec, weights
+            The network and its canonical parameters.
+        device
+            ``cpu``, ``gpu`` or ``gpu:N``.
+        batch_major
+            Whether inputs and outputs are ``[batch, time, feature]`` (the state's axes stay).
 
-        Raises UnavailableError if the backend or device is not there, UnsupportedError if the
-        backend cannot compute ``spec``, ValueError if the weights do not fit it.
+        Raises
+        ------
+        UnavailableError
+            If the backend or the device is not available on this machine.
+        UnsupportedError
+            If the backend cannot compute ``spec``.
+        ValueError
+            If the weights do not fit ``spec``.
         """
         weights.check(spec)
         available = self.availability(device)

@@ -1,4 +1,4 @@
-"""One call of a model in a framework's own tensors: what goes in, what comes out and flows back."""
+"""Describe one call of a model in a framework's own tensors: inputs, outputs and gradients."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Call(NamedTuple):
     masks: Tensor | None = None
 
     def given(self) -> dict[str, Tensor]:
-        """By name, without what is None."""
+        """Return the fields that are not None, by name."""
         pairs = zip(self._fields, self, strict=True)
         return {name: each for name, each in pairs if each is not None}
 
     def after(self, left: Outputs | RawGradients) -> Call:
-        """The same with the state that another call has left."""
+        """Return this call with the final state of another one."""
         return Call(self.x, left.h, left.c, self.lengths, self.masks)
 
 
 class Upstream(NamedTuple):
-    """What flows back into the outputs of a call: into y, and into the final h and c."""
+    """Gradients with respect to the outputs of a call: y and the final h and c."""
 
     dy: Tensor
     dh: Tensor
@@ -45,7 +45,7 @@ class Upstream(NamedTuple):
 
 
 class Request(NamedTuple):
-    """All that a step is requested.
+    """What a step must compute.
 
     gradients: one of ``GRADIENTS``, or None in inference, which has no upstream either. optimizer:
     one that was started, if the step updates the weights too.
@@ -58,7 +58,7 @@ class Request(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a forward pass gives, still on the device: the outputs and the final state."""
+    """The outputs and the final state of a forward pass, still on the device."""
 
     y: Tensor
     h: Tensor
@@ -83,6 +83,6 @@ class RawGradients:
 
     @classmethod
     def of(cls, outputs: Outputs, inputs: Sequence[Tensor], weights: Any) -> RawGradients:
-        """From the gradients of what ``differentiated`` gave: the first 0 to 3 of dx, dh and dc."""
+        """Make it from the gradients that ``differentiated`` selects: 0 to 3 of dx, dh and dc."""
         dx, dh, dc = (*inputs, None, None, None)[:3]
         return cls(*outputs, dx, dh, dc, weights)

@@ -1,4 +1,4 @@
-"""What really ran: kernels, ops and devices, by a profiler or by what was compiled."""
+"""Record what really ran: kernels, ops and devices, by a profiler or by what was compiled."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST = 40
-"""Names kept of each kind, the most frequent first; how many ran in all is next to them."""
+"""Names kept of each kind, the most frequent first; the total is kept next to them."""
 
 LAUNCHERS = ("tensorflow", "xla", "python")
-"""Who starts operators one by one: TensorFlow's executor, what XLA compiled, a Python program."""
+"""What starts operators one by one: TensorFlow's executor, XLA's program, a Python program."""
 
 
 def most(counts: Counter[str]) -> dict[str, int]:
-    """The most frequent names and how often each ran."""
+    """Return the most frequent names and how often each ran."""
     return dict(counts.most_common(MOST))
 
 
@@ -23,11 +23,10 @@ def most(counts: Counter[str]) -> dict[str, int]:
 class Evidence(Mapping[str, Any]):
     """What a model ran for a workload; it reads as the mapping that is recorded.
 
-    source: who saw it, such as ``torch profiler``. ops, kernels: how often each ran, on the host
-    and on the device; None where that was not looked at. details: what else was seen, plain data.
-    launches: operators of one whole step that are started one by one, by ``launched_by``, one of
-    ``LAUNCHERS``; None where that is not known. operations: multiplications and additions of a
-    whole step's products, as far as they were seen; None where none were.
+    source: whose record it is, such as ``torch profiler``. ops, kernels: how often each ran, on the
+    host and on the device; None if not recorded. details: other plain data. launches: operators of
+    one step that are started one by one, by ``launched_by``, one of ``LAUNCHERS``; None if not
+    known. operations: multiplications and additions of a step's products; None if not known.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Canonical weights in the layouts of other libraries, and back."""
+"""Convert canonical weights to the layouts of other libraries and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lstm_impl.weights import LayerWeights, LSTMWeights
 
 
 def cudnn_sizes(spec: LSTMSpec) -> tuple[int, int]:
-    """How many numbers the matrices, and how many the biases, take in cuDNN's buffer."""
+    """Return how many numbers the matrices and the biases take in cuDNN's buffer."""
     gates = 4 * spec.hidden_size
     matrices = sum(
         spec.num_directions * gates * (spec.layer_input_size(layer) + spec.hidden_size)
@@ -26,7 +26,7 @@ def cudnn_sizes(spec: LSTMSpec) -> tuple[int, int]:
 
 
 def cudnn_pack(spec: LSTMSpec, weights: LSTMWeights) -> FloatArray:
-    """cuDNN's flat buffer; the canonical bias goes into the recurrent one, the input one is 0."""
+    """Return cuDNN's flat buffer; the recurrent bias is the canonical one, the input bias zero."""
     cells = weights.cells()
     # The transpose [4H, n] of a kernel [n, 4H] is the four gates' [H, n] one below the other.
     matrices = [
@@ -37,7 +37,7 @@ def cudnn_pack(spec: LSTMSpec, weights: LSTMWeights) -> FloatArray:
 
 
 def cudnn_unpack(spec: LSTMSpec, buffer: FloatArray, bias: str = "sum") -> LSTMWeights:
-    """Canonical weights from cuDNN's buffer."""
+    """Return canonical weights from cuDNN's buffer."""
     matrices, biases = cudnn_sizes(spec)
     if buffer.shape != (matrices + biases,):
         raise ValueError(
@@ -66,7 +66,7 @@ def cudnn_unpack(spec: LSTMSpec, buffer: FloatArray, bias: str = "sum") -> LSTMW
 
 
 def torch_parameters(weights: LSTMWeights) -> dict[str, FloatArray]:
-    """``nn.LSTM``'s parameters by name, ``bias_ih`` zero."""
+    """Return ``nn.LSTM``'s parameters by name, with ``bias_ih`` zero."""
     named: dict[str, FloatArray] = {}
     for number, layer in enumerate(weights.layers):
         for direction, cell in enumerate(layer):
@@ -83,7 +83,7 @@ def torch_parameters(weights: LSTMWeights) -> dict[str, FloatArray]:
 
 
 def basic_cell(cell: LayerWeights, forget_bias: float = 1.0) -> tuple[FloatArray, FloatArray]:
-    """kernel ``[in + H, 4H]`` and bias ``[4H]`` of a BasicLSTMCell with this forget bias."""
+    """Return kernel ``[in + H, 4H]`` and bias ``[4H]`` of a BasicLSTMCell with this forget bias."""
     kernel = _swap_middle(np.concatenate([cell.kernel, cell.recurrent_kernel], axis=0))
     bias = _swap_middle(cell.bias).copy()
     hidden = len(bias) // 4
@@ -92,7 +92,7 @@ def basic_cell(cell: LayerWeights, forget_bias: float = 1.0) -> tuple[FloatArray
 
 
 def from_basic_cell(kernel: FloatArray, bias: FloatArray, forget_bias: float = 1.0) -> LayerWeights:
-    """Canonical weights of a BasicLSTMCell; for gradients take ``forget_bias=0``."""
+    """Return canonical weights of a BasicLSTMCell; for gradients with ``forget_bias=0``."""
     hidden = len(bias) // 4
     bias = bias.copy()
     bias[2 * hidden : 3 * hidden] += bias.dtype.type(forget_bias)
@@ -102,7 +102,7 @@ def from_basic_cell(kernel: FloatArray, bias: FloatArray, forget_bias: float = 1
 
 
 def _swap_middle(array: FloatArray) -> FloatArray:
-    """The second and third of the four gates on the last axis, exchanged."""
+    """Exchange the second and third of the four gates on the last axis."""
     first, second, third, fourth = np.split(array, 4, axis=-1)
     return np.concatenate([first, third, second, fourth], axis=-1)
 
@@ -111,7 +111,7 @@ def _swap_middle(array: FloatArray) -> FloatArray:
 
 
 def onnx_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """W, R and B of ONNX's LSTM operator for one layer, all directions."""
+    """Return W, R and B of ONNX's LSTM operator for one layer, all directions."""
 
     def reorder(array: FloatArray) -> FloatArray:
         i, f, g, o = np.split(array, 4, axis=-1)
