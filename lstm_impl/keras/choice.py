@@ -1,9 +1,9 @@
-"""Which backends can compute a Keras layer, which one ``auto`` picks for a call, and why."""
+"""Choose which backend computes a Keras layer: which can, which ``auto`` picks, and why."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lstm_impl.availability import Availability
@@ -29,13 +29,11 @@ FUSED_CPU = "fused_cpu"
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a layer was built with, as far as it decides who can compute it.
+    """The arguments of a layer that decide which backends can compute it.
 
-    activation, recurrent_activation: the functions' names.
-    dropout, recurrent_dropout: rates.
-    implementation: Keras's own argument; 1 draws four dropout masks where 2 draws one.
-    use_cudnn: ``"auto"``, True or False, as Keras's argument.
-    compute_dtype: the type that products and gates are computed in.
+    activation, recurrent_activation: the functions' names. dropout, recurrent_dropout: rates.
+    implementation: Keras's argument; 1 draws four dropout masks where 2 draws one. use_cudnn:
+    ``"auto"``, True or False, as Keras's argument. compute_dtype: the type of products and gates.
     """
 
     units: int
@@ -57,13 +55,10 @@ Shape = tuple[int | None, int | None, int | None]
 class LayerCall:
     """How the layer is called.
 
-    device: ``cpu`` or ``gpu``.
-    training: Keras's argument: False in ``predict``, ``evaluate`` and where nothing is said.
-    traced: whether it becomes part of a graph; else its ops run one by one.
-    compiled: whether XLA compiles that graph as a whole.
-    batch, timesteps, features: the input's sizes, None where they are known at run time only.
-    masked: whether some of its steps may be padding.
-    recorded: whether a gradient tape records it.
+    device: ``cpu`` or ``gpu``. training: Keras's argument, by default False. traced: whether it
+    becomes part of a graph; else its ops run one by one. compiled: whether XLA compiles that graph.
+    batch, timesteps, features: the input's sizes, None if known at run time only. masked: whether
+    some of its steps may be padding. recorded: whether a gradient tape records it.
     """
 
     device: str
@@ -78,12 +73,12 @@ class LayerCall:
 
     @property
     def static(self) -> bool:
-        """Whether every size is known when a graph is traced."""
+        """Return whether every size is known when a graph is traced."""
         return self.traced and None not in (self.batch, self.timesteps, self.features)
 
     @property
     def where(self) -> str:
-        """What the call becomes part of, in words."""
+        """What the call becomes part of."""
         if self.compiled:
             return "in a graph compiled by XLA"
         return "in a graph" if self.traced else "outside a graph"
@@ -102,14 +97,11 @@ class LayerCall:
 class Choice:
     """A backend for a call.
 
-    backend: its id; ``keras`` is Keras's own code.
-    why: in words.
-    passed_over: what would have come first, and why it did not.
-    fallback: whether it is Keras's own loop because nothing else can serve the arguments (and not
-        because nothing else is faster).
-    most_sequences: where the batch is known at run time only, the largest for which it is
-        ``backend``: for a larger one, of which nothing here is faster, the graph takes Keras's own
-        loop instead. None where there is no such branch.
+    backend: its id; ``keras`` is Keras's code. why: the reason. passed_over: backends that would
+    have come first, and why they cannot. fallback: whether it is Keras's loop because nothing else
+    can serve the arguments (not because nothing else is faster). most_sequences: if the batch is
+    known at run time only, the largest one for which it is ``backend``; for a larger one the graph
+    takes Keras's loop. None without such a branch.
     """
 
     backend: str
@@ -124,12 +116,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What computes a layer and why: ``str()`` of it, or ``print``, gives the words.
+    """What computes a layer and why, as text by ``print`` or ``str()``.
 
-    requested: the argument ``backend``.
-    choices: for each way the layer was called (or, before its first call, would be): the choice.
-    called: whether the choices are of calls that were made.
-    notes: what else decides the speed, such as whether ``fit`` may compile the model by XLA.
+    requested: the argument ``backend``. choices: the choice for each way in which the layer was
+    called, or before its first call would be. called: whether these calls were made. notes: what
+    else decides the speed, such as whether ``fit`` may compile the model by XLA.
     """
 
     requested: str
@@ -151,15 +142,14 @@ class Explanation:
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
     def __repr__(self) -> str:
-        # so that a notebook's last line shows the words
-        return str(self)
+        return str(self)  # which a notebook shows
 
 
-# -- what can serve the arguments
+# -- which backends can compute a layer with these arguments
 
 
 def needs_keras(arguments: Arguments) -> str:
-    """Why only Keras's own loop can compute a layer with these arguments, or an empty string."""
+    """Return why only Keras's loop can compute a layer with these arguments, or an empty string."""
     if arguments.activation != "tanh":
         return f"activation={arguments.activation!r}, and the backends compute tanh"
     if arguments.recurrent_activation != "sigmoid":
@@ -181,7 +171,7 @@ def needs_keras(arguments: Arguments) -> str:
 
 
 def obstacle(backend: Backend, arguments: Arguments) -> str:
-    """Why this backend cannot compute a layer with these arguments, or an empty string."""
+    """Return why this backend cannot compute a layer with these arguments, or an empty string."""
     if isinstance(backend, Keras):
         if backend.options:
             return (
@@ -193,7 +183,7 @@ def obstacle(backend: Backend, arguments: Arguments) -> str:
         return f"it computes with {backend.framework}, and a Keras layer needs TensorFlow's tensors"
     if isinstance(backend, BlockLSTM) and "registered" in backend.options:
         return "its gradient is wrong, on purpose; use block_lstm"
-    if not isinstance(backend, LoopBackend | BlockLSTM | Cudnn) and keeps_own_layout(backend):
+    if not isinstance(backend, LoopBackend | BlockLSTM | FusedCpu | Cudnn):
         return "it keeps its weights in cells of its own, and a Keras layer has Keras's"
     if reason := needs_keras(arguments):
         return f"the layer has {reason}; use backend={AUTO!r} or {KERAS!r}"
@@ -209,51 +199,39 @@ def obstacle(backend: Backend, arguments: Arguments) -> str:
     return ""
 
 
-def keeps_own_layout(backend: TensorFlowBackend) -> bool:
-    """Whether what the backend trains is not kernel, recurrent kernel and bias."""
-    own = type(backend)
-    return (
-        own.to_layout is not TensorFlowBackend.to_layout
-        or own.pack is not TensorFlowBackend.pack
-        or (own.layer is TensorFlowBackend.layer and own.stack is TensorFlowBackend.stack)
-    )
-
-
 def in_layer(backend: TensorFlowBackend) -> TensorFlowBackend:
-    """The backend as a layer runs it: its variables are Keras's, so cuDNN's buffer is packed from
-    them on every call.
-    """
+    """Return the backend as a layer runs it: cuDNN's buffer is packed from Keras's variables."""
     if isinstance(backend, Cudnn) and "repack" not in backend.options:
         return Cudnn((*backend.options, "repack"))
     return backend
 
 
 def no_cudnn(arguments: Arguments) -> str:
-    """Why cuDNN cannot compute the layer, whatever the device and call, or an empty string."""
+    """Return why cuDNN cannot compute the layer on any device, or an empty string."""
     return obstacle(Cudnn(("repack",)), arguments)
 
 
 def supports_jit(backend: Backend | None, arguments: Arguments, has_gpu: bool) -> bool:
-    """Whether XLA may compile a model that holds the layer; ``backend`` is None for ``auto``."""
+    """Return whether XLA may compile a model with the layer; ``backend`` is None for ``auto``."""
     if backend is None or isinstance(backend, Keras):
         return not (has_gpu and arguments.use_cudnn and not no_cudnn(arguments))
     return can_be_compiled(backend)
 
 
 def can_be_compiled(backend: Backend) -> bool:
-    """Whether XLA can compile a graph that holds this backend's ops."""
+    """Return whether XLA can compile a graph with this backend's ops."""
     return isinstance(backend, Keras) or "xla" in backend.flags
 
 
 def named(name: str, arguments: Arguments) -> Backend:
-    """The backend that a user requested by name."""
+    """Return the backend that a user requested by name."""
     backend = get_backend(name)
     if reason := obstacle(backend, arguments):
         raise UnsupportedError(f"backend={name!r} cannot compute this layer: {reason}")
     return backend
 
 
-# -- what auto picks for a call that was not raced
+# -- what auto picks for a call without a race
 
 NOT_COMPILED = "XLA cannot compile its op, and compiles the graph that the layer is in"
 
@@ -262,30 +240,30 @@ NOT_SERVED = "use_cudnn=True cannot be served: {}; leave it out to let auto pick
 BY_HAND = "the gradient written by hand leaves in the backward loop only what is recurrent"
 
 FUSED_UNITS = 64
-"""Up to this many features and units, ``block_lstm``'s one op beats a loop, whose cost is then the
-calling of ops and not their work; above, its small matrix products fall behind."""
+"""Features and units up to which ``block_lstm``'s one op beats a loop, which then spends its time
+on calling ops; above, its small matrix products are slower."""
 
 FUSED_TYPES = ("float32", "float16")
 
 SMALL_STEP = 2_000_000
-"""Multiplications in one timestep, up to which the fused op, and in inference XLA's loop, was
-faster: above, the time is that of matrix products, which TensorFlow's own spread over the cores."""
+"""Multiplications in one timestep up to which the fused op, and in inference XLA's loop, was
+faster. Above, matrix products take the time, and TensorFlow spreads its own over the cores."""
 
 SMALL_TRAINING_STEP = 5_000_000
-"""The same for XLA's loop in training, whose hand-written gradient has few products in the loop."""
+"""The same for XLA's loop in training: its hand-written gradient has few products in the loop."""
 
 UNITS_PER_SEQUENCE = 4
-"""Units for each sequence of a batch, from which on the gradient written by hand pays: it saves a
-product of the size of the weights in each step, and costs copies of the size of the batch."""
+"""Units for each sequence of a batch from which the hand-written gradient pays: it saves a product
+of the size of the weights in each step, and costs copies of the size of the batch."""
 
 PREPROJECT_BATCH = 4
-"""Sequences up to which one product for the input of all steps pays in inference: half of the
-weights stay out of the loop, where reading them takes longer than the products. One sequence of 512
-units was 2.0 times as fast as Keras's loop, 4 of 256 units 1.09 times, 8 of them 0.99."""
+"""Sequences up to which one product for the input of all steps pays in inference: the loop then
+reads half of the weights, which takes longer than the products. One sequence of 512 units was 2.0
+times as fast as Keras's loop, 4 of 256 units 1.09 times, 8 of them 0.99."""
 
 PREPROJECT_STATE = 4_096
-"""Numbers in the state (sequences times units) up to which it pays: one sequence of 1024 units took
-0.60 of Keras's time."""
+"""Sequences times units up to which it pays: one sequence of 1024 units took 0.60 of Keras's
+time."""
 
 
 def check_auto(arguments: Arguments) -> None:
@@ -295,7 +273,7 @@ def check_auto(arguments: Arguments) -> None:
 
 
 def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice:
-    """What ``backend="auto"`` picks for a call that nobody has raced."""
+    """Return what ``backend="auto"`` picks for a call without a race."""
     check_auto(arguments)
     if arguments.use_cudnn is True:
         if call.device != "gpu":
@@ -337,7 +315,7 @@ def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice
 
 
 def _not_fused(arguments: Arguments, call: LayerCall, fused: Availability) -> str:
-    """Why a call on a CPU is not computed by the fused op, or an empty string."""
+    """Return why a call on a CPU is not computed by the fused op, or an empty string."""
     if reason := obstacle(get_backend(FUSED_CPU), arguments):
         return reason
     if arguments.compute_dtype != "float32":
@@ -346,7 +324,7 @@ def _not_fused(arguments: Arguments, call: LayerCall, fused: Availability) -> st
 
 
 def may_be_saved(call: LayerCall) -> str:
-    """Why a call is not computed by an op of this library, or an empty string."""
+    """Return why a call is not computed by an op of this library, or an empty string."""
     if not call.traced or (call.training and call.recorded):
         return ""
     what = "inference" if not call.training else "training=True without a gradient tape"
@@ -362,7 +340,7 @@ def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
     each = ((call.features or 0) + units) * 4 * units
     work = (call.batch or 1) * each
     in_words = f"a timestep has {work:,} multiplications"
-    # Where the batch is not known, the graph decides when it runs.
+    # If the batch is not known, the graph decides when it runs.
     small = call.batch is None or work <= SMALL_STEP
     fused = widest <= FUSED_UNITS and small and arguments.compute_dtype in FUSED_TYPES
     compiled = call.static and work <= (SMALL_TRAINING_STEP if call.training else SMALL_STEP)
@@ -407,14 +385,12 @@ def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
 
 
 def _branch(arguments: Arguments, call: LayerCall, most: int) -> int | None:
-    """The largest batch for a choice, if the graph has to look at it when it runs."""
-    if call.batch is not None or arguments.dropout:
-        return None
-    return most
+    """Return the largest batch for a choice, if the graph has to look at it when it runs."""
+    return None if call.batch is not None or arguments.dropout else most
 
 
 def not_static(call: LayerCall) -> str:
-    """Why a call is not compiled by XLA on its own, in words."""
+    """Return why a call is not compiled by XLA on its own."""
     if not call.traced:
         return "outside a graph the next call may have another shape, and would be compiled again"
     return "a size is known at run time only, and each new one would be compiled again"
@@ -423,12 +399,13 @@ def not_static(call: LayerCall) -> str:
 # -- what auto picks from races
 
 LAYERS_GRADIENTS = "weights+input"
-"""What a layer's training step is raced with: the gradients of any layer but a model's first."""
+"""The gradients that a layer's training step is raced with, as any layer but a model's first
+has."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a user said that calls of unknown size will have."""
+    """The sizes that a user expects of calls of unknown size."""
 
     batch: int
     timesteps: int
@@ -438,7 +415,7 @@ class Sizes:
 def request(
     arguments: Arguments, call: LayerCall, machine: TunedMachine, sizes: Sizes | None
 ) -> TuningRequest | None:
-    """What to look for in the decisions for a call; None where its sizes are not known."""
+    """Return what to look for in the decisions for a call; None if its sizes are not known."""
     batch = call.batch or (sizes and sizes.batch)
     timesteps = call.timesteps or (sizes and sizes.timesteps)
     if not (batch and timesteps and call.features and arguments.compute_dtype in PRECISIONS):
@@ -457,30 +434,23 @@ def request(
 
 
 def decision(requested: TuningRequest, decisions: Sequence[Decision]) -> Decision | None:
-    """The nearest decision: of a race of layers, else of one of models on the same work."""
-    return next(
-        (found for each in _alike(requested) if (found := nearest(each, list(decisions)))), None
-    )
-
-
-def _alike(requested: TuningRequest) -> Iterator[TuningRequest]:
-    yield requested
-    work = requested.workload
-    if work.dropout:
-        return  # a model drops between its layers, which is nothing in a network of one
-    if not work.training:
-        yield replace(requested, through="model")
-        return
-    for gradients in (work.gradients, *GRADIENTS):
-        for optimizer in (None, *OPTIMIZERS):
-            same = replace(work, gradients=gradients, optimizer=optimizer)
-            yield replace(requested, through="model", workload=same)
+    """Return the nearest decision: of a race of layers, else of one of models on the same work."""
+    alike, work = [requested], requested.workload
+    # A model has dropout between its layers, so none in a network of one.
+    if not work.dropout:
+        by_model = replace(requested, through="model")
+        alike += [
+            replace(by_model, workload=replace(work, gradients=gradients, optimizer=optimizer))
+            for gradients in ((work.gradients, *GRADIENTS) if work.training else ("all",))
+            for optimizer in ((None, *OPTIMIZERS) if work.training else (None,))
+        ]
+    return next((found for each in alike if (found := nearest(each, list(decisions)))), None)
 
 
 def raced_choice(
     found: Decision, arguments: Arguments, call: LayerCall, rule: Choice
 ) -> Choice | None:
-    """The fastest of a race that can serve the call; None if none of them can."""
+    """Return the fastest of a race that can serve the call; None if none of them can."""
 
     @functools.cache
     def obstacle_to(name: str) -> str:
@@ -512,7 +482,7 @@ def raced_choice(
 
 
 def _obstacle_in_call(name: str, arguments: Arguments, call: LayerCall) -> str:
-    """Why a backend that raced cannot serve this call, or an empty string."""
+    """Return why a backend that raced cannot serve this call, or an empty string."""
     try:
         backend = get_backend(name)
     except UnsupportedError as error:
@@ -525,6 +495,5 @@ def _obstacle_in_call(name: str, arguments: Arguments, call: LayerCall) -> str:
         return reason
     if isinstance(backend, TensorFlowBackend) and backend.xla and not call.static:
         return not_static(call)
-    if not (available := backend.availability(call.device)):
-        return str(available)
-    return ""
+    available = backend.availability(call.device)
+    return "" if available else str(available)

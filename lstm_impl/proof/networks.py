@@ -127,8 +127,8 @@ TARGET = 0.1
 the learning rate, the weights are made small instead."""
 
 SMALL, SMALL_HALF = 3.0, 12.0
-"""Sizes of weights in learning rates: an update by Adam then changes them by a third, or in float16,
-which holds fewer digits of small numbers, by a twelfth."""
+"""Sizes of weights in learning rates: an update by Adam then changes a third of them, or a twelfth
+in float16, which holds fewer digits of small numbers."""
 
 
 def large_updates(
