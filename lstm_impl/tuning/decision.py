@@ -1,4 +1,4 @@
-"""What a race decided: for which LSTM, on what, who ran, and in whose favour; as a file has it."""
+"""Describe what a race decided, and read and write it as JSON."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from lstm_impl.workload import Workload
 FORMAT = 1
 
 TOLERATED = 1.02
-"""The rule's own pick stays where it takes at most this many times as long as the fastest: a
-decision is to gain something, and two that are alike would change places from race to race."""
+"""The rule's pick stays if it takes at most this many times as long as the fastest: of two equal
+ones another would be the fastest in each race."""
 
 
 class DecisionError(ValueError):
-    """A file holds no decision; the message names the field."""
+    """A file has no decision; the message names the field."""
 
 
 @dataclass(frozen=True)
 class TuningRequest:
-    """This LSTM, on these sizes, through a model of the library or a Keras layer.
+    """An LSTM and a workload whose fastest backend is wanted.
 
-    through: ``model`` or ``keras``.
+    through: ``model`` for a model of the library or ``keras`` for a Keras layer.
     """
 
     spec: LSTMSpec
@@ -40,14 +40,14 @@ class TuningRequest:
 
     @property
     def digest(self) -> str:
-        """What names its file: the same for the same question."""
+        """The name of its file: the same for equal requests."""
         record = asdict(self) | {"machine": self.machine.alike}
         text = json.dumps(record, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def sizes(self) -> str:
-        """Batch, timesteps, and the lengths and dropout that make it another work, in words."""
+        """Batch and timesteps, and lengths and dropout if there are any, as text."""
         work = self.workload
         also = []
         if work.min_length is not None:
@@ -57,7 +57,7 @@ class TuningRequest:
         return f"{work.batch} x {work.timesteps}" + (f" with {' and '.join(also)}" if also else "")
 
     def far(self, other: TuningRequest) -> float | None:
-        """How far another request's sizes are, in doublings; None for other work."""
+        """Return how far another request's sizes are, in doublings; None for other work."""
         mine, theirs = self.workload, other.workload
         same = self.machine.alike, self.spec, self.through, _kind(mine)
         if same != (other.machine.alike, other.spec, other.through, _kind(theirs)):
@@ -69,11 +69,11 @@ class TuningRequest:
 
 
 NEAR = 0.5
-"""Doublings of batch or timesteps within which a decision is lent: 23 to 45 for 32."""
+"""Doublings of batch or timesteps within which a decision holds: 23 to 45 for 32."""
 
 
 def _kind(workload: Workload) -> tuple[object, ...]:
-    """What of a workload, next to its sizes, two must have in common."""
+    """Return what two workloads must have in common besides their sizes."""
     return (
         workload.mode,
         workload.min_length is not None,
@@ -90,11 +90,11 @@ def _drops(workload: Workload) -> bool:
 
 @dataclass(frozen=True)
 class Raced:
-    """One candidate.
+    """The result of one candidate.
 
-    seconds: the median of a call. ratio, low, high: times as long as the fastest's, from blocks of
-    the same rounds, and the interval. rounds: blocks it ran; who was far behind ran fewer. first:
-    seconds of its first call. problem: why it has no time; the numbers are 0 then.
+    seconds: the median of a call. ratio, low, high: its time over the fastest's, from blocks of the
+    same rounds, and the interval. rounds: blocks it ran, fewer if it was far behind. first: seconds
+    of its first call. problem: why it has no time; the numbers are 0 then.
     """
 
     backend: str
@@ -120,10 +120,10 @@ class Raced:
 
 @dataclass(frozen=True)
 class Decision:
-    """What was found, and in whose favour.
+    """The results of a race, from which the fastest backend follows.
 
-    raced: the fastest first, those without a time last. rule: what would have been picked
-    unmeasured; empty if nothing would. made: when, UTC. by: the command or function.
+    raced: the fastest first, those without a time last. rule: what would have been picked without a
+    race, or empty. made: when, UTC. by: the command or function.
     """
 
     question: TuningRequest
@@ -135,11 +135,11 @@ class Decision:
 
     @property
     def backend(self) -> str:
-        """Who computes from now on; empty if nobody has a time."""
+        """The backend to use; empty if none has a time."""
         return self.best(lambda _: True)
 
     def best(self, allowed: Callable[[str], bool]) -> str:
-        """The fastest of those that ``allowed`` lets pass, or the rule's pick if that is alike."""
+        """Return the fastest allowed one, or the rule's pick if that is about as fast."""
         timed = [each for each in self.raced if not each.problem and allowed(each.backend)]
         if not timed:
             return ""
@@ -149,12 +149,12 @@ class Decision:
         return timed[0].backend
 
     def result_of(self, backend: str) -> Raced | None:
-        """What one that ran did."""
+        """Return the result of one backend, None if it did not race."""
         return next((each for each in self.raced if each.backend == backend), None)
 
     @property
     def headline(self) -> str:
-        """Who, for what, where, when and by whom, in a line."""
+        """The decision in one line: backend, workload, device, time and command."""
         requested = self.question
         return (
             f"{self.backend or 'nothing'} for {requested.workload.mode} of {requested.sizes}, "
@@ -169,15 +169,15 @@ class Decision:
             lines.append(f"  the rule would have picked {self.rule}")
         return "\n".join([self.headline, *lines])
 
-    # -- as a file has it
+    # -- as JSON
 
     def to_json(self) -> str:
-        """Text for a file, the same for the same decision."""
+        """Return it as JSON."""
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Decision:
-        """The decision of a file."""
+        """Read it from JSON. Raises DecisionError."""
         try:
             record = json.loads(text, object_pairs_hook=_without_repeats)
             if isinstance(record, dict) and record.get("format") != FORMAT:
@@ -199,7 +199,7 @@ def of_race(
     made: str,
     by: str,
 ) -> Decision:
-    """The decision that follows from what the entrants of a race did."""
+    """Make the decision that follows from a race."""
     blocks = {name: each.blocks for name, each in ran.items() if each.blocks}
     raced: list[Raced] = []
     if blocks:
@@ -222,7 +222,7 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _read(kind: Any, record: Any, name: str) -> Any:
-    """What of this type a file's record is; raises ValueError where it is none."""
+    """Return a file's record as this type. Raises ValueError if it is none."""
     if hasattr(kind, "__dataclass_fields__"):
         hints = get_type_hints(kind)
         if not isinstance(record, dict) or set(record) != set(hints):

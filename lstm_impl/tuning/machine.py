@@ -1,4 +1,4 @@
-"""Where a race runs, in the words that decisions are kept under."""
+"""Describe the machine on which a race runs, as decisions record it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from importlib import metadata
 from pathlib import Path
 
 DECISIVE = ("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras")
-"""Distributions a new version of which makes a decision void."""
+"""Distributions of which a new version makes a decision void."""
 
 DISTRIBUTIONS = (*DECISIVE, *("torch", "jax", "jaxlib", "flax", "onnxruntime", "ai-edge-litert"))
-"""What computes."""
+"""Distributions that compute."""
 
 
 @dataclass(frozen=True)
 class TunedMachine:
-    """Where a decision holds.
+    """The machine on which a decision holds.
 
-    device: the processor and how many of them may be used, or the GPU. versions: of what computes,
-    by distribution; a new one of ``DECISIVE`` makes a decision void.
+    device: the processor and how many of its CPUs may be used, or the GPU. versions: by
+    distribution; a new version of one of ``DECISIVE`` makes a decision void.
     """
 
     device: str
@@ -36,20 +36,20 @@ class TunedMachine:
 
 
 def this(device: str, gpu: str = "") -> TunedMachine:
-    """This machine. gpu: the name of the GPU, where ``device`` is one."""
+    """Return this machine. gpu: the name of the GPU, if ``device`` is one."""
     if device == "cpu":
         return TunedMachine(cpu_words(model_name(_cpuinfo()), usable()), versions())
     return TunedMachine(gpu or device, versions())
 
 
 def cpu_words(name: str, usable: int) -> str:
-    """A processor and how many of them may be used."""
+    """Return a processor and how many of its CPUs may be used, as text."""
     return f"{name}, {usable} usable"
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of what is installed of ``DISTRIBUTIONS``."""
+    """Return the versions of those of ``DISTRIBUTIONS`` that are installed."""
     found = {}
     for name in DISTRIBUTIONS:
         try:
@@ -60,7 +60,7 @@ def versions() -> dict[str, str]:
 
 
 def model_name(cpuinfo: str) -> str:
-    """What Linux's ``/proc/cpuinfo`` calls the processor, or else what Python does."""
+    """Return the processor's name by Linux's ``/proc/cpuinfo``, or else by Python."""
     match = re.search(r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return " ".join(match[1].split()) if match else platform.processor() or platform.machine()
 
@@ -73,7 +73,7 @@ def _cpuinfo() -> str:
 
 
 def usable() -> int:
-    """Processors that this process may use."""
+    """Return how many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -33,11 +33,11 @@ CANDIDATES: Mapping[str, tuple[str, ...]] = {
         *("while_loop+hoisted", "partial_unroll@5+hoisted"),
     ),
 }
-"""TensorFlow's backends that were fastest somewhere, by mode. Those of other frameworks run where
-they are named."""
+"""TensorFlow's backends that were fastest for some shape, by mode. Those of other frameworks race
+only if they are named."""
 
 SECONDS = 20.0
-"""Of a race, first calls among them: compiling a loop takes one to three."""
+"""Seconds of a race with its first calls: compiling a loop takes one to three."""
 
 
 def tune(
@@ -50,17 +50,30 @@ def tune(
     again: bool = False,
     seed: int = 0,
 ) -> Decision:
-    """The fastest backend for ``spec`` on ``workload``, raced here and remembered.
+    """Find the fastest backend for ``spec`` on ``workload`` by a race, and remember it.
 
     Candidates that cannot run, cannot compute it, or do not compute what the float64 reference
-    computes (``lstm_impl.proof``) do not race; the decision says why. A decision that was made here
-    before, with these versions, is returned without a race, unless ``again``.
+    computes (``lstm_impl.proof``) do not race; the decision says why.
 
-    candidates: backends' ids; None for ``CANDIDATES``. seconds: for all together, building and
-    proving not counted.
+    Parameters
+    ----------
+    spec, workload, device
+        The network, the data it is given and the device, ``cpu`` or ``gpu:N``.
+    candidates
+        Backends' ids; None for ``CANDIDATES``.
+    seconds
+        For all together; building and proving are not counted.
+    again
+        Race even if there is a decision of this machine with these versions.
+    seed
+        Of the weights, the inputs and the order of the race.
 
-    Raises UnsupportedError if there is no such backend or none of them could run, ValueError if
-    ``seconds`` is not positive.
+    Raises
+    ------
+    UnsupportedError
+        If there is no such backend or none of them could run.
+    ValueError
+        If ``seconds`` is not positive.
     """
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; expected a positive number")
@@ -81,9 +94,7 @@ def tune(
 
 
 def answered(question: TuningRequest, candidates: Sequence[str]) -> Decision | None:
-    """What is remembered of this question, if all of ``candidates`` raced, with what is
-    installed now.
-    """
+    """Return the remembered decision if all of ``candidates`` raced with what is installed now."""
     known = store.find(question)
     if known is None or known.question.machine != question.machine:
         return None
@@ -118,7 +129,7 @@ def _entrant(
     device: str,
     seed: int,
 ) -> Step | str:
-    """A step ready to race, or why there is none."""
+    """Return a step ready to race, or why there is none."""
     if not (available := backend.availability(device)):
         return str(available)
     if reason := backend.refusal(spec, workload):
@@ -132,7 +143,7 @@ def _entrant(
         if not workload.streaming:
             return step
 
-        def run() -> Tensor:  # with the wait of anyone who needs each output in each call
+        def run() -> Tensor:  # and wait, since a stream needs the output of each call
             returned = step.run()
             step.synchronize()
             return returned
@@ -143,7 +154,7 @@ def _entrant(
 
 
 def gpu_name(device: str) -> str:
-    """What the GPU ``device`` is called; empty for a CPU, or where it cannot be said."""
+    """Return the name of the GPU ``device``; empty for a CPU, or if it is not known."""
     if device == "cpu":
         return ""
     try:

@@ -1,4 +1,4 @@
-"""A race of ready steps against the clock: who is fastest, and how surely."""
+"""Time ready steps in alternating blocks, and estimate ratios with their intervals."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from lstm_impl.at_rest import LONG_CALL
 from lstm_impl.step import Step
 
 BLOCK = 0.02
-"""Seconds that a block lasts at least: over a thousand times what reading the clock takes."""
+"""Least seconds of a block: over a thousand times what reading the clock takes."""
 
 MOST_CALLS = 1_000
-"""Calls in a block: results of as many may wait to be freed."""
+"""Most calls in a block: as many results may wait to be freed."""
 
 FIRST_LOOK = 3
-"""Blocks after which those leave that are far behind."""
+"""Blocks after which those that are far behind leave."""
 
 FAR = 1.5
-"""Whose fastest block of the first look took this many times the slowest of the leader's is far
-behind: what disturbs a machine makes blocks slower, never faster."""
+"""One is far behind if its fastest block of the first look takes this many times the leader's
+slowest: a disturbed machine makes blocks slower, never faster."""
 
 ENOUGH = 12
-"""Blocks of one that races alone: from 11 on a range of ratios holds the median with ``LEVEL``."""
+"""Blocks of one that races alone: from 11 on, the range of ratios covers the median at
+``LEVEL``."""
 
 LEVEL = 0.001
-"""How often, at most, an interval of ratios lies next to the true median."""
+"""Largest probability that an interval of ratios misses the true median."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What one entrant did."""
+    """The times of one entrant: seconds of each block's calls and of the first call."""
 
     blocks: tuple[float, ...] = ()
     first: float = 0.0
@@ -49,13 +50,13 @@ def race(
     now: Callable[[], float] = time.perf_counter,
     rest: Callable[[], None] | None = None,
 ) -> dict[str, Ran]:
-    """What each entrant took, in ``seconds`` for all of them together.
+    """Time each entrant, in ``seconds`` for all of them together.
 
-    rest: returns once what an entrant has left at work has come to rest (``Rest``); after it a call
-    that is not timed wakes the next one's threads.
+    rest: waits until the threads of the entrant before rest (``Rest``); then a call that is not
+    timed wakes the next one's threads.
 
     First calls, which may compile, are part of the time; the first look at all of them is taken
-    even if the time is over then. Who raises has its error as its problem, and leaves.
+    even if the time is over then. An entrant that raises leaves, with its error as its problem.
     """
     end = now() + seconds
     racing: dict[str, _Entrant] = {}
@@ -67,7 +68,7 @@ def race(
         try:
             racing[name] = _Entrant(step, now)
         except Exception as error:
-            out[name] = Ran(problem=_in_words(error))
+            out[name] = Ran(problem=_described(error))
     order = random.Random(seed)
     rounds = 0
     left = list(racing)
@@ -82,7 +83,7 @@ def race(
                     racing[name].wake()
                 racing[name].block()
             except Exception as error:
-                out[name] = Ran(problem=_in_words(error))
+                out[name] = Ran(problem=_described(error))
                 left.remove(name)
         rounds += 1
         if left and rounds == FIRST_LOOK:
@@ -94,7 +95,7 @@ def race(
 
 
 class _Entrant:
-    """One step, called once before the race and once to see how many calls fill a block."""
+    """A step, called once before the race and once to see how many calls fill a block."""
 
     def __init__(self, step: Step, now: Callable[[], float]) -> None:
         self._step, self._now = step, now
@@ -124,17 +125,17 @@ class _Entrant:
         return self._now() - start
 
 
-def _in_words(error: Exception) -> str:
-    said = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+def _described(error: Exception) -> str:
+    message = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def fastest(blocks: Mapping[str, Sequence[float]]) -> str:
-    """Of those that ran all rounds, the one with the smallest ratios to the first of them."""
+    """Return the one with the smallest ratio, of those that ran all rounds."""
     rounds = max(map(len, blocks.values()))
-    whole = {name: each for name, each in blocks.items() if len(each) == rounds}
-    first = next(iter(whole.values()))
-    return min(whole, key=lambda name: ratio(whole[name], first).mid)
+    complete = {name: each for name, each in blocks.items() if len(each) == rounds}
+    first = next(iter(complete.values()))
+    return min(complete, key=lambda name: ratio(complete[name], first).mid)
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,10 @@ class Ratio:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """Our time over theirs, from the rounds that both ran.
+    """Return our time over theirs, from the rounds that both ran.
 
-    The interval is that of the sign test at ``LEVEL``, which assumes no distribution; of fewer
-    rounds than it needs it is their whole range.
+    The interval is that of the sign test at ``LEVEL``, which assumes no distribution; with fewer
+    rounds than it needs it is their range.
     """
     rounds = min(len(ours), len(theirs))
     if not rounds:

@@ -1,4 +1,4 @@
-"""Where decisions are kept: a folder with a small JSON file for each, to read, copy and delete."""
+"""Keep decisions in a folder, each in a small JSON file that can be read, copied and deleted."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ FOLDER = "LSTM_DECISIONS"
 """The environment variable that names the folder."""
 
 MOST_BYTES = 1_000_000
-"""Of a file: a decision has some thousand."""
+"""Largest size of a file: a decision has some thousand bytes."""
 
 
 def folder() -> Path:
-    """Where decisions are read and written."""
+    """Return the folder in which decisions are read and written."""
     given = os.environ.get(FOLDER)
     return Path(given) if given else user_data_path("lstm-benchmark-suite") / "decisions"
 
 
 def load(place: Path | None = None) -> list[Decision]:
-    """All decisions of a folder, the oldest first; none if there is no folder."""
+    """Return all decisions of a folder, the oldest first; none if there is no folder."""
     place = place or folder()
     if place.is_dir() and (problem := private_files.problem(place)):
         logger.warning("no decision is read: %s (%s)", _printable(problem), FOLDER)
@@ -58,13 +58,13 @@ def _printable(text: str) -> str:
 
 
 def find(question: TuningRequest, place: Path | None = None) -> Decision | None:
-    """The decision for just this question, or None."""
+    """Return the decision for exactly this request, or None."""
     path = (place or folder()) / f"{question.digest}.json"
     return next(_read([path]), None) if path.exists() else None
 
 
 def save(decision: Decision, place: Path | None = None) -> Path:
-    """Write a decision, in the place of an older one for the same question; the file's path."""
+    """Write a decision over an older one for the same request, and return the file's path."""
     place = place or folder()
     place.parent.mkdir(parents=True, exist_ok=True)
     place.mkdir(mode=0o700, exist_ok=True)
@@ -84,10 +84,7 @@ def save(decision: Decision, place: Path | None = None) -> Path:
 
 
 def nearest(question: TuningRequest, decisions: list[Decision]) -> Decision | None:
-    """The decision for these sizes, or for the nearest within ``NEAR``; of two, the newer."""
-    best: tuple[float, Decision] | None = None
-    for each in decisions:
-        far = question.far(each.question)
-        if far is not None and far <= NEAR and (best is None or far <= best[0]):
-            best = far, each
-    return None if best is None else best[1]
+    """Return the decision for the nearest sizes within ``NEAR``; of two equally near, the newer."""
+    found = [(question.far(each.question), each) for each in reversed(decisions)]
+    near = [(far, each) for far, each in found if far is not None and far <= NEAR]
+    return min(near, key=lambda each: each[0])[1] if near else None
