@@ -1,4 +1,4 @@
-"""An LSTM on a device, by one backend: what a user calls, and what a backend supplies for it."""
+"""Run an LSTM on a device by one backend: what a user calls, and what a backend supplies."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Model(abc.ABC):
     """An LSTM on a device. NumPy in, NumPy out; ``prepare`` for the clock."""
 
     steps_return_loss = False
-    """Whether a step that updates weights returns its loss alone, as Keras's ``fit`` does: then the
-    last timed call is judged by its weights. Of any other model missing results are an error."""
+    """Whether a step that updates weights returns its loss alone, as Keras's ``fit`` does: the last
+    timed call is then judged by its weights. For any other model missing results are an error."""
 
     def __init__(
         self,
@@ -46,54 +46,54 @@ class Model(abc.ABC):
         self.spec = spec
         self.device = device
         self.batch_major = batch_major
-        # What a user gave last: what is judged, so that a wrong conversion cannot judge itself.
+        # The user's weights, by which results are judged, so that no wrong conversion is hidden.
         self.given_weights = weights
         self._open(weights)
 
     def _open(self, weights: Any) -> None:  # noqa: B027
-        """Make what the backend keeps, for these weights."""
+        """Make what the backend keeps, with these weights."""
 
     # -- what a backend supplies
 
     @abc.abstractmethod
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
-        """``array`` on the device: floating point in the compute type, integers as they are."""
+        """Place ``array`` on the device: floats in the compute type, integers as they are."""
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        """``tensor`` as a NumPy array."""
+        """Return ``tensor`` as a NumPy array."""
         return np.asarray(tensor)
 
     @abc.abstractmethod
     def _infer(self, call: Call) -> Outputs:
-        """The outputs and the final state."""
+        """Compute the outputs and the final state."""
 
     def _stream(self, call: Call) -> Outputs:
-        """The same for a chunk of a stream: x and the state are new in each call."""
+        """Compute a chunk of a stream: x and the state are new in each call."""
         return self._infer(call)
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        """The outputs, and the gradients that are requested, no others: one of ``GRADIENTS``."""
+        """Compute the outputs and the requested gradients only, one of ``GRADIENTS``."""
         raise UnsupportedError(f"{self.backend.name}: it computes no gradients")
 
     def _start_optimizer(self, name: str) -> None:
-        """Make an optimizer of the weights, or start it again: no moments, no steps taken."""
+        """Make an optimizer of the weights, or start it again without moments and steps."""
         raise UnsupportedError(f"{self.backend.name}: it updates no weights with {name}")
 
     def _train_and_update(
         self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
-        """What ``_train`` does; then the optimizer, which was started, updates the weights."""
+        """Do what ``_train`` does; then let the started optimizer update the weights."""
         raise UnsupportedError(f"{self.backend.name}: it updates no weights with {optimizer}")
 
     def _host_weights(self, raw: Any, gradient: bool = True) -> LSTMWeights:
-        """Gradients of the weights, or the weights, in canonical form, from the backend's own."""
+        """Return the backend's own weights, or gradients of them, in canonical form."""
         arrays = [self._host_float(each) for each in raw]
         weights: LSTMWeights = self.backend.unpack(self.spec, arrays, gradient)
         return weights
 
     @abc.abstractmethod
     def get_weights(self) -> LSTMWeights:
-        """The weights now, in canonical form."""
+        """Return the current weights in canonical form."""
 
     @abc.abstractmethod
     def _set_weights(self, weights: LSTMWeights) -> None:
@@ -101,17 +101,17 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def synchronize(self) -> None:
-        """Return when all work handed to the device is done."""
+        """Wait until all work handed to the device is done."""
 
     def _trace_ahead(self, request: Request) -> None:  # noqa: B027
         """Trace the graph of such a step without running it, if the framework can."""
 
     def evidence(self, workload: Workload) -> Mapping[str, Any]:
-        """What really runs for ``workload``, as ``Evidence`` or plain data; empty if not known."""
+        """Return what really runs for ``workload``, plain data; empty if not known."""
         return {}
 
     def _profiled(self, workload: Workload) -> Profile:
-        """What the framework's profiler sees of a step, without what only a first one does."""
+        """Run a step, not the first one, under the framework's profiler."""
         raise UnsupportedError(
             f"{self.backend.name}: no profiler of {self.backend.framework} is known here"
         )
@@ -119,13 +119,17 @@ class Model(abc.ABC):
     # -- what a user calls
 
     def profile(self, workload: Workload) -> Profile:
-        """One step of ``workload`` under the framework's profiler, which slows it.
+        """Run one step of ``workload`` under the framework's profiler, which slows it.
 
-        Raises UnsupportedError where the framework has none, or for what the backend cannot do.
+        Raises UnsupportedError if the framework has none, or for what the backend cannot do.
         """
+        self._refuse(workload)
+        return self._profiled(workload)
+
+    def _refuse(self, workload: Workload) -> None:
+        """Raise UnsupportedError, with the reason, if the backend cannot do this."""
         if reason := self.backend.refusal(self.spec, workload):
             raise UnsupportedError(f"{self.backend.name}: {reason}")
-        return self._profiled(workload)
 
     def set_weights(self, weights: LSTMWeights) -> None:
         """Replace the weights. Raises ValueError if they do not fit the spec."""
@@ -141,14 +145,29 @@ class Model(abc.ABC):
         *,
         masks: npt.ArrayLike | None = None,
     ) -> tuple[FloatArray, LSTMState]:
-        """Outputs ``[T, B, D*H]`` and the final state.
+        """Compute the outputs and the final state.
 
-        x ``[T, B, in]`` (or batch-major, if so built); state, zeros if None; lengths ``[B]``, valid
-        timesteps of each right-padded sequence; masks ``[L-1, T, B, D*H]``, inverted dropout masks
-        between layers (see ``dropout_masks``).
+        Parameters
+        ----------
+        x
+            The input ``[T, B, in]``; ``[B, T, in]`` if built batch-major, and so the outputs.
+        state
+            The initial state, zeros if None.
+        lengths
+            Valid timesteps of each right-padded sequence ``[B]``, all if None.
+        masks
+            Inverted dropout masks between layers ``[L-1, T, B, D*H]`` (see ``dropout_masks``).
 
-        Raises ValueError for wrong shapes, zero timesteps or NaN, UnsupportedError for what the
-        backend cannot do.
+        Returns
+        -------
+        The outputs ``[T, B, D*H]`` and the state after the last valid timestep.
+
+        Raises
+        ------
+        ValueError
+            For wrong shapes, zero timesteps or NaN.
+        UnsupportedError
+            For what the backend cannot do.
         """
         y, h, c = self._infer(self._checked(x, state, lengths, masks))
         return self._host_float(y), LSTMState(h=self._host_float(h), c=self._host_float(c))
@@ -164,10 +183,10 @@ class Model(abc.ABC):
         masks: npt.ArrayLike | None = None,
         of: str = "all",
     ) -> LSTMGradients:
-        """Gradients of ``sum(y*dy) + sum(h_T*dstate.h) + sum(c_T*dstate.c)``.
+        """Compute gradients of ``sum(y*dy) + sum(h_T*dstate.h) + sum(c_T*dstate.c)``.
 
-        dy as the output; dstate, zeros if None; of: what is differentiated, one of ``GRADIENTS``,
-        and nothing else is computed; the rest, and what is raised, as in ``forward``.
+        dy: shaped as the outputs. dstate: zeros if None. of: what is differentiated, one of
+        ``GRADIENTS``; nothing else is computed. The rest is as in ``forward``.
         """
         return self.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks, of=of)[2]
 
@@ -183,9 +202,9 @@ class Model(abc.ABC):
         optimizer: str | None = None,
         of: str = "all",
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
-        """What ``forward`` and ``gradients`` return, from one training step.
+        """Compute what ``forward`` and ``gradients`` return in one training step.
 
-        optimizer: the one that ``start_optimizer`` started, to update the weights in the same step.
+        optimizer: one that ``start_optimizer`` started, to update the weights in the same step.
         """
         call = self._checked(x, state, lengths, masks, gradients=of, optimizer=optimizer)
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
@@ -211,26 +230,23 @@ class Model(abc.ABC):
 
         Its rates are those of ``optimizer.py``. Raises UnsupportedError if the backend has none.
         """
-        step = Workload(1, 1, "training", optimizer=name, gradients="weights")
-        if reason := self.backend.refusal(self.spec, step):
-            raise UnsupportedError(f"{self.backend.name}: {reason}")
+        self._refuse(Workload(1, 1, "training", optimizer=name, gradients="weights"))
         self._start_optimizer(name)
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         """Place the inputs of ``workload`` on the device and return the step to time.
 
-        With a window, one step works through the whole stream, window after window, each from the
-        state that the one before left; each window's gradients are its own. Streaming, a step takes
-        the next chunk, and goes on from the state that the step before left.
+        With a window, one step takes the sequence window by window, each from the state that the
+        one before left and with its own gradients. In streaming a step takes the next chunk, from
+        the state that the step before left.
 
-        With an optimizer, which is started again here, each window also updates the weights of this
-        model. From one call of the step to the next the sign of the gradient that flows into the
-        output alternates, so that the weights stay near where they are however long it is timed.
+        With an optimizer, which is started again here, each window also updates the weights. The
+        sign of the output's gradient alternates from call to call, so that the weights stay near
+        their start however long the step is timed.
 
         Raises UnsupportedError for what the backend cannot do.
         """
-        if reason := self.backend.refusal(self.spec, workload):
-            raise UnsupportedError(f"{self.backend.name}: {reason}")
+        self._refuse(workload)
         if workload.batch_major != self.batch_major:
             raise ValueError(
                 f"workload.batch_major is {workload.batch_major}; "
@@ -245,14 +261,14 @@ class Model(abc.ABC):
         return Stream(self, workload, seed).step()
 
     def _warmed(self, workload: Workload) -> Step:
-        """A step that has run once: what only a first one does is done."""
+        """Return a step that has run once, so that the first call's extra work is done."""
         step = self.prepare(workload)
         step.run()
         step.synchronize()
         return step
 
     def _host_results(self, raw: Outputs | RawGradients) -> Results:
-        """What a step returned, on the host and time-major."""
+        """Return what a step returned, on the host and time-major."""
         found = {"y": self._swapped(self._host_float(raw.y))}
         found |= {"h": self._host_float(raw.h), "c": self._host_float(raw.c)}
         if isinstance(raw, RawGradients):
@@ -264,13 +280,13 @@ class Model(abc.ABC):
         return found
 
     def _place_results(self, results: Results) -> Callable[[], list[FloatArray]]:
-        """Place arrays like results on the device; what is returned copies them to the host."""
+        """Place arrays like results on the device; the function returned copies them back."""
         placed = [self._to_device(np.asarray(array)) for array in results.values()]
         self.synchronize()
         return lambda: [self._host_float(each) for each in placed]
 
     def _swapped(self, array: FloatArray) -> FloatArray:
-        """``array [T, B, F]`` in the model's layout, or one in that layout time-major."""
+        """Turn ``array [T, B, F]`` into the model's layout, or one in that layout back."""
         return np.swapaxes(array, 0, 1) if self.batch_major else array
 
     # -- checks
@@ -288,7 +304,7 @@ class Model(abc.ABC):
         gradients: str | None = None,
         optimizer: str | None = None,
     ) -> Call:
-        """What a user passes in, checked and on the device; gradients: None in inference."""
+        """Check a user's arguments and place them on the device; gradients: None in inference."""
         spec = self.spec
         batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
         x_ = checked_array(spec, "x", x, self._layout((timesteps, batch, spec.input_size)))
@@ -305,8 +321,7 @@ class Model(abc.ABC):
             optimizer=optimizer,
             gradients=gradients or "all",
         )
-        if reason := self.backend.refusal(spec, workload):
-            raise UnsupportedError(f"{self.backend.name}: {reason}")
+        self._refuse(workload)
         host = (x_, state_.h, state_.c, lengths_, masks_)
         return Call(*(None if each is None else self._to_device(each) for each in host))
 
@@ -317,16 +332,16 @@ class Model(abc.ABC):
 # -- workloads placed on a model's device, and the step that works through them
 
 FIRST_CHUNKS = 16
-"""Sets of inputs that a stream is fed before others are placed."""
+"""Sets of inputs that a stream works on before others are placed."""
 
 
 class Stream:
-    """A workload's sets of inputs, ready on the device, and the step that works through them.
+    """A workload's sets of inputs on the device, and the step that works on them.
 
-    A sequence is worked through window by window, the state carried from one to the next. A stream
-    without end is fed chunk by chunk, one set of inputs a call, the state kept between calls. The
-    state that a call returned goes into the next as it is. given: the inputs to work on; without,
-    they are random, from ``seed``.
+    A sequence is taken window by window, with the state carried from one to the next. An endless
+    stream is taken chunk by chunk, one set of inputs a call, with the state kept between calls. The
+    state that a call returned goes into the next as it is. given: the inputs; if None, random ones
+    from ``seed``.
     """
 
     def __init__(
@@ -335,22 +350,25 @@ class Stream:
         self._model, self._workload = model, workload
         self._sets = InputSets(model.spec, workload, seed, given)
         first = self._sets.first
-        self._zero = self._place(np.zeros_like(first.state.h))
+        zero = self._place(np.zeros_like(first.state.h))
         self._state = self._place(first.state.h), self._place(first.state.c)
         self._parts = workload.windows()
         windows = [first.window(part) for part in self._parts]
         lengths = self._place(first.lengths)
         self._rest = [(lengths, self._place(each.masks)) for each in windows]
-        # What flows back, and with an optimizer the same with the other sign.
+        # The gradients of the outputs, and with an optimizer the same with the other sign.
         signs = () if not workload.training else (1,) if workload.optimizer is None else (1, -1)
-        self._upstreams = [[self._flowing(sign * each.dy) for each in windows] for sign in signs]
+        self._upstreams = [
+            [Upstream(self._placed_sequence(sign * each.dy), zero, zero) for each in windows]
+            for sign in signs
+        ]
         self._turn = 0
         self._left: Outputs | None = None
         self._placed: list[list[Call]] = []
         self.use(range(min(FIRST_CHUNKS, self._sets.room())) if workload.streaming else (0,))
 
     def step(self) -> Step:
-        """The work as a clock takes it."""
+        """Return the step to time."""
         work, model = self._workload, self._model
         runs = {"training": self.train, "streaming": self.chunk}
         begins = work.streaming or work.optimizer is not None
@@ -366,20 +384,20 @@ class Stream:
         )
 
     def use(self, numbers: Sequence[int]) -> None:
-        """Place these sets of inputs, for the next calls to work on in turn; a state is kept."""
+        """Place these sets of inputs, for the next calls to work on in turn; keep the state."""
         self._next = itertools.cycle(self._placed[:0])
         self._placed = []  # frees the memory of the last ones
         self._placed = [self._calls(self._sets(number)) for number in numbers]
         self._next = itertools.cycle(self._placed)
 
     def chunk(self) -> Outputs:
-        """The outputs of the next chunk of a stream, and the state after it."""
+        """Compute the next chunk of a stream and the state after it."""
         (call,) = next(self._next)
         self._left = self._model._stream(call if self._left is None else call.after(self._left))
         return self._left
 
     def infer(self) -> Outputs:
-        """The outputs of the last window, and the final state."""
+        """Compute all windows; return the last one's outputs and the final state."""
         left: Outputs | None = None
         for call in next(self._next):
             left = self._model._infer(call if left is None else call.after(left))
@@ -387,7 +405,7 @@ class Stream:
         return left
 
     def train(self) -> RawGradients:
-        """The outputs and gradients of the last window; with an optimizer each updates weights."""
+        """Train on all windows, each with its update; return the last one's results."""
         model, gradients = self._model, self._workload.gradients
         optimizer = self._workload.optimizer
         left: RawGradients | None = None
@@ -405,7 +423,7 @@ class Stream:
         return left
 
     def restart(self) -> None:
-        """Begin again: a stream, or with the weights that the model was given and an optimizer."""
+        """Begin again: a stream at its first chunk, an optimizer with the given weights."""
         if self._workload.streaming:
             self._next, self._left = itertools.cycle(self._placed), None
             return
@@ -415,16 +433,13 @@ class Stream:
         self._turn = 0
 
     def trace(self) -> None:
-        """Trace what the windows need."""
+        """Trace the graphs that the windows need."""
         # The last window may be shorter than the rest: a graph of its own where shapes count.
         for number in dict.fromkeys((0, len(self._parts) - 1)):
-            self._model._trace_ahead(self._request(number))
+            self._model._trace_ahead(self.request(number))
 
-    def first(self) -> Request:
-        """What the first window asks of the model."""
-        return self._request(0)
-
-    def _request(self, window: int) -> Request:
+    def request(self, window: int = 0) -> Request:
+        """Return what a window of the step asks of the model."""
         workload, call = self._workload, self._placed[0][window]
         if not workload.training:
             return Request(None, call)
@@ -436,27 +451,27 @@ class Stream:
         return None if array is None else self._model._to_device(array)
 
     def _calls(self, inputs: Inputs) -> list[Call]:
-        """One for each window."""
+        """Return the call of each window."""
         h, c = self._state
         if inputs.state is not self._sets.first.state and self._sets.states_too:
             h, c = self._place(inputs.state.h), self._place(inputs.state.c)
-        x = (self._place(self._model._swapped(inputs.x[part])) for part in self._parts)
+        x = (self._placed_sequence(inputs.x[part]) for part in self._parts)
         return [Call(each, h, c, *rest) for each, rest in zip(x, self._rest, strict=True)]
 
-    def _flowing(self, dy: FloatArray) -> Upstream:
-        return Upstream(self._place(self._model._swapped(dy)), self._zero, self._zero)
+    def _placed_sequence(self, sequence: FloatArray) -> Tensor:
+        return self._place(self._model._swapped(sequence))
 
 
 def given_step(
     model: Model, inputs: Inputs, mode: str = "inference", gradients: str = "weights"
 ) -> Step:
-    """The step on inputs of the caller's own, which are placed on the model's device now.
+    """Place the caller's own inputs on the device and return the step on them.
 
-    For who measures what random inputs do not show, such as sequences whose lengths differ from
-    batch to batch, or numbers so small that arithmetic on them is slow.
+    It measures what random inputs do not show, such as sequences whose lengths differ from batch to
+    batch, or numbers so small that arithmetic on them is slow.
 
-    mode: ``inference``, or ``training``, in which ``inputs.dy`` flows into the outputs and nothing
-    into the final state. gradients: what training differentiates, one of ``GRADIENTS``.
+    mode: ``inference``, or ``training``, where ``inputs.dy`` is the gradient of the outputs and
+    that of the final state is zero. gradients: what is differentiated, one of ``GRADIENTS``.
 
     Raises UnsupportedError for what the backend cannot do.
     """
@@ -469,6 +484,5 @@ def given_step(
         batch_major=model.batch_major,
         gradients=gradients if mode == "training" else "all",
     )
-    if reason := model.backend.refusal(model.spec, workload):
-        raise UnsupportedError(f"{model.backend.name}: {reason}")
+    model._refuse(workload)
     return replace(Stream(model, workload, given=inputs).step(), use=None)

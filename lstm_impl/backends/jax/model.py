@@ -241,7 +241,7 @@ class JaxModel(Model):
             self._start_optimizer(workload.optimizer)
         one = workload.first_window()
         with self._wide():
-            compiled = self._lowered(Stream(self, one).first()).compile()
+            compiled = self._lowered(Stream(self, one).request()).compile()
         details = {"device": self.device, "platform": str(self._device.platform)}
         text = compiled.as_text()
         details |= describe_hlo(text)

@@ -175,7 +175,7 @@ class OnnxRuntimeModel(InferenceModel):
 
     def evidence(self, workload: Workload) -> Evidence:
         """The operators of the optimised graph that ran, each with the provider that ran it."""
-        call = Stream(self, workload.first_window()).first().call
+        call = Stream(self, workload.first_window()).request().call
         with tempfile.TemporaryDirectory() as folder:
             options = self._options()
             options.enable_profiling = True

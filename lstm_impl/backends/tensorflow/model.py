@@ -164,7 +164,7 @@ class TensorFlowModel(Model):
         if not self.backend.xla:
             started = round(times * self._started(one, found))
             return replace(found, launches=started, launched_by="tensorflow")
-        text = self._steps.optimized_hlo(Stream(self, one).first())
+        text = self._steps.optimized_hlo(Stream(self, one).request())
         kernels = launches(text)
         return replace(
             found,
@@ -192,7 +192,7 @@ class TensorFlowModel(Model):
         """The first step on a shorter window, by graphs of their own that update no weights."""
         length = None if one.min_length is None else min(one.min_length, timesteps)
         short = replace(one, timesteps=timesteps, min_length=length, optimizer=None)
-        request = Stream(self, short).first()
+        request = Stream(self, short).request()
         return lambda: steps.run(request)
 
     def _profiled(self, workload: Workload) -> Profile:

@@ -197,7 +197,7 @@ def test_no_product_is_made_for_an_input_whose_gradient_is_not_requested(
     def made(gradients: str) -> int:
         workload = Workload(2, 7, "training", gradients=gradients)
         if model.backend.xla:
-            found = describe_hlo(steps.optimized_hlo(Stream(model, workload).first()))
+            found = describe_hlo(steps.optimized_hlo(Stream(model, workload).request()))
             assert found["loops"] == 2  # forward and backward
             assert found["fusions"] > 0
             return int(found["matrix_products"])
