@@ -14,6 +14,14 @@ from lstm_impl.weights import LSTMWeights
 OPSET, IR_VERSION = 17, 8
 """Old enough for every ONNX Runtime since 1.12; the LSTM operator has not changed in between."""
 
+PERMUTATIONS = {
+    (False, False): None,
+    (False, True): [2, 1, 0, 3],
+    (True, False): [0, 2, 1, 3],
+    (True, True): [2, 0, 1, 3],
+}
+"""Of the operator's output, by bidirectional and batch-major; None where its axes are right."""
+
 
 def build_graph(
     spec: LSTMSpec, weights: LSTMWeights, batch_major: bool, lengths: bool, masks: bool
@@ -41,13 +49,7 @@ def build_graph(
         # No axis of directions: the last two in one, or one of length 1 left out. 0 keeps an axis.
         shape = [0, 0, -1] if spec.bidirectional else [0, -1, spec.hidden_size]
         joined = constant("joined", np.array(shape, np.int64))
-    # Of the operator's output, where that is not what is wanted already.
-    perm = {
-        (False, False): None,
-        (False, True): [2, 1, 0, 3],
-        (True, False): [0, 2, 1, 3],
-        (True, True): [2, 0, 1, 3],
-    }[spec.bidirectional, batch_major]
+    perm = PERMUTATIONS[spec.bidirectional, batch_major]
     y = add("Transpose", ["x"], ["time_major"], perm=[1, 0, 2]) if batch_major else "x"
     for layer in layers:
         if layer and masks:
