@@ -70,7 +70,7 @@ def _elsewhere(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("COLUMNS", "100")
 
 
-def test_a_bad_file_gives_one_line_and_code_2_and_the_good_ones_are_shown(
+def test_compare_bad_file_gives_one_line_and_code_2(
     slower: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(slower[2], "z.json").write_text("{")
@@ -81,7 +81,7 @@ def test_a_bad_file_gives_one_line_and_code_2_and_the_good_ones_are_shown(
     assert "SLOWER" in out
 
 
-def test_the_latest_results_are_the_default(
+def test_compare_without_paths_reads_latest_results(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     items = [measured(a_case(name), 1.0, run("a")) for name in ("keras", "scan")]
@@ -92,7 +92,7 @@ def test_the_latest_results_are_the_default(
     assert "No two devices have results (cpu)" in capsys.readouterr().out
 
 
-def test_output_goes_to_a_file_and_one_that_cannot_be_written_is_an_error(
+def test_compare_output_unwritable_file_is_an_error(
     slower: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compare.main([*slower, "--output", "out.txt"]) == 0
@@ -106,7 +106,7 @@ def test_output_goes_to_a_file_and_one_that_cannot_be_written_is_an_error(
     assert "out.txt/folder.txt cannot be written" in capsys.readouterr().err
 
 
-def test_a_picture_shows_what_a_terminal_does(
+def test_compare_svg_shows_what_a_terminal_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(save(tmp_path / "made", gather(*grid(STEPS))))
@@ -115,20 +115,20 @@ def test_a_picture_shows_what_a_terminal_does(
     assert "3.000&#160;F" in Path("a.svg").read_text(encoding="utf-8")
 
 
-def test_without_results_next_to_published_ones_a_suite_of_theirs_is_named(
+def test_compare_published_without_results_names_a_suite(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert compare.main(["published"]) == 2
     assert "pytest --benchmark-only --lstm-suite braun" in capsys.readouterr().err
 
 
-def test_next_to_published_times_there_is_no_verdict_that_could_fail() -> None:
+def test_compare_published_with_fail_on_is_refused() -> None:
     with pytest.raises(SystemExit) as raised:
         compare.main(["published", "--fail-on", "slower"])
     assert raised.value.code == 2
 
 
-def test_a_file_that_cannot_be_written_is_reported_in_one_line_by_the_command_itself(
+def test_compare_as_main_unwritable_file_is_one_line(
     tmp_path: Path,
 ) -> None:
     # The command runs as __main__, and its errors are bench.compare's.
@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_written_is_reported_in_one_line_by_the_command_it
         (["old", "new"], "python -m bench.run SUITE --python BASE --python NEW"),
     ],
 )
-def test_what_are_no_two_environments_is_one_line_and_code_2(
+def test_compare_environments_other_folder_is_refused(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compare.main(["environments", *words]) == 2
@@ -171,7 +171,7 @@ def test_what_are_no_two_environments_is_one_line_and_code_2(
 # Starting
 
 
-def test_the_exit_codes_of_the_page_are_those_of_the_command() -> None:
+def test_compare_documented_exit_codes_are_the_commands() -> None:
     """In the same words, but for the marks of code."""
     page = (ROOT / "docs/comparing.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| (\d) \| (.*) \|$", page, re.MULTILINE)
@@ -186,7 +186,7 @@ def ask(words: list[str]) -> int:
     return compare._compare(compare._parser().parse_args(words))
 
 
-def test_a_rule_that_is_broken_is_code_1_and_another_way_round_none(
+def test_compare_fail_on_slower_is_code_1_in_one_direction(
     slower: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ask(slower) == 0
@@ -200,7 +200,7 @@ def test_a_rule_that_is_broken_is_code_1_and_another_way_round_none(
     assert ask([*slower[::2], slower[1], "--fail-on", "slower"]) == 0  # the other way
 
 
-def test_a_gate_without_a_shared_case_is_an_error_not_a_pass(tmp_path: Path) -> None:
+def test_compare_fail_on_without_shared_case_is_an_error(tmp_path: Path) -> None:
     base = save(tmp_path / "old", gather(measured(a_case(batch=1), 1.0, run("b"))))
     new = save(tmp_path / "new", gather(measured(a_case(batch=2), 1.0, run("n"))))
     assert ask(["runs", str(base), str(new)]) == 0
@@ -208,7 +208,7 @@ def test_a_gate_without_a_shared_case_is_an_error_not_a_pass(tmp_path: Path) -> 
         ask(["runs", str(base), str(new), "--fail-on", "slower"])
 
 
-def test_a_device_that_loses_is_no_alarm_in_ci_unless_a_rule_asks(
+def test_compare_slower_device_annotates_only_with_a_rule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(save(tmp_path / "made", gather(*grid(STEPS))))
@@ -220,7 +220,7 @@ def test_a_device_that_loses_is_no_alarm_in_ci_unless_a_rule_asks(
     assert capsys.readouterr().out.count("::error title=SLOWER") == 3
 
 
-def test_an_unknown_baseline_and_one_run_on_both_sides_are_refused_with_what_there_is(
+def test_compare_unknown_baseline_or_same_run_is_refused(
     tmp_path: Path,
 ) -> None:
     items = [measured(a_case(name), 1.0, run("a")) for name in ("keras", "scan")]
@@ -232,7 +232,7 @@ def test_an_unknown_baseline_and_one_run_on_both_sides_are_refused_with_what_the
         ask(["runs", folder, folder])
 
 
-def test_a_percentile_is_compared_and_judged(
+def test_compare_percentile_is_judged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = streams({"keras": 5.0, "torch": 8.0})
@@ -253,7 +253,7 @@ def in_turn(tmp_path: Path) -> Path:
     return tmp_path / "left"
 
 
-def test_what_was_measured_is_shown_again_what_differs_before_the_table(
+def test_compare_environments_shows_package_changes_first(
     in_turn: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ask(["environments", str(in_turn)]) == 0
@@ -263,7 +263,7 @@ def test_what_was_measured_is_shown_again_what_differs_before_the_table(
     assert sum("SLOWER" in line for line in lines[2:12]) >= 2
 
 
-def test_of_two_environments_a_filter_chooses_what_the_rule_judges(
+def test_compare_environments_filter_limits_the_rule(
     in_turn: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["environments", str(in_turn), "--fail-on", "slower:5%", "--backend", "keras"]
@@ -275,7 +275,7 @@ def test_of_two_environments_a_filter_chooses_what_the_rule_judges(
     assert ask(["environments", str(in_turn), "--fail-on", "slower:50%"]) == 0
 
 
-def test_processes_in_turn_are_paired_so_that_a_machine_that_slows_down_slows_both() -> None:
+def test_compare_environments_pairs_adjacent_processes() -> None:
     report = compare_environments(side("base", 1.0), side("new", 1.1), (OLD, NEW))
     for row in report.rows:
         assert row.comparison.pairing is Pairing.ADJACENT
@@ -289,7 +289,7 @@ def test_processes_in_turn_are_paired_so_that_a_machine_that_slows_down_slows_bo
     assert report.over_time
 
 
-def test_what_differs_is_reported_first_what_can_change_a_time_before_the_rest() -> None:
+def test_package_differences_have_frameworks_first() -> None:
     new = environment("nightly", **{"aaa": "3", "tf-nightly-cpu": "2.22.0.dev1", "zzz": "2"})
     assert differences(OLD.python, new.python) == [
         ("tensorflow", "2.20.0", "not installed"),
@@ -313,7 +313,7 @@ def test_what_differs_is_reported_first_what_can_change_a_time_before_the_rest()
         (("/a/release/Scripts/python.exe", "/b/nightly"), ["release", "nightly"]),
     ],
 )
-def test_a_side_is_called_by_its_folder(paths: tuple[str, str], wanted: list[str]) -> None:
+def test_environment_label_is_its_folder(paths: tuple[str, str], wanted: list[str]) -> None:
     assert labels([Path(path) for path in paths]) == wanted
 
 
@@ -326,7 +326,7 @@ def test_a_side_is_called_by_its_folder(paths: tuple[str, str], wanted: list[str
         ({"sides": 3}, "sides is 3; expected a list"),
     ],
 )
-def test_a_file_that_is_no_such_file_is_reported(
+def test_environments_file_invalid_is_reported(
     tmp_path: Path, change: dict[str, object], told: str
 ) -> None:
     two_environments.save(tmp_path, (OLD, NEW))
@@ -337,7 +337,7 @@ def test_a_file_that_is_no_such_file_is_reported(
     assert told in str(caught.value)
 
 
-def test_what_a_file_of_environments_says_is_text_in_every_form() -> None:
+def test_environments_file_hostile_text_is_text() -> None:
     base, new = side("base", 1.0, 2), side("new", 1.2, 2)
     for payload in (*PAYLOADS, LINK, CLOSING):
         hostile = environment(f"{payload}new", **{f"{payload}x": f"{payload}1"})

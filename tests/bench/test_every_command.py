@@ -193,7 +193,7 @@ def assert_harmless(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_text_from_a_file_is_text_in_every_command_and_format(
+def test_commands_hostile_file_gives_only_text(
     name: str, hostile: Store, plain: Store, shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert_harmless(COMMANDS[name], hostile, plain, shown, monkeypatch, FEW_WIDTHS)
@@ -201,7 +201,7 @@ def test_text_from_a_file_is_text_in_every_command_and_format(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
-def test_every_payload_in_every_text_is_text_in_every_command_and_format(
+def test_commands_every_payload_in_every_field_gives_only_text(
     payload: str, plain: Store, shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = write_store(tmp_path / "store", texts(payload).document)
@@ -210,7 +210,7 @@ def test_every_payload_in_every_text_is_text_in_every_command_and_format(
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
-def test_what_a_backend_says_of_itself_is_text_in_the_doctors_answer(payload: str) -> None:
+def test_doctor_hostile_backend_text_is_text(payload: str) -> None:
     no = Availability(False, f"{payload}no", f"{payload}pip install it")
     survey = Survey(
         devices=("cpu", f"{payload}gpu:0"),
@@ -231,7 +231,7 @@ def test_what_a_backend_says_of_itself_is_text_in_the_doctors_answer(payload: st
 
 
 @pytest.mark.parametrize("module", [report, compare, history, recommend, plot])
-def test_a_files_own_name_is_text_in_errors(
+def test_commands_hostile_file_name_is_text_in_errors(
     module: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / f"{LINK.replace('/', '')}\x1b]52;c;cm0=\x07\u202e.json"
@@ -247,7 +247,7 @@ def test_a_files_own_name_is_text_in_errors(
     assert "[link=" in errors
 
 
-def test_a_folders_own_name_is_text_in_the_commands_that_are_reported(
+def test_commands_hostile_folder_name_is_text_in_advice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -311,9 +311,7 @@ def at_bounds(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
         *(pytest.param(each, marks=pytest.mark.slow) for each in ("smallest", "largest", "zero")),
     ],
 )
-def test_figures_at_their_bounds_are_shown_and_drawn_by_every_command(
-    bound: str, shown: Shown, tmp_path: Path
-) -> None:
+def test_commands_extreme_figures_are_shown(bound: str, shown: Shown, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", at_bounds(bound))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -140,7 +140,7 @@ def slow_files(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save(tmp_path_factory.mktemp("nights"), nights(slower=SLOW_SCAN)))
 
 
-def test_the_command_reads_all_sessions_of_the_folder(
+def test_history_reads_all_sessions_of_the_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path / "results", upgrade())
@@ -152,7 +152,7 @@ def test_the_command_reads_all_sessions_of_the_folder(
     assert max(map(len, out.splitlines())) <= 100
 
 
-def test_the_command_fails_on_a_rule_and_names_what_broke_it(
+def test_history_fail_on_names_what_became_slower(
     slow_files: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert history.main([slow_files, "--fail-on", "slower:5%"]) == 1
@@ -168,7 +168,7 @@ def test_the_command_fails_on_a_rule_and_names_what_broke_it(
     ] * 2
 
 
-def test_what_is_accepted_is_left_out_by_its_time(
+def test_history_since_leaves_out_earlier_sessions(
     slow_files: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert history.main([slow_files, "--fail-on", "slower", "--since", "2026-01-19"]) == 0
@@ -180,7 +180,7 @@ def test_what_is_accepted_is_left_out_by_its_time(
     assert "is not a time; write 2026-01-31" in capsys.readouterr().err
 
 
-def test_a_picture_is_written_to_a_file(tmp_path: Path) -> None:
+def test_history_svg_is_written_to_a_file(tmp_path: Path) -> None:
     folder = save(tmp_path / "results", upgrade())
     path = tmp_path / "history.svg"
     assert history.main([str(folder), "--format", "svg", "--output", str(path)]) == 0
@@ -188,7 +188,7 @@ def test_a_picture_is_written_to_a_file(tmp_path: Path) -> None:
     assert "tensorflow 2.20.0 → 2.21.0" in text
 
 
-def test_bad_input_is_one_line_and_code_2(
+def test_history_bad_input_is_one_line_and_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = save(tmp_path / "some", upgrade())
@@ -204,7 +204,7 @@ def test_bad_input_is_one_line_and_code_2(
         assert error.count("\n") == 1
 
 
-def test_a_commit_that_changed_is_marked() -> None:
+def test_history_changed_commit_is_marked() -> None:
     found = upgrade()
     commits = {"slaptop1": "a" * 40, "slaptop2": "a" * 40, "slaptop3": "b" * 40 + " with changes"}
     files = tuple(replace(file, commit=commits[file.run.session]) for file in found.files)
@@ -214,7 +214,7 @@ def test_a_commit_that_changed_is_marked() -> None:
     assert "commit" not in {name for name, _, _ in changes[1]}
 
 
-def test_since_a_time_are_the_sessions_that_began_then_or_later() -> None:
+def test_since_time_keeps_sessions_from_then_on() -> None:
     """A session is one, though some of its processes came later than that time."""
     third = run(3).started
     late = measured(a_case(), 1.3, replace(run(2, 9), started=third + timedelta(hours=1)))
@@ -224,7 +224,7 @@ def test_since_a_time_are_the_sessions_that_began_then_or_later() -> None:
         since(upgrade(), third + timedelta(days=1))
 
 
-def test_a_session_without_the_case_is_passed_over_and_its_changes_still_count() -> None:
+def test_history_session_without_the_case_keeps_its_changes() -> None:
     """The third session is compared with the first, so what changed in the second may be why."""
     other = a_case("scan")
     found = gather(
@@ -238,7 +238,7 @@ def test_a_session_without_the_case_is_passed_over_and_its_changes_still_count()
     assert build(found).machines[0].sessions[2].changes == ()
 
 
-def test_machines_are_never_compared_with_each_other() -> None:
+def test_history_machines_are_not_compared() -> None:
     found = gather(
         measured(a_case(), 1.0, run(1)),
         measured(a_case(), 0.1, run(2, host="server")),
@@ -249,9 +249,7 @@ def test_machines_are_never_compared_with_each_other() -> None:
 
 
 @pytest.mark.parametrize(("number", "invalid"), [(1, False), (2, True)])
-def test_of_six_processes_of_a_session_one_that_was_disturbed_spoils_nothing_and_two_do(
-    number: int, invalid: bool
-) -> None:
+def test_history_two_disturbed_processes_of_six_are_invalid(number: int, invalid: bool) -> None:
     items = [measured(a_case(), 1.0, run(1, n), [BUSY] if n < number else []) for n in range(6)]
     (machine,) = build(gather(*items)).machines
     (point,) = machine.lines[0].points
@@ -266,7 +264,7 @@ def moved_on(history: History) -> tuple[MachineHistory, tuple[Moved, ...]]:
     return machine, machine.moved
 
 
-def test_a_backend_that_became_slower_is_named_with_since_when_and_what_was_new() -> None:
+def test_history_slower_backend_has_session_and_changes() -> None:
     machine, (moved,) = moved_on(slow_scan())
     assert (moved.before.number, moved.session.number) == (17, 18)
     assert moved.movement.scope is Scope.BACKENDS
@@ -279,7 +277,7 @@ def test_a_backend_that_became_slower_is_named_with_since_when_and_what_was_new(
     ]
 
 
-def test_a_change_of_one_device_is_nothing_to_the_other() -> None:
+def test_history_change_on_one_device_leaves_the_other() -> None:
     here = [a_case("keras"), a_case("scan")]
     gpu = [replace(each, device="gpu:0") for each in here]
     found = build(nights(slower=dict.fromkeys(gpu, 1.2), cases=[*here, *gpu]))
@@ -292,7 +290,7 @@ def test_a_change_of_one_device_is_nothing_to_the_other() -> None:
 @pytest.mark.parametrize(
     ("rule", "fails"), [("slower", True), ("slower:5%", True), ("slower:30%", False)]
 )
-def test_a_rule_fails_on_what_became_slower_and_stayed_so(rule: str, fails: bool) -> None:
+def test_judge_lasting_slowdown_breaks_the_rule(rule: str, fails: bool) -> None:
     guard = judge(parse_rule(rule), slow_scan())
     assert bool(guard.failed) is fails
     assert guard.judged == 1
@@ -303,7 +301,7 @@ def test_a_rule_fails_on_what_became_slower_and_stayed_so(rule: str, fails: bool
     )
 
 
-def test_a_rule_passes_what_was_taken_back() -> None:
+def test_judge_reverted_slowdown_passes() -> None:
     found = build(nights(slower=SLOW_SCAN, since=10, until=20))
     machine, moved = moved_on(found)
     assert [(each.session.number, each.back and each.back.number) for each in moved] == [
@@ -313,7 +311,7 @@ def test_a_rule_passes_what_was_taken_back() -> None:
     assert [line[4].text for line in sheet(machine).lines] == ["SLOWER until #20", "FASTER"]
 
 
-def test_too_short_a_history_says_so_and_breaks_no_rule() -> None:
+def test_judge_short_history_passes_and_says_so() -> None:
     found = build(nights(10, SLOW_SCAN, since=5))
     (machine,) = found.machines
     assert machine.moved is None
@@ -324,7 +322,7 @@ def test_too_short_a_history_says_so_and_breaks_no_rule() -> None:
     assert "takes 11 sessions with the same case; here are at most 10" in told
 
 
-def test_slow_drift_breaks_the_rule_and_is_one_gradual_change() -> None:
+def test_judge_slow_drift_is_one_gradual_change() -> None:
     creeping = {a_case("scan"): 1.1, a_case("scan", 16): 1.1}
     found = build(nights(200, creeping, gradually=True))
     (machine,) = found.machines
@@ -341,7 +339,7 @@ def test_slow_drift_breaks_the_rule_and_is_one_gradual_change() -> None:
     assert (when.text, why.text) == ("#1 to #200, gradually", "a little in each session")
 
 
-def test_only_the_last_sessions_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_searches_only_the_last_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (change_points, history_words):
         monkeypatch.setattr(module, "LONGEST", 15)
     found = build(nights(35, SLOW_SCAN, since=12, cases=[*SLOW_SCAN, a_case()]))
@@ -352,7 +350,7 @@ def test_only_the_last_sessions_are_searched(monkeypatch: pytest.MonkeyPatch) ->
     assert looked.endswith("None was found.")
 
 
-def test_between_two_sessions_only_what_is_other_than_before_has_changed() -> None:
+def test_history_changes_are_relative_to_the_session_before() -> None:
     """From what it was before the first to what it is in the last, whatever was between."""
     versions = ("2.20.0", "2.21.0", "2.22.0", "2.20.0")
     items = [measured(a_case(), 1.0, run(n, tensorflow=each)) for n, each in enumerate(versions, 1)]
@@ -365,7 +363,7 @@ def rows_of(history: History) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO("".join(comma_separated(history)))))
 
 
-def test_csv_has_a_row_a_case_and_session() -> None:
+def test_history_csv_has_row_per_case_and_session() -> None:
     rows = rows_of(build(upgrade()))
     assert tuple(rows[0]) == CSV_COLUMNS
     assert [row["number"] for row in rows] == ["1", "2", "3"]
@@ -377,7 +375,7 @@ def test_csv_has_a_row_a_case_and_session() -> None:
     assert rows[2]["verdict"] == "SAME"
 
 
-def test_a_time_that_moved_is_unreliable_and_so_is_its_ratio_and_both_say_why() -> None:
+def test_history_unsteady_time_and_its_ratio_have_reasons() -> None:
     moved = RecordedReason(NOT_STEADY, "it became slower", "wait")
     items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2)]
     first, second = rows_of(build(gather(*items)))
@@ -388,7 +386,7 @@ def test_a_time_that_moved_is_unreliable_and_so_is_its_ratio_and_both_say_why() 
     assert second["time_reasons"] == second["ratio_reasons"] == "it became slower (wait)"
 
 
-def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
+def test_sparkline_shows_a_jump_and_no_noise() -> None:
     def drawn(*times: float) -> str:
         items = [item for n, s in enumerate(times, 1) for item in session(n, {a_case(): s})]
         machine = build(gather(*items)).machines[0]
@@ -399,7 +397,7 @@ def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
     assert drawn(1.0) == "▅"
 
 
-def test_lasting_changes_come_before_the_sessions_and_the_cases() -> None:
+def test_history_document_has_lasting_changes_first() -> None:
     text = shown(slow_scan(), sessions=False)
     line = r"#18 2026-01-19  scan \(2 cases\) +0\.8\d\d .* SLOWER +tensorflow 2\.20"
     assert re.search(line, text)
@@ -412,7 +410,7 @@ def test_lasting_changes_come_before_the_sessions_and_the_cases() -> None:
     assert "What changed for longer" not in shown(build(upgrade()), sessions=False)
 
 
-def test_a_terminal_has_a_line_a_case_and_those_that_changed_come_first() -> None:
+def test_history_terminal_has_changed_cases_first() -> None:
     same, faster, slower = a_case("keras"), a_case("scan"), a_case("loop")
     found = gather(
         *session(1, {same: 1.0, faster: 1.0, slower: 1.0}),
@@ -430,7 +428,7 @@ def test_a_terminal_has_a_line_a_case_and_those_that_changed_come_first() -> Non
     assert len(whole.splitlines()) > len(lines)
 
 
-def test_an_unreliable_time_is_marked_and_reasons_of_a_kind_are_reported_together() -> None:
+def test_history_unreliable_times_share_one_reason() -> None:
     reasons = [RecordedReason(NOT_STEADY, f"it became {n}% slower", "wait") for n in (3, 4)]
     items = [
         measured(a_case(name), 1.0, run(n), [reasons[n - 2]] if n > 1 else [])

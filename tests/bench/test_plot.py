@@ -26,7 +26,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "magic"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")]
 )
-def test_the_files_name_says_what_it_is(
+def test_plot_file_name_decides_the_format(
     name: str, magic: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert plot.main([EXAMPLE, "--output", name, "--case", "*/b5-*"]) == 0
@@ -34,13 +34,13 @@ def test_the_files_name_says_what_it_is(
     assert capsys.readouterr().err == f"written: {name}\n"
 
 
-def test_the_same_results_make_the_same_bytes() -> None:
+def test_plot_same_results_give_same_bytes() -> None:
     for name in ("a.svg", "b.svg"):
         assert plot.main([EXAMPLE, "--output", name, "--case", "*/b5-*"]) == 0
     assert Path("a.svg").read_bytes() == Path("b.svg").read_bytes()
 
 
-def test_of_several_sessions_the_newest_is_drawn_and_the_others_are_counted(
+def test_plot_several_sessions_draws_the_newest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     case = Case("keras", LSTMSpec(4, 8), Workload(2, 10))
@@ -72,7 +72,7 @@ def test_of_several_sessions_the_newest_is_drawn_and_the_others_are_counted(
         (["none.json", "--output", "a.png"], "none.json"),
     ],
 )
-def test_bad_input_is_one_line_and_code_2(
+def test_plot_bad_input_is_one_line_and_code_2(
     arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert plot.main(arguments) == 2
@@ -83,7 +83,7 @@ def test_bad_input_is_one_line_and_code_2(
     assert not Path("a.png").exists()
 
 
-def test_without_matplotlib_it_says_what_to_install(
+def test_plot_without_matplotlib_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(drawing, "available", lambda: False)

@@ -18,7 +18,7 @@ def run(*arguments: object) -> int:
     return recommend.main([str(each) for each in arguments])
 
 
-def test_the_answer_is_printed_in_the_form_that_is_requested_or_that_a_file_is_named_for(
+def test_recommend_format_or_file_name_decides_the_form(
     usual_windows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     starts = {"terminal": "No map says", "markdown": "## No map says", "json": "{"}
@@ -45,7 +45,7 @@ def test_the_answer_is_printed_in_the_form_that_is_requested_or_that_a_file_is_n
         (["--write-suite", "nowhere/a.toml"], "nowhere"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(
+def test_recommend_bad_input_is_one_line_and_code_2(
     arguments: list[str],
     told: str,
     one_process: Path,
@@ -93,7 +93,7 @@ def answer_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[st
 # -- of which results
 
 
-def test_by_default_all_sessions_and_the_reference_are_read(
+def test_recommend_without_paths_reads_sessions_and_reference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
@@ -109,7 +109,7 @@ def test_by_default_all_sessions_and_the_reference_are_read(
     assert answer_of(capsys, *DEPENDENCY, "--batch", 1024, reference)["own"] is True
 
 
-def test_where_nothing_was_ever_measured_nothing_is_an_error(
+def test_recommend_without_results_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder in (tmp_path / "none", tmp_path):
@@ -120,7 +120,7 @@ def test_where_nothing_was_ever_measured_nothing_is_an_error(
         assert out.err == ""
 
 
-def test_a_map_next_to_the_results_is_found_and_named(
+def test_recommend_reads_learning_map_in_same_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made.write_windows(tmp_path, COSTS, processes=1)
@@ -132,7 +132,7 @@ def test_a_map_next_to_the_results_is_found_and_named(
         assert str(found["learned_from"]).startswith("learning-made-up.json: the echo")
 
 
-def test_the_map_of_the_reference_is_read_where_there_is_none_of_ones_own(
+def test_recommend_without_own_map_reads_the_references(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
@@ -146,7 +146,7 @@ def test_the_map_of_the_reference_is_read_where_there_is_none_of_ones_own(
 # -- what cannot be read, and what is written
 
 
-def test_a_file_that_cannot_be_read_is_reported_and_the_others_answer(
+def test_recommend_bad_file_is_reported_and_others_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.json").write_text("{")
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_read_is_reported_and_the_others_answer(
     assert out.out.startswith("No map says which window learns a dependency of 14. Assuming at")
 
 
-def test_the_suite_that_measures_it_is_written_and_reported(
+def test_recommend_write_suite_writes_and_names_it(
     usual_windows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mine.toml"

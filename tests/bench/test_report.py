@@ -43,7 +43,7 @@ def ask(*words: str) -> int:
 
 
 @pytest.mark.parametrize("kind", list(FORMATS))
-def test_every_format_goes_to_a_file_or_to_the_output(
+def test_report_each_format_goes_to_file_or_output(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "out"
@@ -67,12 +67,12 @@ def test_every_format_goes_to_a_file_or_to_the_output(
         ("--format parquet", "name a file for it: --output report.parquet"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(words: str, message: str) -> None:
+def test_report_conflicting_options_are_refused(words: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ask(*words.split())
 
 
-def test_brief_report_in_a_terminal_ends_with_how_to_see_more(
+def test_report_brief_ends_with_command_for_the_full_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = list(map(str, REPLICATES))
@@ -87,7 +87,7 @@ def test_brief_report_in_a_terminal_ends_with_how_to_see_more(
         assert "while_loop+xla" in text
 
 
-def test_what_was_not_measured_is_one_line_and_a_list_on_request(
+def test_report_unmeasured_lists_cases_on_request(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     items: list[Measurement | Outcome] = [measured("keras", 0.01)]
@@ -124,13 +124,13 @@ def test_what_was_not_measured_is_one_line_and_a_list_on_request(
         {"before": {"libraries": {"keras": {"a": "b"}}, "cpu": {"cores": 10**30}}},
     ],
 )
-def test_an_environment_of_any_form_is_survived(environment: dict[str, object]) -> None:
+def test_report_environment_of_any_type_is_shown(environment: dict[str, object]) -> None:
     found = build(results_of(measured("keras", 0.01, a_run(environment=environment))))
     for make in FORMATS.values():
         assert make(found)
 
 
-def test_bounds_beyond_every_number_and_batches_of_any_size_are_survived() -> None:
+def test_report_infinite_bounds_and_large_batches_are_shown() -> None:
     huge = build(results_of(measured("a", 0.5, work=Workload((2**31 - 1), 10, min_length=4))))
     for found in (endless(), huge):
         for make in FORMATS.values():
@@ -140,7 +140,7 @@ def test_bounds_beyond_every_number_and_batches_of_any_size_are_survived() -> No
 # The command
 
 
-def test_newest_results_of_the_folder_are_the_default(
+def test_report_without_paths_reads_newest_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -163,7 +163,7 @@ def test_newest_results_of_the_folder_are_the_default(
     assert max(map(len, out.splitlines())) <= 100
 
 
-def test_bad_files_give_a_line_each_and_the_good_ones_are_shown(
+def test_report_bad_files_give_one_line_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty.json").touch()

@@ -45,7 +45,7 @@ def cells(found: AxisSeries, backend: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def test_table_has_fixed_cost_slope_and_memory_with_intervals(tmp_path: Path) -> None:
+def test_along_table_windows_has_fixed_cost_slope_and_memory(tmp_path: Path) -> None:
     costs = {"while_loop": made.Cost(2.1e-4, 1.1e-4)}
     (found,) = made.read_streams(made.write_windows(tmp_path, costs, noise=0.0, processes=1))
     line = cells(found, "while_loop")
@@ -61,7 +61,7 @@ def test_table_has_fixed_cost_slope_and_memory_with_intervals(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("axis", "unit"), [("timesteps", "timestep"), ("batch", "sequence")])
-def test_whole_sequences_have_a_line_along_timesteps_and_batch(axis: str, unit: str) -> None:
+def test_along_complete_sequences_have_a_line_on_each_axis(axis: str, unit: str) -> None:
     items = [
         measured(
             replaced(made.streamed(backend, None, mode="inference", optimizer=None), axis, length),
@@ -85,7 +85,7 @@ def test_whole_sequences_have_a_line_along_timesteps_and_batch(axis: str, unit: 
     assert along.method([found])[0].startswith(f"time = fixed + slope · {axis}: ")
 
 
-def test_value_without_a_time_is_named_with_its_reason(stream: AxisSeries) -> None:
+def test_along_notes_value_without_time_gives_reason(stream: AxisSeries) -> None:
     told = " ".join(along.notes(stream))
     assert "static_unroll+xla: window 120, 240, 480 and 960: timed out: its time limit" in told
     assert "give it longer with --case-limit" in told
@@ -95,7 +95,7 @@ def test_value_without_a_time_is_named_with_its_reason(stream: AxisSeries) -> No
     assert last[0]["fit_fixed_s"] == pytest.approx(4e-4, rel=0.05)
 
 
-def test_backends_without_any_time_share_one_reason(tmp_path: Path) -> None:
+def test_along_backends_without_times_share_one_reason(tmp_path: Path) -> None:
     costs = {**COSTS, **made.refused("cudnn", "torch")}
     (found,) = made.read_streams(made.write_windows(tmp_path, costs))
     told = "20 cases refused by the backend: it runs on GPUs only."
@@ -108,7 +108,7 @@ def test_backends_without_any_time_share_one_reason(tmp_path: Path) -> None:
     assert len([row for row in along.records([found]) if row["backend"] == "cudnn"]) == 10
 
 
-def test_times_that_bend_away_from_the_line_are_noted(tmp_path: Path) -> None:
+def test_along_notes_times_off_the_line_says_so(tmp_path: Path) -> None:
     bent = {"while_loop": made.Cost(1e-3, 1e-4, slower={480: 1.3, 960: 1.3})}
     (found,) = made.read_streams(made.write_windows(tmp_path, bent, noise=1e-3))
     told = " ".join(along.notes(found))
@@ -116,14 +116,16 @@ def test_times_that_bend_away_from_the_line_are_noted(tmp_path: Path) -> None:
     assert "window 480 it costs 27% (2" in told
 
 
-def test_learned_distances_stand_next_to_their_windows(learning: Callable[..., AxisSeries]) -> None:
+def test_along_notes_learning_map_gives_distance_by_window(
+    learning: Callable[..., AxisSeries],
+) -> None:
     told = "\n".join(along.notes(learning((15, 8), (30, 20), (60, 8))))
     assert "longest distance of the echo learned, by window: " in told
     assert "15: 8, 30: 20, 60: 8" in told
 
 
 @pytest.mark.parametrize("kind", report.ALONG)
-def test_command_writes_each_format(
+def test_report_along_each_format_is_written(
     kind: str, one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "along"
@@ -145,7 +147,7 @@ def test_command_writes_each_format(
         (["--backend", "nothing"], "--backend nothing: there are no results of it"),
     ],
 )
-def test_what_does_not_go_with_along_is_one_line(
+def test_report_along_wrong_options_give_one_line(
     words: list[str], told: str, one_process: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert report.main([str(one_process), "--along", "window", *words]) == BAD_INPUT
@@ -155,7 +157,7 @@ def test_what_does_not_go_with_along_is_one_line(
     assert len(out.err.splitlines()) == 1
 
 
-def test_results_without_a_series_say_how_to_measure_one(
+def test_report_along_without_series_says_how_to_measure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made.write_windows(tmp_path, COSTS, (None,), processes=1)
@@ -166,7 +168,7 @@ def test_results_without_a_series_say_how_to_measure_one(
     assert "10 cases refused by the backend: it runs on GPUs only." in capsys.readouterr().err
 
 
-def test_map_of_what_was_learned_is_read_next_to_the_results(
+def test_report_along_window_reads_learning_map_in_same_folder(
     one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = made.write_learning(tmp_path / "maps", {10: 8, 30: 20})
@@ -178,9 +180,7 @@ def test_map_of_what_was_learned_is_read_next_to_the_results(
     assert capsys.readouterr().err.count("learning-made-up.json") == 1
 
 
-def test_plot_draws_a_panel_for_time_and_one_for_memory(
-    usual_windows: Path, tmp_path: Path
-) -> None:
+def test_plot_along_window_draws_time_and_memory(usual_windows: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     file = tmp_path / "a.svg"
     assert plot.main([str(usual_windows), "--along", "window", "--output", str(file)]) == 0

@@ -26,7 +26,7 @@ from tests.bench.made_streams import streams
 from tests.places import ROOT
 
 
-def test_the_columns_are_documented_with_unit_and_meaning() -> None:
+def test_columns_documentation_has_every_unit_and_meaning() -> None:
     documented = re.findall(
         r"^\| `(\w+)` \| (.*) \| (.+) \|$", (ROOT / "docs" / "columns.md").read_text(), re.M
     )
@@ -41,7 +41,7 @@ def of(backend: str, rows: list[dict[str, Value]]) -> dict[str, Value]:
     return found
 
 
-def test_every_value_is_of_its_column_s_kind() -> None:
+def test_records_every_value_has_its_columns_kind() -> None:
     tables = [
         report_of(
             *replicated(6, ("keras", 1.0), ("torch", 2.0)),
@@ -62,7 +62,7 @@ def test_every_value_is_of_its_column_s_kind() -> None:
     assert len(seen) >= 90
 
 
-def test_how_many_times_as_fast_is_the_ratio_upside_down() -> None:
+def test_records_speedup_is_inverse_of_ratio() -> None:
     row = of("torch", records(report_of(*replicated(6, ("keras", 1.0), ("torch", 2.0)))))
     low, mid, high = (row[name] for name in ("ratio_low", "ratio", "ratio_high"))
     assert isinstance(low, float)
@@ -83,7 +83,7 @@ def test_how_many_times_as_fast_is_the_ratio_upside_down() -> None:
 FIGURES: Figures = {"peak_bytes": 1e6, "of_matmul": 0.5, "of_bandwidth": 0.25, "operations": 9.0}
 
 
-def test_figures_stand_in_the_columns_of_their_names() -> None:
+def test_records_figures_are_in_columns_of_their_names() -> None:
     (row,) = records(report_of(measured("keras", 1.0, memory=FIGURES, roofs=FIGURES)))
     assert row["peak_memory_bytes"] == 1e6
     assert (row["of_matmul_roof"], row["of_bandwidth_roof"]) == (0.5, 0.25)
@@ -97,7 +97,7 @@ def machines(*runs: Run) -> set[Value]:
     return {row["machine_id"] for row in records(report_of(*items))}
 
 
-def test_one_machine_has_its_own_id_and_nodes_one_together_in_any_order() -> None:
+def test_machine_id_nodes_in_any_order_share_one() -> None:
     one, other = a_run(1, "session", "a"), a_run(2, "session", "b")
     third = a_run(3, "session", "c")
     assert machines(one) == {"id of a"}
@@ -108,7 +108,7 @@ def test_one_machine_has_its_own_id_and_nodes_one_together_in_any_order() -> Non
     assert machines(one, third) != {both}
 
 
-def test_nodes_are_reported_with_how_far_they_spread() -> None:
+def test_records_nodes_have_number_and_spread() -> None:
     rows = records(report_of(*FLEET))
     keras, torch = of("keras", rows), of("torch", rows)
     assert (keras["nodes"], keras["ratio_nodes"]) == (6, None)
@@ -120,7 +120,7 @@ def test_nodes_are_reported_with_how_far_they_spread() -> None:
     assert alone["nodes"] is alone["spread_between_nodes"] is None
 
 
-def test_a_stream_s_percentiles_have_their_bounds_and_ratios() -> None:
+def test_records_stream_has_percentiles_with_bounds_and_ratios() -> None:
     rows = records(build(streams({"keras": 4.0, "torch": 8.0})))
     keras, torch = of("keras", rows), of("torch", rows)
     for part in ("p50", "p90", "p99"):

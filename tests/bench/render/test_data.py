@@ -25,7 +25,7 @@ from tests.bench.made_results import make_store
 from tests.places import GOLDEN, ROOT
 
 
-def test_csv_has_a_line_a_case_in_seconds(few: Report) -> None:
+def test_as_csv_report_has_one_line_per_case_in_seconds(few: Report) -> None:
     rows = list(csv.DictReader(io.StringIO("".join(data.as_csv(few)))))
     assert list(rows[0]) == list(COLUMNS)
     assert len(rows) == 9
@@ -39,7 +39,7 @@ def test_csv_has_a_line_a_case_in_seconds(few: Report) -> None:
     assert failed["time_s"] == failed["valid"] == ""
 
 
-def test_json_has_the_same_rows_with_their_units(few: Report) -> None:
+def test_as_json_report_has_same_rows_with_units(few: Report) -> None:
     document = json.loads(
         data.as_json(few), parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
     )
@@ -48,7 +48,7 @@ def test_json_has_the_same_rows_with_their_units(few: Report) -> None:
     assert document["sections"][0]["findings"] == sentences(few)
 
 
-def test_a_bound_beyond_every_number_is_null() -> None:
+def test_as_json_infinite_bound_is_null() -> None:
     found = endless()
     assert json.loads(data.as_json(found))["cases"][0]["time_high_s"] is None
     assert "inf" not in "".join(data.as_csv(found)).replace("inference", "")
@@ -61,7 +61,7 @@ def test_a_bound_beyond_every_number_is_null() -> None:
 @example("  ＋1")
 @example("\u3000＠SUM(1)")
 @example("\t=1")
-def test_hostile_text_is_harmless_in_csv_and_whole_in_json(text: str) -> None:
+def test_data_hostile_text_is_escaped_in_csv_and_complete_in_json(text: str) -> None:
     found = hostile_report(text)
     rows = list(csv.reader(io.StringIO("".join(data.as_csv(found)), newline="")))
     assert {len(row) for row in rows} == {len(COLUMNS)}
@@ -87,11 +87,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_rows_are_those_of_the_other_formats(place: Path) -> None:
+def test_parquet_report_has_same_rows_as_other_formats(place: Path) -> None:
     assert parquet.read_table("cases.parquet").to_pylist() == records(build(collect(["results"])))
 
 
-def test_each_column_has_its_type_its_unit_and_its_meaning(place: Path) -> None:
+def test_parquet_columns_have_type_unit_and_meaning(place: Path) -> None:
     schema = parquet.read_schema("cases.parquet")
     assert schema.names == list(COLUMNS)
     for field, (name, column) in zip(schema, COLUMNS.items(), strict=True):
@@ -104,7 +104,7 @@ def test_each_column_has_its_type_its_unit_and_its_meaning(place: Path) -> None:
     assert kinds == ["string", "int64", "bool", "double"]
 
 
-def test_text_that_is_no_utf_8_and_no_row_at_all_are_written(
+def test_parquet_invalid_utf8_and_batches_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = json.loads((GOLDEN / "replicate-1.json").read_text())
@@ -121,7 +121,7 @@ def test_text_that_is_no_utf_8_and_no_row_at_all_are_written(
     assert parquet.read_table(out).num_rows == len(records(whole))
 
 
-def test_without_pyarrow_the_error_names_the_extra(
+def test_parquet_without_pyarrow_error_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(data, "find_spec", lambda name: None)
@@ -138,11 +138,11 @@ def test_without_pyarrow_the_error_names_the_extra(
 
 
 @pytest.mark.parametrize("query", SQL, ids=range(len(SQL)))
-def test_every_query_in_the_docs_has_an_answer(query: str, place: Path) -> None:
+def test_sql_documented_query_has_rows(query: str, place: Path) -> None:
     assert duckdb.sql(query).fetchall()
 
 
-def test_the_answers_are_those_of_the_report(place: Path) -> None:
+def test_sql_answers_equal_the_report(place: Path) -> None:
     rows = [row for row in records(build(collect(["results"]))) if row["valid"]]
     first = duckdb.sql(SQL[0]).fetchall()
     assert {row[3] for row in first} == {row["backend"] for row in rows if row["rank"] == 1}
@@ -158,7 +158,7 @@ def test_the_answers_are_those_of_the_report(place: Path) -> None:
     }
 
 
-def test_the_samples_are_all_there(place: Path) -> None:
+def test_sql_samples_are_complete(place: Path) -> None:
     (query,) = [query for query in SQL if "samples.parquet" in query]
     found = duckdb.sql(query).fetchall()
     assert len(found) == 20

@@ -7,7 +7,7 @@ from bench.render.plot import COLOURS, MARKERS, USUAL, look_of
 from lstm_impl import get_backend
 
 
-def test_a_backend_looks_the_same_whatever_stands_next_to_it() -> None:
+def test_look_of_known_backend_never_changes() -> None:
     # The page, slides and papers of others rely on these: a change is seen by every reader.
     assert (look_of("keras").colour, look_of("keras").marker) == ("#757575", "o")
     assert (look_of("while_loop+hoisted").colour, look_of("while_loop+hoisted").marker) == (
@@ -17,18 +17,18 @@ def test_a_backend_looks_the_same_whatever_stands_next_to_it() -> None:
     assert look_of("my_own").number == 30
 
 
-def test_the_usual_ones_are_distinguished_by_colour_and_all_share_by_colour_and_mark() -> None:
+def test_look_of_usual_backends_differ_in_colour_or_marker() -> None:
     first = USUAL[: len(COLOURS)]
     assert len({look_of(name).colour for name in first}) == len(COLOURS)
     assert len({(look_of(name).colour, look_of(name).marker) for name in USUAL}) == len(USUAL)
 
 
-def test_names_of_the_table_are_backends() -> None:
+def test_usual_looks_names_are_backends() -> None:
     for name in USUAL:
         assert get_backend(name).name == name
 
 
-def test_any_other_name_has_a_look_that_no_usual_one_has() -> None:
+def test_look_of_other_name_is_none_of_the_usual_ones() -> None:
     others = [look_of(f"plugin_{number}") for number in range(500)]
     usual = {look_of(name).number for name in USUAL}
     places = len(COLOURS) * len(MARKERS)
@@ -39,5 +39,5 @@ def test_any_other_name_has_a_look_that_no_usual_one_has() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\ud800", "<b>", "w" * 100_000])
-def test_text_that_is_no_name_has_a_look(text: str) -> None:
+def test_look_of_any_text_has_a_colour(text: str) -> None:
     assert look_of(text).colour in COLOURS

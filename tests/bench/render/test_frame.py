@@ -18,7 +18,7 @@ from tests.bench.made_reports import REPLICATES, endless
 from tests.places import GOLDEN
 
 
-def test_a_frame_is_one_call_away() -> None:
+def test_load_frame_files_gives_row_per_case_with_units() -> None:
     frame = load_frame(REPLICATES)
     assert list(frame.columns) == list(COLUMNS)
     assert len(frame) == 9
@@ -31,7 +31,7 @@ def test_a_frame_is_one_call_away() -> None:
         load_frame([*REPLICATES, GOLDEN / "foreign-pytest-benchmark.json"])
 
 
-def test_a_frame_knows_what_is_not_there() -> None:
+def test_load_frame_missing_values_are_null() -> None:
     frame = load_frame(REPLICATES)
     assert {str(frame[name].dtype) for name in ("backend", "reason")} == {"string"}
     assert (str(frame["rank"].dtype), str(frame["valid"].dtype)) == ("Int64", "boolean")
@@ -41,7 +41,7 @@ def test_a_frame_knows_what_is_not_there() -> None:
     assert frame.attrs["meanings"]["rank"] == COLUMNS["rank"].meaning
 
 
-def test_what_says_nothing_is_none() -> None:
+def test_records_empty_values_are_none() -> None:
     rows = records(endless())
     assert [row["time_high_s"] is None for row in rows].count(True) == 4
     for row in rows:
@@ -51,7 +51,7 @@ def test_what_says_nothing_is_none() -> None:
     assert [list(row.values()) for row in rows] == list(cells(endless()))
 
 
-def test_each_sample_of_each_process_is_a_row_with_its_time_and_round() -> None:
+def test_load_samples_files_gives_row_per_sample() -> None:
     frame = bench.load_samples(REPLICATES)
     measured = collect(REPLICATES).measurements
     assert len(frame) == sum(each.samples.size for each in measured)
@@ -67,7 +67,7 @@ def test_each_sample_of_each_process_is_a_row_with_its_time_and_round() -> None:
         bench.load_samples([GOLDEN / "foreign-pytest-benchmark.json"])
 
 
-def test_samples_as_csv_and_parquet_are_the_same_and_filtered(
+def test_report_samples_csv_and_parquet_agree_and_are_filtered(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pq = pytest.importorskip("pyarrow.parquet")

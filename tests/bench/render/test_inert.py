@@ -38,7 +38,7 @@ def shown(source: str) -> str:
 @example("A:/\x1f", 4)
 @example(":::", 3)
 @example("::0", 2)
-def test_a_line_is_short_and_nothing_in_it_is_acted_upon(text: str, limit: int) -> None:
+def test_clean_any_text_gives_one_short_inert_line(text: str, limit: int) -> None:
     found = clean(text, limit)
     assert_plain(found)
     assert "\n" not in found
@@ -47,7 +47,7 @@ def test_a_line_is_short_and_nothing_in_it_is_acted_upon(text: str, limit: int) 
     assert clean(found, limit + 3) == found
 
 
-def test_blanks_do_not_push_what_follows_off_the_screen() -> None:
+def test_clean_many_blanks_become_one() -> None:
     assert clean("a" + " " * 100 + "b") == "a b"
     assert clean(" " * 1_000_000 + "b") == "..."
     assert clean("x" * 1_000_000, 5) == "xxxxx..."
@@ -60,7 +60,7 @@ def test_blanks_do_not_push_what_follows_off_the_screen() -> None:
 @example("a\\")
 @example("&lt;b>")
 @example("http://evil.example")
-def test_markdown_shows_the_very_letters(text: str) -> None:
+def test_markdown_any_text_is_rendered_as_its_letters(text: str) -> None:
     for escape in (markdown, prose):
         assert shown(escape(text)).replace("\u200b", "") == clean(text)
 
@@ -80,12 +80,12 @@ def test_markdown_shows_the_very_letters(text: str) -> None:
         ("a -1", "a -1"),
     ],
 )
-def test_what_github_acts_on_beyond_markdown_is_broken_up(text: str, escaped: str) -> None:
+def test_markdown_github_syntax_is_escaped(text: str, escaped: str) -> None:
     assert markdown(text) == escaped
 
 
 @given(TEXT)
-def test_a_name_is_code_where_it_can_be_and_never_ends_a_cell(text: str) -> None:
+def test_code_any_name_stays_inside_its_table_cell(text: str) -> None:
     found = code(text)
     assert shown(found).replace("\u200b", "") == clean(text, 60)
     assert "|" not in found.replace(r"\|", "")
@@ -95,7 +95,7 @@ def test_a_name_is_code_where_it_can_be_and_never_ends_a_cell(text: str) -> None
 @given(st.one_of(TEXT, st.builds("{}{}{}".format, st.text(" \t\u3000", max_size=2), TEXT, TEXT)))
 @example("＝1+1")
 @example("  -1")
-def test_no_cell_is_a_formula(text: str) -> None:
+def test_spreadsheet_any_text_is_no_formula(text: str) -> None:
     found = spreadsheet(text)
     assert_plain(found)
     begin = unicodedata.normalize("NFKC", found).lstrip()[:1]
@@ -104,7 +104,7 @@ def test_no_cell_is_a_formula(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["[link=https://a.b]x[/link]", "[/x]", "[red]a", ":smile:"])
-def test_a_plain_string_is_shown_as_it_is_wherever_it_stands(text: str) -> None:
+def test_text_console_markup_is_printed_as_text(text: str) -> None:
     file = io.StringIO()
     console = text_console(file=file, width=100, force_terminal=True)
     table = Table(text, title=text, caption=text)
@@ -116,7 +116,7 @@ def test_a_plain_string_is_shown_as_it_is_wherever_it_stands(text: str) -> None:
     assert "]8;" not in file.getvalue()
 
 
-def test_every_console_is_made_in_the_one_place() -> None:
+def test_consoles_of_the_project_read_no_markup() -> None:
     """What reads markup on its own (``Console``, ``print``, ``TextColumn``) is used nowhere else
     but with markup switched off."""
     found = []

@@ -32,7 +32,7 @@ from tests.bench.made_reports import (
 )
 
 
-def test_what_stands_under_a_table_without_a_heading_is_the_session_and_the_machine() -> None:
+def test_caption_of_a_section_has_session_and_machine() -> None:
     (section,) = build(results_of(measured("keras", 0.01))).sections
     assert caption(section) == (
         "quick on A 3040d4 · 2025-01-31 12:01 UTC · 1 process; A CPU, 2 cores; keras 3."
@@ -41,7 +41,7 @@ def test_what_stands_under_a_table_without_a_heading_is_the_session_and_the_mach
     assert heading(unnamed).startswith("unnamed suite on A 034903 · ")
 
 
-def test_a_gpu_and_the_threads_are_reported_as_far_as_they_are_known() -> None:
+def test_machine_partly_known_gpus_and_threads_are_named() -> None:
     gpus = [{"name": "A GPU", "driver": "550"}, {"name": 5}, {"driver": "551"}]
     cpu = {"name": "A CPU", "cores": 1, "usable": 4}
     before = {"cpu": cpu, "gpus": gpus, "system": "Linux", "python": "3.11"}
@@ -60,7 +60,7 @@ def test_a_gpu_and_the_threads_are_reported_as_far_as_they_are_known() -> None:
     assert machine(section) == [("CPU", "A CPU")]
 
 
-def test_a_table_is_called_by_device_mode_and_what_is_not_usual() -> None:
+def test_title_of_a_table_has_device_mode_and_unusual_properties() -> None:
     half = replace(SPEC, dtype="float16")
     items = [
         measured("keras", 0.01),
@@ -77,7 +77,7 @@ def test_a_table_is_called_by_device_mode_and_what_is_not_usual() -> None:
     ]
 
 
-def test_the_fastest_of_a_group_has_a_star_that_is_full_if_it_is_significantly_so() -> None:
+def test_mark_of_first_row_is_full_star_if_significant() -> None:
     sure = report_of(*replicated(6, ("keras", 0.020), ("torch", 0.010)))
     assert (mark(the_row(sure, "torch")), mark(the_row(sure, "keras"))) == (FASTEST, "")
     near = report_of(*replicated(6, ("keras", 0.0101), ("torch", 0.0100)))
@@ -86,7 +86,7 @@ def test_the_fastest_of_a_group_has_a_star_that_is_full_if_it_is_significantly_s
     assert mark(the_row(alone, "keras")) == ""
 
 
-def test_only_marks_that_are_there_are_explained() -> None:
+def test_notes_of_rows_explain_only_their_marks() -> None:
     (section,) = report_of(*replicated(6, ("keras", 0.020), ("torch", 0.010))).sections
     assert notes(section.rows) == [MARKS]
     assert notes(section.rows[1:]) == []
@@ -100,7 +100,5 @@ def test_only_marks_that_are_there_are_explained() -> None:
     ("confidence", "told"),
     [(0.95, "0.900–1.20"), (0.95 - 1e-12, "0.900–1.20"), (0.75, "0.900–1.20 (75%)"), (0.0, "")],
 )
-def test_bounds_have_their_level_where_few_samples_cannot_give_the_heading_s(
-    confidence: float, told: str
-) -> None:
+def test_bounds_of_time_few_samples_names_lower_confidence(confidence: float, told: str) -> None:
     assert bounds_of_time(Interval(0.9, 1.0, 1.2, confidence), 1.0) == told

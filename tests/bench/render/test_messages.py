@@ -316,13 +316,13 @@ def written() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_sentences_of_a_situation_are_as_frozen(name: str) -> None:
+def test_messages_of_a_scenario_equal_the_snapshot(name: str) -> None:
     lines = list(SCENARIOS[name]())
     assert all("\n" not in line and line.isprintable() for line in lines)
     assert lines == written()[name]
 
 
-def test_frozen_sentences_are_of_these_situations() -> None:
+def test_snapshot_has_exactly_the_scenarios() -> None:
     assert list(written()) == list(SCENARIOS)
     assert SPEC.hidden_size == 4
 

@@ -37,7 +37,7 @@ def told(of: Section) -> list[str]:
     return list(messages.of_nodes(of))
 
 
-def test_a_heading_names_the_nodes_and_the_machine_says_who_measured_how_often() -> None:
+def test_heading_of_nodes_has_names_and_process_counts() -> None:
     found = section({"a": 0.0, "b": 0.0}, processes=[6, 3])
     assert heading(found).startswith("mine on 2 nodes (a and b) · ")
     assert dict(machine(found))["Nodes"] == "a (6 processes) and b (3 processes)"
@@ -45,7 +45,7 @@ def test_a_heading_names_the_nodes_and_the_machine_says_who_measured_how_often()
     assert any("Each has the same weight" in line for line in method(found))
 
 
-def test_a_ratio_that_is_unclear_says_how_far_nodes_spread() -> None:
+def test_report_unclear_ratio_on_nodes_has_both_spreads() -> None:
     found = build(
         results(*fleet(FIVE, {KERAS: 1.0, LOOP: 1.0}, own=0.05, moved={("a", "while_loop"): 0.1}))
     )
@@ -56,7 +56,7 @@ def test_a_ratio_that_is_unclear_says_how_far_nodes_spread() -> None:
     assert ", nodes " in text
 
 
-def test_every_format_has_one_table_of_all_nodes() -> None:
+def test_report_of_nodes_has_one_table_in_every_format() -> None:
     found = a_report(FIVE | {"bad": 0.5})
     for text in (as_text(found), markdown(found), page(found), markdown(found, fastest)):
         assert "6 nodes" in text
@@ -71,7 +71,7 @@ def test_every_format_has_one_table_of_all_nodes() -> None:
     assert document["sections"][0]["nodes"]["id of bad"] == "bad"
 
 
-def test_of_one_machine_nothing_is_said_of_nodes() -> None:
+def test_report_of_one_machine_has_no_nodes() -> None:
     found = a_report({"a": 0.0})
     assert told(found.sections[0]) == []
     body = page(found).partition("<main>")[2].partition("</main>")[0]
@@ -83,7 +83,7 @@ def test_of_one_machine_nothing_is_said_of_nodes() -> None:
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", "=cmd()", "a\x1b[31m", "|x|"])
-def test_the_name_of_a_node_is_data(hostile: str) -> None:
+def test_report_hostile_node_name_is_text(hostile: str) -> None:
     found = a_report(FIVE | {hostile: 0.5})
     assert "<script>alert" not in page(found)
     assert "\x1b[31m" not in as_text(found)

@@ -44,7 +44,7 @@ class Read(HTMLParser):
             self.scripts.append(data)
 
 
-def test_page_is_well_formed_and_asks_for_nothing(few: Report) -> None:
+def test_page_html_is_well_formed_and_loads_nothing(few: Report) -> None:
     text = page(few)
     read = Read(text)
     assert read.open == []
@@ -52,7 +52,7 @@ def test_page_is_well_formed_and_asks_for_nothing(few: Report) -> None:
     assert "default-src 'none'" in text
 
 
-def test_policy_names_the_very_scripts_of_the_page(few: Report) -> None:
+def test_page_policy_allows_exactly_its_scripts(few: Report) -> None:
     text = page(few)
     allowed = set(re.findall(r"'sha256-([^']+)'", text.partition("<style>")[0]))
     data, plotly, script = Read(text).scripts
@@ -63,7 +63,7 @@ def test_policy_names_the_very_scripts_of_the_page(few: Report) -> None:
     assert json.loads(data)["backends"]
 
 
-def test_page_has_findings_tables_reasons_and_the_machine(few: Report) -> None:
+def test_page_of_a_report_has_findings_tables_reasons_and_machine(few: Report) -> None:
     text = page(few)
     for told in ("Findings: ", "All numbers: ", "without a time or not to be trusted, and why"):
         assert told in text
@@ -71,7 +71,7 @@ def test_page_has_findings_tables_reasons_and_the_machine(few: Report) -> None:
         assert told in text
 
 
-def test_data_has_a_value_for_every_case(few: Report) -> None:
+def test_page_data_columns_have_a_value_per_case(few: Report) -> None:
     found = Data(few).columns()
     number = sum(len(section.rows) for section in few.sections)
     cases, works = found["cases"], found["works"]
@@ -82,7 +82,7 @@ def test_data_has_a_value_for_every_case(few: Report) -> None:
     assert json.loads(json.dumps(found, allow_nan=False))
 
 
-def test_cases_beyond_what_a_page_holds_are_counted(
+def test_page_data_beyond_the_limit_counts_cases_left_out(
     few: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "MOST_CASES", 3)
@@ -90,7 +90,7 @@ def test_cases_beyond_what_a_page_holds_are_counted(
     assert found["left_out"] == sum(len(section.rows) for section in few.sections) - 3
 
 
-def test_large_tables_say_how_much_is_left_out(
+def test_page_large_table_counts_rows_left_out(
     few: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "_MOST_ROWS", 1)
@@ -98,7 +98,7 @@ def test_large_tables_say_how_much_is_left_out(
     assert re.search(r"And \d+ more \w+; --format csv has all of them\.", page(few))
 
 
-def test_without_jinja_the_command_says_what_to_install(
+def test_report_html_without_jinja_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = util.find_spec
@@ -113,7 +113,7 @@ def test_without_jinja_the_command_says_what_to_install(
     assert not out.exists()
 
 
-def test_without_plotly_the_page_says_what_to_install(
+def test_page_without_plotly_says_what_to_install(
     few: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "_plotly", lambda: "")
@@ -127,7 +127,7 @@ def details_of(environment: dict[str, object]) -> list[tuple[str, str]]:
     return pages._details(found.sections[0])
 
 
-def test_details_are_what_was_recorded_by_its_names_with_units() -> None:
+def test_details_of_recorded_values_have_names_and_units() -> None:
     before: dict[str, object] = {
         "kernel": "Linux-6.1",
         "cpu": {"name": "A CPU", "turbo": False, "governor": None, "clock_hz": 2.596e9},
@@ -151,7 +151,7 @@ def test_details_are_what_was_recorded_by_its_names_with_units() -> None:
 @pytest.mark.parametrize(
     "odd", [None, [], {"a": {}}, "x", -1, 10**400, float("nan"), True, [[[[[[1]]]]]]]
 )
-def test_details_survive_values_of_any_kind(odd: object) -> None:
+def test_details_of_values_of_any_type_are_short_text(odd: object) -> None:
     inner = {"cpu": {"clock_hz": odd}, "memory": {"total_bytes": odd}, "gpus": [{"a": odd}]}
     parts = {"cpu": odd, "memory": odd, "gpus": [odd], "threads": odd}
     for before in (inner, parts, odd):

@@ -320,7 +320,7 @@ def new(browser: Browser) -> Iterator[Any]:
 # What it shows
 
 
-def test_page_opens_with_nothing_wrong_and_draws_every_plot(opened: Opened) -> None:
+def test_page_opened_has_no_errors_and_all_plots(opened: Opened) -> None:
     for view in PLOTS:
         assert opened.plot(view), view
         assert opened.says(view), view
@@ -328,7 +328,7 @@ def test_page_opens_with_nothing_wrong_and_draws_every_plot(opened: Opened) -> N
     assert opened.page.locator("#latency").is_hidden()
 
 
-def test_answer_is_that_of_the_terminal_to_the_letter(opened: Opened) -> None:
+def test_page_answer_equals_the_terminals(opened: Opened) -> None:
     (section,) = store().sections
     for batch, device in ((8, "cpu"), (128, "cpu"), (32, "gpu:0")):
         case = Case("", LSTMSpec(64, 64), Workload(batch, 100), device)
@@ -340,7 +340,7 @@ def test_answer_is_that_of_the_terminal_to_the_letter(opened: Opened) -> None:
             assert line in told
 
 
-def test_backends_of_the_shape_are_ranked_with_the_report_s_numbers(opened: Opened) -> None:
+def test_page_backends_are_ranked_with_the_reports_numbers(opened: Opened) -> None:
     opened.ask(Batch="32", Steps="100", Input="", Units="256", Mode="inference", Device="cpu")
     lines = opened.backends
     assert [line[0] for line in lines] == ["★ static_unroll", "keras", "while_loop"]
@@ -352,7 +352,7 @@ def test_backends_of_the_shape_are_ranked_with_the_report_s_numbers(opened: Open
     assert widths == [100, pytest.approx(50, abs=1), pytest.approx(33, abs=1)]
 
 
-def test_shape_that_was_not_measured_names_near_ones_and_the_command(opened: Opened) -> None:
+def test_page_unmeasured_shape_names_near_ones_and_command(opened: Opened) -> None:
     told = opened.ask(Batch="40", Steps="100", Input="", Units="300", Mode="inference")
     assert "Not measured in what this page holds." in told
     assert "Near, and measured (each number within a factor of 1.5):" in told
@@ -368,12 +368,12 @@ def test_shape_that_was_not_measured_names_near_ones_and_the_command(opened: Ope
 
 
 @pytest.mark.parametrize("text", ["", "1.5"])
-def test_field_that_is_no_whole_number_is_not_requested(opened: Opened, text: str) -> None:
+def test_page_invalid_number_in_a_field_gives_no_answer(opened: Opened, text: str) -> None:
     assert opened.ask(Batch=text).startswith("Fill in whole numbers from 1 on.")
     assert opened.backends == []
 
 
-def test_several_machines_and_sessions_are_on_one_page(new: Any, tmp_path: Path) -> None:
+def test_page_shows_several_machines_and_sessions(new: Any, tmp_path: Path) -> None:
     items = []
     for number, host in ((1, "first"), (5000, "second")):
         run = replace(a_run(number, host), session=host)
@@ -393,7 +393,7 @@ def test_several_machines_and_sessions_are_on_one_page(new: Any, tmp_path: Path)
     assert found.wrong == []
 
 
-def test_page_on_which_nothing_has_a_time_says_so(new: Any, tmp_path: Path) -> None:
+def test_page_without_any_time_says_so(new: Any, tmp_path: Path) -> None:
     refused = Case("cudnn", LSTMSpec(4, 4), Workload(8, 10))
     path = tmp_path / "none.html"
     outcome = Outcome(refused, a_run(), "refused", "needs a GPU", "", Path("a.json"))
@@ -404,7 +404,7 @@ def test_page_on_which_nothing_has_a_time_says_so(new: Any, tmp_path: Path) -> N
     assert found.wrong == []
 
 
-def test_filters_change_what_is_shown(opened: Opened) -> None:
+def test_page_filters_change_cases_shown(opened: Opened) -> None:
     assert "Chosen: 18 of 55 cases, 18 with a time, 2 INVALID." in opened.shown
     opened.choose("Mode", "all")
     opened.choose("Batch", "8")
@@ -419,7 +419,7 @@ def test_filters_change_what_is_shown(opened: Opened) -> None:
     assert "The choice of backends hides everything: without it" in opened.shown
 
 
-def test_map_of_the_fastest_has_verdicts_in_colours(opened: Opened) -> None:
+def test_page_speedup_map_colours_verdicts(opened: Opened) -> None:
     heads = opened.page.locator(".heat thead th").all_inner_texts()
     assert heads == ["shape", "static_unroll", "keras", "while_loop"]
     cells = opened.page.locator(".heat tbody tr").first.locator("td")
@@ -440,7 +440,7 @@ def test_map_of_the_fastest_has_verdicts_in_colours(opened: Opened) -> None:
         ("operations per second", "operations per byte"),
     ],
 )
-def test_any_figure_goes_against_any_axis(opened: Opened, up: str, across: str) -> None:
+def test_page_explorer_draws_any_figure_on_any_axis(opened: Opened, up: str, across: str) -> None:
     opened.choose("Mode", "training")
     opened.choose("Up", up)
     opened.choose("Across", across)
@@ -452,7 +452,7 @@ def test_any_figure_goes_against_any_axis(opened: Opened, up: str, across: str) 
     assert opened.says("explore").startswith(up[0].upper() + up[1:])
 
 
-def test_every_sample_is_shown_by_process(opened: Opened) -> None:
+def test_page_samples_plot_shows_every_process(opened: Opened) -> None:
     boxes = opened.plot("samples")
     assert [(box["type"], len(box["y"])) for box in boxes] == [("box", 66)] * 3
     assert set(boxes[0]["x"]) == {1, 2, 3, 4, 5, 6}
@@ -460,7 +460,7 @@ def test_every_sample_is_shown_by_process(opened: Opened) -> None:
     assert line.locator("td").all_inner_texts()[:2] == ["6", "66"]
 
 
-def test_cases_without_a_time_have_their_reasons(opened: Opened) -> None:
+def test_page_cases_without_time_have_reasons(opened: Opened) -> None:
     opened.choose("Mode", "training")
     opened.unfold("#case-fold")
     opened.choose("Show", "without a time")
@@ -469,7 +469,7 @@ def test_cases_without_a_time_have_their_reasons(opened: Opened) -> None:
     assert line[-1] == "computes no gradients"
 
 
-def test_stream_s_latencies_are_drawn_with_their_percentiles(new: Any, tmp_path: Path) -> None:
+def test_page_latency_plot_has_percentiles(new: Any, tmp_path: Path) -> None:
     path = tmp_path / "streaming.html"
     path.write_text(explorable(build(streams({"keras": 5.0, "numpy": 3.0}))), encoding="utf-8")
     opened = new(path, viewport={"width": 1200, "height": 900})
@@ -488,7 +488,7 @@ def test_stream_s_latencies_are_drawn_with_their_percentiles(new: Any, tmp_path:
 # With a keyboard, a screen reader, a phone, on paper, in the dark, without scripts
 
 
-def test_every_control_has_a_name_and_can_be_reached_with_a_keyboard(opened: Opened) -> None:
+def test_page_controls_have_names_and_keyboard_focus(opened: Opened) -> None:
     page = opened.page
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll('main :is(select, input, button)')].filter(
@@ -537,7 +537,7 @@ LOOKS = ((1200, "light"), (390, "dark"))
 @pytest.mark.parametrize(
     "looks", [LOOKS, pytest.param(((1200, "dark"), (390, "light")), marks=pytest.mark.slow)]
 )
-def test_an_accessibility_checker_finds_nothing_wrong(new: Any, few: Path, looks: Any) -> None:
+def test_page_passes_accessibility_checks(new: Any, few: Path, looks: Any) -> None:
     """By axe's rules: names, roles, contrast, headings, tables; every plot drawn, all unfolded."""
     # The checker is a script, which the page's own policy would not let run.
     found = new(few, viewport={"width": 1200, "height": 900}, bypass_csp=True)
@@ -557,7 +557,7 @@ def test_an_accessibility_checker_finds_nothing_wrong(new: Any, few: Path, looks
             assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) -> None:
+def test_page_on_a_phone_fits_the_width(new: Any, written: Path) -> None:
     found = new(written, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     found.draw(*PLOTS)
     found.narrower_than(360)
@@ -566,7 +566,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) ->
     assert found.wrong == []
 
 
-def test_paper_has_answers_and_plots_in_the_colours_of_light(new: Any, written: Path) -> None:
+def test_page_printed_has_answers_and_light_plots(new: Any, written: Path) -> None:
     found = new(written, color_scheme="dark")
     found.draw(*PLOTS)
     colour = "document.querySelector('#explore .plot').layout.font.color"
@@ -585,7 +585,7 @@ def test_paper_has_answers_and_plots_in_the_colours_of_light(new: Any, written: 
     assert found.wrong == []
 
 
-def test_without_scripts_the_answers_and_the_tables_are_there(new: Any, written: Path) -> None:
+def test_page_without_scripts_has_answers_and_tables(new: Any, written: Path) -> None:
     found = new(written, java_script_enabled=False)
     text = found.page.locator("main").inner_text()
     assert "static_unroll is the fastest: 2.00× faster than keras" in text
@@ -604,7 +604,7 @@ def test_without_scripts_the_answers_and_the_tables_are_there(new: Any, written:
     assert found.page.get_by_role("table").first.is_visible()
 
 
-def test_without_plotly_there_is_still_the_answer(
+def test_page_without_plotly_still_answers(
     new: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "_plotly", lambda: "")
@@ -654,7 +654,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_hostile_text_is_shown_as_text(new: Any, nasty: Path) -> None:
+def test_page_hostile_text_is_shown_as_text(new: Any, nasty: Path) -> None:
     found = new(nasty, viewport={"width": 1200, "height": 800})
     page = found.page
     found.draw(*PLOTS)
@@ -676,7 +676,7 @@ def test_hostile_text_is_shown_as_text(new: Any, nasty: Path) -> None:
     assert found.wrong == []
 
 
-def test_the_policy_stops_a_script_that_slipped_through(opened: Opened) -> None:
+def test_page_policy_blocks_an_injected_script(opened: Opened) -> None:
     opened.page.evaluate(
         """() => { const made = document.createElement('script');
              made.textContent = 'window.hit = 1'; document.body.append(made); }"""
@@ -691,9 +691,7 @@ def test_the_policy_stops_a_script_that_slipped_through(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("shapes", [200, pytest.param(1000, marks=pytest.mark.slow)])
-def test_thousands_of_cases_open_in_pages_and_the_answer_does_not_wait_for_plots(
-    new: Any, tmp_path: Path, shapes: int
-) -> None:
+def test_page_thousands_of_cases_answer_before_plots(new: Any, tmp_path: Path, shapes: int) -> None:
     cases = 10 * shapes
     path = tmp_path / "report.html"
     path.write_text(explorable(large(shapes)), encoding="utf-8")

@@ -69,7 +69,7 @@ def words(results: Results, what: str, width: float = 7.0) -> list[str]:
 PAIR = {case("keras"): 0.02, case("scan"): 0.01, case("keras", batch=16): 0.02}
 
 
-def test_throughput_names_the_machine_the_date_and_every_rate() -> None:
+def test_plot_throughput_has_machine_date_and_rates() -> None:
     found = words(made(PAIR), "throughput")
     assert "Sequences per second" in found
     assert f"quick on {run('a').machine} · 2026-01-01 00:00 UTC · 6 processes" in found
@@ -80,7 +80,7 @@ def test_throughput_names_the_machine_the_date_and_every_rate() -> None:
     assert "batch 8 × 10 steps" in found
 
 
-def test_speed_up_is_the_baselines_time_over_each() -> None:
+def test_plot_speedup_is_baseline_time_over_each() -> None:
     found = words(made(PAIR), "speedup")
     assert "Speed-up over keras" in found
     assert "2.00×" in found
@@ -91,7 +91,7 @@ def test_speed_up_is_the_baselines_time_over_each() -> None:
 
 
 @pytest.mark.parametrize("what", ["throughput", "speedup", "memory"])
-def test_a_backend_keeps_its_colour_next_to_any_other(what: str) -> None:
+def test_plot_backend_has_the_same_colour_in_any_picture(what: str) -> None:
     seen = []
     for others in (["scan"], ["keras", "while_loop"], ["a_loop", "z_loop", "keras"]):
         times = {case(name): 0.01 * (2 + place) for place, name in enumerate([*others, "torch"])}
@@ -104,7 +104,7 @@ def test_a_backend_keeps_its_colour_next_to_any_other(what: str) -> None:
     assert seen == [True] * 3
 
 
-def test_what_is_invalid_says_so_next_to_its_bar_and_below() -> None:
+def test_plot_invalid_case_is_marked_and_explained() -> None:
     results = made(PAIR, invalid=[case("scan")])
     found = words(results, "throughput")
     assert "800 INVALID" in found
@@ -114,14 +114,14 @@ def test_what_is_invalid_says_so_next_to_its_bar_and_below() -> None:
 
 
 @pytest.mark.parametrize("what", ["throughput", "speedup"])
-def test_a_bar_lies_between_the_ends_of_its_whiskers(what: str) -> None:
+def test_plot_bar_ends_inside_its_whiskers(what: str) -> None:
     plot = Plot(what, found := section(made(PAIR, processes=3)), choose(found, what))
     ends = [(bar.low, bar.value, bar.high) for row in plot.rows if (bar := _bar(plot, row))]
     assert any(low < value < high for low, value, high in ends)
     assert ends == [tuple(sorted(each)) for each in ends]
 
 
-def test_whose_whiskers_they_are_and_which_device_is_reported_where_that_is_a_question() -> None:
+def test_plot_whiskers_and_devices_are_named_where_ambiguous() -> None:
     both = made(PAIR | {case("scan", device="gpu:0"): 0.01}, processes=1)
     found = " ".join(words(both, "throughput"))
     assert "whiskers: 95% CI of one process alone" in found
@@ -132,17 +132,17 @@ def test_whose_whiskers_they_are_and_which_device_is_reported_where_that_is_a_qu
     assert "float32, cpu" not in found
 
 
-def test_memory_is_shown_in_mebibytes() -> None:
+def test_plot_memory_is_in_mebibytes() -> None:
     assert words(made(PAIR, memory={"peak_bytes": 3.0 * 2**20}), "memory").count("3.00 MiB") == 3
 
 
-def test_more_shapes_than_fit_are_counted() -> None:
+def test_plot_too_many_shapes_are_counted() -> None:
     many = {case("keras", batch=batch): 0.01 for batch in range(1, 27)}
     found = words(made(many), "throughput")
     assert "Sequences per second (of 24 shapes; 2 more not drawn)" in found
 
 
-def test_no_letter_is_smaller_than_6_points_and_no_text_leaves_the_page() -> None:
+def test_plot_text_is_at_least_6_points_and_inside_the_page() -> None:
     """At the width of one column of a paper, with its longest names."""
     found = section(collect([EXAMPLE]))
     for width in (3.5,):
@@ -161,7 +161,7 @@ def test_no_letter_is_smaller_than_6_points_and_no_text_leaves_the_page() -> Non
                     assert box.x1 <= page.x1 + 2, text.get_text()
 
 
-def test_hostile_names_are_letters_and_no_formula() -> None:
+def test_plot_hostile_names_are_drawn_as_text() -> None:
     """Not even one that matplotlib would leave out of a legend, or draw by TeX."""
     name = "_$\\frac{$ <b>&\x1b[31m\n"
     results = made({case(name): 0.01, case("keras"): 0.01})
@@ -175,14 +175,14 @@ def found() -> Section:
     return section
 
 
-def test_rows_are_chosen_by_name_and_stand_in_the_report_s_order(found: Section) -> None:
+def test_choose_pattern_keeps_the_reports_order(found: Section) -> None:
     rows = choose(found, "throughput", pattern="keras/b32-*/training/*")
     assert {row.case.workload.mode for row in rows} == {"training"}
     rows = choose(found, "throughput")
     assert list(rows) == [row for row in found.rows if row.measured]
 
 
-def test_what_fits_nothing_and_figures_that_are_nowhere_are_reported(found: Section) -> None:
+def test_choose_without_match_or_figure_raises_one_line(found: Section) -> None:
     with pytest.raises(InputError, match="no measured case fits what was chosen"):
         choose(found, "throughput", pattern="nothing")
     with pytest.raises(InputError, match="--what memory: no case has figures"):

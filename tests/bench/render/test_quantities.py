@@ -61,7 +61,7 @@ def positive(least: float, most: float) -> st.SearchStrategy[float]:
 @example(0.9995)
 @example(0.99949)
 @example(999.5)
-def test_a_time_is_read_back_in_a_unit_that_leaves_it_short(value: float) -> None:
+def test_seconds_any_time_is_short_and_read_back(value: float) -> None:
     told = seconds(value)
     assert read(told) == pytest.approx(value, rel=THREE_DIGITS)
     assert len(told) <= len("49.8 ms") or value >= 999.5
@@ -70,7 +70,7 @@ def test_a_time_is_read_back_in_a_unit_that_leaves_it_short(value: float) -> Non
 @given(positive(1e-2, 1e15))
 @example(9994.9)
 @example(9995.0)
-def test_a_rate_is_read_back_and_no_longer_than_six_letters(value: float) -> None:
+def test_rate_any_number_has_six_letters_and_is_read_back(value: float) -> None:
     told = rate(value)
     assert read(told) == pytest.approx(value, rel=THREE_DIGITS)
     assert len(told) <= 6
@@ -78,12 +78,12 @@ def test_a_rate_is_read_back_and_no_longer_than_six_letters(value: float) -> Non
 
 @given(positive(1, 2.0**45), st.sampled_from((1, -1)))
 @example(1023.6, 1)
-def test_a_size_is_read_back_whichever_its_sign(value: float, sign: int) -> None:
+def test_size_of_either_sign_is_read_back(value: float, sign: int) -> None:
     assert read(size(sign * value)) == pytest.approx(sign * value, rel=THREE_DIGITS)
 
 
 @given(positive(0.1, 1e6))
-def test_a_ratio_is_reported_to_two_places_or_three_digits(value: float) -> None:
+def test_ratio_has_two_places_or_three_digits(value: float) -> None:
     assert float(ratio(value)) == pytest.approx(value, rel=THREE_DIGITS, abs=0.00501)
     assert ratio(1 / value) != "0" or value > 1e5
 
@@ -101,24 +101,22 @@ def test_a_ratio_is_reported_to_two_places_or_three_digits(value: float) -> None
         (1e-7, 2, "0"),
     ],
 )
-def test_a_ratio_that_nobody_knows_is_endless_or_nothing(
-    value: float, places: int, told: str
-) -> None:
+def test_ratio_beyond_a_million_is_infinite_or_zero(value: float, places: int, told: str) -> None:
     assert ratio(value, places) == told
 
 
-def test_a_ratio_of_times_is_reported_as_the_speed_its_bounds_exchanged() -> None:
+def test_times_bounds_exchange_low_and_high() -> None:
     assert times_bounds(0.5, 2.0) == bounds(0.5, 2.0) == "0.50–2.00"
     assert times_bounds(0.25, 0.5) == "2.00–4.00"
 
 
-def test_bounds_are_reported_in_the_unit_of_what_stands_next_to_them() -> None:
+def test_ranges_use_the_unit_of_their_middle() -> None:
     assert seconds_range(0.0008, 0.0012, 0.001) == "0.800–1.20"
     assert seconds_range(0.9, math.inf, 0.9995) == "0.900–∞"
     assert size_range(Interval(2**19, 2**20, 2**21, 0.95)) == "0.500–2.00"
 
 
-def test_sizes_and_parts_are_readable() -> None:
+def test_size_and_percent_are_readable() -> None:
     assert size(12.5 * 1024) == "12.5 KiB"
     assert size(-1.5 * 2**20) == "−1.50 MiB"
     assert size(0) == "0 B"
@@ -127,19 +125,19 @@ def test_sizes_and_parts_are_readable() -> None:
     assert percent(0.12) == "12%"
 
 
-def test_numbers_agree_with_their_nouns() -> None:
+def test_count_agrees_with_its_noun() -> None:
     assert [count(n, "case") for n in (0, 1, 2_000)] == ["0 cases", "1 case", "2,000 cases"]
     assert count(2, "process") == "2 processes"
     assert [part_of(n, 2, "ratio") for n in (1, 2)] == ["1 ratio of 2", "2 ratios"]
 
 
-def test_long_lists_are_cut_and_what_is_left_out_counted() -> None:
+def test_listed_long_list_counts_what_is_left_out() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
 
 
-def test_unusual_properties_of_a_shape_are_reported() -> None:
+def test_shape_words_have_unusual_properties() -> None:
     plain = Case("keras", LSTMSpec(3, 4), Workload(2, 1))
     assert shape_words(plain) == ["batch 2 × 1 step", "3 in, 4 hidden"]
     spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
@@ -159,6 +157,6 @@ def test_unusual_properties_of_a_shape_are_reported() -> None:
     assert shape_words(stream)[-1] == "a call every 12.5 ms"
 
 
-def test_bounds_of_either_sign_have_the_same_digits() -> None:
+def test_bounds_of_either_sign_have_same_digits() -> None:
     assert seconds_range(-1.16e-3, 1.418e-3, 9.67e-4) == "-1160–1418"
     assert seconds_range(1e-3, 2e-3, 1e-3) == "1.00–2.00"

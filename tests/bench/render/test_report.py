@@ -74,7 +74,7 @@ def cells(report: Report, backend: str) -> dict[str, str]:
     return {part.heading: part.text(row).strip() for part in parts(first_table(report))}
 
 
-def test_table_has_only_columns_that_any_of_its_cases_has() -> None:
+def test_parts_of_a_table_are_those_that_any_case_has() -> None:
     usual = ["median", "95% CI", "sequences/s", "timesteps/s", "first result"]
     versus = ["vs keras", "99.5% CI"]
 
@@ -91,7 +91,7 @@ def test_table_has_only_columns_that_any_of_its_cases_has() -> None:
     assert heads(measured("keras", 0.01, work=WINDOW)) == ["per timestep", "95% CI"]
 
 
-def test_cells_are_those_of_the_case() -> None:
+def test_parts_of_a_case_have_its_numbers() -> None:
     found = report_of(
         *replicated(6, ("keras", 0.020), ("torch", 0.010)), without_time("jax", device="cpu")
     )
@@ -106,7 +106,7 @@ def test_cells_are_those_of_the_case() -> None:
     assert set(cells(found, "jax").values()) == {"not measured", ""}
 
 
-def test_time_of_windows_is_per_timestep() -> None:
+def test_parts_of_windows_have_time_per_timestep() -> None:
     found = report_of(measured("keras", 0.02, work=WINDOW))
     shown, interval = cells(found, "keras"), the_row(found, "keras").interval
     assert interval is not None
@@ -115,7 +115,7 @@ def test_time_of_windows_is_per_timestep() -> None:
     assert work_words(the_row(found, "keras"), first_table(found)) == ["window 5"]
 
 
-def test_invalid_and_unreliable_times_are_marked() -> None:
+def test_parts_invalid_and_unreliable_times_are_marked() -> None:
     found = report_of(measured("keras", 0.02), measured("torch", 0.01, reasons=[BUSY]))
     assert cells(found, "torch")["trust"] == "INVALID"
     assert cells(found, "keras")["trust"] == ""
@@ -124,7 +124,7 @@ def test_invalid_and_unreliable_times_are_marked() -> None:
     assert parts(first_table(found))[0].text(unreliable) == "~20.0 ms"
 
 
-def test_spread_is_shown_where_it_leaves_a_ratio_unclear() -> None:
+def test_parts_unclear_ratio_has_spread() -> None:
     wild = [
         replace(item, samples=item.samples * (0.8 + 0.08 * number))
         for number, item in enumerate(replicated(6, ("torch", 0.02)))
@@ -135,7 +135,7 @@ def test_spread_is_shown_where_it_leaves_a_ratio_unclear() -> None:
     assert cells(found, "keras")["processes spread"] == ""
 
 
-def test_stream_has_its_percentiles_and_the_verdict_on_its_tail() -> None:
+def test_parts_of_a_stream_have_percentiles_and_tail_verdict() -> None:
     found = build(streams({"keras": 5.0, "torch": 8.0}))
     assert [part.heading for part in parts(first_table(found))] == [
         *("median", "95% CI", "p90", "p99", "p99, 95% CI", "p99.9"),
@@ -144,7 +144,7 @@ def test_stream_has_its_percentiles_and_the_verdict_on_its_tail() -> None:
     assert cells(found, "torch")["p99 vs keras"].endswith("SLOWER")
 
 
-def test_precision_is_named_where_a_table_has_several() -> None:
+def test_work_words_several_precisions_are_named() -> None:
     words = ["batch 2 × 10 steps", "3 in, 4 hidden", "b2-t10-i3-h4"]
     plain = report_of(measured("keras", 0.02))
     assert work_words(the_row(plain, "keras"), first_table(plain)) == words
@@ -159,14 +159,12 @@ def test_precision_is_named_where_a_table_has_several() -> None:
 
 @pytest.mark.parametrize("draw", [full, brief, whys])
 @pytest.mark.parametrize("width", [40, 60, 100, 160])
-def test_no_line_is_wider_than_the_terminal(
-    few: Report, many: Report, width: int, draw: Draw
-) -> None:
+def test_report_lines_fit_the_terminal(few: Report, many: Report, width: int, draw: Draw) -> None:
     for found in (few, many):
         assert max(map(cell_len, as_text(found, width, draw).splitlines())) <= width
 
 
-def test_columns_are_left_out_from_the_least_needed_on(many: Report) -> None:
+def test_report_narrow_terminal_drops_least_needed_columns(many: Report) -> None:
     (section,) = many.sections
     one = Report((replace(section, rows=section.tables[0].rows),))
     heads = ("95% CI", "sequences/s", "timesteps/s", "first result")
@@ -179,7 +177,7 @@ def test_columns_are_left_out_from_the_least_needed_on(many: Report) -> None:
     assert seen >= {0, 1, 2, 4}
 
 
-def test_each_shape_has_a_line_a_backend_the_fastest_first(few: Report, many: Report) -> None:
+def test_report_shape_has_backends_by_time(few: Report, many: Report) -> None:
     lines = as_text(few).splitlines()
     start = lines.index("batch 2 × 10 steps, 3 in, 4 hidden · b2-t10-i3-h4")
     assert re.match(r"keras ★ +11\.1 ms +8\.48–14\.5 .* 1× baseline +█+$", lines[start + 3])
@@ -196,14 +194,14 @@ def test_each_shape_has_a_line_a_backend_the_fastest_first(few: Report, many: Re
     assert "█" not in shown[20]  # refused: without a time no bar
 
 
-def test_first_shapes_are_shown_and_the_others_counted(many: Report) -> None:
+def test_report_too_many_shapes_are_counted(many: Report) -> None:
     text = as_text(many, 100, lambda section, rows: full(section, 20))
     assert text.count("and 1 more shape; --format csv has every case") == 1
     assert "b2-t10-i3-h4" in text
     assert "b4-t10-i3-h4" not in text.partition("Findings")[0]
 
 
-def test_slowest_has_a_bar_and_sessions_are_separated() -> None:
+def test_report_slowest_case_has_a_bar() -> None:
     items = [
         measured(name, seconds, a_run(1, session))
         for session in ("one", "two")
@@ -215,19 +213,19 @@ def test_slowest_has_a_bar_and_sessions_are_separated() -> None:
 
 
 @pytest.mark.parametrize("draw", [full, brief])
-def test_one_backend_alone_has_no_bar(draw: Draw) -> None:
+def test_report_single_backend_has_no_bar(draw: Draw) -> None:
     text = as_text(build(results_of(measured("keras", 0.01))), draw=draw)
     assert "█" not in text
     assert "Bars show" not in text
 
 
-def test_bars_give_way_to_time_ratio_and_verdict(few: Report) -> None:
+def test_report_narrow_terminal_drops_bars_before_verdict(few: Report) -> None:
     text = as_text(few, 40)
     assert "█" not in text
     assert re.search(r"while_loop +21\.2 ms +0\.52× SLOWER\n", text)
 
 
-def test_answers_come_before_the_tables_and_the_findings_after(few: Report) -> None:
+def test_report_answers_precede_tables_and_findings(few: Report) -> None:
     before, _, after = as_text(few).partition("median")
     assert "- cpu, inference: keras is the fastest" in before
     assert "warnings below, under Findings" in before
@@ -246,7 +244,7 @@ def test_brief_report_has_verdicts_and_warnings(few: Report) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["not_measured", "refused"])
-def test_brief_report_has_no_line_for_what_cannot_run_here(outcome: str) -> None:
+def test_brief_report_omits_unavailable_backends(outcome: str) -> None:
     found = build(results_of(measured("keras", 0.01), without_time("cudnn", outcome, device="cpu")))
     assert "cudnn" in as_text(found)
     assert "cudnn" not in as_text(found, draw=brief)
@@ -254,7 +252,7 @@ def test_brief_report_has_no_line_for_what_cannot_run_here(outcome: str) -> None
     assert "cudnn" not in as_text(alone, draw=brief)
 
 
-def test_memory_is_shown_where_it_is_known(many: Report) -> None:
+def test_report_memory_is_shown_where_known(many: Report) -> None:
     sized = measured("keras", 0.01, memory={"peak_bytes": 44.4 * 2**20, "how": "told"})
     unknown = measured("while_loop", 0.02, memory={"peak_bytes": None, "how": "not known: it died"})
     found = build(results_of(sized, unknown))
@@ -263,7 +261,7 @@ def test_memory_is_shown_where_it_is_known(many: Report) -> None:
     assert "memory" not in as_text(build(results_of(unknown))).lower()
 
 
-def test_whys_have_a_sentence_a_case_in_a_terminal_and_in_markdown() -> None:
+def test_whys_have_one_sentence_per_case() -> None:
     items = [
         measured("fast", 1.0, roofs={"of_chain": 0.7}),
         measured("slow", 2.0, roofs={"of_matmul": 0.9}),
@@ -281,7 +279,9 @@ def colours(report: Report, **settings: bool) -> str:
     return out.getvalue()
 
 
-def test_colour_is_for_terminals_that_want_it(few: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_colour_follows_terminal_and_no_color(
+    few: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -294,7 +294,7 @@ def test_colour_is_for_terminals_that_want_it(few: Report, monkeypatch: pytest.M
     assert "★" in without
 
 
-def test_terminal_without_these_letters_gets_others(few: Report) -> None:
+def test_report_ascii_terminal_gets_other_letters(few: Report) -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors=PLAIN)
     show(few, Console(file=out, width=100, highlight=False))
     out.seek(0)
@@ -306,7 +306,7 @@ def test_terminal_without_these_letters_gets_others(few: Report) -> None:
     assert "batch 2 x 10 steps" in text
 
 
-def test_picture_asks_nobody_for_anything(few: Report) -> None:
+def test_as_picture_svg_loads_nothing(few: Report) -> None:
     svg = as_picture(few)
     assert "@font-face" not in svg
     assert not re.search(r"url\((?!#)|href=.(?!#)|\bsrc=", svg)
@@ -320,7 +320,7 @@ def test_picture_asks_nobody_for_anything(few: Report) -> None:
 @example(text="漢字" * 40)
 @example(text="\x1b[2J\x1b[31m")
 @example(text="[red]:smile:[/red]\n" * 40)
-def test_hostile_text_is_harmless_in_a_terminal(draw: Draw, text: str) -> None:
+def test_report_hostile_text_is_harmless_in_a_terminal(draw: Draw, text: str) -> None:
     found = hostile_report(text)
     shown = as_text(found, 60, draw)
     assert len(shown) < 100_000
@@ -328,7 +328,7 @@ def test_hostile_text_is_harmless_in_a_terminal(draw: Draw, text: str) -> None:
     assert max(map(cell_len, shown.splitlines())) <= 60
 
 
-def test_rich_markup_is_shown_as_it_is() -> None:
+def test_report_rich_markup_is_shown_as_text() -> None:
     shown = as_text(hostile_report("[red]:smile:[/red]"))
     assert "[red]:smile:[/red] has the shortest times" in shown
 
@@ -336,7 +336,7 @@ def test_rich_markup_is_shown_as_it_is() -> None:
 # Markdown
 
 
-def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
+def test_markdown_report_has_line_per_case_and_sentences(few: Report) -> None:
     text = markdown(few)
     lines = text.splitlines()
     assert lines[0] == "## golden on Golden cafe01 · 2025-01-31 12:01 UTC · 2 processes"
@@ -355,7 +355,7 @@ def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
     assert markdown(noted) == text + "\n- note: \\<b\\>it\\</b\\> was renamed\n"
 
 
-def test_brief_markdown_has_the_fastest_backend_of_each_work(few: Report) -> None:
+def test_markdown_brief_has_fastest_backend_of_each_work(few: Report) -> None:
     lines = markdown(few, fastest).splitlines()
     assert lines[0] == ("|  | work | shortest time | time | 95% CI | vs keras | 99.5% CI | trust |")
     assert lines[2] == (
@@ -368,7 +368,7 @@ def test_brief_markdown_has_the_fastest_backend_of_each_work(few: Report) -> Non
     assert "golden on Golden cafe01 · 2025-01-31 12:01 UTC · 2 processes" in lines[-1]
 
 
-def test_brief_markdown_names_windows_and_precisions() -> None:
+def test_markdown_brief_names_windows_and_precisions() -> None:
     half = replace(SPEC, dtype="float16")
     items = [
         *(measured("keras", 0.01, work=Workload(batch, 10)) for batch in (2, 4)),
@@ -390,7 +390,7 @@ def test_brief_markdown_names_windows_and_precisions() -> None:
 @given(text=HOSTILE)
 @example(text="a|b\\|c")
 @example(text="</style></title><img src=x onerror=alert(1)>")
-def test_hostile_text_is_harmless_in_markdown(draw: Draw, text: str) -> None:
+def test_markdown_hostile_text_is_harmless(draw: Draw, text: str) -> None:
     shown = markdown(hostile_report(text), draw)
     assert len(shown) < 200_000
     assert not re.search(r"(?<!\\)<", re.sub(r"`[^`\n]*`", "", shown))

@@ -32,7 +32,7 @@ def shown(sheet: Sheet, width: int = 80, heading: int = 60) -> list[str]:
     return text.splitlines()
 
 
-def test_a_terminal_has_bounds_below_and_numbers_to_the_right() -> None:
+def test_sheet_terminal_has_bounds_below_and_numbers_right() -> None:
     assert shown(SHEET.without_empty()) == [
         "backend  a long heading of it",
         "─" * 29,
@@ -43,12 +43,12 @@ def test_a_terminal_has_bounds_below_and_numbers_to_the_right() -> None:
     ]
 
 
-def test_a_long_heading_is_broken_where_a_line_of_it_is_full() -> None:
+def test_sheet_long_heading_is_broken_into_lines() -> None:
     lines = shown(SHEET.without_empty(), heading=12)
     assert " ".join(" ".join(lines[:3]).split()).replace(" backend", "") == "a long heading of it"
 
 
-def test_markdown_has_names_as_code_bounds_in_brackets_and_strong_cells() -> None:
+def test_sheet_markdown_has_code_brackets_and_bold() -> None:
     assert SHEET.without_empty().markdown().splitlines() == [
         "| backend | a long heading of it |",
         "| --- | ---: |",
@@ -57,7 +57,7 @@ def test_markdown_has_names_as_code_bounds_in_brackets_and_strong_cells() -> Non
     ]
 
 
-def test_markdown_aligned_pads_columns_and_keeps_own_markdown() -> None:
+def test_sheet_markdown_aligned_pads_columns() -> None:
     columns = [Column("of all", ours=True), Column("%", right=True, ours=True), Column("a name")]
     sheet = Sheet.of(columns, [["**mean**", "5*", "a*b"], ["*one*", "100*", "c"]])
     assert sheet.markdown(aligned=True).splitlines() == [
@@ -69,7 +69,7 @@ def test_markdown_aligned_pads_columns_and_keeps_own_markdown() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])
-def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+def test_sheet_lines_fit_the_terminal(width: int) -> None:
     long = Sheet.of(
         [Column("case", names=True, most=160), Column("k", whole=True)],
         [["x" * 100, "y" * 8]],
@@ -81,7 +81,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert sum("y" * 8 in line for line in lines) == 1
 
 
-def test_csv_is_made_line_by_line_and_holds_no_formula() -> None:
+def test_csv_lines_are_lazy_and_hold_no_formula() -> None:
     taken: list[int] = []
 
     def rows() -> list[list[object]]:
@@ -100,13 +100,13 @@ def test_csv_is_made_line_by_line_and_holds_no_formula() -> None:
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
-def test_any_text_is_one_cell(payload: str) -> None:
+def test_csv_lines_any_text_is_one_cell(payload: str) -> None:
     text = "".join(csv_lines(("words",), [[payload]]))
     assert_sheet(text)
     assert len(list(csv.reader(io.StringIO(text, newline="")))) == 2
 
 
-def test_records_stand_under_their_names_and_an_unknown_name_is_an_error() -> None:
+def test_csv_records_unknown_name_is_an_error() -> None:
     assert "".join(csv_records(["a", "b"], [{"b": 2}, {"a": 1}])) == "a,b\r\n,2\r\n1,\r\n"
     with pytest.raises(AssertionError, match="no such columns"):
         list(csv_records(["a"], [{"c": 1}]))

@@ -17,7 +17,7 @@ def report() -> Report:
     return build(streams({"keras": 5.0, "torch": 8.0, "numpy": 3.0}))
 
 
-def test_the_table_has_each_percentile_with_the_verdict_of_the_99th(report: Report) -> None:
+def test_report_of_streams_has_percentiles_and_p99_verdict(report: Report) -> None:
     (table,) = report.sections[0].tables
     assert (table.kind, table.mode) == ("streaming", "streaming")
     text = as_text(report, width=200)
@@ -32,7 +32,7 @@ def test_the_table_has_each_percentile_with_the_verdict_of_the_99th(report: Repo
     assert rows["torch"]["calls"] == 6 * 7000
 
 
-def test_missed_deadlines_are_counted() -> None:
+def test_report_of_streams_counts_missed_deadlines() -> None:
     beside = StreamConditions(deadline=3e-4)
     found = gather(
         *(
@@ -46,7 +46,7 @@ def test_missed_deadlines_are_counted() -> None:
     assert " of 42,000" in text
 
 
-def test_loaded_processors_are_reported() -> None:
+def test_report_of_streams_names_loaded_processors() -> None:
     def said(load: int) -> bool:
         found = streamed(a_stream("keras"), a_run(0), 1e-4, 5.0, beside=StreamConditions(load=load))
         return "The suite kept 2 processors busy" in as_text(build(gather(found)), width=200)
@@ -55,7 +55,7 @@ def test_loaded_processors_are_reported() -> None:
     assert not said(0)
 
 
-def test_processes_with_other_deadlines_have_none_in_common() -> None:
+def test_records_different_deadlines_give_none() -> None:
     found = gather(
         *(
             streamed(
@@ -73,7 +73,7 @@ def test_processes_with_other_deadlines_have_none_in_common() -> None:
     assert record["missed"] is None
 
 
-def test_the_page_carries_the_histogram_of_all_calls(report: Report) -> None:
+def test_page_data_of_streams_has_histogram_of_all_calls(report: Report) -> None:
     carried = Data(report).columns()
     latency = carried["latency"]
     assert isinstance(latency, dict)

@@ -33,7 +33,7 @@ def with_runs(found: Report, **changed: object) -> Report:
     return Report(tuple(sections), found.notes)
 
 
-def test_each_shape_of_a_session_is_a_decision_for_its_machine() -> None:
+def test_decisions_of_a_session_have_one_per_shape() -> None:
     found = list(data.decisions(build(collect(FUSED))))
     processor = json.loads(FUSED[0].read_text())["machine_info"]["cpu"]["brand_raw"]
     assert len(found) == len({each.question.digest for each in found}) >= 8
@@ -51,7 +51,7 @@ def test_each_shape_of_a_session_is_a_decision_for_its_machine() -> None:
     }
 
 
-def test_a_time_that_is_invalid_and_a_machine_that_is_not_described_teach_nothing() -> None:
+def test_decisions_undescribed_machine_or_threads_give_none() -> None:
     found = build(collect(FUSED))
     assert taught(found)
     changes: list[dict[str, object]] = [
@@ -64,7 +64,7 @@ def test_a_time_that_is_invalid_and_a_machine_that_is_not_described_teach_nothin
         assert taught(with_runs(found, **changed)) == []
 
 
-def test_the_command_writes_them_where_auto_looks(
+def test_report_teach_writes_where_auto_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "decisions"))
@@ -76,7 +76,7 @@ def test_the_command_writes_them_where_auto_looks(
     assert load() == written
 
 
-def test_nothing_to_teach_is_reported(
+def test_report_teach_without_decision_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LSTM_DECISIONS", str(tmp_path / "decisions"))

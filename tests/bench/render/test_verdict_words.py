@@ -58,12 +58,12 @@ def bridge(mid: float = 0.88, new: str = "a", base: str = "b", by: float = 1.01)
         (ratio(spread=0.06, heterogeneity=bridge(1.0)), "UNCLEAR, spread 6%"),
     ],
 )
-def test_an_unclear_verdict_has_the_spread_that_is_why(found: Comparison, compact: str) -> None:
+def test_compact_verdict_unclear_has_its_spread(found: Comparison, compact: str) -> None:
     assert compact_verdict(found) == compact
     assert spread_words(found) == compact.partition("spread ")[2]
 
 
-def test_a_ratio_of_times_is_reported_as_a_speed_against_whose_time_it_is() -> None:
+def test_versus_ratio_is_a_speed_over_the_other_backend() -> None:
     found = ratio(Verdict.FASTER, mid=1 / 1.6)
     assert versus(found, "keras", ", the next") == (
         "1.60× faster than keras, the next (99.5% CI 1.45–1.76)"
@@ -71,7 +71,7 @@ def test_a_ratio_of_times_is_reported_as_a_speed_against_whose_time_it_is() -> N
     assert versus(found, "ke\x1bras").startswith("1.60× faster than ke?ras (")
 
 
-def test_what_is_clear_needs_no_word() -> None:
+def test_unclear_other_verdicts_give_no_line() -> None:
     assert unclear([None, ratio(Verdict.SAME, 0.06), ratio(Verdict.SLOWER)]) == []
     assert unclear([ratio(spread=0.06, heterogeneity=bridge())]) == []
 
@@ -113,7 +113,7 @@ def test_unclear_ratio_on_nodes_gives_both_spreads_where_known(
     assert found.startswith(f"UNCLEAR: 1 ratio of 2: {message}")
 
 
-def test_an_uneven_bridge_is_reported_once_whichever_way_it_is_crossed() -> None:
+def test_uneven_reference_in_both_directions_gives_one_line() -> None:
     there = bridge()
     even, other = bridge(1.0), bridge(0.7)
     ratios = [ratio(heterogeneity=each) for each in (there, there, there.inverse, even, other)]

@@ -76,7 +76,7 @@ def in_words(text: str) -> str:
 
 
 @pytest.mark.parametrize("how", [each for each in SHOWN if "picture" not in each])
-def test_the_note_stands_in_every_output_with_such_a_ratio(
+def test_uneven_reference_is_noted_in_every_format(
     how: str, uneven: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = in_words(said(how, uneven, capsys))
@@ -87,7 +87,7 @@ def test_the_note_stands_in_every_output_with_such_a_ratio(
 
 
 @pytest.mark.parametrize("how", ["report", "comparison as JSON"])
-def test_no_note_stands_where_the_bridge_is_even(
+def test_even_reference_has_no_note(
     how: str, even: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = in_words(said(how, even, capsys))
@@ -96,7 +96,7 @@ def test_no_note_stands_where_the_bridge_is_even(
     assert "FASTER" in text
 
 
-def test_the_columns_have_the_bridge_its_ratio_and_the_note(
+def test_uneven_reference_columns_have_ratio_and_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = said("report as CSV", save(tmp_path / "results", results(FAR, 1.1)), capsys)
@@ -115,9 +115,7 @@ def test_the_columns_have_the_bridge_its_ratio_and_the_note(
     assert frame["ratio_note"].notna().sum() == 10
 
 
-def test_the_answer_for_one_shape_has_the_note(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ask_uneven_reference_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = a_case("a").workload
     sizes = ["--batch", str(work.batch), "--steps", str(work.timesteps), "--input", "1"]
     asked = [*sizes, "--hidden", "4", "--mode", work.mode, "--baseline", "b"]
@@ -141,7 +139,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("how", SHOWN)
-def test_names_in_the_note_are_text(
+def test_uneven_reference_hostile_names_are_text(
     how: str, hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = said(how, hostile, capsys, NAMES["west"])
