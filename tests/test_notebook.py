@@ -57,13 +57,13 @@ def printed(cell: Cell) -> str:
     )
 
 
-def test_the_notebook_runs_without_an_error_or_a_warning(cells: list[Cell]) -> None:
+def test_notebook_runs_without_errors_or_warnings(cells: list[Cell]) -> None:
     for cell in cells:
         kinds = {(each["output_type"], each.get("name")) for each in cell["outputs"]}
         assert kinds <= {("stream", "stdout"), ("display_data", None)}, cell["source"]
 
 
-def test_the_tables_that_stand_in_the_notebook_are_what_it_gives(cells: list[Cell]) -> None:
+def test_notebook_tables_equal_their_output(cells: list[Cell]) -> None:
     stored = [printed(cell) for cell in code_cells(NOTEBOOK)]
     assert stored == [printed(cell) for cell in cells], (
         "make them anew: jupyter execute --inplace docs/results.ipynb"
@@ -71,13 +71,13 @@ def test_the_tables_that_stand_in_the_notebook_are_what_it_gives(cells: list[Cel
     assert sum(bool(text) for text in stored) >= 4
 
 
-def test_the_notebook_has_its_pictures(cells: list[Cell]) -> None:
+def test_notebook_has_its_pictures(cells: list[Cell]) -> None:
     for found in (cells, code_cells(NOTEBOOK)):
         pictures = [each for cell in found for each in cell["outputs"] if "data" in each]
         assert len([each for each in pictures if "image/png" in each["data"]]) == 2
 
 
-def test_the_notebook_says_nothing_of_the_machine_that_made_it() -> None:
+def test_notebook_names_no_machine() -> None:
     text = NOTEBOOK.read_text(encoding="utf-8")
     assert "/home/" not in text
     assert str(ROOT) not in text

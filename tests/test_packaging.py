@@ -26,7 +26,7 @@ def tracked() -> list[Path]:
     return [Path(line) for line in listed.stdout.decode().splitlines()]
 
 
-def test_packages_of_the_wheel_are_the_library_and_the_suite_alone() -> None:
+def test_wheel_packages_are_the_library_and_the_suite() -> None:
     setuptools = pytest.importorskip("setuptools")
     found = setuptools.find_packages(str(ROOT), include=SETUPTOOLS["packages"]["find"]["include"])
     assert {name.partition(".")[0] for name in found} == {"bench", "lstm_impl"}
@@ -36,7 +36,7 @@ def test_packages_of_the_wheel_are_the_library_and_the_suite_alone() -> None:
     }
 
 
-def test_each_file_of_data_in_a_package_is_in_the_wheel_and_each_pattern_has_one() -> None:
+def test_wheel_has_each_data_file_of_a_package() -> None:
     there = [path for path in tracked() if (ROOT / path).exists() and path.parts[0] in PATTERNS]
     data = {path for path in there if path.suffix != ".py"}
     covered: set[Path] = set()

@@ -25,7 +25,7 @@ def no_y_under_2(row: Row) -> bool:
 
 
 @pytest.mark.parametrize("allowed", [lambda _: True, no_y_under_2], ids=["all", "some"])
-def test_every_pair_that_may_be_is_in_a_row_and_no_row_is_that_may_not(
+def test_pairwise_rows_cover_each_allowed_pair(
     allowed: Callable[[Row], bool],
 ) -> None:
     rows = pairwise(AXES, allowed)
@@ -43,7 +43,7 @@ def test_every_pair_that_may_be_is_in_a_row_and_no_row_is_that_may_not(
 
 
 @pytest.mark.parametrize("allowed", [lambda _: True, no_y_under_2], ids=["all", "some"])
-def test_every_value_that_may_be_is_in_one_of_the_first_rows_of_a_table(
+def test_each_value_rows_cover_each_allowed_value(
     allowed: Callable[[Row], bool],
 ) -> None:
     table, rows = pairwise(AXES, allowed), each_value(AXES, allowed)
@@ -53,6 +53,6 @@ def test_every_value_that_may_be_is_in_one_of_the_first_rows_of_a_table(
     assert len(rows) < len(table) / 2
 
 
-def test_a_value_that_no_row_may_have_is_not_waited_for() -> None:
+def test_each_value_skips_a_value_that_no_row_may_have() -> None:
     rows = each_value({"a": [1, 2], "b": ["x", "y"]}, lambda row: row.get("b") != "y")
     assert rows == [{"a": 1, "b": "x"}, {"a": 2, "b": "x"}]

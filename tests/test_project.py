@@ -87,13 +87,13 @@ def shell_lines(text: str) -> list[str]:
 # -- the commands for a fresh machine
 
 
-def test_ci_runs_the_tests_by_the_line_that_the_readme_gives() -> None:
+def test_ci_runs_the_test_command_of_the_readme() -> None:
     line = f"{FRESH}.venv/bin/tox -q -e tests"
     assert line in shell_lines(README)
     assert f"tests='{line}'" in CI.splitlines()
 
 
-def test_the_readme_measures_and_reports_in_one_line() -> None:
+def test_readme_measures_and_reports_in_one_line() -> None:
     assert f"{FRESH}.venv/bin/tox -q -e bench" in shell_lines(README)
     commands = tox()["testenv:bench"]["commands"].split("\n")
     assert [line for line in commands if line] == [
@@ -102,7 +102,7 @@ def test_the_readme_measures_and_reports_in_one_line() -> None:
     ]
 
 
-def test_ci_is_a_program_that_stops_at_the_first_failure() -> None:
+def test_ci_script_stops_at_the_first_failure() -> None:
     assert os.access(ROOT / ".ci/run", os.X_OK)
     assert "set -euo pipefail" in CI
     subprocess.run(["bash", "-n", str(ROOT / ".ci/run")], check=True)
@@ -116,7 +116,7 @@ def test_ci_is_a_program_that_stops_at_the_first_failure() -> None:
         ("false && echo '===== 3 passed in 1.00s ====='", 1, "pytest said nothing"),
     ],
 )
-def test_ci_fails_with_the_tests_and_prints_their_closing_line_last(
+def test_ci_script_fails_with_the_tests_and_prints_their_last_line(
     tests: str, code: int, last: str, tmp_path: Path
 ) -> None:
     """The script itself, with other commands in the place of what takes minutes."""
@@ -141,17 +141,17 @@ def tox() -> configparser.ConfigParser:
 
 
 @pytest.mark.parametrize("name", named(r"tox(?: -q)? -e ([a-z,]+)", {**COMMANDS, ".ci/run": CI}))
-def test_every_tox_environment_that_is_named_exists(name: str) -> None:
+def test_tox_environments_named_in_documents_exist(name: str) -> None:
     for each in name.split(","):
         assert f"testenv:{each}" in tox()
 
 
-def test_every_tox_environment_is_in_the_contributing_guide() -> None:
+def test_tox_environments_are_in_the_contributing_guide() -> None:
     known = {name.partition(":")[2] for name in tox().sections() if name.startswith("testenv:")}
     assert known == set(re.findall(r"`tox -e ([a-z]+)`", CONTRIBUTING))
 
 
-def test_the_extras_that_tox_installs_exist() -> None:
+def test_tox_extras_exist() -> None:
     for name in tox().sections():
         for extra in tox()[name].get("extras", "").replace(",", " ").split():
             assert extra in PROJECT["optional-dependencies"], name
@@ -161,7 +161,7 @@ def test_the_extras_that_tox_installs_exist() -> None:
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_workflow_may_only_read_and_ends_by_itself(name: str) -> None:
+def test_workflow_has_read_permission_and_a_time_limit(name: str) -> None:
     text = WORKFLOWS[name]
     assert "permissions:\n  contents: read\n" in text
     jobs = re.findall(r"^  (\w+):\n    runs-on:", text, re.MULTILINE)
@@ -172,7 +172,7 @@ def test_a_workflow_may_only_read_and_ends_by_itself(name: str) -> None:
     assert all(re.search(r"@v\d", each) for each in re.findall(r"uses: (.*)", text))
 
 
-def test_the_comparison_with_what_is_to_come_is_one_that_the_command_understands() -> None:
+def test_nightly_comparison_command_is_valid() -> None:
     """In both environments the same suite, in as many turns as the rule needs."""
     text = WORKFLOWS[".github/workflows/upstream.yml"]
     (line,) = re.findall(r"run: (\S+python -m bench\.run .*)", text)
@@ -198,12 +198,12 @@ def test_the_comparison_with_what_is_to_come_is_one_that_the_command_understands
 
 
 @pytest.mark.parametrize("module", named(r"python3? -m (bench\.\w+)", COMMANDS))
-def test_every_command_that_is_named_exists(module: str) -> None:
+def test_commands_named_in_documents_exist(module: str) -> None:
     """tests/bench/test_starting.py has them explain themselves."""
     assert module.partition(".")[2] in {name for each in ANSWERS.values() for name in each}
 
 
-def test_every_option_of_pytest_that_is_named_exists() -> None:
+def test_pytest_options_named_in_documents_exist() -> None:
     known: set[str] = set()
 
     class Group:
@@ -228,12 +228,12 @@ def test_every_option_of_pytest_that_is_named_exists() -> None:
     ),
     ids=str,
 )
-def test_every_extra_that_is_named_exists(extras: tuple[str, str]) -> None:
+def test_extras_named_in_documents_exist(extras: tuple[str, str]) -> None:
     for extra in "".join(extras).split(","):
         assert extra in PROJECT["optional-dependencies"]
 
 
-def test_the_table_of_extras_is_complete() -> None:
+def test_table_of_extras_is_complete() -> None:
     rows = re.findall(r"^\| (`[a-z]+`(?:, `[a-z]+`)*) \|", INSTALL, re.MULTILINE)
     table = {name for row in rows for name in re.findall(r"[a-z]+", row)}
     # What serves the checks alone is no matter of who uses the suite.
@@ -241,25 +241,25 @@ def test_the_table_of_extras_is_complete() -> None:
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_every_place_that_a_paper_points_to_exists(paper: str) -> None:
+def test_links_of_documents_exist(paper: str) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", PAPERS[paper]):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert ((ROOT / paper).parent / target).exists(), target
 
 
 @pytest.mark.parametrize("paper", [name for name in PAPERS if name != HISTORY])
-def test_every_file_of_the_project_that_a_paper_names_exists(paper: str) -> None:
+def test_files_named_in_documents_exist(paper: str) -> None:
     for name in re.findall(r"`((?:lstm_impl|bench|tests|docs)/[\w./-]+)`", PAPERS[paper]):
         assert (ROOT / name).exists() or "NAME" in name, name
 
 
-def test_the_changelog_has_an_unreleased_part_and_a_date_for_each_release() -> None:
+def test_changelog_has_an_unreleased_part_and_dated_releases() -> None:
     headings = re.findall(r"^## (.*)$", PAPERS["CHANGELOG.md"], re.MULTILINE)
     assert headings[0] == "Unreleased"
     assert re.fullmatch(rf"{re.escape(PROJECT['version'])} \(\d{{4}}-\d\d-\d\d\)", headings[1])
 
 
-def test_no_property_fails_for_its_time_alone() -> None:
+def test_hypothesis_has_no_deadline() -> None:
     hypothesis = pytest.importorskip("hypothesis")
     assert hypothesis.settings.default.deadline is None
     assert hypothesis.HealthCheck.too_slow in hypothesis.settings.default.suppress_health_check
@@ -268,13 +268,13 @@ def test_no_property_fails_for_its_time_alone() -> None:
 # -- what is installed
 
 
-def test_the_core_has_no_framework() -> None:
+def test_core_dependencies_have_no_framework() -> None:
     names = [re.split(r"[^\w.-]", line)[0].lower() for line in PROJECT["dependencies"]]
     assert len(names) > 4
     assert not {name.replace("-", "_") for name in names} & set(FRAMEWORKS)
 
 
-def test_pip_knows_the_plugin_by_its_module() -> None:
+def test_entry_point_of_the_plugin_is_its_module() -> None:
     points = PROJECT["entry-points"]["pytest11"]
     assert points == {"bench.plugin": "bench.plugin"}
     assert importlib.util.find_spec("bench.plugin") is not None
@@ -283,7 +283,7 @@ def test_pip_knows_the_plugin_by_its_module() -> None:
 @pytest.mark.parametrize(
     ("here", "extra"), [(["cpu"], "cpu"), (["cpu", "gpu:0"], "gpu"), (["gpu:3"], "gpu")]
 )
-def test_the_tensorflow_that_is_installed_suits_the_devices(here: list[str], extra: str) -> None:
+def test_ci_installs_tensorflow_for_the_devices(here: list[str], extra: str) -> None:
     script = load(ROOT / ".ci/install_tensorflow.py")
     assert script.extra(here) == extra
     assert script.command(extra)[-1] == f"{PROJECT['name']}[{extra}]"
@@ -303,7 +303,7 @@ def load(path: Path) -> ModuleType:
 # -- the image
 
 
-def test_the_image_is_tensorflows_own_for_a_gpu_and_runs_the_proof() -> None:
+def test_image_is_based_on_tensorflow_gpu_and_runs_the_proof() -> None:
     lines = [line for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
     words = [line.split(maxsplit=1) for line in lines]
     assert ["FROM", "tensorflow/tensorflow:${TAG}"] in words
@@ -321,7 +321,7 @@ def test_the_image_is_tensorflows_own_for_a_gpu_and_runs_the_proof() -> None:
     }
 
 
-def test_the_image_runs_as_a_user_who_owns_nothing_but_the_suite() -> None:
+def test_image_runs_as_an_unprivileged_user() -> None:
     words = [line.split() for line in DOCKERFILE.splitlines()]
     (user,) = [line[1] for line in words if line[:1] == ["USER"]]
     assert user not in ("root", "0")
@@ -331,7 +331,7 @@ def test_the_image_runs_as_a_user_who_owns_nothing_but_the_suite() -> None:
     assert f"useradd --create-home {user}" in DOCKERFILE
 
 
-def test_the_image_is_given_all_that_installing_needs() -> None:
+def test_image_has_the_files_that_installing_needs() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     needed = ["pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], "lstm_impl", "bench"]
     assert ["COPY", ".", "."] in [line.split() for line in DOCKERFILE.splitlines()]
@@ -364,7 +364,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_example_backend_is_found_and_equals_the_reference(example: Path) -> None:
+def test_example_backend_is_found_and_passes_the_gate(example: Path) -> None:
     assert "numpy_single" in list_backends()
     backend = get_backend("numpy_single")
     spec = LSTMSpec(input_size=3, hidden_size=7)
@@ -375,7 +375,7 @@ def test_the_example_backend_is_found_and_equals_the_reference(example: Path) ->
         assert result.passed, result.describe()
 
 
-def test_the_example_is_measured_as_the_guide_says(example: Path) -> None:
+def test_example_backend_is_measured_by_the_guides_command(example: Path) -> None:
     """By the guide's own command; what the backend refuses is recorded with its reason."""
     line = next(line for line in shell_lines(CONTRIBUTING) if "numpy_single" in line)
     program, *arguments = shlex.split(line)

@@ -175,6 +175,6 @@ def test_documents_and_output_have_no_old_words() -> None:
     assert found == set()
 
 
-def test_old_words_become_no_more() -> None:
+def test_product_has_no_more_old_words() -> None:
     found = sum(len(OLD_WORDS.findall(path.read_text(encoding="utf-8"))) for path in sources())
     assert found <= MOST_OLD_WORDS

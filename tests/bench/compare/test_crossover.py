@@ -17,7 +17,7 @@ from tests.bench.made_grids import STEPS, Times, a_case, grid, maps
 from tests.bench.made_results import BUSY, gather, measured, run
 
 
-def test_a_map_has_the_ratio_of_every_shape_that_both_devices_measured() -> None:
+def test_map_has_the_ratio_of_each_shape_of_both_devices() -> None:
     lonely = measured(a_case("cpu", 64, 128), 1.0, run("r0"))
     (found,) = maps(*grid(STEPS), lonely)
     assert (found.base_label, found.new_label, found.backend) == ("cpu", "gpu:0", "keras")
@@ -31,7 +31,7 @@ def test_a_map_has_the_ratio_of_every_shape_that_both_devices_measured() -> None
     assert found.cells[1, 32].comparison.pairing is Pairing.SEQUENTIAL
 
 
-def test_the_line_runs_where_the_new_device_begins_to_win() -> None:
+def test_wins_from_names_the_first_faster_width() -> None:
     (found,) = maps(*grid(STEPS))
     starts = {place for place in found.cells if found.starts(*place)}
     assert starts == {(1, 512), (8, 128)}
@@ -40,7 +40,7 @@ def test_the_line_runs_where_the_new_device_begins_to_win() -> None:
     assert wins_from(found, 64) == "32, the narrowest measured"
 
 
-def test_a_row_without_one_line_is_reported_as_it_is() -> None:
+def test_wins_from_several_crossings_lists_the_widths() -> None:
     (found,) = maps(
         *grid(
             {(1, 32): (3, 1), (1, 64): (1, 3), (1, 128): (3, 1), (2, 32): (3, 1), (2, 64): (1, 1)}
@@ -52,7 +52,7 @@ def test_a_row_without_one_line_is_reported_as_it_is() -> None:
     assert wins_from(lost, 1) == "nowhere measured (64: SLOWER)"
 
 
-def test_what_is_unclear_or_invalid_is_not_won() -> None:
+def test_wins_from_unclear_or_invalid_cells_are_not_won() -> None:
     """One process leaves 20% UNCLEAR, since devices are measured one after the other."""
     unclear = grid({(1, 32): (1.2, 1.0), (1, 64): (9.0, 1.0)}, processes=1)
     spoilt = measured(a_case("gpu:0", 1, 128), 1.0, run("r0"), [BUSY])
@@ -61,7 +61,7 @@ def test_what_is_unclear_or_invalid_is_not_won() -> None:
     assert wins_from(found, 1) == "only at 64"
 
 
-def test_the_best_of_each_device_may_be_of_different_backends() -> None:
+def test_map_of_the_best_takes_any_backend_of_each_device() -> None:
     times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
     items = grid(times)
     for place in times:
@@ -77,7 +77,7 @@ def test_the_best_of_each_device_may_be_of_different_backends() -> None:
     assert alike.cells[1, 32].comparison.ratio.mid == pytest.approx(3.0)
 
 
-def test_shapes_that_differ_in_more_are_on_maps_of_their_own() -> None:
+def test_maps_of_other_modes_and_lengths_are_separate() -> None:
     items = []
     for mode, steps in (("inference", 10), ("training", 10), ("training", 20)):
         for hidden in (8, 16):
@@ -91,7 +91,7 @@ def test_shapes_that_differ_in_more_are_on_maps_of_their_own() -> None:
     ]
 
 
-def test_square_layers_are_one_map_and_a_shape_that_is_square_by_chance_is_on_another() -> None:
+def test_maps_of_square_layers_are_separate() -> None:
     def grid_of(widths: tuple[int, int]) -> tuple[Map, ...]:
         return maps(
             *(
@@ -114,7 +114,7 @@ def test_square_layers_are_one_map_and_a_shape_that_is_square_by_chance_is_on_an
     assert map_work(single).endswith(", 8 in")
 
 
-def test_without_two_shapes_that_differ_in_these_alone_a_suite_is_named_that_has_them() -> None:
+def test_document_without_a_map_names_the_suite_crossover() -> None:
     report = compare_devices(gather(*grid({(1, 32): (1.0, 3.0)})))
     assert report.maps == ()
     assert "pytest --benchmark-only --lstm-suite crossover" in output.document(report).markdown()
@@ -126,7 +126,7 @@ def test_without_two_shapes_that_differ_in_these_alone_a_suite_is_named_that_has
         assert len(found.cells) == len(found.batches) * len(found.hidden_sizes) == 12
 
 
-def test_a_map_is_shown_with_its_line_its_winners_in_bold_and_blanks() -> None:
+def test_document_map_shows_the_line_winners_and_blanks() -> None:
     report = compare_devices(gather(*grid(STEPS)))
     lines = plain_text(output.document(report).terminal).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("gpu:0 over cpu, keras"))

@@ -58,7 +58,7 @@ def shown(report: ComparisonReport, width: int = WIDTH) -> list[str]:
     return plain_text(output.document(report).terminal, width).splitlines()
 
 
-def test_the_table_fits_100_columns_and_shows_every_column() -> None:
+def test_terminal_wide_table_fits_100_columns() -> None:
     names = ("keras", "while_loop+hoisted+xla+with+more+options")
     base, new = (
         gather(
@@ -79,7 +79,7 @@ def test_the_table_fits_100_columns_and_shows_every_column() -> None:
 
 
 @pytest.mark.parametrize("text", ["::error::x", "##[add-path]x", "a\n::stop"])
-def test_no_name_is_a_command_to_a_ci_runner(text: str) -> None:
+def test_terminal_hostile_name_is_no_workflow_command(text: str) -> None:
     report = replace(SLOWER, title=text, opening=(text,))
     told = "\n".join(shown(report))
     assert "::" not in told
@@ -87,7 +87,7 @@ def test_no_name_is_a_command_to_a_ci_runner(text: str) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
-def test_a_narrow_terminal_keeps_the_case_the_interval_and_the_verdict(width: int) -> None:
+def test_terminal_narrow_keeps_case_interval_and_verdict(width: int) -> None:
     lines = shown(SLOWER, width)
     assert max(map(len, lines)) <= width
     heading = next(line for line in lines if line.startswith("case"))
@@ -96,7 +96,7 @@ def test_a_narrow_terminal_keeps_the_case_the_interval_and_the_verdict(width: in
     assert not [line for line in lines if "…" in line]
 
 
-def test_github_actions_gets_the_tables_and_a_line_for_each_slower_case(
+def test_deliver_in_github_actions_adds_summary_and_annotations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = tmp_path / "summary.md"
@@ -112,7 +112,7 @@ def test_github_actions_gets_the_tables_and_a_line_for_each_slower_case(
     assert "::warning" not in capsys.readouterr().out
 
 
-def test_annotations_keep_out_of_output_that_another_program_reads(
+def test_deliver_json_prints_annotations_on_stderr(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = str(tmp_path / "summary.md")
@@ -126,14 +126,14 @@ def judged(report: ComparisonReport, rule: str) -> ComparisonReport:
     return replace(report, gate=judge(parse_rule(rule), report.rows))
 
 
-def test_how_many_cases_have_which_verdict_and_their_mean() -> None:
+def test_summary_lines_count_verdicts_and_give_the_mean() -> None:
     verdicts, mean = summary_lines(SLOWER)
     assert verdicts == "2 shared cases: 1 SLOWER, 1 SAME."
     assert mean.startswith("NEW is 0.877 times as fast as BASE (")
     assert mean.endswith(", SLOWER), geometric mean over 2 shared cases.")
 
 
-def test_a_rule_counts_an_invalid_case_and_says_so() -> None:
+def test_summary_lines_rule_counts_an_invalid_case() -> None:
     report = compare_runs(
         replicates("b", {a_case(): 1.0}), disturbed(replicates("n", {a_case(): 2.0}), 2)
     )
@@ -144,7 +144,7 @@ def test_a_rule_counts_an_invalid_case_and_says_so() -> None:
     assert ("INVALID, and where", [f"{told}: {a_case().id} (NEW)"]) in details(report)
 
 
-def test_what_else_differs_is_reported_or_that_nothing_does() -> None:
+def test_details_name_other_differences_or_none() -> None:
     other = ENVIRONMENT | {"libraries": {"tensorflow": "2.20.0"}}
     base = gather(measured(a_case(), 1.0, run("b")))
     new = gather(measured(a_case(), 1.0, run("n", environment=other)))
@@ -155,7 +155,7 @@ def test_what_else_differs_is_reported_or_that_nothing_does() -> None:
     assert found == ("Nothing else that was recorded differs from BASE to NEW", [])
 
 
-def test_what_has_no_time_is_one_line_but_for_what_went_wrong_or_if_requested() -> None:
+def test_unmeasured_details_list_failures_and_count_the_rest() -> None:
     quiet = unmeasured(a_case("cudnn"), run("a"), "not_measured", "no GPU", "get one")
     loud = unmeasured(a_case("scan"), run("a"), "crashed", "out of memory")
     report = compare_backends(gather(measured(a_case(), 1.0, run("a")), quiet, loud))
@@ -173,11 +173,11 @@ def test_what_has_no_time_is_one_line_but_for_what_went_wrong_or_if_requested() 
 
 
 @pytest.mark.parametrize(("rule", "level"), [("slower", "error"), ("slower:50%", "warning")])
-def test_a_case_that_broke_the_rule_is_an_error_not_a_warning(rule: str, level: str) -> None:
+def test_warning_lines_broken_rule_gives_an_error(rule: str, level: str) -> None:
     assert [line.split()[0] for line in warning_lines(judged(SLOWER, rule))] == [f"::{level}"]
 
 
-def test_annotations_escape_what_ends_a_workflow_command() -> None:
+def test_warning_lines_escape_workflow_commands() -> None:
     during = run("a")
     odd = a_case("50%,a:b")
     report = compare_backends(
@@ -191,7 +191,7 @@ def rows_of(report: ComparisonReport) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO("".join(comma_separated(report)))))
 
 
-def test_csv_has_a_row_for_every_case_compared_or_not() -> None:
+def test_csv_has_a_row_for_each_case() -> None:
     times = {a_case("keras"): 1.0, a_case("scan"): 1.0, a_case("gone"): 1.0}
     crash = unmeasured(a_case("gone"), run("n0"), "crashed", "out of memory", "use less")
     items = replicates("n", {a_case("keras"): 2.0, a_case("scan"): 1.0}).measurements
@@ -210,7 +210,7 @@ def test_csv_has_a_row_for_every_case_compared_or_not() -> None:
     assert rows[4]["reason"] == "out of memory use less"
 
 
-def test_a_bound_beyond_every_number_is_null_in_json() -> None:
+def test_json_infinite_bound_is_null() -> None:
     wild = [measured(a_case(), 1e-300 ** (-1) ** n, run(f"n{n}")) for n in range(2)]
     report = compare_runs(gather(measured(a_case(), 1.0, run("b"))), gather(*wild))
     text = as_json(report)
@@ -218,7 +218,7 @@ def test_a_bound_beyond_every_number_is_null_in_json() -> None:
     assert found["cases"][0]["ratio_high"] is None
 
 
-def test_csv_has_the_cells_of_a_map_that_are_no_cases_of_their_own() -> None:
+def test_csv_of_devices_has_the_cells_of_the_best() -> None:
     """Of the fastest backend of each device; of one backend the cases say it all."""
     times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
     alone, both = grid(times), [*grid(times), *grid(times, backend="slow")]
@@ -234,14 +234,14 @@ def gate_of(rule: str, times: Mapping[Case, float], **options: float) -> Gate:
     return judge(parse_rule(rule), compare_runs(base, new).rows)
 
 
-def test_a_gate_with_a_threshold_needs_the_whole_interval_beyond_it() -> None:
+def test_judge_threshold_needs_the_complete_interval_beyond_it() -> None:
     assert gate_of("slower:5%", {a_case(): 1.2}).failed
     assert not gate_of("slower:5%", {a_case(): 1.06}).failed  # slower, but not surely by 5%
     assert gate_of("slower", {a_case(): 1.06}).failed
     assert not gate_of("slower", {a_case(): 0.7}).failed
 
 
-def test_the_gate_is_the_stricter_the_more_cases_it_judges() -> None:
+def test_judge_many_cases_is_stricter() -> None:
     slower = {a_case(batch=1000): 1.03}
     assert gate_of("slower", slower).failed
     many = {a_case(batch=n): 1.0 for n in range(1, 400)}
@@ -249,6 +249,6 @@ def test_the_gate_is_the_stricter_the_more_cases_it_judges() -> None:
 
 
 @pytest.mark.parametrize("rule", ["", "faster", "slower:", "slower:5", "slower:-5%", "slower:x%"])
-def test_a_rule_of_another_form_is_refused(rule: str) -> None:
+def test_parse_rule_other_form_is_refused(rule: str) -> None:
     with pytest.raises(UsageError, match="expected slower, or slower:5%"):
         parse_rule(rule)

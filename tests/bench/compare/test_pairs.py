@@ -44,7 +44,7 @@ from tests.bench.made_results import (
 from tests.bench.made_streams import streams
 
 
-def test_a_time_is_that_of_the_report_the_median_of_the_processes_medians() -> None:
+def test_compare_backends_times_equal_those_of_the_report() -> None:
     times = {"keras": (1.0, 1.1, 1.2, 1.3, 4.0, 9.0), "scan": (2.0, 2.1, 2.2, 2.6, 2.7, 2.8)}
     found = gather(
         *(
@@ -59,7 +59,7 @@ def test_a_time_is_that_of_the_report_the_median_of_the_processes_medians() -> N
     assert (row.base.time, row.new.time) == (in_report["keras"], in_report["scan"])
 
 
-def test_a_case_that_only_one_side_has_is_named_with_what_became_of_it() -> None:
+def test_compare_runs_case_of_one_side_has_its_reason() -> None:
     base = gather(
         measured(a_case(batch=1), 1.0, run("b")), measured(a_case(batch=2), 1.0, run("b"))
     )
@@ -73,7 +73,7 @@ def test_a_case_that_only_one_side_has_is_named_with_what_became_of_it() -> None
     assert (outcome.outcome, outcome.case) == ("crashed", a_case(batch=2))
 
 
-def test_the_geometric_mean_is_over_shared_cases_only() -> None:
+def test_compare_runs_mean_is_over_shared_cases() -> None:
     one, two, gone = a_case(batch=1), a_case(batch=2), a_case(batch=3)
     base = replicates("b", {one: 1.0, two: 1.0, gone: 1.0})
     report = compare_runs(base, replicates("n", {one: 2.0, two: 8.0}))
@@ -83,7 +83,7 @@ def test_the_geometric_mean_is_over_shared_cases_only() -> None:
 
 
 @pytest.mark.parametrize(("number", "invalid"), [(1, False), (2, True)])
-def test_of_six_processes_one_that_was_disturbed_spoils_nothing_and_two_do(
+def test_compare_runs_two_disturbed_processes_of_six_are_invalid(
     number: int, invalid: bool
 ) -> None:
     base = replicates("b", {a_case(): 1.0})
@@ -92,14 +92,14 @@ def test_of_six_processes_one_that_was_disturbed_spoils_nothing_and_two_do(
     assert reason_texts(row) == ([told] if invalid else [])
 
 
-def test_a_process_in_which_the_case_failed_spoils_it_however_many_have_a_time() -> None:
+def test_compare_runs_one_failed_process_is_invalid() -> None:
     failed = Outcome(a_case(), run("n9"), "failed", "the outputs differ", "", Path("a.json"))
     new = gather(*replicates("n", {a_case(): 1.5}).measurements, failed)
     (row,) = compare_runs(replicates("b", {a_case(): 1.0}), new).rows
     assert reason_texts(row) == ["NEW: failed: the outputs differ [in 1 of 7 runs]"]
 
 
-def test_a_change_is_found_inside_each_node_however_far_they_differ() -> None:
+def test_compare_runs_finds_a_change_within_differing_nodes() -> None:
     base = results(*fleet(WILD, {a_case(): 1.0}, session="before", seed=1))
     new = results(*fleet(WILD, {a_case(): 1.2}, session="after", seed=2))
     (row,) = compare_runs(base, new).rows
@@ -110,7 +110,7 @@ def test_a_change_is_found_inside_each_node_however_far_they_differ() -> None:
     assert "6 nodes" in basis_text(found.basis)
 
 
-def test_turns_are_counted_in_the_order_in_which_they_began() -> None:
+def test_join_sides_adjacent_pairs_processes_by_start() -> None:
     """The machine becomes slower: only turn by turn are the two sides alike."""
     sides = []
     for name, first, order in (("base", 0, 1), ("new", 9, -1)):
@@ -126,7 +126,7 @@ def test_turns_are_counted_in_the_order_in_which_they_began() -> None:
     assert row.comparison.pairing is Pairing.ADJACENT
 
 
-def test_sides_that_drifted_apart_over_rounds_make_the_ratio_invalid() -> None:
+def test_compare_backends_drifting_rounds_are_invalid() -> None:
     during, moved = run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")]
     report = compare_backends(
         gather(
@@ -143,7 +143,7 @@ def drifting(item: Measurement) -> Measurement:
     return replace(item, samples=item.samples * np.linspace(0.5, 2.0, item.samples.size))
 
 
-def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
+def test_compare_runs_rows_are_sorted_by_size_of_change() -> None:
     small, large, gone = a_case(batch=1), a_case(batch=2), a_case(batch=3)
     base = replicates("b", {small: 1.0, large: 1.0, gone: 1.0})
     new = replicates("n", {small: 0.9, large: 2.0})
@@ -155,7 +155,7 @@ def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
     assert report.rows[0].new.time == pytest.approx(2.0, rel=1e-5)
 
 
-def test_versions_hardware_and_threads_that_differ_are_named_and_passing_states_are_not() -> None:
+def test_environment_differences_skip_passing_states() -> None:
     other = {
         "cpu": {"name": "Other CPU", "cores": 2, "clock_hz": 2.9e9, "clock_max_hz": 3.5e9},
         "memory": {"total_bytes": 2**34 + 4096, "available_bytes": 2**32},
@@ -176,7 +176,7 @@ def test_versions_hardware_and_threads_that_differ_are_named_and_passing_states_
     }
 
 
-def test_runs_of_a_side_that_differ_among_themselves_are_each_named() -> None:
+def test_environment_differences_of_mixed_runs_name_each_value() -> None:
     other = {"libraries": {"tensorflow": "2.20.0"}}
     same = {"libraries": {"tensorflow": "2.21.0"}}
     mixed = [run("a", environment=other), run("b", environment=same)]
@@ -184,7 +184,7 @@ def test_runs_of_a_side_that_differ_among_themselves_are_each_named() -> None:
     assert found == ("libraries.tensorflow", "2.21.0", "2.20.0 or 2.21.0")
 
 
-def test_an_environment_of_any_shape_is_read_without_an_error() -> None:
+def test_environment_differences_of_any_shape_are_bounded() -> None:
     deep: dict[str, object] = {}
     level = deep
     for _ in range(500):
@@ -200,19 +200,19 @@ def verdicts(percentile: float, processes: int = 6) -> list[Verdict]:
     return [row.comparison.verdict for row in compare_backends(found, "keras").rows]
 
 
-def test_backends_that_differ_in_their_tails_alone_are_distinguished_there() -> None:
+def test_at_percentile_distinguishes_tails() -> None:
     assert verdicts(99.0) == [Verdict.SLOWER]
     assert verdicts(99.9) == [Verdict.SLOWER]
     assert verdicts(50.0) == [Verdict.SAME]
 
 
-def test_of_fewer_than_six_processes_there_is_no_verdict_and_a_note_why() -> None:
+def test_at_percentile_of_few_processes_gives_a_note_only() -> None:
     found, notes = at_percentile(streams({"keras": 5.0, "torch": 8.0}, 5), 99.0)
     assert not compare_backends(found, None).rows
     assert note_text(notes[0]).startswith("left out: 2 of 2 streams")
 
 
-def test_what_is_no_stream_is_left_out_and_notes_stay() -> None:
+def test_at_percentile_leaves_other_cases_out() -> None:
     stream = streams({"keras": 5.0})
     during = stream.measurements[0].run
     failed = [
@@ -228,7 +228,7 @@ def test_what_is_no_stream_is_left_out_and_notes_stay() -> None:
     assert notes == ()
 
 
-def test_the_devices_of_a_machine_are_compared_with_its_cpu() -> None:
+def test_compare_devices_of_one_machine_uses_its_cpu() -> None:
     during = run("a")
     report = compare_devices(
         gather(
@@ -242,7 +242,7 @@ def test_the_devices_of_a_machine_are_compared_with_its_cpu() -> None:
     assert row.comparison.verdict is Verdict.FASTER
 
 
-def test_the_same_device_of_two_machines_is_compared_across_them() -> None:
+def test_compare_devices_of_two_machines_pairs_equal_devices() -> None:
     report = compare_devices(
         gather(
             measured(a_case(), 1.0, run("a")),
@@ -259,7 +259,7 @@ def test_the_same_device_of_two_machines_is_compared_across_them() -> None:
     ]
 
 
-def test_a_baseline_device_is_compared_with_all_others() -> None:
+def test_compare_devices_with_a_baseline_uses_it() -> None:
     during = run("a")
     items = [measured(a_case(device=name), 1.0, during) for name in ("cpu", "gpu:0", "gpu:1")]
     report = compare_devices(gather(*items), baseline="gpu:1")
@@ -272,7 +272,7 @@ def test_a_baseline_device_is_compared_with_all_others() -> None:
     assert unknown.value.reason.values["known"] == ["cpu", "gpu:0", "gpu:1"]
 
 
-def test_devices_that_share_no_case_or_no_two_shapes_say_so() -> None:
+def test_compare_devices_without_shared_shapes_has_a_finding() -> None:
     during = run("a")
     cpu = measured(a_case(batch=1), 1.0, during)
     apart = compare_devices(gather(cpu, measured(a_case(batch=2, device="gpu:0"), 1.0, during)))
@@ -284,7 +284,7 @@ def test_devices_that_share_no_case_or_no_two_shapes_say_so() -> None:
     assert not compare_devices(gather(cpu)).no_map
 
 
-def test_where_a_time_moved_its_cell_of_the_map_is_invalid() -> None:
+def test_compare_devices_unsteady_time_makes_its_cell_invalid() -> None:
     """Devices are measured one after the other, and not in rounds that both would have moved in."""
     during, moved = run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")]
     items = [
@@ -296,7 +296,7 @@ def test_where_a_time_moved_its_cell_of_the_map_is_invalid() -> None:
     assert {cell.state for found in report.maps for cell in found.cells.values()} == {"INVALID"}
 
 
-def test_backends_are_compared_with_the_baseline_in_their_rounds() -> None:
+def test_compare_backends_pairs_rounds_with_the_baseline() -> None:
     during = run("a")
     report = compare_backends(
         gather(
@@ -314,7 +314,7 @@ def test_backends_are_compared_with_the_baseline_in_their_rounds() -> None:
     assert {row.heading for row in report.rows} == {a_case().group}
 
 
-def test_the_baseline_can_be_chosen_and_an_unknown_one_lists_the_known() -> None:
+def test_compare_backends_unknown_baseline_lists_the_known() -> None:
     during = run("a")
     items = [measured(a_case(name), 1.0, during) for name in ("keras", "scan")]
     assert compare_backends(gather(*items), baseline="scan").rows[0].new_label == "keras"
@@ -323,7 +323,7 @@ def test_the_baseline_can_be_chosen_and_an_unknown_one_lists_the_known() -> None
     assert unknown.value.reason.values["known"] == ["keras", "scan"]
 
 
-def test_a_group_without_the_baseline_is_named_with_the_reason() -> None:
+def test_compare_backends_group_without_baseline_has_its_reason() -> None:
     during = run("a")
     report = compare_backends(
         gather(
@@ -338,7 +338,7 @@ def test_a_group_without_the_baseline_is_named_with_the_reason() -> None:
     assert only.why == "keras: failed: wrong gradients"
 
 
-def test_backends_of_two_machines_or_devices_are_not_averaged_together() -> None:
+def test_compare_backends_means_are_for_each_machine_and_device() -> None:
     other = {**ENVIRONMENT, "cpu": {"name": "Another CPU", "cores": 2}}
     here, there = run("a"), run("b", host="server", environment=other)
     items = [
@@ -355,7 +355,7 @@ def test_backends_of_two_machines_or_devices_are_not_averaged_together() -> None
     ]
 
 
-def test_a_single_backend_says_that_there_is_nothing_to_compare() -> None:
+def test_compare_backends_single_backend_has_a_finding() -> None:
     one, none = (
         compare_backends(gather(measured(a_case(), 1.0, run("a")))),
         compare_backends(gather()),
@@ -364,7 +364,7 @@ def test_a_single_backend_says_that_there_is_nothing_to_compare() -> None:
     assert "two backends with results (none)" in note_text(none.finding)
 
 
-def test_backends_on_two_kinds_are_compared_on_each() -> None:
+def test_compare_backends_on_two_kinds_of_machine_compares_each() -> None:
     items = fleet({"a": 0.0, "b": 0.1}, {a_case(): 1.0, a_case("while_loop"): 2.0})
     other = on("z", 0, cpu="Another CPU")
     items += [measured(a_case(), 1.0, other), measured(a_case("while_loop"), 3.0, other)]
@@ -384,7 +384,7 @@ def over_bridges(found: Results) -> list[ComparisonRow]:
     return [row for row in compare_backends(found, "b").rows if row.case.backend == "a"]
 
 
-def test_over_an_uneven_bridge_it_finds_what_the_report_finds() -> None:
+def test_compare_backends_over_a_bridge_equals_the_report() -> None:
     found = made_bridges.results(FAR, 1.1, cases=4)
     (section,) = build(found, baseline="b").sections
     told = {row.case.id: row.to_baseline for row in section.rows}
@@ -405,7 +405,7 @@ def test_over_an_uneven_bridge_it_finds_what_the_report_finds() -> None:
     assert by_backend["bridge"].paired
 
 
-def test_whether_a_bridge_is_even_is_tested_for_each_place_and_device() -> None:
+def test_compare_backends_tests_the_bridge_of_each_device() -> None:
     items = [
         *two_environments(FAR, 1.1),
         *two_environments(0.0, 1.1, device="gpu:0", seed=2),

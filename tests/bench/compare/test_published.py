@@ -78,9 +78,7 @@ def test_with_published_failed_process_is_invalid_and_unsteady_one_unreliable() 
         (SPEC, Workload(64, 100, "training", min_length=10)),
     ],
 )
-def test_what_is_other_work_is_not_shared_and_the_suites_to_run_are_named(
-    spec: LSTMSpec, work: Workload
-) -> None:
+def test_with_published_other_work_names_the_suites_to_run(spec: LSTMSpec, work: Workload) -> None:
     report = beside(measured(Case("keras", spec, work), 1.0, run("a")))
     assert report.shared == ()
     assert report.finding == (
@@ -90,7 +88,7 @@ def test_what_is_other_work_is_not_shared_and_the_suites_to_run_are_named(
     )
 
 
-def test_what_could_not_be_measured_of_a_published_shape_is_reported_with_its_reason() -> None:
+def test_with_published_unmeasured_case_has_its_reason() -> None:
     case, other = Case("cudnn", SPEC, BRAUN, "gpu:0"), Case("cudnn", LSTMSpec(1, 1), BRAUN)
     outcomes = [
         Outcome(each, run("a"), "not_measured", "no GPU", "get one", Path("a.json"))
@@ -113,7 +111,7 @@ def full_report(backend: str = "torch") -> PublishedReport:
     )
 
 
-def test_the_terminal_says_whose_times_they_are_and_what_was_measured(tmp_path: Path) -> None:
+def test_terminal_names_the_sources_and_what_they_measured(tmp_path: Path) -> None:
     text = " ".join(shown(full_report(), "terminal", tmp_path).split())
     assert "training: batch 64 × 100 steps, 123 in, 320 hidden" in text
     assert "ours (INVALID) torch cpu (Test CPU) float32 1.00 s" in text
@@ -127,7 +125,7 @@ def test_the_terminal_says_whose_times_they_are_and_what_was_measured(tmp_path: 
     assert "the cores were busy (torch/b64-t100-i123-h320/float32/training/cpu)." in text
 
 
-def test_markdown_is_tables_whose_rows_are_as_wide_as_their_head(tmp_path: Path) -> None:
+def test_markdown_hostile_name_keeps_the_columns(tmp_path: Path) -> None:
     text = shown(full_report("a|b`c"), "markdown", tmp_path)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {row.replace("\\|", "").count("|") for row in rows} == {8}
@@ -135,7 +133,7 @@ def test_markdown_is_tables_whose_rows_are_as_wide_as_their_head(tmp_path: Path)
     assert "stefbraun/rnn\\_benchmarks" in text or "stefbraun/rnn_benchmarks" in text
 
 
-def test_csv_has_a_row_for_each_time_in_seconds(tmp_path: Path) -> None:
+def test_csv_has_a_row_for_each_time(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(shown(full_report(), "csv", tmp_path))))
     assert tuple(rows[0]) == published_words.CSV_COLUMNS
     ours = [row for row in rows if row["kind"] == "ours"]
@@ -147,7 +145,7 @@ def test_csv_has_a_row_for_each_time_in_seconds(tmp_path: Path) -> None:
     assert (theirs["seconds_low"], theirs["valid"]) == ("", "")
 
 
-def test_json_has_the_rows_of_the_csv_and_no_ratio(tmp_path: Path) -> None:
+def test_json_has_the_rows_and_no_ratio(tmp_path: Path) -> None:
     document = json.loads(shown(full_report(), "json", tmp_path))
     first = document["rows"][0]
     assert (first["batch"], first["hidden_size"], first["mode"]) == (16, 512, "training")
@@ -156,7 +154,7 @@ def test_json_has_the_rows_of_the_csv_and_no_ratio(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["terminal", "markdown", "csv", "json"])
-def test_a_finding_is_reported_in_every_format_that_has_words(kind: str, tmp_path: Path) -> None:
+def test_finding_is_shown_in_each_format_with_sentences(kind: str, tmp_path: Path) -> None:
     report = beside(measured(Case("keras", LSTMSpec(1, 1), BRAUN), 1.0, run("a")))
     text = shown(report, kind, tmp_path)
     assert ("deepbench-train" in text) == (kind != "csv")

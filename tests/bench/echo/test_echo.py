@@ -44,7 +44,7 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- options
 
 
-def test_each_option_reaches_the_training() -> None:
+def test_options_all_given_reach_the_settings() -> None:
     options = [
         "--bits", "3000", "--echo", "2", "--batch", "4", "--window", "10",
         "--units", "3", "--layers", "2", "--dropout", "0.25", "--learning-rate", "0.2",
@@ -60,7 +60,7 @@ def test_each_option_reaches_the_training() -> None:
     assert echo_run.picture_of(found.output) == Path("a/b.svg")
 
 
-def test_without_options_it_is_the_tutorial() -> None:
+def test_options_none_given_are_the_tutorial() -> None:
     found = parsed()
     assert echo_run.settings_of(found) == EchoSettings()
     assert found.epochs == 4
@@ -86,7 +86,7 @@ def test_without_options_it_is_the_tutorial() -> None:
         (["--device", "gpu:0"], "--backend numpy on gpu:0: NumPy computes on the CPU only"),
     ],
 )
-def test_a_bad_option_gives_one_clear_line_and_code_2(
+def test_echo_bad_option_prints_one_line_and_exits_2(
     options: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("file").write_text("")
@@ -116,7 +116,7 @@ class Unavailable(lstm_impl.Backend):
         raise AssertionError("built although not available")
 
 
-def test_without_the_usual_backend_numpy_trains_and_a_note_says_so(
+def test_choose_backend_default_missing_falls_back_to_numpy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = lstm_impl.get_backend
@@ -135,7 +135,7 @@ def test_without_the_usual_backend_numpy_trains_and_a_note_says_so(
 # -- the training
 
 
-def test_it_trains_reports_the_loss_next_to_the_best_possible_and_draws(
+def test_echo_three_epochs_reports_losses_and_saves_picture(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run("--epochs", "3") == 0
@@ -150,13 +150,13 @@ def test_it_trains_reports_the_loss_next_to_the_best_possible_and_draws(
     assert Path("results/echo.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_layers_dropout_and_reset_work_together() -> None:
+def test_echo_layers_dropout_and_reset_save_a_pdf() -> None:
     options = ["--layers", "3", "--dropout", "0.5", "--reset-state"]
     assert run(*options, "--epochs", "1", "--output", "echo.pdf") == 0
     assert Path("echo.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_without_matplotlib_it_trains_and_says_how_to_get_a_picture(
+def test_echo_without_matplotlib_trains_and_names_the_extra(
     no_picture: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--epochs", "1") == 0
@@ -166,7 +166,7 @@ def test_without_matplotlib_it_trains_and_says_how_to_get_a_picture(
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_a_training_that_diverges_ends_with_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_echo_diverging_training_exits_1(capsys: pytest.CaptureFixture[str]) -> None:
     with np.errstate(all="ignore"):
         assert run("--learning-rate", "1e308", "--dtype", "float64") == 1
     assert "lower the learning rate" in capsys.readouterr().err
@@ -186,7 +186,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, windows: int, times: int = 1) -> 
     monkeypatch.setattr(echo_run, "show_progress", show)
 
 
-def test_ctrl_c_ends_after_the_window_and_draws_what_was_trained(
+def test_echo_ctrl_c_finishes_the_window_and_saves_picture(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
@@ -199,7 +199,7 @@ def test_ctrl_c_ends_after_the_window_and_draws_what_was_trained(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_second_ctrl_c_stops_at_once(
+def test_echo_second_ctrl_c_stops_immediately(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt(monkeypatch, 5, times=2)

@@ -48,7 +48,7 @@ def crowded() -> Any:
     return drawn(scene(MANY, backend="while_loop+hoisted+xla"))
 
 
-def test_each_series_shows_inputs_targets_and_predictions_as_bars() -> None:
+def test_draw_series_shows_inputs_targets_and_predictions() -> None:
     what, figure = usual()
     curve, *panels = figure.axes
     assert len(panels) == 5
@@ -67,7 +67,7 @@ def test_each_series_shows_inputs_targets_and_predictions_as_bars() -> None:
     assert curve.get_yscale() == "log"
 
 
-def test_wrong_predictions_have_a_colour_and_a_cross_and_are_counted() -> None:
+def test_draw_wrong_predictions_are_marked_and_counted() -> None:
     what, figure = usual()
     axes = figure.axes[1]
     right = (what.last.ones[:, 0] > 0.5) == (what.last.targets[:, 0] == 1)
@@ -80,7 +80,7 @@ def test_wrong_predictions_have_a_colour_and_a_cross_and_are_counted() -> None:
     assert axes.get_title(loc="right") == f"series 1: {right.sum()} of 15 right"
 
 
-def test_the_curve_shows_the_losses_and_the_best_possible_ones() -> None:
+def test_draw_curve_shows_losses_and_best_possible_ones() -> None:
     what, figure = usual()
     curve = figure.axes[0]
     lines = {line.get_label(): line for line in curve.lines}
@@ -90,7 +90,7 @@ def test_the_curve_shows_the_losses_and_the_best_possible_ones() -> None:
     assert curve.get_ylim()[0] <= what.losses.min()
 
 
-def test_large_batches_and_long_windows_show_a_part_and_say_so() -> None:
+def test_draw_large_batch_and_window_shows_a_labelled_part() -> None:
     figure = crowded()
     assert len(figure.axes) == 1 + 6
     (heading,) = (legend.get_title().get_text() for legend in figure.subfigs[1].legends)
@@ -109,7 +109,7 @@ def test_large_batches_and_long_windows_show_a_part_and_say_so() -> None:
     ],
     ids=["usual", "crowded", "costly", "tiny", "short"],
 )
-def test_no_text_overlaps_another_or_leaves_the_picture(draws: Callable[[], Any]) -> None:
+def test_draw_texts_stay_inside_and_do_not_overlap(draws: Callable[[], Any]) -> None:
     figure = draws()
     renderer = figure.canvas.get_renderer()
     texts = [*figure.texts]
@@ -136,7 +136,7 @@ def test_no_text_overlaps_another_or_leaves_the_picture(draws: Callable[[], Any]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_the_picture_is_written_in_each_format(suffix: str, tmp_path: Path) -> None:
+def test_save_each_format_writes_one_file(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / "deep" / f"echo{suffix}"
     save(scene(), path)
     start = {".png": b"\x89PNG", ".svg": b"<?xml"}[suffix]
@@ -144,13 +144,13 @@ def test_the_picture_is_written_in_each_format(suffix: str, tmp_path: Path) -> N
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_the_running_median_is_of_the_latest_values() -> None:
+def test_running_median_uses_the_latest_values() -> None:
     values = np.array([5.0, 1.0, 3.0, 100.0, 2.0])
     np.testing.assert_array_equal(running_median(values, 3), [5.0, 3.0, 3.0, 3.0, 3.0])
     np.testing.assert_array_equal(running_median(values[:1], 50), [5.0])
     np.testing.assert_array_equal(running_median(values[:2], 50), [5.0, 3.0])
 
 
-def test_a_loss_of_zero_has_no_place_on_the_axis_and_breaks_nothing() -> None:
+def test_draw_zero_losses_uses_the_default_axis() -> None:
     what = replace(scene(), losses=np.zeros(80), best=np.zeros(80))
     assert drawn(what).axes[0].get_ylim()[0] == 0.1

@@ -25,7 +25,7 @@ from bench.echo.task import (
 # -- settings
 
 
-def test_the_defaults_are_the_tutorials() -> None:
+def test_settings_defaults_are_those_of_the_tutorial() -> None:
     settings = EchoSettings()
     assert (settings.bits, settings.echo, settings.batch) == (50_000, 3, 5)
     assert (settings.window, settings.units, settings.learning_rate) == (15, 4, 0.3)
@@ -46,7 +46,7 @@ def test_the_defaults_are_the_tutorials() -> None:
         ({"dtype": "float8"}, "dtype", "float32"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_by_name(
+def test_settings_impossible_value_names_the_field(
     options: dict[str, Any], field: str, says: str
 ) -> None:
     with pytest.raises(SettingsError, match=says) as caught:
@@ -54,7 +54,7 @@ def test_settings_that_make_no_sense_are_refused_by_name(
     assert caught.value.field == field
 
 
-def test_a_backend_that_cannot_train_it_is_refused_with_the_reason() -> None:
+def test_check_backend_unable_backend_raises_the_reason() -> None:
     numpy = lstm_impl.get_backend("numpy")
     check_backend(numpy, "cpu", EchoSettings())
     with pytest.raises(UsageError, match=r"^--backend numpy on gpu:0: NumPy computes on the CPU"):
@@ -71,7 +71,7 @@ def test_a_backend_that_cannot_train_it_is_refused_with_the_reason() -> None:
 # -- the series
 
 
-def test_the_target_is_the_bit_of_echo_steps_earlier_along_the_whole_stream() -> None:
+def test_draw_series_target_is_the_bit_of_echo_steps_earlier() -> None:
     settings = EchoSettings(bits=103, echo=4, batch=5, window=10)
     x, y = draw_series(settings, np.random.default_rng(1))
     assert x.shape == y.shape == (20, 5)  # three bits are left over
@@ -80,7 +80,7 @@ def test_the_target_is_the_bit_of_echo_steps_earlier_along_the_whole_stream() ->
     np.testing.assert_array_equal(y[:4, 0], 0)
 
 
-def test_bits_are_balanced_and_new_in_each_epoch() -> None:
+def test_draw_series_bits_are_balanced_and_new_in_each_epoch() -> None:
     rng = np.random.default_rng(0)
     first, second = (draw_series(EchoSettings(), rng)[0] for _ in range(2))
     assert abs(first.mean() - 0.5) < 0.01  # 4.5 standard deviations of 50,000 tosses
@@ -127,11 +127,11 @@ def brute_force_best(settings: EchoSettings) -> Float64:
     ],
     ids=["carried", "longer than a window", "reset", "longer than a series", "one series"],
 )  # fmt: skip
-def test_best_possible_loss_is_what_enumeration_finds(settings: EchoSettings) -> None:
+def test_best_possible_loss_equals_enumeration(settings: EchoSettings) -> None:
     np.testing.assert_allclose(best_possible_loss(settings), brute_force_best(settings), atol=0.03)
 
 
-def test_best_possible_loss_of_the_tutorial_is_three_unknown_steps_of_the_first_window() -> None:
+def test_best_possible_loss_of_the_tutorial_is_in_the_first_window() -> None:
     best = best_possible_loss(EchoSettings())
     # Of five series the first one's targets are 0, the others' are coin tosses: P(0) = 0.6.
     entropy = -(0.6 * np.log(0.6) + 0.4 * np.log(0.4))
@@ -139,7 +139,7 @@ def test_best_possible_loss_of_the_tutorial_is_three_unknown_steps_of_the_first_
     assert not best[1:].any()
 
 
-def test_best_possible_loss_with_a_reset_state_is_paid_in_every_window() -> None:
+def test_best_possible_loss_with_reset_state_is_in_every_window() -> None:
     best = best_possible_loss(EchoSettings(bits=500_000, batch=50, reset_state=True))
     np.testing.assert_allclose(best[1:], 3 / 15 * COIN_TOSS, rtol=1e-3)
     assert best_possible_loss(EchoSettings(echo=0, reset_state=True)).max() == 0.0
@@ -151,7 +151,7 @@ def test_best_possible_loss_with_a_reset_state_is_paid_in_every_window() -> None
     st.integers(1, 5),
     st.booleans(),
 )
-def test_the_best_possible_is_never_worse_than_to_know_nothing(
+def test_best_possible_loss_is_at_most_a_coin_toss(
     echo: int, window: int, batch: int, reset: bool
 ) -> None:
     settings = EchoSettings(

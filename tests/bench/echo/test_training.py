@@ -31,7 +31,7 @@ def train(settings: EchoSettings, windows: int) -> Training:
 # -- training
 
 
-def test_a_step_is_adagrad_on_the_gradient_of_the_windows_loss() -> None:
+def test_step_applies_adagrad_to_the_gradient_of_the_loss() -> None:
     """The whole chain, input to moved weight, by finite differences of the loss."""
     settings = EchoSettings(bits=60, batch=2, window=4, units=2, layers=2, dtype="float64")
     training = train(settings, 2)
@@ -82,7 +82,7 @@ def spied(settings: EchoSettings, windows: int) -> tuple[Spy, Training]:
     return spy, training
 
 
-def test_state_is_carried_over_windows_and_zero_at_each_epoch() -> None:
+def test_step_carries_the_state_and_resets_it_at_each_epoch() -> None:
     spy, _ = spied(SMALL, 22)
     for number in range(22):
         if number % 20 == 0:
@@ -93,12 +93,12 @@ def test_state_is_carried_over_windows_and_zero_at_each_epoch() -> None:
         assert spy.asked[number][1] is spy.given[number]  # the gradient starts where y did
 
 
-def test_reset_state_starts_every_window_from_zero() -> None:
+def test_step_with_reset_state_starts_from_zero() -> None:
     spy, _ = spied(replace(SMALL, reset_state=True), 5)
     assert not any(state.h.any() or state.c.any() for state in spy.given)
 
 
-def test_dropout_masks_come_from_the_seed_and_leave_the_bits_alone() -> None:
+def test_step_dropout_masks_follow_the_seed_and_keep_the_bits() -> None:
     wet = replace(SMALL, layers=2)
     dry = replace(wet, dropout=0.5)
     spy, dropped = spied(dry, 4)
@@ -114,7 +114,7 @@ def test_dropout_masks_come_from_the_seed_and_leave_the_bits_alone() -> None:
     assert dropped.losses != plain.losses
 
 
-def test_a_training_that_diverges_says_so() -> None:
+def test_step_diverging_raises_with_the_window() -> None:
     settings = replace(SMALL, dtype="float64", learning_rate=1e308)
     with (
         np.errstate(all="ignore"),
@@ -123,14 +123,14 @@ def test_a_training_that_diverges_says_so() -> None:
         train(settings, 5)
 
 
-def test_the_echo_is_learned_with_the_default_settings() -> None:
+def test_training_default_settings_learn_the_echo() -> None:
     settings = EchoSettings()
     training = train(settings, settings.windows_per_epoch)
     assert np.mean(training.losses[-50:]) < 0.02
     assert np.mean(training.accuracies[-50:]) == 1.0
 
 
-def test_a_window_no_longer_than_the_echo_learns_next_to_nothing() -> None:
+def test_training_window_as_long_as_the_echo_does_not_learn() -> None:
     settings = EchoSettings(bits=21_000, window=3)
     # More updates than those that have learned it with the default window.
     assert settings.windows_per_epoch > 2 * EchoSettings().windows_per_epoch
@@ -141,7 +141,7 @@ def test_a_window_no_longer_than_the_echo_learns_next_to_nothing() -> None:
 # -- the head
 
 
-def test_the_heads_gradients_are_those_of_its_loss() -> None:
+def test_softmax_loss_gradients_match_finite_differences() -> None:
     rng = np.random.default_rng(0)
     y, kernel = rng.normal(size=(3, 2, 4)), rng.normal(size=(4, 2))
     bias = rng.normal(size=2)
@@ -159,7 +159,7 @@ def test_the_heads_gradients_are_those_of_its_loss() -> None:
         np.testing.assert_allclose(gradient, numeric, atol=1e-9)
 
 
-def test_the_loss_is_the_cross_entropy_of_the_softmax_and_does_not_overflow() -> None:
+def test_softmax_loss_is_the_cross_entropy_without_overflow() -> None:
     y = np.array([[[1.0]], [[1.0]]])
     targets: Bits = np.array([[1], [0]], np.uint8)
     found = softmax_loss(y, targets, np.array([[0.0, 1.0]]), np.zeros(2))
@@ -173,7 +173,7 @@ def test_the_loss_is_the_cross_entropy_of_the_softmax_and_does_not_overflow() ->
 # -- what is learned, at the start
 
 
-def test_a_unit_begins_with_a_time_constant_of_up_to_the_memory() -> None:
+def test_initial_biases_spread_time_constants_up_to_the_memory() -> None:
     settings = EchoSettings(units=200, memory=20)
     found = Parameters.initial(settings, np.random.default_rng(0))
     ((cell,),) = found.lstm.layers
@@ -188,7 +188,7 @@ def test_a_unit_begins_with_a_time_constant_of_up_to_the_memory() -> None:
     assert not np.array_equal(without.bias[: 2 * 200], cell.bias[: 2 * 200])
 
 
-def test_the_head_begins_within_its_limit_and_the_precision_changes_nothing() -> None:
+def test_initial_head_is_within_its_limit_in_any_precision() -> None:
     settings = EchoSettings(units=16)
     found = Parameters.initial(settings, np.random.default_rng(1))
     assert found.kernel.shape == (16, 2)
@@ -203,7 +203,7 @@ def test_the_head_begins_within_its_limit_and_the_precision_changes_nothing() ->
 # -- optimizers
 
 
-def test_adagrad_is_its_definition() -> None:
+def test_adagrad_step_equals_its_definition() -> None:
     moved, sums = adagrad(
         [np.array([1.0, -2.0])], [np.array([0.1, 0.1])], [np.array([0.3, 0.0])], 0.5
     )

@@ -75,7 +75,7 @@ def judged(settings: EchoSettings, windows: int) -> tuple[Float64, Float64]:
 
 
 @pytest.mark.parametrize("name", but_for_these_slow(QUICK))
-def test_every_backend_has_the_same_loss_curve(name: str) -> None:
+def test_loss_curve_of_each_backend_equals_the_reference(name: str) -> None:
     reference, bound = judged(SETTINGS, WINDOWS)
     deviation = np.abs(np.array(train(name, SETTINGS, WINDOWS).losses) - reference)
     assert np.all(deviation <= bound), (
@@ -86,7 +86,7 @@ def test_every_backend_has_the_same_loss_curve(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", but_for_these_slow(["while_loop"]))
-def test_every_backend_has_the_same_curve_with_layers_and_dropout(name: str) -> None:
+def test_loss_curve_with_layers_and_dropout_equals_the_reference(name: str) -> None:
     reference, bound = judged(LAYERED, 40)
     deviation = np.abs(np.array(train(name, LAYERED, 40).losses) - reference)
     assert np.all(deviation <= bound)
@@ -95,7 +95,7 @@ def test_every_backend_has_the_same_curve_with_layers_and_dropout(name: str) -> 
 @pytest.mark.parametrize(
     "mistake", ["forget bias dropped", "h not carried", "one gradient a little too large"]
 )
-def test_a_wrong_model_has_another_loss_curve(mistake: str) -> None:
+def test_loss_curve_of_a_wrong_model_leaves_the_bound(mistake: str) -> None:
     reference, bound = judged(SETTINGS, WINDOWS)
     training = Training(SETTINGS, cast("Any", Wrong(model_of(SETTINGS), mistake)))
     assert np.any(np.abs(training.until(WINDOWS) - reference) > bound)

@@ -54,7 +54,7 @@ def run(*options: str) -> int:
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=3, unique=True).map(tuple),
     seeds=st.integers(1, 3),
 )
-def test_a_plan_trains_each_place_once_where_there_is_something_to_learn(
+def test_plan_items_name_each_learnable_place_once(
     distances: tuple[int, ...], lengths: tuple[int, ...], seeds: int
 ) -> None:
     items = MapPlan(distances, lengths, seeds, 18).items()
@@ -73,7 +73,7 @@ def test_a_plan_trains_each_place_once_where_there_is_something_to_learn(
 # -- one cell
 
 
-def test_a_window_longer_than_the_distance_learns_the_echo_and_one_as_long_does_not() -> None:
+def test_train_cell_learns_only_with_a_window_over_the_distance() -> None:
     plan = MapPlan(distances=(3,), windows=(3, 5), seeds=1, timesteps=2500)
     short, long = (train_cell(plan, (3, window, True, 0)) for window in (3, 5))
     assert long.learned
@@ -87,7 +87,7 @@ def test_a_window_longer_than_the_distance_learns_the_echo_and_one_as_long_does_
     assert long.loss == pytest.approx(np.mean(long.curve[-2:]), rel=0.05)
 
 
-def test_with_the_state_reset_the_loss_falls_to_what_cannot_be_known() -> None:
+def test_train_cell_with_reset_state_reaches_the_best_loss() -> None:
     found = train_cell(MapPlan((1,), (4,), 1, 2000), (1, 4, False, 0))
     assert found.best == pytest.approx(math.log(2) / 4, rel=1e-3)
     assert found.loss == pytest.approx(found.best, rel=0.05)
@@ -95,7 +95,7 @@ def test_with_the_state_reset_the_loss_falls_to_what_cannot_be_known() -> None:
     assert found.accuracy == pytest.approx(1 - 0.5 / 4, abs=0.03)  # a quarter is guessed
 
 
-def test_a_cell_is_that_of_the_reference_map() -> None:
+def test_train_cell_equals_the_reference_map() -> None:
     """The same numbers as the version that trained the map which comes with the project."""
     (reference,) = maps.collect([REFERENCE]).maps
     (known,) = (each for each in reference.seeds("echo", 3, 15, True) if each.seed == 0)
@@ -104,7 +104,7 @@ def test_a_cell_is_that_of_the_reference_map() -> None:
     assert (found.best, found.updates, found.stride) == (known.best, known.updates, known.stride)
 
 
-def test_a_training_that_diverges_is_a_cell_that_says_so() -> None:
+def test_train_cell_diverging_has_a_problem_and_no_loss() -> None:
     item = (1, 3, True, 0)
     failing: Any = Failing(SMALL.settings(item).spec, good=4)
     found = train_cell(SMALL, item, failing)
@@ -116,7 +116,7 @@ def test_a_training_that_diverges_is_a_cell_that_says_so() -> None:
 # -- workers
 
 
-def test_cells_are_the_same_whatever_the_number_of_workers() -> None:
+def test_train_cells_with_any_number_of_workers_are_equal() -> None:
     def trained(jobs: int) -> list[MapCell]:
         cells: list[MapCell] = []
         train_cells(SMALL, jobs, cells.append, lambda: False)
@@ -133,7 +133,7 @@ def _item(cell: MapCell) -> windows.Item:
     return cell.distance, cell.window, cell.carried, cell.seed
 
 
-def test_a_worker_that_is_killed_is_an_error_that_says_so() -> None:
+def test_train_cells_with_a_killed_worker_raises() -> None:
     long = replace(SMALL, timesteps=2_000_000, windows=(3,))
 
     def killed() -> bool:
@@ -148,7 +148,7 @@ def test_a_worker_that_is_killed_is_an_error_that_says_so() -> None:
 # -- the command
 
 
-def test_it_trains_writes_a_map_and_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_windows_trains_writes_and_shows_a_map(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*OPTIONS, "--jobs", "2") == 0
     out = capsys.readouterr().out
     assert "[8/8] distance 1, window " in out
@@ -165,7 +165,7 @@ def test_it_trains_writes_a_map_and_shows_it(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.strip() in out
 
 
-def test_ctrl_c_ends_it_at_once_and_keeps_the_finished_cells() -> None:
+def test_windows_ctrl_c_keeps_the_finished_cells() -> None:
     """As a terminal sends it: to the command and to its workers."""
     child = subprocess.Popen(
         (
@@ -204,7 +204,7 @@ def test_ctrl_c_ends_it_at_once_and_keeps_the_finished_cells() -> None:
         (["--results", "/dev/null/maps"], "/dev/null/maps"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(
+def test_windows_bad_input_prints_one_line_and_exits_2(
     arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*OPTIONS, *arguments) == 2
@@ -215,7 +215,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(Path.cwd().iterdir())
 
 
-def test_a_file_that_cannot_be_read_is_reported_next_to_the_newest_other(
+def test_windows_unreadable_file_is_reported_and_others_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("learning-bad.json").write_text("{")
@@ -250,7 +250,7 @@ def shown() -> LearningMap:
     return a_map(*cells)
 
 
-def test_a_table_for_each_state_has_the_mean_and_how_many_seeds_learned_it() -> None:
+def test_markdown_has_means_and_learned_seeds_for_each_state() -> None:
     assert windows.markdown(shown()).startswith(
         "**Echo, state carried**\n\n"
         "| d \\\\ k |  3 |     8 |\n"
@@ -265,7 +265,7 @@ def test_a_table_for_each_state_has_the_mean_and_how_many_seeds_learned_it() -> 
     )
 
 
-def test_a_place_that_was_not_trained_is_empty_and_one_that_diverged_says_so() -> None:
+def test_tables_show_untrained_and_diverged_places() -> None:
     bad = cell(window=6, stride=6, loss=None, accuracy=None, problem="diverged at window 3")
     ((_, table),) = windows.tables(a_map(cell(distance=1), bad))
     texts = [[each.text for each in line] for line in table.lines]
