@@ -1,4 +1,4 @@
-"""What all tests need of the process that runs them."""
+"""Prepare the process that runs the tests."""
 
 import functools
 import gc
@@ -8,48 +8,44 @@ import signal
 
 import pytest
 
-# What a shell sends to the background ignores Ctrl-C, and so does every process started from there.
-# Tests of Ctrl-C would then wait for what never comes.
+# A shell's background jobs ignore Ctrl-C, and so do the processes that they start: tests of Ctrl-C
+# would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _apart_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests pass beside a benchmark, whose lock is the machine's, and beside one another.
+def _isolate_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give the tests a lock, roofs and decisions of their own, not the user's.
 
-    What they measure is no machine's best, and what the user's own runs measured is none of theirs.
-    Not when this file is loaded: ``pytest --benchmark-only`` loads it too.
+    A fixture, since ``pytest --benchmark-only`` loads this file too.
     """
     os.environ["LSTM_LOCK"] = str(tmp_path_factory.mktemp("machine") / "lock")
     os.environ["LSTM_ROOFS"] = "off"
     os.environ["LSTM_DECISIONS"] = str(tmp_path_factory.mktemp("decisions"))
-    # What a test starts is no worker of pytest-xdist, which measures nothing.
+    # A worker of pytest-xdist would measure nothing.
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         os.environ.pop(name, None)
-    os.environ.pop("COLUMNS", None)  # nor does it write to this terminal
+    os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _what_is_imported_stays() -> None:
-    """A framework is a million objects, and going through them takes the garbage collector 0.6 s.
-
-    It leaves alone what was there when the first test began.
-    """
+def _freeze_imported_objects() -> None:
+    """Keep the garbage collector from the million objects of a framework: 0.6 s each time."""
     gc.freeze()
 
 
 def pytest_pycollect_makemodule() -> None:
-    """Before a file of tests is imported, which no benchmark is."""
-    gc.set_threshold(20_000)  # nor does it come often: what is imported stays
+    """Prepare before a file of tests is imported; benchmarks are not."""
+    gc.set_threshold(20_000)  # imported objects stay, so collect less often
     _load_hypothesis_profile()
 
 
 @functools.cache
 def _load_hypothesis_profile() -> None:
-    """No deadlines, since machines are busy, and the same examples in every run.
+    """Use no deadlines, since machines are busy, and the same examples in every run.
 
-    ``HYPOTHESIS_PROFILE=search`` looks for new examples, many more of them.
+    ``HYPOTHESIS_PROFILE=search`` tries many new examples.
     """
     if importlib.util.find_spec("hypothesis") is not None:
         from hypothesis import HealthCheck, settings

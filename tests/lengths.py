@@ -1,4 +1,4 @@
-"""How long functions are: what is longer than a screen is not seen as a whole."""
+"""Find functions that are longer than a screen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LONGEST_FUNCTION = 60
 
 
 def long_functions(source: str) -> list[str]:
-    """The names of the functions of a program that have more lines."""
+    """Return the names of functions of ``LONGEST_FUNCTION`` lines or more."""
     return [
         node.name
         for node in ast.walk(ast.parse(source))

@@ -1,4 +1,4 @@
-"""What a fresh interpreter has loaded when a program has run: what starts at once loads little."""
+"""Find the modules that a fresh interpreter has loaded after a program."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ FRAMEWORKS = (
 """Seconds each, and not all are installed everywhere."""
 
 SLOW = ("pandas", "scipy.stats", "matplotlib", "pyarrow", "duckdb", "PIL")
-"""Tenths of a second each: for those who asked for what they do."""
+"""Tenths of a second each: loaded only where they are used."""
 
 
 def loaded_by(program: str) -> set[str]:
-    """The modules by their full names; the program may print nothing.
+    """Return the full names of the modules; the program prints nothing itself.
 
-    Raises ``AssertionError`` with what it said where it failed.
+    Raises AssertionError with its errors where it failed.
     """
     done = subprocess.run(
         [sys.executable, "-c", f"{program}\nimport sys\nprint(*sys.modules)"],

@@ -1,4 +1,4 @@
-"""The environment of a process that a test starts as a stranger would."""
+"""Make the environment of a process that a test starts as a user would."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tests.places import ROOT
 
 
 def outside(*folders: Path, **more: str) -> dict[str, str]:
-    """Without what pytest and these tests have set; modules from the folders, then the clone's.
+    """Return variables without those of pytest and of these tests.
 
-    What it measures of the machine and decides is kept where the tests have their own, for the next
-    process of a test, and never among what the user's runs know.
+    Modules are found in the folders, then in the clone. Roofs and decisions are kept in the tests'
+    own folder, for the next process of a test.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
     path = os.pathsep.join(map(str, (*folders, ROOT)))

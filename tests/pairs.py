@@ -1,7 +1,6 @@
-"""Covering arrays: of some axes' values, rows in which every pair of values occurs.
+"""Make covering arrays: rows of some axes' values in which every pair of values occurs.
 
-What is wrong for one value, or for two that meet, is found by such a table as by the full product,
-in a small part of its rows.
+They find an error of one value or of a pair of values as the full product does, in far fewer rows.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from allpairspy import AllPairs
 
 Row = dict[str, Any]
 _Picked = dict[str, int]
-"""Which of an axis's values a row has."""
+"""The index of each axis's value in a row."""
 
 
 def pairwise(
     axes: Mapping[str, Sequence[Any]], allowed: Callable[[Row], bool] = lambda _: True
 ) -> list[Row]:
-    """Rows, a value for each axis, in which every pair of values occurs that an allowed row has.
+    """Return rows, a value for each axis, that cover each pair of values of an allowed row.
 
-    allowed: whether there may be such a row; asked of beginnings of rows, too, which have the first
-        axes only, and true of each beginning of what it is true of.
+    allowed: whether a row may exist; also called with the first axes of a row only, and true for
+        the beginnings of each allowed row.
     """
 
     def values(picked: _Picked) -> Row:
@@ -34,7 +33,7 @@ def pairwise(
         return allowed(values(dict(zip(axes, indexes, strict=False))))
 
     def completed(wanted: _Picked, begun: _Picked) -> _Picked | None:
-        """A row that begins so and has what is wanted, and many pairs that no row has yet."""
+        """Complete a row with the wanted values and many pairs that no row has yet."""
         if len(begun) == len(axes):
             return begun
         axis = list(axes)[len(begun)]
@@ -53,7 +52,7 @@ def pairwise(
     table = AllPairs([list(range(len(each))) for each in axes.values()], filter_func=may_be)
     rows = [dict(zip(axes, row, strict=True)) for row in table]
     seen = {pair for row in rows for pair in _pairs(row)}
-    # The table may end early where not everything may meet: the rest one by one.
+    # The table may end early where some pairs are not allowed: add the others one by one.
     for one, other in itertools.combinations(axes, 2):
         for picked in itertools.product(range(len(axes[one])), range(len(axes[other]))):
             wanted = dict(zip((one, other), picked, strict=True))
@@ -68,9 +67,9 @@ def pairwise(
 def each_value(
     axes: Mapping[str, Sequence[Any]], allowed: Callable[[Row], bool] = lambda _: True
 ) -> list[Row]:
-    """The first rows of such a table that are enough for every value to occur.
+    """Return the first rows of such a table that together have each value.
 
-    For one more that goes the same way as others which have the whole table.
+    For code that shares its path with code tested by the complete table.
     """
     rows = pairwise(axes, allowed)
     missing = [
@@ -93,10 +92,10 @@ def _pairs(picked: _Picked) -> set[frozenset[tuple[str, int]]]:
 
 
 def spelled(row: Row) -> str:
-    """A row as the name of a test."""
+    """Return a row as the name of a test."""
     return "-".join(map(str, row.values()))
 
 
 def slow_ones_run(config: pytest.Config) -> bool:
-    """Whether the tests that take minutes are run: their large tables take seconds to make."""
+    """Return whether slow tests run: their large tables take seconds to make."""
     return bool(config.getoption("markexpr") != "not slow")

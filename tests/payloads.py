@@ -1,7 +1,7 @@
-"""Texts that act on whoever shows them unguarded, and how they get into the files that are read.
+"""Put texts that attack terminals, pages and spreadsheets into the files that are read.
 
-A name, a reason or a version in a result file is free text, and its writer may be anybody. What is
-free is not listed here but found: whatever a reader accepts in the place of a text.
+Names, reasons and versions in result files are free texts of unknown writers. Free texts are not
+listed here but found: those that the reader accepts replaced.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from bench.case.cases import Case
 from tests.bench import made_texts
 
 MARK = "pwned"
-"""What a script of a payload would set, or a link lead to: nothing else has this name."""
+"""The variable that a script would set, or the host of a link; nothing else has this name."""
 
 LIVE = re.compile(rf"{MARK}|javascript:|alert\(|evil\.example")
-"""What stands in a place that acts only if a payload has come there."""
+"""Matches an active place of a page only if a payload is in it."""
 
 _ADDRESS = f"https://{MARK}.example/x"
 
@@ -68,22 +68,22 @@ ELSEWHERE = (
 )
 _OWN = (*TERMINAL, *RICH, *MARKDOWN, *HTML, *SPREADSHEET, *ELSEWHERE)
 PAYLOADS = tuple(dict.fromkeys((*made_texts.PAYLOADS, *_OWN)))
-"""Those of the quick tests, and more."""
+"""The payloads of the quick tests, and more."""
 
 Documents = dict[str, Any]
-"""Result files and maps as JSON, by their names."""
+"""Result files and maps as JSON, by name."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts of documents, or what stands in their place: values and keys, each by what it was."""
+    """Texts of documents, or their replacements: values and keys, each by the original."""
 
     values: Mapping[str, str]
     keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def replaced(document: Any, texts: Texts) -> Any:
-    """A copy in which some texts are others; ids of cases follow."""
+    """Return a copy with some texts replaced, and the ids of cases with them."""
     if isinstance(document, str):
         return texts.values.get(document, document)
     if isinstance(document, list):
@@ -92,14 +92,14 @@ def replaced(document: Any, texts: Texts) -> Any:
         return document
     made = {texts.keys.get(key, key): replaced(each, texts) for key, each in document.items()}
     if "case" in made and "case_id" in made:
-        # Where the case is none any more, the reader says so.
+        # The reader reports a case that is no longer one.
         with contextlib.suppress(ValueError, TypeError, AttributeError):
             made["case_id"] = Case.from_dict(made["case"]).id
     return made
 
 
 def _texts(document: Any) -> Iterator[tuple[str, bool]]:
-    """Every text, and whether it is a key."""
+    """Yield each text and whether it is a key."""
     if isinstance(document, str):
         yield document, False
     elif isinstance(document, list):
@@ -112,7 +112,7 @@ def _texts(document: Any) -> Iterator[tuple[str, bool]]:
 
 
 def free_texts(documents: Documents, accepts: Callable[[str, Any], bool]) -> Texts:
-    """The texts in whose place any other may stand. accepts: a name and a document's content."""
+    """Return the texts that may be replaced by any. accepts: takes a name and a document."""
     free: dict[tuple[str, bool], bool] = {}
     for name, document in documents.items():
         for text, is_key in dict.fromkeys(_texts(document)):
@@ -127,16 +127,15 @@ def free_texts(documents: Documents, accepts: Callable[[str, Any], bool]) -> Tex
 
 
 VALUES, KEYS = 0.8, 0.1
-"""The parts of free texts that are replaced. Without the keys of its figures a file has little to
-show."""
+"""Parts of free texts that are replaced; a file without the keys of its figures shows little."""
 
 
 def poisoned(
     documents: Documents, free: Texts, draw: random.Random, payloads: Sequence[str] = PAYLOADS
 ) -> Documents:
-    """The documents with payloads in the place of free texts, the same for the same text.
+    """Return the documents with free texts replaced by payloads, equal texts by equal ones.
 
-    Of two texts none becomes the other: where a payload has been used, the text stands behind it.
+    Different texts stay different: a payload used before is followed by the text.
     """
     used: set[str] = set()
 

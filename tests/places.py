@@ -1,4 +1,4 @@
-"""Where the tests find the project's files, and the golden ones."""
+"""Folders of the project that tests read."""
 
 from __future__ import annotations
 

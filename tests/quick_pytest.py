@@ -1,9 +1,7 @@
-"""A pytest plugin for processes that tests start: without what takes time there and is not tested.
+"""A pytest plugin that makes the processes of tests start quickly.
 
-Each process that measures tries every library at hand on products and arrays of many sizes, a
-second or two, until three have found the same. pytest-benchmark starts several processes to be told
-what processor this is, and Hypothesis, which has nothing to do there, is imported whole. Where a
-test is of something else these are most of what it would wait for.
+It skips what takes seconds in each process that measures and is tested elsewhere: roofs by every
+installed library, pytest-benchmark's look at the processor, and the import of Hypothesis.
 """
 
 from __future__ import annotations
@@ -12,18 +10,18 @@ import sys
 from types import SimpleNamespace
 
 USED = {
-    # None that is merely installed: this one, and what measures.
+    # Only these plugins, not every installed one.
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     "PYTEST_PLUGINS": "pytest_benchmark.plugin,tests.quick_pytest",
 }
-"""The environment of such a process, which finds the clone's modules."""
+"""The environment of such a process."""
 
 FORKED = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "", "PYTEST_PLUGINS": "tests.quick_pytest"}
-"""That of a fork of one which has imported its plugins already."""
+"""That of a fork of a process that has imported its plugins."""
 
 
 def pytest_collection() -> None:
-    """Not before: the threads of what is imported here are set when pytest is configured."""
+    """Replace the slow parts after pytest has set the threads of what is imported here."""
     from bench.worker import roof_libraries, roofs
 
     sys.modules["cpuinfo"] = SimpleNamespace(get_cpu_info=dict)  # type: ignore[assignment]

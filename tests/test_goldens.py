@@ -1,8 +1,7 @@
 """Figures over the reference results, frozen before the code was rebuilt.
 
-A golden holds the columns that are numbers, flags or verdicts; texts and the order of rows are
-free. Where a figure changes on purpose, run ``python -m tests.test_goldens NAME``, and say in the
-commit what changed and why.
+A golden holds columns of numbers, flags or verdicts, and no texts; rows may be in any order. Where
+a figure changes on purpose, run ``python -m tests.test_goldens NAME`` and say why in the commit.
 """
 
 from __future__ import annotations
@@ -66,11 +65,11 @@ COMMANDS = {
         *("--mode", "inference"),
     ),
 }
-"""What is run for each golden."""
+"""The command of each golden."""
 
 
 def written(name: str, folder: Path) -> str:
-    """What a golden's command writes today."""
+    """Return what a golden's command writes today."""
     module, *words = COMMANDS[name]
     kind = "json" if name.startswith("recommend") else "csv"
     file = folder / f"{name}.{kind}"
@@ -79,7 +78,7 @@ def written(name: str, folder: Path) -> str:
 
 
 def flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:
-    """The leaves of plain data with their paths."""
+    """Yield the leaves of plain data with their paths."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             if key not in TEXTS:
@@ -92,7 +91,7 @@ def flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:
 
 
 def rows(name: str, text: str) -> list[dict[str, str]]:
-    """The rows of a golden's data without texts, in an order of their own."""
+    """Return the sorted rows of a golden's data without texts."""
     if name.startswith("recommend"):
         return [dict(flat(json.loads(text)))]
     found = [
@@ -103,7 +102,7 @@ def rows(name: str, text: str) -> list[dict[str, str]]:
 
 
 def rounded(value: str) -> str:
-    """A number to seven digits, anything else as it is."""
+    """Round a number to seven digits; return other texts unchanged."""
     try:
         return f"{float(value):.7g}"
     except ValueError:
@@ -166,7 +165,7 @@ def test_golden_difference_is_named_with_row_and_column() -> None:
 
 
 def freeze(names: Iterable[str]) -> None:
-    """Write goldens anew."""
+    """Write goldens again."""
     FOLDER.mkdir(exist_ok=True)
     for name in names:
         if name == "case_ids":

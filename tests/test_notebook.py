@@ -1,7 +1,4 @@
-"""The notebook runs from a fresh kernel, and what stands in it is what it gives.
-
-Apart from the other papers' tests, since it needs a Jupyter kernel, which starts for some seconds.
-"""
+"""Test that the notebook runs in a fresh kernel and shows its own output."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(NOTEBOOK), str(output), str(NOTEBOOK.parent)],
-        # The clone's code, wherever pip has put another; no settings of the user's own.
+        # The clone's code, not an installed one, and no settings of the user.
         env=os.environ
         | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
         capture_output=True,
@@ -51,7 +48,7 @@ def code_cells(path: Path) -> list[Cell]:
 
 
 def printed(cell: Cell) -> str:
-    """What a cell prints."""
+    """Return what a cell prints."""
     return "".join(
         "".join(each["text"]) for each in cell["outputs"] if each["output_type"] == "stream"
     )
@@ -66,7 +63,7 @@ def test_notebook_runs_without_errors_or_warnings(cells: list[Cell]) -> None:
 def test_notebook_tables_equal_their_output(cells: list[Cell]) -> None:
     stored = [printed(cell) for cell in code_cells(NOTEBOOK)]
     assert stored == [printed(cell) for cell in cells], (
-        "make them anew: jupyter execute --inplace docs/results.ipynb"
+        "make them again: jupyter execute --inplace docs/results.ipynb"
     )
     assert sum(bool(text) for text in stored) >= 4
 

@@ -1,4 +1,4 @@
-"""What a wheel would hold, by the lists that it is built from."""
+"""Test the lists of packages and data files that a wheel is built from."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SETUPTOOLS: dict[str, Any] = PROJECT["tool"]["setuptools"]
 PATTERNS: dict[str, list[str]] = SETUPTOOLS["package-data"]
 
 MADE = "native/prebuilt/"
-"""Where libraries are made that the repository does not hold."""
+"""The folder of built libraries, which the repository does not hold."""
 
 
 def tracked() -> list[Path]:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
-        pytest.skip("no repository of git: what belongs to the project is not known")
+        pytest.skip("this is no git repository, whose files the test compares")
     return [Path(line) for line in listed.stdout.decode().splitlines()]
 
 

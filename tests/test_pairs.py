@@ -1,4 +1,4 @@
-"""The tables by which the others are tested: every pair that there may be is in them."""
+"""Test that covering arrays have each allowed pair of values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AXES: dict[str, list[Any]] = {
 
 
 def no_y_under_2(row: Row) -> bool:
-    """As a backend refuses a type, and dropout needs a second layer."""
+    """Refuse pairs, as a backend refuses a type and dropout needs a second layer."""
     return not (row["a"] < 2 and row.get("b") == "y") and not (row.get("c") and row.get("e"))
 
 

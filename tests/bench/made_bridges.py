@@ -1,4 +1,4 @@
-"""Results of two environments that were never measured, with a third backend in both."""
+"""Make results of two environments with a reference backend measured in both."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tests.bench import made_results
 from tests.bench.made_results import gather, measured
 
 LUCK = 0.02
-"""The spread of processes, which is common to all of a process's cases."""
+"""Standard deviation between processes, shared by all cases of a process."""
 
 OWN = 0.002
-"""Beside that, of each case."""
+"""Standard deviation of each case in addition."""
 
 HOMES: Mapping[str, str] = {"east": "a", "west": "b"}
-"""Of each environment the backend that needs it."""
+"""The backend that needs each environment."""
 
 
 def a_case(backend: str, number: int = 0, device: str = "cpu") -> Case:
-    """One of any number of amounts of work."""
+    """Return a case with the work of this number."""
     return Case(backend, LSTMSpec(1, 4), Workload(2 + number, 5), device)
 
 
@@ -38,7 +38,7 @@ def a_run(name: str, host: str = "host") -> Run:
 
 
 Has = Callable[[str, int, int], bool]
-"""Whether an environment's process, by its number, has a case, by its."""
+"""Whether an environment's process (by number) has a case (by number)."""
 
 
 def two_environments(
@@ -57,11 +57,11 @@ def two_environments(
     bridge: str = "bridge",
     seed: int = 1,
 ) -> list[Measurement]:
-    """What the processes of east and west measured: a backend each, and the bridge.
+    """Return measurements of east and west: a backend of each, and the reference backend in both.
 
-    apart: the log by which the bridge takes longer in the east, but for those that are ``even``.
-    ratio: time of a over that of b. bridges: another bridge at some cases. invalid: cases at which
-    the bridge was disturbed in every process.
+    apart: the log by which the reference takes longer in the east, unless it is one of ``even``.
+    ratio: time of a over that of b. bridges: another reference for some cases. invalid: cases whose
+    reference was disturbed in every process.
     """
     rng = np.random.default_rng(seed)
     found = []
@@ -96,16 +96,16 @@ def two_environments(
 
 
 def results(apart: float = 0.0, ratio: float = 1.0, **more: object) -> Results:
-    """``two_environments`` as results."""
+    """Return ``two_environments`` as results."""
     return gather(*two_environments(apart, ratio, **more))  # type: ignore[arg-type]
 
 
 FAR = math.log(1.3)
-"""By which six processes surely show a bridge to be apart."""
+"""A difference of the reference that six processes show significantly."""
 
 
 def rows_of(found: Results, backend: str = "a") -> list[Row]:
-    """A backend's rows in the report, held against the baseline b."""
+    """Return a backend's rows in the report, compared with the baseline b."""
     (section,) = build(found, baseline="b").sections
     return [row for row in section.rows if row.case.backend == backend and row.measured]
 
@@ -117,7 +117,7 @@ def ratios_of(found: Results, backend: str = "a") -> list[Comparison]:
 
 
 def apart_of(found: Results) -> Heterogeneity:
-    """That of all its ratios, which is one and the same."""
+    """Return the heterogeneity that all its ratios share."""
     (apart,) = {id(each.heterogeneity): each.heterogeneity for each in ratios_of(found)}.values()
     assert apart is not None
     return apart

@@ -1,4 +1,4 @@
-"""Shapes of a grid of batch × hidden size, on two devices, that were never measured."""
+"""Make results of a grid of batch × hidden size on two devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results of several machines that were never measured."""
+"""Make results of several machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.bench.made_results import a_run, gather, measured
 START = datetime(2025, 1, 1, tzinfo=UTC)
 CPU = "Test CPU"
 WILD = {"a": 0.0, "b": 0.6, "c": -0.5, "d": 0.3, "e": -0.2, "f": 0.1}
-"""The luck of nodes that differ by far more than what is to be found."""
+"""Offsets of nodes that differ far more than the change to be found."""
 
 
 def a_case(backend: str = "keras", batch: int = 8, device: str = "cpu") -> Case:
@@ -32,7 +32,7 @@ def on(
     hours: float = 0.0,
     suite: str = "mine",
 ) -> Run:
-    """A process on a machine of this processor, begun so many hours after the first."""
+    """Return a process on a machine with this processor, started ``hours`` after the first."""
     started = START + timedelta(hours=hours)
     return a_run(
         number,
@@ -59,11 +59,11 @@ def fleet(
     seed: int = 1,
     invalid: Sequence[str] = (),
 ) -> list[Measurement]:
-    """What machines measured of cases.
+    """Return measurements of cases on several machines.
 
-    luck: of each host, the log by which it is slower. times: seconds of each case. spread: of the
-    processes' luck, which their cases share; own: beside that, of each case. moved: by host and
-    backend, a log more. invalid: hosts whose processes were all disturbed.
+    luck: by host, the log by which it is slower. times: seconds of each case. spread: standard
+    deviation between processes, shared by their cases. own: of each case in addition. moved: by
+    host and backend, an additional log. invalid: hosts whose processes were all disturbed.
     """
     rng = np.random.default_rng(seed)
     found = []

@@ -1,4 +1,4 @@
-"""Reports of results that were never measured: few backends on small shapes, and hostile names."""
+"""Make reports of a few backends on small shapes, and of hostile names."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def measured(
     samples: int = 11,
     **changes: object,
 ) -> Measurement:
-    """Samples around a median, in alternating rounds."""
+    """Return samples around a median, in alternating rounds."""
     usual: dict[str, object] = {
         "samples": seconds * np.linspace(0.99, 1.01, samples),
         "rounds": np.arange(samples),
@@ -96,7 +96,7 @@ def report_of(*items: Measurement | Outcome) -> Report:
 
 
 def replicated(number: int, *cases: tuple[str, float], **settings: Workload) -> list[Measurement]:
-    """These backends, measured in so many processes that differ a little."""
+    """Return these backends measured in ``number`` processes that differ a little."""
     return [
         measured(backend, seconds * (1 + 0.001 * index), a_run(index), **settings)  # type: ignore[arg-type]
         for index in range(number)
@@ -110,7 +110,7 @@ def the_row(report: Report, backend: str) -> Row:
 
 
 def endless() -> Report:
-    """The golden results, but that of the first case the interval has no upper bound."""
+    """Return the golden results with an infinite upper bound of the first interval."""
     (section,) = build(collect(REPLICATES)).sections
     first, *others = section.rows
     assert first.interval is not None

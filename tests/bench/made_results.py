@@ -1,4 +1,4 @@
-"""Results that were never measured: what the tests of comparing build their files from."""
+"""Make results without measuring, as objects and as files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BUSY = RecordedReason("busy", "the cores were busy", "close what runs")
 
 
 def a_run(number: int, host: str = "laptop", suite: str = "mine", **changes: object) -> Run:
-    """One process of a session, which other fields may make another's."""
+    """Return a process of a session; changes: other values of its fields."""
     moment = datetime(2025, 1, 1, tzinfo=UTC)
     made = Run(
         id=f"r{number}",
@@ -50,13 +50,13 @@ def a_run(number: int, host: str = "laptop", suite: str = "mine", **changes: obj
 
 
 def run(name: str, *, host: str = "laptop", environment: Mapping[str, object] = ENVIRONMENT) -> Run:
-    """A process of ``quick`` on a machine of which something is known."""
+    """Return a process of the suite ``quick`` on a machine with known facts."""
     seen = {"before": environment, "after": {}}
     return a_run(0, host, "quick", id=name, machine_id=f"id-of-{host}", environment=seen)
 
 
 LAPTOP, SERVER = (run("a", host=host).machine for host in ("laptop", "server"))
-"""What the machines of ``run`` are called."""
+"""The names of the machines of ``run``."""
 
 
 def measured(
@@ -85,7 +85,7 @@ def measured(
 
 
 def gather(*items: Measurement | Outcome) -> Results:
-    """Results with a file for each run."""
+    """Return results with a file for each run."""
     runs = {item.run.id: item.run for item in items}
     files = [
         ResultFile(
@@ -107,7 +107,7 @@ def unmeasured(of: Case, during: Run, outcome: str, reason: str, advice: str = "
 def replicates(
     name: str, times: Mapping[Case, float], *, count: int = 6, jitter: float = 0.01
 ) -> Results:
-    """So many runs whose medians spread evenly around the times given."""
+    """Return ``count`` runs whose medians spread evenly around the given times."""
     factors = np.exp(jitter * np.linspace(-1, 1, count))
     return gather(
         *(
@@ -119,7 +119,7 @@ def replicates(
 
 
 def disturbed(results: Results, number: int) -> Results:
-    """The same, but the machine was busy in so many of the processes."""
+    """Return the same results with ``number`` disturbed processes."""
     items = list(results.measurements)
     items[:number] = [replace(item, valid=False, reasons=(BUSY,)) for item in items[:number]]
     return gather(*items)
@@ -129,7 +129,7 @@ def disturbed(results: Results, number: int) -> Results:
 
 
 def document(during: Run, items: Sequence[Measurement | Outcome]) -> dict[str, object]:
-    """A result file of schema 1, as the plugin writes it."""
+    """Return a result file of schema 1 as the plugin writes it."""
     return {
         "machine_info": {"node": during.host},
         "commit_info": {},
@@ -208,7 +208,7 @@ def save(folder: Path, found: Results) -> Path:
 
 
 def as_text(report: Report, width: int = WIDTH, draw: shown.Draw = shown.full) -> str:
-    """The report as it stands in a file: without colour."""
+    """Return the report as in a file: without colour."""
     return plain_text(lambda console: shown.show(report, console, draw), width)
 
 
@@ -222,8 +222,8 @@ def make_store(
 ) -> None:
     """Write ``files`` result files of ``cases`` measurements each.
 
-    shape: one of ``SHAPES``. With ``distinct`` each ten files are a session of their own, as when
-    results of many weeks lie in one folder.
+    shape: one of ``SHAPES``. With ``distinct`` ten files make a session, as in a folder of
+    many weeks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Streams that were never measured: calls drawn at random, kept as a process keeps them."""
+"""Make results of streams from random latencies, kept as a process keeps them."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def streamed(
     median: float,
     tail: float,
     calls: int = 7000,
-    beside: StreamConditions | None = None,
+    conditions: StreamConditions | None = None,
 ) -> Measurement:
-    """Calls of which one in fifty takes ``tail`` times the median or more."""
+    """Return a stream in which one call in fifty takes ``tail`` times the median or more."""
     rng = np.random.default_rng(zlib.crc32(f"{run.id} {case.id}".encode()))
     latency = median * rng.lognormal(0, 0.05, calls)
     slow = rng.random(calls) < 0.02
     latency[slow] *= tail * rng.lognormal(0, 0.1, int(slow.sum()))
-    found = kept(Streamed(latency, latency), beside or StreamConditions(), case.workload.period)
+    found = kept(Streamed(latency, latency), conditions or StreamConditions(), case.workload.period)
     return measured(case, median, run, streaming=found)
 
 
@@ -62,7 +62,7 @@ def streams(
     session: str = "session",
     calls: int = 7000,
 ) -> Results:
-    """Backends that differ in their tails alone."""
+    """Return results of backends that differ only in their tails."""
     return gather(
         *(
             streamed(a_stream(backend, period), a_run(number, session), 1e-4, tail, calls)

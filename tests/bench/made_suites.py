@@ -1,4 +1,4 @@
-"""A suite of NumPy's own backend that takes moments, for tests that start the suite itself."""
+"""Write a small suite of the backend numpy, for tests that run the suite."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def small_suite(seconds: float = 0.1, timesteps: Sequence[int] = (2, 3)) -> str:
-    """A case for each number of timesteps, as TOML; seconds: of measuring each."""
+    """Return TOML with a case for each number of timesteps; seconds: of measuring each."""
     return f"""\
 schema = 1
 name = "mine"

@@ -1,9 +1,7 @@
-"""Result files whose every text says something that a terminal, a page or a spreadsheet acts on.
+"""Write result files in which each text is a payload for terminals, pages or spreadsheets.
 
-Each of the commands that show results finds something to show in what is written here: two
-devices, shapes on a grid and one that others have published, windows, two sessions of one machine,
-memory, roofs, outcomes of every kind, and a map of what was learned. This room knows the format of
-these files; what it writes is read by the same reader as any other.
+They have something for each command: two devices, a grid of shapes, a published shape, windows, two
+sessions of one machine, memory, roofs, outcomes of every kind, and a map of what was learned.
 """
 
 from __future__ import annotations
@@ -25,10 +23,10 @@ LINK, CLOSING = "[link=https://evil.example]x", "[/x]"
 PAYLOADS = (
     # Markup of Rich.
     *(LINK, CLOSING, "[red]:smile:", "[@click=app.bell]b[/]", "\\[bold]"),
-    # What a terminal acts on: the clipboard, a title, a link, the screen; in 8 bits, too.
+    # Control sequences of terminals: clipboard, title, link, screen; in 8 bits too.
     *("\x1b]52;c;cm0=\x07", "\x1b]0;title\x1b\\", "\x1b]8;;https://evil.example\x1b\\e"),
     *("\x1b[2J\x1b[31m", "\x9b31m", "\x00\x08\x7f", "\r#"),
-    # What turns the order of letters around, hides, or is no letter at all.
+    # Reversed, invisible or invalid characters.
     *("\u202eabc\u2066", "\u200b\u2028\u2029", "\ud800", "\udc00\ud83d"),
     # HTML.
     *("<script>alert(1)</script>", "</style></script><img src=x onerror=alert(1)>"),
@@ -39,10 +37,10 @@ PAYLOADS = (
         "![i](https://evil.example) [a](javascript:alert(1))",
         "https://evil.example www.evil.example",
     ),
-    # A spreadsheet's formulas.
+    # Formulas of spreadsheets.
     *('=HYPERLINK("https://evil.example")', "  =1+1", "\t=1+1", "＝1+1", "＋1", "－1", "＠SUM(1)"),
     *("-1+1", "+1", "@x", "'=1", '"=1+1"'),
-    # Python's and the shell's own.
+    # Python and the shell.
     *("%s {0} {x}", "${IFS}", "_x"),
 )
 
@@ -50,35 +48,35 @@ _FIXED = {
     *("dtype", "mode", "gradients", "optimizer", "task", "tasks", "outcome", "started", "finished"),
     *("case_id", "by_task"),
 }
-"""Keys of what is of a fixed vocabulary: the reader refuses anything else."""
+"""Keys of values with a fixed vocabulary: the reader refuses others."""
 
 _NAMES = {"libraries", "variables", "errors", "bounds", "ops"}
-"""Keys of objects whose own keys are names that may be any."""
+"""Keys of objects whose own keys are free texts."""
 
 
 @dataclass
 class Texts:
-    """What each text of a file is replaced with, the same one always with the same.
+    """Replace each text of a file, equal texts by equal payloads.
 
-    payloads: one after the other, over and over. said: where what stands there is decided already.
+    payloads: used in turn. chosen: the replacement of each text so far, by its key.
     """
 
     payloads: Iterable[str]
-    said: dict[tuple[str, str], str] = field(default_factory=dict)
+    chosen: dict[tuple[str, str], str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._next = itertools.cycle(self.payloads)
 
     def __call__(self, key: str, text: str) -> str:
-        if (key, text) not in self.said:
+        if (key, text) not in self.chosen:
             payload = next(self._next)
             self.used.add(payload)
-            self.said[key, text] = f"{payload}{text}"
-        return self.said[key, text]
+            self.chosen[key, text] = f"{payload}{text}"
+        return self.chosen[key, text]
 
     def document(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """A file with its texts replaced, those that its reader looks at."""
+        """Return a file with the texts replaced that its reader looks at."""
         found = dict(document)
         for part in ("lstm", "learning", "commit_info"):
             if part in found:
@@ -102,7 +100,7 @@ class Texts:
             return found
         if isinstance(value, list):
             return [self._replaced(each, key) for each in value]
-        # A training without a problem says so by an empty text.
+        # A training without a problem has an empty text.
         return (
             self(key, value)
             if isinstance(value, str) and (key, value) != ("problem", "")

@@ -1,7 +1,4 @@
-"""Windows that were never measured: result files with known costs, for the tests of what they cost.
-
-This room knows the format of a result file; what it writes is read by the same reader as any other.
-"""
+"""Make result files of streams in windows whose fixed cost and slope are known."""
 
 from __future__ import annotations
 
@@ -34,10 +31,10 @@ SPEC = LSTMSpec(input_size=128, hidden_size=256)
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a backend: seconds of a step and of a timestep, bytes of a process and of a timestep.
+    """The cost of a backend: seconds and bytes of a step or process, and of each timestep.
 
-    reaches: the longest window; past it the case has an outcome, for a reason (by default that of
-    ``write_windows``). slower: windows that take so many times as long as a line has it.
+    reaches: the longest window; longer ones have an outcome with a reason (by default that of
+    ``write_windows``). slower: by window, the factor by which it is off the line.
     """
 
     fixed: float
@@ -59,7 +56,7 @@ COSTS = {
 
 
 def refused(*backends: str, reason: str = "it runs on GPUs only") -> dict[str, Cost]:
-    """Backends that reach no window."""
+    """Return backends that measure no window."""
     return dict.fromkeys(backends, Cost(1e-3, 1e-4, reaches=0, outcome="refused", reason=reason))
 
 
@@ -76,11 +73,11 @@ def streamed(
     gradients: str = "all",
     **work: Any,
 ) -> Case:
-    """A case of a stream in windows, or of one that is not cut (None). work: of ``Workload``."""
-    asked = Workload(
+    """Return a case of a stream in windows, or without (None). work: fields of ``Workload``."""
+    workload = Workload(
         batch, timesteps, mode, window=window, optimizer=optimizer, gradients=gradients, **work
     )
-    return Case(backend, spec, asked, device)
+    return Case(backend, spec, workload, device)
 
 
 def write_windows(
@@ -99,11 +96,11 @@ def write_windows(
     valid: bool = True,
     **stream: Any,
 ) -> list[Path]:
-    """A file for each process, with every backend at every window. stream: as of ``streamed``."""
+    """Write a file for each process with each backend at each window; stream: of ``streamed``."""
     rng = np.random.default_rng(seed)
     paths = []
     for process in range(processes):
-        luck = np.exp(noise * rng.standard_normal())
+        process_factor = np.exp(noise * rng.standard_normal())
         started = datetime(2025, 1, day, 12, tzinfo=UTC) + timedelta(minutes=process)
         run = a_run(
             process,
@@ -128,7 +125,7 @@ def write_windows(
                 steps = -(-case.workload.timesteps // length)
                 time = steps * cost.fixed + case.workload.timesteps * cost.per_timestep
                 time *= cost.slower.get(length, 1.0)
-                samples = luck * time * np.exp(noise * rng.standard_normal(8))
+                samples = process_factor * time * np.exp(noise * rng.standard_normal(8))
                 first = cost.compile_s + float(np.median(samples))
                 setup = {"build_s": 0.01, "trace_s": 0.2, "first_call_s": first}
                 peak = cost.base_bytes + cost.bytes_per_timestep * length
@@ -150,7 +147,7 @@ def write_windows(
 
 
 def join(paths: Sequence[Path], others: Sequence[Path]) -> None:
-    """Put into each of these files what another holds, as what the same process measured."""
+    """Add the cases of each other file to a file, as if one process had measured both."""
     for path, other in zip(paths, others, strict=True):
         document, more = (json.loads(each.read_text()) for each in (path, other))
         document["benchmarks"] += more["benchmarks"]
@@ -161,19 +158,19 @@ def join(paths: Sequence[Path], others: Sequence[Path]) -> None:
 def read_streams(
     paths: Sequence[Path], learned: LearningMap | None = None
 ) -> tuple[AxisSeries, ...]:
-    """The streams in these files."""
+    """Return the streams in these files."""
     return series(build(collect(paths), kind=KINDS[1]).sections, "window", learned)
 
 
 def read_places(paths: Sequence[Path], reference: Sequence[Path] = ()) -> list[MeasuredWindows]:
-    """Where something was measured in these files, and in those of the reference."""
+    """Return the measured shapes of these files and of the reference's."""
     results = collect([*paths, *reference])
     foreign = [file.run.id for file in results.files if file.path in reference]
     return places(build(results).sections, foreign)
 
 
 def learned_through(furthest: Mapping[int, int]) -> LearningMap:
-    """A map of the echo: of each window the longest distance learned."""
+    """Return a map of the echo with the longest learned distance of each window."""
     with tempfile.TemporaryDirectory() as folder:
         return read(write_learning(Path(folder), furthest))
 
@@ -188,7 +185,7 @@ def write_learning(
     day: int = 1,
     complete: bool = True,
 ) -> Path:
-    """A map of a task, the state carried: of each window the longest distance learned."""
+    """Write a map of a task with the longest learned distance of each window, state carried."""
     best, memoryless = 0.1, 0.7
     cells = [
         MapCell(

@@ -1,4 +1,4 @@
-"""Maps of two devices: their cells, where one begins to win, as text and as a picture."""
+"""Test maps of two devices: their cells, and where one begins to win."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_wins_from_several_crossings_lists_the_widths() -> None:
 
 
 def test_wins_from_unclear_or_invalid_cells_are_not_won() -> None:
-    """One process leaves 20% UNCLEAR, since devices are measured one after the other."""
+    """One process leaves 20% UNCLEAR: devices are measured one after the other."""
     unclear = grid({(1, 32): (1.2, 1.0), (1, 64): (9.0, 1.0)}, processes=1)
     spoilt = measured(a_case("gpu:0", 1, 128), 1.0, run("r0"), [BUSY])
     (found,) = maps(*unclear, spoilt, measured(a_case("cpu", 1, 128), 9.0, run("r0")))
@@ -67,14 +67,14 @@ def test_map_of_the_best_takes_any_backend_of_each_device() -> None:
     for place in times:
         items.append(measured(a_case("gpu:0", *place, backend="cudnn"), 0.5, run("r0")))
         items.append(measured(a_case("gpu:0", *place, backend="broken"), 0.1, run("r0"), [BUSY]))
-    best, alike = maps(*items)
-    assert (best.backend, alike.backend) == ("", "keras")
+    best, same = maps(*items)
+    assert (best.backend, same.backend) == ("", "keras")
     assert [(cell.base.case.backend, cell.case.backend) for cell in best.cells.values()] == [
         ("keras", "cudnn"),
         ("keras", "cudnn"),
     ]
     assert best.cells[1, 32].comparison.ratio.mid == pytest.approx(0.5)
-    assert alike.cells[1, 32].comparison.ratio.mid == pytest.approx(3.0)
+    assert same.cells[1, 32].comparison.ratio.mid == pytest.approx(3.0)
 
 
 def test_maps_of_other_modes_and_lengths_are_separate() -> None:

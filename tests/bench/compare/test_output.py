@@ -1,4 +1,4 @@
-"""Comparisons in a terminal, as Markdown, CSV and JSON, and the verdict of a rule."""
+"""Test comparisons in a terminal, as Markdown, CSV and JSON, and the verdict of a rule."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SLOWER = compare_runs(
     replicates("b", {a_case("keras"): 1.0, a_case("scan"): 1.0}, jitter=0.005),
     replicates("n", {a_case("keras"): 1.3, a_case("scan"): 1.0}, jitter=0.005),
 )
-"""Six runs and six that are slower in one of two cases."""
+"""Six runs compared with six that are slower in one of two cases."""
 
 
 def shown(report: ComparisonReport, width: int = WIDTH) -> list[str]:
@@ -81,9 +81,9 @@ def test_terminal_wide_table_fits_100_columns() -> None:
 @pytest.mark.parametrize("text", ["::error::x", "##[add-path]x", "a\n::stop"])
 def test_terminal_hostile_name_is_no_workflow_command(text: str) -> None:
     report = replace(SLOWER, title=text, opening=(text,))
-    told = "\n".join(shown(report))
-    assert "::" not in told
-    assert "##[" not in told
+    text = "\n".join(shown(report))
+    assert "::" not in text
+    assert "##[" not in text
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
@@ -122,7 +122,7 @@ def test_deliver_json_prints_annotations_on_stderr(
     assert err.startswith("::warning ")
 
 
-def judged(report: ComparisonReport, rule: str) -> ComparisonReport:
+def with_gate(report: ComparisonReport, rule: str) -> ComparisonReport:
     return replace(report, gate=judge(parse_rule(rule), report.rows))
 
 
@@ -137,11 +137,11 @@ def test_summary_lines_rule_counts_an_invalid_case() -> None:
     report = compare_runs(
         replicates("b", {a_case(): 1.0}), disturbed(replicates("n", {a_case(): 2.0}), 2)
     )
-    *_, invalid, gate = summary_lines(judged(report, "slower"))
+    *_, invalid, gate = summary_lines(with_gate(report, "slower"))
     assert invalid.startswith("INVALID: 1 case, marked in the table")
     assert "FAILED, 1 slower (1 of them INVALID): keras/" in gate
-    told = "the cores were busy (close what runs) [in 2 of 6 runs]"
-    assert ("INVALID, and where", [f"{told}: {a_case().id} (NEW)"]) in details(report)
+    reason = "the cores were busy (close what runs) [in 2 of 6 runs]"
+    assert ("INVALID, and where", [f"{reason}: {a_case().id} (NEW)"]) in details(report)
 
 
 def test_details_name_other_differences_or_none() -> None:
@@ -174,7 +174,7 @@ def test_unmeasured_details_list_failures_and_count_the_rest() -> None:
 
 @pytest.mark.parametrize(("rule", "level"), [("slower", "error"), ("slower:50%", "warning")])
 def test_warning_lines_broken_rule_gives_an_error(rule: str, level: str) -> None:
-    assert [line.split()[0] for line in warning_lines(judged(SLOWER, rule))] == [f"::{level}"]
+    assert [line.split()[0] for line in warning_lines(with_gate(SLOWER, rule))] == [f"::{level}"]
 
 
 def test_warning_lines_escape_workflow_commands() -> None:
@@ -219,7 +219,7 @@ def test_json_infinite_bound_is_null() -> None:
 
 
 def test_csv_of_devices_has_the_cells_of_the_best() -> None:
-    """Of the fastest backend of each device; of one backend the cases say it all."""
+    """Only the map of the fastest backends has cells: those of one backend are cases."""
     times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
     alone, both = grid(times), [*grid(times), *grid(times, backend="slow")]
     kinds = [
@@ -236,7 +236,7 @@ def gate_of(rule: str, times: Mapping[Case, float], **options: float) -> Gate:
 
 def test_judge_threshold_needs_the_complete_interval_beyond_it() -> None:
     assert gate_of("slower:5%", {a_case(): 1.2}).failed
-    assert not gate_of("slower:5%", {a_case(): 1.06}).failed  # slower, but not surely by 5%
+    assert not gate_of("slower:5%", {a_case(): 1.06}).failed  # slower, but not significantly by 5%
     assert gate_of("slower", {a_case(): 1.06}).failed
     assert not gate_of("slower", {a_case(): 0.7}).failed
 

@@ -1,4 +1,4 @@
-"""Two sides of results: how they are joined and paired, and what differs between them."""
+"""Test how two sides of results are joined and paired, and what differs between them."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def test_compare_runs_two_disturbed_processes_of_six_are_invalid(
 ) -> None:
     base = replicates("b", {a_case(): 1.0})
     (row,) = compare_runs(base, disturbed(replicates("n", {a_case(): 1.5}), number)).rows
-    told = f"NEW: the cores were busy (close what runs) [in {number} of 6 runs]"
-    assert reason_texts(row) == ([told] if invalid else [])
+    reason = f"NEW: the cores were busy (close what runs) [in {number} of 6 runs]"
+    assert reason_texts(row) == ([reason] if invalid else [])
 
 
 def test_compare_runs_one_failed_process_is_invalid() -> None:
@@ -111,7 +111,7 @@ def test_compare_runs_finds_a_change_within_differing_nodes() -> None:
 
 
 def test_join_sides_adjacent_pairs_processes_by_start() -> None:
-    """The machine becomes slower: only turn by turn are the two sides alike."""
+    """The machine becomes slower: only adjacent processes of the two sides are equal."""
     sides = []
     for name, first, order in (("base", 0, 1), ("new", 9, -1)):
         items = []
@@ -219,8 +219,8 @@ def test_at_percentile_leaves_other_cases_out() -> None:
         unmeasured(of, during, "failed", "it broke")
         for of in (a_case(), replace(stream.measurements[0].case, backend="torch"))
     ]
-    whole = gather(*stream.measurements, measured(a_case(), 1.0, during), *failed)
-    found, notes = at_percentile(replace(whole, notes=("one file was cut off",)), 99.0)
+    results_and_notes = gather(*stream.measurements, measured(a_case(), 1.0, during), *failed)
+    found, notes = at_percentile(replace(results_and_notes, notes=("one file was cut off",)), 99.0)
     assert {item.case.backend for item in found.measurements} == {"keras"}
     assert [item.case.workload.mode for item in found.measurements] == ["streaming"] * 6
     assert [item.case.backend for item in found.outcomes] == ["torch"]
@@ -275,8 +275,8 @@ def test_compare_devices_with_a_baseline_uses_it() -> None:
 def test_compare_devices_without_shared_shapes_has_a_finding() -> None:
     during = run("a")
     cpu = measured(a_case(batch=1), 1.0, during)
-    apart = compare_devices(gather(cpu, measured(a_case(batch=2, device="gpu:0"), 1.0, during)))
-    assert note_text(apart.finding).startswith("The devices (cpu, gpu:0) share no case")
+    separate = compare_devices(gather(cpu, measured(a_case(batch=2, device="gpu:0"), 1.0, during)))
+    assert note_text(separate.finding).startswith("The devices (cpu, gpu:0) share no case")
     one = [cpu, measured(a_case(batch=1, device="gpu:0"), 1.0, during)]
     assert compare_devices(gather(*one)).no_map
     two = [replace(each, case=replace(each.case, workload=Workload(2, 10))) for each in one]
@@ -285,7 +285,7 @@ def test_compare_devices_without_shared_shapes_has_a_finding() -> None:
 
 
 def test_compare_devices_unsteady_time_makes_its_cell_invalid() -> None:
-    """Devices are measured one after the other, and not in rounds that both would have moved in."""
+    """Devices are measured one after the other, so rounds cannot cancel the change."""
     during, moved = run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")]
     items = [
         measured(a_case(batch=batch, device=device), 1.0, during, moved * (device == "gpu:0"))
@@ -376,22 +376,22 @@ def test_compare_backends_on_two_kinds_of_machine_compares_each() -> None:
     assert {row.comparison.nodes for row in report.rows} == {0, 2}
 
 
-# Over a bridge
+# Over a reference backend
 
 
 def over_bridges(found: Results) -> list[ComparisonRow]:
-    """The rows of the backend that shares no process with the baseline."""
+    """Return the rows of the backend that shares no process with the baseline."""
     return [row for row in compare_backends(found, "b").rows if row.case.backend == "a"]
 
 
 def test_compare_backends_over_a_bridge_equals_the_report() -> None:
     found = made_bridges.results(FAR, 1.1, cases=4)
     (section,) = build(found, baseline="b").sections
-    told = {row.case.id: row.to_baseline for row in section.rows}
+    reported = {row.case.id: row.to_baseline for row in section.rows}
     rows = over_bridges(found)
     assert len(rows) == 4
     for row in rows:
-        ratio = told[row.case.id]
+        ratio = reported[row.case.id]
         assert ratio is not None
         assert row.comparison.uneven
         assert row.comparison.pairing is Pairing.BRIDGED

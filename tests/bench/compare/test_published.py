@@ -1,4 +1,4 @@
-"""Our times beside published ones: what is shared, and its formats."""
+"""Test our times next to published ones: the shared shapes, and their formats."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ BRAUN = Workload(64, 100, "training")
 SPEC = LSTMSpec(123, 320)
 
 
-def beside(*items: Measurement | Outcome) -> PublishedReport:
+def report_of(*items: Measurement | Outcome) -> PublishedReport:
     return with_published(build(gather(*items)), published.steps(published.read()))
 
 
 def test_with_published_same_shape_and_mode_gives_both_sides_the_fastest_first() -> None:
     slow, fast = Case("keras", SPEC, BRAUN), Case("torch", SPEC, BRAUN)
-    (shared,) = beside(measured(slow, 2.0, run("a")), measured(fast, 1.0, run("a"))).shared
+    (shared,) = report_of(measured(slow, 2.0, run("a")), measured(fast, 1.0, run("a"))).shared
     assert [row.case for row, *_ in shared.ours] == [fast, slow]
     row, *place = shared.ours[0]
     assert place == ["cpu", "Test CPU"]
@@ -47,7 +47,7 @@ def test_with_published_two_sessions_of_one_machine_takes_the_newest_time() -> N
     of = Case("torch", SPEC, BRAUN)
     days = (replace(run("a"), started=datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2))
     sessions = [replace(each, id=f"{n}", session=f"{n}") for n, each in enumerate(days)]
-    (shared,) = beside(*(measured(of, 1.0 + n, each) for n, each in enumerate(sessions))).shared
+    (shared,) = report_of(*(measured(of, 1.0 + n, each) for n, each in enumerate(sessions))).shared
     assert [row.time for row, *_ in shared.ours] == pytest.approx([2.0])
 
 
@@ -55,10 +55,10 @@ def test_with_published_failed_process_is_invalid_and_unsteady_one_unreliable() 
     of = Case("torch", SPEC, BRAUN)
     failed = unmeasured(of, run("b"), "failed", "the outputs differ")
     moved = measured(of, 1.0, run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")])
-    (shared,) = beside(measured(of, 1.0, run("a")), failed).shared
+    (shared,) = report_of(measured(of, 1.0, run("a")), failed).shared
     (doubt,) = shared.ours[0][0].invalid
     assert doubt_line(doubt) == "failed: the outputs differ [in 1 of 2 runs]"
-    (shared,) = beside(moved).shared
+    (shared,) = report_of(moved).shared
     validity = shared.ours[0][0].validity
     assert validity.invalid == ()
     assert [doubt_line(each) for each in validity.of_time] == ["it became slower (wait)"]
@@ -79,7 +79,7 @@ def test_with_published_failed_process_is_invalid_and_unsteady_one_unreliable() 
     ],
 )
 def test_with_published_other_work_names_the_suites_to_run(spec: LSTMSpec, work: Workload) -> None:
-    report = beside(measured(Case("keras", spec, work), 1.0, run("a")))
+    report = report_of(measured(Case("keras", spec, work), 1.0, run("a")))
     assert report.shared == ()
     assert report.finding == (
         "No measured shape is among the 43 that others have published times for. "
@@ -94,7 +94,7 @@ def test_with_published_unmeasured_case_has_its_reason() -> None:
         Outcome(each, run("a"), "not_measured", "no GPU", "get one", Path("a.json"))
         for each in (case, other)
     ]
-    (group,) = beside(*outcomes).unmeasured
+    (group,) = report_of(*outcomes).unmeasured
     assert (group.outcome, group.reason, group.cases) == ("not_measured", "no GPU", (case,))
 
 
@@ -105,7 +105,7 @@ def shown(report: PublishedReport, kind: str, tmp_path: Path) -> str:
 
 
 def full_report(backend: str = "torch") -> PublishedReport:
-    return beside(
+    return report_of(
         measured(Case(backend, LSTMSpec(123, 320), BRAUN), 1.0, run("a"), [BUSY]),
         measured(Case("keras", LSTMSpec(512, 512), Workload(16, 25, "training")), 0.1, run("a")),
     )
@@ -155,6 +155,6 @@ def test_json_has_the_rows_and_no_ratio(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["terminal", "markdown", "csv", "json"])
 def test_finding_is_shown_in_each_format_with_sentences(kind: str, tmp_path: Path) -> None:
-    report = beside(measured(Case("keras", LSTMSpec(1, 1), BRAUN), 1.0, run("a")))
+    report = report_of(measured(Case("keras", LSTMSpec(1, 1), BRAUN), 1.0, run("a")))
     text = shown(report, kind, tmp_path)
     assert ("deepbench-train" in text) == (kind != "csv")

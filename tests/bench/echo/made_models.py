@@ -1,4 +1,4 @@
-"""Models for the tests of trainings: one that is watched, one with a mistake, one that fails."""
+"""Models for the tests of trainings: one that records its calls, a wrong one, a failing one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lstm_impl import LSTMGradients, LSTMSpec, LSTMState, LSTMWeights, get_backe
 
 
 class Spy:
-    """A model that notes the state that each window was given."""
+    """A model that records the states, gradients and masks of each window."""
 
     def __init__(self, model: lstm_impl.Model) -> None:
         self.model, self.spec = model, model.spec
         self.given: list[LSTMState] = []
-        self.asked: list[tuple[npt.NDArray[np.floating], LSTMState]] = []
+        self.upstream: list[tuple[npt.NDArray[np.floating], LSTMState]] = []
         self.returned: list[LSTMState] = []
         self.masks: list[npt.NDArray[np.floating] | None] = []
 
@@ -39,12 +39,12 @@ class Spy:
         self, x: Any, dy: Any, state: LSTMState | None = None, *, masks: Any = None
     ) -> LSTMGradients:
         assert state is not None
-        self.asked.append((dy, state))
+        self.upstream.append((dy, state))
         return self.model.gradients(x, dy, state, masks=masks)
 
 
 class Failing:
-    """A model whose outputs are no numbers from some window on."""
+    """A model whose outputs are NaN after some windows."""
 
     def __init__(self, spec: LSTMSpec, good: int) -> None:
         self.spec = spec

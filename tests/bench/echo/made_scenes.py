@@ -1,4 +1,4 @@
-"""A moment of a training that was never trained, for the tests of its pictures."""
+"""Make a scene of a training without training, for the tests of its picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m bench.echo``: options, exit codes, what is printed and written, Ctrl-C."""
+"""Test ``python -m bench.echo``: options, exit codes, output, picture and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of something else: drawing takes longer than training."""
+    """Skip the picture, which takes longer than the training."""
     monkeypatch.setattr(plot, "available", lambda: False)
 
 
@@ -68,7 +68,7 @@ def test_options_none_given_are_the_tutorial() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (["--echo", "1500"], "--echo is 1500; expected less than the 1500 bits"),
         (["--window", "301"], "--window is 301; expected at most 300"),
@@ -87,7 +87,7 @@ def test_options_none_given_are_the_tutorial() -> None:
     ],
 )
 def test_echo_bad_option_prints_one_line_and_exits_2(
-    options: list[str], says: str, capsys: pytest.CaptureFixture[str]
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("file").write_text("")
     Path("folder.png").mkdir()
@@ -99,7 +99,7 @@ def test_echo_bad_option_prints_one_line_and_exits_2(
     assert code == 2
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
-    assert says in captured.err
+    assert message in captured.err
     assert captured.out == ""
 
 
@@ -176,7 +176,7 @@ def test_echo_diverging_training_exits_1(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, windows: int, times: int = 1) -> None:
-    """Send so many SIGINT after so many windows."""
+    """Send ``times`` SIGINT after ``windows`` windows."""
 
     def show(training: Training, epochs: int) -> None:
         if training.windows_done == windows:

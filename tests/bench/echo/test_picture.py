@@ -1,4 +1,4 @@
-"""The echo picture: what it shows, and that nothing overlaps."""
+"""Test what the picture of the echo task shows, and that nothing overlaps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MANY = EchoSettings(
 
 @cache
 def usual() -> tuple[Scene, Any]:
-    """A scene and its figure, which nobody changes."""
+    """Return a scene and its figure; no test changes them."""
     what = scene()
     return what, drawn(what)
 

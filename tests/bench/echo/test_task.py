@@ -1,4 +1,4 @@
-"""The echo task: its settings, what goes in, what comes out, and the best possible loss."""
+"""Test the echo task: settings, series and the best possible loss."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_settings_defaults_are_those_of_the_tutorial() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "field", "says"),
+    ("options", "field", "message"),
     [
         ({"echo": 50_000}, "echo", "less than the 50000 bits"),
         ({"batch": 60_000}, "batch", "at most the 50000 bits"),
@@ -47,9 +47,9 @@ def test_settings_defaults_are_those_of_the_tutorial() -> None:
     ],
 )
 def test_settings_impossible_value_names_the_field(
-    options: dict[str, Any], field: str, says: str
+    options: dict[str, Any], field: str, message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=says) as caught:
+    with pytest.raises(SettingsError, match=message) as caught:
         EchoSettings(**options)
     assert caught.value.field == field
 
@@ -91,7 +91,7 @@ def test_draw_series_bits_are_balanced_and_new_in_each_epoch() -> None:
 
 
 def brute_force_best(settings: EchoSettings) -> Float64:
-    """By enumeration: the best guess for each thing that looks alike, from many drawn epochs."""
+    """Enumerate many epochs: the best guess for each observation that looks identical."""
     rng = np.random.default_rng(5)
     windows, length = settings.windows_per_epoch, settings.window
     counts: dict[tuple[int, ...], npt.NDArray[np.float64]] = {}
@@ -104,8 +104,8 @@ def brute_force_best(settings: EchoSettings) -> Float64:
                 t = start + position
                 first = start if settings.reset_state else 0
                 for series in range(settings.batch):
-                    # What the network can tell apart: how far it has come, and the bit itself
-                    # where it has seen it.
+                    # The network can distinguish the timesteps since the state was zero, and
+                    # the bit itself where it has seen it.
                     bit = int(x[t - settings.echo, series]) if t - settings.echo >= first else -1
                     look = (t - first, bit)
                     counts.setdefault(look, np.zeros(2))[y[t, series]] += 1

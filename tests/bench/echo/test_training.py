@@ -1,4 +1,4 @@
-"""A training of the echo task: its steps, and the state that it carries."""
+"""Test a training of the echo task: loss, optimizers, steps and the carried state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def train(settings: EchoSettings, windows: int) -> Training:
 
 
 def test_step_applies_adagrad_to_the_gradient_of_the_loss() -> None:
-    """The whole chain, input to moved weight, by finite differences of the loss."""
+    """Check input to updated weight by finite differences of the loss."""
     settings = EchoSettings(bits=60, batch=2, window=4, units=2, layers=2, dtype="float64")
     training = train(settings, 2)
     before, state = training.parameters, training.state
@@ -90,7 +90,7 @@ def test_step_carries_the_state_and_resets_it_at_each_epoch() -> None:
             assert not spy.given[number].c.any()
         else:
             assert spy.given[number] is spy.returned[number - 1]
-        assert spy.asked[number][1] is spy.given[number]  # the gradient starts where y did
+        assert spy.upstream[number][1] is spy.given[number]  # the gradient starts where y did
 
 
 def test_step_with_reset_state_starts_from_zero() -> None:

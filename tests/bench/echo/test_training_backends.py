@@ -1,4 +1,4 @@
-"""Trainings of the echo task on every backend that is here have one loss curve."""
+"""Test that trainings of the echo task on all installed backends have the same loss curve."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from tests.bench.echo.made_models import Wrong
 
 ROUNDING = 20.0
 
-# A whole training in little time: the plateau, the fall, where a curve is most sensitive, what is
-# learned, and an epoch's end, where the state is reset.
+# A short training with all phases: the plateau, the fall, where a curve is most sensitive, the
+# learned task, and an epoch's end, where the state is reset.
 WINDOWS = 150
 SETTINGS = EchoSettings(bits=3_000, echo=1, window=6, units=6)
 LAYERED = EchoSettings(bits=1_500, layers=2, dropout=0.5)
 
-# An unrolled graph under XLA compiles for minutes where it is large, and this is about the curve:
-# the gate has every backend's step already.
+# Large unrolled graphs compile for minutes under XLA; the gate judges their steps elsewhere.
 BACKENDS = [name for name in lstm_impl.list_backends() if not name.startswith("static_unroll+")]
 STRATEGIES = list(
     {name.partition("+")[0].partition("@")[0]: name for name in BACKENDS[::-1]}.values()
 )
-# Of TensorFlow's loops one stands for all, and of Keras's layers one.
+# One of TensorFlow's loops and one of Keras's layers represent the others.
 QUICK = [
     name
     for name in STRATEGIES
@@ -39,15 +38,15 @@ QUICK = [
 ]
 
 
-def but_for_these_slow(quick: list[str]) -> list[ParameterSet]:
-    """Every backend as a parameter; those that are not ``quick`` run with the slow tests."""
+def slow_except(quick: list[str]) -> list[ParameterSet]:
+    """Return each backend as a parameter, marked slow unless it is ``quick``."""
     return [
         pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in BACKENDS
     ]
 
 
 def model(name: str, settings: EchoSettings) -> lstm_impl.Model:
-    """The model, or a skip with the reason where the backend cannot be used for this."""
+    """Return the model; skip with the reason where the backend cannot train this."""
     backend = lstm_impl.get_backend(name)
     available = backend.availability("cpu")
     if not available:
@@ -64,8 +63,8 @@ def train(name: str, settings: EchoSettings, windows: int) -> Training:
 
 
 @cache
-def judged(settings: EchoSettings, windows: int) -> tuple[Float64, Float64]:
-    """The float64 curve, and by how much rounding may move it: some times what it moves NumPy's."""
+def reference_curve(settings: EchoSettings, windows: int) -> tuple[Float64, Float64]:
+    """Return the float64 curve and its bound: a multiple of how far rounding moves NumPy's."""
     reference, rounded = (
         np.array(train("numpy", replace(settings, dtype=dtype), windows).losses)
         for dtype in ("float64", settings.dtype)
@@ -74,20 +73,20 @@ def judged(settings: EchoSettings, windows: int) -> tuple[Float64, Float64]:
     return reference, ROUNDING * np.maximum(moved, np.finfo(np.float32).eps)
 
 
-@pytest.mark.parametrize("name", but_for_these_slow(QUICK))
+@pytest.mark.parametrize("name", slow_except(QUICK))
 def test_loss_curve_of_each_backend_equals_the_reference(name: str) -> None:
-    reference, bound = judged(SETTINGS, WINDOWS)
+    reference, bound = reference_curve(SETTINGS, WINDOWS)
     deviation = np.abs(np.array(train(name, SETTINGS, WINDOWS).losses) - reference)
     assert np.all(deviation <= bound), (
         f"worst at window {np.argmax(deviation / bound) + 1}: "
         f"{np.max(deviation / bound):.2f} of the bound"
     )
-    assert reference[-1] < 0.1  # it was learned: the bound was put to the test
+    assert reference[-1] < 0.1  # learned: the bound was tested
 
 
-@pytest.mark.parametrize("name", but_for_these_slow(["while_loop"]))
+@pytest.mark.parametrize("name", slow_except(["while_loop"]))
 def test_loss_curve_with_layers_and_dropout_equals_the_reference(name: str) -> None:
-    reference, bound = judged(LAYERED, 40)
+    reference, bound = reference_curve(LAYERED, 40)
     deviation = np.abs(np.array(train(name, LAYERED, 40).losses) - reference)
     assert np.all(deviation <= bound)
 
@@ -96,6 +95,6 @@ def test_loss_curve_with_layers_and_dropout_equals_the_reference(name: str) -> N
     "mistake", ["forget bias dropped", "h not carried", "one gradient a little too large"]
 )
 def test_loss_curve_of_a_wrong_model_leaves_the_bound(mistake: str) -> None:
-    reference, bound = judged(SETTINGS, WINDOWS)
+    reference, bound = reference_curve(SETTINGS, WINDOWS)
     training = Training(SETTINGS, cast("Any", Wrong(model_of(SETTINGS), mistake)))
     assert np.any(np.abs(training.until(WINDOWS) - reference) > bound)

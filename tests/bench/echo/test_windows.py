@@ -1,4 +1,4 @@
-"""Maps of what windows learn: their cells, the workers, the file, and how they are shown."""
+"""Test maps of what windows learn: cells, workers, file and tables."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_train_cell_with_reset_state_reaches_the_best_loss() -> None:
 
 
 def test_train_cell_equals_the_reference_map() -> None:
-    """The same numbers as the version that trained the map which comes with the project."""
+    """Compare with the version that trained the project's map."""
     (reference,) = maps.collect([REFERENCE]).maps
     (known,) = (each for each in reference.seeds("echo", 3, 15, True) if each.seed == 0)
     found = train_cell(MapPlan(), (3, 15, True, 0))
@@ -166,7 +166,7 @@ def test_windows_trains_writes_and_shows_a_map(capsys: pytest.CaptureFixture[str
 
 
 def test_windows_ctrl_c_keeps_the_finished_cells() -> None:
-    """As a terminal sends it: to the command and to its workers."""
+    """Send it as a terminal does: to the command and to its workers."""
     child = subprocess.Popen(
         (
             *(sys.executable, "-m", "bench.echo", "windows", "--jobs", "2", "--distances", "1"),
@@ -191,7 +191,7 @@ def test_windows_ctrl_c_keeps_the_finished_cells() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--distances", "one"], "--distances: 'one'; expected integers"),
         (["--distances", "0"], "--distances must be different positive integers"),
@@ -205,11 +205,11 @@ def test_windows_ctrl_c_keeps_the_finished_cells() -> None:
     ],
 )
 def test_windows_bad_input_prints_one_line_and_exits_2(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*OPTIONS, *arguments) == 2
     out = capsys.readouterr()
-    assert told in out.err
+    assert message in out.err
     assert len(out.err.splitlines()) == 1
     assert out.err.startswith("error: ")
     assert not list(Path.cwd().iterdir())
@@ -229,7 +229,7 @@ def test_windows_unreadable_file_is_reported_and_others_shown(
 
 
 def shown() -> LearningMap:
-    """Two distances, two windows, two seeds; the longer window learns, the reset state in part."""
+    """Return a map in which the longer window learns, and the reset state in part."""
     cells = [
         cell(
             distance=d,

@@ -33,10 +33,10 @@ def test_report_of_streams_has_percentiles_and_p99_verdict(report: Report) -> No
 
 
 def test_report_of_streams_counts_missed_deadlines() -> None:
-    beside = StreamConditions(deadline=3e-4)
+    conditions = StreamConditions(deadline=3e-4)
     found = gather(
         *(
-            streamed(a_stream(backend), a_run(number), 1e-4, tail, beside=beside)
+            streamed(a_stream(backend), a_run(number), 1e-4, tail, conditions=conditions)
             for number in range(6)
             for backend, tail in (("keras", 5.0), ("numpy", 2.0))
         )
@@ -48,7 +48,9 @@ def test_report_of_streams_counts_missed_deadlines() -> None:
 
 def test_report_of_streams_names_loaded_processors() -> None:
     def said(load: int) -> bool:
-        found = streamed(a_stream("keras"), a_run(0), 1e-4, 5.0, beside=StreamConditions(load=load))
+        found = streamed(
+            a_stream("keras"), a_run(0), 1e-4, 5.0, conditions=StreamConditions(load=load)
+        )
         return "The suite kept 2 processors busy" in as_text(build(gather(found)), width=200)
 
     assert said(2)
@@ -63,7 +65,7 @@ def test_records_different_deadlines_give_none() -> None:
                 a_run(n),
                 1e-4,
                 5.0,
-                beside=StreamConditions(deadline=1e-3 * (1 + n)),
+                conditions=StreamConditions(deadline=1e-3 * (1 + n)),
             )
             for n in range(2)
         )
