@@ -11,7 +11,6 @@ import signal
 from collections.abc import Sequence
 
 from bench import case as suites
-from bench.case import loading
 from bench.cli import arguments, command_line
 from bench.cli.command_line import UsageError
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
@@ -77,11 +76,9 @@ def _interrupt(number: int, frame: object) -> None:
 
 def _list() -> int:
     found = {name: suites.load(name) for name in suites.available()}
-    width = max(map(len, (*found, *loading.UNTIMED)))
+    width = max(map(len, found))
     for name, suite in found.items():
         print(f"{name:{width}}  {count(len(suite.cases), 'case'):>11}  {suite.summary}")
-    for name, message in loading.UNTIMED.items():
-        print(f"{name:{width}}  {'no cases':>11}  {message}")
     return MEASURED
 
 

@@ -50,11 +50,6 @@ LARGEST_SUITE = 2**24
 MOST_CASES = 1_000_000
 """At a second each, a process of them takes twelve days."""
 
-UNTIMED = {
-    "learning": "what a truncation window learns; it times nothing: python -m bench.echo windows",
-}
-"""What is requested like a suite and has no cases to time: what it is, and its command."""
-
 _LONGEST_ERROR = 2000  # letters; a list of the backends there are is a thousand
 
 
@@ -245,8 +240,6 @@ def _find(name: str, folder: Path) -> Path:
             )
         return path
     known = available()
-    if name in UNTIMED:
-        raise SuiteError(f"{name} is no suite of cases but {UNTIMED[name]}")
     if name not in known:
         raise SuiteError(
             f"there is no suite {shown(name)}{did_you_mean(name, known)}; there are "

@@ -1,7 +1,6 @@
-"""What about a machine makes times doubtful: before they are taken, and when they were.
+"""Say what about a machine makes times unreliable, before and after measuring, and what to do.
 
-Pure functions of what ``machine`` read, so that every sentence is tested without the machine it
-speaks of. What would make them unreliable is reported before measuring, with what to do about it.
+These are pure functions of what ``machine`` read.
 """
 
 from __future__ import annotations
@@ -21,11 +20,10 @@ from bench.stats.trust import WIDE
 from bench.worker.timing import StepSeries, Stopped
 
 CLOCK_CHANGE = 0.2
-"""A CPU that runs this much faster or slower at the end than at the start has left the state it was
-measured in; single readings scatter by some per cent."""
+"""Largest change of a CPU's clock from start to end; single readings scatter by some per cent."""
 
 HOT_SHARE = 0.01
-"""Part of the time for which a GPU may be slowed down by heat."""
+"""Largest part of the time for which heat may slow a GPU down."""
 
 LITTLE_MEMORY = 2 * 2**30
 """Bytes: TensorFlow alone takes half a GiB, the reference of a large case up to two."""
@@ -33,7 +31,7 @@ LITTLE_MEMORY = 2 * 2**30
 GPU_BUSY = 5.0
 """Percent: an idle GPU shows 0, a desktop drawn by it 1 or 2."""
 
-# Reasons for a lower clock that need no remedy: nothing runs, or somebody has set it so.
+# Harmless reasons for a lower clock: nothing runs, or it was set on purpose.
 _HARMLESS = {"gpu_idle", "applications_clocks_setting", "display_clock_setting", "sync_boost"}
 
 _TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tf-nightly")
@@ -42,13 +40,13 @@ LIMITING = (
     *("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES"),
     *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"),
 )
-"""Environment variables by which libraries leave instructions of the CPU unused: with one set for
-an older CPU, OpenBLAS computes at half its rate."""
+"""Environment variables that keep libraries from using instructions of the CPU; set for an older
+CPU, OpenBLAS computes at half its rate."""
 
 _QUIET = "close what else runs, or measure on a machine of its own"
 
 
-# -- when they were taken
+# -- after measuring
 
 
 def validity(
@@ -58,7 +56,7 @@ def validity(
     device: str,
     period: float | None = None,
 ) -> Iterator[RecordedReason]:
-    """Every reason not to trust a measurement; none if it is valid. period: of a stream's calls."""
+    """Yield each reason why a measurement is not valid. period: of a stream's calls."""
     count = len(series.blocks)
     width = intervals.relative_half_width(series.samples)
     if count < intervals.FEWEST_SAMPLES:
@@ -80,7 +78,7 @@ def validity(
             "the earlier and the later half of the samples differ: no steady state",
             f"{MORE_TIME}; if it stays, {_QUIET}",
         )
-    # A stream whose calls are due faster than they are done.
+    # A stream whose calls take longer than its period.
     service = 0.0 if series.streamed is None else float(np.median(series.streamed.service))
     if period is not None and service > period:
         yield RecordedReason(
@@ -131,13 +129,13 @@ def _of_cpu(disturbance: Disturbance, threads: Sequence[str]) -> Iterator[Record
         )
 
 
-# -- before
+# -- before measuring
 
 
 def findings(here: Environment, disturbance: Disturbance, facts: GpuFacts) -> list[RecordedReason]:
-    """Everything worth changing before a measurement, the most harmful first; best if empty.
+    """Return everything worth changing before a measurement, the most harmful first.
 
-    disturbance: what went on during a second in which this process did nothing.
+    disturbance: during a second in which this process did nothing.
     """
     found = [*_cpu(here), *_gpus(here, facts), *_software(here)]
     left = here.memory.available_bytes

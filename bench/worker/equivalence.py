@@ -1,8 +1,7 @@
-"""The gate: a backend is timed only after it has computed what the reference computes.
+"""The gate: time a backend only after it has computed what the reference computes.
 
-The comparison is the library's (``lstm_impl.proof``; ``docs/equivalence.md`` derives its bounds).
-This module chooses the judge, keeps its answers, and judges what a step computed in its last timed
-call.
+The comparison is in ``lstm_impl.proof``; ``docs/equivalence.md`` derives its bounds. This module
+chooses the judge, keeps its answers, and judges what a step computed in its last timed calls.
 """
 
 from __future__ import annotations
@@ -44,27 +43,28 @@ from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload
 
 REFERENCE_OPERATIONS = 2e11
-"""The NumPy reference does about 45 Gflop/s on two cores: above this it would take over 5 s."""
+"""Most operations for the NumPy reference: with 45 Gflop/s on two cores more take over 5 s."""
 
 REFERENCE_BYTES = 2 * 2**30
-"""The reference keeps every gate and state in float64; above this a framework judges instead."""
+"""Most bytes of the reference, which keeps every gate and state; a framework judges larger
+cases."""
 
 JUDGES = ("while_loop+hoisted", "torch", "jax_scan")
-"""Float64 backends that may judge large cases, the first that is available on the CPU."""
+"""Float64 backends that may judge large cases; the first that is available on the CPU does."""
 
 FOLLOWED = 20 * LEARNING_RATE
-"""More that results may be off after updates of the weights: where a gradient is nearly zero, Adam
-moves a weight by the learning rate in the direction of its sign, which is rounding's."""
+"""Error that updates of the weights may add: for a gradient near zero, Adam moves a weight by the
+learning rate in the direction of a sign that rounding decides."""
 
 MOVED = 0.25
-"""How far what timed steps have added to the weights may be from what the optimizer's formula adds,
-by its root mean square, if rounding explains it. An update that is not made is off by 1."""
+"""Largest relative error (root mean square) of the updates of timed steps, if rounding explains it.
+For an update that is not made it is 1."""
 
 
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
-    """``lstm_impl.proof.gate`` with the judge that fits the size, unless one is given."""
-    whole = _judged_at_once(workload) if workload.streaming else workload
-    judge = judge or choose_judge(model.spec, whole)
+    """Call ``lstm_impl.proof.gate`` with the judge for this size, unless one is given."""
+    at_once = _judged_at_once(workload) if workload.streaming else workload
+    judge = judge or choose_judge(model.spec, at_once)
     return proof.gate(model, workload, seed, _remembering(judge, model.spec))
 
 
@@ -75,12 +75,12 @@ def gate_last(
     last: Last,
     judge: Judge | None = None,
 ) -> GateResult:
-    """Compare what a step computed when it was timed with the reference.
+    """Compare the results of timed calls with the reference.
 
-    seed: of ``Model.prepare``. Of windows it is the last one's results and the final state; of a
-    stream what it computed when it went on from the state that the timed calls left
-    (``proof.streamed.gone_on``). With an optimizer the calls must have been the first after
-    ``Step.restart``, and the model's weights be those that they left.
+    seed: of ``Model.prepare``. For windows these are the results of the last one and the final
+    state; for a stream, what it computes from the state that the timed calls left
+    (``proof.streamed.gone_on``). With an optimizer the calls are the first after ``Step.restart``,
+    and the model has the weights that they left.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     found: dict[str, float] = {}
@@ -104,7 +104,7 @@ def gate_last(
             continue
         missing = [name for name in theirs if name not in ours]
         if model.steps_return_loss and workload.optimizer and len(missing) == len(theirs):
-            continue  # its weights are judged
+            continue  # its weights are judged instead
         theirs = {name: array for name, array in theirs.items() if name not in missing}
         off = dict.fromkeys(missing, math.inf) | compare(ours, theirs)
         most = bounds(spec, workload.batch, workload.timesteps, list(off))
@@ -132,7 +132,7 @@ def _within(found: Mapping[str, float], allowed: Mapping[str, float]) -> bool:
 
 
 def _judged_at_once(workload: Workload) -> Workload:
-    """As much of a stream as is judged in one go."""
+    """Return the part of a stream that is judged at once."""
     return replace(workload, timesteps=SEVERAL * workload.timesteps)
 
 
@@ -144,10 +144,10 @@ def _worked_through(
     seed: int,
     numbers: Sequence[int],
 ) -> dict[str, FloatArray]:
-    """What calls in a row compute in the end, on these sets of inputs: named by call, as ``0 y``.
+    """Return what consecutive calls compute on these sets of inputs, named by call, as ``0 y``.
 
-    With an optimizer the weights that they leave and how far rounding may have moved them follow,
-    as ``3 kernel`` and ``3 unsure kernel`` of three calls and one kernel.
+    With an optimizer, ``3 kernel`` is a weight after three calls, and ``3 unsure kernel`` how far
+    rounding may have moved it.
     """
     sets = InputSets(spec, workload, seed)
     optimizer = NumPyOptimizer(workload.optimizer) if workload.optimizer else None
@@ -172,7 +172,7 @@ def _worked_through(
                 continue
             gradients = [found[f"d{name}"] for name in names]
             changes = optimizer.changes(gradients)
-            # How far each may be off, relative to its largest value.
+            # Largest error of each, relative to its largest value.
             off = bounds(spec, workload.batch, parts[0].stop, [f"d{name}" for name in names])
             for square, gradient, most in zip(unsure, gradients, off.values(), strict=True):
                 square += _unsure(optimizer.name, gradient, most) ** 2
@@ -189,7 +189,7 @@ def _worked_through(
 
 
 def _unsure(optimizer: str, gradient: FloatArray, off: float) -> FloatArray:
-    """How far an update may be off where the gradient is off by ``off`` of its largest value.
+    """Return the error of an update if the gradient is off by ``off`` of its largest value.
 
     Adam may step the other way where the gradient is smaller than its error.
     """
@@ -203,11 +203,10 @@ def _unsure(optimizer: str, gradient: FloatArray, off: float) -> FloatArray:
 def _moved(
     spec: LSTMSpec, before: LSTMWeights, after: LSTMWeights, left: Mapping[str, FloatArray]
 ) -> tuple[float, float]:
-    """How far the weights' way is from the one expected, relative to it, and how far it may be:
-    root mean squares.
+    """Return the relative error of the weights' change, and the largest allowed: root mean squares.
 
-    left: the weights expected, by name, and how far off rounding of gradients may have led each, as
-    ``unsure NAME``. The rounding of the weights comes to that, once for each digit that is lost.
+    left: the expected weights by name, and the error of each by rounding of gradients, as ``unsure
+    NAME``. Rounding of the weights is added to that.
     """
 
     def flat(arrays: Iterable[FloatArray]) -> FloatArray:
@@ -229,7 +228,7 @@ def _moved(
 
 
 def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
-    """The NumPy reference, or a float64 backend proven against it where that takes too long."""
+    """Return the NumPy reference, or if that takes too long a float64 backend proven against it."""
     timesteps = max(part.stop - part.start for part in judged_parts(workload))
     rows = workload.batch * timesteps
     operations = 2.0 * spec.parameter_count * rows * (3 if workload.training else 1)
@@ -249,9 +248,9 @@ def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
 
 @functools.cache
 def prove(name: str, spec: LSTMSpec) -> None:
-    """Check a float64 judge against the reference: this network, two sequences, four steps.
+    """Check a float64 judge against the reference: this network, two sequences, four timesteps.
 
-    Raises RuntimeError, with the gate's words, if it is no judge.
+    Raises RuntimeError if it fails the gate.
     """
     model = get_backend(name).build(spec, LSTMWeights.random(spec, seed=1), "cpu")
     workload = Workload(batch=2, timesteps=4, mode="training")
@@ -275,16 +274,16 @@ def _framework_judge(backend: Backend, spec: LSTMSpec) -> Judge:
 
 
 _remembered: dict[str, dict[str, FloatArray]] = {}
-"""What the judge said last, by everything that it depends on: the backends of one group are judged
-one after the other on the same numbers."""
+"""Recent answers of judges by everything that they depend on: all backends of a group are judged on
+the same numbers."""
 
 REMEMBERED_BYTES = 2**29
-"""Of what the judge said. A case asks it three to eight times, which is some megabytes of answers;
-the largest in any suite are 100 MB each, and are judged again for each backend rather than kept."""
+"""Most bytes of kept answers. A case needs three to eight, of some megabytes together; the largest
+of any suite have 100 MB each, and are computed again for each backend."""
 
 
 def _remembering(judge: Judge, spec: LSTMSpec) -> Judge:
-    """The judge, with what it has computed before kept."""
+    """Return the judge with a cache of its answers."""
 
     def run(
         weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
@@ -300,7 +299,7 @@ def _remembering(judge: Judge, spec: LSTMSpec) -> Judge:
 
 
 def _recalled(key: str, ask: Callable[[], dict[str, FloatArray]]) -> dict[str, FloatArray]:
-    """What the judge said before under this key, here or in the session, or says now."""
+    """Return the judge's answer from this process, from the session, or computed now."""
     if key not in _remembered:
         answer = None
         if _session and (data := _session.find(key)) is not None:
@@ -323,20 +322,20 @@ def _size(answers: Mapping[str, Mapping[str, FloatArray]]) -> int:
 
 
 LARGEST_FOLDER = 2**29
-"""Bytes of what the processes of a session share. It lies where temporary files do, which on some
-machines is memory; the answer of a training step of 64 x 25 x 512 has 30 MB."""
+"""Most bytes that the processes of a session share in temporary files, which may be in memory. The
+answer for a training step of 64 x 25 x 512 has 30 MB."""
 
 _DIGEST = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """What the processes of a session find out once: files named by their keys, digest first."""
+    """A folder in which processes of a session share results: a file a key, digest first."""
 
     folder: Path
 
     def find(self, key: str) -> bytes | None:
-        """What was kept under this key, complete and unchanged, or None."""
+        """Return what was kept under a key if it is complete and unchanged, or None."""
         try:
             data = (self.folder / key).read_bytes()
         except OSError:
@@ -344,7 +343,7 @@ class SharedFolder:
         return data[_DIGEST:] if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] else None
 
     def keep(self, key: str, data: bytes) -> None:
-        """Keep this, if there is space; what cannot be written is found out again, no more."""
+        """Keep data if there is space; a failure to write is ignored."""
         with contextlib.suppress(OSError, ResultWriteError):
             held = sum(path.stat().st_size for path in self.folder.iterdir())
             if held + len(data) <= LARGEST_FOLDER:
@@ -355,6 +354,6 @@ _session: SharedFolder | None = None
 
 
 def share_answers(folder: SharedFolder | None) -> None:
-    """Keep what judges say in a folder of the session, and take from it what others have kept."""
+    """Share judges' answers with other processes through a folder of the session."""
     global _session
     _session = folder

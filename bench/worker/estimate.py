@@ -1,8 +1,7 @@
-"""Estimate from a case's sizes alone what it needs: operations, bytes and time.
+"""Estimate from a case's sizes what it needs: operations, bytes and time.
 
-So that a case too large for the machine is skipped with a reason, where it would otherwise swap,
-be killed or never end. Bytes are lower bounds of what any backend holds, so that nothing is skipped
-that would fit. This module knows arithmetic; ``free`` alone asks the machine.
+A case too large for the machine is skipped with a reason; otherwise it would swap, be killed or
+never end. Bytes are lower bounds for any backend, so that no case is skipped that would fit.
 """
 
 from __future__ import annotations
@@ -19,16 +18,14 @@ from lstm_impl.tuning.machine import usable
 from lstm_impl.workload import Workload, differentiated
 
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-_DOUBLE = 8  # bytes of a number of the judge, which computes in float64
 
 LONGEST_STEP = 120.0
-"""Seconds that one step may take, as estimated. A case is a dozen steps at the very least (the
-first call, the gate, which is in float64 and so half as fast, and six samples): half an hour."""
+"""Most estimated seconds of a step. A case has a dozen steps at least (the first call, the gate at
+half the speed in float64, and six samples): half an hour."""
 
 CPU_RATE, GPU_RATE = 2e10, 1e12
-"""Operations a second of one processor, and of a GPU. A core does some 1e11 in a large float32
-matrix product and a GPU 1e13 and more; a recurrence of small products reaches a fifth to a tenth
-of that."""
+"""Operations a second of one processor, and of a GPU: a fifth to a tenth of what a large float32
+matrix product reaches (1e11 and 1e13), as for a recurrence of small products."""
 
 ADVICE = "choose fewer sequences, timesteps or units, or a larger machine"
 
@@ -37,9 +34,9 @@ ADVICE = "choose fewer sequences, timesteps or units, or a larger machine"
 class Estimate:
     """What one step of a case needs.
 
-    operations: of the matrix products. weights, activations: bytes of what the device holds at
-    once; in training gradients, and what the backward pass needs of every step, are in them.
-    judge: bytes that the gate needs in the host's memory, whichever device is measured.
+    operations: of the matrix products. weights, activations: bytes that the device holds at once,
+    in training with gradients and what the backward pass needs. judge: bytes that the gate, in
+    float64, needs in the host's memory.
     """
 
     operations: float
@@ -55,9 +52,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Free:
-    """Bytes of the host and of the GPU, None if not known, and usable processors.
+    """Free bytes of the host and all bytes of the GPU, None if not known, and usable processors.
 
-    gpu_bytes: all that the GPU has, since frameworks take its memory whole when they start.
+    Frameworks take all memory of a GPU when they start.
     """
 
     host_bytes: int | None
@@ -66,7 +63,7 @@ class Free:
 
 
 def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
-    """What one step of this network needs. Of windows only one is in memory at a time."""
+    """Estimate one step. Only one window is in memory at a time."""
     training = workload.training
     steps = workload.batch * workload.timesteps
     at_once = workload.batch * (workload.window or workload.timesteps)
@@ -81,28 +78,28 @@ def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
         operations=operations(spec, workload),
         weights=kept * spec.parameter_count * (2 if training else 1),
         activations=computed * (outside * steps + inside * at_once),
-        judge=_DOUBLE * at_once * (outside + inside),
+        judge=8 * at_once * (outside + inside),
     )
 
 
 def _outside(spec: LSTMSpec, workload: Workload) -> int:
-    """Numbers of a timestep that are given or come out: x and y; in training dy, and maybe dx."""
+    """Count the input and output numbers of a timestep: x and y; in training dy, and maybe dx."""
     features = spec.input_size * (2 if "x" in _differentiated(workload) else 1)
     return features + spec.output_size * (2 if workload.training else 1)
 
 
 def _differentiated(workload: Workload) -> tuple[str, ...]:
-    """Those of the input x and the initial state h, c that a step computes gradients of."""
+    """Return which of the input x and the initial state h, c a step computes gradients of."""
     return differentiated(workload.gradients, "x", "h", "c") if workload.training else ()
 
 
 def operations(spec: LSTMSpec, workload: Workload) -> float:
-    """Multiplications and additions of the matrix products of one step: no backend can do fewer.
+    """Count the fewest multiplications and additions of the matrix products of one step.
 
-    Forward, a weight is used once for each sequence and valid timestep; training does so twice
-    more, for the gradients of the input or state and of the weight. What is not requested is not
-    counted: for the input's gradient the first layer's kernels, for the initial state's each
-    layer's recurrent kernel at a window's first timestep.
+    The forward pass uses a weight once for each sequence and valid timestep, training twice more:
+    for the gradients of the input or state, and of the weight. Gradients that are not requested do
+    not count: the input's (the first layer's kernels) and the initial state's (each recurrent
+    kernel at the first timestep of a window).
     """
     biases = 4 * spec.output_size * spec.num_layers
     weights = spec.parameter_count - biases
@@ -117,12 +114,11 @@ def operations(spec: LSTMSpec, workload: Workload) -> float:
 
 
 def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
-    """Bytes that one step must move between memory and the processor, whatever its caches hold.
+    """Count the bytes that one step must move between memory and processor with ideal caches.
 
-    Each once: the weights, the valid part of the input, the output and the masks, and the state
-    before and after; in training also the gradients of the output, of the weights, and of the
-    input and the states where they are requested. An update takes the place of the weights'
-    gradients; Adam's reads and writes two more arrays as large as the weights.
+    Each once: the weights, the valid part of input, output and masks, and the states; in training
+    the gradients of the output, the weights, and where requested the input and the states. An
+    update replaces the weights' gradients; Adam's moves four more arrays as large as the weights.
     """
     training = workload.training
     kept, computed = _BYTES[spec.precision.variable], _BYTES[spec.precision.compute]
@@ -130,7 +126,7 @@ def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
     outside = _outside(spec, workload)
     if workload.dropout and training:
         outside += (spec.num_layers - 1) * spec.output_size
-    # h and c, before and after; and of either the gradients, where they are requested.
+    # h and c, before and after, and their gradients where they are requested.
     arrays = 4 * (2 if "h" in _differentiated(workload) else 1)
     states = arrays * spec.state_layers * spec.hidden_size
     return kept * passes * spec.parameter_count + computed * (
@@ -139,22 +135,21 @@ def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
 
 
 def free(device: str) -> Free:
-    """What this machine has to spare now for a case on a device."""
+    """Return what this machine can spare now for a case on a device."""
     import psutil
 
     host, limit = int(psutil.virtual_memory().available), cgroup_bytes()
     gpu = None
-    # What the driver cannot say, the estimate does without.
     if device != "cpu":
         with contextlib.suppress(Exception), devices.opened_nvml() as nvml:
             handle = devices.gpu_handle(nvml, os.environ, device)
-            if handle is not None:  # else a part of a GPU, whose size is not the GPU's
+            if handle is not None:  # it is None for a part of a GPU
                 gpu = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
     return Free(host if limit is None else min(host, limit), gpu, usable())
 
 
 def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Bytes that a container's limit leaves, or None without one: the machine's own are more.
+    """Return the bytes that a container's limit leaves, or None without one.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html
     """
@@ -169,7 +164,7 @@ def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 
 def too_large(case: Case, machine: Free) -> str:
-    """Why a case cannot be measured on this machine, in words; empty if it can."""
+    """Return why a case cannot be measured on this machine; empty if it can."""
     found = estimate(case.spec, case.workload)
     on_cpu = case.device == "cpu"
     if not on_cpu and machine.gpu_bytes is not None and found.device_bytes > machine.gpu_bytes:
@@ -177,7 +172,7 @@ def too_large(case: Case, machine: Free) -> str:
             f"needs about {_gib(found.device_bytes)} on the GPU; "
             f"{case.device} has {_gib(machine.gpu_bytes)}"
         )
-    # A CPU holds what is judged and what the judge computes, one after the other.
+    # A CPU holds what is measured and what the judge computes one after another.
     here = max(found.device_bytes, found.judge) if on_cpu else found.judge
     if machine.host_bytes is not None and here > machine.host_bytes:
         purpose = (
@@ -194,6 +189,5 @@ def too_large(case: Case, machine: Free) -> str:
 
 
 def _gib(size: int) -> str:
-    """With a tenth where it is small: 0.4 GiB, 31 GiB."""
     value = size / 2**30
     return f"{value:.1f} GiB" if value < 9.95 else f"{value:.0f} GiB"

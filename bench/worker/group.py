@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import statistics
+import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TypeAlias
+from typing import Self, TextIO, TypeAlias
 
 import numpy as np
 
@@ -31,7 +34,6 @@ from bench.records.streaming import Bounds, StreamCalls, Taken
 from bench.stats.latency import PARTS, percentile
 from bench.worker import equivalence, estimate, memory_server, resources, roofs, timing
 from bench.worker.disturbances import validity
-from bench.worker.output import Output, Printed
 from bench.worker.roofs import Roofs
 from bench.worker.timing import (
     Broken,
@@ -180,6 +182,84 @@ def _taken(seconds: FloatArray) -> Taken:
         float(ordered[-1]),
         hdr.encode(ordered),
     )
+
+
+# -- the output of backends
+
+KEPT = 16_384
+"""Bytes of the beginning, and of the end. An error message has some thousands."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Printed output. size: of all, in bytes; text: the beginning and the end."""
+
+    size: int = 0
+    text: str = ""
+
+
+class Output:
+    """A context in which the output of the process goes to a file."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._before: tuple[tuple[int, int], ...] = ()
+        self._streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
+
+    def __enter__(self) -> Self:
+        self._streams = sys.stdout, sys.stderr
+        for stream in self._streams:
+            with contextlib.suppress(Exception):
+                stream.flush()
+        before = []
+        for file in (1, 2):
+            with contextlib.suppress(OSError):  # it was closed
+                before.append((file, os.dup(file)))
+            os.dup2(self._file.fileno(), file)
+        self._before = tuple(before)
+        sys.stdout, sys.stderr = _stream_onto(1), _stream_onto(2)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        sys.stdout, sys.stderr = self._streams
+        for file, before in self._before:
+            os.dup2(before, file)
+            os.close(before)
+        self._before = ()
+
+    def take(self) -> Printed:
+        """Return what was printed since the last call."""
+        file = self._file.fileno()
+        size = os.fstat(file).st_size
+        text = os.pread(file, 2 * KEPT, 0).decode("utf-8", "replace")
+        if size > 2 * KEPT:
+            head, tail = os.pread(file, KEPT, 0), os.pread(file, KEPT, size - KEPT)
+            text = (
+                f"{head.decode('utf-8', 'replace')}\n"
+                f"... ({size - 2 * KEPT} bytes are left out) ...\n"
+                f"{tail.decode('utf-8', 'replace')}"
+            )
+        # All that print share its position, even child processes.
+        os.lseek(file, 0, os.SEEK_SET)
+        os.ftruncate(file, 0)
+        return Printed(size, text)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._file.close()
+
+
+class _Stream(io.TextIOWrapper):
+    """A stream that stays open when other code closes it."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.flush()
+
+
+def _stream_onto(file: int) -> _Stream:
+    raw = io.FileIO(file, "w", closefd=False)
+    return _Stream(raw, "utf-8", "backslashreplace", write_through=True)
 
 
 # -- prepare a case: build, trace, call and judge it

@@ -39,6 +39,7 @@ from bench.worker.group import (
     FAILED,
     Bench,
     Measured,
+    Output,
     Result,
     Unmeasured,
     failed,
@@ -46,7 +47,6 @@ from bench.worker.group import (
     prepare,
     start_ahead,
 )
-from bench.worker.output import Output
 from bench.worker.resources import ProcessMemory
 from bench.worker.roofs import Roofs
 from bench.worker.timing import NUMBERS, StreamConditions, TimingPlan

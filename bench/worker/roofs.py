@@ -61,14 +61,12 @@ class Roof:
     """The fewest seconds of one unit (an operation, a byte, a product), and which library took
     them.
 
-    origin: ``THIS_PROCESS``, or the day on which another process measured it. here: the fewest
-    seconds in this process; infinite if it measured none.
+    origin: ``THIS_PROCESS``, or the day on which another process measured it.
     """
 
     seconds: float
     by: str
     origin: str = THIS_PROCESS
-    here: float = math.inf
 
 
 NO_ROOF = Roof(math.inf, "")
@@ -196,11 +194,10 @@ class RoofsSeen:
             min((e for key, e in of.items() if key[:2] == place), key=_seconds, default=None)
             for of in (self._here, self._seen)
         )
-        found = NO_ROOF if here is None else Roof(here.seconds, here.by, here=here.seconds)
-        if seen is not None and seen.seconds < found.seconds:
+        if seen is not None and (here is None or seen.seconds < here.seconds):
             day = datetime.fromtimestamp(seen.when, UTC).date().isoformat()
-            return Roof(seen.seconds, seen.by, f"this machine, {day}", found.here)
-        return found
+            return Roof(seen.seconds, seen.by, f"this machine, {day}")
+        return NO_ROOF if here is None else Roof(here.seconds, here.by)
 
     def served(self, machine: str, roof: Key, library: str) -> bool:
         """Whether a roof includes what a library reaches."""
@@ -375,10 +372,10 @@ class Roofs:
         process has started on the device.
 
         ``of_matmul`` is the least time under the roof over the case's time, ``matmul_per_s`` the
-        roof, ``matmul_by`` its library, ``matmul_from`` its origin and ``matmul_here`` what this
-        process measured; the other roofs have the same, and a roof that nothing measured has none.
-        ``matmul_without`` names frameworks whose products are not in the roof. A roof that the case
-        seems to exceed is measured again for longer.
+        roof, ``matmul_by`` its library and ``matmul_from`` its origin; the other roofs have the
+        same, and a roof that nothing measured has none. ``matmul_without`` names frameworks whose
+        products are not in the roof. A roof that the case seems to exceed is measured again for
+        longer.
 
         Raises AccountingError if the case is still ``IMPOSSIBLE`` times above the rate of products,
         and that includes every framework of the process.
@@ -459,13 +456,10 @@ class Roofs:
         if least == math.inf:
             return {}
         total = sum(count for count, _ in parts) if name in _RATES else 0.0
-        here = sum(count * self._best(keys).here for count, keys in parts)
         roof = self._best(parts[0][1])
         found: dict[str, float | str | None] = (
             {f"{name}_per_s": total / least} if total else {f"{name}_s": least}
         )
-        if here < math.inf:
-            found[f"{name}_here"] = total / here if total else here
         found |= {f"{name}_by": roof.by, f"{name}_from": roof.origin}
         return found | {f"of_{name}": least / seconds}
 
@@ -512,8 +506,8 @@ class Roofs:
         return self._machine(str(key[1])), key, f"{library.name} {library.version}"
 
     def _best(self, keys: Sequence[Key]) -> Roof:
-        found = [self._seen.best(self._machine(str(key[1])), key) for key in keys]
-        return replace(min(found, key=_seconds), here=min(each.here for each in found))
+        found = (self._seen.best(self._machine(str(key[1])), key) for key in keys)
+        return min(found, key=_seconds)
 
 
 def _works(key: Key, library: Library) -> Iterator[tuple[Sequence[RoofWork], float, str]]:

@@ -35,9 +35,6 @@ from lstm_impl.proof.streamed import SEVERAL
 from lstm_impl.spec import FloatArray
 from lstm_impl.step import Results, Step
 
-MOST_CLOCK_READS = 10_000_000
-"""Limit of the search for the resolution. The coarsest clock in use (16 ms) moves within 10⁶."""
-
 
 class TimingError(RuntimeError):
     """A step cannot be timed, or the clock is unusable."""
@@ -61,23 +58,10 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
 
     @classmethod
-    def of(cls, now: Callable[[], float]) -> Clock:
-        """Measure the resolution of ``now``. Raises TimingError if it stands still."""
-        smallest, reads, last = math.inf, 0, now()
-        while reads < 1000 or smallest == math.inf:
-            reads += 1
-            if reads > MOST_CLOCK_READS:
-                raise TimingError(f"the clock stands still: {reads} readings were the same")
-            current = now()
-            if current > last:
-                smallest = min(smallest, current - last)
-            last = current
-        return cls(now, smallest)
-
-    @classmethod
     def system(cls) -> Clock:
         """Return the performance counter, and rest for the threads of this process."""
-        return replace(cls.of(time.perf_counter), rest=Rest())
+        resolution = time.get_clock_info("perf_counter").resolution
+        return cls(time.perf_counter, resolution, Rest())
 
 
 def first_use(step: Step, clock: Clock) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.worker.output import KEPT, Output, Printed
+from bench.worker.group import KEPT, Output, Printed
 
 
 @pytest.fixture

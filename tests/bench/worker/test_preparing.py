@@ -13,8 +13,15 @@ from bench import case as suites
 from bench.case.cases import Case
 from bench.worker import estimate
 from bench.worker.equivalence import SharedFolder
-from bench.worker.group import FROM_ANOTHER, Bench, Prepared, Unmeasured, prepare, start_ahead
-from bench.worker.output import Printed
+from bench.worker.group import (
+    FROM_ANOTHER,
+    Bench,
+    Prepared,
+    Printed,
+    Unmeasured,
+    prepare,
+    start_ahead,
+)
 from lstm_impl import Availability, LSTMSpec, names
 from lstm_impl.backends.others.numpy_loop import NumPyLoop
 from tests.bench.worker.told_backends import WORK, World

@@ -278,12 +278,6 @@ def test_a_step_that_takes_no_time_is_broken_not_infinitely_fast(timed: int, tol
     assert samples == pytest.approx([0.1] * len(samples))
 
 
-def test_a_clock_that_stands_still_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "MOST_CLOCK_READS", 5000)
-    with pytest.raises(TimingError, match="stands still"):
-        Clock.of(lambda: 1.0)
-
-
 # -- the last call
 
 
