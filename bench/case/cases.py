@@ -1,10 +1,8 @@
-"""What is measured: a case is a backend, a spec, a workload and a device, named by one stable id.
+"""Cases: a backend, a spec, a workload and a device, named by one stable id.
 
-A backend's variant (``torch:int8``) is part of its name, here, in ids and in tables; result files
-have it in a field of its own.
-
-The id is the key by which results are joined across runs, devices and machines, so its spelling is
-part of the format: change it and old results no longer match.
+A backend's variant (``torch:int8``) is part of its name here, in ids and in tables; result files
+have a field for it. Results are joined by id across runs, devices and machines, so its spelling is
+part of the format.
 """
 
 from __future__ import annotations
@@ -22,35 +20,34 @@ from lstm_impl.workload import LONGEST_PERIOD, OPTIMIZERS, SHORTEST_PERIOD, Work
 ID_SPELLING = "backend/b32-t100-i128-h256/float32/inference/cpu"
 
 NO_VARIANT = "none"
-"""Where variants are named: the backend itself."""
+"""Stands among variants for the backend itself."""
 
 APPROXIMATE = ("int8",)
 """Variants that compute another function than their backend."""
 
 UNRANKED = (*APPROXIMATE, "denormal")
-"""Variants whose times are shown and never ranked: nobody has a choice of these numbers."""
+"""Variants whose times are shown and never ranked."""
 
 BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
 REPLICAS = "replicas"
 """The variant that computes on all GPUs, or on two logical CPUs."""
 
 PEERS = ("torch", "jax_scan")
-"""TensorFlow's ways that compile at any length, and its peers; what is not installed is recorded as
-not measured and costs no time."""
+"""TensorFlow's backends that compile at any length, and those of other frameworks. What is not
+installed is recorded as not measured, which takes no time."""
 
 SIZES = ("batch", "timesteps", "inputs", "hidden")
-"""Of a ``Shape``."""
+"""The sizes of a ``Shape``."""
 
 SPELLING = "b64-t25-i512-h512"
-"""One, as a user writes it and as the id of a case has it first."""
+"""An example of how a user writes a shape, as in the id of a case."""
 
 _T = TypeVar("_T", LSTMSpec, Workload)
 
 _GRADIENTS = {"weights": "dw", "weights+input": "dwx"}
-"""What a training step differentiates, short, in an id: the weights W, and the input x."""
+"""What a training step differentiates, as an id has it: the weights W, and the input x."""
 
 _SIZES = re.compile("-".join(f"{letter}([1-9][0-9]{{0,9}})" for letter in "btih"))
-"""Of digits no more than the largest size has."""
 
 _SHAPE = re.compile(
     r"b(?P<batch>\d+)-t(?P<timesteps>\d+)-i(?P<input_size>\d+)-h(?P<hidden_size>\d+)"
@@ -61,7 +58,7 @@ _SHAPE = re.compile(
 
 
 BACK_TO_BACK = "back-to-back"
-"""Each call as soon as the one before is done."""
+"""Each call begins when the one before is done."""
 
 PERIODS = f'"{BACK_TO_BACK}" or a time from 1us to 1h, such as "10ms"'
 
@@ -70,14 +67,14 @@ _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def parse_period(text: str) -> float | None:
-    """Seconds between the calls of a stream, None for back to back.
+    """Return the seconds between the calls of a stream, None for back to back.
 
-    Raises ValueError for what is neither.
+    Raises ValueError for other text.
     """
     if text == BACK_TO_BACK:
         return None
     match = _TIME.fullmatch(text.strip())
-    # Rounded, so that 10ms is 0.01 and not the number next to it: it is part of a case's name.
+    # Rounded: it is part of a case's name, and 10ms should be 0.01.
     seconds = round(float(match[1]) * _SECONDS[match[2]], 9) if match else 0.0
     if not SHORTEST_PERIOD <= seconds <= LONGEST_PERIOD:
         raise ValueError(f"{text[:40]!r} is no period; expected {PERIODS}")
@@ -85,7 +82,7 @@ def parse_period(text: str) -> float | None:
 
 
 def period_words(period: float | None) -> str:
-    """As ``parse_period`` reads it."""
+    """Format a period as ``parse_period`` reads it."""
     return BACK_TO_BACK if period is None else f"{1000 * period:.10g}ms"
 
 
@@ -100,7 +97,7 @@ class Shape:
 
     @classmethod
     def parse(cls, text: str) -> Shape:
-        """The shape written ``b64-t25-i512-h512``. Raises InputError for anything else."""
+        """Parse ``b64-t25-i512-h512``. Raises InputError for anything else."""
         match = _SIZES.fullmatch(text)
         if match is None:
             raise InputError(f"{text[:60]!r} is no shape; expected one such as {SPELLING}")
@@ -114,8 +111,7 @@ class Shape:
 class Case:
     """One thing to measure: backend × spec × workload × device (``cpu``, ``gpu:0``, ...).
 
-    backend: its id, and after a colon the variant of it that is measured, if it is not the backend
-    itself: ``torch``, ``torch:int8``.
+    backend: its id, possibly with a variant: ``torch``, ``torch:int8``.
     """
 
     backend: str
@@ -125,17 +121,17 @@ class Case:
 
     @property
     def variant(self) -> str:
-        """The variant of the backend, empty if it is the backend itself."""
+        """The variant of the backend, empty for the backend itself."""
         return _split(self.backend)[1]
 
     @property
     def approximate(self) -> bool:
-        """Whether its results are near those of the reference, on purpose, and not equal."""
+        """Whether its results are only near those of the reference, by design."""
         return self.variant in APPROXIMATE
 
     @property
     def ranked(self) -> bool:
-        """Whether its time has a rank among those of its group."""
+        """Whether its time is ranked in its group."""
         return self.variant not in UNRANKED
 
     @property
@@ -151,7 +147,7 @@ class Case:
 
     @property
     def shape(self) -> str:
-        """Spec and workload in short: ``b32-t100-i128-h256``, then what is not the default."""
+        """Sizes, such as ``b32-t100-i128-h256``, then what is not the default."""
         spec, work = self.spec, self.workload
         parts = [str(self.sizes)]
         if spec.num_layers > 1:
@@ -170,13 +166,13 @@ class Case:
             parts.append(work.optimizer)
         if work.period is not None:
             parts.append(f"p{1000 * work.period:g}ms")
-        if work.gradients != "all":  # as ids were written when there was nothing else
+        if work.gradients != "all":  # ids are older than this field
             parts.append(_GRADIENTS[work.gradients])
         return "-".join(parts)
 
     @cached_property
     def group(self) -> str:
-        """Everything but the backend: cases of one group do the same work on the same device."""
+        """All but the backend: cases of one group do the same work on the same device."""
         return f"{self.shape}/{self.spec.dtype}/{self.workload.mode}/{self.device}"
 
     @property
@@ -186,33 +182,29 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """``streaming``, ``truncation`` if a stream is cut into windows, else ``throughput``."""
+        """``streaming``, ``truncation`` if sequences are cut into windows, else ``throughput``."""
         if self.workload.streaming:
             return "streaming"
         return "throughput" if self.workload.window is None else "truncation"
 
     def on(self, device: str) -> Case:
-        """The same case on another device."""
+        """Return the same case on another device."""
         return replace(self, device=device)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as it stands in a result file."""
+        """Return plain data for a result file; period and variant are newer and may be missing."""
         workload = asdict(self.workload)
         if self.workload.period is None:
-            # What was measured without a period reads as it always did.
             del workload["period"]
         backend, variant = _split(self.backend)
         data = {"backend": backend, "device": self.device}
-        if variant:  # what was measured without one reads as it always did
+        if variant:
             data["variant"] = variant
         return data | {"spec": asdict(self.spec), "workload": workload}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Case:
-        """The case that ``to_dict`` wrote.
-
-        Raises ValueError naming the field that is missing, unknown or of the wrong kind.
-        """
+        """Return the case that ``to_dict`` wrote. Raises ValueError, which names the field."""
         for name in ("backend", "device"):
             if not isinstance(data.get(name), str) or not data[name]:
                 raise ValueError(f"case.{name} is {data.get(name)!r}; expected a name")
@@ -230,10 +222,7 @@ class Case:
 
     @classmethod
     def from_id(cls, text: str) -> Case:
-        """The case whose id this is.
-
-        Raises ValueError, in words, for what is none.
-        """
+        """Return the case with this id. Raises ValueError for other text."""
         parts = text.split("/")
         match = _SHAPE.fullmatch(parts[1]) if len(parts) == 5 else None
         if match is None:
@@ -267,7 +256,7 @@ class Case:
 
 
 def _split(backend: str) -> tuple[str, str]:
-    """A backend's id, and its variant or an empty string."""
+    """Split a name into a backend's id, and its variant or an empty string."""
     plain, _, variant = backend.rpartition(":")
     return (plain, variant) if plain and variant else (backend, "")
 

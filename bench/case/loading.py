@@ -1,12 +1,12 @@
-"""Suites: from a TOML file to the list of cases that it names.
+"""Read suites: TOML files that name lists of cases.
 
-A suite is data: the ones that come with the package are files in ``suites/``, and a person's own is
-a file anywhere, checked in the same way, so that a mistake in it is named with its file and key.
-It measures nothing.
+The suites of the package are files in this folder; a user's own may be anywhere. An error in a file
+names the file and the key.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import itertools
 import math
@@ -41,23 +41,20 @@ FOLDER = Path(__file__).parent
 ALL = "all"
 
 DEFAULT_SECONDS = 3.0
-"""Of measuring for each case of a suite that names no time: some 20 blocks of a step that takes
-100 ms, enough for an interval of the median of a few per cent."""
+"""Measuring time of a case if the suite names none: 20 blocks of a step of 100 ms, enough for an
+interval of a few per cent."""
 
 LARGEST_SUITE = 2**24
-"""Bytes. Parsing TOML takes a second for each million."""
+"""Bytes. Parsing TOML takes a second a million."""
 
 MOST_CASES = 1_000_000
-"""At a second each, a process of them takes twelve days."""
+"""At a second each a process takes twelve days."""
 
-_LONGEST_ERROR = 2000  # letters; a list of the backends there are is a thousand
+_LONGEST_ERROR = 2000  # characters; a list of all backends has a thousand
 
 
 class SuiteError(InputError):
-    """A suite, or what was chosen from it, cannot be used; one line that says where and why.
-
-    What it quotes may hold anything, and is shown in a terminal.
-    """
+    """A suite, or a choice from it, cannot be used; one printable line says where and why."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, _LONGEST_ERROR))
@@ -115,11 +112,11 @@ _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 
 @dataclass(frozen=True)
 class SuiteChoice:
-    """What of a suite is wanted; None leaves it to the suite.
+    """What a user chooses of a suite; None leaves it to the suite.
 
-    backends, variants, devices: replace the suite's (``all`` among backends and devices means every
-    one, ``none`` among variants the backend itself). modes: keep these.
-    periods: of streams, seconds or None for back to back; replace the suite's.
+    backends, variants, devices, periods: replace the suite's (``all`` stands for all backends or
+    devices, the variant ``none`` for the backend itself, the period None for back to back). modes:
+    selects among the suite's.
     """
 
     backends: Sequence[str] | None = None
@@ -134,8 +131,8 @@ class Suite:
     """A named list of cases.
 
     cases: each once, those of one group together. seconds: of measuring for each case, by
-    ``Case.group``. source: where its shapes come from, if they are somebody else's. memory: whether
-    the memory of cases on the CPU is measured too, which takes some seconds for each.
+    ``Case.group``. source: of shapes that others published. memory: whether to measure the memory
+    of cases on the CPU, which takes some seconds for each.
     """
 
     name: str
@@ -147,7 +144,7 @@ class Suite:
     memory: bool = False
 
     def only(self, wanted: Sequence[Case]) -> Suite:
-        """The same suite with these cases, which need not be its own."""
+        """Return the suite with these cases, which may be new."""
         groups: dict[str, list[Case]] = {}
         for case in dict.fromkeys(wanted):
             groups.setdefault(case.group, []).append(case)
@@ -159,49 +156,50 @@ class Suite:
 
 
 def available() -> dict[str, Path]:
-    """The suites that come with the package."""
+    """Return the suites of the package."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
 
 
 def load(name: str, choice: SuiteChoice | None = None, folder: Path | None = None) -> Suite:
-    """The suite with this name, or in the file with this path (it ends in ``.toml``).
+    """Return the suite with this name, or in the file with this path (it ends in ``.toml``).
 
-    folder: what a relative path is relative to, by default the current directory.
-
-    Raises SuiteError, in one line, for whatever is wrong with it or with what is chosen.
+    folder: of relative paths, by default the current directory. Raises SuiteError.
     """
     path = _find(name, folder or Path())
-    try:
-        text = regular_bytes(path, LARGEST_SUITE)
-    except ResultError as error:
-        raise SuiteError(str(error)) from error
-    return parsed(path, text, choice)
+    with _suite_errors(path):
+        return parsed(path, regular_bytes(path, LARGEST_SUITE), choice)
 
 
 def parsed(path: Path, text: bytes, choice: SuiteChoice | None = None) -> Suite:
-    """As ``load``, of what the file with this path holds, or is to hold."""
-    try:
-        data = tomllib.loads(text.decode())
-    except UnicodeDecodeError as error:
-        raise SuiteError(f"{path}: is no UTF-8 text (byte {error.start})") from error
-    except ValueError as error:  # TOMLDecodeError is one, a number of 5,000 digits another
-        raise SuiteError(f"{path}: is no TOML: {error}") from error
-    except RecursionError as error:
-        raise SuiteError(f"{path}: is nested too deeply to be read") from error
-    try:
+    """Return the suite in ``text``, the contents of the file with this path. Raises SuiteError."""
+    with _suite_errors(path):
+        try:
+            data = tomllib.loads(text.decode())
+        except UnicodeDecodeError as error:
+            raise SuiteError(f"{path}: is no UTF-8 text (byte {error.start})") from error
+        except ValueError as error:  # a TOMLDecodeError, or a number of 5,000 digits
+            raise SuiteError(f"{path}: is no TOML: {error}") from error
         return _suite(Field(path, "", data), choice or SuiteChoice())
+
+
+@contextlib.contextmanager
+def _suite_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except ResultError as error:
         raise SuiteError(str(error)) from error
+    except RecursionError as error:
+        raise SuiteError(f"{path}: is nested too deeply to be read") from error
 
 
 def load_cases(path: Path, suite: Suite) -> Suite:
-    """The suite with only the cases that a JSON file lists: ids of its cases, or whole cases.
+    """Return the suite with the cases that a JSON file lists: ids of its cases, or new cases.
 
-    Raises SuiteError, in one line, for whatever is wrong with the file.
+    Raises SuiteError.
     """
     by_id = {case.id: case for case in suite.cases}
     found = []
-    try:
+    with _suite_errors(path):
         data = Field(path, "", parse_json(path, regular_bytes(path)))
         for item in _items(data, "a list of case ids or cases"):
             if not isinstance(item.value, str):
@@ -211,10 +209,6 @@ def load_cases(path: Path, suite: Suite) -> Suite:
             else:
                 close = did_you_mean(item.value, by_id)
                 raise item.error(f"the id of a case of {suite.name}{close}")
-    except ResultError as error:
-        raise SuiteError(str(error)) from error
-    except RecursionError as error:
-        raise SuiteError(f"{path}: is nested too deeply to be read") from error
     return suite.only(found)
 
 
@@ -231,7 +225,7 @@ def _find(name: str, folder: Path) -> Path:
         try:
             path = folder / expanded(name)
             found = path.is_file()
-        except (FolderError, OSError) as error:  # a name of thousands of letters
+        except (FolderError, OSError) as error:  # such as a name of thousands of characters
             message = error.strerror if isinstance(error, OSError) else str(error)
             raise SuiteError(f"{printable(name, 60)} cannot be looked for: {message}") from None
         if not found:
@@ -258,11 +252,9 @@ SQUARE = "hidden_size"
 
 @dataclass(frozen=True)
 class Grid:
-    """The shapes that one entry of ``shapes`` stands for: each combination of the sizes it lists.
+    """The shapes of one entry of ``shapes``: each combination of the sizes that it lists.
 
-    Its length is a product of the lists' lengths, known before any shape is made.
-    ``input_size = "hidden_size"`` makes the input as wide as the layer, whichever of a grid it is.
-    chosen: what the entry says besides sizes.
+    Its length is known before any shape is made. chosen: what the entry has besides sizes.
     """
 
     entry: Field
@@ -271,7 +263,7 @@ class Grid:
 
     @classmethod
     def of(cls, entry: Field) -> Grid:
-        """The grid of an entry. Raises ResultError for keys and values that no entry can have."""
+        """Return the grid of an entry. Raises ResultError for wrong keys and values."""
         table = _table(entry, SHAPE_KEYS, [each for each in _SIZES if each != "timesteps"])
         batches, widths = (_sizes(table[key]) for key in ("batch", "hidden_size"))
         times = _sizes(table["timesteps"]) if "timesteps" in table else (1,)  # of a stream's chunk
@@ -299,10 +291,7 @@ class Grid:
         gradients: str,
         period: float | None = None,
     ) -> tuple[LSTMSpec, Workload]:
-        """One shape as a spec and a workload. period: of a stream's calls.
-
-        Raises SuiteError for what does not go together.
-        """
+        """Return one shape as a spec and a workload. Raises SuiteError for a wrong combination."""
         entry, chosen = self.entry, dict(self.chosen)
         batch, timesteps, inputs, hidden = sizes
         if mode == "streaming" and chosen.get("bidirectional"):
@@ -320,7 +309,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class _Axes:
-    """What a suite says for all of its groups, and a group for itself."""
+    """Values for all groups of a suite, or for one group."""
 
     backends: tuple[str, ...] = ()
     variants: tuple[str, ...] = (NO_VARIANT,)
@@ -332,8 +321,8 @@ class _Axes:
     seconds: float = DEFAULT_SECONDS
 
     def changed(self, table: Mapping[str, Field], chosen: Collection[str]) -> _Axes:
-        """With what ``table`` says, save of what the user chose."""
-        # Read even where the choice replaces it: a mistake in a file should not hide.
+        """Add what ``table`` has, except where the user chose."""
+        # Values that the choice replaces are read, too: an error in a file is always reported.
         said = {key: read(table[key]) for key, read in _READ.items() if key in table}
         return replace(self, **{key: each for key, each in said.items() if key not in chosen})
 
@@ -346,13 +335,17 @@ def _suite(root: Field, choice: SuiteChoice) -> Suite:
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         raise table["name"].error("letters, digits, - and _ (result files are named after it)")
     chosen: dict[str, Any] = {}
-    for key, resolve in (("backends", _backends), ("variants", _variants), ("devices", _devices)):
+    for key, resolve in (("backends", _backends), ("devices", _devices)):
         if (names := getattr(choice, key)) is not None:
             chosen[key] = _resolved(resolve, (("", name) for name in names))
-    if choice.periods is not None:
-        chosen["periods"] = _once(choice.periods)
-    for mode in choice.modes or ():
-        _require("mode", mode, MODES)
+    for key in ("periods", "variants"):
+        if (values := getattr(choice, key)) is not None:
+            chosen[key] = _once(values)
+    for what, known in (("variant", (NO_VARIANT, *VARIANTS)), ("mode", MODES)):
+        for each in getattr(choice, f"{what}s") or ():
+            if each not in known:
+                expected = f"{did_you_mean(each, known)}; expected one of {', '.join(known)}"
+                raise SuiteError(f"there is no {what} {shown(each)}{expected}")
     axes = _Axes(**chosen).changed(table, chosen)
     seconds: dict[str, float] = {}
     cases: dict[str, dict[Case, None]] = {}
@@ -416,7 +409,7 @@ def _cases(
     for grid, sizes in ((each, sizes) for each in grids for sizes in each):
         for window, dtype, how in itertools.product(windows, axes.dtypes, _modes(axes)):
             mode, gradients, period = how
-            # Made before any is left out: a mistake in a file should not hide.
+            # Made before any is left out: an error in a file is always reported.
             spec, workload = grid.shape(sizes, window, dtype, mode, gradients, period)
             if choice.modes is not None and mode not in choice.modes:
                 continue
@@ -426,7 +419,7 @@ def _cases(
 
 
 def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
-    """Each mode, what it differentiates, and its period: once for each that is requested."""
+    """Yield each mode with what it differentiates and its period."""
     for mode in axes.modes:
         for gradients in axes.gradients if mode == "training" else ("all",):
             for period in axes.periods if mode == "streaming" else (None,):
@@ -434,15 +427,15 @@ def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
 
 
 def _places(backend: str, wanted: Sequence[str]) -> Sequence[str]:
-    """The devices that a backend has cases on.
+    """Return the devices that a backend has cases on.
 
-    One that exists for no such device anywhere (cuDNN on a CPU) has none there, unless it would
-    then have none at all: what was requested is recorded as not measured, it does not vanish.
+    It has none on a device of a kind that it never uses (cuDNN on a CPU), unless it would then have
+    none at all: what was requested is recorded as not measured.
     """
     try:
         kinds = get_backend(backend).devices
     except UnavailableError:
-        return wanted  # another package's, and broken: each of its cases says so
+        return wanted  # a broken one of another package: its cases report that
     return [device for device in wanted if devices.kind(device) in kinds] or wanted
 
 
@@ -468,7 +461,6 @@ def _seconds(field: Field) -> float:
 
 
 def _names(field: Field, resolve: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
-    """The names that a file lists, or all of them."""
     if field.value == ALL:
         return tuple(resolve(ALL))
     items = _items(field, 'a list with at least one name, or "all"')
@@ -478,7 +470,7 @@ def _names(field: Field, resolve: Callable[[str], Sequence[str]]) -> tuple[str, 
 def _resolved(
     resolve: Callable[[str], Sequence[str]], names: Iterable[tuple[str, str]]
 ) -> tuple[str, ...]:
-    """What names stand for, each once. names: where each is written, for an error, and itself."""
+    """Resolve names, each once. names: the place of each, for an error, and the name."""
     found: dict[str, None] = {}
     for where, name in names:
         try:
@@ -492,22 +484,11 @@ def _backends(name: str) -> Sequence[str]:
     return list_backends() if name == ALL else (get_backend(name).name,)
 
 
-def _variants(name: str) -> Sequence[str]:
-    _require("variant", name, (NO_VARIANT, *VARIANTS))
-    return (name,)
-
-
-def _require(what: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        expected = f"{did_you_mean(name, known)}; expected one of {', '.join(known)}"
-        raise SuiteError(f"there is no {what} {shown(name)}{expected}")
-
-
 def _devices(name: str) -> Sequence[str]:
     if name != ALL:
         return (devices.parse(name),)
     here = devices.available()
-    # Where there is no GPU its cases stay in the list, to be recorded as not measured.
+    # Without a GPU its cases are recorded as not measured.
     return here if len(here) > 1 else [*here, "gpu:0"]
 
 
@@ -523,4 +504,4 @@ _READ: Mapping[str, Callable[[Field], Any]] = {
     "variants": lambda field: _words(field, (NO_VARIANT, *VARIANTS)),
     "devices": lambda field: _names(field, _devices),
 }
-"""How what stands for each of the ``_Axes`` is read, in the order of their errors."""
+"""Readers of the fields of ``_Axes``, in the order of their errors."""

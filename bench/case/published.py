@@ -1,8 +1,7 @@
-"""Other projects' published figures, read from ``published.csv``, each with where it stands.
+"""Read other projects' published times from ``published.csv``, each with its source.
 
-They are other people's numbers on other machines, from their own files: shown as published, never
-mixed with what is measured here. This module knows the table and what each source says it measured
-(``published_sources.csv``); nothing of results, statistics or formatting.
+They come from other machines, so they are shown as published and never mixed with what is measured
+here. ``published_sources.csv`` describes the sources.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ _SIZES = ("batch", "timesteps", "input_size", "hidden_size", "layers")
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _EPOCH_SEQUENCES = 500  # of RETURNN's benchmark: an epoch of its training data
 
-# What makes a whole step of each mode, in the words of the table, and how it is reported. Of a step
-# that stands there in parts only all of them together are one.
+# What makes a complete step of each mode, by the names of the table: one figure, or all of several.
 _COMPLETE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "inference": (("inference:forward",),),
     "training": (
@@ -39,7 +37,7 @@ _MODES = {
 
 @dataclass(frozen=True)
 class PublishedSource:
-    """Who published figures: where they stand, what to know of them, suites with their shapes."""
+    """A source of published times: its place, a note, and suites with its shapes."""
 
     name: str
     where: str
@@ -58,7 +56,7 @@ with FILE.with_name("published_sources.csv").open(encoding="utf-8", newline="") 
 
 @dataclass(frozen=True, order=True)
 class PublishedShape:
-    """What two times must share to stand side by side."""
+    """What two times must share to be shown together."""
 
     batch: int
     timesteps: int
@@ -70,9 +68,9 @@ class PublishedShape:
 
     @classmethod
     def of(cls, case: Case) -> PublishedShape | None:
-        """That of a case, or None if nobody published anything like it.
+        """Return that of a case, or None with windows, padding, dropout or an optimizer.
 
-        Nobody did for windows, padding or dropout, nor with the time of an optimizer in it.
+        Nobody published times with these.
         """
         spec, work = case.spec, case.workload
         if work.window or work.min_length or work.dropout or work.optimizer:
@@ -85,8 +83,8 @@ class PublishedShape:
 class PublishedStep:
     """One published time. file: in the source's repository.
 
-    measured: what was measured, in the table's words. how: what was done with the figures of the
-    table to get the seconds of a whole step, empty if one of them is the step.
+    measured: what was measured, by the table's names. how: how the seconds of a step were computed
+    from figures of the table, empty if a figure is the step.
     """
 
     source: PublishedSource
@@ -123,10 +121,10 @@ def _figure(row: Mapping[str, str]) -> PublishedStep:
 
 
 def steps(figures: Iterable[PublishedStep]) -> tuple[PublishedStep, ...]:
-    """Return the times of whole steps, which alone are of the same work as ours.
+    """Return the times of complete steps, which do the same work as ours.
 
-    What was published in parts is added up, and an epoch divided into its batches; a forward pass
-    of training whose backward pass was not published is no step and left out.
+    Parts are added up, and an epoch is divided by its batches. A forward pass of training without
+    its backward pass is left out.
     """
     groups: dict[PublishedStep, dict[str, PublishedStep]] = {}
     for each in figures:

@@ -1,7 +1,6 @@
-"""One group of cases in this process: proven equal, timed, and compared with the roofs.
+"""Measure the cases of one group in this process.
 
-Others take: ``group`` (measure one; what comes of a case), ``pytest_session`` (a suite's groups,
-each finished case on disk), ``equivalence`` (the gate), ``timing`` (blocks and stopping),
-``resources`` (memory, energy) and ``roofs``; ``disturbances`` say what about the machine makes
-times unreliable.
+``group`` measures one group, ``pytest_session`` the groups of a suite, with each finished case on
+disk. ``equivalence`` is the gate, ``timing`` makes samples, ``resources`` measures memory and
+energy, ``roofs`` the best of a device; ``disturbances`` says what makes times unreliable.
 """

@@ -384,7 +384,6 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_finished(
     ("arguments", "told"),
     [
         (["nosuch"], "there is no suite"),
-        (["learning"], "python -m bench.echo windows"),
         (["--budget", "soon"], "is not a time; write 90s, 10m or 1h30m"),
         (["--precision", "0"], "is no percentage"),
         (["--processes", "0"], "is not a whole number from 1"),
