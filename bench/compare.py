@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.case import published
 from bench.cli import arguments, command_line, filters, output
 from bench.cli.command_line import UsageError
-from bench.cli.fail_on import parse_rule
+from bench.cli.filters import parse_rule
 from bench.cli.progress import Progress, asked_for
 from bench.machine import packages
 from bench.machine.fields import ResultError, printable

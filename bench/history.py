@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bench.cli import arguments, command_line, filters, output
-from bench.cli.fail_on import parse_rule
+from bench.cli.filters import parse_rule
 from bench.cli.progress import Progress, asked_for
 from bench.machine.reading import default_folder
 from bench.render import history as shown

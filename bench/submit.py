@@ -1,7 +1,6 @@
 """``python -m bench.submit``: check result files, make them anonymous, and share them.
 
-The files are written here first, each text in them is listed, and nothing is sent to a URL before
-that was agreed to.
+The files are written here first, all their texts are listed, and nothing is sent without consent.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from bench.sharing.submission import FOLDER, submit
 REFUSED = 1
 
 UNWRITABLE = 3
-"""The exit code of ``bench.run`` for the same."""
+"""The exit code, also of ``bench.run``, for files that cannot be copied to a URL."""
 
 MOST_SHOWN = 4
-"""Texts of one place that are listed in full."""
+"""The number of listed texts of one place."""
 
 EPILOG = """\
 A file must be whole, unchanged and such as can be: each case proven within its bounds, with
@@ -65,7 +64,7 @@ def _submit(options: argparse.Namespace) -> int:
         check(url)
     if options.unchanged:
         for path in paths:
-            read(path)  # nothing is sent that nobody could read
+            read(path)  # only readable files are sent
     else:
         folder = Path(FOLDER) if url is not None else expanded(options.to)
         found = submit(paths, folder, datetime.now(UTC))
@@ -105,7 +104,7 @@ def _send(paths: Sequence[Path], url: str, *, agreed: bool) -> int:
 
 
 def _list_texts(paths: Iterable[Path]) -> None:
-    """Print every text in files, by where it stands; all else in them is numbers."""
+    """Print the texts in files by their places; all else in them is numbers."""
     found: dict[str, dict[str, None]] = {}
     for path in paths:
         document = json.loads(path.read_bytes()) if path.suffix == ".json" else {}

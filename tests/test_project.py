@@ -22,7 +22,7 @@ import pytest
 from bench import case as suites
 from bench import compare, plugin, records, run
 from bench.__main__ import COMMANDS as ANSWERS
-from bench.cli import fail_on as comparison
+from bench.cli.filters import parse_rule
 from bench.machine import packages as two_environments
 from bench.worker.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, list_backends
@@ -190,7 +190,7 @@ def test_nightly_comparison_command_is_valid() -> None:
     (line,) = re.findall(r"run: \S+python -m bench\.compare (.*)", text)
     compared = compare._parser().parse_args(shlex.split(line))
     assert compared.paths == [options.results]
-    assert comparison.parse_rule(compared.fail_on).threshold
+    assert parse_rule(compared.fail_on).threshold
     assert f"path: {options.results}\n" in text
 
 

@@ -1,7 +1,7 @@
-"""Parse the values of command lines: names, whole numbers, times and percentages.
+"""Define the parser of all commands, groups of options, and the types of their values.
 
-Each parser raises ``argparse.ArgumentTypeError`` with one line that says what would be right.
-Imports nothing of results or frameworks, since pytest loads it with the plugin's options.
+A type raises ``argparse.ArgumentTypeError`` with one line that says what is expected. This module
+imports nothing of results or frameworks, since pytest loads it with the plugin's options.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints what is wrong in one line, without the usage, which is a screenful."""
+    """A parser whose errors are one line, without the long usage."""
 
     def error(self, message: str) -> NoReturn:
-        """End the command with one line and the exit code of bad input."""
+        """Print an error in one line and exit with the code of bad input."""
         self.exit(BAD_INPUT, f"error: {printable(message, _LONGEST_ERROR)}; see --help\n")
 
 
 def parser(command: str, description: str, epilog: str = "", **more: Any) -> Parser:
-    """The parser of ``python -m bench.COMMAND``; its epilog, the exit codes, stands as it is."""
+    """Return the parser of ``python -m bench.COMMAND``; its epilog is printed unchanged."""
     return Parser(
         prog=f"python -m bench.{command}",
         description=description,
@@ -45,7 +45,7 @@ def add_values(
     *rows: tuple[str, str, Callable[[str], Any], str],
     **more: Any,
 ) -> None:
-    """Options that take a value: name, metavar, type and help. more: for ``add_argument``."""
+    """Add options with a value: name, metavar, type and help. more: for ``add_argument``."""
     for name, metavar, kind, described in rows:
         to.add_argument(f"--{name}", metavar=metavar, type=kind, help=described, **more)
 
@@ -53,10 +53,10 @@ def add_values(
 def add_usual(
     to: argparse._ActionsContainer, *rows: tuple[str, str, Callable[[str], Any], Any, str]
 ) -> None:
-    """As ``add_values``, with a default before the help."""
-    for name, metavar, kind, usual, described in rows:
-        shown = f"{described} (default: %(default)s)".lstrip()
-        add_values(to, (name, metavar, kind, shown), default=usual)
+    """Add options like ``add_values``, with a default before the help."""
+    for name, metavar, kind, default, text in rows:
+        help_text = f"{text} (default: %(default)s)".lstrip()
+        add_values(to, (name, metavar, kind, help_text), default=default)
 
 
 def add_choice(
@@ -66,7 +66,7 @@ def add_choice(
     text: str = "",
     usual: str | None = None,
 ) -> None:
-    """An option that takes one of some words. usual: its default."""
+    """Add an option with a choice of words. usual: its default."""
     default = "" if usual is None else "(default: %(default)s)"
     to.add_argument(
         f"--{name}", choices=tuple(choices), default=usual, help=f"{text} {default}".strip()
@@ -74,7 +74,7 @@ def add_choice(
 
 
 def add_flags(to: argparse._ActionsContainer, **flags: str) -> None:
-    """Options without a value, with their help."""
+    """Add options without a value, with their help."""
     for name, described in flags.items():
         to.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=described)
 
@@ -85,9 +85,9 @@ def add_output(
     note: str = "",
     by_name: bool = False,
 ) -> None:
-    """The options ``--format`` and ``--output``. note: on a format.
+    """Add the options ``--format`` and ``--output``. note: on a format.
 
-    by_name: the format is None by default, and follows from the name of the file.
+    by_name: the format is None by default, and the name of the file implies it.
     """
     default = "what FILE's name says, or else terminal" if by_name else "%(default)s"
     parser.add_argument(
@@ -102,7 +102,7 @@ def add_output(
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names, separated by commas or blanks; at least one."""
+    """Parse one or more names, separated by commas or blanks."""
     found = tuple(re.split(r"[,\s]+", text.strip(", \t\n")))
     if found == ("",):
         raise argparse.ArgumentTypeError("expected at least one name")
@@ -110,7 +110,7 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
-    """A type: whole numbers from ``least`` to ``most``."""
+    """Return the type of integers from ``least`` to ``most``."""
 
     def number(text: str) -> int:
         if text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most:
@@ -122,11 +122,11 @@ def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
 
 
 SIZE = whole(1, 999_999_999)
-"""The type of a size: of a batch, a layer, a sequence."""
+"""The type of the size of a batch, a layer or a sequence."""
 
 
 def wholes(text: str) -> tuple[int, ...]:
-    """Whole numbers, separated by commas or blanks, as in 3,5,10."""
+    """Parse integers, separated by commas or blanks, as in 3,5,10."""
     try:
         return tuple(int(part) for part in names(text))
     except ValueError:
@@ -134,7 +134,7 @@ def wholes(text: str) -> tuple[int, ...]:
 
 
 def seconds(text: str) -> float:
-    """A time above 0, in seconds: 90, 90s, 10m or 1h30m."""
+    """Parse a time above 0 into seconds: 90, 90s, 10m or 1h30m."""
     match = _TIME.fullmatch(text.strip())
     hours, minutes, rest = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + rest
@@ -144,12 +144,12 @@ def seconds(text: str) -> float:
 
 
 def periods(text: str) -> tuple[float | None, ...]:
-    """When the calls of a stream are due: ``10ms``, ``back-to-back``, separated by commas."""
+    """Parse periods of the calls of a stream: ``10ms``, ``back-to-back``, separated by commas."""
     return tuple(dict.fromkeys(map(_period, names(text))))
 
 
 def short_time(text: str) -> float:
-    """A time in seconds, from a microsecond on: 500us, 10ms, 1.5s."""
+    """Parse a time of at least a microsecond into seconds: 500us, 10ms, 1.5s."""
     found = _period(text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 500us, 10ms or 1.5s")
@@ -157,7 +157,7 @@ def short_time(text: str) -> float:
 
 
 def _period(text: str) -> float | None:
-    # What it takes to know them is not every pytest's to wait for.
+    # Not at the top, since importing it would delay every pytest.
     from bench.case.cases import parse_period
 
     try:
@@ -167,13 +167,13 @@ def _period(text: str) -> float | None:
 
 
 def percentage(text: str) -> float:
-    """A percentage above 0, with or without its sign, as a share: 2% is 0.02."""
+    """Parse a percentage above 0, with or without %, into a share: 2% is 0.02."""
     kind = "percentage from 0 to 100, such as 2%"
     return _above_0(text.strip().removesuffix("%"), 100, kind, text) / 100
 
 
 def share(text: str) -> float:
-    """A number above 0 and up to 1."""
+    """Parse a number above 0 and up to 1."""
     return _above_0(text, 1, "number from 0 to 1", text)
 
 
@@ -185,6 +185,5 @@ def _above_0(text: str, most: float, kind: str, given: str) -> float:
 
 
 def add_unmeasured(parser: argparse.ArgumentParser) -> None:
-    """``--unmeasured``, for a terminal and Markdown."""
-    text = "list what has no time and why, not only how much of it there is"
-    add_flags(parser, unmeasured=text)
+    """Add ``--unmeasured``, for a terminal and Markdown."""
+    add_flags(parser, unmeasured="list what has no time and why, not only how much of it there is")

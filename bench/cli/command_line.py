@@ -1,4 +1,4 @@
-"""Run a command: exit codes, errors in one line, closed pipes, full disks and Ctrl-C."""
+"""Run commands with exit codes and errors of one line, also for closed pipes and full disks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.machine.fields import InputError, printable
 from bench.machine.reading import DEFAULT_FOLDER, RESULTS_VARIABLE
 
 BAD_INPUT = 2
-"""The exit code of every command for what cannot be read or written."""
+"""The exit code of every command for invalid, unreadable or unwritable input."""
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C or another request to end."""
@@ -27,19 +27,19 @@ READER_LEFT = 128 + 13
 """The exit code of a tool that SIGPIPE ended."""
 
 _LONGEST_LINE = 10_000
-"""Letters. A path has 4,096 at most, and few commands name many."""
+"""Letters. A path has at most 4,096."""
 
 NARROWEST = 20
-"""Columns. A terminal that claims fewer, as COLUMNS=0 does, does not know its width."""
+"""Columns. A smaller value, as in COLUMNS=0, means that the width is unknown."""
 
 
 def end(main: Callable[[], int]) -> NoReturn:
     """Run a command and end this process with its exit code.
 
-    Errors of the output are one line: its reader left (a pager, ``head``), its disk is full, or it
-    was closed before anything was begun.
+    An error of the output is one line: its reader left (a pager, ``head``), its disk is full, or it
+    is closed.
     """
-    # Before any framework is imported, here or in a process of ours. A user's own choice stands.
+    # Before any framework is imported, here or in a child. A user's setting has priority.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if sys.stdout is None:
         _exit("error: standard output is closed; send it to /dev/null if it is not wanted")
@@ -50,7 +50,7 @@ def end(main: Callable[[], int]) -> NoReturn:
         try:
             code = main()
         except SystemExit as stopped:
-            # argparse ends so; and Rich, with a code of its own, where it met a broken pipe.
+            # From argparse, or from Rich, with another code, for a broken pipe.
             code = READER_LEFT if isinstance(stopped.__context__, BrokenPipeError) else stopped.code
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -74,20 +74,20 @@ def run(
 ) -> int:
     """Run ``work`` with the parsed options and return the exit code.
 
-    An ``InputError``, or one of ``more``, is printed in a line and makes the code ``BAD_INPUT``, as
-    does a ``ReportedError``, which was printed before. interrupted: what is printed after an
-    interruption, which makes the code ``INTERRUPTED``.
+    An ``InputError``, or one of ``more``, is printed in one line and returns ``BAD_INPUT``, as does
+    a ``ReportedError``, which was printed before. interrupted: the message of an interruption,
+    which returns ``INTERRUPTED``; None raises it.
     """
     options = parser.parse_args(words)
     write_any_letter()
-    mended: tuple[type[Exception], ...] = (InputError, *more)
+    expected: tuple[type[Exception], ...] = (InputError, *more)
     try:
         return work(options)
     except ReportedError:
         return BAD_INPUT
-    except mended as error:
-        if isinstance(error, BrokenPipeError):
-            raise  # the reader of the output has seen enough
+    except BrokenPipeError:
+        raise  # an OSError, which may be one of ``more``
+    except expected as error:
         return failed(error)
     except KeyboardInterrupt:
         if interrupted is None:
@@ -98,14 +98,14 @@ def run(
 
 
 def failed(error: object, code: int = BAD_INPUT) -> int:
-    """Print an error and return the exit code for it."""
+    """Print an error and return its exit code."""
     tell_errors([error])
     return code
 
 
 def tell_errors(errors: Iterable[object]) -> None:
-    """A line each, on standard error."""
-    from bench.stats.intervals import ReasonedError  # NumPy, which only errors need here
+    """Print errors on standard error, one line each."""
+    from bench.stats.intervals import ReasonedError  # imports NumPy, which takes time
 
     for error in errors:
         text = str(error)
@@ -124,19 +124,19 @@ def _exit(line: str) -> NoReturn:
 
 
 def _write_nowhere() -> None:
-    """Python's own flush at exit must not complain of the output again."""
+    """Redirect standard output to nowhere, so that Python's flush at exit raises no error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_any_letter() -> None:
-    """Print others in place of letters that this terminal has not: names may hold any."""
+    """Let the streams replace letters that this terminal does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=PLAIN)
 
 
 PLAIN = "lstm-plain"
-"""The name of the error handler of streams that have not all letters."""
+"""The name of the error handler that replaces letters which a stream does not have."""
 
 _ASCII = {
     **dict(zip("★☆▲✓–−—×·µ≤─━│┃█▉▊▋▌▍▎▏", "*+*+---x-u<--||#####---", strict=True)),
@@ -158,13 +158,13 @@ codecs.register_error(PLAIN, _plain)
 
 
 def width_is_known() -> bool:
-    """Whether the output has a width: a terminal's own, or one that the user has set."""
+    """Return whether the output has a width: a terminal's, or one that the user has set."""
     return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
 def python() -> str:
-    """How a user calls this Python from here: ``python``, or its path where that is another."""
-    # tox calls commands with a PATH that its user has not.
+    """Return how a user calls this Python: ``python``, or its path if that is another one."""
+    # tox runs commands with another PATH than the user's.
     here = Path(sys.executable)
     if shutil.which("python") == str(here) and "TOX_ENV_DIR" not in os.environ:
         return "python"
@@ -173,17 +173,17 @@ def python() -> str:
 
 
 def typed(command: str, *words: str) -> str:
-    """A command of this suite with its words, for a person to type."""
+    """Return a command of this suite with its arguments, for a user to type."""
     return typed_command(" ".join([python(), "-m", f"bench.{command}", *map(shlex.quote, words)]))
 
 
 def typed_command(command: str) -> str:
-    """A command for a person to type: a folder's name in it may hold anything."""
+    """Return a command for a user to type, in which names are printable."""
     return printable(command, _LONGEST_LINE)
 
 
 def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest results") -> None:
-    """The argument ``paths``: result files or folders; ``default`` says what is read without."""
+    """Add the argument ``paths``: result files or folders; ``default`` is for the help."""
     parser.add_argument(
         "paths",
         nargs="*",
@@ -194,8 +194,8 @@ def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest
 
 
 class UsageError(InputError):
-    """A command cannot be carried out; one line that says why and what to do."""
+    """A command cannot be executed; one line with the reason and what to do."""
 
 
 class ReportedError(InputError):
-    """The command cannot go on, and the reason has been printed."""
+    """The command cannot continue, and the reason has been printed."""

@@ -1,20 +1,23 @@
-"""Add the options that select results by backend, device, suite and the like, and apply them."""
+"""Add and apply the options that select results, and parse ``--fail-on``."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Iterable, Sequence
 
 from bench.cli import arguments
-from bench.cli.command_line import ReportedError
+from bench.cli.command_line import ReportedError, UsageError
 from bench.cli.progress import read_results
+from bench.machine.fields import printable
 from bench.records.only import FILTERS, only
 from bench.records.schema import Results
+from bench.stats.pairs import Rule
 
 
 def add(parser: argparse.ArgumentParser, names: Iterable[str] = FILTERS) -> None:
-    """The options by which every command that reads results takes some of them."""
+    """Add the options that select results."""
     group = parser.add_argument_group(
         "only these", "names, separated by commas or blanks; a name may be a pattern: 'b32-*'"
     )
@@ -25,19 +28,25 @@ def add(parser: argparse.ArgumentParser, names: Iterable[str] = FILTERS) -> None
 def chosen(
     results: Results, options: argparse.Namespace, names: Iterable[str] = FILTERS
 ) -> Results:
-    """Those of the results that the options of ``add``, of the same names, ask for.
-
-    Raises NothingThereError.
-    """
+    """Return the results that the options of these names select. Raises NothingThereError."""
     return only(results, {name: getattr(options, name) for name in names})
 
 
 def read(options: argparse.Namespace, *places: Sequence[str | os.PathLike[str]]) -> list[Results]:
-    """What is ``chosen`` of the files of each place; each that is bad was reported.
+    """Read the selected results of each place, and report files that cannot be read.
 
-    Raises ReportedError if of one of them no file could be read, NothingThereError.
+    Raises ReportedError if no file of a place can be read, NothingThereError.
     """
     found = [read_results(paths) for paths in places]
     if not all(results.files for results in found):
         raise ReportedError
     return [chosen(results, options) for results in found]
+
+
+def parse_rule(text: str) -> Rule:
+    """Parse the ``--fail-on`` rule ``slower`` or ``slower:5%``. Raises UsageError."""
+    found = re.fullmatch(r"slower(?::(\d+(?:\.\d+)?)%)?", text)
+    if found is None:
+        text = f"--fail-on {printable(text)!r}: expected slower, or slower:5% (by more than 5%)"
+        raise UsageError(text)
+    return Rule(text, None if found[1] is None else float(found[1]) / 100)

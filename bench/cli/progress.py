@@ -1,7 +1,7 @@
-"""Show one line on standard error while something takes long, and remove it at the end.
+"""Read results, and show progress in one line on standard error meanwhile.
 
-It is drawn by a thread, only on a terminal and after a second; nothing of it reaches a pipe or a
-file. It must not run while times are measured.
+A thread draws the line after a second, only on a terminal, and removes it at the end. It must not
+run while times are measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AFTER = 1.0
 
 
 class Progress(Closing):
-    """Shows progress while its block goes on. what: ``reading results``. after: seconds."""
+    """Shows progress during its block. what: such as ``reading results``. after: seconds."""
 
     def __init__(self, what: str, stream: TextIO | None = None, after: float = AFTER) -> None:
         self._what, self._part = what, " ..."
@@ -49,7 +49,7 @@ class Progress(Closing):
             self._start.start()
 
     def over(self, items: Sequence[Path]) -> Iterator[Path]:
-        """Yield the files, and show the number of the current one."""
+        """Yield the files and show the number of the current one."""
         for number, item in enumerate(items, start=1):
             self._part = f": {number:,} of {len(items):,}"
             yield item
@@ -63,10 +63,7 @@ class Progress(Closing):
 
 
 def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool = True) -> Results:
-    """Collect results, showing progress; warnings go to standard error.
-
-    tell: whether errors go there too.
-    """
+    """Collect results with progress; print warnings and, with ``tell``, errors to stderr."""
     with Progress("reading results") as progress:
         results = collect(paths, progress.over)
     for note in results.warnings:
@@ -77,9 +74,9 @@ def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool =
 
 
 def asked_for(paths: Sequence[Any], made_by: str = "pytest --benchmark-only") -> Sequence[Any]:
-    """The paths of a command, or else those of ``by_default``. Raises UsageError for none.
+    """Return the paths of a command, or those of ``by_default``. Raises UsageError for none.
 
-    made_by: the command that makes results.
+    made_by: the command that makes results, for the error.
     """
     folder = default_folder()
     found = paths or by_default(folder)

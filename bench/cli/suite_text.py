@@ -1,4 +1,4 @@
-"""Write the suite that measures exactly what a query of ``bench.recommend`` is about."""
+"""Write the suite that measures what a query of ``bench.recommend`` asks for."""
 
 from __future__ import annotations
 
@@ -21,13 +21,11 @@ from bench.stats.recommend import NeededWindow, NoRecommendation, Query, Recomme
 GPU_BACKENDS = ("cudnn",)
 
 _MULTIPLES = (1, 2, 4)
-"""Of the window that is needed: what a longer one would save is part of the question."""
-
-SECONDS = 3.0
+"""Measured multiples of the needed window, since a longer one may save time."""
 
 
 def text(question: Query, need: NeededWindow, backends: Sequence[str] = ()) -> str:
-    """The suite as TOML. backends: by default the usual ones of the device."""
+    """Return the suite as TOML. backends: by default the usual ones of the device."""
     chosen = list(backends)
     if not chosen:
         gpu = GPU_BACKENDS if devices.kind(question.device) == "gpu" else ()
@@ -63,7 +61,7 @@ backends = {json.dumps(chosen)}
 devices = {json.dumps([question.device])}
 modes = {json.dumps([question.mode])}
 dtypes = {json.dumps([question.dtype])}
-seconds = {SECONDS}
+seconds = 3.0
 memory = true
 
 [[groups]]
@@ -75,17 +73,17 @@ hidden_size = {question.hidden_size}{layers}{optimizer} }},
 
 
 def name(question: Query) -> str:
-    """Of the suite, which its file has, too."""
-    if question.training:
-        return f"dependency-{question.dependency}"
-    return f"inference-{question.steps}"
+    """Return the name of the suite and its file."""
+    return (
+        f"dependency-{question.dependency}" if question.training else f"inference-{question.steps}"
+    )
 
 
 def write(
     path: Path, question: Query, found: Recommendation | NoRecommendation, backends: Sequence[str]
 ) -> None:
-    """The suite that decides what is open, in a new file. Raises SuiteError, ResultWriteError."""
-    # Those that are tied are what is left to decide; else the suite asks the question again.
+    """Write the suite into a new file. Raises SuiteError, ResultWriteError."""
+    # If backends are tied, only they remain to be decided.
     if not backends and isinstance(found, Recommendation) and found.rivals:
         backends = [row.case.backend for row in (found.best, *(each.row for each in found.rivals))]
     if path.suffix != ".toml":
@@ -98,7 +96,7 @@ def write(
 
 
 def commands(question: Query, paths: Sequence[str], suite: Path | None) -> list[str]:
-    """What to type to measure precisely what was requested; suite: the file, if it is written."""
+    """Return the commands that measure what was requested; suite: its file, if already written."""
     path = str(suite or f"{name(question)}.toml")
     found = []
     if suite is None:

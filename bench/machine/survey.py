@@ -1,8 +1,7 @@
 """Find which backends can run on which devices of this machine.
 
-Each framework that is installed is imported in a process of its own: one that was built for another
-processor dies there, one that hangs is ended, what it prints goes nowhere, and two that conflict
-never meet.
+Each installed framework is imported in a process of its own, which may crash (a build for another
+processor), hang, print or conflict with other frameworks.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from lstm_impl.names import strategies
 from lstm_impl.registry import variants
 
 PATIENCE = 180.0
-"""Seconds that one framework may take to start: TensorFlow takes 7 here, tens on a cold disk."""
+"""Seconds that one framework may take to start: TensorFlow took 7, on a cold disk it takes tens."""
 
 AT_ONCE = 2
-"""Frameworks started side by side: reading them from disk is most of the work."""
+"""Frameworks started in parallel: most of the work is reading them from disk."""
 
 REFERENCE = "numpy"
-"""The backend that is always here: it is the judge, not a choice."""
+"""The reference backend, which always runs and is no choice."""
 
-# Where a framework's name and its module's differ.
 _MODULES = {"litert": "ai_edge_litert"}
+"""Modules whose names differ from those of their frameworks."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A backend, and for each device whether it can run there."""
+    """A backend, and whether it can run on each device."""
 
     name: str
     framework: str
@@ -57,18 +56,14 @@ class Survey:
     frameworks: Mapping[str, str | None]
     problems: tuple[str, ...] = ()
 
-    def available(self, device: str) -> list[str]:
-        """The names of the backends that can run there."""
-        return [entry.name for entry in self.entries if entry.on[device]]
-
     def choices(self, device: str) -> list[str]:
-        """The same without the reference: what a user could choose."""
-        return [name for name in self.available(device) if name != REFERENCE]
+        """Return the names of the backends that can run there, without the reference."""
+        return [each.name for each in self.entries if each.on[device] and each.name != REFERENCE]
 
 
 @dataclass(frozen=True)
 class SurveyRequest:
-    """The question to a framework's process. environment: variables that it has, next to ours."""
+    """The request to a framework's process. environment: its additional variables."""
 
     framework: str
     backends: tuple[str, ...]
@@ -77,7 +72,7 @@ class SurveyRequest:
 
 
 SurveyAnswer = Mapping[str, Any]
-"""``version`` of the framework, or None; ``error``: why it cannot be used at all, else empty;
+"""``version`` of the framework, or None; ``error``: why it cannot be used, else empty;
 ``available``: by backend and device, whether it can run there and why not, as plain data."""
 
 Ask = Callable[[SurveyRequest], SurveyAnswer]
@@ -88,7 +83,7 @@ def survey(
     names: Sequence[str] | None = None,
     ask: Ask | None = None,
 ) -> Survey:
-    """Every backend (or those with these names) on each of these devices.
+    """Check all backends (or those with these names) on each of these devices.
 
     Raises UnsupportedError for a name that is no backend.
     """
@@ -103,18 +98,13 @@ def survey(
     # A process for each framework and the variables that it needs.
     groups: dict[tuple[str, str], list[Backend]] = {}
     for backend in backends:
-        needed = str(sorted(backend.environment.items()))
-        groups.setdefault((backend.framework, needed), []).append(backend)
-    here = {place: members for place, members in groups.items() if installed(place[0])}
-    requests = [
-        SurveyRequest(
-            framework,
-            tuple(each.name for each in members),
-            tuple(devices),
-            dict(members[0].environment),
-        )
-        for (framework, _), members in here.items()
-    ]
+        if installed(backend.framework):
+            needed = str(sorted(backend.environment.items()))
+            groups.setdefault((backend.framework, needed), []).append(backend)
+    requests = []
+    for (framework, _), members in groups.items():
+        named, environment = tuple(each.name for each in members), dict(members[0].environment)
+        requests.append(SurveyRequest(framework, named, tuple(devices), environment))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = list(pool.map(ask or ask_process, requests))
     found: dict[str, SurveyAnswer] = {}
@@ -122,7 +112,7 @@ def survey(
         found |= dict.fromkeys(request.backends, answer)
 
     def entry(backend: Backend) -> Entry:
-        # Where its framework is not installed, the backend itself says so.
+        # If its framework is not installed, the backend itself says so.
         answer = found.get(backend.name, {})
         known = answer.get("available", {}).get(backend.name, {})
         on = {}
@@ -148,12 +138,12 @@ def survey(
 
 
 def module(framework: str) -> str:
-    """The module by which a framework is imported."""
+    """Return the name of a framework's module."""
     return _MODULES.get(framework, framework.replace("-", "_"))
 
 
 def installed(framework: str) -> bool:
-    """Whether a framework's module is there, without importing it."""
+    """Return whether a framework's module exists, without importing it."""
     try:
         return importlib.util.find_spec(module(framework)) is not None
     except (ImportError, ValueError):
@@ -161,7 +151,7 @@ def installed(framework: str) -> bool:
 
 
 def availability(backend: Backend, device: str) -> Availability:
-    """Ask a backend; an error of its own is a reason, too."""
+    """Ask a backend; an error of its own counts as not available."""
     interrupts = Interrupts()
     try:
         with interrupts:
@@ -169,12 +159,11 @@ def availability(backend: Backend, device: str) -> Availability:
     except BaseException as error:
         if interrupts.received:
             raise
-        # A backend may come from anywhere; the others are queried all the same.
         return Availability(False, f"asking failed: {type(error).__name__}: {one_line(error)}")
 
 
 def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnswer:
-    """Ask about one framework in a process of its own."""
+    """Answer a request in a new process."""
     name = request.framework
     words = ["-m", "bench.machine.survey"]
     found = fresh.ask(words, asdict(request), seconds, request.environment)
@@ -195,13 +184,12 @@ def ask_process(request: SurveyRequest, seconds: float = PATIENCE) -> SurveyAnsw
 
 
 def answer_here(request: SurveyRequest) -> SurveyAnswer:
-    """Answer in this process, which imports the framework."""
+    """Answer a request in this process, which imports the framework."""
     error, available = "", {}
     loaded: object = None
     try:
         loaded = importlib.import_module(module(request.framework))
-    except Exception as raised:
-        # An extension module can raise anything at all when its libraries do not fit.
+    except Exception as raised:  # an extension module may raise anything
         said = f"{type(raised).__name__}: {one_line(raised)}"
         error = f"{request.framework} is installed but cannot be imported ({said}); reinstall it"
     else:

@@ -1,1 +1,1 @@
-"""Results given to others: ``submission.submit`` checks them and makes them anonymous."""
+"""Check results and make them anonymous, to share them (``submission.submit``)."""

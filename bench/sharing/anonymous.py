@@ -1,9 +1,8 @@
-"""Publish of a result file only the fields, variables and forms of text that are listed here.
+"""Make a result file anonymous, by publishing only the fields and forms of text listed here.
 
-A field is published under a known name only, a number as it is, and a text only if each of its
-words has a form that holds no path, address or identifier of a person, a machine or a device. Names
-that are known (of this machine and its user, and those in the file) are removed from the rest, and
-looked for once more in the end.
+A field needs a known name, and each word of a text a form that holds no path, address or identifier
+of a person, a machine or a device. Known names (of this machine and its user, and those in the
+file) are removed from the rest, and searched for again at the end.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from bench.records import digest
 from bench.records.schema import Measurement, Outcome, ResultFile
 
 HIDDEN = "(not published)"
-"""Stands in place of a text that has another form than those that are published."""
+"""Replaces a text whose form is not published."""
 
 SOMEBODY = "(a name)"
-"""Stands in place of a person's or a machine's name."""
+"""Replaces the name of a person or a machine."""
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _SWITCH = r"(?:0|1|true|false|True|False|on|off)"
@@ -51,9 +50,9 @@ VARIABLES: Mapping[str, str] = {
     r"NPY_DISABLE_CPU_FEATURES": r"[A-Z0-9_ ,]{1,200}",
     r"(?:TF_)?XLA_FLAGS": rf"--\w+={_SWITCH}|--\w+={_NUMBER}",
 }
-"""The environment variables that are published, and the form of each part of their values.
+"""The published environment variables, and the form of each part of their values.
 
-A value in parts (of flags) is published without those that have another form, such as a path.
+Parts (flags) of another form, such as a path, are left out.
 """
 
 _SYSTEM = r"(?:[A-Z][A-Za-z]+|GNU/Linux)"
@@ -83,7 +82,7 @@ _OURS = (
     *("roofs", "energy", "validity", "remarks", "streaming"),
 )
 _CASE = ("case", "case_id")
-"""Checked by the reader field by field."""
+"""Fields that the reader has checked completely."""
 
 _AS_IT_IS = (*_CASE, "stats", "params", "param", "group", "name", "options")
 
@@ -105,21 +104,21 @@ _WORDS = tuple(
 _EDGES = "[](){},;:.!?'\"“”’<>"
 
 _KERNEL = re.compile(r"[\w:<>,*&() ~+.=-]{1,2000}")
-"""The name of a kernel or an operator, as frameworks and compilers make them: no path has it."""
+"""The form of a kernel's or an operator's name, which is never that of a path."""
 
 _ADDRESS = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-|[0-9a-f]{12}|(?:[0-9a-f]{2}:){3}|\w+\.\w+\.\w+|\w:\d", re.IGNORECASE
 )
-"""A part of an identifier, or of an address of a machine, which such a name could have, too."""
+"""A part of an identifier or a machine's address, which such a name could contain."""
 
 _KERNELS = ("ops", "kernels", "custom_calls", "instructions", "operators", "hlo")
 
 _NOBODY = frozenset(("root", "user", "runner", "ubuntu", "debian", "admin", "jovyan", "localhost"))
-"""Names that many have."""
+"""Names that identify nobody."""
 
 
 def kind(file: ResultFile) -> str:
-    """Name the GPU that a file measured, or the processor, as a folder: ``amd-epyc-2-cores``."""
+    """Return a folder's name for the measured GPU or processor: ``amd-epyc-2-cores``."""
     state = mapping(file.run.environment.get("before"))
     words: list[str] = []
     if any(item.case.device.startswith("gpu") for item in file.measurements):
@@ -133,11 +132,11 @@ def kind(file: ResultFile) -> str:
 
 
 def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> dict[str, object]:
-    """Return the anonymous document of a file, with a digest of its own.
+    """Return the anonymous document of a file, with a new digest.
 
-    secret: the key under which the machine's id and the kernel's start are hashed.
+    secret: the key of the hashes of the machine's id and the kernel's start.
 
-    Raises ResultError if a name is still in it: then nothing of it is to be shown.
+    Raises ResultError if a name is still in it; then nothing may be published.
     """
     names = _names(document, file)
     clean = _Cleaner(names, _own_words(file))
@@ -147,7 +146,7 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     found = digest.with_digest(
         {
             "benchmarks": [clean.entry(entry) for entry in document["benchmarks"]],
-            "commit_info": {},  # of the project that it was run in, which may be any
+            "commit_info": {},  # that of any project in which it was run
             "datetime": (run.finished or run.started).isoformat(),
             "lstm": {
                 "schema": ours.get("schema"),
@@ -176,14 +175,14 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
         }
     )
     text = json.dumps(found, ensure_ascii=False).lower()
-    for name in names:  # by another way than they were removed
+    for name in names:  # in another way than they were removed
         if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text):
             raise error_at(file.path, f"still holds the name {name} where it is made anonymous")
     return found
 
 
 def texts(document: object) -> Mapping[str, Collection[str]]:
-    """Return every text of a document, keys of free form included, by the place where it stands."""
+    """Return every text of a document by its place, which names free-form keys."""
     found: dict[str, dict[str, None]] = {}
 
     def add(value: object, place: str) -> None:
@@ -201,12 +200,12 @@ def texts(document: object) -> Mapping[str, Collection[str]]:
 
 
 def hidden(name: str, secret: bytes) -> str:
-    """Return the same digits for the same name, from which nobody without the secret finds it."""
+    """Return digits for a name, which reveal it to nobody without the secret."""
     return hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:12]
 
 
 class _Cleaner:
-    """Cleans the parts of one file. known: its own words, such as ids of its cases."""
+    """Cleans the parts of one file. known: its allowed words, such as ids of its cases."""
 
     def __init__(self, names: Iterable[str], known: frozenset[str]) -> None:
         self._names = [re.compile(rf"(?<!\w){re.escape(n)}(?!\w)", re.IGNORECASE) for n in names]
@@ -221,11 +220,10 @@ class _Cleaner:
             for key in _OURS
             if key in ours
         }
-        for reason, shown in zip(
-            ours["validity"]["reasons"], kept["validity"]["reasons"], strict=True
-        ):
+        reasons = ours["validity"]["reasons"], kept["validity"]["reasons"]
+        for reason, shown in zip(*reasons, strict=True):
             shown["code"] = _formed(reason["code"], r"\w{1,40}") or "unknown"
-            if reason["code"] == "busy":  # the programs that kept the machine busy
+            if reason["code"] == "busy":  # without the names of programs
                 shown["text"] = self.text(re.sub(r" \(.*\)$", "", reason["text"]))
         return {
             "group": case.group,
@@ -243,7 +241,7 @@ class _Cleaner:
         return found | {key: self.text(outcome[key]) for key in texts if outcome.get(key)}
 
     def state(self, state: object, host: str, secret: bytes) -> dict[str, object]:
-        """The machine at one time: its fields that are listed, each in its form."""
+        """Return the listed fields of the machine's state, each in its form."""
         given = mapping(state)
         cpu, boot = mapping(given.get("cpu")), given.get("boot")
         gpus = given.get("gpus")
@@ -282,21 +280,20 @@ class _Cleaner:
         return {key: self.tree(given[key], self.text) for key in keys if key in given}
 
     def tree(self, value: Any, clean: Callable[[str], str], under: str = "") -> Any:
-        """Numbers as they are, texts and keys of free form cleaned."""
+        """Return numbers unchanged, texts and keys of free form cleaned."""
+        kernels = under in _KERNELS
+        inside = self.kernel if kernels else clean
         if isinstance(value, Mapping):
-            kernels = under in _KERNELS
-            inside = self.kernel if kernels else clean
+            key_text = self.kernel if kernels else self.text
             return {
-                (self.kernel if kernels else self.text)(str(key)): self.tree(item, inside, str(key))
-                for key, item in value.items()
+                key_text(str(key)): self.tree(item, inside, str(key)) for key, item in value.items()
             }
         if isinstance(value, list):
-            inside = self.kernel if under in _KERNELS else clean
             return [self.tree(item, inside, under) for item in value]
         return clean(value) if isinstance(value, str) else value
 
     def text(self, text: str) -> str:
-        """Return the text without names, or ``HIDDEN`` if a word has no form of ``_WORDS``."""
+        """Return the text without names, or ``HIDDEN`` if a word has none of the forms."""
         for name in self._names:
             text = name.sub(SOMEBODY, text)
         return text if all(map(self._is_word, text.split())) else HIDDEN
@@ -343,24 +340,24 @@ def _own_words(file: ResultFile) -> frozenset[str]:
 
 
 def _names(document: Mapping[str, Any], file: ResultFile) -> list[str]:
-    """Return the names of machines and people that a file may hold, the longest first."""
+    """Return names of machines and people that a file may contain, the longest first."""
     ours = document["lstm"]
     found = {file.run.host, socket.gethostname(), _text(document.get("machine_info"), "node")}
     found |= {_text(ours.get("writer"), key) for key in ("host", "machine")}
     found |= {_text(state, "host") for state in file.run.environment.values()}
     found |= {host.partition(".")[0] for host in found}
     found.add(file.run.machine_id)
-    with contextlib.suppress(KeyError, OSError, RuntimeError):  # who has no name here left none
+    with contextlib.suppress(KeyError, OSError, RuntimeError):  # the user has no name here
         found |= {getpass.getuser(), Path.home().name}
     found.update(re.findall(r"(?:/home|/Users|\\Users)[/\\]+([\w.-]+)", json.dumps(document)))
-    # A machine called "cpu", a person called "max": a word that every file has identifies nobody.
+    # A word of every file identifies nobody, as for a machine "cpu" or a person "max".
     nobody = _NOBODY | _words(document) | _words(file.run.suite, as_it_is=True)
     kept = {each for each in found if len(each) > 2 and each.lower() not in nobody}
     return sorted(kept, key=len, reverse=True)
 
 
 def _words(value: object, as_it_is: bool = False) -> set[str]:
-    """Return the words of all keys, and of the texts that stay as they are."""
+    """Return the words of all keys, and of texts that stay unchanged."""
     if isinstance(value, Mapping):
         found = {word for key in value for word in _words(str(key), as_it_is=True)}
         for key, item in value.items():

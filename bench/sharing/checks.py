@@ -1,9 +1,8 @@
-"""Find what cannot be in a result file: figures that do not follow from one another.
+"""Find inconsistent figures in a result file.
 
-Each case must be proven, its statistics be made of its samples, its validity be what these samples
-show, its rate no more than its device's, its times inside the run. An honest file passes; one in
-which a figure was made better has to make many others fit. Making them all fit is not found: for
-that, somebody else measures the same.
+Each case needs a passed gate, the statistics and the validity of its samples, a rate no higher than
+the device's, and times inside the run. An honest file passes. Who improves a figure has to change
+many others too; if all are changed consistently, only another measurement shows it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -30,32 +29,32 @@ from bench.worker.roofs import WELL_ABOVE
 from lstm_impl.proof.comparison import CEILING
 
 CLOSE = 1e-9
-"""Relative difference of a figure that is the same: it was added up in another order."""
+"""The relative difference of equal figures, which may be sums in another order."""
 
 SHORTEST_BLOCK = 1e-6
-"""Seconds. A block is a thousand ticks of the clock or more, of a nanosecond at least."""
+"""Seconds. A block has at least a thousand ticks of the clock, of at least a nanosecond."""
 
 DISTINCT = 0.5
-"""Least part of a case's samples that differ from one another: a coarse clock makes some equal."""
+"""The least share of distinct samples of a case: a coarse clock makes some equal."""
 
 FEWEST_FOR_COPIES = 5
-"""Samples from which on two series that agree in all of them are one."""
+"""The number of samples from which equal series are copies."""
 
 LEAST_SHARE = 0.2
-"""Least part of the seconds in which a group was timed that its samples take; 0.41 to 0.86 in the
-reference results, the rest is warm-up, calibration and waiting. Streams wait, and have no least."""
+"""The least share of the samples in the time of their group, except for streams, which wait. It is
+0.41 to 0.86 in the reference results; the rest is warm-up, calibration and waiting."""
 
 SLACK = timedelta(seconds=2)
-"""Between two looks at the clock."""
+"""The tolerance between two readings of the clock."""
 
 AHEAD = timedelta(days=1)
-"""How far a run may end in the future."""
+"""How far a run may end in the future, since clocks differ."""
 
 
 def problems(document: Field, file: ResultFile, now: datetime) -> list[str]:
-    """What is wrong with a result file, each with where it stands; empty for one that is good.
+    """Return the errors of a result file with their places.
 
-    document: the file, whole. file: the same, as it is read.
+    document: its complete contents. file: the same, parsed.
     """
     found = [*_of_run(document, file, now)]
     measured = {item.case.id: item for item in file.measurements}
@@ -64,20 +63,22 @@ def problems(document: Field, file: ResultFile, now: datetime) -> list[str]:
         if item is None:
             found.append(f"{entry.name} did not pass its gate and has a time")
         else:
-            found += [f"{entry.name}.{described}" for described in _of_entry(entry, item)]
+            of_entry = (check(entry, item) for check in (_names, _statistics))
+            of_item = (check(item) for check in (_proof, _validity, _calls, _possible))
+            found += [f"{entry.name}.{error}" for error in chain(*of_entry, *of_item)]
     found += _of_groups(file)
     return found
 
 
 def copies(files: Sequence[ResultFile]) -> list[str]:
-    """Which cases have the samples of another, or a multiple of them, in any of the files."""
+    """Return which cases have the samples of another case in any file, or a multiple of them."""
     seen: dict[tuple[float, ...], str] = {}
     found = []
     for file in files:
         for item in file.measurements:
             if item.samples.size < FEWEST_FOR_COPIES:
                 continue
-            # Divided by the first, so that a multiple is the same; to digits that survive it.
+            # A multiple has the same quotients, up to rounding.
             key = tuple(float(f"{value:.9g}") for value in item.samples / item.samples[0])
             where = f"{printable(file.path.name)}: {printable(item.case.id)}"
             first = seen.setdefault(key, where)
@@ -110,7 +111,7 @@ def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
 
 
 def _looked(state: object) -> datetime | None:
-    """When the machine was looked at, None if that is unknown."""
+    """Return when the machine's state was read, None if unknown."""
     try:
         when = datetime.fromisoformat(str(mapping(state).get("time")))
     except ValueError:
@@ -118,16 +119,11 @@ def _looked(state: object) -> datetime | None:
     return when if when.tzinfo is not None else None
 
 
-def _of_entry(entry: Field, item: Measurement) -> Iterator[str]:
-    # Two cases that were exchanged have each other's names.
+def _names(entry: Field, item: Measurement) -> Iterator[str]:
+    """Two cases that were exchanged have each other's names."""
     for key, value in (("group", item.case.group), ("param", item.case.id)):
         if entry[key].given and entry[key].value != value:
             yield f"{key} is not that of the case {printable(item.case.id)}"
-    yield from _proof(item)
-    yield from _statistics(entry, item)
-    yield from _validity(item)
-    yield from _calls(item)
-    yield from _possible(item)
 
 
 def _proof(item: Measurement) -> Iterator[str]:
@@ -155,7 +151,7 @@ def _proof(item: Measurement) -> Iterator[str]:
 
 
 def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
-    """The statistics are those of the samples."""
+    """Compare the statistics with those of the samples."""
     samples = item.samples
     mean = float(samples.mean())
     wanted = {
@@ -175,10 +171,11 @@ def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
             yield f"stats.{key} is missing"
         elif abs(stated - value) > CLOSE * max(abs(value), mean if key == "stddev" else 0.0):
             yield f"stats.{key} is {stated:g}; that of its samples is {value:g}"
-    alike = np.unique(samples).size < DISTINCT * samples.size
-    # Medians of calls of some microseconds, by a clock of nanoseconds, are often the same.
-    if samples.size >= FEWEST_FOR_COPIES and alike and item.streaming is None:
-        yield f"stats.data has {np.unique(samples).size} different values of {samples.size}"
+    distinct = np.unique(samples).size
+    # Medians of a stream's short calls are often equal.
+    few = item.streaming is None and distinct < DISTINCT * samples.size
+    if few and samples.size >= FEWEST_FOR_COPIES:
+        yield f"stats.data has {distinct} different values of {samples.size}"
     if np.any(np.diff(item.rounds) <= 0):
         yield "extra_info.lstm.blocks.round does not count up"
     first, beyond = item.setup.get("first_call_s"), item.setup.get("compile_s")
@@ -190,7 +187,7 @@ def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
 
 
 def _validity(item: Measurement) -> Iterator[str]:
-    """The validity is what the samples show."""
+    """Compare the validity with that of the samples."""
     where = "extra_info.lstm.validity"
     codes = {reason.code for reason in item.reasons}
     if item.valid and codes:
@@ -211,7 +208,7 @@ def _validity(item: Measurement) -> Iterator[str]:
 
 
 def _calls(item: Measurement) -> Iterator[str]:
-    """The calls of a stream are those of its blocks, and their histogram has all of them."""
+    """Compare the calls of a stream with those of its blocks and its histogram."""
     stream, where = item.streaming, "extra_info.lstm.streaming"
     if stream is None:
         if item.case.workload.streaming:
@@ -232,13 +229,13 @@ def _calls(item: Measurement) -> Iterator[str]:
         for part, bounds in taken.percentiles.items():
             rank = math.ceil(round(part / 100 * stream.calls, 6))
             low, high, _ = bins[int(np.searchsorted(counted, rank))]
-            # A tick of the histogram, which has whole nanoseconds.
+            # The histogram has whole nanoseconds.
             if not low - 1e-9 <= bounds.mid <= high + 1e-9:
                 yield f"{where}.{name}.percentiles.{part:g} is not that of its histogram"
 
 
 def _possible(item: Measurement) -> Iterator[str]:
-    """The times are some that a clock and a device can have."""
+    """Check that a clock and a device can have these times."""
     shortest = float(item.samples.min()) * item.calls
     if shortest < SHORTEST_BLOCK:
         text = f"{shortest:g} s are no thousand ticks of any clock"
@@ -271,8 +268,8 @@ def _possible(item: Measurement) -> Iterator[str]:
 
 
 def _of_groups(file: ResultFile) -> Iterator[str]:
-    """The samples of a group fill the time in which it was measured, and all of them the run's."""
-    # What was timed and failed after it has taken a part that is reported nowhere.
+    """Compare the times of samples with that of their group, and those of groups with the run's."""
+    # The time of cases that failed after they were timed is unknown.
     unknown = {each.case.group for each in file.outcomes if each.outcome == "failed"}
     sums: dict[str, list[float]] = {}
     waiting = {each.case.group for each in file.measurements if each.case.workload.streaming}
@@ -290,6 +287,6 @@ def _of_groups(file: ResultFile) -> Iterator[str]:
                 f"{timed:.3g} s (extra_info.lstm.setup.timing_s)"
             )
     run = file.run
-    whole = sum(timed for _, timed in sums.values())
-    if run.finished is not None and whole > (run.finished - run.started + SLACK).total_seconds():
-        yield f"its groups were timed for {whole:.3g} s, longer than the run lasted"
+    total = sum(timed for _, timed in sums.values())
+    if run.finished is not None and total > (run.finished - run.started + SLACK).total_seconds():
+        yield f"its groups were timed for {total:.3g} s, longer than the run lasted"

@@ -1,8 +1,7 @@
-"""Examine result files, make them anonymous and write them where a pull request has them.
+"""Check result files, make them anonymous and write them into the folder of their machine.
 
-The machine is named by its kind, and by digits of its id under a secret that never leaves this
-computer: what it measures tomorrow is known to be of the same machine, and nobody who guesses its
-name can see that the guess is right.
+The machine is named by its kind and a keyed hash of its id, whose secret never leaves this
+computer: its later results are recognised, but nobody can test a guess of its name.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from bench.sharing.anonymous import anonymous, kind
 from bench.sharing.checks import copies, problems
 
 FOLDER = "results/community"
-"""Where the project has what others measured: a folder for each kind of machine."""
+"""The project's folder of shared results, with a folder for each kind of machine."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """problems: of the files; then nothing was written. there: files that were written before."""
+    """The written files. problems: if any, nothing was written. there: files written before."""
 
     problems: tuple[str, ...] = ()
     written: tuple[Path, ...] = ()
@@ -39,16 +38,16 @@ class Submission:
 
 
 SECRET_NAME = "results-cache.secret"
-"""The file in the user's cache folder that holds the secret; its name is older than this module."""
+"""The file of the secret in the user's cache folder."""
 _SECRET_SIZE = 32
 
 
 def users_secret() -> bytes | None:
-    """Return the user's secret, made at its first use; None where there is no place to keep one."""
+    """Return the user's secret, created at its first use; None if it cannot be stored."""
     try:
         path = user_cache_path("lstm-benchmark-suite") / SECRET_NAME
         if not path.is_absolute():
-            return None  # without a home "~" stays as it is
+            return None  # "~" of a user without a home
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
@@ -62,7 +61,7 @@ def users_secret() -> bytes | None:
 
 
 def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
-    """Examine result files and, if all are good, write them into the folder of their machine.
+    """Check result files and, if all are correct, write them into the folder of their machine.
 
     Raises ResultError for a file that cannot be read, ResultWriteError.
     """
@@ -103,7 +102,7 @@ def _document(path: Path) -> Field:
 
 
 def _others(files: Sequence[ResultFile], folder: Path) -> list[ResultFile]:
-    """Other runs of the same kinds of machines that are in the folder."""
+    """Read the other runs of the same kinds of machines in the folder."""
     places = {folder / kind(file) for file in files}
     there = collect(place for place in sorted(places) if place.is_dir())
     mine = {file.run.id for file in files}

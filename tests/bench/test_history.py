@@ -17,7 +17,7 @@ import pytest
 
 from bench import history
 from bench.case.cases import Case
-from bench.cli.fail_on import parse_rule
+from bench.cli.filters import parse_rule
 from bench.cli.output import plain_text
 from bench.records.schema import Measurement, Outcome, RecordedReason, Results, Run
 from bench.render import history as history_words

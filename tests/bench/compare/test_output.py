@@ -13,7 +13,7 @@ import pytest
 
 from bench.case.cases import Case
 from bench.cli.command_line import UsageError
-from bench.cli.fail_on import parse_rule
+from bench.cli.filters import parse_rule
 from bench.cli.output import WIDTH, plain_text
 from bench.render import compare as output
 from bench.render.compare import (

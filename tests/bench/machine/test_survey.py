@@ -85,7 +85,7 @@ def test_what_needs_another_environment_is_answered_by_a_process_that_has_it() -
         pytest.skip("torch is not installed")
     found = survey.survey(["cpu"], ["torch", "keras_torch"], ask=ask)
     assert [each.environment for each in asked] == [{}, {"KERAS_BACKEND": "torch"}]
-    assert found.available("cpu") == ["torch", "keras_torch"]
+    assert found.choices("cpu") == ["torch", "keras_torch"]
     assert found.frameworks == {"torch": "1"}
 
 
