@@ -14,10 +14,10 @@ from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
 from bench.render.messages import (
     UnmeasuredCases,
     basis_text,
-    doubt_line,
     gathered,
     headline,
     one_line,
+    problem_line,
     unclear,
     uneven,
 )
@@ -26,7 +26,7 @@ from bench.render.table import Block, Cell, Column, Document, Sheet
 from bench.stats.comparison import SAME_WITHIN, Comparison, Verdict
 from bench.stats.intervals import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Reason
 from bench.stats.pairs import INVALID, ComparisonReport, ComparisonRow, Gate, Map, Rule
-from bench.stats.trust import Doubt
+from bench.stats.trust import Problem
 
 LONGEST_LIST = 20
 """A list of names longer than this says how many more there are; CSV and JSON have them all."""
@@ -70,13 +70,15 @@ def note_text(note: Reason | str | None) -> str:
 
 def reason_texts(row: ComparisonRow) -> list[str]:
     """Describe why the ratio of a row is INVALID, after the side whose time is meant."""
-    return [f"{side}: {doubt_line(why)}" if side else doubt_line(why) for side, why in row.reasons]
+    return [
+        f"{side}: {problem_line(why)}" if side else problem_line(why) for side, why in row.reasons
+    ]
 
 
-def by_reason(found: Iterable[tuple[Doubt, str]]) -> list[str]:
+def by_reason(found: Iterable[tuple[Problem, str]]) -> list[str]:
     """Return a line for each kind of reason, in the words of the first, with where it holds."""
     return [
-        f"{clean(doubt_line(same[0][0]))}: {listed([clean(where, 200) for _, where in same], 5)}"
+        f"{clean(problem_line(same[0][0]))}: {listed([clean(where, 200) for _, where in same], 5)}"
         for same in grouped(found, lambda each: each[0].code).values()
     ]
 
@@ -162,9 +164,9 @@ def details(report: ComparisonReport) -> list[tuple[str, list[str]]]:
     """Headings with their lines: what is not in the table, and what may be the cause."""
     found = []
     invalid = by_reason(
-        (doubt, f"{row.case.id} ({side})" if side else row.case.id)
+        (problem, f"{row.case.id} ({side})" if side else row.case.id)
         for row in report.rows
-        for side, doubt in row.reasons
+        for side, problem in row.reasons
     )
     if invalid:
         found.append(("INVALID, and where", _listed_lines(invalid)))

@@ -31,10 +31,10 @@ from bench.render import escape
 from bench.render.labels import machine
 from bench.render.messages import (
     bound_sentence,
-    doubt_lines,
     error_text,
     findings,
     method,
+    problem_lines,
     uneven_note,
 )
 from bench.stats.comparison import Comparison, Heterogeneity, Verdict
@@ -209,11 +209,11 @@ COLUMNS: dict[str, DataColumn[[Section, Row]]] = described(
                     row.case.workload.gradients if row.case.workload.training else None
                 ),
                 "valid": lambda row: not row.invalid if row.measured else None,
-                "invalid_reasons": lambda row: doubt_lines(row.invalid),
+                "invalid_reasons": lambda row: problem_lines(row.invalid),
                 "time_valid": lambda row: not row.validity.time if row.measured else None,
-                "time_reasons": lambda row: doubt_lines(row.validity.time),
-                "ratio_valid": lambda row: not row.ratio_doubts if row.to_baseline else None,
-                "ratio_reasons": lambda row: doubt_lines(row.ratio_doubts),
+                "time_reasons": lambda row: problem_lines(row.validity.time),
+                "ratio_valid": lambda row: not row.ratio_problems if row.to_baseline else None,
+                "ratio_reasons": lambda row: problem_lines(row.ratio_problems),
                 "fastest": lambda row: row.fastest if row.rank == 1 else None,
                 "break_even_steps": _break_even_steps,
                 "why": bound_sentence,

@@ -11,7 +11,7 @@ from bench.render.compare import RATIO, WIDTH, annotation, beyond_words, by_reas
 from bench.render.data import csv_records
 from bench.render.escape import LONGEST_NAME, clean, terminal_picture
 from bench.render.labels import RATIO_INTERVAL, STYLES, compact_verdict
-from bench.render.messages import doubt_lines
+from bench.render.messages import problem_lines
 from bench.render.quantities import (
     count,
     listed,
@@ -163,14 +163,14 @@ def _records(machine: MachineHistory, line: CaseHistory) -> Iterator[dict[str, o
                 "time_low_s": time.low,
                 "time_high_s": time.high,
                 "valid": not row.invalid,
-                "invalid_reasons": doubt_lines(row.invalid),
+                "invalid_reasons": problem_lines(row.invalid),
                 "time_valid": not row.validity.time,
-                "time_reasons": doubt_lines(row.validity.time),
+                "time_reasons": problem_lines(row.validity.time),
             }
         if point.to_before is not None:
             record |= {name: get(point.to_before) for name, get in RATIO.items()}
             record["ratio_valid"] = not point.of_ratio
-            record["ratio_reasons"] = doubt_lines(point.of_ratio)
+            record["ratio_reasons"] = problem_lines(point.of_ratio)
         if (moved := moves.get(session.number)) is not None:
             record |= {
                 "moved": moved.scope.value,
@@ -220,10 +220,10 @@ def document(history: History, sessions: bool = False, guard: RuleResult | None 
             ("Unreliable times, and where", True),
         ):
             lines = by_reason(
-                (doubt, f"{line.case.id} in #{point.session.number}")
+                (problem, f"{line.case.id} in #{point.session.number}")
                 for line in machine.lines
                 for point in line.points
-                for doubt in (point.row.validity.of_time if of_time else point.row.invalid)
+                for problem in (point.row.validity.of_time if of_time else point.row.invalid)
             )
             if lines:
                 blocks.append(Block(title, lines, level=4, indent=2))
@@ -305,7 +305,7 @@ def _cells(point: Point) -> list[Cell]:
     if point.row.interval is None:
         return list(map(Cell, (number, "—", "", "", "", clean(_outcome(point.row), 80), "")))
     time, to_before = point.row.interval, point.to_before
-    sign = labels.DOUBTFUL if point.row.validity.of_time else ""
+    sign = labels.UNRELIABLE if point.row.validity.of_time else ""
     speed, bounds, verdict, style = "", "", "", ""
     if to_before is not None:
         speed, bounds = _speed(to_before.ratio)
@@ -386,5 +386,5 @@ def method(machine: MachineHistory) -> list[str]:
             "processes differ, so an allowance was added to the interval."
         )
     if any(point.row.validity.of_time for point in points):
-        lines.append(f"{labels.DOUBTFUL_TIME}.")
+        lines.append(f"{labels.UNRELIABLE_TIME}.")
     return lines

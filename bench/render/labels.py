@@ -118,8 +118,8 @@ stands behind it."""
 BARS = "Bars show speed: the longer the faster"
 """In every table and picture that has them, whatever number is next to them."""
 
-DOUBTFUL = "~"
-DOUBTFUL_TIME = f"{DOUBTFUL} an unreliable time; ratios are judged separately"
+UNRELIABLE = "~"
+UNRELIABLE_TIME = f"{UNRELIABLE} an unreliable time; ratios are judged separately"
 TIME_INTERVAL = f"{100 * CASE_CONFIDENCE:g}% CI"
 
 RATIO_INTERVAL = f"{100 * VERDICT_CONFIDENCE:g}% CI"
@@ -135,7 +135,7 @@ APPROXIMATE = (
 def notes(rows: Sequence[Row]) -> list[str]:
     """What the marks in the tables of these rows mean, as far as there are any."""
     found = [MARKS] if any(mark(row) for row in rows) else []
-    found += [DOUBTFUL_TIME] * any(row.validity.of_time for row in rows)
+    found += [UNRELIABLE_TIME] * any(row.validity.of_time for row in rows)
     return found + [APPROXIMATE] * any(row.case.approximate for row in rows)
 
 

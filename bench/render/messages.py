@@ -37,13 +37,13 @@ from bench.stats.rows import (
     Row,
     Section,
     Table,
-    all_doubts,
+    all_problems,
     compare_rows,
 )
-from bench.stats.trust import Doubt
+from bench.stats.trust import Problem
 from lstm_impl.names import framework
 
-_MOST_DOUBTS = 2  # in an answer; the report has all
+_MOST_PROBLEMS = 2  # in an answer; the report has all
 
 FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "flax": "Flax"}
 """As they write themselves."""
@@ -81,9 +81,9 @@ def answer(section: Section, advice: Callable[[str], str] = str) -> list[str]:
         text += "" if row.error is None else f", with outputs {row.error:.2%} off the reference"
         text += f": {versus(row.to_baseline, section.baseline)}" if row.to_baseline else ""
         lines.append(f"{text}.")
-    doubts = dict.fromkeys(map(doubt_line, (*first.validity.invalid, *first.ratio_doubts)))
-    if doubts:
-        text = "; ".join(clean(advice(each)) for each in list(doubts)[:_MOST_DOUBTS])
+    problems = dict.fromkeys(map(problem_line, (*first.validity.invalid, *first.ratio_problems)))
+    if problems:
+        text = "; ".join(clean(advice(each)) for each in list(problems)[:_MOST_PROBLEMS])
         lines.append(f"Do not rely on it yet: {text}.")
     lines += [f"{text}." for text in uneven_bridges(ranked)]
     runs, started = count(len(section.runs), "process"), f"{section.started:%Y-%m-%d %H:%M}"
@@ -125,7 +125,7 @@ def findings(section: Section) -> list[Finding]:
     if not section.complete:
         found.append(Finding("A run did not finish: cases may be missing.", loud=True))
     found += [Finding(f"{text}.", loud=True) for text in uneven_bridges(rows)]
-    found += [*doubtful(rows), *_remarks(rows), *_without_time(rows)]
+    found += [*unreliable(rows), *_remarks(rows), *_without_time(rows)]
     if text := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
         found.append(Finding(f"{text}."))
     return found
@@ -179,10 +179,10 @@ def _answer(table: Table) -> str:
         ratios |= {other: _over_all(rows[first], rows[other]) for other in others}
     (fastest,) = all_slower([[found.inverse for found in ratios.values()]])
     pairs = list(zip(rows[first], rows[second], strict=True))
-    doubtful = sum(bool(all_doubts(*pair)) for pair in pairs)
+    unreliable = sum(bool(all_problems(*pair)) for pair in pairs)
     if ahead.verdict is Verdict.SAME:
         lead = f"{name(first)} and {name(second)} have the shortest times, equal within 2%"
-    elif fastest and not doubtful:
+    elif fastest and not unreliable:
         lead = f"{name(first)} is the fastest"
     else:
         lead = f"{name(first)} has the shortest times"
@@ -195,8 +195,8 @@ def _answer(table: Table) -> str:
     if ahead.verdict is Verdict.FASTER and not fastest:
         near = [name(each) for each, of in ratios.items() if of.verdict is not Verdict.FASTER]
         text += f" It is not significantly faster than {listed(near or ['all others jointly'])}."
-    if doubtful:
-        text += f" Do not rely on it: {part_of(doubtful, len(pairs), 'ratio')} INVALID."
+    if unreliable:
+        text += f" Do not rely on it: {part_of(unreliable, len(pairs), 'ratio')} INVALID."
     return text + (leaders if {*counts} != {first} else "")
 
 
@@ -209,10 +209,10 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
     return geometric_mean(compare_rows(list(zip(new, base, strict=True))))
 
 
-# What is doubtful, and what has no time
+# What is unreliable, and what has no time
 
 
-def doubtful(rows: Sequence[Row]) -> list[Finding]:
+def unreliable(rows: Sequence[Row]) -> list[Finding]:
     """Return what is INVALID or unreliable: measurements, then ratios alone, then times alone."""
     measured = [row for row in rows if row.measured]
     compared = [row for row in measured if row.to_baseline is not None]
@@ -220,7 +220,7 @@ def doubtful(rows: Sequence[Row]) -> list[Finding]:
     found = _by_reason(measured, lambda row: row.invalid, "INVALID: {}", "measurement")
     found += _by_reason(
         compared,
-        lambda row: [each for each in row.ratio_doubts if each.code in trust.OF_RATIO],
+        lambda row: [each for each in row.ratio_problems if each.code in trust.OF_RATIO],
         *("INVALID: {}", "ratio"),
     )
     found += _by_reason(measured, lambda row: row.validity.of_time, unreliable, "time", loud=False)
@@ -229,7 +229,7 @@ def doubtful(rows: Sequence[Row]) -> list[Finding]:
 
 def _by_reason(
     rows: Sequence[Row],
-    doubts_of: Callable[[Row], Iterable[Doubt]],
+    problems_of: Callable[[Row], Iterable[Problem]],
     start: str,
     noun: str,
     loud: bool = True,
@@ -239,20 +239,19 @@ def _by_reason(
     start: with a place for how many of the rows there are.
     """
     found = []
-    doubted = [(row, doubt) for row in rows for doubt in doubts_of(row)]
-    for doubts in grouped(doubted, lambda each: each[1].code).values():
-        first = doubts[0][1]
-        differ = any((each.text, each.values) != (first.text, first.values) for _, each in doubts)
-        text = start.format(part_of(len(doubts), len(rows), noun))
-        reason, advice = doubt_texts(first)
+    pairs = [(row, problem) for row in rows for problem in problems_of(row)]
+    for problems in grouped(pairs, lambda each: each[1].code).values():
+        first = problems[0][1]
+        differ = any((each.text, each.values) != (first.text, first.values) for _, each in problems)
+        text = start.format(part_of(len(problems), len(rows), noun))
+        reason, advice = problem_texts(first)
         text += f": {'for one, ' * differ}{clean(reason)}"
-        if differ or len(doubts) < len(rows):
-            text += (
-                f" ({listed([name(row.case.id) for row, _ in doubts][: 1 if differ else None], 2)})"
-            )
-        most = max(doubt.runs for _, doubt in doubts)
+        if differ or len(problems) < len(rows):
+            cases = [name(row.case.id) for row, _ in problems]
+            text += f" ({listed(cases[:1] if differ else cases, 2)})"
+        most = max(problem.runs for _, problem in problems)
         if most < first.of:
-            text += f", in {'up to ' if len(doubts) > 1 else ''}{most} of {first.of} processes"
+            text += f", in {'up to ' if len(problems) > 1 else ''}{most} of {first.of} processes"
         found.append(Finding(_to_change(text, advice), loud=loud))
     return found
 
@@ -664,37 +663,41 @@ def bound_words(bound: step.Bound, figures: Mapping[str, float]) -> str:
 # Why numbers are not to be trusted
 
 
-def doubt_line(doubt: Doubt) -> str:
+def problem_line(problem: Problem) -> str:
     """Return in a line why numbers are not to be trusted, what to do, and in how many runs."""
-    text, advice = doubt_texts(doubt)
+    text, advice = problem_texts(problem)
     message = f"{text} ({advice})" if advice else text
-    return message if doubt.runs == doubt.of else f"{message} [in {doubt.runs} of {doubt.of} runs]"
+    return (
+        message
+        if problem.runs == problem.of
+        else f"{message} [in {problem.runs} of {problem.of} runs]"
+    )
 
 
-def doubt_lines(doubts: Iterable[Doubt]) -> str:
+def problem_lines(problems: Iterable[Problem]) -> str:
     """Return several in one line, as a cell of a table has them."""
-    return "; ".join(map(doubt_line, doubts))
+    return "; ".join(map(problem_line, problems))
 
 
-def doubt_texts(doubt: Doubt) -> tuple[str, str]:
+def problem_texts(problem: Problem) -> tuple[str, str]:
     """Return why numbers are not to be trusted and what to do, as recorded or by the code."""
-    if doubt.text or not doubt.values:
-        return doubt.text, doubt.advice
-    if doubt.code == trust.FEW_PROCESSES:
+    if problem.text or not problem.values:
+        return problem.text, problem.advice
+    if problem.code == trust.FEW_PROCESSES:
         return (
-            f"{count(round(doubt.values[0]), 'process')}: a median over processes has no 95% "
+            f"{count(round(problem.values[0]), 'process')}: a median over processes has no 95% "
             f"interval of its own under {ENOUGH_PROCESSES}",
             "go on with python -m bench.run --resume",
         )
-    if doubt.code == trust.UNSTEADY_RATIO:
+    if problem.code == trust.UNSTEADY_RATIO:
         text = "the earlier and the later half of the rounds have different ratios"
-        return text, worded(MORE_TIME, bool(doubt.values[0]))
-    if doubt.code == trust.FEW_ROUNDS:
+        return text, worded(MORE_TIME, bool(problem.values[0]))
+    if problem.code == trust.FEW_ROUNDS:
         text = (
             f"fewer than {intervals.FEWEST_SAMPLES} rounds: a median of so few has no 95% interval"
         )
-        return text, worded(MORE_TIME, bool(doubt.values[0]))
-    width, processes, nodes = doubt.values
+        return text, worded(MORE_TIME, bool(problem.values[0]))
+    width, processes, nodes = problem.values
     over = count(round(nodes), "node") if nodes else f"{processes:.0f} processes"
     text = f"the interval of the median over {over} is ±{width:.1%}"
     if width > trust.WIDE_OVER_PROCESSES:

@@ -159,7 +159,7 @@ def _plotly() -> str:
 # The tables
 
 
-_CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "doubt", "INVALID": "bad"}
+_CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "unclear", "INVALID": "bad"}
 
 
 def _kind(cell: Cell, column: Column) -> str:
@@ -172,16 +172,16 @@ def _problems(section: Section) -> list[tuple[str, str, str]]:
     """Each case without a time or not to be trusted, with what is wrong and why."""
     found = []
     for row in section.rows:
-        what, doubts = "INVALID", row.invalid
-        if not doubts and row.ratio_doubts:
-            what, doubts = "INVALID ratio", row.ratio_doubts
-        elif not doubts:
-            what, doubts = "unreliable time", row.validity.of_time
+        what, problems = "INVALID", row.invalid
+        if not problems and row.ratio_problems:
+            what, problems = "INVALID ratio", row.ratio_problems
+        elif not problems:
+            what, problems = "unreliable time", row.validity.of_time
         if not row.measured:
             why = ". ".join(filter(None, (row.reason.rstrip("."), row.advice)))
             found.append((row.case.id, row.outcome.replace("_", " "), why))
-        elif doubts:
-            found.append((row.case.id, what, messages.doubt_lines(doubts)))
+        elif problems:
+            found.append((row.case.id, what, messages.problem_lines(problems)))
     return found
 
 
@@ -336,8 +336,8 @@ class Data:
     def _case(self, section: Section, row: Row) -> dict[str, object]:
         ratio, interval, peak = row.to_baseline, row.interval, row.memory.get("peak_bytes")
         baseline = row.measured and row.case.backend == section.baseline
-        doubts = (*row.invalid, *row.ratio_doubts, *row.validity.of_time)
-        reasons = (*map(messages.doubt_line, doubts), row.reason, row.advice)
+        problems = (*row.invalid, *row.ratio_problems, *row.validity.of_time)
+        reasons = (*map(messages.problem_line, problems), row.reason, row.advice)
         why = "; ".join(dict.fromkeys(filter(None, reasons)))
         trust = 1 if not row.trusted else 2 if row.validity.of_time else 3
         found = {

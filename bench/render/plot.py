@@ -26,10 +26,10 @@ from bench.render.along import UNITS
 from bench.render.along import title as series_title
 from bench.render.escape import clean
 from bench.render.labels import (
-    DOUBTFUL,
     FASTEST,
     RATIO_INTERVAL,
     TIME_INTERVAL,
+    UNRELIABLE,
     heading,
     machine,
     spread_words,
@@ -280,7 +280,7 @@ def _bar(plot: Plot, row: Row) -> _Bar | None:
         assert row.interval is not None
         batch = row.case.workload.batch
         low, mid, high = (batch / each for each in (row.interval.high, row.time, row.interval.low))
-        return _Bar(mid, low, high, f"{DOUBTFUL * bool(row.validity.of_time)}{rate(mid)}{bad}")
+        return _Bar(mid, low, high, f"{UNRELIABLE * bool(row.validity.of_time)}{rate(mid)}{bad}")
     if plot.what == "memory":
         if (peak := row.memory.get("peak_bytes")) is None:
             return None
@@ -352,7 +352,7 @@ def _below(plot: Plot, rows: Sequence[Row]) -> str:
             "some over an uneven bridge, whose difference is in the whiskers: bench.report"
         )
     if plot.what == "throughput" and any(row.validity.of_time for row in rows):
-        words.append(f"{DOUBTFUL} an unreliable time")
+        words.append(f"{UNRELIABLE} an unreliable time")
     if any(_spoilt(plot, row) for row in rows):
         words.append("hatched: INVALID, not to be trusted")
     words.append("a colour for each backend, the same in every picture")

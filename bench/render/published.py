@@ -15,8 +15,8 @@ from bench.records.grouping import grouped
 from bench.render.compare import unmeasured_details
 from bench.render.data import csv_records, json_text
 from bench.render.escape import clean
-from bench.render.labels import DOUBTFUL, TIME_INTERVAL, bounds_of_time, where
-from bench.render.messages import UnmeasuredCases, doubt_lines, doubtful, gathered
+from bench.render.labels import TIME_INTERVAL, UNRELIABLE, bounds_of_time, where
+from bench.render.messages import UnmeasuredCases, gathered, problem_lines, unreliable
 from bench.render.quantities import count, seconds, shape_words
 from bench.render.table import Block, Cell, Column, Document, Sheet
 from bench.stats.pairs import hardware
@@ -124,7 +124,7 @@ def records(report: PublishedReport) -> Iterator[dict[str, object]]:
                 "seconds_high": row.interval.high,
                 "processes": row.interval.processes,
                 "valid": not row.invalid,
-                "reason": doubt_lines(row.invalid),
+                "reason": problem_lines(row.invalid),
             }
         for step in each.theirs:
             source = step.source
@@ -178,8 +178,8 @@ def document(report: PublishedReport, list_unmeasured: bool = False) -> Document
     if report.shared:
         blocks.append(Block(lines=list(_notes(report)), style="dim"))
     rows = [row for each in report.shared for row, *_ in each.ours]
-    if unreliable := doubtful(rows):
-        blocks.append(Block(lines=unreliable))
+    if problems := unreliable(rows):
+        blocks.append(Block(lines=problems))
     for title, lines in unmeasured_details(report.unmeasured, list_unmeasured):
         blocks.append(Block(title, lines, level=4, indent=2))
     if report.notes:
@@ -207,7 +207,7 @@ def _table(each: Shared, report: PublishedReport) -> Sheet:
             row.case.backend,
             clean(f"{place} ({processor})" if processor else place, 120),
             row.case.spec.dtype,
-            f"{DOUBTFUL * bool(row.validity.of_time)}{seconds(row.time)}",
+            f"{UNRELIABLE * bool(row.validity.of_time)}{seconds(row.time)}",
             *(bounds_of_time(row.interval, row.time), ""),
         )
         lines.append([Cell(text, style="bold") for text in texts])

@@ -10,7 +10,7 @@ from bench.render import labels
 from bench.render.data import finite, json_text
 from bench.render.escape import clean
 from bench.render.labels import heading, machine
-from bench.render.messages import basis_text, doubt_line
+from bench.render.messages import basis_text, problem_line
 from bench.render.quantities import (
     GRADIENT_WORDS,
     bounds,
@@ -210,11 +210,11 @@ def _full_answer(question: Query, found: Recommendation) -> list[str]:
     lines.append(f"measured: {_place_words(found)}")
     if best.interval is not None and best.interval.processes < ENOUGH_PROCESSES:
         lines.append(f"the interval stands on {basis_text(best.interval.basis)}")
-    for word, doubts in (
+    for word, problems in (
         ("INVALID, do not rely on it", best.invalid),
         ("unreliable as a time", best.validity.of_time),
     ):
-        lines += [f"{word}: {clean(doubt_line(doubt))}" for doubt in doubts]
+        lines += [f"{word}: {clean(problem_line(problem))}" for problem in problems]
     if found.longer is not None:
         row = found.longer.row
         text = (
@@ -361,9 +361,9 @@ def _answer_data(found: Recommendation) -> dict[str, object]:
         "processes": interval.processes if interval else None,
         "allowance": interval.allowance if interval else None,
         "valid": not found.best.invalid,
-        "invalid_reasons": [doubt_line(doubt) for doubt in found.best.invalid],
+        "invalid_reasons": [problem_line(problem) for problem in found.best.invalid],
         "time_valid": not found.best.validity.time,
-        "time_reasons": [doubt_line(doubt) for doubt in found.best.validity.time],
+        "time_reasons": [problem_line(problem) for problem in found.best.validity.time],
         "longer": longer
         and {
             "window": window(longer.row),

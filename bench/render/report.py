@@ -12,11 +12,11 @@ from rich.console import Console
 from bench.render.escape import terminal_picture
 from bench.render.labels import (
     BARS,
-    DOUBTFUL,
     FASTEST,
     RATIO_INTERVAL,
     STYLES,
     TIME_INTERVAL,
+    UNRELIABLE,
     bounds_of_time,
     caption,
     heading,
@@ -124,7 +124,7 @@ def parts(table: Table) -> list[TablePart]:
 def _time(row: Row) -> str:
     if not row.measured:
         return row.outcome.replace("_", " ")
-    return f"{DOUBTFUL if row.validity.of_time else ''}{seconds(row.time / _steps(row))}"
+    return f"{UNRELIABLE if row.validity.of_time else ''}{seconds(row.time / _steps(row))}"
 
 
 def _interval(row: Row) -> str:

@@ -20,7 +20,7 @@ from bench.machine.lock import HeldError, LockError
 from bench.machine.writing import Closing, ResultWriteError
 from bench.records.schema import ResultFile, Results
 from bench.render.escape import clean
-from bench.render.messages import doubt_texts
+from bench.render.messages import problem_texts
 from bench.render.quantities import count, listed
 from bench.session.manager import Manager, SessionProgress, WorkerError
 from bench.stats.intervals import ENOUGH_PROCESSES
@@ -249,15 +249,15 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
     wanted = [row for row in rows if row.case.id in schedule.cases]
     measured = [row for row in wanted if row.measured]
     # A time alone is separate from the ratio that the report has of it.
-    doubts = [
-        list({doubt.code: doubt for doubt in (*row.ratio_doubts, *row.invalid)}.values())
+    problems = [
+        list({problem.code: problem for problem in (*row.ratio_problems, *row.invalid)}.values())
         for row in measured
     ]
     if schedule.goal.processes is None:
         # Processes are what this command is there for: too few of them is no good end here.
-        for row, found in zip(measured, doubts, strict=True):
-            found += [doubt for doubt in row.validity.noted if doubt.code == FEW_PROCESSES]
-    spoilt = sum(map(bool, doubts))
+        for row, found in zip(measured, problems, strict=True):
+            found += [problem for problem in row.validity.noted if problem.code == FEW_PROCESSES]
+    spoilt = sum(map(bool, problems))
     wanted_processes = schedule.goal.processes or ENOUGH_PROCESSES
     kinds: Counter[str] = Counter()
     kinds["INVALID"] = spoilt
@@ -273,12 +273,12 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
     texts: dict[tuple[str, str], str] = {}  # in the words of the first of each kind
     alone = "unreliable as a time, ratios are judged separately: "
     of_time = [row.validity.of_time for row in measured]
-    for start, doubt in [
-        *(("", doubt) for found in doubts for doubt in found),
-        *((alone, doubt) for found in of_time for doubt in found),
+    for start, problem in [
+        *(("", problem) for found in problems for problem in found),
+        *((alone, problem) for found in of_time for problem in found),
     ]:
-        text = f"{start}{clean('; '.join(filter(None, doubt_texts(doubt))))}"
-        reasons[texts.setdefault((start, doubt.code), text)] += 1
+        text = f"{start}{clean('; '.join(filter(None, problem_texts(problem))))}"
+        reasons[texts.setdefault((start, problem.code), text)] += 1
     memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
     reasons.update(
         f"memory {clean(str(each.get('how', 'not known')))}"

@@ -249,8 +249,8 @@ def found(
         if len(rows) < 2 or not variants.issuperset(options.variant or ()):
             continue
         tried = {row.case.backend for row in section.rows}
-        doubtful = any(row.invalid or row.ratio_doubts for row in rows)
-        if wanted is None or (tried.issuperset(wanted) and not doubtful):
+        unreliable = any(row.invalid or row.ratio_problems for row in rows)
+        if wanted is None or (tried.issuperset(wanted) and not unreliable):
             return section
     return None
 

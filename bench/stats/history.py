@@ -28,7 +28,7 @@ from bench.stats.nodes import Item, machine_names
 from bench.stats.pairs import Rule, environment_differences
 from bench.stats.ratios import compare
 from bench.stats.rows import NothingToReportError, Row, case_rows
-from bench.stats.trust import Doubt
+from bench.stats.trust import Problem
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Point:
     row: Row
     to_before: Comparison | None = None
     changes: tuple[Change, ...] = ()
-    of_ratio: tuple[Doubt, ...] = ()
+    of_ratio: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,9 +218,9 @@ def _line(
         if row.measured and last is not None:
             # Of a session nothing but its own processes count: it is never paired with another's.
             both = [[run.out_of_turn for run in each.runs] for each in (row, last.row)]
-            doubts = row.validity.unpaired + last.row.validity.unpaired
+            problems = row.validity.unpaired + last.row.validity.unpaired
             changes = _changes(last.session.runs, session.runs, commits)
-            of_ratio = tuple(dict.fromkeys(doubts))
+            of_ratio = tuple(dict.fromkeys(problems))
             point = Point(session, row, compare(*both), changes, of_ratio)
         points.append(point)
         last = point if row.measured else last

@@ -57,7 +57,7 @@ ENOUGH_SPREAD = 0.05
 # what was seen before fades, by the fourth power, so that a spread of 0.5% has its own interval.
 QUIETER = 3.0
 
-# A single process may be the bad one and nothing shows it: it is doubted by this much more.
+# A single process may be the bad one and nothing shows it: its uncertainty is larger by this much.
 ALONE = 1.4
 
 # However plausible the spread seen before, the interval is no narrower than the t-interval of the

@@ -31,7 +31,7 @@ from bench.stats.nodes import (
 )
 from bench.stats.ratios import RunSamples, compare_all, geometric_mean
 from bench.stats.rows import Row, case_rows, check_known, sections, usual_baseline
-from bench.stats.trust import Doubt, Validity, of_ratio
+from bench.stats.trust import Problem, Validity, of_ratio
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ComparisonRow:
     base, new: their rows, whose quotient of times is not the ratio, which ``comparison`` makes
         process by process;
     reasons: why its ratio is INVALID, each with the side whose time it spoils, or "" for the
-        ratio; what is doubtful in the times alone is no reason.
+        ratio; what is unreliable in the times alone is no reason.
     """
 
     heading: str
@@ -51,7 +51,7 @@ class ComparisonRow:
     base: Row
     new: Row
     comparison: Comparison
-    reasons: tuple[tuple[str, Doubt], ...] = ()
+    reasons: tuple[tuple[str, Problem], ...] = ()
 
     @property
     def case(self) -> Case:
@@ -401,10 +401,10 @@ def join_sides(
 _Judged = tuple[str, Validity, Sequence[RunSamples]]  # one side of a case, with its label
 
 
-def _reasons(base: _Judged, new: _Judged) -> tuple[tuple[str, Doubt], ...]:
+def _reasons(base: _Judged, new: _Judged) -> tuple[tuple[str, Problem], ...]:
     """Return why a ratio is INVALID, each reason with the side whose time it spoils."""
-    sides = [(label, doubt) for label, validity, _ in (base, new) for doubt in validity.invalid]
-    return (*sides, *(("", doubt) for doubt in of_ratio(new[1:], base[1:])))
+    sides = [(label, problem) for label, validity, _ in (base, new) for problem in validity.invalid]
+    return (*sides, *(("", problem) for problem in of_ratio(new[1:], base[1:])))
 
 
 def _samples(

@@ -214,7 +214,7 @@ class Units:
         return cls.of(sides, *_log_medians([run for side in sides for run in side]))
 
     def means(self, allowance: float | FloatArray) -> Means:
-        """Over the processes of each comparison or side; with their own doubt, if few."""
+        """Over the processes of each comparison or side; with their own uncertainty, if few."""
         counts = np.diff(self.offsets)
         allowances = np.broadcast_to(np.asarray(allowance, dtype=np.float64), counts.shape)
         found = np.empty((8, counts.size))
@@ -362,9 +362,9 @@ def compare(*sides: Sequence[RunSamples]) -> Comparison:
     The interval is a t-interval over the processes in which bad ones count for little (see
     ``process_means``), or Welch's of two such sides (Welch 1947). With fewer than 6 processes (on a
     side) an allowance for this pairing stands in for what they cannot show, and each process's own
-    doubt is added in quadrature; one process gets a verdict only beyond what one can be off by.
-    Where runs name their nodes all this is of each node that has both sides, and the interval is
-    over the nodes (``means_over_nodes``); without such a node it is of the sides' times.
+    uncertainty is added in quadrature; one process gets a verdict only beyond what one can be off
+    by. Where runs name their nodes all this is of each node that has both sides, and the interval
+    is over the nodes (``means_over_nodes``); without such a node it is of the sides' times.
 
     Raises ValueError where a side is empty or has one run twice.
     """
@@ -680,8 +680,8 @@ def with_difference(found: Estimates, bridges: Estimates) -> Estimates:
     """Log ratios over bridges that differ by so much (logs, not below 0), ``[cases]`` each.
 
     The interval is as much wider as the difference, which is no matter of chance, and holds the
-    doubt of both, with the fewer degrees: by Welch's it could be narrower than before, where the
-    ratio is known to few. One t distribution is left, of which interval, verdict and p-value are.
+    uncertainty of both, with the fewer degrees: by Welch's it could be narrower than before, where
+    the ratio is known to few. Interval, verdict and p-value are of the one t distribution left.
     """
     free = np.minimum(found.degrees, bridges.degrees)
     unit = Estimates(np.zeros_like(found.errors), np.ones_like(found.errors), free)

@@ -34,7 +34,7 @@ from bench.stats.ratios import (
     allowing,
     compare_all,
 )
-from bench.stats.trust import OF_TIME, UNDOUBTED, Doubt, Side, Validity, of_ratio, pooled
+from bench.stats.trust import NO_PROBLEMS, OF_TIME, Problem, Side, Validity, of_ratio, pooled
 
 MEASURED = "measured"
 KINDS = ("throughput", "truncation", "streaming")
@@ -82,10 +82,10 @@ class Row:
         processes.
     base: the baseline's row, None if that was not measured there or is this one.
     to_baseline: this row's time over the baseline's.
-    ratio_doubts: why that ratio is not to be trusted, those of either side among them.
+    ratio_problems: why that ratio is not to be trusted, those of either side among them.
     behind: only with rank 1: what each other exact one takes over it, by backend, the next first.
     fastest: whether it is FASTER than each other of the group, INVALID ones too, judged together;
-        it is not if it is INVALID itself or a ratio is doubtful.
+        it is not if it is INVALID itself or a ratio is unreliable.
     helper: of the group, the fastest of those that need less of what binds this one; helper_ratio:
         its time over this one's. untried: backends that are not in the group and need less of it.
     """
@@ -103,7 +103,7 @@ class Row:
     roofs_by: Mapping[str, str] = field(default_factory=dict)
     energy: Mapping[str, float] = field(default_factory=dict)
     steady: bool | None = None
-    validity: Validity = UNDOUBTED
+    validity: Validity = NO_PROBLEMS
     remarks: tuple[str, ...] = ()
     stream: StreamProcesses | None = None
     fallback: str = ""
@@ -114,7 +114,7 @@ class Row:
     heterogeneity: HeterogeneityTests | None = field(default=None, repr=False, compare=False)
     base: Row | None = None
     to_baseline: Comparison | None = None
-    ratio_doubts: tuple[Doubt, ...] = ()
+    ratio_problems: tuple[Problem, ...] = ()
     behind: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
     fastest: bool = False
     helper: Row | None = field(default=None, repr=False)
@@ -148,19 +148,19 @@ class Row:
         return self.interval is not None
 
     @property
-    def invalid(self) -> tuple[Doubt, ...]:
+    def invalid(self) -> tuple[Problem, ...]:
         """Why neither its time nor any ratio of it is to be trusted."""
         return self.validity.invalid
 
     @property
     def side(self) -> Side:
-        """What the doubts of a ratio are found in."""
+        """What the problems of a ratio are found in."""
         return self.validity, self.runs
 
     @property
     def trusted(self) -> bool:
         """Whether neither what was measured nor the ratio to the baseline is INVALID."""
-        return not (self.validity.invalid or self.ratio_doubts)
+        return not (self.validity.invalid or self.ratio_problems)
 
     @property
     def first_result(self) -> float | None:
@@ -327,7 +327,7 @@ def compare_rows(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
     return found
 
 
-def doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
+def problems(new: Row, base: Row) -> tuple[Problem, ...]:
     """Why the ratio of two rows is not to be trusted, beyond what makes a side INVALID."""
     if (bridge := _bridge(new, base)) is None:
         return of_ratio(new.side, base.side)
@@ -335,9 +335,9 @@ def doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
     return _once((*bridge.invalid, *itertools.chain.from_iterable(over)))
 
 
-def all_doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
+def all_problems(new: Row, base: Row) -> tuple[Problem, ...]:
     """The same with those of either side."""
-    return _once((*new.invalid, *base.invalid, *doubts(new, base)))
+    return _once((*new.invalid, *base.invalid, *problems(new, base)))
 
 
 def _bridge(new: Row, base: Row) -> Row | None:
@@ -349,8 +349,8 @@ def _bridge(new: Row, base: Row) -> Row | None:
     return new.bridge if one.isdisjoint(other) and reached else None
 
 
-def _once(found: Sequence[Doubt]) -> tuple[Doubt, ...]:
-    return tuple({doubt.code: doubt for doubt in found}.values())
+def _once(found: Sequence[Problem]) -> tuple[Problem, ...]:
+    return tuple({problem.code: problem for problem in found}.values())
 
 
 def build(
@@ -594,8 +594,8 @@ def _placed(groups: Sequence[_Group]) -> Iterator[list[Row]]:
     for group in groups:
         exact = [row for row in group.rows if row.case.ranked]
         behind.append({row.case.backend: ratios[id(row), id(exact[0])] for row in exact[1:]})
-        # INVALID ones count too, and nothing is the fastest by a ratio that is doubtful.
-        firm = exact and not (exact[0].invalid or any(doubts(row, exact[0]) for row in exact[1:]))
+        # INVALID ones count too, and nothing is the fastest by a ratio that is unreliable.
+        firm = exact and not (exact[0].invalid or any(problems(row, exact[0]) for row in exact[1:]))
         relied_on.append(list(behind[-1].values()) if firm else [])
     for group, of_first, fastest in zip(groups, behind, all_slower(relied_on), strict=True):
         backends = {row.case.backend for row in (*group.rows, *group.rest)}
@@ -613,7 +613,7 @@ def _placed(groups: Sequence[_Group]) -> Iterator[list[Row]]:
                     rank=number + 1 if ranked else None,
                     base=base,
                     to_baseline=ratios.get(to_base),
-                    ratio_doubts=() if base is None else all_doubts(row, base),
+                    ratio_problems=() if base is None else all_problems(row, base),
                     behind=of_first if ranked and number == 0 else {},
                     fastest=fastest and ranked and number == 0,
                     helper=helper,
@@ -652,7 +652,7 @@ def _helper(row: Row, ranked: Sequence[Row]) -> Row | None:
     for other in itertools.takewhile(lambda other: other is not row, ranked):
         one = other.roofs.get("launches")
         fewer = one is not None and many is not None and one <= FEWER * many
-        if (fewer or row.bound.kind not in (LAUNCHES, HOST)) and not all_doubts(other, row):
+        if (fewer or row.bound.kind not in (LAUNCHES, HOST)) and not all_problems(other, row):
             return other
     return None
 

@@ -1,7 +1,7 @@
 """Whether a case's numbers are to be trusted, over all the processes that measured it.
 
 Each process says for itself whether its measurement is valid. This module pools what they say, and
-judges times and ratios separately: a machine whose speed moves makes a time doubtful, and leaves
+judges times and ratios separately: a machine whose speed moves makes a time unreliable, and leaves
 the ratio of two backends that took turns in the same processes as good as it was. With enough
 processes their medians show by themselves how far they agree, and what disturbed a few of them is
 noted and spoils nothing.
@@ -47,7 +47,7 @@ FEW_SAMPLES, NOT_STEADY = "few_samples", "not_steady"
 earlier and later half differ."""
 
 OF_RATIO = UNSTEADY_RATIO, FEW_ROUNDS = "unsteady_ratio", "few_rounds"
-"""Codes of what is doubtful in a ratio of two sides of which neither is INVALID: it was not the
+"""Codes of what is unreliable in a ratio of two sides of which neither is INVALID: it was not the
 same in the earlier and later rounds of a process, or has so few that they have no interval."""
 
 _OF_ONE_PROCESS = (FEW_SAMPLES, WIDE_INTERVAL)
@@ -63,7 +63,7 @@ _GRAVE = ("failed", "timed_out")
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Problem:
     """Why a row's numbers are not to be trusted: in how many runs, of how many in the session.
 
     code: what kind of reason. text, advice: as the first process that gave it recorded them, empty
@@ -90,20 +90,20 @@ class Validity:
     managed: whether ``bench.run`` measured it, whose options advice then names.
     """
 
-    invalid: tuple[Doubt, ...] = ()
-    of_time: tuple[Doubt, ...] = ()
-    noted: tuple[Doubt, ...] = ()
+    invalid: tuple[Problem, ...] = ()
+    of_time: tuple[Problem, ...] = ()
+    noted: tuple[Problem, ...] = ()
     unsteady: frozenset[str] = frozenset()
     few_samples: frozenset[str] = frozenset()
     managed: bool = False
 
     @property
-    def time(self) -> tuple[Doubt, ...]:
+    def time(self) -> tuple[Problem, ...]:
         """Why its time is not to be trusted."""
         return self.invalid + self.of_time
 
     @property
-    def unpaired(self) -> tuple[Doubt, ...]:
+    def unpaired(self) -> tuple[Problem, ...]:
         """Why a ratio to a case of other processes is not to be trusted, as far as it is at fault.
 
         Nothing cancels there, so that a time without a steady state makes a ratio without one; how
@@ -128,20 +128,20 @@ def pooled(
             reasons.append(RecordedReason(outcome.outcome, text, outcome.advice))
     processes = len(measured)
     enough = processes >= ENOUGH_PROCESSES
-    found: dict[str, list[Doubt]] = {"invalid": [], "of_time": [], "noted": []}
+    found: dict[str, list[Problem]] = {"invalid": [], "of_time": [], "noted": []}
     for code, same in grouped(reasons, lambda reason: reason.code).items():
         if enough and code in _OF_ONE_PROCESS:
             continue
         disturbed = min(len(same), runs)
         spoils = not enough or code in _GRAVE or _many(disturbed, processes + len(outcomes))
         kind = ("of_time" if code in OF_TIME else "invalid") if spoils else "noted"
-        found[kind].append(Doubt(code, same[0].text, same[0].advice, disturbed, runs))
+        found[kind].append(Problem(code, same[0].text, same[0].advice, disturbed, runs))
     if not enough and any(item.run.session != item.run.id for item in measured):
-        found["noted"].append(Doubt(FEW_PROCESSES, "", "", runs, runs, (processes,)))
+        found["noted"].append(Problem(FEW_PROCESSES, "", "", runs, runs, (processes,)))
     if enough and interval.half_width > WIDE:
         values = interval.half_width, interval.processes, interval.nodes
         kind = "of_time" if interval.half_width > WIDE_OVER_PROCESSES else "noted"
-        found[kind].append(Doubt(WIDE_INTERVAL, "", "", runs, runs, values))
+        found[kind].append(Problem(WIDE_INTERVAL, "", "", runs, runs, values))
     unsteady, few_samples = (
         frozenset(
             item.run.id
@@ -151,7 +151,7 @@ def pooled(
         for code in (NOT_STEADY, FEW_SAMPLES)
     )
     return Validity(
-        **{name: tuple(doubts) for name, doubts in found.items()},
+        **{name: tuple(problems) for name, problems in found.items()},
         unsteady=unsteady,
         few_samples=few_samples,
         managed=measured[0].run.managed,
@@ -163,20 +163,20 @@ def _many(disturbed: int, processes: int) -> bool:
     return disturbed > MINORITY * processes if processes >= ENOUGH_PROCESSES else disturbed > 0
 
 
-UNDOUBTED = Validity()
+NO_PROBLEMS = Validity()
 """Of what nothing was said against."""
 
 Side = tuple[Validity, Sequence[RunSamples]]
 """One side of a ratio: what its processes say together, and their samples."""
 
 
-def of_ratio(new: Side, base: Side) -> tuple[Doubt, ...]:
+def of_ratio(new: Side, base: Side) -> tuple[Problem, ...]:
     """Why the ratio of two cases is not to be trusted, beyond what makes both sides INVALID.
 
     Where both were measured in the same processes: too many of these in which their ratio was not
     the same in the earlier and the later rounds (``halves_agree`` on the rounds' ratios; a drift
     that both followed is none), and with fewer than 6 processes one of few rounds. Where they were
-    not, what is doubtful in the time of a side.
+    not, what is unreliable in the time of a side.
     """
     (judged, runs), (judged_base, base_runs) = new, base
     unsteady = judged.unsteady | judged_base.unsteady
@@ -187,15 +187,15 @@ def of_ratio(new: Side, base: Side) -> tuple[Doubt, ...]:
     shared = [(run, bases[run.run]) for run in runs if run.run in bases]
     if not shared:
         sides = (side.unpaired[len(side.invalid) :] for side in (judged, judged_base))
-        return tuple({doubt.code: doubt for side in sides for doubt in side}.values())
-    found: list[Doubt] = []
+        return tuple({problem.code: problem for side in sides for problem in side}.values())
+    found: list[Problem] = []
     managed = (float(judged.managed),)
     drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
     if _many(drifted, len(shared)):
-        found.append(Doubt(UNSTEADY_RATIO, "", "", drifted, len(shared), managed))
+        found.append(Problem(UNSTEADY_RATIO, "", "", drifted, len(shared), managed))
     short = sum(pair[0].run in few for pair in shared)
     if short and len(shared) < ENOUGH_PROCESSES:
-        found.append(Doubt(FEW_ROUNDS, "", "", short, len(shared), managed))
+        found.append(Problem(FEW_ROUNDS, "", "", short, len(shared), managed))
     return tuple(found)
 
 

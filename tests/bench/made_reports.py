@@ -15,7 +15,7 @@ from bench.records.files import collect
 from bench.records.schema import Measurement, Outcome, RecordedReason, Results, Run
 from bench.render.messages import findings
 from bench.stats.rows import Report, Row, build
-from bench.stats.trust import Doubt
+from bench.stats.trust import Problem
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results
@@ -28,7 +28,7 @@ SPEC = LSTMSpec(3, 4)
 INFERENCE = Workload(2, 10)
 TRAINING = Workload(2, 10, "training")
 BUSY = RecordedReason("busy", "the machine was busy", "close other programs")
-DOUBT = Doubt("slow", "the clock was slow", "wait until it is cool", 1, 1)
+PROBLEM = Problem("slow", "the clock was slow", "wait until it is cool", 1, 1)
 
 
 def a_run(number: int = 1, session: str = "s", host: str = "host", **changes: object) -> Run:

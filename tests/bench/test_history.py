@@ -25,7 +25,7 @@ from bench.render.compare import beyond_words
 from bench.render.history import CSV_COLUMNS, changed, gate_line, what
 from bench.render.history import as_csv as comma_separated
 from bench.render.history import changes_table as sheet
-from bench.render.messages import doubt_line
+from bench.render.messages import problem_line
 from bench.stats import change_points
 from bench.stats.change_points import Scope
 from bench.stats.history import (
@@ -254,7 +254,7 @@ def test_history_two_disturbed_processes_of_six_are_invalid(number: int, invalid
     (machine,) = build(gather(*items)).machines
     (point,) = machine.lines[0].points
     told = f"the cores were busy (close what runs) [in {number} of 6 runs]"
-    assert tuple(map(doubt_line, point.row.invalid)) == ((told,) if invalid else ())
+    assert tuple(map(problem_line, point.row.invalid)) == ((told,) if invalid else ())
 
 
 def moved_on(history: History) -> tuple[MachineHistory, tuple[Moved, ...]]:

@@ -15,7 +15,7 @@ from bench.case import published
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, RecordedReason
 from bench.render import published as published_words
-from bench.render.messages import doubt_line
+from bench.render.messages import problem_line
 from bench.render.published import PublishedReport, with_published
 from bench.stats.rows import build
 from bench.stats.trust import NOT_STEADY
@@ -56,12 +56,12 @@ def test_with_published_failed_process_is_invalid_and_unsteady_one_unreliable() 
     failed = unmeasured(of, run("b"), "failed", "the outputs differ")
     moved = measured(of, 1.0, run("a"), [RecordedReason(NOT_STEADY, "it became slower", "wait")])
     (shared,) = report_of(measured(of, 1.0, run("a")), failed).shared
-    (doubt,) = shared.ours[0][0].invalid
-    assert doubt_line(doubt) == "failed: the outputs differ [in 1 of 2 runs]"
+    (problem,) = shared.ours[0][0].invalid
+    assert problem_line(problem) == "failed: the outputs differ [in 1 of 2 runs]"
     (shared,) = report_of(moved).shared
     validity = shared.ours[0][0].validity
     assert validity.invalid == ()
-    assert [doubt_line(each) for each in validity.of_time] == ["it became slower (wait)"]
+    assert [problem_line(each) for each in validity.of_time] == ["it became slower (wait)"]
 
 
 @pytest.mark.parametrize(

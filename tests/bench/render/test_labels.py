@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from bench.render.labels import (
-    DOUBTFUL_TIME,
     FASTEST,
     MARKS,
     SHORTEST,
+    UNRELIABLE_TIME,
     bounds_of_time,
     caption,
     heading,
@@ -20,7 +20,7 @@ from bench.render.labels import (
 from bench.stats.intervals import Interval
 from bench.stats.rows import build
 from tests.bench.made_reports import (
-    DOUBT,
+    PROBLEM,
     SPEC,
     TRAINING,
     a_run,
@@ -91,9 +91,9 @@ def test_notes_of_rows_explain_only_their_marks() -> None:
     assert notes(section.rows) == [MARKS]
     assert notes(section.rows[1:]) == []
     first = section.rows[0]
-    doubt = replace(first.validity, of_time=(DOUBT,))
-    doubtful = replace(first, validity=doubt)
-    assert notes([doubtful]) == [MARKS, DOUBTFUL_TIME]
+    problem = replace(first.validity, of_time=(PROBLEM,))
+    unreliable = replace(first, validity=problem)
+    assert notes([unreliable]) == [MARKS, UNRELIABLE_TIME]
 
 
 @pytest.mark.parametrize(

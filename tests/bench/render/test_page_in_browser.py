@@ -100,9 +100,9 @@ def store(
                         work = Workload(batch, 100, mode)
                         seconds = 1e-3 * slower * batch * (1 + (mode == "training"))
                         busy = (backend, batch) == ("while_loop", batches[-1])
-                        doubt = (BUSY,) if busy else ()
+                        problem = (BUSY,) if busy else ()
                         case = Case(backend, LSTMSpec(units, units), work)
-                        items.append(measured(case, seconds * (1 + 1e-3 * number), run, doubt))
+                        items.append(measured(case, seconds * (1 + 1e-3 * number), run, problem))
                         if backend == "keras":
                             items.append(measured(case.on("gpu:0"), seconds / 10, run))
             for window in WINDOWS:
@@ -641,10 +641,10 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = replace(a_run(1, host), suite=host, session=host)
     items: list[Measurement | Outcome] = []
     for number, text in enumerate(NASTY):
-        doubt = (RecordedReason(text, text, text),)
+        problem = (RecordedReason(text, text, text),)
         for work in (Workload(8, 10), Workload(8, 10, "training", window=5)):
             case = Case(text, LSTMSpec(4, 4), work, NASTY[2])
-            items.append(measured(case, 0.01 * (1 + number), run, doubt if number else ()))
+            items.append(measured(case, 0.01 * (1 + number), run, problem if number else ()))
         failed = Case(text + "2", LSTMSpec(4, 4), Workload(8, 10), NASTY[2])
         items.append(Outcome(failed, run, "failed", text, text, Path("a.json")))
     text = explorable(build(made_results.gather(*items)))

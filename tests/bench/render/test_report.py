@@ -27,9 +27,9 @@ from bench.stats.rows import Report, Table, build
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
     BUSY,
-    DOUBT,
     HOSTILE,
     INFERENCE,
+    PROBLEM,
     SPEC,
     TRAINING,
     a_run,
@@ -120,7 +120,7 @@ def test_parts_invalid_and_unreliable_times_are_marked() -> None:
     assert cells(found, "torch")["trust"] == "INVALID"
     assert cells(found, "keras")["trust"] == ""
     row = the_row(found, "keras")
-    unreliable = replace(row, validity=replace(row.validity, of_time=(DOUBT,)))
+    unreliable = replace(row, validity=replace(row.validity, of_time=(PROBLEM,)))
     assert parts(first_table(found))[0].text(unreliable) == "~20.0 ms"
 
 

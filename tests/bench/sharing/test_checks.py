@@ -31,12 +31,12 @@ NOW = datetime(2100, 1, 1, tzinfo=UTC)
 
 @cache
 def original() -> Json:
-    """A file of the reference with three of its groups: inference, training, one with a doubt."""
+    """A file of the reference with three of its groups: inference, training, one with a problem."""
     found: Json = json.loads(next(path for path in HONEST if path.name[:5] == "fused").read_text())
     entries = found["benchmarks"]
     modes = {each["extra_info"]["lstm"]["case"]["workload"]["mode"]: each for each in entries}
-    doubtful = [each for each in entries if not each["extra_info"]["lstm"]["validity"]["valid"]]
-    groups = {each["group"] for each in (*modes.values(), doubtful[0])}
+    unreliable = [each for each in entries if not each["extra_info"]["lstm"]["validity"]["valid"]]
+    groups = {each["group"] for each in (*modes.values(), unreliable[0])}
     found["benchmarks"] = [each for each in entries if each["group"] in groups]
     return found
 

@@ -27,12 +27,12 @@ from bench.stats.ratios import (
 )
 from bench.stats.rows import (
     Row,
-    all_doubts,
+    all_problems,
     build,
     compare_rows,
-    doubts,
+    problems,
 )
-from bench.stats.trust import UNSTEADY_RATIO, Doubt, Validity
+from bench.stats.trust import UNSTEADY_RATIO, Problem, Validity
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_bridges import (
     FAR,
@@ -59,23 +59,23 @@ def run(name: str) -> Run:
 BUSY = RecordedReason("busy", "others kept processors busy", "")
 
 
-def in_both(doubted: str = "") -> Results:
+def in_both(suspect: str = "") -> Results:
     """Of three backends, one of which is in the processes of both others."""
     items = []
     for environment, own, luck in (("east", "a", LUCK), ("west", "b", OTHER_LUCK)):
         for number, log in enumerate(luck):
             of = run(f"{environment}{number}")
             slow = math.log(1.5) if own == "a" else 0.0
-            why = [BUSY] if doubted == own else []
+            why = [BUSY] if suspect == own else []
             one = measured(case(own), math.exp(log + slow), of, why)
             both = measured(case("bridge"), math.exp(log + 3.0), of)
             items += [one, both]
     return gather(*items)
 
 
-def rows(*, doubted: str = "") -> dict[str, Row]:
+def rows(*, suspect: str = "") -> dict[str, Row]:
     """What a report says of them."""
-    (section,) = build(in_both(doubted), baseline="b").sections
+    (section,) = build(in_both(suspect), baseline="b").sections
     return {row.case.backend: row for row in section.rows}
 
 
@@ -87,7 +87,7 @@ def test_a_report_takes_the_row_that_is_in_both_rows_processes_for_a_bridge() ->
     assert a.to_baseline.ratio.mid == pytest.approx(1.5)
     assert a.to_baseline.verdict is Verdict.SLOWER
     # A wide interval of a time is the machine's luck, which the bridge takes off.
-    assert a.ratio_doubts == ()
+    assert a.ratio_problems == ()
     bridged = found["bridge"].to_baseline
     assert bridged is not None
     assert bridged.paired
@@ -97,8 +97,8 @@ def test_a_report_takes_the_row_that_is_in_both_rows_processes_for_a_bridge() ->
 
 
 def test_a_side_that_is_not_to_be_trusted_is_not_over_a_bridge_either() -> None:
-    found = rows(doubted="a")
-    assert "busy" in {doubt.code for doubt in found["a"].ratio_doubts}
+    found = rows(suspect="a")
+    assert "busy" in {problem.code for problem in found["a"].ratio_problems}
 
 
 def test_a_bridge_that_is_the_same_in_both_changes_no_ratio() -> None:
@@ -134,7 +134,7 @@ def test_each_device_is_judged_by_itself() -> None:
 def a_row(
     backend: str,
     places: Sequence[str],
-    invalid: Sequence[Doubt] = (),
+    invalid: Sequence[Problem] = (),
     unsteady: bool = False,
 ) -> Row:
     """A row in processes of these environments, six of each; its time drifts where unsteady."""
@@ -147,7 +147,7 @@ def a_row(
     )
 
 
-DOUBT = Doubt("busy", "others kept processors busy", "close them", 1, 1)
+PROBLEM = Problem("busy", "others kept processors busy", "close them", 1, 1)
 
 
 def test_bridge_is_in_most_processes_and_of_these_the_first_that_is_valid() -> None:
@@ -175,27 +175,30 @@ def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
 
 
 def test_a_ratio_over_a_bridge_is_unreliable_where_any_of_the_three_is() -> None:
-    def doubted(east: Row, west: Row, both: Row) -> set[str]:
+    def suspect(east: Row, west: Row, both: Row) -> set[str]:
         east, west = (replace(row, bridge=both) for row in (east, west))
-        return {doubt.code for doubt in all_doubts(east, west)}
+        return {problem.code for problem in all_problems(east, west)}
 
     good = a_row("a", ["east"]), a_row("b", ["west"]), a_row("c", ["east", "west"])
-    assert doubted(*good) == set()
-    assert doubted(good[0], good[1], a_row("c", ["east", "west"], invalid=[DOUBT])) == {"busy"}
-    assert doubted(a_row("a", ["east"], invalid=[DOUBT]), *good[1:]) == {"busy"}
+    assert suspect(*good) == set()
+    assert suspect(good[0], good[1], a_row("c", ["east", "west"], invalid=[PROBLEM])) == {"busy"}
+    assert suspect(a_row("a", ["east"], invalid=[PROBLEM]), *good[1:]) == {"busy"}
     # Over a bridge that drifts with nobody neither side's ratio to it is one of its whole time.
     drifting = a_row("c", ["east", "west"], unsteady=True)
-    assert doubted(good[0], good[1], drifting) == {UNSTEADY_RATIO}
+    assert suspect(good[0], good[1], drifting) == {UNSTEADY_RATIO}
 
 
-def test_rows_that_share_processes_are_not_doubted_for_a_bridge() -> None:
-    both, third = a_row("b", ["east", "west"]), a_row("c", ["east", "west", "far"], invalid=[DOUBT])
+def test_rows_that_share_processes_have_no_problem_of_a_bridge() -> None:
+    both, third = (
+        a_row("b", ["east", "west"]),
+        a_row("c", ["east", "west", "far"], invalid=[PROBLEM]),
+    )
     east = a_row("a", ["east"])
     east, both = (replace(row, bridge=third) for row in (east, both))
-    assert doubts(east, both) == ()
+    assert problems(east, both) == ()
     far = replace(a_row("d", ["north"]), bridge=third)
     # It does not reach there.
-    assert doubts(far, east) == doubts(east, far) == ()
+    assert problems(far, east) == problems(east, far) == ()
 
 
 @pytest.mark.parametrize("apart", [FAR, -FAR])
@@ -243,7 +246,7 @@ def test_cases_at_which_the_bridge_was_disturbed_say_nothing_of_it() -> None:
     everywhere = results(FAR, invalid=range(10))
     assert all(each.heterogeneity is None for each in ratios_of(everywhere))
     # Then the ratios are INVALID themselves.
-    assert all(row.ratio_doubts for row in rows_of(everywhere))
+    assert all(row.ratio_problems for row in rows_of(everywhere))
 
 
 def test_of_two_bridges_the_even_one_is_not_accused_nor_its_ratios() -> None:
@@ -319,7 +322,7 @@ def test_an_interval_is_wider_by_the_difference_and_no_word_is_within_it(
     assert told.ratio.mid == found.ratio.mid
     half = math.log(told.ratio.high) - log
     assert half == pytest.approx(log - math.log(told.ratio.low), abs=1e-9)
-    # As much wider as the difference, at the least, and by its doubt.
+    # As much wider as the difference, at the least, and by its uncertainty.
     assert half >= abs(off) * (1 - 1e-9)
     assert math.log(told.ratio.high) >= math.log(found.ratio.high) + abs(off) * (1 - 1e-9)
     if told.verdict in (Verdict.FASTER, Verdict.SLOWER):
@@ -362,7 +365,7 @@ def test_cases_are_off_by_the_mean_of_their_bridges_differences() -> None:
             f", {told} more each way, by which the third case differs from itself"
         )
     # What is not known of the bridge is not known of the ratio.
-    doubtful = allowing(found, [a_bridge(0.2, 0.02, 1e9), None])
-    assert doubtful.standard_error == pytest.approx(
+    unreliable = allowing(found, [a_bridge(0.2, 0.02, 1e9), None])
+    assert unreliable.standard_error == pytest.approx(
         math.hypot(0.01, 0.01) + 0.1 / special.ndtri(0.9975), rel=1e-3
     )

@@ -226,7 +226,7 @@ def test_the_luck_of_processes_is_no_part_of_a_ratio_over_a_bridge() -> None:
 
 def test_what_the_bridge_itself_may_differ_is_left_in_unreliability() -> None:
     found = compare(NEW, BASE, BRIDGE)
-    # Processes that agree exactly have no doubt of their own.
+    # Processes that agree exactly have no problem of their own.
     assert found.standard_error == pytest.approx(BRIDGE_APART, rel=1e-3)
     equal = compare(runs("east", LUCK), BASE, BRIDGE)
     assert equal.verdict is Verdict.UNCLEAR  # SAME within 2% is more than a bridge can carry

@@ -201,7 +201,7 @@ def _covered(rank: int, count: int) -> float:
 def _variance(
     logs: npt.NDArray[np.float64], own: npt.NDArray[np.float64], allowance: float
 ) -> tuple[float, float, float]:
-    """The middle, its variance and its degrees: one case alone, with its processes' own doubt."""
+    """The middle, its variance and its degrees: one case, with its processes' uncertainty."""
     found = process_means(logs[None], allowance)
     middle, error, degrees = (
         float(each[0]) for each in (found.middles, found.errors, found.degrees)

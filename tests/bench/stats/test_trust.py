@@ -11,12 +11,12 @@ import pytest
 
 from bench.case.cases import Case
 from bench.records.schema import Measurement, Outcome, RecordedReason, Run
-from bench.render.messages import doubt_line, doubt_texts
+from bench.render.messages import problem_line, problem_texts
 from bench.stats.intervals import case_interval, halves_agree, relative_half_width
 from bench.stats.ratios import RunSamples
 from bench.stats.trust import (
     FEW_PROCESSES,
-    Doubt,
+    Problem,
     Side,
     Validity,
     of_ratio,
@@ -38,7 +38,7 @@ def a_run(number: int) -> Run:
     return Run(f"r{number}", "s", "x", 0, STARTED, STARTED, True, "host", "m", {}, {})
 
 
-def all_doubts(new: Side, base: Side) -> Sequence[Doubt]:
+def all_problems(new: Side, base: Side) -> Sequence[Problem]:
     """Those of a ratio, and of either side."""
     return (*new[0].invalid, *base[0].invalid, *of_ratio(new, base))
 
@@ -81,7 +81,7 @@ def test_one_process_alone_is_as_valid_as_it_says() -> None:
 def test_a_session_with_too_few_processes_is_noted(count: int) -> None:
     found = judged(processes(count))
     assert codes(found) == ([], [FEW_PROCESSES])
-    text, advice = doubt_texts(found.noted[0])
+    text, advice = problem_texts(found.noted[0])
     assert f"{count} process" in text
     assert "--resume" in advice
 
@@ -94,14 +94,14 @@ def test_what_disturbed_a_few_of_many_processes_is_noted_and_spoils_nothing(
 ) -> None:
     found = judged(processes(count, disturbed=disturbed))
     assert codes(found) == (([], ["busy"]) if valid else (["busy"], []))
-    (doubt,) = (*found.invalid, *found.noted)
-    assert doubt_line(doubt).endswith(f"[in {disturbed} of {count} runs]")
+    (problem,) = (*found.invalid, *found.noted)
+    assert problem_line(problem).endswith(f"[in {disturbed} of {count} runs]")
 
 
 def test_how_little_one_process_knows_does_not_matter_where_their_medians_agree() -> None:
     assert codes(judged(processes(6, WIDE, disturbed=6))) == ([], [])
     few = judged(processes(5, WIDE, disturbed=5))
-    assert [doubt.code for doubt in few.of_time] == ["wide_interval"]
+    assert [problem.code for problem in few.of_time] == ["wide_interval"]
     assert not few.invalid
 
 
@@ -109,15 +109,15 @@ def test_medians_that_differ_are_noted_and_by_too_much_unreliable_as_times() -> 
     assert codes(judged(processes(6, spread=0.04))) == ([], [])
     found = judged(processes(6, spread=0.2))
     assert codes(found) == ([], ["wide_interval"])
-    text, advice = doubt_texts(found.noted[0])
+    text, advice = problem_texts(found.noted[0])
     assert "over 6 processes is ±20.0%: the speed of the machine differed" in text
     assert "inside each process" in advice
     found = judged(processes(6, spread=0.3))
     assert codes(found) == ([], [])
-    (doubt,) = found.of_time
-    assert doubt.code == "wide_interval"
-    assert "over 6 processes is ±30.0%, over ±25%" in doubt_texts(doubt)[0]
-    assert found.time == (doubt,)
+    (problem,) = found.of_time
+    assert problem.code == "wide_interval"
+    assert "over 6 processes is ±30.0%, over ±25%" in problem_texts(problem)[0]
+    assert found.time == (problem,)
     assert found.unpaired == ()  # how far it is known stands in the ratio's own interval
 
 
@@ -170,16 +170,16 @@ def side(items: Sequence[Measurement]) -> Side:
 def test_a_drift_that_both_sides_follow_is_none_of_the_ratio() -> None:
     slower = np.repeat([1.0, 1.2], 10)
     one, two = (side([timed(n, k * slower, 0)]) for n, k in (("keras", 1.0), ("scan", 2.0)))
-    assert "not_steady" in [doubt.code for doubt in one[0].of_time]
+    assert "not_steady" in [problem.code for problem in one[0].of_time]
     assert of_ratio(one, two) == ()
-    assert [doubt.code for doubt in one[0].unpaired] == ["not_steady"]
+    assert [problem.code for problem in one[0].unpaired] == ["not_steady"]
 
 
 def test_a_drift_of_one_side_spoils_the_ratio() -> None:
     one, two = side([timed("keras", np.repeat([1.0, 1.2], 10), 0)]), side([timed("a", [1] * 20, 0)])
-    (doubt,) = of_ratio(one, two)
-    assert doubt.code == "unsteady_ratio"
-    assert of_ratio(two, one) == (doubt,)
+    (problem,) = of_ratio(one, two)
+    assert problem.code == "unsteady_ratio"
+    assert of_ratio(two, one) == (problem,)
     assert one[0].invalid == ()
 
 
@@ -199,14 +199,16 @@ def test_a_ratio_of_few_rounds_is_unreliable_where_processes_are_few() -> None:
             side([timed(name, [1.0, 1.01, 1.02], n, [SHORT]) for n in range(count)])
             for name in ("keras", "scan")
         )
-        assert [doubt.code for doubt in of_ratio(one, two)] == codes_of
-        assert [doubt.code for doubt in one[0].of_time] == (["few_samples"] if count == 1 else [])
+        assert [problem.code for problem in of_ratio(one, two)] == codes_of
+        assert [problem.code for problem in one[0].of_time] == (
+            ["few_samples"] if count == 1 else []
+        )
 
 
 def test_a_ratio_of_separate_processes_takes_the_drift_of_either() -> None:
     one = side([timed("keras", np.repeat([1.0, 1.2], 10), 0)])
     two = side([timed("keras", [1.0] * 20, 1)])
-    assert [doubt.code for doubt in of_ratio(one, two)] == ["not_steady"]
+    assert [problem.code for problem in of_ratio(one, two)] == ["not_steady"]
 
 
 @pytest.mark.parametrize("spread", [0.03, 0.29])
@@ -214,7 +216,7 @@ def test_of_undisturbed_processes_hardly_any_ratio_is_called_invalid(spread: flo
     """Six processes of two backends: machines move between them, drift in them, and wander."""
     rng = np.random.default_rng(round(100 * spread))
     trials, rounds = 150, 24
-    invalid = doubtful = 0
+    invalid = unreliable = 0
     for _ in range(trials):
         items: dict[str, list[Measurement]] = {"keras": [], "scan": []}
         for number in range(6):
@@ -230,8 +232,8 @@ def test_of_undisturbed_processes_hardly_any_ratio_is_called_invalid(spread: flo
                 logs = level + shared + wander + own
                 found.append(timed(name, np.exp(logs), number))
         one, two = (side(found) for found in items.values())
-        invalid += bool(all_doubts(one, two))
-        doubtful += bool(one[0].time)
+        invalid += bool(all_problems(one, two))
+        unreliable += bool(one[0].time)
     assert invalid <= 0.02 * trials
     if spread >= 0.29:
-        assert doubtful > 0.5 * trials  # of the time it is said, and rightly
+        assert unreliable > 0.5 * trials  # of the time it is said, and rightly

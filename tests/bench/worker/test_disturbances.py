@@ -1,4 +1,4 @@
-"""What about a machine makes times doubtful: before they are taken, and when they were."""
+"""What about a machine makes times unreliable: before they are taken, and when they were."""
 
 from __future__ import annotations
 

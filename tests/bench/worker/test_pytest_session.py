@@ -240,7 +240,7 @@ def test_the_header_and_the_end_tell_what_a_person_needs(usual: Usual) -> None:
     (path,) = done.files
     assert f"results: {path}" in done.out
     assert f"read them: python -m bench.report {path}" in done.out
-    # So few samples leave a time doubtful; a busy machine may make it INVALID besides.
+    # So few samples leave a time unreliable; a busy machine may make it INVALID besides.
     told = r"3 cases measured, .*(unreliable time|INVALID).*:\n(  .+\n)*  .+; .+--lstm-budget"
     assert re.search(told, done.out)
 

@@ -245,8 +245,8 @@ def test_a_case_above_a_roof_has_its_time_and_its_part(
     machine, least = below(world, name)
     figures = roofs(world, machine).figures(case(), least / times)
     assert figures[f"of_{name}"] == pytest.approx(times)
-    doubted = [each.code for each in above_roofs(figures)]
-    assert doubted == (["above_roof"] if name == "matmul" and times == 2.4 else [])
+    codes = [each.code for each in above_roofs(figures)]
+    assert codes == (["above_roof"] if name == "matmul" and times == 2.4 else [])
 
 
 def test_three_times_what_every_library_does_best_is_impossible(world: World) -> None:
@@ -261,7 +261,9 @@ def test_three_times_what_every_library_does_best_is_impossible(world: World) ->
 
 
 @pytest.mark.parametrize("times", [2.0, 3.2, 100.0])
-def test_without_a_framework_s_own_products_nothing_is_doubted(world: World, times: float) -> None:
+def test_without_a_framework_s_own_products_nothing_is_unreliable(
+    world: World, times: float
+) -> None:
     machine, least = below(world, "matmul")
     machine.frameworks = ("a",)
     found = roofs(world, machine)
@@ -315,7 +317,7 @@ def test_what_fits_into_caches_may_be_moved_as_fast_as_they_move_it(world: World
     assert found.figures(longer, 2 * size / 1e6)["of_bandwidth"] == pytest.approx(0.5)
 
 
-def test_doubts_name_the_roof_its_library_and_what_to_do() -> None:
+def test_problems_name_the_roof_its_library_and_what_to_do() -> None:
     figures: Figures = {
         "of_matmul": WELL_ABOVE,
         "of_bandwidth": 1.0,
@@ -326,12 +328,12 @@ def test_doubts_name_the_roof_its_library_and_what_to_do() -> None:
         "array_bytes": 1.0 * 2**20,
     }
     assert above_roofs(figures) == above_roofs({}) == []
-    (doubt,) = above_roofs({**figures, "of_matmul": 2.0})
-    assert doubt.code == "above_roof"
-    assert "200% of the matrix-product rate" in doubt.text
-    assert "a library, float32, 64 x 64" in doubt.text
-    (doubt,) = above_roofs({**figures, "of_bandwidth": 2.0})
-    assert "200% of the memory bandwidth" in doubt.text
+    (problem,) = above_roofs({**figures, "of_matmul": 2.0})
+    assert problem.code == "above_roof"
+    assert "200% of the matrix-product rate" in problem.text
+    assert "a library, float32, 64 x 64" in problem.text
+    (problem,) = above_roofs({**figures, "of_bandwidth": 2.0})
+    assert "200% of the memory bandwidth" in problem.text
     # The caches may move what they hold.
     assert above_roofs({**figures, "of_bandwidth": 50.0, "bytes": 1.0 * 2**20}) == []
 

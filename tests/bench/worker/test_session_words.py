@@ -78,11 +78,11 @@ def test_a_budget_takes_the_place_of_the_suite_s_seconds(
 def test_what_was_measured_is_counted_with_what_is_not_to_be_trusted(tmp_path: Path) -> None:
     assert told(tmp_path) == ["0 cases measured"]
     assert told(tmp_path, GOOD) == ["1 case measured"]
-    spoilt, doubtful = replace(GOOD, reasons=(WIDE, BUSY)), replace(GOOD, reasons=(WIDE,))
-    assert told(tmp_path, GOOD, spoilt, doubtful) == [
+    spoilt, unreliable = replace(GOOD, reasons=(WIDE, BUSY)), replace(GOOD, reasons=(WIDE,))
+    assert told(tmp_path, GOOD, spoilt, unreliable) == [
         "3 cases measured, 1 of them INVALID and 1 with an unreliable time:",
         "  few samples (and 1 more like it); more time",
         "  others took a core; close them",
     ]
     assert told(tmp_path, spoilt)[0] == "1 case measured, 1 of them INVALID:"
-    assert told(tmp_path, doubtful)[0] == "1 case measured, 1 with an unreliable time:"
+    assert told(tmp_path, unreliable)[0] == "1 case measured, 1 with an unreliable time:"
